@@ -1,0 +1,1 @@
+"""All that reads topics: the router and delivery."""

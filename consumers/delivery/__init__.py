@@ -1,0 +1,1 @@
+"""Jobs in, signed requests out, outcomes on record."""

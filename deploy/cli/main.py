@@ -1,0 +1,5 @@
+"""The `signpost` command."""
+
+
+def main() -> None:
+    """Run the command line."""

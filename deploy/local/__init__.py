@@ -1,0 +1,1 @@
+"""A broker, a receiver and all roles on this machine."""

@@ -1,0 +1,1 @@
+"""All that writes into the pipeline: events, subscriptions, simulated traffic."""

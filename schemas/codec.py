@@ -1,0 +1,93 @@
+"""Avro single-object encoding of Signpost's own records.
+
+A value is `C3 01`, the little-endian CRC-64-AVRO fingerprint of the writer schema, and the record (Avro 1.12
+specification, "Single object encoding"). `records/<name>.v<N>.avsc` holds every published version; the highest is
+written, all are read, so that a rolling deploy mixes versions.
+"""
+
+from __future__ import annotations
+
+import json
+from importlib import resources
+from io import BytesIO
+from typing import Any, Final, NoReturn
+
+import fastavro
+from fastavro.schema import fingerprint, to_parsing_canonical_form
+
+from schemas.errors import UnreadableRecord
+
+MAGIC: Final = b"\xc3\x01"
+PREFIX_LENGTH: Final = 10
+
+Record = dict[str, Any]
+
+
+def single_object_prefix(schema: Any) -> bytes:
+    """Return the ten bytes before a record that was written with `schema` (as `json.load` gives it)."""
+    digest = fingerprint(to_parsing_canonical_form(schema), "CRC-64-AVRO")
+    return MAGIC + bytes.fromhex(digest)
+
+
+def read_all(schema: Any, value: bytes, start: int, reader_schema: Any = None) -> Record:
+    """Decode one record that takes all of `value` from `start`; UnreadableRecord says why it cannot be."""
+    stream = BytesIO(value)
+    stream.seek(start)
+    try:
+        record: Record = fastavro.schemaless_reader(stream, schema, reader_schema)  # type: ignore[assignment]  # a record schema gives a dict
+    except EOFError as error:
+        raise UnreadableRecord("truncated", f"the record ends early, after {len(value)} bytes") from error
+    except Exception as error:
+        # fastavro raises IndexError, ValueError, UnicodeDecodeError, OverflowError, struct.error, … on hostile bytes.
+        raise UnreadableRecord("invalid_value", f"{type(error).__name__}: {error}") from error
+    if stream.tell() != len(value):
+        raise UnreadableRecord("trailing_bytes", f"{len(value) - stream.tell()} bytes follow the record")
+    return record
+
+
+class RecordCodec:
+    """Encodes and decodes one kind of Signpost's own records: `subscription`, `job`, `outcome`, `dead_letter`."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        documents = _versions(name)
+        self.schema: Any = fastavro.parse_schema(documents[-1])
+        self.prefix = single_object_prefix(documents[-1])
+        self._older = {single_object_prefix(older): fastavro.parse_schema(older) for older in documents[:-1]}
+
+    def encode(self, record: Record) -> bytes:
+        """Encode a record of the newest version."""
+        stream = BytesIO()
+        stream.write(self.prefix)
+        fastavro.schemaless_writer(stream, self.schema, record)
+        return stream.getvalue()
+
+    def decode(self, value: bytes | None) -> Record:
+        """Decode a record of any published version, as the newest one; UnreadableRecord if it is none."""
+        if not value:
+            raise UnreadableRecord("empty", f"a {self._name} record has no value")
+        prefix = value[:PREFIX_LENGTH]
+        if prefix == self.prefix:
+            return read_all(self.schema, value, PREFIX_LENGTH)
+        older = self._older.get(prefix)
+        if older is None:
+            self._refuse(value)
+        return read_all(older, value, PREFIX_LENGTH, self.schema)
+
+    def _refuse(self, value: bytes) -> NoReturn:
+        if value[:2] != MAGIC:
+            raise UnreadableRecord(
+                "unknown_format", f"a {self._name} record begins with c301, this with {value[:2].hex()}"
+            )
+        if len(value) < PREFIX_LENGTH:
+            raise UnreadableRecord("truncated", f"{len(value)} bytes are too few for a {self._name} record")
+        raise UnreadableRecord("unknown_schema", f"no version of {self._name} has the fingerprint {value[2:10].hex()}")
+
+
+def _versions(name: str) -> list[Any]:
+    """Return the schemas of `records/<name>.v1.avsc`, `.v2.avsc`, … in the order of their versions."""
+    folder = resources.files("schemas") / "records"
+    documents: list[Any] = []
+    while (file := folder / f"{name}.v{len(documents) + 1}.avsc").is_file():
+        documents.append(json.loads(file.read_text(encoding="utf-8")))
+    return documents

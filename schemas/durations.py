@@ -1,0 +1,40 @@
+"""Durations as people write them: `5s`, `1m`, `30m`, `2h`, `24h`. Tiers are named by them."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+
+from schemas.errors import InvalidInput
+
+_PATTERN = re.compile(r"(\d+)(ms|s|m|h|d)")
+_UNITS = {
+    "ms": timedelta(milliseconds=1),
+    "s": timedelta(seconds=1),
+    "m": timedelta(minutes=1),
+    "h": timedelta(hours=1),
+    "d": timedelta(days=1),
+}
+
+
+def parse_duration(text: str) -> timedelta:
+    """Read `<integer><ms|s|m|h|d>`; anything else is InvalidInput."""
+    match = _PATTERN.fullmatch(text)
+    if match is None:
+        raise InvalidInput(
+            f"{text!r} is not a duration: write an integer and a unit (ms, s, m, h, d), such as 30s or 5m"
+        )
+    return int(match[1]) * _UNITS[match[2]]
+
+
+def format_duration(delay: timedelta) -> str:
+    """Name a duration of whole seconds by the largest unit up to hours that divides it (300 s: `5m`, a day: `24h`)."""
+    seconds = int(delay.total_seconds())
+    if seconds == 0 or seconds % 60:
+        return f"{seconds}s"
+    return f"{seconds // 60}m" if seconds % 3600 else f"{seconds // 3600}h"
+
+
+def milliseconds(delay: timedelta) -> int:
+    """Return the whole milliseconds of a duration."""
+    return delay // timedelta(milliseconds=1)

@@ -1,0 +1,65 @@
+"""Subscriptions: which events of a customer go to which URL. The type and its record; the rules are in rules.py."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from schemas.codec import RecordCodec
+from schemas.errors import UnreadableRecord
+
+
+@dataclass(frozen=True, slots=True)
+class SealedSecret:
+    """A secret as it is on the topic: readable only with the key of schemas/sealing.py."""
+
+    id: str
+    sealed: bytes
+    created_at_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subscription:
+    """Which events go where; the fields are described in records/subscription.v1.avsc."""
+
+    id: str
+    sender: str
+    customer_id: str
+    url: str
+    event_types: tuple[str, ...]
+    secrets: tuple[SealedSecret, ...]
+    paused: bool
+    activation: int
+    set: str | None
+    description: str
+    created_at_ms: int
+    updated_at_ms: int
+    request_id: str
+
+
+def matches(pattern: str, event_type: str) -> bool:
+    """Tell whether a pattern of a subscription (exact, `case.*`, `*`) takes an event type."""
+    if pattern == "*":
+        return True
+    return event_type.startswith(pattern[:-1]) if pattern.endswith(".*") else pattern == event_type
+
+
+_CODEC: Final = RecordCodec("subscription")
+
+
+def encode_subscription(subscription: Subscription) -> bytes:
+    """Encode the value of a record of the topic `subscriptions`."""
+    return _CODEC.encode(asdict(subscription))
+
+
+def decode_subscription(value: bytes) -> Subscription:
+    """Decode the value of a record of the topic `subscriptions`; UnreadableRecord if it is none."""
+    record: dict[str, Any] = _CODEC.decode(value)
+    record["secrets"] = tuple(SealedSecret(**secret) for secret in record["secrets"])
+    record["event_types"] = tuple(record["event_types"])
+    subscription = Subscription(**record)
+    if not (subscription.id and subscription.sender and subscription.customer_id and subscription.url):
+        raise UnreadableRecord(
+            "invalid_value", f"subscription {subscription.id!r} lacks id, sender, customer_id or url"
+        )
+    return subscription
