@@ -1,0 +1,86 @@
+"""Questions to the cluster: futures of the admin client waited for, and its errors translated, once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Final, Protocol, TypeVar
+
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient
+
+from schemas.errors import Unavailable
+
+TIMEOUT_S: Final = 15.0
+# A broker answers from its own copy of the metadata, which follows the controller's by some milliseconds.
+_PASSING: Final = frozenset(
+    {
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError.NOT_COORDINATOR,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    }
+)
+_T = TypeVar("_T")
+
+
+class NotSettled(Unavailable):
+    """The cluster is about to know better: ask again."""
+
+
+class Log(Protocol):
+    """What the log of a role can do here (structlog's bound logger does)."""
+
+    def warning(self, event: str, **fields: object) -> object: ...  # noqa: D102  # the name says it
+
+    def info(self, event: str, **fields: object) -> object: ...  # noqa: D102  # the name says it
+
+
+def result(future: Future[_T], what: str) -> _T:
+    """Wait for an answer; Unavailable (NotSettled where asking again helps) says that `what` failed, and why."""
+    try:
+        return future.result(timeout=TIMEOUT_S + 5)
+    except KafkaException as error:
+        kind = NotSettled if error.args[0].code() in _PASSING else Unavailable
+        raise kind(f"{what}: {error.args[0].str()}") from error
+    except TimeoutError as error:
+        raise Unavailable(f"{what}: no answer in time") from error
+
+
+def settled(ask: Callable[[], _T]) -> _T:
+    """Ask until the cluster has settled, for at most TIMEOUT_S."""
+    deadline = time.monotonic() + TIMEOUT_S
+    while True:
+        try:
+            return ask()
+        except NotSettled:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+
+
+def await_broker(
+    admin: AdminClient, log: Log, *, reachable: Callable[[bool], None], stopping: Callable[[], bool]
+) -> bool:
+    """Wait until a broker answers: one log line when it is missed, one when it is there; False if told to stop.
+
+    `reachable` hears each time what was found (for the metric).
+    """
+    missed = False
+    while not stopping():
+        try:
+            admin.list_topics(timeout=1.0)
+        except KafkaException as error:
+            reachable(False)
+            if not missed:
+                log.warning("kafka.away", error=error.args[0].str(), waiting=True)
+            missed = True
+            continue  # list_topics has waited the second
+        reachable(True)
+        if missed:
+            log.info("kafka.back")
+        return True
+    return False
