@@ -1,0 +1,122 @@
+"""Events: what platform teams publish, from the bytes on a topic to the type and back.
+
+Without a schema registry a value is Avro single-object encoding: the fingerprint of the writer schema leads to the
+event type. With one it may also be in Confluent's wire format: a zero byte, the big-endian id of the writer schema,
+and the record.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from io import BytesIO
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+import fastavro
+
+from schemas.codec import MAGIC, PREFIX_LENGTH, read_all
+from schemas.errors import EventError, UnreadableRecord
+
+if TYPE_CHECKING:
+    from schemas.event_type import EventType
+    from schemas.sender import Sender
+
+# What ISO 8601 writes with four digits: 0001-01-01T00:00:00Z to 9999-12-31T23:59:59.999999Z.
+MIN_TIME_US: Final = -62_135_596_800_000_000
+MAX_TIME_US: Final = 253_402_300_799_999_999
+
+
+@dataclass(slots=True)
+class Event:
+    """One domain event; `data` has the fields of its type's schema in their order once it was decoded."""
+
+    event_id: str
+    event_type: str
+    created_at_us: int
+    customer_id: str
+    data: dict[str, Any]
+
+
+class EventDecoder:
+    """Decodes the values of a sender's event topic."""
+
+    def __init__(self, sender: Sender) -> None:
+        self._sender = sender
+        self._by_prefix = {kind.prefix: kind for kind in sender.event_types.values()}
+
+    def decode(self, value: bytes | None, fallback_id: Callable[[], str]) -> Event:
+        """Decode one value; one without an id gets `fallback_id()`. UnreadableRecord says why it cannot be read."""
+        if not value:
+            raise UnreadableRecord("empty", "an event record has no value")
+        kind = self._by_prefix.get(value[:PREFIX_LENGTH])
+        if kind is None:
+            self._refuse(value)
+        record = read_all(kind.record, value, PREFIX_LENGTH)
+        event_type = record["event_type"]
+        if event_type != kind.name:
+            self._refuse_type(event_type, kind)
+        return self._event(record, kind.has_floats, fallback_id)
+
+    def _event(self, record: dict[str, Any], has_floats: bool, fallback_id: Callable[[], str]) -> Event:
+        created_at_us = record["created_at"]
+        if not MIN_TIME_US <= created_at_us <= MAX_TIME_US:
+            raise UnreadableRecord("invalid_value", f"created_at is outside the years 1 to 9999: {created_at_us} µs")
+        if not record["customer_id"]:
+            raise UnreadableRecord("no_customer", "customer_id is empty")
+        if has_floats and not _all_finite(record["data"]):
+            raise UnreadableRecord("invalid_value", "data holds a number that JSON does not have: NaN or infinite")
+        event_id = record["event_id"] or fallback_id()
+        return Event(event_id, record["event_type"], created_at_us, record["customer_id"], record["data"])
+
+    def _refuse(self, value: bytes) -> NoReturn:
+        if value[:2] != MAGIC:
+            raise UnreadableRecord("unknown_format", f"an event begins with c301, this with {value[:2].hex()}")
+        if len(value) < PREFIX_LENGTH:
+            raise UnreadableRecord("truncated", f"{len(value)} bytes are too few for an event")
+        raise UnreadableRecord(
+            "unknown_schema", f"no event type of {self._sender.name} has the fingerprint {value[2:PREFIX_LENGTH].hex()}"
+        )
+
+    def _refuse_type(self, event_type: str, kind: EventType) -> NoReturn:
+        if event_type not in self._sender.event_types:
+            raise UnreadableRecord("unknown_event_type", f"{self._sender.name} has no event type {event_type[:128]!r}")
+        raise UnreadableRecord(
+            "event_type_mismatch", f"event_type is {event_type!r}, the schema is the one of {kind.name!r}"
+        )
+
+
+def encode_event(sender: Sender, event: Event) -> bytes:
+    """Encode an event in single-object encoding; EventError if its type is unknown or its data do not fit.
+
+    Nullable fields may be left out. producers/validation.py says field by field what is wrong with an event.
+    """
+    kind = sender.event_types.get(event.event_type)
+    if kind is None:
+        raise EventError(f"{sender.name} has no event type {event.event_type!r}")
+    stream = BytesIO()
+    stream.write(kind.prefix)
+    record = {
+        "event_id": event.event_id or None,
+        "event_type": event.event_type,
+        "created_at": event.created_at_us,
+        "customer_id": event.customer_id,
+        "data": event.data,
+    }
+    try:
+        fastavro.schemaless_writer(stream, kind.record, record)
+    except Exception as error:  # ValueError, TypeError, KeyError, OverflowError, UnicodeEncodeError, …
+        raise EventError(
+            f"event {event.event_id or 'without id'} does not fit {kind.name}: {type(error).__name__}: {error}"
+        ) from error
+    return stream.getvalue()
+
+
+def _all_finite(value: Any) -> bool:
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if isinstance(value, dict):
+        return all(_all_finite(inner) for inner in value.values())
+    if isinstance(value, list):
+        return all(_all_finite(inner) for inner in value)
+    return True

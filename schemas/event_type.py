@@ -1,0 +1,135 @@
+"""Event types of a sender: the Avro record of each, as `events/<event_type>.avsc` gives it.
+
+The record is the whole value on the topic: an envelope, the same for all senders, and `data`, whose fields are the
+type's own. All of `data` has to have a form in JSON, because it becomes part of a request body.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import fastavro
+
+from schemas.codec import single_object_prefix
+from schemas.errors import SenderError
+
+_TIME: Final = {"type": "long", "logicalType": "timestamp-micros"}
+_ENVELOPE: Final[dict[str, Any]] = {
+    "event_id": ["null", "string"],
+    "event_type": "string",
+    "created_at": _TIME,
+    "customer_id": "string",
+}
+_FIELDS: Final = (*_ENVELOPE, "data")
+_NO_JSON: Final = {"bytes", "fixed"}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EventType:
+    """One event type of a sender.
+
+    `schema` is the .avsc as it stands; `record` is parsed for fastavro without logical types, so that times stay
+    integers (an object per time costs more than the rest of the record).
+    """
+
+    name: str
+    trigger: str
+    schema: Any
+    record: Any
+    prefix: bytes
+    has_floats: bool
+
+    @property
+    def data_fields(self) -> tuple[str, ...]:
+        """Names of the fields of `data`, in their order."""
+        return tuple(field["name"] for field in self.schema["fields"][-1]["type"]["fields"])
+
+
+def read_event_type(name: str, trigger: str, text: str, file: str) -> EventType:
+    """Read an .avsc; SenderError names `file`, line and field of what is wrong with it."""
+    try:
+        schema = json.loads(text)
+    except ValueError as error:
+        line = getattr(error, "lineno", 1)
+        raise SenderError(f"{file}:{line}: not JSON: {error}") from error
+    record = without_logical_types(schema)
+    try:
+        parsed = fastavro.parse_schema(record)
+    except Exception as error:  # SchemaParseException, UnknownType, KeyError, TypeError, …
+        raise SenderError(f"{file}: not an Avro schema: {type(error).__name__}: {error}") from error
+    _check_envelope(schema, text, file)
+    for path, kind, logical in walk(schema["fields"][-1]["type"], ("data",)):
+        if kind in _NO_JSON or logical not in {None, "uuid"}:
+            found = f"{kind} with logicalType {logical}" if logical else kind
+            raise SenderError(
+                f"{_place(file, text, path)}: {found} has no form in JSON; use a string or a number without logicalType"
+            )
+    return EventType(name, trigger, schema, parsed, single_object_prefix(schema), has_floats(schema))
+
+
+def walk(node: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str, str | None]]:
+    """Yield path, type and logical type of every type in a schema; named types are entered where they are defined."""
+    if isinstance(node, str):
+        yield path, node, None
+    elif isinstance(node, list):
+        for branch in node:
+            yield from walk(branch, path)
+    elif isinstance(node, dict):
+        kind = node.get("type")
+        if isinstance(kind, dict | list):
+            yield from walk(kind, path)
+            return
+        yield path, str(kind), node.get("logicalType")
+        for inner in ("items", "values"):
+            if inner in node:
+                yield from walk(node[inner], path)
+        for field in node.get("fields", ()):
+            yield from walk(field["type"], (*path, field["name"]))
+
+
+def has_floats(schema: Any) -> bool:
+    """Tell whether a value of this schema can hold a float, which can be NaN or infinite."""
+    return any(kind in {"float", "double"} for _, kind, _ in walk(schema))
+
+
+def without_logical_types(node: Any) -> Any:
+    """Return a copy of a schema in which every type is the plain one beneath its logical type."""
+    if isinstance(node, list):
+        return [without_logical_types(item) for item in node]
+    if isinstance(node, dict):
+        return {key: without_logical_types(value) for key, value in node.items() if key != "logicalType"}
+    return node
+
+
+def _check_envelope(schema: Any, text: str, file: str) -> None:
+    fields = schema.get("fields") if isinstance(schema, dict) and schema.get("type") == "record" else None
+    if not isinstance(fields, list):
+        raise SenderError(f"{file}:1: expected a record with the fields {', '.join(_FIELDS)}")
+    names = [field["name"] for field in fields]
+    for index, name in enumerate(names):
+        if index >= len(_FIELDS) or name != _FIELDS[index]:
+            raise SenderError(
+                f"{_place(file, text, (name,))}: the fields of the record are {', '.join(_FIELDS)}, in this order"
+            )
+    if len(names) < len(_FIELDS):
+        raise SenderError(f"{file}:1: {_FIELDS[len(names)]}: the field is missing")
+    for field in fields[:-1]:
+        if field["type"] != _ENVELOPE[field["name"]]:
+            expected, found = json.dumps(_ENVELOPE[field["name"]]), json.dumps(field["type"])
+            raise SenderError(f"{_place(file, text, (field['name'],))}: expected type {expected}, found {found}")
+    data = fields[-1]["type"]
+    if not (isinstance(data, dict) and data.get("type") == "record"):
+        raise SenderError(f"{_place(file, text, ('data',))}: expected a record, found {json.dumps(data)[:80]}")
+
+
+def _place(file: str, text: str, path: tuple[str, ...]) -> str:
+    """Return `file:line: field` of the field at `path`: each name is looked for behind the one before it."""
+    position = 0
+    for name in path:
+        found = re.compile(rf'"name"\s*:\s*{re.escape(json.dumps(name))}').search(text, position)
+        position = found.start() if found else position
+    return f"{file}:{text.count(chr(10), 0, position) + 1}: {'.'.join(path)}"
