@@ -1,0 +1,93 @@
+"""Whether a table knows what was acknowledged: it has passed an end of its topic that was asked for lately. Pure.
+
+A writer acknowledges a change 250 ms after its record can be read. A process that acts only while its table has passed
+an end asked for at most 200 ms ago has therefore read every acknowledged change, with 50 ms to spare for clocks that
+tick differently and for the turn of the loop between the check and the act.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+ASK_EVERY_MS: Final = 100
+FRESH_MS: Final = 200
+# A broker that has left every question of a second unanswered is away. It is trusted to come back with nothing new for
+# some seconds, as a broker that is restarted would otherwise stop all deliveries.
+SILENT_MS: Final = 1_000
+GRACE_MS: Final = 5_000
+# An answer that the table has not reached yet is kept; a table that is behind for long keeps the oldest, which it will
+# reach first, and the newest. 64 are 6 s of them.
+MAX_PENDING: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    asked_at_ms: int
+    ends: Mapping[int, int]
+
+
+class Freshness:
+    """Keeps the questions for the end of a topic (last stable offsets), and their answers; times are monotonic ms."""
+
+    def __init__(self) -> None:
+        self._asked: list[int] = []
+        self._last_asked_ms: int | None = None
+        self._unanswered_since_ms: int | None = None
+        self._pending: list[_Answer] = []
+        self._proven_ms: int | None = None
+
+    @property
+    def proven(self) -> bool:
+        """Whether the table has passed an end at all."""
+        return self._proven_ms is not None
+
+    def is_due(self, now_ms: int) -> bool:
+        """Whether it is time to ask; slow answers are not waited for."""
+        return self._last_asked_ms is None or now_ms - self._last_asked_ms >= ASK_EVERY_MS
+
+    def asked(self, now_ms: int) -> None:
+        """Note a question. The time of the question names it, so there is one in a millisecond at most."""
+        stood_still = self._last_asked_ms is not None and now_ms - self._last_asked_ms > SILENT_MS // 2
+        if self._unanswered_since_ms is None or stood_still:
+            # Time in which this process did not run says nothing about the broker.
+            self._unanswered_since_ms = now_ms
+        self._last_asked_ms = now_ms
+        self._asked.append(now_ms)
+
+    def answered(self, asked_at_ms: int, ends: Mapping[int, int]) -> None:
+        """Note the answer to the question of `asked_at_ms`, the end of each partition; one overtaken is ignored."""
+        if asked_at_ms not in self._asked:
+            return
+        self._asked = [other for other in self._asked if other > asked_at_ms]
+        self._unanswered_since_ms = self._asked[0] if self._asked else None
+        self._pending.append(_Answer(asked_at_ms, ends))
+        if len(self._pending) > MAX_PENDING:
+            del self._pending[1]
+
+    def failed(self, asked_at_ms: int) -> None:
+        """Note that the question of `asked_at_ms` will not be answered."""
+        self._asked = [other for other in self._asked if other != asked_at_ms]
+
+    def passed(self, positions: Mapping[int, int]) -> None:
+        """Note how far the table has read: its next offset by partition."""
+        for index in range(len(self._pending) - 1, -1, -1):
+            answer = self._pending[index]
+            if all(positions.get(partition, 0) >= end for partition, end in answer.ends.items()):
+                self._proven_ms = max(answer.asked_at_ms, self._proven_ms or answer.asked_at_ms)
+                del self._pending[: index + 1]
+                return
+
+    def is_fresh(self, now_ms: int) -> bool:
+        """Whether whoever uses the table may act on it now."""
+        if self._proven_ms is None:
+            return False
+        age_ms = now_ms - self._proven_ms
+        if age_ms <= FRESH_MS:
+            return True
+        # Answers that the table has not reached prove that it lacks something.
+        return age_ms <= GRACE_MS and not self._pending and self._is_silent(now_ms)
+
+    def _is_silent(self, now_ms: int) -> bool:
+        return self._unanswered_since_ms is not None and now_ms - self._unanswered_since_ms >= SILENT_MS

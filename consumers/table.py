@@ -1,0 +1,238 @@
+"""The compacted topic `subscriptions` as a table in memory: read from its beginning, then followed.
+
+    table.poll(now_ms)                      # each turn of the role's loop
+    if table.current and table.is_fresh(now_ms):
+        found = table.lookup(job.subscription_id, job.subscription_partition, job.subscription_offset)
+
+The rules are in table_state.py (what counts) and freshness.py (whether it may be acted on); here they meet the broker.
+Nothing blocks: the partitions of the topic and its ends are asked for as futures. A broker that is away is waited for.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
+from typing import Any, Final, Generic, TypeVar
+
+import structlog
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    Consumer,
+    IsolationLevel,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicCollection,
+    TopicPartition,
+)
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._listoffsets import OffsetSpec
+
+from consumers.freshness import Freshness
+from consumers.table_state import Entry, Interpret, Lookup, TableState, Unusable
+from schemas.errors import Unavailable, UnreadableRecord
+from schemas.subscription import Subscription, decode_subscription
+from schemas.topics import TopicNames
+
+T = TypeVar("T")
+
+log = structlog.get_logger("table")
+
+_LATEST: Final = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # the library leaves it without types
+
+# A turn of the loop takes at most so many records: about 10 ms with a secret to open in each.
+BATCH: Final = 256
+# An empty topic is looked at no more often than this, which is well under what freshness allows.
+LOOK_EVERY_MS: Final = 5
+# A question that took longer would prove nothing when it is answered (freshness.py).
+ASK_TIMEOUT_S: Final = 1.0
+WARN_EVERY_MS: Final = 10_000
+
+_OWN: Final[dict[str, str | int | bool]] = {
+    "isolation.level": "read_committed",
+    "enable.auto.commit": False,
+    "enable.auto.offset.store": False,
+    "enable.partition.eof": True,
+    "auto.offset.reset": "error",
+    "fetch.wait.max.ms": 50,
+    "queued.max.messages.kbytes": 4096,
+    # A broker that is back is found within a second, not within ten.
+    "reconnect.backoff.max.ms": 1000,
+}
+
+
+def read_subscription(key: str, value: bytes) -> Subscription:
+    """Decode a record of the topic `subscriptions`; UnreadableRecord also where its key is another id."""
+    subscription = decode_subscription(value)
+    if subscription.id != key:
+        raise UnreadableRecord("invalid_value", "the record's key is not the id in its value")
+    return subscription
+
+
+class SubscriptionTable(Generic[T]):
+    """The table of `subscriptions` for one role, used by one thread.
+
+    `kafka` are the properties of the connection, `interpret` says what a record means to the role, and `on_change` is
+    told each id for which another record counts than before (None: no record), in the order of the records.
+    """
+
+    def __init__(
+        self,
+        kafka: Mapping[str, str],
+        names: TopicNames,
+        interpret: Interpret[T],
+        on_change: Callable[[str, Entry[T] | None], None],
+    ) -> None:
+        self.state = TableState(interpret)
+        self._freshness = Freshness()
+        self._on_change = on_change
+        self._topic = names.subscriptions
+        logger = logging.getLogger("signpost.kafka")
+        # The group is never joined and commits nothing; librdkafka wants a name.
+        group = {"group.id": f"{names.prefix}table"}
+        self._consumer = Consumer({**kafka, **_OWN, **group}, logger=logger)
+        self._admin = AdminClient({**kafka, "reconnect.backoff.max.ms": 1000}, logger=logger)
+        self._partitions: list[TopicPartition] = []
+        self._described: Future[Any] | None = None
+        self._describe_at_ms = 0
+        self._questions: dict[int, dict[TopicPartition, Future[Any]]] = {}
+        self._look_at_ms = 0
+        self._warn_at_ms = 0
+
+    @property
+    def current(self) -> bool:
+        """Whether everything has been read that was there when the role started."""
+        return self._freshness.proven
+
+    def is_fresh(self, now_ms: int) -> bool:
+        """Whether the table may be acted on now (promise 7); ask right after `poll`."""
+        return self._freshness.is_fresh(now_ms)
+
+    def lookup(self, id_: str, partition: int, offset: int) -> Lookup[T]:
+        """Return what counts for a subscription, asked by one who knows of a record of it at this offset."""
+        return self.state.lookup(id_, partition, offset)
+
+    def unusable(self) -> dict[str, Unusable]:
+        """Return the subscriptions of which nothing is known but an unusable record."""
+        return self.state.unusable()
+
+    def entries(self) -> Iterator[tuple[str, Entry[T]]]:
+        """Return all subscriptions with what counts for them."""
+        return self.state.entries()
+
+    @property
+    def partition_count(self) -> int:
+        """Number of partitions of the topic; 0 until the broker has said it."""
+        return len(self._partitions)
+
+    def __len__(self) -> int:
+        return len(self.state)
+
+    def poll(self, now_ms: int) -> None:
+        """Take what has arrived and ask for what is due; `now_ms` is monotonic.
+
+        Unavailable if the topic is no longer the one that was read: the role has to start anew.
+        """
+        if not self._partitions:
+            self._find_partitions(now_ms)
+            return
+        self._collect()
+        if self._freshness.is_due(now_ms):
+            self._ask(now_ms)
+        if now_ms >= self._look_at_ms:
+            self._take(now_ms)
+        self._freshness.passed(self.state.positions)
+
+    def close(self) -> None:
+        """Let go of the broker."""
+        self._consumer.close()
+
+    def _find_partitions(self, now_ms: int) -> None:
+        if self._described is None:
+            if now_ms >= self._describe_at_ms:
+                topics = TopicCollection([self._topic])
+                self._described = self._admin.describe_topics(topics, request_timeout=ASK_TIMEOUT_S)[self._topic]
+            return
+        if not self._described.done():
+            return
+        described, self._described = self._described, None
+        try:
+            count = len(described.result().partitions)
+        except KafkaException as error:
+            self._describe_at_ms = now_ms + 500
+            self._wait(now_ms, _name_of(error))
+            return
+        self._partitions = [TopicPartition(self._topic, number) for number in range(count)]
+        self._consumer.assign([TopicPartition(self._topic, number, OFFSET_BEGINNING) for number in range(count)])
+
+    def _ask(self, now_ms: int) -> None:
+        self._freshness.asked(now_ms)
+        self._questions[now_ms] = self._admin.list_offsets(
+            dict.fromkeys(self._partitions, _LATEST),
+            isolation_level=IsolationLevel.READ_COMMITTED,
+            request_timeout=ASK_TIMEOUT_S,
+        )
+
+    def _collect(self) -> None:
+        for asked_at_ms, futures in list(self._questions.items()):
+            if not all(future.done() for future in futures.values()):
+                continue
+            del self._questions[asked_at_ms]
+            try:
+                ends = {partition.partition: future.result().offset for partition, future in futures.items()}
+            except KafkaException:
+                self._freshness.failed(asked_at_ms)
+            else:
+                self._freshness.answered(asked_at_ms, ends)
+
+    def _take(self, now_ms: int) -> None:
+        messages = self._consumer.consume(BATCH, 0)
+        if not messages:
+            self._look_at_ms = now_ms + LOOK_EVERY_MS
+        for message in messages:
+            error = message.error()
+            if error is None:
+                self._apply(message)
+            elif error.code() == KafkaError._PARTITION_EOF:
+                self.state.advance(_int(message.partition()), _int(message.offset()))
+            else:
+                self._judge(now_ms, error)
+
+    def _apply(self, message: Message) -> None:
+        # A key that is no UTF-8 is the id of nothing, and is kept apart from all that are.
+        key = (message.key() or b"").decode("utf-8", "backslashreplace")
+        partition, offset = _int(message.partition()), _int(message.offset())
+        applied = self.state.apply(partition, offset, key, message.value())
+        if applied.unusable is not None:
+            kept = applied.after is not None
+            reason = applied.unusable.reason
+            log.error("table.unusable", id=key, partition=partition, offset=offset, reason=reason, earlier_kept=kept)
+        if applied.changed:
+            self._on_change(key, applied.after)
+        partitions = self.state.partitions_of(key)
+        if len(partitions) > 1:
+            log.error("table.conflict", id=key, partitions=partitions, counts=partitions[0])
+
+    def _judge(self, now_ms: int, error: KafkaError) -> None:
+        if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._LOG_TRUNCATION):
+            raise Unavailable(
+                f"{self._topic} has lost records that were read before ({error.name()}): start this role again, "
+                "so that it reads the topic anew"
+            )
+        self._wait(now_ms, error.name())
+
+    def _wait(self, now_ms: int, error: str) -> None:
+        if now_ms >= self._warn_at_ms:
+            self._warn_at_ms = now_ms + WARN_EVERY_MS
+            log.warning("table.waiting", topic=self._topic, error=error)
+
+
+def _name_of(error: KafkaException) -> str:
+    cause = error.args[0] if error.args else None
+    return cause.name() if isinstance(cause, KafkaError) else str(error)
+
+
+def _int(number: int | None) -> int:
+    """Return the partition or offset of a message that was consumed, which has both."""
+    return -1 if number is None else number
