@@ -41,25 +41,24 @@ def _readable(parse: Callable[[str], object], value: Any) -> Any:
 
 
 def _network(value: Any) -> Any:
-    if not isinstance(value, str):
+    if isinstance(value, IPv4Network | IPv6Network):
         return value
     try:
-        return ip_network(value)
+        return ip_network(str(value))  # text, as ip_network takes a number for an address
     except ValueError as error:
         raise ValueError(f"{error}; write a network such as 10.20.0.0/16 or fd00::/8") from error
 
 
 def _start(value: Any) -> Any:
-    if not isinstance(value, str) or value in {"now", "earliest"}:
+    if value in {"now", "earliest"}:
         return value
     try:
-        instant = datetime.fromisoformat(value)
+        instant = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
     except ValueError:
-        instant = datetime.min  # noqa: DTZ901  # refused below, like any other time without an offset
-    if instant.tzinfo is None:
-        raise ValueError(
-            f"write now, earliest, or a time with its offset, such as 2026-01-31T12:00:00Z (got {value!r})"
-        )
+        instant = None
+    if instant is None or instant.tzinfo is None:
+        example = "2026-01-31T12:00:00Z"
+        raise ValueError(f"write now, earliest, or a time with its offset, such as {example} (got '{value}')")
     return instant
 
 

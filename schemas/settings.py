@@ -166,12 +166,26 @@ def flatten_properties(table: Mapping[str, Any], before: str = "") -> dict[str, 
     return flat
 
 
+_SENTENCES = {
+    "missing": "is missing",
+    "extra_forbidden": "there is no such key",
+    "int_parsing": "write a whole number",
+    "int_type": "write a whole number",
+    "float_parsing": "write a number",
+    "bool_parsing": "write true or false",
+    "bool_type": "write true or false",
+    "string_type": "write text",
+    "tuple_type": "write a list",
+}
+
+
 def problems_of(error: ValidationError) -> list[tuple[str, str]]:
     """Return (setting, sentence) for each thing that is wrong, without the values, of which some are secret."""
     problems = []
     for detail in error.errors(include_url=False, include_context=False, include_input=False):
         where = ".".join(str(part) for part in detail["loc"]) or "settings"
-        problems.append((where, detail["msg"].removeprefix("Value error, ")))
+        sentence = detail["msg"].removeprefix("Value error, ").replace("Input should be", "has to be")
+        problems.append((where, _SENTENCES.get(detail["type"], sentence)))
     return problems
 
 
