@@ -1,0 +1,63 @@
+"""What every command shares: the global options, the settings they lead to, and how answers and errors are printed."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import typer
+
+if TYPE_CHECKING:  # pydantic and all that Settings needs: `signpost --help` does without
+    from deploy.settings import Loaded
+    from schemas.settings import Settings
+
+# Panels of `signpost --help`; each command says in which it stands.
+START: Final = "Start here"
+PIPELINE: Final = "Subscriptions and events"
+ROLES: Final = "Roles, one a process"
+OPERATE: Final = "Operate"
+
+
+@dataclass(slots=True)
+class GlobalOptions:
+    """The options before the command; `loaded` is filled by the first who asks."""
+
+    config: Path | None = None
+    state: Path | None = None
+    loaded: Loaded | None = field(default=None, repr=False)
+
+
+def options_of(ctx: typer.Context) -> GlobalOptions:
+    """Return the global options of this run."""
+    options = ctx.find_root().obj
+    return options if isinstance(options, GlobalOptions) else GlobalOptions()
+
+
+def loaded_of(ctx: typer.Context) -> Loaded:
+    """Return the settings that hold and where they come from; SettingsError says what is wrong with them."""
+    from deploy.settings import load  # noqa: PLC0415  # 0.2 s that `--help` need not wait
+
+    options = options_of(ctx)
+    if options.loaded is None:
+        options.loaded = load(options.state, options.config)
+    return options.loaded
+
+
+def settings_of(ctx: typer.Context) -> Settings:
+    """Return the settings that hold; SettingsError says what is wrong with them."""
+    return loaded_of(ctx).settings
+
+
+def print_json(value: Any) -> None:
+    """Print a value as indented JSON to standard output."""
+    import orjson  # noqa: PLC0415  # only where JSON was asked for
+
+    sys.stdout.write(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode() + "\n")
+
+
+def print_error(message: str) -> None:
+    """Print an error to standard error, red on a terminal: one line for each sentence."""
+    for line in message.splitlines():
+        typer.echo(f"{typer.style('error:', fg='red', bold=True)} {line}", err=True)

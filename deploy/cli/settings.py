@@ -1,0 +1,109 @@
+"""`signpost settings`: what holds, and where it comes from."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
+
+import typer
+
+from deploy.cli.context import OPERATE, loaded_of, print_json
+
+if TYPE_CHECKING:
+    from deploy.settings import Loaded
+
+MASK: Final = "***"
+
+
+class Row(NamedTuple):
+    """One setting as it is shown; `value` is of a JSON type."""
+
+    key: str
+    value: Any
+    origin: str
+    unit: str
+    description: str
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("settings", rich_help_panel=OPERATE)(_settings)
+
+
+def _settings(
+    ctx: typer.Context,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON: one object a key.")] = False,
+    describe: Annotated[bool, typer.Option("--describe", help="Say what each setting is for.")] = False,
+) -> None:
+    """Show all settings, where each comes from, secrets masked."""
+    rows = list(rows_of(loaded_of(ctx)))
+    if as_json:
+        print_json({row.key: {"value": row.value, "origin": row.origin, "unit": row.unit} for row in rows})
+        return
+    from rich.console import Console  # noqa: PLC0415  # only where a table is drawn
+    from rich.table import Table  # noqa: PLC0415
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("setting", "value", "from", *(("what it is for",) if describe else ())):
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        style = "dim" if row.origin == "default" else ""
+        cells = (row.key, _text(row), row.origin, *((row.description,) if describe else ()))
+        table.add_row(*cells, style=style)
+    console = Console(highlight=False, markup=False)
+    if not console.is_terminal:  # whole lines for grep: a table in a file has no width to fit
+        console.width = 500
+    console.print(table)
+
+
+def rows_of(loaded: Loaded) -> Iterator[Row]:
+    """Yield all settings in the order of their documentation, with what is secret masked."""
+    from schemas.kafka_properties import is_secret  # noqa: PLC0415  # with pydantic, as in context.py
+    from schemas.settings import Settings, unit_of  # noqa: PLC0415
+
+    for key, field in Settings.model_fields.items():
+        description = field.description or ""
+        if key != "kafka":
+            yield Row(key, _shown(key, getattr(loaded.settings, key)), loaded.origin(key), unit_of(key), description)
+            continue
+        for name, value in loaded.settings.kafka.items():
+            shown = MASK if is_secret(name) else value
+            yield Row(f"kafka.{name}", shown, loaded.origin(f"kafka.{name}"), "", "A property of librdkafka.")
+
+
+def _shown(key: str, value: Any) -> Any:
+    """Return a value as JSON has it, with what is secret masked."""
+    shown: Any = str(value)
+    match value:
+        case None | bool() | int() | float():
+            shown = value
+        case _ if key == "sealing_key":
+            shown = MASK
+        case _ if key == "schema_registry_url":
+            shown = re.sub(r"//[^/@]*@", f"//{MASK}@", value)
+        case timedelta():
+            shown = f"{value.total_seconds():g}s"
+        case datetime():
+            shown = value.isoformat()
+        case tuple():
+            shown = [_shown(key, item) for item in value]
+        case _ if hasattr(value, "model_dump"):
+            shown = value.model_dump()
+    return shown
+
+
+def _text(row: Row) -> str:
+    """Return a value as the table shows it."""
+    match row.value:
+        case None | []:
+            return "-"
+        case bool(value):
+            return str(value).lower()
+        case int() | float():
+            return f"{row.value} {row.unit}".rstrip()
+        case list(items):
+            return ", ".join(f"{i['topic']} ({i['sender']})" if isinstance(i, dict) else str(i) for i in items)
+        case _:
+            return str(row.value)
