@@ -1,0 +1,66 @@
+"""From an event and the subscriptions that take it to job records. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final, NamedTuple, TypeAlias
+
+from consumers.router.matching import Target
+from schemas.delivery import UNKNOWN_OFFSET, JobCodec, job_id
+from schemas.event import Event
+
+FIRST_ATTEMPT: Final = 1
+AT_ONCE: Final = 0
+
+KeyValue: TypeAlias = tuple[str | bytes | None, bytes]
+"""Key and value of a record to produce."""
+
+
+class Origin(NamedTuple):
+    """Where an event was read, and when the broker had it (Unix ms)."""
+
+    topic: str
+    partition: int
+    offset: int
+    appended_at_ms: int
+
+
+class JobMaker:
+    """Makes the job records of an event: what they share is encoded once."""
+
+    def __init__(self) -> None:
+        self._codec = JobCodec()
+
+    def make(self, sender: str, event: Event, body: bytes, origin: Origin, targets: Iterable[Target]) -> list[KeyValue]:
+        """Return a record per target. Its key is the subscription, so that every tier has it on the same partition."""
+        topic, partition, offset, appended_at_ms = origin
+        tail = self._codec.tail(
+            sender=sender,
+            event_type=event.event_type,
+            event_id=event.event_id,
+            customer_id=event.customer_id,
+            source_topic=topic,
+            source_partition=partition,
+            source_offset=offset,
+            appended_at_ms=appended_at_ms,
+            body=body,
+        )
+        encode = self._codec.encode
+        return [
+            (
+                target.id,
+                encode(
+                    tail,
+                    job_id=job_id(topic, partition, offset, target.id),
+                    subscription_id=target.id,
+                    subscription_partition=target.partition,
+                    subscription_offset=target.offset,
+                    activation=target.activation,
+                    run=0,
+                    attempt=FIRST_ATTEMPT,
+                    due_at_ms=AT_ONCE,
+                    first_offset=UNKNOWN_OFFSET,
+                ),
+            )
+            for target in targets
+        ]

@@ -1,0 +1,128 @@
+"""What becomes of one record of an event topic: jobs, a dead letter, or nothing yet. Pure, but for its arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+from consumers.router.jobs import JobMaker, KeyValue, Origin
+from consumers.router.matching import Matches
+from consumers.router.poison import SourceRecord, dead_letter, size_of
+from schemas.delivery import event_id
+from schemas.errors import UnreadableRecord
+from schemas.event import Event, EventDecoder
+from schemas.sender import Sender
+
+_NO_TIMESTAMP = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Routed:
+    """The event was read: `jobs` are the records to produce, none where nobody takes it."""
+
+    sender: str
+    event_type: str
+    jobs: list[KeyValue]
+    paused: int
+
+
+@dataclass(frozen=True, slots=True)
+class Poison:
+    """The record is dead: `letter` is to be produced."""
+
+    sender: str
+    reason: str
+    detail: str
+    letter: KeyValue
+
+
+@dataclass(frozen=True, slots=True)
+class Blocked:
+    """A subscription of this customer is unusable: the event may not pass before it is mended."""
+
+    customer_id: str
+    reason: str
+
+
+Routing: TypeAlias = Routed | Poison | Blocked
+
+
+class Subscriptions(Protocol):
+    """What the router asks about subscriptions."""
+
+    def match(self, sender: str, customer_id: str, event_type: str) -> Matches:
+        """Return the subscriptions that take an event."""
+        ...
+
+    def blocked(self, customer_id: str) -> str | None:
+        """Return why nothing may be routed for a customer now, or None."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Sizes in bytes: the largest source record, and the largest request body."""
+
+    max_event: int
+    max_body: int
+
+
+class Router:
+    """Decides about one record after the other; `senders` are those of the source topics."""
+
+    def __init__(
+        self, senders: Mapping[str, Sender], subscriptions: Subscriptions, limits: Limits, now_ms: Callable[[], int]
+    ) -> None:
+        self._sources = {topic: (sender, EventDecoder(sender)) for topic, sender in senders.items()}
+        self._subscriptions = subscriptions
+        self._limits = limits
+        self._now_ms = now_ms
+        self._jobs = JobMaker()
+
+    def route(self, record: SourceRecord) -> Routing:
+        """Decide about one record; nothing that it may hold raises."""
+        topic, partition, offset = record.topic(), record.partition(), record.offset()
+        sender, decoder = self._sources[topic]
+        value = record.value()
+        if value is not None and len(value) > self._limits.max_event:
+            detail = f"{size_of(record)} bytes, max_event is {self._limits.max_event}: to be read at its source alone"
+            return self._poison(record, sender, "too_large", detail)
+        try:
+            event = decoder.decode(value, lambda: event_id(topic, partition, offset))
+        except UnreadableRecord as error:
+            return self._poison(record, sender, error.reason, error.detail)
+        except Exception as error:  # whatever a library may raise on hostile bytes: a poison record never stops us
+            return self._poison(record, sender, "invalid_value", f"{type(error).__name__}: {error}")
+        reason = self._subscriptions.blocked(event.customer_id)
+        if reason is not None:
+            return Blocked(event.customer_id, reason)
+        matches = self._subscriptions.match(sender.name, event.customer_id, event.event_type)
+        if not matches.targets:
+            return Routed(sender.name, event.event_type, [], matches.paused)
+        kind, timestamp = record.timestamp()
+        return self._make(
+            record, sender, event, matches, Origin(topic, partition, offset, timestamp if kind else _NO_TIMESTAMP)
+        )
+
+    def _make(
+        self, record: SourceRecord, sender: Sender, event: Event, matches: Matches, origin: Origin
+    ) -> Routed | Poison:
+        try:
+            body = sender.render(event)
+            if len(body) > self._limits.max_body:
+                raise UnreadableRecord("too_large", f"the body has {len(body)} bytes, max_body {self._limits.max_body}")
+            jobs = self._jobs.make(sender.name, event, body, origin, matches.targets)
+        except UnreadableRecord as error:
+            return self._poison(record, sender, _RENDERED.get(error.reason, error.reason), error.detail)
+        except Exception as error:  # as above
+            return self._poison(record, sender, "invalid_value", f"{type(error).__name__}: {error}")
+        return Routed(sender.name, event.event_type, jobs, matches.paused)
+
+    def _poison(self, record: SourceRecord, sender: Sender, reason: str, detail: str) -> Poison:
+        letter = dead_letter(record, reason, detail, self._now_ms(), self._limits.max_event)
+        return Poison(sender.name, reason, detail, letter)
+
+
+# The record itself could be read: it is the body of its webhook that is too large.
+_RENDERED: Mapping[str, str] = {"too_large": "body_too_large"}
