@@ -1,0 +1,140 @@
+"""The rules that a subscription has to keep when it is written. Pure; all that is wrong is said at once.
+
+A sentence names the subscription and the field, and repeats neither a secret nor the path or query of a URL.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import Final, Literal, Protocol, TypeAlias
+
+from schemas.errors import InvalidInput, SubscriptionError
+from schemas.sender import Sender
+
+_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
+MAX_CUSTOMER_ID: Final = 256
+MAX_DESCRIPTION: Final = 1024
+MAX_SECRET: Final = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """The secret that the customer gave."""
+
+    secret: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Generate:
+    """A secret is to be made if the subscription has none."""
+
+
+SecretWish: TypeAlias = Given | Generate | None
+"""None: the present secret stays, and a new subscription gets one if its sender needs it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """A subscription as somebody wants it to be."""
+
+    id: str
+    sender: str
+    customer_id: str
+    url: str = field(repr=False)
+    event_types: tuple[str, ...]
+    secret: SecretWish = None
+    set: str | None = None
+    description: str = ""
+
+
+class UrlRules(Protocol):
+    """What says whether a URL may be delivered to: schemas.egress.EgressPolicy."""
+
+    def check_url(self, url: str) -> object:
+        """Raise InvalidInput with one sentence if not."""
+        ...
+
+
+Field: TypeAlias = Literal["id", "sender", "customer_id", "url", "event_types", "secret", "set", "description"]
+
+
+def check(drafts: Sequence[Draft], senders: Mapping[str, Sender], urls: UrlRules) -> None:
+    """Check drafts that are to be written together; SubscriptionError holds a sentence for each thing wrong."""
+    problems = [f"subscription {draft.id}: {what}" for draft in drafts for what in _problems(draft, senders, urls)]
+    for id_, count in Counter(draft.id for draft in drafts).items():
+        if count > 1:
+            problems.append(f"subscription {id_}: the id is there {count} times; each subscription has its own")
+    if problems:
+        raise SubscriptionError(*problems)
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return `; did you mean …?` for a name that is close to a known one, else nothing."""
+    close = get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _problems(draft: Draft, senders: Mapping[str, Sender], urls: UrlRules) -> Iterator[str]:
+    if not _ID.fullmatch(draft.id):
+        yield f"id must be 1 to 128 letters, digits, _ or - (got {draft.id[:200]!r})"
+    yield from _text_problems("customer_id", draft.customer_id, MAX_CUSTOMER_ID, required=True)
+    yield from _text_problems("description", draft.description, MAX_DESCRIPTION)
+    if draft.set is not None:
+        yield from _text_problems("set", draft.set, MAX_CUSTOMER_ID, required=True)
+    try:
+        urls.check_url(draft.url)
+    except InvalidInput as error:
+        yield str(error)
+    sender = senders.get(draft.sender)
+    if sender is None:
+        yield f"sender {draft.sender[:200]!r} is not known{nearest(draft.sender, senders) or _one_of(senders)}"
+    else:
+        yield from _event_type_problems(draft.event_types, sender)
+    if isinstance(draft.secret, Given):
+        yield from _secret_problems(draft.secret.secret, sender)
+
+
+def _text_problems(name: Field, text: str, most: int, *, required: bool = False) -> Iterator[str]:
+    if required and not text:
+        yield f"{name} is empty"
+    elif len(text) > most:
+        yield f"{name} has {len(text)} characters, at most {most} are allowed"
+    elif text != text.strip() or (text and not text.isprintable()):
+        yield f"{name} must neither begin nor end with a space, nor hold control characters"
+
+
+def _event_type_problems(patterns: Sequence[str], sender: Sender) -> Iterator[str]:
+    if not patterns:
+        yield "event_types is empty; name at least one, or '*' for all"
+    groups = sorted({f"{name.rpartition('.')[0]}.*" for name in sender.event_types if "." in name})
+    for pattern, count in Counter(patterns).items():
+        if count > 1:
+            yield f"event_types: {pattern[:200]!r} is there {count} times"
+        if pattern != "*" and pattern not in sender.event_types and not _is_group(pattern, sender):
+            known = nearest(pattern, [*sender.event_types, *groups]) or _one_of(["*", *groups])
+            yield f"event_types: sender {sender.name} has no {pattern[:200]!r}{known}"
+
+
+def _is_group(pattern: str, sender: Sender) -> bool:
+    return pattern.endswith(".*") and any(name.startswith(pattern[:-1]) for name in sender.event_types)
+
+
+def _secret_problems(secret: str, sender: Sender | None) -> Iterator[str]:
+    """Any text that is not empty is a secret; a sender may say more about its own."""
+    if not secret:
+        yield "secret is empty; give one, or `secret: generate`"
+    elif len(secret) > MAX_SECRET:
+        yield f"secret has {len(secret)} characters, at most {MAX_SECRET} are allowed"
+    elif sender is not None:
+        try:
+            sender.signing_key(secret)
+        except InvalidInput as error:
+            yield f"secret: {error}"
+
+
+def _one_of(names: Iterable[str]) -> str:
+    return f"; known: {', '.join(names)}"
