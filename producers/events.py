@@ -1,0 +1,157 @@
+"""EventPublisher: how a platform team puts events on a topic.
+
+    with EventPublisher(kafka, sender=load_senders()["zenoo"], topic="signpost.zenoo.events") as publisher:
+        publisher.publish({"event_type": "case.created", "customer_id": "acme", "data": {…}})
+
+Values are Avro single-object encoding; keys are those of the sender, and stay where Java producers put them.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import timedelta
+from types import TracebackType
+from typing import Any, Final, Self
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from producers.event_json import EventReader
+from schemas.durations import milliseconds
+from schemas.errors import EventError, Unavailable
+from schemas.event import Event, encode_event
+from schemas.sender import Sender
+from schemas.topics import MAX_EVENT, RECORD_OVERHEAD
+
+_FULL_QUEUE_WAIT_S: Final = 0.1
+
+
+def wall_clock_us() -> int:
+    """Return the time in µs since 1970."""
+    return time.time_ns() // 1_000
+
+
+def random_event_id() -> str:
+    """Return `evt_` and 128 random bits; without a dot, which signature schemes use as a separator."""
+    return f"evt_{secrets.token_hex(16)}"
+
+
+class EventPublisher:
+    """Publishes events of one sender to one topic. Leaving the context waits until the broker has all of them.
+
+    `kafka`: librdkafka properties, bootstrap.servers among them. `max_event`: bytes. `timeout`: how long the broker may
+    take to acknowledge an event. `now_us`, `new_id`: where a missing created_at and event_id come from.
+    """
+
+    def __init__(
+        self,
+        kafka: Mapping[str, str],
+        *,
+        sender: Sender,
+        topic: str,
+        max_event: int = MAX_EVENT,
+        timeout: timedelta = timedelta(seconds=30),
+        now_us: Callable[[], int] = wall_clock_us,
+        new_id: Callable[[], str] = random_event_id,
+    ) -> None:
+        self._sender = sender
+        self._topic = topic
+        self._max_event = max_event
+        self._timeout = timeout
+        self._new_id = new_id
+        self._reader = EventReader(sender, now_us, new_id)
+        self._servers = kafka.get("bootstrap.servers", "")
+        self._failures: list[KafkaError] = []
+        self.published = 0
+        own: dict[str, Any] = {
+            "enable.idempotence": True,
+            "acks": "all",
+            "partitioner": "murmur2_random",
+            "compression.type": "lz4",
+            "message.timeout.ms": milliseconds(timeout),
+            "message.max.bytes": max_event + RECORD_OVERHEAD,
+        }
+        self._producer = Producer({**kafka, **own}, logger=logging.getLogger(__name__))
+
+    def __enter__(self) -> Self:
+        self._check_topic()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            self.flush()
+        else:  # what was published before goes out; what went wrong first is what counts
+            self._producer.flush(self._timeout.total_seconds())
+
+    def publish(self, event: Event | Mapping[str, Any], key: str | None = None) -> Event:
+        """Check an event and queue it; return it as published, with its id and time.
+
+        A mapping is an event as JSON has it (`created_at`: ISO 8601). EventError: it does not fit its schema.
+        Unavailable: an event that was published before could not be delivered.
+        """
+        event = self._checked(event) if isinstance(event, Event) else self._reader.event(event)
+        value = encode_event(self._sender, event)
+        if len(value) > self._max_event:
+            raise EventError(f"event {event.event_id} has {len(value)} bytes, at most {self._max_event} are taken")
+        self._produce(key if key is not None else self._sender.key_of(event.data, event.event_id), value)
+        return event
+
+    def flush(self) -> None:
+        """Wait until the broker has all that was published; Unavailable if it did not take something."""
+        # Every message ends within message.timeout.ms, so this does as well.
+        self._producer.flush()
+        self._raise_failures()
+
+    def _checked(self, event: Event) -> Event:
+        if not event.event_id:
+            event = replace(event, event_id=self._new_id())
+        if event.event_type in self._sender.event_types:  # encode_event refuses the others
+            problems = list(self._reader.data_problems(event.event_type, event.data))
+            if not event.customer_id:
+                problems.append("customer_id: expected a string of one character or more, found nothing")
+            if problems:
+                raise EventError("\n".join(f"event {event.event_id}: {problem}" for problem in problems))
+        return event
+
+    def _produce(self, key: str, value: bytes) -> None:
+        self._producer.poll(0)
+        self._raise_failures()
+        while True:
+            try:
+                self._producer.produce(self._topic, value, key.encode(), on_delivery=self._delivered)
+            except BufferError:  # the queue is full: wait for reports
+                self._producer.poll(_FULL_QUEUE_WAIT_S)
+            except KafkaException as error:
+                raise Unavailable(f"topic {self._topic}: {error.args[0].str()}") from error
+            else:
+                return
+
+    def _delivered(self, error: KafkaError | None, message: Message) -> None:
+        if error is None:
+            self.published += 1
+        else:
+            self._failures.append(error)
+
+    def _raise_failures(self) -> None:
+        if self._failures:
+            failures, self._failures = self._failures, []
+            raise Unavailable(
+                f"topic {self._topic}: {len(failures)} events were not published: {failures[0].str()}; "
+                f"{self.published} were"
+            )
+
+    def _check_topic(self) -> None:
+        """Refuse at once what would otherwise fail after the timeout."""
+        try:
+            topics = self._producer.list_topics(timeout=min(10.0, self._timeout.total_seconds())).topics
+        except KafkaException as error:
+            raise Unavailable(f"no broker answers at {self._servers}: {error.args[0].str()}") from error
+        if self._topic not in topics:
+            raise Unavailable(
+                f"topic {self._topic} does not exist at {self._servers}: `signpost topics apply` makes Signpost's own"
+            )
