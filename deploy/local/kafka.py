@@ -1,0 +1,148 @@
+"""How a single Kafka node for one machine is set up: its properties, its storage, and when it is ready."""
+
+from __future__ import annotations
+
+import base64
+import socket
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
+from schemas.errors import Unavailable
+
+STORAGE: Final = "kafka"
+PROPERTIES: Final = "server.properties"
+
+# Few partitions of Kafka's own topics, as each costs files and start-up time. The coordinator's wait of 3 s for more
+# members, and the 10 s between looks for transactions to abort, would only be waited for here. Positions are kept as
+# long as records are (30 d). The cleaner's buffer is 128 MiB by default, a quarter of the heap.
+_FIXED: Final = {
+    "process.roles": "broker,controller",
+    "node.id": "1",
+    "controller.listener.names": "CONTROLLER",
+    "auto.create.topics.enable": "false",
+    "offsets.topic.replication.factor": "1",
+    "offsets.topic.num.partitions": "4",
+    "offsets.retention.minutes": "43200",
+    "transaction.state.log.replication.factor": "1",
+    "transaction.state.log.min.isr": "1",
+    "transaction.state.log.num.partitions": "4",
+    "transaction.abort.timed.out.transaction.cleanup.interval.ms": "1000",
+    "share.coordinator.state.topic.replication.factor": "1",
+    "share.coordinator.state.topic.min.isr": "1",
+    "group.initial.rebalance.delay.ms": "0",
+    "log.cleaner.dedupe.buffer.size": "8388608",
+}
+
+
+def properties(*, listen: str, controller: str, advertised: str) -> str:
+    """Return the text of server.properties; arguments are `host:port`.
+
+    The storage is named relative to the folder that the broker runs in: so any path will do, with commas (`log.dirs` is
+    a list) and letters outside Latin-1 (a properties file is not), and the folder may move into a container.
+    """
+    own = {
+        "listeners": f"PLAINTEXT://{listen},CONTROLLER://{controller}",
+        "advertised.listeners": f"PLAINTEXT://{advertised}",
+        "controller.quorum.voters": f"1@{controller}",
+        "log.dirs": STORAGE,
+    }
+    return "".join(f"{name}={value}\n" for name, value in (_FIXED | own).items())
+
+
+def is_formatted(data: Path) -> bool:
+    """Tell whether a data folder holds a formatted storage; its meta.properties is written last."""
+    return (data / STORAGE / "meta.properties").is_file()
+
+
+def new_cluster_id() -> str:
+    """Return a random cluster id as Kafka writes them: 16 bytes in URL-safe base64."""
+    while (cluster_id := base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")).startswith("-"):
+        pass  # the storage tool would take it for an option
+    return cluster_id
+
+
+def choose_port(data: Path, port: int | None) -> int:
+    """Return `port`, or the one that a broker of this data folder had the last time, or any that is free.
+
+    Unavailable where `port` is taken.
+    """
+    if port is not None:
+        if not _is_free(port):
+            raise Unavailable(f"port {port} of 127.0.0.1 is taken")
+        return port
+    former = _former_port(data)
+    return former if former is not None and _is_free(former) else free_port()
+
+
+def _former_port(data: Path) -> int | None:
+    try:
+        lines = (data / PROPERTIES).read_text(encoding="utf-8").splitlines()
+        return next(int(line.rpartition(":")[2]) for line in lines if line.startswith("advertised.listeners="))
+    except (OSError, ValueError, StopIteration):
+        return None
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def free_port() -> int:
+    """Return a port of 127.0.0.1 that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+def wait_until_ready(port: int, data: Path, alive: Callable[[], bool], deadline_s: float) -> bool:
+    """Wait until the broker of a data folder answers at a port of 127.0.0.1; False when it died before.
+
+    Unavailable when the deadline passed. An answer of somebody else at that port does not count.
+    """
+    ends_at = time.monotonic() + deadline_s
+    while time.monotonic() < ends_at:
+        if not alive():
+            return False
+        if _accepts(port) and _cluster_at(port) == _cluster_of(data):
+            return True
+        time.sleep(0.05)
+    raise Unavailable(f"Kafka at 127.0.0.1:{port} did not answer within {deadline_s:.0f} s")
+
+
+def _cluster_of(data: Path) -> str:
+    try:
+        lines = (data / STORAGE / "meta.properties").read_text(encoding="ascii").splitlines()
+    except OSError:  # a container formats its storage itself
+        return "not formatted yet"
+    return next((line.partition("=")[2] for line in lines if line.startswith("cluster.id=")), "unknown")
+
+
+def _accepts(port: int) -> bool:
+    """Tell whether somebody listens; asked before a Kafka client is, which logs each refusal."""
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def _cluster_at(port: int) -> str | None:
+    """Return the cluster id that a broker at a port answers with, if one does."""
+    admin = AdminClient({"bootstrap.servers": f"127.0.0.1:{port}", "log_level": 0, "socket.timeout.ms": 2000})
+    try:
+        metadata = admin.list_topics(timeout=2)
+    except KafkaException:
+        return None
+    return str(metadata.cluster_id) if metadata.brokers else None

@@ -1,0 +1,253 @@
+"""Processes that end when the one that started them ends, even by SIGKILL.
+
+`start()` runs this file as a script in a fresh interpreter. The script asks Linux for a signal on the parent's death
+(PR_SET_PDEATHSIG), forks a watcher, and becomes the command by `exec`: the pid is the command's own. The watcher waits
+for the end of two pipes. The parent alone holds one, the command the other:
+
+    parent's pipe ends    the parent is gone: signal the command, kill it after `grace`, delete `remove`
+    command's pipe ends   the command is gone: wait until the parent has seen it (it writes a byte), or is gone too
+
+Pipes work on every POSIX system and cannot be missed, as the kernel closes them. The kernel's own signal is asked for
+besides because it also holds where somebody killed the watcher.
+
+Only the standard library is imported here: the script runs with `-I -S`, which makes it start in a few milliseconds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import ctypes
+import os
+import queue
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from datetime import timedelta
+from pathlib import Path
+from typing import IO, Final, TypeAlias
+
+_PR_SET_PDEATHSIG: Final = 1
+_NOT_STARTED: Final = 127  # what a shell answers where a command cannot be run
+_GRACE: Final = timedelta(seconds=10)
+Stream: TypeAlias = int | IO[bytes] | None
+
+
+class Tethered:
+    """A running command that ends with this process; forgetting the object does not end it."""
+
+    def __init__(self, process: subprocess.Popen[bytes], lifeline: int) -> None:
+        self._process = process
+        self._lifeline: int | None = lifeline
+        self.pid = process.pid
+
+    @property
+    def output(self) -> IO[bytes] | None:
+        """Return the command's standard output where it was asked for with `subprocess.PIPE`."""
+        return self._process.stdout
+
+    def poll(self) -> int | None:
+        """Return the exit code, minus the signal where one ended it, or None while it runs."""
+        code = self._process.poll()
+        if code is not None:
+            self._let_go()
+        return code
+
+    def wait(self, timeout_s: float | None = None) -> int:
+        """Wait for the end and return the exit code; `subprocess.TimeoutExpired` after `timeout_s` seconds."""
+        code = self._process.wait(timeout_s)
+        self._let_go()
+        return code
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send a signal; nothing happens where the command has ended."""
+        self._process.send_signal(number)
+
+    def stop(self, grace: timedelta = _GRACE) -> int:
+        """Send SIGTERM, SIGKILL after `grace`, and return the exit code."""
+        self.send_signal(signal.SIGTERM)
+        try:
+            return self.wait(grace.total_seconds())
+        except subprocess.TimeoutExpired:
+            return self.kill()
+
+    def kill(self) -> int:
+        """Send SIGKILL and return the exit code."""
+        self.send_signal(signal.SIGKILL)
+        return self.wait()
+
+    def _let_go(self) -> None:
+        if self._lifeline is not None:
+            with contextlib.suppress(BrokenPipeError):  # the watcher was killed
+                os.write(self._lifeline, b".")
+            os.close(self._lifeline)
+            self._lifeline = None
+
+
+def start(
+    command: Sequence[str],
+    *,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    stdout: Stream = None,
+    stderr: Stream = None,
+    on_parent_death: signal.Signals = signal.SIGTERM,
+    grace: timedelta = _GRACE,
+    remove: Path | None = None,
+    ask_kernel: bool = True,
+) -> Tethered:
+    """Start `command` in a session of its own, so that Ctrl-C on a terminal reaches this process alone.
+
+    When this process dies the command gets `on_parent_death`, and SIGKILL after `grace`; when it has ended the folder
+    `remove` is deleted. `ask_kernel=False` leaves out PR_SET_PDEATHSIG.
+    A command that cannot be run ends with exit code 127 and a line on standard error.
+    """
+    lifeline_read, lifeline_write = os.pipe()
+    options = ["--lifeline", str(lifeline_read), "--parent", str(os.getpid()), "--signal", str(int(on_parent_death))]
+    options += ["--grace", str(grace.total_seconds())]
+    options += ["--remove", str(remove.absolute())] if remove else []
+    options += ["--ask-kernel"] if ask_kernel else []
+
+    def launch() -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [sys.executable, "-I", "-S", __file__, *options, "--", *command],
+            env=env,
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=stdout,
+            stderr=stderr,
+            pass_fds=[lifeline_read],
+            start_new_session=True,
+        )
+
+    try:
+        return Tethered(_launcher.run(launch), lifeline_write)
+    except BaseException:
+        os.close(lifeline_write)
+        raise
+    finally:
+        os.close(lifeline_read)
+
+
+class _Launcher:
+    """Starts processes from one thread that lives as long as this process.
+
+    PR_SET_PDEATHSIG fires when the *thread* that forked ends (prctl(2)), so a command started by a short-lived thread
+    would be ended with it.
+    """
+
+    def __init__(self) -> None:
+        self._work: queue.SimpleQueue[tuple[Callable[[], subprocess.Popen[bytes]], Future[subprocess.Popen[bytes]]]]
+        self._work = queue.SimpleQueue()
+        self._owner: int | None = None
+        self._lock = threading.Lock()
+
+    def run(self, launch: Callable[[], subprocess.Popen[bytes]]) -> subprocess.Popen[bytes]:
+        with self._lock:
+            if self._owner != os.getpid():  # the first time, or after a fork, which copies no thread
+                threading.Thread(target=self._loop, name="tether-launcher", daemon=True).start()
+                self._owner = os.getpid()
+        future: Future[subprocess.Popen[bytes]] = Future()
+        self._work.put((launch, future))
+        return future.result()
+
+    def _loop(self) -> None:
+        while True:
+            launch, future = self._work.get()
+            try:
+                future.set_result(launch())
+            except BaseException as error:  # handed to the caller, whatever it is
+                future.set_exception(error)
+            del launch, future  # the thread waits for long: it keeps nothing of the last caller alive
+
+
+_launcher = _Launcher()
+
+
+def _main() -> None:
+    """Become the command, with a watcher beside it. Runs in the fresh process only."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--lifeline", type=int, required=True)
+    parser.add_argument("--parent", type=int, required=True)
+    parser.add_argument("--signal", type=int, required=True)
+    parser.add_argument("--grace", type=float, required=True)
+    parser.add_argument("--remove", type=Path)
+    parser.add_argument("--ask-kernel", action="store_true")
+    parser.add_argument("command", nargs="+")
+    options = parser.parse_args()
+
+    kernel_signals = options.ask_kernel and _signal_on_parent_death(options.signal)
+    alive_read, alive_write = os.pipe()
+    command_pid = os.getpid()
+    if os.fork() == 0:
+        os.close(alive_write)
+        _watch(options, alive_read, command_pid, kernel_signals)
+        os._exit(0)
+    os.close(options.lifeline)
+    os.close(alive_read)
+    os.set_inheritable(alive_write, True)
+    if os.getppid() != options.parent:  # died before the kernel was asked
+        sys.exit(_NOT_STARTED)
+    try:
+        os.execvp(options.command[0], options.command)
+    except OSError as error:
+        print(f"{options.command[0]}: {error.strerror}", file=sys.stderr)
+        sys.exit(_NOT_STARTED)
+
+
+def _signal_on_parent_death(number: int) -> bool:
+    """Ask Linux to send this process `number` when its parent ends; kept by exec. False where it cannot be asked."""
+    if not sys.platform.startswith("linux"):
+        return False
+    try:
+        return bool(ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0) == 0)
+    except (OSError, AttributeError):  # no libc to load
+        return False
+
+
+def _watch(options: argparse.Namespace, alive: int, command_pid: int, kernel_signals: bool) -> None:
+    """Wait for the end of parent or command, and do what the module's docstring says."""
+    os.setsid()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    quiet = os.open(os.devnull, os.O_RDWR)
+    for stream in (0, 1, 2):  # who reads the command's output must see its end
+        os.dup2(quiet, stream)
+
+    ended, _, _ = select.select([options.lifeline, alive], [], [])
+    if alive not in ended:
+        # The kernel has already sent the signal where it was asked; a second one could mean "do not drain".
+        if not kernel_signals:
+            _send(command_pid, options.signal)
+        if not select.select([alive], [], [], options.grace)[0]:
+            _send(command_pid, signal.SIGKILL)
+            select.select([alive], [], [])
+    parent_saw_the_end = os.read(options.lifeline, 1) != b""
+    if options.remove and not parent_saw_the_end:
+        _remove(options.remove)
+
+
+def _send(command_pid: int, number: int) -> None:
+    """Signal the command while it is this watcher's parent: its pid cannot belong to another process then."""
+    if os.getppid() == command_pid:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(command_pid, number)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder; a second try for what a dying grandchild wrote during the first."""
+    for _ in range(2):
+        shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists():
+            return
+        time.sleep(0.2)
+
+
+if __name__ == "__main__":
+    _main()
