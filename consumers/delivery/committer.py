@@ -1,0 +1,117 @@
+"""Commits what is in the outbox, about every 200 ms, and says whether repeats are bounded enough to start more."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future, wait
+from typing import Final, Protocol
+
+from confluent_kafka import TopicPartition
+
+from consumers.delivery.outbox import Batch, Outbox
+from consumers.runtime.transaction import Settled, Transactions
+
+COMMIT_EVERY_MS: Final = 200
+# What one transaction holds at most before it is sealed early: keeps it, and what waits behind it, small.
+_ROWS: Final = 4_000
+_BYTES: Final = 16 * 1024 * 1024
+# No attempt starts while the last commit is older, with work pending: that bounds repeats.
+MAX_AGE_MS: Final = 2_000
+# Rows are kept until they are committed; beyond this much of them nothing more is started.
+MAX_BYTES: Final = 64 * 1024 * 1024
+
+
+class CommitObserver(Protocol):
+    """Who wants to know how transactions end."""
+
+    def settled(self, settled: Settled, rows: int) -> None:
+        """Hear of the end of a transaction of so many records."""
+        ...
+
+
+class Committer:
+    """One transaction at a time; the loop goes on while its helper thread waits for the broker."""
+
+    def __init__(
+        self, outbox: Outbox, transactions: Transactions, *, max_uncommitted: int, observer: CommitObserver
+    ) -> None:
+        self._outbox = outbox
+        self._transactions = transactions
+        self._max_uncommitted = max_uncommitted
+        self._observer = observer
+        self._future: Future[Settled] | None = None
+        self._batch: Batch | None = None
+        self._sealed_ms = 0
+        self._unproven_since_ms: int | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether a transaction is under way."""
+        return self._future is not None
+
+    @property
+    def idle(self) -> bool:
+        """Whether everything that happened is committed."""
+        return self._future is None and not self._outbox.pending
+
+    def room(self) -> int:
+        """Return how many more attempts may be uncommitted."""
+        if self._outbox.bytes >= MAX_BYTES:
+            return 0
+        return self._max_uncommitted - self._outbox.uncommitted
+
+    def is_overdue(self, now_ms: int) -> bool:
+        """Whether something has been waiting for its commit for too long."""
+        return self._unproven_since_ms is not None and now_ms - self._unproven_since_ms > MAX_AGE_MS
+
+    def collect(self, now_ms: int) -> bool:
+        """See whether the transaction under way has ended; True if it was committed just now."""
+        if self._future is None or not self._future.done():
+            return False
+        settled, batch = self._future.result(), self._batch
+        assert batch is not None
+        self._future = self._batch = None
+        if settled.committed:
+            self._outbox.committed(batch)
+            self._unproven_since_ms = now_ms if self._outbox.pending else None
+        else:
+            self._outbox.aborted(batch)
+            self._sealed_ms = 0
+        self._observer.settled(settled, len(batch.rows))
+        return settled.committed
+
+    def commit(self, now_ms: int, group_metadata: object, *, at_once: bool = False) -> None:
+        """Begin a transaction if there is something to commit and it is time to."""
+        outbox = self._outbox
+        if not outbox.pending:
+            return
+        if self._unproven_since_ms is None:
+            self._unproven_since_ms = now_ms
+        if self._future is not None:
+            return
+        large = outbox.rows_pending >= min(_ROWS, self._max_uncommitted // 2) or outbox.bytes >= _BYTES
+        if not (at_once or large or now_ms - self._sealed_ms >= COMMIT_EVERY_MS):
+            return
+        batch = outbox.seal()
+        if not batch.positions:
+            outbox.committed(batch)
+            return
+        offsets = [
+            TopicPartition(lane.topic, lane.partition, position.offset, position.metadata)
+            for lane, position in batch.positions.items()
+        ]
+        self._sealed_ms = now_ms
+        self._batch = batch
+        rows = (row[:4] for row in batch.rows)
+        self._future = self._transactions.begin(rows, offsets, group_metadata, batch.serial)
+
+    def settle(self, clock: Callable[[], int], group_metadata: object, timeout_s: float) -> None:
+        """End what is under way and commit what is pending, within `timeout_s`; the rest is decided later."""
+        deadline = clock() + int(timeout_s * 1_000)
+        for _ in range(2):
+            if self._future is not None:
+                wait([self._future], max(0, deadline - clock()) / 1_000)
+                self.collect(clock())
+            if self._future is not None or clock() >= deadline:
+                return
+            self.commit(clock(), group_metadata, at_once=True)

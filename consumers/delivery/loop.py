@@ -1,0 +1,191 @@
+"""The delivery loop: one thread that reads jobs, runs their requests, judges answers and commits.
+
+It never waits for one of them while another could go on: a loop that stands still makes answered requests look late.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+
+from consumers.delivery.committer import Committer
+from consumers.delivery.dispatch import Dispatcher
+from consumers.delivery.endpoint import Endpoint
+from consumers.delivery.outbox import Outbox
+from consumers.delivery.progress import MAX_BATCH
+from consumers.delivery.reader import Reader
+from consumers.delivery.transport import Transport
+from consumers.table import SubscriptionTable
+
+_log = structlog.get_logger("delivery")
+# So many jobs at hand keep all places filled; more would only wait here instead of in their topic.
+_READY: Final = 1_024
+# With requests open the loop looks at Kafka this often, without any it waits there.
+_SOCKETS_S: Final = 0.002
+_IDLE_S: Final = 0.02
+# The group has to be polled though nothing can be taken (max.poll.interval.ms is 15 s): one record a second then.
+_POLL_AT_LEAST_MS: Final = 1_000
+# Half the session timeout: whoever stood still so long may have lost its partitions without knowing.
+STALL_MS: Final = 5_000
+_REVOKE_S: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Clocks:
+    """Time, handed in: Unix time and a monotonic clock, both in ms."""
+
+    unix_ms: Callable[[], int]
+    monotonic_ms: Callable[[], int]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What bounds a process."""
+
+    max_in_flight: int
+    drain_ms: int
+
+
+class DeliveryLoop:
+    """Runs until told to stop, then drains."""
+
+    def __init__(
+        self,
+        *,
+        reader: Reader,
+        dispatcher: Dispatcher,
+        transport: Transport,
+        outbox: Outbox,
+        committer: Committer,
+        table: SubscriptionTable[Endpoint],
+        clocks: Clocks,
+        limits: Limits,
+    ) -> None:
+        self._reader = reader
+        self._dispatcher = dispatcher
+        self._transport = transport
+        self._outbox = outbox
+        self._committer = committer
+        self._table = table
+        self._now = clocks.unix_ms
+        self._monotonic = clocks.monotonic_ms
+        self._limits = limits
+        self._last_turn_ms = clocks.monotonic_ms()
+        self._last_read_ms = 0
+        self._unproven_after_stall = False
+        self.waiting: str | None = "starting"  # why nothing is started, for /readyz and the log
+        reader.settle = self._settle
+
+    def run(self, pattern: str, stopping: Callable[[], bool], each_turn: Callable[[int], None]) -> bool:
+        """Deliver until `stopping`, then drain; True if everything that happened is committed."""
+        while not (self._table.current or stopping()):
+            self._table.poll(self._monotonic())
+            each_turn(self._now())
+            time.sleep(_SOCKETS_S)
+        self._reader.subscribe(pattern)
+        while not stopping():
+            self._turn()
+            each_turn(self._now())
+        return self._drain(each_turn)
+
+    def _turn(self) -> None:
+        monotonic_ms = self._monotonic()
+        if monotonic_ms - self._last_turn_ms > STALL_MS and self._reader.owns:
+            _log.warning("delivery.stood_still", for_ms=monotonic_ms - self._last_turn_ms)
+            self._unproven_after_stall = True
+        self._last_turn_ms = monotonic_ms
+        self._table.poll(monotonic_ms)
+        self._housekeeping(self._now())
+        room = self._room(self._now(), monotonic_ms)
+        self._read(monotonic_ms, room)
+        now_ms = self._now()
+        if room > 0 and self._dispatcher.has_startable(now_ms):
+            self._dispatcher.start(room, now_ms)
+        self._answers(_SOCKETS_S)
+
+    def _housekeeping(self, now_ms: int) -> None:
+        """Collect and begin transactions, go on with a takeover, wake lanes."""
+        if self._committer.collect(now_ms):
+            self._unproven_after_stall = False
+        if not self._committer.busy and self._reader.take_over():
+            self._dispatcher.drop_lost()
+        if not self._reader.owns:
+            return
+        if self._unproven_after_stall and not self._outbox.pending:
+            self._outbox.touch(next(iter(self._reader.lanes.values())))
+        self._committer.commit(now_ms, self._reader.group_metadata)
+        self._reader.wake(now_ms)
+
+    def _room(self, now_ms: int, monotonic_ms: int) -> int:
+        """Return how many requests may be started now, and say why if it is none for a reason of ours."""
+        waiting = self._reason_to_wait(now_ms, monotonic_ms)
+        if waiting != self.waiting:
+            if waiting is None:
+                _log.info("delivery.goes_on", after=self.waiting)
+            else:
+                _log.warning("delivery.waits", reason=waiting)
+            self.waiting = waiting
+        if waiting is not None:
+            return 0
+        return min(self._limits.max_in_flight - self._transport.in_flight, self._committer.room())
+
+    def _reason_to_wait(self, now_ms: int, monotonic_ms: int) -> str | None:
+        if not self._reader.owns:
+            return "no partitions assigned yet"
+        if self._committer.is_overdue(now_ms):
+            return "the broker has not committed for over 2 s"
+        if self._unproven_after_stall:
+            return "the process stood still: its partitions are in doubt until a transaction succeeds"
+        if not self._table.is_fresh(monotonic_ms):
+            return "the broker does not say what is new in subscriptions"
+        return None
+
+    def _read(self, monotonic_ms: int, room: int) -> None:
+        wanted = _READY - self._dispatcher.ready
+        if wanted <= 0:
+            if monotonic_ms - self._last_read_ms < _POLL_AT_LEAST_MS:
+                return
+            wanted = 1
+        self._last_read_ms = monotonic_ms
+        idle = not self._transport.in_flight and not (room > 0 and self._dispatcher.has_startable(self._now()))
+        self._reader.read(self._idle_s() if idle else 0.0, min(wanted, MAX_BATCH), self._now)
+
+    def _idle_s(self) -> float:
+        """Return how long to wait for a record while nothing else is to be done."""
+        soon = [at_ms for at_ms in (self._dispatcher.next_due_ms, self._reader.next_wake_ms) if at_ms is not None]
+        if not soon:
+            return _IDLE_S
+        return max(0.0, min(_IDLE_S, (min(soon) - self._now()) / 1_000))
+
+    def _answers(self, timeout_s: float) -> None:
+        if self._transport.in_flight:
+            answers = self._transport.work(timeout_s)
+            if answers:
+                self._dispatcher.answered(answers, self._now())
+
+    def _settle(self) -> None:
+        self._committer.settle(self._now, self._reader.group_metadata, _REVOKE_S)
+
+    def _drain(self, each_turn: Callable[[int], None]) -> bool:
+        """Wait for what is in flight, commit, leave the group."""
+        deadline = self._monotonic() + self._limits.drain_ms
+        _log.info("delivery.draining", in_flight=self._transport.in_flight)
+        while self._monotonic() < deadline and not (self._transport.in_flight == 0 and self._committer.idle):
+            self._table.poll(self._monotonic())
+            self._committer.collect(self._now())
+            if self._reader.owns:
+                at_once = self._transport.in_flight == 0
+                self._committer.commit(self._now(), self._reader.group_metadata, at_once=at_once)
+            self._reader.ignore(0.0 if self._transport.in_flight else _SOCKETS_S)
+            self._answers(_SOCKETS_S)
+            each_turn(self._now())
+        complete = self._transport.in_flight == 0 and self._committer.idle
+        self._reader.settle = lambda: None
+        self._reader.close()
+        self._table.close()
+        _log.info("delivery.drained", complete=complete)
+        return complete

@@ -1,0 +1,108 @@
+"""What waits for the next transaction, and what one transaction holds.
+
+Rows are kept until their transaction is known to be committed, so that one that was aborted is written again and
+nothing is ever sent to an endpoint twice for it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from consumers.delivery.lane import Lane
+from consumers.delivery.progress import Position
+
+
+class Row(NamedTuple):
+    """One record to write; `partition` -1 leaves the choice to the key. `lane` is what it was read from."""
+
+    topic: str
+    partition: int
+    key: bytes | None
+    value: bytes
+    lane: Lane
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One transaction: rows, and the position of every lane that they belong to."""
+
+    serial: str
+    rows: list[Row]
+    positions: dict[Lane, Position]
+    ends: int  # attempts, moves and ends of jobs that the rows record
+
+
+class Outbox:
+    """Rows and touched lanes since the last batch was sealed; `instance` names this process in serials."""
+
+    def __init__(self, instance: str) -> None:
+        self._instance = instance
+        self._counter = 0
+        self._rows: list[Row] = []
+        self._touched: list[Lane] = []
+        self._ends = 0
+        self.bytes = 0
+        self.in_commit: Batch | None = None
+
+    def add(self, row: Row) -> None:
+        """Have a row written in the next transaction."""
+        self._rows.append(row)
+        self.bytes += len(row.value)
+
+    def finish(self, lane: Lane, offset: int) -> None:
+        """Note that a record's rows are all here: its offset is finished with them."""
+        self._ends += 1
+        lane.progress.finish(offset)
+        self.touch(lane)
+
+    def touch(self, lane: Lane) -> None:
+        """Have the position of a lane committed."""
+        if not lane.touched:
+            lane.touched = True
+            self._touched.append(lane)
+
+    @property
+    def pending(self) -> bool:
+        """Whether there is anything to commit."""
+        return bool(self._touched)
+
+    @property
+    def rows_pending(self) -> int:
+        """Rows that are not in a transaction yet."""
+        return len(self._rows)
+
+    @property
+    def uncommitted(self) -> int:
+        """Ends and moves of jobs that are not known to be committed."""
+        return self._ends + (self.in_commit.ends if self.in_commit else 0)
+
+    def seal(self) -> Batch:
+        """Take all that is pending as the batch of the next transaction."""
+        self._counter += 1
+        serial = f"{self._instance}.{self._counter}"
+        lanes = [lane for lane in self._touched if lane.alive]
+        positions = {lane: lane.progress.position(serial) for lane in lanes}
+        batch = Batch(serial, [row for row in self._rows if row.lane.alive], positions, self._ends)
+        for lane in self._touched:
+            lane.touched = False
+        self._rows, self._touched, self._ends, self.bytes = [], [], 0, 0
+        self.in_commit = batch
+        return batch
+
+    def committed(self, batch: Batch) -> None:
+        """Note that a batch is committed."""
+        self.in_commit = None
+        for lane, position in batch.positions.items():
+            lane.committed = position
+
+    def aborted(self, batch: Batch) -> None:
+        """Note that a batch was not committed: what belongs to lanes that are still ours is written again."""
+        self.in_commit = None
+        rows = [row for row in batch.rows if row.lane.alive]
+        self._ends += batch.ends
+        self.bytes += sum(len(row.value) for row in rows)
+        self._rows[:0] = rows
+        for lane in batch.positions:
+            if lane.alive:
+                self.touch(lane)

@@ -1,0 +1,143 @@
+"""Which offsets of one partition are finished: order of completion is free, the committed offset is not.
+
+The commit is the lowest unfinished offset. Its metadata lists what is unfinished beyond it, delta-coded, up to the end
+of what was read; all else there is finished, gaps (markers, aborted records, compaction) included. So a restart repeats
+only the unfinished. A serial in the metadata tells whose commit it was.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+# 4,095 ASCII bytes is the broker's limit (offset.metadata.max.bytes). A delta is written in digits of 5 bits; within
+# MAX_SPAN (2**20) every one takes 4 digits at most, so 1,000 unfinished offsets take 4,000 bytes and leave 95 for the
+# end (4), version and serial (50). A batch of 256 records may still arrive when reading stops at MAX_UNFINISHED.
+MAX_UNFINISHED: Final = 740
+MAX_BATCH: Final = 256
+MAX_SPAN: Final = 1 << 20
+MAX_METADATA: Final = 4_095
+
+_DIGITS: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+_VALUES: Final = {digit: value for value, digit in enumerate(_DIGITS)}
+_VERSION: Final = "1"
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """What is committed for a partition: the offset, and metadata of at most 4,095 ASCII bytes."""
+
+    offset: int
+    metadata: str
+
+    @property
+    def serial(self) -> str:
+        """Who wrote it, and which of its transactions: empty where the metadata is not ours."""
+        parts = self.metadata.split("|")
+        return parts[1] if len(parts) == 3 and parts[0] == _VERSION else ""
+
+
+class Progress:
+    """The offsets of one partition that were read and are not yet finished."""
+
+    __slots__ = ("_end", "_finished", "_known", "_order", "next_offset")
+
+    def __init__(self, position: Position, *, log_end: int | None = None) -> None:
+        """Go on from a committed position; its list is dropped where the log (`log_end`) ends below it."""
+        self.next_offset = position.offset
+        self._order: deque[int] = deque()  # what was read, ascending, from the lowest unfinished on
+        self._finished: set[int] = set()  # of _order
+        unfinished, end = _decode(position)
+        if log_end is not None and end > log_end:
+            unfinished, end = [], position.offset
+        # Below _end, an offset not read again yet is finished unless it stands in _known.
+        self._known: deque[int] = deque(unfinished)
+        self._end = end
+
+    def read(self, offset: int) -> bool:
+        """Note that the record at `offset` (ascending) was read; False: it is finished already."""
+        self.next_offset = offset + 1
+        known = self._known
+        while known and known[0] < offset:
+            known.popleft()
+        if offset < self._end:
+            if not known or known[0] != offset:
+                return False
+            known.popleft()
+        self._order.append(offset)
+        return True
+
+    def finish(self, offset: int) -> None:
+        """Note that the record at `offset`, once read, is finished."""
+        order = self._order
+        if order[0] != offset:
+            self._finished.add(offset)
+            return
+        order.popleft()
+        finished = self._finished
+        while order and order[0] in finished:
+            finished.remove(order.popleft())
+
+    @property
+    def unfinished(self) -> int:
+        """How many offsets are known and not finished."""
+        return len(self._order) - len(self._finished) + len(self._known)
+
+    @property
+    def lowest(self) -> int:
+        """The lowest offset that is not finished: the one to commit."""
+        if self._order:
+            return self._order[0]
+        return self._known[0] if self._known else max(self.next_offset, self._end)
+
+    @property
+    def full(self) -> bool:
+        """Whether reading has to stop so that the metadata cannot overflow (not while old ground is read again)."""
+        if self.next_offset < self._end:
+            return False
+        return self.unfinished >= MAX_UNFINISHED or self.next_offset - self.lowest >= MAX_SPAN - MAX_BATCH
+
+    def position(self, serial: str) -> Position:
+        """Return what to commit; `serial` (no `|`, at most 40 characters) names the transaction."""
+        lowest = self.lowest
+        unfinished = [offset for offset in self._order if offset not in self._finished]
+        unfinished.extend(self._known)
+        end = max(self.next_offset, self._end)
+        return Position(lowest, f"{_VERSION}|{serial}|{_encode([*unfinished, end])}")
+
+
+def _encode(offsets: Iterable[int]) -> str:
+    """Write ascending offsets as deltas: digits of 5 bits, the low ones first, 32 added where another one follows."""
+    digits = []
+    previous = None
+    for offset in offsets:
+        if previous is not None:
+            delta = offset - previous
+            while delta > 31:
+                digits.append(_DIGITS[32 | delta & 31])
+                delta >>= 5
+            digits.append(_DIGITS[delta])
+        previous = offset
+    return "".join(digits)
+
+
+def _decode(position: Position) -> tuple[list[int], int]:
+    """Return the unfinished offsets and the end of what was read; metadata that is not ours lists nothing."""
+    offset, parts = position.offset, position.metadata.split("|")
+    if len(parts) != 3 or parts[0] != _VERSION or not parts[2]:
+        return [], offset
+    offsets = [offset]
+    delta = shift = 0
+    for digit in parts[2]:
+        value = _VALUES.get(digit)
+        if value is None:
+            return [], position.offset
+        delta |= (value & 31) << shift
+        shift += 5
+        if value < 32:
+            offset += delta
+            offsets.append(offset)
+            delta = shift = 0
+    return offsets[:-1], offsets[-1]

@@ -1,0 +1,219 @@
+"""Reads the tiers: takes partitions over, hands on what is due, and pauses what is not.
+
+Nothing waits in a rebalance callback but the end of the transaction under way: `on_assign` assigns nothing, and the
+real assignment follows when the positions are known.
+"""
+
+from __future__ import annotations
+
+import heapq
+import time
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from consumers.delivery.assignment import Assignment
+from consumers.delivery.lane import Lane
+from consumers.delivery.outbox import Outbox
+from consumers.delivery.progress import MAX_BATCH
+from consumers.runtime.positions import PartitionKey, PositionsQuery, is_lost_broker
+from schemas.errors import Unavailable
+
+_log = structlog.get_logger("delivery")
+Take = Callable[[Lane, Message, int], None]
+_OVERTAKEN: Final = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE})
+
+
+class Reader:
+    """The consumer of all tiers; `take` gets each record that is due and not finished, with the time in ms."""
+
+    def __init__(
+        self,
+        *,
+        consumer: Consumer,
+        admin: AdminClient,
+        group: str,
+        assignment: Assignment,
+        outbox: Outbox,
+        take: Take,
+    ) -> None:
+        self._consumer = consumer
+        self._admin = admin
+        self._group = group
+        self._assignment = assignment
+        self._outbox = outbox
+        self._take = take
+        self._assigned: list[PartitionKey] = []
+        self._query: PositionsQuery | None = None
+        self._waking: list[tuple[int, int, Lane]] = []
+        self._number = 0
+        self._full: list[Lane] = []
+        self.settle: Callable[[], None] = lambda: None  # ends the transaction under way, within a second
+        self.group_metadata: object = None
+
+    @property
+    def lanes(self) -> dict[PartitionKey, Lane]:
+        """The lanes that are ours."""
+        return self._assignment.lanes
+
+    @property
+    def owns(self) -> bool:
+        """Whether partitions are ours, and read."""
+        return bool(self._assignment.lanes)
+
+    @property
+    def takes_over(self) -> bool:
+        """Whether positions are being asked for."""
+        return self._query is not None
+
+    @property
+    def next_wake_ms(self) -> int | None:
+        """When the next paused lane is due."""
+        return self._waking[0][0] if self._waking else None
+
+    def subscribe(self, pattern: str) -> None:
+        """Join the group for all topics of the pattern."""
+        self._consumer.subscribe([pattern], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost)
+
+    def take_over(self) -> bool:
+        """Go on with a takeover; True once it is complete, which is the time to drop what was lost."""
+        if self._query is None:
+            return False
+        found = self._query.poll(time.monotonic())
+        if found is None:
+            return False
+        self._query = None
+        taken = self._assignment.take(found)
+        for lost in taken.overtaken:
+            _log.error(
+                "delivery.overtaken",
+                topic=lost.topic,
+                partition=lost.partition,
+                lost_from=lost.lost_from,
+                lost_to=lost.begin - 1,
+            )
+        self._waking, self._full = [], []
+        places = [TopicPartition(lane.topic, lane.partition, lane.progress.next_offset) for lane in taken.lanes]
+        self._consumer.assign(places)
+        if places:
+            self._consumer.resume(places)  # a pause survives a revocation
+        _log.info("delivery.assigned", partitions=len(places), numbers=sorted({lane.partition for lane in taken.lanes}))
+        return True
+
+    def wake(self, now_ms: int) -> None:
+        """Resume lanes whose head is due, and full ones that have room again."""
+        waking: list[Lane] = []
+        while self._waking and self._waking[0][0] <= now_ms:
+            lane = heapq.heappop(self._waking)[2]
+            if lane.is_over(now_ms):
+                lane.resumed(now_ms)
+                waking.append(lane)
+        if self._full:
+            roomy = [lane for lane in self._full if lane.has_room_again()]
+            for lane in roomy:
+                self._full.remove(lane)
+                lane.paused_full = False
+            waking += roomy
+        places = [_place(lane) for lane in waking if lane.alive and not lane.paused]
+        if places:
+            self._consumer.resume(places)
+
+    def read(self, timeout_s: float, limit: int, clock: Callable[[], int]) -> None:
+        """Read up to `limit` records (256 at most), waiting for the first one for up to `timeout_s`."""
+        message = self._consumer.poll(timeout_s)
+        if message is None:
+            return
+        messages = [message]
+        if limit > 1:
+            messages += self._consumer.consume(min(limit, MAX_BATCH) - 1, 0)
+        now_ms = clock()
+        lanes = self._assignment.lanes
+        for message in messages:
+            if message.error() is not None:
+                self._on_error(message.error(), message)
+                continue
+            lane = lanes.get((message.topic(), message.partition()))  # type: ignore[arg-type]  # a consumed message has both
+            if lane is not None and not lane.paused:
+                self._read_record(lane, message, now_ms)
+
+    def ignore(self, timeout_s: float) -> None:
+        """Keep up the membership of the group without taking anything."""
+        message = self._consumer.poll(timeout_s)
+        if message is not None and message.error() is not None:
+            self._on_error(message.error(), message)
+
+    def close(self) -> None:
+        """Leave the group (a static member is expected back: it does not say so)."""
+        self._consumer.close()
+
+    def _read_record(self, lane: Lane, message: Message, now_ms: int) -> None:
+        offset = message.offset()
+        assert offset is not None
+        progress = lane.progress
+        if offset < progress.next_offset:
+            return
+        if lane.tier.wait_ms and lane.wait_for_head(message.timestamp()[1], now_ms):
+            assert lane.resume_at_ms is not None
+            self._pause(lane, offset)
+            self._number += 1
+            heapq.heappush(self._waking, (lane.resume_at_ms, self._number, lane))
+            return
+        lane.read += 1
+        if progress.read(offset):
+            self._take(lane, message, now_ms)
+        else:
+            self._outbox.touch(lane)
+        if progress.full:
+            lane.paused_full = True
+            self._full.append(lane)
+            self._pause(lane, progress.next_offset)
+
+    def _pause(self, lane: Lane, offset: int) -> None:
+        # What was fetched beyond is dropped; the seek makes the next fetch begin at the record that has to wait.
+        self._consumer.pause([_place(lane)])
+        self._consumer.seek(TopicPartition(lane.topic, lane.partition, offset))
+
+    def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        consumer.assign([])
+        self.group_metadata = consumer.consumer_group_metadata()
+        self._assigned = [(partition.topic, partition.partition) for partition in partitions]
+        keys = self._assignment.owned(self._assigned)
+        self._query = PositionsQuery(self._admin, self._group, keys) if keys else None
+        if not keys:
+            self._assignment.take({})
+
+    def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._query = None
+        self.settle()
+        self._assignment.suspend()
+        _log.info("delivery.revoked", partitions=len(partitions))
+
+    def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._query = None
+        self._assignment.suspend()
+        _log.warning("delivery.lost", partitions=len(partitions))
+
+    def _on_error(self, error: KafkaError | None, message: Message) -> None:
+        assert error is not None
+        if error.fatal():
+            raise Unavailable(f"this process was fenced or cannot go on: {error.str()}")
+        if error.code() in _OVERTAKEN:
+            self._on_overtaken(message)
+        elif not is_lost_broker(error):
+            raise KafkaException(error)
+
+    def _on_overtaken(self, message: Message) -> None:
+        """Take the partition over anew: its position is no longer in the log."""
+        _log.warning("delivery.out_of_range", topic=message.topic(), partition=message.partition())
+        self.settle()
+        self._assignment.suspend()
+        self._consumer.assign([])
+        keys = self._assignment.owned(self._assigned)
+        self._query = PositionsQuery(self._admin, self._group, keys)
+
+
+def _place(lane: Lane) -> TopicPartition:
+    return TopicPartition(lane.topic, lane.partition)

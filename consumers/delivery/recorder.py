@@ -1,0 +1,153 @@
+"""What comes of a job, as records: outcomes, the same job in another tier, dead letters. All go through the outbox."""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+from confluent_kafka import Message
+
+from consumers.delivery.lane import Lane
+from consumers.delivery.outbox import Outbox, Row
+from consumers.delivery.tiers import Tier, Tiers
+from consumers.delivery.transport import Answer, Responded, Unanswered
+from consumers.delivery.verdict import Delivered, Exhausted, Gone, Retry, Verdict
+from consumers.delivery.work import Work
+from schemas.delivery import DeadLetter, DeadLetterCodec, JobCodec, Outcome, OutcomeCodec, State
+from schemas.errors import UnreadableRecord
+from schemas.topics import TopicNames
+
+CancelReason = Literal["deleted", "paused", "reactivated"]
+_ANY_PARTITION: Final = -1
+RESPONSE_KEPT: Final = 1_024
+
+
+class Recorder:
+    """Turns what happened into rows of the outbox; each call finishes a record's offset."""
+
+    def __init__(self, names: TopicNames, tiers: Tiers, outbox: Outbox) -> None:
+        self._names = names
+        self._tiers = tiers
+        self._outbox = outbox
+        self._jobs = JobCodec()
+        self._outcomes = OutcomeCodec()
+        self._letters = DeadLetterCodec()
+
+    def attempt(self, work: Work, answer: Answer, verdict: Verdict, duration_us: int, now_ms: int) -> Outcome:
+        """Record an attempt and what follows from it."""
+        match verdict:
+            case Delivered():
+                outcome = self._outcome(work, "delivered", "", answer=answer, duration_us=duration_us)
+            case Retry(due_at_ms, reason):
+                outcome = self._outcome(
+                    work, "retry", reason, answer=answer, duration_us=duration_us, next_due_at_ms=due_at_ms
+                )
+                tier = self._tiers.fit(due_at_ms - now_ms) or self._tiers.parking
+                self._move(work, tier, attempt=work.job.attempt + 1, due_at_ms=due_at_ms)
+            case Gone():
+                outcome = self._outcome(work, "dead", "gone", answer=answer, duration_us=duration_us)
+                self._dead(work, "gone", "the endpoint answered 410: never again")
+            case Exhausted(reason):
+                outcome = self._outcome(work, "dead", "exhausted", answer=answer, duration_us=duration_us)
+                self._dead(work, "exhausted", f"attempt {work.job.attempt} was the last; it ended with {reason}")
+        self._write_outcome(work, outcome)
+        return outcome
+
+    def cancel(self, work: Work, reason: CancelReason, host: str, now_ms: int) -> Outcome:
+        """Record that a job will never be sent."""
+        work.started_ms = now_ms
+        outcome = self._outcome(work, "cancelled", reason)
+        outcome.host = host
+        self._write_outcome(work, outcome)
+        return outcome
+
+    def move(self, work: Work, tier: Tier) -> None:
+        """Write a job to another tier as it is, without counting an attempt."""
+        self._move(work, tier, attempt=work.job.attempt, due_at_ms=work.job.due_at_ms)
+        self._outbox.finish(work.lane, work.offset)
+
+    def poison(self, lane: Lane, message: Message, error: UnreadableRecord, now_ms: int) -> None:
+        """Write a record that nobody could read to `dead`, with its bytes."""
+        offset = message.offset()
+        assert offset is not None
+        letter = DeadLetter(
+            reason=error.reason,
+            detail=error.detail,
+            topic=lane.topic,
+            partition=lane.partition,
+            offset=offset,
+            at_ms=now_ms,
+            key=_bytes(message.key()),
+            value=_bytes(message.value()),
+            headers=tuple((name, _bytes(value)) for name, value in message.headers() or ()),
+        )
+        self._outbox.add(Row(self._names.dead, _ANY_PARTITION, letter.key, self._letters.encode(letter), lane))
+        self._outbox.finish(lane, offset)
+
+    def _move(self, work: Work, tier: Tier, *, attempt: int, due_at_ms: int) -> None:
+        job = work.job
+        value = self._jobs.moved(job, work.value, attempt=attempt, due_at_ms=due_at_ms, first_offset=work.first_offset)
+        # The partition *number* stays, so that one process sees all jobs of a subscription.
+        self._outbox.add(Row(tier.topic, work.lane.partition, job.subscription_id.encode(), value, work.lane))
+
+    def _dead(self, work: Work, reason: str, detail: str) -> None:
+        job, lane = work.job, work.lane
+        letter = DeadLetter(
+            reason=reason,
+            detail=detail,
+            topic=lane.topic,
+            partition=lane.partition,
+            offset=work.offset,
+            at_ms=work.started_ms,
+            key=job.subscription_id.encode(),
+            value=work.value,
+            job_id=job.job_id,
+            subscription_id=job.subscription_id,
+            event_id=job.event_id,
+            attempts=job.attempt,
+        )
+        self._outbox.add(Row(self._names.dead, _ANY_PARTITION, letter.key, self._letters.encode(letter), lane))
+
+    def _write_outcome(self, work: Work, outcome: Outcome) -> None:
+        key = work.job.subscription_id.encode()
+        row = Row(self._names.outcomes, _ANY_PARTITION, key, self._outcomes.encode(outcome), work.lane)
+        self._outbox.add(row)
+        self._outbox.finish(work.lane, work.offset)
+
+    def _outcome(
+        self,
+        work: Work,
+        state: State,
+        reason: str,
+        *,
+        answer: Answer | None = None,
+        duration_us: int = 0,
+        next_due_at_ms: int | None = None,
+    ) -> Outcome:
+        responded = answer if isinstance(answer, Responded) else None
+        return Outcome(
+            work.job,
+            state,
+            reason,
+            responded.status if responded else None,
+            answer.kind if isinstance(answer, Unanswered) else None,
+            work.endpoint.host if work.endpoint else "",
+            work.started_ms,
+            duration_us,
+            next_due_at_ms,
+            _redacted(responded.body, work) if responded else b"",
+            responded.body_cut if responded else False,
+            work.lane.partition,
+            work.first_offset,
+        )
+
+
+def _redacted(body: bytes, work: Work) -> bytes:
+    """Return what is kept of a response: an endpoint may echo a secret that it knows."""
+    if body and work.endpoint:
+        for secret in work.endpoint.secrets:
+            body = body.replace(secret, b"***")
+    return body[:RESPONSE_KEPT]
+
+
+def _bytes(value: bytes | str | None) -> bytes | None:
+    return value.encode() if isinstance(value, str) else value

@@ -1,0 +1,57 @@
+"""Delay tiers and retry schedules: how long a job waits, and where."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from schemas.durations import milliseconds
+from schemas.topics import PARKING, TopicNames
+
+
+@dataclass(frozen=True, slots=True)
+class Tier:
+    """One topic in which every record waits for the same time."""
+
+    topic: str
+    delay: timedelta
+    wait_ms: int  # the delay divided by `delay_speedup`
+
+    @property
+    def min_resume_interval_ms(self) -> int:
+        """Each resume fetches anew: not more often than every 0.5 s, or 1 % of the wait."""
+        return max(500, self.wait_ms // 100) if self.wait_ms >= 1_000 else self.wait_ms // 2
+
+
+class Tiers:
+    """All tiers, ascending; the first has no delay."""
+
+    def __init__(self, names: TopicNames, delays: Sequence[timedelta], speedup: int) -> None:
+        self.all = tuple(Tier(names.jobs(delay), delay, milliseconds(delay) // speedup) for delay in sorted(delays))
+        self.by_topic: Mapping[str, Tier] = {tier.topic: tier for tier in self.all}
+        self.first = self.all[0]
+        self.parking = next(tier for tier in self.all if tier.delay == PARKING)
+        self._waits = [tier.wait_ms for tier in self.all]
+
+    def fit(self, remaining_ms: int) -> Tier | None:
+        """Return the longest tier that has ended when `remaining_ms` are over; None: so short a wait is in memory."""
+        index = bisect_right(self._waits, remaining_ms) - 1
+        return self.all[index] if index > 0 else None
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """The waits after each failed attempt, in ms; one attempt more than waits, then the job is dead."""
+
+    waits_ms: tuple[int, ...]
+
+    @classmethod
+    def of(cls, steps: Sequence[timedelta], speedup: int) -> Schedule:
+        """Make a schedule of a sender's steps, divided by `speedup`."""
+        return cls(tuple(milliseconds(step) // speedup for step in steps))
+
+    def wait_ms(self, attempt: int) -> int | None:
+        """Return the wait after attempt number `attempt` (from 1) failed; None: that was the last."""
+        return self.waits_ms[attempt - 1] if attempt <= len(self.waits_ms) else None

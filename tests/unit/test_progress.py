@@ -1,0 +1,122 @@
+"""Progress of a partition: any order of completion, any gaps, any crash; restart repeats exactly the unfinished."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from consumers.delivery.progress import (
+    MAX_BATCH,
+    MAX_METADATA,
+    MAX_SPAN,
+    MAX_UNFINISHED,
+    Position,
+    Progress,
+)
+
+SERIAL = "deliver-127-abcdef.4294967295"
+
+
+def read_all(progress: Progress, offsets: list[int]) -> list[int]:
+    """Read the offsets that a consumer sees from the committed position on; return those that are to be done."""
+    return [offset for offset in offsets if offset >= progress.next_offset and progress.read(offset)]
+
+
+@st.composite
+def logs(draw: st.DrawFn) -> list[int]:
+    """Offsets of the records of a log; what is missing between them are markers, aborted or compacted records."""
+    gaps = draw(st.lists(st.integers(0, 40), min_size=1, max_size=120))
+    first = draw(st.integers(0, 2**40))
+    offsets = []
+    for gap in gaps:
+        first += gap + 1
+        offsets.append(first)
+    return offsets
+
+
+@settings(max_examples=400, deadline=None)
+@given(offsets=logs(), data=st.data())
+def test_restart_repeats_exactly_the_unfinished(offsets: list[int], data: st.DataObject) -> None:
+    """Whatever is read and finished in any order, over several crashes, a restart does each unfinished job once."""
+    finished: set[int] = set()
+    position = Position(offsets[0], "")
+    for _ in range(data.draw(st.integers(1, 4), label="lives")):
+        progress = Progress(position)
+        to_do = read_all(progress, offsets[: data.draw(st.integers(0, len(offsets)), label="read")])
+        assert not finished & set(to_do)
+        count = data.draw(st.integers(0, len(to_do)), label="finished")
+        for offset in data.draw(st.permutations(to_do), label="order")[:count]:
+            progress.finish(offset)
+            finished.add(offset)
+        position = progress.position(SERIAL)
+    again = read_all(Progress(position), offsets)
+    assert again == [offset for offset in offsets if offset not in finished]
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 2**32), stuck=st.integers(0, MAX_UNFINISHED), stride=st.sampled_from([1, 2, 33, 1025, 1400]))
+def test_metadata_never_exceeds_the_brokers_limit(seed: int, stuck: int, stride: int) -> None:
+    """However far apart the unfinished offsets are, reading stops before their list outgrows 4,095 ASCII bytes."""
+    rng = random.Random(seed)
+    progress = Progress(Position(7, ""))
+    offset = 7
+    while not progress.full:
+        # The batch at hand when reading stops is taken as well.
+        for _ in range(MAX_BATCH):
+            assert progress.read(offset)
+            if rng.random() < 0.5 and progress.unfinished > stuck:
+                progress.finish(offset)
+            offset += stride
+    metadata = progress.position(SERIAL).metadata
+    assert metadata.isascii()
+    assert len(metadata) <= MAX_METADATA
+    restored = Progress(Position(progress.lowest, metadata))
+    assert restored.unfinished == progress.unfinished
+
+
+def test_metadata_fits_at_the_widest_span() -> None:
+    """1,000 unfinished offsets spread as widely as reading allows still fit, and are read back as they were."""
+    progress = Progress(Position(0, ""))
+    count = MAX_UNFINISHED + MAX_BATCH
+    offsets = [number * (MAX_SPAN // count) for number in range(count)]
+    for offset in offsets:
+        progress.read(offset)
+    position = progress.position(SERIAL)
+    assert len(position.metadata) <= MAX_METADATA
+    assert read_all(Progress(position), offsets) == offsets
+
+
+def test_position_names_its_serial() -> None:
+    """Whoever reads a committed position can tell which transaction of which process wrote it."""
+    assert Progress(Position(3, "")).position(SERIAL).serial == SERIAL
+
+
+@pytest.mark.parametrize("metadata", ["", "x", "1|", "1||", "2|s|AAAA", "1|s|!!", "1|s|é", "somebody else's"])
+def test_foreign_metadata_lists_nothing(metadata: str) -> None:
+    """Metadata that some other tool committed is not taken for a list: everything from the offset on is read."""
+    progress = Progress(Position(10, metadata))
+    assert read_all(progress, [10, 11, 12]) == [10, 11, 12]
+
+
+def test_list_is_dropped_where_the_log_ends_below_it() -> None:
+    """After an unclean election offsets are given anew: what the list calls finished is read again."""
+    progress = Progress(Position(5, ""))
+    read_all(progress, [5, 6, 7, 8])
+    for offset in (6, 7, 8):
+        progress.finish(offset)
+    position = progress.position(SERIAL)
+    assert read_all(Progress(position, log_end=9), [5, 6, 7, 8]) == [5]
+    assert read_all(Progress(position, log_end=7), [5, 6]) == [5, 6]
+
+
+def test_reading_goes_on_after_a_full_stop() -> None:
+    """A partition that was full is read on once enough of it is finished."""
+    progress = Progress(Position(0, ""))
+    for offset in range(MAX_UNFINISHED):
+        progress.read(offset)
+    assert progress.full
+    progress.finish(0)
+    assert not progress.full
