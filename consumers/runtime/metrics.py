@@ -1,0 +1,225 @@
+"""Every metric of the roles: a closed list. No label is a URL, an id or a customer.
+
+What comes from a topic (sender and event type) is a label only where a loaded sender knows it, and `other` elsewhere:
+the number of time series does not depend on what somebody sends. All methods are cheap enough to be called for each
+record, by the role's one thread.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Collection, Iterable, Mapping
+from importlib.metadata import version
+from typing import Final, Literal, TypeAlias
+
+from confluent_kafka import libversion
+from prometheus_client import CollectorRegistry
+from prometheus_client.process_collector import ProcessCollector
+
+from consumers.runtime.instruments import Counter, Gauge, Histogram, Labels, Spec
+from schemas.delivery import Outcome
+
+OTHER: Final = "other"
+Result: TypeAlias = Literal["delivered", "retry", "dead"]
+RESULTS: Final[tuple[Result, ...]] = ("delivered", "retry", "dead")
+
+_QUICK: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+_SLOW: Final = (*_QUICK, 20.0, 30.0)
+# Up to where a lag is an incident, not a latency.
+_LAGGING: Final = (*_QUICK, 30.0, 60.0, 300.0, 1800.0, 7200.0)
+
+BUILD_INFO: Final = Spec("signpost_build_info", "Versions; always 1.", ("role", "version", "python", "librdkafka"))
+WAITING_FOR_BROKER: Final = Spec("signpost_waiting_for_broker", "1 while no broker answers, else 0.")
+CONSUMER_LAG: Final = Spec(
+    "signpost_consumer_lag_records", "Records that are not read yet, of the partitions of this process.", ("topic",)
+)
+TABLE_ENTRIES: Final = Spec("signpost_table_entries", "Entries of the table read from a compacted topic.", ("table",))
+TABLE_UNUSABLE: Final = Spec(
+    "signpost_table_unusable_records", "Records of the table that cannot be used until they are mended.", ("table",)
+)
+POISON: Final = Spec("signpost_poison_records_total", "Records that nobody could read.", ("reason",))
+DEAD: Final = Spec("signpost_dead_jobs_total", "Jobs that ended without a delivery.", ("reason",))
+
+EVENTS_ROUTED: Final = Spec("signpost_router_events_total", "Events routed.", ("sender", "event_type"))
+JOBS_CREATED: Final = Spec("signpost_router_jobs_total", "Jobs created.", ("sender", "event_type"))
+JOBS_WITHHELD: Final = Spec("signpost_router_withheld_total", "Matches without a job, as the subscription is paused.")
+ROUTER_UNCOMMITTED: Final = Spec("signpost_router_uncommitted_jobs", "Jobs created since the last commit.")
+ROUTER_COMMIT: Final = Spec(
+    "signpost_router_commit_duration_seconds", "From the start of a flush to the end of its commit.", (), _QUICK
+)
+
+ATTEMPTS: Final = Spec("signpost_delivery_attempts_total", "Attempts.", ("sender", "event_type", "result"))
+CANCELLED: Final = Spec("signpost_delivery_cancelled_total", "Jobs that will never be sent.", ("reason",))
+PARKED: Final = Spec("signpost_delivery_parked_total", "Jobs put off without an attempt.", ("reason",))
+ATTEMPT_DURATION: Final = Spec(
+    "signpost_delivery_attempt_duration_seconds",
+    "From the start of an attempt to the end of the response headers, or to the failure.",
+    ("sender",),
+    _SLOW,
+)
+FIRST_ATTEMPT: Final = Spec(
+    "signpost_delivery_first_attempt_latency_seconds",
+    "From the event's append to the start of its first attempt.",
+    ("sender",),
+    _LAGGING,
+)
+JOBS_WAITING: Final = Spec("signpost_delivery_jobs_waiting", "Jobs that wait in a tier.", ("tier",))
+OLDEST_DUE: Final = Spec(
+    "signpost_delivery_oldest_due_age_seconds", "How long the oldest due job has been due.", ("tier",)
+)
+IN_FLIGHT: Final = Spec("signpost_delivery_in_flight_requests", "Requests that wait for an answer.")
+DELIVERY_UNCOMMITTED: Final = Spec("signpost_delivery_uncommitted_outcomes", "Outcomes since the last commit.")
+TRANSACTIONS: Final = Spec("signpost_delivery_transactions_total", "Transactions.", ("result",))
+TRANSACTION_DURATION: Final = Spec(
+    "signpost_delivery_transaction_duration_seconds", "From the first call of a transaction to the last.", (), _QUICK
+)
+
+
+class RoleMetrics:
+    """What both roles count; `known` are the event types of each loaded sender."""
+
+    def __init__(self, role: str, known: Mapping[str, Collection[str]]) -> None:
+        self.registry = CollectorRegistry(auto_describe=False)
+        ProcessCollector(registry=self.registry)
+        self._kinds: dict[tuple[str, str], Labels] = {
+            (name, kind): (name, kind) for name in known for kind in known[name]
+        }
+        self._senders = frozenset(known)
+        build = Gauge(BUILD_INFO, self.registry)
+        build.set((role, version("kafka-signpost"), platform.python_version(), libversion()[0]), 1)
+        self._waiting_for_broker = Gauge(WAITING_FOR_BROKER, self.registry)
+        self._lag = Gauge(CONSUMER_LAG, self.registry)
+        self._entries = Gauge(TABLE_ENTRIES, self.registry)
+        self._unusable = Gauge(TABLE_UNUSABLE, self.registry)
+        self._poison = Counter(POISON, self.registry)
+        self._dead = Counter(DEAD, self.registry)
+
+    def waiting_for_broker(self, waiting: bool) -> None:
+        """Say whether no broker answers."""
+        self._waiting_for_broker.set((), waiting)
+
+    def lag(self, topic: str, records: int) -> None:
+        """Say how many records of a topic's own partitions are not read yet."""
+        self._lag.set((topic,), records)
+
+    def table(self, entries: int, unusable: int, name: str = "subscriptions") -> None:
+        """Say how large a table is, and how many of its records cannot be used."""
+        self._entries.set((name,), entries)
+        self._unusable.set((name,), unusable)
+
+    def poison(self, reason: str, count: int = 1) -> None:
+        """Count records that nobody could read."""
+        self._poison.add((reason,), count)
+
+    def dead(self, reason: str, count: int = 1) -> None:
+        """Count jobs that ended without a delivery; those of attempts are counted by `ended`."""
+        self._dead.add((reason,), count)
+
+    def _kind(self, sender: str, event_type: str) -> Labels:
+        """Return the labels of an event: `other` for what no loaded sender knows."""
+        kind = self._kinds.get((sender, event_type))
+        return kind or (self._sender(sender), OTHER)
+
+    def _sender(self, sender: str) -> str:
+        return sender if sender in self._senders else OTHER
+
+
+class RouterMetrics(RoleMetrics):
+    """What the router counts."""
+
+    def __init__(self, known: Mapping[str, Collection[str]]) -> None:
+        super().__init__("router", known)
+        self._events = Counter(EVENTS_ROUTED, self.registry)
+        self._jobs = Counter(JOBS_CREATED, self.registry)
+        self._withheld = Counter(JOBS_WITHHELD, self.registry)
+        self._uncommitted = Gauge(ROUTER_UNCOMMITTED, self.registry)
+        self._commits = Histogram(ROUTER_COMMIT, self.registry)
+        for labels in self._kinds:  # a rate needs a series that begins with 0
+            self._events.add(labels, 0)
+            self._jobs.add(labels, 0)
+
+    def routed(self, sender: str, event_type: str, jobs: int, withheld: int = 0, events: int = 1) -> None:
+        """Count events, the jobs made of them, and the matches whose subscription is paused."""
+        kind = self._kind(sender, event_type)
+        self._events.add(kind, events)
+        if jobs:
+            self._jobs.add(kind, jobs)
+        if withheld:
+            self._withheld.add((), withheld)
+
+    def uncommitted(self, jobs: int) -> None:
+        """Say how many jobs were created since the last commit."""
+        self._uncommitted.set((), jobs)
+
+    def committed(self, seconds: float) -> None:
+        """Take in how long a flush and its commit took."""
+        self._commits.observe((), seconds)
+
+
+class DeliveryMetrics(RoleMetrics):
+    """What delivery counts."""
+
+    def __init__(self, known: Mapping[str, Collection[str]]) -> None:
+        super().__init__("deliver", known)
+        self._attempts = Counter(ATTEMPTS, self.registry)
+        self._cancelled = Counter(CANCELLED, self.registry)
+        self._parked = Counter(PARKED, self.registry)
+        self._durations = Histogram(ATTEMPT_DURATION, self.registry)
+        self._first = Histogram(FIRST_ATTEMPT, self.registry)
+        self._jobs_waiting = Gauge(JOBS_WAITING, self.registry)
+        self._oldest_due = Gauge(OLDEST_DUE, self.registry)
+        self._in_flight = Gauge(IN_FLIGHT, self.registry)
+        self._uncommitted = Gauge(DELIVERY_UNCOMMITTED, self.registry)
+        self._transactions = Counter(TRANSACTIONS, self.registry)
+        self._transaction_duration = Histogram(TRANSACTION_DURATION, self.registry)
+        for labels in self._kinds:  # a rate needs a series that begins with 0
+            for result in RESULTS:
+                self._attempts.add((*labels, result), 0)
+
+    def ended(self, outcome: Outcome) -> None:
+        """Count an attempt and what came of it, or a job that was cancelled: 1 µs."""
+        job = outcome.job
+        if outcome.state == "cancelled":
+            self._cancelled.add((outcome.reason,))
+            return
+        self._attempts.add((*self._kind(job.sender, job.event_type), outcome.state))
+        if outcome.state == "dead":
+            self._dead.add((outcome.reason,))
+        sender = (self._sender(job.sender),)
+        self._durations.observe(sender, outcome.duration_us / 1_000_000)
+        if job.attempt == 1 and job.run == 0:
+            self._first.observe(sender, max(0, outcome.at_ms - job.appended_at_ms) / 1_000)
+
+    def attempts(self, sender: str, event_type: str, result: Result, count: int) -> None:
+        """Count attempts that were not given to `ended`."""
+        self._attempts.add((*self._kind(sender, event_type), result), count)
+
+    def durations(self, sender: str, seconds: Iterable[float]) -> None:
+        """Take in how long attempts took that were not given to `ended`."""
+        self._durations.observe_all((self._sender(sender),), seconds)
+
+    def parked(self, reason: str, count: int = 1) -> None:
+        """Count jobs that were put off without an attempt."""
+        self._parked.add((reason,), count)
+
+    def waiting(self, tier: str, jobs: int, oldest_due_s: float) -> None:
+        """Say how many jobs wait in a tier, and how long the oldest due one has been due (0: none is)."""
+        self._jobs_waiting.set((tier,), jobs)
+        self._oldest_due.set((tier,), oldest_due_s)
+
+    def in_flight(self, requests: int) -> None:
+        """Say how many requests wait for an answer."""
+        self._in_flight.set((), requests)
+
+    def uncommitted(self, outcomes: int) -> None:
+        """Say how many outcomes there are since the last commit."""
+        self._uncommitted.set((), outcomes)
+
+    def transaction(self, result: Literal["committed", "aborted", "unknown"], seconds: float) -> None:
+        """Count a transaction and take in how long its calls took."""
+        self._transactions.add((result,))
+        self._transaction_duration.observe((), seconds)
+
+
+# For documentation, dashboards and their tests: all that is named above.
+SPECS: Final[tuple[Spec, ...]] = tuple(value for value in list(globals().values()) if isinstance(value, Spec))

@@ -1,0 +1,116 @@
+"""The status of a role over HTTP: /metrics for Prometheus, /healthz and /readyz for whoever supervises it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socket import AF_INET, AF_INET6
+from threading import Thread
+from types import TracebackType
+from typing import Any, Final, Self, TypeAlias
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+from schemas.errors import InvalidInput, Unavailable
+
+# None: yes. Otherwise a sentence that says why not.
+Check: TypeAlias = Callable[[], str | None]
+_TEXT: Final = "text/plain; charset=utf-8"
+
+
+def _yes() -> str | None:
+    return None
+
+
+class StatusServer:
+    """Serves in a thread of its own, which ends with the process or by `close`.
+
+    `listen` is host:port (port 0: any that is free), `ready` says why the role is not ready to work, `alive` why it
+    should be restarted; both are called in the server's threads. Unavailable if the address cannot be had.
+    """
+
+    def __init__(self, listen: str, registry: CollectorRegistry, ready: Check, alive: Check = _yes) -> None:
+        host, separator, port = listen.rpartition(":")
+        if not separator or not port.isdecimal() or int(port) > 65535:
+            raise InvalidInput(f"{listen!r} is not host:port, such as 127.0.0.1:9464")
+        host = host.strip("[]")
+        try:
+            self._server = _Server((host, int(port)), _handler(registry, ready, alive))
+        except OSError as error:
+            raise Unavailable(
+                f"cannot listen on {listen}: {error.strerror}; choose another address by the settings router_listen "
+                "and deliver_listen (port 0 takes any that is free)"
+            ) from error
+        self._thread = Thread(target=self._server.serve_forever, args=(0.1,), name="status", daemon=True)
+        self._thread.start()
+
+    @property
+    def address(self) -> str:
+        """The URL that it answers at, with the port that it has got."""
+        host, port = self._server.server_address[:2]
+        return f"http://[{host!s}]:{port}" if self._server.address_family == AF_INET6 else f"http://{host!s}:{port}"
+
+    def close(self) -> None:
+        """Stop answering."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    # A thread that serves a client who never ends its request must not hold up the end of the process.
+    block_on_close = False
+
+    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
+        self.address_family = AF_INET6 if ":" in address[0] else AF_INET
+        super().__init__(address, handler)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing: a scraper that hangs up in the middle is no news."""
+
+
+def _handler(registry: CollectorRegistry, ready: Check, alive: Check) -> type[BaseHTTPRequestHandler]:
+    checks = {"/healthz": alive, "/readyz": ready}
+
+    class Handler(BaseHTTPRequestHandler):
+        timeout = 5  # seconds for a client to say what it wants
+        server_version = "signpost"
+        sys_version = ""
+
+        def do_GET(self) -> None:
+            """Answer one of the three paths."""
+            path = self.path.partition("?")[0]
+            if path == "/metrics":
+                self._answer(HTTPStatus.OK, CONTENT_TYPE_LATEST, generate_latest(registry))
+            elif path in checks:
+                why_not = checks[path]()
+                status = HTTPStatus.OK if why_not is None else HTTPStatus.SERVICE_UNAVAILABLE
+                self._answer(status, _TEXT, f"{why_not or 'ok'}\n".encode())
+            else:
+                self._answer(HTTPStatus.NOT_FOUND, _TEXT, b"/metrics, /healthz and /readyz are here\n")
+
+        do_HEAD = do_GET  # noqa: N815  # the name that http.server looks for
+
+        def _answer(self, status: HTTPStatus, content_type: str, body: bytes) -> None:
+            self.send_response(status)
+            self.send_header("Content-Type", content_type)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(body)
+
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # the name that http.server gives it
+            """Say nothing: a probe every few seconds is no news."""
+
+    return Handler
