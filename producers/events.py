@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, NamedTuple, Self
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
@@ -39,6 +39,14 @@ def random_event_id() -> str:
     return f"evt_{secrets.token_hex(16)}"
 
 
+class Prepared(NamedTuple):
+    """An event that was checked and encoded."""
+
+    event: Event
+    key: bytes
+    value: bytes
+
+
 class EventPublisher:
     """Publishes events of one sender to one topic. Leaving the context waits until the broker has all of them.
 
@@ -58,7 +66,7 @@ class EventPublisher:
         new_id: Callable[[], str] = random_event_id,
     ) -> None:
         self._sender = sender
-        self._topic = topic
+        self.topic = topic
         self._max_event = max_event
         self._timeout = timeout
         self._new_id = new_id
@@ -94,12 +102,38 @@ class EventPublisher:
         A mapping is an event as JSON has it (`created_at`: ISO 8601). EventError: it does not fit its schema.
         Unavailable: an event that was published before could not be delivered.
         """
+        prepared = self.prepare(event, key)
+        self.publish_prepared(prepared)
+        return prepared.event
+
+    def prepare(self, event: Event | Mapping[str, Any], key: str | None = None, origin: str = "") -> Prepared:
+        """Check and encode an event without publishing it: for those who publish all of a batch or nothing.
+
+        `origin`, such as a file's name, goes before the sentence of an error.
+        """
         event = self._checked(event) if isinstance(event, Event) else self._reader.event(event)
         value = encode_event(self._sender, event)
         if len(value) > self._max_event:
-            raise EventError(f"event {event.event_id} has {len(value)} bytes, at most {self._max_event} are taken")
-        self._produce(key if key is not None else self._sender.key_of(event.data, event.event_id), value)
-        return event
+            where = f"{origin}: " if origin else ""
+            raise EventError(
+                f"{where}event {event.event_id}: it has {len(value)} bytes, at most {self._max_event} are taken"
+            )
+        key = key if key is not None else self._sender.key_of(event.data, event.event_id)
+        return Prepared(event, key.encode(), value)
+
+    def publish_prepared(self, prepared: Prepared) -> None:
+        """Queue an event that was prepared. Unavailable: one that was published before could not be delivered."""
+        self._producer.poll(0)
+        self._raise_failures()
+        while True:
+            try:
+                self._producer.produce(self.topic, prepared.value, prepared.key, on_delivery=self._delivered)
+            except BufferError:  # the queue is full: wait for reports
+                self._producer.poll(_FULL_QUEUE_WAIT_S)
+            except KafkaException as error:
+                raise Unavailable(f"topic {self.topic}: {error.args[0].str()}") from error
+            else:
+                return
 
     def flush(self) -> None:
         """Wait until the broker has all that was published; Unavailable if it did not take something."""
@@ -118,19 +152,6 @@ class EventPublisher:
                 raise EventError("\n".join(f"event {event.event_id}: {problem}" for problem in problems))
         return event
 
-    def _produce(self, key: str, value: bytes) -> None:
-        self._producer.poll(0)
-        self._raise_failures()
-        while True:
-            try:
-                self._producer.produce(self._topic, value, key.encode(), on_delivery=self._delivered)
-            except BufferError:  # the queue is full: wait for reports
-                self._producer.poll(_FULL_QUEUE_WAIT_S)
-            except KafkaException as error:
-                raise Unavailable(f"topic {self._topic}: {error.args[0].str()}") from error
-            else:
-                return
-
     def _delivered(self, error: KafkaError | None, message: Message) -> None:
         if error is None:
             self.published += 1
@@ -141,7 +162,7 @@ class EventPublisher:
         if self._failures:
             failures, self._failures = self._failures, []
             raise Unavailable(
-                f"topic {self._topic}: {len(failures)} events were not published: {failures[0].str()}; "
+                f"topic {self.topic}: {len(failures)} events were not published: {failures[0].str()}; "
                 f"{self.published} were"
             )
 
@@ -151,7 +172,7 @@ class EventPublisher:
             topics = self._producer.list_topics(timeout=min(10.0, self._timeout.total_seconds())).topics
         except KafkaException as error:
             raise Unavailable(f"no broker answers at {self._servers}: {error.args[0].str()}") from error
-        if self._topic not in topics:
+        if self.topic not in topics:
             raise Unavailable(
-                f"topic {self._topic} does not exist at {self._servers}: `signpost topics apply` makes Signpost's own"
+                f"topic {self.topic} does not exist at {self._servers}: `signpost topics apply` makes Signpost's own"
             )

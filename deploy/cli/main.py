@@ -12,7 +12,7 @@ from typing import Annotated, Final
 
 import typer
 
-from deploy.cli import settings
+from deploy.cli import events, settings
 from deploy.cli.context import GlobalOptions, print_error
 from schemas.errors import InvalidInput, SignpostError
 
@@ -56,6 +56,7 @@ def _options(
     ctx.obj = GlobalOptions(config=config, state=state)
 
 
+events.register(app)
 settings.register(app)
 
 

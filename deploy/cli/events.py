@@ -1,0 +1,166 @@
+"""`signpost events publish` and `signpost events simulate`: what goes into the pipeline."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final, TypeVar
+
+import typer
+
+from deploy.cli.context import PIPELINE, print_error, settings_of
+from schemas.errors import EventError, InvalidInput
+
+if TYPE_CHECKING:  # confluent_kafka and fastavro: `signpost --help` does without
+    from producers.events import EventPublisher
+    from schemas.sender import Sender
+    from schemas.settings import Settings
+
+T = TypeVar("T")
+
+INVALID: Final = 2
+_STDIN: Final = "-"
+
+app = typer.Typer(help="Publish events, your own or simulated ones.", no_args_is_help=True)
+
+
+def register(parent: typer.Typer) -> None:
+    """Add the commands."""
+    parent.add_typer(app, name="events", rich_help_panel=PIPELINE)
+
+
+@app.command("publish")
+def _publish(
+    ctx: typer.Context,
+    files: Annotated[
+        list[str], typer.Argument(metavar="FILE…", help="An object, an array or JSON Lines; - is standard input.")
+    ],
+    *,
+    sender: Annotated[str, typer.Option(help="Whose events they are.")] = "zenoo",
+    customer: Annotated[
+        str | None, typer.Option(help="The customer of events that name none (`customer_id`).", show_default=False)
+    ] = None,
+    topic: Annotated[
+        str | None, typer.Option(help="Where to; by default the source of this sender.", show_default=False)
+    ] = None,
+    key: Annotated[
+        str | None, typer.Option(help="The Kafka key of all events; by default the sender's rule.", show_default=False)
+    ] = None,
+) -> None:
+    """Check JSON events against their Avro schema and publish them.
+
+    A missing `event_id` or `created_at` is filled in. Nothing of a file with an error is published.
+    """
+    from producers.event_json import EventReader  # noqa: PLC0415  # see above
+    from producers.events import random_event_id, wall_clock_us  # noqa: PLC0415
+
+    settings, known = settings_of(ctx), sender_named(sender)
+    reader = EventReader(known, wall_clock_us, random_event_id, customer or None)
+    failed = False
+    with _publisher(settings, known, topic) as publisher:
+        for file in files:
+            try:
+                name, text = _read(file)
+                # All are checked before the first is published.
+                values = [publisher.prepare(event, key, name) for event in reader.read(text, name)]
+            except EventError as error:
+                print_error(str(error))
+                failed = True
+                continue
+            for value in values:
+                publisher.publish_prepared(value)
+            publisher.flush()
+            typer.echo(f"{name}: {_count(len(values))} published to {publisher.topic}")
+    if failed:
+        raise typer.Exit(INVALID)
+
+
+@app.command("simulate")
+def _simulate(
+    ctx: typer.Context,
+    *,
+    rate: Annotated[float, typer.Option(help="Events a second.", min=0.01, max=100_000)] = 100,
+    seconds: Annotated[float, typer.Option(help="For how long.", min=0.01)] = 10,
+    seed: Annotated[
+        int | None, typer.Option(help="The same seed tells the same stories.", show_default="random")
+    ] = None,
+    customer: Annotated[
+        list[str] | None, typer.Option(help="Whose events; repeat it for more.", show_default="acme")
+    ] = None,
+    topic: Annotated[
+        str | None, typer.Option(help="Where to; by default the source of the sender.", show_default=False)
+    ] = None,
+) -> None:
+    """Publish realistic Zenoo events of all types at a steady rate."""
+    from random import SystemRandom  # noqa: PLC0415  # see above
+
+    from producers.events import wall_clock_us  # noqa: PLC0415
+    from producers.simulator import Simulator  # noqa: PLC0415
+
+    settings, known = settings_of(ctx), sender_named("zenoo")
+    seed = SystemRandom().randrange(2**32) if seed is None else seed
+    events = Simulator(seed, tuple(customer or ["acme"]), wall_clock_us).events()
+    total = max(1, round(rate * seconds))
+    with _publisher(settings, known, topic) as publisher:
+        start = time.monotonic()
+        for event in paced(islice(events, total), rate, time.monotonic, time.sleep):
+            publisher.publish(event)
+        publisher.flush()
+        took = time.monotonic() - start
+    typer.echo(f"{_count(total)} in {took:.1f} s ({total / took:,.0f}/s) published to {publisher.topic} (seed {seed})")
+
+
+def paced(items: Iterator[T], rate: float, now_s: Callable[[], float], sleep_s: Callable[[float], None]) -> Iterator[T]:
+    """Yield items when they are due, `rate` a second, none early; one that comes late does not delay the others."""
+    start = now_s()
+    for index in range(sys.maxsize):
+        wait = start + index / rate - now_s()
+        if wait > 0:
+            sleep_s(wait)
+        # The item is made after the wait: its time is the one at which it is published.
+        try:
+            item = next(items)
+        except StopIteration:
+            return
+        yield item
+
+
+def sender_named(name: str) -> Sender:
+    """Return a loaded sender; InvalidInput names those that there are."""
+    from schemas.sender import load_senders  # noqa: PLC0415  # see above
+
+    senders = load_senders()
+    if name not in senders:
+        raise InvalidInput(f"--sender: there is no sender {name!r}; loaded: {', '.join(senders)}")
+    return senders[name]
+
+
+def _publisher(settings: Settings, sender: Sender, topic: str | None) -> EventPublisher:
+    from producers.events import EventPublisher  # noqa: PLC0415  # see above
+
+    sources = (source.topic for source in settings.sources if source.sender == sender.name)
+    return EventPublisher(
+        settings.kafka_properties(),
+        sender=sender,
+        topic=topic or next(sources, settings.names.events(sender.name)),
+        max_event=settings.max_event,
+    )
+
+
+def _read(file: str) -> tuple[str, str]:
+    """Return a file's name for messages, and its text."""
+    name = "standard input" if file == _STDIN else file
+    try:
+        content = sys.stdin.buffer.read() if file == _STDIN else Path(file).read_bytes()
+        return name, content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise EventError(f"{name}: not UTF-8: {error.reason} at byte {error.start}") from error
+    except OSError as error:
+        raise EventError(f"{name}: cannot be read: {error.strerror}") from error
+
+
+def _count(number: int) -> str:
+    return f"{number:,} event{'' if number == 1 else 's'}"
