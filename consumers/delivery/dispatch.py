@@ -80,7 +80,7 @@ class Dispatcher:
         recorder: Recorder,
         tiers: Tiers,
         pacing: Pacing[Work],
-        speedup: int,
+        speedup: float,
         observer: Observer,
     ) -> None:
         self._subscriptions = subscriptions

@@ -42,7 +42,7 @@ class Lane:
         """Note the head's time; True: it is not due, the lane waits (and has to be paused) until `resume_at_ms`."""
         due_ms = appended_at_ms + self.tier.wait_ms
         self.head_due_ms = due_ms
-        if due_ms <= now_ms:
+        if due_ms <= now_ms or self.tier.wait_ms == 0:
             return False
         self.resume_at_ms = max(due_ms, self.last_resume_ms + self.tier.min_resume_interval_ms)
         return True

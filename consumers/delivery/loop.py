@@ -32,6 +32,8 @@ _POLL_AT_LEAST_MS: Final = 1_000
 # Half the session timeout: whoever stood still so long may have lost its partitions without knowing.
 STALL_MS: Final = 5_000
 _REVOKE_S: Final = 1.0
+_NO_COMMIT: Final = "the broker has not committed for over 2 s"
+_NO_NEWS: Final = "the broker does not say what is new in subscriptions"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,11 @@ class DeliveryLoop:
         self._unproven_after_stall = False
         self.waiting: str | None = "starting"  # why nothing is started, for /readyz and the log
         reader.settle = self._settle
+
+    @property
+    def waits_for_broker(self) -> bool:
+        """Whether nothing is started because the broker does not answer."""
+        return self.waiting in (_NO_COMMIT, _NO_NEWS)
 
     def run(self, pattern: str, stopping: Callable[[], bool], each_turn: Callable[[int], None]) -> bool:
         """Deliver until `stopping`, then drain; True if everything that happened is committed."""
@@ -137,11 +144,11 @@ class DeliveryLoop:
         if not self._reader.owns:
             return "no partitions assigned yet"
         if self._committer.is_overdue(now_ms):
-            return "the broker has not committed for over 2 s"
+            return _NO_COMMIT
         if self._unproven_after_stall:
             return "the process stood still: its partitions are in doubt until a transaction succeeds"
         if not self._table.is_fresh(monotonic_ms):
-            return "the broker does not say what is new in subscriptions"
+            return _NO_NEWS
         return None
 
     def _read(self, monotonic_ms: int, room: int) -> None:

@@ -28,8 +28,8 @@ class Tier:
 class Tiers:
     """All tiers, ascending; the first has no delay."""
 
-    def __init__(self, names: TopicNames, delays: Sequence[timedelta], speedup: int) -> None:
-        self.all = tuple(Tier(names.jobs(delay), delay, milliseconds(delay) // speedup) for delay in sorted(delays))
+    def __init__(self, names: TopicNames, delays: Sequence[timedelta], speedup: float) -> None:
+        self.all = tuple(Tier(names.jobs(delay), delay, int(milliseconds(delay) / speedup)) for delay in sorted(delays))
         self.by_topic: Mapping[str, Tier] = {tier.topic: tier for tier in self.all}
         self.first = self.all[0]
         self.parking = next(tier for tier in self.all if tier.delay == PARKING)
@@ -48,9 +48,9 @@ class Schedule:
     waits_ms: tuple[int, ...]
 
     @classmethod
-    def of(cls, steps: Sequence[timedelta], speedup: int) -> Schedule:
+    def of(cls, steps: Sequence[timedelta], speedup: float) -> Schedule:
         """Make a schedule of a sender's steps, divided by `speedup`."""
-        return cls(tuple(milliseconds(step) // speedup for step in steps))
+        return cls(tuple(int(milliseconds(step) / speedup) for step in steps))
 
     def wait_ms(self, attempt: int) -> int | None:
         """Return the wait after attempt number `attempt` (from 1) failed; None: that was the last."""

@@ -1,0 +1,80 @@
+"""What delivery shows: a log line and counts for each outcome, and gauges about every second."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final, Protocol
+
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+
+from consumers.delivery.lane import Lane
+from consumers.runtime.metrics import DeliveryMetrics
+from consumers.runtime.transaction import Settled
+from schemas.delivery import Outcome
+from schemas.durations import format_duration
+
+EVERY_MS: Final = 1_000
+
+
+class OutcomeLog(Protocol):
+    """Where outcomes are written, one line each."""
+
+    def write(self, outcome: Outcome) -> None:
+        """Write one line."""
+        ...
+
+    def flush(self) -> None:
+        """Hand what is buffered to the operating system."""
+        ...
+
+
+class Observer:
+    """Counts and logs what the dispatcher and the committer report."""
+
+    def __init__(self, metrics: DeliveryMetrics, log: OutcomeLog) -> None:
+        self._metrics = metrics
+        self._log = log
+
+    def ended(self, outcome: Outcome) -> None:
+        """Count and log an attempt, or a job that was cancelled."""
+        self._metrics.ended(outcome)
+        self._log.write(outcome)
+
+    def parked(self, reason: str) -> None:
+        """Count a job that was written to the parking tier."""
+        self._metrics.parked(reason)
+
+    def poison(self, reason: str) -> None:
+        """Count a record that could not be read."""
+        self._metrics.poison(reason)
+
+    def settled(self, settled: Settled, _rows: int) -> None:
+        """Count a transaction."""
+        self._metrics.transaction("committed" if settled.committed else "aborted", settled.seconds)
+
+
+def tier_gauges(consumer: Consumer, metrics: DeliveryMetrics, lanes: Iterable[Lane], now_ms: int) -> None:
+    """Say how many jobs wait in each tier, and how late the oldest due one is; asks no broker."""
+    behind: dict[str, int] = {}
+    waiting: dict[str, int] = {}
+    oldest_ms: dict[str, int] = {}
+    for lane in lanes:
+        tier, unread = format_duration(lane.tier.delay), _behind(consumer, lane)
+        jobs = lane.progress.unfinished + unread
+        behind[lane.topic] = behind.get(lane.topic, 0) + unread
+        waiting[tier] = waiting.get(tier, 0) + jobs
+        late_ms = now_ms - lane.head_due_ms if jobs and lane.head_due_ms else 0
+        oldest_ms[tier] = max(oldest_ms.get(tier, 0), late_ms)
+    for topic, lag in behind.items():
+        metrics.lag(topic, lag)
+    for tier, jobs in waiting.items():
+        metrics.waiting(tier, jobs, oldest_ms[tier] / 1_000)
+
+
+def _behind(consumer: Consumer, lane: Lane) -> int:
+    """Return how many records are behind what was read, as far as the last fetch said."""
+    try:
+        bounds = consumer.get_watermark_offsets(TopicPartition(lane.topic, lane.partition), cached=True)
+    except KafkaException:
+        return 0
+    return max(0, bounds[1] - lane.progress.next_offset) if bounds and bounds[1] >= 0 else 0

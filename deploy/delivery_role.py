@@ -1,0 +1,182 @@
+"""Puts a delivery process together: clients, table, transport, loop."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import structlog
+from confluent_kafka import Consumer
+from confluent_kafka.admin import AdminClient
+
+from consumers.delivery.assignment import Assignment
+from consumers.delivery.committer import Committer
+from consumers.delivery.dispatch import Dispatcher
+from consumers.delivery.endpoint import Endpoint, endpoints_of
+from consumers.delivery.loop import Clocks, DeliveryLoop, Limits
+from consumers.delivery.observer import EVERY_MS, Observer, tier_gauges
+from consumers.delivery.outbox import Outbox
+from consumers.delivery.outcome_log import OutcomeLog
+from consumers.delivery.pacing import Pacing
+from consumers.delivery.reader import Reader
+from consumers.delivery.recorder import Recorder
+from consumers.delivery.resolver import Resolver
+from consumers.delivery.tiers import Tiers
+from consumers.delivery.transport import Transport
+from consumers.delivery.work import Work
+from consumers.runtime.admin import await_broker
+from consumers.runtime.metrics import DeliveryMetrics
+from consumers.runtime.topics import check
+from consumers.runtime.transaction import Transactions, producer_config
+from consumers.table import SubscriptionTable
+from deploy.logs import is_json
+from deploy.sealing_key import sealer_of
+from deploy.wanted_topics import wanted_topics
+from schemas.durations import milliseconds
+from schemas.egress import EgressPolicy
+from schemas.sender import load_senders
+from schemas.settings import Settings
+from schemas.topics import RECORD_OVERHEAD, tiers_of
+
+_log = structlog.get_logger("delivery")
+# Jobs of one subscription that wait in memory for it; the rest is parked.
+_WAITING: Final = 128
+_SESSION_TIMEOUT_MS: Final = 10_000
+_POLL_INTERVAL_MS: Final = 15_000
+
+
+def consumer_config(kafka: dict[str, str], group: str, slot: int | None) -> dict[str, Any]:
+    """Return librdkafka's properties for the consumer of the tiers."""
+    static = {} if slot is None else {"group.instance.id": f"{group}-{slot}"}
+    return {
+        # Bounds what is read ahead over all partitions, and with it most of the process's memory.
+        "queued.max.messages.kbytes": 16_384,
+        **kafka,
+        **static,
+        "group.id": group,
+        # range on co-partitioned topics gives partition n of every tier to one process
+        "partition.assignment.strategy": "range",
+        "isolation.level": "read_committed",
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "auto.offset.reset": "error",
+        "session.timeout.ms": _SESSION_TIMEOUT_MS,
+        "max.poll.interval.ms": _POLL_INTERVAL_MS,
+        "heartbeat.interval.ms": 1_000,
+        "fetch.wait.max.ms": 50,
+        # With the queue full the next fetch is tried after this; the default second would starve the loop.
+        "fetch.queue.backoff.ms": 10,
+        "topic.metadata.refresh.interval.ms": 30_000,
+        "reconnect.backoff.max.ms": 1_000,
+    }
+
+
+@dataclass(slots=True)
+class DeliveryRole:
+    """A delivery process, ready to run."""
+
+    settings: Settings
+    metrics: DeliveryMetrics
+    admin: AdminClient
+    consumer: Consumer
+    reader: Reader
+    transport: Transport
+    transactions: Transactions
+    outbox: Outbox
+    table: SubscriptionTable[Endpoint]
+    loop: DeliveryLoop
+    outcome_log: OutcomeLog
+    gauges_due_ms: int = 0
+
+    def why_not_ready(self) -> str | None:
+        """Return why nothing is sent, None if it is."""
+        return self.loop.waiting
+
+    def run(self, stopping: Callable[[], bool], address: str) -> bool:
+        """Deliver until told to stop; True if everything that happened is committed."""
+        if not await_broker(self.admin, _log, reachable=self._reachable, stopping=stopping):
+            return True
+        check(self.admin, wanted_topics(self.settings))
+        self.transactions.start()
+        _log.info("delivery.started", address=address, prefix=self.settings.prefix)
+        try:
+            return self.loop.run(self.settings.names.jobs_pattern, stopping, self._each_turn)
+        finally:
+            self.outcome_log.flush()
+            self.transactions.close()
+
+    def _reachable(self, reachable: bool) -> None:
+        self.metrics.waiting_for_broker(not reachable)
+
+    def _each_turn(self, now_ms: int) -> None:
+        if now_ms < self.gauges_due_ms:
+            return
+        self.gauges_due_ms = now_ms + EVERY_MS
+        self.outcome_log.flush()
+        self.metrics.in_flight(self.transport.in_flight)
+        self.metrics.uncommitted(self.outbox.uncommitted)
+        self.metrics.table(len(self.table), len(self.table.unusable()))
+        self.metrics.waiting_for_broker(self.loop.waits_for_broker)
+        tier_gauges(self.consumer, self.metrics, self.reader.lanes.values(), now_ms)
+
+
+def build(settings: Settings, slot: int | None) -> DeliveryRole:
+    """Make the parts of a delivery process and join them; nothing is asked of the broker yet."""
+    kafka, names = settings.kafka_properties(), settings.names
+    senders = load_senders()
+    group = f"{settings.prefix}deliver"
+    instance = f"{slot if slot is not None else 'x'}-{secrets.token_hex(4)}"
+    logger = logging.getLogger("signpost.kafka")
+    metrics = DeliveryMetrics({name: tuple(sender.event_types) for name, sender in senders.items()})
+    outcome_log = OutcomeLog(sys.stderr, json=is_json(settings.log_format))
+    observer = Observer(metrics, outcome_log)
+    clocks = Clocks(lambda: time.time_ns() // 1_000_000, lambda: time.monotonic_ns() // 1_000_000)
+    admin = AdminClient({**kafka, "reconnect.backoff.max.ms": 1_000}, logger=logger)
+
+    policy = EgressPolicy(settings.allow_http, settings.allow_cidrs, frozenset(settings.allow_ports))
+    interpret = endpoints_of(senders, policy, sealer_of(settings), names.subscriptions)
+    table: SubscriptionTable[Endpoint] = SubscriptionTable(kafka, names, interpret, lambda _id, _entry: None)
+    transport = Transport(policy, Resolver(policy, settings.dns_servers))
+
+    tiers = Tiers(names, tiers_of(sender.schedule for sender in senders.values()), settings.delay_speedup)
+    outbox = Outbox(instance)
+    transactional_id = f"{group}.{slot if slot is not None else instance}"
+    max_record = settings.max_event + 2 * RECORD_OVERHEAD
+    transactions = Transactions(producer_config(kafka, transactional_id, max_record), admin, group)
+    committer = Committer(outbox, transactions, max_uncommitted=settings.max_uncommitted, observer=observer)
+    dispatcher = Dispatcher(
+        subscriptions=table,
+        transport=transport,
+        recorder=Recorder(names, tiers, outbox),
+        tiers=tiers,
+        pacing=Pacing[Work](per_subscription=settings.max_in_flight_per_subscription, waiting=_WAITING),
+        speedup=settings.delay_speedup,
+        observer=observer,
+    )
+    consumer = Consumer(consumer_config(kafka, group, slot), logger=logger)
+    reader = Reader(
+        consumer=consumer,
+        admin=admin,
+        group=group,
+        assignment=Assignment(tiers),
+        outbox=outbox,
+        take=dispatcher.take,
+    )
+    loop = DeliveryLoop(
+        reader=reader,
+        dispatcher=dispatcher,
+        transport=transport,
+        outbox=outbox,
+        committer=committer,
+        table=table,
+        clocks=clocks,
+        limits=Limits(settings.max_in_flight, milliseconds(settings.drain_timeout)),
+    )
+    return DeliveryRole(
+        settings, metrics, admin, consumer, reader, transport, transactions, outbox, table, loop, outcome_log
+    )

@@ -1,0 +1,81 @@
+"""Which partitions are ours after a takeover, from where each is read, and what of it is kept in memory."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from consumers.delivery.assignment import Assignment, Overtaken
+from consumers.delivery.progress import Position
+from consumers.delivery.tiers import Tiers
+from consumers.runtime.positions import Found
+from schemas.errors import Unavailable
+from schemas.topics import TopicNames
+
+FIRST, LATER = "t.jobs.0s", "t.jobs.5s"
+
+
+@pytest.fixture
+def assignment() -> Assignment:
+    return Assignment(Tiers(TopicNames("t."), [timedelta(0), timedelta(seconds=5)], 1))
+
+
+def test_a_partition_without_its_first_tier_is_left_alone(assignment: Assignment) -> None:
+    """Whoever holds jobs.0s-n reads partition n of every tier; nobody else does."""
+    assigned = [(FIRST, 0), (LATER, 0), (LATER, 1), ("t.jobs.unknown", 0)]
+    assert assignment.owned(assigned) == [(FIRST, 0), (LATER, 0)]
+
+
+def test_a_committed_position_is_where_reading_goes_on(assignment: Assignment) -> None:
+    """A partition is read from its committed offset, without what its metadata says is finished."""
+    taken = assignment.take({(FIRST, 0): Found(5, "1|other.1|BB", 0, 9)})
+    assert taken.lanes[0].progress.next_offset == 5
+    assert [taken.lanes[0].progress.read(offset) for offset in (5, 6, 7, 8)] == [True, True, True, True]
+
+
+def test_a_new_tier_starts_at_its_beginning(assignment: Assignment) -> None:
+    """A tier without a position beside a jobs.0s that has one is new: it is read from the start of its log."""
+    taken = assignment.take({(FIRST, 0): Found(5, "", 0, 9), (LATER, 0): Found(None, "", 3, 9)})
+    assert assignment.lanes[LATER, 0].progress.next_offset == 3
+    assert taken.overtaken == []
+
+
+def test_a_lost_position_is_never_guessed(assignment: Assignment) -> None:
+    """jobs.0s without a position stops the process with a sentence that names the partition and what to do."""
+    with pytest.raises(Unavailable, match=r"t\.jobs\.0s partition 0 has no committed position.*topics apply"):
+        assignment.take({(FIRST, 0): Found(None, "", 0, 9)})
+
+
+def test_what_retention_deleted_unread_is_reported(assignment: Assignment) -> None:
+    """A position below the start of the log goes on at the start, and the lost range is named."""
+    taken = assignment.take({(FIRST, 0): Found(5, "1|other.1|BB", 8, 20)})
+    assert taken.overtaken == [Overtaken(FIRST, 0, 5, 8)]
+    assert taken.lanes[0].progress.next_offset == 8
+
+
+def test_what_is_in_memory_is_kept_only_if_nobody_went_on(assignment: Assignment) -> None:
+    """A partition that comes back keeps its jobs if the committed position is the one this process wrote last."""
+    lane = assignment.take({(FIRST, 0): Found(5, "1|me.1|", 0, 9)}).lanes[0]
+    lane.progress.read(5)
+    assignment.suspend()
+    assert assignment.take({(FIRST, 0): Found(5, "1|me.1|", 0, 9)}).lanes == [lane]
+    assert lane.alive
+    assignment.suspend()
+    other = assignment.take({(FIRST, 0): Found(5, "1|other.7|", 0, 9)}).lanes[0]
+    assert other is not lane
+    assert not lane.alive
+
+
+def test_a_partition_that_does_not_come_back_is_dropped(assignment: Assignment) -> None:
+    """Jobs of a partition that went to another process are no longer this one's."""
+    lane = assignment.take({(FIRST, 0): Found(5, "", 0, 9)}).lanes[0]
+    assignment.suspend()
+    assignment.take({})
+    assert not lane.alive
+    assert assignment.lanes == {}
+
+
+def test_own_position_is_recognised_by_its_serial() -> None:
+    """Two commits of one offset differ by the serial of their transaction."""
+    assert Position(5, "1|me.1|").serial != Position(5, "1|me.2|").serial
