@@ -1,0 +1,76 @@
+"""Fixtures of all tests: one real broker for the whole run, names of a test's own, and an HTTP endpoint."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from deploy.local.broker import Broker, start_broker
+from deploy.local.receiver import Receiver
+from tests.support.parts import required
+from tests.support.roles import RoleStarter
+from tests.support.topics import remove_topics
+
+BOOTSTRAP = "SIGNPOST_KAFKA_BOOTSTRAP_SERVERS"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Refuse a misspelt SIGNPOST_TEST_REQUIRE before the first test."""
+    required()
+
+
+def _start(request: pytest.FixtureRequest, bootstrap_servers: str | None) -> Broker:
+    """Start a broker that says on the terminal, past pytest's capture, which one it is and how its download goes."""
+    capture = request.config.pluginmanager.get_plugin("capturemanager")
+    reporter = request.config.pluginmanager.get_plugin("terminalreporter")
+
+    def say(line: str) -> None:
+        if capture is None or reporter is None:
+            return
+        with capture.global_and_fixture_disabled():
+            reporter.ensure_newline()
+            reporter.write_line(line)
+
+    return start_broker(bootstrap_servers, say=say)
+
+
+@pytest.fixture(scope="session")
+def broker(request: pytest.FixtureRequest) -> Iterator[Broker]:
+    """A broker that all tests of the run share; the one of SIGNPOST_KAFKA_BOOTSTRAP_SERVERS where that is set."""
+    with _start(request, os.environ.get(BOOTSTRAP)) as shared:
+        yield shared
+
+
+@pytest.fixture
+def own_broker(request: pytest.FixtureRequest) -> Iterator[Broker]:
+    """A broker for one test, which may stop, kill and start it."""
+    with _start(request, None) as own:
+        yield own
+
+
+@pytest.fixture
+def prefix(request: pytest.FixtureRequest) -> Iterator[str]:
+    """A beginning for names of topics, groups and transactional ids that no other test has; its topics are removed."""
+    unique = f"test-{uuid4().hex[:12]}."
+    shared: Broker | None = request.getfixturevalue("broker") if "broker" in request.fixturenames else None
+    yield unique
+    if shared is not None:
+        remove_topics(shared.bootstrap_servers, unique)
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    """An HTTP endpoint on 127.0.0.1 that answers 200 until its `behave` says otherwise."""
+    with Receiver() as endpoint:
+        yield endpoint
+
+
+@pytest.fixture
+def start_role(tmp_path: Path) -> Iterator[RoleStarter]:
+    """Starts role processes, `start_role(["router"], env)`; they are killed when the test ends."""
+    with RoleStarter.into(tmp_path) as starter:
+        yield starter

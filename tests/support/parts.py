@@ -1,0 +1,65 @@
+"""Parts of the machine that some tests need: a test without one is skipped with a line that names it.
+
+SIGNPOST_TEST_REQUIRE=netns,node,go,jdk (any of them) makes a missing one a failure. A broker is no such part: without
+one the tests that need it always fail.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Final
+
+import pytest
+
+REQUIRE: Final = "SIGNPOST_TEST_REQUIRE"
+
+
+def _runs(*command: str) -> bool:
+    """Tell whether a command ends with 0; asked of nothing that takes longer than a moment."""
+    if shutil.which(command[0]) is None:
+        return False
+    try:
+        return subprocess.run(command, capture_output=True, timeout=30, check=False).returncode == 0
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+
+
+PARTS: Final[Mapping[str, tuple[Callable[[], bool], str]]] = {
+    "netns": (
+        lambda: (
+            shutil.which("ip") is not None
+            and (_runs("unshare", "-n", "-m", "true") or _runs("unshare", "-r", "-n", "-m", "true"))
+        ),
+        "network namespaces (Linux, `unshare -n`, as root or with user namespaces allowed) and `ip`",
+    ),
+    "node": (lambda: _runs("node", "--version"), "Node.js (`node`)"),
+    "go": (lambda: _runs("go", "version"), "Go (`go`)"),
+    "jdk": (lambda: _runs("java", "-version") and _runs("javac", "-version"), "a JDK (`java` and `javac`)"),
+}
+
+
+@cache
+def _is_there(part: str) -> bool:
+    return PARTS[part][0]()
+
+
+def required(environment: Mapping[str, str] = os.environ) -> frozenset[str]:
+    """Return the parts that may not be missing; a name that is none is an error."""
+    names = {name.strip() for name in environment.get(REQUIRE, "").split(",")} - {""}
+    if unknown := names - PARTS.keys():
+        raise pytest.UsageError(f"{REQUIRE}: no such part: {', '.join(sorted(unknown))} (there are {', '.join(PARTS)})")
+    return frozenset(names)
+
+
+def need(*parts: str) -> None:
+    """Skip the test that calls this where a part is missing, or fail it where the part is required."""
+    for part in parts:
+        if not _is_there(part):
+            missing = f"missing part {part}: {PARTS[part][1]}"
+            if part in required():
+                pytest.fail(f"{missing}; {REQUIRE} says that it must be here", pytrace=False)
+            pytest.skip(missing)

@@ -1,0 +1,121 @@
+"""Topics as tests see them: made, read whole, and removed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+
+from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its __all__ lacks them
+    AdminClient,
+    NewTopic,
+    OffsetSpec,
+)
+
+from tests.support.waiting import wait_until
+
+_PAGE = 5_000
+# Answers about a topic that was made, or a broker that was started, a moment ago.
+_NOT_YET = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE, KafkaError.UNKNOWN_TOPIC_OR_PART)
+
+
+def admin_of(bootstrap_servers: str) -> AdminClient:
+    """Return an admin client that does not log."""
+    return AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 0})
+
+
+def create_topic(bootstrap_servers: str, topic: str, partitions: int = 1, **configs: str) -> None:
+    """Make a topic; `configs` are written with underscores (`cleanup_policy="compact"`)."""
+    config = {name.replace("_", "."): value for name, value in configs.items()}
+    admin = admin_of(bootstrap_servers)  # kept until the answer is here, which is lost with the client
+    admin.create_topics([NewTopic(topic, partitions, 1, config=config)])[topic].result(30)
+
+
+def remove_topics(bootstrap_servers: str, prefix: str) -> None:
+    """Remove all topics whose names begin with `prefix`, so that a long run does not weigh the broker down."""
+    admin = admin_of(bootstrap_servers)
+    found = [name for name in admin.list_topics(timeout=30).topics if name.startswith(prefix)]
+    for future in admin.delete_topics(found, operation_timeout=30).values() if found else ():
+        try:
+            future.result(30)
+        except KafkaException as error:  # a role that is about to end may have removed it
+            if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                raise
+
+
+def end_offsets(
+    bootstrap_servers: str, topic: str, isolation: IsolationLevel = IsolationLevel.READ_COMMITTED
+) -> dict[int, int]:
+    """Return the last stable offset of each partition of a topic, or with READ_UNCOMMITTED the high watermark."""
+    admin = admin_of(bootstrap_servers)
+
+    def ask() -> dict[int, int]:
+        partitions = admin.list_topics(topic, timeout=30).topics[topic].partitions
+        latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # it has no annotations
+        futures = admin.list_offsets({TopicPartition(topic, n): latest for n in partitions}, isolation_level=isolation)
+        try:
+            return {partition.partition: future.result(30).offset for partition, future in futures.items()}
+        except KafkaException as error:
+            if error.args[0].code() in _NOT_YET:
+                raise AssertionError(str(error)) from error
+            raise
+
+    return wait_until(ask, what=f"the partitions of {topic} have leaders")
+
+
+def read_topic(
+    bootstrap_servers: str,
+    topic: str,
+    *,
+    partitions: Iterable[int] | None = None,
+    isolation: IsolationLevel = IsolationLevel.READ_COMMITTED,
+    deadline_s: float = 60.0,
+) -> list[Message]:
+    """Return all messages of a topic from its beginning to its last stable offset, by partition and offset.
+
+    With READ_UNCOMMITTED: to its high watermark, aborted ones included. Tombstones are among them.
+    """
+    ends = end_offsets(bootstrap_servers, topic, isolation)
+    wanted = set(ends if partitions is None else partitions)
+    committed = isolation == IsolationLevel.READ_COMMITTED
+    consumer = Consumer(
+        {
+            "bootstrap.servers": bootstrap_servers,
+            "group.id": "unused: no position is stored",
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+            "auto.offset.reset": "earliest",
+            "isolation.level": "read_committed" if committed else "read_uncommitted",
+            "fetch.wait.max.ms": 50,
+            "log_level": 0,
+        }
+    )
+    try:
+        consumer.assign([TopicPartition(topic, number, 0) for number in wanted])
+        messages = _read(consumer, wanted, {number: ends[number] for number in wanted}, deadline_s)
+    finally:
+        consumer.close()
+    return sorted(messages, key=lambda message: (message.partition(), message.offset()))
+
+
+def _read(consumer: Consumer, missing: set[int], ends: dict[int, int], deadline_s: float) -> list[Message]:
+    """Read until each partition has reported its end at or behind the offset that is wanted."""
+    found: list[Message] = []
+    ends_at = time.monotonic() + deadline_s
+    missing = {number for number in missing if ends[number] > 0}
+    while missing:
+        if time.monotonic() > ends_at:
+            raise AssertionError(f"partitions {sorted(missing)} were not read to their end within {deadline_s:g} s")
+        if (first := consumer.poll(0.2)) is None:
+            continue
+        for message in [first, *consumer.consume(_PAGE, 0)]:
+            partition, offset, error = message.partition(), message.offset(), message.error()
+            assert partition is not None
+            assert offset is not None
+            if error is None and offset < ends[partition]:
+                found.append(message)
+            elif error is not None and error.code() != KafkaError._PARTITION_EOF:
+                raise KafkaException(error)
+            elif offset >= ends[partition]:
+                missing.discard(partition)
+    return found
