@@ -1,4 +1,6 @@
 # Everything is set up on demand, in .venv, from requirements/dev.txt (hashes checked). `make help` lists the targets.
+SHELL       := bash
+.SHELLFLAGS := -euo pipefail -c
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -8,17 +10,22 @@ READY  := $(VENV)/.ready
 .PHONY: help setup demo test test-all check format lock clean
 
 help: ## this list
+	@echo "Signpost: signs Kafka events and delivers them as webhooks. Begin with \`make demo\`."
+	@echo
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY) ## a virtual environment in .venv with everything in it
+	@echo "setup: $(VENV) is ready"
 
 $(READY): requirements/dev.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "signpost needs Python 3.11 or later; $(PYTHON) is $$($(PYTHON) --version). Try: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
-	@echo "setup: virtual environment in $(VENV)"
-	@$(PYTHON) -m venv $(VENV)
+	@echo "setup: virtual environment in $(VENV), with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv $(VENV) || { echo "setup: on Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
 	@echo "setup: packages of requirements/dev.txt (half a minute the first time)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off --require-hashes -r requirements/dev.txt \
+		| awk '/^Collecting/ {printf "."; fflush()} /^Successfully/ {print " " NF - 2 " packages"}'
+	@echo "setup: Signpost itself"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $(READY)
 
@@ -32,10 +39,13 @@ test-all: $(READY) ## the long fault and load runs as well
 	@$(BIN)/python -m pytest
 
 check: $(READY) ## ruff, mypy --strict, import-linter
-	@$(BIN)/ruff format --check .
-	@$(BIN)/ruff check .
-	@$(BIN)/mypy
-	@$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
+	@echo "check: ruff"
+	@$(BIN)/ruff format --check --quiet . || { echo "check: \`make format\` formats these:"; $(BIN)/ruff format --check .; }
+	@$(BIN)/ruff check --quiet .
+	@echo "check: mypy --strict"
+	@$(BIN)/mypy --no-error-summary
+	@echo "check: layers"
+	@$(BIN)/lint-imports --no-logo
 
 format: $(READY) ## let ruff format and mend what it can
 	@$(BIN)/ruff format .
