@@ -1,0 +1,227 @@
+"""The router's loop: read, decide, send, and commit what has been sent.
+
+Each turn follows the table and reads a batch; events are routed only while the table is fresh, which was found out
+after they had arrived: whatever was acknowledged 250 ms before one of them was appended is in it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import Final, Protocol, assert_never
+
+import structlog
+
+from consumers.router.commits import Commits
+from consumers.router.output import Output
+from consumers.router.poison import SourceRecord
+from consumers.router.routing import Blocked, Poison, Routed, Router, Routing
+from consumers.router.source import Source
+from consumers.router.subscriptions import Subscribers, Table
+from consumers.runtime.positions import PartitionKey
+from consumers.runtime.reach import Reach
+from schemas.errors import Unavailable
+
+_log = structlog.get_logger("router")
+BATCH: Final = 500
+# Long enough to be idle for most of the time, short enough for the table to be asked every 100 ms.
+WAIT_S: Final = 0.025
+IDLE_S: Final = 0.002
+# Pausing drops what was read ahead: not for the few ms of a commit, but well before the group misses us.
+STAND_AFTER_S: Final = 0.5
+OBSERVE_EVERY_S: Final = 1.0
+
+
+class Metrics(Protocol):
+    """What is needed of consumers/runtime/metrics.py."""
+
+    def routed(self, sender: str, event_type: str, jobs: int, withheld: int = 0, events: int = 1) -> None: ...  # noqa: D102  # described where they are implemented
+    def poison(self, reason: str, count: int = 1) -> None: ...  # noqa: D102
+    def uncommitted(self, jobs: int) -> None: ...  # noqa: D102
+    def committed(self, seconds: float) -> None: ...  # noqa: D102
+    def lag(self, topic: str, records: int) -> None: ...  # noqa: D102
+    def table(self, entries: int, unusable: int, name: str = "subscriptions") -> None: ...  # noqa: D102
+
+
+class RouterLoop:
+    """One router; `run` until told to `stop`. `now_s` is a monotonic clock in seconds."""
+
+    def __init__(
+        self,
+        *,
+        router: Router,
+        subscribers: Subscribers,
+        table: Table,
+        source: Source,
+        output: Output,
+        reach: Reach,
+        metrics: Metrics,
+        now_s: Callable[[], float],
+        max_uncommitted: int,
+        drain_timeout: timedelta,
+    ) -> None:
+        self._router = router
+        self._subscribers = subscribers
+        self._table = table
+        self._source = source
+        self._output = output
+        self._reach = reach
+        self._metrics = metrics
+        self._now_s = now_s
+        self._commits = Commits(output, source, max_uncommitted, now_s=now_s, committed=metrics.committed)
+        self._drain_timeout_s = drain_timeout.total_seconds()
+        self._stopping = False
+        self._fresh = False
+        self._arrived: deque[SourceRecord] = deque()
+        self._decided: Routing | None = None  # about the first that arrived, while there is no room for its jobs
+        self._standing_since_s: float | None = None
+        self._observe_at_s = 0.0
+        self._stopped_before: dict[PartitionKey, Blocked] = {}
+
+    def stop(self) -> None:
+        """Tell the loop to end (from a signal handler)."""
+        self._stopping = True
+
+    def not_ready(self) -> str | None:
+        """Return why the router is not at work, or None; may be called by any thread."""
+        if self._reach.away is not None:
+            return self._reach.away
+        if not self._table.current:
+            return "the subscriptions have not been read yet"
+        if not self._source.reading:
+            return "no partition of a source has been assigned yet"
+        blocked = next(iter(self._stopped_before.copy().values()), None)
+        if blocked is not None:
+            return f"stopped before an event of customer {blocked.customer_id!r}: {blocked.reason}"
+        return None if self._fresh else "the brokers do not say whether all subscriptions have been read"
+
+    def run(self, topics: Sequence[str]) -> None:
+        """Work until told to stop; then send and commit what is begun. Unavailable if the work cannot go on."""
+        try:
+            while not self._table.current and not self._stopping:
+                self._follow()
+                self._output.wait(IDLE_S)
+            if not self._stopping:
+                _log.info("router.table", subscriptions=len(self._table), unusable=self._subscribers.unusable)
+                self._source.subscribe(topics, self._leave)
+            while not self._stopping:
+                self._turn()
+            self._drain()
+        finally:
+            self._source.close()
+
+    def _turn(self) -> None:
+        now_s = self._now_s()
+        self._commits.poll(now_s)
+        if self._source.misplaced and self._arrived_is_done() and not self._commits.pending:
+            self._source.take_over()
+        self._read(now_s)
+        self._follow()
+        if self._fresh and not self._commits.flushing:
+            self._route()
+        if now_s >= self._observe_at_s:
+            self._observe_at_s = now_s + OBSERVE_EVERY_S
+            self._observe()
+
+    def _read(self, now_s: float) -> None:
+        """Read a batch when the one before is done; else only stay in the group."""
+        if not self._commits.flushing and self._arrived_is_done():
+            self._standing_since_s = None
+            next_s = self._commits.next_s()
+            wait_s = WAIT_S if next_s is None else min(WAIT_S, max(0.0, next_s - now_s))
+            self._arrived.extend(self._source.read(wait_s, BATCH))
+            return
+        if self._standing_since_s is None:
+            self._standing_since_s = now_s
+        if now_s - self._standing_since_s > STAND_AFTER_S:
+            self._arrived.extend(self._source.stand(WAIT_S))
+            return
+        # Not for long: what was read ahead is worth keeping. A record that comes with the news is routed in its turn.
+        if not self._commits.flushing:
+            self._output.wait(IDLE_S)
+        self._arrived.extend(self._source.read(0.0, 1))
+
+    def _arrived_is_done(self) -> bool:
+        return not self._arrived
+
+    def _follow(self) -> None:
+        """Take what has come of everything but events."""
+        now_s = self._now_s()
+        self._reach.poll(now_s)
+        self._output.wait(0.0)
+        if self._output.trouble is not None:
+            raise Unavailable(f"{self._output.trouble}: the events are read again after the next start")
+        now_ms = int(now_s * 1_000)
+        self._table.poll(now_ms)
+        self._subscribers.follow(self._table)
+        self._fresh = self._table.is_fresh(now_ms)
+        for key, blocked in list(self._stopped_before.items()):
+            if self._subscribers.blocked(blocked.customer_id) is None:
+                del self._stopped_before[key]
+                self._source.release(key)
+                _log.info("router.goes_on", topic=key[0], partition=key[1], customer=blocked.customer_id)
+
+    def _route(self) -> None:
+        """Route what has arrived, until there is no room for more before a commit."""
+        arrived, route, commits = self._arrived, self._router.route, self._commits
+        while arrived:
+            routing = self._decided or route(arrived[0])
+            if not commits.has_room(len(routing.jobs) if isinstance(routing, Routed) else 1):
+                self._decided = routing
+                commits.make_room()
+                return
+            self._decided = None
+            self._carry_out(routing, arrived.popleft())
+
+    def _carry_out(self, routing: Routing, record: SourceRecord) -> None:
+        key, offset = (record.topic(), record.partition()), record.offset()
+        match routing:
+            case Routed(sender=sender, event_type=event_type, jobs=jobs, paused=paused):
+                size = self._output.send_jobs(jobs) if jobs else 0
+                self._commits.sent(key, offset + 1, len(jobs), size)
+                self._metrics.routed(sender, event_type, len(jobs), paused)
+            case Poison(sender=sender, reason=reason, detail=detail, letter=letter):
+                size = self._output.send_dead(letter)
+                self._commits.sent(key, offset + 1, 1, size)
+                self._metrics.poison(reason)
+                place = {"topic": key[0], "partition": key[1], "offset": offset}
+                _log.warning("router.dead", sender=sender, reason=reason, detail=detail[:200], **place)
+            case Blocked():
+                self._stop_before(key, offset, routing)
+            case _:
+                assert_never(routing)
+
+    def _stop_before(self, key: PartitionKey, offset: int, blocked: Blocked) -> None:
+        self._stopped_before[key] = blocked
+        kept = [record for record in self._arrived if (record.topic(), record.partition()) != key]
+        self._arrived.clear()
+        self._arrived.extend(kept)
+        self._source.hold(key, offset)
+        place = {"topic": key[0], "partition": key[1], "offset": offset}
+        _log.error("router.stopped", customer=blocked.customer_id, reason=blocked.reason, **place)
+
+    def _leave(self, may_commit: bool) -> None:
+        """Let go of all partitions."""
+        self._arrived.clear()
+        self._decided = None
+        self._stopped_before.clear()
+        self._commits.leave(may_commit)
+
+    def _drain(self) -> None:
+        """Send and commit what is begun; what has only been read is left to the next."""
+        self._arrived.clear()
+        self._decided = None
+        deadline_s = self._now_s() + self._drain_timeout_s
+        while self._commits.pending and self._now_s() < deadline_s:
+            self._commits.poll(self._now_s(), at_once=True)
+            self._source.stand(IDLE_S)
+            if self._output.trouble is not None:
+                raise Unavailable(self._output.trouble)
+        _log.info("router.drained", uncommitted=self._commits.uncommitted)
+
+    def _observe(self) -> None:
+        self._metrics.uncommitted(self._commits.uncommitted)
+        self._metrics.table(len(self._table), self._subscribers.unusable)
+        for topic, records in self._source.lag().items():
+            self._metrics.lag(topic, records)

@@ -1,0 +1,98 @@
+"""Job records and dead letters on their way to the broker: an idempotent producer without a transaction.
+
+Successful reports cost nothing here: only failures are called back, and an empty queue (`flush`) says that all that
+was sent has been acknowledged or has failed. A failure is final: offsets behind it must not be committed.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
+
+import structlog
+from confluent_kafka import KafkaError, Message, Producer
+
+from consumers.router.jobs import KeyValue
+from schemas.topics import FIRST, RECORD_OVERHEAD, TopicNames
+
+_log = structlog.get_logger("router")
+# A loop turn routes at most this much before it flushes; librdkafka's queue takes a gigabyte.
+_QUEUE_KIB: Final = 1024 * 1024
+
+
+def producer_config(kafka: Mapping[str, str], max_event: int) -> dict[str, Any]:
+    """Return librdkafka's properties; `max_event` (bytes) is the size of the largest source record."""
+    return {
+        **kafka,
+        "enable.idempotence": True,
+        "enable.gapless.guarantee": True,
+        "acks": "all",
+        # A job is never given up: a broker that is away is waited for, and the offsets with it.
+        "message.timeout.ms": 0,
+        "delivery.report.only.error": True,
+        "compression.type": "lz4",
+        "partitioner": "murmur2_random",
+        "linger.ms": 2,
+        "message.max.bytes": max_event + RECORD_OVERHEAD,
+        "queue.buffering.max.messages": 1_000_000,
+        "queue.buffering.max.kbytes": _QUEUE_KIB,
+        "reconnect.backoff.max.ms": 1_000,
+    }
+
+
+class Output:
+    """Sends records; `heard` hears errors of the connection, `trouble` says what went wrong for good."""
+
+    def __init__(self, config: Mapping[str, Any], names: TopicNames, heard: Callable[[KafkaError], None]) -> None:
+        own = {"on_delivery": self._reported, "error_cb": self._error}
+        self._producer = Producer({**config, **own}, logger=logging.getLogger("signpost.kafka"))
+        self._jobs_topic = names.jobs(FIRST)
+        self._dead_topic = names.dead
+        self._heard = heard
+        self.trouble: str | None = None
+
+    def send_jobs(self, records: Iterable[KeyValue]) -> int:
+        """Send job records and return their bytes."""
+        produce, topic, size = self._producer.produce, self._jobs_topic, 0
+        for key, value in records:
+            try:
+                produce(topic, value, key)
+            except BufferError:
+                self._produce_when_possible(topic, key, value)
+            size += len(value)
+        return size
+
+    def send_dead(self, letter: KeyValue) -> int:
+        """Send a dead letter and return its bytes."""
+        key, value = letter
+        self._produce_when_possible(self._dead_topic, key, value)
+        return len(value)
+
+    def wait(self, seconds: float) -> None:
+        """Take reports; returns early where there are some."""
+        self._producer.poll(seconds)
+
+    def flush(self, seconds: float) -> bool:
+        """Send without lingering and wait for the reports; whether there is none left to wait for."""
+        return self._producer.flush(seconds) == 0
+
+    def _produce_when_possible(self, topic: str, key: str | bytes | None, value: bytes) -> None:
+        while True:
+            try:
+                self._producer.produce(topic, value, key)
+            except BufferError:
+                self._producer.poll(0.1)
+            else:
+                return
+
+    def _reported(self, error: KafkaError | None, message: Message) -> None:
+        if error is None:
+            return
+        self.trouble = self.trouble or f"a record for {message.topic()} was refused: {error.str()}"
+        _log.error("router.refused", topic=message.topic(), partition=message.partition(), error=error.str())
+
+    def _error(self, error: KafkaError) -> None:
+        self._heard(error)
+        if error.fatal():
+            self.trouble = self.trouble or f"the producer failed for good: {error.str()}"

@@ -1,0 +1,275 @@
+"""Event topics as the router reads them: what is assigned, where it is read from, what is committed.
+
+Nothing is read before its position is known (takeover.py): an assignment begins empty and gets its positions from the
+loop. Every assignment has a number; what was read in one is never committed in another.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final, cast
+
+import structlog
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from consumers.router.poison import SourceRecord
+from consumers.router.takeover import Positions, StartAt, Takeover
+from consumers.runtime.positions import PartitionKey, is_lost_broker
+from schemas.errors import Unavailable
+
+_log = structlog.get_logger("router")
+_REFUSED: Final = frozenset(
+    {
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
+        KafkaError.INCONSISTENT_GROUP_PROTOCOL,
+    }
+)
+
+
+def consumer_config(kafka: Mapping[str, str], group: str, slot: int | None) -> dict[str, Any]:
+    """Return librdkafka's properties; `slot` makes the process a static member, whose restart moves nothing."""
+    static = {} if slot is None else {"group.instance.id": f"{group}.{slot}"}
+    return {
+        **kafka,
+        **static,
+        "group.id": group,
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "auto.offset.reset": "error",
+        "isolation.level": "read_committed",
+        "partition.assignment.strategy": "range",
+        "session.timeout.ms": 10_000,
+        "heartbeat.interval.ms": 1_000,
+        "max.poll.interval.ms": 15_000,
+        "fetch.wait.max.ms": 50,
+        "queued.max.messages.kbytes": 32 * 1024,
+        "reconnect.backoff.max.ms": 1_000,
+    }
+
+
+class Source:
+    """The consumer of the event topics, used by one thread; `heard` hears errors of the connection."""
+
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        admin: AdminClient,
+        start_at: StartAt,
+        *,
+        heard: Callable[[KafkaError], None],
+        overtaken: Callable[[int], None],
+        now_s: Callable[[], float],
+    ) -> None:
+        self._group: str = config["group.id"]
+        self._admin = admin
+        self._start_at = start_at
+        self._heard = heard
+        self._overtaken = overtaken
+        self._now_s = now_s
+        self._leave: Callable[[bool], None] = lambda may_commit: None
+        own = {"on_commit": self._on_commit, "error_cb": self._error}
+        self._consumer = Consumer({**config, **own}, logger=logging.getLogger("signpost.kafka"))
+        self._owned: list[PartitionKey] = []
+        self._takeover: Takeover | None = None
+        self._reading = False
+        self._standing = False
+        self._held: dict[PartitionKey, int] = {}
+        self._committing: tuple[Positions, Callable[[bool], None]] | None = None
+        self.assignment = 0
+        self.misplaced = False  # a position turned out to be outside the log: `take_over` is due
+        self._fatal: str | None = None
+
+    def subscribe(self, topics: Sequence[str], leave: Callable[[bool], None]) -> None:
+        """Join the group.
+
+        `leave` is called before partitions are taken away (True: they may still be committed; False: they are lost
+        already), inside a call of `read`, `stand` or `close`.
+        """
+        self._leave = leave
+        self._consumer.subscribe(
+            list(topics), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+        )
+
+    @property
+    def reading(self) -> bool:
+        """Whether there is an assignment, and its positions are known."""
+        return self._reading
+
+    @property
+    def owned(self) -> Sequence[PartitionKey]:
+        """The partitions that are assigned."""
+        return self._owned
+
+    def read(self, seconds: float, limit: int) -> list[SourceRecord]:
+        """Return what has arrived, after at most `seconds`; never records of an assignment that has ended."""
+        if self._standing:
+            self._standing = False
+            self._consumer.resume(_partitions(key for key in self._owned if key not in self._held))
+        return self._poll(seconds, limit)
+
+    def stand(self, seconds: float) -> list[SourceRecord]:
+        """Stay in the group without reading on; what had arrived all the same is returned."""
+        if self._reading and not self._standing:
+            self._standing = True
+            self._consumer.pause(_partitions(self._owned))
+        return self._poll(seconds, 1)
+
+    def _poll(self, seconds: float, limit: int) -> list[SourceRecord]:
+        self._find_positions()
+        assignment = self.assignment
+        # `consume` would wait the whole time unless `limit` messages arrive.
+        first = self._consumer.poll(seconds)
+        messages = [] if first is None else [first, *self._consumer.consume(limit - 1, 0)]
+        if self._fatal is not None:
+            raise Unavailable(self._fatal)
+        if assignment != self.assignment:
+            return []  # a new assignment begins at its positions, which are still to be found
+        # A message that was consumed without an error has all that the protocol says.
+        return cast(
+            "list[SourceRecord]",
+            [message for message in messages if message.error() is None or self._judge(message)],
+        )
+
+    def hold(self, key: PartitionKey, offset: int) -> None:
+        """Stop reading a partition before the record at `offset`, until `release`."""
+        self._held[key] = offset
+        self._consumer.pause(_partitions([key]))
+        self._consumer.seek(TopicPartition(*key, offset))
+
+    def release(self, key: PartitionKey) -> None:
+        """Read a held partition on."""
+        del self._held[key]
+        if not self._standing:
+            self._consumer.resume(_partitions([key]))
+
+    @property
+    def held(self) -> Mapping[PartitionKey, int]:
+        """Partitions that were stopped, and the offset that each is stopped before."""
+        return self._held
+
+    def commit(self, positions: Positions, done: Callable[[bool], None]) -> None:
+        """Commit next offsets; `done` hears from a later `read` or `stand` whether that worked."""
+        self._committing = (positions, done)
+        try:
+            self._consumer.commit(offsets=_offsets(positions), asynchronous=True)
+        except KafkaException as error:
+            self._ended(error.args[0])
+
+    def commit_now(self, positions: Positions) -> bool:
+        """Commit next offsets and wait; whether that worked."""
+        self._committing = None
+        try:
+            answer = self._consumer.commit(offsets=_offsets(positions), asynchronous=False)
+        except KafkaException as error:
+            _log.warning("router.not_committed", error=error.args[0].str())
+            return False
+        return all(partition.error is None for partition in answer or ())
+
+    def take_over(self) -> None:
+        """Look for the positions of the assignment (again); nothing is read meanwhile."""
+        self.misplaced = False
+        self._reading = False
+        self._standing = False
+        self._held.clear()
+        self._consumer.assign([])
+        self._takeover = Takeover(
+            self._admin, self._group, self._start_at, self._owned, commit=self.commit, overtaken=self._overtaken
+        )
+
+    def lag(self) -> dict[str, int]:
+        """Return by topic how many records are there that were not read yet, as far as is known without asking."""
+        behind = dict.fromkeys((topic for topic, _ in self._owned), 0)
+        for position in self._consumer.position(_partitions(self._owned)) if self._reading else ():
+            bounds = self._consumer.get_watermark_offsets(position, cached=True)
+            if bounds is not None and position.offset >= 0:
+                behind[position.topic] += max(0, bounds[1] - position.offset)
+        return behind
+
+    def close(self) -> None:
+        """Leave the group (a static member only goes away)."""
+        self._consumer.close()
+
+    def _find_positions(self) -> None:
+        if self._takeover is None:
+            return
+        positions = self._takeover.poll(self._now_s())
+        if positions is None:
+            return
+        self._takeover = None
+        self._consumer.assign([TopicPartition(*key, offset) for key, offset in positions.items()])
+        # A pause outlives the assignment in which it was made.
+        self._consumer.resume(_partitions(self._owned))
+        self._reading = True
+
+    def _judge(self, message: Message) -> bool:
+        """Take note of an error that came in place of a record (never a record: False)."""
+        error = message.error()
+        if error is None:
+            return True
+        if error.code() in {KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE}:
+            self.misplaced = True
+        else:
+            self._error(error)
+        return False
+
+    def _error(self, error: KafkaError) -> None:
+        self._heard(error)
+        if error.fatal() or error.code() == KafkaError.FENCED_INSTANCE_ID:
+            self._fatal = f"the consumer failed for good: {error.str()}"
+        elif error.code() in _REFUSED:
+            self._fatal = f"the brokers refuse to let the group {self._group} read: {error.str()}"
+        elif not is_lost_broker(error):
+            _log.warning("router.consumer", error=error.str())
+
+    def _on_commit(self, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
+        if self._committing is None:
+            return
+        offsets = {(partition.topic, partition.partition): partition.offset for partition in partitions}
+        if offsets == self._committing[0]:  # else it is of an assignment that has ended
+            self._ended(error or next((p.error for p in partitions if p.error is not None), None))
+
+    def _ended(self, error: KafkaError | None) -> None:
+        if self._committing is None:
+            return
+        done = self._committing[1]
+        self._committing = None
+        if error is not None:
+            _log.warning("router.not_committed", error=error.str())
+            self._error(error)
+        done(error is None)
+
+    def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self.assignment += 1
+        self._owned = sorted((partition.topic, partition.partition) for partition in partitions)
+        _log.info("router.assigned", partitions=len(partitions), assignment=self.assignment)
+        self.take_over()
+
+    def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._leave(True)
+        self._drop()
+
+    def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        _log.warning("router.lost", partitions=len(partitions))
+        self._leave(False)
+        self._drop()
+
+    def _drop(self) -> None:
+        self.assignment += 1
+        self.misplaced = False
+        self._owned = []
+        self._takeover = None
+        self._reading = False
+        self._standing = False
+        self._held.clear()
+        self._committing = None
+
+
+def _partitions(keys: Iterable[PartitionKey]) -> list[TopicPartition]:
+    return [TopicPartition(*key) for key in keys]
+
+
+def _offsets(positions: Positions) -> list[TopicPartition]:
+    return [TopicPartition(*key, offset) for key, offset in positions.items()]

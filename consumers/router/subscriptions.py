@@ -1,0 +1,106 @@
+"""What the router knows of subscriptions: the index to match with, and the customers that may not pass.
+
+A record that cannot be read, with no good one before it, may be a subscription that an event ought to match. So the
+events of its customer wait; where not even the customer can be read, those of every customer whose subscriptions
+belong on that partition.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Protocol
+
+from consumers.router.matching import Matches, SubscriptionIndex
+from consumers.table import read_subscription
+from consumers.table_state import Entry, Unusable
+from schemas.codec import RecordCodec
+from schemas.errors import UnreadableRecord
+from schemas.partitioner import partition_of
+from schemas.subscription import Subscription
+
+
+class Table(Protocol):
+    """What is needed of consumers/table.py."""
+
+    @property
+    def current(self) -> bool: ...  # noqa: D102  # described where they are implemented
+    @property
+    def partition_count(self) -> int: ...  # noqa: D102
+    def __len__(self) -> int: ...
+    def poll(self, now_ms: int) -> None: ...  # noqa: D102
+    def is_fresh(self, now_ms: int) -> bool: ...  # noqa: D102
+    def unusable(self) -> dict[str, Unusable]: ...  # noqa: D102
+
+
+class Subscribers:
+    """The subscriptions, as events are matched with them.
+
+    It is made first, its `interpret` and `change` are handed to the table, and the table to `follow`.
+    """
+
+    def __init__(self) -> None:
+        self._codec = RecordCodec("subscription")
+        self._index = SubscriptionIndex()
+        self._customers_of: dict[tuple[int, int], str] = {}
+        self._unusable: Mapping[str, Unusable] = {}
+        self._blocked_customers: dict[str, str] = {}
+        self._blocked_partitions: dict[int, str] = {}
+        self._partitions = 0
+
+    def interpret(self, partition: int, offset: int, key: str, value: bytes) -> Subscription:
+        """Read a record; the router needs no secret, and keeps none."""
+        try:
+            return replace(read_subscription(key, value), secrets=(), description="")
+        except UnreadableRecord:
+            customer = self._customer_of(value)
+            if customer is not None:
+                self._customers_of[partition, offset] = customer
+            raise
+
+    def change(self, subscription_id: str, entry: Entry[Subscription] | None) -> None:
+        """Take what counts for a subscription from now on."""
+        self._index.change(subscription_id, entry)
+
+    def follow(self, table: Table) -> None:
+        """Take over which records of the table cannot be used."""
+        unusable = table.unusable()
+        if unusable == self._unusable:
+            return
+        self._unusable = unusable
+        self._partitions = table.partition_count
+        self._blocked_customers.clear()
+        self._blocked_partitions.clear()
+        for subscription_id, record in unusable.items():
+            reason = f"subscription {subscription_id!r} cannot be read (partition {record.partition}, offset "
+            reason += f"{record.offset}): {record.reason}; write it anew or delete it"
+            customer = self._customers_of.get((record.partition, record.offset))
+            if customer is None:
+                self._blocked_partitions[record.partition] = reason
+            else:
+                self._blocked_customers[customer] = reason
+
+    def match(self, sender: str, customer_id: str, event_type: str) -> Matches:
+        """Return the subscriptions that take an event."""
+        return self._index.match(sender, customer_id, event_type)
+
+    def blocked(self, customer_id: str) -> str | None:
+        """Return why nothing may be routed for a customer now, or None."""
+        if not self._unusable:
+            return None
+        reason = self._blocked_customers.get(customer_id)
+        if reason is None and self._blocked_partitions:
+            reason = self._blocked_partitions.get(partition_of(customer_id, self._partitions))
+        return reason
+
+    @property
+    def unusable(self) -> int:
+        """Number of subscriptions that cannot be read, and so stop their customers."""
+        return len(self._unusable)
+
+    def _customer_of(self, value: bytes) -> str | None:
+        try:
+            customer = self._codec.decode(value)["customer_id"]
+        except UnreadableRecord:
+            return None
+        return str(customer) or None

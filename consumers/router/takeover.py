@@ -1,0 +1,202 @@
+"""Where to read each partition from, once it was assigned: found out without waiting, and never guessed.
+
+- A position that was committed is where to go on. One that retention has overtaken goes on at the log's start, and the
+  range is reported; one after the log's end means another log (Unavailable).
+- A topic without any position is new: it starts at `start_at`, which is committed before anything is read. All of its
+  partitions are committed at once by the process that has partition 0, so that no two take different moments for
+  `now`; the others wait for it.
+- A partition without a position in a topic that has some was added later: it starts at its beginning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+import structlog
+from confluent_kafka import IsolationLevel, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its package names no __all__
+    AdminClient,
+    OffsetSpec,
+)
+
+from consumers.runtime.positions import Found, PartitionKey, PositionsQuery
+from schemas.errors import SettingsError, Unavailable
+
+_REQUEST_TIMEOUT_S: Final = 5.0
+_ASK_AGAIN_S: Final = 0.2
+_EARLIEST: Final = OffsetSpec.earliest()  # type: ignore[no-untyped-call]  # it has no annotations
+_LATEST: Final = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # as above
+_log = structlog.get_logger("router")
+
+Positions = dict[PartitionKey, int]
+
+
+@dataclass(frozen=True, slots=True)
+class StartAt:
+    """Where a new source starts: `now`, `earliest`, or a time (Unix ms)."""
+
+    kind: str
+    time_ms: int = 0
+
+    @classmethod
+    def parse(cls, text: str) -> StartAt:
+        """Read the setting; SettingsError says what it may be."""
+        if text in {"now", "earliest"}:
+            return cls(text)
+        try:
+            time = datetime.fromisoformat(text)
+        except ValueError:
+            time = None
+        if time is None or time.tzinfo is None:
+            raise SettingsError(f"start_at: expected now, earliest, or an ISO 8601 time with its offset, not {text!r}")
+        return cls("time", int(time.timestamp() * 1000))
+
+
+class StartQuery:
+    """One question for the offsets at which the partitions of a new topic start; `poll` until it is answered."""
+
+    def __init__(self, admin: AdminClient, start_at: StartAt, partitions: Sequence[PartitionKey]) -> None:
+        asked = [TopicPartition(topic, number) for topic, number in partitions]
+        # Not past the last stable offset: what an open transaction holds is still to come.
+        self._ends = _list(admin, asked, _EARLIEST if start_at.kind == "earliest" else _LATEST)
+        timed = start_at.kind == "time"
+        self._times = _list(admin, asked, OffsetSpec.for_timestamp(start_at.time_ms)) if timed else {}
+
+    def poll(self) -> Positions | None:
+        """Return the answer once it is there; KafkaException if there is none."""
+        if not all(future.done() for future in [*self._ends.values(), *self._times.values()]):
+            return None
+        positions = {key: int(future.result().offset) for key, future in self._ends.items()}
+        for key, future in self._times.items():
+            # -1: nothing that late is there yet. An earlier end than the one now misses nothing.
+            offset = int(future.result().offset)
+            positions[key] = min(offset, positions[key]) if offset >= 0 else positions[key]
+        return positions
+
+
+class Takeover:
+    """Finds where to read `owned` from.
+
+    `commit` commits first positions, and calls back whether that was done; `overtaken` hears how many records
+    retention took before they were read.
+    """
+
+    def __init__(
+        self,
+        admin: AdminClient,
+        group: str,
+        start_at: StartAt,
+        owned: Sequence[PartitionKey],
+        *,
+        commit: Callable[[Positions, Callable[[bool], None]], None],
+        overtaken: Callable[[int], None],
+    ) -> None:
+        self._admin = admin
+        self._group = group
+        self._start_at = start_at
+        self._owned = owned
+        self._commit = commit
+        self._overtaken = overtaken
+        self._described: dict[str, Future[Any]] | None = None
+        self._query: PositionsQuery | None = None
+        self._starts: StartQuery | None = None
+        self._committing = False
+        self._not_before = 0.0
+
+    def poll(self, now_s: float) -> Positions | None:
+        """Return the positions once they are known; never blocks. Unavailable if one cannot be known."""
+        if now_s < self._not_before or self._committing:
+            return None
+        try:
+            return self._step(now_s)
+        except KafkaException as error:
+            _log.debug("router.takeover", error=error.args[0].str())
+            self._begin_anew(now_s)
+            return None
+
+    def _step(self, now_s: float) -> Positions | None:
+        if self._starts is not None:
+            starts = self._starts.poll()
+            if starts is not None:
+                self._set(starts, now_s)
+            return None
+        if self._query is None:
+            partitions = self._partitions()
+            if partitions is not None:
+                self._query = PositionsQuery(self._admin, self._group, partitions)
+            return None
+        found = self._query.poll(now_s)
+        return None if found is None else self._judge(found, now_s)
+
+    def _partitions(self) -> list[PartitionKey] | None:
+        """Return all partitions of the topics of which some are owned."""
+        if self._described is None:
+            topics = sorted({topic for topic, _ in self._owned})
+            asked = TopicCollection(topics)
+            self._described = self._admin.describe_topics(asked, request_timeout=_REQUEST_TIMEOUT_S)
+        if not all(future.done() for future in self._described.values()):
+            return None
+        counts = {topic: len(future.result().partitions) for topic, future in self._described.items()}
+        return [(topic, number) for topic, count in counts.items() for number in range(count)]
+
+    def _judge(self, found: Mapping[PartitionKey, Found], now_s: float) -> Positions | None:
+        started = {topic for (topic, _), position in found.items() if position.offset is not None}
+        new = {topic for topic, _ in self._owned} - started
+        if not new:
+            return {key: self._go_on(key, found[key]) for key in self._owned}
+        if mine := {topic for topic in new if (topic, 0) in self._owned}:
+            partitions = [key for key in found if key[0] in mine]
+            self._starts = StartQuery(self._admin, self._start_at, partitions)
+        else:
+            self._begin_anew(now_s)
+        return None
+
+    def _set(self, starts: Positions, now_s: float) -> None:
+        def done(committed: bool) -> None:
+            self._committing = False
+            if committed:
+                topics = sorted({topic for topic, _ in starts})
+                _log.info("router.started", topics=topics, start_at=self._start_at.kind, partitions=len(starts))
+
+        self._committing = True
+        self._begin_anew(now_s)
+        self._not_before = now_s
+        self._commit(starts, done)
+
+    def _begin_anew(self, now_s: float) -> None:
+        self._described = None
+        self._query = None
+        self._starts = None
+        self._not_before = now_s + _ASK_AGAIN_S
+
+    def _go_on(self, key: PartitionKey, found: Found) -> int:
+        """Return where to go on; what retention took is reported."""
+        topic, partition = key
+        if found.offset is None:
+            _log.info("router.new_partition", topic=topic, partition=partition, offset=found.begin)
+            return found.begin
+        if found.offset < found.begin:
+            lost = {"first_lost": found.offset, "last_lost": found.begin - 1, "count": found.begin - found.offset}
+            _log.error("router.overtaken", topic=topic, partition=partition, goes_on_at=found.begin, **lost)
+            self._overtaken(found.begin - found.offset)
+            return found.begin
+        if found.offset > found.end:
+            raise Unavailable(
+                f"the position in {topic}, partition {partition} is {found.offset}, after the end of the "
+                f"log ({found.end}): it is another log than the one that was read, or has lost records. Find out, "
+                "then set the position with kafka-consumer-groups.sh --reset-offsets"
+            )
+        return found.offset
+
+
+def _list(admin: AdminClient, asked: Sequence[TopicPartition], spec: OffsetSpec) -> dict[PartitionKey, Future[Any]]:
+    answers = admin.list_offsets(
+        dict.fromkeys(asked, spec),
+        isolation_level=IsolationLevel.READ_COMMITTED,
+        request_timeout=_REQUEST_TIMEOUT_S,
+    )
+    return {(partition.topic, partition.partition): future for partition, future in answers.items()}
