@@ -1,0 +1,27 @@
+"""Which topics this installation needs: the settings' names and numbers, the loaded senders' tiers."""
+
+from __future__ import annotations
+
+from schemas.sender import load_senders
+from schemas.settings import Settings, Source
+from schemas.topics import Topic, own_topics, tiers_of
+
+
+def sources_of(settings: Settings) -> tuple[Source, ...]:
+    """Return the topics that events are read from: those of the settings, or one of our own for each loaded sender."""
+    if settings.sources:
+        return settings.sources
+    return tuple(Source(topic=settings.names.events(name), sender=name) for name in load_senders())
+
+
+def wanted_topics(settings: Settings) -> list[Topic]:
+    """Return all topics that have to be there; event topics are ours only where the settings name no sources."""
+    senders = load_senders()
+    return own_topics(
+        settings.names,
+        tiers_of(sender.schedule for sender in senders.values()),
+        () if settings.sources else senders,
+        partitions=settings.partitions,
+        replication=settings.replication,
+        max_event=settings.max_event,
+    )
