@@ -12,7 +12,7 @@ from typing import Annotated, Final
 
 import typer
 
-from deploy.cli import events, settings
+from deploy.cli import broker, events, receiver, router, settings, topics
 from deploy.cli.context import GlobalOptions, print_error
 from schemas.errors import InvalidInput, SignpostError
 
@@ -56,8 +56,12 @@ def _options(
     ctx.obj = GlobalOptions(config=config, state=state)
 
 
+broker.register(app)
 events.register(app)
+receiver.register(app)
+router.register(app)
 settings.register(app)
+topics.register(app)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

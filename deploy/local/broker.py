@@ -28,6 +28,7 @@ class _Node(Protocol):
     def stop(self) -> None: ...
     def kill(self) -> None: ...
     def close(self) -> None: ...
+    def log_tail(self) -> str: ...
 
 
 class Broker:
@@ -62,6 +63,10 @@ class Broker:
     def start(self) -> None:
         """Start a stopped broker again, at the same address with the same data."""
         self._own().start()
+
+    def log_tail(self) -> str:
+        """Return the last lines of the log of a broker that was started here."""
+        return self._own().log_tail()
 
     def close(self) -> None:
         """End what was started here; data in no given folder is removed."""

@@ -102,6 +102,11 @@ class ContainerBroker:
             self._own().kill()
             self._own().wait()
 
+    def log_tail(self) -> str:
+        """Return the last lines that the container has printed."""
+        with _translated("the container cannot be asked"):
+            return str(self._own().logs(tail=_LOG_LINES).decode(errors="replace"))
+
     def close(self) -> None:
         """End it for good; temporary data is removed."""
         if self._container is not None:
@@ -145,8 +150,7 @@ class ContainerBroker:
 
     def _wait(self) -> None:
         if not kafka.wait_until_ready(self.port, self.data, self.is_alive, _READY_S):
-            log = self._own().logs(tail=_LOG_LINES).decode(errors="replace")
-            raise Unavailable(f"a container of {IMAGE} ended while it started; the end of its log:\n{log}")
+            raise Unavailable(f"a container of {IMAGE} ended while it started; the end of its log:\n{self.log_tail()}")
 
 
 @contextlib.contextmanager
