@@ -12,7 +12,7 @@ from typing import Annotated, Final
 
 import typer
 
-from deploy.cli import broker, events, receiver, router, settings, topics
+from deploy.cli import broker, events, receiver, router, settings, subscriptions, topics
 from deploy.cli.context import GlobalOptions, print_error
 from schemas.errors import InvalidInput, SignpostError
 
@@ -61,6 +61,7 @@ events.register(app)
 receiver.register(app)
 router.register(app)
 settings.register(app)
+subscriptions.register(app)
 topics.register(app)
 
 
