@@ -45,7 +45,7 @@ class Metrics(Protocol):
 
 
 class RouterLoop:
-    """One router; `run` until told to `stop`. `now_s` is a monotonic clock in seconds."""
+    """One router; `run` until told to end. `now_s` is a monotonic clock in seconds."""
 
     def __init__(
         self,
@@ -71,17 +71,12 @@ class RouterLoop:
         self._now_s = now_s
         self._commits = Commits(output, source, max_uncommitted, now_s=now_s, committed=metrics.committed)
         self._drain_timeout_s = drain_timeout.total_seconds()
-        self._stopping = False
         self._fresh = False
         self._arrived: deque[SourceRecord] = deque()
         self._decided: Routing | None = None  # about the first that arrived, while there is no room for its jobs
         self._standing_since_s: float | None = None
         self._observe_at_s = 0.0
         self._stopped_before: dict[PartitionKey, Blocked] = {}
-
-    def stop(self) -> None:
-        """Tell the loop to end (from a signal handler)."""
-        self._stopping = True
 
     def not_ready(self) -> str | None:
         """Return why the router is not at work, or None; may be called by any thread."""
@@ -96,16 +91,16 @@ class RouterLoop:
             return f"stopped before an event of customer {blocked.customer_id!r}: {blocked.reason}"
         return None if self._fresh else "the brokers do not say whether all subscriptions have been read"
 
-    def run(self, topics: Sequence[str]) -> None:
-        """Work until told to stop; then send and commit what is begun. Unavailable if the work cannot go on."""
+    def run(self, topics: Sequence[str], stopping: Callable[[], bool]) -> None:
+        """Work until told to end; then send and commit what is begun. Unavailable if the work cannot go on."""
         try:
-            while not self._table.current and not self._stopping:
+            while not self._table.current and not stopping():
                 self._follow()
                 self._output.wait(IDLE_S)
-            if not self._stopping:
+            if not stopping():
                 _log.info("router.table", subscriptions=len(self._table), unusable=self._subscribers.unusable)
                 self._source.subscribe(topics, self._leave)
-            while not self._stopping:
+            while not stopping():
                 self._turn()
             self._drain()
         finally:

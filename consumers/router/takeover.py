@@ -12,9 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, Literal, TypeAlias
 
 import structlog
 from confluent_kafka import IsolationLevel, KafkaException, TopicCollection, TopicPartition
@@ -24,7 +23,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its package
 )
 
 from consumers.runtime.positions import Found, PartitionKey, PositionsQuery
-from schemas.errors import SettingsError, Unavailable
+from schemas.errors import Unavailable
 
 _REQUEST_TIMEOUT_S: Final = 5.0
 _ASK_AGAIN_S: Final = 0.2
@@ -32,28 +31,9 @@ _EARLIEST: Final = OffsetSpec.earliest()  # type: ignore[no-untyped-call]  # it 
 _LATEST: Final = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # as above
 _log = structlog.get_logger("router")
 
-Positions = dict[PartitionKey, int]
-
-
-@dataclass(frozen=True, slots=True)
-class StartAt:
-    """Where a new source starts: `now`, `earliest`, or a time (Unix ms)."""
-
-    kind: str
-    time_ms: int = 0
-
-    @classmethod
-    def parse(cls, text: str) -> StartAt:
-        """Read the setting; SettingsError says what it may be."""
-        if text in {"now", "earliest"}:
-            return cls(text)
-        try:
-            time = datetime.fromisoformat(text)
-        except ValueError:
-            time = None
-        if time is None or time.tzinfo is None:
-            raise SettingsError(f"start_at: expected now, earliest, or an ISO 8601 time with its offset, not {text!r}")
-        return cls("time", int(time.timestamp() * 1000))
+Positions: TypeAlias = dict[PartitionKey, int]
+StartAt: TypeAlias = Literal["now", "earliest"] | datetime
+"""Where a new source starts; a datetime has its offset from UTC."""
 
 
 class StartQuery:
@@ -62,9 +42,10 @@ class StartQuery:
     def __init__(self, admin: AdminClient, start_at: StartAt, partitions: Sequence[PartitionKey]) -> None:
         asked = [TopicPartition(topic, number) for topic, number in partitions]
         # Not past the last stable offset: what an open transaction holds is still to come.
-        self._ends = _list(admin, asked, _EARLIEST if start_at.kind == "earliest" else _LATEST)
-        timed = start_at.kind == "time"
-        self._times = _list(admin, asked, OffsetSpec.for_timestamp(start_at.time_ms)) if timed else {}
+        self._ends = _list(admin, asked, _EARLIEST if start_at == "earliest" else _LATEST)
+        self._times: dict[PartitionKey, Future[Any]] = {}
+        if isinstance(start_at, datetime):
+            self._times = _list(admin, asked, OffsetSpec.for_timestamp(int(start_at.timestamp() * 1_000)))
 
     def poll(self) -> Positions | None:
         """Return the answer once it is there; KafkaException if there is none."""
@@ -160,7 +141,7 @@ class Takeover:
             self._committing = False
             if committed:
                 topics = sorted({topic for topic, _ in starts})
-                _log.info("router.started", topics=topics, start_at=self._start_at.kind, partitions=len(starts))
+                _log.info("router.started", topics=topics, start_at=str(self._start_at), partitions=len(starts))
 
         self._committing = True
         self._begin_anew(now_s)

@@ -43,6 +43,9 @@ DEAD: Final = Spec("signpost_dead_jobs_total", "Jobs that ended without a delive
 EVENTS_ROUTED: Final = Spec("signpost_router_events_total", "Events routed.", ("sender", "event_type"))
 JOBS_CREATED: Final = Spec("signpost_router_jobs_total", "Jobs created.", ("sender", "event_type"))
 JOBS_WITHHELD: Final = Spec("signpost_router_withheld_total", "Matches without a job, as the subscription is paused.")
+OVERTAKEN: Final = Spec(
+    "signpost_router_overtaken_records_total", "Records that retention removed before they were read."
+)
 ROUTER_UNCOMMITTED: Final = Spec("signpost_router_uncommitted_jobs", "Jobs created since the last commit.")
 ROUTER_COMMIT: Final = Spec(
     "signpost_router_commit_duration_seconds", "From the start of a flush to the end of its commit.", (), _QUICK
@@ -132,6 +135,7 @@ class RouterMetrics(RoleMetrics):
         self._events = Counter(EVENTS_ROUTED, self.registry)
         self._jobs = Counter(JOBS_CREATED, self.registry)
         self._withheld = Counter(JOBS_WITHHELD, self.registry)
+        self._overtaken = Counter(OVERTAKEN, self.registry)
         self._uncommitted = Gauge(ROUTER_UNCOMMITTED, self.registry)
         self._commits = Histogram(ROUTER_COMMIT, self.registry)
         for labels in self._kinds:  # a rate needs a series that begins with 0
@@ -146,6 +150,10 @@ class RouterMetrics(RoleMetrics):
             self._jobs.add(kind, jobs)
         if withheld:
             self._withheld.add((), withheld)
+
+    def overtaken(self, records: int) -> None:
+        """Count records that retention removed before they were read."""
+        self._overtaken.add((), records)
 
     def uncommitted(self, jobs: int) -> None:
         """Say how many jobs were created since the last commit."""

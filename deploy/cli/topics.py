@@ -1,0 +1,57 @@
+"""`signpost topics`: the difference between the topics that are and those that have to be, shown and made."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from deploy.cli.context import OPERATE, settings_of
+
+if TYPE_CHECKING:
+    from confluent_kafka.admin import AdminClient
+
+    from schemas.settings import Settings
+
+DIFFERENT = 1
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    topics = typer.Typer(no_args_is_help=True, help="Signpost's own topics: what differs, and making it so.")
+    topics.command("plan")(_plan)
+    topics.command("apply")(_apply)
+    app.add_typer(topics, name="topics", rich_help_panel=OPERATE)
+
+
+def _plan(ctx: typer.Context) -> None:
+    """Show what `apply` would change; exit code 1 if there is anything."""
+    from consumers.runtime.topics import plan  # noqa: PLC0415  # clients load in 0.3 s that `--help` need not wait
+    from deploy.wanted_topics import wanted_topics  # noqa: PLC0415
+
+    settings = settings_of(ctx)
+    changes = plan(_admin(settings), wanted_topics(settings), settings.names)
+    for change in changes:
+        typer.echo(str(change))
+    if changes:
+        raise typer.Exit(DIFFERENT)
+    typer.echo("all topics are as they must be")
+
+
+def _apply(ctx: typer.Context) -> None:
+    """Make what is missing and alter what differs. It may be run again at any time; it removes nothing."""
+    from consumers.runtime.topics import apply  # noqa: PLC0415  # as above
+    from deploy.wanted_topics import wanted_topics  # noqa: PLC0415
+
+    settings = settings_of(ctx)
+    wanted = wanted_topics(settings)
+    changes = apply(_admin(settings), wanted, settings.names, lambda change: typer.echo(str(change)))
+    typer.echo(f"{len(wanted)} topics are as they must be" + ("" if changes else "; nothing was to be done"))
+
+
+def _admin(settings: Settings) -> AdminClient:
+    import logging  # noqa: PLC0415  # as above
+
+    from confluent_kafka.admin import AdminClient  # noqa: PLC0415
+
+    return AdminClient({**settings.kafka_properties()}, logger=logging.getLogger("signpost.kafka"))

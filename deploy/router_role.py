@@ -1,0 +1,108 @@
+"""Puts a router process together: clients, table, index, loop."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import structlog
+from confluent_kafka.admin import AdminClient
+
+from consumers.router.loop import RouterLoop
+from consumers.router.output import Output
+from consumers.router.output import producer_config as producer_of
+from consumers.router.routing import Limits, Router
+from consumers.router.source import Source, consumer_config
+from consumers.router.subscriptions import Subscribers
+from consumers.runtime.admin import await_broker
+from consumers.runtime.metrics import RouterMetrics
+from consumers.runtime.reach import Reach
+from consumers.runtime.topics import check, check_sources
+from consumers.table import SubscriptionTable
+from deploy.wanted_topics import sources_of, wanted_topics
+from schemas.errors import SettingsError
+from schemas.sender import Sender, load_senders
+from schemas.settings import Settings
+from schemas.subscription import Subscription
+
+_log = structlog.get_logger("router")
+
+
+def source_senders(settings: Settings) -> Mapping[str, Sender]:
+    """Return the sender of each source topic; SettingsError where none of that name is loaded."""
+    senders = load_senders()
+    for source in sources_of(settings):
+        if source.sender not in senders:
+            known = ", ".join(senders)
+            raise SettingsError(f"sources: {source.topic}: there is no sender {source.sender!r}; there are: {known}")
+    return {source.topic: senders[source.sender] for source in sources_of(settings)}
+
+
+@dataclass(slots=True)
+class RouterRole:
+    """A router process, ready to run."""
+
+    settings: Settings
+    metrics: RouterMetrics
+    admin: AdminClient
+    table: SubscriptionTable[Subscription]
+    loop: RouterLoop
+    topics: tuple[str, ...]
+    starting: str | None = "the topics have not been checked yet"
+
+    def why_not_ready(self) -> str | None:
+        """Return why nothing is routed, None if it is."""
+        return self.starting or self.loop.not_ready()
+
+    def run(self, stopping: Callable[[], bool], address: str) -> None:
+        """Route until told to stop; Unavailable if the work cannot go on."""
+        if not await_broker(self.admin, _log, reachable=self._reachable, stopping=stopping):
+            return
+        for warning in check(self.admin, wanted_topics(self.settings), self.settings.names):
+            _log.warning("router.broker_settings", warning=warning)
+        check_sources(self.admin, self.topics)
+        self.starting = None
+        _log.info("router.begun", address=address, prefix=self.settings.prefix, sources=self.topics)
+        try:
+            self.loop.run(self.topics, stopping)
+        finally:
+            self.table.close()
+
+    def _reachable(self, reachable: bool) -> None:
+        self.metrics.waiting_for_broker(not reachable)
+        self.starting = "the topics have not been checked yet" if reachable else "no broker answers"
+
+
+def build(settings: Settings, slot: int | None) -> RouterRole:
+    """Make the parts of a router process and join them; nothing is asked of the broker yet."""
+    kafka, names = settings.kafka_properties(), settings.names
+    senders = source_senders(settings)
+    metrics = RouterMetrics({name: tuple(sender.event_types) for name, sender in load_senders().items()})
+    admin = AdminClient({**kafka, "reconnect.backoff.max.ms": 1_000}, logger=logging.getLogger("signpost.kafka"))
+    reach = Reach(admin, _log, metrics.waiting_for_broker)
+    subscribers = Subscribers()
+    table = SubscriptionTable(kafka, names, subscribers.interpret, subscribers.change)
+    source = Source(
+        consumer_config(kafka, f"{settings.prefix}router", slot),
+        admin,
+        settings.start_at,
+        heard=reach.error,
+        overtaken=metrics.overtaken,
+        now_s=time.monotonic,
+    )
+    limits = Limits(max_event=settings.max_event, max_body=settings.max_body)
+    loop = RouterLoop(
+        router=Router(senders, subscribers, limits, lambda: time.time_ns() // 1_000_000),
+        subscribers=subscribers,
+        table=table,
+        source=source,
+        output=Output(producer_of(kafka, settings.max_event), names, reach.error),
+        reach=reach,
+        metrics=metrics,
+        now_s=time.monotonic,
+        max_uncommitted=settings.max_uncommitted,
+        drain_timeout=settings.drain_timeout,
+    )
+    return RouterRole(settings, metrics, admin, table, loop, tuple(senders))
