@@ -13,6 +13,8 @@ from typing import Any, Final
 import structlog
 from confluent_kafka import Consumer
 from confluent_kafka.admin import AdminClient
+from consumers.delivery.resolver import Resolver
+from consumers.delivery.transport import Transport
 
 from consumers.delivery.assignment import Assignment
 from consumers.delivery.committer import Committer
@@ -25,9 +27,7 @@ from consumers.delivery.outcome_log import OutcomeLog
 from consumers.delivery.pacing import Pacing
 from consumers.delivery.reader import Reader
 from consumers.delivery.recorder import Recorder
-from consumers.delivery.resolver import Resolver
 from consumers.delivery.tiers import Tiers
-from consumers.delivery.transport import Transport
 from consumers.delivery.work import Work
 from consumers.runtime.admin import await_broker
 from consumers.runtime.metrics import DeliveryMetrics
@@ -101,7 +101,8 @@ class DeliveryRole:
         """Deliver until told to stop; True if everything that happened is committed."""
         if not await_broker(self.admin, _log, reachable=self._reachable, stopping=stopping):
             return True
-        check(self.admin, wanted_topics(self.settings))
+        for warning in check(self.admin, wanted_topics(self.settings), self.settings.names):
+            _log.warning("delivery.broker_settings", warning=warning)
         self.transactions.start()
         _log.info("delivery.started", address=address, prefix=self.settings.prefix)
         try:
@@ -133,7 +134,9 @@ def build(settings: Settings, slot: int | None) -> DeliveryRole:
     instance = f"{slot if slot is not None else 'x'}-{secrets.token_hex(4)}"
     logger = logging.getLogger("signpost.kafka")
     metrics = DeliveryMetrics({name: tuple(sender.event_types) for name, sender in senders.items()})
-    outcome_log = OutcomeLog(sys.stderr, json=is_json(settings.log_format))
+    as_json, colours = is_json(settings.log_format, sys.stderr), sys.stderr.isatty()
+    quiet = settings.log_level in {"warning", "error"}
+    outcome_log = OutcomeLog(sys.stderr.buffer, as_json, colours=colours, dead_only=quiet)
     observer = Observer(metrics, outcome_log)
     clocks = Clocks(lambda: time.time_ns() // 1_000_000, lambda: time.monotonic_ns() // 1_000_000)
     admin = AdminClient({**kafka, "reconnect.backoff.max.ms": 1_000}, logger=logger)

@@ -102,7 +102,7 @@ class Settings(BaseModel):
     allow_cidrs: tuple[Network, ...] = _setting(
         (), "Networks that endpoints may be in although they are not public, such as 10.20.0.0/16."
     )
-    allow_ports: tuple[Port, ...] = _setting((), "Ports of endpoints beside 443 (and 80 for http).")
+    allow_ports: tuple[Port, ...] = _setting((), "Ports of endpoints beside 443 (and 80 for http); 0 stands for any.")
     dns_servers: tuple[DnsServer, ...] = _setting((), "DNS servers that resolve endpoints; none: the system's.")
     sealing_key: SealingKey | None = _setting(None, "The key that seals webhook secrets: 32 bytes in base64.")
     sealing_key_file: Path | None = _setting(None, "A file that holds the sealing key, in place of the key itself.")

@@ -20,7 +20,7 @@ from confluent_kafka import Message
 from consumers.delivery.endpoint import Endpoint
 from consumers.delivery.lane import Lane
 from consumers.delivery.pacing import Admission, Pacing
-from consumers.delivery.recorder import Recorder
+from consumers.delivery.recorder import CancelReason, Recorder
 from consumers.delivery.tiers import Schedule, Tiers
 from consumers.delivery.transport import Answer, Answered, Request, Transport, Unanswered
 from consumers.delivery.verdict import judge
@@ -184,7 +184,7 @@ class Dispatcher:
             case Entry(value=endpoint):
                 if not endpoint.paused and job.activation >= endpoint.activation:
                     return self._admit(work, endpoint, now_ms, waited=waited)
-                reason = "paused" if endpoint.paused else "reactivated"
+                reason: CancelReason = "paused" if endpoint.paused else "reactivated"
                 self._observer.ended(self._recorder.cancel(work, reason, endpoint.host, now_ms))
             case Gone():
                 self._observer.ended(self._recorder.cancel(work, "deleted", "", now_ms))

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from schemas.egress import EgressPolicy, Target
-
 from consumers.table import read_subscription
 from consumers.table_state import Interpret
+from schemas.egress import EgressPolicy, Target
 from schemas.errors import InvalidInput, UnreadableRecord
 from schemas.sealing import Sealer
 from schemas.sender import Sender

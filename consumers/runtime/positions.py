@@ -12,10 +12,16 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from confluent_kafka import ConsumerGroupTopicPartitions, IsolationLevel, KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # OffsetSpec is missing from its __all__
+    AdminClient,
+    OffsetSpec,
+)
 
 ASK_AGAIN_S: Final = 0.05
 _REQUEST_TIMEOUT_S: Final = 5.0
+
+_EARLIEST: Final = OffsetSpec.earliest()  # type: ignore[no-untyped-call]  # it has no annotations
+_LATEST: Final = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # as above
 
 PartitionKey = tuple[str, int]
 
@@ -68,8 +74,8 @@ class PositionsQuery:
             [request], require_stable=True, request_timeout=_REQUEST_TIMEOUT_S
         )
         self._committed = answers[self._group]
-        begins = self._list_offsets(wanted, OffsetSpec.earliest())
-        ends = self._list_offsets(wanted, OffsetSpec.latest())
+        begins = self._list_offsets(wanted, _EARLIEST)
+        ends = self._list_offsets(wanted, _LATEST)
         self._bounds = [(key, begins[key], ends[key]) for key in self._partitions]
 
     def _list_offsets(self, wanted: list[TopicPartition], spec: OffsetSpec) -> dict[PartitionKey, Future[Any]]:

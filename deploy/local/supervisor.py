@@ -1,0 +1,153 @@
+"""Role processes kept running: restarted when they die, drained together, ended with this process."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Final
+
+from deploy.local import tether
+from deploy.local.kafka import free_port
+
+# A role that dies at once is started again after this, doubled up to the maximum while it goes on dying.
+_FIRST_PAUSE_S: Final = 0.2
+_LONGEST_PAUSE_S: Final = 5.0
+_STABLE_AFTER_S: Final = 10.0
+
+
+@dataclass(slots=True)
+class Role:
+    """One supervised process: `signpost <kind> --slot <slot>`."""
+
+    kind: str
+    slot: int
+    port: int = field(default_factory=free_port)
+    process: tether.Tethered | None = None
+    started_s: float = 0.0
+    pause_s: float = _FIRST_PAUSE_S
+    restart_s: float | None = None
+
+    @property
+    def name(self) -> str:
+        """How it is called to people: the kind, with the slot where there are several."""
+        return self.kind if self.slot == 0 else f"{self.kind}-{self.slot}"
+
+    @property
+    def address(self) -> str:
+        """Where it serves its status."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def is_ready(self) -> bool:
+        """Ask /readyz."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=2)
+        try:
+            connection.request("GET", "/readyz")
+            return connection.getresponse().status == http.client.OK
+        except (OSError, http.client.HTTPException):
+            return False
+        finally:
+            connection.close()
+
+
+class Supervisor:
+    """Starts roles with the settings of a state folder, and of the file `config`; `say` gets a line for each restart."""
+
+    def __init__(
+        self,
+        state: Path,
+        config: Path | None,
+        roles: Sequence[Role],
+        *,
+        drain: timedelta,
+        say: Callable[[str], None],
+    ) -> None:
+        self._options = ["--state", str(state.absolute())]
+        if config is not None:
+            self._options += ["--config", str(config.absolute())]
+        self.roles = roles
+        self._grace = drain + timedelta(seconds=5)
+        self._say = say
+        self._logs = state / "logs"
+        self._logs.mkdir(parents=True, exist_ok=True)
+
+    def start(self) -> None:
+        """Start all roles."""
+        for role in self.roles:
+            self._start(role)
+
+    @property
+    def pids(self) -> Mapping[str, list[int]]:
+        """Return the process ids of the running roles, by kind."""
+        pids: dict[str, list[int]] = {role.kind: [] for role in self.roles}
+        for role in self.roles:
+            if role.process is not None:
+                pids[role.kind].append(role.process.pid)
+        return pids
+
+    @property
+    def ready(self) -> bool:
+        """Whether all roles are ready to work."""
+        return all(role.process is not None and role.is_ready() for role in self.roles)
+
+    def watch(self) -> bool:
+        """Restart what has died; True if anything was started."""
+        started = False
+        now_s = time.monotonic()
+        for role in self.roles:
+            if role.process is not None and (code := role.process.poll()) is not None:
+                self._died(role, code, now_s)
+            if role.restart_s is not None and role.restart_s <= now_s:
+                self._start(role)
+                started = True
+        return started
+
+    def stop(self) -> dict[str, int]:
+        """Have all roles drain at the same time; return the exit codes of those that did not end with 0."""
+        running = [role for role in self.roles if role.process is not None and role.process.poll() is None]
+        for role in running:
+            assert role.process is not None
+            role.process.send_signal(signal.SIGTERM)
+        deadline = time.monotonic() + self._grace.total_seconds()
+        codes = {}
+        for role in running:
+            assert role.process is not None
+            try:
+                codes[role.name] = role.process.wait(max(0.1, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                codes[role.name] = role.process.kill()
+        return {name: code for name, code in codes.items() if code != 0}
+
+    def log_of(self, role: Role) -> Path:
+        """Return where a role's output goes."""
+        return self._logs / f"{role.kind}-{role.slot}.log"
+
+    def _died(self, role: Role, code: int, now_s: float) -> None:
+        if now_s - role.started_s > _STABLE_AFTER_S:
+            role.pause_s = _FIRST_PAUSE_S
+        self._say(f"{role.name} ended with exit code {code} (see {self.log_of(role)}); starting it again")
+        role.process = None
+        role.restart_s = now_s + role.pause_s
+        role.pause_s = min(role.pause_s * 2, _LONGEST_PAUSE_S)
+
+    def _start(self, role: Role) -> None:
+        command = [sys.executable, "-m", "deploy.cli.main", *self._options, role.kind]
+        command += ["--slot", str(role.slot), "--listen", f"127.0.0.1:{role.port}"]
+        with self.log_of(role).open("ab") as log:
+            role.process = tether.start(
+                command,
+                env=dict(os.environ),
+                stdout=log,
+                stderr=log,
+                on_parent_death=signal.SIGTERM,
+                grace=self._grace,
+            )
+        role.started_s = time.monotonic()
+        role.restart_s = None
