@@ -1,0 +1,148 @@
+"""Logs: lines for people on a terminal, JSON elsewhere, one wide line an outcome, nothing secret."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+import structlog
+from hypothesis import given
+from hypothesis import strategies as st
+
+from consumers.delivery.outcome_log import OutcomeLog
+from deploy.logs import Format, configure_logging
+from schemas.delivery import Job, Outcome, State
+
+
+@pytest.fixture(autouse=True)
+def as_before() -> Iterator[None]:
+    """Logging is set up for the process: each test leaves it as it was."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    structlog.reset_defaults()
+
+
+def outcome(state: State = "retry", *, event_id: str = "evt_1", error: str | None = None) -> Outcome:
+    """The second attempt of a job, answered with 503 after 184 ms."""
+    job = Job("job-1", "sub_1", 0, 0, 0, 0, 2, 0, 0, "zenoo", "case.created", event_id, "acme", "t", 0, 0, 0, b"body")
+    due = 1_700_000_300_123 if state == "retry" else None
+    response = b"canary-response"
+    return Outcome(
+        job, state, "status", 503, error, "example.org", 1_700_000_000_000, 184_000, due, response, False, 0, 0
+    )
+
+
+def lines(format_: Format) -> io.StringIO:
+    """Set up logging to a text stream."""
+    stream = io.StringIO()
+    configure_logging("info", format_, stream)
+    return stream
+
+
+def written(*outcomes: Outcome, as_json: bool, dead_only: bool = False) -> str:
+    """What the log of outcomes writes."""
+    stream = io.BytesIO()
+    log = OutcomeLog(stream, as_json, dead_only=dead_only)
+    for one in outcomes:
+        log.write(one)
+    assert stream.getvalue() == b""
+    log.flush()
+    return stream.getvalue().decode()
+
+
+def test_lines_are_json_where_nobody_looks() -> None:
+    """On a stream that is no terminal each line is an object with time, level, name and facts."""
+    stream = lines("auto")
+    structlog.get_logger("test").info("router.started", partitions=3)
+    line = json.loads(stream.getvalue())
+    assert (line["event"], line["level"], line["partitions"]) == ("router.started", "info", 3)
+    assert line["timestamp"].endswith("Z")
+
+
+def test_lines_for_people_hold_one_event_each() -> None:
+    """Text that somebody sent cannot begin a line of its own, nor colour the terminal."""
+    stream = lines("console")
+    structlog.get_logger("test").info("router.started", reason="a\nrouter.ended \x1b[31m")
+    assert stream.getvalue().count("\n") == 1
+    assert "\x1b" not in stream.getvalue()
+
+
+@pytest.mark.parametrize("format_", ["console", "json"])
+def test_a_traceback_shows_no_values(format_: Format) -> None:
+    """An exception is logged without the variables of its frames, among which secrets may be."""
+    stream = lines(format_)
+
+    def use(password: str) -> None:
+        raise ValueError(f"{len(password)} characters")
+
+    try:
+        use("canary-" + "secret")
+    except ValueError:
+        structlog.get_logger("test").exception("failed")
+    assert "ValueError" in stream.getvalue()
+    assert "canary-secret" not in stream.getvalue()
+
+
+def test_libraries_are_heard_from_warnings_on() -> None:
+    """httpx would log whole URLs at info; librdkafka's lines come through the logger that is ours."""
+    stream = lines("json")
+    logging.getLogger("httpx").info("GET https://example.org/canary")
+    logging.getLogger("other").warning("careful")
+    logging.getLogger("signpost.kafka").info("broker is down")
+    assert [json.loads(line)["event"] for line in stream.getvalue().splitlines()] == ["careful", "broker is down"]
+
+
+def test_an_outcome_is_one_line_with_all_that_is_asked_for() -> None:
+    """The wide line has job, subscription, host, type, attempt, status, duration and the next attempt."""
+    line = written(outcome(), as_json=False)
+    assert line.startswith("2023-11-14T22:13:20.184Z [info     ] delivery.attempt state=retry job=job-1 ")
+    facts = (
+        "subscription=sub_1 host=example.org sender=zenoo event_type=case.created event_id=evt_1 attempt=2 status=503"
+    )
+    assert facts in line
+    assert line.endswith(" status=503 duration_ms=184 reason=status next_due=2023-11-14T22:18:20.123Z\n")
+
+
+def test_an_outcome_has_the_same_facts_in_json() -> None:
+    """The JSON line has the facts of the one for people, as values; neither shows the response or the body."""
+    text = written(outcome(), outcome("dead"), as_json=True)
+    retry, dead = (json.loads(line) for line in text.splitlines())
+    assert (retry["event"], retry["state"], retry["status"]) == ("delivery.attempt", "retry", 503)
+    assert (retry["duration_ms"], retry["next_due"]) == (184, "2023-11-14T22:18:20.123Z")
+    assert (dead["level"], "next_due" in dead) == ("warning", False)
+    assert "canary" not in text + written(outcome(), as_json=False)
+
+
+def test_above_info_only_dead_jobs_are_logged() -> None:
+    """With a level above info the lines of attempts that go as they may are left out."""
+    assert written(outcome(), outcome("delivered"), as_json=True, dead_only=True) == ""
+    assert '"state":"dead"' in written(outcome("dead"), as_json=True, dead_only=True)
+
+
+@given(st.text(st.characters(codec=None)), st.text(st.characters(codec=None)), st.booleans())
+def test_any_text_in_an_outcome_stays_on_its_line(event_id: str, error: str, as_json: bool) -> None:
+    """Whatever an event or an endpoint says, an outcome is one line of printable text."""
+    text = written(outcome(event_id=event_id, error=error), as_json=as_json)
+    assert text.count("\n") == 1
+    if as_json:
+        assert json.loads(text)["event_id"] == event_id
+    else:
+        assert text[:-1].isprintable()
+
+
+def test_a_stream_that_is_gone_does_not_stop_deliveries() -> None:
+    """A closed pipe or a full disk loses lines, nothing else."""
+
+    class Gone(io.BytesIO):
+        def write(self, _: object) -> int:
+            raise BrokenPipeError
+
+    log = OutcomeLog(Gone(), True)
+    log.write(outcome())
+    log.flush()

@@ -1,0 +1,205 @@
+"""Metrics and the status server: what is counted, under which labels, and how it is served."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from http.client import HTTPResponse
+from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import urlopen
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+from consumers.runtime.instruments import Histogram, Spec
+from consumers.runtime.metrics import SPECS, DeliveryMetrics, RoleMetrics, RouterMetrics
+from consumers.runtime.status import StatusServer
+from schemas.delivery import Job, Outcome, State
+from schemas.errors import InvalidInput, Unavailable
+
+KNOWN = {"zenoo": ["case.created", "case.closed"]}
+DASHBOARDS = sorted((Path(__file__).parents[2] / "deploy" / "grafana").glob("*.json"))
+# Labels that Prometheus adds.
+SCRAPED = {"instance", "job", "le"}
+
+
+def outcome(
+    state: State = "delivered", sender: str = "zenoo", event_type: str = "case.created", attempt: int = 1
+) -> Outcome:
+    """An outcome of an attempt that began 250 ms after its event was appended and took 20 ms."""
+    source = ("topic", 0, 0, 1_000)
+    job = Job("job-1", "sub_1", 0, 0, 0, 0, attempt, 0, 0, sender, event_type, "evt_1", "acme", *source, b"")
+    reason = "" if state == "delivered" else "exhausted"
+    return Outcome(job, state, reason, 200, None, "example.org", 1_250, 20_000, None, b"", False, 0, 0)
+
+
+def samples(registry: CollectorRegistry) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+    """What a scrape sees, by name and labels."""
+    families = text_string_to_metric_families(generate_latest(registry).decode())
+    return {(s.name, frozenset(s.labels.items())): s.value for family in families for s in family.samples}
+
+
+def value(metrics: RoleMetrics, name: str, **labels: str) -> float:
+    """One value of a scrape."""
+    return samples(metrics.registry)[name, frozenset(labels.items())]
+
+
+def names_and_labels() -> dict[str, set[str]]:
+    """Every name that a query can use, and the labels that it has."""
+    names: dict[str, set[str]] = {}
+    known = {spec.name.removesuffix("_total"): set(spec.labels) for spec in SPECS}
+    for registry in (RouterMetrics(KNOWN).registry, DeliveryMetrics(KNOWN).registry):
+        for family in registry.collect():
+            labels = next(
+                (set(spec.labels) for spec in SPECS if spec.name.removesuffix("_total") == family.name), set()
+            )
+            suffixes = {"counter": ["_total"], "histogram": ["_bucket", "_sum", "_count"]}.get(family.type, [""])
+            names |= {family.name + suffix: labels for suffix in suffixes}
+    return names
+
+
+def queries() -> Iterator[tuple[str, str]]:
+    """The title and expression of each query of each dashboard."""
+    for file in DASHBOARDS:
+        for panel in json.loads(file.read_text(encoding="utf-8"))["panels"]:
+            yield from ((panel["title"], target["expr"]) for target in panel.get("targets", []))
+
+
+def test_an_attempt_is_counted_once_with_its_duration_and_its_latency() -> None:
+    """A first attempt adds to attempts by sender, type and result, to durations, and to the latency since its event."""
+    metrics = DeliveryMetrics(KNOWN)
+    metrics.ended(outcome())
+    metrics.ended(outcome("retry", attempt=2))
+    labels = {"sender": "zenoo", "event_type": "case.created"}
+    assert value(metrics, "signpost_delivery_attempts_total", **labels, result="delivered") == 1
+    assert value(metrics, "signpost_delivery_attempts_total", **labels, result="retry") == 1
+    assert value(metrics, "signpost_delivery_attempt_duration_seconds_sum", sender="zenoo") == pytest.approx(0.04)
+    assert value(metrics, "signpost_delivery_first_attempt_latency_seconds_count", sender="zenoo") == 1
+    assert value(metrics, "signpost_delivery_first_attempt_latency_seconds_sum", sender="zenoo") == pytest.approx(0.25)
+
+
+def test_dead_jobs_count_as_attempts_and_cancelled_ones_do_not() -> None:
+    """A job's last attempt counts as one and as a dead job; a cancelled job was never attempted."""
+    metrics = DeliveryMetrics(KNOWN)
+    metrics.ended(outcome("dead", attempt=6))
+    metrics.ended(outcome("cancelled"))
+    found = samples(metrics.registry)
+    assert sum(v for (name, _), v in found.items() if name == "signpost_delivery_attempts_total") == 1
+    assert value(metrics, "signpost_dead_jobs_total", reason="exhausted") == 1
+    assert sum(v for (name, _), v in found.items() if name == "signpost_delivery_cancelled_total") == 1
+
+
+@given(st.lists(st.tuples(st.text(), st.text()), max_size=20))
+def test_what_a_topic_says_makes_no_new_time_series(kinds: list[tuple[str, str]]) -> None:
+    """An event type that no loaded sender knows is `other`, however many of them come."""
+    router, delivery = RouterMetrics(KNOWN), DeliveryMetrics(KNOWN)
+    for sender, event_type in kinds:
+        router.routed(sender, event_type, jobs=1)
+        delivery.ended(outcome(sender=sender, event_type=event_type))
+    allowed = {*KNOWN["zenoo"], "other"}
+    for registry in (router.registry, delivery.registry):
+        for _, labels in samples(registry):
+            assert dict(labels).get("event_type", "other") in allowed
+            assert dict(labels).get("sender", "other") in {"zenoo", "other"}
+
+
+def test_rates_begin_with_zero() -> None:
+    """Each known event type has its series from the start, so that the first event is seen as an increase."""
+    assert value(RouterMetrics(KNOWN), "signpost_router_events_total", sender="zenoo", event_type="case.closed") == 0
+
+
+def test_no_metric_has_a_label_that_names_a_customer() -> None:
+    """No label is a URL, an id or a customer, and every metric says what it means."""
+    names = [spec.name for spec in SPECS]
+    assert len(names) == len(set(names))
+    for spec in SPECS:
+        allowed = {"sender", "event_type", "result", "reason", "tier", "topic", "table", "role", "version"}
+        assert set(spec.labels) <= allowed | {"python", "librdkafka"}
+        assert re.fullmatch(r"signpost_[a-z_]+", spec.name)
+        assert spec.help.endswith(".")
+
+
+@given(st.lists(st.floats(0, 20), max_size=50), st.integers(0, 50))
+def test_values_are_counted_alike_one_by_one_and_together(values: list[float], split: int) -> None:
+    """A histogram's buckets hold each value once, in the first bucket whose bound is not below it."""
+    registry = CollectorRegistry()
+    histogram = Histogram(Spec("h", "H.", (), (1.0, 5.0)), registry)
+    histogram.observe_all((), values[:split])
+    for single in values[split:]:
+        histogram.observe((), single)
+    found = samples(registry)
+    for bound in (1.0, 5.0, float("inf")):
+        name = "+Inf" if bound == float("inf") else str(bound)
+        assert found["h_bucket", frozenset({("le", name)})] == sum(v <= bound for v in values)
+    assert found["h_sum", frozenset()] == pytest.approx(sum(values))
+
+
+@pytest.mark.parametrize(("title", "query"), list(queries()))
+def test_every_query_of_a_dashboard_names_metrics_that_exist(title: str, query: str) -> None:
+    """A dashboard asks for no metric, and groups by no label, that the roles do not have."""
+    names = names_and_labels()
+    used = re.findall(r"\b(?:signpost|process)_\w+", query)
+    assert used, title
+    assert set(used) <= names.keys()
+    labels = set().union(*(names[name] for name in used)) | SCRAPED
+    grouped = [label.strip() for group in re.findall(r"\b(?:by|on) \(([^)]*)\)", query) for label in group.split(",")]
+    matched = [label for group in re.findall(r"\{([^}]*)\}", query) for label in re.findall(r"(\w+)\s*[=!]", group)]
+    assert {*grouped, *matched} <= labels
+
+
+def test_there_is_a_dashboard_for_every_metric() -> None:
+    """No metric is left out of the dashboards."""
+    asked = " ".join(query for _, query in queries())
+    assert [spec.name for spec in SPECS if spec.name not in asked] == []
+
+
+@pytest.fixture
+def answer() -> Iterator[Callable[[str, str | None], tuple[int, str]]]:
+    """Asks a status server for a path while the role is ready, or not for the reason given."""
+    metrics = RouterMetrics(KNOWN)
+    reason: list[str | None] = [None]
+    with StatusServer("127.0.0.1:0", metrics.registry, lambda: reason[0]) as server:
+
+        def ask(path: str, why_not: str | None) -> tuple[int, str]:
+            reason[0] = why_not
+            response: HTTPResponse | HTTPError
+            try:
+                response = urlopen(server.address + path, timeout=10)
+            except HTTPError as error:
+                response = error
+            with response:
+                return response.status or 0, response.read().decode()
+
+        yield ask
+
+
+def test_a_role_that_is_not_ready_says_why(answer: Callable[[str, str | None], tuple[int, str]]) -> None:
+    """/readyz is 503 with the sentence, while /healthz stays 200: the role waits, it is not broken."""
+    assert answer("/readyz", None) == (200, "ok\n")
+    assert answer("/readyz", "no broker answers") == (503, "no broker answers\n")
+    assert answer("/healthz", "no broker answers") == (200, "ok\n")
+
+
+def test_metrics_are_served_and_nothing_else(answer: Callable[[str, str | None], tuple[int, str]]) -> None:
+    """/metrics is what Prometheus reads; another path names those that there are."""
+    status, text = answer("/metrics", None)
+    assert status == 200
+    assert "signpost_build_info{" in text
+    assert answer("/", None)[0] == 404
+
+
+def test_an_address_in_use_is_told_in_a_sentence() -> None:
+    """A second server on the same port names the settings that choose another."""
+    registry = RouterMetrics(KNOWN).registry
+    with StatusServer("127.0.0.1:0", registry, lambda: None) as first:
+        taken = first.address.removeprefix("http://")
+        with pytest.raises(Unavailable, match=f"cannot listen on {taken}: .*router_listen"):
+            StatusServer(taken, registry, lambda: None)
+    with pytest.raises(InvalidInput, match="host:port"):
+        StatusServer("9464", registry, lambda: None)

@@ -1,0 +1,252 @@
+"""Settings: what is taken from where, and what is refused in which words."""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_network
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deploy.settings import load, load_settings
+from schemas.errors import InvalidInput, SettingsError
+from schemas.kafka_properties import REFUSED, check_property, property_of_variable
+from schemas.settings import Settings, unit_of
+from schemas.sizes import format_size, parse_size
+
+KEY = base64.b64encode(bytes(range(32))).decode()
+
+
+@pytest.fixture(autouse=True)
+def nothing_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No variable and no file but those of the test."""
+    for name in [name for name in os.environ if name.startswith("SIGNPOST_")]:
+        monkeypatch.delenv(name)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+
+
+def test_each_place_counts_more_than_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Overrides, environment, --config, state folder, current folder, default: each wins over those after it."""
+    state, given_file = tmp_path / "state", tmp_path / "given.toml"
+    state.mkdir()
+    (tmp_path / "here" / "signpost.toml").write_text(
+        "partitions = 1\nreplication = 1\nmax_in_flight = 1\nmax_uncommitted = 1\nmax_event = 2000\n"
+    )
+    (state / "signpost.toml").write_text("partitions = 2\nreplication = 2\nmax_in_flight = 2\nmax_uncommitted = 2\n")
+    given_file.write_text("partitions = 3\nreplication = 3\nmax_in_flight = 3\n")
+    monkeypatch.setenv("SIGNPOST_PARTITIONS", "4")
+    monkeypatch.setenv("SIGNPOST_REPLICATION", "4")
+    monkeypatch.setenv("SIGNPOST_STATE", str(state))
+
+    loaded = load(None, given_file, partitions=5)
+
+    held = loaded.settings
+    assert (held.partitions, held.replication, held.max_in_flight, held.max_uncommitted) == (5, 4, 3, 2)
+    assert (held.max_event, held.max_body) == (2000, 262_144)
+    assert loaded.origin("partitions") == "given"
+    assert loaded.origin("replication") == "SIGNPOST_REPLICATION"
+    assert loaded.origin("max_in_flight") == str(given_file)
+    assert loaded.origin("max_uncommitted") == str(state / "signpost.toml")
+    assert loaded.origin("max_event") == "signpost.toml"
+    assert loaded.origin("max_body") == "default"
+
+
+def test_values_are_read_as_people_write_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sizes and durations take units, lists are JSON, an empty variable counts as not set."""
+    for name, value in {
+        "MAX_BODY": "512KiB",
+        "MAX_EVENT": "2097152",
+        "DRAIN_TIMEOUT": "1m",
+        "ALLOW_CIDRS": '["10.0.0.0/8", "fd00::/8"]',
+        "ALLOW_PORTS": "[8443]",
+        "START_AT": "2026-01-31T12:00:00Z",
+        "SOURCES": '[{"topic": "clm.events", "sender": "zenoo"}]',
+        "SCHEMA_REGISTRY_URL": "",
+    }.items():
+        monkeypatch.setenv(f"SIGNPOST_{name}", value)
+
+    settings = load_settings()
+
+    assert (settings.max_body, settings.max_event) == (524_288, 2_097_152)
+    assert settings.drain_timeout == timedelta(minutes=1)
+    assert settings.allow_cidrs == (ip_network("10.0.0.0/8"), ip_network("fd00::/8"))
+    assert settings.allow_ports == (8443,)
+    assert settings.start_at == datetime(2026, 1, 31, 12, tzinfo=UTC)
+    assert [(source.topic, source.sender) for source in settings.sources] == [("clm.events", "zenoo")]
+    assert settings.schema_registry_url is None
+
+
+def test_bare_numbers_are_bytes_and_seconds() -> None:
+    """A size without a unit is in bytes, a duration without one in seconds, from text and from TOML."""
+    assert load_settings(max_body="4096", drain_timeout="7").max_body == 4096
+    assert load_settings(max_body=4096, drain_timeout=7).drain_timeout == timedelta(seconds=7)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "sentence"),
+    [
+        ("SIGNPOST_MAX_INFLIGHT", "3", "SIGNPOST_MAX_INFLIGHT.*did you mean SIGNPOST_MAX_IN_FLIGHT"),
+        ("SIGNPOST_BOOTSTRAP_SERVERS", "a:1", "did you mean SIGNPOST_KAFKA_BOOTSTRAP_SERVERS"),
+        ("SIGNPOST_KAFKA_LINGR_MS", "3", "SIGNPOST_KAFKA_LINGR_MS.*did you mean linger.ms"),
+        ("SIGNPOST_KAFKA_FETCH_WAIT_MAX_MS", "soon", "SIGNPOST_KAFKA_FETCH_WAIT_MAX_MS.*fetch.wait.max.ms"),
+        ("SIGNPOST_KAFKA_ACKS", "1", "SIGNPOST_KAFKA_ACKS.*acks cannot be set: .*survive"),
+        ("SIGNPOST_PARTITIONS", "many", "SIGNPOST_PARTITIONS: write a whole number"),
+        ("SIGNPOST_PARTITIONS", "0", "SIGNPOST_PARTITIONS: has to be greater"),
+        ("SIGNPOST_ALLOW_CIDRS", "10.0.0.0/8", 'SIGNPOST_ALLOW_CIDRS: is not JSON; write a JSON list, such as \\["10'),
+        ("SIGNPOST_ALLOW_CIDRS", '["10.0.0.1/8"]', "host bits set"),
+        ("SIGNPOST_ALLOW_PORTS", "[65536]", "SIGNPOST_ALLOW_PORTS: 0: has to be less"),
+        ("SIGNPOST_ALLOW_HTTP", "maybe", "SIGNPOST_ALLOW_HTTP: write true or false"),
+        ("SIGNPOST_MAX_BODY", "256 KB", "is not a size"),
+        ("SIGNPOST_DRAIN_TIMEOUT", "half an hour", "is not a duration"),
+        ("SIGNPOST_START_AT", "2026-01-31T12:00:00", "with its offset"),
+        ("SIGNPOST_START_AT", "1700000000", "with its offset"),
+        ("SIGNPOST_ROUTER_LISTEN", "9464", "host:port"),
+        ("SIGNPOST_DNS_SERVERS", '["dns.example"]', "IP address"),
+        ("SIGNPOST_DELAY_SPEEDUP", "nan", "SIGNPOST_DELAY_SPEEDUP"),
+        ("SIGNPOST_DELAY_SPEEDUP", "0.5", "SIGNPOST_DELAY_SPEEDUP"),
+        ("SIGNPOST_PREFIX", "a b", "SIGNPOST_PREFIX"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_with_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, sentence: str
+) -> None:
+    """A wrong variable is named, with what is wrong with it and what to write."""
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(SettingsError, match=sentence):
+        load_settings()
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("max_inflight = 3", "there is no setting max_inflight; did you mean max_in_flight"),
+        ("[kafka]\nacks = 1", r"signpost.toml, \[kafka\]: .*acks cannot be set"),
+        ("partitions = ", "is not TOML"),
+        ("partitions = 'x'\nreplication = 0", "partitions: write a whole number\n.*replication: has to be"),
+        ("kafka = 3", "table"),
+        (
+            "[[sources]]\ntopic = 'a'\nsendr = 'b'",
+            "sources.0.sender: is missing\n.*sources.0.sendr: there is no such key",
+        ),
+    ],
+)
+def test_a_file_is_refused_with_all_that_is_wrong(tmp_path: Path, text: str, sentence: str) -> None:
+    """An error of a file names the file and the key."""
+    (tmp_path / "signpost.toml").write_text(text)
+    with pytest.raises(SettingsError, match=sentence) as caught:
+        load_settings(tmp_path)
+    assert str(tmp_path / "signpost.toml") in str(caught.value)
+
+
+def test_a_named_file_has_to_exist_but_that_of_a_new_state_folder_need_not(tmp_path: Path) -> None:
+    """`--config` with a wrong path is an error; a state folder may be about to be made."""
+    assert load_settings(tmp_path / "new").partitions == 12
+    with pytest.raises(SettingsError, match="cannot be read"):
+        load_settings(None, tmp_path / "none.toml")
+
+
+def test_kafka_properties_are_merged_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A property of the environment replaces that of the file; nested tables and quoted names mean the same."""
+    (tmp_path / "signpost.toml").write_text(
+        '[kafka]\nbootstrap.servers = "file:1"\n"client.id" = "me"\nlog_level = 3\nsocket.keepalive.enable = true\n'
+    )
+    monkeypatch.setenv("SIGNPOST_KAFKA_BOOTSTRAP_SERVERS", "environment:1")
+    loaded = load(tmp_path)
+    assert loaded.settings.kafka_properties() == {
+        "bootstrap.servers": "environment:1",
+        "client.id": "me",
+        "log_level": "3",
+        "socket.keepalive.enable": "true",
+    }
+    assert loaded.origin("kafka.bootstrap.servers") == "SIGNPOST_KAFKA_BOOTSTRAP_SERVERS"
+
+
+@pytest.mark.parametrize(
+    ("rest", "name"),
+    [
+        ("BOOTSTRAP_SERVERS", "bootstrap.servers"),
+        ("SASL_OAUTHBEARER_CLIENT_SECRET", "sasl.oauthbearer.client.secret"),
+        ("LOG_LEVEL", "log_level"),
+        ("LOG__LEVEL", "log_level"),
+    ],
+)
+def test_a_variable_names_each_kafka_property(rest: str, name: str) -> None:
+    """Underscores stand for dots, two for one underscore, and log_level is found either way."""
+    assert property_of_variable(rest) == name
+
+
+@pytest.mark.parametrize("name", [*REFUSED, "stats_cb", "error_cb", "Bootstrap Servers", ""])
+def test_properties_that_promises_rest_on_are_refused(name: str) -> None:
+    """No property can be set that would break a promise, or that only a program can set."""
+    with pytest.raises(SettingsError, match=r"cannot be set: \w+|is not the name"):
+        check_property(name)
+
+
+def test_without_a_broker_the_error_says_how_to_name_one() -> None:
+    """A command that needs a broker says which variable names it."""
+    with pytest.raises(SettingsError, match="SIGNPOST_KAFKA_BOOTSTRAP_SERVERS=host:port"):
+        load_settings().kafka_properties()
+
+
+def test_other_variables_are_let_pass(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What tests need, where settings are, and what Kubernetes sets for services called signpost are no settings."""
+    monkeypatch.setenv("SIGNPOST_TEST_REQUIRE", "node")
+    monkeypatch.setenv("SIGNPOST_STATE", str(tmp_path))
+    monkeypatch.setenv("SIGNPOST_PORT", "tcp://10.0.0.1:80")
+    monkeypatch.setenv("SIGNPOST_KAFKA_SERVICE_HOST", "10.0.0.1")
+    monkeypatch.setenv("SIGNPOST_ROUTER_PORT_9464_TCP_ADDR", "10.0.0.1")
+    assert load_settings() == Settings()
+
+
+def test_a_key_replaces_a_key_file_of_a_weaker_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The key of the environment counts in place of the file's key file; both in one place are an error."""
+    (tmp_path / "signpost.toml").write_text('sealing_key_file = "key"\n')
+    assert load_settings(tmp_path).sealing_key_file == tmp_path / "key"
+    monkeypatch.setenv("SIGNPOST_SEALING_KEY", KEY)
+    settings = load_settings(tmp_path)
+    assert settings.sealing_key is not None
+    assert settings.sealing_key_file is None
+    monkeypatch.setenv("SIGNPOST_SEALING_KEY_FILE", "key")
+    with pytest.raises(SettingsError, match="keep one of them"):
+        load_settings(tmp_path)
+
+
+def test_no_secret_is_in_an_error_or_a_representation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a wrong sealing key nor a password shows up where settings are printed or refused."""
+    monkeypatch.setenv("SIGNPOST_KAFKA_SASL_PASSWORD", "canary-password")
+    monkeypatch.setenv("SIGNPOST_SCHEMA_REGISTRY_URL", "http://user:canary-user@registry.example")
+    assert "canary" not in repr(load_settings(sealing_key=KEY))
+    assert KEY not in repr(load_settings(sealing_key=KEY))
+    monkeypatch.setenv("SIGNPOST_SEALING_KEY", "canary-key")
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+    assert "canary" not in str(caught.value)
+
+
+def test_every_setting_says_what_it_is_for() -> None:
+    """Each key has a description that is a sentence; what counts something names its unit."""
+    for name, field in Settings.model_fields.items():
+        assert field.description, name
+        assert re.fullmatch(r"[A-Z].*\.", field.description), name
+        if field.annotation is int or isinstance(field.default, timedelta):
+            assert unit_of(name), name
+
+
+@given(st.integers(0, 2**50))
+def test_sizes_are_written_as_they_are_read(size: int) -> None:
+    """A size comes back from its text as it was."""
+    assert parse_size(format_size(size)) == size
+
+
+@given(st.text(max_size=20))
+def test_any_text_is_a_size_or_an_error(text: str) -> None:
+    """Text of any kind gives a size or InvalidInput, nothing else."""
+    with suppress(InvalidInput):
+        assert parse_size(text) >= 0
