@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -164,3 +165,26 @@ def test_the_schedule_and_the_timeout_are_those_of_the_contract():
     """Five waits after six attempts, and 30 seconds for each attempt."""
     assert [wait.total_seconds() for wait in ZENOO.schedule] == [60, 300, 1800, 7200, 86_400]
     assert ZENOO.timeout.total_seconds() == 30
+
+
+@pytest.mark.decision("Z23")
+@pytest.mark.parametrize(
+    ("event_type", "days", "sign"), [("sla.warning", "days_remaining", 1), ("sla.breached", "days_overdue", -1)]
+)
+def test_the_days_of_the_examples_are_differences_of_calendar_dates(event_type, days, sign):
+    """Both examples count days as the difference of the UTC calendar dates."""
+    example = EXAMPLES[event_type]
+    due, created = (
+        datetime.fromisoformat(text).date() for text in (example["data"]["due_date"], example["created_at"])
+    )
+    assert example["data"][days] == sign * (due - created).days
+
+
+@pytest.mark.decision("Z23", "Z26")
+@pytest.mark.parametrize("days", [90, 0, -3])
+def test_a_warning_is_sent_whatever_days_it_names(days):
+    """When to warn, and how the days are counted, is the producer's business."""
+    event = event_of(EXAMPLES["sla.warning"])
+    assert (
+        json.loads(sent(replace(event, data=event.data | {"days_remaining": days})))["data"]["days_remaining"] == days
+    )

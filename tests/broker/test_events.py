@@ -1,0 +1,174 @@
+"""Events on a real broker: published as they were given, or not at all."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from deploy.cli.main import main
+from deploy.local.broker import Broker
+from producers.events import EventPublisher
+from schemas.errors import EventError, Unavailable
+from schemas.event import EventDecoder
+from tests.contracts.zenoo import DATA, EXAMPLES, ZENOO, event_of, golden
+from tests.support.topics import create_topic, read_topic
+
+DECODER = EventDecoder(ZENOO)
+
+
+@pytest.fixture
+def topic(broker: Broker, prefix: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The event topic of a prefix of this test, with three partitions; commands find it by the environment."""
+    name = f"{prefix}zenoo.events"
+    create_topic(broker.bootstrap_servers, name, 3)
+    monkeypatch.setenv("SIGNPOST_KAFKA_BOOTSTRAP_SERVERS", broker.bootstrap_servers)
+    monkeypatch.setenv("SIGNPOST_PREFIX", prefix)
+    return name
+
+
+def kafka_of(broker: Broker) -> dict[str, str]:
+    return {"bootstrap.servers": broker.bootstrap_servers}
+
+
+def bodies(broker: Broker, topic: str) -> list[bytes]:
+    messages = read_topic(broker.bootstrap_servers, topic)
+    return [ZENOO.render(DECODER.decode(message.value(), lambda: "?")) for message in messages]
+
+
+def run(*arguments: str) -> int:
+    """Run the command and return its exit code."""
+    with pytest.raises(SystemExit) as end:
+        main(arguments)
+    return int(end.value.code or 0)
+
+
+def test_what_was_published_is_on_the_topic(broker: Broker, topic: str):
+    """Events as JSON and as objects arrive, with the sender's key, on the partition of Java's murmur2."""
+    with EventPublisher(kafka_of(broker), sender=ZENOO, topic=topic) as publisher:
+        for document in EXAMPLES.values():
+            publisher.publish(document | {"customer_id": "acme"})
+        publisher.publish(event_of(EXAMPLES["case.closed"]), key="mine")
+    assert publisher.published == 15
+    expected = [golden(document) for document in EXAMPLES.values()] + [golden(EXAMPLES["case.closed"])]
+    assert sorted(bodies(broker, topic)) == sorted(expected)
+    partitions = {m.key(): m.partition() for m in read_topic(broker.bootstrap_servers, topic)}
+    # Utils.toPositive(Utils.murmur2(key)) % 3 of Kafka's Java client.
+    assert partitions == {
+        b"cas_xyz789": PARTITIONS["cas_xyz789"],
+        b"alt_001": PARTITIONS["alt_001"],
+        b"mine": PARTITIONS["mine"],
+    }
+
+
+def murmur2(key: bytes) -> int:
+    """Return the hash by which Kafka's Java client partitions (org.apache.kafka.common.utils.Utils.murmur2)."""
+    mask, m = 0xFFFFFFFF, 0x5BD1E995
+    h = 0x9747B28C ^ len(key)
+    whole = len(key) // 4 * 4
+    for start in range(0, whole, 4):
+        k = int.from_bytes(key[start : start + 4], "little") * m & mask
+        h = (h * m & mask) ^ ((k ^ k >> 24) * m & mask)
+    if whole < len(key):
+        h = (h ^ int.from_bytes(key[whole:], "little")) * m & mask
+    h = (h ^ h >> 13) * m & mask
+    return h ^ h >> 15
+
+
+PARTITIONS = {key: (murmur2(key.encode()) & 0x7FFFFFFF) % 3 for key in ("cas_xyz789", "alt_001", "mine")}
+
+
+@pytest.mark.decision("Z17")
+def test_a_missing_id_and_time_are_filled_in(broker: Broker, topic: str):
+    """An id that is made is random and without a dot; the time is the clock's."""
+    document = {"event_type": "case.closed", "customer_id": "acme", "data": {"case_token": "c"}}
+    with EventPublisher(kafka_of(broker), sender=ZENOO, topic=topic, now_us=lambda: 1_771_236_060_000_000) as publisher:
+        ids = {publisher.publish(document).event_id for _ in range(3)}
+    assert len(ids) == 3
+    assert all(event_id.startswith("evt_") and "." not in event_id for event_id in ids)
+    sent = [json.loads(body) for body in bodies(broker, topic)]
+    assert {body["event_id"] for body in sent} == ids
+    assert {body["created_at"] for body in sent} == {"2026-02-16T10:01:00Z"}
+
+
+@pytest.mark.decision("Z18")
+def test_an_event_that_does_not_fit_is_refused_before_it_is_published(broker: Broker, topic: str):
+    """Unknown fields and types, a missing customer and too many bytes are errors, for JSON and for objects."""
+    good = event_of(EXAMPLES["case.closed"])
+    with EventPublisher(kafka_of(broker), sender=ZENOO, topic=topic, max_event=1000) as publisher:
+        for data in ({"case_token": "c", "risk_scor": 1}, {"case_token": 3}, {"case_token": "c" * 1000}):
+            good.data = data
+            with pytest.raises(EventError):
+                publisher.publish(good)
+            with pytest.raises(EventError):
+                publisher.publish({"event_type": "case.closed", "customer_id": "acme", "data": data})
+        good.data, good.event_type = {"case_token": "c"}, "case.closd"
+        with pytest.raises(EventError, match=r"zenoo has no event type 'case\.closd'"):
+            publisher.publish(good)
+        good.event_type, good.customer_id = "case.closed", ""
+        with pytest.raises(EventError, match="customer_id"):
+            publisher.publish(good)
+    assert publisher.published == 0
+    assert read_topic(broker.bootstrap_servers, topic) == []
+
+
+def test_a_missing_topic_is_said_at_once(broker: Broker, topic: str):
+    """Publishing to a topic that does not exist names it and the command that makes it."""
+    publisher = EventPublisher(kafka_of(broker), sender=ZENOO, topic=f"{topic}.not")
+    with pytest.raises(Unavailable, match=r"\.not does not exist at .*signpost topics apply"), publisher:
+        pass
+
+
+def test_a_broker_that_does_not_answer_is_said():
+    """Without a broker the error names the address."""
+    kafka = {"bootstrap.servers": "127.0.0.1:1", "log_level": "0"}
+    publisher = EventPublisher(kafka, sender=ZENOO, topic="t", timeout=timedelta(seconds=1))
+    with pytest.raises(Unavailable, match=r"no broker answers at 127\.0\.0\.1:1"), publisher:
+        pass
+
+
+def test_what_the_broker_refuses_is_raised(broker: Broker, prefix: str):
+    """An event that the broker does not take is an error at the latest when the context is left."""
+    create_topic(broker.bootstrap_servers, f"{prefix}small", max_message_bytes="100")
+    document = EXAMPLES["case.created"] | {"customer_id": "acme"}
+    with (
+        pytest.raises(Unavailable, match=r"small: 1 events were not published: .*; 0 were"),
+        EventPublisher(kafka_of(broker), sender=ZENOO, topic=f"{prefix}small") as publisher,
+    ):
+        publisher.publish(document)
+
+
+def test_the_command_publishes_the_examples_as_they_are(broker: Broker, topic: str, capsys: pytest.CaptureFixture[str]):
+    """`signpost events publish` takes the contract's files, prints one line a file, and the bodies are theirs."""
+    files = sorted(str(file) for file in (DATA / "examples/zenoo").glob("*.json"))
+    assert run("events", "publish", "--customer", "acme", *files) == 0
+    assert capsys.readouterr().out.splitlines() == [f"{file}: 1 event published to {topic}" for file in files]
+    assert sorted(bodies(broker, topic)) == sorted(golden(document) for document in EXAMPLES.values())
+
+
+def test_nothing_of_a_file_with_an_error_is_published(
+    broker: Broker, topic: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    """One bad event keeps back all events of its file, and none of another file; the exit code is 2."""
+    good, bad = tmp_path / "good.jsonl", tmp_path / "bad.json"
+    document = EXAMPLES["case.closed"] | {"customer_id": "acme"}
+    good.write_text("\n".join(json.dumps(document | {"event_id": f"evt_{n}"}) for n in range(3)), encoding="utf-8")
+    bad.write_text(json.dumps([document, document | {"event_id": "evt_x", "data": {}}]), encoding="utf-8")
+    assert run("events", "publish", str(bad), str(good), str(tmp_path / "none.json")) == 2
+    output = capsys.readouterr()
+    assert output.out.splitlines() == [f"{good}: 3 events published to {topic}"]
+    assert f"{bad}: event 2 (evt_x): data.case_token: expected a string, found nothing" in output.err
+    assert "none.json: cannot be read: No such file or directory" in output.err
+    assert {json.loads(body)["event_id"] for body in bodies(broker, topic)} == {"evt_0", "evt_1", "evt_2"}
+
+
+def test_the_command_simulates(broker: Broker, topic: str, capsys: pytest.CaptureFixture[str]):
+    """`signpost events simulate` publishes rate times seconds readable events of the customers."""
+    options = ("--rate", "400", "--seconds", "0.5", "--seed", "1", "--customer", "acme", "--customer", "globex")
+    assert run("events", "simulate", *options) == 0
+    assert capsys.readouterr().out.startswith("200 events in ")
+    messages = read_topic(broker.bootstrap_servers, topic)
+    assert {DECODER.decode(m.value(), lambda: "?").customer_id for m in messages} == {"acme", "globex"}
+    assert len(messages) == 200

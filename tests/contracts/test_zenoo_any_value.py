@@ -1,0 +1,145 @@
+"""Whatever the schemas allow reaches the receiver as it was published; whatever bytes a topic holds have one answer."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from schemas.errors import POISON_REASONS, UnreadableRecord
+from schemas.event import MAX_TIME_US, MIN_TIME_US, Event, EventDecoder, encode_event
+from tests.contracts.zenoo import EXAMPLES, ZENOO, event_of
+from tests.support.avro_values import TEXT, values_of
+
+DECODER = EventDecoder(ZENOO)
+
+
+@st.composite
+def events(draw: st.DrawFn) -> Event:
+    kind = draw(st.sampled_from(list(ZENOO.event_types.values())))
+    data: dict[str, Any] = draw(values_of(kind.schema["fields"][-1]["type"]))
+    times = st.integers(MIN_TIME_US, MAX_TIME_US)
+    name = TEXT.filter(bool)
+    return Event(draw(name), kind.name, draw(times), draw(name), data)
+
+
+@pytest.mark.decision("Z10", "Z15", "Z18")
+@settings(deadline=None)
+@given(events())
+def test_any_value_of_the_schemas_arrives_as_it_was_published(event):
+    """Avro and JSON keep every value and the order of the keys, and rendering twice gives the same bytes."""
+    decoded = DECODER.decode(encode_event(ZENOO, event), lambda: "")
+    assert decoded == event
+    body = ZENOO.render(decoded)
+    assert body == ZENOO.render(decoded)
+    document = json.loads(body)
+    assert list(document) == ["event_id", "event_type", "created_at", "data"]
+    assert document["event_id"] == event.event_id
+    assert document["data"] == event.data
+    assert list(document["data"]) == list(ZENOO.event_types[event.event_type].data_fields)
+    assert json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode() == body
+
+
+@st.composite
+def hostile_values(draw: st.DrawFn) -> bytes:
+    value = encode_event(ZENOO, draw(events()))
+    match draw(st.sampled_from(["noise", "noise behind a fingerprint", "flipped", "cut", "longer"])):
+        case "noise":
+            return draw(st.binary(max_size=200))
+        case "noise behind a fingerprint":
+            return value[:10] + draw(st.binary(max_size=200))
+        case "flipped":
+            index = draw(st.integers(0, len(value) - 1))
+            return value[:index] + bytes([value[index] ^ draw(st.integers(1, 255))]) + value[index + 1 :]
+        case "cut":
+            return value[: draw(st.integers(0, len(value) - 1))]
+        case _:
+            return value + draw(st.binary(min_size=1, max_size=20))
+
+
+def answer_to(value: bytes) -> str:
+    """Return `sent` or the reason why a record cannot be."""
+    try:
+        json.loads(ZENOO.render(DECODER.decode(value, lambda: "evt_x")))
+    except UnreadableRecord as poison:
+        return poison.reason
+    return "sent"
+
+
+@settings(deadline=None)
+@given(hostile_values())
+def test_hostile_bytes_are_an_event_or_one_of_the_ten_reasons(value):
+    """Bytes of any shape either render to JSON or end in UnreadableRecord with a reason of the closed list."""
+    assert answer_to(value) in POISON_REASONS | {"sent"}
+
+
+def with_type(event_type: str, envelope_of: str = "case.created") -> bytes:
+    """Return a record of one type's schema whose event_type says another."""
+    event = event_of(EXAMPLES[envelope_of])
+    value = encode_event(ZENOO, event)
+    old, new = (bytes([2 * len(name)]) + name.encode() for name in (envelope_of, event_type))
+    assert value.count(old) == 1
+    return value.replace(old, new)
+
+
+GOOD = encode_event(ZENOO, event_of(EXAMPLES["case.created"]))
+POISON: dict[str, bytes | None] = {
+    "empty": None,
+    "unknown_format": b'{"event_id":"evt_001"}',
+    "unknown_schema": b"\xc3\x01" + b"\x00" * 8 + GOOD[10:],
+    "truncated": GOOD[:-1],
+    "trailing_bytes": GOOD + b"\x00",
+    "invalid_value": GOOD.replace(b"Acme Holdings", b"\xff\xfeme Holdings"),
+    "unknown_event_type": with_type("case.deleted"),
+    "event_type_mismatch": with_type("case.closed"),
+    "no_customer": encode_event(ZENOO, event_of(EXAMPLES["case.created"], customer_id="")),
+    "too_large": encode_event(
+        ZENOO, Event("e", "case.created", 0, "acme", EXAMPLES["case.created"]["data"] | {"entity_name": "x" * 262_144})
+    ),
+}
+
+
+@pytest.mark.parametrize("reason", POISON)
+def test_each_kind_of_poison_is_told_apart(reason):
+    """Each of the ten kinds of record that cannot be sent has its own reason."""
+    with pytest.raises(UnreadableRecord) as poison:
+        ZENOO.render(DECODER.decode(POISON[reason], lambda: "evt_x"))
+    assert poison.value.reason == reason
+
+
+def test_there_are_ten_kinds_of_poison():
+    """The list of reasons is closed, and each one has a record above."""
+    assert set(POISON) == POISON_REASONS
+    assert len(POISON) == 10
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (b"", "empty"),
+        (b"\xc3", "unknown_format"),
+        (GOOD[:9], "truncated"),
+        (GOOD[:10], "truncated"),
+        # Half of a surrogate pair in UTF-8 of its own (CESU), which UTF-8 does not allow.
+        (GOOD.replace(b"Acme H", b"\xed\xa0\x80e H"), "invalid_value"),
+        # A year that ISO 8601 cannot write with four digits.
+        (encode_event(ZENOO, Event("e", "sla.warning", MAX_TIME_US + 1, "acme", {"case_token": "c"})), "invalid_value"),
+        (encode_event(ZENOO, Event("e", "sla.warning", MIN_TIME_US - 1, "acme", {"case_token": "c"})), "invalid_value"),
+    ],
+)
+def test_the_edges_of_poison(value, reason):
+    """Records that are almost readable have the reason of what is wrong with them."""
+    with pytest.raises(UnreadableRecord) as poison:
+        DECODER.decode(value, lambda: "evt_x")
+    assert poison.value.reason == reason
+
+
+@pytest.mark.parametrize("value", [2**64, "\ud800", {1: 2}, b"bytes", object()])
+def test_what_json_does_not_have_is_refused_when_it_is_rendered(value):
+    """A number of more than 64 bits, half a surrogate pair, a key that is no text and bytes end as invalid_value."""
+    with pytest.raises(UnreadableRecord) as poison:
+        ZENOO.render(Event("e", "case.created", 0, "acme", {"case_token": value}))
+    assert poison.value.reason == "invalid_value"

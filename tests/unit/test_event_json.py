@@ -1,0 +1,145 @@
+"""JSON events: what is filled in, and how each misfit is said."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from producers.event_json import EventReader
+from schemas.errors import EventError
+from schemas.sender import load_senders
+
+ZENOO = load_senders()["zenoo"]
+NOW_US = 1_771_236_060_123_456
+A_TIME = "created_at: expected a time such as 2026-02-16T10:01:00Z"
+A_CUSTOMER = "customer_id: expected a string"
+CLOSED = {"event_id": "evt_3", "event_type": "case.closed", "customer_id": "acme", "data": {"case_token": "cas_1"}}
+
+
+@pytest.fixture
+def reader() -> EventReader:
+    """Fills in a fixed time, a fixed id and no customer."""
+    return EventReader(ZENOO, lambda: NOW_US, lambda: "evt_made")
+
+
+def problems(reader: EventReader, text: str) -> list[str]:
+    with pytest.raises(EventError) as error:
+        reader.read(text, "f.json")
+    return str(error.value).splitlines()
+
+
+def with_data(**data: Any) -> str:
+    return json.dumps(CLOSED | {"data": CLOSED["data"] | data})
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        (json.dumps(CLOSED), 1),
+        (json.dumps(CLOSED, indent=2), 1),
+        (json.dumps([CLOSED, CLOSED]), 2),
+        (json.dumps(CLOSED) + "\n\n" + json.dumps(CLOSED) + "\r\n", 2),
+        ("[]", 0),
+    ],
+)
+def test_an_object_an_array_and_json_lines_are_read(reader, text, count):
+    """The three forms of a file give their events."""
+    assert [event.event_id for event in reader.read(text, "f.json")] == ["evt_3"] * count
+
+
+@pytest.mark.decision("Z17")
+def test_a_missing_id_and_time_are_filled_in(reader):
+    """An event without an id gets a made one, one without a time the present one; null counts as missing."""
+    for missing in ({}, {"event_id": None, "created_at": None}):
+        document = {k: v for k, v in CLOSED.items() if k != "event_id"} | missing
+        (event,) = reader.read(json.dumps(document), "f.json")
+        assert (event.event_id, event.created_at_us) == ("evt_made", NOW_US)
+
+
+def test_the_customer_given_is_that_of_events_which_name_none():
+    """A customer in the event goes before the one of the command."""
+    reader = EventReader(ZENOO, lambda: NOW_US, lambda: "evt_made", "globex")
+    without = {k: v for k, v in CLOSED.items() if k != "customer_id"}
+    assert [e.customer_id for e in reader.read(json.dumps([CLOSED, without]), "f")] == ["acme", "globex"]
+
+
+@pytest.mark.parametrize(
+    ("text", "created_at_us"),
+    [
+        ("2026-02-16T10:01:00Z", 1_771_236_060_000_000),
+        ("2026-02-16T11:01:00.5+01:00", 1_771_236_060_500_000),
+        ("2026-02-16T10:01:00.1234569Z", 1_771_236_060_123_456),
+    ],
+)
+def test_times_are_iso_8601_with_an_offset(reader, text, created_at_us):
+    """Any offset is read; digits finer than a microsecond are cut."""
+    (event,) = reader.read(json.dumps(CLOSED | {"created_at": text}), "f.json")
+    assert event.created_at_us == created_at_us
+
+
+@pytest.mark.decision("Z18")
+@pytest.mark.parametrize(
+    ("data", "sentence"),
+    [
+        ({"risk_scor": 3}, "data.risk_scor: the schema has no such field; did you mean risk_score?"),
+        ({"closed_by": {"nam": "x"}}, "data.closed_by.nam: the schema has no such field; did you mean name?"),
+        ({"risk_score": "45"}, 'data.risk_score: expected an integer of 64 bits or null, found "45"'),
+        ({"risk_score": True}, "data.risk_score: expected an integer of 64 bits or null, found true"),
+        ({"risk_score": 4.0}, "data.risk_score: expected an integer of 64 bits or null, found 4.0"),
+        ({"risk_score": 2**63}, f"data.risk_score: expected an integer of 64 bits or null, found {2**63}"),
+        ({"risk_score": float("nan")}, "data.risk_score: expected an integer of 64 bits or null, found NaN"),
+        ({"case_token": None}, "data.case_token: expected a string, found null"),
+        ({"risk_tier": "\ud800"}, 'data.risk_tier: expected a string or null, found "\\ud800"'),
+        ({"closed_by": "x"}, 'data.closed_by: expected an object or null, found "x"'),
+        ({"closed_by": {"id": 7}}, "data.closed_by.id: expected a string or null, found 7"),
+    ],
+)
+def test_a_misfit_is_said_with_event_path_expected_and_found(reader, data, sentence):
+    """File, number and id of the event, path, what the schema wants and what is there."""
+    assert problems(reader, with_data(**data)) == [f"f.json: event 1 (evt_3): {sentence}"]
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"data": {}}, "data.case_token: expected a string, found nothing"),
+        ({"data": [1]}, "data: expected an object, found [1]"),
+        ({"event_type": "case.close"}, 'event_type: zenoo has no type "case.close"; did you mean case.closed?'),
+        ({"event_type": 1}, "event_type: expected a string, found 1"),
+        ({"customer_id": ""}, f'{A_CUSTOMER} of one character or more, found ""'),
+        ({"customer_id": None}, f"{A_CUSTOMER}, found nothing; write it into the event or give --customer"),
+        ({"created_at": "2026-02-16T10:01:00"}, f'{A_TIME}, found "2026-02-16T10:01:00"'),
+        ({"created_at": 1771236060}, f"{A_TIME}, found 1771236060"),
+        ({"creatd_at": "x"}, "creatd_at: an event has no such field; did you mean created_at?"),
+    ],
+)
+def test_a_misfit_of_the_envelope_is_said_the_same_way(reader, change, sentence):
+    """The envelope is checked like the data."""
+    assert problems(reader, json.dumps(CLOSED | change)) == [f"f.json: event 1 (evt_3): {sentence}"]
+
+
+def test_all_that_is_wrong_in_a_file_is_said_at_once(reader):
+    """Each misfit of each event has its line; beyond twenty their number."""
+    bad = CLOSED | {"data": {"case_token": 1, "risk_score": "x"}}
+    assert len(problems(reader, json.dumps([CLOSED, bad, bad]))) == 4
+    many = problems(reader, json.dumps([bad] * 30))
+    assert len(many) == 21
+    assert many[-1] == "f.json: and 40 more"
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("", "f.json: the file is empty"),
+        ("{", "f.json: not JSON: Expecting property name enclosed in double quotes: line 1 column 2 (char 1)"),
+        ('{"a": 1}\n{"b"', "f.json: line 2: not JSON: Expecting ':' delimiter: line 1 column 5 (char 4)"),
+        ('{"a": 1, "a": 2}', 'f.json: not JSON: the key "a" is there twice'),
+        ("[" * 100_000, "f.json: not JSON: it is nested too deeply"),
+        ("7", "f.json: event 1: expected an object, found 7"),
+    ],
+)
+def test_what_is_not_json_is_said_with_its_place(reader, text, sentence):
+    """Broken files end in one sentence."""
+    assert problems(reader, text) == [sentence]

@@ -1,0 +1,158 @@
+"""A sender is a folder of data; what is wrong in one is said with file, line and field."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from importlib import resources
+from pathlib import Path
+
+import pytest
+
+from schemas.errors import SenderError, UnreadableRecord
+from schemas.event import Event, EventDecoder, encode_event
+from schemas.sender import Sender, load_sender, load_senders
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A copy of a sender's folder under another name."""
+    with resources.as_file(resources.files("schemas") / "senders" / "zenoo") as original:
+        return Path(shutil.copytree(original, tmp_path / "other"))
+
+
+def edit(file: Path, old: str, new: str) -> int:
+    """Replace the first `old` and return the number of its line."""
+    text = file.read_text(encoding="utf-8")
+    file.write_text(text.replace(old, new, 1), encoding="utf-8")
+    return text.count("\n", 0, text.index(old)) + 1
+
+
+def problem(folder: Path) -> str:
+    with pytest.raises(SenderError) as error:
+        load_sender(folder)
+    return str(error.value).replace(str(folder), "other")
+
+
+def test_a_folder_is_loaded_by_its_name(folder: Path):
+    """A folder that Signpost does not bring is a sender like those that it brings."""
+    sender = load_sender(folder)
+    assert sender.name == "other"
+    assert list(sender.event_types) == list(load_senders()["zenoo"].event_types)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("[kafka]", "[kafka", "not TOML"),
+        ('timeout = "30s" ', "timeout = 30 ", "delivery.timeout: expected a duration in quotes"),
+        ('"5m"', '"5 minutes"', "delivery.schedule.1: '5 minutes' is not a duration"),
+        ('"5m"', '"500ms"', "delivery.schedule.1: expected one second or more"),
+        ("timeout =", "time_out =", "delivery.time_out: unknown key"),
+        ("[headers]", "[header]", "header: unknown key"),
+        ("Signpost/{version}", "Signpost/{versoin}", "headers.User-Agent: unknown placeholder {versoin}"),
+        ("Signpost/{version}", "Signpost\\r\\nX: y", "headers.User-Agent: a header value is printable ASCII"),
+        ('scheme = "hmac_sha256_hex"', 'scheme = "md5"', "signature.scheme"),
+        ('data = "data"', 'data = "date"', "body.envelope.data"),
+        ('time_format = "seconds"', 'time_format = "weeks"', "body.time_format"),
+        ('"alert_token"]', '"alert_tokn"]', "kafka.key: no event type has a field 'alert_tokn' in data"),
+        ('"case.created" =', '"all" =', "event_types.all: an event type is of letters"),
+    ],
+)
+def test_what_is_wrong_in_sender_toml_is_said_with_line_and_key(folder: Path, old, new, expected):
+    """Each error names the file, the line and the key."""
+    line = edit(folder / "sender.toml", old, new)
+    assert f"other/sender.toml:{line}: {expected}" in problem(folder)
+
+
+def test_all_that_is_wrong_in_sender_toml_is_said_at_once(folder: Path):
+    """Two mistakes are two lines."""
+    edit(folder / "sender.toml", 'title = "Zenoo CLM"', "")
+    edit(folder / "sender.toml", "max_bytes = 262144", "max_bytes = 0")
+    assert [text.split(": ")[1] for text in problem(folder).splitlines()] == ["title", "body.max_bytes"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "expected"),
+    [
+        ('"name": "CaseClosed",', '"name": "CaseClosed"', 4, "not JSON"),
+        ('"event_id"', '"id"', 7, "id: the fields of the record are event_id, event_type"),
+        ('"customer_id", "type": "string"', '"customer_id", "type": "int"', 10, 'customer_id: expected type "string"'),
+        ('"type": "long", "logicalType": "timestamp-micros"', '"type": "long"', 9, "created_at: expected type"),
+        (
+            '"name": "id", "type": ["null", "string"]',
+            '"name": "id", "type": ["null", "bytes"]',
+            17,
+            "data.closed_by.id",
+        ),
+        (
+            '"name": "risk_score", "type": ["null", "long"]',
+            '"name": "risk_score", "type": ["null", {"type": "int", "logicalType": "date"}]',
+            14,
+            "data.risk_score: int with logicalType date has no form in JSON",
+        ),
+    ],
+)
+def test_what_is_wrong_in_a_schema_is_said_with_line_and_field(folder: Path, old, new, line, expected):
+    """Each error names the .avsc, the line and the path of the field."""
+    edit(folder / "events" / "case.closed.avsc", old, new)
+    assert f"other/events/case.closed.avsc:{line}: {expected}" in problem(folder)
+
+
+def test_an_unknown_avro_type_is_an_error_of_the_file(folder: Path):
+    """A type that nobody defines is found when the folder is read."""
+    edit(folder / "events" / "case.closed.avsc", '["null", "long"]', '["null", "Score"]')
+    assert problem(folder).startswith("other/events/case.closed.avsc: not an Avro schema: UnknownType")
+
+
+def test_a_missing_a_surplus_and_a_doubled_schema_are_errors(folder: Path):
+    """Every type has one .avsc, every .avsc a type, and no two are the same."""
+    events = folder / "events"
+    shutil.copy(events / "case.closed.avsc", events / "case.reopened.avsc")
+    assert (
+        problem(folder)
+        == "other/events/case.reopened.avsc: event type 'case.reopened' is not under [event_types] of sender.toml"
+    )
+    edit(folder / "sender.toml", '"case.closed" =', '"case.reopened" = { trigger = "again" }\n"case.closed" =')
+    assert "the same schema as case.reopened.avsc" in problem(folder)
+    (events / "case.reopened.avsc").unlink()
+    assert problem(folder) == "other/events/case.reopened.avsc: the file is missing"
+
+
+@pytest.fixture
+def measuring(folder: Path) -> Sender:
+    """A sender whose event holds a floating-point number, alone and in lists and maps."""
+    file = folder / "events" / "case.closed.avsc"
+    schema = json.loads(file.read_text(encoding="utf-8"))
+    fields = schema["fields"][-1]["type"]["fields"]
+    fields.append({"name": "ratio", "type": "double"})
+    fields.append(
+        {"name": "more", "type": {"type": "array", "items": {"type": "map", "values": "float"}}, "default": []}
+    )
+    file.write_text(json.dumps(schema), encoding="utf-8")
+    return load_sender(folder)
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
+def test_a_number_that_json_does_not_have_is_poison(measuring: Sender, number: float):
+    """NaN and infinity, which JSON libraries write as null, end as invalid_value, wherever they stand."""
+    decoder = EventDecoder(measuring)
+    for numbers in ({"ratio": number}, {"ratio": 1.5, "more": [{}, {"a": 0.5, "b": number}]}):
+        value = encode_event(measuring, Event("e", "case.closed", 0, "acme", {"case_token": "c"} | numbers))
+        with pytest.raises(UnreadableRecord) as poison:
+            decoder.decode(value, lambda: "")
+        assert poison.value.reason == "invalid_value"
+
+
+def test_numbers_that_json_has_are_sent(measuring: Sender):
+    """Finite numbers pass."""
+    data = {"case_token": "c", "ratio": 0.1, "more": [{"a": 0.5}]}
+    value = encode_event(measuring, Event("e", "case.closed", 0, "acme", data))
+    body = json.loads(measuring.render(EventDecoder(measuring).decode(value, lambda: "")))
+    assert body["data"]["ratio"] == 0.1
+    assert body["data"]["more"] == [{"a": 0.5}]
+
+
+def test_an_event_without_any_key_field_is_keyed_by_its_id():
+    """Where none of the sender's key fields has a value, the event's id is the key."""
+    assert load_senders()["zenoo"].key_of({"case_token": "", "alert_token": None}, "evt_1") == "evt_1"

@@ -1,0 +1,106 @@
+"""Simulated events: those that the product could send."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+
+import pytest
+
+from deploy.cli.events import paced
+from producers.event_json import EventReader
+from producers.simulator import Simulator
+from schemas.event import Event
+from schemas.sender import load_senders
+
+ZENOO = load_senders()["zenoo"]
+NOW_US = 1_771_236_060_123_456
+NOW = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=NOW_US)
+
+
+def simulated(count: int, seed: int = 7, customers: tuple[str, ...] = ("acme", "globex")) -> list[Event]:
+    return list(islice(Simulator(seed, customers, lambda: NOW_US).events(), count))
+
+
+def test_every_event_fits_its_schema_and_all_types_come():
+    """A few hundred events are of all 14 types, complete, and of all customers."""
+    reader = EventReader(ZENOO, lambda: NOW_US, lambda: "")
+    events = simulated(1_000)
+    for event in events:
+        assert list(reader.data_problems(event.event_type, event.data)) == []
+        assert list(event.data) == list(ZENOO.event_types[event.event_type].data_fields)
+    assert {event.event_type for event in events[:300]} == set(ZENOO.event_types)
+    assert {event.customer_id for event in events} == {"acme", "globex"}
+
+
+def test_the_same_seed_tells_the_same_stories():
+    """A run can be repeated; another seed tells others; ids are unique."""
+    assert simulated(500) == simulated(500)
+    assert simulated(500) != simulated(500, seed=8)
+    assert len({event.event_id for event in simulated(5_000)}) == 5_000
+
+
+def test_names_have_letters_beyond_ascii():
+    """Names and texts use the letters of several languages, in one byte and more."""
+    text = "".join(str(event.data) for event in simulated(1_000))
+    assert not text.isascii()
+    assert any(len(letter.encode()) == 3 for letter in text)
+
+
+def test_tokens_are_those_of_the_case():
+    """An alert belongs to the case and the check that raised it, and all events of a case to one customer."""
+    case_of_alert: dict[str, str] = {}
+    customer_of: dict[str, str] = {}
+    for event in simulated(3_000):
+        data = event.data
+        if event.event_type == "check.completed" and data["alert_generated"]:
+            case_of_alert[data["alert_token"]] = data["case_token"]
+        elif event.event_type.startswith("alert.") and "case_token" in data:
+            assert case_of_alert[data["alert_token"]] == data["case_token"]
+        if "case_token" in data:
+            assert customer_of.setdefault(data["case_token"], event.customer_id) == event.customer_id
+    assert case_of_alert
+
+
+@pytest.mark.decision("Z20")
+def test_a_check_that_raised_no_alert_names_none():
+    """alert_token is null exactly where alert_generated is false."""
+    checks = [event.data for event in simulated(1_000) if event.event_type == "check.completed"]
+    assert {check["alert_generated"] for check in checks} == {True, False}
+    assert all((check["alert_token"] is not None) == check["alert_generated"] for check in checks)
+
+
+@pytest.mark.decision("Z23")
+def test_days_are_counted_by_calendar_date():
+    """Days remaining and overdue are the difference of the UTC calendar dates."""
+    seen = set()
+    for event in simulated(3_000):
+        if event.event_type in {"sla.warning", "sla.breached"}:
+            days = (datetime.fromisoformat(event.data["due_date"]).date() - NOW.date()).days
+            assert event.data.get("days_remaining", -event.data.get("days_overdue", 0)) == days
+            seen.add(event.event_type)
+    assert len(seen) == 2
+
+
+class Clock:
+    """A clock that only sleeping moves."""
+
+    def __init__(self) -> None:
+        self._now_s = 100.0
+
+    def now_s(self) -> float:
+        return self._now_s
+
+    def sleep_s(self, wait_s: float) -> None:
+        self._now_s += wait_s
+
+
+def test_events_are_published_at_their_rate_and_none_early():
+    """Each item is due a tenth of a second after the one before; a stall is caught up with."""
+    clock = Clock()
+    yielded = []
+    for item in paced(iter(range(6)), 10, clock.now_s, clock.sleep_s):
+        yielded.append(round(clock.now_s(), 6))
+        if item == 2:
+            clock.sleep_s(0.25)
+    assert yielded == [100.0, 100.1, 100.2, 100.45, 100.45, 100.5]
