@@ -73,7 +73,7 @@ def parse_head(data: bytes) -> Head:
     """Read request line and headers, without the empty line; BadRequest says what is wrong."""
     request_line, *lines = data.lstrip(b"\r\n").split(b"\r\n")
     parts = request_line.split(b" ")
-    if len(parts) != 3 or not parts[0] or not _TOKEN.issuperset(parts[0]):
+    if len(parts) != 3 or not all(parts) or not _TOKEN.issuperset(parts[0]):
         raise BadRequest(400, "the request line is not one")
     method, path, version = parts
     if version not in (b"HTTP/1.1", b"HTTP/1.0"):

@@ -1,0 +1,92 @@
+"""The receiver reads HTTP/1.1 as RFC 9112 has it, in whatever pieces it comes."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deploy.local.http1 import MAX_HEAD, BadRequest, RequestReader, parse_head
+
+FIRST = b"POST /a?b=c HTTP/1.1\r\nHost: x\r\nX-Zenoo-Signature:  sha256=00 \r\ncontent-LENGTH: 5\r\n\r\nhello"
+SECOND = b"GET / HTTP/1.0\r\nHost: y\r\n\r\n"
+
+
+def requests_of(pieces: list[bytes]) -> list[tuple[str, str, bytes]]:
+    reader = RequestReader(max_body=100)
+    found = []
+    for piece in pieces:
+        reader.feed(piece)
+        while (request := reader.next_request()) is not None:
+            found.append((request[0].method, request[0].path, request[1]))
+    return found
+
+
+@given(st.lists(st.integers(0, len(FIRST + SECOND)), max_size=20))
+def test_any_pieces_give_the_same_requests(cuts: list[int]) -> None:
+    """Where the bytes are cut on their way changes nothing."""
+    stream, places = FIRST + SECOND, [0, *sorted(cuts), len(FIRST + SECOND)]
+    pieces = [stream[begin:end] for begin, end in itertools.pairwise(places)]
+
+    assert requests_of(pieces) == [("POST", "/a?b=c", b"hello"), ("GET", "/", b"")]
+
+
+def test_headers_keep_order_and_spelling() -> None:
+    """Names and values are as the sender wrote them, without the white space around a value."""
+    head = parse_head(FIRST.partition(b"\r\n\r\n")[0])
+
+    assert head.headers == (("Host", "x"), ("X-Zenoo-Signature", "sha256=00"), ("content-LENGTH", "5"))
+    assert head.length == 5
+
+
+@pytest.mark.parametrize(
+    ("line", "keeps"),
+    [("HTTP/1.1\r\nA: b", True), ("HTTP/1.1\r\nConnection: x, Close", False), ("HTTP/1.0\r\nA: b", False)],
+)
+def test_connections_are_kept_as_the_version_says(line: str, keeps: bool) -> None:
+    """HTTP/1.1 keeps a connection unless told otherwise, HTTP/1.0 closes it."""
+    assert parse_head(f"GET / {line}".encode()).keep_alive is keeps
+
+
+def test_a_client_that_asks_first_is_told_to_go_on_once() -> None:
+    """`Expect: 100-continue` is answered before the body, a single time."""
+    reader = RequestReader(max_body=100)
+    reader.feed(b"POST / HTTP/1.1\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n")
+    assert reader.next_request() is None
+
+    assert [reader.wants_continue(), reader.wants_continue()] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (b"nonsense\r\n\r\n", 400),
+        (b"GET  HTTP/1.1\r\n\r\n", 400),
+        (b"G@T / HTTP/1.1\r\n\r\n", 400),
+        (b"GET / HTTP/2.0\r\n\r\n", 505),
+        (b"GET / HTTP/1.1\r\nno colon\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nspace : x\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nA: x\ny\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\nContent-Length: -1\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", 411),
+        (b"POST / HTTP/1.1\r\nContent-Length: 101\r\n\r\n", 413),
+        (b"x" * (MAX_HEAD + 1), 431),
+    ],
+)
+def test_what_is_no_request_is_refused(sent: bytes, status: int) -> None:
+    """Each malformed request ends in one error with the status to answer."""
+    with pytest.raises(BadRequest) as refused:
+        requests_of([sent])
+
+    assert refused.value.status == status
+
+
+@given(st.binary(max_size=300))
+def test_no_bytes_end_in_any_other_error(sent: bytes) -> None:
+    """Whatever comes is a request, the beginning of one, or a BadRequest."""
+    with contextlib.suppress(BadRequest):
+        requests_of([sent, b"\r\n\r\n"])

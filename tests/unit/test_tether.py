@@ -1,0 +1,137 @@
+"""Commands end with the process that started them."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import threading
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from deploy.local import tether
+from tests.support.processes import is_running, python, read_line
+from tests.support.waiting import wait_until
+
+PARENT = """
+    import signal, subprocess, sys, time
+    from datetime import timedelta
+    from pathlib import Path
+    from deploy.local import tether
+    child = tether.start({command!r}, stdout=subprocess.PIPE, on_parent_death=signal.{sent},
+                         grace=timedelta(seconds={grace}), remove={remove}, ask_kernel={ask_kernel})
+    child.output.readline()
+    print(child.pid, flush=True)
+    time.sleep(600)
+"""
+# Says that it is there, and writes down that it was told to end.
+POLITE = "trap 'echo told >> {file}; exit 0' TERM; echo up; while :; do sleep 0.05; done"
+STUBBORN = "trap '' TERM; echo up; while :; do sleep 0.05; done"
+
+
+def parent_of(
+    script: str, *, sent: str = "SIGTERM", grace: float = 10, remove: Path | None = None, ask_kernel: bool = True
+) -> str:
+    folder = f"Path({str(remove)!r})" if remove else "None"
+    return PARENT.format(command=["sh", "-c", script], sent=sent, grace=grace, remove=folder, ask_kernel=ask_kernel)
+
+
+@pytest.mark.parametrize("ask_kernel", [True, False], ids=["kernel and pipe", "pipe alone"])
+def test_a_command_is_told_once_when_its_parent_is_killed(tmp_path: Path, ask_kernel: bool) -> None:
+    """After SIGKILL of the parent the command gets SIGTERM, exactly once, so that it can drain."""
+    told = tmp_path / "told"
+    with python(parent_of(POLITE.format(file=told), ask_kernel=ask_kernel)) as parent:
+        pid = int(read_line(parent))
+        parent.kill()
+
+        wait_until(lambda: not is_running(pid), 10, "the command ends")
+
+    assert told.read_text() == "told\n"
+
+
+def test_a_command_that_ignores_the_signal_is_killed(tmp_path: Path) -> None:
+    """A command that does not end within its grace after the parent's death gets SIGKILL."""
+    with python(parent_of(STUBBORN, grace=0.2)) as parent:
+        pid = int(read_line(parent))
+        parent.kill()
+
+        wait_until(lambda: not is_running(pid), 10, "the command ends")
+
+
+def test_the_folder_goes_with_the_parent(tmp_path: Path) -> None:
+    """What the command wrote into the folder to remove is gone after the parent was killed."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    (folder / "file").write_text("x")
+    with python(parent_of(STUBBORN, sent="SIGKILL", remove=folder)) as parent:
+        read_line(parent)
+        parent.kill()
+
+        wait_until(lambda: not folder.exists(), 10, "the folder is removed")
+
+
+def test_the_folder_stays_when_the_command_is_stopped_by_its_parent(tmp_path: Path) -> None:
+    """A parent that ends the command itself keeps the folder: it may start the command again."""
+    with python(
+        f"""
+        import subprocess
+        from pathlib import Path
+        from deploy.local import tether
+        folder = Path({str(tmp_path)!r})
+        child = tether.start(["sh", "-c", "echo up; exec sleep 600"], stdout=subprocess.PIPE, remove=folder)
+        child.output.readline()
+        watcher = subprocess.run(["pgrep", "-P", str(child.pid)], capture_output=True, text=True).stdout
+        child.stop()
+        print(watcher, flush=True)
+        """
+    ) as parent:
+        watcher = int(read_line(parent))
+        parent.wait()
+
+        wait_until(lambda: not is_running(watcher), 10, "the watcher ends")
+
+    assert tmp_path.exists()
+
+
+def test_a_command_outlives_the_thread_that_started_it() -> None:
+    """The end of a thread, which the kernel takes for the parent's death, ends no command that the thread started."""
+    started: list[tether.Tethered] = []
+    thread = threading.Thread(
+        target=lambda: started.append(tether.start(["sh", "-c", STUBBORN], stdout=subprocess.PIPE))
+    )
+    thread.start()
+    thread.join()
+    child = started[0]
+    try:
+        assert child.output is not None
+        assert child.output.readline() == b"up\n"
+        with pytest.raises(subprocess.TimeoutExpired):
+            child.wait(0.3)
+    finally:
+        child.kill()
+        if child.output:
+            child.output.close()
+
+
+def test_the_pid_and_the_exit_code_are_the_commands_own() -> None:
+    """The process started is the command itself: its pid, its output and its exit code, or the signal that ended it."""
+    child = tether.start(["sh", "-c", "echo $$; exit 7"], stdout=subprocess.PIPE)
+    assert child.output is not None
+    with child.output as output:
+        assert int(output.read()) == child.pid
+    assert child.wait(10) == 7
+
+    sleeper = tether.start(["sleep", "600"])
+    assert sleeper.stop(timedelta(seconds=10)) == -signal.SIGTERM
+    assert sleeper.stop() == -signal.SIGTERM  # again: nothing happens
+
+
+def test_a_command_that_is_not_there_ends_with_127() -> None:
+    """What cannot be run ends at once as in a shell, and says its name."""
+    child = tether.start(["no-such-command"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+    assert child.output is not None
+    with child.output as output:
+        assert b"no-such-command" in output.read()
+    assert child.wait(10) == 127
