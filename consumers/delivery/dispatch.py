@@ -17,12 +17,13 @@ from typing import Final, Protocol, assert_never
 
 from confluent_kafka import Message
 
+from consumers.delivery.answer import Answer, Answered, Request, Unanswered
 from consumers.delivery.endpoint import Endpoint
 from consumers.delivery.lane import Lane
 from consumers.delivery.pacing import Admission, Pacing
 from consumers.delivery.recorder import CancelReason, Recorder
 from consumers.delivery.tiers import Schedule, Tiers
-from consumers.delivery.transport import Answer, Answered, Request, Transport, Unanswered
+from consumers.delivery.transport import Transport
 from consumers.delivery.verdict import judge
 from consumers.delivery.work import Work
 from consumers.table_state import Entry, Gone, Lookup, NotYet, Unusable

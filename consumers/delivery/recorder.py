@@ -6,10 +6,10 @@ from typing import Final, Literal
 
 from confluent_kafka import Message
 
+from consumers.delivery.answer import Answer, Responded, Unanswered
 from consumers.delivery.lane import Lane
 from consumers.delivery.outbox import Outbox, Row
 from consumers.delivery.tiers import Tier, Tiers
-from consumers.delivery.transport import Answer, Responded, Unanswered
 from consumers.delivery.verdict import Delivered, Exhausted, Gone, Retry, Verdict
 from consumers.delivery.work import Work
 from schemas.delivery import DeadLetter, DeadLetterCodec, JobCodec, Outcome, OutcomeCodec, State
@@ -69,6 +69,7 @@ class Recorder:
         """Write a record that nobody could read to `dead`, with its bytes."""
         offset = message.offset()
         assert offset is not None
+        headers: list[tuple[str, bytes]] = list(message.headers() or ())  # type: ignore[arg-type]  # as they arrive
         letter = DeadLetter(
             reason=error.reason,
             detail=error.detail,
@@ -78,7 +79,7 @@ class Recorder:
             at_ms=now_ms,
             key=_bytes(message.key()),
             value=_bytes(message.value()),
-            headers=tuple((name, _bytes(value)) for name, value in message.headers() or ()),
+            headers=tuple((str(name), _bytes(value)) for name, value in headers),
         )
         self._outbox.add(Row(self._names.dead, _ANY_PARTITION, letter.key, self._letters.encode(letter), lane))
         self._outbox.finish(lane, offset)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias, assert_never
 
+from consumers.delivery.answer import Answer, Responded, Unanswered
 from consumers.delivery.tiers import Schedule
-from consumers.delivery.transport import Answer, Responded, Unanswered
 
 
 @dataclass(frozen=True, slots=True)

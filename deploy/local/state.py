@@ -37,16 +37,14 @@ def locked(state: Path) -> Iterator[None]:
         yield
 
 
-def write_settings(state: Path, loaded: Loaded, bootstrap_servers: str, *, own_broker: bool) -> None:
-    """Write `signpost.toml`: what differs on this machine from the settings that hold.
+def write_settings(state: Path, loaded: Loaded, bootstrap_servers: str, extra: Mapping[str, Any]) -> None:
+    """Write `signpost.toml`: what differs on this machine from the settings that hold, and `extra`.
 
     Endpoints on loopback are allowed only where the settings leave egress open (none of the three is set).
     """
     settings = loaded.settings
     lines = [_HEAD]
-    values: dict[str, Any] = {}
-    if own_broker:
-        values["replication"] = 1
+    values = dict(extra)
     if settings.sealing_key is None and settings.sealing_key_file is None:
         create_key_file(state / _KEY_FILE)
         values["sealing_key_file"] = _KEY_FILE

@@ -58,7 +58,7 @@ class Role:
 
 
 class Supervisor:
-    """Starts roles with the settings of a state folder, and of the file `config`; `say` gets a line for each restart."""
+    """Starts roles with the settings of a state folder, and of `config`; `say` gets a line for each restart."""
 
     def __init__(
         self,

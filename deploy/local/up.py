@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from confluent_kafka.admin import AdminClient
 
@@ -76,13 +76,18 @@ def settings_without(state: Path, config: Path | None) -> Loaded:
 
 
 @contextlib.contextmanager
-def running(state: Path, config: Path | None, roles: list[Role], say: Say) -> Iterator[Stack]:
-    """Start all there is and drain it at the end; the roles may not be ready yet when the body begins."""
+def running(
+    state: Path, config: Path | None, roles: list[Role], say: Say, extra: Mapping[str, Any] | None = None
+) -> Iterator[Stack]:
+    """Start all there is and drain it at the end; the roles may not be ready yet when the body begins.
+
+    `extra` are settings that hold for this stack alone.
+    """
     with locked(state):
         given = settings_without(state, config)
         data = state / _NOWHERE
         with start_broker(given.settings.bootstrap_servers, data=data, say=say) as broker:
-            write_settings(state, given, broker.bootstrap_servers, own_broker=broker.kind != "given")
+            write_settings(state, given, broker.bootstrap_servers, extra=_local(broker) | dict(extra or {}))
             settings = load(state, config).settings
             admin = AdminClient({**settings.kafka_properties()})
             changes = apply(admin, wanted_topics(settings), settings.names)
@@ -100,3 +105,8 @@ def running(state: Path, config: Path | None, roles: list[Role], say: Say) -> It
                     "; ".join(f"{name} ended with exit code {code}" for name, code in failed.items())
                     + f"; see {state / 'logs'}"
                 )
+
+
+def _local(broker: Broker) -> dict[str, Any]:
+    """Return what is different about a broker of this machine: it is alone."""
+    return {} if broker.kind == "given" else {"replication": 1}

@@ -1,0 +1,86 @@
+"""What an answer means: a table of answers and verdicts, and the schedule behind them."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from consumers.delivery.answer import Answer, Responded, Unanswered
+from consumers.delivery.tiers import Schedule, Tiers
+from consumers.delivery.verdict import Delivered, Exhausted, Gone, Retry, Verdict, judge
+from schemas.sender import load_senders
+from schemas.topics import TopicNames, tiers_of
+
+NOW_MS = 1_700_000_000_000
+ZENOO = Schedule.of(load_senders()["zenoo"].schedule, 1)
+MINUTE_MS = 60_000
+
+
+def responded(status: int) -> Responded:
+    return Responded(status, None, b"", False)
+
+
+@pytest.mark.decision("Z5", "Z6")
+@pytest.mark.parametrize(
+    ("answer", "verdict"),
+    [
+        (responded(200), Delivered()),
+        (responded(204), Delivered()),
+        (responded(299), Delivered()),
+        (responded(301), Retry(NOW_MS + MINUTE_MS, "status_301")),
+        (responded(400), Retry(NOW_MS + MINUTE_MS, "status_400")),
+        (responded(404), Retry(NOW_MS + MINUTE_MS, "status_404")),
+        (responded(410), Gone()),
+        (responded(429), Retry(NOW_MS + MINUTE_MS, "status_429")),
+        (responded(500), Retry(NOW_MS + MINUTE_MS, "status_500")),
+        (responded(503), Retry(NOW_MS + MINUTE_MS, "status_503")),
+        (Unanswered("timeout_answer", "no answer"), Retry(NOW_MS + MINUTE_MS, "timeout_answer")),
+        (Unanswered("dns", "no such name"), Retry(NOW_MS + MINUTE_MS, "dns")),
+        (Unanswered("tls", "expired"), Retry(NOW_MS + MINUTE_MS, "tls")),
+    ],
+)
+def test_answers_and_verdicts(answer: Answer, verdict: Verdict) -> None:
+    """Any 2xx is success, 410 the end, and everything else, redirects included, is tried again."""
+    assert judge(1, answer, ZENOO, NOW_MS) == verdict
+
+
+@pytest.mark.decision("Z3", "Z4")
+def test_six_attempts_spread_over_26_hours_and_36_minutes() -> None:
+    """Each wait counts from the failure before it, without jitter; after the sixth attempt the job is dead."""
+    now_ms, waits = NOW_MS, []
+    for attempt in range(1, 6):
+        verdict = judge(attempt, responded(500), ZENOO, now_ms)
+        assert isinstance(verdict, Retry)
+        waits.append(verdict.due_at_ms - now_ms)
+        now_ms = verdict.due_at_ms
+    assert [wait // MINUTE_MS for wait in waits] == [1, 5, 30, 120, 1440]
+    assert now_ms - NOW_MS == (26 * 60 + 36) * MINUTE_MS
+    assert judge(6, responded(500), ZENOO, now_ms) == Exhausted("status_500")
+
+
+def test_a_retry_waits_in_the_tier_of_its_step() -> None:
+    """Every step of a schedule is the delay of a tier, also when both are sped up."""
+    steps = load_senders()["zenoo"].schedule
+    for speedup in (1, 60, 10_000):
+        tiers = Tiers(TopicNames(), tiers_of([steps]), speedup)
+        schedule = Schedule.of(steps, speedup)
+        found = [tiers.fit(wait_ms) for wait_ms in schedule.waits_ms]
+        assert [tier.delay for tier in found if tier] == list(steps)
+
+
+@pytest.mark.parametrize(
+    ("remaining", "topic"),
+    [
+        (timedelta(seconds=4.999), None),
+        (timedelta(seconds=5), "signpost.jobs.5s"),
+        (timedelta(minutes=4), "signpost.jobs.1m"),
+        (timedelta(minutes=6), "signpost.jobs.5m"),
+        (timedelta(days=9), "signpost.jobs.24h"),
+    ],
+)
+def test_a_wait_between_two_tiers_takes_the_longest_that_fits(remaining: timedelta, topic: str | None) -> None:
+    """A job never waits in a tier past its time; what is shorter than the shortest tier waits in memory."""
+    tiers = Tiers(TopicNames(), tiers_of([load_senders()["zenoo"].schedule]), 1)
+    tier = tiers.fit(remaining // timedelta(milliseconds=1))
+    assert (tier.topic if tier else None) == topic
