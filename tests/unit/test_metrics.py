@@ -53,14 +53,11 @@ def value(metrics: RoleMetrics, name: str, **labels: str) -> float:
 def names_and_labels() -> dict[str, set[str]]:
     """Every name that a query can use, and the labels that it has."""
     names: dict[str, set[str]] = {}
-    known = {spec.name.removesuffix("_total"): set(spec.labels) for spec in SPECS}
+    labels = {spec.name.removesuffix("_total"): set(spec.labels) for spec in SPECS}
     for registry in (RouterMetrics(KNOWN).registry, DeliveryMetrics(KNOWN).registry):
         for family in registry.collect():
-            labels = next(
-                (set(spec.labels) for spec in SPECS if spec.name.removesuffix("_total") == family.name), set()
-            )
             suffixes = {"counter": ["_total"], "histogram": ["_bucket", "_sum", "_count"]}.get(family.type, [""])
-            names |= {family.name + suffix: labels for suffix in suffixes}
+            names |= {family.name + suffix: labels.get(family.name, set()) for suffix in suffixes}
     return names
 
 
