@@ -1,0 +1,152 @@
+"""What a wish about a subscription does to its record."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from producers.subscription_changes import Apply, Decider, Delete, Order, Pause, Resume, Unreadable, Wish, is_own
+from schemas.errors import InvalidInput, SealBroken, SubscriptionError
+from schemas.rules import Draft, Generate, Given
+from schemas.sealing import Sealer
+from schemas.sender import load_senders
+from schemas.subscription import Subscription
+
+TOPIC = "signpost.subscriptions"
+SEALER = Sealer([bytes(32)])
+DECIDER = Decider(TOPIC, load_senders(), SEALER)
+DRAFT = Draft(id="a", sender="zenoo", customer_id="acme", url="https://x.example/", event_types=("*",))
+
+
+def order_of(wish: Wish, number: int = 1) -> Order:
+    return Order(wish, f"req_{number}", f"sec_{number}", f"made-{number}")
+
+
+def created(draft: Draft = DRAFT, now_ms: int = 1_000) -> Subscription:
+    subscription = DECIDER.decide(order_of(Apply(draft), 0), None, now_ms).subscription
+    assert subscription is not None
+    return subscription
+
+
+def secret_of(subscription: Subscription) -> str:
+    (secret,) = subscription.secrets
+    return SEALER.open(secret.sealed, topic=TOPIC, subscription_id=subscription.id, secret_id=secret.id)
+
+
+@pytest.mark.decision("Z13")
+def test_a_new_subscription_gets_a_secret():
+    """Zenoo always signs: where no secret is given, one is made and handed out in the result."""
+    result = DECIDER.decide(order_of(Apply(DRAFT)), None, 1_000)
+    assert (result.effect, result.secret) == ("created", "made-1")
+    assert result.subscription is not None
+    assert secret_of(result.subscription) == "made-1"
+    assert "made-1" not in repr(result)
+
+
+def test_a_given_secret_is_not_handed_out():
+    """Who gives a secret knows it: the result does not repeat it."""
+    result = DECIDER.decide(order_of(Apply(replace(DRAFT, secret=Given("mine")))), None, 1_000)
+    assert result.secret is None
+    assert result.subscription is not None
+    assert secret_of(result.subscription) == "mine"
+
+
+@pytest.mark.parametrize("secret", [None, Generate(), Given("made-0")])
+def test_what_is_so_already_is_unchanged(secret):
+    """The same again changes nothing: the present secret stays, also where it is given once more."""
+    current = created()
+    result = DECIDER.decide(order_of(Apply(replace(DRAFT, secret=secret))), current, 2_000)
+    assert result.effect == "unchanged"
+    assert result.subscription is current
+
+
+@pytest.mark.decision("Z12")
+def test_a_new_secret_replaces_the_old_one_at_once():
+    """After a rotation there is one secret, the new one."""
+    result = DECIDER.decide(order_of(Apply(replace(DRAFT, secret=Given("new")))), created(), 2_000)
+    assert (result.effect, result.changed) == ("changed", ("secret",))
+    assert result.subscription is not None
+    assert secret_of(result.subscription) == "new"
+
+
+def test_a_change_keeps_the_rest():
+    """A new URL leaves secret, activation, pause and set as they were."""
+    current = replace(created(), paused=True, set="billing")
+    result = DECIDER.decide(order_of(Apply(replace(DRAFT, url="https://y.example/"))), current, 2_000)
+    assert result.changed == ("url",)
+    assert result.subscription == replace(current, url="https://y.example/", updated_at_ms=2_000, request_id="req_1")
+
+
+def test_sender_and_customer_never_change():
+    """A subscription keeps its sender and its customer; both problems are said."""
+    with pytest.raises(SubscriptionError) as caught:
+        DECIDER.decide(order_of(Apply(DRAFT)), replace(created(), sender="x", customer_id="y"), 2_000)
+    assert [problem.split(" never")[0] for problem in caught.value.problems] == [
+        "subscription a: sender",
+        "subscription a: customer_id",
+    ]
+
+
+def test_resume_raises_the_activation_and_nothing_else_does():
+    """What waited when it was paused is told from what comes after it was resumed, even if the clock went back."""
+    current = created(now_ms=5_000)
+    paused = DECIDER.decide(order_of(Pause("a")), current, 6_000).subscription
+    assert paused is not None
+    assert (paused.paused, paused.activation) == (True, 5_000)
+    for now_ms, expected in ((4_000, 5_001), (9_000, 9_000)):
+        resumed = DECIDER.decide(order_of(Resume("a")), paused, now_ms).subscription
+        assert resumed is not None
+        assert (resumed.paused, resumed.activation) == (False, expected)
+
+
+def test_a_subscription_that_is_made_anew_has_a_higher_activation():
+    """Jobs of a deleted subscription are not taken for those of a later one with its id."""
+    assert created(now_ms=2_000).activation > created(now_ms=1_000).activation
+
+
+@pytest.mark.parametrize(("wish", "paused"), [(Pause("a"), True), (Resume("a"), False)])
+def test_what_is_paused_or_active_already_is_unchanged(wish, paused):
+    """To pause what is paused, or to resume what is active, writes nothing."""
+    assert DECIDER.decide(order_of(wish), replace(created(), paused=paused), 2_000).effect == "unchanged"
+
+
+@pytest.mark.parametrize("wish", [Pause("a"), Resume("a"), Delete("a")])
+def test_what_is_not_there_is_said(wish):
+    """A lever on an unknown id is an error that names it."""
+    with pytest.raises(SubscriptionError, match="subscription a: does not exist"):
+        DECIDER.decide(order_of(wish), None, 2_000)
+
+
+def test_a_record_that_cannot_be_read_is_mended_by_apply_or_delete():
+    """It can be written anew or deleted; a lever on it says so."""
+    assert DECIDER.decide(order_of(Apply(DRAFT)), Unreadable("broken"), 2_000).effect == "created"
+    assert DECIDER.decide(order_of(Delete("a")), Unreadable("broken"), 2_000).effect == "deleted"
+    with pytest.raises(SubscriptionError, match=r"cannot be read \(broken\); apply it anew or delete it"):
+        DECIDER.decide(order_of(Pause("a")), Unreadable("broken"), 2_000)
+
+
+def test_a_secret_under_another_key_is_not_overwritten():
+    """Where the key is the wrong one, a given secret cannot be compared, and nothing is guessed."""
+    other = Decider(TOPIC, load_senders(), Sealer([bytes(31) + b"1"]))
+    with pytest.raises(SealBroken, match="sealed with the key"):
+        other.decide(order_of(Apply(replace(DRAFT, secret=Given("new")))), created(), 2_000)
+
+
+def test_without_a_key_a_secret_is_refused_and_the_rest_is_done():
+    """No key: nothing is sealed, with a sentence that says what to set; levers work."""
+    keyless = Decider(TOPIC, load_senders(), None)
+    with pytest.raises(InvalidInput, match="SIGNPOST_SEALING_KEY"):
+        keyless.decide(order_of(Apply(DRAFT)), None, 1_000)
+    assert keyless.decide(order_of(Pause("a")), created(), 2_000).effect == "paused"
+
+
+def test_a_writer_recognises_its_own_record():
+    """By the request id, or by the secret that it made if somebody changed the record since."""
+    order = order_of(Apply(DRAFT))
+    own = DECIDER.decide(order, None, 1_000).subscription
+    assert own is not None
+    assert is_own(order, own)
+    assert is_own(order, replace(own, request_id="req_of_another"))
+    assert not is_own(order, created())
+    assert not is_own(order, None)

@@ -1,0 +1,184 @@
+"""Which record of a compacted topic counts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from consumers.table_state import Entry, Gone, NotYet, TableState, Unusable
+from schemas.errors import SealBroken, UnreadableRecord
+
+BROKEN = b"broken"
+
+
+def interpret(_partition: int, _offset: int, _key: str, value: bytes) -> bytes:
+    if value.startswith(BROKEN):
+        raise UnreadableRecord("invalid_value", "broken")
+    return value
+
+
+def table_of(*records: tuple[int, int, str, bytes | None]) -> TableState[bytes]:
+    table = TableState(interpret)
+    for record in records:
+        table.apply(*record)
+    return table
+
+
+def test_the_last_record_counts():
+    """Of several records of an id the last one counts, and it says where it is."""
+    table = table_of((0, 0, "a", b"old"), (0, 4, "a", b"new"))
+    assert table.lookup("a", 0, 4) == Entry(b"new", 0, 4)
+    assert len(table) == 1
+
+
+def test_a_tombstone_deletes():
+    """After a tombstone the id is gone, and no longer among the entries."""
+    table = table_of((0, 0, "a", b"1"), (0, 1, "a", None))
+    assert table.lookup("a", 0, 0) == Gone()
+    assert list(table.entries()) == []
+
+
+def test_a_record_that_was_not_read_yet_is_waited_for():
+    """Who names a record behind the position is told NotYet, even if an older record of the id is known."""
+    table = table_of((0, 0, "a", b"1"))
+    assert table.lookup("a", 0, 1) == NotYet()
+    assert table.lookup("b", 0, 7) == NotYet()
+    assert table.lookup("a", 3, 0) == NotYet()
+
+
+def test_an_id_that_was_passed_and_holds_nothing_is_gone():
+    """Markers at the end of a log move the position as records do, and then nothing there is Gone."""
+    table = table_of((0, 0, "a", b"1"))
+    table.advance(0, 8)
+    assert table.lookup("b", 0, 7) == Gone()
+    assert table.lookup("b", 0, 8) == NotYet()
+
+
+def test_the_position_never_goes_back():
+    """What is read twice, or an end that is reported late, changes nothing."""
+    table = table_of((0, 5, "a", b"new"))
+    table.advance(0, 2)
+    assert not table.apply(0, 5, "a", None).changed
+    assert table.lookup("a", 0, 5) == Entry(b"new", 0, 5)
+
+
+def test_an_unusable_record_leaves_the_last_good_one():
+    """A record that cannot be read does not stop an id that worked before, and is reported."""
+    table = table_of((0, 0, "a", b"good"))
+    applied = table.apply(0, 1, "a", BROKEN)
+    assert not applied.changed
+    assert applied.unusable == Unusable("invalid_value: broken", 0, 1)
+    assert table.lookup("a", 0, 1) == Entry(b"good", 0, 0)
+    assert list(table.superseded()) == ["a"]
+
+
+def test_an_unusable_record_without_a_good_one_is_not_gone():
+    """An id of which only a broken record is known is Unusable, until it is written anew or deleted."""
+    table = table_of((0, 0, "a", BROKEN))
+    assert isinstance(table.lookup("a", 0, 0), Unusable)
+    assert list(table.unusable()) == ["a"]
+
+    table.apply(0, 1, "a", b"mended")
+    assert table.lookup("a", 0, 1) == Entry(b"mended", 0, 1)
+    assert table.unusable() == {}
+
+    table.apply(0, 2, "a", None)
+    table.apply(0, 3, "a", BROKEN)
+    assert isinstance(table.lookup("a", 0, 3), Unusable)
+    table.apply(0, 4, "a", None)
+    assert table.lookup("a", 0, 4) == Gone()
+
+
+def test_a_secret_that_cannot_be_opened_makes_a_record_unusable():
+    """A broken seal is treated as a broken record."""
+
+    def refuse(_partition: int, _offset: int, _key: str, _value: bytes) -> bytes:
+        raise SealBroken("wrong key")
+
+    table = TableState(refuse)
+    table.apply(0, 0, "a", b"1")
+    assert table.lookup("a", 0, 0) == Unusable("wrong key", 0, 0)
+
+
+def test_of_two_partitions_the_lower_one_counts():
+    """Where an id is on two partitions, the lower one's record counts in either order, and the id is reported."""
+    for records in (((2, 0, "a", b"two"), (1, 0, "a", b"one")), ((1, 0, "a", b"one"), (2, 0, "a", b"two"))):
+        table = table_of(*records)
+        assert table.get("a") == Entry(b"one", 1, 0)
+        assert table.conflicts() == {"a": (1, 2)}
+        assert table.apply(1, 1, "a", None).after == Entry(b"two", 2, 0)
+        assert table.conflicts() == {}
+
+
+def test_an_unusable_record_of_the_lower_partition_hides_the_higher_one():
+    """It is not known what the lower record says, so the higher one must not be taken for it."""
+    table = table_of((2, 0, "a", b"two"))
+    applied = table.apply(1, 0, "a", BROKEN)
+    assert applied.changed
+    assert applied.after is None
+    assert isinstance(table.lookup("a", 1, 0), Unusable)
+
+
+@dataclass
+class Model:
+    """The rules, written as plainly as can be: all records are kept and judged anew for each question."""
+
+    records: list[tuple[int, int, str, bytes | None]]
+    positions: dict[int, int]
+
+    def lookup(self, id_: str, partition: int, offset: int) -> object:
+        if self.positions.get(partition, 0) <= offset:
+            return NotYet()
+        for number in sorted(self.positions):
+            entry: Entry[bytes] | None = None
+            bad: Unusable | None = None
+            for where, at, key, value in self.records:
+                if (where, key) != (number, id_):
+                    continue
+                if value is None:
+                    entry, bad = None, None
+                elif value.startswith(BROKEN):
+                    bad = Unusable("invalid_value: broken", where, at)
+                else:
+                    entry, bad = Entry(value, where, at), None
+            if entry is not None or bad is not None:
+                return entry or bad
+        return Gone()
+
+
+steps = st.tuples(
+    st.integers(0, 2),
+    st.integers(0, 2),  # markers and compaction leave gaps
+    st.sampled_from(["a", "b"]),
+    st.sampled_from([b"1", b"2", BROKEN, None]),
+    st.booleans(),
+)
+
+
+@given(st.lists(steps, max_size=25))
+def test_the_table_is_what_all_records_say(history):
+    """Any history of records, tombstones, broken ones and gaps on any partitions gives what the plain rules give."""
+    table, model = TableState(interpret), Model([], {})
+    told: dict[str, Entry[bytes] | None] = {}
+    for partition, gap, key, value, is_marker in history:
+        offset = model.positions.get(partition, 0) + gap
+        model.positions[partition] = offset + 1
+        if is_marker:
+            table.advance(partition, offset + 1)
+            continue
+        model.records.append((partition, offset, key, value))
+        applied = table.apply(partition, offset, key, value)
+        if applied.changed:
+            told[key] = applied.after
+        for id_ in ("a", "b"):
+            for number in range(3):
+                for at in {0, model.positions.get(number, 0) - 1, model.positions.get(number, 0)}:
+                    assert table.lookup(id_, number, at) == model.lookup(id_, number, at)
+    # Who listens to changes alone knows the same.
+    assert {id_: entry for id_, entry in told.items() if entry is not None} == dict(table.entries())
+    passed = next(iter(model.positions), None)
+    if passed is not None:
+        unusable = {id_ for id_ in ("a", "b") if isinstance(model.lookup(id_, passed, -1), Unusable)}
+        assert set(table.unusable()) == unusable
