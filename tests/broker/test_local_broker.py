@@ -1,0 +1,205 @@
+"""A broker for this machine: what it takes, what it leaves behind, and what it says."""
+
+from __future__ import annotations
+
+import socket
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Producer
+
+from deploy.local import kafka
+from deploy.local.broker import start_broker
+from deploy.local.container import ContainerBroker
+from deploy.local.jvm import JvmBroker, find_java
+from schemas.errors import Unavailable
+from tests.support.processes import is_running, python, read_line
+from tests.support.roles import RoleStarter
+from tests.support.topics import create_topic, read_topic
+from tests.support.waiting import wait_until
+
+
+def silent(line: str) -> None:
+    """Take a line and say nothing."""
+
+
+def write(bootstrap_servers: str, topic: str, value: str) -> None:
+    producer = Producer({"bootstrap.servers": bootstrap_servers, "log_level": 0})
+    producer.produce(topic, value=value)
+    assert producer.flush(30) == 0
+
+
+def values(bootstrap_servers: str, topic: str) -> list[bytes | None]:
+    return [message.value() for message in read_topic(bootstrap_servers, topic)]
+
+
+def test_it_is_gone_with_its_parent() -> None:
+    """After SIGKILL of the process that started it, the JVM ends and its temporary data is removed."""
+    with python(
+        """
+        import time
+        from deploy.local.jvm import JvmBroker
+        broker = JvmBroker(data=None, port=None, say=lambda line: None)
+        print(broker.pid, broker.data, flush=True)
+        time.sleep(600)
+        """
+    ) as parent:
+        pid, data = read_line(parent).split(" ", 1)
+        assert is_running(int(pid))
+        assert Path(data).exists()
+        parent.kill()
+
+        wait_until(lambda: not is_running(int(pid)), 20, "the JVM ends")
+        wait_until(lambda: not Path(data).exists(), 20, "its data is removed")
+
+
+def test_a_data_folder_is_used_again(tmp_path: Path) -> None:
+    """A second broker of the same folder has the same records, at the same port; any path will do."""
+    data = tmp_path / "dåta, with a \\ 日本"
+    first = JvmBroker(data=data, port=None, say=silent)
+    try:
+        create_topic(first.bootstrap_servers, "kept")
+        write(first.bootstrap_servers, "kept", "1")
+    finally:
+        first.close()
+    second = JvmBroker(data=data, port=None, say=silent)
+    try:
+        assert second.port == first.port
+        assert values(second.bootstrap_servers, "kept") == [b"1"]
+    finally:
+        second.close()
+
+
+def test_it_can_be_stopped_and_started(tmp_path: Path) -> None:
+    """Stopped it refuses connections; started again it has the same address and the same records."""
+    broker = JvmBroker(data=None, port=None, say=silent)
+    try:
+        create_topic(broker.bootstrap_servers, "kept")
+        write(broker.bootstrap_servers, "kept", "1")
+        address, pid = broker.bootstrap_servers, broker.pid
+
+        broker.stop()
+
+        assert not broker.is_alive()
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", broker.port))
+        broker.start()
+        assert (broker.bootstrap_servers, broker.is_alive()) == (address, True)
+        assert broker.pid != pid
+        assert values(address, "kept") == [b"1"]
+        assert [port for host, port in listening(broker.pid) if host != "127.0.0.1"] == []
+    finally:
+        broker.close()
+    assert not broker.data.exists()
+
+
+def listening(pid: int) -> list[tuple[str, int]]:
+    """Return where a process listens (Linux; nothing elsewhere)."""
+    folder = Path(f"/proc/{pid}")
+    if sys.platform != "linux":
+        return []
+    inodes = {str(file.readlink()) for file in (folder / "fd").iterdir() if file.is_symlink()}
+    found = []
+    for table in ("tcp", "tcp6"):
+        for line in (folder / "net" / table).read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == "0A" and f"socket:[{fields[9]}]" in inodes:
+                host, _, port = fields[1].partition(":")
+                # Each 32 bits are in the machine's order; the last are the IPv4 address of a mapped one.
+                is_v4 = table == "tcp" or host.startswith("0000000000000000FFFF0000")
+                number = int(host[-8:], 16).to_bytes(4, sys.byteorder)
+                found.append((socket.inet_ntoa(number) if is_v4 else f"IPv6 {host}", int(port, 16)))
+    assert found, "it listens somewhere"
+    return found
+
+
+def test_a_taken_port_is_refused_at_once() -> None:
+    """A port that somebody listens at is named, and whoever answers there is not taken for the new broker."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(Unavailable, match=f"port {port} of 127.0.0.1 is taken"):
+            JvmBroker(data=None, port=port, say=silent)
+
+
+def test_an_early_death_is_explained(tmp_path: Path) -> None:
+    """A JVM that ends while it starts is reported with the end of its log."""
+    storage = tmp_path / kafka.STORAGE
+    storage.mkdir()
+    (storage / "meta.properties").write_text("version=1\ncluster.id=x\nnode.id=77\n")
+
+    with pytest.raises(Unavailable, match=r"(?s)ended while it started; the end of its log.*77"):
+        JvmBroker(data=tmp_path, port=None, say=silent)
+
+
+def test_given_servers_are_taken_as_they_are() -> None:
+    """Servers that the settings name are used, said, and never stopped."""
+    said: list[str] = []
+    with start_broker("kafka.example:9092", say=said.append) as broker:
+        assert (broker.bootstrap_servers, broker.kind) == ("kafka.example:9092", "given")
+        with pytest.raises(Unavailable, match="was not started here"):
+            broker.stop()
+    assert said == ["broker: kafka.example:9092, named by the settings"]
+
+
+def test_a_daemon_that_never_answers_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Docker socket behind which nobody answers costs a few seconds, not the start."""
+    path = tmp_path / "docker.sock"
+    with socket.socket(socket.AF_UNIX) as daemon:
+        daemon.bind(str(path))
+        daemon.listen()
+        monkeypatch.setenv("DOCKER_HOST", f"unix://{path}")
+        started = time.monotonic()
+
+        with pytest.raises(Unavailable, match="no Docker daemon answers"):
+            ContainerBroker(data=None, port=None, say=silent)
+
+        assert time.monotonic() - started < 15
+
+
+def test_an_old_java_is_refused(tmp_path: Path) -> None:
+    """A Java before 17 is named with its version, and so is one that does not run."""
+    java = tmp_path / "bin" / "java"
+    java.parent.mkdir()
+    java.write_text("#!/bin/sh\necho 'openjdk version \"1.8.0_292\"' >&2\n")
+    java.chmod(0o755)
+    with pytest.raises(Unavailable, match=r"too old: Kafka needs Java 17 or later .*1\.8\.0_292"):
+        find_java({"JAVA_HOME": str(tmp_path)})
+
+    java.write_text("#!/bin/sh\nexit 1\n")
+    with pytest.raises(Unavailable, match="does not run"):
+        find_java({"JAVA_HOME": str(tmp_path)})
+
+
+def test_the_command_runs_one_until_it_is_told_to_end(start_role: RoleStarter, tmp_path: Path) -> None:
+    """`signpost broker` says in one line what it took and where it is, and SIGTERM ends it with 0."""
+    role = start_role(["broker", "--data", str(tmp_path / "data")], {})
+    line = wait_until(lambda: role.log_text().partition("broker: ")[2], 120, "the broker runs")
+    address = next(word for word in line.split() if word.startswith("127.0.0.1:"))
+    create_topic(address, "there")
+
+    assert role.terminate() == 0
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", int(address.rpartition(":")[2])))
+
+
+def test_the_command_ends_where_the_settings_name_a_broker(start_role: RoleStarter) -> None:
+    """With a broker in the settings there is nothing to start: the command says so and ends."""
+    role = start_role(["broker"], {"SIGNPOST_KAFKA_BOOTSTRAP_SERVERS": "kafka.example:9092"})
+
+    assert role.wait() == 0
+    assert "broker: kafka.example:9092, named by the settings" in role.log_text()
+
+
+def test_without_any_way_the_error_names_all_three(start_role: RoleStarter, tmp_path: Path) -> None:
+    """No servers, no Docker, no Java: one error, exit code 1, and what to do about each."""
+    nothing = {"PATH": str(tmp_path), "JAVA_HOME": "", "DOCKER_HOST": f"unix://{tmp_path}/none"}
+    role = start_role(["broker"], nothing)
+
+    assert role.wait() == 1
+    text = role.log_text()
+    assert "SIGNPOST_KAFKA_BOOTSTRAP_SERVERS=host:port" in text
+    assert "a container of apache/kafka: no Docker daemon: there is no" in text
+    assert "a local JVM, with Java 17 or later and Maven: no java on the PATH" in text
+    assert "Traceback" not in text

@@ -1,0 +1,68 @@
+"""`signpost receiver` verifies, misbehaves and prints one line a delivery."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import httpx
+
+from schemas.sender import load_senders
+from tests.support.roles import Role, RoleStarter
+from tests.support.waiting import wait_until
+
+BODY = b'{"event_id":"evt_1","event_type":"case.created"}'
+SECRET = "whsec_of_the_test"
+
+
+def url_of(role: Role) -> str:
+    found = wait_until(lambda: re.search(r"http://\S+/", role.log_text()), 20, "it says where it listens")
+    assert found is not None
+    return found[0]
+
+
+def deliver(url: str, secret: str = SECRET) -> int:
+    sender = load_senders()["zenoo"]
+    lines = sender.headers("evt_1", BODY, [sender.signing_key(secret)], 1_800_000_000)
+    headers = [(name, value.strip()) for name, _, value in (line.decode().partition(":") for line in lines)]
+    return httpx.post(url, content=BODY, headers=headers, trust_env=False).status_code
+
+
+def test_genuine_deliveries_are_told_from_forged_ones(start_role: RoleStarter) -> None:
+    """A line a delivery says whether the signature holds; a forged one is answered 401; SIGTERM ends it with 0."""
+    role = start_role(["receiver", "--port", "0", "--secret-env", "HOOK_SECRET"], {"HOOK_SECRET": SECRET})
+    url = url_of(role)
+
+    assert [deliver(url), deliver(url, "another")] == [200, 401]
+    assert role.terminate() == 0
+
+    genuine, forged = [line for line in role.log_text().splitlines() if "case.created" in line]
+    assert "200  evt_1  case.created  attempt 1  signature ok" in genuine
+    assert "401" in forged
+    assert "does not fit" in forged
+    assert SECRET not in role.log_text()
+
+
+def test_json_lines_and_failing_first_attempts(start_role: RoleStarter) -> None:
+    """`--fail 2 --status 202 --json`: two failures, then the status asked for, each a JSON object."""
+    role = start_role(["receiver", "--port", "0", "--fail", "2", "--status", "202", "--json"], {})
+    url = url_of(role)
+
+    assert [deliver(url) for _ in range(3)] == [503, 503, 202]
+    assert role.terminate() == 0
+
+    lines = [json.loads(line) for line in role.log_text().splitlines() if line.startswith("{")]
+    assert [(line["attempt"], line["status"], line["genuine"]) for line in lines] == [
+        (1, 503, None),
+        (2, 503, None),
+        (3, 202, None),
+    ]
+    assert lines[0]["body"] == BODY.decode()
+
+
+def test_what_was_given_wrong_is_one_sentence(start_role: RoleStarter) -> None:
+    """An unknown sender ends the command with 2 and names those that there are."""
+    role = start_role(["receiver", "--port", "0", "--secret", "x", "--sender", "zeno"], {})
+
+    assert role.wait() == 2
+    assert "no sender is called 'zeno'; there are " in role.log_text()
