@@ -89,6 +89,10 @@ REFUSED: Final[dict[str, str]] = {
         ),
         _API,
     ),
+    **dict.fromkeys(
+        ("queue.buffering.max.messages", "queue.buffering.max.kbytes"),
+        "max_uncommitted bounds what is queued, and the queue must always have room for it",
+    ),
     "isolation.level": "a reader must never see what an aborted transaction wrote",
     "auto.offset.reset": "a position is never guessed; see the setting start_at",
     "partitioner": "a key has to come to the partition where Java producers put it",
