@@ -1,0 +1,252 @@
+"""One libcurl transfer and what has come of it so far. Handles are used again: what never changes is set once."""
+
+from __future__ import annotations
+
+import os
+import ssl
+from collections.abc import Callable
+from typing import Any, Final, TypeAlias
+
+import certifi
+import pycurl
+
+from consumers.delivery.answer import (
+    MAX_BODY_KEPT,
+    MAX_BODY_READ,
+    MAX_HEADERS,
+    Answer,
+    FailureKind,
+    Request,
+    Responded,
+    Unanswered,
+)
+from consumers.delivery.failures import printable, unanswered
+
+# Header lines without a value take away what libcurl adds by itself.
+_SUPPRESSED: Final = [b"Accept:", b"Expect:", b"Content-Type:"]
+# Deadlines are judged by the transport, after the sockets were read; libcurl judges before, so it gets none in reach.
+_NO_TIMEOUT_MS: Final = 24 * 3_600_000
+# Servers close idle connections after 60 s or more, as a rule; and a name that moves is followed.
+_MAX_IDLE_S: Final = 55
+_MAX_LIFETIME_S: Final = 300
+# A body larger than this does not stay in memory with the idle handle.
+_KEEP_BODY: Final = 16 * 1024
+# libcurl gives no Retry-After beyond 6 h; it is read from the header lines where they are watched.
+_WITH_RETRY_AFTER: Final = frozenset({429, 503})
+_NO_LENGTH: Final = -1
+
+# Called with the handle and libcurl's address; returns a socket, or SOCKET_BAD.
+OpenSocket: TypeAlias = Callable[["Handle", Any], Any]
+_TOO_LARGE: Final = Unanswered("headers_too_large", f"more than {MAX_HEADERS // 1024} KiB of response headers")
+_EMPTY: Final = {status: Responded(status, None, b"", False) for status in range(200, 600)}
+
+
+def trusted_roots() -> str:
+    """Return the file of certificate authorities: SSL_CERT_FILE, the system's, or certifi's."""
+    return ssl.get_default_verify_paths().cafile or certifi.where()
+
+
+class Handle:
+    """A transfer: `begin`, then one of `ended` and `expired`, then `rest`."""
+
+    __slots__ = (
+        "_body",
+        "_body_bytes",
+        "_complete",
+        "_easy_url",
+        "_header_bytes",
+        "_lines",
+        "_status_line",
+        "deadline",
+        "easy",
+        "large",
+        "request",
+        "started",
+        "trouble",
+        "watched",
+    )
+
+    def __init__(self, open_socket: OpenSocket, on_socket: Callable[[int], None], roots: str) -> None:
+        self.easy = easy = pycurl.Curl()
+        easy.handle = self
+        self.request: Request | None = None
+        self.started = self.deadline = 0.0
+        # Why the socket was refused by us: libcurl only says that it could not connect.
+        self.trouble: Unanswered | None = None
+        self.large = False
+        self._easy_url = ""
+        self.watched = False
+        self._lines: list[bytes] = []
+        self._reset()
+        for option, value in _static_options(roots):
+            easy.setopt(option, value)
+        easy.setopt(pycurl.WRITEFUNCTION, self._on_body)
+        easy.setopt(pycurl.OPENSOCKETFUNCTION, lambda _purpose, address: open_socket(self, address))
+        easy.setopt(pycurl.SOCKOPTFUNCTION, lambda fd, _purpose: _prepare(on_socket, fd))
+
+    def begin(self, request: Request, pin: list[str], started: float, deadline: float, *, watched: bool) -> None:
+        """Make ready for a request to the addresses of `pin`."""
+        self.request, self.started, self.deadline = request, started, deadline
+        self._reset()
+        setopt = self.easy.setopt
+        if request.target.url != self._easy_url:
+            setopt(pycurl.URL, request.target.url)
+            self._easy_url = request.target.url
+        setopt(pycurl.HTTPHEADER, request.headers + _SUPPRESSED)
+        setopt(pycurl.POSTFIELDS, request.body)
+        setopt(pycurl.RESOLVE, pin)
+        if watched is not self.watched:
+            self.watched = watched
+            setopt(pycurl.HEADERFUNCTION, self._on_header if watched else None)
+
+    def ended(self) -> Answer:
+        """Return what came of a transfer that libcurl calls a success.
+
+        It calls so as well a response whose connection ends within the headers.
+        """
+        easy = self.easy
+        if easy.getinfo(pycurl.HEADER_SIZE) > MAX_HEADERS:
+            self.large = True
+            return _TOO_LARGE
+        status: int = easy.getinfo(pycurl.RESPONSE_CODE)
+        if status >= 200 and (self._complete if self.watched else self._body_bytes or self.declares_length):
+            return self._responded(status, cut=False)
+        return Unanswered("reset", "the connection ended within the response headers")
+
+    def failed(self, code: int, message: str) -> Answer:
+        """Return what came of a transfer that libcurl gave up; complete headers are an answer nevertheless."""
+        if self.is_answered:
+            return self._responded(self.easy.getinfo(pycurl.RESPONSE_CODE), cut=True)
+        if self.trouble is not None:
+            return self.trouble
+        if self.has_large_headers():
+            return _TOO_LARGE
+        return unanswered(code, self.easy.getinfo(pycurl.OS_ERRNO), message)
+
+    def expired(self) -> Answer:
+        """Return what had come at the deadline."""
+        if self.is_answered:
+            return self._responded(self.easy.getinfo(pycurl.RESPONSE_CODE), cut=True)
+        # Set when the connection, with TLS, was ready for the request.
+        connected = self.easy.getinfo(pycurl.PRETRANSFER_TIME_T) > 0
+        kind: FailureKind = "timeout_answer" if connected else "timeout_connect"
+        what = "response headers" if connected else "connection"
+        assert self.request is not None
+        return Unanswered(kind, f"no complete {what} within {self.request.timeout_ms / 1000:g} s")
+
+    def close(self) -> None:
+        """Free the handle and what libcurl keeps with it."""
+        self.easy.handle = None
+        self.easy.close()
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether the headers of a final response have arrived to their end."""
+        if self.watched:
+            return self._complete
+        # The length of the body is known to libcurl from the end of the headers on, and not before. Without either of
+        # the two nothing tells; the transport watches the header lines of whoever answers like that.
+        return bool(self._body_bytes) or self.declares_length
+
+    @property
+    def is_in_doubt(self) -> bool:
+        """Whether a response had begun of which nobody can say whether its headers are complete."""
+        return not self.watched and bool(self.easy.getinfo(pycurl.RESPONSE_CODE) >= 200)
+
+    def has_large_headers(self) -> bool:
+        """Tell whether more than 32 KiB of header lines came in all, with or without somebody watching."""
+        self.large = self._header_bytes > MAX_HEADERS or self.easy.getinfo(pycurl.HEADER_SIZE) > MAX_HEADERS
+        return self.large
+
+    @property
+    def declares_length(self) -> bool:
+        """Whether a complete response header gave the length of the body."""
+        return bool(self.easy.getinfo(pycurl.CONTENT_LENGTH_DOWNLOAD_T) != _NO_LENGTH)
+
+    def rest(self) -> None:
+        """Let go of what the next request does not need."""
+        if self.request is not None and len(self.request.body) > _KEEP_BODY:
+            self.easy.setopt(pycurl.POSTFIELDS, b"")
+        self.request = None
+        self._lines.clear()
+
+    def _responded(self, status: int, *, cut: bool) -> Responded:
+        if status in _WITH_RETRY_AFTER:
+            return Responded(status, self._retry_after(), self._body, cut)
+        if not self._body and not cut:
+            return _EMPTY.get(status) or Responded(status, None, b"", False)
+        return Responded(status, None, self._body, cut)
+
+    def _retry_after(self) -> str | None:
+        if self.watched:
+            for line in self._lines:
+                name, _, value = line.partition(b":")
+                if name.strip().lower() == b"retry-after":
+                    return printable(value.strip().decode("latin-1"))
+            return None
+        seconds = self.easy.getinfo(pycurl.RETRY_AFTER)
+        return str(seconds) if seconds else None
+
+    def _reset(self) -> None:
+        self.trouble = None
+        self.large = False  # libcurl then holds more header lines than an idle handle should
+        self._body = b""
+        self._body_bytes = self._header_bytes = 0
+        self._complete = False
+        self._status_line = b""
+
+    def _on_header(self, line: bytes) -> int | None:
+        self._header_bytes += len(line)
+        if self._header_bytes > MAX_HEADERS:
+            return 0
+        if self._complete:  # a trailer
+            return None
+        if line[:5] == b"HTTP/":
+            self._status_line = line
+            self._lines.clear()
+        elif line in (b"\r\n", b"\n"):
+            self._complete = self._status_line.partition(b" ")[2].lstrip()[:1] != b"1"  # 1xx is not the answer
+        else:
+            self._lines.append(line)
+        return None
+
+    def _on_body(self, chunk: bytes) -> int | None:
+        self._body_bytes += len(chunk)
+        kept = len(self._body)
+        if kept < MAX_BODY_KEPT:
+            self._body += chunk[: MAX_BODY_KEPT - kept]
+        return 0 if self._body_bytes > MAX_BODY_READ else None
+
+
+def _prepare(on_socket: Callable[[int], None], fd: int) -> int:
+    try:
+        os.set_inheritable(fd, False)
+        on_socket(fd)
+    except OSError:
+        return int(pycurl.SOCKOPT_ERROR)
+    return int(pycurl.SOCKOPT_OK)
+
+
+def _static_options(roots: str) -> list[tuple[int, Any]]:
+    return [
+        (pycurl.POST, 1),
+        (pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1),
+        (pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS),
+        (pycurl.FOLLOWLOCATION, 0),
+        (pycurl.PATH_AS_IS, 1),
+        (pycurl.PROXY, ""),  # not even from the environment
+        (pycurl.NOPROXY, "*"),
+        (pycurl.NETRC, pycurl.NETRC_IGNORED),
+        (pycurl.HTTP_CONTENT_DECODING, 0),
+        (pycurl.NOSIGNAL, 1),
+        (pycurl.NOPROGRESS, 1),
+        (pycurl.CONNECTTIMEOUT_MS, _NO_TIMEOUT_MS),
+        # Longer than any transfer: a connection that is made again finds the addresses that it was given.
+        (pycurl.DNS_CACHE_TIMEOUT, _NO_TIMEOUT_MS // 1_000),
+        (pycurl.MAXAGE_CONN, _MAX_IDLE_S),
+        (pycurl.MAXLIFETIME_CONN, _MAX_LIFETIME_S),
+        (pycurl.SSL_VERIFYPEER, 1),
+        (pycurl.SSL_VERIFYHOST, 2),
+        (pycurl.SSLVERSION, pycurl.SSLVERSION_TLSv1_2),
+        (pycurl.CAINFO, roots),
+    ]

@@ -1,0 +1,187 @@
+"""Names to addresses, by c-ares, without ever waiting: a name that hangs delays nobody but itself.
+
+libcurl's own resolver is a small pool of threads that a dozen unanswered names fill; it is never used.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, TypeAlias
+
+import pycares
+
+from schemas.egress import LOOPBACK, EgressPolicy, is_literal
+
+# An answer counts for its TTL within these bounds, in seconds: a TTL of 0 would ask for every request, a long one would
+# send to an address that its owner has left. Failures are kept just long enough to be shared by what waits.
+MIN_TTL: Final = 1.0
+MAX_TTL: Final = 60.0
+FAILURE_TTL: Final = 5.0
+MAX_NAMES: Final = 10_000
+# More addresses than this are checked but not tried.
+_MAX_ADDRESSES: Final = 16
+# First try 2 s, then twice as long each: a server that never answers is given up after about 14 s.
+_TIMEOUT_S: Final = 2.0
+_TRIES: Final = 3
+# A query that c-ares has not ended by then never ends.
+_LOST_AFTER: Final = 60.0
+_UNSORTED: Final = (
+    1 << 7
+)  # ARES_AI_NOSORT: no connect() to every address to find its best source; libcurl tries them all
+_TIMEOUTS: Final = frozenset({pycares.errno.ARES_ETIMEOUT, pycares.errno.ARES_ECANCELLED})
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Where a name may be connected to; `pin` is the value of CURLOPT_RESOLVE that says so to libcurl."""
+
+    addresses: tuple[str, ...]
+    pin: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The policy forbids one of the name's addresses, and with it the name."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """There is no answer, or it holds no address."""
+
+    kind: Literal["dns", "dns_timeout"]
+    detail: str
+
+
+Resolution: TypeAlias = Addresses | Refused | Failed
+
+
+@dataclass(slots=True)
+class _Entry:
+    """What is known of a name, until when; `pins` per port, made when they are asked for."""
+
+    until: float
+    found: tuple[str, ...] | Refused | Failed
+    pins: dict[int, Addresses] = field(default_factory=dict)
+
+
+class Resolver:
+    """Cached answers of DNS, checked by the policy. Belongs to one thread; `wake` is called from any."""
+
+    def __init__(
+        self,
+        policy: EgressPolicy,
+        dns_servers: Iterable[str] = (),
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._policy = policy
+        self._monotonic = monotonic
+        self._known: dict[str, _Entry] = {}
+        self._under_way: dict[str, float] = {}
+        # c-ares calls back in its own thread, or at once in ours; either way only this queue is touched there.
+        self._ended: deque[tuple[str, Any, int | None]] = deque()
+        self.wake: Callable[[], None] = lambda: None
+        # Without NOSEARCH a name that does not exist is tried again under the search domains of resolv.conf.
+        flags = pycares.ARES_FLAG_NOSEARCH | pycares.ARES_FLAG_EDNS
+        self._channel = pycares.Channel(flags=flags, timeout=_TIMEOUT_S, tries=_TRIES, servers=list(dns_servers))
+        self._refreshed = monotonic()
+
+    def lookup(self, host: str, port: int) -> Resolution | None:
+        """Return what is known of a target's host; None: a query is under way, `ended` will name it."""
+        now = self._monotonic()
+        entry = self._known.get(host)
+        if entry is None or entry.until <= now:
+            if host == "localhost" or is_literal(host):
+                entry = self._keep(host, self._fixed(host), now + MAX_TTL)
+            else:
+                self._ask(host, now)
+                return None
+        found = entry.found
+        if type(found) is tuple:
+            return entry.pins.get(port) or _pinned(entry, host, port, found)
+        assert not isinstance(found, tuple)
+        return found
+
+    def ended(self) -> list[str]:
+        """Return the names whose query has ended since this was last asked; their `lookup` has an answer."""
+        names = []
+        while self._ended:
+            host, result, error = self._ended.popleft()
+            now = self._monotonic()
+            found, ttl = self._judge(host, result, error)
+            self._keep(host, found, now + ttl)
+            self._under_way.pop(host, None)
+            names.append(host)
+        return names
+
+    def close(self) -> None:
+        """Ask nothing more; what is under way is forgotten."""
+        self.wake = lambda: None
+        self._channel.close()
+
+    def _ask(self, host: str, now: float) -> None:
+        asked = self._under_way.get(host)
+        if asked is not None and now - asked < _LOST_AFTER:
+            return
+        if now - self._refreshed >= MAX_TTL:
+            # c-ares keeps answers for their whole TTL; this makes it forget them, and reads resolv.conf again.
+            self._channel.reinit()
+            self._refreshed = now
+        self._under_way[host] = now
+
+        def ended(result: Any, error: int | None) -> None:
+            self._ended.append((host, result, error))
+            self.wake()
+
+        family: Any = socket.AF_UNSPEC
+        self._channel.getaddrinfo(host, None, family=family, type=socket.SOCK_STREAM, flags=_UNSORTED, callback=ended)
+
+    def _judge(self, host: str, result: Any, error: int | None) -> tuple[tuple[str, ...] | Refused | Failed, float]:
+        if error is not None:
+            kind: Literal["dns", "dns_timeout"] = "dns_timeout" if error in _TIMEOUTS else "dns"
+            return Failed(kind, f"{host}: {_words(error)}"), FAILURE_TTL
+        addresses = tuple(node.addr[0].decode("ascii") for node in result.nodes)
+        if not addresses:
+            return Failed("dns", f"{host} has no address"), FAILURE_TTL
+        ttl = min(record.ttl for record in (*result.nodes, *result.cnames))
+        return self._checked(host, addresses), min(max(ttl, MIN_TTL), MAX_TTL)
+
+    def _checked(self, host: str, addresses: tuple[str, ...]) -> tuple[str, ...] | Refused:
+        """Refuse a name for one forbidden address among several: which one libcurl would take is not ours to say."""
+        for address in addresses:
+            reason = self._policy.refusal(address)
+            if reason is not None:
+                return Refused(f"{host} has an address that may not be connected to: {reason}")
+        return addresses[:_MAX_ADDRESSES]
+
+    def _fixed(self, host: str) -> tuple[str, ...] | Refused:
+        """Return the addresses of an IP literal or of `localhost`, which nobody is asked for."""
+        if host != "localhost":
+            return self._checked(host, (host,))
+        allowed = tuple(address for address in LOOPBACK if self._policy.refusal(address) is None)
+        return allowed or Refused("localhost is this machine")
+
+    def _keep(self, host: str, found: tuple[str, ...] | Refused | Failed, until: float) -> _Entry:
+        self._known.pop(host, None)
+        if len(self._known) >= MAX_NAMES:
+            del self._known[next(iter(self._known))]  # the one that was asked for longest ago
+        entry = self._known[host] = _Entry(until, found)
+        return entry
+
+
+def _pinned(entry: _Entry, host: str, port: int, addresses: tuple[str, ...]) -> Addresses:
+    listed = ",".join(f"[{address}]" if ":" in address else address for address in addresses)
+    name = f"[{host}]" if ":" in host else host
+    entry.pins[port] = pinned = Addresses(addresses, [f"+{name}:{port}:{listed}"])
+    return pinned
+
+
+def _words(error: int) -> str:
+    words = pycares.errno.strerror(error)
+    return words.decode("ascii", "replace") if isinstance(words, bytes) else words

@@ -1,0 +1,273 @@
+"""Requests out, answers in: libcurl's multi interface, driven by one thread that never waits for one receiver.
+
+    start ─► (name known?) ─► waiting ─► open ─► answered
+                    └────────────────────┘
+
+Deadlines are kept here, not by libcurl: after the thread stood still, sockets are read before anything is called late.
+"""
+
+from __future__ import annotations
+
+import errno
+import math
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import pycurl
+
+from consumers.delivery.answer import Answer, Answered, FailureKind, Request, Responded, Unanswered
+from consumers.delivery.easy_handle import Handle, trusted_roots
+from consumers.delivery.readiness import readiness_for
+from consumers.delivery.resolver import Addresses, Failed, Refused, Resolution, Resolver
+from schemas.egress import EgressPolicy
+
+__all__ = ["Answer", "Answered", "FailureKind", "Request", "Responded", "Transport", "Unanswered"]
+
+# Open requests are looked over this often at least, for headers that never end.
+_LOOK_EVERY_S: Final = 0.05
+# Hosts whose way of answering is remembered.
+_MAX_HOSTS: Final = 10_000
+_OURS: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """A request whose host is being resolved."""
+
+    request: Request
+    started: float
+    deadline: float
+
+
+class Transport:
+    """Up to as many requests at once as its caller starts. `monotonic` is in seconds."""
+
+    def __init__(
+        self,
+        policy: EgressPolicy,
+        resolver: Resolver,
+        *,
+        max_connections: int = 1024,
+        roots: str | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._policy = policy
+        self._resolver = resolver
+        self._monotonic = monotonic
+        self._roots = roots or trusted_roots()
+        self._multi: Any = pycurl.CurlMulti()
+        self._multi.setopt(pycurl.M_PIPELINING, pycurl.PIPE_NOTHING)
+        self._multi.setopt(pycurl.M_MAXCONNECTS, max_connections)  # beyond them, idle ones are closed
+        self._readiness = readiness_for(self._multi)
+        resolver.wake = self._readiness.wake
+        self._idle: list[Handle] = []
+        self._open: set[Handle] = set()
+        self._waiting: dict[str, list[_Waiting]] = {}
+        self._waits = 0
+        self._done: list[Answered] = []
+        self._look_at = math.inf
+        # libcurl duplicates the sockets that it is given: the originals are closed once it has.
+        self._originals: list[socket.socket] = []
+        # Header lines cost about a tenth of a request to look at, and CURLINFO tells the same of a response that
+        # declares its length. True: this host does so; False: it once did not, and is watched from then on.
+        self._declares: dict[str, bool] = {}
+
+    @property
+    def in_flight(self) -> int:
+        """How many requests were started whose answer `work` has not returned yet."""
+        return len(self._open) + self._waits + len(self._done)
+
+    def start(self, request: Request) -> None:
+        """Begin a request; its time runs from here on. Whatever comes of it, `work` returns it."""
+        now = self._monotonic()
+        deadline = now + request.timeout_ms / 1_000
+        self._look_at = min(self._look_at, deadline)
+        target = request.target
+        found = self._resolver.lookup(target.host, target.port)
+        if type(found) is Addresses:
+            self._begin(request, found, now, deadline)
+        elif found is None:
+            self._waiting.setdefault(target.host, []).append(_Waiting(request, now, deadline))
+            self._waits += 1
+        else:
+            self._finish(request, _unresolved(found), now, now)
+
+    def work(self, timeout_s: float) -> list[Answered]:
+        """Move what can be moved; return what has ended, waiting up to `timeout_s` for the first."""
+        if self._open or self._waits:
+            self._turn(0.0)
+            if not self._done and timeout_s > 0 and (self._open or self._waits):
+                self._turn(timeout_s)
+        done, self._done = self._done, []
+        return done
+
+    def cancel(self, predicate: Callable[[Request], bool]) -> list[Request]:
+        """Close the requests of which `predicate` is true and return them; they get no answer."""
+        cancelled = []
+        for handle in [handle for handle in self._open if handle.request is not None and predicate(handle.request)]:
+            assert handle.request is not None
+            cancelled.append(handle.request)
+            self._release(handle)
+        cancelled += [waiting.request for waiting in self._take_waiting(lambda waiting: predicate(waiting.request))]
+        return cancelled
+
+    def close(self) -> None:
+        """Close all requests without an answer, and all connections."""
+        self.cancel(lambda _: True)
+        self._resolver.close()
+        for handle in self._idle:
+            handle.close()
+        self._idle.clear()
+        self._multi.close()
+        self._close_originals()
+        self._readiness.close()
+
+    def _turn(self, timeout_s: float) -> None:
+        self._readiness.wait(self._pause(timeout_s))
+        for host in self._resolver.ended():
+            self._resolved(host)
+        self._multi.perform()
+        if self._originals:
+            self._close_originals()
+        self._collect()
+        now = self._monotonic()
+        if now >= self._look_at:
+            self._look_over(now)
+
+    def _pause(self, timeout_s: float) -> float:
+        if timeout_s <= 0:
+            return 0.0
+        libcurl_ms = self._multi.timeout()
+        most = timeout_s if libcurl_ms < 0 else min(timeout_s, libcurl_ms / 1_000)
+        return max(0.0, min(most, self._look_at - self._monotonic()))
+
+    def _begin(self, request: Request, addresses: Addresses, started: float, deadline: float) -> None:
+        head = b"".join(request.headers)
+        if b"\n" in head or b"\r" in head or b"\0" in head:
+            self._finish(request, Unanswered("local", "a request header holds a line break"), started, started)
+            return
+        handle = self._idle.pop() if self._idle else Handle(self._open_socket, self._readiness.watch, self._roots)
+        watched = not self._declares.get(request.target.host)
+        handle.begin(request, addresses.pin, started, deadline, watched=watched)
+        self._open.add(handle)
+        self._multi.add_handle(handle.easy)
+
+    def _resolved(self, host: str) -> None:
+        """Begin, or end, what waited for a name."""
+        waiting = self._waiting.pop(host, ())
+        self._waits -= len(waiting)
+        for waited in waiting:
+            found = self._resolver.lookup(host, waited.request.target.port)
+            if type(found) is Addresses:
+                self._begin(waited.request, found, waited.started, waited.deadline)
+            elif found is None:  # its answer lived no longer than the thread stood still
+                self._waiting.setdefault(host, []).append(waited)
+                self._waits += 1
+            else:
+                self._finish(waited.request, _unresolved(found), waited.started, self._monotonic())
+
+    def _collect(self) -> None:
+        _, ended, failed = self._multi.info_read()
+        if not (ended or failed):
+            return
+        now = self._monotonic()
+        for easy in ended:
+            handle: Handle = easy.handle
+            self._answer(handle, handle.ended(), now)
+        for easy, code, message in failed:
+            handle = easy.handle
+            self._answer(handle, handle.failed(code, message), now)
+
+    def _answer(self, handle: Handle, answer: Answer, now: float) -> None:
+        request = handle.request
+        assert request is not None
+        self._learn(request.target.host, handle, answer)
+        self._finish(request, answer, handle.started, now)
+        self._release(handle)
+
+    def _learn(self, host: str, handle: Handle, answer: Answer) -> None:
+        """Remember whether a host declares the length of its responses."""
+        good = type(answer) is Responded and answer.status < 300
+        if handle.watched:
+            if good and handle.declares_length and host not in self._declares:
+                if len(self._declares) >= _MAX_HOSTS:
+                    self._declares.clear()
+                self._declares[host] = True
+        elif not good:
+            if type(answer) is Unanswered and handle.is_in_doubt:
+                self._declares[host] = False
+            else:
+                self._declares.pop(host, None)
+
+    def _finish(self, request: Request, answer: Answer, started: float, now: float) -> None:
+        self._done.append(Answered(request, answer, started, int((now - started) * 1e6)))
+
+    def _release(self, handle: Handle) -> None:
+        self._open.discard(handle)
+        self._multi.remove_handle(handle.easy)  # closes the connection of a transfer that has not ended
+        if handle.large:
+            handle.close()  # libcurl keeps the header lines with it
+        else:
+            handle.rest()
+            self._idle.append(handle)
+
+    def _look_over(self, now: float) -> None:
+        """End what is past its deadline or sends headers without end."""
+        following = math.inf
+        for handle in list(self._open):
+            if handle.deadline <= now:
+                self._answer(handle, handle.expired(), now)
+            elif handle.has_large_headers():
+                self._answer(handle, handle.failed(pycurl.E_WRITE_ERROR, ""), now)
+            else:
+                following = min(following, handle.deadline)
+        for late in self._take_waiting(lambda waiting: waiting.deadline <= now):
+            detail = f"{late.request.target.host}: no answer of DNS within {late.request.timeout_ms / 1000:g} s"
+            self._finish(late.request, Unanswered("dns_timeout", detail), late.started, now)
+        for waiting in self._waiting.values():
+            following = min(following, *(waited.deadline for waited in waiting))
+        self._look_at = min(following, now + _LOOK_EVERY_S) if self._open else following
+
+    def _take_waiting(self, predicate: Callable[[_Waiting], bool]) -> list[_Waiting]:
+        taken = []
+        for host, waiting in list(self._waiting.items()):
+            here = [waited for waited in waiting if predicate(waited)]
+            if here:
+                taken += here
+                self._waiting[host] = [waited for waited in waiting if not predicate(waited)]
+                if not self._waiting[host]:
+                    del self._waiting[host]
+        self._waits -= len(taken)
+        return taken
+
+    def _open_socket(self, handle: Handle, address: Any) -> Any:
+        """Check the address once more, where it is connected to (called by libcurl)."""
+        reason = self._policy.refusal(address.addr[0])
+        if reason is not None:
+            handle.trouble = Unanswered("blocked_address", f"an address may not be connected to: {reason}")
+            return pycurl.SOCKET_BAD
+        try:
+            original = socket.socket(address.family, address.socktype, address.protocol)
+        except OSError as error:  # an address family that is not there is the name's trouble, not ours
+            if error.errno in _OURS:
+                handle.trouble = Unanswered("local", f"no socket: {error.strerror}")
+            return pycurl.SOCKET_BAD
+        self._originals.append(original)
+        return original
+
+    def _close_originals(self) -> None:
+        for original in self._originals:
+            original.close()
+        self._originals.clear()
+
+
+def _unresolved(found: Resolution) -> Unanswered:
+    match found:
+        case Refused(reason=reason):
+            return Unanswered("blocked_address", reason)
+        case Failed(kind=kind, detail=detail):
+            return Unanswered(kind, detail)
+    raise AssertionError(found)
