@@ -17,6 +17,7 @@ import fastavro
 
 from schemas.codec import MAGIC, PREFIX_LENGTH, read_all
 from schemas.errors import EventError, UnreadableRecord
+from schemas.writers import CONFLUENT_MAGIC, ForeignDecoder, WriterSchemas
 
 if TYPE_CHECKING:
     from schemas.event_type import EventType
@@ -39,19 +40,26 @@ class Event:
 
 
 class EventDecoder:
-    """Decodes the values of a sender's event topic."""
+    """Decodes the values of a sender's event topic; `schemas` is the registry, where there is one."""
 
-    def __init__(self, sender: Sender) -> None:
+    def __init__(self, sender: Sender, schemas: WriterSchemas | None = None) -> None:
         self._sender = sender
+        self._foreign = None if schemas is None else ForeignDecoder(schemas, sender.event_types)
         self._by_prefix = {kind.prefix: kind for kind in sender.event_types.values()}
 
     def decode(self, value: bytes | None, fallback_id: Callable[[], str]) -> Event:
-        """Decode one value; one without an id gets `fallback_id()`. UnreadableRecord says why it cannot be read."""
+        """Decode one value; one without an id gets `fallback_id()`.
+
+        UnreadableRecord says why it cannot be read. Unavailable: the schema registry, which is needed, does not answer.
+        """
         if not value:
             raise UnreadableRecord("empty", "an event record has no value")
         kind = self._by_prefix.get(value[:PREFIX_LENGTH])
         if kind is None:
-            self._refuse(value)
+            if self._foreign is None or value[:1] != CONFLUENT_MAGIC:
+                self._refuse(value)
+            record, has_floats = self._foreign.decode(value)
+            return self._event(record, has_floats, fallback_id)
         record = read_all(kind.record, value, PREFIX_LENGTH)
         event_type = record["event_type"]
         if event_type != kind.name:
@@ -70,6 +78,8 @@ class EventDecoder:
         return Event(event_id, record["event_type"], created_at_us, record["customer_id"], record["data"])
 
     def _refuse(self, value: bytes) -> NoReturn:
+        if value[:1] == CONFLUENT_MAGIC:
+            raise UnreadableRecord("unknown_format", "the value names a schema by its id; set schema_registry_url")
         if value[:2] != MAGIC:
             raise UnreadableRecord("unknown_format", f"an event begins with c301, this with {value[:2].hex()}")
         if len(value) < PREFIX_LENGTH:

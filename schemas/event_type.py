@@ -68,6 +68,8 @@ def read_event_type(name: str, trigger: str, text: str, file: str) -> EventType:
             raise SenderError(
                 f"{_place(file, text, path)}: {found} has no form in JSON; use a string or a number without logicalType"
             )
+    if empty_items(schema):
+        raise SenderError(f"{file}: an array has items that take no bytes: a few bytes could claim any number of them")
     return EventType(name, trigger, schema, parsed, single_object_prefix(schema), has_floats(schema))
 
 
@@ -94,6 +96,33 @@ def walk(node: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...
 def has_floats(schema: Any) -> bool:
     """Tell whether a value of this schema can hold a float, which can be NaN or infinite."""
     return any(kind in {"float", "double"} for _, kind, _ in walk(schema))
+
+
+def empty_items(schema: Any) -> bool:
+    """Tell whether an array's items can take no bytes: ten bytes could then claim 2^62 of them."""
+    return any(_is_empty(node["items"], schema) for node in _nodes(schema) if node.get("type") == "array")
+
+
+def _is_empty(node: Any, schema: Any) -> bool:
+    if isinstance(node, str) and node != "null":
+        named = [
+            inner for inner in _nodes(schema) if inner.get("name", "").rpartition(".")[2] == node.rpartition(".")[2]
+        ]
+        return any(_is_empty(inner, schema) for inner in named if "fields" in inner)
+    if isinstance(node, dict) and node.get("type") == "record":
+        return all(_is_empty(field["type"], schema) for field in node["fields"])
+    if isinstance(node, dict) and isinstance(node.get("type"), dict):
+        return _is_empty(node["type"], schema)
+    return node == "null" or (isinstance(node, dict) and (node.get("type") == "null" or node.get("size") == 0))
+
+
+def _nodes(node: Any) -> Iterator[dict[str, Any]]:
+    """Yield every object of a schema: types and fields."""
+    for inner in node if isinstance(node, list) else [node]:
+        if isinstance(inner, dict):
+            yield inner
+            for part in ("type", "items", "values", "fields"):
+                yield from _nodes(inner.get(part))
 
 
 def without_logical_types(node: Any) -> Any:

@@ -128,12 +128,13 @@ def _read_event_types(folder: Traversable, parsed: SenderFile) -> dict[str, Even
         if name not in parsed.event_types:
             raise SenderError(f"{file}: event type {name!r} is not under [event_types] of sender.toml")
     event_types: dict[str, EventType] = {}
-    owners: dict[bytes, str] = {}
+    owners: dict[str, str] = {}
     for name, line in parsed.event_types.items():
         file = events / f"{name}.avsc"
         kind = read_event_type(name, line.trigger, _read(file), str(file))
-        if (owner := owners.setdefault(kind.prefix, name)) != name:
-            raise SenderError(f"{file}:1: name: the same schema as {owner}.avsc: give the record another name")
+        record = kind.schema["name"]
+        if (owner := owners.setdefault(record.rpartition(".")[2], name)) != name:
+            raise SenderError(f"{file}: name: {owner}.avsc has a record {record} as well: give it another name")
         event_types[name] = kind
     return event_types
 

@@ -114,7 +114,7 @@ def test_a_missing_a_surplus_and_a_doubled_schema_are_errors(folder: Path):
         == "other/events/case.reopened.avsc: event type 'case.reopened' is not under [event_types] of sender.toml"
     )
     edit(folder / "sender.toml", '"case.closed" =', '"case.reopened" = { trigger = "again" }\n"case.closed" =')
-    assert "the same schema as case.reopened.avsc" in problem(folder)
+    assert "case.reopened.avsc has a record CaseClosed as well" in problem(folder)
     (events / "case.reopened.avsc").unlink()
     assert problem(folder) == "other/events/case.reopened.avsc: the file is missing"
 

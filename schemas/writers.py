@@ -1,0 +1,102 @@
+"""Writer schemas that come from a schema registry, by the id in Confluent's wire format.
+
+A value is a zero byte, the id as four big-endian bytes, and the record. Schemas are asked for through a Protocol,
+because this package knows no network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+import fastavro
+
+from schemas.codec import read_all
+from schemas.conform import Shape
+from schemas.errors import UnreadableRecord
+from schemas.event_type import EventType, empty_items, has_floats, without_logical_types
+
+CONFLUENT_MAGIC: Final = b"\x00"
+_PREFIX_LENGTH: Final = 5
+# Ids come from values, so anyone who writes to the topic could fill the memory with them.
+_MAX_WRITERS: Final = 1_000
+_MICROSECONDS: Final[Mapping[str | None, int]] = {None: 1, "timestamp-micros": 1, "timestamp-millis": 1_000}
+
+
+class WriterSchemas(Protocol):
+    """A schema registry."""
+
+    def get(self, schema_id: int) -> Any:
+        """Return the Avro schema with this id, as `json.load` gives it.
+
+        UnreadableRecord `unknown_schema`: there is none. Unavailable: it cannot be asked now; the record has to wait.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Writer:
+    """One writer schema. `time_unit_us` is what created_at counts."""
+
+    name: str
+    record: Any
+    has_floats: bool
+    time_unit_us: int
+
+
+class ForeignDecoder:
+    """Decodes values in Confluent's wire format into records of the shape of the sender's event types."""
+
+    def __init__(self, schemas: WriterSchemas, event_types: Mapping[str, EventType]) -> None:
+        self._schemas = schemas
+        self._event_types = event_types
+        self._shapes = {name: Shape(kind.schema) for name, kind in event_types.items()}
+        self._type_of_record = {kind.schema["name"].rpartition(".")[2]: name for name, kind in event_types.items()}
+        self._writers: dict[int, Writer] = {}
+
+    def decode(self, value: bytes) -> tuple[dict[str, Any], bool]:
+        """Return a record and whether it can hold floats; raises as `WriterSchemas.get` does, and UnreadableRecord."""
+        if len(value) < _PREFIX_LENGTH:
+            raise UnreadableRecord("truncated", f"{len(value)} bytes are too few for an event")
+        writer = self._writer(int.from_bytes(value[1:_PREFIX_LENGTH], "big"))
+        record = read_all(writer.record, value, _PREFIX_LENGTH)
+        event_type = record.get("event_type")
+        if not isinstance(event_type, str):
+            raise UnreadableRecord("invalid_value", f"event_type is no text in the schema {writer.name}")
+        shape = self._shapes.get(event_type)
+        if shape is None:
+            raise UnreadableRecord("unknown_event_type", f"there is no event type {event_type[:128]!r}")
+        if self._type_of_record.get(writer.name, event_type) != event_type:
+            raise UnreadableRecord(
+                "event_type_mismatch", f"event_type is {event_type!r}, the schema is the one of {writer.name}"
+            )
+        record = shape.conform(record)
+        record["created_at"] *= writer.time_unit_us
+        return record, writer.has_floats
+
+    def _writer(self, schema_id: int) -> Writer:
+        writer = self._writers.get(schema_id)
+        if writer is None:
+            writer = _writer_of(self._schemas.get(schema_id), schema_id)
+            if len(self._writers) >= _MAX_WRITERS:
+                self._writers.clear()
+            self._writers[schema_id] = writer
+        return writer
+
+
+def _writer_of(schema: Any, schema_id: int) -> Writer:
+    try:
+        record = fastavro.parse_schema(without_logical_types(schema))
+        (logical,) = (
+            field["type"].get("logicalType") if isinstance(field["type"], dict) else None
+            for field in schema["fields"]
+            if field["name"] == "created_at"
+        )
+        time_unit_us = _MICROSECONDS[logical]
+        if empty_items(schema):
+            raise ValueError("an array has items that take no bytes")
+    except Exception as error:  # anything can be registered
+        raise UnreadableRecord(
+            "unknown_schema", f"schema {schema_id} is none of an event: {type(error).__name__}: {error}"
+        ) from error
+    return Writer(str(schema["name"]).rpartition(".")[2], record, has_floats(schema), time_unit_us)
