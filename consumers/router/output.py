@@ -17,6 +17,10 @@ from consumers.router.jobs import KeyValue
 from schemas.topics import FIRST, RECORD_OVERHEAD, TopicNames
 
 _log = structlog.get_logger("router")
+_kafka_log = logging.getLogger("signpost.kafka.producer")
+# librdkafka warns of it at every start, as it calls it experimental. Without it a record that fails for good could let
+# later ones pass; with it the producer ends, and so does the role.
+_kafka_log.addFilter(lambda record: "enable.gapless.guarantee is experimental" not in record.getMessage())
 # A loop turn routes at most this much before it flushes; librdkafka's queue takes a gigabyte.
 _QUEUE_KIB: Final = 1024 * 1024
 
@@ -46,7 +50,7 @@ class Output:
 
     def __init__(self, config: Mapping[str, Any], names: TopicNames, heard: Callable[[KafkaError], None]) -> None:
         own = {"on_delivery": self._reported, "error_cb": self._error}
-        self._producer = Producer({**config, **own}, logger=logging.getLogger("signpost.kafka"))
+        self._producer = Producer({**config, **own}, logger=_kafka_log)
         self._jobs_topic = names.jobs(FIRST)
         self._dead_topic = names.dead
         self._heard = heard
