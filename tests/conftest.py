@@ -12,6 +12,7 @@ import pytest
 from deploy.local.broker import Broker, start_broker
 from deploy.local.receiver import Receiver
 from tests.support.parts import required
+from tests.support.pipeline import Pipeline
 from tests.support.roles import RoleStarter
 from tests.support.topics import remove_topics
 
@@ -74,3 +75,9 @@ def start_role(tmp_path: Path) -> Iterator[RoleStarter]:
     """Starts role processes, `start_role(["router"], env)`; they are killed when the test ends."""
     with RoleStarter.into(tmp_path) as starter:
         yield starter
+
+
+@pytest.fixture
+def pipeline(broker: Broker, prefix: str, start_role: RoleStarter) -> Pipeline:
+    """Topics of the test's own, and roles to start on them."""
+    return Pipeline(broker.bootstrap_servers, prefix, start_role)

@@ -12,7 +12,7 @@ from typing import Annotated, Final
 
 import typer
 
-from deploy.cli import broker, events, receiver, router, settings, subscriptions, topics
+from deploy.cli import broker, deliver, demo, events, receiver, router, settings, subscriptions, topics, up
 from deploy.cli.context import GlobalOptions, print_error
 from schemas.errors import InvalidInput, SignpostError
 
@@ -56,13 +56,8 @@ def _options(
     ctx.obj = GlobalOptions(config=config, state=state)
 
 
-broker.register(app)
-events.register(app)
-receiver.register(app)
-router.register(app)
-settings.register(app)
-subscriptions.register(app)
-topics.register(app)
+for _commands in (up, demo, broker, receiver, events, subscriptions, router, deliver, topics, settings):
+    _commands.register(app)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

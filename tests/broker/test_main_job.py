@@ -1,0 +1,168 @@
+"""The main job, end to end: an event on a real Kafka comes out at an HTTP endpoint as a signed webhook."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from datetime import timedelta
+from itertools import pairwise
+
+import pytest
+
+from deploy.local.receiver import Receiver
+from deploy.local.replies import Answer, always, fail_first
+from tests.contracts.zenoo import EXAMPLES, event_of, golden
+from tests.support.pipeline import SECRET, Pipeline, ends_of
+from tests.support.waiting import wait_until
+
+# The schedule's 26 h 36 min in 9.6 s.
+FAST = 10_000
+
+
+@pytest.mark.decision("Z10", "Z15", "Z16", "Z28")
+def test_every_event_type_arrives_as_the_contract_shows_it(pipeline: Pipeline, receiver: Receiver) -> None:
+    """Each of the 14 types, through Avro, Kafka, router and delivery, is byte for byte the documented body, signed."""
+    pipeline.subscribe(f"{receiver.url}hooks")
+    pipeline.publish(event_of(document) for document in EXAMPLES.values())
+    pipeline.router()
+    pipeline.deliver()
+    received = {request.event_id: request for request in receiver.wait_for(14)}
+    assert len(received) == 14
+    for document in EXAMPLES.values():
+        request = received[document["event_id"]]
+        assert request.body == golden(document)
+        digest = hmac.new(SECRET.encode(), request.body, hashlib.sha256).hexdigest()
+        assert hmac.compare_digest(request.header("X-Zenoo-Signature") or "", f"sha256={digest}")
+        assert request.method == "POST"
+        assert [name for name, _ in request.headers] == [
+            "Host",
+            "Content-Type",
+            "User-Agent",
+            "X-Zenoo-Signature",
+            "Content-Length",
+        ]
+
+
+@pytest.mark.decision("Z3", "Z4", "Z8")
+def test_the_whole_schedule_then_dead(pipeline: Pipeline, receiver: Receiver) -> None:
+    """An endpoint that always fails is tried six times, never early, with the same bytes; then the job is dead."""
+    receiver.behave = always(Answer(500))
+    pipeline.subscribe(receiver.url)
+    pipeline.publish_some(3)
+    pipeline.router()
+    pipeline.deliver(delay_speedup=FAST)
+    outcomes = pipeline.wait_for_ends(3)
+    waits = [step / FAST for step in pipeline.sender.schedule]
+    for number in range(3):
+        requests = [request for request in receiver.requests if request.event_id == f"evt_{number}"]
+        assert len(requests) == 6
+        assert len({request.body for request in requests}) == 1
+        gaps = [timedelta(seconds=after.arrived_at - before.arrived_at) for before, after in pairwise(requests)]
+        # Failure and retry are timed by the delivery process, in whole ms, arrivals by the endpoint.
+        assert all(gap >= wait - timedelta(milliseconds=2) for gap, wait in zip(gaps, waits, strict=True))
+    assert [o["state"] for o in outcomes if o["event_id"] == "evt_0"].count("retry") == 5
+    letters = pipeline.dead_letters()
+    assert {letter.reason for letter in letters} == {"exhausted"}
+    assert {letter.event_id for letter in letters} == {"evt_0", "evt_1", "evt_2"}
+    assert all(letter.attempts == 6 and b"alt_" in (letter.value or b"") for letter in letters)
+
+
+def test_an_endpoint_that_recovers_gets_everything_once(pipeline: Pipeline, receiver: Receiver) -> None:
+    """An endpoint that fails twice and then works gets each event by its third attempt, and no event twice."""
+    receiver.behave = fail_first(2, Answer(503), Answer(200))
+    pipeline.subscribe(receiver.url)
+    pipeline.publish_some(50)
+    pipeline.router()
+    pipeline.deliver(delay_speedup=FAST)
+    outcomes = pipeline.wait_for_ends(50)
+    assert all(count == 1 for count in ends_of(outcomes).values())
+    assert len(receiver.requests) == 150
+    delivered = [outcome for outcome in outcomes if outcome["state"] == "delivered"]
+    assert {outcome["attempt"] for outcome in delivered} == {3}
+    assert {outcome["status"] for outcome in delivered} == {200}
+
+
+def test_gone_is_the_end_of_a_job(pipeline: Pipeline, receiver: Receiver) -> None:
+    """410 ends its job at once as dead, reason gone, and nothing is tried again."""
+    receiver.behave = always(Answer(410))
+    pipeline.subscribe(receiver.url)
+    pipeline.publish_some(1)
+    pipeline.router()
+    pipeline.deliver(delay_speedup=FAST)
+    (outcome,) = pipeline.wait_for_ends(1)
+    assert (outcome["state"], outcome["reason"], outcome["status"]) == ("dead", "gone", 410)
+    assert len(receiver.requests) == 1
+    assert [letter.reason for letter in pipeline.dead_letters()] == ["gone"]
+
+
+@pytest.mark.decision("Z12")
+def test_a_new_secret_signs_what_already_waits(pipeline: Pipeline, receiver: Receiver) -> None:
+    """After a rotation the next attempt of a waiting job is signed with the new secret only."""
+    receiver.behave = fail_first(1, Answer(500), Answer(200))
+    pipeline.subscribe(receiver.url)
+    pipeline.publish_some(1)
+    pipeline.router()
+    pipeline.deliver(delay_speedup=60)
+    receiver.wait_for(1)
+    pipeline.subscribe(receiver.url, secret="the-new-secret")
+    _, second = receiver.wait_for(2)
+    digest = hmac.new(b"the-new-secret", second.body, hashlib.sha256).hexdigest()
+    assert second.header("X-Zenoo-Signature") == f"sha256={digest}"
+
+
+def test_redirects_are_not_followed(pipeline: Pipeline, receiver: Receiver) -> None:
+    """A redirect is a failed attempt: nothing is sent to where it points."""
+    receiver.behave = always(Answer(307, (("Location", f"{receiver.url}elsewhere"),)))
+    pipeline.subscribe(f"{receiver.url}hooks")
+    pipeline.publish_some(1)
+    pipeline.router()
+    pipeline.deliver(delay_speedup=FAST)
+    pipeline.wait_for_ends(1)
+    assert {request.path for request in receiver.requests} == {"/hooks"}
+
+
+def test_what_an_endpoint_says_is_kept_without_its_secret(pipeline: Pipeline, receiver: Receiver) -> None:
+    """The first KiB of a response is on record, and a secret that the endpoint echoes is not."""
+    receiver.behave = always(Answer(200, body=f"you signed with {SECRET}".encode() + b"." * 4_000))
+    pipeline.subscribe(receiver.url)
+    pipeline.publish_some(1)
+    pipeline.router()
+    pipeline.deliver()
+    (outcome,) = pipeline.wait_for_ends(1)
+    assert outcome["response"].startswith(b"you signed with ***....")
+    assert len(outcome["response"]) == 1_024
+
+
+def test_metrics_say_what_happened(pipeline: Pipeline, receiver: Receiver) -> None:
+    """Events, jobs and attempts are counted by sender, event type and result, and no id, URL or customer is a label."""
+    pipeline.subscribe(receiver.url)
+    pipeline.publish(event_of(document) for document in EXAMPLES.values())
+    router, deliver = pipeline.router(), pipeline.deliver()
+    pipeline.wait_for_ends(14)
+    kind = {"sender": "zenoo", "event_type": "case.created"}
+    assert router.metric("signpost_router_events_total", **kind) == 1
+    assert router.metric("signpost_router_jobs_total") == 14
+    assert deliver.metric("signpost_delivery_attempts_total", **kind, result="delivered") == 1
+    assert deliver.metric("signpost_delivery_first_attempt_latency_seconds_count") == 14
+    wait_until(lambda: deliver.metric("signpost_delivery_transactions_total", result="committed") > 0)
+    exposed = router.get("/metrics")[1] + deliver.get("/metrics")[1]
+    for private in ("sub-0", "acme", receiver.url, "evt_001"):
+        assert private not in exposed
+
+
+def test_one_wide_line_for_each_outcome(pipeline: Pipeline, receiver: Receiver) -> None:
+    """The log has a line for each attempt, with all that someone on call asks for, and of the URL only the host."""
+    pipeline.subscribe(f"{receiver.url}private/path")
+    pipeline.publish_some(1)
+    pipeline.router()
+    deliver = pipeline.deliver()
+    pipeline.wait_for_ends(1)
+    assert deliver.terminate() == 0
+    lines = [json.loads(line) for line in deliver.log_text().splitlines() if '"delivery.attempt"' in line]
+    (line,) = lines
+    assert line["state"] == "delivered"
+    assert line["subscription"] == "sub-0"
+    assert line["host"] == "127.0.0.1"
+    assert line["status"] == 200
+    assert "private" not in deliver.log_text()

@@ -1,0 +1,174 @@
+"""The whole pipeline for one test: topics of its own, subscriptions, events, and role processes as a user starts them.
+
+Nothing in it is a stand-in: topics are made by `apply`, subscriptions written by the writer, events by the publisher.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from confluent_kafka import Message
+
+from consumers.runtime.topics import apply
+from deploy.sealing_key import sealer_of
+from deploy.settings import load_settings
+from deploy.wanted_topics import wanted_topics
+from producers.events import EventPublisher
+from producers.subscription_changes import Apply, Wish
+from producers.subscriptions import SubscriptionWriter
+from schemas.codec import Record
+from schemas.delivery import DeadLetter, DeadLetterCodec, Job, JobCodec, OutcomeCodec
+from schemas.event import Event
+from schemas.rules import Draft, Given
+from schemas.sender import load_senders
+from schemas.settings import Settings
+from tests.support.roles import Role, RoleStarter
+from tests.support.topics import admin_of, end_offsets, read_topic
+from tests.support.waiting import wait_until
+
+SECRET = "secret-of-the-tests-0123456789"
+CUSTOMER = "acme"
+ENDS = ("delivered", "dead", "cancelled")
+
+
+class Pipeline:
+    """Topics under `prefix` on a broker, and roles with the same settings."""
+
+    def __init__(self, bootstrap_servers: str, prefix: str, start_role: RoleStarter, **settings: Any) -> None:
+        self.bootstrap_servers = bootstrap_servers
+        self.values: dict[str, Any] = {
+            "prefix": prefix,
+            "partitions": 3,
+            "replication": 1,
+            "sealing_key": base64.b64encode(bytes(range(32))).decode(),
+            "allow_http": True,
+            "allow_cidrs": ["127.0.0.0/8"],
+            "allow_ports": [0],
+            "start_at": "earliest",
+            "log_format": "json",
+            **settings,
+        }
+        self.settings: Settings = load_settings(kafka={"bootstrap.servers": bootstrap_servers}, **self.values)
+        self.names = self.settings.names
+        self._start_role = start_role
+        self.admin = admin_of(bootstrap_servers)
+        self.sender = load_senders()["zenoo"]
+        self.events_topic = self.names.events(self.sender.name)
+        apply(self.admin, wanted_topics(self.settings), self.names)
+
+    def env(self, **more: Any) -> dict[str, str]:
+        """Return the settings as environment variables."""
+        values = self.values | more
+        env = {f"SIGNPOST_{key.upper()}": _variable(value) for key, value in values.items()}
+        return env | {"SIGNPOST_KAFKA_BOOTSTRAP_SERVERS": self.bootstrap_servers}
+
+    def start(self, role: str, *args: str, ready: bool = True, **more: Any) -> Role:
+        """Start a role, and wait until it is ready unless told not to; `more` are further settings."""
+        process = self._start_role([role, *args], self.env(**more))
+        return process.wait_ready() if ready else process
+
+    def router(self, **more: Any) -> Role:
+        """Start a router."""
+        return self.start("router", "--slot", "0", **more)
+
+    def deliver(self, slot: int = 0, **more: Any) -> Role:
+        """Start a delivery process."""
+        return self.start("deliver", "--slot", str(slot), **more)
+
+    def write(self, *wishes: Wish) -> None:
+        """Change subscriptions; returns when the change is acknowledged."""
+        senders = load_senders()
+        writer = SubscriptionWriter(self.settings.kafka_properties(), self.names, senders, sealer_of(self.settings))
+        try:
+            writer.write(wishes)
+        finally:
+            writer.close()
+
+    def subscribe(self, *urls: str, customer: str = CUSTOMER, secret: str = SECRET, start: int = 0) -> list[str]:
+        """Write a subscription to all event types for each URL; return their ids."""
+        drafts = [
+            Draft(
+                id=f"sub-{start + number}",
+                sender=self.sender.name,
+                customer_id=customer,
+                url=url,
+                event_types=("*",),
+                secret=Given(secret),
+            )
+            for number, url in enumerate(urls)
+        ]
+        self.write(*(Apply(draft) for draft in drafts))
+        return [draft.id for draft in drafts]
+
+    def publish(self, events: Iterable[Event | Mapping[str, Any]]) -> list[Event]:
+        """Publish events; returns when the broker has all of them."""
+        kafka = self.settings.kafka_properties()
+        with EventPublisher(kafka, sender=self.sender, topic=self.events_topic) as publisher:
+            return [publisher.publish(event) for event in events]
+
+    def publish_some(self, count: int, customer: str = CUSTOMER, start: int = 0) -> list[Event]:
+        """Publish small events with ids `evt_<number>`."""
+        return self.publish(small_event(number, customer) for number in range(start, start + count))
+
+    def outcomes(self) -> list[Record]:
+        """Return all outcomes that are committed."""
+        decode = OutcomeCodec().decode
+        return [decode(message.value()) for message in self.read(self.names.outcomes)]
+
+    def jobs(self) -> list[Job]:
+        """Return all records of jobs.0s."""
+        decode = JobCodec().decode
+        return [decode(message.value()) for message in self.read(f"{self.names.prefix}jobs.0s")]
+
+    def dead_letters(self) -> list[DeadLetter]:
+        """Return all dead letters."""
+        decode = DeadLetterCodec().decode
+        return [decode(message.value()) for message in self.read(self.names.dead)]
+
+    def read(self, topic: str) -> list[Message]:
+        """Return all records of a topic that are committed."""
+        return read_topic(self.bootstrap_servers, topic)
+
+    def size(self, topic: str) -> int:
+        """Return the sum of the last stable offsets of a topic."""
+        return sum(end_offsets(self.bootstrap_servers, topic).values())
+
+    def wait_for_ends(self, jobs: int, deadline_s: float = 60.0) -> list[Record]:
+        """Wait until so many jobs have come to an end, and return all outcomes."""
+
+        def ended() -> list[Record]:
+            outcomes = self.outcomes()
+            ends = len(ends_of(outcomes))
+            assert ends >= jobs, f"{ends} of {jobs} jobs have ended"
+            return outcomes
+
+        return wait_until(ended, deadline_s, f"{jobs} jobs have ended")
+
+
+def ends_of(outcomes: Iterable[Record]) -> Counter[str]:
+    """Return how many ends each job has come to."""
+    return Counter(outcome["job_id"] for outcome in outcomes if outcome["state"] in ENDS)
+
+
+def small_event(number: int, customer: str = CUSTOMER) -> dict[str, Any]:
+    """Return an event in its JSON form."""
+    return {
+        "event_id": f"evt_{number}",
+        "event_type": "alert.ai_research_completed",
+        "created_at": "2026-02-16T10:05:30Z",
+        "customer_id": customer,
+        "data": {
+            "alert_token": f"alt_{number}",
+            "confidence": 85,
+            "false_positive_probability": 82,
+            "recommended_action": "Approve",
+        },
+    }
+
+
+def _variable(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
