@@ -7,13 +7,15 @@ was sent has been acknowledged or has failed. A failure is final: offsets behind
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Final
 
 import structlog
 from confluent_kafka import KafkaError, Message, Producer
 
 from consumers.router.jobs import KeyValue
+from consumers.runtime.admin import CLIENT_ERRORS
 from schemas.topics import FIRST, RECORD_OVERHEAD, TopicNames
 
 _log = structlog.get_logger("router")
@@ -23,6 +25,7 @@ _kafka_log = logging.getLogger("signpost.kafka.producer")
 _kafka_log.addFilter(lambda record: "enable.gapless.guarantee is experimental" not in record.getMessage())
 # A loop turn routes at most this much before it flushes; librdkafka's queue takes a gigabyte.
 _QUEUE_KIB: Final = 1024 * 1024
+_FAILURES: Final = (*CLIENT_ERRORS, SystemError)
 
 
 def producer_config(kafka: Mapping[str, str], max_event: int) -> dict[str, Any]:
@@ -49,11 +52,10 @@ class Output:
     """Sends records; `heard` hears errors of the connection, `trouble` says what went wrong for good."""
 
     def __init__(self, config: Mapping[str, Any], names: TopicNames, heard: Callable[[KafkaError], None]) -> None:
-        own = {"on_delivery": self._reported, "error_cb": self._error}
+        own = {"on_delivery": self._reported, "error_cb": heard}
         self._producer = Producer({**config, **own}, logger=_kafka_log)
         self._jobs_topic = names.jobs(FIRST)
         self._dead_topic = names.dead
-        self._heard = heard
         self.trouble: str | None = None
 
     def send_jobs(self, records: Iterable[KeyValue]) -> int:
@@ -75,28 +77,38 @@ class Output:
 
     def wait(self, seconds: float) -> None:
         """Take reports; returns early where there are some."""
-        self._producer.poll(seconds)
+        with self._failing():
+            self._producer.poll(seconds)
 
     def flush(self, seconds: float) -> bool:
-        """Send without lingering and wait for the reports; whether there is none left to wait for."""
-        return self._producer.flush(seconds) == 0
+        """Send without lingering and wait for the reports; whether all have been there, and none was a failure."""
+        left = 1
+        with self._failing():
+            left = self._producer.flush(seconds)
+        return left == 0 and self.trouble is None
 
     def _produce_when_possible(self, topic: str, key: str | bytes | None, value: bytes) -> None:
-        while True:
+        while self.trouble is None:
             try:
                 self._producer.produce(topic, value, key)
             except BufferError:
-                self._producer.poll(0.1)
+                self.wait(0.1)
             else:
                 return
+
+    @contextmanager
+    def _failing(self) -> Iterator[None]:
+        """Keep a fatal error, which the client raises in place of its `error_cb`.
+
+        It goes on to serve reports with that exception set; whichever callback comes next then ends in SystemError.
+        """
+        try:
+            yield
+        except _FAILURES as error:
+            self.trouble = self.trouble or f"the producer failed for good: {error.__cause__ or error}"
 
     def _reported(self, error: KafkaError | None, message: Message) -> None:
         if error is None:
             return
         self.trouble = self.trouble or f"a record for {message.topic()} was refused: {error.str()}"
         _log.error("router.refused", topic=message.topic(), partition=message.partition(), error=error.str())
-
-    def _error(self, error: KafkaError) -> None:
-        self._heard(error)
-        if error.fatal():
-            self.trouble = self.trouble or f"the producer failed for good: {error.str()}"

@@ -16,6 +16,7 @@ from confluent_kafka.admin import AdminClient
 
 from consumers.router.poison import SourceRecord
 from consumers.router.takeover import Positions, StartAt, Takeover
+from consumers.runtime.admin import CLIENT_ERRORS
 from consumers.runtime.positions import PartitionKey, is_lost_broker
 from schemas.errors import Unavailable
 
@@ -120,9 +121,12 @@ class Source:
     def _poll(self, seconds: float, limit: int) -> list[SourceRecord]:
         self._find_positions()
         assignment = self.assignment
-        # `consume` would wait the whole time unless `limit` messages arrive.
-        first = self._consumer.poll(seconds)
-        messages = [] if first is None else [first, *self._consumer.consume(limit - 1, 0)]
+        try:
+            # `consume` would wait the whole time unless `limit` messages arrive.
+            first = self._consumer.poll(seconds)
+            messages = [] if first is None else [first, *self._consumer.consume(limit - 1, 0)]
+        except CLIENT_ERRORS as error:
+            raise Unavailable(f"the consumer failed for good: {error}") from error
         if self._fatal is not None:
             raise Unavailable(self._fatal)
         if assignment != self.assignment:
@@ -217,9 +221,7 @@ class Source:
 
     def _error(self, error: KafkaError) -> None:
         self._heard(error)
-        if error.fatal() or error.code() == KafkaError.FENCED_INSTANCE_ID:
-            self._fatal = f"the consumer failed for good: {error.str()}"
-        elif error.code() in _REFUSED:
+        if error.code() in _REFUSED:
             self._fatal = f"the brokers refuse to let the group {self._group} read: {error.str()}"
         elif not is_lost_broker(error):
             _log.warning("router.consumer", error=error.str())

@@ -24,6 +24,9 @@ _PASSING: Final = frozenset(
         KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
     }
 )
+# A client in which a fatal error has occurred (fenced, a gap) raises it as a bare KafkaError from poll, consume and
+# flush, in place of its error_cb; `except Exception` does not catch that, as it has no base class.
+CLIENT_ERRORS: Final[tuple[type[BaseException], ...]] = (KafkaError, KafkaException)  # type: ignore[assignment]
 _T = TypeVar("_T")
 
 

@@ -347,7 +347,7 @@ def test_a_refusal_while_it_runs_ends_the_router_without_a_commit(here: Installa
         error = router.wait_ended()
 
     assert isinstance(error, Unavailable)
-    assert "refused" in str(error)
+    assert "failed for good" in str(error)
     assert here.positions() == before
 
 
