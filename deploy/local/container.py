@@ -153,6 +153,19 @@ class ContainerBroker:
             raise Unavailable(f"a container of {IMAGE} ended while it started; the end of its log:\n{self.log_tail()}")
 
 
+def refusal() -> str | None:
+    """Return why no container can be had on this machine, or None where one can; the image is pulled for that."""
+    try:
+        client = _connect()
+        try:
+            _have_image(client, lambda line: None)
+        finally:
+            client.client.close()
+    except Unavailable as error:
+        return str(error)
+    return None
+
+
 @contextlib.contextmanager
 def _translated(what: str) -> Iterator[None]:
     """Turn what docker-py and requests raise into Unavailable."""

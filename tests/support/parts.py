@@ -1,7 +1,7 @@
 """Parts of the machine that some tests need: a test without one is skipped with a line that names it.
 
-SIGNPOST_TEST_REQUIRE=netns,node,go,jdk (any of them) makes a missing one a failure. A broker is no such part: without
-one the tests that need it always fail.
+SIGNPOST_TEST_REQUIRE=netns,node,go,docker,jdk (any of them) makes a missing one a failure. A broker is no such part:
+without one the tests that need it always fail.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from functools import cache
 from typing import Final
 
 import pytest
+
+from deploy.local import container
 
 REQUIRE: Final = "SIGNPOST_TEST_REQUIRE"
 
@@ -38,6 +40,7 @@ PARTS: Final[Mapping[str, tuple[Callable[[], bool], str]]] = {
     ),
     "node": (lambda: _runs("node", "--version"), "Node.js (`node`)"),
     "go": (lambda: _runs("go", "version"), "Go (`go`)"),
+    "docker": (lambda: container.refusal() is None, f"a Docker daemon that has, or can pull, {container.IMAGE}"),
     "jdk": (lambda: _runs("java", "-version") and _runs("javac", "-version"), "a JDK (`java` and `javac`)"),
 }
 

@@ -1,0 +1,77 @@
+"""A broker in a container, where a Docker daemon answers and has the image."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Producer
+
+from deploy.local.container import ContainerBroker
+from tests.support.parts import need
+from tests.support.processes import python, read_line
+from tests.support.topics import create_topic, read_topic
+from tests.support.waiting import wait_until
+
+
+@pytest.fixture(autouse=True)
+def _docker() -> None:
+    need("docker")
+
+
+def names() -> list[str]:
+    """Return the names of all containers, running or not, that a broker was started in."""
+    command = ["docker", "ps", "--all", "--filter", "name=signpost-kafka-", "--format", "{{.Names}}"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+
+
+def silent(line: str) -> None:
+    """Take a line and say nothing."""
+
+
+def test_its_data_is_this_users_and_is_used_again(tmp_path: Path) -> None:
+    """Records outlive stop, kill and close in the given folder, which belongs to this user; nothing else is left."""
+    first = ContainerBroker(data=tmp_path / "data", port=None, say=silent)
+    name = first.describe.split()[1]
+    try:
+        assert name in names()
+        create_topic(first.bootstrap_servers, "kept")
+        producer = Producer({"bootstrap.servers": first.bootstrap_servers, "log_level": 0})
+        producer.produce("kept", value="1")
+        assert producer.flush(30) == 0
+        del producer
+        first.stop()
+        assert not first.is_alive()
+        first.start()
+        assert [message.value() for message in read_topic(first.bootstrap_servers, "kept")] == [b"1"]
+    finally:
+        first.close()
+    assert name not in names()
+
+    second = ContainerBroker(data=tmp_path / "data", port=None, say=silent)
+    try:
+        assert second.bootstrap_servers == first.bootstrap_servers
+        assert [message.value() for message in read_topic(second.bootstrap_servers, "kept")] == [b"1"]
+        assert {file.owner() for file in tmp_path.rglob("*")} == {tmp_path.owner()}
+    finally:
+        second.close()
+
+
+def test_it_is_gone_with_its_parent() -> None:
+    """After SIGKILL of the process that started it, the container and its temporary data are removed."""
+    with python(
+        """
+        import time
+        from deploy.local.container import ContainerBroker
+        broker = ContainerBroker(data=None, port=None, say=lambda line: None)
+        print(broker.describe.split()[1], broker.data, flush=True)
+        time.sleep(600)
+        """
+    ) as parent:
+        name, data = read_line(parent).split(" ", 1)
+        assert name in names()
+        parent.kill()
+
+        wait_until(lambda: name not in names(), 30, "the container is removed")
+        wait_until(lambda: not Path(data).exists(), 30, "its data is removed")
