@@ -25,7 +25,7 @@ _kafka_log = logging.getLogger("signpost.kafka.producer")
 _kafka_log.addFilter(lambda record: "enable.gapless.guarantee is experimental" not in record.getMessage())
 # A loop turn routes at most this much before it flushes; librdkafka's queue takes a gigabyte.
 _QUEUE_KIB: Final = 1024 * 1024
-_FAILURES: Final = (*CLIENT_ERRORS, SystemError)
+_FAILURES: Final[tuple[type[BaseException], ...]] = (*CLIENT_ERRORS, SystemError)
 
 
 def producer_config(kafka: Mapping[str, str], max_event: int) -> dict[str, Any]:
