@@ -151,8 +151,7 @@ class SubscriptionTable(Generic[T]):
     def _find_partitions(self, now_ms: int) -> None:
         if self._described is None:
             if now_ms >= self._describe_at_ms:
-                topics = TopicCollection([self._topic])
-                self._described = self._admin.describe_topics(topics, request_timeout=ASK_TIMEOUT_S)[self._topic]
+                self._describe()
             return
         if not self._described.done():
             return
@@ -165,6 +164,10 @@ class SubscriptionTable(Generic[T]):
             return
         self._partitions = [TopicPartition(self._topic, number) for number in range(count)]
         self._consumer.assign([TopicPartition(self._topic, number, OFFSET_BEGINNING) for number in range(count)])
+
+    def _describe(self) -> None:
+        topics = TopicCollection([self._topic])
+        self._described = self._admin.describe_topics(topics, request_timeout=ASK_TIMEOUT_S)[self._topic]
 
     def _ask(self, now_ms: int) -> None:
         self._freshness.asked(now_ms)
@@ -183,6 +186,10 @@ class SubscriptionTable(Generic[T]):
                 ends = {partition.partition: future.result().offset for partition, future in futures.items()}
             except KafkaException:
                 self._freshness.failed(asked_at_ms)
+                # The client keeps the leaders that it knew before the broker was started again, and its questions fail
+                # (FENCED_LEADER_EPOCH) until something makes it look anew: this does.
+                if self._described is None or self._described.done():
+                    self._describe()
             else:
                 self._freshness.answered(asked_at_ms, ends)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from typing import Final
 
 from confluent_kafka import (
@@ -137,6 +138,12 @@ class SubscriptionLog:
                 if self._monotonic() > deadline:
                     raise Unavailable(f"Kafka does not say where {self._topic} ends: {_name_of(error)}") from error
             self._sleep(0.05)
+            self._look_anew()
+
+    def _look_anew(self) -> None:
+        """Let the client find the leaders, which it does not do by itself when questions for offsets fail."""
+        with suppress(KafkaException):
+            self._admin.list_topics(self._topic, timeout=_ANSWER_S)
 
     def _take(self, message: Message) -> None:
         partition, offset = message.partition(), message.offset()

@@ -1,0 +1,42 @@
+"""Subscriptions for tests: their topic, a writer, and drafts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from producers.subscriptions import SubscriptionWriter, Surroundings
+from schemas.rules import Draft
+from schemas.sealing import Sealer
+from schemas.sender import load_senders
+from schemas.topics import TopicNames
+from tests.support.topics import create_topic, end_offsets
+
+KEY: Final = bytes(range(32))
+PARTITIONS: Final = 4
+
+
+def subscriptions_topic(bootstrap_servers: str, prefix: str, partitions: int = PARTITIONS) -> TopicNames:
+    """Make the topic, and wait until its partitions have leaders."""
+    names = TopicNames(prefix)
+    create_topic(bootstrap_servers, names.subscriptions, partitions, cleanup_policy="compact")
+    end_offsets(bootstrap_servers, names.subscriptions)
+    return names
+
+
+def kafka_of(bootstrap_servers: str) -> dict[str, str]:
+    """Return the properties of a connection."""
+    return {"bootstrap.servers": bootstrap_servers}
+
+
+def writer_of(
+    kafka: Mapping[str, str], names: TopicNames, key: bytes = KEY, surroundings: Surroundings | None = None
+) -> SubscriptionWriter:
+    """Return a writer with a sealing key of the tests."""
+    return SubscriptionWriter(kafka, names, load_senders(), Sealer([key]), surroundings=surroundings)
+
+
+def draft(id_: str, customer_id: str = "acme", **fields: Any) -> Draft:
+    """Return a draft of a Zenoo subscription to everything."""
+    given: dict[str, Any] = {"url": "https://hooks.acme.example/zenoo", "event_types": ("*",)}
+    return Draft(id=id_, sender="zenoo", customer_id=customer_id, **(given | fields))
