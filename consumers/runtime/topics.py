@@ -112,7 +112,9 @@ def apply(
         raise Unavailable("\n".join(refused))
     made = [change.topic for change in changes if isinstance(change, Create)]
     _create(admin, made)
-    _alter(admin, [change for change in changes if isinstance(change, Reconfigure)])
+    if wrong := [change for change in changes if isinstance(change, Reconfigure)]:
+        _alter(admin, wrong)
+        settled(lambda: _expect_configs(admin, [topic for topic in wanted if topic.name in {c.name for c in wrong}]))
     if any(topic.name == names.jobs(FIRST) for topic in made):
         # Known only now that the topic is there. An apply that ends before this is completed by the next one, and
         # until then no role starts (check).
@@ -226,9 +228,12 @@ def _expect_leaders(admin: AdminClient, topics: Sequence[Topic]) -> None:
             raise NotSettled(f"the new topic {topic.name} has partitions without a leader: are all brokers up?")
 
 
+def _expect_configs(admin: AdminClient, topics: Sequence[Topic]) -> None:
+    if wrong := _configs(admin, topics):
+        raise NotSettled(f"the brokers do not take a config: {wrong[0]}")
+
+
 def _alter(admin: AdminClient, changes: Sequence[Reconfigure]) -> None:
-    if not changes:
-        return
     resources = [
         ConfigResource(
             ResourceType.TOPIC,

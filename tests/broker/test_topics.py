@@ -1,0 +1,234 @@
+"""Topics are planned, made and checked; nothing is lost by doing it twice, at once, or only in part."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import pytest
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, Producer, TopicPartition
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its package names no __all__
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    ResourceType,
+)
+
+from consumers.runtime.admin import await_broker
+from consumers.runtime.topics import Create, Impossible, Reconfigure, SetBeginning, apply, check, plan
+from deploy.cli.main import main
+from deploy.local.broker import Broker
+from deploy.local.kafka import free_port
+from schemas.errors import Unavailable
+from schemas.topics import FIRST, Topic, TopicNames, own_topics, tiers_of
+from tests.support.topics import admin_of, create_topic
+from tests.support.waiting import wait_until
+
+MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
+
+
+class Cluster:
+    """The topics of one prefix."""
+
+    def __init__(self, bootstrap_servers: str, prefix: str) -> None:
+        self.bootstrap_servers = bootstrap_servers
+        self.admin = admin_of(bootstrap_servers)
+        self.names = TopicNames(prefix)
+
+    def wanted(self, *tiers: timedelta, partitions: int = 3, max_event: int = 1_048_576) -> list[Topic]:
+        return own_topics(
+            self.names, tiers_of([tiers]), ["zenoo"], partitions=partitions, replication=1, max_event=max_event
+        )
+
+    def positions(self) -> dict[int, int]:
+        group = f"{self.names.prefix}deliver"
+        asked = [TopicPartition(self.names.jobs(FIRST), n) for n in range(3)]
+        answer = self.admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group, asked)])[group].result(30)
+        return {p.partition: p.offset for p in answer.topic_partitions if p.offset >= 0}
+
+    def configs(self, topic: str) -> dict[str, str | None]:
+        resource = ConfigResource(ResourceType.TOPIC, topic)
+        (future,) = self.admin.describe_configs([resource]).values()
+        return {name: entry.value for name, entry in future.result(30).items()}
+
+    def spoil(self, topic: str, name: str, value: str) -> None:
+        entry = ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
+        resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
+        self.admin.incremental_alter_configs([resource])[resource].result(30)
+
+
+@pytest.fixture
+def cluster(broker: Broker, prefix: str) -> Cluster:
+    return Cluster(broker.bootstrap_servers, prefix)
+
+
+def test_apply_makes_all_topics_and_the_first_position_and_then_nothing(cluster: Cluster) -> None:
+    """After one apply there is nothing left to do, roles may start, and delivery has the beginning of jobs.0s."""
+    wanted = cluster.wanted(MINUTE)
+    with pytest.raises(Unavailable, match="signpost topics apply"):
+        check(cluster.admin, wanted, cluster.names)
+
+    made = apply(cluster.admin, wanted, cluster.names)
+
+    assert [change.topic.name for change in made if isinstance(change, Create)] == [topic.name for topic in wanted]
+    assert cluster.positions() == {0: 0, 1: 0, 2: 0}
+    assert plan(cluster.admin, wanted, cluster.names) == []
+    assert apply(cluster.admin, wanted, cluster.names) == []
+    check(cluster.admin, wanted, cluster.names)
+    assert cluster.configs(cluster.names.jobs(MINUTE))["retention.ms"] == str(30 * 86_400_000 + 60_000)
+
+
+def test_two_at_once_both_succeed(cluster: Cluster) -> None:
+    """Several that apply at the same moment come to the same end, none with an error."""
+    wanted = cluster.wanted(MINUTE)
+    with ThreadPoolExecutor(4) as pool:
+        for future in [pool.submit(apply, admin_of(cluster.bootstrap_servers), wanted, cluster.names) for _ in "1234"]:
+            future.result()
+
+    assert plan(cluster.admin, wanted, cluster.names) == []
+    assert cluster.positions() == {0: 0, 1: 0, 2: 0}
+
+
+def test_a_new_tier_is_made(cluster: Cluster) -> None:
+    """A sender with another step in its schedule brings its tier, and nothing else changes."""
+    apply(cluster.admin, cluster.wanted(MINUTE), cluster.names)
+
+    (change,) = apply(cluster.admin, cluster.wanted(MINUTE, HOUR), cluster.names)
+
+    assert isinstance(change, Create)
+    assert change.topic.name == cluster.names.jobs(HOUR)
+
+
+def test_wrong_configs_are_altered_back(cluster: Cluster) -> None:
+    """What somebody has changed is shown with both values and set right; foreign configs stay."""
+    wanted = cluster.wanted(MINUTE)
+    apply(cluster.admin, wanted, cluster.names)
+    cluster.spoil(cluster.names.subscriptions, "cleanup.policy", "delete")
+    cluster.spoil(cluster.names.subscriptions, "segment.ms", "86400000")
+
+    (change,) = wait_until(lambda: plan(cluster.admin, wanted, cluster.names), what="the brokers know the change")
+    assert isinstance(change, Reconfigure)
+    assert str(change) == f"alter {cluster.names.subscriptions}: cleanup.policy delete -> compact"
+    with pytest.raises(Unavailable, match=r"cleanup\.policy delete -> compact"):
+        check(cluster.admin, wanted, cluster.names)
+    apply(cluster.admin, wanted, cluster.names)
+
+    assert plan(cluster.admin, wanted, cluster.names) == []
+    assert cluster.configs(cluster.names.subscriptions)["segment.ms"] == "86400000"
+
+
+def test_another_number_of_partitions_is_refused_before_anything_is_made(cluster: Cluster) -> None:
+    """The number is fixed at the first apply: nothing is changed, not even what could be."""
+    apply(cluster.admin, cluster.wanted(MINUTE), cluster.names)
+    wanted = cluster.wanted(MINUTE, HOUR, partitions=6)
+
+    with pytest.raises(Unavailable, match="it has 3 partitions, the settings say 6"):
+        apply(cluster.admin, wanted, cluster.names)
+
+    assert cluster.names.jobs(HOUR) not in cluster.admin.list_topics(timeout=10).topics
+    assert any(isinstance(change, Impossible) for change in plan(cluster.admin, wanted, cluster.names))
+
+
+def test_event_topics_are_as_their_teams_have_them(cluster: Cluster) -> None:
+    """An event topic that is there is not compared: neither its partitions nor its configs are ours."""
+    create_topic(cluster.bootstrap_servers, cluster.names.events("zenoo"), 7, retention_ms="1000")
+
+    apply(cluster.admin, cluster.wanted(MINUTE), cluster.names)
+
+    assert plan(cluster.admin, cluster.wanted(MINUTE), cluster.names) == []
+    assert len(cluster.admin.list_topics(timeout=10).topics[cluster.names.events("zenoo")].partitions) == 7
+
+
+def test_an_interrupted_apply_is_completed_by_the_next(cluster: Cluster) -> None:
+    """Topics without delivery's first position, as a killed apply leaves them, keep roles from starting."""
+    first = next(topic for topic in cluster.wanted(MINUTE) if topic.name == cluster.names.jobs(FIRST))
+    create_topic(cluster.bootstrap_servers, first.name, 3, **{k.replace(".", "_"): v for k, v in first.configs.items()})
+    wanted = cluster.wanted(MINUTE)
+    assert SetBeginning(f"{cluster.names.prefix}deliver", first.name, (0, 1, 2)) in plan(
+        cluster.admin, wanted, cluster.names
+    )
+
+    apply(cluster.admin, wanted, cluster.names)
+
+    assert cluster.positions() == {0: 0, 1: 0, 2: 0}
+    check(cluster.admin, wanted, cluster.names)
+
+
+def test_a_lost_position_of_a_topic_with_jobs_is_not_guessed(cluster: Cluster) -> None:
+    """Where jobs have been written, apply does not set delivery back to the beginning."""
+    wanted = cluster.wanted(MINUTE)
+    apply(cluster.admin, wanted, cluster.names)
+    group = f"{cluster.names.prefix}deliver"
+    producer = Producer({"bootstrap.servers": cluster.bootstrap_servers})
+    for number in range(3):
+        producer.produce(cluster.names.jobs(FIRST), b"job", partition=number)
+    producer.flush(30)
+    cluster.admin.delete_consumer_groups([group])[group].result(30)
+
+    assert apply(cluster.admin, wanted, cluster.names) == []
+    assert cluster.positions() == {}
+
+
+def test_positions_are_left_alone_while_delivery_runs(cluster: Cluster) -> None:
+    """Applying beside a running delivery role changes none of its positions."""
+    wanted = cluster.wanted(MINUTE)
+    apply(cluster.admin, wanted, cluster.names)
+    consumer = Consumer(
+        {"bootstrap.servers": cluster.bootstrap_servers, "group.id": f"{cluster.names.prefix}deliver", "log_level": 0}
+    )
+    assigned: list[int] = []
+    consumer.subscribe([cluster.names.jobs(FIRST)], on_assign=lambda _, partitions: assigned.append(len(partitions)))
+    while not assigned:
+        consumer.poll(0.1)
+    consumer.commit(offsets=[TopicPartition(cluster.names.jobs(FIRST), 0, 5)], asynchronous=False)
+
+    assert apply(cluster.admin, cluster.wanted(MINUTE, HOUR), cluster.names)
+
+    assert cluster.positions() == {0: 5, 1: 0, 2: 0}
+    consumer.close()
+
+
+def test_the_command_shows_and_makes_the_difference(
+    broker: Broker, prefix: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`topics plan` ends with 1 while there is a difference and with 0 after `topics apply`."""
+    monkeypatch.setenv("SIGNPOST_KAFKA_BOOTSTRAP_SERVERS", broker.bootstrap_servers)
+    monkeypatch.setenv("SIGNPOST_PREFIX", prefix)
+    monkeypatch.setenv("SIGNPOST_PARTITIONS", "2")
+    monkeypatch.setenv("SIGNPOST_REPLICATION", "1")
+
+    def run(*arguments: str) -> tuple[object, str]:
+        with pytest.raises(SystemExit) as ended:
+            main(["topics", *arguments])
+        return ended.value.code or 0, capsys.readouterr().out
+
+    assert run("plan")[0] == 1
+    code, made = run("apply")
+    assert code == 0
+    assert f"create {prefix}jobs.24h: 2 partitions, replication 1" in made
+    assert run("plan") == (0, "all topics are as they must be\n")
+    assert "nothing was to be done" in run("apply")[1]
+
+
+class Lines:
+    """A log that keeps its lines."""
+
+    def __init__(self) -> None:
+        self.events: list[str] = []
+
+    def warning(self, event: str, **fields: object) -> None:
+        self.events.append(event)
+
+    info = warning
+
+
+def test_a_broker_that_is_away_is_waited_for(broker: Broker) -> None:
+    """One line and the metric while it is away; told to stop, a role does not wait any longer."""
+    log, heard = Lines(), list[bool]()
+    away = AdminClient({"bootstrap.servers": f"127.0.0.1:{free_port()}", "log_level": 0})
+
+    assert not await_broker(away, log, reachable=heard.append, stopping=lambda: len(heard) == 2)
+    assert (log.events, heard) == (["kafka.away"], [False, False])
+    assert await_broker(admin_of(broker.bootstrap_servers), log, reachable=heard.append, stopping=lambda: False)
+    assert heard[-1]
