@@ -1,0 +1,198 @@
+"""What a receiver can do to delivery: nothing but fail its own requests, within their deadline."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from consumers.delivery.answer import MAX_BODY_KEPT, FailureKind
+from consumers.delivery.transport import Answer, Responded, Transport, Unanswered
+from tests.support.hostile import HostileReceiver, hostile_process
+from tests.support.sending import answer_of, answers_of, local_transport, request_to
+from tests.support.waiting import wait_until
+
+DEADLINE_MS = 400
+# How much later than its deadline a request may end here: the machine may be busy, the promise is not about speed.
+SLACK_US = 1_500_000
+EMPTY = Responded(200, None, b"", False)
+CUT = Responded(200, None, b"", True)
+
+ANSWERED: dict[str, Responded] = {
+    "ok": EMPTY,
+    "ok-body": Responded(200, None, b"hello", False),
+    "ok-until-close": EMPTY,
+    "ok-chunked-empty": EMPTY,
+    "ok-after-interim": EMPTY,
+    "no-content": Responded(204, None, b"", False),
+    "retry-after": Responded(503, "86400", b"", False),
+    "redirect": Responded(302, None, b"", False),
+    "mid-body": Responded(200, None, b"hell", True),
+    "mid-body-reset": CUT,
+    "mid-chunk": Responded(200, None, b"hell", True),
+    "no-chunk": CUT,
+    "no-chunk-reset": CUT,
+    "no-chunk-hang": CUT,
+    "no-body-hang": CUT,
+    "until-close-hang": CUT,
+    "bad-chunk": CUT,
+    "endless-body": Responded(200, None, b"x" * MAX_BODY_KEPT, True),
+    "endless-chunks": Responded(200, None, b"x" * MAX_BODY_KEPT, True),
+    "endless-trailers": CUT,
+    "almost-huge-headers": EMPTY,
+}
+FAILED: dict[str, set[FailureKind]] = {
+    "never": {"timeout_answer"},
+    "interim-only": {"timeout_answer"},
+    "mid-headers-hang": {"timeout_answer"},
+    "drip-headers": {"timeout_answer"},
+    "drip-header-bytes": {"timeout_answer"},
+    "close": {"reset"},
+    "reset": {"reset"},
+    "mid-status": {"reset"},
+    "mid-headers": {"reset"},
+    "mid-headers-length": {"reset"},
+    "mid-headers-both": {"reset"},
+    "mid-headers-reset": {"reset"},
+    "mid-headers-after-interim": {"reset"},
+    "huge-headers": {"headers_too_large"},
+    "huge-line": {"headers_too_large"},
+    "endless-headers": {"headers_too_large"},
+    "endless-interim": {"headers_too_large"},
+    "endless-large-interim": {"headers_too_large"},
+    "gzip-transfer": {"protocol"},
+    "old-http": {"protocol"},
+    "banner": {"protocol"},
+    "two-lengths": {"protocol"},
+    "ansi": {"protocol"},
+}
+
+
+@pytest.fixture(scope="module")
+def hostile() -> Iterator[str]:
+    with hostile_process() as port:
+        yield f"http://127.0.0.1:{port}"
+
+
+@pytest.fixture
+def transport() -> Iterator[Transport]:
+    transport = local_transport()
+    yield transport
+    transport.close()
+
+
+def resident_bytes() -> int:
+    """What this process has in memory."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+
+@pytest.mark.decision("Z9")
+@pytest.mark.parametrize("how", ANSWERED)
+def test_complete_headers_are_the_answer(transport: Transport, hostile: str, how: str) -> None:
+    """Once response headers are complete they are the answer, whatever becomes of the body."""
+    assert answer_of(transport, request_to(f"{hostile}/{how}", timeout_ms=DEADLINE_MS)) == ANSWERED[how]
+
+
+@pytest.mark.decision("Z9")
+@pytest.mark.parametrize("how", FAILED)
+def test_without_complete_headers_there_is_no_answer(transport: Transport, hostile: str, how: str) -> None:
+    """A response whose headers do not arrive whole, as HTTP/1.1 and within 32 KiB, is a failure of a known kind."""
+    answer = answer_of(transport, request_to(f"{hostile}/{how}", timeout_ms=DEADLINE_MS))
+    assert isinstance(answer, Unanswered)
+    assert answer.kind in FAILED[how]
+    assert answer.detail.isprintable()
+    assert answer.detail.isascii()
+
+
+def test_deadlines_hold_beside_healthy_requests(transport: Transport, hostile: str) -> None:
+    """Every way to misbehave at once, several times: each ends by its deadline, and the healthy ones are answered."""
+    ways = [*ANSWERED, *FAILED] * 3
+    requests = [request_to(f"{hostile}/{how}", timeout_ms=1_000, context=how) for how in ways]
+    healthy = [request_to(f"{hostile}/ok", timeout_ms=20_000, context="healthy") for _ in range(100)]
+    answered = answers_of(transport, *requests, *healthy)
+    assert len(answered) == len(requests) + len(healthy)
+    assert {a.answer for a in answered if a.request.context == "healthy"} == {EMPTY}
+    for each in answered:
+        if each.request.context != "healthy":
+            assert each.duration_us < 1_000_000 + SLACK_US, each.request.context
+
+
+def test_no_deadline_comes_early(transport: Transport, hostile: str) -> None:
+    """A receiver has the whole of its time to answer."""
+    answered = answers_of(transport, *[request_to(f"{hostile}/never", timeout_ms=ms) for ms in (100, 350, 200)])
+    assert [each.request.timeout_ms for each in answered] == [100, 200, 350]
+    assert all(each.duration_us >= each.request.timeout_ms * 1_000 for each in answered)
+
+
+FLOODS = ["endless-body", "endless-chunks", "endless-headers", "endless-large-interim", "endless-trailers", "gzip-bomb"]
+
+
+@pytest.mark.parametrize("how", [*FLOODS, "huge-headers"])
+@pytest.mark.parametrize("trusted", [False, True], ids=["at first sight", "after good answers"])
+def test_memory_stays_flat(transport: Transport, hostile: str, how: str, trusted: bool) -> None:
+    """Receivers that send without end fill no memory, even where they answered well before."""
+    warm = [request_to(f"{hostile}/ok") for _ in range(60)]
+    answers_of(transport, *(warm if trusted else warm[:0]))
+    answers_of(transport, *[request_to(f"{hostile}/{how}", timeout_ms=5_000) for _ in range(20)])
+    before = resident_bytes()
+    for _ in range(3):
+        if trusted:
+            answers_of(transport, request_to(f"{hostile}/ok"))
+        answers_of(transport, *[request_to(f"{hostile}/{how}", timeout_ms=5_000) for _ in range(60)])
+    assert resident_bytes() - before < 32 * 1024 * 1024
+
+
+def test_compressed_bodies_stay_compressed(transport: Transport, hostile: str) -> None:
+    """A gzip bomb is read as the bytes that it is on the wire, and no further than 64 KiB of them."""
+    answer = answer_of(transport, request_to(f"{hostile}/gzip-bomb"))
+    assert isinstance(answer, Responded)
+    assert (answer.body[:2], len(answer.body)) == (b"\x1f\x8b", MAX_BODY_KEPT)
+
+
+@pytest.mark.decision("Z5")
+def test_redirects_are_not_followed(transport: Transport) -> None:
+    """A redirect is the answer, and nothing is sent where it points to."""
+    receiver = HostileReceiver()
+    answer = answer_of(transport, request_to(f"http://127.0.0.1:{receiver.port}/redirect"))
+    assert answer == Responded(302, None, b"", False)
+    assert len(receiver.requests) == 1
+    receiver.close()
+
+
+@pytest.mark.parametrize("how", ["mid-headers", "mid-headers-length", "mid-headers-both", "mid-headers-hang", "never"])
+def test_good_answers_before_do_not_excuse_half_ones(transport: Transport, hostile: str, how: str) -> None:
+    """A receiver that answered well before is not believed to have answered when its headers end half-way."""
+    answers_of(transport, *[request_to(f"{hostile}/ok") for _ in range(20)])
+    for _ in range(2):
+        answer = answer_of(transport, request_to(f"{hostile}/{how}", timeout_ms=DEADLINE_MS))
+        assert isinstance(answer, Unanswered)
+
+
+@pytest.mark.parametrize("how", ["ok-until-close", "ok-chunked-empty", "no-chunk-hang", "until-close-hang"])
+def test_receivers_may_change_how_they_answer(transport: Transport, hostile: str, how: str) -> None:
+    """A receiver that stops to declare the length of its answers is doubted once at most, then understood."""
+    first = request_to(f"{hostile}/ok")
+    then = [request_to(f"{hostile}/{how}", timeout_ms=DEADLINE_MS) for _ in range(3)]
+    answers: list[Answer] = [answer_of(transport, request) for request in (first, *then)]
+    assert all(isinstance(answer, Responded) and answer.status == 200 for answer in (answers[0], *answers[2:]))
+
+
+def test_sockets_are_read_before_deadlines_are_judged() -> None:
+    """A response that arrived while the process stood still past the deadline counts."""
+    now = [1_000.0]
+    receiver = HostileReceiver()
+    receiver.gate.clear()
+    transport = local_transport(monotonic=lambda: now[0])
+    for how in ("ok", "ok-body", "no-chunk-hang", "never"):
+        transport.start(request_to(f"http://127.0.0.1:{receiver.port}/{how}", timeout_ms=1_000, context=how))
+    wait_until(lambda: transport.work(0) == [] and len(receiver.requests) == 4, what="all requests have arrived")
+    receiver.gate.set()
+    wait_until(lambda: receiver.answered == 4, what="all answers are in the sockets, unread")
+    now[0] += 3_600
+    answers = {each.request.context: each.answer for each in answers_of(transport)}
+    never = Unanswered("timeout_answer", "no complete response headers within 1 s")
+    hello = Responded(200, None, b"hello", False)
+    assert answers == {"ok": EMPTY, "ok-body": hello, "no-chunk-hang": CUT, "never": never}
+    transport.close()
+    receiver.close()

@@ -1,0 +1,187 @@
+"""Receivers that misbehave: the path of the request says how. `python -m tests.support.hostile` prints its port.
+
+It runs as a process of its own, so that what it sends is not in the memory that a test measures.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import os
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Final
+
+_OK: Final = b"HTTP/1.1 200 OK\r\nServer: hostile\r\n"
+_CHUNKED: Final = _OK + b"Transfer-Encoding: chunked\r\n\r\n"
+_NO_BODY: Final = _OK + b"Content-Length: 0\r\n\r\n"
+_FILLER: Final = b"X-Filler: " + b"a" * 1000 + b"\r\n"
+_INTERIM: Final = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
+_ZEROS: Final = gzip.compress(b"\0" * 50_000_000)
+
+# What is sent at once, and what becomes of the connection then.
+_SENT: Final[dict[str, tuple[bytes, str]]] = {
+    "ok": (_NO_BODY, "keep"),
+    "ok-body": (_OK + b"Content-Length: 5\r\n\r\nhello", "keep"),
+    "ok-until-close": (b"HTTP/1.0 200 OK\r\n\r\n", "close"),
+    "ok-chunked-empty": (_CHUNKED + b"0\r\n\r\n", "keep"),
+    "ok-after-interim": (b"HTTP/1.1 100 Continue\r\n\r\n" + _INTERIM * 3 + _NO_BODY, "keep"),
+    "no-content": (b"HTTP/1.1 204 No Content\r\n\r\n", "keep"),
+    "retry-after": (b"HTTP/1.1 503 Later\r\nretry-after:  86400 \r\nContent-Length: 0\r\n\r\n", "keep"),
+    "redirect": (b"HTTP/1.1 302 Found\r\nLocation: /redirect\r\nContent-Length: 0\r\n\r\n", "keep"),
+    "never": (b"", "hang"),
+    "close": (b"", "close"),
+    "reset": (b"", "reset"),
+    "mid-status": (b"HTTP/1.1 20", "close"),
+    "mid-headers": (_OK, "close"),
+    "mid-headers-length": (_OK + b"Content-Length: 0\r\n", "close"),
+    "mid-headers-both": (_OK + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", "close"),
+    "mid-headers-reset": (_OK, "reset"),
+    "mid-headers-hang": (_OK + b"Content-Length: 0\r\n", "hang"),
+    "mid-headers-after-interim": (_INTERIM + _OK, "close"),
+    "interim-only": (_INTERIM, "hang"),
+    "mid-body": (_OK + b"Content-Length: 9\r\n\r\nhell", "close"),
+    "mid-body-reset": (_OK + b"Content-Length: 9\r\n\r\n", "reset"),
+    "mid-chunk": (_CHUNKED + b"9\r\nhell", "close"),
+    "no-chunk": (_CHUNKED, "close"),
+    "no-chunk-reset": (_CHUNKED, "reset"),
+    "no-chunk-hang": (_CHUNKED, "hang"),
+    "no-body-hang": (_OK + b"Content-Length: 9\r\n\r\n", "hang"),
+    "until-close-hang": (_OK + b"\r\n", "hang"),
+    "bad-chunk": (_CHUNKED + b"zz\r\n", "hang"),
+    "huge-headers": (_OK + _FILLER * 40 + b"Content-Length: 0\r\n\r\n", "keep"),
+    "huge-line": (_OK + b"X-Filler: " + b"a" * 200_000 + b"\r\nContent-Length: 0\r\n\r\n", "keep"),
+    "almost-huge-headers": (_OK + _FILLER * 30 + b"Content-Length: 0\r\n\r\n", "keep"),
+    "gzip-bomb": (_OK + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(_ZEROS) + _ZEROS, "keep"),
+    "gzip-transfer": (_OK + b"Transfer-Encoding: gzip\r\n\r\n" + _ZEROS, "close"),
+    "old-http": (b"hello\r\n", "close"),
+    "banner": (b"SSH-2.0-OpenSSH_9.2\r\n", "hang"),
+    "two-lengths": (_OK + b"Content-Length: 3\r\nContent-Length: 4\r\n\r\nabc", "close"),
+    "ansi": (_OK + b"Transfer-Encoding: \x1b[31mred\r\n\r\n", "close"),
+}
+# What is sent until the other side has enough; with pauses where bytes drip.
+_ENDLESS: Final[dict[str, tuple[bytes, bytes, float]]] = {
+    "endless-body": (_OK + b"\r\n", b"x" * 65_536, 0),
+    "endless-chunks": (_CHUNKED, b"1000\r\n" + b"x" * 4096 + b"\r\n", 0),
+    "endless-headers": (_OK, _FILLER, 0),
+    "endless-interim": (b"", _INTERIM * 50, 0),
+    "endless-large-interim": (b"", b"HTTP/1.1 103 Early Hints\r\n" + _FILLER * 200 + b"\r\n", 0),
+    "endless-trailers": (_CHUNKED + b"0\r\n", _FILLER, 0),
+    "drip-headers": (_OK, b"X-A: b\r\n", 0.02),
+    "drip-header-bytes": (_OK, b"x", 0.02),
+    "drip-body": (_OK + b"Content-Length: 100000\r\n\r\n", b"x", 0.02),
+}
+
+
+def _read_request(connection: socket.socket, rest: bytes) -> tuple[bytes, bytes]:
+    """Return a request, head and body, and what came behind it; empty when the connection has ended."""
+    while b"\r\n\r\n" not in rest:
+        more = connection.recv(65_536)
+        if not more:
+            return b"", b""
+        rest += more
+    head, _, body = rest.partition(b"\r\n\r\n")
+    lines = [line.partition(b":") for line in head.split(b"\r\n")]
+    length = next((int(value) for name, _, value in lines if name.lower() == b"content-length"), 0)
+    while len(body) < length and (more := connection.recv(65_536)):
+        body += more
+    return head + b"\r\n\r\n" + body[:length], body[length:]
+
+
+def _leave(connection: socket.socket, how: str) -> bool:
+    """End the connection as told; False if it is kept."""
+    if how == "keep":
+        return False
+    if how == "hang":
+        while connection.recv(65_536):
+            pass
+    if how == "reset":
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    return True
+
+
+def _converse(connection: socket.socket, seen: Callable[[bytes], None], answered: Callable[[], None]) -> None:
+    rest = b""
+    while True:
+        request, rest = _read_request(connection, rest)
+        if not request:
+            return
+        seen(request)
+        path = request.split(b" ", 2)[1].decode().lstrip("/").partition("?")[0]
+        if path in _ENDLESS:
+            first, again, pause_s = _ENDLESS[path]
+            connection.sendall(first)
+            while True:
+                connection.sendall(again)
+                time.sleep(pause_s)
+        sent, how = _SENT[path]
+        connection.sendall(sent)
+        answered()
+        if _leave(connection, how):
+            return
+
+
+class HostileReceiver:
+    """Listens on a free port of 127.0.0.1, with a thread per connection; keeps the requests that it saw.
+
+    While `gate` is closed nothing is answered; `answered` counts what was sent whole.
+    """
+
+    def __init__(self) -> None:
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
+        self.port: int = self._listener.getsockname()[1]
+        self.requests: list[bytes] = []
+        self.connections = 0
+        self.answered = 0
+        self.gate = threading.Event()
+        self.gate.set()
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        """Take no more connections."""
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            self.connections += 1
+            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        with connection, contextlib.suppress(OSError):
+            _converse(connection, self._saw, self._has_answered)
+
+    def _saw(self, request: bytes) -> None:
+        self.requests.append(request)
+        self.gate.wait()
+
+    def _has_answered(self) -> None:
+        self.answered += 1
+
+
+@contextlib.contextmanager
+def hostile_process() -> Iterator[int]:
+    """Run a hostile receiver as a process; gives its port."""
+    command = [sys.executable, "-m", "tests.support.hostile"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            yield int(process.stdout.readline())
+        finally:
+            process.kill()
+
+
+if __name__ == "__main__":
+    print(HostileReceiver().port, flush=True)
+    sys.stdin.read()  # ends with the process that started this one
+    os._exit(0)
