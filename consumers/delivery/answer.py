@@ -38,7 +38,7 @@ class Request:
 class Responded:
     """Response headers arrived complete. `retry_after` is the header's text, given with 429 and 503 only.
 
-    `body` is the first KiB; `body_cut` says that the body did not arrive whole, or that it was longer than is read.
+    `body` is the first 2 KiB; `body_cut` says that the body did not arrive whole, or that it was longer than is read.
     """
 
     status: int
@@ -70,5 +70,6 @@ class Answered:
 
 # Of a response: read up to here, kept up to there.
 MAX_BODY_READ: Final = 64 * 1024
-MAX_BODY_KEPT: Final = 1024
+# Twice what goes on record: secrets are taken out of it before the cut.
+MAX_BODY_KEPT: Final = 2 * 1024
 MAX_HEADERS: Final = 32 * 1024

@@ -232,6 +232,7 @@ def _static_options(roots: str) -> list[tuple[int, Any]]:
         (pycurl.POST, 1),
         (pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1),
         (pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS),
+        (pycurl.USERAGENT, ""),  # pycurl sets one
         (pycurl.FOLLOWLOCATION, 0),
         (pycurl.PATH_AS_IS, 1),
         (pycurl.PROXY, ""),  # not even from the environment

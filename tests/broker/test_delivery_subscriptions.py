@@ -33,7 +33,7 @@ def put_job(pipeline: Pipeline, subscription: str, partition: int, offset: int) 
         subscription_id=subscription,
         subscription_partition=partition,
         subscription_offset=offset,
-        activation=0,
+        activation=1 << 60,  # of a record that is newer than all others
         run=0,
         attempt=1,
         due_at_ms=0,
@@ -103,7 +103,7 @@ def test_what_waited_when_it_was_paused_is_never_sent(pipeline: Pipeline, receiv
     pipeline.subscribe(receiver.url)
     pipeline.publish_some(1)
     pipeline.router()
-    deliver = pipeline.deliver(delay_speedup=60)
+    deliver = pipeline.deliver(delay_speedup=15)  # a retry after 4 s: time for both changes
     receiver.wait_for(1)
     wait_until(lambda: deliver.metric("signpost_delivery_transactions_total", result="committed") >= 1)
     pipeline.write(Pause("sub-0"))

@@ -1,0 +1,141 @@
+"""The router killed, told to end, or without a broker, in the middle of its work."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+import pytest
+
+from deploy.local.broker import Broker
+from schemas.topics import FIRST
+from tests.support.installation import Installation, event, subscription
+from tests.support.roles import Role
+from tests.support.topics import end_offsets
+from tests.support.waiting import wait_until
+
+MAX_UNCOMMITTED = 100
+SUBSCRIPTIONS = ("one", "two")
+
+
+class Run:
+    """Events for two subscriptions, and router processes that are ended before they are through."""
+
+    def __init__(self, here: Installation, start_role: Callable[..., Role], events: int) -> None:
+        self.here = here
+        self._start_role = start_role
+        self.expected = {(f"evt_{n}", id_) for n in range(events) for id_ in SUBSCRIPTIONS}
+        here.make_topics()
+        here.subscribe(*(subscription(id_) for id_ in SUBSCRIPTIONS))
+        here.publish(event(f"evt_{n}") for n in range(events))
+
+    def router(self) -> Role:
+        """Start a router; with a slot, so that it goes on at once where its predecessor was."""
+        return self._start_role(["router", "--slot", "0"], self.here.env)
+
+    def made(self) -> int:
+        """Return how many job records there are."""
+        return sum(end_offsets(self.here.bootstrap_servers, self.here.names.jobs(FIRST)).values())
+
+    def wait_for_more(self, jobs: int) -> None:
+        """Wait until there are so many more job records, and make sure that there is work left."""
+        wanted = self.made() + jobs
+        found = wait_until(lambda: made if (made := self.made()) >= wanted else 0, what=f"{wanted} jobs")
+        assert found < len(self.expected), "the router was through before it was ended: publish more"
+
+    def jobs(self) -> Counter[tuple[str, str]]:
+        """Return how often each job was made; a repeat has the id of the first."""
+        jobs = self.here.jobs()
+        ids = {(job.event_id, job.subscription_id): job.job_id for job in jobs}
+        assert all(ids[job.event_id, job.subscription_id] == job.job_id for job in jobs)
+        return Counter((job.event_id, job.subscription_id) for job in jobs)
+
+
+def installation(broker: Broker, prefix: str) -> Installation:
+    return Installation(broker.bootstrap_servers, prefix, max_uncommitted=MAX_UNCOMMITTED)
+
+
+@pytest.mark.parametrize(("events", "kills"), [(5_000, 3), pytest.param(50_000, 20, marks=pytest.mark.long)])
+def test_a_killed_router_loses_nothing_and_repeats_few(
+    broker: Broker, prefix: str, start_role: Callable[..., Role], events: int, kills: int
+) -> None:
+    """After kill -9 in the middle of events every job is there, and each kill repeated at most max_uncommitted."""
+    run = Run(installation(broker, prefix), start_role, events)
+    for _ in range(kills):
+        router = run.router()
+        run.wait_for_more(events // (2 * kills))
+        router.kill()
+    last = run.router()
+    run.here.wait_routed(60)
+    assert last.terminate() == 0
+
+    jobs = run.jobs()
+
+    assert jobs.keys() == run.expected
+    assert jobs.total() - len(jobs) <= kills * MAX_UNCOMMITTED
+
+
+@pytest.mark.parametrize(("events", "ends"), [(5_000, 3), pytest.param(50_000, 20, marks=pytest.mark.long)])
+def test_a_router_that_is_told_to_end_loses_nothing_and_repeats_nothing(
+    broker: Broker, prefix: str, start_role: Callable[..., Role], events: int, ends: int
+) -> None:
+    """SIGTERM under load: what was sent is committed, the exit code is 0, and the next goes on behind it."""
+    run = Run(installation(broker, prefix), start_role, events)
+    for _ in range(ends):
+        router = run.router()
+        run.wait_for_more(events // (2 * ends))
+        assert router.terminate() == 0
+    last = run.router()
+    run.here.wait_routed(60)
+    assert last.terminate() == 0
+
+    assert run.jobs() == Counter(run.expected)
+
+
+def test_a_router_waits_for_a_broker_that_is_away(own_broker: Broker, prefix: str) -> None:
+    """The broker stopped under load and started again: a metric and /readyz say so, and every event gets its jobs."""
+    here = Installation(own_broker.bootstrap_servers, prefix).make_topics()
+    here.subscribe(*(subscription(id_) for id_ in SUBSCRIPTIONS))
+    here.publish(event(f"a-{n}") for n in range(20_000))
+    with here.router() as router:
+        wait_until(
+            lambda: router.metric("signpost_router_jobs_total", sender="zenoo", event_type="case.created") > 1_000,
+            what="it works",
+        )
+        own_broker.stop()
+        router.wait_not_ready("no broker answers")
+        assert router.metric("signpost_waiting_for_broker") == 1
+        own_broker.start()
+        here.publish(event(f"b-{n}") for n in range(1_000))
+        here.wait_routed(60)
+        router.wait_ready()
+        assert router.metric("signpost_waiting_for_broker") == 0
+
+    jobs = Counter((job.event_id, job.subscription_id) for job in here.jobs())
+    assert jobs.keys() == {
+        (f"{part}-{n}", id_)
+        for part, count in (("a", 20_000), ("b", 1_000))
+        for n in range(count)
+        for id_ in SUBSCRIPTIONS
+    }
+    assert jobs.total() - len(jobs) <= here.settings.max_uncommitted
+
+
+def test_a_router_told_to_end_while_the_broker_is_away_ends_in_time(own_broker: Broker, prefix: str) -> None:
+    """It does not wait for ever: what could not be committed is routed again, with the same ids, by the next."""
+    here = Installation(own_broker.bootstrap_servers, prefix, drain_timeout=2).make_topics()
+    here.subscribe(subscription("one"))
+    here.publish(event(f"evt_{n}") for n in range(20_000))
+    with here.router() as router:
+        wait_until(
+            lambda: router.metric("signpost_router_jobs_total", sender="zenoo", event_type="case.created") > 1_000,
+            what="it works",
+        )
+        own_broker.stop()
+        router.wait_not_ready("no broker answers")
+        router.stop()
+    own_broker.start()
+    with here.router():
+        here.wait_routed(60)
+
+    assert {job.event_id for job in here.jobs()} == {f"evt_{n}" for n in range(20_000)}
