@@ -22,6 +22,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its package
     OffsetSpec,
 )
 
+from consumers.runtime.admin import ask_coordinator, coordinates
 from consumers.runtime.positions import Found, PartitionKey, PositionsQuery
 from schemas.errors import Unavailable
 
@@ -82,6 +83,7 @@ class Takeover:
         self._owned = owned
         self._commit = commit
         self._overtaken = overtaken
+        self._coordinator: Future[Any] | None = None
         self._described: dict[str, Future[Any]] | None = None
         self._query: PositionsQuery | None = None
         self._starts: StartQuery | None = None
@@ -105,9 +107,14 @@ class Takeover:
             if starts is not None:
                 self._set(starts, now_s)
             return None
+        if self._coordinator is None:
+            self._coordinator = ask_coordinator(self._admin, self._group)
+        if not self._coordinator.done():
+            return None
         if self._query is None:
-            partitions = self._partitions()
-            if partitions is not None:
+            if not coordinates(self._coordinator):
+                self._begin_anew(now_s)
+            elif (partitions := self._partitions()) is not None:
                 self._query = PositionsQuery(self._admin, self._group, partitions)
             return None
         found = self._query.poll(now_s)
@@ -149,6 +156,7 @@ class Takeover:
         self._commit(starts, done)
 
     def _begin_anew(self, now_s: float) -> None:
+        self._coordinator = None
         self._described = None
         self._query = None
         self._starts = None

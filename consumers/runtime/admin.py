@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Final, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
@@ -13,6 +13,7 @@ from confluent_kafka.admin import AdminClient
 from schemas.errors import Unavailable
 
 TIMEOUT_S: Final = 15.0
+ASK_TIMEOUT_S: Final = 2.0
 # A broker answers from its own copy of the metadata, which follows the controller's by some milliseconds.
 _PASSING: Final = frozenset(
     {
@@ -32,6 +33,34 @@ _T = TypeVar("_T")
 
 class NotSettled(Unavailable):
     """The cluster is about to know better: ask again."""
+
+
+def ask_coordinator(admin: AdminClient, group: str) -> Future[Any]:
+    """Ask the coordinator of a group whether it is at work; `coordinates` judges the answer.
+
+    To be done before `list_consumer_group_offsets`: librdkafka 2.16 takes its answer NOT_COORDINATOR, as of a cluster
+    that is new or being restarted, for one to a consumer, and the process ends (librdkafka issue 5040).
+    """
+    return admin.describe_consumer_groups([group], request_timeout=ASK_TIMEOUT_S)[group]
+
+
+def coordinates(answer: Future[Any]) -> bool:
+    """Tell whether the coordinator of the group is at work, whatever it knows of the group."""
+    try:
+        answer.result(timeout=2 * ASK_TIMEOUT_S)
+    except KafkaException as error:
+        return bool(error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND)
+    return True
+
+
+def await_coordinator(admin: AdminClient, group: str) -> None:
+    """Wait until the coordinator of a group is at work; NotSettled if it is not in time."""
+
+    def ask() -> None:
+        if not coordinates(ask_coordinator(admin, group)):
+            raise NotSettled(f"no broker coordinates the group {group} yet")
+
+    settled(ask)
 
 
 class Log(Protocol):

@@ -21,7 +21,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its package
     ResourceType,
 )
 
-from consumers.runtime.admin import TIMEOUT_S, NotSettled, result, settled
+from consumers.runtime.admin import TIMEOUT_S, NotSettled, await_coordinator, result, settled
 from schemas.errors import Unavailable
 from schemas.topics import FIRST, Topic, TopicNames
 
@@ -193,6 +193,7 @@ def _configs(admin: AdminClient, topics: Sequence[Topic]) -> list[Change]:
 def _beginnings(admin: AdminClient, group: str, topic: str, partitions: int) -> list[Change]:
     """Find partitions without a position into which nothing was ever written: only there is none to be guessed."""
     asked = [TopicPartition(topic, number) for number in range(partitions)]
+    await_coordinator(admin, group)
     future = admin.list_consumer_group_offsets(
         [ConsumerGroupTopicPartitions(group, asked)], require_stable=False, request_timeout=TIMEOUT_S
     )[group]
