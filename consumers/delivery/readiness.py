@@ -31,8 +31,9 @@ class EpollReadiness:
     """One epoll for all sockets of a transport.
 
     libcurl's own `select` is rebuilt from all transfers each time and cannot see descriptors above 1,023, of which a
-    process with many idle connections has plenty. Here a socket is registered once in its life, edge-triggered: an
-    edge that was missed cannot be, as `perform` reads until there is nothing more, or asks to be called at once.
+    process with many idle connections has plenty. Here a socket is registered once in its life, edge-triggered:
+    libcurl reads until there is nothing more. It does not always write so; while large bodies are under way, the
+    transport waits by `select`.
     """
 
     _EVENTS = 1024

@@ -129,8 +129,9 @@ class Resolver:
         asked = self._under_way.get(host)
         if asked is not None and now - asked < _LOST_AFTER:
             return
-        if now - self._refreshed >= MAX_TTL:
-            # c-ares keeps answers for their whole TTL; this makes it forget them, and reads resolv.conf again.
+        if now - self._refreshed >= MAX_TTL / 2:
+            # c-ares keeps answers for their whole TTL; this makes it forget them (soon: not before this query), and
+            # read resolv.conf again.
             self._channel.reinit()
             self._refreshed = now
         self._under_way[host] = now

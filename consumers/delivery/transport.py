@@ -20,7 +20,7 @@ import pycurl
 
 from consumers.delivery.answer import Answer, Answered, FailureKind, Request, Responded, Unanswered
 from consumers.delivery.easy_handle import Handle, trusted_roots
-from consumers.delivery.readiness import readiness_for
+from consumers.delivery.readiness import SelectReadiness, readiness_for
 from consumers.delivery.resolver import Addresses, Failed, Refused, Resolution, Resolver
 from schemas.egress import EgressPolicy
 
@@ -28,6 +28,9 @@ __all__ = ["Answer", "Answered", "FailureKind", "Request", "Responded", "Transpo
 
 # Open requests are looked over this often at least, for headers that never end.
 _LOOK_EVERY_S: Final = 0.05
+# libcurl fills its buffer of 64 KiB once per `perform` and counts on `select` to tell that the socket takes more: no
+# edge says so. What is certain to go out with one write needs none.
+_ONE_WRITE: Final = 32 * 1024
 # Hosts whose way of answering is remembered.
 _MAX_HOSTS: Final = 10_000
 _OURS: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
@@ -62,11 +65,13 @@ class Transport:
         self._multi.setopt(pycurl.M_PIPELINING, pycurl.PIPE_NOTHING)
         self._multi.setopt(pycurl.M_MAXCONNECTS, max_connections)  # beyond them, idle ones are closed
         self._readiness = readiness_for(self._multi)
+        self._by_select = SelectReadiness(self._multi)
         resolver.wake = self._readiness.wake
         self._idle: list[Handle] = []
         self._open: set[Handle] = set()
         self._waiting: dict[str, list[_Waiting]] = {}
         self._waits = 0
+        self._uploads = 0  # open requests whose body may take several writes
         self._done: list[Answered] = []
         self._look_at = math.inf
         # libcurl duplicates the sockets that it is given: the originals are closed once it has.
@@ -84,7 +89,7 @@ class Transport:
         """Begin a request; its time runs from here on. Whatever comes of it, `work` returns it."""
         now = self._monotonic()
         deadline = now + request.timeout_ms / 1_000
-        self._look_at = min(self._look_at, deadline)
+        self._look_at = min(self._look_at, deadline, now + _LOOK_EVERY_S)
         target = request.target
         found = self._resolver.lookup(target.host, target.port)
         if type(found) is Addresses:
@@ -126,7 +131,8 @@ class Transport:
         self._readiness.close()
 
     def _turn(self, timeout_s: float) -> None:
-        self._readiness.wait(self._pause(timeout_s))
+        readiness = self._by_select if self._uploads else self._readiness
+        readiness.wait(self._pause(timeout_s))
         for host in self._resolver.ended():
             self._resolved(host)
         self._multi.perform()
@@ -153,6 +159,8 @@ class Transport:
         watched = not self._declares.get(request.target.host)
         handle.begin(request, addresses.pin, started, deadline, watched=watched)
         self._open.add(handle)
+        if len(request.body) > _ONE_WRITE:
+            self._uploads += 1
         self._multi.add_handle(handle.easy)
 
     def _resolved(self, host: str) -> None:
@@ -207,6 +215,8 @@ class Transport:
 
     def _release(self, handle: Handle) -> None:
         self._open.discard(handle)
+        if handle.request is not None and len(handle.request.body) > _ONE_WRITE:
+            self._uploads -= 1
         self._multi.remove_handle(handle.easy)  # closes the connection of a transfer that has not ended
         if handle.large:
             handle.close()  # libcurl keeps the header lines with it

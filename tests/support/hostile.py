@@ -9,6 +9,7 @@ import contextlib
 import gzip
 import os
 import socket
+import ssl
 import struct
 import subprocess
 import sys
@@ -132,7 +133,8 @@ class HostileReceiver:
     While `gate` is closed nothing is answered; `answered` counts what was sent whole.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        self._tls = tls
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
         self.port: int = self._listener.getsockname()[1]
         self.requests: list[bytes] = []
@@ -159,7 +161,10 @@ class HostileReceiver:
 
     def _serve(self, connection: socket.socket) -> None:
         with connection, contextlib.suppress(OSError):
-            _converse(connection, self._saw, self._has_answered)
+            if self._tls is not None:
+                connection = self._tls.wrap_socket(connection, server_side=True)
+            with connection:
+                _converse(connection, self._saw, self._has_answered)
 
     def _saw(self, request: bytes) -> None:
         self.requests.append(request)
