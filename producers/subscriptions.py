@@ -207,7 +207,9 @@ class SubscriptionWriter:
     def _take_over(self, partition: int) -> Producer:
         """Fence whoever holds the partition, and read all that they committed."""
         transactional_id = {"transactional.id": f"{self._names.prefix}subscriptions.{partition}"}
-        producer = Producer({**self._kafka, **_OWN, **transactional_id}, logger=logging.getLogger("signpost.kafka"))
+        # What goes wrong is raised by the calls; without an error_cb, callbacks would raise it a second way.
+        own = {**_OWN, **transactional_id, "error_cb": lambda _: None}
+        producer = Producer({**self._kafka, **own}, logger=logging.getLogger("signpost.kafka"))
         # Without it (and now and then with it for a single topic) the coordinator is looked for on a timer of 500 ms.
         producer.list_topics(timeout=_CALL_S)
         producer.init_transactions(_CALL_S)

@@ -185,16 +185,20 @@ def _writer(settings: Settings) -> Iterator[SubscriptionWriter]:
     from producers.subscriptions import SubscriptionWriter  # noqa: PLC0415
     from schemas.sender import load_senders  # noqa: PLC0415
 
-    # Another writer that takes the partition is nothing to tell: the work is done again.
-    logging.getLogger("signpost.kafka").setLevel(logging.CRITICAL)
     kafka = settings.kafka_properties()
     # Without a key there is still much that can be done: to list, to pause, to delete.
     has_key = settings.sealing_key is not None or settings.sealing_key_file is not None
     sealer = sealer_of(settings) if has_key else None
     writer = SubscriptionWriter(kafka, settings.names, load_senders(), sealer)
+    # Another writer that takes the partition is nothing to tell, although to the client it is fatal: the work is done
+    # again. What cannot be done is an error of the command.
+    client_log = logging.getLogger("signpost.kafka")
+    level = client_log.level
+    client_log.setLevel(logging.CRITICAL + 1)
     try:
         yield writer
     finally:
+        client_log.setLevel(level)
         writer.close()
 
 
