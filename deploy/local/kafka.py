@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 
 from schemas.errors import Unavailable
@@ -18,6 +18,7 @@ from schemas.errors import Unavailable
 STORAGE: Final = "kafka"
 PROPERTIES: Final = "server.properties"
 
+_COORDINATORS: Final = 4
 # Few partitions of Kafka's own topics, as each costs files and start-up time. The coordinator's wait of 3 s for more
 # members, and the 10 s between looks for transactions to abort, would only be waited for here. Positions are kept as
 # long as records are (30 d). The cleaner's buffer is 128 MiB by default, a quarter of the heap.
@@ -27,7 +28,7 @@ _FIXED: Final = {
     "controller.listener.names": "CONTROLLER",
     "auto.create.topics.enable": "false",
     "offsets.topic.replication.factor": "1",
-    "offsets.topic.num.partitions": "4",
+    "offsets.topic.num.partitions": str(_COORDINATORS),
     "offsets.retention.minutes": "43200",
     "transaction.state.log.replication.factor": "1",
     "transaction.state.log.min.isr": "1",
@@ -115,7 +116,7 @@ def wait_until_ready(port: int, data: Path, alive: Callable[[], bool], deadline_
     while time.monotonic() < ends_at:
         if not alive():
             return False
-        if _accepts(port) and _cluster_at(port) == _cluster_of(data):
+        if _accepts(port) and _answers(port, data):
             return True
         time.sleep(0.05)
     raise Unavailable(f"Kafka at 127.0.0.1:{port} did not answer within {deadline_s:.0f} s")
@@ -138,11 +139,28 @@ def _accepts(port: int) -> bool:
     return True
 
 
-def _cluster_at(port: int) -> str | None:
-    """Return the cluster id that a broker at a port answers with, if one does."""
-    admin = AdminClient({"bootstrap.servers": f"127.0.0.1:{port}", "log_level": 0, "socket.timeout.ms": 2000})
+def _answers(port: int, data: Path) -> bool:
+    """Tell whether the broker at a port is that of a data folder, and all its group coordinators are at work."""
+    admin = AdminClient({"bootstrap.servers": f"127.0.0.1:{port}", "log_level": 0, "socket.timeout.ms": 5000})
     try:
         metadata = admin.list_topics(timeout=2)
     except KafkaException:
-        return None
-    return str(metadata.cluster_id) if metadata.brokers else None
+        return False
+    return bool(metadata.brokers) and str(metadata.cluster_id) == _cluster_of(data) and _coordinates(admin)
+
+
+def _coordinates(admin: AdminClient) -> bool:
+    """Ask one group of each coordinator for what it is, which also makes Kafka create the topic of their positions.
+
+    Until then `AdminClient.list_consumer_group_offsets` may end the process that calls it: librdkafka 2.16 takes the
+    answer NOT_COORDINATOR for one to a consumer (librdkafka issue 5040, a null pointer).
+    """
+    # Java's hash of a string grows by one with its last character: these groups are spread over all coordinators.
+    groups = [f"signpost-ready-{number}" for number in range(_COORDINATORS)]
+    for future in admin.describe_consumer_groups(groups, request_timeout=1).values():
+        try:
+            future.result(10)
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.GROUP_ID_NOT_FOUND:
+                return False
+    return True
