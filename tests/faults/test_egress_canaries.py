@@ -1,0 +1,58 @@
+"""Hostile URLs and names with a real resolver and real sockets, where every address of the world is a canary."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from tests.support.canaries import PUBLIC, PUBLIC6, SPECIAL
+from tests.support.parts import need
+
+
+@pytest.fixture(scope="module")
+def world() -> dict[str, Any]:
+    """What happened in the namespace."""
+    need("netns")
+    canaries = [sys.executable, "-m", "tests.support.canaries"]
+    for unshare in (["unshare", "-n", "-m"], ["unshare", "-r", "-n", "-m"]):
+        if subprocess.run([*unshare, "true"], capture_output=True, check=False).returncode == 0:
+            done = subprocess.run([*unshare, *canaries], capture_output=True, text=True, timeout=120, check=False)
+            assert done.returncode == 0, done.stderr
+            return dict(json.loads(done.stdout))
+    raise AssertionError("network namespaces were here a moment ago")
+
+
+def test_the_canaries_sing(world: dict[str, Any]) -> None:
+    """Public names are reached in this namespace: silence elsewhere means something."""
+    assert world["public"] == {"public": "200", "public-again": "200", "flip": "200"}
+    assert set(world["public_heard"]) <= {PUBLIC, PUBLIC6}
+
+
+def test_no_forbidden_address_is_connected_to(world: dict[str, Any]) -> None:
+    """Special addresses, alone or among public ones, behind aliases, as literals of any notation, stay silent."""
+    assert world["hostile_heard"] == []
+    assert len(world["hostile"]) > 4 * len(SPECIAL)
+    assert [label for label in world["hostile"] if label.startswith("taken")] == []
+    assert {answer.partition(":")[0] for answer in world["hostile"].values()} == {"blocked_address"}
+
+
+def test_a_name_that_flips_is_connected_to_where_it_was_checked(world: dict[str, Any]) -> None:
+    """A name that turns inward after its check is connected to at the address that was checked, and then refused."""
+    assert set(world["flipped_heard"]) <= {PUBLIC}
+    assert world["flipped"]["flip"].startswith("blocked_address")
+
+
+def test_the_socket_refuses_what_was_not_checked(world: dict[str, Any]) -> None:
+    """Were a name's addresses never checked, the socket would still refuse every one of them."""
+    assert world["unchecked_heard"] == []
+    assert len(world["unchecked"]) == len(SPECIAL)
+    assert {answer.partition(":")[0] for answer in world["unchecked"].values()} == {"blocked_address"}
+
+
+def test_nobody_else_resolves(world: dict[str, Any]) -> None:
+    """DNS hears of the names in the URLs and of nothing else: no search domain, no name that libcurl made up."""
+    assert all(name.endswith(".example.com") for name in world["asked"])

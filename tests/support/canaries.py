@@ -1,0 +1,178 @@
+"""Run in a network namespace of its own, where every address is this machine and every one of them is watched.
+
+`unshare -n -m python -m tests.support.canaries` posts to hostile URLs and names with a real resolver and real sockets,
+and prints as JSON what came of each and which addresses were connected to. Nothing leaves the namespace.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import json
+import selectors
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from ipaddress import IPv4Address, IPv6Address, ip_network
+from pathlib import Path
+from typing import Any, Final
+
+from consumers.delivery.resolver import Addresses, Resolver
+from consumers.delivery.transport import Request, Responded, Transport
+from schemas.egress import EgressPolicy, Target
+from schemas.errors import InvalidInput
+from tests.support.dns import DnsServer
+
+PUBLIC: Final = "93.184.216.34"
+PUBLIC6: Final = "2606:4700::1111"
+PORTS: Final = (80, 443)
+# Public addresses only: http because a canary speaks no TLS, as the policy for addresses does not depend on it.
+POLICY: Final = EgressPolicy(allow_http=True)
+_REGISTRIES: Final = Path(__file__).parents[1] / "unit" / "data" / "iana_special_purpose.csv"
+
+
+def _special() -> list[str]:
+    """An address of every special block, and every form in which IPv6 carries loopback and metadata."""
+    with _REGISTRIES.open(encoding="utf-8", newline="") as file:
+        blocks = [ip_network(row["Address Block"]) for row in csv.DictReader(file)]
+    addresses = {str(block[edge]) for block in blocks for edge in (0, -1)}
+    for inner in ("127.0.0.1", "169.254.169.254", "10.0.0.1"):
+        number = int(IPv4Address(inner))
+        forms = (number, 0xFFFF << 32 | number, 0x64FF9B << 96 | number, 0x2002 << 112 | number << 80)
+        addresses |= {inner, *(str(IPv6Address(form)) for form in forms)}
+    return sorted(addresses | {"168.63.129.16", "fd00:ec2::254", "4000::1", "::2"})
+
+
+SPECIAL: Final = _special()
+
+
+def zone(name: str, times: int) -> list[str]:
+    """Names that say what they are: special-<n>, mixed-<n>, alias-<n>, flip, flop, public."""
+    kind, _, number = name.partition(".")[0].partition("-")
+    match kind:
+        case "special":
+            return [SPECIAL[int(number)]]
+        case "mixed":
+            return [PUBLIC, PUBLIC6, SPECIAL[int(number)]]
+        case "alias":
+            return ["=localhost", SPECIAL[int(number)]]
+        case "flip":  # public for the check, something else for whoever asks again
+            return [PUBLIC] if times == 0 else ["127.0.0.1"]
+        case "flop":
+            return ["127.0.0.1"] if times % 2 == 0 else [PUBLIC]
+        case _:
+            return [PUBLIC, PUBLIC6]
+
+
+class Canaries:
+    """Listens on every address; answers 200 and keeps the addresses that were connected to."""
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+        self._selector = selectors.DefaultSelector()
+        for port in PORTS:
+            for family, host in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")):
+                listener = socket.socket(family, socket.SOCK_STREAM)
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                if family == socket.AF_INET6:
+                    listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                listener.bind((host, port))
+                listener.listen(512)
+                self._selector.register(listener, selectors.EVENT_READ)
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        while True:
+            for key, _ in self._selector.select():
+                listener = key.fileobj
+                assert isinstance(listener, socket.socket)
+                connection, _ = listener.accept()
+                self.heard.append(connection.getsockname()[0])
+                with connection, contextlib.suppress(OSError):
+                    connection.settimeout(2)
+                    connection.recv(65_536)
+                    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+
+
+def _make_world() -> None:
+    for command in (
+        "ip link set lo up",
+        "ip route add local 0.0.0.0/0 dev lo",
+        "ip -6 route add local ::/0 dev lo",
+    ):
+        subprocess.run(command.split(), check=True)
+    with tempfile.NamedTemporaryFile("w", suffix=".resolv.conf", delete=False) as file:
+        file.write("nameserver 127.0.0.1\nsearch internal.example\n")
+    subprocess.run(["mount", "--bind", file.name, "/etc/resolv.conf"], check=True)
+
+
+def _targets() -> dict[str, Target]:
+    """Everything to be tried, by a label; literals as if the URL rules had let them through."""
+    names = [f"{kind}-{n}" for kind in ("special", "mixed", "alias") for n in range(len(SPECIAL))]
+    targets = {name: POLICY.check_url(f"http://{name}.example.com/") for name in [*names, "flop"]}
+    for address in SPECIAL:
+        literal = f"[{address}]" if ":" in address else address
+        targets[f"literal {address}"] = Target(f"http://{literal}/", "http", address, 80)
+    for odd in ("127.1", "0x7f000001", "2130706433", "017700000001", "0", "localhost"):
+        with contextlib.suppress(InvalidInput):
+            targets[f"taken {odd}"] = POLICY.check_url(f"http://{odd}/")
+        targets[f"literal {odd}"] = Target(f"http://{odd}/", "http", odd, 80)
+    return targets
+
+
+def _run(transport: Transport, targets: dict[str, Target]) -> dict[str, str]:
+    for label, target in targets.items():
+        transport.start(Request(target, [b"Content-Type: text/plain"], b"canary", 10_000, label))
+    ended: dict[str, str] = {}
+    ends_at = time.monotonic() + 30
+    while transport.in_flight and time.monotonic() < ends_at:
+        for each in transport.work(0.2):
+            answer = each.answer
+            ended[str(each.request.context)] = (
+                str(answer.status) if isinstance(answer, Responded) else f"{answer.kind}: {answer.detail}"
+            )
+    return ended
+
+
+class _Lax(Resolver):
+    """A resolver that believes everything: what the socket's own check is there for."""
+
+    def lookup(self, host: str, port: int) -> Any:
+        """Give a special address for any name."""
+        index = int(host.partition(".")[0].rpartition("-")[2])
+        address = SPECIAL[index]
+        return Addresses((address,), [f"+{host}:{port}:{f'[{address}]' if ':' in address else address}"])
+
+
+def main() -> None:
+    """Try everything and print what happened."""
+    _make_world()
+    server = DnsServer(zone, address=("127.0.0.1", 53))
+    canaries = Canaries()
+    transport = Transport(POLICY, Resolver(POLICY))
+    control = {name: POLICY.check_url(f"http://{name}.example.com/") for name in ("public", "public-again", "flip")}
+    result: dict[str, Any] = {"public": _run(transport, control), "public_heard": list(canaries.heard)}
+    canaries.heard.clear()
+    result["hostile"] = _run(transport, _targets())
+    result["hostile_heard"] = list(canaries.heard)
+    canaries.heard.clear()
+    # Its answer has run out meanwhile: asked again, it says 127.0.0.1.
+    result["flipped"] = {}
+    ends_at = time.monotonic() + 20
+    while not result["flipped"].get("flip", "").startswith("blocked") and time.monotonic() < ends_at:
+        result["flipped"] = _run(transport, {"flip": control["flip"]})
+    result["flipped_heard"] = list(canaries.heard)
+    canaries.heard.clear()
+    lax = Transport(POLICY, _Lax(POLICY))
+    names = {f"special-{n}": POLICY.check_url(f"http://special-{n}.example.com/") for n in range(len(SPECIAL))}
+    result["unchecked"] = _run(lax, names)
+    result["unchecked_heard"] = list(canaries.heard)
+    result["asked"] = sorted({name for name, _ in server.asked})
+    json.dump(result, sys.stdout)
+
+
+if __name__ == "__main__":
+    main()
