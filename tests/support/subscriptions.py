@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Final, TypeAlias
 
 from producers.subscriptions import SubscriptionWriter, Surroundings
 from schemas.rules import Draft
 from schemas.sealing import Sealer
 from schemas.sender import load_senders
+from schemas.subscription import Subscription
 from schemas.topics import TopicNames
 from tests.support.topics import create_topic, end_offsets
 
 KEY: Final = bytes(range(32))
 PARTITIONS: Final = 4
+MakeWriter: TypeAlias = Callable[..., SubscriptionWriter]
 
 
 def subscriptions_topic(bootstrap_servers: str, prefix: str, partitions: int = PARTITIONS) -> TopicNames:
@@ -34,6 +37,28 @@ def writer_of(
 ) -> SubscriptionWriter:
     """Return a writer with a sealing key of the tests."""
     return SubscriptionWriter(kafka, names, load_senders(), Sealer([key]), surroundings=surroundings)
+
+
+@contextmanager
+def making_writers(kafka: Mapping[str, str], names: TopicNames) -> Iterator[MakeWriter]:
+    """Hand out what makes writers, with the options of `writer_of`; all are closed at the end."""
+    made: list[SubscriptionWriter] = []
+
+    def make(**options: Any) -> SubscriptionWriter:
+        writer = writer_of(kafka, names, **options)
+        made.append(writer)
+        return writer
+
+    try:
+        yield make
+    finally:
+        for writer in made:
+            writer.close()
+
+
+def present(writer: SubscriptionWriter) -> dict[str, Subscription]:
+    """Return the subscriptions that are there now, by id."""
+    return {id_: found for id_, found in writer.read().items() if isinstance(found, Subscription)}
 
 
 def draft(id_: str, customer_id: str = "acme", **fields: Any) -> Draft:
