@@ -213,7 +213,11 @@ class RouterLoop:
             self._source.stand(IDLE_S)
             if self._output.trouble is not None:
                 raise Unavailable(self._output.trouble)
-        _log.info("router.drained", uncommitted=self._commits.uncommitted)
+        if self._commits.pending:
+            _log.warning("router.undrained", uncommitted=self._commits.uncommitted)
+            self._commits.leave(may_commit=False)  # closing would try once more, and wait for the broker
+        else:
+            _log.info("router.drained")
 
     def _observe(self) -> None:
         self._metrics.uncommitted(self._commits.uncommitted)

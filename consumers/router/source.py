@@ -145,7 +145,7 @@ class Source:
 
     def release(self, key: PartitionKey) -> None:
         """Read a held partition on."""
-        del self._held[key]
+        self._held.pop(key, None)  # looking for positions anew has let it go already
         if not self._standing:
             self._consumer.resume(_partitions([key]))
 
@@ -167,8 +167,8 @@ class Source:
         self._committing = None
         try:
             answer = self._consumer.commit(offsets=_offsets(positions), asynchronous=False)
-        except KafkaException as error:
-            _log.warning("router.not_committed", error=error.args[0].str())
+        except CLIENT_ERRORS as error:
+            _log.warning("router.not_committed", error=str(error))
             return False
         return all(partition.error is None for partition in answer or ())
 
@@ -221,7 +221,9 @@ class Source:
 
     def _error(self, error: KafkaError) -> None:
         self._heard(error)
-        if error.code() in _REFUSED:
+        if error.fatal() or error.code() == KafkaError._FATAL:  # as a message it does not call itself fatal
+            self._fatal = f"the consumer failed for good: {error.str()}"
+        elif error.code() in _REFUSED:
             self._fatal = f"the brokers refuse to let the group {self._group} read: {error.str()}"
         elif not is_lost_broker(error):
             _log.warning("router.consumer", error=error.str())

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from deploy.local.broker import Broker
+from schemas.errors import Unavailable
 from schemas.topics import FIRST
 from tests.support.installation import Installation, event, subscription
 from tests.support.roles import Role
@@ -126,7 +127,7 @@ def test_a_router_told_to_end_while_the_broker_is_away_ends_in_time(own_broker: 
     here = Installation(own_broker.bootstrap_servers, prefix, drain_timeout=2).make_topics()
     here.subscribe(subscription("one"))
     here.publish(event(f"evt_{n}") for n in range(20_000))
-    with here.router() as router:
+    with here.router(slot=0) as router:
         wait_until(
             lambda: router.metric("signpost_router_jobs_total", sender="zenoo", event_type="case.created") > 1_000,
             what="it works",
@@ -135,7 +136,25 @@ def test_a_router_told_to_end_while_the_broker_is_away_ends_in_time(own_broker: 
         router.wait_not_ready("no broker answers")
         router.stop()
     own_broker.start()
-    with here.router():
+    with here.router(slot=0):
         here.wait_routed(60)
 
     assert {job.event_id for job in here.jobs()} == {f"evt_{n}" for n in range(20_000)}
+
+
+def test_a_second_router_of_a_slot_ends_the_first(broker: Broker, prefix: str) -> None:
+    """Two processes with one slot cannot both work: the first says why it ends, the second goes on behind it."""
+    here = installation(broker, prefix).make_topics()
+    here.subscribe(subscription("one"))
+    here.publish(event(f"a-{n}") for n in range(50))
+    with here.router(slot=3) as first:
+        here.wait_routed()
+        with here.router(slot=3) as second:
+            error = first.wait_ended()
+            here.publish(event(f"b-{n}") for n in range(50))
+            here.wait_routed()
+            second.wait_ready()
+
+    assert isinstance(error, Unavailable)
+    assert "same group.instance.id" in str(error)
+    assert Counter(job.event_id for job in here.jobs()) == Counter(f"{p}-{n}" for p in "ab" for n in range(50))

@@ -125,6 +125,11 @@ class Installation:
     def _flush(self) -> None:
         assert self._producer.flush(30) == 0, "the broker did not take the records"
 
+    def delete_events(self, before: int) -> None:
+        """Remove the first records of the first partition, as retention does."""
+        (future,) = self.admin.delete_records([TopicPartition(self.events_topic, 0, before)]).values()
+        future.result(30)
+
     def jobs(self) -> list[Job]:
         """Return all jobs that were made, by partition and offset."""
         codec = JobCodec()
@@ -161,9 +166,9 @@ class Installation:
         wait_until(routed, deadline_s, "all events are routed")
 
     @contextmanager
-    def router(self, settings: Mapping[str, Any] | None = None) -> Iterator[RunningRouter]:
+    def router(self, settings: Mapping[str, Any] | None = None, slot: int | None = None) -> Iterator[RunningRouter]:
         """Run a router in a thread; it drains at the end, and its error is raised there."""
-        running = RunningRouter(build(self.settings.model_copy(update=dict(settings or {})), None))
+        running = RunningRouter(build(self.settings.model_copy(update=dict(settings or {})), slot))
         try:
             yield running
         finally:
