@@ -14,8 +14,8 @@ class Readiness(Protocol):
         """Take a new socket on; it is forgotten when it is closed."""
         ...
 
-    def wait(self, timeout_s: float) -> None:
-        """Return when something may have happened, or after the timeout."""
+    def wait(self, timeout_s: float) -> bool:
+        """Return when something has happened, or after the timeout; False: certainly nothing has."""
         ...
 
     def wake(self) -> None:
@@ -47,9 +47,9 @@ class EpollReadiness:
         """Take a new socket on; it is forgotten when it is closed."""
         self._epoll.register(fd, select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET)
 
-    def wait(self, timeout_s: float) -> None:
-        """Return when something may have happened, or after the timeout; which socket it was, libcurl finds out."""
-        self._epoll.poll(timeout_s, self._EVENTS)
+    def wait(self, timeout_s: float) -> bool:
+        """Return when something has happened, or after the timeout; on which socket, libcurl finds out by itself."""
+        return bool(self._epoll.poll(timeout_s, self._EVENTS))
 
     def wake(self) -> None:
         """End the wait, or the next one. The counter is never read: each write is an edge."""
@@ -72,9 +72,10 @@ class SelectReadiness:
     def watch(self, fd: int) -> None:
         """Do nothing: libcurl knows its sockets."""
 
-    def wait(self, timeout_s: float) -> None:
+    def wait(self, timeout_s: float) -> bool:
         """Return when something may have happened, or after the timeout or 5 ms."""
         self._multi.select(min(timeout_s, self._MOST_S))
+        return True
 
     def wake(self) -> None:
         """Do nothing: no wait is long."""

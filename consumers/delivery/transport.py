@@ -132,16 +132,19 @@ class Transport:
 
     def _turn(self, timeout_s: float) -> None:
         readiness = self._by_select if self._uploads else self._readiness
-        readiness.wait(self._pause(timeout_s))
+        happened = readiness.wait(self._pause(timeout_s))
         for host in self._resolver.ended():
             self._resolved(host)
-        self._multi.perform()
-        if self._originals:
-            self._close_originals()
-        self._collect()
         now = self._monotonic()
-        if now >= self._look_at:
-            self._look_over(now)
+        # `perform` looks at every open request; with hundreds that wait for slow receivers that is dear, and mostly for
+        # nothing. libcurl's timeout is 0 where a request is new or a timer of its own has run out.
+        if happened or now >= self._look_at or self._multi.timeout() == 0:
+            self._multi.perform()
+            self._collect()
+            if self._originals:
+                self._close_originals()
+            if now >= self._look_at:
+                self._look_over(now)
 
     def _pause(self, timeout_s: float) -> float:
         if timeout_s <= 0:
