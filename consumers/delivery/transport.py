@@ -89,7 +89,9 @@ class Transport:
         """Begin a request; its time runs from here on. Whatever comes of it, `work` returns it."""
         now = self._monotonic()
         deadline = now + request.timeout_ms / 1_000
-        self._look_at = min(self._look_at, deadline, now + _LOOK_EVERY_S)
+        look_at = now + _LOOK_EVERY_S
+        if look_at < self._look_at or deadline < self._look_at:
+            self._look_at = min(look_at, deadline)
         target = request.target
         found = self._resolver.lookup(target.host, target.port)
         if type(found) is Addresses:
