@@ -13,8 +13,6 @@ from typing import Any, Final
 import structlog
 from confluent_kafka import Consumer
 from confluent_kafka.admin import AdminClient
-from consumers.delivery.resolver import Resolver
-from consumers.delivery.transport import Transport
 
 from consumers.delivery.assignment import Assignment
 from consumers.delivery.committer import Committer
@@ -27,10 +25,13 @@ from consumers.delivery.outcome_log import OutcomeLog
 from consumers.delivery.pacing import Pacing
 from consumers.delivery.reader import Reader
 from consumers.delivery.recorder import Recorder
+from consumers.delivery.resolver import Resolver
 from consumers.delivery.tiers import Tiers
+from consumers.delivery.transport import Transport
 from consumers.delivery.work import Work
 from consumers.runtime.admin import await_broker
 from consumers.runtime.metrics import DeliveryMetrics
+from consumers.runtime.positions import CommittedPositions
 from consumers.runtime.topics import check
 from consumers.runtime.transaction import Transactions, producer_config
 from consumers.table import SubscriptionTable
@@ -148,9 +149,10 @@ def build(settings: Settings, slot: int | None) -> DeliveryRole:
 
     tiers = Tiers(names, tiers_of(sender.schedule for sender in senders.values()), settings.delay_speedup)
     outbox = Outbox(instance)
+    positions = CommittedPositions(kafka, admin, group)
     transactional_id = f"{group}.{slot if slot is not None else instance}"
     max_record = settings.max_event + 2 * RECORD_OVERHEAD
-    transactions = Transactions(producer_config(kafka, transactional_id, max_record), admin, group)
+    transactions = Transactions(producer_config(kafka, transactional_id, max_record), positions)
     committer = Committer(outbox, transactions, max_uncommitted=settings.max_uncommitted, observer=observer)
     dispatcher = Dispatcher(
         subscriptions=table,
@@ -164,8 +166,7 @@ def build(settings: Settings, slot: int | None) -> DeliveryRole:
     consumer = Consumer(consumer_config(kafka, group, slot), logger=logger)
     reader = Reader(
         consumer=consumer,
-        admin=admin,
-        group=group,
+        positions=positions,
         assignment=Assignment(tiers),
         outbox=outbox,
         take=dispatcher.take,

@@ -18,6 +18,7 @@ from consumers.router.source import Source, consumer_config
 from consumers.router.subscriptions import Subscribers
 from consumers.runtime.admin import await_broker
 from consumers.runtime.metrics import RouterMetrics
+from consumers.runtime.positions import CommittedPositions
 from consumers.runtime.reach import Reach
 from consumers.runtime.topics import check, check_sources
 from consumers.table import SubscriptionTable
@@ -87,6 +88,7 @@ def build(settings: Settings, slot: int | None) -> RouterRole:
     source = Source(
         consumer_config(kafka, f"{settings.prefix}router", slot),
         admin,
+        CommittedPositions(kafka, admin, f"{settings.prefix}router"),
         settings.start_at,
         heard=reach.error,
         overtaken=metrics.overtaken,

@@ -13,13 +13,12 @@ from typing import Final
 
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
-from confluent_kafka.admin import AdminClient
 
 from consumers.delivery.assignment import Assignment
 from consumers.delivery.lane import Lane
 from consumers.delivery.outbox import Outbox
 from consumers.delivery.progress import MAX_BATCH
-from consumers.runtime.positions import PartitionKey, PositionsQuery, is_lost_broker
+from consumers.runtime.positions import CommittedPositions, PartitionKey, PositionsQuery, is_lost_broker
 from schemas.errors import Unavailable
 
 _log = structlog.get_logger("delivery")
@@ -34,15 +33,13 @@ class Reader:
         self,
         *,
         consumer: Consumer,
-        admin: AdminClient,
-        group: str,
+        positions: CommittedPositions,
         assignment: Assignment,
         outbox: Outbox,
         take: Take,
     ) -> None:
         self._consumer = consumer
-        self._admin = admin
-        self._group = group
+        self._positions = positions
         self._assignment = assignment
         self._outbox = outbox
         self._take = take
@@ -181,7 +178,7 @@ class Reader:
         self.group_metadata = consumer.consumer_group_metadata()
         self._assigned = [(partition.topic, partition.partition) for partition in partitions]
         keys = self._assignment.owned(self._assigned)
-        self._query = PositionsQuery(self._admin, self._group, keys) if keys else None
+        self._query = PositionsQuery(self._positions, keys) if keys else None
         if not keys:
             self._assignment.take({})
 
@@ -212,7 +209,7 @@ class Reader:
         self._assignment.suspend()
         self._consumer.assign([])
         keys = self._assignment.owned(self._assigned)
-        self._query = PositionsQuery(self._admin, self._group, keys)
+        self._query = PositionsQuery(self._positions, keys)
 
 
 def _place(lane: Lane) -> TopicPartition:

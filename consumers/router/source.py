@@ -17,7 +17,7 @@ from confluent_kafka.admin import AdminClient
 from consumers.router.poison import SourceRecord
 from consumers.router.takeover import Positions, StartAt, Takeover
 from consumers.runtime.admin import CLIENT_ERRORS
-from consumers.runtime.positions import PartitionKey, is_lost_broker
+from consumers.runtime.positions import CommittedPositions, PartitionKey, is_lost_broker
 from schemas.errors import Unavailable
 
 _log = structlog.get_logger("router")
@@ -58,6 +58,7 @@ class Source:
         self,
         config: Mapping[str, Any],
         admin: AdminClient,
+        positions: CommittedPositions,
         start_at: StartAt,
         *,
         heard: Callable[[KafkaError], None],
@@ -66,6 +67,7 @@ class Source:
     ) -> None:
         self._group: str = config["group.id"]
         self._admin = admin
+        self._positions = positions
         self._start_at = start_at
         self._heard = heard
         self._overtaken = overtaken
@@ -180,7 +182,7 @@ class Source:
         self._held.clear()
         self._consumer.assign([])
         self._takeover = Takeover(
-            self._admin, self._group, self._start_at, self._owned, commit=self.commit, overtaken=self._overtaken
+            self._admin, self._positions, self._start_at, self._owned, commit=self.commit, overtaken=self._overtaken
         )
 
     def lag(self) -> dict[str, int]:

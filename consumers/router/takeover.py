@@ -22,8 +22,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its package
     OffsetSpec,
 )
 
-from consumers.runtime.admin import ask_coordinator, coordinates
-from consumers.runtime.positions import Found, PartitionKey, PositionsQuery
+from consumers.runtime.positions import CommittedPositions, Found, PartitionKey, PositionsQuery
 from schemas.errors import Unavailable
 
 _REQUEST_TIMEOUT_S: Final = 5.0
@@ -70,7 +69,7 @@ class Takeover:
     def __init__(
         self,
         admin: AdminClient,
-        group: str,
+        positions: CommittedPositions,
         start_at: StartAt,
         owned: Sequence[PartitionKey],
         *,
@@ -78,12 +77,11 @@ class Takeover:
         overtaken: Callable[[int], None],
     ) -> None:
         self._admin = admin
-        self._group = group
+        self._positions = positions
         self._start_at = start_at
         self._owned = owned
         self._commit = commit
         self._overtaken = overtaken
-        self._coordinator: Future[Any] | None = None
         self._described: dict[str, Future[Any]] | None = None
         self._query: PositionsQuery | None = None
         self._starts: StartQuery | None = None
@@ -107,15 +105,9 @@ class Takeover:
             if starts is not None:
                 self._set(starts, now_s)
             return None
-        if self._coordinator is None:
-            self._coordinator = ask_coordinator(self._admin, self._group)
-        if not self._coordinator.done():
-            return None
         if self._query is None:
-            if not coordinates(self._coordinator):
-                self._begin_anew(now_s)
-            elif (partitions := self._partitions()) is not None:
-                self._query = PositionsQuery(self._admin, self._group, partitions)
+            if (partitions := self._partitions()) is not None:
+                self._query = PositionsQuery(self._positions, partitions)
             return None
         found = self._query.poll(now_s)
         return None if found is None else self._judge(found, now_s)
@@ -156,7 +148,6 @@ class Takeover:
         self._commit(starts, done)
 
     def _begin_anew(self, now_s: float) -> None:
-        self._coordinator = None
         self._described = None
         self._query = None
         self._starts = None

@@ -1,25 +1,26 @@
-"""Committed positions of a consumer group, and where the log of each partition begins and ends: asked without waiting.
+"""Committed positions of a consumer group, and where the log of each partition begins and ends.
 
-`require_stable` waits for offsets that a transaction has not ended yet (KIP-447): the broker answers
-UNSTABLE_OFFSET_COMMIT for such a partition, also right after `commit_transaction` returned, and is asked again.
+They are asked by a consumer that never joins the group, in a thread of their own: `AdminClient`'s question for a
+group's offsets ends the whole process when a coordinator has moved (librdkafka issue 5040). With `read_committed` the
+answer waits for offsets that a transaction has not ended yet (KIP-447).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from concurrent.futures import Future
+import logging
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final
 
-from confluent_kafka import ConsumerGroupTopicPartitions, IsolationLevel, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # OffsetSpec is missing from its __all__
     AdminClient,
     OffsetSpec,
 )
 
 ASK_AGAIN_S: Final = 0.05
-_REQUEST_TIMEOUT_S: Final = 5.0
-
+_TIMEOUT_S: Final = 5.0
 _EARLIEST: Final = OffsetSpec.earliest()  # type: ignore[no-untyped-call]  # it has no annotations
 _LATEST: Final = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # as above
 
@@ -36,67 +37,81 @@ class Found:
     end: int
 
 
-class PositionsQuery:
-    """One question for the positions of some partitions; `poll` until it is answered."""
+class CommittedPositions:
+    """Asks for the positions of one group; `kafka` are the properties of the connection."""
 
-    def __init__(self, admin: AdminClient, group: str, partitions: Sequence[PartitionKey]) -> None:
+    def __init__(self, kafka: Mapping[str, str], admin: AdminClient, group: str) -> None:
+        self._kafka = kafka
         self._admin = admin
         self._group = group
-        self._partitions = partitions
-        self._committed: Future[Any] | None = None
-        self._bounds: list[tuple[PartitionKey, Future[Any], Future[Any]]] = []
-        self._offsets: dict[PartitionKey, tuple[int | None, str]] = {}
-        self._not_before = 0.0
-        self.trouble: str | None = None  # what the broker said last, while there is no answer
 
-    def poll(self, now_s: float) -> dict[PartitionKey, Found] | None:
-        """Return the answer once it is there; never blocks (`now_s`: a monotonic clock, in seconds)."""
-        if now_s < self._not_before:
-            return None
-        if self._committed is None:
-            self._ask()
-            return None
-        futures = [self._committed, *(f for _, begin, end in self._bounds for f in (begin, end))]
-        if not all(future.done() for future in futures):
-            return None
+    def fetch(self, partitions: Sequence[PartitionKey]) -> dict[PartitionKey, Found]:
+        """Return what is known of these partitions; blocks, and raises KafkaException where the broker cannot say."""
+        wanted = [TopicPartition(topic, partition) for topic, partition in partitions]
+        # After a broker was restarted its epoch is refused (FENCED_LEADER_EPOCH) until metadata is asked for anew.
+        self._admin.list_topics(timeout=_TIMEOUT_S)
+        committed = self._committed(wanted)
+        begins, ends = self._offsets(wanted, _EARLIEST), self._offsets(wanted, _LATEST)
+        return {
+            key: Found(
+                offset if offset >= 0 else None, metadata, begins[key].result().offset, ends[key].result().offset
+            )
+            for key, (offset, metadata) in committed.items()
+        }
+
+    def _committed(self, wanted: list[TopicPartition]) -> dict[PartitionKey, tuple[int, str]]:
+        own = {"group.id": self._group, "isolation.level": "read_committed", "enable.auto.commit": False}
+        consumer = Consumer({**self._kafka, **own}, logger=logging.getLogger("signpost.kafka"))
         try:
-            return self._collect()
-        except KafkaException as error:
-            self.trouble = str(error.args[0])
-            self._committed = None
-            self._not_before = now_s + ASK_AGAIN_S
-            return None
+            answers = consumer.committed(wanted, timeout=_TIMEOUT_S)
+        finally:
+            consumer.close()
+        for answer in answers:
+            if answer.error is not None:
+                raise KafkaException(answer.error)
+        return {(answer.topic, answer.partition): (answer.offset, answer.metadata or "") for answer in answers}
 
-    def _ask(self) -> None:
-        wanted = [TopicPartition(topic, partition) for topic, partition in self._partitions]
-        request = ConsumerGroupTopicPartitions(self._group, wanted)
-        answers = self._admin.list_consumer_group_offsets(
-            [request], require_stable=True, request_timeout=_REQUEST_TIMEOUT_S
-        )
-        self._committed = answers[self._group]
-        begins = self._list_offsets(wanted, _EARLIEST)
-        ends = self._list_offsets(wanted, _LATEST)
-        self._bounds = [(key, begins[key], ends[key]) for key in self._partitions]
-
-    def _list_offsets(self, wanted: list[TopicPartition], spec: OffsetSpec) -> dict[PartitionKey, Future[Any]]:
+    def _offsets(self, wanted: list[TopicPartition], spec: OffsetSpec) -> dict[PartitionKey, Future[Any]]:
         answers = self._admin.list_offsets(
             dict.fromkeys(wanted, spec),
             isolation_level=IsolationLevel.READ_UNCOMMITTED,
-            request_timeout=_REQUEST_TIMEOUT_S,
+            request_timeout=_TIMEOUT_S,
         )
         return {(partition.topic, partition.partition): future for partition, future in answers.items()}
 
-    def _collect(self) -> dict[PartitionKey, Found]:
-        assert self._committed is not None
-        for partition in self._committed.result().topic_partitions:
-            if partition.error is not None:
-                raise KafkaException(partition.error)
-            offset = partition.offset if partition.offset >= 0 else None
-            self._offsets[partition.topic, partition.partition] = (offset, partition.metadata or "")
-        return {
-            key: Found(*self._offsets[key], begin.result().offset, end.result().offset)
-            for key, begin, end in self._bounds
-        }
+
+class PositionsQuery:
+    """One question, asked in a helper thread until it is answered; `poll` never blocks."""
+
+    def __init__(self, positions: CommittedPositions, partitions: Sequence[PartitionKey]) -> None:
+        self._positions = positions
+        self._partitions = partitions
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="positions")
+        self._future: Future[dict[PartitionKey, Found]] | None = None
+        self._not_before_s = 0.0
+        self.trouble: str | None = None  # what the broker said last, while there is no answer
+
+    def poll(self, now_s: float) -> dict[PartitionKey, Found] | None:
+        """Return the answer once it is there (`now_s`: a monotonic clock, in seconds)."""
+        if self._future is None:
+            if now_s >= self._not_before_s:
+                self._future = self._thread.submit(self._positions.fetch, self._partitions)
+            return None
+        if not self._future.done():
+            return None
+        try:
+            answer = self._future.result()
+        except KafkaException as error:
+            self.trouble = str(error.args[0])
+            self._future = None
+            self._not_before_s = now_s + ASK_AGAIN_S
+            return None
+        self.drop()
+        return answer
+
+    def drop(self) -> None:
+        """Forget the question."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
 
 
 def is_lost_broker(error: KafkaError) -> bool:

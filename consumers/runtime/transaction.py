@@ -13,6 +13,7 @@ committed offsets of the batch.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,9 +22,8 @@ from typing import Any, Final
 
 import structlog
 from confluent_kafka import KafkaException, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient
 
-from consumers.runtime.positions import ASK_AGAIN_S, PositionsQuery
+from consumers.runtime.positions import ASK_AGAIN_S, CommittedPositions
 
 TRANSACTION_TIMEOUT_S: Final = 10
 _CALL_TIMEOUT_S: Final = 5.0
@@ -60,10 +60,9 @@ class Settled:
 class Transactions:
     """The transactional producer of this process, one transaction at a time."""
 
-    def __init__(self, config: Mapping[str, Any], admin: AdminClient, group: str) -> None:
+    def __init__(self, config: Mapping[str, Any], positions: CommittedPositions) -> None:
         self._config = dict(config)
-        self._admin = admin
-        self._group = group
+        self._positions = positions
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="transaction")
         self._producer: Producer | None = None
         self._closing = False
@@ -132,7 +131,7 @@ class Transactions:
         while not self._closing:
             if self._producer is not None:
                 self._producer.purge()
-            producer = self._producer = Producer(self._config)
+            producer = self._producer = Producer(self._config, logger=logging.getLogger("signpost.kafka"))
             try:
                 # Makes librdkafka find a broker at once, not at its next 500 ms tick.
                 producer.list_topics(timeout=_CALL_TIMEOUT_S)
@@ -146,15 +145,16 @@ class Transactions:
     def _is_committed(self, offsets: list[TopicPartition], serial: str) -> bool:
         """Tell whether the group's committed offset is the one of this batch."""
         key = (offsets[0].topic, offsets[0].partition)
-        query = PositionsQuery(self._admin, self._group, [key])
         while not self._closing:
-            answer = query.poll(time.monotonic())
-            if answer is not None:
-                found = answer[key]
-                committed = found.metadata == offsets[0].metadata and found.offset == offsets[0].offset
-                _log.info("transaction.looked_up", serial=serial, committed=committed)
-                return committed
-            time.sleep(ASK_AGAIN_S)
+            try:
+                found = self._positions.fetch([key])[key]
+            except KafkaException as error:
+                _log.info("transaction.looking_up", serial=serial, error=str(error.args[0]))
+                time.sleep(ASK_AGAIN_S)
+                continue
+            committed = (found.offset, found.metadata) == (offsets[0].offset, offsets[0].metadata)
+            _log.info("transaction.looked_up", serial=serial, committed=committed)
+            return committed
         return False
 
 
