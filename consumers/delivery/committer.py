@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Future, wait
 from typing import Final, Protocol
 
 from confluent_kafka import TopicPartition
@@ -39,7 +38,6 @@ class Committer:
         self._transactions = transactions
         self._max_uncommitted = max_uncommitted
         self._observer = observer
-        self._future: Future[Settled] | None = None
         self._batch: Batch | None = None
         self._sealed_ms = 0
         self._unproven_since_ms: int | None = None
@@ -47,12 +45,12 @@ class Committer:
     @property
     def busy(self) -> bool:
         """Whether a transaction is under way."""
-        return self._future is not None
+        return self._transactions.busy
 
     @property
     def idle(self) -> bool:
         """Whether everything that happened is committed."""
-        return self._future is None and not self._outbox.pending
+        return not self.busy and not self._outbox.pending
 
     def room(self) -> int:
         """Return how many more attempts may be uncommitted."""
@@ -64,13 +62,14 @@ class Committer:
         """Whether something has been waiting for its commit for too long."""
         return self._unproven_since_ms is not None and now_ms - self._unproven_since_ms > MAX_AGE_MS
 
-    def collect(self, now_ms: int) -> bool:
+    def collect(self, now_ms: int, wait_s: float = 0.0) -> bool:
         """See whether the transaction under way has ended; True if it was committed just now."""
-        if self._future is None or not self._future.done():
+        settled = self._transactions.poll(wait_s)
+        if settled is None:
             return False
-        settled, batch = self._future.result(), self._batch
+        batch = self._batch
         assert batch is not None
-        self._future = self._batch = None
+        self._batch = None
         if settled.committed:
             self._outbox.committed(batch)
             self._unproven_since_ms = now_ms if self._outbox.pending else None
@@ -87,7 +86,7 @@ class Committer:
             return
         if self._unproven_since_ms is None:
             self._unproven_since_ms = now_ms
-        if self._future is not None:
+        if self.busy:
             return
         large = outbox.rows_pending >= min(_ROWS, self._max_uncommitted // 2) or outbox.bytes >= _BYTES
         if not (at_once or large or now_ms - self._sealed_ms >= COMMIT_EVERY_MS):
@@ -103,15 +102,13 @@ class Committer:
         self._sealed_ms = now_ms
         self._batch = batch
         rows = (row[:4] for row in batch.rows)
-        self._future = self._transactions.begin(rows, offsets, group_metadata, batch.serial)
+        self._transactions.begin(rows, offsets, group_metadata, batch.serial)
 
     def settle(self, clock: Callable[[], int], group_metadata: object, timeout_s: float) -> None:
         """End what is under way and commit what is pending, within `timeout_s`; the rest is decided later."""
         deadline = clock() + int(timeout_s * 1_000)
-        for _ in range(2):
-            if self._future is not None:
-                wait([self._future], max(0, deadline - clock()) / 1_000)
-                self.collect(clock())
-            if self._future is not None or clock() >= deadline:
-                return
-            self.commit(clock(), group_metadata, at_once=True)
+        self.collect(clock(), timeout_s)
+        if self.busy or clock() >= deadline:
+            return
+        self.commit(clock(), group_metadata, at_once=True)
+        self.collect(clock(), max(0, deadline - clock()) / 1_000)

@@ -9,20 +9,25 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Final
 
+import structlog
 from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # OffsetSpec is missing from its __all__
     AdminClient,
     OffsetSpec,
 )
 
+from consumers.runtime.background import in_thread
+
 ASK_AGAIN_S: Final = 0.05
 _TIMEOUT_S: Final = 5.0
 _EARLIEST: Final = OffsetSpec.earliest()  # type: ignore[no-untyped-call]  # it has no annotations
 _LATEST: Final = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # as above
+
+_log = structlog.get_logger("positions")
 
 PartitionKey = tuple[str, int]
 
@@ -86,32 +91,28 @@ class PositionsQuery:
     def __init__(self, positions: CommittedPositions, partitions: Sequence[PartitionKey]) -> None:
         self._positions = positions
         self._partitions = partitions
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="positions")
         self._future: Future[dict[PartitionKey, Found]] | None = None
         self._not_before_s = 0.0
-        self.trouble: str | None = None  # what the broker said last, while there is no answer
+        self._trouble: str | None = None  # what the broker said last
 
     def poll(self, now_s: float) -> dict[PartitionKey, Found] | None:
         """Return the answer once it is there (`now_s`: a monotonic clock, in seconds)."""
         if self._future is None:
             if now_s >= self._not_before_s:
-                self._future = self._thread.submit(self._positions.fetch, self._partitions)
+                self._future = in_thread("positions", self._positions.fetch, self._partitions)
             return None
         if not self._future.done():
             return None
         try:
             answer = self._future.result()
         except KafkaException as error:
-            self.trouble = str(error.args[0])
+            if str(error.args[0]) != self._trouble:
+                self._trouble = str(error.args[0])
+                _log.info("positions.unknown_yet", error=self._trouble)
             self._future = None
             self._not_before_s = now_s + ASK_AGAIN_S
             return None
-        self.drop()
         return answer
-
-    def drop(self) -> None:
-        """Forget the question."""
-        self._thread.shutdown(wait=False, cancel_futures=True)
 
 
 def is_lost_broker(error: KafkaError) -> bool:

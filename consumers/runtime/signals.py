@@ -15,6 +15,7 @@ class Stop:
             signal.signal(number, self._on_signal)
 
     def __call__(self) -> bool:
+        """Tell whether the role is to end."""
         return self._stopping
 
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:

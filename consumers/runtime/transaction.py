@@ -16,17 +16,20 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from typing import Any, Final
 
 import structlog
 from confluent_kafka import KafkaException, Producer, TopicPartition
 
+from consumers.runtime.background import in_thread
 from consumers.runtime.positions import ASK_AGAIN_S, CommittedPositions
 
 TRANSACTION_TIMEOUT_S: Final = 10
 _CALL_TIMEOUT_S: Final = 5.0
+# By then the coordinator has ended the transaction by itself, one way or the other.
+_HUNG_AFTER_S: Final = 15.0
 _log = structlog.get_logger("transaction")
 
 
@@ -57,19 +60,41 @@ class Settled:
     seconds: float
 
 
-class Transactions:
-    """The transactional producer of this process, one transaction at a time."""
+@dataclass(slots=True)
+class _UnderWay:
+    """A transaction whose end is not known yet."""
 
-    def __init__(self, config: Mapping[str, Any], positions: CommittedPositions) -> None:
+    future: Future[Settled]
+    offsets: list[TopicPartition]
+    serial: str
+    since_s: float
+
+
+class Transactions:
+    """The transactional producer of this process, one transaction at a time; used by one thread."""
+
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        positions: CommittedPositions,
+        monotonic_s: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._config = dict(config)
         self._positions = positions
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="transaction")
+        self._monotonic_s = monotonic_s
         self._producer: Producer | None = None
+        self._under_way: _UnderWay | None = None
+        self._generation = 0  # of producers; what a hung thread does for an older one counts for nothing
         self._closing = False
+
+    @property
+    def busy(self) -> bool:
+        """Whether a transaction is under way."""
+        return self._under_way is not None
 
     def start(self) -> None:
         """Fence and end what a predecessor with the same id left open; waits for the broker."""
-        self._renew()
+        self._renew(self._generation)
 
     def begin(
         self,
@@ -77,10 +102,10 @@ class Transactions:
         offsets: list[TopicPartition],
         group_metadata: object,
         serial: str,
-    ) -> Future[Settled]:
+    ) -> None:
         """Write rows (topic, partition or -1, key, value) and offsets with metadata in one transaction."""
+        producer = self._producer
         try:
-            producer = self._producer
             assert producer is not None
             producer.begin_transaction()
             produce = producer.produce
@@ -88,64 +113,101 @@ class Transactions:
                 produce(topic, value, key, partition)
         except KafkaException as error:
             _log.warning("transaction.not_begun", error=str(error.args[0]))
-            return self._thread.submit(self._settle, None, offsets, group_metadata, serial)
-        return self._thread.submit(self._settle, producer, offsets, group_metadata, serial)
+            producer = None
+        future = in_thread("transaction", self._settle, producer, offsets, group_metadata, serial, self._generation)
+        self._under_way = _UnderWay(future, offsets, serial, self._monotonic_s())
+
+    def poll(self, wait_s: float = 0.0) -> Settled | None:
+        """Return how the transaction under way ended, once it has; waits up to `wait_s` for it."""
+        under_way = self._under_way
+        if under_way is None:
+            return None
+        if not under_way.future.done():
+            if wait_s > 0:
+                wait([under_way.future], wait_s)
+            elif self._monotonic_s() - under_way.since_s > _HUNG_AFTER_S:
+                self._abandon(under_way)
+        if not under_way.future.done():
+            return None
+        self._under_way = None
+        return under_way.future.result()
 
     def close(self) -> None:
-        """Give up whatever is under way; call it when the last future is done, or to leave it undecided."""
+        """Give up whatever is under way: it stays undecided."""
         self._closing = True
-        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def _abandon(self, under_way: _UnderWay) -> None:
+        """Leave a call that does not return alone with its producer, and find out what became of the transaction.
+
+        `send_offsets_to_transaction` can hang for ever, whatever its timeout (librdkafka issue 5456).
+        """
+        _log.warning("transaction.hung", serial=under_way.serial, after_s=_HUNG_AFTER_S)
+        self._generation += 1
+        under_way.future = in_thread(
+            "transaction", self._recover, under_way.offsets, under_way.serial, self._generation
+        )
+        under_way.since_s = self._monotonic_s()
 
     def _settle(
-        self, producer: Producer | None, offsets: list[TopicPartition], group_metadata: object, serial: str
+        self,
+        producer: Producer | None,
+        offsets: list[TopicPartition],
+        group_metadata: object,
+        serial: str,
+        generation: int,
     ) -> Settled:
-        began = time.monotonic()
-        committed = producer is not None and self._commit(producer, offsets, group_metadata)
+        began = self._monotonic_s()
+        committed = None if producer is None else self._commit(producer, offsets, group_metadata)
         if committed is None:
-            self._renew()
-            committed = self._is_committed(offsets, serial)
-        elif producer is None:
-            self._renew()
-        return Settled(committed, time.monotonic() - began)
+            return self._recover(offsets, serial, generation, began)
+        return Settled(committed, self._monotonic_s() - began)
+
+    def _recover(
+        self, offsets: list[TopicPartition], serial: str, generation: int, began: float | None = None
+    ) -> Settled:
+        """Make a new producer, which ends the old one's transaction, and see whether it was committed."""
+        began = self._monotonic_s() if began is None else began
+        self._renew(generation)
+        return Settled(self._is_committed(offsets, serial, generation), self._monotonic_s() - began)
 
     def _commit(self, producer: Producer, offsets: list[TopicPartition], group_metadata: object) -> bool | None:
         """Try to commit: True, False (known to be aborted), or None (not known)."""
         try:
-            _insist(lambda: producer.send_offsets_to_transaction(offsets, group_metadata, _CALL_TIMEOUT_S))
-            _insist(lambda: producer.commit_transaction(_CALL_TIMEOUT_S))
+            self._insist(lambda: producer.send_offsets_to_transaction(offsets, group_metadata, _CALL_TIMEOUT_S))
+            self._insist(lambda: producer.commit_transaction(_CALL_TIMEOUT_S))
         except KafkaException as error:
             reason = error.args[0]
             _log.warning("transaction.failed", error=str(reason), abortable=reason.txn_requires_abort())
             if not reason.txn_requires_abort():
                 return None
             try:
-                _insist(lambda: producer.abort_transaction(_CALL_TIMEOUT_S))
+                self._insist(lambda: producer.abort_transaction(_CALL_TIMEOUT_S))
             except KafkaException as abort_error:
                 _log.warning("transaction.not_aborted", error=str(abort_error.args[0]))
                 return None
             return False
         return True
 
-    def _renew(self) -> None:
+    def _renew(self, generation: int) -> None:
         """Make a new producer, and wait until the transaction of the one before has ended."""
-        while not self._closing:
+        while self._is_current(generation):
             if self._producer is not None:
                 self._producer.purge()
             producer = self._producer = Producer(self._config, logger=logging.getLogger("signpost.kafka"))
             try:
                 # Makes librdkafka find a broker at once, not at its next 500 ms tick.
                 producer.list_topics(timeout=_CALL_TIMEOUT_S)
-                _insist(lambda new=producer: new.init_transactions(_CALL_TIMEOUT_S))  # type: ignore[misc]  # bound now
+                self._insist(lambda new=producer: new.init_transactions(_CALL_TIMEOUT_S))  # type: ignore[misc]
             except KafkaException as error:
                 _log.warning("transaction.waiting_for_broker", error=str(error.args[0]))
                 time.sleep(ASK_AGAIN_S)
             else:
                 return
 
-    def _is_committed(self, offsets: list[TopicPartition], serial: str) -> bool:
+    def _is_committed(self, offsets: list[TopicPartition], serial: str, generation: int) -> bool:
         """Tell whether the group's committed offset is the one of this batch."""
         key = (offsets[0].topic, offsets[0].partition)
-        while not self._closing:
+        while self._is_current(generation):
             try:
                 found = self._positions.fetch([key])[key]
             except KafkaException as error:
@@ -157,16 +219,18 @@ class Transactions:
             return committed
         return False
 
+    def _is_current(self, generation: int) -> bool:
+        return generation == self._generation and not self._closing
 
-def _insist(call: Callable[[], None]) -> None:
-    """Make a call of a transaction, again while its error can be retried, as long as the transaction may be open."""
-    deadline = time.monotonic() + TRANSACTION_TIMEOUT_S
-    while True:
-        try:
-            call()
-        except KafkaException as error:
-            if not error.args[0].retriable() or time.monotonic() > deadline:
-                raise
-            time.sleep(0.005)
-        else:
-            return
+    def _insist(self, call: Callable[[], None]) -> None:
+        """Make a call of a transaction, again while its error can be retried and the transaction may be open."""
+        deadline = self._monotonic_s() + TRANSACTION_TIMEOUT_S
+        while True:
+            try:
+                call()
+            except KafkaException as error:
+                if not error.args[0].retriable() or self._monotonic_s() > deadline or self._closing:
+                    raise
+                time.sleep(0.005)
+            else:
+                return
