@@ -30,6 +30,8 @@ WAIT_S: Final = 0.025
 IDLE_S: Final = 0.002
 # Pausing drops what was read ahead: not for the few ms of a commit, but well before the group misses us.
 STAND_AFTER_S: Final = 0.5
+# Part of the time to drain.
+CLOSE_S: Final = 1.5
 OBSERVE_EVERY_S: Final = 1.0
 
 
@@ -104,7 +106,7 @@ class RouterLoop:
                 self._turn()
             self._drain()
         finally:
-            self._source.close()
+            self._source.close(CLOSE_S)
 
     def _turn(self) -> None:
         now_s = self._now_s()
@@ -207,7 +209,7 @@ class RouterLoop:
         """Send and commit what is begun; what has only been read is left to the next."""
         self._arrived.clear()
         self._decided = None
-        deadline_s = self._now_s() + self._drain_timeout_s
+        deadline_s = self._now_s() + self._drain_timeout_s - CLOSE_S
         while self._commits.pending and self._now_s() < deadline_s:
             self._commits.poll(self._now_s(), at_once=True)
             self._source.stand(IDLE_S)

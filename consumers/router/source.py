@@ -17,6 +17,7 @@ from confluent_kafka.admin import AdminClient
 from consumers.router.poison import SourceRecord
 from consumers.router.takeover import Positions, StartAt, Takeover
 from consumers.runtime.admin import CLIENT_ERRORS
+from consumers.runtime.background import in_thread
 from consumers.runtime.positions import CommittedPositions, PartitionKey, is_lost_broker
 from schemas.errors import Unavailable
 
@@ -194,9 +195,17 @@ class Source:
                 behind[position.topic] += max(0, bounds[1] - position.offset)
         return behind
 
-    def close(self) -> None:
-        """Leave the group (a static member only goes away)."""
-        self._consumer.close()
+    def close(self, seconds: float) -> None:
+        """Leave the group (a static member only goes away); gives up after `seconds`.
+
+        A commit on its way to a coordinator that does not answer would hold the close up for minutes (measured), and
+        there is no call that takes it back: then the process ends with the consumer still open.
+        """
+        closing = in_thread("close", self._consumer.close)
+        try:
+            closing.result(seconds)
+        except TimeoutError:
+            _log.warning("router.left_open")
 
     def _find_positions(self) -> None:
         if self._takeover is None:
