@@ -78,17 +78,25 @@ def consumer_config(kafka: dict[str, str], group: str, slot: int | None) -> dict
 
 
 @dataclass(slots=True)
+class Clients:
+    """What a delivery process has of Kafka, and the records that wait for their transaction."""
+
+    admin: AdminClient
+    consumer: Consumer
+    positions: CommittedPositions
+    transactions: Transactions
+    outbox: Outbox
+
+
+@dataclass(slots=True)
 class DeliveryRole:
     """A delivery process, ready to run."""
 
     settings: Settings
     metrics: DeliveryMetrics
-    admin: AdminClient
-    consumer: Consumer
+    clients: Clients
     reader: Reader
     transport: Transport
-    transactions: Transactions
-    outbox: Outbox
     table: SubscriptionTable[Endpoint]
     loop: DeliveryLoop
     outcome_log: OutcomeLog
@@ -100,17 +108,18 @@ class DeliveryRole:
 
     def run(self, stopping: Callable[[], bool], address: str) -> bool:
         """Deliver until told to stop; True if everything that happened is committed."""
-        if not await_broker(self.admin, _log, reachable=self._reachable, stopping=stopping):
+        if not await_broker(self.clients.admin, _log, reachable=self._reachable, stopping=stopping):
             return True
-        for warning in check(self.admin, wanted_topics(self.settings), self.settings.names):
+        for warning in check(self.clients.admin, wanted_topics(self.settings), self.settings.names):
             _log.warning("delivery.broker_settings", warning=warning)
-        self.transactions.start()
+        if not self.clients.transactions.start(stopping):
+            return True
         _log.info("delivery.started", address=address, prefix=self.settings.prefix)
         try:
             return self.loop.run(self.settings.names.jobs_pattern, stopping, self._each_turn)
         finally:
             self.outcome_log.flush()
-            self.transactions.close()
+            self.clients.transactions.close()
 
     def _reachable(self, reachable: bool) -> None:
         self.metrics.waiting_for_broker(not reachable)
@@ -121,39 +130,26 @@ class DeliveryRole:
         self.gauges_due_ms = now_ms + EVERY_MS
         self.outcome_log.flush()
         self.metrics.in_flight(self.transport.in_flight)
-        self.metrics.uncommitted(self.outbox.uncommitted)
+        self.metrics.uncommitted(self.clients.outbox.uncommitted)
         self.metrics.table(len(self.table), len(self.table.unusable()))
         self.metrics.waiting_for_broker(self.loop.waits_for_broker)
-        tier_gauges(self.consumer, self.metrics, self.reader.lanes.values(), now_ms)
+        tier_gauges(self.clients.consumer, self.metrics, self.reader.lanes.values(), now_ms)
 
 
 def build(settings: Settings, slot: int | None) -> DeliveryRole:
     """Make the parts of a delivery process and join them; nothing is asked of the broker yet."""
-    kafka, names = settings.kafka_properties(), settings.names
-    senders = load_senders()
-    group = f"{settings.prefix}deliver"
-    instance = f"{slot if slot is not None else 'x'}-{secrets.token_hex(4)}"
-    logger = logging.getLogger("signpost.kafka")
+    kafka, names, senders = settings.kafka_properties(), settings.names, load_senders()
     metrics = DeliveryMetrics({name: tuple(sender.event_types) for name, sender in senders.items()})
-    as_json, colours = is_json(settings.log_format, sys.stderr), sys.stderr.isatty()
-    quiet = settings.log_level in {"warning", "error"}
-    outcome_log = OutcomeLog(sys.stderr.buffer, as_json, colours=colours, dead_only=quiet)
+    outcome_log = _outcome_log(settings)
     observer = Observer(metrics, outcome_log)
-    clocks = Clocks(lambda: time.time_ns() // 1_000_000, lambda: time.monotonic_ns() // 1_000_000)
-    admin = AdminClient({**kafka, "reconnect.backoff.max.ms": 1_000}, logger=logger)
+    clients = _clients(settings, kafka, slot)
+    outbox, transactions = clients.outbox, clients.transactions
 
     policy = EgressPolicy(settings.allow_http, settings.allow_cidrs, frozenset(settings.allow_ports))
     interpret = endpoints_of(senders, policy, sealer_of(settings), names.subscriptions)
     table: SubscriptionTable[Endpoint] = SubscriptionTable(kafka, names, interpret, lambda _id, _entry: None)
     transport = Transport(policy, Resolver(policy, settings.dns_servers))
-
     tiers = Tiers(names, tiers_of(sender.schedule for sender in senders.values()), settings.delay_speedup)
-    outbox = Outbox(instance)
-    positions = CommittedPositions(kafka, admin, group)
-    transactional_id = f"{group}.{slot if slot is not None else instance}"
-    max_record = settings.max_event + 2 * RECORD_OVERHEAD
-    transactions = Transactions(producer_config(kafka, transactional_id, max_record), positions)
-    committer = Committer(outbox, transactions, max_uncommitted=settings.max_uncommitted, observer=observer)
     dispatcher = Dispatcher(
         subscriptions=table,
         transport=transport,
@@ -163,10 +159,9 @@ def build(settings: Settings, slot: int | None) -> DeliveryRole:
         speedup=settings.delay_speedup,
         observer=observer,
     )
-    consumer = Consumer(consumer_config(kafka, group, slot), logger=logger)
     reader = Reader(
-        consumer=consumer,
-        positions=positions,
+        consumer=clients.consumer,
+        positions=clients.positions,
         assignment=Assignment(tiers),
         outbox=outbox,
         take=dispatcher.take,
@@ -176,11 +171,28 @@ def build(settings: Settings, slot: int | None) -> DeliveryRole:
         dispatcher=dispatcher,
         transport=transport,
         outbox=outbox,
-        committer=committer,
+        committer=Committer(outbox, transactions, max_uncommitted=settings.max_uncommitted, observer=observer),
         table=table,
-        clocks=clocks,
+        clocks=Clocks(lambda: time.time_ns() // 1_000_000, lambda: time.monotonic_ns() // 1_000_000),
         limits=Limits(settings.max_in_flight, milliseconds(settings.drain_timeout)),
     )
-    return DeliveryRole(
-        settings, metrics, admin, consumer, reader, transport, transactions, outbox, table, loop, outcome_log
-    )
+    return DeliveryRole(settings, metrics, clients, reader, transport, table, loop, outcome_log)
+
+
+def _clients(settings: Settings, kafka: dict[str, str], slot: int | None) -> Clients:
+    group = f"{settings.prefix}deliver"
+    instance = f"{slot if slot is not None else 'x'}-{secrets.token_hex(4)}"
+    logger = logging.getLogger("signpost.kafka")
+    admin = AdminClient({**kafka, "reconnect.backoff.max.ms": 1_000}, logger=logger)
+    positions = CommittedPositions(kafka, admin, group)
+    transactional_id = f"{group}.{slot if slot is not None else instance}"
+    max_record = settings.max_event + 2 * RECORD_OVERHEAD
+    transactions = Transactions(producer_config(kafka, transactional_id, max_record), positions)
+    consumer = Consumer(consumer_config(kafka, group, slot), logger=logger)
+    return Clients(admin, consumer, positions, transactions, Outbox(instance))
+
+
+def _outcome_log(settings: Settings) -> OutcomeLog:
+    as_json, colours = is_json(settings.log_format, sys.stderr), sys.stderr.isatty()
+    quiet = settings.log_level in {"warning", "error"}
+    return OutcomeLog(sys.stderr.buffer, as_json, colours=colours, dead_only=quiet)

@@ -148,12 +148,15 @@ class _Case:
                 "entity_name": entity_name,
             },
         )
+        yield from self._settled(alert)
+
+    def _settled(self, alert: dict[str, Any]) -> Story:
         probability = self._score()
         action = "Approve" if probability > 50 else "Review"
         yield (
             "alert.ai_research_completed",
             {
-                "alert_token": alert_token,
+                "alert_token": alert["alert_token"],
                 "confidence": self._score(),
                 "false_positive_probability": probability,
                 "recommended_action": action,

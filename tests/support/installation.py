@@ -9,9 +9,16 @@ from contextlib import contextmanager
 from typing import Any
 
 from confluent_kafka import ConsumerGroupTopicPartitions, Message, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its package names no __all__
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    ResourceType,
+)
 
 from consumers.runtime import topics
+from consumers.table import SubscriptionTable
 from deploy.router_role import RouterRole, build
 from deploy.wanted_topics import wanted_topics
 from schemas.delivery import DeadLetter, DeadLetterCodec, Job, JobCodec
@@ -58,6 +65,11 @@ def subscription(
 def event(event_id: str, customer_id: str = "acme") -> Event:
     """Return an event of type case.created."""
     return Event(event_id, "case.created", 1_771_236_060_000_000, customer_id, DATA)
+
+
+def value_of(one: Event) -> bytes:
+    """Return an event as the value of a record."""
+    return encode_event(ZENOO, one)
 
 
 class Installation:
@@ -240,3 +252,27 @@ class RunningRouter:
     def metric(self, name: str, **labels: str) -> float:
         """Return the value of a metric of it."""
         return self.role.metrics.registry.get_sample_value(name, labels) or 0.0
+
+
+def alter(here: Installation, topic: str, name: str, value: str) -> None:
+    """Change one configuration of a topic."""
+    entry = ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
+    resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
+    here.admin.incremental_alter_configs([resource])[resource].result(30)
+
+
+class Stale:
+    """A table that cannot say that it knows all, as one whose broker does not answer."""
+
+    def __init__(self, table: SubscriptionTable[Subscription]) -> None:
+        self._table = table
+        self.current = True
+
+    def is_fresh(self, now_ms: int) -> bool:
+        return False
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._table, name)

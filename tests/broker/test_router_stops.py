@@ -1,0 +1,116 @@
+"""What stops the router, as a whole or before the events of a customer, until it may go on."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from deploy.local.broker import Broker
+from schemas.errors import Unavailable
+from schemas.partitioner import partition_of
+from schemas.subscription import encode_subscription
+from schemas.topics import FIRST
+from tests.support.installation import Installation, Stale, alter, event, subscription, value_of
+from tests.support.waiting import wait_until
+
+
+@pytest.fixture
+def here(broker: Broker, prefix: str) -> Installation:
+    return Installation(broker.bootstrap_servers, prefix).make_topics()
+
+
+def customer_on(partition: int, partitions: int = 3) -> str:
+    return next(name for n in range(1_000) if partition_of(name := f"customer-{n}", partitions) == partition)
+
+
+def test_an_unusable_subscription_stops_its_customer_until_it_is_mended(here: Installation) -> None:
+    """Events of a customer one of whose subscriptions cannot be read wait, others pass, and nothing is lost."""
+    here.subscribe(subscription("good"), subscription("globex", customer_id="globex"))
+    # It can be decoded, so the customer is known; but its key is not its id.
+    here.write_subscription("broken", encode_subscription(subscription("another-id")), "acme")
+    acme = [event(f"acme_{n}", "acme") for n in range(5)]
+    globex = [event(f"globex_{n}", "globex") for n in range(5)]
+    for one in globex:
+        here.produce(here.events_topic, value_of(one), partition=0)
+    for one in acme:
+        here.produce(here.events_topic, value_of(one), partition=1)
+    with here.router() as router:
+        reason = router.wait_not_ready("acme")
+        assert "broken" in reason
+        wait_until(lambda: len(here.jobs()) == 5, what="the other customer's events are routed")
+        assert {job.subscription_id for job in here.jobs()} == {"globex"}
+        assert router.role.loop.not_ready() is not None
+        here.subscribe(subscription("unrelated", customer_id="initech"))
+        router.wait_knows("unrelated")
+        assert router.role.loop.not_ready() is not None, "only mending it helps"
+
+        here.subscribe(subscription("broken"))
+        here.wait_routed()
+        router.wait_ready()
+
+    jobs = Counter((job.event_id, job.subscription_id) for job in here.jobs())
+    assert jobs == Counter(
+        [(one.event_id, "globex") for one in globex]
+        + [(one.event_id, id_) for one in acme for id_ in ("good", "broken")]
+    )
+
+
+def test_an_unusable_subscription_of_nobody_knows_whom_stops_its_partition(here: Installation) -> None:
+    """Where not even the customer can be read, every customer of that partition waits, until the record is deleted."""
+    mine, other = customer_on(0), customer_on(1)
+    here.subscribe(subscription("mine", customer_id=mine), subscription("other", customer_id=other))
+    here.write_subscription("broken", b"not a record", mine)
+    here.produce(here.events_topic, value_of(event("mine", mine)), partition=0)
+    here.produce(here.events_topic, value_of(event("other", other)), partition=1)
+    with here.router() as router:
+        router.wait_not_ready(mine)
+        wait_until(lambda: [job.event_id for job in here.jobs()] == ["other"], what="the other partition's pass")
+        here.write_subscription("broken", None, mine)
+        here.wait_routed()
+        router.wait_ready()
+
+    assert sorted(job.event_id for job in here.jobs()) == ["mine", "other"]
+
+
+def test_an_unusable_record_after_a_good_one_stops_nothing(here: Installation) -> None:
+    """The last good record of a subscription counts on."""
+    here.subscribe(subscription("one"))
+    here.write_subscription("one", b"not a record", "acme")
+    here.publish([event("evt_1")])
+    with here.router() as router:
+        here.wait_routed()
+        router.wait_ready()
+
+    assert [job.subscription_id for job in here.jobs()] == ["one"]
+
+
+def test_a_refusal_while_it_runs_ends_the_router_without_a_commit(here: Installation) -> None:
+    """Failures of the idempotent producer arrive though successes are not reported: nothing is committed behind one."""
+    here.subscribe(subscription("one"))
+    with here.router() as router:
+        router.wait_ready()
+        alter(here, here.names.jobs(FIRST), "max.message.bytes", "100")
+        before = here.positions()
+        here.publish([event("evt_1")])
+        error = router.wait_ended()
+
+    assert isinstance(error, Unavailable)
+    assert "the events are read again after the next start" in str(error)
+    assert here.positions() == before
+
+
+def test_nothing_is_routed_while_the_table_may_lack_something(here: Installation) -> None:
+    """Events wait, with the router standing in its group, until the table is fresh again."""
+    here.subscribe(subscription("one"))
+    with here.router() as router:
+        router.wait_ready()
+        router.role.loop._table = Stale(router.role.table)
+        router.wait_not_ready("do not say whether all subscriptions have been read")
+        here.publish(event(f"evt_{n}") for n in range(3_000))
+        wait_until(lambda: router.role.loop._source._standing, what="it stands, and stays in its group")
+        assert here.jobs() == []
+        router.role.loop._table = router.role.table
+        here.wait_routed()
+
+    assert Counter(job.event_id for job in here.jobs()) == Counter(f"evt_{n}" for n in range(3_000))
