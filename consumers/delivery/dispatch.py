@@ -22,7 +22,7 @@ from consumers.delivery.endpoint import Endpoint
 from consumers.delivery.lane import Lane
 from consumers.delivery.pacing import Admission, Pacing
 from consumers.delivery.recorder import CancelReason, Recorder
-from consumers.delivery.tiers import Schedule, Tiers
+from consumers.delivery.tiers import Schedule, Tier, Tiers
 from consumers.delivery.transport import Transport
 from consumers.delivery.verdict import judge
 from consumers.delivery.work import Work
@@ -96,6 +96,7 @@ class Dispatcher:
         self._later: list[tuple[int, int, Work]] = []
         self._number = 0
         self._rules: dict[str, _Rules] = {}
+        self.bytes = 0  # of the records at hand, bodies included
 
     @property
     def ready(self) -> int:
@@ -125,6 +126,7 @@ class Dispatcher:
             return
         assert isinstance(value, bytes)
         work = Work(job, lane, offset, value)
+        self.bytes += len(value)
         if job.due_at_ms > now_ms:
             self._not_due(work, job.due_at_ms - now_ms)
         else:
@@ -154,24 +156,42 @@ class Dispatcher:
             self._pacing.done(work.job.subscription_id)
             if work.lane.alive:
                 self._judge(work, answered.answer, answered.duration_us, now_ms)
+            else:
+                self.bytes -= len(work.value)
 
     def drop_lost(self) -> None:
         """Forget the jobs of lanes that are lost, and close their requests."""
+        lost = [work for work in self._ready if not work.lane.alive]
+        lost += [item[2] for item in self._later if not item[2].lane.alive]
+        lost += self._pacing.drop(lambda work: not work.lane.alive)
+        self.bytes -= sum(len(work.value) for work in lost)
         self._ready = deque(work for work in self._ready if work.lane.alive)
         self._later = [item for item in self._later if item[2].lane.alive]
         heapq.heapify(self._later)
-        self._pacing.drop(lambda work: work.lane.alive)
         for request in self._transport.cancel(_is_lost):
             work = request.context
             assert isinstance(work, Work)
             self._pacing.done(work.job.subscription_id)
+            self.bytes -= len(work.value)
 
     def _not_due(self, work: Work, remaining_ms: int) -> None:
         tier = self._tiers.fit(remaining_ms)
         if tier is None:
             self._keep(work, work.job.due_at_ms)
         else:
-            self._recorder.move(work, tier)
+            self._move(work, tier)
+
+    def _move(self, work: Work, tier: Tier) -> None:
+        self._recorder.move(work, tier)
+        self.bytes -= len(work.value)
+
+    def _park(self, work: Work, reason: str) -> None:
+        self._move(work, self._tiers.parking)
+        self._observer.parked(reason)
+
+    def _cancel(self, work: Work, reason: CancelReason, host: str, now_ms: int) -> None:
+        self._observer.ended(self._recorder.cancel(work, reason, host, now_ms))
+        self.bytes -= len(work.value)
 
     def _keep(self, work: Work, until_ms: int) -> None:
         self._number += 1
@@ -186,14 +206,13 @@ class Dispatcher:
                 if not endpoint.paused and job.activation >= endpoint.activation:
                     return self._admit(work, endpoint, now_ms, waited=waited)
                 reason: CancelReason = "paused" if endpoint.paused else "reactivated"
-                self._observer.ended(self._recorder.cancel(work, reason, endpoint.host, now_ms))
+                self._cancel(work, reason, endpoint.host, now_ms)
             case Gone():
-                self._observer.ended(self._recorder.cancel(work, "deleted", "", now_ms))
+                self._cancel(work, "deleted", "", now_ms)
             case NotYet():
                 self._keep(work, now_ms + _LOOK_AGAIN_MS)
             case Unusable():
-                self._recorder.move(work, self._tiers.parking)
-                self._observer.parked("unusable_subscription")
+                self._park(work, "unusable_subscription")
             case _:
                 assert_never(found)
         if waited:
@@ -209,8 +228,7 @@ class Dispatcher:
                 case Admission.WAIT:
                     return False
                 case Admission.PARK:
-                    self._recorder.move(work, self._tiers.parking)
-                    self._observer.parked("in_flight_limit")
+                    self._park(work, "in_flight_limit")
                     return False
         work.endpoint = endpoint
         work.started_ms = now_ms
@@ -229,6 +247,7 @@ class Dispatcher:
         schedule = self._rules_of(work.endpoint.sender).schedule
         verdict = judge(work.job.attempt, answer, schedule, now_ms)
         self._observer.ended(self._recorder.attempt(work, answer, verdict, duration_us, now_ms))
+        self.bytes -= len(work.value)
 
     def _rules_of(self, sender: Sender) -> _Rules:
         rules = self._rules.get(sender.name)

@@ -24,6 +24,7 @@ from consumers.table import SubscriptionTable
 _log = structlog.get_logger("delivery")
 # So many jobs at hand keep all places filled; more would only wait here instead of in their topic.
 _READY: Final = 1_024
+_BYTES: Final = 64 * 1024 * 1024
 # With requests open the loop looks at Kafka this often, without any it waits there.
 _SOCKETS_S: Final = 0.002
 _IDLE_S: Final = 0.02
@@ -31,6 +32,7 @@ _IDLE_S: Final = 0.02
 _POLL_AT_LEAST_MS: Final = 1_000
 # Half the session timeout: whoever stood still so long may have lost its partitions without knowing.
 STALL_MS: Final = 5_000
+_TELL_AFTER_MS: Final = 1_000
 _REVOKE_S: Final = 1.0
 _NO_COMMIT: Final = "the broker has not committed for over 2 s"
 _NO_NEWS: Final = "the broker does not say what is new in subscriptions"
@@ -79,6 +81,7 @@ class DeliveryLoop:
         self._last_turn_ms = clocks.monotonic_ms()
         self._last_read_ms = 0
         self._unproven_after_stall = False
+        self._going_ms = 0  # when something could be started last
         self.waiting: str | None = "starting"  # why nothing is started, for /readyz and the log
         reader.settle = self._settle
 
@@ -129,16 +132,22 @@ class DeliveryLoop:
 
     def _room(self, now_ms: int, monotonic_ms: int) -> int:
         """Return how many requests may be started now, and say why if it is none for a reason of ours."""
-        waiting = self._reason_to_wait(now_ms, monotonic_ms)
-        if waiting != self.waiting:
-            if waiting is None:
-                _log.info("delivery.goes_on", after=self.waiting)
-            else:
-                _log.warning("delivery.waits", reason=waiting)
-            self.waiting = waiting
-        if waiting is not None:
+        reason = self._reason_to_wait(now_ms, monotonic_ms)
+        self._tell(reason, monotonic_ms)
+        if reason is not None:
             return 0
         return min(self._limits.max_in_flight - self._transport.in_flight, self._committer.room())
+
+    def _tell(self, reason: str | None, monotonic_ms: int) -> None:
+        """Log why nothing is started, once that has lasted a second, and when it goes on."""
+        if reason is None:
+            if self.waiting is not None:
+                _log.info("delivery.goes_on", after=self.waiting)
+            self.waiting = None
+            self._going_ms = monotonic_ms
+        elif reason != self.waiting and monotonic_ms - self._going_ms > _TELL_AFTER_MS:
+            _log.warning("delivery.waits", reason=reason)
+            self.waiting = reason
 
     def _reason_to_wait(self, now_ms: int, monotonic_ms: int) -> str | None:
         if not self._reader.owns:
@@ -153,7 +162,8 @@ class DeliveryLoop:
 
     def _read(self, monotonic_ms: int, room: int) -> None:
         wanted = _READY - self._dispatcher.ready
-        if wanted <= 0:
+        # What cannot be committed is not to grow by what is parked or poison either.
+        if wanted <= 0 or self._dispatcher.bytes >= _BYTES or self._committer.room() <= 0:
             if monotonic_ms - self._last_read_ms < _POLL_AT_LEAST_MS:
                 return
             wanted = 1

@@ -85,8 +85,12 @@ class Pacing(Generic[T]):
         """Whether `next_waiting` may give something."""
         return bool(self._freed)
 
-    def drop(self, keep: Callable[[T], bool]) -> None:
-        """Forget what waits and is not to be kept (its partition was lost)."""
+    def drop(self, is_lost: Callable[[T], bool]) -> list[T]:
+        """Forget, and return, what waits and is lost with its partition."""
+        dropped: list[T] = []
         for pace in self._paces.values():
-            if pace.waiting:
-                pace.waiting = deque(job for job in pace.waiting if keep(job))
+            lost = [job for job in pace.waiting if is_lost(job)]
+            if lost:
+                dropped += lost
+                pace.waiting = deque(job for job in pace.waiting if not is_lost(job))
+        return dropped

@@ -92,9 +92,16 @@ class Transactions:
         """Whether a transaction is under way."""
         return self._under_way is not None
 
-    def start(self) -> None:
-        """Fence and end what a predecessor with the same id left open; waits for the broker."""
-        self._renew(self._generation)
+    def start(self, stopping: Callable[[], bool]) -> bool:
+        """Fence and end what a predecessor with the same id left open; waits for the broker, False if told to stop."""
+        future = in_thread("transaction", self._renew, self._generation)
+        while not future.done():
+            if stopping():
+                self._closing = True
+                return False
+            wait([future], ASK_AGAIN_S)
+        future.result()
+        return True
 
     def begin(
         self,

@@ -1,0 +1,43 @@
+"""Several delivery processes: partitions move from one to another, and nothing is lost on the way."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import timedelta
+
+from deploy.local.receiver import Receiver
+from deploy.local.replies import Answer, always
+from tests.support.pipeline import Pipeline, ends_of
+from tests.support.waiting import wait_until
+
+SUBSCRIPTIONS = 20
+EVENTS = 150
+JOBS = SUBSCRIPTIONS * EVENTS
+BOUND = 64 + 100
+
+
+def requests_of(receiver: Receiver) -> Counter[tuple[str, str | None]]:
+    """Return how often each event came to each endpoint."""
+    return Counter((request.path, request.event_id) for request in receiver.requests)
+
+
+def test_partitions_move_without_loss(pipeline: Pipeline, receiver: Receiver) -> None:
+    """A second process joins under load, the first is killed, and starts again: every job ends exactly once."""
+    receiver.behave = always(Answer(200, delay=timedelta(milliseconds=50)))
+    pipeline.subscribe(*(f"{receiver.url}{number}" for number in range(SUBSCRIPTIONS)))
+    pipeline.publish_some(EVENTS)
+    pipeline.router()
+    bounds = {"max_in_flight": 64, "max_uncommitted": 100}
+    first = pipeline.deliver(0, **bounds)
+    wait_until(lambda: len(receiver.requests) > JOBS // 8, 60, "the first process delivers")
+    second = pipeline.deliver(1, **bounds)
+    wait_until(lambda: second.metric("signpost_delivery_attempts_total") > 0, 60, "the second one delivers")
+    first.kill()
+    pipeline.publish_some(EVENTS // 3, start=EVENTS)
+    outcomes = pipeline.wait_for_ends((EVENTS + EVENTS // 3) * SUBSCRIPTIONS, 90)
+    received = requests_of(receiver)
+    assert len(received) == (EVENTS + EVENTS // 3) * SUBSCRIPTIONS
+    assert set(ends_of(outcomes).values()) == {1}
+    # A rebalance commits what is answered; what is open then is repeated, as is what the kill left uncommitted.
+    assert sum(received.values()) - len(received) <= 2 * BOUND
+    assert second.terminate() == 0
