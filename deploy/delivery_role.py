@@ -45,8 +45,6 @@ from schemas.settings import Settings
 from schemas.topics import RECORD_OVERHEAD, tiers_of
 
 _log = structlog.get_logger("delivery")
-# Jobs of one subscription that wait in memory for it; the rest is parked.
-_WAITING: Final = 128
 _SESSION_TIMEOUT_MS: Final = 10_000
 _POLL_INTERVAL_MS: Final = 15_000
 
@@ -57,6 +55,10 @@ def consumer_config(kafka: dict[str, str], group: str, slot: int | None) -> dict
     return {
         # Bounds what is read ahead over all partitions, and with it most of the process's memory.
         "queued.max.messages.kbytes": 16_384,
+        "fetch.wait.max.ms": 50,
+        # With the queue full the next fetch is tried after this; the default second would starve the loop.
+        "fetch.queue.backoff.ms": 10,
+        "topic.metadata.refresh.interval.ms": 30_000,
         **kafka,
         **static,
         "group.id": group,
@@ -69,11 +71,6 @@ def consumer_config(kafka: dict[str, str], group: str, slot: int | None) -> dict
         "session.timeout.ms": _SESSION_TIMEOUT_MS,
         "max.poll.interval.ms": _POLL_INTERVAL_MS,
         "heartbeat.interval.ms": 1_000,
-        "fetch.wait.max.ms": 50,
-        # With the queue full the next fetch is tried after this; the default second would starve the loop.
-        "fetch.queue.backoff.ms": 10,
-        "topic.metadata.refresh.interval.ms": 30_000,
-        "reconnect.backoff.max.ms": 1_000,
     }
 
 
@@ -155,7 +152,7 @@ def build(settings: Settings, slot: int | None) -> DeliveryRole:
         transport=transport,
         recorder=Recorder(names, tiers, outbox),
         tiers=tiers,
-        pacing=Pacing[Work](per_subscription=settings.max_in_flight_per_subscription, waiting=_WAITING),
+        pacing=Pacing[Work](per_subscription=settings.max_in_flight_per_subscription),
         speedup=settings.delay_speedup,
         observer=observer,
     )
@@ -183,7 +180,7 @@ def _clients(settings: Settings, kafka: dict[str, str], slot: int | None) -> Cli
     group = f"{settings.prefix}deliver"
     instance = f"{slot if slot is not None else 'x'}-{secrets.token_hex(4)}"
     logger = logging.getLogger("signpost.kafka")
-    admin = AdminClient({**kafka, "reconnect.backoff.max.ms": 1_000}, logger=logger)
+    admin = AdminClient({**kafka}, logger=logger)
     positions = CommittedPositions(kafka, admin, group)
     transactional_id = f"{group}.{slot if slot is not None else instance}"
     max_record = settings.max_event + 2 * RECORD_OVERHEAD

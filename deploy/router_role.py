@@ -81,7 +81,7 @@ def build(settings: Settings, slot: int | None) -> RouterRole:
     kafka, names = settings.kafka_properties(), settings.names
     senders = source_senders(settings)
     metrics = RouterMetrics({name: tuple(sender.event_types) for name, sender in load_senders().items()})
-    admin = AdminClient({**kafka, "reconnect.backoff.max.ms": 1_000}, logger=logging.getLogger("signpost.kafka"))
+    admin = AdminClient({**kafka}, logger=logging.getLogger("signpost.kafka"))
     reach = Reach(admin, _log, metrics.waiting_for_broker)
     subscribers = Subscribers()
     table = SubscriptionTable(kafka, names, subscribers.interpret, subscribers.change)

@@ -78,11 +78,10 @@ class EventPublisher:
             "enable.idempotence": True,
             "acks": "all",
             "partitioner": "murmur2_random",
-            "compression.type": "lz4",
             "message.timeout.ms": milliseconds(timeout),
             "message.max.bytes": max_event + RECORD_OVERHEAD,
         }
-        self._producer = Producer({**kafka, **own}, logger=logging.getLogger(__name__))
+        self._producer = Producer({"compression.type": "lz4", **kafka, **own}, logger=logging.getLogger(__name__))
 
     def __enter__(self) -> Self:
         self._check_topic()

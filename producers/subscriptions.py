@@ -35,6 +35,7 @@ ACKNOWLEDGE_AFTER_S: Final = 0.25
 BATCH: Final = 500
 _CALL_S: Final = 10.0
 _BACKOFF_S: Final = (0.02, 0.2)
+_TUNING: Final[dict[str, str | int]] = {"linger.ms": 0, "compression.type": "lz4"}
 _OWN: Final[dict[str, str | int | bool]] = {
     "acks": "all",
     "enable.idempotence": True,
@@ -42,8 +43,6 @@ _OWN: Final[dict[str, str | int | bool]] = {
     # The default of 100 ms is paid on nearly every transaction (CONCURRENT_TRANSACTIONS).
     "retry.backoff.ms": 1,
     "retry.backoff.max.ms": 5,
-    "linger.ms": 0,
-    "compression.type": "lz4",
 }
 _HOPELESS: Final = frozenset(
     {
@@ -209,7 +208,7 @@ class SubscriptionWriter:
         transactional_id = {"transactional.id": f"{self._names.prefix}subscriptions.{partition}"}
         # What goes wrong is raised by the calls; without an error_cb, callbacks would raise it a second way.
         own = {**_OWN, **transactional_id, "error_cb": lambda _: None}
-        producer = Producer({**self._kafka, **own}, logger=logging.getLogger("signpost.kafka"))
+        producer = Producer({**_TUNING, **self._kafka, **own}, logger=logging.getLogger("signpost.kafka"))
         # Without it (and now and then with it for a single topic) the coordinator is looked for on a timer of 500 ms.
         producer.list_topics(timeout=_CALL_S)
         producer.init_transactions(_CALL_S)

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from schemas.errors import SettingsError
-from schemas.kafka_properties import check_property
+from schemas.kafka_properties import check_property, tuned
 from schemas.setting_types import (
     Address,
     DnsServer,
@@ -147,7 +147,7 @@ class Settings(BaseModel):
                 "bootstrap.servers is not set: set SIGNPOST_KAFKA_BOOTSTRAP_SERVERS=host:port, or write it under "
                 "[kafka] in signpost.toml, or start a broker and everything else with `signpost up`"
             )
-        return dict(self.kafka)
+        return tuned(self.kafka)
 
 
 def flatten_properties(table: Mapping[str, Any], before: str = "") -> dict[str, str]:

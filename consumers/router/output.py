@@ -31,6 +31,8 @@ _FAILURES: Final[tuple[type[BaseException], ...]] = (*CLIENT_ERRORS, SystemError
 def producer_config(kafka: Mapping[str, str], max_event: int) -> dict[str, Any]:
     """Return librdkafka's properties; `max_event` (bytes) is the size of the largest source record."""
     return {
+        "compression.type": "lz4",
+        "linger.ms": 2,
         **kafka,
         "enable.idempotence": True,
         "enable.gapless.guarantee": True,
@@ -38,13 +40,10 @@ def producer_config(kafka: Mapping[str, str], max_event: int) -> dict[str, Any]:
         # A job is never given up: a broker that is away is waited for, and the offsets with it.
         "message.timeout.ms": 0,
         "delivery.report.only.error": True,
-        "compression.type": "lz4",
         "partitioner": "murmur2_random",
-        "linger.ms": 2,
         "message.max.bytes": max_event + RECORD_OVERHEAD,
         "queue.buffering.max.messages": 1_000_000,
         "queue.buffering.max.kbytes": _QUEUE_KIB,
-        "reconnect.backoff.max.ms": 1_000,
     }
 
 

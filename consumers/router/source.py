@@ -35,6 +35,8 @@ def consumer_config(kafka: Mapping[str, str], group: str, slot: int | None) -> d
     """Return librdkafka's properties; `slot` makes the process a static member, whose restart moves nothing."""
     static = {} if slot is None else {"group.instance.id": f"{group}.{slot}"}
     return {
+        "fetch.wait.max.ms": 50,
+        "queued.max.messages.kbytes": 32 * 1024,
         **kafka,
         **static,
         "group.id": group,
@@ -46,9 +48,6 @@ def consumer_config(kafka: Mapping[str, str], group: str, slot: int | None) -> d
         "session.timeout.ms": 10_000,
         "heartbeat.interval.ms": 1_000,
         "max.poll.interval.ms": 15_000,
-        "fetch.wait.max.ms": 50,
-        "queued.max.messages.kbytes": 32 * 1024,
-        "reconnect.backoff.max.ms": 1_000,
     }
 
 

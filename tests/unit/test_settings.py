@@ -164,6 +164,7 @@ def test_kafka_properties_are_merged_one_by_one(tmp_path: Path, monkeypatch: pyt
         "client.id": "me",
         "log_level": "3",
         "socket.keepalive.enable": "true",
+        "reconnect.backoff.max.ms": "1000",
     }
     assert loaded.origin("kafka.bootstrap.servers") == "SIGNPOST_KAFKA_BOOTSTRAP_SERVERS"
 
