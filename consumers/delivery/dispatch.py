@@ -34,8 +34,6 @@ from schemas.sender import Sender
 
 # A job whose subscription record is not read yet is looked at again so much later.
 _LOOK_AGAIN_MS: Final = 20
-# Half of what may be unfinished in a partition may wait for one subscription or another; the rest flows.
-_WAIT_BELOW_UNFINISHED: Final = 370
 
 
 class Subscriptions(Protocol):
@@ -99,9 +97,9 @@ class Dispatcher:
         self.bytes = 0  # of the records at hand, bodies included
 
     @property
-    def ready(self) -> int:
-        """How many jobs wait for nothing but a free place of the process."""
-        return len(self._ready)
+    def at_hand(self) -> int:
+        """How many jobs wait for a free place of the process or of their subscription."""
+        return len(self._ready) + self._pacing.waiting
 
     def has_startable(self, now_ms: int) -> bool:
         """Whether `start` has anything to do."""
@@ -153,13 +151,19 @@ class Dispatcher:
         for answered in answers:
             work = answered.request.context
             assert isinstance(work, Work)
-            self._pacing.done(work.job.subscription_id)
+            self._pacing.done(work.job.subscription_id, answered.duration_us, now_ms)
             if work.lane.alive:
                 self._judge(work, answered.answer, answered.duration_us, now_ms)
             else:
                 self.bytes -= len(work.value)
 
-    def drop_lost(self) -> None:
+    def park_stuck(self, now_ms: int) -> None:
+        """Park what waits for endpoints that do not answer."""
+        if self._pacing.waiting:
+            for work in self._pacing.take_stuck(now_ms):
+                self._park(work, "no_answer")
+
+    def drop_lost(self, now_ms: int) -> None:
         """Forget the jobs of lanes that are lost, and close their requests."""
         lost = [work for work in self._ready if not work.lane.alive]
         lost += [item[2] for item in self._later if not item[2].lane.alive]
@@ -171,7 +175,7 @@ class Dispatcher:
         for request in self._transport.cancel(_is_lost):
             work = request.context
             assert isinstance(work, Work)
-            self._pacing.done(work.job.subscription_id)
+            self._pacing.done(work.job.subscription_id, 0, now_ms)
             self.bytes -= len(work.value)
 
     def _not_due(self, work: Work, remaining_ms: int) -> None:
@@ -223,8 +227,7 @@ class Dispatcher:
         if waited:
             self._pacing.retake(endpoint.subscription_id)
         else:
-            may_wait = work.lane.progress.unfinished < _WAIT_BELOW_UNFINISHED
-            match self._pacing.admit(endpoint.subscription_id, work, may_wait=may_wait):
+            match self._pacing.admit(endpoint.subscription_id, work, now_ms):
                 case Admission.WAIT:
                     return False
                 case Admission.PARK:
@@ -233,7 +236,7 @@ class Dispatcher:
         work.endpoint = endpoint
         work.started_ms = now_ms
         if isinstance(endpoint.target, str):
-            self._pacing.done(endpoint.subscription_id)
+            self._pacing.done(endpoint.subscription_id, 0, now_ms)
             self._judge(work, Unanswered("blocked_address", endpoint.target), 0, now_ms)
             return False
         job = work.job

@@ -57,5 +57,5 @@ class Lane:
         self.last_resume_ms = now_ms
 
     def has_room_again(self) -> bool:
-        """Whether a lane that was full has worked off enough (a quarter) to be read on."""
-        return self.paused_full and not self.progress.full and self.progress.unfinished <= 555
+        """Whether a lane that was full has worked off enough to be read on."""
+        return self.paused_full and self.progress.roomy

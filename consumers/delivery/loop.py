@@ -23,7 +23,7 @@ from consumers.table import SubscriptionTable
 
 _log = structlog.get_logger("delivery")
 # So many jobs at hand keep all places filled; more would only wait here instead of in their topic.
-_READY: Final = 1_024
+_AT_HAND: Final = 1_024
 _BYTES: Final = 64 * 1024 * 1024
 # With requests open the loop looks at Kafka this often, without any it waits there.
 _SOCKETS_S: Final = 0.002
@@ -32,6 +32,7 @@ _IDLE_S: Final = 0.02
 _POLL_AT_LEAST_MS: Final = 1_000
 # Half the session timeout: whoever stood still so long may have lost its partitions without knowing.
 STALL_MS: Final = 5_000
+_LOOK_FOR_STUCK_MS: Final = 250
 _TELL_AFTER_MS: Final = 1_000
 _REVOKE_S: Final = 1.0
 _NO_COMMIT: Final = "the broker has not committed for over 2 s"
@@ -80,6 +81,7 @@ class DeliveryLoop:
         self._limits = limits
         self._last_turn_ms = clocks.monotonic_ms()
         self._last_read_ms = 0
+        self._look_for_stuck_ms = 0
         self._unproven_after_stall = False
         self._going_ms = 0  # when something could be started last
         self.waiting: str | None = "starting"  # why nothing is started, for /readyz and the log
@@ -122,13 +124,16 @@ class DeliveryLoop:
         if self._committer.collect(now_ms):
             self._unproven_after_stall = False
         if not self._committer.busy and self._reader.take_over():
-            self._dispatcher.drop_lost()
+            self._dispatcher.drop_lost(now_ms)
         if not self._reader.owns:
             return
         if self._unproven_after_stall and not self._outbox.pending:
             self._outbox.touch(next(iter(self._reader.lanes.values())))
         self._committer.commit(now_ms, self._reader.group_metadata)
         self._reader.wake(now_ms)
+        if now_ms >= self._look_for_stuck_ms:
+            self._look_for_stuck_ms = now_ms + _LOOK_FOR_STUCK_MS
+            self._dispatcher.park_stuck(now_ms)
 
     def _room(self, now_ms: int, monotonic_ms: int) -> int:
         """Return how many requests may be started now, and say why if it is none for a reason of ours."""
@@ -161,7 +166,7 @@ class DeliveryLoop:
         return None
 
     def _read(self, monotonic_ms: int, room: int) -> None:
-        wanted = _READY - self._dispatcher.ready
+        wanted = _AT_HAND - self._dispatcher.at_hand
         # What cannot be committed is not to grow by what is parked or poison either.
         if wanted <= 0 or self._dispatcher.bytes >= _BYTES or self._committer.room() <= 0:
             if monotonic_ms - self._last_read_ms < _POLL_AT_LEAST_MS:

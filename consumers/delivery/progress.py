@@ -10,15 +10,19 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
+from math import log
 from typing import Final
 
-# 4,095 ASCII bytes is the broker's limit (offset.metadata.max.bytes). A delta is written in digits of 5 bits; within
-# MAX_SPAN (2**20) every one takes 4 digits at most, so 1,000 unfinished offsets take 4,000 bytes and leave 95 for the
-# end (4), version and serial (50). A batch of 256 records may still arrive when reading stops at MAX_UNFINISHED.
-MAX_UNFINISHED: Final = 740
-MAX_BATCH: Final = 256
-MAX_SPAN: Final = 1 << 20
+# 4,095 ASCII bytes is the broker's limit (offset.metadata.max.bytes); version and serial take up to 60 of them. A delta
+# d is written in 1 + floor(log32 d) digits, so n of them over a span s take at most n * (1 + log32(s / n)) (the mean of
+# logarithms is below the logarithm of the mean). Reading stops when one more batch could take the list over LIST_BYTES.
 MAX_METADATA: Final = 4_095
+LIST_BYTES: Final = 4_000
+MAX_BATCH: Final = 256
+MAX_UNFINISHED: Final = 2_000
+# Never over LIST_BYTES: 500 * (1 + log32(2**24 / 500)) is 2,004, and the span may not grow beyond.
+_SURELY_FITS: Final = 500
+MAX_SPAN: Final = 1 << 24
 
 _DIGITS: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 _VALUES: Final = {digit: value for value, digit in enumerate(_DIGITS)}
@@ -97,7 +101,16 @@ class Progress:
         """Whether reading has to stop so that the metadata cannot overflow (not while old ground is read again)."""
         if self.next_offset < self._end:
             return False
-        return self.unfinished >= MAX_UNFINISHED or self.next_offset - self.lowest >= MAX_SPAN - MAX_BATCH
+        count = self.unfinished + MAX_BATCH
+        span = self.next_offset - self.lowest + MAX_BATCH
+        if count <= _SURELY_FITS:
+            return span >= MAX_SPAN
+        return count > MAX_UNFINISHED or span >= MAX_SPAN or count * (1 + log(span / count, 32)) > LIST_BYTES
+
+    @property
+    def roomy(self) -> bool:
+        """Whether so much is finished since it was full that reading is worth another fetch."""
+        return not self.full and self.unfinished <= MAX_UNFINISHED // 2
 
     def position(self, serial: str) -> Position:
         """Return what to commit; `serial` (no `|`, at most 40 characters) names the transaction."""

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from consumers.delivery.progress import (
     MAX_BATCH,
     MAX_METADATA,
-    MAX_SPAN,
     MAX_UNFINISHED,
     Position,
     Progress,
@@ -77,15 +76,21 @@ def test_metadata_never_exceeds_the_brokers_limit(seed: int, stuck: int, stride:
     assert restored.unfinished == progress.unfinished
 
 
-def test_metadata_fits_at_the_widest_span() -> None:
-    """1,000 unfinished offsets spread as widely as reading allows still fit, and are read back as they were."""
+@pytest.mark.parametrize("stride", [1, 2, 31, 32, 33, 1_024, 1_025, 20_000, 32_768, 100_000])
+def test_metadata_fits_however_far_apart_the_unfinished_are(stride: int) -> None:
+    """With nothing finished, at any distance between records, the list fits when reading stops, and is read back."""
     progress = Progress(Position(0, ""))
-    count = MAX_UNFINISHED + MAX_BATCH
-    offsets = [number * (MAX_SPAN // count) for number in range(count)]
-    for offset in offsets:
-        progress.read(offset)
+    offsets: list[int] = []
+    while not progress.full:
+        batch = [(len(offsets) + number) * stride for number in range(MAX_BATCH)]
+        for offset in batch:
+            progress.read(offset)
+            if progress.full:
+                break
+        offsets += batch[: batch.index(offset) + 1]
     position = progress.position(SERIAL)
     assert len(position.metadata) <= MAX_METADATA
+    assert len(offsets) >= 100
     assert read_all(Progress(position), offsets) == offsets
 
 
@@ -113,10 +118,12 @@ def test_list_is_dropped_where_the_log_ends_below_it() -> None:
 
 
 def test_reading_goes_on_after_a_full_stop() -> None:
-    """A partition that was full is read on once enough of it is finished."""
+    """A partition that was full is read on once half of what may be unfinished is finished."""
     progress = Progress(Position(0, ""))
     for offset in range(MAX_UNFINISHED):
         progress.read(offset)
     assert progress.full
-    progress.finish(0)
-    assert not progress.full
+    for offset in range(MAX_UNFINISHED // 2):
+        assert not progress.roomy
+        progress.finish(offset)
+    assert progress.roomy
