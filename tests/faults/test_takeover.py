@@ -23,7 +23,7 @@ def requests_of(receiver: Receiver) -> Counter[tuple[str, str | None]]:
 
 def test_partitions_move_without_loss(pipeline: Pipeline, receiver: Receiver) -> None:
     """A second process joins under load, the first is killed, and starts again: every job ends exactly once."""
-    receiver.behave = always(Answer(200, delay=timedelta(milliseconds=50)))
+    receiver.behave = always(Answer(200, delay=timedelta(milliseconds=300)))
     pipeline.subscribe(*(f"{receiver.url}{number}" for number in range(SUBSCRIPTIONS)))
     pipeline.publish_some(EVENTS)
     pipeline.router()
