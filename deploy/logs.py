@@ -13,6 +13,8 @@ from typing import Final, Literal, TextIO, TypeAlias
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from deploy.kafka_log import thin
+
 Format: TypeAlias = Literal["auto", "console", "json"]
 # librdkafka's lines are given to this logger by the clients that the roles make.
 OWN_LOGGER: Final = "signpost"
@@ -45,6 +47,7 @@ def configure_logging(level: str = "info", format_: Format = "auto", stream: Tex
     )
     handler = logging.StreamHandler(out)
     handler.setFormatter(formatter)
+    thin(handler)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(max(threshold, logging.WARNING))  # at info, httpx writes the whole URL of each request

@@ -81,7 +81,9 @@ class EventPublisher:
             "message.timeout.ms": milliseconds(timeout),
             "message.max.bytes": max_event + RECORD_OVERHEAD,
         }
-        self._producer = Producer({"compression.type": "lz4", **kafka, **own}, logger=logging.getLogger(__name__))
+        self._producer = Producer(
+            {"compression.type": "lz4", **kafka, **own}, logger=logging.getLogger("signpost.kafka")
+        )
 
     def __enter__(self) -> Self:
         self._check_topic()

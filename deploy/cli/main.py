@@ -5,6 +5,7 @@ Exit codes: 0 done; 1 something that is needed does not answer or is not as it m
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ import typer
 
 from deploy.cli import broker, deliver, demo, events, receiver, router, settings, subscriptions, topics, up
 from deploy.cli.context import GlobalOptions, print_error
+from deploy.kafka_log import thin
 from schemas.errors import InvalidInput, SignpostError
 
 FAILED: Final = 1
@@ -62,6 +64,7 @@ for _commands in (up, demo, broker, receiver, events, subscriptions, router, del
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line (`arguments` without the program's name; sys.argv by default) and exit."""
+    thin(logging.lastResort)  # for commands that set up no log of their own
     try:
         app(None if arguments is None else list(arguments), prog_name="signpost")
     except InvalidInput as error:

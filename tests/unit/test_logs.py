@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -96,6 +97,49 @@ def test_libraries_are_heard_from_warnings_on() -> None:
     logging.getLogger("other").warning("careful")
     logging.getLogger("signpost.kafka").info("broker is down")
     assert [json.loads(line)["event"] for line in stream.getvalue().splitlines()] == ["careful", "broker is down"]
+
+
+def kafka_line(text: str, at_s: float, level: int = logging.ERROR, logger: str = "signpost.kafka") -> None:
+    """Log as librdkafka does, at a time in seconds."""
+    kind, client, rest = text.split(" ", 2)
+    record = logging.LogRecord(logger, level, "", 0, "%s [%s] %s", (kind, client, rest), None)
+    record.created = at_s
+    logging.getLogger(logger).handle(record)
+
+
+REFUSED = "FAIL rdkafka#consumer-1 127.0.0.1:1: Connection refused"
+
+
+def test_a_broker_that_is_away_is_a_line_a_minute() -> None:
+    """The first of many equal lines of librdkafka is written, then one a minute with the number left out."""
+    stream = lines("json")
+    for second in range(150):
+        kafka_line(f"{REFUSED} (after {second}ms in state CONNECT)", second)
+        kafka_line(f"{REFUSED} (after 0ms in state CONNECT)".replace("consumer-1", f"consumer-{second}"), second)
+    written = [json.loads(line)["event"] for line in stream.getvalue().splitlines()]
+    assert len(written) == 3
+    assert "more like it" not in written[0]
+    assert [re.findall(r"and (\d+) more", line) for line in written[1:]] == [["119"], ["119"]]
+
+
+def test_what_is_not_said_again_and_again_is_written() -> None:
+    """Other brokers, other reasons, fatal errors and other loggers are not thinned."""
+    stream = lines("json")
+    for _ in range(2):
+        kafka_line(REFUSED, 0)
+        kafka_line(REFUSED.replace("127.0.0.1", "kafka-b"), 0)
+        kafka_line(REFUSED.replace("refused", "reset"), 0)
+        kafka_line(REFUSED, 0, logging.CRITICAL)
+        kafka_line(REFUSED, 0, logger="signpost.kafkaesque")
+    assert len(stream.getvalue().splitlines()) == 3 + 2 * 2
+
+
+def test_properties_for_another_kind_of_client_are_no_warning() -> None:
+    """All clients are given what a person sets; that some of it is for producers alone is no news."""
+    stream = lines("json")
+    text = "Configuration property linger.ms is a producer property and will be ignored by this consumer instance"
+    kafka_line(f"CONFWARN rdkafka#consumer-1 [thrd:app]: {text}", 0, logging.WARNING)
+    assert stream.getvalue() == ""
 
 
 def test_an_outcome_is_one_line_with_all_that_is_asked_for() -> None:
