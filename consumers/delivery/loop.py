@@ -81,6 +81,7 @@ class DeliveryLoop:
         self._limits = limits
         self._last_turn_ms = clocks.monotonic_ms()
         self._last_read_ms = 0
+        self._last_room = 0
         self._look_for_stuck_ms = 0
         self._unproven_after_stall = False
         self._going_ms = 0  # when something could be started last
@@ -112,9 +113,10 @@ class DeliveryLoop:
         self._last_turn_ms = monotonic_ms
         self._table.poll(monotonic_ms)
         self._housekeeping(self._now())
-        room = self._room(self._now(), monotonic_ms)
-        self._read(monotonic_ms, room)
+        self._read(monotonic_ms)
+        # Asked after reading, which may have taken partitions away.
         now_ms = self._now()
+        room = self._last_room = self._room(now_ms, self._monotonic())
         if room > 0 and self._dispatcher.has_startable(now_ms):
             self._dispatcher.start(room, now_ms)
         self._answers(_SOCKETS_S)
@@ -165,7 +167,7 @@ class DeliveryLoop:
             return _NO_NEWS
         return None
 
-    def _read(self, monotonic_ms: int, room: int) -> None:
+    def _read(self, monotonic_ms: int) -> None:
         wanted = _AT_HAND - self._dispatcher.at_hand
         # What cannot be committed is not to grow by what is parked or poison either.
         if wanted <= 0 or self._dispatcher.bytes >= _BYTES or self._committer.room() <= 0:
@@ -173,7 +175,9 @@ class DeliveryLoop:
                 return
             wanted = 1
         self._last_read_ms = monotonic_ms
-        idle = not self._transport.in_flight and not (room > 0 and self._dispatcher.has_startable(self._now()))
+        idle = not self._transport.in_flight and not (
+            self._last_room > 0 and self._dispatcher.has_startable(self._now())
+        )
         self._reader.read(self._idle_s() if idle else 0.0, min(wanted, MAX_BATCH), self._now)
 
     def _idle_s(self) -> float:
@@ -196,18 +200,26 @@ class DeliveryLoop:
         """Wait for what is in flight, commit, leave the group."""
         deadline = self._monotonic() + self._limits.drain_ms
         _log.info("delivery.draining", in_flight=self._transport.in_flight)
-        while self._monotonic() < deadline and not (self._transport.in_flight == 0 and self._committer.idle):
+        while self._monotonic() < deadline and not self._is_drained():
             self._table.poll(self._monotonic())
             self._committer.collect(self._now())
+            if not self._committer.busy and self._reader.take_over():
+                self._dispatcher.drop_lost(self._now())
             if self._reader.owns:
                 at_once = self._transport.in_flight == 0
                 self._committer.commit(self._now(), self._reader.group_metadata, at_once=at_once)
             self._reader.ignore(0.0 if self._transport.in_flight else _SOCKETS_S)
             self._answers(_SOCKETS_S)
             each_turn(self._now())
-        complete = self._transport.in_flight == 0 and self._committer.idle
+        complete = self._is_drained()
         self._reader.settle = lambda: None
         self._reader.close()
         self._table.close()
         _log.info("delivery.drained", complete=complete)
         return complete
+
+    def _is_drained(self) -> bool:
+        """Whether nothing is open, and what happened is committed or no longer ours to commit."""
+        if self._transport.in_flight or self._committer.busy:
+            return False
+        return self._committer.idle or not (self._reader.owns or self._reader.takes_over)

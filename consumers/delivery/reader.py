@@ -9,19 +9,23 @@ from __future__ import annotations
 import heapq
 import time
 from collections.abc import Callable
+from concurrent.futures import wait
 from typing import Final
 
 import structlog
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from consumers.delivery.assignment import Assignment
 from consumers.delivery.lane import Lane
 from consumers.delivery.outbox import Outbox
 from consumers.delivery.progress import MAX_BATCH
+from consumers.runtime.admin import CLIENT_ERRORS, reason_of
+from consumers.runtime.background import in_thread
 from consumers.runtime.positions import CommittedPositions, PartitionKey, PositionsQuery, is_lost_broker
 from schemas.errors import Unavailable
 
 _log = structlog.get_logger("delivery")
+_CLOSE_S: Final = 2.0
 Take = Callable[[Lane, Message, int], None]
 _OVERTAKEN: Final = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE})
 
@@ -120,12 +124,7 @@ class Reader:
 
     def read(self, timeout_s: float, limit: int, clock: Callable[[], int]) -> None:
         """Read up to `limit` records (256 at most), waiting for the first one for up to `timeout_s`."""
-        message = self._consumer.poll(timeout_s)
-        if message is None:
-            return
-        messages = [message]
-        if limit > 1:
-            messages += self._consumer.consume(min(limit, MAX_BATCH) - 1, 0)
+        messages = self._poll(timeout_s, limit)
         now_ms = clock()
         lanes = self._assignment.lanes
         for message in messages:
@@ -138,13 +137,25 @@ class Reader:
 
     def ignore(self, timeout_s: float) -> None:
         """Keep up the membership of the group without taking anything."""
-        message = self._consumer.poll(timeout_s)
-        if message is not None and message.error() is not None:
-            self._on_error(message.error(), message)
+        for message in self._poll(timeout_s, 1):
+            if message.error() is not None:
+                self._on_error(message.error(), message)
 
     def close(self) -> None:
-        """Leave the group (a static member is expected back: it does not say so)."""
-        self._consumer.close()
+        """Leave the group (a static member is expected back: it does not say so).
+
+        A coordinator that does not answer can hold this up for minutes; the process ends all the same.
+        """
+        wait([in_thread("close", self._consumer.close)], _CLOSE_S)
+
+    def _poll(self, timeout_s: float, limit: int) -> list[Message]:
+        try:
+            message = self._consumer.poll(timeout_s)
+            if message is None or limit <= 1:
+                return [] if message is None else [message]
+            return [message, *self._consumer.consume(min(limit, MAX_BATCH) - 1, 0)]
+        except CLIENT_ERRORS as error:
+            raise Unavailable(f"the consumer failed for good: {reason_of(error).str()}") from None
 
     def _read_record(self, lane: Lane, message: Message, now_ms: int) -> None:
         offset = message.offset()
@@ -195,12 +206,12 @@ class Reader:
 
     def _on_error(self, error: KafkaError | None, message: Message) -> None:
         assert error is not None
-        if error.fatal():
-            raise Unavailable(f"this process was fenced or cannot go on: {error.str()}")
+        if error.fatal() or error.code() == KafkaError._FATAL:  # as a message it does not call itself fatal
+            raise Unavailable(f"the consumer failed for good, as another process has its slot, or else: {error.str()}")
         if error.code() in _OVERTAKEN:
             self._on_overtaken(message)
         elif not is_lost_broker(error):
-            raise KafkaException(error)
+            raise Unavailable(f"{message.topic()} cannot be read: {error.str()}")
 
     def _on_overtaken(self, message: Message) -> None:
         """Take the partition over anew: its position is no longer in the log."""

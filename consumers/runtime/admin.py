@@ -31,6 +31,13 @@ CLIENT_ERRORS: Final[tuple[type[BaseException], ...]] = (KafkaError, KafkaExcept
 _T = TypeVar("_T")
 
 
+def reason_of(error: BaseException) -> KafkaError:
+    """Return what a client says in one of CLIENT_ERRORS."""
+    found = error if isinstance(error, KafkaError) else error.args[0]
+    assert isinstance(found, KafkaError)
+    return found
+
+
 class NotSettled(Unavailable):
     """The cluster is about to know better: ask again."""
 

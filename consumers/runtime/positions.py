@@ -20,6 +20,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # OffsetSpec 
     OffsetSpec,
 )
 
+from consumers.runtime.admin import CLIENT_ERRORS, reason_of
 from consumers.runtime.background import in_thread
 
 ASK_AGAIN_S: Final = 0.05
@@ -105,9 +106,9 @@ class PositionsQuery:
             return None
         try:
             answer = self._future.result()
-        except KafkaException as error:
-            if str(error.args[0]) != self._trouble:
-                self._trouble = str(error.args[0])
+        except CLIENT_ERRORS as error:
+            if str(reason_of(error)) != self._trouble:
+                self._trouble = str(reason_of(error))
                 _log.info("positions.unknown_yet", error=self._trouble)
             self._future = None
             self._not_before_s = now_s + ASK_AGAIN_S

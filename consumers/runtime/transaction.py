@@ -21,8 +21,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import structlog
-from confluent_kafka import KafkaException, Producer, TopicPartition
+from confluent_kafka import Producer, TopicPartition
 
+from consumers.runtime.admin import CLIENT_ERRORS, reason_of
 from consumers.runtime.background import in_thread
 from consumers.runtime.positions import ASK_AGAIN_S, CommittedPositions
 
@@ -118,8 +119,8 @@ class Transactions:
             produce = producer.produce
             for topic, partition, key, value in rows:
                 produce(topic, value, key, partition)
-        except KafkaException as error:
-            _log.warning("transaction.not_begun", error=str(error.args[0]))
+        except CLIENT_ERRORS as error:
+            _log.warning("transaction.not_begun", error=str(reason_of(error)))
             producer = None
         future = in_thread("transaction", self._settle, producer, offsets, group_metadata, serial, self._generation)
         self._under_way = _UnderWay(future, offsets, serial, self._monotonic_s())
@@ -182,15 +183,15 @@ class Transactions:
         try:
             self._insist(lambda: producer.send_offsets_to_transaction(offsets, group_metadata, _CALL_TIMEOUT_S))
             self._insist(lambda: producer.commit_transaction(_CALL_TIMEOUT_S))
-        except KafkaException as error:
-            reason = error.args[0]
+        except CLIENT_ERRORS as error:
+            reason = reason_of(error)
             _log.warning("transaction.failed", error=str(reason), abortable=reason.txn_requires_abort())
             if not reason.txn_requires_abort():
                 return None
             try:
                 self._insist(lambda: producer.abort_transaction(_CALL_TIMEOUT_S))
-            except KafkaException as abort_error:
-                _log.warning("transaction.not_aborted", error=str(abort_error.args[0]))
+            except CLIENT_ERRORS as abort_error:
+                _log.warning("transaction.not_aborted", error=str(reason_of(abort_error)))
                 return None
             return False
         return True
@@ -205,8 +206,8 @@ class Transactions:
                 # Makes librdkafka find a broker at once, not at its next 500 ms tick.
                 producer.list_topics(timeout=_CALL_TIMEOUT_S)
                 self._insist(lambda new=producer: new.init_transactions(_CALL_TIMEOUT_S))  # type: ignore[misc]
-            except KafkaException as error:
-                _log.warning("transaction.waiting_for_broker", error=str(error.args[0]))
+            except CLIENT_ERRORS as error:
+                _log.warning("transaction.waiting_for_broker", error=str(reason_of(error)))
                 time.sleep(ASK_AGAIN_S)
             else:
                 return
@@ -217,8 +218,8 @@ class Transactions:
         while self._is_current(generation):
             try:
                 found = self._positions.fetch([key])[key]
-            except KafkaException as error:
-                _log.info("transaction.looking_up", serial=serial, error=str(error.args[0]))
+            except CLIENT_ERRORS as error:
+                _log.info("transaction.looking_up", serial=serial, error=str(reason_of(error)))
                 time.sleep(ASK_AGAIN_S)
                 continue
             committed = (found.offset, found.metadata) == (offsets[0].offset, offsets[0].metadata)
@@ -235,8 +236,8 @@ class Transactions:
         while True:
             try:
                 call()
-            except KafkaException as error:
-                if not error.args[0].retriable() or self._monotonic_s() > deadline or self._closing:
+            except CLIENT_ERRORS as error:
+                if not reason_of(error).retriable() or self._monotonic_s() > deadline or self._closing:
                     raise
                 time.sleep(0.005)
             else:
