@@ -68,12 +68,15 @@ def load_settings(state: Path | None = None, file: Path | None = None, **overrid
     return load(state, file, **overrides).settings
 
 
-def load(state: Path | None = None, file: Path | None = None, **overrides: Any) -> Loaded:
+def load(
+    state: Path | None = None, file: Path | None = None, *, without: Path | None = None, **overrides: Any
+) -> Loaded:
     """Return the settings that hold and where they come from.
 
-    `state` is the state folder (SIGNPOST_STATE if None), `file` a file that has to exist, `overrides` come first.
+    `state` is the state folder (SIGNPOST_STATE if None), `file` a file that has to exist, `overrides` come first;
+    `without` is a file that is not read even where it is in the current folder.
     """
-    layers = list(_layers(state, file, overrides))
+    layers = list(_layers(state, file, without, overrides))
     values: dict[str, Any] = {}
     kafka: dict[str, str] = {}
     origins: dict[str, str] = {}
@@ -94,7 +97,9 @@ def load(state: Path | None = None, file: Path | None = None, **overrides: Any) 
     return Loaded(settings, origins)
 
 
-def _layers(state: Path | None, file: Path | None, overrides: Mapping[str, Any]) -> Iterator[Layer]:
+def _layers(
+    state: Path | None, file: Path | None, without: Path | None, overrides: Mapping[str, Any]
+) -> Iterator[Layer]:
     if state is None and os.environ.get(STATE_VARIABLE):
         state = Path(os.environ[STATE_VARIABLE])
     given = {key: value for key, value in overrides.items() if value is not None}
@@ -102,7 +107,7 @@ def _layers(state: Path | None, file: Path | None, overrides: Mapping[str, Any])
     yield _environment()
     files = [file] if file else []
     files += [path for folder in (state, Path()) if folder and (path := folder / FILE_NAME).is_file()]
-    seen: set[Path] = set()
+    seen = {without.resolve()} if without else set()
     for path in files:
         if path.resolve() not in seen:
             seen.add(path.resolve())

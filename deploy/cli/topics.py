@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import typer
 
 from deploy.cli.context import OPERATE, settings_of
-
-if TYPE_CHECKING:
-    from confluent_kafka.admin import AdminClient
-
-    from schemas.settings import Settings
 
 DIFFERENT = 1
 
@@ -27,10 +20,11 @@ def register(app: typer.Typer) -> None:
 def _plan(ctx: typer.Context) -> None:
     """Show what `apply` would change; exit code 1 if there is anything."""
     from consumers.runtime.topics import plan  # noqa: PLC0415  # clients load in 0.3 s that `--help` need not wait
+    from deploy.admin import reachable_admin  # noqa: PLC0415
     from deploy.wanted_topics import wanted_topics  # noqa: PLC0415
 
     settings = settings_of(ctx)
-    changes = plan(_admin(settings), wanted_topics(settings), settings.names)
+    changes = plan(reachable_admin(settings), wanted_topics(settings), settings.names)
     for change in changes:
         typer.echo(str(change))
     if changes:
@@ -41,17 +35,10 @@ def _plan(ctx: typer.Context) -> None:
 def _apply(ctx: typer.Context) -> None:
     """Make what is missing and alter what differs. It may be run again at any time; it removes nothing."""
     from consumers.runtime.topics import apply  # noqa: PLC0415  # as above
+    from deploy.admin import reachable_admin  # noqa: PLC0415
     from deploy.wanted_topics import wanted_topics  # noqa: PLC0415
 
     settings = settings_of(ctx)
     wanted = wanted_topics(settings)
-    changes = apply(_admin(settings), wanted, settings.names, lambda change: typer.echo(str(change)))
+    changes = apply(reachable_admin(settings), wanted, settings.names, lambda change: typer.echo(str(change)))
     typer.echo(f"{len(wanted)} topics are as they must be" + ("" if changes else "; nothing was to be done"))
-
-
-def _admin(settings: Settings) -> AdminClient:
-    import logging  # noqa: PLC0415  # as above
-
-    from confluent_kafka.admin import AdminClient  # noqa: PLC0415
-
-    return AdminClient({**settings.kafka_properties()}, logger=logging.getLogger("signpost.kafka"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -32,15 +33,18 @@ def _up(
     from deploy.local.up import running  # noqa: PLC0415
 
     folder = state or options_of(ctx).state or DEFAULT_STATE
-    stop = Stop()
     roles = [Role("router", slot) for slot in range(router)] + [Role("deliver", slot) for slot in range(deliver)]
-    with running(folder, options_of(ctx).config, roles, typer.echo) as stack:
-        if stack.wait_ready(stop):
-            for line in _summary(folder, stack.broker.bootstrap_servers, stack.addresses):
-                typer.echo(line)
-        stack.run(stop)
-        typer.echo("draining")
-    typer.echo("drained")
+    stop = Stop()
+    try:
+        with running(folder, options_of(ctx).config, roles, typer.echo) as stack:
+            if stack.wait_ready(stop):
+                for line in _summary(folder, stack.broker.bootstrap_servers, stack.addresses):
+                    typer.echo(line)
+            stack.run(stop)
+            typer.echo(f"draining, for at most {stack.settings.drain_timeout.total_seconds():.0f} s")
+        typer.echo("drained")
+    except KeyboardInterrupt:
+        typer.echo("ended before it was up")
 
 
 def _summary(state: Path, bootstrap_servers: str, addresses: dict[str, str]) -> list[str]:
@@ -50,7 +54,8 @@ def _summary(state: Path, bootstrap_servers: str, addresses: dict[str, str]) -> 
     lines += [
         f"  {'state':{width}}  {state}  (logs in {state / 'logs'})",
         "",
-        f"ready; use it from another terminal: export SIGNPOST_STATE={state.absolute()}",
+        "ready; other terminals find it after",
+        f"  export SIGNPOST_STATE={shlex.quote(str(state.absolute()))}",
         "Ctrl-C drains and ends everything",
     ]
     return lines

@@ -6,112 +6,55 @@ at both ends, by the endpoints and by the topic of outcomes, and has to agree.
 
 from __future__ import annotations
 
+import logging
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import islice
-from typing import Final
+from typing import Final, TypeAlias
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, TopicPartition
 
+from deploy.admin import reachable_admin
+from deploy.local.demo_tally import CUSTOMERS, Customer, Progress
 from deploy.local.kafka import free_port
 from deploy.local.receiver import Receiver
-from deploy.local.replies import Answer, Behaviour, Received, always, fail_first
+from deploy.local.replies import Answer, Received
 from deploy.sealing_key import sealer_of
+from deploy.wanted_topics import wanted_topics
 from producers.events import EventPublisher, wall_clock_us
 from producers.simulator import Simulator
 from producers.subscription_changes import Apply
 from producers.subscriptions import SubscriptionWriter
-from schemas.delivery import OutcomeCodec
+from schemas.delivery import JobCodec, OutcomeCodec
+from schemas.egress import EgressPolicy
+from schemas.errors import InvalidInput, SettingsError
 from schemas.rules import Draft, Given
 from schemas.sender import Sender, load_senders
 from schemas.settings import Settings
+from schemas.topics import FIRST
 
+Say: TypeAlias = Callable[[str], None]
 SENDER: Final = "zenoo"
-SPEEDUP: Final = 10_000  # the 26 h 36 min of the schedule take 9.6 s
+SPEEDUP: Final = 20_000  # the 26 h 36 min of the schedule take 4.8 s
+# Settings of the demo alone. A user's own must not lead it to topics that are in use; four partitions are made faster
+# than twelve.
+SETTINGS: Final[Mapping[str, object]] = {"delay_speedup": SPEEDUP, "partitions": 4, "sources": [], "start_at": "now"}
 _LOOK_S: Final = 0.1
 _OK: Final = 200
-_FAILURE: Final = 503
 
 
-@dataclass(frozen=True, slots=True)
-class Customer:
-    """One customer of the demo, and how its endpoint behaves; None: nothing listens there."""
-
-    id: str
-    endpoint: str
-    behave: Behaviour | None
-
-
-CUSTOMERS: Final = (
-    Customer("acme", "healthy", always(Answer())),
-    Customer("globex", "fails twice, then works", fail_first(2, Answer(_FAILURE), Answer())),
-    Customer("initech", "dead", None),
-)
-
-
-@dataclass(slots=True)
-class Tally:
-    """What is counted for one customer."""
-
-    events: int = 0
-    delivered: int = 0
-    retried: int = 0  # jobs that needed more than one attempt
-    dead: int = 0
-    attempts: int = 0
-    genuine: int = 0  # requests whose signature the endpoint verified
-    refused: int = 0  # requests whose signature was wrong
-    accepted: int = 0  # different events that the endpoint answered with 2xx
-    repeated: int = 0  # 2xx for an event that had one already
-
-    @property
-    def waiting(self) -> int:
-        """Jobs that have not come to an end."""
-        return self.events - self.delivered - self.dead
-
-
-@dataclass(slots=True)
-class Progress:
-    """All that is known while the demo runs; `latencies_ms` are from the append of an event to its 2xx."""
-
-    tallies: dict[str, Tally] = field(default_factory=lambda: {customer.id: Tally() for customer in CUSTOMERS})
-    latencies_ms: list[float] = field(default_factory=list)
-    first_ms: int = 0
-    last_ms: int = 0
-
-    @property
-    def waiting(self) -> int:
-        """Jobs that have not come to an end."""
-        return sum(tally.waiting for tally in self.tallies.values())
-
-    def rate(self) -> float:
-        """Deliveries per second, from the first event to the last 2xx."""
-        return len(self.latencies_ms) / max(0.001, (self.last_ms - self.first_ms) / 1_000)
-
-    def percentile(self, share: float) -> float:
-        """Return a percentile (0 to 1) of the latencies, in ms."""
-        ordered = sorted(self.latencies_ms)
-        return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
-
-    def problems(self) -> list[str]:
-        """Return what does not add up, a sentence each."""
-        found = []
-        for customer in CUSTOMERS:
-            tally, name = self.tallies[customer.id], customer.id
-            dead = customer.behave is None
-            expected = {
-                "waiting": (tally.waiting, 0),
-                "dead": (tally.dead, tally.events if dead else 0),
-                "delivered": (tally.delivered, 0 if dead else tally.events),
-                "events that its endpoint accepted": (tally.accepted, tally.delivered),
-                "accepted more than once": (tally.repeated, 0),
-                "requests with a wrong signature": (tally.refused, 0),
-                "requests with a verified signature": (tally.genuine, 0 if dead else tally.attempts),
-            }
-            found += [f"{name}: {is_} {what}, not {must}" for what, (is_, must) in expected.items() if is_ != must]
-        return found
+def check_egress(settings: Settings) -> None:
+    """SettingsError where the settings keep the demo from endpoints on this machine."""
+    policy = EgressPolicy(settings.allow_http, settings.allow_cidrs, frozenset(settings.allow_ports))
+    try:
+        policy.check_url("http://127.0.0.1:50000/webhooks")
+    except InvalidInput as error:
+        raise SettingsError(
+            f"the demo's endpoints are on this machine, and the settings do not allow them: {error}; run it without "
+            "allow_http, allow_cidrs and allow_ports, and it sets them for itself"
+        ) from error
 
 
 class Endpoints:
@@ -163,26 +106,37 @@ class Endpoints:
         return f"{receiver.url}webhooks"
 
 
-class Outcomes:
-    """Follows the topic of outcomes from where it ends now."""
+class Records:
+    """Follows the topics of new jobs and of outcomes from their beginning."""
 
     def __init__(self, settings: Settings, progress: Progress) -> None:
         self._progress = progress
-        self._decode = OutcomeCodec().decode
+        self._jobs = settings.names.jobs(FIRST)
+        self._decode_job = JobCodec().decode
+        self._decode_outcome = OutcomeCodec().decode
         config = {
             "group.id": f"{settings.prefix}demo",
             "enable.auto.commit": False,
             "isolation.level": "read_committed",
         }
-        self._consumer = Consumer({**settings.kafka_properties(), **config, "fetch.wait.max.ms": 50})
-        topic = settings.names.outcomes
-        self._consumer.assign([TopicPartition(topic, n, OFFSET_BEGINNING) for n in range(settings.partitions)])
+        logger = logging.getLogger("signpost.kafka")
+        self._consumer = Consumer({"fetch.wait.max.ms": 50, **settings.kafka_properties(), **config}, logger=logger)
+        topics = (self._jobs, settings.names.outcomes)
+        self._consumer.assign(
+            [TopicPartition(topic, n, OFFSET_BEGINNING) for topic in topics for n in range(settings.partitions)]
+        )
 
     def take(self, timeout_s: float) -> None:
         """Count what has arrived, waiting up to `timeout_s` for it."""
         for message in self._consumer.consume(1_000, timeout_s):
-            if message.error() is None:
-                self._count(self._decode(message.value()))
+            if message.error() is not None:
+                continue
+            if message.topic() == self._jobs:
+                tally = self._progress.tallies.get(self._decode_job(message.value()).customer_id)
+                if tally is not None:
+                    tally.jobs += 1
+            else:
+                self._count(self._decode_outcome(message.value()))
 
     def close(self) -> None:
         """Let go of the broker."""
@@ -198,13 +152,13 @@ class Outcomes:
         if outcome["state"] == "delivered":
             tally.delivered += 1
             at_ms, took_us, since_ms = (int(str(outcome[name])) for name in ("at_ms", "duration_us", "appended_at_ms"))
-            self._progress.latencies_ms.append(at_ms + took_us / 1_000 - since_ms)
+            tally.latencies_ms.append(at_ms + took_us / 1_000 - since_ms)
             self._progress.last_ms = max(self._progress.last_ms, at_ms + took_us // 1_000)
 
 
 @contextmanager
-def prepared(settings: Settings, progress: Progress) -> Iterator[Outcomes]:
-    """Open the endpoints, write the subscriptions and follow the outcomes."""
+def prepared(settings: Settings, progress: Progress) -> Iterator[Records]:
+    """Open the endpoints, write the subscriptions and follow the records."""
     senders = load_senders()
     with ExitStack() as stack:
         endpoints = Endpoints(senders[SENDER], progress)
@@ -212,15 +166,13 @@ def prepared(settings: Settings, progress: Progress) -> Iterator[Outcomes]:
         writer = SubscriptionWriter(settings.kafka_properties(), settings.names, senders, sealer_of(settings))
         stack.callback(writer.close)
         writer.write([Apply(draft) for draft in endpoints.drafts()])
-        outcomes = Outcomes(settings, progress)
-        stack.callback(outcomes.close)
-        yield outcomes
+        records = Records(settings, progress)
+        stack.callback(records.close)
+        yield records
 
 
-def publish(
-    settings: Settings, progress: Progress, outcomes: Outcomes, *, events: int, rate: float, show: Callable[[], None]
-) -> None:
-    """Publish simulated events at a steady rate, counting outcomes meanwhile."""
+def publish(settings: Settings, progress: Progress, records: Records, *, events: int, rate: float, go_on: Say) -> None:
+    """Publish simulated events at a steady rate, counting records meanwhile; `go_on` is called again and again."""
     simulator = Simulator(secrets.randbits(32), [customer.id for customer in CUSTOMERS], wall_clock_us)
     topic = settings.names.events(SENDER)
     with EventPublisher(settings.kafka_properties(), sender=load_senders()[SENDER], topic=topic) as publisher:
@@ -228,16 +180,24 @@ def publish(
         progress.first_ms = wall_clock_us() // 1_000
         for number, event in enumerate(islice(simulator.events(), events)):
             while number > (time.monotonic() - began) * rate:
-                outcomes.take(0.01)
-                show()
+                records.take(0.01)
+                go_on("publishing")
             publisher.publish(event)
             progress.tallies[event.customer_id].events += 1
 
 
-def finish(progress: Progress, outcomes: Outcomes, *, within_s: float, show: Callable[[], None]) -> None:
-    """Count outcomes until every job has come to its end, or the time is over."""
+def finish(progress: Progress, records: Records, *, within_s: float, go_on: Say) -> None:
+    """Count records until every job has come to its end, or the time is over."""
     deadline = time.monotonic() + within_s
     while progress.waiting and time.monotonic() < deadline:
-        outcomes.take(_LOOK_S)
-        show()
-    outcomes.take(_LOOK_S)
+        records.take(_LOOK_S)
+        go_on("all published; waiting for retries")
+    records.take(_LOOK_S)
+
+
+def remove_topics(settings: Settings) -> None:
+    """Remove the demo's topics from a broker that stays."""
+    admin = reachable_admin(settings)
+    for future in admin.delete_topics([topic.name for topic in wanted_topics(settings)]).values():
+        with suppress(KafkaException):  # not there, or not ours to delete: it was only a demo
+            future.result(30)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import threading
+from collections.abc import Iterator
 from types import FrameType
 
 
@@ -25,3 +27,15 @@ class Ending:
 
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
         self._asked.set()
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """Let SIGTERM and Ctrl-C raise KeyboardInterrupt: for work that ends well wherever it is broken off."""
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    former = [(number, signal.signal(number, signal.default_int_handler)) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in former:
+            signal.signal(number, handler)

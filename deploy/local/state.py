@@ -6,13 +6,17 @@ import contextlib
 import fcntl
 import json
 from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
 from deploy.sealing_key import create_key_file
 from deploy.settings import FILE_NAME, Loaded
+from schemas.durations import milliseconds
 from schemas.egress import ANY_PORT
 from schemas.errors import Unavailable
+from schemas.kafka_properties import is_secret
+from schemas.settings import Source
 
 UP_FILE: Final = "up.json"
 _LOCK_FILE: Final = "up.lock"
@@ -21,13 +25,20 @@ _HEAD: Final = """\
 # Written by `signpost up` at each start: it lets other commands find what runs here (--state, SIGNPOST_STATE).
 # Settings of your own belong into the environment, a file given by --config, or ./signpost.toml.
 """
+_LISTENING: Final = ("router_listen", "deliver_listen")  # up gives each role a port of its own
 
 
 @contextlib.contextmanager
 def locked(state: Path) -> Iterator[None]:
     """Keep a second `signpost up` out of the folder; Unavailable if one is there already."""
-    state.mkdir(parents=True, exist_ok=True)
-    with (state / _LOCK_FILE).open("w") as lock:
+    try:
+        state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = (state / _LOCK_FILE).open("w")
+    except OSError as error:
+        raise Unavailable(
+            f"the state folder {state} cannot be used: {error.strerror}; give another by --state"
+        ) from error
+    with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -37,23 +48,55 @@ def locked(state: Path) -> Iterator[None]:
         yield
 
 
-def write_settings(state: Path, loaded: Loaded, bootstrap_servers: str, extra: Mapping[str, Any]) -> None:
-    """Write `signpost.toml`: what differs on this machine from the settings that hold, and `extra`.
+def write_settings(state: Path, loaded: Loaded, bootstrap_servers: str, extra: Mapping[str, Any]) -> list[str]:
+    """Write `signpost.toml`: the settings that hold but for defaults and secrets, and `extra`, which counts more.
 
-    Endpoints on loopback are allowed only where the settings leave egress open (none of the three is set).
+    Endpoints on loopback are allowed only where the settings leave egress open (none of the three is set). Return
+    where the secrets come from that are not written: other commands need them from there as well.
     """
     settings = loaded.settings
-    lines = [_HEAD]
-    values = dict(extra)
+    given = {key: getattr(settings, key) for key in loaded.origins if key in type(settings).model_fields}
+    withheld = [loaded.origin(key) for key, value in given.items() if _is_secret(key, value)]
+    withheld += [loaded.origin(f"kafka.{name}") for name in settings.kafka if is_secret(name)]
+    kept = (item for item in given.items() if item[0] not in ("kafka", *_LISTENING) and not _is_secret(*item))
+    values = dict(kept)
     if settings.sealing_key is None and settings.sealing_key_file is None:
         create_key_file(state / _KEY_FILE)
         values["sealing_key_file"] = _KEY_FILE
+    elif settings.sealing_key_file is not None:
+        values["sealing_key_file"] = settings.sealing_key_file.absolute()
     if not any(loaded.origin(name) != "default" for name in ("allow_http", "allow_cidrs", "allow_ports")):
         values |= {"allow_http": True, "allow_cidrs": ["127.0.0.0/8", "::1/128"], "allow_ports": [ANY_PORT]}
-    # JSON's booleans, numbers, strings and lists of them are TOML's too.
-    lines += [f"{key} = {json.dumps(value)}\n" for key, value in values.items()]
-    lines.append(f'\n[kafka]\n"bootstrap.servers" = {json.dumps(bootstrap_servers)}\n')
+    lines = [_HEAD]
+    lines += [f"# Not written here, as it is secret: what {origin} says.\n" for origin in withheld]
+    lines += [f"{key} = {_toml(value)}\n" for key, value in (values | dict(extra)).items()]
+    kafka = {name: value for name, value in settings.kafka.items() if not is_secret(name)}
+    kafka["bootstrap.servers"] = bootstrap_servers
+    lines.append("\n[kafka]\n")
+    lines += [f"{_toml(name)} = {_toml(value)}\n" for name, value in kafka.items()]
     _write(state / FILE_NAME, "".join(lines))
+    return withheld
+
+
+def _is_secret(key: str, value: Any) -> bool:
+    return key == "sealing_key" or (key == "schema_registry_url" and "@" in str(value))
+
+
+def _toml(value: Any) -> str:
+    """Write a value of a setting as TOML has it."""
+    match value:
+        case bool() | int() | float() | str():
+            return json.dumps(value, ensure_ascii=False)  # JSON's scalars are TOML's too
+        case timedelta():
+            return _toml(f"{milliseconds(value)}ms")
+        case datetime():
+            return _toml(value.isoformat())
+        case Source():
+            return f"{{ topic = {_toml(value.topic)}, sender = {_toml(value.sender)} }}"
+        case list() | tuple():
+            return f"[{', '.join(map(_toml, value))}]"
+        case _:  # networks and paths
+            return _toml(str(value))
 
 
 def write_up(state: Path, bootstrap_servers: str, pids: Mapping[str, list[int]], addresses: Mapping[str, str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import os
 import signal
 import subprocess
@@ -12,15 +13,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from deploy.local import tether
 from deploy.local.kafka import free_port
+from schemas.errors import Unavailable
 
 # A role that dies at once is started again after this, doubled up to the maximum while it goes on dying.
 _FIRST_PAUSE_S: Final = 0.2
 _LONGEST_PAUSE_S: Final = 5.0
 _STABLE_AFTER_S: Final = 10.0
+# One that ends so often before all are ready will not get ready.
+_DEATHS_AT_START: Final = 3
+_INVALID: Final = 2  # exit code of a command that was given something wrong: once more would not help
+_END_OF_LOG: Final = 4096
 
 
 @dataclass(slots=True)
@@ -34,6 +40,8 @@ class Role:
     started_s: float = 0.0
     pause_s: float = _FIRST_PAUSE_S
     restart_s: float | None = None
+    deaths: int = 0
+    log_begins: int = 0  # where the present process began to write its log
 
     @property
     def name(self) -> str:
@@ -58,7 +66,10 @@ class Role:
 
 
 class Supervisor:
-    """Starts roles with the settings of a state folder, and of `config`; `say` gets a line for each restart."""
+    """Starts roles with the settings of a state folder, and of `config`; `say` gets a line for each restart.
+
+    `extra` are settings that count more than all others.
+    """
 
     def __init__(
         self,
@@ -68,7 +79,9 @@ class Supervisor:
         *,
         drain: timedelta,
         say: Callable[[str], None],
+        extra: Mapping[str, Any] | None = None,
     ) -> None:
+        self._environment = os.environ | _variables(extra or {})
         self._options = ["--state", str(state.absolute())]
         if config is not None:
             self._options += ["--config", str(config.absolute())]
@@ -109,13 +122,16 @@ class Supervisor:
                 started = True
         return started
 
-    def stop(self) -> dict[str, int]:
-        """Have all roles drain at the same time; return the exit codes of those that did not end with 0."""
+    def stop(self, grace: timedelta | None = None) -> dict[str, int]:
+        """Have all roles drain at the same time; return the exit codes of those that did not end with 0.
+
+        One that was still starting ends by the signal itself, which is as good. After `grace` the rest is killed.
+        """
         running = [role for role in self.roles if role.process is not None and role.process.poll() is None]
         for role in running:
             assert role.process is not None
             role.process.send_signal(signal.SIGTERM)
-        deadline = time.monotonic() + self._grace.total_seconds()
+        deadline = time.monotonic() + (grace or self._grace).total_seconds()
         codes = {}
         for role in running:
             assert role.process is not None
@@ -123,27 +139,46 @@ class Supervisor:
                 codes[role.name] = role.process.wait(max(0.1, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
                 codes[role.name] = role.process.kill()
-        return {name: code for name, code in codes.items() if code != 0}
+        return {name: code for name, code in codes.items() if code not in (0, -signal.SIGTERM)}
 
     def log_of(self, role: Role) -> Path:
         """Return where a role's output goes."""
         return self._logs / f"{role.kind}-{role.slot}.log"
 
+    def give_up(self) -> None:
+        """Raise Unavailable where a role ends again and again, and say with what words; asked while all start."""
+        for role in self.roles:
+            if role.deaths >= _DEATHS_AT_START:
+                raise Unavailable(f"{role.name} does not start{self._last_words(role)}")
+
     def _died(self, role: Role, code: int, now_s: float) -> None:
+        role.deaths += _DEATHS_AT_START if code == _INVALID else 1
+        self._say(f"{role.name} {_ending(code)}; starting it again{self._last_words(role)}")
         if now_s - role.started_s > _STABLE_AFTER_S:
             role.pause_s = _FIRST_PAUSE_S
-        self._say(f"{role.name} ended with exit code {code} (see {self.log_of(role)}); starting it again")
+        else:
+            role.port = free_port()  # somebody may have taken the old one
         role.process = None
         role.restart_s = now_s + role.pause_s
         role.pause_s = min(role.pause_s * 2, _LONGEST_PAUSE_S)
+
+    def _last_words(self, role: Role) -> str:
+        """Return the error with which a role ended, if it said one, and where its log is."""
+        log = self.log_of(role)
+        with log.open("rb") as file:
+            file.seek(max(role.log_begins, log.stat().st_size - _END_OF_LOG))
+            lines = file.read().decode(errors="replace").splitlines()
+        errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+        return f": {'; '.join(errors)} (log: {log})" if errors else f" (log: {log})"
 
     def _start(self, role: Role) -> None:
         command = [sys.executable, "-m", "deploy.cli.main", *self._options, role.kind]
         command += ["--slot", str(role.slot), "--listen", f"127.0.0.1:{role.port}"]
         with self.log_of(role).open("ab") as log:
+            role.log_begins = log.tell()
             role.process = tether.start(
                 command,
-                env=dict(os.environ),
+                env=self._environment,
                 stdout=log,
                 stderr=log,
                 on_parent_death=signal.SIGTERM,
@@ -151,3 +186,14 @@ class Supervisor:
             )
         role.started_s = time.monotonic()
         role.restart_s = None
+
+
+def _variables(settings: Mapping[str, Any]) -> dict[str, str]:
+    return {
+        f"SIGNPOST_{key.upper()}": value if isinstance(value, str) else json.dumps(value)
+        for key, value in settings.items()
+    }
+
+
+def _ending(code: int) -> str:
+    return f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"

@@ -5,32 +5,37 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
-from confluent_kafka.admin import AdminClient
-
 from consumers.runtime.topics import apply
+from deploy.admin import reachable_admin
 from deploy.local.broker import Broker, start_broker
+from deploy.local.foreground import interruptible
 from deploy.local.state import locked, remove_up, write_settings, write_up
 from deploy.local.supervisor import Role, Supervisor
-from deploy.settings import Loaded, load
+from deploy.settings import FILE_NAME, Loaded, load
 from deploy.wanted_topics import wanted_topics
 from schemas.errors import Unavailable
+from schemas.settings import Settings
 
 Say = Callable[[str], None]
 READY_WITHIN_S: Final = 60.0
 _LOOK_EVERY_S: Final = 0.1
 _NOWHERE: Final = "broker"  # holds no signpost.toml
+_WITHOUT_BROKER: Final = timedelta(seconds=5)  # nothing that is drained can be committed
+ASK_S: Final = 10.0
 
 
 class Stack:
     """A broker and all roles, running."""
 
-    def __init__(self, state: Path, broker: Broker, supervisor: Supervisor) -> None:
+    def __init__(self, state: Path, broker: Broker, supervisor: Supervisor, settings: Settings) -> None:
         self.state = state
         self.broker = broker
         self.supervisor = supervisor
+        self.settings = settings
         self._published = False
 
     @property
@@ -51,7 +56,8 @@ class Stack:
                 return False
             if time.monotonic() > deadline:
                 raise Unavailable(f"the roles are not ready after {READY_WITHIN_S:.0f} s; see {self.state / 'logs'}")
-            self.supervisor.watch()
+            self.watch()
+            self.supervisor.give_up()
             time.sleep(_LOOK_EVERY_S)
         self.publish()
         return True
@@ -61,7 +67,10 @@ class Stack:
         if self.supervisor.watch() and self._published:
             self.publish()
         if not self.broker.is_alive():
-            raise Unavailable("the broker has ended")
+            raise Unavailable(
+                f"the broker at {self.broker.bootstrap_servers} has ended by itself, and all else with it; "
+                f"`signpost up` starts it again with its data; the end of its log:\n{self.broker.log_tail()}"
+            )
 
     def run(self, stopping: Callable[[], bool]) -> None:
         """Keep everything running until told to stop."""
@@ -72,41 +81,56 @@ class Stack:
 
 def settings_without(state: Path, config: Path | None) -> Loaded:
     """Return the settings that hold apart from the file that an earlier `up` wrote into the state folder."""
-    return load(state / _NOWHERE, config)
+    return load(state / _NOWHERE, config, without=state / FILE_NAME)
 
 
 @contextlib.contextmanager
 def running(
-    state: Path, config: Path | None, roles: list[Role], say: Say, extra: Mapping[str, Any] | None = None
+    state: Path,
+    config: Path | None,
+    roles: list[Role],
+    say: Say,
+    *,
+    extra: Mapping[str, Any] | None = None,
+    keep: bool = True,
 ) -> Iterator[Stack]:
     """Start all there is and drain it at the end; the roles may not be ready yet when the body begins.
 
-    `extra` are settings that hold for this stack alone.
+    `extra` are settings of this stack that count more than all others. Without `keep` a broker that is started here
+    keeps no data. KeyboardInterrupt: SIGTERM or Ctrl-C came before the roles were started.
     """
-    with locked(state):
-        given = settings_without(state, config)
-        data = state / _NOWHERE
-        with start_broker(given.settings.bootstrap_servers, data=data, say=say) as broker:
-            write_settings(state, given, broker.bootstrap_servers, extra=_local(broker) | dict(extra or {}))
-            settings = load(state, config).settings
-            admin = AdminClient({**settings.kafka_properties()})
-            changes = apply(admin, wanted_topics(settings), settings.names)
-            say(f"topics: {len(changes)} changes made" if changes else "topics: as they have to be")
-            supervisor = Supervisor(state, config, roles, drain=settings.drain_timeout, say=say)
-            stack = Stack(state, broker, supervisor)
-            try:
-                supervisor.start()
-                yield stack
-            finally:
-                remove_up(state)
-                failed = supervisor.stop()
-            if failed:
-                raise Unavailable(
-                    "; ".join(f"{name} ended with exit code {code}" for name, code in failed.items())
-                    + f"; see {state / 'logs'}"
-                )
+    with contextlib.ExitStack() as exits:
+        exits.enter_context(locked(state))
+        remove_up(state)  # of an `up` that was killed
+        with interruptible():
+            given = settings_without(state, config)
+            data = state / _NOWHERE if keep else None
+            broker = exits.enter_context(start_broker(given.settings.bootstrap_servers, data=data, say=say))
+            settings = _prepare(state, config, given, broker, say, extra=dict(extra or {}))
+        supervisor = Supervisor(state, config, roles, drain=settings.drain_timeout, say=say, extra=extra)
+        try:
+            supervisor.start()
+            yield Stack(state, broker, supervisor, settings)
+        finally:
+            remove_up(state)
+            failed = supervisor.stop(None if broker.is_alive() else _WITHOUT_BROKER)
+        if failed:
+            codes = ", ".join(f"{name}: {code}" for name, code in failed.items())
+            raise Unavailable(f"not everything was drained, exit codes are {codes}; see {state / 'logs'}")
 
 
-def _local(broker: Broker) -> dict[str, Any]:
-    """Return what is different about a broker of this machine: it is alone."""
-    return {} if broker.kind == "given" else {"replication": 1}
+def _prepare(
+    state: Path, config: Path | None, given: Loaded, broker: Broker, say: Say, *, extra: dict[str, Any]
+) -> Settings:
+    """Write the state's settings, make the topics, and return the settings that hold now."""
+    properties = given.settings.kafka | {"bootstrap.servers": broker.bootstrap_servers}
+    admin = reachable_admin(given.settings.model_copy(update={"kafka": properties}))
+    brokers = len(admin.list_topics(timeout=ASK_S).brokers)
+    if given.origin("replication") == "default":
+        extra = {"replication": min(brokers, given.settings.replication)} | extra
+    for origin in write_settings(state, given, broker.bootstrap_servers, extra):
+        say(f"settings: {origin} is secret and not written into {state}; other commands need it as well")
+    settings = load(state, config, **extra).settings
+    changes = apply(admin, wanted_topics(settings), settings.names)
+    say(f"topics: {len(changes)} changes made" if changes else "topics: as they have to be")
+    return settings
