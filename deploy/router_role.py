@@ -14,12 +14,14 @@ from consumers.router.loop import RouterLoop
 from consumers.router.output import Output
 from consumers.router.output import producer_config as producer_of
 from consumers.router.routing import Limits, Router
+from consumers.router.schemas import SchemasAside
 from consumers.router.source import Source, consumer_config
 from consumers.router.subscriptions import Subscribers
 from consumers.runtime.admin import await_broker
 from consumers.runtime.metrics import RouterMetrics
 from consumers.runtime.positions import CommittedPositions
 from consumers.runtime.reach import Reach
+from consumers.runtime.registry import Registry
 from consumers.runtime.topics import check, check_sources
 from consumers.table import SubscriptionTable
 from deploy.wanted_topics import sources_of, wanted_topics
@@ -51,6 +53,7 @@ class RouterRole:
     table: SubscriptionTable[Subscription]
     loop: RouterLoop
     topics: tuple[str, ...]
+    registry: Registry | None
     starting: str | None = "the topics have not been checked yet"
 
     def why_not_ready(self) -> str | None:
@@ -70,6 +73,8 @@ class RouterRole:
             self.loop.run(self.topics, stopping)
         finally:
             self.table.close()
+            if self.registry is not None:
+                self.registry.close()
 
     def _reachable(self, reachable: bool) -> None:
         self.metrics.waiting_for_broker(not reachable)
@@ -95,8 +100,10 @@ def build(settings: Settings, slot: int | None) -> RouterRole:
         now_s=time.monotonic,
     )
     limits = Limits(max_event=settings.max_event, max_body=settings.max_body)
+    registry = None if settings.schema_registry_url is None else Registry(settings.schema_registry_url)
+    schemas = None if registry is None else SchemasAside(registry, time.monotonic)
     loop = RouterLoop(
-        router=Router(senders, subscribers, limits, lambda: time.time_ns() // 1_000_000),
+        router=Router(senders, subscribers, limits, lambda: time.time_ns() // 1_000_000, schemas),
         subscribers=subscribers,
         table=table,
         source=source,
@@ -107,4 +114,4 @@ def build(settings: Settings, slot: int | None) -> RouterRole:
         max_uncommitted=settings.max_uncommitted,
         drain_timeout=settings.drain_timeout,
     )
-    return RouterRole(settings, metrics, admin, table, loop, tuple(senders))
+    return RouterRole(settings, metrics, admin, table, loop, tuple(senders), registry)

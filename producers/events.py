@@ -3,7 +3,8 @@
     with EventPublisher(kafka, sender=load_senders()["zenoo"], topic="signpost.zenoo.events") as publisher:
         publisher.publish({"event_type": "case.created", "customer_id": "acme", "data": {…}})
 
-Values are Avro single-object encoding; keys are those of the sender, and stay where Java producers put them.
+Values are Avro single-object encoding, or with a schema registry in Confluent's wire format; keys are those of the
+sender, and stay where Java producers put them.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, Final, NamedTuple, Protocol, Self
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
@@ -25,6 +26,7 @@ from schemas.errors import EventError, Unavailable
 from schemas.event import Event, encode_event
 from schemas.sender import Sender
 from schemas.topics import MAX_EVENT, RECORD_OVERHEAD
+from schemas.writers import confluent_value
 
 _FULL_QUEUE_WAIT_S: Final = 0.1
 
@@ -47,11 +49,20 @@ class Prepared(NamedTuple):
     value: bytes
 
 
+class SchemaIds(Protocol):
+    """A schema registry (producers/schema_ids.py)."""
+
+    def id_of(self, topic: str, schema: Any) -> int:
+        """Return the id of a writer schema of a topic's events; Unavailable where there is none to be had."""
+        ...
+
+
 class EventPublisher:
     """Publishes events of one sender to one topic. Leaving the context waits until the broker has all of them.
 
     `kafka`: librdkafka properties, bootstrap.servers among them. `max_event`: bytes. `timeout`: how long the broker may
-    take to acknowledge an event. `now_us`, `new_id`: where a missing created_at and event_id come from.
+    take to acknowledge an event. `now_us`, `new_id`: where a missing created_at and event_id come from. With
+    `schema_ids` values are in Confluent's wire format.
     """
 
     def __init__(
@@ -64,12 +75,14 @@ class EventPublisher:
         timeout: timedelta = timedelta(seconds=30),
         now_us: Callable[[], int] = wall_clock_us,
         new_id: Callable[[], str] = random_event_id,
+        schema_ids: SchemaIds | None = None,
     ) -> None:
         self._sender = sender
         self.topic = topic
         self._max_event = max_event
         self._timeout = timeout
         self._new_id = new_id
+        self._schema_ids = schema_ids
         self._reader = EventReader(sender, now_us, new_id)
         self._servers = kafka.get("bootstrap.servers", "")
         self._failures: list[KafkaError] = []
@@ -113,7 +126,7 @@ class EventPublisher:
         `origin`, such as a file's name, goes before the sentence of an error.
         """
         event = self._checked(event) if isinstance(event, Event) else self._reader.event(event)
-        value = encode_event(self._sender, event)
+        value = self._encoded(event)
         if len(value) > self._max_event:
             where = f"{origin}: " if origin else ""
             raise EventError(
@@ -141,6 +154,13 @@ class EventPublisher:
         # Every message ends within message.timeout.ms, so this does as well.
         self._producer.flush()
         self._raise_failures()
+
+    def _encoded(self, event: Event) -> bytes:
+        value = encode_event(self._sender, event)
+        if self._schema_ids is None:
+            return value
+        schema_id = self._schema_ids.id_of(self.topic, self._sender.event_types[event.event_type].schema)
+        return confluent_value(schema_id, value)
 
     def _checked(self, event: Event) -> Event:
         if not event.event_id:

@@ -12,7 +12,7 @@ from typing import Any, Final, Protocol
 
 import fastavro
 
-from schemas.codec import read_all
+from schemas.codec import PREFIX_LENGTH, read_all
 from schemas.conform import Shape
 from schemas.errors import UnreadableRecord
 from schemas.event_type import EventType, empty_items, has_floats, without_logical_types
@@ -22,6 +22,11 @@ _PREFIX_LENGTH: Final = 5
 # Ids come from values, so anyone who writes to the topic could fill the memory with them.
 _MAX_WRITERS: Final = 1_000
 _MICROSECONDS: Final[Mapping[str | None, int]] = {None: 1, "timestamp-micros": 1, "timestamp-millis": 1_000}
+
+
+def confluent_value(schema_id: int, value: bytes) -> bytes:
+    """Return a value in single-object encoding in Confluent's wire format: the same record after another prefix."""
+    return CONFLUENT_MAGIC + schema_id.to_bytes(4, "big") + value[PREFIX_LENGTH:]
 
 
 class WriterSchemas(Protocol):

@@ -16,7 +16,7 @@ import structlog
 from consumers.router.commits import Commits
 from consumers.router.output import Output
 from consumers.router.poison import SourceRecord
-from consumers.router.routing import Blocked, Poison, Routed, Router, Routing
+from consumers.router.routing import Blocked, Poison, Routed, Router, Waiting
 from consumers.router.source import Source
 from consumers.router.subscriptions import Subscribers, Table
 from consumers.runtime.positions import PartitionKey
@@ -42,6 +42,7 @@ class Metrics(Protocol):
     def poison(self, reason: str, count: int = 1) -> None: ...  # noqa: D102
     def uncommitted(self, jobs: int) -> None: ...  # noqa: D102
     def committed(self, seconds: float) -> None: ...  # noqa: D102
+    def waiting_for_registry(self, waiting: bool) -> None: ...  # noqa: D102
     def lag(self, topic: str, records: int) -> None: ...  # noqa: D102
     def table(self, entries: int, unusable: int, name: str = "subscriptions") -> None: ...  # noqa: D102
 
@@ -75,10 +76,12 @@ class RouterLoop:
         self._drain_timeout_s = drain_timeout.total_seconds()
         self._fresh = False
         self._arrived: deque[SourceRecord] = deque()
-        self._decided: Routing | None = None  # about the first that arrived, while there is no room for its jobs
+        # About the first that arrived, while there is no room for its jobs.
+        self._decided: Routed | Poison | Blocked | None = None
         self._standing_since_s: float | None = None
         self._observe_at_s = 0.0
         self._stopped_before: dict[PartitionKey, Blocked] = {}
+        self._registry_away: str | None = None  # why a record waits for its schema
 
     def not_ready(self) -> str | None:
         """Return why the router is not at work, or None; may be called by any thread."""
@@ -88,6 +91,8 @@ class RouterLoop:
             return "the subscriptions have not been read yet"
         if not self._source.reading:
             return "no partition of a source has been assigned yet"
+        if self._registry_away is not None:
+            return self._registry_away
         blocked = next(iter(self._stopped_before.copy().values()), None)
         if blocked is not None:
             return f"stopped before an event of customer {blocked.customer_id!r}: {blocked.reason}"
@@ -164,6 +169,10 @@ class RouterLoop:
         arrived, route, commits = self._arrived, self._router.route, self._commits
         while arrived:
             routing = self._decided or route(arrived[0])
+            if isinstance(routing, Waiting):
+                self._wait_for_schema(routing)
+                return
+            self._has_schema()
             if not commits.has_room(len(routing.jobs) if isinstance(routing, Routed) else 1):
                 self._decided = routing
                 commits.make_room()
@@ -171,7 +180,7 @@ class RouterLoop:
             self._decided = None
             self._carry_out(routing, arrived.popleft())
 
-    def _carry_out(self, routing: Routing, record: SourceRecord) -> None:
+    def _carry_out(self, routing: Routed | Poison | Blocked, record: SourceRecord) -> None:
         key, offset = (record.topic(), record.partition()), record.offset()
         match routing:
             case Routed(sender=sender, event_type=event_type, jobs=jobs, paused=paused):
@@ -189,6 +198,19 @@ class RouterLoop:
             case _:
                 assert_never(routing)
 
+    def _wait_for_schema(self, waiting: Waiting) -> None:
+        """Let the record be; it is routed anew in the next turn."""
+        if waiting.trouble is not None and self._registry_away is None:
+            self._metrics.waiting_for_registry(True)
+            _log.warning("registry.away", error=waiting.trouble, waiting=True)
+        self._registry_away = waiting.trouble
+
+    def _has_schema(self) -> None:
+        if self._registry_away is not None:
+            self._registry_away = None
+            self._metrics.waiting_for_registry(False)
+            _log.info("registry.back")
+
     def _stop_before(self, key: PartitionKey, offset: int, blocked: Blocked) -> None:
         self._stopped_before[key] = blocked
         kept = [record for record in self._arrived if (record.topic(), record.partition()) != key]
@@ -200,6 +222,7 @@ class RouterLoop:
 
     def _leave(self, may_commit: bool) -> None:
         """Let go of all partitions."""
+        self._has_schema()
         self._arrived.clear()
         self._decided = None
         self._stopped_before.clear()

@@ -9,10 +9,12 @@ from typing import Protocol, TypeAlias
 from consumers.router.jobs import JobMaker, KeyValue, Origin
 from consumers.router.matching import Matches
 from consumers.router.poison import SourceRecord, dead_letter, size_of
+from consumers.router.schemas import BeingAsked
 from schemas.delivery import event_id
-from schemas.errors import UnreadableRecord
+from schemas.errors import Unavailable, UnreadableRecord
 from schemas.event import Event, EventDecoder
 from schemas.sender import Sender
+from schemas.writers import WriterSchemas
 
 _NO_TIMESTAMP = 0
 
@@ -45,7 +47,17 @@ class Blocked:
     reason: str
 
 
-Routing: TypeAlias = Routed | Poison | Blocked
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """The schema of this record is not known yet: the same record is to be routed again, and none before it.
+
+    `trouble` is why the registry does not say it, None where it is only being asked.
+    """
+
+    trouble: str | None
+
+
+Routing: TypeAlias = Routed | Poison | Blocked | Waiting
 
 
 class Subscriptions(Protocol):
@@ -69,12 +81,20 @@ class Limits:
 
 
 class Router:
-    """Decides about one record after the other; `senders` are those of the source topics."""
+    """Decides about one record after the other.
+
+    `senders` are those of the source topics, `schemas` is where writer schemas come from if there is a registry.
+    """
 
     def __init__(
-        self, senders: Mapping[str, Sender], subscriptions: Subscriptions, limits: Limits, now_ms: Callable[[], int]
+        self,
+        senders: Mapping[str, Sender],
+        subscriptions: Subscriptions,
+        limits: Limits,
+        now_ms: Callable[[], int],
+        schemas: WriterSchemas | None = None,
     ) -> None:
-        self._sources = {topic: (sender, EventDecoder(sender)) for topic, sender in senders.items()}
+        self._sources = {topic: (sender, EventDecoder(sender, schemas)) for topic, sender in senders.items()}
         self._subscriptions = subscriptions
         self._limits = limits
         self._now_ms = now_ms
@@ -82,16 +102,13 @@ class Router:
 
     def route(self, record: SourceRecord) -> Routing:
         """Decide about one record; nothing that it may hold raises."""
-        topic, partition, offset = record.topic(), record.partition(), record.offset()
-        sender, decoder = self._sources[topic]
-        value = record.value()
-        if value is not None and len(value) > self._limits.max_event:
-            detail = f"{size_of(record)} bytes, max_event is {self._limits.max_event}: to be read at its source alone"
-            return self._poison(record, sender, "too_large", detail)
+        sender, decoder = self._sources[record.topic()]
         try:
-            event = decoder.decode(value, lambda: event_id(topic, partition, offset))
+            event = self._decode(record, decoder)
         except UnreadableRecord as error:
             return self._poison(record, sender, error.reason, error.detail)
+        except Unavailable as error:
+            return Waiting(None if isinstance(error, BeingAsked) else str(error))
         except Exception as error:  # whatever a library may raise on hostile bytes: a poison record never stops us
             return self._poison(record, sender, "invalid_value", f"{type(error).__name__}: {error}")
         reason = self._subscriptions.blocked(event.customer_id)
@@ -100,14 +117,18 @@ class Router:
         matches = self._subscriptions.match(sender.name, event.customer_id, event.event_type)
         if not matches.targets:
             return Routed(sender.name, event.event_type, [], matches.paused)
-        kind, timestamp = record.timestamp()
-        return self._make(
-            record, sender, event, matches, Origin(topic, partition, offset, timestamp if kind else _NO_TIMESTAMP)
-        )
+        return self._make(record, sender, event, matches)
 
-    def _make(
-        self, record: SourceRecord, sender: Sender, event: Event, matches: Matches, origin: Origin
-    ) -> Routed | Poison:
+    def _decode(self, record: SourceRecord, decoder: EventDecoder) -> Event:
+        value = record.value()
+        if value is not None and len(value) > self._limits.max_event:
+            detail = f"{size_of(record)} bytes, max_event is {self._limits.max_event}: to be read at its source alone"
+            raise UnreadableRecord("too_large", detail)
+        return decoder.decode(value, lambda: event_id(record.topic(), record.partition(), record.offset()))
+
+    def _make(self, record: SourceRecord, sender: Sender, event: Event, matches: Matches) -> Routed | Poison:
+        kind, timestamp = record.timestamp()
+        origin = Origin(record.topic(), record.partition(), record.offset(), timestamp if kind else _NO_TIMESTAMP)
         try:
             body = sender.render(event)
             if len(body) > self._limits.max_body:

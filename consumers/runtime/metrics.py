@@ -46,6 +46,9 @@ JOBS_WITHHELD: Final = Spec("signpost_router_withheld_total", "Matches without a
 OVERTAKEN: Final = Spec(
     "signpost_router_overtaken_records_total", "Records that retention removed before they were read."
 )
+WAITING_FOR_REGISTRY: Final = Spec(
+    "signpost_router_waiting_for_registry", "1 while an event waits for its schema, as no registry answers, else 0."
+)
 ROUTER_UNCOMMITTED: Final = Spec("signpost_router_uncommitted_jobs", "Jobs created since the last commit.")
 ROUTER_COMMIT: Final = Spec(
     "signpost_router_commit_duration_seconds", "From the start of a flush to the end of its commit.", (), _QUICK
@@ -136,6 +139,7 @@ class RouterMetrics(RoleMetrics):
         self._jobs = Counter(JOBS_CREATED, self.registry)
         self._withheld = Counter(JOBS_WITHHELD, self.registry)
         self._overtaken = Counter(OVERTAKEN, self.registry)
+        self._waiting_for_registry = Gauge(WAITING_FOR_REGISTRY, self.registry)
         self._uncommitted = Gauge(ROUTER_UNCOMMITTED, self.registry)
         self._commits = Histogram(ROUTER_COMMIT, self.registry)
         for labels in self._kinds:  # a rate needs a series that begins with 0
@@ -154,6 +158,10 @@ class RouterMetrics(RoleMetrics):
     def overtaken(self, records: int) -> None:
         """Count records that retention removed before they were read."""
         self._overtaken.add((), records)
+
+    def waiting_for_registry(self, waiting: bool) -> None:
+        """Say whether an event waits for its schema because no registry answers."""
+        self._waiting_for_registry.set((), waiting)
 
     def uncommitted(self, jobs: int) -> None:
         """Say how many jobs were created since the last commit."""

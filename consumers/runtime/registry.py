@@ -48,3 +48,7 @@ class Registry:
             return json.loads(found.schema_str)
         except ValueError as error:
             raise UnreadableRecord("unknown_schema", f"schema {schema_id} of the registry is not JSON") from error
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._client.close()

@@ -140,13 +140,16 @@ def sender_named(name: str) -> Sender:
 
 def _publisher(settings: Settings, sender: Sender, topic: str | None) -> EventPublisher:
     from producers.events import EventPublisher  # noqa: PLC0415  # see above
+    from producers.schema_ids import SchemaIds  # noqa: PLC0415
 
+    registry = settings.schema_registry_url
     sources = (source.topic for source in settings.sources if source.sender == sender.name)
     return EventPublisher(
         settings.kafka_properties(),
         sender=sender,
         topic=topic or next(sources, settings.names.events(sender.name)),
         max_event=settings.max_event,
+        schema_ids=None if registry is None else SchemaIds(registry),
     )
 
 

@@ -1,0 +1,60 @@
+"""Writer schemas for the router, whose loop must not stand still: a registry is asked beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any, Final
+
+from consumers.runtime.background import in_thread
+from schemas.errors import Unavailable
+from schemas.writers import WriterSchemas
+
+ASK_AGAIN_S: Final = 1.0
+
+
+class BeingAsked(Unavailable):
+    """The registry has the question, and may well answer: ask again in the next turn of the loop."""
+
+
+class SchemasAside:
+    """Implements schemas.writers.WriterSchemas without waiting; `now_s` is a monotonic clock in seconds.
+
+    `get` raises BeingAsked until there is an answer, and Unavailable where there was none: it is asked again after a
+    second. `registry` may block.
+    """
+
+    def __init__(self, registry: WriterSchemas, now_s: Callable[[], float]) -> None:
+        self._registry = registry
+        self._now_s = now_s
+        self._asked: dict[int, Future[Any]] = {}
+        self._trouble: str | None = None
+        self._not_before_s = 0.0
+
+    def get(self, schema_id: int) -> Any:
+        """Return a schema, or raise; UnreadableRecord where the registry has none with this id."""
+        asked = self._asked.get(schema_id)
+        if asked is None:
+            self._wait_a_while()
+            # One that was asked for a record which is another's by now is forgotten.
+            self._asked = {schema_id: in_thread("registry", self._registry.get, schema_id)}
+            raise self._patience()
+        if not asked.done():
+            raise self._patience()
+        del self._asked[schema_id]
+        try:
+            schema = asked.result()
+        except Unavailable as error:
+            self._trouble = str(error)
+            self._not_before_s = self._now_s() + ASK_AGAIN_S
+            raise
+        self._trouble = None
+        return schema
+
+    def _wait_a_while(self) -> None:
+        if self._trouble is not None and self._now_s() < self._not_before_s:
+            raise Unavailable(self._trouble)
+
+    def _patience(self) -> Unavailable:
+        """While one that was in trouble is asked again, it still is."""
+        return BeingAsked("the schema registry is being asked") if self._trouble is None else Unavailable(self._trouble)

@@ -1,0 +1,153 @@
+"""Events whose schemas are in a schema registry, from the publisher through the router: a real registry."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from deploy.local.broker import Broker
+from producers.events import EventPublisher
+from producers.schema_ids import SchemaIds
+from schemas.errors import Unavailable
+from schemas.topics import FIRST
+from tests.support.apicurio import Apicurio, running_apicurio
+from tests.support.installation import ZENOO, Installation, event, subscription
+from tests.support.roles import RoleStarter
+from tests.support.topics import end_offsets, read_topic
+from tests.support.waiting import wait_until
+
+pytestmark = pytest.mark.long
+MAX_POLL_INTERVAL_S = 15
+
+
+@pytest.fixture(scope="module")
+def apicurio() -> Iterator[Apicurio]:
+    with running_apicurio() as registry:
+        yield registry
+
+
+@pytest.fixture
+def here(broker: Broker, prefix: str, apicurio: Apicurio) -> Installation:
+    here = Installation(broker.bootstrap_servers, prefix, schema_registry_url=apicurio.url).make_topics()
+    here.subscribe(subscription("one"))
+    return here
+
+
+def publish(here: Installation, *ids: str) -> None:
+    url = here.settings.schema_registry_url
+    assert url is not None
+    with EventPublisher(
+        here.settings.kafka_properties(), sender=ZENOO, topic=here.events_topic, schema_ids=SchemaIds(url)
+    ) as publisher:
+        for id_ in ids:
+            publisher.publish(event(id_))
+
+
+def test_an_event_in_confluents_format_is_routed(here: Installation) -> None:
+    """Values name the schema that was registered for the topic, and become the same bodies as without a registry."""
+    publish(here, "evt_1")
+    here.publish([event("evt_2")])  # single-object encoding beside it
+    with here.router():
+        here.wait_routed()
+
+    values = [message.value() or b"" for message in read_topic(here.bootstrap_servers, here.events_topic)]
+    assert sorted(value[:1] for value in values) == [b"\x00", b"\xc3"]
+    subjects = httpx.get(f"{here.settings.schema_registry_url}/subjects").json()
+    assert f"{here.events_topic}-zenoo.CaseCreated" in subjects
+    assert {job.event_id: job.body for job in here.jobs()} == {
+        id_: ZENOO.render(event(id_)) for id_ in ("evt_1", "evt_2")
+    }
+
+
+def test_a_registry_that_stands_still_is_waited_for(
+    here: Installation, apicurio: Apicurio, start_role: RoleStarter
+) -> None:
+    """The router says why it waits, keeps its partitions for longer than a group would, and goes on with the event."""
+    publish(here, "evt_1")
+    apicurio.stand_still()
+    try:
+        router = start_role(["router"], here.env)
+        wait_until(lambda: "the schema registry does not answer" in router.get("/readyz")[1], what="/readyz says so")
+        assert router.metric("signpost_router_waiting_for_registry") == 1
+        assert router.get("/healthz")[0] == httpx.codes.OK
+        since = time.monotonic()
+        wait_until(lambda: time.monotonic() - since > MAX_POLL_INTERVAL_S + 2, 30, "a group would have lost it")
+        assert here.jobs() == []
+    finally:
+        apicurio.go_on()
+    here.wait_routed()
+    router.wait_ready()
+
+    assert [job.event_id for job in here.jobs()] == ["evt_1"]
+    assert here.dead() == []
+    assert router.metric("signpost_router_waiting_for_registry") == 0
+    logged = Counter(name for line in router.log_text().splitlines() for name in EVENTS if f'"{name}"' in line)
+    assert logged == {"router.assigned": 1, "registry.away": 1, "registry.back": 1}
+    assert router.terminate() == 0
+
+
+EVENTS = ("router.assigned", "router.lost", "registry.away", "registry.back")
+
+
+def test_a_schema_that_the_registry_does_not_know_is_poison(here: Installation) -> None:
+    """A value that names a schema which is not there is dead with its bytes; the next event is routed."""
+    here.produce(here.events_topic, b"\x00\x7f\xff\xff\xff" + b"value", partition=0)
+    publish(here, "evt_1")
+    with here.router():
+        here.wait_routed()
+
+    assert [(letter.reason, letter.value) for letter in here.dead()] == [
+        ("unknown_schema", b"\x00\x7f\xff\xff\xffvalue")
+    ]
+    assert [job.event_id for job in here.jobs()] == ["evt_1"]
+
+
+def test_a_router_that_waits_for_a_registry_ends_in_time(
+    here: Installation, apicurio: Apicurio, start_role: RoleStarter
+) -> None:
+    """SIGTERM ends it with code 0, and the event that waited is routed by the next."""
+    publish(here, "evt_1")
+    apicurio.stand_still()
+    try:
+        router = start_role(["router"], here.env)
+        wait_until(lambda: "registry" in router.get("/readyz")[1], what="it waits")
+        assert router.terminate(10) == 0
+    finally:
+        apicurio.go_on()
+    with here.router():
+        here.wait_routed()
+
+    assert sum(end_offsets(here.bootstrap_servers, here.names.jobs(FIRST)).values()) == 1
+
+
+def test_the_command_publishes_in_confluents_format(
+    here: Installation, start_role: RoleStarter, tmp_path: Path
+) -> None:
+    """`signpost events publish` registers the schema where a registry is set; without one that answers it says so."""
+    (tmp_path / "event.json").write_text(
+        '{"event_type": "alert.ai_research_completed", "customer_id": "acme", "data": {"alert_token": "alt_1", '
+        '"confidence": 1, "false_positive_probability": 2, "recommended_action": "Approve"}}'
+    )
+    publish_it = ["events", "publish", str(tmp_path / "event.json")]
+    assert start_role(publish_it, here.env).wait() == 0
+    (message,) = read_topic(here.bootstrap_servers, here.events_topic)
+    assert (message.value() or b"").startswith(b"\x00")
+
+    nowhere = start_role(publish_it, here.env | {"SIGNPOST_SCHEMA_REGISTRY_URL": "http://user:canary-pw@127.0.0.1:1"})
+    assert nowhere.wait() == 1
+    assert "the schema registry does not answer" in nowhere.log_text()
+    assert "canary-pw" not in nowhere.log_text()
+
+
+def test_a_registry_that_refuses_is_quoted(here: Installation, apicurio: Apicurio) -> None:
+    """An answer that is no id is an error that says what the registry said, or that it is none."""
+    schema = {"type": "record", "name": "X", "fields": [{"name": "a", "type": "no such type"}]}
+    with pytest.raises(Unavailable, match=r"refuses the subject .*: 4"):
+        SchemaIds(apicurio.url).id_of(here.events_topic, schema)
+    with pytest.raises(Unavailable, match=r"without an id|refuses"):
+        SchemaIds(f"http://127.0.0.1:{apicurio.port}/nothing").id_of(here.events_topic, schema)

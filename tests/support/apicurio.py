@@ -1,0 +1,96 @@
+"""A real schema registry for tests: Apicurio on the Java of this machine, with Confluent's REST API."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import shutil
+import signal
+import subprocess
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from deploy.local import kafka, tether
+from deploy.local.jars import cache_folder
+from tests.support.waiting import wait_until
+
+_VERSION: Final = "2.6.13.Final"
+_ARTIFACT: Final = f"io.apicurio:apicurio-registry-app:{_VERSION}:tar.gz:all"
+_RUNNER: Final = f"apicurio-registry-app-{_VERSION}-runner.jar"
+_COPY: Final = "org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy"
+_FETCH_S: Final = 300
+
+
+class Apicurio:
+    """A running registry, whose schemas are in its memory."""
+
+    def __init__(self, process: tether.Tethered, port: int) -> None:
+        self._process = process
+        self.port = port
+        self.url = f"http://127.0.0.1:{port}/apis/ccompat/v7"
+
+    def stand_still(self) -> None:
+        """Answer nothing, until `go_on`."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """Answer again."""
+        self._process.send_signal(signal.SIGCONT)
+
+    def is_ready(self) -> bool:
+        """Tell whether it answers."""
+        assert self._process.poll() is None, "the registry has ended"
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+        try:
+            connection.request("GET", "/apis/ccompat/v7/subjects")
+            return connection.getresponse().status == http.client.OK
+        except OSError:
+            return False
+        finally:
+            connection.close()
+
+
+@contextmanager
+def running_apicurio() -> Iterator[Apicurio]:
+    """Start a registry, and end it; the test that asks is skipped with what is missing."""
+    folder = _program()
+    port = kafka.free_port()
+    environment = os.environ | {"QUARKUS_HTTP_HOST": "127.0.0.1", "QUARKUS_HTTP_PORT": str(port)}
+    with tempfile.TemporaryFile() as log:
+        process = tether.start(
+            ["java", "-Xmx256m", "-jar", str(folder / _RUNNER)], env=environment, cwd=folder, stdout=log, stderr=log
+        )
+        registry = Apicurio(process, port)
+        try:
+            wait_until(registry.is_ready, 120, "the schema registry is ready")
+            yield registry
+        finally:
+            process.kill()
+
+
+def _program() -> Path:
+    """Return the folder of the registry, fetched once with Maven and kept beside Kafka's jars."""
+    if shutil.which("java") is None:
+        pytest.skip("missing: Java 17 (`java`), for a schema registry")
+    folder = cache_folder().with_name(f"apicurio-{_VERSION}")
+    if (folder / _RUNNER).is_file():
+        return folder
+    if shutil.which("mvn") is None:
+        pytest.skip(f"missing: Maven (`mvn`), to fetch {_ARTIFACT}")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".apicurio.") as fresh:
+        command = ["mvn", "--batch-mode", "--quiet", _COPY, f"-Dartifact={_ARTIFACT}", f"-DoutputDirectory={fresh}"]
+        try:
+            subprocess.run(command, check=True, capture_output=True, timeout=_FETCH_S)
+        except (subprocess.SubprocessError, OSError) as error:
+            pytest.skip(f"missing: {_ARTIFACT}, which Maven could not fetch ({type(error).__name__})")
+        with tarfile.open(Path(fresh) / f"apicurio-registry-app-{_VERSION}-all.tar.gz") as archive:
+            archive.extractall(Path(fresh) / "program", filter="data")
+        (Path(fresh) / "program").rename(folder)
+    return folder
