@@ -74,6 +74,7 @@ def _run(console: Console, config: Path | None, progress: Progress, events: int)
     with tempfile.TemporaryDirectory(prefix="signpost-demo-") as folder:
         state = Path(folder)
         extra: dict[str, Any] = {**demo.SETTINGS, "prefix": f"demo-{state.name[-8:].replace('_', '-')}."}
+        console.print(f"topics: prefix {extra['prefix']}, removed at the end")
         stack: Stack | None = None
         try:
             with running(state, config, roles, _say(console), extra=extra, keep=False) as stack:

@@ -60,6 +60,7 @@ class JvmBroker:
             self.data.mkdir(parents=True, exist_ok=True)
             self.port = self._start_somewhere(port)
         except BaseException:
+            self.kill()  # a broker that is told to end while it starts takes its time
             self.close()
             raise
 

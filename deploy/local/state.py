@@ -52,12 +52,13 @@ def write_settings(state: Path, loaded: Loaded, bootstrap_servers: str, extra: M
     """Write `signpost.toml`: the settings that hold but for defaults and secrets, and `extra`, which counts more.
 
     Endpoints on loopback are allowed only where the settings leave egress open (none of the three is set). Return
-    where the secrets come from that are not written: other commands need them from there as well.
+    the secrets that are not written, and where they come from: other commands need them from there as well.
     """
     settings = loaded.settings
     given = {key: getattr(settings, key) for key in loaded.origins if key in type(settings).model_fields}
-    withheld = [loaded.origin(key) for key, value in given.items() if _is_secret(key, value)]
-    withheld += [loaded.origin(f"kafka.{name}") for name in settings.kafka if is_secret(name)]
+    secret = [key for key, value in given.items() if _is_secret(key, value)]
+    secret += [f"kafka.{name}" for name in settings.kafka if is_secret(name)]
+    withheld = [f"{key} ({loaded.origin(key)})" for key in secret]
     kept = (item for item in given.items() if item[0] not in ("kafka", *_LISTENING) and not _is_secret(*item))
     values = dict(kept)
     if settings.sealing_key is None and settings.sealing_key_file is None:
@@ -68,7 +69,7 @@ def write_settings(state: Path, loaded: Loaded, bootstrap_servers: str, extra: M
     if not any(loaded.origin(name) != "default" for name in ("allow_http", "allow_cidrs", "allow_ports")):
         values |= {"allow_http": True, "allow_cidrs": ["127.0.0.0/8", "::1/128"], "allow_ports": [ANY_PORT]}
     lines = [_HEAD]
-    lines += [f"# Not written here, as it is secret: what {origin} says.\n" for origin in withheld]
+    lines += [f"# Secret, and therefore not written here: {name}\n" for name in withheld]
     lines += [f"{key} = {_toml(value)}\n" for key, value in (values | dict(extra)).items()]
     kafka = {name: value for name, value in settings.kafka.items() if not is_secret(name)}
     kafka["bootstrap.servers"] = bootstrap_servers
@@ -88,7 +89,7 @@ def _toml(value: Any) -> str:
         case bool() | int() | float() | str():
             return json.dumps(value, ensure_ascii=False)  # JSON's scalars are TOML's too
         case timedelta():
-            return _toml(f"{milliseconds(value)}ms")
+            return _toml(f"{milliseconds(value)}ms" if value.microseconds else f"{milliseconds(value) // 1_000}s")
         case datetime():
             return _toml(value.isoformat())
         case Source():

@@ -9,6 +9,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
+from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]  # its package names no __all__
+
+from consumers.runtime.admin import result
 from consumers.runtime.topics import apply
 from deploy.admin import reachable_admin
 from deploy.local.broker import Broker, start_broker
@@ -23,6 +26,7 @@ from schemas.settings import Settings
 Say = Callable[[str], None]
 READY_WITHIN_S: Final = 60.0
 _LOOK_EVERY_S: Final = 0.1
+_ASK_BROKER_EVERY_S: Final = 1.0  # of a container this is a question to Docker
 _NOWHERE: Final = "broker"  # holds no signpost.toml
 _WITHOUT_BROKER: Final = timedelta(seconds=5)  # nothing that is drained can be committed
 ASK_S: Final = 10.0
@@ -37,6 +41,7 @@ class Stack:
         self.supervisor = supervisor
         self.settings = settings
         self._published = False
+        self._ask_broker_s = 0.0
 
     @property
     def addresses(self) -> dict[str, str]:
@@ -66,6 +71,9 @@ class Stack:
         """Restart what has died; Unavailable if the broker has."""
         if self.supervisor.watch() and self._published:
             self.publish()
+        if time.monotonic() < self._ask_broker_s:
+            return
+        self._ask_broker_s = time.monotonic() + _ASK_BROKER_EVERY_S
         if not self.broker.is_alive():
             raise Unavailable(
                 f"the broker at {self.broker.bootstrap_servers} has ended by itself, and all else with it; "
@@ -128,9 +136,20 @@ def _prepare(
     brokers = len(admin.list_topics(timeout=ASK_S).brokers)
     if given.origin("replication") == "default":
         extra = {"replication": min(brokers, given.settings.replication)} | extra
-    for origin in write_settings(state, given, broker.bootstrap_servers, extra):
-        say(f"settings: {origin} is secret and not written into {state}; other commands need it as well")
+    for name in write_settings(state, given, broker.bootstrap_servers, extra):
+        say(f"settings: {name} is secret and not written into {state}: give it to other commands as well")
     settings = load(state, config, **extra).settings
+    if broker.kind != "given":
+        _make_sources(admin, settings, say)
     changes = apply(admin, wanted_topics(settings), settings.names)
     say(f"topics: {len(changes)} changes made" if changes else "topics: as they have to be")
     return settings
+
+
+def _make_sources(admin: AdminClient, settings: Settings, say: Say) -> None:
+    """Make the topics of the setting `sources` on a broker that is ours: nobody else could have."""
+    missing = {source.topic for source in settings.sources} - admin.list_topics(timeout=ASK_S).topics.keys()
+    new = [NewTopic(topic, settings.partitions, replication_factor=1) for topic in sorted(missing)]
+    for topic, future in (admin.create_topics(new) if new else {}).items():
+        result(future, f"create {topic}")
+        say(f"topics: the source {topic} made")
