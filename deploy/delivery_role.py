@@ -29,10 +29,9 @@ from consumers.delivery.resolver import Resolver
 from consumers.delivery.tiers import Tiers
 from consumers.delivery.transport import Transport
 from consumers.delivery.work import Work
-from consumers.runtime.admin import await_broker
 from consumers.runtime.metrics import DeliveryMetrics
 from consumers.runtime.positions import CommittedPositions
-from consumers.runtime.topics import check
+from consumers.runtime.startup import await_topics
 from consumers.runtime.transaction import Transactions, producer_config
 from consumers.table import SubscriptionTable
 from deploy.logs import is_json
@@ -97,18 +96,18 @@ class DeliveryRole:
     table: SubscriptionTable[Endpoint]
     loop: DeliveryLoop
     outcome_log: OutcomeLog
+    starting: str | None = "the topics have not been checked yet"
     gauges_due_ms: int = 0
 
     def why_not_ready(self) -> str | None:
         """Return why nothing is sent, None if it is."""
-        return self.loop.waiting
+        return self.starting or self.loop.waiting
 
     def run(self, stopping: Callable[[], bool], address: str) -> bool:
         """Deliver until told to stop; True if everything that happened is committed."""
-        if not await_broker(self.clients.admin, _log, reachable=self._reachable, stopping=stopping):
+        admin, wanted, names = self.clients.admin, wanted_topics(self.settings), self.settings.names
+        if not await_topics(admin, wanted, names, log=_log, waiting=self._waiting, stopping=stopping):
             return True
-        for warning in check(self.clients.admin, wanted_topics(self.settings), self.settings.names):
-            _log.warning("delivery.broker_settings", warning=warning)
         if not self.clients.transactions.start(stopping):
             return True
         _log.info("delivery.started", address=address, prefix=self.settings.prefix)
@@ -118,8 +117,9 @@ class DeliveryRole:
             self.outcome_log.flush()
             self.clients.transactions.close()
 
-    def _reachable(self, reachable: bool) -> None:
-        self.metrics.waiting_for_broker(not reachable)
+    def _waiting(self, reason: str | None) -> None:
+        self.starting = reason
+        self.metrics.waiting_for_broker(reason is not None)
 
     def _each_turn(self, now_ms: int) -> None:
         if now_ms < self.gauges_due_ms:

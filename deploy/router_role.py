@@ -17,12 +17,11 @@ from consumers.router.routing import Limits, Router
 from consumers.router.schemas import SchemasAside
 from consumers.router.source import Source, consumer_config
 from consumers.router.subscriptions import Subscribers
-from consumers.runtime.admin import await_broker
 from consumers.runtime.metrics import RouterMetrics
 from consumers.runtime.positions import CommittedPositions
 from consumers.runtime.reach import Reach
 from consumers.runtime.registry import Registry
-from consumers.runtime.topics import check, check_sources
+from consumers.runtime.startup import await_topics
 from consumers.table import SubscriptionTable
 from deploy.wanted_topics import sources_of, wanted_topics
 from schemas.errors import SettingsError
@@ -62,12 +61,11 @@ class RouterRole:
 
     def run(self, stopping: Callable[[], bool], address: str) -> None:
         """Route until told to stop; Unavailable if the work cannot go on."""
-        if not await_broker(self.admin, _log, reachable=self._reachable, stopping=stopping):
+        admin, wanted, names = self.admin, wanted_topics(self.settings), self.settings.names
+        if not await_topics(
+            admin, wanted, names, sources=self.topics, log=_log, waiting=self._waiting, stopping=stopping
+        ):
             return
-        for warning in check(self.admin, wanted_topics(self.settings), self.settings.names):
-            _log.warning("router.broker_settings", warning=warning)
-        check_sources(self.admin, self.topics)
-        self.starting = None
         _log.info("router.begun", address=address, prefix=self.settings.prefix, sources=self.topics)
         try:
             self.loop.run(self.topics, stopping)
@@ -76,9 +74,9 @@ class RouterRole:
             if self.registry is not None:
                 self.registry.close()
 
-    def _reachable(self, reachable: bool) -> None:
-        self.metrics.waiting_for_broker(not reachable)
-        self.starting = "the topics have not been checked yet" if reachable else "no broker answers"
+    def _waiting(self, reason: str | None) -> None:
+        self.starting = reason
+        self.metrics.waiting_for_broker(reason is not None)
 
 
 def build(settings: Settings, slot: int | None) -> RouterRole:

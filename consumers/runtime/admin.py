@@ -57,6 +57,8 @@ def coordinates(answer: Future[Any]) -> bool:
         answer.result(timeout=2 * ASK_TIMEOUT_S)
     except KafkaException as error:
         return bool(error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND)
+    except TimeoutError:
+        return False
     return True
 
 
@@ -99,27 +101,3 @@ def settled(ask: Callable[[], _T]) -> _T:
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.05)
-
-
-def await_broker(
-    admin: AdminClient, log: Log, *, reachable: Callable[[bool], None], stopping: Callable[[], bool]
-) -> bool:
-    """Wait until a broker answers: one log line when it is missed, one when it is there; False if told to stop.
-
-    `reachable` hears each time what was found (for the metric).
-    """
-    missed = False
-    while not stopping():
-        try:
-            admin.list_topics(timeout=1.0)
-        except KafkaException as error:
-            reachable(False)
-            if not missed:
-                log.warning("kafka.away", error=error.args[0].str(), waiting=True)
-            missed = True
-            continue  # list_topics has waited the second
-        reachable(True)
-        if missed:
-            log.info("kafka.back")
-        return True
-    return False

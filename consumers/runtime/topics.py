@@ -146,6 +146,15 @@ def check_sources(admin: AdminClient, topics: Iterable[str]) -> None:
         )
 
 
+def check_leaders(admin: AdminClient, topics: Iterable[str]) -> None:
+    """Raise NotSettled where a topic has partitions that cannot be read or written, as long as its brokers start."""
+    present = _topics(admin)
+    for topic in topics:
+        partitions = present[topic].partitions.values() if topic in present else []
+        if not partitions or any(partition.leader < 0 for partition in partitions):
+            raise NotSettled(f"the topic {topic} has partitions without a leader: are all brokers up?")
+
+
 def _is_own(topic: Topic) -> bool:
     # Event topics belong to their teams: made where they are missing, never compared. All others have this config.
     return "message.timestamp.type" in topic.configs
@@ -218,15 +227,7 @@ def _create(admin: AdminClient, topics: Sequence[Topic]) -> None:
             if isinstance(cause, KafkaException) and cause.args[0].code() == KafkaError.TOPIC_ALREADY_EXISTS:
                 continue  # another apply was quicker
             raise
-    settled(lambda: _expect_leaders(admin, topics))
-
-
-def _expect_leaders(admin: AdminClient, topics: Sequence[Topic]) -> None:
-    present = _topics(admin)
-    for topic in topics:
-        partitions = present[topic.name].partitions.values() if topic.name in present else []
-        if not partitions or any(partition.leader < 0 for partition in partitions):
-            raise NotSettled(f"the new topic {topic.name} has partitions without a leader: are all brokers up?")
+    settled(lambda: check_leaders(admin, [topic.name for topic in topics]))
 
 
 def _expect_configs(admin: AdminClient, topics: Sequence[Topic]) -> None:

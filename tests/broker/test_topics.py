@@ -8,18 +8,15 @@ from datetime import timedelta
 import pytest
 from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, Producer, TopicPartition
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its package names no __all__
-    AdminClient,
     AlterConfigOpType,
     ConfigEntry,
     ConfigResource,
     ResourceType,
 )
 
-from consumers.runtime.admin import await_broker
 from consumers.runtime.topics import Create, Impossible, Reconfigure, SetBeginning, apply, check, plan
 from deploy.cli.main import main
 from deploy.local.broker import Broker
-from deploy.local.kafka import free_port
 from schemas.errors import Unavailable
 from schemas.topics import FIRST, Topic, TopicNames, own_topics, tiers_of
 from tests.support.topics import admin_of, create_topic
@@ -209,26 +206,3 @@ def test_the_command_shows_and_makes_the_difference(
     assert f"create {prefix}jobs.24h: 2 partitions, replication 1" in made
     assert run("plan") == (0, "all topics are as they must be\n")
     assert "nothing was to be done" in run("apply")[1]
-
-
-class Lines:
-    """A log that keeps its lines."""
-
-    def __init__(self) -> None:
-        self.events: list[str] = []
-
-    def warning(self, event: str, **fields: object) -> None:
-        self.events.append(event)
-
-    info = warning
-
-
-def test_a_broker_that_is_away_is_waited_for(broker: Broker) -> None:
-    """One line and the metric while it is away; told to stop, a role does not wait any longer."""
-    log, heard = Lines(), list[bool]()
-    away = AdminClient({"bootstrap.servers": f"127.0.0.1:{free_port()}", "log_level": 0})
-
-    assert not await_broker(away, log, reachable=heard.append, stopping=lambda: len(heard) == 2)
-    assert (log.events, heard) == (["kafka.away"], [False, False])
-    assert await_broker(admin_of(broker.bootstrap_servers), log, reachable=heard.append, stopping=lambda: False)
-    assert heard[-1]
