@@ -34,6 +34,7 @@ from consumers.runtime.positions import CommittedPositions
 from consumers.runtime.startup import await_topics
 from consumers.runtime.transaction import Transactions, producer_config
 from consumers.table import SubscriptionTable
+from consumers.table_state import Interpret
 from deploy.logs import is_json
 from deploy.sealing_key import sealer_of
 from deploy.wanted_topics import wanted_topics
@@ -44,6 +45,7 @@ from schemas.settings import Settings
 from schemas.topics import RECORD_OVERHEAD, tiers_of
 
 _log = structlog.get_logger("delivery")
+_CLOCKS: Final = Clocks(lambda: time.time_ns() // 1_000_000, lambda: time.monotonic_ns() // 1_000_000)
 _SESSION_TIMEOUT_MS: Final = 10_000
 _POLL_INTERVAL_MS: Final = 15_000
 
@@ -67,6 +69,7 @@ def consumer_config(kafka: dict[str, str], group: str, slot: int | None) -> dict
         "enable.auto.commit": False,
         "enable.auto.offset.store": False,
         "auto.offset.reset": "error",
+        "enable.partition.eof": True,  # says where a log ends though its last records are markers
         "session.timeout.ms": _SESSION_TIMEOUT_MS,
         "max.poll.interval.ms": _POLL_INTERVAL_MS,
         "heartbeat.interval.ms": 1_000,
@@ -143,9 +146,12 @@ def build(settings: Settings, slot: int | None) -> DeliveryRole:
     outbox, transactions = clients.outbox, clients.transactions
 
     policy = EgressPolicy(settings.allow_http, settings.allow_cidrs, frozenset(settings.allow_ports))
-    interpret = endpoints_of(senders, policy, sealer_of(settings), names.subscriptions)
-    table: SubscriptionTable[Endpoint] = SubscriptionTable(kafka, names, interpret, lambda _id, _entry: None)
-    transport = Transport(policy, Resolver(policy, settings.dns_servers))
+    table = _table(settings, kafka, endpoints_of(senders, policy, sealer_of(settings), names.subscriptions))
+    transport = Transport(
+        policy,
+        Resolver(policy, settings.dns_servers),
+        confirm=lambda request: dispatcher.confirms(request),  # noqa: PLW0108  # it is made below
+    )
     tiers = Tiers(names, tiers_of(sender.schedule for sender in senders.values()), settings.delay_speedup)
     dispatcher = Dispatcher(
         subscriptions=table,
@@ -155,25 +161,32 @@ def build(settings: Settings, slot: int | None) -> DeliveryRole:
         pacing=Pacing[Work](per_subscription=settings.max_in_flight_per_subscription),
         speedup=settings.delay_speedup,
         observer=observer,
+        is_fresh=lambda: table.is_fresh(_CLOCKS.monotonic_ms()),
     )
+    committer = Committer(outbox, transactions, max_uncommitted=settings.max_uncommitted, observer=observer)
     reader = Reader(
         consumer=clients.consumer,
         positions=clients.positions,
         assignment=Assignment(tiers),
         outbox=outbox,
         take=dispatcher.take,
+        settle=lambda metadata: committer.settle(_CLOCKS.unix_ms, metadata),
     )
     loop = DeliveryLoop(
         reader=reader,
         dispatcher=dispatcher,
         transport=transport,
         outbox=outbox,
-        committer=Committer(outbox, transactions, max_uncommitted=settings.max_uncommitted, observer=observer),
+        committer=committer,
         table=table,
-        clocks=Clocks(lambda: time.time_ns() // 1_000_000, lambda: time.monotonic_ns() // 1_000_000),
+        clocks=_CLOCKS,
         limits=Limits(settings.max_in_flight, milliseconds(settings.drain_timeout)),
     )
     return DeliveryRole(settings, metrics, clients, reader, transport, table, loop, outcome_log)
+
+
+def _table(settings: Settings, kafka: dict[str, str], interpret: Interpret[Endpoint]) -> SubscriptionTable[Endpoint]:
+    return SubscriptionTable(kafka, settings.names, interpret, lambda _id, _entry: None)
 
 
 def _clients(settings: Settings, kafka: dict[str, str], slot: int | None) -> Clients:

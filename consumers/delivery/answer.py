@@ -19,6 +19,7 @@ FailureKind: TypeAlias = Literal[
     "timeout_answer",  # connected, but no complete response headers before the deadline
     "headers_too_large",  # more than 32 KiB of response headers, interim ones included
     "protocol",  # what came is not HTTP/1.1
+    "withdrawn",  # the caller took it back while its host was looked up: nothing was sent
     "local",  # this process could not even try: no file descriptors, no memory, an unusable request
 ]
 
@@ -38,7 +39,7 @@ class Request:
 class Responded:
     """Response headers arrived complete. `retry_after` is the header's text, given with 429 and 503 only.
 
-    `body` is the first 2 KiB; `body_cut` says that the body did not arrive whole, or that it was longer than is read.
+    `body` is the first 5 KiB; `body_cut` says that the body did not arrive whole, or that it was longer than is read.
     """
 
     status: int
@@ -56,6 +57,8 @@ class Unanswered:
 
 
 Answer: TypeAlias = Responded | Unanswered
+# Not the answer to an attempt: nothing was sent.
+WITHDRAWN: Final = Unanswered("withdrawn", "taken back while its host was looked up")
 
 
 @dataclass(slots=True)
@@ -70,6 +73,6 @@ class Answered:
 
 # Of a response: read up to here, kept up to there.
 MAX_BODY_READ: Final = 64 * 1024
-# Twice what goes on record: secrets are taken out of it before the cut.
-MAX_BODY_KEPT: Final = 2 * 1024
+# What goes on record (1 KiB) and the longest secret (4 KiB), which is taken out of it before the cut.
+MAX_BODY_KEPT: Final = 5 * 1024
 MAX_HEADERS: Final = 32 * 1024

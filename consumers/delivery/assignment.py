@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from consumers.delivery.lane import Lane
+from consumers.delivery.lane import Lane, Ownership
 from consumers.delivery.progress import Position, Progress
 from consumers.delivery.tiers import Tiers
 from consumers.runtime.positions import Found, PartitionKey
@@ -50,6 +50,8 @@ class Assignment:
 
     def suspend(self) -> None:
         """Note that everything was revoked: nothing is read or committed until `take`."""
+        for lane in self.lanes.values():
+            lane.ownership = Ownership.SUSPENDED
         self._suspended |= self.lanes
         self.lanes = {}
 
@@ -64,24 +66,30 @@ class Assignment:
             position = self._position(topic, partition, known)
             if position.offset < known.begin:
                 taken.overtaken.append(Overtaken(topic, partition, position.offset, known.begin))
-                position = Position(known.begin, "")
             lane = self._suspended.get((topic, partition))
             if lane is not None and lane.committed == position:
                 del self._suspended[topic, partition]
+                lane.ownership = Ownership.OURS
                 lane.resume_at_ms = None
                 lane.paused_full = False
             else:
-                progress = Progress(position, log_end=known.end)
+                progress = Progress(position, log_begin=known.begin, log_end=known.end)
                 lane = Lane(self._tiers.by_topic[topic], partition, position, progress)
             self.lanes[topic, partition] = lane
             taken.lanes.append(lane)
         for lane in self._suspended.values():
-            lane.alive = False
+            lane.ownership = Ownership.LOST
         self._suspended = {}
         return taken
 
     def _position(self, topic: str, partition: int, known: Found) -> Position:
         if known.offset is not None:
+            if known.offset > known.end:
+                raise Unavailable(
+                    f"{topic} partition {partition} ends at {known.end}, before the committed position {known.offset}: "
+                    "records were lost, by an unclean election or as the topic was made anew; the position has to be "
+                    "set by hand for the group"
+                )
             return Position(known.offset, known.metadata)
         if topic != self._tiers.first.topic:
             return Position(known.begin, "")  # a tier beside a jobs.0s that has a position is new

@@ -17,14 +17,16 @@ _BYTES: Final = 16 * 1024 * 1024
 # No attempt starts while the last commit is older, with work pending: that bounds repeats.
 MAX_AGE_MS: Final = 2_000
 # Rows are kept until they are committed; beyond this much of them nothing more is started.
+# A rebalance waits no longer than this for what is not committed yet.
+_SETTLE_S: Final = 1.0
 MAX_BYTES: Final = 64 * 1024 * 1024
 
 
 class CommitObserver(Protocol):
     """Who wants to know how transactions end."""
 
-    def settled(self, settled: Settled, rows: int) -> None:
-        """Hear of the end of a transaction of so many records."""
+    def settled(self, settled: Settled) -> None:
+        """Hear of the end of a transaction."""
         ...
 
 
@@ -50,7 +52,7 @@ class Committer:
     @property
     def idle(self) -> bool:
         """Whether everything that happened is committed."""
-        return not self.busy and not self._outbox.pending
+        return not self.busy and self._outbox.empty
 
     def room(self) -> int:
         """Return how many more attempts may be uncommitted."""
@@ -62,11 +64,16 @@ class Committer:
         """Whether something has been waiting for its commit for too long."""
         return self._unproven_since_ms is not None and now_ms - self._unproven_since_ms > MAX_AGE_MS
 
-    def collect(self, now_ms: int, wait_s: float = 0.0) -> bool:
-        """See whether the transaction under way has ended; True if it was committed just now."""
+    @property
+    def last_number(self) -> int:
+        """Number of the transaction that was begun last."""
+        return self._outbox.last_number
+
+    def collect(self, now_ms: int, wait_s: float = 0.0) -> int:
+        """See whether the transaction under way has ended; return its number if it was committed just now, else 0."""
         settled = self._transactions.poll(wait_s)
         if settled is None:
-            return False
+            return 0
         batch = self._batch
         assert batch is not None
         self._batch = None
@@ -76,8 +83,8 @@ class Committer:
         else:
             self._outbox.aborted(batch)
             self._sealed_ms = 0
-        self._observer.settled(settled, len(batch.rows))
-        return settled.committed
+        self._observer.settled(settled)
+        return batch.number if settled.committed else 0
 
     def commit(self, now_ms: int, group_metadata: object, *, at_once: bool = False) -> None:
         """Begin a transaction if there is something to commit and it is time to."""
@@ -94,6 +101,7 @@ class Committer:
         batch = outbox.seal()
         if not batch.positions:
             outbox.committed(batch)
+            self._unproven_since_ms = None
             return
         offsets = [
             TopicPartition(lane.topic, lane.partition, position.offset, position.metadata)
@@ -104,10 +112,10 @@ class Committer:
         rows = (row[:4] for row in batch.rows)
         self._transactions.begin(rows, offsets, group_metadata, batch.serial)
 
-    def settle(self, clock: Callable[[], int], group_metadata: object, timeout_s: float) -> None:
-        """End what is under way and commit what is pending, within `timeout_s`; the rest is decided later."""
-        deadline = clock() + int(timeout_s * 1_000)
-        self.collect(clock(), timeout_s)
+    def settle(self, clock: Callable[[], int], group_metadata: object) -> None:
+        """End what is under way and commit what is pending, within a second; the rest is decided later."""
+        deadline = clock() + int(_SETTLE_S * 1_000)
+        self.collect(clock(), _SETTLE_S)
         if self.busy or clock() >= deadline:
             return
         self.commit(clock(), group_metadata, at_once=True)

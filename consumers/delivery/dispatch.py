@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final, Protocol, assert_never
 
 from confluent_kafka import Message
 
-from consumers.delivery.answer import Answer, Answered, Request, Unanswered
+from consumers.delivery.answer import WITHDRAWN, Answer, Answered, Request, Unanswered
 from consumers.delivery.endpoint import Endpoint
 from consumers.delivery.lane import Lane
 from consumers.delivery.pacing import Admission, Pacing
@@ -34,6 +34,8 @@ from schemas.sender import Sender
 
 # A job whose subscription record is not read yet is looked at again so much later.
 _LOOK_AGAIN_MS: Final = 20
+# Records at hand, each of which is in memory twice, as it was read and as a body.
+MAX_BYTES_AT_HAND: Final = 32 * 1024 * 1024
 
 
 class Subscriptions(Protocol):
@@ -81,6 +83,7 @@ class Dispatcher:
         pacing: Pacing[Work],
         speedup: float,
         observer: Observer,
+        is_fresh: Callable[[], bool],
     ) -> None:
         self._subscriptions = subscriptions
         self._transport = transport
@@ -89,6 +92,7 @@ class Dispatcher:
         self._pacing = pacing
         self._speedup = speedup
         self._observer = observer
+        self._is_fresh = is_fresh
         self._decode = JobCodec().decode
         self._ready: deque[Work] = deque()
         self._later: list[tuple[int, int, Work]] = []
@@ -152,10 +156,20 @@ class Dispatcher:
             work = answered.request.context
             assert isinstance(work, Work)
             self._pacing.done(work.job.subscription_id, answered.duration_us, now_ms)
-            if work.lane.alive:
+            if answered.answer is WITHDRAWN and not work.lane.is_lost:
+                self._ready.appendleft(work)
+            elif not work.lane.is_lost:
                 self._judge(work, answered.answer, answered.duration_us, now_ms)
             else:
                 self.bytes -= len(work.value)
+
+    def confirms(self, request: Request) -> bool:
+        """Tell whether a request that waited for its host's name may still be sent: nothing has changed meanwhile."""
+        work = request.context
+        assert isinstance(work, Work)
+        job = work.job
+        found = self._subscriptions.lookup(job.subscription_id, job.subscription_partition, job.subscription_offset)
+        return self._is_fresh() and isinstance(found, Entry) and found.value is work.endpoint
 
     def park_stuck(self, now_ms: int) -> None:
         """Park what waits for endpoints that do not answer."""
@@ -165,12 +179,12 @@ class Dispatcher:
 
     def drop_lost(self, now_ms: int) -> None:
         """Forget the jobs of lanes that are lost, and close their requests."""
-        lost = [work for work in self._ready if not work.lane.alive]
-        lost += [item[2] for item in self._later if not item[2].lane.alive]
-        lost += self._pacing.drop(lambda work: not work.lane.alive)
+        lost = [work for work in self._ready if work.lane.is_lost]
+        lost += [item[2] for item in self._later if item[2].lane.is_lost]
+        lost += self._pacing.drop(lambda work: work.lane.is_lost)
         self.bytes -= sum(len(work.value) for work in lost)
-        self._ready = deque(work for work in self._ready if work.lane.alive)
-        self._later = [item for item in self._later if item[2].lane.alive]
+        self._ready = deque(work for work in self._ready if not work.lane.is_lost)
+        self._later = [item for item in self._later if not item[2].lane.is_lost]
         heapq.heapify(self._later)
         for request in self._transport.cancel(_is_lost):
             work = request.context
@@ -227,7 +241,8 @@ class Dispatcher:
         if waited:
             self._pacing.retake(endpoint.subscription_id)
         else:
-            match self._pacing.admit(endpoint.subscription_id, work, now_ms):
+            may_wait = self.bytes < MAX_BYTES_AT_HAND // 2  # the other half is for other endpoints
+            match self._pacing.admit(endpoint.subscription_id, work, now_ms, may_wait=may_wait):
                 case Admission.WAIT:
                     return False
                 case Admission.PARK:
@@ -262,4 +277,4 @@ class Dispatcher:
 
 def _is_lost(request: Request) -> bool:
     work = request.context
-    return isinstance(work, Work) and not work.lane.alive
+    return isinstance(work, Work) and work.lane.is_lost

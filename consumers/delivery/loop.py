@@ -13,7 +13,7 @@ from typing import Final
 import structlog
 
 from consumers.delivery.committer import Committer
-from consumers.delivery.dispatch import Dispatcher
+from consumers.delivery.dispatch import MAX_BYTES_AT_HAND, Dispatcher
 from consumers.delivery.endpoint import Endpoint
 from consumers.delivery.outbox import Outbox
 from consumers.delivery.progress import MAX_BATCH
@@ -24,7 +24,6 @@ from consumers.table import SubscriptionTable
 _log = structlog.get_logger("delivery")
 # So many jobs at hand keep all places filled; more would only wait here instead of in their topic.
 _AT_HAND: Final = 1_024
-_BYTES: Final = 64 * 1024 * 1024
 # With requests open the loop looks at Kafka this often, without any it waits there.
 _SOCKETS_S: Final = 0.002
 _IDLE_S: Final = 0.02
@@ -34,7 +33,6 @@ _POLL_AT_LEAST_MS: Final = 1_000
 STALL_MS: Final = 5_000
 _LOOK_FOR_STUCK_MS: Final = 250
 _TELL_AFTER_MS: Final = 1_000
-_REVOKE_S: Final = 1.0
 _NO_COMMIT: Final = "the broker has not committed for over 2 s"
 _NO_NEWS: Final = "the broker does not say what is new in subscriptions"
 
@@ -83,10 +81,9 @@ class DeliveryLoop:
         self._last_read_ms = 0
         self._last_room = 0
         self._look_for_stuck_ms = 0
-        self._unproven_after_stall = False
+        self._doubted_at: int | None = None  # number of the last transaction that was begun before a stall
         self._going_ms = 0  # when something could be started last
         self.waiting: str | None = "starting"  # why nothing is started, for /readyz and the log
-        reader.settle = self._settle
 
     @property
     def waits_for_broker(self) -> bool:
@@ -109,7 +106,7 @@ class DeliveryLoop:
         monotonic_ms = self._monotonic()
         if monotonic_ms - self._last_turn_ms > STALL_MS and self._reader.owns:
             _log.warning("delivery.stood_still", for_ms=monotonic_ms - self._last_turn_ms)
-            self._unproven_after_stall = True
+            self._doubted_at = self._committer.last_number
         self._last_turn_ms = monotonic_ms
         self._table.poll(monotonic_ms)
         self._housekeeping(self._now())
@@ -123,17 +120,18 @@ class DeliveryLoop:
 
     def _housekeeping(self, now_ms: int) -> None:
         """Collect and begin transactions, go on with a takeover, wake lanes."""
-        if self._committer.collect(now_ms):
-            self._unproven_after_stall = False
+        committed = self._committer.collect(now_ms)
+        if self._doubted_at is not None and committed > self._doubted_at:
+            self._doubted_at = None
         if not self._committer.busy and self._reader.take_over():
             self._dispatcher.drop_lost(now_ms)
         if not self._reader.owns:
             return
-        if self._unproven_after_stall and not self._outbox.pending:
+        if self._doubted_at is not None and not self._outbox.pending:
             self._outbox.touch(next(iter(self._reader.lanes.values())))
         self._committer.commit(now_ms, self._reader.group_metadata)
         self._reader.wake(now_ms)
-        if now_ms >= self._look_for_stuck_ms:
+        if now_ms >= self._look_for_stuck_ms and self._last_room > 0:
             self._look_for_stuck_ms = now_ms + _LOOK_FOR_STUCK_MS
             self._dispatcher.park_stuck(now_ms)
 
@@ -161,7 +159,7 @@ class DeliveryLoop:
             return "no partitions assigned yet"
         if self._committer.is_overdue(now_ms):
             return _NO_COMMIT
-        if self._unproven_after_stall:
+        if self._doubted_at is not None:
             return "the process stood still: its partitions are in doubt until a transaction succeeds"
         if not self._table.is_fresh(monotonic_ms):
             return _NO_NEWS
@@ -170,8 +168,10 @@ class DeliveryLoop:
     def _read(self, monotonic_ms: int) -> None:
         wanted = _AT_HAND - self._dispatcher.at_hand
         # What cannot be committed is not to grow by what is parked or poison either.
-        if wanted <= 0 or self._dispatcher.bytes >= _BYTES or self._committer.room() <= 0:
+        if wanted <= 0 or self._dispatcher.bytes >= MAX_BYTES_AT_HAND or self._committer.room() <= 0:
             if monotonic_ms - self._last_read_ms < _POLL_AT_LEAST_MS:
+                if not self._transport.in_flight:
+                    time.sleep(_SOCKETS_S)
                 return
             wanted = 1
         self._last_read_ms = monotonic_ms
@@ -182,7 +182,9 @@ class DeliveryLoop:
 
     def _idle_s(self) -> float:
         """Return how long to wait for a record while nothing else is to be done."""
-        soon = [at_ms for at_ms in (self._dispatcher.next_due_ms, self._reader.next_wake_ms) if at_ms is not None]
+        due_ms = self._dispatcher.next_due_ms if self._last_room > 0 else None
+        wake_ms = self._reader.next_wake_ms if self._reader.owns else None
+        soon = [at_ms for at_ms in (due_ms, wake_ms) if at_ms is not None]
         if not soon:
             return _IDLE_S
         return max(0.0, min(_IDLE_S, (min(soon) - self._now()) / 1_000))
@@ -192,9 +194,6 @@ class DeliveryLoop:
             answers = self._transport.work(timeout_s)
             if answers:
                 self._dispatcher.answered(answers, self._now())
-
-    def _settle(self) -> None:
-        self._committer.settle(self._now, self._reader.group_metadata, _REVOKE_S)
 
     def _drain(self, each_turn: Callable[[int], None]) -> bool:
         """Wait for what is in flight, commit, leave the group."""
@@ -212,7 +211,6 @@ class DeliveryLoop:
             self._answers(_SOCKETS_S)
             each_turn(self._now())
         complete = self._is_drained()
-        self._reader.settle = lambda: None
         self._reader.close()
         self._table.close()
         _log.info("delivery.drained", complete=complete)

@@ -48,7 +48,7 @@ class Observer:
         """Count a record that could not be read."""
         self._metrics.poison(reason)
 
-    def settled(self, settled: Settled, _rows: int) -> None:
+    def settled(self, settled: Settled) -> None:
         """Count a transaction."""
         self._metrics.transaction("committed" if settled.committed else "aborted", settled.seconds)
 
@@ -60,11 +60,10 @@ def tier_gauges(consumer: Consumer, metrics: DeliveryMetrics, lanes: Iterable[La
     oldest_ms: dict[str, int] = {}
     for lane in lanes:
         tier, unread = format_duration(lane.tier.delay), _behind(consumer, lane)
-        jobs = lane.progress.unfinished + unread
         behind[lane.topic] = behind.get(lane.topic, 0) + unread
-        waiting[tier] = waiting.get(tier, 0) + jobs
-        late_ms = now_ms - lane.head_due_ms if jobs and lane.head_due_ms else 0
-        oldest_ms[tier] = max(oldest_ms.get(tier, 0), late_ms)
+        waiting[tier] = waiting.get(tier, 0) + lane.progress.unfinished + unread
+        due_ms = lane.oldest_due_ms()
+        oldest_ms[tier] = max(oldest_ms.get(tier, 0), 0 if due_ms is None else now_ms - due_ms)
     for topic, lag in behind.items():
         metrics.lag(topic, lag)
     for tier, jobs in waiting.items():
@@ -77,4 +76,5 @@ def _behind(consumer: Consumer, lane: Lane) -> int:
         bounds = consumer.get_watermark_offsets(TopicPartition(lane.topic, lane.partition), cached=True)
     except KafkaException:
         return 0
-    return max(0, bounds[1] - lane.progress.next_offset) if bounds and bounds[1] >= 0 else 0
+    # The end of a log may be markers of transactions, which no consumer is given: what was reached counts as read.
+    return max(0, bounds[1] - max(lane.progress.next_offset, lane.log_end)) if bounds else 0

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from consumers.delivery.lane import Lane
+from consumers.delivery.lane import Lane, Ownership
 from consumers.delivery.progress import Position
 
 
@@ -27,6 +27,7 @@ class Row(NamedTuple):
 class Batch:
     """One transaction: rows, and the position of every lane that they belong to."""
 
+    number: int
     serial: str
     rows: list[Row]
     positions: dict[Lane, Position]
@@ -53,6 +54,7 @@ class Outbox:
     def finish(self, lane: Lane, offset: int) -> None:
         """Note that a record's rows are all here: its offset is finished with them."""
         self._ends += 1
+        lane.ends += 1
         lane.progress.finish(offset)
         self.touch(lane)
 
@@ -64,8 +66,13 @@ class Outbox:
 
     @property
     def pending(self) -> bool:
-        """Whether there is anything to commit."""
-        return bool(self._touched)
+        """Whether there is anything to commit now."""
+        return any(lane.ownership is Ownership.OURS for lane in self._touched)
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing waits, not even for partitions that may come back."""
+        return not self._touched
 
     @property
     def rows_pending(self) -> int:
@@ -77,18 +84,45 @@ class Outbox:
         """Ends and moves of jobs that are not known to be committed."""
         return self._ends + (self.in_commit.ends if self.in_commit else 0)
 
+    @property
+    def last_number(self) -> int:
+        """Number of the batch that was sealed last; the first is 1."""
+        return self._counter
+
     def seal(self) -> Batch:
-        """Take all that is pending as the batch of the next transaction."""
+        """Take what is pending for partitions that are ours as the batch of the next transaction.
+
+        What belongs to suspended ones stays: with the metadata of a newer generation the broker would accept an old
+        owner's offsets, and rewind the new owner.
+        """
+        self.prune()
         self._counter += 1
         serial = f"{self._instance}.{self._counter}"
-        lanes = [lane for lane in self._touched if lane.alive]
+        lanes = [lane for lane in self._touched if lane.ownership is Ownership.OURS]
         positions = {lane: lane.progress.position(serial) for lane in lanes}
-        batch = Batch(serial, [row for row in self._rows if row.lane.alive], positions, self._ends)
-        for lane in self._touched:
-            lane.touched = False
-        self._rows, self._touched, self._ends, self.bytes = [], [], 0, 0
+        rows, self._touched = self._rows, [lane for lane in self._touched if lane not in positions]
+        if self._touched:
+            self._rows = [row for row in rows if row.lane not in positions]
+            rows = [row for row in rows if row.lane in positions]
+        else:
+            self._rows = []
+        batch = Batch(self._counter, serial, rows, positions, sum(lane.ends for lane in lanes))
+        for lane in lanes:
+            lane.touched, lane.ends = False, 0
+        self._count()
         self.in_commit = batch
         return batch
+
+    def prune(self) -> None:
+        """Drop what belongs to lost partitions: it is for their new owners to write."""
+        if any(lane.is_lost for lane in self._touched):
+            self._touched = [lane for lane in self._touched if not lane.is_lost]
+            self._rows = [row for row in self._rows if not row.lane.is_lost]
+            self._count()
+
+    def _count(self) -> None:
+        self._ends = sum(lane.ends for lane in self._touched)
+        self.bytes = sum(len(row.value) for row in self._rows)
 
     def committed(self, batch: Batch) -> None:
         """Note that a batch is committed."""
@@ -99,10 +133,11 @@ class Outbox:
     def aborted(self, batch: Batch) -> None:
         """Note that a batch was not committed: what belongs to lanes that are still ours is written again."""
         self.in_commit = None
-        rows = [row for row in batch.rows if row.lane.alive]
-        self._ends += batch.ends
-        self.bytes += sum(len(row.value) for row in rows)
-        self._rows[:0] = rows
+        self._rows[:0] = [row for row in batch.rows if not row.lane.is_lost]
         for lane in batch.positions:
-            if lane.alive:
+            if not lane.is_lost:
                 self.touch(lane)
+        kept = [lane for lane in batch.positions if not lane.is_lost]
+        if kept:  # which job belonged to which lane is not known any more: all count with the first
+            kept[0].ends += batch.ends
+        self._count()

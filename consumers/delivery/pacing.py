@@ -48,8 +48,8 @@ class Pacing(Generic[T]):
         self._freed: deque[str] = deque()  # subscriptions with something waiting and a place free
         self.waiting = 0
 
-    def admit(self, subscription: str, job: T, now_ms: int) -> Admission:
-        """Start a job (and count it), keep it waiting, or have it parked."""
+    def admit(self, subscription: str, job: T, now_ms: int, *, may_wait: bool = True) -> Admission:
+        """Start a job (and count it), keep it waiting (where that may be), or have it parked."""
         pace = self._paces.get(subscription)
         if pace is None:
             pace = self._paces[subscription] = _Pace()
@@ -57,7 +57,7 @@ class Pacing(Generic[T]):
             pace.in_flight += 1
             pace.moved_ms = now_ms
             return Admission.START
-        if len(pace.waiting) < pace.room and now_ms - pace.moved_ms < STUCK_AFTER_MS:
+        if may_wait and len(pace.waiting) < pace.room and not self._is_stuck(pace, now_ms):
             pace.waiting.append(job)
             self.waiting += 1
             return Admission.WAIT
@@ -103,19 +103,22 @@ class Pacing(Generic[T]):
 
     def take_stuck(self, now_ms: int) -> list[T]:
         """Take what waits for endpoints that have not answered for a second: it is to be parked."""
-        return self._take(lambda pace: now_ms - pace.moved_ms >= STUCK_AFTER_MS, lambda _job: True)
+        return self._take(lambda pace: self._is_stuck(pace, now_ms), lambda _job: True)
 
     def drop(self, is_lost: Callable[[T], bool]) -> list[T]:
         """Forget, and return, what waits and is lost with its partition."""
         return self._take(lambda _pace: True, is_lost)
 
+    def _is_stuck(self, pace: _Pace[T], now_ms: int) -> bool:
+        return pace.in_flight >= self._limit and now_ms - pace.moved_ms >= STUCK_AFTER_MS
+
     def _take(self, of: Callable[[_Pace[T]], bool], which: Callable[[T], bool]) -> list[T]:
         taken: list[T] = []
-        for pace in self._paces.values():
+        for subscription, pace in list(self._paces.items()):
             if pace.waiting and of(pace):
-                found = [job for job in pace.waiting if which(job)]
-                if found:
-                    taken += found
-                    pace.waiting = deque(job for job in pace.waiting if not which(job))
+                taken += [job for job in pace.waiting if which(job)]
+                pace.waiting = deque(job for job in pace.waiting if not which(job))
+                if not pace.waiting and pace.in_flight == 0:
+                    del self._paces[subscription]
         self.waiting -= len(taken)
         return taken

@@ -48,16 +48,19 @@ class Progress:
 
     __slots__ = ("_end", "_finished", "_known", "_order", "next_offset")
 
-    def __init__(self, position: Position, *, log_end: int | None = None) -> None:
-        """Go on from a committed position; its list is dropped where the log (`log_end`) ends below it."""
-        self.next_offset = position.offset
+    def __init__(self, position: Position, *, log_begin: int = 0, log_end: int | None = None) -> None:
+        """Go on from a committed position, or where the log begins if retention has overtaken it.
+
+        The list of what is finished is dropped where the log (`log_end`) ends below it.
+        """
+        self.next_offset = max(position.offset, log_begin)
         self._order: deque[int] = deque()  # what was read, ascending, from the lowest unfinished on
         self._finished: set[int] = set()  # of _order
         unfinished, end = _decode(position)
         if log_end is not None and end > log_end:
             unfinished, end = [], position.offset
         # Below _end, an offset not read again yet is finished unless it stands in _known.
-        self._known: deque[int] = deque(unfinished)
+        self._known: deque[int] = deque(offset for offset in unfinished if offset >= log_begin)
         self._end = end
 
     def read(self, offset: int) -> bool:
@@ -110,7 +113,10 @@ class Progress:
     @property
     def roomy(self) -> bool:
         """Whether so much is finished since it was full that reading is worth another fetch."""
-        return not self.full and self.unfinished <= MAX_UNFINISHED // 2
+        count, span = self.unfinished + MAX_BATCH, self.next_offset - self.lowest + MAX_BATCH
+        if self.full or count > MAX_UNFINISHED // 2:
+            return False
+        return count * (1 + log(span / count, 32)) <= LIST_BYTES * 0.7
 
     def position(self, serial: str) -> Position:
         """Return what to commit; `serial` (no `|`, at most 40 characters) names the transaction."""

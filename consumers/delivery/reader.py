@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import wait
 from typing import Final
 
@@ -16,22 +16,35 @@ import structlog
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from consumers.delivery.assignment import Assignment
-from consumers.delivery.lane import Lane
+from consumers.delivery.lane import Lane, Ownership
 from consumers.delivery.outbox import Outbox
 from consumers.delivery.progress import MAX_BATCH
 from consumers.runtime.admin import CLIENT_ERRORS, reason_of
 from consumers.runtime.background import in_thread
-from consumers.runtime.positions import CommittedPositions, PartitionKey, PositionsQuery, is_lost_broker
+from consumers.runtime.positions import CommittedPositions, Found, PartitionKey, PositionsQuery, is_lost_broker
 from schemas.errors import Unavailable
 
 _log = structlog.get_logger("delivery")
 _CLOSE_S: Final = 2.0
 Take = Callable[[Lane, Message, int], None]
+Settle = Callable[[object], None]
+_HOPELESS: Final = frozenset(
+    {
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+        KafkaError._AUTHENTICATION,
+    }
+)
 _OVERTAKEN: Final = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE})
 
 
 class Reader:
-    """The consumer of all tiers; `take` gets each record that is due and not finished, with the time in ms."""
+    """The consumer of all tiers.
+
+    `take` gets each record that is due and not finished, with the time in ms. `settle` is called with the group's
+    metadata before partitions go: it commits what happened in them, within a second.
+    """
 
     def __init__(
         self,
@@ -41,18 +54,20 @@ class Reader:
         assignment: Assignment,
         outbox: Outbox,
         take: Take,
+        settle: Settle,
     ) -> None:
         self._consumer = consumer
         self._positions = positions
         self._assignment = assignment
         self._outbox = outbox
         self._take = take
+        self._settle = settle
+        self._emptied = False  # an assignment without anything to read is to be taken note of
         self._assigned: list[PartitionKey] = []
         self._query: PositionsQuery | None = None
         self._waking: list[tuple[int, int, Lane]] = []
         self._number = 0
         self._full: list[Lane] = []
-        self.settle: Callable[[], None] = lambda: None  # ends the transaction under way, within a second
         self.group_metadata: object = None
 
     @property
@@ -81,12 +96,20 @@ class Reader:
 
     def take_over(self) -> bool:
         """Go on with a takeover; True once it is complete, which is the time to drop what was lost."""
+        if self._emptied:
+            self._emptied = False
+            self._install({})
+            return True
         if self._query is None:
             return False
         found = self._query.poll(time.monotonic())
         if found is None:
             return False
         self._query = None
+        self._install(found)
+        return True
+
+    def _install(self, found: Mapping[PartitionKey, Found]) -> None:
         taken = self._assignment.take(found)
         for lost in taken.overtaken:
             _log.error(
@@ -98,11 +121,10 @@ class Reader:
             )
         self._waking, self._full = [], []
         places = [TopicPartition(lane.topic, lane.partition, lane.progress.next_offset) for lane in taken.lanes]
-        self._consumer.assign(places)
         if places:
+            self._consumer.assign(places)
             self._consumer.resume(places)  # a pause survives a revocation
         _log.info("delivery.assigned", partitions=len(places), numbers=sorted({lane.partition for lane in taken.lanes}))
-        return True
 
     def wake(self, now_ms: int) -> None:
         """Resume lanes whose head is due, and full ones that have room again."""
@@ -118,7 +140,7 @@ class Reader:
                 self._full.remove(lane)
                 lane.paused_full = False
             waking += roomy
-        places = [_place(lane) for lane in waking if lane.alive and not lane.paused]
+        places = [_place(lane) for lane in waking if lane.ownership is Ownership.OURS and not lane.paused]
         if places:
             self._consumer.resume(places)
 
@@ -130,6 +152,8 @@ class Reader:
         for message in messages:
             if message.error() is not None:
                 self._on_error(message.error(), message)
+                if lanes is not self._assignment.lanes:
+                    return  # the partitions are being taken over anew
                 continue
             lane = lanes.get((message.topic(), message.partition()))  # type: ignore[arg-type]  # a consumed message has both
             if lane is not None and not lane.paused:
@@ -169,8 +193,7 @@ class Reader:
             self._number += 1
             heapq.heappush(self._waking, (lane.resume_at_ms, self._number, lane))
             return
-        lane.read += 1
-        if progress.read(offset):
+        if lane.take(offset):
             self._take(lane, message, now_ms)
         else:
             self._outbox.touch(lane)
@@ -190,12 +213,11 @@ class Reader:
         self._assigned = [(partition.topic, partition.partition) for partition in partitions]
         keys = self._assignment.owned(self._assigned)
         self._query = PositionsQuery(self._positions, keys) if keys else None
-        if not keys:
-            self._assignment.take({})
+        self._emptied = not keys
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._query = None
-        self.settle()
+        self._settle(self.group_metadata)
         self._assignment.suspend()
         _log.info("delivery.revoked", partitions=len(partitions))
 
@@ -210,13 +232,20 @@ class Reader:
             raise Unavailable(f"the consumer failed for good, as another process has its slot, or else: {error.str()}")
         if error.code() in _OVERTAKEN:
             self._on_overtaken(message)
+        elif error.code() == KafkaError._PARTITION_EOF:
+            lane = self._assignment.lanes.get((message.topic(), message.partition()))  # type: ignore[arg-type]  # has both
+            if lane is not None:
+                lane.log_end = message.offset() or 0
+        elif error.code() in _HOPELESS:
+            raise Unavailable(f"{message.topic() or 'the group'} cannot be read: {error.str()}")
         elif not is_lost_broker(error):
-            raise Unavailable(f"{message.topic()} cannot be read: {error.str()}")
+            # Too long a pause between polls (the partitions come back), a tier that was deleted, a broken batch.
+            _log.warning("delivery.reader", topic=message.topic(), error=error.str())
 
     def _on_overtaken(self, message: Message) -> None:
         """Take the partition over anew: its position is no longer in the log."""
         _log.warning("delivery.out_of_range", topic=message.topic(), partition=message.partition())
-        self.settle()
+        self._settle(self.group_metadata)
         self._assignment.suspend()
         self._consumer.assign([])
         keys = self._assignment.owned(self._assigned)

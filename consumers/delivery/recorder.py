@@ -6,7 +6,8 @@ from typing import Final, Literal
 
 from confluent_kafka import Message
 
-from consumers.delivery.answer import Answer, Responded, Unanswered
+from consumers.delivery.answer import MAX_BODY_KEPT, Answer, Responded, Unanswered
+from consumers.delivery.endpoint import Endpoint
 from consumers.delivery.lane import Lane
 from consumers.delivery.outbox import Outbox, Row
 from consumers.delivery.tiers import Tier, Tiers
@@ -19,6 +20,7 @@ from schemas.topics import TopicNames
 CancelReason = Literal["deleted", "paused", "reactivated"]
 _ANY_PARTITION: Final = -1
 RESPONSE_KEPT: Final = 1_024
+_MASK: Final = b"***"
 
 
 class Recorder:
@@ -135,18 +137,24 @@ class Recorder:
             work.started_ms,
             duration_us,
             next_due_at_ms,
-            _redacted(responded.body, work) if responded else b"",
+            _redacted(responded, work.endpoint) if responded and work.endpoint else b"",
             responded.body_cut if responded else False,
             work.lane.partition,
             work.first_offset,
         )
 
 
-def _redacted(body: bytes, work: Work) -> bytes:
-    """Return what is kept of a response: an endpoint may echo a secret that it knows."""
-    if body and work.endpoint:
-        for secret in work.endpoint.secrets:
-            body = body.replace(secret, b"***")
+def _redacted(responded: Responded, endpoint: Endpoint) -> bytes:
+    """Return what is kept of a response: an endpoint may echo a secret that it knows, whole or cut off at the end."""
+    body = responded.body
+    if not body:
+        return body
+    for secret in endpoint.secrets:
+        body = body.replace(secret, _MASK)
+    if responded.body_cut or len(responded.body) >= MAX_BODY_KEPT:
+        for secret in endpoint.secrets:
+            cut = next((size for size in range(len(secret) - 1, 0, -1) if body.endswith(secret[:size])), 0)
+            body = body[: len(body) - cut]
     return body[:RESPONSE_KEPT]
 
 

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import pycurl
 
-from consumers.delivery.answer import Answer, Answered, FailureKind, Request, Responded, Unanswered
+from consumers.delivery.answer import WITHDRAWN, Answer, Answered, FailureKind, Request, Responded, Unanswered
 from consumers.delivery.easy_handle import Handle, trusted_roots
 from consumers.delivery.readiness import SelectReadiness, readiness_for
 from consumers.delivery.resolver import Addresses, Failed, Refused, Resolution, Resolver
@@ -46,7 +46,10 @@ class _Waiting:
 
 
 class Transport:
-    """Up to as many requests at once as its caller starts. `monotonic` is in seconds."""
+    """Up to as many requests at once as its caller starts. `monotonic` is in seconds.
+
+    `confirm` is asked before a request that waited for its host's name is sent: by then its caller may know better.
+    """
 
     def __init__(
         self,
@@ -55,10 +58,12 @@ class Transport:
         *,
         max_connections: int = 1024,
         roots: str | None = None,
+        confirm: Callable[[Request], bool] = lambda _request: True,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._policy = policy
         self._resolver = resolver
+        self._confirm = confirm
         self._monotonic = monotonic
         self._roots = roots or trusted_roots()
         self._multi: Any = pycurl.CurlMulti()
@@ -175,7 +180,10 @@ class Transport:
         for waited in waiting:
             found = self._resolver.lookup(host, waited.request.target.port)
             if type(found) is Addresses:
-                self._begin(waited.request, found, waited.started, waited.deadline)
+                if self._confirm(waited.request):
+                    self._begin(waited.request, found, waited.started, waited.deadline)
+                else:
+                    self._finish(waited.request, WITHDRAWN, waited.started, self._monotonic())
             elif found is None:  # its answer lived no longer than the thread stood still
                 self._waiting.setdefault(host, []).append(waited)
                 self._waits += 1

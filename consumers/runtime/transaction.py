@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import structlog
@@ -29,8 +30,8 @@ from consumers.runtime.positions import ASK_AGAIN_S, CommittedPositions
 
 TRANSACTION_TIMEOUT_S: Final = 10
 _CALL_TIMEOUT_S: Final = 5.0
-# By then the coordinator has ended the transaction by itself, one way or the other.
-_HUNG_AFTER_S: Final = 15.0
+# Twice the time that a call was given. By then the coordinator has ended the transaction by itself.
+_HUNG_AFTER_S: Final = 2 * _CALL_TIMEOUT_S
 _log = structlog.get_logger("transaction")
 
 
@@ -68,7 +69,6 @@ class _UnderWay:
     future: Future[Settled]
     offsets: list[TopicPartition]
     serial: str
-    since_s: float
 
 
 class Transactions:
@@ -86,6 +86,7 @@ class Transactions:
         self._producer: Producer | None = None
         self._under_way: _UnderWay | None = None
         self._generation = 0  # of producers; what a hung thread does for an older one counts for nothing
+        self._call: tuple[int, float] | None = None  # generation and start of the blocking call that is being made
         self._closing = False
 
     @property
@@ -123,7 +124,7 @@ class Transactions:
             _log.warning("transaction.not_begun", error=str(reason_of(error)))
             producer = None
         future = in_thread("transaction", self._settle, producer, offsets, group_metadata, serial, self._generation)
-        self._under_way = _UnderWay(future, offsets, serial, self._monotonic_s())
+        self._under_way = _UnderWay(future, offsets, serial)
 
     def poll(self, wait_s: float = 0.0) -> Settled | None:
         """Return how the transaction under way ended, once it has; waits up to `wait_s` for it."""
@@ -133,7 +134,7 @@ class Transactions:
         if not under_way.future.done():
             if wait_s > 0:
                 wait([under_way.future], wait_s)
-            elif self._monotonic_s() - under_way.since_s > _HUNG_AFTER_S:
+            elif self._is_hung():
                 self._abandon(under_way)
         if not under_way.future.done():
             return None
@@ -154,7 +155,10 @@ class Transactions:
         under_way.future = in_thread(
             "transaction", self._recover, under_way.offsets, under_way.serial, self._generation
         )
-        under_way.since_s = self._monotonic_s()
+
+    def _is_hung(self) -> bool:
+        call = self._call
+        return call is not None and call[0] == self._generation and self._monotonic_s() - call[1] > _HUNG_AFTER_S
 
     def _settle(
         self,
@@ -165,7 +169,7 @@ class Transactions:
         generation: int,
     ) -> Settled:
         began = self._monotonic_s()
-        committed = None if producer is None else self._commit(producer, offsets, group_metadata)
+        committed = None if producer is None else self._commit(producer, offsets, group_metadata, generation)
         if committed is None:
             return self._recover(offsets, serial, generation, began)
         return Settled(committed, self._monotonic_s() - began)
@@ -178,18 +182,21 @@ class Transactions:
         self._renew(generation)
         return Settled(self._is_committed(offsets, serial, generation), self._monotonic_s() - began)
 
-    def _commit(self, producer: Producer, offsets: list[TopicPartition], group_metadata: object) -> bool | None:
+    def _commit(
+        self, producer: Producer, offsets: list[TopicPartition], group_metadata: object, generation: int
+    ) -> bool | None:
         """Try to commit: True, False (known to be aborted), or None (not known)."""
         try:
-            self._insist(lambda: producer.send_offsets_to_transaction(offsets, group_metadata, _CALL_TIMEOUT_S))
-            self._insist(lambda: producer.commit_transaction(_CALL_TIMEOUT_S))
+            send = partial(producer.send_offsets_to_transaction, offsets, group_metadata, _CALL_TIMEOUT_S)
+            self._insist(send, generation)
+            self._insist(partial(producer.commit_transaction, _CALL_TIMEOUT_S), generation)
         except CLIENT_ERRORS as error:
             reason = reason_of(error)
             _log.warning("transaction.failed", error=str(reason), abortable=reason.txn_requires_abort())
             if not reason.txn_requires_abort():
                 return None
             try:
-                self._insist(lambda: producer.abort_transaction(_CALL_TIMEOUT_S))
+                self._insist(partial(producer.abort_transaction, _CALL_TIMEOUT_S), generation)
             except CLIENT_ERRORS as abort_error:
                 _log.warning("transaction.not_aborted", error=str(reason_of(abort_error)))
                 return None
@@ -205,7 +212,7 @@ class Transactions:
             try:
                 # Makes librdkafka find a broker at once, not at its next 500 ms tick.
                 producer.list_topics(timeout=_CALL_TIMEOUT_S)
-                self._insist(lambda new=producer: new.init_transactions(_CALL_TIMEOUT_S))  # type: ignore[misc]
+                self._insist(partial(producer.init_transactions, _CALL_TIMEOUT_S), generation)
             except CLIENT_ERRORS as error:
                 _log.warning("transaction.waiting_for_broker", error=str(reason_of(error)))
                 time.sleep(ASK_AGAIN_S)
@@ -230,13 +237,16 @@ class Transactions:
     def _is_current(self, generation: int) -> bool:
         return generation == self._generation and not self._closing
 
-    def _insist(self, call: Callable[[], None]) -> None:
+    def _insist(self, call: Callable[[], object], generation: int) -> None:
         """Make a call of a transaction, again while its error can be retried and the transaction may be open."""
         deadline = self._monotonic_s() + TRANSACTION_TIMEOUT_S
         while True:
             try:
+                self._call = (generation, self._monotonic_s())
                 call()
+                self._call = None
             except CLIENT_ERRORS as error:
+                self._call = None
                 if not reason_of(error).retriable() or self._monotonic_s() > deadline or self._closing:
                     raise
                 time.sleep(0.005)

@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 
 from consumers.delivery.assignment import Assignment, Overtaken
+from consumers.delivery.lane import Ownership
 from consumers.delivery.progress import Position
 from consumers.delivery.tiers import Tiers
 from consumers.runtime.positions import Found
@@ -49,9 +50,18 @@ def test_a_lost_position_is_never_guessed(assignment: Assignment) -> None:
 
 def test_what_retention_deleted_unread_is_reported(assignment: Assignment) -> None:
     """A position below the start of the log goes on at the start, and the lost range is named."""
-    taken = assignment.take({(FIRST, 0): Found(5, "1|other.1|BB", 8, 20)})
+    # Unfinished were 5, 9 and 11 of what was read up to 13.
+    taken = assignment.take({(FIRST, 0): Found(5, "1|other.1|ECC", 8, 20)})
     assert taken.overtaken == [Overtaken(FIRST, 0, 5, 8)]
-    assert taken.lanes[0].progress.next_offset == 8
+    progress = taken.lanes[0].progress
+    assert progress.next_offset == 8
+    assert [offset for offset in range(8, 15) if progress.read(offset)] == [9, 11, 13, 14]
+
+
+def test_a_log_that_ends_before_the_position_stops_the_process(assignment: Assignment) -> None:
+    """Where committed offsets are beyond the log, records were lost: the process says so and does not go on."""
+    with pytest.raises(Unavailable, match="ends at 9, before the committed position 12"):
+        assignment.take({(FIRST, 0): Found(12, "", 0, 9)})
 
 
 def test_what_is_in_memory_is_kept_only_if_nobody_went_on(assignment: Assignment) -> None:
@@ -60,11 +70,11 @@ def test_what_is_in_memory_is_kept_only_if_nobody_went_on(assignment: Assignment
     lane.progress.read(5)
     assignment.suspend()
     assert assignment.take({(FIRST, 0): Found(5, "1|me.1|", 0, 9)}).lanes == [lane]
-    assert lane.alive
+    assert lane.ownership is Ownership.OURS
     assignment.suspend()
     other = assignment.take({(FIRST, 0): Found(5, "1|other.7|", 0, 9)}).lanes[0]
     assert other is not lane
-    assert not lane.alive
+    assert lane.is_lost
 
 
 def test_a_partition_that_does_not_come_back_is_dropped(assignment: Assignment) -> None:
@@ -72,7 +82,7 @@ def test_a_partition_that_does_not_come_back_is_dropped(assignment: Assignment) 
     lane = assignment.take({(FIRST, 0): Found(5, "", 0, 9)}).lanes[0]
     assignment.suspend()
     assignment.take({})
-    assert not lane.alive
+    assert lane.is_lost
     assert assignment.lanes == {}
 
 

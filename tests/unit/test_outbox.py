@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from consumers.delivery.lane import Lane
+from consumers.delivery.lane import Lane, Ownership
 from consumers.delivery.outbox import Outbox, Row
 from consumers.delivery.progress import Position, Progress
 from consumers.delivery.tiers import Tier
@@ -63,7 +63,7 @@ def test_what_belongs_to_a_lost_partition_is_not_written(outbox: Outbox) -> None
         outbox.add(row(lane, b"outcome"))
         outbox.finish(lane, 0)
     batch = outbox.seal()
-    lost.alive = False
+    lost.ownership = Ownership.LOST
     outbox.aborted(batch)
     again = outbox.seal()
     assert list(again.positions) == [kept]
@@ -92,3 +92,21 @@ def test_serials_of_transactions_differ(outbox: Outbox) -> None:
         serials.add(batch.serial)
         outbox.committed(batch)
     assert len(serials) == 2
+
+
+def test_what_belongs_to_a_suspended_partition_waits(outbox: Outbox) -> None:
+    """After a revocation nothing of that partition is committed, with whatever metadata, until it has come back."""
+    suspended, ours = lane_of(0, 1), lane_of(1, 1)
+    for lane in (suspended, ours):
+        outbox.add(row(lane, b"outcome"))
+        outbox.finish(lane, 0)
+    suspended.ownership = Ownership.SUSPENDED
+    batch = outbox.seal()
+    assert list(batch.positions) == [ours]
+    assert [item.lane for item in batch.rows] == [ours]
+    outbox.committed(batch)
+    assert not outbox.pending
+    assert not outbox.empty
+    assert outbox.uncommitted == 1
+    suspended.ownership = Ownership.OURS
+    assert [item.lane for item in outbox.seal().rows] == [suspended]

@@ -118,12 +118,14 @@ def test_list_is_dropped_where_the_log_ends_below_it() -> None:
 
 
 def test_reading_goes_on_after_a_full_stop() -> None:
-    """A partition that was full is read on once half of what may be unfinished is finished."""
+    """A partition that was full is read on once most of what may be unfinished is finished."""
     progress = Progress(Position(0, ""))
     for offset in range(MAX_UNFINISHED):
         progress.read(offset)
     assert progress.full
     for offset in range(MAX_UNFINISHED // 2):
+        progress.finish(offset)
         assert not progress.roomy
+    for offset in range(MAX_UNFINISHED // 2, MAX_UNFINISHED * 2 // 3):
         progress.finish(offset)
     assert progress.roomy
