@@ -23,7 +23,7 @@ from consumers.delivery.observer import EVERY_MS, Observer, tier_gauges
 from consumers.delivery.outbox import Outbox
 from consumers.delivery.outcome_log import OutcomeLog
 from consumers.delivery.pacing import Pacing
-from consumers.delivery.reader import Reader
+from consumers.delivery.reader import Reader, Take
 from consumers.delivery.recorder import Recorder
 from consumers.delivery.resolver import Resolver
 from consumers.delivery.tiers import Tiers
@@ -164,14 +164,7 @@ def build(settings: Settings, slot: int | None) -> DeliveryRole:
         is_fresh=lambda: table.is_fresh(_CLOCKS.monotonic_ms()),
     )
     committer = Committer(outbox, transactions, max_uncommitted=settings.max_uncommitted, observer=observer)
-    reader = Reader(
-        consumer=clients.consumer,
-        positions=clients.positions,
-        assignment=Assignment(tiers),
-        outbox=outbox,
-        take=dispatcher.take,
-        settle=lambda metadata: committer.settle(_CLOCKS.unix_ms, metadata),
-    )
+    reader = _reader(clients, tiers, dispatcher.take, committer)
     loop = DeliveryLoop(
         reader=reader,
         dispatcher=dispatcher,
@@ -183,6 +176,17 @@ def build(settings: Settings, slot: int | None) -> DeliveryRole:
         limits=Limits(settings.max_in_flight, milliseconds(settings.drain_timeout)),
     )
     return DeliveryRole(settings, metrics, clients, reader, transport, table, loop, outcome_log)
+
+
+def _reader(clients: Clients, tiers: Tiers, take: Take, committer: Committer) -> Reader:
+    return Reader(
+        consumer=clients.consumer,
+        positions=clients.positions,
+        assignment=Assignment(tiers),
+        outbox=clients.outbox,
+        take=take,
+        settle=lambda metadata: committer.settle(_CLOCKS.unix_ms, metadata),
+    )
 
 
 def _table(settings: Settings, kafka: dict[str, str], interpret: Interpret[Endpoint]) -> SubscriptionTable[Endpoint]:
