@@ -55,6 +55,7 @@ class SubscriptionLog:
         # The group is never joined and commits nothing; librdkafka wants a name.
         self._consumer = Consumer({**_TUNING, **kafka, **_OWN, "group.id": f"{topic}.read"}, logger=logger)
         self._admin = AdminClient(dict(kafka), logger=logger)
+        self._servers = kafka.get("bootstrap.servers", "")
         self._records: list[dict[str, Subscription | Unreadable]] = []
         self._positions: dict[int, int] = {}
 
@@ -117,7 +118,7 @@ class SubscriptionLog:
         try:
             found = self._admin.list_topics(self._topic, timeout=_ANSWER_S).topics[self._topic]
         except KafkaException as error:
-            raise Unavailable(f"Kafka does not answer: {_name_of(error)}; check bootstrap.servers") from error
+            raise Unavailable(f"no broker answers at {self._servers}: {error.args[0].str()}") from error
         if found.error is not None or not found.partitions:
             reason = found.error.name() if found.error is not None else "no partitions"
             raise Unavailable(f"the topic {self._topic} is not there ({reason}); `signpost topics apply` makes it")

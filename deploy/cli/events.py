@@ -36,7 +36,7 @@ def register(parent: typer.Typer) -> None:
 def _publish(
     ctx: typer.Context,
     files: Annotated[
-        list[str], typer.Argument(metavar="FILE…", help="An object, an array or JSON Lines; - is standard input.")
+        list[str], typer.Argument(metavar="FILE", help="An object, an array or JSON Lines; - is standard input.")
     ],
     *,
     sender: Annotated[str, typer.Option(help="Whose events they are.")] = "zenoo",

@@ -15,6 +15,7 @@ import typer
 
 from deploy.cli import broker, deliver, demo, events, receiver, router, settings, subscriptions, topics, up
 from deploy.cli.context import GlobalOptions, print_error
+from deploy.cli.group import RootGroup
 from deploy.kafka_log import thin
 from schemas.errors import InvalidInput, SignpostError
 
@@ -23,8 +24,10 @@ INVALID: Final = 2
 
 app = typer.Typer(
     name="signpost",
+    cls=RootGroup,
     help="Signs Kafka events and delivers them as webhooks: at least once, on a schedule, every attempt on record.",
-    epilog="Begin with `signpost demo`: a real run on a real broker. Settings: signpost.toml and SIGNPOST_… variables.",
+    epilog="Begin with `signpost demo`: a real run on a real broker. Settings: signpost.toml and SIGNPOST_… variables, "
+    "shown by `signpost settings`. `--state` and `--config` may also stand after the command.",
     no_args_is_help=True,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,  # an error that nobody foresaw is reported best by Python's own traceback
@@ -56,6 +59,9 @@ def _options(
     ] = False,
 ) -> None:
     ctx.obj = GlobalOptions(config=config, state=state)
+    # A client's lines about connections are for the log of a role, which configures it; commands say what failed.
+    for logger in ("signpost", "producers"):
+        logging.getLogger(logger).addHandler(logging.NullHandler())
 
 
 for _commands in (up, demo, broker, receiver, events, subscriptions, router, deliver, topics, settings):

@@ -27,7 +27,7 @@ _SIGNS: Final = {"created": "+", "changed": "~", "paused": "~", "resumed": "~", 
 
 app = typer.Typer(help="Say which events of which customer go where.", no_args_is_help=True)
 
-Ids: TypeAlias = Annotated[list[str] | None, typer.Argument(metavar="[ID]…", show_default=False)]
+Ids: TypeAlias = Annotated[list[str] | None, typer.Argument(metavar="ID", show_default=False)]
 Customer: TypeAlias = Annotated[
     str | None, typer.Option("--customer", metavar="C", help="All of this customer.", show_default=False)
 ]

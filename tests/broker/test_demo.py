@@ -8,10 +8,7 @@ from tests.support.topics import admin_of
 
 
 def test_the_demo_adds_up(broker: Broker, start_role: RoleStarter) -> None:
-    """The demo ends with exit code 0 and a table within 80 columns, and leaves no topic on a broker that stays.
-
-    A user's own prefix is not touched.
-    """
+    """The demo adds up, fits 80 columns, leaves no topic on a broker that stays, and keeps off a user's own prefix."""
     demo = start_role(
         ["demo", "--events", "60"],
         {

@@ -14,6 +14,7 @@ from confluent_kafka import KafkaError, KafkaException
 
 from deploy.cli import main as command_line
 from deploy.cli.context import settings_of
+from deploy.cli.group import hoisted
 from schemas.errors import InvalidInput, SettingsError, SignpostError, Unavailable
 
 
@@ -153,3 +154,21 @@ def test_a_wrong_command_names_the_nearest(capsys: pytest.CaptureFixture[str]) -
     """A misspelt command is answered with the one that was meant, and exit code 2."""
     assert run("setings") == 2
     assert "settings" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("given", "parsed"),
+    [
+        (["up", "--state", "d"], ["--state", "d", "up"]),
+        (
+            ["subscriptions", "apply", "f.yaml", "--state=d", "--prune"],
+            ["--state=d", "subscriptions", "apply", "f.yaml", "--prune"],
+        ),
+        (["topics", "plan", "--config", "c"], ["--config", "c", "topics", "plan"]),
+        (["events", "publish", "--", "--state"], ["events", "publish", "--", "--state"]),
+        (["settings", "--state"], ["settings", "--state"]),
+    ],
+)
+def test_global_options_may_stand_anywhere(given: list[str], parsed: list[str]) -> None:
+    """--state and --config are taken after the command as well, with their values, but not what follows `--`."""
+    assert hoisted(given) == parsed
