@@ -16,7 +16,7 @@ from typing import Final, Generic, TypeVar
 
 T = TypeVar("T")
 # What may wait in memory is what the endpoint takes in so long, within the bounds below.
-_BLINK_US: Final = 250_000
+_BLINK_US: Final = 500_000
 _AT_MOST: Final = 512
 _AT_FIRST: Final = 64  # while nothing is known of its rate
 STUCK_AFTER_MS: Final = 1_000
