@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple, TypeAlias
 
 from consumers.router.matching import Target
@@ -31,8 +31,14 @@ class JobMaker:
     def __init__(self) -> None:
         self._codec = JobCodec()
 
-    def make(self, sender: str, event: Event, body: bytes, origin: Origin, targets: Iterable[Target]) -> list[KeyValue]:
-        """Return a record per target. Its key is the subscription, so that every tier has it on the same partition."""
+    def make(
+        self, sender: str, event: Event, body: bytes, origin: Origin, targets: Sequence[Target]
+    ) -> Iterator[KeyValue]:
+        """Return a record per target. Its key is the subscription, so that every tier has it on the same partition.
+
+        Each is made when it is its turn: with a large body and many subscriptions they are more than fits in memory.
+        What the event may make fail has been done before the first.
+        """
         topic, partition, offset, appended_at_ms = origin
         tail = self._codec.tail(
             sender=sender,
@@ -45,9 +51,13 @@ class JobMaker:
             appended_at_ms=appended_at_ms,
             body=body,
         )
+        return self._each(tail, origin, targets)
+
+    def _each(self, tail: bytes, origin: Origin, targets: Sequence[Target]) -> Iterator[KeyValue]:
+        topic, partition, offset, _ = origin
         encode = self._codec.encode
-        return [
-            (
+        for target in targets:
+            yield (
                 target.id,
                 encode(
                     tail,
@@ -62,5 +72,3 @@ class JobMaker:
                     first_offset=UNKNOWN_OFFSET,
                 ),
             )
-            for target in targets
-        ]

@@ -14,7 +14,7 @@ from typing import Final, Protocol, assert_never
 import structlog
 
 from consumers.router.commits import Commits
-from consumers.router.output import Output
+from consumers.router.output import Output, Sending
 from consumers.router.poison import SourceRecord
 from consumers.router.routing import Blocked, Poison, Routed, Router, Waiting
 from consumers.router.source import Source
@@ -78,6 +78,7 @@ class RouterLoop:
         self._arrived: deque[SourceRecord] = deque()
         # About the first that arrived, while there is no room for its jobs.
         self._decided: Routed | Poison | Blocked | None = None
+        self._sending: Sending | None = None  # the event that was begun
         self._standing_since_s: float | None = None
         self._observe_at_s = 0.0
         self._stopped_before: dict[PartitionKey, Blocked] = {}
@@ -116,11 +117,11 @@ class RouterLoop:
     def _turn(self) -> None:
         now_s = self._now_s()
         self._commits.poll(now_s)
-        if self._source.misplaced and self._arrived_is_done() and not self._commits.pending:
+        if self._source.misplaced and self._all_is_sent() and not self._commits.pending:
             self._source.take_over()
         self._read(now_s)
         self._follow()
-        if self._fresh and not self._commits.flushing:
+        if not self._commits.flushing and self._send() and self._fresh:
             self._route()
         if now_s >= self._observe_at_s:
             self._observe_at_s = now_s + OBSERVE_EVERY_S
@@ -128,7 +129,7 @@ class RouterLoop:
 
     def _read(self, now_s: float) -> None:
         """Read a batch when the one before is done; else only stay in the group."""
-        if not self._commits.flushing and self._arrived_is_done():
+        if not self._commits.flushing and self._all_is_sent():
             self._standing_since_s = None
             next_s = self._commits.next_s()
             wait_s = WAIT_S if next_s is None else min(WAIT_S, max(0.0, next_s - now_s))
@@ -137,15 +138,15 @@ class RouterLoop:
         if self._standing_since_s is None:
             self._standing_since_s = now_s
         if now_s - self._standing_since_s > STAND_AFTER_S:
-            self._arrived.extend(self._source.stand(WAIT_S))
+            self._arrived.extend(self._source.stand(IDLE_S if self._sending else WAIT_S))
             return
         # Not for long: what was read ahead is worth keeping. A record that comes with the news is routed in its turn.
         if not self._commits.flushing:
             self._output.wait(IDLE_S)
         self._arrived.extend(self._source.read(0.0, 1))
 
-    def _arrived_is_done(self) -> bool:
-        return not self._arrived
+    def _all_is_sent(self) -> bool:
+        return not self._arrived and self._sending is None
 
     def _follow(self) -> None:
         """Take what has come of everything but events."""
@@ -167,13 +168,13 @@ class RouterLoop:
     def _route(self) -> None:
         """Route what has arrived, until there is no room for more before a commit."""
         arrived, route, commits = self._arrived, self._router.route, self._commits
-        while arrived:
+        while self._send() and arrived:
             routing = self._decided or route(arrived[0])
             if isinstance(routing, Waiting):
                 self._wait_for_schema(routing)
                 return
             self._has_schema()
-            if not commits.has_room(len(routing.jobs) if isinstance(routing, Routed) else 1):
+            if not commits.has_room(routing.count if isinstance(routing, Routed) else 1):
                 self._decided = routing
                 commits.make_room()
                 return
@@ -183,13 +184,11 @@ class RouterLoop:
     def _carry_out(self, routing: Routed | Poison | Blocked, record: SourceRecord) -> None:
         key, offset = (record.topic(), record.partition()), record.offset()
         match routing:
-            case Routed(sender=sender, event_type=event_type, jobs=jobs, paused=paused):
-                size = self._output.send_jobs(jobs) if jobs else 0
-                self._commits.sent(key, offset + 1, len(jobs), size)
-                self._metrics.routed(sender, event_type, len(jobs), paused)
+            case Routed(sender=sender, event_type=event_type, jobs=jobs, count=count, paused=paused):
+                self._sending = Sending(key, offset + 1, self._output.jobs_topic, jobs)
+                self._metrics.routed(sender, event_type, count, paused)
             case Poison(sender=sender, reason=reason, detail=detail, letter=letter):
-                size = self._output.send_dead(letter)
-                self._commits.sent(key, offset + 1, 1, size)
+                self._sending = Sending(key, offset + 1, self._output.dead_topic, iter((letter,)))
                 self._metrics.poison(reason)
                 place = {"topic": key[0], "partition": key[1], "offset": offset}
                 _log.warning("router.dead", sender=sender, reason=reason, detail=detail[:200], **place)
@@ -197,6 +196,21 @@ class RouterLoop:
                 self._stop_before(key, offset, routing)
             case _:
                 assert_never(routing)
+
+    def _send(self) -> bool:
+        """Go on with the event that was begun; True: there is none that is not sent whole.
+
+        Its offset may be committed only then. Others begin behind it, so that a killed router repeats at most
+        `max_uncommitted` jobs, or those of one event, which began when nothing else was uncommitted.
+        """
+        sending = self._sending
+        if sending is None:
+            return True
+        if not self._output.send(sending):
+            return False
+        self._sending = None
+        self._commits.sent(sending.key, sending.next_offset, sending.count, sending.size)
+        return True
 
     def _wait_for_schema(self, waiting: Waiting) -> None:
         """Let the record be; it is routed anew in the next turn."""
@@ -225,6 +239,7 @@ class RouterLoop:
         self._has_schema()
         self._arrived.clear()
         self._decided = None
+        self._sending = None  # whoever has the partition next makes these jobs again, with the same ids
         self._stopped_before.clear()
         self._commits.leave(may_commit)
 
@@ -233,19 +248,24 @@ class RouterLoop:
         self._arrived.clear()
         self._decided = None
         deadline_s = self._now_s() + self._drain_timeout_s - CLOSE_S
-        while self._commits.pending and self._now_s() < deadline_s:
-            self._commits.poll(self._now_s(), at_once=True)
+        while (self._sending or self._commits.pending) and self._now_s() < deadline_s:
+            if self._commits.flushing or self._send():
+                self._commits.poll(self._now_s(), at_once=True)
+            self._output.wait(0.0)
             self._source.stand(IDLE_S)
             if self._output.trouble is not None:
                 raise Unavailable(self._output.trouble)
-        if self._commits.pending:
-            _log.warning("router.undrained", uncommitted=self._commits.uncommitted)
+        if self._sending or self._commits.pending:
+            _log.warning("router.undrained", uncommitted=self._uncommitted())
             self._commits.leave(may_commit=False)  # closing would try once more, and wait for the broker
         else:
             _log.info("router.drained")
 
+    def _uncommitted(self) -> int:
+        return self._commits.uncommitted + (self._sending.count if self._sending else 0)
+
     def _observe(self) -> None:
-        self._metrics.uncommitted(self._commits.uncommitted)
+        self._metrics.uncommitted(self._uncommitted())
         self._metrics.table(len(self._table), self._subscribers.unusable)
         for topic, records in self._source.lag().items():
             self._metrics.lag(topic, records)

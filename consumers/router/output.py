@@ -7,8 +7,9 @@ was sent has been acknowledged or has failed. A failure is final: offsets behind
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Final
 
 import structlog
@@ -16,6 +17,7 @@ from confluent_kafka import KafkaError, Message, Producer
 
 from consumers.router.jobs import KeyValue
 from consumers.runtime.admin import CLIENT_ERRORS
+from consumers.runtime.positions import PartitionKey
 from schemas.topics import FIRST, RECORD_OVERHEAD, TopicNames
 
 _log = structlog.get_logger("router")
@@ -23,8 +25,11 @@ _kafka_log = logging.getLogger("signpost.kafka.producer")
 # librdkafka warns of it at every start, as it calls it experimental. Without it a record that fails for good could let
 # later ones pass; with it the producer ends, and so does the role.
 _kafka_log.addFilter(lambda record: "enable.gapless.guarantee is experimental" not in record.getMessage())
-# A loop turn routes at most this much before it flushes; librdkafka's queue takes a gigabyte.
-_QUEUE_KIB: Final = 1024 * 1024
+# What waits for the broker, and with it most of what an event of any size takes of memory. The events between two
+# commits (commits.MAX_BYTES) fit; one that alone is larger goes on when there is room again.
+_QUEUE_KIB: Final = 64 * 1024
+# So much of an event is sent before its loop looks at everything else again.
+PART_BYTES: Final = 2 * 1024 * 1024
 _FAILURES: Final[tuple[type[BaseException], ...]] = (*CLIENT_ERRORS, SystemError)
 
 
@@ -47,32 +52,47 @@ def producer_config(kafka: Mapping[str, str], max_event: int) -> dict[str, Any]:
     }
 
 
+@dataclass(slots=True)
+class Sending:
+    """The records that an event became, on their way: `next_offset` in partition `key` may be committed behind them."""
+
+    key: PartitionKey
+    next_offset: int
+    topic: str
+    records: Iterator[KeyValue]
+    count: int = 0  # of those sent
+    size: int = 0  # of those sent, in bytes
+    next: KeyValue | None = None  # made already, and still to be sent
+
+
 class Output:
     """Sends records; `heard` hears errors of the connection, `trouble` says what went wrong for good."""
 
     def __init__(self, config: Mapping[str, Any], names: TopicNames, heard: Callable[[KafkaError], None]) -> None:
         own = {"on_delivery": self._reported, "error_cb": heard}
         self._producer = Producer({**config, **own}, logger=_kafka_log)
-        self._jobs_topic = names.jobs(FIRST)
-        self._dead_topic = names.dead
+        self.jobs_topic = names.jobs(FIRST)
+        self.dead_topic = names.dead
         self.trouble: str | None = None
 
-    def send_jobs(self, records: Iterable[KeyValue]) -> int:
-        """Send job records and return their bytes."""
-        produce, topic, size = self._producer.produce, self._jobs_topic, 0
-        for key, value in records:
+    def send(self, sending: Sending) -> bool:
+        """Send on, as long as there is room and the turn is not too long; whether all has been sent."""
+        produce, topic, records = self._producer.produce, sending.topic, sending.records
+        enough = sending.size + PART_BYTES
+        record = sending.next or next(records, None)
+        while record is not None:
+            if sending.size >= enough:
+                break
+            key, value = record
             try:
                 produce(topic, value, key)
             except BufferError:
-                self._produce_when_possible(topic, key, value)
-            size += len(value)
-        return size
-
-    def send_dead(self, letter: KeyValue) -> int:
-        """Send a dead letter and return its bytes."""
-        key, value = letter
-        self._produce_when_possible(self._dead_topic, key, value)
-        return len(value)
+                break
+            sending.count += 1
+            sending.size += len(value)
+            record = next(records, None)
+        sending.next = record
+        return record is None
 
     def wait(self, seconds: float) -> None:
         """Take reports; returns early where there are some."""
@@ -85,15 +105,6 @@ class Output:
         with self._failing():
             left = self._producer.flush(seconds)
         return left == 0 and self.trouble is None
-
-    def _produce_when_possible(self, topic: str, key: str | bytes | None, value: bytes) -> None:
-        while self.trouble is None:
-            try:
-                self._producer.produce(topic, value, key)
-            except BufferError:
-                self.wait(0.1)
-            else:
-                return
 
     @contextmanager
     def _failing(self) -> Iterator[None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
@@ -21,11 +21,12 @@ _NO_TIMESTAMP = 0
 
 @dataclass(frozen=True, slots=True)
 class Routed:
-    """The event was read: `jobs` are the records to produce, none where nobody takes it."""
+    """The event was read: `jobs` makes the records to produce, `count` of them, none where nobody takes it."""
 
     sender: str
     event_type: str
-    jobs: list[KeyValue]
+    jobs: Iterator[KeyValue]
+    count: int
     paused: int
 
 
@@ -116,7 +117,7 @@ class Router:
             return Blocked(event.customer_id, reason)
         matches = self._subscriptions.match(sender.name, event.customer_id, event.event_type)
         if not matches.targets:
-            return Routed(sender.name, event.event_type, [], matches.paused)
+            return Routed(sender.name, event.event_type, iter(()), 0, matches.paused)
         return self._make(record, sender, event, matches)
 
     def _decode(self, record: SourceRecord, decoder: EventDecoder) -> Event:
@@ -138,7 +139,7 @@ class Router:
             return self._poison(record, sender, _RENDERED.get(error.reason, error.reason), error.detail)
         except Exception as error:  # as above
             return self._poison(record, sender, "invalid_value", f"{type(error).__name__}: {error}")
-        return Routed(sender.name, event.event_type, jobs, matches.paused)
+        return Routed(sender.name, event.event_type, jobs, len(matches.targets), matches.paused)
 
     def _poison(self, record: SourceRecord, sender: Sender, reason: str, detail: str) -> Poison:
         letter = dead_letter(record, reason, detail, self._now_ms(), self._limits.max_event)
