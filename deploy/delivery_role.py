@@ -156,7 +156,7 @@ def build(settings: Settings, slot: int | None) -> DeliveryRole:
     dispatcher = Dispatcher(
         subscriptions=table,
         transport=transport,
-        recorder=Recorder(names, tiers, outbox),
+        recorder=Recorder(names, tiers, outbox, settings.max_event + RECORD_OVERHEAD // 2),
         tiers=tiers,
         pacing=Pacing[Work](per_subscription=settings.max_in_flight_per_subscription),
         speedup=settings.delay_speedup,

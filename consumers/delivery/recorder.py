@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Final, Literal, cast
 
 from confluent_kafka import Message
 
@@ -13,6 +13,7 @@ from consumers.delivery.outbox import Outbox, Row
 from consumers.delivery.tiers import Tier, Tiers
 from consumers.delivery.verdict import Delivered, Exhausted, Gone, Retry, Verdict
 from consumers.delivery.work import Work
+from consumers.runtime.dead_letters import SourceRecord, dead_letter
 from schemas.delivery import DeadLetter, DeadLetterCodec, JobCodec, Outcome, OutcomeCodec, State
 from schemas.errors import UnreadableRecord
 from schemas.topics import TopicNames
@@ -24,10 +25,14 @@ _MASK: Final = b"***"
 
 
 class Recorder:
-    """Turns what happened into rows of the outbox; each call finishes a record's offset."""
+    """Turns what happened into rows of the outbox; each call finishes a record's offset.
 
-    def __init__(self, names: TopicNames, tiers: Tiers, outbox: Outbox) -> None:
+    `max_record` is in bytes: a larger one, which `dead` may not take, is dead without its bytes.
+    """
+
+    def __init__(self, names: TopicNames, tiers: Tiers, outbox: Outbox, max_record: int) -> None:
         self._names = names
+        self._max_record = max_record
         self._tiers = tiers
         self._outbox = outbox
         self._jobs = JobCodec()
@@ -69,22 +74,10 @@ class Recorder:
 
     def poison(self, lane: Lane, message: Message, error: UnreadableRecord, now_ms: int) -> None:
         """Write a record that nobody could read to `dead`, with its bytes."""
-        offset = message.offset()
-        assert offset is not None
-        headers: list[tuple[str, bytes]] = list(message.headers() or ())  # type: ignore[arg-type]  # as they arrive
-        letter = DeadLetter(
-            reason=error.reason,
-            detail=error.detail,
-            topic=lane.topic,
-            partition=lane.partition,
-            offset=offset,
-            at_ms=now_ms,
-            key=_bytes(message.key()),
-            value=_bytes(message.value()),
-            headers=tuple((str(name), _bytes(value)) for name, value in headers),
-        )
-        self._outbox.add(Row(self._names.dead, _ANY_PARTITION, letter.key, self._letters.encode(letter), lane))
-        self._outbox.finish(lane, offset)
+        record = cast("SourceRecord", message)  # one that was consumed has all of it
+        key, value = dead_letter(record, error.reason, error.detail, now_ms, self._max_record)
+        self._outbox.add(Row(self._names.dead, _ANY_PARTITION, key, value, lane))
+        self._outbox.finish(lane, record.offset())
 
     def _move(self, work: Work, tier: Tier, *, attempt: int, due_at_ms: int) -> None:
         job = work.job
@@ -102,7 +95,7 @@ class Recorder:
             offset=work.offset,
             at_ms=work.started_ms,
             key=job.subscription_id.encode(),
-            value=work.value,
+            value=work.value if len(work.value) <= self._max_record else None,
             job_id=job.job_id,
             subscription_id=job.subscription_id,
             event_id=job.event_id,
@@ -156,7 +149,3 @@ def _redacted(responded: Responded, endpoint: Endpoint) -> bytes:
             cut = next((size for size in range(len(secret) - 1, 0, -1) if body.endswith(secret[:size])), 0)
             body = body[: len(body) - cut]
     return body[:RESPONSE_KEPT]
-
-
-def _bytes(value: bytes | str | None) -> bytes | None:
-    return value.encode() if isinstance(value, str) else value

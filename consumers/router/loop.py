@@ -15,10 +15,10 @@ import structlog
 
 from consumers.router.commits import Commits
 from consumers.router.output import Output, Sending
-from consumers.router.poison import SourceRecord
 from consumers.router.routing import Blocked, Poison, Routed, Router, Waiting
 from consumers.router.source import Source
 from consumers.router.subscriptions import Subscribers, Table
+from consumers.runtime.dead_letters import SourceRecord
 from consumers.runtime.positions import PartitionKey
 from consumers.runtime.reach import Reach
 from schemas.errors import Unavailable

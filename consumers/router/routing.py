@@ -8,8 +8,8 @@ from typing import Protocol, TypeAlias
 
 from consumers.router.jobs import JobMaker, KeyValue, Origin
 from consumers.router.matching import Matches
-from consumers.router.poison import SourceRecord, dead_letter, size_of
 from consumers.router.schemas import BeingAsked
+from consumers.runtime.dead_letters import SourceRecord, dead_letter
 from schemas.delivery import event_id
 from schemas.errors import Unavailable, UnreadableRecord
 from schemas.event import Event, EventDecoder
@@ -123,7 +123,7 @@ class Router:
     def _decode(self, record: SourceRecord, decoder: EventDecoder) -> Event:
         value = record.value()
         if value is not None and len(value) > self._limits.max_event:
-            detail = f"{size_of(record)} bytes, max_event is {self._limits.max_event}: to be read at its source alone"
+            detail = f"{len(value)} bytes, max_event is {self._limits.max_event}: to be read at its source alone"
             raise UnreadableRecord("too_large", detail)
         return decoder.decode(value, lambda: event_id(record.topic(), record.partition(), record.offset()))
 

@@ -14,10 +14,10 @@ import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from consumers.router.poison import SourceRecord
 from consumers.router.takeover import Positions, StartAt, Takeover
 from consumers.runtime.admin import CLIENT_ERRORS
 from consumers.runtime.background import in_thread
+from consumers.runtime.dead_letters import SourceRecord
 from consumers.runtime.positions import CommittedPositions, PartitionKey, is_lost_broker
 from schemas.errors import Unavailable
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from typing import TypeAlias
 
-from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, Message, Producer, TopicPartition
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its __all__ lacks them
     AdminClient,
     NewTopic,
@@ -14,6 +15,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its __all__
 
 from tests.support.waiting import wait_until
 
+Headers: TypeAlias = list[tuple[str, str | bytes | None]]
 _PAGE = 5_000
 # Answers about a topic that was made, or a broker that was started, a moment ago.
 _NOT_YET = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE, KafkaError.UNKNOWN_TOPIC_OR_PART)
@@ -41,6 +43,21 @@ def remove_topics(bootstrap_servers: str, prefix: str) -> None:
         except KafkaException as error:  # a role that is about to end may have removed it
             if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
                 raise
+
+
+def produce(
+    bootstrap_servers: str,
+    topic: str,
+    value: bytes | None,
+    key: bytes | None = None,
+    *,
+    partition: int = -1,
+    headers: Headers | None = None,
+) -> None:
+    """Write one record, whatever it holds, and wait until the broker has it."""
+    producer = Producer({"bootstrap.servers": bootstrap_servers, "message.max.bytes": 8_000_000, "log_level": 0})
+    producer.produce(topic, value, key, partition, headers=headers)  # type: ignore[arg-type]  # None is fine
+    assert producer.flush(30) == 0, "the broker did not take the record"
 
 
 def end_offsets(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, Protocol, TypeAlias
 
-from consumers.router.jobs import KeyValue
 from schemas.delivery import DeadLetter, DeadLetterCodec
 
 # A library's message may quote what it could not read.
@@ -13,10 +12,11 @@ MAX_DETAIL: Final = 1_000
 _CODEC: Final = DeadLetterCodec()
 
 Headers: TypeAlias = Sequence[tuple[str, bytes | None]]
+KeyAndValue: TypeAlias = tuple[bytes | None, bytes]
 
 
 class SourceRecord(Protocol):
-    """What the router needs of a record that it has read (confluent_kafka.Message has it)."""
+    """What a role needs of a record that it has read (confluent_kafka.Message has it)."""
 
     def topic(self) -> str: ...  # noqa: D102  # the names of this protocol are Kafka's own
     def partition(self) -> int: ...  # noqa: D102
@@ -27,20 +27,14 @@ class SourceRecord(Protocol):
     def timestamp(self) -> tuple[int, int]: ...  # noqa: D102
 
 
-def size_of(record: SourceRecord) -> int:
-    """Return the bytes of key, value and headers."""
-    headers = sum(len(name) + len(value or b"") for name, value in record.headers() or ())
-    return len(record.key() or b"") + len(record.value() or b"") + headers
-
-
-def dead_letter(record: SourceRecord, reason: str, detail: str, now_ms: int, max_event: int) -> KeyValue:
+def dead_letter(record: SourceRecord, reason: str, detail: str, now_ms: int, max_record: int) -> KeyAndValue:
     """Return key and value of the dead letter of a record, with its bytes.
 
-    A record over `max_event` bytes, which the topic of dead letters cannot take, is named without its bytes: they
+    A record over `max_record` bytes, which the topic of dead letters cannot take, is named without its bytes: they
     stay readable at the source.
     """
-    key, value, headers = record.key(), record.value(), tuple(record.headers() or ())
-    if size_of(record) > max_event:
+    key, value, headers = record.key(), record.value(), _headers(record)
+    if len(key or b"") + len(value or b"") + _size(headers) > max_record:
         key, value, headers = None, None, ()
     letter = DeadLetter(
         reason=reason,
@@ -54,3 +48,14 @@ def dead_letter(record: SourceRecord, reason: str, detail: str, now_ms: int, max
         headers=headers,
     )
     return key, _CODEC.encode(letter)
+
+
+def _headers(record: SourceRecord) -> tuple[tuple[str, bytes | None], ...]:
+    try:
+        return tuple(record.headers() or ())
+    except Exception:  # a name that is not UTF-8 cannot be handed out, whatever the client makes of it
+        return ()
+
+
+def _size(headers: Headers) -> int:
+    return sum(len(name) + len(value or b"") for name, value in headers)
