@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all check format lock clean
+.PHONY: help setup demo test test-all check format docs lock clean
 
 help: ## this list
 	@echo "Signpost: signs Kafka events and delivers them as webhooks. Begin with \`make demo\`."
@@ -50,6 +50,9 @@ check: $(READY) ## ruff, mypy --strict, import-linter
 format: $(READY) ## let ruff format and mend what it can
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
+
+docs: $(READY) ## the tables of README.md from the code
+	@$(BIN)/python -m deploy.reference README.md
 
 lock: $(READY) ## new versions into requirements/*.txt (needs uv)
 	@uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \

@@ -178,5 +178,11 @@ def _sentence(path: Path, error: yaml.YAMLError) -> str:
     where = f"{path}:{error.problem_mark.line + 1}"
     if "alias" in f"{error.context} {error.problem}":
         return f"{where}: not YAML: * and & have a meaning of their own at the start of a value; put it in quotes"
-    problem = re.sub(r"'(?!<)[^']{2,}'", "'…'", error.problem or "")
+    problem = re.sub(r"'([^']*)'", _without_content, error.problem or "")
     return f"{where}: not YAML: {problem}"
+
+
+def _without_content(quoted: re.Match[str]) -> str:
+    """Keep the signs that YAML's own sentences quote, and names of its tokens, but nothing of the file."""
+    inside = quoted[1]
+    return quoted[0] if len(inside) < 2 or inside.startswith("<") else "'…'"

@@ -1,0 +1,58 @@
+"""The tables of README.md that come from the code: `python -m deploy.reference README.md` writes them anew.
+
+They stand between `<!-- begin: NAME -->` and `<!-- end: NAME -->`; a test holds them against the code.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from consumers.runtime.metrics import SPECS
+from deploy.cli.settings import rows_of
+from deploy.settings import Loaded
+from schemas.settings import Settings
+
+
+def sections() -> Mapping[str, str]:
+    """Return all tables by name."""
+    return {"settings": _settings(), "metrics": _metrics()}
+
+
+def renewed(text: str) -> str:
+    """Return a document with its tables as the code has them now."""
+    for name, table in sections().items():
+        begin, end = f"<!-- begin: {name} -->\n", f"<!-- end: {name} -->"
+        head, found, rest = text.partition(begin)
+        if found:
+            text = head + begin + table + end + rest.partition(end)[2]
+    return text
+
+
+def _table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    lines = [list(heads)]
+    lines += [["---"] * len(lines[0]), *map(list, rows)]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+
+
+def _settings() -> str:
+    defaults = {row.key: row for row in rows_of(Loaded(Settings(), {}))}
+    rows = []
+    for key, field in Settings.model_fields.items():
+        row = defaults.get(key)
+        value = "" if row is None or row.value in (None, []) else f"`{str(row.value).lower()}`"
+        description = re.sub(r"<(\w+)>", r"&lt;\1&gt;", field.description or "")
+        rows.append((f"`{key}`", value, row.unit if row else "", description))
+    return _table(("Setting", "Default", "A bare number counts", "What it is for"), rows)
+
+
+def _metrics() -> str:
+    rows = ((f"`{spec.name}`", ", ".join(f"`{label}`" for label in spec.labels), spec.help) for spec in SPECS)
+    return _table(("Metric", "Labels", "Meaning"), rows)
+
+
+if __name__ == "__main__":
+    for path in map(Path, sys.argv[1:]):
+        path.write_text(renewed(path.read_text(encoding="utf-8")), encoding="utf-8")
