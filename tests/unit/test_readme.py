@@ -6,6 +6,7 @@ import json
 import os
 import re
 from collections.abc import Iterator
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
@@ -70,7 +71,7 @@ def test_its_subscriptions_are_taken(text: str, tmp_path: Path) -> None:
     (tmp_path / "file.yaml").write_text(text, encoding="utf-8")
     found = read_file(tmp_path / "file.yaml", {"ACME_SECRET": "a-secret-of-acme-0123456789"})
     assert found.problems == ()
-    policy = EgressPolicy(True, (), frozenset([ANY_PORT]))
+    policy = EgressPolicy(True, (ip_network("127.0.0.0/8"),), frozenset([ANY_PORT]))
     check(found.drafts, load_senders(), policy)
 
 
