@@ -8,7 +8,7 @@ record, by the role's one thread.
 from __future__ import annotations
 
 import platform
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from importlib.metadata import version
 from typing import Final, Literal, TypeAlias
 
@@ -98,7 +98,6 @@ class RoleMetrics:
         self._entries = Gauge(TABLE_ENTRIES, self.registry)
         self._unusable = Gauge(TABLE_UNUSABLE, self.registry)
         self._poison = Counter(POISON, self.registry)
-        self._dead = Counter(DEAD, self.registry)
 
     def waiting_for_broker(self, waiting: bool) -> None:
         """Say whether no broker answers."""
@@ -116,10 +115,6 @@ class RoleMetrics:
     def poison(self, reason: str, count: int = 1) -> None:
         """Count records that nobody could read."""
         self._poison.add((reason,), count)
-
-    def dead(self, reason: str, count: int = 1) -> None:
-        """Count jobs that ended without a delivery; those of attempts are counted by `ended`."""
-        self._dead.add((reason,), count)
 
     def _kind(self, sender: str, event_type: str) -> Labels:
         """Return the labels of an event: `other` for what no loaded sender knows."""
@@ -178,6 +173,7 @@ class DeliveryMetrics(RoleMetrics):
     def __init__(self, known: Mapping[str, Collection[str]]) -> None:
         super().__init__("deliver", known)
         self._attempts = Counter(ATTEMPTS, self.registry)
+        self._dead = Counter(DEAD, self.registry)
         self._cancelled = Counter(CANCELLED, self.registry)
         self._parked = Counter(PARKED, self.registry)
         self._durations = Histogram(ATTEMPT_DURATION, self.registry)
@@ -205,14 +201,6 @@ class DeliveryMetrics(RoleMetrics):
         self._durations.observe(sender, outcome.duration_us / 1_000_000)
         if job.attempt == 1 and job.run == 0:
             self._first.observe(sender, max(0, outcome.at_ms - job.appended_at_ms) / 1_000)
-
-    def attempts(self, sender: str, event_type: str, result: Result, count: int) -> None:
-        """Count attempts that were not given to `ended`."""
-        self._attempts.add((*self._kind(sender, event_type), result), count)
-
-    def durations(self, sender: str, seconds: Iterable[float]) -> None:
-        """Take in how long attempts took that were not given to `ended`."""
-        self._durations.observe_all((self._sender(sender),), seconds)
 
     def parked(self, reason: str, count: int = 1) -> None:
         """Count jobs that were put off without an attempt."""

@@ -1,0 +1,127 @@
+"""Every metric of the roles is fed by what they do."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from confluent_kafka import TopicPartition
+from prometheus_client.parser import text_string_to_metric_families
+
+from consumers.runtime.metrics import SPECS
+from deploy.local.broker import Broker
+from deploy.local.receiver import Receiver
+from deploy.local.replies import Answer, always, by_path, fail_first
+from producers.subscription_changes import Pause
+from schemas.partitioner import partition_of
+from tests.support.pipeline import CUSTOMER, Pipeline
+from tests.support.roles import Role, RoleStarter
+from tests.support.topics import produce
+from tests.support.waiting import wait_until
+
+EVENTS = 40
+EVENT_TYPE = "alert.ai_research_completed"
+SLOW_S = 2
+PATHS = ("/well", "/failing", "/gone", "/slow", "/paused")
+BEHAVIOURS = {
+    "/failing": always(Answer(503)),
+    "/gone": always(Answer(410)),
+    "/slow": always(Answer(delay=timedelta(seconds=SLOW_S))),
+    "/paused": fail_first(1, Answer(500), Answer(200)),
+}
+# Name, labels, and the least and the most that it may be after a bit of everything.
+EXPECTED: dict[str, list[tuple[str, dict[str, str], float, float]]] = {
+    "router": [
+        ("signpost_router_events_total", {"sender": "zenoo", "event_type": EVENT_TYPE}, EVENTS, EVENTS),
+        ("signpost_router_jobs_total", {"sender": "zenoo", "event_type": EVENT_TYPE}, EVENTS * 4, EVENTS * 4),
+        ("signpost_router_withheld_total", {}, EVENTS, EVENTS),
+        ("signpost_router_overtaken_records_total", {}, 2, 2),
+        ("signpost_router_uncommitted_jobs", {}, 0, 0),
+        ("signpost_router_commit_duration_seconds_count", {}, 1, 1_000),
+        ("signpost_router_commit_duration_seconds_sum", {}, 0.0001, 60),
+        ("signpost_router_waiting_for_registry", {}, 0, 0),
+        ("signpost_consumer_lag_records", {}, 0, 0),
+    ],
+    "deliver": [
+        ("signpost_delivery_attempts_total", {"sender": "zenoo", "result": "delivered"}, EVENTS + 1, EVENTS * 2),
+        ("signpost_delivery_attempts_total", {"event_type": EVENT_TYPE, "result": "retry"}, 1, EVENTS * 6),
+        ("signpost_delivery_attempts_total", {"result": "dead"}, EVENTS, EVENTS),
+        ("signpost_dead_jobs_total", {"reason": "gone"}, EVENTS, EVENTS),
+        ("signpost_delivery_cancelled_total", {"reason": "paused"}, 1, EVENTS),
+        ("signpost_delivery_parked_total", {"reason": "in_flight_limit"}, 1, EVENTS * 100),
+        ("signpost_delivery_first_attempt_latency_seconds_count", {"sender": "zenoo"}, EVENTS * 2, EVENTS * 4),
+        ("signpost_delivery_first_attempt_latency_seconds_sum", {"sender": "zenoo"}, 0.0001, EVENTS * 4 * 60),
+        ("signpost_delivery_attempt_duration_seconds_count", {"sender": "zenoo"}, EVENTS * 2, EVENTS * 10),
+        ("signpost_delivery_attempt_duration_seconds_sum", {"sender": "zenoo"}, SLOW_S, EVENTS * 10 * 30),
+        ("signpost_delivery_transactions_total", {"result": "committed"}, 2, 1_000),
+        ("signpost_delivery_transaction_duration_seconds_count", {}, 2, 1_000),
+        ("signpost_delivery_transaction_duration_seconds_sum", {}, 0.0001, 60),
+        ("signpost_delivery_uncommitted_outcomes", {}, 0, 5_000),
+    ],
+    "both": [
+        ("signpost_build_info", {}, 1, 1),
+        ("signpost_poison_records_total", {"reason": "unknown_format"}, 1, 1),
+        ("signpost_table_entries", {"table": "subscriptions"}, len(PATHS), len(PATHS)),
+        ("signpost_table_unusable_records", {"table": "subscriptions"}, 1, 1),
+        ("signpost_waiting_for_broker", {}, 0, 0),
+    ],
+}
+
+
+def as_expected(role: Role) -> bool:
+    """Tell whether all that a role counts is what it is to be."""
+    for name, labels, least, most in EXPECTED[role.name] + EXPECTED["both"]:
+        found = role.metric(name, **labels)
+        assert least <= found <= most, f"{name} {labels} of {role.name} is {found}, not {least} to {most}"
+    return True
+
+
+def names_shown(*roles: Role) -> set[str]:
+    """The names of all samples, without what is added for counters and histograms."""
+    texts = (role.get("/metrics")[1] for role in roles)
+    families = (family for text in texts for family in text_string_to_metric_families(text) if family.samples)
+    return {family.name for family in families}
+
+
+def overtaken_router(pipeline: Pipeline) -> Role:
+    """Start a router that finds that records were removed before it has read them."""
+    assert pipeline.router().terminate() == 0  # it has a position now
+    for number in range(2):
+        produce(pipeline.bootstrap_servers, pipeline.events_topic, b"gone %d" % number, partition=0)
+    (future,) = pipeline.admin.delete_records([TopicPartition(pipeline.events_topic, 0, 2)]).values()
+    future.result(30)
+    return pipeline.router()
+
+
+def test_every_metric_is_fed(broker: Broker, prefix: str, start_role: RoleStarter, receiver: Receiver) -> None:
+    """After a bit of everything each metric of the list is there, and says what happened."""
+    pipeline = Pipeline(
+        broker.bootstrap_servers, prefix, start_role, delay_speedup=60, max_in_flight_per_subscription=2
+    )
+    receiver.behave = by_path(BEHAVIOURS, always(Answer()))
+    ids = pipeline.subscribe(*(f"{receiver.url.rstrip('/')}{path}" for path in PATHS))
+    pipeline.write(Pause(ids[4]))
+    elsewhere = (partition_of(CUSTOMER, 3) + 1) % 3  # it would stop the customers of its partition
+    produce(
+        pipeline.bootstrap_servers, pipeline.names.subscriptions, b"nobody can read this", b"odd", partition=elsewhere
+    )
+    router = overtaken_router(pipeline)
+    deliver = pipeline.deliver()
+    produce(pipeline.bootstrap_servers, pipeline.events_topic, b"nobody can read this", partition=0)
+    produce(pipeline.bootstrap_servers, f"{prefix}jobs.1m", b"nobody can read this", partition=0)
+    pipeline.publish_some(EVENTS)
+    receiver.wait_for(2, 30, lambda received: received.path == "/slow")
+    wait_until(lambda: under_way(deliver), what="requests are under way and jobs wait")
+    pipeline.write(Pause(ids[1]))  # cancels what fails when it comes up again
+
+    for role in (router, deliver):
+        wait_until(lambda role=role: as_expected(role), 60, f"{role.name} counts what happened")  # type: ignore[misc]  # bound at once
+    wanted = {spec.name.removesuffix("_total") for spec in SPECS}
+    assert wanted - names_shown(router, deliver) == set()
+
+
+def under_way(deliver: Role) -> bool:
+    """Tell whether requests are in flight and jobs wait, none for long."""
+    assert 1 <= deliver.metric("signpost_delivery_in_flight_requests") <= 512
+    assert deliver.metric("signpost_delivery_jobs_waiting", tier="1m") >= 1
+    assert deliver.metric("signpost_delivery_oldest_due_age_seconds", tier="0s") < 60
+    return True
