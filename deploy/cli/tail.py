@@ -1,0 +1,90 @@
+"""`signpost tail`: the records of any topic, decoded, one line each."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from deploy.cli.context import OPERATE, settings_of
+from deploy.cli.looking import Json, Since, no_bar, record_reader, scanning, since_ms, topic_named
+
+if TYPE_CHECKING:  # `signpost --help` does without
+    from confluent_kafka import Message
+
+    from consumers.console.tail import Tail
+
+_DEFAULT_LINES = 10
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("tail", rich_help_panel=OPERATE)(_tail)
+
+
+def _tail(
+    ctx: typer.Context,
+    topic: Annotated[str, typer.Argument(help="With or without the prefix: outcomes, dead, jobs.5m, zenoo.events.")],
+    *,
+    since: Since = None,
+    grep: Annotated[
+        str | None, typer.Option("--grep", metavar="TEXT", help="Only lines that hold this text.", show_default=False)
+    ] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what comes, until Ctrl-C.")] = False,
+    lines: Annotated[
+        int | None,
+        typer.Option("-n", min=0, help="The newest so many; all with --since.", show_default=str(_DEFAULT_LINES)),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Show the records of any topic, decoded: time, partition:offset, key, and what it says. Secrets are masked.
+
+    Own records and events are shown field by field, anything else as text or in hexadecimal. With --json each record
+    is one line of JSON, uncut.
+    """
+    from consumers.console.tail import Tail, records  # noqa: PLC0415  # clients load in 0.3 s
+    from consumers.console.tail import follow as following  # noqa: PLC0415
+    from schemas.sender import load_senders  # noqa: PLC0415
+
+    settings = settings_of(ctx)
+    begin_ms = since_ms(since, time.time())
+    limit = _DEFAULT_LINES if lines is None and since is None else lines
+    shown = Tail(record_reader(settings), load_senders(), grep)
+    with scanning(settings) as scanner:
+        name = topic_named(scanner, topic, settings.prefix)
+        ranges = scanner.ranges([name], begin_ms)
+        count = 0
+        for batch in records(scanner, ranges, shown, limit):
+            if batch:
+                no_bar(scanner)
+            count += _show(shown, batch, json)
+        no_bar(scanner)
+        if not count:
+            is_empty = all(r.begin == r.end for r in scanner.ranges([name]))
+            typer.echo(_nothing(name, is_empty=is_empty, grep=grep, since=since), err=True)
+        if not follow:
+            return
+        for message in following(settings.kafka_properties(), ranges, shown.accepts):
+            if message is not None:
+                _show(shown, [message], json)
+
+
+def _show(tail: Tail, messages: Iterable[Message], json: bool) -> int:
+    import orjson  # noqa: PLC0415  # see above
+
+    count = 0
+    for count, message in enumerate(messages, 1):  # noqa: B007  # it is what is returned
+        text = orjson.dumps(tail.fields(message), default=str).decode() if json else tail.line(message)
+        sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+    return count
+
+
+def _nothing(topic: str, *, is_empty: bool, grep: str | None, since: str | None) -> str:
+    if is_empty:
+        return f"{topic} is empty"
+    what = f"no record of {topic}" + (f" since {since}" if since else "")
+    return what + (f" holds {grep!r}" if grep else "" if since else " is asked for")

@@ -1,0 +1,147 @@
+"""`signpost tail`: any topic, decoded, one line a record."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from consumers.console.readable import RecordReader
+from consumers.console.scan import Scanner
+from consumers.console.tail import Tail, follow
+from deploy.local.broker import Broker
+from schemas.delivery import DeadLetter, DeadLetterCodec
+from schemas.sender import load_senders
+from schemas.subscription import SealedSecret
+from tests.support.installation import Installation, event, subscription
+from tests.support.tools import Commands, job, job_value, outcome_value
+
+CANARY = "canary-of-this-test"
+
+
+@pytest.fixture
+def here(broker: Broker, prefix: str) -> Installation:
+    return Installation(broker.bootstrap_servers, prefix).make_topics()
+
+
+@pytest.fixture
+def signpost(here: Installation, monkeypatch: pytest.MonkeyPatch) -> Commands:
+    return Commands(here, monkeypatch)
+
+
+def test_own_records_are_shown_field_by_field(here: Installation, signpost: Commands) -> None:
+    """Jobs, outcomes and dead letters are known by their fingerprints, and their fields stand in their lines."""
+    here.produce(here.names.outcomes, outcome_value(job(), state="retry", status=503, reason="status_503"), b"sub-1")
+    here.produce(f"{here.names.prefix}jobs.5m", job_value(job(attempt=3)), b"sub-1")
+    letter = DeadLetter(
+        reason="exhausted",
+        detail="attempt 6 was the last",
+        topic="t",
+        partition=0,
+        offset=7,
+        at_ms=0,
+        key=b"sub-1",
+        value=job_value(job(2)),
+        job_id="job-2",
+    )
+    here.produce(here.names.dead, DeadLetterCodec().encode(letter), b"sub-1")
+    outcome = signpost("tail", "outcomes").out
+    assert "sub-1 outcome state=retry reason=status_503 status=503 attempt=1" in outcome
+    assert "event_id=evt_1" in outcome
+    assert "job event_type=case.created event_id=evt_1 attempt=3" in signpost("tail", "jobs.5m").out
+    dead = signpost("tail", "dead").out
+    assert 'dead_letter reason=exhausted detail="attempt 6 was the last" source=t:0:7' in dead
+    assert "evt_2" in dead
+
+
+def test_events_are_shown_by_their_senders_schemas(here: Installation, signpost: Commands) -> None:
+    """An event's line has its type, id, customer and data; --json has one object a line."""
+    here.publish([event("evt_1"), event("evt_2", "beta")])
+    said = signpost("tail", "zenoo.events", "--grep", "beta")
+    (line,) = said.out.splitlines()
+    assert "event event_type=case.created event_id=evt_2 customer_id=beta" in line
+    assert "Acme Ltd" in line
+    objects = [json.loads(line) for line in signpost("tail", here.events_topic, "--json").out.splitlines()]
+    assert {one["value"]["event_id"] for one in objects} == {"evt_1", "evt_2"}
+    assert objects[0]["value"]["data"]["case_token"] == "cas_1"
+
+
+def test_no_secret_is_shown(here: Installation, signpost: Commands) -> None:
+    """Of a subscription neither the sealed secret nor the path of its URL is shown, as text or as JSON."""
+    secrets = (SealedSecret("sec_1", CANARY.encode(), 0),)
+    here.subscribe(subscription("sub-1", url=f"https://user@example.com/{CANARY}?{CANARY}", secrets=secrets))
+    here.write_subscription("sub-2", None, "acme")
+    for options in ((), ("--json",), ("--grep", "sub-1")):
+        said = signpost("tail", "subscriptions", *options)
+        assert "sec_1" in said.out
+        assert "***" in said.out
+        assert CANARY not in said.out
+        assert CANARY.encode().hex() not in said.out
+    assert signpost("tail", "subscriptions", "--grep", CANARY).out == ""
+    assert "sub-2 tombstone" in signpost("tail", "subscriptions").out
+
+
+def test_anything_else_is_text_or_hex(here: Installation, signpost: Commands) -> None:
+    """Values that nobody knows are text if they are, else hexadecimal; nothing moves the cursor of a terminal."""
+    for value in (b"plain text\n\tof two lines", b"\xff\x00\x01", b"\xc3\x01" + bytes(9), b"\x1b[31mred", b""):
+        here.produce(here.names.dead, value, b"k\x1b[2J")
+    said = signpost("tail", "dead")
+    assert said.code == 0
+    assert len(said.out.splitlines()) == 5
+    assert "hex=ff0001" in said.out
+    assert "\x1b" not in said.out
+
+
+def test_the_newest_lines_in_the_order_of_time(here: Installation, signpost: Commands) -> None:
+    """-n takes the newest records of all partitions together, and 10 where nothing is said; --since takes all."""
+    for number in range(30):
+        here.produce(here.names.outcomes, outcome_value(job(number)), f"sub-{number}".encode())
+    ids = [f"event_id=evt_{number} " for number in range(30)]
+    for options, count in (((), 10), (("-n", "3"), 3), (("--since", "1h"), 30), (("--since", "2000-01-01"), 30)):
+        lines = signpost("tail", "outcomes", *options).out.splitlines()
+        assert len(lines) == count
+        if "--since" not in options:
+            # Two may have come within one millisecond.
+            assert sorted(line.split()[0] for line in lines) == [line.split()[0] for line in lines]
+            assert sum(any(one in line for line in lines) for one in ids[-count:]) >= count - 1
+    assert signpost("tail", "outcomes", "--since", "2099-01-01").out == ""
+
+
+@pytest.mark.parametrize("text", ["evt_7 ", "state=delivered", "12.5", "delivered", "hooks.acme.example"])
+def test_grep_finds_what_a_line_shows(here: Installation, signpost: Commands, text: str) -> None:
+    """What stands in a line is found, be it in the record's bytes or written otherwise there; nothing else is."""
+    here.produce(here.names.outcomes, outcome_value(job(7)), b"sub-1")
+    assert len(signpost("tail", "outcomes", "--grep", text).out.splitlines()) == 1
+    assert "holds 'elsewhere'" in signpost("tail", "outcomes", "--grep", "elsewhere").err
+
+
+def test_following_shows_what_comes(here: Installation) -> None:
+    """What is written after the end that was seen is shown, and of it only what is looked for."""
+    name = here.names.outcomes
+    ranges = Scanner(here.settings.kafka_properties(), here.admin).ranges([name])
+    here.produce(name, outcome_value(job(1)), b"sub-1")
+    here.produce(name, outcome_value(job(2)), b"sub-1")
+    tail = Tail(RecordReader(load_senders()), load_senders(), "evt_2")
+    following = follow(here.settings.kafka_properties(), ranges, tail.accepts)
+    seen = next(message for message in following if message is not None)
+    assert "event_id=evt_2" in tail.line(seen)
+    following.close()
+
+
+def test_empty_and_missing_topics_get_a_sentence(here: Installation, signpost: Commands) -> None:
+    """An empty topic is said to be empty; a missing one ends the command with what there is instead."""
+    said = signpost("tail", "outcomes")
+    assert (said.code, said.out) == (0, "")
+    assert said.err == f"{here.names.outcomes} is empty\n"
+    missing = signpost("tail", "outcome")
+    assert missing.code == 2
+    assert "there is no topic outcome" in missing.err
+    assert "outcomes" in missing.err
+
+
+@pytest.mark.parametrize("since", ["yesterday", "10", "-5m", "99999999999d"])
+def test_a_time_that_is_none_is_refused(signpost: Commands, since: str) -> None:
+    """--since says how it is written."""
+    said = signpost("tail", "outcomes", f"--since={since}")
+    assert said.code == 2
+    assert "--since" in said.err

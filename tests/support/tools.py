@@ -1,0 +1,91 @@
+"""The commands that look into topics, run as somebody types them, and records of every kind to look at."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from typing import Any, NamedTuple
+
+import pytest
+
+from deploy.cli.main import main
+from schemas.delivery import UNKNOWN_OFFSET, Job, JobCodec, Outcome, OutcomeCodec
+from tests.support.installation import Installation
+
+T0_MS = 1_771_236_060_000
+
+
+class Said(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+class Commands:
+    """Runs `signpost …` with the settings of an installation."""
+
+    def __init__(self, here: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.here = here
+        for name, value in here.env.items():
+            monkeypatch.setenv(name, value)
+
+    def __call__(self, *arguments: str) -> Said:
+        out, err = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as ended:
+            main(arguments)
+        code = ended.value.code
+        assert code is None or isinstance(code, int)
+        return Said(code or 0, out.getvalue(), err.getvalue())
+
+
+def job(number: int = 1, **fields: Any) -> Job:
+    """Return a job of event `evt_<number>` for `sub-1`."""
+    given: dict[str, Any] = {
+        "job_id": f"job-{number}",
+        "subscription_id": "sub-1",
+        "subscription_partition": 0,
+        "subscription_offset": 0,
+        "activation": 0,
+        "run": 0,
+        "attempt": 1,
+        "due_at_ms": 0,
+        "first_offset": UNKNOWN_OFFSET,
+        "sender": "zenoo",
+        "event_type": "case.created",
+        "event_id": f"evt_{number}",
+        "customer_id": "acme",
+        "source_topic": "events",
+        "source_partition": 0,
+        "source_offset": number,
+        "appended_at_ms": T0_MS,
+        "body": b'{"event_type":"case.created"}',
+    }
+    return Job(**(given | fields))
+
+
+def job_value(one: Job) -> bytes:
+    """Return a job as the value of a record."""
+    codec = JobCodec()
+    names = Job.__slots__
+    split = names.index("sender")
+    tail = codec.tail(**{name: getattr(one, name) for name in names[split:]})
+    return codec.encode(tail, **{name: getattr(one, name) for name in names[:split]})
+
+
+def outcome_value(one: Job, **fields: Any) -> bytes:
+    """Return the outcome of an attempt of a job as the value of a record; delivered unless told otherwise."""
+    given: dict[str, Any] = {
+        "state": "delivered",
+        "reason": "",
+        "status": 200,
+        "error": None,
+        "host": "hooks.acme.example",
+        "at_ms": T0_MS + 1_000,
+        "duration_us": 12_500,
+        "next_due_at_ms": None,
+        "response": b"ok",
+        "body_cut": False,
+        "partition": 0,
+        "first_offset": 0,
+    }
+    return OutcomeCodec().encode(Outcome(one, **(given | fields)))
