@@ -11,6 +11,7 @@ import structlog
 from confluent_kafka.admin import AdminClient
 
 from consumers.router.loop import RouterLoop
+from consumers.router.notes import Noting
 from consumers.router.output import Output
 from consumers.router.output import producer_config as producer_of
 from consumers.router.routing import Limits, Router
@@ -21,7 +22,9 @@ from consumers.runtime.metrics import RouterMetrics
 from consumers.runtime.positions import CommittedPositions
 from consumers.runtime.reach import Reach
 from consumers.runtime.registry import Registry
+from consumers.runtime.source_notes import SourceNotes
 from consumers.runtime.startup import await_topics
+from consumers.runtime.topics import router_group
 from consumers.table import SubscriptionTable
 from deploy.wanted_topics import sources_of, wanted_topics
 from schemas.errors import SettingsError
@@ -88,10 +91,12 @@ def build(settings: Settings, slot: int | None) -> RouterRole:
     reach = Reach(admin, _log, metrics.waiting_for_broker)
     subscribers = Subscribers()
     table = SubscriptionTable(kafka, names, subscribers.interpret, subscribers.change)
+    positions = CommittedPositions(kafka, admin, router_group(names))
     source = Source(
-        consumer_config(kafka, f"{settings.prefix}router", slot),
+        consumer_config(kafka, router_group(names), slot),
         admin,
-        CommittedPositions(kafka, admin, f"{settings.prefix}router"),
+        positions,
+        Noting(SourceNotes(kafka, names), positions, _unix_ms),
         settings.start_at,
         heard=reach.error,
         overtaken=metrics.overtaken,
@@ -101,7 +106,7 @@ def build(settings: Settings, slot: int | None) -> RouterRole:
     registry = None if settings.schema_registry_url is None else Registry(settings.schema_registry_url)
     schemas = None if registry is None else SchemasAside(registry, time.monotonic)
     loop = RouterLoop(
-        router=Router(senders, subscribers, limits, lambda: time.time_ns() // 1_000_000, schemas),
+        router=Router(senders, subscribers, limits, _unix_ms, schemas),
         subscribers=subscribers,
         table=table,
         source=source,
@@ -113,3 +118,7 @@ def build(settings: Settings, slot: int | None) -> RouterRole:
         drain_timeout=settings.drain_timeout,
     )
     return RouterRole(settings, metrics, admin, table, loop, tuple(senders), registry)
+
+
+def _unix_ms() -> int:
+    return time.time_ns() // 1_000_000

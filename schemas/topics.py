@@ -40,6 +40,11 @@ class TopicNames:
         return f"{self.prefix}subscriptions"
 
     @property
+    def sources(self) -> str:
+        """Compacted; where each source started, and its last positions."""
+        return f"{self.prefix}sources"
+
+    @property
     def outcomes(self) -> str:
         """One record an attempt."""
         return f"{self.prefix}outcomes"
@@ -95,6 +100,7 @@ def own_topics(
     return [
         *(Topic(names.events(s), partitions, replication, {"max.message.bytes": str(max_event)}) for s in senders),
         Topic(names.subscriptions, partitions, replication, compacted),
+        Topic(names.sources, partitions, replication, compacted),
         *jobs,
         topic(names.outcomes, month),
         topic(names.dead, month, **large),

@@ -14,6 +14,7 @@ import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 from confluent_kafka.admin import AdminClient
 
+from consumers.router.notes import Noting
 from consumers.router.takeover import Positions, StartAt, Takeover
 from consumers.runtime.admin import CLIENT_ERRORS
 from consumers.runtime.background import in_thread
@@ -59,6 +60,7 @@ class Source:
         config: Mapping[str, Any],
         admin: AdminClient,
         positions: CommittedPositions,
+        noting: Noting,
         start_at: StartAt,
         *,
         heard: Callable[[KafkaError], None],
@@ -68,6 +70,7 @@ class Source:
         self._group: str = config["group.id"]
         self._admin = admin
         self._positions = positions
+        self._noting = noting
         self._start_at = start_at
         self._heard = heard
         self._overtaken = overtaken
@@ -122,6 +125,8 @@ class Source:
 
     def _poll(self, seconds: float, limit: int) -> list[SourceRecord]:
         self._find_positions()
+        if self._reading:
+            self._noting.poll(self._now_s(), self._owned)
         assignment = self.assignment
         try:
             # `consume` would wait the whole time unless `limit` messages arrive.
@@ -182,7 +187,13 @@ class Source:
         self._held.clear()
         self._consumer.assign([])
         self._takeover = Takeover(
-            self._admin, self._positions, self._start_at, self._owned, commit=self.commit, overtaken=self._overtaken
+            self._admin,
+            self._positions,
+            self._noting,
+            self._start_at,
+            self._owned,
+            commit=self.commit,
+            overtaken=self._overtaken,
         )
 
     def lag(self) -> dict[str, int]:

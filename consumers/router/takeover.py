@@ -2,10 +2,13 @@
 
 - A position that was committed is where to go on. One that retention has overtaken goes on at the log's start, and the
   range is reported; one after the log's end means another log (Unavailable).
-- A topic without any position is new: it starts at `start_at`, which is committed before anything is read. All of its
-  partitions are committed at once by the process that has partition 0, so that no two take different moments for
-  `now`; the others wait for it.
-- A partition without a position in a topic that has some was added later: it starts at its beginning.
+- A topic without any position, of which nothing is noted on `sources`, is new: it starts at `start_at`, which is
+  committed and then noted before anything is read. All of its partitions are committed at once by the process that has
+  partition 0, so that no two take different moments for `now`; the others wait for it. A process that ends between
+  commit and note leaves positions without a note, as does an older version: the next takeover notes them.
+- A topic that is noted and has no position any more has lost them, and so has a partition of which one is noted:
+  nothing is guessed (Unavailable).
+- Any other partition without a position was added later: it starts at its beginning.
 """
 
 from __future__ import annotations
@@ -22,7 +25,10 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its package
     OffsetSpec,
 )
 
+from consumers.router.notes import Noting
 from consumers.runtime.positions import CommittedPositions, Found, PartitionKey, PositionsQuery
+from consumers.runtime.source_notes import Notes
+from consumers.runtime.source_positions import lost_partitions, lost_sentence
 from schemas.errors import Unavailable
 
 _REQUEST_TIMEOUT_S: Final = 5.0
@@ -70,6 +76,7 @@ class Takeover:
         self,
         admin: AdminClient,
         positions: CommittedPositions,
+        noting: Noting,
         start_at: StartAt,
         owned: Sequence[PartitionKey],
         *,
@@ -78,6 +85,7 @@ class Takeover:
     ) -> None:
         self._admin = admin
         self._positions = positions
+        self._noting = noting
         self._start_at = start_at
         self._owned = owned
         self._commit = commit
@@ -85,6 +93,9 @@ class Takeover:
         self._described: dict[str, Future[Any]] | None = None
         self._query: PositionsQuery | None = None
         self._starts: StartQuery | None = None
+        self._notes: Future[Notes] | None = None
+        self._writing: Future[None] | None = None
+        self._started: dict[str, str] = {}  # what this takeover has started, and by which setting
         self._committing = False
         self._not_before = 0.0
 
@@ -105,12 +116,22 @@ class Takeover:
             if starts is not None:
                 self._set(starts, now_s)
             return None
+        if self._writing is not None:
+            if self._writing.done():
+                self._writing.result()
+                self._begin_anew(now_s, 0.0)
+            return None
+        if self._notes is None:
+            self._notes = self._noting.read()
+        if not self._notes.done():
+            return None
         if self._query is None:
+            # After the notes: whoever noted a source has committed its positions before, and they are found then.
             if (partitions := self._partitions()) is not None:
                 self._query = PositionsQuery(self._positions, partitions)
             return None
         found = self._query.poll(now_s)
-        return None if found is None else self._judge(found, now_s)
+        return None if found is None else self._judge(found, self._notes.result(), now_s)
 
     def _partitions(self) -> list[PartitionKey] | None:
         """Return all partitions of the topics of which some are owned."""
@@ -123,14 +144,21 @@ class Takeover:
         counts = {topic: len(future.result().partitions) for topic, future in self._described.items()}
         return [(topic, number) for topic, count in counts.items() for number in range(count)]
 
-    def _judge(self, found: Mapping[PartitionKey, Found], now_s: float) -> Positions | None:
+    def _judge(self, found: Mapping[PartitionKey, Found], notes: Notes, now_s: float) -> Positions | None:
+        topics = {topic for topic, _ in self._owned}
+        for topic in sorted(topics & notes.keys()):
+            if lost := lost_partitions(topic, found, notes[topic]):
+                raise Unavailable(lost_sentence(topic, lost, notes[topic]))
         started = {topic for (topic, _), position in found.items() if position.offset is not None}
-        new = {topic for topic, _ in self._owned} - started
-        if not new:
+        new = topics - started
+        mine = {topic for topic in topics if (topic, 0) in self._owned}
+        if not new and not mine - notes.keys():
             return {key: self._go_on(key, found[key]) for key in self._owned}
-        if mine := {topic for topic in new if (topic, 0) in self._owned}:
-            partitions = [key for key in found if key[0] in mine]
+        if starting := new & mine:
+            partitions = [key for key in found if key[0] in starting]
             self._starts = StartQuery(self._admin, self._start_at, partitions)
+        elif unnoted := mine - notes.keys() - new:
+            self._writing = self._noting.begin({topic: self._started.get(topic) for topic in unnoted}, found)
         else:
             self._begin_anew(now_s)
         return None
@@ -140,18 +168,20 @@ class Takeover:
             self._committing = False
             if committed:
                 topics = sorted({topic for topic, _ in starts})
+                self._started |= dict.fromkeys(topics, str(self._start_at))
                 _log.info("router.started", topics=topics, start_at=str(self._start_at), partitions=len(starts))
 
         self._committing = True
-        self._begin_anew(now_s)
-        self._not_before = now_s
+        self._begin_anew(now_s, 0.0)
         self._commit(starts, done)
 
-    def _begin_anew(self, now_s: float) -> None:
+    def _begin_anew(self, now_s: float, after_s: float = _ASK_AGAIN_S) -> None:
         self._described = None
         self._query = None
         self._starts = None
-        self._not_before = now_s + _ASK_AGAIN_S
+        self._notes = None
+        self._writing = None
+        self._not_before = now_s + after_s
 
     def _go_on(self, key: PartitionKey, found: Found) -> int:
         """Return where to go on; what retention took is reported."""
@@ -168,7 +198,7 @@ class Takeover:
             raise Unavailable(
                 f"the position in {topic}, partition {partition} is {found.offset}, after the end of the "
                 f"log ({found.end}): it is another log than the one that was read, or has lost records. Find out, "
-                "then set the position with kafka-consumer-groups.sh --reset-offsets"
+                f"then `signpost positions set {topic} --partition {partition} --to …` sets the position"
             )
         return found.offset
 

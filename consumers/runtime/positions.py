@@ -8,7 +8,7 @@ answer waits for offsets that a transaction has not ended yet (KIP-447).
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Final
@@ -53,9 +53,21 @@ class CommittedPositions:
 
     def fetch(self, partitions: Sequence[PartitionKey]) -> dict[PartitionKey, Found]:
         """Return what is known of these partitions; blocks, and raises KafkaException where the broker cannot say."""
-        wanted = [TopicPartition(topic, partition) for topic, partition in partitions]
         # After a broker was restarted its epoch is refused (FENCED_LEADER_EPOCH) until metadata is asked for anew.
         self._admin.list_topics(timeout=_TIMEOUT_S)
+        return self._fetch(partitions)
+
+    def fetch_topics(self, topics: Iterable[str]) -> dict[PartitionKey, Found]:
+        """Return what is known of all partitions of these topics that are there; blocks and raises as `fetch`."""
+        present = self._admin.list_topics(timeout=_TIMEOUT_S).topics
+        return self._fetch(
+            [(topic, number) for topic in topics if topic in present for number in sorted(present[topic].partitions)]
+        )
+
+    def _fetch(self, partitions: Sequence[PartitionKey]) -> dict[PartitionKey, Found]:
+        if not partitions:
+            return {}
+        wanted = [TopicPartition(topic, partition) for topic, partition in partitions]
         committed = self._committed(wanted)
         begins, ends = self._offsets(wanted, _EARLIEST), self._offsets(wanted, _LATEST)
         return {

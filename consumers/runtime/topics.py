@@ -82,6 +82,11 @@ def delivery_group(names: TopicNames) -> str:
     return f"{names.prefix}deliver"
 
 
+def router_group(names: TopicNames) -> str:
+    """Return the id of the consumer group of the router role."""
+    return f"{names.prefix}router"
+
+
 def plan(admin: AdminClient, wanted: Sequence[Topic], names: TopicNames) -> list[Change]:
     """Compare the topics of the cluster with `wanted`; an empty list means that all is as it must be."""
     return settled(lambda: _plan(admin, wanted, names))

@@ -166,6 +166,12 @@ class Installation:
         future = self.admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group, asked)])[group]
         return {p.partition: p.offset for p in future.result(30).topic_partitions if p.offset >= 0}
 
+    def commit(self, positions: Mapping[int, int]) -> None:
+        """Set positions of the router's group, which has no member."""
+        group = f"{self.settings.prefix}router"
+        offsets = [TopicPartition(self.events_topic, number, offset) for number, offset in positions.items()]
+        self.admin.alter_consumer_group_offsets([ConsumerGroupTopicPartitions(group, offsets)])[group].result(30)
+
     def wait_routed(self, deadline_s: float = 30.0) -> None:
         """Wait until the router has committed all that has been published."""
 

@@ -1,0 +1,168 @@
+"""What is noted of sources, and what a router does whose positions are lost."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from confluent_kafka.admin import NewPartitions  # type: ignore[attr-defined]  # its package names no __all__
+
+from consumers.router.notes import EVERY_S, FIRST_AFTER_S, Noting
+from consumers.runtime.positions import CommittedPositions
+from consumers.runtime.source_notes import Notes, SourceNotes
+from consumers.runtime.topics import router_group
+from deploy.local.broker import Broker
+from schemas.errors import Unavailable
+from schemas.source import SourceNote
+from tests.support.installation import Installation, RunningRouter, event, subscription, value_of
+from tests.support.topics import end_offsets
+from tests.support.waiting import wait_until
+
+
+@pytest.fixture
+def here(broker: Broker, prefix: str) -> Installation:
+    return Installation(broker.bootstrap_servers, prefix).make_topics()
+
+
+def notes_of(here: Installation) -> Notes:
+    return SourceNotes(here.settings.kafka_properties(), here.names).read()
+
+
+def note_of(here: Installation) -> SourceNote:
+    note = notes_of(here)[here.events_topic]
+    assert note is not None
+    return note
+
+
+def lose_positions(here: Installation) -> None:
+    """Remove the group and all its positions, as brokers do with one that was away for offsets.retention.minutes."""
+    group = router_group(here.names)
+    here.admin.delete_consumer_groups([group])[group].result(30)
+
+
+def forget_notes(here: Installation) -> None:
+    """Leave no note, as an older version did."""
+    here.produce(here.names.sources, None, here.events_topic.encode(), partition=_partition(here))
+    assert notes_of(here) == {}
+
+
+def _partition(here: Installation) -> int:
+    ends = end_offsets(here.bootstrap_servers, here.names.sources)
+    return next(partition for partition, end in ends.items() if end)
+
+
+def started(here: Installation) -> RunningRouter:
+    with here.router() as router:
+        router.wait_ready()
+    return router
+
+
+def test_where_a_source_started_is_noted_before_it_is_read(here: Installation) -> None:
+    """When a router is ready, its new sources are noted: by which setting they started, and where."""
+    here.publish([event("old")])
+    before = time.time_ns() // 1_000_000
+    with here.router({"start_at": "now"}) as router:
+        router.wait_ready()
+        note = note_of(here)
+
+    assert note.topic == here.events_topic
+    assert note.start_at == "now"
+    assert note.first == end_offsets(here.bootstrap_servers, here.events_topic)
+    assert before <= note.started_at_ms <= time.time_ns() // 1_000_000
+    assert note.last_at_ms is None
+
+
+def test_a_source_that_lost_its_positions_stops_the_router(here: Installation) -> None:
+    """Nothing is guessed and nothing committed: the router ends with a sentence that names the command."""
+    here.subscribe(subscription("one"))
+    started(here)
+    lose_positions(here)
+    here.publish([event("unread")])
+
+    for _ in range(2):
+        with here.router({"start_at": "now"}) as router:
+            error = router.wait_ended()
+        assert isinstance(error, Unavailable)
+        assert f"the source {here.events_topic}, noted on " in str(error)
+        assert f"`signpost positions set {here.events_topic} --to earliest|latest|TIME` sets them" in str(error)
+    assert here.positions() == {}
+    assert here.jobs() == []
+
+
+def test_a_source_with_positions_and_no_note_is_noted(here: Installation) -> None:
+    """What an older version started goes on, and gets its note; when it loses its positions then, that is seen."""
+    here.subscribe(subscription("one"))
+    here.publish(event(f"evt_{n}") for n in range(5))
+    with here.router():
+        here.wait_routed()
+    forget_notes(here)
+
+    started(here)
+
+    note = note_of(here)
+    assert (note.start_at, note.first) == (None, here.positions())
+    assert len(here.jobs()) == 5
+    lose_positions(here)
+    with here.router() as router:
+        assert isinstance(router.wait_ended(), Unavailable)
+
+
+def test_the_last_positions_are_noted_hourly(here: Installation) -> None:
+    """A minute after a router began, and every hour from then on, it notes where its sources are."""
+    here.subscribe(subscription("one"))
+    here.publish(event(f"evt_{n}") for n in range(9))
+    with here.router():
+        here.wait_routed()
+    positions = CommittedPositions(here.settings.kafka_properties(), here.admin, router_group(here.names))
+    minutes = iter(range(1, 100))
+    noting = Noting(
+        SourceNotes(here.settings.kafka_properties(), here.names), positions, lambda: 60_000 * next(minutes)
+    )
+    owned = [(here.events_topic, 0), (here.events_topic, 1)]
+
+    def noted_at(now_s: float) -> int | None:
+        noting.poll(now_s, owned)
+        return note_of(here).last_at_ms
+
+    assert noted_at(0.0) is None
+    assert noted_at(FIRST_AFTER_S - 1) is None
+    assert wait_until(lambda: noted_at(FIRST_AFTER_S), what="the positions are noted") == 60_000
+    assert note_of(here).last == end_offsets(here.bootstrap_servers, here.events_topic)
+    again_s = FIRST_AFTER_S + EVERY_S
+    wait_until(lambda: noted_at(again_s) == 120_000, what="the positions are noted again")
+    assert sum(note_of(here).first.values()) == 0
+
+
+def test_a_partition_that_was_noted_and_has_no_position_is_lost(here: Installation) -> None:
+    """One partition whose position is gone stops the router; one that was added later starts at its beginning."""
+    here.subscribe(subscription("one"))
+    started(here)
+    here.admin.create_partitions([NewPartitions(here.events_topic, 4)])[here.events_topic].result(30)
+    wait_until(lambda: len(end_offsets(here.bootstrap_servers, here.events_topic)) == 4, what="the partition is there")
+    here.produce(here.events_topic, value_of(event("late")), partition=3)
+    with here.router({"start_at": "now"}):
+        here.wait_routed()
+    assert [job.event_id for job in here.jobs()] == ["late"]
+
+    lose_positions(here)
+    here.commit({0: 0, 1: 0, 3: 1})
+    with here.router() as router:
+        error = router.wait_ended()
+
+    assert isinstance(error, Unavailable)
+    assert "(partitions 2)" in str(error)
+
+
+def test_a_note_that_cannot_be_read_is_a_note(here: Installation) -> None:
+    """A source whose note is of a later version goes on, and does not count as new when it has lost its positions."""
+    here.subscribe(subscription("one"))
+    started(here)
+    here.produce(
+        here.names.sources, b"\xc3\x01 of a later version", here.events_topic.encode(), partition=_partition(here)
+    )
+    started(here)
+    assert notes_of(here) == {here.events_topic: None}
+
+    lose_positions(here)
+    with here.router() as router:
+        assert isinstance(router.wait_ended(), Unavailable)
