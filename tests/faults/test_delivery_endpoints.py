@@ -1,0 +1,155 @@
+"""A whole delivery process with endpoints that misbehave: they fail their own jobs, and nobody else's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+
+from deploy.local.receiver import Receiver
+from deploy.local.replies import Answer, always
+from schemas.codec import Record
+from tests.support.dns import SILENCE, DnsServer
+from tests.support.hostile import hostile_process
+from tests.support.memory import MIB, resident_bytes
+from tests.support.pipeline import Pipeline
+from tests.support.waiting import wait_until
+
+HEALTHY = 10
+EVENTS = 40
+# Half of what an endpoint has to answer: who waits behind one that does not is found out.
+PROMPT_S = 15
+TIMEOUT_US = 30_000_000
+# How much later than its deadline a request may end here: the machine may be busy, the promise is not about speed.
+SLACK_US = 3_000_000
+# What a flood may add: read buffers of 16 requests each, and what the allocator keeps of them.
+FLAT = 48 * MIB
+
+# What the first attempt comes to: state, status, error, and whether the body was cut.
+Expected = tuple[str, int | None, str | None, bool]
+AT_ONCE: dict[str, Expected] = {
+    "endless-body": ("delivered", 200, None, True),
+    "endless-chunks": ("delivered", 200, None, True),
+    "endless-headers": ("retry", None, "headers_too_large", False),
+    "endless-interim": ("retry", None, "headers_too_large", False),
+    "gzip-bomb": ("delivered", 200, None, False),
+    "huge-headers": ("retry", None, "headers_too_large", False),
+    "mid-headers": ("retry", None, "reset", False),
+    "mid-body": ("delivered", 200, None, True),
+    "redirect": ("retry", 302, None, False),
+}
+AT_THE_DEADLINE: dict[str, Expected] = {
+    "never": ("retry", None, "timeout_answer", False),
+    "drip-headers": ("retry", None, "timeout_answer", False),
+    "drip-body": ("delivered", 200, None, True),
+    "late": ("retry", None, "timeout_answer", False),
+}
+
+
+@pytest.fixture(scope="module")
+def hostile() -> Iterator[str]:
+    with hostile_process() as port:
+        yield f"http://127.0.0.1:{port}/"
+
+
+@pytest.fixture
+def late() -> Iterator[Receiver]:
+    """An endpoint that answers well, a second after the deadline."""
+    with Receiver(always(Answer(200, delay=timedelta(seconds=31)))) as endpoint:
+        yield endpoint
+
+
+def result_of(outcome: Record) -> Expected:
+    return outcome["state"], outcome["status"], outcome["error"], outcome["body_cut"]
+
+
+def results_of(pipeline: Pipeline, names: dict[str, str]) -> dict[str, list[Record]]:
+    """Return the outcomes of first attempts by what the subscription is called in `names`."""
+    found: dict[str, list[Record]] = {}
+    for outcome in pipeline.outcomes():
+        if outcome["attempt"] == 1 and outcome["subscription_id"] in names:
+            found.setdefault(names[outcome["subscription_id"]], []).append(outcome)
+    return found
+
+
+def wait_for_results(
+    pipeline: Pipeline, names: dict[str, str], expected: dict[str, Expected], count: int, deadline_s: float
+) -> list[Record]:
+    """Wait until each of `expected` has so many outcomes, see that all are as expected, and return them."""
+
+    def enough() -> dict[str, list[Record]]:
+        found = results_of(pipeline, names)
+        counts = {how: len(found.get(how, [])) for how in expected}
+        assert min(counts.values()) >= count, counts
+        return {how: found[how] for how in expected}
+
+    found = wait_until(enough, deadline_s, f"{count} outcomes of each")
+    assert {how: {result_of(outcome) for outcome in found[how]} for how in expected} == {
+        how: {result} for how, result in expected.items()
+    }
+    return [outcome for outcomes in found.values() for outcome in outcomes]
+
+
+def healthy_requests(receiver: Receiver, count: int, deadline_s: float) -> None:
+    """Wait for so many requests at the healthy endpoints, each event once at each."""
+    received = receiver.wait_for(count, deadline_s)
+    assert len({(request.path, request.event_id) for request in received}) == len(received) == count
+
+
+@pytest.mark.decision("Z9")
+@pytest.mark.parametrize("to_the_deadline", [False, pytest.param(True, marks=pytest.mark.long)])
+def test_hostile_receivers(
+    pipeline: Pipeline, receiver: Receiver, hostile: str, late: Receiver, to_the_deadline: bool
+) -> None:
+    """Healthy endpoints are served beside every hostile one, each of which fails in its own way; memory stays flat."""
+    pipeline.subscribe(*(f"{receiver.url}{number}" for number in range(HEALTHY)))
+    pipeline.router()
+    deliver = pipeline.deliver()
+    pipeline.publish_some(EVENTS)
+    healthy_requests(receiver, HEALTHY * EVENTS, PROMPT_S)
+    before = resident_bytes(deliver.pid)
+    ways = [*AT_ONCE, *AT_THE_DEADLINE]
+    urls = [late.url if how == "late" else f"{hostile}{how}" for how in ways]
+    names = dict(zip(pipeline.subscribe(*urls, start=HEALTHY), ways, strict=True))
+
+    pipeline.publish_some(EVENTS, start=EVENTS)
+
+    healthy_requests(receiver, 2 * HEALTHY * EVENTS, PROMPT_S)
+    wait_for_results(pipeline, names, AT_ONCE, EVENTS, PROMPT_S)
+    assert not results_of(pipeline, names).keys() & AT_THE_DEADLINE.keys()
+    if to_the_deadline:
+        for outcome in wait_for_results(pipeline, names, AT_THE_DEADLINE, EVENTS, 150):
+            assert TIMEOUT_US <= outcome["duration_us"] < TIMEOUT_US + SLACK_US
+    pipeline.publish_some(EVENTS, start=2 * EVENTS)
+    healthy_requests(receiver, 3 * HEALTHY * EVENTS, PROMPT_S)
+    assert resident_bytes(deliver.pid) - before < FLAT
+    assert deliver.is_alive()
+
+
+def test_names_that_never_resolve(pipeline: Pipeline, receiver: Receiver) -> None:
+    """A hundred names whose servers say nothing delay nobody; their jobs are retried, as `dns_timeout`."""
+
+    def zone(name: str, _asked: int) -> list[str]:
+        return ["127.0.0.1"] if name.startswith("healthy-") else [SILENCE]
+
+    dns = DnsServer(zone)
+    events = 4  # of which the silent names have less in flight than the process may
+    silent = pipeline.subscribe(*(f"http://silent-{number}.example:{receiver.port}/" for number in range(100)))
+    pipeline.subscribe(
+        *(f"http://healthy-{number}.example:{receiver.port}/{number}" for number in range(HEALTHY)), start=len(silent)
+    )
+    pipeline.router()
+    deliver = pipeline.deliver(dns_servers=[dns.address])
+
+    pipeline.publish_some(events)
+
+    healthy_requests(receiver, HEALTHY * events, PROMPT_S)
+    names = dict.fromkeys(silent, "silent")
+    expected: dict[str, Expected] = {"silent": ("retry", None, "dns_timeout", False)}
+    wait_for_results(pipeline, names, expected, len(silent) * events, 60)
+    assert {name for name, _ in dns.asked if name.startswith("silent-")} == {
+        f"silent-{number}.example" for number in range(100)
+    }
+    assert deliver.is_alive()
+    dns.close()
