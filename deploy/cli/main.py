@@ -13,7 +13,20 @@ from typing import Annotated, Final
 
 import typer
 
-from deploy.cli import broker, deliver, demo, events, receiver, router, settings, subscriptions, tail, topics, up
+from deploy.cli import (
+    broker,
+    dead_letters,
+    deliver,
+    demo,
+    events,
+    receiver,
+    router,
+    settings,
+    subscriptions,
+    tail,
+    topics,
+    up,
+)
 from deploy.cli.context import GlobalOptions, print_error
 from deploy.cli.group import RootGroup
 from deploy.kafka_log import thin
@@ -64,7 +77,20 @@ def _options(
         logging.getLogger(logger).addHandler(logging.NullHandler())
 
 
-for _commands in (up, demo, broker, receiver, events, subscriptions, router, deliver, topics, settings, tail):
+for _commands in (
+    up,
+    demo,
+    broker,
+    receiver,
+    events,
+    subscriptions,
+    router,
+    deliver,
+    topics,
+    settings,
+    tail,
+    dead_letters,
+):
     _commands.register(app)
 
 

@@ -26,7 +26,7 @@ def here(broker: Broker, prefix: str) -> Installation:
 
 @pytest.fixture
 def signpost(here: Installation, monkeypatch: pytest.MonkeyPatch) -> Commands:
-    return Commands(here, monkeypatch)
+    return Commands(here.env, monkeypatch)
 
 
 def test_own_records_are_shown_field_by_field(here: Installation, signpost: Commands) -> None:

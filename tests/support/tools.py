@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import io
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import pytest
 
 from deploy.cli.main import main
 from schemas.delivery import UNKNOWN_OFFSET, Job, JobCodec, Outcome, OutcomeCodec
-from tests.support.installation import Installation
 
 T0_MS = 1_771_236_060_000
 
@@ -22,11 +22,10 @@ class Said(NamedTuple):
 
 
 class Commands:
-    """Runs `signpost …` with the settings of an installation."""
+    """Runs `signpost …` with settings from `env`."""
 
-    def __init__(self, here: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.here = here
-        for name, value in here.env.items():
+    def __init__(self, env: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+        for name, value in env.items():
             monkeypatch.setenv(name, value)
 
     def __call__(self, *arguments: str) -> Said:

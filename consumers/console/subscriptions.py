@@ -1,0 +1,65 @@
+"""What the topic `subscriptions` says, and what it still holds of what it said before."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from consumers.console.scan import Scanner, place_of, time_of
+from consumers.table import read_subscription
+from consumers.table_state import TableState
+from schemas.errors import UnreadableRecord
+from schemas.subscription import Subscription
+from schemas.topics import TopicNames
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One record of a subscription: what it says, None if it deletes it, or a sentence if it cannot be read."""
+
+    id: str
+    partition: int
+    offset: int
+    at_ms: int
+    said: Subscription | str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Current:
+    """What counts for a subscription now, as a new job names it."""
+
+    partition: int
+    offset: int
+    activation: int
+    paused: bool
+
+
+class Subscriptions:
+    """All records of the topic, read once."""
+
+    def __init__(self, scanner: Scanner, names: TopicNames) -> None:
+        self._table = TableState(lambda _p, _o, key, value: read_subscription(key, value))
+        self.versions: list[Version] = []
+        for batch in scanner.read(scanner.ranges([names.subscriptions])):
+            for message in batch:
+                _, partition, offset = place_of(message)
+                key = (message.key() or b"").decode("utf-8", "backslashreplace")
+                value = message.value()
+                self._table.apply(partition, offset, key, value)
+                self.versions.append(Version(key, partition, offset, time_of(message), _said(key, value)))
+
+    def current(self, id_: str) -> Current | str | None:
+        """Return what counts for an id now: None if it is deleted, a sentence if nothing readable is there."""
+        entry = self._table.get(id_)
+        if entry is not None:
+            return Current(entry.partition, entry.offset, entry.value.activation, entry.value.paused)
+        unusable = self._table.unusable().get(id_)
+        return None if unusable is None else unusable.reason
+
+
+def _said(key: str, value: bytes | None) -> Subscription | str | None:
+    if value is None:
+        return None
+    try:
+        return read_subscription(key, value)
+    except UnreadableRecord as error:
+        return str(error)

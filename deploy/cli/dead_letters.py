@@ -1,0 +1,267 @@
+"""`signpost dead-letters`: jobs out of attempts and records that nobody could read; seen, and given another chance."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+
+import typer
+
+from deploy.cli.context import OPERATE, print_error, print_json, settings_of
+from deploy.cli.looking import Json, Since, no_bar, record_reader, scanning, since_ms
+from schemas.errors import InvalidInput
+
+if TYPE_CHECKING:  # `signpost --help` does without
+    from consumers.console.dead_letters import DeadLetters, Found
+    from consumers.console.scan import Scanner
+    from producers.dead_letters import Again, Decision
+    from schemas.codec import Record
+    from schemas.settings import Settings
+
+_MANY = 10
+_HEAD = ("ID", "TIME", "REASON", "SUBSCRIPTION", "EVENT", "ATTEMPTS", "DETAIL")
+
+app = typer.Typer(help="Jobs out of attempts and records that nobody could read.", no_args_is_help=True)
+
+Reason: TypeAlias = Annotated[
+    str | None, typer.Option("--reason", help="Only these: exhausted, gone, unknown_schema, …", show_default=False)
+]
+Subscription: TypeAlias = Annotated[
+    str | None, typer.Option("--subscription", metavar="ID", help="Only of this subscription.", show_default=False)
+]
+
+
+def register(parent: typer.Typer) -> None:
+    """Add the commands."""
+    parent.add_typer(app, name="dead-letters", rich_help_panel=OPERATE)
+
+
+@app.command("list")
+def _list(
+    ctx: typer.Context,
+    *,
+    reason: Reason = None,
+    subscription: Subscription = None,
+    since: Since = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", help="At most so many.", min=1)] = 20,
+    json: Json = False,
+) -> None:
+    """List dead letters, newest first."""
+    settings, begin_ms = settings_of(ctx), since_ms(since, time.time())
+    with scanning(settings) as scanner:
+        letters = _letters(scanner, settings)
+        found = letters.newest(limit, reason=reason, subscription=subscription, since_ms=begin_ms)
+    if json:
+        print_json([_as_json(one) for one in found])
+    elif found:
+        _print_table([_row(one) for one in found])
+        if len(found) == limit:
+            typer.echo(f"the newest {limit}; --limit shows more", err=True)
+    else:
+        chosen = any(option is not None for option in (reason, subscription, since))
+        typer.echo("no dead letter fits" if chosen else "there are no dead letters")
+
+
+@app.command("show")
+def _show(
+    ctx: typer.Context,
+    id_: Annotated[str, typer.Argument(metavar="ID", help="As `list` shows it: partition:offset.")],
+    *,
+    json: Json = False,
+) -> None:
+    """Show one with all its fields, the attempts before it, and the record or body itself."""
+    from schemas.delivery import DeadLetter  # noqa: PLC0415  # see context.py
+
+    settings = settings_of(ctx)
+    with scanning(settings) as scanner:
+        letters = _letters(scanner, settings)
+        (found,) = letters.get([id_])
+        attempts = letters.attempts(found.letter) if isinstance(found.letter, DeadLetter) else []
+    fields = _as_json(found)
+    fields["made"] = [_attempt(outcome) for outcome in attempts]
+    if isinstance(found.letter, DeadLetter):
+        readable = record_reader(settings).read(found.letter.value)
+        fields["record"] = {"kind": readable.kind, **readable.fields}
+    if json:
+        print_json(fields)
+    else:
+        _print_fields(fields)
+
+
+@app.command("retry")
+def _retry(
+    ctx: typer.Context,
+    ids: Annotated[list[str] | None, typer.Argument(metavar="ID", show_default=False)] = None,
+    *,
+    reason: Reason = None,
+    subscription: Subscription = None,
+    since: Since = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask, however many there are.")] = False,
+) -> None:
+    """Give dead letters another chance: those of these ids, or all that --reason, --subscription and --since choose.
+
+    A job is sent again as a new run: first attempt, same bytes, what the subscription says now. A record that nobody
+    could read is published to its source again, as it was. Jobs chosen by options that were retried before are left
+    out; one that is named by its id is retried again.
+    """
+    from producers.dead_letters import Again, RetryWriter  # noqa: PLC0415  # see context.py
+
+    settings = settings_of(ctx)
+    if bool(ids) == ((reason, subscription, since) != (None, None, None)):
+        raise InvalidInput("name dead letters by their ids, or by --reason, --subscription and --since; one of the two")
+    with scanning(settings) as scanner:
+        letters = _letters(scanner, settings)
+        begin_ms = since_ms(since, time.time())
+        found = (
+            letters.get(ids)
+            if ids
+            else letters.newest(None, reason=reason, subscription=subscription, since_ms=begin_ms)
+        )
+        decisions, before = _decide(scanner, settings, letters, found, again=bool(ids))
+        no_bar(scanner)
+    records = [decision for decision in decisions if isinstance(decision, Again)]
+    if len(records) > _MANY and not yes:
+        _ask(records)
+    done: list[Again] = []
+
+    def written(record: Again) -> None:
+        done.append(record)
+        typer.echo(f"{record.id}  {record.what}")
+
+    if records:
+        RetryWriter(settings.kafka_properties(), settings.max_event).write(records, written)
+    for decision in decisions:
+        if not isinstance(decision, Again):
+            print_error(f"{decision.id}: {decision.why}")
+    left_out = f", {before:,} left out that were retried before" if before else ""
+    typer.echo(f"{len(done):,} retried, {len(decisions) - len(records):,} refused{left_out}")
+    if len(decisions) > len(records):
+        raise typer.Exit(1)
+
+
+def _decide(
+    scanner: Scanner, settings: Settings, letters: DeadLetters, found: list[Found], *, again: bool
+) -> tuple[list[Decision], int]:
+    """Return what to do about each, oldest first, and how many are left out as they were retried before."""
+    from consumers.console.subscriptions import Subscriptions  # noqa: PLC0415  # see context.py
+    from producers.dead_letters import Refused, Retry  # noqa: PLC0415
+    from schemas.delivery import DeadLetter  # noqa: PLC0415
+
+    if not found:
+        return [], 0
+    runs = letters.runs(one.letter for one in found if isinstance(one.letter, DeadLetter))
+    retry = Retry(settings.names, Subscriptions(scanner, settings.names).current, scanner.topics(), runs)
+    decisions: list[Decision] = []
+    before = 0
+    for one in sorted(found, key=lambda one: (one.at_ms, one.partition, one.offset)):
+        letter = one.letter
+        if not isinstance(letter, DeadLetter):
+            decisions.append(Refused(one.id, f"it is no dead letter: {letter}"))
+        elif not again and letter.job_id is not None and runs.get(letter.job_id, 0) > _run_of(letter):
+            before += 1
+        else:
+            decisions.append(retry.decide(one.id, letter))
+    return decisions, before
+
+
+def _run_of(letter: Any) -> int:
+    from schemas.delivery import JobCodec  # noqa: PLC0415  # see context.py
+    from schemas.errors import UnreadableRecord  # noqa: PLC0415
+
+    try:
+        return JobCodec().decode(letter.value).run
+    except UnreadableRecord:
+        return 0
+
+
+def _ask(records: list[Again]) -> None:
+    topics = ", ".join(sorted({record.topic for record in records}))
+    if not sys.stdin.isatty():
+        raise InvalidInput(f"{len(records):,} records would be written to {topics}; say --yes if that is meant")
+    typer.confirm(f"Write {len(records):,} records to {topics}?", abort=True, err=True)
+
+
+def _letters(scanner: Scanner, settings: Settings) -> DeadLetters:
+    from consumers.console.dead_letters import DeadLetters  # noqa: PLC0415  # see context.py
+    from schemas.errors import Unavailable  # noqa: PLC0415
+
+    letters = DeadLetters(scanner, settings.names)
+    if not letters.is_there:
+        raise Unavailable(f"the topic {settings.names.dead} is not there; `signpost topics apply` makes it")
+    return letters
+
+
+def _as_json(found: Found) -> dict[str, Any]:
+    from consumers.console.readable import text_of, time_text  # noqa: PLC0415  # see context.py
+
+    head = {"id": found.id, "time": time_text(found.at_ms)}
+    letter = found.letter
+    if isinstance(letter, str):
+        return {**head, "reason": "unreadable", "detail": letter}
+    return {
+        **head,
+        "reason": letter.reason,
+        "detail": letter.detail,
+        "subscription_id": letter.subscription_id,
+        "event_id": letter.event_id,
+        "job_id": letter.job_id,
+        "attempts": letter.attempts,
+        "at": time_text(letter.at_ms),
+        "source": f"{letter.topic}:{letter.partition}:{letter.offset}",
+        "key": text_of(letter.key),
+        "headers": {name: text_of(value) for name, value in letter.headers},
+    }
+
+
+def _attempt(outcome: Record) -> dict[str, Any]:
+    from consumers.console.readable import time_text  # noqa: PLC0415  # see context.py
+
+    return {
+        "run": outcome["run"],
+        "attempt": outcome["attempt"],
+        "at": time_text(outcome["at_ms"]),
+        "state": outcome["state"],
+        "reason": outcome["reason"],
+        "status": outcome["status"],
+        "duration_ms": outcome["duration_us"] / 1_000,
+        "host": outcome["host"],
+        "response": outcome["response"].decode("utf-8", "backslashreplace"),
+    }
+
+
+def _row(found: Found) -> tuple[str, ...]:
+    fields = _as_json(found)
+    names = ("id", "time", "reason", "subscription_id", "event_id", "attempts")
+    detail = fields["detail"]
+    return (*(str(fields.get(name) or "-") for name in names), detail if len(detail) <= 80 else f"{detail[:79]}…")
+
+
+def _print_table(rows: list[tuple[str, ...]]) -> None:
+    from consumers.console.readable import printable  # noqa: PLC0415  # see context.py
+
+    table = [_HEAD, *(tuple(printable(cell) for cell in row) for row in rows)]
+    widths = [max(len(row[column]) for row in table) for column in range(len(_HEAD))]
+    for row in table:
+        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _print_fields(fields: dict[str, Any]) -> None:
+    from consumers.console.readable import line, printable  # noqa: PLC0415  # see context.py
+
+    made, record = fields.pop("made"), fields.pop("record", None)
+    for name, value in fields.items():
+        shown = line(value) if isinstance(value, dict) else printable(str(value if value is not None else ""))
+        if shown:
+            typer.echo(f"{name + ':':<17}{shown}")
+    if made:
+        typer.echo("attempts made:")
+        for attempt in made:
+            typer.echo(f"  {line(attempt)}")
+    if record is None:
+        return
+    typer.echo(f"the record:      {record.pop('kind')}")
+    for name, value in record.items():
+        if value is not None and name not in {"event_id", "subscription_id", "job_id"}:
+            shown = line({"": value}).removeprefix("=") if isinstance(value, dict) else printable(str(value))
+            typer.echo(f"  {name + ':':<15}{shown}")

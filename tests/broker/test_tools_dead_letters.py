@@ -1,0 +1,216 @@
+"""`signpost dead-letters`: what ended badly is found, explained, and given another chance."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from deploy.local.broker import Broker
+from deploy.local.receiver import Receiver
+from deploy.local.replies import Answer, always
+from schemas.delivery import DeadLetter, DeadLetterCodec, Job
+from tests.support.installation import Installation, event, subscription, value_of
+from tests.support.pipeline import Pipeline
+from tests.support.tools import T0_MS, Commands, job, job_value, outcome_value
+from tests.support.topics import read_topic
+from tests.support.waiting import wait_until
+
+
+@pytest.fixture
+def here(broker: Broker, prefix: str) -> Installation:
+    return Installation(broker.bootstrap_servers, prefix).make_topics()
+
+
+@pytest.fixture
+def signpost(here: Installation, monkeypatch: pytest.MonkeyPatch) -> Commands:
+    return Commands(here.env, monkeypatch)
+
+
+def bury(here: Installation, one: Job, reason: str = "exhausted") -> None:
+    """Write the dead letter of a job."""
+    letter = DeadLetter(
+        reason=reason,
+        detail="attempt 6 was the last",
+        topic=f"{here.names.prefix}jobs.24h",
+        partition=0,
+        offset=7,
+        at_ms=T0_MS,
+        key=one.subscription_id.encode(),
+        value=job_value(one),
+        job_id=one.job_id,
+        subscription_id=one.subscription_id,
+        event_id=one.event_id,
+        attempts=6,
+    )
+    here.produce(here.names.dead, DeadLetterCodec().encode(letter), letter.key)
+
+
+def poison(here: Installation, topic: str, **fields: Any) -> None:
+    """Write the dead letter of a record that nobody could read."""
+    given: dict[str, Any] = {
+        "reason": "unknown_schema",
+        "detail": "no such fingerprint",
+        "topic": topic,
+        "partition": 1,
+        "offset": 3,
+        "at_ms": T0_MS,
+        "key": b"cas_1",
+        "value": value_of(event("evt_9")),
+        "headers": (("traceparent", b"00-1"), ("empty", None)),
+    }
+    letter = DeadLetter(**(given | fields))
+    here.produce(here.names.dead, DeadLetterCodec().encode(letter), letter.key)
+
+
+def listed(signpost: Commands, *options: str) -> list[dict[str, Any]]:
+    said = signpost("dead-letters", "list", "--json", *options)
+    assert said.code == 0, said.err
+    found: list[dict[str, Any]] = json.loads(said.out)
+    return found
+
+
+def test_the_newest_come_first_and_filters_hold(here: Installation, signpost: Commands) -> None:
+    """All kinds are listed, newest first, and each filter leaves only what fits."""
+    bury(here, job(1))
+    bury(here, job(2, subscription_id="sub-2"), "gone")
+    poison(here, here.events_topic)
+    here.produce(here.names.dead, b"no dead letter", b"k")
+    assert [one["reason"] for one in listed(signpost)] == ["unreadable", "unknown_schema", "gone", "exhausted"]
+    assert [one["event_id"] for one in listed(signpost, "--reason", "exhausted")] == ["evt_1"]
+    assert [one["reason"] for one in listed(signpost, "--subscription", "sub-2")] == ["gone"]
+    assert len(listed(signpost, "--limit", "2")) == 2
+    assert len(listed(signpost, "--since", "1h")) == 4
+    assert listed(signpost, "--since", "2099-01-01") == []
+    table = signpost("dead-letters", "list").out.splitlines()
+    assert table[0].startswith("ID ")
+    assert len(table) == 5
+
+
+def test_one_is_shown_with_its_attempts_and_body(here: Installation, signpost: Commands) -> None:
+    """`show` has the reason, each attempt that was made, and the body that was sent."""
+    one = job(1, attempt=6)
+    for attempt in (2, 1):
+        tried = job(1, attempt=attempt)
+        here.produce(
+            here.names.outcomes,
+            outcome_value(tried, state="retry", reason="status_503", status=503, at_ms=T0_MS + attempt),
+            b"sub-1",
+        )
+    here.produce(here.names.outcomes, outcome_value(job(2)), b"sub-1")
+    bury(here, one)
+    (found,) = listed(signpost)
+    said = signpost("dead-letters", "show", found["id"])
+    assert "attempt 6 was the last" in said.out
+    assert '{"event_type":"case.created"}' in said.out
+    assert said.out.count("status=503") == 2
+    shown = json.loads(signpost("dead-letters", "show", f"{here.names.dead}:{found['id']}", "--json").out)
+    assert [attempt["attempt"] for attempt in shown["made"]] == [1, 2]
+    assert shown["record"]["body"] == '{"event_type":"case.created"}'
+
+
+def test_a_job_is_retried_as_a_new_run(here: Installation, signpost: Commands) -> None:
+    """A retry is the same job and body, as run 1, attempt 1, with what the subscription's record says now."""
+    here.subscribe(subscription("sub-1"), subscription("sub-1", activation=3))
+    bury(here, job(1, attempt=6, due_at_ms=5, first_offset=9))
+    said = signpost("dead-letters", "retry", "--reason", "exhausted")
+    assert (said.code, said.out.splitlines()[-1]) == (0, "1 retried, 0 refused")
+    (again,) = here.jobs()
+    assert (again.job_id, again.run, again.attempt, again.due_at_ms, again.first_offset) == ("job-1", 1, 1, 0, -1)
+    assert (again.activation, again.subscription_offset, again.body) == (3, 1, job(1).body)
+
+
+def test_a_retry_is_not_repeated_by_accident(here: Installation, signpost: Commands) -> None:
+    """What options choose a second time is left out; an id that is named is retried again, as a run of its own."""
+    here.subscribe(subscription("sub-1"))
+    bury(here, job(1))
+    assert signpost("dead-letters", "retry", "--reason", "exhausted").code == 0
+    said = signpost("dead-letters", "retry", "--reason", "exhausted")
+    assert said.out == "0 retried, 0 refused, 1 left out that were retried before\n"
+    (found,) = listed(signpost)
+    assert signpost("dead-letters", "retry", found["id"]).code == 0
+    assert [one.run for one in here.jobs()] == [1, 2]
+
+
+def test_a_poison_record_is_published_as_it_was(here: Installation, signpost: Commands) -> None:
+    """A record that nobody could read goes to its topic and partition again: same key, bytes and headers."""
+    poison(here, here.events_topic)
+    (found,) = listed(signpost)
+    assert signpost("dead-letters", "retry", found["id"]).code == 0
+    (record,) = read_topic(here.bootstrap_servers, here.events_topic)
+    assert (record.partition(), record.key(), record.value()) == (1, b"cas_1", value_of(event("evt_9")))
+    assert record.headers() == [("traceparent", b"00-1"), ("empty", None)]
+
+
+def test_what_has_no_chance_is_refused(here: Installation, signpost: Commands) -> None:
+    """A deleted or paused subscription, lost bytes, a vanished topic, no dead letter at all: each has its reason."""
+    here.subscribe(subscription("sub-2", paused=True))
+    here.write_subscription("sub-3", b"damaged", "acme")
+    bury(here, job(1))
+    bury(here, job(2, subscription_id="sub-2"))
+    bury(here, job(3, subscription_id="sub-3"))
+    poison(here, here.events_topic, value=None, key=None)
+    poison(here, f"{here.names.prefix}nowhere")
+    poison(here, f"{here.names.prefix}jobs.0s", value=b"damaged")
+    here.produce(here.names.dead, b"no dead letter", b"k")
+    said = signpost("dead-letters", "retry", "--since", "1h")
+    assert said.code == 1
+    assert said.out == "0 retried, 7 refused\n"
+    for part in (
+        "sub-1 is deleted",
+        "sub-2 is paused",
+        "sub-3 cannot be read",
+        "its bytes were not kept",
+        "nowhere, where it was read, is no longer there",
+        "nobody can read the job",
+        "it is no dead letter",
+    ):
+        assert part in said.err
+    assert here.jobs() == []
+
+
+def test_many_are_asked_for(here: Installation, signpost: Commands) -> None:
+    """More than ten are written only with --yes, where nobody can be asked."""
+    here.subscribe(subscription("sub-1"))
+    for number in range(11):
+        bury(here, job(number))
+    said = signpost("dead-letters", "retry", "--reason", "exhausted")
+    assert said.code == 2
+    assert "11 records" in said.err
+    assert here.jobs() == []
+    assert signpost("dead-letters", "retry", "--reason", "exhausted", "--yes").code == 0
+    assert len(here.jobs()) == 11
+
+
+def test_empty_missing_and_mistyped_get_a_sentence(
+    here: Installation, signpost: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing there, nothing that fits, an id that is none, no topic: each is said in a sentence."""
+    assert signpost("dead-letters", "list").out == "there are no dead letters\n"
+    assert signpost("dead-letters", "list", "--reason", "gone").out == "no dead letter fits\n"
+    assert signpost("dead-letters", "retry", "--reason", "gone").out == "0 retried, 0 refused\n"
+    for id_ in ("0:0", "77:0", "0", "a:b", "0:99999999999999999999"):
+        said = signpost("dead-letters", "show", id_)
+        assert (said.code, "dead letter" in said.err) == (2, True)
+    assert signpost("dead-letters", "retry").code == 2
+    monkeypatch.setenv("SIGNPOST_PREFIX", f"{here.names.prefix}elsewhere.")
+    said = signpost("dead-letters", "list")
+    assert said.code == 1
+    assert "topics apply" in said.err
+
+
+def test_a_retried_job_is_delivered(pipeline: Pipeline, receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an endpoint refused for good is sent with the same bytes after a retry, and recorded as run 1."""
+    receiver.behave = always(Answer(410))
+    pipeline.subscribe(receiver.url)
+    pipeline.publish_some(1)
+    pipeline.router()
+    pipeline.deliver()
+    pipeline.wait_for_ends(1)
+    receiver.behave = always(Answer(200))
+    signpost = Commands(pipeline.env(), monkeypatch)
+    assert signpost("dead-letters", "retry", "--reason", "gone").code == 0
+    first, second = receiver.wait_for(2)
+    assert first.body == second.body
+    wait_until(lambda: [(o["run"], o["state"]) for o in pipeline.outcomes()][-1] == (1, "delivered"), what="run 1 ends")
