@@ -30,7 +30,10 @@ _REQUIRED: Final = ("id", "sender", "customer_id", "url", "event_types")
 _SECRETS: Final = ("secret", "secret_env", "secret_file")
 _FIELDS: Final = (*_REQUIRED, *_SECRETS, "description")
 _GENERATE: Final = "generate"
+_LOOKS_LIKE: Final = {"secret_env": re.compile(r"[A-Z_][A-Z0-9_]*"), "secret_file": re.compile(r"/.*|.*\.[a-z]{1,8}")}
 _STR: Final = "tag:yaml.org,2002:str"
+# A tag may be anything that somebody writes after a `!`.
+_KINDS: Final = {f"tag:yaml.org,2002:{kind}": kind for kind in ("bool", "float", "int", "null", "timestamp")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +136,9 @@ class _Reader:
         fetch: Callable[[str], str | None] = self._environment.get if field == "secret_env" else self._content
         secret = fetch(text) if text else None
         if not secret:
-            where = f"the environment variable {text}" if field == "secret_env" else f"the file {text}"
+            # What is no name may be the secret itself, by mistake.
+            named = f" {text}" if _LOOKS_LIKE[field].fullmatch(text) else " that it names"
+            where = f"the {'environment variable' if field == 'secret_env' else 'file'}{named}"
             self._note(fields[field], f"{name}{field}: {where} is not there or empty")
             return None
         return Given(secret)
@@ -156,7 +161,9 @@ class _Reader:
     def _text(self, node: yaml.Node, name: str) -> str:
         if isinstance(node, yaml.ScalarNode) and node.tag == _STR:
             return str(node.value)
-        kind = node.tag.rpartition(":")[2] if isinstance(node, yaml.ScalarNode) else "list or mapping"
+        kind = "list or mapping"
+        if isinstance(node, yaml.ScalarNode):
+            kind = _KINDS.get(node.tag, "value with a tag")
         self._note(node, f"{name}: write text, in quotes if it looks like something else (this is a {kind})")
         return ""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from consumers.table import read_subscription
 from consumers.table_state import Interpret
@@ -21,8 +21,9 @@ class Endpoint:
     sender: Sender
     target: Target | str
     host: str
-    secrets: tuple[bytes, ...]  # as the receiver knows them, to be kept out of what is recorded
-    keys: tuple[bytes, ...]
+    # As the receiver knows them, to be kept out of what is recorded.
+    secrets: tuple[bytes, ...] = field(repr=False)
+    keys: tuple[bytes, ...] = field(repr=False)
     paused: bool
     activation: int
 
