@@ -124,6 +124,11 @@ class Pipeline:
         decode = JobCodec().decode
         return [decode(message.value()) for message in self.read(f"{self.names.prefix}jobs.0s")]
 
+    def job_places(self) -> list[tuple[str, int, int]]:
+        """Return job id, partition and offset of all records of jobs.0s, by place."""
+        decode, messages = JobCodec().decode, self.read(f"{self.names.prefix}jobs.0s")
+        return [(decode(m.value()).job_id, m.partition() or 0, m.offset() or 0) for m in messages]
+
     def dead_letters(self) -> list[DeadLetter]:
         """Return all dead letters."""
         decode = DeadLetterCodec().decode
