@@ -26,9 +26,9 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its package
 )
 
 from consumers.router.notes import Noting
+from consumers.runtime.lost_positions import beyond_sentence, lost_partitions, lost_sentence
 from consumers.runtime.positions import CommittedPositions, Found, PartitionKey, PositionsQuery
 from consumers.runtime.source_notes import Notes
-from consumers.runtime.source_positions import lost_partitions, lost_sentence
 from schemas.errors import Unavailable
 
 _REQUEST_TIMEOUT_S: Final = 5.0
@@ -195,11 +195,7 @@ class Takeover:
             self._overtaken(found.begin - found.offset)
             return found.begin
         if found.offset > found.end:
-            raise Unavailable(
-                f"the position in {topic}, partition {partition} is {found.offset}, after the end of the "
-                f"log ({found.end}): it is another log than the one that was read, or has lost records. Find out, "
-                f"then `signpost positions set {topic} --partition {partition} --to …` sets the position"
-            )
+            raise Unavailable(beyond_sentence(topic, partition, found.offset, found.end))
         return found.offset
 
 

@@ -1,4 +1,4 @@
-"""Which positions of a source are lost, and the sentence for it. Pure."""
+"""Which positions are lost, and the sentences for it. Pure."""
 
 from __future__ import annotations
 
@@ -18,6 +18,35 @@ def lost_partitions(topic: str, found: Mapping[PartitionKey, Found], note: Sourc
     if any(name == topic and position.offset is not None for (name, _), position in found.items()):
         return sorted(set(without) & (note.positions.keys() if note else set()))
     return sorted(without)
+
+
+def tier_lost_sentence(first_tier: str, partitions: Sequence[int]) -> str:
+    """Say that the positions of new jobs are lost, and which command sets them: those of all tiers.
+
+    A tier that is left without a position beside new jobs that have one counts as new, and would be read from its
+    beginning, with all that was done long ago.
+    """
+    numbers = ", ".join(str(partition) for partition in partitions)
+    return (
+        f"{first_tier} has no position in partitions {numbers}: `signpost topics apply` commits the beginning when it "
+        f"makes the topic, and the brokers forget positions of a group that is away for offsets.retention.minutes. "
+        f"None is guessed: `signpost positions set '{tiers_glob(first_tier)}' --to earliest|latest|TIME` sets those of "
+        "all tiers"
+    )
+
+
+def tiers_glob(first_tier: str) -> str:
+    """Return the pattern of all tiers' topics for the command line."""
+    return f"{first_tier.rpartition('.')[0]}.*"
+
+
+def beyond_sentence(topic: str, partition: int, offset: int, end: int) -> str:
+    """Say that a position is after the end of its log, and which command sets it."""
+    return (
+        f"the position in {topic}, partition {partition} is {offset}, after the end of the log ({end}): it is another "
+        "log than the one that was read, or has lost records, as by an unclean election. Find out, then "
+        f"`signpost positions set {topic} --partition {partition} --to earliest|latest|TIME` sets the position"
+    )
 
 
 def lost_sentence(topic: str, partitions: Sequence[int], note: SourceNote | None) -> str:

@@ -1,0 +1,84 @@
+"""The positions of a group that nobody uses at the moment: who would, and setting them. All calls block."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Final
+
+from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # OffsetSpec is missing from its __all__
+    AdminClient,
+    OffsetSpec,
+)
+
+from consumers.runtime.admin import TIMEOUT_S, await_coordinator, result
+from consumers.runtime.position_plan import Setting
+from consumers.runtime.positions import PartitionKey
+from schemas.errors import Unavailable
+
+_LATEST: Final = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # it has no annotations
+
+
+def members_of(admin: AdminClient, group: str) -> list[str]:
+    """Return who is in a group, a name each."""
+    await_coordinator(admin, group)
+    future = admin.describe_consumer_groups([group], request_timeout=TIMEOUT_S)[group]
+    try:
+        members = future.result(TIMEOUT_S + 5).members
+    except KafkaException as error:
+        if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
+            return []
+        raise Unavailable(f"the group {group}: {error.args[0].str()}") from error
+    return sorted(f"{member.group_instance_id or member.client_id} at {member.host}" for member in members)
+
+
+def refuse_members(admin: AdminClient, group: str) -> None:
+    """Raise Unavailable where a group has members: the positions are theirs, and brokers let nobody else set them."""
+    if members := members_of(admin, group):
+        raise Unavailable(
+            f"the group {group} is at work: {', '.join(members)}. Stop these processes first (one that was started "
+            "with --slot still counts for 10 s after its end), then set positions, then start them"
+        )
+
+
+def offsets_at(admin: AdminClient, partitions: Iterable[PartitionKey], at: datetime) -> dict[PartitionKey, int]:
+    """Return the offset of the first record that is not older than `at`; the end of the log where none is."""
+    asked = [TopicPartition(*key) for key in partitions]
+    spec = OffsetSpec.for_timestamp(int(at.timestamp() * 1_000))
+    # The end first: what comes in between is after it, and not skipped.
+    ends = _list(admin, asked, _LATEST)
+    return {key: offset if offset >= 0 else ends[key] for key, offset in _list(admin, asked, spec).items()}
+
+
+def set_positions(kafka: Mapping[str, str], group: str, settings: Iterable[Setting]) -> None:
+    """Commit positions for a group without members, without their metadata; Unavailable where brokers refuse.
+
+    By a consumer that does not join: the admin client's calls can end the process (librdkafka issue 5040).
+    """
+    offsets = [TopicPartition(setting.topic, setting.partition, setting.to) for setting in settings]
+    consumer = Consumer(
+        {**kafka, "group.id": group, "enable.auto.commit": False}, logger=logging.getLogger("signpost.kafka")
+    )
+    try:
+        answers = consumer.commit(offsets=offsets, asynchronous=False)
+    except KafkaException as error:
+        raise Unavailable(f"the positions of the group {group} are not set: {error.args[0].str()}") from error
+    finally:
+        consumer.close()
+    for answer in answers or ():
+        if answer.error is not None:
+            raise Unavailable(
+                f"the position in {answer.topic} partition {answer.partition} is not set: {answer.error.str()}"
+            )
+
+
+def _list(admin: AdminClient, asked: list[TopicPartition], spec: OffsetSpec) -> dict[PartitionKey, int]:
+    answers = admin.list_offsets(
+        dict.fromkeys(asked, spec), isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=TIMEOUT_S
+    )
+    return {
+        (place.topic, place.partition): result(future, f"the offsets of {place.topic}").offset
+        for place, future in answers.items()
+    }

@@ -1,0 +1,104 @@
+"""Where positions are to be set, and what that skips or repeats. Pure: group_positions.py asks and sets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from fnmatch import fnmatchcase
+from typing import Literal, TypeAlias
+
+from consumers.runtime.positions import Found, PartitionKey
+from consumers.runtime.source_notes import Notes
+from schemas.errors import InvalidInput
+
+Target: TypeAlias = Literal["earliest", "latest", "noted"] | datetime | int
+"""The beginning or end of the log, the last note of a source, the first record not older than a time, an offset."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One position to be set; `was` is None where there was none."""
+
+    topic: str
+    partition: int
+    was: int | None
+    to: int
+    begin: int
+
+    def __str__(self) -> str:
+        has = "none" if self.was is None else self.was
+        return f"{self.topic} partition {self.partition}: {has} -> {self.to}{self._effect()}"
+
+    def _effect(self) -> str:
+        if self.was is None or self.to == self.was:
+            return ""
+        if self.to > self.was:
+            # What retention deleted is not skipped by anybody.
+            count = self.to - max(self.was, self.begin)
+            return f" (skips {count} records)" if count > 0 else ""
+        return f" (reads {self.was - self.to} records again)"
+
+
+def parse_target(text: str) -> Target:
+    """Return what `--to` means; InvalidInput says how it is written."""
+    match text:
+        case "earliest" | "latest" | "noted":
+            return text
+    if text.isascii() and text.isdigit():
+        return int(text)
+    try:
+        at = datetime.fromisoformat(text)
+        return at if at.tzinfo else at.replace(tzinfo=UTC)
+    except ValueError:
+        raise InvalidInput(
+            f"--to: {text!r} is none of: earliest, latest, noted, an offset, or a time such as 2026-02-16T10:05:30Z"
+        ) from None
+
+
+def chosen(wanted: Iterable[str], known: Iterable[str], prefix: str) -> list[str]:
+    """Return the topics that are meant: names with or without the prefix, or patterns with `*`."""
+    names = sorted(known)
+    result: list[str] = []
+    for name in wanted:
+        found = [topic for topic in names if fnmatchcase(topic, name) or fnmatchcase(topic, prefix + name)]
+        if not found:
+            raise InvalidInput(f"{name}: is neither a source nor a tier of jobs; there are: {', '.join(names)}")
+        result += [topic for topic in found if topic not in result]
+    return result
+
+
+def plan_settings(
+    target: Target,
+    found: Mapping[PartitionKey, Found],
+    at_time: Mapping[PartitionKey, int],
+    notes: Notes,
+) -> list[Setting]:
+    """Return the positions to be set; `at_time`: the first offset not older than the target, where it is a time.
+
+    InvalidInput where an offset is not in the log, or nothing is noted.
+    """
+    return [
+        Setting(topic, partition, known.offset, _offset(target, (topic, partition), known, at_time, notes), known.begin)
+        for (topic, partition), known in sorted(found.items())
+    ]
+
+
+def _offset(target: Target, key: PartitionKey, known: Found, at_time: Mapping[PartitionKey, int], notes: Notes) -> int:
+    if isinstance(target, datetime):
+        return at_time[key]
+    if isinstance(target, int):
+        if not known.begin <= target <= known.end:
+            raise InvalidInput(
+                f"--to {target}: the log of {key[0]} partition {key[1]} is from {known.begin} to {known.end}"
+            )
+        return target
+    if target == "earliest":
+        return known.begin
+    if target == "latest":
+        return known.end
+    note = notes.get(key[0])
+    if note is None:
+        raise InvalidInput(f"--to noted: nothing is noted of {key[0]}; give earliest, latest, a time or an offset")
+    # A partition that came after the note starts at its beginning, as it would have.
+    return min(max(note.positions.get(key[1], known.begin), known.begin), known.end)

@@ -1,0 +1,79 @@
+"""What there is to say about positions: of new sources and tiers, lost ones, and those outside their log. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from consumers.runtime.lost_positions import beyond_sentence, lost_partitions, lost_sentence, tier_lost_sentence
+from consumers.runtime.positions import Found, PartitionKey
+from consumers.runtime.source_notes import Notes
+
+
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """A sentence about a topic; `stops`: its role does not go on before a position is set."""
+
+    sentence: str
+    stops: bool = False
+
+
+def waiting(known: Found) -> int | None:
+    """Return how many records (transaction markers included) wait in a partition; None where that is not known."""
+    return None if known.offset is None else max(0, known.end - max(known.offset, known.begin))
+
+
+def about_sources(topics: Iterable[str], found: Mapping[PartitionKey, Found], notes: Notes) -> list[Remark]:
+    """Say what is to be said about each source."""
+    remarks: list[Remark] = []
+    for topic in topics:
+        lost = lost_partitions(topic, found, notes[topic]) if topic in notes else []
+        if lost:
+            remarks.append(Remark(lost_sentence(topic, lost, notes[topic]), stops=True))
+            continue
+        without = _without(topic, found)
+        if without and len(without) == len([key for key in found if key[0] == topic]):
+            remarks.append(Remark(f"{topic} is new: a router starts it as the setting start_at says"))
+        elif without:
+            remarks.append(Remark(f"{topic} has later partitions, which start at their beginning: {_join(without)}"))
+        remarks += _outside(topic, found)
+    return remarks
+
+
+def about_tiers(first: str, topics: Iterable[str], found: Mapping[PartitionKey, Found]) -> list[Remark]:
+    """Say what is to be said about each tier; `first` is that of new jobs."""
+    remarks: list[Remark] = []
+    lost = _without(first, found)
+    if lost:
+        remarks.append(Remark(tier_lost_sentence(first, lost), stops=True))
+    for topic in topics:
+        without = _without(topic, found) if topic != first else []
+        if without and not lost:
+            remarks.append(Remark(f"{topic} is new: it starts at its beginning (partitions {_join(without)})"))
+        remarks += _outside(topic, found)
+    return remarks
+
+
+def _without(topic: str, found: Mapping[PartitionKey, Found]) -> list[int]:
+    return sorted(partition for (name, partition), known in found.items() if name == topic and known.offset is None)
+
+
+def _outside(topic: str, found: Mapping[PartitionKey, Found]) -> list[Remark]:
+    remarks: list[Remark] = []
+    for (name, partition), known in sorted(found.items()):
+        if name != topic or known.offset is None:
+            continue
+        if known.offset > known.end:
+            remarks.append(Remark(beyond_sentence(topic, partition, known.offset, known.end), stops=True))
+        elif known.offset < known.begin:
+            remarks.append(
+                Remark(
+                    f"{topic} partition {partition}: retention deleted {known.offset} to {known.begin - 1} before "
+                    f"they were read; it goes on at {known.begin}"
+                )
+            )
+    return remarks
+
+
+def _join(numbers: Iterable[int]) -> str:
+    return ", ".join(str(number) for number in numbers)

@@ -1,0 +1,195 @@
+"""`signpost positions`: what it shows, what it sets, and when it refuses."""
+
+from __future__ import annotations
+
+import io
+import json
+from datetime import UTC, datetime
+
+import pytest
+from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
+
+from consumers.runtime.topics import delivery_group, router_group
+from deploy.cli.main import main
+from deploy.local.broker import Broker
+from schemas.errors import Unavailable
+from schemas.topics import FIRST, PARKING
+from tests.support.installation import Installation, event, subscription, value_of
+from tests.support.topics import read_topic
+
+
+class Here(Installation):
+    """An installation, and the command line with its settings."""
+
+    capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch
+
+    def run(self, *arguments: str) -> tuple[object, str, str]:
+        """Run `signpost positions …`: exit code, output, errors."""
+        self.capsys.readouterr()
+        self.monkeypatch.setattr("sys.stdin", io.StringIO(""))
+        with pytest.raises(SystemExit) as ended:
+            main(["positions", *arguments])
+        printed = self.capsys.readouterr()
+        return ended.value.code or 0, printed.out, printed.err
+
+    def deliver_positions(self, topic: str) -> dict[int, int]:
+        group = delivery_group(self.names)
+        asked = [TopicPartition(topic, n) for n in range(3)]
+        future = self.admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group, asked)])[group]
+        return {p.partition: p.offset for p in future.result(30).topic_partitions if p.offset >= 0}
+
+    def lose_positions(self, group: str) -> None:
+        self.admin.delete_consumer_groups([group])[group].result(30)
+
+    def one_event_each(self) -> None:
+        for partition in range(3):
+            self.produce(self.events_topic, value_of(event(f"evt_{partition}")), partition=partition)
+
+
+@pytest.fixture
+def here(broker: Broker, prefix: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Here:
+    here = Here(broker.bootstrap_servers, prefix)
+    here.make_topics()
+    here.capsys, here.monkeypatch = capsys, monkeypatch
+    for name, value in here.env.items():
+        monkeypatch.setenv(name, value)
+    return here
+
+
+def test_lost_positions_of_a_source_are_shown_and_mended(here: Here) -> None:
+    """A router that stopped for its lost positions goes on where the command has set them."""
+    here.subscribe(subscription("one"))
+    here.one_event_each()
+    with here.router():
+        here.wait_routed()
+    assert here.run("list")[0] == 0
+    here.lose_positions(router_group(here.names))
+    with here.router() as router:
+        assert isinstance(router.wait_ended(), Unavailable)
+
+    code, shown, _ = here.run("list")
+    assert code == 1
+    assert f"{here.events_topic}: started at earliest, " in shown
+    assert f"`signpost positions set {here.events_topic} --to" in shown
+    code, said, _ = here.run("set", here.events_topic, "--to", "latest", "--yes")
+    assert code == 0
+    assert f"{here.events_topic} partition 1: none -> 1\n" in said
+    assert f"3 positions of the group {router_group(here.names)} set" in said
+    here.one_event_each()
+    with here.router():
+        here.wait_routed()
+
+    assert len(here.jobs()) == 6, "three before, three after"
+    assert here.run("list")[0] == 0
+
+
+def test_what_was_noted_is_where_a_source_goes_on(here: Here) -> None:
+    """`--to noted` sets each partition to the last position that the router has noted of it."""
+    here.one_event_each()
+    with here.router({"start_at": "now"}) as router:
+        router.wait_ready()
+    here.lose_positions(router_group(here.names))
+    here.one_event_each()
+
+    assert here.run("set", "zenoo.events", "--to", "noted", "--yes")[0] == 0
+
+    assert here.positions() == {0: 1, 1: 1, 2: 1}
+
+
+def test_a_partition_is_set_to_an_offset_or_a_time(here: Here) -> None:
+    """One partition may be set alone; what that skips or repeats is said, and what is not in the log refused."""
+    for n in range(4):
+        here.produce(here.events_topic, value_of(event(f"evt_{n}")), partition=1)
+    third = read_topic(here.bootstrap_servers, here.events_topic)[2].timestamp()[1]
+    wanted = next(
+        m.offset() for m in read_topic(here.bootstrap_servers, here.events_topic) if m.timestamp()[1] >= third
+    )
+    here.commit({0: 0, 1: 4, 2: 0})
+
+    said = here.run("set", here.events_topic, "--partition", "1", "--to", "3", "--yes")[1]
+    assert f"{here.events_topic} partition 1: 4 -> 3 (reads 1 records again)\n" in said
+    assert here.positions() == {0: 0, 1: 3, 2: 0}
+    at = datetime.fromtimestamp(third / 1_000, UTC).isoformat()
+    assert here.run("set", here.events_topic, "--partition", "1", "--to", at, "--yes")[0] == 0
+    assert here.positions()[1] == wanted
+    said = here.run("set", here.events_topic, "--partition", "1", "--to", "latest", "--yes")[1]
+    assert f"(skips {4 - wanted} records)" in said
+
+    assert here.run("set", here.events_topic, "--partition", "1", "--to", "5", "--yes")[0] == 2
+    assert here.run("set", here.events_topic, "--partition", "7", "--to", "0", "--yes")[0] == 2
+    assert here.run("set", here.events_topic, "--to", "yesterday", "--yes")[0] == 2
+    assert here.run("set", "outcomes", "--to", "latest", "--yes")[0] == 2
+    assert here.positions() == {0: 0, 1: 4, 2: 0}
+
+
+def test_nothing_is_set_without_a_yes(here: Here) -> None:
+    """The command shows what it would set and asks; where nobody can answer it sets nothing."""
+    here.commit({0: 0, 1: 0, 2: 0})
+    here.one_event_each()
+    code, said, _ = here.run("set", here.events_topic, "--to", "latest")
+    assert code == 1
+    assert "partition 2: 0 -> 1 (skips 1 records)" in said
+    assert here.positions() == {0: 0, 1: 0, 2: 0}
+
+
+def test_positions_of_a_group_at_work_are_left_alone(here: Here) -> None:
+    """While a router runs, nothing is set, and the sentence names it."""
+    with here.router() as router:
+        router.wait_ready()
+        before = here.positions()
+        code, _, said = here.run("set", here.events_topic, "--to", "earliest", "--yes")
+        assert here.positions() == before
+
+    assert code == 1
+    assert f"the group {router_group(here.names)} is at work: " in said
+    assert "Stop these processes first" in said
+
+
+def test_lost_positions_of_jobs_are_set_for_all_tiers(here: Here) -> None:
+    """Setting jobs.0s alone warns of the tiers that would be read anew; the pattern sets all of them."""
+    first, parking = here.names.jobs(FIRST), here.names.jobs(PARKING)
+    for partition in range(3):
+        here.produce(first, b"job", partition=partition)
+        here.produce(parking, b"job", partition=partition)
+    here.lose_positions(delivery_group(here.names))
+    code, shown, _ = here.run("list")
+    assert code == 1
+    assert f"`signpost positions set '{here.names.prefix}jobs.*' --to" in shown
+
+    said = here.run("set", first, "--to", "latest")[1]
+    assert f"attention: {parking} have no position either" in said
+    assert here.run("set", "jobs.*", "--to", "latest", "--yes")[0] == 0
+
+    assert here.deliver_positions(first) == here.deliver_positions(parking) == {0: 1, 1: 1, 2: 1}
+    assert here.run("list")[0] == 0
+
+
+def test_positions_are_shown_as_json(here: Here) -> None:
+    """A program reads per partition what is committed, where the log begins and ends, and what waits."""
+    here.commit({0: 0, 1: 0, 2: 0})
+    here.one_event_each()
+    here.delete_events(before=1)
+    code, shown, _ = here.run("list", "--json")
+    found = json.loads(shown)
+
+    assert code == 0
+    wanted = {"committed": 0, "begin": 0, "end": 1, "waiting": 1, "noted": None}
+    place = {"group": router_group(here.names), "topic": here.events_topic}
+    assert place | {"partition": 1} | wanted in found["positions"]
+    assert place | {"partition": 0} | wanted | {"begin": 1, "waiting": 0} in found["positions"]
+    assert len({entry["topic"] for entry in found["positions"]}) == 1 + 7
+    assert any("retention deleted 0 to 0 before they were read" in remark["sentence"] for remark in found["remarks"])
+
+
+def test_before_topics_are_made_the_command_that_makes_them_is_named(
+    broker: Broker, prefix: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On an empty cluster the command says what is missing."""
+    here = Here(broker.bootstrap_servers, prefix)
+    here.capsys, here.monkeypatch = capsys, monkeypatch
+    for name, value in here.env.items():
+        monkeypatch.setenv(name, value)
+    code, _, said = here.run("list")
+    assert code == 1
+    assert "`signpost topics apply` makes it" in said
