@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all check format docs lock clean
+.PHONY: help setup demo test test-all bench check format docs lock clean
 
 help: ## this list
 	@echo "Signpost: signs Kafka events and delivers them as webhooks. Begin with \`make demo\`."
@@ -37,6 +37,9 @@ test: $(READY) ## all tests in their short form, under 10 minutes on 2 cores
 
 test-all: $(READY) ## the long fault and load runs as well
 	@$(BIN)/python -m pytest
+
+bench: $(READY) ## figures beside those of yardsticks (nginx as the sink): make bench BENCH="delivery latency" SCALE=0.1
+	@$(BIN)/python -m tests.bench $(BENCH) --scale $(or $(SCALE),1) --rounds $(or $(ROUNDS),1)
 
 check: $(READY) ## ruff, mypy --strict, import-linter
 	@echo "check: ruff"

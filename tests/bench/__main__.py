@@ -1,0 +1,65 @@
+"""`python -m tests.bench NAME…`: one line of JSON for each benchmark, with its yardsticks measured in the same run."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from deploy.local.broker import start_broker
+from schemas.errors import Unavailable
+from tests.bench.delivery import backlog, delivery, processes
+from tests.bench.latency import latency
+from tests.bench.memory import memory
+from tests.bench.router import router
+from tests.bench.sink import Sink
+from tests.bench.stage import Bench
+
+BENCHMARKS: dict[str, Callable[[Bench], dict[str, Any]]] = {
+    "delivery": delivery,
+    "router": router,
+    "latency": latency,
+    "memory": memory,
+    "backlog": backlog,
+    "processes": processes,
+}
+
+
+def main() -> None:
+    """Run the benchmarks that were asked for, or all."""
+    names = "\n".join(f"  {name:10} {run.__doc__}" for name, run in BENCHMARKS.items())
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.bench", epilog=names, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help="which ones (default: all)")
+    parser.add_argument("--scale", type=float, default=1.0, help="of all sizes; 0.1 takes a tenth (default: 1)")
+    parser.add_argument("--rounds", type=int, default=1, help="how often each is run (default: once)")
+    options = parser.parse_args()
+    unknown = set(options.names) - BENCHMARKS.keys()
+    if unknown:
+        parser.error(f"there is no {', '.join(sorted(unknown))}; there are {', '.join(BENCHMARKS)}")
+    try:
+        _run(options.names or list(BENCHMARKS), options.scale, options.rounds)
+    except Unavailable as error:
+        sys.exit(f"bench: {error}")
+
+
+def _run(names: list[str], scale: float, rounds: int) -> None:
+    given = os.environ.get("SIGNPOST_KAFKA_BOOTSTRAP_SERVERS")
+    with Sink() as sink, start_broker(given, say=lambda line: print(line, file=sys.stderr)) as broker:
+        bench = Bench(broker.bootstrap_servers, sink, scale)
+        for name in names:
+            for _ in range(rounds):
+                began = time.monotonic()
+                figures = BENCHMARKS[name](bench)
+                took = round(time.monotonic() - began, 1)
+                line = {"benchmark": name, "scale": scale, **figures, "took_s": took, "load": os.getloadavg()[0]}
+                print(json.dumps(line), flush=True)
+
+
+if __name__ == "__main__":
+    main()

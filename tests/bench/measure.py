@@ -1,0 +1,86 @@
+"""What processes did while something was counted: rate, CPU and memory."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from tests.support.memory import MIB, peak_resident_bytes, resident_bytes
+from tests.support.roles import Role
+from tests.support.waiting import wait_until
+
+_TICKS: Final = os.sysconf("SC_CLK_TCK")
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the CPU time of a process and its threads so far, user and system."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS
+
+
+def resident_mib(role: Role) -> float:
+    """Return what a process has in memory."""
+    return round(resident_bytes(role.pid) / MIB, 1)
+
+
+def peak_mib(role: Role) -> float:
+    """Return the most that a process has had in memory."""
+    return round(peak_resident_bytes(role.pid) / MIB, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class _Point:
+    at: float
+    count: float
+    cpu: float
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What was done in a stretch of time."""
+
+    count: float
+    seconds: float
+    cpu: float
+
+    @property
+    def rate(self) -> float:
+        """How many a second."""
+        return self.count / self.seconds
+
+    @property
+    def cpu_us(self) -> float:
+        """CPU of one, in microseconds."""
+        return self.cpu / self.count * 1e6
+
+
+def work_of(
+    roles: Sequence[Role],
+    count: Callable[[], float],
+    *,
+    begin: float,
+    end: float,
+    deadline_s: float = 300.0,
+    each: Callable[[float], object] = lambda _count: None,
+) -> Work:
+    """Watch a counter from `begin` to `end`; what processes do before and after does not count. `each` gets it."""
+    points: list[_Point] = []
+
+    def over() -> bool:
+        for role in roles:
+            if not role.is_alive():
+                raise RuntimeError(f"{role.name} ended: {role.log_text()[-2_000:]}")
+        done = count()
+        each(done)
+        if done >= begin:
+            points.append(_Point(time.monotonic(), done, sum(cpu_seconds(role.pid) for role in roles)))
+        return done >= end
+
+    wait_until(over, deadline_s, f"{end:g} are done")
+    # The last look came after the last one was done, at an unknown time: the one before it ends the stretch.
+    first, last = points[0], points[-2] if len(points) > 2 else points[-1]
+    return Work(max(1.0, last.count - first.count), max(1e-9, last.at - first.at), last.cpu - first.cpu)

@@ -1,0 +1,186 @@
+"""Where a benchmark runs: topics of its own on the broker, many subscriptions, many jobs or events, and roles."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+from uuid import uuid4
+
+from confluent_kafka import Producer
+
+from deploy.sealing_key import sealer_of
+from schemas.delivery import UNKNOWN_OFFSET, JobCodec, job_id
+from schemas.event import Event, encode_event
+from schemas.partitioner import partition_of
+from schemas.subscription import SealedSecret, Subscription, encode_subscription
+from schemas.topics import FIRST
+from tests.bench.sink import Sink
+from tests.support.pipeline import SECRET, Pipeline
+from tests.support.roles import RoleStarter
+from tests.support.topics import remove_topics
+
+PARTITIONS: Final = 12
+EVENT_TYPE: Final = "case.created"
+_CREATED_US: Final = 1_771_236_060_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Subscribed:
+    """A subscription as its topic has it."""
+
+    id: str
+    customer: str
+    partition: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What all benchmarks of a run share; `scale` is that of their sizes."""
+
+    bootstrap_servers: str
+    sink: Sink
+    scale: float
+
+    def scaled(self, size: int, least: int = 1_000) -> int:
+        """Return a size at the scale of the run."""
+        return max(min(least, size), int(size * self.scale))
+
+    @contextmanager
+    def stage(self) -> Iterator[Stage]:
+        """Hand out topics of their own; roles are ended and topics removed behind it."""
+        prefix = f"bench-{uuid4().hex[:8]}."
+        with tempfile.TemporaryDirectory(prefix="signpost-bench-") as folder:
+            try:
+                with RoleStarter.into(Path(folder)) as start:
+                    yield Stage(self, prefix, start)
+            finally:
+                remove_topics(self.bootstrap_servers, prefix)
+
+
+class Stage(Pipeline):
+    """A pipeline with what makes much at once."""
+
+    def __init__(self, bench: Bench, prefix: str, start_role: RoleStarter) -> None:
+        super().__init__(bench.bootstrap_servers, prefix, start_role, partitions=PARTITIONS)
+        self.bench = bench
+        self._template = self.sender.render(event(0, "customer")).replace(b"cas_00000000", b"cas_%08d")
+        self._producer = Producer(
+            {
+                "bootstrap.servers": self.bootstrap_servers,
+                "partitioner": "murmur2_random",
+                "enable.idempotence": True,
+                "linger.ms": 20,
+                "compression.type": "lz4",
+                "queue.buffering.max.messages": 200_000,
+                "log_level": 0,
+            }
+        )
+
+    def start(self, role: str, *args: str, ready: bool = True, **more: Any) -> Any:
+        """Start a role that logs warnings only: a line for each delivery is the stream's business."""
+        return super().start(role, *args, ready=ready, **({"log_level": "warning"} | more))
+
+    def subscribed(self, customers: int, each: int = 1) -> list[Subscribed]:
+        """Write subscriptions to all events: `each` for so many customers."""
+        sealer, topic, ends = sealer_of(self.settings), self.names.subscriptions, Counter[int]()
+        made = []
+        for number in range(customers * each):
+            id_, customer = f"sub-{number:06}", f"customer-{number // each}"
+            partition = partition_of(customer, PARTITIONS)
+            sealed = sealer.seal(SECRET, topic=topic, subscription_id=id_, secret_id="1")
+            one = _subscription(id_, customer, f"{self.bench.sink.url}/h{number}", SealedSecret("1", sealed, 0))
+            self._produce(topic, encode_subscription(one), id_, partition)
+            made.append(Subscribed(id_, customer, partition, ends[partition]))
+            ends[partition] += 1
+        self._producer.flush()
+        return made
+
+    def jobs_for(self, subscribed: list[Subscribed], count: int, start: int = 0) -> Iterator[tuple[str, bytes]]:
+        """Make jobs with bodies of about 320 bytes, for each subscription in turn: key and value."""
+        codec, topic, template = JobCodec(), self.events_topic, self._template
+        for number in range(start, start + count):
+            one = subscribed[number % len(subscribed)]
+            tail = codec.tail(
+                sender=self.sender.name,
+                event_type=EVENT_TYPE,
+                event_id=f"evt_{number:08}",
+                customer_id=one.customer,
+                source_topic=topic,
+                source_partition=0,
+                source_offset=number,
+                appended_at_ms=_CREATED_US // 1_000,
+                body=template % number,
+            )
+            value = codec.encode(
+                tail,
+                job_id=job_id(topic, 0, number, one.id),
+                subscription_id=one.id,
+                subscription_partition=one.partition,
+                subscription_offset=one.offset,
+                activation=1,
+                run=0,
+                attempt=1,
+                due_at_ms=0,
+                first_offset=UNKNOWN_OFFSET,
+            )
+            yield one.id, value
+
+    def fill(self, jobs: Iterable[tuple[str, bytes]]) -> None:
+        """Write jobs to jobs.0s; returns when the broker has them."""
+        topic = self.names.jobs(FIRST)
+        for key, value in jobs:
+            self._produce(topic, value, key)
+        self._producer.flush()
+
+    def fill_events(self, customers: int, count: int, start: int = 0) -> None:
+        """Publish events, for each customer in turn; returns when the broker has them."""
+        for number in range(start, start + count):
+            one = event(number, f"customer-{number % customers}")
+            self._produce(self.events_topic, encode_event(self.sender, one), one.event_id)
+        self._producer.flush()
+
+    def _produce(self, topic: str, value: bytes, key: str, partition: int = -1) -> None:
+        while True:
+            try:
+                self._producer.produce(topic, value, key, partition)
+                return
+            except BufferError:
+                self._producer.poll(0.05)
+
+
+def event(number: int, customer: str) -> Event:
+    """Return an event whose body has about 320 bytes."""
+    data = {
+        "case_token": f"cas_{number:08}",
+        "type": "Onboarding",
+        "status": "New",
+        "priority": "Medium",
+        "entity_token": "ent_5f0c1d7e",
+        "entity_name": "Acme Holdings Ltd",
+        "due_date": "2026-03-02T10:00:00Z",
+    }
+    return Event(f"evt_{number:08}", EVENT_TYPE, _CREATED_US, customer, data)
+
+
+def _subscription(id_: str, customer: str, url: str, secret: SealedSecret) -> Subscription:
+    return Subscription(
+        id=id_,
+        sender="zenoo",
+        customer_id=customer,
+        url=url,
+        event_types=("*",),
+        secrets=(secret,),
+        paused=False,
+        activation=1,
+        set=None,
+        description="",
+        created_at_ms=0,
+        updated_at_ms=0,
+        request_id="bench",
+    )

@@ -1,0 +1,156 @@
+"""What one would take instead, each in a process of its own: `python -m tests.bench.yardsticks bare|httpx …`.
+
+`bare`: libcurl's multi interface on the same sink with the same headers and bodies, no Kafka and nothing to decide.
+`httpx`: a plain consumer of jobs.0s that signs, posts with httpx.AsyncClient from so many tasks, and commits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from typing import Any
+
+import httpx
+import pycurl
+from confluent_kafka import Consumer
+
+from schemas.delivery import JobCodec
+from schemas.sender import load_senders
+from tests.bench.stage import event
+from tests.support.pipeline import SECRET
+
+SENDER = load_senders()["zenoo"]
+KEYS = (SENDER.signing_key(SECRET),)
+_NO_OWN = [b"Accept:", b"Expect:", b"Content-Type:"]
+
+
+def run(*args: str) -> dict[str, float]:
+    """Run a yardstick and return its figures: rate and CPU of one request in microseconds."""
+    command = [sys.executable, "-m", "tests.bench.yardsticks", *args]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, timeout=300)
+    figures: dict[str, float] = json.loads(done.stdout)
+    return figures
+
+
+def bare(url: str, count: int, in_flight: int) -> None:
+    """POST `count` bodies to 100 URLs, `in_flight` at once."""
+    multi, idle = pycurl.CurlMulti(), [_handle() for _ in range(in_flight)]
+    multi.setopt(pycurl.M_MAXCONNECTS, 1024)
+    multi.setopt(pycurl.M_PIPELINING, pycurl.PIPE_NOTHING)
+    body = SENDER.render(event(0, "customer-0"))
+    headers = [*SENDER.headers("evt_00000000", body, KEYS, int(time.time())), *_NO_OWN]
+    urls = [f"{url}/h{number}" for number in range(100)]
+    started = done = 0
+    while done < count:
+        while idle and started < count:
+            easy = idle.pop()
+            easy.setopt(pycurl.URL, urls[started % 100])
+            easy.setopt(pycurl.HTTPHEADER, headers)
+            easy.setopt(pycurl.POSTFIELDS, body)
+            multi.add_handle(easy)
+            started += 1
+        multi.perform()
+        _, ended, failed = multi.info_read()
+        if failed:
+            raise SystemExit(f"the sink failed: {failed[0][2]}")
+        for easy in ended:
+            assert easy.getinfo(pycurl.RESPONSE_CODE) == 200
+            multi.remove_handle(easy)
+            idle.append(easy)
+        done += len(ended)
+        if not ended:
+            multi.select(0.01)
+
+
+def _handle() -> Any:
+    easy = pycurl.Curl()
+    easy.setopt(pycurl.POST, 1)
+    easy.setopt(pycurl.USERAGENT, "")
+    easy.setopt(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1)
+    easy.setopt(pycurl.NOSIGNAL, 1)
+    easy.setopt(pycurl.PROXY, "")
+    easy.setopt(pycurl.WRITEFUNCTION, lambda _: None)
+    return easy
+
+
+async def consume(bootstrap: str, topic: str, url: str, count: int, tasks: int) -> None:
+    """Deliver the first `count` jobs of a topic from so many tasks, as a straightforward consumer would."""
+    consumer = Consumer(
+        {
+            "bootstrap.servers": bootstrap,
+            "group.id": f"{topic}-httpx-{tasks}-{os.getpid()}",
+            "auto.offset.reset": "earliest",
+            "enable.auto.offset.store": False,
+            "log_level": 0,
+        }
+    )
+    consumer.subscribe([topic])
+    jobs: asyncio.Queue[Any] = asyncio.Queue(4 * tasks)
+    decode, done = JobCodec().decode, 0
+
+    async def deliver(client: httpx.AsyncClient) -> None:
+        nonlocal done
+        while True:
+            message = await jobs.get()
+            job = decode(message.value())
+            lines = SENDER.headers(job.event_id, job.body, KEYS, int(time.time()))
+            headers = dict(line.decode("latin-1").split(": ", 1) for line in lines)
+            answer = await client.post(f"{url}/h{done % 100}", content=job.body, headers=headers)
+            assert answer.status_code == 200
+            consumer.store_offsets(message)  # auto commit takes it to the broker every 5 s
+            done += 1
+
+    limits = httpx.Limits(max_connections=tasks, max_keepalive_connections=tasks)
+    async with httpx.AsyncClient(limits=limits, trust_env=False) as client:
+        workers = [asyncio.create_task(deliver(client)) for _ in range(tasks)]
+        first = await asyncio.to_thread(consumer.consume, 1, 30.0)
+        clock = _Clock()  # joining the group does not count
+        for message in first:
+            await jobs.put(message)
+        while done < count:
+            for message in consumer.consume(4 * tasks, 0):
+                await jobs.put(message)
+            await asyncio.sleep(0)
+        clock.tell(done)
+        for worker in workers:
+            worker.cancel()
+    consumer.close()
+
+
+class _Clock:
+    """Time and CPU of this process from here on."""
+
+    def __init__(self) -> None:
+        self._at, self._cpu = time.monotonic(), _cpu()
+
+    def tell(self, count: int) -> None:
+        """Print what one of `count` took."""
+        seconds, cpu = time.monotonic() - self._at, _cpu() - self._cpu
+        print(json.dumps({"rate": round(count / seconds), "cpu_us": round(cpu / count * 1e6, 1)}))
+
+
+def _cpu() -> float:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+def main(kind: str, *args: str) -> None:
+    """Run one of the two and print its figures as a line of JSON."""
+    if kind == "bare":
+        url, count, in_flight = args
+        bare(url, 4 * int(in_flight), int(in_flight))  # connections are made before the clock runs
+        clock = _Clock()
+        bare(url, int(count), int(in_flight))
+        clock.tell(int(count))
+    else:
+        bootstrap, topic, url, count, tasks = args
+        asyncio.run(consume(bootstrap, topic, url, int(count), int(tasks)))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
