@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -19,6 +20,7 @@ from schemas.writers import CONFLUENT_MAGIC, WriterSchemas
 
 MASK: Final = "***"
 _OWN: Final = ("job", "outcome", "dead_letter", "subscription")
+_EMPTY: Final[tuple[Any, ...]] = ("", [], {})
 # Longer text is of more use as itself; of bytes that are no text, so many say enough.
 _HEX_BYTES: Final = 64
 
@@ -36,6 +38,8 @@ class RecordReader:
 
     def __init__(self, senders: Mapping[str, Sender], schemas: WriterSchemas | None = None) -> None:
         self._codecs = {name: RecordCodec(name) for name in _OWN}
+        # By the newest version's prefix, which nearly all records have.
+        self._names = {codec.prefix: name for name, codec in self._codecs.items()}
         self._decoders = {name: EventDecoder(sender, schemas) for name, sender in senders.items()}
         self._has_registry = schemas is not None
         self._event_prefixes = {
@@ -63,7 +67,8 @@ class RecordReader:
     def _own(self, value: bytes) -> Readable | None:
         if value[:2] != MAGIC or value[:PREFIX_LENGTH] in self._event_prefixes:
             return None
-        for name, codec in self._codecs.items():
+        known = self._names.get(value[:PREFIX_LENGTH])
+        for name, codec in self._codecs.items() if known is None else ((known, self._codecs[known]),):
             try:
                 return Readable(name, self._shapes[name](codec.decode(value)))
             except UnreadableRecord as error:
@@ -133,10 +138,17 @@ class RecordReader:
 
 def time_text(at_ms: int) -> str:
     """Return Unix ms as ISO 8601 in UTC; as the number itself where no calendar has it."""
+    second, millisecond = divmod(at_ms, 1_000)
+    text = _second(second)
+    return f"{text}.{millisecond:03}Z" if text else f"{at_ms} ms"
+
+
+@lru_cache(maxsize=4_096)
+def _second(second: int) -> str:
     try:
-        return datetime.fromtimestamp(at_ms / 1_000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return datetime.fromtimestamp(second, UTC).isoformat()[:19]
     except (ValueError, OverflowError, OSError):
-        return f"{at_ms} ms"
+        return ""
 
 
 def text_of(value: bytes | None) -> str | None:
@@ -162,7 +174,14 @@ def masked_url(url: str) -> str:
 
 def line(fields: Mapping[str, Any]) -> str:
     """Return fields as one line, `name=value`, without those that are empty; nothing in it moves the cursor."""
-    return " ".join(f"{name}={_shown(value)}" for name, value in fields.items() if not _is_empty(value))
+    # Text first: there is nothing that is shown as often.
+    return " ".join(
+        [
+            f"{name}={value if type(value) is str and _is_plain(value) else _shown(value)}"
+            for name, value in fields.items()
+            if value is not None and value not in _EMPTY
+        ]
+    )
 
 
 def printable(text: str) -> str:
@@ -170,14 +189,14 @@ def printable(text: str) -> str:
     return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
-def _is_empty(value: Any) -> bool:
-    return value is None or value in ("", [], {})
+def _is_plain(text: str) -> bool:
+    return text.isprintable() and " " not in text and '"' not in text
 
 
 def _shown(value: Any) -> str:
     if isinstance(value, str):
         text = printable(value)
-        return text if text and " " not in text and '"' not in text else orjson.dumps(text).decode()
+        return text if _is_plain(text) else orjson.dumps(text).decode()
     if isinstance(value, dict | list):
         return printable(orjson.dumps(value, default=str).decode())
     return str(value)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeAlias
 
@@ -20,7 +20,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # OffsetSpec 
 )
 
 from consumers.runtime.admin import TIMEOUT_S, result, settled
-from consumers.runtime.positions import is_lost_broker
+from consumers.runtime.positions import CommittedPositions, Found, is_lost_broker
 from schemas.errors import Unavailable
 
 BATCH: Final = 10_000
@@ -93,6 +93,10 @@ class Scanner:
         found = self._admin.list_topics(timeout=TIMEOUT_S).topics
         there = [topic for topic in dict.fromkeys(topics) if topic in found and found[topic].error is None]
         return [(topic, number) for topic in there for number in sorted(found[topic].partitions)]
+
+    def committed(self, group: str, partitions: Sequence[tuple[str, int]]) -> dict[tuple[str, int], Found]:
+        """Return the positions of a group; KafkaException if no broker can say."""
+        return CommittedPositions(self._kafka, self._admin, group).fetch(partitions) if partitions else {}
 
     def ranges(self, topics: Iterable[str], since_ms: int | None = None) -> list[Range]:
         """Return what there is to read of topics, those of which there are none left out; `since_ms`: Unix ms."""

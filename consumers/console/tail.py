@@ -14,6 +14,7 @@ from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 from consumers.console.readable import RecordReader, line, printable, text_of, time_text
 from consumers.console.scan import Range, Scanner, newest, place_of, time_of
 from consumers.runtime.positions import is_lost_broker
+from schemas.delivery import event_id
 from schemas.errors import Unavailable
 from schemas.sender import Sender
 
@@ -21,8 +22,9 @@ _BATCH: Final = 5_000
 _CUT: Final = 600
 # Text of these characters alone is the same in a record's bytes as in its line, unless the line itself adds it.
 _WORD: Final = re.compile(r"[A-Za-z0-9_@-]+")
-# So are the ids of events that came without one: `evt_` and a uuid that is made of their place.
-_NUMERIC: Final = re.compile(r"e?v?t?_?[0-9a-fTZ-]*")
+_NUMERIC: Final = re.compile(r"[0-9a-fTZ-]*")
+# An event without an id has one that is made of its place.
+_MADE_ID: Final = re.compile(r"e?v?t?_?[0-9a-f-]*")
 _ADDED: Final = "true false null None True False job outcome dead_letter subscription event text bytes tombstone ***"
 
 
@@ -33,13 +35,16 @@ class Tail:
         self._reader = reader
         self._grep = grep
         self._needle = _needle(grep, senders)
+        self._may_be_made = _MADE_ID.fullmatch(grep or "") is not None
 
     def accepts(self, message: Message) -> bool:
         """Tell whether a record holds the text that is looked for."""
         if self._grep is None:
             return True
         if self._needle is not None and not (
-            self._needle in (message.value() or b"") or self._needle in (message.key() or b"")
+            self._needle in (message.value() or b"")
+            or self._needle in (message.key() or b"")
+            or (self._may_be_made and self._grep in event_id(*place_of(message)))
         ):
             return False
         return self._grep in self._line(message)

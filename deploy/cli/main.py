@@ -19,6 +19,7 @@ from deploy.cli import (
     deliver,
     demo,
     events,
+    explain,
     positions,
     receiver,
     router,
@@ -90,6 +91,7 @@ for _commands in (
     topics,
     positions,
     settings,
+    explain,
     tail,
     dead_letters,
 ):

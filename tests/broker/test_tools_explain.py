@@ -1,0 +1,169 @@
+"""`signpost explain`: what became of an event, read from the topics."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from deploy.local.broker import Broker
+from deploy.local.receiver import Receiver
+from deploy.local.replies import Answer, fail_first
+from producers.subscription_changes import Pause
+from schemas.delivery import event_id
+from tests.support.installation import Installation, event, subscription, value_of
+from tests.support.pipeline import Pipeline
+from tests.support.tools import T0_MS, Commands, job, job_value, outcome_value
+
+
+@pytest.fixture
+def here(broker: Broker, prefix: str) -> Installation:
+    return Installation(broker.bootstrap_servers, prefix).make_topics()
+
+
+@pytest.fixture
+def signpost(here: Installation, monkeypatch: pytest.MonkeyPatch) -> Commands:
+    return Commands(here.env, monkeypatch)
+
+
+def explained(signpost: Commands, *arguments: str) -> list[dict[str, Any]]:
+    said = signpost("explain", "--json", *arguments)
+    assert said.code == 0, said.err
+    found: list[dict[str, Any]] = json.loads(said.out)
+    return found
+
+
+def whys(one: dict[str, Any]) -> dict[str, str]:
+    """Return why each subscription did not take an event, by its id."""
+    return {verdict["subscription_id"]: verdict["why"] for verdict in one["verdicts"] if not verdict["took"]}
+
+
+def test_the_whole_story(pipeline: Pipeline, receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Through router and delivery: who took it, each attempt with status and what came next, and the end."""
+    receiver.behave = fail_first(1, Answer(503), Answer(200))
+    pipeline.subscribe(receiver.url, receiver.url)
+    pipeline.subscribe(receiver.url, customer="beta", start=2)
+    pipeline.write(Pause("sub-1"))
+    pipeline.publish_some(1)
+    pipeline.router()
+    pipeline.deliver(delay_speedup=100)
+    pipeline.wait_for_ends(1)
+    signpost = Commands(pipeline.env(), monkeypatch)
+    (one,) = explained(signpost, "evt_0")
+    assert (one["event_type"], one["customer_id"]) == ("alert.ai_research_completed", "acme")
+    (taker,) = [verdict for verdict in one["verdicts"] if verdict["took"]]
+    (run,) = taker["runs"]
+    assert (taker["subscription_id"], run["ending"]) == ("sub-0", "delivered")
+    assert [(a["number"], a["state"], a["status"]) for a in run["attempts"]] == [
+        (1, "retry", 503),
+        (2, "delivered", 200),
+    ]
+    assert run["attempts"][0]["next_due_at"] > run["attempts"][0]["at"]
+    assert whys(one) == {"sub-1": "paused"}
+    assert one["other_customers"] == 1
+    text = signpost("explain", "evt_0").out
+    for part in ("taken by 1 subscription\n  sub-0  127.0.0.1", "503 in ", "next at", "delivered", "sub-1  paused"):
+        assert part in text
+    assert "1 of other customers" in text
+    assert explained(signpost, "evt_0", "--subscription", "sub-2")[0]["verdicts"][0]["why"] == "is of customer beta"
+
+
+def test_why_a_subscription_did_not_take_it(here: Installation, signpost: Commands) -> None:
+    """Each reason by what the subscription said when the event came: its types, a pause, its time, a deletion."""
+    here.subscribe(
+        subscription("sub-kind", event_types=["alert.*", "sla.breached"]),
+        subscription("sub-paused", paused=True),
+        subscription("sub-sender", sender="riskos"),
+        subscription("sub-changed", paused=True),
+        subscription("sub-waits"),
+        subscription("sub-gone"),
+    )
+    here.write_subscription("sub-gone", None, "acme")
+    here.write_subscription("sub-broken", b"damaged", "acme")
+    here.publish([event("evt_1")])
+    here.subscribe(subscription("sub-late", created_at_ms=4_000_000_000_000), subscription("sub-changed"))
+    (one,) = explained(signpost, "evt_1")
+    reasons = whys(one)
+    assert reasons.pop("sub-broken").startswith("its record cannot be read")
+    assert reasons == {
+        "sub-kind": "takes only alert.*, sla.breached",
+        "sub-paused": "paused",
+        "sub-sender": "is of sender riskos",
+        "sub-changed": "paused",
+        "sub-waits": "takes it, but the router has no position there: it has not begun",
+        "sub-gone": "deleted before the event came",
+        "sub-late": "created later than the event came",
+    }
+    assert "no router has begun there" in signpost("explain", "evt_1").out
+
+
+def test_where_a_job_waits_and_how_others_ended(here: Installation, signpost: Commands) -> None:
+    """A job that waits is told with its tier and when it is due; cancelled, dead and lost ones with their reason."""
+    place = {"source_topic": here.events_topic, "source_partition": 0, "source_offset": 0}
+    jobs = {name: job(1, job_id=f"job-{name}", subscription_id=f"sub-{name}", **place) for name in "wcdl"}
+    first, prefix = f"{here.names.prefix}jobs.0s", here.names.prefix
+    for made in jobs.values():
+        here.produce(first, job_value(made), made.subscription_id.encode())
+    failed = {"state": "retry", "reason": "timeout", "status": None, "error": "timeout"}
+    due = {"next_due_at_ms": T0_MS + 300_000}
+    here.produce(here.names.outcomes, outcome_value(jobs["w"], **failed, **due), b"sub-w")
+    again = job(1, job_id="job-w", subscription_id="sub-w", attempt=2, due_at_ms=T0_MS + 300_000, **place)
+    here.produce(f"{prefix}jobs.5m", job_value(again), b"sub-w")
+    here.produce(here.names.outcomes, outcome_value(jobs["c"], state="cancelled", reason="paused"), b"sub-c")
+    here.produce(here.names.outcomes, outcome_value(jobs["d"], state="dead", reason="gone", status=410), b"sub-d")
+    here.produce(here.names.outcomes, outcome_value(jobs["l"], **failed, **due), b"sub-l")
+    (one,) = explained(signpost, "evt_1")
+    assert "no longer on the topic" in one["trouble"]
+    runs = {verdict["subscription_id"]: verdict["runs"][0] for verdict in one["verdicts"]}
+    assert {id_: (run["ending"], run["reason"]) for id_, run in runs.items()} == {
+        "sub-w": ("waiting", ""),
+        "sub-c": ("cancelled", "paused"),
+        "sub-d": ("dead", "gone"),
+        "sub-l": ("unknown", "the record of its next attempt is not there"),
+    }
+    assert runs["sub-w"]["place"].startswith(f"{prefix}jobs.5m:")
+    assert runs["sub-w"]["due_at"] == "2026-02-16T10:06:00.000Z"
+    assert runs["sub-c"]["attempts"] == []
+    text = signpost("explain", "evt_1").out
+    assert f"waiting in {prefix}jobs.5m:" in text
+    assert "timeout in 12.5 ms, next at 2026-02-16T10:06:00.000Z" in text
+    assert "dead: gone" in text
+
+
+def test_an_event_is_found_by_its_place_or_made_id(here: Installation, signpost: Commands) -> None:
+    """An event without an id is found by the one that is made of its place, and any by topic:partition:offset."""
+    here.produce(here.events_topic, value_of(event("")), b"k", partition=1)
+    made = event_id(here.events_topic, 1, 0)
+    for wanted in (made, f"{here.events_topic}:1:0"):
+        (one,) = explained(signpost, wanted)
+        assert one["place"] == f"{here.events_topic}:1:0"
+        assert one["event_id"] == wanted
+
+
+def test_a_record_that_nobody_could_read(here: Installation, signpost: Commands) -> None:
+    """Of poison it is told why nobody can read it, and where its dead letter is."""
+    here.produce(here.events_topic, b"evt_1 in plain text", b"k", partition=0)
+    with here.router() as router:
+        router.wait_ready()
+        here.wait_routed()
+    (one,) = explained(signpost, "evt_1")
+    assert "unknown_format" in one["trouble"]
+    assert len(one["dead_letters"]) == 1
+    assert "dead-letters show" in signpost("explain", "evt_1").out
+
+
+def test_unknown_events_and_missing_topics_get_a_sentence(
+    here: Installation, signpost: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No such event, no such source, no topics at all: each ends with a sentence."""
+    said = signpost("explain", "evt_none")
+    assert (said.code, said.out) == (1, "")
+    assert "no event evt_none is in any source" in said.err
+    assert signpost("explain", "evt_none", "--topic", "zenoo.events").code == 1
+    assert signpost("explain", "evt_none", "--topic", "nowhere").code == 2
+    assert signpost("explain", f"{here.events_topic}:99:99").code == 1
+    monkeypatch.setenv("SIGNPOST_PREFIX", f"{here.names.prefix}elsewhere.")
+    said = signpost("explain", "evt_1")
+    assert said.code == 1
+    assert "topics apply" in said.err
