@@ -29,9 +29,11 @@ from consumers.delivery.resolver import Resolver
 from consumers.delivery.tiers import Tiers
 from consumers.delivery.transport import Transport
 from consumers.delivery.work import Work
+from consumers.runtime.member import member_config
 from consumers.runtime.metrics import DeliveryMetrics
 from consumers.runtime.positions import CommittedPositions
 from consumers.runtime.startup import await_topics
+from consumers.runtime.topics import delivery_group
 from consumers.runtime.transaction import Transactions, producer_config
 from consumers.table import SubscriptionTable
 from consumers.table_state import Interpret
@@ -46,34 +48,19 @@ from schemas.topics import RECORD_OVERHEAD, tiers_of
 
 _log = structlog.get_logger("delivery")
 _CLOCKS: Final = Clocks(lambda: time.time_ns() // 1_000_000, lambda: time.monotonic_ns() // 1_000_000)
-_SESSION_TIMEOUT_MS: Final = 10_000
-_POLL_INTERVAL_MS: Final = 15_000
 
 
 def consumer_config(kafka: dict[str, str], group: str, slot: int | None) -> dict[str, Any]:
     """Return librdkafka's properties for the consumer of the tiers."""
-    static = {} if slot is None else {"group.instance.id": f"{group}-{slot}"}
-    return {
+    tuning = {
         # Bounds what is read ahead over all partitions, and with it most of the process's memory.
         "queued.max.messages.kbytes": 16_384,
-        "fetch.wait.max.ms": 50,
         # With the queue full the next fetch is tried after this; the default second would starve the loop.
         "fetch.queue.backoff.ms": 10,
         "topic.metadata.refresh.interval.ms": 30_000,
-        **kafka,
-        **static,
-        "group.id": group,
-        # range on co-partitioned topics gives partition n of every tier to one process
-        "partition.assignment.strategy": "range",
-        "isolation.level": "read_committed",
-        "enable.auto.commit": False,
-        "enable.auto.offset.store": False,
-        "auto.offset.reset": "error",
-        "enable.partition.eof": True,  # says where a log ends though its last records are markers
-        "session.timeout.ms": _SESSION_TIMEOUT_MS,
-        "max.poll.interval.ms": _POLL_INTERVAL_MS,
-        "heartbeat.interval.ms": 1_000,
     }
+    # Where a log ends is to be said though its last records are markers.
+    return member_config(kafka, group, slot, tuning=tuning) | {"enable.partition.eof": True}
 
 
 @dataclass(slots=True)
@@ -194,7 +181,7 @@ def _table(settings: Settings, kafka: dict[str, str], interpret: Interpret[Endpo
 
 
 def _clients(settings: Settings, kafka: dict[str, str], slot: int | None) -> Clients:
-    group = f"{settings.prefix}deliver"
+    group = delivery_group(settings.names)
     instance = f"{slot if slot is not None else 'x'}-{secrets.token_hex(4)}"
     logger = logging.getLogger("signpost.kafka")
     admin = AdminClient({**kafka}, logger=logger)

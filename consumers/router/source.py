@@ -19,6 +19,7 @@ from consumers.router.takeover import Positions, StartAt, Takeover
 from consumers.runtime.admin import CLIENT_ERRORS
 from consumers.runtime.background import in_thread
 from consumers.runtime.dead_letters import SourceRecord
+from consumers.runtime.member import member_config
 from consumers.runtime.positions import CommittedPositions, PartitionKey, is_lost_broker
 from schemas.errors import Unavailable
 
@@ -33,23 +34,8 @@ _REFUSED: Final = frozenset(
 
 
 def consumer_config(kafka: Mapping[str, str], group: str, slot: int | None) -> dict[str, Any]:
-    """Return librdkafka's properties; `slot` makes the process a static member, whose restart moves nothing."""
-    static = {} if slot is None else {"group.instance.id": f"{group}.{slot}"}
-    return {
-        "fetch.wait.max.ms": 50,
-        "queued.max.messages.kbytes": 32 * 1024,
-        **kafka,
-        **static,
-        "group.id": group,
-        "enable.auto.commit": False,
-        "enable.auto.offset.store": False,
-        "auto.offset.reset": "error",
-        "isolation.level": "read_committed",
-        "partition.assignment.strategy": "range",
-        "session.timeout.ms": 10_000,
-        "heartbeat.interval.ms": 1_000,
-        "max.poll.interval.ms": 15_000,
-    }
+    """Return librdkafka's properties for the consumer of the event topics."""
+    return member_config(kafka, group, slot, tuning={"queued.max.messages.kbytes": 32 * 1024})
 
 
 class Source:

@@ -10,6 +10,7 @@ from confluent_kafka import Consumer, Producer
 
 from consumers.router.output import producer_config as router_producer
 from consumers.router.source import consumer_config as router_consumer
+from consumers.runtime.member import member_config
 from deploy.delivery_role import consumer_config as delivery_consumer
 from schemas.kafka_properties import REFUSED, tuned
 
@@ -53,3 +54,12 @@ def test_librdkafka_takes_what_is_tuned(wish: Mapping[str, str]) -> None:
     Consumer({**kafka, "group.id": "group"}).close()
 
     assert wish.items() <= kafka.items()
+
+
+@pytest.mark.parametrize("config", [delivery_consumer, router_consumer])
+def test_every_role_is_a_member_of_its_group_alike(config: Callable[..., dict[str, Any]]) -> None:
+    """With a slot a process is a static member by a name that holds its group; without one it is not."""
+    slotted = config({}, "a.group", 7)
+    assert slotted["group.instance.id"] == "a.group.7"
+    assert "group.instance.id" not in config({}, "a.group", None)
+    assert member_config({}, "a.group", 7).items() <= slotted.items()
