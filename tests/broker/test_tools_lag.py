@@ -1,0 +1,147 @@
+"""`signpost lag`: what waits in sources and tiers, since when, and who works on it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from confluent_kafka import Consumer, Producer, TopicPartition
+
+from consumers.console import lag
+from consumers.console.lag import spans
+from consumers.delivery.progress import Position, Progress
+from deploy.local.broker import Broker
+from deploy.local.receiver import Receiver
+from tests.support.installation import Installation, event
+from tests.support.pipeline import Pipeline
+from tests.support.tools import Commands, job, job_value
+from tests.support.topics import end_offsets
+from tests.support.waiting import wait_until
+
+
+@pytest.fixture
+def here(broker: Broker, prefix: str) -> Installation:
+    return Installation(broker.bootstrap_servers, prefix, partitions=1).make_topics()
+
+
+@pytest.fixture
+def signpost(here: Installation, monkeypatch: pytest.MonkeyPatch) -> Commands:
+    return Commands(here.env, monkeypatch)
+
+
+def commit(here: Installation, role: str, topic: str, position: Position) -> None:
+    """Commit a position of a role on partition 0 of a topic."""
+    group = f"{here.settings.prefix}{role}"
+    consumer = Consumer({"bootstrap.servers": here.bootstrap_servers, "group.id": group, "enable.auto.commit": False})
+    partition = TopicPartition(topic, 0, position.offset, metadata=position.metadata)
+    consumer.commit(offsets=[partition], asynchronous=False)
+    consumer.close()
+
+
+def lags(signpost: Commands) -> dict[str, dict[str, Any]]:
+    """Return what the command says, by topic."""
+    said = signpost("lag", "--json")
+    assert said.code == 0, said.err
+    return {one["topic"]: one for one in json.loads(said.out)["topics"]}
+
+
+def test_what_waits_and_since_when(here: Installation, signpost: Commands) -> None:
+    """A source says how many events wait and when the oldest came, a tier when its oldest job is due."""
+    here.publish(event(f"evt_{number}") for number in range(5))
+    commit(here, "router", here.events_topic, Position(2, ""))
+    tier = f"{here.names.prefix}jobs.5m"
+    here.produce(tier, job_value(job(1, due_at_ms=4_000_000_000_000)), b"sub-1")
+    found = lags(signpost)
+    assert found[here.events_topic]["waiting"] == 3
+    assert found[tier]["waiting"] == 1
+    assert found[tier]["oldest_due"] == "2096-10-02T07:06:40.000Z"
+    assert found[f"{here.names.prefix}jobs.0s"]["waiting"] == 0
+    text = signpost("lag").out
+    assert " ago)" in text
+    assert "(in " in text
+
+
+def test_what_is_finished_beyond_the_position_does_not_wait(here: Installation, signpost: Commands) -> None:
+    """Of ten jobs of which the first and two later ones are unfinished, and one was not read, four wait."""
+    topic = f"{here.names.prefix}jobs.0s"
+    for number in range(10):
+        here.produce(topic, job_value(job(number)), b"sub-1")
+    progress = Progress(Position(0, ""))
+    for offset in range(9):
+        progress.read(offset)
+    for offset in (1, 2, 3, 5, 6, 8):
+        progress.finish(offset)
+    commit(here, "deliver", topic, progress.position("0.1"))
+    assert lags(signpost)[topic]["waiting"] == 4
+
+
+def test_markers_of_transactions_do_not_wait(here: Installation, signpost: Commands) -> None:
+    """Where a log ends in markers that no consumer sees, only records are counted."""
+    tier = f"{here.names.prefix}jobs.5m"
+    producer = Producer(
+        {"bootstrap.servers": here.bootstrap_servers, "transactional.id": f"{here.names.prefix}test", "log_level": 0}
+    )
+    producer.init_transactions(30)
+    for number in range(3):
+        producer.begin_transaction()
+        producer.produce(tier, job_value(job(number)), b"sub-1")
+        producer.commit_transaction(30)
+    wait_until(lambda: end_offsets(here.bootstrap_servers, tier) == {0: 6}, what="three records and three markers")
+    assert lags(signpost)[tier]["waiting"] == 3
+    commit(here, "deliver", tier, Position(5, ""))
+    found = lags(signpost)[tier]
+    assert (found["waiting"], found["exact"], found["oldest_due"]) == (0, True, None)
+
+
+def test_of_very_much_an_upper_bound_is_told(
+    here: Installation, signpost: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is beyond the bound of counting is told by its offsets, and marked."""
+    monkeypatch.setattr(lag, "BUDGET", 1)
+    here.publish(event(f"evt_{number}") for number in range(1_500))
+    commit(here, "router", here.events_topic, Position(0, ""))
+    found = lags(signpost)[here.events_topic]
+    assert (found["waiting"], found["exact"]) == (1_500, False)
+    assert "≤ 1,500" in signpost("lag").out
+
+
+def test_who_has_what(pipeline: Pipeline, receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each process is told with its slot, host and partitions; with none, that nobody has them."""
+    signpost = Commands(pipeline.env(), monkeypatch)
+    assert f"nobody has 0-2 of {pipeline.events_topic}" in signpost("lag").out
+    pipeline.subscribe(receiver.url)
+    pipeline.router()
+    pipeline.deliver()
+    pipeline.publish_some(1)
+    pipeline.wait_for_ends(1)
+    router, deliver = json.loads(signpost("lag", "--json").out)["groups"]
+    assert [member["slot"] for member in (*router["members"], *deliver["members"])] == ["0", "0"]
+    assert router["members"][0]["partitions"] == {pipeline.events_topic: [0, 1, 2]}
+    assert deliver["members"][0]["partitions"][f"{pipeline.names.prefix}jobs.5m"] == [0, 1, 2]
+    assert (router["unowned"], deliver["unowned"]) == ({}, {})
+    text = signpost("lag").out
+    assert "deliver: 1 process, stable" in text
+    assert "0-2 of 7 topics" in text
+
+
+def test_empty_and_missing_topics_get_a_sentence(
+    here: Installation, signpost: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In topics that are empty nothing waits, a source that nobody began says so, and missing ones are named."""
+    found = lags(signpost)
+    assert found[here.events_topic]["waiting"] is None
+    assert all(one["waiting"] == 0 for topic, one in found.items() if topic != here.events_topic)
+    assert "nobody has a position here" in signpost("lag").out
+    monkeypatch.setenv("SIGNPOST_SOURCES", json.dumps([{"topic": f"{here.names.prefix}none", "sender": "zenoo"}]))
+    assert f"not there: {here.names.prefix}none" in signpost("lag").err
+    monkeypatch.setenv("SIGNPOST_PREFIX", f"{here.names.prefix}elsewhere.")
+    said = signpost("lag")
+    assert said.code == 1
+    assert "topics apply" in said.err
+
+
+def test_spans_name_neighbours_together() -> None:
+    """Partitions are told as spans."""
+    assert spans([3, 0, 1, 2, 7, 9, 10]) == "0-3,7,9-10"
+    assert spans([]) == ""
