@@ -105,39 +105,39 @@ def _retry(
     could read is published to its source again, as it was. Jobs chosen by options that were retried before are left
     out; one that is named by its id is retried again.
     """
-    from producers.dead_letters import Again, RetryWriter  # noqa: PLC0415  # see context.py
-
     settings = settings_of(ctx)
     if bool(ids) == ((reason, subscription, since) != (None, None, None)):
         raise InvalidInput("name dead letters by their ids, or by --reason, --subscription and --since; one of the two")
+    begin_ms = since_ms(since, time.time())
     with scanning(settings) as scanner:
         letters = _letters(scanner, settings)
-        begin_ms = since_ms(since, time.time())
-        found = (
-            letters.get(ids)
-            if ids
-            else letters.newest(None, reason=reason, subscription=subscription, since_ms=begin_ms)
-        )
+        if ids:
+            found = letters.get(ids)
+        else:
+            found = letters.newest(None, reason=reason, subscription=subscription, since_ms=begin_ms)
         decisions, before = _decide(scanner, settings, letters, found, again=bool(ids))
         no_bar(scanner)
+    done, refused = _act(settings, decisions, yes=yes)
+    left_out = f", {before:,} left out that were retried before" if before else ""
+    typer.echo(f"{done:,} retried, {refused:,} refused{left_out}")
+    if refused:
+        raise typer.Exit(1)
+
+
+def _act(settings: Settings, decisions: list[Decision], *, yes: bool) -> tuple[int, int]:
+    """Write what is to be written, say what cannot be, and return the numbers of both."""
+    from producers.dead_letters import Again, RetryWriter  # noqa: PLC0415  # see context.py
+
     records = [decision for decision in decisions if isinstance(decision, Again)]
     if len(records) > _MANY and not yes:
         _ask(records)
-    done: list[Again] = []
-
-    def written(record: Again) -> None:
-        done.append(record)
-        typer.echo(f"{record.id}  {record.what}")
-
     if records:
-        RetryWriter(settings.kafka_properties(), settings.max_event).write(records, written)
+        writer = RetryWriter(settings.kafka_properties(), settings.max_event)
+        writer.write(records, lambda record: typer.echo(f"{record.id}  {record.what}"))
     for decision in decisions:
         if not isinstance(decision, Again):
             print_error(f"{decision.id}: {decision.why}")
-    left_out = f", {before:,} left out that were retried before" if before else ""
-    typer.echo(f"{len(done):,} retried, {len(decisions) - len(records):,} refused{left_out}")
-    if len(decisions) > len(records):
-        raise typer.Exit(1)
+    return len(records), len(decisions) - len(records)
 
 
 def _decide(
