@@ -113,9 +113,8 @@ async def consume(bootstrap: str, topic: str, url: str, count: int, tasks: int) 
         for message in first:
             await jobs.put(message)
         while done < count:
-            for message in consumer.consume(4 * tasks, 0):
+            for message in await asyncio.to_thread(consumer.consume, 4 * tasks, 0.05):
                 await jobs.put(message)
-            await asyncio.sleep(0)
         clock.tell(done)
         for worker in workers:
             worker.cancel()
