@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from datetime import timedelta
 from itertools import count
 from typing import Any
@@ -214,5 +214,10 @@ def test_a_broker_that_goes_and_comes_back(
 
 def says_that_it_waits(role: Role) -> None:
     """Wait until the metric of a role says that no broker answers."""
-    waits: Callable[[], bool] = lambda: role.metric("signpost_waiting_for_broker") == 1  # noqa: E731  # a named condition
+
+    def waits() -> bool:
+        if not role.is_alive():
+            pytest.fail(f"{role.name} ended: {role.log_text()[-4_000:]}")
+        return role.metric("signpost_waiting_for_broker") == 1
+
     wait_until(waits, 60, f"{role.name} says that it waits for the broker")
