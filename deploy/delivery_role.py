@@ -151,7 +151,7 @@ def build(settings: Settings, slot: int | None) -> DeliveryRole:
         is_fresh=lambda: table.is_fresh(_CLOCKS.monotonic_ms()),
     )
     committer = Committer(outbox, transactions, max_uncommitted=settings.max_uncommitted, observer=observer)
-    reader = _reader(clients, tiers, dispatcher.take, committer)
+    reader = _reader(clients, tiers, dispatcher.take, committer, metrics)
     loop = DeliveryLoop(
         reader=reader,
         dispatcher=dispatcher,
@@ -165,7 +165,7 @@ def build(settings: Settings, slot: int | None) -> DeliveryRole:
     return DeliveryRole(settings, metrics, clients, reader, transport, table, loop, outcome_log)
 
 
-def _reader(clients: Clients, tiers: Tiers, take: Take, committer: Committer) -> Reader:
+def _reader(clients: Clients, tiers: Tiers, take: Take, committer: Committer, metrics: DeliveryMetrics) -> Reader:
     return Reader(
         consumer=clients.consumer,
         positions=clients.positions,
@@ -173,6 +173,7 @@ def _reader(clients: Clients, tiers: Tiers, take: Take, committer: Committer) ->
         outbox=clients.outbox,
         take=take,
         settle=lambda metadata: committer.settle(_CLOCKS.unix_ms, metadata),
+        overtaken=metrics.overtaken,
     )
 
 

@@ -5,12 +5,13 @@ Whoever holds partition n of `jobs.0s` owns n of every tier; a partition of anot
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from consumers.delivery.lane import Lane, Ownership
 from consumers.delivery.progress import Position, Progress
 from consumers.delivery.tiers import Tiers
+from consumers.runtime.lost_positions import beyond_sentence, tier_lost_sentence
 from consumers.runtime.positions import Found, PartitionKey
 from schemas.errors import Unavailable
 
@@ -43,10 +44,18 @@ class Assignment:
 
     def owned(self, assigned: Iterable[PartitionKey]) -> list[PartitionKey]:
         """Return those of the assigned partitions that are read: the ones whose `jobs.0s` is assigned too."""
-        keys = [key for key in assigned if key[0] in self._tiers.by_topic]
-        first = self._tiers.first.topic
-        numbers = {partition for topic, partition in keys if topic == first}
+        keys = [key for key in assigned if self._tiers.of(key[0]) is not None]
+        numbers = self._numbers(keys)
         return [key for key in keys if key[1] in numbers]
+
+    def lacking(self, assigned: Sequence[PartitionKey]) -> list[PartitionKey]:
+        """Return the partitions of known tiers that should be ours, by their number, and are not assigned."""
+        wanted = {(tier.topic, number) for tier in self._tiers.all for number in self._numbers(assigned)}
+        return sorted(wanted.difference(assigned))
+
+    def _numbers(self, keys: Iterable[PartitionKey]) -> set[int]:
+        first = self._tiers.first.topic
+        return {partition for topic, partition in keys if topic == first}
 
     def suspend(self) -> None:
         """Note that everything was revoked: nothing is read or committed until `take`."""
@@ -61,20 +70,29 @@ class Assignment:
         What is in memory for one is kept only if the committed position is this process's own last; else somebody else
         has gone on from there. Unavailable where `jobs.0s` has no position: it is never guessed.
         """
+        first = self._tiers.first.topic
+        if lost := sorted(n for (topic, n), known in found.items() if topic == first and known.offset is None):
+            raise Unavailable(tier_lost_sentence(first, lost))
         taken = Taken()
         for (topic, partition), known in found.items():
-            position = self._position(topic, partition, known)
-            if position.offset < known.begin:
-                taken.overtaken.append(Overtaken(topic, partition, position.offset, known.begin))
+            position = _position(topic, partition, known)
+            lost_from = position.offset
             lane = self._suspended.get((topic, partition))
-            if lane is not None and lane.committed == position:
+            # Where nothing is committed, nobody has gone on.
+            if lane is not None and (known.offset is None or lane.committed == position):
                 del self._suspended[topic, partition]
                 lane.ownership = Ownership.OURS
                 lane.resume_at_ms = None
                 lane.paused_full = False
+                lost_from = lane.progress.next_offset  # what is in memory is not lost with its records
+                lane.progress.skip_to(known.begin)
             else:
                 progress = Progress(position, log_begin=known.begin, log_end=known.end)
-                lane = Lane(self._tiers.by_topic[topic], partition, position, progress)
+                tier = self._tiers.of(topic)
+                assert tier is not None, "only partitions of tiers are owned"
+                lane = Lane(tier, partition, position, progress)
+            if lost_from < known.begin:
+                taken.overtaken.append(Overtaken(topic, partition, lost_from, known.begin))
             self.lanes[topic, partition] = lane
             taken.lanes.append(lane)
         for lane in self._suspended.values():
@@ -82,19 +100,10 @@ class Assignment:
         self._suspended = {}
         return taken
 
-    def _position(self, topic: str, partition: int, known: Found) -> Position:
-        if known.offset is not None:
-            if known.offset > known.end:
-                raise Unavailable(
-                    f"{topic} partition {partition} ends at {known.end}, before the committed position {known.offset}: "
-                    "records were lost, by an unclean election or as the topic was made anew; the position has to be "
-                    "set by hand for the group"
-                )
-            return Position(known.offset, known.metadata)
-        if topic != self._tiers.first.topic:
-            return Position(known.begin, "")  # a tier beside a jobs.0s that has a position is new
-        raise Unavailable(
-            f"{topic} partition {partition} has no committed position, and none is guessed: "
-            "`signpost topics apply` commits the beginning when it makes the topic; a position that was lost "
-            "has to be set by hand for the group"
-        )
+
+def _position(topic: str, partition: int, known: Found) -> Position:
+    if known.offset is None:
+        return Position(known.begin, "")  # a tier beside a jobs.0s that has a position is new
+    if known.offset > known.end:
+        raise Unavailable(beyond_sentence(topic, partition, known.offset, known.end))
+    return Position(known.offset, known.metadata)

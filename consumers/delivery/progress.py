@@ -76,6 +76,12 @@ class Progress:
         self._order.append(offset)
         return True
 
+    def skip_to(self, log_begin: int) -> None:
+        """Go on where the log begins; what was read before and is not finished stays so."""
+        self.next_offset = max(self.next_offset, log_begin)
+        while self._known and self._known[0] < log_begin:
+            self._known.popleft()
+
     def finish(self, offset: int) -> None:
         """Note that the record at `offset`, once read, is finished."""
         order = self._order

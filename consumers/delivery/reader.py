@@ -43,7 +43,8 @@ class Reader:
     """The consumer of all tiers.
 
     `take` gets each record that is due and not finished, with the time in ms. `settle` is called with the group's
-    metadata before partitions go: it commits what happened in them, within a second.
+    metadata before partitions go: it commits what happened in them, within a second. `overtaken` hears how many records
+    retention took before they were read.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Reader:
         outbox: Outbox,
         take: Take,
         settle: Settle,
+        overtaken: Callable[[int], None],
     ) -> None:
         self._consumer = consumer
         self._positions = positions
@@ -62,6 +64,10 @@ class Reader:
         self._outbox = outbox
         self._take = take
         self._settle = settle
+        self._overtaken = overtaken
+        self._pattern = ""
+        self._lacks = False  # partitions of a tier are not assigned that should be
+        self._subscribed_anew = False
         self._emptied = False  # an assignment without anything to read is to be taken note of
         self._assigned: list[PartitionKey] = []
         self._query: PositionsQuery | None = None
@@ -92,10 +98,14 @@ class Reader:
 
     def subscribe(self, pattern: str) -> None:
         """Join the group for all topics of the pattern."""
+        self._pattern = pattern
         self._consumer.subscribe([pattern], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost)
 
     def take_over(self) -> bool:
         """Go on with a takeover; True once it is complete, which is the time to drop what was lost."""
+        if self._lacks:
+            self._subscribe_anew()
+            return False
         if self._emptied:
             self._emptied = False
             self._install({})
@@ -118,13 +128,29 @@ class Reader:
                 partition=lost.partition,
                 lost_from=lost.lost_from,
                 lost_to=lost.begin - 1,
+                count=lost.begin - lost.lost_from,
             )
+            self._overtaken(lost.begin - lost.lost_from)
+            self._outbox.touch(self._assignment.lanes[lost.topic, lost.partition])  # to be reported once
+        for lane in taken.lanes:
+            if found[lane.topic, lane.partition].offset is None:
+                self._outbox.touch(lane)  # what a new tier loses later is known only once it has a position
         self._waking, self._full = [], []
         places = [TopicPartition(lane.topic, lane.partition, lane.progress.next_offset) for lane in taken.lanes]
         if places:
             self._consumer.assign(places)
             self._consumer.resume(places)  # a pause survives a revocation
         _log.info("delivery.assigned", partitions=len(places), numbers=sorted({lane.partition for lane in taken.lanes}))
+
+    def _subscribe_anew(self) -> None:
+        """Make the group look at our topics: a static member that comes back with more of them goes unnoticed.
+
+        The coordinator gives it what it had before, without a rebalance (KAFKA-12759), and nobody would read a tier
+        that was made while all processes were restarted.
+        """
+        self._lacks = False
+        self._consumer.unsubscribe()
+        self.subscribe(self._pattern)
 
     def wake(self, now_ms: int) -> None:
         """Resume lanes whose head is due, and full ones that have room again."""
@@ -214,6 +240,11 @@ class Reader:
         keys = self._assignment.owned(self._assigned)
         self._query = PositionsQuery(self._positions, keys) if keys else None
         self._emptied = not keys
+        lacking = self._assignment.lacking(self._assigned)
+        self._lacks = bool(lacking) and not self._subscribed_anew
+        self._subscribed_anew = bool(lacking)  # once: whoever has them may not know the tier yet
+        if lacking:
+            _log.warning("delivery.lacking", partitions=[f"{topic}-{number}" for topic, number in lacking])
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._query = None

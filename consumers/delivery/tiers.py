@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from schemas.durations import milliseconds
+from schemas.durations import milliseconds, parse_duration
 from schemas.topics import PARKING, TopicNames
 
 
@@ -30,10 +31,25 @@ class Tiers:
 
     def __init__(self, names: TopicNames, delays: Sequence[timedelta], speedup: float) -> None:
         self.all = tuple(Tier(names.jobs(delay), delay, int(milliseconds(delay) / speedup)) for delay in sorted(delays))
-        self.by_topic: Mapping[str, Tier] = {tier.topic: tier for tier in self.all}
+        self._by_topic = {tier.topic: tier for tier in self.all}
+        self._speedup = speedup
+        self._name = re.compile(f"{re.escape(names.prefix)}jobs\\.([0-9]+[smh])")
         self.first = self.all[0]
         self.parking = next(tier for tier in self.all if tier.delay == PARKING)
         self._waits = [tier.wait_ms for tier in self.all]
+
+    def of(self, topic: str) -> Tier | None:
+        """Return the tier of a topic, None if it is none.
+
+        One that no loaded sender has is read all the same, by its name: a newer version may have made it while this
+        process was running, or the sender that it was made for is no longer loaded.
+        """
+        tier = self._by_topic.get(topic)
+        match = None if tier is not None else self._name.fullmatch(topic)
+        if match is not None:
+            delay = parse_duration(match[1])
+            tier = self._by_topic[topic] = Tier(topic, delay, int(milliseconds(delay) / self._speedup))
+        return tier
 
     def fit(self, remaining_ms: int) -> Tier | None:
         """Return the longest tier that has ended when `remaining_ms` are over; None: so short a wait is in memory."""

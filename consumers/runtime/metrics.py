@@ -46,6 +46,9 @@ JOBS_WITHHELD: Final = Spec("signpost_router_withheld_total", "Matches without a
 OVERTAKEN: Final = Spec(
     "signpost_router_overtaken_records_total", "Records that retention removed before they were read."
 )
+TIERS_OVERTAKEN: Final = Spec(
+    "signpost_delivery_overtaken_records_total", "Records of tiers that retention removed before they were read."
+)
 WAITING_FOR_REGISTRY: Final = Spec(
     "signpost_router_waiting_for_registry", "1 while an event waits for its schema, as no registry answers, else 0."
 )
@@ -176,6 +179,7 @@ class DeliveryMetrics(RoleMetrics):
         self._dead = Counter(DEAD, self.registry)
         self._cancelled = Counter(CANCELLED, self.registry)
         self._parked = Counter(PARKED, self.registry)
+        self._overtaken = Counter(TIERS_OVERTAKEN, self.registry)
         self._durations = Histogram(ATTEMPT_DURATION, self.registry)
         self._first = Histogram(FIRST_ATTEMPT, self.registry)
         self._jobs_waiting = Gauge(JOBS_WAITING, self.registry)
@@ -205,6 +209,10 @@ class DeliveryMetrics(RoleMetrics):
     def parked(self, reason: str, count: int = 1) -> None:
         """Count jobs that were put off without an attempt."""
         self._parked.add((reason,), count)
+
+    def overtaken(self, records: int) -> None:
+        """Count records of tiers that retention removed before they were read."""
+        self._overtaken.add((), records)
 
     def waiting(self, tier: str, jobs: int, oldest_due_s: float) -> None:
         """Say how many jobs wait in a tier, and how long the oldest due one has been due (0: none is)."""

@@ -13,6 +13,7 @@ from deploy.local.receiver import Receiver
 from deploy.local.replies import Answer, always, by_path, fail_first
 from producers.subscription_changes import Pause
 from schemas.partitioner import partition_of
+from schemas.topics import FIRST
 from tests.support.pipeline import CUSTOMER, Pipeline
 from tests.support.roles import Role, RoleStarter
 from tests.support.topics import produce
@@ -47,6 +48,7 @@ EXPECTED: dict[str, list[tuple[str, dict[str, str], float, float]]] = {
         ("signpost_delivery_attempts_total", {"result": "dead"}, EVENTS, EVENTS),
         ("signpost_dead_jobs_total", {"reason": "gone"}, EVENTS, EVENTS),
         ("signpost_delivery_cancelled_total", {"reason": "paused"}, 1, EVENTS),
+        ("signpost_delivery_overtaken_records_total", {}, 2, 2),
         ("signpost_delivery_parked_total", {"reason": "in_flight_limit"}, 1, EVENTS * 100),
         ("signpost_delivery_first_attempt_latency_seconds_count", {"sender": "zenoo"}, EVENTS * 2, EVENTS * 4),
         ("signpost_delivery_first_attempt_latency_seconds_sum", {"sender": "zenoo"}, 0.0001, EVENTS * 4 * 60),
@@ -83,12 +85,13 @@ def names_shown(*roles: Role) -> set[str]:
 
 
 def overtaken_router(pipeline: Pipeline) -> Role:
-    """Start a router that finds that records were removed before it has read them."""
+    """Start a router that finds that records were removed before it has read them, as delivery will."""
     assert pipeline.router().terminate() == 0  # it has a position now
-    for number in range(2):
-        produce(pipeline.bootstrap_servers, pipeline.events_topic, b"gone %d" % number, partition=0)
-    (future,) = pipeline.admin.delete_records([TopicPartition(pipeline.events_topic, 0, 2)]).values()
-    future.result(30)
+    for topic in (pipeline.events_topic, pipeline.names.jobs(FIRST)):
+        for number in range(2):
+            produce(pipeline.bootstrap_servers, topic, b"gone %d" % number, partition=0)
+        (future,) = pipeline.admin.delete_records([TopicPartition(topic, 0, 2)]).values()
+        future.result(30)
     return pipeline.router()
 
 

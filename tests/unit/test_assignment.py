@@ -42,10 +42,40 @@ def test_a_new_tier_starts_at_its_beginning(assignment: Assignment) -> None:
     assert taken.overtaken == []
 
 
+def test_a_tier_of_a_newer_version_is_read(assignment: Assignment) -> None:
+    """A tier that no loaded sender has is ours by its number, and waits as its name says."""
+    newer, found = "t.jobs.10h", Found(5, "", 0, 9)
+    assert assignment.owned([(FIRST, 0), (newer, 0), (newer, 1)]) == [(FIRST, 0), (newer, 0)]
+    assignment.take({(FIRST, 0): found, (newer, 0): found})
+    assert assignment.lanes[newer, 0].tier.wait_ms == 36_000_000
+
+
+def test_partitions_that_should_be_ours_are_missed(assignment: Assignment) -> None:
+    """Whoever has jobs.0s-n knows which partitions n of known tiers it lacks; of newer tiers it does not."""
+    assert assignment.lacking([(FIRST, 0), (LATER, 0), (LATER, 1), ("t.jobs.10h", 1)]) == []
+    assert assignment.lacking([(FIRST, 0), (FIRST, 1), (LATER, 0)]) == [(LATER, 1)]
+    assert assignment.lacking([]) == []
+
+
+def test_a_lane_that_is_overtaken_while_it_is_read_goes_on_at_the_beginning(assignment: Assignment) -> None:
+    """What is in memory is kept, only what was not read yet is lost, and it is told once."""
+    lane = assignment.take({(FIRST, 0): Found(5, "1|me.1|", 0, 20)}).lanes[0]
+    assert lane.progress.read(5)
+    assignment.suspend()
+
+    taken = assignment.take({(FIRST, 0): Found(5, "1|me.1|", 8, 20)})
+    assert taken.lanes == [lane]
+    assert taken.overtaken == [Overtaken(FIRST, 0, 6, 8)]
+    assert (lane.progress.lowest, lane.progress.next_offset) == (5, 8)
+    assignment.suspend()
+    assert assignment.take({(FIRST, 0): Found(5, "1|me.1|", 8, 20)}).overtaken == []
+
+
 def test_a_lost_position_is_never_guessed(assignment: Assignment) -> None:
-    """jobs.0s without a position stops the process with a sentence that names the partition and what to do."""
-    with pytest.raises(Unavailable, match=r"t\.jobs\.0s partition 0 has no committed position.*topics apply"):
-        assignment.take({(FIRST, 0): Found(None, "", 0, 9)})
+    """jobs.0s without a position stops the process with a sentence that names partitions and command."""
+    sentence = r"t\.jobs\.0s has no position in partitions 0, 2: .*`signpost positions set 't\.jobs\.\*' --to"
+    with pytest.raises(Unavailable, match=sentence):
+        assignment.take({(FIRST, n): Found(None if n != 1 else 4, "", 0, 9) for n in range(3)})
 
 
 def test_what_retention_deleted_unread_is_reported(assignment: Assignment) -> None:
@@ -60,7 +90,9 @@ def test_what_retention_deleted_unread_is_reported(assignment: Assignment) -> No
 
 def test_a_log_that_ends_before_the_position_stops_the_process(assignment: Assignment) -> None:
     """Where committed offsets are beyond the log, records were lost: the process says so and does not go on."""
-    with pytest.raises(Unavailable, match="ends at 9, before the committed position 12"):
+    with pytest.raises(
+        Unavailable, match=r"is 12, after the end of the log \(9\).*positions set t\.jobs\.0s --partition 0"
+    ):
         assignment.take({(FIRST, 0): Found(12, "", 0, 9)})
 
 
