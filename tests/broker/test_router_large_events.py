@@ -23,7 +23,7 @@ BOUND = 150 * MIB
 
 def test_memory_is_bounded_whatever_an_event_becomes(broker: Broker, prefix: str, start_role: RoleStarter) -> None:
     """An event of 200 KiB for 2,000 subscriptions, 400 MB of jobs, is sent in parts: all are made, once each."""
-    # It is more than `max_uncommitted` by itself, so it begins when nothing else is uncommitted, and is committed alone.
+    # More than `max_uncommitted` by itself: it begins when nothing else is uncommitted, and is committed alone.
     here = Installation(broker.bootstrap_servers, prefix, partitions=PARTITIONS, max_uncommitted=MAX_UNCOMMITTED)
     here.make_topics()
     ids = [f"sub-{number}" for number in range(SUBSCRIPTIONS)]
