@@ -10,6 +10,7 @@ from typing import Final
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
+from consumers.runtime import safety
 from consumers.runtime.admin import Log, NotSettled
 from consumers.runtime.background import in_thread
 from consumers.runtime.positions import is_lost_broker
@@ -41,10 +42,10 @@ def await_topics(
     """
 
     def ask() -> list[str]:
-        warnings = check(admin, wanted, names)
+        check(admin, wanted, names)
         check_sources(admin, sources)
         check_leaders(admin, [*(topic.name for topic in wanted), *sources])
-        return warnings
+        return safety.warnings(admin, sources)
 
     reason: str | None = None
 

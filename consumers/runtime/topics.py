@@ -131,11 +131,11 @@ def apply(
     return changes
 
 
-def check(admin: AdminClient, wanted: Sequence[Topic], names: TopicNames) -> list[str]:
-    """Raise Unavailable unless all topics are as they must be; return warnings about the cluster, a sentence each."""
+def check(admin: AdminClient, wanted: Sequence[Topic], names: TopicNames) -> None:
+    """Raise Unavailable unless all topics are as they must be."""
     changes = plan(admin, wanted, names)
     if not changes:
-        return _warnings(admin)
+        return
     shown = [str(change) for change in changes[:3]]
     if len(changes) > len(shown):
         shown.append(f"and {len(changes) - len(shown)} more")
@@ -269,20 +269,6 @@ def _commit_beginning(admin: AdminClient, change: SetBeginning, wanted: Sequence
         # The broker refuses this to a group with members. They may be there because another apply was quicker.
         if any(isinstance(left, SetBeginning) for left in plan(admin, wanted, names)):
             raise
-
-
-def _warnings(admin: AdminClient) -> list[str]:
-    broker = ConfigResource(ResourceType.BROKER, str(min(admin.list_topics(timeout=TIMEOUT_S).brokers)))
-    (future,) = admin.describe_configs([broker], request_timeout=TIMEOUT_S).values()
-    entry = result(future, "the configs of the broker").get("offsets.retention.minutes")
-    if entry is None or entry.value is None or int(entry.value) >= 30 * 24 * 60:
-        return []
-    days = int(entry.value) / 1440
-    warning = (
-        f"the brokers forget the positions of a group that is away for {days:g} days, records stay "
-        f"for 30: set offsets.retention.minutes to 43200 or more"
-    )
-    return [warning]
 
 
 def _topics(admin: AdminClient) -> Mapping[str, Any]:

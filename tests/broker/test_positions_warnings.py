@@ -1,0 +1,31 @@
+"""What a role says about its brokers when it starts."""
+
+from __future__ import annotations
+
+import pytest
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its package names no __all__
+    ConfigResource,
+    ResourceType,
+)
+
+from consumers.runtime.safety import RETENTION_MINUTES, about_brokers, warnings
+from deploy.local.broker import Broker
+from tests.support.installation import Installation
+
+
+def test_a_role_warns_of_what_its_brokers_forget(
+    broker: Broker, prefix: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A role on brokers that forget positions too early says so when it starts, and works all the same."""
+    here = Installation(broker.bootstrap_servers, prefix).make_topics()
+    resource = ConfigResource(ResourceType.BROKER, str(min(here.admin.list_topics(timeout=10).brokers)))
+    (future,) = here.admin.describe_configs([resource]).values()
+    minutes = future.result(30)["offsets.retention.minutes"].value
+
+    with here.router() as router:
+        router.wait_ready()
+
+    expected = about_brokers({"offsets.retention.minutes": minutes})
+    assert bool(expected) is (int(minutes) < RETENTION_MINUTES)
+    assert warnings(here.admin, [here.events_topic]) == expected
+    assert ("kafka.settings" in capsys.readouterr().out) is bool(expected)
