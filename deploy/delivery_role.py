@@ -53,8 +53,10 @@ _CLOCKS: Final = Clocks(lambda: time.time_ns() // 1_000_000, lambda: time.monoto
 def consumer_config(kafka: dict[str, str], group: str, slot: int | None) -> dict[str, Any]:
     """Return librdkafka's properties for the consumer of the tiers."""
     tuning = {
-        # Bounds what is read ahead over all partitions, and with it most of the process's memory.
-        "queued.max.messages.kbytes": 16_384,
+        # Bound what is read ahead, and with it most of the process's memory. The queue alone does not: one answer
+        # brings up to this much, compressed, of each of its partitions, and all of it is unpacked at once.
+        "queued.max.messages.kbytes": 4_096,
+        "fetch.message.max.bytes": 128 * 1_024,
         # With the queue full the next fetch is tried after this; the default second would starve the loop.
         "fetch.queue.backoff.ms": 10,
         "topic.metadata.refresh.interval.ms": 30_000,
