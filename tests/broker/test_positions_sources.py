@@ -107,6 +107,29 @@ def test_a_source_with_positions_and_no_note_is_noted(here: Installation) -> Non
         assert isinstance(router.wait_ended(), Unavailable)
 
 
+def test_an_installation_of_an_older_version_is_brought_up_by_topics_apply(here: Installation) -> None:
+    """Without the topic for notes a router says which command makes it; after that its sources go on, and are noted."""
+    here.subscribe(subscription("one"))
+    here.publish(event(f"evt_{n}") for n in range(5))
+    with here.router():
+        here.wait_routed()
+    here.admin.delete_topics([here.names.sources])[here.names.sources].result(30)
+    wait_until(
+        lambda: here.names.sources not in here.admin.list_topics(timeout=10).topics, what="the topic is not there"
+    )
+    with here.router() as router:
+        error = router.wait_ended()
+    assert isinstance(error, Unavailable)
+    assert f"create {here.names.sources}" in str(error)
+    assert "`signpost topics apply` mends it" in str(error)
+
+    here.make_topics()
+    started(here)
+
+    assert note_of(here).first == here.positions()
+    assert len(here.jobs()) == 5
+
+
 def test_the_last_positions_are_noted_hourly(here: Installation) -> None:
     """A minute after a router began, and every hour from then on, it notes where its sources are."""
     here.subscribe(subscription("one"))
