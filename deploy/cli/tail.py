@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -67,9 +68,10 @@ def _tail(
             typer.echo(_nothing(name, is_empty=is_empty, grep=grep, since=since), err=True)
         if not follow:
             return
-        for message in following(settings.kafka_properties(), ranges, shown.accepts):
-            if message is not None:
-                _show(shown, [message], json)
+        with suppress(KeyboardInterrupt):  # that is how it ends
+            for message in following(settings.kafka_properties(), ranges, shown.accepts):
+                if message is not None:
+                    _show(shown, [message], json)
 
 
 def _show(tail: Tail, messages: Iterable[Message], json: bool) -> int:

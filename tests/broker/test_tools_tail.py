@@ -10,11 +10,12 @@ from consumers.console.readable import RecordReader
 from consumers.console.scan import Scanner
 from consumers.console.tail import Tail, follow
 from deploy.local.broker import Broker
-from schemas.delivery import DeadLetter, DeadLetterCodec
+from schemas.delivery import DeadLetter, DeadLetterCodec, event_id
 from schemas.sender import load_senders
 from schemas.subscription import SealedSecret
 from tests.support.installation import Installation, event, subscription
 from tests.support.tools import Commands, job, job_value, outcome_value
+from tests.support.topics import read_topic
 
 CANARY = "canary-of-this-test"
 
@@ -113,6 +114,16 @@ def test_grep_finds_what_a_line_shows(here: Installation, signpost: Commands, te
     here.produce(here.names.outcomes, outcome_value(job(7)), b"sub-1")
     assert len(signpost("tail", "outcomes", "--grep", text).out.splitlines()) == 1
     assert "holds 'elsewhere'" in signpost("tail", "outcomes", "--grep", "elsewhere").err
+
+
+def test_an_event_without_an_id_is_found_by_the_one_it_is_given(here: Installation, signpost: Commands) -> None:
+    """The id that is made of an event's place is shown and found, though it is not in the record."""
+    here.publish([event("")])
+    (record,) = read_topic(here.bootstrap_servers, here.events_topic)
+    partition = record.partition()
+    assert partition is not None
+    made = event_id(here.events_topic, partition, 0)
+    assert f"event_id={made}" in signpost("tail", "zenoo.events", "--grep", made).out
 
 
 def test_following_shows_what_comes(here: Installation) -> None:
