@@ -50,8 +50,7 @@ def _tail(
     from consumers.console.tail import follow as following  # noqa: PLC0415
     from schemas.sender import load_senders  # noqa: PLC0415
 
-    settings = settings_of(ctx)
-    begin_ms = since_ms(since, time.time())
+    settings, begin_ms = settings_of(ctx), since_ms(since, time.time())
     limit = _DEFAULT_LINES if lines is None and since is None else lines
     shown = Tail(record_reader(settings), load_senders(), grep)
     with scanning(settings) as scanner:
