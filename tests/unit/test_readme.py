@@ -52,7 +52,7 @@ def test_its_tables_are_those_of_the_code() -> None:
 def test_every_command_is_there() -> None:
     """Every command is in the table of commands."""
     table = "\n".join(line for line in README.splitlines() if line.startswith("| `signpost "))
-    names = set(re.findall(r"`(?:signpost )?(?:[a-z]+ )?([a-z]+)[^`]*`", table))
+    names = set(re.findall(r"`(?:signpost )?(?:[a-z-]+ )?([a-z]+)[^`]*`", table))
     assert {path.split()[-1] for path in commands(get_command(app))} <= names
 
 
