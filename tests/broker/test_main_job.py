@@ -13,7 +13,7 @@ import pytest
 from deploy.local.receiver import Receiver
 from deploy.local.replies import Answer, always, fail_first
 from tests.contracts.zenoo import EXAMPLES, event_of, golden
-from tests.support.pipeline import SECRET, Pipeline, ends_of
+from tests.support.pipeline import CUSTOMER, SECRET, Pipeline, ends_of
 from tests.support.waiting import wait_until
 
 # The schedule's 26 h 36 min in 9.6 s.
@@ -166,3 +166,26 @@ def test_one_wide_line_for_each_outcome(pipeline: Pipeline, receiver: Receiver) 
     assert line["host"] == "127.0.0.1"
     assert line["status"] == 200
     assert "private" not in deliver.log_text()
+
+
+@pytest.mark.decision("Z25")
+def test_large_bodies_arrive_whole(pipeline: Pipeline, receiver: Receiver) -> None:
+    """Bodies of 240 KiB, near the limit of 256, come out as they went in, also by a retry, beside small ones."""
+    receiver.behave = fail_first(1, Answer(500), Answer(200))
+    pipeline.subscribe(receiver.url)
+    note = "\N{SNOWMAN}" * 80_000
+    large = {"resolution_notes": note, "case_token": "cas_1"}
+    events = [
+        {"event_type": "case.closed", "customer_id": CUSTOMER, "event_id": f"evt_large_{number}", "data": large}
+        for number in range(20)
+    ]
+    pipeline.publish(events)
+    pipeline.publish_some(20)
+    pipeline.router()
+    pipeline.deliver(delay_speedup=FAST)
+    pipeline.wait_for_ends(40)
+    second = [request for request in receiver.requests if request.attempt == 2]
+    assert len(second) == 40
+    bodies = [request.json() for request in second if (request.event_id or "").startswith("evt_large")]
+    assert len(bodies) == 20
+    assert all(body["data"]["resolution_notes"] == note for body in bodies)  # type: ignore[index]
