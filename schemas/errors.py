@@ -9,6 +9,7 @@
     ├── UnreadableRecord      bytes on a topic that cannot be understood; `reason` is one of POISON_REASONS
     ├── SealBroken            a sealed secret that cannot be opened with the keys at hand
     └── Unavailable           something that Signpost needs does not answer, or is not as it must be
+        └── BeginAnew         a fresh start of the process mends it
 
 Errors of libraries are translated into one of these once, where they enter.
 """
@@ -75,3 +76,7 @@ class SealBroken(SignpostError):
 
 class Unavailable(SignpostError):
     """Something that Signpost needs does not answer, or is not as it must be."""
+
+
+class BeginAnew(Unavailable):
+    """The process cannot go on as it is, and a fresh start of it can."""

@@ -19,7 +19,9 @@ from consumers.delivery.outbox import Outbox
 from consumers.delivery.progress import MAX_BATCH
 from consumers.delivery.reader import Reader
 from consumers.delivery.transport import Transport
+from consumers.runtime.outage import Outage
 from consumers.table import SubscriptionTable
+from schemas.errors import BeginAnew, Unavailable
 
 _log = structlog.get_logger("delivery")
 # So many jobs at hand keep all places filled; more would only wait here instead of in their topic.
@@ -82,6 +84,7 @@ class DeliveryLoop:
         self._last_room = 0
         self._look_for_stuck_ms = 0
         self._doubted_at: int | None = None  # number of the last transaction that was begun before a stall
+        self._outage = Outage()
         self._going_ms = 0  # when something could be started last
         self.waiting: str | None = "starting"  # why nothing is started, for /readyz and the log
 
@@ -97,9 +100,14 @@ class DeliveryLoop:
             each_turn(self._now())
             time.sleep(_SOCKETS_S)
         self._reader.subscribe(pattern)
-        while not stopping():
-            self._turn()
-            each_turn(self._now())
+        try:
+            while not stopping():
+                self._turn()
+                each_turn(self._now())
+        except Unavailable as error:
+            if self._outage.explains(self._monotonic() / 1_000):
+                raise BeginAnew(str(error)) from error
+            raise
         return self._drain(each_turn)
 
     def _turn(self) -> None:
@@ -126,6 +134,8 @@ class DeliveryLoop:
         if not self._committer.busy and self._reader.take_over():
             self._dispatcher.drop_lost(now_ms)
         if not self._reader.owns:
+            if self._reader.lost and self._outage.is_stranded(self._monotonic() / 1_000):
+                raise Unavailable("the partitions were lost, and none were assigned since")
             return
         if self._doubted_at is not None and not self._outbox.pending:
             self._outbox.touch(next(iter(self._reader.lanes.values())))
@@ -150,6 +160,7 @@ class DeliveryLoop:
                 _log.info("delivery.goes_on", after=self.waiting)
             self.waiting = None
             self._going_ms = monotonic_ms
+            self._outage.works(monotonic_ms / 1_000)
         elif reason != self.waiting and monotonic_ms - self._going_ms > _TELL_AFTER_MS:
             _log.warning("delivery.waits", reason=reason)
             self.waiting = reason

@@ -75,6 +75,7 @@ class Reader:
         self._number = 0
         self._full: list[Lane] = []
         self.group_metadata: object = None
+        self.lost = False  # the session ended, and nothing has been assigned since
 
     @property
     def lanes(self) -> dict[PartitionKey, Lane]:
@@ -235,6 +236,7 @@ class Reader:
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         consumer.assign([])
+        self.lost = False
         self.group_metadata = consumer.consumer_group_metadata()
         self._assigned = [(partition.topic, partition.partition) for partition in partitions]
         keys = self._assignment.owned(self._assigned)
@@ -255,6 +257,7 @@ class Reader:
     def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._query = None
         self._assignment.suspend()
+        self.lost = True
         _log.warning("delivery.lost", partitions=len(partitions))
 
     def _on_error(self, error: KafkaError | None, message: Message) -> None:

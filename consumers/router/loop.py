@@ -19,9 +19,10 @@ from consumers.router.routing import Blocked, Poison, Routed, Router, Waiting
 from consumers.router.source import Source
 from consumers.router.subscriptions import Subscribers, Table
 from consumers.runtime.dead_letters import SourceRecord
+from consumers.runtime.outage import Outage
 from consumers.runtime.positions import PartitionKey
 from consumers.runtime.reach import Reach
-from schemas.errors import Unavailable
+from schemas.errors import BeginAnew, Unavailable
 
 _log = structlog.get_logger("router")
 BATCH: Final = 500
@@ -71,6 +72,7 @@ class RouterLoop:
         self._output = output
         self._reach = reach
         self._metrics = metrics
+        self._outage = Outage()
         self._now_s = now_s
         self._commits = Commits(output, source, max_uncommitted, now_s=now_s, committed=metrics.committed)
         self._drain_timeout_s = drain_timeout.total_seconds()
@@ -108,14 +110,26 @@ class RouterLoop:
             if not stopping():
                 _log.info("router.table", subscriptions=len(self._table), unusable=self._subscribers.unusable)
                 self._source.subscribe(topics, self._leave)
-            while not stopping():
-                self._turn()
+            self._work(stopping)
             self._drain()
         finally:
             self._source.close(CLOSE_S)
 
+    def _work(self, stopping: Callable[[], bool]) -> None:
+        try:
+            while not stopping():
+                self._turn()
+        except Unavailable as error:
+            if self._outage.explains(self._now_s()):
+                raise BeginAnew(str(error)) from error
+            raise
+
     def _turn(self) -> None:
         now_s = self._now_s()
+        if self._source.reading and self._reach.away is None:
+            self._outage.works(now_s)
+        elif self._source.lost and self._outage.is_stranded(now_s):
+            raise Unavailable("the partitions were lost, and none were assigned since")
         self._commits.poll(now_s)
         if self._source.misplaced and self._all_is_sent() and not self._commits.pending:
             self._source.take_over()

@@ -74,6 +74,7 @@ class Source:
         self._held: dict[PartitionKey, int] = {}
         self._committing: tuple[Positions, Callable[[bool], None]] | None = None
         self.assignment = 0
+        self.lost = False  # the session ended, and nothing has been assigned since
         self.misplaced = False  # a position turned out to be outside the log: `take_over` is due
         self._fatal: str | None = None
 
@@ -257,6 +258,7 @@ class Source:
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self.assignment += 1
+        self.lost = False
         self._owned = sorted((partition.topic, partition.partition) for partition in partitions)
         _log.info("router.assigned", partitions=len(partitions), assignment=self.assignment)
         self.take_over()
@@ -267,6 +269,7 @@ class Source:
 
     def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         _log.warning("router.lost", partitions=len(partitions))
+        self.lost = True
         self._leave(False)
         self._drop()
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from deploy.cli.context import ROLES, settings_of
+from schemas.errors import BeginAnew
 
 if TYPE_CHECKING:
     from schemas.settings import Settings
@@ -37,11 +38,15 @@ def _router(
 def _run(settings: Settings, slot: int | None, listen: str) -> None:
     from consumers.runtime.signals import Stop  # noqa: PLC0415  # clients load in 0.3 s that `--help` need not wait
     from consumers.runtime.status import StatusServer  # noqa: PLC0415
+    from deploy.anew import begin_anew  # noqa: PLC0415
     from deploy.logs import configure_logging  # noqa: PLC0415
     from deploy.router_role import build  # noqa: PLC0415
 
     configure_logging(settings.log_level, settings.log_format)
     stop = Stop()
     role = build(settings, slot)
-    with StatusServer(listen, role.metrics.registry, role.why_not_ready) as status:
-        role.run(stop, status.address)
+    try:
+        with StatusServer(listen, role.metrics.registry, role.why_not_ready) as status:
+            role.run(stop, status.address)
+    except BeginAnew as error:
+        begin_anew(str(error))
