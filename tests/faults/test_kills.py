@@ -181,7 +181,9 @@ def test_told_to_end_with_slow_requests_open(pipeline: Pipeline, receiver: Recei
         assert role.wait_ready().terminate() == 0
     sent = Counter(jobs_sent(receiver, ids, outcomes))
     assert len(sent) == jobs
-    assert set(sent.values()) <= ({1, 2} if another else {1})
+    # A request of 3 s does not outlast a rebalance: one that is open is sent again by the partition's new owner. There
+    # are two of them beside a start, as one process joins and one leaves.
+    assert set(sent.values()) <= ({1, 2, 3} if another else {1})
     assert set(ends_of(outcomes).values()) == {1}
 
 
