@@ -38,6 +38,8 @@ _log = structlog.get_logger("transaction")
 def producer_config(kafka: Mapping[str, str], transactional_id: str, max_record: int) -> dict[str, Any]:
     """Return librdkafka's properties; `max_record` is the size in bytes of the largest record that can occur."""
     return {
+        "compression.type": "lz4",
+        "linger.ms": 5,  # a commit flushes: nothing waits for the linger
         **kafka,
         "transactional.id": transactional_id,
         "transaction.timeout.ms": TRANSACTION_TIMEOUT_S * 1_000,
@@ -45,8 +47,6 @@ def producer_config(kafka: Mapping[str, str], transactional_id: str, max_record:
         "retry.backoff.ms": 1,
         "retry.backoff.max.ms": 5,
         "partitioner": "murmur2_random",
-        "compression.type": "lz4",
-        "linger.ms": 5,  # a commit flushes: nothing waits for the linger
         "message.max.bytes": max_record,
         # A batch is bounded by the outbox; produce must never find the queue full.
         "queue.buffering.max.messages": 1_000_000,
