@@ -18,9 +18,27 @@ class SealedSecret:
     created_at_ms: int
 
 
+@dataclass(frozen=True, slots=True)
+class SealedHeader:
+    """A header of the customer's own, which is sent with every attempt; its value is sealed like a secret."""
+
+    name: str
+    id: str
+    sealed: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ClientCertificate:
+    """What an endpoint that asks for it is shown: the certificate (PEM, its chain included) and its sealed key."""
+
+    certificate: str
+    id: str
+    sealed: bytes
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subscription:
-    """Which events go where; the fields are described in records/subscription.v1.avsc."""
+    """Which events go where; the fields are described in records/subscription.v2.avsc."""
 
     id: str
     sender: str
@@ -35,6 +53,12 @@ class Subscription:
     created_at_ms: int
     updated_at_ms: int
     request_id: str
+    headers: tuple[SealedHeader, ...] = ()
+    client_certificate: ClientCertificate | None = None
+    schedule_s: tuple[int, ...] | None = None
+    timeout_s: int | None = None
+    max_in_flight: int | None = None
+    rate_limit: float | None = None
 
 
 def matches(pattern: str, event_type: str) -> bool:
@@ -57,6 +81,11 @@ def decode_subscription(value: bytes) -> Subscription:
     record: dict[str, Any] = _CODEC.decode(value)
     record["secrets"] = tuple(SealedSecret(**secret) for secret in record["secrets"])
     record["event_types"] = tuple(record["event_types"])
+    record["headers"] = tuple(SealedHeader(**header) for header in record["headers"])
+    if (certificate := record["client_certificate"]) is not None:
+        record["client_certificate"] = ClientCertificate(**certificate)
+    if (schedule_s := record["schedule_s"]) is not None:
+        record["schedule_s"] = tuple(schedule_s)
     subscription = Subscription(**record)
     if not (subscription.id and subscription.sender and subscription.customer_id and subscription.url):
         raise UnreadableRecord(
