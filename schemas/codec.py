@@ -1,8 +1,9 @@
 """Avro single-object encoding of Signpost's own records.
 
 A value is `C3 01`, the little-endian CRC-64-AVRO fingerprint of the writer schema, and the record (Avro 1.12
-specification, "Single object encoding"). `records/<name>.v<N>.avsc` holds every published version; the highest is
-written, all are read, so that a rolling deploy mixes versions.
+specification, "Single object encoding"). `records/<name>.v<N>.avsc` holds every published version. All are read, and a
+record is written in the oldest one that holds it whole: a rolling deploy mixes versions in both directions, until
+somebody uses what only the new one has.
 """
 
 from __future__ import annotations
@@ -54,12 +55,23 @@ class RecordCodec:
         self.schema: Any = fastavro.parse_schema(documents[-1])
         self.prefix = single_object_prefix(documents[-1])
         self._older = {single_object_prefix(older): fastavro.parse_schema(older) for older in documents[:-1]}
+        # In the order of the versions: what an older reader would have to do without, as it is where nobody uses it.
+        self._added = [
+            (added, prefix, self._older[prefix])
+            for prefix, older in zip(self._older, documents, strict=False)
+            if (added := _added(older, documents[-1])) is not None
+        ]
 
     def encode(self, record: Record) -> bytes:
-        """Encode a record of the newest version."""
+        """Encode a record in the oldest version that holds all of it."""
+        prefix, schema = self.prefix, self.schema
+        for added, older_prefix, older in self._added:
+            if all(_plain(record.get(name, default)) == default for name, default in added.items()):
+                prefix, schema = older_prefix, older
+                break
         stream = BytesIO()
-        stream.write(self.prefix)
-        fastavro.schemaless_writer(stream, self.schema, record)
+        stream.write(prefix)
+        fastavro.schemaless_writer(stream, schema, record)
         return stream.getvalue()
 
     def decode(self, value: bytes | None) -> Record:
@@ -82,6 +94,19 @@ class RecordCodec:
         if len(value) < PREFIX_LENGTH:
             raise UnreadableRecord("truncated", f"{len(value)} bytes are too few for a {self._name} record")
         raise UnreadableRecord("unknown_schema", f"no version of {self._name} has the fingerprint {value[2:10].hex()}")
+
+
+def _added(older: Any, newest: Any) -> Record | None:
+    """Return the fields that only the newest version has, with their defaults; None: it changed others as well."""
+    before = {field["name"]: field["type"] for field in older["fields"]}
+    now = {field["name"]: field["type"] for field in newest["fields"]}
+    if any(now.get(name) != kind for name, kind in before.items()):
+        return None
+    return {field["name"]: field["default"] for field in newest["fields"] if field["name"] not in before}
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _versions(name: str) -> list[Any]:

@@ -87,6 +87,16 @@ class Sealer:
         return ", ".join(key_id.hex() for key_id in self._ciphers)
 
 
+def header_place(name: str, id_: str) -> str:
+    """Return the `secret_id` under which the value of a header is sealed."""
+    return f"{id_} for the header {name.lower()}"
+
+
+def key_place(id_: str) -> str:
+    """Return the `secret_id` under which the key of a client certificate is sealed."""
+    return f"{id_} for the client certificate"
+
+
 def _key_id(key: bytes) -> bytes:
     return hmac.digest(key, b"signpost sealing key id", hashlib.sha256)[: _KEY_ID_END - 1]
 

@@ -73,7 +73,10 @@ _CODEC: Final = RecordCodec("subscription")
 
 def encode_subscription(subscription: Subscription) -> bytes:
     """Encode the value of a record of the topic `subscriptions`."""
-    return _CODEC.encode(asdict(subscription))
+    record = asdict(subscription)
+    if subscription.schedule_s is not None:
+        record["schedule_s"] = list(subscription.schedule_s)  # a tuple in a union names a branch to fastavro
+    return _CODEC.encode(record)
 
 
 def decode_subscription(value: bytes) -> Subscription:

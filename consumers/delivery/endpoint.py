@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Final
 
 from consumers.table import read_subscription
 from consumers.table_state import Interpret
 from schemas.egress import EgressPolicy, Target
 from schemas.errors import InvalidInput, UnreadableRecord
-from schemas.sealing import Sealer
+from schemas.sealing import Sealer, header_place, key_place
 from schemas.sender import Sender
+from schemas.subscription import Subscription
+
+# `Basic dXNlcjpwYXNz`: an endpoint that tells what it got may tell the part behind the scheme alone.
+_CREDENTIALS: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]*[ ]+(\S.*)")
+# What is shorter keeps no secret, and would be taken out of every second answer: `X-Region: eu`.
+_SHORTEST_MASKED: Final = 6
+
+
+@dataclass(frozen=True, slots=True)
+class ClientIdentity:
+    """What the process shows to an endpoint that asks who calls (mTLS), both in PEM."""
+
+    certificate: bytes
+    key: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,11 +38,19 @@ class Endpoint:
     sender: Sender
     target: Target | str
     host: str
-    # As the receiver knows them, to be kept out of what is recorded.
+    # As the receiver knows them, values of headers among them, to be kept out of what is recorded.
     secrets: tuple[bytes, ...] = field(repr=False)
     keys: tuple[bytes, ...] = field(repr=False)
     paused: bool
     activation: int
+    # `Name: value`, sent with every attempt.
+    header_lines: tuple[bytes, ...] = field(repr=False)
+    # The waits after failed attempts, before `delay_speedup`.
+    waits: tuple[timedelta, ...]
+    timeout: timedelta
+    max_in_flight: int | None
+    rate_limit: float | None  # requests a second
+    client_certificate: ClientIdentity | None = field(repr=False)
 
 
 def endpoints_of(
@@ -44,19 +69,52 @@ def endpoints_of(
             host = target.host
         except InvalidInput as error:
             target, host = str(error), ""
-        secrets = [
-            sealer.open(secret.sealed, topic=topic, subscription_id=subscription.id, secret_id=secret.id)
-            for secret in subscription.secrets
-        ]
+        opened = _Opened(subscription, sealer, topic)
+        waits, timeout_s = subscription.schedule_s, subscription.timeout_s
         return Endpoint(
             subscription_id=subscription.id,
             sender=sender,
             target=target,
             host=host,
-            secrets=tuple(secret.encode() for secret in secrets),
-            keys=tuple(sender.signing_key(secret) for secret in secrets),
+            # The longer text first: it may hold a shorter one.
+            secrets=tuple(sorted({s.encode() for s in (*opened.secrets, *opened.masked_values())}, key=len)[::-1]),
+            keys=tuple(sender.signing_key(secret) for secret in opened.secrets),
             paused=subscription.paused,
             activation=subscription.activation,
+            header_lines=tuple(f"{name}: {value}".encode() for name, value in opened.headers),
+            waits=sender.schedule if waits is None else tuple(timedelta(seconds=wait) for wait in waits),
+            timeout=sender.timeout if timeout_s is None else timedelta(seconds=timeout_s),
+            max_in_flight=subscription.max_in_flight,
+            rate_limit=subscription.rate_limit,
+            client_certificate=opened.client_certificate,
         )
 
     return interpret
+
+
+class _Opened:
+    """All that is sealed in a record; SealBroken if any of it cannot be opened."""
+
+    def __init__(self, subscription: Subscription, sealer: Sealer, topic: str) -> None:
+        def opened(sealed: bytes, place: str) -> str:
+            return sealer.open(sealed, topic=topic, subscription_id=subscription.id, secret_id=place)
+
+        self.secrets = [opened(secret.sealed, secret.id) for secret in subscription.secrets]
+        self.headers = [
+            (header.name, opened(header.sealed, header_place(header.name, header.id)))
+            for header in subscription.headers
+        ]
+        shown = subscription.client_certificate
+        self.client_certificate = (
+            None
+            if shown is None
+            else ClientIdentity(shown.certificate.encode(), opened(shown.sealed, key_place(shown.id)).encode())
+        )
+
+    def masked_values(self) -> Iterator[str]:
+        """Return what of the headers an endpoint might tell."""
+        for _, value in self.headers:
+            parts = _CREDENTIALS.fullmatch(value)
+            for text in (value, parts[1]) if parts else (value,):
+                if len(text) >= _SHORTEST_MASKED:
+                    yield text

@@ -51,7 +51,8 @@ class Subscribers:
     def interpret(self, partition: int, offset: int, key: str, value: bytes) -> Subscription:
         """Read a record; the router needs no secret, and keeps none."""
         try:
-            return replace(read_subscription(key, value), secrets=(), description="")
+            found = read_subscription(key, value)
+            return replace(found, secrets=(), headers=(), client_certificate=None, description="")
         except UnreadableRecord:
             customer = self._customer_of(value)
             if customer is not None:

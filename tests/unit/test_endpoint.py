@@ -1,0 +1,85 @@
+"""What a subscription's record means to delivery."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from consumers.delivery.endpoint import Endpoint, endpoints_of
+from schemas.egress import EgressPolicy
+from schemas.errors import SealBroken
+from schemas.sealing import Sealer, header_place, key_place
+from schemas.sender import load_senders
+from schemas.subscription import ClientCertificate, SealedHeader, SealedSecret, Subscription, encode_subscription
+from tests.unit.test_record_versions import PLAIN
+
+TOPIC = "signpost.subscriptions"
+SEALER = Sealer([bytes(32)])
+SENDER = load_senders()["zenoo"]
+
+
+def seal(text: str, place: str) -> bytes:
+    return SEALER.seal(text, topic=TOPIC, subscription_id=PLAIN.id, secret_id=place)
+
+
+def header(name: str, value: str) -> SealedHeader:
+    return SealedHeader(name, "hdr_1", seal(value, header_place(name, "hdr_1")))
+
+
+SIGNED = replace(PLAIN, secrets=(SealedSecret("sec_1", seal("the secret", "sec_1"), 1_000),))
+
+
+def endpoint(subscription: Subscription) -> Endpoint:
+    interpret = endpoints_of(load_senders(), EgressPolicy(), SEALER, TOPIC)
+    return interpret(0, 0, subscription.id, encode_subscription(subscription))
+
+
+def test_without_settings_of_its_own_the_sender_s_hold():
+    """Schedule and timeout are the sender's; there are no headers, limits and certificate."""
+    found = endpoint(SIGNED)
+    assert (found.waits, found.timeout) == (SENDER.schedule, SENDER.timeout)
+    assert (found.header_lines, found.max_in_flight, found.rate_limit) == ((), None, None)
+    assert (found.client_certificate, found.secrets) == (None, (b"the secret",))
+
+
+def test_a_subscription_s_own_settings_hold():
+    """Schedule, timeout and limits are taken from the record, an empty schedule too."""
+    found = endpoint(replace(SIGNED, schedule_s=(5, 60), timeout_s=7, max_in_flight=2, rate_limit=0.5))
+    assert found.waits == (timedelta(seconds=5), timedelta(minutes=1))
+    assert (found.timeout, found.max_in_flight, found.rate_limit) == (timedelta(seconds=7), 2, 0.5)
+    assert endpoint(replace(SIGNED, schedule_s=())).waits == ()
+
+
+def test_headers_are_opened_and_kept_out_of_what_is_recorded():
+    """A header is sent as it was given; its value is masked, and so is what follows the scheme of an Authorization."""
+    found = endpoint(
+        replace(SIGNED, headers=(header("Authorization", "Bearer canary-12345"), header("X-Region", "eu")))
+    )
+    assert found.header_lines == (b"Authorization: Bearer canary-12345", b"X-Region: eu")
+    assert found.secrets == (b"Bearer canary-12345", b"canary-12345", b"the secret")
+    assert "canary" not in repr(found)
+
+
+def test_a_client_certificate_is_opened():
+    """The key comes back as it was sealed, and no print of the endpoint shows it."""
+    shown = ClientCertificate("CERTIFICATE", "crt_1", seal("canary-key", key_place("crt_1")))
+    found = endpoint(replace(SIGNED, client_certificate=shown)).client_certificate
+    assert found is not None
+    assert (found.certificate, found.key) == (b"CERTIFICATE", b"canary-key")
+    assert "canary" not in repr(found)
+
+
+@pytest.mark.parametrize(
+    "moved",
+    [
+        {"headers": (SealedHeader("X-Told", "sec_1", SIGNED.secrets[0].sealed),)},
+        {"headers": (replace(header("Authorization", "canary"), name="X-Told"),)},
+        {"client_certificate": ClientCertificate("CERTIFICATE", "sec_1", SIGNED.secrets[0].sealed)},
+    ],
+)
+def test_what_was_sealed_as_one_thing_does_not_open_as_another(moved):
+    """Whoever can write to the topic cannot have a secret sent as a header, nor one header under another name."""
+    with pytest.raises(SealBroken):
+        endpoint(replace(SIGNED, **moved))
