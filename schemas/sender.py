@@ -21,8 +21,9 @@ import orjson
 from schemas.errors import SenderError, UnreadableRecord
 from schemas.event import Event
 from schemas.event_type import EventType, read_event_type
+from schemas.header_values import Attempt
 from schemas.sender_file import SenderFile, line_of, read_sender_file
-from schemas.signing import SignatureScheme
+from schemas.signing import SignatureScheme, SigningKey
 
 DISTRIBUTION: Final = "kafka-signpost"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -74,17 +75,20 @@ class Sender:
         """Return a new random secret for a subscription."""
         return self.signature.generate_secret()
 
-    def signing_key(self, secret: str) -> bytes:
+    def signing_key(self, secret: str) -> SigningKey:
         """Return the key that signs for this secret: made once per subscription. InvalidInput if it cannot be one."""
         return self.signature.signing_key(secret)
 
-    def headers(self, event_id: str, body: bytes, keys: Sequence[bytes], now_s: int) -> list[bytes]:
+    def headers(self, job: Attempt, body: bytes, keys: Sequence[SigningKey], now_s: int) -> list[bytes]:
         """Return all header lines of an attempt, `Name: value`. `keys`: newest first; `now_s`: Unix seconds."""
-        return [*self.header_lines, *self.signature.lines(event_id, body, keys, now_s)]
+        return [*self.header_lines, *self.signature.lines(job.event_id, body, keys, now_s)]
 
-    def verify(self, headers: Mapping[str, str], body: bytes, secret: str) -> str | None:
-        """Return None if a request is genuine, else why it is not. Header names compare without regard to case."""
-        return self.signature.verify({name.lower(): value for name, value in headers.items()}, body, secret)
+    def verify(self, headers: Mapping[str, str], body: bytes, secret: str, now_s: int | None = None) -> str | None:
+        """Return None if a request is genuine, else why it is not. Header names compare without regard to case.
+
+        `now_s`: Unix seconds, where the time of the request counts as well.
+        """
+        return self.signature.verify({name.lower(): value for name, value in headers.items()}, body, secret, now_s)
 
 
 @cache

@@ -255,7 +255,7 @@ class Dispatcher:
             self._judge(work, Unanswered("blocked_address", endpoint.target), 0, now_ms)
             return False
         job = work.job
-        headers = endpoint.sender.headers(job.event_id, job.body, endpoint.keys, now_ms // 1_000)
+        headers = endpoint.sender.headers(job, job.body, endpoint.keys_at(now_ms), now_ms // 1_000)
         timeout_ms = self._rules_of(endpoint.sender).timeout_ms
         self._transport.start(Request(endpoint.target, headers, job.body, timeout_ms, work))
         return True

@@ -14,6 +14,7 @@ from schemas.egress import EgressPolicy, Target
 from schemas.errors import InvalidInput, UnreadableRecord
 from schemas.sealing import Sealer, header_place, key_place
 from schemas.sender import Sender
+from schemas.signing import SigningKey
 from schemas.subscription import Subscription
 
 # `Basic dXNlcjpwYXNz`: an endpoint that tells what it got may tell the part behind the scheme alone.
@@ -40,7 +41,9 @@ class Endpoint:
     host: str
     # As the receiver knows them, values of headers among them, to be kept out of what is recorded.
     secrets: tuple[bytes, ...] = field(repr=False)
-    keys: tuple[bytes, ...] = field(repr=False)
+    keys: tuple[SigningKey, ...] = field(repr=False)
+    # Keys of secrets that a rotation replaced, and when each ends, in Unix ms; newest first.
+    former_keys: tuple[tuple[int, SigningKey], ...] = field(repr=False)
     paused: bool
     activation: int
     # `Name: value`, sent with every attempt.
@@ -51,6 +54,12 @@ class Endpoint:
     max_in_flight: int | None
     rate_limit: float | None  # requests a second
     client_certificate: ClientIdentity | None = field(repr=False)
+
+    def keys_at(self, now_ms: int) -> tuple[SigningKey, ...]:
+        """Return the keys that sign now, newest first."""
+        if not self.former_keys:
+            return self.keys
+        return (*self.keys, *(key for until_ms, key in self.former_keys if now_ms < until_ms))
 
 
 def endpoints_of(
@@ -77,8 +86,9 @@ def endpoints_of(
             target=target,
             host=host,
             # The longer text first: it may hold a shorter one.
-            secrets=tuple(sorted({s.encode() for s in (*opened.secrets, *opened.masked_values())}, key=len)[::-1]),
+            secrets=tuple(sorted({s.encode() for s in opened.masked()}, key=len)[::-1]),
             keys=tuple(sender.signing_key(secret) for secret in opened.secrets),
+            former_keys=tuple((until_ms, sender.signing_key(secret)) for until_ms, secret in opened.former),
             paused=subscription.paused,
             activation=subscription.activation,
             header_lines=tuple(f"{name}: {value}".encode() for name, value in opened.headers),
@@ -100,6 +110,7 @@ class _Opened:
             return sealer.open(sealed, topic=topic, subscription_id=subscription.id, secret_id=place)
 
         self.secrets = [opened(secret.sealed, secret.id) for secret in subscription.secrets]
+        self.former = [(secret.until_ms, opened(secret.sealed, secret.id)) for secret in subscription.former_secrets]
         self.headers = [
             (header.name, opened(header.sealed, header_place(header.name, header.id)))
             for header in subscription.headers
@@ -111,8 +122,11 @@ class _Opened:
             else ClientIdentity(shown.certificate.encode(), opened(shown.sealed, key_place(shown.id)).encode())
         )
 
-    def masked_values(self) -> Iterator[str]:
-        """Return what of the headers an endpoint might tell."""
+    def masked(self) -> Iterator[str]:
+        """Return what an endpoint might tell: its secrets, and of its headers the values and credentials."""
+        yield from self.secrets
+        for _, secret in self.former:
+            yield secret
         for _, value in self.headers:
             parts = _CREDENTIALS.fullmatch(value)
             for text in (value, parts[1]) if parts else (value,):

@@ -22,6 +22,7 @@ from confluent_kafka import Consumer
 from schemas.delivery import JobCodec
 from schemas.sender import load_senders
 from tests.bench.stage import event
+from tests.support.attempts import Attempted
 from tests.support.pipeline import SECRET
 
 SENDER = load_senders()["zenoo"]
@@ -43,7 +44,7 @@ def bare(url: str, count: int, in_flight: int) -> None:
     multi.setopt(pycurl.M_MAXCONNECTS, 1024)
     multi.setopt(pycurl.M_PIPELINING, pycurl.PIPE_NOTHING)
     body = SENDER.render(event(0, "customer-0"))
-    headers = [*SENDER.headers("evt_00000000", body, KEYS, int(time.time())), *_NO_OWN]
+    headers = [*SENDER.headers(Attempted(event_id="evt_00000000"), body, KEYS, int(time.time())), *_NO_OWN]
     urls = [f"{url}/h{number}" for number in range(100)]
     started = done = 0
     while done < count:
@@ -98,7 +99,7 @@ async def consume(bootstrap: str, topic: str, url: str, count: int, tasks: int) 
         while True:
             message = await jobs.get()
             job = decode(message.value())
-            lines = SENDER.headers(job.event_id, job.body, KEYS, int(time.time()))
+            lines = SENDER.headers(job, job.body, KEYS, int(time.time()))
             headers = dict(line.decode("latin-1").split(": ", 1) for line in lines)
             answer = await client.post(f"{url}/h{done % 100}", content=job.body, headers=headers)
             assert answer.status_code == 200

@@ -12,14 +12,10 @@ import pytest
 from schemas.errors import InvalidInput
 from schemas.signing import HmacSha256Hex
 from tests.contracts.zenoo import VECTORS, ZENOO
+from tests.support.attempts import headers_of
 
 BODY = b'{"event_id":"evt_001"}'
 SECRET = "zenoo-test-secret-0123456789"
-
-
-def headers_of(body: bytes, *secrets: str, now_s: int = 1_771_236_060) -> dict[str, str]:
-    keys = [ZENOO.signing_key(secret) for secret in secrets]
-    return dict(line.decode().split(": ", 1) for line in ZENOO.headers("evt_001", body, keys, now_s))
 
 
 def documented_receiver(headers: dict[str, str], body: bytes, secret: str) -> bool:
@@ -34,7 +30,7 @@ def test_the_signature_is_that_of_the_vector(vector: dict[str, Any]):
     """Every vector's header value comes out of its secret and its body, whatever the secret begins with."""
     body = vector["body"].encode()
     assert len(body) == vector["body_length"]
-    headers = headers_of(body, vector["secret"])
+    headers = headers_of(ZENOO, body, vector["secret"])
     assert headers["X-Zenoo-Signature"] == vector["headers"]["X-Zenoo-Signature"]
     assert ZENOO.verify(headers, body, vector["secret"]) is None
 
@@ -52,15 +48,15 @@ def test_the_scheme_gives_the_signature_that_github_published():
 @pytest.mark.decision("Z16")
 def test_nothing_but_the_content_type_the_user_agent_and_the_signature_is_sent():
     """Three headers, spelled as documented; the version is the package's."""
-    assert list(headers_of(BODY, SECRET)) == ["Content-Type", "User-Agent", "X-Zenoo-Signature"]
-    assert headers_of(BODY, SECRET)["Content-Type"] == "application/json"
-    assert headers_of(BODY, SECRET)["User-Agent"] == f"Signpost/{metadata.version('kafka-signpost')}"
+    assert list(headers_of(ZENOO, BODY, SECRET)) == ["Content-Type", "User-Agent", "X-Zenoo-Signature"]
+    assert headers_of(ZENOO, BODY, SECRET)["Content-Type"] == "application/json"
+    assert headers_of(ZENOO, BODY, SECRET)["User-Agent"] == f"Signpost/{metadata.version('kafka-signpost')}"
 
 
 @pytest.mark.decision("Z12")
 def test_after_a_rotation_the_newest_secret_alone_signs():
     """The header carries one signature, by the first key, because receivers compare the whole value."""
-    headers = headers_of(BODY, "new", "old")
+    headers = headers_of(ZENOO, BODY, "new", "old")
     assert documented_receiver(headers, BODY, "new")
     assert not documented_receiver(headers, BODY, "old")
     assert re.fullmatch("sha256=[0-9a-f]{64}", headers["X-Zenoo-Signature"])
@@ -78,7 +74,7 @@ def test_a_secret_can_always_be_made():
 @pytest.mark.decision("Z14")
 def test_nothing_that_is_signed_carries_a_time():
     """The same body has the same headers a day later: receivers recognise repeats by event_id alone."""
-    assert headers_of(BODY, SECRET) == headers_of(BODY, SECRET, now_s=1_771_322_460)
+    assert headers_of(ZENOO, BODY, SECRET) == headers_of(ZENOO, BODY, SECRET, now_s=1_771_322_460)
 
 
 @pytest.mark.decision("Z11")
@@ -96,8 +92,8 @@ def test_a_secret_that_is_no_text_is_refused_without_being_shown(secret):
         ({}, BODY, "the header X-Zenoo-Signature is missing"),
         ({"X-Zenoo-Signature": "sha256=00"}, BODY, "X-Zenoo-Signature does not fit the body and the secret"),
         ({"X-Zenoo-Signature": "šha256=00"}, BODY, "X-Zenoo-Signature does not fit the body and the secret"),
-        (headers_of(BODY, SECRET), BODY + b"\n", "X-Zenoo-Signature does not fit the body and the secret"),
-        (headers_of(BODY, "another"), BODY, "X-Zenoo-Signature does not fit the body and the secret"),
+        (headers_of(ZENOO, BODY, SECRET), BODY + b"\n", "X-Zenoo-Signature does not fit the body and the secret"),
+        (headers_of(ZENOO, BODY, "another"), BODY, "X-Zenoo-Signature does not fit the body and the secret"),
     ],
 )
 def test_what_is_not_genuine_is_told_with_its_reason(headers, body, expected):
@@ -107,5 +103,5 @@ def test_what_is_not_genuine_is_told_with_its_reason(headers, body, expected):
 
 def test_header_names_are_compared_without_regard_to_case():
     """A proxy that lowercases header names does not make a request unverifiable."""
-    lowercase = {name.lower(): value for name, value in headers_of(BODY, SECRET).items()}
+    lowercase = {name.lower(): value for name, value in headers_of(ZENOO, BODY, SECRET).items()}
     assert ZENOO.verify(lowercase, BODY, SECRET) is None

@@ -8,6 +8,7 @@ import re
 import httpx
 
 from schemas.sender import load_senders
+from tests.support.attempts import Attempted
 from tests.support.roles import Role, RoleStarter
 from tests.support.waiting import wait_until
 
@@ -23,7 +24,7 @@ def url_of(role: Role) -> str:
 
 def deliver(url: str, secret: str = SECRET) -> int:
     sender = load_senders()["zenoo"]
-    lines = sender.headers("evt_1", BODY, [sender.signing_key(secret)], 1_800_000_000)
+    lines = sender.headers(Attempted(event_id="evt_1"), BODY, [sender.signing_key(secret)], 1_800_000_000)
     headers = [(name, value.strip()) for name, _, value in (line.decode().partition(":") for line in lines)]
     return httpx.post(url, content=BODY, headers=headers, trust_env=False).status_code
 
