@@ -19,6 +19,16 @@ class SealedSecret:
 
 
 @dataclass(frozen=True, slots=True)
+class FormerSecret:
+    """The secret before a rotation: it signs beside the newest until it ends."""
+
+    id: str
+    sealed: bytes
+    created_at_ms: int
+    until_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class SealedHeader:
     """A header of the customer's own, which is sent with every attempt; its value is sealed like a secret."""
 
@@ -53,6 +63,7 @@ class Subscription:
     created_at_ms: int
     updated_at_ms: int
     request_id: str
+    former_secrets: tuple[FormerSecret, ...] = ()
     headers: tuple[SealedHeader, ...] = ()
     client_certificate: ClientCertificate | None = None
     schedule_s: tuple[int, ...] | None = None
@@ -84,6 +95,7 @@ def decode_subscription(value: bytes) -> Subscription:
     record: dict[str, Any] = _CODEC.decode(value)
     record["secrets"] = tuple(SealedSecret(**secret) for secret in record["secrets"])
     record["event_types"] = tuple(record["event_types"])
+    record["former_secrets"] = tuple(FormerSecret(**secret) for secret in record["former_secrets"])
     record["headers"] = tuple(SealedHeader(**header) for header in record["headers"])
     if (certificate := record["client_certificate"]) is not None:
         record["client_certificate"] = ClientCertificate(**certificate)

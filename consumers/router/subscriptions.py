@@ -8,16 +8,14 @@ belong on that partition.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Protocol
 
-from consumers.router.matching import Matches, SubscriptionIndex
+from consumers.router.matching import Matches, SubscriptionIndex, Target
 from consumers.table import read_subscription
 from consumers.table_state import Entry, Unusable
 from schemas.codec import RecordCodec
 from schemas.errors import UnreadableRecord
 from schemas.partitioner import partition_of
-from schemas.subscription import Subscription
 
 
 class Table(Protocol):
@@ -48,18 +46,17 @@ class Subscribers:
         self._blocked_partitions: dict[int, str] = {}
         self._partitions = 0
 
-    def interpret(self, partition: int, offset: int, key: str, value: bytes) -> Subscription:
-        """Read a record; the router needs no secret, and keeps none."""
+    def interpret(self, partition: int, offset: int, key: str, value: bytes) -> Target:
+        """Read a record, and keep what routing needs: no secret, and little memory."""
         try:
-            found = read_subscription(key, value)
-            return replace(found, secrets=(), headers=(), client_certificate=None, description="")
+            return Target.of(read_subscription(key, value), partition, offset)
         except UnreadableRecord:
             customer = self._customer_of(value)
             if customer is not None:
                 self._customers_of[partition, offset] = customer
             raise
 
-    def change(self, subscription_id: str, entry: Entry[Subscription] | None) -> None:
+    def change(self, subscription_id: str, entry: Entry[Target] | None) -> None:
         """Take what counts for a subscription from now on."""
         self._index.change(subscription_id, entry)
 

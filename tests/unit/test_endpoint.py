@@ -12,7 +12,14 @@ from schemas.egress import EgressPolicy
 from schemas.errors import SealBroken
 from schemas.sealing import Sealer, header_place, key_place
 from schemas.sender import load_senders
-from schemas.subscription import ClientCertificate, SealedHeader, SealedSecret, Subscription, encode_subscription
+from schemas.subscription import (
+    ClientCertificate,
+    FormerSecret,
+    SealedHeader,
+    SealedSecret,
+    Subscription,
+    encode_subscription,
+)
 from tests.unit.test_record_versions import PLAIN
 
 TOPIC = "signpost.subscriptions"
@@ -60,6 +67,16 @@ def test_headers_are_opened_and_kept_out_of_what_is_recorded():
     assert found.header_lines == (b"Authorization: Bearer canary-12345", b"X-Region: eu")
     assert found.secrets == (b"Bearer canary-12345", b"canary-12345", b"the secret")
     assert "canary" not in repr(found)
+
+
+def test_a_former_secret_signs_until_it_ends():
+    """During a rotation both keys sign, the newest first; from its end on the former one does not."""
+    former = FormerSecret("sec_0", seal("the old one", "sec_0"), 500, until_ms=9_000)
+    found = endpoint(replace(SIGNED, former_secrets=(former,)))
+    newest, old = (SENDER.signing_key(secret).sign(b"body") for secret in ("the secret", "the old one"))
+    assert [key.sign(b"body") for key in found.keys_at(8_999)] == [newest, old]
+    assert [key.sign(b"body") for key in found.keys_at(9_000)] == [newest]
+    assert set(found.secrets) == {b"the secret", b"the old one"}
 
 
 def test_a_client_certificate_is_opened():

@@ -12,6 +12,7 @@ import pytest
 from schemas.codec import PREFIX_LENGTH, read_all, single_object_prefix
 from schemas.subscription import (
     ClientCertificate,
+    FormerSecret,
     SealedHeader,
     SealedSecret,
     Subscription,
@@ -36,6 +37,7 @@ PLAIN = Subscription(
 )
 FULL = replace(
     PLAIN,
+    former_secrets=(FormerSecret("sec_0", b"sealed", 500, 9_000),),
     headers=(SealedHeader("Authorization", "hdr_1", b"sealed"),),
     client_certificate=ClientCertificate("-----BEGIN", "crt_1", b"sealed"),
     schedule_s=(5, 60),
@@ -59,7 +61,9 @@ def test_what_uses_nothing_new_is_readable_by_an_older_process():
     assert decode_subscription(value) == PLAIN
 
 
-@pytest.mark.parametrize("field", ["headers", "client_certificate", "schedule_s", "timeout_s", "rate_limit"])
+@pytest.mark.parametrize(
+    "field", ["former_secrets", "headers", "client_certificate", "schedule_s", "timeout_s", "rate_limit"]
+)
 def test_what_uses_a_new_field_is_never_written_without_it(field):
     """One field of the second version is enough for a record to be written in it, and nothing of it is lost."""
     changed = replace(PLAIN, **{field: getattr(FULL, field)})
