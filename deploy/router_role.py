@@ -11,6 +11,7 @@ import structlog
 from confluent_kafka.admin import AdminClient
 
 from consumers.router.loop import RouterLoop
+from consumers.router.matching import Target
 from consumers.router.notes import Noting
 from consumers.router.output import Output
 from consumers.router.output import producer_config as producer_of
@@ -30,7 +31,6 @@ from deploy.wanted_topics import sources_of, wanted_topics
 from schemas.errors import SettingsError
 from schemas.sender import Sender, load_senders
 from schemas.settings import Settings
-from schemas.subscription import Subscription
 
 _log = structlog.get_logger("router")
 
@@ -52,7 +52,7 @@ class RouterRole:
     settings: Settings
     metrics: RouterMetrics
     admin: AdminClient
-    table: SubscriptionTable[Subscription]
+    table: SubscriptionTable[Target]
     loop: RouterLoop
     topics: tuple[str, ...]
     registry: Registry | None

@@ -8,32 +8,20 @@ the bytes of the tail as they are.
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
-from io import BytesIO
-from typing import Any, Final, Literal, TypeAlias, get_args
+from typing import Final, Literal, TypeAlias, get_args
 
-import fastavro
-
-from schemas.avro_binary import (
-    FALSE,
-    NULL,
-    PRESENT,
-    TRUE,
-    common_long_bytes,
-    common_text_bytes,
-    long_bytes,
-    read_longs,
-    read_texts,
-    text_bytes,
-)
+from schemas.avro_binary import FALSE, NULL, PRESENT, TRUE, common_long_bytes, common_text_bytes, long_bytes, text_bytes
 from schemas.codec import PREFIX_LENGTH, RecordCodec
-from schemas.errors import UnreadableRecord
+from schemas.job_record import HEAD_FIELDS, job_fields, kind_bytes, source_bytes, tail_position
+from schemas.job_record import UNKNOWN_OFFSET as UNKNOWN_OFFSET  # noqa: PLC0414  # mypy: exported from here as well
 
 # Namespace of job and event ids (a random uuid4, fixed for ever): f3b1f1e6-7c0e-4c0f-9d0c-0f2f6d1a54c7
 _NAMESPACE: Final = bytes.fromhex("f3b1f1e67c0e4c0f9d0c0f2f6d1a54c7")
-_HEAD_FIELDS: Final = 9
-UNKNOWN_OFFSET: Final = -1
+# The two highest bits of this digit are 10.
+_VARIANT: Final = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
 
 State: TypeAlias = Literal["delivered", "retry", "dead", "cancelled"]
 _STATES: Final = get_args(State)
@@ -41,16 +29,18 @@ _STATES: Final = get_args(State)
 
 def uuid5(name: str) -> str:
     """Return the uuid5 (RFC 9562) of a name in Signpost's namespace; a third of the cost of `uuid.uuid5`."""
-    digest = bytearray(hashlib.sha1(_NAMESPACE + name.encode(), usedforsecurity=False).digest()[:16])
-    digest[6] = digest[6] & 0x0F | 0x50
-    digest[8] = digest[8] & 0x3F | 0x80
-    text = digest.hex()
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+    text = hashlib.sha1(_NAMESPACE + name.encode(), usedforsecurity=False).hexdigest()
+    return f"{text[:8]}-{text[8:12]}-5{text[13:16]}-{_VARIANT[text[16]]}{text[17:20]}-{text[20:32]}"
 
 
 def job_id(topic: str, partition: int, offset: int, subscription_id: str) -> str:
     """Return the id of the job of one event for one subscription: the same each time the event is routed."""
-    return uuid5(f"{topic}:{partition}:{offset}:{subscription_id}")
+    return uuid5(job_place(topic, partition, offset) + subscription_id)
+
+
+def job_place(topic: str, partition: int, offset: int) -> str:
+    """Return what the names of all jobs of an event begin with; the subscription's id follows."""
+    return f"{topic}:{partition}:{offset}:"
 
 
 def event_id(topic: str, partition: int, offset: int) -> str:
@@ -87,32 +77,64 @@ class JobCodec:
 
     def __init__(self) -> None:
         self._codec = RecordCodec("job")
-        fields = self._codec.schema["fields"]
-        self._head: Any = fastavro.parse_schema({"type": "record", "name": "JobHead", "fields": fields[:_HEAD_FIELDS]})
-        self._tail: Any = fastavro.parse_schema({"type": "record", "name": "JobTail", "fields": fields[_HEAD_FIELDS:]})
 
     def decode(self, value: bytes | None) -> Job:
         """Decode a job record; UnreadableRecord if it is none."""
         if value is not None and value[:PREFIX_LENGTH] == self._codec.prefix:
             try:
-                return _decode_job(value)
+                return Job(*job_fields(value))
             except (IndexError, ValueError):  # the general reader says what is wrong with it
                 pass
         return Job(**self._codec.decode(value))
 
-    def tail(self, **fields: Any) -> bytes:
+    def tail(
+        self,
+        *,
+        sender: str,
+        event_type: str,
+        event_id: str,
+        customer_id: str,
+        source_topic: str,
+        source_partition: int,
+        source_offset: int,
+        appended_at_ms: int,
+        body: bytes,
+    ) -> bytes:
         """Encode what all jobs of an event share: the fields from `sender` on."""
-        stream = BytesIO()
-        fastavro.schemaless_writer(stream, self._tail, fields)
-        return stream.getvalue()
+        return b"".join(
+            (
+                kind_bytes(sender, event_type),
+                text_bytes(event_id),
+                text_bytes(customer_id),
+                source_bytes(source_topic, source_partition),
+                long_bytes(source_offset),
+                common_long_bytes(appended_at_ms),
+                long_bytes(len(body)),
+                body,
+            )
+        )
 
-    def encode(self, tail: bytes, **fields: Any) -> bytes:
+    def encode(
+        self,
+        tail: bytes,
+        *,
+        job_id: str,
+        subscription_id: str,
+        subscription_partition: int,
+        subscription_offset: int,
+        activation: int,
+        run: int,
+        attempt: int,
+        due_at_ms: int,
+        first_offset: int,
+    ) -> bytes:
         """Encode a job: the fields up to `first_offset` before the tail of its event."""
-        stream = BytesIO()
-        stream.write(self._codec.prefix)
-        fastavro.schemaless_writer(stream, self._head, fields)
-        stream.write(tail)
-        return stream.getvalue()
+        longs = (subscription_partition, subscription_offset, activation, run, attempt, due_at_ms, first_offset)
+        return self.join(job_id, text_bytes(subscription_id) + b"".join(map(long_bytes, longs)), tail)
+
+    def join(self, job_id: str, head: bytes, tail: bytes) -> bytes:
+        """Encode a job of `head`, the fields from `subscription_id` to `first_offset`, and the tail of its event."""
+        return b"".join((self._codec.prefix, text_bytes(job_id), head, tail))
 
     def moved(self, job: Job, value: bytes, *, attempt: int, due_at_ms: int, first_offset: int) -> bytes:
         """Encode the job of record `value` for its next tier: another attempt number and time, the rest as it is."""
@@ -130,46 +152,11 @@ class JobCodec:
         )
 
     def _tail_of(self, job: Job, value: bytes) -> bytes:
-        if value[:PREFIX_LENGTH] != self._codec.prefix:  # an older version: its tail may lack fields
-            return self.tail(**{field["name"]: getattr(job, field["name"]) for field in self._tail["fields"]})
-        stream = BytesIO(value)
-        stream.seek(PREFIX_LENGTH)
-        try:
-            fastavro.schemaless_reader(stream, self._head, None)
-        except Exception as error:  # cannot be: the whole record was decoded before
-            raise UnreadableRecord("invalid_value", str(error)) from error
-        return value[stream.tell() :]
-
-
-def _decode_job(value: bytes) -> Job:
-    """Decode a job of the newest version, field by field as job.v1.avsc has them."""
-    (id_, subscription_id), position = read_texts(value, PREFIX_LENGTH, 2)
-    head, position = read_longs(value, position, _HEAD_FIELDS - 2)
-    subscription_partition, subscription_offset, activation, run, attempt, due_at_ms, first_offset = head
-    (sender, event_type, event_id_, customer_id, source_topic), position = read_texts(value, position, 5)
-    (source_partition, source_offset, appended_at_ms, size), position = read_longs(value, position, 4)
-    if size < 0 or position + size != len(value):
-        raise ValueError("the body does not end with the record")
-    return Job(
-        id_,
-        subscription_id,
-        subscription_partition,
-        subscription_offset,
-        activation,
-        run,
-        attempt,
-        due_at_ms,
-        first_offset,
-        sender,
-        event_type,
-        event_id_,
-        customer_id,
-        source_topic,
-        source_partition,
-        source_offset,
-        appended_at_ms,
-        value[position:],
-    )
+        if value[:PREFIX_LENGTH] == self._codec.prefix:
+            with suppress(IndexError, ValueError):
+                return value[tail_position(value) :]
+        # An older version, whose tail may lack fields, or one with numbers of another length than we write.
+        return self.tail(**{name: getattr(job, name) for name in Job.__slots__[HEAD_FIELDS:]})
 
 
 @dataclass(slots=True)
@@ -217,7 +204,7 @@ class OutcomeCodec:
                 TRUE if outcome.body_cut else FALSE,
                 long_bytes(outcome.partition),
                 long_bytes(outcome.first_offset),
-                _source(job.source_topic, job.source_partition),
+                source_bytes(job.source_topic, job.source_partition),
                 long_bytes(job.source_offset),
                 common_long_bytes(job.appended_at_ms),
             )
@@ -241,11 +228,6 @@ def _what(attempt: int, state: State, reason: str, status: int | None, error: st
             NULL if error is None else PRESENT + text_bytes(error),
         )
     )
-
-
-@lru_cache(maxsize=256)
-def _source(topic: str, partition: int) -> bytes:
-    return text_bytes(topic) + long_bytes(partition)
 
 
 @dataclass(slots=True, kw_only=True)

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Final, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from consumers.router.matching import Target
-from schemas.delivery import UNKNOWN_OFFSET, JobCodec, job_id
+from schemas.delivery import JobCodec, job_place, uuid5
 from schemas.event import Event
-
-FIRST_ATTEMPT: Final = 1
-AT_ONCE: Final = 0
 
 KeyValue: TypeAlias = tuple[str | bytes | None, bytes]
 """Key and value of a record to produce."""
@@ -51,24 +48,9 @@ class JobMaker:
             appended_at_ms=appended_at_ms,
             body=body,
         )
-        return self._each(tail, origin, targets)
+        return self._each(tail, job_place(topic, partition, offset), targets)
 
-    def _each(self, tail: bytes, origin: Origin, targets: Sequence[Target]) -> Iterator[KeyValue]:
-        topic, partition, offset, _ = origin
-        encode = self._codec.encode
+    def _each(self, tail: bytes, place: str, targets: Sequence[Target]) -> Iterator[KeyValue]:
+        join = self._codec.join
         for target in targets:
-            yield (
-                target.id,
-                encode(
-                    tail,
-                    job_id=job_id(topic, partition, offset, target.id),
-                    subscription_id=target.id,
-                    subscription_partition=target.partition,
-                    subscription_offset=target.offset,
-                    activation=target.activation,
-                    run=0,
-                    attempt=FIRST_ATTEMPT,
-                    due_at_ms=AT_ONCE,
-                    first_offset=UNKNOWN_OFFSET,
-                ),
-            )
+            yield target.id, join(uuid5(place + target.id), target.head, tail)

@@ -1,27 +1,63 @@
 """Which subscriptions take an event. Pure: an index that the table keeps up to date.
 
-Found by (sender, customer) and then by event type, so that a match costs the same whether there are ten subscriptions
-or a hundred thousand; what was found for an event type is kept until one of the customer's subscriptions changes.
+Found by (sender, customer), so that a match costs the same whether there are ten subscriptions or a hundred thousand.
+With many of them each is touched rarely and never in the processor's caches: so a subscription is one small object
+that holds what its jobs begin with, encoded once, and the filters that most share are one object.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sized
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from functools import lru_cache
+from typing import Final, NamedTuple, TypeAlias
 
 from consumers.table_state import Entry
-from schemas.subscription import Subscription
+from schemas.job_record import first_head
+from schemas.subscription import Subscription, matches
+
+# Of so many subscriptions of one customer each is looked at; of more, what was found is kept.
+_FEW: Final = 16
+
+_Place: TypeAlias = tuple[str, str]
 
 
-@dataclass(frozen=True, slots=True)
+class _Filter(dict[str, bool]):
+    """Whether an event type is taken, for each that was asked for; the sender says how many there are."""
+
+    __slots__ = ("_patterns",)
+
+    def __init__(self, patterns: tuple[str, ...]) -> None:
+        self._patterns = patterns
+
+    def __missing__(self, event_type: str) -> bool:
+        taken = self[event_type] = any(matches(pattern, event_type) for pattern in self._patterns)
+        return taken
+
+
+_filter_of = lru_cache(maxsize=4_096)(_Filter)
+
+
+@dataclass(slots=True, eq=False)
 class Target:
-    """What a job says of the subscription record that its event matched."""
+    """What the router keeps of a subscription: `head` is what a job says of the record that its event matched."""
 
     id: str
-    partition: int
-    offset: int
-    activation: int
+    place: _Place
+    takes: _Filter
     paused: bool
+    head: bytes
+
+    @classmethod
+    def of(cls, subscription: Subscription, partition: int, offset: int) -> Target:
+        """Return the target that the subscription record at `offset` of `partition` makes."""
+        return cls(
+            subscription.id,
+            (subscription.sender, subscription.customer_id),
+            _filter_of(subscription.event_types),
+            subscription.paused,
+            first_head(subscription.id, partition, offset, subscription.activation),
+        )
 
 
 class Matches(NamedTuple):
@@ -34,90 +70,77 @@ class Matches(NamedTuple):
 NONE: Final = Matches((), 0)
 
 
-class _Customer:
-    """The subscriptions of one customer to one sender, by pattern: `case.created`, `case.` (of `case.*`), and `*`."""
+class _Many:
+    """The subscriptions of a customer that has more than a few, and what was found since the last change of one."""
 
-    __slots__ = ("_by_pattern", "_found")
+    __slots__ = ("found", "targets")
 
-    def __init__(self) -> None:
-        self._by_pattern: dict[str, dict[str, Target]] = {}
-        self._found: dict[str, Matches] = {}
-
-    def add(self, patterns: tuple[str, ...], target: Target) -> None:
-        for pattern in patterns:
-            self._by_pattern.setdefault(_stored(pattern), {})[target.id] = target
-        self._found.clear()
-
-    def remove(self, patterns: tuple[str, ...], subscription_id: str) -> None:
-        for pattern in map(_stored, patterns):
-            held = self._by_pattern.get(pattern)
-            if held is not None and held.pop(subscription_id, None) is not None and not held:
-                del self._by_pattern[pattern]
-        self._found.clear()
-
-    @property
-    def empty(self) -> bool:
-        return not self._by_pattern
+    def __init__(self, targets: Iterable[Target]) -> None:
+        self.targets = {target.id: target for target in targets}
+        self.found: dict[str, Matches] = {}
 
     def match(self, event_type: str) -> Matches:
-        found = self._found.get(event_type)
+        found = self.found.get(event_type)
         if found is None:
-            found = self._found[event_type] = self._search(event_type)
+            ordered = sorted(self.targets.values(), key=_id_of)
+            found = self.found[event_type] = _search(ordered, event_type)
         return found
-
-    def _search(self, event_type: str) -> Matches:
-        taken: dict[str, Target] = {}
-        for pattern in ("*", f"={event_type}", *_groups(event_type)):
-            taken |= self._by_pattern.get(pattern, {})
-        targets = sorted(taken.values(), key=lambda target: target.id)
-        active = tuple(target for target in targets if not target.paused)
-        return Matches(active, len(targets) - len(active)) if targets else NONE
 
 
 class SubscriptionIndex:
     """All subscriptions, to be found by sender, customer and event type."""
 
     def __init__(self) -> None:
-        self._customers: dict[tuple[str, str], _Customer] = {}
-        self._places: dict[str, tuple[tuple[str, str], tuple[str, ...]]] = {}
+        # A few are a tuple in the order of their ids.
+        self._customers: dict[_Place, tuple[Target, ...] | _Many] = {}
+        self._targets: dict[str, Target] = {}
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._targets)
 
-    def change(self, subscription_id: str, entry: Entry[Subscription] | None) -> None:
+    def change(self, subscription_id: str, entry: Entry[Target] | None) -> None:
         """Take what counts for a subscription from now on; None: it is deleted."""
-        self._remove(subscription_id)
-        if entry is None:
-            return
-        subscription = entry.value
-        place = (subscription.sender, subscription.customer_id)
-        target = Target(subscription_id, entry.partition, entry.offset, subscription.activation, subscription.paused)
-        self._customers.setdefault(place, _Customer()).add(subscription.event_types, target)
-        self._places[subscription_id] = (place, subscription.event_types)
+        held = self._targets.pop(subscription_id, None)
+        if held is not None:
+            self._remove(held)
+        if entry is not None:
+            self._targets[subscription_id] = entry.value
+            self._add(entry.value)
 
     def match(self, sender: str, customer_id: str, event_type: str) -> Matches:
-        """Return the subscriptions that take this event."""
-        customer = self._customers.get((sender, customer_id))
-        return NONE if customer is None else customer.match(event_type)
-
-    def _remove(self, subscription_id: str) -> None:
-        held = self._places.pop(subscription_id, None)
+        """Return the subscriptions that take this event, in the order of their ids."""
+        held = self._customers.get((sender, customer_id))
         if held is None:
-            return
-        place, patterns = held
-        customer = self._customers[place]
-        customer.remove(patterns, subscription_id)
-        if customer.empty:
-            del self._customers[place]
+            return NONE
+        return held.match(event_type) if isinstance(held, _Many) else _search(held, event_type)
+
+    def _add(self, target: Target) -> None:
+        held = self._customers.get(target.place, ())
+        if isinstance(held, _Many):
+            held.targets[target.id] = target
+            held.found.clear()
+        elif len(held) < _FEW:
+            self._customers[target.place] = tuple(sorted((*held, target), key=_id_of))
+        else:
+            self._customers[target.place] = _Many((*held, target))
+
+    def _remove(self, target: Target) -> None:
+        held = self._customers[target.place]
+        if isinstance(held, _Many):
+            del held.targets[target.id]
+            held.found.clear()
+            left: Sized = held.targets
+        else:
+            left = self._customers[target.place] = tuple(other for other in held if other is not target)
+        if not left:
+            del self._customers[target.place]
 
 
-def _stored(pattern: str) -> str:
-    """Return the key of a pattern: the three kinds begin or end differently, so that none is taken for another."""
-    if pattern == "*":
-        return pattern
-    return f"^{pattern[:-1]}" if pattern.endswith(".*") else f"={pattern}"
+def _search(targets: Iterable[Target], event_type: str) -> Matches:
+    taken = [target for target in targets if target.takes[event_type]]
+    active = tuple([target for target in taken if not target.paused])
+    return Matches(active, len(taken) - len(active))
 
 
-def _groups(event_type: str) -> list[str]:
-    """Return the keys of all `….*` patterns that take an event type: one for each of its dots."""
-    return [f"^{event_type[: index + 1]}" for index, character in enumerate(event_type) if character == "."]
+def _id_of(target: Target) -> str:
+    return target.id

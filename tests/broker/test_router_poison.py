@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from consumers.router.jobs import KeyValue
-from consumers.router.matching import SubscriptionIndex
+from consumers.router.matching import SubscriptionIndex, Target
 from consumers.router.routing import Limits, Poison, Routed, Router
 from consumers.table_state import Entry
 from deploy.local.broker import Broker
@@ -146,7 +146,7 @@ class Open:
 
     def __init__(self) -> None:
         index = SubscriptionIndex()
-        index.change("one", Entry(subscription("one"), 0, 0))
+        index.change("one", Entry(Target.of(subscription("one"), 0, 0), 0, 0))
         self.match = index.match
 
     def blocked(self, customer_id: str) -> str | None:

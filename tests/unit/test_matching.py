@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumers.router.matching import SubscriptionIndex
+from consumers.router.matching import SubscriptionIndex, Target
 from consumers.table_state import Entry
+from schemas.job_record import first_head
 from schemas.subscription import Subscription, matches
 from tests.support.installation import subscription
 
@@ -35,6 +37,11 @@ changes = st.lists(
 )
 
 
+def entry(one: Subscription, partition: int, offset: int) -> Entry[Target]:
+    """Return what a table holds of a subscription."""
+    return Entry(Target.of(one, partition, offset), partition, offset)
+
+
 def naive(table: dict[str, Subscription], sender: str, customer: str, event_type: str) -> tuple[list[str], int]:
     """Look at every subscription."""
     found = {
@@ -53,7 +60,7 @@ def test_the_index_finds_what_a_look_at_every_subscription_finds(
     """After any changes, and between them, each event type is taken by the same subscriptions as by the rule itself."""
     index, table = SubscriptionIndex(), dict[str, Subscription]()
     for offset, (id_, one) in enumerate(made):
-        index.change(id_, None if one is None else Entry(one, 1, offset))
+        index.change(id_, None if one is None else entry(replace(one, id=id_), 1, offset))
         table.pop(id_, None)
         if one is not None:
             table[id_] = one
@@ -70,12 +77,12 @@ def test_the_index_finds_what_a_look_at_every_subscription_finds(
 def test_a_match_names_the_record_that_counts() -> None:
     """The target carries partition, offset and activation of the subscription's newest record."""
     index = SubscriptionIndex()
-    index.change("one", Entry(subscription("one", activation=1), 2, 10))
-    index.change("one", Entry(subscription("one", activation=2), 2, 17))
+    index.change("one", entry(subscription("one", activation=1), 2, 10))
+    index.change("one", entry(subscription("one", activation=2), 2, 17))
 
     (target,) = index.match("zenoo", "acme", "case.created").targets
 
-    assert (target.id, target.partition, target.offset, target.activation) == ("one", 2, 17, 2)
+    assert (target.id, target.head) == ("one", first_head("one", partition=2, offset=17, activation=2))
 
 
 def calls(index: SubscriptionIndex) -> int:
@@ -99,10 +106,10 @@ def test_a_match_costs_the_same_with_100_000_subscriptions() -> None:
 
     def index_of(others: int) -> SubscriptionIndex:
         index = SubscriptionIndex()
-        index.change("mine", Entry(subscription("mine"), 0, 0))
+        index.change("mine", entry(subscription("mine"), 0, 0))
         for number in range(others):
             other = subscription(f"sub-{number}", customer_id=f"customer-{number % 20_000}", event_types=["case.*"])
-            index.change(other.id, Entry(other, 0, number))
+            index.change(other.id, entry(other, 0, number))
         return index
 
     assert calls(index_of(100_000)) == calls(index_of(10))
