@@ -1,0 +1,213 @@
+"""What an endpoint's answers say about its health, on a clock of the test's own."""
+
+from __future__ import annotations
+
+import pytest
+
+from consumers.delivery.health import Change, HealthBook, HealthPolicy
+from schemas.delivery import Job
+from schemas.health import decode_health, decode_operation, encode_health, encode_operation
+
+MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
+START = 1_700_000_000_000
+POLICY = HealthPolicy(report_after_ms=HOUR, disable_after_ms=5 * DAY)
+
+
+def job(subscription_id: str = "sub_1") -> Job:
+    return Job(
+        job_id="j",
+        subscription_id=subscription_id,
+        subscription_partition=0,
+        subscription_offset=0,
+        activation=1,
+        run=0,
+        attempt=1,
+        due_at_ms=0,
+        first_offset=-1,
+        sender="zenoo",
+        event_type="case.created",
+        event_id="evt_1",
+        customer_id="acme",
+        source_topic="t",
+        source_partition=0,
+        source_offset=0,
+        appended_at_ms=0,
+        body=b"{}",
+    )
+
+
+class Endpoint:
+    """One endpoint of partition 3, whose attempts are told to a book."""
+
+    def __init__(self, policy: HealthPolicy = POLICY) -> None:
+        self.book = HealthBook(policy)
+        self.written: list[Change] = []
+
+    def fails(self, at_ms: int, *, activation: int = 1, why: int | str = 500) -> Change | None:
+        return self._note(self.book.failed(3, job(), activation, START + at_ms, why))
+
+    def succeeds(self, at_ms: int, *, activation: int = 1) -> Change | None:
+        return self._note(self.book.delivered(3, job(), activation, START + at_ms))
+
+    def disabled(self, activation: int = 1) -> bool:
+        return self.book.is_disabled("sub_1", activation)
+
+    def restarted(self) -> None:
+        """Begin again from what was written, as another process would."""
+        last = self.written[-1].health if self.written else None
+        self.book = HealthBook(POLICY)
+        self.book.load(3, {"sub_1": decode_health(encode_health(last))} if last else {})
+
+    def _note(self, change: Change | None) -> Change | None:
+        if change is not None:
+            self.written.append(change)
+        return change
+
+
+def kinds(endpoint: Endpoint) -> list[str | None]:
+    return [change.operation.kind if change.operation else None for change in endpoint.written]
+
+
+def test_a_failure_that_passes_within_a_minute_is_written_nowhere() -> None:
+    """An endpoint that recovers within a minute leaves no record."""
+    endpoint = Endpoint()
+    assert endpoint.fails(0) is None
+    assert endpoint.fails(MINUTE - 1) is None
+    assert endpoint.succeeds(MINUTE - 1) is None
+    assert endpoint.book.of("sub_1") is None
+
+
+def test_a_failure_that_lasts_is_written_once_and_reported_once() -> None:
+    """After a minute the state is written, after an hour the operator hears of it, each once."""
+    endpoint = Endpoint()
+    for at_ms in (0, MINUTE, 2 * MINUTE, HOUR, HOUR + 1, 2 * HOUR):
+        endpoint.fails(at_ms, why="timeout_answer")
+    assert kinds(endpoint) == [None, "endpoint_failing"]
+    first, last = endpoint.written
+    assert first.health is not None
+    assert first.health.failing_since_ms == START
+    assert last.operation is not None
+    assert last.operation.since_ms == START
+    assert last.operation.error == "timeout_answer"
+    assert not endpoint.disabled()
+
+
+def test_an_endpoint_that_recovers_says_so() -> None:
+    """One success ends a failure that was written, and is reported where the failure was."""
+    endpoint = Endpoint()
+    for at_ms in (0, MINUTE, HOUR):
+        endpoint.fails(at_ms)
+    change = endpoint.succeeds(HOUR + 1)
+    assert change is not None
+    assert change.health is None
+    assert kinds(endpoint) == [None, "endpoint_failing", "endpoint_recovered"]
+    assert endpoint.succeeds(HOUR + 2) is None
+
+
+def test_five_days_of_nothing_but_failures_disable() -> None:
+    """An endpoint that failed for five days is disabled with its reason, and not a moment before."""
+    endpoint = Endpoint()
+    endpoint.fails(0)
+    endpoint.fails(5 * DAY - 1)
+    assert not endpoint.disabled()
+    endpoint.fails(5 * DAY)
+    assert endpoint.disabled()
+    health = endpoint.written[-1].health
+    assert health is not None
+    assert (health.reason, health.disabled_at_ms) == ("failing", START + 5 * DAY)
+    assert kinds(endpoint)[-1] == "endpoint_disabled"
+    assert endpoint.fails(5 * DAY + 1) is None
+
+
+def test_one_success_in_five_days_begins_anew() -> None:
+    """Five days count from the first failure after the last success."""
+    endpoint = Endpoint()
+    endpoint.fails(0)
+    endpoint.succeeds(4 * DAY)
+    endpoint.fails(4 * DAY + 1)
+    endpoint.fails(8 * DAY)
+    assert not endpoint.disabled()
+
+
+def test_gone_disables_at_once() -> None:
+    """A 410 disables the subscription with the reason gone."""
+    endpoint = Endpoint()
+    change = endpoint.fails(0, why=410)
+    assert endpoint.disabled()
+    assert change is not None
+    assert change.health is not None
+    assert change.health.reason == "gone"
+    assert kinds(endpoint) == ["endpoint_disabled"]
+
+
+def test_a_resume_enables_again() -> None:
+    """A higher activation voids what was found out under a lower one, and a success under it clears the record."""
+    endpoint = Endpoint()
+    endpoint.fails(0, why=410)
+    assert not endpoint.disabled(activation=2)
+    change = endpoint.succeeds(MINUTE, activation=2)
+    assert change is not None
+    assert change.health is None
+    assert change.operation is None
+
+
+@pytest.mark.parametrize("known_of_the_new", [True, False])
+def test_a_late_answer_from_before_a_resume_disables_nothing(known_of_the_new: bool) -> None:
+    """A 410 to an attempt from before a resume leaves the resumed subscription enabled."""
+    endpoint = Endpoint()
+    if known_of_the_new:
+        endpoint.fails(0, activation=2)
+    endpoint.fails(1, activation=1, why=410)
+    assert not endpoint.disabled(activation=2)
+    endpoint.succeeds(2, activation=1)
+    assert not endpoint.disabled(activation=2)
+
+
+def test_five_days_count_on_in_another_process() -> None:
+    """What was written is taken over: a restart forgets neither since when it fails nor that it is disabled."""
+    endpoint = Endpoint()
+    endpoint.fails(0)
+    endpoint.fails(MINUTE)
+    endpoint.restarted()
+    endpoint.fails(5 * DAY)
+    assert endpoint.disabled()
+    endpoint.restarted()
+    assert endpoint.disabled()
+
+
+def test_what_was_lost_with_a_partition_is_forgotten() -> None:
+    """A process knows nothing of partitions that are no longer its own."""
+    endpoint = Endpoint()
+    endpoint.fails(0, why=410)
+    endpoint.book.drop([3])
+    assert not endpoint.disabled()
+    assert endpoint.book.disabled == 0
+
+
+def test_a_deleted_subscription_leaves_no_record() -> None:
+    """The state of a subscription that was deleted is deleted, too."""
+    endpoint = Endpoint()
+    endpoint.fails(0, why=410)
+    change = endpoint.book.deleted(3, "sub_1")
+    assert change is not None
+    assert change.health is None
+    assert endpoint.book.deleted(3, "sub_1") is None
+
+
+def test_disabling_can_be_switched_off() -> None:
+    """Where the settings say never, neither 410 nor time disables."""
+    endpoint = Endpoint(HealthPolicy(report_after_ms=HOUR, disable_after_ms=None, disable_when_gone=False))
+    endpoint.fails(0, why=410)
+    endpoint.fails(30 * DAY, why=410)
+    assert not endpoint.disabled()
+
+
+def test_records_come_back_as_they_were_written() -> None:
+    """Health and operations survive their encoding."""
+    endpoint = Endpoint()
+    change = endpoint.fails(0, why=410)
+    assert change is not None
+    assert change.health is not None
+    assert change.operation is not None
+    assert decode_health(encode_health(change.health)) == change.health
+    assert decode_operation(encode_operation(change.operation)) == change.operation
