@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import pytest
@@ -14,20 +15,54 @@ from deploy.local.receiver import Receiver
 from tests.support.parts import required
 from tests.support.pipeline import Pipeline
 from tests.support.roles import RoleStarter
+from tests.support.shared_broker import BrokerHost, ask
+from tests.support.spread import Spreading, place_of, unit_of
 from tests.support.topics import remove_topics
 
+if TYPE_CHECKING:
+    from xdist.workermanage import WorkerController  # type: ignore[import-untyped]
+
 BOOTSTRAP = "SIGNPOST_KAFKA_BOOTSTRAP_SERVERS"
+HOST = pytest.StashKey[BrokerHost]()
+HOST_ADDRESS = "broker_host"
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Refuse a misspelt SIGNPOST_TEST_REQUIRE before the first test."""
+    """Refuse a misspelt SIGNPOST_TEST_REQUIRE before the first test; have one broker for tests in several processes."""
     required()
+    if _is_worker(config) or config.getoption("dist", "no") == "no":
+        return
+    config.stash[HOST] = BrokerHost(lambda: _start(config, os.environ.get(BOOTSTRAP)))
+    if config.getoption("dist") == "load":  # what `-n` means where nobody asks for another way
+        config.pluginmanager.register(Spreading())
 
 
-def _start(request: pytest.FixtureRequest, bootstrap_servers: str | None) -> Broker:
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End the broker of the run."""
+    if host := config.stash.get(HOST, None):
+        host.close()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: WorkerController) -> None:
+    """Tell a process that is to run tests where it asks for the broker."""
+    node.workerinput[HOST_ADDRESS] = node.config.stash[HOST].address
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """In several processes, begin with what takes the longest."""
+    if _is_worker(config):
+        items.sort(key=lambda item: place_of(unit_of(item.nodeid, config.rootpath)))
+
+
+def _is_worker(config: pytest.Config) -> bool:
+    return hasattr(config, "workerinput")
+
+
+def _start(config: pytest.Config, bootstrap_servers: str | None) -> Broker:
     """Start a broker that says on the terminal, past pytest's capture, which one it is and how its download goes."""
-    capture = request.config.pluginmanager.get_plugin("capturemanager")
-    reporter = request.config.pluginmanager.get_plugin("terminalreporter")
+    capture = config.pluginmanager.get_plugin("capturemanager")
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
 
     def say(line: str) -> None:
         if capture is None or reporter is None:
@@ -42,14 +77,15 @@ def _start(request: pytest.FixtureRequest, bootstrap_servers: str | None) -> Bro
 @pytest.fixture(scope="session")
 def broker(request: pytest.FixtureRequest) -> Iterator[Broker]:
     """A broker that all tests of the run share; the one of SIGNPOST_KAFKA_BOOTSTRAP_SERVERS where that is set."""
-    with _start(request, os.environ.get(BOOTSTRAP)) as shared:
+    host: str | None = getattr(request.config, "workerinput", {}).get(HOST_ADDRESS)
+    with ask(host) if host else _start(request.config, os.environ.get(BOOTSTRAP)) as shared:
         yield shared
 
 
 @pytest.fixture
 def own_broker(request: pytest.FixtureRequest) -> Iterator[Broker]:
     """A broker for one test, which may stop, kill and start it."""
-    with _start(request, None) as own:
+    with _start(request.config, None) as own:
         yield own
 
 
