@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
 from tests.bench.measure import peak_mib, resident_mib, work_of
 from tests.bench.stage import Bench
+from tests.support.roles import Role
 
 _CUSTOMERS, _EACH = 25, 4
-_JOBS: Final = 1_000_000
+_WAITING: Final = 1_000_000
 # The last of a million are no other than those before; what delivery needs shows by then.
 _DELIVERED: Final = 500_000
 _SUBSCRIPTIONS: Final = 100_000
@@ -17,37 +19,35 @@ _SOME: Final = 20_000
 
 
 def memory(bench: Bench) -> dict[str, Any]:
-    """RSS in MiB with 1,000,000 jobs waiting for 100 subscriptions, and with 100,000 subscriptions."""
+    """RSS in MiB with 1,000,000 events or jobs waiting for 100 subscriptions, and with 100,000 subscriptions."""
     return {"waiting": _with_backlog(bench), "subscriptions": _with_table(bench)}
 
 
 def _with_backlog(bench: Bench) -> dict[str, Any]:
-    jobs, delivered = bench.scaled(_JOBS), bench.scaled(_DELIVERED, 500)
+    """A million events wait for the router, which makes a million jobs of the first quarter; these delivery drains."""
+    waiting, delivered = bench.scaled(_WAITING), bench.scaled(_DELIVERED, 500)
     with bench.stage() as stage:
         stage.subscribed(_CUSTOMERS, _EACH)
-        stage.fill_events(_CUSTOMERS, jobs // _EACH)
+        stage.fill_events(_CUSTOMERS, waiting)
         router = stage.router()
-        ready = resident_mib(router)
-        made = partial(router.metric, "signpost_router_jobs_total")
-        work = work_of([router], made, begin=1, end=jobs)
-        routed = {"ready": ready, "end": resident_mib(router), "peak": peak_mib(router), "jobs_rate": round(work.rate)}
+        routed = _drained(router, partial(router.metric, "signpost_router_jobs_total"), waiting)
         router.terminate()
         before = bench.sink.requests()
         delivery = stage.deliver(ready=False)
-        series: list[tuple[float, float]] = []
+        done = _drained(delivery, lambda: float(bench.sink.requests() - before), delivered)
+    return {"events": waiting, "jobs": waiting, "router": routed, "delivery": done}
 
-        def look(count: float) -> None:
-            if count >= (len(series) + 1) * delivered / 10:
-                series.append((count, resident_mib(delivery)))
 
-        done = lambda: float(bench.sink.requests() - before)  # noqa: E731  # a counter as the others
-        work = work_of([delivery], done, begin=1, end=delivered, each=look)
-        peak = peak_mib(delivery)
-    return {
-        "jobs": jobs,
-        "router": routed,
-        "delivery": {"by_tenths": [mib for _, mib in series], "peak": peak, "rate": round(work.rate)},
-    }
+def _drained(role: Role, count: Callable[[], float], end: int) -> dict[str, Any]:
+    """Watch a process until it has done so much: what it has in memory after each tenth, and at its peak."""
+    series: list[float] = []
+
+    def look(done: float) -> None:
+        if done >= (len(series) + 1) * end / 10:
+            series.append(resident_mib(role))
+
+    work = work_of([role], count, begin=1, end=end, each=look)
+    return {"by_tenths": series, "peak": peak_mib(role), "rate": round(work.rate)}
 
 
 def _with_table(bench: Bench) -> dict[str, Any]:
