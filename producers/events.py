@@ -132,7 +132,7 @@ class EventPublisher:
             raise EventError(
                 f"{where}event {event.event_id}: it has {len(value)} bytes, at most {self._max_event} are taken"
             )
-        key = key if key is not None else self._sender.key_of(event.data, event.event_id)
+        key = key if key is not None else self._sender.key_of(event)
         return Prepared(event, key.encode(), value)
 
     def publish_prepared(self, prepared: Prepared) -> None:

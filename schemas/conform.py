@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from schemas.errors import UnreadableRecord
+from schemas.json_form import embedding
+from schemas.json_text import compact
 
 _ACCEPTED: Final[Mapping[str, tuple[type, ...]]] = {
     "null": (type(None),),
@@ -49,6 +51,8 @@ class Shape:
             if node in _ACCEPTED:
                 return _plain(node, value, path)
             node = self._named[node.rpartition(".")[2]]
+        if isinstance(value, dict | list) and embedding(node) is not None:
+            return _text(value, path)  # the writer has fields where ours has their text
         if isinstance(node, list):
             return self._conform_union(node, value, path)
         kind = node["type"]
@@ -92,6 +96,13 @@ class Shape:
             else:
                 raise UnreadableRecord("invalid_value", f"{inner}: the writer schema lacks it and it has no default")
         return shaped | {name: added for name, added in value.items() if name not in shaped}
+
+
+def _text(value: Any, path: str) -> str:
+    try:
+        return compact(value)
+    except (TypeError, ValueError) as error:
+        raise UnreadableRecord("invalid_value", f"{path}: {error}") from error
 
 
 def _plain(kind: str, value: Any, path: str) -> Any:

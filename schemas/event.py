@@ -17,6 +17,7 @@ import fastavro
 
 from schemas.codec import MAGIC, PREFIX_LENGTH, read_all
 from schemas.errors import EventError, UnreadableRecord
+from schemas.json_text import JsonText
 from schemas.writers import CONFLUENT_MAGIC, ForeignDecoder, WriterSchemas
 
 if TYPE_CHECKING:
@@ -30,13 +31,17 @@ MAX_TIME_US: Final = 253_402_300_799_999_999
 
 @dataclass(slots=True)
 class Event:
-    """One domain event; `data` has the fields of its type's schema in their order once it was decoded."""
+    """One domain event.
+
+    `data` is as JSON has it, once it was decoded with the fields of its type's schema in their order. Where the schema
+    says that it is text, or holds some, that is a JsonText.
+    """
 
     event_id: str
     event_type: str
     created_at_us: int
     customer_id: str
-    data: dict[str, Any]
+    data: dict[str, Any] | JsonText
 
 
 class EventDecoder:
@@ -44,8 +49,8 @@ class EventDecoder:
 
     def __init__(self, sender: Sender, schemas: WriterSchemas | None = None) -> None:
         self._sender = sender
-        self._foreign = None if schemas is None else ForeignDecoder(schemas, sender.event_types)
-        self._by_prefix = {kind.prefix: kind for kind in sender.event_types.values()}
+        self._foreign = None if schemas is None else ForeignDecoder(schemas, sender)
+        self._by_prefix = {kind.prefix: kind for kind in sender.kinds}
 
     def decode(self, value: bytes | None, fallback_id: Callable[[], str]) -> Event:
         """Decode one value; one without an id gets `fallback_id()`.
@@ -58,15 +63,17 @@ class EventDecoder:
         if kind is None:
             if self._foreign is None or value[:1] != CONFLUENT_MAGIC:
                 self._refuse(value)
-            record, has_floats = self._foreign.decode(value)
-            return self._event(record, has_floats, fallback_id)
+            record, kind, has_floats = self._foreign.decode(value)
+            return self._event(record, kind, has_floats, fallback_id)
         record = read_all(kind.record, value, PREFIX_LENGTH)
         event_type = record["event_type"]
         if event_type != kind.name:
-            self._refuse_type(event_type, kind)
-        return self._event(record, kind.has_floats, fallback_id)
+            kind = self._sharing(event_type, kind)
+        return self._event(record, kind, kind.has_floats, fallback_id)
 
-    def _event(self, record: dict[str, Any], has_floats: bool, fallback_id: Callable[[], str]) -> Event:
+    def _event(
+        self, record: dict[str, Any], kind: EventType, has_floats: bool, fallback_id: Callable[[], str]
+    ) -> Event:
         created_at_us = record["created_at"]
         if not MIN_TIME_US <= created_at_us <= MAX_TIME_US:
             raise UnreadableRecord("invalid_value", f"created_at is outside the years 1 to 9999: {created_at_us} µs")
@@ -74,8 +81,13 @@ class EventDecoder:
             raise UnreadableRecord("no_customer", "customer_id is empty")
         if has_floats and not _all_finite(record["data"]):
             raise UnreadableRecord("invalid_value", "data holds a number that JSON does not have: NaN or infinite")
-        event_id = record["event_id"] or fallback_id()
-        return Event(event_id, record["event_type"], created_at_us, record["customer_id"], record["data"])
+        event_id, data = record["event_id"] or fallback_id(), record["data"]
+        if kind.form is not None:
+            try:
+                data = kind.form.out(data)
+            except ValueError as error:
+                raise UnreadableRecord("invalid_value", f"data: {error}") from error
+        return Event(event_id, record["event_type"], created_at_us, record["customer_id"], data)
 
     def _refuse(self, value: bytes) -> NoReturn:
         if value[:1] == CONFLUENT_MAGIC:
@@ -88,8 +100,12 @@ class EventDecoder:
             "unknown_schema", f"no event type of {self._sender.name} has the fingerprint {value[2:PREFIX_LENGTH].hex()}"
         )
 
-    def _refuse_type(self, event_type: str, kind: EventType) -> NoReturn:
-        if event_type not in self._sender.event_types:
+    def _sharing(self, event_type: str, kind: EventType) -> EventType:
+        """Return the event type that shares the schema of `kind`."""
+        other = self._sender.kind_of(event_type)
+        if other is not None and other.prefix == kind.prefix:
+            return other
+        if other is None:
             raise UnreadableRecord("unknown_event_type", f"{self._sender.name} has no event type {event_type[:128]!r}")
         raise UnreadableRecord(
             "event_type_mismatch", f"event_type is {event_type!r}, the schema is the one of {kind.name!r}"
@@ -101,19 +117,19 @@ def encode_event(sender: Sender, event: Event) -> bytes:
 
     Nullable fields may be left out. producers/validation.py says field by field what is wrong with an event.
     """
-    kind = sender.event_types.get(event.event_type)
+    kind = sender.kind_of(event.event_type)
     if kind is None:
         raise EventError(f"{sender.name} has no event type {event.event_type!r}")
     stream = BytesIO()
     stream.write(kind.prefix)
-    record = {
-        "event_id": event.event_id or None,
-        "event_type": event.event_type,
-        "created_at": event.created_at_us,
-        "customer_id": event.customer_id,
-        "data": event.data,
-    }
     try:
+        record = {
+            "event_id": event.event_id or None,
+            "event_type": event.event_type,
+            "created_at": event.created_at_us,
+            "customer_id": event.customer_id,
+            "data": event.data if kind.form is None else kind.form.into(event.data),
+        }
         fastavro.schemaless_writer(stream, kind.record, record)
     except Exception as error:  # ValueError, TypeError, KeyError, OverflowError, UnicodeEncodeError, …
         raise EventError(

@@ -1,7 +1,8 @@
 """Event types of a sender: the Avro record of each, as `events/<event_type>.avsc` gives it.
 
 The record is the whole value on the topic: an envelope, the same for all senders, and `data`, whose fields are the
-type's own. All of `data` has to have a form in JSON, because it becomes part of a request body.
+type's own, or the text of a JSON object (`{"type": "string", "json": "object"}`). All of `data` has to have a form in
+JSON, because it becomes part of a request body; schemas/json_form.py lists what a schema can say about it.
 """
 
 from __future__ import annotations
@@ -9,13 +10,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import fastavro
 
 from schemas.codec import single_object_prefix
 from schemas.errors import SenderError
+from schemas.json_form import JsonForm, embedding, json_form
 
 _TIME: Final = {"type": "long", "logicalType": "timestamp-micros"}
 _ENVELOPE: Final[dict[str, Any]] = {
@@ -25,6 +27,7 @@ _ENVELOPE: Final[dict[str, Any]] = {
     "customer_id": "string",
 }
 _FIELDS: Final = (*_ENVELOPE, "data")
+_FREE_FORM: Final = '{"type": "string", "json": "object"}'
 _NO_JSON: Final = {"bytes", "fixed"}
 
 
@@ -33,7 +36,8 @@ class EventType:
     """One event type of a sender.
 
     `schema` is the .avsc as it stands; `record` is parsed for fastavro without logical types, so that times stay
-    integers (an object per time costs more than the rest of the record).
+    integers (an object per time costs more than the rest of the record). `form` is None where the data are their own
+    form in JSON. Types can share a schema.
     """
 
     name: str
@@ -42,11 +46,22 @@ class EventType:
     record: Any
     prefix: bytes
     has_floats: bool
+    form: JsonForm | None
 
     @property
-    def data_fields(self) -> tuple[str, ...]:
-        """Names of the fields of `data`, in their order."""
-        return tuple(field["name"] for field in self.schema["fields"][-1]["type"]["fields"])
+    def data_schema(self) -> Any:
+        """The schema of `data`."""
+        return self.schema["fields"][-1]["type"]
+
+    @property
+    def data_fields(self) -> tuple[str, ...] | None:
+        """Names of the fields of `data`, in their order; None: it is an object of any form."""
+        fields = self.data_schema.get("fields")
+        return None if fields is None else tuple(field["name"] for field in fields)
+
+    def named(self, name: str, trigger: str) -> EventType:
+        """Return another event type of the same schema."""
+        return replace(self, name=name, trigger=trigger)
 
 
 def read_event_type(name: str, trigger: str, text: str, file: str) -> EventType:
@@ -70,7 +85,11 @@ def read_event_type(name: str, trigger: str, text: str, file: str) -> EventType:
             )
     if empty_items(schema):
         raise SenderError(f"{file}: an array has items that take no bytes: a few bytes could claim any number of them")
-    return EventType(name, trigger, schema, parsed, single_object_prefix(schema), has_floats(schema))
+    try:
+        form = json_form(schema["fields"][-1]["type"])
+    except ValueError as error:
+        raise SenderError(f"{_place(file, text, ('data',))}: {error}") from error
+    return EventType(name, trigger, schema, parsed, single_object_prefix(schema), has_floats(schema), form)
 
 
 def walk(node: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str, str | None]]:
@@ -151,8 +170,10 @@ def _check_envelope(schema: Any, text: str, file: str) -> None:
             expected, found = json.dumps(_ENVELOPE[field["name"]]), json.dumps(field["type"])
             raise SenderError(f"{_place(file, text, (field['name'],))}: expected type {expected}, found {found}")
     data = fields[-1]["type"]
-    if not (isinstance(data, dict) and data.get("type") == "record"):
-        raise SenderError(f"{_place(file, text, ('data',))}: expected a record, found {json.dumps(data)[:80]}")
+    if not (isinstance(data, dict) and data.get("type") == "record") and embedding(data) != "object":
+        raise SenderError(
+            f"{_place(file, text, ('data',))}: expected a record, or {_FREE_FORM}, found {json.dumps(data)[:80]}"
+        )
 
 
 def _place(file: str, text: str, path: tuple[str, ...]) -> str:

@@ -1,48 +1,62 @@
 """Senders: how one product's webhooks look to the receiver. A sender is a folder of data, not code.
 
-<name>/sender.toml                 envelope, headers, signature, schedule, timeout, limits, Kafka key
-<name>/events/<event_type>.avsc    the record of each event type, as it is on the topic
+<name>/sender.toml           envelope, headers, signature, schedule, timeout, limits, Kafka key, conditions
+<name>/events/<name>.avsc    the record of an event type, as it is on the topic
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from functools import cache, lru_cache
+from datetime import timedelta
+from functools import cache
 from importlib import metadata, resources
 from importlib.resources.abc import Traversable
-from operator import attrgetter
 from types import MappingProxyType
 from typing import Any, Final
 
-import orjson
-
+from schemas.conditions import Condition
 from schemas.errors import SenderError, UnreadableRecord
 from schemas.event import Event
 from schemas.event_type import EventType, read_event_type
+from schemas.header_lines import HeaderLines
 from schemas.header_values import Attempt
-from schemas.sender_file import SenderFile, line_of, read_sender_file
+from schemas.json_text import JsonText
+from schemas.rendering import Render, envelope, payload
+from schemas.sender_file import ANY, ApiFlavour, Body, SenderFile, is_event_type, line_of, read_sender_file
 from schemas.signing import SignatureScheme, SigningKey
 
 DISTRIBUTION: Final = "kafka-signpost"
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MINUTE_US: Final = 60_000_000
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Sender:
-    """One product's webhooks. `timeout` is that of an attempt; `schedule` holds the waits after failed attempts."""
+    """One product's webhooks. `timeout` is that of an attempt; `schedule` holds the waits after failed attempts.
+
+    `event_types` are those that have a name of their own; `any_kind` is for all others, None: there are none.
+    `subscribable`: what subscriptions may name besides patterns. `envelope_keys`: keys of the body and the fields of
+    the event that they hold, none where the body is the payload alone. `max_subscriptions`: of a customer.
+    """
 
     name: str
     title: str
+    api: ApiFlavour
+    evaluate_filters: bool
     event_types: Mapping[str, EventType]
+    any_kind: EventType | None
+    subscribable: tuple[str, ...]
+    aliases: Mapping[str, str]
     schedule: tuple[timedelta, ...]
     timeout: timedelta
     max_body: int
+    max_subscriptions: int | None
     key_fields: tuple[str, ...]
-    envelope: tuple[tuple[str, Callable[[Event], Any]], ...]
-    header_lines: tuple[bytes, ...]
+    key_fields_of: Mapping[str, tuple[str, ...]]
+    conditions: tuple[Condition, ...]
+    envelope_keys: Mapping[str, str]
+    body: Render
+    header_templates: Mapping[str, str]
+    header_lines: HeaderLines
     signature: SignatureScheme
 
     @property
@@ -50,13 +64,41 @@ class Sender:
         """True: a subscription always has a secret."""
         return self.signature.required
 
-    def key_of(self, data: Mapping[str, Any], event_id: str) -> str:
+    @property
+    def header_names(self) -> frozenset[str]:
+        """Names of the headers that the sender sets, in lower case."""
+        return frozenset(name.lower() for name in (*self.header_templates, *self.signature.header_names))
+
+    @property
+    def kinds(self) -> tuple[EventType, ...]:
+        """All event types, that for any other name among them."""
+        return (*self.event_types.values(), *((self.any_kind,) if self.any_kind is not None else ()))
+
+    def kind_of(self, event_type: str) -> EventType | None:
+        """Return the event type of a name, None if the sender has none."""
+        kind = self.event_types.get(event_type)
+        if kind is None and self.any_kind is not None and is_event_type(event_type):
+            return self.any_kind
+        return kind
+
+    def key_of(self, event: Event) -> str:
         """Return the Kafka key of an event: events with the same key stay in order."""
-        for field in self.key_fields:
+        fields = self.key_fields_of.get(event.event_type, self.key_fields)
+        data: Any = event.data
+        if fields and isinstance(data, JsonText):
+            data = data.value()
+        for field in fields:
             value = data.get(field)
-            if value is not None and value != "":
+            if isinstance(value, JsonText):
+                value = value.value()
+            if isinstance(value, str | int) and value != "":
                 return str(value)
-        return event_id
+        return event.event_id
+
+    def problems(self, event_type: str, data: Any) -> Iterator[str]:
+        """Yield a sentence for each condition of publishing that data in their JSON form do not keep."""
+        for condition in self.conditions:
+            yield from condition.problems(event_type, data)
 
     def render(self, event: Event) -> bytes:
         """Return the request body: compact JSON in UTF-8, keys in the documented order.
@@ -64,7 +106,7 @@ class Sender:
         UnreadableRecord `invalid_value` if a value has no form in JSON, `too_large` if the body is over `max_body`.
         """
         try:
-            body = orjson.dumps({key: value(event) for key, value in self.envelope})
+            body = self.body(event)
         except (TypeError, ValueError, OverflowError) as error:  # JSONEncodeError is a TypeError
             raise UnreadableRecord("invalid_value", f"{type(error).__name__}: {error}") from error
         if len(body) > self.max_body:
@@ -81,7 +123,7 @@ class Sender:
 
     def headers(self, job: Attempt, body: bytes, keys: Sequence[SigningKey], now_s: int) -> list[bytes]:
         """Return all header lines of an attempt, `Name: value`. `keys`: newest first; `now_s`: Unix seconds."""
-        return [*self.header_lines, *self.signature.lines(job.event_id, body, keys, now_s)]
+        return [*self.header_lines.of(job), *self.signature.lines(job.event_id, body, keys, now_s)]
 
     def verify(self, headers: Mapping[str, str], body: bytes, secret: str, now_s: int | None = None) -> str | None:
         """Return None if a request is genuine, else why it is not. Header names compare without regard to case.
@@ -105,41 +147,74 @@ def load_sender(folder: Traversable) -> Sender:
     text = _read(file)
     parsed = read_sender_file(text, str(file))
     event_types = _read_event_types(folder, parsed)
-    known = {field for kind in event_types.values() for field in kind.data_fields}
-    for field in parsed.kafka.key:
-        if field not in known:
-            line = line_of(text, ("kafka", "key"))
-            raise SenderError(f"{file}:{line}: kafka.key: no event type has a field {field!r} in data")
+    _check_keys(parsed, event_types, text, str(file))
     version = metadata.version(DISTRIBUTION)
+    lines = parsed.event_types
     return Sender(
         name=folder.name,
         title=parsed.title,
-        event_types=MappingProxyType(event_types),
+        api=parsed.api,
+        evaluate_filters=parsed.evaluate_filters,
+        event_types=MappingProxyType({name: kind for name, kind in event_types.items() if name != ANY}),
+        any_kind=event_types.get(ANY),
+        subscribable=tuple(name for name in lines if name != ANY),
+        aliases=MappingProxyType({alias: name for name, line in lines.items() for alias in line.aliases}),
         schedule=parsed.delivery.schedule,
         timeout=parsed.delivery.timeout,
         max_body=parsed.body.max_bytes,
+        max_subscriptions=parsed.limits.subscriptions,
         key_fields=parsed.kafka.key,
-        envelope=tuple((key, _VALUES[field]) for key, field in parsed.body.envelope.items()),
-        header_lines=tuple(f"{k}: {v.replace('{version}', version)}".encode() for k, v in parsed.headers.items()),
+        key_fields_of=MappingProxyType({name: line.key for name, line in lines.items() if line.key is not None}),
+        conditions=parsed.conditions,
+        envelope_keys=MappingProxyType(dict(parsed.body.envelope)),
+        body=_body(parsed.body),
+        header_templates=MappingProxyType(dict(parsed.headers)),
+        header_lines=HeaderLines(parsed.headers, version, parsed.constants()),
         signature=parsed.signature,
     )
+
+
+def _body(body: Body) -> Render:
+    return payload if body.time_format is None else envelope(body.envelope, body.time_format)
+
+
+def _check_keys(parsed: SenderFile, event_types: Mapping[str, EventType], text: str, file: str) -> None:
+    """Refuse a field of a key that no event type has; data of any form may have every field."""
+
+    def check(fields: Sequence[str], kinds: Sequence[EventType], path: tuple[str, ...]) -> None:
+        if any(kind.data_fields is None for kind in kinds):
+            return
+        known = {field for kind in kinds for field in kind.data_fields or ()}
+        for field in fields:
+            if field not in known:
+                line = line_of(text, path)
+                raise SenderError(f"{file}:{line}: {'.'.join(path)}: no event type has a field {field!r} in data")
+
+    check(parsed.kafka.key, list(event_types.values()), ("kafka", "key"))
+    for name, line in parsed.event_types.items():
+        if name in event_types and line.key is not None:
+            check(line.key, [event_types[name]], ("event_types", name))
 
 
 def _read_event_types(folder: Traversable, parsed: SenderFile) -> dict[str, EventType]:
     events = folder / "events"
     files = {f.name.removesuffix(".avsc"): f for f in events.iterdir()} if events.is_dir() else {}
+    wanted = {name: line.record or name for name, line in parsed.event_types.items() if line.published}
     for name, file in sorted(files.items()):
-        if name not in parsed.event_types:
+        if name not in wanted.values():
             raise SenderError(f"{file}: event type {name!r} is not under [event_types] of sender.toml")
-    event_types: dict[str, EventType] = {}
+    kinds: dict[str, EventType] = {}
     owners: dict[str, str] = {}
-    for name, line in parsed.event_types.items():
-        file = events / f"{name}.avsc"
-        kind = read_event_type(name, line.trigger, _read(file), str(file))
-        record = kind.schema["name"]
-        if (owner := owners.setdefault(record.rpartition(".")[2], name)) != name:
-            raise SenderError(f"{file}: name: {owner}.avsc has a record {record} as well: give it another name")
-        event_types[name] = kind
+    event_types: dict[str, EventType] = {}
+    for name, record in wanted.items():
+        trigger = parsed.event_types[name].trigger
+        if record not in kinds:
+            file = events / f"{record}.avsc"
+            kinds[record] = kind = read_event_type(name, trigger, _read(file), str(file))
+            full = kind.schema["name"]
+            if (owner := owners.setdefault(full.rpartition(".")[2], record)) != record:
+                raise SenderError(f"{file}: name: {owner}.avsc has a record {full} as well: give it another name")
+        event_types[name] = kinds[record].named(name, trigger)
     return event_types
 
 
@@ -150,28 +225,3 @@ def _read(file: Traversable) -> str:
         raise SenderError(f"{file}: the file is missing") from error
     except (OSError, UnicodeDecodeError) as error:
         raise SenderError(f"{file}: cannot be read: {error}") from error
-
-
-# Events of a batch are mostly of the same minutes, and a look-up costs a tenth of writing the time out.
-@lru_cache(maxsize=4096)
-def _minute(minutes: int) -> str:
-    # strftime does not pad years below 1000; isoformat does.
-    return (_EPOCH + timedelta(minutes=minutes)).isoformat()[:17]
-
-
-def _seconds(event: Event) -> str:
-    """Return created_at as `2026-02-16T10:01:00Z`: what is finer is cut, never rounded up."""
-    minutes, rest_us = divmod(event.created_at_us, _MINUTE_US)
-    try:
-        return f"{_minute(minutes)}{rest_us // 1_000_000:02d}Z"
-    except OverflowError as error:
-        raise ValueError(f"created_at is outside the years 1 to 9999: {event.created_at_us} µs") from error
-
-
-_VALUES: Final[Mapping[str, Callable[[Event], Any]]] = {
-    "event_id": attrgetter("event_id"),
-    "event_type": attrgetter("event_type"),
-    "created_at": _seconds,
-    "customer_id": attrgetter("customer_id"),
-    "data": attrgetter("data"),
-}

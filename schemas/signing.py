@@ -35,6 +35,10 @@ class SignatureScheme(Protocol):
     def required(self) -> bool:
         """True: every subscription has a secret."""
 
+    @property
+    def header_names(self) -> tuple[str, ...]:
+        """Names of the headers that it sets."""
+
     def generate_secret(self) -> str:
         """Return a new random secret."""
 
@@ -72,6 +76,11 @@ class HmacSha256Hex(BaseModel):
     secret: Literal["utf8"]
     required: bool
     longest_secret: int | None = Field(default=None, ge=1)  # in characters
+
+    @property
+    def header_names(self) -> tuple[str, ...]:
+        """The one header."""
+        return (self.header,)
 
     def generate_secret(self) -> str:
         """Return 32 random bytes as text."""

@@ -21,6 +21,7 @@ from schemas.errors import InvalidInput
 from schemas.header_values import header_id
 from schemas.signing import SigningKey, hmac_key
 
+HEADERS: Final = ("webhook-id", "webhook-timestamp", "webhook-signature")
 SYMMETRIC: Final = "whsec_"
 PRIVATE: Final = "whsk_"
 PUBLIC: Final = "whpk_"
@@ -45,6 +46,11 @@ class StandardWebhooks(BaseModel):
     required: bool
     generated_bytes: int = Field(default=32, ge=_FEWEST_BYTES, le=_MOST_BYTES)
     unsigned: Literal["nothing", "id_and_timestamp"] = "nothing"
+
+    @property
+    def header_names(self) -> tuple[str, ...]:
+        """The three headers."""
+        return HEADERS
 
     def generate_secret(self) -> str:
         """Return a new secret: symmetric, or an ed25519 private key where only those are taken."""
@@ -83,7 +89,7 @@ class StandardWebhooks(BaseModel):
 
     def verify(self, headers: Mapping[str, str], body: bytes, secret: str, now_s: int | None) -> str | None:
         """Say what a receiver's library would: one of the signatures has to fit the secret or public key."""
-        for name in ("webhook-id", "webhook-timestamp", "webhook-signature"):
+        for name in HEADERS:
             if name not in headers:
                 return f"the header {name} is missing"
         time = headers["webhook-timestamp"]

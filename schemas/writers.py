@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import fastavro
 
@@ -16,6 +16,9 @@ from schemas.codec import PREFIX_LENGTH, read_all
 from schemas.conform import Shape
 from schemas.errors import UnreadableRecord
 from schemas.event_type import EventType, empty_items, has_floats, without_logical_types
+
+if TYPE_CHECKING:
+    from schemas.sender import Sender
 
 CONFLUENT_MAGIC: Final = b"\x00"
 _PREFIX_LENGTH: Final = 5
@@ -52,15 +55,18 @@ class Writer:
 class ForeignDecoder:
     """Decodes values in Confluent's wire format into records of the shape of the sender's event types."""
 
-    def __init__(self, schemas: WriterSchemas, event_types: Mapping[str, EventType]) -> None:
+    def __init__(self, schemas: WriterSchemas, sender: Sender) -> None:
         self._schemas = schemas
-        self._event_types = event_types
-        self._shapes = {name: Shape(kind.schema) for name, kind in event_types.items()}
-        self._type_of_record = {kind.schema["name"].rpartition(".")[2]: name for name, kind in event_types.items()}
+        self._sender = sender
+        self._shapes = {kind.prefix: Shape(kind.schema) for kind in sender.kinds}
+        self._prefixes = {kind.schema["name"].rpartition(".")[2]: kind.prefix for kind in sender.kinds}
         self._writers: dict[int, Writer] = {}
 
-    def decode(self, value: bytes) -> tuple[dict[str, Any], bool]:
-        """Return a record and whether it can hold floats; raises as `WriterSchemas.get` does, and UnreadableRecord."""
+    def decode(self, value: bytes) -> tuple[dict[str, Any], EventType, bool]:
+        """Return a record, its type and whether it can hold floats.
+
+        Raises as `WriterSchemas.get` does, and UnreadableRecord.
+        """
         if len(value) < _PREFIX_LENGTH:
             raise UnreadableRecord("truncated", f"{len(value)} bytes are too few for an event")
         writer = self._writer(int.from_bytes(value[1:_PREFIX_LENGTH], "big"))
@@ -68,16 +74,16 @@ class ForeignDecoder:
         event_type = record.get("event_type")
         if not isinstance(event_type, str):
             raise UnreadableRecord("invalid_value", f"event_type is no text in the schema {writer.name}")
-        shape = self._shapes.get(event_type)
-        if shape is None:
+        kind = self._sender.kind_of(event_type)
+        if kind is None:
             raise UnreadableRecord("unknown_event_type", f"there is no event type {event_type[:128]!r}")
-        if self._type_of_record.get(writer.name, event_type) != event_type:
+        if self._prefixes.get(writer.name, kind.prefix) != kind.prefix:
             raise UnreadableRecord(
                 "event_type_mismatch", f"event_type is {event_type!r}, the schema is the one of {writer.name}"
             )
-        record = shape.conform(record)
+        record = self._shapes[kind.prefix].conform(record)
         record["created_at"] *= writer.time_unit_us
-        return record, writer.has_floats
+        return record, kind, writer.has_floats
 
     def _writer(self, schema_id: int) -> Writer:
         writer = self._writers.get(schema_id)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
 
 import pytest
 
@@ -155,9 +154,8 @@ def test_a_body_of_256_kib_is_sent_and_one_byte_more_is_not():
 @pytest.mark.parametrize("event_type", EXAMPLES)
 def test_the_kafka_key_is_the_case_and_the_alert_where_there_is_no_case(event_type):
     """All events of a case have its token as their key; alert.ai_research_completed has the alert's."""
-    data: dict[str, Any] = EXAMPLES[event_type]["data"]
     expected = "alt_001" if event_type == "alert.ai_research_completed" else "cas_xyz789"
-    assert ZENOO.key_of(data, "evt_1") == expected
+    assert ZENOO.key_of(event_of(EXAMPLES[event_type])) == expected
 
 
 @pytest.mark.decision("Z3", "Z9")

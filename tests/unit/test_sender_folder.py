@@ -155,4 +155,5 @@ def test_numbers_that_json_has_are_sent(measuring: Sender):
 
 def test_an_event_without_any_key_field_is_keyed_by_its_id():
     """Where none of the sender's key fields has a value, the event's id is the key."""
-    assert load_senders()["zenoo"].key_of({"case_token": "", "alert_token": None}, "evt_1") == "evt_1"
+    event = Event("evt_1", "case.created", 0, "acme", {"case_token": "", "alert_token": None})
+    assert load_senders()["zenoo"].key_of(event) == "evt_1"
