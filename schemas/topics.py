@@ -55,6 +55,16 @@ class TopicNames:
         return f"{self.prefix}dead"
 
     @property
+    def health(self) -> str:
+        """Compacted; endpoints that fail or are disabled, each on the partition number of its jobs."""
+        return f"{self.prefix}health"
+
+    @property
+    def operations(self) -> str:
+        """What happened that an operator or a customer wants to hear of."""
+        return f"{self.prefix}operations"
+
+    @property
     def jobs_pattern(self) -> str:
         """Regular expression (librdkafka's `^…`) of the topics of all tiers."""
         return f"^{re.escape(self.prefix)}jobs\\.[0-9]+[smh]$"
@@ -102,6 +112,8 @@ def own_topics(
         Topic(names.subscriptions, partitions, replication, compacted),
         Topic(names.sources, partitions, replication, compacted),
         *jobs,
+        Topic(names.health, partitions, replication, compacted),
         topic(names.outcomes, month),
+        topic(names.operations, month),
         topic(names.dead, month, **large),
     ]

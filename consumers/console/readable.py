@@ -19,7 +19,7 @@ from schemas.sender import Sender
 from schemas.writers import CONFLUENT_MAGIC, WriterSchemas
 
 MASK: Final = "***"
-_OWN: Final = ("job", "outcome", "dead_letter", "subscription")
+_OWN: Final = ("job", "outcome", "dead_letter", "subscription", "health", "operation", "source")
 _EMPTY: Final[tuple[Any, ...]] = ("", [], {})
 # Longer text is of more use as itself; of bytes that are no text, so many say enough.
 _HEX_BYTES: Final = 64
@@ -50,6 +50,9 @@ class RecordReader:
             "outcome": _outcome,
             "dead_letter": self._dead_letter,
             "subscription": _subscription,
+            "health": _as_it_is,
+            "operation": _as_it_is,
+            "source": _as_it_is,
         }
 
     def read(self, value: bytes | None, place: tuple[str, int, int] | None = None) -> Readable:
@@ -255,6 +258,15 @@ def _subscription(record: Record) -> dict[str, Any]:
     ]
     known = {*_OPEN, "url", "created_at_ms", "updated_at_ms", "secrets"}
     return fields | {name: MASK for name, value in record.items() if name not in known and value}
+
+
+def _as_it_is(record: Record) -> dict[str, Any]:
+    """Return a record that holds nothing to be masked: what is absent is left out, times are as people write them."""
+    return {
+        name.removesuffix("_ms"): time_text(value) if name.endswith("_ms") else value
+        for name, value in record.items()
+        if value not in (None, "")
+    }
 
 
 def _plain(value: bytes) -> Readable:
