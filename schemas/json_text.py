@@ -50,6 +50,15 @@ def embedded(value: object) -> Any:
     raise TypeError(f"{type(value).__name__} has no form in JSON")
 
 
+def plain(value: Any) -> Any:
+    """Return a value without JsonText, to be shown."""
+    if isinstance(value, JsonText):
+        return value.value()
+    if isinstance(value, dict):
+        return {key: plain(inner) for key, inner in value.items()}
+    return [plain(inner) for inner in value] if isinstance(value, list) else value
+
+
 def any_text(text: str) -> JsonText:
     """Return JSON text of any kind; ValueError if it is none."""
     _parsed(text)

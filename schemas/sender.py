@@ -81,6 +81,14 @@ class Sender:
             return self.any_kind
         return kind
 
+    def takes(self, pattern: str) -> bool:
+        """Tell whether a subscription may name this type, or this group of types (`case.*`)."""
+        if pattern in self.subscribable:
+            return True
+        if pattern.endswith(".*") and any(name.startswith(pattern[:-1]) for name in self.event_types):
+            return True
+        return self.any_kind is not None and is_event_type(pattern.removesuffix(".*"))
+
     def key_of(self, event: Event) -> str:
         """Return the Kafka key of an event: events with the same key stay in order."""
         fields = self.key_fields_of.get(event.event_type, self.key_fields)
