@@ -14,6 +14,7 @@ from typing import Final, Literal, Protocol, TypeAlias
 
 from schemas.errors import InvalidInput, SubscriptionError
 from schemas.sender import Sender
+from schemas.subscription import EVERY_TYPE
 
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
 MAX_CUSTOMER_ID: Final = 256
@@ -110,17 +111,13 @@ def _text_problems(name: Field, text: str, most: int, *, required: bool = False)
 def _event_type_problems(patterns: Sequence[str], sender: Sender) -> Iterator[str]:
     if not patterns:
         yield "event_types is empty; name at least one, or '*' for all"
-    groups = sorted({f"{name.rpartition('.')[0]}.*" for name in sender.event_types if "." in name})
+    groups = sorted({f"{name.rpartition('.')[0]}.*" for name in sender.subscribable if "." in name})
     for pattern, count in Counter(patterns).items():
         if count > 1:
             yield f"event_types: {pattern[:200]!r} is there {count} times"
-        if pattern != "*" and pattern not in sender.event_types and not _is_group(pattern, sender):
-            known = nearest(pattern, [*sender.event_types, *groups]) or _one_of(["*", *groups])
+        if pattern not in EVERY_TYPE and not sender.takes(pattern):
+            known = nearest(pattern, [*sender.subscribable, *groups]) or _one_of(["*", *groups])
             yield f"event_types: sender {sender.name} has no {pattern[:200]!r}{known}"
-
-
-def _is_group(pattern: str, sender: Sender) -> bool:
-    return pattern.endswith(".*") and any(name.startswith(pattern[:-1]) for name in sender.event_types)
 
 
 def _secret_problems(secret: str, sender: Sender | None) -> Iterator[str]:

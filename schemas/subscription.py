@@ -72,9 +72,13 @@ class Subscription:
     rate_limit: float | None = None
 
 
+# `all` is the word of one product's documents; no event type has that name.
+EVERY_TYPE: Final = ("*", "all")
+
+
 def matches(pattern: str, event_type: str) -> bool:
-    """Tell whether a pattern of a subscription (exact, `case.*`, `*`) takes an event type."""
-    if pattern == "*":
+    """Tell whether a pattern of a subscription (exact, `case.*`, `*`, `all`) takes an event type."""
+    if pattern in EVERY_TYPE:
         return True
     return event_type.startswith(pattern[:-1]) if pattern.endswith(".*") else pattern == event_type
 

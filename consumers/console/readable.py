@@ -15,6 +15,7 @@ from schemas.codec import MAGIC, PREFIX_LENGTH, Record, RecordCodec
 from schemas.delivery import event_id
 from schemas.errors import SignpostError, UnreadableRecord
 from schemas.event import EventDecoder
+from schemas.json_text import plain
 from schemas.sender import Sender
 from schemas.writers import CONFLUENT_MAGIC, WriterSchemas
 
@@ -43,7 +44,7 @@ class RecordReader:
         self._decoders = {name: EventDecoder(sender, schemas) for name, sender in senders.items()}
         self._has_registry = schemas is not None
         self._event_prefixes = {
-            kind.prefix: name for name, sender in senders.items() for kind in sender.event_types.values()
+            kind.prefix: name for name, sender in senders.items() for kind in sender.kinds
         }
         self._shapes: dict[str, Callable[[Record], dict[str, Any]]] = {
             "job": self._job,
@@ -97,7 +98,7 @@ class RecordReader:
                     "customer_id": event.customer_id,
                     "created_at": time_text(event.created_at_us // 1_000),
                     "sender": sender,
-                    "data": event.data,
+                    "data": plain(event.data),
                 },
             )
         return Readable("unreadable", {"why": trouble, **_plain(value).fields}) if trouble else None
