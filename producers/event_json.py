@@ -1,4 +1,4 @@
-"""Events as JSON: as the contracts' examples write them, with a `customer_id` beside their four keys where it is known.
+"""Events as JSON, in any of the forms of producers/event_forms.py: each example of a contract is one as it stands.
 
 All that is wrong with a document is said at once, each with the event and the field that it is about.
 """
@@ -11,15 +11,19 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
+from producers.event_forms import EventForms, Given
 from producers.validation import Validator, did_you_mean, is_text, short
 from schemas.errors import EventError
 from schemas.event import Event
+from schemas.json_form import embedding
+from schemas.json_text import ExactFloat, JsonText, object_text
 from schemas.sender import Sender
 
-_FIELDS: Final = ("event_id", "event_type", "created_at", "customer_id", "data")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 # Enough to see a pattern, few enough to read.
 _MAX_PROBLEMS: Final = 20
+# Python's int takes no more digits; a number may have them where it is passed through.
+_MOST_DIGITS: Final = 4_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,18 +38,24 @@ class EventReader:
     new_id: Callable[[], str]
     customer_id: str | None = None
     _validators: dict[str, Validator] = field(default_factory=dict)
+    _forms: EventForms = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Prepare what depends on the sender alone."""
+        object.__setattr__(self, "_forms", EventForms(self.sender))
 
     def read(self, text: str, file: str) -> list[Event]:
         """Read one object, an array of objects or JSON Lines; EventError names `file` and all that is wrong."""
         events: list[Event] = []
         problems: list[str] = []
         for index, document in enumerate(_documents(text, file), start=1):
-            found = list(self._problems(document))
-            name = document.get("event_id") if isinstance(document, dict) else None
+            given = self._given(document)
+            found = list(self._problems(given))
+            name = given.values.get("event_id")
             where = f"{file}: event {index}" + (f" ({short(name)[1:-1]})" if isinstance(name, str) and name else "")
             problems += [f"{where}: {problem}" for problem in found]
             if not problems:
-                events.append(self._event(document))
+                events.append(self._event(given))
         if problems:
             more = len(problems) - _MAX_PROBLEMS
             raise EventError("\n".join(problems[:_MAX_PROBLEMS] + ([f"{file}: and {more} more"] if more > 0 else [])))
@@ -53,60 +63,77 @@ class EventReader:
 
     def event(self, document: Mapping[str, Any]) -> Event:
         """Turn one object into an event; EventError has a line for each thing that is wrong with it."""
-        problems = list(self._problems(document))
+        given = self._given(document)
+        problems = list(self._problems(given))
         if problems:
-            raise EventError("\n".join(f"event {short(document.get('event_id'))}: {problem}" for problem in problems))
-        return self._event(document)
+            name = short(given.values.get("event_id"))
+            raise EventError("\n".join(f"event {name}: {problem}" for problem in problems))
+        return self._event(given)
 
-    def data_problems(self, event_type: str, data: Any) -> Iterator[str]:
-        """Yield a sentence for each thing in `data` that does not fit a known event type."""
+    def data_problems(self, event_type: str, data: Any, name: str = "data") -> Iterator[str]:
+        """Yield a sentence for each thing in `data` that does not fit a known event type, or its conditions."""
+        kind = self.sender.kind_of(event_type)
+        assert kind is not None
         validator = self._validators.get(event_type)
         if validator is None:
-            schema = self.sender.event_types[event_type].schema["fields"][-1]["type"]
-            validator = self._validators.setdefault(event_type, Validator(schema))
-        return validator.problems(data, "data")
+            validator = self._validators.setdefault(event_type, Validator(kind.data_schema))
+        problems = list(validator.problems(data, name))
+        yield from problems
+        if not problems and self.sender.conditions:
+            if embedding(kind.data_schema) is not None and isinstance(data, str | JsonText):
+                data = json.loads(data if isinstance(data, str) else data.text)
+            yield from self.sender.problems(event_type, data)
 
-    def _problems(self, document: Any) -> Iterator[str]:
+    def _given(self, document: Any) -> Given:
         if not isinstance(document, Mapping):
-            yield f"expected an object, found {short(document)}"
+            return Given(problems=[f"expected an object, found {short(document)}"])
+        return self._forms.read(document, _parse)
+
+    def _problems(self, given: Given) -> Iterator[str]:
+        yield from given.problems
+        if given.problems and not given.values:
             return
-        for key in document:
-            if key not in _FIELDS:
-                yield f"{short(key)[1:-1]}: an event has no such field{did_you_mean(str(key), _FIELDS)}"
-        event_id, customer_id = document.get("event_id"), document.get("customer_id")
+        event_id, customer_id = given.values.get("event_id"), given.values.get("customer_id")
         if event_id is not None and not (event_id and is_text(event_id)):
-            yield f"event_id: expected a string of one character or more, found {short(event_id)}"
+            yield f"{given.key('event_id')}: expected a string of one character or more, found {short(event_id)}"
         if customer_id is None and self.customer_id is None:
             yield "customer_id: expected a string, found nothing; write it into the event or give --customer"
         elif customer_id is not None and not (customer_id and is_text(customer_id)):
-            yield f"customer_id: expected a string of one character or more, found {short(customer_id)}"
-        if document.get("created_at") is not None:
+            yield f"{given.key('customer_id')}: expected a string of one character or more, found {short(customer_id)}"
+        if given.values.get("created_at") is not None:
             try:
-                parse_time(document["created_at"])
+                parse_time(given.values["created_at"])
             except ValueError as error:
-                yield f"created_at: {error}"
-        yield from self._type_problems(document)
+                yield f"{given.key('created_at')}: {error}"
+        yield from self._type_problems(given)
 
-    def _type_problems(self, document: Mapping[str, Any]) -> Iterator[str]:
-        event_type, known = document.get("event_type"), self.sender.event_types
+    def _type_problems(self, given: Given) -> Iterator[str]:
+        event_type, known, key = given.values.get("event_type"), self.sender.event_types, given.key("event_type")
+        if event_type is None and key != "event_type":  # it was a header, about which all is said
+            return
         if not isinstance(event_type, str):
-            found = "nothing" if "event_type" not in document else short(event_type)
-            yield f"event_type: expected a string, found {found}"
-        elif event_type not in known:
-            yield f"event_type: {self.sender.name} has no type {short(event_type)}{did_you_mean(event_type, known)}"
-        elif "data" not in document:
+            found = "nothing" if "event_type" not in given.values else short(event_type)
+            yield f"{key}: expected a string, found {found}"
+        elif self.sender.kind_of(event_type) is None and self.sender.any_kind is not None:
+            yield f"{key}: {short(event_type)} is no type: expected letters, digits, '.', '_' and '-', and not 'all'"
+        elif self.sender.kind_of(event_type) is None:
+            yield f"{key}: {self.sender.name} has no type {short(event_type)}{did_you_mean(event_type, known)}"
+        elif "data" not in given.values:
             yield "data: expected an object, found nothing"
         else:
-            yield from self.data_problems(event_type, document["data"])
+            yield from self.data_problems(event_type, given.values["data"], given.key("data"))
 
-    def _event(self, document: Mapping[str, Any]) -> Event:
-        created_at = document.get("created_at")
+    def _event(self, given: Given) -> Event:
+        created_at, data = given.values.get("created_at"), given.values["data"]
+        customer_id = given.values.get("customer_id")
+        if self.customer_id is not None and given.key("customer_id").startswith("headers."):
+            customer_id = None  # a request that is played again, for the customer who was named
         return Event(
-            event_id=document.get("event_id") or self.new_id(),
-            event_type=document["event_type"],
+            event_id=given.values.get("event_id") or self.new_id(),
+            event_type=given.values["event_type"],
             created_at_us=self.now_us() if created_at is None else parse_time(created_at),
-            customer_id=document.get("customer_id") or self.customer_id or "",
-            data=dict(document["data"]),
+            customer_id=customer_id or self.customer_id or "",
+            data=object_text(data) if isinstance(data, str) else data if isinstance(data, JsonText) else dict(data),
         )
 
 
@@ -144,9 +171,13 @@ def _parse_line(line: str, where: str) -> Any:
 
 def _parse(text: str) -> Any:
     try:
-        return json.loads(text, object_pairs_hook=_object)
+        return json.loads(text, object_pairs_hook=_object, parse_float=ExactFloat.of, parse_int=_integer)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+
+
+def _integer(text: str) -> int | JsonText:
+    return int(text) if len(text) < _MOST_DIGITS else JsonText(text)
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

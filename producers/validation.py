@@ -9,7 +9,11 @@ import difflib
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
+from decimal import Decimal
 from typing import Any, Final
+
+from schemas.json_form import embedding, is_members
+from schemas.json_text import ExactFloat, JsonText, compact, object_text
 
 _INTEGERS: Final = {"int": 2**31, "long": 2**63}
 _COMPOUND: Final = {"array", "map", "record", "enum"}
@@ -24,6 +28,12 @@ _NAMES: Final = {
     "array": "an array",
     "map": "an object",
     "record": "an object",
+}
+_EMBEDDED: Final = {
+    "raw": "a value that JSON has",
+    "object": "an object",
+    "integer": "an integer",
+    "decimal": "a number",
 }
 
 
@@ -55,6 +65,8 @@ class Validator:
         while True:
             if isinstance(node, str) and node not in _NAMES:
                 node = self._named[node.rpartition(".")[2]]
+            elif embedding(node) is not None:
+                return node
             elif isinstance(node, dict) and not (isinstance(node["type"], str) and node["type"] in _COMPOUND):
                 node = node["type"]
             else:
@@ -67,6 +79,9 @@ class Validator:
         elif isinstance(node, str):
             if not _fits(node, value):
                 yield _misfit(path, _NAMES[node], value)
+        elif (kind := embedding(node)) is not None:
+            if not _fits_embedded(kind, value):
+                yield _misfit(path, _EMBEDDED[kind], value)
         elif node["type"] == "record":
             yield from self._check_record(node, value, path)
         elif node["type"] == "enum":
@@ -99,12 +114,18 @@ class Validator:
         if not isinstance(value, Mapping):
             yield _misfit(path, "an object", value)
             return
-        fields = {field["name"]: field for field in node["fields"]}
+        fields = {field["name"]: field for field in node["fields"] if not is_members(field)}
+        members = next((field["type"] for field in node["fields"] if is_members(field)), None)
+        if members is not None:
+            others = {key: inner for key, inner in value.items() if key not in fields}
+            yield from self._check_map(members, others, path)
         for key in value:
-            if key not in fields:
+            if key not in fields and members is None:
                 yield f"{path}.{short(key)[1:-1]}: the schema has no such field{did_you_mean(key, fields)}"
         for name, field in fields.items():
-            if name in value:
+            if name in value and value[name] is None and field.get("absent"):
+                yield f"{path}.{name}: null is not sent here; leave the key out"
+            elif name in value:
                 yield from self._check(field["type"], value[name], f"{path}.{name}")
             elif "default" not in field:
                 yield f"{path}.{name}: expected {_name(self._resolve(field['type']))}, found nothing"
@@ -164,6 +185,27 @@ def _fits(kind: str, value: Any) -> bool:
             return isinstance(value, int | float) and not isinstance(value, bool) and _is_finite(value)
 
 
+def _fits_embedded(kind: str, value: Any) -> bool:
+    if kind == "integer":
+        return isinstance(value, int) and not isinstance(value, bool)
+    if kind == "decimal":
+        is_number = isinstance(value, int | float) and not isinstance(value, bool) and _is_finite(value)
+        return is_number or isinstance(value, ExactFloat | Decimal)
+    if kind == "object" and isinstance(value, str):  # its text
+        return _is_object_text(value)
+    try:
+        return bool(compact(value)) and (kind == "raw" or isinstance(value, Mapping | JsonText))
+    except (TypeError, ValueError):  # half of a surrogate pair, NaN, a key that is no text, an object of a program
+        return False
+
+
+def _is_object_text(text: str) -> bool:
+    try:
+        return bool(object_text(text)) and is_text(text)
+    except ValueError:
+        return False
+
+
 def _is_finite(value: float) -> bool:
     try:
         return math.isfinite(value)
@@ -176,6 +218,8 @@ def _name(node: Any) -> str:
         return " or ".join(_name(branch) for branch in sorted(node, key=lambda branch: branch == "null"))
     if isinstance(node, str):
         return _NAMES.get(node, node)
+    if (kind := embedding(node)) is not None:
+        return _EMBEDDED[kind]
     return f"one of {', '.join(node['symbols'])}" if node["type"] == "enum" else _NAMES[node["type"]]
 
 
