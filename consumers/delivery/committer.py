@@ -90,6 +90,9 @@ class Committer:
         """Begin a transaction if there is something to commit and it is time to."""
         outbox = self._outbox
         if not outbox.pending:
+            if not self.busy:
+                # What was to be committed last is with partitions that others have now.
+                self._unproven_since_ms = None
             return
         if self._unproven_since_ms is None:
             self._unproven_since_ms = now_ms

@@ -122,6 +122,7 @@ class Reader:
 
     def _install(self, found: Mapping[PartitionKey, Found]) -> None:
         taken = self._assignment.take(found)
+        self._outbox.prune()  # or what it holds for others would count as uncommitted until the next commit
         for lost in taken.overtaken:
             _log.error(
                 "delivery.overtaken",

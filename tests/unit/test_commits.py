@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from hypothesis import given
+from hypothesis import settings
 from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from consumers.router.commits import COMMIT_EVERY_S, Commits
 from consumers.router.takeover import Positions
+from consumers.runtime.positions import PartitionKey
 
 KEY = ("events", 0)
 
@@ -21,6 +23,7 @@ class Broker:
         self.reachable = True
         self.now = 100.0
         self.committed: Positions = {}
+        self.committed_before_trouble: Positions = {}
         self.asked: list[tuple[Positions, Callable[[bool], None]]] = []
         self.out = 0
 
@@ -49,46 +52,92 @@ def commits_of(broker: Broker, max_uncommitted: int = 10) -> Commits:
     return Commits(broker, broker, max_uncommitted, now_s=lambda: broker.now, committed=lambda seconds: None)
 
 
-steps = st.lists(
-    st.one_of(
-        st.tuples(st.just("event"), st.integers(0, 12)),
-        st.tuples(st.just("tick"), st.sampled_from([0, 1])),
-        st.tuples(st.just("reach"), st.sampled_from([0, 1])),
-        st.tuples(st.just("answer"), st.sampled_from([0, 1])),
-        st.tuples(st.just("leave"), st.sampled_from([0, 1])),
-    ),
-    max_size=80,
-)
+class CommitsModel(RuleBasedStateMachine):
+    """A router that is killed now repeats what is behind the committed positions: that is bounded, and nothing is lost.
+
+    The truth is a list of events for each partition, with how many records each became, and what the broker has.
+    """
+
+    BOUND = 10
+
+    @initialize()
+    def begin(self) -> None:
+        self.broker = Broker()
+        self.commits = commits_of(self.broker, self.BOUND)
+        self.events: dict[PartitionKey, list[int]] = {("events", 0): [], ("events", 1): []}
+
+    @rule(key=st.sampled_from([("events", 0), ("events", 1)]), records=st.integers(0, 12))
+    def event(self, key: PartitionKey, records: int) -> None:
+        if self.commits.flushing or self.broker.trouble is not None:
+            return
+        if not self.commits.has_room(records):
+            self.commits.make_room()
+            return
+        self.broker.out += records
+        self.events[key].append(records)
+        self.commits.sent(key, len(self.events[key]), records, records)
+
+    @rule(passes=st.booleans())
+    def turn(self, passes: bool) -> None:
+        self.broker.now += passes * COMMIT_EVERY_S
+        self.commits.poll(self.broker.now)
+
+    @rule(reachable=st.booleans())
+    def connection(self, reachable: bool) -> None:
+        self.broker.reachable = reachable
+
+    @precondition(lambda self: self.broker.asked)
+    @rule(success=st.booleans())
+    def commit_is_answered(self, success: bool) -> None:
+        self.broker.answer(success)
+
+    @rule(may_commit=st.booleans(), late=st.sampled_from([None, True, False]))
+    def partitions_go(self, may_commit: bool, late: bool | None) -> None:
+        """Whoever gets them reads from what is committed; an answer to a commit of before says nothing any more."""
+        asked = self.broker.asked.pop() if self.broker.asked else None
+        self.commits.leave(may_commit)
+        if asked is not None and late is not None:
+            asked[1](late)
+        self.broker.asked.clear()
+        for key, events in self.events.items():
+            del events[self.broker.committed.get(key, 0) :]
+        assert self.commits.uncommitted == 0
+
+    @precondition(lambda self: self.broker.out)
+    @rule()
+    def a_record_is_refused(self) -> None:
+        """The role ends with it; until then nothing is committed any more, in leaving neither."""
+        self.broker.trouble = "refused"
+        self.broker.committed_before_trouble = dict(self.broker.committed)
+        self.broker.asked.clear()
+
+    @invariant()
+    def repeats_are_bounded(self) -> None:
+        """Behind the committed positions are no more records than the bound, or those of one event."""
+        repeated = [n for key, events in self.events.items() for n in events[self.broker.committed.get(key, 0) :]]
+        assert sum(repeated) <= max(self.BOUND, *repeated, 0)
+        assert self.commits.uncommitted >= sum(repeated)
+
+    @invariant()
+    def nothing_is_committed_behind_a_refused_record(self) -> None:
+        if self.broker.trouble is not None:
+            assert self.broker.committed == self.broker.committed_before_trouble
+
+    def teardown(self) -> None:
+        """Left in peace, everything that was sent is committed."""
+        if not hasattr(self, "broker") or self.broker.trouble is not None:
+            return
+        self.broker.reachable = True
+        for _ in range(3):
+            self.commits.poll(self.broker.now, at_once=True)
+            if self.broker.asked:
+                self.broker.answer(True)
+        assert not self.commits.pending
+        assert {key: len(events) for key, events in self.events.items() if events} == self.broker.committed
 
 
-@given(steps)
-def test_a_killed_router_repeats_at_most_max_uncommitted_records(made: list[tuple[str, int]]) -> None:
-    """At any moment, the records behind the committed position are no more than the bound, or those of one event."""
-    broker = Broker()
-    commits = commits_of(broker)
-    records: list[int] = []  # of each event, by offset
-    for what, number in made:
-        if what == "event" and not commits.flushing:
-            if commits.has_room(number):
-                broker.out += number
-                commits.sent(KEY, len(records) + 1, number, number)
-                records.append(number)
-            else:
-                commits.make_room()
-        elif what == "tick":
-            broker.now += number * COMMIT_EVERY_S
-            commits.poll(broker.now)
-        elif what == "reach":
-            broker.reachable = bool(number)
-        elif what == "answer" and broker.asked:
-            broker.answer(bool(number))
-        elif what == "leave":
-            commits.leave(bool(number))
-            broker.asked.clear()
-            del records[broker.committed.get(KEY, 0) :]  # whoever gets the partition reads from there
-        repeated = records[broker.committed.get(KEY, 0) :]
-        assert sum(repeated) <= max(10, *repeated, 0)
-        assert commits.uncommitted >= sum(repeated)
+TestCommits = CommitsModel.TestCase
+TestCommits.settings = settings(max_examples=100, stateful_step_count=50, deadline=None)
 
 
 def test_what_could_not_be_committed_is_part_of_the_next_commit() -> None:

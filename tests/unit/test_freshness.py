@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-import pytest
+from dataclasses import dataclass
 
-from consumers.freshness import Freshness
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from consumers.freshness import FRESH_MS, GRACE_MS, SILENT_MS, Freshness
 
 END = {0: 10}
 
@@ -100,3 +105,99 @@ def test_a_table_that_reads_for_long_reaches_its_first_end():
         freshness.passed({0: 0})
     freshness.passed({0: 1})
     assert freshness.proven
+
+
+@dataclass
+class Question:
+    """A question for the end of the log, and the end when the broker looked."""
+
+    asked_at_ms: int
+    end: int | None = None
+
+
+class FreshnessModel(RuleBasedStateMachine):
+    """A log that grows, a table that follows, and a broker that answers late, in any order, or not at all."""
+
+    @initialize()
+    def begin(self) -> None:
+        self.now_ms = 1_000
+        self.freshness = Freshness()
+        self.ends = [(0, 0)]  # since when the log has ended where
+        self.position = 0
+        self.open: list[Question] = []
+        self.answered: list[Question] = []
+        self.reached: list[Question] = []  # answers that the table has passed
+        self.stopped_ms: int | None = None  # the broker says nothing from then on
+
+    def _end(self) -> int:
+        return self.ends[-1][1]
+
+    @rule(ms=st.sampled_from([1, 20, 60, 100, 100, 300, 1_100, 4_000]), asks=st.booleans())
+    def time_passes(self, ms: int, asks: bool) -> None:
+        """A loop that turns asks when it is time; one that stands still does not."""
+        until_ms = self.now_ms + ms
+        while self.now_ms < until_ms:
+            self.now_ms = min(until_ms, self.now_ms + (20 if asks else ms))
+            if asks and self.freshness.is_due(self.now_ms):
+                self.freshness.asked(self.now_ms)
+                self.open.append(Question(self.now_ms))
+
+    @precondition(lambda self: self.stopped_ms is None)
+    @rule()
+    def a_change_is_appended(self) -> None:
+        self.ends.append((self.now_ms, self._end() + 1))
+
+    @precondition(lambda self: self.stopped_ms is None and self.open)
+    @rule(index=st.integers(0, 20), at_once=st.booleans())
+    def the_broker_answers(self, index: int, at_once: bool) -> None:
+        """With the end of now, or of when the question was asked."""
+        question = self.open.pop(index % len(self.open))
+        question.end = self._end() if at_once else self._end_at(question.asked_at_ms)
+        self.freshness.answered(question.asked_at_ms, {0: question.end})
+        self.answered.append(question)
+        self._look()
+
+    @precondition(lambda self: self.open)
+    @rule(index=st.integers(0, 20))
+    def a_question_fails(self, index: int) -> None:
+        self.freshness.failed(self.open.pop(index % len(self.open)).asked_at_ms)
+
+    @rule(share=st.sampled_from([0.5, 1.0, 1.0]))
+    def the_table_reads(self, share: float) -> None:
+        self.position += round((self._end() - self.position) * share)
+        self._look()
+
+    @rule()
+    def the_broker_stops_or_goes_on(self) -> None:
+        self.stopped_ms = self.now_ms if self.stopped_ms is None else None
+
+    def _look(self) -> None:
+        self.freshness.passed({0: self.position})
+        self.reached += [q for q in self.answered if q.end is not None and q.end <= self.position]
+
+    def _end_at(self, ms: int) -> int:
+        return max(end for since, end in self.ends if since <= ms)
+
+    @invariant()
+    def fresh_is_having_passed_an_end_asked_for_lately(self) -> None:
+        """200 ms ago at most; or 5 s, if the broker has answered nothing that was asked in the last second."""
+        if not self.freshness.is_fresh(self.now_ms):
+            return
+        asked_at_ms = max(question.asked_at_ms for question in self.reached)
+        if self.now_ms - asked_at_ms > FRESH_MS:
+            assert self.now_ms - asked_at_ms <= GRACE_MS
+            assert not [q for q in self.answered if q.asked_at_ms > self.now_ms - SILENT_MS]
+
+    @invariant()
+    def what_was_acknowledged_is_known(self) -> None:
+        """While the broker answers, whoever is fresh has read every change that could be read 200 ms ago."""
+        if self.freshness.is_fresh(self.now_ms):
+            recent = [q for q in self.reached if q.asked_at_ms >= self.now_ms - FRESH_MS]
+            if recent:
+                assert self.position >= self._end_at(self.now_ms - FRESH_MS)
+            else:
+                assert not [q for q in self.answered if q.end is not None and q.end > self.position]
+
+
+TestFreshnessModel = FreshnessModel.TestCase
+TestFreshnessModel.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)

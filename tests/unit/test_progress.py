@@ -7,8 +7,10 @@ import random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from consumers.delivery.progress import (
+    LIST_BYTES,
     MAX_BATCH,
     MAX_METADATA,
     MAX_UNFINISHED,
@@ -131,3 +133,87 @@ def test_reading_goes_on_after_a_full_stop() -> None:
     for offset in range(MAX_UNFINISHED // 2, MAX_UNFINISHED * 2 // 3):
         progress.finish(offset)
     assert progress.roomy
+
+
+class ProgressModel(RuleBasedStateMachine):
+    """A log with gaps, the set of what was finished, and lives that end anywhere: what is committed tells no lies."""
+
+    @initialize(first=st.integers(0, 2**40), stride=st.sampled_from([1, 3, 40, 1_100, 40_000]))
+    def begin(self, first: int, stride: int) -> None:
+        self.records: list[int] = []
+        self.log_end = self.log_begin = first
+        self.stride = stride
+        self.finished: set[int] = set()
+        self.committed = Position(first, "")
+        self.committed_finished: set[int] = set()
+        self.progress = Progress(self.committed)
+        self.at_hand: list[int] = []
+
+    @rule(count=st.integers(1, 400), seed=st.integers(0, 2**32))
+    def append(self, count: int, seed: int) -> None:
+        """Records come; between them are markers, or records of aborted transactions."""
+        rng = random.Random(seed)
+        for _ in range(count):
+            self.log_end += rng.randint(0, self.stride - 1)
+            self.records.append(self.log_end)
+            self.log_end += 1
+
+    @rule()
+    def read_a_batch(self) -> None:
+        """As the reader does: not while full, and of the batch at hand all."""
+        if not self.progress.full:
+            batch = [offset for offset in self.records if offset >= self.progress.next_offset][:MAX_BATCH]
+            to_do = read_all(self.progress, batch)
+            assert not self.committed_finished & set(to_do), "it was finished before the restart"
+            self.at_hand += to_do
+
+    @precondition(lambda self: self.at_hand)
+    @rule(part=st.sampled_from([0.02, 0.5, 0.9, 1.0]), seed=st.integers(0, 2**32))
+    def finish_some(self, part: float, seed: int) -> None:
+        """Jobs end in any order."""
+        random.Random(seed).shuffle(self.at_hand)
+        for _ in range(int(len(self.at_hand) * part)):
+            offset = self.at_hand.pop()
+            self.progress.finish(offset)
+            self.finished.add(offset)
+
+    @rule()
+    def commit(self) -> None:
+        self.committed = self.progress.position(SERIAL)
+        self.committed_finished = set(self.finished)
+
+    @rule()
+    def crash(self) -> None:
+        """What was finished and not committed is done again, nothing else is."""
+        self.finished = set(self.committed_finished)
+        self.progress = Progress(self.committed, log_begin=self.log_begin, log_end=self.log_end)
+        self.at_hand = []
+
+    @precondition(lambda self: self.records)
+    @rule(kept=st.integers(0, 300))
+    def retention(self, kept: int) -> None:
+        """The first records are deleted; what of them was not read is lost, and nothing else is."""
+        index = max(0, len(self.records) - kept)
+        self.log_begin = max(self.log_begin, self.records[index] if index < len(self.records) else self.log_end)
+        self.progress.skip_to(self.log_begin)
+        self.records = [at for at in self.records if at >= self.log_begin]
+
+    @invariant()
+    def metadata_fits(self) -> None:
+        """Whatever is read and finished, the list has 4,000 bytes at most, and all of it is what a broker takes."""
+        metadata = self.progress.position(SERIAL).metadata
+        assert len(metadata.split("|")[2]) <= LIST_BYTES
+        assert len(metadata) <= MAX_METADATA
+        assert metadata.isascii()
+
+    @invariant()
+    def never_past_an_unfinished_offset(self) -> None:
+        """A restart from the position of now would do again what is not finished, and nothing else."""
+        position = self.progress.position(SERIAL)
+        assert position.offset <= min(self.at_hand, default=position.offset)
+        again = Progress(position, log_begin=self.log_begin, log_end=max(self.log_end, position.offset))
+        assert read_all(again, self.records) == [at for at in self.records if at not in self.finished]
+
+
+TestProgressModel = ProgressModel.TestCase
+TestProgressModel.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
