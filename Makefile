@@ -54,8 +54,8 @@ format: $(READY) ## let ruff format and mend what it can
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-docs: $(READY) ## the tables of README.md from the code
-	@$(BIN)/python -m deploy.reference README.md
+docs: $(READY) ## the tables of README.md and docs from the code
+	@$(BIN)/python -m deploy.reference README.md docs/*.md
 
 lock: $(READY) ## new versions into requirements/*.txt (needs uv)
 	@uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \

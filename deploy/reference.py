@@ -13,12 +13,13 @@ from pathlib import Path
 from consumers.runtime.metrics import SPECS
 from deploy.cli.settings import rows_of
 from deploy.settings import Loaded
+from schemas.failures import MEANINGS, OUTCOME_KINDS
 from schemas.settings import Settings
 
 
 def sections() -> Mapping[str, str]:
     """Return all tables by name."""
-    return {"settings": _settings(), "metrics": _metrics()}
+    return {"settings": _settings(), "metrics": _metrics(), "failures": _failures()}
 
 
 def renewed(text: str) -> str:
@@ -51,6 +52,11 @@ def _settings() -> str:
 def _metrics() -> str:
     rows = ((f"`{spec.name}`", ", ".join(f"`{label}`" for label in spec.labels), spec.help) for spec in SPECS)
     return _table(("Metric", "Labels", "Meaning"), rows)
+
+
+def _failures() -> str:
+    rows = ((f"`{kind}`", *MEANINGS[kind]) for kind in OUTCOME_KINDS)
+    return _table(("Kind", "Meaning", "What to do"), rows)
 
 
 if __name__ == "__main__":

@@ -3,41 +3,47 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Literal, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 from schemas.egress import Target
+from schemas.failures import FailureKind
 
-FailureKind: TypeAlias = Literal[
-    "dns",  # the name has no address, or the DNS servers say that they cannot tell
-    "dns_timeout",  # the DNS servers did not answer
-    "blocked_address",  # the egress policy refuses the URL or an address of the name
-    "refused",  # nobody listens at the port
-    "connect",  # no connection for another reason: unreachable, no route
-    "timeout_connect",  # no connection (TLS included) before the deadline
-    "tls",  # certificate, protocol version, handshake
-    "reset",  # the connection ended before the response headers did
-    "timeout_answer",  # connected, but no complete response headers before the deadline
-    "headers_too_large",  # more than 32 KiB of response headers, interim ones included
-    "protocol",  # what came is not HTTP/1.1
-    "withdrawn",  # the caller took it back while its host was looked up: nothing was sent
-    "local",  # this process could not even try: no file descriptors, no memory, an unusable request
-]
+
+class ClientIdentity(Protocol):
+    """A client certificate and its key, both in PEM. The same object each time: what is another is set anew."""
+
+    @property
+    def certificate(self) -> bytes:
+        """The certificate, with what leads to its root."""
+        ...
+
+    @property
+    def key(self) -> bytes:
+        """The private key, without a password."""
+        ...
 
 
 @dataclass(slots=True)
 class Request:
-    """One POST. `headers` are all lines to be sent beside Host and Content-Length; `context` is the caller's own."""
+    """One POST. `headers` are all lines to be sent beside Host and Content-Length; `context` is the caller's own.
+
+    `identity` is the client certificate to show where one is asked for.
+    """
 
     target: Target
     headers: list[bytes]
     body: bytes
     timeout_ms: int
     context: object
+    identity: ClientIdentity | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Responded:
-    """Response headers arrived complete. `retry_after` is the header's text, given with 429 and 503 only.
+    """Response headers arrived complete. `retry_after` is given with 429 and 503 only.
+
+    It is the header's text where header lines were watched, else libcurl's reading of it in seconds, which is as good
+    but for what is 6 h or more: that counts as a day, as a later attempt is allowed and an earlier one is not.
 
     `body` is the first 5 KiB; `body_cut` says that the body did not arrive whole, or that it was longer than is read.
     """

@@ -252,12 +252,13 @@ class Dispatcher:
         work.started_ms = now_ms
         if isinstance(endpoint.target, str):
             self._pacing.done(endpoint.subscription_id, 0, now_ms)
-            self._judge(work, Unanswered("blocked_address", endpoint.target), 0, now_ms)
+            self._judge(work, Unanswered("blocked_url", endpoint.target), 0, now_ms)
             return False
         job = work.job
         headers = endpoint.sender.headers(job, job.body, endpoint.keys_at(now_ms), now_ms // 1_000)
         timeout_ms = self._rules_of(endpoint.sender).timeout_ms
-        self._transport.start(Request(endpoint.target, headers, job.body, timeout_ms, work))
+        identity = endpoint.client_certificate
+        self._transport.start(Request(endpoint.target, headers, job.body, timeout_ms, work, identity))
         return True
 
     def _judge(self, work: Work, answer: Answer, duration_us: int, now_ms: int) -> None:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import ssl
+import socket
 from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
-import certifi
 import pycurl
 
 from consumers.delivery.answer import (
@@ -15,35 +14,32 @@ from consumers.delivery.answer import (
     MAX_BODY_READ,
     MAX_HEADERS,
     Answer,
-    FailureKind,
+    ClientIdentity,
     Request,
     Responded,
     Unanswered,
 )
-from consumers.delivery.failures import printable, unanswered
+from consumers.delivery.connections import LARGE_UPLOAD_BUFFER, UPLOAD_BUFFER, Connections, static_options
+from consumers.delivery.failures import printable, through_proxy, unanswered
+from consumers.delivery.resolver import Addresses
+from schemas.failures import FailureKind
 
 # Header lines without a value take away what libcurl adds by itself.
 _SUPPRESSED: Final = [b"Accept:", b"Expect:", b"Content-Type:"]
-# Deadlines are judged by the transport, after the sockets were read; libcurl judges before, so it gets none in reach.
-_NO_TIMEOUT_MS: Final = 24 * 3_600_000
-# Servers close idle connections after 60 s or more, as a rule; and a name that moves is followed.
-_MAX_IDLE_S: Final = 55
-_MAX_LIFETIME_S: Final = 300
+# What goes out with one write beside 4 KiB of header lines.
+_SMALL_BODY: Final = UPLOAD_BUFFER - 4 * 1024
 # A body larger than this does not stay in memory with the idle handle.
 _KEEP_BODY: Final = 16 * 1024
-# libcurl gives no Retry-After beyond 6 h; it is read from the header lines where they are watched.
 _WITH_RETRY_AFTER: Final = frozenset({429, 503})
+# libcurl tells no longer Retry-After than this: whoever said so may have said a day.
+_LIBCURL_WAIT_S: Final = 6 * 3_600
+_A_DAY: Final = "86400"
 _NO_LENGTH: Final = -1
 
 # Called with the handle and libcurl's address; returns a socket, or SOCKET_BAD.
 OpenSocket: TypeAlias = Callable[["Handle", Any], Any]
 _TOO_LARGE: Final = Unanswered("headers_too_large", f"more than {MAX_HEADERS // 1024} KiB of response headers")
 _EMPTY: Final = {status: Responded(status, None, b"", False) for status in range(200, 600)}
-
-
-def trusted_roots() -> str:
-    """Return the file of certificate authorities: SSL_CERT_FILE, the system's, or certifi's."""
-    return ssl.get_default_verify_paths().cafile or certifi.where()
 
 
 class Handle:
@@ -53,9 +49,14 @@ class Handle:
         "_body",
         "_body_bytes",
         "_complete",
+        "_connect_to",
         "_easy_url",
         "_header_bytes",
+        "_identity",
         "_lines",
+        "_proxied",
+        "_roomy",
+        "_sockets",
         "_status_line",
         "deadline",
         "easy",
@@ -66,7 +67,7 @@ class Handle:
         "watched",
     )
 
-    def __init__(self, open_socket: OpenSocket, on_socket: Callable[[int], None], roots: str) -> None:
+    def __init__(self, open_socket: OpenSocket, on_socket: Callable[[int], None], connections: Connections) -> None:
         self.easy = easy = pycurl.Curl()
         easy.handle = self
         self.request: Request | None = None
@@ -75,17 +76,22 @@ class Handle:
         self.trouble: Unanswered | None = None
         self.large = False
         self._easy_url = ""
+        self._connect_to: list[str] | None = None
+        self._identity: ClientIdentity | None = None
+        self._proxied = connections.proxy is not None
+        self._roomy = False
+        self._sockets: list[int] = []  # that were made for this transfer
         self.watched = False
         self._lines: list[bytes] = []
         self._reset()
-        for option, value in _static_options(roots):
+        for option, value in static_options(connections):
             easy.setopt(option, value)
         easy.setopt(pycurl.WRITEFUNCTION, self._on_body)
         easy.setopt(pycurl.OPENSOCKETFUNCTION, lambda _purpose, address: open_socket(self, address))
-        easy.setopt(pycurl.SOCKOPTFUNCTION, lambda fd, _purpose: _prepare(on_socket, fd))
+        easy.setopt(pycurl.SOCKOPTFUNCTION, lambda fd, _purpose: self._prepare(on_socket, fd))
 
-    def begin(self, request: Request, pin: list[str], started: float, deadline: float, *, watched: bool) -> None:
-        """Make ready for a request to the addresses of `pin`."""
+    def begin(self, request: Request, to: Addresses, started: float, deadline: float, *, watched: bool) -> None:
+        """Make ready for a request to these addresses."""
         self.request, self.started, self.deadline = request, started, deadline
         self._reset()
         setopt = self.easy.setopt
@@ -94,7 +100,16 @@ class Handle:
             self._easy_url = request.target.url
         setopt(pycurl.HTTPHEADER, request.headers + _SUPPRESSED)
         setopt(pycurl.POSTFIELDS, request.body)
-        setopt(pycurl.RESOLVE, pin)
+        setopt(pycurl.RESOLVE, to.pin)
+        if to.connect_to is not self._connect_to:
+            setopt(pycurl.CONNECT_TO, to.connect_to)
+            self._connect_to = to.connect_to
+        roomy = len(request.body) > _SMALL_BODY
+        if roomy is not self._roomy:
+            setopt(pycurl.UPLOAD_BUFFERSIZE, LARGE_UPLOAD_BUFFER if roomy else UPLOAD_BUFFER)
+            self._roomy = roomy
+        if request.identity is not self._identity:
+            self._show(request.identity)
         if watched is not self.watched:
             self.watched = watched
             setopt(pycurl.HEADERFUNCTION, self._on_header if watched else None)
@@ -121,17 +136,14 @@ class Handle:
             return self.trouble
         if self.has_large_headers():
             return _TOO_LARGE
-        return unanswered(code, self.easy.getinfo(pycurl.OS_ERRNO), message)
+        return self._failure(code, message)
 
     def expired(self) -> Answer:
         """Return what had come at the deadline."""
         if self.is_answered:
             return self._responded(self.easy.getinfo(pycurl.RESPONSE_CODE), cut=True)
-        # Set when the connection, with TLS, was ready for the request.
-        connected = self.easy.getinfo(pycurl.PRETRANSFER_TIME_T) > 0
-        kind: FailureKind = "timeout_answer" if connected else "timeout_connect"
-        what = "response headers" if connected else "connection"
         assert self.request is not None
+        kind, what = self._late()
         return Unanswered(kind, f"no complete {what} within {self.request.timeout_ms / 1000:g} s")
 
     def close(self) -> None:
@@ -170,6 +182,33 @@ class Handle:
         self.request = None
         self._lines.clear()
 
+    def _show(self, identity: ClientIdentity | None) -> None:
+        """Take a client certificate, or none: libcurl keeps connections that were made with another apart."""
+        self.easy.setopt(pycurl.SSLCERT_BLOB, identity and identity.certificate)
+        self.easy.setopt(pycurl.SSLKEY_BLOB, identity and identity.key)
+        self._identity = identity
+
+    def _failure(self, code: int, message: str) -> Unanswered:
+        info = self.easy.getinfo
+        if self._proxied:
+            failure = through_proxy(code, message, info(pycurl.HTTP_CONNECTCODE), info(pycurl.CONNECT_TIME_T) > 0)
+            if failure is not None:
+                return failure
+        return unanswered(code, info(pycurl.OS_ERRNO), message, info(pycurl.SSL_VERIFYRESULT))
+
+    def _late(self) -> tuple[FailureKind, str]:
+        """Return what did not happen in time."""
+        info = self.easy.getinfo
+        if info(pycurl.PRETRANSFER_TIME_T) > 0:  # set when the connection, with TLS, was ready for the request
+            return "timeout_answer", "response headers"
+        if not self._is_connected():
+            return (
+                ("proxy_unreachable", "connection to the proxy") if self._proxied else ("timeout_connect", "connection")
+            )
+        if self._proxied and info(pycurl.HTTP_CONNECTCODE) != 200:
+            return "timeout_connect", "connection through the proxy"
+        return "timeout_tls", "TLS handshake"
+
     def _responded(self, status: int, *, cut: bool) -> Responded:
         if status in _WITH_RETRY_AFTER:
             return Responded(status, self._retry_after(), self._body, cut)
@@ -184,8 +223,10 @@ class Handle:
                 if name.strip().lower() == b"retry-after":
                     return printable(value.strip().decode("latin-1"))
             return None
-        seconds = self.easy.getinfo(pycurl.RETRY_AFTER)
-        return str(seconds) if seconds else None
+        seconds: int = self.easy.getinfo(pycurl.RETRY_AFTER)  # of a date, how far it is away
+        if seconds >= _LIBCURL_WAIT_S:
+            return _A_DAY
+        return str(seconds) if seconds > 0 else None
 
     def _reset(self) -> None:
         self.trouble = None
@@ -194,6 +235,8 @@ class Handle:
         self._body_bytes = self._header_bytes = 0
         self._complete = False
         self._status_line = b""
+        if self._sockets:
+            self._sockets.clear()
 
     def _on_header(self, line: bytes) -> int | None:
         self._header_bytes += len(line)
@@ -217,37 +260,24 @@ class Handle:
             self._body += chunk[: MAX_BODY_KEPT - kept]
         return 0 if self._body_bytes > MAX_BODY_READ else None
 
+    def _prepare(self, on_socket: Callable[[int], None], fd: int) -> int:
+        try:
+            os.set_inheritable(fd, False)
+            on_socket(fd)
+        except OSError:
+            return int(pycurl.SOCKOPT_ERROR)
+        self._sockets.append(fd)
+        return int(pycurl.SOCKOPT_OK)
 
-def _prepare(on_socket: Callable[[int], None], fd: int) -> int:
+    def _is_connected(self) -> bool:
+        """Whether one of its sockets has somebody at its other end; libcurl tells when TLS is ready, and not before."""
+        return any(_has_peer(fd) for fd in self._sockets)
+
+
+def _has_peer(fd: int) -> bool:
     try:
-        os.set_inheritable(fd, False)
-        on_socket(fd)
+        with socket.socket(fileno=os.dup(fd)) as connection:
+            connection.getpeername()
     except OSError:
-        return int(pycurl.SOCKOPT_ERROR)
-    return int(pycurl.SOCKOPT_OK)
-
-
-def _static_options(roots: str) -> list[tuple[int, Any]]:
-    return [
-        (pycurl.POST, 1),
-        (pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1),
-        (pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS),
-        (pycurl.USERAGENT, ""),  # pycurl sets one
-        (pycurl.FOLLOWLOCATION, 0),
-        (pycurl.PATH_AS_IS, 1),
-        (pycurl.PROXY, ""),  # not even from the environment
-        (pycurl.NOPROXY, "*"),
-        (pycurl.NETRC, pycurl.NETRC_IGNORED),
-        (pycurl.HTTP_CONTENT_DECODING, 0),
-        (pycurl.NOSIGNAL, 1),
-        (pycurl.NOPROGRESS, 1),
-        (pycurl.CONNECTTIMEOUT_MS, _NO_TIMEOUT_MS),
-        # Longer than any transfer: a connection that is made again finds the addresses that it was given.
-        (pycurl.DNS_CACHE_TIMEOUT, _NO_TIMEOUT_MS // 1_000),
-        (pycurl.MAXAGE_CONN, _MAX_IDLE_S),
-        (pycurl.MAXLIFETIME_CONN, _MAX_LIFETIME_S),
-        (pycurl.SSL_VERIFYPEER, 1),
-        (pycurl.SSL_VERIFYHOST, 2),
-        (pycurl.SSLVERSION, pycurl.SSLVERSION_TLSv1_2),
-        (pycurl.CAINFO, roots),
-    ]
+        return False
+    return True

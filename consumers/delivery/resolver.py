@@ -37,10 +37,14 @@ _TIMEOUTS: Final = frozenset({pycares.errno.ARES_ETIMEOUT, pycares.errno.ARES_EC
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """Where a name may be connected to; `pin` is the value of CURLOPT_RESOLVE that says so to libcurl."""
+    """Where a name may be connected to; `pin` is the value of CURLOPT_RESOLVE that says so to libcurl.
+
+    `connect_to` is that of CURLOPT_CONNECT_TO, where a proxy is told to go to an address.
+    """
 
     addresses: tuple[str, ...]
     pin: list[str]
+    connect_to: list[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)

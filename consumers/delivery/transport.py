@@ -18,13 +18,14 @@ from typing import Any, Final
 
 import pycurl
 
-from consumers.delivery.answer import WITHDRAWN, Answer, Answered, FailureKind, Request, Responded, Unanswered
-from consumers.delivery.easy_handle import Handle, trusted_roots
+from consumers.delivery.answer import WITHDRAWN, Answer, Answered, Request, Responded, Unanswered
+from consumers.delivery.connections import Connections, multi_options
+from consumers.delivery.easy_handle import Handle
 from consumers.delivery.readiness import SelectReadiness, readiness_for
 from consumers.delivery.resolver import Addresses, Failed, Refused, Resolution, Resolver
 from schemas.egress import EgressPolicy
 
-__all__ = ["Answer", "Answered", "FailureKind", "Request", "Responded", "Transport", "Unanswered"]
+__all__ = ["Answer", "Answered", "Request", "Responded", "Transport", "Unanswered"]
 
 # Open requests are looked over this often at least, for headers that never end.
 _LOOK_EVERY_S: Final = 0.05
@@ -56,8 +57,7 @@ class Transport:
         policy: EgressPolicy,
         resolver: Resolver,
         *,
-        max_connections: int = 1024,
-        roots: str | None = None,
+        connections: Connections | None = None,
         confirm: Callable[[Request], bool] = lambda _request: True,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -65,10 +65,10 @@ class Transport:
         self._resolver = resolver
         self._confirm = confirm
         self._monotonic = monotonic
-        self._roots = roots or trusted_roots()
+        self._connections = connections or Connections()
         self._multi: Any = pycurl.CurlMulti()
-        self._multi.setopt(pycurl.M_PIPELINING, pycurl.PIPE_NOTHING)
-        self._multi.setopt(pycurl.M_MAXCONNECTS, max_connections)  # beyond them, idle ones are closed
+        for option, value in multi_options(self._connections):
+            self._multi.setopt(option, value)
         self._readiness = readiness_for(self._multi)
         self._by_select = SelectReadiness(self._multi)
         resolver.wake = self._readiness.wake
@@ -165,9 +165,9 @@ class Transport:
         if b"\n" in head or b"\r" in head or b"\0" in head:
             self._finish(request, Unanswered("local", "a request header holds a line break"), started, started)
             return
-        handle = self._idle.pop() if self._idle else Handle(self._open_socket, self._readiness.watch, self._roots)
+        handle = self._idle.pop() if self._idle else Handle(self._open_socket, self._readiness.watch, self._connections)
         watched = not self._declares.get(request.target.host)
-        handle.begin(request, addresses.pin, started, deadline, watched=watched)
+        handle.begin(request, addresses, started, deadline, watched=watched)
         self._open.add(handle)
         if len(request.body) > _ONE_WRITE:
             self._uploads += 1

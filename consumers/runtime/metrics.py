@@ -18,6 +18,7 @@ from prometheus_client.process_collector import ProcessCollector
 
 from consumers.runtime.instruments import Counter, Gauge, Histogram, Labels, Spec
 from schemas.delivery import Outcome
+from schemas.failures import OUTCOME_KINDS
 
 OTHER: Final = "other"
 Result: TypeAlias = Literal["delivered", "retry", "dead"]
@@ -58,6 +59,9 @@ ROUTER_COMMIT: Final = Spec(
 )
 
 ATTEMPTS: Final = Spec("signpost_delivery_attempts_total", "Attempts.", ("sender", "event_type", "result"))
+UNANSWERED: Final = Spec(
+    "signpost_delivery_unanswered_total", "Attempts without an answer, by the kind of failure.", ("kind",)
+)
 CANCELLED: Final = Spec("signpost_delivery_cancelled_total", "Jobs that will never be sent.", ("reason",))
 PARKED: Final = Spec("signpost_delivery_parked_total", "Jobs put off without an attempt.", ("reason",))
 ATTEMPT_DURATION: Final = Spec(
@@ -177,6 +181,7 @@ class DeliveryMetrics(RoleMetrics):
         super().__init__("deliver", known)
         self._attempts = Counter(ATTEMPTS, self.registry)
         self._dead = Counter(DEAD, self.registry)
+        self._unanswered = Counter(UNANSWERED, self.registry)
         self._cancelled = Counter(CANCELLED, self.registry)
         self._parked = Counter(PARKED, self.registry)
         self._overtaken = Counter(TIERS_OVERTAKEN, self.registry)
@@ -191,6 +196,8 @@ class DeliveryMetrics(RoleMetrics):
         for labels in self._kinds:  # a rate needs a series that begins with 0
             for result in RESULTS:
                 self._attempts.add((*labels, result), 0)
+        for kind in OUTCOME_KINDS:
+            self._unanswered.add((kind,), 0)
 
     def ended(self, outcome: Outcome) -> None:
         """Count an attempt and what came of it, or a job that was cancelled: 1 µs."""
@@ -199,6 +206,8 @@ class DeliveryMetrics(RoleMetrics):
             self._cancelled.add((outcome.reason,))
             return
         self._attempts.add((*self._kind(job.sender, job.event_type), outcome.state))
+        if outcome.error is not None:
+            self._unanswered.add((outcome.error,))
         if outcome.state == "dead":
             self._dead.add((outcome.reason,))
         sender = (self._sender(job.sender),)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
-from consumers.delivery.answer import MAX_BODY_KEPT, FailureKind
+from consumers.delivery.answer import MAX_BODY_KEPT
 from consumers.delivery.transport import Answer, Responded, Transport, Unanswered
+from schemas.failures import FailureKind
 from tests.support.hostile import HostileReceiver, hostile_process
 from tests.support.sending import answer_of, answers_of, local_transport, request_to
 from tests.support.waiting import wait_until
@@ -27,6 +30,8 @@ ANSWERED: dict[str, Responded] = {
     "ok-after-interim": EMPTY,
     "no-content": Responded(204, None, b"", False),
     "retry-after": Responded(503, "86400", b"", False),
+    "retry-after-twice": Responded(503, "7", b"", False),
+    "retry-after-of-200": EMPTY,
     "redirect": Responded(302, None, b"", False),
     "mid-body": Responded(200, None, b"hell", True),
     "mid-body-reset": CUT,
@@ -148,6 +153,48 @@ def test_compressed_bodies_stay_compressed(transport: Transport, hostile: str) -
     answer = answer_of(transport, request_to(f"{hostile}/gzip-bomb"))
     assert isinstance(answer, Responded)
     assert (answer.body[:2], len(answer.body)) == (b"\x1f\x8b", MAX_BODY_KEPT)
+
+
+@pytest.mark.parametrize(
+    "said", ["120", "0", "-5", "86400", "9999999999", "soon", "", "1.5", "Wed, 21 Oct 2099 07:28:00 GMT"]
+)
+def test_the_text_of_retry_after_is_handed_on(transport: Transport, hostile: str, said: str) -> None:
+    """Whatever a receiver that is not known yet says in Retry-After is handed on as it is, to be judged elsewhere."""
+    answer = answer_of(transport, request_to(f"{hostile}/retry-after-of?{quote(said)}"))
+    assert answer == Responded(429, said, b"", False)
+
+
+@pytest.mark.parametrize(
+    ("said", "least", "most"),
+    [
+        ("120", 120, 120),
+        ("21599", 21_599, 21_599),
+        ("21600", 86_400, 86_400),
+        ("86400", 86_400, 86_400),
+        ("9999999999", 86_400, 86_400),
+        ("%a, %d %b %Y %H:%M:%S GMT", 3_500, 3_600),
+        ("%A, %d-%b-%y %H:%M:%S GMT", 3_500, 3_600),
+        ("%a %b %e %H:%M:%S %Y", 3_500, 3_600),
+    ],
+)
+def test_retry_after_counts_without_its_text(
+    transport: Transport, hostile: str, said: str, least: int, most: int
+) -> None:
+    """Without a look at header lines a wait, as seconds or any date, is known; six hours or more count as a day."""
+    answers_of(transport, *[request_to(f"{hostile}/ok") for _ in range(20)])
+    text = quote((datetime.now(UTC) + timedelta(hours=1)).strftime(said))
+    answer = answer_of(transport, request_to(f"{hostile}/retry-after-of?{text}"))
+    assert isinstance(answer, Responded)
+    assert least <= int(answer.retry_after or 0) <= most
+
+
+@pytest.mark.parametrize("said", ["0", "soon", "", "Wed, 21 Oct 2015 07:28:00 GMT"])
+def test_a_retry_after_that_says_nothing_is_none(transport: Transport, hostile: str, said: str) -> None:
+    """Of the same receiver, no wait, a date that has passed and nonsense are no Retry-After."""
+    answers_of(transport, *[request_to(f"{hostile}/ok") for _ in range(20)])
+    assert answer_of(transport, request_to(f"{hostile}/retry-after-of?{quote(said)}")) == Responded(
+        429, None, b"", False
+    )
 
 
 @pytest.mark.decision("Z5")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Literal
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -30,22 +31,42 @@ class Authority:
         self.roots = folder / "roots.pem"
         self.roots.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
 
-    def server(self, host: str, *, expired: bool = False) -> ssl.SSLContext:
-        """Return what a server of this host needs."""
+    def server(
+        self,
+        host: str,
+        *,
+        when: Literal["past", "now", "future"] = "now",
+        self_signed: bool = False,
+        clients: bool = False,
+    ) -> ssl.SSLContext:
+        """Return what a server of this host needs; `clients`: it wants certificates of its clients, by us."""
+        certificate, secret = self._pair(host, when=when, self_signed=self_signed)
+        file = self._folder / f"{host}.{when}.{self_signed}.pem"
+        file.write_bytes(certificate + secret)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(file)
+        if clients:
+            context.verify_mode = ssl.CERT_REQUIRED
+            context.load_verify_locations(self.roots)
+        return context
+
+    def client(self, name: str, *, trusted: bool = True) -> tuple[bytes, bytes]:
+        """Return certificate and key of a client, in PEM; not trusted: it vouches for itself."""
+        return self._pair(name, self_signed=not trusted)
+
+    def _pair(
+        self, name: str, *, when: Literal["past", "now", "future"] = "now", self_signed: bool = False
+    ) -> tuple[bytes, bytes]:
         key = ec.generate_private_key(ec.SECP256R1())
-        now = datetime.now(UTC)
-        until = now - timedelta(days=1) if expired else now + timedelta(days=1)
-        builder = self._builder(host, "tests", key, now - timedelta(days=2), until)
-        builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
-        certificate = builder.sign(self._key, hashes.SHA256())
-        file = self._folder / f"{host}.{expired}.pem"
+        now = datetime.now(UTC) + timedelta(days={"past": -3, "now": 0, "future": 3}[when])
+        issuer, signing = (name, key) if self_signed else ("tests", self._key)
+        builder = self._builder(name, issuer, key, now - timedelta(days=2), now + timedelta(days=1))
+        builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        certificate = builder.sign(signing, hashes.SHA256())
         secret = key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
-        file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM) + secret)
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(file)
-        return context
+        return certificate.public_bytes(serialization.Encoding.PEM), secret
 
     @staticmethod
     def _builder(

@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Final
+from urllib.parse import unquote_to_bytes
 
 _OK: Final = b"HTTP/1.1 200 OK\r\nServer: hostile\r\n"
 _CHUNKED: Final = _OK + b"Transfer-Encoding: chunked\r\n\r\n"
@@ -28,12 +29,23 @@ _ZEROS: Final = gzip.compress(b"\0" * 50_000_000)
 # What is sent at once, and what becomes of the connection then.
 _SENT: Final[dict[str, tuple[bytes, str]]] = {
     "ok": (_NO_BODY, "keep"),
+    "ok-and-close": (_OK + b"Connection: close\r\nContent-Length: 0\r\n\r\n", "close"),
     "ok-body": (_OK + b"Content-Length: 5\r\n\r\nhello", "keep"),
     "ok-until-close": (b"HTTP/1.0 200 OK\r\n\r\n", "close"),
     "ok-chunked-empty": (_CHUNKED + b"0\r\n\r\n", "keep"),
     "ok-after-interim": (b"HTTP/1.1 100 Continue\r\n\r\n" + _INTERIM * 3 + _NO_BODY, "keep"),
     "no-content": (b"HTTP/1.1 204 No Content\r\n\r\n", "keep"),
     "retry-after": (b"HTTP/1.1 503 Later\r\nretry-after:  86400 \r\nContent-Length: 0\r\n\r\n", "keep"),
+    "retry-after-of": (b"HTTP/1.1 429 Later\r\nRetry-After: %b\r\nContent-Length: 0\r\n\r\n", "keep"),
+    "retry-after-twice": (
+        (
+            b"HTTP/1.1 103 Early Hints\r\nRetry-After: 1\r\n\r\n"
+            b"HTTP/1.1 503 Later\r\nRetry-After: 7\r\nRetry-After: 9\r\nTransfer-Encoding: chunked\r\n\r\n"
+            b"0\r\nRetry-After: 2\r\n\r\n"
+        ),
+        "keep",
+    ),
+    "retry-after-of-200": (_OK + b"Retry-After: 7\r\nContent-Length: 0\r\n\r\n", "keep"),
     "redirect": (b"HTTP/1.1 302 Found\r\nLocation: /redirect\r\nContent-Length: 0\r\n\r\n", "keep"),
     "never": (b"", "hang"),
     "close": (b"", "close"),
@@ -121,10 +133,26 @@ def _converse(connection: socket.socket, seen: Callable[[bytes], None], answered
                 connection.sendall(again)
                 time.sleep(pause_s)
         sent, how = _SENT[path]
+        if path == "retry-after-of":
+            sent %= unquote_to_bytes(request.split(b" ", 2)[1].partition(b"?")[2])
         connection.sendall(sent)
         answered()
         if _leave(connection, how):
             return
+
+
+def _shake_hands(connection: ssl.SSLSocket) -> bool:
+    """Return whether the handshake succeeded; what it fails with is given the time to be read."""
+    try:
+        connection.do_handshake()
+    except OSError:
+        raw = socket.socket(fileno=os.dup(connection.fileno()))
+        with raw:
+            raw.shutdown(socket.SHUT_WR)
+            while raw.recv(65_536):
+                pass
+        return False
+    return True
 
 
 class HostileReceiver:
@@ -139,7 +167,10 @@ class HostileReceiver:
         self.port: int = self._listener.getsockname()[1]
         self.requests: list[bytes] = []
         self.connections = 0
+        self.resumed: list[bool] = []  # of each connection with TLS
+        self.clients: list[str | None] = []  # of each request over TLS, whose certificate the connection has
         self.answered = 0
+        self._lock = threading.Lock()
         self.gate = threading.Event()
         self.gate.set()
         threading.Thread(target=self._accept, daemon=True).start()
@@ -162,12 +193,25 @@ class HostileReceiver:
     def _serve(self, connection: socket.socket) -> None:
         with connection, contextlib.suppress(OSError):
             if self._tls is not None:
-                connection = self._tls.wrap_socket(connection, server_side=True)
+                connection = self._tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
             with connection:
-                _converse(connection, self._saw, self._has_answered)
+                if isinstance(connection, ssl.SSLSocket) and not _shake_hands(connection):
+                    return
+                client = self._shown(connection)
+                _converse(connection, lambda request: self._saw(request, client), self._has_answered)
 
-    def _saw(self, request: bytes) -> None:
-        self.requests.append(request)
+    def _shown(self, connection: socket.socket) -> str | None:
+        """Return the name in the client's certificate."""
+        if not isinstance(connection, ssl.SSLSocket):
+            return None
+        self.resumed.append(bool(connection.session_reused))
+        subject = (connection.getpeercert() or {}).get("subject", ())
+        return next((str(value) for field in subject for _, value in field), None)  # type: ignore[misc]  # typeshed
+
+    def _saw(self, request: bytes, client: str | None) -> None:
+        with self._lock:
+            self.requests.append(request)
+            self.clients.append(client)
         self.gate.wait()
 
     def _has_answered(self) -> None:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable
 from ipaddress import ip_network
 
+from consumers.delivery.connections import Connections
 from consumers.delivery.resolver import Resolver
 from consumers.delivery.transport import Answer, Answered, Request, Transport
 from schemas.egress import ANY_PORT, EgressPolicy
@@ -22,7 +23,9 @@ def local_transport(
     monotonic: Callable[[], float] = time.monotonic,
 ) -> Transport:
     """A transport that may reach this machine."""
-    return Transport(policy, Resolver(policy, dns_servers, monotonic=monotonic), roots=roots, monotonic=monotonic)
+    connections = Connections(roots=roots) if roots else None
+    resolver = Resolver(policy, dns_servers, monotonic=monotonic)
+    return Transport(policy, resolver, connections=connections, monotonic=monotonic)
 
 
 def request_to(url: str, *, timeout_ms: int = 5_000, body: bytes = b"{}", context: object = None) -> Request:

@@ -13,12 +13,13 @@ from typing import get_args
 import pycurl
 import pytest
 
-from consumers.delivery.answer import FailureKind, Responded, Unanswered
+from consumers.delivery.answer import Responded, Unanswered
 from consumers.delivery.failures import kind_of, unanswered
 from consumers.delivery.readiness import EpollReadiness, Readiness, SelectReadiness
 from consumers.delivery.resolver import Resolver
 from consumers.delivery.transport import Transport
 from schemas.egress import ANY_PORT, EgressPolicy
+from schemas.failures import FailureKind
 from tests.support.hostile import HostileReceiver
 from tests.support.sending import LOCAL, answer_of, answers_of, local_transport, request_to
 from tests.support.waiting import wait_until
@@ -199,7 +200,7 @@ def test_every_error_of_libcurl_has_a_kind() -> None:
         assert answer.detail.isascii()
         assert answer.detail.isprintable()
         assert len(answer.detail) <= 200
-    assert kind_of(pycurl.E_PEER_FAILED_VERIFICATION, 0) == "tls"
+    assert kind_of(pycurl.E_PEER_FAILED_VERIFICATION, 0, verified=18) == "tls_untrusted"
     assert kind_of(pycurl.E_GOT_NOTHING, 0) == "reset"
-    assert kind_of(pycurl.E_COULDNT_CONNECT, 0) == "connect"
+    assert kind_of(pycurl.E_COULDNT_CONNECT, 0) == "unreachable"
     assert kind_of(pycurl.E_UNSUPPORTED_PROTOCOL, 0) == "protocol"

@@ -1,14 +1,21 @@
-"""A receiver is who its certificate says, or it gets nothing."""
+"""A receiver is who its certificate says, or it gets nothing; and it is told who we are where it asks."""
 
 from __future__ import annotations
 
+import contextlib
 import socket
-from collections.abc import Callable, Iterator
+import ssl
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from consumers.delivery.endpoint import ClientIdentity
 from consumers.delivery.transport import Answer, Responded, Transport, Unanswered
+from schemas.failures import FailureKind
 from tests.support.certificates import Authority
 from tests.support.dns import DnsServer
 from tests.support.hostile import HostileReceiver
@@ -16,76 +23,190 @@ from tests.support.sending import answer_of, answers_of, local_transport, reques
 
 HOST = "hooks.example.com"
 EMPTY = Responded(200, None, b"", False)
-Made = Callable[..., tuple[Transport, str, HostileReceiver]]
+
+
+@dataclass(slots=True)
+class World:
+    """An authority, a transport that trusts it, and a DNS server by which every name is this machine."""
+
+    authority: Authority
+    transport: Transport
+    distrusting: Transport
+    closing: contextlib.ExitStack
+
+    def receiver(self, tls: ssl.SSLContext) -> tuple[str, HostileReceiver]:
+        """Start a receiver of this context; returns its URL as well."""
+        receiver = HostileReceiver(tls)
+        self.closing.callback(receiver.close)
+        return f"https://{HOST}:{receiver.port}", receiver
 
 
 @pytest.fixture
-def make(tmp_path: Path) -> Iterator[Made]:
-    authority = Authority(tmp_path)
-    dns = DnsServer(lambda _name, _times: ["127.0.0.1"], ttl=60)
-    receivers, transports = [], []
-
-    def make(
-        host: str = HOST, *, expired: bool = False, trusted: bool = True
-    ) -> tuple[Transport, str, HostileReceiver]:
-        receiver = HostileReceiver(authority.server(host, expired=expired))
-        transport = local_transport(dns_servers=[dns.address], roots=str(authority.roots) if trusted else None)
-        receivers.append(receiver)
-        transports.append(transport)
-        return transport, f"https://{HOST}:{receiver.port}", receiver
-
-    yield make
-    for transport in transports:
-        transport.close()
-    for receiver in receivers:
-        receiver.close()
-    dns.close()
+def world(tmp_path: Path) -> Iterator[World]:
+    with contextlib.ExitStack() as closing:
+        authority = Authority(tmp_path)
+        dns = DnsServer(lambda _name, _times: ["127.0.0.1"], ttl=60)
+        closing.callback(dns.close)
+        transports = [local_transport(dns_servers=[dns.address], roots=roots) for roots in (str(authority.roots), None)]
+        for transport in transports:
+            closing.callback(transport.close)
+        yield World(authority, *transports, closing)
 
 
-def is_tls_failure(answer: Answer) -> bool:
-    """Whether a request ended in the handshake."""
-    return isinstance(answer, Unanswered) and answer.kind == "tls"
+def kind_of(answer: Answer) -> FailureKind:
+    """The kind of a failure."""
+    assert isinstance(answer, Unanswered), answer
+    return answer.kind
 
 
-def test_a_genuine_receiver_is_answered(make: Made) -> None:
+def test_a_genuine_receiver_is_answered(world: World) -> None:
     """A certificate of a trusted authority for the name of the URL is taken; the connection is used again."""
-    transport, url, receiver = make()
+    url, receiver = world.receiver(world.authority.server(HOST))
     for body in (b"{}", b"x" * 250_000, b"{}"):
-        assert answer_of(transport, request_to(f"{url}/ok", body=body)) == EMPTY
+        assert answer_of(world.transport, request_to(f"{url}/ok", body=body)) == EMPTY
     assert receiver.connections == 1
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"host": "other.example.com"}, {"host": "example.com"}, {"expired": True}, {"trusted": False}], ids=str
+    ("host", "when", "kind"),
+    [
+        ("other.example.com", "now", "tls_hostname"),
+        ("example.com", "now", "tls_hostname"),
+        (HOST, "past", "tls_expired"),
+        (HOST, "future", "tls_expired"),
+    ],
 )
-def test_an_impostor_gets_nothing(make: Made, wrong: dict[str, bool]) -> None:
-    """Another name, an expired certificate, an unknown authority: the request is not sent."""
-    transport, url, receiver = make(**wrong)
-    assert is_tls_failure(answer_of(transport, request_to(f"{url}/ok")))
+def test_an_impostor_gets_nothing(world: World, host: str, when: Any, kind: FailureKind) -> None:
+    """Another name, a certificate that is not valid today: the request is not sent, and the failure says why."""
+    url, receiver = world.receiver(world.authority.server(host, when=when))
+    assert kind_of(answer_of(world.transport, request_to(f"{url}/ok"))) == kind
     assert receiver.requests == []
 
 
-def test_what_is_no_tls_is_a_tls_failure(make: Made) -> None:
-    """A receiver that answers in the clear, and one that says nothing, fail as what they are."""
-    transport, _, _ = make()
+@pytest.mark.parametrize("self_signed", [False, True])
+def test_an_unknown_authority_is_not_trusted(world: World, self_signed: bool) -> None:
+    """A certificate that vouches for itself, or one of an authority that is not in `ca_bundle`, is `tls_untrusted`."""
+    url, receiver = world.receiver(world.authority.server(HOST, self_signed=self_signed))
+    transport = world.transport if self_signed else world.distrusting
+    assert kind_of(answer_of(transport, request_to(f"{url}/ok"))) == "tls_untrusted"
+    assert receiver.requests == []
+
+
+def test_old_versions_of_tls_are_refused(world: World) -> None:
+    """A receiver that speaks TLS 1.1 at most is `tls_version`."""
+    context = world.authority.server(HOST)
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
+    with pytest.warns(DeprecationWarning, match="TLSv1_1"):
+        context.maximum_version = ssl.TLSVersion.TLSv1_1
+    url, receiver = world.receiver(context)
+    assert kind_of(answer_of(world.transport, request_to(f"{url}/ok"))) == "tls_version"
+    assert receiver.requests == []
+
+
+def test_what_is_no_tls_is_a_tls_failure(world: World) -> None:
+    """A receiver that answers in the clear, and one whose handshake stalls, fail as what they are."""
     with socket.create_server(("127.0.0.1", 0)) as silent, socket.create_server(("127.0.0.1", 0)) as plain:
         urls = [f"https://{HOST}:{listener.getsockname()[1]}/" for listener in (silent, plain)]
         for url in urls:
-            transport.start(request_to(url, timeout_ms=500, context=url))
+            world.transport.start(request_to(url, timeout_ms=500, context=url))
         plain.settimeout(10)
-        transport.work(0.1)
-        transport.work(0.1)
+        world.transport.work(0.1)
+        world.transport.work(0.1)
         connection, _ = plain.accept()
         connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
-        answers = {each.request.context: each.answer for each in answers_of(transport)}
+        answers = {each.request.context: each.answer for each in answers_of(world.transport)}
         connection.close()
-    assert answers[urls[0]] == Unanswered("timeout_connect", "no complete connection within 0.5 s")
-    assert is_tls_failure(answers[urls[1]])
+    assert answers[urls[0]] == Unanswered("timeout_tls", "no complete TLS handshake within 0.5 s")
+    assert kind_of(answers[urls[1]]) == "tls_failed"
 
 
 @pytest.mark.parametrize("how", ["mid-headers", "no-chunk", "mid-body", "never"])
-def test_half_answers_are_judged_as_without_tls(make: Made, how: str) -> None:
+def test_half_answers_are_judged_as_without_tls(world: World, how: str) -> None:
     """Complete headers are the answer over TLS too, and incomplete ones are none."""
-    transport, url, _ = make()
-    answer = answer_of(transport, request_to(f"{url}/{how}", timeout_ms=500))
+    url, _ = world.receiver(world.authority.server(HOST))
+    answer = answer_of(world.transport, request_to(f"{url}/{how}", timeout_ms=500))
     assert isinstance(answer, Responded) == (how in ("no-chunk", "mid-body"))
+
+
+def test_sessions_are_resumed(world: World) -> None:
+    """A second connection to a receiver resumes the TLS session of the first."""
+    url, receiver = world.receiver(world.authority.server(HOST))
+    for _ in range(3):
+        assert answer_of(world.transport, request_to(f"{url}/ok-and-close")) == EMPTY
+    assert receiver.connections == 3
+    assert receiver.resumed == [False, True, True]
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_a_client_certificate_is_shown_where_one_is_asked_for(world: World, version: ssl.TLSVersion) -> None:
+    """A receiver that wants a certificate gets the subscription's; without one, or with a stranger's, it refuses."""
+    context = world.authority.server(HOST, clients=True)
+    context.minimum_version = context.maximum_version = version
+    url, receiver = world.receiver(context)
+    own, stranger = (ClientIdentity(*world.authority.client("acme", trusted=trusted)) for trusted in (True, False))
+    answers = []
+    for identity in (own, None, stranger):
+        request = request_to(f"{url}/ok")
+        request.identity = identity
+        answers.append(answer_of(world.transport, request))
+    assert answers[0] == EMPTY
+    assert receiver.clients == ["acme"]
+    assert len(receiver.requests) == 1
+    # TLS 1.2 has no alert for a certificate that is missing.
+    missing = "tls_failed" if version == ssl.TLSVersion.TLSv1_2 else "tls_client_certificate"
+    assert [kind_of(answer) for answer in answers[1:]] == [missing, "tls_client_certificate"]
+
+
+def test_client_certificates_never_mix(world: World) -> None:
+    """Requests to one host with several certificates, and without, each go over a connection of their own identity."""
+    context = world.authority.server(HOST, clients=True)
+    context.verify_mode = ssl.CERT_OPTIONAL
+    url, receiver = world.receiver(context)
+    names = ["acme", "bolt", None]
+    shown = {name: ClientIdentity(*world.authority.client(name)) if name else None for name in names}
+    for name in names * 4:
+        request = request_to(f"{url}/ok-body")
+        request.headers.append(f"X-Name: {name}".encode())
+        request.identity = shown[name]
+        assert isinstance(answer_of(world.transport, request), Responded)
+    requests = [request_to(f"{url}/ok-body", context=name) for name in names * 20]
+    for request in requests:
+        request.headers.append(f"X-Name: {request.context}".encode())
+        request.identity = shown[request.context]  # type: ignore[index]  # its own context
+    assert len(answers_of(world.transport, *requests)) == len(requests)
+    assert len(receiver.requests) == len(receiver.clients) == 72
+    for sent, client in zip(receiver.requests, receiver.clients, strict=True):
+        assert f"X-Name: {client}\r\n".encode() in sent
+
+
+def test_an_unusable_certificate_is_the_subscriptions_trouble(world: World) -> None:
+    """A certificate or key that OpenSSL does not take fails its own requests alone."""
+    url, _ = world.receiver(world.authority.server(HOST))
+    certificate, key = world.authority.client("acme")
+    for identity in (ClientIdentity(b"no certificate", key), ClientIdentity(certificate, b"such a key")):
+        request = request_to(f"{url}/ok")
+        request.identity = identity
+        answer = answer_of(world.transport, request)
+        assert kind_of(answer) == "tls_client_certificate"
+        assert "such a key" not in str(answer)
+    assert answer_of(world.transport, request_to(f"{url}/ok")) == EMPTY
+
+
+def test_a_handshake_cannot_be_held_open(world: World) -> None:
+    """A receiver that feeds the handshake byte by byte is given up at the deadline."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        done = threading.Event()
+
+        def drip() -> None:
+            connection, _ = listener.accept()
+            with connection, contextlib.suppress(OSError):
+                connection.sendall(b"\x16\x03\x03\x40\x00")
+                while not done.wait(0.02):
+                    connection.sendall(b"\x02")
+
+        threading.Thread(target=drip, daemon=True).start()
+        url = f"https://{HOST}:{listener.getsockname()[1]}/"
+        answer = answer_of(world.transport, request_to(url, timeout_ms=400))
+        done.set()
+    assert kind_of(answer) == "timeout_tls"

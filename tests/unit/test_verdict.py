@@ -37,7 +37,7 @@ def responded(status: int) -> Responded:
         (responded(503), Retry(NOW_MS + MINUTE_MS, "status_503")),
         (Unanswered("timeout_answer", "no answer"), Retry(NOW_MS + MINUTE_MS, "timeout_answer")),
         (Unanswered("dns", "no such name"), Retry(NOW_MS + MINUTE_MS, "dns")),
-        (Unanswered("tls", "expired"), Retry(NOW_MS + MINUTE_MS, "tls")),
+        (Unanswered("tls_expired", "expired"), Retry(NOW_MS + MINUTE_MS, "tls_expired")),
     ],
 )
 def test_answers_and_verdicts(answer: Answer, verdict: Verdict) -> None:
