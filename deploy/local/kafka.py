@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from schemas.errors import Unavailable
@@ -19,6 +19,9 @@ STORAGE: Final = "kafka"
 PROPERTIES: Final = "server.properties"
 
 _COORDINATORS: Final = 4
+# Java's hash of a string grows by one with its last character: these groups are spread over all coordinators.
+_GROUPS: Final = tuple(f"signpost-ready-{number}" for number in range(_COORDINATORS))
+_ANSWER_S: Final = 2.0
 # Few partitions of Kafka's own topics, as each costs files and start-up time. The coordinator's wait of 3 s for more
 # members, and the 10 s between looks for transactions to abort, would only be waited for here. Positions are kept as
 # long as records are (30 d). The cleaner's buffer is 128 MiB by default, a quarter of the heap.
@@ -141,26 +144,32 @@ def _accepts(port: int) -> bool:
 
 def _answers(port: int, data: Path) -> bool:
     """Tell whether the broker at a port is that of a data folder, and all its group coordinators are at work."""
-    admin = AdminClient({"bootstrap.servers": f"127.0.0.1:{port}", "log_level": 0, "socket.timeout.ms": 5000})
+    bootstrap_servers = f"127.0.0.1:{port}"
+    admin = AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 0, "socket.timeout.ms": 5000})
     try:
         metadata = admin.list_topics(timeout=2)
     except KafkaException:
         return False
-    return bool(metadata.brokers) and str(metadata.cluster_id) == _cluster_of(data) and _coordinates(admin)
+    return (
+        bool(metadata.brokers)
+        and str(metadata.cluster_id) == _cluster_of(data)
+        and all(_coordinates(bootstrap_servers, group) for group in _GROUPS)
+    )
 
 
-def _coordinates(admin: AdminClient) -> bool:
-    """Ask one group of each coordinator for what it is, which also makes Kafka create the topic of their positions.
+def _coordinates(bootstrap_servers: str, group: str) -> bool:
+    """Ask a group for a position, which also makes Kafka create the topic of positions.
 
-    Until then `AdminClient.list_consumer_group_offsets` may end the process that calls it: librdkafka 2.16 takes the
-    answer NOT_COORDINATOR for one to a consumer (librdkafka issue 5040, a null pointer).
+    Until that answers `AdminClient.list_consumer_group_offsets` may end the process that calls it: librdkafka 2.16
+    takes the answer NOT_COORDINATOR for one to a consumer (librdkafka issue 5040, a null pointer). A consumer asks, as
+    every question of an AdminClient to a coordinator that is not at work yet may end the process, then or later
+    (`rko_result` in rdkafka_admin.c, seen on a busy machine; `eonce->refcnt`, librdkafka issue 4605).
     """
-    # Java's hash of a string grows by one with its last character: these groups are spread over all coordinators.
-    groups = [f"signpost-ready-{number}" for number in range(_COORDINATORS)]
-    for future in admin.describe_consumer_groups(groups, request_timeout=1).values():
-        try:
-            future.result(10)
-        except KafkaException as error:
-            if error.args[0].code() != KafkaError.GROUP_ID_NOT_FOUND:
-                return False
+    consumer = Consumer({"bootstrap.servers": bootstrap_servers, "group.id": group, "log_level": 0})
+    try:
+        consumer.committed([TopicPartition("signpost-ready", 0)], timeout=_ANSWER_S)
+    except KafkaException:
+        return False
+    finally:
+        consumer.close()
     return True
