@@ -8,6 +8,16 @@
         url: https://hooks.acme.example/zenoo
         event_types: [case.*, sla.breached]
         secret_env: ACME_SECRET  # or secret, or secret_file, or `secret: generate`, or none of them
+        # What follows is for an endpoint that needs something else than its sender has.
+        headers: {X-Region: eu, Authorization: {env: ACME_TOKEN}}         # or {file: token.txt}
+        client_certificate: {certificate_file: c.pem, key_file: c.key}    # or key_env
+        schedule: [5s, 1m, 30m]  # the wait after each failed attempt; [] makes one attempt
+        timeout: 10s
+        max_in_flight: 4
+        rate_limit: 2.5          # requests a second
+
+What is sealed (secret, headers, client certificate) stays as it is where the file says nothing of it; headers and
+client certificate go where it says `null`. All else that it leaves out is as the sender, or Signpost, has it.
 
 Messages repeat neither a value of a secret nor a line of the file, which may hold one.
 """
@@ -15,25 +25,23 @@ Messages repeat neither a value of a secret nor a line of the file, which may ho
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 import yaml
 
+from deploy.subscription_settings import FIELDS, read_settings
+from deploy.yaml_nodes import NodeReader
 from schemas.errors import SubscriptionError
-from schemas.rules import Draft, Generate, Given, SecretWish, nearest
+from schemas.rules import Draft, Generate, Given, SecretWish
 
 _TOP: Final = ("set", "subscriptions")
 _REQUIRED: Final = ("id", "sender", "customer_id", "url", "event_types")
 _SECRETS: Final = ("secret", "secret_env", "secret_file")
-_FIELDS: Final = (*_REQUIRED, *_SECRETS, "description")
+_FIELDS: Final = (*_REQUIRED, *_SECRETS, "description", *FIELDS)
 _GENERATE: Final = "generate"
-_LOOKS_LIKE: Final = {"secret_env": re.compile(r"[A-Z_][A-Z0-9_]*"), "secret_file": re.compile(r"/.*|.*\.[a-z]{1,8}")}
-_STR: Final = "tag:yaml.org,2002:str"
-# A tag may be anything that somebody writes after a `!`.
-_KINDS: Final = {f"tag:yaml.org,2002:{kind}": kind for kind in ("bool", "float", "int", "null", "timestamp")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,43 +70,43 @@ def read_file(path: Path, environment: Mapping[str, str]) -> SubscriptionFile:
     return _Reader(path, environment).read(document)
 
 
-class _Reader:
-    def __init__(self, path: Path, environment: Mapping[str, str]) -> None:
-        self._path = path
-        self._environment = environment
-        self._problems: list[str] = []
-
+class _Reader(NodeReader):
     def read(self, document: yaml.Node | None) -> SubscriptionFile:
         if not isinstance(document, yaml.MappingNode):
             raise SubscriptionError(f"{self._path}:1: the file has to hold `subscriptions:` and a list below it")
-        top = self._fields(document, "", _TOP)
-        set_ = (self._text(top["set"], "set") or None) if "set" in top else None
+        top = self.fields(document, "", _TOP)
+        set_ = (self.text(top["set"], "set") or None) if "set" in top else None
         found = top.get("subscriptions")
         drafts: list[Draft] = []
         if isinstance(found, yaml.SequenceNode):
             drafts = [draft for item in found.value if (draft := self._draft(item)) is not None]
         else:
-            self._note(found or document, "subscriptions: write a list, each item beginning with `- id:`")
-        return SubscriptionFile(set_, tuple(replace(draft, set=set_) for draft in drafts), tuple(self._problems))
+            self.note(found or document, "subscriptions: write a list, each item beginning with `- id:`")
+        return SubscriptionFile(set_, tuple(replace(draft, set=set_) for draft in drafts), tuple(self.problems))
 
     def _draft(self, node: yaml.Node) -> Draft | None:
         if not isinstance(node, yaml.MappingNode):
-            self._note(node, "subscriptions: each item holds the fields of a subscription, beginning with `- id:`")
+            self.note(node, "subscriptions: each item holds the fields of a subscription, beginning with `- id:`")
             return None
-        before = len(self._problems)
+        before = len(self.problems)
         name = _name_of(node)
-        fields = self._fields(node, name, _FIELDS)
+        fields = self.fields(node, name, _FIELDS)
         for field in _REQUIRED:
             if field not in fields:
-                self._note(node, f"{name}{field} is missing")
+                self.note(node, f"{name}{field} is missing")
         texts = {
-            field: self._text(fields[field], f"{name}{field}")
+            field: self.text(fields[field], f"{name}{field}")
             for field in (*_REQUIRED[:-1], "description")
             if field in fields
         }
-        types = self._texts(fields["event_types"], f"{name}event_types") if "event_types" in fields else ()
+        types = (
+            self.texts(fields["event_types"], f"{name}event_types", "of event types, such as [case.created, case.*]")
+            if "event_types" in fields
+            else ()
+        )
         secret = self._secret(node, name, fields)
-        if len(self._problems) > before:
+        settings = read_settings(self, name, fields)
+        if len(self.problems) > before:
             return None
         return Draft(
             id=texts["id"],
@@ -108,67 +116,23 @@ class _Reader:
             event_types=types,
             secret=secret,
             description=texts.get("description", ""),
+            **settings,
         )
-
-    def _fields(self, node: yaml.MappingNode, name: str, known: tuple[str, ...]) -> dict[str, yaml.Node]:
-        fields: dict[str, yaml.Node] = {}
-        for key, value in node.value:
-            field = str(key.value) if isinstance(key, yaml.ScalarNode) else "?"
-            if field not in known:
-                hint = nearest(field, known) or f"; known: {', '.join(known)}"
-                self._note(key, f"{name}{field[:100]!r} is not a field{hint}")
-            elif field in fields:
-                self._note(key, f"{name}{field} is there twice")
-            fields[field] = value
-        return fields
 
     def _secret(self, node: yaml.Node, name: str, fields: Mapping[str, yaml.Node]) -> SecretWish:
         given = [field for field in _SECRETS if field in fields]
         if len(given) > 1:
-            self._note(node, f"{name}{' and '.join(given)} are both there; keep one of them")
+            self.note(node, f"{name}{' and '.join(given)} are both there; keep one of them")
             return None
         if not given:
             return None
         field = given[0]
-        text = self._text(fields[field], f"{name}{field}")
+        text = self.text(fields[field], f"{name}{field}")
         if field == "secret":
             return Generate() if text == _GENERATE else Given(text)
-        fetch: Callable[[str], str | None] = self._environment.get if field == "secret_env" else self._content
-        secret = fetch(text) if text else None
-        if not secret:
-            # What is no name may be the secret itself, by mistake.
-            named = f" {text}" if _LOOKS_LIKE[field].fullmatch(text) else " that it names"
-            where = f"the {'environment variable' if field == 'secret_env' else 'file'}{named}"
-            self._note(fields[field], f"{name}{field}: {where} is not there or empty")
-            return None
-        return Given(secret)
-
-    def _content(self, file: str) -> str | None:
-        """Return the text of a secret's file, beside the YAML file if it is relative, without the line's end."""
-        try:
-            return (self._path.parent / file).read_text(encoding="utf-8").removesuffix("\n").removesuffix("\r")
-        except (OSError, UnicodeDecodeError, ValueError):
-            return None
-
-    def _texts(self, node: yaml.Node, name: str) -> tuple[str, ...]:
-        if isinstance(node, yaml.SequenceNode):
-            return tuple(self._text(item, name) for item in node.value)
-        if isinstance(node, yaml.ScalarNode) and node.tag == _STR:
-            return (str(node.value),)
-        self._note(node, f"{name}: write a list of event types, such as [case.created, case.*]")
-        return ()
-
-    def _text(self, node: yaml.Node, name: str) -> str:
-        if isinstance(node, yaml.ScalarNode) and node.tag == _STR:
-            return str(node.value)
-        kind = "list or mapping"
-        if isinstance(node, yaml.ScalarNode):
-            kind = _KINDS.get(node.tag, "value with a tag")
-        self._note(node, f"{name}: write text, in quotes if it looks like something else (this is a {kind})")
-        return ""
-
-    def _note(self, node: yaml.Node, problem: str) -> None:
-        self._problems.append(f"{self._path}:{node.start_mark.line + 1}: {problem}")
+        fetch = self.from_environment if field == "secret_env" else self.from_file
+        secret = fetch(fields[field], f"{name}{field}", text)
+        return None if secret is None else Given(secret)
 
 
 def _name_of(node: yaml.MappingNode) -> str:

@@ -20,7 +20,9 @@ from typing import Final
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from producers.subscription_changes import Apply, Current, Decider, Delete, Order, Result, Unreadable, Wish, is_own
+from producers.sealed_fields import sealed_in
+from producers.subscription_changes import Apply, Change, Current, Delete, Order, Result, Rotate, Unreadable, Wish
+from producers.subscription_decider import Decider, is_own, is_sealed_by
 from producers.subscription_log import SubscriptionLog
 from schemas.errors import SealBroken, SubscriptionError, Unavailable
 from schemas.partitioner import partition_of
@@ -147,13 +149,21 @@ class SubscriptionWriter:
                 problems.extend(error.problems)
         if problems:
             raise SubscriptionError(*problems)
-        if any(result.subscription and _seals(order, result.subscription) for order, _, result in planned):
+        if any(result.subscription and is_sealed_by(order, result.subscription) for order, _, result in planned):
             self._check_key()
         return planned
 
     def _order(self, wish: Wish) -> Order:
-        made = self._senders[wish.draft.sender].generate_secret() if isinstance(wish, Apply) else None
+        sender = self._senders.get(self._sender_name(wish))
+        made = sender.generate_secret() if sender is not None else None
         return Order(wish, self._around.new_id(), f"sec_{self._around.new_id()}", made)
+
+    def _sender_name(self, wish: Wish) -> str:
+        """Return the sender of a wish that may need a secret."""
+        if isinstance(wish, Apply):
+            return wish.draft.sender
+        current = self.log.find(wish.id)[1] if isinstance(wish, Change | Rotate) else None
+        return current.sender if isinstance(current, Subscription) else ""
 
     def _where(self, wish: Wish) -> tuple[int, Current]:
         """Return the partition to write to, and what counts now."""
@@ -176,7 +186,8 @@ class SubscriptionWriter:
 
     def _check_key(self) -> None:
         """A new secret under a key that opens none of the present ones would be a mistake that nobody notices."""
-        sealed = [s.sealed for _, found in self.log.items() if isinstance(found, Subscription) for s in found.secrets]
+        present = (found for _, found in self.log.items() if isinstance(found, Subscription))
+        sealed = [each.sealed for found in present for each in sealed_in(found)]
         if self._sealer is not None and sealed and not any(self._sealer.has_key_of(each) for each in sealed):
             raise SealBroken(
                 "the sealing key opens none of the secrets that are there; use the one that this installation began "
@@ -278,10 +289,6 @@ def _batches(work: Iterator[tuple[int, str, Order]]) -> Iterator[list[Order]]:
         batch = batch + orders
     if batch:
         yield batch
-
-
-def _seals(order: Order, subscription: Subscription) -> bool:
-    return any(secret.id == order.secret_id for secret in subscription.secrets)
 
 
 def _cause(error: KafkaException | Unavailable) -> KafkaError:

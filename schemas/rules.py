@@ -5,21 +5,31 @@ A sentence names the subscription and the field, and repeats neither a secret no
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from difflib import get_close_matches
+from enum import Enum
 from typing import Final, Literal, Protocol, TypeAlias
 
+from schemas.client_certificate import CertificateWish, certificate_problems
+from schemas.durations import format_duration
 from schemas.errors import InvalidInput, SubscriptionError
+from schemas.header_rules import HeaderWish, header_problems
 from schemas.sender import Sender
 from schemas.subscription import EVERY_TYPE
+from schemas.topics import FIRST, tiers_of
 
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
 MAX_CUSTOMER_ID: Final = 256
 MAX_DESCRIPTION: Final = 1024
 MAX_SECRET: Final = 4096
+MAX_ATTEMPTS: Final = 50
+MOST_IN_FLIGHT: Final = 10_000
+RATES: Final = (0.001, 100_000.0)  # requests a second
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +48,18 @@ SecretWish: TypeAlias = Given | Generate | None
 """None: the present secret stays, and a new subscription gets one if its sender needs it."""
 
 
+class Keep(Enum):
+    """In place of a value: what is there stays, and a new subscription has none of its own."""
+
+    KEEP = "keep"
+
+
+KEEP: Final = Keep.KEEP
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draft:
-    """A subscription as somebody wants it to be."""
+    """A subscription as somebody wants it to be. Of a setting None means: as the sender, or Signpost, has it."""
 
     id: str
     sender: str
@@ -50,6 +69,20 @@ class Draft:
     secret: SecretWish = None
     set: str | None = None
     description: str = ""
+    headers: tuple[HeaderWish, ...] | Keep = KEEP
+    client_certificate: CertificateWish | Keep | None = KEEP
+    schedule: tuple[timedelta, ...] | Keep | None = KEEP
+    timeout: timedelta | Keep | None = KEEP
+    max_in_flight: int | Keep | None = KEEP
+    rate_limit: float | Keep | None = KEEP
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What the installation allows: the longest timeout that its processes wait for when they end, and the time."""
+
+    timeout: timedelta
+    now: datetime
 
 
 class UrlRules(Protocol):
@@ -63,9 +96,14 @@ class UrlRules(Protocol):
 Field: TypeAlias = Literal["id", "sender", "customer_id", "url", "event_types", "secret", "set", "description"]
 
 
-def check(drafts: Sequence[Draft], senders: Mapping[str, Sender], urls: UrlRules) -> None:
+def check(drafts: Sequence[Draft], senders: Mapping[str, Sender], urls: UrlRules, bounds: Bounds) -> None:
     """Check drafts that are to be written together; SubscriptionError holds a sentence for each thing wrong."""
-    problems = [f"subscription {draft.id}: {what}" for draft in drafts for what in _problems(draft, senders, urls)]
+    tiers = tiers_of(sender.schedule for sender in senders.values())
+    problems = [
+        f"subscription {draft.id}: {what}"
+        for draft in drafts
+        for what in (*_problems(draft, senders, urls), *_setting_problems(draft, tiers, bounds))
+    ]
     for id_, count in Counter(draft.id for draft in drafts).items():
         if count > 1:
             problems.append(f"subscription {id_}: the id is there {count} times; each subscription has its own")
@@ -97,6 +135,8 @@ def _problems(draft: Draft, senders: Mapping[str, Sender], urls: UrlRules) -> It
         yield from _event_type_problems(draft.event_types, sender)
     if isinstance(draft.secret, Given):
         yield from _secret_problems(draft.secret.secret, sender)
+    if draft.headers is not KEEP:
+        yield from header_problems(draft.headers, sender)
 
 
 def _text_problems(name: Field, text: str, most: int, *, required: bool = False) -> Iterator[str]:
@@ -120,6 +160,10 @@ def _event_type_problems(patterns: Sequence[str], sender: Sender) -> Iterator[st
             yield f"event_types: sender {sender.name} has no {pattern[:200]!r}{known}"
 
 
+def _is_group(pattern: str, sender: Sender) -> bool:
+    return pattern.endswith(".*") and any(name.startswith(pattern[:-1]) for name in sender.event_types)
+
+
 def _secret_problems(secret: str, sender: Sender | None) -> Iterator[str]:
     """Any text that is not empty is a secret; a sender may say more about its own."""
     if not secret:
@@ -131,6 +175,32 @@ def _secret_problems(secret: str, sender: Sender | None) -> Iterator[str]:
             sender.signing_key(secret)
         except InvalidInput as error:
             yield f"secret: {error}"
+
+
+def _setting_problems(draft: Draft, tiers: Iterable[timedelta], bounds: Bounds) -> Iterator[str]:
+    if isinstance(draft.client_certificate, CertificateWish):
+        yield from certificate_problems(draft.client_certificate.certificate, bounds.now)
+    if isinstance(draft.schedule, tuple):
+        yield from _schedule_problems(draft.schedule, [tier for tier in tiers if tier != FIRST])
+    timeout, most, rate = draft.timeout, draft.max_in_flight, draft.rate_limit
+    if isinstance(timeout, timedelta):
+        if timeout < timedelta(seconds=1) or timeout.microseconds:
+            yield "timeout must be one second or more, in whole seconds"
+        elif timeout > bounds.timeout:
+            longest = format_duration(bounds.timeout)
+            yield f"timeout {format_duration(timeout)} is longer than {longest}, which drain_timeout leaves"
+    if isinstance(most, int) and not 1 <= most <= MOST_IN_FLIGHT:
+        yield f"max_in_flight must be from 1 to {MOST_IN_FLIGHT} (got {most})"
+    if isinstance(rate, float | int) and not (math.isfinite(rate) and RATES[0] <= rate <= RATES[1]):
+        yield f"rate_limit must be from {RATES[0]:g} to {RATES[1]:,.0f} requests a second (got {rate:g})"
+
+
+def _schedule_problems(schedule: Sequence[timedelta], tiers: Sequence[timedelta]) -> Iterator[str]:
+    if len(schedule) >= MAX_ATTEMPTS:
+        yield f"schedule has {len(schedule)} waits; {MAX_ATTEMPTS - 1} are the most"
+    for wait in dict.fromkeys(wait for wait in schedule if wait not in tiers):
+        shown = format_duration(wait) if wait % timedelta(seconds=1) == timedelta(0) else str(wait)
+        yield f"schedule: no topic waits for {shown}{_one_of(format_duration(tier) for tier in tiers)}"
 
 
 def _one_of(names: Iterable[str]) -> str:

@@ -12,6 +12,7 @@ from consumers.table import read_subscription
 from consumers.table_state import Interpret
 from schemas.egress import EgressPolicy, Target
 from schemas.errors import InvalidInput, UnreadableRecord
+from schemas.header_rules import is_sendable
 from schemas.sealing import Sealer, header_place, key_place
 from schemas.sender import Sender
 from schemas.signing import SigningKey
@@ -115,6 +116,9 @@ class _Opened:
             (header.name, opened(header.sealed, header_place(header.name, header.id)))
             for header in subscription.headers
         ]
+        if not all(is_sendable(name, value) for name, value in self.headers):
+            # Rules are kept by those who write; what somebody else wrote never comes into a request.
+            raise UnreadableRecord("invalid_value", f"subscription {subscription.id}: a header that may not be sent")
         shown = subscription.client_certificate
         self.client_certificate = (
             None

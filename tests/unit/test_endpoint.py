@@ -9,7 +9,7 @@ import pytest
 
 from consumers.delivery.endpoint import Endpoint, endpoints_of
 from schemas.egress import EgressPolicy
-from schemas.errors import SealBroken
+from schemas.errors import SealBroken, UnreadableRecord
 from schemas.sealing import Sealer, header_place, key_place
 from schemas.sender import load_senders
 from schemas.subscription import (
@@ -86,6 +86,16 @@ def test_a_client_certificate_is_opened():
     assert found is not None
     assert (found.certificate, found.key) == (b"CERTIFICATE", b"canary-key")
     assert "canary" not in repr(found)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("X-A", "a\r\nHost: b"), ("X-A", "a\x00"), ("X-A: b", "c"), ("host", "a"), ("Connection", "close")],
+)
+def test_a_header_that_no_writer_would_take_is_never_sent(name, value):
+    """A record that was made past the rules is unusable, as a header of it could end its line or frame the message."""
+    with pytest.raises(UnreadableRecord, match="a header that may not be sent"):
+        endpoint(replace(SIGNED, headers=(header(name, value),)))
 
 
 @pytest.mark.parametrize(

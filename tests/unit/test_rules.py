@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from schemas.egress import EgressPolicy
 from schemas.errors import SubscriptionError
-from schemas.rules import Draft, Generate, Given, check
+from schemas.header_rules import HeaderWish
+from schemas.rules import Bounds, Draft, Generate, Given, check
 from schemas.sender import load_senders
 
 CANARY = "canary-of-this-test"
+BOUNDS = Bounds(timedelta(seconds=30), datetime(2026, 1, 1, tzinfo=UTC))
 GOOD = Draft(
     id="sub_17",
     sender="zenoo",
@@ -23,7 +26,7 @@ GOOD = Draft(
 
 def problems_of(*drafts: Draft) -> tuple[str, ...]:
     try:
-        check(drafts, load_senders(), EgressPolicy())
+        check(drafts, load_senders(), EgressPolicy(), BOUNDS)
     except SubscriptionError as error:
         return error.problems
     return ()
@@ -106,3 +109,76 @@ def test_no_problem_repeats_a_secret_or_a_path():
         draft = replace(GOOD, url=url, secret=Given(f"{CANARY}\ud800"), sender="zenoo")
         assert CANARY not in "\n".join(problems_of(draft))
         assert CANARY not in repr(draft)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"schedule": (timedelta(seconds=7),)}, "schedule: no topic waits for 7s; known: 5s, "),
+        ({"schedule": (timedelta(0),)}, "schedule: no topic waits for 0s; known: 5s, "),
+        ({"schedule": (timedelta(minutes=1),) * 50}, "schedule has 50 waits; 49 are the most"),
+        ({"timeout": timedelta(0)}, "timeout must be one second or more"),
+        ({"timeout": timedelta(milliseconds=1500)}, "in whole seconds"),
+        ({"timeout": timedelta(seconds=31)}, "timeout 31s is longer than 30s, which drain_timeout leaves"),
+        ({"max_in_flight": 0}, "max_in_flight must be from 1 to 10000 (got 0)"),
+        ({"rate_limit": 0.0}, "rate_limit must be from 0.001 to 100,000 requests a second (got 0)"),
+        ({"rate_limit": float("nan")}, "rate_limit must be from 0.001"),
+        ({"rate_limit": float("inf")}, "rate_limit must be from 0.001"),
+    ],
+)
+def test_a_setting_that_cannot_be_kept_is_refused(change, expected):
+    """A wait without a topic, a timeout that would outlive the process, a limit of nothing: each has its sentence."""
+    (problem,) = problems_of(replace(GOOD, **change))
+    assert expected in problem
+
+
+def test_settings_of_its_own_are_taken():
+    """Any list of waits that there are topics for, an empty one too, and limits within their bounds."""
+    waits = (timedelta(seconds=5), timedelta(hours=24), timedelta(minutes=1), timedelta(minutes=1))
+    draft = replace(GOOD, schedule=waits, timeout=timedelta(seconds=30), max_in_flight=1, rate_limit=0.001)
+    assert problems_of(draft, replace(GOOD, id="b", schedule=())) == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        *((name, "x", "is set by Signpost, or not at all") for name in ("Host", "content-LENGTH", "Transfer-Encoding")),
+        *((name, "x", "is set by Signpost, or not at all") for name in ("Connection", "TE", "Upgrade", "Keep-Alive")),
+        *((name, "x", "is set by Signpost, or not at all") for name in ("Proxy-Authorization", "Expect", "Trailer")),
+        ("Content-Type", "x", "is set by Signpost, or not at all"),
+        ("x-zenoo-signature", "x", "is a header of the sender zenoo"),
+        ("User-agent", "x", "is a header of the sender zenoo"),
+        ("", "x", "is not a name"),
+        ("X-A:", "x", "is not a name"),
+        ("X A", "x", "is not a name"),
+        ("X-A\r\nX-B", "x", "is not a name"),
+        ("X-Ä", "x", "is not a name"),
+        ("X" * 101, "x", "has 101 characters"),
+        ("X-A", "", "the value is empty"),
+        ("X-A", f"{CANARY}\r\nX-B: c", "the value holds a line break"),
+        ("X-A", f"{CANARY}\n", "the value holds a line break"),
+        ("X-A", f"{CANARY}\x00", "the value holds a line break, a control character"),
+        ("X-A", f"{CANARY}\t", "a control character"),
+        ("X-A", f"{CANARY}ä", "something that is not ASCII"),
+        ("X-A", f" {CANARY}", "the value begins or ends with a space"),
+        ("X-A", CANARY * 300, "the value has 5700 characters"),
+    ],
+)
+def test_a_header_that_could_be_another_s_is_refused(name, value, expected):
+    """No header frames the message, is the sender's own or ends its line; no sentence repeats a value."""
+    (problem,) = problems_of(replace(GOOD, headers=(HeaderWish(name, value),)))
+    assert expected in problem
+    assert CANARY not in problem
+
+
+def test_headers_are_bounded_and_each_name_is_there_once():
+    """Twenty of them, 8 KiB together, and names that differ in case alone are one name."""
+    many = tuple(HeaderWish(f"X-{number}", "x") for number in range(21))
+    large = tuple(HeaderWish(f"X-{number}", "x" * 4_000) for number in range(3))
+    double = (HeaderWish("X-A", "1"), HeaderWish("x-a", "2"))
+    for headers, expected in ((many, "there are 21"), (large, "together, at most 8192"), (double, "is there 2 times")):
+        (problem,) = problems_of(replace(GOOD, headers=headers))
+        assert expected in problem
+    assert (
+        problems_of(replace(GOOD, headers=(HeaderWish("Authorization", "Bearer x"), HeaderWish("X-Kept", None)))) == ()
+    )

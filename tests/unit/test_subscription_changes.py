@@ -3,15 +3,32 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
+from typing import Any
 
 import pytest
 
-from producers.subscription_changes import Apply, Decider, Delete, Order, Pause, Resume, Unreadable, Wish, is_own
+from producers.subscription_changes import (
+    Apply,
+    Change,
+    Delete,
+    Order,
+    Pause,
+    Result,
+    Resume,
+    Rotate,
+    Unreadable,
+    Wish,
+)
+from producers.subscription_decider import Decider, is_own
+from schemas.changes import Changes
+from schemas.client_certificate import CertificateWish
 from schemas.errors import InvalidInput, SealBroken, SubscriptionError
+from schemas.header_rules import HeaderWish
 from schemas.rules import Draft, Generate, Given
-from schemas.sealing import Sealer
+from schemas.sealing import Sealer, header_place, key_place
 from schemas.sender import load_senders
-from schemas.subscription import Subscription
+from schemas.subscription import Subscription, encode_subscription
 
 TOPIC = "signpost.subscriptions"
 SEALER = Sealer([bytes(32)])
@@ -150,3 +167,124 @@ def test_a_writer_recognises_its_own_record():
     assert is_own(order, replace(own, request_id="req_of_another"))
     assert not is_own(order, created())
     assert not is_own(order, None)
+
+
+CERTIFICATE = CertificateWish("CERTIFICATE", "the key")
+RICH = replace(
+    DRAFT,
+    headers=(HeaderWish("Authorization", "Bearer x"), HeaderWish("X-Region", "eu")),
+    client_certificate=CERTIFICATE,
+    schedule=(timedelta(seconds=5), timedelta(minutes=1)),
+    timeout=timedelta(seconds=10),
+    max_in_flight=4,
+    rate_limit=2.5,
+)
+
+
+def value_of(subscription: Subscription, name: str) -> str:
+    (header,) = (header for header in subscription.headers if header.name == name)
+    place = header_place(header.name, header.id)
+    return SEALER.open(header.sealed, topic=TOPIC, subscription_id=subscription.id, secret_id=place)
+
+
+def change(current: Subscription, **fields: Any) -> Result:
+    return DECIDER.decide(order_of(Change("a", Changes(**fields))), current, 2_000)
+
+
+def test_settings_are_written_as_they_are_wished():
+    """Waits in seconds, values of headers and the key of the certificate sealed, each for its own place."""
+    found = created(RICH)
+    assert (found.schedule_s, found.timeout_s, found.max_in_flight, found.rate_limit) == ((5, 60), 10, 4, 2.5)
+    assert [value_of(found, name) for name in ("Authorization", "X-Region")] == ["Bearer x", "eu"]
+    shown = found.client_certificate
+    assert shown is not None
+    place = key_place(shown.id)
+    assert SEALER.open(shown.sealed, topic=TOPIC, subscription_id="a", secret_id=place) == "the key"
+    assert b"Bearer" not in encode_subscription(found)
+
+
+def test_the_same_settings_again_change_nothing():
+    """Values that are given once more as they are keep their seal, and nothing is written."""
+    current = created(RICH)
+    assert DECIDER.decide(order_of(Apply(RICH)), current, 2_000).effect == "unchanged"
+
+
+def test_a_draft_that_does_not_name_settings_keeps_them():
+    """A new URL leaves headers, certificate, schedule, timeout and limits as they were."""
+    current = created(RICH)
+    result = DECIDER.decide(order_of(Apply(replace(DRAFT, url="https://y.example/"))), current, 2_000)
+    assert result.changed == ("url",)
+    assert result.subscription == replace(current, url="https://y.example/", updated_at_ms=2_000, request_id="req_1")
+
+
+def test_a_change_touches_what_it_names():
+    """One header is replaced, one is added, one goes, each without the values of the others being known."""
+    current = created(RICH)
+    result = change(
+        current, headers=(HeaderWish("authorization", "new"), HeaderWish("X-New", "1")), without_headers=("x-REGION",)
+    )
+    assert result.changed == ("headers",)
+    found = result.subscription
+    assert found is not None
+    assert [header.name for header in found.headers] == ["authorization", "X-New"]
+    assert value_of(found, "authorization") == "new"
+    kept = change(current, headers=(HeaderWish("X-New", "1"),)).subscription
+    assert kept is not None
+    assert kept.headers[:2] == current.headers
+
+
+def test_a_setting_goes_back_to_its_default():
+    """None takes a setting away; what is not named stays."""
+    result = change(created(RICH), schedule=None, client_certificate=None, rate_limit=None)
+    assert result.changed == ("client_certificate", "schedule", "rate_limit")
+    assert result.subscription is not None
+    assert (result.subscription.schedule_s, result.subscription.timeout_s) == (None, 10)
+
+
+def test_a_header_that_is_not_there_cannot_go():
+    """The error names those that are there."""
+    with pytest.raises(SubscriptionError, match=r"there is no 'x-other'; it has Authorization, X-Region"):
+        change(created(RICH), without_headers=("X-Other",))
+
+
+def test_a_rotation_makes_a_secret_and_ends_the_old_one():
+    """Where requests carry one signature, the new secret alone signs from now on; keeping the old is refused."""
+    current = created()
+    result = DECIDER.decide(order_of(Rotate("a")), current, 2_000)
+    assert (result.effect, result.secret) == ("rotated", "made-1")
+    assert result.subscription is not None
+    assert secret_of(result.subscription) == "made-1"
+    assert result.subscription.former_secrets == ()
+    with pytest.raises(SubscriptionError, match="carry one signature, of the newest secret"):
+        DECIDER.decide(order_of(Rotate("a", keep=timedelta(hours=1))), current, 2_000)
+
+
+def test_during_a_rotation_the_old_secret_stays_until_it_ends():
+    """The former ones end each at its time, the newest is first, and what has ended goes with the next write."""
+    draft = replace(DRAFT, sender="standard")
+    current = created(draft)
+    hour = timedelta(hours=1)
+
+    def rotate(there: Subscription, number: int, now_ms: int) -> Subscription:
+        order = Order(Rotate("a", keep=hour), f"req_{number}", f"sec_{number}", f"made-{number}")
+        found = DECIDER.decide(order, there, now_ms).subscription
+        assert found is not None
+        return found
+
+    first = rotate(current, 1, 10_000)
+    assert [(s.id, s.until_ms) for s in first.former_secrets] == [("sec_0", 3_610_000)]
+    second = rotate(first, 2, 20_000)
+    assert [(s.id, s.until_ms) for s in second.former_secrets] == [("sec_1", 3_620_000), ("sec_0", 3_610_000)]
+    assert [s.id for s in second.secrets] == ["sec_2"]
+    later = DECIDER.decide(order_of(Change("a", Changes(description="x")), 3), second, 3_615_000).subscription
+    assert later is not None
+    assert [s.id for s in later.former_secrets] == ["sec_1"]
+    given = replace(draft, secret=Given("another"))
+    at_once = DECIDER.decide(order_of(Apply(given), 4), second, 30_000).subscription
+    assert at_once is not None
+    assert at_once.former_secrets == ()
+
+
+def test_a_given_secret_that_is_there_already_is_not_rotated_to():
+    """To rotate to the present secret changes nothing, so that a command that is typed again is harmless."""
+    assert DECIDER.decide(order_of(Rotate("a", "made-0")), created(), 2_000).effect == "unchanged"

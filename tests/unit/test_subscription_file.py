@@ -36,6 +36,10 @@ def test_a_file_gives_its_subscriptions(read):
         event_types=("case.*", "*"),
         set="billing",
         description="two words",
+        schedule=None,
+        timeout=None,
+        max_in_flight=None,
+        rate_limit=None,
     )
     assert found == SubscriptionFile("billing", (expected,), ())
 

@@ -1,0 +1,151 @@
+"""Subscriptions as they are shown: never a secret, nor the value of a header."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+import typer
+
+if TYPE_CHECKING:  # `signpost --help` does without
+    from producers.subscription_changes import Result
+    from schemas.subscription import Subscription
+
+_SIGNS: Final = {
+    "created": "+",
+    "changed": "~",
+    "rotated": "~",
+    "paused": "~",
+    "resumed": "~",
+    "deleted": "-",
+    "unchanged": "=",
+}
+
+
+def host_of(subscription: Subscription) -> str:
+    """Return the host of a subscription's URL."""
+    from urllib.parse import urlsplit  # noqa: PLC0415  # see above
+
+    try:
+        return urlsplit(subscription.url).hostname or "?"
+    except ValueError:
+        return "?"
+
+
+def state_of(subscription: Subscription) -> str:
+    """Return whether a subscription is paused."""
+    return "paused" if subscription.paused else "active"
+
+
+def as_json(subscription: Subscription) -> dict[str, Any]:
+    """Return all fields but what is sealed; a setting that is null is the sender's, or Signpost's own."""
+    from schemas.client_certificate import shown  # noqa: PLC0415  # see above
+
+    found = subscription.client_certificate
+    about = None if found is None else shown(found.certificate)
+    schedule = subscription.schedule_s
+    return {
+        "id": subscription.id,
+        "sender": subscription.sender,
+        "customer_id": subscription.customer_id,
+        "url": subscription.url,
+        "event_types": list(subscription.event_types),
+        "state": state_of(subscription),
+        "set": subscription.set,
+        "description": subscription.description,
+        "headers": [header.name for header in subscription.headers],
+        "client_certificate": None if about is None else {"subject": about.subject, "until": _iso(about.until)},
+        "schedule": None if schedule is None else [_duration(wait) for wait in schedule],
+        "timeout": None if subscription.timeout_s is None else _duration(subscription.timeout_s),
+        "max_in_flight": subscription.max_in_flight,
+        "rate_limit": subscription.rate_limit,
+        "created_at": _time(subscription.created_at_ms),
+        "updated_at": _time(subscription.updated_at_ms),
+        "secrets": [{"id": s.id, "created_at": _time(s.created_at_ms)} for s in subscription.secrets],
+        "former_secrets": [
+            {"id": s.id, "created_at": _time(s.created_at_ms), "until": _time(s.until_ms)}
+            for s in subscription.former_secrets
+        ],
+    }
+
+
+def print_fields(subscription: Subscription) -> None:
+    """Print all fields but what is sealed, a line each."""
+    fields = as_json(subscription)
+    fields["secrets"] = [f"{secret['id']} ({secret['created_at']})" for secret in fields["secrets"]] or ["none"]
+    former = [f"{secret['id']} (until {secret['until']})" for secret in fields.pop("former_secrets")]
+    if former:
+        fields["former_secrets"] = former
+    fields["headers"] = [f"{name}: ***" for name in fields["headers"]] or ["none"]
+    certificate = fields["client_certificate"]
+    fields["client_certificate"] = f"{certificate['subject']}, until {certificate['until']}" if certificate else "none"
+    if fields["schedule"] == []:
+        fields["schedule"] = "none: one attempt"
+    for name, unset in (
+        ("schedule", "the sender's"),
+        ("timeout", "the sender's"),
+        ("max_in_flight", "as max_in_flight_per_subscription says"),
+        ("rate_limit", "none"),
+    ):
+        fields[name] = unset if fields[name] is None else fields[name]
+    for name, value in fields.items():
+        typer.echo(f"{name + ':':<19} {', '.join(value) if isinstance(value, list) else value}")
+
+
+def print_warnings(results: Iterable[Result]) -> None:
+    """Say which client certificates end soon."""
+    from schemas.client_certificate import certificate_warning  # noqa: PLC0415  # see above
+
+    for result in results:
+        found = result.subscription.client_certificate if result.subscription is not None else None
+        warning = None if found is None else certificate_warning(found.certificate, datetime.now(UTC))
+        if warning is not None:
+            typer.echo(
+                f"{typer.style('warning:', fg='yellow', bold=True)} subscription {result.id}: {warning}", err=True
+            )
+
+
+def _time(at_ms: int) -> str:
+    return _iso(datetime.fromtimestamp(at_ms // 1000, UTC))
+
+
+def _iso(at: datetime) -> str:
+    return at.isoformat().replace("+00:00", "Z")
+
+
+def _duration(seconds: int) -> str:
+    from schemas.durations import format_duration  # noqa: PLC0415  # see above
+
+    return format_duration(timedelta(seconds=seconds))
+
+
+def print_result(result: Result, *, dry_run: bool = False) -> None:
+    """Print what a wish did, and a secret that it made, once."""
+    what = f"would be {result.effect}" if dry_run and result.effect != "unchanged" else result.effect
+    where = f"  {result.subscription.customer_id}  {host_of(result.subscription)}" if result.subscription else ""
+    fields = f" ({', '.join(result.changed)})" if result.changed else ""
+    typer.echo(f"{_SIGNS[result.effect]} {result.id}{where}  {what}{fields}")
+    if result.secret is not None:
+        shown = "would be made" if dry_run else f"{result.secret}  (made now, shown only this once)"
+        typer.echo(f"    secret: {shown}")
+
+
+def print_sum(results: Iterable[Result], *, dry_run: bool) -> None:
+    """Print how much was done."""
+    effects = [result.effect for result in results]
+    parts = [f"{effects.count(effect)} {effect}" for effect in _SIGNS if effect in effects]
+    sentence = ", ".join(parts) or "nothing to do"
+    typer.echo(f"{sentence}{' (dry run: nothing was written)' if dry_run else ''}")
+
+
+def print_table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
+    """Print rows under their heads, in columns."""
+    widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
+    for row in (head, *rows):
+        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def count_of(number: int) -> str:
+    """Return `1 subscription`, `2 subscriptions`."""
+    return f"{number:,} subscription{'' if number == 1 else 's'}"

@@ -1,0 +1,126 @@
+"""Settings of a subscription as people write them: in a file, and on the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from typing import Final, TypedDict, TypeVar
+
+import yaml
+
+from deploy.yaml_nodes import NodeReader, is_null
+from schemas.client_certificate import CertificateWish, read_certificate
+from schemas.durations import parse_duration
+from schemas.errors import InvalidInput
+from schemas.header_rules import HeaderWish
+from schemas.rules import KEEP, Keep
+
+T = TypeVar("T")
+FIELDS: Final = ("headers", "client_certificate", "schedule", "timeout", "max_in_flight", "rate_limit")
+# For whom a schedule, a timeout or a limit of its own is to go again.
+DEFAULT: Final = "default"
+_CERTIFICATE: Final = ("certificate_file", "key_file", "key_env")
+
+
+class Settings(TypedDict):
+    """The settings of a draft, by the names of its fields."""
+
+    headers: tuple[HeaderWish, ...] | Keep
+    client_certificate: CertificateWish | Keep | None
+    schedule: tuple[timedelta, ...] | Keep | None
+    timeout: timedelta | Keep | None
+    max_in_flight: int | Keep | None
+    rate_limit: float | Keep | None
+
+
+def read_settings(reader: NodeReader, name: str, fields: Mapping[str, yaml.Node]) -> Settings:
+    """Read the settings of one subscription; what is sealed stays where nothing is said of it, all else does not."""
+    schedule, timeout = fields.get("schedule"), fields.get("timeout")
+    most = _number(reader, name, fields, "max_in_flight")
+    if most is not None and most != int(most):
+        reader.note(fields["max_in_flight"], f"{name}max_in_flight: write a whole number")
+        most = None
+    return Settings(
+        headers=KEEP if "headers" not in fields else _headers(reader, name, fields["headers"]),
+        client_certificate=(
+            KEEP if "client_certificate" not in fields else _certificate(reader, name, fields["client_certificate"])
+        ),
+        schedule=None if schedule is None or is_null(schedule) else _schedule(reader, name, schedule),
+        timeout=(
+            None
+            if timeout is None or is_null(timeout)
+            else _parsed(reader, timeout, f"{name}timeout", lambda: parse_duration(reader.text(timeout, "")))
+        ),
+        max_in_flight=None if most is None else int(most),
+        rate_limit=_number(reader, name, fields, "rate_limit"),
+    )
+
+
+def read_schedule(text: str) -> tuple[timedelta, ...] | None:
+    """Read `5s,1m`: the wait after each failed attempt; `none`: one attempt; `default` (None): the sender's."""
+    if text == DEFAULT:
+        return None
+    return () if text == "none" else tuple(parse_duration(step.strip()) for step in text.split(","))
+
+
+def _number(reader: NodeReader, name: str, fields: Mapping[str, yaml.Node], field: str) -> float | None:
+    node = fields.get(field)
+    return None if node is None or is_null(node) else reader.number(node, f"{name}{field}")
+
+
+def _schedule(reader: NodeReader, name: str, node: yaml.Node) -> tuple[timedelta, ...] | None:
+    steps = reader.texts(node, f"{name}schedule", "of waits, such as [5s, 1m, 30m]")
+    return _parsed(reader, node, f"{name}schedule", lambda: tuple(parse_duration(step) for step in steps))
+
+
+def _parsed(reader: NodeReader, node: yaml.Node, name: str, parse: Callable[[], T]) -> T | None:
+    before = len(reader.problems)
+    try:
+        return parse()
+    except InvalidInput as error:
+        del reader.problems[before:]
+        reader.note(node, f"{name}: {error}")
+        return None
+
+
+def _headers(reader: NodeReader, name: str, node: yaml.Node) -> tuple[HeaderWish, ...]:
+    if is_null(node):
+        return ()
+    if not isinstance(node, yaml.MappingNode):
+        reader.note(node, f"{name}headers: write each as `Name: value`, or `Name: {{env: VARIABLE}}` or `{{file: …}}`")
+        return ()
+    wishes = []
+    for key, value in node.value:
+        header = reader.text(key, f"{name}headers")
+        wishes.append(HeaderWish(header, _value(reader, f"{name}headers: {header[:100]}", value)))
+    return tuple(wishes)
+
+
+def _value(reader: NodeReader, name: str, node: yaml.Node) -> str:
+    if not isinstance(node, yaml.MappingNode):
+        return reader.text(node, name)
+    fields = reader.fields(node, f"{name}: ", ("env", "file"))
+    if set(fields) not in ({"env"}, {"file"}):
+        reader.note(node, f"{name}: write `env: VARIABLE` or `file: …`, one of the two")
+        return ""
+    [(kind, where)] = fields.items()
+    fetch = reader.from_environment if kind == "env" else reader.from_file
+    return fetch(where, f"{name}: {kind}", reader.text(where, f"{name}: {kind}")) or ""
+
+
+def _certificate(reader: NodeReader, name: str, node: yaml.Node) -> CertificateWish | None:
+    name = f"{name}client_certificate"
+    if is_null(node):
+        return None
+    fields = reader.fields(node, f"{name}: ", _CERTIFICATE) if isinstance(node, yaml.MappingNode) else {}
+    key_field = "key_env" if "key_env" in fields else "key_file"
+    if set(fields) != {"certificate_file", key_field}:
+        reader.note(node, f"{name}: write certificate_file, and key_file or key_env")
+        return None
+    texts = []
+    for field in ("certificate_file", key_field):
+        fetch = reader.from_environment if field == "key_env" else reader.from_file
+        texts.append(fetch(fields[field], f"{name}: {field}", reader.text(fields[field], f"{name}: {field}")))
+    if not all(texts):
+        return None
+    return _parsed(reader, node, name, lambda: read_certificate(texts[0] or "", texts[1] or ""))

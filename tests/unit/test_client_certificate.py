@@ -1,0 +1,102 @@
+"""Client certificates, as a subscription takes them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+)
+
+from schemas.client_certificate import certificate_problems, certificate_warning, read_certificate, shown
+from schemas.errors import InvalidInput
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+KEY, OTHER = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+
+
+def certificate(
+    key: ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey = KEY, *, begins: int = -365, ends: int = 90
+) -> str:
+    """A self-signed certificate, with its first and last day counted from now."""
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "signpost")])
+    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    builder = builder.serial_number(1).not_valid_before(NOW + timedelta(days=begins))
+    algorithm = None if isinstance(key, ed25519.Ed25519PrivateKey) else hashes.SHA256()
+    made = builder.not_valid_after(NOW + timedelta(days=ends)).sign(key, algorithm)
+    return made.public_bytes(Encoding.PEM).decode()
+
+
+def pem(key: ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey | dsa.DSAPrivateKey) -> str:
+    """A private key, unencrypted."""
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+
+
+@pytest.mark.parametrize("key", [KEY, ed25519.Ed25519PrivateKey.generate()])
+def test_a_certificate_and_its_key_are_taken(key):
+    """Both come back as PEM, and printing the pair does not show the key."""
+    found = read_certificate(certificate(key), pem(key))
+    assert found.key == pem(key)
+    assert found.certificate.count("BEGIN CERTIFICATE") == 1
+    assert pem(key)[30:60] not in repr(found)
+    assert shown(found.certificate).subject == "CN=signpost"
+
+
+def test_nothing_but_certificates_is_kept_of_a_file():
+    """A key that stands beside the certificate in its file, and any text around it, never reach the topic unsealed."""
+    found = read_certificate(f"some text\n{pem(KEY)}{certificate()}{certificate(OTHER)}", pem(KEY))
+    assert "PRIVATE" not in found.certificate
+    assert found.certificate.count("BEGIN CERTIFICATE") == 2
+
+
+@pytest.mark.parametrize(
+    ("given", "key", "expected"),
+    [
+        ("", pem(KEY), "the certificate is none in PEM"),
+        ("x" * 70_000, pem(KEY), "the certificate has 70000 characters"),
+        (certificate(), "canary", "the key is no private key in PEM"),
+        (certificate(), certificate(), "the key is no private key in PEM"),
+        (certificate(), pem(OTHER), "the key is not the key of the certificate"),
+        (certificate(OTHER) + certificate(), pem(KEY), "whose order is wrong"),
+        (certificate(), pem(rsa.generate_private_key(65537, 1024)), "the key has 1024 bits"),
+        (
+            certificate(),
+            KEY.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"canary")).decode(),
+            "the key needs a passphrase",
+        ),
+    ],
+)
+def test_what_is_no_pair_is_said(given, key, expected):
+    """No PEM, the wrong key, a passphrase, a weak key: a sentence each, without anything of the key."""
+    with pytest.raises(InvalidInput, match=expected) as caught:
+        read_certificate(given, key)
+    assert "canary" not in str(caught.value)
+    assert key[30:60] not in str(caught.value) or len(key) < 60
+
+
+def test_a_certificate_that_does_not_hold_now_is_refused():
+    """One that has expired, or that holds from next week on, is not written; one that ends soon is, with a warning."""
+    good, soon, late, early = (
+        certificate(),
+        certificate(ends=10),
+        certificate(ends=-1),
+        certificate(begins=7),
+    )
+    found = [[*certificate_problems(each, NOW)] for each in (good, soon, late, early)]
+    assert found[:2] == [[], []]
+    assert found[2:] == [
+        ["client_certificate: it expired at 2025-12-31T00:00:00Z"],
+        ["client_certificate: it holds only from 2026-01-08T00:00:00Z on"],
+    ]
+    assert [certificate_warning(each, NOW) for each in (good, soon, late)] == [
+        None,
+        "the client certificate expires at 2026-01-11T00:00:00Z",
+        "the client certificate expired at 2025-12-31T00:00:00Z",
+    ]
