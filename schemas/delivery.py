@@ -15,8 +15,8 @@ from typing import Final, Literal, TypeAlias, get_args
 
 from schemas.avro_binary import FALSE, NULL, PRESENT, TRUE, common_long_bytes, common_text_bytes, long_bytes, text_bytes
 from schemas.codec import PREFIX_LENGTH, RecordCodec
-from schemas.job_record import HEAD_FIELDS, job_fields, kind_bytes, source_bytes, tail_position
 from schemas.job_record import UNKNOWN_OFFSET as UNKNOWN_OFFSET  # noqa: PLC0414  # mypy: exported from here as well
+from schemas.job_record import job_fields, kind_bytes, moved_record, source_bytes
 
 # Namespace of job and event ids (a random uuid4, fixed for ever): f3b1f1e6-7c0e-4c0f-9d0c-0f2f6d1a54c7
 _NAMESPACE: Final = bytes.fromhex("f3b1f1e67c0e4c0f9d0c0f2f6d1a54c7")
@@ -138,25 +138,13 @@ class JobCodec:
 
     def moved(self, job: Job, value: bytes, *, attempt: int, due_at_ms: int, first_offset: int) -> bytes:
         """Encode the job of record `value` for its next tier: another attempt number and time, the rest as it is."""
-        return self.encode(
-            self._tail_of(job, value),
-            job_id=job.job_id,
-            subscription_id=job.subscription_id,
-            subscription_partition=job.subscription_partition,
-            subscription_offset=job.subscription_offset,
-            activation=job.activation,
-            run=job.run,
-            attempt=attempt,
-            due_at_ms=due_at_ms,
-            first_offset=first_offset,
-        )
-
-    def _tail_of(self, job: Job, value: bytes) -> bytes:
         if value[:PREFIX_LENGTH] == self._codec.prefix:
             with suppress(IndexError, ValueError):
-                return value[tail_position(value) :]
-        # An older version, whose tail may lack fields, or one with numbers of another length than we write.
-        return self.tail(**{name: getattr(job, name) for name in Job.__slots__[HEAD_FIELDS:]})
+                return moved_record(value, job.run, attempt, due_at_ms, first_offset)
+        # Of an older version, or with texts that only the general reader reads.
+        fields = {name: getattr(job, name) for name in Job.__slots__}
+        fields |= {"attempt": attempt, "due_at_ms": due_at_ms, "first_offset": first_offset}
+        return self._codec.encode(fields)
 
 
 @dataclass(slots=True)
