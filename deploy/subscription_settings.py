@@ -49,7 +49,9 @@ def read_settings(reader: NodeReader, name: str, fields: Mapping[str, yaml.Node]
         timeout=(
             None
             if timeout is None or is_null(timeout)
-            else _parsed(reader, timeout, f"{name}timeout", lambda: parse_duration(reader.text(timeout, "")))
+            else _parsed(
+                reader, timeout, f"{name}timeout", lambda: parse_duration(reader.text(timeout, f"{name}timeout"))
+            )
         ),
         max_in_flight=None if most is None else int(most),
         rate_limit=_number(reader, name, fields, "rate_limit"),
@@ -78,8 +80,8 @@ def _parsed(reader: NodeReader, node: yaml.Node, name: str, parse: Callable[[], 
     try:
         return parse()
     except InvalidInput as error:
-        del reader.problems[before:]
-        reader.note(node, f"{name}: {error}")
+        if len(reader.problems) == before:  # else it was no text, which was said
+            reader.note(node, f"{name}: {error}")
         return None
 
 

@@ -181,6 +181,52 @@ def test_the_levers_of_those_on_call(signpost, file):
     assert set(listed(signpost)) == {"beta-1"}
 
 
+def test_one_subscription_by_options(broker, names, signpost, tmp_path, monkeypatch):
+    """Create, update and rotate change what they name; values from a variable or a file are in nothing that is said."""
+    monkeypatch.setenv("TOKEN", f"Bearer {CANARY}")
+    (tmp_path / "key.txt").write_text(f"{CANARY}-2\n")
+    where = ("--sender", "standard", "--customer", "acme", "--url", "https://hooks.acme.example/x")
+    own = ("--schedule", "5s,5m", "--timeout", "10s", "--max-in-flight", "4", "--rate-limit", "2.5")
+    headers = ("--header-env", "Authorization=TOKEN", "--header-file", "X-Key=key.txt", "--header", "X-Region: eu")
+    said = [signpost("create", "one", *where, *own, *headers)]
+    assert (said[0].code, said[0].err) == (0, "")
+    made = re.findall(r"secret: (\S+)  \(made now", said[0].out)
+    assert len(made) == 1
+    found = listed(signpost)["one"]
+    assert found["headers"] == ["X-Region", "Authorization", "X-Key"]
+    assert (found["schedule"], found["timeout"], found["max_in_flight"], found["rate_limit"]) == (
+        ["5s", "5m"],
+        "10s",
+        4,
+        2.5,
+    )
+
+    said.append(signpost("update", "one", "--remove-header", "x-region", "--timeout", "default"))
+    assert "changed (headers, timeout)" in said[-1].out
+    said.append(signpost("rotate", "one", "--keep", "24h"))
+    assert "~ one  acme  hooks.acme.example  rotated (secret)" in said[-1].out
+    said.append(signpost("show", "one"))
+    assert re.search(r"^headers: +Authorization: \*\*\*, X-Key: \*\*\*$", said[-1].out, re.MULTILINE)
+    assert re.search(r"^timeout: +the sender's$", said[-1].out, re.MULTILINE)
+    assert re.search(r"^former_secrets: +sec_\w+ \(until ", said[-1].out, re.MULTILINE)
+    assert signpost("create", "one", *where).code == 2
+    for wrong, expected in (
+        (("--schedule", "7s"), "schedule: no topic waits for 7s; known: 5s, "),
+        (("--header", "Host: x"), "'Host' is set by Signpost"),
+        (("--header", "webhook-ID: x"), "is a header of the sender standard"),
+        (("--timeout", "31s"), "longer than 30s"),
+        (("--max-in-flight", "many"), "--max-in-flight: write a number or `default`"),
+        (("--client-certificate", "c.pem"), "give --client-certificate and --client-key together"),
+        ((), "nothing to change is named"),
+    ):
+        said.append(signpost("update", "one", *wrong))
+        assert said[-1].code == 2
+        assert expected in said[-1].err
+    assert CANARY not in "".join(each.out + each.err for each in said)
+    raw = read_topic(broker.bootstrap_servers, names.subscriptions, isolation=IsolationLevel.READ_UNCOMMITTED)
+    assert CANARY.encode() not in b"".join(m.value() or b"" for m in raw)
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from deploy.subscription_file import SubscriptionFile, read_file
+from schemas.client_certificate import CertificateWish
 from schemas.errors import SubscriptionError
-from schemas.rules import Draft, Generate, Given
+from schemas.header_rules import HeaderWish
+from schemas.rules import KEEP, Draft, Generate, Given
+from tests.unit.test_client_certificate import KEY, certificate, pem
 
 CANARY = "canary-of-this-test"
 HEAD = "subscriptions:\n  - id: a\n    sender: zenoo\n    customer_id: acme\n    url: https://x.example/\n"
@@ -87,6 +91,67 @@ def test_a_problem_names_line_and_field(read, text, expected):
     problems = read(text).problems
     assert any(expected in problem for problem in problems), problems
     assert CANARY not in "\n".join(problems)
+
+
+def test_settings_of_its_own_are_read(read, tmp_path):
+    """Headers from the file, the environment and a file beside it; waits, a timeout and limits as people write them."""
+    (tmp_path / "token.txt").write_text("from a file\n")
+    (draft,) = read(
+        f"{HEAD}{TYPES}    headers: {{X-Region: eu, X-A: {{env: SECRET}}, X-B: {{file: token.txt}}}}\n"
+        "    schedule: [5s, 1m]\n    timeout: 10s\n    max_in_flight: 4\n    rate_limit: 2.5\n"
+    ).drafts
+    assert draft.headers == (HeaderWish("X-Region", "eu"), HeaderWish("X-A", CANARY), HeaderWish("X-B", "from a file"))
+    assert draft.schedule == (timedelta(seconds=5), timedelta(minutes=1))
+    assert (draft.timeout, draft.max_in_flight, draft.rate_limit) == (timedelta(seconds=10), 4, 2.5)
+    assert CANARY not in repr(draft)
+
+
+def test_what_a_file_leaves_out_is_the_default_unless_it_is_sealed(read):
+    """Schedule, timeout and limits go where the file lacks them, and nulls do; headers and certificate only by null."""
+    (draft,) = read(f"{HEAD}{TYPES}").drafts
+    assert (draft.schedule, draft.timeout, draft.max_in_flight, draft.rate_limit) == (None,) * 4
+    assert (draft.headers, draft.client_certificate) == (KEEP, KEEP)
+    (draft,) = read(f"{HEAD}{TYPES}    headers:\n    client_certificate:\n    schedule: []\n    timeout:\n").drafts
+    assert (draft.headers, draft.client_certificate, draft.schedule, draft.timeout) == ((), None, (), None)
+
+
+def test_a_client_certificate_comes_from_files(read, tmp_path):
+    """Both PEM texts are read from beside the file, or the key from the environment."""
+    (tmp_path / "c.pem").write_text(certificate())
+    (tmp_path / "c.key").write_text(pem(KEY))
+    (draft,) = read(f"{HEAD}{TYPES}    client_certificate: {{certificate_file: c.pem, key_file: c.key}}\n").drafts
+    assert isinstance(draft.client_certificate, CertificateWish)
+    assert draft.client_certificate.key == pem(KEY)
+    found = read(f"{HEAD}{TYPES}    client_certificate: {{certificate_file: c.pem, key_env: SECRET}}\n")
+    assert found.problems[0].endswith(
+        ":7: subscription a: client_certificate: the key is no private key in PEM (-----BEGIN PRIVATE KEY-----)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("headers: [a]", ":7: subscription a: headers: write each as `Name: value`"),
+        ("headers: {X-A: 5}", ":7: subscription a: headers: X-A: write text, in quotes"),
+        ("headers: {X-A: {env: MISSING}}", "headers: X-A: env: the environment variable MISSING is not there"),
+        ("headers: {X-A: {file: none.txt}}", "headers: X-A: file: the file none.txt is not there or empty"),
+        ("headers: {X-A: {var: SECRET}}", "headers: X-A: 'var' is not a field; known: env, file"),
+        ("headers: {X-A: {}}", "headers: X-A: write `env: VARIABLE` or `file: …`"),
+        ("client_certificate: c.pem", "client_certificate: write certificate_file, and key_file or key_env"),
+        ("schedule: 5", "schedule: write a list of waits, such as [5s, 1m, 30m]"),
+        ("schedule: [5s, soon]", ":7: subscription a: schedule: 'soon' is not a duration"),
+        ("timeout: ten", ":7: subscription a: timeout: 'ten' is not a duration"),
+        ("timeout: 10", ":7: subscription a: timeout: write text, in quotes"),
+        ("max_in_flight: many", ":7: subscription a: max_in_flight: write a number, such as 8"),
+        ("max_in_flight: 2.5", ":7: subscription a: max_in_flight: write a whole number"),
+        ("rate_limit: 0x10", ":7: subscription a: rate_limit: write a number"),
+    ],
+)
+def test_a_setting_that_is_none_names_line_and_field(read, line, expected):
+    """Each problem of a setting names the line, the subscription and the field, and nothing is a draft."""
+    found = read(f"{HEAD}{TYPES}    {line}\n")
+    assert any(expected in problem for problem in found.problems), found.problems
+    assert found.drafts == ()
 
 
 @pytest.mark.parametrize(
