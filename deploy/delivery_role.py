@@ -8,10 +8,11 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import structlog
-from confluent_kafka import Consumer
+from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from consumers.delivery.assignment import Assignment
@@ -29,6 +30,7 @@ from consumers.delivery.resolver import Resolver
 from consumers.delivery.tiers import Tiers
 from consumers.delivery.transport import Transport
 from consumers.delivery.work import Work
+from consumers.runtime.hanging import hanging_ended
 from consumers.runtime.member import member_config
 from consumers.runtime.metrics import DeliveryMetrics
 from consumers.runtime.positions import CommittedPositions
@@ -131,7 +133,8 @@ def build(settings: Settings, slot: int | None) -> DeliveryRole:
     metrics = DeliveryMetrics({name: tuple(sender.event_types) for name, sender in senders.items()})
     outcome_log = _outcome_log(settings)
     observer = Observer(metrics, outcome_log)
-    clients = _clients(settings, kafka, slot)
+    tiers = Tiers(names, tiers_of(sender.schedule for sender in senders.values()), settings.delay_speedup)
+    clients = _clients(settings, kafka, slot, tiers)
     outbox, transactions = clients.outbox, clients.transactions
 
     policy = EgressPolicy(settings.allow_http, settings.allow_cidrs, frozenset(settings.allow_ports))
@@ -141,7 +144,6 @@ def build(settings: Settings, slot: int | None) -> DeliveryRole:
         Resolver(policy, settings.dns_servers),
         confirm=lambda request: dispatcher.confirms(request),  # noqa: PLW0108  # it is made below
     )
-    tiers = Tiers(names, tiers_of(sender.schedule for sender in senders.values()), settings.delay_speedup)
     dispatcher = Dispatcher(
         subscriptions=table,
         transport=transport,
@@ -183,15 +185,19 @@ def _table(settings: Settings, kafka: dict[str, str], interpret: Interpret[Endpo
     return SubscriptionTable(kafka, settings.names, interpret, lambda _id, _entry: None)
 
 
-def _clients(settings: Settings, kafka: dict[str, str], slot: int | None) -> Clients:
-    group = delivery_group(settings.names)
+def _clients(settings: Settings, kafka: dict[str, str], slot: int | None, tiers: Tiers) -> Clients:
+    names, group = settings.names, delivery_group(settings.names)
     instance = f"{slot if slot is not None else 'x'}-{secrets.token_hex(4)}"
     logger = logging.getLogger("signpost.kafka")
     admin = AdminClient({**kafka}, logger=logger)
     positions = CommittedPositions(kafka, admin, group)
     transactional_id = f"{group}.{slot if slot is not None else instance}"
     max_record = settings.max_event + 2 * RECORD_OVERHEAD
-    transactions = Transactions(producer_config(kafka, transactional_id, max_record), positions)
+    config = producer_config(kafka, transactional_id, max_record)
+    written = [names.outcomes, names.dead, *(tier.topic for tier in tiers.all if tier is not tiers.first)]
+    place = TopicPartition(tiers.first.topic, 0, 0)
+    end_hanging = partial(hanging_ended, config, kafka, group, place, written)
+    transactions = Transactions(config, positions, end_hanging)
     consumer = Consumer(consumer_config(kafka, group, slot), logger=logger)
     return Clients(admin, consumer, positions, transactions, Outbox(instance))
 

@@ -8,6 +8,7 @@ from typing import Final, Protocol
 from confluent_kafka import TopicPartition
 
 from consumers.delivery.outbox import Batch, Outbox
+from consumers.runtime.hanging import HANGING_AFTER_S
 from consumers.runtime.transaction import Settled, Transactions
 
 COMMIT_EVERY_MS: Final = 200
@@ -43,6 +44,7 @@ class Committer:
         self._batch: Batch | None = None
         self._sealed_ms = 0
         self._unproven_since_ms: int | None = None
+        self._ended_hanging = False  # in this takeover
 
     @property
     def busy(self) -> bool:
@@ -114,6 +116,17 @@ class Committer:
         self._batch = batch
         rows = (row[:4] for row in batch.rows)
         self._transactions.begin(rows, offsets, group_metadata, batch.serial)
+
+    def while_taking_over(self, awaited_s: float) -> None:
+        """Note for how long committed positions have been awaited; too long: they are pending, and stay so.
+
+        Where that is for a transaction of this process's predecessor, it is ended.
+        """
+        if awaited_s <= HANGING_AFTER_S:
+            self._ended_hanging = False
+        elif not self._ended_hanging and not self.busy:
+            self._ended_hanging = True
+            self._transactions.end_hanging()
 
     def settle(self, clock: Callable[[], int], group_metadata: object) -> None:
         """End what is under way and commit what is pending, within a second; the rest is decided later."""

@@ -133,6 +133,7 @@ class DeliveryLoop:
             self._doubted_at = None
         if not self._committer.busy and self._reader.take_over():
             self._dispatcher.drop_lost(now_ms)
+        self._committer.while_taking_over(self._reader.awaited_s)
         if not self._reader.owns:
             if self._reader.lost and self._outage.is_stranded(self._monotonic() / 1_000):
                 raise Unavailable("the partitions were lost, and none were assigned since")

@@ -93,6 +93,11 @@ class Reader:
         return self._query is not None
 
     @property
+    def awaited_s(self) -> float:
+        """For how long positions have been asked for; 0 if they are not."""
+        return 0.0 if self._query is None else self._query.awaited_s(time.monotonic())
+
+    @property
     def next_wake_ms(self) -> int | None:
         """When the next paused lane is due."""
         return self._waking[0][0] if self._waking else None

@@ -106,10 +106,17 @@ class PositionsQuery:
         self._partitions = partitions
         self._future: Future[dict[PartitionKey, Found]] | None = None
         self._not_before_s = 0.0
+        self._since_s: float | None = None
         self._trouble: str | None = None  # what the broker said last
+
+    def awaited_s(self, now_s: float) -> float:
+        """Return for how long the answer has been awaited."""
+        return 0.0 if self._since_s is None else now_s - self._since_s
 
     def poll(self, now_s: float) -> dict[PartitionKey, Found] | None:
         """Return the answer once it is there (`now_s`: a monotonic clock, in seconds)."""
+        if self._since_s is None:
+            self._since_s = now_s
         if self._future is None:
             if now_s >= self._not_before_s:
                 self._future = in_thread("positions", self._positions.fetch, self._partitions)

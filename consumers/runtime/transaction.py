@@ -8,7 +8,8 @@ calls and finds out, whatever it takes, whether the batch was committed:
 
 A call that got no answer leaves that open, so does a fatal error (the coordinator may have ended the transaction by its
 timeout). Then: a new producer, `init_transactions` (which waits until the old transaction has ended) and a look at the
-committed offsets of the batch.
+committed offsets of the batch. Where these stay pending though our id has nothing open, a broker has lost the end of an
+earlier transaction (hanging.py): it is ended, and the process begins anew, as what it knows may not be true any more.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ from confluent_kafka import Producer, TopicPartition
 
 from consumers.runtime.admin import CLIENT_ERRORS, reason_of
 from consumers.runtime.background import in_thread
+from consumers.runtime.hanging import HANGING_AFTER_S, EndHanging
 from consumers.runtime.positions import ASK_AGAIN_S, CommittedPositions
+from schemas.errors import Unavailable
 
 TRANSACTION_TIMEOUT_S: Final = 10
 _CALL_TIMEOUT_S: Final = 5.0
@@ -78,10 +81,12 @@ class Transactions:
         self,
         config: Mapping[str, Any],
         positions: CommittedPositions,
+        end_hanging: EndHanging,
         monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._config = dict(config)
         self._positions = positions
+        self._end_hanging = end_hanging
         self._monotonic_s = monotonic_s
         self._producer: Producer | None = None
         self._under_way: _UnderWay | None = None
@@ -127,7 +132,10 @@ class Transactions:
         self._under_way = _UnderWay(future, offsets, serial)
 
     def poll(self, wait_s: float = 0.0) -> Settled | None:
-        """Return how the transaction under way ended, once it has; waits up to `wait_s` for it."""
+        """Return how the transaction under way ended, once it has; waits up to `wait_s` for it.
+
+        Unavailable where that cannot be found out, and what is in memory is not to be trusted.
+        """
         under_way = self._under_way
         if under_way is None:
             return None
@@ -140,6 +148,10 @@ class Transactions:
             return None
         self._under_way = None
         return under_way.future.result()
+
+    def end_hanging(self) -> None:
+        """End what hangs of this id, in a thread: whoever waits for positions to be no longer pending goes on then."""
+        in_thread("hanging", self._end_hanging)
 
     def close(self) -> None:
         """Give up whatever is under way: it stays undecided."""
@@ -222,11 +234,18 @@ class Transactions:
     def _is_committed(self, offsets: list[TopicPartition], serial: str, generation: int) -> bool:
         """Tell whether the group's committed offset is the one of this batch."""
         key = (offsets[0].topic, offsets[0].partition)
+        since_s = self._monotonic_s()
         while self._is_current(generation):
             try:
                 found = self._positions.fetch([key])[key]
             except CLIENT_ERRORS as error:
                 _log.info("transaction.looking_up", serial=serial, error=str(reason_of(error)))
+                if self._monotonic_s() - since_s > HANGING_AFTER_S:
+                    if self._end_hanging():
+                        raise Unavailable(
+                            "a broker lost the end of a transaction, which has now been aborted"
+                        ) from error
+                    since_s = self._monotonic_s()
                 time.sleep(ASK_AGAIN_S)
                 continue
             committed = (found.offset, found.metadata) == (offsets[0].offset, offsets[0].metadata)
@@ -237,16 +256,21 @@ class Transactions:
     def _is_current(self, generation: int) -> bool:
         return generation == self._generation and not self._closing
 
+    def _calling(self, generation: int, since_s: float | None) -> None:
+        """Note when a call was begun, or that it has returned; one of an abandoned producer says nothing any more."""
+        if generation == self._generation:
+            self._call = None if since_s is None else (generation, since_s)
+
     def _insist(self, call: Callable[[], object], generation: int) -> None:
         """Make a call of a transaction, again while its error can be retried and the transaction may be open."""
         deadline = self._monotonic_s() + TRANSACTION_TIMEOUT_S
         while True:
             try:
-                self._call = (generation, self._monotonic_s())
+                self._calling(generation, self._monotonic_s())
                 call()
-                self._call = None
+                self._calling(generation, None)
             except CLIENT_ERRORS as error:
-                self._call = None
+                self._calling(generation, None)
                 if not reason_of(error).retriable() or self._monotonic_s() > deadline or self._closing:
                     raise
                 time.sleep(0.005)

@@ -24,7 +24,9 @@ _GROUPS: Final = tuple(f"signpost-ready-{number}" for number in range(_COORDINAT
 _ANSWER_S: Final = 2.0
 # Few partitions of Kafka's own topics, as each costs files and start-up time. The coordinator's wait of 3 s for more
 # members, and the 10 s between looks for transactions to abort, would only be waited for here. Positions are kept as
-# long as records are (30 d). The cleaner's buffer is 128 MiB by default, a quarter of the heap.
+# long as records are (30 d). The cleaner's buffer is 128 MiB by default, a quarter of the heap. A broker that is alone
+# has nobody to give its partitions to when it is stopped, and a transaction that ends while it tries to would hang for
+# ever (consumers/runtime/hanging.py).
 _FIXED: Final = {
     "process.roles": "broker,controller",
     "node.id": "1",
@@ -41,6 +43,7 @@ _FIXED: Final = {
     "share.coordinator.state.topic.min.isr": "1",
     "group.initial.rebalance.delay.ms": "0",
     "log.cleaner.dedupe.buffer.size": "8388608",
+    "controlled.shutdown.enable": "false",
 }
 
 

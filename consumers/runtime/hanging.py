@@ -1,0 +1,75 @@
+"""Transactions that a broker has lost the end of, ended by the process whose id they have.
+
+A broker that is stopped in order gives its partitions away first. Where nobody else has them, a transaction that ends
+in that moment gets no end in its partitions, and counts as done all the same (Kafka 4.3.1: "Couldn't find leader
+endpoint for partitions … likely deleted already and hence can be skipped"). From then on its records hide what comes
+behind them from every read_committed reader, and its offsets stay pending, for ever: the next transaction of its id in
+the same partitions would end it, but whoever waits for the offsets never begins one.
+
+The remedy is such a transaction: one that writes to every partition, and is aborted. It takes the records with the
+offsets that they belong to, so that nothing is lost; what they recorded is done once more.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import wait
+from typing import Any, Final
+
+import structlog
+from confluent_kafka import Consumer, Producer, TopicPartition
+
+from consumers.runtime.admin import CLIENT_ERRORS, reason_of
+from consumers.runtime.background import in_thread
+
+# An open transaction is ended by its timeout (10 s) and the brokers' look for such ones (every 10 s).
+HANGING_AFTER_S: Final = 30.0
+_CALL_S: Final = 5.0
+_ALL_S: Final = 20.0
+_log = structlog.get_logger("transaction")
+
+EndHanging = Callable[[], bool]
+"""Ends what hangs of this process's id, and fences its producer; True: nothing of it hangs any more."""
+
+
+def hanging_ended(
+    config: Mapping[str, Any], kafka: Mapping[str, str], group: str, place: TopicPartition, topics: Iterable[str]
+) -> bool:
+    """Abort a transaction over all partitions of `topics` and a position of the group (`place`); blocks for up to 20 s.
+
+    `config` is that of the transactional producer, which is fenced. False where the broker does not answer.
+    """
+    task = in_thread("hanging", _abort_over_all, config, kafka, group, place, topics)
+    wait([task], _ALL_S)  # a call can hang for ever
+    if not task.done():
+        return False
+    try:
+        task.result()
+    except CLIENT_ERRORS as error:
+        _log.warning("transaction.still_hanging", error=str(reason_of(error)))
+        return False
+    _log.warning("transaction.hanging_ended")
+    return True
+
+
+def _abort_over_all(
+    config: Mapping[str, Any], kafka: Mapping[str, str], group: str, place: TopicPartition, topics: Iterable[str]
+) -> None:
+    logger = logging.getLogger("signpost.kafka")
+    producer = Producer(dict(config), logger=logger)
+    found = producer.list_topics(timeout=_CALL_S).topics
+    producer.init_transactions(_CALL_S)
+    producer.begin_transaction()
+    for topic in topics:
+        for partition in found[topic].partitions if topic in found else ():
+            producer.produce(topic, b"", partition=partition)
+    # Never committed, whatever it says: what counts is that the transaction reaches the group's offsets.
+    own = {"group.id": group, "enable.auto.commit": False}
+    consumer = Consumer({**kafka, **own}, logger=logger)
+    try:
+        producer.send_offsets_to_transaction([place], consumer.consumer_group_metadata(), _CALL_S)
+    finally:
+        consumer.close()
+    producer.flush(_CALL_S)
+    producer.abort_transaction(_CALL_S)
