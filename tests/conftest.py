@@ -89,10 +89,14 @@ def own_broker(request: pytest.FixtureRequest) -> Iterator[Broker]:
         yield own
 
 
+def _unique() -> str:
+    return f"test-{uuid4().hex[:12]}."
+
+
 @pytest.fixture
 def prefix(request: pytest.FixtureRequest) -> Iterator[str]:
     """A beginning for names of topics, groups and transactional ids that no other test has; its topics are removed."""
-    unique = f"test-{uuid4().hex[:12]}."
+    unique = _unique()
     shared: Broker | None = request.getfixturevalue("broker") if "broker" in request.fixturenames else None
     yield unique
     if shared is not None:
@@ -117,3 +121,18 @@ def start_role(tmp_path: Path) -> Iterator[RoleStarter]:
 def pipeline(broker: Broker, prefix: str, start_role: RoleStarter) -> Pipeline:
     """Topics of the test's own, and roles to start on them."""
     return Pipeline(broker.bootstrap_servers, prefix, start_role)
+
+
+@pytest.fixture(scope="module")
+def module_pipeline(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
+    """Topics for all tests of a file, which starts the roles on them in a fixture of its own with `scope="module"`."""
+    unique = _unique()
+    with RoleStarter.into(tmp_path_factory.mktemp("roles")) as starter:
+        yield Pipeline(broker.bootstrap_servers, unique, starter)
+    remove_topics(broker.bootstrap_servers, unique)
+
+
+@pytest.fixture
+def shared(module_pipeline: Pipeline) -> Pipeline:
+    """The pipeline of the file, with a customer of the test's own: no other test sees its subscriptions and jobs."""
+    return module_pipeline.of_customer(f"customer-{uuid4().hex[:8]}")

@@ -6,6 +6,7 @@ Nothing in it is a stand-in: topics are made by `apply`, subscriptions written b
 from __future__ import annotations
 
 import base64
+import copy
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -55,10 +56,22 @@ class Pipeline:
         self.settings: Settings = load_settings(kafka={"bootstrap.servers": bootstrap_servers}, **self.values)
         self.names = self.settings.names
         self._start_role = start_role
+        self._only: str | None = None  # the customer whose records are shown, where tests share this
+        self.customer = CUSTOMER
         self.admin = admin_of(bootstrap_servers)
         self.sender = load_senders()["zenoo"]
         self.events_topic = self.names.events(self.sender.name)
         apply(self.admin, wanted_topics(self.settings), self.names)
+
+    def of_customer(self, customer: str) -> Pipeline:
+        """Return this pipeline as a test sees it that shares it with others: one customer, and no record of others."""
+        view = copy.copy(self)
+        view.customer = view._only = customer
+        return view
+
+    def subscription_id(self, number: int = 0) -> str:
+        """Return the id of a subscription that `subscribe` writes."""
+        return f"sub-{number}" if self._only is None else f"{self._only}-{number}"
 
     def env(self, **more: Any) -> dict[str, str]:
         """Return the settings as environment variables."""
@@ -88,13 +101,13 @@ class Pipeline:
         finally:
             writer.close()
 
-    def subscribe(self, *urls: str, customer: str = CUSTOMER, secret: str = SECRET, start: int = 0) -> list[str]:
+    def subscribe(self, *urls: str, customer: str | None = None, secret: str = SECRET, start: int = 0) -> list[str]:
         """Write a subscription to all event types for each URL; return their ids."""
         drafts = [
             Draft(
-                id=f"sub-{start + number}",
+                id=self.subscription_id(start + number),
                 sender=self.sender.name,
-                customer_id=customer,
+                customer_id=customer or self.customer,
                 url=url,
                 event_types=("*",),
                 secret=Given(secret),
@@ -110,19 +123,21 @@ class Pipeline:
         with EventPublisher(kafka, sender=self.sender, topic=self.events_topic) as publisher:
             return [publisher.publish(event) for event in events]
 
-    def publish_some(self, count: int, customer: str = CUSTOMER, start: int = 0) -> list[Event]:
+    def publish_some(self, count: int, customer: str | None = None, start: int = 0) -> list[Event]:
         """Publish small events with ids `evt_<number>`."""
-        return self.publish(small_event(number, customer) for number in range(start, start + count))
+        return self.publish(small_event(number, customer or self.customer) for number in range(start, start + count))
 
     def outcomes(self) -> list[Record]:
         """Return all outcomes that are committed."""
         decode = OutcomeCodec().decode
-        return [decode(message.value()) for message in self.read(self.names.outcomes)]
+        found = [decode(message.value()) for message in self.read(self.names.outcomes)]
+        return [outcome for outcome in found if self._is_ours(outcome["subscription_id"])]
 
     def jobs(self) -> list[Job]:
         """Return all records of jobs.0s."""
         decode = JobCodec().decode
-        return [decode(message.value()) for message in self.read(f"{self.names.prefix}jobs.0s")]
+        found = [decode(message.value()) for message in self.read(f"{self.names.prefix}jobs.0s")]
+        return [job for job in found if self._is_ours(job.subscription_id)]
 
     def job_places(self) -> list[tuple[str, int, int]]:
         """Return job id, partition and offset of all records of jobs.0s, by place."""
@@ -132,7 +147,11 @@ class Pipeline:
     def dead_letters(self) -> list[DeadLetter]:
         """Return all dead letters."""
         decode = DeadLetterCodec().decode
-        return [decode(message.value()) for message in self.read(self.names.dead)]
+        found = [decode(message.value()) for message in self.read(self.names.dead)]
+        return [letter for letter in found if self._is_ours(letter.subscription_id or "")]
+
+    def _is_ours(self, subscription: str) -> bool:
+        return self._only is None or subscription.startswith(f"{self._only}-")
 
     def read(self, topic: str) -> list[Message]:
         """Return all records of a topic that are committed."""
