@@ -18,6 +18,7 @@ from consumers.router.output import Output, Sending
 from consumers.router.routing import Blocked, Poison, Routed, Router, Waiting
 from consumers.router.source import Source
 from consumers.router.subscriptions import Subscribers, Table
+from consumers.runtime.collector import spare_hot_path
 from consumers.runtime.dead_letters import SourceRecord
 from consumers.runtime.outage import Outage
 from consumers.runtime.positions import PartitionKey
@@ -109,6 +110,7 @@ class RouterLoop:
                 self._output.wait(IDLE_S)
             if not stopping():
                 _log.info("router.table", subscriptions=len(self._table), unusable=self._subscribers.unusable)
+                spare_hot_path()
                 self._source.subscribe(topics, self._leave)
             self._work(stopping)
             self._drain()
