@@ -41,10 +41,10 @@ from consumers.table import SubscriptionTable
 from consumers.table_state import Interpret
 from deploy.logs import is_json
 from deploy.sealing_key import sealer_of
+from deploy.senders import senders_of
 from deploy.wanted_topics import wanted_topics
 from schemas.durations import milliseconds
 from schemas.egress import EgressPolicy
-from schemas.sender import load_senders
 from schemas.settings import Settings
 from schemas.topics import RECORD_OVERHEAD, tiers_of
 
@@ -100,7 +100,8 @@ class DeliveryRole:
     def run(self, stopping: Callable[[], bool], address: str) -> bool:
         """Deliver until told to stop; True if everything that happened is committed."""
         admin, wanted, names = self.clients.admin, wanted_topics(self.settings), self.settings.names
-        if not await_topics(admin, wanted, names, log=_log, waiting=self._waiting, stopping=stopping):
+        kafka = self.settings.kafka_properties()
+        if not await_topics(kafka, admin, wanted, names, log=_log, waiting=self._waiting, stopping=stopping):
             return True
         if not self.clients.transactions.start(stopping):
             return True
@@ -129,7 +130,7 @@ class DeliveryRole:
 
 def build(settings: Settings, slot: int | None) -> DeliveryRole:
     """Make the parts of a delivery process and join them; nothing is asked of the broker yet."""
-    kafka, names, senders = settings.kafka_properties(), settings.names, load_senders()
+    kafka, names, senders = settings.kafka_properties(), settings.names, senders_of(settings)
     metrics = DeliveryMetrics({name: tuple(sender.event_types) for name, sender in senders.items()})
     outcome_log = _outcome_log(settings)
     observer = Observer(metrics, outcome_log)

@@ -27,9 +27,10 @@ from consumers.runtime.source_notes import SourceNotes
 from consumers.runtime.startup import await_topics
 from consumers.runtime.topics import router_group
 from consumers.table import SubscriptionTable
+from deploy.senders import senders_of
 from deploy.wanted_topics import sources_of, wanted_topics
 from schemas.errors import SettingsError
-from schemas.sender import Sender, load_senders
+from schemas.sender import Sender
 from schemas.settings import Settings
 
 _log = structlog.get_logger("router")
@@ -37,7 +38,7 @@ _log = structlog.get_logger("router")
 
 def source_senders(settings: Settings) -> Mapping[str, Sender]:
     """Return the sender of each source topic; SettingsError where none of that name is loaded."""
-    senders = load_senders()
+    senders = senders_of(settings)
     for source in sources_of(settings):
         if source.sender not in senders:
             known = ", ".join(senders)
@@ -65,8 +66,9 @@ class RouterRole:
     def run(self, stopping: Callable[[], bool], address: str) -> None:
         """Route until told to stop; Unavailable if the work cannot go on."""
         admin, wanted, names = self.admin, wanted_topics(self.settings), self.settings.names
+        kafka = self.settings.kafka_properties()
         if not await_topics(
-            admin, wanted, names, sources=self.topics, log=_log, waiting=self._waiting, stopping=stopping
+            kafka, admin, wanted, names, sources=self.topics, log=_log, waiting=self._waiting, stopping=stopping
         ):
             return
         _log.info("router.begun", address=address, prefix=self.settings.prefix, sources=self.topics)
@@ -86,7 +88,7 @@ def build(settings: Settings, slot: int | None) -> RouterRole:
     """Make the parts of a router process and join them; nothing is asked of the broker yet."""
     kafka, names = settings.kafka_properties(), settings.names
     senders = source_senders(settings)
-    metrics = RouterMetrics({name: tuple(sender.event_types) for name, sender in load_senders().items()})
+    metrics = RouterMetrics({name: tuple(sender.event_types) for name, sender in senders_of(settings).items()})
     admin = AdminClient({**kafka}, logger=logging.getLogger("signpost.kafka"))
     reach = Reach(admin, _log, metrics.waiting_for_broker)
     subscribers = Subscribers()

@@ -5,15 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Any, Final, Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import AdminClient
 
 from schemas.errors import Unavailable
 
 TIMEOUT_S: Final = 15.0
-ASK_TIMEOUT_S: Final = 2.0
 # A broker answers from its own copy of the metadata, which follows the controller's by some milliseconds.
 _PASSING: Final = frozenset(
     {
@@ -44,36 +42,6 @@ class NotSettled(Unavailable):
     """The cluster is about to know better: ask again."""
 
 
-def ask_coordinator(admin: AdminClient, group: str) -> Future[Any]:
-    """Ask the coordinator of a group whether it is at work; `coordinates` judges the answer.
-
-    To be done before `list_consumer_group_offsets`: librdkafka 2.16 takes its answer NOT_COORDINATOR, as of a cluster
-    that is new or being restarted, for one to a consumer, and the process ends (librdkafka issue 5040).
-    """
-    return admin.describe_consumer_groups([group], request_timeout=ASK_TIMEOUT_S)[group]
-
-
-def coordinates(answer: Future[Any]) -> bool:
-    """Tell whether the coordinator of the group is at work, whatever it knows of the group."""
-    try:
-        answer.result(timeout=2 * ASK_TIMEOUT_S)
-    except KafkaException as error:
-        return bool(error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND)
-    except TimeoutError:
-        return False
-    return True
-
-
-def await_coordinator(admin: AdminClient, group: str) -> None:
-    """Wait until the coordinator of a group is at work; NotSettled if it is not in time."""
-
-    def ask() -> None:
-        if not coordinates(ask_coordinator(admin, group)):
-            raise NotSettled(f"no broker coordinates the group {group} yet")
-
-    settled(ask)
-
-
 class Log(Protocol):
     """What the log of a role can do here (structlog's bound logger does)."""
 
@@ -82,13 +50,19 @@ class Log(Protocol):
     def info(self, event: str, **fields: object) -> object: ...  # noqa: D102  # the name says it
 
 
+def failed(error: BaseException, what: str) -> Unavailable:
+    """Return the error to raise for one of CLIENT_ERRORS: NotSettled where asking again helps."""
+    reason = reason_of(error)
+    kind = NotSettled if reason.code() in _PASSING else Unavailable
+    return kind(f"{what}: {reason.str()}")
+
+
 def result(future: Future[_T], what: str) -> _T:
     """Wait for an answer; Unavailable (NotSettled where asking again helps) says that `what` failed, and why."""
     try:
         return future.result(timeout=TIMEOUT_S + 5)
     except KafkaException as error:
-        kind = NotSettled if error.args[0].code() in _PASSING else Unavailable
-        raise kind(f"{what}: {error.args[0].str()}") from error
+        raise failed(error, what) from error
     except TimeoutError as error:
         raise Unavailable(f"{what}: no answer in time") from error
 

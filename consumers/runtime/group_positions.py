@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
-from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # OffsetSpec is missing from its __all__
     AdminClient,
     OffsetSpec,
 )
 
-from consumers.runtime.admin import TIMEOUT_S, await_coordinator, result
+from consumers.runtime.admin import TIMEOUT_S, result, settled
 from consumers.runtime.position_plan import Setting
-from consumers.runtime.positions import PartitionKey
+from consumers.runtime.positions import PartitionKey, commit_positions
 from schemas.errors import Unavailable
 
 _LATEST: Final = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # it has no annotations
@@ -23,15 +22,19 @@ _LATEST: Final = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # it has 
 
 def members_of(admin: AdminClient, group: str) -> list[str]:
     """Return who is in a group, a name each."""
-    await_coordinator(admin, group)
+    members = settled(lambda: _members(admin, group))
+    return sorted(f"{member.group_instance_id or member.client_id} at {member.host}" for member in members)
+
+
+def _members(admin: AdminClient, group: str) -> Sequence[Any]:
     future = admin.describe_consumer_groups([group], request_timeout=TIMEOUT_S)[group]
     try:
-        members = future.result(TIMEOUT_S + 5).members
-    except KafkaException as error:
-        if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
+        return result(future, f"the group {group}").members  # type: ignore[no-any-return]  # its futures have no types
+    except Unavailable as error:
+        cause = error.__cause__
+        if isinstance(cause, KafkaException) and cause.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
             return []
-        raise Unavailable(f"the group {group}: {error.args[0].str()}") from error
-    return sorted(f"{member.group_instance_id or member.client_id} at {member.host}" for member in members)
+        raise
 
 
 def refuse_members(admin: AdminClient, group: str) -> None:
@@ -53,25 +56,8 @@ def offsets_at(admin: AdminClient, partitions: Iterable[PartitionKey], at: datet
 
 
 def set_positions(kafka: Mapping[str, str], group: str, settings: Iterable[Setting]) -> None:
-    """Commit positions for a group without members, without their metadata; Unavailable where brokers refuse.
-
-    By a consumer that does not join: the admin client's calls can end the process (librdkafka issue 5040).
-    """
-    offsets = [TopicPartition(setting.topic, setting.partition, setting.to) for setting in settings]
-    consumer = Consumer(
-        {**kafka, "group.id": group, "enable.auto.commit": False}, logger=logging.getLogger("signpost.kafka")
-    )
-    try:
-        answers = consumer.commit(offsets=offsets, asynchronous=False)
-    except KafkaException as error:
-        raise Unavailable(f"the positions of the group {group} are not set: {error.args[0].str()}") from error
-    finally:
-        consumer.close()
-    for answer in answers or ():
-        if answer.error is not None:
-            raise Unavailable(
-                f"the position in {answer.topic} partition {answer.partition} is not set: {answer.error.str()}"
-            )
+    """Commit positions for a group without members, without their metadata; Unavailable where brokers refuse."""
+    commit_positions(kafka, group, {(setting.topic, setting.partition): setting.to for setting in settings})
 
 
 def _list(admin: AdminClient, asked: list[TopicPartition], spec: OffsetSpec) -> dict[PartitionKey, int]:

@@ -22,6 +22,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # OffsetSpec 
 
 from consumers.runtime.admin import CLIENT_ERRORS, reason_of
 from consumers.runtime.background import in_thread
+from schemas.errors import Unavailable
 
 ASK_AGAIN_S: Final = 0.05
 _TIMEOUT_S: Final = 5.0
@@ -96,6 +97,27 @@ class CommittedPositions:
             request_timeout=_TIMEOUT_S,
         )
         return {(partition.topic, partition.partition): future for partition, future in answers.items()}
+
+
+def commit_positions(kafka: Mapping[str, str], group: str, positions: Mapping[PartitionKey, int]) -> None:
+    """Commit positions for a group without members, without their metadata; Unavailable where brokers refuse.
+
+    By a consumer that does not join: the admin client's calls can end the process (librdkafka issue 5040). Blocks.
+    """
+    own = {"group.id": group, "enable.auto.commit": False}
+    consumer = Consumer({**kafka, **own}, logger=logging.getLogger("signpost.kafka"))
+    try:
+        offsets = [TopicPartition(*key, offset) for key, offset in positions.items()]
+        answers = consumer.commit(offsets=offsets, asynchronous=False)
+    except KafkaException as error:
+        raise Unavailable(f"the positions of the group {group} are not set: {error.args[0].str()}") from error
+    finally:
+        consumer.close()
+    for answer in answers or ():
+        if answer.error is not None:
+            raise Unavailable(
+                f"the position in {answer.topic} partition {answer.partition} is not set: {answer.error.str()}"
+            )
 
 
 class PositionsQuery:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, wait
 from typing import Final
 
@@ -26,6 +26,7 @@ _SILENT: Final = "no broker answers"
 
 
 def await_topics(
+    kafka: Mapping[str, str],
     admin: AdminClient,
     wanted: Sequence[Topic],
     names: TopicNames,
@@ -42,7 +43,7 @@ def await_topics(
     """
 
     def ask() -> list[str]:
-        check(admin, wanted, names)
+        check(kafka, admin, wanted, names)
         check_sources(admin, sources)
         check_leaders(admin, [*(topic.name for topic in wanted), *sources])
         return safety.warnings(admin, sources)

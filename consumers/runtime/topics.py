@@ -10,22 +10,21 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its package names no __all__
     AdminClient,
     AlterConfigOpType,
     ConfigEntry,
     ConfigResource,
     NewTopic,
-    OffsetSpec,
     ResourceType,
 )
 
-from consumers.runtime.admin import TIMEOUT_S, NotSettled, await_coordinator, result, settled
+from consumers.runtime.admin import CLIENT_ERRORS, TIMEOUT_S, NotSettled, failed, result, settled
+from consumers.runtime.positions import CommittedPositions, commit_positions
 from schemas.errors import Unavailable
 from schemas.topics import FIRST, Topic, TopicNames
 
-_END: Final = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # it has no annotations
 MEND: Final = "`signpost topics apply` mends it, `signpost topics plan` shows it first"
 
 
@@ -75,6 +74,7 @@ class Impossible:
 
 
 Change: TypeAlias = Create | Reconfigure | SetBeginning | Impossible
+Kafka: TypeAlias = Mapping[str, str]
 
 
 def delivery_group(names: TopicNames) -> str:
@@ -87,12 +87,15 @@ def router_group(names: TopicNames) -> str:
     return f"{names.prefix}router"
 
 
-def plan(admin: AdminClient, wanted: Sequence[Topic], names: TopicNames) -> list[Change]:
-    """Compare the topics of the cluster with `wanted`; an empty list means that all is as it must be."""
-    return settled(lambda: _plan(admin, wanted, names))
+def plan(kafka: Kafka, admin: AdminClient, wanted: Sequence[Topic], names: TopicNames) -> list[Change]:
+    """Compare the topics of the cluster with `wanted`; an empty list means that all is as it must be.
+
+    `kafka` are the properties of the connection, by which `admin` was made.
+    """
+    return settled(lambda: _plan(kafka, admin, wanted, names))
 
 
-def _plan(admin: AdminClient, wanted: Sequence[Topic], names: TopicNames) -> list[Change]:
+def _plan(kafka: Kafka, admin: AdminClient, wanted: Sequence[Topic], names: TopicNames) -> list[Change]:
     present = _topics(admin)
     changes: list[Change] = [Create(topic) for topic in wanted if topic.name not in present]
     existing = [topic for topic in wanted if topic.name in present and _is_own(topic)]
@@ -101,18 +104,19 @@ def _plan(admin: AdminClient, wanted: Sequence[Topic], names: TopicNames) -> lis
     changes += _configs(admin, existing)
     first = names.jobs(FIRST)
     if first in present and any(topic.name == first for topic in wanted):
-        changes += _beginnings(admin, delivery_group(names), first, len(present[first].partitions))
+        changes += _beginnings(kafka, admin, delivery_group(names), first, len(present[first].partitions))
     return changes
 
 
 def apply(
+    kafka: Kafka,
     admin: AdminClient,
     wanted: Sequence[Topic],
     names: TopicNames,
     report: Callable[[Change], None] = lambda change: None,
 ) -> list[Change]:
     """Make what `plan` finds and return it; nothing is made where something is Impossible (Unavailable says what)."""
-    changes = plan(admin, wanted, names)
+    changes = plan(kafka, admin, wanted, names)
     if refused := [str(change) for change in changes if isinstance(change, Impossible)]:
         raise Unavailable("\n".join(refused))
     made = [change.topic for change in changes if isinstance(change, Create)]
@@ -123,17 +127,17 @@ def apply(
     if any(topic.name == names.jobs(FIRST) for topic in made):
         # Known only now that the topic is there. An apply that ends before this is completed by the next one, and
         # until then no role starts (check).
-        changes += [change for change in plan(admin, wanted, names) if isinstance(change, SetBeginning)]
+        changes += [change for change in plan(kafka, admin, wanted, names) if isinstance(change, SetBeginning)]
     for change in changes:
         if isinstance(change, SetBeginning):
-            _commit_beginning(admin, change, wanted, names)
+            _commit_beginning(kafka, admin, change, wanted, names)
         report(change)
     return changes
 
 
-def check(admin: AdminClient, wanted: Sequence[Topic], names: TopicNames) -> None:
+def check(kafka: Kafka, admin: AdminClient, wanted: Sequence[Topic], names: TopicNames) -> None:
     """Raise Unavailable unless all topics are as they must be."""
-    changes = plan(admin, wanted, names)
+    changes = plan(kafka, admin, wanted, names)
     if not changes:
         return
     shown = [str(change) for change in changes[:3]]
@@ -204,19 +208,13 @@ def _configs(admin: AdminClient, topics: Sequence[Topic]) -> list[Change]:
     return changes
 
 
-def _beginnings(admin: AdminClient, group: str, topic: str, partitions: int) -> list[Change]:
+def _beginnings(kafka: Kafka, admin: AdminClient, group: str, topic: str, partitions: int) -> list[Change]:
     """Find partitions without a position into which nothing was ever written: only there is none to be guessed."""
-    asked = [TopicPartition(topic, number) for number in range(partitions)]
-    await_coordinator(admin, group)
-    future = admin.list_consumer_group_offsets(
-        [ConsumerGroupTopicPartitions(group, asked)], require_stable=False, request_timeout=TIMEOUT_S
-    )[group]
-    positions = result(future, f"the positions of the group {group}").topic_partitions
-    lacking = [p for p in positions if p.offset < 0]
-    if not lacking:
-        return []
-    ends = admin.list_offsets({TopicPartition(topic, p.partition): _END for p in lacking}, request_timeout=TIMEOUT_S)
-    empty = sorted(p.partition for p, end in ends.items() if result(end, f"the end of {topic}").offset == 0)
+    try:
+        found = CommittedPositions(kafka, admin, group).fetch([(topic, number) for number in range(partitions)])
+    except CLIENT_ERRORS as error:
+        raise failed(error, f"the positions of the group {group}") from error
+    empty = sorted(number for (_, number), known in found.items() if known.offset is None and known.end == 0)
     return [SetBeginning(group, topic, tuple(empty))] if empty else []
 
 
@@ -256,18 +254,14 @@ def _alter(admin: AdminClient, changes: Sequence[Reconfigure]) -> None:
         result(future, f"alter {resource.name}")
 
 
-def _commit_beginning(admin: AdminClient, change: SetBeginning, wanted: Sequence[Topic], names: TopicNames) -> None:
-    offsets = [TopicPartition(change.topic, number, 0) for number in change.partitions]
-    future = admin.alter_consumer_group_offsets(
-        [ConsumerGroupTopicPartitions(change.group, offsets)], request_timeout=TIMEOUT_S
-    )[change.group]
+def _commit_beginning(
+    kafka: Kafka, admin: AdminClient, change: SetBeginning, wanted: Sequence[Topic], names: TopicNames
+) -> None:
     try:
-        answer = result(future, f"commit the beginning of {change.topic}")
-        if failed := [partition.error for partition in answer.topic_partitions if partition.error]:
-            raise Unavailable(f"commit the beginning of {change.topic}: {failed[0].str()}")
+        commit_positions(kafka, change.group, {(change.topic, number): 0 for number in change.partitions})
     except Unavailable:
         # The broker refuses this to a group with members. They may be there because another apply was quicker.
-        if any(isinstance(left, SetBeginning) for left in plan(admin, wanted, names)):
+        if any(isinstance(left, SetBeginning) for left in plan(kafka, admin, wanted, names)):
             raise
 
 

@@ -24,7 +24,8 @@ def _plan(ctx: typer.Context) -> None:
     from deploy.wanted_topics import wanted_topics  # noqa: PLC0415
 
     settings = settings_of(ctx)
-    changes = plan(reachable_admin(settings), wanted_topics(settings), settings.names)
+    admin, wanted = reachable_admin(settings), wanted_topics(settings)
+    changes = plan(settings.kafka_properties(), admin, wanted, settings.names)
     for change in changes:
         typer.echo(str(change))
     if changes:
@@ -39,6 +40,6 @@ def _apply(ctx: typer.Context) -> None:
     from deploy.wanted_topics import wanted_topics  # noqa: PLC0415
 
     settings = settings_of(ctx)
-    wanted = wanted_topics(settings)
-    changes = apply(reachable_admin(settings), wanted, settings.names, lambda change: typer.echo(str(change)))
+    kafka, admin, wanted = settings.kafka_properties(), reachable_admin(settings), wanted_topics(settings)
+    changes = apply(kafka, admin, wanted, settings.names, lambda change: typer.echo(str(change)))
     typer.echo(f"{len(wanted)} topics are as they must be" + ("" if changes else "; nothing was to be done"))

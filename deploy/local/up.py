@@ -141,7 +141,7 @@ def _prepare(
     settings = load(state, config, **extra).settings
     if broker.kind != "given":
         _make_sources(admin, settings, say)
-    changes = apply(admin, wanted_topics(settings), settings.names)
+    changes = apply(settings.kafka_properties(), admin, wanted_topics(settings), settings.names)
     say(f"topics: {len(changes)} changes made" if changes else "topics: as they have to be")
     return settings
 

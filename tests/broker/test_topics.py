@@ -30,6 +30,7 @@ class Cluster:
 
     def __init__(self, bootstrap_servers: str, prefix: str) -> None:
         self.bootstrap_servers = bootstrap_servers
+        self.kafka = {"bootstrap.servers": bootstrap_servers}
         self.admin = admin_of(bootstrap_servers)
         self.names = TopicNames(prefix)
 
@@ -64,15 +65,15 @@ def test_apply_makes_all_topics_and_the_first_position_and_then_nothing(cluster:
     """After one apply there is nothing left to do, roles may start, and delivery has the beginning of jobs.0s."""
     wanted = cluster.wanted(MINUTE)
     with pytest.raises(Unavailable, match="signpost topics apply"):
-        check(cluster.admin, wanted, cluster.names)
+        check(cluster.kafka, cluster.admin, wanted, cluster.names)
 
-    made = apply(cluster.admin, wanted, cluster.names)
+    made = apply(cluster.kafka, cluster.admin, wanted, cluster.names)
 
     assert [change.topic.name for change in made if isinstance(change, Create)] == [topic.name for topic in wanted]
     assert cluster.positions() == {0: 0, 1: 0, 2: 0}
-    assert plan(cluster.admin, wanted, cluster.names) == []
-    assert apply(cluster.admin, wanted, cluster.names) == []
-    check(cluster.admin, wanted, cluster.names)
+    assert plan(cluster.kafka, cluster.admin, wanted, cluster.names) == []
+    assert apply(cluster.kafka, cluster.admin, wanted, cluster.names) == []
+    check(cluster.kafka, cluster.admin, wanted, cluster.names)
     assert cluster.configs(cluster.names.jobs(MINUTE))["retention.ms"] == str(30 * 86_400_000 + 60_000)
 
 
@@ -80,18 +81,21 @@ def test_two_at_once_both_succeed(cluster: Cluster) -> None:
     """Several that apply at the same moment come to the same end, none with an error."""
     wanted = cluster.wanted(MINUTE)
     with ThreadPoolExecutor(4) as pool:
-        for future in [pool.submit(apply, admin_of(cluster.bootstrap_servers), wanted, cluster.names) for _ in "1234"]:
+        for future in [
+            pool.submit(apply, cluster.kafka, admin_of(cluster.bootstrap_servers), wanted, cluster.names)
+            for _ in "1234"
+        ]:
             future.result()
 
-    assert plan(cluster.admin, wanted, cluster.names) == []
+    assert plan(cluster.kafka, cluster.admin, wanted, cluster.names) == []
     assert cluster.positions() == {0: 0, 1: 0, 2: 0}
 
 
 def test_a_new_tier_is_made(cluster: Cluster) -> None:
     """A sender with another step in its schedule brings its tier, and nothing else changes."""
-    apply(cluster.admin, cluster.wanted(MINUTE), cluster.names)
+    apply(cluster.kafka, cluster.admin, cluster.wanted(MINUTE), cluster.names)
 
-    (change,) = apply(cluster.admin, cluster.wanted(MINUTE, HOUR), cluster.names)
+    (change,) = apply(cluster.kafka, cluster.admin, cluster.wanted(MINUTE, HOUR), cluster.names)
 
     assert isinstance(change, Create)
     assert change.topic.name == cluster.names.jobs(HOUR)
@@ -100,40 +104,42 @@ def test_a_new_tier_is_made(cluster: Cluster) -> None:
 def test_wrong_configs_are_altered_back(cluster: Cluster) -> None:
     """What somebody has changed is shown with both values and set right; foreign configs stay."""
     wanted = cluster.wanted(MINUTE)
-    apply(cluster.admin, wanted, cluster.names)
+    apply(cluster.kafka, cluster.admin, wanted, cluster.names)
     cluster.spoil(cluster.names.subscriptions, "cleanup.policy", "delete")
     cluster.spoil(cluster.names.subscriptions, "segment.ms", "86400000")
 
-    (change,) = wait_until(lambda: plan(cluster.admin, wanted, cluster.names), what="the brokers know the change")
+    (change,) = wait_until(
+        lambda: plan(cluster.kafka, cluster.admin, wanted, cluster.names), what="the brokers know the change"
+    )
     assert isinstance(change, Reconfigure)
     assert str(change) == f"alter {cluster.names.subscriptions}: cleanup.policy delete -> compact"
     with pytest.raises(Unavailable, match=r"cleanup\.policy delete -> compact"):
-        check(cluster.admin, wanted, cluster.names)
-    apply(cluster.admin, wanted, cluster.names)
+        check(cluster.kafka, cluster.admin, wanted, cluster.names)
+    apply(cluster.kafka, cluster.admin, wanted, cluster.names)
 
-    assert plan(cluster.admin, wanted, cluster.names) == []
+    assert plan(cluster.kafka, cluster.admin, wanted, cluster.names) == []
     assert cluster.configs(cluster.names.subscriptions)["segment.ms"] == "86400000"
 
 
 def test_another_number_of_partitions_is_refused_before_anything_is_made(cluster: Cluster) -> None:
     """The number is fixed at the first apply: nothing is changed, not even what could be."""
-    apply(cluster.admin, cluster.wanted(MINUTE), cluster.names)
+    apply(cluster.kafka, cluster.admin, cluster.wanted(MINUTE), cluster.names)
     wanted = cluster.wanted(MINUTE, HOUR, partitions=6)
 
     with pytest.raises(Unavailable, match="it has 3 partitions, the settings say 6"):
-        apply(cluster.admin, wanted, cluster.names)
+        apply(cluster.kafka, cluster.admin, wanted, cluster.names)
 
     assert cluster.names.jobs(HOUR) not in cluster.admin.list_topics(timeout=10).topics
-    assert any(isinstance(change, Impossible) for change in plan(cluster.admin, wanted, cluster.names))
+    assert any(isinstance(change, Impossible) for change in plan(cluster.kafka, cluster.admin, wanted, cluster.names))
 
 
 def test_event_topics_are_as_their_teams_have_them(cluster: Cluster) -> None:
     """An event topic that is there is not compared: neither its partitions nor its configs are ours."""
     create_topic(cluster.bootstrap_servers, cluster.names.events("zenoo"), 7, retention_ms="1000")
 
-    apply(cluster.admin, cluster.wanted(MINUTE), cluster.names)
+    apply(cluster.kafka, cluster.admin, cluster.wanted(MINUTE), cluster.names)
 
-    assert plan(cluster.admin, cluster.wanted(MINUTE), cluster.names) == []
+    assert plan(cluster.kafka, cluster.admin, cluster.wanted(MINUTE), cluster.names) == []
     assert len(cluster.admin.list_topics(timeout=10).topics[cluster.names.events("zenoo")].partitions) == 7
 
 
@@ -142,20 +148,22 @@ def test_an_interrupted_apply_is_completed_by_the_next(cluster: Cluster) -> None
     first = next(topic for topic in cluster.wanted(MINUTE) if topic.name == cluster.names.jobs(FIRST))
     create_topic(cluster.bootstrap_servers, first.name, 3, **{k.replace(".", "_"): v for k, v in first.configs.items()})
     wanted = cluster.wanted(MINUTE)
-    assert SetBeginning(f"{cluster.names.prefix}deliver", first.name, (0, 1, 2)) in plan(
-        cluster.admin, wanted, cluster.names
+    beginning = SetBeginning(f"{cluster.names.prefix}deliver", first.name, (0, 1, 2))
+    wait_until(
+        lambda: beginning in plan(cluster.kafka, cluster.admin, wanted, cluster.names),
+        what="the brokers know the topic",
     )
 
-    apply(cluster.admin, wanted, cluster.names)
+    apply(cluster.kafka, cluster.admin, wanted, cluster.names)
 
     assert cluster.positions() == {0: 0, 1: 0, 2: 0}
-    check(cluster.admin, wanted, cluster.names)
+    check(cluster.kafka, cluster.admin, wanted, cluster.names)
 
 
 def test_a_lost_position_of_a_topic_with_jobs_is_not_guessed(cluster: Cluster) -> None:
     """Where jobs have been written, apply does not set delivery back to the beginning."""
     wanted = cluster.wanted(MINUTE)
-    apply(cluster.admin, wanted, cluster.names)
+    apply(cluster.kafka, cluster.admin, wanted, cluster.names)
     group = f"{cluster.names.prefix}deliver"
     producer = Producer({"bootstrap.servers": cluster.bootstrap_servers})
     for number in range(3):
@@ -163,14 +171,14 @@ def test_a_lost_position_of_a_topic_with_jobs_is_not_guessed(cluster: Cluster) -
     producer.flush(30)
     cluster.admin.delete_consumer_groups([group])[group].result(30)
 
-    assert apply(cluster.admin, wanted, cluster.names) == []
+    assert apply(cluster.kafka, cluster.admin, wanted, cluster.names) == []
     assert cluster.positions() == {}
 
 
 def test_positions_are_left_alone_while_delivery_runs(cluster: Cluster) -> None:
     """Applying beside a running delivery role changes none of its positions."""
     wanted = cluster.wanted(MINUTE)
-    apply(cluster.admin, wanted, cluster.names)
+    apply(cluster.kafka, cluster.admin, wanted, cluster.names)
     consumer = Consumer(
         {"bootstrap.servers": cluster.bootstrap_servers, "group.id": f"{cluster.names.prefix}deliver", "log_level": 0}
     )
@@ -180,7 +188,7 @@ def test_positions_are_left_alone_while_delivery_runs(cluster: Cluster) -> None:
         consumer.poll(0.1)
     consumer.commit(offsets=[TopicPartition(cluster.names.jobs(FIRST), 0, 5)], asynchronous=False)
 
-    assert apply(cluster.admin, cluster.wanted(MINUTE, HOUR), cluster.names)
+    assert apply(cluster.kafka, cluster.admin, cluster.wanted(MINUTE, HOUR), cluster.names)
 
     assert cluster.positions() == {0: 5, 1: 0, 2: 0}
     consumer.close()

@@ -98,7 +98,7 @@ class Installation:
 
     def make_topics(self) -> Installation:
         """Make what is missing."""
-        topics.apply(self.admin, wanted_topics(self.settings), self.names)
+        topics.apply(self.settings.kafka_properties(), self.admin, wanted_topics(self.settings), self.names)
         return self
 
     def subscribe(self, *subscriptions: Subscription) -> None:

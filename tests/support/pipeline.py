@@ -61,7 +61,7 @@ class Pipeline:
         self.admin = admin_of(bootstrap_servers)
         self.sender = load_senders()["zenoo"]
         self.events_topic = self.names.events(self.sender.name)
-        apply(self.admin, wanted_topics(self.settings), self.names)
+        apply(self.settings.kafka_properties(), self.admin, wanted_topics(self.settings), self.names)
 
     def of_customer(self, customer: str) -> Pipeline:
         """Return this pipeline as a test sees it that shares it with others: one customer, and no record of others."""
