@@ -39,7 +39,7 @@ from schemas.errors import InvalidInput, SignpostError
 
 FAILED: Final = 1
 INVALID: Final = 2
-# What is imported stays: looking through it every 700 new objects, as Python does, is a tenth of a role's start (450 ms).
+# What is imported stays: to look through it every 700 new objects, as Python does, took a tenth of a start (450 ms).
 _NEW_OBJECTS: Final = 50_000
 
 app = typer.Typer(
