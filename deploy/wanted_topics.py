@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from schemas.sender import load_senders
+from deploy.senders import senders_of
 from schemas.settings import Settings, Source
 from schemas.topics import Topic, own_topics, tiers_of
 
@@ -11,12 +11,12 @@ def sources_of(settings: Settings) -> tuple[Source, ...]:
     """Return the topics that events are read from: those of the settings, or one of our own for each loaded sender."""
     if settings.sources:
         return settings.sources
-    return tuple(Source(topic=settings.names.events(name), sender=name) for name in load_senders())
+    return tuple(Source(topic=settings.names.events(name), sender=name) for name in senders_of(settings))
 
 
 def wanted_topics(settings: Settings) -> list[Topic]:
     """Return all topics that have to be there; event topics are ours only where the settings name no sources."""
-    senders = load_senders()
+    senders = senders_of(settings)
     return own_topics(
         settings.names,
         tiers_of(sender.schedule for sender in senders.values()),

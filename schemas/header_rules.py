@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from schemas.sender import Sender
-from schemas.sender_traits import header_names
 
 MAX_HEADERS: Final = 20
 MAX_NAME: Final = 100
@@ -62,7 +61,7 @@ def header_problems(headers: Sequence[HeaderWish], sender: Sender | None) -> Ite
     for name, count in Counter(header.name.lower() for header in headers).items():
         if count > 1:
             yield f"headers: {name[:MAX_NAME]!r} is there {count} times; names compare without regard to case"
-    own = header_names(sender) if sender is not None else frozenset()
+    own = sender.header_names if sender is not None else frozenset()
     for header in headers:
         yield from (f"headers: {what}" for what in _name_problems(header.name, own, sender))
         if header.value is not None:

@@ -21,14 +21,6 @@ class _Attempt:
 
 
 @lru_cache(maxsize=256)
-def header_names(sender: Sender) -> frozenset[str]:
-    """Return the names of all headers that a sender sends, its signature's among them, in lower case."""
-    key = sender.signing_key(sender.generate_secret())
-    lines = sender.headers(_attempt(sender), _BODY, (key,), 0)
-    return frozenset(line.partition(b":")[0].decode().lower() for line in lines)
-
-
-@lru_cache(maxsize=256)
 def signs_with_all(sender: Sender) -> bool:
     """Tell whether all valid secrets sign during a rotation; else the newest alone does, and the old one ends at once.
 

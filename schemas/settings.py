@@ -63,6 +63,9 @@ class Settings(BaseModel):
         le=1000,
     )
     replication: int = _setting(3, "Copies of each own topic.", unit="copies", ge=1, le=10)
+    senders: tuple[Path, ...] = _setting(
+        (), "Senders of your own beside those that Signpost brings: their folders, or folders that hold such folders."
+    )
     sources: tuple[Source, ...] = _setting(
         (), "Topics that events are read from; none: <prefix><sender>.events of each loaded sender."
     )

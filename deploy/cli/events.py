@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Final, TypeVar
 import typer
 
 from deploy.cli.context import PIPELINE, print_error, settings_of
-from schemas.errors import EventError, InvalidInput
+from schemas.errors import EventError
 
 if TYPE_CHECKING:  # confluent_kafka and fastavro: `signpost --help` does without
     from producers.events import EventPublisher
@@ -54,10 +54,12 @@ def _publish(
 
     A missing `event_id` or `created_at` is filled in. Nothing of a file with an error is published.
     """
-    from producers.event_json import EventReader  # noqa: PLC0415  # see above
+    from deploy.senders import sender_named  # noqa: PLC0415  # see above
+    from producers.event_json import EventReader  # noqa: PLC0415
     from producers.events import random_event_id, wall_clock_us  # noqa: PLC0415
 
-    settings, known = settings_of(ctx), sender_named(sender)
+    settings = settings_of(ctx)
+    known = sender_named(settings, sender)
     reader = EventReader(known, wall_clock_us, random_event_id, customer or None)
     failed = False
     with _publisher(settings, known, topic) as publisher:
@@ -97,10 +99,12 @@ def _simulate(
     """Publish realistic Zenoo events of all types at a steady rate."""
     from random import SystemRandom  # noqa: PLC0415  # see above
 
+    from deploy.senders import sender_named  # noqa: PLC0415
     from producers.events import wall_clock_us  # noqa: PLC0415
     from producers.simulator import Simulator  # noqa: PLC0415
 
-    settings, known = settings_of(ctx), sender_named("zenoo")
+    settings = settings_of(ctx)
+    known = sender_named(settings, "zenoo")
     seed = SystemRandom().randrange(2**32) if seed is None else seed
     events = Simulator(seed, tuple(customer or ["acme"]), wall_clock_us).events()
     total = max(1, round(rate * seconds))
@@ -126,16 +130,6 @@ def paced(items: Iterator[T], rate: float, now_s: Callable[[], float], sleep_s: 
         except StopIteration:
             return
         yield item
-
-
-def sender_named(name: str) -> Sender:
-    """Return a loaded sender; InvalidInput names those that there are."""
-    from schemas.sender import load_senders  # noqa: PLC0415  # see above
-
-    senders = load_senders()
-    if name not in senders:
-        raise InvalidInput(f"--sender: there is no sender {name!r}; loaded: {', '.join(senders)}")
-    return senders[name]
 
 
 def _publisher(settings: Settings, sender: Sender, topic: str | None) -> EventPublisher:

@@ -72,8 +72,8 @@ def _found(
     from consumers.console.traces import Tracer  # noqa: PLC0415
     from consumers.runtime.registry import Registry  # noqa: PLC0415
     from deploy.router_role import source_senders  # noqa: PLC0415
+    from deploy.senders import senders_of  # noqa: PLC0415
     from schemas.event import EventDecoder  # noqa: PLC0415
-    from schemas.sender import load_senders  # noqa: PLC0415
     from schemas.topics import tiers_of  # noqa: PLC0415
 
     names, url = settings.names, settings.schema_registry_url
@@ -87,7 +87,7 @@ def _found(
             raise InvalidInput(f"--topic: that is no source; the sources are: {', '.join(decoders)}")
     if not scanner.partitions(decoders):
         raise Unavailable(f"no source is there ({', '.join(decoders)}); `signpost topics apply` makes Signpost's own")
-    tiers = [names.jobs(delay) for delay in tiers_of(sender.schedule for sender in load_senders().values())]
+    tiers = [names.jobs(delay) for delay in tiers_of(sender.schedule for sender in senders_of(settings).values())]
     traces = Tracer(scanner, names, tiers, decoders).trace(event, [topic] if topic else decoders)
     places = [place for place in traces.places() if topic in (None, place[0])]
     versions = Subscriptions(scanner, names).versions if places else []

@@ -52,16 +52,16 @@ def _lag(ctx: typer.Context, *, json: Json = False) -> None:
 def _found(scanner: Scanner, settings: Settings) -> tuple[list[TopicLag], list[Group], list[str]]:
     from consumers.console.lag import group_of, lag, source_due_ms, tier_due_ms  # noqa: PLC0415  # see looking.py
     from deploy.admin import reachable_admin  # noqa: PLC0415
+    from deploy.senders import senders_of  # noqa: PLC0415
     from deploy.wanted_topics import sources_of  # noqa: PLC0415
     from schemas.durations import milliseconds  # noqa: PLC0415
-    from schemas.sender import load_senders  # noqa: PLC0415
     from schemas.topics import tiers_of  # noqa: PLC0415
 
     router, deliver = f"{settings.prefix}router", f"{settings.prefix}deliver"
     sources = {source.topic: source_due_ms for source in sources_of(settings)}
     tiers = {
         settings.names.jobs(delay): partial(tier_due_ms, wait_ms=int(milliseconds(delay) / settings.delay_speedup))
-        for delay in tiers_of(sender.schedule for sender in load_senders().values())
+        for delay in tiers_of(sender.schedule for sender in senders_of(settings).values())
     }
     lags = lag(scanner, router, sources, new_at_beginning=False)
     lags += lag(scanner, deliver, tiers, new_at_beginning=True)

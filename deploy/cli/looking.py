@@ -49,10 +49,10 @@ def record_reader(settings: Settings) -> RecordReader:
     """Return what decodes records, with the schema registry of the settings."""
     from consumers.console.readable import RecordReader  # noqa: PLC0415  # see above
     from consumers.runtime.registry import Registry  # noqa: PLC0415
-    from schemas.sender import load_senders  # noqa: PLC0415
+    from deploy.senders import senders_of  # noqa: PLC0415
 
     url = settings.schema_registry_url
-    return RecordReader(load_senders(), None if url is None else Registry(url))
+    return RecordReader(senders_of(settings), None if url is None else Registry(url))
 
 
 def since_ms(text: str | None, now_s: float) -> int | None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Final, TypeAlias
 
 import typer
 
-from deploy.cli.context import START
+from deploy.cli.context import START, settings_of
 from schemas.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ def register(parent: typer.Typer) -> None:
 
 
 def _receiver(
+    ctx: typer.Context,
     *,
     secret: Annotated[
         str | None,
@@ -59,14 +60,17 @@ def _receiver(
 
     key = _secret(secret, secret_env)
     show = _json_line if as_json else _line
-    _run(_behaviour(fail, status, parse_duration(delay), hang), host=host, port=port, sender=sender, key=key, show=show)
+    verify = _verifier(ctx, sender, key) if key else None
+    behave = _behaviour(fail, status, parse_duration(delay), hang)
+    _run(behave, host=host, port=port, sender=sender, key=key, verify=verify, show=show)
 
 
-def _run(behave: Behaviour, *, host: str, port: int, sender: str, key: str | None, show: Show) -> None:
+def _run(
+    behave: Behaviour, *, host: str, port: int, sender: str, key: str | None, verify: Verify | None, show: Show
+) -> None:
     from deploy.local.foreground import Ending  # noqa: PLC0415  # asyncio, which `--help` does without
     from deploy.local.receiver import Receiver  # noqa: PLC0415
 
-    verify = _verifier(sender, key) if key else None
     ending = Ending()
 
     def print_one(received: Received, reply: Reply) -> None:
@@ -91,13 +95,11 @@ def _secret(secret: str | None, variable: str | None) -> str | None:
     return os.environ[variable]
 
 
-def _verifier(name: str, secret: str) -> Verify:
-    from schemas.sender import load_senders  # noqa: PLC0415  # only where there is something to verify
+def _verifier(ctx: typer.Context, name: str, secret: str) -> Verify:
+    from deploy.senders import sender_named  # noqa: PLC0415  # only where there is something to verify
+    from schemas.sender import load_senders  # noqa: PLC0415
 
-    senders = load_senders()
-    if name not in senders:
-        raise InvalidInput(f"--sender: no sender is called {name!r}; there are {', '.join(senders)}")
-    sender = senders[name]
+    sender = load_senders().get(name) or sender_named(settings_of(ctx), name)
     return lambda received: sender.verify(dict(received.headers), received.body, secret)
 
 

@@ -48,11 +48,11 @@ def _tail(
     """
     from consumers.console.tail import Tail, records  # noqa: PLC0415  # clients load in 0.3 s
     from consumers.console.tail import follow as following  # noqa: PLC0415
-    from schemas.sender import load_senders  # noqa: PLC0415
+    from deploy.senders import senders_of  # noqa: PLC0415
 
     settings, begin_ms = settings_of(ctx), since_ms(since, time.time())
     limit = _DEFAULT_LINES if lines is None and since is None else lines
-    shown = Tail(record_reader(settings), load_senders(), grep)
+    shown = Tail(record_reader(settings), senders_of(settings), grep)
     with scanning(settings) as scanner:
         name = topic_named(scanner, topic, settings.prefix)
         ranges = scanner.ranges([name], begin_ms)

@@ -1,0 +1,119 @@
+"""`signpost senders`: how webhooks look to those who get them, and folders of senders of one's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from deploy.cli.context import PIPELINE, print_json, settings_of
+from deploy.cli.subscription_view import print_table
+
+if TYPE_CHECKING:  # pydantic and fastavro: `signpost --help` does without
+    from schemas.sender import Sender
+
+app = typer.Typer(help="Show how webhooks look, and add senders of your own.", no_args_is_help=True)
+
+
+def register(parent: typer.Typer) -> None:
+    """Add the commands."""
+    parent.add_typer(app, name="senders", rich_help_panel=PIPELINE)
+
+
+@app.command("list")
+def _list(
+    ctx: typer.Context,
+    *,
+    json: Annotated[bool, typer.Option("--json", help="As JSON, with all that `show` tells.")] = False,
+) -> None:
+    """List the senders that are loaded."""
+    from deploy.senders import senders_of  # noqa: PLC0415  # 0.2 s that `--help` need not wait
+    from schemas.sender import load_senders  # noqa: PLC0415
+
+    senders = senders_of(settings_of(ctx))
+    if json:
+        print_json([_as_json(sender) for sender in senders.values()])
+        return
+    rows = [
+        (name, sender.title, _types(sender), "Signpost" if name in load_senders() else "you")
+        for name, sender in senders.items()
+    ]
+    print_table(("SENDER", "PRODUCT", "EVENT TYPES", "BROUGHT BY"), rows)
+
+
+@app.command("show")
+def _show(ctx: typer.Context, name: Annotated[str, typer.Argument(metavar="NAME")]) -> None:
+    """Show one sender: event types, headers, schedule and limits."""
+    from deploy.senders import sender_named  # noqa: PLC0415  # see above
+
+    _print(sender_named(settings_of(ctx), name))
+
+
+@app.command("check")
+def _check(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A sender's folder: sender.toml and events/*.avsc.")],
+) -> None:
+    """Check a sender's folder; an error names file, line and field."""
+    from deploy.senders import read_folder  # noqa: PLC0415  # see above
+
+    sender = read_folder(folder)
+    typer.echo(f"{folder}: sender {sender.name} is right: {_types(sender)}, {len(sender.schedule) + 1} attempts")
+
+
+@app.command("new")
+def _new(
+    folder: Annotated[
+        Path, typer.Argument(metavar="NAME", help="The new folder, whose last part is the sender's name.")
+    ],
+) -> None:
+    """Make the folder of a new sender, with one event type to begin with."""
+    from deploy.senders import make_folder  # noqa: PLC0415  # see above
+
+    sender = make_folder(folder)
+    typer.echo(f"{folder / 'sender.toml'}: envelope, headers, signature, schedule; change what differs")
+    for name in sender.event_types:
+        typer.echo(f"{folder / 'events' / name}.avsc: what {name} holds")
+    typer.echo(f"then `signpost senders check {folder}`, and the setting senders has to name {folder}")
+
+
+def _types(sender: Sender) -> str:
+    number = len(sender.event_types)
+    named = f"{number} event type{'' if number == 1 else 's'}"
+    if sender.any_kind is None:
+        return named
+    return f"{named} and any other" if number else "any event type"
+
+
+def _as_json(sender: Sender) -> dict[str, Any]:
+    from schemas.durations import format_duration  # noqa: PLC0415  # see above
+    from schemas.sender_traits import signs_with_all  # noqa: PLC0415
+
+    return {
+        "name": sender.name,
+        "title": sender.title,
+        "event_types": [{"name": name, "trigger": kind.trigger} for name, kind in sender.event_types.items()],
+        "any_event_type": sender.any_kind is not None,
+        "headers": sorted(sender.header_names),
+        "needs_secret": sender.needs_secret,
+        "secrets_that_sign": "all" if signs_with_all(sender) else "newest",
+        "schedule": [format_duration(wait) for wait in sender.schedule],
+        "timeout": format_duration(sender.timeout),
+        "max_body": sender.max_body,
+        "max_subscriptions": sender.max_subscriptions,
+        "kafka_key": list(sender.key_fields),
+    }
+
+
+def _print(sender: Sender) -> None:
+    fields = _as_json(sender)
+    kinds = fields.pop("event_types")
+    for name, value in fields.items():
+        text = ", ".join(map(str, value)) if isinstance(value, list) else str(value).lower()
+        shown = {"name": sender.name, "title": sender.title, "max_subscriptions": text.replace("none", "no limit")}
+        typer.echo(f"{name + ':':<19} {shown.get(name, text)}")
+    typer.echo("event types:")
+    for kind in kinds:
+        typer.echo(f"  {kind['name']:<32} {kind['trigger']}")
+    if sender.any_kind is not None:
+        typer.echo(f"  {'any other':<32} {sender.any_kind.trigger}")
