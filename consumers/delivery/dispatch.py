@@ -17,7 +17,7 @@ from typing import Final, Protocol, assert_never
 
 from confluent_kafka import Message
 
-from consumers.delivery.answer import WITHDRAWN, Answer, Answered, Request, Unanswered
+from consumers.delivery.answer import CROWDED, WITHDRAWN, Answer, Answered, Request, Unanswered
 from consumers.delivery.endpoint import Endpoint
 from consumers.delivery.lane import Lane
 from consumers.delivery.pacing import Admission, Pacing
@@ -158,6 +158,8 @@ class Dispatcher:
             self._pacing.done(work.job.subscription_id, answered.duration_us, now_ms)
             if answered.answer is WITHDRAWN and not work.lane.is_lost:
                 self._ready.appendleft(work)
+            elif answered.answer is CROWDED and not work.lane.is_lost:
+                self._park(work, "names")
             elif not work.lane.is_lost:
                 self._judge(work, answered.answer, answered.duration_us, now_ms)
             else:

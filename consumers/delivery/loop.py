@@ -19,6 +19,7 @@ from consumers.delivery.outbox import Outbox
 from consumers.delivery.progress import MAX_BATCH
 from consumers.delivery.reader import Reader
 from consumers.delivery.transport import Transport
+from consumers.runtime.collector import spare_hot_path
 from consumers.runtime.outage import Outage
 from consumers.table import SubscriptionTable
 from schemas.errors import BeginAnew, Unavailable
@@ -99,6 +100,7 @@ class DeliveryLoop:
             self._table.poll(self._monotonic())
             each_turn(self._now())
             time.sleep(_SOCKETS_S)
+        spare_hot_path()
         self._reader.subscribe(pattern)
         try:
             while not stopping():
@@ -182,14 +184,12 @@ class DeliveryLoop:
         # What cannot be committed is not to grow by what is parked or poison either.
         if wanted <= 0 or self._dispatcher.bytes >= MAX_BYTES_AT_HAND or self._committer.room() <= 0:
             if monotonic_ms - self._last_read_ms < _POLL_AT_LEAST_MS:
-                if not self._transport.in_flight:
+                if not self._transport.is_busy:
                     time.sleep(_SOCKETS_S)
                 return
             wanted = 1
         self._last_read_ms = monotonic_ms
-        idle = not self._transport.in_flight and not (
-            self._last_room > 0 and self._dispatcher.has_startable(self._now())
-        )
+        idle = not self._transport.is_busy and not (self._last_room > 0 and self._dispatcher.has_startable(self._now()))
         self._reader.read(self._idle_s() if idle else 0.0, min(wanted, MAX_BATCH), self._now)
 
     def _idle_s(self) -> float:
@@ -202,7 +202,7 @@ class DeliveryLoop:
         return max(0.0, min(_IDLE_S, (min(soon) - self._now()) / 1_000))
 
     def _answers(self, timeout_s: float) -> None:
-        if self._transport.in_flight:
+        if self._transport.is_busy:
             answers = self._transport.work(timeout_s)
             if answers:
                 self._dispatcher.answered(answers, self._now())
@@ -210,16 +210,16 @@ class DeliveryLoop:
     def _drain(self, each_turn: Callable[[int], None]) -> bool:
         """Wait for what is in flight, commit, leave the group."""
         deadline = self._monotonic() + self._limits.drain_ms
-        _log.info("delivery.draining", in_flight=self._transport.in_flight)
+        _log.info("delivery.draining", in_flight=self._transport.in_flight + self._transport.resolving)
         while self._monotonic() < deadline and not self._is_drained():
             self._table.poll(self._monotonic())
             self._committer.collect(self._now())
             if not self._committer.busy and self._reader.take_over():
                 self._dispatcher.drop_lost(self._now())
             if self._reader.owns:
-                at_once = self._transport.in_flight == 0
+                at_once = not self._transport.is_busy
                 self._committer.commit(self._now(), self._reader.group_metadata, at_once=at_once)
-            self._reader.ignore(0.0 if self._transport.in_flight else _SOCKETS_S)
+            self._reader.ignore(0.0 if self._transport.is_busy else _SOCKETS_S)
             self._answers(_SOCKETS_S)
             each_turn(self._now())
         complete = self._is_drained()
@@ -230,6 +230,6 @@ class DeliveryLoop:
 
     def _is_drained(self) -> bool:
         """Whether nothing is open, and what happened is committed or no longer ours to commit."""
-        if self._transport.in_flight or self._committer.busy:
+        if self._transport.is_busy or self._committer.busy:
             return False
         return self._committer.idle or not (self._reader.owns or self._reader.takes_over)

@@ -24,15 +24,17 @@ FAILURE_TTL: Final = 5.0
 MAX_NAMES: Final = 10_000
 # More addresses than this are checked but not tried.
 _MAX_ADDRESSES: Final = 16
-# First try 2 s, then twice as long each: a server that never answers is given up after about 14 s.
-_TIMEOUT_S: Final = 2.0
+# How long a name may take in all (setting dns_timeout).
+TIMEOUT: Final = 5.0
+# Of c-ares, for each of its tries. It takes less where servers have been quick, and gives up early: it is asked again
+# until the time above has passed, so that a name that does not answer fails after the same time always.
+_TRY_S: Final = 2.0
 _TRIES: Final = 3
-# A query that c-ares has not ended by then never ends.
-_LOST_AFTER: Final = 60.0
-_UNSORTED: Final = (
-    1 << 7
-)  # ARES_AI_NOSORT: no connect() to every address to find its best source; libcurl tries them all
+# c-ares' flag for: no connect() to every address to find the best way to it; libcurl tries them all.
+_UNSORTED: Final = 1 << 7  # ARES_AI_NOSORT
 _TIMEOUTS: Final = frozenset({pycares.errno.ARES_ETIMEOUT, pycares.errno.ARES_ECANCELLED})
+# Nobody listens where a DNS server should be.
+_NO_SERVER: Final = frozenset({pycares.errno.ARES_ECONNREFUSED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,29 +84,36 @@ class Resolver:
         policy: EgressPolicy,
         dns_servers: Iterable[str] = (),
         *,
+        timeout_s: float = TIMEOUT,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._policy = policy
         self._monotonic = monotonic
         self._known: dict[str, _Entry] = {}
+        self._timeout = timeout_s
+        # Name to when it was asked for, oldest first.
         self._under_way: dict[str, float] = {}
         # c-ares calls back in its own thread, or at once in ours; either way only this queue is touched there.
-        self._ended: deque[tuple[str, Any, int | None]] = deque()
+        self._ended: deque[tuple[str, float, Any, int | None]] = deque()
         self.wake: Callable[[], None] = lambda: None
         # Without NOSEARCH a name that does not exist is tried again under the search domains of resolv.conf.
         flags = pycares.ARES_FLAG_NOSEARCH | pycares.ARES_FLAG_EDNS
-        self._channel = pycares.Channel(flags=flags, timeout=_TIMEOUT_S, tries=_TRIES, servers=list(dns_servers))
+        self._channel = pycares.Channel(flags=flags, timeout=_TRY_S, tries=_TRIES, servers=list(dns_servers))
         self._refreshed = monotonic()
 
-    def lookup(self, host: str, port: int) -> Resolution | None:
-        """Return what is known of a target's host; None: a query is under way, `ended` will name it."""
+    def lookup(self, host: str, port: int, *, ask: bool = True) -> Resolution | None:
+        """Return what is known of a target's host; None: a query is under way, `ended` will name it.
+
+        Without `ask`, None says that nothing is known, and nobody is asked.
+        """
         now = self._monotonic()
         entry = self._known.get(host)
         if entry is None or entry.until <= now:
             if host == "localhost" or is_literal(host):
                 entry = self._keep(host, self._fixed(host), now + MAX_TTL)
             else:
-                self._ask(host, now)
+                if ask:
+                    self._ask(host, now)
                 return None
         found = entry.found
         if type(found) is tuple:
@@ -116,13 +125,22 @@ class Resolver:
         """Return the names whose query has ended since this was last asked; their `lookup` has an answer."""
         names = []
         while self._ended:
-            host, result, error = self._ended.popleft()
-            now = self._monotonic()
-            found, ttl = self._judge(host, result, error)
-            self._keep(host, found, now + ttl)
-            self._under_way.pop(host, None)
+            host, asked, result, error = self._ended.popleft()
+            if self._counts(host, asked, error):
+                self._end(host, *self._judge(host, result, error))
+                names.append(host)
+        while self._under_way:  # no answer in time
+            host, asked = next(iter(self._under_way.items()))
+            if self._monotonic() - asked < self._timeout:
+                break
+            self._end(host, Failed("dns_timeout", f"{host}: no answer of DNS within {self._timeout:g} s"), FAILURE_TTL)
             names.append(host)
         return names
+
+    def has_hung(self, host: str) -> bool:
+        """Tell whether the last query for a name got no answer."""
+        entry = self._known.get(host)
+        return entry is not None and type(entry.found) is Failed and entry.found.kind == "dns_timeout"
 
     def close(self) -> None:
         """Ask nothing more; what is under way is forgotten."""
@@ -130,8 +148,7 @@ class Resolver:
         self._channel.close()
 
     def _ask(self, host: str, now: float) -> None:
-        asked = self._under_way.get(host)
-        if asked is not None and now - asked < _LOST_AFTER:
+        if host in self._under_way:
             return
         if now - self._refreshed >= MAX_TTL / 2:
             # c-ares keeps answers for their whole TTL; this makes it forget them (soon: not before this query), and
@@ -139,17 +156,34 @@ class Resolver:
             self._channel.reinit()
             self._refreshed = now
         self._under_way[host] = now
+        self._query(host, now)
 
+    def _query(self, host: str, asked: float) -> None:
         def ended(result: Any, error: int | None) -> None:
-            self._ended.append((host, result, error))
+            self._ended.append((host, asked, result, error))
             self.wake()
 
         family: Any = socket.AF_UNSPEC
         self._channel.getaddrinfo(host, None, family=family, type=socket.SOCK_STREAM, flags=_UNSORTED, callback=ended)
 
+    def _counts(self, host: str, asked: float, error: int | None) -> bool:
+        """Tell whether the end of a query is news; where c-ares gave up early, it is asked again."""
+        if error is None:
+            return True  # however late
+        if self._under_way.get(host) != asked:
+            return False
+        if error in _TIMEOUTS:
+            self._query(host, asked)
+            return False
+        return True
+
+    def _end(self, host: str, found: tuple[str, ...] | Refused | Failed, ttl: float) -> None:
+        self._under_way.pop(host, None)
+        self._keep(host, found, self._monotonic() + ttl)
+
     def _judge(self, host: str, result: Any, error: int | None) -> tuple[tuple[str, ...] | Refused | Failed, float]:
         if error is not None:
-            kind: Literal["dns", "dns_timeout"] = "dns_timeout" if error in _TIMEOUTS else "dns"
+            kind: Literal["dns", "dns_timeout"] = "dns_timeout" if error in _NO_SERVER else "dns"
             return Failed(kind, f"{host}: {_words(error)}"), FAILURE_TTL
         addresses = tuple(node.addr[0].decode("ascii") for node in result.nodes)
         if not addresses:

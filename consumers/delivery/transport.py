@@ -13,14 +13,14 @@ import math
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Final
 
 import pycurl
 
-from consumers.delivery.answer import WITHDRAWN, Answer, Answered, Request, Responded, Unanswered
+from consumers.delivery.answer import CROWDED, WITHDRAWN, Answer, Answered, Request, Responded, Unanswered
 from consumers.delivery.connections import Connections, multi_options
 from consumers.delivery.easy_handle import Handle
+from consumers.delivery.name_queue import NameQueue, Waiting
 from consumers.delivery.readiness import SelectReadiness, readiness_for
 from consumers.delivery.resolver import Addresses, Failed, Refused, Resolution, Resolver
 from schemas.egress import EgressPolicy
@@ -35,15 +35,6 @@ _ONE_WRITE: Final = 32 * 1024
 # Hosts whose way of answering is remembered.
 _MAX_HOSTS: Final = 10_000
 _OURS: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-
-
-@dataclass(slots=True)
-class _Waiting:
-    """A request whose host is being resolved."""
-
-    request: Request
-    started: float
-    deadline: float
 
 
 class Transport:
@@ -74,8 +65,7 @@ class Transport:
         resolver.wake = self._readiness.wake
         self._idle: list[Handle] = []
         self._open: set[Handle] = set()
-        self._waiting: dict[str, list[_Waiting]] = {}
-        self._waits = 0
+        self._names = NameQueue()
         self._uploads = 0  # open requests whose body may take several writes
         self._done: list[Answered] = []
         self._look_at = math.inf
@@ -87,31 +77,48 @@ class Transport:
 
     @property
     def in_flight(self) -> int:
-        """How many requests were started whose answer `work` has not returned yet."""
-        return len(self._open) + self._waits + len(self._done)
+        """How many requests are under way, or ended without `work` having told; none that waits for a name."""
+        return len(self._open) + len(self._done)
+
+    @property
+    def resolving(self) -> int:
+        """How many requests wait for the name of their host."""
+        return self._names.requests
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether `work` has, or will have, anything to tell."""
+        return bool(self._open or self._names.requests or self._done)
 
     def start(self, request: Request) -> None:
-        """Begin a request; its time runs from here on. Whatever comes of it, `work` returns it."""
+        """Begin a request; its time runs from here on. Whatever comes of it, `work` returns it.
+
+        Its answer is CROWDED where its host is not known and too many wait for names already.
+        """
         now = self._monotonic()
         deadline = now + request.timeout_ms / 1_000
         look_at = now + _LOOK_EVERY_S
         if look_at < self._look_at or deadline < self._look_at:
             self._look_at = min(look_at, deadline)
         target = request.target
-        found = self._resolver.lookup(target.host, target.port)
+        names = self._names
+        may_wait = names.is_half_empty or not (names.is_full or self._resolver.has_hung(target.host))
+        found = self._resolver.lookup(target.host, target.port, ask=may_wait)
         if type(found) is Addresses:
             self._begin(request, found, now, deadline)
         elif found is None:
-            self._waiting.setdefault(target.host, []).append(_Waiting(request, now, deadline))
-            self._waits += 1
+            if may_wait:
+                names.add(Waiting(request, now, deadline))
+            else:
+                self._finish(request, CROWDED, now, now)
         else:
             self._finish(request, _unresolved(found), now, now)
 
     def work(self, timeout_s: float) -> list[Answered]:
         """Move what can be moved; return what has ended, waiting up to `timeout_s` for the first."""
-        if self._open or self._waits:
+        if self._open or self._names.requests:
             self._turn(0.0)
-            if not self._done and timeout_s > 0 and (self._open or self._waits):
+            if not self._done and timeout_s > 0 and (self._open or self._names.requests):
                 self._turn(timeout_s)
         done, self._done = self._done, []
         return done
@@ -123,7 +130,7 @@ class Transport:
             assert handle.request is not None
             cancelled.append(handle.request)
             self._release(handle)
-        cancelled += [waiting.request for waiting in self._take_waiting(lambda waiting: predicate(waiting.request))]
+        cancelled += [waiting.request for waiting in self._names.take_where(lambda waiting: predicate(waiting.request))]
         return cancelled
 
     def close(self) -> None:
@@ -175,9 +182,7 @@ class Transport:
 
     def _resolved(self, host: str) -> None:
         """Begin, or end, what waited for a name."""
-        waiting = self._waiting.pop(host, ())
-        self._waits -= len(waiting)
-        for waited in waiting:
+        for waited in self._names.take(host):
             found = self._resolver.lookup(host, waited.request.target.port)
             if type(found) is Addresses:
                 if self._confirm(waited.request):
@@ -185,8 +190,7 @@ class Transport:
                 else:
                     self._finish(waited.request, WITHDRAWN, waited.started, self._monotonic())
             elif found is None:  # its answer lived no longer than the thread stood still
-                self._waiting.setdefault(host, []).append(waited)
-                self._waits += 1
+                self._names.add(waited)
             else:
                 self._finish(waited.request, _unresolved(found), waited.started, self._monotonic())
 
@@ -247,24 +251,11 @@ class Transport:
                 self._answer(handle, handle.failed(pycurl.E_WRITE_ERROR, ""), now)
             else:
                 following = min(following, handle.deadline)
-        for late in self._take_waiting(lambda waiting: waiting.deadline <= now):
+        for late in self._names.take_where(lambda waiting: waiting.deadline <= now):
             detail = f"{late.request.target.host}: no answer of DNS within {late.request.timeout_ms / 1000:g} s"
             self._finish(late.request, Unanswered("dns_timeout", detail), late.started, now)
-        for waiting in self._waiting.values():
-            following = min(following, *(waited.deadline for waited in waiting))
+        following = self._names.next_deadline(following)
         self._look_at = min(following, now + _LOOK_EVERY_S) if self._open else following
-
-    def _take_waiting(self, predicate: Callable[[_Waiting], bool]) -> list[_Waiting]:
-        taken = []
-        for host, waiting in list(self._waiting.items()):
-            here = [waited for waited in waiting if predicate(waited)]
-            if here:
-                taken += here
-                self._waiting[host] = [waited for waited in waiting if not predicate(waited)]
-                if not self._waiting[host]:
-                    del self._waiting[host]
-        self._waits -= len(taken)
-        return taken
 
     def _open_socket(self, handle: Handle, address: Any) -> Any:
         """Check the address once more, where it is connected to (called by libcurl)."""

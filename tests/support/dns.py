@@ -17,10 +17,14 @@ AAAA: Final = 28
 _NO_SUCH_NAME: Final = 3
 _SERVER_FAILURE: Final = 2
 
-# What a name has: addresses, `SILENCE`, `NO_NAME`, `BROKEN`, or another name; asked with how often it was asked before.
+# What a name has: addresses, `=alias`, `SILENCE`, `NO_NAME` or `BROKEN`; asked with how often it was asked before. What
+# does not fit into a datagram is cut there and whole over TCP, as is what begins with `OVER_TCP`.
 SILENCE: Final = "silence"
 NO_NAME: Final = "no name"
 BROKEN: Final = "broken"
+OVER_TCP: Final = "over TCP"
+_MAX_DATAGRAM: Final = 1_232
+_TRUNCATED: Final = 0x0200
 Zone: TypeAlias = Callable[[str, int], list[str]]
 
 
@@ -56,24 +60,28 @@ def _record(owner: bytes, kind: int, data: bytes, ttl: int) -> bytes:
 
 
 class DnsServer:
-    """Answers on UDP at `address`; counts questions by name and type."""
+    """Answers on UDP and TCP at `address`; counts questions by name and type, those over TCP by themselves."""
 
     def __init__(self, zone: Zone, *, address: tuple[str, int] = ("127.0.0.1", 0), ttl: int = 0) -> None:
         self._zone = zone
         self.ttl = ttl
         self.asked: Counter[tuple[str, int]] = Counter()
+        self.asked_over_tcp: Counter[tuple[str, int]] = Counter()
+        self._listener = socket.create_server(address, backlog=64)
+        host, port = self._listener.getsockname()
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
-        self._socket.bind(address)
-        host, port = self._socket.getsockname()
+        self._socket.bind((host, port))
         self.address = f"{host}:{port}"
         threading.Thread(target=self._serve, daemon=True).start()
+        threading.Thread(target=self._accept, daemon=True).start()
 
     def close(self) -> None:
         """Answer no more."""
-        with contextlib.suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
-        self._socket.close()
+        for each in (self._socket, self._listener):
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+            each.close()
 
     def _serve(self) -> None:
         while True:
@@ -81,19 +89,39 @@ class DnsServer:
                 packet, sender = self._socket.recvfrom(4096)
                 if not packet:
                     return
-                answer = self._answer(packet)
+                answer = self._answer(packet, self.asked)
                 if answer:
                     self._socket.sendto(answer, sender)
             except OSError:
                 return
 
-    def _answer(self, packet: bytes) -> bytes:
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve_stream, args=(connection,), daemon=True).start()
+
+    def _serve_stream(self, connection: socket.socket) -> None:
+        with connection, connection.makefile("rb") as stream, contextlib.suppress(OSError):
+            while size := stream.read(2):
+                answer = self._answer(stream.read(int.from_bytes(size, "big")), self.asked_over_tcp)
+                connection.sendall(len(answer).to_bytes(2, "big") + answer)
+
+    def _answer(self, packet: bytes, asked: Counter[tuple[str, int]]) -> bytes:
         name, kind, question = _question(packet)
-        found = self._zone(name, self.asked[name, kind])
-        self.asked[name, kind] += 1
+        found = self._zone(name, asked[name, kind])
+        asked[name, kind] += 1
         if found == [SILENCE]:
             return b""
+        whole = asked is self.asked_over_tcp
+        forced = found[:1] == [OVER_TCP]
+        found = found[1:] if forced else found
         code = {NO_NAME: _NO_SUCH_NAME, BROKEN: _SERVER_FAILURE}.get(found[0], 0) if found else 0
         records = [] if code else _records(b"\xc0\x0c", kind, found, self.ttl)
-        header = packet[:2] + struct.pack(">HHHHH", 0x8180 | code, 1, len(records), 0, 0)
+        flags = 0x8180 | code
+        if not whole and (forced or sum(map(len, records)) > _MAX_DATAGRAM):
+            flags, records = flags | _TRUNCATED, []
+        header = packet[:2] + struct.pack(">HHHHH", flags, 1, len(records), 0, 0)
         return header + question + b"".join(records)

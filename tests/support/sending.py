@@ -39,9 +39,9 @@ def answers_of(transport: Transport, *requests: Request, deadline_s: float = 20.
         transport.start(request)
     ends_at = time.monotonic() + deadline_s
     answered: list[Answered] = []
-    while transport.in_flight:
+    while transport.is_busy:
         answered += transport.work(0.1)
-        assert time.monotonic() < ends_at, f"{transport.in_flight} of {len(requests)} requests are still open"
+        assert time.monotonic() < ends_at, f"some of {len(requests)} requests are still open"
     return answered
 
 

@@ -206,7 +206,7 @@ def test_names_that_never_resolve_delay_nobody() -> None:
     transport.work(0)
     for request in healthy:
         transport.start(request)
-    assert transport.in_flight == 200
+    assert (transport.in_flight, transport.resolving) == (0, 200)
     answered = answers_of(transport)
     assert {each.answer for each in answered[:100]} == {Responded(200, None, b"", False)}
     assert all(each.request.context == "healthy" for each in answered[:100])
@@ -226,7 +226,7 @@ def test_requests_that_wait_for_a_name_can_be_cancelled() -> None:
     transport = local_transport(dns_servers=[server.address])
     for number in range(3):
         transport.start(request_to("http://never.example.com/", timeout_ms=200, context=number))
-    assert transport.in_flight == 3
+    assert (transport.in_flight, transport.resolving) == (0, 3)
     assert [request.context for request in transport.cancel(lambda request: request.context != 1)] == [0, 2]
     (left,) = answers_of(transport)
     assert left.request.context == 1
