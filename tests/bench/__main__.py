@@ -13,6 +13,7 @@ from typing import Any
 from deploy.local.broker import start_broker
 from schemas.errors import Unavailable
 from tests.bench.delivery import backlog, delivery, processes
+from tests.bench.freshness import freshness
 from tests.bench.latency import latency
 from tests.bench.memory import memory
 from tests.bench.router import router
@@ -23,6 +24,7 @@ BENCHMARKS: dict[str, Callable[[Bench], dict[str, Any]]] = {
     "delivery": delivery,
     "router": router,
     "latency": latency,
+    "freshness": freshness,
     "memory": memory,
     "backlog": backlog,
     "processes": processes,

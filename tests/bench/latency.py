@@ -37,8 +37,8 @@ def latency(bench: Bench) -> dict[str, Any]:
         "events": len(counted),
         "rate": round(events / took),
         "publisher_late_ms": round(late_ms, 1),
-        "to_post_ms": _percentiles([outcome["at_ms"] - outcome["appended_at_ms"] for outcome in counted]),
-        "to_2xx_ms": _percentiles([_until_answer_ms(outcome) for outcome in counted]),
+        "to_post_ms": percentiles([outcome["at_ms"] - outcome["appended_at_ms"] for outcome in counted]),
+        "to_2xx_ms": percentiles([_until_answer_ms(outcome) for outcome in counted]),
         "cores_router": cpu[0],
         "cores_delivery": cpu[1],
     }
@@ -64,7 +64,7 @@ def _until_answer_ms(outcome: Record) -> float:
     return float(outcome["at_ms"] - outcome["appended_at_ms"] + outcome["duration_us"] / 1_000)
 
 
-def _percentiles(values: list[float]) -> dict[str, float]:
+def percentiles(values: list[float]) -> dict[str, float]:
     """Return percentiles; times of the broker and of the start are whole ms, so these are right to about one."""
     ordered = sorted(values)
     return {
