@@ -1,0 +1,92 @@
+"""Deliveries of all kinds for the official libraries of Standard Webhooks, and the one of npm."""
+
+from __future__ import annotations
+
+import base64
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from random import Random
+from typing import Any, Final, NamedTuple
+
+import pytest
+
+from schemas.event import Event, EventDecoder, encode_event
+from tests.contracts.senders import SENDERS
+from tests.support.attempts import Attempted, headers_of
+
+_NODE: Final = Path(__file__).parent / "node"
+_FILES: Final = ("package.json", "package-lock.json", ".npmrc", "verify.mjs")
+_TEXT: Final = 'abc "\\/\n\t\u0000\u007fé€😀\u2028株'
+
+
+class Delivery(NamedTuple):
+    """A request, and the secret by which its receiver verifies it."""
+
+    secret: str
+    headers: dict[str, str]
+    body: bytes
+
+
+def deliveries(count: int, now_s: int) -> Iterator[Delivery]:
+    """Yield deliveries of onboarding, riskos and standard: what is published, signed by one or two secrets."""
+    random = Random(20_260_216)
+    senders = [(SENDERS[name], EventDecoder(SENDERS[name])) for name in ("onboarding", "standard")]
+    for number in range(count):
+        sender, decoder = random.choice(senders)
+        event_type = random.choice(list(sender.event_types) or ["invoice.paid", "user-1.created_at", "X"])
+        event_id = random.choice([f"evt_{number}", f"{number}", "id with spaces, Ünïcode", f"a.{number}"])
+        event = Event(event_id, event_type, random.randrange(2**50), "acme", _data(random))
+        decoded = decoder.decode(encode_event(sender, event), str)
+        body = sender.render(decoded)
+        secrets = [_secret(random) for _ in range(random.choice((1, 1, 2)))]
+        headers = headers_of(sender, body, *secrets, now_s=now_s, job=Attempted(event_id=decoded.event_id))
+        yield Delivery(random.choice(secrets), headers, body)
+
+
+def verified_by_npm(found: Iterable[Delivery]) -> dict[str, Any]:
+    """Return how many deliveries the package of npm takes for genuine, and its first problem."""
+    lines = [
+        json.dumps({"secret": one.secret, "headers": one.headers, "body": base64.b64encode(one.body).decode()})
+        for one in found
+    ]
+    done = subprocess.run(
+        ["node", str(_installed() / "verify.mjs")],
+        input="\n".join(lines), capture_output=True, text=True, check=True, timeout=120,
+    )  # fmt: skip
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
+
+
+def _installed() -> Path:
+    """Install the locked packages into a cache of this user, once for all runs with this lock."""
+    lock = hashlib.sha256((_NODE / "package-lock.json").read_bytes()).hexdigest()
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "signpost-tests"
+    folder = cache / f"standardwebhooks-{lock[:12]}"
+    folder.mkdir(parents=True, exist_ok=True)
+    with (cache / ".lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)  # processes of one run
+        for name in _FILES:
+            shutil.copy(_NODE / name, folder / name)
+        if not (folder / "node_modules" / ".package-lock.json").exists():
+            command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
+            done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=120)
+            if done.returncode:
+                pytest.skip(f"npm cannot install standardwebhooks: {done.stderr.strip()[:200]}")
+    return folder
+
+
+def _secret(random: Random) -> str:
+    text = base64.b64encode(random.randbytes(random.randint(24, 64))).decode()
+    return f"whsec_{text}"
+
+
+def _data(random: Random) -> dict[str, Any]:
+    text = "".join(random.choices(_TEXT, k=random.randint(0, 60)))
+    number: Any = random.choice([0, -1, 2**63, 10**30, 0.1, 1e300, True, None, []])
+    return {"text": text, "number": number, "nested": {"more": [text] * random.randint(0, 40)}}
