@@ -1,0 +1,30 @@
+"""Which event topics an installation of the tests has: that of Zenoo alone, unless a test is about all senders.
+
+One for each loaded sender would be made, read and reported in every test, which is about something else.
+"""
+
+from __future__ import annotations
+
+from deploy.wanted_topics import sources_of
+from schemas.sender import load_senders
+from schemas.settings import Settings
+from schemas.topics import Topic, own_topics, tiers_of
+
+
+def zenoo_alone(prefix: str) -> list[dict[str, str]]:
+    """Return the setting `sources` for Zenoo's own topic."""
+    return [{"topic": f"{prefix}zenoo.events", "sender": "zenoo"}]
+
+
+def topics_and_sources(settings: Settings) -> list[Topic]:
+    """Return all topics that an installation needs, those of its sources that have a name of ours among them."""
+    names = settings.names
+    ours = [source.sender for source in sources_of(settings) if source.topic == names.events(source.sender)]
+    return own_topics(
+        names,
+        tiers_of(sender.schedule for sender in load_senders().values()),
+        ours,
+        partitions=settings.partitions,
+        replication=settings.replication,
+        max_event=settings.max_event,
+    )
