@@ -20,7 +20,6 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its package
 from consumers.runtime import topics
 from consumers.table import SubscriptionTable
 from deploy.router_role import RouterRole, build
-from deploy.wanted_topics import wanted_topics
 from schemas.delivery import DeadLetter, DeadLetterCodec, Job, JobCodec
 from schemas.event import Event, encode_event
 from schemas.partitioner import partition_of
@@ -77,7 +76,8 @@ class Installation:
 
     def __init__(self, bootstrap_servers: str, prefix: str, **settings: Any) -> None:
         self.bootstrap_servers = bootstrap_servers
-        given = {"prefix": prefix, "partitions": 3, "replication": 1, "start_at": "earliest"} | settings
+        given = {"prefix": prefix, "partitions": 3, "replication": 1, "start_at": "earliest"}
+        given |= {"sources": zenoo_alone(prefix)} | settings
         self.settings = Settings(kafka={"bootstrap.servers": bootstrap_servers}, **given)
         self.names = self.settings.names
         self.events_topic = self.names.events("zenoo")
@@ -98,7 +98,7 @@ class Installation:
 
     def make_topics(self) -> Installation:
         """Make what is missing."""
-        topics.apply(self.settings.kafka_properties(), self.admin, wanted_topics(self.settings), self.names)
+        topics.apply(self.settings.kafka_properties(), self.admin, topics_and_sources(self.settings), self.names)
         return self
 
     def subscribe(self, *subscriptions: Subscription) -> None:

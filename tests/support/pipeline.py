@@ -17,7 +17,6 @@ from confluent_kafka import Message
 from consumers.runtime.topics import apply
 from deploy.sealing_key import sealer_of
 from deploy.settings import load_settings
-from deploy.wanted_topics import wanted_topics
 from producers.events import EventPublisher
 from producers.subscription_changes import Apply, Wish
 from producers.subscriptions import SubscriptionWriter
@@ -28,6 +27,7 @@ from schemas.rules import Draft, Given
 from schemas.sender import load_senders
 from schemas.settings import Settings
 from tests.support.roles import Role, RoleStarter
+from tests.support.sources import topics_and_sources, zenoo_alone
 from tests.support.topics import admin_of, end_offsets, read_topic
 from tests.support.waiting import wait_until
 
@@ -51,6 +51,7 @@ class Pipeline:
             "allow_ports": [0],
             "start_at": "earliest",
             "log_format": "json",
+            "sources": zenoo_alone(prefix),
             **settings,
         }
         self.settings: Settings = load_settings(kafka={"bootstrap.servers": bootstrap_servers}, **self.values)
@@ -61,7 +62,7 @@ class Pipeline:
         self.admin = admin_of(bootstrap_servers)
         self.sender = load_senders()["zenoo"]
         self.events_topic = self.names.events(self.sender.name)
-        apply(self.settings.kafka_properties(), self.admin, wanted_topics(self.settings), self.names)
+        apply(self.settings.kafka_properties(), self.admin, topics_and_sources(self.settings), self.names)
 
     def of_customer(self, customer: str) -> Pipeline:
         """Return this pipeline as a test sees it that shares it with others: one customer, and no record of others."""
