@@ -20,6 +20,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its package
 from consumers.runtime import topics
 from consumers.table import SubscriptionTable
 from deploy.router_role import RouterRole, build
+from deploy.wanted_topics import wanted_topics
 from schemas.delivery import DeadLetter, DeadLetterCodec, Job, JobCodec
 from schemas.event import Event, encode_event
 from schemas.partitioner import partition_of
@@ -27,6 +28,7 @@ from schemas.sender import load_senders
 from schemas.settings import Settings
 from schemas.subscription import Subscription, encode_subscription
 from schemas.topics import FIRST
+from tests.support.sources import topics_and_sources, zenoo_alone
 from tests.support.topics import admin_of, end_offsets, read_topic
 from tests.support.waiting import wait_until
 
