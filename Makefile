@@ -4,15 +4,18 @@ SHELL       := bash
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+# Processes that run tests: most of a test is waiting, so there may be more of them than cores. JOBS=0: no others.
+JOBS   ?= 4
+PYTEST := $(BIN)/python -m pytest -n $(JOBS) --durations 20 --durations-min 2
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all bench check format docs lock clean
+.PHONY: help setup demo test test-all bench bench-peers check format docs lock clean
 
 help: ## this list
 	@echo "Signpost: signs Kafka events and delivers them as webhooks. Begin with \`make demo\`."
 	@echo
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY) ## a virtual environment in .venv with everything in it
 	@echo "setup: $(VENV) is ready"
@@ -33,13 +36,16 @@ demo: $(READY) ## the main job on a real broker: events in, signed webhooks out
 	@$(BIN)/signpost demo
 
 test: $(READY) ## all tests in their short form, under 10 minutes on 2 cores
-	@$(BIN)/python -m pytest -m "not long"
+	@$(PYTEST) -m "not long"
 
 test-all: $(READY) ## the long fault and load runs as well
-	@$(BIN)/python -m pytest
+	@$(PYTEST)
 
 bench: $(READY) ## figures beside those of yardsticks (nginx as the sink): make bench BENCH="delivery latency" SCALE=0.1
 	@$(BIN)/python -m tests.bench $(BENCH) --scale $(or $(SCALE),1) --rounds $(or $(ROUNDS),1)
+
+bench-peers: $(READY) ## the delivery process beside Confluent's parallel-consumer (Java 17, Maven) and Bento: SCALE, ROUNDS
+	@$(BIN)/python -m tests.bench.peers --scale $(or $(SCALE),1) --rounds $(or $(ROUNDS),3)
 
 check: $(READY) ## ruff, mypy --strict, import-linter
 	@echo "check: ruff"

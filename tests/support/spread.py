@@ -41,11 +41,7 @@ class Spreading:
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_make_scheduler(self, config: pytest.Config, log: object) -> object:
         """Hand out one unit after the other, the next one to whichever process is about to be done."""
-        from xdist.scheduler import LoadScopeScheduling  # noqa: PLC0415  # only where tests run in several processes
-
-        class Spread(LoadScopeScheduling):
-            def _split_scope(self, nodeid: str) -> str:
-                return unit_of(nodeid, config.rootpath)
+        from tests.support.scheduler import Spread  # noqa: PLC0415  # only where there is pytest-xdist to import it
 
         config.option.loadscopereorder = False  # the order of the tests is the order of the units
-        return Spread(config, log)  # type: ignore[arg-type]  # its logger is of the library that it vendors
+        return Spread(config, log)
