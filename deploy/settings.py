@@ -137,9 +137,12 @@ def _file(path: Path) -> Layer:
         raise SettingsError(f"{path}: cannot be read: {error.strerror}; name a file that exists") from error
     except ValueError as error:  # TOMLDecodeError and UnicodeDecodeError
         raise SettingsError(f"{path}: is not TOML: {error}") from error
-    key_file = values.get("sealing_key_file")
-    if isinstance(key_file, str):  # as in most configuration files: relative to where it is written
-        values["sealing_key_file"] = path.parent / key_file
+    # Paths are beside the file that names them.
+    if isinstance(folders := values.get("senders"), list):
+        values["senders"] = [path.parent / str(folder) for folder in folders]
+    for key in ("sealing_key_file", "ca_bundle"):
+        if isinstance(file := values.get(key), str):
+            values[key] = path.parent / file
     return _layer(values, str(path), lambda key: key)
 
 

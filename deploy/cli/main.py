@@ -31,6 +31,7 @@ from deploy.cli import (
     tail,
     topics,
     up,
+    verify,
 )
 from deploy.cli.context import GlobalOptions, print_error
 from deploy.cli.group import RootGroup
@@ -92,6 +93,7 @@ for _commands in (
     events,
     subscriptions,
     senders,
+    verify,
     router,
     deliver,
     topics,

@@ -66,6 +66,10 @@ def write_settings(state: Path, loaded: Loaded, bootstrap_servers: str, extra: M
         values["sealing_key_file"] = _KEY_FILE
     elif settings.sealing_key_file is not None:
         values["sealing_key_file"] = settings.sealing_key_file.absolute()
+    if settings.ca_bundle is not None:
+        values["ca_bundle"] = settings.ca_bundle.absolute()
+    if settings.senders:
+        values["senders"] = [folder.absolute() for folder in settings.senders]
     if not any(loaded.origin(name) != "default" for name in ("allow_http", "allow_cidrs", "allow_ports")):
         values |= {"allow_http": True, "allow_cidrs": ["127.0.0.0/8", "::1/128"], "allow_ports": [ANY_PORT]}
     lines = [_HEAD]
@@ -80,7 +84,7 @@ def write_settings(state: Path, loaded: Loaded, bootstrap_servers: str, extra: M
 
 
 def _is_secret(key: str, value: Any) -> bool:
-    return key == "sealing_key" or (key == "schema_registry_url" and "@" in str(value))
+    return key == "sealing_key" or (key in ("schema_registry_url", "proxy") and "@" in str(value))
 
 
 def _toml(value: Any) -> str:

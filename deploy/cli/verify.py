@@ -1,0 +1,121 @@
+"""`signpost verify`: is a request genuine, and if not, why."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from deploy.cli.context import PIPELINE, print_json, settings_of
+from schemas.errors import InvalidInput
+
+if TYPE_CHECKING:  # pydantic and fastavro: `signpost --help` does without
+    from schemas.verification import Finding
+
+_STDIN: Final = "-"
+_NOT_GENUINE: Final = 1
+
+
+def register(parent: typer.Typer) -> None:
+    """Add the command."""
+    parent.command("verify", rich_help_panel=PIPELINE)(_verify)
+
+
+def _verify(
+    ctx: typer.Context,
+    file: Annotated[str, typer.Argument(metavar="FILE", help="The body, byte for byte; - is standard input.")],
+    *,
+    sender: Annotated[str, typer.Option(metavar="NAME", help="Whose webhook it is.")],
+    header: Annotated[
+        list[str] | None, typer.Option("--header", "-H", metavar="'Name: value'", help="As often as there are headers.")
+    ] = None,
+    headers_file: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Headers as lines `Name: value`, or a JSON object of them.")
+    ] = None,
+    secret: Annotated[
+        str | None,
+        typer.Option(help="The subscription's secret, or its public key; others on this machine can see it."),
+    ] = None,
+    secret_env: Annotated[str | None, typer.Option(metavar="NAME", help="The variable that holds it.")] = None,
+    secret_file: Annotated[
+        str | None, typer.Option(metavar="FILE", help="The file that holds it; - is standard input.")
+    ] = None,
+    any_time: Annotated[bool, typer.Option("--any-time", help="Take a request however old it is.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """Say whether a request is genuine (exit code 0), and if not, why (exit code 1).
+
+    Likely mistakes are tried, with the secret, the body and the signature, and the one that fits is named.
+    """
+    from deploy.senders import sender_named  # noqa: PLC0415  # 0.2 s that `--help` need not wait
+    from schemas.sender import load_senders  # noqa: PLC0415
+    from schemas.verification import examine  # noqa: PLC0415
+
+    known = load_senders().get(sender) or sender_named(settings_of(ctx), sender)
+    if [file, headers_file, secret_file].count(_STDIN) > 1:
+        raise InvalidInput("standard input holds one thing: give FILE, --headers-file or --secret-file another name")
+    headers = _headers([*_lines(headers_file), *(header or ())])
+    found = examine(
+        known, headers, _read(file), _secret(secret, secret_env, secret_file), None if any_time else int(time.time())
+    )
+    if as_json:
+        print_json(_as_json(found))
+    else:
+        typer.echo(found.sentence)
+        for hint in found.hints:
+            typer.echo(f"  {hint}")
+    if not found.is_genuine:
+        raise typer.Exit(_NOT_GENUINE)
+
+
+def _as_json(found: Finding) -> dict[str, Any]:
+    return {"genuine": found.is_genuine, "kind": found.kind, "sentence": found.sentence, "hints": list(found.hints)}
+
+
+def _secret(text: str | None, variable: str | None, file: str | None) -> str:
+    if [text, variable, file].count(None) != 2:  # of three, one is given
+        raise InvalidInput("give the secret in one of three ways: --secret-env, --secret-file or --secret")
+    if variable is not None:
+        text = os.environ.get(variable)
+    elif file is not None:
+        text = _read(file).decode("utf-8", "surrogateescape").removesuffix("\n").removesuffix("\r")
+    if not text:
+        raise InvalidInput(
+            "the secret is empty" if variable is None else f"--secret-env: {variable} is not set, or empty"
+        )
+    return text
+
+
+def _lines(file: str | None) -> list[str]:
+    import json  # noqa: PLC0415  # see above
+
+    if file is None:
+        return []
+    text = _read(file).decode("utf-8", "surrogateescape")
+    if not text.lstrip().startswith("{"):
+        return [line for line in text.splitlines() if line.strip()]
+    try:
+        return [f"{name}: {value}" for name, value in json.loads(text).items()]
+    except ValueError as error:
+        raise InvalidInput(f"--headers-file: {file} is not JSON: {error}") from None
+
+
+def _headers(lines: list[str]) -> dict[str, str]:
+    headers: dict[str, str] = {}
+    for line in lines:
+        name, colon, value = line.partition(":")
+        if not colon:
+            raise InvalidInput(f"--header: write 'Name: value' ({name[:100]!r} has no colon)")
+        headers[name.strip()] = value.removeprefix(" ")
+    return headers
+
+
+def _read(file: str) -> bytes:
+    try:
+        return sys.stdin.buffer.read() if file == _STDIN else Path(file).read_bytes()
+    except OSError as error:
+        raise InvalidInput(f"{file}: cannot be read: {error.strerror}") from None
