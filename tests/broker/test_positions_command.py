@@ -13,7 +13,8 @@ from consumers.runtime.topics import delivery_group, router_group
 from deploy.cli.main import main
 from deploy.local.broker import Broker
 from schemas.errors import Unavailable
-from schemas.topics import FIRST, PARKING
+from schemas.sender import load_senders
+from schemas.topics import FIRST, PARKING, tiers_of
 from tests.support.installation import Installation, event, subscription, value_of
 from tests.support.topics import read_topic
 
@@ -171,14 +172,14 @@ def test_positions_are_shown_as_json(here: Here) -> None:
     here.one_event_each()
     here.delete_events(before=1)
     code, shown, _ = here.run("list", "--json")
-    found = json.loads(shown)
+    found, tiers = json.loads(shown), tiers_of(sender.schedule for sender in load_senders().values())
 
     assert code == 0
     wanted = {"committed": 0, "begin": 0, "end": 1, "waiting": 1, "noted": None}
     place = {"group": router_group(here.names), "topic": here.events_topic}
     assert place | {"partition": 1} | wanted in found["positions"]
     assert place | {"partition": 0} | wanted | {"begin": 1, "waiting": 0} in found["positions"]
-    assert len({entry["topic"] for entry in found["positions"]}) == 1 + 7
+    assert len({entry["topic"] for entry in found["positions"]}) == 1 + len(tiers)
     assert any("retention deleted 0 to 0 before they were read" in remark["sentence"] for remark in found["remarks"])
 
 

@@ -20,7 +20,6 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its package
 from consumers.runtime import topics
 from consumers.table import SubscriptionTable
 from deploy.router_role import RouterRole, build
-from deploy.wanted_topics import wanted_topics
 from schemas.delivery import DeadLetter, DeadLetterCodec, Job, JobCodec
 from schemas.event import Event, encode_event
 from schemas.partitioner import partition_of

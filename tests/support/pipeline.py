@@ -17,7 +17,6 @@ from confluent_kafka import Message
 from consumers.runtime.topics import apply
 from deploy.sealing_key import sealer_of
 from deploy.settings import load_settings
-from deploy.wanted_topics import wanted_topics
 from producers.events import EventPublisher
 from producers.subscription_changes import Apply, Wish
 from producers.subscriptions import SubscriptionWriter
