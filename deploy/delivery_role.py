@@ -26,7 +26,6 @@ from consumers.delivery.outcome_log import OutcomeLog
 from consumers.delivery.pacing import Pacing
 from consumers.delivery.reader import Reader, Take
 from consumers.delivery.recorder import Recorder
-from consumers.delivery.resolver import Resolver
 from consumers.delivery.tiers import Tiers
 from consumers.delivery.transport import Transport
 from consumers.delivery.work import Work
@@ -42,6 +41,7 @@ from consumers.table_state import Interpret
 from deploy.logs import is_json
 from deploy.sealing_key import sealer_of
 from deploy.senders import senders_of
+from deploy.transport import transport_of
 from deploy.wanted_topics import wanted_topics
 from schemas.durations import milliseconds
 from schemas.egress import EgressPolicy
@@ -121,7 +121,7 @@ class DeliveryRole:
             return
         self.gauges_due_ms = now_ms + EVERY_MS
         self.outcome_log.flush()
-        self.metrics.in_flight(self.transport.in_flight)
+        self.metrics.in_flight(self.transport.in_flight, self.transport.resolving)
         self.metrics.uncommitted(self.clients.outbox.uncommitted)
         self.metrics.table(len(self.table), len(self.table.unusable()))
         self.metrics.waiting_for_broker(self.loop.waits_for_broker)
@@ -140,11 +140,8 @@ def build(settings: Settings, slot: int | None) -> DeliveryRole:
 
     policy = EgressPolicy(settings.allow_http, settings.allow_cidrs, frozenset(settings.allow_ports))
     table = _table(settings, kafka, endpoints_of(senders, policy, sealer_of(settings), names.subscriptions))
-    transport = Transport(
-        policy,
-        Resolver(policy, settings.dns_servers),
-        confirm=lambda request: dispatcher.confirms(request),  # noqa: PLW0108  # it is made below
-    )
+    # `dispatcher` is made below.
+    transport = transport_of(settings, policy, lambda request: dispatcher.confirms(request))  # noqa: PLW0108
     dispatcher = Dispatcher(
         subscriptions=table,
         transport=transport,

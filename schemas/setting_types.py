@@ -87,6 +87,20 @@ def _url(value: str) -> str:
     return value
 
 
+def _proxy(value: str) -> str:
+    """Take the URL of a forward proxy; what is wrong is said without the value, which may hold a password."""
+    try:
+        parts = urlsplit(value)
+        good = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        good = False
+    if not good or parts.path.strip("/") or parts.query or parts.fragment or not value.isascii():
+        raise ValueError(
+            "write http://host:port or https://host:port, with user:password@ (percent-encoded) if it asks"
+        )
+    return value
+
+
 def _prefix(value: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9._-]{1,100}", value):
         raise ValueError(f"write 1 to 100 letters, digits, dots, underscores or dashes (got {value!r})")
@@ -110,6 +124,7 @@ DnsServer: TypeAlias = Annotated[str, AfterValidator(_dns_server)]
 Network: TypeAlias = Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)]
 Port: TypeAlias = Annotated[int, Field(ge=0, le=65535)]
 Prefix: TypeAlias = Annotated[str, AfterValidator(_prefix)]
+ProxyUrl: TypeAlias = Annotated[str, AfterValidator(_proxy)]
 SealingKey: TypeAlias = Annotated[SecretStr, AfterValidator(_key)]
 StartAt: TypeAlias = Annotated[Literal["now", "earliest"] | AwareDatetime, BeforeValidator(_start)]
 TopicName: TypeAlias = Annotated[str, Field(pattern="^[A-Za-z0-9._-]{1,249}$")]

@@ -18,6 +18,7 @@ from schemas.setting_types import (
     Network,
     Port,
     Prefix,
+    ProxyUrl,
     SealingKey,
     Size,
     StartAt,
@@ -107,6 +108,34 @@ class Settings(BaseModel):
     )
     allow_ports: tuple[Port, ...] = _setting((), "Ports of endpoints beside 443 (and 80 for http); 0 stands for any.")
     dns_servers: tuple[DnsServer, ...] = _setting((), "DNS servers that resolve endpoints; none: the system's.")
+    dns_timeout: Duration = _setting(
+        timedelta(seconds=5),
+        "How long a DNS name may take; a name without an answer by then fails with dns_timeout.",
+        unit="seconds",
+        ge=timedelta(seconds=1),
+        le=timedelta(seconds=30),
+    )
+    ca_bundle: Path | None = _setting(
+        None, "A file of the certificate authorities (PEM) by which endpoints are trusted; none: the system's."
+    )
+    proxy: ProxyUrl | None = _setting(
+        None,
+        "A forward proxy that all deliveries go through: http://host:port or https://host:port, with user:password@ if "
+        "it asks for them. The environment's proxies are never used.",
+        repr=False,
+    )
+    proxy_resolves: bool = _setting(
+        False,
+        "Give the proxy names in place of checked addresses: it then has to refuse internal ones (docs/security.md).",
+    )
+    http2: bool = _setting(False, "Offer HTTP/2 to endpoints over TLS; HTTP/1.1 otherwise.")
+    max_connections: int = _setting(
+        1_024,
+        "Connections to endpoints that one delivery process holds, idle ones included; at least max_in_flight.",
+        unit="connections",
+        ge=1,
+        le=50_000,
+    )
     sealing_key: SealingKey | None = _setting(None, "The key that seals webhook secrets: 32 bytes in base64.")
     sealing_key_file: Path | None = _setting(None, "A file that holds the sealing key, in place of the key itself.")
     router_listen: Address = _setting("127.0.0.1:9464", "Where the router serves /metrics, /healthz and /readyz.")
@@ -131,6 +160,8 @@ class Settings(BaseModel):
             check_property(name)
         if self.sealing_key is not None and self.sealing_key_file is not None:
             raise SettingsError("sealing_key and sealing_key_file are both set: keep one of them")
+        if self.proxy_resolves and self.proxy is None:
+            raise SettingsError("proxy_resolves is set without a proxy: set proxy, or leave proxy_resolves out")
         return self
 
     @property

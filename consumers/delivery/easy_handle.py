@@ -191,7 +191,7 @@ class Handle:
     def _failure(self, code: int, message: str) -> Unanswered:
         info = self.easy.getinfo
         if self._proxied:
-            failure = through_proxy(code, message, info(pycurl.HTTP_CONNECTCODE), info(pycurl.CONNECT_TIME_T) > 0)
+            failure = through_proxy(message, info(pycurl.HTTP_CONNECTCODE), info(pycurl.CONNECT_TIME_T) > 0)
             if failure is not None:
                 return failure
         return unanswered(code, info(pycurl.OS_ERRNO), message, info(pycurl.SSL_VERIFYRESULT))

@@ -107,13 +107,13 @@ def unanswered(code: int, os_errno: int, message: str, verified: int = 0) -> Una
     return Unanswered(kind, printable(message) or f"libcurl error {code}")
 
 
-def through_proxy(code: int, message: str, connect_status: int, is_connected: bool) -> Unanswered | None:
+def through_proxy(message: str, connect_status: int, is_connected: bool) -> Unanswered | None:
     """Translate what went wrong before the proxy had made a connection; None where it had, or had no part in it."""
     if not is_connected:
         return Unanswered("proxy_unreachable", f"no connection to the proxy: {printable(message)}")
     if connect_status == _PROXY_AUTHENTICATION:
         return Unanswered("proxy_auth", "the proxy refuses the user or password in the setting proxy")
-    if code == pycurl.E_RECV_ERROR and connect_status >= 300:
+    if connect_status >= 300:
         return Unanswered("proxy_refused", f"the proxy answered CONNECT with {connect_status}")
     return None
 

@@ -60,7 +60,7 @@ class Refused:
 class Failed:
     """There is no answer, or it holds no address."""
 
-    kind: Literal["dns", "dns_timeout"]
+    kind: Literal["dns", "dns_timeout", "proxy_unreachable"]
     detail: str
 
 
@@ -77,7 +77,7 @@ class _Entry:
 
 
 class Resolver:
-    """Cached answers of DNS, checked by the policy. Belongs to one thread; `wake` is called from any."""
+    """Cached answers of DNS, checked by the policy. Belongs to one thread."""
 
     def __init__(
         self,
@@ -95,11 +95,15 @@ class Resolver:
         self._under_way: dict[str, float] = {}
         # c-ares calls back in its own thread, or at once in ours; either way only this queue is touched there.
         self._ended: deque[tuple[str, float, Any, int | None]] = deque()
-        self.wake: Callable[[], None] = lambda: None
+        self._wake: Callable[[], None] = lambda: None
         # Without NOSEARCH a name that does not exist is tried again under the search domains of resolv.conf.
         flags = pycares.ARES_FLAG_NOSEARCH | pycares.ARES_FLAG_EDNS
         self._channel = pycares.Channel(flags=flags, timeout=_TRY_S, tries=_TRIES, servers=list(dns_servers))
         self._refreshed = monotonic()
+
+    def wake_by(self, wake: Callable[[], None]) -> None:
+        """Take what to call when a query has ended; it is called from any thread."""
+        self._wake = wake
 
     def lookup(self, host: str, port: int, *, ask: bool = True) -> Resolution | None:
         """Return what is known of a target's host; None: a query is under way, `ended` will name it.
@@ -144,7 +148,7 @@ class Resolver:
 
     def close(self) -> None:
         """Ask nothing more; what is under way is forgotten."""
-        self.wake = lambda: None
+        self._wake = lambda: None
         self._channel.close()
 
     def _ask(self, host: str, now: float) -> None:
@@ -161,7 +165,7 @@ class Resolver:
     def _query(self, host: str, asked: float) -> None:
         def ended(result: Any, error: int | None) -> None:
             self._ended.append((host, asked, result, error))
-            self.wake()
+            self._wake()
 
         family: Any = socket.AF_UNSPEC
         self._channel.getaddrinfo(host, None, family=family, type=socket.SOCK_STREAM, flags=_UNSORTED, callback=ended)

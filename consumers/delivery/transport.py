@@ -21,9 +21,9 @@ from consumers.delivery.answer import CROWDED, WITHDRAWN, Answer, Answered, Requ
 from consumers.delivery.connections import Connections, multi_options
 from consumers.delivery.easy_handle import Handle
 from consumers.delivery.name_queue import NameQueue, Waiting
+from consumers.delivery.ports import Names, SocketPolicy
 from consumers.delivery.readiness import SelectReadiness, readiness_for
-from consumers.delivery.resolver import Addresses, Failed, Refused, Resolution, Resolver
-from schemas.egress import EgressPolicy
+from consumers.delivery.resolver import Addresses, Failed, Refused, Resolution
 
 __all__ = ["Answer", "Answered", "Request", "Responded", "Transport", "Unanswered"]
 
@@ -45,8 +45,8 @@ class Transport:
 
     def __init__(
         self,
-        policy: EgressPolicy,
-        resolver: Resolver,
+        policy: SocketPolicy,
+        resolver: Names,
         *,
         connections: Connections | None = None,
         confirm: Callable[[Request], bool] = lambda _request: True,
@@ -62,7 +62,7 @@ class Transport:
             self._multi.setopt(option, value)
         self._readiness = readiness_for(self._multi)
         self._by_select = SelectReadiness(self._multi)
-        resolver.wake = self._readiness.wake
+        resolver.wake_by(self._readiness.wake)
         self._idle: list[Handle] = []
         self._open: set[Handle] = set()
         self._names = NameQueue()

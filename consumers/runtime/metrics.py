@@ -81,6 +81,7 @@ OLDEST_DUE: Final = Spec(
     "signpost_delivery_oldest_due_age_seconds", "How long the oldest due job has been due.", ("tier",)
 )
 IN_FLIGHT: Final = Spec("signpost_delivery_in_flight_requests", "Requests that wait for an answer.")
+RESOLVING: Final = Spec("signpost_delivery_resolving_requests", "Requests that wait for the name of their host.")
 DELIVERY_UNCOMMITTED: Final = Spec("signpost_delivery_uncommitted_outcomes", "Outcomes since the last commit.")
 TRANSACTIONS: Final = Spec("signpost_delivery_transactions_total", "Transactions.", ("result",))
 TRANSACTION_DURATION: Final = Spec(
@@ -190,6 +191,7 @@ class DeliveryMetrics(RoleMetrics):
         self._jobs_waiting = Gauge(JOBS_WAITING, self.registry)
         self._oldest_due = Gauge(OLDEST_DUE, self.registry)
         self._in_flight = Gauge(IN_FLIGHT, self.registry)
+        self._resolving = Gauge(RESOLVING, self.registry)
         self._uncommitted = Gauge(DELIVERY_UNCOMMITTED, self.registry)
         self._transactions = Counter(TRANSACTIONS, self.registry)
         self._transaction_duration = Histogram(TRANSACTION_DURATION, self.registry)
@@ -228,9 +230,10 @@ class DeliveryMetrics(RoleMetrics):
         self._jobs_waiting.set((tier,), jobs)
         self._oldest_due.set((tier,), oldest_due_s)
 
-    def in_flight(self, requests: int) -> None:
-        """Say how many requests wait for an answer."""
+    def in_flight(self, requests: int, resolving: int = 0) -> None:
+        """Say how many requests wait for an answer, and how many for the name of their host."""
         self._in_flight.set((), requests)
+        self._resolving.set((), resolving)
 
     def uncommitted(self, outcomes: int) -> None:
         """Say how many outcomes there are since the last commit."""

@@ -81,8 +81,8 @@ def _shown(key: str, value: Any) -> Any:
             shown = value
         case _ if key == "sealing_key":
             shown = MASK
-        case _ if key == "schema_registry_url":
-            shown = re.sub(r"//[^/@]*@", f"//{MASK}@", value)
+        case _ if key in ("schema_registry_url", "proxy"):
+            shown = re.sub(r"//[^/]*@", f"//{MASK}@", value)
         case timedelta():
             shown = f"{value.total_seconds():g}s"
         case datetime():

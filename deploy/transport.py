@@ -1,0 +1,77 @@
+"""The transport as the settings want it, or a sentence that says why it cannot be had."""
+
+from __future__ import annotations
+
+import resource
+import ssl
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from consumers.delivery.answer import Request
+from consumers.delivery.connections import Connections, Proxy, trusted_roots
+from consumers.delivery.resolver import Resolver
+from consumers.delivery.through_proxy import ANYWHERE, ThroughProxy
+from consumers.delivery.transport import Transport
+from schemas.egress import EgressPolicy
+from schemas.errors import SettingsError
+from schemas.settings import Settings
+
+_log = structlog.get_logger("delivery")
+# What a process has open beside its connections: brokers, DNS, files, libraries.
+_OTHER_FILES: Final = 256
+
+
+def transport_of(settings: Settings, policy: EgressPolicy, confirm: Callable[[Request], bool]) -> Transport:
+    """Return a transport; SettingsError where authorities cannot be read or there are too few file descriptors."""
+    proxy = None if settings.proxy is None else Proxy.of(settings.proxy, resolves=settings.proxy_resolves)
+    connections = Connections(
+        roots=roots_of(settings.ca_bundle),
+        http2=settings.http2,
+        proxy=proxy,
+        most=most_connections(settings.max_connections, settings.max_in_flight),
+    )
+    timeout_s = settings.dns_timeout.total_seconds()
+    resolver = Resolver(policy, settings.dns_servers, timeout_s=timeout_s)
+    if proxy is None:
+        return Transport(policy, resolver, connections=connections, confirm=confirm)
+    through = ThroughProxy(proxy, resolver, Resolver(ANYWHERE, settings.dns_servers, timeout_s=timeout_s))
+    return Transport(through, through, connections=connections, confirm=confirm)
+
+
+def roots_of(ca_bundle: Path | None) -> str:
+    """Return the file of the authorities that are trusted; SettingsError if there are none in it."""
+    if ca_bundle is None:
+        return trusted_roots()
+    try:
+        found = ssl.create_default_context(cafile=ca_bundle).cert_store_stats()["x509_ca"]
+    except OSError as error:  # ssl.SSLError is one
+        raise SettingsError(f"ca_bundle {ca_bundle}: cannot be read as PEM: {error.strerror or error}") from error
+    if not found:
+        raise SettingsError(f"ca_bundle {ca_bundle}: holds no certificate of an authority")
+    return str(ca_bundle)
+
+
+def most_connections(wanted: int, in_flight: int) -> int:
+    """Raise this process's limit of open files as far as `wanted` connections need it; return how many it allows.
+
+    SettingsError where not even all requests that may be in flight have one.
+    """
+    wanted = max(wanted, in_flight)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < wanted + _OTHER_FILES and soft != resource.RLIM_INFINITY:
+        enough = wanted + _OTHER_FILES
+        soft = enough if hard == resource.RLIM_INFINITY else min(hard, enough)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    allowed = wanted if soft == resource.RLIM_INFINITY else min(wanted, soft - _OTHER_FILES)
+    if allowed < in_flight:
+        raise SettingsError(
+            f"max_in_flight is {in_flight}, but this process may have only {soft} files open, of which it needs "
+            f"{_OTHER_FILES} for itself: raise the limit (`ulimit -Hn {in_flight + _OTHER_FILES}`, or LimitNOFILE of "
+            "its service), or lower max_in_flight"
+        )
+    if allowed < wanted:
+        _log.warning("delivery.few_connections", wanted=wanted, allowed=allowed, open_files=soft)
+    return allowed
