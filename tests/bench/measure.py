@@ -7,13 +7,24 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from tests.support.memory import MIB, peak_resident_bytes, resident_bytes
 from tests.support.roles import Role
 from tests.support.waiting import wait_until
 
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
+
+
+class Process(Protocol):
+    """What is needed of a process to watch it: a role, or another program."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def pid(self) -> int: ...
+    def is_alive(self) -> bool: ...
+    def log_text(self) -> str: ...
 
 
 def cpu_seconds(pid: int) -> float:
@@ -59,7 +70,7 @@ class Work:
 
 
 def work_of(
-    roles: Sequence[Role],
+    roles: Sequence[Process],
     count: Callable[[], float],
     *,
     begin: float,

@@ -131,9 +131,14 @@ class Stage(Pipeline):
             )
             yield one.id, value
 
-    def fill(self, jobs: Iterable[tuple[str, bytes]]) -> None:
-        """Write jobs to jobs.0s; returns when the broker has them."""
-        topic = self.names.jobs(FIRST)
+    def bodies_for(self, subscribed: list[Subscribed], count: int) -> Iterator[tuple[str, bytes]]:
+        """Make what `jobs_for` makes without all but the bodies, for those who know no jobs."""
+        for number in range(count):
+            yield subscribed[number % len(subscribed)].id, self._template % number
+
+    def fill(self, jobs: Iterable[tuple[str, bytes]], topic: str | None = None) -> None:
+        """Write jobs to jobs.0s, or records to another topic; returns when the broker has them."""
+        topic = topic or self.names.jobs(FIRST)
         for key, value in jobs:
             self._produce(topic, value, key)
         self._producer.flush()

@@ -1,0 +1,114 @@
+"""`python -m tests.bench.peers`: Signpost's delivery beside Confluent's parallel-consumer and Bento, one line of JSON.
+
+All read as many records from as many partitions and post the same bodies with an HMAC header to the same sink. They
+take turns for three rounds, and the second half of each run counts, when the JVM is warm. The peers are given bodies as
+they are; only Signpost reads jobs, looks its subscriptions up, checks addresses, and has an outcome of each recorded in
+one transaction with its position.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from statistics import median
+from typing import Any, Final
+
+from deploy.local.broker import start_broker
+from schemas.errors import Unavailable
+from tests.bench.measure import Process, work_of
+from tests.bench.peers.programs import Bento, ParallelConsumer, Program, running
+from tests.bench.sink import Sink
+from tests.bench.stage import PARTITIONS, Bench, Stage
+from tests.support.topics import create_topic
+
+_JOBS: Final = 100_000
+_SUBSCRIPTIONS: Final = 100
+
+
+def main() -> None:
+    """Run all in turn and print their medians."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.peers")
+    parser.add_argument("--scale", type=float, default=1.0, help="of all sizes; 0.1 takes a tenth (default: 1)")
+    parser.add_argument("--rounds", type=int, default=3, help="how often each has its turn (default: 3)")
+    options = parser.parse_args()
+    try:
+        _run(options.scale, options.rounds)
+    except Unavailable as error:
+        sys.exit(f"bench-peers: {error}")
+
+
+def _run(scale: float, rounds: int) -> None:
+    programs: dict[str, Program] = {
+        "parallel_consumer_64": ParallelConsumer(in_flight=64, outcomes=False),
+        "parallel_consumer_512_outcomes": ParallelConsumer(in_flight=512, outcomes=True),
+    }
+    if Bento.program() is None:
+        print("bench-peers: bento is not on the PATH and is left out", file=sys.stderr)
+    else:
+        programs["bento_64"] = Bento(in_flight=64)
+    given = os.environ.get("SIGNPOST_KAFKA_BOOTSTRAP_SERVERS")
+    with Sink() as sink, start_broker(given, say=lambda line: print(line, file=sys.stderr)) as broker:
+        bench = Bench(broker.bootstrap_servers, sink, scale)
+        found: dict[str, list[dict[str, float]]] = {name: [] for name in ("signpost", *programs)}
+        for _ in range(rounds):
+            for name, figures in _round(bench, programs):
+                found[name].append(figures)
+                print(f"bench-peers: {name} {figures}", file=sys.stderr)
+    print(json.dumps({"benchmark": "peers", "scale": scale, "rounds": rounds, **_summary(found)}), flush=True)
+
+
+def _round(bench: Bench, programs: dict[str, Program]) -> Iterator[tuple[str, dict[str, float]]]:
+    """Give each one its turn, on topics of this round."""
+    jobs = bench.scaled(_JOBS)
+    with bench.stage() as stage:
+        bodies, outcomes = f"{stage.names.prefix}bodies", f"{stage.names.prefix}peers"
+        for topic in (bodies, outcomes):
+            create_topic(stage.bootstrap_servers, topic, PARTITIONS)
+        subscribed = stage.subscribed(_SUBSCRIPTIONS)
+        stage.fill(stage.jobs_for(subscribed, 2 * jobs))
+        stage.fill(stage.bodies_for(subscribed, 2 * jobs), bodies)
+        yield "signpost", _turn(bench, jobs, _signpost(stage))
+        for name, program in programs.items():
+            group = f"{stage.names.prefix}{name}"
+            command = program.command(bench.bootstrap_servers, bodies, group, bench.sink.url, outcomes)
+            yield name, _turn(bench, jobs, running(command))
+
+
+@contextmanager
+def _signpost(stage: Stage) -> Iterator[Process]:
+    role = stage.deliver(ready=False)
+    yield role
+    role.terminate()
+
+
+def _turn(bench: Bench, jobs: int, started: AbstractContextManager[Process]) -> dict[str, float]:
+    """Let one work through twice `jobs`; the first half does not count, nor the last of the second."""
+    before = bench.sink.requests()
+    count: Callable[[], float] = lambda: bench.sink.requests() - before  # noqa: E731  # a counter as the others
+    with started as process:
+        work = work_of([process], count, begin=jobs, end=1.95 * jobs)
+    return {"rate": round(work.rate), "cpu_us": round(work.cpu_us, 1)}
+
+
+def _summary(found: dict[str, list[dict[str, float]]]) -> dict[str, Any]:
+    """Return the median of each, and Signpost's rate and CPU as parts of the others'."""
+    medians = {
+        name: {figure: median(round_[figure] for round_ in rounds) for figure in ("rate", "cpu_us")}
+        for name, rounds in found.items()
+    }
+    own = medians["signpost"]
+    return {
+        **medians,
+        "of_rate": {name: round(own["rate"] / other["rate"], 2) for name, other in medians.items() if other is not own},
+        "of_cpu": {
+            name: round(own["cpu_us"] / other["cpu_us"], 2) for name, other in medians.items() if other is not own
+        },
+    }
+
+
+if __name__ == "__main__":
+    main()
