@@ -1,67 +1,65 @@
-"""Realistic Zenoo events: stories of cases, many of them told at once, the same for the same seed.
+"""Realistic events of every sender: stories, many of them told at once, the same for the same seed.
 
-Each story is a generator that yields the next event of one case, so the tokens of a case, its alerts, its checks and
-its assessments fit together; the simulator interleaves the stories.
+Each story is a generator that yields the next event of one thing, such as a case of Zenoo, so the tokens of a case, its
+alerts, its checks and its assessments fit together; the simulator interleaves the stories.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from random import Random
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
+from producers import stories
+from producers.stories import Step, Story, Tell, name, token
 from producers.vocabulary import (
     CASE_TYPES,
     CHECKS,
-    COMPANIES,
     FAILURES,
     FINDINGS,
-    FIRST_NAMES,
-    FORMS,
-    LAST_NAMES,
     NOTES,
     PRIORITIES,
     REASONS,
     STATUSES,
 )
 from schemas.event import Event
-
-Step: TypeAlias = tuple[str, dict[str, Any]]
-Story: TypeAlias = Iterator[Step]
+from schemas.sender import Sender, load_senders
 
 # Cases that are told about at a time: few enough that a short run sees their ends, enough to mix them.
 _OPEN_STORIES: Final = 24
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_TOKEN_ALPHABET: Final = "abcdefghijkmnpqrstuvwxyz23456789"
 
 
 @dataclass(frozen=True, slots=True)
 class Simulator:
-    """Makes events for `customers`, the same for the same `seed` and the same times from `now_us` (µs since 1970)."""
+    """Makes events of a sender (Zenoo's, if none is named) for `customers`.
+
+    They are the same for the same `seed` and the same times from `now_us` (µs since 1970).
+    """
 
     seed: int
     customers: Sequence[str]
     now_us: Callable[[], int]
+    sender: Sender | None = None
 
     def events(self) -> Iterator[Event]:
         """Yield events without end; each has the time at which it was asked for."""
-        random = Random(self.seed)
-        stories: list[tuple[str, Story]] = []
+        random, tell = Random(self.seed), _stories_of(self.sender or load_senders()["zenoo"])
+        told: list[tuple[str, Story]] = []
         while True:
             now_us = self.now_us()
-            while len(stories) < _OPEN_STORIES:
-                stories.append(
-                    (random.choice(self.customers), _Case(random, _EPOCH + timedelta(microseconds=now_us)).tell())
-                )
-            index = random.randrange(len(stories))
-            customer_id, story = stories[index]
+            while len(told) < _OPEN_STORIES:
+                customer = random.choice(self.customers)
+                told.append((customer, tell(random, _EPOCH + timedelta(microseconds=now_us))))
+            index = random.randrange(len(told))
+            customer_id, story = told[index]
             step = next(story, None)
             if step is None:
-                del stories[index]
+                del told[index]
                 continue
-            yield Event(f"evt_{_token(random, 20)}", step[0], now_us, customer_id, step[1])
+            yield Event(f"evt_{token(random, 20)}", step[0], now_us, customer_id, step[1])
 
 
 class _Case:
@@ -70,8 +68,8 @@ class _Case:
     def __init__(self, random: Random, now: datetime) -> None:
         self._random = random
         self._now = now
-        self._token = f"cas_{_token(random)}"
-        self._company = f"{random.choice(COMPANIES)} {random.choice(FORMS)}"
+        self._token = f"cas_{token(random)}"
+        self._company = stories.company(random)
         self._analyst = _person(random, "analyst")
         self._manager = _person(random, "manager")
 
@@ -81,7 +79,7 @@ class _Case:
             yield from self._old_case()
             return
         yield from self._opened()
-        people = [_name(self._random) for _ in range(self._random.randint(1, 2))]
+        people = [name(self._random) for _ in range(self._random.randint(1, 2))]
         for person in people:
             yield from self._checked(person)
         if self._random.random() < 0.3:
@@ -99,7 +97,7 @@ class _Case:
                 type=self._any(CASE_TYPES),
                 status="New",
                 priority=self._any(PRIORITIES),
-                entity_token=f"ent_{_token(self._random)}",
+                entity_token=f"ent_{token(self._random)}",
                 entity_name=self._company,
                 due_date=_iso(due),
             ),
@@ -109,7 +107,7 @@ class _Case:
     def _checked(self, entity_name: str) -> Story:
         kind, category, provider = self._any(CHECKS)
         check = {
-            "check_token": f"chk_{_token(self._random)}",
+            "check_token": f"chk_{token(self._random)}",
             "case_token": self._token,
             "type": kind,
             "category": category,
@@ -118,7 +116,7 @@ class _Case:
         for count in range(1, retries + 1):
             yield "check.failed", check | {"error": self._any(FAILURES), "retry_scheduled": True, "retry_count": count}
         generated = self._random.random() < 0.6
-        alert_token = f"alt_{_token(self._random)}" if generated else None
+        alert_token = f"alt_{token(self._random)}" if generated else None
         yield (
             "check.completed",
             check
@@ -179,7 +177,7 @@ class _Case:
         )
 
     def _assessed(self) -> Story:
-        assessment = {"assessment_token": f"rsk_{_token(self._random)}", "case_token": self._token}
+        assessment = {"assessment_token": f"rsk_{token(self._random)}", "case_token": self._token}
         score = self._score()
         tier = _tier(score)
         yield (
@@ -241,16 +239,8 @@ class _Case:
         return self._random.choice(choices)
 
 
-def _token(random: Random, length: int = 12) -> str:
-    return "".join(random.choices(_TOKEN_ALPHABET, k=length))
-
-
-def _name(random: Random) -> str:
-    return f"{random.choice(FIRST_NAMES)} {random.choice(LAST_NAMES)}"
-
-
 def _person(random: Random, role: str) -> dict[str, str]:
-    return {"id": f"user_{role}{random.randint(1, 99):02d}", "name": _name(random)}
+    return {"id": f"user_{role}{random.randint(1, 99):02d}", "name": name(random)}
 
 
 def _tier(score: int) -> str:
@@ -259,3 +249,19 @@ def _tier(score: int) -> str:
 
 def _iso(time: datetime) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _stories_of(sender: Sender) -> Tell:
+    return _STORIES.get(sender.name) or stories.of_any_sender(sender)
+
+
+def _zenoo(random: Random, now: datetime) -> Story:
+    return _Case(random, now).tell()
+
+
+_STORIES: Final[Mapping[str, Tell]] = {
+    "zenoo": _zenoo,
+    "onboarding": stories.onboarding,
+    "diligent": stories.diligent,
+    "riskos": stories.riskos,
+}

@@ -76,3 +76,11 @@ NOTES: Final = (
     "Source of wealth verified against the registry in Zürich.",
     'Analyst quoted the customer: "no other accounts".\nSecond reader agreed.',
 )
+COUNTRIES: Final = ("DE", "FR", "PL", "JP", "VN", "BR", "TR", "GB")
+PROVIDERS: Final = ("WorldCheck", "Dow Jones", "ComplyAdvantage")
+LISTS: Final = (
+    "Mexico Michoacan Municipalities Leadership",
+    "EU Consolidated Financial Sanctions",
+    "Gazette officielle - Côte d'Ivoire",
+    "OFAC SDN",
+)

@@ -84,6 +84,7 @@ def _publish(
 def _simulate(
     ctx: typer.Context,
     *,
+    sender: Annotated[str, typer.Option(help="Whose events they are.")] = "zenoo",
     rate: Annotated[float, typer.Option(help="Events a second.", min=0.01, max=100_000)] = 100,
     seconds: Annotated[float, typer.Option(help="For how long.", min=0.01)] = 10,
     seed: Annotated[
@@ -96,7 +97,7 @@ def _simulate(
         str | None, typer.Option(help="Where to; by default the source of the sender.", show_default=False)
     ] = None,
 ) -> None:
-    """Publish realistic Zenoo events of all types at a steady rate."""
+    """Publish realistic events of all types of a sender at a steady rate."""
     from random import SystemRandom  # noqa: PLC0415  # see above
 
     from deploy.senders import sender_named  # noqa: PLC0415
@@ -106,7 +107,7 @@ def _simulate(
     settings = settings_of(ctx)
     known = sender_named(settings, "zenoo")
     seed = SystemRandom().randrange(2**32) if seed is None else seed
-    events = Simulator(seed, tuple(customer or ["acme"]), wall_clock_us).events()
+    events = Simulator(seed, tuple(customer or ["acme"]), wall_clock_us, known).events()
     total = max(1, round(rate * seconds))
     with _publisher(settings, known, topic) as publisher:
         start = time.monotonic()

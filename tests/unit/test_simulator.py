@@ -10,7 +10,7 @@ import pytest
 from deploy.cli.events import paced
 from producers.event_json import EventReader
 from producers.simulator import Simulator
-from schemas.event import Event
+from schemas.event import Event, EventDecoder, encode_event
 from schemas.sender import load_senders
 
 ZENOO = load_senders()["zenoo"]
@@ -31,6 +31,18 @@ def test_every_event_fits_its_schema_and_all_types_come():
         assert list(event.data) == list(ZENOO.event_types[event.event_type].data_fields)
     assert {event.event_type for event in events[:300]} == set(ZENOO.event_types)
     assert {event.customer_id for event in events} == {"acme", "globex"}
+
+
+@pytest.mark.parametrize("name", load_senders())
+def test_the_events_of_every_sender_can_be_published(name: str):
+    """A few hundred events of a sender are of all its types and fit their schemas and conditions, and are sent."""
+    sender = load_senders()[name]
+    reader = EventReader(sender, lambda: NOW_US, lambda: "")
+    events = list(islice(Simulator(7, ("acme",), lambda: NOW_US, sender).events(), 1_500))
+    for event in events:
+        assert list(reader.data_problems(event.event_type, event.data)) == []
+        assert sender.render(EventDecoder(sender).decode(encode_event(sender, event), str))
+    assert {event.event_type for event in events} >= set(sender.event_types)
 
 
 def test_the_same_seed_tells_the_same_stories():
