@@ -75,7 +75,8 @@ def read_event_type(name: str, trigger: str, text: str, file: str) -> EventType:
     try:
         parsed = fastavro.parse_schema(record)
     except Exception as error:  # SchemaParseException, UnknownType, KeyError, TypeError, …
-        raise SenderError(f"{file}: not an Avro schema: {type(error).__name__}: {error}") from error
+        where = _line_of_text(file, text, str(error))
+        raise SenderError(f"{where}: not an Avro schema: {type(error).__name__}: {error}") from error
     _check_envelope(schema, text, file)
     for path, kind, logical in walk(schema["fields"][-1]["type"], ("data",)):
         if kind in _NO_JSON or logical not in {None, "uuid"}:
@@ -174,6 +175,12 @@ def _check_envelope(schema: Any, text: str, file: str) -> None:
         raise SenderError(
             f"{_place(file, text, ('data',))}: expected a record, or {_FREE_FORM}, found {json.dumps(data)[:80]}"
         )
+
+
+def _line_of_text(file: str, text: str, unknown: str) -> str:
+    """Return `file:line` of the first string that is what an error complains of, or the file alone."""
+    position = text.find(json.dumps(unknown.rpartition(".")[2])) if unknown else -1
+    return file if position < 0 else f"{file}:{text.count(chr(10), 0, position) + 1}"
 
 
 def _place(file: str, text: str, path: tuple[str, ...]) -> str:

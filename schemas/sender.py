@@ -154,7 +154,7 @@ def load_sender(folder: Traversable) -> Sender:
     file = folder / "sender.toml"
     text = _read(file)
     parsed = read_sender_file(text, str(file))
-    event_types = _read_event_types(folder, parsed)
+    event_types = _read_event_types(folder, parsed, text)
     _check_keys(parsed, event_types, text, str(file))
     version = metadata.version(DISTRIBUTION)
     lines = parsed.event_types
@@ -204,7 +204,7 @@ def _check_keys(parsed: SenderFile, event_types: Mapping[str, EventType], text: 
             check(line.key, [event_types[name]], ("event_types", name))
 
 
-def _read_event_types(folder: Traversable, parsed: SenderFile) -> dict[str, EventType]:
+def _read_event_types(folder: Traversable, parsed: SenderFile, toml: str) -> dict[str, EventType]:
     events = folder / "events"
     files = {f.name.removesuffix(".avsc"): f for f in events.iterdir()} if events.is_dir() else {}
     wanted = {name: line.record or name for name, line in parsed.event_types.items() if line.published}
@@ -218,6 +218,9 @@ def _read_event_types(folder: Traversable, parsed: SenderFile) -> dict[str, Even
         trigger = parsed.event_types[name].trigger
         if record not in kinds:
             file = events / f"{record}.avsc"
+            if not file.is_file():
+                where = f"{folder / 'sender.toml'}:{line_of(toml, ('event_types', name))}: event_types.{name}"
+                raise SenderError(f"{where}: its record is missing: there is no {file}")
             kinds[record] = kind = read_event_type(name, trigger, _read(file), str(file))
             full = kind.schema["name"]
             if (owner := owners.setdefault(full.rpartition(".")[2], record)) != record:

@@ -102,7 +102,7 @@ def test_what_is_wrong_in_a_schema_is_said_with_line_and_field(folder: Path, old
 def test_an_unknown_avro_type_is_an_error_of_the_file(folder: Path):
     """A type that nobody defines is found when the folder is read."""
     edit(folder / "events" / "case.closed.avsc", '["null", "long"]', '["null", "Score"]')
-    assert problem(folder).startswith("other/events/case.closed.avsc: not an Avro schema: UnknownType")
+    assert problem(folder).startswith("other/events/case.closed.avsc:14: not an Avro schema: UnknownType")
 
 
 def test_a_missing_a_surplus_and_a_doubled_schema_are_errors(folder: Path):
@@ -116,7 +116,10 @@ def test_a_missing_a_surplus_and_a_doubled_schema_are_errors(folder: Path):
     edit(folder / "sender.toml", '"case.closed" =', '"case.reopened" = { trigger = "again" }\n"case.closed" =')
     assert "case.reopened.avsc has a record CaseClosed as well" in problem(folder)
     (events / "case.reopened.avsc").unlink()
-    assert problem(folder) == "other/events/case.reopened.avsc: the file is missing"
+    assert problem(folder) == (
+        "other/sender.toml:8: event_types.case.reopened: its record is missing: there is no "
+        "other/events/case.reopened.avsc"
+    )
 
 
 @pytest.fixture

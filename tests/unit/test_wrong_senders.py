@@ -1,0 +1,112 @@
+"""Wrong folders of senders, as `signpost senders check` tells them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from deploy.cli.main import main
+from deploy.senders import make_folder, senders_of
+from schemas.errors import SenderError
+from schemas.settings import Settings
+
+TOML, AVSC = "sender.toml", "events/order.created.avsc"
+Check = Callable[[], str]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A new sender's folder, named as somebody types it."""
+    monkeypatch.chdir(tmp_path)
+    make_folder(Path("orders"))
+    return Path("orders")
+
+
+@pytest.fixture
+def check(folder: Path, capfd: pytest.CaptureFixture[str]) -> Check:
+    """Run the command and return what it says is wrong."""
+
+    def run() -> str:
+        with pytest.raises(SystemExit) as ended:
+            main(["senders", "check", str(folder)])
+        assert ended.value.code == 2
+        return capfd.readouterr().err.strip()
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ((TOML, "[kafka]", "[kafka"), "not TOML: "),
+        ((TOML, 'timeout = "30s"', 'time_out = "30s"'), "delivery.time_out: unknown key"),
+        ((TOML, '"5m"', '"5 minutes"'), "delivery.schedule.1: '5 minutes' is not a duration: "),
+        (
+            (TOML, "Signpost/{version}", "{versoin}"),
+            "headers.User-Agent: unknown placeholder {versoin}; known: {version}",
+        ),
+        ((TOML, '"hmac_sha256_hex"', '"md5"'), "signature.scheme: "),
+        ((TOML, 'data = "data"', 'data = "date"'), "body.envelope.data: "),
+        ((TOML, '["order_id"]', '["orderid"]'), "kafka.key: no event type has a field 'orderid' in data"),
+        (
+            (TOML, '"order.created" = {', '"order.sent" = { trigger = "it left" }\n"order.created" = {'),
+            "event_types.order.sent: its record is missing: there is no orders/events/order.sent.avsc",
+        ),
+        ((AVSC, '"OrderCreated",', '"OrderCreated";'), "not JSON: "),
+        ((AVSC, '"event_id"', '"id"'), "id: the fields of the record are event_id, event_type, created_at, "),
+        ((AVSC, '"customer_id", "type": "string"', '"customer_id", "type": "int"'), "customer_id: expected type "),
+        ((AVSC, '"total_cents", "type": "long"', '"total_cents", "type": "bytes"'), "data.total_cents: bytes has no "),
+        ((AVSC, '"total_cents", "type": "long"', '"total_cents", "type": "Money"'), "not an Avro schema: UnknownType"),
+    ],
+)
+def test_a_wrong_folder_is_told_by_file_line_and_field(folder, check, change, expected):
+    """Each mistake ends in a sentence that begins with the file, the line and the field, and exit code 2."""
+    file, old, new = change
+    text = (folder / file).read_text(encoding="utf-8")
+    line = text.count("\n", 0, text.index(old)) + 1
+    (folder / file).write_text(text.replace(old, new, 1), encoding="utf-8")
+    assert f"error: {folder / file}:{line}: {expected}" in check()
+
+
+def test_a_folder_that_lacks_its_file_or_has_one_too_many(folder, check):
+    """A record that no type names, and a folder without sender.toml, are told by their file."""
+    (folder / "events" / "order.sent.avsc").write_text("{}")
+    assert check().startswith(
+        "error: orders/events/order.sent.avsc: event type 'order.sent' is not under [event_types]"
+    )
+    (folder / TOML).unlink()
+    assert check() == "error: orders/sender.toml: the file is missing"
+
+
+def test_a_name_that_no_topic_could_have_is_refused(tmp_path, monkeypatch):
+    """The folder's name is the sender's, part of a topic's name, and not that of one that Signpost brings."""
+    monkeypatch.chdir(tmp_path)
+    for name, expected in (
+        ("Orders", "small letters"),
+        ("a b", "small letters"),
+        ("zenoo", "Signpost brings a sender"),
+    ):
+        with pytest.raises(SenderError, match=expected):
+            make_folder(Path(name))
+    make_folder(Path("orders"))
+    with pytest.raises(SenderError, match="orders: is there already"):
+        make_folder(Path("orders"))
+
+
+def test_folders_of_the_setting_are_loaded_beside_those_that_signpost_brings(tmp_path, monkeypatch):
+    """A folder, or one that holds several; each name once, and a path that holds none is an error."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("mine/orders", "mine/2nd-shop", "other"):
+        make_folder(Path(name))
+    found = senders_of(Settings(senders=(Path("mine"), Path("other"))))
+    assert {"orders", "2nd-shop", "other", "zenoo", "standard"} <= set(found)
+    make_folder(Path("twice/orders"))
+    for wrong, expected in (
+        ((Path("mine"), Path("twice")), "another folder of the setting senders is called orders as well"),
+        ((Path("none"),), "none: there is no such folder"),
+        ((Path("other/events"),), "neither a sender.toml nor a sender's folder"),
+    ):
+        with pytest.raises(SenderError, match=expected):
+            senders_of(Settings(senders=wrong))
