@@ -40,15 +40,21 @@ class Authority:
         clients: bool = False,
     ) -> ssl.SSLContext:
         """Return what a server of this host needs; `clients`: it wants certificates of its clients, by us."""
-        certificate, secret = self._pair(host, when=when, self_signed=self_signed)
-        file = self._folder / f"{host}.{when}.{self_signed}.pem"
-        file.write_bytes(certificate + secret)
+        file = self.server_file(host, when=when, self_signed=self_signed)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(file)
         if clients:
             context.verify_mode = ssl.CERT_REQUIRED
             context.load_verify_locations(self.roots)
         return context
+
+    def server_file(
+        self, host: str, *, when: Literal["past", "now", "future"] = "now", self_signed: bool = False
+    ) -> Path:
+        """Return a file with certificate and key of a server."""
+        file = self._folder / f"{host}.{when}.{self_signed}.pem"
+        file.write_bytes(b"".join(self._pair(host, when=when, self_signed=self_signed)))
+        return file
 
     def client(self, name: str, *, trusted: bool = True) -> tuple[bytes, bytes]:
         """Return certificate and key of a client, in PEM; not trusted: it vouches for itself."""
