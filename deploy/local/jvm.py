@@ -117,11 +117,13 @@ class JvmBroker:
 
     def log_tail(self) -> str:
         """Return the last lines of the JVM's log."""
+        return "\n".join(self._log_text().splitlines()[-_LOG_LINES:])
+
+    def _log_text(self) -> str:
         try:
-            lines = (self.data / _LOG).read_text(encoding="utf-8", errors="replace").splitlines()
+            return (self.data / _LOG).read_text(encoding="utf-8", errors="replace")
         except OSError:
             return ""
-        return "\n".join(lines[-_LOG_LINES:])
 
     def _start_somewhere(self, port: int | None) -> int:
         """Start at `port`, or at the port of the last time, or at a free one; return the port."""
@@ -129,7 +131,8 @@ class JvmBroker:
             chosen = kafka.free_port() if attempt else kafka.choose_port(self.data, port)
             if self._launch(chosen):
                 return chosen
-            if "BindException" not in self.log_tail() or port:
+            # Above the many lines of its shutdown.
+            if "BindException" not in self._log_text() or port:
                 break
         raise Unavailable(self._obituary())
 
@@ -166,4 +169,6 @@ class JvmBroker:
         return [self._java, *_JVM_OPTIONS, "-cp", f"{self._jars}/*", *arguments]
 
     def _obituary(self) -> str:
-        return f"Kafka ended while it started; the end of its log ({self.data / _LOG}):\n{self.log_tail()}"
+        lines = [line for line in self._log_text().splitlines() if " INFO " not in line] or [self.log_tail()]
+        told = "\n".join(lines[-_LOG_LINES:])
+        return f"Kafka ended while it started; the end of its log ({self.data / _LOG}):\n{told}"
