@@ -1,0 +1,112 @@
+"""Two hundred ways to forge a request by a header of one's: each is refused, and what is allowed arrives as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from consumers.delivery.answer import Responded
+from schemas.header_rules import HeaderWish, header_problems, is_sendable
+from schemas.sender import load_senders
+from tests.support.hostile import HostileReceiver
+from tests.support.sending import answer_of, local_transport, request_to
+
+ZENOO = load_senders()["zenoo"]
+# What ends a line, or is taken for its end by somebody: controls, and line ends that Unicode has.
+ENDS = ["\r", "\n", "\r\n", "\n\r", "\0", "\x0b", "\x0c", "\x1c", "\x1d", "\x1e", "\x85", "\u2028", "\u2029"]
+# Letters whose lower byte is CR or LF where somebody cuts them to one byte, and other things that are not ASCII.
+NARROWED = ["\u010d", "\u010a", "\u560d", "\u560a", "\u0d0a", "\uff1a", "\u00a0", "\u200b", "\u202e", "é", "\ud83d"]
+OTHERS = ["\t", "\x01", "\x07", "\x08", "\x1b[31m", "\x7f", "\x80", "\x9b"]
+FORGED = ["Host: evil.example", "Content-Length: 0", "Transfer-Encoding: chunked", "X-Signature: forged"]
+FRAMING = ["Host", "Content-Length", "Transfer-Encoding", "Connection", "TE", "Trailer", "Upgrade", "Keep-Alive"]
+FRAMING += ["Expect", "Proxy-Authorization", "Proxy-Connection", "Content-Encoding", "Content-Type", "HTTP2-Settings"]
+
+
+def forged_values() -> Iterator[str]:
+    """Values that end their line, fold it, or begin the body."""
+    for end in ENDS:
+        yield from (f"{end}a", f"a{end}b", f"a{end}")
+    for bad in (*NARROWED, *OTHERS):
+        yield from (f"{bad}a", f"a{bad}b", f"a{bad}")
+    for header in FORGED:
+        yield from (f"a{end}{header}" for end in ("\r\n", "\n", "\r", "\r\n ", "\n\t"))
+    yield from (
+        "a\r\n\r\nGET / HTTP/1.1",
+        "a\r\n\r\n{}",
+        "a\n\n0\r\n\r\n",
+        "a\r\n folded",
+        "a\r\n\tfolded",
+        " a",
+        "a ",
+        "",
+    )
+
+
+def forged_names() -> Iterator[str]:
+    """Names that frame the message, that are the sender's, or that are none."""
+    for name in (*FRAMING, *sorted(ZENOO.header_names)):
+        yield from (name, name.upper(), name.lower())
+    for name in ("Host", "Content-Length", "X-A"):
+        yield from (f"{name} ", f" {name}", f"{name}\t", f"{name}:", f"{name}: a\r\nX-B", f"{name}\r\n", f"{name}\0")
+        yield from (f"\r\n{name}", f"{name};", f"{name}\x0b", f"{name}\u00a0")
+    yield from ("", ":", ":path", "X A", "X\nA", "X(A)", "X,A", "X/A", '"X"', "{X}")
+    yield from (
+        "Ho\u017ft",
+        "\uff28ost",
+        "\u0397ost",
+        "\uff48ost",
+    )  # letters that look like those of Host, or become them
+
+
+VALUES = sorted(set(forged_values()))
+NAMES = sorted(set(forged_names()))
+
+
+def test_there_are_two_hundred_of_them() -> None:
+    """The table is as long as it says."""
+    assert len(VALUES) + len(NAMES) >= 200
+
+
+@pytest.mark.parametrize("value", VALUES, ids=ascii)
+def test_no_value_leaves_its_line(value: str) -> None:
+    """A value with anything but printable ASCII inside is refused, in a sentence that does not repeat it."""
+    [problem] = header_problems([HeaderWish("X-Own", value)], ZENOO)
+    assert "evil" not in problem
+    assert problem.isprintable()
+    assert not is_sendable("X-Own", value)
+
+
+@pytest.mark.parametrize("name", NAMES, ids=ascii)
+def test_no_name_frames_the_message(name: str) -> None:
+    """A name that is not a token, that says where a message ends, or that the sender sets, is refused."""
+    problems = list(header_problems([HeaderWish(name, "a")], ZENOO))
+    assert len(problems) == 1
+    assert problems[0].isprintable()
+    assert name.lower() in ZENOO.header_names or not is_sendable(name, "a")
+
+
+def test_what_only_looks_dangerous_arrives_as_it_is() -> None:
+    """What is allowed is one line of one request, byte for byte."""
+    wishes = [
+        HeaderWish("X-Percent", "a%0d%0aHost: evil.example"),
+        HeaderWish("X-Escaped", r"a\r\nHost: evil.example\u000d"),
+        HeaderWish("X-Colons", ": : Content-Length: 0"),
+        HeaderWish("X-Quoted", '"a, b"; c=<d>; HTTP/1.1 200 OK'),
+        HeaderWish("X!#$%&'*+-.^_`|~1", "@"),
+        HeaderWish("Authorization", "Bearer a.b_c-d~e+f/g=="),
+        HeaderWish("X-Longest", "v" * 4_000),
+    ]
+    assert list(header_problems(wishes, ZENOO)) == []
+    receiver, transport = HostileReceiver(), local_transport()
+    request = request_to(f"http://127.0.0.1:{receiver.port}/ok", body=b"{}")
+    lines = [f"{wish.name}: {wish.value}".encode() for wish in wishes]
+    request.headers += lines
+    assert answer_of(transport, request) == Responded(200, None, b"", False)
+    transport.close()
+    receiver.close()
+    [seen] = receiver.requests
+    head, _, body = seen.partition(b"\r\n\r\n")
+    own = {f"Host: 127.0.0.1:{receiver.port}".encode(), b"Content-Length: 2"}
+    assert sorted(head.split(b"\r\n")[1:]) == sorted([*request.headers, *own])
+    assert body == b"{}"
