@@ -47,8 +47,8 @@ def delivery(bench: Bench) -> dict[str, Any]:
 def backlog(bench: Bench) -> dict[str, Any]:
     """What a job costs with 1,000, 100,000 and 1,000,000 waiting behind it."""
     found = {}
-    for waiting in (1_000, 100_000, 1_000_000):
-        found[str(waiting)] = _cost_with(bench, bench.scaled(waiting), bench.scaled(50_000, 20_000))
+    for waiting in sorted({bench.scaled(waiting) for waiting in (1_000, 100_000, 1_000_000)}):
+        found[str(waiting)] = _cost_with(bench, waiting, bench.scaled(50_000, 2_000))
     costs = [one["cpu_us"] for one in found.values()]
     return {"waiting": found, "most_of_least": round(max(costs) / min(costs), 2)}
 

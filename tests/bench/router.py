@@ -15,7 +15,7 @@ _LARGE, _SMALL = 100_000, 10
 
 def router(bench: Bench) -> dict[str, Any]:
     """Events and jobs a second at fan-out 1, 3 and 100; a table of 100,000 subscriptions beside one of 10."""
-    fan_outs = {str(each): _route(bench, 10, each, bench.scaled(events)) for each, events in _FAN_OUTS.items()}
+    fan_outs = {str(each): route(bench, 10, each, bench.scaled(events)) for each, events in _FAN_OUTS.items()}
     return {"fan_out": fan_outs, **_tables(bench, bench.scaled(150_000))}
 
 
@@ -26,10 +26,10 @@ def _tables(bench: Bench, events: int) -> dict[str, Any]:
     jobs have as many keys; and then of as many customers as the small one has, which leaves the size alone.
     """
     customers = bench.scaled(_LARGE)
-    before = _route(bench, _SMALL, 1, events)
-    all_of_large = _route(bench, customers, 1, events)
-    some_of_large = _route(bench, customers, 1, events, of=_SMALL)
-    after = _route(bench, _SMALL, 1, events)
+    before = route(bench, _SMALL, 1, events)
+    all_of_large = route(bench, customers, 1, events)
+    some_of_large = route(bench, customers, 1, events, of=_SMALL)
+    after = route(bench, _SMALL, 1, events)
     cost = (before["cpu_us_event"] + after["cpu_us_event"]) / 2
     return {
         "table": {
@@ -42,7 +42,7 @@ def _tables(bench: Bench, events: int) -> dict[str, Any]:
     }
 
 
-def _route(bench: Bench, customers: int, each: int, events: int, of: int | None = None) -> dict[str, Any]:
+def route(bench: Bench, customers: int, each: int, events: int, of: int | None = None) -> dict[str, Any]:
     """Route events that wait, `each` subscriptions for each customer; the events are `of` so many (default: all)."""
     with bench.stage() as stage:
         stage.subscribed(customers, each)

@@ -1,0 +1,94 @@
+"""The benchmarks run and print what they promise; what the figures are is not asserted anywhere."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from typing import Any, Final
+
+import pytest
+
+from deploy.local.broker import Broker
+from schemas.errors import Unavailable
+from tests.bench import router
+from tests.bench.__main__ import BENCHMARKS
+from tests.bench.sink import Sink
+from tests.bench.stage import Bench
+
+_TINY: Final = 0.001
+_FIGURES: Final[dict[str, set[str]]] = {
+    "delivery": {
+        "jobs",
+        "rate",
+        "cpu_us",
+        "bare_curl",
+        "httpx_8",
+        "httpx_64",
+        "of_bare_rate",
+        "of_bare_cpu",
+        "times_httpx",
+    },
+    "router": {"fan_out", "table", "large_of_small", "load_s"},
+    "latency": {"events", "rate", "to_post_ms", "to_2xx_ms"},
+    "memory": {"waiting", "subscriptions"},
+    "backlog": {"waiting", "most_of_least"},
+    "processes": {"jobs", "processes"},
+}
+
+
+@pytest.fixture
+def bench(broker: Broker) -> Iterator[Bench]:
+    """A bench at a thousandth of the sizes."""
+    try:
+        sink = Sink()
+    except Unavailable as error:
+        pytest.skip(str(error))
+    with sink:
+        yield Bench(broker.bootstrap_servers, sink, _TINY)
+
+
+def measured(found: dict[str, Any]) -> list[float]:
+    """Return all numbers of a benchmark's figures, however deep."""
+    numbers = []
+    for value in found.values():
+        if isinstance(value, dict):
+            numbers += measured(value)
+        elif isinstance(value, (int, float)):
+            numbers.append(float(value))
+    return numbers
+
+
+def test_delivery_is_measured_beside_its_yardsticks(bench: Bench) -> None:
+    """One line has rate and CPU of the delivery process, of a bare libcurl loop and of httpx consumers, and ratios."""
+    found = BENCHMARKS["delivery"](bench)
+
+    assert _FIGURES["delivery"] <= json.loads(json.dumps(found)).keys()
+    assert found["rate"] > 0
+    assert found["bare_curl"].keys() == found["httpx_8"].keys() == {"rate", "cpu_us"}
+
+
+def test_the_router_is_measured_by_events_and_jobs(bench: Bench) -> None:
+    """A run of the router has events and jobs a second, the CPU of each, and its memory."""
+    found = router.route(bench, 10, 3, 1_000)
+
+    assert found["jobs_rate"] >= found["events_rate"] > 0
+    assert {"cpu_us_event", "cpu_us_job", "ready_s", "rss_peak_mib"} <= found.keys()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", sorted(_FIGURES))
+def test_every_benchmark_prints_its_figures(bench: Bench, name: str) -> None:
+    """Each benchmark runs at any scale, and has all figures of its line."""
+    found = BENCHMARKS[name](bench)
+
+    assert _FIGURES[name] <= json.loads(json.dumps(found)).keys()
+    assert all(number >= 0 for number in measured(found))
+
+
+def test_a_missing_sink_is_named_with_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without nginx `make bench` says what to install."""
+    monkeypatch.setattr(shutil, "which", lambda *_args, **_options: None)
+
+    with pytest.raises(Unavailable, match="apt-get install nginx"):
+        Sink()
