@@ -102,9 +102,12 @@ def decimal_text(text: str) -> JsonText:
 def compact(value: Any) -> str:
     """Return a value as compact JSON; TypeError or ValueError where it has no form in JSON."""
     try:
-        return orjson.dumps(value, default=_exact, option=_OPTIONS).decode()
+        text = orjson.dumps(value, default=_exact, option=_OPTIONS).decode()
     except TypeError:  # an integer of more than 64 bits among others: orjson asks nobody about those
-        return orjson.dumps(_as_text(value), default=_exact, option=_OPTIONS).decode()
+        text = orjson.dumps(_as_text(value), default=_exact, option=_OPTIONS).decode()
+    if "null" in text:  # which is how orjson writes NaN and infinity
+        _check_numbers(value)
+    return text
 
 
 def _parsed(text: str) -> None:
@@ -149,6 +152,17 @@ def _exact(value: object) -> Any:
         case _:
             raise TypeError(f"{type(value).__name__} has no form in JSON")
     return written
+
+
+def _check_numbers(value: Any) -> None:
+    if isinstance(value, Mapping):
+        for inner in value.values():
+            _check_numbers(inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            _check_numbers(inner)
+    elif isinstance(value, float) and not isinstance(value, ExactFloat) and not math.isfinite(value):
+        raise ValueError(f"{value} is no number in JSON")
 
 
 def _as_text(value: Any) -> Any:

@@ -187,7 +187,7 @@ def test_before_topics_are_made_the_command_that_makes_them_is_named(
     broker: Broker, prefix: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """On an empty cluster the command says what is missing."""
-    here = Here(broker.bootstrap_servers, prefix)
+    here = Here(broker.bootstrap_servers, prefix, sources=[])
     here.capsys, here.monkeypatch = capsys, monkeypatch
     for name, value in here.env.items():
         monkeypatch.setenv(name, value)
