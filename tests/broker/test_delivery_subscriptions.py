@@ -106,6 +106,7 @@ def test_a_job_of_a_deleted_subscription_is_cancelled(pipeline: Pipeline, receiv
     assert receiver.requests == []
 
 
+@pytest.mark.decision("O28", "O29", "D26", "D27")
 @pytest.mark.parametrize(("change", "reason"), [(Delete, "deleted"), (Pause, "paused")])
 def test_no_attempt_starts_after_a_delete_or_pause_was_acknowledged(
     pipeline: Pipeline, receiver: Receiver, change: type[Delete] | type[Pause], reason: str
@@ -138,6 +139,7 @@ def test_what_waited_when_it_was_paused_is_never_sent(pipeline: Pipeline, receiv
     assert outcomes["evt_1"]["state"] == "delivered"
 
 
+@pytest.mark.decision("D28")
 def test_a_new_url_is_where_waiting_jobs_go(pipeline: Pipeline, receiver: Receiver) -> None:
     """The URL is looked up when a request starts: a change applies to what already waits."""
     receiver.behave = lambda received: Answer(500 if received.path == "/old" else 200)

@@ -59,6 +59,7 @@ def test_a_subscription_s_own_settings_hold():
     assert endpoint(replace(SIGNED, schedule_s=())).waits == ()
 
 
+@pytest.mark.decision("R6")
 def test_headers_are_opened_and_kept_out_of_what_is_recorded():
     """A header is sent as it was given; its value is masked, and so is what follows the scheme of an Authorization."""
     found = endpoint(

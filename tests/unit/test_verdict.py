@@ -21,7 +21,7 @@ def responded(status: int) -> Responded:
     return Responded(status, None, b"", False)
 
 
-@pytest.mark.decision("Z5", "Z6")
+@pytest.mark.decision("Z5", "Z6", "O32", "D6", "R7")
 @pytest.mark.parametrize(
     ("answer", "verdict"),
     [
