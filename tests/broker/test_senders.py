@@ -14,6 +14,7 @@ from producers.events import EventPublisher
 from producers.subscription_changes import Apply
 from schemas.rules import Draft, Given
 from schemas.standard_webhooks import public_text
+from schemas.subscription import decode_subscription
 from tests.contracts.official import deliveries
 from tests.contracts.senders import DATA, SENDERS, SIGNPOST, WHSEC, Example, diligent_headers, examples, reader
 from tests.support.pipeline import SECRET, Pipeline
@@ -149,7 +150,7 @@ def test_attempts_have_the_same_id_and_their_own_time(pipeline, receiver) -> Non
         assert sender.verify(dict(request.headers), request.body, public_text(PRIVATE), int(time.time())) is None
 
 
-@pytest.mark.decision("D18", "D29")
+@pytest.mark.decision("D18", "D29", "D37")
 def test_two_webhooks_of_one_url_are_two_deliveries(pipeline, receiver) -> None:
     """Each has its own X-Webhook-Id and X-Event-Id, and keeps both in its retry."""
     receiver.behave = lambda request: Answer(500 if request.number <= 2 else 200)  # both first attempts
@@ -162,6 +163,10 @@ def test_two_webhooks_of_one_url_are_two_deliveries(pipeline, receiver) -> None:
     pairs = Counter((request.header("X-Webhook-Id"), request.header("X-Event-Id")) for request in requests)
     assert sorted(pairs.values()) == [2, 2]
     assert {webhook for webhook, _ in pairs} == {"twin-1", "twin-2"}
+    # Signpost's own records have the same names for all senders.
+    records = [decode_subscription(record.value() or b"") for record in pipeline.read(pipeline.names.subscriptions)]
+    twins = [record for record in records if record.sender == "diligent" and record.customer_id == "hooli"]
+    assert {(record.url, record.event_types) for record in twins} == {(receiver.url, ("*",))}
 
 
 def test_the_deliveries_that_official_libraries_verify_are_of_all_kinds() -> None:
