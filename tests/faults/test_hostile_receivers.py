@@ -45,6 +45,17 @@ ANSWERED: dict[str, Responded] = {
     "endless-body": Responded(200, None, b"x" * MAX_BODY_KEPT, True),
     "endless-chunks": Responded(200, None, b"x" * MAX_BODY_KEPT, True),
     "endless-trailers": CUT,
+    "gigabyte": Responded(200, None, b"x" * MAX_BODY_KEPT, True),
+    "two-equal-lengths": Responded(200, None, b"hello", False),
+    "listed-lengths": Responded(200, None, b"hello", False),
+    "length-and-chunks": Responded(200, None, b"hello", False),
+    "endless-length": Responded(200, None, b"hello", False),
+    "negative-chunk": CUT,
+    "endless-chunk": CUT,
+    "chunk-too-long": Responded(200, None, b"hel", True),
+    "many-interim": EMPTY,
+    "status-999": Responded(999, None, b"", False),
+    "two-answers": EMPTY,
     "almost-huge-headers": EMPTY,
 }
 FAILED: dict[str, set[FailureKind]] = {
@@ -71,6 +82,11 @@ FAILED: dict[str, set[FailureKind]] = {
     "banner": {"protocol"},
     "two-lengths": {"protocol"},
     "ansi": {"protocol"},
+    "negative-length": {"protocol"},
+    "ten-thousand-headers": {"headers_too_large"},
+    "switch": {"timeout_answer"},
+    "status-99": {"protocol"},
+    "nul-in-header": {"protocol"},
 }
 
 
@@ -130,7 +146,16 @@ def test_no_deadline_comes_early(transport: Transport, hostile: str) -> None:
     assert all(each.duration_us >= each.request.timeout_ms * 1_000 for each in answered)
 
 
-FLOODS = ["endless-body", "endless-chunks", "endless-headers", "endless-large-interim", "endless-trailers", "gzip-bomb"]
+FLOODS = [
+    "endless-body",
+    "gigabyte",
+    "endless-chunks",
+    "endless-headers",
+    "endless-large-interim",
+    "endless-trailers",
+    "gzip-bomb",
+    "ten-thousand-headers",
+]
 
 
 @pytest.mark.parametrize("how", [*FLOODS, "huge-headers"])
@@ -195,6 +220,13 @@ def test_a_retry_after_that_says_nothing_is_none(transport: Transport, hostile: 
     assert answer_of(transport, request_to(f"{hostile}/retry-after-of?{quote(said)}")) == Responded(
         429, None, b"", False
     )
+
+
+def test_an_answer_too_many_is_nobodys(transport: Transport, hostile: str) -> None:
+    """What a receiver sends behind its answer is not taken for the answer to the next request."""
+    answers = [answer_of(transport, request_to(f"{hostile}/{how}")) for how in ["two-answers", "ok", "ok-body"] * 5]
+    assert {answer.status for answer in answers if isinstance(answer, Responded)} == {200}
+    assert answers[2::3] == [Responded(200, None, b"hello", False)] * 5
 
 
 @pytest.mark.decision("Z5")

@@ -75,11 +75,30 @@ _SENT: Final[dict[str, tuple[bytes, str]]] = {
     "old-http": (b"hello\r\n", "close"),
     "banner": (b"SSH-2.0-OpenSSH_9.2\r\n", "hang"),
     "two-lengths": (_OK + b"Content-Length: 3\r\nContent-Length: 4\r\n\r\nabc", "close"),
+    "two-equal-lengths": (_OK + b"Content-Length: 5\r\nContent-Length: 5\r\n\r\nhello", "keep"),
+    "listed-lengths": (_OK + b"Content-Length: 5, 5\r\n\r\nhello", "close"),
+    "length-and-chunks": (
+        _OK + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+        "close",
+    ),
+    "negative-length": (_OK + b"Content-Length: -5\r\n\r\nhello", "close"),
+    "endless-length": (_OK + b"Content-Length: 99999999999999999999999\r\n\r\nhello", "close"),
+    "negative-chunk": (_CHUNKED + b"-5\r\nhello\r\n0\r\n\r\n", "close"),
+    "endless-chunk": (_CHUNKED + b"fffffffffffffffffffff\r\nhello\r\n", "close"),
+    "chunk-too-long": (_CHUNKED + b"3\r\nhello\r\n0\r\n\r\n", "close"),
+    "ten-thousand-headers": (_OK + b"X: y\r\n" * 10_000 + b"Content-Length: 0\r\n\r\n", "keep"),
+    "many-interim": (_INTERIM * 700 + _NO_BODY, "keep"),
+    "switch": (b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n", "hang"),
+    "status-99": (b"HTTP/1.1 99 Odd\r\nContent-Length: 0\r\n\r\n", "close"),
+    "status-999": (b"HTTP/1.1 999 Odd\r\nContent-Length: 0\r\n\r\n", "keep"),
+    "nul-in-header": (_OK + b"X-A: a\0b\r\nContent-Length: 0\r\n\r\n", "close"),
+    "two-answers": (_NO_BODY + b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n", "keep"),
     "ansi": (_OK + b"Transfer-Encoding: \x1b[31mred\r\n\r\n", "close"),
 }
 # What is sent until the other side has enough; with pauses where bytes drip.
 _ENDLESS: Final[dict[str, tuple[bytes, bytes, float]]] = {
     "endless-body": (_OK + b"\r\n", b"x" * 65_536, 0),
+    "gigabyte": (_OK + b"Content-Length: 1073741824\r\n\r\n", b"x" * 65_536, 0),
     "endless-chunks": (_CHUNKED, b"1000\r\n" + b"x" * 4096 + b"\r\n", 0),
     "endless-headers": (_OK, _FILLER, 0),
     "endless-interim": (b"", _INTERIM * 50, 0),
@@ -132,6 +151,10 @@ def _converse(connection: socket.socket, seen: Callable[[bytes], None], answered
             while True:
                 connection.sendall(again)
                 time.sleep(pause_s)
+        if path == "echo":  # the whole request behind as many bytes as the query says
+            told = b"." * int(request.split(b" ", 2)[1].partition(b"?")[2]) + request
+            connection.sendall(_OK + b"Content-Length: %d\r\n\r\n" % len(told) + told)
+            continue
         sent, how = _SENT[path]
         if path == "retry-after-of":
             sent %= unquote_to_bytes(request.split(b" ", 2)[1].partition(b"?")[2])

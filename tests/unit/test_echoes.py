@@ -1,0 +1,60 @@
+"""An endpoint that tells what it was sent tells nobody a secret: what is kept of its answer does not have it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from consumers.delivery.answer import Responded
+from consumers.delivery.endpoint import Endpoint
+from consumers.delivery.recorder import RESPONSE_KEPT, _redacted
+from tests.support.hostile import HostileReceiver
+from tests.support.sending import answers_of, local_transport, request_to
+from tests.unit.test_endpoint import SIGNED, endpoint, header
+
+TOKEN = "tok-7f3a9c51e8b24d60"
+KEY = "key-" + "0123456789abcdef" * 240  # nearly as long as a value may be
+# A part of a secret that nobody would take for chance.
+PART = 6
+
+
+@pytest.fixture(scope="module")
+def told() -> Endpoint:
+    """An endpoint that is sent two secret headers, beside the secret that signs."""
+    return endpoint(replace(SIGNED, headers=(header("Authorization", f"Bearer {TOKEN}"), header("X-Key", KEY))))
+
+
+def parts_in(kept: bytes) -> list[str]:
+    """The beginnings of secrets, of PART letters or more, that are in what is kept."""
+    return [secret[:PART] for secret in (TOKEN, KEY, "the secret") if secret[:PART].encode() in kept]
+
+
+def test_an_endpoint_that_echoes_its_request_tells_no_header(told: Endpoint) -> None:
+    """Wherever the echo is cut, at the 1 KiB kept or the 5 KiB looked at, no beginning of a value is left."""
+    receiver, transport = HostileReceiver(), local_transport()
+    pads = [*range(0, 1_200, 50), *range(990, 1_060), *range(4_900, 5_130, 3)]
+    requests = [request_to(f"http://127.0.0.1:{receiver.port}/echo?{pad}", timeout_ms=20_000) for pad in pads]
+    for request in requests:
+        request.headers[:0] = told.header_lines
+    kept = []
+    for each in answers_of(transport, *requests):
+        assert isinstance(each.answer, Responded)
+        kept.append(_redacted(each.answer, told))  # what is kept shows in topics alone
+    transport.close()
+    receiver.close()
+    assert len(kept) == len(pads)
+    assert [parts_in(each) for each in kept if parts_in(each)] == []
+    assert max(map(len, kept)) == RESPONSE_KEPT
+    assert sum(b"Authorization: ***" in each and b"X-Key: ***" in each for each in kept) > 10
+
+
+@pytest.mark.parametrize("secret", [TOKEN, KEY, "the secret"], ids=["short", "long", "signing"])
+def test_a_secret_that_is_told_over_and_over_is_in_no_place(told: Endpoint, secret: str) -> None:
+    """A body full of a secret, begun and cut anywhere, holds no beginning of it afterwards."""
+    full = (secret.encode() + b" ") * (12_000 // len(secret))
+    for start in range(0, len(secret) + 2, max(1, len(secret) // 100)):
+        for cut in (True, False):
+            body = full[start : start + 5_120]
+            kept = _redacted(Responded(200, None, body, cut), told)
+            assert parts_in(kept) == [], start
