@@ -17,6 +17,7 @@ from tests.bench.freshness import freshness
 from tests.bench.latency import latency
 from tests.bench.memory import memory
 from tests.bench.router import router
+from tests.bench.senders import senders
 from tests.bench.sink import Sink
 from tests.bench.stage import Bench
 
@@ -28,6 +29,7 @@ BENCHMARKS: dict[str, Callable[[Bench], dict[str, Any]]] = {
     "memory": memory,
     "backlog": backlog,
     "processes": processes,
+    "senders": senders,
 }
 
 
