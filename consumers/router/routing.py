@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 from consumers.router.jobs import JobMaker, KeyValue, Origin
 from consumers.router.matching import Matches
@@ -19,8 +19,7 @@ from schemas.writers import WriterSchemas
 _NO_TIMESTAMP = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Routed:
+class Routed(NamedTuple):
     """The event was read: `jobs` makes the records to produce, `count` of them, none where nobody takes it."""
 
     sender: str
