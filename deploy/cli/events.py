@@ -58,8 +58,7 @@ def _publish(
     from producers.event_json import EventReader  # noqa: PLC0415
     from producers.events import random_event_id, wall_clock_us  # noqa: PLC0415
 
-    settings = settings_of(ctx)
-    known = sender_named(settings, sender)
+    known = sender_named(settings := settings_of(ctx), sender)
     reader = EventReader(known, wall_clock_us, random_event_id, customer or None)
     failed = False
     with _publisher(settings, known, topic) as publisher:
@@ -104,8 +103,7 @@ def _simulate(
     from producers.events import wall_clock_us  # noqa: PLC0415
     from producers.simulator import Simulator  # noqa: PLC0415
 
-    settings = settings_of(ctx)
-    known = sender_named(settings, "zenoo")
+    known = sender_named(settings := settings_of(ctx), "zenoo")
     seed = SystemRandom().randrange(2**32) if seed is None else seed
     events = Simulator(seed, tuple(customer or ["acme"]), wall_clock_us, known).events()
     total = max(1, round(rate * seconds))

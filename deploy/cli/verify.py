@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -59,21 +59,20 @@ def _verify(
     if [file, headers_file, secret_file].count(_STDIN) > 1:
         raise InvalidInput("standard input holds one thing: give FILE, --headers-file or --secret-file another name")
     headers = _headers([*_lines(headers_file), *(header or ())])
-    found = examine(
-        known, headers, _read(file), _secret(secret, secret_env, secret_file), None if any_time else int(time.time())
-    )
-    if as_json:
-        print_json(_as_json(found))
-    else:
-        typer.echo(found.sentence)
-        for hint in found.hints:
-            typer.echo(f"  {hint}")
+    now_s = None if any_time else int(time.time())
+    found = examine(known, headers, _read(file), _secret(secret, secret_env, secret_file), now_s)
+    _print(found, as_json=as_json)
     if not found.is_genuine:
         raise typer.Exit(_NOT_GENUINE)
 
 
-def _as_json(found: Finding) -> dict[str, Any]:
-    return {"genuine": found.is_genuine, "kind": found.kind, "sentence": found.sentence, "hints": list(found.hints)}
+def _print(found: Finding, *, as_json: bool) -> None:
+    if as_json:
+        about = {"kind": found.kind, "sentence": found.sentence, "hints": list(found.hints)}
+        print_json({"genuine": found.is_genuine, **about})
+        return
+    for line in (found.sentence, *(f"  {hint}" for hint in found.hints)):
+        typer.echo(line)
 
 
 def _secret(text: str | None, variable: str | None, file: str | None) -> str:
