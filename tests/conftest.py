@@ -12,11 +12,13 @@ import pytest
 
 from deploy.local.broker import Broker, start_broker
 from deploy.local.receiver import Receiver
+from schemas.topics import TopicNames
 from tests.support.parts import required
 from tests.support.pipeline import Pipeline
 from tests.support.roles import RoleStarter
 from tests.support.shared_broker import BrokerHost, ask
 from tests.support.spread import Spreading, place_of, unit_of
+from tests.support.subscriptions import MakeWriter, kafka_of, making_writers, subscriptions_topic
 from tests.support.topics import remove_topics
 
 if TYPE_CHECKING:
@@ -126,15 +128,46 @@ def pipeline(broker: Broker, prefix: str, start_role: RoleStarter) -> Pipeline:
 
 
 @pytest.fixture(scope="module")
-def module_pipeline(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
-    """Topics for all tests of a file, which starts the roles on them in a fixture of its own with `scope="module"`."""
+def module_prefix(broker: Broker) -> Iterator[str]:
+    """As `prefix`, for all tests of a file."""
     unique = _unique()
-    with RoleStarter.into(tmp_path_factory.mktemp("roles")) as starter:
-        yield Pipeline(broker.bootstrap_servers, unique, starter)
+    yield unique
     remove_topics(broker.bootstrap_servers, unique)
+
+
+@pytest.fixture(scope="module")
+def module_start_role(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RoleStarter]:
+    """As `start_role`, for all tests of a file."""
+    with RoleStarter.into(tmp_path_factory.mktemp("roles")) as starter:
+        yield starter
+
+
+@pytest.fixture(scope="module")
+def module_pipeline(broker: Broker, module_prefix: str, module_start_role: RoleStarter) -> Pipeline:
+    """Topics for all tests of a file, which starts the roles on them in a fixture of its own with `scope="module"`."""
+    return Pipeline(broker.bootstrap_servers, module_prefix, module_start_role)
 
 
 @pytest.fixture
 def shared(module_pipeline: Pipeline) -> Pipeline:
     """The pipeline of the file, with a customer of the test's own: no other test sees its subscriptions and jobs."""
     return module_pipeline.of_customer(f"customer-{uuid4().hex[:8]}")
+
+
+@pytest.fixture
+def kafka(broker: Broker) -> dict[str, str]:
+    """The properties of a connection."""
+    return kafka_of(broker.bootstrap_servers)
+
+
+@pytest.fixture
+def names(broker: Broker, prefix: str) -> TopicNames:
+    """The names of the test's own topics, of which that of subscriptions is made."""
+    return subscriptions_topic(broker.bootstrap_servers, prefix)
+
+
+@pytest.fixture
+def make_writer(kafka: dict[str, str], names: TopicNames) -> Iterator[MakeWriter]:
+    """Makes writers of subscriptions, which are closed when the test ends."""
+    with making_writers(kafka, names) as make:
+        yield make

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from confluent_kafka import IsolationLevel, Producer
 
@@ -17,33 +15,13 @@ from schemas.subscription import decode_subscription
 from schemas.topics import TopicNames
 from tests.support.subscriptions import (
     PARTITIONS,
-    MakeWriter,
     draft,
-    kafka_of,
-    making_writers,
     present,
-    subscriptions_topic,
     writer_of,
 )
 from tests.support.topics import read_topic
 
 CANARY = "canary-of-this-test"
-
-
-@pytest.fixture
-def kafka(broker: Broker) -> dict[str, str]:
-    return kafka_of(broker.bootstrap_servers)
-
-
-@pytest.fixture
-def names(broker: Broker, prefix: str) -> TopicNames:
-    return subscriptions_topic(broker.bootstrap_servers, prefix)
-
-
-@pytest.fixture
-def make_writer(kafka: dict[str, str], names: TopicNames) -> Iterator[MakeWriter]:
-    with making_writers(kafka, names) as make:
-        yield make
 
 
 def effects(results: list[Result]) -> list[tuple[str, Effect]]:

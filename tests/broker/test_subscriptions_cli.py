@@ -209,7 +209,7 @@ def test_one_subscription_by_options(broker, names, signpost, tmp_path, monkeypa
 def refused(signpost: Signpost) -> Iterator[Said]:
     """Update with what cannot be taken, and give what is said of it."""
     for wrong, expected in (
-        (("--schedule", "7s"), "schedule: no topic waits for 7s; known: 5s, "),
+        (("--schedule", "7s"), "schedule: no topic waits for 7s; known: "),
         (("--header", "Host: x"), "'Host' is set by Signpost"),
         (("--header", "webhook-ID: x"), "is a header of the sender standard"),
         (("--timeout", "31s"), "longer than 30s"),

@@ -12,7 +12,6 @@ from confluent_kafka import Producer
 
 from consumers.table import SubscriptionTable, read_subscription
 from consumers.table_state import Entry, Gone, NotYet, Unusable
-from deploy.local.broker import Broker
 from producers.subscription_changes import Apply, Delete
 from schemas.errors import UnreadableRecord
 from schemas.subscription import Subscription, encode_subscription
@@ -61,16 +60,6 @@ def following(kafka: dict[str, str], names: TopicNames) -> Iterator[Follower]:
         yield follower
     finally:
         follower.table.close()
-
-
-@pytest.fixture
-def kafka(broker: Broker) -> dict[str, str]:
-    return kafka_of(broker.bootstrap_servers)
-
-
-@pytest.fixture
-def names(broker: Broker, prefix: str) -> TopicNames:
-    return subscriptions_topic(broker.bootstrap_servers, prefix)
 
 
 @pytest.fixture
@@ -180,12 +169,12 @@ def test_an_acknowledged_change_is_known_to_whoever_is_fresh(kafka, names):
             for round_ in range(3):
                 writer.write([Apply(draft("a", description=str(round_)))])
                 follower.until(lambda: follower.table.is_fresh(now_ms()), "the table is fresh")
-                entry = follower.table.state.get("a")
+                entry = dict(follower.table.entries()).get("a")
                 assert entry is not None
                 assert read_subscription("a", entry.value).description == str(round_)
                 writer.write([Delete("a")])
                 follower.until(lambda: follower.table.is_fresh(now_ms()), "the table is fresh")
-                assert follower.table.state.get("a") is None
+                assert dict(follower.table.entries()).get("a") is None
     finally:
         writer.close()
 

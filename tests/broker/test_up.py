@@ -100,51 +100,67 @@ def up(broker: Broker, prefix: str, tmp_path: Path, start_role: RoleStarter) -> 
     return Up(tmp_path / "state", env | {"SIGNPOST_PREFIX": prefix, "SIGNPOST_PARTITIONS": "3"}, start_role)
 
 
-def test_other_commands_need_the_state_folder_alone(up: Up) -> None:
-    """Subscribing, publishing and receiving work with the state folder as the only setting, whatever up runs with."""
-    up.wait_ready()
-    receiver, url = up.receiver()
+@pytest.fixture(scope="module")
+def running(
+    broker: Broker, module_prefix: str, module_start_role: RoleStarter, tmp_path_factory: pytest.TempPathFactory
+) -> Up:
+    """One for the tests after which it still runs."""
+    return Up(
+        tmp_path_factory.mktemp("up") / "state",
+        {
+            "SIGNPOST_KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap_servers,
+            "SIGNPOST_PREFIX": module_prefix,
+            "SIGNPOST_PARTITIONS": "3",
+        },
+        module_start_role,
+    )
 
-    assert "sub-1" in up.subscribe(url)
-    assert f"published to {up.env['SIGNPOST_PREFIX']}zenoo.events" in up.publish("evt_1")
+
+def test_other_commands_need_the_state_folder_alone(running: Up) -> None:
+    """Subscribing, publishing and receiving work with the state folder as the only setting, whatever up runs with."""
+    running.wait_ready()
+    receiver, url = running.receiver()
+
+    assert "sub-1" in running.subscribe(url)
+    assert f"published to {running.env['SIGNPOST_PREFIX']}zenoo.events" in running.publish("evt_1")
 
     wait_until(lambda: "evt_1" in receiver.log_text(), what="the event is delivered")
     assert "signature ok" in receiver.log_text()
 
 
-def test_up_json_says_what_runs_and_where(up: Up, broker: Broker) -> None:
+def test_up_json_says_what_runs_and_where(running: Up, broker: Broker) -> None:
     """up.json has exactly bootstrap_servers, pids and addresses; the processes run and are ready at these addresses."""
-    up.wait_ready()
+    running.wait_ready()
 
-    content = up.file
+    content = running.file
     assert set(content) == {"bootstrap_servers", "pids", "addresses"}
     assert content["bootstrap_servers"] == broker.bootstrap_servers
     assert {kind: len(pids) for kind, pids in content["pids"].items()} == {"router": 1, "deliver": 1}
-    assert all(is_running(pid) for pid in up.pids)
+    assert all(is_running(pid) for pid in running.pids)
     assert set(content["addresses"]) == {"router", "deliver"}
     for address in content["addresses"].values():
         assert httpx.get(f"{address}/readyz").status_code == 200
-        assert address in up.process.log_text()
+        assert address in running.process.log_text()
 
 
-def test_a_killed_role_comes_back(up: Up) -> None:
+def test_a_killed_role_comes_back(running: Up) -> None:
     """A role killed by SIGKILL is started again, up.json names the new process, and events are delivered as before."""
-    up.wait_ready()
-    receiver, url = up.receiver()
-    up.subscribe(url)
-    before = up.file
+    running.wait_ready()
+    receiver, url = running.receiver()
+    running.subscribe(url)
+    before = running.file
 
     for kind in ("deliver", "router"):
         os.kill(before["pids"][kind][0], signal.SIGKILL)
 
     def replaced() -> bool:
-        now = up.file["pids"]
+        now = running.file["pids"]
         return all(now[kind] and now[kind] != before["pids"][kind] for kind in now)
 
     wait_until(replaced, what="up.json names the new processes")
-    assert all(is_running(pid) for pid in up.pids)
-    assert "ended by SIGKILL" in up.process.log_text()
-    up.publish("evt_after")
+    assert all(is_running(pid) for pid in running.pids)
+    assert "ended by SIGKILL" in running.process.log_text()
+    running.publish("evt_after")
     wait_until(lambda: "evt_after" in receiver.log_text(), 60, "the event is delivered")
 
 
@@ -179,23 +195,23 @@ def test_roles_end_with_an_up_that_is_killed(up: Up) -> None:
     up.wait_ready()
 
 
-def test_a_second_up_is_refused(up: Up, start_role: RoleStarter) -> None:
+def test_a_second_up_is_refused(running: Up, start_role: RoleStarter) -> None:
     """A second up in the same folder ends at once and says so; the first one is not disturbed."""
-    pids = up.wait_ready().pids
+    pids = running.wait_ready().pids
 
-    second = start_role(["up", "--state", str(up.state)], up.env)
+    second = start_role(["up", "--state", str(running.state)], running.env)
 
     assert second.wait() == 1
     assert "another `signpost up` runs in" in second.log_text()
-    assert up.pids == pids
+    assert running.pids == pids
     assert all(is_running(pid) for pid in pids)
 
 
-def test_a_role_that_cannot_start_ends_up(up: Up, start_role: RoleStarter, tmp_path: Path) -> None:
+def test_a_role_that_cannot_start_ends_up(running: Up, start_role: RoleStarter, tmp_path: Path) -> None:
     """A role that ends again and again ends up with the role's own sentence, long before any timeout."""
-    source = json.dumps([{"topic": f"{up.env['SIGNPOST_PREFIX']}nowhere", "sender": "zenoo"}])
+    source = json.dumps([{"topic": f"{running.env['SIGNPOST_PREFIX']}nowhere", "sender": "zenoo"}])
 
-    other = start_role(["up", "--state", str(tmp_path / "other")], up.env | {"SIGNPOST_SOURCES": source})
+    other = start_role(["up", "--state", str(tmp_path / "other")], running.env | {"SIGNPOST_SOURCES": source})
 
     assert other.wait() == 1
     assert "error: router does not start: the source topic" in other.log_text()

@@ -7,36 +7,18 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from confluent_kafka import Producer
 
-from deploy.local.broker import Broker
 from producers.subscription_changes import Apply, Delete, Pause, Result, Resume
 from producers.subscriptions import SubscriptionWriter
 from schemas.errors import Unavailable
-from schemas.topics import TopicNames
-from tests.support.subscriptions import MakeWriter, draft, kafka_of, making_writers, present, subscriptions_topic
+from tests.support.subscriptions import draft, present
 from tests.support.waiting import wait_until
-
-
-@pytest.fixture
-def kafka(broker: Broker) -> dict[str, str]:
-    return kafka_of(broker.bootstrap_servers)
-
-
-@pytest.fixture
-def names(broker: Broker, prefix: str) -> TopicNames:
-    return subscriptions_topic(broker.bootstrap_servers, prefix)
-
-
-@pytest.fixture
-def make_writer(kafka: dict[str, str], names: TopicNames) -> Iterator[MakeWriter]:
-    with making_writers(kafka, names) as make:
-        yield make
 
 
 def test_two_writers_at_once_lose_nothing(make_writer):
