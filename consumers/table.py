@@ -32,6 +32,7 @@ from confluent_kafka.admin._listoffsets import OffsetSpec
 from consumers.freshness import Freshness
 from consumers.table_state import Entry, Interpret, Lookup, TableState, Unusable
 from schemas.errors import Unavailable, UnreadableRecord
+from schemas.kafka_properties import WHOLE_TOPIC
 from schemas.subscription import Subscription, decode_subscription
 from schemas.topics import TopicNames
 
@@ -51,11 +52,7 @@ WARN_EVERY_MS: Final = 10_000
 
 _TUNING: Final[dict[str, str | int]] = {"queued.max.messages.kbytes": 4096}
 _OWN: Final[dict[str, str | int | bool]] = {
-    "isolation.level": "read_committed",
-    "enable.auto.commit": False,
-    "enable.auto.offset.store": False,
-    "enable.partition.eof": True,
-    "auto.offset.reset": "error",
+    **WHOLE_TOPIC,
     # Freshness rests on it: what was asked for is to have come well within 200 ms.
     "fetch.wait.max.ms": 50,
     "fetch.min.bytes": 1,
@@ -111,6 +108,9 @@ class SubscriptionTable(Generic[T]):
 
     def lookup(self, id_: str, partition: int, offset: int) -> Lookup[T]:
         """Return what counts for a subscription, asked by one who knows of a record of it at this offset."""
+        if not 0 <= partition < len(self._partitions) and self._partitions:
+            # Waiting for it would be for ever. Nobody but a mistaken writer of jobs names one.
+            return Unusable(f"{self._topic} has no partition {partition}", partition, offset)
         return self.state.lookup(id_, partition, offset)
 
     def unusable(self) -> dict[str, Unusable]:

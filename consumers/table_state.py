@@ -100,10 +100,6 @@ class TableState(Generic[T]):
         """Return all ids with what counts for them."""
         return iter(self._entries.items())
 
-    def get(self, id_: str) -> Entry[T] | None:
-        """Return what counts for an id, as far as the table has read."""
-        return self._entries.get(id_)
-
     @property
     def positions(self) -> Mapping[int, int]:
         """Next offset to read, by partition."""
@@ -116,11 +112,6 @@ class TableState(Generic[T]):
     def unusable(self) -> dict[str, Unusable]:
         """Return the ids of which nothing is known but an unusable record."""
         found = {id_: self._judge(id_)[1] for id_ in self._odd if id_ not in self._entries}
-        return {id_: reason for id_, reason in found.items() if reason is not None}
-
-    def superseded(self) -> dict[str, Unusable]:
-        """Return the ids whose last record is unusable, but for which an earlier one counts."""
-        found = {id_: self._judge(id_)[1] for id_ in self._odd if id_ in self._entries}
         return {id_: reason for id_, reason in found.items() if reason is not None}
 
     def conflicts(self) -> dict[str, tuple[int, ...]]:

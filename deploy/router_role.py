@@ -63,17 +63,18 @@ class RouterRole:
         """Return why nothing is routed, None if it is."""
         return self.starting or self.loop.not_ready()
 
-    def run(self, stopping: Callable[[], bool], address: str) -> None:
-        """Route until told to stop; Unavailable if the work cannot go on."""
+    def run(self, stopping: Callable[[], bool], address: str) -> bool:
+        """Route until told to stop (True); Unavailable if the work cannot go on."""
         admin, wanted, names = self.admin, wanted_topics(self.settings), self.settings.names
         kafka = self.settings.kafka_properties()
         if not await_topics(
             kafka, admin, wanted, names, sources=self.topics, log=_log, waiting=self._waiting, stopping=stopping
         ):
-            return
+            return True
         _log.info("router.begun", address=address, prefix=self.settings.prefix, sources=self.topics)
         try:
             self.loop.run(self.topics, stopping)
+            return True
         finally:
             self.table.close()
             if self.registry is not None:

@@ -21,17 +21,11 @@ from confluent_kafka.admin._listoffsets import OffsetSpec
 
 from producers.subscription_changes import Current, Unreadable
 from schemas.errors import Unavailable, UnreadableRecord
+from schemas.kafka_properties import WHOLE_TOPIC
 from schemas.subscription import Subscription, decode_subscription
 
 _LATEST: Final = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # the library leaves it without types
 _TUNING: Final[dict[str, str | int]] = {"fetch.wait.max.ms": 10}
-_OWN: Final[dict[str, str | int | bool]] = {
-    "isolation.level": "read_committed",
-    "enable.auto.commit": False,
-    "enable.auto.offset.store": False,
-    "enable.partition.eof": True,
-    "auto.offset.reset": "error",
-}
 _ANSWER_S: Final = 5.0
 
 
@@ -53,7 +47,7 @@ class SubscriptionLog:
         self._timeout_s = timeout_s
         logger = logging.getLogger("signpost.kafka")
         # The group is never joined and commits nothing; librdkafka wants a name.
-        self._consumer = Consumer({**_TUNING, **kafka, **_OWN, "group.id": f"{topic}.read"}, logger=logger)
+        self._consumer = Consumer({**_TUNING, **kafka, **WHOLE_TOPIC, "group.id": f"{topic}.read"}, logger=logger)
         self._admin = AdminClient(dict(kafka), logger=logger)
         self._servers = kafka.get("bootstrap.servers", "")
         self._records: list[dict[str, Subscription | Unreadable]] = []

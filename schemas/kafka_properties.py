@@ -104,6 +104,15 @@ REFUSED: Final[dict[str, str]] = {
     "test.mock.num.brokers": "events would go to a broker that only pretends to keep them",
 }
 
+# Of every consumer that reads a whole topic to an end, whatever a person tunes: its group is never joined.
+WHOLE_TOPIC: Final[dict[str, str | int | bool]] = {
+    "isolation.level": "read_committed",
+    "enable.auto.commit": False,
+    "enable.auto.offset.store": False,
+    "enable.partition.eof": True,
+    "auto.offset.reset": "error",
+}
+
 # Names with a literal underscore that text can set; in the environment they are written without doubling it.
 _UNDERSCORED: Final = {"log.level": "log_level"}
 _NAME: Final = re.compile(r"[a-z][a-z0-9._-]*")

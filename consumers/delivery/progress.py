@@ -36,12 +36,6 @@ class Position:
     offset: int
     metadata: str
 
-    @property
-    def serial(self) -> str:
-        """Who wrote it, and which of its transactions: empty where the metadata is not ours."""
-        parts = self.metadata.split("|")
-        return parts[1] if len(parts) == 3 and parts[0] == _VERSION else ""
-
 
 class Progress:
     """The offsets of one partition that were read and are not yet finished."""

@@ -8,7 +8,7 @@ import pytest
 
 from consumers.delivery.assignment import Assignment, Overtaken
 from consumers.delivery.lane import Ownership
-from consumers.delivery.progress import Position
+from consumers.delivery.progress import Position, Progress
 from consumers.delivery.tiers import Tiers
 from consumers.runtime.positions import Found
 from schemas.errors import Unavailable
@@ -120,4 +120,5 @@ def test_a_partition_that_does_not_come_back_is_dropped(assignment: Assignment) 
 
 def test_own_position_is_recognised_by_its_serial() -> None:
     """Two commits of one offset differ by the serial of their transaction."""
-    assert Position(5, "1|me.1|").serial != Position(5, "1|me.2|").serial
+    progress = Progress(Position(5, ""))
+    assert progress.position("me.1") != progress.position("me.2")

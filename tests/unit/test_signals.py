@@ -1,0 +1,51 @@
+"""What the process of a role knows of its own end and life."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from consumers.runtime.signals import STUCK_AFTER_S, Stop
+
+
+class Clock:
+    """A monotonic clock that stands until it is moved."""
+
+    now_s = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def stop(clock: Clock) -> Iterator[Stop]:
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    yield Stop(clock)
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def test_a_loop_that_has_not_turned_for_a_minute_is_to_be_started_again(stop: Stop, clock: Clock) -> None:
+    """/healthz fails once the loop has not asked for 60 s, and is well as soon as it turns again."""
+    clock.now_s += STUCK_AFTER_S - 1
+    assert stop.why_not_alive() is None
+    clock.now_s += 1
+    assert stop.why_not_alive() == "the loop has not turned for 60 s"
+    assert not stop()
+    assert stop.why_not_alive() is None
+
+
+def test_who_drains_is_not_restarted(stop: Stop, clock: Clock) -> None:
+    """After SIGTERM the drain has its own deadline: no probe ends it early."""
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert stop()
+    clock.now_s += 10 * STUCK_AFTER_S
+    assert stop.why_not_alive() is None
