@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import secrets
 import socket
 import time
 import uuid
@@ -22,6 +23,8 @@ _COORDINATORS: Final = 4
 # Java's hash of a string grows by one with its last character: these groups are spread over all coordinators.
 _GROUPS: Final = tuple(f"signpost-ready-{number}" for number in range(_COORDINATORS))
 _ANSWER_S: Final = 2.0
+_PORTS: Final = range(20_000, 32_768)
+_PORT_TRIES: Final = 20
 # Few partitions of Kafka's own topics, as each costs files and start-up time. The coordinator's wait of 3 s for more
 # members, and the 10 s between looks for transactions to abort, would only be waited for here. Positions are kept as
 # long as records are (30 d). The cleaner's buffer is 128 MiB by default, a quarter of the heap. A broker that is alone
@@ -106,11 +109,19 @@ def _is_free(port: int) -> bool:
 
 
 def free_port() -> int:
-    """Return a port of 127.0.0.1 that was free a moment ago."""
+    """Return a port of 127.0.0.1 that was free a moment ago.
+
+    It is below those that systems give to connections (Linux from 32,768, others from 49,152): one of these may be
+    taken by any request to anywhere before a broker listens, or while it is restarted.
+    """
+    for _ in range(_PORT_TRIES):
+        port = secrets.choice(_PORTS)
+        if _is_free(port):
+            return port
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
+        any_port: int = probe.getsockname()[1]
+    return any_port
 
 
 def wait_until_ready(port: int, data: Path, alive: Callable[[], bool], deadline_s: float) -> bool:
