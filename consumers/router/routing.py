@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import Protocol, TypeAlias
 
 from consumers.router.jobs import JobMaker, KeyValue, Origin
 from consumers.router.matching import Matches
@@ -19,7 +19,8 @@ from schemas.writers import WriterSchemas
 _NO_TIMESTAMP = 0
 
 
-class Routed(NamedTuple):
+@dataclass(slots=True)  # frozen, it would cost a microsecond more for each event
+class Routed:
     """The event was read: `jobs` makes the records to produce, `count` of them, none where nobody takes it."""
 
     sender: str
