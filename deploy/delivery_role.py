@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Final
 
 import structlog
@@ -29,7 +28,7 @@ from consumers.delivery.recorder import Recorder
 from consumers.delivery.tiers import Tiers
 from consumers.delivery.transport import Transport
 from consumers.delivery.work import Work
-from consumers.runtime.hanging import hanging_ended
+from consumers.runtime.hanging import Sweep
 from consumers.runtime.member import member_config
 from consumers.runtime.metrics import DeliveryMetrics
 from consumers.runtime.positions import CommittedPositions
@@ -193,9 +192,8 @@ def _clients(settings: Settings, kafka: dict[str, str], slot: int | None, tiers:
     max_record = settings.max_event + 2 * RECORD_OVERHEAD
     config = producer_config(kafka, transactional_id, max_record)
     written = [names.outcomes, names.dead, *(tier.topic for tier in tiers.all if tier is not tiers.first)]
-    place = TopicPartition(tiers.first.topic, 0, 0)
-    end_hanging = partial(hanging_ended, config, kafka, group, place, written)
-    transactions = Transactions(config, positions, end_hanging)
+    place = TopicPartition(names.outcomes, 0, 0)  # a position that nobody reads from
+    transactions = Transactions(config, positions, Sweep(kafka, group, place, written))
     consumer = Consumer(consumer_config(kafka, group, slot), logger=logger)
     return Clients(admin, consumer, positions, transactions, Outbox(instance))
 

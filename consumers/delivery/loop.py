@@ -34,6 +34,8 @@ _IDLE_S: Final = 0.02
 _POLL_AT_LEAST_MS: Final = 1_000
 # Half the session timeout: whoever stood still so long may have lost its partitions without knowing.
 STALL_MS: Final = 5_000
+# No turn of a process that runs takes so long.
+_LONG_TURN_MS: Final = 1_500
 _LOOK_FOR_STUCK_MS: Final = 250
 _TELL_AFTER_MS: Final = 1_000
 _NO_COMMIT: Final = "the broker has not committed for over 2 s"
@@ -114,8 +116,11 @@ class DeliveryLoop:
 
     def _turn(self) -> None:
         monotonic_ms = self._monotonic()
-        if monotonic_ms - self._last_turn_ms > STALL_MS and self._reader.owns:
-            _log.warning("delivery.stood_still", for_ms=monotonic_ms - self._last_turn_ms)
+        stood_ms = monotonic_ms - self._last_turn_ms
+        if stood_ms > _LONG_TURN_MS:
+            self._outage.stood_still(stood_ms / 1_000)
+        if stood_ms > STALL_MS and self._reader.owns:
+            _log.warning("delivery.stood_still", for_ms=stood_ms)
             self._doubted_at = self._committer.last_number
         self._last_turn_ms = monotonic_ms
         self._table.poll(monotonic_ms)

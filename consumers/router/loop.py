@@ -35,6 +35,8 @@ STAND_AFTER_S: Final = 0.5
 # Part of the time to drain.
 CLOSE_S: Final = 1.5
 OBSERVE_EVERY_S: Final = 1.0
+# No turn of a process that runs takes so long.
+LONG_TURN_S: Final = 1.5
 
 
 class Metrics(Protocol):
@@ -84,6 +86,7 @@ class RouterLoop:
         self._sending: Sending | None = None  # the event that was begun
         self._standing_since_s: float | None = None
         self._observe_at_s = 0.0
+        self._last_turn_s = now_s()
         self._stopped_before: dict[PartitionKey, Blocked] = {}
         self._registry_away: str | None = None  # why a record waits for its schema
 
@@ -128,6 +131,9 @@ class RouterLoop:
 
     def _turn(self) -> None:
         now_s = self._now_s()
+        if now_s - self._last_turn_s > LONG_TURN_S:
+            self._outage.stood_still(now_s - self._last_turn_s)
+        self._last_turn_s = now_s
         if self._source.reading and self._reach.away is None:
             self._outage.works(now_s)
         elif self._source.lost and self._outage.is_stranded(now_s):

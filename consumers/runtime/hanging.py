@@ -6,14 +6,19 @@ endpoint for partitions … likely deleted already and hence can be skipped"). F
 behind them from every read_committed reader, and its offsets stay pending, for ever: the next transaction of its id in
 the same partitions would end it, but whoever waits for the offsets never begins one.
 
+The same happens to the end of an aborted transaction where a broker that was killed comes back: its coordinator is at
+work before the partitions are.
+
 The remedy is such a transaction: one that writes to every partition, and is aborted. It takes the records with the
-offsets that they belong to, so that nothing is lost; what they recorded is done once more.
+offsets that they belong to, so that nothing is lost; what they recorded is done once more. It is made where positions
+stay pending, and before anything is written again that was found not to be committed: the next commit would else bring
+to light what hangs, beside it. It is not made where the offsets were committed: there the next commit completes it.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import wait
 from typing import Any, Final
 
@@ -28,48 +33,52 @@ HANGING_AFTER_S: Final = 30.0
 _CALL_S: Final = 5.0
 _ALL_S: Final = 20.0
 _log = structlog.get_logger("transaction")
-
-EndHanging = Callable[[], bool]
-"""Ends what hangs of this process's id, and fences its producer; True: nothing of it hangs any more."""
+_client_log = logging.getLogger("signpost.kafka")
 
 
-def hanging_ended(
-    config: Mapping[str, Any], kafka: Mapping[str, str], group: str, place: TopicPartition, topics: Iterable[str]
-) -> bool:
-    """Abort a transaction over all partitions of `topics` and a position of the group (`place`); blocks for up to 20 s.
+class Sweep:
+    """Aborts a transaction over all partitions of `topics` and a position of the group (`place`)."""
 
-    `config` is that of the transactional producer, which is fenced. False where the broker does not answer.
-    """
-    task = in_thread("hanging", _abort_over_all, config, kafka, group, place, topics)
-    wait([task], _ALL_S)  # a call can hang for ever
-    if not task.done():
-        return False
-    try:
-        task.result()
-    except CLIENT_ERRORS as error:
-        _log.warning("transaction.still_hanging", error=str(reason_of(error)))
-        return False
-    _log.warning("transaction.hanging_ended")
-    return True
+    def __init__(self, kafka: Mapping[str, str], group: str, place: TopicPartition, topics: Iterable[str]) -> None:
+        self._own = {**kafka, "group.id": group, "enable.auto.commit": False}
+        self._place = place
+        self._topics = tuple(topics)
 
+    def through(self, producer: Producer) -> None:
+        """End what hangs of a producer's id, in which it has nothing open; blocks, raises as the calls do."""
+        found = producer.list_topics(timeout=_CALL_S).topics
+        producer.begin_transaction()
+        for topic in self._topics:
+            for partition in found[topic].partitions if topic in found else ():
+                producer.produce(topic, b"", partition=partition)
+        # Never committed, whatever it says: what counts is that the transaction reaches the group's offsets.
+        consumer = Consumer(self._own, logger=_client_log)
+        try:
+            producer.send_offsets_to_transaction([self._place], consumer.consumer_group_metadata(), _CALL_S)
+        finally:
+            consumer.close()
+        producer.flush(_CALL_S)
+        producer.abort_transaction(_CALL_S)
 
-def _abort_over_all(
-    config: Mapping[str, Any], kafka: Mapping[str, str], group: str, place: TopicPartition, topics: Iterable[str]
-) -> None:
-    logger = logging.getLogger("signpost.kafka")
-    producer = Producer(dict(config), logger=logger)
-    found = producer.list_topics(timeout=_CALL_S).topics
-    producer.init_transactions(_CALL_S)
-    producer.begin_transaction()
-    for topic in topics:
-        for partition in found[topic].partitions if topic in found else ():
-            producer.produce(topic, b"", partition=partition)
-    # Never committed, whatever it says: what counts is that the transaction reaches the group's offsets.
-    own = {"group.id": group, "enable.auto.commit": False}
-    consumer = Consumer({**kafka, **own}, logger=logger)
-    try:
-        producer.send_offsets_to_transaction([place], consumer.consumer_group_metadata(), _CALL_S)
-    finally:
-        consumer.close()
-    producer.flush(_CALL_S)
-    producer.abort_transaction(_CALL_S)
+    def by_successor(self, config: Mapping[str, Any]) -> bool:
+        """End what hangs of the id of a producer with this configuration, which is fenced; blocks for up to 20 s.
+
+        False where the broker does not answer.
+        """
+        task = in_thread("hanging", self._by_successor, config)
+        wait([task], _ALL_S)  # a call can hang for ever
+        if not task.done():
+            return False
+        try:
+            task.result()
+        except CLIENT_ERRORS as error:
+            _log.warning("transaction.still_hanging", error=str(reason_of(error)))
+            return False
+        _log.warning("transaction.hanging_ended")
+        return True
+
+    def _by_successor(self, config: Mapping[str, Any]) -> None:
+        producer = Producer(dict(config), logger=_client_log)
+        producer.list_topics(timeout=_CALL_S)
+        producer.init_transactions(_CALL_S)
+        self.through(producer)

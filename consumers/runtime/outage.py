@@ -3,7 +3,7 @@
 When brokers were away for longer than the session timeout, librdkafka may come back to its group without its static
 member id, which the brokers answer as if another process had fenced this one, or never be assigned anything again
 (librdkafka issue 3437). All state is in Kafka: a fresh start of the process mends both. A process that was fenced by
-another one was at work until that moment; it has to end. Pure.
+another one was at work until that moment, or stood still; it has to end. Pure.
 """
 
 from __future__ import annotations
@@ -25,6 +25,11 @@ class Outage:
     def works(self, now_s: float) -> None:
         """Note that the process could do its work just now."""
         self._worked_s = now_s
+
+    def stood_still(self, for_s: float) -> None:
+        """Note that the process itself did not run for so long: that was no outage, and its slot may be taken since."""
+        if self._worked_s is not None:
+            self._worked_s += for_s
 
     def explains(self, now_s: float) -> bool:
         """Tell whether a failure now is likely due to an outage: it was at work once, and has not been for a while."""

@@ -27,7 +27,7 @@ from confluent_kafka import Producer, TopicPartition
 
 from consumers.runtime.admin import CLIENT_ERRORS, reason_of
 from consumers.runtime.background import in_thread
-from consumers.runtime.hanging import HANGING_AFTER_S, EndHanging
+from consumers.runtime.hanging import HANGING_AFTER_S, Sweep
 from consumers.runtime.positions import ASK_AGAIN_S, CommittedPositions
 from schemas.errors import Unavailable
 
@@ -81,12 +81,12 @@ class Transactions:
         self,
         config: Mapping[str, Any],
         positions: CommittedPositions,
-        end_hanging: EndHanging,
+        sweep: Sweep,
         monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._config = dict(config)
         self._positions = positions
-        self._end_hanging = end_hanging
+        self._sweep = sweep
         self._monotonic_s = monotonic_s
         self._producer: Producer | None = None
         self._under_way: _UnderWay | None = None
@@ -151,7 +151,7 @@ class Transactions:
 
     def end_hanging(self) -> None:
         """End what hangs of this id, in a thread: whoever waits for positions to be no longer pending goes on then."""
-        in_thread("hanging", self._end_hanging)
+        in_thread("hanging", self._sweep.by_successor, self._config)
 
     def close(self) -> None:
         """Give up whatever is under way: it stays undecided."""
@@ -192,7 +192,21 @@ class Transactions:
         """Make a new producer, which ends the old one's transaction, and see whether it was committed."""
         began = self._monotonic_s() if began is None else began
         self._renew(generation)
-        return Settled(self._is_committed(offsets, serial, generation), self._monotonic_s() - began)
+        committed = self._is_committed(offsets, serial, generation)
+        while not committed and self._is_current(generation) and not self._swept(generation):
+            self._renew(generation)
+        return Settled(committed, self._monotonic_s() - began)
+
+    def _swept(self, generation: int) -> bool:
+        """End what may hang of a transaction that was not committed, before its rows are written again."""
+        producer = self._producer
+        assert producer is not None
+        try:
+            self._insist(partial(self._sweep.through, producer), generation, once=True)
+        except CLIENT_ERRORS as error:
+            _log.warning("transaction.not_swept", error=str(reason_of(error)))
+            return False
+        return True
 
     def _commit(
         self, producer: Producer, offsets: list[TopicPartition], group_metadata: object, generation: int
@@ -241,7 +255,7 @@ class Transactions:
             except CLIENT_ERRORS as error:
                 _log.info("transaction.looking_up", serial=serial, error=str(reason_of(error)))
                 if self._monotonic_s() - since_s > HANGING_AFTER_S:
-                    if self._end_hanging():
+                    if self._sweep.by_successor(self._config):
                         raise Unavailable(
                             "a broker lost the end of a transaction, which has now been aborted"
                         ) from error
@@ -261,7 +275,7 @@ class Transactions:
         if generation == self._generation:
             self._call = None if since_s is None else (generation, since_s)
 
-    def _insist(self, call: Callable[[], object], generation: int) -> None:
+    def _insist(self, call: Callable[[], object], generation: int, *, once: bool = False) -> None:
         """Make a call of a transaction, again while its error can be retried and the transaction may be open."""
         deadline = self._monotonic_s() + TRANSACTION_TIMEOUT_S
         while True:
@@ -271,7 +285,7 @@ class Transactions:
                 self._calling(generation, None)
             except CLIENT_ERRORS as error:
                 self._calling(generation, None)
-                if not reason_of(error).retriable() or self._monotonic_s() > deadline or self._closing:
+                if once or not reason_of(error).retriable() or self._monotonic_s() > deadline or self._closing:
                     raise
                 time.sleep(0.005)
             else:

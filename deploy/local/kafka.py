@@ -27,9 +27,7 @@ _PORTS: Final = range(20_000, 32_768)
 _PORT_TRIES: Final = 20
 # Few partitions of Kafka's own topics, as each costs files and start-up time. The coordinator's wait of 3 s for more
 # members, and the 10 s between looks for transactions to abort, would only be waited for here. Positions are kept as
-# long as records are (30 d). The cleaner's buffer is 128 MiB by default, a quarter of the heap. A broker that is alone
-# has nobody to give its partitions to when it is stopped, and a transaction that ends while it tries to would hang for
-# ever (consumers/runtime/hanging.py).
+# long as records are (30 d). The cleaner's buffer is 128 MiB by default, a quarter of the heap.
 _FIXED: Final = {
     "process.roles": "broker,controller",
     "node.id": "1",
@@ -46,7 +44,6 @@ _FIXED: Final = {
     "share.coordinator.state.topic.min.isr": "1",
     "group.initial.rebalance.delay.ms": "0",
     "log.cleaner.dedupe.buffer.size": "8388608",
-    "controlled.shutdown.enable": "false",
 }
 
 

@@ -31,3 +31,13 @@ def test_lost_partitions_are_awaited_for_a_minute() -> None:
     outage.works(100.0)
     assert not outage.is_stranded(159.0)
     assert outage.is_stranded(161.0)
+
+
+def test_who_stood_still_and_is_fenced_has_to_end() -> None:
+    """Time for which the process itself did not run is no outage: its slot was given to another one meanwhile."""
+    outage = Outage()
+    outage.stood_still(5.0)
+    outage.works(100.0)
+    outage.stood_still(30.0)
+    assert not outage.explains(131.0)
+    assert outage.explains(133.0)
