@@ -14,6 +14,7 @@ from typing import Final, Protocol, assert_never
 import structlog
 
 from consumers.router.commits import Commits
+from consumers.router.held import Held, Stop
 from consumers.router.output import Output, Sending
 from consumers.router.routing import Blocked, Poison, Routed, Router, Waiting
 from consumers.router.source import Source
@@ -21,7 +22,6 @@ from consumers.router.subscriptions import Subscribers, Table
 from consumers.runtime.collector import spare_hot_path
 from consumers.runtime.dead_letters import SourceRecord
 from consumers.runtime.outage import Outage
-from consumers.runtime.positions import PartitionKey
 from consumers.runtime.reach import Reach
 from schemas.errors import BeginAnew, Unavailable
 
@@ -87,8 +87,8 @@ class RouterLoop:
         self._standing_since_s: float | None = None
         self._observe_at_s = 0.0
         self._last_turn_s = now_s()
-        self._stopped_before: dict[PartitionKey, Blocked] = {}
-        self._registry_away: str | None = None  # why a record waits for its schema
+        self._held = Held()
+        self._registry_away: str | None = None  # as it was told last
 
     def not_ready(self) -> str | None:
         """Return why the router is not at work, or None; may be called by any thread."""
@@ -98,11 +98,8 @@ class RouterLoop:
             return "the subscriptions have not been read yet"
         if not self._source.reading:
             return "no partition of a source has been assigned yet"
-        if self._registry_away is not None:
-            return self._registry_away
-        blocked = next(iter(self._stopped_before.copy().values()), None)
-        if blocked is not None:
-            return f"stopped before an event of customer {blocked.customer_id!r}: {blocked.reason}"
+        if (stopped := self._held.reason()) is not None:
+            return stopped
         return None if self._fresh else "the brokers do not say whether all subscriptions have been read"
 
     def run(self, topics: Sequence[str], stopping: Callable[[], bool]) -> None:
@@ -181,11 +178,11 @@ class RouterLoop:
         self._table.poll(now_ms)
         self._subscribers.follow(self._table)
         self._fresh = self._table.is_fresh(now_ms)
-        for key, blocked in list(self._stopped_before.items()):
-            if self._subscribers.blocked(blocked.customer_id) is None:
-                del self._stopped_before[key]
-                self._source.release(key)
-                _log.info("router.goes_on", topic=key[0], partition=key[1], customer=blocked.customer_id)
+        for key, why in self._held.go_on(self._subscribers.blocked, self._router.route):
+            self._source.release(key)
+            if isinstance(why, Blocked):
+                _log.info("router.goes_on", topic=key[0], partition=key[1], customer=why.customer_id)
+        self._tell_of_registry()
 
     def _route(self) -> None:
         """Route what has arrived, until there is no room for more before a commit."""
@@ -193,9 +190,8 @@ class RouterLoop:
         while self._send() and arrived:
             routing = self._decided or route(arrived[0])
             if isinstance(routing, Waiting):
-                self._wait_for_schema(routing)
-                return
-            self._has_schema()
+                self._stop_before(arrived.popleft(), routing)
+                continue
             if not commits.has_room(routing.count if isinstance(routing, Routed) else 1):
                 self._decided = routing
                 commits.make_room()
@@ -215,7 +211,9 @@ class RouterLoop:
                 place = {"topic": key[0], "partition": key[1], "offset": offset}
                 _log.warning("router.dead", sender=sender, reason=reason, detail=detail[:200], **place)
             case Blocked():
-                self._stop_before(key, offset, routing)
+                self._stop_before(record, routing)
+                place = {"topic": key[0], "partition": key[1], "offset": offset}
+                _log.error("router.stopped", customer=routing.customer_id, reason=routing.reason, **place)
             case _:
                 assert_never(routing)
 
@@ -234,35 +232,33 @@ class RouterLoop:
         self._commits.sent(sending.key, sending.next_offset, sending.count, sending.size)
         return True
 
-    def _wait_for_schema(self, waiting: Waiting) -> None:
-        """Let the record be; it is routed anew in the next turn."""
-        if waiting.trouble is not None and self._registry_away is None:
-            self._metrics.waiting_for_registry(True)
-            _log.warning("registry.away", error=waiting.trouble, waiting=True)
-        self._registry_away = waiting.trouble
-
-    def _has_schema(self) -> None:
-        if self._registry_away is not None:
-            self._registry_away = None
-            self._metrics.waiting_for_registry(False)
+    def _tell_of_registry(self) -> None:
+        """Say once that a schema is waited for in vain, and once that it is no more."""
+        away, told = self._held.registry_away, self._registry_away
+        self._registry_away = away
+        if (away is None) == (told is None):
+            return
+        self._metrics.waiting_for_registry(away is not None)
+        if away is None:
             _log.info("registry.back")
+        else:
+            _log.warning("registry.away", error=away, waiting=True)
 
-    def _stop_before(self, key: PartitionKey, offset: int, blocked: Blocked) -> None:
-        self._stopped_before[key] = blocked
-        kept = [record for record in self._arrived if (record.topic(), record.partition()) != key]
+    def _stop_before(self, record: SourceRecord, why: Stop) -> None:
+        """Hold the record's partition; the others go on."""
+        key = (record.topic(), record.partition())
+        self._held.hold(key, record, why)
+        kept = [other for other in self._arrived if (other.topic(), other.partition()) != key]
         self._arrived.clear()
         self._arrived.extend(kept)
-        self._source.hold(key, offset)
-        place = {"topic": key[0], "partition": key[1], "offset": offset}
-        _log.error("router.stopped", customer=blocked.customer_id, reason=blocked.reason, **place)
+        self._source.hold(key, record.offset())
 
     def _leave(self, may_commit: bool) -> None:
         """Let go of all partitions."""
-        self._has_schema()
         self._arrived.clear()
         self._decided = None
         self._sending = None  # whoever has the partition next makes these jobs again, with the same ids
-        self._stopped_before.clear()
+        self._held.clear()
         self._commits.leave(may_commit)
 
     def _drain(self) -> None:

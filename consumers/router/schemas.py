@@ -36,8 +36,8 @@ class SchemasAside:
         asked = self._asked.get(schema_id)
         if asked is None:
             self._wait_a_while()
-            # One that was asked for a record which is another's by now is forgotten.
-            self._asked = {schema_id: in_thread("registry", self._registry.get, schema_id)}
+            # Several partitions may wait, each for another one.
+            self._asked[schema_id] = in_thread("registry", self._registry.get, schema_id)
             raise self._patience()
         if not asked.done():
             raise self._patience()

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
+from urllib.parse import urlsplit
 
 import pytest
 
 from deploy.local.broker import Broker
+from deploy.local.receiver import Receiver
+from deploy.local.replies import Answer, Received
 from schemas.errors import Unavailable
 from schemas.partitioner import partition_of
 from schemas.subscription import encode_subscription
 from schemas.topics import FIRST
-from tests.support.installation import Installation, Stale, alter, event, subscription, value_of
+from tests.support.installation import ZENOO, Installation, Stale, alter, event, subscription, value_of
 from tests.support.waiting import wait_until
 
 
@@ -114,3 +118,34 @@ def test_nothing_is_routed_while_the_table_may_lack_something(here: Installation
         here.wait_routed()
 
     assert Counter(job.event_id for job in here.jobs()) == Counter(f"evt_{n}" for n in range(3_000))
+
+
+def test_a_schema_that_the_registry_does_not_give_stops_its_partition_alone(
+    broker: Broker, prefix: str, receiver: Receiver
+) -> None:
+    """Events of other partitions pass, those behind it wait, and all are routed in order once it is given."""
+    schema = json.dumps(ZENOO.event_types["case.created"].schema)
+    away = {7}
+
+    def registry(request: Received) -> Answer:
+        if int(urlsplit(request.path).path.rpartition("/")[2]) in away:
+            return Answer(500, body=b"{}")
+        headers = (("Content-Type", "application/json"),)
+        return Answer(200, headers, json.dumps({"schema": schema}).encode())
+
+    receiver.behave = registry
+    here = Installation(broker.bootstrap_servers, prefix, schema_registry_url=receiver.url.rstrip("/")).make_topics()
+    here.subscribe(subscription("one"))
+    for partition, schema_id, id_ in ((0, 7, "first"), (0, 8, "behind"), (1, 8, "other")):
+        value = b"\x00" + schema_id.to_bytes(4, "big") + value_of(event(id_))[10:]
+        here.produce(here.events_topic, value, partition=partition)
+    with here.router() as router:
+        router.wait_not_ready("refuses to give schema 7")
+        wait_until(lambda: [job.event_id for job in here.jobs()] == ["other"], what="the other partition is routed")
+        assert router.metric("signpost_router_waiting_for_registry") == 1
+        away.clear()
+        here.wait_routed()
+        router.wait_ready()
+
+    assert sorted(job.event_id for job in here.jobs()) == ["behind", "first", "other"]
+    assert here.dead() == []
