@@ -1,0 +1,101 @@
+"""A single broker that is stopped in order may lose the end of a transaction: nobody waits for it for ever."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from confluent_kafka import Consumer, IsolationLevel, KafkaException, Producer, TopicPartition
+
+from consumers.runtime.hanging import Sweep
+from deploy.local.broker import Broker
+from deploy.local.receiver import Receiver
+from tests.support.pipeline import Pipeline
+from tests.support.roles import RoleStarter
+from tests.support.topics import end_offsets
+from tests.support.waiting import wait_until
+
+STOPS = 5
+SLOTS = 20
+EVERY_S = 0.01
+
+
+class OpenTransaction:
+    """A transaction of a delivery process's id, complete but for its end."""
+
+    def __init__(self, pipeline: Pipeline, slot: int) -> None:
+        prefix = pipeline.names.prefix
+        servers = {"bootstrap.servers": pipeline.bootstrap_servers, "log_level": 0}
+        self.slot = slot
+        self.group = f"{prefix}deliver"
+        self.servers = {"bootstrap.servers": pipeline.bootstrap_servers}
+        self.config = {**servers, "transactional.id": f"{self.group}.{slot}"}
+        tier = ("0s", "5s", "1m", "5m", "30m", "2h", "24h")[slot // 3]
+        self.place = TopicPartition(f"{prefix}jobs.{tier}", slot % 3, 0)
+        self.outcomes = pipeline.names.outcomes
+        self.reader = Consumer({**servers, "group.id": self.group})
+        self._producer = Producer(self.config)
+        self._producer.list_topics(timeout=30)
+        self._producer.init_transactions(30)
+        self._producer.begin_transaction()
+        self._producer.produce(self.outcomes, b"", partition=slot % 3)
+        self._producer.flush(30)
+        self._producer.send_offsets_to_transaction([self.place], self.reader.consumer_group_metadata(), 30)
+
+    def end(self, after_s: float) -> None:
+        """Ask the broker to end it a moment later, and do not wait for the answer."""
+        threading.Timer(after_s, self._end).start()
+
+    def _end(self) -> None:
+        try:
+            self._producer.commit_transaction(1)
+        except KafkaException:
+            return
+
+    def hangs(self) -> bool:
+        """Tell whether its offset is pending, after its successor has ended what was open."""
+        Producer(self.config).init_transactions(30)
+        try:
+            self.reader.committed([self.place], timeout=1)
+        except KafkaException:
+            return True
+        return False
+
+    def mend(self) -> bool:
+        """End it as its process would."""
+        return Sweep(self.servers, self.group, self.place, [self.outcomes]).by_successor(self.config)
+
+
+def ends_while_it_stops(pipeline: Pipeline, broker: Broker) -> list[OpenTransaction]:
+    """Stop the broker while transactions end, start it again, and return those that hang."""
+    transactions = [OpenTransaction(pipeline, slot) for slot in range(SLOTS)]
+    stop = threading.Thread(target=broker.stop)
+    stop.start()
+    for transaction in transactions:  # one of them meets the moment, which cannot be seen
+        transaction.end(transaction.slot * EVERY_S)
+    stop.join()
+    broker.start()
+    return [transaction for transaction in transactions if transaction.hangs()]
+
+
+@pytest.mark.long
+def test_a_transaction_whose_end_a_broker_lost(own_broker: Broker, start_role: RoleStarter, receiver: Receiver) -> None:
+    """A delivery process finds positions that stay pending, ends what hangs of its own id, and goes on."""
+    pipeline = Pipeline(own_broker.bootstrap_servers, "hangs.", start_role)
+    pipeline.subscribe(receiver.url)
+    for _ in range(STOPS):
+        if hanging := ends_while_it_stops(pipeline, own_broker):
+            break
+    else:
+        pytest.skip(f"{STOPS} stops of the broker lost no end of a transaction")
+    assert all(other.mend() for other in hanging[1:])
+    role = pipeline.start("deliver", "--slot", str(hanging[0].slot), ready=False)
+    pipeline.publish_some(3)
+    pipeline.router()
+
+    receiver.wait_for(3, 90)
+    wait_until(lambda: role.metric("signpost_delivery_uncommitted_outcomes") == 0, what="all is committed")
+    ends = end_offsets(pipeline.bootstrap_servers, pipeline.names.outcomes, IsolationLevel.READ_UNCOMMITTED)
+    wait_until(lambda: end_offsets(pipeline.bootstrap_servers, pipeline.names.outcomes) == ends, what="nothing hangs")
+    assert "transaction.hanging_ended" in role.log_text()
+    assert role.terminate() == 0
