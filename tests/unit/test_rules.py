@@ -6,10 +6,12 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from schemas.egress import EgressPolicy
 from schemas.errors import SubscriptionError
-from schemas.header_rules import HeaderWish
+from schemas.header_rules import HeaderWish, is_sendable
 from schemas.rules import Bounds, Draft, Generate, Given, check
 from schemas.sender import load_senders
 
@@ -182,3 +184,23 @@ def test_headers_are_bounded_and_each_name_is_there_once():
     assert (
         problems_of(replace(GOOD, headers=(HeaderWish("Authorization", "Bearer x"), HeaderWish("X-Kept", None)))) == ()
     )
+
+
+# What could end a line, begin another, or pass for one that frames the message.
+_NASTY = st.sampled_from(
+    ["\r", "\n", "\r\n", "\x00", ":", " ", "\t", "\x85", "\u2028", "Host", "Content-Length", "a", "ä"]
+)
+_TEXT = st.lists(_NASTY | st.text(max_size=3), max_size=6).map("".join)
+
+
+@settings(max_examples=300)
+@given(name=_TEXT | st.sampled_from(["X-A", "host", "Transfer-Encoding", "TE"]), value=_TEXT)
+def test_no_header_that_is_taken_is_more_than_one_line(name, value):
+    """Whatever somebody writes into name and value, it is refused, or one line that neither frames nor signs."""
+    taken = problems_of(replace(GOOD, headers=(HeaderWish(name, value),))) == ()
+    assert taken == (is_sendable(name, value) and name.lower() not in load_senders()["zenoo"].header_names)
+    if taken:
+        assert f"{name}: {value}".splitlines() == [f"{name}: {value}"]
+        assert name.lower() not in {"host", "content-length", "transfer-encoding", "te", "connection"}
+        assert f"{name}: {value}".isascii()
+        assert ":" not in name
