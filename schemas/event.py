@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from schemas.event_type import EventType
     from schemas.sender import Sender
 
+# Where a sender takes any type, the one of this name stands for all that have no line of their own.
+ANY: Final = "*"
 # What ISO 8601 writes with four digits: 0001-01-01T00:00:00Z to 9999-12-31T23:59:59.999999Z.
 MIN_TIME_US: Final = -62_135_596_800_000_000
 MAX_TIME_US: Final = 253_402_300_799_999_999
@@ -67,7 +69,7 @@ class EventDecoder:
             return self._event(record, kind, has_floats, fallback_id)
         record = read_all(kind.record, value, PREFIX_LENGTH)
         event_type = record["event_type"]
-        if event_type != kind.name:
+        if event_type != kind.name or event_type == ANY:
             kind = self._sharing(event_type, kind)
         return self._event(record, kind, kind.has_floats, fallback_id)
 

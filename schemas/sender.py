@@ -17,13 +17,13 @@ from typing import Any, Final
 
 from schemas.conditions import Condition
 from schemas.errors import SenderError, UnreadableRecord
-from schemas.event import Event
+from schemas.event import ANY, Event
 from schemas.event_type import EventType, read_event_type
 from schemas.header_lines import HeaderLines
 from schemas.header_values import Attempt
 from schemas.json_text import JsonText
 from schemas.rendering import Render, envelope, payload
-from schemas.sender_file import ANY, ApiFlavour, Body, SenderFile, is_event_type, line_of, read_sender_file
+from schemas.sender_file import ApiFlavour, Body, SenderFile, is_event_type, line_of, read_sender_file
 from schemas.signing import SignatureScheme, SigningKey
 
 DISTRIBUTION: Final = "kafka-signpost"

@@ -14,12 +14,12 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from schemas.conditions import Condition
 from schemas.durations import parse_duration
 from schemas.errors import InvalidInput, SenderError
+from schemas.event import ANY
 from schemas.header_lines import KNOWN, PLACEHOLDER
 from schemas.rendering import EventField, TimeFormat
 from schemas.signing import HmacSha256Hex
 from schemas.standard_webhooks import StandardWebhooks
 
-ANY: Final = "*"
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 # Names of types come from outside where a sender takes any: they become labels of logs, and parts of headers.
 _LONGEST_NAME: Final = 256
