@@ -231,8 +231,8 @@ def _outcome(record: Record) -> dict[str, Any]:
     }
 
 
-# What a subscription's record says as it is. What is not named here, such as headers with values of their own that a
-# later version may bring, is masked: a secret is shown by nobody's oversight.
+# What a subscription's record says as it is. What is not named here, such as a client certificate or what a later
+# version may bring, is masked: a secret is shown by nobody's oversight.
 _OPEN: Final = (
     "id",
     "customer_id",
@@ -244,6 +244,7 @@ _OPEN: Final = (
     "description",
     "request_id",
 )
+_OWN_SETTINGS: Final = ("schedule_s", "timeout_s", "max_in_flight", "rate_limit")
 
 
 def _subscription(record: Record) -> dict[str, Any]:
@@ -255,7 +256,10 @@ def _subscription(record: Record) -> dict[str, Any]:
         {"id": secret["id"], "sealed": MASK, "created_at": time_text(secret["created_at_ms"])}
         for secret in record["secrets"]
     ]
-    known = {*_OPEN, "url", "created_at_ms", "updated_at_ms", "secrets"}
+    fields |= {name: record[name] for name in _OWN_SETTINGS if record[name] is not None}
+    if record["headers"]:
+        fields["headers"] = {header["name"]: MASK for header in record["headers"]}
+    known = {*_OPEN, *_OWN_SETTINGS, "url", "created_at_ms", "updated_at_ms", "secrets", "headers"}
     return fields | {name: MASK for name, value in record.items() if name not in known and value}
 
 

@@ -9,6 +9,7 @@ from importlib import resources
 import fastavro
 import pytest
 
+from consumers.console.readable import RecordReader
 from schemas.codec import PREFIX_LENGTH, read_all, single_object_prefix
 from schemas.subscription import (
     ClientCertificate,
@@ -80,3 +81,14 @@ def test_an_empty_schedule_is_not_the_sender_s():
 def test_all_fields_come_back():
     """A record with everything in it comes back as it was."""
     assert decode_subscription(encode_subscription(FULL)) == FULL
+
+
+def test_a_record_is_shown_without_what_is_sealed():
+    """People see settings and names of headers; values, certificate and former secrets are masked."""
+    full = replace(
+        FULL, secrets=(SealedSecret("sec_1", b"canary", 1_000),), headers=(SealedHeader("X-A", "h", b"canary"),)
+    )
+    fields = RecordReader({}).read(encode_subscription(full)).fields
+    assert (fields["schedule_s"], fields["timeout_s"], fields["rate_limit"]) == ([5, 60], 10, 0.5)
+    assert (fields["headers"], fields["client_certificate"], fields["former_secrets"]) == ({"X-A": "***"}, "***", "***")
+    assert "canary" not in str(fields)
