@@ -103,7 +103,7 @@ def _simulate(
     from producers.events import wall_clock_us  # noqa: PLC0415
     from producers.simulator import Simulator  # noqa: PLC0415
 
-    known = sender_named(settings := settings_of(ctx), "zenoo")
+    known = sender_named(settings := settings_of(ctx), sender)
     seed = SystemRandom().randrange(2**32) if seed is None else seed
     events = Simulator(seed, tuple(customer or ["acme"]), wall_clock_us, known).events()
     total = max(1, round(rate * seconds))

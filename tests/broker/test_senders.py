@@ -69,6 +69,9 @@ def test_every_example_arrives_as_the_contract_shows_it(pipeline, receiver, monk
         draft("riskos-2", "riskos", f"{receiver.url}riskos-unsigned", None),
     )
     signpost = Commands(pipeline.env(), monkeypatch)
+    for name in SENDERS:  # of customers who have no subscription
+        said = signpost("events", "simulate", "--sender", name, "--customer", "nobody", "--seconds", "0.1")
+        assert f"published to {pipeline.names.events(name)}" in said.out
     for name in secrets:
         files = sorted(str(file) for file in (DATA / "examples" / name).glob("*.json"))
         said = signpost("events", "publish", "--sender", name, "--customer", "acme", *files)
