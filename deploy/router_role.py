@@ -64,7 +64,7 @@ class RouterRole:
         return self.starting or self.loop.not_ready()
 
     def run(self, stopping: Callable[[], bool], address: str) -> bool:
-        """Route until told to stop (True); Unavailable if the work cannot go on."""
+        """Route until told to stop; True if all that was sent is committed. Unavailable if the work cannot go on."""
         admin, wanted, names = self.admin, wanted_topics(self.settings), self.settings.names
         kafka = self.settings.kafka_properties()
         if not await_topics(
@@ -73,8 +73,7 @@ class RouterRole:
             return True
         _log.info("router.begun", address=address, prefix=self.settings.prefix, sources=self.topics)
         try:
-            self.loop.run(self.topics, stopping)
-            return True
+            return self.loop.run(self.topics, stopping)
         finally:
             self.table.close()
             if self.registry is not None:

@@ -102,8 +102,11 @@ class RouterLoop:
             return stopped
         return None if self._fresh else "the brokers do not say whether all subscriptions have been read"
 
-    def run(self, topics: Sequence[str], stopping: Callable[[], bool]) -> None:
-        """Work until told to end; then send and commit what is begun. Unavailable if the work cannot go on."""
+    def run(self, topics: Sequence[str], stopping: Callable[[], bool]) -> bool:
+        """Work until told to end; then send and commit what is begun: False if that could not be done in time.
+
+        Unavailable if the work cannot go on.
+        """
         try:
             while not self._table.current and not stopping():
                 self._follow()
@@ -113,7 +116,7 @@ class RouterLoop:
                 spare_hot_path()
                 self._source.subscribe(topics, self._leave)
             self._work(stopping)
-            self._drain()
+            return self._drain()
         finally:
             self._source.close(CLOSE_S)
 
@@ -261,7 +264,7 @@ class RouterLoop:
         self._held.clear()
         self._commits.leave(may_commit)
 
-    def _drain(self) -> None:
+    def _drain(self) -> bool:
         """Send and commit what is begun; what has only been read is left to the next."""
         self._arrived.clear()
         self._decided = None
@@ -276,8 +279,9 @@ class RouterLoop:
         if self._sending or self._commits.pending:
             _log.warning("router.undrained", uncommitted=self._uncommitted())
             self._commits.leave(may_commit=False)  # closing would try once more, and wait for the broker
-        else:
-            _log.info("router.drained")
+            return False
+        _log.info("router.drained")
+        return True
 
     def _uncommitted(self) -> int:
         return self._commits.uncommitted + (self._sending.count if self._sending else 0)

@@ -135,6 +135,7 @@ def test_a_router_told_to_end_while_the_broker_is_away_ends_in_time(own_broker: 
         own_broker.stop()
         router.wait_not_ready("no broker answers")
         router.stop()
+        assert router.drained is False  # exit code 1
     own_broker.start()
     with here.router(slot=0):
         here.wait_routed(60)

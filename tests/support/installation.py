@@ -201,13 +201,14 @@ class RunningRouter:
     def __init__(self, role: RouterRole) -> None:
         self.role = role
         self.error: BaseException | None = None
+        self.drained: bool | None = None  # what it said at its end
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="router")
         self._thread.start()
 
     def _run(self) -> None:
         try:
-            self.role.run(self._stopping.is_set, "")
+            self.drained = self.role.run(self._stopping.is_set, "")
         except BaseException as error:  # raised again in the thread of the test
             self.error = error
 
