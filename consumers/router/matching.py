@@ -18,12 +18,13 @@ from schemas.subscription import Subscription, matches
 
 # Of so many subscriptions of one customer each is looked at; of more, what was found is kept.
 _FEW: Final = 16
+_MOST_TYPES: Final = 4_096
 
 _Place: TypeAlias = tuple[str, str]
 
 
 class _Filter(dict[str, bool]):
-    """Whether an event type is taken, for each that was asked for; the sender says how many there are."""
+    """Whether an event type is taken, for each that was asked for; a sender may take any, so only so many are kept."""
 
     __slots__ = ("_patterns",)
 
@@ -31,6 +32,8 @@ class _Filter(dict[str, bool]):
         self._patterns = patterns
 
     def __missing__(self, event_type: str) -> bool:
+        if len(self) >= _MOST_TYPES:
+            self.clear()
         taken = self[event_type] = any(matches(pattern, event_type) for pattern in self._patterns)
         return taken
 

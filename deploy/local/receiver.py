@@ -20,6 +20,7 @@ from typing import Final, Self, TypeAlias
 from deploy.local.connection import Connection
 from deploy.local.http1 import Head
 from deploy.local.replies import Answer, AttemptCounter, Behaviour, Received, Reply, always, event_id_of
+from schemas.standard_webhooks import ID
 from schemas.errors import Unavailable
 
 Verify: TypeAlias = Callable[[Received], str | None]
@@ -161,7 +162,7 @@ class Receiver:
     def take(self, request: Head, body: bytes, connection: int) -> Reply:
         """Record a request and decide on its reply; called in the receiver's thread."""
         self._count += 1
-        event_id = event_id_of(body)
+        event_id = event_id_of(body) or next((v for k, v in request.headers if k.lower() in ID_HEADERS), None)
         received = Received(
             number=self._count,
             attempt=self._attempts.count(request.path, event_id, body),

@@ -34,6 +34,7 @@ _FIGURES: Final[dict[str, set[str]]] = {
     "memory": {"waiting", "subscriptions"},
     "backlog": {"waiting", "most_of_least"},
     "processes": {"jobs", "processes"},
+    "senders": {"zenoo", "onboarding", "diligent", "riskos", "standard", "standard v1a"},
 }
 
 
