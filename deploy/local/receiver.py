@@ -20,11 +20,12 @@ from typing import Final, Self, TypeAlias
 from deploy.local.connection import Connection
 from deploy.local.http1 import Head
 from deploy.local.replies import Answer, AttemptCounter, Behaviour, Received, Reply, always, event_id_of
-from schemas.standard_webhooks import ID
 from schemas.errors import Unavailable
 
 Verify: TypeAlias = Callable[[Received], str | None]
 OnDelivery: TypeAlias = Callable[[Received, Reply], None]
+# Where senders have an id that stays the same in all attempts, besides the body.
+_ID_HEADERS: Final = ("webhook-id", "x-event-id")
 _BACKLOG: Final = 1024
 _START_S: Final = 10.0
 
@@ -85,7 +86,7 @@ class Receiver:
         return len(self._open)
 
     def wait_for(
-        self, count: int, deadline_s: float = 30.0, where: Callable[[Received], bool] = lambda _: True
+        self, count: int, deadline_s: float = 60.0, where: Callable[[Received], bool] = lambda _: True
     ) -> list[Received]:
         """Wait until `count` requests (of those that `where` takes) have come, and return all of them that have.
 
@@ -162,7 +163,7 @@ class Receiver:
     def take(self, request: Head, body: bytes, connection: int) -> Reply:
         """Record a request and decide on its reply; called in the receiver's thread."""
         self._count += 1
-        event_id = event_id_of(body) or next((v for k, v in request.headers if k.lower() in ID_HEADERS), None)
+        event_id = event_id_of(body) or next((v for k, v in request.headers if k.lower() in _ID_HEADERS), None)
         received = Received(
             number=self._count,
             attempt=self._attempts.count(request.path, event_id, body),
