@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import pycurl
+import structlog
 
 from consumers.delivery.answer import CROWDED, WITHDRAWN, Answer, Answered, Request, Responded, Unanswered
 from consumers.delivery.connections import Connections, multi_options
@@ -24,9 +25,13 @@ from consumers.delivery.name_queue import NameQueue, Waiting
 from consumers.delivery.ports import Names, SocketPolicy
 from consumers.delivery.readiness import SelectReadiness, readiness_for
 from consumers.delivery.resolver import Addresses, Failed, Refused, Resolution
+from schemas.failures import OURS
 
 __all__ = ["Answer", "Answered", "Request", "Responded", "Transport", "Unanswered"]
 
+_log = structlog.get_logger("delivery")
+# What no endpoint can mend is logged with its words, so often at most, each kind.
+_TELL_EVERY_S: Final = 60.0
 # Open requests are looked over this often at least, for headers that never end.
 _LOOK_EVERY_S: Final = 0.05
 # libcurl fills its buffer of 64 KiB once per `perform` and counts on `select` to tell that the socket takes more: no
@@ -69,6 +74,7 @@ class Transport:
         self._uploads = 0  # open requests whose body may take several writes
         self._done: list[Answered] = []
         self._look_at = math.inf
+        self._tell_at: dict[str, float] = {}
         # libcurl duplicates the sockets that it is given: the originals are closed once it has.
         self._originals: list[socket.socket] = []
         # Header lines cost about a tenth of a request to look at, and CURLINFO tells the same of a response that
@@ -228,7 +234,14 @@ class Transport:
                 self._declares.pop(host, None)
 
     def _finish(self, request: Request, answer: Answer, started: float, now: float) -> None:
+        if type(answer) is Unanswered and answer.kind in OURS and answer.kind != "withdrawn":
+            self._tell(answer, now)
         self._done.append(Answered(request, answer, started, int((now - started) * 1e6)))
+
+    def _tell(self, answer: Unanswered, now: float) -> None:
+        if now >= self._tell_at.get(answer.kind, 0.0):
+            self._tell_at[answer.kind] = now + _TELL_EVERY_S
+            _log.warning("delivery.trouble", kind=answer.kind, detail=answer.detail)
 
     def _release(self, handle: Handle) -> None:
         self._open.discard(handle)

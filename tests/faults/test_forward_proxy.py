@@ -10,6 +10,7 @@ from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
+import structlog.testing
 
 from consumers.delivery.connections import Connections, Proxy
 from consumers.delivery.resolver import Resolver
@@ -202,6 +203,19 @@ def test_only_the_proxy_is_allowed_at_the_socket(world: World) -> None:
     world.closing.callback(transport.close)
     assert kind_of(answer_of(transport, request_to(f"{url}/ok"))) == "blocked_address"
     assert receiver.connections == 0
+
+
+def test_trouble_with_the_proxy_is_logged_once_a_minute(world: World) -> None:
+    """What no endpoint can mend is told to the operator in words, and neither for each attempt nor with a password."""
+    proxy = world.proxy(credentials="sign:word")
+    url, _ = world.receiver()
+    transport = world.transport(proxy.port, user="sign:wrong@")
+    with structlog.testing.capture_logs() as logged:
+        answers_of(transport, *[request_to(f"{url}/ok") for _ in range(5)])
+    [line] = logged
+    assert (line["event"], line["log_level"], line["kind"]) == ("delivery.trouble", "warning", "proxy_auth")
+    assert "setting proxy" in line["detail"]
+    assert "wrong" not in str(line)
 
 
 @pytest.mark.parametrize("url", ["proxy:3128", "socks5://proxy", "http://", "http://proxy:port", ""])
