@@ -48,9 +48,13 @@ class Assignment:
         numbers = self._numbers(keys)
         return [key for key in keys if key[1] in numbers]
 
-    def lacking(self, assigned: Sequence[PartitionKey]) -> list[PartitionKey]:
-        """Return the partitions of known tiers that should be ours, by their number, and are not assigned."""
-        wanted = {(tier.topic, number) for tier in self._tiers.all for number in self._numbers(assigned)}
+    def lacking(self, assigned: Sequence[PartitionKey], topics: Iterable[str] = ()) -> list[PartitionKey]:
+        """Return the partitions of tiers that should be ours, by their number, and are not assigned.
+
+        Tiers are those of our senders, and of the topics that are there: a newer version may have made one.
+        """
+        tiers = {tier.topic for tier in self._tiers.all} | {topic for topic in topics if self._tiers.of(topic)}
+        wanted = {(tier, number) for tier in tiers for number in self._numbers(assigned)}
         return sorted(wanted.difference(assigned))
 
     def _numbers(self, keys: Iterable[PartitionKey]) -> set[int]:

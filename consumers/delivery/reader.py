@@ -67,7 +67,7 @@ class Reader:
         self._overtaken = overtaken
         self._pattern = ""
         self._lacks = False  # partitions of a tier are not assigned that should be
-        self._subscribed_anew = False
+        self._missed: list[PartitionKey] = []  # what was lacking when that was looked at last
         self._emptied = False  # an assignment without anything to read is to be taken note of
         self._assigned: list[PartitionKey] = []
         self._query: PositionsQuery | None = None
@@ -123,6 +123,7 @@ class Reader:
             return False
         self._query = None
         self._install(found)
+        self._look_for_lacking()  # now it is known which topics there are
         return True
 
     def _install(self, found: Mapping[PartitionKey, Found]) -> None:
@@ -148,6 +149,13 @@ class Reader:
             self._consumer.assign(places)
             self._consumer.resume(places)  # a pause survives a revocation
         _log.info("delivery.assigned", partitions=len(places), numbers=sorted({lane.partition for lane in taken.lanes}))
+
+    def _look_for_lacking(self) -> None:
+        lacking = self._assignment.lacking(self._assigned, self._positions.topics)
+        if lacking and lacking != self._missed:  # once: whoever has them may not know the tier yet
+            self._lacks = True
+            _log.warning("delivery.lacking", partitions=[f"{topic}-{number}" for topic, number in lacking])
+        self._missed = lacking
 
     def _subscribe_anew(self) -> None:
         """Make the group look at our topics: a static member that comes back with more of them goes unnoticed.
@@ -248,11 +256,7 @@ class Reader:
         keys = self._assignment.owned(self._assigned)
         self._query = PositionsQuery(self._positions, keys) if keys else None
         self._emptied = not keys
-        lacking = self._assignment.lacking(self._assigned)
-        self._lacks = bool(lacking) and not self._subscribed_anew
-        self._subscribed_anew = bool(lacking)  # once: whoever has them may not know the tier yet
-        if lacking:
-            _log.warning("delivery.lacking", partitions=[f"{topic}-{number}" for topic, number in lacking])
+        self._look_for_lacking()
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._query = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final, Literal, cast
 
+import structlog
 from confluent_kafka import Message
 
 from consumers.delivery.answer import MAX_BODY_KEPT, Answer, Responded, Unanswered
@@ -18,6 +19,7 @@ from schemas.delivery import DeadLetter, DeadLetterCodec, JobCodec, Outcome, Out
 from schemas.errors import UnreadableRecord
 from schemas.topics import TopicNames
 
+_log = structlog.get_logger("delivery")
 CancelReason = Literal["deleted", "paused", "reactivated"]
 _ANY_PARTITION: Final = -1
 RESPONSE_KEPT: Final = 1_024
@@ -78,6 +80,8 @@ class Recorder:
         key, value = dead_letter(record, error.reason, error.detail, now_ms, self._max_record)
         self._outbox.add(Row(self._names.dead, _ANY_PARTITION, key, value, lane))
         self._outbox.finish(lane, record.offset())
+        place = {"topic": lane.topic, "partition": lane.partition, "offset": record.offset()}
+        _log.warning("delivery.dead", reason=error.reason, detail=error.detail[:200], **place)
 
     def _move(self, work: Work, tier: Tier, *, attempt: int, due_at_ms: int) -> None:
         job = work.job

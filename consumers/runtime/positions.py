@@ -51,11 +51,12 @@ class CommittedPositions:
         self._kafka = kafka
         self._admin = admin
         self._group = group
+        self.topics: frozenset[str] = frozenset()  # all that there were when `fetch` asked last
 
     def fetch(self, partitions: Sequence[PartitionKey]) -> dict[PartitionKey, Found]:
         """Return what is known of these partitions; blocks, and raises KafkaException where the broker cannot say."""
         # After a broker was restarted its epoch is refused (FENCED_LEADER_EPOCH) until metadata is asked for anew.
-        self._admin.list_topics(timeout=_TIMEOUT_S)
+        self.topics = frozenset(self._admin.list_topics(timeout=_TIMEOUT_S).topics)
         return self._fetch(partitions)
 
     def fetch_topics(self, topics: Iterable[str]) -> dict[PartitionKey, Found]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -27,6 +28,9 @@ _STABLE_AFTER_S: Final = 10.0
 _DEATHS_AT_START: Final = 3
 _INVALID: Final = 2  # exit code of a command that was given something wrong: once more would not help
 _END_OF_LOG: Final = 4096
+# A delivery logs a line of 300 bytes for each attempt: with the part before, a role's log takes twice this.
+_LONGEST_LOG: Final = 64 * 1024 * 1024
+_LOOK_AT_LOGS_S: Final = 5.0
 
 
 @dataclass(slots=True)
@@ -90,6 +94,7 @@ class Supervisor:
         self._say = say
         self._logs = state / "logs"
         self._logs.mkdir(parents=True, exist_ok=True)
+        self._look_at_logs_s = 0.0
 
     def start(self) -> None:
         """Start all roles."""
@@ -111,9 +116,14 @@ class Supervisor:
         return all(role.process is not None and role.is_ready() for role in self.roles)
 
     def watch(self) -> bool:
-        """Restart what has died; True if anything was started."""
+        """Restart what has died, and keep logs short; True if anything was started."""
         started = False
         now_s = time.monotonic()
+        if now_s >= self._look_at_logs_s:
+            self._look_at_logs_s = now_s + _LOOK_AT_LOGS_S
+            for role in self.roles:
+                if shortened(self.log_of(role), _LONGEST_LOG):
+                    role.log_begins = 0
         for role in self.roles:
             if role.process is not None and (code := role.process.poll()) is not None:
                 self._died(role, code, now_s)
@@ -186,6 +196,18 @@ class Supervisor:
             )
         role.started_s = time.monotonic()
         role.restart_s = None
+
+
+def shortened(log: Path, longest: int) -> bool:
+    """Move what is in a log that has got too long to `<log>.1`, over what was there; True if it had.
+
+    Its writer appends to the same file from then on. What it writes in the moment between copy and cut is lost.
+    """
+    if not log.exists() or log.stat().st_size <= longest:
+        return False
+    shutil.copyfile(log, log.with_name(f"{log.name}.1"))
+    os.truncate(log, 0)
+    return True
 
 
 def _variables(settings: Mapping[str, Any]) -> dict[str, str]:

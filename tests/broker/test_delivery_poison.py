@@ -100,6 +100,7 @@ def test_poison_is_dead_with_its_bytes_and_stops_nothing(pipeline: Pipeline, rec
     receiver.wait_for(len(POISON), 60)
     wait_committed(pipeline, topic)
 
+    assert deliver.log_text().count('"delivery.dead"') == len(POISON)
     assert {name: letter.reason for name, letter in letters.items()} == {
         name: reason for name, (_, reason) in POISON.items()
     }

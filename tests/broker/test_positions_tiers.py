@@ -112,11 +112,17 @@ def test_a_tier_that_is_made_while_delivery_runs_is_read(pipeline: Pipeline, rec
     assert time.monotonic() - began_s >= 2
 
 
-def test_a_tier_that_came_while_a_process_was_restarted_is_read(pipeline: Pipeline, receiver: Receiver) -> None:
+@pytest.mark.parametrize("delay", [DAY, timedelta(hours=23)], ids=["of a sender", "of a newer version"])
+def test_a_tier_that_came_while_a_process_was_restarted_is_read(
+    pipeline: Pipeline, receiver: Receiver, delay: timedelta
+) -> None:
     """A static member that comes back gets the partitions it had; it sees what is lacking, and asks for all anew."""
     partition = jobs_of(pipeline, receiver, 1)
     (job,) = pipeline.read(pipeline.names.jobs(FIRST))
-    newer = pipeline.names.jobs(DAY)
+    newer = pipeline.names.jobs(delay)
+    if delay != DAY:  # no sender that this process knows has it
+        create_topic(pipeline.bootstrap_servers, newer, 3, message_timestamp_type="LogAppendTime")
+        wait_until(lambda: len(end_offsets(pipeline.bootstrap_servers, newer)) == 3, what="the tier is there")
     produce(pipeline.bootstrap_servers, newer, job.value(), job.key(), partition=partition)
     older = Consumer(
         member_config(pipeline.settings.kafka_properties(), delivery_group(pipeline.names), 0) | {"log_level": 0}

@@ -54,6 +54,8 @@ def test_partitions_that_should_be_ours_are_missed(assignment: Assignment) -> No
     """Whoever has jobs.0s-n knows which partitions n of known tiers it lacks; of newer tiers it does not."""
     assert assignment.lacking([(FIRST, 0), (LATER, 0), (LATER, 1), ("t.jobs.10h", 1)]) == []
     assert assignment.lacking([(FIRST, 0), (FIRST, 1), (LATER, 0)]) == [(LATER, 1)]
+    topics = ["t.jobs.10h", "t.outcomes", "other.jobs.2h"]
+    assert assignment.lacking([(FIRST, 0), (LATER, 0)], topics) == [("t.jobs.10h", 0)]
     assert assignment.lacking([]) == []
 
 
