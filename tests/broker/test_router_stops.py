@@ -7,6 +7,7 @@ from collections import Counter
 from urllib.parse import urlsplit
 
 import pytest
+from confluent_kafka import KafkaError, Producer
 
 from deploy.local.broker import Broker
 from deploy.local.receiver import Receiver
@@ -89,12 +90,22 @@ def test_an_unusable_record_after_a_good_one_stops_nothing(here: Installation) -
     assert [job.subscription_id for job in here.jobs()] == ["one"]
 
 
+def refuses(here: Installation, topic: str, size: int) -> bool:
+    """Tell whether a topic refuses a record of so many bytes, to its last partition."""
+    errors: list[KafkaError | None] = []
+    producer = Producer({"bootstrap.servers": here.bootstrap_servers, "log_level": 0})
+    producer.produce(topic, b"x" * size, partition=2, on_delivery=lambda error, _: errors.append(error))
+    producer.flush(30)
+    return bool(errors) and errors[0] is not None and errors[0].code() == KafkaError.MSG_SIZE_TOO_LARGE
+
+
 def test_a_refusal_while_it_runs_ends_the_router_without_a_commit(here: Installation) -> None:
     """Failures of the idempotent producer arrive though successes are not reported: nothing is committed behind one."""
     here.subscribe(subscription("one"))
     with here.router() as router:
         router.wait_ready()
         alter(here, here.names.jobs(FIRST), "max.message.bytes", "100")
+        wait_until(lambda: refuses(here, here.names.jobs(FIRST), 200), what="the topic takes no large records any more")
         before = here.positions()
         here.publish([event("evt_1")])
         error = router.wait_ended()

@@ -12,7 +12,6 @@ from confluent_kafka import Producer
 
 from consumers.table import SubscriptionTable, read_subscription
 from consumers.table_state import Entry, Gone, NotYet, Unusable
-from deploy.local.broker import Broker
 from producers.subscription_changes import Apply, Delete
 from schemas.errors import UnreadableRecord
 from schemas.subscription import Subscription, encode_subscription
@@ -61,16 +60,6 @@ def following(kafka: dict[str, str], names: TopicNames) -> Iterator[Follower]:
         yield follower
     finally:
         follower.table.close()
-
-
-@pytest.fixture
-def kafka(broker: Broker) -> dict[str, str]:
-    return kafka_of(broker.bootstrap_servers)
-
-
-@pytest.fixture
-def names(broker: Broker, prefix: str) -> TopicNames:
-    return subscriptions_topic(broker.bootstrap_servers, prefix)
 
 
 @pytest.fixture

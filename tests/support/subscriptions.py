@@ -12,7 +12,7 @@ from schemas.sealing import Sealer
 from schemas.sender import load_senders
 from schemas.subscription import Subscription
 from schemas.topics import TopicNames
-from tests.support.topics import create_topic, end_offsets
+from tests.support.topics import create_topic
 
 KEY: Final = bytes(range(32))
 PARTITIONS: Final = 4
@@ -20,10 +20,9 @@ MakeWriter: TypeAlias = Callable[..., SubscriptionWriter]
 
 
 def subscriptions_topic(bootstrap_servers: str, prefix: str, partitions: int = PARTITIONS) -> TopicNames:
-    """Make the topic, and wait until its partitions have leaders."""
+    """Make the topic."""
     names = TopicNames(prefix)
     create_topic(bootstrap_servers, names.subscriptions, partitions, cleanup_policy="compact")
-    end_offsets(bootstrap_servers, names.subscriptions)
     return names
 
 

@@ -18,7 +18,13 @@ from tests.support.waiting import wait_until
 Headers: TypeAlias = list[tuple[str, str | bytes | None]]
 _PAGE = 5_000
 # Answers about a topic that was made, or a broker that was started, a moment ago.
-_NOT_YET = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE, KafkaError.UNKNOWN_TOPIC_OR_PART)
+_NOT_YET = (
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError.UNKNOWN_LEADER_EPOCH,
+    KafkaError.FENCED_LEADER_EPOCH,
+)
 
 
 def admin_of(bootstrap_servers: str) -> AdminClient:
@@ -27,10 +33,11 @@ def admin_of(bootstrap_servers: str) -> AdminClient:
 
 
 def create_topic(bootstrap_servers: str, topic: str, partitions: int = 1, **configs: str) -> None:
-    """Make a topic; `configs` are written with underscores (`cleanup_policy="compact"`)."""
+    """Make a topic, and wait until it can be written to; `configs` with underscores (`cleanup_policy="compact"`)."""
     config = {name.replace("_", "."): value for name, value in configs.items()}
     admin = admin_of(bootstrap_servers)  # kept until the answer is here, which is lost with the client
     admin.create_topics([NewTopic(topic, partitions, 1, config=config)])[topic].result(30)
+    end_offsets(bootstrap_servers, topic)  # the controller answers before the broker knows of it
 
 
 def remove_topics(bootstrap_servers: str, prefix: str) -> None:
@@ -68,6 +75,7 @@ def end_offsets(
 
     def ask() -> dict[int, int]:
         partitions = admin.list_topics(topic, timeout=30).topics[topic].partitions
+        assert partitions, f"{topic} is not known yet"
         latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # it has no annotations
         futures = admin.list_offsets({TopicPartition(topic, n): latest for n in partitions}, isolation_level=isolation)
         try:

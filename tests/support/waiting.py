@@ -9,7 +9,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def wait_until(condition: Callable[[], T], deadline_s: float = 30.0, what: str = "the condition") -> T:
+def wait_until(condition: Callable[[], T], deadline_s: float = 60.0, what: str = "the condition") -> T:
     """Ask until the answer is true and return it; AssertionError with `what` and the last answer after the deadline.
 
     An AssertionError of the condition itself counts as "not yet" and is shown at the end.

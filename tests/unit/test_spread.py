@@ -48,7 +48,8 @@ def test_a_process_that_crashes_fails_one_test(tmp_path: Path) -> None:
     """When a test takes its process down it is the one that fails: all others run, once, and the run ends."""
     (tmp_path / "conftest.py").write_text(CONFTEST)
     (tmp_path / "pytest.ini").write_text("[pytest]")
-    (tmp_path / "test_a.py").write_text("import os\ndef test_1(): pass\ndef test_2(): os._exit(1)\ndef test_3(): pass\n")
+    crashing = "import os\ndef test_1(): pass\ndef test_2(): os._exit(1)\ndef test_3(): pass\n"
+    (tmp_path / "test_a.py").write_text(crashing)
     for name in "bcd":
         (tmp_path / f"test_{name}.py").write_text("def test_1(): pass\ndef test_2(): pass\n")
     command = [sys.executable, "-m", "pytest", "-n2", "-q", "-p", "no:cacheprovider", "-p", "no:hypothesispytest"]
