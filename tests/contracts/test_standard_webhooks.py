@@ -14,6 +14,7 @@ from standardwebhooks import Webhook
 from producers.validation import is_text
 from schemas.errors import InvalidInput
 from schemas.sender import Sender
+from schemas.signing import hmac_key
 from schemas.standard_webhooks import public_text
 from tests.contracts.official import deliveries, verified_by_npm
 from tests.contracts.senders import SENDERS, VECTORS, WHSEC
@@ -56,6 +57,14 @@ def test_the_asymmetric_signature_is_the_published_one() -> None:
     assert public_text(PRIVATE) == PUBLIC
     assert STANDARD.verify(headers, body, PUBLIC) is None
     assert STANDARD.verify(headers, body + b" ", PUBLIC) is not None
+
+
+def test_the_published_example_with_a_short_key_has_the_published_signature() -> None:
+    """The arithmetic is that of a vendor's example whose key has 18 bytes, which no subscription may have."""
+    key = hmac_key("v1", base64.b64decode("plJ3nmyCDGBKInavdOK15jsl"))
+    body = b'{"event_type":"ping","data":{"success":true}}'
+    lines = STANDARD.signature.lines("msg_loFOjxBNrRLzqYUf", body, [key], 1_731_705_121)
+    assert lines[-1] == b"webhook-signature: v1,rAvfW3dJ/X/qxhsaXPOyyCGmRKsaKWcsNccKXlIktD0="
 
 
 def test_a_seed_alone_is_the_same_private_key() -> None:
