@@ -11,14 +11,18 @@ from deploy.local.broker import Broker
 from deploy.local.receiver import Receiver
 from deploy.local.replies import Answer
 from deploy.sealing_key import sealer_of
-from producers.subscription_changes import Apply
+from producers.subscription_changes import Apply, Change
+from schemas.changes import Changes
+from schemas.client_certificate import read_certificate
 from schemas.egress import EgressPolicy
+from schemas.header_rules import HeaderWish
 from schemas.rules import Draft, Given
 from schemas.sender import load_senders
 from schemas.subscription import decode_subscription
 from tests.support.pipeline import CUSTOMER, Pipeline
 from tests.support.roles import Role, RoleStarter
 from tests.support.waiting import wait_until
+from tests.unit.test_client_certificate import KEY, certificate, pem
 
 EVENTS = 5
 
@@ -75,6 +79,12 @@ def generated_secret(pipeline: Pipeline, start_role: RoleStarter, url: str) -> s
     return line.partition("secret:")[2].split()[0]
 
 
+def sealed_settings(token: str, private: str) -> Changes:
+    """A header and a client certificate with secrets in them."""
+    header = HeaderWish("Authorization", f"Bearer {token}")
+    return Changes(headers=(header,), client_certificate=read_certificate(certificate(), private))
+
+
 def test_planted_secrets_are_nowhere(broker: Broker, prefix: str, start_role: RoleStarter, receiver: Receiver) -> None:
     """Not in a topic, log, metric or command, though endpoints echo them and a process lacks the key."""
     key = secrets.token_bytes(32)
@@ -86,10 +96,12 @@ def test_planted_secrets_are_nowhere(broker: Broker, prefix: str, start_role: Ro
     base = receiver.url.rstrip("/")
     pipeline.subscribe(f"{base}/echo", secret=given)
     pipeline.subscribe(f"{base}/echo-fail", secret=other, start=1)
+    token, private = canary("token"), pem(KEY)
+    pipeline.write(Change("sub-0", sealed_settings(token, private)))
     own = generated_secret(pipeline, start_role, f"{base}/well")
-    known = {"/echo": given, "/echo-fail": other, "/well": own}
+    known = {"/echo": f"{given} {token}", "/echo-fail": other, "/well": own}
     receiver.behave = lambda received: Answer(500 if "fail" in received.path else 200, body=echo(known[received.path]))
-    wanted: list[str | bytes] = [given, other, own, password, sealing_key, key]
+    wanted: list[str | bytes] = [given, other, own, token, private[40:80], password, sealing_key, key]
 
     extra = {"SIGNPOST_KAFKA_SASL_PASSWORD": password, "SIGNPOST_KAFKA_SSL_KEY_PASSWORD": password}
     env = pipeline.env() | extra
@@ -100,13 +112,8 @@ def test_planted_secrets_are_nowhere(broker: Broker, prefix: str, start_role: Ro
     lacking = start_role(["deliver", "--slot", "0"], env | {"SIGNPOST_SEALING_KEY": wrong, "SIGNPOST_PREFIX": prefix})
     wait_until(lambda: "table.unusable" in lacking.log_text(), what="a process without the key says so")
     lacking.kill()
-    asked = (
-        ["subscriptions", "list", "--json"],
-        ["subscriptions", "list"],
-        ["subscriptions", "show", "sub-0"],
-        ["settings"],
-    )
-    commands = [start_role(command, env) for command in asked]
+    asked = ("subscriptions list --json", "subscriptions list", "subscriptions show sub-0", "settings")
+    commands = [start_role(command.split(), env) for command in asked]
     assert [command.wait() for command in commands] == [0] * len(commands)
 
     places = [*topic_contents(pipeline)]
