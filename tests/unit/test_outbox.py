@@ -37,7 +37,7 @@ def test_a_batch_holds_the_position_of_every_lane_it_writes_for(outbox: Outbox) 
         outbox.finish(lane, offset)
     batch = outbox.seal()
     assert {lane.partition: position.offset for lane, position in batch.positions.items()} == {0: 1, 1: 0}
-    assert all(position.serial == batch.serial for position in batch.positions.values())
+    assert all(batch.serial in position.metadata for position in batch.positions.values())
 
 
 def test_an_aborted_batch_is_written_again_before_what_came_later(outbox: Outbox) -> None:
