@@ -23,8 +23,8 @@ class Names(Protocol):
         """Take what to call when `ended` has something."""
         ...
 
-    def lookup(self, host: str, port: int, *, ask: bool = True) -> Resolution | None:
-        """Return what is known of a host; None: nothing, and if `ask`, `ended` will name it."""
+    def lookup(self, host: str, port: int, *, waits: bool = True) -> Resolution | None:
+        """Return what is known of a host; None: nothing yet, and if `waits`, `ended` will name it."""
         ...
 
     def ended(self) -> list[str]:

@@ -22,6 +22,9 @@ MIN_TTL: Final = 1.0
 MAX_TTL: Final = 60.0
 FAILURE_TTL: Final = 5.0
 MAX_NAMES: Final = 10_000
+# Names that are asked for ahead, how many at a time and for how long: whoever asked comes again within 5 s or so.
+MAX_AHEAD: Final = 8_192
+AHEAD_TTL: Final = 10.0
 # More addresses than this are checked but not tried.
 _MAX_ADDRESSES: Final = 16
 # How long a name may take in all (setting dns_timeout).
@@ -93,6 +96,7 @@ class Resolver:
         self._timeout = timeout_s
         # Name to when it was asked for, oldest first.
         self._under_way: dict[str, float] = {}
+        self._ahead: set[str] = set()  # those of them that are asked for ahead
         # c-ares calls back in its own thread, or at once in ours; either way only this queue is touched there.
         self._ended: deque[tuple[str, float, Any, int | None]] = deque()
         self._wake: Callable[[], None] = lambda: None
@@ -105,10 +109,11 @@ class Resolver:
         """Take what to call when a query has ended; it is called from any thread."""
         self._wake = wake
 
-    def lookup(self, host: str, port: int, *, ask: bool = True) -> Resolution | None:
+    def lookup(self, host: str, port: int, *, waits: bool = True) -> Resolution | None:
         """Return what is known of a target's host; None: a query is under way, `ended` will name it.
 
-        Without `ask`, None says that nothing is known, and nobody is asked.
+        Who does not wait comes again in a few seconds: a name that is not known to hang is asked for ahead, and its
+        answer kept so long. None then promises nothing.
         """
         now = self._monotonic()
         entry = self._known.get(host)
@@ -116,7 +121,10 @@ class Resolver:
             if host == "localhost" or is_literal(host):
                 entry = self._keep(host, self._fixed(host), now + MAX_TTL)
             else:
-                if ask:
+                if waits:
+                    self._ask(host, now)
+                elif len(self._under_way) < MAX_AHEAD and host not in self._under_way and not self.has_hung(host):
+                    self._ahead.add(host)
                     self._ask(host, now)
                 return None
         found = entry.found
@@ -183,6 +191,9 @@ class Resolver:
 
     def _end(self, host: str, found: tuple[str, ...] | Refused | Failed, ttl: float) -> None:
         self._under_way.pop(host, None)
+        if host in self._ahead:
+            self._ahead.discard(host)
+            ttl = max(ttl, AHEAD_TTL)
         self._keep(host, found, self._monotonic() + ttl)
 
     def _judge(self, host: str, result: Any, error: int | None) -> tuple[tuple[str, ...] | Refused | Failed, float]:

@@ -37,7 +37,7 @@ class ThroughProxy:
         self._targets.wake_by(wake)
         self._proxies.wake_by(wake)
 
-    def lookup(self, host: str, port: int, *, ask: bool = True) -> Resolution | None:
+    def lookup(self, host: str, port: int, *, waits: bool = True) -> Resolution | None:
         """Return how a target is reached; None: a query is under way, `ended` will name the target's host."""
         proxy = self._proxies.lookup(self._proxy.host, self._proxy.port)
         if proxy is None:
@@ -47,7 +47,7 @@ class ThroughProxy:
             return Failed("proxy_unreachable", f"the proxy's name is not resolved: {_reason(proxy)}")
         if self._proxy.resolves and not is_literal(host) and host != "localhost":
             return self._join(host, port, None, proxy)
-        target = self._targets.lookup(host, port, ask=ask)
+        target = self._targets.lookup(host, port, waits=waits)
         return self._join(host, port, target, proxy) if type(target) is Addresses else target
 
     def ended(self) -> list[str]:

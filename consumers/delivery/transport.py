@@ -109,7 +109,7 @@ class Transport:
         target = request.target
         names = self._names
         may_wait = names.is_half_empty or not (names.is_full or self._resolver.has_hung(target.host))
-        found = self._resolver.lookup(target.host, target.port, ask=may_wait)
+        found = self._resolver.lookup(target.host, target.port, waits=may_wait)
         if type(found) is Addresses:
             self._begin(request, found, now, deadline)
         elif found is None:

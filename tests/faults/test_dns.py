@@ -167,6 +167,24 @@ def test_names_that_hang_leave_room_for_others(world: World) -> None:
     assert said_among(world, transport) == 200
 
 
+def test_a_name_without_room_is_asked_for_ahead(world: World) -> None:
+    """A request that finds no room for its name finds the name known when it comes again, whatever its TTL."""
+    transport, _ = world.transport(lambda name, _: [PUBLIC] if name.startswith("name") else [SILENCE])
+    for n in range(name_queue.MAX_WAITING):
+        transport.start(request_to(world.url(f"silent-{n}.example.com"), timeout_ms=30_000))
+
+    def comes_again() -> bool:
+        transport.start(request_to(world.url(), context="mine"))
+        return any(isinstance(each.answer, Responded) for each in transport.work(0.05) + transport.work(0.05))
+
+    transport.start(request_to(world.url(), context="mine"))
+    assert [each.answer for each in transport.work(0)] == [CROWDED]
+    wait_until(comes_again, what="the name is known")
+    world.now[0] += 4.9
+    transport.start(request_to(world.url(), context="mine"))
+    assert transport.in_flight == 1
+
+
 def said_among(world: World, transport: Transport) -> int | str:
     """What comes of a request while others wait for names."""
     transport.start(request_to(world.url(), context="mine"))

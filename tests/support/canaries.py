@@ -140,7 +140,7 @@ def _run(transport: Transport, targets: dict[str, Target]) -> dict[str, str]:
 class _Lax(Resolver):
     """A resolver that believes everything: what the socket's own check is there for."""
 
-    def lookup(self, host: str, port: int, *, ask: bool = True) -> Any:
+    def lookup(self, host: str, port: int, *, waits: bool = True) -> Any:
         """Give a special address for any name."""
         index = int(host.partition(".")[0].rpartition("-")[2])
         address = SPECIAL[index]
