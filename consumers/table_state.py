@@ -100,6 +100,10 @@ class TableState(Generic[T]):
         """Return all ids with what counts for them."""
         return iter(self._entries.items())
 
+    def get(self, id_: str) -> Entry[T] | None:
+        """Return what counts for an id, as far as the table has read."""
+        return self._entries.get(id_)
+
     @property
     def positions(self) -> Mapping[int, int]:
         """Next offset to read, by partition."""
