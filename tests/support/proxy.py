@@ -28,6 +28,7 @@ class Api(IntEnum):
 
     PRODUCE = 0
     METADATA = 3
+    OFFSET_FETCH = 9
     FIND_COORDINATOR = 10
     JOIN_GROUP = 11
     INIT_PRODUCER_ID = 22

@@ -110,3 +110,16 @@ def test_what_belongs_to_a_suspended_partition_waits(outbox: Outbox) -> None:
     assert outbox.uncommitted == 1
     suspended.ownership = Ownership.OURS
     assert [item.lane for item in outbox.seal().rows] == [suspended]
+
+
+def test_what_is_lost_while_it_waits_is_forgotten(outbox: Outbox) -> None:
+    """Outcomes that waited for a partition to come back go when it does not: nothing of them counts or is kept."""
+    lane = lane_of(0, 1)
+    outbox.add(row(lane, b"outcome"))
+    outbox.finish(lane, 0)
+    lane.ownership = Ownership.SUSPENDED
+    assert not outbox.empty
+    lane.ownership = Ownership.LOST
+    outbox.prune()
+    assert outbox.empty
+    assert (outbox.uncommitted, outbox.bytes) == (0, 0)
