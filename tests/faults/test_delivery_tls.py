@@ -1,0 +1,81 @@
+"""A whole delivery process behind a forward proxy, with endpoints that ask who calls."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+from deploy.local.broker import Broker
+from producers.subscription_changes import Apply
+from schemas.client_certificate import read_certificate
+from schemas.rules import Draft, Given
+from tests.support.certificates import Authority
+from tests.support.dns import DnsServer
+from tests.support.forward_proxy import ForwardProxy
+from tests.support.hostile import HostileReceiver
+from tests.support.pipeline import SECRET, Pipeline
+from tests.support.roles import RoleStarter
+from tests.support.waiting import wait_until
+
+HOST = "hooks.example.com"
+PASSWORD = "word-5f0c2a"
+
+
+def test_client_certificates_authorities_and_a_proxy_together(
+    broker: Broker, prefix: str, start_role: RoleStarter, tmp_path: Path
+) -> None:
+    """Each subscription shows its own certificate through the proxy, and failures have their kind in outcomes."""
+    with contextlib.ExitStack() as closing:
+        authority = Authority(tmp_path)
+        dns = DnsServer(lambda name, _times: ["127.0.0.1" if name == HOST else "10.0.0.1"], ttl=60)
+        proxy = ForwardProxy(credentials=f"sign:{PASSWORD}")
+        asking = HostileReceiver(authority.server(HOST, clients=True))
+        other = HostileReceiver(authority.server("other.example.com"))
+        for each in (dns, proxy, asking, other):
+            closing.callback(each.close)
+        pipeline = Pipeline(
+            broker.bootstrap_servers,
+            prefix,
+            start_role,
+            proxy=f"http://sign:{PASSWORD}@127.0.0.1:{proxy.port}",
+            ca_bundle=str(authority.roots),
+            dns_servers=[dns.address],
+        )
+        urls = [f"https://{HOST}:{asking.port}/ok"] * 3 + [
+            f"https://{HOST}:{other.port}/ok",
+            "https://inside.example.com/",
+        ]
+        names = ["acme", "bolt", None, None, None]
+        for number, (url, name) in enumerate(zip(urls, names, strict=True)):
+            shown = None if name is None else read_certificate(*(each.decode() for each in authority.client(name)))
+            draft = Draft(
+                id=f"sub-{number}",
+                sender="zenoo",
+                customer_id=pipeline.customer,
+                url=url,
+                event_types=("*",),
+                secret=Given(SECRET),
+                client_certificate=shown,
+            )
+            pipeline.write(Apply(draft))
+        pipeline.router()
+        deliver = pipeline.deliver()
+        pipeline.publish_some(2)
+
+        def first_attempts() -> dict[str, set[tuple[str, str | None]]]:
+            found: dict[str, set[tuple[str, str | None]]] = {f"sub-{number}": set() for number in range(5)}
+            for outcome in pipeline.outcomes():
+                found[outcome["subscription_id"]].add((outcome["state"], outcome["error"]))
+            return found
+
+        wait_until(lambda: all(first_attempts().values()), 60, what="an attempt of each")
+        found = first_attempts()
+        log = deliver.log_text()
+    assert found["sub-0"] == found["sub-1"] == {("delivered", None)}
+    assert found["sub-2"] == {("retry", "tls_client_certificate")}
+    assert found["sub-3"] == {("retry", "tls_hostname")}
+    assert found["sub-4"] == {("retry", "blocked_address")}
+    assert set(asking.clients) == {"acme", "bolt"}
+    assert all(heard.startswith("CONNECT 127.0.0.1:") for heard in proxy.heard)
+    assert PASSWORD not in log
+    assert 'signpost_delivery_unanswered_total{kind="tls_hostname"}' in deliver.get("/metrics")[1]
