@@ -31,7 +31,7 @@ class Batch:
     serial: str
     rows: list[Row]
     positions: dict[Lane, Position]
-    ends: int  # attempts, moves and ends of jobs that the rows record
+    ends: dict[Lane, int]  # attempts, moves and ends of jobs that the rows record
 
 
 class Outbox:
@@ -82,7 +82,7 @@ class Outbox:
     @property
     def uncommitted(self) -> int:
         """Ends and moves of jobs that are not known to be committed."""
-        return self._ends + (self.in_commit.ends if self.in_commit else 0)
+        return self._ends + (sum(self.in_commit.ends.values()) if self.in_commit else 0)
 
     @property
     def last_number(self) -> int:
@@ -106,7 +106,7 @@ class Outbox:
             rows = [row for row in rows if row.lane in positions]
         else:
             self._rows = []
-        batch = Batch(self._counter, serial, rows, positions, sum(lane.ends for lane in lanes))
+        batch = Batch(self._counter, serial, rows, positions, {lane: lane.ends for lane in lanes})
         for lane in lanes:
             lane.touched, lane.ends = False, 0
         self._count()
@@ -134,10 +134,8 @@ class Outbox:
         """Note that a batch was not committed: what belongs to lanes that are still ours is written again."""
         self.in_commit = None
         self._rows[:0] = [row for row in batch.rows if not row.lane.is_lost]
-        for lane in batch.positions:
+        for lane, ends in batch.ends.items():
             if not lane.is_lost:
                 self.touch(lane)
-        kept = [lane for lane in batch.positions if not lane.is_lost]
-        if kept:  # which job belonged to which lane is not known any more: all count with the first
-            kept[0].ends += batch.ends
+                lane.ends += ends
         self._count()

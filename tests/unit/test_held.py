@@ -117,4 +117,4 @@ class HeldModel(RuleBasedStateMachine):
 
 
 TestHeld = HeldModel.TestCase
-TestHeld.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+TestHeld.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)

@@ -6,167 +6,17 @@ per partition. `Assignment`, `Progress`, `Outbox` and `Committer` are the real o
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import dataclass, field
-from datetime import timedelta
-from typing import cast
-
-from confluent_kafka import TopicPartition
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from consumers.delivery.assignment import Assignment
-from consumers.delivery.committer import Committer
-from consumers.delivery.lane import Lane
-from consumers.delivery.outbox import Outbox, Row
 from consumers.delivery.progress import Position, Progress
-from consumers.delivery.tiers import Tiers
-from consumers.runtime.positions import Found, PartitionKey
-from consumers.runtime.transaction import Settled, Transactions
-from schemas.topics import TopicNames
+from consumers.runtime.positions import PartitionKey
+from tests.support.takeover_model import KEYS, Group, Process
 
-FIRST, LATER = "t.jobs.0s", "t.jobs.5s"
-KEYS: list[PartitionKey] = [(topic, number) for topic in (FIRST, LATER) for number in (0, 1)]
 PROCESSES = st.sampled_from([0, 1])
 OWNERS = st.lists(PROCESSES, min_size=2, max_size=2)  # of partition 0 and of partition 1
 QUIET = st.integers(0, 8)  # steps of work before partitions move again
-
-
-@dataclass
-class Group:
-    """What the broker has: logs, committed positions, the generation, and ends by committed transactions."""
-
-    generation: int = 0
-    records: dict[PartitionKey, list[int]] = field(default_factory=lambda: {key: [] for key in KEYS})
-    log_end: dict[PartitionKey, int] = field(default_factory=lambda: dict.fromkeys(KEYS, 0))
-    committed: dict[PartitionKey, Position] = field(
-        default_factory=lambda: {key: Position(0, "") for key in KEYS if key[0] == FIRST}
-    )
-    ended: Counter[tuple[PartitionKey, int]] = field(default_factory=Counter)
-
-    def open_records(self, key: PartitionKey) -> list[int]:
-        return [offset for offset in self.records[key] if not self.ended[key, offset]]
-
-    def found(self, key: PartitionKey) -> Found:
-        position = self.committed.get(key)
-        if position is None:
-            return Found(None, "", 0, self.log_end[key])
-        return Found(position.offset, position.metadata, 0, self.log_end[key])
-
-
-@dataclass
-class Transaction:
-    """One transaction as the broker sees it: `accepted` once its offsets have come in with a current generation."""
-
-    generation: int
-    rows: list[tuple[PartitionKey, int]]
-    positions: dict[PartitionKey, Position]
-    accepted: bool | None = None
-    committed: bool | None = None
-
-
-class Producer:
-    """What `Committer` asks of `Transactions`; the rules of the model decide how its transaction ends."""
-
-    def __init__(self, group: Group) -> None:
-        self.group = group
-        self.open: Transaction | None = None
-        self.begun: list[tuple[int, dict[PartitionKey, Position]]] = []
-
-    @property
-    def busy(self) -> bool:
-        return self.open is not None
-
-    def begin(self, rows: object, offsets: list[TopicPartition], generation: int, serial: str) -> None:
-        assert self.open is None
-        positions = {(one.topic, one.partition): Position(one.offset, one.metadata or "") for one in offsets}
-        ended = [_place(row[3]) for row in cast("list[Row]", rows)]
-        assert {key for key, _ in ended} <= positions.keys(), "rows without the offsets that they end"
-        assert len({f"{serial}|" in position.metadata for position in positions.values()}) == 1
-        self.open = Transaction(generation, ended, positions)
-        self.begun.append((generation, positions))
-
-    def poll(self, wait_s: float = 0.0) -> Settled | None:
-        if self.open is None or self.open.committed is None:
-            return None
-        ended, self.open = self.open, None
-        return Settled(bool(ended.committed), 0.0)
-
-
-def _place(value: bytes) -> tuple[PartitionKey, int]:
-    topic, partition, offset = value.decode().split("/")
-    return (topic, int(partition)), int(offset)
-
-
-class Process:
-    """One life of a delivery process: what its loop, reader and dispatcher do, without I/O."""
-
-    def __init__(self, group: Group, name: str) -> None:
-        self.group = group
-        self.assignment = Assignment(Tiers(TopicNames("t."), [timedelta(0), timedelta(seconds=5)], 1))
-        self.outbox = Outbox(name)
-        self.producer = Producer(group)
-        self.committer = Committer(
-            self.outbox, cast("Transactions", self.producer), max_uncommitted=1_000, observer=_Silent()
-        )
-        self.at_hand: list[tuple[Lane, int]] = []
-        self.answered: set[tuple[Lane, int]] = set()
-        self.generation = -1
-        self.taking: list[PartitionKey] | None = None
-        self.now_ms = 0
-
-    def read(self) -> None:
-        for key, lane in self.assignment.lanes.items():
-            for offset in self.group.records[key]:
-                if offset < lane.progress.next_offset:
-                    continue
-                if lane.take(offset):
-                    self.at_hand.append((lane, offset))
-                else:
-                    self.outbox.touch(lane)
-
-    def answer(self, index: int) -> None:
-        lane, offset = self.at_hand.pop(index % len(self.at_hand))
-        assert not lane.is_lost
-        value = f"{lane.topic}/{lane.partition}/{offset}".encode()
-        self.outbox.add(Row("t.outcomes", -1, b"key", value, lane))
-        self.outbox.finish(lane, offset)
-        self.answered.add((lane, offset))
-
-    def commit(self) -> None:
-        if self.assignment.lanes:
-            self.committer.commit(self.now_ms, self.generation, at_once=True)
-
-    def revoked(self) -> None:
-        self.taking = None
-        self.assignment.suspend()
-
-    def assigned(self, generation: int, keys: list[PartitionKey]) -> None:
-        self.generation = generation
-        self.taking = self.assignment.owned(keys)
-
-    def take_over(self) -> None:
-        assert self.taking is not None
-        keys, self.taking = self.taking, None
-        self.assignment.take({key: self.group.found(key) for key in keys})
-        self.outbox.prune()
-        self.at_hand = [(lane, offset) for lane, offset in self.at_hand if not lane.is_lost]
-        for lane in self.assignment.lanes.values():
-            if (lane.topic, lane.partition) not in self.group.committed:
-                self.outbox.touch(lane)
-
-    def uncommitted(self) -> int:
-        """Answers that are not in a committed transaction and that this process still has to write."""
-        return sum(
-            not lane.is_lost and not self.group.ended[(lane.topic, lane.partition), offset]
-            for lane, offset in self.answered
-        )
-
-
-class _Silent:
-    def settled(self, settled: Settled) -> None:
-        """Nobody listens."""
 
 
 class TakeoverModel(RuleBasedStateMachine):
