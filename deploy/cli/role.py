@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
@@ -35,7 +38,8 @@ class Role(Protocol):
 
 def run_role(build: Callable[[Settings, int | None], Role], settings: Settings, slot: int | None, listen: str) -> int:
     """Run a role in this process; return its exit code."""
-    from consumers.runtime.signals import Stop  # noqa: PLC0415  # clients load in 0.3 s that `--help` need not wait
+    from consumers.runtime.background import calls_under_way  # noqa: PLC0415  # clients load in 0.3 s; --help need not
+    from consumers.runtime.signals import Stop  # noqa: PLC0415
     from consumers.runtime.status import StatusServer  # noqa: PLC0415
     from deploy.anew import begin_anew  # noqa: PLC0415
     from deploy.logs import configure_logging  # noqa: PLC0415
@@ -45,6 +49,11 @@ def run_role(build: Callable[[Settings, int | None], Role], settings: Settings, 
     role = build(settings, slot)
     try:
         with StatusServer(listen, role.metrics.registry, role.why_not_ready, stop.why_not_alive) as status:
-            return 0 if role.run(stop, status.address) else 1
+            code = 0 if role.run(stop, status.address) else 1
     except BeginAnew as error:
         begin_anew(str(error))
+    if calls_under_way():
+        logging.shutdown()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
