@@ -22,9 +22,10 @@ from consumers.delivery.loop import Clocks, DeliveryLoop, Limits
 from consumers.delivery.observer import EVERY_MS, Observer, tier_gauges
 from consumers.delivery.outbox import Outbox
 from consumers.delivery.outcome_log import OutcomeLog
-from consumers.delivery.pacing import Pacing
+from consumers.delivery.pacing import Pacing, PacingLimits, census
 from consumers.delivery.reader import Reader, Take
 from consumers.delivery.recorder import Recorder
+from consumers.delivery.sending import Sending
 from consumers.delivery.tiers import Tiers
 from consumers.delivery.transport import Transport
 from consumers.delivery.work import Work
@@ -88,6 +89,7 @@ class DeliveryRole:
     transport: Transport
     table: SubscriptionTable[Endpoint]
     loop: DeliveryLoop
+    pacing: Pacing[Work]
     outcome_log: OutcomeLog
     starting: str | None = "the topics have not been checked yet"
     gauges_due_ms: int = 0
@@ -124,6 +126,8 @@ class DeliveryRole:
         self.metrics.uncommitted(self.clients.outbox.uncommitted)
         self.metrics.table(len(self.table), len(self.table.unusable()))
         self.metrics.waiting_for_broker(self.loop.waits_for_broker)
+        counted = census(self.pacing.paces)
+        self.metrics.paced(counted.limited, counted.open_circuits, self.pacing.places.slow)
         tier_gauges(self.clients.consumer, self.metrics, self.reader.lanes.values(), now_ms)
 
 
@@ -141,13 +145,15 @@ def build(settings: Settings, slot: int | None) -> DeliveryRole:
     table = _table(settings, kafka, endpoints_of(senders, policy, sealer_of(settings), names.subscriptions))
     # `dispatcher` is made below.
     transport = transport_of(settings, policy, lambda request: dispatcher.confirms(request))  # noqa: PLW0108
+    pacing = Pacing[Work](_pacing_limits(settings), tiers.waits_ms[1:])
     dispatcher = Dispatcher(
         subscriptions=table,
         transport=transport,
         recorder=Recorder(names, tiers, outbox, settings.max_event + RECORD_OVERHEAD // 2),
         tiers=tiers,
-        pacing=Pacing[Work](per_subscription=settings.max_in_flight_per_subscription),
-        speedup=settings.delay_speedup,
+        pacing=pacing,
+        sending=Sending(settings.delay_speedup),
+        clock=_CLOCKS.unix_ms,
         observer=observer,
         is_fresh=lambda: table.is_fresh(_CLOCKS.monotonic_ms()),
     )
@@ -163,7 +169,16 @@ def build(settings: Settings, slot: int | None) -> DeliveryRole:
         clocks=_CLOCKS,
         limits=Limits(settings.max_in_flight, milliseconds(settings.drain_timeout)),
     )
-    return DeliveryRole(settings, metrics, clients, reader, transport, table, loop, outcome_log)
+    return DeliveryRole(settings, metrics, clients, reader, transport, table, loop, pacing, outcome_log)
+
+
+def _pacing_limits(settings: Settings) -> PacingLimits:
+    return PacingLimits(
+        per_subscription=settings.max_in_flight_per_subscription,
+        per_host=settings.max_in_flight_per_host,
+        per_process=settings.max_in_flight,
+        max_endpoint_wait_ms=milliseconds(settings.max_endpoint_wait),
+    )
 
 
 def _reader(clients: Clients, tiers: Tiers, take: Take, committer: Committer, metrics: DeliveryMetrics) -> Reader:

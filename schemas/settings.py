@@ -86,7 +86,25 @@ class Settings(BaseModel):
     )
     max_in_flight: int = _setting(512, "Requests at a time, of one delivery process.", unit="requests", ge=1, le=10_000)
     max_in_flight_per_subscription: int = _setting(
-        16, "Requests at a time for one subscription, of one delivery process.", unit="requests", ge=1, le=10_000
+        16,
+        "Requests at a time for a subscription that has no limit of its own; fewer while its endpoint is slow.",
+        unit="requests",
+        ge=1,
+        le=10_000,
+    )
+    max_in_flight_per_host: int = _setting(
+        128,
+        "Requests at a time to one host, of one delivery process; its subscriptions take turns.",
+        unit="requests",
+        ge=1,
+        le=10_000,
+    )
+    max_endpoint_wait: Duration = _setting(
+        timedelta(minutes=10),
+        "How long an endpoint that asks to be left alone (Retry-After with 429 or 503) is left alone at most.",
+        unit="seconds",
+        ge=timedelta(0),
+        le=timedelta(hours=24),
     )
     max_uncommitted: int = _setting(
         5_000,
@@ -102,6 +120,21 @@ class Settings(BaseModel):
         ge=timedelta(0),
         le=timedelta(hours=1),
     )
+    report_failing_after: Duration = _setting(
+        timedelta(hours=1),
+        "How long no attempt of an endpoint has succeeded when `operations` hears of it.",
+        unit="seconds",
+        ge=timedelta(0),
+        le=timedelta(days=365),
+    )
+    disable_failing_after: Duration = _setting(
+        timedelta(days=5),
+        "How long no attempt of an endpoint has succeeded when its subscription is disabled; 0: it never is.",
+        unit="seconds",
+        ge=timedelta(0),
+        le=timedelta(days=365),
+    )
+    disable_gone: bool = _setting(True, "Disable a subscription whose endpoint answers 410.")
     allow_http: bool = _setting(False, "Take http:// URLs as well; for development and private networks.")
     allow_cidrs: tuple[Network, ...] = _setting(
         (), "Networks that endpoints may be in although they are not public, such as 10.20.0.0/16."

@@ -12,6 +12,8 @@ from schemas.durations import format_duration
 
 FIRST: Final = timedelta(0)
 PARKING: Final = timedelta(seconds=5)
+# A job that has to wait for its endpoint comes nearer in steps: with these none is more than six times the next.
+PARKING_TIERS: Final = (timedelta(seconds=1), PARKING, timedelta(seconds=20))
 DAY_MS: Final = 86_400_000
 # A record of jobs or dead holds a whole source record and what Signpost adds to it.
 RECORD_OVERHEAD: Final = 64 * 1024
@@ -79,8 +81,8 @@ class TopicNames:
 
 
 def tiers_of(schedules: Iterable[Iterable[timedelta]]) -> tuple[timedelta, ...]:
-    """Return the delays of all tiers, ascending: the union of the schedules' steps, none, and the parking tier."""
-    return tuple(sorted({FIRST, PARKING}.union(*schedules)))
+    """Return the delays of all tiers, ascending: the union of the schedules' steps, none, and the parking tiers."""
+    return tuple(sorted({FIRST, *PARKING_TIERS}.union(*schedules)))
 
 
 def own_topics(

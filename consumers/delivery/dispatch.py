@@ -12,7 +12,6 @@ from __future__ import annotations
 import heapq
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Final, Protocol, assert_never
 
 from confluent_kafka import Message
@@ -20,20 +19,24 @@ from confluent_kafka import Message
 from consumers.delivery.answer import CROWDED, WITHDRAWN, Answer, Answered, Request, Unanswered
 from consumers.delivery.endpoint import Endpoint
 from consumers.delivery.lane import Lane
-from consumers.delivery.pacing import Admission, Pacing
+from consumers.delivery.pacing import Pacing, Result
 from consumers.delivery.recorder import CancelReason, Recorder
-from consumers.delivery.tiers import Schedule, Tier, Tiers
+from consumers.delivery.sending import Sending, result_of, said_by
+from consumers.delivery.tiers import Tier, Tiers
 from consumers.delivery.transport import Transport
-from consumers.delivery.verdict import judge
+from consumers.delivery.verdict import asked_to_wait_ms, judge
 from consumers.delivery.work import Work
 from consumers.table_state import Entry, Gone, Lookup, NotYet, Unusable
-from schemas.delivery import JobCodec, Outcome
-from schemas.durations import milliseconds
+from schemas.delivery import Job, JobCodec, Outcome
 from schemas.errors import UnreadableRecord
-from schemas.sender import Sender
 
 # A job whose subscription record is not read yet is looked at again so much later.
 _LOOK_AGAIN_MS: Final = 20
+# A wait may end so much later than it has to, if that saves the steps of shorter tiers.
+_LATE_MS: Final = 1_000
+# Of a partition, so many jobs may wait in memory: what is unfinished of it is bounded (progress.py), and others need
+# the rest.
+_MAY_WAIT_OF_LANE: Final = 1_000
 # Records at hand, each of which is in memory twice, as it was read and as a body.
 MAX_BYTES_AT_HAND: Final = 32 * 1024 * 1024
 
@@ -54,20 +57,12 @@ class Observer(Protocol):
         ...
 
     def parked(self, reason: str) -> None:
-        """Hear of a job that was written to the parking tier."""
+        """Hear of a job that was written to a parking tier."""
         ...
 
     def poison(self, reason: str) -> None:
         """Hear of a record that could not be read."""
         ...
-
-
-@dataclass(slots=True)
-class _Rules:
-    """What a sender says about attempts."""
-
-    schedule: Schedule
-    timeout_ms: int
 
 
 class Dispatcher:
@@ -81,40 +76,51 @@ class Dispatcher:
         recorder: Recorder,
         tiers: Tiers,
         pacing: Pacing[Work],
-        speedup: float,
+        sending: Sending,
         observer: Observer,
         is_fresh: Callable[[], bool],
+        clock: Callable[[], int],
     ) -> None:
         self._subscriptions = subscriptions
         self._transport = transport
         self._recorder = recorder
         self._tiers = tiers
         self._pacing = pacing
-        self._speedup = speedup
+        self._sending = sending
         self._observer = observer
         self._is_fresh = is_fresh
+        self._clock = clock  # Unix ms
         self._decode = JobCodec().decode
         self._ready: deque[Work] = deque()
         self._later: list[tuple[int, int, Work]] = []
         self._number = 0
-        self._rules: dict[str, _Rules] = {}
+        self._longest_ms = tiers.waits_ms[-1]
         self.bytes = 0  # of the records at hand, bodies included
 
     @property
     def at_hand(self) -> int:
-        """How many jobs wait for a free place of the process or of their subscription."""
+        """How many jobs will start in a moment; those of endpoints that are full do not count."""
+        return len(self._ready) + self._pacing.soon
+
+    @property
+    def waiting(self) -> int:
+        """How many jobs wait to be started, whatever for."""
         return len(self._ready) + self._pacing.waiting
 
     def has_startable(self, now_ms: int) -> bool:
         """Whether `start` has anything to do."""
         if self._ready or self._pacing.has_waiting:
             return True
-        return bool(self._later) and self._later[0][0] <= now_ms
+        due_ms = self.next_due_ms
+        return due_ms is not None and due_ms <= now_ms
 
     @property
     def next_due_ms(self) -> int | None:
         """When the next of the jobs that wait in memory is due."""
-        return self._later[0][0] if self._later else None
+        paced_ms = self._pacing.next_ms
+        if self._later and (paced_ms is None or self._later[0][0] < paced_ms):
+            return self._later[0][0]
+        return paced_ms
 
     def take(self, lane: Lane, message: Message, now_ms: int) -> None:
         """Take a record that was read and is not finished."""
@@ -129,6 +135,8 @@ class Dispatcher:
         assert isinstance(value, bytes)
         work = Work(job, lane, offset, value)
         self.bytes += len(value)
+        if lane.tier.wait_ms and (number := self._tiers.number_of(lane.tier)):
+            self._pacing.came_back(job.subscription_id, number - 1)
         if job.due_at_ms > now_ms:
             self._not_due(work, job.due_at_ms - now_ms)
         else:
@@ -139,45 +147,48 @@ class Dispatcher:
         while self._later and self._later[0][0] <= now_ms:
             self._ready.append(heapq.heappop(self._later)[2])
         ready, pacing = self._ready, self._pacing
-        while room > 0:
-            work = pacing.next_waiting()
+        pacing.advance(now_ms)
+        while room > 0:  # one that waited, one that has just been read: neither holds the other up
+            work = pacing.next_waiting(now_ms)
             if work is not None:
-                if self._consider(work, now_ms, waited=True):
-                    room -= 1
-            elif ready:
-                if self._consider(ready.popleft(), now_ms, waited=False):
-                    room -= 1
-            else:
+                room -= self._consider(work, now_ms, waited=True)
+                if not ready:
+                    continue
+            elif not ready:
                 return
+            room -= self._consider(ready.popleft(), now_ms, waited=False)
 
     def answered(self, answers: Iterable[Answered], now_ms: int) -> None:
         """Judge answers and record what follows."""
         for answered in answers:
-            work = answered.request.context
+            work, answer = answered.request.context, answered.answer
             assert isinstance(work, Work)
-            self._pacing.done(work.job.subscription_id, answered.duration_us, now_ms)
-            if answered.answer is WITHDRAWN and not work.lane.is_lost:
-                self._ready.appendleft(work)
-            elif answered.answer is CROWDED and not work.lane.is_lost:
-                self._park(work, "names")
-            elif not work.lane.is_lost:
-                self._judge(work, answered.answer, answered.duration_us, now_ms)
-            else:
+            result = result_of(answer)
+            said = "" if result is Result.DELIVERED else said_by(answer)
+            self._pacing.ended(work, result, answered.duration_us, now_ms, said)
+            if work.lane.is_lost:
                 self.bytes -= len(work.value)
+            elif answer is WITHDRAWN:
+                self._ready.appendleft(work)
+            elif answer is CROWDED:
+                self._park_blindly(work, "names")
+            else:
+                self._judge(work, answer, answered.duration_us, now_ms)
 
     def confirms(self, request: Request) -> bool:
-        """Tell whether a request that waited for its host's name may still be sent: nothing has changed meanwhile."""
+        """Tell whether a request that waited for a name may be sent: nothing has changed, and there is a place."""
         work = request.context
         assert isinstance(work, Work)
         job = work.job
         found = self._subscriptions.lookup(job.subscription_id, job.subscription_partition, job.subscription_offset)
-        return self._is_fresh() and isinstance(found, Entry) and found.value is work.endpoint
+        if not (isinstance(found, Entry) and found.value is work.endpoint and self._is_fresh()):
+            return False
+        return self._pacing.resume(work, self._clock())
 
     def park_stuck(self, now_ms: int) -> None:
         """Park what waits for endpoints that do not answer."""
-        if self._pacing.waiting:
-            for work in self._pacing.take_stuck(now_ms):
-                self._park(work, "no_answer")
+        for work in self._pacing.sweep(now_ms):
+            self._park(work, now_ms)
 
     def drop_lost(self, now_ms: int) -> None:
         """Forget the jobs of lanes that are lost, and close their requests."""
@@ -188,14 +199,13 @@ class Dispatcher:
         self._ready = deque(work for work in self._ready if not work.lane.is_lost)
         self._later = [item for item in self._later if not item[2].lane.is_lost]
         heapq.heapify(self._later)
-        for request in self._transport.cancel(_is_lost):
-            work = request.context
+        for work in (request.context for request in self._transport.cancel(_is_lost)):
             assert isinstance(work, Work)
-            self._pacing.done(work.job.subscription_id, 0, now_ms)
+            self._pacing.ended(work, Result.NOTHING, 0, now_ms)
             self.bytes -= len(work.value)
 
     def _not_due(self, work: Work, remaining_ms: int) -> None:
-        tier = self._tiers.fit(remaining_ms)
+        tier = self._tiers.fit(remaining_ms, min(_LATE_MS, remaining_ms // 50))
         if tier is None:
             self._keep(work, work.job.due_at_ms)
         else:
@@ -205,7 +215,12 @@ class Dispatcher:
         self._recorder.move(work, tier)
         self.bytes -= len(work.value)
 
-    def _park(self, work: Work, reason: str) -> None:
+    def _park(self, work: Work, now_ms: int) -> None:
+        reason, tier = self._pacing.park(work, now_ms)
+        self._move(work, self._tiers.all[tier + 1])
+        self._observer.parked(reason)
+
+    def _park_blindly(self, work: Work, reason: str) -> None:
         self._move(work, self._tiers.parking)
         self._observer.parked(reason)
 
@@ -223,59 +238,59 @@ class Dispatcher:
         found = self._subscriptions.lookup(job.subscription_id, job.subscription_partition, job.subscription_offset)
         match found:
             case Entry(value=endpoint):
-                if not endpoint.paused and job.activation >= endpoint.activation:
+                reason = self._reason_to_cancel(job, endpoint)
+                if reason is None:
                     return self._admit(work, endpoint, now_ms, waited=waited)
-                reason: CancelReason = "paused" if endpoint.paused else "reactivated"
                 self._cancel(work, reason, endpoint.host, now_ms)
             case Gone():
                 self._cancel(work, "deleted", "", now_ms)
             case NotYet():
                 self._keep(work, now_ms + _LOOK_AGAIN_MS)
             case Unusable():
-                self._park(work, "unusable_subscription")
+                self._park_blindly(work, "unusable_subscription")
             case _:
                 assert_never(found)
-        if waited:
-            self._pacing.skip(job.subscription_id)
         return False
 
+    @staticmethod
+    def _reason_to_cancel(job: Job, endpoint: Endpoint) -> CancelReason | None:
+        if endpoint.paused:
+            return "paused"
+        return "reactivated" if job.activation < endpoint.activation else None
+
     def _admit(self, work: Work, endpoint: Endpoint, now_ms: int, *, waited: bool) -> bool:
-        if waited:
-            self._pacing.retake(endpoint.subscription_id)
-        else:
-            may_wait = self.bytes < MAX_BYTES_AT_HAND // 2  # the other half is for other endpoints
-            match self._pacing.admit(endpoint.subscription_id, work, now_ms, may_wait=may_wait):
-                case Admission.WAIT:
-                    return False
-                case Admission.PARK:
-                    self._park(work, "in_flight_limit")
-                    return False
-        work.endpoint = endpoint
-        work.started_ms = now_ms
-        if isinstance(endpoint.target, str):
-            self._pacing.done(endpoint.subscription_id, 0, now_ms)
-            self._judge(work, Unanswered("blocked_url", endpoint.target), 0, now_ms)
+        target = endpoint.target
+        if isinstance(target, str):
+            work.endpoint, work.started_ms = endpoint, now_ms
+            self._judge(work, Unanswered("blocked_url", target), 0, now_ms)
             return False
-        job = work.job
-        headers = endpoint.sender.headers(job, job.body, endpoint.keys_at(now_ms), now_ms // 1_000)
-        timeout_ms = self._rules_of(endpoint.sender).timeout_ms
-        identity = endpoint.client_certificate
-        self._transport.start(Request(endpoint.target, headers, job.body, timeout_ms, work, identity))
+        pacing = self._pacing
+        if waited:
+            pacing.begin(endpoint, work, now_ms)
+        elif not pacing.admit(endpoint, work, now_ms):
+            if not (self._may_wait(work) and pacing.wait(work, now_ms)):
+                self._park(work, now_ms)
+            return False
+        work.endpoint, work.started_ms = endpoint, now_ms
+        resolving = self._transport.resolving
+        self._transport.start(self._sending.request(work, endpoint, target, now_ms))
+        if self._transport.resolving != resolving:
+            pacing.suspend(work)
         return True
+
+    def _may_wait(self, work: Work) -> bool:
+        """Whether there is room in memory: half of it, and of what may be unfinished, is for other endpoints."""
+        return self.bytes < MAX_BYTES_AT_HAND // 2 and work.lane.progress.unfinished < _MAY_WAIT_OF_LANE
 
     def _judge(self, work: Work, answer: Answer, duration_us: int, now_ms: int) -> None:
         assert work.endpoint is not None
-        schedule = self._rules_of(work.endpoint.sender).schedule
-        verdict = judge(work.job.attempt, answer, schedule, now_ms)
+        schedule = self._sending.rules_of(work.endpoint).schedule
+        verdict = judge(work.job.attempt, answer, schedule, now_ms, self._longest_ms)
+        wait_ms = asked_to_wait_ms(answer, now_ms)
+        if wait_ms:
+            self._pacing.told_to_wait(work.job.subscription_id, now_ms + wait_ms, now_ms)
         self._observer.ended(self._recorder.attempt(work, answer, verdict, duration_us, now_ms))
         self.bytes -= len(work.value)
-
-    def _rules_of(self, sender: Sender) -> _Rules:
-        rules = self._rules.get(sender.name)
-        if rules is None:
-            schedule = Schedule.of(sender.schedule, self._speedup)
-            rules = self._rules[sender.name] = _Rules(schedule, milliseconds(sender.timeout))
-        return rules
 
 
 def _is_lost(request: Request) -> bool:

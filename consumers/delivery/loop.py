@@ -30,6 +30,8 @@ _AT_HAND: Final = 1_024
 # With requests open the loop looks at Kafka this often, without any it waits there.
 _SOCKETS_S: Final = 0.002
 _IDLE_S: Final = 0.02
+# A loop that has found something to do all the time for so long is what its endpoints wait for.
+_IDLED_MS: Final = 100
 # The group has to be polled though nothing can be taken (max.poll.interval.ms is 15 s): one record a second then.
 _POLL_AT_LEAST_MS: Final = 1_000
 # Half the session timeout: whoever stood still so long may have lost its partitions without knowing.
@@ -37,7 +39,7 @@ STALL_MS: Final = 5_000
 # No turn of a process that runs takes so long.
 _LONG_TURN_MS: Final = 1_500
 _LOOK_FOR_STUCK_MS: Final = 250
-_TELL_AFTER_MS: Final = 1_000
+_TELL_AFTER_S: Final = 1.0
 _NO_COMMIT: Final = "the broker has not committed for over 2 s"
 _NO_NEWS: Final = "the broker does not say what is new in subscriptions"
 
@@ -88,7 +90,8 @@ class DeliveryLoop:
         self._look_for_stuck_ms = 0
         self._doubted_at: int | None = None  # number of the last transaction that was begun before a stall
         self._outage = Outage()
-        self._going_ms = 0  # when something could be started last
+        self._idled_ms = 0  # when nothing was to be done last
+        self._may_park = False  # nothing of ours keeps jobs from being started, or parked
         self.waiting: str | None = "starting"  # why nothing is started, for /readyz and the log
 
     @property
@@ -149,7 +152,7 @@ class DeliveryLoop:
             self._outbox.touch(next(iter(self._reader.lanes.values())))
         self._committer.commit(now_ms, self._reader.group_metadata)
         self._reader.wake(now_ms)
-        if now_ms >= self._look_for_stuck_ms and self._last_room > 0:
+        if now_ms >= self._look_for_stuck_ms and self._may_park:
             self._look_for_stuck_ms = now_ms + _LOOK_FOR_STUCK_MS
             self._dispatcher.park_stuck(now_ms)
 
@@ -157,9 +160,9 @@ class DeliveryLoop:
         """Return how many requests may be started now, and say why if it is none for a reason of ours."""
         reason = self._reason_to_wait(now_ms, monotonic_ms)
         self._tell(reason, monotonic_ms)
-        if reason is not None:
-            return 0
-        return min(self._limits.max_in_flight - self._transport.in_flight, self._committer.room())
+        uncommitted = self._committer.room() if reason is None else 0
+        self._may_park = uncommitted > 0
+        return min(self._limits.max_in_flight - self._transport.in_flight, uncommitted)
 
     def _tell(self, reason: str | None, monotonic_ms: int) -> None:
         """Log why nothing is started, once that has lasted a second, and when it goes on."""
@@ -167,9 +170,8 @@ class DeliveryLoop:
             if self.waiting is not None:
                 _log.info("delivery.goes_on", after=self.waiting)
             self.waiting = None
-            self._going_ms = monotonic_ms
             self._outage.works(monotonic_ms / 1_000)
-        elif reason != self.waiting and monotonic_ms - self._going_ms > _TELL_AFTER_MS:
+        elif reason != self.waiting and self._outage.lasts_s(monotonic_ms / 1_000) > _TELL_AFTER_S:
             _log.warning("delivery.waits", reason=reason)
             self.waiting = reason
 
@@ -185,7 +187,8 @@ class DeliveryLoop:
         return None
 
     def _read(self, monotonic_ms: int) -> None:
-        wanted = _AT_HAND - self._dispatcher.at_hand
+        idled = monotonic_ms - self._idled_ms < _IDLED_MS
+        wanted = _AT_HAND - (self._dispatcher.at_hand if idled else self._dispatcher.waiting)
         # What cannot be committed is not to grow by what is parked or poison either.
         if wanted <= 0 or self._dispatcher.bytes >= MAX_BYTES_AT_HAND or self._committer.room() <= 0:
             if monotonic_ms - self._last_read_ms < _POLL_AT_LEAST_MS:
@@ -208,9 +211,14 @@ class DeliveryLoop:
 
     def _answers(self, timeout_s: float) -> None:
         if self._transport.is_busy:
-            answers = self._transport.work(timeout_s)
+            answers = self._transport.work(0.0)
+            if not answers:
+                self._idled_ms = self._monotonic()
+                answers = self._transport.work(timeout_s)
             if answers:
                 self._dispatcher.answered(answers, self._now())
+        else:
+            self._idled_ms = self._monotonic()
 
     def _drain(self, each_turn: Callable[[int], None]) -> bool:
         """Wait for what is in flight, commit, leave the group."""

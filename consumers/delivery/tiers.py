@@ -35,8 +35,10 @@ class Tiers:
         self._speedup = speedup
         self._name = re.compile(f"{re.escape(names.prefix)}jobs\\.([0-9]+[smh])")
         self.first = self.all[0]
+        self.waits_ms = tuple(tier.wait_ms for tier in self.all)
+        self._number = {tier.topic: number for number, tier in enumerate(self.all)}
         self.parking = next(tier for tier in self.all if tier.delay == PARKING)
-        self._waits = [tier.wait_ms for tier in self.all]
+        self._waits = list(self.waits_ms)
 
     def of(self, topic: str) -> Tier | None:
         """Return the tier of a topic, None if it is none.
@@ -51,9 +53,16 @@ class Tiers:
             tier = self._by_topic[topic] = Tier(topic, delay, int(milliseconds(delay) / self._speedup))
         return tier
 
-    def fit(self, remaining_ms: int) -> Tier | None:
-        """Return the longest tier that has ended when `remaining_ms` are over; None: so short a wait is in memory."""
-        index = bisect_right(self._waits, remaining_ms) - 1
+    def number_of(self, tier: Tier) -> int:
+        """Return the place of a tier in `all`; 0, where nothing waits, for one that is not in it."""
+        return self._number.get(tier.topic, 0)
+
+    def fit(self, remaining_ms: int, late_ms: int = 0) -> Tier | None:
+        """Return the longest tier that has ended when `remaining_ms` are over, or `late_ms` later.
+
+        None: so short a wait is in memory.
+        """
+        index = bisect_right(self._waits, remaining_ms + late_ms) - 1
         return self.all[index] if index > 0 else None
 
 

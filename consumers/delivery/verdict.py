@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias, assert_never
+from typing import Final, TypeAlias, assert_never
 
 from consumers.delivery.answer import Answer, Responded, Unanswered
+from consumers.delivery.retry_after import wait_ms
 from consumers.delivery.tiers import Schedule
+
+# Too many requests, and unavailable: with these an endpoint may say when to come again.
+OVERLOADED: Final = frozenset({429, 503})
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +42,19 @@ Verdict: TypeAlias = Delivered | Retry | Gone | Exhausted
 _DELIVERED = Delivered()
 
 
-def judge(attempt: int, answer: Answer, schedule: Schedule, now_ms: int) -> Verdict:
-    """Judge the answer to attempt number `attempt` (from 1). Redirects are failures, other 4xx retry too."""
+def asked_to_wait_ms(answer: Answer, now_ms: int) -> int:
+    """Return how long the endpoint asks to be left alone; 0 where it does not."""
+    if type(answer) is not Responded or answer.retry_after is None or answer.status not in OVERLOADED:
+        return 0
+    return wait_ms(answer.retry_after, now_ms) or 0
+
+
+def judge(attempt: int, answer: Answer, schedule: Schedule, now_ms: int, longest_ms: int) -> Verdict:
+    """Judge the answer to attempt number `attempt` (from 1). Redirects are failures, other 4xx retry too.
+
+    A Retry-After moves the next attempt later, never earlier, by no more than `longest_ms`: the wait of the longest
+    tier.
+    """
     match answer:
         case Responded(status=status) if 200 <= status < 300:
             return _DELIVERED
@@ -51,5 +66,7 @@ def judge(attempt: int, answer: Answer, schedule: Schedule, now_ms: int) -> Verd
             reason = kind
         case _:
             assert_never(answer)
-    wait_ms = schedule.wait_ms(attempt)
-    return Exhausted(reason) if wait_ms is None else Retry(now_ms + wait_ms, reason)
+    wait = schedule.wait_ms(attempt)
+    if wait is None:
+        return Exhausted(reason)
+    return Retry(now_ms + max(wait, min(asked_to_wait_ms(answer, now_ms), longest_ms)), reason)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from consumers.delivery.endpoint import Endpoint
 from consumers.delivery.lane import Lane
@@ -19,6 +20,8 @@ class Work:
     value: bytes
     endpoint: Endpoint | None = None
     started_ms: int = 0
+    pace: Any = None  # of its endpoint, while it waits or runs (pacing.Paced)
+    ticket: int | None = None
 
     @property
     def first_offset(self) -> int:

@@ -64,6 +64,15 @@ UNANSWERED: Final = Spec(
 )
 CANCELLED: Final = Spec("signpost_delivery_cancelled_total", "Jobs that will never be sent.", ("reason",))
 PARKED: Final = Spec("signpost_delivery_parked_total", "Jobs put off without an attempt.", ("reason",))
+LIMITED: Final = Spec(
+    "signpost_delivery_limited_endpoints", "Endpoints for which jobs wait in memory, by what keeps them.", ("reason",)
+)
+OPEN_CIRCUITS: Final = Spec(
+    "signpost_delivery_open_circuits", "Endpoints that get single probes only, or nothing, for now.", ("reason",)
+)
+SLOW_REQUESTS: Final = Spec(
+    "signpost_delivery_slow_requests", "Requests over a second old, of slow endpoints, or of ones not heard of yet."
+)
 ATTEMPT_DURATION: Final = Spec(
     "signpost_delivery_attempt_duration_seconds",
     "From the start of an attempt to the end of the response headers, or to the failure.",
@@ -192,6 +201,9 @@ class DeliveryMetrics(RoleMetrics):
         self._oldest_due = Gauge(OLDEST_DUE, self.registry)
         self._in_flight = Gauge(IN_FLIGHT, self.registry)
         self._resolving = Gauge(RESOLVING, self.registry)
+        self._limited = Gauge(LIMITED, self.registry)
+        self._open_circuits = Gauge(OPEN_CIRCUITS, self.registry)
+        self._slow = Gauge(SLOW_REQUESTS, self.registry)
         self._uncommitted = Gauge(DELIVERY_UNCOMMITTED, self.registry)
         self._transactions = Counter(TRANSACTIONS, self.registry)
         self._transaction_duration = Histogram(TRANSACTION_DURATION, self.registry)
@@ -220,6 +232,14 @@ class DeliveryMetrics(RoleMetrics):
     def parked(self, reason: str, count: int = 1) -> None:
         """Count jobs that were put off without an attempt."""
         self._parked.add((reason,), count)
+
+    def paced(self, limited: Mapping[str, int], open_circuits: Mapping[str, int], slow: int) -> None:
+        """Say what keeps how many endpoints, how many are away or asked to wait, and what slow requests hold."""
+        for reason, endpoints in limited.items():
+            self._limited.set((reason,), endpoints)
+        for reason, endpoints in open_circuits.items():
+            self._open_circuits.set((reason,), endpoints)
+        self._slow.set((), slow)
 
     def overtaken(self, records: int) -> None:
         """Count records of tiers that retention removed before they were read."""

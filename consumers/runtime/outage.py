@@ -8,6 +8,7 @@ another one was at work until that moment, or stood still; it has to end. Pure.
 
 from __future__ import annotations
 
+from math import inf
 from typing import Final
 
 # Nothing could be done for so long: that was no fencing out of the blue.
@@ -25,6 +26,10 @@ class Outage:
     def works(self, now_s: float) -> None:
         """Note that the process could do its work just now."""
         self._worked_s = now_s
+
+    def lasts_s(self, now_s: float) -> float:
+        """Return for how long nothing could be done; without end where there never was anything."""
+        return inf if self._worked_s is None else now_s - self._worked_s
 
     def stood_still(self, for_s: float) -> None:
         """Note that the process itself did not run for so long: that was no outage, and its slot may be taken since."""

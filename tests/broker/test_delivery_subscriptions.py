@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import hmac
+from datetime import timedelta
 
 import pytest
 from confluent_kafka import Producer
 
 from deploy.local.receiver import Received, Receiver
 from deploy.local.replies import Answer, always
-from producers.subscription_changes import Delete, Pause, Resume
+from producers.subscription_changes import Apply, Change, Delete, Pause, Resume
+from schemas.changes import Changes
 from schemas.delivery import JobCodec, job_id
-from tests.support.pipeline import Pipeline
+from schemas.header_rules import HeaderWish
+from schemas.rules import Draft, Given
+from tests.support.pipeline import SECRET, Pipeline
 from tests.support.roles import Role
 from tests.support.waiting import wait_until
 
@@ -186,3 +190,37 @@ def test_jobs_of_an_unusable_subscription_wait_until_it_is_mended(
     assert request.body == b"{}"
     (outcome,) = pipeline.wait_for_ends(1)
     assert outcome["attempt"] == 1
+
+
+def test_settings_of_a_subscription_hold_at_once(pipeline: Pipeline, receiver: Receiver) -> None:
+    """Its headers are sent before the signature, its schedule ends its job, and what its endpoint tells is masked."""
+    token = "canary-token-0123456789"
+    receiver.behave = lambda received: Answer(500, body=f"you sent {received.header('Authorization')}".encode())
+    draft = Draft(
+        id=pipeline.subscription_id(),
+        sender="zenoo",
+        customer_id=pipeline.customer,
+        url=receiver.url,
+        event_types=("*",),
+        secret=Given(SECRET),
+        headers=(HeaderWish("Authorization", f"Bearer {token}"), HeaderWish("X-Region", "eu")),
+        schedule=(timedelta(minutes=5),),
+        timeout=timedelta(seconds=2),
+    )
+    pipeline.write(Apply(draft))
+    pipeline.publish_some(1)
+
+    outcomes = pipeline.wait_for_ends(1)
+
+    assert [outcome["state"] for outcome in outcomes] == ["retry", "dead"]
+    assert all(outcome["response"] == b"you sent ***" for outcome in outcomes)
+    names = [name for name, _ in receiver.requests[-1].headers]
+    assert names.index("Authorization") < names.index("X-Region") < names.index("X-Zenoo-Signature")
+    assert {request.header("Authorization") for request in receiver.requests} == {f"Bearer {token}"}
+
+    pipeline.write(Change(draft.id, Changes(without_headers=("authorization",), schedule=())))
+    receiver.clear()
+    pipeline.publish_some(1, start=1)
+    assert [outcome["state"] for outcome in pipeline.wait_for_ends(2)][-1] == "dead"
+    (request,) = receiver.requests
+    assert (request.header("Authorization"), request.header("X-Region")) == (None, "eu")

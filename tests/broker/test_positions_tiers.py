@@ -101,7 +101,7 @@ def test_a_tier_that_is_made_while_delivery_runs_is_read(pipeline: Pipeline, rec
     pipeline.deliver(delay_speedup=10, kafka_topic_metadata_refresh_interval_ms="500")
     pipeline.wait_for_ends(1)
     (job,) = pipeline.read(pipeline.names.jobs(FIRST))
-    newer = f"{pipeline.names.prefix}jobs.20s"
+    newer = f"{pipeline.names.prefix}jobs.25s"
     create_topic(pipeline.bootstrap_servers, newer, 3, message_timestamp_type="LogAppendTime")
     wait_until(lambda: len(end_offsets(pipeline.bootstrap_servers, newer)) == 3, what="the tier is there")
     began_s = time.monotonic()

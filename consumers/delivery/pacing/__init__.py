@@ -1,0 +1,15 @@
+"""How much each endpoint gets at once, so that none disturbs another: limits, circuits, places, backlogs.
+
+pacing.py    which job starts, waits or is parked: the only door
+pace.py      what is kept of one endpoint
+limit.py     requests at once, by its time to answer     rate.py     requests a second
+circuit.py   away, or told us to wait                    backlog.py  where parked jobs wait
+places.py    the places of the process                   registry.py all paces and hosts
+worst.py     for the operator: the worst endpoints now
+"""
+
+from consumers.delivery.pacing.pace import Result
+from consumers.delivery.pacing.pacing import Pacing, PacingLimits
+from consumers.delivery.pacing.worst import EndpointView, census, worst
+
+__all__ = ["EndpointView", "Pacing", "PacingLimits", "Result", "census", "worst"]

@@ -1,0 +1,243 @@
+"""What is kept of one subscription's endpoint, and what its answers do to it. Pure."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from enum import Enum
+from typing import Any, Final, Generic, Protocol, TypeVar
+
+from consumers.delivery.pacing.backlog import Backlog
+from consumers.delivery.pacing.circuit import Circuit
+from consumers.delivery.pacing.limit import Limit
+from consumers.delivery.pacing.places import Pacer
+from consumers.delivery.pacing.rate import Rate
+
+STUCK_AFTER_MS: Final = 1_000
+_SLOW_US: Final = STUCK_AFTER_MS * 1_000
+# Waits in memory: what the endpoint takes in so long, within these bounds.
+_ROOM_S: Final = 20
+_ROOM: Final = 1_000
+_ROOM_AT_FIRST: Final = 64
+
+
+class Result(Enum):
+    """How a request ended, as far as pacing is concerned."""
+
+    DELIVERED = "delivered"
+    ANSWERED = "answered"  # with another status
+    OVERLOADED = "overloaded"  # 429, 503
+    TIMEOUT = "timeout"
+    UNREACHABLE = "unreachable"
+    NOTHING = "nothing"  # says nothing of the endpoint
+
+
+class Reason(Enum):
+    """What keeps a job from starting."""
+
+    IN_FLIGHT = "in_flight_limit"
+    RATE = "rate_limit"
+    HOST = "host_limit"
+    PROCESS = "process_limit"  # places of the process, or the share of them that slow endpoints may hold
+    FAILING = "circuit_open"
+    TOLD_TO_WAIT = "retry_after"
+    NO_ANSWER = "no_answer"
+
+
+class Subscriber(Protocol):
+    """Whose requests are paced."""
+
+    @property
+    def subscription_id(self) -> str:
+        """Its id."""
+        ...
+
+    @property
+    def host(self) -> str:
+        """Where its requests go."""
+        ...
+
+    @property
+    def max_in_flight(self) -> int | None:
+        """Requests at a time; None: the setting's."""
+        ...
+
+    @property
+    def rate_limit(self) -> float | None:
+        """Requests a second; None: no limit."""
+        ...
+
+
+class Paced(Protocol):
+    """A job: while it runs it carries its endpoint's pace and the ticket of its place (None: it has none)."""
+
+    pace: Any
+    ticket: int | None
+
+
+T = TypeVar("T", bound=Paced)
+
+
+class Host(Generic[T]):
+    """What the subscriptions of a host share in this process."""
+
+    __slots__ = ("blocked", "in_flight", "name", "paces")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.in_flight = 0
+        self.paces = 0
+        self.blocked: deque[Pace[T]] = deque()  # in turn for a place
+
+
+class Pace(Generic[T]):
+    """Of one subscription; times are in ms."""
+
+    __slots__ = (
+        "backlog",
+        "circuit",
+        "failing_since_ms",
+        "free",
+        "host",
+        "id",
+        "in_flight",
+        "last_answer",
+        "limit",
+        "limited_by",
+        "moved_ms",
+        "pacer",
+        "probe",
+        "queued",
+        "rate",
+        "soon",
+        "waiting",
+        "who",
+    )
+
+    def __init__(self, who: Subscriber, host: Host[T], most: int, longest_wait_ms: int, now_ms: int) -> None:
+        self.id = who.subscription_id
+        self.circuit = Circuit(longest_wait_ms)
+        self.limit = Limit(most)
+        self.rate: Rate | None = None
+        self.backlog: Backlog | None = None  # while more comes than goes
+        self.waiting: deque[T] = deque()
+        self.in_flight = 0
+        self.probe: T | None = None
+        self.pacer = Pacer.NEW
+        self.moved_ms = now_ms  # when the last request ended, or the first of them began
+        self.queued = False  # in a queue of those with something waiting
+        self.free = True  # neither circuit nor rate is to be asked
+        self.limited_by: Reason | None = None  # what kept a job from starting last
+        self.soon = 0  # so many of those that wait will have started in a moment
+        self.failing_since_ms: int | None = None
+        self.last_answer = ""  # what the last one was, if no delivery: status_503, refused
+        self.host = host
+        self.adopt(who, most)
+
+    def adopt(self, who: Subscriber, most: int) -> None:
+        """Take the limits of the subscription as it is now."""
+        self.who = who
+        if self.limit.most != most:
+            self.limit.bound(most)
+        per_second = who.rate_limit
+        if per_second is None:
+            self.rate = None
+        elif self.rate is None or self.rate.per_second != per_second:
+            self.rate = Rate(per_second)
+        self._set_free()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing of it is at hand."""
+        return self.in_flight == 0 and not self.waiting
+
+    def is_stuck(self, now_ms: int) -> bool:
+        """Whether requests are open, and none has ended for a second, or for twice the time that it usually takes."""
+        if not self.in_flight:
+            return False
+        return now_ms - self.moved_ms >= max(STUCK_AFTER_MS, self.limit.mean_us // 500)
+
+    def room(self) -> int:
+        """Return how many jobs may wait in memory."""
+        if self.backlog is None:
+            return _ROOM_AT_FIRST
+        return min(_ROOM, max(self.limit.most, _ROOM_AT_FIRST, int(self.backlog.per_second * _ROOM_S)))
+
+    def backed_up(self, waits_ms: Sequence[int], now_ms: int) -> Backlog:
+        """Return the backlog; it is measured from the first job on that could not start at once."""
+        if self.backlog is None:
+            self.backlog = Backlog(waits_ms, self._likely_per_second(), now_ms)
+        return self.backlog
+
+    def begins(self, job: T, now_ms: int) -> None:
+        """Count a request that begins."""
+        if not self.in_flight:
+            self.moved_ms = now_ms
+        self.in_flight += 1
+        if not self.free:
+            if not self.circuit.is_closed:
+                self.circuit.probes()
+                self.probe = job
+            if self.rate is not None:
+                self.rate.begin(now_ms)
+
+    def ended(self, job: T, result: Result, took_us: int, now_ms: int, said: str) -> None:
+        """Take in how a request ended; `said` names what was no delivery."""
+        self.in_flight -= 1
+        self.moved_ms = now_ms
+        if result is Result.DELIVERED and self.free:
+            limit = self.limit
+            limit.answered(took_us)
+            self.circuit.failures = 0
+            self.failing_since_ms = None
+            self.pacer = Pacer.QUICK if limit.mean_us <= _SLOW_US else Pacer.SLOW
+        else:
+            if result is not Result.NOTHING:
+                self.last_answer = said
+            self._ended_otherwise(job, result, took_us, now_ms)
+        if self.backlog is not None and not self.backlog.ended(now_ms, busy=bool(self.waiting)):
+            self.backlog.expect(self._likely_per_second())
+
+    def told_to_wait(self, until_ms: int, now_ms: int) -> None:
+        """Take in a Retry-After."""
+        self.circuit.told_to_wait(until_ms, now_ms)
+        self._set_free()
+
+    def _ended_otherwise(self, job: T, result: Result, took_us: int, now_ms: int) -> None:
+        probe = self.probe is job and not self.circuit.is_closed
+        if self.probe is job:
+            self.probe = None
+        if result is Result.NOTHING:
+            if probe:  # it told nothing: the next one may
+                self.circuit.reopens_ms = now_ms
+            return
+        if result is Result.DELIVERED:
+            self.failing_since_ms = None
+        elif self.failing_since_ms is None:
+            self.failing_since_ms = now_ms
+        if result is Result.TIMEOUT or result is Result.UNREACHABLE:
+            self.circuit.failed(now_ms, probe=probe)
+            if result is Result.TIMEOUT:
+                self.limit.overloaded()
+                self.pacer = Pacer.SLOW
+        else:
+            self._answered(result, took_us, now_ms, probe=probe)
+        self._set_free()
+
+    def _answered(self, result: Result, took_us: int, now_ms: int, *, probe: bool) -> None:
+        overloaded = result is Result.OVERLOADED
+        if self.circuit.answered(now_ms, probe=probe, overloaded=overloaded):
+            self.limit.restart()
+        if overloaded:
+            self.limit.overloaded()
+        else:
+            self.limit.answered(took_us)
+            self.pacer = Pacer.QUICK if self.limit.mean_us <= _SLOW_US else Pacer.SLOW
+
+    def _likely_per_second(self) -> float:
+        """Return what the endpoint takes by its limit and its time to an answer."""
+        a_second = self.limit.most * 1_000_000 / (self.limit.mean_us or 1_000_000)
+        return a_second if self.rate is None else min(a_second, self.rate.per_second)
+
+    def _set_free(self) -> None:
+        self.free = self.rate is None and self.circuit.is_closed

@@ -1,0 +1,291 @@
+"""Which job starts, waits in memory, or is parked; over all subscriptions of a process. Pure.
+
+    admit ──► runs ──────────────────────────────► ended
+      └─► wait ──► next_waiting ──► begin ──► runs ──► ended
+            └─► park: in which tier, and why
+
+Whoever waits for a place of the process or of a host is in a queue for it, and gets one in turn.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final, Generic
+
+from consumers.delivery.pacing.circuit import State
+from consumers.delivery.pacing.pace import Pace, Reason, Result, Subscriber, T
+from consumers.delivery.pacing.places import Pacer, Places
+from consumers.delivery.pacing.registry import Registry
+
+# Jobs that wait in memory, of all subscriptions; with half of it taken each has the least room only.
+_MAX_WAITING: Final = 4_096
+_LEAST_ROOM: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class PacingLimits:
+    """Settings; a subscription may have its own `max_in_flight` in place of `per_subscription`."""
+
+    per_subscription: int
+    per_host: int
+    per_process: int
+    max_endpoint_wait_ms: int
+
+
+class Pacing(Generic[T]):
+    """All paces of a process; `waits_ms` are the delays of the tiers for parked jobs, ascending. Times are in ms."""
+
+    def __init__(self, limits: PacingLimits, waits_ms: Sequence[int]) -> None:
+        self._limits = limits
+        self._waits_ms = waits_ms
+        self._registry = Registry[T](limits.per_subscription, limits.max_endpoint_wait_ms)
+        self._paces = self._registry.paces
+        self.places = Places(limits.per_process)
+        self._runnable: deque[Pace[T]] = deque()  # with something waiting, and perhaps a place
+        self._for_quick: deque[Pace[T]] = deque()  # waiting for a place of the process
+        self._for_slow: deque[Pace[T]] = deque()  # waiting for one that slow endpoints may hold
+        self._timed: list[tuple[int, int, Pace[T]]] = []  # waiting for their rate
+        self._waiters: dict[str, Pace[T]] = {}
+        self._number = 0
+        self.waiting = 0
+        self.soon = 0  # of those: will have started in a moment
+
+    @property
+    def paces(self) -> Iterable[Pace[T]]:
+        """Everything that is known of endpoints."""
+        return self._paces.values()
+
+    @property
+    def has_waiting(self) -> bool:
+        """Whether `next_waiting` may give something now."""
+        return bool(self._runnable)
+
+    @property
+    def next_ms(self) -> int | None:
+        """When the rate of a subscription lets its next waiting job start."""
+        return self._timed[0][0] if self._timed else None
+
+    def advance(self, now_ms: int) -> None:
+        """Let time pass, before jobs are admitted."""
+        self.places.advance(now_ms)
+
+    def admit(self, who: Subscriber, job: T, now_ms: int) -> bool:
+        """Start a job, and count it; False: it has to `wait` or to be parked."""
+        pace = self._paces.get(who.subscription_id)
+        if pace is None or pace.who is not who:
+            pace = self._pace_of(who, now_ms)
+        if not pace.waiting:
+            reason = self._reason(pace, now_ms)
+            if reason is None:
+                self._begin(pace, job, now_ms)
+                return True
+            pace.limited_by = reason
+        elif not pace.circuit.is_closed:
+            pace.limited_by = _closed_by(pace)
+        job.pace = pace
+        return False
+
+    def wait(self, job: T, now_ms: int) -> bool:
+        """Keep a job that was not admitted in memory; False: it has to be parked."""
+        pace: Pace[T] = job.pace
+        if not pace.circuit.is_closed or self.waiting >= _MAX_WAITING:
+            return False
+        if pace.is_stuck(now_ms):
+            pace.limited_by = Reason.NO_ANSWER
+            return False
+        if len(pace.waiting) >= (pace.room() if self.waiting < _MAX_WAITING // 2 else _LEAST_ROOM):
+            return False
+        if not pace.waiting:
+            pace.soon = pace.backed_up(self._waits_ms, now_ms).soon
+            self._waiters[pace.id] = pace
+            self._enqueue(pace, now_ms)
+        pace.waiting.append(job)
+        self.waiting += 1
+        self.soon += len(pace.waiting) <= pace.soon
+        return True
+
+    def park(self, job: T, now_ms: int) -> tuple[str, int]:
+        """Return why a job that may not wait is parked, and in which tier."""
+        pace: Pace[T] = job.pace
+        job.pace = None
+        backlog = pace.backed_up(self._waits_ms, now_ms)
+        closed_ms = 0 if pace.circuit.is_closed else pace.circuit.park_for_ms(now_ms)
+        tier = backlog.tier_for(len(pace.waiting), closed_ms, now_ms)
+        backlog.put(tier, now_ms)
+        return (pace.limited_by or Reason.IN_FLIGHT).value, tier
+
+    def came_back(self, subscription: str, tier: int) -> None:
+        """Note that a job was read from a tier."""
+        pace = self._paces.get(subscription)
+        if pace is not None and pace.backlog is not None:
+            pace.backlog.came_back(tier)
+
+    def next_waiting(self, now_ms: int) -> T | None:
+        """Take the job that is next: there is a place for it, which `begin` takes."""
+        while self._timed and self._timed[0][0] <= now_ms:
+            self._wake(heapq.heappop(self._timed)[2])
+        while self._runnable:
+            pace = self._runnable.popleft()
+            pace.queued = False
+            if not pace.waiting:
+                continue
+            pace.limited_by = self._reason(pace, now_ms)
+            if pace.limited_by is not None:
+                self._enqueue(pace, now_ms)
+                continue
+            job = pace.waiting.popleft()
+            self._left(pace, len(pace.waiting) + 1)
+            self._make_runnable(pace)
+            return job
+        return None
+
+    def begin(self, who: Subscriber, job: T, now_ms: int) -> None:
+        """Count a job that `next_waiting` gave as running."""
+        pace = self._paces.get(who.subscription_id)
+        if pace is None or pace.who is not who:
+            pace = self._pace_of(who, now_ms)
+        self._begin(pace, job, now_ms)
+
+    def ended(self, job: T, result: Result, took_us: int, now_ms: int, said: str = "") -> None:
+        """Give the places of an ended request back, and take in how it ended; `said` names what was no delivery."""
+        pace: Pace[T] = job.pace
+        if job.ticket is not None:
+            self._give_back(pace, job)
+        pace.ended(job, result, took_us, now_ms, said)
+        if pace.waiting:
+            self._make_runnable(pace)
+        job.pace = None
+
+    def suspend(self, job: T) -> None:
+        """Give back all but the subscription's own place: the request waits for the name of its host."""
+        self._give_back(job.pace, job)
+
+    def resume(self, job: T, now_ms: int) -> bool:
+        """Take the places again that `suspend` gave back; False: there are none now."""
+        pace: Pace[T] = job.pace
+        if pace.rate is not None:  # the ones that waited for the name together do not start together
+            if pace.rate.ready_at(now_ms) > now_ms:
+                return False
+            pace.rate.begin(now_ms)
+        if pace.host.in_flight >= self._limits.per_host or not self.places.lets(pace.pacer, pace.in_flight - 1):
+            return False
+        self._take(pace, job)
+        return True
+
+    def told_to_wait(self, subscription: str, until_ms: int, now_ms: int) -> None:
+        """Close an endpoint until then."""
+        pace = self._paces.get(subscription)
+        if pace is not None:
+            pace.told_to_wait(until_ms, now_ms)
+
+    def sweep(self, now_ms: int) -> list[T]:
+        """Take what waits for endpoints that do not answer: it is to be parked. Look again at who waits for places."""
+        taken: list[T] = []
+        for pace in list(self._waiters.values()):
+            if pace.is_stuck(now_ms) or not pace.circuit.is_closed:
+                pace.limited_by = _closed_by(pace) or Reason.NO_ANSWER
+                taken += self._empty(pace, lambda _job: True)
+        for blocked in (self._for_quick, self._for_slow):
+            for _ in range(len(blocked)):
+                self._wake(blocked.popleft())
+        self._registry.forget(now_ms)
+        return taken
+
+    def drop(self, is_lost: Callable[[T], bool]) -> list[T]:
+        """Forget, and return, what waits and is lost with its partition."""
+        taken: list[T] = []
+        for pace in list(self._waiters.values()):
+            taken += self._empty(pace, is_lost)
+        return taken
+
+    def _reason(self, pace: Pace[T], now_ms: int) -> Reason | None:
+        """Return what keeps the next job of an endpoint from starting."""
+        if pace.in_flight >= pace.limit.value:
+            return _closed_by(pace) or Reason.IN_FLIGHT
+        if not pace.free:
+            circuit, rate = pace.circuit, pace.rate
+            if not circuit.is_closed and (pace.probe is not None or not circuit.lets_probe(now_ms)):
+                return _closed_by(pace)
+            if rate is not None and rate.ready_at(now_ms) > now_ms:
+                return Reason.RATE
+        if pace.host.in_flight >= self._limits.per_host:
+            return Reason.HOST
+        return None if self.places.lets(pace.pacer, pace.in_flight) else Reason.PROCESS
+
+    def _enqueue(self, pace: Pace[T], now_ms: int) -> None:
+        """Put an endpoint with something waiting where it will be woken."""
+        if pace.queued or pace.limited_by is Reason.IN_FLIGHT:
+            return  # the end of one of its own requests wakes it
+        if pace.limited_by is Reason.HOST:
+            pace.host.blocked.append(pace)
+        elif pace.limited_by is Reason.PROCESS:
+            (self._for_quick if pace.pacer is Pacer.QUICK else self._for_slow).append(pace)
+        elif pace.limited_by is Reason.RATE:
+            assert pace.rate is not None
+            self._number += 1
+            heapq.heappush(self._timed, (pace.rate.ready_at(now_ms), self._number, pace))
+        else:
+            return  # what waits for a closed circuit is parked by the next sweep
+        pace.queued = True
+
+    def _begin(self, pace: Pace[T], job: T, now_ms: int) -> None:
+        job.pace = pace
+        pace.begins(job, now_ms)
+        self._take(pace, job)
+
+    def _take(self, pace: Pace[T], job: T) -> None:
+        pace.host.in_flight += 1
+        job.ticket = self.places.take(pace.pacer)
+
+    def _give_back(self, pace: Pace[T], job: T) -> None:
+        host, ticket = pace.host, job.ticket
+        assert ticket is not None
+        job.ticket = None
+        host.in_flight -= 1
+        if self.places.give_back(ticket) and self._for_slow:
+            self._wake(self._for_slow.popleft())
+        if host.blocked:
+            self._wake(host.blocked.popleft())
+        if self._for_quick:
+            self._wake(self._for_quick.popleft())
+
+    def _wake(self, pace: Pace[T]) -> None:
+        pace.queued = False
+        self._make_runnable(pace)
+
+    def _make_runnable(self, pace: Pace[T]) -> None:
+        if not pace.queued and pace.waiting:
+            pace.queued = True
+            self._runnable.append(pace)
+
+    def _left(self, pace: Pace[T], before: int) -> None:
+        """Note that of `before` jobs that waited some do no more."""
+        now = len(pace.waiting)
+        self.waiting -= before - now
+        self.soon -= min(before, pace.soon) - min(now, pace.soon)
+        if not now:
+            self._waiters.pop(pace.id, None)
+
+    def _empty(self, pace: Pace[T], which: Callable[[T], bool]) -> list[T]:
+        before = len(pace.waiting)
+        taken = [job for job in pace.waiting if which(job)]
+        if taken:
+            pace.waiting = deque(job for job in pace.waiting if not which(job))
+            self._left(pace, before)
+        return taken
+
+    def _pace_of(self, who: Subscriber, now_ms: int) -> Pace[T]:
+        pace = self._registry.pace_of(who, now_ms)
+        if pace.waiting:
+            self._waiters[pace.id] = pace
+            self._make_runnable(pace)
+        return pace
+
+
+def _closed_by(pace: Pace[T]) -> Reason | None:
+    if pace.circuit.is_closed:
+        return None
+    return Reason.TOLD_TO_WAIT if pace.circuit.state is State.TOLD_TO_WAIT else Reason.FAILING

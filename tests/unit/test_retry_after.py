@@ -1,0 +1,91 @@
+"""Retry-After in all the forms that HTTP knows, and in those that it does not."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from email.utils import format_datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from consumers.delivery.retry_after import wait_ms
+
+# RFC 9110, 5.6.7, names this moment in all three forms.
+THEN = datetime(1994, 11, 6, 8, 49, 37, tzinfo=UTC)
+BEFORE_MS = int(THEN.timestamp()) * 1_000 - 90_000
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("0", 0),
+        ("120", 120_000),
+        (" 120\t", 120_000),
+        ("00120", 120_000),
+        ("Sun, 06 Nov 1994 08:49:37 GMT", 90_000),
+        ("Sunday, 06-Nov-94 08:49:37 GMT", 90_000),
+        ("Sun Nov  6 08:49:37 1994", 90_000),
+        ("sun, 06 nov 1994 08:49:37 gmt", 90_000),
+        ("Sun, 06 Nov 1994 08:48:07 GMT", 0),
+        ("Sun, 06 Nov 1994 08:48:06 GMT", 0),  # it has passed
+        ("Sun, 06 Nov 1994 08:49:60 GMT", 112_000),  # a leap second
+    ],
+)
+def test_forms_that_are_read(text: str, expected: int) -> None:
+    """Seconds, and dates as IMF-fixdate, of RFC 850, and of asctime."""
+    assert wait_ms(text, BEFORE_MS) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "-1",
+        "+1",
+        "1.5",
+        "1e3",
+        "120 s",
+        "soon",
+        "\u0661\u0662",  # digits, but not ASCII
+        "Sun, 06 Nov 1994 08:49:37",
+        "Sun, 06 Nov 1994 08:49:37 CET",
+        "Sun, 06 Nov 1994 08:49:37 +0000",
+        "Sun, 31 Feb 1994 08:49:37 GMT",
+        "Sun, 06 Foo 1994 08:49:37 GMT",
+        "Sun, 06 Nov 1994 25:49:37 GMT",
+        "Sun, 06 Nov 0000 08:49:37 GMT",
+        "1994-11-06T08:49:37Z",
+    ],
+)
+def test_forms_that_are_not(text: str) -> None:
+    """What is no Retry-After asks for nothing."""
+    assert wait_ms(text, BEFORE_MS) is None
+
+
+def test_a_year_of_two_digits_is_never_more_than_fifty_years_ahead() -> None:
+    """As RFC 9110 has it: further ahead it means the past century."""
+    now_ms = int(datetime(2026, 1, 1, tzinfo=UTC).timestamp()) * 1_000
+    in_76 = wait_ms("Wednesday, 01-Jan-76 00:00:00 GMT", now_ms)
+    assert in_76 == int((datetime(2076, 1, 1, tzinfo=UTC) - datetime(2026, 1, 1, tzinfo=UTC)).total_seconds()) * 1_000
+    assert wait_ms("Friday, 01-Jan-77 00:00:00 GMT", now_ms) == 0
+
+
+def test_a_number_of_any_length_is_a_number() -> None:
+    """No header makes an error, or a number that nothing can hold."""
+    assert wait_ms("9" * 30_000, 0) == wait_ms("999999999", 0) == 999_999_999_000
+
+
+@given(st.integers(10**7, 2 * 10**11), st.integers(0, 2**52))
+def test_dates_as_the_standard_library_writes_them(seconds: int, now_ms: int) -> None:
+    """Whatever moment is named, the wait ends there."""
+    moment = datetime.fromtimestamp(seconds, UTC)
+    expected = max(0, int(moment.timestamp()) * 1_000 - now_ms)
+    assert wait_ms(format_datetime(moment, usegmt=True), now_ms) == expected
+
+
+@given(st.text(max_size=60), st.integers(0, 2**52))
+def test_no_text_makes_an_error(text: str, now_ms: int) -> None:
+    """An endpoint may send what it likes."""
+    found = wait_ms(text, now_ms)
+    assert found is None or found >= 0
