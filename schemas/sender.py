@@ -22,9 +22,9 @@ from schemas.event_type import EventType, read_event_type
 from schemas.header_lines import HeaderLines
 from schemas.header_values import Attempt
 from schemas.json_text import JsonText
-from schemas.rendering import Render, envelope, payload
-from schemas.sender_file import ApiFlavour, Body, SenderFile, is_event_type, line_of, read_sender_file
-from schemas.signing import SignatureScheme, SigningKey
+from schemas.rendering import Render, TimeFormat, envelope, payload
+from schemas.sender_file import ApiFlavour, Body, SenderFile, Signature, is_event_type, line_of, read_sender_file
+from schemas.signing import SigningKey
 
 DISTRIBUTION: Final = "kafka-signpost"
 
@@ -35,7 +35,8 @@ class Sender:
 
     `event_types` are those that have a name of their own; `any_kind` is for all others, None: there are none.
     `subscribable`: what subscriptions may name besides patterns. `envelope_keys`: keys of the body and the fields of
-    the event that they hold, none where the body is the payload alone. `max_subscriptions`: of a customer.
+    the event that they hold, none where the body is the payload alone; `time_format` is that of its time.
+    `max_subscriptions`: of a customer.
     """
 
     name: str
@@ -54,10 +55,11 @@ class Sender:
     key_fields_of: Mapping[str, tuple[str, ...]]
     conditions: tuple[Condition, ...]
     envelope_keys: Mapping[str, str]
+    time_format: TimeFormat | None
     body: Render
     header_templates: Mapping[str, str]
     header_lines: HeaderLines
-    signature: SignatureScheme
+    signature: Signature
 
     @property
     def needs_secret(self) -> bool:
@@ -175,6 +177,7 @@ def load_sender(folder: Traversable) -> Sender:
         key_fields_of=MappingProxyType({name: line.key for name, line in lines.items() if line.key is not None}),
         conditions=parsed.conditions,
         envelope_keys=MappingProxyType(dict(parsed.body.envelope)),
+        time_format=parsed.body.time_format,
         body=_body(parsed.body),
         header_templates=MappingProxyType(dict(parsed.headers)),
         header_lines=HeaderLines(parsed.headers, version, parsed.constants()),

@@ -77,6 +77,24 @@ def _new(
     typer.echo(f"then `signpost senders check {folder}`, and the setting senders has to name {folder}")
 
 
+@app.command("docs")
+def _docs(
+    ctx: typer.Context,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where they are written; what is there is replaced.")],
+    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Senders; none: all.")] = None,
+) -> None:
+    """Write documents for receivers: a guide with code, AsyncAPI, and a JSON Schema of each body."""
+    from importlib.metadata import version  # noqa: PLC0415  # see above
+
+    from deploy.documents.folder import write_documents  # noqa: PLC0415
+    from deploy.senders import sender_named, senders_of  # noqa: PLC0415
+
+    settings = settings_of(ctx)
+    senders = [sender_named(settings, name) for name in names or senders_of(settings)]
+    count = write_documents(folder, senders, settings.names.events, version("kafka-signpost"))
+    typer.echo(f"{folder}: {count} files of {len(senders)} sender{'' if len(senders) == 1 else 's'}")
+
+
 def _types(sender: Sender) -> str:
     number = len(sender.event_types)
     named = f"{number} event type{'' if number == 1 else 's'}"

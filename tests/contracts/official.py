@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import base64
-import fcntl
-import hashlib
 import json
-import os
-import shutil
 import subprocess
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from random import Random
 from typing import Any, Final, NamedTuple
 
-import pytest
-
 from schemas.event import Event, EventDecoder, encode_event
 from tests.contracts.senders import SENDERS
 from tests.support.attempts import Attempted, headers_of
+from tests.support.npm import installed
 
 _NODE: Final = Path(__file__).parent / "node"
-_FILES: Final = ("package.json", "package-lock.json", ".npmrc", "verify.mjs")
 _TEXT: Final = 'abc "\\/\n\t\u0000\u007fé€😀\u2028株'
 
 
@@ -56,29 +50,11 @@ def verified_by_npm(found: Iterable[Delivery]) -> dict[str, Any]:
         for one in found
     ]
     done = subprocess.run(
-        ["node", str(_installed() / "verify.mjs")],
+        ["node", str(installed(_NODE) / "verify.mjs")],
         input="\n".join(lines), capture_output=True, text=True, check=True, timeout=120,
     )  # fmt: skip
     answer: dict[str, Any] = json.loads(done.stdout)
     return answer
-
-
-def _installed() -> Path:
-    """Install the locked packages into a cache of this user, once for all runs with this lock."""
-    lock = hashlib.sha256((_NODE / "package-lock.json").read_bytes()).hexdigest()
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "signpost-tests"
-    folder = cache / f"standardwebhooks-{lock[:12]}"
-    folder.mkdir(parents=True, exist_ok=True)
-    with (cache / ".lock").open("w") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)  # processes of one run
-        for name in _FILES:
-            shutil.copy(_NODE / name, folder / name)
-        if not (folder / "node_modules" / ".package-lock.json").exists():
-            command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
-            done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=120)
-            if done.returncode:
-                pytest.skip(f"npm cannot install standardwebhooks: {done.stderr.strip()[:200]}")
-    return folder
 
 
 def _secret(random: Random) -> str:

@@ -1,0 +1,31 @@
+"""Markdown whose texts can hold anything."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+_SPECIAL = re.compile(r"([\\`*_\[\]<>|#~$])")
+
+
+def plain(text: str) -> str:
+    """Return a text that is shown as it stands, in one line."""
+    return _SPECIAL.sub(r"\\\1", " ".join(text.split()))
+
+
+def code(text: str) -> str:
+    """Return a text in the type of code, in one line; fit for the cells of tables."""
+    text = " ".join(text.split()).replace("|", "\\|")
+    return f"`` {text} ``" if "`" in text else f"`{text}`"
+
+
+def fence(language: str, text: str) -> str:
+    """Return a block of code."""
+    return f"```{language}\n{text.rstrip(chr(10))}\n```\n"
+
+
+def table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """Return a table; cells are Markdown already."""
+    lines = [list(heads)]
+    lines += [["---"] * len(lines[0]), *map(list, rows)]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)

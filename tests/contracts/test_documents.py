@@ -1,0 +1,219 @@
+"""Documents for receivers: they say of requests what is so, for the senders that Signpost brings and for any other."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jsonschema import Draft7Validator, Draft202012Validator
+
+from deploy.documents.examples import NOW_S, examples_of
+from deploy.documents.folder import documents_of, write_documents
+from deploy.documents.payloads import body_schema
+from producers.event_json import EventReader
+from schemas.event import EventDecoder, encode_event
+from schemas.sender import Sender, load_sender
+from tests.contracts.senders import SENDERS, Example, examples
+from tests.contracts.test_any_value import ALL, folder_of
+from tests.support.avro_values import exact, json_values_of
+from tests.support.npm import installed
+from tests.support.parts import need
+from tests.support.tools import Commands
+
+NPM = Path(__file__).parent / "documents"
+# What ALL has no place for: names that are used again, a type that holds itself, several branches, an enum, a uuid.
+NAMED: dict[str, Any] = {
+    "type": "record",
+    "name": "NamedData",
+    "fields": [
+        {"name": "id", "type": {"type": "string", "logicalType": "uuid"}},
+        {"name": "colour", "type": {"type": "enum", "name": "Colour", "symbols": ["red", "blue"]}},
+        {"name": "former", "type": ["null", "Colour"], "default": None, "doc": "the colour before"},
+        {
+            "name": "node",
+            "type": {
+                "type": "record",
+                "name": "Node",
+                "fields": [
+                    {"name": "size", "type": "int"},
+                    {"name": "next", "type": ["null", "Node"], "default": None},
+                ],
+            },
+        },
+        {"name": "either", "type": ["null", "long", "string"], "default": None},
+        {"name": "shares", "type": {"type": "map", "values": "double"}},
+    ],
+}
+
+
+def schema_of(sender: Sender, event_type: str) -> dict[str, Any]:
+    kind = sender.kind_of(event_type)
+    assert kind is not None
+    schema = body_schema(sender, kind)
+    Draft202012Validator.check_schema(schema)
+    return schema
+
+
+def fits(schema: dict[str, Any], body: Any) -> bool:
+    return bool(Draft202012Validator(schema).is_valid(body))
+
+
+def mutants(value: dict[str, Any], schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the body with each required key left out, and with each known value of another type."""
+    for key, inner in schema["properties"].items():
+        if key in schema["required"]:
+            yield {name: one for name, one in value.items() if name != key}
+        if key not in value:
+            continue
+        yield value | {key: [[value[key]]]}
+        if inner.get("properties"):
+            yield from (value | {key: changed} for changed in mutants(value[key], inner))
+
+
+@pytest.mark.parametrize("example", examples(), ids=str)
+def test_every_body_of_a_contract_fits_its_schema(example: Example) -> None:
+    """The contracts' bodies are valid; without a required key, or with a value of another type, none is."""
+    schema = schema_of(SENDERS[example.sender], example.event_type)
+    body = json.loads(example.body)
+    assert fits(schema, body)
+    if "properties" in schema:
+        changed = list(mutants(body, schema))
+        assert len(changed) > 2 * len(body)
+        assert [mutant for mutant in changed if fits(schema, mutant)] == []
+    else:
+        assert example.sender == "diligent"  # of whose payloads nothing is said but that they are objects
+        assert not fits(schema, [body])
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.data())
+def test_whatever_a_schema_allows_fits_the_document(tmp_path_factory, data) -> None:
+    """Any value of all that a schema can say makes a body that its JSON Schema takes."""
+    folder = tmp_path_factory.getbasetemp() / "documents" / "everything"
+    sender = load_sender(folder if folder.exists() else folder_of(folder, ALL))
+    event_type = "all.kinds"
+    text = exact(data.draw(json_values_of(ALL)))
+    document = f'{{"event_type":"{event_type}","customer_id":"c","created_at":"2026-01-01T00:00:00Z","data":{text}}}'
+    (event,) = EventReader(sender, lambda: 0, lambda: "e").read(document, "f.json")
+    body = sender.render(EventDecoder(sender).decode(encode_event(sender, event), str))
+    assert fits(schema_of(sender, event_type), json.loads(body))
+
+
+@pytest.mark.parametrize(
+    ("change", "valid"),
+    [
+        ({}, True),
+        ({"former": "blue", "either": "x", "more": 1}, True),
+        ({"node": {"size": 1, "next": {"size": 2, "next": None}}}, True),
+        ({"colour": "green"}, False),
+        ({"former": "green"}, False),
+        ({"either": 1.5}, False),
+        ({"node": {"size": 1, "next": {"size": "2", "next": None}}}, False),
+        ({"shares": {"a": "b"}}, False),
+        ({"id": None}, False),
+    ],
+)
+def test_types_that_have_names_are_told(tmp_path: Path, change: dict[str, Any], valid: bool) -> None:
+    """Enums, types used again, types that hold themselves and unions are in the schema of a sender of one's own."""
+    sender = load_sender(folder_of(tmp_path / "named", NAMED))
+    body = {"id": "x", "colour": "red", "former": None, "node": {"size": 1, "next": None}, "either": 7, "shares": {}}
+    assert fits(schema_of(sender, "all.kinds"), body | change) is valid
+
+
+@pytest.mark.parametrize("sender", SENDERS.values(), ids=list(SENDERS))
+def test_every_example_is_a_request_as_it_is_sent(sender: Sender) -> None:
+    """Each type has one, which fits its schema, is signed with the secret beside it, and stands in the guide."""
+    found = examples_of(sender)
+    assert list(found) == [kind.name for kind in sender.kinds]
+    files = dict(documents_of(sender, "topic", "1"))
+    for kind in sender.kinds:
+        example = found[kind.name]
+        assert fits(schema_of(sender, example.event_type), example.value)
+        assert sender.verify(dict(example.headers), example.body, example.secret, NOW_S) is None
+        assert kind.trigger.split(",")[0] in files["guide.md"].replace("\\", "")
+        assert json.dumps(example.value, indent=2, ensure_ascii=False) in files["guide.md"]
+    assert next(iter(found.values())).body.decode() in files["guide.md"]
+
+
+@pytest.mark.parametrize("sender", SENDERS.values(), ids=list(SENDERS))
+def test_the_guide_has_every_header_key_and_wait(sender: Sender) -> None:
+    """What the sender sets, envelopes, waits for and tries is in its guide, and every link leads to a file of it."""
+    files = dict(documents_of(sender, "topic", "1"))
+    guide = files["guide.md"]
+    headers = {
+        name for name in re.findall(r"^\| `(\S+)` \|", guide, re.MULTILINE) if name.lower() in sender.header_names
+    }
+    assert {name.lower() for name in headers} == sender.header_names
+    assert [f"| `{key}` |" for key in sender.envelope_keys if f"| `{key}` |" not in guide] == []
+    assert f"There are {len(sender.schedule) + 1} attempts" in guide
+    assert len(re.findall(r"^\| \d+ \| \d+[smh] \|", guide, re.MULTILINE)) == len(sender.schedule)
+    links = set(re.findall(r"\]\((?!https:)([^)]+)\)", guide))
+    assert links <= files.keys()
+    assert files.keys() - links == {"guide.md"}
+
+
+@pytest.fixture(scope="session")
+def asyncapi() -> Draft7Validator:
+    """The official schema of AsyncAPI 3.0."""
+    need("node")
+    file = installed(NPM) / "node_modules" / "@asyncapi" / "specs" / "schemas" / "3.0.0.json"
+    return Draft7Validator(json.loads(file.read_text(encoding="utf-8")))
+
+
+@pytest.mark.parametrize("name", [*SENDERS, "everything", "named"])
+def test_asyncapi_is_valid(asyncapi: Draft7Validator, tmp_path: Path, name: str) -> None:
+    """Every document is valid by the official schema, and what it refers to is there; with a mistake it is not."""
+    own = {"everything": ALL, "named": NAMED}
+    sender = load_sender(folder_of(tmp_path / name, own[name])) if name in own else SENDERS[name]
+    files = dict(documents_of(sender, f"signpost.{name}.events", "1.2.3"))
+    text = files["asyncapi.yaml"]
+    document = yaml.safe_load(text)
+    assert [error.message for error in asyncapi.iter_errors(document)] == []
+    for reference in re.findall(r"\$ref: '?([^'\n]+)'?", text):
+        if reference.startswith("#/"):
+            node = document
+            for part in reference.removeprefix("#/").split("/"):
+                node = node[part]
+        else:
+            assert reference.removeprefix("./") in files
+    assert not asyncapi.is_valid({**document, "operations": {"send": {"action": "sending"}}})
+    assert len(document["channels"]["webhooks"]["messages"]) == len(sender.kinds)
+
+
+def test_the_command_writes_all_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`signpost senders docs` writes every sender, one's own among them, or the ones that are named."""
+    own = folder_of(tmp_path / "own", NAMED)
+    signpost = Commands({"SIGNPOST_SENDERS": json.dumps([str(own)]), "SIGNPOST_PREFIX": "x."}, monkeypatch)
+    said = signpost("senders", "docs", str(tmp_path / "all"))
+    assert (said.code, said.err) == (0, "")
+    written = sorted(
+        str(file.relative_to(tmp_path / "all")) for file in (tmp_path / "all").rglob("*") if file.is_file()
+    )
+    assert f"{len(written)} files of {len(SENDERS) + 1} senders" in said.out
+    assert {f"{name}/guide.md" for name in (*SENDERS, "own")} < set(written)
+    assert "address: x.own.events" in (tmp_path / "all" / "own" / "asyncapi.yaml").read_text(encoding="utf-8")
+    assert "1 sender\n" in signpost("senders", "docs", str(tmp_path / "one"), "own").out
+    assert sorted(child.name for child in (tmp_path / "one").iterdir()) == ["README.md", "own"]
+    assert signpost("senders", "docs", str(tmp_path / "none"), "nobody").code == 2
+
+
+def test_texts_of_a_folder_cannot_break_the_page(tmp_path: Path) -> None:
+    """A title, a trigger or a prefix that Markdown would read as its own is shown as it stands, and code stays code."""
+    folder = folder_of(tmp_path / "odd", NAMED)
+    toml = (folder / "sender.toml").read_text(encoding="utf-8")
+    toml = toml.replace('title = "All"', 'title = "A | <b>`x`</b> [y](z)"').replace('"x" }', '"a | b `c`\\n# d" }', 1)
+    toml = toml.replace('secret = "utf8"', 'secret = "utf8"\nprefix = "\\\\`\\"${x}|u0041="')
+    (folder / "sender.toml").write_text(toml, encoding="utf-8")
+    assert write_documents(tmp_path / "out", [load_sender(folder)], str, metadata.version("kafka-signpost")) == 4
+    guide = (tmp_path / "out" / "odd" / "guide.md").read_text(encoding="utf-8")
+    assert guide.startswith("# A \\| \\<b\\>\\`x\\`\\</b\\> \\[y\\](z): guide for receivers\n")
+    assert "| a \\| b \\`c\\` \\# d |" in guide
+    assert 'PREFIX = "\\\\`\\"${x}|u0041="' in guide
