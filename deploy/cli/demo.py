@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -34,20 +35,21 @@ def register(app: typer.Typer) -> None:
 
 def _demo(
     ctx: typer.Context,
-    events: Annotated[int, typer.Option(min=3, max=1_000_000, help="Events to publish.")] = 3_000,
+    events: Annotated[int, typer.Option(min=10, max=1_000_000, help="Events to publish.")] = 3_000,
 ) -> None:
     """Show the main job: events in, signed webhooks out, retries and dead letters, everything counted.
 
-    Three customers get Zenoo webhooks from a real broker: one endpoint is healthy, one fails twice and then works, one
-    is dead. The retry schedule of 26 hours runs 20,000 times faster. Exit code 0 only if every count adds up; nothing
-    is left behind.
+    Webhooks of all senders that Signpost brings, from a real broker to endpoints that verify them: a healthy one each,
+    one that fails twice and then works, and a dead one. Retry schedules run 20,000 times faster. Exit code 0 only if
+    every count adds up; nothing is left behind.
     """
     from rich.console import Console  # noqa: PLC0415  # clients load in 0.3 s that `--help` need not wait
 
     from deploy.cli.demo_table import table_of  # noqa: PLC0415
-    from deploy.local.demo_tally import Progress  # noqa: PLC0415
+    from deploy.local.demo_tally import Progress, customers_of  # noqa: PLC0415
+    from schemas.sender import load_senders  # noqa: PLC0415
 
-    console, progress = Console(highlight=False), Progress()
+    console, progress = Console(highlight=False), Progress(customers_of(load_senders()))
     began = time.monotonic()
     try:
         _run(console, options_of(ctx).config, progress, events)
@@ -69,6 +71,8 @@ def _run(console: Console, config: Path | None, progress: Progress, events: int)
     from deploy.local.supervisor import Role  # noqa: PLC0415
     from deploy.local.up import running  # noqa: PLC0415
 
+    # A broker for seconds: without Java's second compiler the whole demo takes a third less of CPU.
+    os.environ.setdefault("JAVA_TOOL_OPTIONS", "-XX:TieredStopAtLevel=1")
     stop = Stop()
     roles = [Role("router", 0), Role("deliver", 0)]
     with tempfile.TemporaryDirectory(prefix="signpost-demo-") as folder:
@@ -110,7 +114,7 @@ def _shown(console: Console, progress: Progress, stop: Callable[[], bool]) -> It
         if stop():
             raise KeyboardInterrupt
         if not console.is_terminal and time.monotonic() >= due_s:
-            due_s += _LINE_EVERY_S
+            due_s = time.monotonic() + _LINE_EVERY_S
             console.print(line_of(progress, phase, time.monotonic() - began), soft_wrap=True)
 
     if not console.is_terminal:

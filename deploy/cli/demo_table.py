@@ -1,15 +1,17 @@
-"""How the demo shows what it counts: figures in lines, customers in columns, within 80 characters."""
+"""How the demo shows what it counts: endpoints in lines, figures in columns, within 80 characters."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, TypeAlias
 
+from rich import box
 from rich.table import Table
 
-from deploy.local.demo_tally import CUSTOMERS, Progress, Tally
+from deploy.local.demo_tally import Customer, Progress, Tally
 
 _Figure: TypeAlias = Callable[[Tally], str]
+_Columns: TypeAlias = Sequence[tuple[str, _Figure]]
 
 
 def _count(name: str) -> _Figure:
@@ -19,36 +21,51 @@ def _count(name: str) -> _Figure:
 def _latency(share: float) -> _Figure:
     def show(tally: Tally) -> str:
         latency = tally.percentile(share)
-        return "-" if latency is None else f"{latency:,.0f} ms"
+        return "-" if latency is None else f"{latency:,.0f}"
 
     return show
 
 
-_FIGURES: Final[tuple[tuple[str, _Figure], ...]] = (
-    *((name, _count(name)) for name in ("events", "jobs", "attempts", "delivered", "retried", "waiting", "dead")),
-    ("signatures verified", _count("genuine")),
+_COUNTS: Final[_Columns] = (
+    ("events", _count("events")),
+    ("jobs", _count("jobs")),
+    ("attempts", _count("attempts")),
+    ("verified", _count("genuine")),
+    ("retried", _count("retried")),
+    ("delivered", _count("delivered")),
+    ("dead", _count("dead")),
 )
-_LATENCIES: Final[tuple[tuple[str, _Figure], ...]] = (
-    ("event to 2xx, p50", _latency(0.5)),
-    ("event to 2xx, p99", _latency(0.99)),
-)
+_LIVE: Final[_Columns] = (*_COUNTS, ("waiting", _count("waiting")))
+_CLOSING: Final[_Columns] = (*_COUNTS, ("p50", _latency(0.5)), ("p99", _latency(0.99)))
+_LEGEND: Final = "verified: signatures, by the endpoint; p50, p99: event to 2xx, in ms"
 
 
 def table_of(progress: Progress, caption: str, *, closing: bool) -> Table:
-    """Return the table: counts while it runs, with rates and latencies at the end."""
+    """Return the table: counts while it runs, with latencies and the rate at the end."""
     table = Table(
-        title="Zenoo webhooks of three customers", title_justify="left", caption=caption, caption_justify="left"
+        title=f"Webhooks of {len(progress.senders)} senders, for {len(progress.customers)} endpoints",
+        title_justify="left",
+        caption=f"{_LEGEND}\n{progress.rate():,.0f} deliveries/s; {caption}" if closing else caption,
+        caption_justify="left",
+        box=box.SIMPLE,
+        show_edge=False,
+        show_footer=True,
+        footer_style="bold",
+        padding=(0, 0),
     )
-    table.add_column("")
-    for customer in CUSTOMERS:
-        table.add_column(f"{customer.id}\n{customer.endpoint}", justify="right", min_width=11)
-    table.add_column("all", justify="right", min_width=11, style="bold")
-    tallies = [*progress.tallies.values(), progress.sum()]
-    for name, figure in (*_FIGURES, *(_LATENCIES if closing else ())):
-        table.add_row(name, *(figure(tally) for tally in tallies))
-    if closing:
-        table.add_row("deliveries/s", *[""] * len(CUSTOMERS), f"{progress.rate():,.0f}")
+    columns, every = _CLOSING if closing else _LIVE, progress.sum()
+    table.add_column("sender", "all", no_wrap=True)
+    for name, figure in columns:
+        table.add_column(name, figure(every), justify="right", overflow="fold")
+    for customer in progress.customers:
+        tally = progress.tallies[customer.id]
+        table.add_row(_name(customer), *(figure(tally) for _, figure in columns))
     return table
+
+
+def _name(customer: Customer) -> str:
+    """Return the sender's name, and below it how those of its endpoints behave that are not healthy."""
+    return customer.sender.name if customer.id == customer.sender.name else f"  {customer.endpoint}"
 
 
 def line_of(progress: Progress, phase: str, seconds: float) -> str:

@@ -1,4 +1,4 @@
-"""The main job, shown: simulated events of three customers, whose endpoints work, fail twice, and are dead.
+"""The main job, shown: simulated events of all senders, for endpoints that work, fail twice, and are dead.
 
 Everything is real: a broker, both roles as processes, HTTP endpoints that verify signatures. What is shown is counted
 at both ends, by the endpoints and by the topic of outcomes, and has to agree.
@@ -11,13 +11,13 @@ import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from itertools import islice
+from itertools import cycle
 from typing import Final, TypeAlias
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, TopicPartition
 
 from deploy.admin import reachable_admin
-from deploy.local.demo_tally import CUSTOMERS, Customer, Progress
+from deploy.local.demo_tally import Customer, Progress
 from deploy.local.kafka import free_port
 from deploy.local.receiver import Receiver
 from deploy.local.replies import Answer, Received
@@ -30,17 +30,22 @@ from producers.subscriptions import SubscriptionWriter
 from schemas.delivery import JobCodec, OutcomeCodec
 from schemas.egress import EgressPolicy
 from schemas.errors import InvalidInput, SettingsError
+from schemas.event import Event
 from schemas.rules import Draft, Given
-from schemas.sender import Sender, load_senders
 from schemas.settings import Settings
 from schemas.topics import FIRST
 
 Say: TypeAlias = Callable[[str], None]
-SENDER: Final = "zenoo"
-SPEEDUP: Final = 20_000  # the 26 h 36 min of the schedule take 4.8 s
-# Settings of the demo alone. A user's own must not lead it to topics that are in use; four partitions are made faster
-# than twelve.
-SETTINGS: Final[Mapping[str, object]] = {"delay_speedup": SPEEDUP, "partitions": 4, "sources": [], "start_at": "now"}
+SPEEDUP: Final = 20_000  # the 26 h 36 min of the shortest schedule take 4.8 s
+# Settings of the demo alone. A user's own must not lead it to topics that are in use, nor to senders that it does not
+# show; four partitions are made faster than twelve.
+SETTINGS: Final[Mapping[str, object]] = {
+    "delay_speedup": SPEEDUP,
+    "partitions": 4,
+    "senders": [],
+    "sources": [],
+    "start_at": "now",
+}
 _LOOK_S: Final = 0.1
 _OK: Final = 200
 
@@ -60,22 +65,21 @@ def check_egress(settings: Settings) -> None:
 class Endpoints:
     """One receiver a customer; counts in the receivers' threads, one tally each."""
 
-    def __init__(self, sender: Sender, progress: Progress) -> None:
-        self._sender = sender
+    def __init__(self, progress: Progress) -> None:
         self._progress = progress
         self._receivers: list[Receiver] = []
-        self._secrets = {customer.id: secrets.token_urlsafe(24) for customer in CUSTOMERS}
 
     def drafts(self) -> Iterator[Draft]:
         """Open the endpoints and yield a subscription to each."""
-        for customer in CUSTOMERS:
+        for customer in self._progress.customers:
+            secret = customer.sender.generate_secret()
             yield Draft(
                 id=f"demo-{customer.id}",
-                sender=self._sender.name,
+                sender=customer.sender.name,
                 customer_id=customer.id,
-                url=self._open(customer),
+                url=self._open(customer, secret),
                 event_types=("*",),
-                secret=Given(self._secrets[customer.id]),
+                secret=Given(secret),
                 description=f"demo: {customer.endpoint}",
             )
 
@@ -84,13 +88,14 @@ class Endpoints:
         for receiver in self._receivers:
             receiver.close()
 
-    def _open(self, customer: Customer) -> str:
+    def _open(self, customer: Customer, secret: str) -> str:
         if customer.behave is None:
             return f"http://127.0.0.1:{free_port()}/webhooks"
-        tally, secret, accepted = self._progress.tallies[customer.id], self._secrets[customer.id], set[str | None]()
+        tally, accepted = self._progress.tallies[customer.id], set[str | None]()
 
         def verify(received: Received) -> str | None:
-            problem = self._sender.verify(dict(received.headers), received.body, secret)
+            headers, now_s = dict(received.headers), int(received.arrived_at)
+            problem = customer.sender.verify(headers, received.body, secret, now_s)
             tally.genuine += problem is None
             tally.refused += problem is not None
             return problem
@@ -159,11 +164,10 @@ class Records:
 @contextmanager
 def prepared(settings: Settings, progress: Progress) -> Iterator[Records]:
     """Open the endpoints, write the subscriptions and follow the records."""
-    senders = load_senders()
     with ExitStack() as stack:
-        endpoints = Endpoints(senders[SENDER], progress)
+        endpoints = Endpoints(progress)
         stack.callback(endpoints.close)
-        writer = SubscriptionWriter(settings.kafka_properties(), settings.names, senders, sealer_of(settings))
+        writer = SubscriptionWriter(settings.kafka_properties(), settings.names, progress.senders, sealer_of(settings))
         stack.callback(writer.close)
         writer.write([Apply(draft) for draft in endpoints.drafts()])
         records = Records(settings, progress)
@@ -172,18 +176,28 @@ def prepared(settings: Settings, progress: Progress) -> Iterator[Records]:
 
 
 def publish(settings: Settings, progress: Progress, records: Records, *, events: int, rate: float, go_on: Say) -> None:
-    """Publish simulated events at a steady rate, counting records meanwhile; `go_on` is called again and again."""
-    simulator = Simulator(secrets.randbits(32), [customer.id for customer in CUSTOMERS], wall_clock_us)
-    topic = settings.names.events(SENDER)
-    with EventPublisher(settings.kafka_properties(), sender=load_senders()[SENDER], topic=topic) as publisher:
+    """Publish simulated events, as many of each customer, at a steady rate, counting records meanwhile.
+
+    `go_on` is called again and again.
+    """
+    with ExitStack() as stack:
+        publishers: dict[str, EventPublisher] = {}
+        for name, sender in progress.senders.items():
+            publisher = EventPublisher(settings.kafka_properties(), sender=sender, topic=settings.names.events(name))
+            publishers[name] = stack.enter_context(publisher)
+        simulated = {customer.id: _events_of(customer) for customer in progress.customers}
         began = time.monotonic()
         progress.first_ms = wall_clock_us() // 1_000
-        for number, event in enumerate(islice(simulator.events(), events)):
+        for number, customer in zip(range(events), cycle(progress.customers), strict=False):
             while number > (time.monotonic() - began) * rate:
                 records.take(0.01)
                 go_on("publishing")
-            publisher.publish(event)
-            progress.tallies[event.customer_id].events += 1
+            publishers[customer.sender.name].publish(next(simulated[customer.id]))
+            progress.tallies[customer.id].events += 1
+
+
+def _events_of(customer: Customer) -> Iterator[Event]:
+    return Simulator(secrets.randbits(32), [customer.id], wall_clock_us, customer.sender).events()
 
 
 def finish(progress: Progress, records: Records, *, within_s: float, go_on: Say) -> None:

@@ -2,31 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Final
 
 from deploy.local.replies import Answer, Behaviour, always, fail_first
+from schemas.sender import Sender
 
 _FAILURE: Final = 503
-_ATTEMPTS: Final = 6  # Zenoo's schedule has five steps
+_FAILURES: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Customer:
-    """One customer, and how its endpoint behaves; None: nothing listens there. `attempts` are those of each job."""
+    """One customer of a sender, and how its endpoint behaves; None: nothing listens there.
+
+    `attempts` are those of each job.
+    """
 
     id: str
+    sender: Sender
     endpoint: str
     behave: Behaviour | None
     attempts: int
 
 
-CUSTOMERS: Final = (
-    Customer("acme", "healthy", always(Answer()), 1),
-    Customer("globex", "fails twice", fail_first(2, Answer(_FAILURE), Answer()), 3),
-    Customer("initech", "dead", None, _ATTEMPTS),
-)
+def customers_of(senders: Mapping[str, Sender]) -> tuple[Customer, ...]:
+    """Return a customer of each sender, with a healthy endpoint, and two more whose endpoints are not.
+
+    Those two are of the sender that gives up first: it is what the whole demo waits for.
+    """
+    briefest = min(senders.values(), key=lambda sender: sum(sender.schedule, timedelta()))
+    found: list[Customer] = []
+    for name, sender in senders.items():
+        found.append(Customer(name, sender, "healthy", always(Answer()), 1))
+        if sender is briefest:
+            fails_twice = fail_first(_FAILURES, Answer(_FAILURE), Answer())
+            found.append(Customer(f"{name}-fails-twice", sender, "fails twice", fails_twice, _FAILURES + 1))
+            found.append(Customer(f"{name}-dead", sender, "dead", None, len(sender.schedule) + 1))
+    return tuple(found)
 
 
 @dataclass(slots=True)
@@ -58,11 +73,20 @@ class Tally:
 
 @dataclass(slots=True)
 class Progress:
-    """All that is known while the demo runs."""
+    """All that is known while the demo runs; `tallies` are by the customer's id."""
 
-    tallies: dict[str, Tally] = field(default_factory=lambda: {customer.id: Tally() for customer in CUSTOMERS})
+    customers: tuple[Customer, ...]
+    tallies: dict[str, Tally] = field(init=False)
     first_ms: int = 0
     last_ms: int = 0
+
+    def __post_init__(self) -> None:
+        self.tallies = {customer.id: Tally() for customer in self.customers}
+
+    @property
+    def senders(self) -> Mapping[str, Sender]:
+        """All senders, by name."""
+        return {customer.sender.name: customer.sender for customer in self.customers}
 
     def sum(self) -> Tally:
         """Return the figures of all customers together."""
@@ -90,7 +114,7 @@ class Progress:
 
     def problems(self) -> list[str]:
         """Return what does not add up, a sentence each."""
-        return [problem for customer in CUSTOMERS for problem in _problems(customer, self.tallies[customer.id])]
+        return [problem for customer in self.customers for problem in _problems(customer, self.tallies[customer.id])]
 
 
 def _problems(customer: Customer, tally: Tally) -> Iterator[str]:

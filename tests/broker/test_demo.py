@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 from deploy.local.broker import Broker
+from deploy.senders import make_folder
+from schemas.sender import load_senders
 from tests.support.roles import RoleStarter
 from tests.support.topics import admin_of
 
 
-def test_the_demo_adds_up(broker: Broker, start_role: RoleStarter) -> None:
-    """The demo adds up, fits 80 columns, leaves no topic on a broker that stays, and keeps off a user's own prefix."""
+def test_the_demo_adds_up(broker: Broker, start_role: RoleStarter, tmp_path: Path) -> None:
+    """The demo delivers for every built-in sender, adds up, fits 80 columns, and keeps off what is a user's own."""
+    make_folder(tmp_path / "billing")
     demo = start_role(
         ["demo", "--events", "60"],
         {
             "SIGNPOST_KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap_servers,
             "SIGNPOST_PREFIX": "test-demo-user.",
+            "SIGNPOST_SENDERS": json.dumps([str(tmp_path)]),
             "COLUMNS": "80",
         },
     )
@@ -21,11 +28,23 @@ def test_the_demo_adds_up(broker: Broker, start_role: RoleStarter) -> None:
     assert demo.wait() == 0, demo.log_text()
     text = demo.log_text()
     assert "every count adds up" in text
-    table = [line for line in text.splitlines() if line.startswith(("│", "┃"))]
+    lines = text.splitlines()
+    head = next(number for number, line in enumerate(lines) if line.startswith("sender "))
+    names = lines[head].split()
+    table = lines[head : next(number for number, line in enumerate(lines) if line.startswith("all ")) + 1]
     assert all(len(line) <= 80 and "…" not in line for line in table)
-    names = {line.split("│")[1].strip() for line in table if line.startswith("│")}
-    assert names >= {"events", "jobs", "delivered", "retried", "waiting", "dead", "signatures verified", "deliveries/s"}
+    figures = {line.split()[0]: dict(zip(names, line.split(), strict=False)) for line in table}
+    for name in load_senders():
+        row = figures[name]
+        assert int(row["events"]) >= 8
+        assert {row["jobs"], row["attempts"], row["verified"], row["delivered"]} == {row["events"]}
+    dead, every = figures["dead"], figures["all"]
+    assert dead["dead"] == dead["events"]
+    assert dead["verified"] == "0"
+    assert every["events"] == "60"
+    assert every["dead"] == dead["events"]
+    assert "billing" not in text
     assert "rdkafka" not in text
     topics = admin_of(broker.bootstrap_servers).list_topics(timeout=10).topics
-    prefix = next(line for line in text.splitlines() if line.startswith("topics: prefix ")).split()[2].rstrip(",")
+    prefix = next(line for line in lines if line.startswith("topics: prefix ")).split()[2].rstrip(",")
     assert not [topic for topic in topics if topic.startswith((prefix, "test-demo-user."))]

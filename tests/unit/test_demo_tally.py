@@ -1,0 +1,83 @@
+"""What the demo counts, and how it shows it."""
+
+from __future__ import annotations
+
+from io import StringIO
+
+import pytest
+from rich.console import Console
+
+from deploy.cli.demo_table import table_of
+from deploy.local.demo_tally import Customer, Progress, Tally, customers_of
+from schemas.sender import load_senders
+
+
+def all_right(customer: Customer, events: int) -> Tally:
+    """Return what has to be counted for a customer."""
+    dead = customer.behave is None
+    attempts = events * customer.attempts
+    return Tally(
+        events=events,
+        jobs=events,
+        delivered=0 if dead else events,
+        retried=0 if customer.attempts == 1 else events,
+        dead=events if dead else 0,
+        attempts=attempts,
+        genuine=0 if dead else attempts,
+        accepted=0 if dead else events,
+        latencies_ms=[] if dead else [1234.5] * 10,
+    )
+
+
+@pytest.fixture
+def progress() -> Progress:
+    """Return a demo at its good end."""
+    progress = Progress(customers_of(load_senders()))
+    progress.tallies = {customer.id: all_right(customer, 12_345) for customer in progress.customers}
+    return progress
+
+
+def test_every_sender_has_a_healthy_endpoint() -> None:
+    """Each sender has one healthy endpoint of its own; one sender has one that fails and one that is dead besides."""
+    customers = customers_of(load_senders())
+    assert [customer.sender.name for customer in customers if customer.endpoint == "healthy"] == list(load_senders())
+    others = [customer for customer in customers if customer.endpoint != "healthy"]
+    assert [customer.endpoint for customer in others] == ["fails twice", "dead"]
+    assert len({customer.sender.name for customer in others}) == 1
+    assert len({customer.id for customer in customers}) == len(customers)
+
+
+def test_what_adds_up_is_no_problem(progress: Progress) -> None:
+    """A demo in which everything arrived has no problems, whatever the senders' schedules are."""
+    assert progress.problems() == []
+    assert progress.waiting == 0
+
+
+@pytest.mark.parametrize(
+    "figure",
+    ["events", "jobs", "delivered", "retried", "dead", "attempts", "genuine", "refused", "accepted", "repeated"],
+)
+def test_every_figure_counts(progress: Progress, figure: str) -> None:
+    """Each figure of each endpoint, one too many, is a problem that names the endpoint."""
+    for customer in progress.customers:
+        tally = progress.tallies[customer.id]
+        setattr(tally, figure, getattr(tally, figure) + 1)
+        found = progress.problems()
+        assert found, (customer.id, figure)
+        assert all(problem.startswith(f"{customer.id}: ") for problem in found)
+        setattr(tally, figure, getattr(tally, figure) - 1)
+
+
+@pytest.mark.parametrize("closing", [False, True])
+def test_the_table_fits(progress: Progress, *, closing: bool) -> None:
+    """The table has a row for each endpoint and their sum, and cuts nothing off in 80 columns."""
+    for tally in progress.tallies.values():
+        tally.events = 499
+    console = Console(width=80, file=StringIO())
+    with console.capture() as capture:
+        console.print(table_of(progress, "caption", closing=closing))
+    lines = capture.get().splitlines()
+    assert all(len(line.rstrip()) <= 80 and "…" not in line for line in lines)
+    rows = [line.split()[0] for line in lines if line.split()]
+    assert [name for name in load_senders() if name not in rows] == []
+    assert {"fails", "dead", "all"} <= set(rows)
