@@ -30,6 +30,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._listoffsets import OffsetSpec
 
 from consumers.freshness import Freshness
+from consumers.runtime.admin import offset_of
 from consumers.table_state import Entry, Interpret, Lookup, TableState, Unusable
 from schemas.errors import Unavailable, UnreadableRecord
 from schemas.kafka_properties import WHOLE_TOPIC
@@ -183,7 +184,7 @@ class SubscriptionTable(Generic[T]):
                 continue
             del self._questions[asked_at_ms]
             try:
-                ends = {partition.partition: future.result().offset for partition, future in futures.items()}
+                ends = {partition.partition: offset_of(future.result()) for partition, future in futures.items()}
             except KafkaException:
                 self._freshness.failed(asked_at_ms)
                 # The client keeps the leaders that it knew before the broker was started again, and its questions fail

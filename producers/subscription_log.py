@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final
 
 from confluent_kafka import (
     OFFSET_BEGINNING,
@@ -126,7 +126,7 @@ class SubscriptionLog:
         while True:
             futures = self._admin.list_offsets(asked, isolation_level=isolation, request_timeout=_ANSWER_S)
             try:
-                return {asked.partition: future.result().offset for asked, future in futures.items()}
+                return {asked.partition: _offset_of(future.result()) for asked, future in futures.items()}
             except KafkaException as error:
                 # A partition that was made just now, or moves, has no leader for a moment.
                 if self._monotonic() > deadline:
@@ -167,6 +167,14 @@ def _read(id_: str, value: bytes) -> Subscription | Unreadable:
     except UnreadableRecord as error:
         return Unreadable(str(error))
     return subscription if subscription.id == id_ else Unreadable("the record's key is not the id in its value")
+
+
+def _offset_of(answer: Any) -> int:
+    """Return the end of a log; a question that was not answered in time looks like an answer, with -1001."""
+    offset = int(answer.offset)
+    if offset < 0:
+        raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+    return offset
 
 
 def _name_of(error: KafkaException) -> str:

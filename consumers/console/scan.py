@@ -19,7 +19,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # OffsetSpec 
     OffsetSpec,
 )
 
-from consumers.runtime.admin import TIMEOUT_S, result, settled
+from consumers.runtime.admin import TIMEOUT_S, offset_result, settled
 from consumers.runtime.positions import CommittedPositions, Found, is_lost_broker
 from schemas.errors import Unavailable
 
@@ -178,7 +178,7 @@ class Scanner:
                 request_timeout=TIMEOUT_S,
             )
             return {
-                (asked.topic, asked.partition): result(future, f"asking where {asked.topic} begins and ends").offset
+                (asked.topic, asked.partition): offset_result(future, f"asking where {asked.topic} begins and ends")
                 for asked, future in futures.items()
             }
 

@@ -26,6 +26,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its package
 )
 
 from consumers.router.notes import Noting
+from consumers.runtime.admin import offset_of
 from consumers.runtime.lost_positions import beyond_sentence, lost_partitions, lost_sentence
 from consumers.runtime.positions import CommittedPositions, Found, PartitionKey, PositionsQuery
 from consumers.runtime.source_notes import Notes
@@ -57,10 +58,10 @@ class StartQuery:
         """Return the answer once it is there; KafkaException if there is none."""
         if not all(future.done() for future in [*self._ends.values(), *self._times.values()]):
             return None
-        positions = {key: int(future.result().offset) for key, future in self._ends.items()}
+        positions = {key: offset_of(future.result()) for key, future in self._ends.items()}
         for key, future in self._times.items():
             # -1: nothing that late is there yet. An earlier end than the one now misses nothing.
-            offset = int(future.result().offset)
+            offset = offset_of(future.result())
             positions[key] = min(offset, positions[key]) if offset >= 0 else positions[key]
         return positions
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Final, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from confluent_kafka import KafkaError, KafkaException
 
 from schemas.errors import Unavailable
 
 TIMEOUT_S: Final = 15.0
+_NONE_SO_LATE: Final = -1  # the answer to a question for a time that no record has reached
 # A broker answers from its own copy of the metadata, which follows the controller's by some milliseconds.
 _PASSING: Final = frozenset(
     {
@@ -40,6 +41,27 @@ def reason_of(error: BaseException) -> KafkaError:
 
 class NotSettled(Unavailable):
     """The cluster is about to know better: ask again."""
+
+
+def offset_of(answer: Any) -> int:
+    """Return the offset of an answer to `list_offsets` (-1: there is none so late).
+
+    A question that got no answer in time looks as if it had been answered, with the offset -1001 (seen with librdkafka
+    2.16): whoever took that for the end of a log would have read all of it. KafkaException instead.
+    """
+    offset = int(answer.offset)
+    if offset < _NONE_SO_LATE:
+        raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "the broker does not say where a log begins or ends"))
+    return offset
+
+
+def offset_result(future: Future[Any], what: str) -> int:
+    """Wait for an answer to `list_offsets`; errors as of `result`."""
+    answer = result(future, what)
+    try:
+        return offset_of(answer)
+    except KafkaException as error:
+        raise failed(error, what) from error
 
 
 class Log(Protocol):

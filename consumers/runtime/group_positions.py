@@ -12,7 +12,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # OffsetSpec 
     OffsetSpec,
 )
 
-from consumers.runtime.admin import TIMEOUT_S, result, settled
+from consumers.runtime.admin import TIMEOUT_S, offset_result, result, settled
 from consumers.runtime.position_plan import Setting
 from consumers.runtime.positions import PartitionKey, commit_positions
 from schemas.errors import Unavailable
@@ -65,6 +65,6 @@ def _list(admin: AdminClient, asked: list[TopicPartition], spec: OffsetSpec) -> 
         dict.fromkeys(asked, spec), isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=TIMEOUT_S
     )
     return {
-        (place.topic, place.partition): result(future, f"the offsets of {place.topic}").offset
+        (place.topic, place.partition): offset_result(future, f"the offsets of {place.topic}")
         for place, future in answers.items()
     }

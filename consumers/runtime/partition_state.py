@@ -17,6 +17,8 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # OffsetSpec 
     OffsetSpec,
 )
 
+from consumers.runtime.admin import offset_of
+
 TIMEOUT_S: Final = 5.0
 _STALLED_S: Final = 30.0  # a transaction that its producer left open ends after at most 20
 _LATEST: Final = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # it has no annotations
@@ -76,7 +78,7 @@ class PartitionState:
             isolation_level=IsolationLevel.READ_UNCOMMITTED,
             request_timeout=TIMEOUT_S,
         )
-        return {place.partition: future.result().offset for place, future in asked.items()}
+        return {place.partition: offset_of(future.result()) for place, future in asked.items()}
 
 
 def _apply(message: Message, states: dict[int, State]) -> tuple[int, int]:

@@ -20,7 +20,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # OffsetSpec 
     OffsetSpec,
 )
 
-from consumers.runtime.admin import CLIENT_ERRORS, reason_of
+from consumers.runtime.admin import CLIENT_ERRORS, offset_of, reason_of
 from consumers.runtime.background import in_thread
 from schemas.errors import Unavailable
 
@@ -74,7 +74,10 @@ class CommittedPositions:
         begins, ends = self._offsets(wanted, _EARLIEST), self._offsets(wanted, _LATEST)
         return {
             key: Found(
-                offset if offset >= 0 else None, metadata, begins[key].result().offset, ends[key].result().offset
+                offset if offset >= 0 else None,
+                metadata,
+                offset_of(begins[key].result()),
+                offset_of(ends[key].result()),
             )
             for key, (offset, metadata) in committed.items()
         }
