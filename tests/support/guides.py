@@ -1,0 +1,106 @@
+"""Runs the code of receivers' guides, as it stands in them, over requests: one program a language for all senders."""
+
+from __future__ import annotations
+
+import base64
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from deploy.documents.verification import FILES
+from tests.support.npm import installed
+
+_DRIVERS: Final = Path(__file__).parent / "drivers"
+NPM: Final = Path(__file__).parents[1] / "contracts" / "documents"
+# What a language needs of the machine.
+PARTS: Final[Mapping[str, tuple[str, ...]]] = {"python": (), "typescript": ("node",), "go": ("go",), "java": ("jdk",)}
+
+
+class Case(NamedTuple):
+    """A request as a receiver has it, its secret, the time on its clock, and whether it is genuine."""
+
+    sender: str
+    what: str
+    secret: str
+    headers: Mapping[str, str]
+    body: bytes
+    now_s: int
+    genuine: bool
+
+
+def answers(language: str, guides: Mapping[str, str], cases: Sequence[Case], folder: Path) -> list[bool]:
+    """Return what the code of each case's sender says; `guides` are the pages by the name of the sender."""
+    for sender, page in guides.items():
+        (code,) = re.findall(rf"^```{language}\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+        (folder / sender).mkdir()
+        package = f"package {sender};\n" if language == "java" else ""
+        (folder / sender / FILES[language]).write_text(package + code, encoding="utf-8")
+    command = _PREPARE[language](folder, list(guides))
+    said = _run(command, folder, "".join(_line(case) for case in cases)).split()
+    assert len(said) == len(cases)
+    return [word == "true" for word in said]
+
+
+def _line(case: Case) -> str:
+    headers = "\n".join(f"{name}: {value}" for name, value in case.headers.items())
+    cells = (case.sender.encode(), case.secret.encode(), b"%d" % case.now_s, case.body, headers.encode())
+    return "\t".join(base64.b64encode(cell).decode() for cell in cells) + "\n"
+
+
+def _run(command: Sequence[str | Path], folder: Path, given: str = "") -> str:
+    done = subprocess.run(command, cwd=folder, input=given, capture_output=True, text=True, check=False, timeout=240)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def _python(_folder: Path, _senders: Sequence[str]) -> list[str | Path]:
+    return [sys.executable, "-W", "error", _DRIVERS / "drive.py"]
+
+
+def _typescript(folder: Path, senders: Sequence[str]) -> list[str | Path]:
+    """Compile strictly, with the types of Node.js and nothing else."""
+    (folder / "package.json").write_text('{"type": "module"}', encoding="utf-8")
+    (folder / "node_modules").symlink_to(installed(NPM) / "node_modules")
+    options = ["--strict", "--noUnusedLocals", "--target", "es2022", "--module", "nodenext", "--types", "node"]
+    files = [folder / sender / FILES["typescript"] for sender in senders]
+    _run([folder / "node_modules" / ".bin" / "tsc", *options, "--skipLibCheck", *files], folder)
+    shutil.copy(_DRIVERS / "drive.mjs", folder)
+    return ["node", folder / "drive.mjs"]
+
+
+def _go(folder: Path, senders: Sequence[str]) -> list[str | Path]:
+    """Compile one program with a package of each sender; gofmt has nothing to change in any of them."""
+    (folder / "go.mod").write_text("module guides\n\ngo 1.20\n", encoding="utf-8")
+    shutil.copy(_DRIVERS / "drive.go", folder)
+    imports = "".join(f'\t{sender} "guides/{sender}"\n' for sender in senders)
+    timed = {
+        sender: "now time.Time" in (folder / sender / FILES["go"]).read_text(encoding="utf-8") for sender in senders
+    }
+    codes = "".join(
+        f'\t"{sender}": {f"{sender}.IsGenuine" if timed[sender] else f"timeless({sender}.IsGenuine)"},\n'
+        for sender in senders
+    )
+    text = f"package main\n\nimport (\n{imports})\n\nvar codes = map[string]isGenuine{{\n{codes}}}\n"
+    (folder / "codes.go").write_text(text, encoding="utf-8")
+    assert _run(["gofmt", "-l", *senders], folder) == ""
+    _run(["go", "build", "-o", "drive", "."], folder)
+    return [folder / "drive"]
+
+
+def _java(folder: Path, senders: Sequence[str]) -> list[str | Path]:
+    """Compile all classes at once, without a warning."""
+    files = [folder / sender / FILES["java"] for sender in senders]
+    _run(["javac", "-Xlint:all", "-Werror", "-d", folder / "classes", _DRIVERS / "Drive.java", *files], folder)
+    return ["java", "-XX:TieredStopAtLevel=1", "-cp", folder / "classes", "Drive"]
+
+
+_PREPARE: Final[Mapping[str, Callable[[Path, Sequence[str]], list[str | Path]]]] = {
+    "python": _python,
+    "typescript": _typescript,
+    "go": _go,
+    "java": _java,
+}
