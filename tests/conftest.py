@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import pytest
+import structlog
 
 from deploy.local.broker import Broker, start_broker
 from deploy.local.receiver import Receiver
@@ -91,6 +93,16 @@ def own_broker(request: pytest.FixtureRequest) -> Iterator[Broker]:
     """A broker for one test, which may stop, kill and start it."""
     with _start(request.config, None) as own:
         yield own
+
+
+@pytest.fixture(autouse=True)
+def logging_as_it_was() -> Iterator[None]:
+    """A command that ran within a test has set up logs to a stream that pytest closes: none goes on there."""
+    yield
+    if structlog.is_configured():
+        structlog.reset_defaults()
+        root = logging.getLogger()
+        root.handlers[:] = [handler for handler in root.handlers if type(handler) is not logging.StreamHandler]
 
 
 def _unique() -> str:

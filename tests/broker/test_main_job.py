@@ -15,6 +15,7 @@ from deploy.local.replies import Answer, always, fail_first
 from tests.contracts.zenoo import EXAMPLES, event_of, golden
 from tests.support.pipeline import SECRET, Pipeline, ends_of
 from tests.support.roles import Role
+from tests.support.waiting import wait_until
 
 # The schedule's 26 h 36 min in 9.6 s.
 FAST = 10_000
@@ -151,8 +152,8 @@ def test_one_wide_line_for_each_outcome(pipeline: Pipeline, roles: Roles, receiv
     (id_,) = pipeline.subscribe(f"{receiver.url}private/path")
     pipeline.publish_some(1)
     pipeline.wait_for_ends(1)
-    lines = [json.loads(line) for line in deliver.log_text().splitlines() if id_ in line]
-    (line,) = lines
+    wait_until(lambda: id_ in deliver.log_text(), what="the line is written, which follows the commit")
+    (line,) = [json.loads(line) for line in deliver.log_text().splitlines() if id_ in line]
     assert line["event"] == "delivery.attempt"
     assert line["state"] == "delivered"
     assert line["subscription"] == id_
