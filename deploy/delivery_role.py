@@ -18,6 +18,7 @@ from consumers.delivery.assignment import Assignment
 from consumers.delivery.committer import Committer
 from consumers.delivery.dispatch import Dispatcher
 from consumers.delivery.endpoint import Endpoint, endpoints_of
+from consumers.delivery.health import HealthBook, HealthPolicy
 from consumers.delivery.loop import Clocks, DeliveryLoop, Limits
 from consumers.delivery.observer import EVERY_MS, Observer, tier_gauges
 from consumers.delivery.outbox import Outbox
@@ -26,12 +27,14 @@ from consumers.delivery.pacing import Pacing, PacingLimits, census
 from consumers.delivery.reader import Reader, Take
 from consumers.delivery.recorder import Recorder
 from consumers.delivery.sending import Sending
+from consumers.delivery.takeover import Takeover
 from consumers.delivery.tiers import Tiers
 from consumers.delivery.transport import Transport
 from consumers.delivery.work import Work
 from consumers.runtime.hanging import Sweep
 from consumers.runtime.member import member_config
 from consumers.runtime.metrics import DeliveryMetrics
+from consumers.runtime.partition_state import PartitionState
 from consumers.runtime.positions import CommittedPositions
 from consumers.runtime.startup import await_topics
 from consumers.runtime.topics import delivery_group
@@ -74,6 +77,7 @@ class Clients:
     admin: AdminClient
     consumer: Consumer
     positions: CommittedPositions
+    health: PartitionState
     transactions: Transactions
     outbox: Outbox
 
@@ -145,6 +149,7 @@ def build(settings: Settings, slot: int | None) -> DeliveryRole:
     table = _table(settings, kafka, endpoints_of(senders, policy, sealer_of(settings), names.subscriptions))
     # `dispatcher` is made below.
     transport = transport_of(settings, policy, lambda request: dispatcher.confirms(request))  # noqa: PLW0108
+    book = HealthBook(_health_policy(settings))
     pacing = Pacing[Work](_pacing_limits(settings), tiers.waits_ms[1:])
     dispatcher = Dispatcher(
         subscriptions=table,
@@ -152,13 +157,14 @@ def build(settings: Settings, slot: int | None) -> DeliveryRole:
         recorder=Recorder(names, tiers, outbox, settings.max_event + RECORD_OVERHEAD // 2),
         tiers=tiers,
         pacing=pacing,
+        health=book,
         sending=Sending(settings.delay_speedup),
-        clock=_CLOCKS.unix_ms,
         observer=observer,
         is_fresh=lambda: table.is_fresh(_CLOCKS.monotonic_ms()),
+        clock=_CLOCKS.unix_ms,
     )
     committer = Committer(outbox, transactions, max_uncommitted=settings.max_uncommitted, observer=observer)
-    reader = _reader(clients, tiers, dispatcher.take, committer, metrics)
+    reader = _reader(clients, tiers, dispatcher.take, committer=committer, health=book, metrics=metrics)
     loop = DeliveryLoop(
         reader=reader,
         dispatcher=dispatcher,
@@ -181,10 +187,27 @@ def _pacing_limits(settings: Settings) -> PacingLimits:
     )
 
 
-def _reader(clients: Clients, tiers: Tiers, take: Take, committer: Committer, metrics: DeliveryMetrics) -> Reader:
+def _health_policy(settings: Settings) -> HealthPolicy:
+    return HealthPolicy(
+        report_after_ms=milliseconds(settings.report_failing_after),
+        disable_after_ms=milliseconds(settings.disable_failing_after) or None,
+        disable_when_gone=settings.disable_gone,
+    )
+
+
+def _reader(
+    clients: Clients,
+    tiers: Tiers,
+    take: Take,
+    *,
+    committer: Committer,
+    health: HealthBook,
+    metrics: DeliveryMetrics,
+) -> Reader:
     return Reader(
         consumer=clients.consumer,
-        positions=clients.positions,
+        takeover=Takeover(clients.positions, clients.health),
+        health=health,
         assignment=Assignment(tiers),
         outbox=clients.outbox,
         take=take,
@@ -206,11 +229,13 @@ def _clients(settings: Settings, kafka: dict[str, str], slot: int | None, tiers:
     transactional_id = f"{group}.{slot if slot is not None else instance}"
     max_record = settings.max_event + 2 * RECORD_OVERHEAD
     config = producer_config(kafka, transactional_id, max_record)
-    written = [names.outcomes, names.dead, *(tier.topic for tier in tiers.all if tier is not tiers.first)]
+    written = [names.outcomes, names.dead, names.health, names.operations]
+    written += [tier.topic for tier in tiers.all if tier is not tiers.first]
     place = TopicPartition(names.outcomes, 0, 0)  # a position that nobody reads from
     transactions = Transactions(config, positions, Sweep(kafka, group, place, written))
     consumer = Consumer(consumer_config(kafka, group, slot), logger=logger)
-    return Clients(admin, consumer, positions, transactions, Outbox(instance))
+    health = PartitionState(kafka, admin, names.health)
+    return Clients(admin, consumer, positions, health, transactions, Outbox(instance))
 
 
 def _outcome_log(settings: Settings) -> OutcomeLog:

@@ -28,10 +28,11 @@ class Overtaken:
 
 @dataclass(slots=True)
 class Taken:
-    """What a takeover came to: lanes to read, and what was lost to retention."""
+    """What a takeover came to: lanes to read, what was lost to retention, and partition numbers begun anew."""
 
     lanes: list[Lane] = field(default_factory=list)
     overtaken: list[Overtaken] = field(default_factory=list)
+    anew: set[int] = field(default_factory=set)
 
 
 class Assignment:
@@ -95,6 +96,7 @@ class Assignment:
                 tier = self._tiers.of(topic)
                 assert tier is not None, "only partitions of tiers are owned"
                 lane = Lane(tier, partition, position, progress)
+                taken.anew.add(partition)
             if lost_from < known.begin:
                 taken.overtaken.append(Overtaken(topic, partition, lost_from, known.begin))
             self.lanes[topic, partition] = lane

@@ -18,16 +18,17 @@ from confluent_kafka import Message
 
 from consumers.delivery.answer import CROWDED, WITHDRAWN, Answer, Answered, Request, Unanswered
 from consumers.delivery.endpoint import Endpoint
+from consumers.delivery.health import HealthBook
+from consumers.delivery.judging import EndObserver, Judging
 from consumers.delivery.lane import Lane
 from consumers.delivery.pacing import Pacing, Result
 from consumers.delivery.recorder import CancelReason, Recorder
 from consumers.delivery.sending import Sending, result_of, said_by
 from consumers.delivery.tiers import Tier, Tiers
 from consumers.delivery.transport import Transport
-from consumers.delivery.verdict import asked_to_wait_ms, judge
 from consumers.delivery.work import Work
 from consumers.table_state import Entry, Gone, Lookup, NotYet, Unusable
-from schemas.delivery import Job, JobCodec, Outcome
+from schemas.delivery import Job, JobCodec
 from schemas.errors import UnreadableRecord
 
 # A job whose subscription record is not read yet is looked at again so much later.
@@ -49,12 +50,8 @@ class Subscriptions(Protocol):
         ...
 
 
-class Observer(Protocol):
+class Observer(EndObserver, Protocol):
     """Who wants to know what happened: metrics and log."""
-
-    def ended(self, outcome: Outcome) -> None:
-        """Hear of an attempt, or of a job that was cancelled."""
-        ...
 
     def parked(self, reason: str) -> None:
         """Hear of a job that was written to a parking tier."""
@@ -77,6 +74,7 @@ class Dispatcher:
         tiers: Tiers,
         pacing: Pacing[Work],
         sending: Sending,
+        health: HealthBook,
         observer: Observer,
         is_fresh: Callable[[], bool],
         clock: Callable[[], int],
@@ -94,13 +92,20 @@ class Dispatcher:
         self._ready: deque[Work] = deque()
         self._later: list[tuple[int, int, Work]] = []
         self._number = 0
-        self._longest_ms = tiers.waits_ms[-1]
+        self._judging = Judging(
+            recorder=recorder,
+            sending=sending,
+            pacing=pacing,
+            health=health,
+            observer=observer,
+            longest_ms=tiers.waits_ms[-1],
+        )
         self.bytes = 0  # of the records at hand, bodies included
 
     @property
     def at_hand(self) -> int:
         """How many jobs will start in a moment; those of endpoints that are full do not count."""
-        return len(self._ready) + self._pacing.soon
+        return len(self._ready) + self._pacing.pressing
 
     @property
     def waiting(self) -> int:
@@ -183,6 +188,8 @@ class Dispatcher:
         found = self._subscriptions.lookup(job.subscription_id, job.subscription_partition, job.subscription_offset)
         if not (isinstance(found, Entry) and found.value is work.endpoint and self._is_fresh()):
             return False
+        if self._judging.is_disabled(job.subscription_id, found.value.activation):
+            return False
         return self._pacing.resume(work, self._clock())
 
     def park_stuck(self, now_ms: int) -> None:
@@ -225,7 +232,7 @@ class Dispatcher:
         self._observer.parked(reason)
 
     def _cancel(self, work: Work, reason: CancelReason, host: str, now_ms: int) -> None:
-        self._observer.ended(self._recorder.cancel(work, reason, host, now_ms))
+        self._judging.cancel(work, reason, host, now_ms)
         self.bytes -= len(work.value)
 
     def _keep(self, work: Work, until_ms: int) -> None:
@@ -252,11 +259,12 @@ class Dispatcher:
                 assert_never(found)
         return False
 
-    @staticmethod
-    def _reason_to_cancel(job: Job, endpoint: Endpoint) -> CancelReason | None:
+    def _reason_to_cancel(self, job: Job, endpoint: Endpoint) -> CancelReason | None:
         if endpoint.paused:
             return "paused"
-        return "reactivated" if job.activation < endpoint.activation else None
+        if job.activation < endpoint.activation:
+            return "reactivated"
+        return "disabled" if self._judging.is_disabled(job.subscription_id, endpoint.activation) else None
 
     def _admit(self, work: Work, endpoint: Endpoint, now_ms: int, *, waited: bool) -> bool:
         target = endpoint.target
@@ -283,13 +291,7 @@ class Dispatcher:
         return self.bytes < MAX_BYTES_AT_HAND // 2 and work.lane.progress.unfinished < _MAY_WAIT_OF_LANE
 
     def _judge(self, work: Work, answer: Answer, duration_us: int, now_ms: int) -> None:
-        assert work.endpoint is not None
-        schedule = self._sending.rules_of(work.endpoint).schedule
-        verdict = judge(work.job.attempt, answer, schedule, now_ms, self._longest_ms)
-        wait_ms = asked_to_wait_ms(answer, now_ms)
-        if wait_ms:
-            self._pacing.told_to_wait(work.job.subscription_id, now_ms + wait_ms, now_ms)
-        self._observer.ended(self._recorder.attempt(work, answer, verdict, duration_us, now_ms))
+        self._judging.judge(work, answer, duration_us, now_ms)
         self.bytes -= len(work.value)
 
 

@@ -46,39 +46,43 @@ class HealthBook:
 
     def __init__(self, policy: HealthPolicy) -> None:
         self._policy = policy
-        self._known: dict[str, _Known] = {}
+        self.known: dict[str, _Known] = {}
         self._of_partition: dict[int, set[str]] = {}
 
     def load(self, partition: int, found: Mapping[str, Health]) -> None:
         """Take over what was written for a partition; what was known of it here is forgotten."""
         self.drop([partition])
-        self._known.update({id_: _Known(health, written=True) for id_, health in found.items()})
+        self.known.update({id_: _Known(health, written=True) for id_, health in found.items()})
         self._of_partition[partition] = set(found)
 
     def drop(self, partitions: Iterable[int]) -> None:
         """Forget partitions that were lost."""
         for partition in partitions:
             for id_ in self._of_partition.pop(partition, ()):
-                self._known.pop(id_, None)
+                self.known.pop(id_, None)
+
+    def keep(self, partitions: Iterable[int]) -> None:
+        """Forget all partitions but these."""
+        self.drop(set(self._of_partition).difference(partitions))
 
     def is_disabled(self, subscription_id: str, activation: int) -> bool:
         """Tell whether nothing may be sent for a subscription of this activation. Asked for each job."""
-        known = self._known.get(subscription_id)
+        known = self.known.get(subscription_id)
         return known is not None and known.health.disables(activation)
 
     def of(self, subscription_id: str) -> Health | None:
         """Return what is known of an endpoint; None if nothing is wrong."""
-        known = self._known.get(subscription_id)
+        known = self.known.get(subscription_id)
         return known.health if known else None
 
     @property
     def disabled(self) -> int:
         """Number of endpoints that are disabled (of any activation)."""
-        return sum(known.health.disabled_at_ms is not None for known in self._known.values())
+        return sum(known.health.disabled_at_ms is not None for known in self.known.values())
 
     def delivered(self, partition: int, job: Job, activation: int, now_ms: int) -> Change | None:
         """Note a 2xx to an attempt that was made under `activation`."""
-        known = self._known.get(job.subscription_id)
+        known = self.known.get(job.subscription_id)
         if known is None or known.health.activation > activation or known.health.disables(activation):
             return None
         health = known.health
@@ -103,7 +107,7 @@ class HealthBook:
         if self._policy.disable_after_ms is not None and lasted_ms >= self._policy.disable_after_ms:
             return self._disable(partition, health, "failing")
         report = not health.reported and lasted_ms >= self._policy.report_after_ms
-        known = self._known.get(job.subscription_id)
+        known = self.known.get(job.subscription_id)
         written = known is not None and known.written and known.health.activation == activation
         write = report or (not written and lasted_ms >= WRITE_AFTER_MS)
         health = replace(health, reported=health.reported or report)
@@ -115,7 +119,7 @@ class HealthBook:
 
     def deleted(self, partition: int, subscription_id: str) -> Change | None:
         """Note that there is no such subscription any more."""
-        known = self._known.get(subscription_id)
+        known = self.known.get(subscription_id)
         if known is None:
             return None
         self._forget(partition, subscription_id)
@@ -123,7 +127,7 @@ class HealthBook:
 
     def _current(self, partition: int, job: Job, activation: int, now_ms: int) -> Health | None:
         """Return what is to be judged on, None if the answer is to an attempt from before a `resume`, or too late."""
-        known = self._known.get(job.subscription_id)
+        known = self.known.get(job.subscription_id)
         if known is not None and known.health.activation > activation:
             return None
         if known is not None and known.health.activation == activation:
@@ -148,11 +152,11 @@ class HealthBook:
         return Change(health.subscription_id, health, _operation("endpoint_disabled", health, health.updated_at_ms))
 
     def _keep(self, partition: int, health: Health, *, written: bool) -> None:
-        self._known[health.subscription_id] = _Known(health, written)
+        self.known[health.subscription_id] = _Known(health, written)
         self._of_partition.setdefault(partition, set()).add(health.subscription_id)
 
     def _forget(self, partition: int, subscription_id: str) -> None:
-        del self._known[subscription_id]
+        del self.known[subscription_id]
         self._of_partition.get(partition, set()).discard(subscription_id)
 
 

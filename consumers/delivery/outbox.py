@@ -14,12 +14,15 @@ from consumers.delivery.progress import Position
 
 
 class Row(NamedTuple):
-    """One record to write; `partition` -1 leaves the choice to the key. `lane` is what it was read from."""
+    """One record to write; `partition` -1 leaves the choice to the key. `lane` is what it was read from.
+
+    Without a value it is a tombstone.
+    """
 
     topic: str
     partition: int
     key: bytes | None
-    value: bytes
+    value: bytes | None
     lane: Lane
 
 
@@ -49,7 +52,7 @@ class Outbox:
     def add(self, row: Row) -> None:
         """Have a row written in the next transaction."""
         self._rows.append(row)
-        self.bytes += len(row.value)
+        self.bytes += len(row.value or b"")
 
     def finish(self, lane: Lane, offset: int) -> None:
         """Note that a record's rows are all here: its offset is finished with them."""
@@ -122,7 +125,7 @@ class Outbox:
 
     def _count(self) -> None:
         self._ends = sum(lane.ends for lane in self._touched)
-        self.bytes = sum(len(row.value) for row in self._rows)
+        self.bytes = sum(len(row.value or b"") for row in self._rows)
 
     def committed(self, batch: Batch) -> None:
         """Note that a batch is committed."""

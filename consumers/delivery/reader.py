@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import wait
 from typing import Final
 
@@ -16,26 +16,20 @@ import structlog
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from consumers.delivery.assignment import Assignment
+from consumers.delivery.health import HealthBook
 from consumers.delivery.lane import Lane, Ownership
 from consumers.delivery.outbox import Outbox
 from consumers.delivery.progress import MAX_BATCH
+from consumers.delivery.takeover import Known, Takeover
 from consumers.runtime.admin import CLIENT_ERRORS, reason_of
 from consumers.runtime.background import in_thread
-from consumers.runtime.positions import CommittedPositions, Found, PartitionKey, PositionsQuery, is_lost_broker
+from consumers.runtime.positions import PartitionKey, PositionsQuery, is_lost_broker, refuse_hopeless
 from schemas.errors import Unavailable
 
 _log = structlog.get_logger("delivery")
 _CLOSE_S: Final = 2.0
 Take = Callable[[Lane, Message, int], None]
 Settle = Callable[[object], None]
-_HOPELESS: Final = frozenset(
-    {
-        KafkaError.TOPIC_AUTHORIZATION_FAILED,
-        KafkaError.GROUP_AUTHORIZATION_FAILED,
-        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
-        KafkaError._AUTHENTICATION,
-    }
-)
 _OVERTAKEN: Final = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE})
 
 
@@ -51,7 +45,8 @@ class Reader:
         self,
         *,
         consumer: Consumer,
-        positions: CommittedPositions,
+        takeover: Takeover,
+        health: HealthBook,
         assignment: Assignment,
         outbox: Outbox,
         take: Take,
@@ -59,7 +54,8 @@ class Reader:
         overtaken: Callable[[int], None],
     ) -> None:
         self._consumer = consumer
-        self._positions = positions
+        self._takeover = takeover
+        self._health = health
         self._assignment = assignment
         self._outbox = outbox
         self._take = take
@@ -70,7 +66,7 @@ class Reader:
         self._missed: list[PartitionKey] = []  # what was lacking when that was looked at last
         self._emptied = False  # an assignment without anything to read is to be taken note of
         self._assigned: list[PartitionKey] = []
-        self._query: PositionsQuery | None = None
+        self._query: PositionsQuery[Known] | None = None
         self._waking: list[tuple[int, int, Lane]] = []
         self._number = 0
         self._full: list[Lane] = []
@@ -114,20 +110,23 @@ class Reader:
             return False
         if self._emptied:
             self._emptied = False
-            self._install({})
+            self._install(Known({}, {}))
             return True
         if self._query is None:
             return False
-        found = self._query.poll(time.monotonic())
-        if found is None:
+        known = self._query.poll(time.monotonic())
+        if known is None:
             return False
         self._query = None
-        self._install(found)
+        self._install(known)
         self._look_for_lacking()  # now it is known which topics there are
         return True
 
-    def _install(self, found: Mapping[PartitionKey, Found]) -> None:
-        taken = self._assignment.take(found)
+    def _install(self, known: Known) -> None:
+        taken = self._assignment.take(known.positions)
+        self._health.keep({lane.partition for lane in taken.lanes} - taken.anew)
+        for number in taken.anew:
+            self._health.load(number, known.health[number])
         self._outbox.prune()  # or what it holds for others would count as uncommitted until the next commit
         for lost in taken.overtaken:
             _log.error(
@@ -141,7 +140,7 @@ class Reader:
             self._overtaken(lost.begin - lost.lost_from)
             self._outbox.touch(self._assignment.lanes[lost.topic, lost.partition])  # to be reported once
         for lane in taken.lanes:
-            if found[lane.topic, lane.partition].offset is None:
+            if known.positions[lane.topic, lane.partition].offset is None:
                 self._outbox.touch(lane)  # what a new tier loses later is known only once it has a position
         self._waking, self._full = [], []
         places = [TopicPartition(lane.topic, lane.partition, lane.progress.next_offset) for lane in taken.lanes]
@@ -151,7 +150,7 @@ class Reader:
         _log.info("delivery.assigned", partitions=len(places), numbers=sorted({lane.partition for lane in taken.lanes}))
 
     def _look_for_lacking(self) -> None:
-        lacking = self._assignment.lacking(self._assigned, self._positions.topics)
+        lacking = self._assignment.lacking(self._assigned, self._takeover.topics)
         if lacking and lacking != self._missed:  # once: whoever has them may not know the tier yet
             self._lacks = True
             _log.warning("delivery.lacking", partitions=[f"{topic}-{number}" for topic, number in lacking])
@@ -254,7 +253,7 @@ class Reader:
         self.group_metadata = consumer.consumer_group_metadata()
         self._assigned = [(partition.topic, partition.partition) for partition in partitions]
         keys = self._assignment.owned(self._assigned)
-        self._query = PositionsQuery(self._positions, keys) if keys else None
+        self._query = PositionsQuery(self._takeover.fetch, keys) if keys else None
         self._emptied = not keys
         self._look_for_lacking()
 
@@ -272,16 +271,13 @@ class Reader:
 
     def _on_error(self, error: KafkaError | None, message: Message) -> None:
         assert error is not None
-        if error.fatal() or error.code() == KafkaError._FATAL:  # as a message it does not call itself fatal
-            raise Unavailable(f"the consumer failed for good, as another process has its slot, or else: {error.str()}")
+        refuse_hopeless(error, message.topic())
         if error.code() in _OVERTAKEN:
             self._on_overtaken(message)
         elif error.code() == KafkaError._PARTITION_EOF:
             lane = self._assignment.lanes.get((message.topic(), message.partition()))  # type: ignore[arg-type]  # has both
             if lane is not None:
                 lane.log_end = message.offset() or 0
-        elif error.code() in _HOPELESS:
-            raise Unavailable(f"{message.topic() or 'the group'} cannot be read: {error.str()}")
         elif not is_lost_broker(error):
             # Too long a pause between polls (the partitions come back), a tier that was deleted, a broken batch.
             _log.warning("delivery.reader", topic=message.topic(), error=error.str())
@@ -293,7 +289,7 @@ class Reader:
         self._assignment.suspend()
         self._consumer.assign([])
         keys = self._assignment.owned(self._assigned)
-        self._query = PositionsQuery(self._positions, keys)
+        self._query = PositionsQuery(self._takeover.fetch, keys)
 
 
 def _place(lane: Lane) -> TopicPartition:

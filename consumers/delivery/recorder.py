@@ -9,6 +9,7 @@ from confluent_kafka import Message
 
 from consumers.delivery.answer import MAX_BODY_KEPT, Answer, Responded, Unanswered
 from consumers.delivery.endpoint import Endpoint
+from consumers.delivery.health import Change
 from consumers.delivery.lane import Lane
 from consumers.delivery.outbox import Outbox, Row
 from consumers.delivery.tiers import Tier, Tiers
@@ -17,10 +18,11 @@ from consumers.delivery.work import Work
 from consumers.runtime.dead_letters import SourceRecord, dead_letter
 from schemas.delivery import DeadLetter, DeadLetterCodec, JobCodec, Outcome, OutcomeCodec, State
 from schemas.errors import UnreadableRecord
+from schemas.health import Operation, encode_health, encode_operation
 from schemas.topics import TopicNames
 
 _log = structlog.get_logger("delivery")
-CancelReason = Literal["deleted", "paused", "reactivated"]
+CancelReason = Literal["deleted", "disabled", "paused", "reactivated"]
 _ANY_PARTITION: Final = -1
 RESPONSE_KEPT: Final = 1_024
 _MASK: Final = b"***"
@@ -73,6 +75,17 @@ class Recorder:
         """Write a job to another tier as it is, without counting an attempt."""
         self._move(work, tier, attempt=work.job.attempt, due_at_ms=work.job.due_at_ms)
         self._outbox.finish(work.lane, work.offset)
+
+    def health(self, change: Change, lane: Lane) -> None:
+        """Write what an answer meant for its endpoint, in the transaction of its outcome."""
+        key = change.subscription_id.encode()
+        value = None if change.health is None else encode_health(change.health)
+        # To the partition *number* of the jobs: whoever takes that over reads it.
+        self._outbox.add(Row(self._names.health, lane.partition, key, value, lane))
+        if change.operation is not None:
+            self._outbox.add(Row(self._names.operations, _ANY_PARTITION, key, encode_operation(change.operation), lane))
+            log = {"endpoint_recovered": _log.info}.get(change.operation.kind, _log.warning)
+            log(f"delivery.{change.operation.kind}", **_told(change.operation))
 
     def poison(self, lane: Lane, message: Message, error: UnreadableRecord, now_ms: int) -> None:
         """Write a record that nobody could read to `dead`, with its bytes."""
@@ -139,6 +152,19 @@ class Recorder:
             work.lane.partition,
             work.first_offset,
         )
+
+
+def _told(operation: Operation) -> dict[str, object]:
+    """Return what the log says of an operation."""
+    told = {
+        "subscription": operation.subscription_id,
+        "customer": operation.customer_id,
+        "reason": operation.reason,
+        "status": operation.status,
+        "error": operation.error,
+        "since_ms": operation.since_ms,
+    }
+    return {name: value for name, value in told.items() if value not in (None, "")}
 
 
 def _redacted(responded: Responded, endpoint: Endpoint) -> bytes:

@@ -92,7 +92,7 @@ class Takeover:
         self._commit = commit
         self._overtaken = overtaken
         self._described: dict[str, Future[Any]] | None = None
-        self._query: PositionsQuery | None = None
+        self._query: PositionsQuery[dict[PartitionKey, Found]] | None = None
         self._starts: StartQuery | None = None
         self._notes: Future[Notes] | None = None
         self._writing: Future[None] | None = None
@@ -129,7 +129,7 @@ class Takeover:
         if self._query is None:
             # After the notes: whoever noted a source has committed its positions before, and they are found then.
             if (partitions := self._partitions()) is not None:
-                self._query = PositionsQuery(self._positions, partitions)
+                self._query = PositionsQuery(self._positions.fetch, partitions)
             return None
         found = self._query.poll(now_s)
         return None if found is None else self._judge(found, self._notes.result(), now_s)

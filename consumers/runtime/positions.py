@@ -8,10 +8,10 @@ answer waits for offsets that a transaction has not ended yet (KIP-447).
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Generic, TypeVar
 
 import structlog
 from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, TopicPartition
@@ -31,6 +31,7 @@ _LATEST: Final = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # as abov
 
 _log = structlog.get_logger("positions")
 
+T = TypeVar("T")
 PartitionKey = tuple[str, int]
 
 
@@ -124,13 +125,13 @@ def commit_positions(kafka: Mapping[str, str], group: str, positions: Mapping[Pa
             )
 
 
-class PositionsQuery:
-    """One question, asked in a helper thread until it is answered; `poll` never blocks."""
+class PositionsQuery(Generic[T]):
+    """One question, asked by `fetch` in a helper thread until it is answered; `poll` never blocks."""
 
-    def __init__(self, positions: CommittedPositions, partitions: Sequence[PartitionKey]) -> None:
-        self._positions = positions
+    def __init__(self, fetch: Callable[[Sequence[PartitionKey]], T], partitions: Sequence[PartitionKey]) -> None:
+        self._fetch = fetch
         self._partitions = partitions
-        self._future: Future[dict[PartitionKey, Found]] | None = None
+        self._future: Future[T] | None = None
         self._not_before_s = 0.0
         self._since_s: float | None = None
         self._trouble: str | None = None  # what the broker said last
@@ -139,13 +140,13 @@ class PositionsQuery:
         """Return for how long the answer has been awaited."""
         return 0.0 if self._since_s is None else now_s - self._since_s
 
-    def poll(self, now_s: float) -> dict[PartitionKey, Found] | None:
+    def poll(self, now_s: float) -> T | None:
         """Return the answer once it is there (`now_s`: a monotonic clock, in seconds)."""
         if self._since_s is None:
             self._since_s = now_s
         if self._future is None:
             if now_s >= self._not_before_s:
-                self._future = in_thread("positions", self._positions.fetch, self._partitions)
+                self._future = in_thread("positions", self._fetch, self._partitions)
             return None
         if not self._future.done():
             return None
@@ -159,6 +160,24 @@ class PositionsQuery:
             self._not_before_s = now_s + ASK_AGAIN_S
             return None
         return answer
+
+
+_HOPELESS: Final = frozenset(
+    {
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+        KafkaError._AUTHENTICATION,
+    }
+)
+
+
+def refuse_hopeless(error: KafkaError, topic: str | None) -> None:
+    """Raise Unavailable where a consumer will never read again."""
+    if error.fatal() or error.code() == KafkaError._FATAL:  # as a message it does not call itself fatal
+        raise Unavailable(f"the consumer failed for good, as another process has its slot, or else: {error.str()}")
+    if error.code() in _HOPELESS:
+        raise Unavailable(f"{topic or 'the group'} cannot be read: {error.str()}")
 
 
 def is_lost_broker(error: KafkaError) -> bool:

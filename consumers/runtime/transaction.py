@@ -112,7 +112,7 @@ class Transactions:
 
     def begin(
         self,
-        rows: Iterable[tuple[str, int, bytes | None, bytes]],
+        rows: Iterable[tuple[str, int, bytes | None, bytes | None]],
         offsets: list[TopicPartition],
         group_metadata: object,
         serial: str,

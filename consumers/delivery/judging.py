@@ -1,0 +1,86 @@
+"""What follows from an answer: for its job, for the pace of its endpoint, and for the endpoint's health."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from consumers.delivery.answer import Answer, Responded
+from consumers.delivery.health import Change, HealthBook
+from consumers.delivery.lane import Lane
+from consumers.delivery.pacing import Pacing
+from consumers.delivery.recorder import CancelReason, Recorder
+from consumers.delivery.sending import Sending
+from consumers.delivery.verdict import Delivered, asked_to_wait_ms, judge
+from consumers.delivery.work import Work
+from schemas.delivery import Outcome
+from schemas.failures import OURS
+
+
+class EndObserver(Protocol):
+    """Who wants to know what came of a job: metrics and log."""
+
+    def ended(self, outcome: Outcome) -> None:
+        """Hear of an attempt, or of a job that was cancelled."""
+        ...
+
+
+class Judging:
+    """Ends attempts and jobs; `longest_ms` is the wait of the longest tier."""
+
+    def __init__(
+        self,
+        *,
+        recorder: Recorder,
+        sending: Sending,
+        pacing: Pacing[Work],
+        health: HealthBook,
+        observer: EndObserver,
+        longest_ms: int,
+    ) -> None:
+        self._recorder = recorder
+        self._sending = sending
+        self._pacing = pacing
+        self._health = health
+        self._observer = observer
+        self._longest_ms = longest_ms
+
+    def judge(self, work: Work, answer: Answer, duration_us: int, now_ms: int) -> None:
+        """Record what an attempt came to."""
+        assert work.endpoint is not None
+        schedule = self._sending.rules_of(work.endpoint).schedule
+        verdict = judge(work.job.attempt, answer, schedule, now_ms, self._longest_ms)
+        wait_ms = asked_to_wait_ms(answer, now_ms)
+        if wait_ms:
+            self._pacing.told_to_wait(work.job.subscription_id, now_ms + wait_ms, now_ms)
+        if self._health.known or not isinstance(verdict, Delivered):
+            self._note(work, answer, now_ms)
+        self._observer.ended(self._recorder.attempt(work, answer, verdict, duration_us, now_ms))
+
+    def cancel(self, work: Work, reason: CancelReason, host: str, now_ms: int) -> None:
+        """Record that a job will never be sent."""
+        if reason == "deleted" and self._health.known:
+            self._write(self._health.deleted(work.lane.partition, work.job.subscription_id), work.lane)
+        self._observer.ended(self._recorder.cancel(work, reason, host, now_ms))
+
+    def is_disabled(self, subscription_id: str, activation: int) -> bool:
+        """Tell whether nothing may be sent for a subscription of this activation. Asked for each job."""
+        return bool(self._health.known) and self._health.is_disabled(subscription_id, activation)
+
+    def _note(self, work: Work, answer: Answer, now_ms: int) -> None:
+        """Note what an answer says of its endpoint, unless what happened was of our own making."""
+        assert work.endpoint is not None
+        partition, activation = work.lane.partition, work.endpoint.activation
+        if isinstance(answer, Responded):
+            if 200 <= answer.status < 300:
+                change = self._health.delivered(partition, work.job, activation, now_ms)
+            else:
+                change = self._health.failed(partition, work.job, activation, now_ms, answer.status)
+        elif answer.kind in OURS:
+            return
+        else:
+            change = self._health.failed(partition, work.job, activation, now_ms, answer.kind)
+        self._write(change, work.lane)
+
+    def _write(self, change: Change | None, lane: Lane) -> None:
+        if change is not None:
+            self._recorder.health(change, lane)
