@@ -21,9 +21,10 @@ from producers.events import EventPublisher
 from producers.subscription_changes import Apply
 from schemas.event import Event
 from schemas.rules import Draft, Given
-from schemas.sender import Sender
+from schemas.sender import Sender, load_sender
 from schemas.standard_webhooks import public_text
 from tests.contracts.senders import SENDERS, WHSEC
+from tests.contracts.test_any_value import ALL, folder_of
 from tests.support.attempts import Attempted, headers_of
 from tests.support.guides import PARTS, Case, answers
 from tests.support.parts import need
@@ -34,6 +35,8 @@ from tests.support.topics import remove_topics
 PRIVATE = "whsk_6Xb/dCcHpPea21PS1N9VY/NZW723CEc77N4rJCubMbfVKIDij2HKpMKkioLlX0dRqSKJp4AJ6p9lMicMFs6Kvg=="
 OTHER_PRIVATE = "whsk_" + base64.b64encode(bytes(range(32))).decode()
 OTHER_WHSEC = "whsec_" + base64.b64encode(bytes(range(64))).decode()
+ODD_BODY = b'{"a":1}'
+PREFIX = '\\u0041`"${x}%s#'
 WORDS = "schlüssel whsec_ sha256= 株 \\"  # a secret is its bytes, whatever it begins with or looks like
 # Endpoint: its sender, its secret, and another secret of the same form.
 ENDPOINTS = {
@@ -88,46 +91,54 @@ def _cases(requests: Mapping[str, list[Received]]) -> Iterator[Case]:
     for id_, found in requests.items():
         name, secret, other = ENDPOINTS[id_]
         for request in found:
-            headers, body, now_s = dict(request.headers), request.body, int(request.arrived_at)
-            secret_known, other_known = _verifying(secret), _verifying(other)
+            headers, now_s = dict(request.headers), int(request.arrived_at)
+            case = Case(name, "as it came", _verifying(secret), headers, request.body, now_s, genuine=True)
+            yield case
+            yield case.but("another secret", secret=_verifying(other))
+            yield from _spoiled(case)
+            if "webhook-signature" in headers:
+                yield from _of_standard_webhooks(case, secret, other)
 
-            def case(
-                what: str,
-                genuine: bool,
-                *,
-                secret: str = secret_known,
-                headers: Mapping[str, str] = headers,
-                body: bytes = body,
-                now_s: int = now_s,
-                sender: str = name,
-            ) -> Case:
-                return Case(sender, what, secret, headers, body, now_s, genuine)
 
-            yield case("as it came", True)
-            yield case("another secret", False, secret=other_known)
-            yield case("a changed byte", False, body=body[:-2] + b" " + body[-1:])
-            yield case("written anew", False, body=json.dumps(json.loads(body)).encode())
-            yield case("no body", False, body=b"")
-            signed = SENDERS[name].signature.header_names[-1]
-            yield case("no signature", False, headers={k: v for k, v in headers.items() if k != signed})
-            yield case("an empty signature", False, headers=headers | {signed: ""})
-            yield case("half a signature", False, headers=headers | {signed: headers[signed][:-4]})
-            yield case("not base64", False, headers=headers | {signed: headers[signed][:6] + "=%*" + "é"})
-            yield case("no prefix", False, headers=headers | {signed: headers[signed].partition("=")[2]})
-            yield case("upper case", False, headers=headers | {signed: headers[signed].upper()})
-            if signed != "webhook-signature":
-                continue
-            yield case("an id of another", False, headers=headers | {"webhook-id": "evt_2"})
-            sent_s = int(headers["webhook-timestamp"])
-            for seconds, genuine in ((-301, False), (-300, True), (300, True), (301, False)):
-                yield case(f"{seconds} s later", genuine, now_s=sent_s + seconds)
-            for time_ in ("", "x", "-1", f"{sent_s}.0", f" {sent_s}", "9" * 30):
-                yield case(f"at {time_!r}", False, headers=headers | {"webhook-timestamp": time_})
-            job = Attempted(event_id="evt_1")
-            both = headers_of(SENDERS[name], body, other, secret, now_s=sent_s, job=job)
-            yield case("during a rotation", True, headers=both)
-            yield case("during a rotation, by the other", True, headers=both, secret=other_known)
-            yield case("of an unknown version first", True, headers=both | {signed: f"v9,x {both[signed]}"})
+def _spoiled(case: Case) -> Iterator[Case]:
+    body, headers = case.body, case.headers
+    signed = SENDERS[case.sender].signature.header_names[-1] if case.sender in SENDERS else "X"
+    given = headers[signed]
+    yield case.but("a changed byte", body=body[:-2] + b" " + body[-1:])
+    yield case.but("written anew", body=json.dumps(json.loads(body), indent=1).encode())
+    yield case.but("no body", body=b"")
+    yield case.but("no signature", headers={name: value for name, value in headers.items() if name != signed})
+    for what, value in (
+        ("an empty signature", ""),
+        ("half a signature", given[:-4]),
+        ("not base64", given[:6] + "=%*é"),
+        ("no prefix", given.partition("=")[2]),
+        ("upper case", given.upper()),
+    ):
+        yield case.but(what, headers={**headers, signed: value})
+
+
+def _of_standard_webhooks(case: Case, secret: str, other: str) -> Iterator[Case]:
+    headers, sent_s = case.headers, int(case.headers["webhook-timestamp"])
+    yield case.but("an id of another", headers={**headers, "webhook-id": "evt_2"})
+    for seconds, genuine in ((-301, False), (-300, True), (300, True), (301, False)):
+        yield case.but(f"{seconds} s later", now_s=sent_s + seconds, genuine=genuine)
+    for time_ in ("", "x", "-1", f"{sent_s}.0", f" {sent_s}", "9" * 30):
+        yield case.but(f"at {time_!r}", headers={**headers, "webhook-timestamp": time_})
+    job = Attempted(event_id="evt_1")
+    both = headers_of(SENDERS[case.sender], case.body, other, secret, now_s=sent_s, job=job)
+    yield case.but("during a rotation", headers=both, genuine=True)
+    yield case.but("during a rotation, by the other", headers=both, secret=_verifying(other), genuine=True)
+    unknown = {**both, "webhook-signature": f"v9,x {both['webhook-signature']}"}
+    yield case.but("an unknown version first", headers=unknown, genuine=True)
+
+
+def _odd(folder: Path) -> Sender:
+    """A sender of one's own whose prefix means something in each language's strings."""
+    toml = (folder_of(folder, ALL) / "sender.toml").read_text(encoding="utf-8")
+    toml = toml.replace('secret = "utf8"', f"secret = \"utf8\"\nprefix = '{PREFIX}'")
+    (folder / "sender.toml").write_text(toml, encoding="utf-8")
+    return load_sender(folder)
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -137,9 +148,12 @@ def test_the_code_of_every_guide_verifies_what_is_delivered(
     """Every delivery is genuine to the guide's code; with another secret, changed, unsigned or stale none is."""
     need(*PARTS[language])
     version = metadata.version("kafka-signpost")
-    guides = {name: dict(documents_of(sender, name, version))["guide.md"] for name, sender in SENDERS.items()}
-    cases = list(_cases(requests))
-    assert {case.sender for case in cases if case.genuine} == set(SENDERS)
+    odd = _odd(tmp_path / "senders" / "odd")
+    senders = {**SENDERS, "odd": odd}
+    guides = {name: dict(documents_of(sender, name, version))["guide.md"] for name, sender in senders.items()}
+    genuine = Case("odd", "as it came", SECRET, headers_of(odd, ODD_BODY, SECRET), ODD_BODY, 0, genuine=True)
+    cases = [*_cases(requests), genuine, *_spoiled(genuine)]
+    assert {case.sender for case in cases if case.genuine} == set(senders)
     wrong = [
         f"{case.sender}: {case.what}: expected {case.genuine}"
         for case, genuine in zip(cases, answers(language, guides, cases, tmp_path), strict=True)

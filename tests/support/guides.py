@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from deploy.documents.verification import FILES
 from tests.support.npm import installed
@@ -30,6 +30,10 @@ class Case(NamedTuple):
     body: bytes
     now_s: int
     genuine: bool
+
+    def but(self, what: str, *, genuine: bool = False, **fields: Any) -> Case:
+        """Return this request with something else about it; not genuine unless told."""
+        return self._replace(what=what, genuine=genuine, **fields)
 
 
 def answers(language: str, guides: Mapping[str, str], cases: Sequence[Case], folder: Path) -> list[bool]:
