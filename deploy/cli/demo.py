@@ -40,8 +40,8 @@ def _demo(
     """Show the main job: events in, signed webhooks out, retries and dead letters, everything counted.
 
     Webhooks of all senders that Signpost brings, from a real broker to endpoints that verify them: a healthy one each,
-    one that fails twice and then works, and a dead one. Retry schedules run 20,000 times faster. Exit code 0 only if
-    every count adds up; nothing is left behind.
+    one that fails twice and then works, and one that always fails. Retry schedules run 20,000 times faster. Exit code
+    0 only if every count adds up; nothing is left behind.
     """
     from rich.console import Console  # noqa: PLC0415  # clients load in 0.3 s that `--help` need not wait
 

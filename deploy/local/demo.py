@@ -1,4 +1,4 @@
-"""The main job, shown: simulated events of all senders, for endpoints that work, fail twice, and are dead.
+"""The main job, shown: simulated events of all senders, for endpoints that work, fail twice, or fail always.
 
 Everything is real: a broker, both roles as processes, HTTP endpoints that verify signatures. What is shown is counted
 at both ends, by the endpoints and by the topic of outcomes, and has to agree.
@@ -18,7 +18,6 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, TopicPar
 
 from deploy.admin import reachable_admin
 from deploy.local.demo_tally import Customer, Progress
-from deploy.local.kafka import free_port
 from deploy.local.receiver import Receiver
 from deploy.local.replies import Answer, Received
 from deploy.sealing_key import sealer_of
@@ -89,8 +88,6 @@ class Endpoints:
             receiver.close()
 
     def _open(self, customer: Customer, secret: str) -> str:
-        if customer.behave is None:
-            return f"http://127.0.0.1:{free_port()}/webhooks"
         tally, accepted = self._progress.tallies[customer.id], set[str | None]()
 
         def verify(received: Received) -> str | None:

@@ -10,37 +10,39 @@ from typing import Final
 from deploy.local.replies import Answer, Behaviour, always, fail_first
 from schemas.sender import Sender
 
-_FAILURE: Final = 503
+_BUSY: Final = Answer(503)
+_BROKEN: Final = Answer(500)
 _FAILURES: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Customer:
-    """One customer of a sender, and how its endpoint behaves; None: nothing listens there.
-
-    `attempts` are those of each job.
-    """
+    """One customer of a sender, and how its endpoint behaves: `attempts` of each job, the last of which `succeeds`."""
 
     id: str
     sender: Sender
     endpoint: str
-    behave: Behaviour | None
-    attempts: int
+    behave: Behaviour
+    attempts: int = 1
+    succeeds: bool = True
 
 
 def customers_of(senders: Mapping[str, Sender]) -> tuple[Customer, ...]:
     """Return a customer of each sender, with a healthy endpoint, and two more whose endpoints are not.
 
-    Those two are of the sender that gives up first: it is what the whole demo waits for.
+    Those two are of the sender that gives up first: it is what the whole demo waits for. They do answer, as jobs for an
+    endpoint that does not would wait for it, with few attempts, for longer than anybody looks at a demo.
     """
     briefest = min(senders.values(), key=lambda sender: sum(sender.schedule, timedelta()))
     found: list[Customer] = []
     for name, sender in senders.items():
-        found.append(Customer(name, sender, "healthy", always(Answer()), 1))
+        found.append(Customer(name, sender, "healthy", always(Answer())))
         if sender is briefest:
-            fails_twice = fail_first(_FAILURES, Answer(_FAILURE), Answer())
-            found.append(Customer(f"{name}-fails-twice", sender, "fails twice", fails_twice, _FAILURES + 1))
-            found.append(Customer(f"{name}-dead", sender, "dead", None, len(sender.schedule) + 1))
+            recovers, attempts = fail_first(_FAILURES, _BUSY, Answer()), len(sender.schedule) + 1
+            found.append(Customer(f"{name}-twice-503", sender, "twice 503", recovers, _FAILURES + 1))
+            found.append(
+                Customer(f"{name}-always-500", sender, "always 500", always(_BROKEN), attempts, succeeds=False)
+            )
     return tuple(found)
 
 
@@ -118,18 +120,18 @@ class Progress:
 
 
 def _problems(customer: Customer, tally: Tally) -> Iterator[str]:
-    events, dead = tally.events, customer.behave is None
+    events, delivered = tally.events, tally.events if customer.succeeds else 0
     expected: Iterable[tuple[str, int, int]] = (
         ("jobs", tally.jobs, events),
         ("waiting", tally.waiting, 0),
-        ("dead", tally.dead, events if dead else 0),
-        ("delivered", tally.delivered, 0 if dead else events),
+        ("dead", tally.dead, events - delivered),
+        ("delivered", tally.delivered, delivered),
         ("retried", tally.retried, 0 if customer.attempts == 1 else events),
         ("attempts", tally.attempts, events * customer.attempts),
         ("events that its endpoint accepted", tally.accepted, tally.delivered),
         ("events that its endpoint accepted more than once", tally.repeated, 0),
         ("requests with a wrong signature", tally.refused, 0),
-        ("requests with a verified signature", tally.genuine, 0 if dead else tally.attempts),
+        ("requests with a verified signature", tally.genuine, tally.attempts),
     )
     for what, counted, must in expected:
         if counted != must:
