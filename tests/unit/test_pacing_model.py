@@ -107,5 +107,5 @@ class PacingModel(RuleBasedStateMachine):
         assert self.ended + self.parked == self.arrived
 
 
-PacingModel.TestCase.settings = settings(max_examples=60, stateful_step_count=50, deadline=None)
+PacingModel.TestCase.settings = settings(max_examples=100, stateful_step_count=50, deadline=None)
 TestPacing = PacingModel.TestCase

@@ -8,7 +8,7 @@ from enum import Enum
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 from consumers.delivery.pacing.backlog import Backlog
-from consumers.delivery.pacing.circuit import Circuit
+from consumers.delivery.pacing.circuit import Circuit, State
 from consumers.delivery.pacing.limit import Limit
 from consumers.delivery.pacing.places import Pacer
 from consumers.delivery.pacing.rate import Rate
@@ -150,6 +150,13 @@ class Pace(Generic[T]):
     def is_idle(self) -> bool:
         """Whether nothing of it is at hand."""
         return self.in_flight == 0 and not self.waiting
+
+    @property
+    def closed_by(self) -> Reason | None:
+        """Why the endpoint is left alone."""
+        if self.circuit.is_closed:
+            return None
+        return Reason.TOLD_TO_WAIT if self.circuit.state is State.TOLD_TO_WAIT else Reason.FAILING
 
     def is_stuck(self, now_ms: int) -> bool:
         """Whether requests are open, and none has ended for a second, or for twice the time that it usually takes."""

@@ -15,14 +15,15 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Generic
 
-from consumers.delivery.pacing.circuit import State
 from consumers.delivery.pacing.pace import Pace, Reason, Result, Subscriber, T
 from consumers.delivery.pacing.places import Pacer, Places
 from consumers.delivery.pacing.registry import Registry
 
-# Jobs that wait in memory, of all subscriptions; with half of it taken each has the least room only.
-_MAX_WAITING: Final = 4_096
+# With so many jobs waiting in memory, of all subscriptions, each has the least room only.
+_MANY: Final = 2_048
 _LEAST_ROOM: Final = 64
+# With twice as many of them, of which so many start in 0.1 s, those that wait are better awaited than parked.
+_SOON: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,11 @@ class Pacing(Generic[T]):
         return bool(self._runnable)
 
     @property
+    def pressing(self) -> int:
+        """How many of those that wait are reason not to read on: not those of a few endpoints that are full."""
+        return self.waiting if self.waiting >= 2 * _MANY and self.soon >= _SOON else self.soon
+
+    @property
     def next_ms(self) -> int | None:
         """When the rate of a subscription lets its next waiting job start."""
         return self._timed[0][0] if self._timed else None
@@ -84,19 +90,19 @@ class Pacing(Generic[T]):
                 return True
             pace.limited_by = reason
         elif not pace.circuit.is_closed:
-            pace.limited_by = _closed_by(pace)
+            pace.limited_by = pace.closed_by
         job.pace = pace
         return False
 
     def wait(self, job: T, now_ms: int) -> bool:
         """Keep a job that was not admitted in memory; False: it has to be parked."""
         pace: Pace[T] = job.pace
-        if not pace.circuit.is_closed or self.waiting >= _MAX_WAITING:
+        if not pace.circuit.is_closed:
             return False
         if pace.is_stuck(now_ms):
             pace.limited_by = Reason.NO_ANSWER
             return False
-        if len(pace.waiting) >= (pace.room() if self.waiting < _MAX_WAITING // 2 else _LEAST_ROOM):
+        if len(pace.waiting) >= (pace.room() if self.waiting < _MANY else _LEAST_ROOM):
             return False
         if not pace.waiting:
             pace.soon = pace.backed_up(self._waits_ms, now_ms).soon
@@ -186,11 +192,13 @@ class Pacing(Generic[T]):
         taken: list[T] = []
         for pace in list(self._waiters.values()):
             if pace.is_stuck(now_ms) or not pace.circuit.is_closed:
-                pace.limited_by = _closed_by(pace) or Reason.NO_ANSWER
+                pace.limited_by = pace.closed_by or Reason.NO_ANSWER
                 taken += self._empty(pace, lambda _job: True)
-        for blocked in (self._for_quick, self._for_slow):
-            for _ in range(len(blocked)):
-                self._wake(blocked.popleft())
+            self._wake_all(pace.host.blocked)
+        self._wake_all(self._for_quick)
+        self._wake_all(self._for_slow)
+        while self._timed:  # the clock may have been set back
+            self._wake(self._timed.pop()[2])
         self._registry.forget(now_ms)
         return taken
 
@@ -204,11 +212,11 @@ class Pacing(Generic[T]):
     def _reason(self, pace: Pace[T], now_ms: int) -> Reason | None:
         """Return what keeps the next job of an endpoint from starting."""
         if pace.in_flight >= pace.limit.value:
-            return _closed_by(pace) or Reason.IN_FLIGHT
+            return pace.closed_by or Reason.IN_FLIGHT
         if not pace.free:
             circuit, rate = pace.circuit, pace.rate
             if not circuit.is_closed and (pace.probe is not None or not circuit.lets_probe(now_ms)):
-                return _closed_by(pace)
+                return pace.closed_by
             if rate is not None and rate.ready_at(now_ms) > now_ms:
                 return Reason.RATE
         if pace.host.in_flight >= self._limits.per_host:
@@ -256,6 +264,11 @@ class Pacing(Generic[T]):
         pace.queued = False
         self._make_runnable(pace)
 
+    def _wake_all(self, blocked: deque[Pace[T]]) -> None:
+        """Have all look again: who was woken for a place may have left it to the next."""
+        while blocked:
+            self._wake(blocked.popleft())
+
     def _make_runnable(self, pace: Pace[T]) -> None:
         if not pace.queued and pace.waiting:
             pace.queued = True
@@ -283,9 +296,3 @@ class Pacing(Generic[T]):
             self._waiters[pace.id] = pace
             self._make_runnable(pace)
         return pace
-
-
-def _closed_by(pace: Pace[T]) -> Reason | None:
-    if pace.circuit.is_closed:
-        return None
-    return Reason.TOLD_TO_WAIT if pace.circuit.state is State.TOLD_TO_WAIT else Reason.FAILING

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from heapq import nlargest
 
-from consumers.delivery.pacing.circuit import State
 from consumers.delivery.pacing.pace import Pace, Reason, T
 
 
@@ -59,9 +58,8 @@ def census(paces: Iterable[Pace[T]]) -> Census:
     for pace in paces:
         if pace.waiting:
             limited[(pace.limited_by or Reason.IN_FLIGHT).value] += 1
-        if not pace.circuit.is_closed:
-            told = pace.circuit.state is State.TOLD_TO_WAIT
-            away[(Reason.TOLD_TO_WAIT if told else Reason.FAILING).value] += 1
+        if (closed_by := pace.closed_by) is not None:
+            away[closed_by.value] += 1
     return Census(limited, away)
 
 
