@@ -60,14 +60,24 @@ format: $(READY) ## let ruff format and mend what it can
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-docs: $(READY) ## the tables of README.md and docs from the code
+docs: $(VENV)/.ready-docs ## the tables of README.md and docs from the code, and all pages as a site in site/
 	@$(BIN)/python -m deploy.reference README.md docs/*.md
+	@$(BIN)/python -m deploy.documents.site build/site
+	@$(BIN)/python -m sphinx -q -E -W --keep-going -d build/doctrees build/site site
+	@echo "docs: site/index.html; the guides for receivers are under site/docs/receivers"
+
+$(VENV)/.ready-docs: requirements/docs.txt $(READY)
+	@echo "setup: packages of requirements/docs.txt"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/docs.txt
+	@touch $@
 
 lock: $(READY) ## new versions into requirements/*.txt (needs uv)
 	@uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
 		--extra local pyproject.toml --output-file requirements/runtime.txt
 	@uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
 		--extra local --group dev pyproject.toml --output-file requirements/dev.txt
+	@uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+		--constraint requirements/dev.txt --group docs --output-file requirements/docs.txt
 
 clean: ## remove what setup and the tests made
-	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	@rm -rf $(VENV) build site .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

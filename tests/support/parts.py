@@ -1,11 +1,12 @@
 """Parts of the machine that some tests need: a test without one is skipped with a line that names it.
 
-SIGNPOST_TEST_REQUIRE=netns,node,go,docker,jdk (any of them) makes a missing one a failure. A broker is no such part:
+SIGNPOST_TEST_REQUIRE=netns,node,go,docker,jdk,sphinx (or some) makes a missing one a failure. A broker is no such part:
 without one the tests that need it always fail.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -41,6 +42,7 @@ PARTS: Final[Mapping[str, tuple[Callable[[], bool], str]]] = {
     "node": (lambda: _runs("node", "--version"), "Node.js (`node`)"),
     "go": (lambda: _runs("go", "version"), "Go (`go`)"),
     "docker": (lambda: container.refusal() is None, f"a Docker daemon that has, or can pull, {container.IMAGE}"),
+    "sphinx": (lambda: importlib.util.find_spec("sphinx") is not None, "Sphinx (`make docs` installs it)"),
     "jdk": (lambda: _runs("java", "-version") and _runs("javac", "-version"), "a JDK (`java` and `javac`)"),
 }
 

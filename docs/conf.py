@@ -1,0 +1,13 @@
+"""Sphinx makes the site of `make docs` with this, from the pages that deploy/documents/site.py puts together."""
+
+project = "Signpost"
+html_title = "Signpost"
+extensions = ["myst_parser"]
+html_theme = "furo"
+html_extra_path = ["_extra"]
+html_copy_source = False
+html_show_copyright = False
+# Links to a heading, such as `page.md#the-folder`.
+myst_heading_anchors = 4
+# An example of a request, or of a terminal, need not be whole in the eyes of a highlighter.
+suppress_warnings = ["misc.highlighting_failure"]
