@@ -72,7 +72,8 @@ class SubscriptionTable(Generic[T]):
     """The table of `subscriptions` for one role, used by one thread.
 
     `kafka` are the properties of the connection, `interpret` says what a record means to the role, and `on_change` is
-    told each id for which another record counts than before (None: no record), in the order of the records.
+    told each id for which another record counts than before (None: no record), in the order of the records. `topic` is
+    another compacted topic that is to be followed in the same way.
     """
 
     def __init__(
@@ -81,11 +82,12 @@ class SubscriptionTable(Generic[T]):
         names: TopicNames,
         interpret: Interpret[T],
         on_change: Callable[[str, Entry[T] | None], None],
+        topic: str | None = None,
     ) -> None:
         self.state = TableState(interpret)
         self._freshness = Freshness()
         self._on_change = on_change
-        self._topic = names.subscriptions
+        self._topic = topic or names.subscriptions
         logger = logging.getLogger("signpost.kafka")
         # The group is never joined and commits nothing; librdkafka wants a name.
         group = {"group.id": f"{names.prefix}table"}

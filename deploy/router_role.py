@@ -11,7 +11,6 @@ import structlog
 from confluent_kafka.admin import AdminClient
 
 from consumers.router.loop import RouterLoop
-from consumers.router.matching import Target
 from consumers.router.notes import Noting
 from consumers.router.output import Output
 from consumers.router.output import producer_config as producer_of
@@ -19,6 +18,7 @@ from consumers.router.routing import Limits, Router
 from consumers.router.schemas import SchemasAside
 from consumers.router.source import Source, consumer_config
 from consumers.router.subscriptions import Subscribers
+from consumers.router.tables import Tables, interpret_health
 from consumers.runtime.metrics import RouterMetrics
 from consumers.runtime.positions import CommittedPositions
 from consumers.runtime.reach import Reach
@@ -53,7 +53,7 @@ class RouterRole:
     settings: Settings
     metrics: RouterMetrics
     admin: AdminClient
-    table: SubscriptionTable[Target]
+    table: Tables
     loop: RouterLoop
     topics: tuple[str, ...]
     registry: Registry | None
@@ -92,7 +92,10 @@ def build(settings: Settings, slot: int | None) -> RouterRole:
     admin = AdminClient({**kafka}, logger=logging.getLogger("signpost.kafka"))
     reach = Reach(admin, _log, metrics.waiting_for_broker)
     subscribers = Subscribers()
-    table = SubscriptionTable(kafka, names, subscribers.interpret, subscribers.change)
+    table = Tables(
+        SubscriptionTable(kafka, names, subscribers.interpret, subscribers.change),
+        SubscriptionTable(kafka, names, interpret_health, subscribers.found, names.health),
+    )
     positions = CommittedPositions(kafka, admin, router_group(names))
     source = Source(
         consumer_config(kafka, router_group(names), slot),

@@ -49,9 +49,10 @@ class Pause:
 
 @dataclass(frozen=True, slots=True)
 class Resume:
-    """Send what is published from now on."""
+    """Send what is published from now on; `disabled_activation` is the one for which its endpoint was disabled."""
 
     id: str
+    disabled_activation: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,8 +62,9 @@ class Decider:
                 result = self._rotate(order, wish, there, now_ms)
             case Pause():
                 result = _set_paused(order, there, now_ms, paused=True)
-            case Resume():
-                result = _set_paused(order, there, now_ms, paused=False)
+            case Resume(disabled_activation=disabled):
+                enables = disabled is not None and disabled >= there.activation
+                result = _set_paused(order, there, now_ms, paused=False, anew=enables)
             case Delete():
                 raise AssertionError("a record that is there was deleted above")
             case _ as never:
@@ -199,8 +200,8 @@ def is_sealed_by(order: Order, subscription: Subscription) -> bool:
     return any(each.id in made for each in sealed_in(subscription))
 
 
-def _set_paused(order: Order, current: Subscription, now_ms: int, *, paused: bool) -> Result:
-    if current.paused == paused:
+def _set_paused(order: Order, current: Subscription, now_ms: int, *, paused: bool, anew: bool = False) -> Result:
+    if current.paused == paused and not anew:
         return Result(current.id, "unchanged", current)
     # What waited when it was paused has a lower activation than what is matched from now on.
     activation = current.activation if paused else max(current.activation + 1, now_ms)

@@ -205,9 +205,9 @@ class RouterLoop:
     def _carry_out(self, routing: Routed | Poison | Blocked, record: SourceRecord) -> None:
         key, offset = (record.topic(), record.partition()), record.offset()
         match routing:
-            case Routed(sender=sender, event_type=event_type, jobs=jobs, count=count, paused=paused):
+            case Routed(sender=sender, event_type=event_type, jobs=jobs, count=count, withheld=withheld):
                 self._sending = Sending(key, offset + 1, self._output.jobs_topic, jobs)
-                self._metrics.routed(sender, event_type, count, paused)
+                self._metrics.routed(sender, event_type, count, withheld)
             case Poison(sender=sender, reason=reason, detail=detail, letter=letter):
                 self._sending = Sending(key, offset + 1, self._output.dead_topic, iter((letter,)))
                 self._metrics.poison(reason)

@@ -7,12 +7,13 @@ that holds what its jobs begin with, encoded once, and the filters that most sha
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sized
+from collections.abc import Iterable, Iterator, Sized
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, NamedTuple, TypeAlias
 
 from consumers.table_state import Entry
+from schemas.health import Health
 from schemas.job_record import first_head
 from schemas.subscription import Subscription, matches
 
@@ -43,12 +44,17 @@ _filter_of = lru_cache(maxsize=4_096)(_Filter)
 
 @dataclass(slots=True, eq=False)
 class Target:
-    """What the router keeps of a subscription: `head` is what a job says of the record that its event matched."""
+    """What the router keeps of a subscription: `head` is what a job says of the record that its event matched.
+
+    `withheld`: it gets no jobs, as it is paused, or disabled for the activation that it has.
+    """
 
     id: str
     place: _Place
     takes: _Filter
     paused: bool
+    activation: int
+    withheld: bool
     head: bytes
 
     @classmethod
@@ -59,15 +65,17 @@ class Target:
             (subscription.sender, subscription.customer_id),
             _filter_of(subscription.event_types),
             subscription.paused,
+            subscription.activation,
+            subscription.paused,
             first_head(subscription.id, partition, offset, subscription.activation),
         )
 
 
 class Matches(NamedTuple):
-    """The subscriptions that get a job, and how many more there are that are paused."""
+    """The subscriptions that get a job, and how many more there are that are paused or disabled."""
 
     targets: tuple[Target, ...]
-    paused: int
+    withheld: int
 
 
 NONE: Final = Matches((), 0)
@@ -97,6 +105,7 @@ class SubscriptionIndex:
         # A few are a tuple in the order of their ids.
         self._customers: dict[_Place, tuple[Target, ...] | _Many] = {}
         self._targets: dict[str, Target] = {}
+        self._disabled: dict[str, Health] = {}
 
     def __len__(self) -> int:
         return len(self._targets)
@@ -108,7 +117,32 @@ class SubscriptionIndex:
             self._remove(held)
         if entry is not None:
             self._targets[subscription_id] = entry.value
+            self._withhold(entry.value)
             self._add(entry.value)
+
+    def found(self, subscription_id: str, entry: Entry[Health] | None) -> None:
+        """Take what delivery has found out about an endpoint; None: nothing is wrong."""
+        if entry is not None and entry.value.disabled_at_ms is not None:
+            self._disabled[subscription_id] = entry.value
+        elif self._disabled.pop(subscription_id, None) is None:
+            return
+        target = self._targets.get(subscription_id)
+        if target is not None:
+            self._remove(target)
+            self._withhold(target)
+            self._add(target)
+
+    @property
+    def disabled(self) -> int:
+        """Number of subscriptions that get no jobs as their endpoints are gone or failed for days."""
+        return sum(target.withheld and not target.paused for target in self._known(self._disabled))
+
+    def _known(self, ids: Iterable[str]) -> Iterator[Target]:
+        return (self._targets[id_] for id_ in ids if id_ in self._targets)
+
+    def _withhold(self, target: Target) -> None:
+        health = self._disabled.get(target.id)
+        target.withheld = target.paused or (health is not None and health.disables(target.activation))
 
     def match(self, sender: str, customer_id: str, event_type: str) -> Matches:
         """Return the subscriptions that take this event, in the order of their ids."""
@@ -141,7 +175,7 @@ class SubscriptionIndex:
 
 def _search(targets: Iterable[Target], event_type: str) -> Matches:
     taken = [target for target in targets if target.takes[event_type]]
-    active = tuple([target for target in taken if not target.paused])
+    active = tuple([target for target in taken if not target.withheld])
     return Matches(active, len(taken) - len(active))
 
 

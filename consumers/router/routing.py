@@ -27,7 +27,7 @@ class Routed:
     event_type: str
     jobs: Iterator[KeyValue]
     count: int
-    paused: int
+    withheld: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,7 @@ class Router:
             return Blocked(event.customer_id, reason)
         matches = self._subscriptions.match(sender.name, event.customer_id, event.event_type)
         if not matches.targets:
-            return Routed(sender.name, event.event_type, iter(()), 0, matches.paused)
+            return Routed(sender.name, event.event_type, iter(()), 0, matches.withheld)
         return self._make(record, sender, event, matches)
 
     def _decode(self, record: SourceRecord, decoder: EventDecoder) -> Event:
@@ -139,7 +139,7 @@ class Router:
             return self._poison(record, sender, _RENDERED.get(error.reason, error.reason), error.detail)
         except Exception as error:  # as above
             return self._poison(record, sender, "invalid_value", f"{type(error).__name__}: {error}")
-        return Routed(sender.name, event.event_type, jobs, len(matches.targets), matches.paused)
+        return Routed(sender.name, event.event_type, jobs, len(matches.targets), matches.withheld)
 
     def _poison(self, record: SourceRecord, sender: Sender, reason: str, detail: str) -> Poison:
         letter = dead_letter(record, reason, detail, self._now_ms(), self._limits.max_event)

@@ -15,6 +15,7 @@ from consumers.table import read_subscription
 from consumers.table_state import Entry, Unusable
 from schemas.codec import RecordCodec
 from schemas.errors import UnreadableRecord
+from schemas.health import Health
 from schemas.partitioner import partition_of
 
 
@@ -59,6 +60,15 @@ class Subscribers:
     def change(self, subscription_id: str, entry: Entry[Target] | None) -> None:
         """Take what counts for a subscription from now on."""
         self._index.change(subscription_id, entry)
+
+    def found(self, subscription_id: str, entry: Entry[Health] | None) -> None:
+        """Take what delivery has found out about an endpoint."""
+        self._index.found(subscription_id, entry)
+
+    @property
+    def disabled(self) -> int:
+        """Number of subscriptions that get no jobs as their endpoints are gone or failed for days."""
+        return self._index.disabled
 
     def follow(self, table: Table) -> None:
         """Take over which records of the table cannot be used."""

@@ -43,7 +43,9 @@ DEAD: Final = Spec("signpost_dead_jobs_total", "Jobs that ended without a delive
 
 EVENTS_ROUTED: Final = Spec("signpost_router_events_total", "Events routed.", ("sender", "event_type"))
 JOBS_CREATED: Final = Spec("signpost_router_jobs_total", "Jobs created.", ("sender", "event_type"))
-JOBS_WITHHELD: Final = Spec("signpost_router_withheld_total", "Matches without a job, as the subscription is paused.")
+JOBS_WITHHELD: Final = Spec(
+    "signpost_router_withheld_total", "Matches without a job: the subscription is paused or disabled."
+)
 OVERTAKEN: Final = Spec(
     "signpost_router_overtaken_records_total", "Records that retention removed before they were read."
 )

@@ -10,6 +10,7 @@ import typer
 
 if TYPE_CHECKING:  # `signpost --help` does without
     from producers.subscription_changes import Result
+    from schemas.health import Health
     from schemas.subscription import Subscription
 
 _SIGNS: Final = {
@@ -33,12 +34,28 @@ def host_of(subscription: Subscription) -> str:
         return "?"
 
 
-def state_of(subscription: Subscription) -> str:
-    """Return whether a subscription is paused."""
-    return "paused" if subscription.paused else "active"
+def state_of(subscription: Subscription, health: Health | None) -> str:
+    """Return whether a subscription is paused, disabled (and why), failing, or active."""
+    if subscription.paused:
+        return "paused"
+    if health is None or health.activation < subscription.activation:
+        return "active"
+    return f"disabled ({health.reason})" if health.disabled_at_ms is not None else "failing"
 
 
-def as_json(subscription: Subscription) -> dict[str, Any]:
+def _found_out(subscription: Subscription, health: Health | None) -> dict[str, Any] | None:
+    if health is None or health.activation < subscription.activation:
+        return None
+    return {
+        "failing_since": _time(health.failing_since_ms),
+        "disabled_at": None if health.disabled_at_ms is None else _time(health.disabled_at_ms),
+        "reason": health.reason or None,
+        "last_status": health.last_status,
+        "last_error": health.last_error,
+    }
+
+
+def as_json(subscription: Subscription, health: Health | None) -> dict[str, Any]:
     """Return all fields but what is sealed; a setting that is null is the sender's, or Signpost's own."""
     from schemas.client_certificate import shown  # noqa: PLC0415  # see above
 
@@ -51,7 +68,8 @@ def as_json(subscription: Subscription) -> dict[str, Any]:
         "customer_id": subscription.customer_id,
         "url": subscription.url,
         "event_types": list(subscription.event_types),
-        "state": state_of(subscription),
+        "state": state_of(subscription, health),
+        "health": _found_out(subscription, health),
         "set": subscription.set,
         "description": subscription.description,
         "headers": [header.name for header in subscription.headers],
@@ -70,9 +88,15 @@ def as_json(subscription: Subscription) -> dict[str, Any]:
     }
 
 
-def print_fields(subscription: Subscription) -> None:
+def print_fields(subscription: Subscription, health: Health | None) -> None:
     """Print all fields but what is sealed, a line each."""
-    fields = as_json(subscription)
+    fields = as_json(subscription, health)
+    found = fields["health"]
+    fields["health"] = (
+        "well"
+        if found is None
+        else ", ".join(f"{name} {value}".replace("_", " ", 1) for name, value in found.items() if value is not None)
+    )
     fields["secrets"] = [f"{secret['id']} ({secret['created_at']})" for secret in fields["secrets"]] or ["none"]
     former = [f"{secret['id']} (until {secret['until']})" for secret in fields.pop("former_secrets")]
     if former:

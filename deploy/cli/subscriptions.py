@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
@@ -99,15 +99,23 @@ def _list(
     json: Annotated[bool, typer.Option("--json", help="As JSON, with all fields but the secrets.")] = False,
 ) -> None:
     """List subscriptions."""
-    with writer_of(settings_of(ctx)) as writer:
+    from deploy.health import read_health  # noqa: PLC0415  # see above
+
+    settings = settings_of(ctx)
+    with writer_of(settings) as writer:
         log = writer.read()
         chosen = (customer, host) != (None, None)
         found = [s for s in readable(log) if _is_chosen(s, customer, host)]
         broken = {} if chosen else {id_: why for id_, why in log.items() if not is_subscription(why)}
+    known = read_health(settings)
     if json:
-        print_json([as_json(s) for s in found] + [{"id": id_, "state": "unreadable"} for id_ in broken])
+        shown = [as_json(s, known.get(s.id)) for s in found]
+        print_json(shown + [{"id": id_, "state": "unreadable"} for id_ in broken])
         return
-    rows = [(s.id, s.customer_id, s.sender, host_of(s), state_of(s), ",".join(s.event_types)) for s in found]
+    rows = [
+        (s.id, s.customer_id, s.sender, host_of(s), state_of(s, known.get(s.id)), ",".join(s.event_types))
+        for s in found
+    ]
     rows += [(id_, "?", "?", "?", "unreadable", "") for id_ in broken]
     print_table(("ID", "CUSTOMER", "SENDER", "HOST", "STATE", "EVENT TYPES"), rows)
 
@@ -115,10 +123,13 @@ def _list(
 @app.command("show")
 def _show(ctx: typer.Context, id_: Annotated[str, typer.Argument(metavar="ID")]) -> None:
     """Show one subscription with all its fields but the secrets."""
-    with writer_of(settings_of(ctx)) as writer:
+    from deploy.health import read_health  # noqa: PLC0415  # see above
+
+    settings = settings_of(ctx)
+    with writer_of(settings) as writer:
         log = writer.read()
         found, conflict = existing(log, id_), log.conflicts().get(id_)
-    print_fields(found)
+    print_fields(found, read_health(settings).get(id_))
     if conflict is not None:
         typer.echo(f"conflict:           also on partitions {conflict[1:]}, whose records do not count")
 
@@ -133,10 +144,17 @@ def _pause(ctx: typer.Context, ids: Ids = None, *, customer: Customer = None, ho
 
 @app.command("resume")
 def _resume(ctx: typer.Context, ids: Ids = None, *, customer: Customer = None, host: Host = None) -> None:
-    """Send what is published from now on."""
-    from producers.subscription_changes import Resume  # noqa: PLC0415  # see above
+    """Send what is published from now on, to one that was paused, or disabled as its endpoint did not work."""
+    from deploy.health import read_health  # noqa: PLC0415  # see above
+    from producers.subscription_changes import Resume  # noqa: PLC0415
 
-    _pull(ctx, Resume, ids, customer, host)
+    known = read_health(settings_of(ctx))
+
+    def resume(id_: str) -> Resume:
+        health = known.get(id_)
+        return Resume(id_, health.activation if health is not None and health.disabled_at_ms is not None else None)
+
+    _pull(ctx, resume, ids, customer, host)
 
 
 @app.command("delete")
@@ -156,7 +174,7 @@ def _delete(
 
 def _pull(
     ctx: typer.Context,
-    lever: type[Any],
+    lever: Callable[[str], Wish],
     ids: Sequence[str] | None,
     customer: str | None,
     host: str | None,

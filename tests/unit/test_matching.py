@@ -68,7 +68,7 @@ def test_the_index_finds_what_a_look_at_every_subscription_finds(
             for customer in ("acme", "globex"):
                 for event_type in TYPES:
                     found = index.match(sender, customer, event_type)
-                    assert ([target.id for target in found.targets], found.paused) == naive(
+                    assert ([target.id for target in found.targets], found.withheld) == naive(
                         table, sender, customer, event_type
                     )
     assert len(index) == len(table)

@@ -1,0 +1,56 @@
+"""What the router follows: the subscriptions, and what delivery has found out about their endpoints."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from consumers.table import SubscriptionTable
+from consumers.table_state import Unusable
+from schemas.health import Health, decode_health
+
+
+def interpret_health(_partition: int, _offset: int, _key: str, value: bytes) -> Health:
+    """Read a record of the topic `health`."""
+    return decode_health(value)
+
+
+class Tables:
+    """Both tables as one: they are read before the first event, then followed.
+
+    Health saves jobs that delivery would cancel. Nothing waits for the newest of it: fresh are subscriptions.
+    """
+
+    def __init__(self, subscriptions: SubscriptionTable[Any], health: SubscriptionTable[Health]) -> None:
+        self._subscriptions = subscriptions
+        self._health = health
+
+    @property
+    def current(self) -> bool:
+        """Whether everything has been read that was there when the role started."""
+        return self._subscriptions.current and self._health.current
+
+    @property
+    def partition_count(self) -> int:
+        """Number of partitions of `subscriptions`; 0 until the broker has said it."""
+        return self._subscriptions.partition_count
+
+    def __len__(self) -> int:
+        return len(self._subscriptions)
+
+    def poll(self, now_ms: int) -> None:
+        """Take what has arrived; `now_ms` is monotonic."""
+        self._subscriptions.poll(now_ms)
+        self._health.poll(now_ms)
+
+    def is_fresh(self, now_ms: int) -> bool:
+        """Whether what is known of subscriptions may be acted on now."""
+        return self._subscriptions.is_fresh(now_ms)
+
+    def unusable(self) -> dict[str, Unusable]:
+        """Return the subscriptions of which nothing is known but an unusable record."""
+        return self._subscriptions.unusable()
+
+    def close(self) -> None:
+        """Let go of the broker."""
+        self._subscriptions.close()
+        self._health.close()

@@ -1,0 +1,40 @@
+"""What delivery found out about endpoints, read whole for a command."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
+from consumers.runtime.partition_state import TIMEOUT_S, PartitionState
+from schemas.errors import Unavailable, UnreadableRecord
+from schemas.health import Health, decode_health
+from schemas.settings import Settings
+
+
+def read_health(settings: Settings) -> Mapping[str, Health]:
+    """Return what is known of endpoints that fail or are disabled, by subscription; Unavailable if it cannot be read.
+
+    What cannot be decoded is left out: it is status, and found out anew.
+    """
+    kafka, topic = settings.kafka_properties(), settings.names.health
+    admin = AdminClient({**kafka}, logger=logging.getLogger("signpost.kafka"))
+    try:
+        described = admin.list_topics(topic, timeout=TIMEOUT_S).topics[topic]
+        if described.error is not None:
+            raise KafkaException(described.error)
+        states = PartitionState(kafka, admin, topic).read(described.partitions)
+    except KafkaException as error:
+        raise Unavailable(
+            f"{topic} cannot be read: {error.args[0].str()}; `signpost topics plan` says what is missing"
+        ) from error
+    found: dict[str, Health] = {}
+    for state in states.values():
+        for id_, value in state.items():
+            try:
+                found[id_] = decode_health(value)
+            except UnreadableRecord:
+                continue
+    return found

@@ -1,0 +1,172 @@
+"""Endpoints that are gone or fail for long are disabled, and what was found out holds wherever their jobs go."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import NamedTuple
+
+import pytest
+
+from deploy.local.broker import Broker
+from deploy.local.receiver import Receiver
+from deploy.local.replies import Answer, always, in_turn
+from producers.subscription_changes import Pause, Resume
+from schemas.health import Operation, decode_operation
+from tests.support.pipeline import Pipeline
+from tests.support.roles import Role, RoleStarter
+from tests.support.tools import Commands
+from tests.support.waiting import wait_until
+
+GONE, FAILED = Answer(410), Answer(500)
+# Retries after 0.1, 0.5, 3 and 12 s.
+SPEEDUP = 600
+# Reported with the first failure, disabled by the retry after 3 s.
+SOON = {"delay_speedup": SPEEDUP, "report_failing_after": "0s", "disable_failing_after": "2s"}
+
+
+class Roles(NamedTuple):
+    router: Role
+    deliver: Role
+
+
+@pytest.fixture(scope="module")
+def roles(module_pipeline: Pipeline) -> Roles:
+    """The roles of all tests of this file."""
+    return Roles(module_pipeline.router(), module_pipeline.deliver(**SOON))
+
+
+@pytest.fixture
+def pipeline(shared: Pipeline, roles: Roles) -> Pipeline:
+    """The pipeline that runs, with a customer of the test's own."""
+    return shared
+
+
+@pytest.fixture
+def signpost(module_pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> Commands:
+    """The commands, with the pipeline's settings."""
+    return Commands(module_pipeline.env(), monkeypatch)
+
+
+def operations(pipeline: Pipeline, subscription: str) -> list[Operation]:
+    """Return what was reported of a subscription, by time."""
+    found = [decode_operation(message.value()) for message in pipeline.read(pipeline.names.operations)]
+    return sorted((one for one in found if one.subscription_id == subscription), key=lambda one: one.at_ms)
+
+
+def wait_for_kinds(pipeline: Pipeline, subscription: str, *kinds: str) -> list[Operation]:
+    """Wait until these were reported, in this order, and return them."""
+
+    def reported() -> list[Operation]:
+        found = operations(pipeline, subscription)
+        assert [one.kind for one in found] == list(kinds)
+        return found
+
+    return wait_until(reported, what=f"{', '.join(kinds)} were reported")
+
+
+def states(pipeline: Pipeline) -> list[tuple[str, str]]:
+    """Return event, state and reason of each outcome, by event and time."""
+    outcomes = sorted(pipeline.outcomes(), key=lambda outcome: (outcome["event_id"], outcome["at_ms"]))
+    return [(outcome["event_id"], f"{outcome['state']} {outcome['reason']}".strip()) for outcome in outcomes]
+
+
+def test_an_endpoint_that_is_gone_gets_nothing_until_it_is_resumed(
+    pipeline: Pipeline, roles: Roles, receiver: Receiver, signpost: Commands
+) -> None:
+    """A 410 disables: no jobs are made, list and show say so, and after `resume` events are delivered again."""
+    receiver.behave = always(GONE)
+    (id_,) = pipeline.subscribe(receiver.url)
+    pipeline.publish_some(1)
+    (disabled,) = wait_for_kinds(pipeline, id_, "endpoint_disabled")
+    assert (disabled.reason, disabled.status, disabled.customer_id) == ("gone", 410, pipeline.customer)
+    assert f"{id_} " in signpost("subscriptions", "list").out
+    assert "disabled (gone)" in signpost("subscriptions", "show", id_).out
+
+    withheld = roles.router.metric("signpost_router_withheld_total")
+    pipeline.publish_some(3, start=1)
+    wait_until(
+        lambda: roles.router.metric("signpost_router_withheld_total") - withheld >= 3 or None, what="they are withheld"
+    )
+    assert len(pipeline.jobs()) == 1
+
+    receiver.behave = always(Answer())
+    resumed = signpost("subscriptions", "resume", id_)
+    assert "1 resumed" in resumed.out
+    pipeline.publish_some(1, start=9)
+    pipeline.wait_for_ends(2)
+    assert states(pipeline) == [("evt_0", "dead gone"), ("evt_9", "delivered")]
+    assert "disabled" not in signpost("subscriptions", "show", id_).out
+
+
+def test_an_endpoint_that_only_fails_is_reported_then_disabled(pipeline: Pipeline, receiver: Receiver) -> None:
+    """Nothing but failures for the time of the settings disables, and what waits is cancelled with that reason."""
+    receiver.behave = always(FAILED)
+    (id_,) = pipeline.subscribe(receiver.url)
+    pipeline.publish_some(1)
+    failing, disabled = wait_for_kinds(pipeline, id_, "endpoint_failing", "endpoint_disabled")
+    assert (failing.status, disabled.reason) == (500, "failing")
+    assert disabled.since_ms is not None
+    assert disabled.at_ms - disabled.since_ms >= 2_000
+    pipeline.wait_for_ends(1)
+    assert states(pipeline)[-1] == ("evt_0", "cancelled disabled")
+
+
+def test_an_endpoint_that_recovers_is_reported(pipeline: Pipeline, receiver: Receiver) -> None:
+    """One success ends a failure that was reported, and that is reported, too."""
+    receiver.behave = in_turn([FAILED, Answer()])
+    (id_,) = pipeline.subscribe(receiver.url)
+    pipeline.publish_some(1)
+    failing, recovered = wait_for_kinds(pipeline, id_, "endpoint_failing", "endpoint_recovered")
+    assert recovered.since_ms == failing.since_ms
+
+
+def test_a_late_410_disables_nothing(pipeline: Pipeline, receiver: Receiver) -> None:
+    """A 410 to an attempt from before a resume ends its own job, and the subscription stays enabled."""
+    receiver.behave = in_turn([Answer(410, delay=timedelta(seconds=3))])
+    (id_,) = pipeline.subscribe(receiver.url)
+    pipeline.publish_some(1)
+    receiver.wait_for(1)
+    pipeline.write(Pause(id_))
+    pipeline.write(Resume(id_))
+    pipeline.wait_for_ends(1)
+    receiver.behave = always(Answer())
+    pipeline.publish_some(1, start=1)
+    pipeline.wait_for_ends(2)
+    assert states(pipeline) == [("evt_0", "dead gone"), ("evt_1", "delivered")]
+
+
+def test_what_waited_for_a_disabled_subscription_is_never_sent(pipeline: Pipeline, receiver: Receiver) -> None:
+    """A retry that waited when its subscription was disabled is cancelled, even if it comes up after the resume."""
+    receiver.behave = lambda received: FAILED if received.event_id == "evt_0" else GONE
+    (id_,) = pipeline.subscribe(receiver.url)
+    pipeline.publish_some(1)
+    receiver.wait_for(3)  # the next attempt is due in 3 s
+    pipeline.publish_some(1, start=1)
+    *_, disabled = wait_for_kinds(pipeline, id_, "endpoint_failing", "endpoint_disabled")
+    assert disabled.reason == "gone"
+    receiver.behave = always(Answer())
+    pipeline.write(Resume(id_, disabled_activation=1 << 60))
+    pipeline.wait_for_ends(2)
+    assert states(pipeline)[-2:] == [("evt_0", "cancelled reactivated"), ("evt_1", "dead gone")]
+    assert all(received.event_id != "evt_0" for received in receiver.requests[4:])
+
+
+def test_another_process_knows_what_was_found_out(
+    broker: Broker, prefix: str, start_role: RoleStarter, receiver: Receiver
+) -> None:
+    """A delivery process that takes partitions over after a kill sends nothing to an endpoint that is disabled."""
+    pipeline = Pipeline(broker.bootstrap_servers, prefix, start_role)
+    receiver.behave = lambda received: FAILED if received.event_id == "evt_0" else GONE
+    pipeline.router()
+    deliver = pipeline.deliver(delay_speedup=SPEEDUP)
+    (id_,) = pipeline.subscribe(receiver.url)
+    pipeline.publish_some(1)
+    receiver.wait_for(3)
+    pipeline.publish_some(1, start=1)
+    wait_for_kinds(pipeline, id_, "endpoint_disabled")
+    deliver.kill()
+    sent = len(receiver.requests)
+    pipeline.deliver(delay_speedup=SPEEDUP)
+    pipeline.wait_for_ends(2)
+    assert states(pipeline)[3] == ("evt_0", "cancelled disabled")
+    assert len(receiver.requests) == sent
