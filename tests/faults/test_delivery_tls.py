@@ -21,6 +21,32 @@ HOST = "hooks.example.com"
 PASSWORD = "word-5f0c2a"
 
 
+def subscribe(pipeline: Pipeline, authority: Authority, asking: int, other: int) -> None:
+    """Subscribe three times to the endpoint that asks who calls, to one of another name, and to an internal one."""
+    urls = [f"https://{HOST}:{asking}/ok"] * 3 + [f"https://{HOST}:{other}/ok", "https://inside.example.com/"]
+    names = ["acme", "bolt", None, None, None]
+    for number, (url, name) in enumerate(zip(urls, names, strict=True)):
+        shown = None if name is None else read_certificate(*(each.decode() for each in authority.client(name)))
+        draft = Draft(
+            id=f"sub-{number}",
+            sender="zenoo",
+            customer_id=pipeline.customer,
+            url=url,
+            event_types=("*",),
+            secret=Given(SECRET),
+            client_certificate=shown,
+        )
+        pipeline.write(Apply(draft))
+
+
+def first_attempts(pipeline: Pipeline) -> dict[str, set[tuple[str, str | None]]]:
+    """Return state and error of the outcomes of each subscription."""
+    found: dict[str, set[tuple[str, str | None]]] = {f"sub-{number}": set() for number in range(5)}
+    for outcome in pipeline.outcomes():
+        found[outcome["subscription_id"]].add((outcome["state"], outcome["error"]))
+    return found
+
+
 def test_client_certificates_authorities_and_a_proxy_together(
     broker: Broker, prefix: str, start_role: RoleStarter, tmp_path: Path
 ) -> None:
@@ -41,35 +67,13 @@ def test_client_certificates_authorities_and_a_proxy_together(
             ca_bundle=str(authority.roots),
             dns_servers=[dns.address],
         )
-        urls = [f"https://{HOST}:{asking.port}/ok"] * 3 + [
-            f"https://{HOST}:{other.port}/ok",
-            "https://inside.example.com/",
-        ]
-        names = ["acme", "bolt", None, None, None]
-        for number, (url, name) in enumerate(zip(urls, names, strict=True)):
-            shown = None if name is None else read_certificate(*(each.decode() for each in authority.client(name)))
-            draft = Draft(
-                id=f"sub-{number}",
-                sender="zenoo",
-                customer_id=pipeline.customer,
-                url=url,
-                event_types=("*",),
-                secret=Given(SECRET),
-                client_certificate=shown,
-            )
-            pipeline.write(Apply(draft))
+        subscribe(pipeline, authority, asking.port, other.port)
         pipeline.router()
         deliver = pipeline.deliver()
         pipeline.publish_some(2)
 
-        def first_attempts() -> dict[str, set[tuple[str, str | None]]]:
-            found: dict[str, set[tuple[str, str | None]]] = {f"sub-{number}": set() for number in range(5)}
-            for outcome in pipeline.outcomes():
-                found[outcome["subscription_id"]].add((outcome["state"], outcome["error"]))
-            return found
-
-        wait_until(lambda: all(first_attempts().values()), 60, what="an attempt of each")
-        found = first_attempts()
+        wait_until(lambda: all(first_attempts(pipeline).values()), 60, what="an attempt of each")
+        found = first_attempts(pipeline)
         log = deliver.log_text()
     assert found["sub-0"] == found["sub-1"] == {("delivered", None)}
     assert found["sub-2"] == {("retry", "tls_client_certificate")}
