@@ -80,7 +80,7 @@ def _new(
 @app.command("docs")
 def _docs(
     ctx: typer.Context,
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where they are written; what is there is replaced.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder that they are written into.")],
     names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Senders; none: all.")] = None,
 ) -> None:
     """Write documents for receivers: a guide with code, AsyncAPI, and a JSON Schema of each body."""

@@ -27,7 +27,7 @@ _FIELDS: Final[Mapping[str, str]] = {
 _ANSWERS: Final = (
     ("2xx", "Delivered. The body of the answer is not read."),
     ("410", "This event is never sent to this subscription again."),
-    ("429, 503", "Failed; with `Retry-After` the next attempt is not made before that."),
+    ("429, 503", "Failed; a `Retry-After` puts the next attempt off, if that is later than its schedule."),
     ("anything else, a redirect among it", "Failed. Redirects are not followed."),
     ("no answer in time, or no connection", "Failed."),
 )
@@ -93,17 +93,18 @@ def _headers(headers: list[Header]) -> str:
 
 def _body(sender: Sender) -> str:
     rows = [(code(key), _FIELDS[field]) for key, field in sender.envelope_keys.items()]
-    form = (
-        f"{table(('Key', 'Holds'), rows)}\n"
-        if rows
-        else "The body is the payload alone; what the event is stands in headers.\n\n"
-    )
+    form = f"{table(('Key', 'Holds'), rows)}\n" if rows else f"The body is the payload alone.{_named_by(sender)}\n\n"
     return (
         "## Body\n\n"
         f"{form}"
         f"JSON in UTF-8, of at most {sender.max_body:,} bytes. Keys that this page does not name may come with any "
         "event: pass over them. A number can have more digits than a double holds.\n"
     )
+
+
+def _named_by(sender: Sender) -> str:
+    names = [name for name, text in sender.header_templates.items() if text.lower() == "{event_type}"]
+    return f" The type of the event stands in the header {code(names[0])}." if names else ""
 
 
 def _event_types(sender: Sender, schemas: Mapping[str, str]) -> str:

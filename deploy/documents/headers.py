@@ -10,9 +10,10 @@ from schemas.header_lines import OF_ATTEMPT, PLACEHOLDER
 from schemas.sender import Sender
 from schemas.signing import HmacSha256Hex
 
+_ID: Final = "the event's id, or its uuid5 where that has other characters than letters, digits, - and _"
 _MEANINGS: Final[Mapping[str, str]] = {
     "version": "the version of Signpost",
-    "event_id": "the event's id",
+    "event_id": _ID,
     "job_id": "the id of this delivery, the same in all attempts of one event for one subscription",
     "event_type": "the event's type",
     "EVENT_TYPE": "the event's type in upper case",
@@ -63,7 +64,7 @@ def _signature(sender: Sender) -> list[Header]:
         return [Header(scheme.header, meaning, None, scheme.required)]
     identified = scheme.required or scheme.unsigned == "id_and_timestamp"
     return [
-        Header("webhook-id", "the event's id, the same each time that it comes", None, identified),
+        Header("webhook-id", f"{_ID}; the same each time that it comes", None, identified),
         Header("webhook-timestamp", "when this attempt was made, in Unix seconds", None, identified),
         Header("webhook-signature", "one or more signatures with a space between, v1,…", None, scheme.required),
     ]
