@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any, Final
 
@@ -81,6 +81,10 @@ class SubscriptionLog:
     def on(self, partition: int, id_: str) -> Current:
         """Return the record of an id on a partition."""
         return self._records[partition].get(id_)
+
+    def all_on(self, partition: int) -> Iterable[Current]:
+        """Return all records of a partition."""
+        return self._records[partition].values()
 
     def find(self, id_: str) -> tuple[int, Current]:
         """Return the partition and the record that count for an id: the lowest partition's; -1 if there is none."""

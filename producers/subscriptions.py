@@ -23,6 +23,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from producers.sealed_fields import sealed_in
 from producers.subscription_changes import Apply, Change, Current, Delete, Order, Result, Rotate, Unreadable, Wish
 from producers.subscription_decider import Decider, is_own, is_sealed_by
+from producers.subscription_limits import check_limits
 from producers.subscription_log import SubscriptionLog
 from schemas.errors import SealBroken, SubscriptionError, Unavailable
 from schemas.partitioner import partition_of
@@ -149,6 +150,7 @@ class SubscriptionWriter:
                 problems.extend(error.problems)
         if problems:
             raise SubscriptionError(*problems)
+        check_limits((found for _, found in self.log.items()), [result for _, _, result in planned], self._senders)
         if any(result.subscription and is_sealed_by(order, result.subscription) for order, _, result in planned):
             self._check_key()
         return planned
@@ -232,6 +234,7 @@ class SubscriptionWriter:
         results = [self._decide(order, self.log.on(partition, order.wish.id), tried) for order in orders]
         records = [result for result, is_new in results if is_new]
         if records:
+            check_limits(self.log.all_on(partition), records, self._senders)
             # From here on it may be committed, whatever is heard of it.
             tried |= {result.id: result for result in records}
             written = self._commit(producer, partition, records)
