@@ -11,11 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.parts import required
+
 
 def installed(source: Path) -> Path:
     """Install the packages of `source`'s lock into a cache of this user, beside its other files; return that folder.
 
-    A test whose packages npm cannot get is skipped.
+    A test whose packages npm cannot get is skipped, or fails where `node` is required.
     """
     lock = hashlib.sha256((source / "package-lock.json").read_bytes()).hexdigest()
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "signpost-tests"
@@ -30,5 +32,8 @@ def installed(source: Path) -> Path:
             command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
             done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=240)
             if done.returncode:
-                pytest.skip(f"npm cannot install the packages of {source.name}: {done.stderr.strip()[:200]}")
+                problem = f"npm cannot install the packages of {source.name}: {done.stderr.strip()[:200]}"
+                if "node" in required():
+                    pytest.fail(problem, pytrace=False)
+                pytest.skip(problem)
     return folder
