@@ -12,6 +12,8 @@ from confluent_kafka import KafkaError, KafkaException
 from schemas.errors import Unavailable
 
 TIMEOUT_S: Final = 15.0
+# A busy broker makes the logs of hundreds of new partitions in many seconds, and is the leader of none until then.
+_SETTLED_WITHIN_S: Final = 45.0
 _NONE_SO_LATE: Final = -1  # the answer to a question for a time that no record has reached
 # A broker answers from its own copy of the metadata, which follows the controller's by some milliseconds.
 _PASSING: Final = frozenset(
@@ -90,8 +92,8 @@ def result(future: Future[_T], what: str) -> _T:
 
 
 def settled(ask: Callable[[], _T]) -> _T:
-    """Ask until the cluster has settled, for at most TIMEOUT_S."""
-    deadline = time.monotonic() + TIMEOUT_S
+    """Ask until the cluster has settled, for at most 45 s."""
+    deadline = time.monotonic() + _SETTLED_WITHIN_S
     while True:
         try:
             return ask()

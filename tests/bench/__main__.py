@@ -13,6 +13,7 @@ from typing import Any
 from deploy.local.broker import start_broker
 from schemas.errors import Unavailable
 from tests.bench.delivery import backlog, delivery, processes
+from tests.bench.endpoints import endpoints
 from tests.bench.freshness import freshness
 from tests.bench.latency import latency
 from tests.bench.memory import memory
@@ -29,6 +30,7 @@ BENCHMARKS: dict[str, Callable[[Bench], dict[str, Any]]] = {
     "memory": memory,
     "backlog": backlog,
     "processes": processes,
+    "endpoints": endpoints,
     "senders": senders,
 }
 

@@ -19,7 +19,7 @@ master_process off;
 worker_processes 1;
 pid {folder}/nginx.pid;
 error_log {folder}/error.log crit;
-events {{ worker_connections 8192; }}
+events {{ worker_connections 16384; }}
 http {{
     access_log off;
     keepalive_requests 1000000000;
@@ -34,22 +34,34 @@ http {{
         location = /requests {{ stub_status; }}
         location / {{ return 200; }}
     }}
-}}
+{tls}}}
+"""
+_TLS = """    server {{
+        listen 127.0.0.1:{port} ssl backlog=4096;
+        ssl_certificate {file};
+        ssl_certificate_key {file};
+        location / {{ return 200; }}
+    }}
 """
 
 
 class Sink:
-    """A context manager: nginx on a free port; `requests` says how many it has answered."""
+    """A context manager: nginx on a free port; `requests` says how many it has answered.
 
-    def __init__(self) -> None:
+    With a file of certificate and key it answers over TLS at `tls_port` as well.
+    """
+
+    def __init__(self, certificate: Path | None = None) -> None:
         program = shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/local/bin:/usr/bin:/opt/homebrew/bin")
         if program is None:
             raise Unavailable("nginx is the sink of the benchmarks: apt-get install nginx-light, or brew install nginx")
         self._folder = Path(tempfile.mkdtemp(prefix="signpost-bench-"))
         self.port = free_port()
+        self.tls_port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         config = self._folder / "nginx.conf"
-        config.write_text(_CONFIG.format(folder=self._folder, port=self.port))
+        tls = "" if certificate is None else _TLS.format(port=self.tls_port, file=certificate)
+        config.write_text(_CONFIG.format(folder=self._folder, port=self.port, tls=tls))
         command = [program, "-p", str(self._folder), "-c", str(config), "-e", str(self._folder / "error.log")]
         self._process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
         self._connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)

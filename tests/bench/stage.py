@@ -86,15 +86,16 @@ class Stage(Pipeline):
         """Start a role that logs warnings only: a line for each delivery is the stream's business."""
         return super().start(role, *args, ready=ready, **({"log_level": "warning"} | more))
 
-    def subscribed(self, customers: int, each: int = 1) -> list[Subscribed]:
-        """Write subscriptions to all events: `each` for so many customers."""
+    def subscribed(self, customers: int, each: int = 1, url: str | None = None) -> list[Subscribed]:
+        """Write subscriptions to all events: `each` for so many customers; `url` has a place for the number."""
+        url = url or self.bench.sink.url + "/h{}"
         sealer, topic, ends = sealer_of(self.settings), self.names.subscriptions, Counter[int]()
         made = []
         for number in range(customers * each):
             id_, customer = f"sub-{number:06}", f"customer-{number // each}"
             partition = partition_of(customer, PARTITIONS)
             sealed = sealer.seal(SECRET, topic=topic, subscription_id=id_, secret_id="1")
-            one = _subscription(id_, customer, f"{self.bench.sink.url}/h{number}", SealedSecret("1", sealed, 0))
+            one = _subscription(id_, customer, url.format(number), SealedSecret("1", sealed, 0))
             self._produce(topic, encode_subscription(one), id_, partition)
             made.append(Subscribed(id_, customer, partition, ends[partition]))
             ends[partition] += 1
