@@ -19,7 +19,7 @@ from confluent_kafka import Message
 from consumers.delivery.answer import CROWDED, WITHDRAWN, Answer, Answered, Request, Unanswered
 from consumers.delivery.endpoint import Endpoint
 from consumers.delivery.health import HealthBook
-from consumers.delivery.judging import EndObserver, Judging
+from consumers.delivery.judging import EndObserver, Judging, Subscriptions
 from consumers.delivery.lane import Lane
 from consumers.delivery.pacing import Pacing, Result
 from consumers.delivery.recorder import CancelReason, Recorder
@@ -27,7 +27,7 @@ from consumers.delivery.sending import Sending, result_of, said_by
 from consumers.delivery.tiers import Tier, Tiers
 from consumers.delivery.transport import Transport
 from consumers.delivery.work import Work
-from consumers.table_state import Entry, Gone, Lookup, NotYet, Unusable
+from consumers.table_state import Entry, Gone, NotYet, Unusable
 from schemas.delivery import Job, JobCodec
 from schemas.errors import UnreadableRecord
 
@@ -40,14 +40,6 @@ _LATE_MS: Final = 1_000
 _MAY_WAIT_OF_LANE: Final = 1_000
 # Records at hand, each of which is in memory twice, as it was read and as a body.
 MAX_BYTES_AT_HAND: Final = 32 * 1024 * 1024
-
-
-class Subscriptions(Protocol):
-    """What is known of subscriptions (consumers.table)."""
-
-    def lookup(self, id_: str, partition: int, offset: int) -> Lookup[Endpoint]:
-        """Return what counts for a subscription."""
-        ...
 
 
 class Observer(EndObserver, Protocol):
@@ -93,6 +85,7 @@ class Dispatcher:
         self._later: list[tuple[int, int, Work]] = []
         self._number = 0
         self._judging = Judging(
+            subscriptions=subscriptions,
             recorder=recorder,
             sending=sending,
             pacing=pacing,
@@ -101,6 +94,7 @@ class Dispatcher:
             longest_ms=tiers.waits_ms[-1],
         )
         self.bytes = 0  # of the records at hand, bodies included
+        self.moves = 0  # jobs that were written to another tier as they are, since the start
 
     @property
     def at_hand(self) -> int:
@@ -220,6 +214,7 @@ class Dispatcher:
 
     def _move(self, work: Work, tier: Tier) -> None:
         self._recorder.move(work, tier)
+        self.moves += 1
         self.bytes -= len(work.value)
 
     def _park(self, work: Work, now_ms: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from consumers.delivery.answer import Answer, Responded
+from consumers.delivery.endpoint import Endpoint
 from consumers.delivery.health import Change, HealthBook
 from consumers.delivery.lane import Lane
 from consumers.delivery.pacing import Pacing
@@ -12,8 +13,17 @@ from consumers.delivery.recorder import CancelReason, Recorder
 from consumers.delivery.sending import Sending
 from consumers.delivery.verdict import Delivered, asked_to_wait_ms, judge
 from consumers.delivery.work import Work
-from schemas.delivery import Outcome
+from consumers.table_state import Entry, Gone, Lookup
+from schemas.delivery import Job, Outcome
 from schemas.failures import OURS
+
+
+class Subscriptions(Protocol):
+    """What is known of subscriptions (consumers.table)."""
+
+    def lookup(self, id_: str, partition: int, offset: int) -> Lookup[Endpoint]:
+        """Return what counts for a subscription."""
+        ...
 
 
 class EndObserver(Protocol):
@@ -30,6 +40,7 @@ class Judging:
     def __init__(
         self,
         *,
+        subscriptions: Subscriptions,
         recorder: Recorder,
         sending: Sending,
         pacing: Pacing[Work],
@@ -37,6 +48,7 @@ class Judging:
         observer: EndObserver,
         longest_ms: int,
     ) -> None:
+        self._subscriptions = subscriptions
         self._recorder = recorder
         self._sending = sending
         self._pacing = pacing
@@ -67,19 +79,20 @@ class Judging:
         return bool(self._health.known) and self._health.is_disabled(subscription_id, activation)
 
     def _note(self, work: Work, answer: Answer, now_ms: int) -> None:
-        """Note what an answer says of its endpoint, unless what happened was of our own making."""
+        """Note what an answer says of its endpoint, unless what happened was of our own making or is of the past."""
         assert work.endpoint is not None
         partition, activation = work.lane.partition, work.endpoint.activation
-        if isinstance(answer, Responded):
-            if 200 <= answer.status < 300:
-                change = self._health.delivered(partition, work.job, activation, now_ms)
-            else:
-                change = self._health.failed(partition, work.job, activation, now_ms, answer.status)
-        elif answer.kind in OURS:
+        if isinstance(answer, Responded) and 200 <= answer.status < 300:
+            self._write(self._health.delivered(partition, work.job, activation, now_ms), work.lane)
             return
-        else:
-            change = self._health.failed(partition, work.job, activation, now_ms, answer.kind)
-        self._write(change, work.lane)
+        why = answer.status if isinstance(answer, Responded) else answer.kind
+        if why not in OURS and not self._is_past(work.job, activation):
+            self._write(self._health.failed(partition, work.job, activation, now_ms, why), work.lane)
+
+    def _is_past(self, job: Job, activation: int) -> bool:
+        """Whether the subscription was resumed or deleted since: its failures then disable nothing, and are no news."""
+        found = self._subscriptions.lookup(job.subscription_id, job.subscription_partition, job.subscription_offset)
+        return isinstance(found, Gone) or (isinstance(found, Entry) and found.value.activation > activation)
 
     def _write(self, change: Change | None, lane: Lane) -> None:
         if change is not None:

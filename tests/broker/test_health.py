@@ -121,7 +121,7 @@ def test_an_endpoint_that_recovers_is_reported(pipeline: Pipeline, receiver: Rec
 
 
 def test_a_late_410_disables_nothing(pipeline: Pipeline, receiver: Receiver) -> None:
-    """A 410 to an attempt from before a resume ends its own job, and the subscription stays enabled."""
+    """A 410 to an attempt from before a resume ends its own job; nothing is disabled, nor said to be."""
     receiver.behave = in_turn([Answer(410, delay=timedelta(seconds=3))])
     (id_,) = pipeline.subscribe(receiver.url)
     pipeline.publish_some(1)
@@ -133,6 +133,7 @@ def test_a_late_410_disables_nothing(pipeline: Pipeline, receiver: Receiver) -> 
     pipeline.publish_some(1, start=1)
     pipeline.wait_for_ends(2)
     assert states(pipeline) == [("evt_0", "dead gone"), ("evt_1", "delivered")]
+    assert operations(pipeline, id_) == []
 
 
 def test_what_waited_for_a_disabled_subscription_is_never_sent(pipeline: Pipeline, receiver: Receiver) -> None:
