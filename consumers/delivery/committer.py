@@ -17,9 +17,9 @@ _ROWS: Final = 4_000
 _BYTES: Final = 16 * 1024 * 1024
 # No attempt starts while the last commit is older, with work pending: that bounds repeats.
 MAX_AGE_MS: Final = 2_000
-# Rows are kept until they are committed; beyond this much of them nothing more is started.
 # A rebalance waits no longer than this for what is not committed yet.
 _SETTLE_S: Final = 1.0
+# Rows are kept until they are committed; with so much of them waiting for a transaction nothing more is started.
 MAX_BYTES: Final = 64 * 1024 * 1024
 
 
@@ -104,10 +104,6 @@ class Committer:
         if not (at_once or large or now_ms - self._sealed_ms >= COMMIT_EVERY_MS):
             return
         batch = outbox.seal()
-        if not batch.positions:
-            outbox.committed(batch)
-            self._unproven_since_ms = None
-            return
         offsets = [
             TopicPartition(lane.topic, lane.partition, position.offset, position.metadata)
             for lane, position in batch.positions.items()
