@@ -67,7 +67,7 @@ class EventDecoder:
                 self._refuse(value)
             record, kind, has_floats = self._foreign.decode(value)
             return self._event(record, kind, has_floats, fallback_id)
-        record = read_all(kind.record, value, PREFIX_LENGTH)
+        record = read_all(kind.record, value, PREFIX_LENGTH, read=kind.read)
         event_type = record["event_type"]
         if event_type != kind.name or event_type == ANY:
             kind = self._sharing(event_type, kind)

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import fastavro
 
-from schemas.codec import single_object_prefix
+from schemas.codec import BOUNDED, COMPILED, Read, single_object_prefix
 from schemas.errors import SenderError
 from schemas.json_form import JsonForm, embedding, json_form
 
@@ -37,7 +37,7 @@ class EventType:
 
     `schema` is the .avsc as it stands; `record` is parsed for fastavro without logical types, so that times stay
     integers (an object per time costs more than the rest of the record). `form` is None where the data are their own
-    form in JSON. Types can share a schema.
+    form in JSON. `read` reads a record. Types can share a schema.
     """
 
     name: str
@@ -45,6 +45,7 @@ class EventType:
     schema: Any
     record: Any
     prefix: bytes
+    read: Read
     has_floats: bool
     form: JsonForm | None
 
@@ -90,7 +91,8 @@ def read_event_type(name: str, trigger: str, text: str, file: str) -> EventType:
         form = json_form(schema["fields"][-1]["type"])
     except ValueError as error:
         raise SenderError(f"{_place(file, text, ('data',))}: {error}") from error
-    return EventType(name, trigger, schema, parsed, single_object_prefix(schema), has_floats(schema), form)
+    prefix = single_object_prefix(schema)
+    return EventType(name, trigger, schema, parsed, prefix, reader_of(schema), has_floats(schema), form)
 
 
 def walk(node: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str, str | None]]:
@@ -118,21 +120,40 @@ def has_floats(schema: Any) -> bool:
     return any(kind in {"float", "double"} for _, kind, _ in walk(schema))
 
 
+def reader_of(schema: Any) -> Read:
+    """Return what reads values of this schema without ever ending the process."""
+    return BOUNDED if _holds_itself(schema, frozenset()) else COMPILED
+
+
+def _holds_itself(node: Any, around: frozenset[str]) -> bool:
+    """Tell whether a record is named within itself; names without their namespaces, which errs to the safe side."""
+    if isinstance(node, str):
+        return node.rpartition(".")[2] in around
+    if isinstance(node, list):
+        return any(_holds_itself(branch, around) for branch in node)
+    if "fields" in node:
+        around |= {node["name"].rpartition(".")[2]}
+        return any(_holds_itself(field["type"], around) for field in node["fields"])
+    return any(_holds_itself(node[part], around) for part in ("type", "items", "values") if part in node)
+
+
 def empty_items(schema: Any) -> bool:
     """Tell whether an array's items can take no bytes: ten bytes could then claim 2^62 of them."""
-    return any(_is_empty(node["items"], schema) for node in _nodes(schema) if node.get("type") == "array")
+    return any(_is_empty(node["items"], schema, frozenset()) for node in _nodes(schema) if node.get("type") == "array")
 
 
-def _is_empty(node: Any, schema: Any) -> bool:
+def _is_empty(node: Any, schema: Any, around: frozenset[str]) -> bool:
     if isinstance(node, str) and node != "null":
+        if node in around:  # it holds itself, and no value of it has an end
+            return False
         named = [
             inner for inner in _nodes(schema) if inner.get("name", "").rpartition(".")[2] == node.rpartition(".")[2]
         ]
-        return any(_is_empty(inner, schema) for inner in named if "fields" in inner)
+        return any(_is_empty(inner, schema, around | {node}) for inner in named if "fields" in inner)
     if isinstance(node, dict) and node.get("type") == "record":
-        return all(_is_empty(field["type"], schema) for field in node["fields"])
+        return all(_is_empty(field["type"], schema, around) for field in node["fields"])
     if isinstance(node, dict) and isinstance(node.get("type"), dict):
-        return _is_empty(node["type"], schema)
+        return _is_empty(node["type"], schema, around)
     return node == "null" or (isinstance(node, dict) and (node.get("type") == "null" or node.get("size") == 0))
 
 

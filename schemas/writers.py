@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import fastavro
 
-from schemas.codec import PREFIX_LENGTH, read_all
+from schemas.codec import PREFIX_LENGTH, Read, read_all
 from schemas.conform import Shape
 from schemas.errors import UnreadableRecord
-from schemas.event_type import EventType, empty_items, has_floats, without_logical_types
+from schemas.event_type import EventType, empty_items, has_floats, reader_of, without_logical_types
 
 if TYPE_CHECKING:
     from schemas.sender import Sender
@@ -48,6 +48,7 @@ class Writer:
 
     name: str
     record: Any
+    read: Read
     has_floats: bool
     time_unit_us: int
 
@@ -70,7 +71,7 @@ class ForeignDecoder:
         if len(value) < _PREFIX_LENGTH:
             raise UnreadableRecord("truncated", f"{len(value)} bytes are too few for an event")
         writer = self._writer(int.from_bytes(value[1:_PREFIX_LENGTH], "big"))
-        record = read_all(writer.record, value, _PREFIX_LENGTH)
+        record = read_all(writer.record, value, _PREFIX_LENGTH, read=writer.read)
         event_type = record.get("event_type")
         if not isinstance(event_type, str):
             raise UnreadableRecord("invalid_value", f"event_type is no text in the schema {writer.name}")
@@ -110,4 +111,5 @@ def _writer_of(schema: Any, schema_id: int) -> Writer:
         raise UnreadableRecord(
             "unknown_schema", f"schema {schema_id} is none of an event: {type(error).__name__}: {error}"
         ) from error
-    return Writer(str(schema["name"]).rpartition(".")[2], record, has_floats(schema), time_unit_us)
+    name = str(schema["name"]).rpartition(".")[2]
+    return Writer(name, record, reader_of(schema), has_floats(schema), time_unit_us)

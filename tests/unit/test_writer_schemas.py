@@ -249,3 +249,34 @@ def test_a_registry_that_is_down_is_waited_for(registry):
     assert client.get(1) == OWN
     with pytest.raises(Unavailable):
         client.get(4)
+
+
+def nested(levels: int) -> tuple[Any, bytes]:
+    """Return a schema whose data hold a list of records that hold the next one, and a value with so many of them."""
+    node = {"type": "record", "name": "Node", "fields": [{"name": "next", "type": ["null", "Node"]}]}
+    schema = edited(lambda _schema, fields: fields.append({"name": "node", "type": node}))
+    shallow = written(schema, RECORD | {"data": RECORD["data"] | {"node": {"next": None}}})
+    assert shallow.endswith(b"\0")  # the end of the list
+    return schema, shallow[:-1] + b"\2" * levels + b"\0"
+
+
+def test_a_value_nested_without_end_is_unreadable_and_ends_no_process() -> None:
+    """A few KB of a type that holds itself are an unreadable record; shallow ones are read."""
+    schema, shallow = nested(3)
+    read = EventDecoder(ZENOO, Schemas(schema)).decode(shallow, lambda: "")
+    assert isinstance(read.data, dict)
+    assert read.data["node"] == {"next": {"next": {"next": {"next": None}}}}
+    for levels in (1_000, 100_000):
+        schema, value = nested(levels)
+        with pytest.raises(UnreadableRecord, match="RecursionError") as raised:
+            EventDecoder(ZENOO, Schemas(schema)).decode(value, lambda: "")
+        assert raised.value.reason == "invalid_value"
+
+
+def test_a_type_that_never_ends_is_read_to_no_end() -> None:
+    """A record that always holds itself takes no bytes and has no end: unreadable, as a field and as an item."""
+    endless = {"type": "record", "name": "Endless", "fields": [{"name": "next", "type": "Endless"}]}
+    for kind, more in ((endless, b""), ({"type": "array", "items": endless}, b"\2")):
+        schema = edited(lambda _schema, fields, kind=kind: fields.append({"name": "more", "type": kind}))
+        with pytest.raises(UnreadableRecord, match="RecursionError"):
+            EventDecoder(ZENOO, Schemas(schema)).decode(written(OWN) + more, lambda: "")

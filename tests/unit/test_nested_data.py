@@ -1,0 +1,25 @@
+"""Data of a sender's own that hold themselves, as deep as somebody likes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from schemas.errors import UnreadableRecord
+from schemas.event import Event, EventDecoder, encode_event
+from schemas.sender import load_sender
+from tests.contracts.test_any_value import folder_of
+
+NODE = {"type": "record", "name": "Node", "fields": [{"name": "next", "type": ["null", "Node"]}]}
+
+
+def test_nested_data_are_delivered_or_dead_and_never_end_the_router(tmp_path: Path) -> None:
+    """Data of a few levels are read and rendered; a few KB of nothing but levels are an unreadable record."""
+    sender = load_sender(folder_of(tmp_path / "trees", NODE))
+    value = encode_event(sender, Event("evt_1", "all.kinds", 1, "acme", {"next": {"next": None}}))
+    decoder = EventDecoder(sender)
+    assert b'{"next":{"next":null}}' in sender.render(decoder.decode(value, lambda: ""))
+    assert value.endswith(b"\2\0")
+    with pytest.raises(UnreadableRecord, match="RecursionError"):
+        decoder.decode(value[:-1] + b"\2" * 50_000 + b"\0", lambda: "")
