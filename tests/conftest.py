@@ -47,7 +47,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def _keep_bytecode(config: pytest.Config) -> None:
     """Where Python is not to leave bytecode beside its sources let processes keep it in the cache of the tests.
 
-    Else each role compiles all its modules: half of the CPU that its start takes.
+    Else each role compiles all its modules: a quarter of the CPU that its start takes.
     """
     cache = getattr(config, "cache", None)  # not there with `-p no:cacheprovider`
     if cache is not None and os.environ.pop("PYTHONDONTWRITEBYTECODE", ""):
