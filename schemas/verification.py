@@ -14,6 +14,7 @@ from typing import Final, Literal, TypeAlias
 from schemas.errors import InvalidInput
 from schemas.sender import Sender
 from schemas.signing import hmac_key
+from schemas.standard_webhooks import is_unix_seconds
 from schemas.verification_guesses import bodies, keys, notations, secrets, why_not_as_sent
 
 Kind: TypeAlias = Literal[
@@ -123,7 +124,7 @@ def _reason(sender: Sender, given: Mapping[str, str], body: bytes, secret: str, 
 def _is_signed_by(sender: Sender, given: Mapping[str, str], body: bytes, key: bytes) -> bool:
     """Tell whether HMAC with these bytes as its key makes the signature that was given."""
     time = given.get("webhook-timestamp", "0")
-    seconds = int(time) if time.isascii() and time.isdigit() else 0
+    seconds = int(time) if is_unix_seconds(time) else 0
     made = sender.signature.lines(given.get("webhook-id", ""), body, [hmac_key("v1", key)], seconds)
     for line in made:
         name, _, value = line.decode("utf-8", "surrogateescape").partition(": ")

@@ -12,8 +12,9 @@ from typing import Final
 from urllib.parse import unquote
 
 _PREFIXES: Final = ("whsec_", "whsk_", "whpk_")
-# A string of JSON, or space between its other signs.
-_STRING_OR_SPACE: Final = re.compile(r'"(?:[^"\\]|\\.)*"|\s+')
+# A string of JSON, or space between its other signs. A string without an end is the rest of the text: to look for the
+# end of it from each of its quotes would take hours.
+_STRING_OR_SPACE: Final = re.compile(r'"(?:[^"\\]++|\\.)*+"?|\s+', re.DOTALL)
 _HEX_OF_SHA256: Final = re.compile(r"[0-9A-Fa-f]{64}")
 _SHA256_BYTES: Final = 32
 
@@ -97,11 +98,12 @@ def notations(given: Mapping[str, str], names: Sequence[str]) -> Iterator[tuple[
 def why_not_as_sent(given: Mapping[str, str], body: bytes) -> str | None:
     """Say why a body cannot be one that Signpost sent: its length, or its form; None if it can."""
     length = given.get("content-length", "").strip()
-    if length.isascii() and length.isdigit() and int(length) != len(body):
-        return f"Content-Length says {int(length)} bytes, and it has {len(body)}"
+    # As text: a number of thousands of digits is more than int() takes.
+    if length.isascii() and length.isdigit() and (length.lstrip("0") or "0") != str(len(body)):
+        return f"Content-Length says {length[:20]} bytes, and it has {len(body)}"
     try:
         text = body.decode()
-        json.loads(text)
+        json.loads(text, parse_int=str)  # of any size
     except UnicodeDecodeError as error:
         return f"it is not UTF-8 (byte {error.start})"
     except RecursionError:

@@ -101,6 +101,8 @@ def _lines(file: str | None) -> list[str]:
         return [f"{name}: {value}" for name, value in json.loads(text).items()]
     except ValueError as error:
         raise InvalidInput(f"--headers-file: {file} is not JSON: {error}") from None
+    except RecursionError:
+        raise InvalidInput(f"--headers-file: {file} is not JSON of headers: it is nested too deeply") from None
 
 
 def _headers(lines: list[str]) -> dict[str, str]:
@@ -109,6 +111,10 @@ def _headers(lines: list[str]) -> dict[str, str]:
         name, colon, value = line.partition(":")
         if not colon:
             raise InvalidInput(f"--header: write 'Name: value' ({name[:100]!r} has no colon)")
+        try:
+            line.encode("utf-8", "surrogateescape")
+        except UnicodeEncodeError:  # of a JSON file: an escape that is half of a pair
+            raise InvalidInput(f"--header: {name[:100]!r}: the line holds something that is no text") from None
         headers[name.strip()] = value.removeprefix(" ")
     return headers
 

@@ -216,3 +216,16 @@ def test_hostile_requests_end_in_a_finding(body, secret, value, number):
     sender = list(load_senders().values())[number]
     headers = dict.fromkeys(sender.signature.header_names, value)
     assert not examine(sender, headers, body, secret, NOW).is_genuine
+
+
+@pytest.mark.parametrize("name", ["webhook-timestamp", "content-length"])
+def test_a_number_of_any_length_is_a_finding(name):
+    """A header of thousands of digits, which is more than a number can have, is told like any other mistake."""
+    other = STANDARD.generate_secret()
+    assert not found(STANDARD, secret=other, headers=request(STANDARD) | {name: "9" * 5_000}).is_genuine
+
+
+def test_a_body_of_quotes_is_looked_at_once():
+    """A megabyte of escaped quotes takes as long as any other (it took days), and integers of any size are JSON."""
+    assert found(ZENOO, b'"' + b'\\"' * 500_000).kind == "changed_body"
+    assert found(ZENOO, b"1" * 5_000).kind == "wrong_secret_or_body"
