@@ -224,7 +224,10 @@ def _read_event_types(folder: Traversable, parsed: SenderFile, toml: str) -> dic
             if not file.is_file():
                 where = f"{folder / 'sender.toml'}:{line_of(toml, ('event_types', name))}: event_types.{name}"
                 raise SenderError(f"{where}: its record is missing: there is no {file}")
-            kinds[record] = kind = read_event_type(name, trigger, _read(file), str(file))
+            try:
+                kinds[record] = kind = read_event_type(name, trigger, _read(file), str(file))
+            except RecursionError:
+                raise SenderError(f"{file}: it is nested too deeply") from None
             full = kind.schema["name"]
             if (owner := owners.setdefault(full.rpartition(".")[2], record)) != record:
                 raise SenderError(f"{file}: name: {owner}.avsc has a record {full} as well: give it another name")

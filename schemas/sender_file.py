@@ -166,6 +166,8 @@ def read_sender_file(text: str, file: str) -> SenderFile:
     except tomllib.TOMLDecodeError as error:
         line = re.search(r"at line (\d+)", str(error))
         raise SenderError(f"{file}{f':{line[1]}' if line else ''}: not TOML: {error}") from error
+    except RecursionError:
+        raise SenderError(f"{file}: not TOML that can be read: it is nested too deeply") from None
     try:
         parsed = SenderFile.model_validate(document)
     except ValidationError as error:

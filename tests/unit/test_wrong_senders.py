@@ -110,3 +110,10 @@ def test_folders_of_the_setting_are_loaded_beside_those_that_signpost_brings(tmp
     ):
         with pytest.raises(SenderError, match=expected):
             senders_of(Settings(senders=wrong))
+
+
+@pytest.mark.parametrize("file", [TOML, AVSC])
+def test_a_file_nested_without_end_is_an_error_like_others(folder: Path, check: Check, file: str) -> None:
+    """Thousands of brackets end in a sentence that names the file."""
+    (folder / file).write_text("x = " * (file == TOML) + "[" * 9_000, encoding="utf-8")
+    assert f"error: {folder / file}: " in check()
