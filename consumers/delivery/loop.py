@@ -38,6 +38,8 @@ _POLL_AT_LEAST_MS: Final = 1_000
 STALL_MS: Final = 5_000
 # No turn of a process that runs takes so long.
 _LONG_TURN_MS: Final = 1_500
+# So many moves to other tiers may be uncommitted: half of `max_uncommitted` as it is by default.
+_MAX_MOVES: Final = 2_500
 _LOOK_FOR_STUCK_MS: Final = 250
 _TELL_AFTER_S: Final = 1.0
 _NO_COMMIT: Final = "the broker has not committed for over 2 s"
@@ -90,6 +92,8 @@ class DeliveryLoop:
         self._look_for_stuck_ms = 0
         self._doubted_at: int | None = None  # number of the last transaction that was begun before a stall
         self._outage = Outage()
+        self._moves_sealed = 0  # of the dispatcher's, when the last transaction was begun
+        self._moves_committed = 0
         self._idled_ms = 0  # when nothing was to be done last
         self._may_park = False  # nothing of ours keeps jobs from being started, or parked
         self.waiting: str | None = "starting"  # why nothing is started, for /readyz and the log
@@ -139,6 +143,8 @@ class DeliveryLoop:
     def _housekeeping(self, now_ms: int) -> None:
         """Collect and begin transactions, go on with a takeover, wake lanes."""
         committed = self._committer.collect(now_ms)
+        if committed or self._committer.idle:
+            self._moves_committed = self._moves_sealed if committed else self._dispatcher.moves
         if self._doubted_at is not None and committed > self._doubted_at:
             self._doubted_at = None
         if not self._committer.busy and self._reader.take_over():
@@ -150,7 +156,10 @@ class DeliveryLoop:
             return
         if self._doubted_at is not None and not self._outbox.pending:
             self._outbox.touch(next(iter(self._reader.lanes.values())))
+        before = self._committer.last_number
         self._committer.commit(now_ms, self._reader.group_metadata)
+        if self._committer.last_number != before:
+            self._moves_sealed = self._dispatcher.moves
         self._reader.wake(now_ms)
         if now_ms >= self._look_for_stuck_ms and self._may_park:
             self._look_for_stuck_ms = now_ms + _LOOK_FOR_STUCK_MS
@@ -161,7 +170,7 @@ class DeliveryLoop:
         reason = self._reason_to_wait(now_ms, monotonic_ms)
         self._tell(reason, monotonic_ms)
         uncommitted = self._committer.room() if reason is None else 0
-        self._may_park = uncommitted > 0
+        self._may_park = self._dispatcher.may_start = uncommitted > 0
         return min(self._limits.max_in_flight - self._transport.in_flight, uncommitted)
 
     def _tell(self, reason: str | None, monotonic_ms: int) -> None:
@@ -189,8 +198,7 @@ class DeliveryLoop:
     def _read(self, monotonic_ms: int) -> None:
         idled = monotonic_ms - self._idled_ms < _IDLED_MS
         wanted = _AT_HAND - (self._dispatcher.at_hand if idled else self._dispatcher.waiting)
-        # What cannot be committed is not to grow by what is parked or poison either.
-        if wanted <= 0 or self._dispatcher.bytes >= MAX_BYTES_AT_HAND or self._committer.room() <= 0:
+        if wanted <= 0 or self._dispatcher.bytes >= MAX_BYTES_AT_HAND or not self._may_read():
             if monotonic_ms - self._last_read_ms < _POLL_AT_LEAST_MS:
                 if not self._transport.is_busy:
                     time.sleep(_SOCKETS_S)
@@ -199,6 +207,14 @@ class DeliveryLoop:
         self._last_read_ms = monotonic_ms
         idle = not self._transport.is_busy and not (self._last_room > 0 and self._dispatcher.has_startable(self._now()))
         self._reader.read(self._idle_s() if idle else 0.0, min(wanted, MAX_BATCH), self._now)
+
+    def _may_read(self) -> bool:
+        """Whether more may be uncommitted; half of it is for attempts, though a flood is parked as fast as it is read.
+
+        What cannot be committed is not to grow by what is parked or poison either.
+        """
+        uncommitted_moves = self._dispatcher.moves - self._moves_committed
+        return self._committer.room() > 0 and uncommitted_moves < _MAX_MOVES
 
     def _idle_s(self) -> float:
         """Return how long to wait for a record while nothing else is to be done."""

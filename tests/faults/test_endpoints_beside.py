@@ -103,7 +103,7 @@ def without(scenario: Scenario) -> Callable[[Size], tuple[list[Endpoint], float]
 
     def measured(size: Size) -> tuple[list[Endpoint], float]:
         if size.name not in known:
-            endpoints = scenario.endpoints(f"healthy-{size.name}", size.healthy)
+            endpoints = scenario.endpoints(f"healthy-{size.name}", size.healthy, url=scenario.players.url)
             scenario.ended(scenario.send(endpoints, size.healthy, size.per_second), size.deadline_s)
             ids = scenario.send(endpoints, size.per_second * size.seconds, size.per_second)
             known[size.name] = endpoints, p99_ms(scenario.ended(ids, size.deadline_s))

@@ -8,6 +8,7 @@ once), `serial:20` (one after the other, 20 ms each), `told:5` (429 with Retry-A
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from typing import Any, Self
 
 import httpx
 
+HOSTS = ("127.0.0.1", *(f"127.0.1.{number}" for number in range(1, 101)))
 _OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 
 
@@ -157,9 +159,16 @@ class Players:
         command = [sys.executable, "-m", "tests.support.players"]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True)
         assert self._process.stdout is not None
-        self.port = int(self._process.stdout.readline())
+        port, hosts = self._process.stdout.readline().split()
+        self.port = int(port)
+        self._hosts = HOSTS[: int(hosts)]
         self.url = f"http://127.0.0.1:{self.port}/"
         return self
+
+    def url_of(self, number: int) -> str:
+        """Return the root URL of one of many hosts, none of which is that of `url` where the system has others."""
+        host = self._hosts[1 + number % (len(self._hosts) - 1)] if len(self._hosts) > 1 else self._hosts[0]
+        return f"http://{host}:{self.port}/"
 
     def __exit__(self, *_: object) -> None:
         self._process.kill()
@@ -181,7 +190,12 @@ class Players:
 async def _serve() -> None:
     stage, loop = Stage(), asyncio.get_running_loop()
     server = await loop.create_server(lambda: Connection(stage), "127.0.0.1", 0, backlog=4_096)
-    print(server.sockets[0].getsockname()[1], flush=True)
+    port = server.sockets[0].getsockname()[1]
+    servers = [server]
+    for host in HOSTS[1:]:
+        with contextlib.suppress(OSError):  # an address that not every system has
+            servers += [await loop.create_server(lambda: Connection(stage), host, port, backlog=4_096)]
+    print(port, len(servers), flush=True)
     await loop.run_in_executor(None, sys.stdin.read)  # ends with the process that started this one
 
 

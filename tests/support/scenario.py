@@ -79,16 +79,20 @@ class Scenario:
         self.role: Role = pipeline.deliver(log_level="warning", **settings)
 
     def endpoints(self, name: str, count: int, **fields: object) -> list[Endpoint]:
-        """Write subscriptions whose requests go to `/<name>/<number>`; `fields` are those of their records."""
-        url = str(fields.pop("url", self.players.url))
+        """Write subscriptions whose requests go to `/<name>/<number>`; `fields` are those of their records.
+
+        `url` is what is before that, with `{}` for the number; without it they are spread over hosts.
+        """
+        url = fields.pop("url", None)
         topic, sealer = self.pipeline.names.subscriptions, sealer_of(self.pipeline.settings)
         ends, made = end_offsets(self.pipeline.bootstrap_servers, topic), []
         offsets = dict(ends)
         for number in range(count):
             id_, customer = f"{name}-{number}", f"{name}-{number // 10}"
+            root = str(url).format(number) if url else self.players.url_of(number)
             partition = partition_of(customer, len(offsets))
             sealed = sealer.seal(SECRET, topic=topic, subscription_id=id_, secret_id="1")
-            one = _subscription(id_, customer, f"{url.format(number)}{name}/{number}", sealed, fields)
+            one = _subscription(id_, customer, f"{root}{name}/{number}", sealed, fields)
             self._producer.produce(topic, encode_subscription(one), id_, partition)
             made.append(Endpoint(id_, partition, offsets[partition]))
             offsets[partition] += 1

@@ -170,7 +170,7 @@ def test_jobs_of_an_endpoint_that_is_away_stay_away_for_about_as_long() -> None:
         circuit.reopens_ms = now_ms + 1_000
         circuit.prober_until_ms = now_ms + 60_000
         waits.append(circuit.park_for_ms(now_ms))
-    assert waits == [40_000, 60_000, 600_000, 1_800_000]
+    assert waits == [32_000, 48_000, 480_000, 1_440_000]
 
 
 def test_a_job_is_parked_as_far_away_as_what_is_nearer_keeps_the_endpoint_busy() -> None:

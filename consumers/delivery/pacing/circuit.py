@@ -32,14 +32,24 @@ class State(Enum):
 class Circuit:
     """Of one endpoint; times are in ms. `longest_ms` bounds any wait, also when the clock is set back."""
 
-    __slots__ = ("_longest_ms", "_pause_ms", "failures", "prober_until_ms", "reopens_ms", "since_ms", "state")
+    __slots__ = (
+        "_failing_ms",
+        "_longest_ms",
+        "_pause_ms",
+        "failures",
+        "prober_until_ms",
+        "reopens_ms",
+        "since_ms",
+        "state",
+    )
 
     def __init__(self, longest_ms: int) -> None:
         self._longest_ms = max(longest_ms, LONGEST_PAUSE_MS)
         self._pause_ms = 0
+        self._failing_ms = 0  # when the first of the failures in a row was
         self.state = State.CLOSED
         self.failures = 0  # in a row
-        self.since_ms = 0  # when it was opened first
+        self.since_ms = 0  # since when the endpoint is away, or waited for
         self.reopens_ms = 0  # when the next probe may start
         self.prober_until_ms = 0  # until when a parked job is expected back to be the next probe
 
@@ -62,6 +72,8 @@ class Circuit:
     def failed(self, now_ms: int, *, probe: bool) -> bool:
         """Take in that no answer came; True: the circuit has opened, or stays open for longer."""
         self.failures += 1
+        if self.failures == 1:
+            self._failing_ms = now_ms
         if probe or (self.is_closed and self.failures >= FAILURES):
             self._open(State.FAILING, now_ms)
             return True
@@ -94,7 +106,7 @@ class Circuit:
         """Return how long a job should stay away.
 
         Until the end of the wait that we were told. Where an endpoint is away, one job until the next probe, to be it;
-        the others for about as long as it has been away already, so that none is rewritten often in a long outage.
+        the others for about as long as it has been away already (twice, up to a minute): a long outage is few rewrites.
         """
         left_ms = max(0, self.reopens_ms - now_ms)
         if self.state is State.TOLD_TO_WAIT:
@@ -102,11 +114,19 @@ class Circuit:
         if self.state is State.FAILING and self.prober_until_ms <= now_ms:
             self.prober_until_ms = self.reopens_ms + FIRST_PAUSE_MS
             return left_ms
-        away_ms = max(0, now_ms - self.since_ms)
-        return max(FIRST_PAUSE_MS, left_ms, min(2 * away_ms, LONGEST_PAUSE_MS), min(away_ms, _LONGEST_AWAY_MS))
+        return max(left_ms, away_for_ms(now_ms - self.since_ms))
 
     def _open(self, state: State, now_ms: int) -> None:
         if self.is_closed:
-            self.since_ms = now_ms
+            self.since_ms = self._failing_ms if state is State.FAILING else now_ms
         self._pause_ms = min(LONGEST_PAUSE_MS, 2 * self._pause_ms or FIRST_PAUSE_MS)
         self.state, self.reopens_ms = state, now_ms + self._pause_ms
+
+
+def away_for_ms(gone_ms: int) -> int:
+    """Return for how long a job stays away from an endpoint that has not answered for `gone_ms`.
+
+    A tier is chosen that is up to a quarter longer.
+    """
+    about_ms = max(min(2 * gone_ms, LONGEST_PAUSE_MS), min(gone_ms, _LONGEST_AWAY_MS))
+    return max(FIRST_PAUSE_MS, about_ms * 4 // 5)

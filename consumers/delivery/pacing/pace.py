@@ -8,7 +8,7 @@ from enum import Enum
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 from consumers.delivery.pacing.backlog import Backlog
-from consumers.delivery.pacing.circuit import Circuit, State
+from consumers.delivery.pacing.circuit import Circuit, State, away_for_ms
 from consumers.delivery.pacing.limit import Limit
 from consumers.delivery.pacing.places import Pacer
 from consumers.delivery.pacing.rate import Rate
@@ -81,13 +81,18 @@ T = TypeVar("T", bound=Paced)
 class Host(Generic[T]):
     """What the subscriptions of a host share in this process."""
 
-    __slots__ = ("blocked", "in_flight", "name", "paces")
+    __slots__ = ("blocked", "in_flight", "name", "paces", "slow")
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.in_flight = 0
+        self.slow = 0  # of those: started as slow or new
         self.paces = 0
         self.blocked: deque[Pace[T]] = deque()  # in turn for a place
+
+    def lets(self, pacer: Pacer, most: int) -> bool:
+        """Tell whether another request may start: half of the `most` places are not for slow ones."""
+        return self.in_flight < most and (pacer is Pacer.QUICK or self.slow < max(1, most // 2))
 
 
 class Pace(Generic[T]):
@@ -163,6 +168,12 @@ class Pace(Generic[T]):
         if not self.in_flight:
             return False
         return now_ms - self.moved_ms >= max(STUCK_AFTER_MS, self.limit.mean_us // 500)
+
+    def closed_for_ms(self, now_ms: int) -> int:
+        """Return for how long nothing is likely to start."""
+        if not self.circuit.is_closed:
+            return self.circuit.park_for_ms(now_ms)
+        return away_for_ms(now_ms - self.moved_ms) if self.is_stuck(now_ms) else 0
 
     def room(self) -> int:
         """Return how many jobs may wait in memory."""

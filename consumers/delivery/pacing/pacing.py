@@ -118,8 +118,7 @@ class Pacing(Generic[T]):
         pace: Pace[T] = job.pace
         job.pace = None
         backlog = pace.backed_up(self._waits_ms, now_ms)
-        closed_ms = 0 if pace.circuit.is_closed else pace.circuit.park_for_ms(now_ms)
-        tier = backlog.tier_for(len(pace.waiting), closed_ms, now_ms)
+        tier = backlog.tier_for(len(pace.waiting), pace.closed_for_ms(now_ms), now_ms)
         backlog.put(tier, now_ms)
         return (pace.limited_by or Reason.IN_FLIGHT).value, tier
 
@@ -176,7 +175,7 @@ class Pacing(Generic[T]):
             if pace.rate.ready_at(now_ms) > now_ms:
                 return False
             pace.rate.begin(now_ms)
-        if pace.host.in_flight >= self._limits.per_host or not self.places.lets(pace.pacer, pace.in_flight - 1):
+        if not (pace.host.lets(pace.pacer, self._limits.per_host) and self.places.lets(pace.pacer, pace.in_flight - 1)):
             return False
         self._take(pace, job)
         return True
@@ -204,10 +203,7 @@ class Pacing(Generic[T]):
 
     def drop(self, is_lost: Callable[[T], bool]) -> list[T]:
         """Forget, and return, what waits and is lost with its partition."""
-        taken: list[T] = []
-        for pace in list(self._waiters.values()):
-            taken += self._empty(pace, is_lost)
-        return taken
+        return [job for pace in list(self._waiters.values()) for job in self._empty(pace, is_lost)]
 
     def _reason(self, pace: Pace[T], now_ms: int) -> Reason | None:
         """Return what keeps the next job of an endpoint from starting."""
@@ -219,14 +215,14 @@ class Pacing(Generic[T]):
                 return pace.closed_by
             if rate is not None and rate.ready_at(now_ms) > now_ms:
                 return Reason.RATE
-        if pace.host.in_flight >= self._limits.per_host:
+        if not pace.host.lets(pace.pacer, self._limits.per_host):
             return Reason.HOST
         return None if self.places.lets(pace.pacer, pace.in_flight) else Reason.PROCESS
 
     def _enqueue(self, pace: Pace[T], now_ms: int) -> None:
-        """Put an endpoint with something waiting where it will be woken."""
+        """Put an endpoint with something waiting where it will be woken: by its own requests, or as here."""
         if pace.queued or pace.limited_by is Reason.IN_FLIGHT:
-            return  # the end of one of its own requests wakes it
+            return
         if pace.limited_by is Reason.HOST:
             pace.host.blocked.append(pace)
         elif pace.limited_by is Reason.PROCESS:
@@ -245,14 +241,18 @@ class Pacing(Generic[T]):
         self._take(pace, job)
 
     def _take(self, pace: Pace[T], job: T) -> None:
+        ticket = job.ticket = self.places.take(pace.pacer)
         pace.host.in_flight += 1
-        job.ticket = self.places.take(pace.pacer)
+        if ticket < 0:
+            pace.host.slow += 1
 
     def _give_back(self, pace: Pace[T], job: T) -> None:
         host, ticket = pace.host, job.ticket
         assert ticket is not None
         job.ticket = None
         host.in_flight -= 1
+        if ticket < 0:
+            host.slow -= 1
         if self.places.give_back(ticket) and self._for_slow:
             self._wake(self._for_slow.popleft())
         if host.blocked:
