@@ -116,6 +116,10 @@ class SubscriptionTable(Generic[T]):
             return Unusable(f"{self._topic} has no partition {partition}", partition, offset)
         return self.state.lookup(id_, partition, offset)
 
+    def get(self, id_: str) -> Entry[T] | None:
+        """Return what counts for a subscription, as far as the table has read."""
+        return self.state.get(id_)
+
     def unusable(self) -> dict[str, Unusable]:
         """Return the subscriptions of which nothing is known but an unusable record."""
         return self.state.unusable()

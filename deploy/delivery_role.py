@@ -6,8 +6,9 @@ import logging
 import secrets
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import structlog
@@ -23,6 +24,7 @@ from consumers.delivery.loop import Clocks, DeliveryLoop, Limits
 from consumers.delivery.observer import EVERY_MS, Observer, tier_gauges
 from consumers.delivery.outbox import Outbox
 from consumers.delivery.outcome_log import OutcomeLog
+from consumers.delivery.overview import Overview
 from consumers.delivery.pacing import Pacing, PacingLimits, census
 from consumers.delivery.reader import Reader, Take
 from consumers.delivery.recorder import Recorder
@@ -36,11 +38,14 @@ from consumers.runtime.member import member_config
 from consumers.runtime.metrics import DeliveryMetrics
 from consumers.runtime.partition_state import PartitionState
 from consumers.runtime.positions import CommittedPositions
+from consumers.runtime.snapshots import Snapshots
 from consumers.runtime.startup import await_topics
+from consumers.runtime.status import Page
 from consumers.runtime.topics import delivery_group
 from consumers.runtime.transaction import Transactions, producer_config
 from consumers.table import SubscriptionTable
 from consumers.table_state import Interpret
+from deploy.endpoints_page import endpoints_page, overviews_of
 from deploy.logs import is_json
 from deploy.sealing_key import sealer_of
 from deploy.senders import senders_of
@@ -48,6 +53,7 @@ from deploy.transport import transport_of
 from deploy.wanted_topics import wanted_topics
 from schemas.durations import milliseconds
 from schemas.egress import EgressPolicy
+from schemas.sender import Sender
 from schemas.settings import Settings
 from schemas.topics import RECORD_OVERHEAD, tiers_of
 
@@ -94,9 +100,16 @@ class DeliveryRole:
     table: SubscriptionTable[Endpoint]
     loop: DeliveryLoop
     pacing: Pacing[Work]
+    health: HealthBook
+    overviews: Snapshots[Overview]
     outcome_log: OutcomeLog
     starting: str | None = "the topics have not been checked yet"
     gauges_due_ms: int = 0
+
+    @property
+    def pages(self) -> Mapping[str, Page]:
+        """What is served beside metrics and checks."""
+        return {"/endpoints": partial(endpoints_page, self.overviews)}
 
     def why_not_ready(self) -> str | None:
         """Return why nothing is sent, None if it is."""
@@ -122,6 +135,7 @@ class DeliveryRole:
         self.metrics.waiting_for_broker(reason is not None)
 
     def _each_turn(self, now_ms: int) -> None:
+        self.overviews.turn(now_ms)
         if now_ms < self.gauges_due_ms:
             return
         self.gauges_due_ms = now_ms + EVERY_MS
@@ -132,29 +146,29 @@ class DeliveryRole:
         self.metrics.waiting_for_broker(self.loop.waits_for_broker)
         counted = census(self.pacing.paces)
         self.metrics.paced(counted.limited, counted.open_circuits, self.pacing.places.slow)
+        self.metrics.disabled(self.health.disabled)
         tier_gauges(self.clients.consumer, self.metrics, self.reader.lanes.values(), now_ms)
 
 
 def build(settings: Settings, slot: int | None) -> DeliveryRole:
     """Make the parts of a delivery process and join them; nothing is asked of the broker yet."""
     kafka, names, senders = settings.kafka_properties(), settings.names, senders_of(settings)
-    metrics = DeliveryMetrics({name: tuple(sender.event_types) for name, sender in senders.items()})
+    metrics = _metrics(settings, senders)
     outcome_log = _outcome_log(settings)
     observer = Observer(metrics, outcome_log)
     tiers = Tiers(names, tiers_of(sender.schedule for sender in senders.values()), settings.delay_speedup)
     clients = _clients(settings, kafka, slot, tiers)
     outbox, transactions = clients.outbox, clients.transactions
-
     policy = EgressPolicy(settings.allow_http, settings.allow_cidrs, frozenset(settings.allow_ports))
     table = _table(settings, kafka, endpoints_of(senders, policy, sealer_of(settings), names.subscriptions))
-    # `dispatcher` is made below.
-    transport = transport_of(settings, policy, lambda request: dispatcher.confirms(request))  # noqa: PLW0108
+    transport = transport_of(settings, policy, lambda request: dispatcher.confirms(request))  # noqa: PLW0108  # as below
     book = HealthBook(_health_policy(settings))
     pacing = Pacing[Work](_pacing_limits(settings), tiers.waits_ms[1:])
+    recorder = Recorder(names, tiers, outbox, settings.max_event + RECORD_OVERHEAD // 2)
     dispatcher = Dispatcher(
         subscriptions=table,
         transport=transport,
-        recorder=Recorder(names, tiers, outbox, settings.max_event + RECORD_OVERHEAD // 2),
+        recorder=recorder,
         tiers=tiers,
         pacing=pacing,
         health=book,
@@ -175,7 +189,13 @@ def build(settings: Settings, slot: int | None) -> DeliveryRole:
         clocks=_CLOCKS,
         limits=Limits(settings.max_in_flight, milliseconds(settings.drain_timeout)),
     )
-    return DeliveryRole(settings, metrics, clients, reader, transport, table, loop, pacing, outcome_log)
+    shown = Snapshots(overviews_of(settings, pacing, book, table, reader).make)
+    return DeliveryRole(settings, metrics, clients, reader, transport, table, loop, pacing, book, shown, outcome_log)
+
+
+def _metrics(settings: Settings, senders: Mapping[str, Sender]) -> DeliveryMetrics:
+    known = {name: tuple(sender.event_types) for name, sender in senders.items()}
+    return DeliveryMetrics(known, settings.max_in_flight)
 
 
 def _pacing_limits(settings: Settings) -> PacingLimits:

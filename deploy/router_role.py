@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import structlog
 from confluent_kafka.admin import AdminClient
@@ -25,6 +25,7 @@ from consumers.runtime.reach import Reach
 from consumers.runtime.registry import Registry
 from consumers.runtime.source_notes import SourceNotes
 from consumers.runtime.startup import await_topics
+from consumers.runtime.status import Page
 from consumers.runtime.topics import router_group
 from consumers.table import SubscriptionTable
 from deploy.senders import senders_of
@@ -58,6 +59,7 @@ class RouterRole:
     topics: tuple[str, ...]
     registry: Registry | None
     starting: str | None = "the topics have not been checked yet"
+    pages: Mapping[str, Page] = field(default_factory=dict)
 
     def why_not_ready(self) -> str | None:
         """Return why nothing is routed, None if it is."""

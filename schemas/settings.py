@@ -172,7 +172,7 @@ class Settings(BaseModel):
     sealing_key: SealingKey | None = _setting(None, "The key that seals webhook secrets: 32 bytes in base64.")
     sealing_key_file: Path | None = _setting(None, "A file that holds the sealing key, in place of the key itself.")
     router_listen: Address = _setting("127.0.0.1:9464", "Where the router serves /metrics, /healthz and /readyz.")
-    deliver_listen: Address = _setting("127.0.0.1:9465", "Where delivery serves /metrics, /healthz and /readyz.")
+    deliver_listen: Address = _setting("127.0.0.1:9465", "Where delivery serves the same, and /endpoints.")
     log_level: Literal["debug", "info", "warning", "error"] = _setting(
         "info", "The least severe lines that are logged."
     )

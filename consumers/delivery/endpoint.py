@@ -37,6 +37,7 @@ class Endpoint:
     """A subscription, ready to send: `target` is where, or a sentence that says why nothing may go there."""
 
     subscription_id: str
+    customer_id: str
     sender: Sender
     target: Target | str
     host: str
@@ -83,6 +84,7 @@ def endpoints_of(
         waits, timeout_s = subscription.schedule_s, subscription.timeout_s
         return Endpoint(
             subscription_id=subscription.id,
+            customer_id=subscription.customer_id,
             sender=sender,
             target=target,
             host=host,

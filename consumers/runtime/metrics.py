@@ -72,6 +72,9 @@ LIMITED: Final = Spec(
 OPEN_CIRCUITS: Final = Spec(
     "signpost_delivery_open_circuits", "Endpoints that get single probes only, or nothing, for now.", ("reason",)
 )
+DISABLED: Final = Spec(
+    "signpost_delivery_disabled_subscriptions", "Subscriptions whose endpoint is gone or failed for days."
+)
 SLOW_REQUESTS: Final = Spec(
     "signpost_delivery_slow_requests", "Requests over a second old, of slow endpoints, or of ones not heard of yet."
 )
@@ -92,6 +95,9 @@ OLDEST_DUE: Final = Spec(
     "signpost_delivery_oldest_due_age_seconds", "How long the oldest due job has been due.", ("tier",)
 )
 IN_FLIGHT: Final = Spec("signpost_delivery_in_flight_requests", "Requests that wait for an answer.")
+MAX_IN_FLIGHT: Final = Spec(
+    "signpost_delivery_in_flight_limit", "Requests that may wait for an answer at a time (max_in_flight)."
+)
 RESOLVING: Final = Spec("signpost_delivery_resolving_requests", "Requests that wait for the name of their host.")
 DELIVERY_UNCOMMITTED: Final = Spec("signpost_delivery_uncommitted_outcomes", "Outcomes since the last commit.")
 TRANSACTIONS: Final = Spec("signpost_delivery_transactions_total", "Transactions.", ("result",))
@@ -189,8 +195,9 @@ class RouterMetrics(RoleMetrics):
 class DeliveryMetrics(RoleMetrics):
     """What delivery counts."""
 
-    def __init__(self, known: Mapping[str, Collection[str]]) -> None:
+    def __init__(self, known: Mapping[str, Collection[str]], max_in_flight: int = 0) -> None:
         super().__init__("deliver", known)
+        Gauge(MAX_IN_FLIGHT, self.registry).set((), max_in_flight)
         self._attempts = Counter(ATTEMPTS, self.registry)
         self._dead = Counter(DEAD, self.registry)
         self._unanswered = Counter(UNANSWERED, self.registry)
@@ -206,6 +213,7 @@ class DeliveryMetrics(RoleMetrics):
         self._limited = Gauge(LIMITED, self.registry)
         self._open_circuits = Gauge(OPEN_CIRCUITS, self.registry)
         self._slow = Gauge(SLOW_REQUESTS, self.registry)
+        self._disabled = Gauge(DISABLED, self.registry)
         self._uncommitted = Gauge(DELIVERY_UNCOMMITTED, self.registry)
         self._transactions = Counter(TRANSACTIONS, self.registry)
         self._transaction_duration = Histogram(TRANSACTION_DURATION, self.registry)
@@ -242,6 +250,10 @@ class DeliveryMetrics(RoleMetrics):
         for reason, endpoints in open_circuits.items():
             self._open_circuits.set((reason,), endpoints)
         self._slow.set((), slow)
+
+    def disabled(self, subscriptions: int) -> None:
+        """Say how many subscriptions of the own partitions are disabled."""
+        self._disabled.set((), subscriptions)
 
     def overtaken(self, records: int) -> None:
         """Count records of tiers that retention removed before they were read."""

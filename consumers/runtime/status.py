@@ -1,14 +1,18 @@
-"""The status of a role over HTTP: /metrics for Prometheus, /healthz and /readyz for whoever supervises it."""
+"""The status of a role over HTTP: /metrics for Prometheus, /healthz and /readyz for whoever supervises it.
+
+A role may serve pages of its own, in JSON: delivery has /endpoints.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socket import AF_INET, AF_INET6
 from threading import Thread
 from types import TracebackType
 from typing import Any, Final, Self, TypeAlias
+from urllib.parse import parse_qsl
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
@@ -17,7 +21,12 @@ from schemas.errors import InvalidInput, Unavailable
 
 # None: yes. Otherwise a sentence that says why not.
 Check: TypeAlias = Callable[[], str | None]
+# Gets the query, returns JSON; InvalidInput says what is wrong with the query, Unavailable why there is no answer now.
+Page: TypeAlias = Callable[[Mapping[str, str]], bytes]
 _TEXT: Final = "text/plain; charset=utf-8"
+_JSON: Final = "application/json"
+_MOST_FIELDS: Final = 10
+_NO_PAGES: Final[Mapping[str, Page]] = {}
 
 
 def _yes() -> str | None:
@@ -28,16 +37,24 @@ class StatusServer:
     """Serves in a thread of its own, which ends with the process or by `close`.
 
     `listen` is host:port (port 0: any that is free), `ready` says why the role is not ready to work, `alive` why it
-    should be restarted; both are called in the server's threads. Unavailable if the address cannot be had.
+    should be restarted, `pages` are a role's own, by path; all are called in the server's threads. Unavailable if the
+    address cannot be had.
     """
 
-    def __init__(self, listen: str, registry: CollectorRegistry, ready: Check, alive: Check = _yes) -> None:
+    def __init__(
+        self,
+        listen: str,
+        registry: CollectorRegistry,
+        ready: Check,
+        alive: Check = _yes,
+        pages: Mapping[str, Page] = _NO_PAGES,
+    ) -> None:
         host, separator, port = listen.rpartition(":")
         if not separator or not port.isdecimal() or int(port) > 65535:
             raise InvalidInput(f"{listen!r} is not host:port, such as 127.0.0.1:9464")
         host = host.strip("[]")
         try:
-            self._server = _Server((host, int(port)), _handler(registry, ready, alive))
+            self._server = _Server((host, int(port)), _handler(registry, {"/healthz": alive, "/readyz": ready}, pages))
         except OSError as error:
             raise Unavailable(
                 f"cannot listen on {listen}: {error.strerror}; choose another address by the settings router_listen "
@@ -80,8 +97,20 @@ class _Server(ThreadingHTTPServer):
         """Say nothing: a scraper that hangs up in the middle is no news."""
 
 
-def _handler(registry: CollectorRegistry, ready: Check, alive: Check) -> type[BaseHTTPRequestHandler]:
-    checks = {"/healthz": alive, "/readyz": ready}
+def _page(page: Page, query: str) -> tuple[HTTPStatus, str, bytes]:
+    """Return status, content type and body."""
+    try:
+        return HTTPStatus.OK, _JSON, page(dict(parse_qsl(query, max_num_fields=_MOST_FIELDS)))
+    except (InvalidInput, ValueError) as error:  # ValueError: of parse_qsl
+        return HTTPStatus.BAD_REQUEST, _TEXT, f"{error}\n".encode()
+    except Unavailable as error:
+        return HTTPStatus.SERVICE_UNAVAILABLE, _TEXT, f"{error}\n".encode()
+
+
+def _handler(
+    registry: CollectorRegistry, checks: Mapping[str, Check], pages: Mapping[str, Page]
+) -> type[BaseHTTPRequestHandler]:
+    paths = ["/metrics", *checks, *pages]
 
     class Handler(BaseHTTPRequestHandler):
         timeout = 5  # seconds for a client to say what it wants
@@ -89,16 +118,18 @@ def _handler(registry: CollectorRegistry, ready: Check, alive: Check) -> type[Ba
         sys_version = ""
 
         def do_GET(self) -> None:
-            """Answer one of the three paths."""
-            path = self.path.partition("?")[0]
+            """Answer one of the paths."""
+            path, _, query = self.path.partition("?")
             if path == "/metrics":
                 self._answer(HTTPStatus.OK, CONTENT_TYPE_LATEST, generate_latest(registry))
             elif path in checks:
                 why_not = checks[path]()
                 status = HTTPStatus.OK if why_not is None else HTTPStatus.SERVICE_UNAVAILABLE
                 self._answer(status, _TEXT, f"{why_not or 'ok'}\n".encode())
+            elif path in pages:
+                self._answer(*_page(pages[path], query))
             else:
-                self._answer(HTTPStatus.NOT_FOUND, _TEXT, b"/metrics, /healthz and /readyz are here\n")
+                self._answer(HTTPStatus.NOT_FOUND, _TEXT, f"{', '.join(paths)} are here\n".encode())
 
         do_HEAD = do_GET  # noqa: N815  # the name that http.server looks for
 

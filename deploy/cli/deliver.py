@@ -25,7 +25,7 @@ def _deliver(
         ),
     ] = None,
     listen: Annotated[
-        str | None, typer.Option(metavar="HOST:PORT", help="Where /metrics, /healthz and /readyz are served.")
+        str | None, typer.Option(metavar="HOST:PORT", help="Where /metrics, /endpoints, /healthz, /readyz are served.")
     ] = None,
 ) -> None:
     """Send what is due: sign, POST, judge the answer, retry on schedule, record every attempt."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
 from schemas.errors import BeginAnew
@@ -13,6 +13,7 @@ from schemas.errors import BeginAnew
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
+    from consumers.runtime.status import Page
     from schemas.settings import Settings
 
 
@@ -28,6 +29,9 @@ class Role(Protocol):
 
     @property
     def metrics(self) -> Metrics: ...  # noqa: D102  # the name says it
+
+    @property
+    def pages(self) -> Mapping[str, Page]: ...  # noqa: D102  # what else its status server serves
 
     def why_not_ready(self) -> str | None: ...  # noqa: D102  # for /readyz
 
@@ -48,7 +52,8 @@ def run_role(build: Callable[[Settings, int | None], Role], settings: Settings, 
     stop = Stop()
     role = build(settings, slot)
     try:
-        with StatusServer(listen, role.metrics.registry, role.why_not_ready, stop.why_not_alive) as status:
+        ready, alive = role.why_not_ready, stop.why_not_alive
+        with StatusServer(listen, role.metrics.registry, ready, alive, role.pages) as status:
             code = 0 if role.run(stop, status.address) else 1
     except BeginAnew as error:
         begin_anew(str(error))

@@ -110,6 +110,15 @@ def write_up(state: Path, bootstrap_servers: str, pids: Mapping[str, list[int]],
     _write(state / UP_FILE, json.dumps(content, indent=2) + "\n")
 
 
+def addresses_of(state: Path, role: str) -> list[str]:
+    """Return where the processes of a role serve their status, as `up.json` has it; none where nothing runs."""
+    try:
+        addresses = json.loads((state / UP_FILE).read_text(encoding="utf-8"))["addresses"]
+        return [str(url) for name, url in addresses.items() if name.rpartition("-")[0] == role or name == role]
+    except (OSError, ValueError, KeyError, AttributeError):
+        return []
+
+
 def remove_up(state: Path) -> None:
     """Remove `up.json`: nothing runs any more."""
     (state / UP_FILE).unlink(missing_ok=True)

@@ -149,6 +149,24 @@ def test_every_query_of_a_dashboard_names_metrics_that_exist(title: str, query: 
     assert {*grouped, *matched} <= labels
 
 
+@pytest.mark.parametrize("file", DASHBOARDS, ids=lambda file: file.stem)
+def test_a_dashboard_can_be_imported(file: Path) -> None:
+    """Ids are unique, panels do not overlap, and each takes the data source that was chosen."""
+    board = json.loads(file.read_text(encoding="utf-8"))
+    others = [json.loads(other.read_text(encoding="utf-8")) for other in DASHBOARDS if other != file]
+    assert board["uid"] not in {other["uid"] for other in others}
+    assert board["templating"]["list"][0]["type"] == "datasource"
+    panels, taken = board["panels"], set()
+    assert len({panel["id"] for panel in panels}) == len(panels)
+    for panel in panels:
+        at = panel["gridPos"]
+        cells = {(at["x"] + x, at["y"] + y) for x in range(at["w"]) for y in range(at["h"])}
+        assert not taken & cells, panel["title"]
+        assert at["x"] + at["w"] <= 24
+        taken |= cells
+        assert panel["type"] == "row" or panel["datasource"]["uid"] == "${datasource}"
+
+
 def test_there_is_a_dashboard_for_every_metric() -> None:
     """No metric is left out of the dashboards."""
     asked = " ".join(query for _, query in queries())

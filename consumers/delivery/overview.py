@@ -1,0 +1,161 @@
+"""The endpoints of a process that need somebody's eye, as pacing and health know them together. Pure.
+
+Nothing in it is secret: no URL path or query, no header, no body.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Container, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from consumers.delivery.endpoint import Endpoint
+from consumers.delivery.health import HealthBook
+from consumers.delivery.pacing import EndpointView, Pacing, worst
+from schemas.health import Health
+
+# So many endpoints of a process are told at most.
+MOST: Final = 200
+_STATUS: Final = "status_"
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointRow:
+    """One endpoint; times are Unix ms. `disabled` is the reason, or empty; `last_error` a kind of failure.
+
+    `silent_since_ms`: requests are open, and none has ended since. `parked` is what this process believes to wait in
+    tiers. `due_at_ms`: nothing starts before.
+    """
+
+    subscription_id: str
+    customer_id: str
+    sender: str
+    host: str
+    failing_since_ms: int | None = None
+    last_status: int | None = None
+    last_error: str | None = None
+    silent_since_ms: int | None = None
+    in_flight: int = 0
+    limit: int | None = None
+    waiting: int = 0
+    parked: int = 0
+    per_second: float | None = None
+    due_at_ms: int | None = None
+    circuit: str = "closed"
+    limited_by: str | None = None
+    disabled: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """A process at a moment: the worst endpoints, worst first, and how many of its subscriptions are disabled."""
+
+    at_ms: int
+    disabled: int
+    endpoints: tuple[EndpointRow, ...]
+
+
+def rank(row: EndpointRow) -> tuple[int, int, int]:
+    """Sort by this: who fails or does not answer, longest first; who has most to do; who is disabled."""
+    since = [at_ms for at_ms in (row.failing_since_ms, row.silent_since_ms) if at_ms is not None]
+    group = 2 if row.disabled else 0 if since else 1
+    return group, min(since, default=0), -(row.waiting + row.parked)
+
+
+def row_of(fields: Mapping[str, Any]) -> EndpointRow:
+    """Return the row that a process told, whichever version it has; KeyError if there is no subscription in it."""
+    known = {name: fields[name] for name in EndpointRow.__slots__ if name in fields}
+    texts = dict.fromkeys(("customer_id", "sender", "host"), "")
+    return EndpointRow(**{**texts, "subscription_id": fields["subscription_id"], **known})
+
+
+class Overviews:
+    """Makes overviews of a process.
+
+    `subscription` returns what counts for an id, `partition` the number of its jobs, `owned` the numbers that are ours.
+    """
+
+    def __init__(
+        self,
+        pacing: Pacing[Any],
+        health: HealthBook,
+        subscription: Callable[[str], Endpoint | None],
+        partition: Callable[[str], int],
+        owned: Callable[[], Container[int]],
+    ) -> None:
+        self._pacing = pacing
+        self._health = health
+        self._subscription = subscription
+        self._partition = partition
+        self._owned = owned
+
+    def make(self, now_ms: int) -> Overview:
+        """Return the worst endpoints, `MOST` at most."""
+        # What went to other processes is remembered for some minutes, and is theirs to tell.
+        views = {view.subscription_id: view for view in worst(self._pacing.paces, 2 * MOST, now_ms)}
+        known = (entry.health for entry in self._health.known.values())
+        longest = heapq.nsmallest(2 * MOST, known, key=_badness)
+        ids = dict.fromkeys((*views, *(health.subscription_id for health in longest)))
+        owned, partition = self._owned(), self._partition
+        ours = (id_ for id_ in ids if partition(id_) in owned)
+        rows = [row for id_ in ours if (row := self._row(id_, views.get(id_))) is not None]
+        return Overview(now_ms, self._health.disabled, tuple(heapq.nsmallest(MOST, rows, key=rank)))
+
+    def _row(self, id_: str, view: EndpointView | None) -> EndpointRow | None:
+        endpoint = self._subscription(id_)
+        if endpoint is None or endpoint.paused:
+            return None
+        health = self._health.of(id_)
+        if health is not None and health.activation < endpoint.activation:
+            health = None  # void since a `resume`
+        if view is None:
+            return None if health is None else EndpointRow(**_who(endpoint), **_how(health))
+        told = {name: getattr(view, name) for name in _OF_VIEW}
+        if health is not None:
+            told |= _how(health)
+        if view.failing_since_ms is not None:
+            since = [at_ms for at_ms in (view.failing_since_ms, told.get("failing_since_ms")) if at_ms is not None]
+            told |= {"failing_since_ms": min(since), **_last(view.last_answer)}
+        return EndpointRow(**_who(endpoint), **told)
+
+
+_OF_VIEW: Final = (
+    "silent_since_ms",
+    "in_flight",
+    "limit",
+    "waiting",
+    "parked",
+    "per_second",
+    "due_at_ms",
+    "circuit",
+    "limited_by",
+)
+
+
+def _badness(health: Health) -> tuple[bool, int]:
+    return health.disabled_at_ms is not None, health.failing_since_ms
+
+
+def _who(endpoint: Endpoint) -> dict[str, Any]:
+    return {
+        "subscription_id": endpoint.subscription_id,
+        "customer_id": endpoint.customer_id,
+        "sender": endpoint.sender.name,
+        "host": endpoint.host,
+    }
+
+
+def _how(health: Health) -> dict[str, Any]:
+    return {
+        "failing_since_ms": health.failing_since_ms,
+        "last_status": health.last_status,
+        "last_error": health.last_error,
+        "disabled": health.reason if health.disabled_at_ms is not None else "",
+    }
+
+
+def _last(answer: str) -> dict[str, Any]:
+    if answer.startswith(_STATUS):
+        return {"last_status": int(answer.removeprefix(_STATUS)), "last_error": None}
+    return {"last_status": None, "last_error": answer or None}

@@ -1,0 +1,170 @@
+"""`signpost endpoints`: the endpoints that need somebody's eye, now."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from deploy.cli.context import OPERATE, options_of, print_json, settings_of
+from deploy.cli.looking import Json
+from schemas.errors import InvalidInput, Unavailable
+
+if TYPE_CHECKING:  # `signpost --help` does without
+    from consumers.console.endpoints import Found
+    from consumers.delivery.overview import EndpointRow
+
+WIDTH: Final = 100
+_HEAD: Final = ("SUBSCRIPTION", "HOST", "FAILING", "LAST", "FLIGHT", "WAITING", "DUE", "LIMITED BY")
+_RIGHT: Final = (4, 5)
+_GAP: Final = "  "
+_LEAST: Final = 8  # of the columns that are cut
+_EVERY_S: Final = 2.0
+_CLEAR: Final = "\x1b[H\x1b[2J"
+_UNITS: Final = ((86_400, "d"), (3_600, "h"), (60, "min"))
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("endpoints", rich_help_panel=OPERATE)(_endpoints)
+
+
+def _endpoints(
+    ctx: typer.Context,
+    *,
+    at: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="HOST:PORT",
+            help="Where a delivery process serves its status; once for each.",
+            show_default="those of `signpost up`, else deliver_listen",
+        ),
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, max=200, help="So many at most.")] = 20,
+    watch: Annotated[bool, typer.Option("--watch", help="Again every 2 s, until Ctrl-C.")] = False,
+    json: Json = False,
+) -> None:
+    """Show the worst endpoints: failing since when and how, in flight, waiting, due when, and what limits them.
+
+    Each delivery process is asked for what it sees. WAITING counts jobs in its memory and, as far as it knows, those
+    that it has put aside; `signpost lag` counts all. The reasons are described in docs/operations.md.
+    """
+    from consumers.console.endpoints import ask  # noqa: PLC0415  # httpx loads in 0.1 s that `--help` need not wait
+
+    addresses = [_url(one) for one in at] if at else _known(ctx)
+    while True:
+        found = ask(addresses, limit)
+        if watch and not json:
+            typer.echo(_CLEAR, nl=False)
+        _show(found, as_json=json)
+        if not watch:
+            break
+        try:
+            time.sleep(_EVERY_S)
+        except KeyboardInterrupt:
+            return
+    if len(found.silent) == found.asked:
+        raise typer.Exit(1)
+
+
+def _known(ctx: typer.Context) -> list[str]:
+    """Return the processes of `signpost up`, else the one of the settings."""
+    from deploy.local.state import addresses_of  # noqa: PLC0415  # settings load in 0.2 s that `--help` need not wait
+
+    settings = settings_of(ctx)
+    state = options_of(ctx).state
+    if state is not None and (found := addresses_of(state, "deliver")):
+        return found
+    if settings.deliver_listen.endswith(":0"):
+        raise Unavailable("deliver_listen has no fixed port: say where delivery processes are by --at")
+    return [_url(settings.deliver_listen)]
+
+
+def _url(address: str) -> str:
+    if address.startswith(("http://", "https://")):
+        return address.rstrip("/")
+    host, separator, port = address.rpartition(":")
+    if not separator or not port.isdecimal():
+        raise InvalidInput(f"--at: {address!r} is not host:port, such as 127.0.0.1:9465")
+    return f"http://{host or '127.0.0.1'}:{port}"
+
+
+def _show(found: Found, *, as_json: bool) -> None:
+    for address, why in found.silent.items():
+        typer.echo(f"{address} does not say: {why}", err=True)
+    if as_json:
+        told = {"disabled": found.disabled, "silent": found.silent}
+        print_json({"endpoints": [_as_json(row) for row in found.endpoints], **told})
+        return
+    if found.endpoints:
+        now_ms = time.time_ns() // 1_000_000
+        for line in table([_cells(row, now_ms) for row in found.endpoints]):
+            typer.echo(line)
+    elif len(found.silent) < found.asked:
+        answered = found.asked - len(found.silent)
+        typer.echo(f"all is well: no endpoint fails, hangs or has jobs waiting ({_count(answered, 'process')} asked)")
+    if found.disabled:
+        typer.echo(f"{_count(found.disabled, 'subscription')} disabled; `signpost subscriptions list` shows them")
+
+
+def table(rows: list[tuple[str, ...]]) -> list[str]:
+    """Return the lines of a table that is `WIDTH` wide at most: the first two columns are cut where they have to."""
+    widths = [max(len(row[column]) for row in (_HEAD, *rows)) for column in range(len(_HEAD))]
+    room = WIDTH - sum(widths[2:]) - len(_GAP) * (len(_HEAD) - 1)
+    while sum(widths[:2]) > room and max(widths[:2]) > _LEAST:
+        longer = 0 if widths[0] >= widths[1] else 1
+        widths[longer] -= 1
+    lines = []
+    for row in (_HEAD, *rows):
+        cells = [_cut(text, width) for text, width in zip(row, widths, strict=True)]
+        aligned = (
+            cell.rjust(width) if column in _RIGHT else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(cells, widths, strict=True))
+        )
+        lines.append(_GAP.join(aligned).rstrip())
+    return lines
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else f"{text[: width - 1]}…"
+
+
+def _cells(row: EndpointRow, now_ms: int) -> tuple[str, ...]:
+    from consumers.console.readable import printable  # noqa: PLC0415  # see looking.py
+
+    last = str(row.last_status or row.last_error or "")
+    limited = f"disabled: {row.disabled}" if row.disabled else row.limited_by or ""
+    if row.circuit == "probing":
+        limited = "circuit_probing"
+    failing = "" if row.failing_since_ms is None else _span(now_ms - row.failing_since_ms)
+    due = "" if row.due_at_ms is None else "now" if row.due_at_ms <= now_ms else f"in {_span(row.due_at_ms - now_ms)}"
+    flight = "" if row.limit is None else f"{row.in_flight}/{row.limit}"
+    waiting = f"{row.waiting + row.parked:,}"
+    cells = (row.subscription_id, row.host, failing, _cut(last, 15), flight, waiting, due, limited)
+    return tuple(printable(cell) for cell in cells)
+
+
+def _span(ms: int) -> str:
+    seconds = max(0, ms) / 1_000
+    for size, unit in _UNITS:
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def _count(number: int, what: str) -> str:
+    plural = "es" if what.endswith("s") else "s"
+    return f"{number} {what}{'' if number == 1 else plural}"
+
+
+def _as_json(row: EndpointRow) -> dict[str, Any]:
+    from dataclasses import asdict  # noqa: PLC0415  # see looking.py
+
+    from consumers.console.readable import time_text  # noqa: PLC0415
+
+    fields = asdict(row)
+    for name in [name for name in fields if name.endswith("_ms")]:
+        at_ms = fields.pop(name)
+        fields[name.removesuffix("_ms")] = None if at_ms is None else time_text(at_ms)
+    return fields

@@ -1,0 +1,90 @@
+"""`signpost endpoints`: what each delivery process says of the endpoints that need somebody's eye."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deploy.cli.endpoints import WIDTH
+from deploy.local.receiver import Receiver
+from deploy.local.replies import Answer, Hang, always, by_path
+from deploy.local.state import write_up
+from tests.support.pipeline import SECRET, Pipeline
+from tests.support.roles import Role
+from tests.support.tools import Commands, Said
+from tests.support.waiting import wait_until
+
+EVENTS = 60
+BEHAVIOURS = {"/fails": always(Answer(500)), "/hangs": always(Hang()), "/gone": always(Answer(410))}
+
+
+def rows(signpost: Commands, address: str) -> dict[str, dict[str, Any]]:
+    """Return what a process says, by subscription."""
+    said = signpost("endpoints", "--at", address, "--json")
+    assert said.code == 0, said.err
+    return {row["subscription_id"]: row for row in json.loads(said.out)["endpoints"]}
+
+
+def page_of(deliver: Role, query: str = "") -> dict[str, Any]:
+    status, text = deliver.get(f"/endpoints{query}")
+    assert status == 200, text
+    page: dict[str, Any] = json.loads(text)
+    return page
+
+
+@pytest.fixture
+def origin(receiver: Receiver) -> str:
+    """Where each path behaves in its own way."""
+    receiver.behave = by_path(BEHAVIOURS, always(Answer()))
+    return receiver.url.rstrip("/")
+
+
+def test_the_worst_endpoints_are_shown_as_they_are_now(
+    pipeline: Pipeline, origin: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """One fails, one hangs, one is gone, one takes a flood: the first three are told, with why and what waits."""
+    router, deliver = pipeline.router(), pipeline.deliver()
+    addresses = {"router": router.address or "", "deliver": deliver.address or ""}
+    signpost = Commands(pipeline.env(), monkeypatch)
+    fails, hangs, gone, well = pipeline.subscribe(*(f"{origin}{path}" for path in (*BEHAVIOURS, "/well")))
+    assert "all is well" in signpost("endpoints", "--at", addresses["deliver"]).out
+    pipeline.publish_some(EVENTS)
+
+    def is_told() -> dict[str, dict[str, Any]]:
+        found = rows(signpost, addresses["deliver"])
+        assert found.keys() == {fails, hangs, gone}, found
+        assert found[hangs]["limited_by"] == "no_answer", found
+        # What waits in tiers is estimated.
+        assert 0 < found[hangs]["waiting"] + found[hangs]["parked"] <= EVENTS, found
+        return found
+
+    found = wait_until(is_told, what="the three are told, and the flood has passed")
+    assert (found[fails]["last_status"], found[fails]["customer_id"]) == (500, pipeline.customer)
+    assert found[fails]["failing_since"] is not None
+    assert 0 < found[hangs]["in_flight"] <= 16
+    assert (found[gone]["disabled"], found[gone]["last_status"]) == ("gone", 410)
+    text = json.dumps(page_of(deliver))
+    assert all(hidden not in text for hidden in (SECRET, "/fails", "http", well))
+    assert len(page_of(deliver, "?limit=1")["endpoints"]) == 1
+    assert deliver.get("/endpoints?limit=0")[0] == 400
+    assert deliver.metric("signpost_delivery_disabled_subscriptions") == 1
+
+    write_up(tmp_path, pipeline.bootstrap_servers, {}, {**addresses, "deliver-1": "http://127.0.0.1:1"})
+    shown = signpost("--state", str(tmp_path), "endpoints", "--limit", "2")
+    assert_is_table(shown, fails, hangs)
+    assert "http://127.0.0.1:1 does not say: " in shown.err
+    refused = signpost("endpoints", "--at", addresses["router"])
+    assert (refused.code, "no delivery process" in refused.err) == (1, True)
+
+
+def assert_is_table(shown: Said, *ids: str) -> None:
+    """The table has these endpoints, fits a terminal, and says how many are disabled."""
+    assert shown.code == 0
+    head, *lines = shown.out.splitlines()
+    assert head.split() == ["SUBSCRIPTION", "HOST", "FAILING", "LAST", "FLIGHT", "WAITING", "DUE", "LIMITED", "BY"]
+    assert {line.split()[0] for line in lines[:-1]} == set(ids)
+    assert lines[-1] == "1 subscription disabled; `signpost subscriptions list` shows them"
+    assert all(len(line) <= WIDTH for line in lines)

@@ -1,0 +1,149 @@
+"""What whoever is on call is shown of endpoints: what pacing and health know, put together and in order."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+
+import pytest
+
+from consumers.console.endpoints import merged
+from consumers.delivery.endpoint import Endpoint
+from consumers.delivery.health import HealthBook, HealthPolicy
+from consumers.delivery.overview import EndpointRow, Overviews, rank, row_of
+from consumers.delivery.pacing import Result
+from consumers.runtime.snapshots import Snapshots
+from deploy.cli.endpoints import WIDTH, table
+from schemas.errors import Unavailable
+from schemas.subscription import Subscription
+from tests.support.pacing import NOW, Job, Paced, Who, pacing
+from tests.support.waiting import wait_until
+from tests.unit.test_endpoint import endpoint
+from tests.unit.test_health import job
+from tests.unit.test_record_versions import PLAIN
+
+DAY = 86_400_000
+
+
+class Process:
+    """A delivery process's pacing and health, without the process; its jobs are on partition 3."""
+
+    def __init__(self) -> None:
+        self.pacing: Paced = pacing()
+        self.health = HealthBook(HealthPolicy(report_after_ms=DAY, disable_after_ms=5 * DAY))
+        self.subscriptions: dict[str, Subscription] = {}
+        self.partition = 3
+
+    def subscribe(self, *ids: str, **fields: object) -> None:
+        for id_ in ids:
+            self.subscriptions[id_] = replace(PLAIN, id=id_, secrets=(), **fields)
+
+    def fails(self, id_: str, why: int | str, *, at_ms: int = NOW, activation: int = 1) -> None:
+        self.health.failed(3, job(id_), activation, at_ms, why)
+
+    def _endpoint(self, id_: str) -> Endpoint | None:
+        found = self.subscriptions.get(id_)
+        return None if found is None else endpoint(found)
+
+    def rows(self, now_ms: int = NOW) -> list[EndpointRow]:
+        made = Overviews(self.pacing, self.health, self._endpoint, lambda _id: 3, lambda: {self.partition})
+        return list(made.make(now_ms).endpoints)
+
+
+@pytest.fixture
+def process() -> Process:
+    one = Process()
+    one.subscribe("a", "b", "c", activation=1)
+    return one
+
+
+def test_nothing_is_shown_of_endpoints_that_are_well(process: Process) -> None:
+    """Requests in flight to an endpoint that answers are no news."""
+    process.pacing.warm(Who("a"), Who("b"))
+    assert process.pacing.jobs(Who("a"), 1)["start"]
+    assert process.rows() == []
+
+
+def test_the_longest_known_failure_counts(process: Process) -> None:
+    """Health, which came with the partition, knows since when; pacing knows the last answer and what is under way."""
+    process.fails("a", 503, at_ms=NOW - DAY)
+    failed = Job()
+    assert process.pacing.admit(Who("a"), failed, NOW)
+    process.pacing.ended(failed, Result.TIMEOUT, 1_000, NOW, "timeout_answer")
+    (row,) = process.rows()
+    assert (row.failing_since_ms, row.last_status, row.last_error) == (NOW - DAY, None, "timeout_answer")
+    assert (row.customer_id, row.sender, row.host) == (PLAIN.customer_id, "zenoo", "hooks.acme.example")
+
+
+def test_the_order_is_that_of_need(process: Process) -> None:
+    """Who fails for longest, who does not answer, who has most to do, and at last who is disabled."""
+    process.fails("a", 500, at_ms=NOW - 6 * DAY)
+    process.fails("a", 500)
+    process.fails("b", "refused", at_ms=NOW - 1_000)
+    process.subscribe("hangs", "busy", activation=1)
+    process.pacing.warm(Who("hangs"), Who("busy"))
+    assert process.pacing.jobs(Who("hangs"), 1)["start"]
+    late = NOW + 40_000
+    busy = process.pacing.jobs(Who("busy", max_in_flight=1), 3, late)
+    assert busy["wait"]
+    rows = process.rows(late)
+    assert [(row.subscription_id, row.limited_by or row.disabled) for row in rows] == [
+        ("b", ""),
+        ("hangs", "no_answer"),
+        ("busy", "in_flight_limit"),
+        ("a", "failing"),
+    ]
+
+
+def test_what_is_not_to_be_sent_is_not_shown(process: Process) -> None:
+    """Neither what is paused or deleted, nor what another process has, nor what a `resume` made void."""
+    for id_ in ("a", "b", "gone"):
+        process.fails(id_, 500)
+    process.fails("c", 410)
+    process.subscribe("a", activation=1, paused=True)
+    process.subscribe("c", activation=2)
+    assert [row.subscription_id for row in process.rows()] == ["b"]
+    process.partition = 4
+    assert process.rows() == []
+
+
+def test_two_processes_may_tell_of_one_subscription() -> None:
+    """While jobs change hands the worse of two rows is shown, once; a newer process's fields are passed over."""
+    mine = EndpointRow("a", "acme", "zenoo", "one.example", failing_since_ms=5)
+    theirs = replace(mine, failing_since_ms=None, waiting=7)
+    assert merged([theirs, mine]) == [mine]
+    assert row_of({"subscription_id": "a", "host": "one.example", "new": 1}).host == "one.example"
+    assert rank(mine) < rank(theirs)
+
+
+def test_the_table_fits_a_terminal() -> None:
+    """However long ids and hosts are, no line is wider than 100 columns, and the reasons are whole."""
+    row = ("s" * 128, "h" * 253, "120 min", "timeout_connect", "100/100", "1,234,567", "in 60 s", "in_flight_limit")
+    lines = table([row, ("a", "b", *row[2:])])
+    assert all(len(line) <= WIDTH for line in lines)
+    assert all(line.endswith("in_flight_limit") for line in lines[1:])
+
+
+def test_a_snapshot_is_made_by_the_loop_and_not_too_often() -> None:
+    """Whoever asks gets what the loop's next turn makes, and within a second the same again."""
+    clock = [0.0]
+    made: list[int] = []
+    shown = Snapshots(lambda now_ms: made.append(now_ms) or len(made), lambda: clock[0])
+    found: list[int] = []
+    asking = threading.Thread(target=lambda: found.append(shown.ask()))
+    shown.turn(1)
+    assert made == []
+    asking.start()
+    wait_until(lambda: shown.wanted, what="it is asked for")
+    shown.turn(2)
+    asking.join()
+    assert (found, made) == ([1], [2])
+    clock[0] = 0.9
+    assert shown.ask() == 1
+
+
+def test_a_loop_that_stands_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits for ever for a loop that does not turn."""
+    monkeypatch.setattr("consumers.runtime.snapshots._PATIENCE_S", 0.01)
+    with pytest.raises(Unavailable, match="has not turned"):
+        Snapshots(lambda now_ms: now_ms).ask()
