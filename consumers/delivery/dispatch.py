@@ -20,7 +20,7 @@ from consumers.delivery.answer import CROWDED, WITHDRAWN, Answer, Answered, Requ
 from consumers.delivery.endpoint import Endpoint
 from consumers.delivery.health import HealthBook
 from consumers.delivery.judging import EndObserver, Judging, Subscriptions
-from consumers.delivery.lane import Lane
+from consumers.delivery.lane import Lane, Ownership
 from consumers.delivery.pacing import Pacing, Result
 from consumers.delivery.recorder import CancelReason, Recorder
 from consumers.delivery.sending import Sending, result_of, said_by
@@ -94,6 +94,7 @@ class Dispatcher:
             longest_ms=tiers.waits_ms[-1],
         )
         self.bytes = 0  # of the records at hand, bodies included
+        self.may_start = False  # as the loop said last: asked for what waited for a name, which no `start` lets go on
         self.moves = 0  # jobs that were written to another tier as they are, since the start
 
     @property
@@ -178,6 +179,8 @@ class Dispatcher:
         """Tell whether a request that waited for a name may be sent: nothing has changed, and there is a place."""
         work = request.context
         assert isinstance(work, Work)
+        if not self.may_start or work.lane.ownership is not Ownership.OURS:
+            return False
         job = work.job
         found = self._subscriptions.lookup(job.subscription_id, job.subscription_partition, job.subscription_offset)
         if not (isinstance(found, Entry) and found.value is work.endpoint and self._is_fresh()):
