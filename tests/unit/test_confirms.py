@@ -1,0 +1,106 @@
+"""What waited for the name of its host is sent only if it might be started now."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from consumers.delivery.answer import Request
+from consumers.delivery.dispatch import Dispatcher
+from consumers.delivery.endpoint import Endpoint
+from consumers.delivery.health import HealthBook, HealthPolicy
+from consumers.delivery.lane import Lane, Ownership
+from consumers.delivery.outbox import Outbox
+from consumers.delivery.pacing import Pacing, PacingLimits
+from consumers.delivery.progress import Position, Progress
+from consumers.delivery.recorder import Recorder
+from consumers.delivery.sending import Sending
+from consumers.delivery.tiers import Tiers
+from consumers.delivery.work import Work
+from consumers.table_state import Entry
+from schemas.delivery import Job
+from schemas.durations import parse_duration
+from schemas.topics import TopicNames
+from tests.support.pacing import NOW, TIERS_MS
+from tests.unit.test_endpoint import SIGNED, endpoint
+
+NAMES = TopicNames("test.")
+TIERS = Tiers(NAMES, [parse_duration(delay) for delay in ("0s", "1s", "5s", "20s")], 1.0)
+ENDPOINT = endpoint(SIGNED)
+
+
+class Waiting:
+    """A dispatcher, and one request of it that waits for the name of its host."""
+
+    def __init__(self) -> None:
+        self.endpoint: Endpoint = ENDPOINT
+        self.fresh = True
+        self.health = HealthBook(HealthPolicy(report_after_ms=1, disable_after_ms=None))
+        pacing: Pacing[Work] = Pacing(PacingLimits(16, 128, 512, 600_000), TIERS_MS)
+        self.dispatcher = Dispatcher(
+            subscriptions=cast("Any", SimpleNamespace(lookup=lambda *_: Entry(self.endpoint, 0, 0))),
+            transport=cast("Any", None),
+            recorder=Recorder(NAMES, TIERS, Outbox("one"), 1_000_000),
+            tiers=TIERS,
+            pacing=pacing,
+            sending=Sending(1.0),
+            health=self.health,
+            observer=cast("Any", None),
+            is_fresh=lambda: self.fresh,
+            clock=lambda: NOW,
+        )
+        self.dispatcher.may_start = True
+        start = Position(0, "")
+        self.lane = Lane(TIERS.first, 0, start, Progress(start))
+        self.job = cast("Job", SimpleNamespace(subscription_id=SIGNED.id, customer_id="c", sender="zenoo"))
+        self.job.subscription_partition = self.job.subscription_offset = 0
+        work = Work(self.job, self.lane, 0, b"", self.endpoint)
+        assert pacing.admit(self.endpoint, work, NOW)
+        pacing.suspend(work)
+        self.request = Request(cast("Any", None), [], b"", 1_000, work)
+
+    def goes_on(self) -> bool:
+        """Whether the request is sent now that the name is known."""
+        return self.dispatcher.confirms(self.request)
+
+
+@pytest.fixture
+def waiting() -> Waiting:
+    """A request that nothing stands in the way of."""
+    return Waiting()
+
+
+def test_it_is_sent_where_nothing_has_changed(waiting: Waiting) -> None:
+    """A name that is found lets the request go."""
+    assert waiting.goes_on()
+
+
+@pytest.mark.parametrize("ownership", [Ownership.SUSPENDED, Ownership.LOST])
+def test_it_is_not_sent_for_a_partition_that_was_revoked(waiting: Waiting, ownership: Ownership) -> None:
+    """The partition's new owner sends the job: the old one starts no request for it any more."""
+    waiting.lane.ownership = ownership
+    assert not waiting.goes_on()
+
+
+def test_it_is_not_sent_while_the_loop_starts_nothing(waiting: Waiting) -> None:
+    """In doubt after a standstill, or with too much uncommitted, nothing starts by way of DNS either."""
+    waiting.dispatcher.may_start = False
+    assert not waiting.goes_on()
+
+
+def test_it_is_not_sent_on_old_news(waiting: Waiting) -> None:
+    """A subscription that changed, or of which news is awaited, is looked at anew."""
+    waiting.fresh = False
+    assert not waiting.goes_on()
+    waiting.fresh = True
+    waiting.endpoint = replace(ENDPOINT, paused=True)
+    assert not waiting.goes_on()
+
+
+def test_it_is_not_sent_to_an_endpoint_that_was_disabled(waiting: Waiting) -> None:
+    """A 410 that came meanwhile holds for it, too."""
+    waiting.health.failed(0, waiting.job, ENDPOINT.activation, NOW, 410)
+    assert not waiting.goes_on()
