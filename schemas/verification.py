@@ -54,7 +54,8 @@ def examine(sender: Sender, headers: Mapping[str, str], body: bytes, secret: str
     given = {name.lower(): value for name, value in headers.items()}
     missing = [name for name in sender.signature.header_names if name.lower() not in given]
     if missing:
-        near = f"; given are {', '.join(sorted(headers)) or 'none'}"
+        # Names come from whoever sent the request: what a terminal would obey, or no UTF-8 holds, is escaped.
+        near = f"; given are {', '.join(name.encode('unicode_escape').decode() for name in sorted(headers)) or 'none'}"
         return Finding("missing_header", f"{_NOT_GENUINE}the header {missing[0]} is missing{near}")
     reason = _reason(sender, given, body, secret, now_s)
     if reason is None:

@@ -229,3 +229,10 @@ def test_a_body_of_quotes_is_looked_at_once():
     """A megabyte of escaped quotes takes as long as any other (it took days), and integers of any size are JSON."""
     assert found(ZENOO, b'"' + b'\\"' * 500_000).kind == "changed_body"
     assert found(ZENOO, b"1" * 5_000).kind == "wrong_secret_or_body"
+
+
+def test_what_is_said_of_a_hostile_request_can_be_shown():
+    """Names of headers with control characters, or bytes that are no UTF-8, come out as printable ASCII."""
+    sentence = found(ZENOO, headers={"X\udcff\x1b[31m": "1"}).sentence
+    assert sentence.isascii()
+    assert sentence.isprintable()
