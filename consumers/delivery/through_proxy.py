@@ -28,6 +28,9 @@ class ThroughProxy:
         self._proxy = proxy
         self._targets = targets
         self._proxies = proxies
+        # What the proxy's name led to when a target was looked up, now and before: a socket may be asked for a little
+        # later than that, when the name's time to live is over.
+        self._reached: tuple[Addresses | None, Addresses | None] = (None, None)
         self._waiting: set[str] = set()  # hosts of which somebody was told to wait, as the proxy's name was not known
         # Per host and port what was made of which two resolutions: libcurl is told anew only where one is another.
         self._made: dict[tuple[str, int], tuple[Addresses | None, Addresses, Addresses]] = {}
@@ -45,6 +48,8 @@ class ThroughProxy:
             return None
         if isinstance(proxy, Refused | Failed):
             return Failed("proxy_unreachable", f"the proxy's name is not resolved: {_reason(proxy)}")
+        if proxy is not self._reached[0]:
+            self._reached = (proxy, self._reached[0])
         if self._proxy.resolves and not is_literal(host) and host != "localhost":
             return self._join(host, port, None, proxy)
         target = self._targets.lookup(host, port, waits=waits)
@@ -64,8 +69,7 @@ class ThroughProxy:
 
     def refusal(self, address: str) -> str | None:
         """Say why an address may not be connected to: it is not the proxy's. None if it is."""
-        proxy = self._proxies.lookup(self._proxy.host, self._proxy.port)
-        is_proxy = type(proxy) is Addresses and address in proxy.addresses
+        is_proxy = any(address in each.addresses for each in self._reached if each is not None)
         return None if is_proxy else "it is not that of the proxy"
 
     def close(self) -> None:

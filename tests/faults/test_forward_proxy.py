@@ -24,6 +24,7 @@ from tests.support.dns import DnsServer
 from tests.support.forward_proxy import ForwardProxy
 from tests.support.hostile import HostileReceiver
 from tests.support.sending import answer_of, answers_of, request_to
+from tests.support.waiting import wait_until
 
 HOST = "hooks.example.com"
 EMPTY = Responded(200, None, b"", False)
@@ -203,6 +204,21 @@ def test_only_the_proxy_is_allowed_at_the_socket(world: World) -> None:
     world.closing.callback(transport.close)
     assert kind_of(answer_of(transport, request_to(f"{url}/ok"))) == "blocked_address"
     assert receiver.connections == 0
+
+
+def test_the_proxy_s_address_outlives_its_name_s_time(world: World) -> None:
+    """A socket that is asked for just after the answer for the proxy's name ran out is for the proxy all the same."""
+    now = 0.0
+    proxies = Resolver(ANYWHERE, [world.dns.address], monotonic=lambda: now)
+    world.closing.callback(proxies.close)
+    targets = Resolver(POLICY, [world.dns.address])
+    names = ThroughProxy(Proxy.of("http://proxy.corp.example:3128"), targets, proxies)
+    world.closing.callback(targets.close)
+    wait_until(lambda: names.ended() or names.lookup("127.0.0.1", 80), what="the proxy's name is known")
+    assert names.lookup("127.0.0.1", 80) is not None
+    now = 61.0
+    assert names.refusal("127.0.0.1") is None
+    assert names.refusal("127.0.0.2") is not None
 
 
 def test_trouble_with_the_proxy_is_logged_once_a_minute(world: World) -> None:
