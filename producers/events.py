@@ -125,6 +125,14 @@ class EventPublisher:
 
         `origin`, such as a file's name, goes before the sentence of an error.
         """
+        try:
+            return self._prepared(event, key, origin)
+        except RecursionError:
+            raise EventError(f"{origin or 'event'}: it is nested too deeply") from None
+        except ValueError as error:  # JSON text that is none, or has an integer of more digits than Python reads
+            raise EventError(f"{origin or 'event'}: data: {error}") from error
+
+    def _prepared(self, event: Event | Mapping[str, Any], key: str | None, origin: str) -> Prepared:
         event = self._checked(event) if isinstance(event, Event) else self._reader.event(event)
         value = self._encoded(event)
         if len(value) > self._max_event:

@@ -216,16 +216,19 @@ def _same(value: Any) -> Any:
 
 
 def _text_of(value: Any) -> str:
-    return value.text if isinstance(value, JsonText) else compact(value)
+    # Whoever made a JsonText may have put anything into it.
+    return any_text(value.text).text if isinstance(value, JsonText) else compact(value)
 
 
 def _object_of(value: Any) -> str:
     # An object is never a string in JSON, so a string is the object's text.
     if isinstance(value, str):
         return object_text(value).text
-    if not isinstance(value, Mapping | JsonText):
+    if isinstance(value, JsonText):
+        return object_text(value.text).text
+    if not isinstance(value, Mapping):
         raise ValueError(f"expected an object, found {type(value).__name__}")
-    return _text_of(value)
+    return compact(value)
 
 
 def _number_of(value: Any) -> str:

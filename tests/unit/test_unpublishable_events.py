@@ -1,0 +1,37 @@
+"""Events that cannot be published, whatever they hold, are refused by EventError before anything is sent."""
+
+from __future__ import annotations
+
+import pytest
+
+from producers.events import EventPublisher
+from schemas.errors import EventError
+from schemas.event import Event
+from schemas.json_text import JsonText
+from schemas.sender import load_senders
+
+DILIGENT = load_senders()["diligent"]
+
+
+@pytest.fixture
+def publisher() -> EventPublisher:
+    """A publisher that asks no broker: what is prepared is not sent."""
+    return EventPublisher({"bootstrap.servers": ""}, sender=DILIGENT, topic="t")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "[1]",
+        '{"a":NaN}',
+        '{"a":"\\ud800"}',
+        '{"id":' + "1" * 5_000 + "}",
+        '{"a":' + "[" * 5_000 + "]" * 5_000 + "}",
+    ],
+    ids=["broken", "no object", "NaN", "half a pair", "5,000 digits", "5,000 levels"],
+)
+def test_json_text_that_no_body_can_hold_is_refused(publisher: EventPublisher, text: str) -> None:
+    """Text that is not JSON, or more than can be read, is an EventError: published, it would be a dead letter."""
+    with pytest.raises(EventError):
+        publisher.prepare(Event("evt_1", next(iter(DILIGENT.event_types)), 1, "acme", JsonText(text)))
