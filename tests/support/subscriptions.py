@@ -20,9 +20,10 @@ MakeWriter: TypeAlias = Callable[..., SubscriptionWriter]
 
 
 def subscriptions_topic(bootstrap_servers: str, prefix: str, partitions: int = PARTITIONS) -> TopicNames:
-    """Make the topic."""
+    """Make the topics of subscriptions and of their health."""
     names = TopicNames(prefix)
-    create_topic(bootstrap_servers, names.subscriptions, partitions, cleanup_policy="compact")
+    for topic in (names.subscriptions, names.health):
+        create_topic(bootstrap_servers, topic, partitions, cleanup_policy="compact")
     return names
 
 
