@@ -20,6 +20,7 @@ from consumers.delivery.committer import Committer
 from consumers.delivery.dispatch import Dispatcher
 from consumers.delivery.endpoint import Endpoint, endpoints_of
 from consumers.delivery.health import HealthBook, HealthPolicy
+from consumers.delivery.lane import Lane
 from consumers.delivery.loop import Clocks, DeliveryLoop, Limits
 from consumers.delivery.observer import EVERY_MS, Observer, tier_gauges
 from consumers.delivery.outbox import Outbox
@@ -36,6 +37,7 @@ from consumers.delivery.work import Work
 from consumers.runtime.hanging import Sweep
 from consumers.runtime.member import member_config
 from consumers.runtime.metrics import DeliveryMetrics
+from consumers.runtime.overtaken import Overtaken
 from consumers.runtime.partition_state import PartitionState
 from consumers.runtime.positions import CommittedPositions
 from consumers.runtime.snapshots import Snapshots
@@ -158,13 +160,12 @@ def build(settings: Settings, slot: int | None) -> DeliveryRole:
     observer = Observer(metrics, outcome_log)
     tiers = Tiers(names, tiers_of(sender.schedule for sender in senders.values()), settings.delay_speedup)
     clients = _clients(settings, kafka, slot, tiers)
-    outbox, transactions = clients.outbox, clients.transactions
     policy = EgressPolicy(settings.allow_http, settings.allow_cidrs, frozenset(settings.allow_ports))
     table = _table(settings, kafka, endpoints_of(senders, policy, sealer_of(settings), names.subscriptions))
     transport = transport_of(settings, policy, lambda request: dispatcher.confirms(request))  # noqa: PLW0108  # as below
     book = HealthBook(_health_policy(settings))
     pacing = Pacing[Work](_pacing_limits(settings), tiers.waits_ms[1:])
-    recorder = Recorder(names, tiers, outbox, settings.max_event + RECORD_OVERHEAD // 2)
+    recorder = Recorder(names, tiers, clients.outbox, settings.max_event + RECORD_OVERHEAD // 2)
     dispatcher = Dispatcher(
         subscriptions=table,
         transport=transport,
@@ -177,13 +178,14 @@ def build(settings: Settings, slot: int | None) -> DeliveryRole:
         is_fresh=lambda: table.is_fresh(_CLOCKS.monotonic_ms()),
         clock=_CLOCKS.unix_ms,
     )
-    committer = Committer(outbox, transactions, max_uncommitted=settings.max_uncommitted, observer=observer)
-    reader = _reader(clients, tiers, dispatcher.take, committer=committer, health=book, metrics=metrics)
+    committer = _committer(settings, clients, observer)
+    overtaken = _overtaken(metrics, recorder)
+    reader = _reader(clients, tiers, dispatcher.take, committer=committer, health=book, overtaken=overtaken)
     loop = DeliveryLoop(
         reader=reader,
         dispatcher=dispatcher,
         transport=transport,
-        outbox=outbox,
+        outbox=clients.outbox,
         committer=committer,
         table=table,
         clocks=_CLOCKS,
@@ -196,6 +198,19 @@ def build(settings: Settings, slot: int | None) -> DeliveryRole:
 def _metrics(settings: Settings, senders: Mapping[str, Sender]) -> DeliveryMetrics:
     known = {name: tuple(sender.event_types) for name, sender in senders.items()}
     return DeliveryMetrics(known, settings.max_in_flight)
+
+
+def _committer(settings: Settings, clients: Clients, observer: Observer) -> Committer:
+    outbox, transactions = clients.outbox, clients.transactions
+    return Committer(outbox, transactions, max_uncommitted=settings.max_uncommitted, observer=observer)
+
+
+def _overtaken(metrics: DeliveryMetrics, recorder: Recorder) -> Callable[[Overtaken, Lane], None]:
+    def overtaken(lost: Overtaken, lane: Lane) -> None:
+        metrics.overtaken(lost.count)
+        recorder.overtaken(lost, lane, _CLOCKS.unix_ms())
+
+    return overtaken
 
 
 def _pacing_limits(settings: Settings) -> PacingLimits:
@@ -222,7 +237,7 @@ def _reader(
     *,
     committer: Committer,
     health: HealthBook,
-    metrics: DeliveryMetrics,
+    overtaken: Callable[[Overtaken, Lane], None],
 ) -> Reader:
     return Reader(
         consumer=clients.consumer,
@@ -232,7 +247,7 @@ def _reader(
         outbox=clients.outbox,
         take=take,
         settle=lambda metadata: committer.settle(_CLOCKS.unix_ms, metadata),
-        overtaken=metrics.overtaken,
+        overtaken=overtaken,
     )
 
 

@@ -20,6 +20,7 @@ from consumers.router.source import Source, consumer_config
 from consumers.router.subscriptions import Subscribers
 from consumers.router.tables import Tables, interpret_health
 from consumers.runtime.metrics import RouterMetrics
+from consumers.runtime.overtaken import Overtaken
 from consumers.runtime.positions import CommittedPositions
 from consumers.runtime.reach import Reach
 from consumers.runtime.registry import Registry
@@ -99,6 +100,7 @@ def build(settings: Settings, slot: int | None) -> RouterRole:
         SubscriptionTable(kafka, names, interpret_health, subscribers.found, names.health),
     )
     positions = CommittedPositions(kafka, admin, router_group(names))
+    output = Output(producer_of(kafka, settings.max_event), names, reach.error)
     source = Source(
         consumer_config(kafka, router_group(names), slot),
         admin,
@@ -106,7 +108,7 @@ def build(settings: Settings, slot: int | None) -> RouterRole:
         Noting(SourceNotes(kafka, names), positions, _unix_ms),
         settings.start_at,
         heard=reach.error,
-        overtaken=metrics.overtaken,
+        overtaken=_overtaken(metrics, output),
         now_s=time.monotonic,
     )
     limits = Limits(max_event=settings.max_event, max_body=settings.max_body)
@@ -117,7 +119,7 @@ def build(settings: Settings, slot: int | None) -> RouterRole:
         subscribers=subscribers,
         table=table,
         source=source,
-        output=Output(producer_of(kafka, settings.max_event), names, reach.error),
+        output=output,
         reach=reach,
         metrics=metrics,
         now_s=time.monotonic,
@@ -125,6 +127,14 @@ def build(settings: Settings, slot: int | None) -> RouterRole:
         drain_timeout=settings.drain_timeout,
     )
     return RouterRole(settings, metrics, admin, table, loop, tuple(senders), registry)
+
+
+def _overtaken(metrics: RouterMetrics, output: Output) -> Callable[[Overtaken], None]:
+    def overtaken(lost: Overtaken) -> None:
+        metrics.overtaken(lost.count)
+        output.tell(*lost.record(_unix_ms()))
+
+    return overtaken
 
 
 def _unix_ms() -> int:

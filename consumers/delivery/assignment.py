@@ -12,18 +12,9 @@ from consumers.delivery.lane import Lane, Ownership
 from consumers.delivery.progress import Position, Progress
 from consumers.delivery.tiers import Tiers
 from consumers.runtime.lost_positions import beyond_sentence, tier_lost_sentence
+from consumers.runtime.overtaken import Overtaken
 from consumers.runtime.positions import Found, PartitionKey
 from schemas.errors import Unavailable
-
-
-@dataclass(frozen=True, slots=True)
-class Overtaken:
-    """Records that retention deleted before they were read: offsets from `lost_from` up to before `begin`."""
-
-    topic: str
-    partition: int
-    lost_from: int
-    begin: int
 
 
 @dataclass(slots=True)

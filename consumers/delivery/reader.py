@@ -23,6 +23,7 @@ from consumers.delivery.progress import MAX_BATCH
 from consumers.delivery.takeover import Known, Takeover
 from consumers.runtime.admin import CLIENT_ERRORS, reason_of
 from consumers.runtime.background import in_thread
+from consumers.runtime.overtaken import Overtaken
 from consumers.runtime.positions import PartitionKey, PositionsQuery, is_lost_broker, refuse_hopeless
 from schemas.errors import Unavailable
 
@@ -37,8 +38,8 @@ class Reader:
     """The consumer of all tiers.
 
     `take` gets each record that is due and not finished, with the time in ms. `settle` is called with the group's
-    metadata before partitions go: it commits what happened in them, within a second. `overtaken` hears how many records
-    retention took before they were read.
+    metadata before partitions go: it commits what happened in them, within a second. `overtaken` hears what retention
+    took before it was read; what it adds to the outbox is committed with the position.
     """
 
     def __init__(
@@ -51,7 +52,7 @@ class Reader:
         outbox: Outbox,
         take: Take,
         settle: Settle,
-        overtaken: Callable[[int], None],
+        overtaken: Callable[[Overtaken, Lane], None],
     ) -> None:
         self._consumer = consumer
         self._takeover = takeover
@@ -135,10 +136,11 @@ class Reader:
                 partition=lost.partition,
                 lost_from=lost.lost_from,
                 lost_to=lost.begin - 1,
-                count=lost.begin - lost.lost_from,
+                count=lost.count,
             )
-            self._overtaken(lost.begin - lost.lost_from)
-            self._outbox.touch(self._assignment.lanes[lost.topic, lost.partition])  # to be reported once
+            lane = self._assignment.lanes[lost.topic, lost.partition]
+            self._overtaken(lost, lane)
+            self._outbox.touch(lane)  # to be reported once
         for lane in taken.lanes:
             if known.positions[lane.topic, lane.partition].offset is None:
                 self._outbox.touch(lane)  # what a new tier loses later is known only once it has a position

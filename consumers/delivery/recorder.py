@@ -16,6 +16,7 @@ from consumers.delivery.tiers import Tier, Tiers
 from consumers.delivery.verdict import Delivered, Exhausted, Gone, Retry, Verdict
 from consumers.delivery.work import Work
 from consumers.runtime.dead_letters import SourceRecord, dead_letter
+from consumers.runtime.overtaken import Overtaken
 from schemas.delivery import DeadLetter, DeadLetterCodec, JobCodec, Outcome, OutcomeCodec, State
 from schemas.errors import UnreadableRecord
 from schemas.health import Operation, encode_health, encode_operation
@@ -86,6 +87,11 @@ class Recorder:
             self._outbox.add(Row(self._names.operations, _ANY_PARTITION, key, encode_operation(change.operation), lane))
             log = {"endpoint_recovered": _log.info}.get(change.operation.kind, _log.warning)
             log(f"delivery.{change.operation.kind}", **_told(change.operation))
+
+    def overtaken(self, lost: Overtaken, lane: Lane, now_ms: int) -> None:
+        """Write what retention took before it was read."""
+        key, value = lost.record(now_ms)
+        self._outbox.add(Row(self._names.operations, _ANY_PARTITION, key, value, lane))
 
     def poison(self, lane: Lane, message: Message, error: UnreadableRecord, now_ms: int) -> None:
         """Write a record that nobody could read to `dead`, with its bytes."""

@@ -7,8 +7,9 @@ was sent has been acknowledged or has failed. A failure is final: offsets behind
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -73,6 +74,8 @@ class Output:
         self._producer = Producer({**config, **own}, logger=_kafka_log)
         self.jobs_topic = names.jobs(FIRST)
         self.dead_topic = names.dead
+        self._operations_topic = names.operations
+        self._told: deque[tuple[bytes, bytes]] = deque()  # records for it, while there is no room
         self.trouble: str | None = None
 
     def send(self, sending: Sending) -> bool:
@@ -94,10 +97,24 @@ class Output:
         sending.next = record
         return record is None
 
+    def tell(self, key: bytes, value: bytes) -> None:
+        """Send a record to `operations`, now or with a later `wait`."""
+        self._told.append((key, value))
+        self._send_told()
+
     def wait(self, seconds: float) -> None:
         """Take reports; returns early where there are some."""
         with self._failing():
             self._producer.poll(seconds)
+        if self._told:
+            self._send_told()
+
+    def _send_told(self) -> None:
+        with suppress(BufferError):
+            while self._told:
+                key, value = self._told[0]
+                self._producer.produce(self._operations_topic, value, key)
+                self._told.popleft()
 
     def flush(self, seconds: float) -> bool:
         """Send without lingering and wait for the reports; whether all have been there, and none was a failure."""

@@ -20,6 +20,7 @@ from consumers.runtime.admin import CLIENT_ERRORS
 from consumers.runtime.background import in_thread
 from consumers.runtime.dead_letters import SourceRecord
 from consumers.runtime.member import member_config
+from consumers.runtime.overtaken import Overtaken
 from consumers.runtime.positions import CommittedPositions, PartitionKey, is_lost_broker
 from schemas.errors import Unavailable
 
@@ -53,7 +54,7 @@ class Source:
         start_at: StartAt,
         *,
         heard: Callable[[KafkaError], None],
-        overtaken: Callable[[int], None],
+        overtaken: Callable[[Overtaken], None],
         now_s: Callable[[], float],
     ) -> None:
         self._group: str = config["group.id"]

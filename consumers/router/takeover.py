@@ -28,6 +28,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its package
 from consumers.router.notes import Noting
 from consumers.runtime.admin import offset_of
 from consumers.runtime.lost_positions import beyond_sentence, lost_partitions, lost_sentence
+from consumers.runtime.overtaken import Overtaken
 from consumers.runtime.positions import CommittedPositions, Found, PartitionKey, PositionsQuery
 from consumers.runtime.source_notes import Notes
 from schemas.errors import Unavailable
@@ -69,8 +70,8 @@ class StartQuery:
 class Takeover:
     """Finds where to read `owned` from.
 
-    `commit` commits first positions, and calls back whether that was done; `overtaken` hears how many records
-    retention took before they were read.
+    `commit` commits first positions, and calls back whether that was done; `overtaken` hears what retention
+    took before it was read.
     """
 
     def __init__(
@@ -82,7 +83,7 @@ class Takeover:
         owned: Sequence[PartitionKey],
         *,
         commit: Callable[[Positions, Callable[[bool], None]], None],
-        overtaken: Callable[[int], None],
+        overtaken: Callable[[Overtaken], None],
     ) -> None:
         self._admin = admin
         self._positions = positions
@@ -193,7 +194,7 @@ class Takeover:
         if found.offset < found.begin:
             lost = {"first_lost": found.offset, "last_lost": found.begin - 1, "count": found.begin - found.offset}
             _log.error("router.overtaken", topic=topic, partition=partition, goes_on_at=found.begin, **lost)
-            self._overtaken(found.begin - found.offset)
+            self._overtaken(Overtaken(topic, partition, found.offset, found.begin))
             return found.begin
         if found.offset > found.end:
             raise Unavailable(beyond_sentence(topic, partition, found.offset, found.end))

@@ -15,6 +15,7 @@ from deploy.cli.main import main
 from deploy.local.receiver import Receiver
 from deploy.local.replies import Answer, fail_first
 from deploy.wanted_topics import wanted_topics
+from schemas.health import decode_operation
 from schemas.topics import FIRST
 from tests.support.pipeline import Pipeline, ends_of
 from tests.support.topics import create_topic, end_offsets, produce
@@ -79,6 +80,10 @@ def test_new_jobs_that_retention_overtook_are_reported_as_a_range(pipeline: Pipe
     line = next(line for line in role.log_text().splitlines() if '"delivery.overtaken"' in line)
     for part in (f'"topic":"{topic}"', f'"partition":{partition}', '"lost_from":0', '"lost_to":2', '"count":3'):
         assert part in line.replace(": ", ":"), line
+    (message,) = pipeline.read(pipeline.names.operations)
+    told = decode_operation(message.value())
+    assert (told.kind, told.topic, told.partition) == ("overtaken", topic, partition)
+    assert (told.from_offset, told.to_offset) == (0, 2)
 
 
 def test_a_tier_is_overtaken_while_it_waits(pipeline: Pipeline, receiver: Receiver) -> None:

@@ -13,6 +13,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its package
 
 from deploy.local.broker import Broker
 from schemas.errors import Unavailable
+from schemas.health import decode_operation
 from tests.support.installation import Installation, Stale, event, subscription, value_of
 from tests.support.topics import create_topic, end_offsets, read_topic
 from tests.support.waiting import wait_until
@@ -83,6 +84,13 @@ def test_a_partition_that_was_added_later_starts_at_its_beginning(here: Installa
     assert [job.event_id for job in here.jobs()] == ["late"]
 
 
+def told_as_overtaken(here: Installation) -> list[tuple[str | None, int | None, int | None, int | None]]:
+    """Return topic, partition, first and last offset of each range that `operations` tells of."""
+    values = [message.value() for message in read_topic(here.bootstrap_servers, here.names.operations)]
+    found = [decode_operation(value) for value in values]
+    return [(one.topic, one.partition, one.from_offset, one.to_offset) for one in found if one.kind == "overtaken"]
+
+
 def test_a_position_that_retention_overtook_goes_on_at_the_start_of_the_log(
     here: Installation, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -99,6 +107,7 @@ def test_a_position_that_retention_overtook_goes_on_at_the_start_of_the_log(
 
     assert [job.event_id for job in here.jobs()] == [f"evt_{n}" for n in range(4, 10)]
     assert re.search(r"router\.overtaken .*first_lost=0 .*last_lost=3 ", capsys.readouterr().out)
+    assert told_as_overtaken(here) == [(here.events_topic, 0, 0, 3)]
 
 
 def test_a_position_behind_the_end_of_the_log_is_not_guessed(here: Installation) -> None:
@@ -156,5 +165,6 @@ def test_a_position_that_retention_overtakes_while_it_runs(here: Installation) -
         router.role.loop._table = router.role.table
         here.wait_routed()
         assert router.metric("signpost_router_overtaken_records_total") == 4
+    assert told_as_overtaken(here) == [(here.events_topic, 0, 0, 3)]
 
     assert {job.event_id for job in here.jobs()} == {"first", *(f"evt_{n}" for n in range(4, 10))}

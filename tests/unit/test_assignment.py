@@ -6,10 +6,11 @@ from datetime import timedelta
 
 import pytest
 
-from consumers.delivery.assignment import Assignment, Overtaken
+from consumers.delivery.assignment import Assignment
 from consumers.delivery.lane import Ownership
 from consumers.delivery.progress import Position, Progress
 from consumers.delivery.tiers import Tiers
+from consumers.runtime.overtaken import Overtaken
 from consumers.runtime.positions import Found
 from schemas.errors import Unavailable
 from schemas.topics import TopicNames

@@ -1,0 +1,34 @@
+"""Records that retention deleted before they were read: what is told of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from schemas.health import Operation, encode_operation
+
+
+@dataclass(frozen=True, slots=True)
+class Overtaken:
+    """The range of a partition: offsets from `lost_from` up to before `begin`, where its log begins now."""
+
+    topic: str
+    partition: int
+    lost_from: int
+    begin: int
+
+    @property
+    def count(self) -> int:
+        """How many offsets they are: records, and markers of transactions."""
+        return self.begin - self.lost_from
+
+    def record(self, now_ms: int) -> tuple[bytes, bytes]:
+        """Return key and value of the record for `operations`."""
+        operation = Operation(
+            kind="overtaken",
+            at_ms=now_ms,
+            topic=self.topic,
+            partition=self.partition,
+            from_offset=self.lost_from,
+            to_offset=self.begin - 1,
+        )
+        return f"{self.topic}-{self.partition}".encode(), encode_operation(operation)
