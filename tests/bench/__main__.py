@@ -14,6 +14,7 @@ from deploy.local.broker import start_broker
 from schemas.errors import Unavailable
 from tests.bench.delivery import backlog, delivery, processes
 from tests.bench.endpoints import endpoints
+from tests.bench.flood import flood
 from tests.bench.freshness import freshness
 from tests.bench.latency import latency
 from tests.bench.memory import memory
@@ -31,6 +32,7 @@ BENCHMARKS: dict[str, Callable[[Bench], dict[str, Any]]] = {
     "backlog": backlog,
     "processes": processes,
     "endpoints": endpoints,
+    "flood": flood,
     "senders": senders,
 }
 
