@@ -86,13 +86,18 @@ class Judging:
             self._write(self._health.delivered(partition, work.job, activation, now_ms), work.lane)
             return
         why = answer.status if isinstance(answer, Responded) else answer.kind
-        if why not in OURS and not self._is_past(work.job, activation):
+        if why not in OURS and not self._is_past(work.job, work.endpoint):
             self._write(self._health.failed(partition, work.job, activation, now_ms, why), work.lane)
 
-    def _is_past(self, job: Job, activation: int) -> bool:
-        """Whether the subscription was resumed or deleted since: its failures then disable nothing, and are no news."""
+    def _is_past(self, job: Job, endpoint: Endpoint) -> bool:
+        """Whether the subscription was resumed, deleted or sent elsewhere since: what failed then disables nothing.
+
+        Who moves to another URL has the old one answer 410 soon after.
+        """
         found = self._subscriptions.lookup(job.subscription_id, job.subscription_partition, job.subscription_offset)
-        return isinstance(found, Gone) or (isinstance(found, Entry) and found.value.activation > activation)
+        if not isinstance(found, Entry):
+            return isinstance(found, Gone)
+        return found.value.activation > endpoint.activation or found.value.target != endpoint.target
 
     def _write(self, change: Change | None, lane: Lane) -> None:
         if change is not None:

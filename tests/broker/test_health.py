@@ -136,6 +136,19 @@ def test_a_late_410_disables_nothing(pipeline: Pipeline, receiver: Receiver) -> 
     assert operations(pipeline, id_) == []
 
 
+def test_a_410_of_the_url_before_disables_nothing(pipeline: Pipeline, receiver: Receiver, signpost: Commands) -> None:
+    """Whoever moves to another URL and lets the old one answer 410 gets what is published from then on."""
+    receiver.behave = lambda got: Answer() if got.path.endswith("/new") else Answer(410, delay=timedelta(seconds=3))
+    (id_,) = pipeline.subscribe(f"{receiver.url}/old")
+    pipeline.publish_some(1)
+    receiver.wait_for(1)
+    assert "changed (url)" in signpost("subscriptions", "update", id_, "--url", f"{receiver.url}/new").out
+    pipeline.wait_for_ends(1)
+    pipeline.publish_some(1, start=1)
+    pipeline.wait_for_ends(2)
+    assert states(pipeline) == [("evt_0", "dead gone"), ("evt_1", "delivered")]
+
+
 def test_what_waited_for_a_disabled_subscription_is_never_sent(pipeline: Pipeline, receiver: Receiver) -> None:
     """A retry that waited when its subscription was disabled is cancelled, even if it comes up after the resume."""
     receiver.behave = lambda received: FAILED if received.event_id == "evt_0" else GONE
