@@ -1,4 +1,4 @@
-"""The tables of README.md that come from the code: `python -m deploy.reference README.md` writes them anew.
+"""The tables of README.md and docs that come from the code: `python -m deploy.reference README.md` writes them anew.
 
 They stand between `<!-- begin: NAME -->` and `<!-- end: NAME -->`; a test holds them against the code.
 """
@@ -13,13 +13,17 @@ from pathlib import Path
 from consumers.runtime.metrics import SPECS
 from deploy.cli.settings import rows_of
 from deploy.settings import Loaded
-from schemas.failures import MEANINGS, OUTCOME_KINDS
+from schemas.failures import MEANINGS, OUTCOME_KINDS, Meaning
+from schemas.reasons import CANCELLED, DEAD, DISABLED, OPERATIONS, PARKED
 from schemas.settings import Settings
 
 
 def sections() -> Mapping[str, str]:
     """Return all tables by name."""
-    return {"settings": _settings(), "metrics": _metrics(), "failures": _failures()}
+    reasons = {"dead": DEAD, "cancelled": CANCELLED, "disabled": DISABLED, "parked": PARKED, "operations": OPERATIONS}
+    tables = {name: _meanings("Reason", meanings) for name, meanings in reasons.items()}
+    failures: dict[str, Meaning] = {kind: MEANINGS[kind] for kind in OUTCOME_KINDS}
+    return {"settings": _settings(), "metrics": _metrics(), "failures": _meanings("Kind", failures)} | tables
 
 
 def renewed(text: str) -> str:
@@ -54,9 +58,9 @@ def _metrics() -> str:
     return _table(("Metric", "Labels", "Meaning"), rows)
 
 
-def _failures() -> str:
-    rows = ((f"`{kind}`", *MEANINGS[kind]) for kind in OUTCOME_KINDS)
-    return _table(("Kind", "Meaning", "What to do"), rows)
+def _meanings(head: str, meanings: Mapping[str, Meaning]) -> str:
+    rows = ((f"`{name}`", *meaning) for name, meaning in meanings.items())
+    return _table((head, "Meaning", "What to do"), rows)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,51 @@
+"""Closed lists of reasons are those that the code has, and each is described."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from consumers.delivery import dispatch
+from consumers.delivery.pacing.pace import Reason
+from consumers.delivery.recorder import CancelReason
+from consumers.delivery.verdict import Delivered, Exhausted, Gone, Retry, Verdict
+from consumers.router import routing
+from deploy.reference import sections
+from schemas import reasons
+from schemas.errors import POISON_REASONS
+from schemas.health import DisabledReason, OperationKind
+
+OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
+# Of jobs that are put off before their endpoint is asked.
+BLIND = re.findall(r'_park_blindly\(\w+, "(\w+)"\)', Path(dispatch.__file__).read_text(encoding="utf-8"))
+USED: dict[str, Collection[str]] = {
+    "DEAD": {"exhausted", "gone", *POISON_REASONS, *routing._RENDERED.values()},
+    "CANCELLED": get_args(CancelReason),
+    "DISABLED": get_args(DisabledReason),
+    "PARKED": {*(reason.value for reason in Reason), *BLIND},
+    "OPERATIONS": get_args(OperationKind),
+}
+
+
+@pytest.mark.parametrize("name", USED)
+def test_each_reason_is_described(name: str) -> None:
+    """No reason of the code is missing in the lists, and none is there that the code does not have."""
+    described = getattr(reasons, name)
+    assert set(described) == set(USED[name])
+    assert all(meaning.what and meaning.to_do for meaning in described.values())
+
+
+def test_no_verdict_was_forgotten() -> None:
+    """A job dies in two ways; another verdict needs another reason."""
+    assert set(get_args(Verdict)) == {Delivered, Retry, Gone, Exhausted}
+
+
+def test_all_tables_are_in_the_document() -> None:
+    """Whoever looks a reason up finds it."""
+    text = OPERATIONS.read_text(encoding="utf-8")
+    shown = set(re.findall(r"<!-- begin: (\w+) -->", text))
+    assert shown == sections().keys() - {"settings", "metrics"}
