@@ -104,7 +104,7 @@ PARKED: Final[Mapping[str, Meaning]] = {
     ),
     "unusable_subscription": Meaning(
         "the subscription's record cannot be read or opened: another sealing key, a sender that is not loaded",
-        "look at the sealing key and the loaded senders; else mend or delete the subscription: its jobs wait until then",
+        "look at the sealing key and the loaded senders; else mend or delete the subscription: its jobs wait",
     ),
 }
 
