@@ -86,8 +86,10 @@ class Assignment:
                 progress = Progress(position, log_begin=known.begin, log_end=known.end)
                 tier = self._tiers.of(topic)
                 assert tier is not None, "only partitions of tiers are owned"
+                # A tier that is new beside what was ours all the time changes nothing for its number.
+                if lane is not None or topic == first:
+                    taken.anew.add(partition)
                 lane = Lane(tier, partition, position, progress)
-                taken.anew.add(partition)
             if lost_from < known.begin:
                 taken.overtaken.append(Overtaken(topic, partition, lost_from, known.begin))
             self.lanes[topic, partition] = lane

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -89,7 +90,7 @@ def endpoints_of(
             target=target,
             host=host,
             # The longer text first: it may hold a shorter one.
-            secrets=tuple(sorted({s.encode() for s in opened.masked()}, key=len)[::-1]),
+            secrets=tuple(sorted({s.encode() for m in opened.masked() for s in _as_told(m)}, key=len)[::-1]),
             keys=tuple(sender.signing_key(secret) for secret in opened.secrets),
             former_keys=tuple((until_ms, sender.signing_key(secret)) for until_ms, secret in opened.former),
             paused=subscription.paused,
@@ -103,6 +104,12 @@ def endpoints_of(
         )
 
     return interpret
+
+
+def _as_told(text: str) -> Iterator[str]:
+    """Return a text as an endpoint echoes it: as it is, or within JSON, where `/` may be escaped or not."""
+    escaped = json.dumps(text)[1:-1]
+    yield from (text, escaped, escaped.replace("/", "\\/"), json.dumps(text, ensure_ascii=False)[1:-1])
 
 
 class _Opened:

@@ -15,6 +15,11 @@ from schemas.delivery import Job
 from schemas.health import DisabledReason, Health, Operation, OperationKind
 
 WRITE_AFTER_MS: Final = 60_000
+# Nothing is known of the time between two failures that lie further apart (a day is the longest wait of a schedule): an
+# endpoint that gets few events, or a pause of Signpost itself, is no failure that lasts.
+GAP_MS: Final = 48 * 3_600_000
+# So a failure that goes on is written again, for whoever takes the partition over.
+_WRITE_AGAIN_MS: Final = 12 * 3_600_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +43,7 @@ class Change:
 @dataclass(frozen=True, slots=True)
 class _Known:
     health: Health
-    written: bool
+    written_ms: int | None  # when its record was written last; None: there is none
 
 
 class HealthBook:
@@ -52,7 +57,7 @@ class HealthBook:
     def load(self, partition: int, found: Mapping[str, Health]) -> None:
         """Take over what was written for a partition; what was known of it here is forgotten."""
         self.drop([partition])
-        self.known.update({id_: _Known(health, written=True) for id_, health in found.items()})
+        self.known.update({id_: _Known(health, health.updated_at_ms) for id_, health in found.items()})
         self._of_partition[partition] = set(found)
 
     def drop(self, partitions: Iterable[int]) -> None:
@@ -87,7 +92,7 @@ class HealthBook:
             return None
         health = known.health
         self._forget(partition, job.subscription_id)
-        if not known.written:
+        if known.written_ms is None:
             return None
         recovered = health.reported and health.activation == activation
         return Change(
@@ -108,10 +113,14 @@ class HealthBook:
             return self._disable(partition, health, "failing")
         report = not health.reported and lasted_ms >= self._policy.report_after_ms
         known = self.known.get(job.subscription_id)
-        written = known is not None and known.written and known.health.activation == activation
-        write = report or (not written and lasted_ms >= WRITE_AFTER_MS)
+        written_ms = None if known is None else known.written_ms
+        write = report or (written_ms is None and lasted_ms >= WRITE_AFTER_MS)
+        # What is written is not to be older than what counts by much, nor of an earlier failure.
+        if written_ms is not None and known is not None:
+            is_another = known.health.failing_since_ms != health.failing_since_ms
+            write = write or is_another or now_ms - written_ms >= _WRITE_AGAIN_MS
         health = replace(health, reported=health.reported or report)
-        self._keep(partition, health, written=written or write)
+        self._keep(partition, health, now_ms if write else written_ms)
         if not write:
             return None
         operation = _operation("endpoint_failing", health, now_ms) if report else None
@@ -123,7 +132,7 @@ class HealthBook:
         if known is None:
             return None
         self._forget(partition, subscription_id)
-        return Change(subscription_id, None) if known.written else None
+        return None if known.written_ms is None else Change(subscription_id, None)
 
     def _current(self, partition: int, job: Job, activation: int, now_ms: int) -> Health | None:
         """Return what is to be judged on, None if the answer is to an attempt from before a `resume`, or too late."""
@@ -131,7 +140,10 @@ class HealthBook:
         if known is not None and known.health.activation > activation:
             return None
         if known is not None and known.health.activation == activation:
-            return None if known.health.disabled_at_ms is not None else known.health
+            if known.health.disabled_at_ms is not None:
+                return None
+            if now_ms - known.health.updated_at_ms <= GAP_MS:
+                return known.health
         return Health(
             subscription_id=job.subscription_id,
             customer_id=job.customer_id,
@@ -148,11 +160,11 @@ class HealthBook:
 
     def _disable(self, partition: int, health: Health, reason: DisabledReason) -> Change:
         health = replace(health, disabled_at_ms=health.updated_at_ms, reason=reason)
-        self._keep(partition, health, written=True)
+        self._keep(partition, health, health.updated_at_ms)
         return Change(health.subscription_id, health, _operation("endpoint_disabled", health, health.updated_at_ms))
 
-    def _keep(self, partition: int, health: Health, *, written: bool) -> None:
-        self.known[health.subscription_id] = _Known(health, written)
+    def _keep(self, partition: int, health: Health, written_ms: int | None) -> None:
+        self.known[health.subscription_id] = _Known(health, written_ms)
         self._of_partition.setdefault(partition, set()).add(health.subscription_id)
 
     def _forget(self, partition: int, subscription_id: str) -> None:

@@ -107,7 +107,8 @@ def test_an_endpoint_that_recovers_says_so() -> None:
 def test_five_days_of_nothing_but_failures_disable() -> None:
     """An endpoint that failed for five days is disabled with its reason, and not a moment before."""
     endpoint = Endpoint()
-    endpoint.fails(0)
+    for day in range(5):
+        endpoint.fails(day * DAY)
     endpoint.fails(5 * DAY - 1)
     assert not endpoint.disabled()
     endpoint.fails(5 * DAY)
@@ -117,6 +118,18 @@ def test_five_days_of_nothing_but_failures_disable() -> None:
     assert (health.reason, health.disabled_at_ms) == ("failing", START + 5 * DAY)
     assert kinds(endpoint)[-1] == "endpoint_disabled"
     assert endpoint.fails(5 * DAY + 1) is None
+
+
+def test_silence_is_no_failure() -> None:
+    """Failures with days of silence between them disable nothing: nobody knows how the endpoint was meanwhile."""
+    endpoint = Endpoint()
+    for week in range(4):
+        endpoint.fails(week * 7 * DAY)
+        endpoint.fails(week * 7 * DAY + 2 * MINUTE)
+    assert not endpoint.disabled()
+    health = endpoint.written[-1].health
+    assert health is not None
+    assert health.failing_since_ms == START + 21 * DAY
 
 
 def test_one_success_in_five_days_begins_anew() -> None:
@@ -167,9 +180,9 @@ def test_five_days_count_on_in_another_process() -> None:
     """What was written is taken over: a restart forgets neither since when it fails nor that it is disabled."""
     endpoint = Endpoint()
     endpoint.fails(0)
-    endpoint.fails(MINUTE)
-    endpoint.restarted()
-    endpoint.fails(5 * DAY)
+    for day in range(6):
+        endpoint.fails(day * DAY + MINUTE)
+        endpoint.restarted()
     assert endpoint.disabled()
     endpoint.restarted()
     assert endpoint.disabled()
