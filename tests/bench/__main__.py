@@ -22,6 +22,7 @@ from tests.bench.router import router
 from tests.bench.senders import senders
 from tests.bench.sink import Sink
 from tests.bench.stage import Bench
+from tests.bench.tools import tools
 
 BENCHMARKS: dict[str, Callable[[Bench], dict[str, Any]]] = {
     "delivery": delivery,
@@ -34,6 +35,7 @@ BENCHMARKS: dict[str, Callable[[Bench], dict[str, Any]]] = {
     "endpoints": endpoints,
     "flood": flood,
     "senders": senders,
+    "tools": tools,
 }
 
 
