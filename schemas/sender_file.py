@@ -23,6 +23,8 @@ from schemas.standard_webhooks import StandardWebhooks
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 # Names of types come from outside where a sender takes any: they become labels of logs, and parts of headers.
 _LONGEST_NAME: Final = 256
+# Problems whose sentence says all: what was found would only repeat it.
+_SELF_EVIDENT: Final = frozenset({"missing", "extra_forbidden", "union_tag_invalid"})
 
 
 def _duration(value: object) -> timedelta:
@@ -216,7 +218,9 @@ def _sentence(problem: Mapping[str, Any], text: str, file: str) -> str:
         "missing": "the key is missing",
         "extra_forbidden": "unknown key",
     }.get(problem["type"], str(problem["msg"]).removeprefix("Value error, "))
-    found = "" if problem["type"] in {"missing", "extra_forbidden"} else f" (found {problem['input']!r})"
+    if problem["type"] == "union_tag_invalid":
+        what = f"{problem['ctx']['tag']!r} is not one of {problem['ctx']['expected_tags']}"
+    found = "" if problem["type"] in _SELF_EVIDENT else f" (found {problem['input']!r})"
     return f"{_where(file, text, path)}: {what}{found}"
 
 

@@ -21,13 +21,14 @@ Ending: TypeAlias = Literal["delivered", "dead", "cancelled", "waiting", "unknow
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One attempt; `next_due_at_ms` where another follows."""
+    """One attempt; `error` is what came in place of an answer, `next_due_at_ms` is there where another follows."""
 
     number: int
     at_ms: int
     state: str
     status: int | None
     reason: str
+    error: str
     duration_us: int
     next_due_at_ms: int | None
 
@@ -191,7 +192,16 @@ def _run(
     _, id_, number = key
     outcomes = sorted(outcomes, key=lambda o: (o["at_ms"], o["attempt"]))
     attempts = tuple(
-        Attempt(o["attempt"], o["at_ms"], o["state"], o["status"], o["reason"], o["duration_us"], o["next_due_at_ms"])
+        Attempt(
+            number=o["attempt"],
+            at_ms=o["at_ms"],
+            state=o["state"],
+            status=o["status"],
+            reason=o["reason"],
+            error=o["error"] or "",
+            duration_us=o["duration_us"],
+            next_due_at_ms=o["next_due_at_ms"],
+        )
         for o in outcomes
         if o["state"] != "cancelled"
     )

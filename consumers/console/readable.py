@@ -199,7 +199,7 @@ def _shown(value: Any) -> str:
     if isinstance(value, str):
         text = printable(value)
         return text if _is_plain(text) else orjson.dumps(text).decode()
-    if isinstance(value, dict | list):
+    if isinstance(value, dict | list | bool):
         return printable(orjson.dumps(value, default=str).decode())
     return str(value)
 

@@ -24,7 +24,7 @@ from consumers.delivery.takeover import Known, Takeover
 from consumers.runtime.admin import CLIENT_ERRORS, reason_of
 from consumers.runtime.background import in_thread
 from consumers.runtime.overtaken import Overtaken
-from consumers.runtime.positions import PartitionKey, PositionsQuery, is_lost_broker, refuse_hopeless
+from consumers.runtime.positions import PartitionKey, PositionsQuery, failed_for_good, is_lost_broker, refuse_hopeless
 from schemas.errors import Unavailable
 
 _log = structlog.get_logger("delivery")
@@ -221,7 +221,7 @@ class Reader:
                 return [] if message is None else [message]
             return [message, *self._consumer.consume(min(limit, MAX_BATCH) - 1, 0)]
         except CLIENT_ERRORS as error:
-            raise Unavailable(f"the consumer failed for good: {reason_of(error).str()}") from None
+            raise Unavailable(failed_for_good(reason_of(error))) from None
 
     def _read_record(self, lane: Lane, message: Message, now_ms: int) -> None:
         offset = message.offset()

@@ -16,12 +16,12 @@ from confluent_kafka.admin import AdminClient
 
 from consumers.router.notes import Noting
 from consumers.router.takeover import Positions, StartAt, Takeover
-from consumers.runtime.admin import CLIENT_ERRORS
+from consumers.runtime.admin import CLIENT_ERRORS, reason_of
 from consumers.runtime.background import in_thread
 from consumers.runtime.dead_letters import SourceRecord
 from consumers.runtime.member import member_config
 from consumers.runtime.overtaken import Overtaken
-from consumers.runtime.positions import CommittedPositions, PartitionKey, is_lost_broker
+from consumers.runtime.positions import CommittedPositions, PartitionKey, failed_for_good, is_lost_broker
 from schemas.errors import Unavailable
 
 _log = structlog.get_logger("router")
@@ -124,7 +124,7 @@ class Source:
             first = self._consumer.poll(seconds)
             messages = [] if first is None else [first, *self._consumer.consume(limit - 1, 0)]
         except CLIENT_ERRORS as error:
-            raise Unavailable(f"the consumer failed for good: {error}") from error
+            raise Unavailable(failed_for_good(reason_of(error))) from error
         if self._fatal is not None:
             raise Unavailable(self._fatal)
         if assignment != self.assignment:
@@ -234,7 +234,7 @@ class Source:
     def _error(self, error: KafkaError) -> None:
         self._heard(error)
         if error.fatal() or error.code() == KafkaError._FATAL:  # as a message it does not call itself fatal
-            self._fatal = f"the consumer failed for good: {error.str()}"
+            self._fatal = failed_for_good(error)
         elif error.code() in _REFUSED:
             self._fatal = f"the brokers refuse to let the group {self._group} read: {error.str()}"
         elif not is_lost_broker(error):

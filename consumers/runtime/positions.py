@@ -172,10 +172,17 @@ _HOPELESS: Final = frozenset(
 )
 
 
+def failed_for_good(error: KafkaError) -> str:
+    """Return what a fatal error of a consumer means; the client says twice what it was."""
+    if "fenced" in error.str():
+        return "another process has taken this slot: each process of a role needs a --slot of its own"
+    return f"the consumer failed for good: {error.str()}"
+
+
 def refuse_hopeless(error: KafkaError, topic: str | None) -> None:
     """Raise Unavailable where a consumer will never read again."""
     if error.fatal() or error.code() == KafkaError._FATAL:  # as a message it does not call itself fatal
-        raise Unavailable(f"the consumer failed for good, as another process has its slot, or else: {error.str()}")
+        raise Unavailable(failed_for_good(error))
     if error.code() in _HOPELESS:
         raise Unavailable(f"{topic or 'the group'} cannot be read: {error.str()}")
 

@@ -141,7 +141,7 @@ def _print_taker(verdict: Verdict) -> None:
 def _attempt(attempt: Attempt) -> str:
     from consumers.console.readable import time_text  # noqa: PLC0415  # as above
 
-    answer = str(attempt.status) if attempt.status is not None else attempt.reason
+    answer = str(attempt.status) if attempt.status is not None else attempt.error or attempt.reason
     follows = f", next at {time_text(attempt.next_due_at_ms)}" if attempt.next_due_at_ms else ""
     return f"{attempt.number}  {time_text(attempt.at_ms)}  {answer} in {attempt.duration_us / 1_000:,.1f} ms{follows}"
 

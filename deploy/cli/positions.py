@@ -215,7 +215,7 @@ def _print(found: Mapping[PartitionKey, Found], notes: Notes, remarks: Sequence[
     for row in rows:
         cells = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
         typer.echo("  ".join(cells))
-    for note in notes.values():
+    for _, note in sorted(notes.items()):
         if note is not None:
             last = "" if note.last_at_ms is None else f", last noted {_time(note.last_at_ms)}"
             how = "before it was noted" if note.start_at is None else f"at {note.start_at}"

@@ -16,8 +16,9 @@ from schemas.errors import InvalidInput
 if TYPE_CHECKING:
     from deploy.local.receiver import Verify
     from deploy.local.replies import Behaviour, Received, Reply
+    from schemas.sender import Sender
 
-    Show: TypeAlias = Callable[[Received, Reply, str | None], str]
+    Show: TypeAlias = Callable[[Received, Reply, str | None, Sender], str]
 
 _FAILURE: Final = 503
 _NOT_GENUINE: Final = 401
@@ -60,13 +61,14 @@ def _receiver(
 
     key = _secret(secret, secret_env)
     show = _json_line if as_json else _line
-    verify = _verifier(ctx, sender, key) if key else None
+    whose = _sender(ctx, sender)
+    verify = _verifier(whose, key) if key else None
     behave = _behaviour(fail, status, parse_duration(delay), hang)
-    _run(behave, host=host, port=port, sender=sender, key=key, verify=verify, show=show)
+    _run(behave, host=host, port=port, sender=whose, key=key, verify=verify, show=show)
 
 
 def _run(
-    behave: Behaviour, *, host: str, port: int, sender: str, key: str | None, verify: Verify | None, show: Show
+    behave: Behaviour, *, host: str, port: int, sender: Sender, key: str | None, verify: Verify | None, show: Show
 ) -> None:
     from deploy.local.foreground import Ending  # noqa: PLC0415  # asyncio, which `--help` does without
     from deploy.local.receiver import Receiver  # noqa: PLC0415
@@ -75,12 +77,12 @@ def _run(
 
     def print_one(received: Received, reply: Reply) -> None:
         try:
-            typer.echo(show(received, reply, key))
+            typer.echo(show(received, reply, key, sender))
         except BrokenPipeError:  # `signpost receiver | head`
             ending.now()
 
     with Receiver(behave, host=host, port=port, verify=verify, on_delivery=print_one, keep=False) as receiver:
-        verified = f"verifies signatures of {sender}" if key else "verifies nothing, as no secret is given"
+        verified = f"verifies signatures of {sender.name}" if key else "verifies nothing, as no secret is given"
         typer.echo(f"receiver: {receiver.url}, {verified}", err=True)
         ending.wait()
 
@@ -95,11 +97,18 @@ def _secret(secret: str | None, variable: str | None) -> str | None:
     return os.environ[variable]
 
 
-def _verifier(ctx: typer.Context, name: str, secret: str) -> Verify:
-    from deploy.senders import sender_named  # noqa: PLC0415  # only where there is something to verify
+def _sender(ctx: typer.Context, name: str) -> Sender:
+    from deploy.senders import sender_named  # noqa: PLC0415  # fastavro, which `--help` does without
     from schemas.sender import load_senders  # noqa: PLC0415
 
-    sender = load_senders().get(name) or sender_named(settings_of(ctx), name)
+    return load_senders().get(name) or sender_named(settings_of(ctx), name)
+
+
+def _verifier(sender: Sender, secret: str) -> Verify:
+    try:
+        sender.signing_key(secret)
+    except InvalidInput as error:  # else every delivery would be refused for it
+        raise InvalidInput(f"the secret is none of sender {sender.name}: {error}") from None
     return lambda received: sender.verify(dict(received.headers), received.body, secret)
 
 
@@ -125,16 +134,21 @@ def _status(reply: Reply) -> int | None:
     return reply.status if isinstance(reply, Answer) else None
 
 
-def _event_type(received: Received) -> str | None:
+def _event_type(received: Received, sender: Sender) -> str | None:
+    """Return the type as this sender tells it: under a key of the body's envelope, else in a header."""
+    key = next((key for key, field in sender.envelope_keys.items() if field == "event_type"), None)
+    if key is None:
+        telling = [n.lower() for n, value in sender.header_templates.items() if value.lower() == "{event_type}"]
+        return next((value for name, value in received.headers if name.lower() in telling), None)
     try:
         value = json.loads(received.body)
     except ValueError:
         return None
-    found = value.get("event_type") if isinstance(value, dict) else None
+    found = value.get(key) if isinstance(value, dict) else None
     return found if isinstance(found, str) else None
 
 
-def _line(received: Received, reply: Reply, key: str | None) -> str:
+def _line(received: Received, reply: Reply, key: str | None, sender: Sender) -> str:
     """Show a delivery to people."""
     at = datetime.fromtimestamp(received.arrived_at).astimezone().strftime("%H:%M:%S.%f")[:-3]
     status = _status(reply)
@@ -142,7 +156,7 @@ def _line(received: Received, reply: Reply, key: str | None) -> str:
         at,
         str(status or "hang"),
         received.event_id or "no event id",
-        _event_type(received) or "no event type",
+        _event_type(received, sender) or "no event type",
         f"attempt {received.attempt}",
         _verdict(received, key),
         f"{len(received.body)} bytes",
@@ -158,7 +172,7 @@ def _printable(text: str) -> str:
     return "".join(c if c.isprintable() else "?" for c in text[:_SHOWN])
 
 
-def _json_line(received: Received, reply: Reply, key: str | None) -> str:
+def _json_line(received: Received, reply: Reply, key: str | None, sender: Sender) -> str:
     """Show a delivery to programs."""
     return json.dumps(
         {
@@ -166,7 +180,7 @@ def _json_line(received: Received, reply: Reply, key: str | None) -> str:
             "at": datetime.fromtimestamp(received.arrived_at, UTC).isoformat(timespec="milliseconds"),
             "status": _status(reply),
             "event_id": received.event_id,
-            "event_type": _event_type(received),
+            "event_type": _event_type(received, sender),
             "attempt": received.attempt,
             "genuine": None if key is None else received.problem is None,
             "problem": received.problem,

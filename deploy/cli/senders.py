@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -12,6 +12,8 @@ from deploy.cli.subscription_view import print_table
 
 if TYPE_CHECKING:  # pydantic and fastavro: `signpost --help` does without
     from schemas.sender import Sender
+
+_ANY: Final = "any other"
 
 app = typer.Typer(help="Show how webhooks look, and add senders of your own.", no_args_is_help=True)
 
@@ -131,7 +133,8 @@ def _print(sender: Sender) -> None:
         shown = {"name": sender.name, "title": sender.title, "max_subscriptions": text.replace("none", "no limit")}
         typer.echo(f"{name + ':':<19} {shown.get(name, text)}")
     typer.echo("event types:")
+    width = max((len(kind["name"]) for kind in kinds), default=len(_ANY))
     for kind in kinds:
-        typer.echo(f"  {kind['name']:<32} {kind['trigger']}")
+        typer.echo(f"  {kind['name']:<{width}}  {kind['trigger']}")
     if sender.any_kind is not None:
-        typer.echo(f"  {'any other':<32} {sender.any_kind.trigger}")
+        typer.echo(f"  {_ANY:<{width}}  {sender.any_kind.trigger}")

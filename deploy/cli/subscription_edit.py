@@ -66,7 +66,7 @@ def _create(
     max_in_flight: MaxInFlight = None,
     rate_limit: RateLimit = None,
 ) -> None:
-    """Make a subscription; without a secret it gets one, which is shown once."""
+    """Make a subscription, of all event types if none is given; without a secret it gets one, which is shown once."""
     from schemas.rules import KEEP, Draft  # noqa: PLC0415  # 0.3 s that `--help` need not wait
 
     draft = Draft(

@@ -111,6 +111,7 @@ def print_fields(subscription: Subscription, health: Health | None) -> None:
         ("timeout", "the sender's"),
         ("max_in_flight", "as max_in_flight_per_subscription says"),
         ("rate_limit", "none"),
+        ("set", "none"),
     ):
         fields[name] = unset if fields[name] is None else fields[name]
     for name, value in fields.items():

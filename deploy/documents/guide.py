@@ -26,7 +26,10 @@ _FIELDS: Final[Mapping[str, str]] = {
 }
 _ANSWERS: Final = (
     ("2xx", "Delivered. The body of the answer is not read."),
-    ("410", "This event is never sent to this subscription again."),
+    (
+        "410",
+        "This event is never sent to this subscription again, and the subscription may be disabled by it.",
+    ),
     ("429, 503", "Failed; a `Retry-After` puts the next attempt off, if that is later than its schedule."),
     ("anything else, a redirect among it", "Failed. Redirects are not followed."),
     ("no answer in time, or no connection", "Failed."),

@@ -61,9 +61,24 @@ def test_json_lines_and_failing_first_attempts(start_role: RoleStarter) -> None:
     assert lines[0]["body"] == BODY.decode()
 
 
-def test_what_was_given_wrong_is_one_sentence(start_role: RoleStarter) -> None:
-    """An unknown sender ends the command with 2 and names those that there are."""
-    role = start_role(["receiver", "--port", "0", "--secret", "x", "--sender", "zeno"], {})
+def test_the_type_is_told_as_its_sender_tells_it(start_role: RoleStarter) -> None:
+    """A body without `event_type` has it under another key of its envelope, or in a header."""
+    for sender, headers, body, shown in (
+        ("standard", {}, b'{"type":"invoice.paid"}', "invoice.paid"),
+        ("diligent", {"X-Event-Name": "SEARCH_COMPLETED"}, b'{"type":"FRAUD"}', "SEARCH_COMPLETED"),
+    ):
+        role = start_role(["receiver", "--port", "0", "--sender", sender], {})
+        httpx.post(url_of(role), content=body, headers=headers, trust_env=False)
+        assert role.terminate() == 0
+        assert f"  {shown}  attempt 1  " in role.log_text()
 
-    assert role.wait() == 2
-    assert "no sender is called 'zeno'; there are " in role.log_text()
+
+def test_what_was_given_wrong_is_one_sentence(start_role: RoleStarter) -> None:
+    """An unknown sender, though nothing is verified, and a secret that cannot be one of this sender: exit code 2."""
+    for given, sentence in (
+        (["--sender", "zeno"], "no sender is called 'zeno'; there are "),
+        (["--sender", "standard", "--secret", "whsec_short"], "the secret is none of sender standard: "),
+    ):
+        role = start_role(["receiver", "--port", "0", *given], {})
+        assert role.wait() == 2
+        assert sentence in role.log_text()

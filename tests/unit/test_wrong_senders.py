@@ -47,7 +47,7 @@ def check(folder: Path, capfd: pytest.CaptureFixture[str]) -> Check:
             (TOML, "Signpost/{version}", "{versoin}"),
             "headers.User-Agent: unknown placeholder {versoin}; known: {version}",
         ),
-        ((TOML, '"hmac_sha256_hex"', '"md5"'), "signature.scheme: "),
+        ((TOML, '"hmac_sha256_hex"', '"md5"'), "signature.scheme: 'md5' is not one of 'hmac_sha256_hex', "),
         ((TOML, 'data = "data"', 'data = "date"'), "body.envelope.data: "),
         ((TOML, '["order_id"]', '["orderid"]'), "kafka.key: no event type has a field 'orderid' in data"),
         (
