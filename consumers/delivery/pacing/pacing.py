@@ -23,7 +23,7 @@ from consumers.delivery.pacing.registry import Registry
 _MANY: Final = 2_048
 _LEAST_ROOM: Final = 64
 # With twice as many of them, of which so many start in 0.1 s, those that wait are better awaited than parked.
-_SOON: Final = 200
+_SOON: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
