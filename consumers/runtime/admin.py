@@ -97,7 +97,9 @@ def settled(ask: Callable[[], _T]) -> _T:
     while True:
         try:
             return ask()
-        except NotSettled:
+        except NotSettled as error:
             if time.monotonic() > deadline:
-                raise
+                raise NotSettled(
+                    f"{error} (for {_SETTLED_WITHIN_S:g} s; run it again when the brokers are less busy)"
+                ) from error
             time.sleep(0.05)
