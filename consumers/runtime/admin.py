@@ -99,7 +99,5 @@ def settled(ask: Callable[[], _T]) -> _T:
             return ask()
         except NotSettled as error:
             if time.monotonic() > deadline:
-                raise NotSettled(
-                    f"{error} (for {_SETTLED_WITHIN_S:g} s; run it again when the brokers are less busy)"
-                ) from error
+                raise NotSettled(f"{error} (for {_SETTLED_WITHIN_S:g} s now: are the brokers very busy?)") from error
             time.sleep(0.05)
