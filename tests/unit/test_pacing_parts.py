@@ -185,8 +185,8 @@ def test_a_job_is_parked_as_far_away_as_what_is_nearer_keeps_the_endpoint_busy()
         tiers.append(TIERS_MS[tier])
     assert tiers == sorted(tiers)
     counts = {wait_ms: tiers.count(wait_ms) for wait_ms in dict.fromkeys(tiers)}
-    # 400 at hand and 100 in the first tier are what the endpoint takes in 5 s, and so on.
-    assert counts == {1_000: 100, 5_000: 1_500, 20_000: 4_000, 60_000: 14_400}
+    # 400 at hand and 50 in the first tier are what the endpoint takes in 90 % of 5 s, and so on.
+    assert counts == {1_000: 50, 5_000: 1_350, 20_000: 3_600, 60_000: 15_000}
 
 
 def test_a_wait_is_rounded_up_to_a_tier_that_ends_a_little_later() -> None:
