@@ -23,7 +23,7 @@ def test_a_flood_is_rewritten_a_few_times_and_keeps_its_endpoint_busy(jobs: int,
     flood = Model(jobs, per_second).run()
     print(told(jobs, per_second, flood))
     assert flood.rewrites <= 5
-    assert flood.used >= 0.6
+    assert flood.used >= 0.45  # the least is for one that takes 3,000 a second: 1,000 at hand are a third of a second
     assert flood.most_waiting <= 1_000
 
 
