@@ -57,11 +57,14 @@ class Freshness:
         self._asked.append(now_ms)
 
     def answered(self, asked_at_ms: int, ends: Mapping[int, int]) -> None:
-        """Note the answer to the question of `asked_at_ms`, the end of each partition; one overtaken is ignored."""
-        if asked_at_ms not in self._asked:
-            return
-        self._asked = [other for other in self._asked if other > asked_at_ms]
-        self._unanswered_since_ms = self._asked[0] if self._asked else None
+        """Note the answer to the question of `asked_at_ms`, the end of each partition.
+
+        One that was overtaken by the answer to a later question says nothing of the broker now, but its end may still
+        be one that the table has not reached: the broker may have looked later.
+        """
+        if asked_at_ms in self._asked:
+            self._asked = [other for other in self._asked if other > asked_at_ms]
+            self._unanswered_since_ms = self._asked[0] if self._asked else None
         self._pending.append(_Answer(asked_at_ms, ends))
         if len(self._pending) > MAX_PENDING:
             del self._pending[1]
@@ -72,12 +75,10 @@ class Freshness:
 
     def passed(self, positions: Mapping[int, int]) -> None:
         """Note how far the table has read: its next offset by partition."""
-        for index in range(len(self._pending) - 1, -1, -1):
-            answer = self._pending[index]
-            if all(positions.get(partition, 0) >= end for partition, end in answer.ends.items()):
-                self._proven_ms = max(answer.asked_at_ms, self._proven_ms or answer.asked_at_ms)
-                del self._pending[: index + 1]
-                return
+        reached = [answer for answer in self._pending if _is_reached(answer, positions)]
+        if reached:
+            self._proven_ms = max([self._proven_ms or 0, *(answer.asked_at_ms for answer in reached)])
+            self._pending = [answer for answer in self._pending if answer not in reached]
 
     def is_fresh(self, now_ms: int) -> bool:
         """Whether whoever uses the table may act on it now."""
@@ -91,3 +92,7 @@ class Freshness:
 
     def _is_silent(self, now_ms: int) -> bool:
         return self._unanswered_since_ms is not None and now_ms - self._unanswered_since_ms >= SILENT_MS
+
+
+def _is_reached(answer: _Answer, positions: Mapping[int, int]) -> bool:
+    return all(positions.get(partition, 0) >= end for partition, end in answer.ends.items())
