@@ -36,7 +36,7 @@ _LOOK_AGAIN_MS: Final = 20
 # A wait may end so much later than it has to, if that saves the steps of shorter tiers.
 _LATE_MS: Final = 1_000
 # Of a partition, so many jobs may wait in memory: what is unfinished of it is bounded (progress.py), and others need
-# the rest.
+# the rest. For endpoints that soon have theirs all of it: then the partition is read no further for a moment.
 _MAY_WAIT_OF_LANE: Final = 1_000
 # Records at hand, each of which is in memory twice, as it was read and as a body.
 MAX_BYTES_AT_HAND: Final = 32 * 1024 * 1024
@@ -286,7 +286,9 @@ class Dispatcher:
 
     def _may_wait(self, work: Work) -> bool:
         """Whether there is room in memory: half of it, and of what may be unfinished, is for other endpoints."""
-        return self.bytes < MAX_BYTES_AT_HAND // 2 and work.lane.progress.unfinished < _MAY_WAIT_OF_LANE
+        if self.bytes >= MAX_BYTES_AT_HAND // 2:
+            return False
+        return work.lane.progress.unfinished < _MAY_WAIT_OF_LANE or work.pace.starts_soon
 
     def _judge(self, work: Work, answer: Answer, duration_us: int, now_ms: int) -> None:
         self._judging.judge(work, answer, duration_us, now_ms)

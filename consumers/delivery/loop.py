@@ -116,7 +116,8 @@ class DeliveryLoop:
                 self._turn()
                 each_turn(self._now())
         except Unavailable as error:
-            if self._outage.explains(self._monotonic() / 1_000):
+            # Who stood still and is fenced before it could commit again has lost its slot to another process.
+            if self._doubted_at is None and self._outage.explains(self._monotonic() / 1_000):
                 raise BeginAnew(str(error)) from error
             raise
         return self._drain(each_turn)

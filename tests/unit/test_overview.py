@@ -77,8 +77,8 @@ def test_the_longest_known_failure_counts(process: Process) -> None:
 
 def test_the_order_is_that_of_need(process: Process) -> None:
     """Who fails for longest, who does not answer, who has most to do, and at last who is disabled."""
-    process.fails("a", 500, at_ms=NOW - 6 * DAY)
-    process.fails("a", 500)
+    for days in range(6, -1, -1):
+        process.fails("a", 500, at_ms=NOW - days * DAY)
     process.fails("b", "refused", at_ms=NOW - 1_000)
     process.subscribe("hangs", "busy", activation=1)
     process.pacing.warm(Who("hangs"), Who("busy"))

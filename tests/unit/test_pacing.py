@@ -11,8 +11,8 @@ A, B = Who("a"), Who("b")
 
 def test_a_subscription_starts_up_to_its_limit_then_waits_then_parks() -> None:
     """Beyond its limit a subscription's jobs wait in memory, and beyond a bound they are parked."""
-    found = pacing().jobs(A, 100)
-    assert {how: len(jobs) for how, jobs in found.items()} == {"start": 2, "wait": 64, "park": 34}
+    found = pacing().jobs(A, 300)
+    assert {how: len(jobs) for how, jobs in found.items()} == {"start": 2, "wait": 256, "park": 42}
 
 
 def test_another_subscription_is_not_held_up() -> None:

@@ -13,7 +13,7 @@ from typing import Final
 _WINDOW_MS: Final = 500
 # What wants to start within so short a time is at hand, and more need not be read for this endpoint.
 _SOON_S: Final = 0.1
-_SOON_AT_FIRST: Final = 16
+_SOON_AT_FIRST: Final = 128
 # So long after a tier's delay its last record is surely read, or was by somebody else.
 _GRACE_MS: Final = 30_000
 # A wait that is so much shorter than a tier is rounded up to it: the steps below it would be many.

@@ -18,7 +18,9 @@ _SLOW_US: Final = STUCK_AFTER_MS * 1_000
 # Waits in memory: what the endpoint takes in so long, within these bounds.
 _ROOM_S: Final = 20
 _ROOM: Final = 1_000
-_ROOM_AT_FIRST: Final = 64
+_LEAST_ROOM: Final = 64
+# While nothing is known of an endpoint: what is read of a partition at once may be for few of them.
+_ROOM_AT_FIRST: Final = 256
 
 
 class Result(Enum):
@@ -177,9 +179,14 @@ class Pace(Generic[T]):
 
     def room(self) -> int:
         """Return how many jobs may wait in memory."""
-        if self.backlog is None:
+        if self.backlog is None or not self.limit.mean_us:
             return _ROOM_AT_FIRST
-        return min(_ROOM, max(self.limit.most, _ROOM_AT_FIRST, int(self.backlog.per_second * _ROOM_S)))
+        return min(_ROOM, max(self.limit.most, _LEAST_ROOM, int(self.backlog.per_second * _ROOM_S)))
+
+    @property
+    def starts_soon(self) -> bool:
+        """Whether what waits has started within a second or so."""
+        return self.backlog is None or len(self.waiting) <= max(self.backlog.per_second, self.backlog.soon)
 
     def backed_up(self, waits_ms: Sequence[int], now_ms: int) -> Backlog:
         """Return the backlog; it is measured from the first job on that could not start at once."""

@@ -19,10 +19,11 @@ from consumers.delivery.pacing.pace import Pace, Reason, Result, Subscriber, T
 from consumers.delivery.pacing.places import Pacer, Places
 from consumers.delivery.pacing.registry import Registry
 
-# With so many jobs waiting in memory, of all subscriptions, each has the least room only.
+# With so many jobs waiting in memory, of all subscriptions, nothing more is read while they start soon; with twice as
+# many each has the least room only. What is read at once lies between the two.
 _MANY: Final = 2_048
 _LEAST_ROOM: Final = 64
-# With twice as many of them, of which so many start in 0.1 s, those that wait are better awaited than parked.
+# With so many of those starting in 0.1 s, they are better awaited than parked: nothing more is read.
 _SOON: Final = 64
 
 
@@ -67,7 +68,7 @@ class Pacing(Generic[T]):
     @property
     def pressing(self) -> int:
         """How many of those that wait are reason not to read on: not those of a few endpoints that are full."""
-        return self.waiting if self.waiting >= 2 * _MANY and self.soon >= _SOON else self.soon
+        return self.waiting if self.waiting >= _MANY and self.soon >= _SOON else self.soon
 
     @property
     def next_ms(self) -> int | None:
@@ -102,7 +103,7 @@ class Pacing(Generic[T]):
         if pace.is_stuck(now_ms):
             pace.limited_by = Reason.NO_ANSWER
             return False
-        if len(pace.waiting) >= (pace.room() if self.waiting < _MANY else _LEAST_ROOM):
+        if len(pace.waiting) >= (pace.room() if self.waiting < 2 * _MANY else _LEAST_ROOM):
             return False
         if not pace.waiting:
             pace.soon = pace.backed_up(self._waits_ms, now_ms).soon
