@@ -34,7 +34,7 @@ class Size:
     deadline_s: int
 
 
-SHORT = Size("short", 100, 200, 4, 2, 120)
+SHORT = Size("short", 100, 200, 4, 2, 400)
 LONG = Size("long", 1_000, 2_000, 120, 30, 3_600)
 SIZES = [pytest.param(SHORT, id="short"), pytest.param(LONG, id="long", marks=pytest.mark.long)]
 
