@@ -11,6 +11,8 @@ from collections.abc import Callable
 from ipaddress import ip_address
 from typing import Final, TypeAlias
 
+from tests.support.listening import connections_of
+
 A: Final = 1
 CNAME: Final = 5
 AAAA: Final = 28
@@ -96,11 +98,7 @@ class DnsServer:
                 return
 
     def _accept(self) -> None:
-        while True:
-            try:
-                connection, _ = self._listener.accept()
-            except OSError:
-                return
+        for connection in connections_of(self._listener):
             threading.Thread(target=self._serve_stream, args=(connection,), daemon=True).start()
 
     def _serve_stream(self, connection: socket.socket) -> None:

@@ -9,6 +9,8 @@ import socket
 import threading
 from collections.abc import Mapping
 
+from tests.support.listening import connections_of, stop_listening
+
 
 class ForwardProxy:
     """Listens on a free port of 127.0.0.1. `heard` holds the head of every request, `tunnels` counts what it made.
@@ -29,16 +31,10 @@ class ForwardProxy:
 
     def close(self) -> None:
         """Take no more connections."""
-        with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
+        stop_listening(self._listener)
 
     def _accept(self) -> None:
-        while True:
-            try:
-                connection, _ = self._listener.accept()
-            except OSError:
-                return
+        for connection in connections_of(self._listener):
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def _serve(self, connection: socket.socket) -> None:

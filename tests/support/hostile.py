@@ -19,6 +19,8 @@ from collections.abc import Callable, Iterator
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
+from tests.support.listening import connections_of, stop_listening
+
 _OK: Final = b"HTTP/1.1 200 OK\r\nServer: hostile\r\n"
 _CHUNKED: Final = _OK + b"Transfer-Encoding: chunked\r\n\r\n"
 _NO_BODY: Final = _OK + b"Content-Length: 0\r\n\r\n"
@@ -200,16 +202,10 @@ class HostileReceiver:
 
     def close(self) -> None:
         """Take no more connections."""
-        with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
+        stop_listening(self._listener)
 
     def _accept(self) -> None:
-        while True:
-            try:
-                connection, _ = self._listener.accept()
-            except OSError:
-                return
+        for connection in connections_of(self._listener):
             self.connections += 1
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
