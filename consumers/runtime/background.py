@@ -21,18 +21,5 @@ def in_thread(name: str, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs
         except BaseException as error:  # handed to whoever asks for the result
             future.set_exception(error)
 
-    _Call(target=run, name=name, daemon=True).start()
+    threading.Thread(target=run, name=name, daemon=True).start()
     return future
-
-
-class _Call(threading.Thread):
-    pass
-
-
-def calls_under_way() -> bool:
-    """Tell whether a call has not come back yet.
-
-    A process must then not end as Python does, which takes clients and interpreter away from under the thread that is
-    in them. (Once, on a busy machine, a router that was told to end died of SIGSEGV; this is the likely cause.)
-    """
-    return any(isinstance(thread, _Call) for thread in threading.enumerate())

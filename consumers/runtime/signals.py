@@ -10,6 +10,7 @@ from typing import Final
 
 # No turn takes longer than a few seconds, whatever the broker does: a loop that stands still for so long has hung.
 STUCK_AFTER_S: Final = 60.0
+ENDING: Final = (signal.SIGTERM, signal.SIGINT)
 
 
 class Stop:
@@ -19,8 +20,9 @@ class Stop:
         self._stopping = False
         self._monotonic_s = monotonic_s
         self._asked_s = monotonic_s()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in ENDING:
             signal.signal(number, self._on_signal)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
 
     def __call__(self) -> bool:
         """Tell whether the role is to end."""

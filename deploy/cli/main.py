@@ -10,7 +10,7 @@ import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, NoReturn
 
 import typer
 
@@ -36,6 +36,7 @@ from deploy.cli import (
 )
 from deploy.cli.context import GlobalOptions, print_error
 from deploy.cli.group import RootGroup
+from deploy.ending import leave
 from deploy.kafka_log import thin
 from schemas.errors import InvalidInput, SignpostError
 
@@ -129,6 +130,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(FAILED)
 
 
+def run() -> NoReturn:
+    """Run the command line, and end this process: what `signpost` does."""
+    try:
+        main()
+    except SystemExit as ending:
+        leave(ending.code if isinstance(ending.code, int) else FAILED if ending.code else 0)
+    leave(0)
+
+
 def _kafka_sentence(error: Exception) -> str | None:
     """Say what a Kafka client says, where a command let its error through; None for any other error."""
     kafka = sys.modules.get("confluent_kafka")
@@ -140,4 +150,4 @@ def _kafka_sentence(error: Exception) -> str | None:
 
 
 if __name__ == "__main__":
-    main()
+    run()

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import os
-import sys
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
@@ -42,8 +39,7 @@ class Role(Protocol):
 
 def run_role(build: Callable[[Settings, int | None], Role], settings: Settings, slot: int | None, listen: str) -> int:
     """Run a role in this process; return its exit code."""
-    from consumers.runtime.background import calls_under_way  # noqa: PLC0415  # clients load in 0.3 s; --help need not
-    from consumers.runtime.signals import Stop  # noqa: PLC0415
+    from consumers.runtime.signals import Stop  # noqa: PLC0415  # clients load in 0.3 s; --help need not
     from consumers.runtime.status import StatusServer  # noqa: PLC0415
     from deploy.anew import begin_anew  # noqa: PLC0415
     from deploy.logs import configure_logging  # noqa: PLC0415
@@ -56,9 +52,7 @@ def run_role(build: Callable[[Settings, int | None], Role], settings: Settings, 
         with StatusServer(listen, role.metrics.registry, ready, alive, role.pages) as status:
             code = 0 if role.run(stop, status.address) else 1
     except BeginAnew as error:
-        begin_anew(str(error))
-    if calls_under_way():
-        logging.shutdown()
-        sys.stderr.flush()
-        os._exit(code)
+        if not stop():
+            begin_anew(str(error))
+        code = 1
     return code

@@ -14,12 +14,13 @@ from uuid import uuid4
 from confluent_kafka import Producer
 
 from deploy.sealing_key import sealer_of
-from schemas.delivery import UNKNOWN_OFFSET, JobCodec, job_id
+from schemas.delivery import JobCodec
 from schemas.event import Event, encode_event
 from schemas.partitioner import partition_of
 from schemas.subscription import SealedSecret, Subscription, encode_subscription
 from schemas.topics import FIRST
 from tests.bench.sink import Sink
+from tests.support.first_jobs import first_job
 from tests.support.pipeline import SECRET, Pipeline
 from tests.support.roles import RoleStarter
 from tests.support.topics import remove_topics
@@ -107,28 +108,17 @@ class Stage(Pipeline):
         codec, topic, template = JobCodec(), self.events_topic, self._template
         for number in range(start, start + count):
             one = subscribed[number % len(subscribed)]
-            tail = codec.tail(
+            _, value = first_job(
+                codec,
+                one,
+                topic,
+                number,
                 sender=self.sender.name,
                 event_type=EVENT_TYPE,
                 event_id=f"evt_{number:08}",
                 customer_id=one.customer,
-                source_topic=topic,
-                source_partition=0,
-                source_offset=number,
                 appended_at_ms=_CREATED_US // 1_000,
                 body=template % number,
-            )
-            value = codec.encode(
-                tail,
-                job_id=job_id(topic, 0, number, one.id),
-                subscription_id=one.id,
-                subscription_partition=one.partition,
-                subscription_offset=one.offset,
-                activation=1,
-                run=0,
-                attempt=1,
-                due_at_ms=0,
-                first_offset=UNKNOWN_OFFSET,
             )
             yield one.id, value
 

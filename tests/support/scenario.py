@@ -15,10 +15,11 @@ from confluent_kafka import Producer
 
 from deploy.sealing_key import sealer_of
 from schemas.codec import Record
-from schemas.delivery import UNKNOWN_OFFSET, JobCodec, job_id
+from schemas.delivery import JobCodec
 from schemas.partitioner import partition_of
 from schemas.subscription import SealedSecret, Subscription, encode_subscription
 from schemas.topics import FIRST
+from tests.support.first_jobs import first_job
 from tests.support.pipeline import SECRET, Pipeline, ends_of
 from tests.support.players import Players
 from tests.support.roles import Role
@@ -144,29 +145,17 @@ class Scenario:
         for turn in range(jobs):
             number, one = self._number, endpoints[turn % len(endpoints)]
             self._number += 1
-            id_ = job_id(topic, 0, number, one.id)
-            tail = self._codec.tail(
+            id_, value = first_job(
+                self._codec,
+                one,
+                topic,
+                number,
                 sender=self.pipeline.sender.name,
                 event_type=EVENT_TYPE,
                 event_id=f"evt_{number}",
                 customer_id="acme",
-                source_topic=topic,
-                source_partition=0,
-                source_offset=number,
                 appended_at_ms=time.time_ns() // 1_000_000,
                 body=b'{"event_id":"evt_%d","filler":"%s"}' % (number, b"x" * 250),
-            )
-            value = self._codec.encode(
-                tail,
-                job_id=id_,
-                subscription_id=one.id,
-                subscription_partition=one.partition,
-                subscription_offset=one.offset,
-                activation=1,
-                run=0,
-                attempt=1,
-                due_at_ms=0,
-                first_offset=UNKNOWN_OFFSET,
             )
             yield one.id, value, id_
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from consumers.runtime.signals import STUCK_AFTER_S, Stop
+from tests.support.processes import python, read_line
 
 
 class Clock:
@@ -49,3 +50,17 @@ def test_who_drains_is_not_restarted(stop: Stop, clock: Clock) -> None:
     assert stop()
     clock.now_s += 10 * STUCK_AFTER_S
     assert stop.why_not_alive() is None
+
+
+def test_a_signal_that_came_while_it_began_anew_is_heard() -> None:
+    """SIGTERM to a role that replaces itself is kept until the fresh one can drain: it neither kills it nor is lost."""
+    with python(
+        """
+        import os, signal
+        from consumers.runtime.signals import ENDING, Stop
+        signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)  # as deploy/anew.py does
+        os.kill(os.getpid(), signal.SIGTERM)
+        print(Stop()(), flush=True)
+        """
+    ) as process:
+        assert read_line(process) == "True"
