@@ -130,6 +130,18 @@ def test_a_truncated_answer_is_asked_for_over_tcp(world: World) -> None:
     assert server.asked_over_tcp["name.example.com", A] == 1
 
 
+def test_what_is_no_question_is_not_answered(world: World) -> None:
+    """Strays, as of a client whose broker had the port before, change nothing for those who ask after them."""
+    transport, server = world.transport(lambda _name, _times: [OVER_TCP, PUBLIC])
+    host, _, port = server.address.partition(":")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stray:
+        stray.sendto(b"x", (host, int(port)))
+    with socket.create_connection((host, int(port))) as stray:
+        stray.sendall(b"\0\0\0\x2a, of Kafka")
+        assert stray.recv(1) == b""
+    assert said(world, transport) == 200
+
+
 def test_a_name_that_does_not_answer_fails_after_the_same_time_always(world: World) -> None:
     """However quick the server was before, a name that gets no answer is given up after `dns_timeout`, not before."""
     transport, server = world.transport(lambda name, _: [PUBLIC] if name.startswith("name") else [SILENCE])

@@ -105,10 +105,15 @@ class DnsServer:
         with connection, connection.makefile("rb") as stream, contextlib.suppress(OSError):
             while size := stream.read(2):
                 answer = self._answer(stream.read(int.from_bytes(size, "big")), self.asked_over_tcp)
+                if not answer:
+                    return
                 connection.sendall(len(answer).to_bytes(2, "big") + answer)
 
     def _answer(self, packet: bytes, asked: Counter[tuple[str, int]]) -> bytes:
-        name, kind, question = _question(packet)
+        try:
+            name, kind, question = _question(packet)
+        except (IndexError, ValueError, struct.error):
+            return b""  # of somebody who looks for another server, which had this port before
         found = self._zone(name, asked[name, kind])
         asked[name, kind] += 1
         if found == [SILENCE]:
