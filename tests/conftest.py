@@ -11,6 +11,7 @@ from uuid import uuid4
 
 import pytest
 import structlog
+from hypothesis import HealthCheck, settings
 
 from deploy.local.broker import Broker, start_broker
 from deploy.local.receiver import Receiver
@@ -25,6 +26,12 @@ from tests.support.topics import remove_topics
 
 if TYPE_CHECKING:
     from xdist.workermanage import WorkerController  # type: ignore[import-untyped]
+
+# How long an example took says something of the machine alone; a failure names what brings it back.
+settings.register_profile(
+    "signpost", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
+)
+settings.load_profile("signpost")
 
 BOOTSTRAP = "SIGNPOST_KAFKA_BOOTSTRAP_SERVERS"
 HOST = pytest.StashKey[BrokerHost]()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections import deque
+from bisect import bisect_right
+from math import ceil
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from consumers.delivery.pacing.backlog import Backlog
@@ -82,19 +83,20 @@ def test_a_limit_stays_within_its_bounds(steps: list[tuple[bool, int]], most: in
     st.one_of(st.integers(1, 2_000).map(float), st.floats(0.1, 2_000)),
     st.lists(st.integers(0, 300), min_size=1, max_size=300),
 )
+@example(1.5, [0, 64, 300, 300])
 def test_never_more_than_the_rate_starts_within_any_second(per_second: float, pauses: list[int]) -> None:
-    """However often a loop looks, any second (or, below one a second, any 1/N s) holds at most N starts."""
+    """However often a loop looks, k seconds (below one a second: 1/N s) hold at most k * N starts, rounded up."""
     rate, now_ms = Rate(per_second), NOW
-    span_ms = 1_000.0 if per_second >= 1 else 1_000 / per_second
-    starts: deque[int] = deque()
+    spans_ms = [seconds * 1_000.0 for seconds in (1, 2, 8)] if per_second >= 1 else [1_000 / per_second]
+    starts: list[int] = []
     for pause_ms in pauses:
         now_ms += pause_ms
         while rate.ready_at(now_ms) <= now_ms:
             rate.begin(now_ms)
             starts.append(now_ms)
-            while starts[0] <= now_ms - span_ms:
-                starts.popleft()
-            assert len(starts) <= max(1, per_second)
+        for span_ms in spans_ms:
+            within = len(starts) - bisect_right(starts, now_ms - span_ms)
+            assert within <= ceil(round(span_ms * per_second / 1_000, 6))
 
 
 def test_a_rate_is_reached_by_a_loop_that_looks_every_few_milliseconds() -> None:
