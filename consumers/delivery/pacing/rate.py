@@ -2,8 +2,8 @@
 
 The generic cell rate algorithm with a tolerance: requests have their places on a line, one every `interval`, and may
 begin late, or up to a tolerance early so that a loop that looks every few ms keeps up. k of them in a second take
-(k - 1) * interval < 1 s + tolerance; with interval = (1 s + tolerance) / N that is k < N + 1: N, or for 1.5 a second two in
-one and three in two. The price: 1 % of the rate.
+(k - 1) * interval < 1 s + tolerance; with interval = (1 s + tolerance) / N that is k < N + 1: N, or of 1.5 a second
+two in one and three in two. The price: 1 % of the rate.
 """
 
 from __future__ import annotations
