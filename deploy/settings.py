@@ -7,7 +7,6 @@ one by one. What nobody knows is refused, so that a misspelt limit does not sile
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 import tomllib
@@ -22,6 +21,7 @@ from pydantic_settings import SettingsError as UnreadableVariable
 
 from schemas.errors import SettingsError
 from schemas.kafka_properties import check_property, nearest_property, property_of_variable
+from schemas.near import did_you_mean
 from schemas.settings import Settings, flatten_properties, problems_of
 
 FILE_NAME: Final = "signpost.toml"
@@ -119,8 +119,9 @@ def _layer(values: Mapping[str, Any], place: str, name_of: Any) -> Layer:
     rest = {key: value for key, value in values.items() if key != "kafka"}
     for key in rest:
         if key not in Settings.model_fields:
-            near = _nearest(key, Settings.model_fields)
-            raise SettingsError(f"{place}: there is no setting {name_of(key)}{near and f'; did you mean {near}?'}")
+            raise SettingsError(
+                f"{place}: there is no setting {name_of(key)}{did_you_mean(key, Settings.model_fields)}"
+            )
     kafka = values.get("kafka", {})
     if not isinstance(kafka, Mapping):
         raise SettingsError(f"{place}: kafka is a table of properties, such as [kafka] with bootstrap.servers in it")
@@ -178,8 +179,8 @@ def _is_foreign(variable: str, value: str) -> bool:
 
 def _refuse_variable(variable: str) -> None:
     known = [*(_variable(name) for name in Settings.model_fields if name != "kafka"), *_OTHER_VARIABLES]
-    near = _nearest(variable, [*known, "SIGNPOST_KAFKA_BOOTSTRAP_SERVERS"])
-    hint = f"; did you mean {near}?" if near else "; `signpost settings` shows all there are"
+    hint = did_you_mean(variable, [*known, "SIGNPOST_KAFKA_BOOTSTRAP_SERVERS"])
+    hint = hint or "; `signpost settings` shows all there are"
     raise SettingsError(f"{variable}: there is no such setting{hint}")
 
 
@@ -221,7 +222,3 @@ def _where(name: str, origins: Mapping[str, str]) -> str:
 
 def _variable(key: str) -> str:
     return PREFIX + key.upper()
-
-
-def _nearest(name: str, known: Any) -> str:
-    return next(iter(difflib.get_close_matches(name, list(known), n=1)), "")

@@ -25,17 +25,17 @@ Messages repeat neither a value of a secret nor a line of the file, which may ho
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import yaml
 
 from deploy.subscription_settings import FIELDS, read_settings
-from deploy.yaml_nodes import NodeReader
+from deploy.yaml_nodes import Fields, NodeReader, Problem, line_of
 from schemas.errors import SubscriptionError
-from schemas.rules import Draft, Generate, Given, SecretWish
+from schemas.rules import Draft, Fault, Generate, Given, SecretWish
 
 _TOP: Final = ("set", "subscriptions")
 _REQUIRED: Final = ("id", "sender", "customer_id", "url", "event_types")
@@ -48,9 +48,48 @@ _GENERATE: Final = "generate"
 class SubscriptionFile:
     """What a file says, as far as it could be understood, and what is wrong with the rest."""
 
+    path: Path
     set: str | None
-    drafts: tuple[Draft, ...]
-    problems: tuple[str, ...]
+    items: tuple[_Item, ...]
+    noted: tuple[Problem, ...]
+
+    @property
+    def drafts(self) -> tuple[Draft, ...]:
+        """The subscriptions of which all could be read."""
+        return tuple(item.draft for item in self.items if item.is_whole)
+
+    @property
+    def attempts(self) -> tuple[Draft, ...]:
+        """All of them, to find what else is wrong: what could not be read is empty."""
+        return tuple(item.draft for item in self.items)
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What was wrong when it was read, in the order of lines."""
+        return self.all_problems(())
+
+    def all_problems(self, faults: Iterable[Fault]) -> tuple[str, ...]:
+        """Return all that is wrong in the order of lines; `faults`: of `attempts`, by the rules of subscriptions.
+
+        Of a field that could not be read its fault says nothing new.
+        """
+        found = list(self.noted)
+        for fault in faults:
+            item = self.items[fault.number]
+            if fault.field not in item.bad:
+                found.append(Problem(item.lines.get(fault.field, item.line), str(fault)))
+        return tuple(f"{self.path}:{line}: {what}" for line, what in sorted(found, key=lambda one: one.line))
+
+
+@dataclass(frozen=True, slots=True)
+class _Item:
+    """A subscription, where it and its fields are, and which of these could not be read."""
+
+    draft: Draft
+    is_whole: bool
+    line: int
+    lines: Mapping[str, int]
+    bad: frozenset[str]
 
 
 def read_file(path: Path, environment: Mapping[str, str]) -> SubscriptionFile:
@@ -76,48 +115,41 @@ class _Reader(NodeReader):
             raise SubscriptionError(f"{self._path}:1: the file has to hold `subscriptions:` and a list below it")
         top = self.fields(document, "", _TOP)
         set_ = (self.text(top["set"], "set") or None) if "set" in top else None
-        found = top.get("subscriptions")
-        drafts: list[Draft] = []
-        if isinstance(found, yaml.SequenceNode):
-            drafts = [draft for item in found.value if (draft := self._draft(item)) is not None]
+        listed = top.get("subscriptions")
+        items: list[_Item] = []
+        if isinstance(listed, yaml.SequenceNode):
+            items = [item for node in listed.value if (item := self._item(node, set_)) is not None]
         else:
-            self.note(found or document, "subscriptions: write a list, each item beginning with `- id:`")
-        return SubscriptionFile(set_, tuple(replace(draft, set=set_) for draft in drafts), tuple(self.problems))
+            self.note(listed or document, "subscriptions: write a list, each item beginning with `- id:`")
+        return SubscriptionFile(self._path, set_, tuple(items), tuple(self.problems))
 
-    def _draft(self, node: yaml.Node) -> Draft | None:
+    def _item(self, node: yaml.Node, set_: str | None) -> _Item | None:
         if not isinstance(node, yaml.MappingNode):
             self.note(node, "subscriptions: each item holds the fields of a subscription, beginning with `- id:`")
             return None
         before = len(self.problems)
         name = _name_of(node)
-        fields = self.fields(node, name, _FIELDS)
-        for field in _REQUIRED:
-            if field not in fields:
-                self.note(node, f"{name}{field} is missing")
-        texts = {
-            field: self.text(fields[field], f"{name}{field}")
-            for field in (*_REQUIRED[:-1], "description")
-            if field in fields
-        }
-        types = (
-            self.texts(fields["event_types"], f"{name}event_types", "of event types, such as [case.created, case.*]")
-            if "event_types" in fields
-            else ()
+        fields = Fields(self, name, self.fields(node, name, _FIELDS))
+        for required in _REQUIRED:
+            if required not in fields.nodes:
+                self.note(node, f"{name}{required} is missing")
+                fields.bad.add(required)
+        draft = Draft(
+            id=fields.read("id", self.text, ""),
+            sender=fields.read("sender", self.text, ""),
+            customer_id=fields.read("customer_id", self.text, ""),
+            url=fields.read("url", self.text, ""),
+            event_types=fields.read("event_types", self._event_types, ()),
+            secret=self._secret(node, name, fields.nodes),
+            set=set_,
+            description=fields.read("description", self.text, ""),
+            **read_settings(self, fields),
         )
-        secret = self._secret(node, name, fields)
-        settings = read_settings(self, name, fields)
-        if len(self.problems) > before:
-            return None
-        return Draft(
-            id=texts["id"],
-            sender=texts["sender"],
-            customer_id=texts["customer_id"],
-            url=texts["url"],
-            event_types=types,
-            secret=secret,
-            description=texts.get("description", ""),
-            **settings,
-        )
+        lines = {name: line_of(value) for name, value in fields.nodes.items()}
+        return _Item(draft, len(self.problems) == before, line_of(node), lines, frozenset(fields.bad))
+
+    def _event_types(self, node: yaml.Node, name: str) -> tuple[str, ...]:
+        return self.texts(node, name, "of event types, such as [case.created, case.*]")
 
     def _secret(self, node: yaml.Node, name: str, fields: Mapping[str, yaml.Node]) -> SecretWish:
         given = [field for field in _SECRETS if field in fields]

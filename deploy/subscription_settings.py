@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from typing import Final, TypedDict, TypeVar
 
 import yaml
 
-from deploy.yaml_nodes import NodeReader, is_null
+from deploy.yaml_nodes import Fields, NodeReader, is_null
 from schemas.client_certificate import CertificateWish, read_certificate
 from schemas.durations import parse_duration
 from schemas.errors import InvalidInput
@@ -33,28 +34,15 @@ class Settings(TypedDict):
     rate_limit: float | Keep | None
 
 
-def read_settings(reader: NodeReader, name: str, fields: Mapping[str, yaml.Node]) -> Settings:
+def read_settings(reader: NodeReader, fields: Fields) -> Settings:
     """Read the settings of one subscription; what is sealed stays where nothing is said of it, all else does not."""
-    schedule, timeout = fields.get("schedule"), fields.get("timeout")
-    most = _number(reader, name, fields, "max_in_flight")
-    if most is not None and most != int(most):
-        reader.note(fields["max_in_flight"], f"{name}max_in_flight: write a whole number")
-        most = None
     return Settings(
-        headers=KEEP if "headers" not in fields else _headers(reader, name, fields["headers"]),
-        client_certificate=(
-            KEEP if "client_certificate" not in fields else _certificate(reader, name, fields["client_certificate"])
-        ),
-        schedule=None if schedule is None or is_null(schedule) else _schedule(reader, name, schedule),
-        timeout=(
-            None
-            if timeout is None or is_null(timeout)
-            else _parsed(
-                reader, timeout, f"{name}timeout", lambda: parse_duration(reader.text(timeout, f"{name}timeout"))
-            )
-        ),
-        max_in_flight=None if most is None else int(most),
-        rate_limit=_number(reader, name, fields, "rate_limit"),
+        headers=fields.read("headers", partial(_headers, reader), KEEP),
+        client_certificate=fields.read("client_certificate", partial(_certificate, reader), KEEP),
+        schedule=fields.read("schedule", partial(_schedule, reader), None),
+        timeout=fields.read("timeout", partial(_timeout, reader), None),
+        max_in_flight=fields.read("max_in_flight", partial(_whole_number, reader), None),
+        rate_limit=fields.read("rate_limit", partial(_number, reader), None),
     )
 
 
@@ -65,14 +53,27 @@ def read_schedule(text: str) -> tuple[timedelta, ...] | None:
     return () if text == "none" else tuple(parse_duration(step.strip()) for step in text.split(","))
 
 
-def _number(reader: NodeReader, name: str, fields: Mapping[str, yaml.Node], field: str) -> float | None:
-    node = fields.get(field)
-    return None if node is None or is_null(node) else reader.number(node, f"{name}{field}")
+def _number(reader: NodeReader, node: yaml.Node, name: str) -> float | None:
+    return None if is_null(node) else reader.number(node, name)
 
 
-def _schedule(reader: NodeReader, name: str, node: yaml.Node) -> tuple[timedelta, ...] | None:
-    steps = reader.texts(node, f"{name}schedule", "of waits, such as [5s, 1m, 30m]")
-    return _parsed(reader, node, f"{name}schedule", lambda: tuple(parse_duration(step) for step in steps))
+def _whole_number(reader: NodeReader, node: yaml.Node, name: str) -> int | None:
+    number = _number(reader, node, name)
+    if number is not None and number != int(number):
+        reader.note(node, f"{name}: write a whole number")
+        return None
+    return None if number is None else int(number)
+
+
+def _timeout(reader: NodeReader, node: yaml.Node, name: str) -> timedelta | None:
+    return None if is_null(node) else _parsed(reader, node, name, lambda: parse_duration(reader.text(node, name)))
+
+
+def _schedule(reader: NodeReader, node: yaml.Node, name: str) -> tuple[timedelta, ...] | None:
+    if is_null(node):
+        return None
+    steps = reader.texts(node, name, "of waits, such as [5s, 1m, 30m]")
+    return _parsed(reader, node, name, lambda: tuple(parse_duration(step) for step in steps))
 
 
 def _parsed(reader: NodeReader, node: yaml.Node, name: str, parse: Callable[[], T]) -> T | None:
@@ -85,20 +86,20 @@ def _parsed(reader: NodeReader, node: yaml.Node, name: str, parse: Callable[[], 
         return None
 
 
-def _headers(reader: NodeReader, name: str, node: yaml.Node) -> tuple[HeaderWish, ...]:
+def _headers(reader: NodeReader, node: yaml.Node, name: str) -> tuple[HeaderWish, ...]:
     if is_null(node):
         return ()
     if not isinstance(node, yaml.MappingNode):
-        reader.note(node, f"{name}headers: write each as `Name: value`, or `Name: {{env: VARIABLE}}` or `{{file: …}}`")
+        reader.note(node, f"{name}: write each as `Name: value`, or `Name: {{env: VARIABLE}}` or `{{file: …}}`")
         return ()
     wishes = []
     for key, value in node.value:
-        header = reader.text(key, f"{name}headers")
-        wishes.append(HeaderWish(header, _value(reader, f"{name}headers: {header[:100]}", value)))
+        header = reader.text(key, name)
+        wishes.append(HeaderWish(header, _value(reader, value, f"{name}: {header[:100]}")))
     return tuple(wishes)
 
 
-def _value(reader: NodeReader, name: str, node: yaml.Node) -> str:
+def _value(reader: NodeReader, node: yaml.Node, name: str) -> str:
     if not isinstance(node, yaml.MappingNode):
         return reader.text(node, name)
     fields = reader.fields(node, f"{name}: ", ("env", "file"))
@@ -110,8 +111,7 @@ def _value(reader: NodeReader, name: str, node: yaml.Node) -> str:
     return fetch(where, f"{name}: {kind}", reader.text(where, f"{name}: {kind}")) or ""
 
 
-def _certificate(reader: NodeReader, name: str, node: yaml.Node) -> CertificateWish | None:
-    name = f"{name}client_certificate"
+def _certificate(reader: NodeReader, node: yaml.Node, name: str) -> CertificateWish | None:
     if is_null(node):
         return None
     fields = reader.fields(node, f"{name}: ", _CERTIFICATE) if isinstance(node, yaml.MappingNode) else {}

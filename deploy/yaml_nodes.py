@@ -6,13 +6,16 @@ Messages repeat neither a value of a secret nor a line of the file, which may ho
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple, TypeVar
 
 import yaml
 
-from schemas.rules import nearest
+from schemas.near import nearest
+
+T = TypeVar("T")
+U = TypeVar("U")
 
 _STR: Final = "tag:yaml.org,2002:str"
 _NULL: Final = "tag:yaml.org,2002:null"
@@ -22,30 +25,46 @@ _KINDS: Final = {f"tag:yaml.org,2002:{kind}": kind for kind in ("bool", "float",
 _LOOKS_LIKE: Final = {"env": re.compile(r"[A-Z_][A-Z0-9_]*"), "file": re.compile(r"/.*|.*\.[a-z]{1,8}")}
 
 
+class Problem(NamedTuple):
+    """What is wrong, and on which line, counted from 1."""
+
+    line: int
+    what: str
+
+
 class NodeReader:
     """Reads nodes of one file and keeps what is wrong; files that it names are beside it, if they are relative."""
 
     def __init__(self, path: Path, environment: Mapping[str, str]) -> None:
         self._path = path
         self._environment = environment
-        self.problems: list[str] = []
+        self.problems: list[Problem] = []
 
     def note(self, node: yaml.Node, problem: str) -> None:
         """Keep a problem."""
-        self.problems.append(f"{self._path}:{node.start_mark.line + 1}: {problem}")
+        self.problems.append(Problem(line_of(node), problem))
 
     def fields(self, node: yaml.MappingNode, name: str, known: Sequence[str]) -> dict[str, yaml.Node]:
-        """Return the fields of a mapping; those that are not known are noted."""
+        """Return the fields of a mapping; those that are not known are noted.
+
+        A field that is misspelt stands for the one that it is near to, if that is not there: so it is not told to be
+        missing as well, and what is wrong with its value is told at once.
+        """
         fields: dict[str, yaml.Node] = {}
+        meant: dict[str, yaml.Node] = {}
         for key, value in node.value:
             field = str(key.value) if isinstance(key, yaml.ScalarNode) else "?"
-            if field not in known:
-                hint = nearest(field, known) or f"; known: {', '.join(known)}"
-                self.note(key, f"{name}{field[:100]!r} is not a field{hint}")
-            elif field in fields:
-                self.note(key, f"{name}{field} is there twice")
-            fields[field] = value
-        return fields
+            if field in known:
+                if field in fields:
+                    self.note(key, f"{name}{field} is there twice")
+                fields[field] = value
+                continue
+            near = nearest(field, known)
+            hint = f"; did you mean {near}?" if near else f"; known: {', '.join(known)}"
+            self.note(key, f"{name}{field[:100]!r} is not a field{hint}")
+            if near is not None:
+                meant[near] = value
+        return meant | fields
 
     def text(self, node: yaml.Node, name: str) -> str:
         """Return the text of a node; empty, and noted, if it is something else."""
@@ -97,6 +116,31 @@ class NodeReader:
         what = "environment variable" if kind == "env" else "file"
         self.note(node, f"{name}: the {what}{named} is not there or empty")
         return None
+
+
+class Fields:
+    """The fields of one mapping, each under its full name in messages; `bad` are those that could not be read."""
+
+    def __init__(self, reader: NodeReader, name: str, nodes: Mapping[str, yaml.Node]) -> None:
+        self._reader = reader
+        self._name = name
+        self.nodes = nodes
+        self.bad: set[str] = set()
+
+    def read(self, field: str, reading: Callable[[yaml.Node, str], T], unsaid: U) -> T | U:
+        """Return the value of a field, `unsaid` where it is not there."""
+        if field not in self.nodes:
+            return unsaid
+        before = len(self._reader.problems)
+        value = reading(self.nodes[field], f"{self._name}{field}")
+        if len(self._reader.problems) > before:
+            self.bad.add(field)
+        return value
+
+
+def line_of(node: yaml.Node) -> int:
+    """Return the line on which a node begins, counted from 1."""
+    return int(node.start_mark.line) + 1
 
 
 def is_null(node: yaml.Node) -> bool:

@@ -5,13 +5,13 @@ Stricter than writing it: fastavro passes over fields that the schema does not k
 
 from __future__ import annotations
 
-import difflib
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
 from typing import Any, Final
 
+from schemas import near
 from schemas.json_form import embedding, is_members
 from schemas.json_text import ExactFloat, JsonText, compact, object_text
 
@@ -143,8 +143,7 @@ class Validator:
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return `; did you mean …?` with the nearest known name, or what is known where nothing is near."""
     known = list(known)
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {near[0]}?" if near else f"; it has {', '.join(known)}"
+    return near.did_you_mean(name, known) or f"; it has {', '.join(known)}"
 
 
 def short(value: Any) -> str:

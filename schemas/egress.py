@@ -55,12 +55,13 @@ class EgressPolicy:
         _refuse_characters(url)
         shape = _SHAPE.fullmatch(url)
         if shape is None:
-            raise InvalidInput("url must be https://host/path")
+            either = "https://host/path or http://host/path" if self.allow_http else "https://host/path"
+            raise InvalidInput(f"url must be {either}")
         scheme = shape["scheme"].lower()
         if scheme != "https" and (scheme != "http" or not self.allow_http):
-            raise InvalidInput(
-                f"url must start with https:// (got {scheme[:20]}://); set allow_http for development only"
-            )
+            allowed = "https:// or http://" if self.allow_http else "https://"
+            hint = "; set allow_http for development only" if scheme == "http" else ""
+            raise InvalidInput(f"url must start with {allowed} (got {scheme[:20]}://){hint}")
         host, port = self._check_authority(shape["authority"], _DEFAULT_PORTS[scheme])
         bracketed = f"[{host}]" if ":" in host else host
         authority = bracketed if port == _DEFAULT_PORTS[scheme] else f"{bracketed}:{port}"

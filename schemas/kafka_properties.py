@@ -6,13 +6,13 @@ Properties are passed through as they are, under the names of librdkafka's CONFI
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping
 from importlib import resources
 from typing import Final
 
 from schemas.errors import SettingsError
+from schemas.near import nearest
 
 _LOSS: Final = "an acknowledged record must survive the loss of a broker, once and in order"
 _OFFSETS: Final = "Signpost commits offsets itself, in the transaction that holds the outcomes"
@@ -153,4 +153,4 @@ def is_secret(name: str) -> bool:
 def nearest_property(name: str) -> str | None:
     """Return the known property most like this name. The list serves for this alone: librdkafka is the judge."""
     known = (resources.files("schemas") / "kafka_properties.txt").read_text(encoding="utf-8").split()
-    return next(iter(difflib.get_close_matches(name, known, n=1, cutoff=0.75)), None)
+    return nearest(name, known, 0.75)

@@ -11,14 +11,14 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from difflib import get_close_matches
 from enum import Enum
-from typing import Final, Literal, Protocol, TypeAlias
+from typing import Final, NamedTuple, Protocol, TypeAlias
 
 from schemas.client_certificate import CertificateWish, certificate_problems
 from schemas.durations import format_duration
 from schemas.errors import InvalidInput, SubscriptionError
 from schemas.header_rules import HeaderWish, header_problems
+from schemas.near import did_you_mean
 from schemas.sender import Sender
 from schemas.subscription import EVERY_TYPE
 from schemas.topics import FIRST, tiers_of
@@ -93,33 +93,47 @@ class UrlRules(Protocol):
         ...
 
 
-Field: TypeAlias = Literal["id", "sender", "customer_id", "url", "event_types", "secret", "set", "description"]
+class Fault(NamedTuple):
+    """What is wrong with a field of a draft; `number` is the draft's among those that were checked."""
+
+    number: int
+    id: str
+    field: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"subscription {self.id}: {self.what}"
+
+
+# A field of a draft, and what is wrong with it.
+_Problem: TypeAlias = tuple[str, str]
 
 
 def check(drafts: Sequence[Draft], senders: Mapping[str, Sender], urls: UrlRules, bounds: Bounds) -> None:
     """Check drafts that are to be written together; SubscriptionError holds a sentence for each thing wrong."""
+    if found := faults(drafts, senders, urls, bounds):
+        raise SubscriptionError(*map(str, found))
+
+
+def faults(drafts: Sequence[Draft], senders: Mapping[str, Sender], urls: UrlRules, bounds: Bounds) -> list[Fault]:
+    """Return all that is wrong with drafts that are to be written together, in their order."""
     tiers = tiers_of(sender.schedule for sender in senders.values())
-    problems = [
-        f"subscription {draft.id}: {what}"
-        for draft in drafts
-        for what in (*_problems(draft, senders, urls), *_setting_problems(draft, tiers, bounds))
+    found = [
+        Fault(number, draft.id, field, what)
+        for number, draft in enumerate(drafts)
+        for field, what in (*_problems(draft, senders, urls), *_setting_problems(draft, tiers, bounds))
     ]
+    last = {draft.id: number for number, draft in enumerate(drafts)}
     for id_, count in Counter(draft.id for draft in drafts).items():
         if count > 1:
-            problems.append(f"subscription {id_}: the id is there {count} times; each subscription has its own")
-    if problems:
-        raise SubscriptionError(*problems)
+            what = f"the id is there {count} times; each subscription has its own"
+            found.append(Fault(last[id_], id_, "id", what))
+    return found
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Return `; did you mean …?` for a name that is close to a known one, else nothing."""
-    close = get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f"; did you mean {close[0]}?" if close else ""
-
-
-def _problems(draft: Draft, senders: Mapping[str, Sender], urls: UrlRules) -> Iterator[str]:
+def _problems(draft: Draft, senders: Mapping[str, Sender], urls: UrlRules) -> Iterator[_Problem]:
     if not _ID.fullmatch(draft.id):
-        yield f"id must be 1 to 128 letters, digits, _ or - (got {draft.id[:200]!r})"
+        yield "id", f"id must be 1 to 128 letters, digits, _ or - (got {draft.id[:200]!r})"
     yield from _text_problems("customer_id", draft.customer_id, MAX_CUSTOMER_ID, required=True)
     yield from _text_problems("description", draft.description, MAX_DESCRIPTION)
     if draft.set is not None:
@@ -127,25 +141,26 @@ def _problems(draft: Draft, senders: Mapping[str, Sender], urls: UrlRules) -> It
     try:
         urls.check_url(draft.url)
     except InvalidInput as error:
-        yield str(error)
+        yield "url", str(error)
     sender = senders.get(draft.sender)
     if sender is None:
-        yield f"sender {draft.sender[:200]!r} is not known{nearest(draft.sender, senders) or _one_of(senders)}"
+        known = did_you_mean(draft.sender, senders) or _one_of(senders)
+        yield "sender", f"sender {draft.sender[:200]!r} is not known{known}"
     else:
-        yield from _event_type_problems(draft.event_types, sender)
+        yield from (("event_types", what) for what in _event_type_problems(draft.event_types, sender))
     if isinstance(draft.secret, Given):
-        yield from _secret_problems(draft.secret.secret, sender)
+        yield from (("secret", what) for what in _secret_problems(draft.secret.secret, sender))
     if draft.headers is not KEEP:
-        yield from header_problems(draft.headers, sender)
+        yield from (("headers", what) for what in header_problems(draft.headers, sender))
 
 
-def _text_problems(name: Field, text: str, most: int, *, required: bool = False) -> Iterator[str]:
+def _text_problems(name: str, text: str, most: int, *, required: bool = False) -> Iterator[_Problem]:
     if required and not text:
-        yield f"{name} is empty"
+        yield name, f"{name} is empty"
     elif len(text) > most:
-        yield f"{name} has {len(text)} characters, at most {most} are allowed"
+        yield name, f"{name} has {len(text)} characters, at most {most} are allowed"
     elif text != text.strip() or (text and not text.isprintable()):
-        yield f"{name} must neither begin nor end with a space, nor hold control characters"
+        yield name, f"{name} must neither begin nor end with a space, nor hold control characters"
 
 
 def _event_type_problems(patterns: Sequence[str], sender: Sender) -> Iterator[str]:
@@ -156,7 +171,7 @@ def _event_type_problems(patterns: Sequence[str], sender: Sender) -> Iterator[st
         if count > 1:
             yield f"event_types: {pattern[:200]!r} is there {count} times"
         if pattern not in EVERY_TYPE and not sender.takes(pattern):
-            known = nearest(pattern, [*sender.subscribable, *groups]) or _one_of(["*", *groups])
+            known = did_you_mean(pattern, [*sender.subscribable, *groups]) or _one_of(["*", *groups])
             yield f"event_types: sender {sender.name} has no {pattern[:200]!r}{known}"
 
 
@@ -177,22 +192,25 @@ def _secret_problems(secret: str, sender: Sender | None) -> Iterator[str]:
             yield f"secret: {error}"
 
 
-def _setting_problems(draft: Draft, tiers: Iterable[timedelta], bounds: Bounds) -> Iterator[str]:
+def _setting_problems(draft: Draft, tiers: Iterable[timedelta], bounds: Bounds) -> Iterator[_Problem]:
     if isinstance(draft.client_certificate, CertificateWish):
-        yield from certificate_problems(draft.client_certificate.certificate, bounds.now)
+        found = certificate_problems(draft.client_certificate.certificate, bounds.now)
+        yield from (("client_certificate", what) for what in found)
     if isinstance(draft.schedule, tuple):
-        yield from _schedule_problems(draft.schedule, [tier for tier in tiers if tier != FIRST])
+        found = _schedule_problems(draft.schedule, [tier for tier in tiers if tier != FIRST])
+        yield from (("schedule", what) for what in found)
     timeout, most, rate = draft.timeout, draft.max_in_flight, draft.rate_limit
     if isinstance(timeout, timedelta):
         if timeout < timedelta(seconds=1) or timeout.microseconds:
-            yield "timeout must be one second or more, in whole seconds"
+            yield "timeout", "timeout must be one second or more, in whole seconds"
         elif timeout > bounds.timeout:
             longest = format_duration(bounds.timeout)
-            yield f"timeout {format_duration(timeout)} is longer than {longest}, which drain_timeout leaves"
+            yield "timeout", f"timeout {format_duration(timeout)} is longer than {longest}, which drain_timeout leaves"
     if isinstance(most, int) and not 1 <= most <= MOST_IN_FLIGHT:
-        yield f"max_in_flight must be from 1 to {MOST_IN_FLIGHT} (got {most})"
+        yield "max_in_flight", f"max_in_flight must be from 1 to {MOST_IN_FLIGHT} (got {most})"
     if isinstance(rate, float | int) and not (math.isfinite(rate) and RATES[0] <= rate <= RATES[1]):
-        yield f"rate_limit must be from {RATES[0]:g} to {RATES[1]:,.0f} requests a second (got {rate:g})"
+        what = f"rate_limit must be from {RATES[0]:g} to {RATES[1]:,.0f} requests a second (got {rate:g})"
+        yield "rate_limit", what
 
 
 def _schedule_problems(schedule: Sequence[timedelta], tiers: Sequence[timedelta]) -> Iterator[str]:

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Final, TypeGuard
 from schemas.errors import SubscriptionError
 
 if TYPE_CHECKING:  # confluent_kafka and pydantic: `signpost --help` does without
+    from deploy.subscription_file import SubscriptionFile
     from producers.subscription_changes import Unreadable
     from producers.subscription_log import SubscriptionLog
     from producers.subscriptions import SubscriptionWriter
-    from schemas.rules import Draft
+    from schemas.rules import Draft, Fault
     from schemas.settings import Settings
     from schemas.subscription import Subscription
 
@@ -47,21 +48,26 @@ def writer_of(settings: Settings) -> Iterator[SubscriptionWriter]:
         writer.close()
 
 
-def check_drafts(settings: Settings, drafts: Sequence[Draft], problems: Sequence[str] = ()) -> None:
-    """Hold drafts against the rules; SubscriptionError has all that is wrong, `problems` first."""
+def check_file(settings: Settings, file: SubscriptionFile) -> None:
+    """Hold a file's drafts against the rules; SubscriptionError has all that is wrong with it, line by line."""
+    if problems := file.all_problems(_faults(settings, file.attempts)):
+        raise SubscriptionError(*problems)
+
+
+def check_drafts(settings: Settings, drafts: Sequence[Draft]) -> None:
+    """Hold drafts against the rules; SubscriptionError has all that is wrong."""
+    if faults := _faults(settings, drafts):
+        raise SubscriptionError(*map(str, faults))
+
+
+def _faults(settings: Settings, drafts: Sequence[Draft]) -> list[Fault]:
     from deploy.senders import senders_of  # noqa: PLC0415  # see above
     from schemas.egress import EgressPolicy  # noqa: PLC0415
-    from schemas.rules import Bounds, check  # noqa: PLC0415
+    from schemas.rules import Bounds, faults  # noqa: PLC0415
 
-    found = list(problems)
     policy = EgressPolicy(settings.allow_http, settings.allow_cidrs, frozenset(settings.allow_ports))
     longest = max(settings.drain_timeout - _TO_END, timedelta(seconds=1))
-    try:
-        check(drafts, senders_of(settings), policy, Bounds(longest, datetime.now(UTC)))
-    except SubscriptionError as error:
-        found += error.problems
-    if found:
-        raise SubscriptionError(*found)
+    return faults(drafts, senders_of(settings), policy, Bounds(longest, datetime.now(UTC)))
 
 
 def readable(log: SubscriptionLog) -> list[Subscription]:

@@ -12,7 +12,7 @@ import typer
 
 from deploy.cli import subscription_edit
 from deploy.cli.context import PIPELINE, print_json, settings_of
-from deploy.cli.subscription_access import check_drafts, existing, is_subscription, readable, writer_of
+from deploy.cli.subscription_access import check_file, existing, is_subscription, readable, writer_of
 from deploy.cli.subscription_view import (
     as_json,
     count_of,
@@ -68,9 +68,8 @@ def _apply(
     from producers.subscription_changes import Apply, Delete  # noqa: PLC0415
 
     settings = settings_of(ctx)
-
     found = read_file(file, os.environ)
-    check_drafts(settings, found.drafts, found.problems)
+    check_file(settings, found)
     drafts, set_ = found.drafts, found.set
     if prune and set_ is None:
         raise InvalidInput(f"--prune deletes only what belongs to a set; write `set: NAME` at the top of {file}")

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from deploy.subscription_file import SubscriptionFile, read_file
 from schemas.client_certificate import CertificateWish
+from schemas.egress import EgressPolicy
 from schemas.errors import SubscriptionError
 from schemas.header_rules import HeaderWish
-from schemas.rules import KEEP, Draft, Generate, Given
+from schemas.rules import KEEP, Bounds, Draft, Generate, Given, faults
+from schemas.sender import load_senders
 from tests.unit.test_client_certificate import KEY, certificate, pem
 
 CANARY = "canary-of-this-test"
@@ -45,7 +47,7 @@ def test_a_file_gives_its_subscriptions(read):
         max_in_flight=None,
         rate_limit=None,
     )
-    assert found == SubscriptionFile("billing", (expected,), ())
+    assert (found.set, found.drafts, found.problems) == ("billing", (expected,), ())
 
 
 @pytest.mark.parametrize(
@@ -69,7 +71,7 @@ def test_a_secret_comes_from_one_of_five_places(read, tmp_path, line, expected):
     ("text", "expected"),
     [
         (f"{HEAD}    event_type: [x]\n", ":6: subscription a: 'event_type' is not a field; did you mean event_types?"),
-        (f"{HEAD}    event_type: [x]\n", ":2: subscription a: event_types is missing"),
+        (HEAD, ":2: subscription a: event_types is missing"),
         (f"{HEAD}{TYPES}    colour: red\n", "'colour' is not a field; known: id, sender"),
         (f"{HEAD}{TYPES}    id: b\n", ":7: subscription a: id is there twice"),
         (f"{HEAD}{TYPES}    description: 5\n", ":7: subscription a: description: write text, in quotes"),
@@ -91,6 +93,31 @@ def test_a_problem_names_line_and_field(read, text, expected):
     problems = read(text).problems
     assert any(expected in problem for problem in problems), problems
     assert CANARY not in "\n".join(problems)
+
+
+def test_all_that_is_wrong_is_told_at_once_line_by_line(read):
+    """A misspelt field hides neither what is wrong with its own value nor any other error, and nothing twice."""
+    found = read(
+        "subscriptions:\n"
+        "  - id: a\n    sendr: zeno\n    customer_id: 5\n    url: ftp://x.example/\n    event_types: [case.craeted]\n"
+        "  - id: b\n    sender: zenoo\n    customer_id: acme\n    url: https://x.example/\n    event_types: ['*']\n"
+        "    timeout: ten\n    rate_limit: 0\n"
+        "  - id: b\n    sender: zenoo\n    customer_id: acme\n    url: https://x.example/\n    event_types: ['*']\n"
+    )
+    bounds = Bounds(timedelta(seconds=30), datetime(2026, 1, 1, tzinfo=UTC))
+    problems = found.all_problems(faults(found.attempts, load_senders(), EgressPolicy(), bounds))
+    expected = [
+        ":3: subscription a: 'sendr' is not a field; did you mean sender?",
+        ":3: subscription a: sender 'zeno' is not known; did you mean zenoo?",
+        ":4: subscription a: customer_id: write text",
+        ":5: subscription a: url must start with https:// (got ftp://)",
+        ":12: subscription b: timeout: 'ten' is not a duration",
+        ":13: subscription b: rate_limit must be from 0.001",
+        ":14: subscription b: the id is there 2 times",
+    ]
+    assert len(problems) == len(expected), problems
+    assert all(told in problem for told, problem in zip(expected, problems, strict=True)), problems
+    assert len(found.drafts) == 1
 
 
 def test_settings_of_its_own_are_read(read, tmp_path):
