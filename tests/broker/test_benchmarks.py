@@ -34,6 +34,10 @@ _FIGURES: Final[dict[str, set[str]]] = {
     "memory": {"waiting", "subscriptions"},
     "backlog": {"waiting", "most_of_least"},
     "processes": {"jobs", "processes"},
+    "freshness": {"changes", "attempts", "acknowledged_after_ms", "violations"},
+    "endpoints": {"jobs", "hosts", "tls"},
+    "flood": {"flood", "behind_it_ms", "other_partitions_ms", "parked", "cpu_us_a_job"},
+    "tools": {"records", "dead_letters", "seconds", "start_of_a_command"},
     "senders": {"zenoo", "onboarding", "diligent", "riskos", "standard", "standard v1a"},
 }
 
@@ -84,7 +88,8 @@ def test_every_benchmark_prints_its_figures(bench: Bench, name: str) -> None:
     found = BENCHMARKS[name](bench)
 
     assert _FIGURES[name] <= json.loads(json.dumps(found)).keys()
-    assert all(number >= 0 for number in measured(found))
+    # Freshness counts from an acknowledgement: what has an effect before it is negative.
+    assert name == "freshness" or all(number >= 0 for number in measured(found))
 
 
 def test_a_missing_sink_is_named_with_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:

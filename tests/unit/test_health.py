@@ -104,6 +104,7 @@ def test_an_endpoint_that_recovers_says_so() -> None:
     assert endpoint.succeeds(HOUR + 2) is None
 
 
+@pytest.mark.decision("Z6", "O34", "D22", "R9")
 def test_five_days_of_nothing_but_failures_disable() -> None:
     """An endpoint that failed for five days is disabled with its reason, and not a moment before."""
     endpoint = Endpoint()
@@ -142,6 +143,7 @@ def test_one_success_in_five_days_begins_anew() -> None:
     assert not endpoint.disabled()
 
 
+@pytest.mark.decision("Z6", "O34", "D22", "R9")
 def test_gone_disables_at_once() -> None:
     """A 410 disables the subscription with the reason gone."""
     endpoint = Endpoint()

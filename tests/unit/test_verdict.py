@@ -96,6 +96,7 @@ def test_a_wait_that_ends_hardly_later_takes_one_step_instead_of_many() -> None:
     assert [tier.delay.total_seconds() if tier else None for tier in found.values()] == [60, 20]
 
 
+@pytest.mark.decision("Z7", "O34", "D22", "R9")
 @pytest.mark.parametrize(
     ("status", "retry_after", "attempt", "wait_ms"),
     [
