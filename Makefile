@@ -10,7 +10,7 @@ PYTEST := $(BIN)/python -m pytest -n $(JOBS) --durations 20 --durations-min 2
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all bench bench-peers check format docs lock clean
+.PHONY: help setup demo test test-all scenarios bench bench-peers check format docs lock clean
 
 help: ## this list
 	@echo "Signpost: signs Kafka events and delivers them as webhooks. Begin with \`make demo\`."
@@ -40,6 +40,10 @@ test: $(READY) ## all tests in their short form, under 10 minutes on 2 cores
 
 test-all: $(READY) ## the long fault and load runs as well
 	@$(PYTEST)
+
+# One after the other, as they compare how quickly healthy endpoints are served.
+scenarios: $(READY) ## endpoints that misbehave, in the long form, and the table of what came of it: 25 minutes
+	@$(BIN)/python -m pytest -n 0 -m scenario -k "not short" --durations 10 --durations-min 2
 
 bench: $(READY) ## figures beside those of yardsticks (nginx as the sink): make bench BENCH="delivery latency" SCALE=0.1
 	@$(BIN)/python -m tests.bench $(BENCH) --scale $(or $(SCALE),1) --rounds $(or $(ROUNDS),1)

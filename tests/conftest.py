@@ -22,6 +22,7 @@ from tests.support.roles import RoleStarter
 from tests.support.shared_broker import BrokerHost, ask
 from tests.support.spread import Spreading, place_of, unit_of
 from tests.support.subscriptions import MakeWriter, kafka_of, making_writers, subscriptions_topic
+from tests.support.table import table_of
 from tests.support.topics import remove_topics
 
 if TYPE_CHECKING:
@@ -59,6 +60,15 @@ def _keep_bytecode(config: pytest.Config) -> None:
     cache = getattr(config, "cache", None)  # not there with `-p no:cacheprovider`
     if cache is not None and os.environ.pop("PYTHONDONTWRITEBYTECODE", ""):
         os.environ.setdefault("PYTHONPYCACHEPREFIX", str(cache.mkdir("bytecode")))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what the scenarios of the run came to, in whichever process each of them ran."""
+    reports = [one for name in ("passed", "failed") for one in terminalreporter.getreports(name) if one.when == "call"]
+    if lines := table_of(sorted(reports, key=lambda report: report.start)):
+        terminalreporter.section("scenarios")
+        for line in lines:
+            terminalreporter.write_line(line)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

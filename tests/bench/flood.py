@@ -9,7 +9,6 @@ from tests.bench.measure import cpu_seconds
 from tests.bench.stage import PARTITIONS, Bench
 from tests.support.players import Players
 from tests.support.scenario import Endpoint, Scenario
-from tests.support.waiting import wait_until
 
 _JOBS: Final = 100_000
 _OTHERS: Final = 120
@@ -33,22 +32,12 @@ def flood(bench: Bench) -> dict[str, Any]:
         scenario.send([flooded], jobs)
         beside = scenario.send([one for one in others if shares_its_partition(one)], _EACH)
         elsewhere = scenario.send([one for one in others if not shares_its_partition(one)], _EACH * _EACH)
-        wanted = {*beside, *elsewhere}
-
-        def waits_ms() -> dict[str, int]:
-            found = {
-                outcome["job_id"]: outcome["at_ms"] - outcome["appended_at_ms"]
-                for outcome in stage.outcomes()
-                if outcome["job_id"] in wanted and outcome["attempt"] == 1
-            }
-            assert len(found) == len(wanted)
-            return found
-
-        waits = wait_until(waits_ms, 600, "all others are served")
+        for batch in (beside, elsewhere):
+            scenario.ended(batch, 600)
         return {
             "flood": jobs,
-            "behind_it_ms": max(waits[id_] for id_ in beside),
-            "other_partitions_ms": max(waits[id_] for id_ in elsewhere),
+            "behind_it_ms": max(scenario.ends.waits_ms(beside)),
+            "other_partitions_ms": max(scenario.ends.waits_ms(elsewhere)),
             "parked": scenario.parked(),
             "cpu_us_a_job": round((cpu_seconds(scenario.role.pid) - before) / jobs * 1e6, 1),
         }

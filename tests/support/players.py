@@ -1,8 +1,9 @@
 """A process that plays thousands of endpoints: the first part of a request's path says which, and may be told anew.
 
 `python -m tests.support.players` prints its port; `Players` runs it and asks it. How an endpoint answers:
-`ok`, `hang` (never), `drip` (a byte of the head now and then), `close` (no answer), `slow:20` (after 20 ms, all at
-once), `serial:20` (one after the other, 20 ms each), `told:5` (429 with Retry-After: 5).
+`ok`, `hang` (never), `drip` (a byte of the head every half second), `close` (no answer), `slow:20` (after 20 ms, all at
+once), `serial:20` (one after the other, 20 ms each), `told:30/120` (429 with Retry-After: 30 for 120 s from its first
+request on, then as `slow:20`).
 """
 
 from __future__ import annotations
@@ -13,13 +14,18 @@ import json
 import subprocess
 import sys
 import time
-from collections import Counter
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import httpx
 
-HOSTS = ("127.0.0.1", *(f"127.0.1.{number}" for number in range(1, 101)))
-_OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+from tests.support.doors import Doors
+
+_HOSTS: Final = 100
+_OK: Final = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+_TOLD: Final = b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: %d\r\nContent-Length: 0\r\n\r\n"
+_NUMBER: Final = b'"event_id":"evt_'
+# What had been sent when the first 429 went out arrives within a moment.
+_ON_ITS_WAY_MS: Final = 500
 
 
 class Play:
@@ -30,10 +36,12 @@ class Play:
         self.at_once = 0
         self.most_at_once = 0
         self.early = 0  # requests within the time that a Retry-After had named, those on their way left out
+        self.answered_twice = 0
+        self.first_ms = 0.0
         self.told_ms = 0.0
         self.closed_until_ms = 0.0
         self.free_at = 0.0
-        self.events: Counter[str] = Counter()
+        self.events: set[int] = set()
 
     def shown(self) -> dict[str, int]:
         """Return it as numbers."""
@@ -41,7 +49,7 @@ class Play:
             "requests": self.requests,
             "most_at_once": self.most_at_once,
             "early": self.early,
-            "answered_twice": sum(count - 1 for count in self.events.values()),
+            "answered_twice": self.answered_twice,
             "answered": len(self.events),
         }
 
@@ -52,14 +60,24 @@ class Stage:
     def __init__(self) -> None:
         self.how: dict[str, str] = {}
         self.plays: dict[str, Play] = {}
+        self.held: dict[str, set[Connection]] = {}  # who waits for an answer that never comes, by the first part
+        self.doors = Doors(lambda: Connection(self))
 
     def play_of(self, path: str) -> Play:
         """Return what a path has seen."""
-        return self.plays.setdefault(path, Play())
+        play = self.plays.get(path)
+        if play is None:
+            play = self.plays[path] = Play()
+        return play
 
-    def control(self, told: dict[str, Any]) -> bytes:
+    async def control(self, told: dict[str, Any]) -> bytes:
         """Do what the test asks for, and return what it wants to know."""
-        self.how.update(told.get("how", {}))
+        for name, how in told.get("how", {}).items():
+            self.how[name] = how
+            for connection in self.held.pop(name, set()):
+                connection.close()
+        if "door" in told:
+            return json.dumps(await self.doors.turn(told["door"], told["how_it_is"])).encode()
         wanted = told.get("show")
         found = {p: play.shown() for p, play in self.plays.items() if wanted and p.startswith(wanted)}
         return json.dumps(found).encode()
@@ -82,16 +100,16 @@ class Connection(asyncio.Protocol):
         """The client has given up, or is done."""
         self._ends()
 
+    def close(self) -> None:
+        """End it."""
+        self._transport.close()
+
     def data_received(self, data: bytes) -> None:
         """Take requests as they become complete."""
         self._rest += data
         while (end := self._rest.find(b"\r\n\r\n")) >= 0:
             head = self._rest[:end]
-            length = 0
-            for line in head.split(b"\r\n")[1:]:
-                name, _, value = line.partition(b":")
-                if name.lower() == b"content-length":
-                    length = int(value)
+            length = _length_in(head)
             if len(self._rest) < end + 4 + length:
                 return
             body, self._rest = self._rest[end + 4 : end + 4 + length], self._rest[end + 4 + length :]
@@ -99,52 +117,67 @@ class Connection(asyncio.Protocol):
 
     def _take(self, path: str, body: bytes) -> None:
         if path == "/_control":
-            answer = self._stage.control(json.loads(body))
-            self._transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(answer) + answer)
+            task = asyncio.ensure_future(self._stage.control(json.loads(body)))
+            task.add_done_callback(lambda done: self._says(done.result()))
             return
         play = self._open = self._stage.play_of(path)
         play.requests += 1
         play.at_once += 1
         play.most_at_once = max(play.most_at_once, play.at_once)
-        now_ms = time.monotonic() * 1_000
-        # What had been sent when the first 429 went out arrives within a moment.
-        play.early += play.told_ms + 500 < now_ms < play.closed_until_ms
-        how, _, detail = self._stage.how.get(path.split("/")[1], "ok").partition(":")
-        getattr(self, f"_{how}")(play, body, float(detail or 0))
+        how, _, detail = self._stage.how.get(path.split("/", 2)[1], "ok").partition(":")
+        if how == "ok":
+            self._ok(play, body)
+        else:
+            getattr(self, f"_{how}")(play, body, path, detail)
 
-    def _ok(self, play: Play, body: bytes, _detail: float) -> None:
-        play.events[str(json.loads(body)["event_id"])] += 1
+    def _says(self, answer: bytes) -> None:
+        self._transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(answer) + answer)
+
+    def _ok(self, play: Play, body: bytes) -> None:
+        at = body.index(_NUMBER) + len(_NUMBER)
+        number = int(body[at : body.index(b'"', at)])
+        play.answered_twice += number in play.events
+        play.events.add(number)
         self._ends()
         self._transport.write(_OK)
 
-    def _slow(self, play: Play, body: bytes, after_ms: float) -> None:
-        asyncio.get_running_loop().call_later(after_ms / 1_000, self._ok, play, body, 0)
+    def _slow(self, play: Play, body: bytes, _path: str, after_ms: str) -> None:
+        asyncio.get_running_loop().call_later(float(after_ms) / 1_000, self._ok, play, body)
 
-    def _serial(self, play: Play, body: bytes, each_ms: float) -> None:
+    def _serial(self, play: Play, body: bytes, _path: str, each_ms: str) -> None:
         loop = asyncio.get_running_loop()
-        play.free_at = max(play.free_at, loop.time()) + each_ms / 1_000
-        loop.call_at(play.free_at, self._ok, play, body, 0)
+        play.free_at = max(play.free_at, loop.time()) + float(each_ms) / 1_000
+        loop.call_at(play.free_at, self._ok, play, body)
 
-    def _told(self, play: Play, _body: bytes, wait_s: float) -> None:
+    def _told(self, play: Play, body: bytes, path: str, detail: str) -> None:
+        wait_s, _, for_s = detail.partition("/")
         now_ms = time.monotonic() * 1_000
+        play.first_ms = play.first_ms or now_ms
+        play.early += play.told_ms + _ON_ITS_WAY_MS < now_ms < play.closed_until_ms
+        if now_ms >= play.first_ms + float(for_s) * 1_000:
+            self._slow(play, body, path, "20")
+            return
         if now_ms >= play.closed_until_ms:
             play.told_ms = now_ms
-        play.closed_until_ms = now_ms + wait_s * 1_000
+        play.closed_until_ms = now_ms + float(wait_s) * 1_000
         self._ends()
-        self._transport.write(
-            b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: %d\r\nContent-Length: 0\r\n\r\n" % int(wait_s)
-        )
+        self._transport.write(_TOLD % int(wait_s))
 
-    def _close(self, _play: Play, _body: bytes, _detail: float) -> None:
+    def _close(self, _play: Play, _body: bytes, _path: str, _detail: str) -> None:
         self._transport.close()
 
-    def _hang(self, _play: Play, _body: bytes, _detail: float) -> None:
-        """Say nothing."""
+    def _hang(self, _play: Play, _body: bytes, path: str, _detail: str) -> None:
+        self._stage.held.setdefault(path.split("/", 2)[1], set()).add(self)
 
-    def _drip(self, play: Play, body: bytes, _detail: float) -> None:
+    def _drip(self, play: Play, body: bytes, path: str, detail: str) -> None:
+        self._hang(play, body, path, detail)
+        self._transport.write(b"HTTP/1.1 200 OK\r\nX-Drip: ")
+        self._drops()
+
+    def _drops(self) -> None:
         if not self._transport.is_closing():
-            self._transport.write(b"H" if play.at_once % 2 else b"X")
-            asyncio.get_running_loop().call_later(0.5, self._drip, play, body, 0)
+            self._transport.write(b"x")
+            asyncio.get_running_loop().call_later(0.5, self._drops)
 
     def _ends(self) -> None:
         if self._open is not None:
@@ -152,17 +185,26 @@ class Connection(asyncio.Protocol):
             self._open = None
 
 
+def _length_in(head: bytes) -> int:
+    at = head.lower().find(b"\r\ncontent-length:")
+    return int(head[at + 17 :].split(b"\r\n", 1)[0]) if at >= 0 else 0
+
+
 class Players:
-    """The process, and questions to it; a context manager."""
+    """The process, and questions to it; a context manager. `net`: its hosts are 127.0.<net>.1 and on."""
+
+    def __init__(self, net: int = 1) -> None:
+        self._net = net
 
     def __enter__(self) -> Self:
-        command = [sys.executable, "-m", "tests.support.players"]
+        command = [sys.executable, "-m", "tests.support.players", str(self._net)]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True)
         assert self._process.stdout is not None
         port, hosts = self._process.stdout.readline().split()
         self.port = int(port)
-        self._hosts = HOSTS[: int(hosts)]
+        self._hosts = hosts_of(self._net)[: int(hosts)]
         self.url = f"http://127.0.0.1:{self.port}/"
+        self._client = httpx.Client(timeout=30)
         return self
 
     def url_of(self, number: int) -> str:
@@ -171,28 +213,39 @@ class Players:
         return f"http://{host}:{self.port}/"
 
     def __exit__(self, *_: object) -> None:
+        self._client.close()
         self._process.kill()
         self._process.communicate()
 
     def tell(self, name: str, how: str) -> None:
-        """Have all endpoints whose path begins with this part answer so from now on."""
+        """Have all endpoints whose path begins with this part answer so from now on; who hangs there is cut off."""
         self._ask({"how": {name: how}})
+
+    def door(self, name: str, how: str = "refuses") -> int:
+        """Return the port of a host of its own that `refuses` connections, then `drops` them, then is `open`."""
+        return int(self._ask({"door": name, "how_it_is": how}))
 
     def seen(self, name: str) -> dict[str, dict[str, int]]:
         """Return what the endpoints of this part have seen, by path."""
-        return self._ask({"show": f"/{name}/"})
-
-    def _ask(self, told: dict[str, Any]) -> dict[str, dict[str, int]]:
-        found: dict[str, dict[str, int]] = httpx.post(f"{self.url}_control", json=told, timeout=30).json()
+        found: dict[str, dict[str, int]] = self._ask({"show": f"/{name}/"})
         return found
 
+    def _ask(self, told: dict[str, Any]) -> Any:
+        return self._client.post(f"{self.url}_control", json=told).json()
 
-async def _serve() -> None:
+
+def hosts_of(net: int) -> tuple[str, ...]:
+    """Return the addresses that a process of players listens on, where the system has them."""
+    return ("127.0.0.1", *(f"127.0.{net}.{number}" for number in range(1, _HOSTS + 1)))
+
+
+async def _serve(net: int) -> None:
     stage, loop = Stage(), asyncio.get_running_loop()
-    server = await loop.create_server(lambda: Connection(stage), "127.0.0.1", 0, backlog=4_096)
+    first, *others = hosts_of(net)
+    server = await loop.create_server(lambda: Connection(stage), first, 0, backlog=4_096)
     port = server.sockets[0].getsockname()[1]
     servers = [server]
-    for host in HOSTS[1:]:
+    for host in others:
         with contextlib.suppress(OSError):  # an address that not every system has
             servers += [await loop.create_server(lambda: Connection(stage), host, port, backlog=4_096)]
     print(port, len(servers), flush=True)
@@ -200,4 +253,4 @@ async def _serve() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(_serve())
+    asyncio.run(_serve(int(sys.argv[1])))

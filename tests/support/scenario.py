@@ -1,32 +1,34 @@
-"""Scenarios: healthy endpoints beside ones that misbehave, on one delivery process; what it came to, as a table.
+"""Scenarios: healthy endpoints beside ones that misbehave, on one delivery process.
 
-Jobs are written as the router writes them, at an even rate or all at once, so that no more than delivery runs.
+Jobs are written as the router writes them, at an even rate or all at once, so that no more than delivery runs. Each is
+known by the number of its event, and those that were sent together by their range.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from confluent_kafka import Producer
 
 from deploy.sealing_key import sealer_of
-from schemas.codec import Record
 from schemas.delivery import JobCodec
 from schemas.partitioner import partition_of
 from schemas.subscription import SealedSecret, Subscription, encode_subscription
 from schemas.topics import FIRST
+from tests.support.ends import Ends
 from tests.support.first_jobs import first_job
-from tests.support.pipeline import SECRET, Pipeline, ends_of
+from tests.support.pipeline import SECRET, Pipeline
 from tests.support.players import Players
 from tests.support.roles import Role
 from tests.support.topics import end_offsets
 from tests.support.waiting import wait_until
 
 EVENT_TYPE: Final = "case.created"
+_FILLER: Final = b"x" * 250
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,46 +40,19 @@ class Endpoint:
     offset: int
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """What a scenario came to."""
-
-    scenario: str
-    events: int
-    faulty: int
-    lost: int
-    repeated: int
-    p99_with_ms: float
-    p99_without_ms: float
-    rewrites: float
-
-    def __str__(self) -> str:
-        """As a row of the table."""
-        return (
-            f"| {self.scenario} | {self.events:,} | {self.faulty:,} | {self.lost} | {self.repeated} "
-            f"| {self.p99_without_ms:.0f} ms | {self.p99_with_ms:.0f} ms | {self.rewrites:.1f} |"
-        )
-
-
-HEAD: Final = """
-| scenario | events | of them to faulty ones | lost | repeated | healthy p99 without | with | rewritten, a job |
-| --- | --- | --- | --- | --- | --- | --- | --- |"""
-
-
 class Scenario:
     """A delivery process, endpoints, and jobs for them."""
 
     def __init__(self, pipeline: Pipeline, players: Players, **settings: Any) -> None:
         self.pipeline = pipeline
         self.players = players
-        self._codec = JobCodec()
-        self._number = 0
-        self._wanted: set[str] = set()
-        self._pause = threading.Event()
-        self._producer = Producer(
-            {"bootstrap.servers": pipeline.bootstrap_servers, "partitioner": "murmur2_random", "linger.ms": 2}
-        )
         self.role: Role = pipeline.deliver(log_level="warning", **settings)
+        self.ends = Ends(pipeline)
+        self._codec = JobCodec()
+        self._next = 0
+        self._pause = threading.Event()
+        # What comes at once does not stand before what comes evenly.
+        self._even, self._at_once = (_producer(pipeline.bootstrap_servers) for _ in range(2))
 
     def endpoints(self, name: str, count: int, **fields: object) -> list[Endpoint]:
         """Write subscriptions whose requests go to `/<name>/<number>`; `fields` are those of their records.
@@ -94,76 +69,78 @@ class Scenario:
             partition = partition_of(customer, len(offsets))
             sealed = sealer.seal(SECRET, topic=topic, subscription_id=id_, secret_id="1")
             one = _subscription(id_, customer, f"{root}{name}/{number}", sealed, fields)
-            self._producer.produce(topic, encode_subscription(one), id_, partition)
+            self._even.produce(topic, encode_subscription(one), id_, partition)
             made.append(Endpoint(id_, partition, offsets[partition]))
             offsets[partition] += 1
-        self._producer.flush()
+        self._even.flush()
         return made
 
-    def send(self, endpoints: Sequence[Endpoint], jobs: int, per_second: float = 0) -> list[str]:
-        """Write jobs for endpoints in turn, evenly over time (0: all at once); return their ids."""
-        began, ids = time.monotonic(), []
-        for number, (key, value, id_) in enumerate(self._jobs(endpoints, jobs)):
-            if per_second and (ahead_s := began + number / per_second - time.monotonic()) > 0:
-                self._producer.poll(0)
-                self._pause.wait(ahead_s)
-            self._producer.produce(self.pipeline.names.jobs(FIRST), value, key)
-            ids.append(id_)
-            if number % 1_000 == 0:
-                self._producer.poll(0)
-        self._producer.flush()
-        return ids
+    def send(self, endpoints: Sequence[Endpoint], jobs: int, per_second: float = 0) -> range:
+        """Write jobs for endpoints in turn, evenly over time (0: all at once); return their numbers."""
+        batch = range(self._next, self._next + jobs)
+        self._next += jobs
+        self._send(batch, endpoints, per_second)
+        return batch
 
-    def beside(self, healthy: Sequence[Endpoint], jobs: int, per_second: float) -> tuple[threading.Thread, list[str]]:
-        """Send jobs to healthy endpoints in a thread of its own, while faults happen."""
-        ids: list[str] = []
-        thread = threading.Thread(target=lambda: ids.extend(self.send(healthy, jobs, per_second)))
+    def beside(self, endpoints: Sequence[Endpoint], jobs: int, per_second: float) -> tuple[threading.Thread, range]:
+        """As `send`, in a thread of its own."""
+        batch = range(self._next, self._next + jobs)
+        self._next += jobs
+        thread = threading.Thread(target=self._send, args=(batch, endpoints, per_second))
         thread.start()
-        return thread, ids
+        return thread, batch
 
-    def ended(self, ids: Sequence[str], deadline_s: float) -> list[Record]:
-        """Wait until these jobs have come to an end, and return all their outcomes."""
-        wanted = set(ids)
-        self._wanted |= wanted
+    def ended(self, batch: range, deadline_s: float) -> None:
+        """Wait until these jobs have come to an end."""
 
-        def ended() -> list[Record]:
-            ended = self.role.metric("signpost_delivery_attempts_total", result="delivered")
-            assert ended >= len(self._wanted), f"{ended:.0f} of {len(self._wanted)} jobs have ended"
-            found = [outcome for outcome in self.pipeline.outcomes() if outcome["job_id"] in wanted]
-            ends = len(ends_of(found))
-            assert ends == len(wanted), f"{ends} of {len(wanted)} jobs have ended"
-            return found
+        def ended() -> bool:
+            self.ends.look()
+            missing = self.ends.missing(batch)
+            assert not missing, f"{missing} of {len(batch)} jobs have not ended"
+            return True
 
-        return wait_until(ended, deadline_s, "all jobs have ended")
+        wait_until(ended, deadline_s, "all jobs have ended")
 
     def parked(self) -> float:
         """How often jobs were parked so far."""
         return self.role.metric("signpost_delivery_parked_total")
 
-    def _jobs(self, endpoints: Sequence[Endpoint], jobs: int) -> Iterator[tuple[str, bytes, str]]:
-        topic = self.pipeline.events_topic
-        for turn in range(jobs):
-            number, one = self._number, endpoints[turn % len(endpoints)]
-            self._number += 1
-            id_, value = first_job(
-                self._codec,
-                one,
-                topic,
-                number,
-                sender=self.pipeline.sender.name,
-                event_type=EVENT_TYPE,
-                event_id=f"evt_{number}",
-                customer_id="acme",
-                appended_at_ms=time.time_ns() // 1_000_000,
-                body=b'{"event_id":"evt_%d","filler":"%s"}' % (number, b"x" * 250),
-            )
-            yield one.id, value, id_
+    def _send(self, batch: range, endpoints: Sequence[Endpoint], per_second: float) -> None:
+        producer = self._even if per_second else self._at_once
+        topic, began = self.pipeline.names.jobs(FIRST), time.monotonic()
+        for turn, number in enumerate(batch):
+            if per_second and (ahead_s := began + turn / per_second - time.monotonic()) > 0:
+                producer.poll(0)
+                self._pause.wait(ahead_s)
+            one = endpoints[turn % len(endpoints)]
+            while True:
+                try:
+                    producer.produce(topic, self._job(one, number), one.id)
+                    break
+                except BufferError:
+                    producer.poll(0.01)
+        producer.flush()
+
+    def _job(self, one: Endpoint, number: int) -> bytes:
+        _, value = first_job(
+            self._codec,
+            one,
+            self.pipeline.events_topic,
+            number,
+            sender=self.pipeline.sender.name,
+            event_type=EVENT_TYPE,
+            event_id=f"evt_{number}",
+            customer_id="acme",
+            appended_at_ms=time.time_ns() // 1_000_000,
+            body=b'{"event_id":"evt_%d","filler":"%s"}' % (number, _FILLER),
+        )
+        return value
 
 
-def p99_ms(outcomes: Sequence[Record]) -> float:
-    """Return the 99th percentile from the append to the start of the first attempt."""
-    waits = sorted(one["at_ms"] - one["appended_at_ms"] for one in outcomes if one["attempt"] == 1)
-    return float(waits[int(len(waits) * 0.99)]) if waits else 0.0
+def _producer(bootstrap_servers: str) -> Producer:
+    return Producer(
+        {"bootstrap.servers": bootstrap_servers, "partitioner": "murmur2_random", "linger.ms": 2, "log_level": 0}
+    )
 
 
 def _subscription(id_: str, customer: str, url: str, sealed: bytes, fields: dict[str, object]) -> Subscription:
