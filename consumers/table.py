@@ -29,7 +29,7 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._listoffsets import OffsetSpec
 
-from consumers.freshness import Freshness
+from consumers.freshness import FRESH_MS, GRACE_MS, Freshness
 from consumers.runtime.admin import offset_of
 from consumers.table_state import Entry, Interpret, Lookup, TableState, Unusable
 from schemas.errors import Unavailable, UnreadableRecord
@@ -47,9 +47,10 @@ _LATEST: Final = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # the lib
 BATCH: Final = 256
 # An empty topic is looked at no more often than this, which is well under what freshness allows.
 LOOK_EVERY_MS: Final = 5
-# A question that took longer would prove nothing when it is answered (freshness.py).
-ASK_TIMEOUT_S: Final = 1.0
+# An answer that took longer would prove nothing (freshness.py).
+ASK_TIMEOUT_S: Final = GRACE_MS / 1_000
 WARN_EVERY_MS: Final = 10_000
+TELL_EVERY_MS: Final = 60_000
 
 _TUNING: Final[dict[str, str | int]] = {"queued.max.messages.kbytes": 4096}
 _OWN: Final[dict[str, str | int | bool]] = {
@@ -99,6 +100,7 @@ class SubscriptionTable(Generic[T]):
         self._questions: dict[int, dict[TopicPartition, Future[Any]]] = {}
         self._look_at_ms = 0
         self._warn_at_ms = 0
+        self._tell_at_ms = 0
 
     @property
     def current(self) -> bool:
@@ -144,12 +146,13 @@ class SubscriptionTable(Generic[T]):
         if not self._partitions:
             self._find_partitions(now_ms)
             return
-        self._collect()
+        self._collect(now_ms)
         if self._freshness.is_due(now_ms):
             self._ask(now_ms)
         if now_ms >= self._look_at_ms:
             self._take(now_ms)
         self._freshness.passed(self.state.positions)
+        self._tell(now_ms)
 
     def close(self) -> None:
         """Let go of the broker."""
@@ -172,6 +175,12 @@ class SubscriptionTable(Generic[T]):
         self._partitions = [TopicPartition(self._topic, number) for number in range(count)]
         self._consumer.assign([TopicPartition(self._topic, number, OFFSET_BEGINNING) for number in range(count)])
 
+    def _tell(self, now_ms: int) -> None:
+        """Say, once a minute, that the broker is slow or silent."""
+        if now_ms >= self._tell_at_ms and self._freshness.is_slow(now_ms):
+            self._tell_at_ms = now_ms + TELL_EVERY_MS
+            log.warning("table.slow_broker", topic=self._topic, slower_than_ms=FRESH_MS)
+
     def _describe(self) -> None:
         topics = TopicCollection([self._topic])
         self._described = self._admin.describe_topics(topics, request_timeout=ASK_TIMEOUT_S)[self._topic]
@@ -184,7 +193,7 @@ class SubscriptionTable(Generic[T]):
             request_timeout=ASK_TIMEOUT_S,
         )
 
-    def _collect(self) -> None:
+    def _collect(self, now_ms: int) -> None:
         for asked_at_ms, futures in list(self._questions.items()):
             if not all(future.done() for future in futures.values()):
                 continue
@@ -198,7 +207,7 @@ class SubscriptionTable(Generic[T]):
                 if self._described is None or self._described.done():
                     self._describe()
             else:
-                self._freshness.answered(asked_at_ms, ends)
+                self._freshness.answered(asked_at_ms, ends, now_ms)
 
     def _take(self, now_ms: int) -> None:
         messages = self._consumer.consume(BATCH, 0)

@@ -3,8 +3,7 @@
 A compacted topic has no compare-and-set. So all subscriptions of a customer are on one partition, and a writer takes
 that partition by a transactional id of its own, which fences whoever held it; then it reads the partition to its end,
 decides, writes and commits. Whoever was fenced, or got no answer, begins again with the same ids, and finds by them
-what it had written already. A change is acknowledged 250 ms after the writer has read its own record back: by then
-every process that hears from its broker knows it (consumers/freshness.py).
+what it had written already. A change is acknowledged later than it was read back (acknowledgement.py).
 """
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ from typing import Final
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from producers.acknowledgement import acknowledge_after_s
 from producers.sealed_fields import sealed_in
 from producers.subscription_changes import Apply, Change, Current, Delete, Order, Result, Rotate, Unreadable, Wish
 from producers.subscription_decider import Decider, is_own, is_sealed_by
@@ -32,8 +32,6 @@ from schemas.sender import Sender
 from schemas.subscription import Subscription, encode_subscription
 from schemas.topics import TopicNames
 
-# Delivery acts on what was readable 200 ms ago (consumers/freshness.py); 50 ms are for clocks and a turn of its loop.
-ACKNOWLEDGE_AFTER_S: Final = 0.25
 # A transaction holds whole customers, so that a file that stops in the middle has done each of them or not.
 BATCH: Final = 500
 _CALL_S: Final = 10.0
@@ -91,6 +89,7 @@ class SubscriptionWriter:
         self._sealer = sealer
         self._around = surroundings or Surroundings()
         self._timeout_s = timeout_s
+        self._read_back_s = 0.0  # at most
         self._decider = Decider(names.subscriptions, senders, sealer)
         self.log = SubscriptionLog(
             kafka,
@@ -130,7 +129,7 @@ class SubscriptionWriter:
                 results[result.id] = result
                 on_written(result)
         if work:
-            self._around.sleep(ACKNOWLEDGE_AFTER_S)
+            self._around.sleep(acknowledge_after_s(self._read_back_s))
         return [results[wish.id] for wish in wishes]
 
     def close(self) -> None:
@@ -238,7 +237,9 @@ class SubscriptionWriter:
             # From here on it may be committed, whatever is heard of it.
             tried |= {result.id: result for result in records}
             written = self._commit(producer, partition, records)
+            began_s = self._around.monotonic()
             self.log.read_to({partition: max(written) + 1})
+            self._read_back_s = max(self._read_back_s, self._around.monotonic() - began_s)
         return [result for result, _ in results]
 
     def _decide(self, order: Order, current: Current, tried: dict[str, Result]) -> tuple[Result, bool]:

@@ -1,4 +1,4 @@
-"""A TCP proxy before the broker: a test sees each request and each answer by its name, and may hold it or lose it.
+"""A TCP proxy before the broker: a test sees each request and each answer by its name, and may hold, delay or lose it.
 
 Only those who are given the proxy's address go through it, and stay with it: in answers that name brokers (metadata,
 coordinators) the broker's port is replaced by the proxy's. All else passes as it is.
@@ -7,11 +7,13 @@ coordinators) the broker's port is replaced by the proxy's. All else passes as i
 from __future__ import annotations
 
 import contextlib
+import queue
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from types import TracebackType
 from typing import Final, Literal, Self, TypeAlias
@@ -27,6 +29,7 @@ class Api(IntEnum):
     """Kinds of requests, by their numbers in Kafka's protocol."""
 
     PRODUCE = 0
+    FETCH = 1
     METADATA = 3
     OFFSET_FETCH = 9
     FIND_COORDINATOR = 10
@@ -54,14 +57,56 @@ class Frame:
 Rule: TypeAlias = Callable[[Frame], bool]
 """Asked for each frame, in a thread of its connection, which waits for it; False: the frame is lost."""
 
+Delay: TypeAlias = Callable[[Frame], float]
+"""How many seconds an answer is on its way: of a broker that is far; what comes behind it is on its way meanwhile."""
+
 
 def pass_all(_: Frame) -> bool:
     """Let everything pass."""
     return True
 
 
+def at_once(_: Frame) -> float:
+    """Delay nothing."""
+    return 0.0
+
+
+def late(seconds: float, *apis: Api) -> Delay:
+    """Delay the answers to these requests, to all where none are named."""
+    return lambda frame: seconds if not apis or frame.api in apis else 0.0
+
+
+def slow(seconds: float, *apis: Api) -> Rule:
+    """Take so long over each of these requests, of all where none are named, one after the other in each connection.
+
+    So does a broker whose disk or followers are slow: it takes the next request of a connection up when it has
+    answered the one before.
+    """
+    pause = threading.Event()
+
+    def rule(frame: Frame) -> bool:
+        if frame.direction == "request" and (not apis or frame.api in apis):
+            pause.wait(seconds)
+        return True
+
+    return rule
+
+
+@dataclass(frozen=True, slots=True)
+class _Link:
+    """A connection of a client, and the one to the broker that it is joined with."""
+
+    client: socket.socket
+    broker: socket.socket
+    asked: dict[int, int] = field(default_factory=dict)  # api by correlation id
+    answers: queue.SimpleQueue[tuple[float, bytes] | None] = field(default_factory=queue.SimpleQueue)
+
+
 class KafkaProxy:
-    """Listens at 127.0.0.1 for a broker of one node; `rule` may be set anew at any time."""
+    """Listens at 127.0.0.1 for a broker of one node; `rule`, `delay` and `bytes_per_s` may be set anew at any time.
+
+    `bytes_per_s` is what a connection carries each way.
+    """
 
     def __init__(self, bootstrap_servers: str) -> None:
         brokers = admin_of(bootstrap_servers).list_topics(timeout=30).brokers
@@ -78,6 +123,8 @@ class KafkaProxy:
         self._open: set[socket.socket] = set()
         self._closing = threading.Event()
         self.rule: Rule = pass_all
+        self.delay: Delay = at_once
+        self.bytes_per_s: int | None = None
         threading.Thread(target=self._accept, name="proxy", daemon=True).start()
 
     @property
@@ -113,40 +160,51 @@ class KafkaProxy:
                 continue
             broker.settimeout(None)
             self._open |= {client, broker}
-            asked: dict[int, int] = {}  # api by correlation id
-            for pump in (self._requests, self._answers):
-                threading.Thread(target=self._run, args=(pump, client, broker, asked), daemon=True).start()
+            link = _Link(client, broker)
+            for pump in (self._requests, self._answers, self._arrivals):
+                threading.Thread(target=self._run, args=(pump, link), daemon=True).start()
 
-    def _run(
-        self,
-        pump: Callable[[socket.socket, socket.socket, dict[int, int]], None],
-        client: socket.socket,
-        broker: socket.socket,
-        asked: dict[int, int],
-    ) -> None:
+    def _run(self, pump: Callable[[_Link], None], link: _Link) -> None:
         try:
-            pump(client, broker, asked)
+            pump(link)
         except OSError:
             pass  # one side has closed the connection: so does the other
         finally:
-            for connection in (client, broker):
+            link.answers.put(None)
+            for connection in (link.client, link.broker):
                 self._open.discard(connection)
                 _end(connection)
 
-    def _requests(self, client: socket.socket, broker: socket.socket, asked: dict[int, int]) -> None:
-        while frame := _read_frame(client):
+    def _requests(self, link: _Link) -> None:
+        while frame := _read_frame(link.client):
             _, api, _, correlation = _HEAD.unpack_from(frame)
-            asked[correlation] = api
+            link.asked[correlation] = api
             if self.rule(Frame(api, "request")):
-                broker.sendall(frame)
+                self._send(link.broker, frame)
 
-    def _answers(self, client: socket.socket, broker: socket.socket, asked: dict[int, int]) -> None:
-        while frame := _read_frame(broker):
-            api = asked.pop(_ANSWER.unpack_from(frame)[1])
+    def _answers(self, link: _Link) -> None:
+        while frame := _read_frame(link.broker):
+            api = link.asked.pop(_ANSWER.unpack_from(frame)[1])
             if api in _NAME_BROKERS:
                 frame = frame.replace(self._named, self._instead)
             if self.rule(Frame(api, "answer")):
-                client.sendall(frame)
+                link.answers.put((time.monotonic() + self.delay(Frame(api, "answer")), frame))
+
+    def _arrivals(self, link: _Link) -> None:
+        while (answer := link.answers.get()) is not None:
+            arrives_s, frame = answer
+            if (left_s := arrives_s - time.monotonic()) > 0:
+                self._closing.wait(left_s)
+            self._send(link.client, frame)
+
+    def _send(self, to: socket.socket, frame: bytes) -> None:
+        if not self.bytes_per_s:
+            to.sendall(frame)
+            return
+        part = max(1, self.bytes_per_s // 50)  # of a fiftieth of a second
+        for start in range(0, len(frame), part):
+            to.sendall(frame[start : start + part])
+            self._closing.wait(0.02)
 
 
 class Gate:

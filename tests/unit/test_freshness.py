@@ -15,14 +15,17 @@ END = {0: 10}
 
 
 def told(*steps: tuple[str, int]) -> Freshness:
-    """Replay what happened: asked, answered (the question of then), failed, or passed (everything asked so far)."""
+    """Replay what happened: asked, answered (the question of then, or that of 300 ms before), failed, or passed."""
     freshness = Freshness()
     for what, at_ms in steps:
         match what:
             case "asked":
+                freshness.is_due(at_ms)
                 freshness.asked(at_ms)
             case "answered":
-                freshness.answered(at_ms, END)
+                freshness.answered(at_ms, END, at_ms)
+            case "answered late":
+                freshness.answered(at_ms - 300, END, at_ms)
             case "failed":
                 freshness.failed(at_ms)
             case "passed":
@@ -34,6 +37,11 @@ def told(*steps: tuple[str, int]) -> Freshness:
 
 PROVEN = (("asked", 0), ("answered", 0), ("passed", 0))
 SILENCE = tuple(("asked", at_ms) for at_ms in range(100, 1200, 100))
+SLOWNESS = tuple(
+    step
+    for at_ms in range(100, 2000, 100)
+    for step in ((("answered late", at_ms),) if at_ms >= 400 else ()) + (("passed", at_ms), ("asked", at_ms))
+)
 
 
 @pytest.mark.parametrize(
@@ -64,6 +72,12 @@ SILENCE = tuple(("asked", at_ms) for at_ms in range(100, 1200, 100))
             False,
             id="known to lack something when the broker fell silent",
         ),
+        pytest.param((*PROVEN, *SLOWNESS[:24]), 1050, False, id="answers that come late prove nothing"),
+        pytest.param((*PROVEN, *SLOWNESS), 1900, True, id="unless that lasts: the broker is slow"),
+        pytest.param(
+            (*PROVEN, *SLOWNESS, ("answered late", 2000), ("behind", 0)), 2000, False, id="slow, and with news"
+        ),
+        pytest.param((*PROVEN, *SLOWNESS), 6601, False, id="slow, and then silent for 5 s"),
         pytest.param((*PROVEN, ("asked", 100), ("asked", 3000)), 3050, False, id="standing still is no silence"),
         pytest.param(
             (*PROVEN, *SILENCE, ("answered", 1100), ("behind", 0)), 1250, False, id="the broker is back with news"
@@ -80,7 +94,7 @@ SILENCE = tuple(("asked", at_ms) for at_ms in range(100, 1200, 100))
     ],
 )
 def test_freshness(steps, now_ms, is_fresh):
-    """A table may be acted on within 200 ms of a question whose answer it has reached, 5 s if the broker is silent."""
+    """A table may be acted on within 200 ms of a question whose answer it has reached, 5 s if it is silent or slow."""
     assert told(*steps).is_fresh(now_ms) is is_fresh
 
 
@@ -96,12 +110,44 @@ def test_questions_are_due_every_100_ms():
     assert [at_ms for at_ms in (0, 50, 99, 100, 150) if freshness.is_due(at_ms)] == [100, 150]
 
 
+def test_a_slow_broker_is_not_asked_more_than_it_answers():
+    """Two questions are open at most, and come half an answer apart, whatever a broker takes."""
+    freshness = told(("asked", 0), ("asked", 100))
+    assert not freshness.is_due(300)
+    freshness.answered(0, END, 400)
+    assert freshness.is_due(401)
+    freshness.asked(401)
+    freshness.answered(100, END, 600)
+    freshness.answered(401, END, 801)
+    assert [at_ms for at_ms in (550, 600, 601, 650) if freshness.is_due(at_ms)] == [601, 650]
+    freshness.asked(801)
+    freshness.failed(801)
+    assert freshness.is_due(1_001)
+
+
+@pytest.mark.parametrize(
+    ("answer_ms", "one_by_one"), [(250, False), (1_000, False), (3_000, False), (250, True), (1_500, True)]
+)
+def test_a_slow_broker_stops_nothing(answer_ms, one_by_one):
+    """With answers that take so long, of a broker that is far or takes questions up one by one, a table stays fresh."""
+    freshness, answers, free_ms = told(*PROVEN), [], 0
+    for now_ms in range(5, 60_000, 5):
+        while answers and answers[0][0] <= now_ms:
+            freshness.answered(answers.pop(0)[1], END, now_ms)
+        freshness.passed(END)
+        if freshness.is_due(now_ms):
+            freshness.asked(now_ms)
+            free_ms = max(now_ms, free_ms if one_by_one else 0) + answer_ms
+            answers.append((free_ms, now_ms))
+        assert now_ms < 9_000 or freshness.is_fresh(now_ms), f"not after {now_ms} ms"
+
+
 def test_a_table_that_reads_for_long_reaches_its_first_end():
     """A long reading at the start, with an answer every 100 ms meanwhile, ends at the first of these ends."""
     freshness = Freshness()
     for number in range(1000):
         freshness.asked(number * 100)
-        freshness.answered(number * 100, {0: number + 1})
+        freshness.answered(number * 100, {0: number + 1}, number * 100)
         freshness.passed({0: 0})
     freshness.passed({0: 1})
     assert freshness.proven
@@ -113,6 +159,7 @@ class Question:
 
     asked_at_ms: int
     end: int | None = None
+    answered_at_ms: int = 0
 
 
 class FreshnessModel(RuleBasedStateMachine):
@@ -153,7 +200,8 @@ class FreshnessModel(RuleBasedStateMachine):
         """With the end of now, or of when the question was asked."""
         question = self.open.pop(index % len(self.open))
         question.end = self._end() if at_once else self._end_at(question.asked_at_ms)
-        self.freshness.answered(question.asked_at_ms, {0: question.end})
+        question.answered_at_ms = self.now_ms
+        self.freshness.answered(question.asked_at_ms, {0: question.end}, self.now_ms)
         self.answered.append(question)
         self._look()
 
@@ -180,13 +228,15 @@ class FreshnessModel(RuleBasedStateMachine):
 
     @invariant()
     def fresh_is_having_passed_an_end_asked_for_lately(self) -> None:
-        """200 ms ago at most; or 5 s, if the broker has answered nothing that was asked in the last second."""
+        """200 ms ago at most; or 5 s, if the broker has answered nothing of the last second within 200 ms."""
         if not self.freshness.is_fresh(self.now_ms):
             return
         asked_at_ms = max(question.asked_at_ms for question in self.reached)
         if self.now_ms - asked_at_ms > FRESH_MS:
             assert self.now_ms - asked_at_ms <= GRACE_MS
-            assert not [q for q in self.answered if q.asked_at_ms > self.now_ms - SILENT_MS]
+            since_ms = self.now_ms - SILENT_MS
+            in_time = [q for q in self.answered if q.answered_at_ms - q.asked_at_ms <= FRESH_MS]
+            assert not [q for q in in_time if q.asked_at_ms > since_ms]
 
     @invariant()
     def what_was_acknowledged_is_known(self) -> None:
