@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+import warnings
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Literal
@@ -46,6 +47,15 @@ class Authority:
         if clients:
             context.verify_mode = ssl.CERT_REQUIRED
             context.load_verify_locations(self.roots)
+        return context
+
+    def old_server(self, host: str) -> ssl.SSLContext:
+        """As `server`, for one that speaks TLS 1.1 at most."""
+        context = self.server(host)
+        context.set_ciphers("ALL:@SECLEVEL=0")
+        context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
+        with warnings.catch_warnings(category=DeprecationWarning, action="ignore"):  # that it is old is the point
+            context.maximum_version = ssl.TLSVersion.TLSv1_1
         return context
 
     def server_file(

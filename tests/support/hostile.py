@@ -183,7 +183,8 @@ def _shake_hands(connection: ssl.SSLSocket) -> bool:
 class HostileReceiver:
     """Listens on a free port of 127.0.0.1, with a thread per connection; keeps the requests that it saw.
 
-    While `gate` is closed nothing is answered; `answered` counts what was sent whole.
+    While `gate` is closed nothing is answered, while `handshake` is no handshake begins; `answered` counts what was
+    sent whole.
     """
 
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
@@ -196,13 +197,18 @@ class HostileReceiver:
         self.clients: list[str | None] = []  # of each request over TLS, whose certificate the connection has
         self.answered = 0
         self._lock = threading.Lock()
-        self.gate = threading.Event()
+        self.gate, self.handshake = threading.Event(), threading.Event()
         self.gate.set()
+        self.handshake.set()
         threading.Thread(target=self._accept, daemon=True).start()
 
     def close(self) -> None:
         """Take no more connections."""
         stop_listening(self._listener)
+
+    def present(self, tls: ssl.SSLContext) -> None:
+        """Be another from the next connection on."""
+        self._tls = tls
 
     def _accept(self) -> None:
         for connection in connections_of(self._listener):
@@ -211,6 +217,7 @@ class HostileReceiver:
 
     def _serve(self, connection: socket.socket) -> None:
         with connection, contextlib.suppress(OSError):
+            self.handshake.wait()
             if self._tls is not None:
                 connection = self._tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
             with connection:

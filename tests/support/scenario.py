@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -60,15 +60,24 @@ class Scenario:
         `url` is what is before that, with `{}` for the number; without it they are spread over hosts.
         """
         url = fields.pop("url", None)
+        roots = (str(url).format(number) if url else self.players.url_of(number) for number in range(count))
+        return self.subscribe(name, [f"{root}{name}/{number}" for number, root in enumerate(roots)], **fields)
+
+    def subscribe(
+        self,
+        name: str,
+        urls: Sequence[str],
+        each: Callable[[str, int], dict[str, object]] = lambda _id, _number: {},
+        **fields: object,
+    ) -> list[Endpoint]:
+        """Write the subscription `<name>-<number>` for each URL, anew where it is there; `each` has further fields."""
         topic, sealer = self.pipeline.names.subscriptions, sealer_of(self.pipeline.settings)
-        ends, made = end_offsets(self.pipeline.bootstrap_servers, topic), []
-        offsets = dict(ends)
-        for number in range(count):
+        offsets, made = dict(end_offsets(self.pipeline.bootstrap_servers, topic)), []
+        for number, url in enumerate(urls):
             id_, customer = f"{name}-{number}", f"{name}-{number // 10}"
-            root = str(url).format(number) if url else self.players.url_of(number)
             partition = partition_of(customer, len(offsets))
             sealed = sealer.seal(SECRET, topic=topic, subscription_id=id_, secret_id="1")
-            one = _subscription(id_, customer, f"{root}{name}/{number}", sealed, fields)
+            one = _subscription(id_, customer, url, sealed, fields | each(id_, number))
             self._even.produce(topic, encode_subscription(one), id_, partition)
             made.append(Endpoint(id_, partition, offsets[partition]))
             offsets[partition] += 1

@@ -94,12 +94,7 @@ def test_an_unknown_authority_is_not_trusted(world: World, self_signed: bool) ->
 
 def test_old_versions_of_tls_are_refused(world: World) -> None:
     """A receiver that speaks TLS 1.1 at most is `tls_version`."""
-    context = world.authority.server(HOST)
-    context.set_ciphers("ALL:@SECLEVEL=0")
-    context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
-    with pytest.warns(DeprecationWarning, match="TLSv1_1"):
-        context.maximum_version = ssl.TLSVersion.TLSv1_1
-    url, receiver = world.receiver(context)
+    url, receiver = world.receiver(world.authority.old_server(HOST))
     assert kind_of(answer_of(world.transport, request_to(f"{url}/ok"))) == "tls_version"
     assert receiver.requests == []
 
