@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -12,10 +12,13 @@ from consumers.console.scan import Range, Scanner, newest, place_of, time_of
 from schemas.codec import Record
 from schemas.delivery import DeadLetter, DeadLetterCodec, JobCodec, OutcomeCodec
 from schemas.errors import InvalidInput, UnreadableRecord
+from schemas.partitioner import partition_of
 from schemas.topics import FIRST, TopicNames
 
 # Times that clients set may be off by this much before something is missed.
 MARGIN_MS: Final = 3_600_000
+# Append times are the brokers' own, whose clocks may differ by this much.
+_CLOCKS_MS: Final = 60_000
 _CODEC: Final = DeadLetterCodec()
 
 
@@ -32,6 +35,13 @@ class Found:
     def id(self) -> str:
         """Its place on the topic, as `show` and `retry` take it."""
         return f"{self.partition}:{self.offset}"
+
+    def retried(self, runs: Mapping[str, int]) -> int | None:
+        """Return the run that a retry of it has made since, of these by job id; None where there is none."""
+        if not isinstance(self.letter, DeadLetter) or self.letter.job_id is None:
+            return None
+        last = runs.get(self.letter.job_id, 0)
+        return last if last > _run_of(self.letter) else None
 
 
 def id_of(text: str, topic: str) -> tuple[int, int]:
@@ -94,16 +104,22 @@ class DeadLetters:
                     found.append(codec.decode(value))
         return sorted((o for o in found if o["job_id"] == letter.job_id), key=lambda o: (o["run"], o["at_ms"]))
 
-    def runs(self, letters: Iterable[DeadLetter]) -> dict[str, int]:
-        """Return the highest run of each of these jobs that is in `jobs.0s`, by job id, where there is one above 0."""
-        jobs = {letter.job_id: letter for letter in letters if letter.job_id is not None}
+    def runs(self, found: Iterable[Found]) -> dict[str, int]:
+        """Return the highest run of each of these jobs that is in `jobs.0s`, by job id, where there is one above 0.
+
+        Only what is younger than the letters is read, and only where the records of their subscriptions are.
+        """
+        jobs = {one.letter.job_id: one for one in found if isinstance(one.letter, DeadLetter) and one.letter.job_id}
         if not jobs:
             return {}
-        subscriptions = {(letter.subscription_id or "").encode() for letter in jobs.values()}
-        since_ms = min(letter.at_ms for letter in jobs.values()) - MARGIN_MS
+        ids = {one.letter.subscription_id or "" for one in jobs.values() if isinstance(one.letter, DeadLetter)}
+        subscriptions = {id_.encode() for id_ in ids}
+        since_ms = max(0, min(one.at_ms for one in jobs.values()) - _CLOCKS_MS)
+        ranges = self._scanner.ranges([self._names.jobs(FIRST)], since_ms)
+        places = {partition_of(id_, len(ranges)) for id_ in ids}
         codec = JobCodec()
         runs: dict[str, int] = {}
-        for batch in self._scanner.read(self._scanner.ranges([self._names.jobs(FIRST)], max(0, since_ms))):
+        for batch in self._scanner.read(one for one in ranges if one.partition in places):
             for message in batch:
                 if message.key() not in subscriptions:
                     continue
@@ -143,6 +159,13 @@ def _filter(reason: str | None, subscription: str | None) -> Callable[[Message],
         return reason in (None, letter.reason) and subscription in (None, letter.subscription_id)
 
     return accepts
+
+
+def _run_of(letter: DeadLetter) -> int:
+    try:
+        return JobCodec().decode(letter.value).run
+    except UnreadableRecord:
+        return 0
 
 
 def _begin_of(letter: DeadLetter) -> int | None:

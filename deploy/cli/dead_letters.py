@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias
 
 import typer
 
+from deploy.cli.columns import Column, cut, screen_width, table, widths_of
 from deploy.cli.context import OPERATE, print_error, print_json, settings_of
 from deploy.cli.looking import Json, Since, no_bar, record_reader, scanning, since_ms
 from schemas.errors import InvalidInput
@@ -20,7 +22,15 @@ if TYPE_CHECKING:  # `signpost --help` does without
     from schemas.settings import Settings
 
 _MANY = 10
-_HEAD = ("ID", "TIME", "REASON", "SUBSCRIPTION", "EVENT", "ATTEMPTS", "DETAIL")
+_COLUMNS: Final = (
+    Column("ID"),
+    Column("TIME"),
+    Column("REASON"),
+    Column("TRIES", right=True),
+    Column("RETRIED"),
+    Column("SUBSCRIPTION", least=12, turn=1),
+)
+_MORE: Final = (Column("EVENT"), Column("DETAIL", least=24))
 
 app = typer.Typer(help="Jobs out of attempts and records that nobody could read.", no_args_is_help=True)
 
@@ -47,15 +57,20 @@ def _list(
     limit: Annotated[int, typer.Option("--limit", "-n", help="At most so many.", min=1)] = 20,
     json: Json = False,
 ) -> None:
-    """List dead letters, newest first."""
+    """List dead letters, newest first, and those that were retried with the run that the retry made.
+
+    On a narrow terminal event and detail are on a line of their own. `signpost explain EVENT` says how a retry went.
+    """
     settings, begin_ms = settings_of(ctx), since_ms(since, time.time())
     with scanning(settings) as scanner:
         letters = _letters(scanner, settings)
         found = letters.newest(limit, reason=reason, subscription=subscription, since_ms=begin_ms)
+        runs = letters.runs(found)
     if json:
-        print_json([_as_json(one) for one in found])
+        print_json([_as_json(one, runs) for one in found])
     elif found:
-        _print_table([_row(one) for one in found])
+        for line in lines_of([_as_json(one, runs) for one in found], screen_width()):
+            typer.echo(line)
         if len(found) == limit:
             typer.echo(f"the newest {limit}; --limit shows more", err=True)
     else:
@@ -78,7 +93,8 @@ def _show(
         letters = _letters(scanner, settings)
         (found,) = letters.get([id_])
         attempts = letters.attempts(found.letter) if isinstance(found.letter, DeadLetter) else []
-    fields = _as_json(found)
+        runs = letters.runs([found])
+    fields = _as_json(found, runs)
     fields["made"] = [_attempt(outcome) for outcome in attempts]
     if isinstance(found.letter, DeadLetter):
         readable = record_reader(settings).read(found.letter.value)
@@ -150,7 +166,7 @@ def _decide(
 
     if not found:
         return [], 0
-    runs = letters.runs(one.letter for one in found if isinstance(one.letter, DeadLetter))
+    runs = letters.runs(found)
     retry = Retry(settings.names, Subscriptions(scanner, settings.names).current, scanner.topics(), runs)
     decisions: list[Decision] = []
     before = 0
@@ -158,21 +174,11 @@ def _decide(
         letter = one.letter
         if not isinstance(letter, DeadLetter):
             decisions.append(Refused(one.id, f"it is no dead letter: {letter}"))
-        elif not again and letter.job_id is not None and runs.get(letter.job_id, 0) > _run_of(letter):
+        elif not again and one.retried(runs) is not None:
             before += 1
         else:
             decisions.append(retry.decide(one.id, letter))
     return decisions, before
-
-
-def _run_of(letter: Any) -> int:
-    from schemas.delivery import JobCodec  # noqa: PLC0415  # see context.py
-    from schemas.errors import UnreadableRecord  # noqa: PLC0415
-
-    try:
-        return JobCodec().decode(letter.value).run
-    except UnreadableRecord:
-        return 0
 
 
 def _ask(records: list[Again]) -> None:
@@ -192,7 +198,7 @@ def _letters(scanner: Scanner, settings: Settings) -> DeadLetters:
     return letters
 
 
-def _as_json(found: Found) -> dict[str, Any]:
+def _as_json(found: Found, runs: Mapping[str, int]) -> dict[str, Any]:
     from consumers.console.readable import text_of, time_text  # noqa: PLC0415  # see context.py
 
     head = {"id": found.id, "time": time_text(found.at_ms)}
@@ -207,6 +213,7 @@ def _as_json(found: Found) -> dict[str, Any]:
         "event_id": letter.event_id,
         "job_id": letter.job_id,
         "attempts": letter.attempts,
+        "retried_as_run": found.retried(runs),
         "at": time_text(letter.at_ms),
         "source": f"{letter.topic}:{letter.partition}:{letter.offset}",
         "key": text_of(letter.key),
@@ -230,20 +237,35 @@ def _attempt(outcome: Record) -> dict[str, Any]:
     }
 
 
-def _row(found: Found) -> tuple[str, ...]:
-    fields = _as_json(found)
-    names = ("id", "time", "reason", "subscription_id", "event_id", "attempts")
-    detail = fields["detail"]
-    return (*(str(fields.get(name) or "-") for name in names), detail if len(detail) <= 80 else f"{detail[:79]}…")
-
-
-def _print_table(rows: list[tuple[str, ...]]) -> None:
+def lines_of(letters: list[dict[str, Any]], width: int | None) -> list[str]:
+    """Return a table of letters as `--json` has them; two lines a letter where one would be too long."""
     from consumers.console.readable import printable  # noqa: PLC0415  # see context.py
 
-    table = [_HEAD, *(tuple(printable(cell) for cell in row) for row in rows)]
-    widths = [max(len(row[column]) for row in table) for column in range(len(_HEAD))]
-    for row in table:
-        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    rows = [tuple(printable(cell) for cell in _cells(letter)) for letter in letters]
+    columns = (*_COLUMNS, *_MORE)
+    widths = widths_of(columns, rows)
+    if width is None or sum(widths[:-1]) + 24 + 2 * (len(columns) - 1) <= width:
+        return table(columns, rows, width)
+    head, *firsts = table(_COLUMNS, [row[: len(_COLUMNS)] for row in rows], width)
+    indent = " " * (widths[0] + 2)
+    lines = [head]
+    for first, (*_, event, detail) in zip(firsts, rows, strict=True):
+        lines += [first, cut(f"{indent}{'' if event == '-' else f'{event}  '}{detail}", width)]
+    return lines
+
+
+def _cells(letter: dict[str, Any]) -> tuple[str, ...]:
+    run, detail = letter.get("retried_as_run"), letter["detail"]
+    return (
+        letter["id"],
+        f"{letter['time'][:19]}Z",
+        letter["reason"],
+        str(letter.get("attempts") or "-"),
+        f"run {run}" if run else "-",
+        letter.get("subscription_id") or "-",
+        letter.get("event_id") or "-",
+        cut(detail, 80),
+    )
 
 
 def _print_fields(fields: dict[str, Any]) -> None:

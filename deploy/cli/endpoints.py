@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from deploy.cli.columns import Column, print_table
 from deploy.cli.context import OPERATE, options_of, print_json, settings_of
 from deploy.cli.looking import Json
 from schemas.errors import InvalidInput, Unavailable
@@ -15,11 +16,16 @@ if TYPE_CHECKING:  # `signpost --help` does without
     from consumers.console.endpoints import Found
     from consumers.delivery.overview import EndpointRow
 
-WIDTH: Final = 100
-_HEAD: Final = ("SUBSCRIPTION", "HOST", "FAILING", "LAST", "FLIGHT", "WAITING", "DUE", "LIMITED BY")
-_RIGHT: Final = (4, 5)
-_GAP: Final = "  "
-_LEAST: Final = 8  # of the columns that are cut
+COLUMNS: Final = (
+    Column("SUBSCRIPTION", least=8, turn=1),
+    Column("HOST", least=9, may_go=True),
+    Column("FAILING"),
+    Column("LAST", least=7, turn=2),
+    Column("FLIGHT", right=True),
+    Column("WAITING", right=True),
+    Column("DUE"),
+    Column("LIMITED BY"),
+)
 _EVERY_S: Final = 2.0
 _CLEAR: Final = "\x1b[H\x1b[2J"
 _UNITS: Final = ((86_400, "d"), (3_600, "h"), (60, "min"))
@@ -48,7 +54,8 @@ def _endpoints(
     """Show the worst endpoints: failing since when and how, in flight, waiting, due when, and what limits them.
 
     Each delivery process is asked for what it sees. WAITING counts jobs in its memory and, as far as it knows, those
-    that it has put aside; `signpost lag` counts all. The reasons are described in docs/operations.md.
+    that it has put aside; `signpost lag` counts all. A narrow terminal shows no hosts. The reasons are described in
+    docs/operations.md.
     """
     from consumers.console.endpoints import ask  # noqa: PLC0415  # httpx loads in 0.1 s that `--help` need not wait
 
@@ -99,35 +106,12 @@ def _show(found: Found, *, as_json: bool) -> None:
         return
     if found.endpoints:
         now_ms = time.time_ns() // 1_000_000
-        for line in table([_cells(row, now_ms) for row in found.endpoints]):
-            typer.echo(line)
+        print_table(COLUMNS, [_cells(row, now_ms) for row in found.endpoints])
     elif len(found.silent) < found.asked:
         answered = found.asked - len(found.silent)
         typer.echo(f"all is well: no endpoint fails, hangs or has jobs waiting ({_count(answered, 'process')} asked)")
     if found.disabled:
         typer.echo(f"{_count(found.disabled, 'subscription')} disabled; `signpost subscriptions list` shows them")
-
-
-def table(rows: list[tuple[str, ...]]) -> list[str]:
-    """Return the lines of a table that is `WIDTH` wide at most: the first two columns are cut where they have to."""
-    widths = [max(len(row[column]) for row in (_HEAD, *rows)) for column in range(len(_HEAD))]
-    room = WIDTH - sum(widths[2:]) - len(_GAP) * (len(_HEAD) - 1)
-    while sum(widths[:2]) > room and max(widths[:2]) > _LEAST:
-        longer = 0 if widths[0] >= widths[1] else 1
-        widths[longer] -= 1
-    lines = []
-    for row in (_HEAD, *rows):
-        cells = [_cut(text, width) for text, width in zip(row, widths, strict=True)]
-        aligned = (
-            cell.rjust(width) if column in _RIGHT else cell.ljust(width)
-            for column, (cell, width) in enumerate(zip(cells, widths, strict=True))
-        )
-        lines.append(_GAP.join(aligned).rstrip())
-    return lines
-
-
-def _cut(text: str, width: int) -> str:
-    return text if len(text) <= width else f"{text[: width - 1]}…"
 
 
 def _cells(row: EndpointRow, now_ms: int) -> tuple[str, ...]:
@@ -138,10 +122,16 @@ def _cells(row: EndpointRow, now_ms: int) -> tuple[str, ...]:
     if row.circuit == "probing":
         limited = "circuit_probing"
     failing = "" if row.failing_since_ms is None else _span(now_ms - row.failing_since_ms)
-    due = "" if row.due_at_ms is None else "now" if row.due_at_ms <= now_ms else f"in {_span(row.due_at_ms - now_ms)}"
+    due = (
+        ""
+        if row.due_at_ms is None
+        else "now"
+        if row.due_at_ms - now_ms < 500
+        else f"in {_span(row.due_at_ms - now_ms)}"
+    )
     flight = "" if row.limit is None else f"{row.in_flight}/{row.limit}"
     waiting = f"{row.waiting + row.parked:,}"
-    cells = (row.subscription_id, row.host, failing, _cut(last, 15), flight, waiting, due, limited)
+    cells = (row.subscription_id, row.host, failing, last, flight, waiting, due, limited)
     return tuple(printable(cell) for cell in cells)
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from dataclasses import asdict
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import typer
 
+from deploy.cli.columns import Column, print_table
 from deploy.cli.context import OPERATE, print_json, settings_of
 from deploy.cli.looking import Json, no_bar, scanning
 from schemas.errors import Unavailable
@@ -18,7 +19,7 @@ if TYPE_CHECKING:  # `signpost --help` does without
     from consumers.console.scan import Scanner
     from schemas.settings import Settings
 
-_HEAD = ("TOPIC", "WAITING", "OLDEST", "")
+_COLUMNS: Final = (Column("TOPIC"), Column("WAITING", right=True), Column("OLDEST"), Column(""))
 _HOUR_S, _MINUTE_S = 3_600, 60
 
 
@@ -44,7 +45,7 @@ def _lag(ctx: typer.Context, *, json: Json = False) -> None:
         print_json({"topics": [_as_json(one) for one in lags], "groups": [asdict(group) for group in groups]})
         return
     now_ms = time.time_ns() // 1_000_000
-    _print_table([_row(one, now_ms) for one in lags])
+    print_table(_COLUMNS, [_row(one, now_ms) for one in lags])
     for group in groups:
         _print_group(group)
 
@@ -96,13 +97,6 @@ def _ago(at_ms: int, now_ms: int) -> str:
     else:
         text = f"{seconds:.1f} s"
     return f"{text} ago" if at_ms <= now_ms else f"in {text}"
-
-
-def _print_table(rows: list[tuple[str, ...]]) -> None:
-    widths = [max(len(row[column]) for row in (_HEAD, *rows)) for column in range(len(_HEAD))]
-    for topic, waiting, oldest, note in (_HEAD, *rows):
-        cells = (topic.ljust(widths[0]), waiting.rjust(widths[1]), oldest.ljust(widths[2]), note)
-        typer.echo("  ".join(cells).rstrip())
 
 
 def _print_group(group: Group) -> None:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from deploy.cli.columns import Column, print_table
 from deploy.cli.context import PIPELINE, print_json, settings_of
-from deploy.cli.subscription_view import print_table
 
 if TYPE_CHECKING:  # pydantic and fastavro: `signpost --help` does without
     from schemas.sender import Sender
@@ -41,7 +41,7 @@ def _list(
         (name, sender.title, _types(sender), "Signpost" if name in load_senders() else "you")
         for name, sender in senders.items()
     ]
-    print_table(("SENDER", "PRODUCT", "EVENT TYPES", "BROUGHT BY"), rows)
+    print_table(tuple(map(Column, ("SENDER", "PRODUCT", "EVENT TYPES", "BROUGHT BY"))), rows)
 
 
 @app.command("show")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -162,13 +162,6 @@ def print_sum(results: Iterable[Result], *, dry_run: bool) -> None:
     parts = [f"{effects.count(effect)} {effect}" for effect in _SIGNS if effect in effects]
     sentence = ", ".join(parts) or "nothing to do"
     typer.echo(f"{sentence}{' (dry run: nothing was written)' if dry_run else ''}")
-
-
-def print_table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
-    """Print rows under their heads, in columns."""
-    widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
-    for row in (head, *rows):
-        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def count_of(number: int) -> str:

@@ -6,11 +6,12 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Final, TypeAlias
 
 import typer
 
 from deploy.cli import subscription_edit
+from deploy.cli.columns import Column, print_table
 from deploy.cli.context import PIPELINE, print_json, settings_of
 from deploy.cli.subscription_access import check_file, existing, is_subscription, readable, writer_of
 from deploy.cli.subscription_view import (
@@ -20,7 +21,6 @@ from deploy.cli.subscription_view import (
     print_fields,
     print_result,
     print_sum,
-    print_table,
     print_warnings,
     state_of,
 )
@@ -29,6 +29,15 @@ from schemas.errors import InvalidInput
 if TYPE_CHECKING:  # confluent_kafka and pydantic: `signpost --help` does without
     from producers.subscription_changes import Wish
     from schemas.subscription import Subscription
+
+_COLUMNS: Final = (
+    Column("ID", least=16, turn=1),
+    Column("CUSTOMER", least=12, turn=1),
+    Column("SENDER"),
+    Column("HOST", least=14),
+    Column("STATE"),
+    Column("EVENT TYPES", least=12),
+)
 
 app = typer.Typer(help="Say which events of which customer go where.", no_args_is_help=True)
 
@@ -116,7 +125,7 @@ def _list(
         for s in found
     ]
     rows += [(id_, "?", "?", "?", "unreadable", "") for id_ in broken]
-    print_table(("ID", "CUSTOMER", "SENDER", "HOST", "STATE", "EVENT TYPES"), rows)
+    print_table(_COLUMNS, rows)
 
 
 @app.command("show")

@@ -122,15 +122,18 @@ def test_a_job_is_retried_as_a_new_run(here: Installation, signpost: Commands) -
 
 
 def test_a_retry_is_not_repeated_by_accident(here: Installation, signpost: Commands) -> None:
-    """What options choose a second time is left out; an id that is named is retried again, as a run of its own."""
+    """What options choose a second time is left out; an id that is named is retried again; the list says of both."""
     here.subscribe(subscription("sub-1"))
     bury(here, job(1))
     assert signpost("dead-letters", "retry", "--reason", "exhausted").code == 0
     said = signpost("dead-letters", "retry", "--reason", "exhausted")
     assert said.out == "0 retried, 0 refused, 1 left out that were retried before\n"
     (found,) = listed(signpost)
+    assert found["retried_as_run"] == 1
     assert signpost("dead-letters", "retry", found["id"]).code == 0
     assert [one.run for one in here.jobs()] == [1, 2]
+    assert "  run 2    " in signpost("dead-letters", "list").out
+    assert json.loads(signpost("dead-letters", "show", found["id"], "--json").out)["retried_as_run"] == 2
 
 
 def test_a_poison_record_is_published_as_it_was(here: Installation, signpost: Commands) -> None:

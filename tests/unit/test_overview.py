@@ -13,7 +13,8 @@ from consumers.delivery.health import HealthBook, HealthPolicy
 from consumers.delivery.overview import EndpointRow, Overviews, rank, row_of
 from consumers.delivery.pacing import Result
 from consumers.runtime.snapshots import Snapshots
-from deploy.cli.endpoints import WIDTH, table
+from deploy.cli.columns import table
+from deploy.cli.endpoints import COLUMNS
 from schemas.errors import Unavailable
 from schemas.subscription import Subscription
 from tests.support.pacing import NOW, Job, Paced, Who, pacing
@@ -117,11 +118,12 @@ def test_two_processes_may_tell_of_one_subscription() -> None:
 
 
 def test_the_table_fits_a_terminal() -> None:
-    """However long ids and hosts are, no line is wider than 100 columns, and the reasons are whole."""
+    """However long ids and hosts are, no line is wider than the terminal, and the reasons are whole."""
     row = ("s" * 128, "h" * 253, "120 min", "timeout_connect", "100/100", "1,234,567", "in 60 s", "in_flight_limit")
-    lines = table([row, ("a", "b", *row[2:])])
-    assert all(len(line) <= WIDTH for line in lines)
-    assert all(line.endswith("in_flight_limit") for line in lines[1:])
+    for width in (80, 100, 160):
+        lines = table(COLUMNS, [row, ("a", "b", *row[2:])], width)
+        assert all(len(line) <= width for line in lines)
+        assert all(line.endswith("in_flight_limit") for line in lines[1:])
 
 
 def test_a_snapshot_is_made_by_the_loop_and_not_too_often() -> None:

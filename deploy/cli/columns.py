@@ -1,0 +1,88 @@
+"""Tables for people: as wide as the terminal at most, and whole where they go into a file or a pipe."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import typer
+
+_GAP: Final = "  "
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column; `least`: to so many characters it may be cut, and those with the lowest `turn` are cut first.
+
+    One that `may_go` is left out where the others would have to be cut beside it.
+    """
+
+    head: str
+    least: int | None = None
+    turn: int = 0
+    right: bool = False
+    may_go: bool = False
+
+
+def screen_width() -> int | None:
+    """Return how many characters a line of the terminal has; None where the output goes elsewhere."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def print_table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
+    """Print rows under their heads, fit for the terminal."""
+    for line in table(columns, rows, screen_width()):
+        typer.echo(line)
+
+
+def table(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int | None) -> list[str]:
+    """Return the lines of a table: the heads, and a line a row; where `width` does not do, columns are cut."""
+    widths = widths_of(columns, rows)
+    going = next((at for at, column in enumerate(columns) if column.may_go), None)
+    if width is not None and going is not None:
+        least = columns[going].least or 0
+        if sum(widths) - widths[going] + min(widths[going], least) + len(_GAP) * (len(columns) - 1) > width:
+            left = [column for at, column in enumerate(columns) if at != going]
+            return table(left, [[cell for at, cell in enumerate(row) if at != going] for row in rows], width)
+    shown = [[column.head for column in columns], *rows]
+    widths = _cut_to(columns, widths, width)
+    return [_GAP.join(_cells(columns, row, widths)).rstrip() for row in shown]
+
+
+def widths_of(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> list[int]:
+    """Return how wide each column would have to be to hold all."""
+    return [max([len(column.head), *(len(row[at]) for row in rows)]) for at, column in enumerate(columns)]
+
+
+def cut(text: str, width: int) -> str:
+    """Return a text of at most so many characters."""
+    return text if len(text) <= width else f"{text[: max(0, width - 1)]}…"
+
+
+def _cut_to(columns: Sequence[Column], widths: list[int], width: int | None) -> list[int]:
+    if width is None:
+        return widths
+    over = sum(widths) + len(_GAP) * (len(columns) - 1) - width
+    for turn in sorted({column.turn for column in columns if column.least is not None}):
+        while over > 0:
+            spare = [
+                (widths[at], at)
+                for at, column in enumerate(columns)
+                if column.least is not None and column.turn == turn and widths[at] > column.least
+            ]
+            if not spare:
+                break
+            widths[max(spare)[1]] -= 1
+            over -= 1
+    return widths
+
+
+def _cells(columns: Sequence[Column], row: Sequence[str], widths: Sequence[int]) -> list[str]:
+    cells = []
+    for column, text, width in zip(columns, row, widths, strict=True):
+        shown = cut(text, width)
+        cells.append(shown.rjust(width) if column.right else shown.ljust(width))
+    return cells

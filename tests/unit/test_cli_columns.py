@@ -1,0 +1,55 @@
+"""Tables on a terminal: they fit it, and what somebody has to act on stays whole."""
+
+from __future__ import annotations
+
+import pytest
+
+from deploy.cli.columns import Column, table
+from deploy.cli.dead_letters import lines_of
+
+EVENT = "evt_82f2a50c2263957a6c876fd144bc16f7"
+LETTER = {
+    "id": "11:1234",
+    "time": "2026-11-21T17:20:34.576Z",
+    "reason": "unknown_event_type",
+    "attempts": 6,
+    "retried_as_run": 2,
+    "subscription_id": "acme-" + "s" * 123,
+    "event_id": EVENT,
+    "detail": "attempt 6 was the last: the endpoint answered 503 " * 4,
+}
+
+
+def test_columns_are_cut_in_their_turn() -> None:
+    """What may be cut is cut to its least before the next is touched; what may not is whole whatever the width."""
+    columns = (Column("A"), Column("B", least=4, turn=1), Column("C", least=3))
+    row = ("a" * 10, "b" * 10, "c" * 10)
+    assert table(columns, [row], 30)[1] == "a" * 10 + "  " + "b" * 10 + "  " + "c" * 5 + "…"
+    assert table(columns, [row], 24)[1] == "a" * 10 + "  " + "b" * 6 + "…  cc…"
+    assert table(columns, [row], 10)[1] == "a" * 10 + "  bbb…  cc…"
+    assert table(columns, [row], None)[1] == "  ".join(row)
+
+
+def test_a_column_goes_where_others_would_be_cut() -> None:
+    """Half an id serves nobody: what may go does so before anything beside it is cut."""
+    columns = (Column("A", least=4, turn=1), Column("B", least=4, may_go=True))
+    row = ("a" * 10, "b" * 10)
+    assert table(columns, [row], 16)[1] == "a" * 10 + "  bbb…"
+    assert table(columns, [row], 15) == ["A", "a" * 10]
+    assert table(columns, [row], 6) == ["A", "a" * 5 + "…"]
+
+
+@pytest.mark.parametrize("width", [80, 100, 160, 200])
+def test_dead_letters_fit_a_terminal(width: int) -> None:
+    """However wide it is no line is wider, and the id, the reason, the retry and the event's id are whole."""
+    lines = lines_of([LETTER, {"id": "0:1", "time": LETTER["time"], "reason": "unreadable", "detail": "x" * 90}], width)
+    assert max(map(len, lines)) <= width
+    text = "\n".join(lines)
+    assert all(part in text for part in (EVENT, "11:1234", "unknown_event_type", "run 2", "unreadable"))
+
+
+def test_a_dead_letter_in_a_pipe_is_one_line() -> None:
+    """Elsewhere than on a terminal each is one line with the whole subscription, for grep."""
+    head, line = lines_of([LETTER], None)
+    assert head.split() == ["ID", "TIME", "REASON", "TRIES", "RETRIED", "SUBSCRIPTION", "EVENT", "DETAIL"]
+    assert LETTER["subscription_id"] in line
