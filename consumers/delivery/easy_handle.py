@@ -158,7 +158,9 @@ class Handle:
             return self._complete
         # The length of the body is known to libcurl from the end of the headers on, and not before. Without either of
         # the two nothing tells; the transport watches the header lines of whoever answers like that.
-        return bool(self._body_bytes) or self.declares_length
+        if not (self._body_bytes or self.declares_length):
+            return False
+        return bool(self.easy.getinfo(pycurl.RESPONSE_CODE) >= 200)  # libcurl takes what follows a 101 for a body
 
     @property
     def is_in_doubt(self) -> bool:
@@ -248,7 +250,8 @@ class Handle:
             self._status_line = line
             self._lines.clear()
         elif line in (b"\r\n", b"\n"):
-            self._complete = self._status_line.partition(b" ")[2].lstrip()[:1] != b"1"  # 1xx is not the answer
+            # 1xx is not the answer, and what begins with a blank line, or with status 000, is none.
+            self._complete = b"2" <= self._status_line.partition(b" ")[2].lstrip()[:1] <= b"9"
         else:
             self._lines.append(line)
         return None

@@ -56,6 +56,12 @@ ANSWERED: dict[str, Responded] = {
     "many-interim": EMPTY,
     "status-999": Responded(999, None, b"", False),
     "two-answers": EMPTY,
+    "folded": EMPTY,
+    "bare-lines": EMPTY,
+    "huge-location": Responded(302, None, b"", False),
+    "elsewhere": EMPTY,
+    "unauthorised": Responded(401, None, b"", False),
+    "of-a-proxy": Responded(407, None, b"", False),
     "almost-huge-headers": EMPTY,
 }
 FAILED: dict[str, set[FailureKind]] = {
@@ -87,6 +93,19 @@ FAILED: dict[str, set[FailureKind]] = {
     "switch": {"timeout_answer"},
     "status-99": {"protocol"},
     "nul-in-header": {"protocol"},
+    "status-0": {"protocol"},
+    "status-0200": {"protocol"},
+    "status-minus": {"protocol"},
+    "blank-first": {"protocol"},
+    "http2-preface": {"protocol"},
+    "http2-settings": {"protocol"},
+    "http2-status": {"protocol"},
+    "no-colon": {"protocol"},
+    "bare-returns": {"timeout_answer"},
+    "plus-length": {"protocol"},
+    "empty-length": {"protocol"},
+    "not-chunked-last": {"protocol"},
+    "huger-location": {"headers_too_large"},
 }
 
 
@@ -239,7 +258,19 @@ def test_redirects_are_not_followed(transport: Transport) -> None:
     receiver.close()
 
 
-@pytest.mark.parametrize("how", ["mid-headers", "mid-headers-length", "mid-headers-both", "mid-headers-hang", "never"])
+@pytest.mark.parametrize(
+    "how",
+    [
+        "mid-headers",
+        "mid-headers-length",
+        "mid-headers-both",
+        "mid-headers-hang",
+        "never",
+        "switch-and-speak",
+        "status-0",
+        "blank-first",
+    ],
+)
 def test_good_answers_before_do_not_excuse_half_ones(transport: Transport, hostile: str, how: str) -> None:
     """A receiver that answered well before is not believed to have answered when its headers end half-way."""
     answers_of(transport, *[request_to(f"{hostile}/ok") for _ in range(20)])

@@ -23,7 +23,8 @@ from tests.support.listening import connections_of, stop_listening
 
 _OK: Final = b"HTTP/1.1 200 OK\r\nServer: hostile\r\n"
 _CHUNKED: Final = _OK + b"Transfer-Encoding: chunked\r\n\r\n"
-_NO_BODY: Final = _OK + b"Content-Length: 0\r\n\r\n"
+_EMPTY: Final = b"Content-Length: 0\r\n\r\n"
+_NO_BODY: Final = _OK + _EMPTY
 _FILLER: Final = b"X-Filler: " + b"a" * 1000 + b"\r\n"
 _INTERIM: Final = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
 _ZEROS: Final = gzip.compress(b"\0" * 50_000_000)
@@ -91,8 +92,34 @@ _SENT: Final[dict[str, tuple[bytes, str]]] = {
     "ten-thousand-headers": (_OK + b"X: y\r\n" * 10_000 + b"Content-Length: 0\r\n\r\n", "keep"),
     "many-interim": (_INTERIM * 700 + _NO_BODY, "keep"),
     "switch": (b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n", "hang"),
+    "switch-and-speak": (b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\n\r\n\0\0\0\4\0\0\0\0\0", "hang"),
     "status-99": (b"HTTP/1.1 99 Odd\r\nContent-Length: 0\r\n\r\n", "close"),
     "status-999": (b"HTTP/1.1 999 Odd\r\nContent-Length: 0\r\n\r\n", "keep"),
+    "status-0": (b"HTTP/1.1 000 Odd\r\nContent-Length: 0\r\n\r\n", "keep"),
+    "status-0200": (b"HTTP/1.1 0200 Odd\r\nContent-Length: 0\r\n\r\n", "keep"),
+    "status-minus": (b"HTTP/1.1 -200 Odd\r\nContent-Length: 0\r\n\r\n", "keep"),
+    "blank-first": (b"\r\n" + _NO_BODY, "keep"),
+    "http2-preface": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "hang"),
+    "http2-settings": (b"\0\0\0\4\0\0\0\0\0", "hang"),
+    "http2-status": (b"HTTP/2 200 OK\r\nContent-Length: 0\r\n\r\n", "hang"),
+    "no-colon": (_OK + b"X-A\r\nContent-Length: 0\r\n\r\n", "keep"),
+    "folded": (_OK + b"X-A: b\r\n c\r\n\td\r\nContent-Length: 0\r\n\r\n", "keep"),
+    "bare-lines": (_NO_BODY.replace(b"\r", b""), "keep"),
+    "bare-returns": (_NO_BODY.replace(b"\n", b""), "hang"),
+    "plus-length": (_OK + b"Content-Length: +5\r\n\r\nhello", "close"),
+    "empty-length": (_OK + b"Content-Length:\r\n\r\nhello", "close"),
+    "not-chunked-last": (_OK + b"Transfer-Encoding: chunked, identity\r\n\r\n5\r\nhello\r\n0\r\n\r\n", "close"),
+    "huge-location": (b"HTTP/1.1 302 Found\r\nLocation: http://10.0.0.1/" + b"a" * 30_000 + b"\r\n" + _EMPTY, "keep"),
+    "huger-location": (b"HTTP/1.1 302 Found\r\nLocation: http://10.0.0.1/" + b"a" * 300_000 + b"\r\n" + _EMPTY, "keep"),
+    "elsewhere": (
+        _OK + b'Refresh: 0;url=http://10.0.0.1/\r\nAlt-Svc: h2="10.0.0.1:443"\r\nSet-Cookie: a=b\r\n' + _EMPTY,
+        "keep",
+    ),
+    "unauthorised": (
+        b'HTTP/1.1 401 No\r\nWWW-Authenticate: Basic realm="a"\r\nWWW-Authenticate: NTLM\r\n' + _EMPTY,
+        "keep",
+    ),
+    "of-a-proxy": (b'HTTP/1.1 407 No\r\nProxy-Authenticate: Basic realm="a"\r\n' + _EMPTY, "keep"),
     "nul-in-header": (_OK + b"X-A: a\0b\r\nContent-Length: 0\r\n\r\n", "close"),
     "two-answers": (_NO_BODY + b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n", "keep"),
     "ansi": (_OK + b"Transfer-Encoding: \x1b[31mred\r\n\r\n", "close"),
