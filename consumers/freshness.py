@@ -53,6 +53,16 @@ class Freshness:
         """Whether the table has passed an end at all."""
         return self._proven_ms is not None
 
+    @property
+    def last_asked_ms(self) -> int:
+        """When was asked last; -1: never."""
+        return -1 if self._last_asked_ms is None else self._last_asked_ms
+
+    @property
+    def proven_ms(self) -> int:
+        """When the last of those questions was asked whose end has been passed; -1: none."""
+        return -1 if self._proven_ms is None else self._proven_ms
+
     def is_due(self, now_ms: int) -> bool:
         """Whether it is time to ask; called each turn."""
         if self._slow_since_ms is not None and now_ms - self._looked_ms > _STOOD_STILL_MS:

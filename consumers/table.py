@@ -113,10 +113,15 @@ class SubscriptionTable(Generic[T]):
 
     def lookup(self, id_: str, partition: int, offset: int) -> Lookup[T]:
         """Return what counts for a subscription, asked by one who knows of a record of it at this offset."""
-        if not 0 <= partition < len(self._partitions) and self._partitions:
-            # Waiting for it would be for ever. Nobody but a mistaken writer of jobs names one.
-            return Unusable(f"{self._topic} has no partition {partition}", partition, offset)
         return self.state.lookup(id_, partition, offset)
+
+    def mark(self) -> int:
+        """Return a mark of now, for `passed_since`."""
+        return self._freshness.last_asked_ms
+
+    def passed_since(self, mark: int) -> bool:
+        """Whether an end that was asked for after the mark was made has been passed: what is not there is nowhere."""
+        return self._freshness.proven_ms > mark
 
     def get(self, id_: str) -> Entry[T] | None:
         """Return what counts for a subscription, as far as the table has read."""

@@ -27,6 +27,11 @@ DEAD: Final[Mapping[str, Meaning]] = {
         "the source record is larger than `max_event`",
         "the publisher sends less; or raise `max_event`, `signpost topics apply`, and retry",
     ),
+    "unknown_subscription": Meaning(
+        "the job matched a record of `subscriptions` that is not there, nor is another one of its id: the topic was "
+        "made anew, or lost records",
+        "bring the subscription back with its id (`signpost subscriptions apply`), then `signpost dead-letters retry`",
+    ),
     "empty": Meaning("the record has no value", "look at who writes to the topic; nothing to retry"),
     "unknown_format": Meaning(
         "the value begins with neither of the two encodings, or names a schema of a registry and none is set",

@@ -203,7 +203,7 @@ def _run(
             next_due_at_ms=o["next_due_at_ms"],
         )
         for o in outcomes
-        if o["state"] != "cancelled"
+        if _was_sent(o)
     )
     end = next((o for o in reversed(outcomes) if o["state"] != "retry"), None)
     if end is not None:
@@ -217,6 +217,11 @@ def _run(
         return Run(id_, number, attempts, "unknown", "the record of its next attempt is not there")
     due_at_ms = last.job.due_at_ms or None
     return Run(id_, number, attempts, "waiting", "", place=last.place, since_ms=last.at_ms, due_at_ms=due_at_ms)
+
+
+def _was_sent(outcome: Record) -> bool:
+    """Whether an outcome is of an attempt, which has a status or an error."""
+    return outcome["status"] is not None or outcome["error"] is not None
 
 
 def _run_of(seen: LetterSeen) -> int:

@@ -12,14 +12,14 @@ from __future__ import annotations
 import heapq
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Final, Protocol, assert_never
+from typing import Final, assert_never
 
 from confluent_kafka import Message
 
 from consumers.delivery.answer import CROWDED, WITHDRAWN, Answer, Answered, Request, Unanswered
 from consumers.delivery.endpoint import Endpoint
 from consumers.delivery.health import HealthBook
-from consumers.delivery.judging import EndObserver, Judging, Subscriptions
+from consumers.delivery.judging import Judging, Observer, Subscriptions
 from consumers.delivery.lane import Lane, Ownership
 from consumers.delivery.pacing import Pacing, Result
 from consumers.delivery.recorder import CancelReason, Recorder
@@ -40,18 +40,6 @@ _LATE_MS: Final = 1_000
 _MAY_WAIT_OF_LANE: Final = 1_000
 # Records at hand, each of which is in memory twice, as it was read and as a body.
 MAX_BYTES_AT_HAND: Final = 32 * 1024 * 1024
-
-
-class Observer(EndObserver, Protocol):
-    """Who wants to know what happened: metrics and log."""
-
-    def parked(self, reason: str) -> None:
-        """Hear of a job that was written to a parking tier."""
-        ...
-
-    def poison(self, reason: str) -> None:
-        """Hear of a record that could not be read."""
-        ...
 
 
 class Dispatcher:
@@ -185,9 +173,8 @@ class Dispatcher:
         found = self._subscriptions.lookup(job.subscription_id, job.subscription_partition, job.subscription_offset)
         if not (isinstance(found, Entry) and found.value is work.endpoint and self._is_fresh()):
             return False
-        if self._judging.is_disabled(job.subscription_id, found.value.activation):
-            return False
-        return self._pacing.resume(work, self._clock())
+        disabled = self._judging.is_disabled(job.subscription_id, found.value.activation)
+        return not disabled and self._pacing.resume(work, self._clock())
 
     def park_stuck(self, now_ms: int) -> None:
         """Park what waits for endpoints that do not answer."""
@@ -196,9 +183,8 @@ class Dispatcher:
 
     def drop_lost(self, now_ms: int) -> None:
         """Forget the jobs of lanes that are lost, and close their requests."""
-        lost = [work for work in self._ready if work.lane.is_lost]
-        lost += [item[2] for item in self._later if item[2].lane.is_lost]
-        lost += self._pacing.drop(lambda work: work.lane.is_lost)
+        at_hand = [*self._ready, *(item[2] for item in self._later)]
+        lost = [*(work for work in at_hand if work.lane.is_lost), *self._pacing.drop(lambda work: work.lane.is_lost)]
         self.bytes -= sum(len(work.value) for work in lost)
         self._ready = deque(work for work in self._ready if not work.lane.is_lost)
         self._later = [item for item in self._later if not item[2].lane.is_lost]
@@ -250,12 +236,26 @@ class Dispatcher:
             case Gone():
                 self._cancel(work, "deleted", "", now_ms)
             case NotYet():
-                self._keep(work, now_ms + _LOOK_AGAIN_MS)
+                self._await_record(work, now_ms)
             case Unusable():
                 self._park_blindly(work, "unusable_subscription")
             case _:
                 assert_never(found)
         return False
+
+    def _await_record(self, work: Work, now_ms: int) -> None:
+        """Look again for the record that a job matched, until all has been read that there is."""
+        job, subscriptions = work.job, self._subscriptions
+        if work.mark is None:
+            work.mark = subscriptions.mark()
+        if not subscriptions.passed_since(work.mark):
+            self._keep(work, now_ms + _LOOK_AGAIN_MS)
+        elif entry := subscriptions.get(job.subscription_id):  # its topic was made anew
+            job.subscription_partition, job.subscription_offset = entry.partition, entry.offset
+            self._ready.append(work)
+        else:
+            self._judging.unknown(work, now_ms)
+            self.bytes -= len(work.value)
 
     def _reason_to_cancel(self, job: Job, endpoint: Endpoint) -> CancelReason | None:
         if endpoint.paused:

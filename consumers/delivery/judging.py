@@ -25,12 +25,36 @@ class Subscriptions(Protocol):
         """Return what counts for a subscription."""
         ...
 
+    def get(self, id_: str) -> Entry[Endpoint] | None:
+        """Return what counts for a subscription, as far as has been read."""
+        ...
+
+    def mark(self) -> int:
+        """Return a mark of now, for `passed_since`."""
+        ...
+
+    def passed_since(self, mark: int) -> bool:
+        """Whether all has been read that was there when the mark was made."""
+        ...
+
 
 class EndObserver(Protocol):
     """Who wants to know what came of a job: metrics and log."""
 
     def ended(self, outcome: Outcome) -> None:
         """Hear of an attempt, or of a job that was cancelled."""
+        ...
+
+
+class Observer(EndObserver, Protocol):
+    """Who wants to know what happened: metrics and log."""
+
+    def parked(self, reason: str) -> None:
+        """Hear of a job that was written to a parking tier."""
+        ...
+
+    def poison(self, reason: str) -> None:
+        """Hear of a record that could not be read."""
         ...
 
 
@@ -73,6 +97,10 @@ class Judging:
         if reason == "deleted" and self._health.known:
             self._write(self._health.deleted(work.lane.partition, work.job.subscription_id), work.lane)
         self._observer.ended(self._recorder.cancel(work, reason, host, now_ms))
+
+    def unknown(self, work: Work, now_ms: int) -> None:
+        """Record that nobody knows whom a job is for."""
+        self._observer.ended(self._recorder.unknown(work, now_ms))
 
     def is_disabled(self, subscription_id: str, activation: int) -> bool:
         """Tell whether nothing may be sent for a subscription of this activation. Asked for each job."""

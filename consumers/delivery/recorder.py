@@ -24,6 +24,7 @@ from schemas.topics import TopicNames
 
 _log = structlog.get_logger("delivery")
 CancelReason = Literal["deleted", "disabled", "paused", "reactivated"]
+UNKNOWN: Final = "unknown_subscription"
 _ANY_PARTITION: Final = -1
 RESPONSE_KEPT: Final = 1_024
 _MASK: Final = b"***"
@@ -69,6 +70,18 @@ class Recorder:
         work.started_ms = now_ms
         outcome = self._outcome(work, "cancelled", reason)
         outcome.host = host
+        self._write_outcome(work, outcome)
+        return outcome
+
+    def unknown(self, work: Work, now_ms: int) -> Outcome:
+        """Record that the subscription record that a job names is not there, and none of its id is."""
+        work.started_ms = now_ms
+        job = work.job
+        outcome = self._outcome(work, "dead", UNKNOWN)
+        place = (
+            f"partition {job.subscription_partition} offset {job.subscription_offset} of {self._names.subscriptions}"
+        )
+        self._dead(work, UNKNOWN, f"the record of {job.subscription_id} is not there: {place}")
         self._write_outcome(work, outcome)
         return outcome
 

@@ -22,6 +22,7 @@ class Work:
     started_ms: int = 0
     pace: Any = None  # of its endpoint, while it waits or runs (pacing.Paced)
     ticket: int | None = None
+    mark: int | None = None  # of the table, when its subscription record was missed first
 
     @property
     def first_offset(self) -> int:

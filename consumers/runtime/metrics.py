@@ -229,6 +229,9 @@ class DeliveryMetrics(RoleMetrics):
         if outcome.state == "cancelled":
             self._cancelled.add((outcome.reason,))
             return
+        if outcome.state == "dead" and outcome.status is None and outcome.error is None:
+            self._dead.add((outcome.reason,))  # without an attempt
+            return
         self._attempts.add((*self._kind(job.sender, job.event_type), outcome.state))
         if outcome.error is not None:
             self._unanswered.add((outcome.error,))

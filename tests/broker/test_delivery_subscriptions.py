@@ -88,15 +88,21 @@ def is_signed(request: Received, secret: bytes) -> bool:
     return request.header("X-Zenoo-Signature") == f"sha256={hmac.digest(secret, request.body, 'sha256').hex()}"
 
 
-def test_a_job_waits_for_the_record_that_it_matched(pipeline: Pipeline, deliver: Role, receiver: Receiver) -> None:
-    """A job whose subscription record this process has not read yet waits for it, and is then sent."""
-    partition, offset = next_place(pipeline)
-    put_job(pipeline, pipeline.subscription_id(), partition, offset)
-    wait_until(lambda: deliver.metric("signpost_delivery_jobs_waiting", tier="0s") == 1, what="the job waits")
+@pytest.mark.parametrize("partition", [0, 99])
+def test_a_job_of_a_record_that_is_nowhere_is_dead(pipeline: Pipeline, receiver: Receiver, partition: int) -> None:
+    """Where the topic lost records, nobody knows whom a job is for; with the subscription back it is delivered."""
+    put_job(pipeline, pipeline.subscription_id(), partition, 1_000_000)
+    (outcome,) = pipeline.wait_for_ends(1)
+    assert (outcome["state"], outcome["reason"]) == ("dead", "unknown_subscription")
+    (letter,) = pipeline.dead_letters()
+    assert (letter.reason, letter.subscription_id) == ("unknown_subscription", pipeline.subscription_id())
+    assert letter.value is not None
     assert receiver.requests == []
+
     pipeline.subscribe(receiver.url)
-    assert len(receiver.wait_for(1)) == 1
-    pipeline.wait_for_ends(1)
+    put_job(pipeline, pipeline.subscription_id(), partition, 1_000_000)
+    (request,) = receiver.wait_for(1)
+    assert request.body == b"{}"
 
 
 def test_a_job_of_a_deleted_subscription_is_cancelled(pipeline: Pipeline, receiver: Receiver) -> None:

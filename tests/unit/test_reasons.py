@@ -11,7 +11,7 @@ import pytest
 
 from consumers.delivery import dispatch
 from consumers.delivery.pacing.pace import Reason
-from consumers.delivery.recorder import CancelReason
+from consumers.delivery.recorder import UNKNOWN, CancelReason
 from consumers.delivery.verdict import Delivered, Exhausted, Gone, Retry, Verdict
 from consumers.router import routing
 from deploy.reference import sections
@@ -23,7 +23,7 @@ OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
 # Of jobs that are put off before their endpoint is asked.
 BLIND = re.findall(r'_park_blindly\(\w+, "(\w+)"\)', Path(dispatch.__file__).read_text(encoding="utf-8"))
 USED: dict[str, Collection[str]] = {
-    "DEAD": {"exhausted", "gone", *POISON_REASONS, *routing._RENDERED.values()},
+    "DEAD": {"exhausted", "gone", UNKNOWN, *POISON_REASONS, *routing._RENDERED.values()},
     "CANCELLED": get_args(CancelReason),
     "DISABLED": get_args(DisabledReason),
     "PARKED": {*(reason.value for reason in Reason), *BLIND},
