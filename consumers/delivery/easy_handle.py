@@ -209,6 +209,8 @@ class Handle:
             )
         if self._proxied and info(pycurl.HTTP_CONNECTCODE) != 200:
             return "timeout_connect", "connection through the proxy"
+        if self.request is not None and self.request.target.scheme == "http":  # it has just been connected
+            return "timeout_connect", "connection"
         return "timeout_tls", "TLS handshake"
 
     def _responded(self, status: int, *, cut: bool) -> Responded:

@@ -10,13 +10,15 @@ from urllib.parse import quote
 import pytest
 
 from consumers.delivery.answer import MAX_BODY_KEPT
-from consumers.delivery.transport import Answer, Responded, Transport, Unanswered
+from consumers.delivery.transport import Responded, Transport, Unanswered
 from schemas.failures import FailureKind
 from tests.support.hostile import HostileReceiver, hostile_process
 from tests.support.sending import answer_of, answers_of, local_transport, request_to
 from tests.support.waiting import wait_until
 
 DEADLINE_MS = 400
+# For what does not wait for its deadline, however busy the machine is.
+IN_TIME_MS = 10_000
 # How much later than its deadline a request may end here: the machine may be busy, the promise is not about speed.
 SLACK_US = 1_500_000
 EMPTY = Responded(200, None, b"", False)
@@ -131,14 +133,16 @@ def resident_bytes() -> int:
 @pytest.mark.parametrize("how", ANSWERED)
 def test_complete_headers_are_the_answer(transport: Transport, hostile: str, how: str) -> None:
     """Once response headers are complete they are the answer, whatever becomes of the body."""
-    assert answer_of(transport, request_to(f"{hostile}/{how}", timeout_ms=DEADLINE_MS)) == ANSWERED[how]
+    deadline_ms = DEADLINE_MS if how.endswith("hang") else IN_TIME_MS
+    assert answer_of(transport, request_to(f"{hostile}/{how}", timeout_ms=deadline_ms)) == ANSWERED[how]
 
 
 @pytest.mark.decision("Z9")
 @pytest.mark.parametrize("how", FAILED)
 def test_without_complete_headers_there_is_no_answer(transport: Transport, hostile: str, how: str) -> None:
     """A response whose headers do not arrive whole, as HTTP/1.1 and within 32 KiB, is a failure of a known kind."""
-    answer = answer_of(transport, request_to(f"{hostile}/{how}", timeout_ms=DEADLINE_MS))
+    deadline_ms = DEADLINE_MS if "timeout_answer" in FAILED[how] else IN_TIME_MS
+    answer = answer_of(transport, request_to(f"{hostile}/{how}", timeout_ms=deadline_ms))
     assert isinstance(answer, Unanswered)
     assert answer.kind in FAILED[how]
     assert answer.detail.isprintable()
@@ -241,13 +245,6 @@ def test_a_retry_after_that_says_nothing_is_none(transport: Transport, hostile: 
     )
 
 
-def test_an_answer_too_many_is_nobodys(transport: Transport, hostile: str) -> None:
-    """What a receiver sends behind its answer is not taken for the answer to the next request."""
-    answers = [answer_of(transport, request_to(f"{hostile}/{how}")) for how in ["two-answers", "ok", "ok-body"] * 5]
-    assert {answer.status for answer in answers if isinstance(answer, Responded)} == {200}
-    assert answers[2::3] == [Responded(200, None, b"hello", False)] * 5
-
-
 @pytest.mark.decision("Z5")
 def test_redirects_are_not_followed(transport: Transport) -> None:
     """A redirect is the answer, and nothing is sent where it points to."""
@@ -256,36 +253,6 @@ def test_redirects_are_not_followed(transport: Transport) -> None:
     assert answer == Responded(302, None, b"", False)
     assert len(receiver.requests) == 1
     receiver.close()
-
-
-@pytest.mark.parametrize(
-    "how",
-    [
-        "mid-headers",
-        "mid-headers-length",
-        "mid-headers-both",
-        "mid-headers-hang",
-        "never",
-        "switch-and-speak",
-        "status-0",
-        "blank-first",
-    ],
-)
-def test_good_answers_before_do_not_excuse_half_ones(transport: Transport, hostile: str, how: str) -> None:
-    """A receiver that answered well before is not believed to have answered when its headers end half-way."""
-    answers_of(transport, *[request_to(f"{hostile}/ok") for _ in range(20)])
-    for _ in range(2):
-        answer = answer_of(transport, request_to(f"{hostile}/{how}", timeout_ms=DEADLINE_MS))
-        assert isinstance(answer, Unanswered)
-
-
-@pytest.mark.parametrize("how", ["ok-until-close", "ok-chunked-empty", "no-chunk-hang", "until-close-hang"])
-def test_receivers_may_change_how_they_answer(transport: Transport, hostile: str, how: str) -> None:
-    """A receiver that stops to declare the length of its answers is doubted once at most, then understood."""
-    first = request_to(f"{hostile}/ok")
-    then = [request_to(f"{hostile}/{how}", timeout_ms=DEADLINE_MS) for _ in range(3)]
-    answers: list[Answer] = [answer_of(transport, request) for request in (first, *then)]
-    assert all(isinstance(answer, Responded) and answer.status == 200 for answer in (answers[0], *answers[2:]))
 
 
 def test_sockets_are_read_before_deadlines_are_judged() -> None:
