@@ -9,8 +9,8 @@ from deploy.local.broker import Broker
 from deploy.senders import make_folder
 from schemas.sender import load_senders
 from tests.support.roles import RoleStarter
-from tests.support.waiting import wait_until
 from tests.support.topics import admin_of
+from tests.support.waiting import wait_until
 
 
 def test_the_demo_adds_up(broker: Broker, start_role: RoleStarter, tmp_path: Path) -> None:
