@@ -21,6 +21,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its package
 )
 
 from consumers.runtime.admin import CLIENT_ERRORS, TIMEOUT_S, NotSettled, failed, result, settled
+from consumers.runtime.patience import Patience
 from consumers.runtime.positions import CommittedPositions, commit_positions
 from schemas.errors import Unavailable
 from schemas.topics import FIRST, Topic, TopicNames
@@ -114,12 +115,19 @@ def apply(
     wanted: Sequence[Topic],
     names: TopicNames,
     report: Callable[[Change], None] = lambda change: None,
+    *,
+    begin: Callable[[Sequence[Topic]], None] = lambda topics: None,
 ) -> list[Change]:
-    """Make what `plan` finds and return it; nothing is made where something is Impossible (Unavailable says what)."""
+    """Make what `plan` finds and return it; nothing is made where something is Impossible (Unavailable says what).
+
+    `begin` hears which topics are about to be made, if any are, which may take long; `report` of each change made.
+    """
     changes = plan(kafka, admin, wanted, names)
     if refused := [str(change) for change in changes if isinstance(change, Impossible)]:
         raise Unavailable("\n".join(refused))
     made = [change.topic for change in changes if isinstance(change, Create)]
+    if made:
+        begin(made)
     _create(admin, made)
     if wrong := [change for change in changes if isinstance(change, Reconfigure)]:
         _alter(admin, wrong)
@@ -211,7 +219,8 @@ def _configs(admin: AdminClient, topics: Sequence[Topic]) -> list[Change]:
 def _beginnings(kafka: Kafka, admin: AdminClient, group: str, topic: str, partitions: int) -> list[Change]:
     """Find partitions without a position into which nothing was ever written: only there is none to be guessed."""
     try:
-        found = CommittedPositions(kafka, admin, group).fetch([(topic, number) for number in range(partitions)])
+        positions = CommittedPositions(kafka, admin, group, Patience(TIMEOUT_S))
+        found = positions.fetch([(topic, number) for number in range(partitions)])
     except CLIENT_ERRORS as error:
         raise failed(error, f"the positions of the group {group}") from error
     empty = sorted(number for (_, number), known in found.items() if known.offset is None and known.end == 0)

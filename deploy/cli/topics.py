@@ -37,9 +37,17 @@ def _apply(ctx: typer.Context) -> None:
     """Make what is missing and alter what differs. It may be run again at any time; it removes nothing."""
     from consumers.runtime.topics import apply  # noqa: PLC0415  # as above
     from deploy.admin import reachable_admin  # noqa: PLC0415
+    from deploy.local.up import making  # noqa: PLC0415
     from deploy.wanted_topics import wanted_topics  # noqa: PLC0415
 
     settings = settings_of(ctx)
     kafka, admin, wanted = settings.kafka_properties(), reachable_admin(settings), wanted_topics(settings)
-    changes = apply(kafka, admin, wanted, settings.names, lambda change: typer.echo(str(change)))
+    changes = apply(
+        kafka,
+        admin,
+        wanted,
+        settings.names,
+        lambda change: typer.echo(str(change)),
+        begin=lambda made: typer.echo(f"making {making(made)}", err=True),
+    )
     typer.echo(f"{len(wanted)} topics are as they must be" + ("" if changes else "; nothing was to be done"))

@@ -56,6 +56,7 @@ class ContainerBroker:
         try:
             self.data.mkdir(parents=True, exist_ok=True)
             _have_image(self._client, say)
+            say("broker: starting Kafka in a container")
             self.port = kafka.choose_port(self.data, port)
             self._run()
         except BaseException:

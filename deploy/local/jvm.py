@@ -58,6 +58,7 @@ class JvmBroker:
         self._process: tether.Tethered | None = None
         try:
             self.data.mkdir(parents=True, exist_ok=True)
+            say("broker: starting Kafka on the Java of this machine")
             self.port = self._start_somewhere(port)
         except BaseException:
             self.kill()  # a broker that is told to end while it starts takes its time

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -22,6 +22,7 @@ from deploy.settings import FILE_NAME, Loaded, load
 from deploy.wanted_topics import wanted_topics
 from schemas.errors import Unavailable
 from schemas.settings import Settings
+from schemas.topics import Topic
 
 Say = Callable[[str], None]
 READY_WITHIN_S: Final = 60.0
@@ -117,6 +118,7 @@ def running(
             settings = _prepare(state, config, given, broker, say, extra=dict(extra or {}))
         supervisor = Supervisor(state, config, roles, drain=settings.drain_timeout, say=say, extra=extra)
         try:
+            say(f"roles: starting {', '.join(role.name for role in roles)}")
             supervisor.start()
             yield Stack(state, broker, supervisor, settings)
         finally:
@@ -141,9 +143,24 @@ def _prepare(
     settings = load(state, config, **extra).settings
     if broker.kind != "given":
         _make_sources(admin, settings, say)
-    changes = apply(settings.kafka_properties(), admin, wanted_topics(settings), settings.names)
-    say(f"topics: {len(changes)} changes made" if changes else "topics: as they have to be")
+    say("topics: looking at what is there")
+    began = time.monotonic()
+    changes = apply(
+        settings.kafka_properties(),
+        admin,
+        wanted_topics(settings),
+        settings.names,
+        begin=lambda made: say(f"topics: making {making(made)}"),
+    )
+    took = f" in {time.monotonic() - began:.0f} s"
+    say(f"topics: {len(changes)} changes made{took}" if changes else "topics: as they have to be")
     return settings
+
+
+def making(topics: Sequence[Topic]) -> str:
+    """Say which topics are being made: that may take many seconds on a busy machine."""
+    count, partitions = len(topics), sum(topic.partitions for topic in topics)
+    return f"{count} topic{'' if count == 1 else 's'} ({partitions:,} partitions)"
 
 
 def _make_sources(admin: AdminClient, settings: Settings, say: Say) -> None:

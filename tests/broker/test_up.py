@@ -129,8 +129,12 @@ def test_other_commands_need_the_state_folder_alone(running: Up) -> None:
 
 
 def test_up_json_says_what_runs_and_where(running: Up, broker: Broker) -> None:
-    """up.json has exactly bootstrap_servers, pids and addresses; the processes run and are ready at these addresses."""
+    """up.json says which processes run and are ready, and where; what takes long is said before it is done."""
     running.wait_ready()
+    said = running.process.log_text()
+    assert (
+        said.index("topics: making ") < said.index("changes made in ") < said.index("roles: starting router, deliver")
+    )
 
     content = running.file
     assert set(content) == {"bootstrap_servers", "pids", "addresses"}
