@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from deploy.cli.context import ROLES, settings_of
+from deploy.cli.role import Supervised, refuse_slot_of_up, run_role
 
 
 def register(app: typer.Typer) -> None:
@@ -27,10 +28,13 @@ def _deliver(
     listen: Annotated[
         str | None, typer.Option(metavar="HOST:PORT", help="Where /metrics, /endpoints, /healthz, /readyz are served.")
     ] = None,
+    *,
+    supervised: Supervised = False,
 ) -> None:
     """Send what is due: sign, POST, judge the answer, retry on schedule, record every attempt."""
-    from deploy.cli.role import run_role  # noqa: PLC0415  # clients load in 0.3 s that `--help` need not wait
-    from deploy.delivery_role import build  # noqa: PLC0415
+    from deploy.delivery_role import build  # noqa: PLC0415  # clients load in 0.3 s that `--help` need not wait
 
     settings = settings_of(ctx)
+    if not supervised:
+        refuse_slot_of_up(ctx, "deliver", slot)
     raise typer.Exit(run_role(build, settings, slot, listen or settings.deliver_listen))

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Annotated, Protocol, TypeAlias
 
-from schemas.errors import BeginAnew
+import typer
+
+from deploy.cli.context import options_of
+from schemas.errors import BeginAnew, InvalidInput
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
     from consumers.runtime.status import Page
     from schemas.settings import Settings
+
+
+Supervised: TypeAlias = Annotated[bool, typer.Option("--supervised", hidden=True, help="Started by `signpost up`.")]
 
 
 class Metrics(Protocol):
@@ -35,6 +41,21 @@ class Role(Protocol):
     def run(self, stopping: Callable[[], bool], address: str) -> bool:
         """Work until told to stop, asking in every turn; False if something that happened could not be committed."""
         ...
+
+
+def refuse_slot_of_up(ctx: typer.Context, kind: str, slot: int | None) -> None:
+    """Refuse a slot that a running `signpost up` of this state folder has: the two would take it from one another."""
+    from deploy.local.state import pids_of  # noqa: PLC0415  # settings load in 0.2 s that `--help` need not wait
+
+    state = options_of(ctx).state
+    if slot is None or state is None:
+        return
+    running = pids_of(state, kind)
+    if slot < len(running):
+        raise InvalidInput(
+            f"--slot {slot}: `signpost up` in {state} runs {kind} on slots 0 to {len(running) - 1}, and would take it "
+            f"back; give another, such as --slot {len(running)}"
+        )
 
 
 def run_role(build: Callable[[Settings, int | None], Role], settings: Settings, slot: int | None, listen: str) -> int:

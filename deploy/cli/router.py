@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from deploy.cli.context import ROLES, settings_of
+from deploy.cli.role import Supervised, refuse_slot_of_up, run_role
 
 
 def register(app: typer.Typer) -> None:
@@ -25,10 +26,13 @@ def _router(
     listen: Annotated[
         str | None, typer.Option(metavar="HOST:PORT", help="Where /metrics, /healthz and /readyz are served.")
     ] = None,
+    *,
+    supervised: Supervised = False,
 ) -> None:
     """Match each event with the subscriptions of its customer, and make a job for each that takes it."""
-    from deploy.cli.role import run_role  # noqa: PLC0415  # clients load in 0.3 s that `--help` need not wait
-    from deploy.router_role import build  # noqa: PLC0415
+    from deploy.router_role import build  # noqa: PLC0415  # clients load in 0.3 s that `--help` need not wait
 
     settings = settings_of(ctx)
+    if not supervised:
+        refuse_slot_of_up(ctx, "router", slot)
     raise typer.Exit(run_role(build, settings, slot, listen or settings.router_listen))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import os
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -117,6 +118,25 @@ def addresses_of(state: Path, role: str) -> list[str]:
         return [str(url) for name, url in addresses.items() if name.rpartition("-")[0] == role or name == role]
     except (OSError, ValueError, KeyError, AttributeError):
         return []
+
+
+def pids_of(state: Path, role: str) -> list[int]:
+    """Return the processes of a role, as `up.json` has them; none where nothing runs any more."""
+    try:
+        pids = json.loads((state / UP_FILE).read_text(encoding="utf-8"))["pids"][role]
+        return [pid for pid in pids if isinstance(pid, int)] if any(map(_is_alive, pids)) else []
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def remove_up(state: Path) -> None:

@@ -183,7 +183,7 @@ class Supervisor:
 
     def _start(self, role: Role) -> None:
         command = [sys.executable, "-m", "deploy.cli.main", *self._options, role.kind]
-        command += ["--slot", str(role.slot), "--listen", f"127.0.0.1:{role.port}"]
+        command += ["--slot", str(role.slot), "--listen", f"127.0.0.1:{role.port}", "--supervised"]
         with self.log_of(role).open("ab") as log:
             role.log_begins = log.tell()
             role.process = tether.start(

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local.state import write_settings
+from deploy.cli.main import main
+from deploy.local.state import write_settings, write_up
 from deploy.settings import load
 from schemas.settings import Source
 
@@ -91,3 +92,13 @@ def test_up_in_the_current_folder_does_not_read_what_it_wrote(tmp_path: Path, mo
     write_settings(tmp_path, load(), "127.0.0.1:1", {})
 
     assert load(without=tmp_path / "signpost.toml").settings.bootstrap_servers is None
+
+
+@pytest.mark.parametrize("role", ["router", "deliver"])
+def test_a_slot_of_up_is_not_taken_by_hand(tmp_path: Path, capsys: pytest.CaptureFixture[str], role: str) -> None:
+    """A role started by hand on a slot of a running `up` would take it, and be fenced: it says which slot is free."""
+    write_up(tmp_path, "127.0.0.1:1", {"router": [os.getpid()], "deliver": [os.getpid()]}, {})
+    with pytest.raises(SystemExit) as ended:
+        main([role, "--state", str(tmp_path), "--slot", "0"])
+    assert ended.value.code == 2
+    assert f"--slot 0: `signpost up` in {tmp_path} runs {role} on slots 0 to 0" in capsys.readouterr().err
