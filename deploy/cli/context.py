@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import typer
+
+from schemas.errors import SettingsError
 
 if TYPE_CHECKING:  # pydantic and all that Settings needs: `signpost --help` does without
     from deploy.settings import Loaded
@@ -41,8 +44,17 @@ def loaded_of(ctx: typer.Context) -> Loaded:
 
     options = options_of(ctx)
     if options.loaded is None:
+        _check_state(options.state)
         options.loaded = load(options.state, options.config)
     return options.loaded
+
+
+def _check_state(state: Path | None) -> None:
+    """Refuse a state folder that is not there: other settings than those that are meant would hold."""
+    if state is None or state.is_dir():
+        return
+    named = "SIGNPOST_STATE" if os.environ.get("SIGNPOST_STATE") == str(state) else "--state"
+    raise SettingsError(f"{named}: there is no folder {state}; name the one that `signpost up` wrote into, or none")
 
 
 def settings_of(ctx: typer.Context) -> Settings:

@@ -156,6 +156,19 @@ def test_a_wrong_command_names_the_nearest(capsys: pytest.CaptureFixture[str]) -
     assert "settings" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("named", ["--state", "SIGNPOST_STATE"])
+def test_a_state_folder_that_is_not_there_is_an_error(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, named: str
+) -> None:
+    """Other settings than those that are meant would hold: the error names the folder, and the variable or option."""
+    if named == "--state":
+        assert run("--state", "nowhere/.signpost", "settings") == 2
+    else:
+        monkeypatch.setenv(named, "nowhere/.signpost")
+        assert run("settings") == 2
+    assert f"{named}: there is no folder nowhere/.signpost; " in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("given", "parsed"),
     [
