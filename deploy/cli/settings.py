@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import os
 import re
+import textwrap
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 
 import typer
 
+from deploy.cli.columns import Column, print_table, screen_width
 from deploy.cli.context import OPERATE, loaded_of, print_json
 
 if TYPE_CHECKING:
     from deploy.settings import Loaded
 
 MASK: Final = "***"
+_UNITS: Final = (
+    (timedelta(days=1), "d"),
+    (timedelta(hours=1), "h"),
+    (timedelta(minutes=1), "m"),
+    (timedelta(seconds=1), "s"),
+)
 
 
 class Row(NamedTuple):
@@ -42,20 +51,33 @@ def _settings(
     if as_json:
         print_json({row.key: {"value": row.value, "origin": row.origin, "unit": row.unit} for row in rows})
         return
-    from rich.console import Console  # noqa: PLC0415  # only where a table is drawn
-    from rich.table import Table  # noqa: PLC0415
+    width = screen_width()
+    if describe and width is not None:
+        for row in rows:
+            first, *others = described(row, width)
+            typer.secho(first, bold=True)
+            for line in others:
+                typer.echo(line)
+        return
+    columns = [Column(head) for head in ("SETTING", "VALUE", "FROM", *(("WHAT IT IS FOR",) if describe else ()))]
+    print_table(
+        columns, [(row.key, _text(row), _near(row.origin), *((row.description,) if describe else ())) for row in rows]
+    )
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("setting", "value", "from", *(("what it is for",) if describe else ())):
-        table.add_column(heading, overflow="fold")
-    for row in rows:
-        style = "dim" if row.origin == "default" else ""
-        cells = (row.key, _text(row), row.origin, *((row.description,) if describe else ()))
-        table.add_row(*cells, style=style)
-    console = Console(highlight=False, markup=False)
-    if not console.is_terminal:  # whole lines for grep: a table in a file has no width to fit
-        console.width = 500
-    console.print(table)
+
+def described(row: Row, width: int) -> list[str]:
+    """Return a setting as a paragraph: what holds and where that comes from, and what it is for."""
+    lines = [f"{row.key} = {_text(row)}"]
+    if row.origin != "default":
+        origin = f"from {_near(row.origin)}"
+        if len(lines[0]) + 2 + len(origin) <= width:
+            lines = [f"{lines[0]}  {origin}"]
+        else:
+            lines.append(f"    {origin}")
+    lines += textwrap.wrap(
+        row.description, width, initial_indent="    ", subsequent_indent="    ", break_on_hyphens=False
+    )
+    return lines
 
 
 def rows_of(loaded: Loaded) -> Iterator[Row]:
@@ -84,7 +106,7 @@ def _shown(key: str, value: Any) -> Any:
         case _ if key in ("schema_registry_url", "proxy"):
             shown = re.sub(r"//[^/]*@", f"//{MASK}@", value)
         case timedelta():
-            shown = f"{value.total_seconds():g}s"
+            shown = _duration(value)
         case datetime():
             shown = value.isoformat()
         case tuple():
@@ -92,6 +114,21 @@ def _shown(key: str, value: Any) -> Any:
         case _ if hasattr(value, "model_dump"):
             shown = value.model_dump()
     return shown
+
+
+def _duration(value: timedelta) -> str:
+    """Name a duration as it is written in settings, by the largest unit that divides it."""
+    for unit, name in _UNITS:
+        if value and not value % unit:
+            return f"{value // unit}{name}"
+    return f"{value.total_seconds():g}s"
+
+
+def _near(origin: str) -> str:
+    """Name a file as it is seen from here, where that is shorter."""
+    if not origin.startswith("/"):
+        return origin
+    return min(origin, os.path.relpath(origin), key=len)
 
 
 def _text(row: Row) -> str:

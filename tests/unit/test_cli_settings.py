@@ -1,0 +1,32 @@
+"""What `signpost settings` shows on a terminal."""
+
+from __future__ import annotations
+
+import pytest
+
+from deploy.cli.settings import Row, described, rows_of
+from deploy.settings import Loaded
+from schemas.settings import Settings
+
+
+@pytest.mark.parametrize("width", [80, 100, 160])
+def test_a_setting_is_described_within_the_width(width: int) -> None:
+    """No line is wider than the terminal, and all of the description is there."""
+    for row in rows_of(Loaded(Settings(), {"max_event": "/a/very/long/folder" * 2 + "/" + "signpost.toml"})):
+        lines = described(row, width)
+        assert max(map(len, lines)) <= width
+        assert lines[0].startswith(f"{row.key} = ")
+        assert " ".join(line.strip() for line in lines).endswith(row.description)
+
+
+def test_where_a_value_comes_from_is_beside_it_where_it_fits() -> None:
+    """Else it has a line of its own."""
+    row = Row("proxy", "http://proxy", "SIGNPOST_PROXY", "", "A proxy.")
+    assert described(row, 60)[0] == "proxy = http://proxy  from SIGNPOST_PROXY"
+    assert described(row, 30)[:2] == ["proxy = http://proxy", "    from SIGNPOST_PROXY"]
+
+
+def test_durations_are_shown_as_people_write_them() -> None:
+    """By the largest unit that divides them."""
+    shown = {row.key: row.value for row in rows_of(Loaded(Settings(), {}))}
+    assert (shown["disable_failing_after"], shown["max_endpoint_wait"], shown["drain_timeout"]) == ("5d", "10m", "35s")
