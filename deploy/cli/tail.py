@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 import time
 from collections.abc import Iterable
 from contextlib import suppress
@@ -10,13 +11,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from deploy.cli.columns import screen_width
 from deploy.cli.context import OPERATE, settings_of
 from deploy.cli.looking import Json, Since, no_bar, record_reader, scanning, since_ms, topic_named
 
 if TYPE_CHECKING:  # `signpost --help` does without
     from confluent_kafka import Message
 
+    from consumers.console.scan import Range, Scanner
     from consumers.console.tail import Tail
+    from schemas.settings import Settings
 
 _DEFAULT_LINES = 10
 
@@ -43,11 +47,10 @@ def _tail(
 ) -> None:
     """Show the records of any topic, decoded: time, partition:offset, key, and what it says. Secrets are masked.
 
-    Own records and events are shown field by field, anything else as text or in hexadecimal. With --json each record
-    is one line of JSON, uncut.
+    Own records and events are shown field by field, anything else as text or in hexadecimal. A record is one line,
+    folded between its fields on a terminal. With --json it is one line of JSON, uncut.
     """
-    from consumers.console.tail import Tail, records  # noqa: PLC0415  # clients load in 0.3 s
-    from consumers.console.tail import follow as following  # noqa: PLC0415
+    from consumers.console.tail import Tail  # noqa: PLC0415  # clients load in 0.3 s
     from deploy.senders import senders_of  # noqa: PLC0415
 
     settings, begin_ms = settings_of(ctx), since_ms(since, time.time())
@@ -56,32 +59,52 @@ def _tail(
     with scanning(settings) as scanner:
         name = topic_named(scanner, topic, settings.prefix)
         ranges = scanner.ranges([name], begin_ms)
-        count = 0
-        for batch in records(scanner, ranges, shown, limit):
-            if batch:
-                no_bar(scanner)
-            count += _show(shown, batch, json)
-        no_bar(scanner)
-        if not count:
+        if not _show_present(scanner, ranges, shown, limit, json=json):
             is_empty = all(r.begin == r.end for r in scanner.ranges([name]))
             typer.echo(_nothing(name, is_empty=is_empty, grep=grep, since=since), err=True)
-        if not follow:
-            return
-        with suppress(KeyboardInterrupt):  # that is how it ends
-            for message in following(settings.kafka_properties(), ranges, shown.accepts):
-                if message is not None:
-                    _show(shown, [message], json)
+        if follow:
+            _follow(settings, ranges, shown, json=json)
+
+
+def _show_present(scanner: Scanner, ranges: list[Range], shown: Tail, limit: int | None, *, json: bool) -> int:
+    """Show what is there, and return how many records that were."""
+    from consumers.console.tail import records  # noqa: PLC0415  # see above
+
+    count = 0
+    for batch in records(scanner, ranges, shown, limit):
+        if batch:
+            no_bar(scanner)
+        count += _show(shown, batch, json)
+    no_bar(scanner)
+    return count
+
+
+def _follow(settings: Settings, ranges: list[Range], shown: Tail, *, json: bool) -> None:
+    """Show what comes, until Ctrl-C."""
+    from consumers.console.tail import follow  # noqa: PLC0415  # see above
+
+    with suppress(KeyboardInterrupt):  # that is how it ends
+        for message in follow(settings.kafka_properties(), ranges, shown.accepts):
+            if message is not None:
+                _show(shown, [message], json)
 
 
 def _show(tail: Tail, messages: Iterable[Message], json: bool) -> int:
     import orjson  # noqa: PLC0415  # see above
 
-    count = 0
+    count, width = 0, screen_width()
     for count, message in enumerate(messages, 1):  # noqa: B007  # it is what is returned
         text = orjson.dumps(tail.fields(message), default=str).decode() if json else tail.line(message)
-        sys.stdout.write(text + "\n")
+        sys.stdout.write((text if json or width is None else folded(text, width)) + "\n")
     sys.stdout.flush()
     return count
+
+
+def folded(line: str, width: int) -> str:
+    """Fold a line between its fields, those that follow further in, so that each record is seen to begin."""
+    return textwrap.fill(
+        line, width, subsequent_indent="    ", break_on_hyphens=False, drop_whitespace=True, replace_whitespace=False
+    )
 
 
 def _nothing(topic: str, *, is_empty: bool, grep: str | None, since: str | None) -> str:

@@ -6,6 +6,7 @@ import pytest
 
 from deploy.cli.columns import Column, table
 from deploy.cli.dead_letters import lines_of
+from deploy.cli.tail import folded
 
 EVENT = "evt_82f2a50c2263957a6c876fd144bc16f7"
 LETTER = {
@@ -53,3 +54,14 @@ def test_a_dead_letter_in_a_pipe_is_one_line() -> None:
     head, line = lines_of([LETTER], None)
     assert head.split() == ["ID", "TIME", "REASON", "TRIES", "RETRIED", "SUBSCRIPTION", "EVENT", "DETAIL"]
     assert LETTER["subscription_id"] in line
+
+
+@pytest.mark.parametrize("width", [80, 100, 160])
+def test_a_record_is_folded_between_its_fields(width: int) -> None:
+    """What follows its first line stands further in, nothing is lost, and an id is not cut where it fits a line."""
+    record = f'2026-11-21T17:21:37.267Z 10:83 sub-1 job event_id={EVENT} body="{"x" * 300}" a-b=' + "c-d " * 40
+    lines = folded(record, width).splitlines()
+    assert max(map(len, lines)) <= width
+    assert all(line.startswith("    ") for line in lines[1:])
+    assert "".join(line.strip() for line in lines).replace(" ", "") == record.replace(" ", "")
+    assert any(f"event_id={EVENT}" in line for line in lines)
