@@ -87,6 +87,22 @@ def test_the_environment_names_no_proxy(receiver: HostileReceiver, monkeypatch: 
     transport.close()
 
 
+def test_nothing_is_sent_that_somebody_left_behind(
+    receiver: HostileReceiver, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """No user name of a .netrc, no cookie that was set before, and nothing goes where an answer points to."""
+    (tmp_path / ".netrc").write_text("machine 127.0.0.1 login somebody password something\n", encoding="utf-8")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    transport = local_transport()
+    for how in ("elsewhere", "unauthorised", "of-a-proxy", "ok"):
+        assert isinstance(answer_of(transport, request_to(f"http://127.0.0.1:{receiver.port}/{how}")), Responded)
+    transport.close()
+    lines = [line for sent in receiver.requests for line in sent.split(b"\r\n")]
+    names = {line.partition(b":")[0].lower() for line in lines}
+    assert len(receiver.requests) == 4
+    assert not names & {b"authorization", b"proxy-authorization", b"cookie"}
+
+
 def test_connections_are_used_again(transport: Transport, receiver: HostileReceiver) -> None:
     """One request after another shares a connection; each has its own body and headers."""
     for number in range(20):

@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from consumers.delivery import connections
 from consumers.delivery.connections import Connections
 from consumers.delivery.resolver import Resolver
 from consumers.delivery.transport import Responded, Transport
@@ -18,6 +20,7 @@ from tests.support.dns import DnsServer
 from tests.support.hostile import HostileReceiver
 from tests.support.parts import need
 from tests.support.sending import LOCAL, answer_of, answers_of, request_to
+from tests.support.waiting import wait_until
 
 EMPTY = Responded(200, None, b"", False)
 # An HTTP/2 server that says how many connections it has seen, and refuses what is not HTTP/2.
@@ -90,6 +93,30 @@ def test_more_requests_than_connections_take_turns(dns: DnsServer) -> None:
     with transport_with(dns, Connections(most=4)) as transport:
         urls = [f"http://host-{n % 7}.example.com:{receiver.port}/ok" for n in range(60)]
         assert [each.answer for each in answers_of(transport, *map(request_to, urls))] == [EMPTY] * 60
+    receiver.close()
+
+
+@pytest.mark.parametrize("limit", ["_MAX_LIFETIME_S", "_MAX_IDLE_S"])
+def test_a_connection_is_kept_for_so_long_and_no_longer(
+    dns: DnsServer, monkeypatch: pytest.MonkeyPatch, limit: str
+) -> None:
+    """A connection that is used all the time ends as well, so that a name that has moved is followed."""
+    monkeypatch.setattr(connections, limit, 1)
+    receiver = HostileReceiver()
+    request = request_to(f"http://moved.example.com:{receiver.port}/ok")
+    with transport_with(dns, Connections()) as transport:
+
+        def made_anew() -> bool:
+            assert answer_of(transport, request) == EMPTY
+            return receiver.connections > 1
+
+        if limit == "_MAX_LIFETIME_S":
+            wait_until(made_anew, what="another connection is made")
+        else:
+            assert answer_of(transport, request) == EMPTY
+            began = time.monotonic()
+            wait_until(lambda: time.monotonic() - began > 2.5, what="the connection has been idle for long")
+            assert made_anew()
     receiver.close()
 
 
