@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from deploy.cli.context import OPERATE, print_json, settings_of
+from deploy.cli.positions_view import as_json, print_positions
 from schemas.errors import InvalidInput, Unavailable
 
 if TYPE_CHECKING:  # confluent_kafka and pydantic: `signpost --help` does without
     from confluent_kafka.admin import AdminClient
 
     from consumers.runtime.position_plan import Setting, Target
-    from consumers.runtime.position_report import Remark
     from consumers.runtime.positions import Found, PartitionKey
     from consumers.runtime.source_notes import Notes
     from schemas.settings import Settings
 
 _STOPPED: Final = 1
-_HEAD: Final = ("TOPIC", "PARTITION", "COMMITTED", "BEGIN", "END", "WAITING", "NOTED")
 
 app = typer.Typer(help="Where sources and jobs are read: show it, and set it where it was lost.", no_args_is_help=True)
 
@@ -49,38 +48,69 @@ def register(parent: typer.Typer) -> None:
 
 
 @app.command("list")
-def _list(ctx: typer.Context, *, json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
-    """Show for each partition what is committed, where its log begins and ends, what waits, and what was noted.
+def _list(
+    ctx: typer.Context,
+    topics: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[TOPIC]…",
+            help="Only these: names or patterns ('jobs.*'), with or without the prefix; `router` or `deliver` are all "
+            "that its group reads.",
+            show_default=False,
+        ),
+    ] = None,
+    *,
+    each: Annotated[bool, typer.Option("--each", help="A row for each partition.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="As JSON, partition by partition.")] = False,
+) -> None:
+    """Show what is committed, where the log begins and ends, what waits, and what was noted of sources.
 
-    Below it stands what there is to say about them. Exit code 1: a position is lost, and a role stops until it is set.
+    Partitions of a topic that are alike share a row, with their lowest and highest numbers. WAITING counts offsets, and
+    ends of transactions among them; `signpost lag` counts what really waits. Below the table stands what there is to
+    say. Exit code 1: a position is lost, and a role stops until it is set.
     """
     from consumers.runtime.position_report import about_sources, about_tiers  # noqa: PLC0415  # clients load in 0.3 s
     from consumers.runtime.topics import check_leaders  # noqa: PLC0415
     from schemas.topics import FIRST  # noqa: PLC0415
 
     settings = settings_of(ctx)
-    cluster = _cluster(settings)
+    cluster = _named(_cluster(settings), topics)
     check_leaders(cluster.admin, [*cluster.sources, *cluster.tiers])
     sources = _found(cluster, cluster.router, cluster.sources)
     tiers = _found(cluster, cluster.deliver, cluster.tiers)
-    notes = _notes(cluster)
+    notes = {topic: note for topic, note in _notes(cluster).items() if not topics or topic in cluster.sources}
     remarks = about_sources(cluster.sources, sources, notes)
     if cluster.tiers:
         remarks += about_tiers(settings.names.jobs(FIRST), cluster.tiers, tiers)
     if json:
-        print_json(_as_json({**sources, **tiers}, cluster, notes, remarks))
+        print_json(as_json({**sources, **tiers}, cluster.of, notes, remarks))
     else:
-        _print({**sources, **tiers}, notes, remarks)
+        print_positions({**sources, **tiers}, notes, remarks, each=each)
     if any(remark.stops for remark in remarks):
         raise typer.Exit(_STOPPED)
+
+
+def _named(cluster: _Cluster, wanted: Sequence[str] | None) -> _Cluster:
+    """Return of the cluster what is named, all of it where nothing is."""
+    from consumers.runtime.position_plan import chosen  # noqa: PLC0415  # see above
+
+    if not wanted:
+        return cluster
+    groups = {"router": cluster.sources, "deliver": cluster.tiers}
+    named = [topic for name in wanted for topic in groups.get(name, [])]
+    others = [name for name in wanted if name not in groups]
+    named += chosen(others, [*cluster.sources, *cluster.tiers], cluster.settings.prefix)
+    return replace(
+        cluster,
+        sources=[topic for topic in cluster.sources if topic in named],
+        tiers=[topic for topic in cluster.tiers if topic in named],
+    )
 
 
 @app.command("set")
 def _set(
     ctx: typer.Context,
-    topics: Annotated[
-        list[str], typer.Argument(metavar="TOPIC…", help="Sources or tiers; 'signpost.jobs.*' are all tiers.")
-    ],
+    topics: Annotated[list[str], typer.Argument(metavar="TOPIC…", help="Sources or tiers; 'jobs.*' are all tiers.")],
     *,
     to: Annotated[
         str,
@@ -200,62 +230,3 @@ def _notes(cluster: _Cluster) -> Notes:
     if settings.names.sources not in cluster.admin.list_topics(timeout=10).topics:
         return {}  # of an older version: `signpost topics apply` makes it
     return SourceNotes(settings.kafka_properties(), settings.names).read()
-
-
-def _print(found: Mapping[PartitionKey, Found], notes: Notes, remarks: Sequence[Remark]) -> None:
-    from consumers.runtime.position_report import waiting  # noqa: PLC0415  # see above
-
-    rows = [_HEAD]
-    for (topic, partition), known in found.items():
-        note = notes.get(topic)
-        noted = note.positions.get(partition) if note else None
-        numbers = [partition, known.offset, known.begin, known.end, waiting(known), noted]
-        rows.append((topic, *("-" if number is None else f"{number}" for number in numbers)))  # type: ignore[arg-type]  # as many as in the head
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]
-    for row in rows:
-        cells = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
-        typer.echo("  ".join(cells))
-    for _, note in sorted(notes.items()):
-        if note is not None:
-            last = "" if note.last_at_ms is None else f", last noted {_time(note.last_at_ms)}"
-            how = "before it was noted" if note.start_at is None else f"at {note.start_at}"
-            typer.echo(f"{note.topic}: started {how}, {_time(note.started_at_ms)}{last}")
-    for remark in remarks:
-        typer.echo(remark.sentence)
-
-
-def _as_json(
-    found: Mapping[PartitionKey, Found], cluster: _Cluster, notes: Notes, remarks: Sequence[Remark]
-) -> dict[str, Any]:
-    from consumers.runtime.position_report import waiting  # noqa: PLC0415  # see above
-
-    return {
-        "positions": [
-            {
-                "group": cluster.of(topic),
-                "topic": topic,
-                "partition": partition,
-                "committed": known.offset,
-                "begin": known.begin,
-                "end": known.end,
-                "waiting": waiting(known),
-                "noted": None if (note := notes.get(topic)) is None else note.positions.get(partition),
-            }
-            for (topic, partition), known in found.items()
-        ],
-        "sources": [
-            {
-                "topic": note.topic,
-                "start_at": note.start_at,
-                "started_at": _time(note.started_at_ms),
-                "last_noted_at": None if note.last_at_ms is None else _time(note.last_at_ms),
-            }
-            for note in notes.values()
-            if note is not None
-        ],
-        "remarks": [{"sentence": remark.sentence, "stops": remark.stops} for remark in remarks],
-    }
-
-
-def _time(at_ms: int) -> str:
-    return datetime.fromtimestamp(at_ms // 1000, UTC).isoformat().replace("+00:00", "Z")

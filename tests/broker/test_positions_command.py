@@ -181,6 +181,10 @@ def test_positions_are_shown_as_json(here: Here) -> None:
     assert place | {"partition": 0} | wanted | {"begin": 1, "waiting": 0} in found["positions"]
     assert len({entry["topic"] for entry in found["positions"]}) == 1 + len(tiers)
     assert any("retention deleted 0 to 0 before they were read" in remark["sentence"] for remark in found["remarks"])
+    named = json.loads(here.run("list", "jobs.1*", "router", "--json")[1])
+    prefix = here.names.prefix
+    tier_names = {prefix + name for name in ("jobs.1s", "jobs.1m", "jobs.10h", "jobs.14h")}
+    assert {entry["topic"] for entry in named["positions"]} == {here.events_topic} | tier_names
 
 
 def test_before_topics_are_made_the_command_that_makes_them_is_named(

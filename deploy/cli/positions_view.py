@@ -1,0 +1,133 @@
+"""Positions as they are shown: partitions of a topic that are alike in one row, or each in its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+import typer
+
+from deploy.cli.columns import Column, print_table
+
+if TYPE_CHECKING:  # confluent_kafka: `signpost --help` does without
+    from consumers.runtime.position_report import Remark
+    from consumers.runtime.positions import Found, PartitionKey
+    from consumers.runtime.source_notes import Notes
+
+_COLUMNS: Final = (
+    Column("TOPIC"),
+    Column("PARTITION", right=True),
+    Column("COMMITTED", right=True),
+    Column("BEGIN", right=True),
+    Column("END", right=True),
+    Column("WAITING", right=True),
+    Column("NOTED", right=True),
+)
+
+
+def print_positions(
+    found: Mapping[PartitionKey, Found], notes: Notes, remarks: Sequence[Remark], *, each: bool
+) -> None:
+    """Print a table of positions, what was noted of sources, and what there is to say."""
+    print_table(_COLUMNS, rows_of(found, notes, each=each))
+    topics = {topic for topic, _ in found}
+    for _, note in sorted(notes.items()):
+        if note is not None and note.topic in topics:
+            last = "" if note.last_at_ms is None else f", last noted {_time(note.last_at_ms)}"
+            how = "before it was noted" if note.start_at is None else f"at {note.start_at}"
+            typer.echo(f"{note.topic}: started {how}, {_time(note.started_at_ms)}{last}")
+    for remark in remarks:
+        typer.echo(remark.sentence)
+
+
+def rows_of(found: Mapping[PartitionKey, Found], notes: Notes, *, each: bool) -> list[tuple[str, ...]]:
+    """Return a row for all partitions of a topic that are alike, or for `each`.
+
+    Alike are those of which all is read, those in which something waits, those without a position, and those whose
+    position is outside their log. Numbers that differ are shown as `lowest…highest`, what waits as its sum.
+    """
+    from consumers.console.lag import spans  # noqa: PLC0415  # see above
+
+    alike: dict[tuple[object, ...], list[PartitionKey]] = {}
+    for key, known in found.items():
+        alike.setdefault((key[0], key[1] if each else _kind(known)), []).append(key)
+    rows: list[tuple[str, ...]] = []
+    for (topic, _), keys in alike.items():
+        of = [found[key] for key in keys]
+        waits = [count for known in of if (count := _waiting(known)) is not None]
+        rows.append(
+            (
+                str(topic),
+                spans(partition for _, partition in keys),
+                _range(known.offset for known in of),
+                _range(known.begin for known in of),
+                _range(known.end for known in of),
+                f"{sum(waits):,}" if waits else "-",
+                _range(_noted(notes, key) for key in keys),
+            )
+        )
+    return rows
+
+
+def as_json(
+    found: Mapping[PartitionKey, Found], group_of: Callable[[str], str], notes: Notes, remarks: Sequence[Remark]
+) -> dict[str, Any]:
+    """Return all of it, partition by partition."""
+    return {
+        "positions": [
+            {
+                "group": group_of(key[0]),
+                "topic": key[0],
+                "partition": key[1],
+                "committed": known.offset,
+                "begin": known.begin,
+                "end": known.end,
+                "waiting": _waiting(known),
+                "noted": _noted(notes, key),
+            }
+            for key, known in found.items()
+        ],
+        "sources": [
+            {
+                "topic": note.topic,
+                "start_at": note.start_at,
+                "started_at": _time(note.started_at_ms),
+                "last_noted_at": None if note.last_at_ms is None else _time(note.last_at_ms),
+            }
+            for note in notes.values()
+            if note is not None
+        ],
+        "remarks": [{"sentence": remark.sentence, "stops": remark.stops} for remark in remarks],
+    }
+
+
+def _kind(known: Found) -> str:
+    if known.offset is None:
+        return "none"
+    if not known.begin <= known.offset <= known.end:
+        return "outside"
+    return "waits" if _waiting(known) else "read"
+
+
+def _waiting(known: Found) -> int | None:
+    from consumers.runtime.position_report import waiting  # noqa: PLC0415  # see above
+
+    return waiting(known)
+
+
+def _noted(notes: Notes, key: PartitionKey) -> int | None:
+    note = notes.get(key[0])
+    return None if note is None else note.positions.get(key[1])
+
+
+def _range(numbers: Iterable[int | None]) -> str:
+    known = [number for number in numbers if number is not None]
+    if not known:
+        return "-"
+    low, high = min(known), max(known)
+    return str(low) if low == high else f"{low}…{high}"
+
+
+def _time(at_ms: int) -> str:
+    return datetime.fromtimestamp(at_ms // 1000, UTC).isoformat().replace("+00:00", "Z")

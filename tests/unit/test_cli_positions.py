@@ -1,0 +1,32 @@
+"""`signpost positions list`: few rows for many partitions, and none of them hidden."""
+
+from __future__ import annotations
+
+from consumers.runtime.positions import Found
+from deploy.cli.positions_view import rows_of
+from schemas.source import SourceNote
+
+FOUND = {("jobs.0s", number): Found(number, "", 0, number) for number in range(12)} | {
+    ("jobs.0s", 4): Found(4, "", 0, 9),
+    ("jobs.0s", 7): Found(None, "", 0, 3),
+    ("jobs.0s", 8): Found(20, "", 0, 3),
+    ("events", 0): Found(5, "", 0, 5),
+}
+NOTES = {"events": SourceNote("events", 0, "now", {0: 5})}
+
+
+def test_partitions_that_are_alike_share_a_row() -> None:
+    """What is read, what waits, what has no position and what is outside its log are told apart, with their numbers."""
+    assert rows_of(FOUND, NOTES, each=False) == [
+        ("jobs.0s", "0-3,5-6,9-11", "0…11", "0", "0…11", "0", "-"),
+        ("jobs.0s", "4", "4", "0", "9", "5", "-"),
+        ("jobs.0s", "7", "-", "0", "3", "-", "-"),
+        ("jobs.0s", "8", "20", "0", "3", "0", "-"),
+        ("events", "0", "5", "0", "5", "0", "5"),
+    ]
+
+
+def test_each_partition_has_a_row_where_that_is_asked_for() -> None:
+    """None is left out."""
+    rows = rows_of(FOUND, NOTES, each=True)
+    assert [(row[0], row[1]) for row in rows] == [(topic, str(number)) for topic, number in FOUND]
