@@ -7,7 +7,7 @@ import tomllib
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
-from typing import Annotated, Any, Final, Literal, TypeAlias
+from typing import Annotated, Any, Final, Literal, TypeAlias, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
@@ -16,6 +16,7 @@ from schemas.durations import parse_duration
 from schemas.errors import InvalidInput, SenderError
 from schemas.event import ANY
 from schemas.header_lines import KNOWN, PLACEHOLDER
+from schemas.near import did_you_mean, nearest
 from schemas.rendering import EventField, TimeFormat
 from schemas.signing import HmacSha256Hex
 from schemas.standard_webhooks import StandardWebhooks
@@ -173,7 +174,10 @@ def read_sender_file(text: str, file: str) -> SenderFile:
     try:
         parsed = SenderFile.model_validate(document)
     except ValidationError as error:
-        problems = [_sentence(problem, text, file) for problem in error.errors(include_url=False)]
+        found = error.errors(include_url=False)
+        # A key that is misspelt is not missing as well.
+        meant = {(*problem["loc"][:-1], near) for problem in found if (near := _meant(problem)) is not None}
+        problems = [_sentence(problem, text, file) for problem in found if problem["loc"] not in meant]
         raise SenderError("\n".join(problems)) from error
     problems = [f"{_where(file, text, path)}: {what}" for path, what in _contradictions(parsed)]
     if problems:
@@ -198,11 +202,13 @@ def _contradictions(parsed: SenderFile) -> Iterator[tuple[tuple[str, ...], str]]
     for event_type, line in parsed.event_types.items():
         for name in line.constants:
             if name not in used:
-                yield ("event_types", event_type), f"unknown key {name}: no header has {{{name}}} in its value"
+                what = f"unknown key {name}: no header has {{{name}}} in its value"
+                yield ("event_types", event_type), what + did_you_mean(name, EventTypeLine.model_fields)
     for number, condition in enumerate(parsed.conditions):
         for name in condition.event_types or ():
             if name not in parsed.event_types:
-                yield ("conditions", str(number), "event_types"), f"there is no event type {name!r}"
+                what = f"there is no event type {name!r}{did_you_mean(name, parsed.event_types)}"
+                yield ("conditions", str(number), "event_types"), what
 
 
 def _where(file: str, text: str, path: tuple[str, ...]) -> str:
@@ -220,8 +226,35 @@ def _sentence(problem: Mapping[str, Any], text: str, file: str) -> str:
     }.get(problem["type"], str(problem["msg"]).removeprefix("Value error, "))
     if problem["type"] == "union_tag_invalid":
         what = f"{problem['ctx']['tag']!r} is not one of {problem['ctx']['expected_tags']}"
+    near = _meant(problem)
+    what += "" if near is None else f"; did you mean {near}?"
     found = "" if problem["type"] in _SELF_EVIDENT else f" (found {problem['input']!r})"
     return f"{_where(file, text, path)}: {what}{found}"
+
+
+def _meant(problem: Mapping[str, Any]) -> str | None:
+    """Return the key that an unknown one is near to."""
+    if problem["type"] != "extra_forbidden":
+        return None
+    kind: Any = SenderFile
+    for part in problem["loc"][:-1]:
+        kind = _inside(kind, part)
+    return nearest(str(problem["loc"][-1]), getattr(kind, "model_fields", ()))
+
+
+def _inside(kind: Any, part: str | int) -> Any:
+    """Return the type of what is at a key, a number, or a scheme in a table of this type."""
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        return kind.model_fields[str(part)].annotation if part in kind.model_fields else None
+    options = get_args(kind)
+    if part in (schemes := {scheme: one for one in options for scheme in _schemes(one)}):
+        return schemes[part]
+    return next((one for one in reversed(options) if one is not Ellipsis), None)
+
+
+def _schemes(kind: Any) -> tuple[Any, ...]:
+    field = getattr(kind, "model_fields", {}).get("scheme")
+    return () if field is None else get_args(field.annotation)
 
 
 def line_of(text: str, path: tuple[str, ...]) -> int | None:

@@ -41,7 +41,9 @@ def check(folder: Path, capfd: pytest.CaptureFixture[str]) -> Check:
     ("change", "expected"),
     [
         ((TOML, "[kafka]", "[kafka"), "not TOML: "),
-        ((TOML, 'timeout = "30s"', 'time_out = "30s"'), "delivery.time_out: unknown key"),
+        ((TOML, 'timeout = "30s"', 'time_out = "30s"'), "delivery.time_out: unknown key; did you mean timeout?"),
+        ((TOML, "[kafka]", "[kafak]"), "kafak: unknown key; did you mean kafka?"),
+        ((TOML, "scheme = ", "heder = 5\nscheme = "), "signature.heder: unknown key; did you mean header?"),
         ((TOML, '"5m"', '"5 minutes"'), "delivery.schedule.1: '5 minutes' is not a duration: "),
         (
             (TOML, "Signpost/{version}", "{versoin}"),
