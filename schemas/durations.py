@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from schemas.errors import InvalidInput
 
-_PATTERN = re.compile(r"(\d+)(ms|s|m|h|d)")
+_PATTERN = re.compile(r"([0-9]{1,15})(ms|s|m|h|d)")
 _UNITS = {
     "ms": timedelta(milliseconds=1),
     "s": timedelta(seconds=1),
@@ -15,16 +15,23 @@ _UNITS = {
     "h": timedelta(hours=1),
     "d": timedelta(days=1),
 }
+_SHOWN = 60
+# Nobody means more, and sums with any time of ours stay within what Python counts.
+_LONGEST = timedelta(days=36_500)
 
 
 def parse_duration(text: str) -> timedelta:
-    """Read `<integer><ms|s|m|h|d>`; anything else is InvalidInput."""
+    """Read `<integer><ms|s|m|h|d>`, a hundred years at most; anything else is InvalidInput."""
     match = _PATTERN.fullmatch(text)
     if match is None:
+        shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
         raise InvalidInput(
-            f"{text!r} is not a duration: write an integer and a unit (ms, s, m, h, d), such as 30s or 5m"
+            f"{shown!r} is not a duration: write an integer and a unit (ms, s, m, h, d), such as 30s or 5m"
         )
-    return int(match[1]) * _UNITS[match[2]]
+    unit = _UNITS[match[2]]
+    if int(match[1]) > _LONGEST // unit:
+        raise InvalidInput(f"{text} is more than a hundred years")
+    return int(match[1]) * unit
 
 
 def format_duration(delay: timedelta) -> str:

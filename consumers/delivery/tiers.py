@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from schemas.durations import milliseconds, parse_duration
+from schemas.errors import InvalidInput
 from schemas.topics import PARKING, TopicNames
 
 
@@ -49,7 +50,10 @@ class Tiers:
         tier = self._by_topic.get(topic)
         match = None if tier is not None else self._name.fullmatch(topic)
         if match is not None:
-            delay = parse_duration(match[1])
+            try:
+                delay = parse_duration(match[1])
+            except InvalidInput:  # longer than anybody waits
+                return None
             tier = self._by_topic[topic] = Tier(topic, delay, int(milliseconds(delay) / self._speedup))
         return tier
 
