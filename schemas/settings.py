@@ -84,7 +84,13 @@ class Settings(BaseModel):
         le=1_000_000,
         allow_inf_nan=False,
     )
-    max_in_flight: int = _setting(512, "Requests at a time, of one delivery process.", unit="requests", ge=1, le=10_000)
+    max_in_flight: int = _setting(
+        512,
+        "Requests at a time, of one delivery process; half is kept for when endpoints stop.",
+        unit="requests",
+        ge=1,
+        le=10_000,
+    )
     max_in_flight_per_subscription: int = _setting(
         16,
         "Requests at a time for a subscription that has no limit of its own; fewer while its endpoint is slow.",

@@ -76,7 +76,7 @@ DISABLED: Final = Spec(
     "signpost_delivery_disabled_subscriptions", "Subscriptions whose endpoint is gone or failed for days."
 )
 SLOW_REQUESTS: Final = Spec(
-    "signpost_delivery_slow_requests", "Requests over a second old, of slow endpoints, or of ones not heard of yet."
+    "signpost_delivery_slow_requests", "Requests that are overdue, or of slow endpoints, or of ones not heard of yet."
 )
 ATTEMPT_DURATION: Final = Spec(
     "signpost_delivery_attempt_duration_seconds",

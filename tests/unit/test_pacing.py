@@ -117,18 +117,6 @@ def test_slow_endpoints_hold_at_most_half_of_the_places() -> None:
     assert len(paced.jobs(quick, 50, NOW + 30_000)["start"]) == 16
 
 
-def test_endpoints_that_stop_answering_take_few_places_with_them() -> None:
-    """With half of the places taken endpoints get ever less, so forty quick ones that stop at once leave places."""
-    paced = pacing(subscription=16, process=512)
-    hanging = [Who(f"hangs-{number}", host=f"{number}.example") for number in range(40)]
-    quick = [Who(f"quick-{number}", host=f"q{number}.example") for number in range(20)]
-    paced.warm(*hanging, *quick)
-    held = sum(len(paced.jobs(who, 16)["start"]) for who in hanging)
-    assert held <= 400
-    for who in quick:
-        assert len(paced.jobs(who, 5, NOW + 2_000)["start"]) >= 1
-
-
 def test_a_rate_limit_starts_what_waits_when_it_is_time() -> None:
     """What is over the rate waits for its time, which is told."""
     paced = pacing(subscription=16)

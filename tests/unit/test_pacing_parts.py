@@ -13,7 +13,7 @@ from consumers.delivery.pacing.circuit import FAILURES, Circuit, State
 from consumers.delivery.pacing.limit import Limit
 from consumers.delivery.pacing.places import Pacer, Places
 from consumers.delivery.pacing.rate import Rate
-from tests.support.pacing import NOW, TIERS_MS
+from tests.support.pacing import NOW, TIERS_MS, Job
 
 
 def answers(limit: Limit, took_us: int, count: int) -> int:
@@ -232,34 +232,25 @@ def test_jobs_stay_near_while_an_endpoint_is_not_measured() -> None:
     assert TIERS_MS[backlog.tier_for(400, 0, NOW)] == 5_000
 
 
-def test_requests_grow_old_after_a_second() -> None:
-    """A request counts as slow once it has run for about a second; its place comes back all the same."""
-    places = Places(100)
+def test_a_request_is_overdue_after_four_times_the_usual_time() -> None:
+    """A quick request is slow once it takes far longer than usual, from 128 ms on, and surely after a second."""
+    for usual_us, early_ms, late_ms in [(1_000, 128, 192), (100_000, 352, 448), (2_000_000, 960, 1_088)]:
+        places = Places[Job](100)
+        places.advance(NOW)
+        job = Job()
+        ticket = places.take(Pacer.QUICK, job, usual_us)
+        assert not list(places.advance(NOW + early_ms))
+        assert places.slow == 0
+        assert list(places.advance(NOW + late_ms)) == [job]
+        assert places.slow == 1
+        places.give_back(ticket, job)
+        assert (places.slow, places.taken) == (0, 0)
+
+
+def test_a_clock_that_is_set_back_makes_nothing_overdue_and_keeps_nothing_from_it() -> None:
+    """Time goes on from where a clock was set back to."""
+    places = Places[Job](100)
     places.advance(NOW)
-    ticket = places.take(Pacer.QUICK)
-    places.advance(NOW + 850)
-    assert places.slow == 0
-    places.advance(NOW + 1_100)
-    assert places.slow == 1
-    assert places.give_back(ticket)
-    assert (places.slow, places.taken) == (0, 0)
-
-
-@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3_000)), max_size=200))
-def test_places_are_counted_exactly(steps: list[tuple[int, int]]) -> None:
-    """In any order of starts and ends, what is slow are those that were started so, or over a second ago."""
-    places, now_ms = Places(50), NOW
-    held: list[tuple[int, Pacer, int]] = []
-    for step, pause_ms in steps:
-        now_ms += pause_ms
-        places.advance(now_ms)
-        if step < 3:
-            pacer = [Pacer.QUICK, Pacer.SLOW, Pacer.NEW][step]
-            if places.lets(pacer, 0):
-                held.append((places.take(pacer), pacer, now_ms))
-        elif held:
-            places.give_back(held.pop(pause_ms % len(held))[0])
-        surely = sum(pacer is not Pacer.QUICK or now_ms - at_ms > 1_024 for _, pacer, at_ms in held)
-        perhaps = sum(pacer is not Pacer.QUICK or now_ms - at_ms > 895 for _, pacer, at_ms in held)
-        assert surely <= places.slow <= perhaps
-        assert places.taken == len(held) <= 50
+    places.take(Pacer.QUICK, Job(), 1_000)
+    assert not list(places.advance(NOW - 3_600_000))
+    assert len(list(places.advance(NOW - 3_600_000 + 200))) == 1

@@ -9,7 +9,8 @@ worst.py     for the operator: the worst endpoints now
 """
 
 from consumers.delivery.pacing.pace import Result
-from consumers.delivery.pacing.pacing import Pacing, PacingLimits
+from consumers.delivery.pacing.pacing import Pacing
+from consumers.delivery.pacing.registry import PacingLimits
 from consumers.delivery.pacing.worst import EndpointView, census, worst
 
 __all__ = ["EndpointView", "Pacing", "PacingLimits", "Result", "census", "worst"]

@@ -101,8 +101,10 @@ class Pace(Generic[T]):
     """Of one subscription; times are in ms."""
 
     __slots__ = (
+        "answered_ms",
         "backlog",
         "circuit",
+        "counts_as",
         "failing_since_ms",
         "free",
         "host",
@@ -112,6 +114,7 @@ class Pace(Generic[T]):
         "limit",
         "limited_by",
         "moved_ms",
+        "overdue",
         "pacer",
         "probe",
         "queued",
@@ -130,7 +133,9 @@ class Pace(Generic[T]):
         self.waiting: deque[T] = deque()
         self.in_flight = 0
         self.probe: T | None = None
-        self.pacer = Pacer.NEW
+        self.pacer = self.counts_as = Pacer.NEW
+        self.answered_ms = 0  # when the last answer came
+        self.overdue = 0  # requests that were quick, and are open for too long
         self.moved_ms = now_ms  # when the last request ended, or the first of them began
         self.queued = False  # in a queue of those with something waiting
         self.free = True  # neither circuit nor rate is to be asked
@@ -164,6 +169,17 @@ class Pace(Generic[T]):
         if self.circuit.is_closed:
             return None
         return Reason.TOLD_TO_WAIT if self.circuit.state is State.TOLD_TO_WAIT else Reason.FAILING
+
+    def pacer_now(self, proven_ms: int) -> Pacer:
+        """Find what its next request counts as; nothing is known of a quick one that answered before `proven_ms`."""
+        pacer = self.pacer
+        if pacer is Pacer.QUICK:
+            if self.overdue:
+                pacer = Pacer.OVERDUE
+            elif self.answered_ms < proven_ms:
+                pacer = Pacer.NEW
+        self.counts_as = pacer
+        return pacer
 
     def is_stuck(self, now_ms: int) -> bool:
         """Whether requests are open, and none has ended for a second, or for twice the time that it usually takes."""
@@ -213,6 +229,7 @@ class Pace(Generic[T]):
         if result is Result.DELIVERED and self.free:
             limit = self.limit
             limit.answered(took_us)
+            self.answered_ms = now_ms
             self.circuit.failures = 0
             self.failing_since_ms = None
             self.pacer = Pacer.QUICK if limit.mean_us <= _SLOW_US else Pacer.SLOW
@@ -251,6 +268,7 @@ class Pace(Generic[T]):
 
     def _answered(self, result: Result, took_us: int, now_ms: int, *, probe: bool) -> None:
         overloaded = result is Result.OVERLOADED
+        self.answered_ms = now_ms
         if self.circuit.answered(now_ms, probe=probe, overloaded=overloaded):
             self.limit.restart()
         if overloaded:

@@ -12,12 +12,11 @@ from __future__ import annotations
 import heapq
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Final, Generic
 
 from consumers.delivery.pacing.pace import Pace, Reason, Result, Subscriber, T
 from consumers.delivery.pacing.places import Pacer, Places
-from consumers.delivery.pacing.registry import Registry
+from consumers.delivery.pacing.registry import PacingLimits, Registry
 
 # With so many jobs waiting in memory, of all subscriptions, nothing more is read while they start soon; with twice as
 # many each has the least room only. What is read at once lies between the two.
@@ -27,25 +26,15 @@ _LEAST_ROOM: Final = 64
 _SOON: Final = 64
 
 
-@dataclass(frozen=True, slots=True)
-class PacingLimits:
-    """Settings; a subscription may have its own `max_in_flight` in place of `per_subscription`."""
-
-    per_subscription: int
-    per_host: int
-    per_process: int
-    max_endpoint_wait_ms: int
-
-
 class Pacing(Generic[T]):
     """All paces of a process; `waits_ms` are the delays of the tiers for parked jobs, ascending. Times are in ms."""
 
     def __init__(self, limits: PacingLimits, waits_ms: Sequence[int]) -> None:
         self._limits = limits
         self._waits_ms = waits_ms
-        self._registry = Registry[T](limits.per_subscription, limits.max_endpoint_wait_ms)
+        self._registry = Registry[T](limits)
         self._paces = self._registry.paces
-        self.places = Places(limits.per_process)
+        self.places = Places[T](limits.per_process)
         self._runnable: deque[Pace[T]] = deque()  # with something waiting, and perhaps a place
         self._for_quick: deque[Pace[T]] = deque()  # waiting for a place of the process
         self._for_slow: deque[Pace[T]] = deque()  # waiting for one that slow endpoints may hold
@@ -62,8 +51,8 @@ class Pacing(Generic[T]):
 
     @property
     def has_waiting(self) -> bool:
-        """Whether `next_waiting` may give something now."""
-        return bool(self._runnable)
+        """Whether `next_waiting` may give something, now or as soon as `advance` finds requests overdue."""
+        return bool(self._runnable or self._for_quick)
 
     @property
     def pressing(self) -> int:
@@ -77,7 +66,11 @@ class Pacing(Generic[T]):
 
     def advance(self, now_ms: int) -> None:
         """Let time pass, before jobs are admitted."""
-        self.places.advance(now_ms)
+        overdue = self.places.advance(now_ms)
+        if overdue:
+            for job in overdue:
+                job.pace.overdue += 1
+            self._wake_all(self._for_quick)
 
     def admit(self, who: Subscriber, job: T, now_ms: int) -> bool:
         """Start a job, and count it; False: it has to `wait` or to be parked."""
@@ -176,7 +169,8 @@ class Pacing(Generic[T]):
             if pace.rate.ready_at(now_ms) > now_ms:
                 return False
             pace.rate.begin(now_ms)
-        if not (pace.host.lets(pace.pacer, self._limits.per_host) and self.places.lets(pace.pacer, pace.in_flight - 1)):
+        pacer = pace.pacer_now(self.places.proven_ms)
+        if not (pace.host.lets(pacer, self._limits.per_host) and self.places.lets(pacer)):
             return False
         self._take(pace, job)
         return True
@@ -216,9 +210,10 @@ class Pacing(Generic[T]):
                 return pace.closed_by
             if rate is not None and rate.ready_at(now_ms) > now_ms:
                 return Reason.RATE
-        if not pace.host.lets(pace.pacer, self._limits.per_host):
+        pacer = pace.pacer_now(self.places.proven_ms)
+        if not pace.host.lets(pacer, self._limits.per_host):
             return Reason.HOST
-        return None if self.places.lets(pace.pacer, pace.in_flight) else Reason.PROCESS
+        return None if self.places.lets(pacer) else Reason.PROCESS
 
     def _enqueue(self, pace: Pace[T], now_ms: int) -> None:
         """Put an endpoint with something waiting where it will be woken: by its own requests, or as here."""
@@ -227,7 +222,7 @@ class Pacing(Generic[T]):
         if pace.limited_by is Reason.HOST:
             pace.host.blocked.append(pace)
         elif pace.limited_by is Reason.PROCESS:
-            (self._for_quick if pace.pacer is Pacer.QUICK else self._for_slow).append(pace)
+            (self._for_quick if pace.counts_as is Pacer.QUICK else self._for_slow).append(pace)
         elif pace.limited_by is Reason.RATE:
             assert pace.rate is not None
             self._number += 1
@@ -242,19 +237,22 @@ class Pacing(Generic[T]):
         self._take(pace, job)
 
     def _take(self, pace: Pace[T], job: T) -> None:
-        ticket = job.ticket = self.places.take(pace.pacer)
+        ticket = job.ticket = self.places.take(pace.counts_as, job, pace.limit.mean_us)
         pace.host.in_flight += 1
         if ticket < 0:
             pace.host.slow += 1
 
     def _give_back(self, pace: Pace[T], job: T) -> None:
-        host, ticket = pace.host, job.ticket
+        host, ticket, places = pace.host, job.ticket, self.places
         assert ticket is not None
         job.ticket = None
         host.in_flight -= 1
         if ticket < 0:
             host.slow -= 1
-        if self.places.give_back(ticket) and self._for_slow:
+        elif ticket <= places.tick:
+            pace.overdue -= 1
+        places.give_back(ticket, job)
+        if self._for_slow and (ticket < 0 or not self._for_quick):
             self._wake(self._for_slow.popleft())
         if host.blocked:
             self._wake(host.blocked.popleft())

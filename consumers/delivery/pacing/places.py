@@ -1,88 +1,176 @@
-"""The places of a process: slow endpoints hold at most half of them, whatever they do. Pure.
+"""The places of a process: whatever endpoints do, those that answer find places. Pure.
 
-A request counts as slow when it has run for a second, or was started for an endpoint that was slow lately, or that has
-not answered yet. Those may start while slow ones hold less than half (known ones: three eighths, so that what is known
-to be slow cannot keep new endpoints out). What is quick may have all places; but once quick ones hold a quarter, no
-endpoint gets more than a 32nd of what is free, so that those that stop answering all at once take few with them.
+A request is *quick* while its endpoint answers and it is open for no longer than that usually takes; else it is *slow*:
+started for an endpoint that was slow lately or that is not known, or overdue. Three rules:
+
+1. Who is slow or unknown starts while slow requests hold less than half.
+2. For each quick request a second place is kept: 2 * quick + slow <= most. So endpoints that stop answering all at
+   once, however many, take at most half of what slow ones had left; where none was slow, half of all.
+3. When a 16th of all places has turned overdue, that is no accident: what endpoints answered before tells nothing any
+   more. Who has answered since is quick; the others are unknown, and start while not even half is taken.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import IntEnum
-from typing import Final
+from typing import Final, Generic, TypeVar
 
-# A start is filed under its eighth of a second; eight of them later it is old.
-_TICK: Final = 7  # bits of a ms clock: 128 ms
-_TICKS: Final = 8
-_PART: Final = 5  # bits: a 32nd
+# A request is filed under the 32 ms in which it will be overdue; the ring has room for all that are not.
+_TICK: Final = 5
+_RING: Final = 64
+# Overdue is what takes four times as long as usual, but at least 128 ms, and at most a second.
+_LEAST_TICKS: Final = 4
+_MOST_TICKS: Final = 32
+_FOUR_TIMES: Final = 13  # µs to a fourth of a tick, in bits
+
+T = TypeVar("T")
 
 
 class Pacer(IntEnum):
-    """How an endpoint answered lately. SLOW and NEW are the tickets of their requests, too."""
+    """How an endpoint answered lately. All but QUICK are the tickets of their requests, too."""
 
     QUICK = 0
     SLOW = -1
-    NEW = -2
+    NEW = -2  # nothing is known of it
+    OVERDUE = -3  # it was quick, and has an overdue request
 
 
-class Places:
-    """Counts the requests of a process by age; `most` may run."""
+class Places(Generic[T]):
+    """Counts the requests of a process; `most` may run.
 
-    __slots__ = ("_aged", "_half", "_quarter", "_ring", "_slow_share", "_tagged", "_tick", "most", "taken")
+    A request whose ticket is from 0 to `tick` was quick and is overdue. An endpoint that has answered last before
+    `proven_ms` is unknown (0: none is).
+    """
+
+    __slots__ = (
+        "_half",
+        "_kept",
+        "_late",
+        "_marked",
+        "_most_quick",
+        "_part",
+        "_ring",
+        "_seen",
+        "_settled",
+        "_tagged",
+        "_tagged_overdue",
+        "most",
+        "proven_ms",
+        "quick",
+        "taken",
+        "tick",
+    )
 
     def __init__(self, most: int) -> None:
         self.most = most
         self._half = max(1, most // 2)
-        self._quarter = max(1, most // 4)
-        self._slow_share = max(1, self._half * 3 // 4)
+        self._part = max(1, most // 16)
         self.taken = 0
-        self._tagged = [0, 0, 0]  # by -ticket: requests that were started as slow or new
-        self._ring = [0] * _TICKS  # the others, by when they were started
-        self._aged = 0  # of those: older than a second
-        self._tick = 0
+        self.quick = 0
+        self.proven_ms = 0
+        self._tagged = 0  # requests that were started as slow, new or overdue
+        self._tagged_overdue = 0  # of those: as overdue
+        self._late = 0  # those that were quick and are overdue
+        self._marked = 0  # so many of them would be no news
+        self._settled = 0  # the tick from which on they are counted
+        self._ring: list[set[T]] = [set() for _ in range(_RING)]
+        self.tick = 0
+        self._seen = 0
+        self._keep(most // 8)
 
     @property
     def slow(self) -> int:
         """How many places slow requests hold."""
-        return self._aged + self._tagged[1] + self._tagged[2]
+        return self._tagged + self._late
 
-    def advance(self, now_ms: int) -> None:
-        """Let time pass."""
+    def advance(self, now_ms: int) -> Iterable[T]:
+        """Let time pass; return the requests that have become overdue."""
         tick = now_ms >> _TICK
-        if tick <= self._tick:
-            return
-        ring = self._ring
-        for passed in range(max(self._tick + 1, tick - _TICKS + 1), tick + 1):
-            self._aged += ring[passed % _TICKS]
-            ring[passed % _TICKS] = 0
-        self._tick = tick
+        passed, self._seen = tick - self._seen, tick
+        if passed <= 0:  # the clock was set back: time goes on from here
+            return ()
+        overdue: list[T] = []
+        for at in range(self.tick + 1, self.tick + 1 + min(passed, _RING)):
+            if filed := self._ring[at % _RING]:
+                overdue += filed
+                filed.clear()
+        self.tick += passed
+        self.quick -= len(overdue)
+        self._late += len(overdue)
+        self._judge(now_ms)
+        return overdue
 
-    def lets(self, pacer: Pacer, in_flight: int) -> bool:
-        """Tell whether an endpoint that holds `in_flight` places may have another one."""
-        free = self.most - self.taken
+    def lets(self, pacer: Pacer) -> bool:
+        """Tell whether an endpoint may have another place."""
+        if self.taken >= self.most:
+            return False
+        slow = self._tagged + self._late
         if pacer is Pacer.QUICK:
-            if self.taken < self._quarter or self.taken - self.slow < self._quarter:
-                return free > 0
-            return free > 0 and in_flight < max(1, free >> _PART)
-        return self.slow < (self._slow_share if pacer is Pacer.SLOW else self._half) and free > 0
+            quick = self.quick
+            return not quick or (quick < self._most_quick and 2 * quick + slow + 2 <= self.most)
+        share = self._share(pacer)
+        # A quarter is for new ones, so that what is known to be slow cannot keep them out.
+        return slow < (share if pacer is Pacer.NEW or share < 2 else share - share // 4)
 
-    def take(self, pacer: Pacer) -> int:
-        """Take a place; the ticket gives it back."""
+    def _share(self, pacer: Pacer) -> int:
+        """Return how many places slow requests may hold."""
+        if self.proven_ms or (pacer is Pacer.OVERDUE and self._lost + 1 >= self._part):
+            return self._half - self.quick
+        return max(1, self._kept, min(self._half, self.most - 2 * self.quick))
+
+    def take(self, pacer: Pacer, request: T, usual_us: int) -> int:
+        """Take a place; the ticket gives it back. `usual_us`: how long the endpoint takes."""
         self.taken += 1
-        if pacer is Pacer.QUICK:
-            self._ring[self._tick % _TICKS] += 1
-            return self._tick
-        self._tagged[-pacer] += 1
-        return int(pacer)
+        if pacer is not Pacer.QUICK:
+            self._tagged += 1
+            if pacer is Pacer.OVERDUE:
+                self._tagged_overdue += 1
+                self._most_quick -= 1
+            return int(pacer)
+        self.quick += 1
+        ticks = usual_us >> _FOUR_TIMES
+        if ticks < _LEAST_TICKS:
+            ticks = _LEAST_TICKS
+        elif ticks > _MOST_TICKS:
+            ticks = _MOST_TICKS
+        ticket = self.tick + ticks + 1
+        self._ring[ticket % _RING].add(request)
+        return ticket
 
-    def give_back(self, ticket: int) -> bool:
-        """Give a place back; True: it was held by a slow request."""
+    def give_back(self, ticket: int, request: T) -> None:
+        """Give a place back."""
         self.taken -= 1
         if ticket < 0:
-            self._tagged[-ticket] -= 1
-            return True
-        if ticket <= self._tick - _TICKS:
-            self._aged -= 1
-            return True
-        self._ring[ticket % _TICKS] -= 1
-        return False
+            self._tagged -= 1
+            if ticket == Pacer.OVERDUE:
+                self._tagged_overdue -= 1
+                self._most_quick += 1
+        elif ticket <= self.tick:
+            self._late -= 1
+        else:
+            self.quick -= 1
+            self._ring[ticket % _RING].discard(request)
+
+    def _keep(self, places: int) -> None:
+        """Keep places for slow and new ones, though quick ones would take all."""
+        self._kept, self._most_quick = places, (self.most - places) // 2 - self._tagged_overdue
+
+    @property
+    def _lost(self) -> int:
+        """How many places endpoints hold that were quick and have overdue requests."""
+        return self._late + self._tagged_overdue
+
+    def _judge(self, now_ms: int) -> None:
+        """Void what was known when many have become overdue since; trust it again when few are left of them."""
+        lost = self._lost
+        if lost >= self._marked + self._part:
+            # What is open now tells nothing of those that answer from now on, should it become overdue as well.
+            self._marked, self._settled = lost + self.quick, self.tick + _MOST_TICKS + 1
+            self.proven_ms = now_ms
+            self._keep(self.most // 4)
+        elif lost <= self._part // 2:
+            self._marked = self.proven_ms = 0
+            self._keep(self.most // 8)
+        elif lost < self._marked and self.tick >= self._settled:
+            self._marked = lost

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final, Generic
 
 from consumers.delivery.pacing.pace import Host, Pace, Subscriber, T
@@ -10,12 +11,22 @@ _FORGET_AFTER_MS: Final = 300_000
 _LOOK_EVERY_MS: Final = 10_000
 
 
-class Registry(Generic[T]):
-    """By subscription; `most` requests run at once for one that says nothing else, no wait is over `longest_ms`."""
+@dataclass(frozen=True, slots=True)
+class PacingLimits:
+    """Settings; a subscription may have its own `max_in_flight` in place of `per_subscription`."""
 
-    def __init__(self, most: int, longest_ms: int) -> None:
-        self._most = most
-        self._longest_ms = longest_ms
+    per_subscription: int
+    per_host: int
+    per_process: int
+    max_endpoint_wait_ms: int
+
+
+class Registry(Generic[T]):
+    """Paces by subscription."""
+
+    def __init__(self, limits: PacingLimits) -> None:
+        self._most = limits.per_subscription
+        self._longest_ms = limits.max_endpoint_wait_ms
         self._hosts: dict[str, Host[T]] = {}
         self._look_ms = 0
         self.paces: dict[str, Pace[T]] = {}
