@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Final, Literal, TypeAlias
 from urllib.parse import urlsplit
 
@@ -12,6 +13,7 @@ from consumers.console.traces import EventSeen, JobSeen, LetterSeen, Place, Trac
 from schemas.codec import Record
 from schemas.delivery import Job, JobCodec
 from schemas.errors import UnreadableRecord
+from schemas.health import Health
 from schemas.subscription import Subscription, matches
 
 _JOBS: Final = JobCodec()
@@ -86,9 +88,16 @@ class _Subject:
 
 
 def explain(
-    wanted: str, place: Place, traces: Traces, versions: Sequence[Version], *, position: int | None, only: str | None
+    wanted: str,
+    place: Place,
+    traces: Traces,
+    versions: Sequence[Version],
+    *,
+    position: int | None,
+    only: str | None,
+    health: Mapping[str, Health] = MappingProxyType({}),
 ) -> Explanation:
-    """Explain the event at a place. `position`: what the router has committed there.
+    """Explain the event at a place. `position`: what the router has committed there; `health`: of subscriptions.
 
     Of subscriptions of other customers only the number is told, unless it is asked for `only` one of them.
     """
@@ -118,16 +127,18 @@ def explain(
         if only is None and not made and _is_of_another(history, subject.customer_id):
             found.other_customers += 1
         elif made or not found.trouble:
-            found.verdicts.append(_verdict(id_, history, made, subject))
+            found.verdicts.append(_verdict(id_, history, made, subject, health.get(id_)))
     return found
 
 
-def _verdict(id_: str, history: Sequence[Version], runs: Sequence[Run], subject: _Subject) -> Verdict:
+def _verdict(
+    id_: str, history: Sequence[Version], runs: Sequence[Run], subject: _Subject, health: Health | None
+) -> Verdict:
     last = next((v.said for v in reversed(history) if isinstance(v.said, Subscription)), None)
     host = _host(last) if last else ""
     if runs:
         return Verdict(id_, host, True, _how(history, runs), tuple(runs))
-    return Verdict(id_, host, False, _why_not(history, subject))
+    return Verdict(id_, host, False, _why_not(history, subject, health))
 
 
 def _how(history: Sequence[Version], runs: Sequence[Run]) -> str:
@@ -137,7 +148,7 @@ def _how(history: Sequence[Version], runs: Sequence[Run]) -> str:
     return "paused now" if isinstance(said, Subscription) and said.paused and runs[-1].ending == "waiting" else ""
 
 
-def _why_not(history: Sequence[Version], subject: _Subject) -> str:
+def _why_not(history: Sequence[Version], subject: _Subject, health: Health | None) -> str:
     """Say why a subscription has no job, by what it said when the event came, as far as the topic still holds it."""
     before = [v for v in history if subject.at_ms is None or v.at_ms <= subject.at_ms]
     said = before[-1].said if before else history[0].said
@@ -147,10 +158,10 @@ def _why_not(history: Sequence[Version], subject: _Subject) -> str:
         case str():
             return f"its record cannot be read: {said}; the events of its customer wait"
         case _:
-            return _difference(said, subject, known_then=bool(before))
+            return _difference(said, subject, health, known_then=bool(before))
 
 
-def _difference(said: Subscription, subject: _Subject, *, known_then: bool) -> str:
+def _difference(said: Subscription, subject: _Subject, health: Health | None, *, known_then: bool) -> str:
     """Return the first that holds; `known_then`: it is what the subscription said when the event came."""
     later = not known_then and subject.at_ms is not None and said.created_at_ms > subject.at_ms
     takes = any(matches(pattern, subject.event_type) for pattern in said.event_types)
@@ -160,12 +171,22 @@ def _difference(said: Subscription, subject: _Subject, *, known_then: bool) -> s
         (later, "created later than the event came"),
         (not takes, f"takes only {', '.join(said.event_types)}"),
         (said.paused, "paused" if known_then else "paused, by what it says since"),
+        (_was_disabled(said, subject, health), f"disabled ({health.reason if health else ''}) before the event came"),
         (not known_then, "changed since: what it said when the event came is no longer on the topic"),
         (subject.routed is False, "takes it, as soon as the router comes to it"),
         (subject.routed is None, "takes it, but the router has no position there: it has not begun"),
     )
-    lost = "takes it, but no job is there: retention has removed it, or the router knew another record then"
+    lost = (
+        "takes it, but no job is there: it was disabled then, retention has removed it, or the router knew another "
+        "record then"
+    )
     return next((why for holds, why in reasons if holds), lost)
+
+
+def _was_disabled(said: Subscription, subject: _Subject, health: Health | None) -> bool:
+    if health is None or health.disabled_at_ms is None or not health.disables(said.activation):
+        return False
+    return subject.at_ms is None or health.disabled_at_ms <= subject.at_ms
 
 
 def _runs(

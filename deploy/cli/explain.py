@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from deploy.cli.context import OPERATE, print_json, settings_of
-from deploy.cli.looking import Json, no_bar, scanning
+from deploy.cli.looking import Json, ago, no_bar, now_ms, scanning
 from schemas.errors import InvalidInput, Unavailable
 
 if TYPE_CHECKING:  # `signpost --help` does without
@@ -22,6 +22,8 @@ _ROUTED: Final = {
     False: "the router has not come to it yet",
     None: "no router has begun there",
 }
+_SECOND_MS: Final = 1_000
+_SPANS: Final = ((3_600_000, "h", 1), (60_000, "min", 1), (_SECOND_MS, "s", 2))
 _COLOURS: Final = {"delivered": "green", "dead": "red", "cancelled": "magenta", "waiting": "yellow"}
 
 
@@ -45,7 +47,8 @@ def _explain(
 ) -> None:
     """Say what became of an event: who took it and who did not and why, each attempt, and how it ended or waits.
 
-    All of it is read from the topics, now. It is there as long as they keep it (30 days).
+    Attempts are shown with the time at which they started, and how long after the event that was. All of it is read
+    from the topics, now. It is there as long as they keep it (30 days).
     """
     settings = settings_of(ctx)
     with scanning(settings) as scanner:
@@ -71,6 +74,7 @@ def _found(
     from consumers.console.subscriptions import Subscriptions  # noqa: PLC0415
     from consumers.console.traces import Tracer  # noqa: PLC0415
     from consumers.runtime.registry import Registry  # noqa: PLC0415
+    from deploy.health import read_health  # noqa: PLC0415
     from deploy.router_role import source_senders  # noqa: PLC0415
     from deploy.senders import senders_of  # noqa: PLC0415
     from schemas.event import EventDecoder  # noqa: PLC0415
@@ -91,11 +95,12 @@ def _found(
     traces = Tracer(scanner, names, tiers, decoders).trace(event, [topic] if topic else decoders)
     places = [place for place in traces.places() if topic in (None, place[0])]
     versions = Subscriptions(scanner, names).versions if places else []
+    health = read_health(settings) if places and scanner.partitions([names.health]) else {}
     there = set(scanner.partitions({place[0] for place in places}))
     committed = scanner.committed(f"{settings.prefix}router", [p[:2] for p in places if p[:2] in there])
     positions = {key: at.offset for key, at in committed.items()}
     return traces, [
-        explain(event, place, traces, versions, position=positions.get(place[:2]), only=subscription)
+        explain(event, place, traces, versions, position=positions.get(place[:2]), only=subscription, health=health)
         for place in places
     ]
 
@@ -115,7 +120,7 @@ def _print(one: Explanation) -> None:
     others = [verdict for verdict in one.verdicts if not verdict.took]
     typer.echo(f"\ntaken by {_count(len(took))}")
     for verdict in took:
-        _print_taker(verdict)
+        _print_taker(verdict, one.at_ms)
     if others or one.other_customers:
         typer.echo(f"\nnot taken by {_count(len(others) + one.other_customers)}")
     width = max((len(verdict.subscription_id) for verdict in others), default=0)
@@ -125,7 +130,7 @@ def _print(one: Explanation) -> None:
         typer.echo(f"  {'and ' if others else ''}{one.other_customers:,} of other customers")
 
 
-def _print_taker(verdict: Verdict) -> None:
+def _print_taker(verdict: Verdict, event_ms: int | None) -> None:
     from consumers.console.readable import printable  # noqa: PLC0415  # as above
 
     why = f"  ({verdict.why})" if verdict.why else ""
@@ -134,16 +139,32 @@ def _print_taker(verdict: Verdict) -> None:
         if run.number:
             typer.echo(f"    run {run.number}, a retry")
         for attempt in run.attempts:
-            typer.echo(printable(f"    {_attempt(attempt)}"))
+            typer.echo(printable(f"    {_attempt(attempt, event_ms)}"))
         typer.echo(f"    {typer.style(run.ending, fg=_COLOURS.get(run.ending))}{printable(_ending(run))}")
 
 
-def _attempt(attempt: Attempt) -> str:
+def _attempt(attempt: Attempt, event_ms: int | None) -> str:
+    """Say when an attempt started, how long after the event that was, and what came of it."""
     from consumers.console.readable import time_text  # noqa: PLC0415  # as above
 
     answer = str(attempt.status) if attempt.status is not None else attempt.error or attempt.reason
-    follows = f", next at {time_text(attempt.next_due_at_ms)}" if attempt.next_due_at_ms else ""
-    return f"{attempt.number}  {time_text(attempt.at_ms)}  {answer} in {attempt.duration_us / 1_000:,.1f} ms{follows}"
+    started, follows = time_text(attempt.at_ms), ""
+    if event_ms is not None:
+        started += f"  {after(attempt.at_ms - event_ms):<9}"
+    if attempt.next_due_at_ms:
+        due_ms = attempt.next_due_at_ms
+        follows = f", next at {time_text(due_ms) if event_ms is None else after(due_ms - event_ms)}"
+    return f"{attempt.number}  {started}  {answer} in {attempt.duration_us / 1_000:,.1f} ms{follows}"
+
+
+def after(ms: int) -> str:
+    """Write how long after the event something was: `+44 ms`, `+1.05 s`, `+5.0 min`, `+2.1 h`."""
+    if abs(ms) < _SECOND_MS:
+        return f"{ms:+} ms"
+    for unit_ms, name, digits in _SPANS:
+        if abs(ms) >= 2 * unit_ms or unit_ms == _SECOND_MS:
+            return f"{ms / unit_ms:+,.{digits}f} {name}"
+    raise AssertionError
 
 
 def _ending(run: Run) -> str:
@@ -151,8 +172,9 @@ def _ending(run: Run) -> str:
 
     if run.ending == "waiting" and run.place is not None:
         since = f" since {time_text(run.since_ms)}" if run.since_ms else ""
-        due = f", due {time_text(run.due_at_ms)}" if run.due_at_ms else ""
-        return f" in {_place(run.place)}{since}{due}"
+        due = f", due {time_text(run.due_at_ms)} ({ago(run.due_at_ms, now_ms())})" if run.due_at_ms else ""
+        aside = "" if due or run.place[0].endswith(".0s") else ", put aside: `signpost endpoints` says why"
+        return f" in {_place(run.place)}{since}{due}{aside}"
     reason = f": {run.reason}" if run.reason else ""
     letter = run.dead_letter
     return reason + (f", dead letter {letter[1]}:{letter[2]}" if letter else "")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -11,7 +10,7 @@ import typer
 
 from deploy.cli.columns import Column, print_table
 from deploy.cli.context import OPERATE, print_json, settings_of
-from deploy.cli.looking import Json, no_bar, scanning
+from deploy.cli.looking import Json, ago, no_bar, now_ms, scanning
 from schemas.errors import Unavailable
 
 if TYPE_CHECKING:  # `signpost --help` does without
@@ -20,7 +19,6 @@ if TYPE_CHECKING:  # `signpost --help` does without
     from schemas.settings import Settings
 
 _COLUMNS: Final = (Column("TOPIC"), Column("WAITING", right=True), Column("OLDEST"), Column(""))
-_HOUR_S, _MINUTE_S = 3_600, 60
 
 
 def register(app: typer.Typer) -> None:
@@ -44,8 +42,8 @@ def _lag(ctx: typer.Context, *, json: Json = False) -> None:
     if json:
         print_json({"topics": [_as_json(one) for one in lags], "groups": [asdict(group) for group in groups]})
         return
-    now_ms = time.time_ns() // 1_000_000
-    print_table(_COLUMNS, [_row(one, now_ms) for one in lags])
+    at_ms = now_ms()
+    print_table(_COLUMNS, [_row(one, at_ms) for one in lags])
     for group in groups:
         _print_group(group)
 
@@ -75,28 +73,17 @@ def _found(scanner: Scanner, settings: Settings) -> tuple[list[TopicLag], list[G
     return lags, groups, [topic for topic in (*sources, *tiers) if topic not in there]
 
 
-def _row(one: TopicLag, now_ms: int) -> tuple[str, ...]:
+def _row(one: TopicLag, at_ms: int) -> tuple[str, ...]:
     from consumers.console.readable import time_text  # noqa: PLC0415  # see looking.py
 
     waiting = "?" if one.waiting is None else f"{'' if one.exact else '≤ '}{one.waiting:,}"
-    oldest = "" if one.oldest_due_ms is None else f"{time_text(one.oldest_due_ms)} ({_ago(one.oldest_due_ms, now_ms)})"
+    oldest = "" if one.oldest_due_ms is None else f"{time_text(one.oldest_due_ms)} ({ago(one.oldest_due_ms, at_ms)})"
     note = ""
     if one.without_position == one.partitions and one.waiting is None:
         note = "nobody has a position here: `signpost positions list` says more"
     elif one.without_position:
         note = f"{one.without_position} of {one.partitions} partitions have no position"
     return one.topic, waiting, oldest, note
-
-
-def _ago(at_ms: int, now_ms: int) -> str:
-    seconds = abs(now_ms - at_ms) / 1_000
-    if seconds >= 2 * _HOUR_S:
-        text = f"{seconds / _HOUR_S:,.1f} h"
-    elif seconds >= 2 * _MINUTE_S:
-        text = f"{seconds / _MINUTE_S:.0f} min"
-    else:
-        text = f"{seconds:.1f} s"
-    return f"{text} ago" if at_ms <= now_ms else f"in {text}"
 
 
 def _print_group(group: Group) -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # confluent_kafka and pydantic: `signpost --help` does withou
     from schemas.settings import Settings
 
 _BAR_AFTER_S: Final = 1.0
+_HOUR_S, _MINUTE_S = 3_600, 60
 
 Since: TypeAlias = Annotated[
     str | None,
@@ -96,6 +97,23 @@ def no_bar(scanner: Scanner) -> None:
     if isinstance(scanner.progress, _Bar):
         scanner.progress.close()
     scanner.progress = unheard
+
+
+def now_ms() -> int:
+    """Return the present Unix ms."""
+    return time.time_ns() // 1_000_000
+
+
+def ago(at_ms: int, seen_at_ms: int) -> str:
+    """Write how long ago an instant was, or in how long it will be; both in Unix ms."""
+    seconds = abs(seen_at_ms - at_ms) / 1_000
+    if seconds >= 2 * _HOUR_S:
+        text = f"{seconds / _HOUR_S:,.1f} h"
+    elif seconds >= 2 * _MINUTE_S:
+        text = f"{seconds / _MINUTE_S:.0f} min"
+    else:
+        text = f"{seconds:.1f} s"
+    return f"{text} ago" if at_ms <= seen_at_ms else f"in {text}"
 
 
 class _Bar:
