@@ -73,7 +73,6 @@ def run_role(build: Callable[[Settings, int | None], Role], settings: Settings, 
         with StatusServer(listen, role.metrics.registry, ready, alive, role.pages) as status:
             code = 0 if role.run(stop, status.address) else 1
     except BeginAnew as error:
-        if not stop():
-            begin_anew(str(error))
-        code = 1
+        begin_anew(str(error), stop)
+        code = 1  # told to end meanwhile
     return code
