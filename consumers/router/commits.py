@@ -16,7 +16,7 @@ from consumers.runtime.positions import PartitionKey
 
 COMMIT_EVERY_S: Final = 0.1
 # A flush that takes longer than this waits for a broker: meanwhile the consumer has to be polled.
-FLUSH_S: Final = 0.25
+FLUSH_S: Final = 0.1
 # In a rebalance, all of the group waits for us.
 LEAVE_S: Final = 1.0
 MAX_BYTES: Final = 32 * 1024 * 1024

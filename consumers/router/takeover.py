@@ -26,14 +26,13 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its package
 )
 
 from consumers.router.notes import Noting
-from consumers.runtime.admin import offset_of
+from consumers.runtime.admin import TIMEOUT_S, offset_of
 from consumers.runtime.lost_positions import beyond_sentence, lost_partitions, lost_sentence
 from consumers.runtime.overtaken import Overtaken
 from consumers.runtime.positions import CommittedPositions, Found, PartitionKey, PositionsQuery
 from consumers.runtime.source_notes import Notes
 from schemas.errors import Unavailable
 
-_REQUEST_TIMEOUT_S: Final = 5.0
 _ASK_AGAIN_S: Final = 0.2
 _EARLIEST: Final = OffsetSpec.earliest()  # type: ignore[no-untyped-call]  # it has no annotations
 _LATEST: Final = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # as above
@@ -140,7 +139,7 @@ class Takeover:
         if self._described is None:
             topics = sorted({topic for topic, _ in self._owned})
             asked = TopicCollection(topics)
-            self._described = self._admin.describe_topics(asked, request_timeout=_REQUEST_TIMEOUT_S)
+            self._described = self._admin.describe_topics(asked, request_timeout=TIMEOUT_S)
         if not all(future.done() for future in self._described.values()):
             return None
         counts = {topic: len(future.result().partitions) for topic, future in self._described.items()}
@@ -205,6 +204,6 @@ def _list(admin: AdminClient, asked: Sequence[TopicPartition], spec: OffsetSpec)
     answers = admin.list_offsets(
         dict.fromkeys(asked, spec),
         isolation_level=IsolationLevel.READ_COMMITTED,
-        request_timeout=_REQUEST_TIMEOUT_S,
+        request_timeout=TIMEOUT_S,
     )
     return {(partition.topic, partition.partition): future for partition, future in answers.items()}

@@ -18,8 +18,8 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # OffsetSpec 
 )
 
 from consumers.runtime.admin import offset_of
+from consumers.runtime.patience import Patience
 
-TIMEOUT_S: Final = 5.0
 _STALLED_S: Final = 30.0  # a transaction that its producer left open ends after at most 20
 _LATEST: Final = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # it has no annotations
 _OWN: Final[dict[str, str | int | bool]] = {
@@ -43,6 +43,7 @@ class PartitionState:
         self._config = {**kafka, **_OWN, "group.id": topic}
         self._admin = admin
         self._topic = topic
+        self._patience = Patience()
 
     def read(self, partitions: Iterable[int]) -> dict[int, State]:
         """Return the state of these partitions; KafkaException where the broker does not say."""
@@ -51,7 +52,8 @@ class PartitionState:
             return {}
         consumer = Consumer(self._config, logger=logging.getLogger("signpost.kafka"))
         try:
-            return self._read(consumer, numbers)
+            with self._patience.waiting():
+                return self._read(consumer, numbers)
         finally:
             consumer.close()
 
@@ -62,7 +64,10 @@ class PartitionState:
             consumer.assign([TopicPartition(self._topic, number, 0) for number in missing])
         ends_s = time.monotonic() + _STALLED_S
         while missing:
-            for message in consumer.consume(1_000, 0.1):
+            messages = consumer.consume(1_000, 0.1)
+            if messages:  # however much it is, and however slowly it comes
+                ends_s = time.monotonic() + _STALLED_S
+            for message in messages:
                 number, passed = _apply(message, states)
                 if passed >= missing.get(number, passed + 1):
                     del missing[number]
@@ -76,7 +81,7 @@ class PartitionState:
         asked = self._admin.list_offsets(
             dict.fromkeys(places, _LATEST),
             isolation_level=IsolationLevel.READ_UNCOMMITTED,
-            request_timeout=TIMEOUT_S,
+            request_timeout=self._patience.seconds,
         )
         return {place.partition: offset_of(future.result()) for place, future in asked.items()}
 

@@ -22,10 +22,10 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # OffsetSpec 
 
 from consumers.runtime.admin import CLIENT_ERRORS, offset_of, reason_of
 from consumers.runtime.background import in_thread
+from consumers.runtime.patience import Patience
 from schemas.errors import Unavailable
 
 ASK_AGAIN_S: Final = 0.05
-_TIMEOUT_S: Final = 5.0
 _EARLIEST: Final = OffsetSpec.earliest()  # type: ignore[no-untyped-call]  # it has no annotations
 _LATEST: Final = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # as above
 
@@ -48,21 +48,25 @@ class Found:
 class CommittedPositions:
     """Asks for the positions of one group; `kafka` are the properties of the connection."""
 
-    def __init__(self, kafka: Mapping[str, str], admin: AdminClient, group: str) -> None:
+    def __init__(
+        self, kafka: Mapping[str, str], admin: AdminClient, group: str, patience: Patience | None = None
+    ) -> None:
         self._kafka = kafka
         self._admin = admin
         self._group = group
+        self._patience = patience or Patience()
         self.topics: frozenset[str] = frozenset()  # all that there were when `fetch` asked last
 
     def fetch(self, partitions: Sequence[PartitionKey]) -> dict[PartitionKey, Found]:
         """Return what is known of these partitions; blocks, and raises KafkaException where the broker cannot say."""
         # After a broker was restarted its epoch is refused (FENCED_LEADER_EPOCH) until metadata is asked for anew.
-        self.topics = frozenset(self._admin.list_topics(timeout=_TIMEOUT_S).topics)
-        return self._fetch(partitions)
+        with self._patience.waiting():
+            self.topics = frozenset(self._admin.list_topics(timeout=self._patience.seconds).topics)
+            return self._fetch(partitions)
 
     def fetch_topics(self, topics: Iterable[str]) -> dict[PartitionKey, Found]:
         """Return what is known of all partitions of these topics that are there; blocks and raises as `fetch`."""
-        present = self._admin.list_topics(timeout=_TIMEOUT_S).topics
+        present = self._admin.list_topics(timeout=self._patience.seconds).topics
         return self._fetch(
             [(topic, number) for topic in topics if topic in present for number in sorted(present[topic].partitions)]
         )
@@ -87,7 +91,7 @@ class CommittedPositions:
         own = {"group.id": self._group, "isolation.level": "read_committed", "enable.auto.commit": False}
         consumer = Consumer({**self._kafka, **own}, logger=logging.getLogger("signpost.kafka"))
         try:
-            answers = consumer.committed(wanted, timeout=_TIMEOUT_S)
+            answers = consumer.committed(wanted, timeout=self._patience.seconds)
         finally:
             consumer.close()
         for answer in answers:
@@ -99,7 +103,7 @@ class CommittedPositions:
         answers = self._admin.list_offsets(
             dict.fromkeys(wanted, spec),
             isolation_level=IsolationLevel.READ_UNCOMMITTED,
-            request_timeout=_TIMEOUT_S,
+            request_timeout=self._patience.seconds,
         )
         return {(partition.topic, partition.partition): future for partition, future in answers.items()}
 

@@ -12,6 +12,7 @@ from confluent_kafka.admin import AdminClient
 from consumers.runtime.admin import Log
 
 ASK_EVERY_S: Final = 1.0
+_ANSWER_S: Final = 10.0  # a broker that is slow is not away
 
 
 class Reach:
@@ -39,7 +40,7 @@ class Reach:
             return
         if self._question is None:
             if now_s >= self._ask_at_s:
-                self._question = self._admin.describe_cluster(request_timeout=ASK_EVERY_S)
+                self._question = self._admin.describe_cluster(request_timeout=_ANSWER_S)
                 self._ask_at_s = now_s + ASK_EVERY_S
             return
         if not self._question.done():

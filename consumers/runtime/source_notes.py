@@ -6,18 +6,18 @@ It holds a record or so for each source and hour, until it is compacted: reading
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Iterable, Mapping
 from typing import Final
 
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
+from consumers.runtime.patience import MOST_S, Patience
 from schemas.errors import UnreadableRecord
 from schemas.source import SourceNote, decode_source, encode_source
 from schemas.topics import TopicNames
 
-_TIMEOUT_S: Final = 5.0
+_WRITTEN_S: Final = MOST_S
 _log = structlog.get_logger("sources")
 _kafka_log = logging.getLogger("signpost.kafka")
 
@@ -31,6 +31,7 @@ class SourceNotes:
     def __init__(self, kafka: Mapping[str, str], names: TopicNames) -> None:
         self._kafka = kafka
         self._topic = names.sources
+        self._patience = Patience()
 
     def read(self) -> Notes:
         """Return all notes; KafkaException where the broker does not say."""
@@ -43,7 +44,8 @@ class SourceNotes:
         }
         consumer = Consumer({**self._kafka, **own}, logger=_kafka_log)
         try:
-            return self._read(consumer)
+            with self._patience.waiting():
+                return self._read(consumer)
         finally:
             consumer.close()
 
@@ -58,27 +60,26 @@ class SourceNotes:
         own = {
             "enable.idempotence": True,
             "partitioner": "murmur2_random",
-            "message.timeout.ms": int(_TIMEOUT_S * 1_000),
+            "message.timeout.ms": int(_WRITTEN_S * 1_000),
             "linger.ms": 0,
         }
         producer = Producer({**self._kafka, **own}, logger=_kafka_log)
         for note in notes:
             producer.produce(self._topic, encode_source(note), note.topic, on_delivery=reported)
-        if producer.flush(2 * _TIMEOUT_S) and not failed:
+        if producer.flush(2 * _WRITTEN_S) and not failed:
             failed.append(KafkaError(KafkaError._MSG_TIMED_OUT))
         if failed:
             raise KafkaException(failed[0])
 
     def _read(self, consumer: Consumer) -> Notes:
-        found = consumer.list_topics(self._topic, timeout=_TIMEOUT_S).topics[self._topic]
+        found = consumer.list_topics(self._topic, timeout=self._patience.seconds).topics[self._topic]
         if found.error is not None:
             raise KafkaException(found.error)
         open_ = set(found.partitions)
         consumer.assign([TopicPartition(self._topic, number, 0) for number in open_])
         notes: Notes = {}
-        ends_s = time.monotonic() + _TIMEOUT_S
         while open_:
-            message = consumer.poll(max(0.0, ends_s - time.monotonic()))
+            message = consumer.poll(self._patience.seconds)
             if message is None:
                 raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
             error = message.error()

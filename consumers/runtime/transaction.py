@@ -18,6 +18,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, wait
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -33,6 +34,7 @@ from schemas.errors import Unavailable
 
 TRANSACTION_TIMEOUT_S: Final = 10
 _CALL_TIMEOUT_S: Final = 5.0
+_BEGIN_S: Final = 30.0
 # Twice the time that a call was given. By then the coordinator has ended the transaction by itself.
 _HUNG_AFTER_S: Final = 2 * _CALL_TIMEOUT_S
 _log = structlog.get_logger("transaction")
@@ -237,8 +239,10 @@ class Transactions:
             producer = self._producer = Producer(self._config, logger=logging.getLogger("signpost.kafka"))
             try:
                 # Makes librdkafka find a broker at once, not at its next 500 ms tick.
-                producer.list_topics(timeout=_CALL_TIMEOUT_S)
-                self._insist(partial(producer.init_transactions, _CALL_TIMEOUT_S), generation)
+                with suppress(*CLIENT_ERRORS):
+                    producer.list_topics(timeout=_CALL_TIMEOUT_S)
+                # A slow broker is asked several times before it answers this.
+                self._insist(partial(producer.init_transactions, _CALL_TIMEOUT_S), generation, for_s=_BEGIN_S)
             except CLIENT_ERRORS as error:
                 _log.warning("transaction.waiting_for_broker", error=str(reason_of(error)))
                 time.sleep(ASK_AGAIN_S)
@@ -275,9 +279,11 @@ class Transactions:
         if generation == self._generation:
             self._call = None if since_s is None else (generation, since_s)
 
-    def _insist(self, call: Callable[[], object], generation: int, *, once: bool = False) -> None:
+    def _insist(
+        self, call: Callable[[], object], generation: int, *, once: bool = False, for_s: float = TRANSACTION_TIMEOUT_S
+    ) -> None:
         """Make a call of a transaction, again while its error can be retried and the transaction may be open."""
-        deadline = self._monotonic_s() + TRANSACTION_TIMEOUT_S
+        deadline = self._monotonic_s() + for_s
         while True:
             try:
                 self._calling(generation, self._monotonic_s())
