@@ -127,6 +127,10 @@ class SubscriptionTable(Generic[T]):
         """Return what counts for a subscription, as far as the table has read."""
         return self.state.get(id_)
 
+    def has(self, id_: str) -> bool:
+        """Whether there is a record of a subscription, readable or not."""
+        return self.state.get(id_) is not None or bool(self.state.partitions_of(id_))
+
     def unusable(self) -> dict[str, Unusable]:
         """Return the subscriptions of which nothing is known but an unusable record."""
         return self.state.unusable()

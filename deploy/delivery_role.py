@@ -19,6 +19,7 @@ from consumers.delivery.assignment import Assignment
 from consumers.delivery.committer import Committer
 from consumers.delivery.dispatch import Dispatcher
 from consumers.delivery.endpoint import Endpoint, endpoints_of
+from consumers.delivery.forgetting import Forgetting
 from consumers.delivery.health import HealthBook, HealthPolicy
 from consumers.delivery.lane import Lane
 from consumers.delivery.loop import Clocks, DeliveryLoop, Limits
@@ -103,6 +104,7 @@ class DeliveryRole:
     loop: DeliveryLoop
     pacing: Pacing[Work]
     health: HealthBook
+    forgetting: Forgetting
     overviews: Snapshots[Overview]
     outcome_log: OutcomeLog
     starting: str | None = "the topics have not been checked yet"
@@ -138,6 +140,7 @@ class DeliveryRole:
 
     def _each_turn(self, now_ms: int) -> None:
         self.overviews.turn(now_ms)
+        self.forgetting.turn(now_ms)
         if now_ms < self.gauges_due_ms:
             return
         self.gauges_due_ms = now_ms + EVERY_MS
@@ -192,7 +195,16 @@ def build(settings: Settings, slot: int | None) -> DeliveryRole:
         limits=Limits(settings.max_in_flight, milliseconds(settings.drain_timeout)),
     )
     shown = Snapshots(overviews_of(settings, pacing, book, table, reader).make)
-    return DeliveryRole(settings, metrics, clients, reader, transport, table, loop, pacing, book, shown, outcome_log)
+    forgetting = Forgetting(
+        book,
+        table.has,
+        lambda: table.is_fresh(_CLOCKS.monotonic_ms()),
+        lambda number: reader.lanes.get((tiers.first.topic, number)),
+        recorder.forget,
+    )
+    return DeliveryRole(
+        settings, metrics, clients, reader, transport, table, loop, pacing, book, forgetting, shown, outcome_log
+    )
 
 
 def _metrics(settings: Settings, senders: Mapping[str, Sender]) -> DeliveryMetrics:

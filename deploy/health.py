@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from consumers.runtime.partition_state import TIMEOUT_S, PartitionState
-from schemas.errors import Unavailable, UnreadableRecord
-from schemas.health import Health, decode_health
+from consumers.runtime.admin import TIMEOUT_S
+from consumers.runtime.partition_state import PartitionState
+from schemas.errors import Unavailable
+from schemas.health import Health, decode_all
 from schemas.settings import Settings
 
 
@@ -32,9 +33,5 @@ def read_health(settings: Settings) -> Mapping[str, Health]:
         ) from error
     found: dict[str, Health] = {}
     for state in states.values():
-        for id_, value in state.items():
-            try:
-                found[id_] = decode_health(value)
-            except UnreadableRecord:
-                continue
+        found |= decode_all(state, lambda _id, _error: None)
     return found

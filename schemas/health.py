@@ -5,6 +5,7 @@ Health is status, not configuration: it has a topic of its own, so that neither 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal
 
@@ -69,6 +70,20 @@ def decode_health(value: bytes | None) -> Health:
     if record["reason"] not in {"", "gone", "failing"}:
         raise UnreadableRecord("invalid_value", f"health has the reason {record['reason'][:64]!r}")
     return Health(**record)
+
+
+def decode_all(values: Mapping[str, bytes], unreadable: Callable[[str, UnreadableRecord], object]) -> dict[str, Health]:
+    """Decode what the topic `health` holds, by its keys; what cannot be read is told to `unreadable`, and left out.
+
+    It is status, not configuration: it is found out anew.
+    """
+    found: dict[str, Health] = {}
+    for key, value in values.items():
+        try:
+            found[key] = decode_health(value)
+        except UnreadableRecord as error:
+            unreadable(key, error)
+    return found
 
 
 def encode_operation(operation: Operation) -> bytes:

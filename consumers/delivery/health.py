@@ -41,9 +41,11 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
+class Noted:
+    """What is known of an endpoint, and when its record was written last, in Unix ms (None: there is none)."""
+
     health: Health
-    written_ms: int | None  # when its record was written last; None: there is none
+    written_ms: int | None
 
 
 class HealthBook:
@@ -51,13 +53,13 @@ class HealthBook:
 
     def __init__(self, policy: HealthPolicy) -> None:
         self._policy = policy
-        self.known: dict[str, _Known] = {}
+        self.known: dict[str, Noted] = {}
         self._of_partition: dict[int, set[str]] = {}
 
     def load(self, partition: int, found: Mapping[str, Health]) -> None:
         """Take over what was written for a partition; what was known of it here is forgotten."""
         self.drop([partition])
-        self.known.update({id_: _Known(health, health.updated_at_ms) for id_, health in found.items()})
+        self.known.update({id_: Noted(health, health.updated_at_ms) for id_, health in found.items()})
         self._of_partition[partition] = set(found)
 
     def drop(self, partitions: Iterable[int]) -> None:
@@ -79,6 +81,10 @@ class HealthBook:
         """Return what is known of an endpoint; None if nothing is wrong."""
         known = self.known.get(subscription_id)
         return known.health if known else None
+
+    def partition_of(self, subscription_id: str) -> int | None:
+        """Return the number of the partition that an endpoint's record is on, looking through all."""
+        return next((number for number, ids in self._of_partition.items() if subscription_id in ids), None)
 
     @property
     def disabled(self) -> int:
@@ -164,7 +170,7 @@ class HealthBook:
         return Change(health.subscription_id, health, _operation("endpoint_disabled", health, health.updated_at_ms))
 
     def _keep(self, partition: int, health: Health, written_ms: int | None) -> None:
-        self.known[health.subscription_id] = _Known(health, written_ms)
+        self.known[health.subscription_id] = Noted(health, written_ms)
         self._of_partition.setdefault(partition, set()).add(health.subscription_id)
 
     def _forget(self, partition: int, subscription_id: str) -> None:

@@ -101,6 +101,11 @@ class Recorder:
             log = {"endpoint_recovered": _log.info}.get(change.operation.kind, _log.warning)
             log(f"delivery.{change.operation.kind}", **_told(change.operation))
 
+    def forget(self, change: Change, lane: Lane) -> None:
+        """Write what became of an endpoint though no job came by, with the position of its partition."""
+        self.health(change, lane)
+        self._outbox.touch(lane)
+
     def overtaken(self, lost: Overtaken, lane: Lane, now_ms: int) -> None:
         """Write what retention took before it was read."""
         key, value = lost.record(now_ms)

@@ -13,8 +13,7 @@ import structlog
 
 from consumers.runtime.partition_state import PartitionState, State
 from consumers.runtime.positions import CommittedPositions, Found, PartitionKey
-from schemas.errors import UnreadableRecord
-from schemas.health import Health, decode_health
+from schemas.health import Health, decode_all
 
 _log = structlog.get_logger("delivery")
 
@@ -47,10 +46,6 @@ class Takeover:
 
 
 def _health_of(number: int, state: State) -> dict[str, Health]:
-    found: dict[str, Health] = {}
-    for key, value in state.items():
-        try:
-            found[key] = decode_health(value)
-        except UnreadableRecord as error:  # status, not configuration: it is found out anew
-            _log.error("health.unreadable", id=key, partition=number, reason=error.reason)
-    return found
+    return decode_all(
+        state, lambda key, error: _log.error("health.unreadable", id=key, partition=number, reason=error.reason)
+    )

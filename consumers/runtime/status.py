@@ -88,6 +88,8 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     # A thread that serves a client who never ends its request must not hold up the end of the process.
     block_on_close = False
+    # Connections that wait to be taken: with the library's 5 a burst of probes and scrapes would be refused.
+    request_queue_size = 128
 
     def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
         self.address_family = AF_INET6 if ":" in address[0] else AF_INET

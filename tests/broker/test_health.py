@@ -10,7 +10,7 @@ import pytest
 from deploy.local.broker import Broker
 from deploy.local.receiver import Receiver
 from deploy.local.replies import Answer, always, in_turn
-from producers.subscription_changes import Pause, Resume
+from producers.subscription_changes import Delete, Pause, Resume
 from schemas.health import Operation, decode_operation
 from tests.support.pipeline import Pipeline
 from tests.support.roles import Role, RoleStarter
@@ -96,6 +96,20 @@ def test_an_endpoint_that_is_gone_gets_nothing_until_it_is_resumed(
     pipeline.wait_for_ends(2)
     assert states(pipeline) == [("evt_0", "dead gone"), ("evt_9", "delivered")]
     assert "disabled" not in signpost("subscriptions", "show", id_).out
+
+
+def test_what_was_known_of_a_deleted_subscription_is_taken_away(pipeline: Pipeline, receiver: Receiver) -> None:
+    """A subscription that was disabled and is deleted leaves no record, though no job of it ever comes again."""
+    receiver.behave = always(GONE)
+    (id_,) = pipeline.subscribe(receiver.url)
+    pipeline.publish_some(1)
+    wait_for_kinds(pipeline, id_, "endpoint_disabled")
+    pipeline.write(Delete(id_))
+
+    def is_gone() -> bool:
+        return [m.value() for m in pipeline.read(pipeline.names.health) if m.key() == id_.encode()][-1:] == [None]
+
+    wait_until(is_gone, what="its record is taken away")
 
 
 def test_an_endpoint_that_only_fails_is_reported_then_disabled(pipeline: Pipeline, receiver: Receiver) -> None:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
+from consumers.delivery.forgetting import LOOK_EVERY_MS, Forgetting
 from consumers.delivery.health import Change, HealthBook, HealthPolicy
+from consumers.delivery.lane import Lane
+from consumers.delivery.progress import Position, Progress
+from consumers.delivery.tiers import Tier
 from schemas.delivery import Job
 from schemas.health import decode_health, decode_operation, encode_health, encode_operation
 
 MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
 START = 1_700_000_000_000
+TIER, NOWHERE = Tier("t.jobs.0s", timedelta(0), 0), Position(0, "")
 POLICY = HealthPolicy(report_after_ms=HOUR, disable_after_ms=5 * DAY)
 
 
@@ -207,6 +214,67 @@ def test_a_deleted_subscription_leaves_no_record() -> None:
     assert change is not None
     assert change.health is None
     assert endpoint.book.deleted(3, "sub_1") is None
+
+
+class Forgets:
+    """What is known of two endpoints, one of them deleted; both records are on partition 3."""
+
+    def __init__(self) -> None:
+        self.book = HealthBook(POLICY)
+        health = Endpoint()
+        health.fails(0, why=410)
+        found = health.book.of("sub_1")
+        assert found is not None
+        self.book.load(3, {"sub_1": found, "sub_2": found})
+        self.exists, self.fresh, self.lane = {"sub_2"}, True, Lane(TIER, 3, NOWHERE, Progress(NOWHERE))
+        self.written: list[tuple[Change, Lane]] = []
+        self.lanes = {3: self.lane}
+        self.forgetting = Forgetting(
+            self.book,
+            self.exists.__contains__,
+            lambda: self.fresh,
+            self.lanes.get,
+            lambda change, lane: self.written.append((change, lane)),
+        )
+
+
+def test_the_record_of_a_deleted_subscription_is_taken_away_though_no_job_comes() -> None:
+    """What was deleted is missing at two looks; its tombstone goes to its partition, once, and others stay."""
+    case = Forgets()
+    case.forgetting.turn(START)
+    assert case.written == []
+    case.forgetting.turn(START + LOOK_EVERY_MS - 1)
+    assert case.written == []
+    for look in range(1, 4):
+        case.forgetting.turn(START + look * LOOK_EVERY_MS)
+    assert case.written == [(Change("sub_1", None), case.lane)]
+    assert set(case.book.known) == {"sub_2"}
+
+
+def test_what_has_only_not_been_read_yet_is_not_forgotten() -> None:
+    """A record that comes between two looks, and what is missing while nothing is known for sure, stays."""
+    case = Forgets()
+    case.forgetting.turn(START)
+    case.exists.add("sub_1")
+    case.forgetting.turn(START + LOOK_EVERY_MS)
+    case.exists.clear()
+    case.forgetting.turn(START + 2 * LOOK_EVERY_MS)
+    case.fresh = False
+    case.forgetting.turn(START + 3 * LOOK_EVERY_MS)
+    assert case.written == []
+    assert set(case.book.known) == {"sub_1", "sub_2"}
+
+
+def test_a_partition_that_is_not_ours_is_left_to_its_owner() -> None:
+    """While a partition is being taken over nothing is written for it; afterwards it is."""
+    case = Forgets()
+    case.lanes.clear()
+    for look in range(3):
+        case.forgetting.turn(START + look * LOOK_EVERY_MS)
+    assert case.written == []
+    case.lanes[3] = case.lane
+    case.forgetting.turn(START + 3 * LOOK_EVERY_MS)
+    assert [change for change, _ in case.written] == [Change("sub_1", None)]
 
 
 def test_disabling_can_be_switched_off() -> None:
