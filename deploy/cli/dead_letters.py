@@ -108,7 +108,10 @@ def _show(
 @app.command("retry")
 def _retry(
     ctx: typer.Context,
-    ids: Annotated[list[str] | None, typer.Argument(metavar="ID", show_default=False)] = None,
+    ids: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="ID", help="As `list` shows them: partition:offset.", show_default=False),
+    ] = None,
     *,
     reason: Reason = None,
     subscription: Subscription = None,

@@ -43,11 +43,12 @@ def _endpoints(
         list[str] | None,
         typer.Option(
             metavar="HOST:PORT",
-            help="Where a delivery process serves its status; once for each.",
-            show_default="those of `signpost up`, else deliver_listen",
+            help="Where a delivery process serves its status; once for each. By default those of `signpost up`, else "
+            "deliver_listen.",
+            show_default=False,
         ),
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, max=200, help="So many at most.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, max=200, help="At most so many.")] = 20,
     watch: Annotated[bool, typer.Option("--watch", help="Again every 2 s, until Ctrl-C.")] = False,
     json: Json = False,
 ) -> None:

@@ -87,10 +87,10 @@ def _simulate(
     rate: Annotated[float, typer.Option(help="Events a second.", min=0.01, max=100_000)] = 100,
     seconds: Annotated[float, typer.Option(help="For how long.", min=0.01)] = 10,
     seed: Annotated[
-        int | None, typer.Option(help="The same seed tells the same stories.", show_default="random")
+        int | None, typer.Option(metavar="N", help="The same seed tells the same stories.", show_default=False)
     ] = None,
     customer: Annotated[
-        list[str] | None, typer.Option(help="Whose events; repeat it for more.", show_default="acme")
+        list[str] | None, typer.Option(help="Whose events, acme by default; repeat it for more.", show_default=False)
     ] = None,
     topic: Annotated[
         str | None, typer.Option(help="Where to; by default the source of the sender.", show_default=False)

@@ -37,7 +37,7 @@ def _explain(
     event: Annotated[str, typer.Argument(metavar="EVENT_ID", help="Its id, or topic:partition:offset.")],
     *,
     topic: Annotated[
-        str | None, typer.Option("--topic", help="Look in this source only.", show_default="all sources")
+        str | None, typer.Option("--topic", metavar="TOPIC", help="Look in this source only.", show_default=False)
     ] = None,
     subscription: Annotated[
         str | None,

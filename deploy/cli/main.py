@@ -87,7 +87,7 @@ def _options(
         logging.getLogger(logger).addHandler(logging.NullHandler())
 
 
-for _commands in (
+_COMMANDS: Final = (
     up,
     demo,
     broker,
@@ -106,8 +106,10 @@ for _commands in (
     explain,
     tail,
     dead_letters,
-):
-    _commands.register(app)
+)
+for _module in _COMMANDS:
+    _module.register(app)
+RootGroup.order = [_module.__name__.rpartition(".")[2].replace("_", "-") for _module in _COMMANDS]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

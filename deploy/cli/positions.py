@@ -53,7 +53,7 @@ def _list(
     topics: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[TOPIC]…",
+            metavar="TOPIC",
             help="Only these: names or patterns ('jobs.*'), with or without the prefix; `router` or `deliver` are all "
             "that its group reads.",
             show_default=False,
@@ -110,15 +110,15 @@ def _named(cluster: _Cluster, wanted: Sequence[str] | None) -> _Cluster:
 @app.command("set")
 def _set(
     ctx: typer.Context,
-    topics: Annotated[list[str], typer.Argument(metavar="TOPIC…", help="Sources or tiers; 'jobs.*' are all tiers.")],
+    topics: Annotated[list[str], typer.Argument(metavar="TOPIC", help="Sources or tiers; 'jobs.*' are all tiers.")],
     *,
     to: Annotated[
         str,
         typer.Option(
             "--to",
-            metavar="earliest|latest|noted|TIME|OFFSET",
-            help="The beginning or the end of the log, what was noted last of a source, the first record not older "
-            "than a time (ISO 8601, UTC if it says none), or an offset.",
+            metavar="WHERE",
+            help="`earliest` or `latest`: the beginning or the end of the log; `noted`: what was noted last of a source; "
+            "a time (ISO 8601, UTC if it says none): the first record not older; or an offset.",
             show_default=False,
         ),
     ],

@@ -45,7 +45,7 @@ def _list(
 
 
 @app.command("show")
-def _show(ctx: typer.Context, name: Annotated[str, typer.Argument(metavar="NAME")]) -> None:
+def _show(ctx: typer.Context, name: Annotated[str, typer.Argument(metavar="NAME", help="As `list` shows it.")]) -> None:
     """Show one sender: event types, headers, schedule and limits."""
     from deploy.senders import sender_named  # noqa: PLC0415  # see above
 
@@ -83,7 +83,9 @@ def _new(
 def _docs(
     ctx: typer.Context,
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder that they are written into.")],
-    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Senders; none: all.")] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="NAME", help="Senders; none: all.", show_default=False)
+    ] = None,
 ) -> None:
     """Write documents for receivers: a guide with code, AsyncAPI, and a JSON Schema of each body."""
     from importlib.metadata import version  # noqa: PLC0415  # see above

@@ -9,7 +9,6 @@ import typer
 from deploy.cli.context import settings_of
 from deploy.cli.subscription_access import check_drafts, existing, writer_of
 from deploy.cli.subscription_options import (
-    SETTINGS_OF_ITS_OWN,
     Certificate,
     Description,
     Header,
@@ -19,6 +18,7 @@ from deploy.cli.subscription_options import (
     Key,
     MaxInFlight,
     RateLimit,
+    RemoveHeader,
     Schedule,
     SecretEnv,
     SecretFile,
@@ -49,9 +49,11 @@ def _create(
     ctx: typer.Context,
     id_: Id,
     *,
-    sender: Annotated[str, typer.Option("--sender", metavar="NAME")],
-    customer: Annotated[str, typer.Option("--customer", metavar="C")],
-    url: Annotated[str, typer.Option("--url", metavar="URL")],
+    sender: Annotated[
+        str, typer.Option("--sender", metavar="NAME", help="Whose webhooks: `signpost senders list` shows them.")
+    ],
+    customer: Annotated[str, typer.Option("--customer", metavar="C", help="Whose events: their `customer_id`.")],
+    url: Annotated[str, typer.Option("--url", metavar="URL", help="Where to: https://host/path.")],
     event_types: Types = None,
     description: Description = None,
     secret_env: SecretEnv = None,
@@ -100,15 +102,15 @@ def _update(
     ctx: typer.Context,
     id_: Id,
     *,
-    url: Annotated[str | None, typer.Option("--url", metavar="URL")] = None,
+    url: Annotated[
+        str | None, typer.Option("--url", metavar="URL", help="Where to from now on.", show_default=False)
+    ] = None,
     event_types: Types = None,
     description: Description = None,
     header: Header = None,
     header_env: HeaderEnv = None,
     header_file: HeaderFile = None,
-    remove_header: Annotated[
-        list[str] | None, typer.Option("--remove-header", metavar="NAME", rich_help_panel=SETTINGS_OF_ITS_OWN)
-    ] = None,
+    remove_header: RemoveHeader = None,
     client_certificate: Certificate = None,
     client_key: Key = None,
     schedule: Schedule = None,
@@ -148,7 +150,9 @@ def _rotate(
     *,
     keep: Annotated[
         str | None,
-        typer.Option("--keep", metavar="24h", help="How long the present secret signs beside the new one."),
+        typer.Option(
+            "--keep", metavar="TIME", help="How long the present secret signs beside the new one, such as 24h."
+        ),
     ] = None,
     secret_env: SecretEnv = None,
     secret_file: SecretFile = None,

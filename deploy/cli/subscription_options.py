@@ -21,12 +21,22 @@ _STDIN: Final = "-"
 _DEFAULT: Final = "default"
 SETTINGS_OF_ITS_OWN: Final = "Settings of its own"
 
-Id: TypeAlias = Annotated[str, typer.Argument(metavar="ID")]
+
+def _own(name: str, metavar: str, text: str) -> Any:
+    """Describe an option about a setting of a subscription's own."""
+    return typer.Option(name, metavar=metavar, help=text, rich_help_panel=SETTINGS_OF_ITS_OWN, show_default=False)
+
+
+Id: TypeAlias = Annotated[
+    str, typer.Argument(metavar="ID", help="Yours for it: 1 to 128 letters, digits, _ or -, such as acme-cases.")
+]
 Types: TypeAlias = Annotated[
     list[str] | None,
     typer.Option("--event-type", "-e", metavar="TYPE", help="Exact, `case.*`, or `*`; as often as needed."),
 ]
-Description: TypeAlias = Annotated[str | None, typer.Option("--description", metavar="TEXT")]
+Description: TypeAlias = Annotated[
+    str | None, typer.Option("--description", metavar="TEXT", help="For people; no receiver sees it.")
+]
 SecretEnv: TypeAlias = Annotated[
     str | None, typer.Option("--secret-env", metavar="NAME", help="The variable that holds the secret.")
 ]
@@ -36,68 +46,45 @@ SecretFile: TypeAlias = Annotated[
 ]
 Header: TypeAlias = Annotated[
     list[str] | None,
-    typer.Option(
+    _own(
         "--header",
-        metavar="'Name: value'",
-        help="Sent with every attempt; others on this machine can see what stands here.",
-        rich_help_panel=SETTINGS_OF_ITS_OWN,
+        "'Name: value'",
+        "Sent with every attempt, such as 'X-Region: eu'; others on this machine can see what stands here.",
     ),
 ]
 HeaderEnv: TypeAlias = Annotated[
     list[str] | None,
-    typer.Option(
-        "--header-env",
-        metavar="Name=VARIABLE",
-        help="A header whose value a variable holds.",
-        rich_help_panel=SETTINGS_OF_ITS_OWN,
-    ),
+    _own("--header-env", "NAME=VARIABLE", "A header whose value a variable holds: Authorization=ACME_TOKEN."),
 ]
 HeaderFile: TypeAlias = Annotated[
     list[str] | None,
-    typer.Option(
-        "--header-file",
-        metavar="Name=FILE",
-        help="A header whose value a file holds; - is standard input.",
-        rich_help_panel=SETTINGS_OF_ITS_OWN,
-    ),
+    _own("--header-file", "NAME=FILE", "A header whose value a file holds; - is standard input."),
+]
+RemoveHeader: TypeAlias = Annotated[
+    list[str] | None, _own("--remove-header", "NAME", "Take a header away; as often as needed.")
 ]
 Certificate: TypeAlias = Annotated[
     str | None,
-    typer.Option(
-        "--client-certificate",
-        metavar="FILE",
-        help="Shown to an endpoint that asks for one: PEM, with its chain.",
-        rich_help_panel=SETTINGS_OF_ITS_OWN,
-    ),
+    _own("--client-certificate", "FILE", "Shown to an endpoint that asks for one (mTLS): PEM, with its chain."),
 ]
-Key: TypeAlias = Annotated[
-    str | None,
-    typer.Option(
-        "--client-key",
-        metavar="FILE",
-        help="Its key, in PEM; - is standard input.",
-        rich_help_panel=SETTINGS_OF_ITS_OWN,
-    ),
-]
+Key: TypeAlias = Annotated[str | None, _own("--client-key", "FILE", "Its key, in PEM; - is standard input.")]
 Schedule: TypeAlias = Annotated[
     str | None,
-    typer.Option(
+    _own(
         "--schedule",
-        metavar="5s,1m,…",
-        help="The waits after failed attempts, each one that a topic is there for; `none`: one attempt.",
-        rich_help_panel=SETTINGS_OF_ITS_OWN,
+        "WAITS",
+        "The waits after failed attempts, such as 5s,1m,30m (`signpost topics plan` knows the tiers); `none`: one "
+        "attempt.",
     ),
 ]
 Timeout: TypeAlias = Annotated[
-    str | None, typer.Option("--timeout", metavar="10s", help="Of one attempt.", rich_help_panel=SETTINGS_OF_ITS_OWN)
+    str | None, _own("--timeout", "TIME", "How long one attempt may take, in whole seconds or minutes: 10s, 1m.")
 ]
 MaxInFlight: TypeAlias = Annotated[
-    str | None,
-    typer.Option("--max-in-flight", metavar="N", help="Requests at a time.", rich_help_panel=SETTINGS_OF_ITS_OWN),
+    str | None, _own("--max-in-flight", "N", "Requests at a time at most: 1 to 10,000; 16 if nothing is said.")
 ]
 RateLimit: TypeAlias = Annotated[
-    str | None,
-    typer.Option("--rate-limit", metavar="N", help="Requests a second.", rich_help_panel=SETTINGS_OF_ITS_OWN),
+    str | None, _own("--rate-limit", "N", "Requests a second at most: 0.001 to 100,000, such as 2.5 or 0.1.")
 ]
 
 

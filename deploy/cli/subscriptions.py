@@ -41,7 +41,9 @@ _COLUMNS: Final = (
 
 app = typer.Typer(help="Say which events of which customer go where.", no_args_is_help=True)
 
-Ids: TypeAlias = Annotated[list[str] | None, typer.Argument(metavar="ID", show_default=False)]
+Ids: TypeAlias = Annotated[
+    list[str] | None, typer.Argument(metavar="ID", help="Of subscriptions; as many as needed.", show_default=False)
+]
 Customer: TypeAlias = Annotated[
     str | None, typer.Option("--customer", metavar="C", help="All of this customer.", show_default=False)
 ]
@@ -59,7 +61,7 @@ def register(parent: typer.Typer) -> None:
 @app.command("apply")
 def _apply(
     ctx: typer.Context,
-    file: Annotated[Path, typer.Argument(metavar="FILE.yaml")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="In YAML; README.md describes its fields.")],
     *,
     prune: Annotated[
         bool,
@@ -129,7 +131,7 @@ def _list(
 
 
 @app.command("show")
-def _show(ctx: typer.Context, id_: Annotated[str, typer.Argument(metavar="ID")]) -> None:
+def _show(ctx: typer.Context, id_: Annotated[str, typer.Argument(metavar="ID", help="Of a subscription.")]) -> None:
     """Show one subscription with all its fields but the secrets."""
     from deploy.health import read_health  # noqa: PLC0415  # see above
 

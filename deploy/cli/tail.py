@@ -32,7 +32,9 @@ def register(app: typer.Typer) -> None:
 
 def _tail(
     ctx: typer.Context,
-    topic: Annotated[str, typer.Argument(help="With or without the prefix: outcomes, dead, jobs.5m, zenoo.events.")],
+    topic: Annotated[
+        str, typer.Argument(metavar="TOPIC", help="With or without the prefix: outcomes, dead, jobs.5m, zenoo.events.")
+    ],
     *,
     since: Since = None,
     grep: Annotated[
@@ -41,7 +43,12 @@ def _tail(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what comes, until Ctrl-C.")] = False,
     lines: Annotated[
         int | None,
-        typer.Option("-n", min=0, help="The newest so many; all with --since.", show_default=str(_DEFAULT_LINES)),
+        typer.Option(
+            "-n",
+            min=0,
+            help=f"The newest so many: {_DEFAULT_LINES}, or all with --since, if it is not said.",
+            show_default=False,
+        ),
     ] = None,
     json: Json = False,
 ) -> None:

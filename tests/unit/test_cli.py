@@ -6,15 +6,19 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
 from confluent_kafka import KafkaError, KafkaException
+from typer.main import get_command
 
 from deploy.cli import main as command_line
 from deploy.cli.context import settings_of
 from deploy.cli.group import hoisted
+from deploy.cli.main import app as APP
 from schemas.errors import InvalidInput, SettingsError, SignpostError, Unavailable
 
 
@@ -154,6 +158,30 @@ def test_a_wrong_command_names_the_nearest(capsys: pytest.CaptureFixture[str]) -
     """A misspelt command is answered with the one that was meant, and exit code 2."""
     assert run("setings") == 2
     assert "settings" in capsys.readouterr().err
+
+
+def commands(command: Any, *path: str) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Yield all commands with the words by which they are called."""
+    yield path, command
+    for name, inner in getattr(command, "commands", {}).items():
+        yield from commands(inner, *path, name)
+
+
+@pytest.mark.parametrize(
+    ("path", "command"), [pytest.param(*found, id=" ".join(found[0])) for found in commands(get_command(APP))]
+)
+def test_help_says_what_each_option_is_for(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, path: tuple[str, ...], command: Any
+) -> None:
+    """Each option and argument has a sentence, values are named as people do, and all fits 80 columns."""
+    monkeypatch.setenv("COLUMNS", "80")
+    assert run(*path, "--help") == 0
+    shown = capsys.readouterr().out
+    assert all(len(line) <= 80 for line in shown.splitlines())
+    assert not any(types in shown for types in ("<str>", "<int", "<bool>", "<float", "list[", "{", "[default: (")), (
+        shown
+    )
+    assert [param.name for param in command.params if not param.help and not param.hidden] == []
 
 
 @pytest.mark.parametrize("named", ["--state", "SIGNPOST_STATE"])
