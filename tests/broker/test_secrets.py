@@ -6,6 +6,8 @@ import base64
 import secrets
 from collections.abc import Iterable, Iterator
 
+import pytest
+
 from consumers.delivery.endpoint import endpoints_of
 from deploy.local.broker import Broker
 from deploy.local.receiver import Receiver
@@ -19,8 +21,9 @@ from schemas.header_rules import HeaderWish
 from schemas.rules import Draft, Given
 from schemas.sender import load_senders
 from schemas.subscription import decode_subscription
-from tests.support.pipeline import CUSTOMER, Pipeline
+from tests.support.pipeline import CUSTOMER, Pipeline, ends_of
 from tests.support.roles import Role, RoleStarter
+from tests.support.table import RecordProperty, Row
 from tests.support.waiting import wait_until
 from tests.unit.test_client_certificate import KEY, certificate, pem
 
@@ -85,7 +88,10 @@ def sealed_settings(token: str, private: str) -> Changes:
     return Changes(headers=(header,), client_certificate=read_certificate(certificate(), private))
 
 
-def test_planted_secrets_are_nowhere(broker: Broker, prefix: str, start_role: RoleStarter, receiver: Receiver) -> None:
+@pytest.mark.scenario
+def test_planted_secrets_are_nowhere(
+    broker: Broker, prefix: str, start_role: RoleStarter, receiver: Receiver, record_property: RecordProperty
+) -> None:
     """Not in a topic, log, metric or command, though endpoints echo them and a process lacks the key."""
     key = secrets.token_bytes(32)
     sealing_key = base64.b64encode(key).decode()
@@ -107,7 +113,9 @@ def test_planted_secrets_are_nowhere(broker: Broker, prefix: str, start_role: Ro
     env = pipeline.env() | extra
     roles = [start_role([name, "--slot", "0"], env).wait_ready() for name in ("router", "deliver")]
     pipeline.publish_some(EVENTS)
-    pipeline.wait_for_ends(EVENTS * 3, 90)
+    ends = ends_of(pipeline.wait_for_ends(EVENTS * 3, 90))
+    lost, again = EVENTS * 3 - len(ends), ends.total() - len(ends)
+    Row("echoes of secrets", EVENTS * 3, EVENTS * 2, lost, again).show(record_property)
     wrong = base64.b64encode(secrets.token_bytes(32)).decode()
     lacking = start_role(["deliver", "--slot", "0"], env | {"SIGNPOST_SEALING_KEY": wrong, "SIGNPOST_PREFIX": prefix})
     wait_until(lambda: "table.unusable" in lacking.log_text(), what="a process without the key says so")

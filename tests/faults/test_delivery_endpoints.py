@@ -11,7 +11,6 @@ from consumers.delivery.pacing.circuit import FAILURES
 from deploy.local.receiver import Receiver
 from deploy.local.replies import Answer, always
 from schemas.codec import Record
-from tests.support.dns import SILENCE, DnsServer
 from tests.support.hostile import hostile_process
 from tests.support.memory import MIB, resident_bytes
 from tests.support.pipeline import Pipeline
@@ -126,31 +125,3 @@ def test_hostile_receivers(
     healthy_requests(receiver, 3 * HEALTHY * EVENTS, PROMPT_S)
     assert resident_bytes(deliver.pid) - before < FLAT
     assert deliver.is_alive()
-
-
-def test_names_that_never_resolve(pipeline: Pipeline, receiver: Receiver) -> None:
-    """A hundred names whose servers say nothing delay nobody; their jobs are retried, as `dns_timeout`."""
-
-    def zone(name: str, _asked: int) -> list[str]:
-        return ["127.0.0.1"] if name.startswith("healthy-") else [SILENCE]
-
-    dns = DnsServer(zone)
-    events = 4  # of which the silent names have less in flight than the process may
-    silent = pipeline.subscribe(*(f"http://silent-{number}.example:{receiver.port}/" for number in range(100)))
-    pipeline.subscribe(
-        *(f"http://healthy-{number}.example:{receiver.port}/{number}" for number in range(HEALTHY)), start=len(silent)
-    )
-    pipeline.router()
-    deliver = pipeline.deliver(dns_servers=[dns.address])
-
-    pipeline.publish_some(events)
-
-    healthy_requests(receiver, HEALTHY * events, PROMPT_S)
-    names = dict.fromkeys(silent, "silent")
-    expected: dict[str, Expected] = {"silent": ("retry", None, "dns_timeout", False)}
-    wait_for_results(pipeline, names, expected, len(silent) * events, 60)
-    assert {name for name, _ in dns.asked if name.startswith("silent-")} == {
-        f"silent-{number}.example" for number in range(100)
-    }
-    assert deliver.is_alive()
-    dns.close()

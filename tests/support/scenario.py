@@ -46,6 +46,7 @@ class Scenario:
     def __init__(self, pipeline: Pipeline, players: Players, **settings: Any) -> None:
         self.pipeline = pipeline
         self.players = players
+        self.sealer = sealer_of(pipeline.settings)
         self.role: Role = pipeline.deliver(log_level="warning", **settings)
         self.ends = Ends(pipeline)
         self._codec = JobCodec()
@@ -54,29 +55,29 @@ class Scenario:
         # What comes at once does not stand before what comes evenly.
         self._even, self._at_once = (_producer(pipeline.bootstrap_servers) for _ in range(2))
 
-    def endpoints(self, name: str, count: int, **fields: object) -> list[Endpoint]:
+    def endpoints(self, name: str, count: int, url: str | None = None, **fields: Any) -> list[Endpoint]:
         """Write subscriptions whose requests go to `/<name>/<number>`; `fields` are those of their records.
 
         `url` is what is before that, with `{}` for the number; without it they are spread over hosts.
         """
-        url = fields.pop("url", None)
-        roots = (str(url).format(number) if url else self.players.url_of(number) for number in range(count))
+        roots = (url.format(number) if url else self.players.url_of(number) for number in range(count))
         return self.subscribe(name, [f"{root}{name}/{number}" for number, root in enumerate(roots)], **fields)
 
     def subscribe(
         self,
         name: str,
         urls: Sequence[str],
+        *,
         each: Callable[[str, int], dict[str, object]] = lambda _id, _number: {},
-        **fields: object,
+        **fields: Any,
     ) -> list[Endpoint]:
         """Write the subscription `<name>-<number>` for each URL, anew where it is there; `each` has further fields."""
-        topic, sealer = self.pipeline.names.subscriptions, sealer_of(self.pipeline.settings)
+        topic = self.pipeline.names.subscriptions
         offsets, made = dict(end_offsets(self.pipeline.bootstrap_servers, topic)), []
         for number, url in enumerate(urls):
             id_, customer = f"{name}-{number}", f"{name}-{number // 10}"
             partition = partition_of(customer, len(offsets))
-            sealed = sealer.seal(SECRET, topic=topic, subscription_id=id_, secret_id="1")
+            sealed = self.sealer.seal(SECRET, topic=topic, subscription_id=id_, secret_id="1")
             one = _subscription(id_, customer, url, sealed, fields | each(id_, number))
             self._even.produce(topic, encode_subscription(one), id_, partition)
             made.append(Endpoint(id_, partition, offsets[partition]))
