@@ -200,6 +200,19 @@ def test_a_thousand_that_stop_together_leave_half_of_the_places_to_those_that_an
     assert [scene.answered[who] for who in healthy] == [100] * 20
 
 
+def test_those_that_wait_for_a_place_of_slow_ones_do_not_keep_others_from_being_read() -> None:
+    """What waits for endpoints that get no place is no reason to read no more: it does not start soon."""
+    scene = world([5] * 60)
+    stopping = list(scene.usual_ms)
+    scene.stop(*stopping)
+    for who in stopping:
+        scene.arrive(who, 60)
+    assert scene.paced.pressing >= 1_024
+    scene.pass_time(2_500)
+    assert scene.paced.waiting >= 500
+    assert scene.paced.pressing == 0
+
+
 def test_one_slow_request_of_a_quick_endpoint_stops_nothing() -> None:
     """An endpoint with a request that hangs gets its other jobs as before, while there are places for slow ones."""
     scene = world([5])

@@ -187,6 +187,13 @@ class Pace(Generic[T]):
             return False
         return now_ms - self.moved_ms >= max(STUCK_AFTER_MS, self.limit.mean_us // 500)
 
+    def recount(self, now_ms: int) -> int:
+        """See again how many jobs start soon, none where nothing has moved for a second; return how many more."""
+        waiting, before = len(self.waiting), self.soon
+        moves = now_ms - self.moved_ms < STUCK_AFTER_MS
+        self.soon = self.backlog.soon if moves and self.backlog is not None else 0
+        return min(waiting, self.soon) - min(waiting, before)
+
     def closed_for_ms(self, now_ms: int) -> int:
         """Return for how long nothing is likely to start."""
         if not self.circuit.is_closed:
@@ -202,7 +209,9 @@ class Pace(Generic[T]):
     @property
     def starts_soon(self) -> bool:
         """Whether what waits has started within a second or so."""
-        return self.backlog is None or len(self.waiting) <= max(self.backlog.per_second, self.backlog.soon)
+        if self.backlog is None or not self.waiting:
+            return True
+        return self.soon > 0 and len(self.waiting) <= max(self.backlog.per_second, self.backlog.soon)
 
     def backed_up(self, waits_ms: Sequence[int], now_ms: int) -> Backlog:
         """Return the backlog; it is measured from the first job on that could not start at once."""

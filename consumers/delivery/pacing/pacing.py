@@ -188,6 +188,8 @@ class Pacing(Generic[T]):
             if pace.is_stuck(now_ms) or not pace.circuit.is_closed:
                 pace.limited_by = pace.closed_by or Reason.NO_ANSWER
                 taken += self._empty(pace, lambda _job: True)
+            else:
+                self.soon += pace.recount(now_ms)
             self._wake_all(pace.host.blocked)
         self._wake_all(self._for_quick)
         self._wake_all(self._for_slow)
