@@ -1,0 +1,235 @@
+"""Event topics, a group and its router processes, as a model: the real `Source`, `Takeover`, `Noting` and `Commits`.
+
+The model is plain: logs that begin and end somewhere, committed positions, notes, a generation. A process hears of what
+happens to its group, and of how its commits ended, when it polls.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from consumers.router.commits import Commits
+from consumers.router.notes import Noting
+from consumers.router.source import Source
+from consumers.router.takeover import Positions, StartAt
+from consumers.runtime.overtaken import Overtaken
+from consumers.runtime.positions import CommittedPositions, Found, PartitionKey
+from consumers.runtime.source_notes import Notes, SourceNotes
+from schemas.source import SourceNote
+from tests.support.log_model import Log, LogConsumer, Record
+
+MAX_UNCOMMITTED = 6
+
+
+def first_since(log: Log, at_ms: int) -> int:
+    """The first record that is not older, or -1."""
+    return next((at for at, appended in log.records.items() if at >= log.begin and appended >= at_ms), -1)
+
+
+@dataclass
+class Broker:
+    """What outlives every process."""
+
+    now_s: float = 1_000.0
+    away: bool = False  # answers no question; what was accepted is accepted
+    logs: dict[PartitionKey, Log] = field(default_factory=dict)
+    generation: int = 0
+    owners: dict[PartitionKey, RouterProcess] = field(default_factory=dict)
+    committed: Positions = field(default_factory=dict)
+    notes: Notes = field(default_factory=dict)
+    routed: set[tuple[PartitionKey, int]] = field(default_factory=set)  # whose records the broker has
+    told: set[tuple[PartitionKey, int]] = field(default_factory=set)  # reported as overtaken
+
+    @property
+    def now_ms(self) -> int:
+        return int(self.now_s * 1_000)
+
+    def keys(self, topics: Iterable[str]) -> list[PartitionKey]:
+        wanted = set(topics)
+        return sorted(key for key in self.logs if key[0] in wanted)
+
+    def found(self, keys: Sequence[PartitionKey]) -> dict[PartitionKey, Found]:
+        self._answers()
+        return {key: Found(self.committed.get(key), "", self.logs[key].begin, self.logs[key].end) for key in keys}
+
+    def commit(self, positions: Positions, generation: int) -> bool:
+        """Take positions of members of the present generation only."""
+        if generation == self.generation:
+            self.committed |= positions
+        return generation == self.generation
+
+    def begins(self, key: PartitionKey, at: int) -> None:
+        """Somebody begins to read: where is found, never guessed, and what retention has taken was told before."""
+        committed, begin = self.committed.get(key), self.logs[key].begin
+        note = self.notes[key[0]]  # there is one before anything is read
+        if committed is None:
+            assert note is not None
+            assert key[1] not in note.positions, "a lost position was guessed"
+            assert at <= begin, "a partition that came later begins at its beginning"
+        else:
+            assert committed <= at <= max(committed, begin), "it goes on where the group was"
+            assert all((key, one) in self.told for one in range(committed, at))
+
+    # What is asked of `SourceNotes`, `CommittedPositions` and `AdminClient`:
+
+    def read(self) -> Notes:
+        self._answers()
+        return dict(self.notes)
+
+    def write(self, notes: Iterable[SourceNote]) -> None:
+        self._answers()
+        self.notes |= {note.topic: note for note in notes}
+
+    def fetch(self, keys: Sequence[PartitionKey]) -> dict[PartitionKey, Found]:
+        return self.found(keys)
+
+    def fetch_topics(self, topics: Iterable[str]) -> dict[PartitionKey, Found]:
+        return self.found(self.keys(topics))
+
+    def describe_topics(self, asked: Any, **_: object) -> dict[str, Future[Any]]:
+        return {topic: self._answer(_Described(self.keys([topic]))) for topic in asked.topic_names}
+
+    def list_offsets(self, asked: dict[TopicPartition, Any], **_: object) -> dict[TopicPartition, Future[Any]]:
+        return {place: self._answer(_Offset(self._offset(place, spec))) for place, spec in asked.items()}
+
+    def _offset(self, place: TopicPartition, spec: Any) -> int:
+        log = self.logs[place.topic, place.partition]
+        if hasattr(spec, "timestamp"):
+            return first_since(log, spec.timestamp)
+        return log.begin if "Earliest" in type(spec).__name__ else log.end
+
+    def _answer(self, answer: object) -> Future[Any]:
+        future: Future[Any] = Future()
+        try:
+            self._answers()
+            future.set_result(answer)
+        except KafkaException as error:
+            future.set_exception(error)
+        return future
+
+    def _answers(self) -> None:
+        if self.away:
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+
+
+@dataclass
+class _Described:
+    partitions: list[PartitionKey]
+
+
+@dataclass
+class _Offset:
+    offset: int
+
+
+class GroupConsumer(LogConsumer):
+    """What `Source` asks of its consumer; `inbox` is what it hears of when it polls next."""
+
+    def __init__(self, config: dict[str, Any], **_: object) -> None:
+        self.broker: Broker = config["broker"]
+        super().__init__(self.broker.logs)
+        self.on_commit: Callable[[KafkaError | None, list[TopicPartition]], None] = config["on_commit"]
+        self.generation = -1
+        self.inbox: deque[Callable[[], None]] = deque()
+        self.sent: deque[tuple[Positions, int]] = deque()  # commits on their way to the broker
+
+    def assigned(self, generation: int, keys: Sequence[PartitionKey]) -> None:
+        """The group has a new generation; the process hears of it in its next poll."""
+
+        def hear() -> None:
+            self.generation = generation
+            self.hears["on_assign"](self, [TopicPartition(*key) for key in keys])
+
+        self.inbox.append(hear)
+
+    def gone(self, how: str) -> None:
+        """Partitions go: by `on_revoke` while they may still be committed, by `on_lost` when somebody else has them."""
+        self.inbox.clear()
+        self.hears[how](self, [])
+        self.position = {}
+
+    def poll(self, seconds: float) -> Record | None:
+        while self.inbox:
+            self.inbox.popleft()()
+        return super().poll(seconds)
+
+    def assign(self, places: Iterable[TopicPartition]) -> None:
+        super().assign(places)
+        for key, at in self.position.items():
+            self.broker.begins(key, at)
+
+    def commit(self, offsets: list[TopicPartition], asynchronous: bool) -> list[TopicPartition]:
+        positions = {(place.topic, place.partition): place.offset for place in offsets}
+        self.sent.append((positions, self.generation))
+        if not asynchronous:
+            while len(self.sent) > 1:
+                self.arrive()
+            if not self.broker.commit(*self.sent.popleft()):
+                raise KafkaException(KafkaError(KafkaError.ILLEGAL_GENERATION))
+        return offsets
+
+    def arrive(self) -> None:
+        """The oldest commit on its way comes to the broker, and its answer to the process."""
+        positions, generation = self.sent.popleft()
+        accepted = self.broker.commit(positions, generation)
+        error = None if accepted else KafkaError(KafkaError.ILLEGAL_GENERATION)
+        self.inbox.append(lambda: self.on_commit(error, [TopicPartition(*key, at) for key, at in positions.items()]))
+
+
+class RouterProcess:
+    """One life of a router: what its loop does with the real parts, one record to route an event."""
+
+    def __init__(self, broker: Broker, start_at: StartAt) -> None:
+        self.broker = broker
+        self.source = Source(
+            {"group.id": "g", "broker": broker},
+            cast("AdminClient", broker),
+            cast("CommittedPositions", broker),
+            Noting(cast("SourceNotes", broker), cast("CommittedPositions", broker), lambda: broker.now_ms),
+            start_at,
+            heard=lambda _error: None,
+            overtaken=self._overtaken,
+            now_s=lambda: broker.now_s,
+        )
+        self.consumer = cast("GroupConsumer", self.source._consumer)
+        self.commits = Commits(
+            self, self.source, MAX_UNCOMMITTED, now_s=lambda: broker.now_s, committed=lambda _seconds: None
+        )
+        self.trouble: str | None = None
+        self.arrived: deque[Record] = deque()
+        self.unflushed: list[tuple[PartitionKey, int]] = []
+        self.source.subscribe(["events"], self._leave)
+
+    def _overtaken(self, lost: Overtaken) -> None:
+        self.broker.told |= {((lost.topic, lost.partition), at) for at in range(lost.lost_from, lost.begin)}
+
+    def flush(self, _seconds: float) -> bool:
+        """Records come to the broker."""
+        self.broker.routed.update(self.unflushed)
+        self.unflushed.clear()
+        return True
+
+    def turn(self, events: int) -> None:
+        """Commit what is due, read, and route so many events."""
+        self.commits.poll(self.broker.now_s)
+        if self.source.misplaced and not self.arrived and not self.commits.pending:
+            self.source.take_over()
+        self.arrived.extend(cast("list[Record]", self.source.read(0.0, 3)))
+        for _ in range(min(events, len(self.arrived))):
+            if self.commits.flushing or not self.commits.has_room(1):
+                self.commits.make_room()
+                return
+            record = self.arrived.popleft()
+            self.unflushed.append((record.key, record.at))
+            self.commits.sent(record.key, record.at + 1, 1, 1)
+
+    def _leave(self, may_commit: bool) -> None:
+        self.arrived.clear()
+        self.commits.leave(may_commit)

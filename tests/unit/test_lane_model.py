@@ -1,0 +1,243 @@
+"""What of each tier is read, paused, woken and finished, against plain lists of what was appended and what has ended.
+
+`Reader`, `Lane`, `Tiers`, `Assignment`, `Outbox` and `Progress` are the real ones; the consumer is a model.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+from typing import cast
+
+import pytest
+import structlog
+from confluent_kafka import Consumer, Message
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from consumers.delivery.assignment import Assignment
+from consumers.delivery.health import HealthBook
+from consumers.delivery.lane import Lane
+from consumers.delivery.outbox import Outbox
+from consumers.delivery.progress import MAX_METADATA, MAX_SPAN, Position
+from consumers.delivery.reader import Reader
+from consumers.delivery.takeover import Known, Takeover
+from consumers.delivery.tiers import Tiers
+from consumers.runtime.positions import Found, PartitionKey
+from schemas.topics import TopicNames
+from tests.support.log_model import Log, LogConsumer, at_once
+
+TIERS = Tiers(TopicNames("t."), [timedelta(seconds=seconds) for seconds in (0, 5, 300)], 1)
+KEYS: list[PartitionKey] = [(tier.topic, number) for tier in TIERS.all for number in (0, 1)]
+WAITS_MS = dict(zip(KEYS, (0, 0, 5_000, 5_000, 300_000, 300_000), strict=True))
+LATE = 10_000_000_000  # long after everything is due
+
+
+@pytest.fixture(autouse=True)
+def answers_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("consumers.runtime.positions.in_thread", at_once)
+    quiet = structlog.make_filtering_bound_logger(logging.CRITICAL)
+    structlog.configure(wrapper_class=quiet)  # thousands of takeovers: their lines take longer than they do
+
+
+class Life:
+    """A process from its start to its end: what it was handed, and what of that has ended."""
+
+    def __init__(self, model: LaneModel, name: str) -> None:
+        self.model = model
+        self.outbox = Outbox(name)
+        self.consumer = LogConsumer(model.logs)
+        self.assignment = Assignment(TIERS)
+        self.reader = Reader(
+            consumer=cast("Consumer", self.consumer),
+            takeover=cast("Takeover", self),
+            health=cast("HealthBook", _NoHealth()),
+            assignment=self.assignment,
+            outbox=self.outbox,
+            take=self.take,
+            settle=lambda _metadata: self.commit(),
+            overtaken=lambda _lost, _lane: None,
+        )
+        self.topics: frozenset[str] = frozenset()
+        self.taken: dict[Lane, list[int]] = {}
+        self.at_hand: list[tuple[Lane, int]] = []
+        self.reader.subscribe("")
+        self.assigned()
+
+    def fetch(self, keys: list[PartitionKey]) -> Known:
+        found = {}
+        for key in keys:
+            position = self.model.committed.get(key)
+            end = self.model.logs[key].end
+            found[key] = Found(position.offset, position.metadata, 0, end) if position else Found(None, "", 0, end)
+        return Known(found, {0: {}, 1: {}})
+
+    def assigned(self) -> None:
+        self.consumer.hears["on_assign"](self.consumer, [_Place(*key) for key in KEYS])
+        while not self.reader.take_over():
+            pass
+        self.at_hand = [(lane, offset) for lane, offset in self.at_hand if not lane.is_lost]
+
+    def take(self, lane: Lane, message: Message, now_ms: int) -> None:
+        """A job is handed on when it is due, in the order of its lane, and not if it has ended."""
+        offset, key = cast("int", message.offset()), (lane.topic, lane.partition)
+        assert now_ms == self.model.now_ms
+        assert self.model.logs[key].records[offset] + WAITS_MS[key] <= now_ms, "early"
+        here = self.taken.setdefault(lane, [])
+        assert not here or here[-1] < offset, "not in the order of the lane, or twice"
+        assert offset not in self.model.ended[key], "it has ended"
+        here.append(offset)
+        self.at_hand.append((lane, offset))
+
+    def commit(self) -> None:
+        if self.outbox.pending:
+            batch = self.outbox.seal()
+            for lane, position in batch.positions.items():
+                key = (lane.topic, lane.partition)
+                self.model.committed[key] = position
+                open_ = {offset for owner, offset in self.at_hand if owner is lane}
+                self.model.ended[key] |= set(self.taken.get(lane, ())) - open_
+            self.outbox.committed(batch)
+
+
+class _Place:
+    def __init__(self, topic: str, partition: int) -> None:
+        self.topic, self.partition = topic, partition
+
+
+class _NoHealth:
+    def keep(self, _numbers: set[int]) -> None:
+        """Nothing is known of endpoints here."""
+
+    def load(self, _number: int, _found: object) -> None:
+        """As above."""
+
+
+class LaneModel(RuleBasedStateMachine):
+    """Logs of three tiers, one process at a time, and a clock."""
+
+    @initialize()
+    def begin(self) -> None:
+        self.now_ms = 1_700_000_000_000
+        self.logs = {key: Log() for key in KEYS}
+        self.ended: dict[PartitionKey, set[int]] = {key: set() for key in KEYS}  # and committed
+        self.committed = {key: Position(0, "") for key in KEYS if key[0] == TIERS.first.topic}
+        self.lives = 1
+        self.life = Life(self, "life-1")
+
+    @rule(key=st.sampled_from(KEYS), gaps=st.lists(st.sampled_from([0, 0, 1, 40, MAX_SPAN]), min_size=1, max_size=5))
+    def append(self, key: PartitionKey, gaps: list[int]) -> None:
+        """Records come, behind markers or what was compacted away; a span may be too long for the metadata."""
+        for gap in gaps:
+            self.logs[key].append(gap, self.now_ms)
+
+    @rule(ms=st.sampled_from([1, 100, 499, 600, 4_000, 5_000, 300_000]))
+    def time_passes(self, ms: int) -> None:
+        self.now_ms += ms
+
+    @rule(early_ms=st.sampled_from([0, 1, 60]))
+    def something_is_nearly_due(self, early_ms: int) -> None:
+        """It is just before, or just, the time of a record."""
+        dues = [ms + WAITS_MS[key] - early_ms for key, log in self.logs.items() for ms in log.records.values()]
+        self.now_ms = min((ms for ms in dues if ms > self.now_ms), default=self.now_ms)
+
+    @rule(limit=st.sampled_from([1, 2, 3, 256]))
+    def turn(self, limit: int) -> None:
+        """A turn of the loop; a lane that was read and may be read no further is paused."""
+        ends = {lane: lane.progress.next_offset for lane in self.life.assignment.lanes.values()}
+        self.life.reader.wake(self.now_ms)
+        self.life.reader.read(0.0, limit, lambda: self.now_ms)
+        for lane, end in ends.items():
+            assert lane.paused_full or not lane.progress.full or end == lane.progress.next_offset
+
+    @precondition(lambda self: self.life.at_hand)
+    @rule(which=st.lists(st.integers(0, 100), min_size=1, max_size=6))
+    def jobs_end(self, which: list[int]) -> None:
+        """Jobs end in any order."""
+        for number in which:
+            if self.life.at_hand:
+                lane, offset = self.life.at_hand.pop(number % len(self.life.at_hand))
+                self.life.outbox.finish(lane, offset)
+
+    @rule()
+    def commit(self) -> None:
+        self.life.commit()
+
+    @rule(others=st.sets(st.sampled_from(KEYS), max_size=2))
+    def partitions_move_and_come_back(self, others: set[PartitionKey]) -> None:
+        """What is in memory is kept, but of those that another process had meanwhile: it has committed something."""
+        self.life.consumer.hears["on_revoke"](self.life.consumer, [])
+        for key in others & self.committed.keys():
+            was = self.committed[key]
+            parts = was.metadata.split("|")
+            self.committed[key] = Position(was.offset, "|".join([parts[0], "other.1", parts[2]]) if parts[2:] else "")
+        self.life.assigned()
+
+    @rule()
+    def killed_and_started_again(self) -> None:
+        self.lives += 1
+        self.life = Life(self, f"life-{self.lives}")
+
+    @invariant()
+    def nothing_is_left_out(self) -> None:
+        """Whatever was read past is at hand, or has ended."""
+        for key, lane in self.life.assignment.lanes.items():
+            past = {at for at in self.logs[key].records if at < lane.progress.next_offset}
+            assert past <= self.ended[key] | set(self.life.taken.get(lane, ()))
+
+    @invariant()
+    def who_waits_is_paused_and_will_be_woken(self) -> None:
+        """A lane is paused while its head is not due, or too much is unfinished, and for nothing else."""
+        reader = self.life.reader
+        for key, lane in self.life.assignment.lanes.items():
+            assert lane.paused == (key in self.life.consumer.paused)
+            if lane.resume_at_ms is not None:
+                head = min(at for at in self.logs[key].records if at >= lane.progress.next_offset)
+                due_ms = self.logs[key].records[head] + WAITS_MS[key]
+                late_ms = max(500, WAITS_MS[key] // 100)
+                assert lane.resume_at_ms == max(due_ms, lane.last_resume_ms + late_ms)  # late only to fetch seldom
+                assert reader.next_wake_ms is not None
+                assert reader.next_wake_ms <= lane.resume_at_ms
+
+    @invariant()
+    def what_is_unfinished_fits_into_a_position(self) -> None:
+        """One more batch never makes the metadata outgrow what the broker takes."""
+        for lane in self.life.assignment.lanes.values():
+            assert len(lane.progress.position("life-10.1000000").metadata) <= MAX_METADATA
+
+    @invariant()
+    def the_oldest_that_waits_is_known(self) -> None:
+        """It is the lowest job at hand, or else the head that is waited for."""
+        for key, lane in self.life.assignment.lanes.items():
+            open_ = [offset for owner, offset in self.life.at_hand if owner is lane]
+            oldest = lane.oldest_due_ms()
+            if open_:
+                assert oldest == self.logs[key].records[min(open_)] + WAITS_MS[key]
+            else:
+                assert (oldest is not None) == (lane.resume_at_ms is not None)
+
+    def teardown(self) -> None:
+        """Left in peace every record comes to hand once it is due, and ends; a new process is handed nothing."""
+        if not hasattr(self, "life"):
+            return
+        self.now_ms += LATE
+        for _ in range(200):
+            self.turn(256)
+            self.jobs_end([0] * len(self.life.at_hand))
+            if all(set(self.logs[key].records) <= set(self._read(key)) for key in KEYS):
+                break
+        self.commit()
+        assert all(self.ended[key] == set(self.logs[key].records) for key in KEYS)
+        self.killed_and_started_again()
+        for _ in range(3):
+            self.turn(256)
+        assert not self.life.at_hand
+
+    def _read(self, key: PartitionKey) -> set[int]:
+        lane = self.life.assignment.lanes[key]
+        return {at for at in self.logs[key].records if at < lane.progress.next_offset}
+
+
+TestLaneModel = LaneModel.TestCase
+TestLaneModel.settings = settings(max_examples=60, stateful_step_count=50)

@@ -1,0 +1,318 @@
+"""Where routers read from and what they commit, whatever happens to their group, topics and notes in whatever order.
+
+The truth is what was appended, from which offset on each partition is to be routed, and what the broker has.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime
+
+import pytest
+import structlog
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from consumers.router.takeover import StartAt
+from consumers.runtime.position_plan import Target, plan_settings
+from consumers.runtime.positions import Found, PartitionKey
+from schemas.errors import Unavailable
+from tests.support.log_model import Log, at_once
+from tests.support.router_model import MAX_UNCOMMITTED, Broker, GroupConsumer, RouterProcess, first_since
+
+TOPICS = st.sampled_from(["a", "b"])
+NUMBERS = st.sampled_from([0, 1])  # of processes
+PART = st.integers(0, 20)  # one of the partitions
+
+
+@pytest.fixture(autouse=True)
+def a_group_without_a_broker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("consumers.runtime.positions.in_thread", at_once)
+    monkeypatch.setattr("consumers.router.notes.in_thread", at_once)
+    monkeypatch.setattr("consumers.router.source.Consumer", GroupConsumer)
+    quiet = structlog.make_filtering_bound_logger(logging.CRITICAL)
+    structlog.configure(wrapper_class=quiet)  # thousands of takeovers: their lines take longer than they do
+
+
+class PositionsModel(RuleBasedStateMachine):
+    """Two routers at most, two sources, and a broker."""
+
+    @initialize(
+        start_at=st.sampled_from(["now", "earliest", datetime.fromtimestamp(1_030, UTC)]),
+        events=st.lists(TOPICS, max_size=3),
+    )
+    def begin(self, start_at: StartAt, events: list[str]) -> None:
+        self.broker = Broker(logs={("a", 0): Log(), ("a", 1): Log(), ("b", 0): Log()})
+        self.start_at = start_at
+        for topic in events:
+            self.broker.logs[topic, 0].append(0, self.broker.now_ms)
+        self.processes: list[RouterProcess | None] = [None, None]
+        self.unaware: set[int] = set()  # processes that stand still: others have their partitions
+        self.due: dict[PartitionKey, int] = {}  # from where on a partition is to be routed, once that is settled
+        self.skipped: set[tuple[PartitionKey, int]] = set()  # by whoever set a position
+        self.ends_before: dict[PartitionKey, int] = {}  # of topics without positions, since partitions moved last
+        self._start(0)
+        self._start(1)
+        self._rebalance()
+
+    # What happens to topics.
+
+    @rule(part=PART, count=st.integers(1, 4), gap=st.sampled_from([0, 0, 1]))
+    def events_come(self, part: int, count: int, gap: int) -> None:
+        log = self.broker.logs[self._key(part)]
+        for _ in range(count):
+            log.append(gap, self.broker.now_ms)
+
+    @rule(part=PART, count=st.integers(1, 5))
+    def retention_deletes(self, part: int, count: int) -> None:
+        """Also before somebody who reads there."""
+        log = self.broker.logs[self._key(part)]
+        log.begin = min(log.begin + count, log.end)
+
+    @precondition(lambda self: len(self.broker.logs) < 6)
+    @rule(topic=TOPICS, noticed=st.booleans())
+    def a_partition_is_added(self, topic: str, noticed: bool) -> None:
+        """The group notices sooner or later."""
+        self.broker.logs[topic, len(self.broker.keys([topic]))] = Log()
+        if noticed:
+            self._rebalance()
+
+    @rule(seconds=st.sampled_from([0.05, 0.3, 1.0, 61.0, 3_601.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.broker.now_s += seconds
+
+    @rule(away=st.booleans())
+    def the_broker_answers(self, away: bool) -> None:
+        self.broker.away = away
+
+    # What happens to processes.
+
+    @rule(number=NUMBERS, events=st.integers(0, 4))
+    def turn(self, number: int, events: int) -> None:
+        process = self.processes[number]
+        if process is None or number in self.unaware:
+            return
+        try:
+            process.turn(events)
+        except Unavailable:
+            assert self._must_stop(), "it stops, and nothing is wrong"
+            self._end(number)
+
+    @rule(number=NUMBERS)
+    def commits_arrive(self, number: int) -> None:
+        process = self.processes[number]
+        if process is not None and process.consumer.sent:
+            process.consumer.arrive()
+
+    @rule(quiet=st.booleans())
+    def partitions_move(self, quiet: bool) -> None:
+        self._rebalance(turned=quiet)
+
+    @rule(number=NUMBERS)
+    def is_killed_or_started(self, number: int) -> None:
+        if self.processes[number] is None:
+            self._start(number)
+            self._rebalance()
+        else:
+            self._end(number)
+
+    @rule(number=NUMBERS)
+    def stands_still(self, number: int) -> None:
+        """Its partitions are others' before it knows; what it has sent may still arrive, and is refused."""
+        process = self.processes[number]
+        if process is None:
+            return
+        if number not in self.unaware:
+            self.unaware.add(number)
+        else:
+            self.unaware.discard(number)
+            process.consumer.gone("on_lost")
+        self._rebalance()
+
+    # What happens to positions, while nobody reads.
+
+    @precondition(lambda self: not self._alive())
+    @rule(topic=TOPICS, part=st.one_of(st.none(), PART))
+    def positions_are_forgotten(self, topic: str, part: int | None) -> None:
+        """Mostly all of them; of a single partition only where it was noted, else nobody could know."""
+        keys = self.broker.keys([topic])
+        if part is not None:
+            keys = [keys[part % len(keys)]]
+            note = self.broker.notes.get(topic)
+            if note is None or keys[0][1] not in note.positions:
+                return
+        elif topic not in self.broker.notes:
+            self._forget_truth(keys)  # a source that was never noted is new again
+        for key in keys:
+            self.broker.committed.pop(key, None)
+
+    @precondition(lambda self: not self._alive())
+    @rule(part=PART, count=st.integers(1, 3))
+    def a_log_loses_its_end(self, part: int, count: int) -> None:
+        log = self.broker.logs[self._key(part)]
+        log.end = max(log.begin, log.end - count)
+        log.records = {at: ms for at, ms in log.records.items() if at < log.end}
+
+    @precondition(lambda self: not self._alive())
+    @rule(topic=TOPICS, to=st.one_of(st.sampled_from(["earliest", "latest", "noted"]), st.integers(0, 6)))
+    def positions_are_set(self, topic: str, to: Target) -> None:
+        """What is skipped is skipped by whoever set them, who was told how much that is."""
+        found = {key: position for key, position in self._found().items() if key[0] == topic}
+        outside = isinstance(to, int) and not all(one.begin <= to <= one.end for one in found.values())
+        if outside or (to == "noted" and self.broker.notes.get(topic) is None):
+            return
+        for setting in plan_settings(to, found, {}, self.broker.notes):
+            key = (setting.topic, setting.partition)
+            log = self.broker.logs[key]
+            assert log.begin <= setting.to <= log.end, "outside of the log"
+            self.broker.committed[key] = setting.to
+            if setting.was is None:
+                self.due[key] = setting.to
+            else:
+                skipped = set(range(max(setting.was, log.begin), setting.to))
+                assert (f"(skips {len(skipped)} " in str(setting)) == bool(skipped)
+                self.skipped |= {(key, at) for at in range(setting.was, setting.to)}
+                self.due[key] = min(self.due.get(key, setting.to), setting.to)
+
+    # What has to hold.
+
+    @invariant()
+    def a_source_starts_where_it_was_told_to(self) -> None:
+        """Its first positions are those of `start_at`, of all partitions at once; later ones begin at the beginning."""
+        for topic in ("a", "b"):
+            keys = self.broker.keys([topic])
+            new = [key for key in keys if key in self.broker.committed and key not in self.due]
+            if not new:
+                continue
+            is_first = not any(key in self.due for key in keys)
+            assert not is_first or all(key in new for key in keys if key in self.ends_before), "not all at once"
+            self.due |= {key: self._start_of(key) if is_first else 0 for key in new}
+
+    def _start_of(self, key: PartitionKey) -> int:
+        at, log = self.broker.committed[key], self.broker.logs[key]
+        if self.start_at == "earliest":
+            assert at <= log.begin
+        elif self.start_at == "now":
+            assert self.ends_before.get(key, 0) <= at <= log.end
+        else:
+            assert isinstance(self.start_at, datetime)
+            since = first_since(log, int(self.start_at.timestamp() * 1_000))
+            assert at <= (log.end if since < 0 else since)
+            assert all(
+                ms < self.start_at.timestamp() * 1_000 for one, ms in log.records.items() if log.begin <= one < at
+            )
+        return at
+
+    @invariant()
+    def no_event_is_lost(self) -> None:
+        """Whatever a committed position is behind was routed, reported as overtaken, or skipped by whoever set it."""
+        for key, position in self.broker.committed.items():
+            behind = {at for at in self.broker.logs[key].records if self.due[key] <= at < position}
+            accounted = self.broker.routed | self.broker.told | self.skipped
+            assert all((key, at) in accounted for at in behind), (key, position, behind)
+
+    @invariant()
+    def repeats_are_bounded(self) -> None:
+        """A router that is killed now has routed no more than its bound behind what is committed."""
+        for process in self._alive():
+            assert process.commits.uncommitted <= MAX_UNCOMMITTED
+
+    @invariant()
+    def what_is_noted_was_committed(self) -> None:
+        """A note holds no position that the group did not have."""
+        for topic, note in self.broker.notes.items():
+            assert note is not None
+            assert all((topic, number) in self.due for number in note.positions)
+
+    def teardown(self) -> None:
+        """Left in peace, with positions set where they are lost, everything is routed and committed."""
+        if not hasattr(self, "broker"):
+            return
+        for number in (0, 1):
+            self._end(number)
+        self.broker.away = False
+        self.unaware.clear()
+        for topic in ("a", "b"):
+            if any(key[0] == topic for key in self._lost() | self._beyond()):
+                self.positions_are_set(topic, "earliest")
+        self._start(0)
+        self._rebalance()
+        for _ in range(80):
+            self.broker.now_s += 0.3
+            self.turn(0, 4)
+            assert self.processes[0] is not None
+            self.commits_arrive(0)
+            self.a_source_starts_where_it_was_told_to()
+        self.no_event_is_lost()
+        for key, log in self.broker.logs.items():
+            open_ = [at for at in log.records if at >= max(log.begin, self.due.get(key, 0))]
+            assert all((key, at) in self.broker.routed | self.skipped for at in open_)
+            assert not open_ or self.broker.committed[key] > open_[-1]
+
+    # The truth about who is where.
+
+    def _key(self, part: int) -> PartitionKey:
+        keys = sorted(self.broker.logs)
+        return keys[part % len(keys)]
+
+    def _found(self) -> dict[PartitionKey, Found]:
+        away, self.broker.away = self.broker.away, False
+        found = self.broker.found(sorted(self.broker.logs))
+        self.broker.away = away
+        return found
+
+    def _noted(self, topic: str) -> set[int]:
+        note = self.broker.notes.get(topic)
+        return set(note.positions) if note else set()
+
+    def _lost(self) -> set[PartitionKey]:
+        """Noted, and without a position; all of a source where none of it has one."""
+        lost = set()
+        for topic in self.broker.notes:
+            keys = self.broker.keys([topic])
+            without = {key for key in keys if key not in self.broker.committed}
+            lost |= without if len(without) == len(keys) else {key for key in without if key[1] in self._noted(topic)}
+        return lost
+
+    def _beyond(self) -> set[PartitionKey]:
+        return {key for key, at in self.broker.committed.items() if at > self.broker.logs[key].end}
+
+    def _must_stop(self) -> bool:
+        return bool(self._lost() or self._beyond())
+
+    def _forget_truth(self, keys: list[PartitionKey]) -> None:
+        for key in keys:
+            self.due.pop(key, None)
+
+    def _alive(self) -> list[RouterProcess]:
+        return [process for process in self.processes if process is not None]
+
+    def _start(self, number: int) -> None:
+        self.processes[number] = RouterProcess(self.broker, self.start_at)
+
+    def _end(self, number: int) -> None:
+        """It is killed: what it had not sent is gone, and what it had asked for may still happen."""
+        process = self.processes[number]
+        self.processes[number] = None
+        self.unaware.discard(number)
+        if process is not None:
+            while process.consumer.sent:
+                process.consumer.arrive()
+        self._rebalance()
+
+    def _rebalance(self, turned: bool = False) -> None:
+        """Partitions go from those who know of it, and come to them anew."""
+        members = [one for number, one in enumerate(self.processes) if one is not None and number not in self.unaware]
+        for one in members:
+            one.consumer.gone("on_revoke")
+        self.a_source_starts_where_it_was_told_to()
+        self.broker.generation += 1
+        self.ends_before = {key: log.end for key, log in self.broker.logs.items()}
+        for place, one in enumerate(members):
+            keys = [key for key in sorted(self.broker.logs) if key[1] % len(members) == (place ^ turned) % len(members)]
+            one.consumer.assigned(self.broker.generation, keys)
+
+
+TestPositionsModel = PositionsModel.TestCase
+TestPositionsModel.settings = settings(max_examples=80, stateful_step_count=50)
