@@ -59,7 +59,7 @@ def _number(reader: NodeReader, node: yaml.Node, name: str) -> float | None:
 
 def _whole_number(reader: NodeReader, node: yaml.Node, name: str) -> int | None:
     number = _number(reader, node, name)
-    if number is not None and number != int(number):
+    if number is not None and not number.is_integer():  # nor is infinity
         reader.note(node, f"{name}: write a whole number")
         return None
     return None if number is None else int(number)

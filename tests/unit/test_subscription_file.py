@@ -171,6 +171,8 @@ def test_a_client_certificate_comes_from_files(read, tmp_path):
         ("timeout: 10", ":7: subscription a: timeout: write text, in quotes"),
         ("max_in_flight: many", ":7: subscription a: max_in_flight: write a number, such as 8"),
         ("max_in_flight: 2.5", ":7: subscription a: max_in_flight: write a whole number"),
+        ("max_in_flight: 1.0e+400", ":7: subscription a: max_in_flight: write a whole number"),
+        ("max_in_flight: .nan", ":7: subscription a: max_in_flight: write a "),
         ("rate_limit: 0x10", ":7: subscription a: rate_limit: write a number"),
     ],
 )
