@@ -110,7 +110,7 @@ def _retry(
     ctx: typer.Context,
     ids: Annotated[
         list[str] | None,
-        typer.Argument(metavar="ID", help="As `list` shows them: partition:offset.", show_default=False),
+        typer.Argument(metavar="ID", help="As `list` shows them.", show_default=False),
     ] = None,
     *,
     reason: Reason = None,

@@ -117,8 +117,8 @@ def _set(
         typer.Option(
             "--to",
             metavar="WHERE",
-            help="`earliest` or `latest`: the beginning or the end of the log; `noted`: what was noted last of a source; "
-            "a time (ISO 8601, UTC if it says none): the first record not older; or an offset.",
+            help="`earliest` or `latest`: the beginning or the end of the log; `noted`: what was noted last of a "
+            "source; a time (ISO 8601, UTC if it says none): the first record not older; or an offset.",
             show_default=False,
         ),
     ],

@@ -102,9 +102,7 @@ def _update(
     ctx: typer.Context,
     id_: Id,
     *,
-    url: Annotated[
-        str | None, typer.Option("--url", metavar="URL", help="Where to from now on.", show_default=False)
-    ] = None,
+    url: Annotated[str | None, typer.Option("--url", metavar="URL", help="Where to from now on.")] = None,
     event_types: Types = None,
     description: Description = None,
     header: Header = None,

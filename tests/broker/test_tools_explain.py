@@ -17,6 +17,20 @@ from tests.support.installation import Installation, event, subscription, value_
 from tests.support.pipeline import Pipeline
 from tests.support.tools import T0_MS, Commands, job, job_value, outcome_value
 
+GONE = Health(
+    subscription_id="sub-disabled",
+    customer_id="acme",
+    sender="zenoo",
+    activation=0,
+    failing_since_ms=1,
+    reported=True,
+    disabled_at_ms=2,
+    reason="gone",
+    last_status=410,
+    last_error=None,
+    updated_at_ms=2,
+)
+
 
 @pytest.fixture
 def here(broker: Broker, prefix: str) -> Installation:
@@ -81,20 +95,7 @@ def test_why_a_subscription_did_not_take_it(here: Installation, signpost: Comman
         subscription("sub-gone"),
         subscription("sub-disabled"),
     )
-    disabled = Health(
-        subscription_id="sub-disabled",
-        customer_id="acme",
-        sender="zenoo",
-        activation=0,
-        failing_since_ms=1,
-        reported=True,
-        disabled_at_ms=2,
-        reason="gone",
-        last_status=410,
-        last_error=None,
-        updated_at_ms=2,
-    )
-    here.produce(here.names.health, encode_health(disabled), b"sub-disabled", partition=0)
+    here.produce(here.names.health, encode_health(GONE), b"sub-disabled", partition=0)
     here.write_subscription("sub-gone", None, "acme")
     here.write_subscription("sub-broken", b"damaged", "acme")
     here.publish([event("evt_1")])

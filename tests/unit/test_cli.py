@@ -18,7 +18,6 @@ from typer.main import get_command
 from deploy.cli import main as command_line
 from deploy.cli.context import settings_of
 from deploy.cli.group import hoisted
-from deploy.cli.main import app as APP
 from schemas.errors import InvalidInput, SettingsError, SignpostError, Unavailable
 
 
@@ -168,7 +167,8 @@ def commands(command: Any, *path: str) -> Iterator[tuple[tuple[str, ...], Any]]:
 
 
 @pytest.mark.parametrize(
-    ("path", "command"), [pytest.param(*found, id=" ".join(found[0])) for found in commands(get_command(APP))]
+    ("path", "command"),
+    [pytest.param(*found, id=" ".join(found[0])) for found in commands(get_command(command_line.app))],
 )
 def test_help_says_what_each_option_is_for(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, path: tuple[str, ...], command: Any
