@@ -7,16 +7,11 @@ process serves them and healthy endpoints until they are mended; then all of the
 from __future__ import annotations
 
 import contextlib
-import re
 import socket
-import threading
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 
 import pytest
 
-from schemas.codec import Record
 from schemas.header_rules import is_sendable
 from schemas.sealing import header_place
 from schemas.subscription import SealedHeader
@@ -25,114 +20,25 @@ from tests.support.certificates import Authority
 from tests.support.dns import DnsServer
 from tests.support.hostile import HostileReceiver, hostile_process
 from tests.support.memory import MIB, resident_bytes
+from tests.support.odd import Beside, Size, World
 from tests.support.pipeline import Pipeline
 from tests.support.players import Players
-from tests.support.scenario import Endpoint, Scenario
-from tests.support.table import RecordProperty, Row
+from tests.support.scenario import Scenario
+from tests.support.table import RecordProperty
 from tests.support.waiting import wait_until
-from tests.support.windows import Side, Windows, p99_ms
+from tests.support.windows import Windows
 from tests.unit.test_header_injections import NAMES, VALUES
 
 # Retries soon enough for a test, in tiers that are there; enough of them that nothing is given up.
 SCHEDULE_S = (1,) * 30
 PUBLIC, INSIDE = "127.0.0.1", "127.0.0.2"
 FLAT = 48 * MIB
-_EVENT = re.compile(rb'"event_id":"(evt_\d+)"')
-
-
-@dataclass(frozen=True, slots=True)
-class Size:
-    """`jobs` are those of each odd endpoint in a window."""
-
-    name: str
-    healthy: int
-    jobs: int
-    windows: Windows
 
 
 SHORT = Size("short", 100, 1, Windows(2, 1, 1, 200, 0, 0, 400))
 LONG = Size("long", 1_000, 10, Windows(2, 4, 6, 500, 0, 0, 600))
 SIZES = [pytest.param(SHORT, id="short"), pytest.param(LONG, id="long", marks=pytest.mark.long)]
 pytestmark = pytest.mark.scenario
-
-
-@dataclass(slots=True)
-class World:
-    """A delivery process that trusts an authority, and asks a DNS server that says what `zone` holds."""
-
-    scenario: Scenario
-    players: Players
-    authority: Authority
-    zone: dict[str, list[str]] = field(default_factory=dict)
-    sides: dict[str, Side] = field(default_factory=dict)
-
-    def side(self, size: Size) -> Side:
-        """Return the process with the healthy endpoints of this size."""
-        if size.name not in self.sides:
-            side = Side(self.scenario, self.scenario.endpoints(f"healthy-{size.name}", size.healthy))
-            side.warm(size.windows)
-            self.sides[size.name] = side
-        return self.sides[size.name]
-
-    def beside(
-        self,
-        size: Size,
-        faulty: Sequence[Endpoint],
-        mend: Callable[[Beside], None],
-        turn: Callable[[Beside], None] = lambda _: None,
-    ) -> Beside:
-        """Serve faulty endpoints beside healthy ones, until they are mended and have got theirs."""
-        one = Beside(self.scenario, faulty, size, turn)
-        side = self.side(size)
-        before = len(side.sent)
-        one.p99_ms = p99_ms(side, side, size.windows, one.faults)
-        one.healthy = side.sent[before:]
-        mend(one)
-        for batch in one.batches:
-            self.scenario.ended(batch, size.windows.deadline_s)
-        assert [odd for batch in one.healthy for odd in self.scenario.ends.odd(batch)] == []
-        return one
-
-
-class Beside:
-    """One kind of odd endpoints, what they get, and what it came to."""
-
-    def __init__(
-        self, scenario: Scenario, faulty: Sequence[Endpoint], size: Size, turn: Callable[[Beside], None]
-    ) -> None:
-        self._scenario, self._faulty, self._size, self._turn = scenario, faulty, size, turn
-        self.batches: list[range] = []
-        self.healthy: list[range] = []
-        self.p99_ms = (0.0, 0.0)
-
-    def faults(self, seconds: float, _healthy_jobs: int) -> threading.Thread:
-        """Begin to send what is for the faulty endpoints in this window."""
-        self._turn(self)
-        jobs = self._size.jobs * len(self._faulty)
-        thread, batch = self._scenario.beside(self._faulty, jobs, jobs / seconds)
-        self.batches.append(batch)
-        return thread
-
-    def outcomes(self) -> list[Record]:
-        """What came of all attempts so far, but for first ones that were deliveries."""
-        self._scenario.ends.look()
-        return [odd for batch in self.batches for odd in self._scenario.ends.odd(batch)]
-
-    def errors(self) -> dict[int, set[str | None]]:
-        """Return which failures each endpoint has shown so far, by its number."""
-        found: defaultdict[int, set[str | None]] = defaultdict(set)
-        for outcome in self.outcomes():
-            if outcome["state"] != "delivered":
-                found[int(outcome["subscription_id"].rpartition("-")[2])].add(outcome["error"])
-        return found
-
-    def row(self, name: str, requests: Sequence[bytes] = ()) -> Row:
-        """What it came to; `requests` are those that were answered well."""
-        ends, everything = self._scenario.ends, [n for batch in (*self.healthy, *self.batches) for n in batch]
-        faulty = sum(map(len, self.batches))
-        events = Counter(found[1] for request in requests if (found := _EVENT.search(request)))
-        again = ends.again(everything) + sum(count - 1 for count in events.values())
-        return Row(f"{name}-{self._size.name}", len(everything), faulty, ends.missing(everything), again, self.p99_ms)
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,6 @@ from consumers.delivery.progress import Position, Progress
 from consumers.delivery.tiers import Tier
 from schemas.delivery import Job
 from schemas.health import decode_health, decode_operation, encode_health, encode_operation
-from tests.support.table import RecordProperty, Row
 
 MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
 START = 1_700_000_000_000
@@ -139,26 +138,6 @@ def test_silence_is_no_failure() -> None:
     health = endpoint.written[-1].health
     assert health is not None
     assert health.failing_since_ms == START + 21 * DAY
-
-
-@pytest.mark.scenario
-def test_of_thousands_of_endpoints_only_those_are_disabled_that_are_gone(record_property: RecordProperty) -> None:
-    """A 410 and five days of failure disable, a 410 to an attempt of before a resume does not; 3,000 times so."""
-    gone, failing, late = ([Endpoint() for _ in range(1_000)] for _ in range(3))
-    events = 0
-    for one in gone:
-        one.fails(0, why=410)
-    for hour in range(0, 5 * 24 + 1, 6):
-        events += len(failing)
-        for one in failing:
-            one.fails(hour * 60 * MINUTE)
-    for one in late:
-        one.succeeds(0, activation=2)
-        one.fails(1, activation=1, why=410)
-    lost = sum(one.disabled(2) for one in late) + sum(not one.disabled() for one in (*gone, *failing))
-    events += len(gone) + 2 * len(late)
-    Row("410, five days, late 410", events, events - len(late), lost, 0).show(record_property)
-    assert lost == 0
 
 
 def test_one_success_in_five_days_begins_anew() -> None:
