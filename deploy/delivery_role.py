@@ -20,14 +20,14 @@ from consumers.delivery.committer import Committer
 from consumers.delivery.dispatch import Dispatcher
 from consumers.delivery.endpoint import Endpoint, endpoints_of
 from consumers.delivery.forgetting import Forgetting
-from consumers.delivery.health import HealthBook, HealthPolicy
+from consumers.delivery.health import HealthBook
 from consumers.delivery.lane import Lane
 from consumers.delivery.loop import Clocks, DeliveryLoop, Limits
 from consumers.delivery.observer import EVERY_MS, Observer, tier_gauges
 from consumers.delivery.outbox import Outbox
 from consumers.delivery.outcome_log import OutcomeLog
 from consumers.delivery.overview import Overview
-from consumers.delivery.pacing import Pacing, PacingLimits, census
+from consumers.delivery.pacing import Pacing, census
 from consumers.delivery.reader import Reader, Take
 from consumers.delivery.recorder import Recorder
 from consumers.delivery.sending import Sending
@@ -48,6 +48,7 @@ from consumers.runtime.topics import delivery_group
 from consumers.runtime.transaction import Transactions, producer_config
 from consumers.table import SubscriptionTable
 from consumers.table_state import Interpret
+from deploy.delivery_rules import health_policy, pacing_limits
 from deploy.endpoints_page import endpoints_page, overviews_of
 from deploy.logs import is_json
 from deploy.sealing_key import sealer_of
@@ -166,8 +167,8 @@ def build(settings: Settings, slot: int | None) -> DeliveryRole:
     policy = EgressPolicy(settings.allow_http, settings.allow_cidrs, frozenset(settings.allow_ports))
     table = _table(settings, kafka, endpoints_of(senders, policy, sealer_of(settings), names.subscriptions))
     transport = transport_of(settings, policy, lambda request: dispatcher.confirms(request))  # noqa: PLW0108  # as below
-    book = HealthBook(_health_policy(settings))
-    pacing = Pacing[Work](_pacing_limits(settings), tiers.waits_ms[1:])
+    book = HealthBook(health_policy(settings))
+    pacing = Pacing[Work](pacing_limits(settings), tiers.waits_ms[1:])
     recorder = Recorder(names, tiers, clients.outbox, settings.max_event + RECORD_OVERHEAD // 2)
     dispatcher = Dispatcher(
         subscriptions=table,
@@ -184,24 +185,11 @@ def build(settings: Settings, slot: int | None) -> DeliveryRole:
     committer = _committer(settings, clients, observer)
     overtaken = _overtaken(metrics, recorder)
     reader = _reader(clients, tiers, dispatcher.take, committer=committer, health=book, overtaken=overtaken)
-    loop = DeliveryLoop(
-        reader=reader,
-        dispatcher=dispatcher,
-        transport=transport,
-        outbox=clients.outbox,
-        committer=committer,
-        table=table,
-        clocks=_CLOCKS,
-        limits=Limits(settings.max_in_flight, milliseconds(settings.drain_timeout)),
+    loop = _loop(
+        settings, clients, table, reader=reader, dispatcher=dispatcher, transport=transport, committer=committer
     )
     shown = Snapshots(overviews_of(settings, pacing, book, table, reader).make)
-    forgetting = Forgetting(
-        book,
-        table.has,
-        lambda: table.is_fresh(_CLOCKS.monotonic_ms()),
-        lambda number: reader.lanes.get((tiers.first.topic, number)),
-        recorder.forget,
-    )
+    forgetting = _forgetting(book, table, tiers, reader, recorder)
     return DeliveryRole(
         settings, metrics, clients, reader, transport, table, loop, pacing, book, forgetting, shown, outcome_log
     )
@@ -225,23 +213,6 @@ def _overtaken(metrics: DeliveryMetrics, recorder: Recorder) -> Callable[[Overta
     return overtaken
 
 
-def _pacing_limits(settings: Settings) -> PacingLimits:
-    return PacingLimits(
-        per_subscription=settings.max_in_flight_per_subscription,
-        per_host=settings.max_in_flight_per_host,
-        per_process=settings.max_in_flight,
-        max_endpoint_wait_ms=milliseconds(settings.max_endpoint_wait),
-    )
-
-
-def _health_policy(settings: Settings) -> HealthPolicy:
-    return HealthPolicy(
-        report_after_ms=milliseconds(settings.report_failing_after),
-        disable_after_ms=milliseconds(settings.disable_failing_after) or None,
-        disable_when_gone=settings.disable_gone,
-    )
-
-
 def _reader(
     clients: Clients,
     tiers: Tiers,
@@ -260,6 +231,40 @@ def _reader(
         take=take,
         settle=lambda metadata: committer.settle(_CLOCKS.unix_ms, metadata),
         overtaken=overtaken,
+    )
+
+
+def _loop(
+    settings: Settings,
+    clients: Clients,
+    table: SubscriptionTable[Endpoint],
+    *,
+    reader: Reader,
+    dispatcher: Dispatcher,
+    transport: Transport,
+    committer: Committer,
+) -> DeliveryLoop:
+    return DeliveryLoop(
+        reader=reader,
+        dispatcher=dispatcher,
+        transport=transport,
+        outbox=clients.outbox,
+        committer=committer,
+        table=table,
+        clocks=_CLOCKS,
+        limits=Limits(settings.max_in_flight, milliseconds(settings.drain_timeout)),
+    )
+
+
+def _forgetting(
+    book: HealthBook, table: SubscriptionTable[Endpoint], tiers: Tiers, reader: Reader, recorder: Recorder
+) -> Forgetting:
+    return Forgetting(
+        book,
+        table.has,
+        lambda: table.is_fresh(_CLOCKS.monotonic_ms()),
+        lambda number: reader.lanes.get((tiers.first.topic, number)),
+        recorder.forget,
     )
 
 
