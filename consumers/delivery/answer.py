@@ -42,8 +42,8 @@ class Request:
 class Responded:
     """Response headers arrived complete. `retry_after` is given with 429 and 503 only.
 
-    It is the header's text where header lines were watched, else libcurl's reading of it in seconds, which is as good
-    but for what is 6 h or more: that counts as a day, as a later attempt is allowed and an earlier one is not.
+    It is the header's text, but for libcurl where it did not watch header lines: then its reading of it in seconds, as
+    good but for what is 6 h or more: that counts as a day, as a later attempt is allowed and an earlier one is not.
 
     `body` is the first 5 KiB; `body_cut` says that the body did not arrive whole, or that it was longer than is read.
     """

@@ -14,9 +14,6 @@ from schemas.errors import SettingsError
 
 # Deadlines are judged by the transport, after the sockets were read; libcurl judges before, so it gets none in reach.
 _NO_TIMEOUT_MS: Final = 24 * 3_600_000
-# Servers close idle connections after 60 s or more, as a rule; and a name that moves is followed.
-_MAX_IDLE_S: Final = 55
-_MAX_LIFETIME_S: Final = 300
 # libcurl fills a buffer of this size before each write and keeps it with the handle; 16 KiB is the least that it takes.
 UPLOAD_BUFFER: Final = 16 * 1024
 LARGE_UPLOAD_BUFFER: Final = 64 * 1024
@@ -64,13 +61,16 @@ def trusted_roots() -> str:
 class Connections:
     """`roots` is the file of certificate authorities; `most` is how many connections may be open, idle ones included.
 
-    Beyond `most` the longest idle one is closed for each that is made.
+    Beyond `most` the longest idle one is closed for each that is made. Servers close idle connections after 60 s or
+    more, as a rule: ours end before, and sooner or later those in use, too, as a name that moves is to be followed.
     """
 
     roots: str = field(default_factory=trusted_roots)
     http2: bool = False
     proxy: Proxy | None = None
     most: int = 1_024
+    idle_s: int = 55
+    lifetime_s: int = 300
 
 
 def static_options(connections: Connections) -> list[tuple[int, Any]]:
@@ -92,8 +92,8 @@ def static_options(connections: Connections) -> list[tuple[int, Any]]:
         (pycurl.CONNECTTIMEOUT_MS, _NO_TIMEOUT_MS),
         # Longer than any transfer: a connection that is made again finds the addresses that it was given.
         (pycurl.DNS_CACHE_TIMEOUT, _NO_TIMEOUT_MS // 1_000),
-        (pycurl.MAXAGE_CONN, _MAX_IDLE_S),
-        (pycurl.MAXLIFETIME_CONN, _MAX_LIFETIME_S),
+        (pycurl.MAXAGE_CONN, connections.idle_s),
+        (pycurl.MAXLIFETIME_CONN, connections.lifetime_s),
         (pycurl.SSL_VERIFYPEER, 1),
         (pycurl.SSL_VERIFYHOST, 2),
         (pycurl.SSLVERSION, pycurl.SSLVERSION_TLSv1_2),

@@ -69,6 +69,7 @@ _VERIFIED: Final[dict[int, FailureKind]] = {
     9: "tls_expired",
     10: "tls_expired",
     62: "tls_hostname",
+    64: "tls_hostname",  # an IP address
 }
 # What the other side says of us (RFC 8446, 6.2) in OpenSSL's words; in TLS 1.3 it comes after the handshake, with what
 # looks like a failed read. A server of TLS 1.2 may call a certificate that it misses a plain handshake failure.
@@ -93,12 +94,27 @@ def kind_of(code: int, os_errno: int, message: str = "", verified: int = 0) -> F
         case "unreachable":
             return _CONNECT_KINDS.get(os_errno, kind)
         case "tls_untrusted":
-            return _VERIFIED.get(verified, kind)
+            return kind_of_verification(verified)
         case "local" if "private key" in message:  # of the client certificate
             return "tls_client_certificate"
         case "tls_failed" | "reset" if _OPENSSL.search(message):
-            return next((said for pattern, said in _ALERTS if pattern.search(message)), kind)
+            return kind_of_alert(message, kind)
     return kind
+
+
+def kind_of_verification(result: int) -> FailureKind:
+    """Return what OpenSSL's result of checking a certificate means."""
+    return _VERIFIED.get(result, "tls_untrusted")
+
+
+def kind_of_alert(words: str, otherwise: FailureKind) -> FailureKind:
+    """Return what OpenSSL's words about TLS mean, in lower case."""
+    return next((kind for pattern, kind in _ALERTS if pattern.search(words)), otherwise)
+
+
+def kind_of_errno(number: int) -> FailureKind:
+    """Return why no connection was made, by its errno."""
+    return _CONNECT_KINDS.get(number, "unreachable")
 
 
 def unanswered(code: int, os_errno: int, message: str, verified: int = 0) -> Unanswered:

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import os
 import select
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Any, Final, Protocol, TypeAlias
+
+# What an epoll has: descriptors, and what happened to them.
+Events: TypeAlias = Sequence[tuple[int, int]]
+
+
+# Something may have happened, and where is not known.
+_SOMETHING: Final = ((-1, 0),)
 
 
 class Readiness(Protocol):
@@ -14,8 +22,8 @@ class Readiness(Protocol):
         """Take a new socket on; it is forgotten when it is closed."""
         ...
 
-    def wait(self, timeout_s: float) -> bool:
-        """Return when something has happened, or after the timeout; False: certainly nothing has."""
+    def wait(self, timeout_s: float) -> Events:
+        """Return what has happened, or, when certainly nothing has, nothing after the timeout."""
         ...
 
     def wake(self) -> None:
@@ -47,9 +55,9 @@ class EpollReadiness:
         """Take a new socket on; it is forgotten when it is closed."""
         self._epoll.register(fd, select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET)
 
-    def wait(self, timeout_s: float) -> bool:
-        """Return when something has happened, or after the timeout; on which socket, libcurl finds out by itself."""
-        return bool(self._epoll.poll(timeout_s, self._EVENTS))
+    def wait(self, timeout_s: float) -> Events:
+        """Return what has happened, or nothing after the timeout."""
+        return self._epoll.poll(timeout_s, self._EVENTS)
 
     def wake(self) -> None:
         """End the wait, or the next one. The counter is never read: each write is an edge."""
@@ -72,10 +80,10 @@ class SelectReadiness:
     def watch(self, fd: int) -> None:
         """Do nothing: libcurl knows its sockets."""
 
-    def wait(self, timeout_s: float) -> bool:
+    def wait(self, timeout_s: float) -> Events:
         """Return when something may have happened, or after the timeout or 5 ms."""
         self._multi.select(min(timeout_s, self._MOST_S))
-        return True
+        return _SOMETHING
 
     def wake(self) -> None:
         """Do nothing: no wait is long."""

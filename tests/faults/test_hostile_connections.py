@@ -118,6 +118,30 @@ def test_a_kept_connection_that_ends_fails_no_attempt(
     assert max(listener.posted.values()) <= 2
 
 
+def test_late_bytes_are_nobodys_answer(listening: Callable[[Converse], Listener]) -> None:
+    """What comes over a connection that waits, unread while the process stood still, is not the next one's answer."""
+    answered, late, now = threading.Event(), threading.Event(), [1_000.0]
+
+    def speaks_again(connection: socket.socket, listener: Listener) -> None:
+        listener.take(connection)
+        connection.sendall(OK)
+        if answered.wait(20) and not late.is_set():
+            connection.sendall(b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n")
+            late.set()
+        listener.take(connection)
+
+    listener = listening(speaks_again)
+    with contextlib.closing(local_transport(monotonic=lambda: now[0])) as transport:
+        for number in range(2):
+            answer = answer_of(transport, request_to(f"{listener.url}/{number}"))
+            assert isinstance(answer, Responded)
+            assert answer.status == 200
+            answered.set()
+            assert late.wait(20)
+            now[0] += 1.0
+    assert listener.posted == {"/0": 1, "/1": 1}
+
+
 @pytest.mark.parametrize("body", [b"{}", LARGE], ids=["small", "large"])
 @pytest.mark.parametrize("reads", [True, False])
 def test_an_answer_before_the_request_was_read_is_the_answer(

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable
 from ipaddress import ip_network
 
-from consumers.delivery.connections import Connections
+from consumers.delivery.connections import Connections, trusted_roots
 from consumers.delivery.resolver import Resolver
 from consumers.delivery.transport import Answer, Answered, Request, Transport
 from schemas.egress import ANY_PORT, EgressPolicy
@@ -21,9 +21,10 @@ def local_transport(
     dns_servers: Iterable[str] = (),
     roots: str | None = None,
     monotonic: Callable[[], float] = time.monotonic,
+    libcurl: bool = False,
 ) -> Transport:
-    """A transport that may reach this machine."""
-    connections = Connections(roots=roots) if roots else None
+    """A transport that may reach this machine; with libcurl it would speak HTTP/2 over TLS."""
+    connections = Connections(roots=roots or trusted_roots(), http2=libcurl)
     resolver = Resolver(policy, dns_servers, monotonic=monotonic)
     return Transport(policy, resolver, connections=connections, monotonic=monotonic)
 

@@ -8,10 +8,10 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
-from consumers.delivery import connections
 from consumers.delivery.connections import Connections
 from consumers.delivery.resolver import Resolver
 from consumers.delivery.transport import Responded, Transport
@@ -96,21 +96,21 @@ def test_more_requests_than_connections_take_turns(dns: DnsServer) -> None:
     receiver.close()
 
 
-@pytest.mark.parametrize("limit", ["_MAX_LIFETIME_S", "_MAX_IDLE_S"])
+@pytest.mark.parametrize("libcurl", [False, True])
+@pytest.mark.parametrize("limit", ["lifetime_s", "idle_s"])
 def test_a_connection_is_kept_for_so_long_and_no_longer(
-    dns: DnsServer, monkeypatch: pytest.MonkeyPatch, limit: str
+    dns: DnsServer, limit: Literal["lifetime_s", "idle_s"], libcurl: bool
 ) -> None:
     """A connection that is used all the time ends as well, so that a name that has moved is followed."""
-    monkeypatch.setattr(connections, limit, 1)
     receiver = HostileReceiver()
     request = request_to(f"http://moved.example.com:{receiver.port}/ok")
-    with transport_with(dns, Connections()) as transport:
+    with transport_with(dns, Connections(http2=libcurl, **{limit: 1})) as transport:
 
         def made_anew() -> bool:
             assert answer_of(transport, request) == EMPTY
             return receiver.connections > 1
 
-        if limit == "_MAX_LIFETIME_S":
+        if limit == "lifetime_s":
             wait_until(made_anew, what="another connection is made")
         else:
             assert answer_of(transport, request) == EMPTY

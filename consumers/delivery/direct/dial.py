@@ -1,0 +1,123 @@
+"""A connection to one of several addresses: tried in turn, and beside each other where one is slow (RFC 8305)."""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+import socket
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from consumers.delivery.answer import Unanswered
+from consumers.delivery.failures import kind_of_errno
+from consumers.delivery.ports import SocketPolicy
+
+# An address that has not answered for so long is not waited for alone.
+_NEXT_AFTER_S: Final = 0.25
+_OURS: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+
+class Dial:
+    """Connects; each address is checked once more where it is connected to. Times are monotonic, in seconds.
+
+    `watch` is told each new descriptor. Then `ready` with those that something happened to returns the connection.
+    """
+
+    __slots__ = ("_addresses", "_errno", "_open", "_policy", "_port", "_trouble", "_watch", "next_s")
+
+    def __init__(
+        self, addresses: Sequence[str], port: int, policy: SocketPolicy, watch: Callable[[int], None], now: float
+    ) -> None:
+        self._addresses = deque(_alternating(addresses))
+        self._port = port
+        self._policy = policy
+        self._watch = watch
+        self._open: dict[int, socket.socket] = {}
+        self._errno = 0
+        self._trouble: Unanswered | None = None  # why we ourselves made no connection
+        self.next_s = now  # when another address is to be tried
+        self.go_on(now)
+
+    @property
+    def descriptors(self) -> Sequence[int]:
+        """Those that are being connected."""
+        return list(self._open)
+
+    @property
+    def failure(self) -> Unanswered | None:
+        """Why there will be no connection; None while there may be one."""
+        if self._open or self._addresses:
+            return None
+        if self._trouble is not None:
+            return self._trouble
+        return Unanswered(kind_of_errno(self._errno), f"no connection: {os.strerror(self._errno)}")
+
+    def go_on(self, now: float) -> bool:
+        """Try the next address if it is time to; True: one is being tried that was not."""
+        while self._addresses and (now >= self.next_s or not self._open):
+            if self._try(self._addresses.popleft()):
+                self.next_s = now + _NEXT_AFTER_S if self._addresses else math.inf
+                return True
+        return False
+
+    def ready(self, descriptor: int, now: float) -> socket.socket | None:
+        """Look at a descriptor: the connection if it is made (then the others are closed), else None."""
+        connection = self._open[descriptor]
+        number = connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if number == 0:
+            try:
+                connection.getpeername()
+            except OSError as error:
+                if error.errno == errno.ENOTCONN:
+                    return None  # not yet
+                number = error.errno or errno.EIO
+        if number:
+            self._errno = number
+            self._open.pop(descriptor).close()
+            self.go_on(now)
+            return None
+        del self._open[descriptor]
+        self.close()
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return connection
+
+    def close(self) -> None:
+        """Give up what is being tried."""
+        self._addresses.clear()
+        for connection in self._open.values():
+            connection.close()
+        self._open.clear()
+
+    def _try(self, address: str) -> bool:
+        reason = self._policy.refusal(address)
+        if reason is not None:
+            self._trouble = Unanswered("blocked_address", f"an address may not be connected to: {reason}")
+            return False
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        try:
+            connection = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        except OSError as error:  # an address family that is not there is the name's trouble, not ours
+            self._errno = error.errno or errno.EIO
+            if error.errno in _OURS:
+                self._trouble = Unanswered("local", f"no socket: {error.strerror}")
+            return False
+        number = connection.connect_ex((address, self._port))
+        if number not in (0, errno.EINPROGRESS):
+            self._errno = number
+            connection.close()
+            return False
+        self._open[connection.fileno()] = connection
+        self._watch(connection.fileno())
+        return True
+
+
+def _alternating(addresses: Sequence[str]) -> list[str]:
+    """Return addresses with the families in turn, that of the first first: one may be unreachable as a whole."""
+    six = [address for address in addresses if ":" in address]
+    four = [address for address in addresses if ":" not in address]
+    first, second = (six, four) if addresses and ":" in addresses[0] else (four, six)
+    longer = max(len(first), len(second))
+    pairs = [(first[n : n + 1], second[n : n + 1]) for n in range(longer)]
+    return [address for pair in pairs for some in pair for address in some]

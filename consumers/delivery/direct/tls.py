@@ -1,0 +1,97 @@
+"""TLS of the direct carrier: contexts, sessions to resume, and OpenSSL's complaints translated."""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+from typing import Final
+
+from consumers.delivery.answer import ClientIdentity, Unanswered
+from consumers.delivery.failures import kind_of_alert, kind_of_verification, printable
+from schemas.failures import FailureKind
+
+# Identities of which a context is kept (2 MB each, with the roots), and hosts of which a session is.
+_MAX_CONTEXTS: Final = 64
+_MAX_SESSIONS: Final = 4_096
+
+
+class BadIdentity(Exception):  # it is the subscription's
+    """A client certificate that OpenSSL does not take."""
+
+
+class Tls:
+    """Makes TLS of connections; `roots` is the file of the authorities that are trusted."""
+
+    def __init__(self, roots: str) -> None:
+        self._roots = roots
+        self._plain = self._context(None)
+        self._contexts: dict[int, tuple[ClientIdentity, ssl.SSLContext]] = {}
+        self._sessions: dict[tuple[ssl.SSLContext, str, int], ssl.SSLSession] = {}
+
+    def wrap(self, connection: socket.socket, host: str, port: int, identity: ClientIdentity | None) -> ssl.SSLSocket:
+        """Return a socket whose handshake is still to be made; BadIdentity if the client certificate is none."""
+        context = self.context_of(identity)
+        return context.wrap_socket(
+            connection,
+            server_hostname=host.rstrip("."),
+            do_handshake_on_connect=False,
+            suppress_ragged_eofs=True,
+            session=self._sessions.get((context, host, port)),
+        )
+
+    def context_of(self, identity: ClientIdentity | None) -> ssl.SSLContext:
+        """Return the context that shows this client certificate, or none; BadIdentity."""
+        if identity is None:
+            return self._plain
+        found = self._contexts.get(id(identity))
+        if found is None:
+            if len(self._contexts) >= _MAX_CONTEXTS:
+                self._contexts.clear()
+            found = self._contexts[id(identity)] = (identity, self._context(identity))
+        return found[1]
+
+    def remember(self, connection: ssl.SSLSocket, host: str, port: int) -> None:
+        """Keep the session of a connection over which something came; the next one to this host resumes it."""
+        session = connection.session
+        if session is not None and session.has_ticket:
+            if len(self._sessions) >= _MAX_SESSIONS:
+                self._sessions.clear()
+            self._sessions[connection.context, host, port] = session
+
+    def _context(self, identity: ClientIdentity | None) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # checks certificate and name
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.load_verify_locations(self._roots)
+        context.set_alpn_protocols(["http/1.1"])
+        if identity is not None:
+            _show(context, identity)
+        return context
+
+
+def _show(context: ssl.SSLContext, identity: ClientIdentity) -> None:
+    """Load a client certificate; OpenSSL takes it from a file only, which this one is in memory."""
+    file = os.memfd_create("identity", os.MFD_CLOEXEC)
+    try:
+        with open(file, "wb", closefd=False) as writing:
+            writing.write(identity.certificate + b"\n" + identity.key)
+        context.load_cert_chain(f"/proc/self/fd/{file}", password=lambda: b"")
+    except (ssl.SSLError, ValueError) as error:
+        raise BadIdentity(f"the client certificate cannot be used: {printable(_words(error))}") from None
+    finally:
+        os.close(file)
+
+
+def tls_failure(error: OSError, otherwise: FailureKind = "tls_failed") -> Unanswered:
+    """Say why a handshake failed, or what came instead of a response."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return Unanswered(kind_of_verification(error.verify_code), printable(error.verify_message))
+    words = _words(error)
+    return Unanswered(kind_of_alert(words, otherwise), f"TLS: {printable(words)}")
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, ssl.SSLError):
+        reason = (error.reason or "").replace("_", " ").lower()
+        return reason or "the connection ended"
+    return (error.strerror or str(error)) if isinstance(error, OSError) else str(error)

@@ -1,0 +1,121 @@
+"""Responses read as they come: however they are cut, they mean the same."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from consumers.delivery.answer import MAX_BODY_KEPT, MAX_BODY_READ, MAX_HEADERS
+from consumers.delivery.direct.response import BadResponse, ResponseReader, TooLarge, whole
+
+NAMES = st.sampled_from([b"Server", b"X-A", b"Date", b"Connection-Id", b"X-Content-Length"])
+VALUES = st.sampled_from([b"", b"x", b"keep-alive", b"close", b"a: b", b"7"])
+LENGTH, CHUNKED, UNTIL_CLOSE = "length", "chunked", "until close"
+
+
+@st.composite
+def responses(draw: st.DrawFn) -> tuple[bytes, int, bytes, str, bool]:
+    """A good response: its bytes, status, body, how its end is told, and whether the connection stays."""
+    newline = draw(st.sampled_from([b"\r\n", b"\n"]))
+    status = draw(st.sampled_from([200, 201, 204, 302, 404, 410, 429, 500, 503, 999]))
+    body = draw(st.binary(max_size=300))
+    framing = draw(st.sampled_from([LENGTH, CHUNKED, UNTIL_CLOSE]))
+    lines = [name + b": " + value for name, value in draw(st.lists(st.tuples(NAMES, VALUES), max_size=4))]
+    closes = draw(st.booleans())
+    if closes:
+        lines.append(draw(st.sampled_from([b"Connection: close", b"connection: Keep-Alive, CLOSE"])))
+    if framing == LENGTH:
+        lines.append(
+            draw(st.sampled_from([b"Content-Length: %d", b"content-length:%d", b"CONTENT-LENGTH:  %d "])) % len(body)
+        )
+    elif framing == CHUNKED:
+        lines.append(b"Transfer-Encoding: chunked")
+    interim = b"HTTP/1.1 103 Early" + newline + b"Link: x" + newline * 2
+    head = newline.join([b"HTTP/1.1 %d Said" % status, *draw(st.permutations(lines))]) + newline * 2
+    sent = body
+    if status == 204:
+        body = sent = b""
+    elif framing == CHUNKED:
+        cut = draw(st.integers(0, len(body)))
+        chunks = [chunk for chunk in (body[:cut], body[cut:]) if chunk]
+        sent = b"".join(b"%x;a=b\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks) + b"0\r\nX-Trailer: t\r\n\r\n"
+    return interim * draw(st.integers(0, 2)) + head + sent, status, body, framing, closes
+
+
+@given(responses(), st.data())
+@settings(max_examples=300, deadline=None)
+def test_a_response_means_the_same_however_it_is_cut(
+    response: tuple[bytes, int, bytes, str, bool], data: st.DataObject
+) -> None:
+    """Status, body and whether the connection is used again do not depend on how the network cuts the bytes."""
+    sent, status, body, framing, closes = response
+    cuts = sorted(data.draw(st.lists(st.integers(1, max(1, len(sent) - 1)), max_size=6)))
+    reader, over = ResponseReader(), False
+    for start, end in zip([0, *cuts], [*cuts, len(sent)], strict=True):
+        if sent[start:end]:
+            assert not over
+            over = reader.feed(sent[start:end])
+    ends_by_itself = status == 204 or framing != UNTIL_CLOSE
+    assert over is ends_by_itself
+    assert over or reader.feed(b"")
+    assert (reader.status, reader.body, reader.cut) == (status, body, False)
+    assert reader.keep_alive is (ends_by_itself and not closes)
+
+
+@given(responses())
+@settings(max_examples=300, deadline=None)
+def test_what_is_known_at_once_is_what_the_reader_finds(response: tuple[bytes, int, bytes, str, bool]) -> None:
+    """The short way knows good responses that are whole and keep their connection, and says of them what is true."""
+    sent, status, body, framing, closes = response
+    found = whole(sent)
+    if found is not None:
+        assert (found[0], sent[found[1] :]) == (status, body)
+        assert 200 <= status < 300
+        assert not closes
+        assert framing == LENGTH or status == 204
+    assert whole(sent + b"x") is None
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+        b"HTTP/1.1 204 No Content\r\nServer: nginx\r\nConnection: keep-alive\r\n\r\n",
+        b"HTTP/1.1 202 \r\ncontent-length:0\r\n\r\n",
+    ],
+)
+def test_the_usual_response_is_known_at_once(response: bytes) -> None:
+    """What nearly all receivers say takes the short way, and nothing of it that is not all there."""
+    assert whole(response) is not None
+    assert not any(whole(response[:end]) for end in range(len(response)))
+
+
+@given(st.binary(max_size=400))
+@settings(max_examples=300, deadline=None)
+def test_rubbish_is_refused_or_waited_for(rubbish: bytes) -> None:
+    """Whatever comes, the reader says what it is or waits for more, and holds no more than it may."""
+    reader = ResponseReader()
+    try:
+        over = reader.feed(b"HTTP/1.1 200 OK\r\n" + rubbish)
+    except (BadResponse, TooLarge):
+        return
+    assert over or not reader.keep_alive
+    assert len(reader.body) <= MAX_BODY_KEPT
+
+
+def test_bounds_hold() -> None:
+    """Headers beyond 32 KiB are too large, byte by byte as well; of a body 64 KiB are read and 5 KiB kept."""
+    reader = ResponseReader()
+    reader.feed(b"HTTP/1.1 200 OK\r\n")
+    for _ in range((MAX_HEADERS - 17) // 6):
+        assert not reader.feed(b"X: y\r\n")
+    with pytest.raises(TooLarge):
+        reader.feed(b"X: y\r\n")
+    reader = ResponseReader()
+    reader.feed(b"HTTP/1.1 200 OK\r\n\r\n")
+    taken = 0
+    while not reader.feed(b"x" * 4_096):
+        taken += 4_096
+    assert taken <= MAX_BODY_READ
+    assert (len(reader.body), reader.cut, reader.keep_alive) == (MAX_BODY_KEPT, True, False)
