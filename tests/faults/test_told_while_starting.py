@@ -1,0 +1,88 @@
+"""SIGTERM to a role that has begun and is not ready yet: it ends in order, and nothing is lost."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import pytest
+
+from deploy.local.receiver import Receiver
+from tests.support.pipeline import Pipeline
+from tests.support.proxy import Api, Frame, KafkaProxy
+from tests.support.waiting import wait_until
+
+LONG = pytest.mark.long
+
+
+class Moment(NamedTuple):
+    """A role whose start stands still: from the first answer to `first` on, those to `held` do not arrive."""
+
+    role: str
+    held: Api
+    first: Api
+
+
+class Hold:
+    """A rule of the proxy: from the first answer to `first` on, those to `held` do not arrive."""
+
+    def __init__(self, held: Api, first: Api) -> None:
+        self._held, self._first = held, first
+        self._begun = threading.Event()
+        self._over = threading.Event()
+        self.stands = threading.Event()
+
+    def __call__(self, frame: Frame) -> bool:
+        if frame.direction == "answer":
+            if self._begun.is_set() and frame.api == self._held:
+                self.stands.set()
+                self._over.wait()
+            if frame.api == self._first:
+                self._begun.set()
+        return True
+
+    def end(self) -> None:
+        """Let all go on their way."""
+        self._over.set()
+
+
+@pytest.fixture
+def proxy(pipeline: Pipeline) -> Iterator[KafkaProxy]:
+    with KafkaProxy(pipeline.bootstrap_servers) as proxy:
+        yield proxy
+
+
+@pytest.mark.parametrize(
+    "at",
+    [
+        pytest.param(
+            "deliver", Api.INIT_PRODUCER_ID, Api.FIND_COORDINATOR, id="its predecessor's transaction is ended"
+        ),
+        pytest.param(Moment("deliver", Api.FETCH, Api.INIT_PRODUCER_ID), id="subscriptions are read", marks=LONG),
+        pytest.param(Moment("deliver", Api.JOIN_GROUP, Api.INIT_PRODUCER_ID), id="it joins its group", marks=LONG),
+        pytest.param(Moment("deliver", Api.OFFSET_FETCH, Api.JOIN_GROUP), id="positions are asked for"),
+        pytest.param(Moment("deliver", Api.FETCH, Api.JOIN_GROUP), id="health is read", marks=LONG),
+        pytest.param(Moment("router", Api.FETCH, Api.METADATA), id="its tables are read", marks=LONG),
+        pytest.param(Moment("router", Api.JOIN_GROUP, Api.METADATA), id="it joins its group", marks=LONG),
+        pytest.param(Moment("router", Api.OFFSET_FETCH, Api.JOIN_GROUP), id="its positions are asked for", marks=LONG),
+    ],
+)
+def test_told_to_end_before_it_is_ready(pipeline: Pipeline, proxy: KafkaProxy, receiver: Receiver, at: Moment) -> None:
+    """A role ends with 0 while an answer that it needs to start is missing, and its successor does all the work."""
+    pipeline.subscribe(receiver.url)
+    pipeline.publish_some(5)
+    other = pipeline.router() if at.role == "deliver" else pipeline.deliver()
+    hold = proxy.rule = Hold(at.held, at.first)
+    behind = Pipeline(proxy.bootstrap_servers, pipeline.names.prefix, pipeline._start_role)
+    starting = behind.start(at.role, "--slot", "0", ready=False)
+    wait_until(hold.stands.is_set, 60, f"it waits for {at.held.name}")
+    assert starting.get("/readyz")[0] != 200
+    assert starting.terminate() == 0
+    hold.end()
+    assert receiver.requests == []
+
+    pipeline.start(at.role, "--slot", "0")
+    pipeline.wait_for_ends(5)
+    assert len(receiver.requests) == 5
+    assert other.is_alive()
