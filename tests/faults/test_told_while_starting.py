@@ -56,16 +56,16 @@ def proxy(pipeline: Pipeline) -> Iterator[KafkaProxy]:
 @pytest.mark.parametrize(
     "at",
     [
+        pytest.param(Moment("deliver", Api.INIT_PRODUCER_ID, Api.FIND_COORDINATOR), id="fences", marks=LONG),
+        pytest.param(Moment("deliver", Api.FETCH, Api.INIT_PRODUCER_ID), id="reads subscriptions", marks=LONG),
+        pytest.param(Moment("deliver", Api.JOIN_GROUP, Api.INIT_PRODUCER_ID), id="joins its group", marks=LONG),
+        pytest.param(Moment("deliver", Api.OFFSET_FETCH, Api.JOIN_GROUP), id="asks for positions"),
+        pytest.param(Moment("deliver", Api.FETCH, Api.JOIN_GROUP), id="reads health", marks=LONG),
+        pytest.param(Moment("router", Api.FETCH, Api.METADATA), id="the router reads its tables", marks=LONG),
+        pytest.param(Moment("router", Api.JOIN_GROUP, Api.METADATA), id="the router joins its group", marks=LONG),
         pytest.param(
-            "deliver", Api.INIT_PRODUCER_ID, Api.FIND_COORDINATOR, id="its predecessor's transaction is ended"
+            Moment("router", Api.OFFSET_FETCH, Api.JOIN_GROUP), id="the router asks for positions", marks=LONG
         ),
-        pytest.param(Moment("deliver", Api.FETCH, Api.INIT_PRODUCER_ID), id="subscriptions are read", marks=LONG),
-        pytest.param(Moment("deliver", Api.JOIN_GROUP, Api.INIT_PRODUCER_ID), id="it joins its group", marks=LONG),
-        pytest.param(Moment("deliver", Api.OFFSET_FETCH, Api.JOIN_GROUP), id="positions are asked for"),
-        pytest.param(Moment("deliver", Api.FETCH, Api.JOIN_GROUP), id="health is read", marks=LONG),
-        pytest.param(Moment("router", Api.FETCH, Api.METADATA), id="its tables are read", marks=LONG),
-        pytest.param(Moment("router", Api.JOIN_GROUP, Api.METADATA), id="it joins its group", marks=LONG),
-        pytest.param(Moment("router", Api.OFFSET_FETCH, Api.JOIN_GROUP), id="its positions are asked for", marks=LONG),
     ],
 )
 def test_told_to_end_before_it_is_ready(pipeline: Pipeline, proxy: KafkaProxy, receiver: Receiver, at: Moment) -> None:
