@@ -12,6 +12,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 from schemas import near
+from schemas.avro_names import named_types
 from schemas.json_form import embedding, is_members
 from schemas.json_text import ExactFloat, JsonText, compact, object_text
 
@@ -42,23 +43,11 @@ class Validator:
 
     def __init__(self, schema: Any) -> None:
         self._schema = schema
-        self._named: dict[str, Any] = {}
-        self._collect(schema)
+        self._named = named_types(schema)
 
     def problems(self, value: Any, path: str) -> Iterator[str]:
         """Yield a sentence for each misfit; `path` is the name of the value itself."""
         return self._check(self._schema, value, path)
-
-    def _collect(self, node: Any) -> None:
-        for inner in node if isinstance(node, list) else [node]:
-            if not isinstance(inner, dict):
-                continue
-            if "name" in inner:
-                self._named[inner["name"].rpartition(".")[2]] = inner
-            for part in ("type", "items", "values"):
-                self._collect(inner.get(part))
-            for field in inner.get("fields", ()):
-                self._collect(field["type"])
 
     def _resolve(self, node: Any) -> Any:
         """Return the definition of a type that is given by name, and the inner type of {"type": {…}}."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from schemas.avro_names import named_types
 from schemas.errors import UnreadableRecord
 from schemas.json_form import embedding
 from schemas.json_text import compact
@@ -29,22 +30,11 @@ class Shape:
 
     def __init__(self, schema: Any) -> None:
         self._schema = schema
-        self._named: dict[str, Any] = {}
-        self._collect(schema)
+        self._named = named_types(schema)
 
     def conform(self, value: Any) -> Any:
         """Return the value in this shape; UnreadableRecord `invalid_value` where it cannot be."""
         return self._conform(self._schema, value, "")
-
-    def _collect(self, node: Any) -> None:
-        for inner in node if isinstance(node, list) else [node]:
-            if isinstance(inner, dict):
-                if "name" in inner:
-                    self._named[inner["name"].rpartition(".")[2]] = inner
-                for part in ("type", "items", "values"):
-                    self._collect(inner.get(part))
-                for field in inner.get("fields", ()):
-                    self._collect(field["type"])
 
     def _conform(self, node: Any, value: Any, path: str) -> Any:
         if isinstance(node, str):
