@@ -33,6 +33,18 @@ def _setting(default: Any, description: str, *, unit: str = "", **rules: Any) ->
     return Field(default=default, description=description, json_schema_extra={"unit": unit}, **rules)
 
 
+def _count(default: int, description: str, *, unit: str, most: int) -> Any:
+    """Describe a setting that counts: from 1 to `most`."""
+    return _setting(default, description, unit=unit, ge=1, le=most)
+
+
+def _wait(
+    default: timedelta, description: str, *, least: timedelta = timedelta(0), most: timedelta = timedelta(days=365)
+) -> Any:
+    """Describe a setting that is a duration."""
+    return _setting(default, description, unit="seconds", ge=least, le=most)
+
+
 class Source(BaseModel):
     """A topic to read events from, and whose events they are."""
 
@@ -56,14 +68,10 @@ class Settings(BaseModel):
     schema_registry_url: Url | None = _setting(
         None, "Where event schemas are looked up; without it events are Avro single-object encoded.", repr=False
     )
-    partitions: int = _setting(
-        12,
-        "Partitions of each own topic, fixed by the first `signpost topics apply`.",
-        unit="partitions",
-        ge=1,
-        le=1000,
+    partitions: int = _count(
+        12, "Partitions of each own topic, fixed by the first `signpost topics apply`.", unit="partitions", most=1000
     )
-    replication: int = _setting(3, "Copies of each own topic.", unit="copies", ge=1, le=10)
+    replication: int = _count(3, "Copies of each own topic.", unit="copies", most=10)
     senders: tuple[Path, ...] = _setting(
         (), "Senders of your own beside those that Signpost brings: their folders, or folders that hold such folders."
     )
@@ -84,61 +92,46 @@ class Settings(BaseModel):
         le=1_000_000,
         allow_inf_nan=False,
     )
-    max_in_flight: int = _setting(
+    max_in_flight: int = _count(
         512,
         "Requests at a time, of one delivery process; half is kept for when endpoints stop.",
         unit="requests",
-        ge=1,
-        le=10_000,
+        most=10_000,
     )
-    max_in_flight_per_subscription: int = _setting(
+    max_in_flight_per_subscription: int = _count(
         16,
         "Requests at a time for a subscription that has no limit of its own; fewer while its endpoint is slow.",
         unit="requests",
-        ge=1,
-        le=10_000,
+        most=10_000,
     )
-    max_in_flight_per_host: int = _setting(
+    max_in_flight_per_host: int = _count(
         128,
         "Requests at a time to one host, of one delivery process; its subscriptions take turns.",
         unit="requests",
-        ge=1,
-        le=10_000,
+        most=10_000,
     )
-    max_endpoint_wait: Duration = _setting(
+    max_endpoint_wait: Duration = _wait(
         timedelta(minutes=10),
         "How long an endpoint that asks to be left alone (Retry-After with 429 or 503) is left alone at most.",
-        unit="seconds",
-        ge=timedelta(0),
-        le=timedelta(hours=24),
+        most=timedelta(hours=24),
     )
-    max_uncommitted: int = _setting(
+    max_uncommitted: int = _count(
         5_000,
         "Work finished since the last commit at which no more is begun: what a killed process may repeat.",
         unit="records",
-        ge=1,
-        le=100_000,
+        most=100_000,
     )
-    drain_timeout: Duration = _setting(
+    drain_timeout: Duration = _wait(
         timedelta(seconds=35),
         "How long a role that is told to end waits for requests in flight; the longest timeout of a sender and 5 s.",
-        unit="seconds",
-        ge=timedelta(0),
-        le=timedelta(hours=1),
+        most=timedelta(hours=1),
     )
-    report_failing_after: Duration = _setting(
-        timedelta(hours=1),
-        "How long no attempt of an endpoint has succeeded when `operations` hears of it.",
-        unit="seconds",
-        ge=timedelta(0),
-        le=timedelta(days=365),
+    report_failing_after: Duration = _wait(
+        timedelta(hours=1), "How long no attempt of an endpoint has succeeded when `operations` hears of it."
     )
-    disable_failing_after: Duration = _setting(
+    disable_failing_after: Duration = _wait(
         timedelta(days=5),
         "How long no attempt of an endpoint has succeeded when its subscription is disabled; 0: it never is.",
-        unit="seconds",
-        ge=timedelta(0),
-        le=timedelta(days=365),
     )
     disable_gone: bool = _setting(True, "Disable a subscription whose endpoint answers 410.")
     allow_http: bool = _setting(False, "Take http:// URLs as well; for development and private networks.")
@@ -147,12 +140,11 @@ class Settings(BaseModel):
     )
     allow_ports: tuple[Port, ...] = _setting((), "Ports of endpoints beside 443 (and 80 for http); 0 stands for any.")
     dns_servers: tuple[DnsServer, ...] = _setting((), "DNS servers that resolve endpoints; none: the system's.")
-    dns_timeout: Duration = _setting(
+    dns_timeout: Duration = _wait(
         timedelta(seconds=5),
         "How long a DNS name may take; a name without an answer by then fails with dns_timeout.",
-        unit="seconds",
-        ge=timedelta(seconds=1),
-        le=timedelta(seconds=30),
+        least=timedelta(seconds=1),
+        most=timedelta(seconds=30),
     )
     ca_bundle: Path | None = _setting(
         None, "A file of the certificate authorities (PEM) by which endpoints are trusted; none: the system's."
@@ -168,12 +160,11 @@ class Settings(BaseModel):
         "Give the proxy names in place of checked addresses: it then has to refuse internal ones (docs/security.md).",
     )
     http2: bool = _setting(False, "Offer HTTP/2 to endpoints over TLS; HTTP/1.1 otherwise.")
-    max_connections: int = _setting(
+    max_connections: int = _count(
         1_024,
         "Connections to endpoints that one delivery process holds, idle ones included; at least max_in_flight.",
         unit="connections",
-        ge=1,
-        le=50_000,
+        most=50_000,
     )
     sealing_key: SealingKey | None = _setting(None, "The key that seals webhook secrets: 32 bytes in base64.")
     sealing_key_file: Path | None = _setting(None, "A file that holds the sealing key, in place of the key itself.")
