@@ -48,17 +48,7 @@ def await_topics(
         check_leaders(admin, [*(topic.name for topic in wanted), *sources])
         return safety.warnings(admin, sources)
 
-    reason: str | None = None
-
-    def tell(found: str | None) -> None:
-        nonlocal reason
-        if found is None and reason is not None:
-            log.info("kafka.back")
-        elif found is not None and reason is None:
-            log.warning("kafka.away", error=found, waiting=True)
-        reason = found
-        waiting(found)
-
+    tell = _Teller(log, waiting)
     while not stopping():
         # The questions may block for longer than a supervisor waits for our end: they are left alone then.
         warnings = _answer(in_thread("startup", ask), tell, stopping)
@@ -68,6 +58,23 @@ def await_topics(
                 log.warning("kafka.settings", warning=warning)
             return True
     return False
+
+
+class _Teller:
+    """Tells why nothing begins: each time to `waiting`, and to the log when the cluster goes and comes back."""
+
+    def __init__(self, log: Log, waiting: Callable[[str | None], None]) -> None:
+        self._log = log
+        self._waiting = waiting
+        self._reason: str | None = None
+
+    def __call__(self, found: str | None) -> None:
+        if found is None and self._reason is not None:
+            self._log.info("kafka.back")
+        elif found is not None and self._reason is None:
+            self._log.warning("kafka.away", error=found, waiting=True)
+        self._reason = found
+        self._waiting(found)
 
 
 def _answer(question: Future[list[str]], tell: Callable[[str], None], stopping: Callable[[], bool]) -> list[str] | None:

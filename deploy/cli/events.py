@@ -15,6 +15,7 @@ from deploy.cli.context import PIPELINE, print_error, settings_of
 from schemas.errors import EventError
 
 if TYPE_CHECKING:  # confluent_kafka and fastavro: `signpost --help` does without
+    from producers.event_json import EventReader
     from producers.events import EventPublisher
     from schemas.sender import Sender
     from schemas.settings import Settings
@@ -64,19 +65,22 @@ def _publish(
     with _publisher(settings, known, topic) as publisher:
         for file in files:
             try:
-                name, text = _read(file)
-                # All are checked before the first is published.
-                values = [publisher.prepare(event, key, name) for event in reader.read(text, name)]
+                _publish_file(publisher, reader, file, key)
             except EventError as error:
                 print_error(str(error))
                 failed = True
-                continue
-            for value in values:
-                publisher.publish_prepared(value)
-            publisher.flush()
-            typer.echo(f"{name}: {_count(len(values))} published to {publisher.topic}")
     if failed:
         raise typer.Exit(INVALID)
+
+
+def _publish_file(publisher: EventPublisher, reader: EventReader, file: str, key: str | None) -> None:
+    """Publish all events of a file, or none of them: EventError says what is wrong with one."""
+    name, text = _read(file)
+    values = [publisher.prepare(event, key, name) for event in reader.read(text, name)]
+    for value in values:
+        publisher.publish_prepared(value)
+    publisher.flush()
+    typer.echo(f"{name}: {_count(len(values))} published to {publisher.topic}")
 
 
 @app.command("simulate")

@@ -53,8 +53,8 @@ def refuse_slot_of_up(ctx: typer.Context, kind: str, slot: int | None) -> None:
     running = pids_of(state, kind)
     if slot < len(running):
         raise InvalidInput(
-            f"--slot {slot}: `signpost up` in {state} runs {kind} on slots 0 to {len(running) - 1}, and would take it "
-            f"back; give another, such as --slot {len(running)}"
+            f"--slot {slot}: `signpost up` in {state} runs {kind} on it, and would take it back; give another, such as "
+            f"--slot {len(running)}"
         )
 
 

@@ -109,10 +109,7 @@ def start(
     A command that cannot be run ends with exit code 127 and a line on standard error.
     """
     lifeline_read, lifeline_write = os.pipe()
-    options = ["--lifeline", str(lifeline_read), "--parent", str(os.getpid()), "--signal", str(int(on_parent_death))]
-    options += ["--grace", str(grace.total_seconds())]
-    options += ["--remove", str(remove.absolute())] if remove else []
-    options += ["--ask-kernel"] if ask_kernel else []
+    options = _options(lifeline_read, on_parent_death, grace, remove, ask_kernel=ask_kernel)
 
     def launch() -> subprocess.Popen[bytes]:
         return subprocess.Popen(
@@ -133,6 +130,16 @@ def start(
         raise
     finally:
         os.close(lifeline_read)
+
+
+def _options(
+    lifeline: int, on_parent_death: signal.Signals, grace: timedelta, remove: Path | None, *, ask_kernel: bool
+) -> list[str]:
+    """Return what the script of the fresh process is told (see `_main`)."""
+    options = ["--lifeline", str(lifeline), "--parent", str(os.getpid()), "--signal", str(int(on_parent_death))]
+    options += ["--grace", str(grace.total_seconds())]
+    options += ["--remove", str(remove.absolute())] if remove else []
+    return options + (["--ask-kernel"] if ask_kernel else [])
 
 
 class _Launcher:
