@@ -19,7 +19,7 @@ from tests.support.waiting import wait_until
 HEALTHY = 10
 EVENTS = 40
 # Half of what an endpoint has to answer: who waits behind one that does not is found out.
-PROMPT_S = 15
+PROMPT_S = 25
 TIMEOUT_US = 30_000_000
 # How much later than its deadline a request may end here: the machine may be busy, the promise is not about speed.
 SLACK_US = 3_000_000
