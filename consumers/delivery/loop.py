@@ -42,6 +42,7 @@ _LONG_TURN_MS: Final = 1_500
 _MAX_MOVES: Final = 2_500
 _LOOK_FOR_STUCK_MS: Final = 250
 _TELL_AFTER_S: Final = 1.0
+_LOG_AGAIN_MS: Final = 60_000
 _NO_COMMIT: Final = "the broker has not committed for over 2 s"
 _NO_NEWS: Final = "the broker does not say what is new in subscriptions"
 
@@ -96,6 +97,8 @@ class DeliveryLoop:
         self._moves_committed = 0
         self._idled_ms = 0  # when nothing was to be done last
         self._may_park = False  # nothing of ours keeps jobs from being started, or parked
+        self._logged = True  # whether `waiting` was
+        self._log_again_ms: dict[str, int] = {}
         self.waiting: str | None = "starting"  # why nothing is started, for /readyz and the log
 
     @property
@@ -175,15 +178,21 @@ class DeliveryLoop:
         return min(self._limits.max_in_flight - self._transport.in_flight, uncommitted)
 
     def _tell(self, reason: str | None, monotonic_ms: int) -> None:
-        """Log why nothing is started, once that has lasted a second, and when it goes on."""
+        """Log why nothing is started, once that has lasted a second, and when it goes on; each reason once a minute.
+
+        A slow broker has it wait in every transaction.
+        """
         if reason is None:
-            if self.waiting is not None:
+            if self._logged and self.waiting is not None:
                 _log.info("delivery.goes_on", after=self.waiting)
             self.waiting = None
             self._outage.works(monotonic_ms / 1_000)
         elif reason != self.waiting and self._outage.lasts_s(monotonic_ms / 1_000) > _TELL_AFTER_S:
-            _log.warning("delivery.waits", reason=reason)
             self.waiting = reason
+            self._logged = monotonic_ms >= self._log_again_ms.get(reason, 0)
+            if self._logged:
+                self._log_again_ms[reason] = monotonic_ms + _LOG_AGAIN_MS
+                _log.warning("delivery.waits", reason=reason)
 
     def _reason_to_wait(self, now_ms: int, monotonic_ms: int) -> str | None:
         if not self._reader.owns:

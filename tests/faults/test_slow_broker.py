@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -138,7 +139,7 @@ def test_a_slow_broker_slows_and_nothing_else(behind: Behind) -> None:
 @pytest.mark.long
 def test_answers_that_take_seconds(behind: Behind) -> None:
     """With 3 s for each answer starting pauses while a commit is under way, which is said, and goes on after it."""
-    deliver = behind.roles[1]
+    deliver, began_s = behind.roles[1], time.monotonic()
     for slowness in (far(1), busy(1, Api.PRODUCE), busy(0.5), far(3, Api.PRODUCE), far(3, Api.FETCH), thin(10_000)):
         with behind.that_is(slowness):
             behind.delivers(50, 300)
@@ -154,6 +155,8 @@ def test_answers_that_take_seconds(behind: Behind) -> None:
     behind.delivers(50)
     behind.is_as_before()
     behind.nothing_else_happened()
+    lines = sum("delivery.waits" in line and NO_COMMIT in line for line in deliver.log_text().splitlines())
+    assert 1 <= lines <= 1 + (time.monotonic() - began_s) / 60
 
 
 @pytest.mark.long
