@@ -6,7 +6,8 @@ answers before it has the positions of a group: where each takes 3 s nothing wou
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
@@ -20,19 +21,24 @@ _LATE: Final = frozenset({KafkaError._TIMED_OUT, KafkaError.REQUEST_TIMED_OUT, K
 
 
 class Patience:
-    """`seconds` is how long to wait; doubled after each time-out, up to 30 s, and 10 s again after an answer."""
+    """`seconds` is how long to wait: twice as long after each time-out, up to 30 s; else at least twice the last answer.
 
-    def __init__(self, first_s: float = FIRST_S) -> None:
+    `now_s` is a monotonic clock.
+    """
+
+    def __init__(self, first_s: float = FIRST_S, now_s: Callable[[], float] = time.monotonic) -> None:
         self._first_s = first_s
+        self._now_s = now_s
         self.seconds = first_s
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
         """Learn from how a question ends, which is raised as it is."""
+        began_s = self._now_s()
         try:
             yield
         except CLIENT_ERRORS as error:
             if reason_of(error).code() in _LATE:
                 self.seconds = min(2 * self.seconds, MOST_S)
             raise
-        self.seconds = self._first_s
+        self.seconds = min(MOST_S, max(self._first_s, 2 * (self._now_s() - began_s)))

@@ -161,14 +161,14 @@ def test_answers_that_take_seconds(behind: Behind) -> None:
 
 @pytest.mark.long
 def test_roles_start_though_answers_take_seconds(pipeline: Pipeline, receiver: Receiver) -> None:
-    """With 3 s for each answer roles take their time to start, and work."""
+    """With 2 s for each answer roles take their time to start, and work."""
     with KafkaProxy(pipeline.bootstrap_servers) as proxy:
-        far(3)(proxy)
+        far(2)(proxy)
         behind = Pipeline(proxy.bootstrap_servers, pipeline.names.prefix, pipeline._start_role)
         pipeline.subscribe(receiver.url)
         pipeline.publish_some(20)
         roles = [behind.start(role, "--slot", "0", ready=False) for role in ("router", "deliver")]
-        pipeline.wait_for_ends(20, 300)
+        pipeline.wait_for_ends(20, 600)
         for role in roles:
             assert role.terminate(120) == 0
     assert Counter(request.event_id for request in receiver.requests).total() == 20

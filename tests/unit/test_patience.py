@@ -22,3 +22,13 @@ def test_each_answer_that_does_not_come_is_waited_for_twice_as_long():
     with patience.waiting():
         pass
     assert patience.seconds == 10.0
+
+
+def test_an_answer_that_took_long_is_expected_to_do_so_again():
+    """The next question to a slow broker does not begin with time-outs."""
+    now = [0.0]
+    patience = Patience(now_s=lambda: now[0])
+    for took_s, seconds in ((9.0, 18.0), (18.0, 30.0), (1.0, 10.0)):
+        with patience.waiting():
+            now[0] += took_s
+        assert patience.seconds == seconds
