@@ -15,6 +15,7 @@ from typing import Final, Literal, TypeAlias, get_args
 
 from schemas.avro_binary import FALSE, NULL, PRESENT, TRUE, common_long_bytes, common_text_bytes, long_bytes, text_bytes
 from schemas.codec import PREFIX_LENGTH, RecordCodec
+from schemas.errors import UnreadableRecord
 from schemas.job_record import UNKNOWN_OFFSET as UNKNOWN_OFFSET  # noqa: PLC0414  # mypy: exported from here as well
 from schemas.job_record import job_fields, kind_bytes, moved_record, source_bytes
 
@@ -82,10 +83,16 @@ class JobCodec:
         """Decode a job record; UnreadableRecord if it is none."""
         if value is not None and value[:PREFIX_LENGTH] == self._codec.prefix:
             try:
-                return Job(*job_fields(value))
+                job = Job(*job_fields(value))
             except (IndexError, ValueError):  # the general reader says what is wrong with it
                 pass
-        return Job(**self._codec.decode(value))
+            else:
+                if job.attempt > 0:
+                    return job
+        job = Job(**self._codec.decode(value))
+        if job.attempt < 1:
+            raise UnreadableRecord("invalid_value", f"attempt: {job.attempt} is the number of none, the first is 1")
+        return job
 
     def tail(
         self,

@@ -23,7 +23,8 @@ HEAD |= {"due_at_ms", "first_offset"}
 JOB = RecordCodec("job")
 OUTCOME = RecordCodec("outcome")
 TYPES = {"string": TEXT, "int": INT, "long": LONG, "bytes": st.binary(max_size=200)}
-JOBS = st.builds(Job, **{field["name"]: TYPES[field["type"]] for field in JOB.schema["fields"]})
+ATTEMPT = st.integers(1, 2**31 - 1)
+JOBS = st.builds(Job, **{field["name"]: TYPES[field["type"]] for field in JOB.schema["fields"]} | {"attempt": ATTEMPT})
 # As the router makes them: by these the fast reader goes.
 SHORT = st.text("abc-é", max_size=20)
 USUAL = st.builds(
@@ -32,7 +33,7 @@ USUAL = st.builds(
         field["name"]: (TYPES | {"string": SHORT, "long": st.integers(-(2**61), 2**61)})[field["type"]]
         for field in JOB.schema["fields"]
     }
-    | {"job_id": st.uuids().map(str)},
+    | {"job_id": st.uuids().map(str), "attempt": ATTEMPT},
 )
 OUTCOMES = st.builds(
     Outcome,
@@ -67,7 +68,7 @@ def test_a_job_is_read_as_it_was_written(job: Job) -> None:
     assert codec.decode(value) == job
 
 
-@given(JOBS | USUAL, INT, LONG, LONG)
+@given(JOBS | USUAL, ATTEMPT, LONG, LONG)
 def test_a_job_moves_to_another_tier_with_all_that_it_is(job: Job, attempt: int, due_at_ms: int, first: int) -> None:
     """Only the number of the attempt, its time and the first offset change, whatever the others are."""
     moved = JobCodec().moved(job, JOB.encode(record_of(job)), attempt=attempt, due_at_ms=due_at_ms, first_offset=first)
@@ -98,7 +99,18 @@ def test_hostile_bytes_are_read_as_the_general_reader_reads_them(job: Job, data:
         with pytest.raises(UnreadableRecord, match=f"^{re.escape(str(error))}$"):
             read(bytes(value))
     else:
-        assert read(bytes(value)) == expected
+        if expected.attempt > 0:
+            assert read(bytes(value)) == expected
+            return
+        with pytest.raises(UnreadableRecord, match=r"^invalid_value: attempt: "):
+            read(bytes(value))
+
+
+@given(JOBS | USUAL, st.integers(-(2**31), 0))
+def test_an_attempt_that_nobody_makes_is_poison(job: Job, attempt: int) -> None:
+    """A job whose attempt is no number from 1 on would have no place in any schedule: nobody can read it."""
+    with pytest.raises(UnreadableRecord, match=r"^invalid_value: attempt: "):
+        JobCodec().decode(JOB.encode(record_of(replace(job, attempt=attempt))))
 
 
 @given(USUAL)
