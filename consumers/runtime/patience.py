@@ -21,7 +21,7 @@ _LATE: Final = frozenset({KafkaError._TIMED_OUT, KafkaError.REQUEST_TIMED_OUT, K
 
 
 class Patience:
-    """`seconds` is how long to wait: twice as long after each time-out, up to 30 s; else at least twice the last answer.
+    """`seconds` is how long to wait: twice as long after each time-out, else twice what the last answer took; 10 to 30.
 
     `now_s` is a monotonic clock.
     """

@@ -37,6 +37,9 @@ _CALL_TIMEOUT_S: Final = 5.0
 _BEGIN_S: Final = 30.0
 # Twice the time that a call was given. By then the coordinator has ended the transaction by itself.
 _HUNG_AFTER_S: Final = 2 * _CALL_TIMEOUT_S
+# Produce must not find it full: 64 MiB of rows (committer.MAX_BYTES), and one for each of 32 MiB of jobs at hand.
+QUEUE_BYTES: Final = 192 * 1024 * 1024
+_NOT_BEGUN: Final[tuple[type[BaseException], ...]] = (*CLIENT_ERRORS, BufferError)
 _log = structlog.get_logger("transaction")
 
 
@@ -53,9 +56,8 @@ def producer_config(kafka: Mapping[str, str], transactional_id: str, max_record:
         "retry.backoff.max.ms": 5,
         "partitioner": "murmur2_random",
         "message.max.bytes": max_record,
-        # A batch is bounded by the outbox; produce must never find the queue full.
         "queue.buffering.max.messages": 1_000_000,
-        "queue.buffering.max.kbytes": 1_048_576,
+        "queue.buffering.max.kbytes": QUEUE_BYTES // 1_024,
     }
 
 
@@ -127,8 +129,8 @@ class Transactions:
             produce = producer.produce
             for topic, partition, key, value in rows:
                 produce(topic, value, key, partition)
-        except CLIENT_ERRORS as error:
-            _log.warning("transaction.not_begun", error=str(reason_of(error)))
+        except _NOT_BEGUN as error:
+            _log.warning("transaction.not_begun", error=str(error))
             producer = None
         future = in_thread("transaction", self._settle, producer, offsets, group_metadata, serial, self._generation)
         self._under_way = _UnderWay(future, offsets, serial)

@@ -14,6 +14,7 @@ import pytest
 from consumers.delivery.committer import MAX_BYTES
 from consumers.delivery.dispatch import MAX_BYTES_AT_HAND
 from consumers.router.output import producer_config
+from consumers.runtime.transaction import QUEUE_BYTES
 from deploy.delivery_role import consumer_config
 from tests.support.memory import MIB, peak_resident_bytes, resident_bytes
 from tests.support.pipeline import Pipeline, ends_of, small_event
@@ -89,6 +90,11 @@ class Case:
         for role in self.roles:
             assert role.is_alive()
             assert "BufferError" not in role.log_text()
+
+
+def test_a_transaction_fits_into_the_producer_s_queue() -> None:
+    """Rows that wait, and one for each job at hand, are less than the queue takes: produce never finds it full."""
+    assert QUEUE_BYTES > MAX_BYTES + MAX_BYTES_AT_HAND + 2 * READ_AHEAD
 
 
 def large_event(number: int, size: int) -> dict[str, object]:
