@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from deploy.local.broker import Broker
 from deploy.local.receiver import Receiver
 from deploy.local.replies import Answer, always
 from schemas.delivery import DeadLetter, DeadLetterCodec, Job
@@ -16,16 +15,6 @@ from tests.support.pipeline import Pipeline
 from tests.support.tools import T0_MS, Commands, job, job_value, outcome_value
 from tests.support.topics import read_topic
 from tests.support.waiting import wait_until
-
-
-@pytest.fixture
-def here(broker: Broker, prefix: str) -> Installation:
-    return Installation(broker.bootstrap_servers, prefix).make_topics()
-
-
-@pytest.fixture
-def signpost(here: Installation, monkeypatch: pytest.MonkeyPatch) -> Commands:
-    return Commands(here.env, monkeypatch)
 
 
 def bury(here: Installation, one: Job, reason: str = "exhausted") -> None:

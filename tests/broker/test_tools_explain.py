@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from deploy.local.broker import Broker
 from deploy.local.receiver import Receiver
 from deploy.local.replies import Answer, fail_first
 from producers.subscription_changes import Pause
@@ -30,16 +29,6 @@ GONE = Health(
     last_error=None,
     updated_at_ms=2,
 )
-
-
-@pytest.fixture
-def here(broker: Broker, prefix: str) -> Installation:
-    return Installation(broker.bootstrap_servers, prefix).make_topics()
-
-
-@pytest.fixture
-def signpost(here: Installation, monkeypatch: pytest.MonkeyPatch) -> Commands:
-    return Commands(here.env, monkeypatch)
 
 
 def explained(signpost: Commands, *arguments: str) -> list[dict[str, Any]]:

@@ -27,11 +27,6 @@ def here(broker: Broker, prefix: str) -> Installation:
     return Installation(broker.bootstrap_servers, prefix, partitions=1).make_topics()
 
 
-@pytest.fixture
-def signpost(here: Installation, monkeypatch: pytest.MonkeyPatch) -> Commands:
-    return Commands(here.env, monkeypatch)
-
-
 def commit(here: Installation, role: str, topic: str, position: Position) -> None:
     """Commit a position of a role on partition 0 of a topic."""
     group = f"{here.settings.prefix}{role}"

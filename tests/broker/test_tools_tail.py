@@ -9,7 +9,6 @@ import pytest
 from consumers.console.readable import RecordReader
 from consumers.console.scan import Scanner
 from consumers.console.tail import Tail, follow
-from deploy.local.broker import Broker
 from schemas.delivery import DeadLetter, DeadLetterCodec, event_id
 from schemas.sender import load_senders
 from schemas.subscription import SealedSecret
@@ -18,16 +17,6 @@ from tests.support.tools import Commands, job, job_value, outcome_value
 from tests.support.topics import read_topic
 
 CANARY = "canary-of-this-test"
-
-
-@pytest.fixture
-def here(broker: Broker, prefix: str) -> Installation:
-    return Installation(broker.bootstrap_servers, prefix).make_topics()
-
-
-@pytest.fixture
-def signpost(here: Installation, monkeypatch: pytest.MonkeyPatch) -> Commands:
-    return Commands(here.env, monkeypatch)
 
 
 def test_own_records_are_shown_field_by_field(here: Installation, signpost: Commands) -> None:
