@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Final
 
 from schemas.errors import InvalidInput, SenderError
+from schemas.near import did_you_mean
 from schemas.sender import Sender, load_sender, load_senders
 from schemas.settings import Settings
 
@@ -32,7 +33,8 @@ def sender_named(settings: Settings, name: str) -> Sender:
     """Return a loaded sender; InvalidInput names those that there are."""
     senders = senders_of(settings)
     if name not in senders:
-        raise InvalidInput(f"--sender: no sender is called {name[:100]!r}; there are {', '.join(senders)}")
+        near = did_you_mean(name, senders) or f"; there are {', '.join(senders)}"
+        raise InvalidInput(f"no sender is called {name[:100]!r}{near}")
     return senders[name]
 
 

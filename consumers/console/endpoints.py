@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -57,7 +58,7 @@ def _ask(address: str, limit: int) -> tuple[int, list[EndpointRow]] | str:
     except httpx.TimeoutException:
         return f"no answer within {_TIMEOUT_S:.0f} s"
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        return str(error) or type(error).__name__
+        return re.sub(r"^\[Errno -?\d+\] ", "", str(error)) or type(error).__name__
     except (ValueError, KeyError, TypeError):
         return "what answers there is no delivery process of this version"
     if answer.status_code == httpx.codes.NOT_FOUND:

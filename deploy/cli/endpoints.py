@@ -73,6 +73,11 @@ def _endpoints(
         except KeyboardInterrupt:
             return
     if len(found.silent) == found.asked:
+        if not at:
+            typer.echo(
+                "`--at HOST:PORT` says where else delivery processes are, `--state DIR` what `signpost up` runs",
+                err=True,
+            )
         raise typer.Exit(1)
 
 

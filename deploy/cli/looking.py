@@ -86,8 +86,9 @@ def topic_named(scanner: Scanner, name: str, prefix: str) -> str:
         raise InvalidInput(
             f"there is no topic {name}, nor any whose name begins with {prefix}: `signpost topics apply` makes them"
         )
-    near = difflib.get_close_matches(name, short, 3, 0.5) or short
-    raise InvalidInput(f"there is no topic {name} and no {prefix + name}; there are: {', '.join(near)}")
+    near = difflib.get_close_matches(name, short, 3, 0.5)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"there are: {', '.join(short)}"
+    raise InvalidInput(f"there is no topic {name} and no {prefix + name}; {hint}")
 
 
 def no_bar(scanner: Scanner) -> None:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, TypeGuard
 
 from schemas.errors import SubscriptionError
+from schemas.near import did_you_mean
 
 if TYPE_CHECKING:  # confluent_kafka and pydantic: `signpost --help` does without
     from deploy.subscription_file import SubscriptionFile
@@ -81,7 +82,8 @@ def existing(log: SubscriptionLog, id_: str) -> Subscription:
 
     partition, found = log.find(id_)
     if found is None:
-        raise SubscriptionError(f"subscription {id_}: does not exist")
+        near = did_you_mean(id_, [known for known, _ in log.items()])
+        raise SubscriptionError(f"subscription {id_}: does not exist{near}")
     if isinstance(found, Unreadable):
         raise SubscriptionError(
             f"subscription {id_}: its record on partition {partition} is unreadable: {found.reason}"

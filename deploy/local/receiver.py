@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import ssl
 import threading
 import time
@@ -66,7 +67,10 @@ class Receiver:
             self.port = self._bound.result(_START_S)
         except OSError as error:
             self._thread.join()
-            raise Unavailable(f"the receiver cannot listen at {host}:{port}: {error.strerror}") from error
+            why = os.strerror(error.errno) if error.errno else str(error)
+            raise Unavailable(
+                f"the receiver cannot listen at {host}:{port}: {why}; choose another address by --host and --port"
+            ) from error
 
     @property
     def url(self) -> str:
