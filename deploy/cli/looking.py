@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias
@@ -39,7 +39,7 @@ def scanning(settings: Settings) -> Iterator[Scanner]:
     from consumers.console.scan import Scanner  # noqa: PLC0415  # clients load in 0.3 s that `--help` need not wait
     from deploy.admin import reachable_admin  # noqa: PLC0415
 
-    bar = _Bar()
+    bar = Bar()
     try:
         yield Scanner(settings.kafka_properties(), reachable_admin(settings), bar)
     finally:
@@ -95,7 +95,7 @@ def no_bar(scanner: Scanner) -> None:
     """Show no more progress: from here on lines are printed while it is read."""
     from consumers.console.scan import unheard  # noqa: PLC0415  # see above
 
-    if isinstance(scanner.progress, _Bar):
+    if isinstance(scanner.progress, Bar):
         scanner.progress.close()
     scanner.progress = unheard
 
@@ -117,17 +117,19 @@ def ago(at_ms: int, seen_at_ms: int) -> str:
     return f"{text} ago" if at_ms <= seen_at_ms else f"in {text}"
 
 
-class _Bar:
+class Bar:
     """A progress bar on a terminal, for what takes longer than a second."""
 
-    def __init__(self) -> None:
-        self._began_s = time.monotonic()
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._began_s = clock()
         self._progress: Any = None
         self._task: Any = None
 
     def __call__(self, done: int, total: int) -> None:
+        """Show that `done` of `total` records are read."""
         if self._progress is None:
-            if time.monotonic() - self._began_s < _BAR_AFTER_S or not sys.stderr.isatty():
+            if self._clock() - self._began_s < _BAR_AFTER_S or not sys.stderr.isatty():
                 return
             from rich.console import Console  # noqa: PLC0415  # 50 ms that only those who wait anyway pay
             from rich.progress import Progress  # noqa: PLC0415
