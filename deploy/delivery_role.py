@@ -20,10 +20,11 @@ from consumers.delivery.committer import Committer
 from consumers.delivery.dispatch import Dispatcher
 from consumers.delivery.endpoint import Endpoint, endpoints_of
 from consumers.delivery.forgetting import Forgetting
+from consumers.delivery.gate import Gate
 from consumers.delivery.health import HealthBook
 from consumers.delivery.lane import Lane
 from consumers.delivery.loop import Clocks, DeliveryLoop, Limits
-from consumers.delivery.observer import EVERY_MS, Observer, tier_gauges
+from consumers.delivery.observer import EVERY_MS, TIERS_EVERY_MS, Observer, tier_gauges
 from consumers.delivery.outbox import Outbox
 from consumers.delivery.outcome_log import OutcomeLog
 from consumers.delivery.overview import Overview
@@ -110,6 +111,7 @@ class DeliveryRole:
     outcome_log: OutcomeLog
     starting: str | None = "the topics have not been checked yet"
     gauges_due_ms: int = 0
+    tiers_due_ms: int = 0
 
     @property
     def pages(self) -> Mapping[str, Page]:
@@ -153,7 +155,9 @@ class DeliveryRole:
         counted = census(self.pacing.paces)
         self.metrics.paced(counted.limited, counted.open_circuits, self.pacing.places.slow)
         self.metrics.disabled(self.health.disabled)
-        tier_gauges(self.clients.consumer, self.metrics, self.reader.lanes.values(), now_ms)
+        if now_ms >= self.tiers_due_ms:
+            self.tiers_due_ms = now_ms + TIERS_EVERY_MS
+            tier_gauges(self.clients.consumer, self.metrics, self.reader.lanes.values(), now_ms)
 
 
 def build(settings: Settings, slot: int | None) -> DeliveryRole:
@@ -184,7 +188,8 @@ def build(settings: Settings, slot: int | None) -> DeliveryRole:
     )
     committer = _committer(settings, clients, observer)
     overtaken = _overtaken(metrics, recorder)
-    reader = _reader(clients, tiers, dispatcher.take, committer=committer, health=book, overtaken=overtaken)
+    assignment = Assignment(tiers, Gate(clients.outbox.writers, pacing.by_subscription, tiers))
+    reader = _reader(clients, assignment, dispatcher.take, committer=committer, health=book, overtaken=overtaken)
     loop = _loop(
         settings, clients, table, reader=reader, dispatcher=dispatcher, transport=transport, committer=committer
     )
@@ -215,7 +220,7 @@ def _overtaken(metrics: DeliveryMetrics, recorder: Recorder) -> Callable[[Overta
 
 def _reader(
     clients: Clients,
-    tiers: Tiers,
+    assignment: Assignment,
     take: Take,
     *,
     committer: Committer,
@@ -226,7 +231,7 @@ def _reader(
         consumer=clients.consumer,
         takeover=Takeover(clients.positions, clients.health),
         health=health,
-        assignment=Assignment(tiers),
+        assignment=assignment,
         outbox=clients.outbox,
         take=take,
         settle=lambda metadata: committer.settle(_CLOCKS.unix_ms, metadata),
