@@ -6,10 +6,11 @@ A role may serve pages of its own, in JSON: delivery has /endpoints.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from socket import AF_INET, AF_INET6
-from threading import Thread
+from socket import AF_INET, AF_INET6, SHUT_RDWR, socket
+from threading import Lock, Thread
 from types import TracebackType
 from typing import Any, Final, Self, TypeAlias
 from urllib.parse import parse_qsl
@@ -26,6 +27,8 @@ Page: TypeAlias = Callable[[Mapping[str, str]], bytes]
 _TEXT: Final = "text/plain; charset=utf-8"
 _JSON: Final = "application/json"
 _MOST_FIELDS: Final = 10
+# Descriptors and threads that clients may hold; deliveries need theirs.
+_MOST_CLIENTS: Final = 64
 _NO_PAGES: Final[Mapping[str, Page]] = {}
 
 
@@ -93,7 +96,27 @@ class _Server(ThreadingHTTPServer):
 
     def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
         self.address_family = AF_INET6 if ":" in address[0] else AF_INET
+        self._clients: dict[socket, None] = {}
+        self._changing = Lock()
         super().__init__(address, handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Serve a client; one too many ends the oldest, which takes its time over its request."""
+        with self._changing:
+            self._clients[request] = None
+            oldest = next(iter(self._clients)) if len(self._clients) > _MOST_CLIENTS else None
+            if oldest is not None:
+                del self._clients[oldest]
+        if oldest is not None:
+            with suppress(OSError):  # it is over just now
+                oldest.shutdown(SHUT_RDWR)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        """End the connection of a client that was served."""
+        with self._changing:
+            self._clients.pop(request, None)
+        super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Say nothing: a scraper that hangs up in the middle is no news."""

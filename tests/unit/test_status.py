@@ -1,0 +1,23 @@
+"""The status server of a role, and clients that take their time."""
+
+from __future__ import annotations
+
+import socket
+from contextlib import ExitStack
+
+import httpx
+from prometheus_client import CollectorRegistry
+
+from consumers.runtime.status import _MOST_CLIENTS, StatusServer
+
+
+def test_clients_that_say_nothing_keep_nobody_out() -> None:
+    """However many connections stand open, a probe is answered, and only so many of them are kept."""
+    with StatusServer("127.0.0.1:0", CollectorRegistry(), lambda: None) as status, ExitStack() as stack:
+        url = httpx.URL(status.address)
+        idle = [
+            stack.enter_context(socket.create_connection((url.host, url.port or 0), timeout=30))
+            for _ in range(_MOST_CLIENTS + 10)
+        ]
+        assert httpx.get(f"{status.address}/readyz", timeout=30).text == "ok\n"
+        assert idle[0].recv(1) == b""
