@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -60,6 +61,14 @@ def widths_of(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> list[
 def cut(text: str, width: int) -> str:
     """Return a text of at most so many characters."""
     return text if len(text) <= width else f"{text[: max(0, width - 1)]}…"
+
+
+def folded(line: str, width: int | None) -> str:
+    """Fold a line between its words, those that follow further in, so that each record is seen to begin."""
+    if width is None:
+        return line
+    within = " " * (len(line) - len(line.lstrip()) + 4)
+    return textwrap.fill(line, width, subsequent_indent=within, break_on_hyphens=False, replace_whitespace=False)
 
 
 def _cut_to(columns: Sequence[Column], widths: list[int], width: int | None) -> list[int]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias
 
 import typer
 
-from deploy.cli.columns import Column, cut, screen_width, table, widths_of
+from deploy.cli.columns import Column, cut, folded, screen_width, table, widths_of
 from deploy.cli.context import OPERATE, print_error, print_json, settings_of
 from deploy.cli.looking import Json, Since, no_bar, record_reader, scanning, since_ms
 from schemas.errors import InvalidInput
@@ -250,10 +250,9 @@ def lines_of(letters: list[dict[str, Any]], width: int | None) -> list[str]:
     if width is None or sum(widths[:-1]) + 24 + 2 * (len(columns) - 1) <= width:
         return table(columns, rows, width)
     head, *firsts = table(_COLUMNS, [row[: len(_COLUMNS)] for row in rows], width)
-    indent = " " * (widths[0] + 2)
     lines = [head]
     for first, (*_, event, detail) in zip(firsts, rows, strict=True):
-        lines += [first, cut(f"{indent}{'' if event == '-' else f'{event}  '}{detail}", width)]
+        lines += [first, cut(f"  {'' if event == '-' else f'{event}  '}{detail}", width)]
     return lines
 
 
@@ -275,18 +274,19 @@ def _print_fields(fields: dict[str, Any]) -> None:
     from consumers.console.readable import line, printable  # noqa: PLC0415  # see context.py
 
     made, record = fields.pop("made"), fields.pop("record", None)
+    width = screen_width()
     for name, value in fields.items():
         shown = line(value) if isinstance(value, dict) else printable(str(value if value is not None else ""))
         if shown:
-            typer.echo(f"{name + ':':<17}{shown}")
+            typer.echo(folded(f"{name + ':':<17}{shown}", width))
     if made:
         typer.echo("attempts made:")
         for attempt in made:
-            typer.echo(f"  {line(attempt)}")
+            typer.echo(folded(f"  {line(attempt)}", width))
     if record is None:
         return
     typer.echo(f"the record:      {record.pop('kind')}")
     for name, value in record.items():
         if value is not None and name not in {"event_id", "subscription_id", "job_id"}:
             shown = line({"": value}).removeprefix("=") if isinstance(value, dict) else printable(str(value))
-            typer.echo(f"  {name + ':':<15}{shown}")
+            typer.echo(folded(f"  {name + ':':<15}{shown}", width))

@@ -93,7 +93,7 @@ def print_fields(subscription: Subscription, health: Health | None) -> None:
     fields = as_json(subscription, health)
     found = fields["health"]
     fields["health"] = (
-        "well"
+        "nothing is known against it"
         if found is None
         else ", ".join(f"{name} {value}".replace("_", " ", 1) for name, value in found.items() if value is not None)
     )
@@ -112,8 +112,9 @@ def print_fields(subscription: Subscription, health: Health | None) -> None:
         ("max_in_flight", "as max_in_flight_per_subscription says"),
         ("rate_limit", "none"),
         ("set", "none"),
+        ("description", "none"),
     ):
-        fields[name] = unset if fields[name] is None else fields[name]
+        fields[name] = unset if fields[name] in (None, "") else fields[name]
     for name, value in fields.items():
         typer.echo(f"{name + ':':<19} {', '.join(value) if isinstance(value, list) else value}")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import textwrap
 import time
 from collections.abc import Iterable
 from contextlib import suppress
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deploy.cli.columns import screen_width
+from deploy.cli.columns import folded, screen_width
 from deploy.cli.context import OPERATE, settings_of
 from deploy.cli.looking import Json, Since, no_bar, record_reader, scanning, since_ms, topic_named
 
@@ -102,16 +101,9 @@ def _show(tail: Tail, messages: Iterable[Message], json: bool) -> int:
     count, width = 0, screen_width()
     for count, message in enumerate(messages, 1):  # noqa: B007  # it is what is returned
         text = orjson.dumps(tail.fields(message), default=str).decode() if json else tail.line(message)
-        sys.stdout.write((text if json or width is None else folded(text, width)) + "\n")
+        sys.stdout.write((text if json else folded(text, width)) + "\n")
     sys.stdout.flush()
     return count
-
-
-def folded(line: str, width: int) -> str:
-    """Fold a line between its fields, those that follow further in, so that each record is seen to begin."""
-    return textwrap.fill(
-        line, width, subsequent_indent="    ", break_on_hyphens=False, drop_whitespace=True, replace_whitespace=False
-    )
 
 
 def _nothing(topic: str, *, is_empty: bool, grep: str | None, since: str | None) -> str:

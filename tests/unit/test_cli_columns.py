@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from deploy.cli.columns import Column, table
+from deploy.cli.columns import Column, folded, table
 from deploy.cli.dead_letters import lines_of
-from deploy.cli.tail import folded
 
 EVENT = "evt_82f2a50c2263957a6c876fd144bc16f7"
 LETTER = {
