@@ -39,8 +39,15 @@ def says_that_it_waits(role: Role) -> None:
     assert role.log_text().count('"kafka.away"') == 1
 
 
-@pytest.mark.parametrize("role", ROLES)
-@pytest.mark.parametrize("answering", [False, True], ids=["refused", "silent"])
+@pytest.mark.parametrize(
+    ("role", "answering"),
+    [
+        pytest.param("router", False, id="router-refused"),
+        pytest.param("deliver", True, id="deliver-silent"),
+        pytest.param("router", True, id="router-silent", marks=pytest.mark.long),
+        pytest.param("deliver", False, id="deliver-refused", marks=pytest.mark.long),
+    ],
+)
 def test_told_to_end_while_it_waits_for_its_broker(start_role: RoleStarter, role: str, answering: bool) -> None:
     """SIGTERM before a broker has answered ends a role at once, with exit code 0."""
     with nobody(answering) as port:
