@@ -65,17 +65,35 @@ class Broker:
             self.committed |= positions
         return generation == self.generation
 
-    def begins(self, key: PartitionKey, at: int) -> None:
-        """Somebody begins to read: where is found, never guessed, and what retention has taken was told before."""
+    def begins(self, key: PartitionKey, at: int, *, notes: bool) -> None:
+        """Somebody begins to read (`notes`: the one who notes the topic): where is found, never guessed.
+
+        What retention has taken was told before.
+        """
         committed, begin = self.committed.get(key), self.logs[key].begin
-        note = self.notes[key[0]]  # there is one before anything is read
+        note = self.notes.get(key[0])
+        assert note is not None or not notes, "read before it was noted"
         if committed is None:
-            assert note is not None
-            assert key[1] not in note.positions, "a lost position was guessed"
+            assert note is None or key[1] not in note.positions, "a lost position was guessed"
             assert at <= begin, "a partition that came later begins at its beginning"
+            self.told |= {(key, one) for one in range(at)}  # wherever that is by then
         else:
             assert committed <= at <= max(committed, begin), "it goes on where the group was"
             assert all((key, one) in self.told for one in range(committed, at))
+
+    def lost(self) -> set[PartitionKey]:
+        """What was noted and has no position; all of a source where none of it has one."""
+        lost: set[PartitionKey] = set()
+        for topic, note in self.notes.items():
+            assert note is not None
+            without = {key for key in self.keys([topic]) if key not in self.committed}
+            all_ = len(without) == len(self.keys([topic]))
+            lost |= without if all_ else {key for key in without if key[1] in note.positions}
+        return lost
+
+    def beyond(self) -> set[PartitionKey]:
+        """Positions that are behind the end of their log."""
+        return {key for key, at in self.committed.items() if at > self.logs[key].end}
 
     # What is asked of `SourceNotes`, `CommittedPositions` and `AdminClient`:
 
@@ -163,7 +181,7 @@ class GroupConsumer(LogConsumer):
     def assign(self, places: Iterable[TopicPartition]) -> None:
         super().assign(places)
         for key, at in self.position.items():
-            self.broker.begins(key, at)
+            self.broker.begins(key, at, notes=(key[0], 0) in self.position)
 
     def commit(self, offsets: list[TopicPartition], asynchronous: bool) -> list[TopicPartition]:
         positions = {(place.topic, place.partition): place.offset for place in offsets}

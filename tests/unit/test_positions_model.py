@@ -16,14 +16,16 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from consumers.router.takeover import StartAt
 from consumers.runtime.position_plan import Target, plan_settings
-from consumers.runtime.positions import Found, PartitionKey
+from consumers.runtime.positions import PartitionKey
 from schemas.errors import Unavailable
 from tests.support.log_model import Log, at_once
-from tests.support.router_model import MAX_UNCOMMITTED, Broker, GroupConsumer, RouterProcess, first_since
+from tests.support.router_group import Routers
+from tests.support.router_model import MAX_UNCOMMITTED, Broker, GroupConsumer, first_since
 
 TOPICS = st.sampled_from(["a", "b"])
 NUMBERS = st.sampled_from([0, 1])  # of processes
 PART = st.integers(0, 20)  # one of the partitions
+QUIET = st.integers(0, 5)
 
 
 @pytest.fixture(autouse=True)
@@ -35,39 +37,40 @@ def a_group_without_a_broker(monkeypatch: pytest.MonkeyPatch) -> None:
     structlog.configure(wrapper_class=quiet)  # thousands of takeovers: their lines take longer than they do
 
 
-class PositionsModel(RuleBasedStateMachine):
+class PositionsModel(Routers, RuleBasedStateMachine):
     """Two routers at most, two sources, and a broker."""
 
     @initialize(
         start_at=st.sampled_from(["now", "earliest", datetime.fromtimestamp(1_030, UTC)]),
         events=st.lists(TOPICS, max_size=3),
+        settled=st.booleans(),
     )
-    def begin(self, start_at: StartAt, events: list[str]) -> None:
-        self.broker = Broker(logs={("a", 0): Log(), ("a", 1): Log(), ("b", 0): Log()})
-        self.start_at = start_at
+    def begin(self, start_at: StartAt, events: list[str], settled: bool) -> None:
+        self.start_with(Broker(logs={("a", 0): Log(), ("a", 1): Log(), ("b", 0): Log()}), start_at)
         for topic in events:
             self.broker.logs[topic, 0].append(0, self.broker.now_ms)
-        self.processes: list[RouterProcess | None] = [None, None]
-        self.unaware: set[int] = set()  # processes that stand still: others have their partitions
         self.due: dict[PartitionKey, int] = {}  # from where on a partition is to be routed, once that is settled
         self.skipped: set[tuple[PartitionKey, int]] = set()  # by whoever set a position
-        self.ends_before: dict[PartitionKey, int] = {}  # of topics without positions, since partitions moved last
-        self._start(0)
-        self._start(1)
-        self._rebalance()
+        self.quiet = 0  # turns until something happens to the group again, at the earliest
+        self.forgotten: set[PartitionKey] = set()  # positions that were noted
+        self.start(0)
+        self.start(1)
+        self.rebalance()
+        for number in (0, 1, 0, 1) if settled else ():
+            self.turns(number, 20, 0, True)
 
     # What happens to topics.
 
     @rule(part=PART, count=st.integers(1, 4), gap=st.sampled_from([0, 0, 1]))
     def events_come(self, part: int, count: int, gap: int) -> None:
-        log = self.broker.logs[self._key(part)]
+        log = self.broker.logs[self.key(part)]
         for _ in range(count):
             log.append(gap, self.broker.now_ms)
 
     @rule(part=PART, count=st.integers(1, 5))
     def retention_deletes(self, part: int, count: int) -> None:
         """Also before somebody who reads there."""
-        log = self.broker.logs[self._key(part)]
+        log = self.broker.logs[self.key(part)]
         log.begin = min(log.begin + count, log.end)
 
     @precondition(lambda self: len(self.broker.logs) < 6)
@@ -75,50 +78,65 @@ class PositionsModel(RuleBasedStateMachine):
     def a_partition_is_added(self, topic: str, noticed: bool) -> None:
         """The group notices sooner or later."""
         self.broker.logs[topic, len(self.broker.keys([topic]))] = Log()
-        if noticed:
-            self._rebalance()
+        if noticed and self.quiet <= 0:
+            self.rebalance()
 
     @rule(seconds=st.sampled_from([0.05, 0.3, 1.0, 61.0, 3_601.0]))
     def time_passes(self, seconds: float) -> None:
         self.broker.now_s += seconds
 
-    @rule(away=st.booleans())
+    @rule(away=st.sampled_from([False, False, True]))
     def the_broker_answers(self, away: bool) -> None:
         self.broker.away = away
 
     # What happens to processes.
 
-    @rule(number=NUMBERS, events=st.integers(0, 4))
-    def turn(self, number: int, events: int) -> None:
+    @rule(number=NUMBERS, turns=st.sampled_from([1, 2, 5, 20, 20]), events=st.integers(0, 4), arrive=st.booleans())
+    def turns(self, number: int, turns: int, events: int, arrive: bool) -> None:
+        """Turns of its loop; what it commits arrives meanwhile, or is on its way for longer."""
+        self.quiet -= 1
+        for _ in range(turns):
+            self._turn(number, events)
+            self.broker.now_s += 0.05
+            if arrive:
+                self.commits_arrive(number)
+
+    def _turn(self, number: int, events: int) -> None:
         process = self.processes[number]
         if process is None or number in self.unaware:
             return
         try:
             process.turn(events)
         except Unavailable:
-            assert self._must_stop(), "it stops, and nothing is wrong"
-            self._end(number)
+            assert self.broker.lost() | self.broker.beyond(), "it stops, and nothing is wrong"
+            self.end(number)
 
     @rule(number=NUMBERS)
     def commits_arrive(self, number: int) -> None:
         process = self.processes[number]
         if process is not None and process.consumer.sent:
             process.consumer.arrive()
+            self.a_source_starts_where_it_was_told_to()
 
-    @rule(quiet=st.booleans())
-    def partitions_move(self, quiet: bool) -> None:
-        self._rebalance(turned=quiet)
+    @precondition(lambda self: self.quiet <= 0)
+    @rule(turned=st.booleans(), quiet=QUIET)
+    def partitions_move(self, turned: bool, quiet: int) -> None:
+        self.rebalance(turned)
+        self.quiet = quiet
 
-    @rule(number=NUMBERS)
-    def is_killed_or_started(self, number: int) -> None:
+    @precondition(lambda self: self.quiet <= 0)
+    @rule(number=NUMBERS, quiet=QUIET)
+    def is_killed_or_started(self, number: int, quiet: int) -> None:
         if self.processes[number] is None:
-            self._start(number)
-            self._rebalance()
+            self.start(number)
+            self.rebalance()
         else:
-            self._end(number)
+            self.end(number)
+        self.quiet = quiet
 
-    @rule(number=NUMBERS)
-    def stands_still(self, number: int) -> None:
+    @precondition(lambda self: self.quiet <= 0)
+    @rule(number=NUMBERS, quiet=QUIET)
+    def stands_still(self, number: int, quiet: int) -> None:
         """Its partitions are others' before it knows; what it has sent may still arrive, and is refused."""
         process = self.processes[number]
         if process is None:
@@ -128,37 +146,43 @@ class PositionsModel(RuleBasedStateMachine):
         else:
             self.unaware.discard(number)
             process.consumer.gone("on_lost")
-        self._rebalance()
+        self.rebalance()
+        self.quiet = quiet
 
     # What happens to positions, while nobody reads.
 
-    @precondition(lambda self: not self._alive())
-    @rule(topic=TOPICS, part=st.one_of(st.none(), PART))
-    def positions_are_forgotten(self, topic: str, part: int | None) -> None:
+    @precondition(lambda self: self.quiet <= 0)
+    @rule(topic=TOPICS, part=st.one_of(st.none(), PART), starts=st.booleans())
+    def positions_are_forgotten(self, topic: str, part: int | None, starts: bool) -> None:
         """Mostly all of them; of a single partition only where it was noted, else nobody could know."""
+        self.stop()
         keys = self.broker.keys([topic])
         if part is not None:
             keys = [keys[part % len(keys)]]
             note = self.broker.notes.get(topic)
             if note is None or keys[0][1] not in note.positions:
                 return
-        elif topic not in self.broker.notes:
-            self._forget_truth(keys)  # a source that was never noted is new again
-        for key in keys:
-            self.broker.committed.pop(key, None)
+        if topic in self.broker.notes:
+            self.forgotten.update(keys)
+        else:
+            self.due = {key: at for key, at in self.due.items() if key[0] != topic}  # never noted, it is new again
+        self.broker.committed = {key: at for key, at in self.broker.committed.items() if key not in keys}
+        self.go_on(starts)
 
-    @precondition(lambda self: not self._alive())
-    @rule(part=PART, count=st.integers(1, 3))
-    def a_log_loses_its_end(self, part: int, count: int) -> None:
-        log = self.broker.logs[self._key(part)]
+    @precondition(lambda self: self.quiet <= 0)
+    @rule(part=PART, count=st.integers(1, 3), starts=st.booleans())
+    def a_log_loses_its_end(self, part: int, count: int, starts: bool) -> None:
+        self.stop()
+        log = self.broker.logs[self.key(part)]
         log.end = max(log.begin, log.end - count)
         log.records = {at: ms for at, ms in log.records.items() if at < log.end}
+        self.go_on(starts)
 
-    @precondition(lambda self: not self._alive())
+    @precondition(lambda self: not any(self.processes))
     @rule(topic=TOPICS, to=st.one_of(st.sampled_from(["earliest", "latest", "noted"]), st.integers(0, 6)))
     def positions_are_set(self, topic: str, to: Target) -> None:
         """What is skipped is skipped by whoever set them, who was told how much that is."""
-        found = {key: position for key, position in self._found().items() if key[0] == topic}
+        found = {key: position for key, position in self.found().items() if key[0] == topic}
         outside = isinstance(to, int) and not all(one.begin <= to <= one.end for one in found.values())
         if outside or (to == "noted" and self.broker.notes.get(topic) is None):
             return
@@ -167,6 +191,7 @@ class PositionsModel(RuleBasedStateMachine):
             log = self.broker.logs[key]
             assert log.begin <= setting.to <= log.end, "outside of the log"
             self.broker.committed[key] = setting.to
+            self.forgotten.discard(key)
             if setting.was is None:
                 self.due[key] = setting.to
             else:
@@ -176,6 +201,9 @@ class PositionsModel(RuleBasedStateMachine):
                 self.due[key] = min(self.due.get(key, setting.to), setting.to)
 
     # What has to hold.
+
+    def moves(self) -> None:
+        self.a_source_starts_where_it_was_told_to()
 
     @invariant()
     def a_source_starts_where_it_was_told_to(self) -> None:
@@ -213,9 +241,14 @@ class PositionsModel(RuleBasedStateMachine):
             assert all((key, at) in accounted for at in behind), (key, position, behind)
 
     @invariant()
+    def a_lost_position_is_never_guessed(self) -> None:
+        """It is there again when somebody has set it, and not before."""
+        assert not self.forgotten & self.broker.committed.keys()
+
+    @invariant()
     def repeats_are_bounded(self) -> None:
         """A router that is killed now has routed no more than its bound behind what is committed."""
-        for process in self._alive():
+        for process in self.alive():
             assert process.commits.uncommitted <= MAX_UNCOMMITTED
 
     @invariant()
@@ -229,18 +262,17 @@ class PositionsModel(RuleBasedStateMachine):
         """Left in peace, with positions set where they are lost, everything is routed and committed."""
         if not hasattr(self, "broker"):
             return
-        for number in (0, 1):
-            self._end(number)
+        self.stop()
         self.broker.away = False
         self.unaware.clear()
         for topic in ("a", "b"):
-            if any(key[0] == topic for key in self._lost() | self._beyond()):
+            if any(key[0] == topic for key in self.broker.lost() | self.broker.beyond()):
                 self.positions_are_set(topic, "earliest")
-        self._start(0)
-        self._rebalance()
+        self.start(0)
+        self.rebalance()
         for _ in range(80):
             self.broker.now_s += 0.3
-            self.turn(0, 4)
+            self._turn(0, 4)
             assert self.processes[0] is not None
             self.commits_arrive(0)
             self.a_source_starts_where_it_was_told_to()
@@ -249,69 +281,6 @@ class PositionsModel(RuleBasedStateMachine):
             open_ = [at for at in log.records if at >= max(log.begin, self.due.get(key, 0))]
             assert all((key, at) in self.broker.routed | self.skipped for at in open_)
             assert not open_ or self.broker.committed[key] > open_[-1]
-
-    # The truth about who is where.
-
-    def _key(self, part: int) -> PartitionKey:
-        keys = sorted(self.broker.logs)
-        return keys[part % len(keys)]
-
-    def _found(self) -> dict[PartitionKey, Found]:
-        away, self.broker.away = self.broker.away, False
-        found = self.broker.found(sorted(self.broker.logs))
-        self.broker.away = away
-        return found
-
-    def _noted(self, topic: str) -> set[int]:
-        note = self.broker.notes.get(topic)
-        return set(note.positions) if note else set()
-
-    def _lost(self) -> set[PartitionKey]:
-        """Noted, and without a position; all of a source where none of it has one."""
-        lost = set()
-        for topic in self.broker.notes:
-            keys = self.broker.keys([topic])
-            without = {key for key in keys if key not in self.broker.committed}
-            lost |= without if len(without) == len(keys) else {key for key in without if key[1] in self._noted(topic)}
-        return lost
-
-    def _beyond(self) -> set[PartitionKey]:
-        return {key for key, at in self.broker.committed.items() if at > self.broker.logs[key].end}
-
-    def _must_stop(self) -> bool:
-        return bool(self._lost() or self._beyond())
-
-    def _forget_truth(self, keys: list[PartitionKey]) -> None:
-        for key in keys:
-            self.due.pop(key, None)
-
-    def _alive(self) -> list[RouterProcess]:
-        return [process for process in self.processes if process is not None]
-
-    def _start(self, number: int) -> None:
-        self.processes[number] = RouterProcess(self.broker, self.start_at)
-
-    def _end(self, number: int) -> None:
-        """It is killed: what it had not sent is gone, and what it had asked for may still happen."""
-        process = self.processes[number]
-        self.processes[number] = None
-        self.unaware.discard(number)
-        if process is not None:
-            while process.consumer.sent:
-                process.consumer.arrive()
-        self._rebalance()
-
-    def _rebalance(self, turned: bool = False) -> None:
-        """Partitions go from those who know of it, and come to them anew."""
-        members = [one for number, one in enumerate(self.processes) if one is not None and number not in self.unaware]
-        for one in members:
-            one.consumer.gone("on_revoke")
-        self.a_source_starts_where_it_was_told_to()
-        self.broker.generation += 1
-        self.ends_before = {key: log.end for key, log in self.broker.logs.items()}
-        for place, one in enumerate(members):
-            keys = [key for key in sorted(self.broker.logs) if key[1] % len(members) == (place ^ turned) % len(members)]
-            one.consumer.assigned(self.broker.generation, keys)
 
 
 TestPositionsModel = PositionsModel.TestCase

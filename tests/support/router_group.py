@@ -1,0 +1,74 @@
+"""Two router processes in one group: who is started, killed or stands still, and whose partitions are whose."""
+
+from __future__ import annotations
+
+from consumers.router.takeover import StartAt
+from consumers.runtime.positions import Found, PartitionKey
+from tests.support.router_model import Broker, RouterProcess
+
+
+class Routers:
+    """Their lives; `quiet` is for how many turns nothing else is to happen to the group."""
+
+    broker: Broker
+    start_at: StartAt
+    quiet: int
+
+    def start_with(self, broker: Broker, start_at: StartAt) -> None:
+        """Begin without a process."""
+        self.broker, self.start_at = broker, start_at
+        self.processes: list[RouterProcess | None] = [None, None]
+        self.unaware: set[int] = set()  # processes that stand still: others have their partitions
+        self.ends_before: dict[PartitionKey, int] = {}  # where logs ended when partitions moved last
+
+    def moves(self) -> None:
+        """Hear that partitions are about to go to others."""
+
+    def key(self, part: int) -> PartitionKey:
+        keys = sorted(self.broker.logs)
+        return keys[part % len(keys)]
+
+    def found(self) -> dict[PartitionKey, Found]:
+        away, self.broker.away = self.broker.away, False
+        found = self.broker.found(sorted(self.broker.logs))
+        self.broker.away = away
+        return found
+
+    def alive(self) -> list[RouterProcess]:
+        return [process for process in self.processes if process is not None]
+
+    def stop(self) -> None:
+        for number in (0, 1):
+            self.end(number)
+
+    def go_on(self, starts: bool) -> None:
+        """Start one of them, or leave them all stopped."""
+        self.quiet = 2 * starts
+        if starts:
+            self.start(0)
+            self.rebalance()
+
+    def start(self, number: int) -> None:
+        self.processes[number] = RouterProcess(self.broker, self.start_at)
+
+    def end(self, number: int) -> None:
+        """It is killed: what it had not sent is gone, and what it had asked for may still happen."""
+        process = self.processes[number]
+        self.processes[number] = None
+        self.unaware.discard(number)
+        if process is not None:
+            while process.consumer.sent:
+                process.consumer.arrive()
+        self.rebalance()
+
+    def rebalance(self, turned: bool = False) -> None:
+        """Partitions go from those who know of it, and come to them anew."""
+        members = [one for number, one in enumerate(self.processes) if one is not None and number not in self.unaware]
+        for one in members:
+            one.consumer.gone("on_revoke")
+        self.moves()
+        self.broker.generation += 1
+        self.ends_before = {key: log.end for key, log in self.broker.logs.items()}
+        for place, one in enumerate(members):
+            keys = [key for key in sorted(self.broker.logs) if key[1] % len(members) == (place ^ turned) % len(members)]
+            one.consumer.assigned(self.broker.generation, keys)
