@@ -36,8 +36,10 @@ class Settings(TypedDict):
 
 def read_settings(reader: NodeReader, fields: Fields) -> Settings:
     """Read the settings of one subscription; what is sealed stays where nothing is said of it, all else does not."""
+    headers = fields.read("headers", partial(_headers, reader), KEEP)
+    fields.bad.discard("headers")  # those that could be read are whole
     return Settings(
-        headers=fields.read("headers", partial(_headers, reader), KEEP),
+        headers=headers,
         client_certificate=fields.read("client_certificate", partial(_certificate, reader), KEEP),
         schedule=fields.read("schedule", partial(_schedule, reader), None),
         timeout=fields.read("timeout", partial(_timeout, reader), None),
@@ -94,8 +96,11 @@ def _headers(reader: NodeReader, node: yaml.Node, name: str) -> tuple[HeaderWish
         return ()
     wishes = []
     for key, value in node.value:
+        before = len(reader.problems)
         header = reader.text(key, name)
-        wishes.append(HeaderWish(header, _value(reader, value, f"{name}: {header[:100]}")))
+        wish = HeaderWish(header, _value(reader, value, f"{name}: {header[:100]}"))
+        if len(reader.problems) == before:
+            wishes.append(wish)
     return tuple(wishes)
 
 

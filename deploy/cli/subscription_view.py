@@ -148,7 +148,7 @@ def _duration(seconds: int) -> str:
 
 def print_result(result: Result, *, dry_run: bool = False) -> None:
     """Print what a wish did, and a secret that it made, once."""
-    what = f"would be {result.effect}" if dry_run and result.effect != "unchanged" else result.effect
+    what = _would(result.effect, dry_run=dry_run)
     where = f"  {result.subscription.customer_id}  {host_of(result.subscription)}" if result.subscription else ""
     fields = f" ({', '.join(result.changed)})" if result.changed else ""
     typer.echo(f"{_SIGNS[result.effect]} {result.id}{where}  {what}{fields}")
@@ -160,9 +160,13 @@ def print_result(result: Result, *, dry_run: bool = False) -> None:
 def print_sum(results: Iterable[Result], *, dry_run: bool) -> None:
     """Print how much was done."""
     effects = [result.effect for result in results]
-    parts = [f"{effects.count(effect)} {effect}" for effect in _SIGNS if effect in effects]
+    parts = [f"{effects.count(effect)} {_would(effect, dry_run=dry_run)}" for effect in _SIGNS if effect in effects]
     sentence = ", ".join(parts) or "nothing to do"
     typer.echo(f"{sentence}{' (dry run: nothing was written)' if dry_run else ''}")
+
+
+def _would(effect: str, *, dry_run: bool) -> str:
+    return f"would be {effect}" if dry_run and effect != "unchanged" else effect
 
 
 def count_of(number: int) -> str:

@@ -101,7 +101,7 @@ def test_all_that_is_wrong_is_told_at_once_line_by_line(read):
         "subscriptions:\n"
         "  - id: a\n    sendr: zeno\n    customer_id: 5\n    url: ftp://x.example/\n    event_types: [case.craeted]\n"
         "  - id: b\n    sender: zenoo\n    customer_id: acme\n    url: https://x.example/\n    event_types: ['*']\n"
-        "    timeout: ten\n    rate_limit: 0\n"
+        "    timeout: ten\n    rate_limit: 0\n    headers: {Host: x, X-A: {env: NOT_SET}}\n"
         "  - id: b\n    sender: zenoo\n    customer_id: acme\n    url: https://x.example/\n    event_types: ['*']\n"
     )
     bounds = Bounds(timedelta(seconds=30), datetime(2026, 1, 1, tzinfo=UTC))
@@ -113,7 +113,9 @@ def test_all_that_is_wrong_is_told_at_once_line_by_line(read):
         ":5: subscription a: url must start with https:// (got ftp://)",
         ":12: subscription b: timeout: 'ten' is not a duration",
         ":13: subscription b: rate_limit must be from 0.001",
-        ":14: subscription b: the id is there 2 times",
+        ":14: subscription b: headers: X-A: env: the environment variable NOT_SET is not there or empty",
+        ":14: subscription b: headers: 'Host' is set by Signpost",
+        ":15: subscription b: the id is there 2 times",
     ]
     assert len(problems) == len(expected), problems
     assert all(told in problem for told, problem in zip(expected, problems, strict=True)), problems
