@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
+import struct
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -186,6 +187,52 @@ def test_an_unusable_certificate_is_the_subscriptions_trouble(world: World) -> N
         assert kind_of(answer) == "tls_client_certificate"
         assert "such a key" not in str(answer)
     assert answer_of(world.transport, request_to(f"{url}/ok")) == EMPTY
+
+
+class Resetting(threading.Thread):
+    """Takes a connection, and ends it with bytes and a reset when it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self._told, self._done = threading.Event(), threading.Event()
+        self.start()
+
+    def run(self) -> None:
+        connection, _ = self._listener.accept()
+        self._told.wait(20)
+        connection.sendall(b"no TLS")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        connection.close()
+        self._listener.close()
+        self._done.set()
+
+    def reset(self) -> None:
+        """Return when the other end has the reset."""
+        self._told.set()
+        self._done.wait(20)
+
+
+class LateIdentity:
+    """A client certificate that is asked for between the connection and its handshake, when it is reset."""
+
+    def __init__(self, identity: ClientIdentity, receiver: Resetting) -> None:
+        self._identity, self._receiver = identity, receiver
+        self.key = identity.key
+
+    @property
+    def certificate(self) -> bytes:
+        self._receiver.reset()
+        return self._identity.certificate
+
+
+def test_a_connection_that_is_reset_before_its_handshake_is_a_failure(world: World) -> None:
+    """A receiver that takes connections and ends them at once, at whatever moment, fails its own requests alone."""
+    receiver = Resetting()
+    request = request_to(f"https://{HOST}:{receiver.port}/")
+    request.identity = LateIdentity(ClientIdentity(*world.authority.client("acme")), receiver)
+    assert kind_of(answer_of(world.transport, request)) == "reset"
 
 
 def test_a_handshake_cannot_be_held_open(world: World) -> None:

@@ -21,7 +21,7 @@ from consumers.delivery.direct.exchange import EMPTY, TOO_LARGE, Exchange, ended
 from consumers.delivery.direct.link import Link
 from consumers.delivery.direct.pool import Pool
 from consumers.delivery.direct.response import BadResponse, ResponseReader, TooLarge, whole
-from consumers.delivery.direct.tls import BadIdentity, Tls, tls_failure
+from consumers.delivery.direct.tls import BadIdentity, Tls, not_begun, tls_failure
 from consumers.delivery.direct.wire import Wire
 from consumers.delivery.ports import SocketPolicy
 from consumers.delivery.readiness import EpollReadiness, Events
@@ -152,9 +152,9 @@ class DirectCarrier:
         if scheme == "https":
             try:
                 made = self._tls.wrap(made, host, port, identity)
-            except BadIdentity as error:
+            except (BadIdentity, OSError) as error:  # OSError: it has been reset meanwhile
                 made.close()
-                self._end(exchange, Unanswered("tls_client_certificate", str(error)), now)
+                self._end(exchange, not_begun(error), now)
                 return
         link = self._links[made.fileno()] = Link(made, exchange.key, self._connections, now)
         link.work, exchange.link = exchange, link

@@ -30,7 +30,10 @@ class Tls:
         self._sessions: dict[tuple[ssl.SSLContext, str, int], ssl.SSLSession] = {}
 
     def wrap(self, connection: socket.socket, host: str, port: int, identity: ClientIdentity | None) -> ssl.SSLSocket:
-        """Return a socket whose handshake is still to be made; BadIdentity if the client certificate is none."""
+        """Return a socket whose handshake is still to be made.
+
+        BadIdentity if the client certificate is none; OSError if the connection has been reset meanwhile.
+        """
         context = self.context_of(identity)
         return context.wrap_socket(
             connection,
@@ -48,6 +51,8 @@ class Tls:
         if found is None:
             if len(self._contexts) >= _MAX_CONTEXTS:
                 self._contexts.clear()
+                # A session holds its context.
+                self._sessions = {key: session for key, session in self._sessions.items() if key[0] is self._plain}
             found = self._contexts[id(identity)] = (identity, self._context(identity))
         return found[1]
 
@@ -80,6 +85,13 @@ def _show(context: ssl.SSLContext, identity: ClientIdentity) -> None:
         raise BadIdentity(f"the client certificate cannot be used: {printable(_words(error))}") from None
     finally:
         os.close(file)
+
+
+def not_begun(error: BadIdentity | OSError) -> Unanswered:
+    """Say why there was no handshake to begin with."""
+    if isinstance(error, OSError):
+        return tls_failure(error, "reset")
+    return Unanswered("tls_client_certificate", str(error))
 
 
 def tls_failure(error: OSError, otherwise: FailureKind = "tls_failed") -> Unanswered:
