@@ -118,6 +118,19 @@ def test_a_kept_connection_that_ends_fails_no_attempt(
     assert max(listener.posted.values()) <= 2
 
 
+def test_hundreds_of_dead_connections_fail_nothing(listening: Callable[[Converse], Listener]) -> None:
+    """A receiver that ended hundreds of kept connections is asked over new ones, and nothing is sent a third time."""
+    listener = listening(closes_after_an_answer)
+    with contextlib.closing(local_transport(monotonic=lambda: 1_000.0)) as transport:
+        for batch in range(3):
+            requests = [request_to(f"{listener.url}/{batch}-{number}") for number in range(200)]
+            answers = [each.answer for each in answers_of(transport, *requests)]
+            assert {answer.status for answer in answers if isinstance(answer, Responded)} == {200}
+            assert len(answers) == 200
+    assert len(listener.posted) == 600
+    assert max(listener.posted.values()) <= 2
+
+
 def test_late_bytes_are_nobodys_answer(listening: Callable[[Converse], Listener]) -> None:
     """What comes over a connection that waits, unread while the process stood still, is not the next one's answer."""
     answered, late, now = threading.Event(), threading.Event(), [1_000.0]

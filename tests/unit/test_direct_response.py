@@ -119,3 +119,12 @@ def test_bounds_hold() -> None:
         taken += 4_096
     assert taken <= MAX_BODY_READ
     assert (len(reader.body), reader.cut, reader.keep_alive) == (MAX_BODY_KEPT, True, False)
+
+
+def test_a_body_in_crumbs_is_not_read_to_its_end() -> None:
+    """Each chunk costs as much as a large one: after some thousand of them a response is cut, and counts as it is."""
+    reader = ResponseReader()
+    reader.feed(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+    assert reader.feed(b"1\r\nx\r\n" * 10_000)
+    assert (reader.status, reader.cut, reader.keep_alive) == (200, True, False)
+    assert len(reader.body) < 4_096

@@ -14,7 +14,7 @@ import pytest
 
 from consumers.delivery.connections import Connections
 from consumers.delivery.resolver import Resolver
-from consumers.delivery.transport import Responded, Transport
+from consumers.delivery.transport import Responded, Transport, Unanswered
 from tests.support.certificates import Authority
 from tests.support.dns import DnsServer
 from tests.support.hostile import HostileReceiver
@@ -94,6 +94,16 @@ def test_more_requests_than_connections_take_turns(dns: DnsServer) -> None:
         urls = [f"http://host-{n % 7}.example.com:{receiver.port}/ok" for n in range(60)]
         assert [each.answer for each in answers_of(transport, *map(request_to, urls))] == [EMPTY] * 60
     receiver.close()
+
+
+def test_what_waits_for_a_connection_fails_in_its_turn(dns: DnsServer) -> None:
+    """A thousand requests that wait for the only connection and find nobody listening each fail as that."""
+    with socket.socket() as closed, transport_with(dns, Connections(most=1)) as transport:
+        closed.bind(("127.0.0.1", 0))
+        urls = [f"http://gone.example.com:{closed.getsockname()[1]}/"] * 1_000
+        answered = answers_of(transport, *[request_to(url, timeout_ms=60_000) for url in urls], deadline_s=60)
+    assert {each.answer.kind for each in answered if isinstance(each.answer, Unanswered)} == {"refused"}
+    assert len(answered) == 1_000
 
 
 @pytest.mark.parametrize("libcurl", [False, True])

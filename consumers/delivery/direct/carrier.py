@@ -92,6 +92,8 @@ class DirectCarrier:
                 self._shake(link.work, link, now)
         for exchange, failure in self._dialling.go_on(now):
             self._end(exchange, failure, now)
+        if self._queue:
+            self._take_turns(now)
 
     def look_over(self, now: float) -> float:
         """End what is past its deadline; return the next deadline."""
@@ -132,6 +134,9 @@ class DirectCarrier:
                 self._send(exchange, link, now)
                 return True
             self._forget(link)
+        return self._connect(exchange, now)
+
+    def _connect(self, exchange: Exchange, now: float) -> bool:
         if len(self._links) + len(self._dialling) >= self._connections.most:
             oldest = self._pool.evict()
             if oldest is None:
@@ -249,7 +254,7 @@ class DirectCarrier:
         if exchange.may_begin_again():
             exchange.link = exchange.reader = exchange.rest = None
             self._forget(link)
-            self._place(exchange, now)
+            self._connect(exchange, now)  # others that wait may be dead as well
         else:
             self._end(exchange, exchange.answer(cut=True) or ended_by(error), now)
 
@@ -264,8 +269,6 @@ class DirectCarrier:
         else:
             self._let_go(exchange)
         self._finish(exchange.request, answer, exchange.started, now)
-        if self._queue:
-            self._take_turns(now)
 
     def _take_turns(self, now: float) -> None:
         """Let those that waited for a connection have one, in their order."""

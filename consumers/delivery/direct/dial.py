@@ -108,8 +108,13 @@ class Dial:
             self._errno = number
             connection.close()
             return False
+        try:
+            self._watch(connection.fileno())
+        except OSError as error:  # the system watches no more descriptors of this user
+            self._trouble = Unanswered("local", f"no more sockets can be watched: {error.strerror}")
+            connection.close()
+            return False
         self._open[connection.fileno()] = connection
-        self._watch(connection.fileno())
         return True
 
 

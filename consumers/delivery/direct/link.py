@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import ssl
 from typing import Any, Final, TypeAlias
@@ -10,6 +11,8 @@ from consumers.delivery.answer import ClientIdentity
 from consumers.delivery.connections import Connections
 
 _READ: Final = 64 * 1024
+# What an epoll tells of a connection that the other side has ended.
+ENDED: Final = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
 # Scheme, host, port, and the client certificate that is shown: only what is equal in all shares connections.
 Key: TypeAlias = tuple[str, str, int, ClientIdentity | None]
 
@@ -85,6 +88,15 @@ class Link:
     def is_stale(self, now: float) -> bool:
         """Whether it has been idle, or there, for too long to be used."""
         return now > self._stale_s
+
+    def has_ended(self, mask: int) -> bool:
+        """Look at what happened while it waited: it is used no more, but for what TLS says of itself."""
+        if mask & ENDED or not mask & select.EPOLLIN:
+            return bool(mask & ENDED)
+        try:
+            return not self.is_secure or self.receive() is not None
+        except OSError:
+            return True
 
     def close(self) -> None:
         """End the connection."""

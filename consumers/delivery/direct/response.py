@@ -22,6 +22,8 @@ _PLAIN_HEAD: Final = 8 * 1024
 _ENDLESS: Final = 10**18
 _CHUNK_SIZE: Final = re.compile(rb"[ \t]*([0-9a-fA-F]{1,15})[ \t]*(?:;.*)?", re.DOTALL)
 _MAX_CHUNK_LINE: Final = 4 * 1024
+# Lines between chunks count as header lines, the shortest as so much: a body in thousands of crumbs is not read whole.
+_CHUNK_OVERHEAD: Final = 8
 _NO_BODY: Final = frozenset({204, 304})
 _SWITCHED: Final = 101
 
@@ -70,6 +72,7 @@ class ResponseReader:
     """Reads one response. `feed` until it returns True; `headers_complete` makes it an answer, however it goes on."""
 
     __slots__ = (
+        "_at",
         "_buffer",
         "_header_bytes",
         "_keeps",
@@ -95,6 +98,7 @@ class ResponseReader:
         self.keep_alive = False  # once it is over
         self._state = _State.HEAD
         self._buffer = b""
+        self._at = 0  # what of it has been read, of a body
         self._header_bytes = 0
         self._keeps = False
         self._left = 0
@@ -128,8 +132,8 @@ class ResponseReader:
     def _over(self, *, cut: bool) -> None:
         self._state = _State.OVER
         self.cut = cut
-        self.keep_alive = self._keeps and not cut and not self._buffer
-        self._buffer = b""
+        self.keep_alive = self._keeps and not cut and self._at == len(self._buffer)
+        self._buffer, self._at = b"", 0
 
     def _read_heads(self) -> None:
         """Read heads until one that is not interim."""
@@ -192,13 +196,17 @@ class ResponseReader:
             self._keeps = False
 
     def _read_body(self) -> None:
+        self._read_parts()
+        self._buffer, self._at = self._buffer[self._at :], 0
+
+    def _read_parts(self) -> None:
         while self._state is not _State.OVER:
             match self._state:
                 case _State.LENGTH | _State.CHUNK:
                     if self._take(self._left):
                         return
                 case _State.UNTIL_CLOSE:
-                    self._take(len(self._buffer))
+                    self._take(len(self._buffer) - self._at)
                     return
                 case _:
                     line = self._line()
@@ -208,7 +216,8 @@ class ResponseReader:
 
     def _take(self, most: int) -> bool:
         """Take of the body what is there; True: there has to come more."""
-        data, self._buffer = self._buffer[:most], self._buffer[most:]
+        data = self._buffer[self._at : self._at + most]
+        self._at += len(data)
         self._read += len(data)
         if len(self.body) < MAX_BODY_KEPT:
             self.body += data[: MAX_BODY_KEPT - len(self.body)]
@@ -227,13 +236,17 @@ class ResponseReader:
         return False
 
     def _line(self) -> bytes | None:
-        line, newline, rest = self._buffer.partition(b"\n")
-        if len(line) > _MAX_CHUNK_LINE:
+        end = self._buffer.find(b"\n", self._at)
+        if (len(self._buffer) if end < 0 else end) - self._at > _MAX_CHUNK_LINE:
             raise BadResponse("a line between chunks is too long")
-        if not newline:
+        if end < 0:
             return None
-        self._buffer = rest
-        return line.removesuffix(b"\r")
+        line = self._buffer[self._at : end].removesuffix(b"\r")
+        self._at = end + 1
+        self._header_bytes += len(line) + _CHUNK_OVERHEAD
+        if self._header_bytes > MAX_HEADERS:
+            raise BadResponse("too many chunks or trailers")
+        return line
 
     def _read_line(self, line: bytes) -> None:
         match self._state:
@@ -248,11 +261,8 @@ class ResponseReader:
                     raise BadResponse("a chunk is longer than it said")
                 self._state = _State.CHUNK_LINE
             case _:  # trailers
-                self._header_bytes += len(line) + 2
                 if not line:
                     self._over(cut=False)
-                elif self._header_bytes > MAX_HEADERS:
-                    raise BadResponse("too many trailers")
 
 
 def _listed(fields: dict[bytes, list[bytes]], name: bytes) -> list[bytes]:
