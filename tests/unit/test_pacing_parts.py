@@ -182,8 +182,8 @@ def test_a_job_is_parked_as_far_away_as_what_is_nearer_keeps_the_endpoint_busy()
     assert backlog.ended(NOW + 500, busy=True)
     backlog.per_second = 100
     for _ in range(20_000):
-        tier = backlog.tier_for(400, 0, NOW)
-        backlog.put(tier, NOW)
+        tier = backlog.tier_for(400, 0, NOW + 1_000)
+        backlog.put(tier, NOW + 1_000)
         tiers.append(TIERS_MS[tier])
     assert tiers == sorted(tiers)
     counts = {wait_ms: tiers.count(wait_ms) for wait_ms in dict.fromkeys(tiers)}
@@ -230,6 +230,20 @@ def test_jobs_stay_near_while_an_endpoint_is_not_measured() -> None:
     for _ in range(1_000):
         backlog.put(backlog.tier_for(400, 0, NOW), NOW)
     assert TIERS_MS[backlog.tier_for(400, 0, NOW)] == 5_000
+
+
+def test_what_is_measured_in_the_first_second_sends_nothing_away_for_hours() -> None:
+    """Behind 14,000 jobs nobody comes back later than the time that the rate has been seen for makes believable."""
+    backlog = Backlog(TIERS_MS, 1_000, NOW)
+    for _ in range(14_000):
+        backlog.put(3, NOW)
+    backlog.restart(100, NOW)  # it was away
+    assert TIERS_MS[backlog.tier_for(141, 5_000, NOW)] == 5_000
+    assert backlog.ended(NOW + 600, busy=True)  # one in 0.6 s
+    assert TIERS_MS[backlog.tier_for(141, 5_000, NOW + 600)] == 60_000
+    for half_seconds in range(1, 240):
+        backlog.ended(NOW + 600 + 500 * half_seconds, busy=True)
+    assert TIERS_MS[backlog.tier_for(141, 0, NOW + 60_000)] == 7_200_000
 
 
 def test_a_request_is_overdue_after_four_times_the_usual_time() -> None:

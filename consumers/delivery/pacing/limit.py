@@ -37,6 +37,11 @@ class Limit:
         """Begin anew with one request: the endpoint was away."""
         self.value, self._credit, self._begins = 1, 0, True
 
+    @property
+    def is_restarting(self) -> bool:
+        """Whether fewer requests are let through than a new endpoint gets, and none has shown that this is enough."""
+        return self._begins and self.value < min(AT_FIRST, self.most)
+
     def answered(self, took_us: int) -> None:
         """Take in the time to an answer that came."""
         mean, base = self.mean_us, self.base_us

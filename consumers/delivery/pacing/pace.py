@@ -16,9 +16,7 @@ from consumers.delivery.pacing.rate import Rate
 STUCK_AFTER_MS: Final = 1_000
 _SLOW_US: Final = STUCK_AFTER_MS * 1_000
 # Waits in memory: what the endpoint takes in so long, within these bounds.
-_ROOM_S: Final = 20
-_ROOM: Final = 1_000
-_LEAST_ROOM: Final = 64
+_ROOM_S, _ROOM, _LEAST_ROOM = 20, 1_000, 64
 # While nothing is known of an endpoint: what is read of a partition at once may be for few of them.
 _ROOM_AT_FIRST: Final = 256
 
@@ -32,6 +30,9 @@ class Result(Enum):
     TIMEOUT = "timeout"
     UNREACHABLE = "unreachable"
     NOTHING = "nothing"  # says nothing of the endpoint
+
+
+_ANSWERS: Final = (Result.DELIVERED, Result.ANSWERED, Result.OVERLOADED)
 
 
 class Reason(Enum):
@@ -246,8 +247,10 @@ class Pace(Generic[T]):
             if result is not Result.NOTHING:
                 self.last_answer = said
             self._ended_otherwise(job, result, took_us, now_ms)
-        if self.backlog is not None and not self.backlog.ended(now_ms, busy=bool(self.waiting)):
-            self.backlog.expect(self._likely_per_second())
+        if self.backlog is not None and self.circuit.is_closed and result in _ANSWERS:  # what the endpoint took
+            busy = bool(self.waiting) and not self.limit.is_restarting
+            if not self.backlog.ended(now_ms, busy=busy):
+                self.backlog.expect(self._likely_per_second())
 
     def told_to_wait(self, until_ms: int, now_ms: int) -> None:
         """Take in a Retry-After."""
@@ -280,6 +283,8 @@ class Pace(Generic[T]):
         self.answered_ms = now_ms
         if self.circuit.answered(now_ms, probe=probe, overloaded=overloaded):
             self.limit.restart()
+            if self.backlog is not None:
+                self.backlog.restart(self._likely_per_second(), now_ms)
         if overloaded:
             self.limit.overloaded()
         else:
