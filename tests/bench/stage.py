@@ -21,6 +21,7 @@ from schemas.subscription import SealedSecret, Subscription, encode_subscription
 from schemas.topics import FIRST
 from tests.bench.sink import Sink
 from tests.support.first_jobs import first_job
+from tests.support.installation import subscription
 from tests.support.pipeline import SECRET, Pipeline
 from tests.support.roles import RoleStarter
 from tests.support.topics import remove_topics
@@ -165,18 +166,4 @@ def event(number: int, customer: str) -> Event:
 
 
 def _subscription(id_: str, customer: str, url: str, secret: SealedSecret) -> Subscription:
-    return Subscription(
-        id=id_,
-        sender="zenoo",
-        customer_id=customer,
-        url=url,
-        event_types=("*",),
-        secrets=(secret,),
-        paused=False,
-        activation=1,
-        set=None,
-        description="",
-        created_at_ms=0,
-        updated_at_ms=0,
-        request_id="bench",
-    )
+    return subscription(id_, customer, url=url, secrets=(secret,), activation=1, request_id="bench")

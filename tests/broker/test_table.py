@@ -14,8 +14,9 @@ from consumers.table import SubscriptionTable, read_subscription
 from consumers.table_state import Entry, Gone, NotYet, Unusable
 from producers.subscription_changes import Apply, Delete
 from schemas.errors import UnreadableRecord
-from schemas.subscription import Subscription, encode_subscription
+from schemas.subscription import encode_subscription
 from schemas.topics import TopicNames
+from tests.support.installation import subscription
 from tests.support.subscriptions import PARTITIONS, draft, kafka_of, subscriptions_topic, writer_of
 from tests.support.waiting import wait_until
 
@@ -181,23 +182,8 @@ def test_an_acknowledged_change_is_known_to_whoever_is_fresh(kafka, names):
 
 def test_a_record_under_another_key_is_broken():
     """A record whose key is not its id is not read as either."""
-    subscription = Subscription(
-        id="a",
-        sender="zenoo",
-        customer_id="acme",
-        url="https://x.example/",
-        event_types=("*",),
-        secrets=(),
-        paused=False,
-        activation=1,
-        set=None,
-        description="",
-        created_at_ms=1,
-        updated_at_ms=1,
-        request_id="r",
-    )
     with pytest.raises(UnreadableRecord, match="key is not the id"):
-        read_subscription("b", encode_subscription(subscription))
+        read_subscription("b", encode_subscription(subscription("a")))
 
 
 def test_a_topic_that_is_missing_is_waited_for(broker, kafka, prefix):
