@@ -154,19 +154,20 @@ def test_a_client_certificate_is_shown_where_one_is_asked_for(world: World, vers
     assert [kind_of(answer) for answer in answers[1:]] == [missing, "tls_client_certificate"]
 
 
-def test_client_certificates_never_mix(world: World) -> None:
-    """Requests to one host with several certificates, and without, each go over a connection of their own identity."""
+@pytest.mark.parametrize("how", ["ok-body", "ok-and-close"])
+def test_client_certificates_never_mix(world: World, how: str) -> None:
+    """Requests to one host with several certificates, and without, each go as who they are, resumed sessions too."""
     context = world.authority.server(HOST, clients=True)
     context.verify_mode = ssl.CERT_OPTIONAL
     url, receiver = world.receiver(context)
     names = ["acme", "bolt", None]
     shown = {name: ClientIdentity(*world.authority.client(name)) if name else None for name in names}
     for name in names * 4:
-        request = request_to(f"{url}/ok-body")
+        request = request_to(f"{url}/{how}")
         request.headers.append(f"X-Name: {name}".encode())
         request.identity = shown[name]
         assert isinstance(answer_of(world.transport, request), Responded)
-    requests = [request_to(f"{url}/ok-body", context=name) for name in names * 20]
+    requests = [request_to(f"{url}/{how}", context=name) for name in names * 20]
     for request in requests:
         request.headers.append(f"X-Name: {request.context}".encode())
         request.identity = shown[request.context]  # type: ignore[index]  # its own context

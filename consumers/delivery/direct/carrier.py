@@ -261,7 +261,7 @@ class DirectCarrier:
     def _end(self, exchange: Exchange, answer: Answer, now: float, *, keep: bool = False) -> None:
         link = exchange.link
         if link is not None and link.is_secure and not link.used and type(answer) is Responded:
-            self._tls.remember(link.secured, link.key[1], link.key[2])
+            self._tls.remember(link.secured, *link.key[1:])
         if keep and link is not None:
             del self._open[exchange]
             link.rests(now)
