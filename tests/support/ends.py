@@ -17,6 +17,7 @@ from tests.support.topics import end_offsets
 
 _PAGE: Final = 5_000
 _NO_MORE_S: Final = 0.05
+_AT_ONCE_MS: Final = 100
 
 
 def number_of(event_id: str) -> int:
@@ -96,6 +97,29 @@ class Ends:
     def odd(self, batch: Iterable[int]) -> list[Record]:
         """Return the outcomes that are no delivery at the first attempt."""
         return [outcome for number in batch for outcome in self.before.get(number, ())]
+
+    def early(self, batch: range, endpoints: int, wait_ms: int) -> list[tuple[int, int]]:
+        """Return the attempts, as endpoint and Unix ms, that began after a 429 of theirs and before what it asked for.
+
+        The jobs were for so many endpoints in turn. Within the time that two parts of a process take for one answer,
+        and of what milliseconds cut off, nothing counts.
+        """
+        began: defaultdict[int, set[int]] = defaultdict(set)
+        told: defaultdict[int, list[int]] = defaultdict(list)
+        for number in batch:
+            endpoint = (number - batch.start) % endpoints
+            if number in self.started_ms:
+                began[endpoint].add(self.started_ms[number])
+            for outcome in self.before.get(number, ()):
+                began[endpoint].add(outcome["at_ms"])
+                if outcome["status"] == 429:
+                    told[endpoint].append(outcome["at_ms"] + outcome["duration_us"] // 1_000)
+        return [
+            (endpoint, at_ms)
+            for endpoint, answered in told.items()
+            for at_ms in began[endpoint]
+            if any(_AT_ONCE_MS < at_ms - heard_ms < wait_ms - _AT_ONCE_MS for heard_ms in answered)
+        ]
 
     def waits_ms(self, batch: Iterable[int]) -> list[int]:
         """Return the times from the append of an event to the start of its first attempt."""
