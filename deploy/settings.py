@@ -32,6 +32,14 @@ CONFIG_VARIABLE: Final = "SIGNPOST_CONFIG"
 DEFAULT: Final = "default"
 # Not settings, but ours: where to look for settings, and what the tests need.
 _OTHER_VARIABLES: Final = (STATE_VARIABLE, CONFIG_VARIABLE, "SIGNPOST_TEST_REQUIRE")
+# Examples of settings that are lists, which a variable holds as JSON.
+_LISTS: Final = {
+    "senders": '["senders/orders"]',
+    "sources": '[{"topic": "cases", "sender": "zenoo"}]',
+    "allow_cidrs": '["10.0.0.0/8"]',
+    "allow_ports": "[8080]",
+    "dns_servers": '["10.0.0.53"]',
+}
 # Kubernetes sets these in each pod for a service called signpost…: SIGNPOST_PORT, SIGNPOST_ROUTER_SERVICE_HOST, …
 _SERVICE_LINK: Final = re.compile(r".*_SERVICE_HOST|.*_SERVICE_PORT(_.*)?|.*_PORT_\d+_(TCP|UDP|SCTP)(_[A-Z]+)?")
 
@@ -91,7 +99,7 @@ def load(
     try:
         settings = Settings(**values, kafka=kafka)
     except ValidationError as error:
-        lines = (f"{_where(name, origins)}: {sentence}" for name, sentence in problems_of(error))
+        lines = (_problem(name, sentence, origins) for name, sentence in problems_of(error))
         raise SettingsError("\n".join(lines)) from None  # the cause shows values, of which some are secret
     _ask_librdkafka(settings.kafka, origins)
     return Loaded(settings, origins)
@@ -165,8 +173,7 @@ def _environment() -> Layer:
         values = EnvSettingsSource(_Variables)()
     except UnreadableVariable as error:
         field = next((name for name in Settings.model_fields if f'"{name}"' in str(error)), "…")
-        example = "[8080]" if field == "allow_ports" else '["10.0.0.0/8"]'
-        raise SettingsError(f"{_variable(field)}: is not JSON; write a JSON list, such as {example}") from None
+        raise SettingsError(f"{_variable(field)}: is not JSON; write {_example(field)}") from None
     origins |= {key: _variable(key) for key in values}
     return Layer(values, kafka, origins)
 
@@ -218,6 +225,16 @@ def _where(name: str, origins: Mapping[str, str]) -> str:
     if origin.startswith(PREFIX):
         return f"{origin}: {inside}" if inside else origin
     return f"{origin}: {name}"
+
+
+def _problem(name: str, sentence: str, origins: Mapping[str, str]) -> str:
+    if name in _LISTS and origins.get(name, DEFAULT).startswith(PREFIX):
+        sentence = f"write {_example(name)}"
+    return f"{_where(name, origins)}: {sentence}"
+
+
+def _example(key: str) -> str:
+    return f"a JSON list, such as {_LISTS.get(key, '[…]')}"
 
 
 def _variable(key: str) -> str:

@@ -112,7 +112,7 @@ def why_not_as_sent(given: Mapping[str, str], body: bytes) -> str | None:
         where = f" (character {error.pos})" if isinstance(error, json.JSONDecodeError) else ""
         return f"it is not JSON{where}" if body else "it is empty"
     if _compact(text) != text:
-        return "it has spaces or line ends between its values, and JSON is sent without"
+        return "it has spaces or line ends between its values, and Signpost sends JSON without any"
     return None
 
 

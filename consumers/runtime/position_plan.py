@@ -11,6 +11,7 @@ from typing import Literal, TypeAlias
 from consumers.runtime.positions import Found, PartitionKey
 from consumers.runtime.source_notes import Notes
 from schemas.errors import InvalidInput
+from schemas.near import did_you_mean
 
 Target: TypeAlias = Literal["earliest", "latest", "noted"] | datetime | int
 """The beginning or end of the log, the last note of a source, the first record not older than a time, an offset."""
@@ -63,7 +64,9 @@ def chosen(wanted: Iterable[str], known: Iterable[str], prefix: str) -> list[str
     for name in wanted:
         found = [topic for topic in names if fnmatchcase(topic, name) or fnmatchcase(topic, prefix + name)]
         if not found:
-            raise InvalidInput(f"{name}: is neither a source nor a tier of jobs; there are: {', '.join(names)}")
+            short = [topic.removeprefix(prefix) for topic in names]
+            hint = did_you_mean(name.removeprefix(prefix), short) or f"; there are: {', '.join(short)}"
+            raise InvalidInput(f"{name}: is neither a source nor a tier of jobs{hint}")
         result += [topic for topic in found if topic not in result]
     return result
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import typer
 
-from schemas.errors import SettingsError
+from schemas.errors import InvalidInput, SettingsError
 
 if TYPE_CHECKING:  # pydantic and all that Settings needs: `signpost --help` does without
     from deploy.settings import Loaded
@@ -60,6 +61,16 @@ def _check_state(state: Path | None) -> None:
 def settings_of(ctx: typer.Context) -> Settings:
     """Return the settings that hold; SettingsError says what is wrong with them."""
     return loaded_of(ctx).settings
+
+
+def duration_of(option: str, text: str) -> timedelta:
+    """Return the duration that an option says; InvalidInput names the option."""
+    from schemas.durations import parse_duration  # noqa: PLC0415  # few commands need it
+
+    try:
+        return parse_duration(text)
+    except InvalidInput as error:
+        raise InvalidInput(f"{option}: {error}") from None
 
 
 def print_json(value: Any) -> None:

@@ -9,6 +9,7 @@ import typer
 from deploy.cli.context import OPERATE, print_json, settings_of
 from deploy.cli.looking import Json, ago, no_bar, now_ms, scanning
 from schemas.errors import InvalidInput, Unavailable
+from schemas.near import did_you_mean
 
 if TYPE_CHECKING:  # `signpost --help` does without
     from consumers.console.explanation import Attempt, Explanation, Run, Verdict
@@ -88,7 +89,8 @@ def _found(
     if topic is not None and topic not in decoders:
         topic = names.prefix + topic
         if topic not in decoders:
-            raise InvalidInput(f"--topic: that is no source; the sources are: {', '.join(decoders)}")
+            hint = did_you_mean(topic, decoders) or f"; the sources are: {', '.join(decoders)}"
+            raise InvalidInput(f"--topic: that is no source{hint}")
     if not scanner.partitions(decoders):
         raise Unavailable(f"no source is there ({', '.join(decoders)}); `signpost topics apply` makes Signpost's own")
     tiers = [names.jobs(delay) for delay in tiers_of(sender.schedule for sender in senders_of(settings).values())]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Final, TypeAlias
 
 import typer
 
-from deploy.cli.context import START, settings_of
+from deploy.cli.context import START, duration_of, settings_of
 from schemas.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -57,13 +57,11 @@ def _receiver(
 
     With a secret, what is not genuine is answered 401.
     """
-    from schemas.durations import parse_duration  # noqa: PLC0415  # only imported where a command needs it: `--help`
-
     key = _secret(secret, secret_env)
     show = _json_line if as_json else _line
     whose = _sender(ctx, sender)
     verify = _verifier(whose, key) if key else None
-    behave = _behaviour(fail, status, parse_duration(delay), hang)
+    behave = _behaviour(fail, status, duration_of("--delay", delay), hang)
     _run(behave, host=host, port=port, sender=whose, key=key, verify=verify, show=show)
 
 

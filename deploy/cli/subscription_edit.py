@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deploy.cli.context import settings_of
+from deploy.cli.context import duration_of, settings_of
 from deploy.cli.subscription_access import check_drafts, existing, writer_of
 from deploy.cli.subscription_options import (
     Certificate,
@@ -161,11 +161,10 @@ def _rotate(
 
     from producers.subscription_changes import Rotate  # noqa: PLC0415
     from schemas.changes import Changes  # noqa: PLC0415
-    from schemas.durations import parse_duration  # noqa: PLC0415
 
     settings = settings_of(ctx)
     given = secret_of(secret_env, secret_file)
-    kept = timedelta(0) if keep is None else parse_duration(keep)
+    kept = timedelta(0) if keep is None else duration_of("--keep", keep)
     with writer_of(settings) as writer:
         check_drafts(settings, [replace(Changes().of(existing(writer.read(), id_)), secret=given)])
         writer.write([Rotate(id_, None if given is None else given.secret, kept)], print_result)

@@ -99,6 +99,12 @@ def test_bare_numbers_are_bytes_and_seconds() -> None:
         ("SIGNPOST_KAFKA_ACKS", "1", "SIGNPOST_KAFKA_ACKS.*acks cannot be set: .*survive"),
         ("SIGNPOST_PARTITIONS", "many", "SIGNPOST_PARTITIONS: write a whole number"),
         ("SIGNPOST_PARTITIONS", "0", "SIGNPOST_PARTITIONS: has to be greater"),
+        ("SIGNPOST_ALLOW_PORTS", "8080", "SIGNPOST_ALLOW_PORTS: write a JSON list, such as \\[8080\\]"),
+        (
+            "SIGNPOST_SENDERS",
+            "orders",
+            'SIGNPOST_SENDERS: is not JSON; .* such as \\["senders/orders',
+        ),
         ("SIGNPOST_ALLOW_CIDRS", "10.0.0.0/8", 'SIGNPOST_ALLOW_CIDRS: is not JSON; write a JSON list, such as \\["10'),
         ("SIGNPOST_ALLOW_CIDRS", '["10.0.0.1/8"]', "host bits set"),
         ("SIGNPOST_ALLOW_PORTS", "[65536]", "SIGNPOST_ALLOW_PORTS: 0: has to be less"),
