@@ -1,5 +1,7 @@
 """`python -m tests.bench.peers`: Signpost's delivery beside Confluent's parallel-consumer and Bento, one line of JSON.
 
+Beside them a bare loop around libcurl, without Kafka and with nothing to decide: what it takes to post alone.
+
 All read as many records from as many partitions and post the same bodies with an HMAC header to the same sink. They
 take turns for three rounds, and the second half of each run counts, when the JVM is warm. The peers are given bodies as
 they are; only Signpost reads jobs, looks its subscriptions up, checks addresses, and has an outcome of each recorded in
@@ -23,10 +25,12 @@ from tests.bench.measure import Process, work_of
 from tests.bench.peers.programs import Bento, ParallelConsumer, Program, running
 from tests.bench.sink import Sink
 from tests.bench.stage import PARTITIONS, Bench, Stage
+from tests.bench.yardsticks import run as yardstick
 from tests.support.topics import create_topic
 
 _JOBS: Final = 100_000
 _SUBSCRIPTIONS: Final = 100
+_BARE: Final = "bare_curl_128"
 
 
 def main() -> None:
@@ -53,7 +57,7 @@ def _run(scale: float, rounds: int) -> None:
     given = os.environ.get("SIGNPOST_KAFKA_BOOTSTRAP_SERVERS")
     with Sink() as sink, start_broker(given, say=lambda line: print(line, file=sys.stderr)) as broker:
         bench = Bench(broker.bootstrap_servers, sink, scale)
-        found: dict[str, list[dict[str, float]]] = {name: [] for name in ("signpost", *programs)}
+        found: dict[str, list[dict[str, float]]] = {name: [] for name in ("signpost", _BARE, *programs)}
         for _ in range(rounds):
             for name, figures in _round(bench, programs):
                 found[name].append(figures)
@@ -72,6 +76,7 @@ def _round(bench: Bench, programs: dict[str, Program]) -> Iterator[tuple[str, di
         stage.fill(stage.jobs_for(subscribed, 2 * jobs))
         stage.fill(stage.bodies_for(subscribed, 2 * jobs), bodies)
         yield "signpost", _turn(bench, jobs, _signpost(stage))
+        yield _BARE, yardstick("bare", bench.sink.url, str(jobs), "128")  # as many at once as Signpost has for a host
         for name, program in programs.items():
             group = f"{stage.names.prefix}{name}"
             command = program.command(bench.bootstrap_servers, bodies, group, bench.sink.url, outcomes)
