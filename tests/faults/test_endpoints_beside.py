@@ -22,7 +22,7 @@ from tests.support.windows import Windows, p99_ms, per_second
 
 IN_FLIGHT = 16
 SHORT = Size("short", 100, Windows(2, 1, 1, 200, 1_000, 1, 400), 2, is_long=False)
-LONG = Size("long", 1_000, Windows(6, 8, 20, 500, 20_000, 3, 600), 30, is_long=True)
+LONG = Size("long", 1_000, Windows(6, 6, 20, 500, 20_000, 3, 600), 30, is_long=True)
 SIZES = [pytest.param(SHORT, id="short"), pytest.param(LONG, id="long", marks=pytest.mark.long)]
 pytestmark = pytest.mark.scenario
 
@@ -108,7 +108,7 @@ def test_an_endpoint_that_comes_back_gets_what_waited_at_its_limit(
     away: Callable[[Size], Away], size: Size, record_property: RecordProperty
 ) -> None:
     """After an outage the jobs that waited go out as fast as the endpoint's limit lets them, not faster."""
-    one, attempts = away(size), 9 if size.is_long else 6
+    one, attempts = away(size), 8 if size.is_long else 6
     players, name = one.players, one.back
     wait_until(lambda: sum(play["requests"] for play in players.seen(name).values()) >= attempts, 300, "probes")
     players.tell(name, "slow:10")
