@@ -59,11 +59,13 @@ class Broker:
         self._answers()
         return {key: Found(self.committed.get(key), "", self.logs[key].begin, self.logs[key].end) for key in keys}
 
-    def commit(self, positions: Positions, generation: int) -> bool:
-        """Take positions of members of the present generation only."""
-        if generation == self.generation:
-            self.committed |= positions
-        return generation == self.generation
+    def commit(self, positions: Positions, generation: int, owned: Iterable[PartitionKey]) -> bool:
+        """Take positions of members of the present generation only, which may set what others own to begin with."""
+        if generation != self.generation:
+            return False
+        assert not (positions.keys() & self.committed.keys()) - set(owned), "a position of somebody else's partition"
+        self.committed |= positions
+        return True
 
     def begins(self, key: PartitionKey, at: int, *, notes: bool) -> None:
         """Somebody begins to read (`notes`: the one who notes the topic): where is found, never guessed.
@@ -73,6 +75,7 @@ class Broker:
         committed, begin = self.committed.get(key), self.logs[key].begin
         note = self.notes.get(key[0])
         assert note is not None or not notes, "read before it was noted"
+        assert at <= self.logs[key].end, "of another log"
         if committed is None:
             assert note is None or key[1] not in note.positions, "a lost position was guessed"
             assert at <= begin, "a partition that came later begins at its beginning"
@@ -155,6 +158,7 @@ class GroupConsumer(LogConsumer):
         super().__init__(self.broker.logs)
         self.on_commit: Callable[[KafkaError | None, list[TopicPartition]], None] = config["on_commit"]
         self.generation = -1
+        self.owned: Sequence[PartitionKey] = ()
         self.inbox: deque[Callable[[], None]] = deque()
         self.sent: deque[tuple[Positions, int]] = deque()  # commits on their way to the broker
 
@@ -162,7 +166,7 @@ class GroupConsumer(LogConsumer):
         """The group has a new generation; the process hears of it in its next poll."""
 
         def hear() -> None:
-            self.generation = generation
+            self.generation, self.owned = generation, keys
             self.hears["on_assign"](self, [TopicPartition(*key) for key in keys])
 
         self.inbox.append(hear)
@@ -189,14 +193,14 @@ class GroupConsumer(LogConsumer):
         if not asynchronous:
             while len(self.sent) > 1:
                 self.arrive()
-            if not self.broker.commit(*self.sent.popleft()):
+            if not self.broker.commit(*self.sent.popleft(), self.owned):
                 raise KafkaException(KafkaError(KafkaError.ILLEGAL_GENERATION))
         return offsets
 
     def arrive(self) -> None:
         """The oldest commit on its way comes to the broker, and its answer to the process."""
         positions, generation = self.sent.popleft()
-        accepted = self.broker.commit(positions, generation)
+        accepted = self.broker.commit(positions, generation, self.owned)
         error = None if accepted else KafkaError(KafkaError.ILLEGAL_GENERATION)
         self.inbox.append(lambda: self.on_commit(error, [TopicPartition(*key, at) for key, at in positions.items()]))
 
