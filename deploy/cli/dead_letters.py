@@ -55,9 +55,12 @@ def _list(
     subscription: Subscription = None,
     since: Since = None,
     limit: Annotated[int, typer.Option("--limit", "-n", help="At most so many.", min=1)] = 20,
+    retried: Annotated[
+        bool, typer.Option("--retried", help="Find out which were retried, however much has to be read for it.")
+    ] = False,
     json: Json = False,
 ) -> None:
-    """List dead letters, newest first, and those that were retried with the run that the retry made.
+    """List dead letters, newest first, and for jobs that were retried the run that the retry made.
 
     On a narrow terminal event and detail are on a line of their own. `signpost explain EVENT` says how a retry went.
     """
@@ -65,7 +68,9 @@ def _list(
     with scanning(settings) as scanner:
         letters = _letters(scanner, settings)
         found = letters.newest(limit, reason=reason, subscription=subscription, since_ms=begin_ms)
-        runs = letters.runs(found)
+        runs = letters.runs(found) if retried else letters.quick_runs(found)
+    if runs is None:
+        typer.echo("which of them were retried would take long to find out; --retried does", err=True)
     if json:
         print_json([_as_json(one, runs) for one in found])
     elif found:
@@ -93,7 +98,7 @@ def _show(
         letters = _letters(scanner, settings)
         (found,) = letters.get([id_])
         attempts = letters.attempts(found.letter) if isinstance(found.letter, DeadLetter) else []
-        runs = letters.runs([found])
+        runs = letters.quick_runs([found])
     fields = _as_json(found, runs)
     fields["made"] = [_attempt(outcome) for outcome in attempts]
     if isinstance(found.letter, DeadLetter):
@@ -201,13 +206,13 @@ def _letters(scanner: Scanner, settings: Settings) -> DeadLetters:
     return letters
 
 
-def _as_json(found: Found, runs: Mapping[str, int]) -> dict[str, Any]:
+def _as_json(found: Found, runs: Mapping[str, int] | None) -> dict[str, Any]:
     from consumers.console.readable import text_of, time_text  # noqa: PLC0415  # see context.py
 
     head = {"id": found.id, "time": time_text(found.at_ms)}
     letter = found.letter
     if isinstance(letter, str):
-        return {**head, "reason": "unreadable", "detail": letter}
+        return {**head, "reason": "unreadable", "detail": letter, "retried_as_run": None}
     return {
         **head,
         "reason": letter.reason,
@@ -216,7 +221,7 @@ def _as_json(found: Found, runs: Mapping[str, int]) -> dict[str, Any]:
         "event_id": letter.event_id,
         "job_id": letter.job_id,
         "attempts": letter.attempts,
-        "retried_as_run": found.retried(runs),
+        **({} if runs is None else {"retried_as_run": found.retried(runs)}),
         "at": time_text(letter.at_ms),
         "source": f"{letter.topic}:{letter.partition}:{letter.offset}",
         "key": text_of(letter.key),
@@ -257,13 +262,13 @@ def lines_of(letters: list[dict[str, Any]], width: int | None) -> list[str]:
 
 
 def _cells(letter: dict[str, Any]) -> tuple[str, ...]:
-    run, detail = letter.get("retried_as_run"), letter["detail"]
+    run, detail = letter.get("retried_as_run", "?"), letter["detail"]
     return (
         letter["id"],
         f"{letter['time'][:19]}Z",
         letter["reason"],
         str(letter.get("attempts") or "-"),
-        f"run {run}" if run else "-",
+        f"run {run}" if isinstance(run, int) else run or "-",
         letter.get("subscription_id") or "-",
         letter.get("event_id") or "-",
         cut(detail, 80),

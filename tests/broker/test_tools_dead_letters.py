@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from consumers.console import dead_letters
 from deploy.local.receiver import Receiver
 from deploy.local.replies import Answer, always
 from schemas.delivery import DeadLetter, DeadLetterCodec, Job
@@ -110,7 +111,9 @@ def test_a_job_is_retried_as_a_new_run(here: Installation, signpost: Commands) -
     assert (again.activation, again.subscription_offset, again.body) == (3, 1, job(1).body)
 
 
-def test_a_retry_is_not_repeated_by_accident(here: Installation, signpost: Commands) -> None:
+def test_a_retry_is_not_repeated_by_accident(
+    here: Installation, signpost: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What options choose a second time is left out; an id that is named is retried again; the list says of both."""
     here.subscribe(subscription("sub-1"))
     bury(here, job(1))
@@ -123,6 +126,10 @@ def test_a_retry_is_not_repeated_by_accident(here: Installation, signpost: Comma
     assert [one.run for one in here.jobs()] == [1, 2]
     assert "  run 2    " in signpost("dead-letters", "list").out
     assert json.loads(signpost("dead-letters", "show", found["id"], "--json").out)["retried_as_run"] == 2
+    monkeypatch.setattr(dead_letters, "_QUICK", 1)
+    said = signpost("dead-letters", "list")
+    assert ("  ?  " in said.out, "--retried" in said.err) == (True, True)
+    assert listed(signpost, "--retried")[0]["retried_as_run"] == 2
 
 
 def test_a_poison_record_is_published_as_it_was(here: Installation, signpost: Commands) -> None:

@@ -45,7 +45,7 @@ def test_dead_letters_fit_a_terminal(width: int) -> None:
     lines = lines_of([LETTER, {"id": "0:1", "time": LETTER["time"], "reason": "unreadable", "detail": "x" * 90}], width)
     assert max(map(len, lines)) <= width
     text = "\n".join(lines)
-    assert all(part in text for part in (EVENT, "11:1234", "unknown_event_type", "run 2", "unreadable"))
+    assert all(part in text for part in (EVENT, "11:1234", "unknown_event_type", "run 2", "unreadable", "  ?  "))
 
 
 def test_a_dead_letter_in_a_pipe_is_one_line() -> None:
