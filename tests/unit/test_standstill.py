@@ -1,0 +1,132 @@
+"""A loop that stood still starts nothing before a transaction that it began afterwards was committed."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from consumers.delivery.committer import Committer
+from consumers.delivery.lane import Lane
+from consumers.delivery.loop import STALL_MS, Clocks, DeliveryLoop, Limits
+from consumers.delivery.outbox import Outbox
+from consumers.delivery.progress import Position, Progress
+from consumers.delivery.tiers import Tiers
+from consumers.runtime.transaction import Settled
+from schemas.topics import TopicNames
+
+TIERS = Tiers(TopicNames("t."), [timedelta(0), timedelta(seconds=5)], 1)
+
+
+class Standing:
+    """A loop whose partitions are its own, whose table is fresh, and whose transactions end when the test says so."""
+
+    def __init__(self) -> None:
+        self.now_ms = 1_000_000
+        self.starts = 0
+        self.begun = 0
+        self.ends: Settled | None = None
+        start = Position(0, "")
+        self.lane = Lane(TIERS.first, 0, start, Progress(start))
+        self.outbox = Outbox("one")
+        parts: dict[str, Any] = {
+            "reader": SimpleNamespace(
+                lanes={(self.lane.topic, 0): self.lane},
+                owns=True,
+                take_over=lambda: False,
+                awaited_s=0.0,
+                group_metadata=None,
+                wake=lambda _now: None,
+                read=lambda *_: None,
+                next_wake_ms=None,
+            ),
+            "dispatcher": SimpleNamespace(
+                moves=0,
+                waiting=0,
+                at_hand=0,
+                bytes=0,
+                next_due_ms=None,
+                may_start=False,
+                has_startable=lambda _now: True,
+                start=self._start,
+                park_stuck=lambda _now: None,
+            ),
+            "transport": SimpleNamespace(in_flight=0, is_busy=False),
+            "table": SimpleNamespace(poll=lambda _now: None, is_fresh=lambda _now: True),
+        }
+        committer = Committer(
+            self.outbox,
+            cast("Any", self),
+            max_uncommitted=5_000,
+            observer=SimpleNamespace(settled=lambda _settled: None),
+        )
+        clocks = Clocks(lambda: self.now_ms, lambda: self.now_ms)
+        self.loop = DeliveryLoop(
+            outbox=self.outbox, committer=committer, clocks=clocks, limits=Limits(512, 1_000), **parts
+        )
+
+    def _start(self, _room: int, _now_ms: int) -> None:
+        self.starts += 1
+
+    # What the committer asks of `Transactions`.
+
+    busy = False
+
+    def begin(self, *_: object) -> None:
+        self.busy = True
+        self.begun += 1
+
+    def poll(self, _wait_s: float = 0.0) -> Settled | None:
+        ended, self.ends = self.ends, None
+        self.busy = self.busy and ended is None
+        return ended
+
+    def turns(self, count: int = 3) -> int:
+        """Turns of the loop, a millisecond each; returns in how many of them requests were started."""
+        before = self.starts
+        for _ in range(count):
+            self.now_ms += 1
+            self.loop._turn()
+        return self.starts - before
+
+
+@pytest.fixture
+def standing() -> Standing:
+    """A loop at work."""
+    one = Standing()
+    assert one.turns() == 3
+    return one
+
+
+def test_who_stood_still_starts_nothing_before_it_has_committed(standing: Standing) -> None:
+    """With nothing to commit, too, a transaction is begun: the broker alone knows whose the partitions are."""
+    standing.now_ms += STALL_MS + 1
+    assert standing.turns() == 0
+    assert standing.begun == 1
+    standing.ends = Settled(True, 0.0)
+    assert standing.turns(1) == 1
+
+
+def test_a_transaction_from_before_a_standstill_proves_nothing(standing: Standing) -> None:
+    """Its offsets may have been taken before the partitions went: the next one counts, if it is committed."""
+    standing.outbox.touch(standing.lane)
+    standing.now_ms += 300
+    assert standing.turns() == 3
+    assert standing.busy
+    standing.now_ms += STALL_MS + 1
+    assert standing.turns() == 0
+    for committed in (True, False):
+        standing.ends = Settled(committed, 0.0)
+        standing.now_ms += 300
+        assert standing.turns() == 0
+    standing.ends = Settled(True, 0.0)
+    assert standing.turns(1) == 1
+    assert standing.begun == 3
+
+
+def test_a_short_pause_is_no_standstill(standing: Standing) -> None:
+    """Nobody takes partitions away from a process within half its session timeout."""
+    standing.now_ms += STALL_MS - 1
+    assert standing.turns() == 3
