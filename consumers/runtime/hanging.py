@@ -44,21 +44,24 @@ class Sweep:
         self._place = place
         self._topics = tuple(topics)
 
-    def through(self, producer: Producer) -> None:
-        """End what hangs of a producer's id, in which it has nothing open; blocks, raises as the calls do."""
-        found = producer.list_topics(timeout=_CALL_S).topics
+    def through(self, producer: Producer, topics: Iterable[str] | None = None, call_s: float = _CALL_S) -> None:
+        """End what hangs of a producer's id, in which it has nothing open; blocks, raises as the calls do.
+
+        `topics`: those that it may hang in, where that is known; each call is given `call_s`.
+        """
+        found = producer.list_topics(timeout=call_s).topics
         producer.begin_transaction()
-        for topic in self._topics:
+        for topic in self._topics if topics is None else topics:
             for partition in found[topic].partitions if topic in found else ():
                 producer.produce(topic, b"", partition=partition)
         # Never committed, whatever it says: what counts is that the transaction reaches the group's offsets.
         consumer = Consumer(self._own, logger=_client_log)
         try:
-            producer.send_offsets_to_transaction([self._place], consumer.consumer_group_metadata(), _CALL_S)
+            producer.send_offsets_to_transaction([self._place], consumer.consumer_group_metadata(), call_s)
         finally:
             consumer.close()
-        producer.flush(_CALL_S)
-        producer.abort_transaction(_CALL_S)
+        producer.flush(call_s)
+        producer.abort_transaction(call_s)
 
     def by_successor(self, config: Mapping[str, Any]) -> bool:
         """End what hangs of the id of a producer with this configuration, which is fenced; blocks for up to 20 s.

@@ -8,8 +8,8 @@ calls and finds out, whatever it takes, whether the batch was committed:
 
 A call that got no answer leaves that open, so does a fatal error (the coordinator may have ended the transaction by its
 timeout). Then: a new producer, `init_transactions` (which waits until the old transaction has ended) and a look at the
-committed offsets of the batch. Where these stay pending though our id has nothing open, a broker has lost the end of an
-earlier transaction (hanging.py): it is ended, and the process begins anew, as what it knows may not be true any more.
+committed offsets of the batch. Where these stay pending though our id has nothing open, a broker has lost an earlier
+end (hanging.py): the transaction is ended, and the process begins anew, as what it knows may not be true any more.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ from consumers.runtime.positions import ASK_AGAIN_S, CommittedPositions
 from schemas.errors import Unavailable
 
 TRANSACTION_TIMEOUT_S: Final = 10
+_MOST_S: Final = 160  # with twice the time after each that was not in time: of a slow broker none would ever be else
 _CALL_TIMEOUT_S: Final = 5.0
 _BEGIN_S: Final = 30.0
-# Twice the time that a call was given. By then the coordinator has ended the transaction by itself.
 _HUNG_AFTER_S: Final = 2 * _CALL_TIMEOUT_S
 # Produce must not find it full: 64 MiB of rows (committer.MAX_BYTES), and one for each of 32 MiB of jobs at hand.
 QUEUE_BYTES: Final = 192 * 1024 * 1024
@@ -51,8 +51,7 @@ def producer_config(kafka: Mapping[str, str], transactional_id: str, max_record:
         **kafka,
         "transactional.id": transactional_id,
         "transaction.timeout.ms": TRANSACTION_TIMEOUT_S * 1_000,
-        # The default 100 ms is paid on nearly every transaction (CONCURRENT_TRANSACTIONS).
-        "retry.backoff.ms": 1,
+        "retry.backoff.ms": 1,  # the default 100 ms is paid on nearly every transaction (CONCURRENT_TRANSACTIONS)
         "retry.backoff.max.ms": 5,
         "partitioner": "murmur2_random",
         "message.max.bytes": max_record,
@@ -76,6 +75,7 @@ class _UnderWay:
     future: Future[Settled]
     offsets: list[TopicPartition]
     serial: str
+    topics: frozenset[str]  # of its rows
 
 
 class Transactions:
@@ -97,6 +97,7 @@ class Transactions:
         self._generation = 0  # of producers; what a hung thread does for an older one counts for nothing
         self._call: tuple[int, float] | None = None  # generation and start of the blocking call that is being made
         self._closing = False
+        self._allowed_s = TRANSACTION_TIMEOUT_S  # to each transaction, by us and by the coordinator
 
     @property
     def busy(self) -> bool:
@@ -122,18 +123,19 @@ class Transactions:
         serial: str,
     ) -> None:
         """Write rows (topic, partition or -1, key, value) and offsets with metadata in one transaction."""
-        producer = self._producer
+        producer, topics = self._producer, set[str]()
         try:
             assert producer is not None
             producer.begin_transaction()
             produce = producer.produce
             for topic, partition, key, value in rows:
+                topics.add(topic)
                 produce(topic, value, key, partition)
         except _NOT_BEGUN as error:
             _log.warning("transaction.not_begun", error=str(error))
             producer = None
-        future = in_thread("transaction", self._settle, producer, offsets, group_metadata, serial, self._generation)
-        self._under_way = _UnderWay(future, offsets, serial)
+        under_way = self._under_way = _UnderWay(Future(), offsets, serial, frozenset(topics))
+        under_way.future = in_thread("transaction", self._settle, producer, under_way, group_metadata, self._generation)
 
     def poll(self, wait_s: float = 0.0) -> Settled | None:
         """Return how the transaction under way ended, once it has; waits up to `wait_s` for it.
@@ -168,48 +170,49 @@ class Transactions:
         """
         _log.warning("transaction.hung", serial=under_way.serial, after_s=_HUNG_AFTER_S)
         self._generation += 1
-        under_way.future = in_thread(
-            "transaction", self._recover, under_way.offsets, under_way.serial, self._generation
-        )
+        under_way.future = in_thread("transaction", self._recover, under_way, self._generation)
 
     def _is_hung(self) -> bool:
         call = self._call
         return call is not None and call[0] == self._generation and self._monotonic_s() - call[1] > _HUNG_AFTER_S
 
     def _settle(
-        self,
-        producer: Producer | None,
-        offsets: list[TopicPartition],
-        group_metadata: object,
-        serial: str,
-        generation: int,
+        self, producer: Producer | None, under_way: _UnderWay, group_metadata: object, generation: int
     ) -> Settled:
         began = self._monotonic_s()
-        committed = None if producer is None else self._commit(producer, offsets, group_metadata, generation)
+        committed = None if producer is None else self._commit(producer, under_way.offsets, group_metadata, generation)
+        took_s = self._monotonic_s() - began
+        if committed and self._allowed_s > TRANSACTION_TIMEOUT_S > 4 * took_s:
+            self._allowed_s = TRANSACTION_TIMEOUT_S
+            self._renew(generation)  # which tells the coordinator
+        elif not committed and took_s > TRANSACTION_TIMEOUT_S / 2:
+            self._allowed_s = min(2 * self._allowed_s, _MOST_S)
         if committed is None:
-            return self._recover(offsets, serial, generation, began)
-        return Settled(committed, self._monotonic_s() - began)
+            return self._recover(under_way, generation, began)
+        return Settled(committed, took_s)
 
-    def _recover(
-        self, offsets: list[TopicPartition], serial: str, generation: int, began: float | None = None
-    ) -> Settled:
+    def _recover(self, under_way: _UnderWay, generation: int, began: float | None = None) -> Settled:
         """Make a new producer, which ends the old one's transaction, and see whether it was committed."""
-        began = self._monotonic_s() if began is None else began
+        began = began or self._monotonic_s()
         self._renew(generation)
-        committed = self._is_committed(offsets, serial, generation)
-        while not committed and self._is_current(generation) and not self._swept(generation):
+        committed = self._is_committed(under_way.offsets, under_way.serial, generation)
+        while not committed and self._is_current(generation) and not self._swept(under_way.topics, generation):
+            self._allowed_s = min(2 * self._allowed_s, _MOST_S)
             self._renew(generation)
         return Settled(committed, self._monotonic_s() - began)
 
-    def _swept(self, generation: int) -> bool:
+    def _swept(self, topics: Iterable[str], generation: int) -> bool:
         """End what may hang of a transaction that was not committed, before its rows are written again."""
-        producer = self._producer
+        producer, allowed_s = self._producer, self._allowed_s
         assert producer is not None
         try:
-            self._insist(partial(self._sweep.through, producer), generation, once=True)
+            self._calling(generation, self._monotonic_s() + 2 * allowed_s - _HUNG_AFTER_S)  # for all of its calls
+            self._sweep.through(producer, topics, allowed_s / 2)
         except CLIENT_ERRORS as error:
             _log.warning("transaction.not_swept", error=str(reason_of(error)))
             return False
+        finally:
+            self._calling(generation, None)
         return True
 
     def _commit(
@@ -238,12 +241,12 @@ class Transactions:
         while self._is_current(generation):
             if self._producer is not None:
                 self._producer.purge()
-            producer = self._producer = Producer(self._config, logger=logging.getLogger("signpost.kafka"))
+            config = {**self._config, "transaction.timeout.ms": self._allowed_s * 1_000}
+            producer = self._producer = Producer(config, logger=logging.getLogger("signpost.kafka"))
             try:
                 # Makes librdkafka find a broker at once, not at its next 500 ms tick.
                 with suppress(*CLIENT_ERRORS):
                     producer.list_topics(timeout=_CALL_TIMEOUT_S)
-                # A slow broker is asked several times before it answers this.
                 self._insist(partial(producer.init_transactions, _CALL_TIMEOUT_S), generation, for_s=_BEGIN_S)
             except CLIENT_ERRORS as error:
                 _log.warning("transaction.waiting_for_broker", error=str(reason_of(error)))
@@ -281,20 +284,17 @@ class Transactions:
         if generation == self._generation:
             self._call = None if since_s is None else (generation, since_s)
 
-    def _insist(
-        self, call: Callable[[], object], generation: int, *, once: bool = False, for_s: float = TRANSACTION_TIMEOUT_S
-    ) -> None:
+    def _insist(self, call: Callable[[], object], generation: int, for_s: float | None = None) -> None:
         """Make a call of a transaction, again while its error can be retried and the transaction may be open."""
-        deadline = self._monotonic_s() + for_s
+        deadline = self._monotonic_s() + (self._allowed_s if for_s is None else for_s)
         while True:
+            self._calling(generation, self._monotonic_s())
             try:
-                self._calling(generation, self._monotonic_s())
                 call()
-                self._calling(generation, None)
-            except CLIENT_ERRORS as error:
-                self._calling(generation, None)
-                if once or not reason_of(error).retriable() or self._monotonic_s() > deadline or self._closing:
-                    raise
-                time.sleep(0.005)
-            else:
                 return
+            except CLIENT_ERRORS as error:
+                if not reason_of(error).retriable() or self._monotonic_s() > deadline or self._closing:
+                    raise
+            finally:
+                self._calling(generation, None)
+            time.sleep(0.005)

@@ -10,13 +10,16 @@ from contextlib import contextmanager
 
 import pytest
 
+from deploy.local.broker import Broker
 from deploy.local.receiver import Receiver
+from deploy.local.replies import Answer
 from tests.support.pipeline import Pipeline, ends_of
 from tests.support.proxy import Api, KafkaProxy, at_once, late, pass_all, slow
-from tests.support.roles import Role
+from tests.support.roles import Role, RoleStarter
 from tests.support.waiting import wait_until
 
 SUBSCRIPTIONS = 5
+COMMITS = "signpost_delivery_transactions_total"
 NO_COMMIT = "the broker has not committed for over 2 s"
 # What says that something else happened: a fence, a new beginning, an unknown end, partitions that went.
 TROUBLE = (
@@ -172,3 +175,26 @@ def test_roles_start_though_answers_take_seconds(pipeline: Pipeline, receiver: R
         for role in roles:
             assert role.terminate(120) == 0
     assert Counter(request.event_id for request in receiver.requests).total() == 20
+
+
+@pytest.mark.long
+def test_transactions_that_take_longer_than_they_may(
+    broker: Broker, prefix: str, start_role: RoleStarter, receiver: Receiver
+) -> None:
+    """What was not committed in time is written again with more time, and delivery goes on at what the broker takes."""
+    settings = {"partitions": 12, "delay_speedup": 30}
+    here = Pipeline(broker.bootstrap_servers, prefix, start_role, **settings)
+    receiver.behave = lambda received: Answer(500 if received.attempt == 1 else 200)
+    here.subscribe(*(f"{receiver.url}{number}" for number in range(40)))
+    here.router()
+    with KafkaProxy(broker.bootstrap_servers) as proxy:
+        deliver = Pipeline(proxy.bootstrap_servers, prefix, start_role, **settings).deliver()
+        busy(0.6, Api.PRODUCE)(proxy)  # of dozens in a transaction, one for each partition
+        here.publish_some(30)
+        wait_until(lambda: "transaction.failed" in deliver.log_text(), 120, "one is not in time")
+        committed = deliver.metric(COMMITS, result="committed")
+        wait_until(lambda: deliver.metric(COMMITS, result="committed") >= committed + 2, 300, "others are")
+        proxy.rule = pass_all
+        here.wait_for_ends(30 * 40, 120)
+        assert deliver.terminate() == 0
+    assert set(Counter((request.event_id, request.path) for request in receiver.requests).values()) == {2}
