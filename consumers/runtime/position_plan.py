@@ -37,8 +37,12 @@ class Setting:
         if self.to > self.was:
             # What retention deleted is not skipped by anybody.
             count = self.to - max(self.was, self.begin)
-            return f" (skips {count} records)" if count > 0 else ""
-        return f" (reads {self.was - self.to} records again)"
+            return f" (skips {count} record{_plural(count)})" if count > 0 else ""
+        return f" (reads {self.was - self.to} record{_plural(self.was - self.to)} again)"
+
+
+def _plural(count: int) -> str:
+    return "" if count == 1 else "s"
 
 
 def parse_target(text: str) -> Target:

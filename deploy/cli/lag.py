@@ -109,9 +109,12 @@ def _partitions(owned: Any) -> str:
     for topic, numbers in owned.items():
         topics.setdefault(spans(numbers), []).append(topic)
     return "; ".join(
-        f"{span} of {', '.join(names) if len(names) < 3 else f'{len(names)} topics, {names[0]} …'}"
-        for span, names in topics.items()
+        f"partition{'' if span.isdecimal() else 's'} {span} of {_named(names)}" for span, names in topics.items()
     )
+
+
+def _named(topics: list[str]) -> str:
+    return ", ".join(topics) if len(topics) < 3 else f"{len(topics)} topics, {topics[0]} …"
 
 
 def _as_json(one: TopicLag) -> dict[str, Any]:

@@ -174,8 +174,12 @@ def _plan(cluster: _Cluster, topics: Sequence[str], target: Target, partitions: 
 
 def _show(cluster: _Cluster, names: Sequence[str], plans: Mapping[str, Sequence[Setting]]) -> None:
     """Say what would be set, and which tiers are left without a position, and what that means."""
-    for setting in [setting for plan in plans.values() for setting in plan]:
+    settings = [setting for plan in plans.values() for setting in plan]
+    moved = [setting for setting in settings if setting.was != setting.to]
+    for setting in moved:
         typer.echo(str(setting))
+    if len(moved) < len(settings):
+        typer.echo(f"{len(settings) - len(moved)} of {len(settings)} positions are there already")
     if cluster.deliver not in plans:
         return
     others = [topic for topic in cluster.tiers if topic not in names]

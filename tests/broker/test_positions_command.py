@@ -109,7 +109,7 @@ def test_a_partition_is_set_to_an_offset_or_a_time(here: Here) -> None:
     here.commit({0: 0, 1: 4, 2: 0})
 
     said = here.run("set", here.events_topic, "--partition", "1", "--to", "3", "--yes")[1]
-    assert f"{here.events_topic} partition 1: 4 -> 3 (reads 1 records again)\n" in said
+    assert f"{here.events_topic} partition 1: 4 -> 3 (reads 1 record again)\n" in said
     assert here.positions() == {0: 0, 1: 3, 2: 0}
     at = datetime.fromtimestamp(third / 1_000, UTC).isoformat()
     assert here.run("set", here.events_topic, "--partition", "1", "--to", at, "--yes")[0] == 0
@@ -130,7 +130,7 @@ def test_nothing_is_set_without_a_yes(here: Here) -> None:
     here.one_event_each()
     code, said, _ = here.run("set", here.events_topic, "--to", "latest")
     assert code == 1
-    assert "partition 2: 0 -> 1 (skips 1 records)" in said
+    assert "partition 2: 0 -> 1 (skips 1 record)" in said
     assert here.positions() == {0: 0, 1: 0, 2: 0}
 
 

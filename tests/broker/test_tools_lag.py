@@ -106,7 +106,7 @@ def test_of_very_much_an_upper_bound_is_told(
 def test_who_has_what(pipeline: Pipeline, receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each process is told with its slot, host and partitions; with none, that nobody has them."""
     signpost = Commands(pipeline.env(), monkeypatch)
-    assert f"nobody has 0-2 of {pipeline.events_topic}" in signpost("lag").out
+    assert f"nobody has partitions 0-2 of {pipeline.events_topic}" in signpost("lag").out
     pipeline.subscribe(receiver.url)
     pipeline.router()
     pipeline.deliver()

@@ -51,7 +51,7 @@ def test_topics_are_meant_by_name_or_pattern() -> None:
     [
         (Setting("crm", 0, None, 5, 0), "none -> 5"),
         (Setting("crm", 0, 3, 5, 0), "3 -> 5 (skips 2 records)"),
-        (Setting("crm", 0, 3, 5, 4), "3 -> 5 (skips 1 records)"),
+        (Setting("crm", 0, 3, 5, 4), "3 -> 5 (skips 1 record)"),
         (Setting("crm", 0, 3, 5, 5), "3 -> 5"),
         (Setting("crm", 0, 7, 5, 0), "7 -> 5 (reads 2 records again)"),
         (Setting("crm", 0, 5, 5, 0), "5 -> 5"),
