@@ -23,7 +23,7 @@ from consumers.delivery.forgetting import Forgetting
 from consumers.delivery.health import HealthBook
 from consumers.delivery.lane import Lane
 from consumers.delivery.loop import Clocks, DeliveryLoop, Limits
-from consumers.delivery.observer import EVERY_MS, TIERS_EVERY_MS, Observer, tier_gauges
+from consumers.delivery.observer import COUNTED_EVERY_MS, EVERY_MS, Observer, tier_gauges
 from consumers.delivery.outbox import Outbox
 from consumers.delivery.outcome_log import OutcomeLog
 from consumers.delivery.overview import Overview
@@ -110,7 +110,7 @@ class DeliveryRole:
     outcome_log: OutcomeLog
     starting: str | None = "the topics have not been checked yet"
     gauges_due_ms: int = 0
-    tiers_due_ms: int = 0
+    counted_due_ms: int = 0
 
     @property
     def pages(self) -> Mapping[str, Page]:
@@ -151,11 +151,11 @@ class DeliveryRole:
         self.metrics.uncommitted(self.clients.outbox.uncommitted)
         self.metrics.table(len(self.table), len(self.table.unusable()))
         self.metrics.waiting_for_broker(self.loop.waits_for_broker)
-        counted = census(self.pacing.paces)
-        self.metrics.paced(counted.limited, counted.open_circuits, self.pacing.places.slow)
         self.metrics.disabled(self.health.disabled)
-        if now_ms >= self.tiers_due_ms:
-            self.tiers_due_ms = now_ms + TIERS_EVERY_MS
+        if now_ms >= self.counted_due_ms:
+            self.counted_due_ms = now_ms + COUNTED_EVERY_MS
+            counted = census(self.pacing.paces)
+            self.metrics.paced(counted.limited, counted.open_circuits, self.pacing.places.slow)
             tier_gauges(self.clients.consumer, self.metrics, self.reader.lanes.values(), now_ms)
 
 

@@ -14,8 +14,9 @@ from schemas.delivery import Outcome
 from schemas.durations import format_duration
 
 EVERY_MS: Final = 250
-# Those of the tiers ask for each of 150 partitions, which took 2 % of a busy process four times a second.
-TIERS_EVERY_MS: Final = 1_000
+# What is counted over all partitions of all tiers, and over all endpoints: four times a second it took 2 % of a busy
+# process, and 6 % with 10,000 endpoints.
+COUNTED_EVERY_MS: Final = 1_000
 
 
 class OutcomeLog(Protocol):
