@@ -13,6 +13,12 @@ from tests.support.topics import admin_of
 from tests.support.waiting import wait_until
 
 
+def table_in(lines: list[str]) -> list[str]:
+    """Return the lines of the closing table, from its heads to its sum."""
+    head = next(number for number, line in enumerate(lines) if line.startswith("sender "))
+    return lines[head : next(number for number, line in enumerate(lines) if line.startswith("all ")) + 1]
+
+
 def test_the_demo_adds_up(broker: Broker, start_role: RoleStarter, tmp_path: Path) -> None:
     """The demo delivers for every built-in sender, adds up, fits 80 columns, and keeps off what is a user's own."""
     make_folder(tmp_path / "billing")
@@ -30,9 +36,8 @@ def test_the_demo_adds_up(broker: Broker, start_role: RoleStarter, tmp_path: Pat
     text = demo.log_text()
     assert "every count adds up" in text
     lines = text.splitlines()
-    head = next(number for number, line in enumerate(lines) if line.startswith("sender "))
-    names = lines[head].split()
-    table = lines[head : next(number for number, line in enumerate(lines) if line.startswith("all ")) + 1]
+    table = table_in(lines)
+    names = table[0].split()
     assert all(len(line) <= 80 and "…" not in line for line in table)
     figures = {line.split()[0]: dict(zip(names, line.split(), strict=False)) for line in table}
     for name in load_senders():
