@@ -21,6 +21,8 @@ from tests.support.waiting import wait_until
 from tests.support.windows import Windows, p99_ms, per_second
 
 IN_FLIGHT = 16
+# Whoever is mended at the end of an attempt's time may still be too late for it.
+LATE = ("timeout_connect", "timeout_answer")
 SHORT = Size("short", 100, Windows(2, 1, 1, 200, 1_000, 1, 400), 2, is_long=False)
 LONG = Size("long", 1_000, Windows(6, 6, 20, 500, 20_000, 3, 600), 30, is_long=True)
 SIZES = [pytest.param(SHORT, id="short"), pytest.param(LONG, id="long", marks=pytest.mark.long)]
@@ -151,7 +153,7 @@ def test_those_that_are_mended_get_theirs(
         row.show(record_property)
     assert (row.lost, row.repeated) == (0, 0)
     assert max(seen["most_at_once"] for seen in world.faulty.seen(compared.name).values()) <= IN_FLIGHT
-    assert compared.errors() <= set(case.kinds)
+    assert compared.errors() <= {*case.kinds, *LATE}
     if size.is_long:
         assert row.rewrites is not None
         assert row.rewrites <= 5
