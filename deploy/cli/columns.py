@@ -12,6 +12,7 @@ from typing import Final
 import typer
 
 _GAP: Final = "  "
+_LONGEST: Final = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,13 @@ def print_table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> Non
 
 
 def table(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int | None) -> list[str]:
-    """Return the lines of a table: the heads, and a line a row; where `width` does not do, columns are cut."""
+    """Return the lines of a table: the heads, and a line a row; where `width` does not do, columns are cut.
+
+    What came from a topic neither moves the cursor nor fills the screen: a cell has 300 characters at most.
+    """
+    from consumers.console.readable import printable  # noqa: PLC0415  # fastavro, which `--help` does without
+
+    rows = [[printable(cut(cell, _LONGEST)) for cell in row] for row in rows]
     widths = widths_of(columns, rows)
     going = next((at for at, column in enumerate(columns) if column.may_go), None)
     if width is not None and going is not None:

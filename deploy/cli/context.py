@@ -83,4 +83,12 @@ def print_json(value: Any) -> None:
 def print_error(message: str) -> None:
     """Print an error to standard error, red on a terminal: one line for each sentence."""
     for line in message.splitlines():
-        typer.echo(f"{typer.style('error:', fg='red', bold=True)} {line}", err=True)
+        shown = line if line.isprintable() else _escaped(line)
+        typer.echo(f"{typer.style('error:', fg='red', bold=True)} {shown}", err=True)
+
+
+def _escaped(line: str) -> str:
+    """Keep what came from outside from moving the cursor."""
+    from consumers.console.readable import printable  # noqa: PLC0415  # rarely needed
+
+    return printable(line)

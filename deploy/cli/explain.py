@@ -113,7 +113,7 @@ def _print(one: Explanation) -> None:
     what = f"{one.event_type} of {one.customer_id}, sender {one.sender}" if one.event_type else one.sender
     came = f", came {time_text(one.at_ms)}" if one.at_ms else ""
     typer.secho(printable(f"{one.event_id}  {what}"), bold=True)
-    typer.echo(f"at {_place(one.place)}{came}; {_ROUTED[one.routed]}")
+    typer.echo(printable(f"at {_place(one.place)}{came}; {_ROUTED[one.routed]}"))
     if one.trouble:
         typer.echo(printable(one.trouble))
     for place in one.dead_letters:
@@ -142,7 +142,7 @@ def _print_taker(verdict: Verdict, event_ms: int | None) -> None:
             typer.echo(f"    run {run.number}, a retry")
         for attempt in run.attempts:
             typer.echo(printable(f"    {_attempt(attempt, event_ms)}"))
-        typer.echo(f"    {typer.style(run.ending, fg=_COLOURS.get(run.ending))}{printable(_ending(run))}")
+        typer.echo(f"    {typer.style(printable(run.ending), fg=_COLOURS.get(run.ending))}{printable(_ending(run))}")
 
 
 def _attempt(attempt: Attempt, event_ms: int | None) -> str:

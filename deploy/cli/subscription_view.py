@@ -90,6 +90,8 @@ def as_json(subscription: Subscription, health: Health | None) -> dict[str, Any]
 
 def print_fields(subscription: Subscription, health: Health | None) -> None:
     """Print all fields but what is sealed, a line each."""
+    from consumers.console.readable import printable  # noqa: PLC0415  # see above
+
     fields = as_json(subscription, health)
     found = fields["health"]
     fields["health"] = (
@@ -116,7 +118,7 @@ def print_fields(subscription: Subscription, health: Health | None) -> None:
     ):
         fields[name] = unset if fields[name] in (None, "") else fields[name]
     for name, value in fields.items():
-        typer.echo(f"{name + ':':<19} {', '.join(value) if isinstance(value, list) else value}")
+        typer.echo(printable(f"{name + ':':<19} {', '.join(value) if isinstance(value, list) else value}"))
 
 
 def print_warnings(results: Iterable[Result]) -> None:
@@ -148,10 +150,12 @@ def _duration(seconds: int) -> str:
 
 def print_result(result: Result, *, dry_run: bool = False) -> None:
     """Print what a wish did, and a secret that it made, once."""
+    from consumers.console.readable import printable  # noqa: PLC0415  # see above
+
     what = _would(result.effect, dry_run=dry_run)
     where = f"  {result.subscription.customer_id}  {host_of(result.subscription)}" if result.subscription else ""
     fields = f" ({', '.join(result.changed)})" if result.changed else ""
-    typer.echo(f"{_SIGNS[result.effect]} {result.id}{where}  {what}{fields}")
+    typer.echo(printable(f"{_SIGNS[result.effect]} {result.id}{where}  {what}{fields}"))
     if result.secret is not None:
         shown = "would be made" if dry_run else f"{result.secret}  (made now, shown only this once)"
         typer.echo(f"    secret: {shown}")

@@ -42,6 +42,7 @@ def run(*arguments: str) -> int:
     [
         (SettingsError("max_body: is not a size"), 2),
         (InvalidInput("no such event type"), 2),
+        (InvalidInput("\x1b[2J is no id"), 2),
         (Unavailable("no broker answers"), 1),
         (KafkaException(KafkaError(KafkaError._ALL_BROKERS_DOWN, "1/1 brokers are down")), 1),
     ],
@@ -58,6 +59,7 @@ def test_an_error_is_a_sentence_and_an_exit_code(
     assert run("settings") == code
     printed = capsys.readouterr()
     sentence = str(error) if isinstance(error, SignpostError) else "1/1 brokers are down"
+    sentence = sentence.replace("\x1b", "\\x1b")  # nothing in an error moves the cursor
     assert printed.err.startswith("error: ")
     assert sentence in printed.err
     assert "Traceback" not in printed.err

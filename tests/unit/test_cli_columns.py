@@ -30,6 +30,14 @@ def test_columns_are_cut_in_their_turn() -> None:
     assert table(columns, [row], None)[1] == "  ".join(row)
 
 
+def test_a_cell_moves_no_cursor_and_fills_no_screen() -> None:
+    """What is on a topic may be anything: it is escaped, and cut in a pipe as well."""
+    (_, line) = table((Column("A"), Column("B")), [("\x1b[2J\n" + "x" * 5_000, "b")], None)
+    assert line.startswith("\\x1b[2J\\nxxx")
+    assert line.isprintable()
+    assert len(line) < 400
+
+
 def test_a_column_goes_where_others_would_be_cut() -> None:
     """Half an id serves nobody: what may go does so before anything beside it is cut."""
     columns = (Column("A", least=4, turn=1), Column("B", least=4, may_go=True))
