@@ -163,10 +163,8 @@ class DirectCarrier:
                 return
         link = self._links[made.fileno()] = Link(made, exchange.key, self._connections, now)
         link.work, exchange.link = exchange, link
-        if link.shaken:
-            self._begin_with(exchange, link, now)
-        else:
-            self._shake(exchange, link, now)
+        go_on = self._begin_with if link.shaken else self._shake
+        go_on(exchange, link, now)
 
     def _shake(self, exchange: Exchange, link: Link, now: float) -> None:
         try:
