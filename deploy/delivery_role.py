@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import secrets
-import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -48,9 +47,8 @@ from consumers.runtime.topics import delivery_group
 from consumers.runtime.transaction import Transactions, producer_config
 from consumers.table import SubscriptionTable
 from consumers.table_state import Interpret
-from deploy.delivery_rules import health_policy, pacing_limits
+from deploy.delivery_rules import health_policy, outcome_log_of, pacing_limits
 from deploy.endpoints_page import endpoints_page, overviews_of
-from deploy.logs import is_json
 from deploy.sealing_key import sealer_of
 from deploy.senders import senders_of
 from deploy.transport import transport_of
@@ -163,7 +161,7 @@ def build(settings: Settings, slot: int | None) -> DeliveryRole:
     """Make the parts of a delivery process and join them; nothing is asked of the broker yet."""
     kafka, names, senders = settings.kafka_properties(), settings.names, senders_of(settings)
     metrics = _metrics(settings, senders)
-    outcome_log = _outcome_log(settings)
+    outcome_log = outcome_log_of(settings)
     observer = Observer(metrics, outcome_log)
     tiers = Tiers(names, tiers_of(sender.schedule for sender in senders.values()), settings.delay_speedup)
     clients = _clients(settings, kafka, slot, tiers)
@@ -291,9 +289,3 @@ def _clients(settings: Settings, kafka: dict[str, str], slot: int | None, tiers:
     consumer = Consumer(consumer_config(kafka, group, slot), logger=logger)
     health = PartitionState(kafka, admin, names.health)
     return Clients(admin, consumer, positions, health, transactions, Outbox(instance))
-
-
-def _outcome_log(settings: Settings) -> OutcomeLog:
-    as_json, colours = is_json(settings.log_format, sys.stderr), sys.stderr.isatty()
-    quiet = settings.log_level in {"warning", "error"}
-    return OutcomeLog(sys.stderr.buffer, as_json, colours=colours, dead_only=quiet)

@@ -1,9 +1,13 @@
-"""Settings as the rules of delivery take them."""
+"""Settings as the parts of delivery take them."""
 
 from __future__ import annotations
 
+import sys
+
 from consumers.delivery.health import HealthPolicy
+from consumers.delivery.outcome_log import OutcomeLog
 from consumers.delivery.pacing import PacingLimits
+from deploy.logs import is_json
 from schemas.durations import milliseconds
 from schemas.settings import Settings
 
@@ -25,3 +29,10 @@ def health_policy(settings: Settings) -> HealthPolicy:
         disable_after_ms=milliseconds(settings.disable_failing_after) or None,
         disable_when_gone=settings.disable_gone,
     )
+
+
+def outcome_log_of(settings: Settings) -> OutcomeLog:
+    """Return where outcomes are logged: standard error, all of them unless the level is above info."""
+    as_json, colours = is_json(settings.log_format, sys.stderr), sys.stderr.isatty()
+    quiet = settings.log_level in {"warning", "error"}
+    return OutcomeLog(sys.stderr.buffer, as_json, colours=colours, dead_only=quiet)
