@@ -15,10 +15,8 @@ from consumers.delivery.pacing.rate import Rate
 
 STUCK_AFTER_MS: Final = 1_000
 _SLOW_US: Final = STUCK_AFTER_MS * 1_000
-# Waits in memory: what the endpoint takes in so long, within these bounds.
-_ROOM_S, _ROOM, _LEAST_ROOM = 20, 1_000, 64
-# While nothing is known of an endpoint: what is read of a partition at once may be for few of them.
-_ROOM_AT_FIRST: Final = 256
+# Waits in memory: what the endpoint takes in so long, within these bounds (the last while nothing is known of it).
+_ROOM_S, _ROOM, _LEAST_ROOM, _ROOM_AT_FIRST = 20, 1_000, 64, 256
 
 
 class Result(Enum):
@@ -178,7 +176,9 @@ class Pace(Generic[T]):
             if self.overdue:
                 pacer = Pacer.OVERDUE
             elif self.answered_ms < proven_ms:
-                pacer = Pacer.NEW
+                pacer = Pacer.NEW if self.in_flight else Pacer.UNPROVEN
+        elif proven_ms and not self.in_flight and pacer is Pacer.NEW:
+            pacer = Pacer.UNPROVEN
         self.counts_as = pacer
         return pacer
 

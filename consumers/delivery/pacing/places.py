@@ -7,7 +7,8 @@ started for an endpoint that was slow lately or that is not known, or overdue. T
 2. For each quick request a second place is kept: 2 * quick + slow <= most. So endpoints that stop answering all at
    once, however many, take at most half of what slow ones had left; where none was slow, half of all.
 3. When a 16th of all places has turned overdue, that is no accident: what endpoints answered before tells nothing any
-   more. Who has answered since is quick; the others are unknown, and start while not even half is taken.
+   more. Who has answered since is quick. The others are unknown, and start while not even half is taken; with
+   one request, by which they can show that they are quick, while a quarter of all is free.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ class Pacer(IntEnum):
     SLOW = -1
     NEW = -2  # nothing is known of it
     OVERDUE = -3  # it was quick, and has an overdue request
+    UNPROVEN = -4  # it was quick or is new, has not answered since `proven_ms`, and has no request open
 
 
 class Places(Generic[T]):
@@ -109,6 +111,8 @@ class Places(Generic[T]):
         if pacer is Pacer.QUICK:
             quick = self.quick
             return not quick or (quick < self._most_quick and 2 * quick + slow + 2 <= self.most)
+        if pacer is Pacer.UNPROVEN:
+            return self.taken < self.most - self.most // 4
         share = self._share(pacer)
         # A quarter is for new ones, so that what is known to be slow cannot keep them out.
         return slow < (share if pacer is Pacer.NEW or share < 2 else share - share // 4)
