@@ -19,6 +19,7 @@ from consumers.delivery.committer import Committer
 from consumers.delivery.dispatch import Dispatcher
 from consumers.delivery.endpoint import Endpoint, endpoints_of
 from consumers.delivery.forgetting import Forgetting
+from consumers.delivery.gate import Gate
 from consumers.delivery.health import HealthBook
 from consumers.delivery.lane import Lane
 from consumers.delivery.loop import Clocks, DeliveryLoop, Limits
@@ -185,7 +186,8 @@ def build(settings: Settings, slot: int | None) -> DeliveryRole:
     )
     committer = _committer(settings, clients, observer)
     overtaken = _overtaken(metrics, recorder)
-    reader = _reader(clients, tiers, dispatcher.take, committer=committer, health=book, overtaken=overtaken)
+    assignment = Assignment(tiers, Gate(clients.outbox.writers, pacing.by_subscription, tiers))
+    reader = _reader(clients, assignment, dispatcher.take, committer=committer, health=book, overtaken=overtaken)
     loop = _loop(
         settings, clients, table, reader=reader, dispatcher=dispatcher, transport=transport, committer=committer
     )
@@ -216,7 +218,7 @@ def _overtaken(metrics: DeliveryMetrics, recorder: Recorder) -> Callable[[Overta
 
 def _reader(
     clients: Clients,
-    tiers: Tiers,
+    assignment: Assignment,
     take: Take,
     *,
     committer: Committer,
@@ -227,7 +229,7 @@ def _reader(
         consumer=clients.consumer,
         takeover=Takeover(clients.positions, clients.health),
         health=health,
-        assignment=Assignment(tiers),
+        assignment=assignment,
         outbox=clients.outbox,
         take=take,
         settle=lambda metadata: committer.settle(_CLOCKS.unix_ms, metadata),

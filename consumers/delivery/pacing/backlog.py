@@ -18,8 +18,9 @@ _SOON_AT_FIRST: Final = 128
 _GRACE_MS: Final = 30_000
 # A wait that is so much shorter than a tier is rounded up to it: the steps below it would be many.
 _ROUNDED_UP: Final = 0.8
-# What is nearer is to keep the endpoint busy for so much of a wait: all of it costs a fifth more rewrites.
-_ENOUGH: Final = 0.9
+# What is nearer is to keep the endpoint busy for a little longer than a wait: with less it idles for up to a third of
+# the time, and what is near may be left in its topic until there is room (gate.py).
+_ENOUGH: Final = 1.05
 # No job goes where it stays for longer, whatever the backlog: an endpoint may become quicker.
 _LONGEST_MS: Final = 2 * 3_600_000
 _UNMEASURED_MS: Final = 5_000
