@@ -19,7 +19,6 @@ from consumers.delivery.committer import Committer
 from consumers.delivery.dispatch import Dispatcher
 from consumers.delivery.endpoint import Endpoint, endpoints_of
 from consumers.delivery.forgetting import Forgetting
-from consumers.delivery.gate import Gate
 from consumers.delivery.health import HealthBook
 from consumers.delivery.lane import Lane
 from consumers.delivery.loop import Clocks, DeliveryLoop, Limits
@@ -186,8 +185,7 @@ def build(settings: Settings, slot: int | None) -> DeliveryRole:
     )
     committer = _committer(settings, clients, observer)
     overtaken = _overtaken(metrics, recorder)
-    assignment = Assignment(tiers, Gate(clients.outbox.writers, pacing.by_subscription, tiers))
-    reader = _reader(clients, assignment, dispatcher.take, committer=committer, health=book, overtaken=overtaken)
+    reader = _reader(clients, tiers, dispatcher.take, committer=committer, health=book, overtaken=overtaken)
     loop = _loop(
         settings, clients, table, reader=reader, dispatcher=dispatcher, transport=transport, committer=committer
     )
@@ -218,7 +216,7 @@ def _overtaken(metrics: DeliveryMetrics, recorder: Recorder) -> Callable[[Overta
 
 def _reader(
     clients: Clients,
-    assignment: Assignment,
+    tiers: Tiers,
     take: Take,
     *,
     committer: Committer,
@@ -229,7 +227,7 @@ def _reader(
         consumer=clients.consumer,
         takeover=Takeover(clients.positions, clients.health),
         health=health,
-        assignment=assignment,
+        assignment=Assignment(tiers),
         outbox=clients.outbox,
         take=take,
         settle=lambda metadata: committer.settle(_CLOCKS.unix_ms, metadata),

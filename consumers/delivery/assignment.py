@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from consumers.delivery.lane import Gate, Lane, Ownership
+from consumers.delivery.lane import Lane, Ownership
 from consumers.delivery.progress import Position, Progress
 from consumers.delivery.tiers import Tiers
 from consumers.runtime.lost_positions import beyond_sentence, tier_lost_sentence
@@ -29,9 +29,8 @@ class Taken:
 class Assignment:
     """The lanes that are ours; those of an earlier assignment are kept until it is known whether they come back."""
 
-    def __init__(self, tiers: Tiers, gate: Gate | None = None) -> None:
+    def __init__(self, tiers: Tiers) -> None:
         self._tiers = tiers
-        self._gate = gate
         self.lanes: dict[PartitionKey, Lane] = {}
         self._suspended: dict[PartitionKey, Lane] = {}
 
@@ -71,8 +70,6 @@ class Assignment:
         if lost := sorted(n for (topic, n), known in found.items() if topic == first and known.offset is None):
             raise Unavailable(tier_lost_sentence(first, lost))
         taken = Taken()
-        if self._gate is not None:
-            self._gate.forget()
         for (topic, partition), known in found.items():
             position = _position(topic, partition, known)
             lost_from = position.offset
@@ -92,7 +89,7 @@ class Assignment:
                 # A tier that is new beside what was ours all the time changes nothing for its number.
                 if lane is not None or topic == first:
                     taken.anew.add(partition)
-                lane = Lane(tier, partition, position, progress, gate=self._gate)
+                lane = Lane(tier, partition, position, progress)
             if lost_from < known.begin:
                 taken.overtaken.append(Overtaken(topic, partition, lost_from, known.begin))
             self.lanes[topic, partition] = lane

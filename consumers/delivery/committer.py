@@ -104,7 +104,6 @@ class Committer:
         if not (at_once or large or now_ms - self._sealed_ms >= COMMIT_EVERY_MS):
             return
         batch = outbox.seal()
-        outbox.writers.sealed(now_ms)
         offsets = [
             TopicPartition(lane.topic, lane.partition, position.offset, position.metadata)
             for lane, position in batch.positions.items()

@@ -18,7 +18,6 @@ from confluent_kafka import Message
 
 from consumers.delivery.answer import CROWDED, WITHDRAWN, Answer, Answered, Request, Unanswered
 from consumers.delivery.endpoint import Endpoint
-from consumers.delivery.gate import MAY_WAIT_OF_LANE
 from consumers.delivery.health import HealthBook
 from consumers.delivery.judging import Judging, Observer, Subscriptions
 from consumers.delivery.lane import Lane, Ownership
@@ -36,6 +35,9 @@ from schemas.errors import UnreadableRecord
 _LOOK_AGAIN_MS: Final = 20
 # A wait may end so much later than it has to, if that saves the steps of shorter tiers.
 _LATE_MS: Final = 1_000
+# Of a partition, so many jobs may wait in memory: what is unfinished of it is bounded (progress.py), and others need
+# the rest. For endpoints that soon have theirs all of it: then the partition is read no further for a moment.
+_MAY_WAIT_OF_LANE: Final = 1_000
 # Records at hand, each of which is in memory twice, as it was read and as a body.
 MAX_BYTES_AT_HAND: Final = 32 * 1024 * 1024
 
@@ -286,7 +288,7 @@ class Dispatcher:
         """Whether there is room in memory: half of it, and of what may be unfinished, is for other endpoints."""
         if self.bytes >= MAX_BYTES_AT_HAND // 2:
             return False
-        return work.lane.progress.unfinished < MAY_WAIT_OF_LANE or work.pace.starts_soon
+        return work.lane.progress.unfinished < _MAY_WAIT_OF_LANE or work.pace.starts_soon
 
     def _judge(self, work: Work, answer: Answer, duration_us: int, now_ms: int) -> None:
         self._judging.judge(work, answer, duration_us, now_ms)

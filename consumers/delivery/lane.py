@@ -7,10 +7,8 @@ is, and all behind it waits in the topic.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Protocol
 
 from consumers.delivery.progress import Position, Progress
 from consumers.delivery.tiers import Tier
@@ -22,18 +20,6 @@ class Ownership(Enum):
     OURS = "ours"  # read and committed
     SUSPENDED = "suspended"  # revoked; what is in memory waits to see whether it comes back
     LOST = "lost"  # somebody else's: what is in memory is dropped
-
-
-class Gate(Protocol):
-    """Knows which heads are due and better left where they are."""
-
-    def hold_ms(self, lane: Lane, key: bytes | None, appended_at_ms: int, now_ms: int) -> int:
-        """Return for how long, in ms; 0: it is read now."""
-        ...
-
-    def forget(self) -> None:
-        """Hear that others may have written to partitions."""
-        ...
 
 
 @dataclass(slots=True, eq=False)
@@ -48,8 +34,6 @@ class Lane:
     touched: bool = False  # something finished, or was read past, since the last batch was sealed
     ends: int = 0  # jobs that ended or moved since then
     resume_at_ms: int | None = None  # paused because the head is not due before
-    is_held: bool = False  # its head is due, and waits for its endpoint in the topic
-    gate: Gate | None = None
     paused_full: bool = False  # paused because too much is unfinished
     last_resume_ms: int = 0
     head_due_ms: int = 0  # when the record last seen at the head was, or is, due
@@ -71,22 +55,14 @@ class Lane:
         """Whether records of it that are still at hand have to be left alone."""
         return self.paused_full or self.resume_at_ms is not None
 
-    def wait_for_head(self, appended_at_ms: int, now_ms: int, key: Callable[[], bytes | None] = lambda: None) -> bool:
-        """Note the head's time; True: it is not due, the lane waits (and has to be paused) until `resume_at_ms`.
-
-        Or its endpoint, told by the key, is full, and nobody else waits behind it.
-        """
+    def wait_for_head(self, appended_at_ms: int, now_ms: int) -> bool:
+        """Note the head's time; True: it is not due, the lane waits (and has to be paused) until `resume_at_ms`."""
         due_ms = appended_at_ms + self.tier.wait_ms
-        self.head_due_ms, self.is_held = due_ms, False
-        if self.tier.wait_ms == 0:
+        self.head_due_ms = due_ms
+        if due_ms <= now_ms or self.tier.wait_ms == 0:
             return False
-        if due_ms > now_ms:
-            self.resume_at_ms = max(due_ms, self.last_resume_ms + self.tier.min_resume_interval_ms)
-            return True
-        if self.gate is not None and (hold_ms := self.gate.hold_ms(self, key(), appended_at_ms, now_ms)):
-            self.resume_at_ms, self.is_held = now_ms + hold_ms, True
-            return True
-        return False
+        self.resume_at_ms = max(due_ms, self.last_resume_ms + self.tier.min_resume_interval_ms)
+        return True
 
     def take(self, offset: int) -> bool:
         """Note that the record at the head was read; False: it is finished already."""
@@ -102,7 +78,7 @@ class Lane:
             self._dues.popleft()
         if self._dues:
             return self._dues[0][1]
-        return self.head_due_ms if self.resume_at_ms is not None and not self.is_held else None
+        return self.head_due_ms if self.resume_at_ms is not None else None
 
     def is_over(self, now_ms: int) -> bool:
         """Whether the wait for the head is over."""

@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 from consumers.delivery.lane import Lane, Ownership
 from consumers.delivery.progress import Position
-from consumers.delivery.writers import Writers
 
 
 class Row(NamedTuple):
@@ -47,7 +46,6 @@ class Outbox:
         self._rows: list[Row] = []
         self._touched: list[Lane] = []
         self._ends = 0
-        self.writers = Writers()
         self.bytes = 0
         self.in_commit: Batch | None = None
 
@@ -138,7 +136,6 @@ class Outbox:
     def aborted(self, batch: Batch) -> None:
         """Note that a batch was not committed: what belongs to lanes that are still ours is written again."""
         self.in_commit = None
-        self.writers.aborted()
         self._rows[:0] = [row for row in batch.rows if not row.lane.is_lost]
         for lane, ends in batch.ends.items():
             if not lane.is_lost:

@@ -229,7 +229,7 @@ class Reader:
         progress = lane.progress
         if offset < progress.next_offset:
             return
-        if lane.wait_for_head(message.timestamp()[1], now_ms, message.key):
+        if lane.wait_for_head(message.timestamp()[1], now_ms):
             assert lane.resume_at_ms is not None
             self._pause(lane, offset)
             self._number += 1

@@ -124,9 +124,7 @@ class Recorder:
         job = work.job
         value = self._jobs.moved(job, work.value, attempt=attempt, due_at_ms=due_at_ms, first_offset=work.first_offset)
         # The partition *number* stays, so that one process sees all jobs of a subscription.
-        key = job.subscription_id.encode()
-        self._outbox.add(Row(tier.topic, work.lane.partition, key, value, work.lane))
-        self._outbox.writers.wrote(tier.topic, work.lane.partition, key)
+        self._outbox.add(Row(tier.topic, work.lane.partition, job.subscription_id.encode(), value, work.lane))
 
     def _dead(self, work: Work, reason: str, detail: str) -> None:
         job, lane = work.job, work.lane

@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
-from consumers.delivery.gate import full_for_ms
 from consumers.delivery.pacing import Result
-from consumers.delivery.writers import Writers
 from tests.support.pacing import NOW, TIERS_MS, Job, Who, pacing
 
 _STEP_MS = 100
 _COMMIT_MS = 200
-_OTHERS_MS = 2_000
 _RESUME_MS = 250  # half of what a lane waits at least between two looks, as the mean
 
 
@@ -27,15 +24,9 @@ class Flood:
 
 
 class Model:
-    """So many jobs for one endpoint, at once; the process reads `reads` records a second.
+    """So many jobs for one endpoint, at once; the process reads `reads` records a second."""
 
-    With `others` retries of other endpoints come through the same partitions all the time.
-    """
-
-    def __init__(
-        self, jobs: int, per_second: float, *, reads: int = 25_000, at_once: int = 16, others: bool = False
-    ) -> None:
-        self._others = others
+    def __init__(self, jobs: int, per_second: float, *, reads: int = 25_000, at_once: int = 16) -> None:
         self._paced = pacing(subscription=at_once)
         self._who = Who("flooded")
         self._jobs, self._per_second, self._reads = jobs, per_second, reads
@@ -43,8 +34,6 @@ class Model:
         self._fresh, self._done, self._rewrites, self._most = jobs, 0, 0, 0
         self._running: deque[tuple[float, Job]] = deque()
         self._took_ms = at_once * 1_000 / per_second
-        self._writers = Writers()
-        self._held_ms = [0] * len(TIERS_MS)  # until when a tier is left alone
         self._free_ms = 0.0  # when the endpoint, which takes one after the other, is free again
 
     def run(self) -> Flood:
@@ -53,11 +42,6 @@ class Model:
         while self._done < self._jobs:
             now_ms += _STEP_MS
             self._paced.advance(now_ms)
-            if now_ms % _COMMIT_MS == 0:
-                self._writers.sealed(now_ms)
-            if self._others and now_ms % _OTHERS_MS == 0:
-                for number in range(len(TIERS_MS)):
-                    self._writers.wrote(str(number), 0, b"other")
             for job in self._paced.sweep(now_ms):
                 self._park(job, now_ms)
             budget = self._reads * _STEP_MS // 1_000
@@ -77,23 +61,11 @@ class Model:
             self._offer(Job(), now_ms)
         read = fresh
         for number, tier in enumerate(self._tiers):
-            while tier and tier[0][0] <= now_ms and read < limit and not self._is_held(number, now_ms):
+            while tier and tier[0][0] <= now_ms and read < limit:
                 read += 1
                 self._paced.came_back("flooded", number)
                 self._offer(tier.popleft()[1], now_ms)
         return read
-
-    def _is_held(self, number: int, now_ms: int) -> bool:
-        """Whether a tier whose head is due is left alone, as nobody else has written to it."""
-        if self._held_ms[number] <= now_ms:
-            appended_ms = self._tiers[number][0][0] - TIERS_MS[number] - _RESUME_MS
-            pace = self._paced.by_subscription["flooded"]
-            if self._writers.only(str(number), 0, b"flooded", appended_ms):
-                self._held_ms[number] = now_ms + min(full_for_ms(pace, now_ms), TIERS_MS[number] // 2)
-        if self._held_ms[number] <= now_ms:
-            return False
-        self._paced.by_subscription["flooded"].backed_up(TIERS_MS, now_ms).stays(number, now_ms)
-        return True
 
     def _offer(self, job: Job, now_ms: int) -> None:
         if self._paced.admit(self._who, job, now_ms):
@@ -104,7 +76,6 @@ class Model:
     def _park(self, job: Job, now_ms: int) -> None:
         _, tier = self._paced.park(job, now_ms)
         self._tiers[tier].append((now_ms + _COMMIT_MS + TIERS_MS[tier] + _RESUME_MS, job))
-        self._writers.wrote(str(tier), 0, b"flooded")
         self._rewrites += 1
 
     def _start(self, job: Job, now_ms: float) -> None:

@@ -189,8 +189,8 @@ def test_a_job_is_parked_as_far_away_as_what_is_nearer_keeps_the_endpoint_busy()
     assert tiers == sorted(tiers)
     counts = {wait_ms: tiers.count(wait_ms) for wait_ms in dict.fromkeys(tiers)}
     # 400 at hand and 50 in the first tier are what the endpoint takes in 90 % of 5 s, and so on.
-    # 400 at hand and 125 in the first tier are what the endpoint takes in 105 % of 5 s, and so on.
-    assert counts == {1_000: 125, 5_000: 1_575, 20_000: 4_200, 60_000: 14_100}
+    # 400 at hand and 50 in the first tier are what the endpoint takes in 90 % of 5 s, and so on.
+    assert counts == {1_000: 50, 5_000: 1_350, 20_000: 3_600, 60_000: 15_000}
 
 
 def test_a_wait_is_rounded_up_to_a_tier_that_ends_a_little_later() -> None:

@@ -33,7 +33,7 @@ class Pacing(Generic[T]):
         self._limits = limits
         self._waits_ms = waits_ms
         self._registry = Registry[T](limits)
-        self._paces = self.by_subscription = self._registry.paces
+        self._paces = self._registry.paces
         self.places = Places[T](limits.per_process)
         self._runnable: deque[Pace[T]] = deque()  # with something waiting, and perhaps a place
         self._for_quick: deque[Pace[T]] = deque()  # waiting for a place of the process
