@@ -240,4 +240,4 @@ class LaneModel(RuleBasedStateMachine):
 
 
 TestLaneModel = LaneModel.TestCase
-TestLaneModel.settings = settings(max_examples=60, stateful_step_count=50)
+TestLaneModel.settings = settings(max_examples=60, stateful_step_count=50, derandomize=True)

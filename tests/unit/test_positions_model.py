@@ -57,15 +57,19 @@ class PositionsModel(Routers, RuleBasedStateMachine):
         self.start(1)
         self.rebalance()
         for number in (0, 1, 0, 1) if settled else ():
-            self.turns(number, 20, 0, True)
+            self.turns(number, 20, 0, True, 0.0)
 
     # What happens to topics.
 
     @rule(part=PART, count=st.integers(1, 4), gap=st.sampled_from([0, 0, 1]))
     def events_come(self, part: int, count: int, gap: int) -> None:
-        log = self.broker.logs[self.key(part)]
+        """Where a log has lost its end, what takes the place of what was routed cannot be told from it any more."""
+        key = self.key(part)
+        log = self.broker.logs[key]
         for _ in range(count):
             log.append(gap, self.broker.now_ms)
+            if log.end <= self.broker.committed.get(key, 0):
+                self.skipped.add((key, log.end - 1))
 
     @rule(part=PART, count=st.integers(1, 5))
     def retention_deletes(self, part: int, count: int) -> None:
@@ -81,20 +85,24 @@ class PositionsModel(Routers, RuleBasedStateMachine):
         if noticed and self.quiet <= 0:
             self.rebalance()
 
-    @rule(seconds=st.sampled_from([0.05, 0.3, 1.0, 61.0, 3_601.0]))
-    def time_passes(self, seconds: float) -> None:
-        self.broker.now_s += seconds
-
+    @precondition(lambda self: self.quiet <= 0 or self.broker.away)
     @rule(away=st.sampled_from([False, False, True]))
     def the_broker_answers(self, away: bool) -> None:
         self.broker.away = away
 
     # What happens to processes.
 
-    @rule(number=NUMBERS, turns=st.sampled_from([1, 2, 5, 20, 20]), events=st.integers(0, 4), arrive=st.booleans())
-    def turns(self, number: int, turns: int, events: int, arrive: bool) -> None:
+    @rule(
+        number=NUMBERS,
+        turns=st.sampled_from([1, 2, 5, 20, 20]),
+        events=st.integers(0, 4),
+        arrive=st.booleans(),
+        after_s=st.sampled_from([0.05, 0.05, 1.0, 61.0, 3_601.0]),
+    )
+    def turns(self, number: int, turns: int, events: int, arrive: bool, after_s: float) -> None:
         """Turns of its loop; what it commits arrives meanwhile, or is on its way for longer."""
         self.quiet -= 1
+        self.broker.now_s += after_s
         for _ in range(turns):
             self._turn(number, events)
             self.broker.now_s += 0.05
@@ -111,6 +119,7 @@ class PositionsModel(Routers, RuleBasedStateMachine):
             assert self.broker.lost() | self.broker.beyond(), "it stops, and nothing is wrong"
             self.end(number)
 
+    @precondition(lambda self: any(one.consumer.sent for one in self.alive()))
     @rule(number=NUMBERS)
     def commits_arrive(self, number: int) -> None:
         process = self.processes[number]
@@ -284,4 +293,5 @@ class PositionsModel(Routers, RuleBasedStateMachine):
 
 
 TestPositionsModel = PositionsModel.TestCase
-TestPositionsModel.settings = settings(max_examples=80, stateful_step_count=50)
+# The truth is nearly as long as what it is held against: the same histories each time, so that a run says what changed.
+TestPositionsModel.settings = settings(max_examples=80, stateful_step_count=50, derandomize=True)
