@@ -63,7 +63,7 @@ class Dispatcher:
         self._transport = transport
         self._recorder = recorder
         self._tiers = tiers
-        self._pacing = pacing
+        self._pacing, self.stood_still = pacing, pacing.stood_still
         self._sending = sending
         self._observer = observer
         self._is_fresh = is_fresh

@@ -222,3 +222,19 @@ def test_endpoints_that_are_idle_are_forgotten() -> None:
     assert len(list(paced.paces)) == 100
     paced.sweep(NOW + 320_000)
     assert not list(paced.paces)
+
+
+def test_a_standstill_of_the_process_is_not_the_endpoints() -> None:
+    """What was open while the process stood still says nothing of how quick its endpoint is, and nothing is parked."""
+    paced = pacing(subscription=4)
+    paced.warm(A)
+    found = paced.jobs(A, 50)
+    paced.stood_still(NOW + 20_000)
+    assert paced.sweep(NOW + 20_000) == []
+    for job in found["start"]:
+        paced.ended(job, Result.DELIVERED, 20_000_000, NOW + 20_001)
+    assert paced.sweep(NOW + 20_002) == []
+    (pace,) = paced.paces
+    assert pace.limit.mean_us == QUICK_US
+    assert pace.limit.value == 4
+    assert {paced.next_waiting(NOW + 20_003) for _ in range(4)} == set(found["wait"][:4])

@@ -27,11 +27,25 @@ class Standing:
         self.now_ms = 1_000_000
         self.starts = 0
         self.begun = 0
+        self.told: list[int] = []  # when the dispatcher was told of a standstill
         self.ends: Settled | None = None
         start = Position(0, "")
         self.lane = Lane(TIERS.first, 0, start, Progress(start))
         self.outbox = Outbox("one")
-        parts: dict[str, Any] = {
+        parts = self._parts()
+        committer = Committer(
+            self.outbox,
+            cast("Any", self),
+            max_uncommitted=5_000,
+            observer=SimpleNamespace(settled=lambda _settled: None),
+        )
+        clocks = Clocks(lambda: self.now_ms, lambda: self.now_ms)
+        self.loop = DeliveryLoop(
+            outbox=self.outbox, committer=committer, clocks=clocks, limits=Limits(512, 1_000), **parts
+        )
+
+    def _parts(self) -> dict[str, Any]:
+        return {
             "reader": SimpleNamespace(
                 lanes={(self.lane.topic, 0): self.lane},
                 owns=True,
@@ -52,20 +66,11 @@ class Standing:
                 has_startable=lambda _now: True,
                 start=self._start,
                 park_stuck=lambda _now: None,
+                stood_still=self.told.append,
             ),
             "transport": SimpleNamespace(in_flight=0, is_busy=False),
             "table": SimpleNamespace(poll=lambda _now: None, is_fresh=lambda _now: True),
         }
-        committer = Committer(
-            self.outbox,
-            cast("Any", self),
-            max_uncommitted=5_000,
-            observer=SimpleNamespace(settled=lambda _settled: None),
-        )
-        clocks = Clocks(lambda: self.now_ms, lambda: self.now_ms)
-        self.loop = DeliveryLoop(
-            outbox=self.outbox, committer=committer, clocks=clocks, limits=Limits(512, 1_000), **parts
-        )
 
     def _start(self, _room: int, _now_ms: int) -> None:
         self.starts += 1
@@ -105,6 +110,7 @@ def test_who_stood_still_starts_nothing_before_it_has_committed(standing: Standi
     standing.now_ms += STALL_MS + 1
     assert standing.turns() == 0
     assert standing.begun == 1
+    assert standing.told == [standing.now_ms - 2]
     standing.ends = Settled(True, 0.0)
     assert standing.turns(1) == 1
 

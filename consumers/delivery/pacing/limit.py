@@ -43,7 +43,9 @@ class Limit:
         return self._begins and self.value < min(AT_FIRST, self.most)
 
     def answered(self, took_us: int) -> None:
-        """Take in the time to an answer that came."""
+        """Take in the time to an answer that came; 0: nobody knows."""
+        if not took_us:
+            return
         mean, base = self.mean_us, self.base_us
         if mean == 0:
             self.mean_us = self.base_us = took_us

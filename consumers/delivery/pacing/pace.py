@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from enum import Enum
-from typing import Any, Final, Generic, Protocol, TypeVar
+from typing import Final, Generic
 
 from consumers.delivery.pacing.backlog import Backlog
 from consumers.delivery.pacing.circuit import Circuit, State, away_for_ms
 from consumers.delivery.pacing.limit import Limit
+from consumers.delivery.pacing.parties import Subscriber, T
 from consumers.delivery.pacing.places import Pacer
 from consumers.delivery.pacing.rate import Rate
 
@@ -43,40 +44,6 @@ class Reason(Enum):
     FAILING = "circuit_open"
     TOLD_TO_WAIT = "retry_after"
     NO_ANSWER = "no_answer"
-
-
-class Subscriber(Protocol):
-    """Whose requests are paced."""
-
-    @property
-    def subscription_id(self) -> str:
-        """Its id."""
-        ...
-
-    @property
-    def host(self) -> str:
-        """Where its requests go."""
-        ...
-
-    @property
-    def max_in_flight(self) -> int | None:
-        """Requests at a time; None: the setting's."""
-        ...
-
-    @property
-    def rate_limit(self) -> float | None:
-        """Requests a second; None: no limit."""
-        ...
-
-
-class Paced(Protocol):
-    """A job: while it runs it carries its endpoint's pace and the ticket of its place (None: it has none)."""
-
-    pace: Any
-    ticket: int | None
-
-
-T = TypeVar("T", bound=Paced)
 
 
 class Host(Generic[T]):
@@ -119,6 +86,7 @@ class Pace(Generic[T]):
         "queued",
         "rate",
         "soon",
+        "stood",
         "waiting",
         "who",
     )
@@ -136,6 +104,7 @@ class Pace(Generic[T]):
         self.answered_ms = 0  # when the last answer came
         self.overdue = 0  # requests that were quick, and are open for too long
         self.moved_ms = now_ms  # when the last request ended, or the first of them began
+        self.stood = 0  # so many of its open requests took as long as this process stood still
         self.queued = False  # in a queue of those with something waiting
         self.free = True  # neither circuit nor rate is to be asked
         self.limited_by: Reason | None = None  # what kept a job from starting last
@@ -236,6 +205,8 @@ class Pace(Generic[T]):
         """Take in how a request ended; `said` names what was no delivery."""
         self.in_flight -= 1
         self.moved_ms = now_ms
+        if self.stood:
+            self.stood, took_us = self.stood - 1, 0
         if result is Result.DELIVERED and self.free:
             limit = self.limit
             limit.answered(took_us)
@@ -251,6 +222,12 @@ class Pace(Generic[T]):
             busy = bool(self.waiting) and not self.limit.is_restarting
             if not self.backlog.ended(now_ms, busy=busy):
                 self.backlog.expect(self._likely_per_second())
+
+    def stood_still(self, now_ms: int) -> None:
+        """Take in that this process stood still: what passed meanwhile says nothing of the endpoint."""
+        self.stood, self.moved_ms = self.in_flight, now_ms
+        if self.backlog is not None:
+            self.backlog.restart(self._likely_per_second(), now_ms)
 
     def told_to_wait(self, until_ms: int, now_ms: int) -> None:
         """Take in a Retry-After."""

@@ -14,7 +14,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Generic
 
-from consumers.delivery.pacing.pace import Pace, Reason, Result, Subscriber, T
+from consumers.delivery.pacing.pace import Pace, Reason, Result
+from consumers.delivery.pacing.parties import Subscriber, T
 from consumers.delivery.pacing.places import Pacer, Places
 from consumers.delivery.pacing.registry import PacingLimits, Registry
 
@@ -33,7 +34,7 @@ class Pacing(Generic[T]):
         self._limits = limits
         self._waits_ms = waits_ms
         self._registry = Registry[T](limits)
-        self._paces = self._registry.paces
+        self._paces, self.stood_still = self._registry.paces, self._registry.stood_still
         self.places = Places[T](limits.per_process)
         self._runnable: deque[Pace[T]] = deque()  # with something waiting, and perhaps a place
         self._for_quick: deque[Pace[T]] = deque()  # waiting for a place of the process

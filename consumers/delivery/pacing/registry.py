@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Generic
 
-from consumers.delivery.pacing.pace import Host, Pace, Subscriber, T
+from consumers.delivery.pacing.pace import Host, Pace
+from consumers.delivery.pacing.parties import Subscriber, T
 
 _FORGET_AFTER_MS: Final = 300_000
 _LOOK_EVERY_MS: Final = 10_000
@@ -50,6 +51,11 @@ class Registry(Generic[T]):
             pace.waiting, former.waiting = former.waiting, pace.waiting
             pace.soon, pace.backlog = former.soon, former.backlog
         return pace
+
+    def stood_still(self, now_ms: int) -> None:
+        """Hear that this process stood still: what passed meanwhile says nothing of endpoints."""
+        for pace in self.paces.values():
+            pace.stood_still(now_ms)
 
     def forget(self, now_ms: int) -> None:
         """Forget endpoints of which nothing was heard for five minutes, and of which nothing waits."""
