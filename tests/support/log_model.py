@@ -107,6 +107,8 @@ class LogConsumer:
     def consume(self, count: int, _seconds: float) -> list[Record]:
         found: list[Record] = []
         for key in [key for key in self.position if key not in self.paused | self.outside]:
+            if len(found) >= count:
+                break
             log, position = self.logs[key], self.position[key]
             if not log.begin <= position <= log.end:
                 self.outside.add(key)
