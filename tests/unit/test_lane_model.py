@@ -20,7 +20,7 @@ from consumers.delivery.assignment import Assignment
 from consumers.delivery.health import HealthBook
 from consumers.delivery.lane import Lane
 from consumers.delivery.outbox import Outbox
-from consumers.delivery.progress import MAX_METADATA, MAX_SPAN, Position
+from consumers.delivery.progress import MAX_METADATA, MAX_SPAN, Position, Progress
 from consumers.delivery.reader import Reader
 from consumers.delivery.takeover import Known, Takeover
 from consumers.delivery.tiers import Tiers
@@ -241,3 +241,16 @@ class LaneModel(RuleBasedStateMachine):
 
 TestLaneModel = LaneModel.TestCase
 TestLaneModel.settings = settings(max_examples=60, stateful_step_count=50, derandomize=True)
+
+
+def test_a_lane_is_resumed_at_most_every_half_second_or_hundredth_of_its_wait() -> None:
+    """Each resume fetches anew: heads that are due one after the other are read together, late by that at most."""
+    for tier, apart_ms in zip(TIERS.all[1:], (500, 3_000), strict=True):
+        start = Position(0, "")
+        lane = Lane(tier, 0, start, Progress(start))
+        due_ms = 1_000_000 + tier.wait_ms
+        assert lane.wait_for_head(1_000_000, 1_000_001)
+        assert lane.resume_at_ms == due_ms
+        lane.resumed(due_ms)
+        assert lane.wait_for_head(1_000_100, due_ms)
+        assert lane.resume_at_ms == due_ms + apart_ms
