@@ -173,10 +173,14 @@ def test_an_old_java_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_command_runs_one_until_it_is_told_to_end(start_role: RoleStarter, tmp_path: Path) -> None:
-    """`signpost broker` says in one line what it took and where it is, and SIGTERM ends it with 0."""
+    """`signpost broker` says that it begins, then in one line what it took and where it is; SIGTERM ends it with 0."""
     role = start_role(["broker", "--data", str(tmp_path / "data")], {})
-    line = wait_until(lambda: role.log_text().partition("broker: ")[2], 120, "the broker runs")
-    address = next(word for word in line.split() if word.startswith("127.0.0.1:"))
+    begins, runs = wait_until(
+        lambda: lines if len(lines := role.log_text().splitlines()) >= 2 else [], 120, "the broker runs"
+    )[:2]
+    assert begins.startswith("broker: starting Kafka")
+    assert runs.startswith("broker: Kafka")
+    address = next(word for word in runs.split() if word.startswith("127.0.0.1:"))
     create_topic(address, "there")
 
     assert role.terminate() == 0
