@@ -238,3 +238,24 @@ def test_a_standstill_of_the_process_is_not_the_endpoints() -> None:
     assert pace.limit.mean_us == QUICK_US
     assert pace.limit.value == 4
     assert {paced.next_waiting(NOW + 20_003) for _ in range(4)} == set(found["wait"][:4])
+
+
+def test_what_waits_for_a_place_of_new_endpoints_is_no_reason_to_read_no_further() -> None:
+    """Thousands of endpoints of which nothing is known may wait for long: what is behind them is read all the same."""
+    paced = pacing(subscription=16, process=512)
+    crowd = [paced.jobs(Who(f"new-{number}", host=f"{number}.example"), 1) for number in range(4_000)]
+    started = sum(len(found["start"]) for found in crowd)
+    assert 0 < started <= 256
+    assert paced.waiting == 4_000 - started
+    assert paced.pressing == 0
+    last = crowd[-1]["wait"][0]
+    assert not last.pace.starts_soon
+
+
+def test_who_has_not_answered_yet_holds_up_reading_for_a_moment_only() -> None:
+    """Jobs of an endpoint whose first requests are open are awaited for 0.2 s, then read past."""
+    paced = pacing(subscription=16)
+    paced.jobs(A, 200)
+    assert paced.pressing > 0
+    assert paced.sweep(NOW + 250) == []
+    assert paced.pressing == 0

@@ -16,6 +16,8 @@ from consumers.delivery.pacing.rate import Rate
 
 STUCK_AFTER_MS: Final = 1_000
 _SLOW_US: Final = STUCK_AFTER_MS * 1_000
+# Who has not answered within so long since its first request may never do.
+_UNKNOWN_MS: Final = 200
 # Waits in memory: what the endpoint takes in so long, within these bounds (the last while nothing is known of it).
 _ROOM_S, _ROOM, _LEAST_ROOM, _ROOM_AT_FIRST = 20, 1_000, 64, 256
 
@@ -44,6 +46,9 @@ class Reason(Enum):
     FAILING = "circuit_open"
     TOLD_TO_WAIT = "retry_after"
     NO_ANSWER = "no_answer"
+
+
+_PLACES: Final = (Reason.HOST, Reason.PROCESS)
 
 
 class Host(Generic[T]):
@@ -160,9 +165,20 @@ class Pace(Generic[T]):
     def recount(self, now_ms: int) -> int:
         """See again how many jobs start soon, none where nothing has moved for a second; return how many more."""
         waiting, before = len(self.waiting), self.soon
-        moves = now_ms - self.moved_ms < STUCK_AFTER_MS
-        self.soon = self.backlog.soon if moves and self.backlog is not None else 0
+        self.soon = self.soon_of(self.backlog, now_ms)
         return min(waiting, self.soon) - min(waiting, before)
+
+    def soon_of(self, backlog: Backlog | None, now_ms: int) -> int:
+        """Return how many of its jobs will have started in a moment: of who has not answered yet, for a moment only."""
+        if backlog is None or self.lacks_place:
+            return 0
+        moves_ms = STUCK_AFTER_MS if self.limit.mean_us else _UNKNOWN_MS
+        return backlog.soon if now_ms - self.moved_ms < moves_ms else 0
+
+    @property
+    def lacks_place(self) -> bool:
+        """Whether it waits for one of the places that slow and new endpoints share: nobody knows for how long."""
+        return self.counts_as is not Pacer.QUICK and self.limited_by in _PLACES
 
     def closed_for_ms(self, now_ms: int) -> int:
         """Return for how long nothing is likely to start."""
@@ -179,6 +195,8 @@ class Pace(Generic[T]):
     @property
     def starts_soon(self) -> bool:
         """Whether what waits has started within a second or so."""
+        if self.lacks_place:
+            return False
         if self.backlog is None or not self.waiting:
             return True
         return self.soon > 0 and len(self.waiting) <= max(self.backlog.per_second, self.backlog.soon)

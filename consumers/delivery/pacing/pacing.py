@@ -100,7 +100,7 @@ class Pacing(Generic[T]):
         if len(pace.waiting) >= (pace.room() if self.waiting < 2 * _MANY else _LEAST_ROOM):
             return False
         if not pace.waiting:
-            pace.soon = pace.backed_up(self._waits_ms, now_ms).soon
+            pace.soon = pace.soon_of(pace.backed_up(self._waits_ms, now_ms), now_ms)
             self._waiters[pace.id] = pace
             self._enqueue(pace, now_ms)
         pace.waiting.append(job)
