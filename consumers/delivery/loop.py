@@ -189,6 +189,7 @@ class DeliveryLoop:
         if reason is None:
             if self._logged and self.waiting is not None:
                 _log.info("delivery.goes_on", after=self.waiting)
+                self._dispatcher.stood_still(self._now())  # endpoints got nothing: that says nothing of what they take
             self.waiting = None
             self._outage.works(monotonic_ms / 1_000)
         elif reason != self.waiting and self._outage.lasts_s(monotonic_ms / 1_000) > _TELL_AFTER_S:

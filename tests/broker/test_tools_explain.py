@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from schemas.health import Health, encode_health
 from tests.support.installation import Installation, event, subscription, value_of
 from tests.support.pipeline import Pipeline
 from tests.support.tools import T0_MS, Commands, job, job_value, outcome_value
+from tests.support.waiting import wait_until
 
 GONE = Health(
     subscription_id="sub-disabled",
@@ -88,6 +90,8 @@ def test_why_a_subscription_did_not_take_it(here: Installation, signpost: Comman
     here.write_subscription("sub-gone", None, "acme")
     here.write_subscription("sub-broken", b"damaged", "acme")
     here.publish([event("evt_1")])
+    published_s = time.time()
+    wait_until(lambda: time.time() > published_s + 0.01, what="the broker's clock, in ms, is past the event")
     here.subscribe(subscription("sub-late", created_at_ms=4_000_000_000_000), subscription("sub-changed"))
     (one,) = explained(signpost, "evt_1")
     reasons = whys(one)
