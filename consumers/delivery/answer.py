@@ -84,3 +84,14 @@ MAX_BODY_READ: Final = 64 * 1024
 # What goes on record (1 KiB) and the longest secret (4 KiB), which is taken out of it before the cut.
 MAX_BODY_KEPT: Final = 5 * 1024
 MAX_HEADERS: Final = 32 * 1024
+TOO_LARGE: Final = Unanswered("headers_too_large", f"more than {MAX_HEADERS // 1024} KiB of response headers")
+# Who says with these statuses when to come again is heard.
+WITH_RETRY_AFTER: Final = frozenset({429, 503})
+_EMPTY: Final = {status: Responded(status, None, b"", False) for status in range(200, 600)}
+
+
+def responded(status: int, body: bytes, *, cut: bool = False) -> Responded:
+    """Return a response that does not say when to come again; most have no body, and are made once."""
+    if not body and not cut:
+        return _EMPTY.get(status) or Responded(status, None, b"", False)
+    return Responded(status, None, body, cut)

@@ -13,11 +13,14 @@ from consumers.delivery.answer import (
     MAX_BODY_KEPT,
     MAX_BODY_READ,
     MAX_HEADERS,
+    TOO_LARGE,
+    WITH_RETRY_AFTER,
     Answer,
     ClientIdentity,
     Request,
     Responded,
     Unanswered,
+    responded,
 )
 from consumers.delivery.connections import LARGE_UPLOAD_BUFFER, UPLOAD_BUFFER, Connections, static_options
 from consumers.delivery.failures import printable, through_proxy, unanswered
@@ -30,7 +33,6 @@ _SUPPRESSED: Final = [b"Accept:", b"Expect:", b"Content-Type:"]
 _SMALL_BODY: Final = UPLOAD_BUFFER - 4 * 1024
 # A body larger than this does not stay in memory with the idle handle.
 _KEEP_BODY: Final = 16 * 1024
-_WITH_RETRY_AFTER: Final = frozenset({429, 503})
 # libcurl tells no longer Retry-After than this: whoever said so may have said a day.
 _LIBCURL_WAIT_S: Final = 6 * 3_600
 _A_DAY: Final = "86400"
@@ -38,8 +40,6 @@ _NO_LENGTH: Final = -1
 
 # Called with the handle and libcurl's address; returns a socket, or SOCKET_BAD.
 OpenSocket: TypeAlias = Callable[["Handle", Any], Any]
-_TOO_LARGE: Final = Unanswered("headers_too_large", f"more than {MAX_HEADERS // 1024} KiB of response headers")
-_EMPTY: Final = {status: Responded(status, None, b"", False) for status in range(200, 600)}
 
 
 class Handle:
@@ -122,7 +122,7 @@ class Handle:
         easy = self.easy
         if easy.getinfo(pycurl.HEADER_SIZE) > MAX_HEADERS:
             self.large = True
-            return _TOO_LARGE
+            return TOO_LARGE
         status: int = easy.getinfo(pycurl.RESPONSE_CODE)
         if status >= 200 and (self._complete if self.watched else self._body_bytes or self.declares_length):
             return self._responded(status, cut=False)
@@ -135,7 +135,7 @@ class Handle:
         if self.trouble is not None:
             return self.trouble
         if self.has_large_headers():
-            return _TOO_LARGE
+            return TOO_LARGE
         return self._failure(code, message)
 
     def expired(self) -> Answer:
@@ -214,11 +214,9 @@ class Handle:
         return "timeout_tls", "TLS handshake"
 
     def _responded(self, status: int, *, cut: bool) -> Responded:
-        if status in _WITH_RETRY_AFTER:
+        if status in WITH_RETRY_AFTER:
             return Responded(status, self._retry_after(), self._body, cut)
-        if not self._body and not cut:
-            return _EMPTY.get(status) or Responded(status, None, b"", False)
-        return Responded(status, None, self._body, cut)
+        return responded(status, self._body, cut=cut)
 
     def _retry_after(self) -> str | None:
         if self.watched:

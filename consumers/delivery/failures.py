@@ -56,6 +56,7 @@ _KINDS: Final[dict[int, FailureKind]] = {
     **{getattr(pycurl, f"E_{name}"): kind for kind, names in _CODES.items() for name in names},
     _TOO_LARGE: "headers_too_large",
 }
+_EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _CONNECT_KINDS: Final[dict[int, FailureKind]] = {
     errno.ECONNREFUSED: "refused",
     errno.ECONNRESET: "reset",
@@ -92,7 +93,7 @@ def kind_of(code: int, os_errno: int, message: str = "", verified: int = 0) -> F
     kind = _KINDS.get(code, "protocol")
     match kind:
         case "unreachable":
-            return _CONNECT_KINDS.get(os_errno, kind)
+            return kind_of_errno(os_errno)
         case "tls_untrusted":
             return kind_of_verification(verified)
         case "local" if "private key" in message:  # of the client certificate
@@ -115,6 +116,16 @@ def kind_of_alert(words: str, otherwise: FailureKind) -> FailureKind:
 def kind_of_errno(number: int) -> FailureKind:
     """Return why no connection was made, by its errno."""
     return _CONNECT_KINDS.get(number, "unreachable")
+
+
+def forbidden_address(reason: str) -> Unanswered:
+    """Say that an address was refused where it would have been connected to."""
+    return Unanswered("blocked_address", f"an address may not be connected to: {reason}")
+
+
+def no_socket(error: OSError) -> Unanswered | None:
+    """Say that there was no socket for a reason of ours; None: an address family that is not there is the name's."""
+    return Unanswered("local", f"no socket: {error.strerror}") if error.errno in _EXHAUSTED else None
 
 
 def unanswered(code: int, os_errno: int, message: str, verified: int = 0) -> Unanswered:

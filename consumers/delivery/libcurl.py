@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import math
 import socket
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from consumers.delivery.answer import Answer, Request, Responded, Unanswered
 from consumers.delivery.carrier import Finish
 from consumers.delivery.connections import Connections, multi_options
 from consumers.delivery.easy_handle import Handle
+from consumers.delivery.failures import forbidden_address, no_socket
 from consumers.delivery.ports import SocketPolicy
 from consumers.delivery.readiness import Events, SelectReadiness, readiness_for
 from consumers.delivery.resolver import Addresses
@@ -23,7 +23,6 @@ from consumers.delivery.resolver import Addresses
 _ONE_WRITE: Final = 32 * 1024
 # Hosts whose way of answering is remembered.
 _MAX_HOSTS: Final = 10_000
-_OURS: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
 class CurlCarrier:
@@ -161,13 +160,12 @@ class CurlCarrier:
         """Check the address once more, where it is connected to (called by libcurl)."""
         reason = self._policy.refusal(address.addr[0])
         if reason is not None:
-            handle.trouble = Unanswered("blocked_address", f"an address may not be connected to: {reason}")
+            handle.trouble = forbidden_address(reason)
             return pycurl.SOCKET_BAD
         try:
             original = socket.socket(address.family, address.socktype, address.protocol)
-        except OSError as error:  # an address family that is not there is the name's trouble, not ours
-            if error.errno in _OURS:
-                handle.trouble = Unanswered("local", f"no socket: {error.strerror}")
+        except OSError as error:
+            handle.trouble = no_socket(error) or handle.trouble
             return pycurl.SOCKET_BAD
         self._originals.append(original)
         return original

@@ -13,11 +13,11 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-from consumers.delivery.answer import MAX_BODY_KEPT, Answer, Request, Responded, Unanswered
+from consumers.delivery.answer import MAX_BODY_KEPT, TOO_LARGE, Answer, Request, Responded, Unanswered, responded
 from consumers.delivery.carrier import Finish
 from consumers.delivery.connections import Connections
 from consumers.delivery.direct.dialling import Dialling
-from consumers.delivery.direct.exchange import EMPTY, TOO_LARGE, Exchange, ended_by
+from consumers.delivery.direct.exchange import Exchange, ended_by
 from consumers.delivery.direct.link import Link
 from consumers.delivery.direct.pool import Pool
 from consumers.delivery.direct.response import BadResponse, ResponseReader, TooLarge, whole
@@ -221,7 +221,7 @@ class DirectCarrier:
                 if found is not None:
                     status, begin = found
                     body = data[begin : begin + MAX_BODY_KEPT]
-                    answer = Responded(status, None, body, False) if body else EMPTY[status]
+                    answer = responded(status, body)
                     self._end(exchange, answer, now, keep=not mask & _ENDED)
                     return
                 exchange.reader = ResponseReader()

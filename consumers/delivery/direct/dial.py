@@ -11,12 +11,11 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from consumers.delivery.answer import Unanswered
-from consumers.delivery.failures import kind_of_errno
+from consumers.delivery.failures import forbidden_address, kind_of_errno, no_socket
 from consumers.delivery.ports import SocketPolicy
 
 # An address that has not answered for so long is not waited for alone.
 _NEXT_AFTER_S: Final = 0.25
-_OURS: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
 class Dial:
@@ -93,15 +92,14 @@ class Dial:
     def _try(self, address: str) -> bool:
         reason = self._policy.refusal(address)
         if reason is not None:
-            self._trouble = Unanswered("blocked_address", f"an address may not be connected to: {reason}")
+            self._trouble = forbidden_address(reason)
             return False
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         try:
             connection = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
-        except OSError as error:  # an address family that is not there is the name's trouble, not ours
+        except OSError as error:
             self._errno = error.errno or errno.EIO
-            if error.errno in _OURS:
-                self._trouble = Unanswered("local", f"no socket: {error.strerror}")
+            self._trouble = no_socket(error) or self._trouble
             return False
         number = connection.connect_ex((address, self._port))
         if number not in (0, errno.EINPROGRESS):

@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import ssl
 from dataclasses import dataclass
-from typing import Final
 
-from consumers.delivery.answer import MAX_HEADERS, Answer, Request, Responded, Unanswered
+from consumers.delivery.answer import WITH_RETRY_AFTER, Answer, Request, Responded, Unanswered, responded
 from consumers.delivery.direct.link import Key, Link
 from consumers.delivery.direct.response import ResponseReader
 from consumers.delivery.direct.tls import tls_failure
 from consumers.delivery.failures import printable
 from consumers.delivery.resolver import Addresses
-
-_WITH_RETRY_AFTER: Final = frozenset({429, 503})
-EMPTY: Final = {status: Responded(status, None, b"", False) for status in range(200, 600)}
-TOO_LARGE: Final = Unanswered("headers_too_large", f"more than {MAX_HEADERS // 1024} KiB of response headers")
 
 
 @dataclass(slots=True, eq=False)
@@ -37,12 +32,10 @@ class Exchange:
         if reader is None or not reader.headers_complete:
             return None
         status, cut = reader.status, cut or reader.cut
-        if status in _WITH_RETRY_AFTER:
+        if status in WITH_RETRY_AFTER:
             after = reader.retry_after
             return Responded(status, None if after is None else printable(after), reader.body, cut)
-        if not reader.body and not cut:
-            return EMPTY.get(status) or Responded(status, None, b"", False)
-        return Responded(status, None, reader.body, cut)
+        return responded(status, reader.body, cut=cut)
 
     def may_begin_again(self) -> bool:
         """Whether its connection had waited for it, and was dead: nobody has heard the request."""
