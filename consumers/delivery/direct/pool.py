@@ -14,9 +14,6 @@ class Pool:
         self._by_key: dict[Key, list[Link]] = {}
         self._oldest: dict[Link, None] = {}  # in the order in which they became idle
 
-    def __len__(self) -> int:
-        return len(self._oldest)
-
     def take(self, key: Key) -> Link | None:
         """Take the connection to there that was used last."""
         links = self._by_key.get(key)
