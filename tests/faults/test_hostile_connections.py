@@ -12,7 +12,7 @@ import pytest
 
 from consumers.delivery.transport import Answer, Responded, Transport, Unanswered
 from tests.support.hostile import hostile_process
-from tests.support.listening import connections_of, stop_listening
+from tests.support.listening import serve_each, stop_listening
 from tests.support.sending import answer_of, answers_of, local_transport, request_to
 
 DEADLINE_MS = 400
@@ -45,7 +45,7 @@ class Listener:
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         self.posted: Counter[str] = Counter()
         self._converse = converse
-        threading.Thread(target=self._accept, daemon=True).start()
+        serve_each(self._listener, lambda connection: self._converse(connection, self))
 
     def take(self, connection: socket.socket) -> bytes:
         """Read a request with a body of two bytes; empty when the connection has ended."""
@@ -61,14 +61,6 @@ class Listener:
     def close(self) -> None:
         """Take no more connections."""
         stop_listening(self._listener)
-
-    def _accept(self) -> None:
-        for connection in connections_of(self._listener):
-            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
-
-    def _serve(self, connection: socket.socket) -> None:
-        with connection, contextlib.suppress(OSError):
-            self._converse(connection, self)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from ipaddress import ip_address
 from typing import Final, TypeAlias
 
-from tests.support.listening import connections_of
+from tests.support.listening import serve_each
 
 A: Final = 1
 CNAME: Final = 5
@@ -76,7 +76,7 @@ class DnsServer:
         self._socket.bind((host, port))
         self.address = f"{host}:{port}"
         threading.Thread(target=self._serve, daemon=True).start()
-        threading.Thread(target=self._accept, daemon=True).start()
+        serve_each(self._listener, self._serve_stream)
 
     def close(self) -> None:
         """Answer no more."""
@@ -97,12 +97,8 @@ class DnsServer:
             except OSError:
                 return
 
-    def _accept(self) -> None:
-        for connection in connections_of(self._listener):
-            threading.Thread(target=self._serve_stream, args=(connection,), daemon=True).start()
-
     def _serve_stream(self, connection: socket.socket) -> None:
-        with connection, connection.makefile("rb") as stream, contextlib.suppress(OSError):
+        with connection.makefile("rb") as stream:
             while size := stream.read(2):
                 answer = self._answer(stream.read(int.from_bytes(size, "big")), self.asked_over_tcp)
                 if not answer:

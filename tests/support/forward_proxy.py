@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import select
 import socket
-import threading
 from collections.abc import Mapping
 
-from tests.support.listening import connections_of, stop_listening
+from tests.support.listening import serve_each, stop_listening
 
 
 class ForwardProxy:
@@ -27,33 +25,28 @@ class ForwardProxy:
         self.tunnels = 0
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=256)
         self.port: int = self._listener.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
+        serve_each(self._listener, self._serve)
 
     def close(self) -> None:
         """Take no more connections."""
         stop_listening(self._listener)
 
-    def _accept(self) -> None:
-        for connection in connections_of(self._listener):
-            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
-
     def _serve(self, connection: socket.socket) -> None:
-        with connection, contextlib.suppress(OSError):
-            head = b""
-            while b"\r\n\r\n" not in head:
-                more = connection.recv(65_536)
-                if not more:
-                    return
-                head += more
-            text = head.decode("latin-1")
-            self.heard.append(text)
-            status = self._judge(text)
-            if status == 0:
-                connection.recv(1)
+        head = b""
+        while b"\r\n\r\n" not in head:
+            more = connection.recv(65_536)
+            if not more:
                 return
-            connection.sendall(f"HTTP/1.1 {status} Told by the proxy\r\nX-Proxy: yes\r\n\r\n".encode())
-            if status == 200:
-                self._tunnel(connection, text.split(" ")[1])
+            head += more
+        text = head.decode("latin-1")
+        self.heard.append(text)
+        status = self._judge(text)
+        if status == 0:
+            connection.recv(1)
+            return
+        connection.sendall(f"HTTP/1.1 {status} Told by the proxy\r\nX-Proxy: yes\r\n\r\n".encode())
+        if status == 200:
+            self._tunnel(connection, text.split(" ")[1])
 
     def _judge(self, head: str) -> int:
         if not head.startswith("CONNECT "):
