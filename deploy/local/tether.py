@@ -27,6 +27,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from datetime import timedelta
@@ -44,7 +45,7 @@ class Tethered:
 
     def __init__(self, process: subprocess.Popen[bytes], lifeline: int) -> None:
         self._process = process
-        self._lifeline: int | None = lifeline
+        self._lifelines = deque([lifeline])  # whoever takes it closes it: several threads may see the end
         self.pid = process.pid
 
     @property
@@ -83,11 +84,11 @@ class Tethered:
         return self.wait()
 
     def _let_go(self) -> None:
-        if self._lifeline is not None:
+        with contextlib.suppress(IndexError):
+            lifeline = self._lifelines.pop()
             with contextlib.suppress(BrokenPipeError):  # the watcher was killed
-                os.write(self._lifeline, b".")
-            os.close(self._lifeline)
-            self._lifeline = None
+                os.write(lifeline, b".")
+            os.close(lifeline)
 
 
 def start(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 
@@ -135,3 +136,15 @@ def test_a_command_that_is_not_there_ends_with_127() -> None:
     with child.output as output:
         assert b"no-such-command" in output.read()
     assert child.wait(10) == 127
+
+
+def test_several_threads_may_see_the_end_at_once() -> None:
+    """Whoever kills, polls or waits for a command at the same time as others gets its exit code, and no error."""
+    for _ in range(50):
+        child = tether.start(["sleep", "600"])
+        with ThreadPoolExecutor(8) as threads:
+            killed = [threads.submit(child.kill) for _ in range(4)]
+            seen = threads.submit(wait_until, lambda child=child: child.poll() is not None, 10.0, "its end")
+            waited = [threads.submit(child.wait, 10) for _ in range(4)]
+            assert {each.result() for each in killed + waited} == {-signal.SIGKILL}
+            assert seen.result()
