@@ -16,6 +16,7 @@ from deploy.settings import Loaded
 from schemas.failures import MEANINGS, OUTCOME_KINDS, Meaning
 from schemas.reasons import CANCELLED, DEAD, DISABLED, OPERATIONS, PARKED
 from schemas.settings import Settings
+from schemas.statuses import STATUSES
 
 
 def sections() -> Mapping[str, str]:
@@ -23,7 +24,9 @@ def sections() -> Mapping[str, str]:
     reasons = {"dead": DEAD, "cancelled": CANCELLED, "disabled": DISABLED, "parked": PARKED, "operations": OPERATIONS}
     tables = {name: _meanings("Reason", meanings) for name, meanings in reasons.items()}
     failures: dict[str, Meaning] = {kind: MEANINGS[kind] for kind in OUTCOME_KINDS}
-    return {"settings": _settings(), "metrics": _metrics(), "failures": _meanings("Kind", failures)} | tables
+    statuses = _table(("Status", "What Signpost does", "What to do"), ((name, *STATUSES[name]) for name in STATUSES))
+    tables |= {"failures": _meanings("Kind", failures), "statuses": statuses}
+    return {"settings": _settings(), "metrics": _metrics()} | tables
 
 
 def renewed(text: str) -> str:

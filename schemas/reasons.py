@@ -11,7 +11,7 @@ from typing import Final
 
 from schemas.failures import Meaning
 
-DEAD: Final[Mapping[str, Meaning]] = {
+DEAD_JOBS: Final[Mapping[str, Meaning]] = {
     "exhausted": Meaning(
         "the last attempt of the schedule failed; the detail says how",
         "when the endpoint is well again: `signpost dead-letters retry`",
@@ -19,6 +19,14 @@ DEAD: Final[Mapping[str, Meaning]] = {
     "gone": Meaning(
         "the endpoint answered 410", "the customer confirms or gives another URL; `signpost subscriptions resume`"
     ),
+    "unknown_subscription": Meaning(
+        "the job matched a record of `subscriptions` that is not there, nor is another one of its id: the topic was "
+        "made anew, or lost records",
+        "bring the subscription back with its id (`signpost subscriptions apply`), then `signpost dead-letters retry`",
+    ),
+}
+
+DEAD_RECORDS: Final[Mapping[str, Meaning]] = {
     "body_too_large": Meaning(
         "the event renders to more than `max_body`, or than its sender sends",
         "the publisher sends less; or raise `max_body`, then `signpost dead-letters retry`",
@@ -26,11 +34,6 @@ DEAD: Final[Mapping[str, Meaning]] = {
     "too_large": Meaning(
         "the source record is larger than `max_event`",
         "the publisher sends less; or raise `max_event`, `signpost topics apply`, and retry",
-    ),
-    "unknown_subscription": Meaning(
-        "the job matched a record of `subscriptions` that is not there, nor is another one of its id: the topic was "
-        "made anew, or lost records",
-        "bring the subscription back with its id (`signpost subscriptions apply`), then `signpost dead-letters retry`",
     ),
     "empty": Meaning("the record has no value", "look at who writes to the topic; nothing to retry"),
     "unknown_format": Meaning(
@@ -55,6 +58,8 @@ DEAD: Final[Mapping[str, Meaning]] = {
     ),
     "no_customer": Meaning("customer_id is empty", "the publisher says whose event it is"),
 }
+
+DEAD: Final[Mapping[str, Meaning]] = {**DEAD_JOBS, **DEAD_RECORDS}
 
 CANCELLED: Final[Mapping[str, Meaning]] = {
     "deleted": Meaning("the subscription was deleted before the attempt", "nothing"),

@@ -8,7 +8,7 @@ thread interrupts; a histogram's sum may lack the values of the microsecond in w
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
@@ -30,11 +30,11 @@ class Spec:
 
 
 class Counter(Collector):
-    """Counts by labels."""
+    """Counts by labels. `known`, of one label, are there from the start: a rate needs a series that begins with 0."""
 
-    def __init__(self, spec: Spec, registry: CollectorRegistry) -> None:
+    def __init__(self, spec: Spec, registry: CollectorRegistry, known: Iterable[str] = ()) -> None:
         self._spec = spec
-        self._counts: dict[Labels, float] = {} if spec.labels else {(): 0}
+        self._counts: dict[Labels, float] = {(label,): 0 for label in known} if spec.labels else {(): 0}
         registry.register(self)
 
     def add(self, labels: Labels, count: float = 1) -> None:

@@ -17,8 +17,10 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.process_collector import ProcessCollector
 
 from consumers.runtime.instruments import Counter, Gauge, Histogram, Labels, Spec
+from schemas import reasons
 from schemas.delivery import Outcome
 from schemas.failures import OUTCOME_KINDS
+from schemas.statuses import STATUSES, status_name
 
 OTHER: Final = "other"
 Result: TypeAlias = Literal["delivered", "retry", "dead"]
@@ -63,6 +65,9 @@ ROUTER_COMMIT: Final = Spec(
 ATTEMPTS: Final = Spec("signpost_delivery_attempts_total", "Attempts.", ("sender", "event_type", "result"))
 UNANSWERED: Final = Spec(
     "signpost_delivery_unanswered_total", "Attempts without an answer, by the kind of failure.", ("kind",)
+)
+REFUSED: Final = Spec(
+    "signpost_delivery_refused_total", "Attempts with an answer that was no delivery, by its status.", ("status",)
 )
 CANCELLED: Final = Spec("signpost_delivery_cancelled_total", "Jobs that will never be sent.", ("reason",))
 PARKED: Final = Spec("signpost_delivery_parked_total", "Jobs put off without an attempt.", ("reason",))
@@ -122,7 +127,7 @@ class RoleMetrics:
         self._lag = Gauge(CONSUMER_LAG, self.registry)
         self._entries = Gauge(TABLE_ENTRIES, self.registry)
         self._unusable = Gauge(TABLE_UNUSABLE, self.registry)
-        self._poison = Counter(POISON, self.registry)
+        self._poison = Counter(POISON, self.registry, reasons.DEAD_RECORDS)
 
     def waiting_for_broker(self, waiting: bool) -> None:
         """Say whether no broker answers."""
@@ -199,10 +204,11 @@ class DeliveryMetrics(RoleMetrics):
         super().__init__("deliver", known)
         Gauge(MAX_IN_FLIGHT, self.registry).set((), max_in_flight)
         self._attempts = Counter(ATTEMPTS, self.registry)
-        self._dead = Counter(DEAD, self.registry)
-        self._unanswered = Counter(UNANSWERED, self.registry)
-        self._cancelled = Counter(CANCELLED, self.registry)
-        self._parked = Counter(PARKED, self.registry)
+        self._dead = Counter(DEAD, self.registry, reasons.DEAD_JOBS)
+        self._unanswered = Counter(UNANSWERED, self.registry, OUTCOME_KINDS)
+        self._refused = Counter(REFUSED, self.registry, STATUSES)
+        self._cancelled = Counter(CANCELLED, self.registry, reasons.CANCELLED)
+        self._parked = Counter(PARKED, self.registry, reasons.PARKED)
         self._overtaken = Counter(TIERS_OVERTAKEN, self.registry)
         self._durations = Histogram(ATTEMPT_DURATION, self.registry)
         self._first = Histogram(FIRST_ATTEMPT, self.registry)
@@ -220,8 +226,6 @@ class DeliveryMetrics(RoleMetrics):
         for labels in self._kinds:  # a rate needs a series that begins with 0
             for result in RESULTS:
                 self._attempts.add((*labels, result), 0)
-        for kind in OUTCOME_KINDS:
-            self._unanswered.add((kind,), 0)
 
     def ended(self, outcome: Outcome) -> None:
         """Count an attempt and what came of it, or a job that was cancelled: 1 µs."""
@@ -233,14 +237,20 @@ class DeliveryMetrics(RoleMetrics):
             self._dead.add((outcome.reason,))  # without an attempt
             return
         self._attempts.add((*self._kind(job.sender, job.event_type), outcome.state))
-        if outcome.error is not None:
-            self._unanswered.add((outcome.error,))
-        if outcome.state == "dead":
-            self._dead.add((outcome.reason,))
+        if outcome.state != "delivered":
+            self._failed(outcome)
         sender = (self._sender(job.sender),)
         self._durations.observe(sender, outcome.duration_us / 1_000_000)
         if job.attempt == 1 and job.run == 0:
             self._first.observe(sender, max(0, outcome.at_ms - job.appended_at_ms) / 1_000)
+
+    def _failed(self, outcome: Outcome) -> None:
+        if outcome.error is not None:
+            self._unanswered.add((outcome.error,))
+        elif outcome.status is not None:
+            self._refused.add((status_name(outcome.status),))
+        if outcome.state == "dead":
+            self._dead.add((outcome.reason,))
 
     def parked(self, reason: str, count: int = 1) -> None:
         """Count jobs that were put off without an attempt."""

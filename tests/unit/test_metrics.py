@@ -22,6 +22,8 @@ from consumers.runtime.metrics import SPECS, DeliveryMetrics, RoleMetrics, Route
 from consumers.runtime.status import StatusServer
 from schemas.delivery import Job, Outcome, State
 from schemas.errors import InvalidInput, Unavailable
+from schemas.reasons import CANCELLED, DEAD_JOBS, DEAD_RECORDS, PARKED
+from schemas.statuses import STATUSES, status_name
 
 KNOWN = {"zenoo": ["case.created", "case.closed"]}
 DASHBOARDS = sorted((Path(__file__).parents[2] / "deploy" / "grafana").glob("*.json"))
@@ -30,13 +32,18 @@ SCRAPED = {"instance", "job", "le"}
 
 
 def outcome(
-    state: State = "delivered", sender: str = "zenoo", event_type: str = "case.created", attempt: int = 1
+    state: State = "delivered",
+    sender: str = "zenoo",
+    event_type: str = "case.created",
+    attempt: int = 1,
+    answer: int | str = 200,
 ) -> Outcome:
     """An outcome of an attempt that began 250 ms after its event was appended and took 20 ms."""
     source = ("topic", 0, 0, 1_000)
     job = Job("job-1", "sub_1", 0, 0, 0, 0, attempt, 0, 0, sender, event_type, "evt_1", "acme", *source, b"")
     reason = "" if state == "delivered" else "exhausted"
-    return Outcome(job, state, reason, 200, None, "example.org", 1_250, 20_000, None, b"", False, 0, 0)
+    status, error = (answer, None) if isinstance(answer, int) else (None, answer)
+    return Outcome(job, state, reason, status, error, "example.org", 1_250, 20_000, None, b"", False, 0, 0)
 
 
 def samples(registry: CollectorRegistry) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
@@ -92,6 +99,35 @@ def test_dead_jobs_count_as_attempts_and_cancelled_ones_do_not() -> None:
     assert sum(v for (name, _), v in found.items() if name == "signpost_delivery_cancelled_total") == 1
 
 
+@pytest.mark.parametrize(
+    ("answer", "metric", "label"),
+    [
+        (429, "refused", "429"),
+        (410, "refused", "410"),
+        (302, "refused", "3xx"),
+        (418, "refused", "4xx"),
+        (599, "refused", "5xx"),
+        (999, "refused", "other"),
+        ("tls_expired", "unanswered", "tls_expired"),
+    ],
+)
+def test_a_failed_attempt_is_counted_by_what_came(answer: int | str, metric: str, label: str) -> None:
+    """Each status that is no delivery, and each kind of failure, is counted under one name of a closed list."""
+    metrics = DeliveryMetrics(KNOWN)
+    before = samples(metrics.registry)
+    metrics.ended(outcome("retry", answer=answer))
+    names = ("signpost_delivery_refused_total", "signpost_delivery_unanswered_total")
+    counted = {key: v for key, v in samples(metrics.registry).items() if key[0] in names and v}
+    [((name, labels), count)] = counted.items()
+    assert (name, {*dict(labels).values()}, count) == (f"signpost_delivery_{metric}_total", {label}, 1)
+    assert (name, labels) in before
+
+
+def test_whatever_number_comes_has_a_name() -> None:
+    """Each of a thousand statuses counts under a name that is described."""
+    assert {status_name(status) for status in (*range(200), *range(300, 1_000))} == set(STATUSES)
+
+
 @given(st.lists(st.tuples(st.text(), st.text()), max_size=20))
 def test_what_a_topic_says_makes_no_new_time_series(kinds: list[tuple[str, str]]) -> None:
     """An event type that no loaded sender knows is `other`, however many of them come."""
@@ -107,8 +143,16 @@ def test_what_a_topic_says_makes_no_new_time_series(kinds: list[tuple[str, str]]
 
 
 def test_rates_begin_with_zero() -> None:
-    """Each known event type has its series from the start, so that the first event is seen as an increase."""
-    assert value(RouterMetrics(KNOWN), "signpost_router_events_total", sender="zenoo", event_type="case.closed") == 0
+    """Each event type, kind, status and reason has its series from the start: the first one is seen as an increase."""
+    router, delivery = RouterMetrics(KNOWN), DeliveryMetrics(KNOWN)
+    assert value(router, "signpost_router_events_total", sender="zenoo", event_type="case.closed") == 0
+    for name, reasons in {
+        "signpost_delivery_parked_total": PARKED,
+        "signpost_delivery_cancelled_total": CANCELLED,
+        "signpost_dead_jobs_total": DEAD_JOBS,
+        "signpost_poison_records_total": DEAD_RECORDS,
+    }.items():
+        assert {reason: value(delivery, name, reason=reason) for reason in reasons} == dict.fromkeys(reasons, 0)
 
 
 def test_no_metric_has_a_label_that_names_a_customer() -> None:
@@ -117,7 +161,7 @@ def test_no_metric_has_a_label_that_names_a_customer() -> None:
     assert len(names) == len(set(names))
     for spec in SPECS:
         allowed = {"sender", "event_type", "result", "reason", "tier", "topic", "table", "role", "version"}
-        assert set(spec.labels) <= allowed | {"kind", "python", "librdkafka"}
+        assert set(spec.labels) <= allowed | {"kind", "status", "python", "librdkafka"}
         assert re.fullmatch(r"signpost_[a-z_]+", spec.name)
         assert spec.help.endswith(".")
 

@@ -23,7 +23,8 @@ OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
 # Of jobs that are put off before their endpoint is asked.
 BLIND = re.findall(r'_park_blindly\(\w+, "(\w+)"\)', Path(dispatch.__file__).read_text(encoding="utf-8"))
 USED: dict[str, Collection[str]] = {
-    "DEAD": {"exhausted", "gone", UNKNOWN, *POISON_REASONS, *routing._RENDERED.values()},
+    "DEAD_JOBS": {"exhausted", "gone", UNKNOWN},
+    "DEAD_RECORDS": {*POISON_REASONS, *routing._RENDERED.values()},
     "CANCELLED": get_args(CancelReason),
     "DISABLED": get_args(DisabledReason),
     "PARKED": {*(reason.value for reason in Reason), *BLIND},
