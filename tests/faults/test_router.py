@@ -25,10 +25,11 @@ class Run:
     def __init__(self, here: Installation, start_role: Callable[..., Role], events: int) -> None:
         self.here = here
         self._start_role = start_role
-        self.expected = {(f"evt_{n}", id_) for n in range(events) for id_ in SUBSCRIPTIONS}
+        self._events = 0
+        self.expected: set[tuple[str, str]] = set()
         here.make_topics()
         here.subscribe(*(subscription(id_) for id_ in SUBSCRIPTIONS))
-        here.publish(event(f"evt_{n}") for n in range(events))
+        self._publish(events)
 
     def router(self) -> Role:
         """Start a router; with a slot, so that it goes on at once where its predecessor was."""
@@ -39,10 +40,17 @@ class Run:
         return sum(end_offsets(self.here.bootstrap_servers, self.here.names.jobs(FIRST)).values())
 
     def wait_for_more(self, jobs: int) -> None:
-        """Wait until there are so many more job records, and make sure that there is work left."""
+        """Wait until there are so many more job records while there is work left; publish more where there is none."""
         wanted = self.made() + jobs
-        found = wait_until(lambda: made if (made := self.made()) >= wanted else 0, what=f"{wanted} jobs")
-        assert found < len(self.expected), "the router was through before it was ended: publish more"
+        wait_until(lambda: self.made() >= wanted, what=f"{wanted} jobs")
+        while self.made() >= len(self.expected):
+            self._publish(jobs)
+
+    def _publish(self, events: int) -> None:
+        more = [f"evt_{n}" for n in range(self._events, self._events + events)]
+        self._events += events
+        self.expected |= {(id_, to) for id_ in more for to in SUBSCRIPTIONS}
+        self.here.publish(map(event, more))
 
     def jobs(self) -> Counter[tuple[str, str]]:
         """Return how often each job was made; a repeat has the id of the first."""

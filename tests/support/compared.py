@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from deploy.local.broker import Broker
+from schemas.partitioner import partition_of
 from tests.support.dns import SILENCE, DnsServer
 from tests.support.ends import rewrites
 from tests.support.pipeline import Pipeline
@@ -15,7 +16,7 @@ from tests.support.players import Players
 from tests.support.roles import RoleStarter
 from tests.support.scenario import Endpoint, Scenario
 from tests.support.table import Row
-from tests.support.windows import Side, Windows
+from tests.support.windows import Side, Windows, in_turns, per_second
 
 # Retries soon enough for a test, in tiers that are there; enough of them that nothing is given up.
 SCHEDULE_S = (5, 5, 5, 20, 20, 20, 60, 60, 60, 300)
@@ -38,7 +39,8 @@ class Size:
 class Case:
     """How so many endpoints misbehave, and which failures that is; those that hang are cut off when they are mended.
 
-    They get `once` jobs at the beginning, else a tenth of what the healthy ones get.
+    They get `once` jobs at the beginning, else a tenth of what the healthy ones get. Healthy ones that stand behind
+    a flood in its partition are counted apart: reading past it takes its time.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Case:
     kinds: tuple[str, ...]
     endpoints: Callable[[Size], int]
     once: Callable[[Size], int] | None = None
+    is_flood: bool = False
 
 
 class Dns:
@@ -111,8 +114,9 @@ class Compared:
         self.side = world.side(size, case.name)
         self._before = len(self.side.sent)
         self.healthy: list[range] = []  # their jobs, in windows with faults
+        self.behind: list[int] = []  # of those of even windows, what stood behind a flood
         self.batches: list[range] = []
-        self.p99_ms = self.per_second = (0.0, 0.0)
+        self.p99_ms = self.p99_ms_behind = self.per_second = (0.0, 0.0)
         fields: dict[str, Any] = {"timeout_s": size.timeout_s, "schedule_s": SCHEDULE_S}
         if case.how == "names":
             fields["url"] = f"http://silent-{{}}.{self.name}.example:{world.faulty.port}/"
@@ -135,6 +139,26 @@ class Compared:
         self.batches.append(batch)
         return thread
 
+    def compare(self, without: Side, windows: Windows) -> None:
+        """Deliver to healthy endpoints without and with faults, evenly and then as fast as it goes."""
+        alone, others = in_turns(without, self.side, windows, self.faults)
+        beside, self.behind = self._apart(others)
+        waits_without = without.scenario.ends.p99_ms(*alone)
+        self.p99_ms = waits_without, self.side.scenario.ends.p99_ms(beside)
+        self.p99_ms_behind = waits_without, self.side.scenario.ends.p99_ms(self.behind)
+        self.per_second = per_second(without, self.side, windows, self.faults)
+
+    def _apart(self, batches: Sequence[range]) -> tuple[list[int], list[int]]:
+        """Part the jobs of healthy endpoints from those that stand behind a flood in its partition."""
+        partitions = self.side.scenario.pipeline.settings.partitions
+        flooded = {partition_of(one.id, partitions) for one in self.faulty} if self.case.is_flood else set()
+        is_behind = [partition_of(one.id, partitions) in flooded for one in self.side.healthy]
+        parted: tuple[list[int], list[int]] = [], []
+        for batch in batches:
+            for turn, number in enumerate(batch):
+                parted[is_behind[turn % len(is_behind)]].append(number)
+        return parted
+
     def mend(self) -> None:
         """From now on they answer, as the one that was flooded did all the time."""
         self.healthy = self.side.sent[self._before :]
@@ -143,6 +167,16 @@ class Compared:
         elif not self.case.how.startswith("serial"):
             self._players.tell(self.name, "ok")
         self._dns.well.add(self.name)
+
+    def ended(self) -> None:
+        """Wait until all jobs for the faulty endpoints have come to an end."""
+        for batch in self.batches:
+            self.side.scenario.ended(batch, self.size.windows.deadline_s)
+
+    def leave(self) -> None:
+        """Have its delivery process end once it has nothing left to do."""
+        self.ended()
+        self.side.scenario.role.terminate()
 
     def errors(self) -> set[str]:
         """Return how its attempts failed."""
@@ -164,4 +198,11 @@ class Compared:
             p99_ms=self.p99_ms,
             per_second=self.per_second,
             rewrites=rewrites(scenario.pipeline, faulty),
+        )
+
+    def row_behind(self) -> Row:
+        """What it came to for those that stood behind a flood."""
+        ends, behind = self.side.scenario.ends, self.behind
+        return Row(
+            f"{self.name}, behind it", len(behind), 0, ends.missing(behind), ends.again(behind), self.p99_ms_behind
         )

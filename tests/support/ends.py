@@ -125,8 +125,8 @@ class Ends:
         """Return the times from the append of an event to the start of its first attempt."""
         return [self._waited_ms[number] for number in batch if number in self._waited_ms]
 
-    def p99_ms(self, *batches: range) -> float:
-        """Return the 99th percentile of these times."""
+    def p99_ms(self, *batches: Iterable[int]) -> float:
+        """Return the 99th percentile of these times; 0 where there are none."""
         waits = sorted(wait for batch in batches for wait in self.waits_ms(batch))
         return float(waits[int(len(waits) * 0.99)]) if waits else 0.0
 

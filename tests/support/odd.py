@@ -13,7 +13,7 @@ from tests.support.certificates import Authority
 from tests.support.players import Players
 from tests.support.scenario import Endpoint, Scenario
 from tests.support.table import Row
-from tests.support.windows import Side, Windows, p99_ms
+from tests.support.windows import Side, Windows, in_turns
 
 _EVENT = re.compile(rb'"event_id":"(evt_\d+)"')
 
@@ -57,7 +57,8 @@ class World:
         one = Beside(self.scenario, faulty, size, turn)
         side = self.side(size)
         before = len(side.sent)
-        one.p99_ms = p99_ms(side, side, size.windows, one.faults)
+        alone, others = in_turns(side, side, size.windows, one.faults)
+        one.p99_ms = self.scenario.ends.p99_ms(*alone), self.scenario.ends.p99_ms(*others)
         one.healthy = side.sent[before:]
         mend(one)
         for batch in one.batches:

@@ -58,15 +58,15 @@ class Side:
         return batch
 
 
-def p99_ms(without: Side, beside: Side, windows: Windows, faults: Faults) -> tuple[float, float]:
-    """Return the 99th percentile, without and with faults, from the append of an event to its first attempt."""
+def in_turns(without: Side, beside: Side, windows: Windows, faults: Faults) -> tuple[list[range], list[range]]:
+    """Return the jobs that were delivered at an even rate, without and with faults."""
     alone, others = [], []
     for _ in range(windows.turns):
         alone.append(without.even(windows.without_s, windows))
         thread = faults(windows.beside_s, windows.per_second * windows.beside_s)
         others.append(beside.even(windows.beside_s, windows))
         _join([thread])
-    return without.scenario.ends.p99_ms(*alone), beside.scenario.ends.p99_ms(*others)
+    return alone, others
 
 
 def per_second(without: Side, beside: Side, windows: Windows, faults: Faults) -> tuple[float, float]:
