@@ -10,7 +10,7 @@ PYTEST := $(BIN)/python -m pytest -n $(JOBS) --durations 20 --durations-min 2
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all scenarios bench bench-peers check format docs lock clean
+.PHONY: help setup demo test test-all scenarios bench bench-peers bench-before check format docs lock clean
 
 help: ## this list
 	@echo "Signpost: signs Kafka events and delivers them as webhooks. Begin with \`make demo\`."
@@ -50,6 +50,9 @@ bench: $(READY) ## figures beside those of yardsticks (nginx as the sink): make 
 
 bench-peers: $(READY) ## the delivery process beside Confluent's parallel-consumer (Java 17, Maven) and Bento: SCALE, ROUNDS
 	@$(BIN)/python -m tests.bench.peers --scale $(or $(SCALE),1) --rounds $(or $(ROUNDS),3)
+
+bench-before: $(READY) ## the delivery process beside that of another commit: make bench-before COMMIT=HEAD~1, SCALE, ROUNDS
+	@$(BIN)/python -m tests.bench.before $(or $(COMMIT),HEAD) --scale $(or $(SCALE),1) --rounds $(or $(ROUNDS),3)
 
 check: $(READY) ## ruff, mypy --strict, import-linter
 	@echo "check: ruff"

@@ -23,7 +23,7 @@ from tests.bench.sink import Sink
 from tests.support.first_jobs import first_job
 from tests.support.installation import subscription
 from tests.support.pipeline import SECRET, Pipeline
-from tests.support.roles import RoleStarter
+from tests.support.roles import Role, RoleStarter
 from tests.support.topics import remove_topics
 
 PARTITIONS: Final = 12
@@ -87,6 +87,10 @@ class Stage(Pipeline):
     def start(self, role: str, *args: str, ready: bool = True, **more: Any) -> Any:
         """Start a role that logs warnings only: a line for each delivery is the stream's business."""
         return super().start(role, *args, ready=ready, **({"log_level": "warning"} | more))
+
+    def start_in(self, tree: Path, role: str) -> Role:
+        """Start a role whose code is that of a folder; it may not know the settings that others are given."""
+        return self._start_role([role, "--slot", "0"], self.env(log_level="warning") | {"PYTHONPATH": str(tree)})
 
     def subscribed(self, customers: int, each: int = 1, url: str | None = None) -> list[Subscribed]:
         """Write subscriptions to all events: `each` for so many customers; `url` has a place for the number."""

@@ -10,9 +10,10 @@ from typing import Any, Final
 import pytest
 
 from deploy.local.broker import Broker
-from schemas.errors import Unavailable
+from schemas.errors import InvalidInput, Unavailable
 from tests.bench import router
 from tests.bench.__main__ import BENCHMARKS
+from tests.bench.before import checked_out, compared
 from tests.bench.sink import Sink
 from tests.bench.stage import Bench
 
@@ -90,6 +91,23 @@ def test_every_benchmark_prints_its_figures(bench: Bench, name: str) -> None:
     assert _FIGURES[name] <= json.loads(json.dumps(found)).keys()
     # Freshness counts from an acknowledgement: what has an effect before it is negative.
     assert name == "freshness" or all(number >= 0 for number in measured(found))
+
+
+def test_another_commit_is_compared_by_medians() -> None:
+    """Beside another commit stands what the delivery process of now has of its rate and CPU, by medians of rounds."""
+    rounds = {
+        "before": [{"rate": 90, "cpu_us": 60}, {"rate": 100, "cpu_us": 50}, {"rate": 300, "cpu_us": 40}],
+        "now": [{"rate": 110, "cpu_us": 40}, {"rate": 95, "cpu_us": 40}, {"rate": 10, "cpu_us": 90}],
+    }
+    found = compared(rounds)
+    assert (found["of_rate"], found["of_cpu"]) == (0.95, 0.8)
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="git tells what a commit holds")
+def test_an_unknown_commit_is_named() -> None:
+    """A commit that git does not know is told, and nothing is run."""
+    with pytest.raises(InvalidInput, match="no commit 'never-made'"), checked_out("never-made"):
+        pass
 
 
 def test_a_missing_sink_is_named_with_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
