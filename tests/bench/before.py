@@ -1,7 +1,7 @@
 """`python -m tests.bench.before COMMIT`: the delivery process beside that of another commit, in turns.
 
-Prints one line of JSON. Both deliver as many jobs of ~320 bytes for 100 subscriptions, from topics as they are now, to the same sink. The first
-half of each run does not count, nor the last twentieth.
+Prints one line of JSON. Both deliver as many jobs of ~320 bytes for 100 subscriptions, from topics as they are now, to
+the same sink. The first half of each run does not count, nor the last twentieth.
 """
 
 from __future__ import annotations

@@ -95,7 +95,7 @@ def test_every_benchmark_prints_its_figures(bench: Bench, name: str) -> None:
 
 def test_another_commit_is_compared_by_medians() -> None:
     """Beside another commit stands what the delivery process of now has of its rate and CPU, by medians of rounds."""
-    rounds = {
+    rounds: dict[str, list[dict[str, float]]] = {
         "before": [{"rate": 90, "cpu_us": 60}, {"rate": 100, "cpu_us": 50}, {"rate": 300, "cpu_us": 40}],
         "now": [{"rate": 110, "cpu_us": 40}, {"rate": 95, "cpu_us": 40}, {"rate": 10, "cpu_us": 90}],
     }
