@@ -14,6 +14,7 @@ import pycurl
 import pytest
 
 from consumers.delivery.answer import Responded, Unanswered
+from consumers.delivery.connections import Connections
 from consumers.delivery.failures import kind_of, unanswered
 from consumers.delivery.readiness import EpollReadiness, Readiness, SelectReadiness
 from consumers.delivery.resolver import Resolver
@@ -167,10 +168,11 @@ def test_nobody_listening_is_told_from_other_failures(transport: Transport) -> N
     assert timeout == Unanswered("timeout_connect", "no complete connection within 0.3 s")
 
 
-def test_the_socket_checks_the_address_again(receiver: HostileReceiver) -> None:
+@pytest.mark.parametrize("libcurl", [False, True])
+def test_the_socket_checks_the_address_again(receiver: HostileReceiver, libcurl: bool) -> None:
     """An address that came past the resolver's check by whatever mistake is refused where it would be connected to."""
     strict = EgressPolicy(True, (), frozenset({ANY_PORT}))
-    transport = Transport(strict, Resolver(LOCAL))
+    transport = Transport(strict, Resolver(LOCAL), connections=Connections(http2=libcurl))
     for host in ("127.0.0.1", "localhost"):
         answer = answer_of(transport, request_to(f"http://{host}:{receiver.port}/ok"))
         assert isinstance(answer, Unanswered)

@@ -42,16 +42,20 @@ class World:
         return f"https://{HOST}:{receiver.port}", receiver
 
 
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
+@pytest.fixture(params=["own sockets", "libcurl"])
+def world(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[World]:
+    libcurl = request.param == "libcurl"
     with contextlib.ExitStack() as closing:
         authority = Authority(tmp_path)
         dns = DnsServer(lambda _name, _times: ["127.0.0.1"], ttl=60)
         closing.callback(dns.close)
-        transports = [local_transport(dns_servers=[dns.address], roots=roots) for roots in (str(authority.roots), None)]
-        for transport in transports:
+        trusting, distrusting = (
+            local_transport(dns_servers=[dns.address], roots=roots, libcurl=libcurl)
+            for roots in (str(authority.roots), None)
+        )
+        for transport in (trusting, distrusting):
             closing.callback(transport.close)
-        yield World(authority, *transports, closing)
+        yield World(authority, trusting, distrusting, closing)
 
 
 def kind_of(answer: Answer) -> FailureKind:
@@ -228,6 +232,7 @@ class LateIdentity:
         return self._identity.certificate
 
 
+@pytest.mark.parametrize("world", ["own sockets"], indirect=True)  # libcurl is given certificates before it connects
 def test_a_connection_that_is_reset_before_its_handshake_is_a_failure(world: World) -> None:
     """A receiver that takes connections and ends them at once, at whatever moment, fails its own requests alone."""
     receiver = Resetting()
