@@ -134,7 +134,7 @@ def test_a_router_told_to_end_while_the_broker_is_away_ends_in_time(own_broker: 
     """It does not wait for ever: what could not be committed is routed again, with the same ids, by the next."""
     here = Installation(own_broker.bootstrap_servers, prefix, drain_timeout=2).make_topics()
     here.subscribe(subscription("one"))
-    here.publish(event(f"evt_{n}") for n in range(20_000))
+    here.publish(event(f"evt_{n}") for n in range(40_000))
     with here.router(slot=0) as router:
         wait_until(
             lambda: router.metric("signpost_router_jobs_total", sender="zenoo", event_type="case.created") > 1_000,
@@ -148,7 +148,7 @@ def test_a_router_told_to_end_while_the_broker_is_away_ends_in_time(own_broker: 
     with here.router(slot=0):
         here.wait_routed(60)
 
-    assert {job.event_id for job in here.jobs()} == {f"evt_{n}" for n in range(20_000)}
+    assert {job.event_id for job in here.jobs()} == {f"evt_{n}" for n in range(40_000)}
 
 
 def test_a_second_router_of_a_slot_ends_the_first(broker: Broker, prefix: str) -> None:
