@@ -23,8 +23,9 @@ from tests.support.memory import MIB, resident_bytes
 from tests.support.odd import Beside, Size, World
 from tests.support.pipeline import Pipeline
 from tests.support.players import Players
+from tests.support.retries import come_back, outage
 from tests.support.scenario import Scenario
-from tests.support.table import RecordProperty
+from tests.support.table import RecordProperty, Row
 from tests.support.waiting import wait_until
 from tests.support.windows import Windows
 from tests.unit.test_header_injections import NAMES, VALUES
@@ -33,6 +34,7 @@ from tests.unit.test_header_injections import NAMES, VALUES
 SCHEDULE_S = (1,) * 30
 PUBLIC, INSIDE = "127.0.0.1", "127.0.0.2"
 FLAT = 48 * MIB
+IN_FLIGHT = 16
 
 
 SHORT = Size("short", 100, 1, Windows(2, 1, 1, 200, 0, 0, 400))
@@ -104,6 +106,20 @@ def test_faults_of_tls(world: World, size: Size, record_property: RecordProperty
     assert (row.lost, row.repeated) == (0, 0)
     for (fault, kinds), shown in zip(TLS_FAULTS.items(), (one.errors()[n] for n in range(len(hosts))), strict=True):
         assert shown <= kinds, fault
+
+
+@pytest.mark.parametrize(
+    ("jobs", "step_s"), [pytest.param(300, 1, id="short"), pytest.param(20_000, 20, id="long", marks=pytest.mark.long)]
+)
+def test_retries_that_an_outage_leaves(world: World, jobs: int, step_s: int, record_property: RecordProperty) -> None:
+    """They come back as fast as the endpoint's limit lets them, none of them early, though they are due together."""
+    batch = outage(world.scenario, f"outage-{jobs}", jobs, step_s=step_s, deadline_s=600)
+    ends = world.scenario.ends
+    found = come_back(ends.odd(batch))
+    Row(f"retries: {found}", jobs, jobs, ends.missing(batch), ends.again(batch)).show(record_property)
+    assert (found.retries, found.early) == (jobs, 0)
+    assert found.most_at_once <= IN_FLIGHT
+    assert (ends.missing(batch), ends.again(batch)) == (0, 0)
 
 
 @contextlib.contextmanager
