@@ -1,4 +1,4 @@
-"""A flood for one endpoint: how long others wait behind it, in its partition and in the others."""
+"""A flood for one endpoint: how long others wait behind it, in its partition and in the others, and without it."""
 
 from __future__ import annotations
 
@@ -28,16 +28,27 @@ def flood(bench: Bench) -> dict[str, Any]:
         def shares_its_partition(one: Endpoint) -> bool:
             return partition_of(one.id, PARTITIONS) == partition_of(flooded.id, PARTITIONS)
 
+        beside = [one for one in others if shares_its_partition(one)]
+        elsewhere = [one for one in others if not shares_its_partition(one)]
+        without = _waits(scenario, beside, elsewhere)
         before = cpu_seconds(scenario.role.pid)
         scenario.send([flooded], jobs)
-        beside = scenario.send([one for one in others if shares_its_partition(one)], _EACH)
-        elsewhere = scenario.send([one for one in others if not shares_its_partition(one)], _EACH * _EACH)
-        for batch in (beside, elsewhere):
-            scenario.ended(batch, 600)
+        behind, apart = _waits(scenario, beside, elsewhere)
         return {
             "flood": jobs,
-            "behind_it_ms": max(scenario.ends.waits_ms(beside)),
-            "other_partitions_ms": max(scenario.ends.waits_ms(elsewhere)),
+            "behind_it_ms": behind,
+            "other_partitions_ms": apart,
+            "without_it_ms": dict(zip(("its_partition", "other_partitions"), without, strict=True)),
+            "read_past_a_second": round(jobs * 1_000 / max(1, behind)),
             "parked": scenario.parked(),
             "cpu_us_a_job": round((cpu_seconds(scenario.role.pid) - before) / jobs * 1e6, 1),
         }
+
+
+def _waits(scenario: Scenario, beside: list[Endpoint], elsewhere: list[Endpoint]) -> tuple[int, int]:
+    """Send jobs to endpoints in a partition and in the others; return the longest wait for a first attempt of each."""
+    batches = scenario.send(beside, _EACH), scenario.send(elsewhere, _EACH * _EACH)
+    for batch in batches:
+        scenario.ended(batch, 600)
+    here, there = (max(scenario.ends.waits_ms(batch)) for batch in batches)
+    return here, there

@@ -37,7 +37,15 @@ _FIGURES: Final[dict[str, set[str]]] = {
     "processes": {"jobs", "processes"},
     "freshness": {"changes", "attempts", "acknowledged_after_ms", "violations"},
     "endpoints": {"jobs", "hosts", "tls"},
-    "flood": {"flood", "behind_it_ms", "other_partitions_ms", "parked", "cpu_us_a_job"},
+    "flood": {
+        "flood",
+        "behind_it_ms",
+        "other_partitions_ms",
+        "without_it_ms",
+        "read_past_a_second",
+        "parked",
+        "cpu_us_a_job",
+    },
     "tools": {"records", "dead_letters", "seconds", "start_of_a_command"},
     "senders": {"zenoo", "onboarding", "diligent", "riskos", "standard", "standard v1a"},
 }
