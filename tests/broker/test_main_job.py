@@ -12,6 +12,7 @@ import pytest
 
 from deploy.local.receiver import Receiver
 from deploy.local.replies import Answer, always, fail_first
+from schemas.delivery import DeadLetter, DeadLetterCodec
 from tests.contracts.zenoo import EXAMPLES, event_of, golden
 from tests.support.pipeline import SECRET, Pipeline, ends_of
 from tests.support.roles import Role
@@ -186,3 +187,29 @@ def test_large_bodies_arrive_whole(pipeline: Pipeline, receiver: Receiver) -> No
     bodies = [request.json() for request in second if (request.event_id or "").startswith("evt_large")]
     assert len(bodies) == 20
     assert all(body["data"]["resolution_notes"] == note for body in bodies)  # type: ignore[index]
+
+
+def closed_case(pipeline: Pipeline, name: str, note: str) -> dict[str, object]:
+    """Return an event whose body is as long as its name and note make it."""
+    data = {"resolution_notes": note, "case_token": "cas_1"}
+    return {"event_type": "case.closed", "customer_id": pipeline.customer, "event_id": f"evt_{name}", "data": data}
+
+
+def test_a_body_may_have_so_many_bytes_and_not_one_more(pipeline: Pipeline, receiver: Receiver) -> None:
+    """A body of `max_body` is delivered whole; one byte more is dead as `body_too_large`, with the event's bytes."""
+    pipeline.subscribe(receiver.url)
+    most = pipeline.settings.max_body
+    pipeline.publish([closed_case(pipeline, "small", "x")])
+    (small,) = receiver.wait_for(1)
+    note = "x" * (1 + most - len(small.body))
+    pipeline.publish([closed_case(pipeline, "whole", note), closed_case(pipeline, "large", f"{note}x")])
+    pipeline.wait_for_ends(2)
+    assert {request.event_id: len(request.body) for request in receiver.requests}["evt_whole"] == most
+
+    def letter() -> DeadLetter:
+        decoded = (DeadLetterCodec().decode(message.value()) for message in pipeline.read(pipeline.names.dead))
+        [found] = (one for one in decoded if b"evt_large" in (one.value or b"") and one.reason == "body_too_large")
+        return found
+
+    assert note.encode() in (wait_until(letter, what="the large one is dead").value or b"")
+    assert {request.event_id for request in receiver.requests} == {"evt_small", "evt_whole"}
