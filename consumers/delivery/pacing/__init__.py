@@ -8,9 +8,9 @@ places.py    the places of the process                   registry.py all paces a
 worst.py     for the operator: the worst endpoints now
 """
 
-from consumers.delivery.pacing.pace import Result
+from consumers.delivery.pacing.pace import DELIVERED, Result
 from consumers.delivery.pacing.pacing import Pacing
 from consumers.delivery.pacing.registry import PacingLimits
 from consumers.delivery.pacing.worst import EndpointView, census, worst
 
-__all__ = ["EndpointView", "Pacing", "PacingLimits", "Result", "census", "worst"]
+__all__ = ["DELIVERED", "EndpointView", "Pacing", "PacingLimits", "Result", "census", "worst"]

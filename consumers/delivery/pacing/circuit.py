@@ -37,6 +37,7 @@ class Circuit:
         "_longest_ms",
         "_pause_ms",
         "failures",
+        "is_closed",
         "prober_until_ms",
         "reopens_ms",
         "since_ms",
@@ -48,15 +49,11 @@ class Circuit:
         self._pause_ms = 0
         self._failing_ms = 0  # when the first of the failures in a row was
         self.state = State.CLOSED
+        self.is_closed = True  # requests start as the limits let them
         self.failures = 0  # in a row
         self.since_ms = 0  # since when the endpoint is away, or waited for
         self.reopens_ms = 0  # when the next probe may start
         self.prober_until_ms = 0  # until when a parked job is expected back to be the next probe
-
-    @property
-    def is_closed(self) -> bool:
-        """Whether requests start as the limits let them."""
-        return self.state is State.CLOSED
 
     def lets_probe(self, now_ms: int) -> bool:
         """Tell whether a single request may start now (while the circuit is not closed)."""
@@ -66,7 +63,7 @@ class Circuit:
 
     def probes(self) -> None:
         """Note that a probe starts."""
-        self.state = State.PROBING
+        self._become(State.PROBING)
         self.prober_until_ms = 0
 
     def failed(self, now_ms: int, *, probe: bool) -> bool:
@@ -90,7 +87,8 @@ class Circuit:
             return False
         if self.state is State.TOLD_TO_WAIT and now_ms < self.reopens_ms:
             return False  # asked before it told us to wait
-        self.state, self._pause_ms, self.prober_until_ms = State.CLOSED, 0, 0
+        self._become(State.CLOSED)
+        self._pause_ms = self.prober_until_ms = 0
         return True
 
     def told_to_wait(self, until_ms: int, now_ms: int) -> None:
@@ -100,7 +98,8 @@ class Circuit:
         until_ms = min(until_ms, now_ms + self._longest_ms)
         if self.state is State.TOLD_TO_WAIT:
             until_ms = max(until_ms, self.reopens_ms)
-        self.state, self.reopens_ms, self.failures = State.TOLD_TO_WAIT, until_ms, 0
+        self._become(State.TOLD_TO_WAIT)
+        self.reopens_ms, self.failures = until_ms, 0
 
     def park_for_ms(self, now_ms: int) -> int:
         """Return how long a job should stay away.
@@ -120,7 +119,11 @@ class Circuit:
         if self.is_closed:
             self.since_ms = self._failing_ms if state is State.FAILING else now_ms
         self._pause_ms = min(LONGEST_PAUSE_MS, 2 * self._pause_ms or FIRST_PAUSE_MS)
-        self.state, self.reopens_ms = state, now_ms + self._pause_ms
+        self._become(state)
+        self.reopens_ms = now_ms + self._pause_ms
+
+    def _become(self, state: State) -> None:
+        self.state, self.is_closed = state, state is State.CLOSED
 
 
 def away_for_ms(gone_ms: int) -> int:

@@ -11,7 +11,7 @@ from consumers.delivery.pacing.backlog import Backlog
 from consumers.delivery.pacing.circuit import Circuit, State, away_for_ms
 from consumers.delivery.pacing.limit import Limit
 from consumers.delivery.pacing.parties import Subscriber, T
-from consumers.delivery.pacing.places import Pacer
+from consumers.delivery.pacing.places import QUICK, Pacer
 from consumers.delivery.pacing.rate import Rate
 
 STUCK_AFTER_MS: Final = 1_000
@@ -33,7 +33,8 @@ class Result(Enum):
     NOTHING = "nothing"  # says nothing of the endpoint
 
 
-_ANSWERS: Final = (Result.DELIVERED, Result.ANSWERED, Result.OVERLOADED)
+DELIVERED: Final = Result.DELIVERED  # of each job: see QUICK
+_ANSWERS: Final = (DELIVERED, Result.ANSWERED, Result.OVERLOADED)
 
 
 class Reason(Enum):
@@ -65,7 +66,7 @@ class Host(Generic[T]):
 
     def lets(self, pacer: Pacer, most: int) -> bool:
         """Tell whether another request may start: half of the `most` places are not for slow ones."""
-        return self.in_flight < most and (pacer is Pacer.QUICK or self.slow < max(1, most // 2))
+        return self.in_flight < most and (pacer is QUICK or self.slow < max(1, most // 2))
 
 
 class Pace(Generic[T]):
@@ -146,7 +147,7 @@ class Pace(Generic[T]):
     def pacer_now(self, proven_ms: int) -> Pacer:
         """Find what its next request counts as; nothing is known of a quick one that answered before `proven_ms`."""
         pacer = self.pacer
-        if pacer is Pacer.QUICK:
+        if pacer is QUICK:
             if self.overdue:
                 pacer = Pacer.OVERDUE
             elif self.answered_ms < proven_ms:
@@ -158,9 +159,8 @@ class Pace(Generic[T]):
 
     def is_stuck(self, now_ms: int) -> bool:
         """Whether requests are open, and none has ended for a second, or for twice the time that it usually takes."""
-        if not self.in_flight:
-            return False
-        return now_ms - self.moved_ms >= max(STUCK_AFTER_MS, self.limit.mean_us // 500)
+        passed_ms = now_ms - self.moved_ms
+        return passed_ms >= STUCK_AFTER_MS and self.in_flight > 0 and passed_ms >= self.limit.mean_us // 500
 
     def recount(self, now_ms: int) -> int:
         """See again how many jobs start soon, none where nothing has moved for a second; return how many more."""
@@ -178,7 +178,7 @@ class Pace(Generic[T]):
     @property
     def lacks_place(self) -> bool:
         """Whether it waits for one of the places that slow and new endpoints share: nobody knows for how long."""
-        return self.counts_as is not Pacer.QUICK and self.limited_by in _PLACES
+        return self.counts_as is not QUICK and self.limited_by in _PLACES
 
     def closed_for_ms(self, now_ms: int) -> int:
         """Return for how long nothing is likely to start."""
@@ -225,13 +225,13 @@ class Pace(Generic[T]):
         self.moved_ms = now_ms
         if self.stood:
             self.stood, took_us = self.stood - 1, 0
-        if result is Result.DELIVERED and self.free:
+        if result is DELIVERED and self.free:
             limit = self.limit
             limit.answered(took_us)
             self.answered_ms = now_ms
             self.circuit.failures = 0
             self.failing_since_ms = None
-            self.pacer = Pacer.QUICK if limit.mean_us <= _SLOW_US else Pacer.SLOW
+            self.pacer = QUICK if limit.mean_us <= _SLOW_US else Pacer.SLOW
         else:
             if result is not Result.NOTHING:
                 self.last_answer = said

@@ -16,7 +16,7 @@ from typing import Final, Generic
 
 from consumers.delivery.pacing.pace import Pace, Reason, Result
 from consumers.delivery.pacing.parties import Subscriber, T
-from consumers.delivery.pacing.places import Pacer, Places
+from consumers.delivery.pacing.places import QUICK, Places
 from consumers.delivery.pacing.registry import PacingLimits, Registry
 
 # With so many jobs waiting in memory, of all subscriptions, nothing more is read while they start soon; with twice as
@@ -25,6 +25,7 @@ _MANY: Final = 2_048
 _LEAST_ROOM: Final = 64
 # With so many of those starting in 0.1 s, they are better awaited than parked: nothing more is read.
 _SOON: Final = 64
+_IN_FLIGHT, _HOST = Reason.IN_FLIGHT, Reason.HOST  # of each job: see QUICK
 
 
 class Pacing(Generic[T]):
@@ -67,8 +68,7 @@ class Pacing(Generic[T]):
 
     def advance(self, now_ms: int) -> None:
         """Let time pass, before jobs are admitted."""
-        overdue = self.places.advance(now_ms)
-        if overdue:
+        if overdue := self.places.advance(now_ms):
             for job in overdue:
                 job.pace.overdue += 1
             self._wake_all(self._for_quick)
@@ -97,15 +97,16 @@ class Pacing(Generic[T]):
         if pace.is_stuck(now_ms):
             pace.limited_by = Reason.NO_ANSWER
             return False
-        if len(pace.waiting) >= (pace.room() if self.waiting < 2 * _MANY else _LEAST_ROOM):
+        waiting = pace.waiting
+        if len(waiting) >= _LEAST_ROOM and (self.waiting >= 2 * _MANY or len(waiting) >= pace.room()):
             return False
-        if not pace.waiting:
+        if not waiting:
             pace.soon = pace.soon_of(pace.backed_up(self._waits_ms, now_ms), now_ms)
             self._waiters[pace.id] = pace
             self._enqueue(pace, now_ms)
-        pace.waiting.append(job)
+        waiting.append(job)
         self.waiting += 1
-        self.soon += len(pace.waiting) <= pace.soon
+        self.soon += len(waiting) <= pace.soon
         return True
 
     def park(self, job: T, now_ms: int) -> tuple[str, int]:
@@ -127,18 +128,24 @@ class Pacing(Generic[T]):
         """Take the job that is next: there is a place for it, which `begin` takes."""
         while self._timed and self._timed[0][0] <= now_ms:
             self._wake(heapq.heappop(self._timed)[2])
-        while self._runnable:
-            pace = self._runnable.popleft()
+        runnable = self._runnable
+        while runnable:
+            pace = runnable.popleft()
             pace.queued = False
-            if not pace.waiting:
+            if not (waiting := pace.waiting):
                 continue
             pace.limited_by = self._reason(pace, now_ms)
             if pace.limited_by is not None:
                 self._enqueue(pace, now_ms)
                 continue
-            job = pace.waiting.popleft()
-            self._left(pace, len(pace.waiting) + 1)
-            self._make_runnable(pace)
+            self.waiting -= 1
+            self.soon -= len(waiting) <= pace.soon
+            job = waiting.popleft()
+            if waiting:
+                pace.queued = True
+                runnable.append(pace)
+            else:
+                self._waiters.pop(pace.id, None)
             return job
         return None
 
@@ -155,8 +162,8 @@ class Pacing(Generic[T]):
         if job.ticket is not None:
             self._give_back(pace, job)
         pace.ended(job, result, took_us, now_ms, said)
-        if pace.waiting:
-            self._make_runnable(pace)
+        if pace.waiting and not pace.queued:
+            self._wake(pace)
         job.pace = None
 
     def suspend(self, job: T) -> None:
@@ -206,7 +213,7 @@ class Pacing(Generic[T]):
     def _reason(self, pace: Pace[T], now_ms: int) -> Reason | None:
         """Return what keeps the next job of an endpoint from starting."""
         if pace.in_flight >= pace.limit.value:
-            return pace.closed_by or Reason.IN_FLIGHT
+            return pace.closed_by or _IN_FLIGHT
         if not pace.free:
             circuit, rate = pace.circuit, pace.rate
             if not circuit.is_closed and (pace.probe is not None or not circuit.lets_probe(now_ms)):
@@ -215,17 +222,17 @@ class Pacing(Generic[T]):
                 return Reason.RATE
         pacer = pace.pacer_now(self.places.proven_ms)
         if not pace.host.lets(pacer, self._limits.per_host):
-            return Reason.HOST
+            return _HOST
         return None if self.places.lets(pacer) else Reason.PROCESS
 
     def _enqueue(self, pace: Pace[T], now_ms: int) -> None:
         """Put an endpoint with something waiting where it will be woken: by its own requests, or as here."""
-        if pace.queued or pace.limited_by is Reason.IN_FLIGHT:
+        if pace.queued or pace.limited_by is _IN_FLIGHT:
             return
-        if pace.limited_by is Reason.HOST:
+        if pace.limited_by is _HOST:
             pace.host.blocked.append(pace)
         elif pace.limited_by is Reason.PROCESS:
-            (self._for_quick if pace.counts_as is Pacer.QUICK else self._for_slow).append(pace)
+            (self._for_quick if pace.counts_as is QUICK else self._for_slow).append(pace)
         elif pace.limited_by is Reason.RATE:
             assert pace.rate is not None
             self._number += 1
@@ -263,38 +270,31 @@ class Pacing(Generic[T]):
             self._wake(self._for_quick.popleft())
 
     def _wake(self, pace: Pace[T]) -> None:
-        pace.queued = False
-        self._make_runnable(pace)
+        """Have one that is in no other queue look for a place, if anything of it waits."""
+        pace.queued = bool(pace.waiting)
+        if pace.queued:
+            self._runnable.append(pace)
 
     def _wake_all(self, blocked: deque[Pace[T]]) -> None:
         """Have all look again: who was woken for a place may have left it to the next."""
         while blocked:
             self._wake(blocked.popleft())
 
-    def _make_runnable(self, pace: Pace[T]) -> None:
-        if not pace.queued and pace.waiting:
-            pace.queued = True
-            self._runnable.append(pace)
-
-    def _left(self, pace: Pace[T], before: int) -> None:
-        """Note that of `before` jobs that waited some do no more."""
-        now = len(pace.waiting)
-        self.waiting -= before - now
-        self.soon -= min(before, pace.soon) - min(now, pace.soon)
-        if not now:
-            self._waiters.pop(pace.id, None)
-
     def _empty(self, pace: Pace[T], which: Callable[[T], bool]) -> list[T]:
-        before = len(pace.waiting)
         taken = [job for job in pace.waiting if which(job)]
         if taken:
+            before = min(len(pace.waiting), pace.soon)
             pace.waiting = deque(job for job in pace.waiting if not which(job))
-            self._left(pace, before)
+            self.waiting -= len(taken)
+            self.soon -= before - min(len(pace.waiting), pace.soon)
+            if not pace.waiting:
+                self._waiters.pop(pace.id, None)
         return taken
 
     def _pace_of(self, who: Subscriber, now_ms: int) -> Pace[T]:
         pace = self._registry.pace_of(who, now_ms)
         if pace.waiting:
             self._waiters[pace.id] = pace
-            self._make_runnable(pace)
+            if not pace.queued:
+                self._wake(pace)
         return pace

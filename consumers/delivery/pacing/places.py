@@ -38,6 +38,9 @@ class Pacer(IntEnum):
     UNPROVEN = -4  # it was quick or is new, has not answered since `proven_ms`, and has no request open
 
 
+QUICK: Final = Pacer.QUICK  # asked for each job: a member takes 50 ns to be read from its class (Python 3.11)
+
+
 class Places(Generic[T]):
     """Counts the requests of a process; `most` may run.
 
@@ -108,7 +111,7 @@ class Places(Generic[T]):
         if self.taken >= self.most:
             return False
         slow = self._tagged + self._late
-        if pacer is Pacer.QUICK:
+        if pacer is QUICK:
             quick = self.quick
             return not quick or (quick < self._most_quick and 2 * quick + slow + 2 <= self.most)
         if pacer is Pacer.UNPROVEN:
@@ -126,7 +129,7 @@ class Places(Generic[T]):
     def take(self, pacer: Pacer, request: T, usual_us: int) -> int:
         """Take a place; the ticket gives it back. `usual_us`: how long the endpoint takes."""
         self.taken += 1
-        if pacer is not Pacer.QUICK:
+        if pacer is not QUICK:
             self._tagged += 1
             if pacer is Pacer.OVERDUE:
                 self._tagged_overdue += 1
