@@ -31,7 +31,7 @@ from confluent_kafka.admin._listoffsets import OffsetSpec
 
 from consumers.freshness import FRESH_MS, GRACE_MS, Freshness
 from consumers.runtime.admin import offset_of
-from consumers.table_state import Entry, Interpret, Lookup, TableState, Unusable
+from consumers.table_state import Entry, Interpret, TableState, Unusable
 from schemas.errors import Unavailable, UnreadableRecord
 from schemas.kafka_properties import WHOLE_TOPIC
 from schemas.subscription import Subscription, decode_subscription
@@ -86,6 +86,7 @@ class SubscriptionTable(Generic[T]):
         topic: str | None = None,
     ) -> None:
         self.state = TableState(interpret)
+        self.lookup = self.state.lookup  # what counts for a subscription; asked for each job, so without a call more
         self._freshness = Freshness()
         self._on_change = on_change
         self._topic = topic or names.subscriptions
@@ -110,10 +111,6 @@ class SubscriptionTable(Generic[T]):
     def is_fresh(self, now_ms: int) -> bool:
         """Whether the table may be acted on now (promise 7); ask right after `poll`."""
         return self._freshness.is_fresh(now_ms)
-
-    def lookup(self, id_: str, partition: int, offset: int) -> Lookup[T]:
-        """Return what counts for a subscription, asked by one who knows of a record of it at this offset."""
-        return self.state.lookup(id_, partition, offset)
 
     def mark(self) -> int:
         """Return a mark of now, for `passed_since`."""

@@ -21,7 +21,7 @@ from consumers.delivery.endpoint import Endpoint
 from consumers.delivery.health import HealthBook
 from consumers.delivery.judging import Judging, Observer, Subscriptions
 from consumers.delivery.lane import Lane, Ownership
-from consumers.delivery.pacing import Pacing, Result
+from consumers.delivery.pacing import DELIVERED, Pacing, Result
 from consumers.delivery.recorder import CancelReason, Recorder
 from consumers.delivery.sending import Sending, result_of, said_by
 from consumers.delivery.tiers import Tier, Tiers
@@ -65,6 +65,7 @@ class Dispatcher:
         self._tiers = tiers
         self._pacing, self.stood_still = pacing, pacing.stood_still
         self._sending = sending
+        self._health = health
         self._observer = observer
         self._is_fresh = is_fresh
         self._clock = clock  # Unix ms
@@ -152,7 +153,7 @@ class Dispatcher:
             work, answer = answered.request.context, answered.answer
             assert isinstance(work, Work)
             result = result_of(answer)
-            said = "" if result is Result.DELIVERED else said_by(answer)
+            said = "" if result is DELIVERED else said_by(answer)
             self._pacing.ended(work, result, answered.duration_us, now_ms, said)
             if work.lane.is_lost:
                 self.bytes -= len(work.value)
@@ -173,7 +174,7 @@ class Dispatcher:
         found = self._subscriptions.lookup(job.subscription_id, job.subscription_partition, job.subscription_offset)
         if not (isinstance(found, Entry) and found.value is work.endpoint and self._is_fresh()):
             return False
-        disabled = self._judging.is_disabled(job.subscription_id, found.value.activation)
+        disabled = self._health.is_disabled(job.subscription_id, found.value.activation)
         return not disabled and self._pacing.resume(work, self._clock())
 
     def park_stuck(self, now_ms: int) -> None:
@@ -262,7 +263,8 @@ class Dispatcher:
             return "paused"
         if job.activation < endpoint.activation:
             return "reactivated"
-        return "disabled" if self._judging.is_disabled(job.subscription_id, endpoint.activation) else None
+        health = self._health
+        return "disabled" if health.known and health.is_disabled(job.subscription_id, endpoint.activation) else None
 
     def _admit(self, work: Work, endpoint: Endpoint, now_ms: int, *, waited: bool) -> bool:
         target = endpoint.target
@@ -278,10 +280,8 @@ class Dispatcher:
                 self._park(work, now_ms)
             return False
         work.endpoint, work.started_ms = endpoint, now_ms
-        resolving = self._transport.resolving
-        self._transport.start(self._sending.request(work, endpoint, target, now_ms))
-        if self._transport.resolving != resolving:
-            pacing.suspend(work)
+        if self._transport.start(self._sending.request(work, endpoint, target, now_ms)):
+            pacing.suspend(work)  # until its host is known
         return True
 
     def _may_wait(self, work: Work) -> bool:

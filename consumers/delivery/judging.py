@@ -11,7 +11,7 @@ from consumers.delivery.lane import Lane
 from consumers.delivery.pacing import Pacing
 from consumers.delivery.recorder import CancelReason, Recorder
 from consumers.delivery.sending import Sending
-from consumers.delivery.verdict import Delivered, asked_to_wait_ms, judge
+from consumers.delivery.verdict import DELIVERED, Verdict, asked_to_wait_ms, is_delivered, judge
 from consumers.delivery.work import Work
 from consumers.table_state import Entry, Gone, Lookup
 from schemas.delivery import Job, Outcome
@@ -82,13 +82,8 @@ class Judging:
 
     def judge(self, work: Work, answer: Answer, duration_us: int, now_ms: int) -> None:
         """Record what an attempt came to."""
-        assert work.endpoint is not None
-        schedule = self._sending.rules_of(work.endpoint).schedule
-        verdict = judge(work.job.attempt, answer, schedule, now_ms, self._longest_ms)
-        wait_ms = asked_to_wait_ms(answer, now_ms)
-        if wait_ms:
-            self._pacing.told_to_wait(work.job.subscription_id, now_ms + wait_ms, now_ms)
-        if self._health.known or not isinstance(verdict, Delivered):
+        verdict = DELIVERED if is_delivered(answer) else self._judge_failure(work, answer, now_ms)
+        if self._health.known or verdict is not DELIVERED:
             self._note(work, answer, now_ms)
         self._observer.ended(self._recorder.attempt(work, answer, verdict, duration_us, now_ms))
 
@@ -102,15 +97,19 @@ class Judging:
         """Record that nobody knows whom a job is for."""
         self._observer.ended(self._recorder.unknown(work, now_ms))
 
-    def is_disabled(self, subscription_id: str, activation: int) -> bool:
-        """Tell whether nothing may be sent for a subscription of this activation. Asked for each job."""
-        return bool(self._health.known) and self._health.is_disabled(subscription_id, activation)
+    def _judge_failure(self, work: Work, answer: Answer, now_ms: int) -> Verdict:
+        assert work.endpoint is not None
+        schedule = self._sending.rules_of(work.endpoint).schedule
+        wait_ms = asked_to_wait_ms(answer, now_ms)
+        if wait_ms:
+            self._pacing.told_to_wait(work.job.subscription_id, now_ms + wait_ms, now_ms)
+        return judge(work.job.attempt, answer, schedule, now_ms, self._longest_ms)
 
     def _note(self, work: Work, answer: Answer, now_ms: int) -> None:
         """Note what an answer says of its endpoint, unless what happened was of our own making or is of the past."""
         assert work.endpoint is not None
         partition, activation = work.lane.partition, work.endpoint.activation
-        if isinstance(answer, Responded) and 200 <= answer.status < 300:
+        if is_delivered(answer):
             self._write(self._health.delivered(partition, work.job, activation, now_ms), work.lane)
             return
         why = answer.status if isinstance(answer, Responded) else answer.kind

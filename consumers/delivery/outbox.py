@@ -59,7 +59,8 @@ class Outbox:
         self._ends += 1
         lane.ends += 1
         lane.progress.finish(offset)
-        self.touch(lane)
+        if not lane.touched:
+            self.touch(lane)
 
     def touch(self, lane: Lane) -> None:
         """Have the position of a lane committed."""

@@ -160,7 +160,7 @@ class Recorder:
         duration_us: int = 0,
         next_due_at_ms: int | None = None,
     ) -> Outcome:
-        responded = answer if isinstance(answer, Responded) else None
+        responded = answer if type(answer) is Responded else None
         return Outcome(
             work.job,
             state,
@@ -171,7 +171,7 @@ class Recorder:
             work.started_ms,
             duration_us,
             next_due_at_ms,
-            _redacted(responded, work.endpoint) if responded and work.endpoint else b"",
+            _redacted(responded, work.endpoint) if responded and responded.body and work.endpoint else b"",
             responded.body_cut if responded else False,
             work.lane.partition,
             work.first_offset,
@@ -194,8 +194,6 @@ def _told(operation: Operation) -> dict[str, object]:
 def _redacted(responded: Responded, endpoint: Endpoint) -> bytes:
     """Return what is kept of a response: an endpoint may echo a secret that it knows, whole or cut off at the end."""
     body = responded.body
-    if not body:
-        return body
     for secret in endpoint.secrets:
         body = body.replace(secret, _MASK)
     if responded.body_cut or len(responded.body) >= MAX_BODY_KEPT:

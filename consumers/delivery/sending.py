@@ -7,9 +7,9 @@ from typing import Final
 
 from consumers.delivery.answer import Answer, Request, Responded
 from consumers.delivery.endpoint import Endpoint
-from consumers.delivery.pacing import Result
+from consumers.delivery.pacing import DELIVERED, Result
 from consumers.delivery.tiers import Schedule
-from consumers.delivery.verdict import OVERLOADED
+from consumers.delivery.verdict import OVERLOADED, is_delivered
 from consumers.delivery.work import Work
 from schemas.durations import milliseconds
 from schemas.egress import Target
@@ -60,9 +60,9 @@ class Sending:
 
 def result_of(answer: Answer) -> Result:
     """Return what an answer says of its endpoint."""
+    if is_delivered(answer):
+        return DELIVERED
     if isinstance(answer, Responded):
-        if 200 <= answer.status < 300:
-            return Result.DELIVERED
         return Result.OVERLOADED if answer.status in OVERLOADED else Result.ANSWERED
     if answer.kind in _NOTHING:
         return Result.NOTHING

@@ -77,10 +77,11 @@ class Transport:
         """Whether `work` has, or will have, anything to tell."""
         return bool(self._carrier.requests or self._names.requests or self._done)
 
-    def start(self, request: Request) -> None:
+    def start(self, request: Request) -> bool:
         """Begin a request; its time runs from here on. Whatever comes of it, `work` returns it.
 
-        Its answer is CROWDED where its host is not known and too many wait for names already.
+        True: it waits for the name of its host. Where that is not known and too many wait for names already its answer
+        is CROWDED.
         """
         now = self._monotonic()
         deadline = now + request.timeout_ms / 1_000
@@ -96,10 +97,11 @@ class Transport:
         elif found is None:
             if may_wait:
                 names.add(Waiting(request, now, deadline))
-            else:
-                self._finish(request, CROWDED, now, now)
+                return True
+            self._finish(request, CROWDED, now, now)
         else:
             self._finish(request, _unresolved(found), now, now)
+        return False
 
     def work(self, timeout_s: float) -> list[Answered]:
         """Move what can be moved; return what has ended, waiting up to `timeout_s` for the first."""

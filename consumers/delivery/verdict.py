@@ -39,7 +39,12 @@ class Exhausted:
 
 
 Verdict: TypeAlias = Delivered | Retry | Gone | Exhausted
-_DELIVERED = Delivered()
+DELIVERED: Final = Delivered()
+
+
+def is_delivered(answer: Answer) -> bool:
+    """Whether that was a delivery: 2xx."""
+    return type(answer) is Responded and 200 <= answer.status < 300
 
 
 def asked_to_wait_ms(answer: Answer, now_ms: int) -> int:
@@ -55,9 +60,9 @@ def judge(attempt: int, answer: Answer, schedule: Schedule, now_ms: int, longest
     A Retry-After moves the next attempt later, never earlier, by no more than `longest_ms`: the wait of the longest
     tier.
     """
+    if is_delivered(answer):
+        return DELIVERED
     match answer:
-        case Responded(status=status) if 200 <= status < 300:
-            return _DELIVERED
         case Responded(status=410):
             return Gone()
         case Responded(status=status):
