@@ -152,6 +152,7 @@ class DeliveryRole:
         self.metrics.disabled(self.health.disabled)
         if now_ms >= self.counted_due_ms:
             self.counted_due_ms = now_ms + COUNTED_EVERY_MS
+            self.transport.tidy()
             counted = census(self.pacing.paces)
             self.metrics.paced(counted.limited, counted.open_circuits, self.pacing.places.slow)
             tier_gauges(self.clients.consumer, self.metrics, self.reader.lanes.values(), now_ms)

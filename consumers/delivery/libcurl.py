@@ -32,11 +32,10 @@ class CurlCarrier:
         self._policy = policy
         self._connections = connections
         self._finish = finish
-        self._multi: Any = pycurl.CurlMulti()
-        for option, value in multi_options(connections):
-            self._multi.setopt(option, value)
+        self._multi = _multi(connections)
         self._readiness = readiness_for(self._multi)
         self._by_select = SelectReadiness(self._multi)
+        self._used_s = math.inf  # when there was a request last; infinite: never, as far as connections are concerned
         self._idle: list[Handle] = []
         self._open: set[Handle] = set()
         self._uploads = 0  # open requests whose body may take several writes
@@ -57,6 +56,7 @@ class CurlCarrier:
         watched = not self._declares.get(request.target.host)
         handle.begin(request, to, started, deadline, watched=watched)
         self._open.add(handle)
+        self._used_s = started
         if len(request.body) > _ONE_WRITE:
             self._uploads += 1
         self._multi.add_handle(handle.easy)
@@ -87,6 +87,10 @@ class CurlCarrier:
                 self._answer(handle, handle.failed(pycurl.E_WRITE_ERROR, ""), now)
             else:
                 following = min(following, handle.deadline)
+        if self._open:
+            self._used_s = now
+        elif now - self._used_s > self._connections.idle_s:
+            self._begin_anew()
         return following
 
     def cancel(self, predicate: Callable[[Request], bool]) -> list[Request]:
@@ -111,6 +115,15 @@ class CurlCarrier:
         self._multi.close()
         self._close_originals()
         self._readiness.close()
+
+    def _begin_anew(self) -> None:
+        """Close connections that nobody has used for long: libcurl looks at their age when it takes one, not before."""
+        self._used_s = math.inf
+        self._multi.close()
+        self._multi = _multi(self._connections)
+        self._by_select = SelectReadiness(self._multi)
+        if isinstance(self._readiness, SelectReadiness):
+            self._readiness = self._by_select
 
     def _perform(self, now: float) -> None:
         self._multi.perform()
@@ -174,3 +187,10 @@ class CurlCarrier:
         for original in self._originals:
             original.close()
         self._originals.clear()
+
+
+def _multi(connections: Connections) -> Any:
+    multi = pycurl.CurlMulti()
+    for option, value in multi_options(connections):
+        multi.setopt(option, value)
+    return multi

@@ -112,6 +112,15 @@ class Transport:
         done, self._done = self._done, []
         return done
 
+    def tidy(self) -> None:
+        """Close connections that have been idle for long, or that the other side has ended; asked every few seconds.
+
+        `work` does so while there are requests, and nothing without.
+        """
+        if not self.is_busy:
+            self._turn(0.0)
+            self._carrier.look_over(self._monotonic())
+
     def cancel(self, predicate: Callable[[Request], bool]) -> list[Request]:
         """Close the requests of which `predicate` is true and return them; they get no answer."""
         cancelled = self._carrier.cancel(predicate)

@@ -130,6 +130,27 @@ def test_a_connection_is_kept_for_so_long_and_no_longer(
     receiver.close()
 
 
+@pytest.mark.parametrize("libcurl", [False, True])
+@pytest.mark.parametrize("how", ["ok", "ok-and-close"])
+def test_a_process_without_requests_holds_no_connections_for_long(libcurl: bool, how: str) -> None:
+    """What nobody uses is closed after its time, or once the receiver has ended it, though no request ever follows."""
+    receiver, now, before = HostileReceiver(), [1_000.0], sockets()
+    connections = Connections(http2=libcurl)
+    transport = Transport(LOCAL, Resolver(LOCAL), connections=connections, monotonic=lambda: now[0])
+    url = f"http://127.0.0.1:{receiver.port}/{how}"
+    for _ in range(2):
+        assert {each.answer for each in answers_of(transport, *[request_to(url) for _ in range(10)])} == {EMPTY}
+        now[0] += connections.idle_s + 1
+
+        def are_closed() -> bool:
+            transport.tidy()
+            return sockets() == before
+
+        wait_until(are_closed, what="both ends of all connections are closed")
+    transport.close()
+    receiver.close()
+
+
 def test_another_address_is_tried_where_one_does_not_answer(dns: DnsServer) -> None:
     """A name with several addresses is reached although one of them takes no connection."""
     receiver = HostileReceiver()
