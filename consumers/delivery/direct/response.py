@@ -1,7 +1,7 @@
 """A response, read as it comes: lenient as browsers are, within bounds. Pure: bytes in, what they mean out.
 
-Nearly all responses are one read: complete, with their length. `whole` knows these in 1.5 us; `ResponseReader` reads
-everything else.
+Nearly all responses are one read: complete, with their length. `whole` knows these, in 0.3 us where their head has come
+before, and `ResponseReader` reads everything else.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ _STATUS_LINE: Final = re.compile(rb"HTTP/1\.([01])[ \t]+(\d{3})(?:[ \t].*)?", re
 _HEAD_END: Final = re.compile(rb"\r?\n\r?\n")
 _BEGINNING: Final = b"HTTP/1."
 _PLAIN_HEAD: Final = 8 * 1024
+# Who answers much says the same each time, but for the date: once a second it is read.
+_MAX_HEADS: Final = 256
+_heads: Final[dict[bytes, tuple[int, int]]] = {}
 _ENDLESS: Final = 10**18
 _CHUNK_SIZE: Final = re.compile(rb"[ \t]*([0-9a-fA-F]{1,15})[ \t]*(?:;.*)?", re.DOTALL)
 _MAX_CHUNK_LINE: Final = 4 * 1024
@@ -38,14 +41,28 @@ class TooLarge(Exception):
 
 def whole(data: bytes) -> tuple[int, int] | None:
     """Return status and where the body begins, of a 2xx that is all of `data` and leaves its connection open."""
-    found = _WHOLE_STATUS.match(data)
-    if found is None:
-        return None
     end = data.find(b"\r\n\r\n") + 4
-    if end < len(_BEGINNING) or end > _PLAIN_HEAD or data.find(b"\0", 0, end) >= 0:
+    if end < len(_BEGINNING) or end > _PLAIN_HEAD:
+        return None
+    head = data[:end]
+    framed = _heads.get(head)
+    if framed is None:
+        framed = _plain_head(head)
+        if framed is None:
+            return None
+        if len(_heads) >= _MAX_HEADS:
+            _heads.clear()
+        _heads[head] = framed
+    return (framed[0], end) if len(data) - end == framed[1] else None
+
+
+def _plain_head(head: bytes) -> tuple[int, int] | None:
+    """Return the status and the length of the body of a 2xx that leaves its connection open, None for other heads."""
+    found = _WHOLE_STATUS.match(head)
+    if found is None or b"\0" in head:
         return None
     length = None
-    for name, value in _FRAMING.findall(data, 0, end - 2):
+    for name, value in _FRAMING.findall(head, 0, len(head) - 2):
         if len(name) == len(b"content-length") and length is None and value.isdigit() and len(value) < len(b"100000"):
             length = int(value)
         elif value.lower() != b"keep-alive":
@@ -53,8 +70,7 @@ def whole(data: bytes) -> tuple[int, int] | None:
     status = int(found[1])
     if length is None and status not in _NO_BODY:
         return None
-    size = 0 if status in _NO_BODY else length
-    return (status, end) if len(data) - end == size else None
+    return status, 0 if length is None or status in _NO_BODY else length
 
 
 class _State(Enum):
