@@ -79,7 +79,6 @@ def static_options(connections: Connections) -> list[tuple[int, Any]]:
     return [
         (pycurl.POST, 1),
         (pycurl.HTTP_VERSION, version),
-        (pycurl.PIPEWAIT, int(connections.http2)),  # a stream of a connection that is being made, not another one
         (pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS),
         (pycurl.USERAGENT, ""),  # pycurl sets one
         (pycurl.FOLLOWLOCATION, 0),

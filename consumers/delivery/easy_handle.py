@@ -52,6 +52,7 @@ class Handle:
         "_connect_to",
         "_easy_url",
         "_header_bytes",
+        "_http2",
         "_identity",
         "_lines",
         "_proxied",
@@ -79,6 +80,7 @@ class Handle:
         self._connect_to: list[str] | None = None
         self._identity: ClientIdentity | None = None
         self._proxied = connections.proxy is not None
+        self._http2 = connections.http2
         self._roomy = False
         self._sockets: list[int] = []  # that were made for this transfer
         self.watched = False
@@ -98,6 +100,10 @@ class Handle:
         if request.target.url != self._easy_url:
             setopt(pycurl.URL, request.target.url)
             self._easy_url = request.target.url
+            if self._http2:
+                # A stream of a connection that is being made, not another one: TLS says soon whether it may be one.
+                # In the clear only the first answer does, which may never come.
+                setopt(pycurl.PIPEWAIT, int(request.target.scheme == "https"))
         setopt(pycurl.HTTPHEADER, request.headers + _SUPPRESSED)
         setopt(pycurl.POSTFIELDS, request.body)
         setopt(pycurl.RESOLVE, to.pin)

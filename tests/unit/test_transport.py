@@ -35,9 +35,15 @@ def receiver() -> Iterator[HostileReceiver]:
     receiver.close()
 
 
+@pytest.fixture(params=[False, True], ids=["own sockets", "libcurl"])
+def libcurl(request: pytest.FixtureRequest) -> bool:
+    """Which carrier a test is for: each for both."""
+    return bool(request.param)
+
+
 @pytest.fixture
-def transport() -> Iterator[Transport]:
-    transport = local_transport()
+def transport(libcurl: bool) -> Iterator[Transport]:
+    transport = local_transport(libcurl=libcurl)
     yield transport
     transport.close()
 
@@ -79,22 +85,24 @@ def test_headers_cannot_be_forged(transport: Transport, receiver: HostileReceive
     assert receiver.requests == []
 
 
-def test_the_environment_names_no_proxy(receiver: HostileReceiver, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_names_no_proxy(
+    receiver: HostileReceiver, monkeypatch: pytest.MonkeyPatch, libcurl: bool
+) -> None:
     """Proxies of the environment are ignored: a proxy would go where it likes."""
     for name in ("http_proxy", "https_proxy", "all_proxy", "HTTPS_PROXY", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
-    transport = local_transport()
+    transport = local_transport(libcurl=libcurl)
     assert answer_of(transport, request_to(f"http://127.0.0.1:{receiver.port}/ok")) == EMPTY
     transport.close()
 
 
 def test_nothing_is_sent_that_somebody_left_behind(
-    receiver: HostileReceiver, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    receiver: HostileReceiver, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, libcurl: bool
 ) -> None:
     """No user name of a .netrc, no cookie that was set before, and nothing goes where an answer points to."""
     (tmp_path / ".netrc").write_text("machine 127.0.0.1 login somebody password something\n", encoding="utf-8")
     monkeypatch.setenv("HOME", str(tmp_path))
-    transport = local_transport()
+    transport = local_transport(libcurl=libcurl)
     for how in ("elsewhere", "unauthorised", "of-a-proxy", "ok"):
         assert isinstance(answer_of(transport, request_to(f"http://127.0.0.1:{receiver.port}/{how}")), Responded)
     transport.close()
@@ -116,10 +124,10 @@ def test_connections_are_used_again(transport: Transport, receiver: HostileRecei
     )
 
 
-def test_sockets_are_not_left_behind(receiver: HostileReceiver) -> None:
+def test_sockets_are_not_left_behind(receiver: HostileReceiver, libcurl: bool) -> None:
     """However requests end, a closed transport holds no file descriptor."""
     before = open_descriptors()
-    transport = local_transport()
+    transport = local_transport(libcurl=libcurl)
     url = f"http://127.0.0.1:{receiver.port}"
     ways = ["ok", "close", "never", "huge-headers", "ok-until-close", "endless-body"]
     answers_of(transport, *[request_to(f"{url}/{how}", timeout_ms=200) for how in ways * 5])
@@ -135,7 +143,7 @@ def test_cancelled_requests_are_closed_and_get_no_answer(transport: Transport, r
     url = f"http://127.0.0.1:{receiver.port}"
     for number in range(4):
         transport.start(request_to(f"{url}/never", timeout_ms=300, context=number))
-    wait_until(lambda: transport.work(0) == [] and len(receiver.requests) == 4)
+    wait_until(lambda: transport.work(0.02) == [] and len(receiver.requests) == 4)
     cancelled = transport.cancel(lambda request: request.context in (1, 3))
     assert {request.context for request in cancelled} == {1, 3}
     assert transport.in_flight == 2
@@ -168,7 +176,6 @@ def test_nobody_listening_is_told_from_other_failures(transport: Transport) -> N
     assert timeout == Unanswered("timeout_connect", "no complete connection within 0.3 s")
 
 
-@pytest.mark.parametrize("libcurl", [False, True])
 def test_the_socket_checks_the_address_again(receiver: HostileReceiver, libcurl: bool) -> None:
     """An address that came past the resolver's check by whatever mistake is refused where it would be connected to."""
     strict = EgressPolicy(True, (), frozenset({ANY_PORT}))
@@ -182,11 +189,11 @@ def test_the_socket_checks_the_address_again(receiver: HostileReceiver, libcurl:
     transport.close()
 
 
-def test_more_connections_than_select_can_see(receiver: HostileReceiver) -> None:
+def test_more_connections_than_select_can_see(receiver: HostileReceiver, libcurl: bool) -> None:
     """File descriptors above 1,023 are served like any other."""
     held = [os.dup(0) for _ in range(1_000)]
     try:
-        transport = local_transport()
+        transport = local_transport(libcurl=libcurl)
         url = f"http://127.0.0.1:{receiver.port}/ok"
         answered = answers_of(transport, *[request_to(url) for _ in range(100)])
         assert {each.answer for each in answered} == {EMPTY}

@@ -71,11 +71,12 @@ def _target(fd: Path) -> Path | None:
     return None
 
 
-@pytest.mark.parametrize("hosts", [600, pytest.param(3_000, marks=pytest.mark.long)])
-def test_thousands_of_hosts_share_few_connections(dns: DnsServer, hosts: int) -> None:
+@pytest.mark.parametrize("libcurl", [False, True])
+@pytest.mark.parametrize("hosts", [300, pytest.param(3_000, marks=pytest.mark.long)])
+def test_thousands_of_hosts_share_few_connections(dns: DnsServer, hosts: int, libcurl: bool) -> None:
     """However many hosts are called, no more connections are open than allowed, and nobody waits for an idle one."""
     receiver = HostileReceiver()
-    with transport_with(dns, Connections(most=40)) as transport:
+    with transport_with(dns, Connections(most=40, http2=libcurl)) as transport:
         before, most, answered = sockets(), 0, 0
         for first in range(0, hosts, 30):
             urls = [f"http://host-{n}.example.com:{receiver.port}/ok" for n in range(first, first + 30)]
@@ -87,10 +88,11 @@ def test_thousands_of_hosts_share_few_connections(dns: DnsServer, hosts: int) ->
     receiver.close()
 
 
-def test_more_requests_than_connections_take_turns(dns: DnsServer) -> None:
+@pytest.mark.parametrize("libcurl", [False, True])
+def test_more_requests_than_connections_take_turns(dns: DnsServer, libcurl: bool) -> None:
     """Requests beyond the connections that are allowed wait for one, and none is lost."""
     receiver = HostileReceiver()
-    with transport_with(dns, Connections(most=4)) as transport:
+    with transport_with(dns, Connections(most=4, http2=libcurl)) as transport:
         urls = [f"http://host-{n % 7}.example.com:{receiver.port}/ok" for n in range(60)]
         assert [each.answer for each in answers_of(transport, *map(request_to, urls))] == [EMPTY] * 60
     receiver.close()
@@ -151,7 +153,8 @@ def test_a_process_without_requests_holds_no_connections_for_long(libcurl: bool,
     receiver.close()
 
 
-def test_another_address_is_tried_where_one_does_not_answer(dns: DnsServer) -> None:
+@pytest.mark.parametrize("libcurl", [False, True])
+def test_another_address_is_tried_where_one_does_not_answer(dns: DnsServer, libcurl: bool) -> None:
     """A name with several addresses is reached although one of them takes no connection."""
     receiver = HostileReceiver()
     with contextlib.ExitStack() as closing:
@@ -162,7 +165,7 @@ def test_another_address_is_tried_where_one_does_not_answer(dns: DnsServer) -> N
             filler = closing.enter_context(socket.socket())
             filler.setblocking(False)
             filler.connect_ex(silent.getsockname())
-        transport = closing.enter_context(transport_with(dns, Connections()))
+        transport = closing.enter_context(transport_with(dns, Connections(http2=libcurl)))
         urls = [f"http://two-{n}.example.com:{receiver.port}/ok" for n in range(10)]
         assert {
             each.answer for each in answers_of(transport, *[request_to(url, timeout_ms=10_000) for url in urls])
