@@ -145,7 +145,7 @@ class ContainerBroker:
                 user=f"{os.getuid()}:{os.getgid()}",
                 ports={f"{_PORT}/tcp": ("127.0.0.1", self.port)},
                 volumes={str(self.data): {"bind": _INSIDE, "mode": "rw,z"}},
-                environment={"KAFKA_HEAP_OPTS": "-Xms128m -Xmx768m", "LOG_DIR": "/tmp"},
+                environment={"KAFKA_HEAP_OPTS": kafka.heap_options(), "LOG_DIR": "/tmp"},
             )
         self._wait()
 

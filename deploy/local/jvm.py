@@ -18,8 +18,8 @@ from deploy.local.jars import KAFKA_VERSION, Say, kafka_jars
 from schemas.errors import Unavailable
 
 _OLDEST_JAVA: Final = 17
-# Enough for hundreds of small topics; the serial collector starts fastest and needs no threads of its own.
-_JVM_OPTIONS: Final = ("-Xms128m", "-Xmx768m", "-XX:+UseSerialGC", "-Dorg.slf4j.simpleLogger.showDateTime=true")
+# The serial collector starts fastest and needs no threads of its own; the heap's options are of size only.
+_JVM_OPTIONS: Final = ("-XX:+UseSerialGC", "-Dorg.slf4j.simpleLogger.showDateTime=true")
 _LOG: Final = "kafka.log"
 _LOG_LINES: Final = 30
 _READY_S: Final = 90.0  # 3 s on a quiet machine
@@ -167,7 +167,7 @@ class JvmBroker:
             )
 
     def _command(self, *arguments: str) -> list[str]:
-        return [self._java, *_JVM_OPTIONS, "-cp", f"{self._jars}/*", *arguments]
+        return [self._java, *_JVM_OPTIONS, *kafka.heap_options().split(), "-cp", f"{self._jars}/*", *arguments]
 
     def _obituary(self) -> str:
         lines = [line for line in self._log_text().splitlines() if " INFO " not in line] or [self.log_tail()]

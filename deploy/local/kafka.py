@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import base64
+import os
 import secrets
 import socket
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -45,6 +46,13 @@ _FIXED: Final = {
     "group.initial.rebalance.delay.ms": "0",
     "log.cleaner.dedupe.buffer.size": "8388608",
 }
+# Enough for hundreds of small topics. Under load it collects everything each ten seconds, for 0.1 to 0.2 s.
+_HEAP: Final = "-Xms128m -Xmx768m"
+
+
+def heap_options(environment: Mapping[str, str] = os.environ) -> str:
+    """Return the options for the JVM's heap: those of KAFKA_HEAP_OPTS, as with Kafka's own scripts, or few MiB."""
+    return environment.get("KAFKA_HEAP_OPTS") or _HEAP
 
 
 def properties(*, listen: str, controller: str, advertised: str) -> str:

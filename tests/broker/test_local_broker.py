@@ -172,6 +172,13 @@ def test_an_old_java_is_refused(tmp_path: Path) -> None:
         find_java({"JAVA_HOME": str(tmp_path)})
 
 
+def test_the_heap_of_a_broker_is_as_large_as_its_user_says() -> None:
+    """KAFKA_HEAP_OPTS, which Kafka's own scripts know, holds for the broker of this machine, too."""
+    assert kafka.heap_options({}) == kafka.heap_options({"KAFKA_HEAP_OPTS": ""}) == "-Xms128m -Xmx768m"
+    wanted = "-Xms1g -Xmx1g"
+    assert kafka.heap_options({"KAFKA_HEAP_OPTS": wanted}) == wanted
+
+
 def test_the_command_runs_one_until_it_is_told_to_end(start_role: RoleStarter, tmp_path: Path) -> None:
     """`signpost broker` says that it begins, then in one line what it took and where it is; SIGTERM ends it with 0."""
     role = start_role(["broker", "--data", str(tmp_path / "data")], {})
