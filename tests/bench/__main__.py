@@ -1,4 +1,7 @@
-"""`python -m tests.bench NAME…`: one line of JSON for each benchmark, with its yardsticks measured in the same run."""
+"""`python -m tests.bench NAME…`: one line of JSON for each benchmark, with its yardsticks measured in the same run.
+
+Of several rounds, in which they take turns, each has a line, and then one of medians.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,8 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from statistics import median
 from typing import Any
 
 from deploy.local.broker import start_broker
@@ -62,13 +66,30 @@ def _run(names: list[str], scale: float, rounds: int) -> None:
     given = os.environ.get("SIGNPOST_KAFKA_BOOTSTRAP_SERVERS")
     with Sink() as sink, start_broker(given, say=lambda line: print(line, file=sys.stderr)) as broker:
         bench = Bench(broker.bootstrap_servers, sink, scale)
-        for name in names:
-            for _ in range(rounds):
+        found: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
+        for _ in range(rounds):
+            for name, earlier in found.items():
                 began = time.monotonic()
                 figures = BENCHMARKS[name](bench)
                 took = round(time.monotonic() - began, 1)
-                line = {"benchmark": name, "scale": scale, **figures, "took_s": took, "load": os.getloadavg()[0]}
-                print(json.dumps(line), flush=True)
+                figures |= {"took_s": took, "load": os.getloadavg()[0]}
+                earlier.append(figures)
+                print(json.dumps({"benchmark": name, "scale": scale, **figures}), flush=True)
+        for name, all_ in found.items() if rounds > 1 else ():
+            print(json.dumps({"benchmark": name, "scale": scale, "medians_of": rounds, **medians(all_)}))
+
+
+def medians(rounds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the median of each number, however deep, of figures that have the same names in all rounds."""
+    return {name: _median([figures[name] for figures in rounds]) for name in rounds[0]}
+
+
+def _median(values: list[Any]) -> Any:
+    if isinstance(values[0], Mapping):
+        return medians(values)
+    if isinstance(values[0], list):
+        return [_median(list(each)) for each in zip(*values, strict=True)]
+    return median(values) if isinstance(values[0], (int, float)) else values[0]
 
 
 if __name__ == "__main__":

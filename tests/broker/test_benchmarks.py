@@ -12,7 +12,7 @@ import pytest
 from deploy.local.broker import Broker
 from schemas.errors import InvalidInput, Unavailable
 from tests.bench import router
-from tests.bench.__main__ import BENCHMARKS
+from tests.bench.__main__ import BENCHMARKS, medians
 from tests.bench.before import checked_out, compared
 from tests.bench.sink import Sink
 from tests.bench.stage import Bench
@@ -99,6 +99,12 @@ def test_every_benchmark_prints_its_figures(bench: Bench, name: str) -> None:
     assert _FIGURES[name] <= json.loads(json.dumps(found)).keys()
     # Freshness counts from an acknowledgement: what has an effect before it is negative.
     assert name == "freshness" or all(number >= 0 for number in measured(found))
+
+
+def test_several_rounds_end_in_medians() -> None:
+    """Of each number, however deep it stands, there is the median of all rounds."""
+    rounds = [{"rate": rate, "hosts": {"1": {"cpu_us": rate / 2}}, "rss": [rate, 1], "kind": "x"} for rate in (9, 1, 4)]
+    assert medians(rounds) == {"rate": 4, "hosts": {"1": {"cpu_us": 2}}, "rss": [4, 1], "kind": "x"}
 
 
 def test_another_commit_is_compared_by_medians() -> None:
