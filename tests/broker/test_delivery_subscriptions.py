@@ -230,3 +230,24 @@ def test_settings_of_a_subscription_hold_at_once(pipeline: Pipeline, receiver: R
     assert [outcome["state"] for outcome in pipeline.wait_for_ends(2)][-1] == "dead"
     (request,) = receiver.requests
     assert (request.header("Authorization"), request.header("X-Region")) == (None, "eu")
+
+
+def test_a_rate_limit_holds_in_every_second(pipeline: Pipeline, receiver: Receiver) -> None:
+    """Of a backlog no more attempts begin in any second than the subscription says, however it was read or parked."""
+    draft = Draft(
+        id=pipeline.subscription_id(),
+        sender="zenoo",
+        customer_id=pipeline.customer,
+        url=receiver.url,
+        event_types=("*",),
+        secret=Given(SECRET),
+        rate_limit=10,
+    )
+    pipeline.write(Apply(draft))
+    pipeline.publish_some(25)
+
+    outcomes = pipeline.wait_for_ends(25)
+
+    began = sorted(outcome["at_ms"] for outcome in outcomes)
+    assert len(began) == 25
+    assert [(first, last) for first, last in zip(began, began[10:], strict=False) if last - first < 1_000] == []
