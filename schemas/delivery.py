@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from typing import Final, Literal, TypeAlias, get_args
 
@@ -71,6 +71,9 @@ class Job:
     source_offset: int
     appended_at_ms: int
     body: bytes
+
+
+_JOB_FIELDS: Final = tuple(field.name for field in fields(Job))
 
 
 class JobCodec:
@@ -149,9 +152,9 @@ class JobCodec:
             with suppress(IndexError, ValueError):
                 return moved_record(value, job.run, attempt, due_at_ms, first_offset)
         # Of an older version, or with texts that only the general reader reads.
-        fields = {name: getattr(job, name) for name in Job.__slots__}
-        fields |= {"attempt": attempt, "due_at_ms": due_at_ms, "first_offset": first_offset}
-        return self._codec.encode(fields)
+        values = {name: getattr(job, name) for name in _JOB_FIELDS}
+        values |= {"attempt": attempt, "due_at_ms": due_at_ms, "first_offset": first_offset}
+        return self._codec.encode(values)
 
 
 @dataclass(slots=True)
@@ -244,6 +247,9 @@ class DeadLetter:
     attempts: int = 0
 
 
+_LETTER_FIELDS: Final = tuple(field.name for field in fields(DeadLetter))
+
+
 class DeadLetterCodec:
     """Encodes and decodes dead letters."""
 
@@ -252,7 +258,7 @@ class DeadLetterCodec:
 
     def encode(self, letter: DeadLetter) -> bytes:
         """Encode a dead letter."""
-        record = {name: getattr(letter, name) for name in DeadLetter.__slots__}
+        record = {name: getattr(letter, name) for name in _LETTER_FIELDS}
         record["headers"] = [{"name": name, "value": value} for name, value in letter.headers]
         return self._codec.encode(record)
 

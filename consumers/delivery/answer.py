@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 from schemas.egress import Target
 from schemas.failures import FailureKind
@@ -34,7 +34,7 @@ class Request:
     headers: list[bytes]
     body: bytes
     timeout_ms: int
-    context: object
+    context: Any  # mypyc knows no field of type `object`
     identity: ClientIdentity | None = None
 
 
