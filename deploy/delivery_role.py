@@ -34,6 +34,7 @@ from consumers.delivery.takeover import Takeover
 from consumers.delivery.tiers import Tiers
 from consumers.delivery.transport import Transport
 from consumers.delivery.work import Work
+from consumers.runtime.compiled import is_compiled
 from consumers.runtime.hanging import Sweep
 from consumers.runtime.member import member_config
 from consumers.runtime.metrics import DeliveryMetrics
@@ -127,7 +128,7 @@ class DeliveryRole:
             return True
         if not self.clients.transactions.start(stopping):
             return True
-        _log.info("delivery.started", address=address, prefix=self.settings.prefix)
+        _log.info("delivery.started", address=address, prefix=self.settings.prefix, compiled=is_compiled())
         try:
             return self.loop.run(self.settings.names.jobs_pattern, stopping, self._each_turn)
         finally:

@@ -16,6 +16,7 @@ from confluent_kafka import libversion
 from prometheus_client import CollectorRegistry
 from prometheus_client.process_collector import ProcessCollector
 
+from consumers.runtime.compiled import is_compiled
 from consumers.runtime.instruments import Counter, Gauge, Histogram, Labels, Spec
 from schemas import reasons
 from schemas.delivery import Outcome
@@ -26,12 +27,13 @@ OTHER: Final = "other"
 Result: TypeAlias = Literal["delivered", "retry", "dead"]
 RESULTS: Final[tuple[Result, ...]] = ("delivered", "retry", "dead")
 
-_QUICK: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+_QUICK: Final[tuple[float, ...]] = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 _SLOW: Final = (*_QUICK, 20.0, 30.0)
 # Up to where a lag is an incident, not a latency.
 _LAGGING: Final = (*_QUICK, 30.0, 60.0, 300.0, 1800.0, 7200.0)
 
-BUILD_INFO: Final = Spec("signpost_build_info", "Versions; always 1.", ("role", "version", "python", "librdkafka"))
+_BUILD: Final = ("role", "version", "python", "librdkafka", "compiled")
+BUILD_INFO: Final = Spec("signpost_build_info", "Versions, and whether hot modules are C; always 1.", _BUILD)
 WAITING_FOR_BROKER: Final = Spec("signpost_waiting_for_broker", "1 while no broker answers, else 0.")
 CONSUMER_LAG: Final = Spec(
     "signpost_consumer_lag_records", "Records that are not read yet, of the partitions of this process.", ("topic",)
@@ -122,7 +124,8 @@ class RoleMetrics:
         }
         self._senders = frozenset(known)
         build = Gauge(BUILD_INFO, self.registry)
-        build.set((role, version("kafka-signpost"), platform.python_version(), libversion()[0]), 1)
+        made = (version("kafka-signpost"), platform.python_version(), libversion()[0], "yes" if is_compiled() else "no")
+        build.set((role, *made), 1)
         self._waiting_for_broker = Gauge(WAITING_FOR_BROKER, self.registry)
         self._lag = Gauge(CONSUMER_LAG, self.registry)
         self._entries = Gauge(TABLE_ENTRIES, self.registry)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -31,8 +32,15 @@ class Who:
     rate_limit: float | None = None
 
 
-class Paced(Pacing[Job]):
+class Paced:
     """A pacing whose endpoints are known to be quick once `warm` was called."""
+
+    def __init__(self, limits: PacingLimits, tiers_ms: Sequence[int]) -> None:
+        self._pacing = Pacing[Job](limits, tiers_ms)
+
+    def __getattr__(self, name: str) -> Any:
+        # Not by inheritance: a class that is compiled lets no other one inherit from it.
+        return getattr(self._pacing, name)
 
     def jobs(self, who: Who, count: int, now_ms: int = NOW) -> dict[str, list[Job]]:
         """Offer so many jobs; return those that started, wait and are parked."""

@@ -1,7 +1,7 @@
 """Parts of the machine that some tests need: a test without one is skipped with a line that names it.
 
-SIGNPOST_TEST_REQUIRE=netns,node,go,docker,jdk,sphinx (or some) makes a missing one a failure. A broker is no such part:
-without one the tests that need it always fail.
+SIGNPOST_TEST_REQUIRE=netns,node,go,docker,jdk,sphinx,cc (or some) makes a missing one a failure. A broker is no such
+part: without one the tests that need it always fail.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Final
 
 import pytest
 
+from deploy.compiling import lacking
 from deploy.local import container
 
 REQUIRE: Final = "SIGNPOST_TEST_REQUIRE"
@@ -44,6 +45,7 @@ PARTS: Final[Mapping[str, tuple[Callable[[], bool], str]]] = {
     "docker": (lambda: container.refusal() is None, f"a Docker daemon that has, or can pull, {container.IMAGE}"),
     "sphinx": (lambda: importlib.util.find_spec("sphinx") is not None, "Sphinx (`make docs` installs it)"),
     "jdk": (lambda: _runs("java", "-version") and _runs("javac", "-version"), "a JDK (`java` and `javac`)"),
+    "cc": (lambda: lacking() is None, "a C compiler (`cc`), with Python's headers"),
 }
 
 

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from prometheus_client.parser import text_string_to_metric_families
 
 from deploy.local import kafka, tether
+from tests.support.compiled import role_environment
 from tests.support.waiting import wait_until
 
 # The setting that says where a role serves /readyz; tests give each role a port of its own.
@@ -39,7 +40,8 @@ class Role:
         """Start `signpost <args>` with settings from `env` alone, in `folder`, where its log goes as well."""
         name = args[0]
         folder.mkdir(parents=True, exist_ok=True)
-        full = {key: value for key, value in os.environ.items() if not key.startswith("SIGNPOST_")} | dict(env)
+        full = {key: value for key, value in os.environ.items() if not key.startswith("SIGNPOST_")}
+        full |= role_environment() | dict(env)
         listen = _LISTEN.get(name)
         if listen:
             full.setdefault(listen, f"127.0.0.1:{kafka.free_port()}")

@@ -161,7 +161,7 @@ def test_no_metric_has_a_label_that_names_a_customer() -> None:
     assert len(names) == len(set(names))
     for spec in SPECS:
         allowed = {"sender", "event_type", "result", "reason", "tier", "topic", "table", "role", "version"}
-        assert set(spec.labels) <= allowed | {"kind", "status", "python", "librdkafka"}
+        assert set(spec.labels) <= allowed | {"kind", "status", "python", "librdkafka", "compiled"}
         assert re.fullmatch(r"signpost_[a-z_]+", spec.name)
         assert spec.help.endswith(".")
 
