@@ -27,6 +27,7 @@ from tests.bench.senders import senders
 from tests.bench.sink import Sink
 from tests.bench.stage import Bench
 from tests.bench.tools import tools
+from tests.support.compiled import compiled
 
 BENCHMARKS: dict[str, Callable[[Bench], dict[str, Any]]] = {
     "delivery": delivery,
@@ -52,17 +53,20 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help="which ones (default: all)")
     parser.add_argument("--scale", type=float, default=1.0, help="of all sizes; 0.1 takes a tenth (default: 1)")
     parser.add_argument("--rounds", type=int, default=1, help="how often each is run (default: once)")
+    parser.add_argument("--interpreted", action="store_true", help="leave roles as they are, though gcc is there")
     options = parser.parse_args()
     unknown = set(options.names) - BENCHMARKS.keys()
     if unknown:
         parser.error(f"there is no {', '.join(sorted(unknown))}; there are {', '.join(BENCHMARKS)}")
     try:
-        _run(options.names or list(BENCHMARKS), options.scale, options.rounds)
+        with compiled(wanted=not options.interpreted) as is_compiled:
+            _run(options.names or list(BENCHMARKS), options.scale, options.rounds, is_compiled=is_compiled)
     except Unavailable as error:
         sys.exit(f"bench: {error}")
 
 
-def _run(names: list[str], scale: float, rounds: int) -> None:
+def _run(names: list[str], scale: float, rounds: int, *, is_compiled: bool) -> None:
+    how = {"scale": scale, "compiled": is_compiled}
     given = os.environ.get("SIGNPOST_KAFKA_BOOTSTRAP_SERVERS")
     with Sink() as sink, start_broker(given, say=lambda line: print(line, file=sys.stderr)) as broker:
         bench = Bench(broker.bootstrap_servers, sink, scale)
@@ -74,9 +78,9 @@ def _run(names: list[str], scale: float, rounds: int) -> None:
                 took = round(time.monotonic() - began, 1)
                 figures |= {"took_s": took, "load": os.getloadavg()[0]}
                 earlier.append(figures)
-                print(json.dumps({"benchmark": name, "scale": scale, **figures}), flush=True)
+                print(json.dumps({"benchmark": name, **how, **figures}), flush=True)
         for name, all_ in found.items() if rounds > 1 else ():
-            print(json.dumps({"benchmark": name, "scale": scale, "medians_of": rounds, **medians(all_)}))
+            print(json.dumps({"benchmark": name, **how, "medians_of": rounds, **medians(all_)}))
 
 
 def medians(rounds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ Beside them a bare loop around libcurl, without Kafka and with nothing to decide
 All read as many records from as many partitions and post the same bodies with an HMAC header to the same sink. They
 take turns for three rounds, and the second half of each run counts, when the JVM is warm. The peers are given bodies as
 they are; only Signpost reads jobs, looks its subscriptions up, checks addresses, and has an outcome of each recorded in
-one transaction with its position.
+one transaction with its position. Where there is a C compiler Signpost runs compiled, and once more as it is.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from statistics import median
 from typing import Any, Final
@@ -26,11 +26,13 @@ from tests.bench.peers.programs import Bento, ParallelConsumer, Program, running
 from tests.bench.sink import Sink
 from tests.bench.stage import PARTITIONS, Bench, Stage
 from tests.bench.yardsticks import run as yardstick
+from tests.support.compiled import compiled
 from tests.support.topics import create_topic
 
 _JOBS: Final = 100_000
 _SUBSCRIPTIONS: Final = 100
 _BARE: Final = "bare_curl_128"
+_INTERPRETED: Final = "signpost_interpreted"
 
 
 def main() -> None:
@@ -57,15 +59,17 @@ def _run(scale: float, rounds: int) -> None:
     given = os.environ.get("SIGNPOST_KAFKA_BOOTSTRAP_SERVERS")
     with Sink() as sink, start_broker(given, say=lambda line: print(line, file=sys.stderr)) as broker:
         bench = Bench(broker.bootstrap_servers, sink, scale)
-        found: dict[str, list[dict[str, float]]] = {name: [] for name in ("signpost", _BARE, *programs)}
+        with compiled() as is_compiled:  # builds it, before anything is measured
+            own = ("signpost", _INTERPRETED) if is_compiled else ("signpost",)
+        found: dict[str, list[dict[str, float]]] = {name: [] for name in (*own, _BARE, *programs)}
         for _ in range(rounds):
-            for name, figures in _round(bench, programs):
+            for name, figures in _round(bench, own, programs):
                 found[name].append(figures)
                 print(f"bench-peers: {name} {figures}", file=sys.stderr)
     print(json.dumps({"benchmark": "peers", "scale": scale, "rounds": rounds, **_summary(found)}), flush=True)
 
 
-def _round(bench: Bench, programs: dict[str, Program]) -> Iterator[tuple[str, dict[str, float]]]:
+def _round(bench: Bench, own: Sequence[str], programs: dict[str, Program]) -> Iterator[tuple[str, dict[str, float]]]:
     """Give each one its turn, on topics of this round."""
     jobs = bench.scaled(_JOBS)
     with bench.stage() as stage:
@@ -73,9 +77,11 @@ def _round(bench: Bench, programs: dict[str, Program]) -> Iterator[tuple[str, di
         for topic in (bodies, outcomes):
             create_topic(stage.bootstrap_servers, topic, PARTITIONS)
         subscribed = stage.subscribed(_SUBSCRIPTIONS)
-        stage.fill(stage.jobs_for(subscribed, 2 * jobs))
         stage.fill(stage.bodies_for(subscribed, 2 * jobs), bodies)
-        yield "signpost", _turn(bench, jobs, _signpost(stage))
+        for number, name in enumerate(own):
+            stage.fill(stage.jobs_for(subscribed, 2 * jobs, start=2 * jobs * number))
+            with compiled(wanted=name != _INTERPRETED):
+                yield name, _turn(bench, jobs, _signpost(stage))
         yield _BARE, yardstick("bare", bench.sink.url, str(jobs), "128")  # as many at once as Signpost has for a host
         for name, program in programs.items():
             group = f"{stage.names.prefix}{name}"
