@@ -75,6 +75,13 @@ def test_the_proxy_is_shown_without_its_password() -> None:
     assert "pass" not in repr(settings)
 
 
+def test_nothing_is_open_that_nobody_asked_for() -> None:
+    """HTTP/2, a proxy, http, further ports and networks that are not public are off until a setting says otherwise."""
+    settings = Settings()
+    assert (settings.http2, settings.proxy, settings.proxy_resolves) == (False, None, False)
+    assert (settings.allow_http, settings.allow_ports, settings.allow_cidrs) == (False, (), ())
+
+
 def test_a_proxy_that_resolves_needs_a_proxy() -> None:
     """`proxy_resolves` alone would be a check left to nobody."""
     with pytest.raises(SettingsError, match="without a proxy"):
