@@ -228,20 +228,20 @@ class Dispatcher:
         """Start a job, or see what else becomes of it; True: it was started."""
         job = work.job
         found = self._subscriptions.lookup(job.subscription_id, job.subscription_partition, job.subscription_offset)
-        match found:
-            case Entry(value=endpoint):
-                reason = self._reason_to_cancel(job, endpoint)
-                if reason is None:
-                    return self._admit(work, endpoint, now_ms, waited=waited)
-                self._cancel(work, reason, endpoint.host, now_ms)
-            case Gone():
-                self._cancel(work, "deleted", "", now_ms)
-            case NotYet():
-                self._await_record(work, now_ms)
-            case Unusable():
-                self._park_blindly(work, "unusable_subscription")
-            case _:
-                assert_never(found)
+        if isinstance(found, Entry):
+            endpoint = found.value
+            reason = self._reason_to_cancel(job, endpoint)
+            if reason is None:
+                return self._admit(work, endpoint, now_ms, waited=waited)
+            self._cancel(work, reason, endpoint.host, now_ms)
+        elif isinstance(found, Gone):
+            self._cancel(work, "deleted", "", now_ms)
+        elif isinstance(found, NotYet):
+            self._await_record(work, now_ms)
+        elif isinstance(found, Unusable):
+            self._park_blindly(work, "unusable_subscription")
+        else:
+            assert_never(found)
         return False
 
     def _await_record(self, work: Work, now_ms: int) -> None:

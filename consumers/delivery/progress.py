@@ -102,10 +102,13 @@ class Progress:
     @property
     def full(self) -> bool:
         """Whether reading has to stop so that the metadata cannot overflow (not while old ground is read again)."""
-        if self.next_offset < self._end:
+        next_offset, order = self.next_offset, self._order
+        if next_offset < self._end:
             return False
+        if len(order) <= _SURELY_FITS - MAX_BATCH and not self._known:  # as nearly always
+            return bool(order) and next_offset - order[0] + MAX_BATCH >= MAX_SPAN
         count = self.unfinished + MAX_BATCH
-        span = self.next_offset - self.lowest + MAX_BATCH
+        span = next_offset - self.lowest + MAX_BATCH
         if count <= _SURELY_FITS:
             return span >= MAX_SPAN
         return count > MAX_UNFINISHED or span >= MAX_SPAN or count * (1 + log(span / count, 32)) > LIST_BYTES

@@ -18,7 +18,7 @@ from consumers.delivery.carrier import Finish
 from consumers.delivery.connections import Connections
 from consumers.delivery.direct.dialling import Dialling
 from consumers.delivery.direct.exchange import Exchange, ended_by
-from consumers.delivery.direct.link import Link
+from consumers.delivery.direct.link import ENDED, NOT_NOW, READ, Link
 from consumers.delivery.direct.pool import Pool
 from consumers.delivery.direct.response import BadResponse, ResponseReader, TooLarge, whole
 from consumers.delivery.direct.tls import BadIdentity, Tls, not_begun, tls_failure
@@ -27,8 +27,7 @@ from consumers.delivery.ports import SocketPolicy
 from consumers.delivery.readiness import EpollReadiness, Events
 from consumers.delivery.resolver import Addresses
 
-_ENDED: Final = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
-_COMES: Final = select.EPOLLIN | _ENDED
+_COMES: Final = select.EPOLLIN | ENDED
 _SWEEP_EVERY_S: Final = 5.0
 # What came over an idle connection meanwhile would be taken for the answer to the next request over it.
 _UNSEEN_S: Final = 0.01
@@ -85,11 +84,16 @@ class DirectCarrier:
                 if made is not None:
                     self._dialled(*made, now)
             elif link.work is None:
-                self._disturbed(link, mask)
-            elif link.shaken:
-                self._advance(link.work, link, mask, now)
-            else:
+                if link.has_ended(mask):
+                    self._pool.remove(link)
+                    self._forget(link)
+            elif not link.shaken:
                 self._shake(link.work, link, now)
+            elif link.work.rest is None:
+                if mask & _COMES:
+                    self._receive(link.work, link, mask, now)
+            else:
+                self._advance(link.work, link, mask, now)
         for exchange, failure in self._dialling.go_on(now):
             self._end(exchange, failure, now)
         if self._queue:
@@ -185,7 +189,9 @@ class DirectCarrier:
         link.work, exchange.link = exchange, link
         data = self._wire.bytes_of(exchange.request)
         try:
-            sent = link.transmit(data)
+            sent = link.send(data)
+        except NOT_NOW:
+            sent = 0
         except OSError as error:
             self._broken(exchange, link, error, now)
             return
@@ -210,19 +216,18 @@ class DirectCarrier:
         """Read until there is nothing more, or the response is over."""
         while True:
             try:
-                data = link.receive()
+                data = link.recv(READ)
+            except NOT_NOW:
+                return
             except OSError as error:
                 self._broken(exchange, link, error, now)
-                return
-            if data is None:
                 return
             if exchange.reader is None:
                 found = whole(data) if exchange.rest is None else None
                 if found is not None:
                     status, begin = found
-                    body = data[begin : begin + MAX_BODY_KEPT]
-                    answer = responded(status, body)
-                    self._end(exchange, answer, now, keep=not mask & _ENDED)
+                    answer = responded(status, data[begin : begin + MAX_BODY_KEPT])
+                    self._end(exchange, answer, now, keep=not mask & ENDED)
                     return
                 exchange.reader = ResponseReader()
             if self._read(exchange, link, exchange.reader, data, now):
@@ -282,18 +287,6 @@ class DirectCarrier:
             self._dialling.hang_up(exchange)
         else:
             self._forget(exchange.link)
-
-    def _disturbed(self, link: Link, mask: int) -> None:
-        """Something happened to a connection that waits: it is used no more, but for what TLS says of itself."""
-        gone = bool(mask & _ENDED)
-        if not gone and mask & select.EPOLLIN:
-            try:
-                gone = not link.is_secure or link.receive() is not None
-            except OSError:
-                gone = True
-        if gone:
-            self._pool.remove(link)
-            self._forget(link)
 
     def _forget(self, link: Link) -> None:
         del self._links[link.fd]

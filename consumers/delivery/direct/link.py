@@ -10,7 +10,9 @@ from typing import Any, Final, TypeAlias
 from consumers.delivery.answer import ClientIdentity
 from consumers.delivery.connections import Connections
 
-_READ: Final = 64 * 1024
+READ: Final = 64 * 1024
+# What `recv` and `send` raise where nothing has come, or nothing can be sent.
+NOT_NOW: Final = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 # What an epoll tells of a connection that the other side has ended.
 ENDED: Final = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
 # Scheme, host, port, and the client certificate that is shown: only what is equal in all shares connections.
@@ -68,22 +70,23 @@ class Link:
     def receive(self) -> bytes | None:
         """Return what has come, b"" at the end, None if nothing has; OSError."""
         try:
-            return self.recv(_READ)
-        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            return self.recv(READ)
+        except NOT_NOW:
             return None
 
     def transmit(self, data: bytes | memoryview) -> int:
         """Send what can be sent; return how much that was; OSError."""
         try:
             return self.send(data)
-        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+        except NOT_NOW:
             return 0
 
     def rests(self, now: float) -> None:
         """Note that it is idle from now on."""
         self.work = None
         self.used = True
-        self._stale_s = min(now + self._idle_s, self._last_s)
+        stale_s = now + self._idle_s
+        self._stale_s = stale_s if stale_s < self._last_s else self._last_s
 
     def is_stale(self, now: float) -> bool:
         """Whether it has been idle, or there, for too long to be used."""

@@ -40,7 +40,7 @@ class Limit:
     @property
     def is_restarting(self) -> bool:
         """Whether fewer requests are let through than a new endpoint gets, and none has shown that this is enough."""
-        return self._begins and self.value < min(AT_FIRST, self.most)
+        return self._begins and self.value < AT_FIRST and self.value < self.most
 
     def answered(self, took_us: int) -> None:
         """Take in the time to an answer that came; 0: nobody knows."""
