@@ -54,7 +54,9 @@ class Proxy:
 
 def trusted_roots() -> str:
     """Return the file of certificate authorities: SSL_CERT_FILE, the system's, or certifi's."""
-    return ssl.get_default_verify_paths().cafile or certifi.where()
+    paths: Any = ssl.get_default_verify_paths()  # typeshed says str where None comes, and compiled code believes it
+    found: str | None = paths.cafile
+    return found or certifi.where()
 
 
 @dataclass(frozen=True, slots=True)

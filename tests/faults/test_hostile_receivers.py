@@ -50,6 +50,7 @@ ANSWERED: dict[str, Responded] = {
     "listed-lengths": Responded(200, None, b"hello", False),
     "length-and-chunks": Responded(200, None, b"hello", False),
     "endless-length": Responded(200, None, b"hello", False),
+    "long-length": Responded(200, None, b"hello", False),
     "negative-chunk": CUT,
     "endless-chunk": CUT,
     "chunk-too-long": Responded(200, None, b"hel", True),

@@ -86,6 +86,7 @@ _SENT: Final[dict[str, tuple[bytes, str]]] = {
     ),
     "negative-length": (_OK + b"Content-Length: -5\r\n\r\nhello", "close"),
     "endless-length": (_OK + b"Content-Length: 99999999999999999999999\r\n\r\nhello", "close"),
+    "long-length": (_OK + b"Content-Length: " + b"9" * 5_000 + b"\r\n\r\nhello", "close"),
     "negative-chunk": (_CHUNKED + b"-5\r\nhello\r\n0\r\n\r\n", "close"),
     "endless-chunk": (_CHUNKED + b"fffffffffffffffffffff\r\nhello\r\n", "close"),
     "chunk-too-long": (_CHUNKED + b"3\r\nhello\r\n0\r\n\r\n", "close"),

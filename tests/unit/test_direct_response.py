@@ -128,3 +128,19 @@ def test_a_body_in_crumbs_is_not_read_to_its_end() -> None:
     assert reader.feed(b"1\r\nx\r\n" * 10_000)
     assert (reader.status, reader.cut, reader.keep_alive) == (200, True, False)
     assert len(reader.body) < 4_096
+
+
+@pytest.mark.parametrize("length", [b"9" * 18, b"9" * 19, b"9" * 5_000, b"0" * 5_000 + b"9" * 5_000])
+def test_a_length_may_have_thousands_of_digits(length: bytes) -> None:
+    """A length beyond all bounds is that of a body that never ends, however many digits it has."""
+    reader = ResponseReader()
+    assert not reader.feed(b"HTTP/1.1 200 OK\r\nContent-Length: %b\r\n\r\nhello" % length)
+    assert (reader.status, reader.body, reader.headers_complete) == (200, b"hello", True)
+
+
+def test_a_length_may_begin_with_zeros() -> None:
+    """Zeros before a length say nothing, thousands of them neither."""
+    for length, over in ((b"0" * 5_000, True), (b"0" * 5_000 + b"5", True), (b"0" * 5_000 + b"6", False)):
+        reader = ResponseReader()
+        body = b"" if length.endswith(b"0") else b"hello"
+        assert reader.feed(b"HTTP/1.1 200 OK\r\nContent-Length: %b\r\n\r\n%b" % (length, body)) is over

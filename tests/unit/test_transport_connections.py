@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
+import certifi
 import pytest
 
-from consumers.delivery.connections import Connections
+from consumers.delivery.connections import Connections, trusted_roots
 from consumers.delivery.resolver import Resolver
 from consumers.delivery.transport import Responded, Transport, Unanswered
 from tests.support.certificates import Authority
@@ -205,3 +206,10 @@ def test_http2_is_offered_where_it_is_wanted(
         later = answer_of(transport, request_to(f"{url}/later"))
         assert isinstance(later, Responded)
         assert (later.status, later.retry_after) == (503, "120")
+
+
+def test_without_roots_of_the_system_those_of_certifi_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where OpenSSL's file of authorities is not there, as in Debian without SSL_CERT_FILE, certifi's is taken."""
+    monkeypatch.setenv("SSL_CERT_FILE", "/no/such/file")
+
+    assert trusted_roots() == certifi.where()

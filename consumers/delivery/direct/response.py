@@ -23,6 +23,7 @@ _PLAIN_HEAD: Final = 8 * 1024
 _MAX_HEADS: Final = 256
 _heads: Final[dict[bytes, tuple[int, int]]] = {}
 _ENDLESS: Final = 10**18
+_MAX_DIGITS: Final = 18
 _CHUNK_SIZE: Final = re.compile(rb"[ \t]*([0-9a-fA-F]{1,15})[ \t]*(?:;.*)?", re.DOTALL)
 _MAX_CHUNK_LINE: Final = 4 * 1024
 # Lines between chunks count as header lines, the shortest as so much: a body in thousands of crumbs is not read whole.
@@ -203,7 +204,8 @@ class ResponseReader:
         elif lengths:
             if len(lengths) > 1 or not next(iter(lengths)).isdigit():
                 raise BadResponse("its content-length is none")
-            self._left = int(lengths.pop())
+            digits = lengths.pop().lstrip(b"0")  # of thousands Python reads no number
+            self._left = int(digits or b"0") if len(digits) <= _MAX_DIGITS else _ENDLESS
             self._state = _State.LENGTH if self._left < _ENDLESS else _State.UNTIL_CLOSE
             if not self._left:
                 self._over(cut=False)
