@@ -14,6 +14,7 @@ from consumers.table_state import Interpret
 from schemas.egress import EgressPolicy, Target
 from schemas.errors import InvalidInput, UnreadableRecord
 from schemas.header_rules import is_sendable
+from schemas.rules import RATES
 from schemas.sealing import Sealer, header_place, key_place
 from schemas.sender import Sender
 from schemas.signing import SigningKey
@@ -23,6 +24,8 @@ from schemas.subscription import Subscription
 _CREDENTIALS: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]*[ ]+(\S.*)")
 # What is shorter keeps no secret, and would be taken out of every second answer: `X-Region: eu`.
 _SHORTEST_MASKED: Final = 6
+# Of a wait: a hundred years, which sums with any time of ours.
+_LONGEST_S: Final = 36_500 * 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +75,7 @@ def endpoints_of(
 
     def interpret(_partition: int, _offset: int, key: str, value: bytes) -> Endpoint:
         subscription = read_subscription(key, value)
+        _check_numbers(subscription)
         sender = senders.get(subscription.sender)
         if sender is None:
             raise UnreadableRecord("invalid_value", f"subscription {key}: no sender {subscription.sender!r} is loaded")
@@ -104,6 +108,19 @@ def endpoints_of(
         )
 
     return interpret
+
+
+def _check_numbers(subscription: Subscription) -> None:
+    """Refuse numbers that nobody can count with, or wait for: rules are kept by those who write, not by the topic."""
+    rate = subscription.rate_limit
+    for name, is_good in (
+        ("schedule_s", all(0 <= wait_s <= _LONGEST_S for wait_s in subscription.schedule_s or ())),
+        ("timeout_s", subscription.timeout_s is None or subscription.timeout_s > 0),
+        ("max_in_flight", subscription.max_in_flight is None or subscription.max_in_flight > 0),
+        ("rate_limit", rate is None or RATES[0] <= rate <= RATES[1]),  # what is no number is not between
+    ):
+        if not is_good:
+            raise UnreadableRecord("invalid_value", f"subscription {subscription.id}: {name} is out of bounds")
 
 
 def _as_told(text: str) -> Iterator[str]:

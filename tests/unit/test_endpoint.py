@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -120,3 +122,25 @@ def test_what_was_sealed_as_one_thing_does_not_open_as_another(moved):
     """Whoever can write to the topic cannot have a secret sent as a header, nor one header under another name."""
     with pytest.raises(SealBroken):
         endpoint(replace(SIGNED, **moved))
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"rate_limit": 0.0},
+        {"rate_limit": -1.0},
+        {"rate_limit": math.nan},
+        {"rate_limit": math.inf},
+        {"rate_limit": 5e-324},
+        {"schedule_s": (60, -1)},
+        {"schedule_s": (2**62,)},
+        {"timeout_s": 0},
+        {"max_in_flight": 0},
+        {"max_in_flight": -5},
+    ],
+    ids=str,
+)
+def test_numbers_that_nobody_can_count_with_make_a_record_unusable(setting: dict[str, Any]):
+    """Whatever somebody else wrote, a record's numbers end no process: it is unusable until it is mended."""
+    with pytest.raises(UnreadableRecord, match=f"{next(iter(setting))} is out of bounds"):
+        endpoint(replace(SIGNED, **setting))
