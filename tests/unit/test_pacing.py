@@ -11,8 +11,8 @@ A, B = Who("a"), Who("b")
 
 def test_a_subscription_starts_up_to_its_limit_then_waits_then_parks() -> None:
     """Beyond its limit a subscription's jobs wait in memory, and beyond a bound they are parked."""
-    found = pacing().jobs(A, 300)
-    assert {how: len(jobs) for how, jobs in found.items()} == {"start": 2, "wait": 256, "park": 42}
+    found = pacing().jobs(A, 1_100)
+    assert {how: len(jobs) for how, jobs in found.items()} == {"start": 2, "wait": 1_000, "park": 98}
 
 
 def test_another_subscription_is_not_held_up() -> None:
@@ -259,3 +259,25 @@ def test_who_has_not_answered_yet_holds_up_reading_for_a_moment_only() -> None:
     assert paced.pressing > 0
     assert paced.sweep(NOW + 250) == []
     assert paced.pressing == 0
+
+
+def test_a_burst_for_a_new_endpoint_waits_for_its_first_answer() -> None:
+    """A thousand jobs at once for an endpoint of which nothing is known: none is parked while it may yet answer."""
+    paced, who = pacing(subscription=16), Who("new")
+    found = paced.jobs(who, 1_000)
+    assert not found["park"]
+    assert paced.pressing >= len(found["wait"])  # nothing more is read for the moment
+
+    paced.ended(found["start"][0], Result.DELIVERED, QUICK_US, NOW + 50)
+    paced.sweep(NOW + 50)
+    assert not paced.jobs(Who("new"), 4, NOW + 50)["park"]
+
+
+def test_a_burst_for_an_endpoint_that_never_answers_is_parked() -> None:
+    """After a moment without an answer what comes is parked, and reading goes on for others."""
+    paced, who = pacing(subscription=16), Who("silent")
+    paced.jobs(who, 1_000)
+    assert paced.sweep(NOW + 250) == []
+    assert paced.pressing == 0
+    assert len(paced.jobs(who, 10, NOW + 250)["park"]) == 10
+    assert len(paced.sweep(NOW + 1_100)) == 1_000 - 4

@@ -172,8 +172,13 @@ class Pace(Generic[T]):
         """Return how many of its jobs will have started in a moment: of who has not answered yet, for a moment only."""
         if backlog is None or self.lacks_place:
             return 0
-        moves_ms = STUCK_AFTER_MS if self.limit.mean_us else _UNKNOWN_MS
-        return backlog.soon if now_ms - self.moved_ms < moves_ms else 0
+        if self.may_answer_yet(now_ms):
+            return _ROOM
+        return backlog.soon if self.limit.mean_us and now_ms - self.moved_ms < STUCK_AFTER_MS else 0
+
+    def may_answer_yet(self, now_ms: int) -> bool:
+        """Whether nothing is known of it, and its first answer may come at any moment."""
+        return not self.limit.mean_us and now_ms - self.moved_ms < _UNKNOWN_MS
 
     @property
     def lacks_place(self) -> bool:
@@ -186,10 +191,10 @@ class Pace(Generic[T]):
             return self.circuit.park_for_ms(now_ms)
         return away_for_ms(now_ms - self.moved_ms) if self.is_stuck(now_ms) else 0
 
-    def room(self) -> int:
+    def room(self, now_ms: int) -> int:
         """Return how many jobs may wait in memory."""
         if self.backlog is None or not self.limit.mean_us:
-            return _ROOM_AT_FIRST
+            return _ROOM if self.may_answer_yet(now_ms) else _ROOM_AT_FIRST
         return min(_ROOM, max(self.limit.most, _LEAST_ROOM, int(self.backlog.per_second * _ROOM_S)))
 
     @property

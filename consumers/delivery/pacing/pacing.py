@@ -18,6 +18,7 @@ from consumers.delivery.pacing.pace import Pace, Reason, Result
 from consumers.delivery.pacing.parties import Subscriber, T
 from consumers.delivery.pacing.places import QUICK, Places
 from consumers.delivery.pacing.registry import PacingLimits, Registry
+from consumers.delivery.pacing.waiters import Waiters
 
 # With so many jobs waiting in memory, of all subscriptions, nothing more is read while they start soon; with twice as
 # many each has the least room only. What is read at once lies between the two.
@@ -36,13 +37,14 @@ class Pacing(Generic[T]):
         self._waits_ms = waits_ms
         self._registry = Registry[T](limits)
         self._paces, self.stood_still = self._registry.paces, self._registry.stood_still
+        self.told_to_wait = self._registry.told_to_wait
         self.places = Places[T](limits.per_process)
         self._runnable: deque[Pace[T]] = deque()  # with something waiting, and perhaps a place
         self._for_quick: deque[Pace[T]] = deque()  # waiting for a place of the process
         self._for_slow: deque[Pace[T]] = deque()  # waiting for one that slow endpoints may hold
         self._timed: list[tuple[int, int, Pace[T]]] = []  # waiting for their rate
-        self._waiters: dict[str, Pace[T]] = {}
-        self._number = 0
+        self._waiters = Waiters[T]()
+        self._number = self._swept_ms = 0
         self.waiting = 0
         self.soon = 0  # of those: will have started in a moment
 
@@ -71,7 +73,7 @@ class Pacing(Generic[T]):
         if overdue := self.places.advance(now_ms):
             for job in overdue:
                 job.pace.overdue += 1
-            self._wake_all(self._for_quick)
+            self._look_again(self._for_quick, self.places.free)
 
     def admit(self, who: Subscriber, job: T, now_ms: int) -> bool:
         """Start a job, and count it; False: it has to `wait` or to be parked."""
@@ -98,7 +100,7 @@ class Pacing(Generic[T]):
             pace.limited_by = Reason.NO_ANSWER
             return False
         waiting = pace.waiting
-        if len(waiting) >= _LEAST_ROOM and (self.waiting >= 2 * _MANY or len(waiting) >= pace.room()):
+        if len(waiting) >= _LEAST_ROOM and (self.waiting >= 2 * _MANY or len(waiting) >= pace.room(now_ms)):
             return False
         if not waiting:
             pace.soon = pace.soon_of(pace.backed_up(self._waits_ms, now_ms), now_ms)
@@ -183,26 +185,21 @@ class Pacing(Generic[T]):
         self._take(pace, job)
         return True
 
-    def told_to_wait(self, subscription: str, until_ms: int, now_ms: int) -> None:
-        """Close an endpoint until then."""
-        pace = self._paces.get(subscription)
-        if pace is not None:
-            pace.told_to_wait(until_ms, now_ms)
-
     def sweep(self, now_ms: int) -> list[T]:
         """Take what waits for endpoints that do not answer: it is to be parked. Look again at who waits for places."""
         taken: list[T] = []
-        for pace in list(self._waiters.values()):
+        for pace in self._waiters.next():
             if pace.is_stuck(now_ms) or not pace.circuit.is_closed:
                 pace.limited_by = pace.closed_by or Reason.NO_ANSWER
                 taken += self._empty(pace, lambda _job: True)
             else:
                 self.soon += pace.recount(now_ms)
-            self._wake_all(pace.host.blocked)
-        self._wake_all(self._for_quick)
-        self._wake_all(self._for_slow)
-        while self._timed:  # the clock may have been set back
+            self._look_again(pace.host.blocked, self._limits.per_host - pace.host.in_flight)
+        self._look_again(self._for_quick, self.places.free)
+        self._look_again(self._for_slow, self.places.free)
+        while self._timed and now_ms < self._swept_ms:  # the clock was set back
             self._wake(self._timed.pop()[2])
+        self._swept_ms = now_ms
         self._registry.forget(now_ms)
         return taken
 
@@ -275,9 +272,9 @@ class Pacing(Generic[T]):
         if pace.queued:
             self._runnable.append(pace)
 
-    def _wake_all(self, blocked: deque[Pace[T]]) -> None:
-        """Have all look again: who was woken for a place may have left it to the next."""
-        while blocked:
+    def _look_again(self, blocked: deque[Pace[T]], free: int) -> None:
+        """Have as many look as there are free places: who was woken for one may have left it to the next."""
+        for _ in range(min(free, len(blocked))):
             self._wake(blocked.popleft())
 
     def _empty(self, pace: Pace[T], which: Callable[[T], bool]) -> list[T]:

@@ -89,6 +89,11 @@ class Places(Generic[T]):
         """How many places slow requests hold."""
         return self._tagged + self._late
 
+    @property
+    def free(self) -> int:
+        """How many places nobody holds."""
+        return self.most - self.taken
+
     def advance(self, now_ms: int) -> Iterable[T]:
         """Let time pass; return the requests that have become overdue."""
         tick = now_ms >> _TICK

@@ -57,6 +57,12 @@ class Registry(Generic[T]):
         for pace in self.paces.values():
             pace.stood_still(now_ms)
 
+    def told_to_wait(self, subscription: str, until_ms: int, now_ms: int) -> None:
+        """Close an endpoint until then."""
+        pace = self.paces.get(subscription)
+        if pace is not None:
+            pace.told_to_wait(until_ms, now_ms)
+
     def forget(self, now_ms: int) -> None:
         """Forget endpoints of which nothing was heard for five minutes, and of which nothing waits."""
         if now_ms < self._look_ms:
