@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -65,7 +66,7 @@ def job(number: int = 1, **fields: Any) -> Job:
 def job_value(one: Job) -> bytes:
     """Return a job as the value of a record."""
     codec = JobCodec()
-    names = Job.__slots__
+    names = tuple(field.name for field in dataclasses.fields(Job))  # compiled, it has no __slots__
     split = names.index("sender")
     tail = codec.tail(**{name: getattr(one, name) for name in names[split:]})
     return codec.encode(tail, **{name: getattr(one, name) for name in names[:split]})
