@@ -273,6 +273,22 @@ def test_a_burst_for_a_new_endpoint_waits_for_its_first_answer() -> None:
     assert not paced.jobs(Who("new"), 4, NOW + 50)["park"]
 
 
+def test_an_endpoint_that_only_says_no_keeps_nobody_from_being_read() -> None:
+    """Nothing but 503 has been heard: what waits for it in memory is no reason to read no further for others."""
+    paced, who = pacing(subscription=16), Who("overloaded")
+    running = paced.jobs(who, 1_000)["start"]
+    for step in range(1, 20):
+        now_ms = NOW + 150 * step
+        paced.ended(running.pop(), Result.OVERLOADED, 150_000, now_ms, "status_503")
+        for job in paced.sweep(now_ms):
+            paced.park(job, now_ms)
+        while (job := paced.next_waiting(now_ms)) is not None:
+            paced.begin(who, job, now_ms)
+            running.append(job)
+    assert paced.waiting > 100
+    assert paced.pressing < 32
+
+
 def test_a_burst_for_an_endpoint_that_never_answers_is_parked() -> None:
     """After a moment without an answer what comes is parked, and reading goes on for others."""
     paced, who = pacing(subscription=16), Who("silent")

@@ -177,8 +177,8 @@ class Pace(Generic[T]):
         return backlog.soon if self.limit.mean_us and now_ms - self.moved_ms < STUCK_AFTER_MS else 0
 
     def may_answer_yet(self, now_ms: int) -> bool:
-        """Whether nothing is known of it, and its first answer may come at any moment."""
-        return not self.limit.mean_us and now_ms - self.moved_ms < _UNKNOWN_MS
+        """Whether its first answer may come at any moment; one that only says 429 or 503 is measured by none."""
+        return not self.answered_ms and self.failing_since_ms is None and now_ms - self.moved_ms < _UNKNOWN_MS
 
     @property
     def lacks_place(self) -> bool:
