@@ -10,7 +10,7 @@ from typing import get_args
 import pytest
 
 from consumers.delivery import dispatch
-from consumers.delivery.pacing.pace import Reason
+from consumers.delivery.pacing.kinds import Reason
 from consumers.delivery.recorder import UNKNOWN, CancelReason
 from consumers.delivery.verdict import Delivered, Exhausted, Gone, Retry, Verdict
 from consumers.router import routing

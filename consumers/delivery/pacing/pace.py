@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from enum import Enum
 from typing import Final, Generic
 
 from consumers.delivery.pacing.backlog import Backlog
 from consumers.delivery.pacing.circuit import Circuit, State, away_for_ms
+from consumers.delivery.pacing.kinds import ANSWERS, DELIVERED, Reason, Result
 from consumers.delivery.pacing.limit import Limit
 from consumers.delivery.pacing.parties import Subscriber, T
 from consumers.delivery.pacing.places import QUICK, Pacer
@@ -22,51 +22,25 @@ _UNKNOWN_MS: Final = 200
 _ROOM_S, _ROOM, _LEAST_ROOM, _ROOM_AT_FIRST = 20, 1_000, 64, 256
 
 
-class Result(Enum):
-    """How a request ended, as far as pacing is concerned."""
-
-    DELIVERED = "delivered"
-    ANSWERED = "answered"  # with another status
-    OVERLOADED = "overloaded"  # 429, 503
-    TIMEOUT = "timeout"
-    UNREACHABLE = "unreachable"
-    NOTHING = "nothing"  # says nothing of the endpoint
-
-
-DELIVERED: Final = Result.DELIVERED  # of each job: see QUICK
-_ANSWERS: Final = (DELIVERED, Result.ANSWERED, Result.OVERLOADED)
-
-
-class Reason(Enum):
-    """What keeps a job from starting."""
-
-    IN_FLIGHT = "in_flight_limit"
-    RATE = "rate_limit"
-    HOST = "host_limit"
-    PROCESS = "process_limit"  # places of the process, or the share of them that slow endpoints may hold
-    FAILING = "circuit_open"
-    TOLD_TO_WAIT = "retry_after"
-    NO_ANSWER = "no_answer"
-
-
 _PLACES: Final = (Reason.HOST, Reason.PROCESS)
 
 
 class Host(Generic[T]):
     """What the subscriptions of a host share in this process."""
 
-    __slots__ = ("blocked", "in_flight", "name", "paces", "slow")
+    __slots__ = ("blocked", "in_flight", "most", "name", "paces", "slow")
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, most: int) -> None:
         self.name = name
+        self.most = most  # requests at a time
         self.in_flight = 0
         self.slow = 0  # of those: started as slow or new
         self.paces = 0
         self.blocked: deque[Pace[T]] = deque()  # in turn for a place
 
-    def lets(self, pacer: Pacer, most: int) -> bool:
-        """Tell whether another request may start: half of the `most` places are not for slow ones."""
-        return self.in_flight < most and (pacer is QUICK or self.slow < max(1, most // 2))
+    def lets(self, pacer: Pacer) -> bool:
+        """Tell whether another request may start: half of the places are not for slow ones."""
+        return self.in_flight < self.most and (pacer is QUICK or self.slow < max(1, self.most // 2))
 
 
 class Pace(Generic[T]):
@@ -204,7 +178,8 @@ class Pace(Generic[T]):
             return False
         if self.backlog is None or not self.waiting:
             return True
-        return self.soon > 0 and len(self.waiting) <= max(self.backlog.per_second, self.backlog.soon)
+        a_second = max(self.backlog.per_second, self.backlog.soon, self._could_per_second())
+        return bool(self.soon or self.limit.mean_us) and len(self.waiting) <= a_second
 
     def backed_up(self, waits_ms: Sequence[int], now_ms: int) -> Backlog:
         """Return the backlog; it is measured from the first job on that could not start at once."""
@@ -241,7 +216,7 @@ class Pace(Generic[T]):
             if result is not Result.NOTHING:
                 self.last_answer = said
             self._ended_otherwise(job, result, took_us, now_ms)
-        if self.backlog is not None and self.circuit.is_closed and result in _ANSWERS:  # what the endpoint took
+        if self.backlog is not None and self.circuit.is_closed and result in ANSWERS:  # what the endpoint took
             busy = bool(self.waiting) and not self.limit.is_restarting
             if not self.backlog.ended(now_ms, busy=busy):
                 self.backlog.expect(self._likely_per_second())
@@ -294,6 +269,19 @@ class Pace(Generic[T]):
     def _likely_per_second(self) -> float:
         """Return what the endpoint takes by its limit and its time to an answer."""
         a_second = self.limit.most * 1_000_000 / (self.limit.mean_us or 1_000_000)
+        return a_second if self.rate is None else min(a_second, self.rate.per_second)
+
+    def _could_per_second(self) -> float:
+        """Return what it takes a second with the places that it finds, however few jobs it gets; 0: nobody knows.
+
+        What was measured is less where this process, or the way in which it reads partitions, is what is slow.
+        """
+        mean_us, places = self.limit.mean_us, float(self.limit.value)
+        if not mean_us or self.limited_by is Reason.PROCESS:
+            return 0
+        if self.limited_by is Reason.HOST:
+            places = min(places, self.host.most / self.host.paces)
+        a_second = places * 1_000_000 / mean_us
         return a_second if self.rate is None else min(a_second, self.rate.per_second)
 
     def _set_free(self) -> None:

@@ -14,7 +14,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Generic
 
-from consumers.delivery.pacing.pace import Pace, Reason, Result
+from consumers.delivery.pacing.kinds import Reason, Result
+from consumers.delivery.pacing.pace import Pace
 from consumers.delivery.pacing.parties import Subscriber, T
 from consumers.delivery.pacing.places import QUICK, Places
 from consumers.delivery.pacing.registry import PacingLimits, Registry
@@ -33,7 +34,6 @@ class Pacing(Generic[T]):
     """All paces of a process; `waits_ms` are the delays of the tiers for parked jobs, ascending. Times are in ms."""
 
     def __init__(self, limits: PacingLimits, waits_ms: Sequence[int]) -> None:
-        self._limits = limits
         self._waits_ms = waits_ms
         self._registry = Registry[T](limits)
         self._paces, self.stood_still = self._registry.paces, self._registry.stood_still
@@ -180,7 +180,7 @@ class Pacing(Generic[T]):
                 return False
             pace.rate.begin(now_ms)
         pacer = pace.pacer_now(self.places.proven_ms)
-        if not (pace.host.lets(pacer, self._limits.per_host) and self.places.lets(pacer)):
+        if not (pace.host.lets(pacer) and self.places.lets(pacer)):
             return False
         self._take(pace, job)
         return True
@@ -194,7 +194,7 @@ class Pacing(Generic[T]):
                 taken += self._empty(pace, lambda _job: True)
             else:
                 self.soon += pace.recount(now_ms)
-            self._look_again(pace.host.blocked, self._limits.per_host - pace.host.in_flight)
+            self._look_again(pace.host.blocked, pace.host.most - pace.host.in_flight)
         self._look_again(self._for_quick, self.places.free)
         self._look_again(self._for_slow, self.places.free)
         while self._timed and now_ms < self._swept_ms:  # the clock was set back
@@ -218,7 +218,7 @@ class Pacing(Generic[T]):
             if rate is not None and rate.ready_at(now_ms) > now_ms:
                 return Reason.RATE
         pacer = pace.pacer_now(self.places.proven_ms)
-        if not pace.host.lets(pacer, self._limits.per_host):
+        if not pace.host.lets(pacer):
             return _HOST
         return None if self.places.lets(pacer) else Reason.PROCESS
 

@@ -26,7 +26,7 @@ class Registry(Generic[T]):
     """Paces by subscription."""
 
     def __init__(self, limits: PacingLimits) -> None:
-        self._most = limits.per_subscription
+        self._most, self._per_host = limits.per_subscription, limits.per_host
         self._longest_ms = limits.max_endpoint_wait_ms
         self._hosts: dict[str, Host[T]] = {}
         self._look_ms = 0
@@ -42,7 +42,7 @@ class Registry(Generic[T]):
         if former is not None and former.host.name == who.host:
             former.adopt(who, most)
             return former
-        host = self._hosts.setdefault(who.host, Host(who.host))
+        host = self._hosts.setdefault(who.host, Host(who.host, self._per_host))
         pace = Pace(who, host, most, self._longest_ms, now_ms)
         host.paces += 1
         self.paces[pace.id] = pace

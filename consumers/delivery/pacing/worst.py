@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from heapq import nlargest
 
-from consumers.delivery.pacing.pace import Pace, Reason
+from consumers.delivery.pacing.kinds import Reason
+from consumers.delivery.pacing.pace import Pace
 from consumers.delivery.pacing.parties import T
 
 
