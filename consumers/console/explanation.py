@@ -117,9 +117,7 @@ def explain(
     if poison and not found.trouble:
         found.trouble = f"it became no webhook: {poison[-1].letter.reason}: {poison[-1].letter.detail}"
     runs = _runs(jobs, outcomes, traces.letters)
-    by_id: dict[str, list[Version]] = {}
-    for version in sorted(versions, key=lambda one: (one.at_ms, one.partition, one.offset)):
-        by_id.setdefault(version.id, []).append(version)
+    by_id = _histories(versions)
     for id_ in sorted(by_id.keys() | runs.keys()):
         history, made = by_id.get(id_, []), runs.get(id_, ())
         if only is not None and id_ != only:
@@ -129,6 +127,14 @@ def explain(
         elif made or not found.trouble:
             found.verdicts.append(_verdict(id_, history, made, subject, health.get(id_)))
     return found
+
+
+def _histories(versions: Sequence[Version]) -> dict[str, list[Version]]:
+    """Return the versions of each subscription, the oldest first."""
+    by_id: dict[str, list[Version]] = {}
+    for version in sorted(versions, key=lambda one: (one.at_ms, one.partition, one.offset)):
+        by_id.setdefault(version.id, []).append(version)
+    return by_id
 
 
 def _verdict(

@@ -27,6 +27,7 @@ COLUMNS: Final = (
     Column("LIMITED BY"),
 )
 _EVERY_S: Final = 2.0
+_ELSEWHERE: Final = "`--at HOST:PORT` says where else delivery processes are, `--state DIR` what `signpost up` runs"
 _CLEAR: Final = "\x1b[H\x1b[2J"
 _UNITS: Final = ((86_400, "d"), (3_600, "h"), (60, "min"))
 
@@ -74,10 +75,7 @@ def _endpoints(
             return
     if len(found.silent) == found.asked:
         if not at:
-            typer.echo(
-                "`--at HOST:PORT` says where else delivery processes are, `--state DIR` what `signpost up` runs",
-                err=True,
-            )
+            typer.echo(_ELSEWHERE, err=True)
         raise typer.Exit(1)
 
 

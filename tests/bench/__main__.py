@@ -10,8 +10,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from statistics import median
+from collections.abc import Callable
 from typing import Any
 
 from deploy.local.broker import start_broker
@@ -21,6 +20,7 @@ from tests.bench.endpoints import endpoints
 from tests.bench.flood import flood
 from tests.bench.freshness import freshness
 from tests.bench.latency import latency
+from tests.bench.measure import medians
 from tests.bench.memory import memory
 from tests.bench.router import router
 from tests.bench.senders import senders
@@ -81,19 +81,6 @@ def _run(names: list[str], scale: float, rounds: int, *, is_compiled: bool) -> N
                 print(json.dumps({"benchmark": name, **how, **figures}), flush=True)
         for name, all_ in found.items() if rounds > 1 else ():
             print(json.dumps({"benchmark": name, **how, "medians_of": rounds, **medians(all_)}))
-
-
-def medians(rounds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the median of each number, however deep, of figures that have the same names in all rounds."""
-    return {name: _median([figures[name] for figures in rounds]) for name in rounds[0]}
-
-
-def _median(values: list[Any]) -> Any:
-    if isinstance(values[0], Mapping):
-        return medians(values)
-    if isinstance(values[0], list):
-        return [_median(list(each)) for each in zip(*values, strict=True)]
-    return median(values) if isinstance(values[0], (int, float)) else values[0]
 
 
 if __name__ == "__main__":

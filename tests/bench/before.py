@@ -14,14 +14,12 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
-from statistics import median
 from typing import Final
 
 from deploy.local.broker import start_broker
 from schemas.errors import InvalidInput, Unavailable
-from tests.bench.measure import work_of
+from tests.bench.measure import medians, work_of
 from tests.bench.sink import Sink
 from tests.bench.stage import Bench
 
@@ -82,7 +80,7 @@ def deliver(bench: Bench, tree: Path) -> dict[str, float]:
     jobs = bench.scaled(_JOBS)
     with bench.stage() as stage:
         stage.fill(stage.jobs_for(stage.subscribed(_SUBSCRIPTIONS), jobs))
-        counted = partial(_since, bench, bench.sink.requests())
+        counted = bench.sink.counted()
         role = stage.start_in(tree, "deliver")
         work = work_of([role], counted, begin=0.5 * jobs, end=0.95 * jobs)
     return {"rate": round(work.rate), "cpu_us": round(work.cpu_us, 1)}
@@ -90,20 +88,13 @@ def deliver(bench: Bench, tree: Path) -> dict[str, float]:
 
 def compared(found: dict[str, list[dict[str, float]]]) -> dict[str, object]:
     """Return the median of each, and what those of now are of those before."""
-    medians = {
-        name: {figure: median(one[figure] for one in rounds) for figure in ("rate", "cpu_us")}
-        for name, rounds in found.items()
-    }
-    now, before = medians["now"], medians["before"]
+    usual = {name: medians(rounds) for name, rounds in found.items()}
+    now, before = usual["now"], usual["before"]
     return {
-        **medians,
+        **usual,
         "of_rate": round(now["rate"] / before["rate"], 2),
         "of_cpu": round(now["cpu_us"] / before["cpu_us"], 2),
     }
-
-
-def _since(bench: Bench, before: int) -> float:
-    return bench.sink.requests() - before
 
 
 if __name__ == "__main__":

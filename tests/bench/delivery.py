@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from functools import partial
 from itertools import islice
 from statistics import median
 from typing import Any
@@ -62,7 +61,7 @@ def processes(bench: Bench) -> dict[str, Any]:
             subscribed = stage.subscribed(_SUBSCRIPTIONS)
             prepared = list(stage.jobs_for(subscribed, jobs))
             roles = [stage.deliver(slot) for slot in range(count)]
-            counted = _counted(bench)
+            counted = bench.sink.counted()
             stage.fill(prepared)
             work = work_of(roles, counted, begin=0.3 * jobs, end=0.95 * jobs)
             found[str(count)] = _figures(work) | {"rss_peak_mib": [peak_mib(role) for role in roles]}
@@ -71,7 +70,7 @@ def processes(bench: Bench) -> dict[str, Any]:
 
 def _drain(stage: Stage, jobs: int) -> tuple[Role, Work]:
     """Start a process on jobs that wait; the first and the last twentieth do not count: what is parked comes later."""
-    counted = _counted(stage.bench)
+    counted = stage.bench.sink.counted()
     role = stage.deliver(ready=False)
     return role, work_of([role], counted, begin=0.05 * jobs, end=0.95 * jobs)
 
@@ -83,7 +82,7 @@ def _cost_with(bench: Bench, waiting: int, measured: int) -> dict[str, Any]:
         stage.fill(stage.jobs_for(subscribed, waiting))
         role = stage.deliver(ready=False)
         feeder = _Feeder(stage, subscribed, waiting)
-        counted = _counted(bench)
+        counted = bench.sink.counted()
         work = work_of([role], counted, begin=0.2 * measured, end=1.2 * measured, each=feeder.keep)
         return _figures(work) | {"rss_mib": resident_mib(role)}
 
@@ -103,15 +102,6 @@ class _Feeder:
         with suppress(StopIteration):
             self._stage.fill(islice(self._prepared, max(0, lacking)))
             self._written += max(0, lacking)
-
-
-def _counted(bench: Bench) -> Any:
-    """Return what counts requests from here on: the sink knows, and asking it costs the process nothing."""
-    return partial(_since, bench, bench.sink.requests())
-
-
-def _since(bench: Bench, before: int) -> float:
-    return bench.sink.requests() - before
 
 
 def _figures(work: Work) -> dict[str, Any]:

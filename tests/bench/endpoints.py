@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -42,9 +41,9 @@ def _deliver(bench: Bench, sink: Sink, subscriptions: int, jobs: int, url: str, 
     with bench.stage() as stage:
         subscribed = stage.subscribed(subscriptions, url=url)
         stage.fill(stage.jobs_for(subscribed, jobs))
-        before = sink.requests()
+        counted = sink.counted()
         role = stage.deliver(ready=False, **settings)
-        work = work_of([role], partial(_since, sink, before), begin=0.25 * jobs, end=0.95 * jobs)
+        work = work_of([role], counted, begin=0.25 * jobs, end=0.95 * jobs)
         parked = role.metric("signpost_delivery_parked_total")
         return {
             "rate": round(work.rate),
@@ -52,7 +51,3 @@ def _deliver(bench: Bench, sink: Sink, subscriptions: int, jobs: int, url: str, 
             "parked": parked,
             "rss_peak_mib": peak_mib(role),
         }
-
-
-def _since(sink: Sink, before: int) -> float:
-    return sink.requests() - before

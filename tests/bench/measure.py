@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Protocol
+from statistics import median
+from typing import Any, Final, Protocol
 
 from tests.support.memory import MIB, peak_resident_bytes, resident_bytes
 from tests.support.roles import Role
@@ -95,3 +96,16 @@ def work_of(
     # The last look came after the last one was done, at an unknown time: the one before it ends the stretch.
     first, last = points[0], points[-2] if len(points) > 2 else points[-1]
     return Work(max(1.0, last.count - first.count), max(1e-9, last.at - first.at), last.cpu - first.cpu)
+
+
+def medians(rounds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the median of each number, however deep, of figures that have the same names in all rounds."""
+    return {name: _median([figures[name] for figures in rounds]) for name in rounds[0]}
+
+
+def _median(values: list[Any]) -> Any:
+    if isinstance(values[0], Mapping):
+        return medians(values)
+    if isinstance(values[0], list):
+        return [_median(list(each)) for each in zip(*values, strict=True)]
+    return median(values) if isinstance(values[0], (int, float)) else values[0]

@@ -32,9 +32,9 @@ def _with_backlog(bench: Bench) -> dict[str, Any]:
         router = stage.router()
         routed = _drained(router, partial(router.metric, "signpost_router_jobs_total"), waiting)
         router.terminate()
-        before = bench.sink.requests()
+        counted = bench.sink.counted()
         delivery = stage.deliver(ready=False)
-        done = _drained(delivery, lambda: float(bench.sink.requests() - before), delivered)
+        done = _drained(delivery, counted, delivered)
     return {"events": waiting, "jobs": waiting, "router": routed, "delivery": done}
 
 
@@ -56,9 +56,9 @@ def _with_table(bench: Bench) -> dict[str, Any]:
         stage.subscribed(customers)
         router, delivery = stage.router(), stage.deliver()
         ready = [resident_mib(router), resident_mib(delivery)]
-        before = bench.sink.requests()
+        counted = bench.sink.counted()
         stage.fill_events(customers, events)
-        work_of([router, delivery], lambda: bench.sink.requests() - before, begin=0, end=events)
+        work_of([router, delivery], counted, begin=0, end=events)
         return {
             "subscriptions": customers,
             "router": {"ready": ready[0], "end": resident_mib(router), "peak": peak_mib(router)},

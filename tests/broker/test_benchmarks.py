@@ -12,8 +12,9 @@ import pytest
 from deploy.local.broker import Broker
 from schemas.errors import InvalidInput, Unavailable
 from tests.bench import router
-from tests.bench.__main__ import BENCHMARKS, medians
+from tests.bench.__main__ import BENCHMARKS
 from tests.bench.before import checked_out, compared
+from tests.bench.measure import medians
 from tests.bench.sink import Sink
 from tests.bench.stage import Bench
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from confluent_kafka import Producer
@@ -198,17 +199,26 @@ def test_jobs_of_an_unusable_subscription_wait_until_it_is_mended(
     assert outcome["attempt"] == 1
 
 
-def test_settings_of_a_subscription_hold_at_once(pipeline: Pipeline, receiver: Receiver) -> None:
-    """Its headers are sent before the signature, its schedule ends its job, and what its endpoint tells is masked."""
-    token = "canary-token-0123456789"
-    receiver.behave = lambda received: Answer(500, body=f"you sent {received.header('Authorization')}".encode())
-    draft = Draft(
+def draft_of(pipeline: Pipeline, receiver: Receiver, **settings: Any) -> Draft:
+    """Return a subscription to everything, with settings of its own."""
+    return Draft(
         id=pipeline.subscription_id(),
         sender="zenoo",
         customer_id=pipeline.customer,
         url=receiver.url,
         event_types=("*",),
         secret=Given(SECRET),
+        **settings,
+    )
+
+
+def test_settings_of_a_subscription_hold_at_once(pipeline: Pipeline, receiver: Receiver) -> None:
+    """Its headers are sent before the signature, its schedule ends its job, and what its endpoint tells is masked."""
+    token = "canary-token-0123456789"
+    receiver.behave = lambda received: Answer(500, body=f"you sent {received.header('Authorization')}".encode())
+    draft = draft_of(
+        pipeline,
+        receiver,
         headers=(HeaderWish("Authorization", f"Bearer {token}"), HeaderWish("X-Region", "eu")),
         schedule=(timedelta(minutes=5),),
         timeout=timedelta(seconds=2),
@@ -234,13 +244,9 @@ def test_settings_of_a_subscription_hold_at_once(pipeline: Pipeline, receiver: R
 
 def test_a_rate_limit_holds_in_every_second(pipeline: Pipeline, receiver: Receiver) -> None:
     """Of a backlog no more attempts begin in any second than the subscription says, however it was read or parked."""
-    draft = Draft(
-        id=pipeline.subscription_id(),
-        sender="zenoo",
-        customer_id=pipeline.customer,
-        url=receiver.url,
-        event_types=("*",),
-        secret=Given(SECRET),
+    draft = draft_of(
+        pipeline,
+        receiver,
         rate_limit=10,
     )
     pipeline.write(Apply(draft))

@@ -14,14 +14,13 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from statistics import median
 from typing import Any, Final
 
 from deploy.local.broker import start_broker
 from schemas.errors import Unavailable
-from tests.bench.measure import Process, work_of
+from tests.bench.measure import Process, medians, work_of
 from tests.bench.peers.programs import Bento, ParallelConsumer, Program, running
 from tests.bench.sink import Sink
 from tests.bench.stage import PARTITIONS, Bench, Stage
@@ -98,8 +97,7 @@ def _signpost(stage: Stage) -> Iterator[Process]:
 
 def _turn(bench: Bench, jobs: int, started: AbstractContextManager[Process]) -> dict[str, float]:
     """Let one work through twice `jobs`; the first half does not count, nor the last of the second."""
-    before = bench.sink.requests()
-    count: Callable[[], float] = lambda: bench.sink.requests() - before  # noqa: E731  # a counter as the others
+    count = bench.sink.counted()
     with started as process:
         work = work_of([process], count, begin=jobs, end=1.95 * jobs)
     return {"rate": round(work.rate), "cpu_us": round(work.cpu_us, 1)}
@@ -107,16 +105,13 @@ def _turn(bench: Bench, jobs: int, started: AbstractContextManager[Process]) -> 
 
 def _summary(found: dict[str, list[dict[str, float]]]) -> dict[str, Any]:
     """Return the median of each, and Signpost's rate and CPU as parts of the others'."""
-    medians = {
-        name: {figure: median(round_[figure] for round_ in rounds) for figure in ("rate", "cpu_us")}
-        for name, rounds in found.items()
-    }
-    own = medians["signpost"]
+    usual = {name: medians(rounds) for name, rounds in found.items()}
+    own = usual["signpost"]
     return {
-        **medians,
-        "of_rate": {name: round(own["rate"] / other["rate"], 2) for name, other in medians.items() if other is not own},
+        **usual,
+        "of_rate": {name: round(own["rate"] / other["rate"], 2) for name, other in usual.items() if other is not own},
         "of_cpu": {
-            name: round(own["cpu_us"] / other["cpu_us"], 2) for name, other in medians.items() if other is not own
+            name: round(own["cpu_us"] / other["cpu_us"], 2) for name, other in usual.items() if other is not own
         },
     }
 
