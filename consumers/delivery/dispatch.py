@@ -35,6 +35,8 @@ from schemas.errors import UnreadableRecord
 _LOOK_AGAIN_MS: Final = 20
 # A wait may end so much later than it has to, if that saves the steps of shorter tiers.
 _LATE_MS: Final = 1_000
+# A table that is fresh, partitions that are ours: that was asked before the first start and holds for so long.
+_STARTS_MS: Final = 25
 # Of a partition, so many jobs may wait in memory: what is unfinished of it is bounded (progress.py), and others need
 # the rest. For endpoints that soon have theirs all of it: then the partition is read no further for a moment.
 _MAY_WAIT_OF_LANE: Final = 1_000
@@ -98,10 +100,8 @@ class Dispatcher:
 
     def has_startable(self, now_ms: int) -> bool:
         """Whether `start` has anything to do."""
-        if self._ready or self._pacing.has_waiting:
-            return True
         due_ms = self.next_due_ms
-        return due_ms is not None and due_ms <= now_ms
+        return bool(self._ready or self._pacing.has_waiting) or (due_ms is not None and due_ms <= now_ms)
 
     @property
     def next_due_ms(self) -> int | None:
@@ -132,12 +132,12 @@ class Dispatcher:
             self._ready.append(work)
 
     def start(self, room: int, now_ms: int) -> None:
-        """Start up to `room` requests."""
+        """Start up to `room` requests while what was asked before holds: one that waited, one just read, in turn."""
         while self._later and self._later[0][0] <= now_ms:
             self._ready.append(heapq.heappop(self._later)[2])
         ready, pacing = self._ready, self._pacing
         pacing.advance(now_ms)
-        while room > 0:  # one that waited, one that has just been read: neither holds the other up
+        while room > 0 and self._clock() - now_ms <= _STARTS_MS:
             work = pacing.next_waiting(now_ms)
             if work is not None:
                 room -= self._consider(work, now_ms, waited=True)
@@ -165,7 +165,7 @@ class Dispatcher:
                 self._judge(work, answer, answered.duration_us, now_ms)
 
     def confirms(self, request: Request) -> bool:
-        """Tell whether a request that waited for a name may be sent: nothing has changed, and there is a place."""
+        """Tell whether a request that waited, for a name or long for a connection, may be sent: nothing has changed."""
         work = request.context
         assert isinstance(work, Work)
         if not self.may_start or work.lane.ownership is not Ownership.OURS:
@@ -175,7 +175,7 @@ class Dispatcher:
         if not (isinstance(found, Entry) and found.value is work.endpoint and self._is_fresh()):
             return False
         disabled = self._health.is_disabled(job.subscription_id, found.value.activation)
-        return not disabled and self._pacing.resume(work, self._clock())
+        return not disabled and (work.ticket is not None or self._pacing.resume(work, self._clock()))
 
     def park_stuck(self, now_ms: int) -> None:
         """Park what waits for endpoints that do not answer."""

@@ -117,27 +117,24 @@ class DeliveryLoop:
             time.sleep(_SOCKETS_S)
         spare_hot_path()
         self._reader.subscribe(pattern)
+        self._work(stopping, each_turn)
+        return self._drain(each_turn)
+
+    def _work(self, stopping: Callable[[], bool], each_turn: Callable[[int], None]) -> None:
         try:
             while not stopping():
                 self._turn()
                 each_turn(self._now())
         except Unavailable as error:
+            self._note_standstill(self._monotonic())
             # Who stood still and is fenced before it could commit again has lost its slot to another process.
             if self._doubted_at is None and self._outage.explains(self._monotonic() / 1_000):
                 raise BeginAnew(str(error)) from error
             raise
-        return self._drain(each_turn)
 
     def _turn(self) -> None:
         monotonic_ms = self._monotonic()
-        stood_ms = monotonic_ms - self._last_turn_ms
-        if stood_ms > _LONG_TURN_MS:
-            self._outage.stood_still(stood_ms / 1_000)
-            self._dispatcher.stood_still(self._now())
-        if stood_ms > STALL_MS and self._reader.owns:
-            _log.warning("delivery.stood_still", for_ms=stood_ms)
-            self._doubted_at = self._committer.last_number
-        self._last_turn_ms = monotonic_ms
+        self._note_standstill(monotonic_ms)
         self._table.poll(monotonic_ms)
         self._housekeeping(self._now())
         self._read(monotonic_ms)
@@ -147,6 +144,16 @@ class DeliveryLoop:
         if room > 0 and self._dispatcher.has_startable(now_ms):
             self._dispatcher.start(room, now_ms)
         self._answers(_SOCKETS_S)
+
+    def _note_standstill(self, monotonic_ms: int) -> None:
+        stood_ms = monotonic_ms - self._last_turn_ms
+        if stood_ms > _LONG_TURN_MS:
+            self._outage.stood_still(stood_ms / 1_000)
+            self._dispatcher.stood_still(self._now())
+        if stood_ms > STALL_MS and self._reader.owns:
+            _log.warning("delivery.stood_still", for_ms=stood_ms)
+            self._doubted_at = self._committer.last_number
+        self._last_turn_ms = monotonic_ms
 
     def _housekeeping(self, now_ms: int) -> None:
         """Collect and begin transactions, go on with a takeover, wake lanes."""

@@ -40,7 +40,8 @@ _LOOK_EVERY_S: Final = 0.05
 class Transport:
     """Up to as many requests at once as its caller starts. `monotonic` is in seconds.
 
-    `confirm` is asked before a request that waited for its host's name is sent: by then its caller may know better.
+    `confirm` is asked before a request that waited for its host's name, or long for its connection, is sent: by then
+    its caller may know better.
     """
 
     def __init__(
@@ -55,7 +56,7 @@ class Transport:
         self._resolver = resolver
         self._confirm = confirm
         self._monotonic = monotonic
-        self._carrier = _carrier(policy, connections or Connections(), self._finish, monotonic)
+        self._carrier = _carrier(policy, connections or Connections(), self._finish, monotonic, confirm)
         resolver.wake_by(self._carrier.wake)
         self._names = NameQueue()
         self._done: list[Answered] = []
@@ -187,11 +188,17 @@ class Transport:
         self._look_at = min(following, now + _LOOK_EVERY_S) if self._carrier.requests else following
 
 
-def _carrier(policy: SocketPolicy, connections: Connections, finish: Finish, monotonic: Callable[[], float]) -> Carrier:
+def _carrier(
+    policy: SocketPolicy,
+    connections: Connections,
+    finish: Finish,
+    monotonic: Callable[[], float],
+    confirm: Callable[[Request], bool],
+) -> Carrier:
     """Return libcurl for what it alone can do, else sockets of our own."""
     if connections.proxy is not None or connections.http2 or not hasattr(select, "epoll"):
         return CurlCarrier(policy, connections, finish)
-    return DirectCarrier(policy, connections, finish, monotonic)
+    return DirectCarrier(policy, connections, finish, monotonic, confirm)
 
 
 def _unresolved(found: Resolution) -> Unanswered:

@@ -125,15 +125,19 @@ class RouterLoop:
             while not stopping():
                 self._turn()
         except Unavailable as error:
+            self._note_standstill(self._now_s())
             if self._outage.explains(self._now_s()):
                 raise BeginAnew(str(error)) from error
             raise
 
-    def _turn(self) -> None:
-        now_s = self._now_s()
+    def _note_standstill(self, now_s: float) -> None:
         if now_s - self._last_turn_s > LONG_TURN_S:
             self._outage.stood_still(now_s - self._last_turn_s)
         self._last_turn_s = now_s
+
+    def _turn(self) -> None:
+        now_s = self._now_s()
+        self._note_standstill(now_s)
         if self._source.reading and self._reach.away is None:
             self._outage.works(now_s)
         elif self._source.lost and self._outage.is_stranded(now_s):

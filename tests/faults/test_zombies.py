@@ -152,8 +152,9 @@ def test_a_process_that_stood_still(pair: Pair, receiver: Receiver) -> None:
     wait_until(lambda: "delivery.stood_still" in first.log_text(), what="the process knows that it stood still")
     first.wait_ready()
 
-    # It had most of these jobs at hand, and free places for them.
-    assert Counter((request.path, request.event_id) for request in receiver.requests) == sent
+    # It had most of these jobs at hand, and free places for them. One may have been on its way to the socket.
+    since = Counter((request.path, request.event_id) for request in receiver.requests) - sent
+    assert since.total() <= 1, since
     receiver.behave = always(Answer(200))
     all_is_well(pair, first, second)
 

@@ -1,4 +1,4 @@
-"""What waited for the name of its host is sent only if it might be started now."""
+"""What waited is sent only if it might be started now: for the name of its host, for a connection, for its turn."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from consumers.delivery.outbox import Outbox
 from consumers.delivery.pacing import Pacing, PacingLimits
 from consumers.delivery.progress import Position, Progress
 from consumers.delivery.recorder import Recorder
-from consumers.delivery.sending import Sending
 from consumers.delivery.tiers import Tiers
 from consumers.delivery.work import Work
 from consumers.table_state import Entry
@@ -32,25 +31,32 @@ TIERS = Tiers(NAMES, [parse_duration(delay) for delay in ("0s", "1s", "5s", "20s
 ENDPOINT = endpoint(SIGNED)
 
 
+def request_of(work: Work, *_: object) -> Request:
+    return Request(cast("Any", None), [], b"", 1_000, work)
+
+
 class Waiting:
     """A dispatcher, and one request of it that waits for the name of its host."""
 
     def __init__(self) -> None:
         self.endpoint: Endpoint = ENDPOINT
         self.fresh = True
+        self.now_ms = NOW
+        self.stands_ms = 0  # within the next start
+        self.started: list[Request] = []
         self.health = HealthBook(HealthPolicy(report_after_ms=1, disable_after_ms=None))
         pacing: Pacing[Work] = Pacing(PacingLimits(16, 128, 512, 600_000), TIERS_MS)
         self.dispatcher = Dispatcher(
             subscriptions=cast("Any", SimpleNamespace(lookup=lambda *_: Entry(self.endpoint, 0, 0))),
-            transport=cast("Any", None),
+            transport=cast("Any", SimpleNamespace(start=self._start)),
             recorder=Recorder(NAMES, TIERS, Outbox("one"), 1_000_000),
             tiers=TIERS,
             pacing=pacing,
-            sending=Sending(1.0),
+            sending=cast("Any", SimpleNamespace(request=request_of)),
             health=self.health,
             observer=cast("Any", None),
             is_fresh=lambda: self.fresh,
-            clock=lambda: NOW,
+            clock=lambda: self.now_ms,
         )
         self.dispatcher.may_start = True
         start = Position(0, "")
@@ -60,7 +66,12 @@ class Waiting:
         work = Work(self.job, self.lane, 0, b"", self.endpoint)
         assert pacing.admit(self.endpoint, work, NOW)
         pacing.suspend(work)
-        self.request = Request(cast("Any", None), [], b"", 1_000, work)
+        self.request = request_of(work)
+
+    def _start(self, request: Request) -> bool:
+        self.started.append(request)
+        self.now_ms += self.stands_ms
+        return False
 
     def goes_on(self) -> bool:
         """Whether the request is sent now that the name is known."""
@@ -104,3 +115,26 @@ def test_it_is_not_sent_to_an_endpoint_that_was_disabled(waiting: Waiting) -> No
     """A 410 that came meanwhile holds for it, too."""
     waiting.health.failed(0, waiting.job, ENDPOINT.activation, NOW, 410)
     assert not waiting.goes_on()
+
+
+def test_who_has_its_place_needs_no_other(waiting: Waiting) -> None:
+    """What waited for a connection has had its place all the time, and is sent where nothing else has changed."""
+    assert waiting.goes_on()
+    assert waiting.goes_on()
+    waiting.fresh = False
+    assert not waiting.goes_on()
+
+
+def test_a_standstill_among_starts_ends_them(waiting: Waiting) -> None:
+    """What was asked before the first of them holds for a moment: the others are looked at in the next turn."""
+    job = waiting.job
+    job.due_at_ms = 0
+    job.activation = ENDPOINT.activation
+    for offset in range(1, 4):
+        waiting.dispatcher._ready.append(Work(job, waiting.lane, offset, b""))
+    waiting.stands_ms = 30
+    waiting.dispatcher.start(100, NOW)
+    assert len(waiting.started) == 1
+    waiting.stands_ms = 0
+    waiting.dispatcher.start(100, waiting.now_ms)
+    assert len(waiting.started) == 3

@@ -15,6 +15,7 @@ from consumers.delivery.outbox import Outbox
 from consumers.delivery.progress import Position, Progress
 from consumers.delivery.tiers import Tiers
 from consumers.runtime.transaction import Settled
+from schemas.errors import BeginAnew, Unavailable
 from schemas.topics import TopicNames
 
 TIERS = Tiers(TopicNames("t."), [timedelta(0), timedelta(seconds=5)], 1)
@@ -26,6 +27,8 @@ class Standing:
     def __init__(self) -> None:
         self.now_ms = 1_000_000
         self.starts = 0
+        self.fenced: Unavailable | None = None
+        self.stands_ms = 0  # in the next read
         self.begun = 0
         self.told: list[int] = []  # when the dispatcher was told of a standstill
         self.ends: Settled | None = None
@@ -53,7 +56,7 @@ class Standing:
                 awaited_s=0.0,
                 group_metadata=None,
                 wake=lambda _now: None,
-                read=lambda *_: None,
+                read=self._read,
                 next_wake_ms=None,
             ),
             "dispatcher": SimpleNamespace(
@@ -71,6 +74,11 @@ class Standing:
             "transport": SimpleNamespace(in_flight=0, is_busy=False),
             "table": SimpleNamespace(poll=lambda _now: None, is_fresh=lambda _now: True),
         }
+
+    def _read(self, *_: object) -> None:
+        self.now_ms += self.stands_ms
+        if self.fenced is not None:
+            raise self.fenced
 
     def _start(self, _room: int, _now_ms: int) -> None:
         self.starts += 1
@@ -136,6 +144,26 @@ def test_a_short_pause_is_no_standstill(standing: Standing) -> None:
     """Nobody takes partitions away from a process within half its session timeout."""
     standing.now_ms += STALL_MS - 1
     assert standing.turns() == 3
+
+
+@pytest.mark.parametrize("stands_ms", [2_500, STALL_MS + 1])
+def test_who_is_fenced_in_a_standstill_has_lost_its_slot(standing: Standing, stands_ms: int) -> None:
+    """The news may come before the loop knows that it stood still: it ends, and takes nothing back from its heir."""
+    standing.stands_ms, standing.fenced = stands_ms, Unavailable("another process has taken this slot")
+    with pytest.raises(Unavailable) as raised:
+        standing.loop._work(lambda: False, lambda _now: None)
+    assert not isinstance(raised.value, BeginAnew)
+
+
+def test_who_is_fenced_after_an_outage_begins_anew(standing: Standing) -> None:
+    """Nothing could be done for long, in turns as short as ever: that was no other process."""
+    standing.outbox.touch(standing.lane)
+    standing.turns(300)
+    standing.turns(6_000)
+    assert standing.loop.waiting is not None
+    standing.fenced = Unavailable("another process has taken this slot")
+    with pytest.raises(BeginAnew):
+        standing.loop._work(lambda: False, lambda _now: None)
 
 
 def test_what_endpoints_take_is_measured_anew_after_a_wait_for_the_broker(standing: Standing) -> None:

@@ -13,14 +13,14 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-from consumers.delivery.answer import MAX_BODY_KEPT, TOO_LARGE, Answer, Request, Responded, Unanswered, responded
+from consumers.delivery.answer import MAX_BODY_KEPT, WITHDRAWN, Answer, Request, Responded, Unanswered, responded
 from consumers.delivery.carrier import Finish
 from consumers.delivery.connections import Connections
 from consumers.delivery.direct.dialling import Dialling
 from consumers.delivery.direct.exchange import Exchange, ended_by
 from consumers.delivery.direct.link import ENDED, NOT_NOW, READ, Link
 from consumers.delivery.direct.pool import Pool
-from consumers.delivery.direct.response import BadResponse, ResponseReader, TooLarge, whole
+from consumers.delivery.direct.response import BadResponse, whole
 from consumers.delivery.direct.tls import BadIdentity, Tls, not_begun, tls_failure
 from consumers.delivery.direct.wire import Wire
 from consumers.delivery.ports import SocketPolicy
@@ -31,14 +31,22 @@ _COMES: Final = select.EPOLLIN | ENDED
 _SWEEP_EVERY_S: Final = 5.0
 # What came over an idle connection meanwhile would be taken for the answer to the next request over it.
 _UNSEEN_S: Final = 0.01
+# Who has waited so long for its connection is asked for once more: the process may have stood still.
+_ASK_AGAIN_S: Final = 0.05
 
 
 class DirectCarrier:
     """HTTP/1.1, in the clear or over TLS; at most `connections.most` connections, with those that wait."""
 
     def __init__(
-        self, policy: SocketPolicy, connections: Connections, finish: Finish, monotonic: Callable[[], float]
+        self,
+        policy: SocketPolicy,
+        connections: Connections,
+        finish: Finish,
+        monotonic: Callable[[], float],
+        confirm: Callable[[Request], bool],
     ) -> None:
+        self._confirm = confirm
         self._connections = connections
         self._finish = finish
         self._monotonic = monotonic
@@ -69,9 +77,7 @@ class DirectCarrier:
 
     def wait(self, timeout_s: float) -> Events:
         """Return what has happened, or nothing after the timeout, or earlier where another address is to be tried."""
-        if self._dialling.next_s < math.inf:
-            timeout_s = min(timeout_s, max(0.0, self._dialling.next_s - self._monotonic()))
-        return self._readiness.wait(timeout_s)
+        return self._readiness.wait(self._dialling.pause(timeout_s, self._monotonic))
 
     def work(self, events: Events, now: float) -> None:
         """Move what can be moved."""
@@ -181,8 +187,10 @@ class DirectCarrier:
 
     def _begin_with(self, exchange: Exchange, link: Link, now: float) -> None:
         """Send over a new connection; no edge will tell of what came before."""
+        if self._is_withdrawn(exchange, now):
+            return
         self._send(exchange, link, now)
-        if exchange.link is link:
+        if exchange in self._open and exchange.link is link:
             self._receive(exchange, link, 0, now)
 
     def _send(self, exchange: Exchange, link: Link, now: float) -> None:
@@ -226,31 +234,17 @@ class DirectCarrier:
                 found = whole(data) if exchange.rest is None else None
                 if found is not None:
                     status, begin = found
-                    answer = responded(status, data[begin : begin + MAX_BODY_KEPT])
-                    self._end(exchange, answer, now, keep=not mask & ENDED)
+                    kept = responded(status, data[begin : begin + MAX_BODY_KEPT])
+                    self._end(exchange, kept, now, keep=not mask & ENDED)
                     return
-                exchange.reader = ResponseReader()
-            if self._read(exchange, link, exchange.reader, data, now):
-                return
-
-    def _read(self, exchange: Exchange, link: Link, reader: ResponseReader, data: bytes, now: float) -> bool:
-        """Give a response what came of it; True: nothing more is to be read."""
-        try:
-            over = reader.feed(data)
-        except TooLarge:
-            self._end(exchange, TOO_LARGE, now)
-            return True
-        except BadResponse as error:
-            if data:
-                self._end(exchange, Unanswered("protocol", str(error)), now)
-            else:
+            try:
+                answer = exchange.read(data)
+            except BadResponse:
                 self._broken(exchange, link, None, now)
-            return True
-        if over:
-            answer = exchange.answer()
-            assert answer is not None
-            self._end(exchange, answer, now, keep=reader.keep_alive and exchange.rest is None)
-        return over
+                return
+            if answer is not None:
+                self._end(exchange, answer, now, keep=type(answer) is Responded and exchange.leaves_connection)
+                return
 
     def _broken(self, exchange: Exchange, link: Link, error: OSError | None, now: float) -> None:
         """A connection ended: the answer so far, once more where it had been idle, or a failure."""
@@ -277,9 +271,16 @@ class DirectCarrier:
         """Let those that waited for a connection have one, in their order."""
         for _ in range(len(self._queue)):
             exchange = self._queue.popleft()
-            if exchange in self._open and not self._place(exchange, now):
+            if exchange in self._open and not (self._is_withdrawn(exchange, now) or self._place(exchange, now)):
                 self._queue.rotate(1)  # it keeps its place
                 return
+
+    def _is_withdrawn(self, exchange: Exchange, now: float) -> bool:
+        """Ask whether a request that had no connection for long may still be sent; else it ends here."""
+        if self._monotonic() - exchange.started <= _ASK_AGAIN_S or self._confirm(exchange.request):
+            return False
+        self._end(exchange, WITHDRAWN, now, keep=True)
+        return True
 
     def _let_go(self, exchange: Exchange) -> None:
         del self._open[exchange]

@@ -20,10 +20,14 @@ class Dialling:
         self._watch = watch
         self._dials: dict[Exchange, Dial] = {}
         self._by_descriptor: dict[int, Exchange] = {}
-        self.next_s = math.inf  # when another address of one of them is to be tried
+        self._next_s = math.inf  # when another address of one of them is to be tried
 
     def __len__(self) -> int:
         return len(self._dials)
+
+    def pause(self, timeout_s: float, monotonic: Callable[[], float]) -> float:
+        """Return for how long nothing is to be tried, at most `timeout_s`."""
+        return timeout_s if self._next_s == math.inf else min(timeout_s, max(0.0, self._next_s - monotonic()))
 
     def begin(self, exchange: Exchange, now: float) -> Unanswered | None:
         """Begin to connect; returns why that is not possible."""
@@ -48,9 +52,9 @@ class Dialling:
 
     def go_on(self, now: float) -> Iterator[tuple[Exchange, Unanswered]]:
         """Try further addresses where it is time to; yields those for which there is none left."""
-        if now < self.next_s:
+        if now < self._next_s:
             return
-        self.next_s = math.inf
+        self._next_s = math.inf
         for exchange, dial in list(self._dials.items()):
             dial.go_on(now)
             failure = self._note(exchange, dial)
@@ -70,7 +74,7 @@ class Dialling:
             self._by_descriptor[descriptor] = exchange
         failure = dial.failure
         if failure is None:
-            self.next_s = min(self.next_s, dial.next_s)
+            self._next_s = min(self._next_s, dial.next_s)
         else:
             del self._dials[exchange]
         return failure

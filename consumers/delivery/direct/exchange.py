@@ -5,9 +5,9 @@ from __future__ import annotations
 import ssl
 from dataclasses import dataclass
 
-from consumers.delivery.answer import WITH_RETRY_AFTER, Answer, Request, Responded, Unanswered, responded
+from consumers.delivery.answer import TOO_LARGE, WITH_RETRY_AFTER, Answer, Request, Responded, Unanswered, responded
 from consumers.delivery.direct.link import Key, Link
-from consumers.delivery.direct.response import ResponseReader
+from consumers.delivery.direct.response import BadResponse, ResponseReader, TooLarge
 from consumers.delivery.direct.tls import tls_failure
 from consumers.delivery.failures import printable
 from consumers.delivery.resolver import Addresses
@@ -25,6 +25,28 @@ class Exchange:
     link: Link | None = None
     rest: memoryview | None = None  # what is still to be sent
     reader: ResponseReader | None = None  # of a response that was not one read
+
+    @property
+    def leaves_connection(self) -> bool:
+        """Whether its connection can take another request, once its response is over."""
+        return self.reader is not None and self.reader.keep_alive and self.rest is None
+
+    def read(self, data: bytes) -> Answer | None:
+        """Take in what came of the response, b"" at its end; the answer once there is one.
+
+        BadResponse: the connection ended within the response.
+        """
+        if self.reader is None:
+            self.reader = ResponseReader()
+        try:
+            over = self.reader.feed(data)
+        except TooLarge:
+            return TOO_LARGE
+        except BadResponse as error:
+            if data:
+                return Unanswered("protocol", str(error))
+            raise
+        return self.answer() if over else None
 
     def answer(self, *, cut: bool = False) -> Responded | None:
         """Return the response as far as it has come; None while its headers are not complete."""

@@ -1,0 +1,111 @@
+"""What waited long for its connection is sent only if it may still be sent."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import struct
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from consumers.delivery.answer import WITHDRAWN, Answer, Request, Unanswered
+from consumers.delivery.resolver import Resolver
+from consumers.delivery.transport import Transport
+from tests.support.sending import LOCAL, request_to
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+
+
+class Slow:
+    """An endpoint that accepts when the test says so, and a transport whose clock the test sets forward."""
+
+    def __init__(self) -> None:
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.listener.settimeout(10)
+        self.later_s = 0.0
+        self.asked: list[Request] = []
+        self.may_go = True
+        self.before_the_answer = lambda: None
+        self.transport = Transport(
+            LOCAL, Resolver(LOCAL, []), confirm=self._confirm, monotonic=lambda: time.monotonic() + self.later_s
+        )
+
+    def _confirm(self, request: Request) -> bool:
+        self.asked.append(request)
+        self.before_the_answer()
+        return self.may_go
+
+    def start(self) -> None:
+        """Begin a request."""
+        self.transport.start(request_to(f"http://127.0.0.1:{self.listener.getsockname()[1]}/"))
+
+    def answer(self) -> Answer:
+        """Return how the request ends."""
+        while True:
+            for answered in self.transport.work(1.0):
+                return answered.answer
+
+    def close(self) -> None:
+        self.transport.close()
+        self.listener.close()
+
+
+@pytest.fixture
+def slow() -> Iterator[Slow]:
+    with contextlib.closing(Slow()) as one:
+        yield one
+
+
+def test_a_connection_that_took_long_brings_nothing_that_may_not_be_sent(slow: Slow) -> None:
+    """Its request is given back unsent; the connection is there for the next one."""
+    slow.may_go = False
+    slow.start()
+    slow.later_s += 1
+    assert slow.answer() is WITHDRAWN
+    connection, _ = slow.listener.accept()
+    with connection:
+        connection.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            connection.recv(1)
+
+        slow.start()
+        connection.settimeout(10)
+        assert connection.recv(10_000).startswith(b"POST / ")
+        connection.sendall(OK)
+        assert getattr(slow.answer(), "status", None) == 200
+    assert len(slow.asked) == 1
+
+
+@pytest.mark.parametrize(("took_s", "asked"), [(0.0, 0), (1.0, 1)])
+def test_what_may_be_sent_is(slow: Slow, took_s: float, asked: int) -> None:
+    """However long the connection took; who has one at once is not asked for."""
+    slow.start()
+    slow.later_s += took_s
+    assert slow.transport.work(0.0) == []
+    connection, _ = slow.listener.accept()
+    with connection:
+        assert slow.transport.work(0.01) == []
+        connection.settimeout(10)
+        assert connection.recv(10_000).startswith(b"POST / ")
+        connection.sendall(OK)
+        assert getattr(slow.answer(), "status", None) == 200
+    assert len(slow.asked) == asked
+
+
+def test_a_connection_that_is_reset_before_its_first_byte_is_one_failure(slow: Slow) -> None:
+    """It ends its own request, once, and the others go on."""
+
+    def reset() -> None:
+        connection, _ = slow.listener.accept()
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        connection.close()
+
+    slow.before_the_answer = reset
+    slow.start()
+    slow.later_s += 1
+    answer = slow.answer()
+    assert isinstance(answer, Unanswered)
+    assert answer.kind == "reset"
+    assert not slow.transport.is_busy
