@@ -220,14 +220,14 @@ class DeliveryLoop:
     def _read(self, monotonic_ms: int) -> None:
         idled = monotonic_ms - self._idled_ms < _IDLED_MS
         wanted = _AT_HAND - self._dispatcher.at_hand if idled else _AT_HAND_BUSY - self._dispatcher.waiting
+        idle = not self._transport.is_busy and not (self._last_room > 0 and self._dispatcher.has_startable(self._now()))
         if wanted <= 0 or self._dispatcher.bytes >= MAX_BYTES_AT_HAND or not self._may_read():
             if monotonic_ms - self._last_read_ms < _POLL_AT_LEAST_MS:
-                if not self._transport.is_busy:
+                if idle:
                     time.sleep(_SOCKETS_S)
                 return
             wanted = 1
         self._last_read_ms = monotonic_ms
-        idle = not self._transport.is_busy and not (self._last_room > 0 and self._dispatcher.has_startable(self._now()))
         self._reader.read(self._idle_s() if idle else 0.0, min(wanted, MAX_BATCH), self._now)
 
     def _may_read(self) -> bool:

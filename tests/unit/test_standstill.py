@@ -35,6 +35,18 @@ class Standing:
         start = Position(0, "")
         self.lane = Lane(TIERS.first, 0, start, Progress(start))
         self.outbox = Outbox("one")
+        self.dispatcher = SimpleNamespace(
+            moves=0,
+            waiting=0,
+            at_hand=0,
+            bytes=0,
+            next_due_ms=None,
+            may_start=False,
+            has_startable=lambda _now: True,
+            start=self._start,
+            park_stuck=lambda _now: None,
+            stood_still=self.told.append,
+        )
         parts = self._parts()
         committer = Committer(
             self.outbox,
@@ -59,18 +71,7 @@ class Standing:
                 read=self._read,
                 next_wake_ms=None,
             ),
-            "dispatcher": SimpleNamespace(
-                moves=0,
-                waiting=0,
-                at_hand=0,
-                bytes=0,
-                next_due_ms=None,
-                may_start=False,
-                has_startable=lambda _now: True,
-                start=self._start,
-                park_stuck=lambda _now: None,
-                stood_still=self.told.append,
-            ),
+            "dispatcher": self.dispatcher,
             "transport": SimpleNamespace(in_flight=0, is_busy=False),
             "table": SimpleNamespace(poll=lambda _now: None, is_fresh=lambda _now: True),
         }
@@ -164,6 +165,20 @@ def test_who_is_fenced_after_an_outage_begins_anew(standing: Standing) -> None:
     standing.fenced = Unavailable("another process has taken this slot")
     with pytest.raises(BeginAnew):
         standing.loop._work(lambda: False, lambda _now: None)
+
+
+def test_a_loop_that_has_enough_at_hand_sends_it_at_once(
+    standing: Standing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With nothing under way it waits for a moment only where nothing may start either."""
+    slept: list[float] = []
+    monkeypatch.setattr("consumers.delivery.loop.time.sleep", slept.append)
+    standing.dispatcher.waiting = standing.dispatcher.at_hand = 5_000
+    assert standing.turns() == 3
+    assert slept == []
+    standing.dispatcher.has_startable = lambda _now: False
+    assert standing.turns() == 0
+    assert len(slept) == 3
 
 
 def test_what_endpoints_take_is_measured_anew_after_a_wait_for_the_broker(standing: Standing) -> None:
