@@ -167,9 +167,7 @@ def test_who_is_fenced_after_an_outage_begins_anew(standing: Standing) -> None:
         standing.loop._work(lambda: False, lambda _now: None)
 
 
-def test_a_loop_that_has_enough_at_hand_sends_it_at_once(
-    standing: Standing, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_loop_that_has_enough_at_hand_sends_it_at_once(standing: Standing, monkeypatch: pytest.MonkeyPatch) -> None:
     """With nothing under way it waits for a moment only where nothing may start either."""
     slept: list[float] = []
     monkeypatch.setattr("consumers.delivery.loop.time.sleep", slept.append)
