@@ -89,3 +89,27 @@ def test_what_a_quick_endpoint_takes_is_not_judged_by_how_little_it_got(took_us:
     pace = running[0].pace
     assert pace.backlog.per_second < 20
     assert pace.starts_soon is soon
+
+
+def test_what_waits_for_a_place_of_the_process_waits_in_memory() -> None:
+    """Quick endpoints that got little, as all places are taken, are no slow ones: reading pauses, none is parked."""
+    paced = pacing(subscription=16, process=64)
+    many = [Who(f"quick-{number}", host=f"{number}.example") for number in range(50)]
+    paced.warm(*many)
+    running = [job for who in many for job in paced.jobs(who, 20)["start"]]
+    for turn in range(40):  # a few answers of each a second, while others wait
+        now_ms = NOW + 100 * turn
+        for job in running:
+            paced.ended(job, Result.DELIVERED, QUICK_US, now_ms)
+        running = []
+        while (waited := paced.next_waiting(now_ms)) is not None:
+            who = waited.pace.who
+            paced.begin(who, waited, now_ms)
+            running.append(waited)
+            assert not paced.jobs(who, 1, now_ms)["park"]
+        paced.sweep(now_ms)
+
+    waiting = [pace for pace in paced.paces if pace.waiting]
+    assert max(pace.backlog.per_second for pace in waiting) < 50
+    assert all(pace.starts_soon for pace in waiting)
+    assert paced.pressing == paced.waiting > 500

@@ -12,7 +12,7 @@ from typing import Final
 
 _WINDOW_MS: Final = 500
 # What wants to start within so short a time is at hand, and more need not be read for this endpoint.
-_SOON_S: Final = 0.1
+SOON_S: Final = 0.1
 _SOON_AT_FIRST: Final = 128
 # So long after a tier's delay its last record is surely read, or was by somebody else.
 _GRACE_MS: Final = 30_000
@@ -48,7 +48,7 @@ class Backlog:
     @property
     def soon(self) -> int:
         """How many jobs start in a moment, once they are at hand."""
-        return max(_SOON_AT_FIRST if self._measured_ms is None else 1, int(self.per_second * _SOON_S))
+        return max(_SOON_AT_FIRST if self._measured_ms is None else 1, int(self.per_second * SOON_S))
 
     def ended(self, now_ms: int, *, busy: bool) -> bool:
         """Count a request that ended; `busy`: others were waiting for its place. False: nothing was measured yet."""

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Final, Generic
 
-from consumers.delivery.pacing.backlog import Backlog
+from consumers.delivery.pacing.backlog import SOON_S, Backlog
 from consumers.delivery.pacing.circuit import Circuit, State, away_for_ms
 from consumers.delivery.pacing.kinds import ANSWERS, DELIVERED, Reason, Result
 from consumers.delivery.pacing.limit import Limit
@@ -20,9 +20,8 @@ _SLOW_US: Final = STUCK_AFTER_MS * 1_000
 _UNKNOWN_MS: Final = 200
 # Waits in memory: what the endpoint takes in so long, within these bounds (the last while nothing is known of it).
 _ROOM_S, _ROOM, _LEAST_ROOM, _ROOM_AT_FIRST = 20, 1_000, 64, 256
-
-
-_PLACES: Final = (Reason.HOST, Reason.PROCESS)
+_OURS: Final = Reason.PROCESS
+_PLACES: Final = (Reason.HOST, _OURS)
 
 
 class Host(Generic[T]):
@@ -148,7 +147,10 @@ class Pace(Generic[T]):
             return 0
         if self.may_answer_yet(now_ms):
             return _ROOM
-        return backlog.soon if self.limit.mean_us and now_ms - self.moved_ms < STUCK_AFTER_MS else 0
+        if not self.limit.mean_us or now_ms - self.moved_ms >= STUCK_AFTER_MS:
+            return 0
+        # Who waits for a place of the process got less than it could take: that is for us to mend, not for a tier.
+        return max(backlog.soon, int(self._could_per_second() * SOON_S)) if self.limited_by is _OURS else backlog.soon
 
     def may_answer_yet(self, now_ms: int) -> bool:
         """Whether its first answer may come at any moment; one that only says 429 or 503 is measured by none."""
@@ -277,7 +279,7 @@ class Pace(Generic[T]):
         What was measured is less where this process, or the way in which it reads partitions, is what is slow.
         """
         mean_us, places = self.limit.mean_us, float(self.limit.value)
-        if not mean_us or self.limited_by is Reason.PROCESS:
+        if not mean_us:
             return 0
         if self.limited_by is Reason.HOST:
             places = min(places, self.host.most / self.host.paces)
