@@ -150,10 +150,10 @@ class DeliveryRole:
         self.metrics.uncommitted(self.clients.outbox.uncommitted)
         self.metrics.table(len(self.table), len(self.table.unusable()))
         self.metrics.waiting_for_broker(self.loop.waits_for_broker)
-        self.metrics.disabled(self.health.disabled)
         if now_ms >= self.counted_due_ms:
             self.counted_due_ms = now_ms + COUNTED_EVERY_MS
             self.transport.tidy()
+            self.metrics.disabled(self.health.disabled)
             counted = census(self.pacing.paces)
             self.metrics.paced(counted.limited, counted.open_circuits, self.pacing.places.slow)
             tier_gauges(self.clients.consumer, self.metrics, self.reader.lanes.values(), now_ms)

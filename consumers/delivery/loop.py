@@ -92,7 +92,6 @@ class DeliveryLoop:
         self._limits = limits
         self._last_turn_ms = clocks.monotonic_ms()
         self._last_read_ms = 0
-        self._last_room = 0
         self._look_for_stuck_ms = 0
         self._doubted_at: int | None = None  # number of the last transaction that was begun before a stall
         self._outage = Outage()
@@ -112,9 +111,11 @@ class DeliveryLoop:
     def run(self, pattern: str, stopping: Callable[[], bool], each_turn: Callable[[int], None]) -> bool:
         """Deliver until `stopping`, then drain; True if everything that happened is committed."""
         while not (self._table.current or stopping()):
+            known = len(self._table)
             self._table.poll(self._monotonic())
             each_turn(self._now())
-            time.sleep(_SOCKETS_S)
+            if len(self._table) == known:
+                time.sleep(_SOCKETS_S)
         spare_hot_path()
         self._reader.subscribe(pattern)
         self._work(stopping, each_turn)
@@ -140,7 +141,7 @@ class DeliveryLoop:
         self._read(monotonic_ms)
         # Asked after reading, which may have taken partitions away.
         now_ms = self._now()
-        room = self._last_room = self._room(now_ms, self._monotonic())
+        room = self._room(now_ms, self._monotonic())
         if room > 0 and self._dispatcher.has_startable(now_ms):
             self._dispatcher.start(room, now_ms)
         self._answers(_SOCKETS_S)
@@ -188,6 +189,10 @@ class DeliveryLoop:
         self._may_park = self._dispatcher.may_start = uncommitted > 0
         return min(self._limits.max_in_flight - self._transport.in_flight, uncommitted)
 
+    def _has_room(self, now_ms: int, monotonic_ms: int) -> bool:
+        """Tell whether something may be started now, where no request is open."""
+        return self._reason_to_wait(now_ms, monotonic_ms) is None and self._committer.room() > 0
+
     def _tell(self, reason: str | None, monotonic_ms: int) -> None:
         """Log why nothing is started, once that has lasted a second, and when it goes on; each reason once a minute.
 
@@ -220,7 +225,10 @@ class DeliveryLoop:
     def _read(self, monotonic_ms: int) -> None:
         idled = monotonic_ms - self._idled_ms < _IDLED_MS
         wanted = _AT_HAND - self._dispatcher.at_hand if idled else _AT_HAND_BUSY - self._dispatcher.waiting
-        idle = not self._transport.is_busy and not (self._last_room > 0 and self._dispatcher.has_startable(self._now()))
+        now_ms = self._now()
+        idle = not self._transport.is_busy and not (
+            self._dispatcher.has_startable(now_ms) and self._has_room(now_ms, monotonic_ms)
+        )
         if wanted <= 0 or self._dispatcher.bytes >= MAX_BYTES_AT_HAND or not self._may_read():
             if monotonic_ms - self._last_read_ms < _POLL_AT_LEAST_MS:
                 if idle:
@@ -240,7 +248,7 @@ class DeliveryLoop:
 
     def _idle_s(self) -> float:
         """Return how long to wait for a record while nothing else is to be done."""
-        due_ms = self._dispatcher.next_due_ms if self._last_room > 0 else None
+        due_ms = self._dispatcher.next_due_ms if self._has_room(self._now(), self._monotonic()) else None
         wake_ms = self._reader.next_wake_ms if self._reader.owns else None
         soon = [at_ms for at_ms in (due_ms, wake_ms) if at_ms is not None]
         if not soon:

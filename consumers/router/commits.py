@@ -83,6 +83,11 @@ class Commits:
         """Whether nothing may be sent, because what was sent is being waited for."""
         return self._flushing_since_s is not None
 
+    @property
+    def awaited(self) -> bool:
+        """Whether there is no room before the commit that is on its way has been confirmed."""
+        return self.flushing and self._on_its_way is not None
+
     def has_room(self, records: int) -> bool:
         """Whether so many records may be sent before the next commit; those of one event alone always may."""
         uncommitted = self.uncommitted
@@ -98,8 +103,8 @@ class Commits:
         new.size += size
 
     def next_s(self) -> float | None:
-        """Return when the next commit is due; None if there is nothing to commit."""
-        return self._due_at_s if self._new.positions else None
+        """Return when the next commit is due; None if there is nothing to commit, or one is on its way."""
+        return self._due_at_s if self._new.positions and self._on_its_way is None else None
 
     def make_room(self) -> None:
         """Flush and commit now."""

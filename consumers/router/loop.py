@@ -167,7 +167,7 @@ class RouterLoop:
             self._arrived.extend(self._source.stand(IDLE_S if self._sending else WAIT_S))
             return
         # Not for long: what was read ahead is worth keeping. A record that comes with the news is routed in its turn.
-        if not self._commits.flushing:
+        if self._commits.awaited or self._output.is_full or not self._fresh:
             self._output.wait(IDLE_S)
         self._arrived.extend(self._source.read(0.0, 1))
 
@@ -235,7 +235,7 @@ class RouterLoop:
             return True
         if not self._output.send(sending):
             return False
-        self._sending = None
+        self._sending = self._standing_since_s = None
         self._commits.sent(sending.key, sending.next_offset, sending.count, sending.size)
         return True
 

@@ -77,11 +77,13 @@ class Output:
         self._operations_topic = names.operations
         self._told: deque[tuple[bytes, bytes]] = deque()  # records for it, while there is no room
         self.trouble: str | None = None
+        self.is_full = False  # when something was to be sent last
 
     def send(self, sending: Sending) -> bool:
         """Send on, as long as there is room and the turn is not too long; whether all has been sent."""
         produce, topic, records = self._producer.produce, sending.topic, sending.records
         enough = sending.size + PART_BYTES
+        self.is_full = False
         record = sending.next or next(records, None)
         while record is not None:
             if sending.size >= enough:
@@ -90,6 +92,7 @@ class Output:
             try:
                 produce(topic, value, key)
             except BufferError:
+                self.is_full = True
                 break
             sending.count += 1
             sending.size += len(value)

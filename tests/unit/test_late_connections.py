@@ -7,12 +7,14 @@ import socket
 import struct
 import time
 from collections.abc import Iterator
+from ipaddress import ip_network
 
 import pytest
 
 from consumers.delivery.answer import WITHDRAWN, Answer, Request, Unanswered
-from consumers.delivery.resolver import Resolver
+from consumers.delivery.resolver import Addresses, Resolver
 from consumers.delivery.transport import Transport
+from schemas.egress import ANY_PORT, EgressPolicy
 from tests.support.sending import LOCAL, request_to
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
@@ -109,3 +111,46 @@ def test_a_connection_that_is_reset_before_its_first_byte_is_one_failure(slow: S
     assert isinstance(answer, Unanswered)
     assert answer.kind == "reset"
     assert not slow.transport.is_busy
+
+
+class Names:
+    """Knows two addresses of every host."""
+
+    def wake_by(self, _wake: object) -> None:
+        return None
+
+    def lookup(self, _host: str, _port: int, *, waits: bool = True) -> Addresses:
+        return Addresses(("127.0.0.1", "127.0.0.2"), [])
+
+    def has_hung(self, _host: str) -> bool:
+        return False
+
+    def ended(self) -> list[str]:
+        return []
+
+    def close(self) -> None:
+        return None
+
+
+def test_a_host_whose_last_address_fails_at_once_is_waited_for_without_turning() -> None:
+    """The first address does not answer, the second may not be called: the process waits, and takes no CPU."""
+    with socket.socket() as listener, contextlib.ExitStack() as connections:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        port = listener.getsockname()[1]
+        for _ in range(4):  # its queue is full: it answers nobody any more
+            one = connections.enter_context(socket.socket())
+            one.setblocking(False)
+            one.connect_ex(("127.0.0.1", port))
+        policy = EgressPolicy(True, (ip_network("127.0.0.1"),), frozenset({ANY_PORT}))
+        transport = Transport(policy, Names())
+        transport.start(request_to(f"http://two.example:{port}/", timeout_ms=800))
+        turns, answers = 0, []
+        while not answers:
+            answers = transport.work(0.02)
+            turns += 1
+        transport.close()
+    answer = answers[0].answer
+    assert isinstance(answer, Unanswered)
+    assert answer.kind == "timeout_connect"
+    assert turns < 500

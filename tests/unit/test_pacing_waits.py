@@ -113,3 +113,33 @@ def test_what_waits_for_a_place_of_the_process_waits_in_memory() -> None:
     assert max(pace.backlog.per_second for pace in waiting) < 50
     assert all(pace.starts_soon for pace in waiting)
     assert paced.pressing == paced.waiting > 500
+
+
+@pytest.mark.parametrize("rate_limit", [None, 1_000.0])
+def test_another_rate_limit_counts_at_once_for_what_waits(rate_limit: float | None) -> None:
+    """Who lifts a limit of one in ten seconds does not wait for the end of the ten."""
+    paced, limited = pacing(subscription=16), Who("limited", rate_limit=0.1)
+    paced.warm(limited, answers=1)
+    assert len(paced.jobs(limited, 5)["wait"]) == 5
+    assert paced.next_waiting(NOW + 5) is None
+
+    lifted = Who("limited", rate_limit=rate_limit)
+    paced.jobs(lifted, 1, NOW + 20)
+    started = 0
+    for step in range(20):
+        while (job := paced.next_waiting(NOW + 20 + step)) is not None:
+            paced.begin(lifted, job, NOW + 20 + step)
+            started += 1
+    assert started >= 5
+
+
+def test_what_was_dropped_is_not_waited_for() -> None:
+    """When the partitions of all that waits for places are lost, nothing is said to wait."""
+    paced = pacing(subscription=16, process=64)
+    many = [Who(f"quick-{number}", host=f"{number}.example") for number in range(50)]
+    paced.warm(*many)
+    for who in many:
+        paced.jobs(who, 20)
+    assert paced.has_waiting
+    paced.drop(lambda _job: True)
+    assert not paced.has_waiting

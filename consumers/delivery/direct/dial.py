@@ -59,6 +59,8 @@ class Dial:
             if self._try(self._addresses.popleft()):
                 self.next_s = now + _NEXT_AFTER_S if self._addresses else math.inf
                 return True
+        if not self._addresses:
+            self.next_s = math.inf
         return False
 
     def ready(self, descriptor: int, now: float) -> socket.socket | None:

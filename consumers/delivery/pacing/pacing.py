@@ -56,7 +56,7 @@ class Pacing(Generic[T]):
     @property
     def has_waiting(self) -> bool:
         """Whether `next_waiting` may give something, now or as soon as `advance` finds requests overdue."""
-        return bool(self._runnable or self._for_quick)
+        return self.waiting > 0 and bool(self._runnable or self._for_quick)
 
     @property
     def pressing(self) -> int:
@@ -292,6 +292,9 @@ class Pacing(Generic[T]):
         pace = self._registry.pace_of(who, now_ms)
         if pace.waiting:
             self._waiters[pace.id] = pace
+            timed = [one for one in self._timed if one[2] is not pace]
+            if len(timed) < len(self._timed):  # its rate may be another one now
+                self._timed, pace.queued = sorted(timed), False
             if not pace.queued:
                 self._wake(pace)
         return pace

@@ -1,0 +1,138 @@
+"""Each turn of the router does something, or waits: it neither spins nor waits with work at hand."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from consumers.router.loop import RouterLoop
+from consumers.router.output import Sending
+from consumers.router.routing import Routed
+from consumers.router.takeover import Positions
+
+KEY = ("events", 0)
+SEND_S = 9e-6
+
+
+class World:
+    """A router on a clock that goes on where it waits, or sends: events, a producer, and commits that take a while."""
+
+    def __init__(self, *, events: int, jobs: int, commit_s: float, max_uncommitted: int = 5_000) -> None:
+        self.now_s = 100.0
+        self.commit_s, self.jobs, self.slept_s, self.stood, self.sent = commit_s, jobs, 0.0, 0, 0
+        self.events = deque(range(events))
+        self.asked: deque[tuple[float, Callable[[bool], None]]] = deque()
+        self.loop = RouterLoop(
+            router=cast("Any", SimpleNamespace(route=self._route)),
+            subscribers=cast("Any", SimpleNamespace(follow=lambda _table: None, blocked=lambda _customer: None)),
+            table=cast("Any", SimpleNamespace(poll=lambda _now: None, is_fresh=lambda _now: True, current=True)),
+            source=cast("Any", self),
+            output=cast("Any", self),
+            reach=cast("Any", SimpleNamespace(away=None, poll=lambda _now: None)),
+            metrics=cast("Any", SimpleNamespace(**dict.fromkeys(METRICS, lambda *_: None))),
+            now_s=lambda: self.now_s,
+            max_uncommitted=max_uncommitted,
+            drain_timeout=timedelta(seconds=5),
+        )
+
+    def _route(self, _record: object) -> Routed:
+        return Routed("s", "t", iter([(b"k", b"x" * 300)] * self.jobs), self.jobs, 0)
+
+    def _sleep(self, seconds: float) -> None:
+        self.now_s += seconds
+        self.slept_s += seconds
+
+    # What the loop asks of its source.
+
+    reading, lost, misplaced, lag = True, False, False, ()
+
+    def read(self, seconds: float, limit: int) -> list[Any]:
+        self.now_s += 1e-6
+        if self.asked and self.now_s >= self.asked[0][0]:
+            self.asked.popleft()[1](True)
+        if not self.events:
+            self._sleep(seconds)
+        return [record(self.events.popleft()) for _ in range(min(limit, len(self.events)))]
+
+    def stand(self, seconds: float) -> list[Any]:
+        self.stood += 1
+        self._sleep(seconds)
+        return self.read(0.0, 0)
+
+    def commit(self, _positions: Positions, done: Callable[[bool], None]) -> None:
+        self.asked.append((self.now_s + self.commit_s, done))
+
+    def release(self, _key: object) -> None:
+        return None
+
+    # What it asks of its output.
+
+    trouble, jobs_topic, dead_topic, is_full = None, "jobs", "dead", False
+
+    def send(self, sending: Sending) -> bool:
+        for _, value in cast("Iterator[tuple[bytes, bytes]]", sending.records):
+            sending.count += 1
+            sending.size += len(value)
+            self.sent += 1
+            self.now_s += SEND_S
+        return True
+
+    def wait(self, seconds: float) -> None:
+        self._sleep(seconds)
+
+    def flush(self, _seconds: float) -> bool:
+        self.now_s += 0.003
+        return True
+
+    def turns(self, seconds: float, most: int = 1_000_000) -> int:
+        """Let so much time pass; return in how many turns, `most` if it does not."""
+        until_s = self.now_s + seconds
+        for turn in range(most):
+            if self.now_s >= until_s:
+                return turn
+            self.loop._turn()
+        return most
+
+
+METRICS = ("routed", "poison", "uncommitted", "committed", "table", "lag", "waiting_for_broker", "waiting_for_registry")
+
+
+def record(offset: int) -> Any:
+    return SimpleNamespace(topic=lambda: KEY[0], partition=lambda: KEY[1], offset=lambda: offset)
+
+
+@pytest.fixture(autouse=True)
+def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(RouterLoop, "_observe", lambda _self: None)
+
+
+def test_an_event_behind_a_commit_under_way_waits_for_it() -> None:
+    """A coordinator that takes 0.6 s over a commit, and nothing else to do: the router waits, and takes no CPU."""
+    world = World(events=1, jobs=1, commit_s=0.6)
+    world.turns(0.02)
+    world.events.append(1)
+    assert world.turns(0.5, 1_000) < 1_000
+    assert world.sent == 2
+
+
+def test_a_router_without_room_waits_for_the_commit_that_makes_it() -> None:
+    """With as much uncommitted as may be it reads no further, and does not turn without end."""
+    world = World(events=3_000, jobs=1, commit_s=0.4, max_uncommitted=1_000)
+    world.turns(0.05)
+    assert world.turns(0.3, 1_000) < 1_000
+    assert world.sent == 1_000
+    assert len(world.loop._arrived) < 600
+
+
+@pytest.mark.parametrize("jobs", [3, 100, 1_000])
+def test_a_busy_router_pauses_nothing(jobs: int) -> None:
+    """However many jobs an event makes: while it gets on it stays with its partitions, and hardly ever waits."""
+    world = World(events=1_500_000 // jobs, jobs=jobs, commit_s=0.003)
+    world.turns(5.0)
+    assert world.stood == 0
+    assert world.slept_s < 0.25
