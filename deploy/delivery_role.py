@@ -69,7 +69,7 @@ def consumer_config(kafka: dict[str, str], group: str, slot: int | None) -> dict
     tuning = {
         # Bound what is read ahead, and with it most of the process's memory. The queue alone does not: one answer
         # brings up to this much, compressed, of each of its partitions, and all of it is unpacked at once.
-        "queued.max.messages.kbytes": 4_096,
+        "queued.max.messages.kbytes": 512,
         "fetch.message.max.bytes": 128 * 1_024,
         # With the queue full the next fetch is tried after this; the default second would starve the loop.
         "fetch.queue.backoff.ms": 10,

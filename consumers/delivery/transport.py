@@ -137,10 +137,10 @@ class Transport:
     def _turn(self, timeout_s: float) -> None:
         carrier = self._carrier
         events = carrier.wait(0.0 if timeout_s <= 0 else self._pause(timeout_s))
+        now = self._monotonic()
+        carrier.work(events, now)  # first: what came over an idle connection is no answer to what begins now
         for host in self._resolver.ended():
             self._resolved(host)
-        now = self._monotonic()
-        carrier.work(events, now)
         if now >= self._look_at:
             self._look_over(now)
 

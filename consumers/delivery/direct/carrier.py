@@ -212,7 +212,9 @@ class DirectCarrier:
             try:
                 sent = link.transmit(exchange.rest)
             except OSError as error:
-                self._broken(exchange, link, error, now)
+                self._receive(exchange, link, mask, now)  # who ends a connection may have said why
+                if exchange in self._open and exchange.link is link:
+                    self._broken(exchange, link, error, now)
                 return
             if not sent:
                 break
@@ -235,7 +237,7 @@ class DirectCarrier:
                 if found is not None:
                     status, begin = found
                     kept = responded(status, data[begin : begin + MAX_BODY_KEPT])
-                    self._end(exchange, kept, now, keep=not mask & ENDED)
+                    self._end(exchange, kept, now, keep=not mask & ENDED and len(data) < READ)
                     return
             try:
                 answer = exchange.read(data)
@@ -243,7 +245,7 @@ class DirectCarrier:
                 self._broken(exchange, link, None, now)
                 return
             if answer is not None:
-                self._end(exchange, answer, now, keep=type(answer) is Responded and exchange.leaves_connection)
+                self._end(exchange, answer, now, keep=exchange.leaves_connection and len(data) < READ)
                 return
 
     def _broken(self, exchange: Exchange, link: Link, error: OSError | None, now: float) -> None:
@@ -259,7 +261,7 @@ class DirectCarrier:
         link = exchange.link
         if link is not None and link.is_secure and not link.used and type(answer) is Responded:
             self._tls.remember(link.secured, *link.key[1:])
-        if keep and link is not None:
+        if keep and link is not None and not link.holds_more():
             del self._open[exchange]
             link.rests(now)
             self._pool.put(link)
@@ -279,7 +281,7 @@ class DirectCarrier:
         """Ask whether a request that had no connection for long may still be sent; else it ends here."""
         if self._monotonic() - exchange.started <= _ASK_AGAIN_S or self._confirm(exchange.request):
             return False
-        self._end(exchange, WITHDRAWN, now, keep=True)
+        self._end(exchange, WITHDRAWN, now)
         return True
 
     def _let_go(self, exchange: Exchange) -> None:

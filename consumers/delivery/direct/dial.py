@@ -16,19 +16,29 @@ from consumers.delivery.ports import SocketPolicy
 
 # An address that has not answered for so long is not waited for alone.
 _NEXT_AFTER_S: Final = 0.25
+# No memory, or no port of this machine, is left for a connection. (Without IPv6 there is no address for it either.)
+_OF_THIS_MACHINE: Final = (errno.ENOBUFS, errno.ENOMEM)
 
 
 class Dial:
     """Connects; each address is checked once more where it is connected to. Times are monotonic, in seconds.
 
-    `watch` is told each new descriptor. Then `ready` with those that something happened to returns the connection.
+    `watch` is told each new descriptor; without `has_room` an address is tried in place of an earlier one. Then `ready` with those that something happened to returns the connection.
     """
 
-    __slots__ = ("_addresses", "_errno", "_open", "_policy", "_port", "_trouble", "_watch", "next_s")
+    __slots__ = ("_addresses", "_errno", "_has_room", "_open", "_policy", "_port", "_trouble", "_watch", "next_s")
 
     def __init__(
-        self, addresses: Sequence[str], port: int, policy: SocketPolicy, watch: Callable[[int], None], now: float
+        self,
+        addresses: Sequence[str],
+        port: int,
+        policy: SocketPolicy,
+        watch: Callable[[int], None],
+        now: float,
+        *,
+        has_room: Callable[[], bool],
     ) -> None:
+        self._has_room = has_room
         self._addresses = deque(_alternating(addresses))
         self._port = port
         self._policy = policy
@@ -56,6 +66,8 @@ class Dial:
     def go_on(self, now: float) -> bool:
         """Try the next address if it is time to; True: one is being tried that was not."""
         while self._addresses and (now >= self.next_s or not self._open):
+            if self._open and not self._has_room():  # one of its own makes room, the one that was tried first
+                self._open.pop(next(iter(self._open))).close()
             if self._try(self._addresses.popleft()):
                 self.next_s = now + _NEXT_AFTER_S if self._addresses else math.inf
                 return True
@@ -106,6 +118,8 @@ class Dial:
         number = connection.connect_ex((address, self._port))
         if number not in (0, errno.EINPROGRESS):
             self._errno = number
+            if number in _OF_THIS_MACHINE or (number == errno.EADDRNOTAVAIL and family == socket.AF_INET):
+                self._trouble = Unanswered("local", f"no connection: {os.strerror(number)}")
             connection.close()
             return False
         try:

@@ -5,11 +5,16 @@ from __future__ import annotations
 import math
 import socket
 from collections.abc import Callable, Iterator
+from typing import Final
 
 from consumers.delivery.answer import Unanswered
 from consumers.delivery.direct.dial import Dial
 from consumers.delivery.direct.exchange import Exchange
 from consumers.delivery.ports import SocketPolicy
+
+# Sockets beside the first of each: those of names with many addresses that do not answer are not to use up all that a
+# process may open (deploy/transport.py leaves 256 beyond what is for connections).
+_MOST_BESIDE: Final = 64
 
 
 class Dialling:
@@ -31,7 +36,8 @@ class Dialling:
 
     def begin(self, exchange: Exchange, now: float) -> Unanswered | None:
         """Begin to connect; returns why that is not possible."""
-        dial = self._dials[exchange] = Dial(exchange.to.addresses, exchange.key[2], self._policy, self._watch, now)
+        to, port = exchange.to.addresses, exchange.key[2]
+        dial = self._dials[exchange] = Dial(to, port, self._policy, self._watch, now, has_room=self._has_room)
         return self._note(exchange, dial)
 
     def ready(self, descriptor: int, now: float) -> tuple[Exchange, socket.socket | Unanswered] | None:
@@ -56,7 +62,10 @@ class Dialling:
             return
         self._next_s = math.inf
         for exchange, dial in list(self._dials.items()):
+            before = dial.descriptors
             dial.go_on(now)
+            for one in before:
+                del self._by_descriptor[one]
             failure = self._note(exchange, dial)
             if failure is not None:
                 yield exchange, failure
@@ -68,6 +77,9 @@ class Dialling:
             for descriptor in dial.descriptors:
                 self._by_descriptor.pop(descriptor, None)
             dial.close()
+
+    def _has_room(self) -> bool:
+        return len(self._by_descriptor) - len(self._dials) < _MOST_BESIDE
 
     def _note(self, exchange: Exchange, dial: Dial) -> Unanswered | None:
         for descriptor in dial.descriptors:

@@ -101,6 +101,10 @@ class Link:
         except OSError:
             return True
 
+    def holds_more(self) -> bool:
+        """Whether more came than was asked for; TLS is read by records, and no edge tells of those behind."""
+        return self.is_secure and self.has_ended(select.EPOLLIN)
+
     def close(self) -> None:
         """End the connection."""
         self._socket.close()

@@ -8,7 +8,7 @@ import ssl
 from typing import Final
 
 from consumers.delivery.answer import ClientIdentity, Unanswered
-from consumers.delivery.failures import kind_of_alert, kind_of_verification, printable
+from consumers.delivery.failures import kind_of_alert, kind_of_verification, no_socket, printable
 from schemas.failures import FailureKind
 
 # Hosts of which a session is kept.
@@ -87,7 +87,7 @@ def _show(context: ssl.SSLContext, identity: ClientIdentity) -> None:
 def not_begun(error: BadIdentity | OSError) -> Unanswered:
     """Say why there was no handshake to begin with."""
     if isinstance(error, OSError):
-        return tls_failure(error, "reset")
+        return no_socket(error) or tls_failure(error, "reset")
     return Unanswered("tls_client_certificate", str(error))
 
 

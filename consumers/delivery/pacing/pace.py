@@ -259,6 +259,7 @@ class Pace(Generic[T]):
         overloaded = result is Result.OVERLOADED
         self.answered_ms = now_ms
         if self.circuit.answered(now_ms, probe=probe, overloaded=overloaded):
+            self.probe = None  # whatever becomes of it says nothing of the next outage
             self.limit.restart()
             if self.backlog is not None:
                 self.backlog.restart(self._likely_per_second(), now_ms)
