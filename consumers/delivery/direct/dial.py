@@ -23,7 +23,8 @@ _OF_THIS_MACHINE: Final = (errno.ENOBUFS, errno.ENOMEM)
 class Dial:
     """Connects; each address is checked once more where it is connected to. Times are monotonic, in seconds.
 
-    `watch` is told each new descriptor; without `has_room` an address is tried in place of an earlier one. Then `ready` with those that something happened to returns the connection.
+    `watch` is told each new descriptor. Then `ready` with those that something happened to returns the connection.
+    Without `has_room` an address is tried in place of an earlier one.
     """
 
     __slots__ = ("_addresses", "_errno", "_has_room", "_open", "_policy", "_port", "_trouble", "_watch", "next_s")
