@@ -36,10 +36,10 @@ class PlacesModel(RuleBasedStateMachine):
         jobs=st.integers(1, 40),
     )
     def start(self, pacer: Pacer, usual_us: int, jobs: int) -> None:
-        """Start requests while there are places; a slow one takes none of the half that is not for slow ones."""
+        """Start requests while there are places; a slow one takes none of those that are not for slow ones."""
         for _ in range(jobs):
             if self.places.lets(pacer):
-                assert pacer in (Pacer.QUICK, Pacer.UNPROVEN) or self.places.slow < self.places.most // 2
+                assert pacer in (Pacer.QUICK, Pacer.UNPROVEN) or self.places.slow < max(1, self.places.most // 2)
                 job = Job()
                 job.ticket = self.places.take(pacer, job, usual_us)
                 (self.slow if pacer is not Pacer.QUICK else self.quick)[job] = job.ticket
@@ -61,13 +61,14 @@ class PlacesModel(RuleBasedStateMachine):
             self.slow[job] = self.quick.pop(job)
 
     @invariant()
-    def a_second_place_is_kept(self) -> None:
-        """Counts are exact; for each request that may become slow another place is free or held by a slow one."""
+    def places_are_kept(self) -> None:
+        """Counts are exact; quick ones hold three eighths at most, and beyond three quarters of all another is kept."""
         if hasattr(self, "now_ms"):
             quick, slow, most = len(self.quick), len(self.slow), self.places.most
             assert (self.places.quick, self.places.slow, self.places.taken) == (quick, slow, quick + slow)
             assert quick + slow <= most
-            assert quick <= 1 or 2 * quick + max(slow, most // 8) <= most
+            assert quick <= 1 or quick <= (most - most // 4) // 2
+            assert quick <= 1 or quick + slow <= most - most // 4 or 2 * quick + slow <= most
 
     def teardown(self) -> None:
         """In the end every place is free again, and what is quick may start."""
@@ -246,10 +247,26 @@ def test_one_slow_request_of_a_quick_endpoint_stops_nothing() -> None:
 
 
 def test_endpoints_of_which_nothing_is_known_wait_for_a_place_that_slow_ones_may_hold() -> None:
-    """Endpoints never seen before that do not answer hold half at most; those that answer are quick from then on."""
+    """Endpoints never seen before that do not answer hold three eighths at most; those that answer are quick then."""
     paced = pacing(subscription=16, host=128, process=PLACES)
     hanging = [Who(f"h{n}", host=f"h{n}.example") for n in range(500)]
     started = sum(len(paced.jobs(who, 20)["start"]) for who in hanging)
-    assert started == paced.places.slow == PLACES // 2
+    assert started == paced.places.slow == 3 * PLACES // 8
     quick = Who("quick", host="quick.example")
     assert not paced.admit(quick, Job(), NOW)
+
+
+def test_slow_endpoints_take_nothing_from_quick_ones() -> None:
+    """With all places that they may hold taken by slow endpoints, quick ones have as many at once as without them."""
+    held = []
+    for slow in (0, 600):
+        scene = world([20_000] * slow + [5] * 60)
+        everybody = list(scene.usual_ms)
+        for who in [*everybody[:slow], *everybody[slow:] * 2]:
+            scene.arrive(who, 8)
+        scene.pass_time(80)
+        assert scene.paced.places.slow == (144 if slow else 0)
+        for who in everybody[slow:]:
+            scene.arrive(who, 16)
+        held.append(scene.paced.places.quick)
+    assert held == [192, 192]

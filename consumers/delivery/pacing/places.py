@@ -3,9 +3,10 @@
 A request is *quick* while its endpoint answers and it is open for no longer than that usually takes; else it is *slow*:
 started for an endpoint that was slow lately or that is not known, or overdue. Three rules:
 
-1. Who is slow or unknown starts while slow requests hold less than half.
-2. For each quick request a second place is kept: 2 * quick + slow <= most. So endpoints that stop answering all at
-   once, however many, take at most half of what slow ones had left; where none was slow, half of all.
+1. Who is slow or unknown starts while slow requests hold less than three eighths.
+2. Quick ones hold three eighths as well, whatever slow ones hold. Beyond three quarters of all together a second place
+   is kept for each: 2 * quick + slow <= most. So endpoints that stop answering all at once, however many, take three
+   eighths of all, or half of what is left.
 3. When a 16th of all places has turned overdue, that is no accident: what endpoints answered before tells nothing any
    more. Who has answered since is quick. The others are unknown, and start while not even half is taken; with
    one request, by which they can show that they are quick, while a quarter of all is free.
@@ -49,11 +50,12 @@ class Places(Generic[T]):
     """
 
     __slots__ = (
+        "_eighths",
         "_half",
-        "_kept",
         "_late",
         "_marked",
         "_most_quick",
+        "_often",
         "_part",
         "_ring",
         "_seen",
@@ -70,6 +72,8 @@ class Places(Generic[T]):
     def __init__(self, most: int) -> None:
         self.most = most
         self._half = max(1, most // 2)
+        self._eighths = max(1, 3 * most // 8)
+        self._often = most - most // 4
         self._part = max(1, most // 16)
         self.taken = 0
         self.quick = 0
@@ -82,7 +86,7 @@ class Places(Generic[T]):
         self._ring: list[set[T]] = [set() for _ in range(_RING)]
         self.tick = 0
         self._seen = 0
-        self._keep(most // 8)
+        self._most_quick = (most - most // 4) // 2
 
     @property
     def slow(self) -> int:
@@ -118,9 +122,11 @@ class Places(Generic[T]):
         slow = self._tagged + self._late
         if pacer is QUICK:
             quick = self.quick
-            return not quick or (quick < self._most_quick and 2 * quick + slow + 2 <= self.most)
+            if self.taken >= self._often and 2 * quick + slow + 2 > self.most:
+                return not quick
+            return not quick or quick < self._most_quick
         if pacer is Pacer.UNPROVEN:
-            return self.taken < self.most - self.most // 4
+            return self.taken < self._often
         share = self._share(pacer)
         # A quarter is for new ones, so that what is known to be slow cannot keep them out.
         return slow < (share if pacer is Pacer.NEW or share < 2 else share - share // 4)
@@ -129,7 +135,7 @@ class Places(Generic[T]):
         """Return how many places slow requests may hold."""
         if self.proven_ms or (pacer is Pacer.OVERDUE and self._lost + 1 >= self._part):
             return self._half - self.quick
-        return max(1, self._kept, min(self._half, self.most - 2 * self.quick))
+        return max(1, self.most // 4, min(self._eighths, self.most - 2 * self.quick))
 
     def take(self, pacer: Pacer, request: T, usual_us: int) -> int:
         """Take a place; the ticket gives it back. `usual_us`: how long the endpoint takes."""
@@ -164,10 +170,6 @@ class Places(Generic[T]):
             self.quick -= 1
             self._ring[ticket % _RING].discard(request)
 
-    def _keep(self, places: int) -> None:
-        """Keep places for slow and new ones, though quick ones would take all."""
-        self._kept, self._most_quick = places, (self.most - places) // 2 - self._tagged_overdue
-
     @property
     def _lost(self) -> int:
         """How many places endpoints hold that were quick and have overdue requests."""
@@ -180,9 +182,7 @@ class Places(Generic[T]):
             # What is open now tells nothing of those that answer from now on, should it become overdue as well.
             self._marked, self._settled = lost + self.quick, self.tick + _MOST_TICKS + 1
             self.proven_ms = now_ms
-            self._keep(self.most // 4)
         elif lost <= self._part // 2:
             self._marked = self.proven_ms = 0
-            self._keep(self.most // 8)
         elif lost < self._marked and self.tick >= self._settled:
             self._marked = lost
