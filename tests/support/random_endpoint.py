@@ -1,0 +1,197 @@
+"""Names and endpoints that do anything in any order, drawn from a seed; and what a carrier's books must agree on."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import ssl
+import struct
+from collections.abc import Callable
+from random import Random
+from typing import Any, Final
+
+from consumers.delivery.resolver import Addresses, Failed, Resolution
+
+_OK: Final = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+_CHUNKED: Final = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n"
+_PIECES: Final = (
+    _OK,
+    b"HTTP/1.1 204 No\r\n\r\n",
+    b"HTTP/1.1 100 Continue\r\n\r\n",
+    b"HTTP/1.1 103 Early Hints\r\nA: b\r\n\r\n",
+    b"HTTP/1.1 101 Switching Protocols\r\n\r\n",
+    b"HTTP/1.1 2",
+    _CHUNKED,
+    _CHUNKED + b"abc\r\n0\r\n\r\n",
+    b"0\r\n\r\n",
+    b"HTTP/1.1 503 No\r\nRetry-After: 3\r\nContent-Length: 2\r\n\r\nok",
+    b"HTTP/1.1 500 No\r\nContent-Length: 20\r\n\r\nok",
+    b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
+    b"HTTP/1.0 200 OK\r\n\r\nabc",
+    b"junk",
+    b"\r\n",
+    b"x" * 70_000,
+)
+# In place of a record of TLS: an alert in the clear, and what is none.
+_NO_TLS: Final = (b"\x15\x03\x03\x00\x02\x02\x28", b"garbage!!!!")
+_NOW: Final = (ssl.SSLWantReadError, ssl.SSLWantWriteError)
+# Sockets beside the first of each connection that is being made (consumers/delivery/direct/dialling.py).
+_BESIDE: Final = 64
+
+
+class RandomNames:
+    """Every host is at some of four addresses, at none, or not known yet; some addresses cannot be called."""
+
+    def __init__(self, rng: Random) -> None:
+        self._rng = rng
+        self._asked: dict[str, None] = {}
+
+    def wake_by(self, _wake: Callable[[], None]) -> None:
+        """Wake nobody: whoever works asks."""
+
+    def lookup(self, host: str, _port: int, *, waits: bool = True) -> Resolution | None:
+        """Return anything."""
+        rng = self._rng
+        drawn = rng.random()
+        if drawn < 0.1:
+            if waits:
+                self._asked[host] = None
+            return None
+        if drawn < 0.12:
+            return Failed("dns", "no")
+        found = [f"127.0.0.{rng.randint(1, 4)}" for _ in range(rng.randint(1, 4))]
+        found += rng.choice([[], [], ["fe80::1"], ["::1"], ["10.0.0.1"]])
+        rng.shuffle(found)
+        return Addresses(tuple(found), [])
+
+    def has_hung(self, _host: str) -> bool:
+        """Say no."""
+        return False
+
+    def ended(self) -> list[str]:
+        """Return what was asked for."""
+        asked, self._asked = list(self._asked), {}
+        return asked
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+class _Peer:
+    """One connection, of which anything may come."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.connection = connection
+        self.shaken = False
+
+    def go_on(self, rng: Random) -> bool:
+        """Do something, or nothing; False: the connection is closed."""
+        if isinstance(self.connection, ssl.SSLSocket) and not self.shaken and rng.random() < 0.85:
+            try:
+                self.connection.do_handshake()
+                self.shaken = True
+            except _NOW:
+                pass
+            except OSError:
+                self.connection.close()
+                return False
+        for _ in range(rng.randint(0, 2)):
+            drawn = rng.random()
+            # Whatever cannot be done now, or any more, is not done.
+            with contextlib.suppress(OSError, ValueError):
+                self._act(rng, drawn)
+            if 0.66 <= drawn < 0.72:
+                self.connection.close()
+                return False
+        return True
+
+    def _act(self, rng: Random, drawn: float) -> None:
+        connection = self.connection
+        if drawn < 0.5:
+            if connection.recv(rng.choice([100, 65_536, 65_536])) and rng.random() < 0.8:
+                connection.send(_OK)
+        elif drawn < 0.62:
+            connection.send(rng.choice(_PIECES))
+        elif drawn < 0.66:
+            socket.socket.shutdown(connection, socket.SHUT_WR)
+        elif drawn < 0.72:
+            if rng.random() < 0.6:
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            if rng.random() < 0.3:
+                connection.send(rng.choice(_PIECES))
+        elif drawn < 0.74 and isinstance(connection, ssl.SSLSocket):
+            self.connection = connection.unwrap()
+        elif drawn < 0.76 and isinstance(connection, ssl.SSLSocket):
+            with socket.socket(fileno=os.dup(connection.fileno())) as raw:
+                raw.send(rng.choice(_NO_TLS))
+
+
+class RandomEndpoint:
+    """Listens at 127.0.0.1 and 127.0.0.2, and nowhere else; acts only in `step`, in the thread that calls it."""
+
+    def __init__(self, rng: Random, tls: ssl.SSLContext | None = None) -> None:
+        self._rng, self._tls = rng, tls
+        self._peers: list[_Peer] = []
+        self._listeners: list[socket.socket] = []
+        self.port = 0
+        for address in ("127.0.0.1", "127.0.0.2"):
+            listener = socket.socket()
+            self._listeners.append(listener)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+            listener.bind((address, self.port))
+            listener.listen(rng.choice([0, 64]))
+            listener.setblocking(False)
+            self.port = listener.getsockname()[1]
+
+    def step(self) -> None:
+        """Take connections or not, and have every one do something or nothing."""
+        for listener in self._listeners:
+            if self._rng.random() < 0.6:
+                with contextlib.suppress(OSError):
+                    self._take(listener.accept()[0])
+        self._peers = [peer for peer in self._peers if peer.go_on(self._rng)]
+
+    def _take(self, connection: socket.socket) -> None:
+        connection.setblocking(False)
+        if self._tls is not None and self._rng.random() < 0.95:
+            try:
+                connection = self._tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+            except OSError:  # it is gone
+                connection.close()
+                return
+        self._peers.append(_Peer(connection))
+
+    def close(self) -> None:
+        """End all connections, and take no more."""
+        for one in [*(peer.connection for peer in self._peers), *self._listeners]:
+            one.close()
+
+
+def connections_of(carrier: Any) -> int:
+    """How many connections a carrier has, used and idle."""
+    return len(carrier._links)
+
+
+def check_books(carrier: Any) -> None:
+    """Assert that each request is at one place, each connection is of a request or idle, and there are not too many."""
+    pool, links, dials = carrier._pool, carrier._links, carrier._dialling._dials
+    idle = set(pool._oldest)
+    by_key = [link for kept in pool._by_key.values() for link in kept]
+    assert idle == set(by_key)
+    assert len(idle) == len(by_key)
+    for descriptor, link in links.items():
+        assert link.fd == descriptor == link._socket.fileno()
+        assert (link.work is None) == (link in idle)
+        assert link.work is None or (link.work in carrier._open and link.work.link is link)
+    for exchange in carrier._open:
+        assert (exchange.link is not None) + (exchange in dials) + (exchange in carrier._queue) == 1
+        assert exchange.link is None or links[exchange.link.fd] is exchange.link
+    connecting = {descriptor: exchange for exchange, dial in dials.items() for descriptor in dial._open}
+    assert connecting == carrier._dialling._by_descriptor
+    assert dials.keys() <= carrier._open.keys()
+    assert not connecting.keys() & links.keys()
+    assert len(set(carrier._queue)) == len(carrier._queue)
+    assert len(links) + len(dials) <= carrier._connections.most
+    assert len(connecting) - len(dials) <= _BESIDE
