@@ -95,7 +95,7 @@ PARKED: Final[Mapping[str, Meaning]] = {
         "`max_in_flight_per_host` requests to the host are open; its subscriptions take turns", "nothing, or raise it"
     ),
     "process_limit": Meaning(
-        "the process's places are used up: of `max_in_flight` quick endpoints get three eighths, slow ones as many",
+        "its places are used up: of `max_in_flight` quick endpoints get three eighths, slow ones a quarter or as many",
         "many endpoints are slow: look for a common cause; else more delivery processes, or raise it",
     ),
     "circuit_open": Meaning(

@@ -94,7 +94,7 @@ class Settings(BaseModel):
     )
     max_in_flight: int = _count(
         512,
-        "Requests at a time, of one delivery process: three eighths for quick endpoints, as many for slow ones.",
+        "Requests at a time, of a delivery process: three eighths for quick endpoints, at most as many for slow ones.",
         unit="requests",
         most=10_000,
     )

@@ -64,7 +64,7 @@ class Unanswered:
 
 Answer: TypeAlias = Responded | Unanswered
 # Not the answer to an attempt: nothing was sent.
-WITHDRAWN: Final = Unanswered("withdrawn", "taken back while its host was looked up")
+WITHDRAWN: Final = Unanswered("withdrawn", "taken back before it was sent")
 # Nor is this: too many requests wait for names; it may be tried again in a few seconds.
 CROWDED: Final = Unanswered("withdrawn", "too many names are being looked up")
 

@@ -85,7 +85,7 @@ class Dispatcher:
             longest_ms=tiers.waits_ms[-1],
         )
         self.bytes = 0  # of the records at hand, bodies included
-        self.may_start = False  # as the loop said last: asked for what waited for a name, which no `start` lets go on
+        self.may_start = False  # as the loop said last: asked for what waited (`confirms`), which no `start` lets go on
         self.moves = 0  # jobs that were written to another tier as they are, since the start
 
     @property

@@ -235,7 +235,9 @@ class RouterLoop:
             return True
         if not self._output.send(sending):
             return False
-        self._sending = self._standing_since_s = None
+        self._sending = None
+        if len(self._arrived) < BATCH:  # else what comes in while we get on would be more without end
+            self._standing_since_s = None
         self._commits.sent(sending.key, sending.next_offset, sending.count, sending.size)
         return True
 

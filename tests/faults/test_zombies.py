@@ -136,7 +136,7 @@ def test_a_rebalance_before_offsets_are_sent(pair: Pair, receiver: Receiver) -> 
 
 
 def test_a_process_that_stood_still(pair: Pair, receiver: Receiver) -> None:
-    """Stopped past its session with requests and a transaction open, it starts nothing and commits nothing of that."""
+    """Stopped past its session it commits nothing of what was open, and starts nothing but what it was just writing."""
     first, second = pair.start(0), pair.start(1)
     pair.pipeline.wait_for_ends(pair.published)
     gate = Gate(Api.END_TXN, "request", lambda: os.kill(first.pid, signal.SIGSTOP))

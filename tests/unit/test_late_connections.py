@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import socket
 import struct
-import time
 from collections.abc import Iterator
 from ipaddress import ip_network
 
 import pytest
 
 from consumers.delivery.answer import WITHDRAWN, Answer, Request, Unanswered
+from consumers.delivery.direct.dial import Dial
 from consumers.delivery.resolver import Addresses, Resolver
 from consumers.delivery.transport import Transport
 from schemas.egress import ANY_PORT, EgressPolicy
@@ -26,13 +26,11 @@ class Slow:
     def __init__(self) -> None:
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.listener.settimeout(10)
-        self.later_s = 0.0
+        self.later_s = 100.0
         self.asked: list[Request] = []
         self.may_go = True
         self.before_the_answer = lambda: None
-        self.transport = Transport(
-            LOCAL, Resolver(LOCAL, []), confirm=self._confirm, monotonic=lambda: time.monotonic() + self.later_s
-        )
+        self.transport = Transport(LOCAL, Resolver(LOCAL, []), confirm=self._confirm, monotonic=lambda: self.later_s)
 
     def _confirm(self, request: Request) -> bool:
         self.asked.append(request)
@@ -135,16 +133,22 @@ class Names:
         return None
 
 
+def crowded(listener: socket.socket, connections: contextlib.ExitStack) -> int:
+    """Fill the queue of a listener, which then answers nobody; return its port."""
+    listener.bind(("127.0.0.1", 0))
+    listener.listen(0)
+    port: int = listener.getsockname()[1]
+    for _ in range(4):
+        one = connections.enter_context(socket.socket())
+        one.setblocking(False)
+        one.connect_ex(("127.0.0.1", port))
+    return port
+
+
 def test_a_host_whose_last_address_fails_at_once_is_waited_for_without_turning() -> None:
     """The first address does not answer, the second may not be called: the process waits, and takes no CPU."""
     with socket.socket() as listener, contextlib.ExitStack() as connections:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(0)
-        port = listener.getsockname()[1]
-        for _ in range(4):  # its queue is full: it answers nobody any more
-            one = connections.enter_context(socket.socket())
-            one.setblocking(False)
-            one.connect_ex(("127.0.0.1", port))
+        port = crowded(listener, connections)
         policy = EgressPolicy(True, (ip_network("127.0.0.1"),), frozenset({ANY_PORT}))
         transport = Transport(policy, Names())
         transport.start(request_to(f"http://two.example:{port}/", timeout_ms=800))
@@ -157,3 +161,16 @@ def test_a_host_whose_last_address_fails_at_once_is_waited_for_without_turning()
     assert isinstance(answer, Unanswered)
     assert answer.kind == "timeout_connect"
     assert turns < 500
+
+
+@pytest.mark.parametrize("second", ["127.0.0.2", "::1", "127.0.0.9"])
+def test_an_address_that_cannot_be_called_ends_no_connection_that_is_being_made(second: str) -> None:
+    """Where no sockets are left for further addresses one takes the place of an earlier one only if it is called."""
+    with socket.socket() as listener, contextlib.ExitStack() as connections:
+        port = crowded(listener, connections)
+        policy = EgressPolicy(True, (ip_network("127.0.0.1"),), frozenset({ANY_PORT}))
+        dial = Dial(("127.0.0.1", second), port, policy, lambda _fd: None, 0.0, has_room=lambda: False)
+        dial.go_on(1.0)
+        assert dial.failure is None
+        assert len(dial.descriptors) == 1
+        dial.close()

@@ -106,7 +106,7 @@ def test_subscriptions_of_a_host_share_its_places_in_turn() -> None:
     assert {name: begun.count(name) for name in "abcd"} == dict.fromkeys("abcd", 4)
 
 
-def test_slow_endpoints_hold_at_most_half_of_the_places() -> None:
+def test_slow_endpoints_hold_at_most_three_eighths_of_the_places() -> None:
     """However many endpoints hang from the first request on, five eighths of the places stay for those that answer."""
     paced = pacing(subscription=16, process=512)
     quick = Who("quick", host="quick.example")

@@ -5,83 +5,15 @@ from __future__ import annotations
 from collections import Counter, deque
 from dataclasses import dataclass, field
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from consumers.delivery.pacing import Result
-from consumers.delivery.pacing.places import Pacer, Places
 from tests.support.pacing import NOW, Job, Paced, Who, pacing
 
 PLACES = 512
 OVERDUE_MS = 1_100  # whatever its endpoint usually takes, a request is overdue by then
-
-
-class PlacesModel(RuleBasedStateMachine):
-    """Any order of starts, ends and time, with the requests themselves in a list."""
-
-    places: Places[Job]
-
-    @initialize(most=st.integers(16, 100))
-    def begin(self, most: int) -> None:
-        """Take places."""
-        self.places, self.now_ms = Places(most), NOW
-        self.places.advance(NOW)
-        self.quick: dict[Job, int] = {}
-        self.slow: dict[Job, int] = {}
-
-    @rule(
-        pacer=st.sampled_from([Pacer.QUICK, Pacer.SLOW, Pacer.NEW, Pacer.OVERDUE]),
-        usual_us=st.integers(0, 3_000_000),
-        jobs=st.integers(1, 40),
-    )
-    def start(self, pacer: Pacer, usual_us: int, jobs: int) -> None:
-        """Start requests while there are places; a slow one takes none of those that are not for slow ones."""
-        for _ in range(jobs):
-            if self.places.lets(pacer):
-                assert pacer in (Pacer.QUICK, Pacer.UNPROVEN) or self.places.slow < max(1, self.places.most // 2)
-                job = Job()
-                job.ticket = self.places.take(pacer, job, usual_us)
-                (self.slow if pacer is not Pacer.QUICK else self.quick)[job] = job.ticket
-
-    @rule(slow=st.booleans(), ends=st.integers(1, 40))
-    def end(self, slow: bool, ends: int) -> None:
-        """Let requests end."""
-        held = self.slow if slow else self.quick
-        for _ in range(min(ends, len(held))):
-            job, ticket = held.popitem()
-            assert (0 <= ticket <= self.places.tick) == (slow and ticket >= 0)
-            self.places.give_back(ticket, job)
-
-    @rule(passes_ms=st.integers(-3_000, 1_500))
-    def pass_time(self, passes_ms: int) -> None:
-        """Let time pass, or have the clock set back."""
-        self.now_ms += passes_ms
-        for job in self.places.advance(self.now_ms):
-            self.slow[job] = self.quick.pop(job)
-
-    @invariant()
-    def places_are_kept(self) -> None:
-        """Counts are exact; quick ones hold three eighths at most, and beyond three quarters of all another is kept."""
-        if hasattr(self, "now_ms"):
-            quick, slow, most = len(self.quick), len(self.slow), self.places.most
-            assert (self.places.quick, self.places.slow, self.places.taken) == (quick, slow, quick + slow)
-            assert quick + slow <= most
-            assert quick <= 1 or quick <= (most - most // 4) // 2
-            assert quick <= 1 or quick + slow <= most - most // 4 or 2 * quick + slow <= most
-
-    def teardown(self) -> None:
-        """In the end every place is free again, and what is quick may start."""
-        if hasattr(self, "now_ms"):
-            self.end(slow=True, ends=1_000)
-            self.end(slow=False, ends=1_000)
-            self.pass_time(10_000)
-            assert self.places.lets(Pacer.QUICK)
-            assert self.places.proven_ms == 0
-
-
-PlacesModel.TestCase.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
-TestPlaces = PlacesModel.TestCase
 
 
 @dataclass
@@ -270,3 +202,42 @@ def test_slow_endpoints_take_nothing_from_quick_ones() -> None:
             scene.arrive(who, 16)
         held.append(scene.paced.places.quick)
     assert held == [192, 192]
+
+
+def test_endpoints_with_a_request_that_hangs_take_one_place_each() -> None:
+    """A dozen quick endpoints with one request each that hangs: all others have as many places as without them."""
+    scene = world([5] * 80)
+    everybody = list(scene.usual_ms)
+    hanging, healthy = everybody[:12], everybody[12:]
+    for who in hanging:
+        assert scene.paced.admit(who, Job(), NOW)
+    scene.pass_time(OVERDUE_MS)
+    for _ in range(5):
+        for who in [*hanging, *healthy]:
+            scene.arrive(who, 8)
+        scene.pass_time(8)
+    for who in healthy:
+        scene.arrive(who, 8)
+    assert scene.paced.places.quick == 192
+
+
+@pytest.mark.parametrize(("slow", "new"), [(0, 600), (600, 0), (600, 600)])
+def test_who_was_idle_shows_that_it_answers_though_all_shares_are_taken(slow: int, new: int) -> None:
+    """Slow and unknown endpoints hold all that they may when forty quick ones stop: others that had nothing go on."""
+    scene = world([20_000] * slow + [5] * 60)
+    everybody = list(scene.usual_ms)
+    stopping, idle = everybody[slow : slow + 40], everybody[slow + 40 :]
+    hanging = [Who(f"h{number}", host=f"h{number}.example") for number in range(new)]
+    scene.usual_ms |= dict.fromkeys(hanging, 30_000)
+    scene.stop(*hanging)
+    for who in [*hanging, *everybody[:slow]]:
+        scene.arrive(who, 4)
+    scene.pass_time(40)
+    scene.stop(*stopping)
+    for turn in range(25):
+        for who in stopping:
+            scene.arrive(who, 3 if turn else 50)
+        for who in idle:
+            scene.arrive(who, 2)
+        scene.pass_time(160)
+    assert min(scene.answered[who] for who in idle) >= 40

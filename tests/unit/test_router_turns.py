@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import pytest
 
-from consumers.router.loop import RouterLoop
+from consumers.router.loop import BATCH, RouterLoop
 from consumers.router.output import Sending
 from consumers.router.routing import Routed
 from consumers.router.takeover import Positions
@@ -99,7 +99,7 @@ class World:
         return most
 
 
-METRICS = ("routed", "poison", "uncommitted", "committed", "table", "lag", "waiting_for_broker", "waiting_for_registry")
+METRICS = ("routed", "poison", "uncommitted", "committed", "table", "lag", "waiting_for_registry")
 
 
 def record(offset: int) -> Any:
@@ -136,3 +136,12 @@ def test_a_busy_router_pauses_nothing(jobs: int) -> None:
     world.turns(5.0)
     assert world.stood == 0
     assert world.slept_s < 0.25
+
+
+@pytest.mark.parametrize("commit_s", [0.05, 0.4])
+def test_a_router_that_gets_on_slowly_keeps_few_events_in_memory(commit_s: float) -> None:
+    """However long it takes over events, what has arrived and is not sent stays within two batches."""
+    world = World(events=10_000, jobs=1_000, commit_s=commit_s)
+    world.turns(10.0)
+    assert world.sent > 100_000
+    assert len(world.loop._arrived) < 2 * BATCH

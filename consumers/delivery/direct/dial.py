@@ -16,8 +16,6 @@ from consumers.delivery.ports import SocketPolicy
 
 # An address that has not answered for so long is not waited for alone.
 _NEXT_AFTER_S: Final = 0.25
-# No memory, or no port of this machine, is left for a connection. (Without IPv6 there is no address for it either.)
-_OF_THIS_MACHINE: Final = (errno.ENOBUFS, errno.ENOMEM)
 
 
 class Dial:
@@ -67,9 +65,10 @@ class Dial:
     def go_on(self, now: float) -> bool:
         """Try the next address if it is time to; True: one is being tried that was not."""
         while self._addresses and (now >= self.next_s or not self._open):
-            if self._open and not self._has_room():  # one of its own makes room, the one that was tried first
-                self._open.pop(next(iter(self._open))).close()
+            crowded = bool(self._open) and not self._has_room()
             if self._try(self._addresses.popleft()):
+                if crowded:  # it takes the place of one of its own, the one that was tried first
+                    self._open.pop(next(iter(self._open))).close()
                 self.next_s = now + _NEXT_AFTER_S if self._addresses else math.inf
                 return True
         if not self._addresses:
@@ -119,8 +118,10 @@ class Dial:
         number = connection.connect_ex((address, self._port))
         if number not in (0, errno.EINPROGRESS):
             self._errno = number
-            if number in _OF_THIS_MACHINE or (number == errno.EADDRNOTAVAIL and family == socket.AF_INET):
-                self._trouble = Unanswered("local", f"no connection: {os.strerror(number)}")
+            if number == errno.EADDRNOTAVAIL and family == socket.AF_INET:  # without IPv6 that is so for all of it
+                self._trouble = Unanswered("local", f"no local port: {os.strerror(number)}")
+            else:
+                self._trouble = no_socket(OSError(number, os.strerror(number))) or self._trouble
             connection.close()
             return False
         try:

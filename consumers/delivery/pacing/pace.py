@@ -124,7 +124,7 @@ class Pace(Generic[T]):
             if self.overdue:
                 pacer = Pacer.OVERDUE
             elif self.answered_ms < proven_ms:
-                pacer = Pacer.NEW if self.in_flight else Pacer.UNPROVEN
+                pacer = Pacer.NEW if self.in_flight else Pacer.IDLE
         elif proven_ms and not self.in_flight and pacer is Pacer.NEW:
             pacer = Pacer.UNPROVEN
         self.counts_as = pacer

@@ -17,17 +17,16 @@ from typing import Final, Generic
 from consumers.delivery.pacing.kinds import Reason, Result
 from consumers.delivery.pacing.pace import Pace
 from consumers.delivery.pacing.parties import Subscriber, T
-from consumers.delivery.pacing.places import QUICK, Places
+from consumers.delivery.pacing.places import PROMPT, Places
 from consumers.delivery.pacing.registry import PacingLimits, Registry
 from consumers.delivery.pacing.waiters import Waiters
 
-# With so many jobs waiting in memory, of all subscriptions, nothing more is read while they start soon; with twice as
-# many each has the least room only. What is read at once lies between the two.
+# With so many waiting in memory nothing more is read while they start soon; with twice as many each has the least room.
 _MANY: Final = 2_048
 _LEAST_ROOM: Final = 64
 # With so many of those starting in 0.1 s, they are better awaited than parked: nothing more is read.
 _SOON: Final = 64
-_IN_FLIGHT, _HOST = Reason.IN_FLIGHT, Reason.HOST  # of each job: see QUICK
+_IN_FLIGHT, _HOST = Reason.IN_FLIGHT, Reason.HOST  # of each job: see places.QUICK
 
 
 class Pacing(Generic[T]):
@@ -45,8 +44,7 @@ class Pacing(Generic[T]):
         self._timed: list[tuple[int, int, Pace[T]]] = []  # waiting for their rate
         self._waiters = Waiters[T]()
         self._number = self._swept_ms = 0
-        self.waiting = 0
-        self.soon = 0  # of those: will have started in a moment
+        self.waiting = self.soon = 0  # jobs; those of them that will have started in a moment
 
     @property
     def paces(self) -> Iterable[Pace[T]]:
@@ -205,7 +203,9 @@ class Pacing(Generic[T]):
 
     def drop(self, is_lost: Callable[[T], bool]) -> list[T]:
         """Forget, and return, what waits and is lost with its partition."""
-        return [job for pace in list(self._waiters.values()) for job in self._empty(pace, is_lost)]
+        taken = [job for pace in list(self._waiters.values()) for job in self._empty(pace, is_lost)]
+        self._look_again(self._for_quick, len(self._for_quick))  # who waits no longer is not to wake the loop
+        return taken
 
     def _reason(self, pace: Pace[T], now_ms: int) -> Reason | None:
         """Return what keeps the next job of an endpoint from starting."""
@@ -229,7 +229,7 @@ class Pacing(Generic[T]):
         if pace.limited_by is _HOST:
             pace.host.blocked.append(pace)
         elif pace.limited_by is Reason.PROCESS:
-            (self._for_quick if pace.counts_as is QUICK else self._for_slow).append(pace)
+            (self._for_quick if pace.counts_as in PROMPT else self._for_slow).append(pace)
         elif pace.limited_by is Reason.RATE:
             assert pace.rate is not None
             self._number += 1

@@ -3,7 +3,8 @@
 A request is *quick* while its endpoint answers and it is open for no longer than that usually takes; else it is *slow*:
 started for an endpoint that was slow lately or that is not known, or overdue. Three rules:
 
-1. Who is slow or unknown starts while slow requests hold less than three eighths.
+1. Who is slow or unknown starts while slow requests hold less than three eighths, a quarter while quick ones hold all
+   of theirs.
 2. Quick ones hold three eighths as well, whatever slow ones hold. Beyond three quarters of all together a second place
    is kept for each: 2 * quick + slow <= most. So endpoints that stop answering all at once, however many, take three
    eighths of all, or half of what is left.
@@ -36,9 +37,11 @@ class Pacer(IntEnum):
     SLOW = -1
     NEW = -2  # nothing is known of it
     OVERDUE = -3  # it was quick, and has an overdue request
-    UNPROVEN = -4  # it was quick or is new, has not answered since `proven_ms`, and has no request open
+    UNPROVEN = -4  # it is new, while nothing is known since `proven_ms`, and has no request open
+    IDLE = -5  # it was quick, has not answered since `proven_ms`, and has no request open
 
 
+PROMPT: Final = (Pacer.QUICK, Pacer.IDLE)  # who waits for a place that quick ones may have
 QUICK: Final = Pacer.QUICK  # asked for each job: a member takes 50 ns to be read from its class (Python 3.11)
 
 
@@ -52,6 +55,7 @@ class Places(Generic[T]):
     __slots__ = (
         "_eighths",
         "_half",
+        "_idle",
         "_late",
         "_marked",
         "_most_quick",
@@ -80,6 +84,7 @@ class Places(Generic[T]):
         self.proven_ms = 0
         self._tagged = 0  # requests that were started as slow, new or overdue
         self._tagged_overdue = 0  # of those: as overdue
+        self._idle = 0  # of those: of endpoints that were quick and had none open
         self._late = 0  # those that were quick and are overdue
         self._marked = 0  # so many of them would be no news
         self._settled = 0  # the tick from which on they are counted
@@ -127,6 +132,8 @@ class Places(Generic[T]):
             return not quick or quick < self._most_quick
         if pacer is Pacer.UNPROVEN:
             return self.taken < self._often
+        if pacer is Pacer.IDLE:  # with all shares taken, a 16th is left to show by that it answers
+            return self.taken < self._often or self._idle < self._part
         share = self._share(pacer)
         # A quarter is for new ones, so that what is known to be slow cannot keep them out.
         return slow < (share if pacer is Pacer.NEW or share < 2 else share - share // 4)
@@ -144,7 +151,8 @@ class Places(Generic[T]):
             self._tagged += 1
             if pacer is Pacer.OVERDUE:
                 self._tagged_overdue += 1
-                self._most_quick -= 1
+            elif pacer is Pacer.IDLE:
+                self._idle += 1
             return int(pacer)
         self.quick += 1
         ticks = usual_us >> _FOUR_TIMES
@@ -163,7 +171,8 @@ class Places(Generic[T]):
             self._tagged -= 1
             if ticket == Pacer.OVERDUE:
                 self._tagged_overdue -= 1
-                self._most_quick += 1
+            elif ticket == Pacer.IDLE:
+                self._idle -= 1
         elif ticket <= self.tick:
             self._late -= 1
         else:
