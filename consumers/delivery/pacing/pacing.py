@@ -259,7 +259,7 @@ class Pacing(Generic[T]):
         elif ticket <= places.tick:
             pace.overdue -= 1
         places.give_back(ticket, job)
-        if self._for_slow and (ticket < 0 or not self._for_quick):
+        if self._for_slow and (ticket < 0 or (not self._for_quick and places.lets(self._for_slow[0].counts_as))):
             self._wake(self._for_slow.popleft())
         if host.blocked:
             self._wake(host.blocked.popleft())
