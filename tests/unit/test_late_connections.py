@@ -12,9 +12,10 @@ import pytest
 
 from consumers.delivery.answer import WITHDRAWN, Answer, Request, Unanswered
 from consumers.delivery.direct.dial import Dial
-from consumers.delivery.resolver import Addresses, Resolver
+from consumers.delivery.resolver import Resolver
 from consumers.delivery.transport import Transport
 from schemas.egress import ANY_PORT, EgressPolicy
+from tests.support.known_names import Names
 from tests.support.sending import LOCAL, request_to
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
@@ -58,6 +59,18 @@ def slow() -> Iterator[Slow]:
         yield one
 
 
+def delivers(slow: Slow) -> None:
+    """Have the request that was begun connect, arrive and be answered."""
+    assert slow.transport.work(0.0) == []
+    connection, _ = slow.listener.accept()
+    with connection:
+        assert slow.transport.work(0.01) == []
+        connection.settimeout(10)
+        assert connection.recv(10_000).startswith(b"POST / ")
+        connection.sendall(OK)
+        assert getattr(slow.answer(), "status", None) == 200
+
+
 def test_a_connection_that_took_long_brings_nothing_that_may_not_be_sent(slow: Slow) -> None:
     """Its request is given back unsent, and may be sent once more."""
     slow.may_go = False
@@ -70,14 +83,7 @@ def test_a_connection_that_took_long_brings_nothing_that_may_not_be_sent(slow: S
         assert first.recv(1) == b""
 
     slow.start()
-    assert slow.transport.work(0.0) == []
-    connection, _ = slow.listener.accept()
-    with connection:
-        assert slow.transport.work(0.01) == []
-        connection.settimeout(10)
-        assert connection.recv(10_000).startswith(b"POST / ")
-        connection.sendall(OK)
-        assert getattr(slow.answer(), "status", None) == 200
+    delivers(slow)
     assert len(slow.asked) == 1
 
 
@@ -86,14 +92,7 @@ def test_what_may_be_sent_is(slow: Slow, took_s: float, asked: int) -> None:
     """However long the connection took; who has one at once is not asked for."""
     slow.start()
     slow.later_s += took_s
-    assert slow.transport.work(0.0) == []
-    connection, _ = slow.listener.accept()
-    with connection:
-        assert slow.transport.work(0.01) == []
-        connection.settimeout(10)
-        assert connection.recv(10_000).startswith(b"POST / ")
-        connection.sendall(OK)
-        assert getattr(slow.answer(), "status", None) == 200
+    delivers(slow)
     assert len(slow.asked) == asked
 
 
@@ -114,25 +113,6 @@ def test_a_connection_that_is_reset_before_its_first_byte_is_one_failure(slow: S
     assert not slow.transport.is_busy
 
 
-class Names:
-    """Knows two addresses of every host."""
-
-    def wake_by(self, _wake: object) -> None:
-        return None
-
-    def lookup(self, _host: str, _port: int, *, waits: bool = True) -> Addresses:
-        return Addresses(("127.0.0.1", "127.0.0.2"), [])
-
-    def has_hung(self, _host: str) -> bool:
-        return False
-
-    def ended(self) -> list[str]:
-        return []
-
-    def close(self) -> None:
-        return None
-
-
 def crowded(listener: socket.socket, connections: contextlib.ExitStack) -> int:
     """Fill the queue of a listener, which then answers nobody; return its port."""
     listener.bind(("127.0.0.1", 0))
@@ -150,7 +130,7 @@ def test_a_host_whose_last_address_fails_at_once_is_waited_for_without_turning()
     with socket.socket() as listener, contextlib.ExitStack() as connections:
         port = crowded(listener, connections)
         policy = EgressPolicy(True, (ip_network("127.0.0.1"),), frozenset({ANY_PORT}))
-        transport = Transport(policy, Names())
+        transport = Transport(policy, Names("127.0.0.1", "127.0.0.2"))
         transport.start(request_to(f"http://two.example:{port}/", timeout_ms=800))
         turns, answers = 0, []
         while not answers:

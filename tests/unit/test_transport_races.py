@@ -21,11 +21,11 @@ import pytest
 from consumers.delivery.answer import Answer, Responded, Unanswered
 from consumers.delivery.connections import Connections
 from consumers.delivery.endpoint import ClientIdentity
-from consumers.delivery.resolver import Addresses
 from consumers.delivery.transport import Transport
 from schemas.failures import OURS
 from tests.support.certificates import Authority
 from tests.support.hostile import HostileReceiver
+from tests.support.known_names import Names
 from tests.support.listening import serve_each, stop_listening
 from tests.support.parts import need
 from tests.support.sending import LOCAL, answer_of, local_transport, request_to
@@ -54,33 +54,6 @@ with socket.create_server(("127.0.0.1", 8080)):
     for one in held:
         one.close()
 """
-
-
-class Names:
-    """Knows the addresses of every host, or, while `known` is false, none; the test says when."""
-
-    def __init__(self, *addresses: str) -> None:
-        self.addresses = addresses
-        self.known = True
-        self.news: list[str] = []
-
-    def wake_by(self, _wake: object) -> None:
-        return None
-
-    def lookup(self, host: str, _port: int, *, waits: bool = True) -> Addresses | None:
-        if host == "127.0.0.1":
-            return Addresses((host,), [])
-        return Addresses(self.addresses, []) if self.known else None
-
-    def has_hung(self, _host: str) -> bool:
-        return False
-
-    def ended(self) -> list[str]:
-        news, self.news = self.news, []
-        return news
-
-    def close(self) -> None:
-        return None
 
 
 @pytest.fixture

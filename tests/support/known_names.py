@@ -1,0 +1,32 @@
+"""Names whose addresses a test knows: what a transport asks in place of DNS."""
+
+from __future__ import annotations
+
+from consumers.delivery.resolver import Addresses
+
+
+class Names:
+    """Knows the addresses of every host, or, while `known` is false, none; the test says when."""
+
+    def __init__(self, *addresses: str) -> None:
+        self.addresses = addresses
+        self.known = True
+        self.news: list[str] = []
+
+    def wake_by(self, _wake: object) -> None:
+        return None
+
+    def lookup(self, host: str, _port: int, *, waits: bool = True) -> Addresses | None:
+        if host == "127.0.0.1":
+            return Addresses((host,), [])
+        return Addresses(self.addresses, []) if self.known else None
+
+    def has_hung(self, _host: str) -> bool:
+        return False
+
+    def ended(self) -> list[str]:
+        news, self.news = self.news, []
+        return news
+
+    def close(self) -> None:
+        return None
