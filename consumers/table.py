@@ -4,8 +4,8 @@
     if table.current and table.is_fresh(now_ms):
         found = table.lookup(job.subscription_id, job.subscription_partition, job.subscription_offset)
 
-The rules are in table_state.py (what counts) and freshness.py (whether it may be acted on); here they meet the broker.
-Nothing blocks: the partitions of the topic and its ends are asked for as futures. A broker that is away is waited for.
+table_state.py decides which records count, staleness.py whether the table may be used; this module talks to the broker.
+Nothing blocks: partitions and end offsets are requested as futures. A broker that is down is waited for.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._listoffsets import OffsetSpec
 
-from consumers.freshness import FRESH_MS, GRACE_MS, Freshness
 from consumers.runtime.admin import offset_of
+from consumers.staleness import GRACE_MS, MAX_STALENESS_MS, Staleness
 from consumers.table_state import Entry, Interpret, TableState, Unusable
 from schemas.errors import Unavailable, UnreadableRecord
 from schemas.kafka_properties import WHOLE_TOPIC
@@ -45,17 +45,17 @@ _LATEST: Final = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # the lib
 
 # A turn of the loop takes at most so many records: about 10 ms with a secret to open in each.
 BATCH: Final = 256
-# An empty topic is looked at no more often than this, which is well under what freshness allows.
+# An empty topic is polled no more often than this, well under the bound of staleness.py.
 LOOK_EVERY_MS: Final = 5
-# An answer that took longer would prove nothing (freshness.py).
+# A response that took longer would verify nothing (staleness.py).
 ASK_TIMEOUT_S: Final = GRACE_MS / 1_000
 WARN_EVERY_MS: Final = 10_000
-TELL_EVERY_MS: Final = 60_000
+LOG_SLOW_EVERY_MS: Final = 60_000
 
 _TUNING: Final[dict[str, str | int]] = {"queued.max.messages.kbytes": 4096}
 _OWN: Final[dict[str, str | int | bool]] = {
     **WHOLE_TOPIC,
-    # Freshness rests on it: what was asked for is to have come well within 200 ms.
+    # A response within 200 ms needs short waits (staleness.py).
     "fetch.wait.max.ms": 50,
     "fetch.min.bytes": 1,
 }
@@ -72,9 +72,9 @@ def read_subscription(key: str, value: bytes) -> Subscription:
 class SubscriptionTable(Generic[T]):
     """The table of `subscriptions` for one role, used by one thread.
 
-    `kafka` are the properties of the connection, `interpret` says what a record means to the role, and `on_change` is
-    told each id for which another record counts than before (None: no record), in the order of the records. `topic` is
-    another compacted topic that is to be followed in the same way.
+    `kafka` are the properties of the connection, `interpret` says what a record means to the role, and `on_change`
+    gets each id for which another record counts than before (None: no record), in the order of the records. `topic` is
+    another compacted topic that is followed in the same way.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class SubscriptionTable(Generic[T]):
     ) -> None:
         self.state = TableState(interpret)
         self.lookup = self.state.lookup  # what counts for a subscription; asked for each job, so without a call more
-        self._freshness = Freshness()
+        self._staleness = Staleness()
         self._on_change = on_change
         self._topic = topic or names.subscriptions
         logger = logging.getLogger("signpost.kafka")
@@ -98,27 +98,27 @@ class SubscriptionTable(Generic[T]):
         self._partitions: list[TopicPartition] = []
         self._described: Future[Any] | None = None
         self._describe_at_ms = 0
-        self._questions: dict[int, dict[TopicPartition, Future[Any]]] = {}
+        self._requests: dict[int, dict[TopicPartition, Future[Any]]] = {}
         self._look_at_ms = 0
         self._warn_at_ms = 0
-        self._tell_at_ms = 0
+        self._log_slow_at_ms = 0
 
     @property
     def current(self) -> bool:
         """Whether everything has been read that was there when the role started."""
-        return self._freshness.proven
+        return self._staleness.verified
 
     def is_fresh(self, now_ms: int) -> bool:
-        """Whether the table may be acted on now (promise 7); ask right after `poll`."""
-        return self._freshness.is_fresh(now_ms)
+        """Whether the table may be used now (promise 7); ask right after `poll`."""
+        return self._staleness.is_fresh(now_ms)
 
-    def mark(self) -> int:
-        """Return a mark of now, for `passed_since`."""
-        return self._freshness.last_asked_ms
+    def barrier(self) -> int:
+        """Return a barrier: `passed` holds for it once the table has read all that is on the topic now."""
+        return self._staleness.last_asked_ms
 
-    def passed_since(self, mark: int) -> bool:
-        """Whether an end that was asked for after the mark was made has been passed: what is not there is nowhere."""
-        return self._freshness.proven_ms > mark
+    def passed(self, barrier: int) -> bool:
+        """Whether the table has reached an end that was requested after the barrier: a missing record is nowhere."""
+        return self._staleness.verified_ms > barrier
 
     def get(self, id_: str) -> Entry[T] | None:
         """Return what counts for a subscription, as far as the table has read."""
@@ -138,7 +138,7 @@ class SubscriptionTable(Generic[T]):
 
     @property
     def partition_count(self) -> int:
-        """Number of partitions of the topic; 0 until the broker has said it."""
+        """Number of partitions of the topic; 0 until the broker has responded."""
         return len(self._partitions)
 
     def __len__(self) -> int:
@@ -147,18 +147,18 @@ class SubscriptionTable(Generic[T]):
     def poll(self, now_ms: int) -> None:
         """Take what has arrived and ask for what is due; `now_ms` is monotonic.
 
-        Unavailable if the topic is no longer the one that was read: the role has to start anew.
+        Unavailable if the topic has lost records that were read: the role has to restart.
         """
         if not self._partitions:
             self._find_partitions(now_ms)
             return
         self._collect(now_ms)
-        if self._freshness.is_due(now_ms):
+        if self._staleness.is_due(now_ms):
             self._ask(now_ms)
         if now_ms >= self._look_at_ms:
             self._take(now_ms)
-        self._freshness.passed(self.state.positions)
-        self._tell(now_ms)
+        self._staleness.advanced(self.state.positions)
+        self._log_slow(now_ms)
 
     def close(self) -> None:
         """Let go of the broker."""
@@ -181,39 +181,39 @@ class SubscriptionTable(Generic[T]):
         self._partitions = [TopicPartition(self._topic, number) for number in range(count)]
         self._consumer.assign([TopicPartition(self._topic, number, OFFSET_BEGINNING) for number in range(count)])
 
-    def _tell(self, now_ms: int) -> None:
-        """Say, once a minute, that the broker is slow or silent."""
-        if now_ms >= self._tell_at_ms and self._freshness.is_slow(now_ms):
-            self._tell_at_ms = now_ms + TELL_EVERY_MS
-            log.warning("table.slow_broker", topic=self._topic, slower_than_ms=FRESH_MS)
+    def _log_slow(self, now_ms: int) -> None:
+        """Log once a minute that the broker is slow or silent."""
+        if now_ms >= self._log_slow_at_ms and self._staleness.is_slow(now_ms):
+            self._log_slow_at_ms = now_ms + LOG_SLOW_EVERY_MS
+            log.warning("table.slowed", topic=self._topic, slower_than_ms=MAX_STALENESS_MS)
 
     def _describe(self) -> None:
         topics = TopicCollection([self._topic])
         self._described = self._admin.describe_topics(topics, request_timeout=ASK_TIMEOUT_S)[self._topic]
 
     def _ask(self, now_ms: int) -> None:
-        self._freshness.asked(now_ms)
-        self._questions[now_ms] = self._admin.list_offsets(
+        self._staleness.asked(now_ms)
+        self._requests[now_ms] = self._admin.list_offsets(
             dict.fromkeys(self._partitions, _LATEST),
             isolation_level=IsolationLevel.READ_COMMITTED,
             request_timeout=ASK_TIMEOUT_S,
         )
 
     def _collect(self, now_ms: int) -> None:
-        for asked_at_ms, futures in list(self._questions.items()):
+        for asked_at_ms, futures in list(self._requests.items()):
             if not all(future.done() for future in futures.values()):
                 continue
-            del self._questions[asked_at_ms]
+            del self._requests[asked_at_ms]
             try:
                 ends = {partition.partition: offset_of(future.result()) for partition, future in futures.items()}
             except KafkaException:
-                self._freshness.failed(asked_at_ms)
-                # The client keeps the leaders that it knew before the broker was started again, and its questions fail
-                # (FENCED_LEADER_EPOCH) until something makes it look anew: this does.
+                self._staleness.failed(asked_at_ms)
+                # After a broker restart the client keeps the leaders that it knew, and its requests fail
+                # (FENCED_LEADER_EPOCH) until it refreshes its metadata, as it does here.
                 if self._described is None or self._described.done():
                     self._describe()
             else:
-                self._freshness.answered(asked_at_ms, ends, now_ms)
+                self._staleness.answered(asked_at_ms, ends, now_ms)
 
     def _take(self, now_ms: int) -> None:
         messages = self._consumer.consume(BATCH, 0)
@@ -226,7 +226,7 @@ class SubscriptionTable(Generic[T]):
             elif error.code() == KafkaError._PARTITION_EOF:
                 self.state.advance(_int(message.partition()), _int(message.offset()))
             else:
-                self._judge(now_ms, error)
+                self._on_error(now_ms, error)
 
     def _apply(self, message: Message) -> None:
         # A key that is no UTF-8 is the id of nothing, and is kept apart from all that are.
@@ -236,25 +236,27 @@ class SubscriptionTable(Generic[T]):
         if applied.unusable is not None:
             kept = applied.after is not None
             reason = applied.unusable.reason
-            log.error("table.unusable", id=key, partition=partition, offset=offset, reason=reason, earlier_kept=kept)
+            log.error(
+                "table.record_rejected", id=key, partition=partition, offset=offset, reason=reason, earlier_kept=kept
+            )
         if applied.changed:
             self._on_change(key, applied.after)
         partitions = self.state.partitions_of(key)
         if len(partitions) > 1:
-            log.error("table.conflict", id=key, partitions=partitions, counts=partitions[0])
+            log.error("table.conflict_detected", id=key, partitions=partitions, counts=partitions[0])
 
-    def _judge(self, now_ms: int, error: KafkaError) -> None:
+    def _on_error(self, now_ms: int, error: KafkaError) -> None:
         if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._LOG_TRUNCATION):
             raise Unavailable(
-                f"{self._topic} has lost records that were read before ({error.name()}): start this role again, "
-                "so that it reads the topic anew"
+                f"{self._topic} has lost records that were read before ({error.name()}): restart this role, "
+                "so that it reads the topic again"
             )
         self._wait(now_ms, error.name())
 
     def _wait(self, now_ms: int, error: str) -> None:
         if now_ms >= self._warn_at_ms:
             self._warn_at_ms = now_ms + WARN_EVERY_MS
-            log.warning("table.waiting", topic=self._topic, error=error)
+            log.warning("table.disconnected", topic=self._topic, error=error)
 
 
 def _name_of(error: KafkaException) -> str:

@@ -23,7 +23,7 @@ def begin_anew(reason: str, stopping: Callable[[], bool]) -> None:
     """
     if stopping():
         return
-    _log.warning("role.begins_anew", reason=reason)
+    _log.warning("role.restarting", reason=reason)
     sys.stdout.flush()
     sys.stderr.flush()
     signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)

@@ -38,7 +38,6 @@ from consumers.runtime.compiled import is_compiled
 from consumers.runtime.hanging import Sweep
 from consumers.runtime.member import member_config
 from consumers.runtime.metrics import DeliveryMetrics
-from consumers.runtime.overtaken import Overtaken
 from consumers.runtime.partition_state import PartitionState
 from consumers.runtime.positions import CommittedPositions
 from consumers.runtime.snapshots import Snapshots
@@ -46,6 +45,7 @@ from consumers.runtime.startup import await_topics
 from consumers.runtime.status import Page
 from consumers.runtime.topics import delivery_group
 from consumers.runtime.transaction import Transactions, producer_config
+from consumers.runtime.truncation import Truncation
 from consumers.table import SubscriptionTable
 from consumers.table_state import Interpret
 from deploy.delivery_rules import health_policy, outcome_log_of, pacing_limits
@@ -186,8 +186,8 @@ def build(settings: Settings, slot: int | None) -> DeliveryRole:
         clock=_CLOCKS.unix_ms,
     )
     committer = _committer(settings, clients, observer)
-    overtaken = _overtaken(metrics, recorder)
-    reader = _reader(clients, tiers, dispatcher.take, committer=committer, health=book, overtaken=overtaken)
+    on_truncated = _on_truncated(metrics, recorder)
+    reader = _reader(clients, tiers, dispatcher.take, committer=committer, health=book, on_truncated=on_truncated)
     loop = _loop(
         settings, clients, table, reader=reader, dispatcher=dispatcher, transport=transport, committer=committer
     )
@@ -208,12 +208,12 @@ def _committer(settings: Settings, clients: Clients, observer: Observer) -> Comm
     return Committer(outbox, transactions, max_uncommitted=settings.max_uncommitted, observer=observer)
 
 
-def _overtaken(metrics: DeliveryMetrics, recorder: Recorder) -> Callable[[Overtaken, Lane], None]:
-    def overtaken(lost: Overtaken, lane: Lane) -> None:
-        metrics.overtaken(lost.count)
+def _on_truncated(metrics: DeliveryMetrics, recorder: Recorder) -> Callable[[Truncation, Lane], None]:
+    def on_truncated(lost: Truncation, lane: Lane) -> None:
+        metrics.truncated(lost.count)
         recorder.overtaken(lost, lane, _CLOCKS.unix_ms())
 
-    return overtaken
+    return on_truncated
 
 
 def _reader(
@@ -223,7 +223,7 @@ def _reader(
     *,
     committer: Committer,
     health: HealthBook,
-    overtaken: Callable[[Overtaken, Lane], None],
+    on_truncated: Callable[[Truncation, Lane], None],
 ) -> Reader:
     return Reader(
         consumer=clients.consumer,
@@ -233,7 +233,7 @@ def _reader(
         outbox=clients.outbox,
         take=take,
         settle=lambda metadata: committer.settle(_CLOCKS.unix_ms, metadata),
-        overtaken=overtaken,
+        overtaken=on_truncated,
     )
 
 

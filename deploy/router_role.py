@@ -11,23 +11,23 @@ import structlog
 from confluent_kafka.admin import AdminClient
 
 from consumers.router.loop import RouterLoop
-from consumers.router.notes import Noting
 from consumers.router.output import Output
 from consumers.router.output import producer_config as producer_of
-from consumers.router.routing import Limits, Router
+from consumers.router.routing import Router, SizeLimits
 from consumers.router.schemas import SchemasAside
 from consumers.router.source import Source, consumer_config
+from consumers.router.source_positions import SourcePositionsRecorder
 from consumers.router.subscriptions import Subscribers
 from consumers.router.tables import Tables, interpret_health
+from consumers.runtime.connectivity import ConnectivityMonitor
 from consumers.runtime.metrics import RouterMetrics
-from consumers.runtime.overtaken import Overtaken
 from consumers.runtime.positions import CommittedPositions
-from consumers.runtime.reach import Reach
 from consumers.runtime.registry import Registry
-from consumers.runtime.source_notes import SourceNotes
+from consumers.runtime.source_positions import SourcesTopic
 from consumers.runtime.startup import await_topics
 from consumers.runtime.status import Page
 from consumers.runtime.topics import router_group
+from consumers.runtime.truncation import Truncation
 from consumers.table import SubscriptionTable
 from deploy.senders import senders_of
 from deploy.wanted_topics import sources_of, wanted_topics
@@ -74,7 +74,7 @@ class RouterRole:
             kafka, admin, wanted, names, sources=self.topics, log=_log, waiting=self._waiting, stopping=stopping
         ):
             return True
-        _log.info("router.begun", address=address, prefix=self.settings.prefix, sources=self.topics)
+        _log.info("router.started", address=address, prefix=self.settings.prefix, sources=self.topics)
         try:
             return self.loop.run(self.topics, stopping)
         finally:
@@ -93,25 +93,25 @@ def build(settings: Settings, slot: int | None) -> RouterRole:
     senders = source_senders(settings)
     metrics = RouterMetrics({name: tuple(sender.event_types) for name, sender in senders_of(settings).items()})
     admin = AdminClient({**kafka}, logger=logging.getLogger("signpost.kafka"))
-    reach = Reach(admin, _log, metrics.waiting_for_broker)
+    connectivity = ConnectivityMonitor(admin, _log, metrics.waiting_for_broker)
     subscribers = Subscribers()
     table = Tables(
         SubscriptionTable(kafka, names, subscribers.interpret, subscribers.change),
         SubscriptionTable(kafka, names, interpret_health, subscribers.found, names.health),
     )
     positions = CommittedPositions(kafka, admin, router_group(names))
-    output = Output(producer_of(kafka, settings.max_event), names, reach.error)
+    output = Output(producer_of(kafka, settings.max_event), names, connectivity.on_error)
     source = Source(
         consumer_config(kafka, router_group(names), slot),
         admin,
         positions,
-        Noting(SourceNotes(kafka, names), positions, _unix_ms),
+        SourcePositionsRecorder(SourcesTopic(kafka, names), positions, _unix_ms),
         settings.start_at,
-        heard=reach.error,
-        overtaken=_overtaken(metrics, output),
+        on_error=connectivity.on_error,
+        on_truncated=_on_truncated(metrics, output),
         now_s=time.monotonic,
     )
-    limits = Limits(max_event=settings.max_event, max_body=settings.max_body)
+    limits = SizeLimits(max_event=settings.max_event, max_body=settings.max_body)
     registry = None if settings.schema_registry_url is None else Registry(settings.schema_registry_url)
     schemas = None if registry is None else SchemasAside(registry, time.monotonic)
     loop = RouterLoop(
@@ -120,7 +120,7 @@ def build(settings: Settings, slot: int | None) -> RouterRole:
         table=table,
         source=source,
         output=output,
-        reach=reach,
+        connectivity=connectivity,
         metrics=metrics,
         now_s=time.monotonic,
         max_uncommitted=settings.max_uncommitted,
@@ -129,12 +129,12 @@ def build(settings: Settings, slot: int | None) -> RouterRole:
     return RouterRole(settings, metrics, admin, table, loop, tuple(senders), registry)
 
 
-def _overtaken(metrics: RouterMetrics, output: Output) -> Callable[[Overtaken], None]:
-    def overtaken(lost: Overtaken) -> None:
-        metrics.overtaken(lost.count)
-        output.tell(*lost.record(_unix_ms()))
+def _on_truncated(metrics: RouterMetrics, output: Output) -> Callable[[Truncation], None]:
+    def on_truncated(lost: Truncation) -> None:
+        metrics.truncated(lost.count)
+        output.send_operation(*lost.record(_unix_ms()))
 
-    return overtaken
+    return on_truncated
 
 
 def _unix_ms() -> int:

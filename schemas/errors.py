@@ -6,7 +6,7 @@
     │   ├── SenderError       a sender's folder
     │   ├── EventError        an event that was to be published
     │   └── SubscriptionError a subscription that was to be written; `problems` holds all of them
-    ├── UnreadableRecord      bytes on a topic that cannot be understood; `reason` is one of POISON_REASONS
+    ├── UnreadableRecord      bytes on a topic that cannot be understood; `reason` is one of UNREADABLE_REASONS
     ├── SealBroken            a sealed secret that cannot be opened with the keys at hand
     └── Unavailable           something that Signpost needs does not answer, or is not as it must be
         └── BeginAnew         a fresh start of the process mends it
@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from typing import Final, Literal, TypeAlias
 
-PoisonReason: TypeAlias = Literal[
+UnreadableReason: TypeAlias = Literal[
     "empty",
     "unknown_format",
     "unknown_schema",
@@ -30,7 +30,7 @@ PoisonReason: TypeAlias = Literal[
     "no_customer",
     "too_large",
 ]
-POISON_REASONS: Final[frozenset[str]] = frozenset(PoisonReason.__args__)  # type: ignore[attr-defined]  # Literal's values
+UNREADABLE_REASONS: Final[frozenset[str]] = frozenset(UnreadableReason.__args__)  # type: ignore[attr-defined]  # Literal's values
 
 
 class SignpostError(Exception):
@@ -64,7 +64,7 @@ class SubscriptionError(InvalidInput):
 class UnreadableRecord(SignpostError):
     """Bytes on a topic that cannot be understood; `reason` is from a closed list, `detail` is for people."""
 
-    def __init__(self, reason: PoisonReason, detail: str) -> None:
+    def __init__(self, reason: UnreadableReason, detail: str) -> None:
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
         self.detail = detail

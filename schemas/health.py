@@ -13,7 +13,7 @@ from schemas.codec import RecordCodec
 from schemas.errors import UnreadableRecord
 
 DisabledReason = Literal["gone", "failing"]
-OperationKind = Literal["endpoint_failing", "endpoint_disabled", "endpoint_recovered", "overtaken"]
+OperationKind = Literal["endpoint_failing", "endpoint_disabled", "endpoint_recovered", "partition_truncated"]
 
 _HEALTH: Final = RecordCodec("health")
 _OPERATION: Final = RecordCodec("operation")

@@ -124,8 +124,8 @@ OPERATIONS: Final[Mapping[str, Meaning]] = {
     ),
     "endpoint_disabled": Meaning("the subscription gets nothing any more", "as the table of disabled subscriptions"),
     "endpoint_recovered": Meaning("an attempt has succeeded after `endpoint_failing`", "nothing"),
-    "overtaken": Meaning(
-        "retention deleted records of a source or tier before they were read: topic, partition and offsets are told",
+    "partition_truncated": Meaning(
+        "retention deleted records of a source or tier before they were read; it has topic, partition and offsets",
         "publish those events again; keep topics longer, run more processes, `signpost lag` before it happens",
     ),
 }

@@ -16,7 +16,7 @@ _CODEC: Final = RecordCodec("source")
 
 
 @dataclass(frozen=True, slots=True)
-class SourceNote:
+class SourcePositions:
     """That a topic is read, and from where; the fields are described in records/source.v1.avsc."""
 
     topic: str
@@ -32,7 +32,7 @@ class SourceNote:
         return {**self.first, **self.last}
 
 
-def encode_source(note: SourceNote) -> bytes:
+def encode_source(note: SourcePositions) -> bytes:
     """Encode a note."""
     return _CODEC.encode(
         {
@@ -46,12 +46,12 @@ def encode_source(note: SourceNote) -> bytes:
     )
 
 
-def decode_source(value: bytes | None) -> SourceNote:
+def decode_source(value: bytes | None) -> SourcePositions:
     """Decode a note; UnreadableRecord if it is none."""
     record = _CODEC.decode(value)
     for name in ("first", "last"):
         record[name] = {place["partition"]: place["offset"] for place in record[name]}
-    return SourceNote(**record)
+    return SourcePositions(**record)
 
 
 def _places(positions: Mapping[int, int]) -> list[dict[str, int]]:

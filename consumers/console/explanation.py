@@ -112,10 +112,10 @@ def explain(
         found.trouble = "its record is no longer on the topic; what follows is from its jobs and their outcomes"
     elif isinstance(seen.event, str):
         found.trouble = f"nobody can read it: {seen.event}"
-    poison = [one for one in traces.letters if _at(one) == place]
-    found.dead_letters = [one.place for one in poison]
-    if poison and not found.trouble:
-        found.trouble = f"it became no webhook: {poison[-1].letter.reason}: {poison[-1].letter.detail}"
+    unreadable = [one for one in traces.letters if _at(one) == place]
+    found.dead_letters = [one.place for one in unreadable]
+    if unreadable and not found.trouble:
+        found.trouble = f"it became no webhook: {unreadable[-1].letter.reason}: {unreadable[-1].letter.detail}"
     runs = _runs(jobs, outcomes, traces.letters)
     by_id = _histories(versions)
     for id_ in sorted(by_id.keys() | runs.keys()):

@@ -17,7 +17,7 @@ from confluent_kafka.admin import AdminClient
 from consumers.console.scan import Range, Scanner, place_of, time_of
 from consumers.delivery.progress import Position, Progress
 from consumers.runtime.admin import TIMEOUT_S
-from consumers.runtime.positions import Found
+from consumers.runtime.positions import PartitionOffsets
 from schemas.delivery import JobCodec
 from schemas.errors import Unavailable, UnreadableRecord
 
@@ -144,7 +144,7 @@ def spans(numbers: Iterable[int]) -> str:
     return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in found)
 
 
-def _count(whole: Range, found: Found) -> _Count:
+def _count(whole: Range, found: PartitionOffsets) -> _Count:
     offset = whole.begin if found.offset is None else found.offset
     progress = Progress(Position(offset, found.metadata), log_begin=found.begin, log_end=found.end)
     return _Count(progress, max(whole.begin, offset), whole.end)

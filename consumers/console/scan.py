@@ -20,7 +20,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # OffsetSpec 
 )
 
 from consumers.runtime.admin import TIMEOUT_S, offset_result, settled
-from consumers.runtime.positions import CommittedPositions, Found, is_lost_broker
+from consumers.runtime.positions import CommittedPositions, PartitionOffsets, is_lost_broker
 from schemas.errors import Unavailable
 
 BATCH: Final = 10_000
@@ -94,7 +94,7 @@ class Scanner:
         there = [topic for topic in dict.fromkeys(topics) if topic in found and found[topic].error is None]
         return [(topic, number) for topic in there for number in sorted(found[topic].partitions)]
 
-    def committed(self, group: str, partitions: Sequence[tuple[str, int]]) -> dict[tuple[str, int], Found]:
+    def committed(self, group: str, partitions: Sequence[tuple[str, int]]) -> dict[tuple[str, int], PartitionOffsets]:
         """Return the positions of a group; KafkaException if no broker can say."""
         return CommittedPositions(self._kafka, self._admin, group).fetch(partitions) if partitions else {}
 

@@ -12,8 +12,8 @@ from consumers.delivery.lane import Lane, Ownership
 from consumers.delivery.progress import Position, Progress
 from consumers.delivery.tiers import Tiers
 from consumers.runtime.lost_positions import beyond_sentence, tier_lost_sentence
-from consumers.runtime.overtaken import Overtaken
-from consumers.runtime.positions import Found, PartitionKey
+from consumers.runtime.positions import PartitionKey, PartitionOffsets
+from consumers.runtime.truncation import Truncation
 from schemas.errors import Unavailable
 
 
@@ -22,7 +22,7 @@ class Taken:
     """What a takeover came to: lanes to read, what was lost to retention, and partition numbers begun anew."""
 
     lanes: list[Lane] = field(default_factory=list)
-    overtaken: list[Overtaken] = field(default_factory=list)
+    overtaken: list[Truncation] = field(default_factory=list)
     anew: set[int] = field(default_factory=set)
 
 
@@ -60,7 +60,7 @@ class Assignment:
         self._suspended |= self.lanes
         self.lanes = {}
 
-    def take(self, found: Mapping[PartitionKey, Found]) -> Taken:
+    def take(self, found: Mapping[PartitionKey, PartitionOffsets]) -> Taken:
         """Take partitions over, from what is committed for them.
 
         What is in memory for one is kept only if the committed position is this process's own last; else somebody else
@@ -91,7 +91,7 @@ class Assignment:
                     taken.anew.add(partition)
                 lane = Lane(tier, partition, position, progress)
             if lost_from < known.begin:
-                taken.overtaken.append(Overtaken(topic, partition, lost_from, known.begin))
+                taken.overtaken.append(Truncation(topic, partition, lost_from, known.begin))
             self.lanes[topic, partition] = lane
             taken.lanes.append(lane)
         for lane in self._suspended.values():
@@ -100,7 +100,7 @@ class Assignment:
         return taken
 
 
-def _position(topic: str, partition: int, known: Found) -> Position:
+def _position(topic: str, partition: int, known: PartitionOffsets) -> Position:
     if known.offset is None:
         return Position(known.begin, "")  # a tier beside a jobs.0s that has a position is new
     if known.offset > known.end:

@@ -248,8 +248,8 @@ class Dispatcher:
         """Look again for the record that a job matched, until all has been read that there is."""
         job, subscriptions = work.job, self._subscriptions
         if work.mark is None:
-            work.mark = subscriptions.mark()
-        if not subscriptions.passed_since(work.mark):
+            work.mark = subscriptions.barrier()
+        if not subscriptions.passed(work.mark):
             self._keep(work, now_ms + _LOOK_AGAIN_MS)
         elif entry := subscriptions.get(job.subscription_id):  # its topic was made anew
             job.subscription_partition, job.subscription_offset = entry.partition, entry.offset

@@ -29,12 +29,12 @@ class Subscriptions(Protocol):
         """Return what counts for a subscription, as far as has been read."""
         ...
 
-    def mark(self) -> int:
-        """Return a mark of now, for `passed_since`."""
+    def barrier(self) -> int:
+        """Return a barrier of now, for `passed`."""
         ...
 
-    def passed_since(self, mark: int) -> bool:
-        """Whether all has been read that was there when the mark was made."""
+    def passed(self, barrier: int) -> bool:
+        """Whether all has been read that was on the topic when the barrier was made."""
         ...
 
 

@@ -19,8 +19,8 @@ from consumers.delivery.outbox import Outbox
 from consumers.delivery.progress import MAX_BATCH
 from consumers.delivery.reader import Reader
 from consumers.delivery.transport import Transport
-from consumers.runtime.collector import spare_hot_path
-from consumers.runtime.outage import Outage
+from consumers.runtime.gc_tuning import tune_gc
+from consumers.runtime.restart_policy import RestartPolicy
 from consumers.table import SubscriptionTable
 from schemas.errors import BeginAnew, Unavailable
 
@@ -94,7 +94,7 @@ class DeliveryLoop:
         self._last_read_ms = 0
         self._look_for_stuck_ms = 0
         self._doubted_at: int | None = None  # number of the last transaction that was begun before a stall
-        self._outage = Outage()
+        self._restart_policy = RestartPolicy()
         self._moves_sealed = 0  # of the dispatcher's, when the last transaction was begun
         self._moves_committed = 0
         self._idled_ms = 0  # when nothing was to be done last
@@ -116,7 +116,7 @@ class DeliveryLoop:
             each_turn(self._now())
             if len(self._table) == known:
                 time.sleep(_SOCKETS_S)
-        spare_hot_path()
+        tune_gc()
         self._reader.subscribe(pattern)
         self._work(stopping, each_turn)
         return self._drain(each_turn)
@@ -129,7 +129,7 @@ class DeliveryLoop:
         except Unavailable as error:
             self._note_standstill(self._monotonic())
             # Who stood still and is fenced before it could commit again has lost its slot to another process.
-            if self._doubted_at is None and self._outage.explains(self._monotonic() / 1_000):
+            if self._doubted_at is None and self._restart_policy.should_restart(self._monotonic() / 1_000):
                 raise BeginAnew(str(error)) from error
             raise
 
@@ -149,10 +149,10 @@ class DeliveryLoop:
     def _note_standstill(self, monotonic_ms: int) -> None:
         stood_ms = monotonic_ms - self._last_turn_ms
         if stood_ms > _LONG_TURN_MS:
-            self._outage.stood_still(stood_ms / 1_000)
+            self._restart_policy.record_stall(stood_ms / 1_000)
             self._dispatcher.stood_still(self._now())
         if stood_ms > STALL_MS and self._reader.owns:
-            _log.warning("delivery.stood_still", for_ms=stood_ms)
+            _log.warning("delivery.stalled", for_ms=stood_ms)
             self._doubted_at = self._committer.last_number
         self._last_turn_ms = monotonic_ms
 
@@ -167,7 +167,7 @@ class DeliveryLoop:
             self._dispatcher.drop_lost(now_ms)
         self._committer.while_taking_over(self._reader.awaited_s)
         if not self._reader.owns:
-            if self._reader.lost and self._outage.is_stranded(self._monotonic() / 1_000):
+            if self._reader.lost and self._restart_policy.is_stranded(self._monotonic() / 1_000):
                 raise Unavailable("the partitions were lost, and none were assigned since")
             return
         if self._doubted_at is not None and not self._outbox.pending:
@@ -200,16 +200,16 @@ class DeliveryLoop:
         """
         if reason is None:
             if self._logged and self.waiting is not None:
-                _log.info("delivery.goes_on", after=self.waiting)
+                _log.info("delivery.resumed", after=self.waiting)
                 self._dispatcher.stood_still(self._now())  # endpoints got nothing: that says nothing of what they take
             self.waiting = None
-            self._outage.works(monotonic_ms / 1_000)
-        elif reason != self.waiting and self._outage.lasts_s(monotonic_ms / 1_000) > _TELL_AFTER_S:
+            self._restart_policy.record_progress(monotonic_ms / 1_000)
+        elif reason != self.waiting and self._restart_policy.idle_s(monotonic_ms / 1_000) > _TELL_AFTER_S:
             self.waiting = reason
             self._logged = monotonic_ms >= self._log_again_ms.get(reason, 0)
             if self._logged:
                 self._log_again_ms[reason] = monotonic_ms + _LOG_AGAIN_MS
-                _log.warning("delivery.waits", reason=reason)
+                _log.warning("delivery.paused", reason=reason)
 
     def _reason_to_wait(self, now_ms: int, monotonic_ms: int) -> str | None:
         if not self._reader.owns:

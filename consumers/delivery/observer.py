@@ -49,7 +49,7 @@ class Observer:
 
     def poison(self, reason: str) -> None:
         """Count a record that could not be read."""
-        self._metrics.poison(reason)
+        self._metrics.unreadable(reason)
 
     def settled(self, settled: Settled) -> None:
         """Count a transaction."""

@@ -23,8 +23,8 @@ from consumers.delivery.progress import MAX_BATCH
 from consumers.delivery.takeover import Known, Takeover
 from consumers.runtime.admin import CLIENT_ERRORS, reason_of
 from consumers.runtime.background import in_thread
-from consumers.runtime.overtaken import Overtaken
 from consumers.runtime.positions import PartitionKey, PositionsQuery, failed_for_good, is_lost_broker, refuse_hopeless
+from consumers.runtime.truncation import Truncation
 from schemas.errors import Unavailable
 
 _log = structlog.get_logger("delivery")
@@ -52,7 +52,7 @@ class Reader:
         outbox: Outbox,
         take: Take,
         settle: Settle,
-        overtaken: Callable[[Overtaken, Lane], None],
+        overtaken: Callable[[Truncation, Lane], None],
     ) -> None:
         self._consumer = consumer
         self._takeover = takeover
@@ -131,7 +131,7 @@ class Reader:
         self._outbox.prune()  # or what it holds for others would count as uncommitted until the next commit
         for lost in taken.overtaken:
             _log.error(
-                "delivery.overtaken",
+                "partition.truncated",
                 topic=lost.topic,
                 partition=lost.partition,
                 lost_from=lost.lost_from,

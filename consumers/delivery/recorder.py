@@ -16,7 +16,7 @@ from consumers.delivery.tiers import Tier, Tiers
 from consumers.delivery.verdict import Delivered, Exhausted, Gone, Retry, Verdict
 from consumers.delivery.work import Work
 from consumers.runtime.dead_letters import SourceRecord, dead_letter
-from consumers.runtime.overtaken import Overtaken
+from consumers.runtime.truncation import Truncation
 from schemas.delivery import DeadLetter, DeadLetterCodec, JobCodec, Outcome, OutcomeCodec, State
 from schemas.errors import UnreadableRecord
 from schemas.health import Operation, encode_health, encode_operation
@@ -106,7 +106,7 @@ class Recorder:
         self.health(change, lane)
         self._outbox.touch(lane)
 
-    def overtaken(self, lost: Overtaken, lane: Lane, now_ms: int) -> None:
+    def overtaken(self, lost: Truncation, lane: Lane, now_ms: int) -> None:
         """Write what retention took before it was read."""
         key, value = lost.record(now_ms)
         self._outbox.add(Row(self._names.operations, _ANY_PARTITION, key, value, lane))
@@ -118,7 +118,7 @@ class Recorder:
         self._outbox.add(Row(self._names.dead, _ANY_PARTITION, key, value, lane))
         self._outbox.finish(lane, record.offset())
         place = {"topic": lane.topic, "partition": lane.partition, "offset": record.offset()}
-        _log.warning("delivery.dead", reason=error.reason, detail=error.detail[:200], **place)
+        _log.warning("record.dead_lettered", reason=error.reason, detail=error.detail[:200], **place)
 
     def _move(self, work: Work, tier: Tier, *, attempt: int, due_at_ms: int) -> None:
         job = work.job

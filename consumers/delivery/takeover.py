@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import structlog
 
 from consumers.runtime.partition_state import PartitionState, State
-from consumers.runtime.positions import CommittedPositions, Found, PartitionKey
+from consumers.runtime.positions import CommittedPositions, PartitionKey, PartitionOffsets
 from schemas.health import Health, decode_all
 
 _log = structlog.get_logger("delivery")
@@ -22,7 +22,7 @@ _log = structlog.get_logger("delivery")
 class Known:
     """What the broker said: positions of partitions of tiers, and by partition number the health of endpoints."""
 
-    positions: Mapping[PartitionKey, Found]
+    positions: Mapping[PartitionKey, PartitionOffsets]
     health: Mapping[int, Mapping[str, Health]]
 
 

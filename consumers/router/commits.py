@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from consumers.router.takeover import Positions
+from consumers.router.partition_recovery import Positions
 from consumers.runtime.positions import PartitionKey
 
 COMMIT_EVERY_S: Final = 0.1
@@ -47,7 +47,7 @@ class _Sent:
 
 
 class Commits:
-    """Keeps at most `max_uncommitted` records uncommitted; `committed` hears how long a flush and its commit took."""
+    """Keeps at most `max_uncommitted` records uncommitted; `committed` gets the duration of each flush and commit."""
 
     def __init__(
         self,

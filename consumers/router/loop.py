@@ -14,15 +14,15 @@ from typing import Final, Protocol, assert_never
 import structlog
 
 from consumers.router.commits import Commits
-from consumers.router.held import Held, Stop
 from consumers.router.output import Output, Sending
-from consumers.router.routing import Blocked, Poison, Routed, Router, Waiting
+from consumers.router.paused_partitions import PausedPartitions, PauseReason
+from consumers.router.routing import Blocked, Routed, Router, UnreadableEvent, Waiting
 from consumers.router.source import Source
 from consumers.router.subscriptions import Subscribers, Table
-from consumers.runtime.collector import spare_hot_path
+from consumers.runtime.connectivity import ConnectivityMonitor
 from consumers.runtime.dead_letters import SourceRecord
-from consumers.runtime.outage import Outage
-from consumers.runtime.reach import Reach
+from consumers.runtime.gc_tuning import tune_gc
+from consumers.runtime.restart_policy import RestartPolicy
 from schemas.errors import BeginAnew, Unavailable
 
 _log = structlog.get_logger("router")
@@ -31,11 +31,11 @@ BATCH: Final = 500
 WAIT_S: Final = 0.025
 IDLE_S: Final = 0.002
 # Pausing drops what was read ahead: not for the few ms of a commit, but well before the group misses us.
-STAND_AFTER_S: Final = 0.5
+SUSPEND_AFTER_S: Final = 0.5
 # Part of the time to drain.
 CLOSE_S: Final = 1.5
 OBSERVE_EVERY_S: Final = 1.0
-# No turn of a process that runs takes so long.
+# No turn of a running process takes that long: a longer one is a stall.
 LONG_TURN_S: Final = 1.5
 
 
@@ -43,7 +43,7 @@ class Metrics(Protocol):
     """What is needed of consumers/runtime/metrics.py."""
 
     def routed(self, sender: str, event_type: str, jobs: int, withheld: int = 0, events: int = 1) -> None: ...  # noqa: D102  # described where they are implemented
-    def poison(self, reason: str, count: int = 1) -> None: ...  # noqa: D102
+    def unreadable(self, reason: str, count: int = 1) -> None: ...  # noqa: D102
     def uncommitted(self, jobs: int) -> None: ...  # noqa: D102
     def committed(self, seconds: float) -> None: ...  # noqa: D102
     def waiting_for_registry(self, waiting: bool) -> None: ...  # noqa: D102
@@ -62,7 +62,7 @@ class RouterLoop:
         table: Table,
         source: Source,
         output: Output,
-        reach: Reach,
+        connectivity: ConnectivityMonitor,
         metrics: Metrics,
         now_s: Callable[[], float],
         max_uncommitted: int,
@@ -73,34 +73,34 @@ class RouterLoop:
         self._table = table
         self._source = source
         self._output = output
-        self._reach = reach
+        self._connectivity = connectivity
         self._metrics = metrics
-        self._outage = Outage()
+        self._restart_policy = RestartPolicy()
         self._now_s = now_s
         self._commits = Commits(output, source, max_uncommitted, now_s=now_s, committed=metrics.committed)
         self._drain_timeout_s = drain_timeout.total_seconds()
         self._fresh = False
         self._arrived: deque[SourceRecord] = deque()
         # About the first that arrived, while there is no room for its jobs.
-        self._decided: Routed | Poison | Blocked | None = None
+        self._decided: Routed | UnreadableEvent | Blocked | None = None
         self._sending: Sending | None = None  # the event that was begun
-        self._standing_since_s: float | None = None
+        self._suspended_since_s: float | None = None
         self._observe_at_s = 0.0
         self._last_turn_s = now_s()
-        self._held = Held()
-        self._registry_away: str | None = None  # as it was told last
+        self._paused = PausedPartitions()
+        self._registry_error: str | None = None  # the last one logged
 
     def not_ready(self) -> str | None:
-        """Return why the router is not at work, or None; may be called by any thread."""
-        if self._reach.away is not None:
-            return self._reach.away
+        """Return why the router routes nothing, or None; any thread may call it."""
+        if self._connectivity.disconnected is not None:
+            return self._connectivity.disconnected
         if not self._table.current:
             return "the subscriptions have not been read yet"
         if not self._source.reading:
             return "no partition of a source has been assigned yet"
-        if (stopped := self._held.reason()) is not None:
+        if (stopped := self._paused.reason()) is not None:
             return stopped
-        return None if self._fresh else "the brokers do not say whether all subscriptions have been read"
+        return None if self._fresh else "the brokers do not respond to the request for the end of subscriptions"
 
     def run(self, topics: Sequence[str], stopping: Callable[[], bool]) -> bool:
         """Work until told to end; then send and commit what is begun: False if that could not be done in time.
@@ -112,8 +112,8 @@ class RouterLoop:
                 self._follow()
                 self._output.wait(IDLE_S)
             if not stopping():
-                _log.info("router.table", subscriptions=len(self._table), unusable=self._subscribers.unusable)
-                spare_hot_path()
+                _log.info("table.loaded", subscriptions=len(self._table), unusable=self._subscribers.unusable)
+                tune_gc()
                 self._source.subscribe(topics, self._leave)
             self._work(stopping)
             return self._drain()
@@ -125,26 +125,26 @@ class RouterLoop:
             while not stopping():
                 self._turn()
         except Unavailable as error:
-            self._note_standstill(self._now_s())
-            if self._outage.explains(self._now_s()):
+            self._check_stall(self._now_s())
+            if self._restart_policy.should_restart(self._now_s()):
                 raise BeginAnew(str(error)) from error
             raise
 
-    def _note_standstill(self, now_s: float) -> None:
+    def _check_stall(self, now_s: float) -> None:
         if now_s - self._last_turn_s > LONG_TURN_S:
-            self._outage.stood_still(now_s - self._last_turn_s)
+            self._restart_policy.record_stall(now_s - self._last_turn_s)
         self._last_turn_s = now_s
 
     def _turn(self) -> None:
         now_s = self._now_s()
-        self._note_standstill(now_s)
-        if self._source.reading and self._reach.away is None:
-            self._outage.works(now_s)
-        elif self._source.lost and self._outage.is_stranded(now_s):
+        self._check_stall(now_s)
+        if self._source.reading and self._connectivity.disconnected is None:
+            self._restart_policy.record_progress(now_s)
+        elif self._source.lost and self._restart_policy.is_stranded(now_s):
             raise Unavailable("the partitions were lost, and none were assigned since")
         self._commits.poll(now_s)
         if self._source.misplaced and self._all_is_sent() and not self._commits.pending:
-            self._source.take_over()
+            self._source.recover_positions()
         self._read(now_s)
         self._follow()
         if not self._commits.flushing and self._send() and self._fresh:
@@ -156,15 +156,15 @@ class RouterLoop:
     def _read(self, now_s: float) -> None:
         """Read a batch when the one before is done; else only stay in the group."""
         if not self._commits.flushing and self._all_is_sent():
-            self._standing_since_s = None
+            self._suspended_since_s = None
             next_s = self._commits.next_s()
             wait_s = WAIT_S if next_s is None else min(WAIT_S, max(0.0, next_s - now_s))
             self._arrived.extend(self._source.read(wait_s, BATCH))
             return
-        if self._standing_since_s is None:
-            self._standing_since_s = now_s
-        if now_s - self._standing_since_s > STAND_AFTER_S:
-            self._arrived.extend(self._source.stand(IDLE_S if self._sending else WAIT_S))
+        if self._suspended_since_s is None:
+            self._suspended_since_s = now_s
+        if now_s - self._suspended_since_s > SUSPEND_AFTER_S:
+            self._arrived.extend(self._source.keep_alive(IDLE_S if self._sending else WAIT_S))
             return
         # Not for long: what was read ahead is worth keeping. A record that comes with the news is routed in its turn.
         if self._commits.awaited or self._output.is_full or not self._fresh:
@@ -177,7 +177,7 @@ class RouterLoop:
     def _follow(self) -> None:
         """Take what has come of everything but events."""
         now_s = self._now_s()
-        self._reach.poll(now_s)
+        self._connectivity.poll(now_s)
         self._output.wait(0.0)
         if self._output.trouble is not None:
             raise Unavailable(f"{self._output.trouble}: the events are read again after the next start")
@@ -185,11 +185,11 @@ class RouterLoop:
         self._table.poll(now_ms)
         self._subscribers.follow(self._table)
         self._fresh = self._table.is_fresh(now_ms)
-        for key, why in self._held.go_on(self._subscribers.blocked, self._router.route):
-            self._source.release(key)
+        for key, why in self._paused.resume(self._subscribers.blocked, self._router.route):
+            self._source.resume(key)
             if isinstance(why, Blocked):
-                _log.info("router.goes_on", topic=key[0], partition=key[1], customer=why.customer_id)
-        self._tell_of_registry()
+                _log.info("partition.resumed", topic=key[0], partition=key[1], customer=why.customer_id)
+        self._report_registry()
 
     def _route(self) -> None:
         """Route what has arrived, until there is no room for more before a commit."""
@@ -197,7 +197,7 @@ class RouterLoop:
         while self._send() and arrived:
             routing = self._decided or route(arrived[0])
             if isinstance(routing, Waiting):
-                self._stop_before(arrived.popleft(), routing)
+                self._pause_before(arrived.popleft(), routing)
                 continue
             if not commits.has_room(routing.count if isinstance(routing, Routed) else 1):
                 self._decided = routing
@@ -206,21 +206,21 @@ class RouterLoop:
             self._decided = None
             self._carry_out(routing, arrived.popleft())
 
-    def _carry_out(self, routing: Routed | Poison | Blocked, record: SourceRecord) -> None:
+    def _carry_out(self, routing: Routed | UnreadableEvent | Blocked, record: SourceRecord) -> None:
         key, offset = (record.topic(), record.partition()), record.offset()
         match routing:
             case Routed(sender=sender, event_type=event_type, jobs=jobs, count=count, withheld=withheld):
                 self._sending = Sending(key, offset + 1, self._output.jobs_topic, jobs)
                 self._metrics.routed(sender, event_type, count, withheld)
-            case Poison(sender=sender, reason=reason, detail=detail, letter=letter):
+            case UnreadableEvent(sender=sender, reason=reason, detail=detail, letter=letter):
                 self._sending = Sending(key, offset + 1, self._output.dead_topic, iter((letter,)))
-                self._metrics.poison(reason)
+                self._metrics.unreadable(reason)
                 place = {"topic": key[0], "partition": key[1], "offset": offset}
-                _log.warning("router.dead", sender=sender, reason=reason, detail=detail[:200], **place)
+                _log.warning("record.dead_lettered", sender=sender, reason=reason, detail=detail[:200], **place)
             case Blocked():
-                self._stop_before(record, routing)
+                self._pause_before(record, routing)
                 place = {"topic": key[0], "partition": key[1], "offset": offset}
-                _log.error("router.stopped", customer=routing.customer_id, reason=routing.reason, **place)
+                _log.error("partition.paused", customer=routing.customer_id, reason=routing.reason, **place)
             case _:
                 assert_never(routing)
 
@@ -237,37 +237,37 @@ class RouterLoop:
             return False
         self._sending = None
         if len(self._arrived) < BATCH:  # else what comes in while we get on would be more without end
-            self._standing_since_s = None
+            self._suspended_since_s = None
         self._commits.sent(sending.key, sending.next_offset, sending.count, sending.size)
         return True
 
-    def _tell_of_registry(self) -> None:
-        """Say once that a schema is waited for in vain, and once that it is no more."""
-        away, told = self._held.registry_away, self._registry_away
-        self._registry_away = away
-        if (away is None) == (told is None):
+    def _report_registry(self) -> None:
+        """Log once when the registry stops to respond, and once when it responds again."""
+        error, logged = self._paused.registry_error, self._registry_error
+        self._registry_error = error
+        if (error is None) == (logged is None):
             return
-        self._metrics.waiting_for_registry(away is not None)
-        if away is None:
-            _log.info("registry.back")
+        self._metrics.waiting_for_registry(error is not None)
+        if error is None:
+            _log.info("registry.connected")
         else:
-            _log.warning("registry.away", error=away, waiting=True)
+            _log.warning("registry.disconnected", error=error, waiting=True)
 
-    def _stop_before(self, record: SourceRecord, why: Stop) -> None:
-        """Hold the record's partition; the others go on."""
+    def _pause_before(self, record: SourceRecord, why: PauseReason) -> None:
+        """Pause the partition of the record; the others continue."""
         key = (record.topic(), record.partition())
-        self._held.hold(key, record, why)
+        self._paused.pause(key, record, why)
         kept = [other for other in self._arrived if (other.topic(), other.partition()) != key]
         self._arrived.clear()
         self._arrived.extend(kept)
-        self._source.hold(key, record.offset())
+        self._source.pause(key, record.offset())
 
     def _leave(self, may_commit: bool) -> None:
         """Let go of all partitions."""
         self._arrived.clear()
         self._decided = None
         self._sending = None  # whoever has the partition next makes these jobs again, with the same ids
-        self._held.clear()
+        self._paused.clear()
         self._commits.leave(may_commit)
 
     def _drain(self) -> bool:
@@ -279,11 +279,11 @@ class RouterLoop:
             if self._commits.flushing or self._send():
                 self._commits.poll(self._now_s(), at_once=True)
             self._output.wait(0.0)
-            self._source.stand(IDLE_S)
+            self._source.keep_alive(IDLE_S)
             if self._output.trouble is not None:
                 raise Unavailable(self._output.trouble)
         if self._sending or self._commits.pending:
-            _log.warning("router.undrained", uncommitted=self._uncommitted())
+            _log.warning("router.not_drained", uncommitted=self._uncommitted())
             self._commits.leave(may_commit=False)  # closing would try once more, and wait for the broker
             return False
         _log.info("router.drained")

@@ -1,6 +1,6 @@
 """Which subscriptions take an event. Pure: an index that the table keeps up to date.
 
-Found by (sender, customer), so that a match costs the same whether there are ten subscriptions or a hundred thousand.
+Keyed by (sender, customer), so that a match costs the same with ten subscriptions and with a hundred thousand.
 With many of them each is touched rarely and never in the processor's caches: so a subscription is one small object
 that holds what its jobs begin with, encoded once, and the filters that most share are one object.
 """

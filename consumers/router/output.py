@@ -67,15 +67,15 @@ class Sending:
 
 
 class Output:
-    """Sends records; `heard` hears errors of the connection, `trouble` says what went wrong for good."""
+    """Sends records; `on_error` gets errors of the connection, `trouble` is set when something failed for good."""
 
-    def __init__(self, config: Mapping[str, Any], names: TopicNames, heard: Callable[[KafkaError], None]) -> None:
-        own = {"on_delivery": self._reported, "error_cb": heard}
+    def __init__(self, config: Mapping[str, Any], names: TopicNames, on_error: Callable[[KafkaError], None]) -> None:
+        own = {"on_delivery": self._on_delivery, "error_cb": on_error}
         self._producer = Producer({**config, **own}, logger=_kafka_log)
         self.jobs_topic = names.jobs(FIRST)
         self.dead_topic = names.dead
         self._operations_topic = names.operations
-        self._told: deque[tuple[bytes, bytes]] = deque()  # records for it, while there is no room
+        self._operations: deque[tuple[bytes, bytes]] = deque()  # buffered while the queue is full
         self.trouble: str | None = None
         self.is_full = False  # when something was to be sent last
 
@@ -100,24 +100,24 @@ class Output:
         sending.next = record
         return record is None
 
-    def tell(self, key: bytes, value: bytes) -> None:
+    def send_operation(self, key: bytes, value: bytes) -> None:
         """Send a record to `operations`, now or with a later `wait`."""
-        self._told.append((key, value))
-        self._send_told()
+        self._operations.append((key, value))
+        self._send_operations()
 
     def wait(self, seconds: float) -> None:
         """Take reports; returns early where there are some."""
         with self._failing():
             self._producer.poll(seconds)
-        if self._told:
-            self._send_told()
+        if self._operations:
+            self._send_operations()
 
-    def _send_told(self) -> None:
+    def _send_operations(self) -> None:
         with suppress(BufferError):
-            while self._told:
-                key, value = self._told[0]
+            while self._operations:
+                key, value = self._operations[0]
                 self._producer.produce(self._operations_topic, value, key)
-                self._told.popleft()
+                self._operations.popleft()
 
     def flush(self, seconds: float) -> bool:
         """Send without lingering and wait for the reports; whether all have been there, and none was a failure."""
@@ -137,8 +137,8 @@ class Output:
         except _FAILURES as error:
             self.trouble = self.trouble or f"the producer failed for good: {error.__cause__ or error}"
 
-    def _reported(self, error: KafkaError | None, message: Message) -> None:
+    def _on_delivery(self, error: KafkaError | None, message: Message) -> None:
         if error is None:
             return
         self.trouble = self.trouble or f"a record for {message.topic()} was refused: {error.str()}"
-        _log.error("router.refused", topic=message.topic(), partition=message.partition(), error=error.str())
+        _log.error("router.record_rejected", topic=message.topic(), partition=message.partition(), error=error.str())

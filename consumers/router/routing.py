@@ -1,4 +1,4 @@
-"""What becomes of one record of an event topic: jobs, a dead letter, or nothing yet. Pure, but for its arguments."""
+"""Routing of one record of an event topic: to jobs, to a dead letter, or not yet. Pure, but for its arguments."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _NO_TIMESTAMP = 0
 
 @dataclass(slots=True)  # frozen, it would cost a microsecond more for each event
 class Routed:
-    """The event was read: `jobs` makes the records to produce, `count` of them, none where nobody takes it."""
+    """The event was read: `jobs` makes the `count` records to produce, none where no subscription takes it."""
 
     sender: str
     event_type: str
@@ -31,8 +31,8 @@ class Routed:
 
 
 @dataclass(frozen=True, slots=True)
-class Poison:
-    """The record is dead: `letter` is to be produced."""
+class UnreadableEvent:
+    """The record cannot be read or rendered: `letter` is the dead letter to produce."""
 
     sender: str
     reason: str
@@ -42,7 +42,7 @@ class Poison:
 
 @dataclass(frozen=True, slots=True)
 class Blocked:
-    """A subscription of this customer is unusable: the event may not pass before it is mended."""
+    """A subscription of this customer cannot be read: the event has to wait until it can."""
 
     customer_id: str
     reason: str
@@ -50,15 +50,15 @@ class Blocked:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """The schema of this record is not known yet: the same record is to be routed again, and none before it.
+    """The schema of this record is not known yet: route the same record again, and no other of its partition before it.
 
-    `trouble` is why the registry does not say it, None where it is only being asked.
+    `trouble` is the error of the registry, None where it has yet to respond.
     """
 
     trouble: str | None
 
 
-Routing: TypeAlias = Routed | Poison | Blocked | Waiting
+Routing: TypeAlias = Routed | UnreadableEvent | Blocked | Waiting
 
 
 class Subscriptions(Protocol):
@@ -74,7 +74,7 @@ class Subscriptions(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class SizeLimits:
     """Sizes in bytes: the largest source record, and the largest request body."""
 
     max_event: int
@@ -91,7 +91,7 @@ class Router:
         self,
         senders: Mapping[str, Sender],
         subscriptions: Subscriptions,
-        limits: Limits,
+        limits: SizeLimits,
         now_ms: Callable[[], int],
         schemas: WriterSchemas | None = None,
     ) -> None:
@@ -107,11 +107,13 @@ class Router:
         try:
             event = self._decode(record, decoder)
         except UnreadableRecord as error:
-            return self._poison(record, sender, error.reason, error.detail)
+            return self._unreadable(record, sender, error.reason, error.detail)
         except Unavailable as error:
             return Waiting(None if isinstance(error, BeingAsked) else str(error))
-        except Exception as error:  # whatever a library may raise on hostile bytes: a poison record never stops us
-            return self._poison(record, sender, "invalid_value", f"{type(error).__name__}: {error}")
+        except (
+            Exception
+        ) as error:  # whatever a library may raise on hostile bytes: an unreadable record never stops the router
+            return self._unreadable(record, sender, "invalid_value", f"{type(error).__name__}: {error}")
         reason = self._subscriptions.blocked(event.customer_id)
         if reason is not None:
             return Blocked(event.customer_id, reason)
@@ -127,7 +129,7 @@ class Router:
             raise UnreadableRecord("too_large", detail)
         return decoder.decode(value, lambda: event_id(record.topic(), record.partition(), record.offset()))
 
-    def _make(self, record: SourceRecord, sender: Sender, event: Event, matches: Matches) -> Routed | Poison:
+    def _make(self, record: SourceRecord, sender: Sender, event: Event, matches: Matches) -> Routed | UnreadableEvent:
         kind, timestamp = record.timestamp()
         origin = Origin(record.topic(), record.partition(), record.offset(), timestamp if kind else _NO_TIMESTAMP)
         try:
@@ -136,14 +138,14 @@ class Router:
                 raise UnreadableRecord("too_large", f"the body has {len(body)} bytes, max_body {self._limits.max_body}")
             jobs = self._jobs.make(sender.name, event, body, origin, matches.targets)
         except UnreadableRecord as error:
-            return self._poison(record, sender, _RENDERED.get(error.reason, error.reason), error.detail)
+            return self._unreadable(record, sender, _RENDERED.get(error.reason, error.reason), error.detail)
         except Exception as error:  # as above
-            return self._poison(record, sender, "invalid_value", f"{type(error).__name__}: {error}")
+            return self._unreadable(record, sender, "invalid_value", f"{type(error).__name__}: {error}")
         return Routed(sender.name, event.event_type, jobs, len(matches.targets), matches.withheld)
 
-    def _poison(self, record: SourceRecord, sender: Sender, reason: str, detail: str) -> Poison:
+    def _unreadable(self, record: SourceRecord, sender: Sender, reason: str, detail: str) -> UnreadableEvent:
         letter = dead_letter(record, reason, detail, self._now_ms(), self._limits.max_event)
-        return Poison(sender.name, reason, detail, letter)
+        return UnreadableEvent(sender.name, reason, detail, letter)
 
 
 # The record itself could be read: it is the body of its webhook that is too large.

@@ -1,4 +1,4 @@
-"""Writer schemas for the router, whose loop must not stand still: a registry is asked beside it."""
+"""Writer schemas for the router, whose loop must not block: helper threads ask the registry."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ASK_AGAIN_S: Final = 1.0
 
 
 class BeingAsked(Unavailable):
-    """The registry has the question, and may well answer: ask again in the next turn of the loop."""
+    """The registry was asked and has not responded yet: call again in the next turn of the loop."""
 
 
 class SchemasAside:
@@ -38,9 +38,9 @@ class SchemasAside:
             self._wait_a_while()
             # Several partitions may wait, each for another one.
             self._asked[schema_id] = in_thread("registry", self._registry.get, schema_id)
-            raise self._patience()
+            raise self._unknown()
         if not asked.done():
-            raise self._patience()
+            raise self._unknown()
         del self._asked[schema_id]
         try:
             schema = asked.result()
@@ -55,6 +55,6 @@ class SchemasAside:
         if self._trouble is not None and self._now_s() < self._not_before_s:
             raise Unavailable(self._trouble)
 
-    def _patience(self) -> Unavailable:
-        """While one that was in trouble is asked again, it still is."""
+    def _unknown(self) -> Unavailable:
+        """Return the error to raise while the registry is asked; after a failure it stays that failure."""
         return BeingAsked("the schema registry is being asked") if self._trouble is None else Unavailable(self._trouble)

@@ -1,7 +1,7 @@
-"""Event topics as the router reads them: what is assigned, where it is read from, what is committed.
+"""The consumer of event topics: what is assigned, where it is read from, what is committed.
 
-Nothing is read before its position is known (takeover.py): an assignment begins empty and gets its positions from the
-loop. Every assignment has a number; what was read in one is never committed in another.
+Nothing is read before its position is known (partition_recovery.py): an assignment begins empty and gets its positions
+from the loop. Every assignment has a number; records that were read in one are never committed in another.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from consumers.router.notes import Noting
-from consumers.router.takeover import Positions, StartAt, Takeover
+from consumers.router.partition_recovery import PartitionRecovery, Positions, StartAt
+from consumers.router.source_positions import SourcePositionsRecorder
 from consumers.runtime.admin import CLIENT_ERRORS, reason_of
 from consumers.runtime.background import in_thread
 from consumers.runtime.dead_letters import SourceRecord
 from consumers.runtime.member import member_config
-from consumers.runtime.overtaken import Overtaken
 from consumers.runtime.positions import CommittedPositions, PartitionKey, failed_for_good, is_lost_broker
+from consumers.runtime.truncation import Truncation
 from schemas.errors import Unavailable
 
 _log = structlog.get_logger("router")
@@ -43,47 +43,47 @@ def consumer_config(kafka: Mapping[str, str], group: str, slot: int | None) -> d
 
 
 class Source:
-    """The consumer of the event topics, used by one thread; `heard` hears errors of the connection."""
+    """The consumer of the event topics, used by one thread; `on_error` gets errors of the connection."""
 
     def __init__(
         self,
         config: Mapping[str, Any],
         admin: AdminClient,
         positions: CommittedPositions,
-        noting: Noting,
+        recorder: SourcePositionsRecorder,
         start_at: StartAt,
         *,
-        heard: Callable[[KafkaError], None],
-        overtaken: Callable[[Overtaken], None],
+        on_error: Callable[[KafkaError], None],
+        on_truncated: Callable[[Truncation], None],
         now_s: Callable[[], float],
     ) -> None:
         self._group: str = config["group.id"]
         self._admin = admin
         self._positions = positions
-        self._noting = noting
+        self._recorder = recorder
         self._start_at = start_at
-        self._heard = heard
-        self._overtaken = overtaken
+        self._report_error = on_error
+        self._on_truncated = on_truncated
         self._now_s = now_s
         self._leave: Callable[[bool], None] = lambda may_commit: None
-        own = {"on_commit": self._on_commit, "error_cb": self._error}
+        own = {"on_commit": self._on_commit, "error_cb": self._on_error}
         self._consumer = Consumer({**config, **own}, logger=logging.getLogger("signpost.kafka"))
         self._owned: list[PartitionKey] = []
-        self._takeover: Takeover | None = None
+        self._recovery: PartitionRecovery | None = None
         self._reading = False
-        self._standing = False
-        self._held: dict[PartitionKey, int] = {}
+        self._suspended = False
+        self._paused: dict[PartitionKey, int] = {}
         self._committing: tuple[Positions, Callable[[bool], None]] | None = None
         self.assignment = 0
         self.lost = False  # the session ended, and nothing has been assigned since
-        self.misplaced = False  # a position turned out to be outside the log: `take_over` is due
+        self.misplaced = False  # a position turned out to be outside the log: `recover_positions` is due
         self._fatal: str | None = None
 
     def subscribe(self, topics: Sequence[str], leave: Callable[[bool], None]) -> None:
         """Join the group.
 
         `leave` is called before partitions are taken away (True: they may still be committed; False: they are lost
-        already), inside a call of `read`, `stand` or `close`.
+        already), inside a call of `read`, `keep_alive` or `close`.
         """
         self._leave = leave
         self._consumer.subscribe(
@@ -102,22 +102,22 @@ class Source:
 
     def read(self, seconds: float, limit: int) -> list[SourceRecord]:
         """Return what has arrived, after at most `seconds`; never records of an assignment that has ended."""
-        if self._standing:
-            self._standing = False
-            self._consumer.resume(_partitions(key for key in self._owned if key not in self._held))
+        if self._suspended:
+            self._suspended = False
+            self._consumer.resume(_partitions(key for key in self._owned if key not in self._paused))
         return self._poll(seconds, limit)
 
-    def stand(self, seconds: float) -> list[SourceRecord]:
-        """Stay in the group without reading on; what had arrived all the same is returned."""
-        if self._reading and not self._standing:
-            self._standing = True
+    def keep_alive(self, seconds: float) -> list[SourceRecord]:
+        """Stay in the group without reading on; returns records that had arrived already."""
+        if self._reading and not self._suspended:
+            self._suspended = True
             self._consumer.pause(_partitions(self._owned))
         return self._poll(seconds, 1)
 
     def _poll(self, seconds: float, limit: int) -> list[SourceRecord]:
         self._find_positions()
         if self._reading:
-            self._noting.poll(self._now_s(), self._owned)
+            self._recorder.poll(self._now_s(), self._owned)
         assignment = self.assignment
         try:
             # `consume` would wait the whole time unless `limit` messages arrive.
@@ -132,28 +132,28 @@ class Source:
         # A message that was consumed without an error has all that the protocol says.
         return cast(
             "list[SourceRecord]",
-            [message for message in messages if message.error() is None or self._judge(message)],
+            [message for message in messages if message.error() is None or self._accept(message)],
         )
 
-    def hold(self, key: PartitionKey, offset: int) -> None:
-        """Stop reading a partition before the record at `offset`, until `release`."""
-        self._held[key] = offset
+    def pause(self, key: PartitionKey, offset: int) -> None:
+        """Stop reading a partition before the record at `offset`, until `resume`."""
+        self._paused[key] = offset
         self._consumer.pause(_partitions([key]))
         self._consumer.seek(TopicPartition(*key, offset))
 
-    def release(self, key: PartitionKey) -> None:
-        """Read a held partition on."""
-        self._held.pop(key, None)  # looking for positions anew has let it go already
-        if not self._standing:
+    def resume(self, key: PartitionKey) -> None:
+        """Resume a paused partition."""
+        self._paused.pop(key, None)  # recovery of positions has resumed it already
+        if not self._suspended:
             self._consumer.resume(_partitions([key]))
 
     @property
-    def held(self) -> Mapping[PartitionKey, int]:
-        """Partitions that were stopped, and the offset that each is stopped before."""
-        return self._held
+    def paused(self) -> Mapping[PartitionKey, int]:
+        """Paused partitions, each with the offset of the record that it is paused before."""
+        return self._paused
 
     def commit(self, positions: Positions, done: Callable[[bool], None]) -> None:
-        """Commit next offsets; `done` hears from a later `read` or `stand` whether that worked."""
+        """Commit next offsets; `done` is called by a later `read` or `keep_alive` with the success."""
         self._committing = (positions, done)
         try:
             self._consumer.commit(offsets=_offsets(positions), asynchronous=True)
@@ -170,21 +170,21 @@ class Source:
             return False
         return all(partition.error is None for partition in answer or ())
 
-    def take_over(self) -> None:
+    def recover_positions(self) -> None:
         """Look for the positions of the assignment (again); nothing is read meanwhile."""
         self.misplaced = False
         self._reading = False
-        self._standing = False
-        self._held.clear()
+        self._suspended = False
+        self._paused.clear()
         self._consumer.assign([])
-        self._takeover = Takeover(
+        self._recovery = PartitionRecovery(
             self._admin,
             self._positions,
-            self._noting,
+            self._recorder,
             self._start_at,
             self._owned,
             commit=self.commit,
-            overtaken=self._overtaken,
+            on_truncated=self._on_truncated,
         )
 
     def lag(self) -> dict[str, int]:
@@ -206,39 +206,39 @@ class Source:
         try:
             closing.result(seconds)
         except TimeoutError:
-            _log.warning("router.left_open")
+            _log.warning("router.not_closed")
 
     def _find_positions(self) -> None:
-        if self._takeover is None:
+        if self._recovery is None:
             return
-        positions = self._takeover.poll(self._now_s())
+        positions = self._recovery.poll(self._now_s())
         if positions is None:
             return
-        self._takeover = None
+        self._recovery = None
         self._consumer.assign([TopicPartition(*key, offset) for key, offset in positions.items()])
         # A pause outlives the assignment in which it was made.
         self._consumer.resume(_partitions(self._owned))
         self._reading = True
 
-    def _judge(self, message: Message) -> bool:
-        """Take note of an error that came in place of a record (never a record: False)."""
+    def _accept(self, message: Message) -> bool:
+        """Return whether this is a record; an error in its place is handled here."""
         error = message.error()
         if error is None:
             return True
         if error.code() in {KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE}:
             self.misplaced = True
         else:
-            self._error(error)
+            self._on_error(error)
         return False
 
-    def _error(self, error: KafkaError) -> None:
-        self._heard(error)
+    def _on_error(self, error: KafkaError) -> None:
+        self._report_error(error)
         if error.fatal() or error.code() == KafkaError._FATAL:  # as a message it does not call itself fatal
             self._fatal = failed_for_good(error)
         elif error.code() in _REFUSED:
             self._fatal = f"the brokers refuse to let the group {self._group} read: {error.str()}"
         elif not is_lost_broker(error):
-            _log.warning("router.consumer", error=error.str())
+            _log.warning("router.consumer_failed", error=error.str())
 
     def _on_commit(self, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
         if self._committing is None:
@@ -254,7 +254,7 @@ class Source:
         self._committing = None
         if error is not None:
             _log.warning("router.not_committed", error=error.str())
-            self._error(error)
+            self._on_error(error)
         done(error is None)
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
@@ -262,7 +262,7 @@ class Source:
         self.lost = False
         self._owned = sorted((partition.topic, partition.partition) for partition in partitions)
         _log.info("router.assigned", partitions=len(partitions), assignment=self.assignment)
-        self.take_over()
+        self.recover_positions()
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._leave(True)
@@ -278,10 +278,10 @@ class Source:
         self.assignment += 1
         self.misplaced = False
         self._owned = []
-        self._takeover = None
+        self._recovery = None
         self._reading = False
-        self._standing = False
-        self._held.clear()
+        self._suspended = False
+        self._paused.clear()
         self._committing = None
 
 

@@ -13,7 +13,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # OffsetSpec 
 )
 
 from consumers.runtime.admin import TIMEOUT_S, offset_result, result, settled
-from consumers.runtime.position_plan import Setting
+from consumers.runtime.position_plan import PositionChange
 from consumers.runtime.positions import PartitionKey, commit_positions
 from schemas.errors import Unavailable
 
@@ -55,9 +55,9 @@ def offsets_at(admin: AdminClient, partitions: Iterable[PartitionKey], at: datet
     return {key: offset if offset >= 0 else ends[key] for key, offset in _list(admin, asked, spec).items()}
 
 
-def set_positions(kafka: Mapping[str, str], group: str, settings: Iterable[Setting]) -> None:
+def set_positions(kafka: Mapping[str, str], group: str, changes: Iterable[PositionChange]) -> None:
     """Commit positions for a group without members, without their metadata; Unavailable where brokers refuse."""
-    commit_positions(kafka, group, {(setting.topic, setting.partition): setting.to for setting in settings})
+    commit_positions(kafka, group, {(change.topic, change.partition): change.to for change in changes})
 
 
 def _list(admin: AdminClient, asked: list[TopicPartition], spec: OffsetSpec) -> dict[PartitionKey, int]:

@@ -75,9 +75,9 @@ class Sweep:
         try:
             task.result()
         except CLIENT_ERRORS as error:
-            _log.warning("transaction.still_hanging", error=str(reason_of(error)))
+            _log.warning("hanging_transaction.not_aborted", error=str(reason_of(error)))
             return False
-        _log.warning("transaction.hanging_ended")
+        _log.warning("hanging_transaction.aborted")
         return True
 
     def _by_successor(self, config: Mapping[str, Any]) -> None:

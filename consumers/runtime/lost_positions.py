@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
-from consumers.runtime.positions import Found, PartitionKey
-from schemas.source import SourceNote
+from consumers.runtime.positions import PartitionKey, PartitionOffsets
+from schemas.source import SourcePositions
 
 
-def lost_partitions(topic: str, found: Mapping[PartitionKey, Found], note: SourceNote | None) -> list[int]:
-    """Return the partitions of a noted source that have lost their position.
+def lost_partitions(
+    topic: str, found: Mapping[PartitionKey, PartitionOffsets], source: SourcePositions | None
+) -> list[int]:
+    """Return the partitions of a recorded source that have lost their position.
 
-    `note` is None where it cannot be read. A partition of which none was noted is a later one, unless all are without.
+    `source` is None if its record cannot be read. A partition without a recorded position was added later, unless no
+    partition has a position.
     """
     without = [partition for (name, partition), position in found.items() if name == topic and position.offset is None]
     if any(name == topic and position.offset is not None for (name, _), position in found.items()):
-        return sorted(set(without) & (note.positions.keys() if note else set()))
+        return sorted(set(without) & (source.positions.keys() if source else set()))
     return sorted(without)
 
 
@@ -49,14 +52,14 @@ def beyond_sentence(topic: str, partition: int, offset: int, end: int) -> str:
     )
 
 
-def lost_sentence(topic: str, partitions: Sequence[int], note: SourceNote | None) -> str:
+def lost_sentence(topic: str, partitions: Sequence[int], source: SourcePositions | None) -> str:
     """Say that the positions of a source are lost, and which command sets them."""
     numbers = ", ".join(str(partition) for partition in partitions)
-    since = "" if note is None else f", noted on {_day(note.started_at_ms)},"
+    since = "" if source is None else f", recorded on {_day(source.started_at_ms)},"
     last = ""
-    if note is not None:
-        noted = "where it started is" if note.last_at_ms is None else f"its last on {_day(note.last_at_ms)} are"
-        last = f" (`--to noted`: {noted} known)"
+    if source is not None:
+        known = "where it started is" if source.last_at_ms is None else f"its last on {_day(source.last_at_ms)} are"
+        last = f" (`--to recorded`: {known} known)"
     return (
         f"the source {topic}{since} has lost its positions (partitions {numbers}): the brokers forget those of a group "
         f"that is away for offsets.retention.minutes, or of a topic that was deleted. None is guessed: "

@@ -42,7 +42,9 @@ TABLE_ENTRIES: Final = Spec("signpost_table_entries", "Entries of the table read
 TABLE_UNUSABLE: Final = Spec(
     "signpost_table_unusable_records", "Records of the table that cannot be used until they are mended.", ("table",)
 )
-POISON: Final = Spec("signpost_poison_records_total", "Records that nobody could read.", ("reason",))
+UNREADABLE: Final = Spec(
+    "signpost_unreadable_records_total", "Unreadable records, which became dead letters.", ("reason",)
+)
 DEAD: Final = Spec("signpost_dead_jobs_total", "Jobs that ended without a delivery.", ("reason",))
 
 EVENTS_ROUTED: Final = Spec("signpost_router_events_total", "Events routed.", ("sender", "event_type"))
@@ -50,11 +52,11 @@ JOBS_CREATED: Final = Spec("signpost_router_jobs_total", "Jobs created.", ("send
 JOBS_WITHHELD: Final = Spec(
     "signpost_router_withheld_total", "Matches without a job: the subscription is paused or disabled."
 )
-OVERTAKEN: Final = Spec(
-    "signpost_router_overtaken_records_total", "Records that retention removed before they were read."
+ROUTER_TRUNCATED: Final = Spec(
+    "signpost_router_truncated_records_total", "Records that retention removed before they were read."
 )
-TIERS_OVERTAKEN: Final = Spec(
-    "signpost_delivery_overtaken_records_total", "Records of tiers that retention removed before they were read."
+TIERS_TRUNCATED: Final = Spec(
+    "signpost_delivery_truncated_records_total", "Records of tiers that retention removed before they were read."
 )
 WAITING_FOR_REGISTRY: Final = Spec(
     "signpost_router_waiting_for_registry", "1 while an event waits for its schema, as no registry answers, else 0."
@@ -130,7 +132,7 @@ class RoleMetrics:
         self._lag = Gauge(CONSUMER_LAG, self.registry)
         self._entries = Gauge(TABLE_ENTRIES, self.registry)
         self._unusable = Gauge(TABLE_UNUSABLE, self.registry)
-        self._poison = Counter(POISON, self.registry, reasons.DEAD_RECORDS)
+        self._unreadable = Counter(UNREADABLE, self.registry, reasons.DEAD_RECORDS)
 
     def waiting_for_broker(self, waiting: bool) -> None:
         """Say whether no broker answers."""
@@ -145,9 +147,9 @@ class RoleMetrics:
         self._entries.set((name,), entries)
         self._unusable.set((name,), unusable)
 
-    def poison(self, reason: str, count: int = 1) -> None:
-        """Count records that nobody could read."""
-        self._poison.add((reason,), count)
+    def unreadable(self, reason: str, count: int = 1) -> None:
+        """Count unreadable records."""
+        self._unreadable.add((reason,), count)
 
     def _kind(self, sender: str, event_type: str) -> Labels:
         """Return the labels of an event: `other` for what no loaded sender knows."""
@@ -166,7 +168,7 @@ class RouterMetrics(RoleMetrics):
         self._events = Counter(EVENTS_ROUTED, self.registry)
         self._jobs = Counter(JOBS_CREATED, self.registry)
         self._withheld = Counter(JOBS_WITHHELD, self.registry)
-        self._overtaken = Counter(OVERTAKEN, self.registry)
+        self._truncated = Counter(ROUTER_TRUNCATED, self.registry)
         self._waiting_for_registry = Gauge(WAITING_FOR_REGISTRY, self.registry)
         self._uncommitted = Gauge(ROUTER_UNCOMMITTED, self.registry)
         self._commits = Histogram(ROUTER_COMMIT, self.registry)
@@ -183,9 +185,9 @@ class RouterMetrics(RoleMetrics):
         if withheld:
             self._withheld.add((), withheld)
 
-    def overtaken(self, records: int) -> None:
+    def truncated(self, records: int) -> None:
         """Count records that retention removed before they were read."""
-        self._overtaken.add((), records)
+        self._truncated.add((), records)
 
     def waiting_for_registry(self, waiting: bool) -> None:
         """Say whether an event waits for its schema because no registry answers."""
@@ -212,7 +214,7 @@ class DeliveryMetrics(RoleMetrics):
         self._refused = Counter(REFUSED, self.registry, STATUSES)
         self._cancelled = Counter(CANCELLED, self.registry, reasons.CANCELLED)
         self._parked = Counter(PARKED, self.registry, reasons.PARKED)
-        self._overtaken = Counter(TIERS_OVERTAKEN, self.registry)
+        self._truncated = Counter(TIERS_TRUNCATED, self.registry)
         self._durations = Histogram(ATTEMPT_DURATION, self.registry)
         self._first = Histogram(FIRST_ATTEMPT, self.registry)
         self._jobs_waiting = Gauge(JOBS_WAITING, self.registry)
@@ -271,9 +273,9 @@ class DeliveryMetrics(RoleMetrics):
         """Say how many subscriptions of the own partitions are disabled."""
         self._disabled.set((), subscriptions)
 
-    def overtaken(self, records: int) -> None:
+    def truncated(self, records: int) -> None:
         """Count records of tiers that retention removed before they were read."""
-        self._overtaken.add((), records)
+        self._truncated.add((), records)
 
     def waiting(self, tier: str, jobs: int, oldest_due_s: float) -> None:
         """Say how many jobs wait in a tier, and how long the oldest due one has been due (0: none is)."""

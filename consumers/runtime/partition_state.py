@@ -17,8 +17,8 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # OffsetSpec 
     OffsetSpec,
 )
 
+from consumers.runtime.adaptive_timeout import AdaptiveTimeout
 from consumers.runtime.admin import offset_of
-from consumers.runtime.patience import Patience
 
 _STALLED_S: Final = 30.0  # a transaction that its producer left open ends after at most 20
 _LATEST: Final = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # it has no annotations
@@ -43,7 +43,7 @@ class PartitionState:
         self._config = {**kafka, **_OWN, "group.id": topic}
         self._admin = admin
         self._topic = topic
-        self._patience = Patience()
+        self._timeout = AdaptiveTimeout()
 
     def read(self, partitions: Iterable[int]) -> dict[int, State]:
         """Return the state of these partitions; KafkaException where the broker does not say."""
@@ -52,7 +52,7 @@ class PartitionState:
             return {}
         consumer = Consumer(self._config, logger=logging.getLogger("signpost.kafka"))
         try:
-            with self._patience.waiting():
+            with self._timeout.measured():
                 return self._read(consumer, numbers)
         finally:
             consumer.close()
@@ -81,7 +81,7 @@ class PartitionState:
         asked = self._admin.list_offsets(
             dict.fromkeys(places, _LATEST),
             isolation_level=IsolationLevel.READ_UNCOMMITTED,
-            request_timeout=self._patience.seconds,
+            request_timeout=self._timeout.seconds,
         )
         return {place.partition: offset_of(future.result()) for place, future in asked.items()}
 

@@ -1,4 +1,4 @@
-"""Where positions are to be set, and what that skips or repeats. Pure: group_positions.py asks and sets."""
+"""Changes of positions, and what they skip or repeat. Pure: group_positions.py talks to the broker."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from typing import Literal, TypeAlias
 
-from consumers.runtime.positions import Found, PartitionKey
-from consumers.runtime.source_notes import Notes
+from consumers.runtime.positions import PartitionKey, PartitionOffsets
+from consumers.runtime.source_positions import PositionsBySource
 from schemas.errors import InvalidInput
 from schemas.near import did_you_mean
 
-Target: TypeAlias = Literal["earliest", "latest", "noted"] | datetime | int
-"""The beginning or end of the log, the last note of a source, the first record not older than a time, an offset."""
+PositionTarget: TypeAlias = Literal["earliest", "latest", "recorded"] | datetime | int
+"""The beginning or end of the log, the last recorded position of a source, the first record not older, or an offset."""
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
-    """One position to be set; `was` is None where there was none."""
+class PositionChange:
+    """A position to set; `was` is None where there was none."""
 
     topic: str
     partition: int
@@ -35,7 +35,7 @@ class Setting:
         if self.was is None or self.to == self.was:
             return ""
         if self.to > self.was:
-            # What retention deleted is not skipped by anybody.
+            # Records that retention deleted are not skipped.
             count = self.to - max(self.was, self.begin)
             return f" (skips {count} record{_plural(count)})" if count > 0 else ""
         return f" (reads {self.was - self.to} record{_plural(self.was - self.to)} again)"
@@ -45,10 +45,10 @@ def _plural(count: int) -> str:
     return "" if count == 1 else "s"
 
 
-def parse_target(text: str) -> Target:
+def parse_target(text: str) -> PositionTarget:
     """Return what `--to` means; InvalidInput says how it is written."""
     match text:
-        case "earliest" | "latest" | "noted":
+        case "earliest" | "latest" | "recorded":
             return text
     if text.isascii() and text.isdigit():
         return int(text)
@@ -57,7 +57,7 @@ def parse_target(text: str) -> Target:
         return at if at.tzinfo else at.replace(tzinfo=UTC)
     except ValueError:
         raise InvalidInput(
-            f"--to: {text!r} is none of: earliest, latest, noted, an offset, or a time such as 2026-02-16T10:05:30Z"
+            f"--to: {text!r} is none of: earliest, latest, recorded, an offset, or a time such as 2026-02-16T10:05:30Z"
         ) from None
 
 
@@ -75,23 +75,31 @@ def chosen(wanted: Iterable[str], known: Iterable[str], prefix: str) -> list[str
     return result
 
 
-def plan_settings(
-    target: Target,
-    found: Mapping[PartitionKey, Found],
+def plan_changes(
+    target: PositionTarget,
+    found: Mapping[PartitionKey, PartitionOffsets],
     at_time: Mapping[PartitionKey, int],
-    notes: Notes,
-) -> list[Setting]:
+    sources: PositionsBySource,
+) -> list[PositionChange]:
     """Return the positions to be set; `at_time`: the first offset not older than the target, where it is a time.
 
-    InvalidInput where an offset is not in the log, or nothing is noted.
+    InvalidInput where an offset is not in the log, or nothing is recorded.
     """
     return [
-        Setting(topic, partition, known.offset, _offset(target, (topic, partition), known, at_time, notes), known.begin)
+        PositionChange(
+            topic, partition, known.offset, _offset(target, (topic, partition), known, at_time, sources), known.begin
+        )
         for (topic, partition), known in sorted(found.items())
     ]
 
 
-def _offset(target: Target, key: PartitionKey, known: Found, at_time: Mapping[PartitionKey, int], notes: Notes) -> int:
+def _offset(
+    target: PositionTarget,
+    key: PartitionKey,
+    known: PartitionOffsets,
+    at_time: Mapping[PartitionKey, int],
+    sources: PositionsBySource,
+) -> int:
     if isinstance(target, datetime):
         return at_time[key]
     if isinstance(target, int):
@@ -104,8 +112,10 @@ def _offset(target: Target, key: PartitionKey, known: Found, at_time: Mapping[Pa
         return known.begin
     if target == "latest":
         return known.end
-    note = notes.get(key[0])
-    if note is None:
-        raise InvalidInput(f"--to noted: nothing is noted of {key[0]}; give earliest, latest, a time or an offset")
-    # A partition that came after the note starts at its beginning, as it would have.
-    return min(max(note.positions.get(key[1], known.begin), known.begin), known.end)
+    source = sources.get(key[0])
+    if source is None:
+        raise InvalidInput(
+            f"--to recorded: nothing is recorded of {key[0]}; give earliest, latest, a time or an offset"
+        )
+    # A partition that was added after the record starts at its beginning, as it would have.
+    return min(max(source.positions.get(key[1], known.begin), known.begin), known.end)

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from consumers.runtime.lost_positions import beyond_sentence, lost_partitions, lost_sentence, tier_lost_sentence
-from consumers.runtime.positions import Found, PartitionKey
-from consumers.runtime.source_notes import Notes
+from consumers.runtime.positions import PartitionKey, PartitionOffsets
+from consumers.runtime.source_positions import PositionsBySource
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,18 +18,20 @@ class Remark:
     stops: bool = False
 
 
-def waiting(known: Found) -> int | None:
+def waiting(known: PartitionOffsets) -> int | None:
     """Return how many records (transaction markers included) wait in a partition; None where that is not known."""
     return None if known.offset is None else max(0, known.end - max(known.offset, known.begin))
 
 
-def about_sources(topics: Iterable[str], found: Mapping[PartitionKey, Found], notes: Notes) -> list[Remark]:
+def about_sources(
+    topics: Iterable[str], found: Mapping[PartitionKey, PartitionOffsets], sources: PositionsBySource
+) -> list[Remark]:
     """Say what is to be said about each source."""
     remarks: list[Remark] = []
     for topic in topics:
-        lost = lost_partitions(topic, found, notes[topic]) if topic in notes else []
+        lost = lost_partitions(topic, found, sources[topic]) if topic in sources else []
         if lost:
-            remarks.append(Remark(lost_sentence(topic, lost, notes[topic]), stops=True))
+            remarks.append(Remark(lost_sentence(topic, lost, sources[topic]), stops=True))
             continue
         without = _without(topic, found)
         if without and len(without) == len([key for key in found if key[0] == topic]):
@@ -40,7 +42,7 @@ def about_sources(topics: Iterable[str], found: Mapping[PartitionKey, Found], no
     return remarks
 
 
-def about_tiers(first: str, topics: Iterable[str], found: Mapping[PartitionKey, Found]) -> list[Remark]:
+def about_tiers(first: str, topics: Iterable[str], found: Mapping[PartitionKey, PartitionOffsets]) -> list[Remark]:
     """Say what is to be said about each tier; `first` is that of new jobs."""
     remarks: list[Remark] = []
     lost = _without(first, found)
@@ -54,11 +56,11 @@ def about_tiers(first: str, topics: Iterable[str], found: Mapping[PartitionKey, 
     return remarks
 
 
-def _without(topic: str, found: Mapping[PartitionKey, Found]) -> list[int]:
+def _without(topic: str, found: Mapping[PartitionKey, PartitionOffsets]) -> list[int]:
     return sorted(partition for (name, partition), known in found.items() if name == topic and known.offset is None)
 
 
-def _outside(topic: str, found: Mapping[PartitionKey, Found]) -> list[Remark]:
+def _outside(topic: str, found: Mapping[PartitionKey, PartitionOffsets]) -> list[Remark]:
     remarks: list[Remark] = []
     for (name, partition), known in sorted(found.items()):
         if name != topic or known.offset is None:

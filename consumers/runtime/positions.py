@@ -20,9 +20,9 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # OffsetSpec 
     OffsetSpec,
 )
 
+from consumers.runtime.adaptive_timeout import AdaptiveTimeout
 from consumers.runtime.admin import CLIENT_ERRORS, offset_of, reason_of
 from consumers.runtime.background import in_thread
-from consumers.runtime.patience import Patience
 from schemas.errors import Unavailable
 
 ASK_AGAIN_S: Final = 0.05
@@ -36,7 +36,7 @@ PartitionKey = tuple[str, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class PartitionOffsets:
     """What is known of one partition: `offset` is None where nothing was ever committed."""
 
     offset: int | None
@@ -49,36 +49,36 @@ class CommittedPositions:
     """Asks for the positions of one group; `kafka` are the properties of the connection."""
 
     def __init__(
-        self, kafka: Mapping[str, str], admin: AdminClient, group: str, patience: Patience | None = None
+        self, kafka: Mapping[str, str], admin: AdminClient, group: str, timeout: AdaptiveTimeout | None = None
     ) -> None:
         self._kafka = kafka
         self._admin = admin
         self._group = group
-        self._patience = patience or Patience()
+        self._timeout = timeout or AdaptiveTimeout()
         self.topics: frozenset[str] = frozenset()  # all that there were when `fetch` asked last
 
-    def fetch(self, partitions: Sequence[PartitionKey]) -> dict[PartitionKey, Found]:
+    def fetch(self, partitions: Sequence[PartitionKey]) -> dict[PartitionKey, PartitionOffsets]:
         """Return what is known of these partitions; blocks, and raises KafkaException where the broker cannot say."""
         # After a broker was restarted its epoch is refused (FENCED_LEADER_EPOCH) until metadata is asked for anew.
-        with self._patience.waiting():
-            self.topics = frozenset(self._admin.list_topics(timeout=self._patience.seconds).topics)
+        with self._timeout.measured():
+            self.topics = frozenset(self._admin.list_topics(timeout=self._timeout.seconds).topics)
             return self._fetch(partitions)
 
-    def fetch_topics(self, topics: Iterable[str]) -> dict[PartitionKey, Found]:
+    def fetch_topics(self, topics: Iterable[str]) -> dict[PartitionKey, PartitionOffsets]:
         """Return what is known of all partitions of these topics that are there; blocks and raises as `fetch`."""
-        present = self._admin.list_topics(timeout=self._patience.seconds).topics
+        present = self._admin.list_topics(timeout=self._timeout.seconds).topics
         return self._fetch(
             [(topic, number) for topic in topics if topic in present for number in sorted(present[topic].partitions)]
         )
 
-    def _fetch(self, partitions: Sequence[PartitionKey]) -> dict[PartitionKey, Found]:
+    def _fetch(self, partitions: Sequence[PartitionKey]) -> dict[PartitionKey, PartitionOffsets]:
         if not partitions:
             return {}
         wanted = [TopicPartition(topic, partition) for topic, partition in partitions]
         committed = self._committed(wanted)
         begins, ends = self._offsets(wanted, _EARLIEST), self._offsets(wanted, _LATEST)
         return {
-            key: Found(
+            key: PartitionOffsets(
                 offset if offset >= 0 else None,
                 metadata,
                 offset_of(begins[key].result()),
@@ -91,7 +91,7 @@ class CommittedPositions:
         own = {"group.id": self._group, "isolation.level": "read_committed", "enable.auto.commit": False}
         consumer = Consumer({**self._kafka, **own}, logger=logging.getLogger("signpost.kafka"))
         try:
-            answers = consumer.committed(wanted, timeout=self._patience.seconds)
+            answers = consumer.committed(wanted, timeout=self._timeout.seconds)
         finally:
             consumer.close()
         for answer in answers:
@@ -103,7 +103,7 @@ class CommittedPositions:
         answers = self._admin.list_offsets(
             dict.fromkeys(wanted, spec),
             isolation_level=IsolationLevel.READ_UNCOMMITTED,
-            request_timeout=self._patience.seconds,
+            request_timeout=self._timeout.seconds,
         )
         return {(partition.topic, partition.partition): future for partition, future in answers.items()}
 
@@ -159,7 +159,7 @@ class PositionsQuery(Generic[T]):
         except CLIENT_ERRORS as error:
             if str(reason_of(error)) != self._trouble:
                 self._trouble = str(reason_of(error))
-                _log.info("positions.unknown_yet", error=self._trouble)
+                _log.info("positions.fetch_failed", error=self._trouble)
             self._future = None
             self._not_before_s = now_s + ASK_AGAIN_S
             return None

@@ -55,7 +55,7 @@ def await_topics(
         if warnings is not None:
             tell(None)
             for warning in warnings:
-                log.warning("kafka.settings", warning=warning)
+                log.warning("kafka.misconfigured", warning=warning)
             return True
     return False
 
@@ -70,9 +70,9 @@ class _Teller:
 
     def __call__(self, found: str | None) -> None:
         if found is None and self._reason is not None:
-            self._log.info("kafka.back")
+            self._log.info("kafka.connected")
         elif found is not None and self._reason is None:
-            self._log.warning("kafka.away", error=found, waiting=True)
+            self._log.warning("kafka.disconnected", error=found, waiting=True)
         self._reason = found
         self._waiting(found)
 

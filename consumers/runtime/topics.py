@@ -20,8 +20,8 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its package
     ResourceType,
 )
 
+from consumers.runtime.adaptive_timeout import MAX_S, AdaptiveTimeout
 from consumers.runtime.admin import CLIENT_ERRORS, TIMEOUT_S, NotSettled, failed, result, settled
-from consumers.runtime.patience import MOST_S, Patience
 from consumers.runtime.positions import CommittedPositions, commit_positions
 from schemas.errors import Unavailable
 from schemas.topics import FIRST, Topic, TopicNames
@@ -219,7 +219,7 @@ def _configs(admin: AdminClient, topics: Sequence[Topic]) -> list[Change]:
 def _beginnings(kafka: Kafka, admin: AdminClient, group: str, topic: str, partitions: int) -> list[Change]:
     """Find partitions without a position into which nothing was ever written: only there is none to be guessed."""
     try:
-        positions = CommittedPositions(kafka, admin, group, Patience(MOST_S))
+        positions = CommittedPositions(kafka, admin, group, AdaptiveTimeout(MAX_S))
         found = positions.fetch([(topic, number) for number in range(partitions)])
     except CLIENT_ERRORS as error:
         raise failed(error, f"the positions of the group {group}") from error

@@ -249,7 +249,7 @@ class Transactions:
                     producer.list_topics(timeout=_CALL_TIMEOUT_S)
                 self._insist(partial(producer.init_transactions, _CALL_TIMEOUT_S), generation, for_s=_BEGIN_S)
             except CLIENT_ERRORS as error:
-                _log.warning("transaction.waiting_for_broker", error=str(reason_of(error)))
+                _log.warning("transaction.init_failed", error=str(reason_of(error)))
                 time.sleep(ASK_AGAIN_S)
             else:
                 return
@@ -262,7 +262,7 @@ class Transactions:
             try:
                 found = self._positions.fetch([key])[key]
             except CLIENT_ERRORS as error:
-                _log.info("transaction.looking_up", serial=serial, error=str(reason_of(error)))
+                _log.info("transaction.lookup_failed", serial=serial, error=str(reason_of(error)))
                 if self._monotonic_s() - since_s > HANGING_AFTER_S:
                     if self._sweep.by_successor(self._config):
                         raise Unavailable(

@@ -16,9 +16,9 @@ from schemas.errors import InvalidInput, Unavailable
 if TYPE_CHECKING:  # confluent_kafka and pydantic: `signpost --help` does without
     from confluent_kafka.admin import AdminClient
 
-    from consumers.runtime.position_plan import Setting, Target
-    from consumers.runtime.positions import Found, PartitionKey
-    from consumers.runtime.source_notes import Notes
+    from consumers.runtime.position_plan import PositionChange, PositionTarget
+    from consumers.runtime.positions import PartitionKey, PartitionOffsets
+    from consumers.runtime.source_positions import PositionsBySource
     from schemas.settings import Settings
 
 _STOPPED: Final = 1
@@ -63,7 +63,7 @@ def _list(
     each: Annotated[bool, typer.Option("--each", help="A row for each partition.")] = False,
     json: Annotated[bool, typer.Option("--json", help="As JSON, partition by partition.")] = False,
 ) -> None:
-    """Show what is committed, where the log begins and ends, what waits, and what was noted of sources.
+    """Show what is committed, where the log begins and ends, what waits, and what was recorded of sources.
 
     Partitions of a topic that are alike share a row, with their lowest and highest numbers. WAITING counts offsets, and
     ends of transactions among them; `signpost lag` counts what really waits. Below the table stands what there is to
@@ -117,8 +117,8 @@ def _set(
         typer.Option(
             "--to",
             metavar="WHERE",
-            help="`earliest` or `latest`: the beginning or the end of the log; `noted`: what was noted last of a "
-            "source; a time (ISO 8601, UTC if it says none): the first record not older; or an offset.",
+            help="`earliest` or `latest`: the beginning or the end of the log; `recorded`: the last recorded position "
+            "of a source; a time (ISO 8601, UTC if it says none): the first record not older; or an offset.",
             show_default=False,
         ),
     ],
@@ -140,7 +140,7 @@ def _set(
 
 
 def _set_all(
-    cluster: _Cluster, names: Sequence[str], target: Target, partitions: Sequence[int] | None, *, ask: bool
+    cluster: _Cluster, names: Sequence[str], target: PositionTarget, partitions: Sequence[int] | None, *, ask: bool
 ) -> None:
     from consumers.runtime.group_positions import refuse_members, set_positions  # noqa: PLC0415  # see above
 
@@ -159,9 +159,11 @@ def _set_all(
         typer.echo(f"{len(plan)} position{'' if len(plan) == 1 else 's'} of the group {group} set")
 
 
-def _plan(cluster: _Cluster, topics: Sequence[str], target: Target, partitions: Sequence[int] | None) -> list[Setting]:
+def _plan(
+    cluster: _Cluster, topics: Sequence[str], target: PositionTarget, partitions: Sequence[int] | None
+) -> list[PositionChange]:
     from consumers.runtime.group_positions import offsets_at  # noqa: PLC0415  # see above
-    from consumers.runtime.position_plan import plan_settings  # noqa: PLC0415
+    from consumers.runtime.position_plan import plan_changes  # noqa: PLC0415
 
     found = _found(cluster, cluster.of(topics[0]), topics)
     for number in partitions or ():
@@ -169,10 +171,10 @@ def _plan(cluster: _Cluster, topics: Sequence[str], target: Target, partitions: 
             raise InvalidInput(f"--partition {number}: {lacking[0]} has no such partition")
     found = {key: known for key, known in found.items() if not partitions or key[1] in partitions}
     at_time = offsets_at(cluster.admin, found, target) if isinstance(target, datetime) else {}
-    return plan_settings(target, found, at_time, _notes(cluster) if target == "noted" else {})
+    return plan_changes(target, found, at_time, _notes(cluster) if target == "recorded" else {})
 
 
-def _show(cluster: _Cluster, names: Sequence[str], plans: Mapping[str, Sequence[Setting]]) -> None:
+def _show(cluster: _Cluster, names: Sequence[str], plans: Mapping[str, Sequence[PositionChange]]) -> None:
     """Say what would be set, and which tiers are left without a position, and what that means."""
     settings = [setting for plan in plans.values() for setting in plan]
     moved = [setting for setting in settings if setting.was != setting.to]
@@ -221,16 +223,16 @@ def _delay(topic: str) -> Any:
     return parse_duration(topic.rpartition(".")[2])
 
 
-def _found(cluster: _Cluster, group: str, topics: Sequence[str]) -> Mapping[PartitionKey, Found]:
+def _found(cluster: _Cluster, group: str, topics: Sequence[str]) -> Mapping[PartitionKey, PartitionOffsets]:
     from consumers.runtime.positions import CommittedPositions  # noqa: PLC0415  # see above
 
     return CommittedPositions(cluster.settings.kafka_properties(), cluster.admin, group).fetch_topics(topics)
 
 
-def _notes(cluster: _Cluster) -> Notes:
-    from consumers.runtime.source_notes import SourceNotes  # noqa: PLC0415  # see above
+def _notes(cluster: _Cluster) -> PositionsBySource:
+    from consumers.runtime.source_positions import SourcesTopic  # noqa: PLC0415  # see above
 
     settings = cluster.settings
     if settings.names.sources not in cluster.admin.list_topics(timeout=10).topics:
         return {}  # of an older version: `signpost topics apply` makes it
-    return SourceNotes(settings.kafka_properties(), settings.names).read()
+    return SourcesTopic(settings.kafka_properties(), settings.names).read()

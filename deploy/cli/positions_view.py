@@ -12,8 +12,8 @@ from deploy.cli.columns import Column, print_table
 
 if TYPE_CHECKING:  # confluent_kafka: `signpost --help` does without
     from consumers.runtime.position_report import Remark
-    from consumers.runtime.positions import Found, PartitionKey
-    from consumers.runtime.source_notes import Notes
+    from consumers.runtime.positions import PartitionKey, PartitionOffsets
+    from consumers.runtime.source_positions import PositionsBySource
 
 _COLUMNS: Final = (
     Column("TOPIC"),
@@ -22,26 +22,28 @@ _COLUMNS: Final = (
     Column("BEGIN", right=True),
     Column("END", right=True),
     Column("WAITING", right=True),
-    Column("NOTED", right=True),
+    Column("RECORDED", right=True),
 )
 
 
 def print_positions(
-    found: Mapping[PartitionKey, Found], notes: Notes, remarks: Sequence[Remark], *, each: bool
+    found: Mapping[PartitionKey, PartitionOffsets], sources: PositionsBySource, remarks: Sequence[Remark], *, each: bool
 ) -> None:
-    """Print a table of positions, what was noted of sources, and what there is to say."""
-    print_table(_COLUMNS, rows_of(found, notes, each=each))
+    """Print a table of positions, what was recorded of sources, and what there is to say."""
+    print_table(_COLUMNS, rows_of(found, sources, each=each))
     topics = {topic for topic, _ in found}
-    for _, note in sorted(notes.items()):
-        if note is not None and note.topic in topics:
-            last = "" if note.last_at_ms is None else f", last noted {_time(note.last_at_ms)}"
-            how = "before it was noted" if note.start_at is None else f"at {note.start_at}"
-            typer.echo(f"{note.topic}: started {how}, {_time(note.started_at_ms)}{last}")
+    for _, source in sorted(sources.items()):
+        if source is not None and source.topic in topics:
+            last = "" if source.last_at_ms is None else f", last recorded {_time(source.last_at_ms)}"
+            how = "before it was recorded" if source.start_at is None else f"at {source.start_at}"
+            typer.echo(f"{source.topic}: started {how}, {_time(source.started_at_ms)}{last}")
     for remark in remarks:
         typer.echo(remark.sentence)
 
 
-def rows_of(found: Mapping[PartitionKey, Found], notes: Notes, *, each: bool) -> list[tuple[str, ...]]:
+def rows_of(
+    found: Mapping[PartitionKey, PartitionOffsets], sources: PositionsBySource, *, each: bool
+) -> list[tuple[str, ...]]:
     """Return a row for all partitions of a topic that are alike, or for `each`.
 
     Alike are those of which all is read, those in which something waits, those without a position, and those whose
@@ -64,14 +66,17 @@ def rows_of(found: Mapping[PartitionKey, Found], notes: Notes, *, each: bool) ->
                 _range(known.begin for known in of),
                 _range(known.end for known in of),
                 f"{sum(waits):,}" if waits else "-",
-                _range(_noted(notes, key) for key in keys),
+                _range(_recorded(sources, key) for key in keys),
             )
         )
     return rows
 
 
 def as_json(
-    found: Mapping[PartitionKey, Found], group_of: Callable[[str], str], notes: Notes, remarks: Sequence[Remark]
+    found: Mapping[PartitionKey, PartitionOffsets],
+    group_of: Callable[[str], str],
+    sources: PositionsBySource,
+    remarks: Sequence[Remark],
 ) -> dict[str, Any]:
     """Return all of it, partition by partition."""
     return {
@@ -84,25 +89,25 @@ def as_json(
                 "begin": known.begin,
                 "end": known.end,
                 "waiting": _waiting(known),
-                "noted": _noted(notes, key),
+                "recorded": _recorded(sources, key),
             }
             for key, known in found.items()
         ],
         "sources": [
             {
-                "topic": note.topic,
-                "start_at": note.start_at,
-                "started_at": _time(note.started_at_ms),
-                "last_noted_at": None if note.last_at_ms is None else _time(note.last_at_ms),
+                "topic": source.topic,
+                "start_at": source.start_at,
+                "started_at": _time(source.started_at_ms),
+                "last_recorded_at": None if source.last_at_ms is None else _time(source.last_at_ms),
             }
-            for note in notes.values()
-            if note is not None
+            for source in sources.values()
+            if source is not None
         ],
         "remarks": [{"sentence": remark.sentence, "stops": remark.stops} for remark in remarks],
     }
 
 
-def _kind(known: Found) -> str:
+def _kind(known: PartitionOffsets) -> str:
     if known.offset is None:
         return "none"
     if not known.begin <= known.offset <= known.end:
@@ -110,15 +115,15 @@ def _kind(known: Found) -> str:
     return "waits" if _waiting(known) else "read"
 
 
-def _waiting(known: Found) -> int | None:
+def _waiting(known: PartitionOffsets) -> int | None:
     from consumers.runtime.position_report import waiting  # noqa: PLC0415  # see above
 
     return waiting(known)
 
 
-def _noted(notes: Notes, key: PartitionKey) -> int | None:
-    note = notes.get(key[0])
-    return None if note is None else note.positions.get(key[1])
+def _recorded(sources: PositionsBySource, key: PartitionKey) -> int | None:
+    source = sources.get(key[0])
+    return None if source is None else source.positions.get(key[1])
 
 
 def _range(numbers: Iterable[int | None]) -> str:

@@ -35,7 +35,7 @@ EXPECTED: dict[str, list[tuple[str, dict[str, str], float, float]]] = {
         ("signpost_router_events_total", {"sender": "zenoo", "event_type": EVENT_TYPE}, EVENTS, EVENTS),
         ("signpost_router_jobs_total", {"sender": "zenoo", "event_type": EVENT_TYPE}, EVENTS * 4, EVENTS * 4),
         ("signpost_router_withheld_total", {}, EVENTS, EVENTS),
-        ("signpost_router_overtaken_records_total", {}, 2, 2),
+        ("signpost_router_truncated_records_total", {}, 2, 2),
         ("signpost_router_uncommitted_jobs", {}, 0, 0),
         ("signpost_router_commit_duration_seconds_count", {}, 1, 1_000),
         ("signpost_router_commit_duration_seconds_sum", {}, 0.0001, 60),
@@ -49,7 +49,7 @@ EXPECTED: dict[str, list[tuple[str, dict[str, str], float, float]]] = {
         ("signpost_delivery_refused_total", {"status": "410"}, 1, 2),
         ("signpost_dead_jobs_total", {"reason": "gone"}, 1, 2),
         ("signpost_delivery_cancelled_total", {"reason": "paused"}, 1, EVENTS),
-        ("signpost_delivery_overtaken_records_total", {}, 2, 2),
+        ("signpost_delivery_truncated_records_total", {}, 2, 2),
         ("signpost_delivery_parked_total", {}, 1, EVENTS * 100),
         ("signpost_delivery_limited_endpoints", {}, 0, len(PATHS)),
         ("signpost_delivery_open_circuits", {}, 0, 0),
@@ -65,7 +65,7 @@ EXPECTED: dict[str, list[tuple[str, dict[str, str], float, float]]] = {
     ],
     "both": [
         ("signpost_build_info", {}, 1, 1),
-        ("signpost_poison_records_total", {"reason": "unknown_format"}, 1, 1),
+        ("signpost_unreadable_records_total", {"reason": "unknown_format"}, 1, 1),
         ("signpost_table_entries", {"table": "subscriptions"}, len(PATHS), len(PATHS)),
         ("signpost_table_unusable_records", {"table": "subscriptions"}, 1, 1),
         ("signpost_waiting_for_broker", {}, 0, 0),
@@ -88,7 +88,7 @@ def names_shown(*roles: Role) -> set[str]:
     return {family.name for family in families}
 
 
-def overtaken_router(pipeline: Pipeline) -> Role:
+def truncated_router(pipeline: Pipeline) -> Role:
     """Start a router that finds that records were removed before it has read them, as delivery will."""
     assert pipeline.router().terminate() == 0  # it has a position now
     for topic in (pipeline.events_topic, pipeline.names.jobs(FIRST)):
@@ -111,7 +111,7 @@ def test_every_metric_is_fed(broker: Broker, prefix: str, start_role: RoleStarte
     produce(
         pipeline.bootstrap_servers, pipeline.names.subscriptions, b"nobody can read this", b"odd", partition=elsewhere
     )
-    router = overtaken_router(pipeline)
+    router = truncated_router(pipeline)
     deliver = pipeline.deliver()
     produce(pipeline.bootstrap_servers, pipeline.events_topic, b"nobody can read this", partition=0)
     produce(pipeline.bootstrap_servers, f"{prefix}jobs.1m", b"nobody can read this", partition=0)

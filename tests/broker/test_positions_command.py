@@ -86,14 +86,14 @@ def test_lost_positions_of_a_source_are_shown_and_mended(here: Here) -> None:
 
 
 def test_what_was_noted_is_where_a_source_goes_on(here: Here) -> None:
-    """`--to noted` sets each partition to the last position that the router has noted of it."""
+    """`--to recorded` sets each partition to the last position that the router has recorded of it."""
     here.one_event_each()
     with here.router({"start_at": "now"}) as router:
         router.wait_ready()
     here.lose_positions(router_group(here.names))
     here.one_event_each()
 
-    assert here.run("set", "zenoo.events", "--to", "noted", "--yes")[0] == 0
+    assert here.run("set", "zenoo.events", "--to", "recorded", "--yes")[0] == 0
 
     assert here.positions() == {0: 1, 1: 1, 2: 1}
 
@@ -175,7 +175,7 @@ def test_positions_are_shown_as_json(here: Here) -> None:
     found, tiers = json.loads(shown), tiers_of(sender.schedule for sender in load_senders().values())
 
     assert code == 0
-    wanted = {"committed": 0, "begin": 0, "end": 1, "waiting": 1, "noted": None}
+    wanted = {"committed": 0, "begin": 0, "end": 1, "waiting": 1, "recorded": None}
     place = {"group": router_group(here.names), "topic": here.events_topic}
     assert place | {"partition": 1} | wanted in found["positions"]
     assert place | {"partition": 0} | wanted | {"begin": 1, "waiting": 0} in found["positions"]

@@ -7,13 +7,13 @@ import time
 import pytest
 from confluent_kafka.admin import NewPartitions  # type: ignore[attr-defined]  # its package names no __all__
 
-from consumers.router.notes import EVERY_S, FIRST_AFTER_S, Noting
+from consumers.router.source_positions import EVERY_S, FIRST_AFTER_S, SourcePositionsRecorder
 from consumers.runtime.positions import CommittedPositions
-from consumers.runtime.source_notes import Notes, SourceNotes
+from consumers.runtime.source_positions import PositionsBySource, SourcesTopic
 from consumers.runtime.topics import router_group
 from deploy.local.broker import Broker
 from schemas.errors import Unavailable
-from schemas.source import SourceNote
+from schemas.source import SourcePositions
 from tests.support.installation import Installation, RunningRouter, event, subscription, value_of
 from tests.support.topics import end_offsets
 from tests.support.waiting import wait_until
@@ -24,11 +24,11 @@ def here(broker: Broker, prefix: str) -> Installation:
     return Installation(broker.bootstrap_servers, prefix).make_topics()
 
 
-def notes_of(here: Installation) -> Notes:
-    return SourceNotes(here.settings.kafka_properties(), here.names).read()
+def notes_of(here: Installation) -> PositionsBySource:
+    return SourcesTopic(here.settings.kafka_properties(), here.names).read()
 
 
-def note_of(here: Installation) -> SourceNote:
+def note_of(here: Installation) -> SourcePositions:
     note = notes_of(here)[here.events_topic]
     assert note is not None
     return note
@@ -83,7 +83,7 @@ def test_a_source_that_lost_its_positions_stops_the_router(here: Installation) -
         with here.router({"start_at": "now"}) as router:
             error = router.wait_ended()
         assert isinstance(error, Unavailable)
-        assert f"the source {here.events_topic}, noted on " in str(error)
+        assert f"the source {here.events_topic}, recorded on " in str(error)
         assert f"`signpost positions set {here.events_topic} --to earliest|latest|TIME` sets them" in str(error)
     assert here.positions() == {}
     assert here.jobs() == []
@@ -138,8 +138,8 @@ def test_the_last_positions_are_noted_hourly(here: Installation) -> None:
         here.wait_routed()
     positions = CommittedPositions(here.settings.kafka_properties(), here.admin, router_group(here.names))
     minutes = iter(range(1, 100))
-    noting = Noting(
-        SourceNotes(here.settings.kafka_properties(), here.names), positions, lambda: 60_000 * next(minutes)
+    noting = SourcePositionsRecorder(
+        SourcesTopic(here.settings.kafka_properties(), here.names), positions, lambda: 60_000 * next(minutes)
     )
     owned = [(here.events_topic, 0), (here.events_topic, 1)]
 

@@ -76,13 +76,13 @@ def test_new_jobs_that_retention_overtook_are_reported_as_a_range(pipeline: Pipe
     role = pipeline.deliver()
 
     assert len(ends_of(pipeline.wait_for_ends(2))) == 2
-    assert role.metric("signpost_delivery_overtaken_records_total") == 3
-    line = next(line for line in role.log_text().splitlines() if '"delivery.overtaken"' in line)
+    assert role.metric("signpost_delivery_truncated_records_total") == 3
+    line = next(line for line in role.log_text().splitlines() if '"partition.truncated"' in line)
     for part in (f'"topic":"{topic}"', f'"partition":{partition}', '"lost_from":0', '"lost_to":2', '"count":3'):
         assert part in line.replace(": ", ":"), line
     (message,) = pipeline.read(pipeline.names.operations)
     told = decode_operation(message.value())
-    assert (told.kind, told.topic, told.partition) == ("overtaken", topic, partition)
+    assert (told.kind, told.topic, told.partition) == ("partition_truncated", topic, partition)
     assert (told.from_offset, told.to_offset) == (0, 2)
 
 
@@ -96,8 +96,8 @@ def test_a_tier_is_overtaken_while_it_waits(pipeline: Pipeline, receiver: Receiv
     delete_before(pipeline, waiting, partition, 1)
 
     assert len(ends_of(pipeline.wait_for_ends(1))) == 1
-    wait_until(lambda: role.metric("signpost_delivery_overtaken_records_total") == 1, what="the lost one is counted")
-    assert role.log_text().count('"delivery.overtaken"') == 1
+    wait_until(lambda: role.metric("signpost_delivery_truncated_records_total") == 1, what="the lost one is counted")
+    assert role.log_text().count('"partition.truncated"') == 1
 
 
 def test_a_tier_that_is_made_while_delivery_runs_is_read(pipeline: Pipeline, receiver: Receiver) -> None:

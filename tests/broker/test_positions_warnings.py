@@ -28,4 +28,4 @@ def test_a_role_warns_of_what_its_brokers_forget(
     expected = about_brokers({"offsets.retention.minutes": minutes})
     assert bool(expected) is (int(minutes) < RETENTION_MINUTES)
     assert warnings(here.admin, [here.events_topic]) == expected
-    assert ("kafka.settings" in capsys.readouterr().out) is bool(expected)
+    assert ("kafka.misconfigured" in capsys.readouterr().out) is bool(expected)

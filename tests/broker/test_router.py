@@ -126,7 +126,7 @@ def test_a_body_that_is_too_large_is_one_dead_letter(broker: Broker, prefix: str
     here.publish([event("small"), large])
     with here.router() as router:
         here.wait_routed()
-        assert router.metric("signpost_poison_records_total", reason="body_too_large") == 1
+        assert router.metric("signpost_unreadable_records_total", reason="body_too_large") == 1
 
     (letter,) = here.dead()
 

@@ -84,11 +84,13 @@ def test_a_partition_that_was_added_later_starts_at_its_beginning(here: Installa
     assert [job.event_id for job in here.jobs()] == ["late"]
 
 
-def told_as_overtaken(here: Installation) -> list[tuple[str | None, int | None, int | None, int | None]]:
+def reported_truncations(here: Installation) -> list[tuple[str | None, int | None, int | None, int | None]]:
     """Return topic, partition, first and last offset of each range that `operations` tells of."""
     values = [message.value() for message in read_topic(here.bootstrap_servers, here.names.operations)]
     found = [decode_operation(value) for value in values]
-    return [(one.topic, one.partition, one.from_offset, one.to_offset) for one in found if one.kind == "overtaken"]
+    return [
+        (one.topic, one.partition, one.from_offset, one.to_offset) for one in found if one.kind == "partition_truncated"
+    ]
 
 
 def test_a_position_that_retention_overtook_goes_on_at_the_start_of_the_log(
@@ -103,11 +105,11 @@ def test_a_position_that_retention_overtook_goes_on_at_the_start_of_the_log(
     here.delete_events(before=4)
     with here.router() as router:
         here.wait_routed()
-        assert router.metric("signpost_router_overtaken_records_total") == 4
+        assert router.metric("signpost_router_truncated_records_total") == 4
 
     assert [job.event_id for job in here.jobs()] == [f"evt_{n}" for n in range(4, 10)]
-    assert re.search(r"router\.overtaken .*first_lost=0 .*last_lost=3 ", capsys.readouterr().out)
-    assert told_as_overtaken(here) == [(here.events_topic, 0, 0, 3)]
+    assert re.search(r"partition\.truncated .*first_lost=0 .*last_lost=3 ", capsys.readouterr().out)
+    assert reported_truncations(here) == [(here.events_topic, 0, 0, 3)]
 
 
 def test_a_position_behind_the_end_of_the_log_is_not_guessed(here: Installation) -> None:
@@ -164,7 +166,7 @@ def test_a_position_that_retention_overtakes_while_it_runs(here: Installation) -
         here.delete_events(before=4)
         router.role.loop._table = router.role.table
         here.wait_routed()
-        assert router.metric("signpost_router_overtaken_records_total") == 4
-    assert told_as_overtaken(here) == [(here.events_topic, 0, 0, 3)]
+        assert router.metric("signpost_router_truncated_records_total") == 4
+    assert reported_truncations(here) == [(here.events_topic, 0, 0, 3)]
 
     assert {job.event_id for job in here.jobs()} == {"first", *(f"evt_{n}" for n in range(4, 10))}

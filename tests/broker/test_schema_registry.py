@@ -87,14 +87,14 @@ def test_a_registry_that_stands_still_is_waited_for(
     assert here.dead() == []
     assert router.metric("signpost_router_waiting_for_registry") == 0
     logged = Counter(name for line in router.log_text().splitlines() for name in EVENTS if f'"{name}"' in line)
-    assert logged == {"router.assigned": 1, "registry.away": 1, "registry.back": 1}
+    assert logged == {"router.assigned": 1, "registry.disconnected": 1, "registry.connected": 1}
     assert router.terminate() == 0
 
 
-EVENTS = ("router.assigned", "router.lost", "registry.away", "registry.back")
+EVENTS = ("router.assigned", "router.lost", "registry.disconnected", "registry.connected")
 
 
-def test_a_schema_that_the_registry_does_not_know_is_poison(here: Installation) -> None:
+def test_a_schema_that_the_registry_does_not_know_is_unreadable(here: Installation) -> None:
     """A value that names a schema which is not there is dead with its bytes; the next event is routed."""
     here.produce(here.events_topic, b"\x00\x7f\xff\xff\xff" + b"value", partition=0)
     publish(here, "evt_1")

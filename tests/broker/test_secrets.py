@@ -123,7 +123,7 @@ def test_planted_secrets_are_nowhere(
     row_of(pipeline.wait_for_ends(EVENTS * 3, 90)).show(record_property)
     wrong = base64.b64encode(secrets.token_bytes(32)).decode()
     lacking = start_role(["deliver", "--slot", "0"], env | {"SIGNPOST_SEALING_KEY": wrong, "SIGNPOST_PREFIX": prefix})
-    wait_until(lambda: "table.unusable" in lacking.log_text(), what="a process without the key says so")
+    wait_until(lambda: "table.record_rejected" in lacking.log_text(), what="a process without the key says so")
     lacking.kill()
     asked = ("subscriptions list --json", "subscriptions list", "subscriptions show sub-0", "settings")
     commands = [start_role(command.split(), env) for command in asked]

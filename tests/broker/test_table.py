@@ -111,7 +111,7 @@ def test_tombstones_and_broken_records(kafka, names, write):
 
         write(("broken", b"mended"))
         follower.until(lambda: follower.table.unusable() == {}, "the record is mended")
-    told = [(log["id"], log["earlier_kept"]) for log in logs if log["event"] == "table.unusable"]
+    told = [(log["id"], log["earlier_kept"]) for log in logs if log["event"] == "table.record_rejected"]
     assert told == [("kept", True), ("broken", False)]
 
 
@@ -158,7 +158,7 @@ def test_two_partitions_of_one_id_are_reported(kafka, names, write):
     with structlog.testing.capture_logs() as logs, following(kafka, names) as follower:
         follower.until_current()
         assert follower.table.lookup("a", 2, 0) == Entry(b"low", 1, 0)
-    assert [log["partitions"] for log in logs if log["event"] == "table.conflict"] == [(1, 2)]
+    assert [log["partitions"] for log in logs if log["event"] == "table.conflict_detected"] == [(1, 2)]
 
 
 def test_an_acknowledged_change_is_known_to_whoever_is_fresh(kafka, names):
@@ -191,7 +191,7 @@ def test_a_topic_that_is_missing_is_waited_for(broker, kafka, prefix):
     with following(kafka, TopicNames(prefix)) as follower:
         with structlog.testing.capture_logs() as logs:
             follower.until(lambda: bool(logs), "it says that it waits")
-        assert logs[0]["event"] == "table.waiting"
+        assert logs[0]["event"] == "table.disconnected"
         assert not follower.table.current
         subscriptions_topic(broker.bootstrap_servers, prefix)
         follower.until_current()

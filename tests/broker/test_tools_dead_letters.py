@@ -37,7 +37,7 @@ def bury(here: Installation, one: Job, reason: str = "exhausted") -> None:
     here.produce(here.names.dead, DeadLetterCodec().encode(letter), letter.key)
 
 
-def poison(here: Installation, topic: str, **fields: Any) -> None:
+def dead_letter_of(here: Installation, topic: str, **fields: Any) -> None:
     """Write the dead letter of a record that nobody could read."""
     given: dict[str, Any] = {
         "reason": "unknown_schema",
@@ -65,7 +65,7 @@ def test_the_newest_come_first_and_filters_hold(here: Installation, signpost: Co
     """All kinds are listed, newest first, and each filter leaves only what fits."""
     bury(here, job(1))
     bury(here, job(2, subscription_id="sub-2"), "gone")
-    poison(here, here.events_topic)
+    dead_letter_of(here, here.events_topic)
     here.produce(here.names.dead, b"no dead letter", b"k")
     assert [one["reason"] for one in listed(signpost)] == ["unreadable", "unknown_schema", "gone", "exhausted"]
     assert [one["event_id"] for one in listed(signpost, "--reason", "exhausted")] == ["evt_1"]
@@ -132,9 +132,9 @@ def test_a_retry_is_not_repeated_by_accident(
     assert listed(signpost, "--retried")[0]["retried_as_run"] == 2
 
 
-def test_a_poison_record_is_published_as_it_was(here: Installation, signpost: Commands) -> None:
+def test_an_unreadable_record_is_published_as_it_was(here: Installation, signpost: Commands) -> None:
     """A record that nobody could read goes to its topic and partition again: same key, bytes and headers."""
-    poison(here, here.events_topic)
+    dead_letter_of(here, here.events_topic)
     (found,) = listed(signpost)
     assert signpost("dead-letters", "retry", found["id"]).code == 0
     (record,) = read_topic(here.bootstrap_servers, here.events_topic)
@@ -149,9 +149,9 @@ def test_what_has_no_chance_is_refused(here: Installation, signpost: Commands) -
     bury(here, job(1))
     bury(here, job(2, subscription_id="sub-2"))
     bury(here, job(3, subscription_id="sub-3"))
-    poison(here, here.events_topic, value=None, key=None)
-    poison(here, f"{here.names.prefix}nowhere")
-    poison(here, f"{here.names.prefix}jobs.0s", value=b"damaged")
+    dead_letter_of(here, here.events_topic, value=None, key=None)
+    dead_letter_of(here, f"{here.names.prefix}nowhere")
+    dead_letter_of(here, f"{here.names.prefix}jobs.0s", value=b"damaged")
     here.produce(here.names.dead, b"no dead letter", b"k")
     said = signpost("dead-letters", "retry", "--since", "1h")
     assert said.code == 1

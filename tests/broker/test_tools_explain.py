@@ -155,7 +155,7 @@ def test_an_event_is_found_by_its_place_or_made_id(here: Installation, signpost:
 
 
 def test_a_record_that_nobody_could_read(here: Installation, signpost: Commands) -> None:
-    """Of poison it is told why nobody can read it, and where its dead letter is."""
+    """Of an unreadable record it says why nobody can read it, and where its dead letter is."""
     here.produce(here.events_topic, b"evt_1 in plain text", b"k", partition=0)
     with here.router() as router:
         router.wait_ready()

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from producers.event_json import EventReader
-from schemas.errors import POISON_REASONS, EventError, SenderError, UnreadableRecord
+from schemas.errors import UNREADABLE_REASONS, EventError, SenderError, UnreadableRecord
 from schemas.event import Event, EventDecoder, encode_event
 from schemas.sender import Sender, load_sender
 from tests.contracts.senders import SENDERS
@@ -209,15 +209,15 @@ def hostile(draw: st.DrawFn) -> tuple[Sender, bytes]:
 def test_hostile_bytes_are_an_event_or_one_of_the_ten_reasons(found):
     """Embedded text of any shape either renders to JSON or ends in UnreadableRecord."""
     sender, value = found
-    assert answer_to(sender, value) in POISON_REASONS | {"sent"}
+    assert answer_to(sender, value) in UNREADABLE_REASONS | {"sent"}
 
 
 def answer_to(sender: Sender, value: bytes) -> str:
     """Return `sent` or the reason why a record cannot be."""
     try:
         json.loads(sender.render(EventDecoder(sender).decode(value, lambda: "evt_x")))
-    except UnreadableRecord as poison:
-        return poison.reason
+    except UnreadableRecord as error:
+        return error.reason
     return "sent"
 
 

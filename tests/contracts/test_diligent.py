@@ -151,10 +151,10 @@ def test_the_seven_types_are_those_of_the_contract() -> None:
 
 
 @pytest.mark.parametrize("text", ["[1]", "{", "", '{"a":NaN}', '{"a":"\\ud800"}', "7"])
-def test_text_that_is_no_object_is_poison(text: str) -> None:
+def test_text_that_is_no_object_is_unreadable(text: str) -> None:
     """A record on the topic whose text is no JSON object ends as invalid_value."""
     good = encode_event(DILIGENT, Event("e", "search_completed", 0, "acme", {}))
     value = good[:-3] + bytes([2 * len(text)]) + text.encode()
-    with pytest.raises(UnreadableRecord) as poison:
+    with pytest.raises(UnreadableRecord) as error:
         EventDecoder(DILIGENT).decode(value, lambda: "")
-    assert poison.value.reason == "invalid_value"
+    assert error.value.reason == "invalid_value"

@@ -51,12 +51,12 @@ def test_all_is_every_type_and_test_is_none_that_is_published() -> None:
 
 @pytest.mark.decision("O15", "O16")
 def test_a_record_of_type_test_is_sent_to_nobody() -> None:
-    """Whatever else writes to the topic: a record that says test is poison, and reaches no subscription."""
+    """Whatever else writes to the topic: a record that says test is unreadable, and reaches no subscription."""
     value = encode_event(ONBOARDING, Event("evt_1", "case.opened", 0, "acme", {}))
     old, new = (bytes([2 * len(name)]) + name for name in (b"case.opened", b"test"))
-    with pytest.raises(UnreadableRecord) as poison:
+    with pytest.raises(UnreadableRecord) as error:
         EventDecoder(ONBOARDING).decode(value.replace(old, new), str)
-    assert poison.value.reason == "unknown_event_type"
+    assert error.value.reason == "unknown_event_type"
 
 
 @pytest.mark.decision("O36")

@@ -121,12 +121,12 @@ def test_further_keys_pass_through_behind_the_known_ones() -> None:
 
 
 def test_a_further_key_cannot_stand_in_for_a_known_one() -> None:
-    """A record whose further keys repeat a known one is poison, as a body with a key twice would be."""
+    """A record whose further keys repeat a known one is unreadable, as a body with a key twice would be."""
     event = EXAMPLES["match"].event()
     value = encode_event(RISKOS, replace(event, data={**_data(event), "worklow2": 1}))
-    with pytest.raises(UnreadableRecord) as poison:
+    with pytest.raises(UnreadableRecord) as error:
         EventDecoder(RISKOS).decode(value.replace(b"worklow2", b"workflow"), str)
-    assert poison.value.reason == "invalid_value"
+    assert error.value.reason == "invalid_value"
 
 
 def _data(event: Event) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.errors import POISON_REASONS, UnreadableRecord
+from schemas.errors import UNREADABLE_REASONS, UnreadableRecord
 from schemas.event import MAX_TIME_US, MIN_TIME_US, Event, EventDecoder, encode_event
 from tests.contracts.zenoo import EXAMPLES, ZENOO, event_of
 from tests.support.avro_values import TEXT, values_of
@@ -64,8 +64,8 @@ def answer_to(value: bytes) -> str:
     """Return `sent` or the reason why a record cannot be."""
     try:
         json.loads(ZENOO.render(DECODER.decode(value, lambda: "evt_x")))
-    except UnreadableRecord as poison:
-        return poison.reason
+    except UnreadableRecord as error:
+        return error.reason
     return "sent"
 
 
@@ -73,7 +73,7 @@ def answer_to(value: bytes) -> str:
 @given(hostile_values())
 def test_hostile_bytes_are_an_event_or_one_of_the_ten_reasons(value):
     """Bytes of any shape either render to JSON or end in UnreadableRecord with a reason of the closed list."""
-    assert answer_to(value) in POISON_REASONS | {"sent"}
+    assert answer_to(value) in UNREADABLE_REASONS | {"sent"}
 
 
 def with_type(event_type: str, envelope_of: str = "case.created") -> bytes:
@@ -86,7 +86,7 @@ def with_type(event_type: str, envelope_of: str = "case.created") -> bytes:
 
 
 GOOD = encode_event(ZENOO, event_of(EXAMPLES["case.created"]))
-POISON: dict[str, bytes | None] = {
+UNREADABLE: dict[str, bytes | None] = {
     "empty": None,
     "unknown_format": b'{"event_id":"evt_001"}',
     "unknown_schema": b"\xc3\x01" + b"\x00" * 8 + GOOD[10:],
@@ -102,18 +102,18 @@ POISON: dict[str, bytes | None] = {
 }
 
 
-@pytest.mark.parametrize("reason", POISON)
-def test_each_kind_of_poison_is_told_apart(reason):
+@pytest.mark.parametrize("reason", UNREADABLE)
+def test_each_kind_of_unreadable_record_is_told_apart(reason):
     """Each of the ten kinds of record that cannot be sent has its own reason."""
-    with pytest.raises(UnreadableRecord) as poison:
-        ZENOO.render(DECODER.decode(POISON[reason], lambda: "evt_x"))
-    assert poison.value.reason == reason
+    with pytest.raises(UnreadableRecord) as error:
+        ZENOO.render(DECODER.decode(UNREADABLE[reason], lambda: "evt_x"))
+    assert error.value.reason == reason
 
 
-def test_there_are_ten_kinds_of_poison():
+def test_there_are_ten_kinds_of_unreadable_records():
     """The list of reasons is closed, and each one has a record above."""
-    assert set(POISON) == POISON_REASONS
-    assert len(POISON) == 10
+    assert set(UNREADABLE) == UNREADABLE_REASONS
+    assert len(UNREADABLE) == 10
 
 
 @pytest.mark.parametrize(
@@ -130,16 +130,16 @@ def test_there_are_ten_kinds_of_poison():
         (encode_event(ZENOO, Event("e", "sla.warning", MIN_TIME_US - 1, "acme", {"case_token": "c"})), "invalid_value"),
     ],
 )
-def test_the_edges_of_poison(value, reason):
+def test_the_edges_of_unreadable_records(value, reason):
     """Records that are almost readable have the reason of what is wrong with them."""
-    with pytest.raises(UnreadableRecord) as poison:
+    with pytest.raises(UnreadableRecord) as error:
         DECODER.decode(value, lambda: "evt_x")
-    assert poison.value.reason == reason
+    assert error.value.reason == reason
 
 
 @pytest.mark.parametrize("value", [2**64, "\ud800", {1: 2}, b"bytes", object()])
 def test_what_json_does_not_have_is_refused_when_it_is_rendered(value):
     """A number of more than 64 bits, half a surrogate pair, a key that is no text and bytes end as invalid_value."""
-    with pytest.raises(UnreadableRecord) as poison:
+    with pytest.raises(UnreadableRecord) as error:
         ZENOO.render(Event("e", "case.created", 0, "acme", {"case_token": value}))
-    assert poison.value.reason == "invalid_value"
+    assert error.value.reason == "invalid_value"

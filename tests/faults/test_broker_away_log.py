@@ -50,9 +50,9 @@ def test_a_role_without_its_broker_writes_few_lines(start_role: RoleStarter, rol
             },
         )
         wait_until(lambda: len(calls) > 20, what="the clients have tried 20 times")
-        wait_until(lambda: "kafka.away" in process.log_text(), what="the role says so")
+        wait_until(lambda: "kafka.disconnected" in process.log_text(), what="the role says so")
         assert process.terminate() == 0
 
     lines = [json.loads(line) for line in process.log_text().splitlines()]
-    assert sum(line["event"] == "kafka.away" for line in lines) == 1
+    assert sum(line["event"] == "kafka.disconnected" for line in lines) == 1
     assert len(lines) < 10

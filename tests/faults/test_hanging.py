@@ -97,5 +97,5 @@ def test_a_transaction_whose_end_a_broker_lost(own_broker: Broker, start_role: R
     wait_until(lambda: role.metric("signpost_delivery_uncommitted_outcomes") == 0, what="all is committed")
     ends = end_offsets(pipeline.bootstrap_servers, pipeline.names.outcomes, IsolationLevel.READ_UNCOMMITTED)
     wait_until(lambda: end_offsets(pipeline.bootstrap_servers, pipeline.names.outcomes) == ends, what="nothing hangs")
-    assert "transaction.hanging_ended" in role.log_text()
+    assert "hanging_transaction.aborted" in role.log_text()
     assert role.terminate() == 0

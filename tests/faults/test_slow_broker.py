@@ -23,17 +23,17 @@ COMMITS = "signpost_delivery_transactions_total"
 NO_COMMIT = "the broker has not committed for over 2 s"
 # What says that something else happened: a fence, a new beginning, an unknown end, partitions that went.
 TROUBLE = (
-    "role.begins_anew",
+    "role.restarting",
     "transaction.failed",
     "transaction.not_begun",
     "transaction.hung",
-    "transaction.waiting_for_broker",
+    "transaction.init_failed",
     "delivery.lost",
     "delivery.revoked",
     "delivery.reader",
     "router.lost",
     "router.not_committed",
-    "kafka.away",
+    "kafka.disconnected",
 )
 Slowness = Callable[[KafkaProxy], None]
 
@@ -158,7 +158,7 @@ def test_answers_that_take_seconds(behind: Behind) -> None:
     behind.delivers(50)
     behind.is_as_before()
     behind.nothing_else_happened()
-    lines = sum("delivery.waits" in line and NO_COMMIT in line for line in deliver.log_text().splitlines())
+    lines = sum("delivery.paused" in line and NO_COMMIT in line for line in deliver.log_text().splitlines())
     assert 1 <= lines <= 1 + (time.monotonic() - began_s) / 60
 
 

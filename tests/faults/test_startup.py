@@ -36,7 +36,7 @@ def says_that_it_waits(role: Role) -> None:
     wait_until(lambda: role.metric("signpost_waiting_for_broker") == 1, what=f"the metric of {role.name}")
     status, reason = role.get("/readyz")
     assert (status, "broker" in reason) == (503, True), reason
-    assert role.log_text().count('"kafka.away"') == 1
+    assert role.log_text().count('"kafka.disconnected"') == 1
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_started_before_its_broker(own_broker: Broker, start_role: RoleStarter) 
         role.wait_ready()
         # Its other clients report now that they missed the broker, and find it there.
         wait_until(lambda role=role: role.metric("signpost_waiting_for_broker") == 0, what="the metric")  # type: ignore[misc]
-        assert '"kafka.back"' in role.log_text()
+        assert '"kafka.connected"' in role.log_text()
         assert role.terminate() == 0
 
 

@@ -149,7 +149,7 @@ def test_a_process_that_stood_still(pair: Pair, receiver: Receiver) -> None:
     sent = Counter((request.path, request.event_id) for request in receiver.requests)
     os.kill(first.pid, signal.SIGCONT)
     gate.open()
-    wait_until(lambda: "delivery.stood_still" in first.log_text(), what="the process knows that it stood still")
+    wait_until(lambda: "delivery.stalled" in first.log_text(), what="the process knows that it stood still")
     first.wait_ready()
 
     # It had most of these jobs at hand, and free places for them. One may have been on its way to the socket.

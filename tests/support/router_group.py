@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from consumers.router.takeover import StartAt
-from consumers.runtime.positions import Found, PartitionKey
+from consumers.router.partition_recovery import StartAt
+from consumers.runtime.positions import PartitionKey, PartitionOffsets
 from tests.support.router_model import Broker, RouterProcess
 
 
@@ -28,7 +28,7 @@ class Routers:
         keys = sorted(self.broker.logs)
         return keys[part % len(keys)]
 
-    def found(self) -> dict[PartitionKey, Found]:
+    def found(self) -> dict[PartitionKey, PartitionOffsets]:
         away, self.broker.away = self.broker.away, False
         found = self.broker.found(sorted(self.broker.logs))
         self.broker.away = away

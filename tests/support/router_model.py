@@ -1,7 +1,7 @@
-"""Event topics, a group and its router processes, as a model: the real `Source`, `Takeover`, `Noting` and `Commits`.
+"""Event topics, a group and its router processes, as a model: the real router parts.
 
-The model is plain: logs that begin and end somewhere, committed positions, notes, a generation. A process hears of what
-happens to its group, and of how its commits ended, when it polls.
+The model is plain: logs that begin and end somewhere, committed positions, records of sources, a generation. A process
+learns in its next poll what happened to its group, and how its commits ended.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from consumers.router.commits import Commits
-from consumers.router.notes import Noting
+from consumers.router.partition_recovery import Positions, StartAt
 from consumers.router.source import Source
-from consumers.router.takeover import Positions, StartAt
-from consumers.runtime.overtaken import Overtaken
-from consumers.runtime.positions import CommittedPositions, Found, PartitionKey
-from consumers.runtime.source_notes import Notes, SourceNotes
-from schemas.source import SourceNote
+from consumers.router.source_positions import SourcePositionsRecorder
+from consumers.runtime.positions import CommittedPositions, PartitionKey, PartitionOffsets
+from consumers.runtime.source_positions import PositionsBySource, SourcesTopic
+from consumers.runtime.truncation import Truncation
+from schemas.source import SourcePositions
 from tests.support.log_model import Log, LogConsumer, Record
 
 MAX_UNCOMMITTED = 6
@@ -43,9 +43,9 @@ class Broker:
     generation: int = 0
     owners: dict[PartitionKey, RouterProcess] = field(default_factory=dict)
     committed: Positions = field(default_factory=dict)
-    notes: Notes = field(default_factory=dict)
+    sources: PositionsBySource = field(default_factory=dict)
     routed: set[tuple[PartitionKey, int]] = field(default_factory=set)  # whose records the broker has
-    told: set[tuple[PartitionKey, int]] = field(default_factory=set)  # reported as overtaken
+    told: set[tuple[PartitionKey, int]] = field(default_factory=set)  # reported as truncated
 
     @property
     def now_ms(self) -> int:
@@ -55,9 +55,11 @@ class Broker:
         wanted = set(topics)
         return sorted(key for key in self.logs if key[0] in wanted)
 
-    def found(self, keys: Sequence[PartitionKey]) -> dict[PartitionKey, Found]:
+    def found(self, keys: Sequence[PartitionKey]) -> dict[PartitionKey, PartitionOffsets]:
         self._answers()
-        return {key: Found(self.committed.get(key), "", self.logs[key].begin, self.logs[key].end) for key in keys}
+        return {
+            key: PartitionOffsets(self.committed.get(key), "", self.logs[key].begin, self.logs[key].end) for key in keys
+        }
 
     def commit(self, positions: Positions, generation: int, owned: Iterable[PartitionKey]) -> bool:
         """Take positions of members of the present generation only, which may set what others own to begin with."""
@@ -67,17 +69,17 @@ class Broker:
         self.committed |= positions
         return True
 
-    def begins(self, key: PartitionKey, at: int, *, notes: bool) -> None:
-        """Somebody begins to read (`notes`: the one who notes the topic): where is found, never guessed.
+    def begins(self, key: PartitionKey, at: int, *, first: bool) -> None:
+        """A process begins to read at a position that is found, never guessed; `first`: it owns partition 0.
 
-        What retention has taken was told before.
+        A range that retention truncated was reported before.
         """
         committed, begin = self.committed.get(key), self.logs[key].begin
-        note = self.notes.get(key[0])
-        assert note is not None or not notes, "read before it was noted"
+        source = self.sources.get(key[0])
+        assert source is not None or not first, "read before it was recorded"
         assert at <= self.logs[key].end, "of another log"
         if committed is None:
-            assert note is None or key[1] not in note.positions, "a lost position was guessed"
+            assert source is None or key[1] not in source.positions, "a lost position was guessed"
             assert at <= begin, "a partition that came later begins at its beginning"
             self.told |= {(key, one) for one in range(at)}  # wherever that is by then
         else:
@@ -85,33 +87,33 @@ class Broker:
             assert all((key, one) in self.told for one in range(committed, at))
 
     def lost(self) -> set[PartitionKey]:
-        """What was noted and has no position; all of a source where none of it has one."""
+        """What was recorded and has no position; all of a source where none of it has one."""
         lost: set[PartitionKey] = set()
-        for topic, note in self.notes.items():
-            assert note is not None
+        for topic, source in self.sources.items():
+            assert source is not None
             without = {key for key in self.keys([topic]) if key not in self.committed}
             all_ = len(without) == len(self.keys([topic]))
-            lost |= without if all_ else {key for key in without if key[1] in note.positions}
+            lost |= without if all_ else {key for key in without if key[1] in source.positions}
         return lost
 
     def beyond(self) -> set[PartitionKey]:
         """Positions that are behind the end of their log."""
         return {key for key, at in self.committed.items() if at > self.logs[key].end}
 
-    # What is asked of `SourceNotes`, `CommittedPositions` and `AdminClient`:
+    # What is asked of `SourcesTopic`, `CommittedPositions` and `AdminClient`:
 
-    def read(self) -> Notes:
+    def read(self) -> PositionsBySource:
         self._answers()
-        return dict(self.notes)
+        return dict(self.sources)
 
-    def write(self, notes: Iterable[SourceNote]) -> None:
+    def write(self, sources: Iterable[SourcePositions]) -> None:
         self._answers()
-        self.notes |= {note.topic: note for note in notes}
+        self.sources |= {source.topic: source for source in sources}
 
-    def fetch(self, keys: Sequence[PartitionKey]) -> dict[PartitionKey, Found]:
+    def fetch(self, keys: Sequence[PartitionKey]) -> dict[PartitionKey, PartitionOffsets]:
         return self.found(keys)
 
-    def fetch_topics(self, topics: Iterable[str]) -> dict[PartitionKey, Found]:
+    def fetch_topics(self, topics: Iterable[str]) -> dict[PartitionKey, PartitionOffsets]:
         return self.found(self.keys(topics))
 
     def describe_topics(self, asked: Any, **_: object) -> dict[str, Future[Any]]:
@@ -185,7 +187,7 @@ class GroupConsumer(LogConsumer):
     def assign(self, places: Iterable[TopicPartition]) -> None:
         super().assign(places)
         for key, at in self.position.items():
-            self.broker.begins(key, at, notes=(key[0], 0) in self.position)
+            self.broker.begins(key, at, first=(key[0], 0) in self.position)
 
     def commit(self, offsets: list[TopicPartition], asynchronous: bool) -> list[TopicPartition]:
         positions = {(place.topic, place.partition): place.offset for place in offsets}
@@ -214,10 +216,12 @@ class RouterProcess:
             {"group.id": "g", "broker": broker},
             cast("AdminClient", broker),
             cast("CommittedPositions", broker),
-            Noting(cast("SourceNotes", broker), cast("CommittedPositions", broker), lambda: broker.now_ms),
+            SourcePositionsRecorder(
+                cast("SourcesTopic", broker), cast("CommittedPositions", broker), lambda: broker.now_ms
+            ),
             start_at,
-            heard=lambda _error: None,
-            overtaken=self._overtaken,
+            on_error=lambda _error: None,
+            on_truncated=self._on_truncated,
             now_s=lambda: broker.now_s,
         )
         self.consumer = cast("GroupConsumer", self.source._consumer)
@@ -229,7 +233,7 @@ class RouterProcess:
         self.unflushed: list[tuple[PartitionKey, int]] = []
         self.source.subscribe(["events"], self._leave)
 
-    def _overtaken(self, lost: Overtaken) -> None:
+    def _on_truncated(self, lost: Truncation) -> None:
         self.broker.told |= {((lost.topic, lost.partition), at) for at in range(lost.lost_from, lost.begin)}
 
     def flush(self, _seconds: float) -> bool:
@@ -242,7 +246,7 @@ class RouterProcess:
         """Commit what is due, read, and route so many events."""
         self.commits.poll(self.broker.now_s)
         if self.source.misplaced and not self.arrived and not self.commits.pending:
-            self.source.take_over()
+            self.source.recover_positions()
         self.arrived.extend(cast("list[Record]", self.source.read(0.0, 3)))
         for _ in range(min(events, len(self.arrived))):
             if self.commits.flushing or not self.commits.has_room(1):

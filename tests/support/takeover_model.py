@@ -15,7 +15,7 @@ from consumers.delivery.lane import Lane
 from consumers.delivery.outbox import Outbox, Row
 from consumers.delivery.progress import Position
 from consumers.delivery.tiers import Tiers
-from consumers.runtime.positions import Found, PartitionKey
+from consumers.runtime.positions import PartitionKey, PartitionOffsets
 from consumers.runtime.transaction import Settled, Transactions
 from schemas.topics import TopicNames
 
@@ -38,11 +38,11 @@ class Group:
     def open_records(self, key: PartitionKey) -> list[int]:
         return [offset for offset in self.records[key] if not self.ended[key, offset]]
 
-    def found(self, key: PartitionKey) -> Found:
+    def found(self, key: PartitionKey) -> PartitionOffsets:
         position = self.committed.get(key)
         if position is None:
-            return Found(None, "", 0, self.log_end[key])
-        return Found(position.offset, position.metadata, 0, self.log_end[key])
+            return PartitionOffsets(None, "", 0, self.log_end[key])
+        return PartitionOffsets(position.offset, position.metadata, 0, self.log_end[key])
 
 
 @dataclass

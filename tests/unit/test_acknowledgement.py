@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from consumers.freshness import FRESH_MS
+from consumers.staleness import MAX_STALENESS_MS
 from producers.acknowledgement import ACKNOWLEDGE_AFTER_S, acknowledge_after_s
 
 
 def test_an_acknowledgement_comes_after_whoever_is_fresh_knows():
     """Delivery acts on what was readable 200 ms ago: by 250 ms everybody has read a change."""
-    assert acknowledge_after_s(0.0) == acknowledge_after_s(0.2) == ACKNOWLEDGE_AFTER_S > FRESH_MS / 1_000
+    assert acknowledge_after_s(0.0) == acknowledge_after_s(0.2) == ACKNOWLEDGE_AFTER_S > MAX_STALENESS_MS / 1_000
 
 
 @pytest.mark.parametrize("answer_s", [0.3, 1.0, 3.0])

@@ -10,8 +10,8 @@ from consumers.delivery.assignment import Assignment
 from consumers.delivery.lane import Ownership
 from consumers.delivery.progress import Position, Progress
 from consumers.delivery.tiers import Tiers
-from consumers.runtime.overtaken import Overtaken
-from consumers.runtime.positions import Found
+from consumers.runtime.positions import PartitionOffsets
+from consumers.runtime.truncation import Truncation
 from schemas.errors import Unavailable
 from schemas.topics import TopicNames
 
@@ -31,21 +31,21 @@ def test_a_partition_without_its_first_tier_is_left_alone(assignment: Assignment
 
 def test_a_committed_position_is_where_reading_goes_on(assignment: Assignment) -> None:
     """A partition is read from its committed offset, without what its metadata says is finished."""
-    taken = assignment.take({(FIRST, 0): Found(5, "1|other.1|BB", 0, 9)})
+    taken = assignment.take({(FIRST, 0): PartitionOffsets(5, "1|other.1|BB", 0, 9)})
     assert taken.lanes[0].progress.next_offset == 5
     assert [taken.lanes[0].progress.read(offset) for offset in (5, 6, 7, 8)] == [True, True, True, True]
 
 
 def test_a_new_tier_starts_at_its_beginning(assignment: Assignment) -> None:
     """A tier without a position beside a jobs.0s that has one is new: it is read from the start of its log."""
-    taken = assignment.take({(FIRST, 0): Found(5, "", 0, 9), (LATER, 0): Found(None, "", 3, 9)})
+    taken = assignment.take({(FIRST, 0): PartitionOffsets(5, "", 0, 9), (LATER, 0): PartitionOffsets(None, "", 3, 9)})
     assert assignment.lanes[LATER, 0].progress.next_offset == 3
     assert taken.overtaken == []
 
 
 def test_a_tier_of_a_newer_version_is_read(assignment: Assignment) -> None:
     """A tier that no loaded sender has is ours by its number, and waits as its name says."""
-    newer, found = "t.jobs.10h", Found(5, "", 0, 9)
+    newer, found = "t.jobs.10h", PartitionOffsets(5, "", 0, 9)
     assert assignment.owned([(FIRST, 0), (newer, 0), (newer, 1)]) == [(FIRST, 0), (newer, 0)]
     assignment.take({(FIRST, 0): found, (newer, 0): found})
     assert assignment.lanes[newer, 0].tier.wait_ms == 36_000_000
@@ -62,30 +62,30 @@ def test_partitions_that_should_be_ours_are_missed(assignment: Assignment) -> No
 
 def test_a_lane_that_is_overtaken_while_it_is_read_goes_on_at_the_beginning(assignment: Assignment) -> None:
     """What is in memory is kept, only what was not read yet is lost, and it is told once."""
-    lane = assignment.take({(FIRST, 0): Found(5, "1|me.1|", 0, 20)}).lanes[0]
+    lane = assignment.take({(FIRST, 0): PartitionOffsets(5, "1|me.1|", 0, 20)}).lanes[0]
     assert lane.progress.read(5)
     assignment.suspend()
 
-    taken = assignment.take({(FIRST, 0): Found(5, "1|me.1|", 8, 20)})
+    taken = assignment.take({(FIRST, 0): PartitionOffsets(5, "1|me.1|", 8, 20)})
     assert taken.lanes == [lane]
-    assert taken.overtaken == [Overtaken(FIRST, 0, 6, 8)]
+    assert taken.overtaken == [Truncation(FIRST, 0, 6, 8)]
     assert (lane.progress.lowest, lane.progress.next_offset) == (5, 8)
     assignment.suspend()
-    assert assignment.take({(FIRST, 0): Found(5, "1|me.1|", 8, 20)}).overtaken == []
+    assert assignment.take({(FIRST, 0): PartitionOffsets(5, "1|me.1|", 8, 20)}).overtaken == []
 
 
 def test_a_lost_position_is_never_guessed(assignment: Assignment) -> None:
     """jobs.0s without a position stops the process with a sentence that names partitions and command."""
     sentence = r"t\.jobs\.0s has no position in partitions 0, 2: .*`signpost positions set 't\.jobs\.\*' --to"
     with pytest.raises(Unavailable, match=sentence):
-        assignment.take({(FIRST, n): Found(None if n != 1 else 4, "", 0, 9) for n in range(3)})
+        assignment.take({(FIRST, n): PartitionOffsets(None if n != 1 else 4, "", 0, 9) for n in range(3)})
 
 
 def test_what_retention_deleted_unread_is_reported(assignment: Assignment) -> None:
     """A position below the start of the log goes on at the start, and the lost range is named."""
     # Unfinished were 5, 9 and 11 of what was read up to 13.
-    taken = assignment.take({(FIRST, 0): Found(5, "1|other.1|ECC", 8, 20)})
-    assert taken.overtaken == [Overtaken(FIRST, 0, 5, 8)]
+    taken = assignment.take({(FIRST, 0): PartitionOffsets(5, "1|other.1|ECC", 8, 20)})
+    assert taken.overtaken == [Truncation(FIRST, 0, 5, 8)]
     progress = taken.lanes[0].progress
     assert progress.next_offset == 8
     assert [offset for offset in range(8, 15) if progress.read(offset)] == [9, 11, 13, 14]
@@ -96,25 +96,25 @@ def test_a_log_that_ends_before_the_position_stops_the_process(assignment: Assig
     with pytest.raises(
         Unavailable, match=r"is 12, after the end of the log \(9\).*positions set t\.jobs\.0s --partition 0"
     ):
-        assignment.take({(FIRST, 0): Found(12, "", 0, 9)})
+        assignment.take({(FIRST, 0): PartitionOffsets(12, "", 0, 9)})
 
 
 def test_what_is_in_memory_is_kept_only_if_nobody_went_on(assignment: Assignment) -> None:
     """A partition that comes back keeps its jobs if the committed position is the one this process wrote last."""
-    lane = assignment.take({(FIRST, 0): Found(5, "1|me.1|", 0, 9)}).lanes[0]
+    lane = assignment.take({(FIRST, 0): PartitionOffsets(5, "1|me.1|", 0, 9)}).lanes[0]
     lane.progress.read(5)
     assignment.suspend()
-    assert assignment.take({(FIRST, 0): Found(5, "1|me.1|", 0, 9)}).lanes == [lane]
+    assert assignment.take({(FIRST, 0): PartitionOffsets(5, "1|me.1|", 0, 9)}).lanes == [lane]
     assert lane.ownership is Ownership.OURS
     assignment.suspend()
-    other = assignment.take({(FIRST, 0): Found(5, "1|other.7|", 0, 9)}).lanes[0]
+    other = assignment.take({(FIRST, 0): PartitionOffsets(5, "1|other.7|", 0, 9)}).lanes[0]
     assert other is not lane
     assert lane.is_lost
 
 
 def test_a_partition_that_does_not_come_back_is_dropped(assignment: Assignment) -> None:
     """Jobs of a partition that went to another process are no longer this one's."""
-    lane = assignment.take({(FIRST, 0): Found(5, "", 0, 9)}).lanes[0]
+    lane = assignment.take({(FIRST, 0): PartitionOffsets(5, "", 0, 9)}).lanes[0]
     assignment.suspend()
     assignment.take({})
     assert lane.is_lost

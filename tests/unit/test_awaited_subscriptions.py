@@ -38,7 +38,7 @@ class Table:
 
     def __init__(self) -> None:
         self.state: TableState[Endpoint] = TableState(lambda *_: endpoint(replace(SIGNED, activation=1)))
-        self.asked, self.proven = 0, 0
+        self.asked, self.verified = 0, 0
 
     def lookup(self, id_: str, partition: int, offset: int) -> Lookup[Endpoint]:
         return self.state.lookup(id_, partition, offset)
@@ -46,11 +46,11 @@ class Table:
     def get(self, id_: str) -> Entry[Endpoint] | None:
         return self.state.get(id_)
 
-    def mark(self) -> int:
+    def barrier(self) -> int:
         return self.asked
 
-    def passed_since(self, mark: int) -> bool:
-        return self.proven > mark
+    def passed(self, barrier: int) -> bool:
+        return self.verified > barrier
 
 
 class Delivery:
@@ -106,11 +106,11 @@ def test_it_is_sent_once_its_record_is_read(delivery: Delivery) -> None:
     assert len(delivery.started) == 1
 
 
-def test_an_end_that_was_asked_for_before_proves_nothing(delivery: Delivery) -> None:
+def test_end_requested_before_the_barrier_does_not_verify(delivery: Delivery) -> None:
     """The record may have been written after that question, and before the job."""
     delivery.table.asked = 1
     delivery.look()
-    delivery.table.proven = 1
+    delivery.table.verified = 1
     delivery.look()
     assert not delivery.ended
     assert delivery.outbox.rows_pending == 0
@@ -119,7 +119,7 @@ def test_an_end_that_was_asked_for_before_proves_nothing(delivery: Delivery) -> 
 def test_it_is_dead_once_all_has_been_read_that_there_is(delivery: Delivery) -> None:
     """A record of the past that is beyond the end of its topic never comes; the job can be retried when it is back."""
     delivery.look()
-    delivery.table.proven = 1
+    delivery.table.verified = 1
     delivery.look()
     rows = delivery.outbox.seal().rows
     assert {row.topic for row in rows} == {NAMES.dead, NAMES.outcomes}
@@ -135,7 +135,7 @@ def test_it_is_sent_by_what_its_subscription_says_elsewhere(delivery: Delivery) 
     """A topic that was made anew holds the subscription at another offset."""
     delivery.look()
     delivery.table.state.apply(1, 0, SIGNED.id, b"")
-    delivery.table.proven = 1
+    delivery.table.verified = 1
     delivery.look()
     delivery.look()
     assert len(delivery.started) == 1

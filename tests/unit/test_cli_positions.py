@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from consumers.runtime.positions import Found
+from consumers.runtime.positions import PartitionOffsets
 from deploy.cli.positions_view import rows_of
-from schemas.source import SourceNote
+from schemas.source import SourcePositions
 
-FOUND = {("jobs.0s", number): Found(number, "", 0, number) for number in range(12)} | {
-    ("jobs.0s", 4): Found(4, "", 0, 9),
-    ("jobs.0s", 7): Found(None, "", 0, 3),
-    ("jobs.0s", 8): Found(20, "", 0, 3),
-    ("events", 0): Found(5, "", 0, 5),
+FOUND = {("jobs.0s", number): PartitionOffsets(number, "", 0, number) for number in range(12)} | {
+    ("jobs.0s", 4): PartitionOffsets(4, "", 0, 9),
+    ("jobs.0s", 7): PartitionOffsets(None, "", 0, 3),
+    ("jobs.0s", 8): PartitionOffsets(20, "", 0, 3),
+    ("events", 0): PartitionOffsets(5, "", 0, 5),
 }
-NOTES = {"events": SourceNote("events", 0, "now", {0: 5})}
+NOTES = {"events": SourcePositions("events", 0, "now", {0: 5})}
 
 
 def test_partitions_that_are_alike_share_a_row() -> None:

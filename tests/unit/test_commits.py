@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from consumers.router.commits import COMMIT_EVERY_S, Commits
-from consumers.router.takeover import Positions
+from consumers.router.partition_recovery import Positions
 from consumers.runtime.positions import PartitionKey
 
 KEY = ("events", 0)

@@ -107,7 +107,7 @@ def test_hostile_bytes_are_read_as_the_general_reader_reads_them(job: Job, data:
 
 
 @given(JOBS | USUAL, st.integers(-(2**31), 0))
-def test_an_attempt_that_nobody_makes_is_poison(job: Job, attempt: int) -> None:
+def test_an_attempt_that_nobody_makes_is_unreadable(job: Job, attempt: int) -> None:
     """A job whose attempt is no number from 1 on would have no place in any schedule: nobody can read it."""
     with pytest.raises(UnreadableRecord, match=r"^invalid_value: attempt: "):
         JobCodec().decode(JOB.encode(record_of(replace(job, attempt=attempt))))

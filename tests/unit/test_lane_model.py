@@ -24,7 +24,7 @@ from consumers.delivery.progress import MAX_METADATA, MAX_SPAN, Position, Progre
 from consumers.delivery.reader import Reader
 from consumers.delivery.takeover import Known, Takeover
 from consumers.delivery.tiers import Tiers
-from consumers.runtime.positions import Found, PartitionKey
+from consumers.runtime.positions import PartitionKey, PartitionOffsets
 from schemas.topics import TopicNames
 from tests.support.log_model import Log, LogConsumer, at_once
 
@@ -70,7 +70,11 @@ class Life:
         for key in keys:
             position = self.model.committed.get(key)
             end = self.model.logs[key].end
-            found[key] = Found(position.offset, position.metadata, 0, end) if position else Found(None, "", 0, end)
+            found[key] = (
+                PartitionOffsets(position.offset, position.metadata, 0, end)
+                if position
+                else PartitionOffsets(None, "", 0, end)
+            )
         return Known(found, {0: {}, 1: {}})
 
     def assigned(self) -> None:

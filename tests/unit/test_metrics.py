@@ -150,7 +150,7 @@ def test_rates_begin_with_zero() -> None:
         "signpost_delivery_parked_total": PARKED,
         "signpost_delivery_cancelled_total": CANCELLED,
         "signpost_dead_jobs_total": DEAD_JOBS,
-        "signpost_poison_records_total": DEAD_RECORDS,
+        "signpost_unreadable_records_total": DEAD_RECORDS,
     }.items():
         assert {reason: value(delivery, name, reason=reason) for reason in reasons} == dict.fromkeys(reasons, 0)
 

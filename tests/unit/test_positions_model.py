@@ -14,8 +14,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from consumers.router.takeover import StartAt
-from consumers.runtime.position_plan import Target, plan_settings
+from consumers.router.partition_recovery import StartAt
+from consumers.runtime.position_plan import PositionTarget, plan_changes
 from consumers.runtime.positions import PartitionKey
 from schemas.errors import Unavailable
 from tests.support.log_model import Log, at_once
@@ -31,7 +31,7 @@ QUIET = st.integers(0, 5)
 @pytest.fixture(autouse=True)
 def a_group_without_a_broker(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("consumers.runtime.positions.in_thread", at_once)
-    monkeypatch.setattr("consumers.router.notes.in_thread", at_once)
+    monkeypatch.setattr("consumers.router.source_positions.in_thread", at_once)
     monkeypatch.setattr("consumers.router.source.Consumer", GroupConsumer)
     quiet = structlog.make_filtering_bound_logger(logging.CRITICAL)
     structlog.configure(wrapper_class=quiet)  # thousands of takeovers: their lines take longer than they do
@@ -52,7 +52,7 @@ class PositionsModel(Routers, RuleBasedStateMachine):
         self.due: dict[PartitionKey, int] = {}  # from where on a partition is to be routed, once that is settled
         self.skipped: set[tuple[PartitionKey, int]] = set()  # by whoever set a position
         self.quiet = 0  # turns until something happens to the group again, at the earliest
-        self.forgotten: set[PartitionKey] = set()  # positions that were noted
+        self.forgotten: set[PartitionKey] = set()  # positions that were recorded
         self.start(0)
         self.start(1)
         self.rebalance()
@@ -163,18 +163,18 @@ class PositionsModel(Routers, RuleBasedStateMachine):
     @precondition(lambda self: self.quiet <= 0)
     @rule(topic=TOPICS, part=st.one_of(st.none(), PART), starts=st.booleans())
     def positions_are_forgotten(self, topic: str, part: int | None, starts: bool) -> None:
-        """Mostly all of them; of a single partition only where it was noted, else nobody could know."""
+        """Mostly all of them; of a single partition only where it was recorded, else nobody could know."""
         self.stop()
         keys = self.broker.keys([topic])
         if part is not None:
             keys = [keys[part % len(keys)]]
-            note = self.broker.notes.get(topic)
+            note = self.broker.sources.get(topic)
             if note is None or keys[0][1] not in note.positions:
                 return
-        if topic in self.broker.notes:
+        if topic in self.broker.sources:
             self.forgotten.update(keys)
         else:
-            self.due = {key: at for key, at in self.due.items() if key[0] != topic}  # never noted, it is new again
+            self.due = {key: at for key, at in self.due.items() if key[0] != topic}  # never recorded, it is new again
         self.broker.committed = {key: at for key, at in self.broker.committed.items() if key not in keys}
         self.go_on(starts)
 
@@ -188,14 +188,14 @@ class PositionsModel(Routers, RuleBasedStateMachine):
         self.go_on(starts)
 
     @precondition(lambda self: not any(self.processes))
-    @rule(topic=TOPICS, to=st.one_of(st.sampled_from(["earliest", "latest", "noted"]), st.integers(0, 6)))
-    def positions_are_set(self, topic: str, to: Target) -> None:
+    @rule(topic=TOPICS, to=st.one_of(st.sampled_from(["earliest", "latest", "recorded"]), st.integers(0, 6)))
+    def positions_are_set(self, topic: str, to: PositionTarget) -> None:
         """What is skipped is skipped by whoever set them, who was told how much that is."""
         found = {key: position for key, position in self.found().items() if key[0] == topic}
         outside = isinstance(to, int) and not all(one.begin <= to <= one.end for one in found.values())
-        if outside or (to == "noted" and self.broker.notes.get(topic) is None):
+        if outside or (to == "recorded" and self.broker.sources.get(topic) is None):
             return
-        for setting in plan_settings(to, found, {}, self.broker.notes):
+        for setting in plan_changes(to, found, {}, self.broker.sources):
             key = (setting.topic, setting.partition)
             log = self.broker.logs[key]
             assert log.begin <= setting.to <= log.end, "outside of the log"
@@ -243,7 +243,7 @@ class PositionsModel(Routers, RuleBasedStateMachine):
 
     @invariant()
     def no_event_is_lost(self) -> None:
-        """Whatever a committed position is behind was routed, reported as overtaken, or skipped by whoever set it."""
+        """Whatever a committed position is behind was routed, reported as truncated, or skipped by whoever set it."""
         for key, position in self.broker.committed.items():
             behind = {at for at in self.broker.logs[key].records if self.due[key] <= at < position}
             accounted = self.broker.routed | self.broker.told | self.skipped
@@ -263,7 +263,7 @@ class PositionsModel(Routers, RuleBasedStateMachine):
     @invariant()
     def what_is_noted_was_committed(self) -> None:
         """A note holds no position that the group did not have."""
-        for topic, note in self.broker.notes.items():
+        for topic, note in self.broker.sources.items():
             assert note is not None
             assert all((topic, number) in self.due for number in note.positions)
 

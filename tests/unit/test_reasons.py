@@ -16,7 +16,7 @@ from consumers.delivery.verdict import Delivered, Exhausted, Gone, Retry, Verdic
 from consumers.router import routing
 from deploy.reference import sections
 from schemas import reasons
-from schemas.errors import POISON_REASONS
+from schemas.errors import UNREADABLE_REASONS
 from schemas.health import DisabledReason, OperationKind
 
 OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
@@ -24,7 +24,7 @@ OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
 BLIND = re.findall(r'_park_blindly\(\w+, "(\w+)"\)', Path(dispatch.__file__).read_text(encoding="utf-8"))
 USED: dict[str, Collection[str]] = {
     "DEAD_JOBS": {"exhausted", "gone", UNKNOWN},
-    "DEAD_RECORDS": {*POISON_REASONS, *routing._RENDERED.values()},
+    "DEAD_RECORDS": {*UNREADABLE_REASONS, *routing._RENDERED.values()},
     "CANCELLED": get_args(CancelReason),
     "DISABLED": get_args(DisabledReason),
     "PARKED": {*(reason.value for reason in Reason), *BLIND},

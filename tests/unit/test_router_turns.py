@@ -12,8 +12,8 @@ import pytest
 
 from consumers.router.loop import BATCH, RouterLoop
 from consumers.router.output import Sending
+from consumers.router.partition_recovery import Positions
 from consumers.router.routing import Routed
-from consumers.router.takeover import Positions
 
 KEY = ("events", 0)
 SEND_S = 9e-6
@@ -24,7 +24,7 @@ class World:
 
     def __init__(self, *, events: int, jobs: int, commit_s: float, max_uncommitted: int = 5_000) -> None:
         self.now_s = 100.0
-        self.commit_s, self.jobs, self.slept_s, self.stood, self.sent = commit_s, jobs, 0.0, 0, 0
+        self.commit_s, self.jobs, self.slept_s, self.suspended, self.sent = commit_s, jobs, 0.0, 0, 0
         self.events = deque(range(events))
         self.asked: deque[tuple[float, Callable[[bool], None]]] = deque()
         self.loop = RouterLoop(
@@ -33,7 +33,7 @@ class World:
             table=cast("Any", SimpleNamespace(poll=lambda _now: None, is_fresh=lambda _now: True, current=True)),
             source=cast("Any", self),
             output=cast("Any", self),
-            reach=cast("Any", SimpleNamespace(away=None, poll=lambda _now: None)),
+            connectivity=cast("Any", SimpleNamespace(disconnected=None, poll=lambda _now: None)),
             metrics=cast("Any", SimpleNamespace(**dict.fromkeys(METRICS, lambda *_: None))),
             now_s=lambda: self.now_s,
             max_uncommitted=max_uncommitted,
@@ -59,15 +59,15 @@ class World:
             self._sleep(seconds)
         return [record(self.events.popleft()) for _ in range(min(limit, len(self.events)))]
 
-    def stand(self, seconds: float) -> list[Any]:
-        self.stood += 1
+    def keep_alive(self, seconds: float) -> list[Any]:
+        self.suspended += 1
         self._sleep(seconds)
         return self.read(0.0, 0)
 
     def commit(self, _positions: Positions, done: Callable[[bool], None]) -> None:
         self.asked.append((self.now_s + self.commit_s, done))
 
-    def release(self, _key: object) -> None:
+    def resume(self, _key: object) -> None:
         return None
 
     # What it asks of its output.
@@ -99,7 +99,7 @@ class World:
         return most
 
 
-METRICS = ("routed", "poison", "uncommitted", "committed", "table", "lag", "waiting_for_registry")
+METRICS = ("routed", "unreadable", "uncommitted", "committed", "table", "lag", "waiting_for_registry")
 
 
 def record(offset: int) -> Any:
@@ -134,7 +134,7 @@ def test_a_busy_router_pauses_nothing(jobs: int) -> None:
     """However many jobs an event makes: while it gets on it stays with its partitions, and hardly ever waits."""
     world = World(events=1_500_000 // jobs, jobs=jobs, commit_s=0.003)
     world.turns(5.0)
-    assert world.stood == 0
+    assert world.suspended == 0
     assert world.slept_s < 0.25
 
 

@@ -98,15 +98,15 @@ def test_standard_takes_any_type(event_type: str) -> None:
 
 
 @pytest.mark.parametrize("event_type", ["", "all", "*", "a b", "é", "x" * 257, "a\r\nb", ".a"])
-def test_what_is_no_name_of_a_type_is_poison(event_type: str) -> None:
+def test_what_is_no_name_of_a_type_is_unreadable(event_type: str) -> None:
     """A record whose type could be no label, header or pattern ends as unknown_event_type."""
     good = encode_event(STANDARD, Event("evt_1", "TYPE", 0, "acme", {}))
     encoded, size = event_type.encode(), BytesIO()
     fastavro.schemaless_writer(size, "bytes", encoded)
     value = good.replace(b"\x08TYPE", size.getvalue())
-    with pytest.raises(UnreadableRecord) as poison:
+    with pytest.raises(UnreadableRecord) as error:
         EventDecoder(STANDARD).decode(value, str)
-    assert poison.value.reason == "unknown_event_type"
+    assert error.value.reason == "unknown_event_type"
 
 
 def problems(**fields: Any) -> tuple[str, ...]:

@@ -137,14 +137,14 @@ def measuring(folder: Path) -> Sender:
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
-def test_a_number_that_json_does_not_have_is_poison(measuring: Sender, number: float):
+def test_a_number_that_json_does_not_have_is_unreadable(measuring: Sender, number: float):
     """NaN and infinity, which JSON libraries write as null, end as invalid_value, wherever they stand."""
     decoder = EventDecoder(measuring)
     for numbers in ({"ratio": number}, {"ratio": 1.5, "more": [{}, {"a": 0.5, "b": number}]}):
         value = encode_event(measuring, Event("e", "case.closed", 0, "acme", {"case_token": "c"} | numbers))
-        with pytest.raises(UnreadableRecord) as poison:
+        with pytest.raises(UnreadableRecord) as error:
             decoder.decode(value, lambda: "")
-        assert poison.value.reason == "invalid_value"
+        assert error.value.reason == "invalid_value"
 
 
 def test_numbers_that_json_has_are_sent(measuring: Sender):

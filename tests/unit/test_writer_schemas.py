@@ -63,9 +63,9 @@ def decoded(schema: Any, record: dict[str, Any] = RECORD) -> Event:
 
 
 def reason(value: bytes, *schemas: Any) -> str:
-    with pytest.raises(UnreadableRecord) as poison:
+    with pytest.raises(UnreadableRecord) as error:
         EventDecoder(ZENOO, Schemas(*schemas)).decode(value, lambda: "")
-    return poison.value.reason
+    return error.value.reason
 
 
 def test_the_sender_s_own_schema_by_its_id_gives_the_same_event():
@@ -143,14 +143,14 @@ def test_a_field_of_another_type_is_an_invalid_value(other):
     ("added", "value"), [("bytes", b"\xff"), ("double", float("nan")), ({"type": "array", "items": "float"}, [1e400])]
 )
 def test_an_added_field_without_a_form_in_json_is_an_invalid_value(added, value):
-    """Bytes, NaN and infinity in a field that the sender does not know are poison, not null."""
+    """Bytes, NaN and infinity in a field that the sender does not know are unreadable, not null."""
     schema = edited(lambda _, fields: fields.append({"name": "extra", "type": added}))
-    with pytest.raises(UnreadableRecord) as poison:
+    with pytest.raises(UnreadableRecord) as error:
         ZENOO.render(decoded(schema, RECORD | {"data": RECORD["data"] | {"extra": value}}))
-    assert poison.value.reason == "invalid_value"
+    assert error.value.reason == "invalid_value"
 
 
-def test_poison_in_the_wire_format_is_told_apart():
+def test_unreadable_records_in_the_wire_format_are_told_apart():
     """Each kind of unreadable value has its reason."""
     good = written(OWN)
     assert reason(good[:4], OWN) == "truncated"
@@ -179,9 +179,9 @@ def test_a_schema_that_is_none_of_an_event_is_unknown(schema):
 
 def test_without_a_registry_the_wire_format_is_unknown():
     """A value that names an id is told apart where no registry is set."""
-    with pytest.raises(UnreadableRecord, match="schema_registry_url") as poison:
+    with pytest.raises(UnreadableRecord, match="schema_registry_url") as error:
         EventDecoder(ZENOO).decode(written(OWN), lambda: "")
-    assert poison.value.reason == "unknown_format"
+    assert error.value.reason == "unknown_format"
 
 
 def test_a_schema_is_asked_for_once():
@@ -233,9 +233,9 @@ def test_a_registry_s_answers_are_told_apart(registry):
     client, _ = registry
     assert EventDecoder(ZENOO, client).decode(written(OWN), lambda: "").data["risk_score"] == 45
     for schema_id in (2, 4):
-        with pytest.raises(UnreadableRecord) as poison:
+        with pytest.raises(UnreadableRecord) as error:
             client.get(schema_id)
-        assert poison.value.reason == "unknown_schema"
+        assert error.value.reason == "unknown_schema"
     with pytest.raises(Unavailable):
         client.get(3)
 

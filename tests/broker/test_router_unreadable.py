@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from consumers.router.jobs import KeyValue
 from consumers.router.matching import SubscriptionIndex, Target
-from consumers.router.routing import Limits, Poison, Routed, Router
+from consumers.router.routing import Routed, Router, SizeLimits, UnreadableEvent
 from consumers.table_state import Entry
 from deploy.local.broker import Broker
 from schemas.delivery import DeadLetter, DeadLetterCodec
-from schemas.errors import POISON_REASONS
+from schemas.errors import UNREADABLE_REASONS
 from schemas.event import encode_event
 from schemas.topics import MAX_EVENT
 from tests.support.installation import ZENOO, Installation, event, subscription
@@ -59,11 +59,11 @@ POISON: dict[str, bytes | None] = {
 
 def test_there_is_a_sample_of_every_kind() -> None:
     """The ten samples are the whole closed list."""
-    assert POISON.keys() == POISON_REASONS
+    assert POISON.keys() == UNREADABLE_REASONS
     assert len(POISON) == 10
 
 
-def test_poison_is_dead_with_its_bytes_and_source_and_stops_nothing(broker: Broker, prefix: str) -> None:
+def test_unreadable_record_is_dead_with_its_bytes_and_source_and_stops_nothing(broker: Broker, prefix: str) -> None:
     """Ten kinds between good events on one partition: ten dead letters, and a job of every good event."""
     sources = [{"topic": f"{prefix}crm", "sender": "zenoo"}]
     here = Installation(broker.bootstrap_servers, prefix, sources=sources).make_topics()
@@ -81,7 +81,7 @@ def test_poison_is_dead_with_its_bytes_and_source_and_stops_nothing(broker: Brok
     with here.router() as router:
         here.wait_routed()
         router.wait_ready()
-        counted = {reason: router.metric("signpost_poison_records_total", reason=reason) for reason in POISON}
+        counted = {reason: router.metric("signpost_unreadable_records_total", reason=reason) for reason in POISON}
 
     letters = {letter.offset: letter for letter in here.dead()}
 
@@ -161,13 +161,13 @@ def read(letter: KeyValue) -> DeadLetter:
 @settings(suppress_health_check=[HealthCheck.too_slow])
 def test_no_bytes_raise(value: bytes) -> None:
     """Whatever a record holds, it becomes jobs or one dead letter with a reason of the closed list and its bytes."""
-    router = Router({"events": ZENOO}, Open(), Limits(MAX_EVENT, 1_000_000), lambda: 5)
+    router = Router({"events": ZENOO}, Open(), SizeLimits(MAX_EVENT, 1_000_000), lambda: 5)
 
     match router.route(Record(value)):
         case Routed(jobs=jobs, count=count):
             assert len(list(jobs)) == count <= 1
-        case Poison(reason=reason, letter=letter):
-            assert reason in POISON_REASONS
+        case UnreadableEvent(reason=reason, letter=letter):
+            assert reason in UNREADABLE_REASONS
             assert (read(letter).value or b"") == value
         case other:
             pytest.fail(f"{other} is neither")
@@ -182,10 +182,10 @@ class Exploding:
 
 def test_not_even_an_error_that_nobody_foresaw_stops_the_router() -> None:
     """An unexpected error while decoding is a dead letter that names it."""
-    router = Router({"events": ZENOO}, Open(), Limits(MAX_EVENT, 1_000_000), lambda: 5)
+    router = Router({"events": ZENOO}, Open(), SizeLimits(MAX_EVENT, 1_000_000), lambda: 5)
     router._sources = {"events": (ZENOO, Exploding())}  # type: ignore[dict-item]  # not a decoder, on purpose
 
     routed = router.route(Record(GOOD))
 
-    assert isinstance(routed, Poison)
+    assert isinstance(routed, UnreadableEvent)
     assert (routed.reason, read(routed.letter).detail) == ("invalid_value", "RecursionError: deep")

@@ -13,7 +13,7 @@ from deploy.local.receiver import Receiver
 from deploy.local.replies import Answer, always
 from schemas.codec import single_object_prefix
 from schemas.delivery import DeadLetter, Job, JobCodec
-from schemas.errors import POISON_REASONS
+from schemas.errors import UNREADABLE_REASONS
 from tests.support.pipeline import Pipeline
 from tests.support.roles import RoleStarter
 from tests.support.topics import Headers, end_offsets, produce
@@ -43,7 +43,7 @@ def job_value(subscription_id: str = "sub-0", body: bytes = b"{}", event_id: str
 GOOD = job_value()
 PREFIX = GOOD[:10]
 OTHER_RECORD = single_object_prefix({"type": "record", "name": "Other", "fields": []})
-POISON: dict[str, tuple[bytes | None, str]] = {
+UNREADABLE: dict[str, tuple[bytes | None, str]] = {
     "tombstone": (None, "empty"),
     "empty": (b"", "empty"),
     "text": (b'{"job_id": "1"}', "unknown_format"),
@@ -86,42 +86,44 @@ def letters_of(pipeline: Pipeline, count: int) -> list[DeadLetter]:
 
 
 @pytest.mark.parametrize("tier", ["0s", "1m"])
-def test_poison_is_dead_with_its_bytes_and_stops_nothing(pipeline: Pipeline, receiver: Receiver, tier: str) -> None:
+def test_unreadable_record_is_dead_with_its_bytes_and_stops_nothing(
+    pipeline: Pipeline, receiver: Receiver, tier: str
+) -> None:
     """A dozen kinds between good jobs: each is one dead letter, its offset is committed, and the good ones arrive."""
     pipeline.subscribe(receiver.url)
     topic = f"{pipeline.names.prefix}jobs.{tier}"
-    for name, (value, _) in POISON.items():
+    for name, (value, _) in UNREADABLE.items():
         produce(pipeline.bootstrap_servers, topic, value, name.encode(), partition=1, headers=HEADERS)
         produce(pipeline.bootstrap_servers, topic, job_value(event_id=f"evt_{name.split()[0]}"), b"sub-0", partition=1)
     deliver = pipeline.deliver(delay_speedup=60)
 
-    letters = {(letter.key or b"").decode(): letter for letter in letters_of(pipeline, len(POISON))}
+    letters = {(letter.key or b"").decode(): letter for letter in letters_of(pipeline, len(UNREADABLE))}
     pipeline.wait_for_ends(1)
-    receiver.wait_for(len(POISON), 60)
+    receiver.wait_for(len(UNREADABLE), 60)
     wait_committed(pipeline, topic)
 
-    assert deliver.log_text().count('"delivery.dead"') == len(POISON)
+    assert deliver.log_text().count('"record.dead_lettered"') == len(UNREADABLE)
     assert {name: letter.reason for name, letter in letters.items()} == {
-        name: reason for name, (_, reason) in POISON.items()
+        name: reason for name, (_, reason) in UNREADABLE.items()
     }
-    for number, (name, (value, _)) in enumerate(POISON.items()):
+    for number, (name, (value, _)) in enumerate(UNREADABLE.items()):
         letter = letters[name]
         assert (letter.topic, letter.partition, letter.offset) == (topic, 1, 2 * number)
         assert letter.value == value
         assert letter.headers == tuple(HEADERS)
         assert letter.detail
         assert letter.at_ms > 0
-    reasons = Counter(reason for _, reason in POISON.values())
-    assert {name: deliver.metric("signpost_poison_records_total", reason=name) for name in reasons} == reasons
-    assert reasons.keys() <= POISON_REASONS
+    reasons = Counter(reason for _, reason in UNREADABLE.values())
+    assert {name: deliver.metric("signpost_unreadable_records_total", reason=name) for name in reasons} == reasons
+    assert reasons.keys() <= UNREADABLE_REASONS
     assert deliver.terminate() == 0
-    assert len(pipeline.dead_letters()) == len(POISON), "one for each, not one for each time it was read"
+    assert len(pipeline.dead_letters()) == len(UNREADABLE), "one for each, not one for each time it was read"
 
 
 def test_a_record_that_is_too_large_for_the_dead_is_named(
     broker: Broker, prefix: str, start_role: RoleStarter, receiver: Receiver
 ) -> None:
-    """Poison that fills its topic's limit, and a job with such a body, are dead without their bytes; others go on."""
+    """An unreadable record of maximum size, and a job with such a body, are dead without their bytes; others go on."""
     pipeline = Pipeline(broker.bootstrap_servers, prefix, start_role, max_event=64 * 1024, max_body=1024)
     pipeline.subscribe(receiver.url, receiver.url)
     receiver.behave = always(Answer(410))

@@ -1,4 +1,4 @@
-"""Records that retention deleted before they were read: what is told of them."""
+"""Truncation by retention: records that were deleted before they were read, and their record on `operations`."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from schemas.health import Operation, encode_operation
 
 
 @dataclass(frozen=True, slots=True)
-class Overtaken:
-    """The range of a partition: offsets from `lost_from` up to before `begin`, where its log begins now."""
+class Truncation:
+    """The lost range of a partition: offsets from `lost_from` up to before `begin`, where its log begins now."""
 
     topic: str
     partition: int
@@ -18,13 +18,13 @@ class Overtaken:
 
     @property
     def count(self) -> int:
-        """How many offsets they are: records, and markers of transactions."""
+        """Number of lost offsets: records, and markers of transactions."""
         return self.begin - self.lost_from
 
     def record(self, now_ms: int) -> tuple[bytes, bytes]:
         """Return key and value of the record for `operations`."""
         operation = Operation(
-            kind="overtaken",
+            kind="partition_truncated",
             at_ms=now_ms,
             topic=self.topic,
             partition=self.partition,

@@ -1,4 +1,4 @@
-"""When a table may be acted on."""
+"""When a table may be used: bounded staleness."""
 
 from __future__ import annotations
 
@@ -9,33 +9,33 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from consumers.freshness import FRESH_MS, GRACE_MS, SILENT_MS, Freshness
+from consumers.staleness import GRACE_MS, MAX_STALENESS_MS, SILENT_MS, Staleness
 
 END = {0: 10}
 
 
-def told(*steps: tuple[str, int]) -> Freshness:
+def replay(*steps: tuple[str, int]) -> Staleness:
     """Replay what happened: asked, answered (the question of then, or that of 300 ms before), failed, or passed."""
-    freshness = Freshness()
+    staleness = Staleness()
     for what, at_ms in steps:
         match what:
             case "asked":
-                freshness.is_due(at_ms)
-                freshness.asked(at_ms)
+                staleness.is_due(at_ms)
+                staleness.asked(at_ms)
             case "answered":
-                freshness.answered(at_ms, END, at_ms)
+                staleness.answered(at_ms, END, at_ms)
             case "answered late":
-                freshness.answered(at_ms - 300, END, at_ms)
+                staleness.answered(at_ms - 300, END, at_ms)
             case "failed":
-                freshness.failed(at_ms)
+                staleness.failed(at_ms)
             case "passed":
-                freshness.passed(END)
+                staleness.advanced(END)
             case "behind":
-                freshness.passed({0: 9})
-    return freshness
+                staleness.advanced({0: 9})
+    return staleness
 
 
-PROVEN = (("asked", 0), ("answered", 0), ("passed", 0))
+VERIFIED = (("asked", 0), ("answered", 0), ("passed", 0))
 SILENCE = tuple(("asked", at_ms) for at_ms in range(100, 1200, 100))
 SLOWNESS = tuple(
     step
@@ -51,39 +51,39 @@ SLOWNESS = tuple(
         pytest.param((("asked", 0),), 1500, False, id="a broker that never answered is not trusted"),
         pytest.param((("asked", 0), ("answered", 0)), 10, False, id="answered, not read"),
         pytest.param((("asked", 0), ("answered", 0), ("behind", 0)), 10, False, id="one record is missing"),
-        pytest.param(PROVEN, 0, True, id="read to the end"),
-        pytest.param(PROVEN, 200, True, id="200 ms ago"),
-        pytest.param(PROVEN, 201, False, id="201 ms ago"),
-        pytest.param((*PROVEN, ("asked", 100), ("answered", 100), ("passed", 0)), 300, True, id="asked again"),
-        pytest.param((*PROVEN, ("asked", 100)), 300, False, id="an answer that is only late is waited for"),
-        pytest.param((*PROVEN, *SILENCE), 1099, False, id="not yet a second of silence"),
-        pytest.param((*PROVEN, *SILENCE), 1100, True, id="a silent broker is trusted"),
-        pytest.param((*PROVEN, *SILENCE), 5000, True, id="for 5 s"),
-        pytest.param((*PROVEN, *SILENCE), 5001, False, id="and no longer"),
+        pytest.param(VERIFIED, 0, True, id="read to the end"),
+        pytest.param(VERIFIED, 200, True, id="200 ms ago"),
+        pytest.param(VERIFIED, 201, False, id="201 ms ago"),
+        pytest.param((*VERIFIED, ("asked", 100), ("answered", 100), ("passed", 0)), 300, True, id="asked again"),
+        pytest.param((*VERIFIED, ("asked", 100)), 300, False, id="an answer that is only late is waited for"),
+        pytest.param((*VERIFIED, *SILENCE), 1099, False, id="not yet a second of silence"),
+        pytest.param((*VERIFIED, *SILENCE), 1100, True, id="a silent broker is trusted"),
+        pytest.param((*VERIFIED, *SILENCE), 5000, True, id="for 5 s"),
+        pytest.param((*VERIFIED, *SILENCE), 5001, False, id="and no longer"),
         pytest.param(
-            (*PROVEN, *(step for at in range(100, 1200, 100) for step in (("asked", at), ("failed", at)))),
+            (*VERIFIED, *(step for at in range(100, 1200, 100) for step in (("asked", at), ("failed", at)))),
             1150,
             True,
             id="questions that fail are silence",
         ),
         pytest.param(
-            (*PROVEN, ("asked", 100), ("answered", 100), ("behind", 0), *((what, at + 100) for what, at in SILENCE)),
+            (*VERIFIED, ("asked", 100), ("answered", 100), ("behind", 0), *((what, at + 100) for what, at in SILENCE)),
             1300,
             False,
             id="known to lack something when the broker fell silent",
         ),
-        pytest.param((*PROVEN, *SLOWNESS[:24]), 1050, False, id="answers that come late prove nothing"),
-        pytest.param((*PROVEN, *SLOWNESS), 1900, True, id="unless that lasts: the broker is slow"),
+        pytest.param((*VERIFIED, *SLOWNESS[:24]), 1050, False, id="answers that come late prove nothing"),
+        pytest.param((*VERIFIED, *SLOWNESS), 1900, True, id="unless that lasts: the broker is slow"),
         pytest.param(
-            (*PROVEN, *SLOWNESS, ("answered late", 2000), ("behind", 0)), 2000, False, id="slow, and with news"
+            (*VERIFIED, *SLOWNESS, ("answered late", 2000), ("behind", 0)), 2000, False, id="slow, and with news"
         ),
-        pytest.param((*PROVEN, *SLOWNESS), 6601, False, id="slow, and then silent for 5 s"),
-        pytest.param((*PROVEN, ("asked", 100), ("asked", 3000)), 3050, False, id="standing still is no silence"),
+        pytest.param((*VERIFIED, *SLOWNESS), 6601, False, id="slow, and then silent for 5 s"),
+        pytest.param((*VERIFIED, ("asked", 100), ("asked", 3000)), 3050, False, id="standing still is no silence"),
         pytest.param(
-            (*PROVEN, *SILENCE, ("answered", 1100), ("behind", 0)), 1250, False, id="the broker is back with news"
+            (*VERIFIED, *SILENCE, ("answered", 1100), ("behind", 0)), 1250, False, id="the broker is back with news"
         ),
         pytest.param(
-            (*PROVEN, *SILENCE, ("answered", 1100), ("passed", 0)), 1250, True, id="the broker is back without news"
+            (*VERIFIED, *SILENCE, ("answered", 1100), ("passed", 0)), 1250, True, id="the broker is back without news"
         ),
         pytest.param(
             (("asked", 0), ("asked", 100), ("answered", 100), ("answered", 0), ("passed", 0)),
@@ -93,36 +93,36 @@ SLOWNESS = tuple(
         ),
     ],
 )
-def test_freshness(steps, now_ms, is_fresh):
+def test_staleness(steps, now_ms, is_fresh):
     """A table may be acted on within 200 ms of a question whose answer it has reached, 5 s if it is silent or slow."""
-    assert told(*steps).is_fresh(now_ms) is is_fresh
+    assert replay(*steps).is_fresh(now_ms) is is_fresh
 
 
 def test_current_is_having_reached_an_end_once():
     """A table is current from the first end on that it has passed, however old that is by then."""
-    assert not told(("asked", 0), ("answered", 0)).proven
-    assert told(*PROVEN).proven
+    assert not replay(("asked", 0), ("answered", 0)).verified
+    assert replay(*VERIFIED).verified
 
 
 def test_questions_are_due_every_100_ms():
     """A slow answer does not keep the next question back."""
-    freshness = told(("asked", 0))
-    assert [at_ms for at_ms in (0, 50, 99, 100, 150) if freshness.is_due(at_ms)] == [100, 150]
+    staleness = replay(("asked", 0))
+    assert [at_ms for at_ms in (0, 50, 99, 100, 150) if staleness.is_due(at_ms)] == [100, 150]
 
 
 def test_a_slow_broker_is_not_asked_more_than_it_answers():
     """Two questions are open at most, and come half an answer apart, whatever a broker takes."""
-    freshness = told(("asked", 0), ("asked", 100))
-    assert not freshness.is_due(300)
-    freshness.answered(0, END, 400)
-    assert freshness.is_due(401)
-    freshness.asked(401)
-    freshness.answered(100, END, 600)
-    freshness.answered(401, END, 801)
-    assert [at_ms for at_ms in (550, 600, 601, 650) if freshness.is_due(at_ms)] == [601, 650]
-    freshness.asked(801)
-    freshness.failed(801)
-    assert freshness.is_due(1_001)
+    staleness = replay(("asked", 0), ("asked", 100))
+    assert not staleness.is_due(300)
+    staleness.answered(0, END, 400)
+    assert staleness.is_due(401)
+    staleness.asked(401)
+    staleness.answered(100, END, 600)
+    staleness.answered(401, END, 801)
+    assert [at_ms for at_ms in (550, 600, 601, 650) if staleness.is_due(at_ms)] == [601, 650]
+    staleness.asked(801)
+    staleness.failed(801)
+    assert staleness.is_due(1_001)
 
 
 @pytest.mark.parametrize(
@@ -130,27 +130,27 @@ def test_a_slow_broker_is_not_asked_more_than_it_answers():
 )
 def test_a_slow_broker_stops_nothing(answer_ms, one_by_one):
     """With answers that take so long, of a broker that is far or takes questions up one by one, a table stays fresh."""
-    freshness, answers, free_ms = told(*PROVEN), [], 0
+    staleness, answers, free_ms = replay(*VERIFIED), [], 0
     for now_ms in range(5, 60_000, 5):
         while answers and answers[0][0] <= now_ms:
-            freshness.answered(answers.pop(0)[1], END, now_ms)
-        freshness.passed(END)
-        if freshness.is_due(now_ms):
-            freshness.asked(now_ms)
+            staleness.answered(answers.pop(0)[1], END, now_ms)
+        staleness.advanced(END)
+        if staleness.is_due(now_ms):
+            staleness.asked(now_ms)
             free_ms = max(now_ms, free_ms if one_by_one else 0) + answer_ms
             answers.append((free_ms, now_ms))
-        assert now_ms < 9_000 or freshness.is_fresh(now_ms), f"not after {now_ms} ms"
+        assert now_ms < 9_000 or staleness.is_fresh(now_ms), f"not after {now_ms} ms"
 
 
 def test_a_table_that_reads_for_long_reaches_its_first_end():
     """A long reading at the start, with an answer every 100 ms meanwhile, ends at the first of these ends."""
-    freshness = Freshness()
+    staleness = Staleness()
     for number in range(1000):
-        freshness.asked(number * 100)
-        freshness.answered(number * 100, {0: number + 1}, number * 100)
-        freshness.passed({0: 0})
-    freshness.passed({0: 1})
-    assert freshness.proven
+        staleness.asked(number * 100)
+        staleness.answered(number * 100, {0: number + 1}, number * 100)
+        staleness.advanced({0: 0})
+    staleness.advanced({0: 1})
+    assert staleness.verified
 
 
 @dataclass
@@ -162,13 +162,13 @@ class Question:
     answered_at_ms: int = 0
 
 
-class FreshnessModel(RuleBasedStateMachine):
+class StalenessModel(RuleBasedStateMachine):
     """A log that grows, a table that follows, and a broker that answers late, in any order, or not at all."""
 
     @initialize()
     def begin(self) -> None:
         self.now_ms = 1_000
-        self.freshness = Freshness()
+        self.staleness = Staleness()
         self.ends = [(0, 0)]  # since when the log has ended where
         self.position = 0
         self.open: list[Question] = []
@@ -185,8 +185,8 @@ class FreshnessModel(RuleBasedStateMachine):
         until_ms = self.now_ms + ms
         while self.now_ms < until_ms:
             self.now_ms = min(until_ms, self.now_ms + (20 if asks else ms))
-            if asks and self.freshness.is_due(self.now_ms):
-                self.freshness.asked(self.now_ms)
+            if asks and self.staleness.is_due(self.now_ms):
+                self.staleness.asked(self.now_ms)
                 self.open.append(Question(self.now_ms))
 
     @precondition(lambda self: self.stopped_ms is None)
@@ -201,14 +201,14 @@ class FreshnessModel(RuleBasedStateMachine):
         question = self.open.pop(index % len(self.open))
         question.end = self._end() if at_once else self._end_at(question.asked_at_ms)
         question.answered_at_ms = self.now_ms
-        self.freshness.answered(question.asked_at_ms, {0: question.end}, self.now_ms)
+        self.staleness.answered(question.asked_at_ms, {0: question.end}, self.now_ms)
         self.answered.append(question)
         self._look()
 
     @precondition(lambda self: self.open)
     @rule(index=st.integers(0, 20))
     def a_question_fails(self, index: int) -> None:
-        self.freshness.failed(self.open.pop(index % len(self.open)).asked_at_ms)
+        self.staleness.failed(self.open.pop(index % len(self.open)).asked_at_ms)
 
     @rule(share=st.sampled_from([0.5, 1.0, 1.0]))
     def the_table_reads(self, share: float) -> None:
@@ -220,7 +220,7 @@ class FreshnessModel(RuleBasedStateMachine):
         self.stopped_ms = self.now_ms if self.stopped_ms is None else None
 
     def _look(self) -> None:
-        self.freshness.passed({0: self.position})
+        self.staleness.advanced({0: self.position})
         self.reached += [q for q in self.answered if q.end is not None and q.end <= self.position]
 
     def _end_at(self, ms: int) -> int:
@@ -229,25 +229,25 @@ class FreshnessModel(RuleBasedStateMachine):
     @invariant()
     def fresh_is_having_passed_an_end_asked_for_lately(self) -> None:
         """200 ms ago at most; or 5 s, if the broker has answered nothing of the last second within 200 ms."""
-        if not self.freshness.is_fresh(self.now_ms):
+        if not self.staleness.is_fresh(self.now_ms):
             return
         asked_at_ms = max(question.asked_at_ms for question in self.reached)
-        if self.now_ms - asked_at_ms > FRESH_MS:
+        if self.now_ms - asked_at_ms > MAX_STALENESS_MS:
             assert self.now_ms - asked_at_ms <= GRACE_MS
             since_ms = self.now_ms - SILENT_MS
-            in_time = [q for q in self.answered if q.answered_at_ms - q.asked_at_ms <= FRESH_MS]
+            in_time = [q for q in self.answered if q.answered_at_ms - q.asked_at_ms <= MAX_STALENESS_MS]
             assert not [q for q in in_time if q.asked_at_ms > since_ms]
 
     @invariant()
     def what_was_acknowledged_is_known(self) -> None:
         """While the broker answers, whoever is fresh has read every change that could be read 200 ms ago."""
-        if self.freshness.is_fresh(self.now_ms):
-            recent = [q for q in self.reached if q.asked_at_ms >= self.now_ms - FRESH_MS]
+        if self.staleness.is_fresh(self.now_ms):
+            recent = [q for q in self.reached if q.asked_at_ms >= self.now_ms - MAX_STALENESS_MS]
             if recent:
-                assert self.position >= self._end_at(self.now_ms - FRESH_MS)
+                assert self.position >= self._end_at(self.now_ms - MAX_STALENESS_MS)
             else:
                 assert not [q for q in self.answered if q.end is not None and q.end > self.position]
 
 
-TestFreshnessModel = FreshnessModel.TestCase
-TestFreshnessModel.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+TestStalenessModel = StalenessModel.TestCase
+TestStalenessModel.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)

@@ -12,28 +12,28 @@ from typing import Final
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
-from consumers.runtime.patience import MOST_S, Patience
+from consumers.runtime.adaptive_timeout import MAX_S, AdaptiveTimeout
 from schemas.errors import UnreadableRecord
-from schemas.source import SourceNote, decode_source, encode_source
+from schemas.source import SourcePositions, decode_source, encode_source
 from schemas.topics import TopicNames
 
-_WRITTEN_S: Final = MOST_S
+_WRITTEN_S: Final = MAX_S
 _log = structlog.get_logger("sources")
 _kafka_log = logging.getLogger("signpost.kafka")
 
-Notes = dict[str, SourceNote | None]
+PositionsBySource = dict[str, SourcePositions | None]
 """By topic; None where there is a note that cannot be read: the source was started, and that is all that is known."""
 
 
-class SourceNotes:
+class SourcesTopic:
     """Reads and writes notes; `kafka` are the properties of the connection."""
 
     def __init__(self, kafka: Mapping[str, str], names: TopicNames) -> None:
         self._kafka = kafka
         self._topic = names.sources
-        self._patience = Patience()
+        self._timeout = AdaptiveTimeout()
 
-    def read(self) -> Notes:
+    def read(self) -> PositionsBySource:
         """Return all notes; KafkaException where the broker does not say."""
         own = {
             "group.id": self._topic,  # has to be there; nothing is committed
@@ -44,12 +44,12 @@ class SourceNotes:
         }
         consumer = Consumer({**self._kafka, **own}, logger=_kafka_log)
         try:
-            with self._patience.waiting():
+            with self._timeout.measured():
                 return self._read(consumer)
         finally:
             consumer.close()
 
-    def write(self, notes: Iterable[SourceNote]) -> None:
+    def write(self, notes: Iterable[SourcePositions]) -> None:
         """Write notes and wait until the broker has them; KafkaException where it has not."""
         failed: list[KafkaError] = []
 
@@ -71,15 +71,15 @@ class SourceNotes:
         if failed:
             raise KafkaException(failed[0])
 
-    def _read(self, consumer: Consumer) -> Notes:
-        found = consumer.list_topics(self._topic, timeout=self._patience.seconds).topics[self._topic]
+    def _read(self, consumer: Consumer) -> PositionsBySource:
+        found = consumer.list_topics(self._topic, timeout=self._timeout.seconds).topics[self._topic]
         if found.error is not None:
             raise KafkaException(found.error)
         open_ = set(found.partitions)
         consumer.assign([TopicPartition(self._topic, number, 0) for number in open_])
-        notes: Notes = {}
+        notes: PositionsBySource = {}
         while open_:
-            message = consumer.poll(self._patience.seconds)
+            message = consumer.poll(self._timeout.seconds)
             if message is None:
                 raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
             error = message.error()
@@ -92,7 +92,7 @@ class SourceNotes:
         return notes
 
 
-def _take(notes: Notes, message: Message) -> None:
+def _take(notes: PositionsBySource, message: Message) -> None:
     topic = (message.key() or b"").decode(errors="replace")
     value = message.value()
     if value is None:
@@ -102,4 +102,4 @@ def _take(notes: Notes, message: Message) -> None:
         notes[topic] = decode_source(value)
     except UnreadableRecord as error:
         notes[topic] = None
-        _log.warning("sources.unreadable", topic=topic, offset=message.offset(), error=str(error))
+        _log.warning("source_positions.rejected", topic=topic, offset=message.offset(), error=str(error))

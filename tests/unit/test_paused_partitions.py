@@ -1,4 +1,4 @@
-"""Partitions that are stopped before a record: nothing of them passes it, all others go on, and none is forgotten."""
+"""Paused partitions: nothing behind the record is routed, all other partitions continue, and none stays paused."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from consumers.router.held import Held
+from consumers.router.paused_partitions import PausedPartitions
 from consumers.router.routing import Blocked, Routed, Routing, Waiting
 from consumers.runtime.dead_letters import SourceRecord
 
@@ -34,15 +34,15 @@ class Record:
         return self.offset_
 
 
-class HeldModel(RuleBasedStateMachine):
+class PausedPartitionsModel(RuleBasedStateMachine):
     """Logs of records, some of which need a subscription to be mended or a schema to be known."""
 
     @initialize()
     def begin(self) -> None:
-        self.held = Held()
+        self.paused = PausedPartitions()
         self.logs: dict[int, list[Record]] = {0: [], 1: [], 2: []}
         self.next = dict.fromkeys(self.logs, 0)  # where each partition is read on
-        self.stopped: dict[int, Record] = {}
+        self.expected: dict[int, Record] = {}
         self.amiss: dict[str, str | None] = {}  # what is needed, and why it is not there
 
     @rule(partition=PARTITIONS, needs=st.sampled_from(["", "customer", "schema 1", "schema 2"]))
@@ -59,8 +59,8 @@ class HeldModel(RuleBasedStateMachine):
 
     @rule(partition=PARTITIONS)
     def read(self, partition: int) -> None:
-        """As the loop does: a partition that is held is not read."""
-        if partition in self.stopped or self.next[partition] == len(self.logs[partition]):
+        """As the loop does: a paused partition is not read."""
+        if partition in self.expected or self.next[partition] == len(self.logs[partition]):
             return
         record = self.logs[partition][self.next[partition]]
         routing = self._route(record)
@@ -68,21 +68,21 @@ class HeldModel(RuleBasedStateMachine):
             self.next[partition] += 1
             return
         assert isinstance(routing, Blocked | Waiting)
-        self.stopped[partition] = record
-        self.held.hold(("events", partition), cast("SourceRecord", record), routing)
+        self.expected[partition] = record
+        self.paused.pause(("events", partition), cast("SourceRecord", record), routing)
 
     @rule()
     def look(self) -> None:
-        """Whoever may go on is told, once; whoever may not is not."""
-        free = {key[1] for key, _ in self.held.go_on(self._blocked, lambda one: self._route(cast("Record", one)))}
-        assert free == {number for number, record in self.stopped.items() if record.needs not in self.amiss}
-        for number in free:
-            del self.stopped[number]
+        """A partition is resumed once, when its reason is gone."""
+        resumed = {key[1] for key, _ in self.paused.resume(self._blocked, lambda one: self._route(cast("Record", one)))}
+        assert resumed == {number for number, record in self.expected.items() if record.needs not in self.amiss}
+        for number in resumed:
+            del self.expected[number]
 
     @rule()
     def partitions_go(self) -> None:
-        self.held.clear()
-        self.stopped.clear()
+        self.paused.clear()
+        self.expected.clear()
 
     def _blocked(self, customer: str) -> str | None:
         return self.amiss.get(customer)
@@ -95,18 +95,18 @@ class HeldModel(RuleBasedStateMachine):
         return Waiting(self.amiss[record.needs])
 
     @invariant()
-    def whoever_waits_is_told(self) -> None:
-        """A reason is there as long as a customer's events are stopped, and never where nothing is."""
-        reason = self.held.reason()
-        if not self.stopped:
+    def the_reason_is_shown(self) -> None:
+        """There is a reason while a customer's events wait, and none while no partition is paused."""
+        reason = self.paused.reason()
+        if not self.expected:
             assert reason is None
-        if any(record.needs == "customer" for record in self.stopped.values()):
+        if any(record.needs == "customer" for record in self.expected.values()):
             assert reason is not None
             assert "customer" in reason
 
     def teardown(self) -> None:
         """With everything mended, every record is routed."""
-        if not hasattr(self, "held"):
+        if not hasattr(self, "paused"):
             return
         self.amiss.clear()
         self.look()
@@ -116,5 +116,5 @@ class HeldModel(RuleBasedStateMachine):
             assert self.next[number] == len(log)
 
 
-TestHeld = HeldModel.TestCase
-TestHeld.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
+TestPausedPartitions = PausedPartitionsModel.TestCase
+TestPausedPartitions.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)

@@ -1,13 +1,13 @@
-"""Where to read each partition from, once it was assigned: found out without waiting, and never guessed.
+"""Partition recovery: where to read each assigned partition from. Nothing blocks, and no position is guessed.
 
-- A position that was committed is where to go on. One that retention has overtaken goes on at the log's start, and the
-  range is reported; one after the log's end means another log (Unavailable).
-- A topic without any position, of which nothing is noted on `sources`, is new: it starts at `start_at`, which is
-  committed and then noted before anything is read. All of its partitions are committed at once by the process that has
-  partition 0, so that no two take different moments for `now`; the others wait for it. A process that ends between
-  commit and note leaves positions without a note, as does an older version: the next takeover notes them.
-- A topic that is noted and has no position any more has lost them, and so has a partition of which one is noted:
-  nothing is guessed (Unavailable).
+- Reading continues at the committed position. If retention has deleted records behind it, reading continues at the
+  start of the log, and the range is reported. A position after the end means another log (Unavailable).
+- A topic without any position and without a record on `sources` is new: it starts at `start_at`, which is committed and
+  then recorded before anything is read. The process that owns partition 0 commits all partitions of the topic, so that
+  no two processes use different moments for `now`; the others wait for it. A process that ends between commit and
+  record leaves positions without a record, as an older version does: the next recovery writes it.
+- A topic with a record and without any position has lost its positions, and so has a partition with a recorded
+  position and without a committed one (Unavailable).
 - Any other partition without a position was added later: it starts at its beginning.
 """
 
@@ -25,12 +25,12 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its package
     OffsetSpec,
 )
 
-from consumers.router.notes import Noting
+from consumers.router.source_positions import SourcePositionsRecorder
 from consumers.runtime.admin import TIMEOUT_S, offset_of
 from consumers.runtime.lost_positions import beyond_sentence, lost_partitions, lost_sentence
-from consumers.runtime.overtaken import Overtaken
-from consumers.runtime.positions import CommittedPositions, Found, PartitionKey, PositionsQuery
-from consumers.runtime.source_notes import Notes
+from consumers.runtime.positions import CommittedPositions, PartitionKey, PartitionOffsets, PositionsQuery
+from consumers.runtime.source_positions import PositionsBySource
+from consumers.runtime.truncation import Truncation
 from schemas.errors import Unavailable
 
 _ASK_AGAIN_S: Final = 0.2
@@ -44,7 +44,7 @@ StartAt: TypeAlias = Literal["now", "earliest"] | datetime
 
 
 class StartQuery:
-    """One question for the offsets at which the partitions of a new topic start; `poll` until it is answered."""
+    """One request for the offsets at which the partitions of a new topic start; `poll` until the response is there."""
 
     def __init__(self, admin: AdminClient, start_at: StartAt, partitions: Sequence[PartitionKey]) -> None:
         asked = [TopicPartition(topic, number) for topic, number in partitions]
@@ -55,7 +55,7 @@ class StartQuery:
             self._times = _list(admin, asked, OffsetSpec.for_timestamp(int(start_at.timestamp() * 1_000)))
 
     def poll(self) -> Positions | None:
-        """Return the answer once it is there; KafkaException if there is none."""
+        """Return the offsets once they are there; KafkaException if the request failed."""
         if not all(future.done() for future in [*self._ends.values(), *self._times.values()]):
             return None
         positions = {key: offset_of(future.result()) for key, future in self._ends.items()}
@@ -66,37 +66,37 @@ class StartQuery:
         return positions
 
 
-class Takeover:
+class PartitionRecovery:
     """Finds where to read `owned` from.
 
-    `commit` commits first positions, and calls back whether that was done; `overtaken` hears what retention
-    took before it was read.
+    `commit` commits first positions, and calls back with its success; `on_truncated` gets the ranges that retention
+    deleted before they were read.
     """
 
     def __init__(
         self,
         admin: AdminClient,
         positions: CommittedPositions,
-        noting: Noting,
+        recorder: SourcePositionsRecorder,
         start_at: StartAt,
         owned: Sequence[PartitionKey],
         *,
         commit: Callable[[Positions, Callable[[bool], None]], None],
-        overtaken: Callable[[Overtaken], None],
+        on_truncated: Callable[[Truncation], None],
     ) -> None:
         self._admin = admin
         self._positions = positions
-        self._noting = noting
+        self._recorder = recorder
         self._start_at = start_at
         self._owned = owned
         self._commit = commit
-        self._overtaken = overtaken
+        self._on_truncated = on_truncated
         self._described: dict[str, Future[Any]] | None = None
-        self._query: PositionsQuery[dict[PartitionKey, Found]] | None = None
+        self._query: PositionsQuery[dict[PartitionKey, PartitionOffsets]] | None = None
         self._starts: StartQuery | None = None
-        self._notes: Future[Notes] | None = None
+        self._sources: Future[PositionsBySource] | None = None
         self._writing: Future[None] | None = None
-        self._started: dict[str, str] = {}  # what this takeover has started, and by which setting
+        self._started: dict[str, str] = {}  # topics that this recovery has started, with the setting
         self._committing = False
         self._not_before = 0.0
 
@@ -107,8 +107,8 @@ class Takeover:
         try:
             return self._step(now_s)
         except KafkaException as error:
-            _log.debug("router.takeover", error=error.args[0].str())
-            self._begin_anew(now_s)
+            _log.debug("positions.fetch_failed", error=error.args[0].str())
+            self._start_over(now_s)
             return None
 
     def _step(self, now_s: float) -> Positions | None:
@@ -120,19 +120,19 @@ class Takeover:
         if self._writing is not None:
             if self._writing.done():
                 self._writing.result()
-                self._begin_anew(now_s, 0.0)
+                self._start_over(now_s, 0.0)
             return None
-        if self._notes is None:
-            self._notes = self._noting.read()
-        if not self._notes.done():
+        if self._sources is None:
+            self._sources = self._recorder.read()
+        if not self._sources.done():
             return None
         if self._query is None:
-            # After the notes: whoever noted a source has committed its positions before, and they are found then.
+            # After `sources` was read: positions are committed before they are recorded, so they are found now.
             if (partitions := self._partitions()) is not None:
                 self._query = PositionsQuery(self._positions.fetch, partitions)
             return None
         found = self._query.poll(now_s)
-        return None if found is None else self._judge(found, self._notes.result(), now_s)
+        return None if found is None else self._decide(found, self._sources.result(), now_s)
 
     def _partitions(self) -> list[PartitionKey] | None:
         """Return all partitions of the topics of which some are owned."""
@@ -145,23 +145,27 @@ class Takeover:
         counts = {topic: len(future.result().partitions) for topic, future in self._described.items()}
         return [(topic, number) for topic, count in counts.items() for number in range(count)]
 
-    def _judge(self, found: Mapping[PartitionKey, Found], notes: Notes, now_s: float) -> Positions | None:
+    def _decide(
+        self, found: Mapping[PartitionKey, PartitionOffsets], sources: PositionsBySource, now_s: float
+    ) -> Positions | None:
         topics = {topic for topic, _ in self._owned}
-        for topic in sorted(topics & notes.keys()):
-            if lost := lost_partitions(topic, found, notes[topic]):
-                raise Unavailable(lost_sentence(topic, lost, notes[topic]))
+        for topic in sorted(topics & sources.keys()):
+            if lost := lost_partitions(topic, found, sources[topic]):
+                raise Unavailable(lost_sentence(topic, lost, sources[topic]))
         started = {topic for (topic, _), position in found.items() if position.offset is not None}
         new = topics - started
         mine = {topic for topic in topics if (topic, 0) in self._owned}
-        if not new and not mine - notes.keys():
-            return {key: self._go_on(key, found[key]) for key in self._owned}
+        if not new and not mine - sources.keys():
+            return {key: self._resume_at(key, found[key]) for key in self._owned}
         if starting := new & mine:
             partitions = [key for key in found if key[0] in starting]
             self._starts = StartQuery(self._admin, self._start_at, partitions)
-        elif unnoted := mine - notes.keys() - new:
-            self._writing = self._noting.begin({topic: self._started.get(topic) for topic in unnoted}, found)
+        elif unrecorded := mine - sources.keys() - new:
+            self._writing = self._recorder.record_starts(
+                {topic: self._started.get(topic) for topic in unrecorded}, found
+            )
         else:
-            self._begin_anew(now_s)
+            self._start_over(now_s)
         return None
 
     def _set(self, starts: Positions, now_s: float) -> None:
@@ -170,30 +174,30 @@ class Takeover:
             if committed:
                 topics = sorted({topic for topic, _ in starts})
                 self._started |= dict.fromkeys(topics, str(self._start_at))
-                _log.info("router.started", topics=topics, start_at=str(self._start_at), partitions=len(starts))
+                _log.info("source.initialized", topics=topics, start_at=str(self._start_at), partitions=len(starts))
 
         self._committing = True
-        self._begin_anew(now_s, 0.0)
+        self._start_over(now_s, 0.0)
         self._commit(starts, done)
 
-    def _begin_anew(self, now_s: float, after_s: float = _ASK_AGAIN_S) -> None:
+    def _start_over(self, now_s: float, after_s: float = _ASK_AGAIN_S) -> None:
         self._described = None
         self._query = None
         self._starts = None
-        self._notes = None
+        self._sources = None
         self._writing = None
         self._not_before = now_s + after_s
 
-    def _go_on(self, key: PartitionKey, found: Found) -> int:
-        """Return where to go on; what retention took is reported."""
+    def _resume_at(self, key: PartitionKey, found: PartitionOffsets) -> int:
+        """Return where to continue; a range that retention deleted is reported."""
         topic, partition = key
         if found.offset is None:
-            _log.info("router.new_partition", topic=topic, partition=partition, offset=found.begin)
+            _log.info("partition.added", topic=topic, partition=partition, offset=found.begin)
             return found.begin
         if found.offset < found.begin:
             lost = {"first_lost": found.offset, "last_lost": found.begin - 1, "count": found.begin - found.offset}
-            _log.error("router.overtaken", topic=topic, partition=partition, goes_on_at=found.begin, **lost)
-            self._overtaken(Overtaken(topic, partition, found.offset, found.begin))
+            _log.error("partition.truncated", topic=topic, partition=partition, resumed_at=found.begin, **lost)
+            self._on_truncated(Truncation(topic, partition, found.offset, found.begin))
             return found.begin
         if found.offset > found.end:
             raise Unavailable(beyond_sentence(topic, partition, found.offset, found.end))
