@@ -25,7 +25,7 @@ _CODEC: Final = DeadLetterCodec()
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundDeadLetter:
     """A record of the topic of dead letters; `letter` is a sentence where it is none."""
 
     partition: int
@@ -68,13 +68,13 @@ class DeadLetters:
 
     def newest(
         self, limit: int | None, *, reason: str | None, subscription: str | None, since_ms: int | None
-    ) -> list[Found]:
+    ) -> list[FoundDeadLetter]:
         """Return the newest that fit, newest first."""
         accepts = _filter(reason, subscription)
         messages = newest(self._scanner, self._scanner.ranges([self._names.dead], since_ms), limit, accepts)
         return [_found(message) for message in reversed(messages)]
 
-    def get(self, ids: Iterable[str]) -> list[Found]:
+    def get(self, ids: Iterable[str]) -> list[FoundDeadLetter]:
         """Return these; InvalidInput if one is not there."""
         places = {id_of(text, self._names.dead): text for text in ids}
         ranges = {r.partition: r for r in self._scanner.ranges([self._names.dead])}
@@ -106,18 +106,18 @@ class DeadLetters:
                     found.append(codec.decode(value))
         return sorted((o for o in found if o["job_id"] == letter.job_id), key=lambda o: (o["run"], o["at_ms"]))
 
-    def runs(self, found: Iterable[Found]) -> dict[str, int]:
+    def runs(self, found: Iterable[FoundDeadLetter]) -> dict[str, int]:
         """Return the highest run of each of these jobs that is in `jobs.0s`, by job id, where there is one above 0.
 
         Only what is younger than the letters is read, and only where the records of their subscriptions are.
         """
         return self._runs(found, None) or {}
 
-    def quick_runs(self, found: Iterable[Found]) -> dict[str, int] | None:
+    def quick_runs(self, found: Iterable[FoundDeadLetter]) -> dict[str, int] | None:
         """Return the same, None where so much would have to be read for it that somebody had to wait."""
         return self._runs(found, _QUICK)
 
-    def _runs(self, found: Iterable[Found], most: int | None) -> dict[str, int] | None:
+    def _runs(self, found: Iterable[FoundDeadLetter], most: int | None) -> dict[str, int] | None:
         jobs = {one.letter.job_id: one for one in found if isinstance(one.letter, DeadLetter) and one.letter.job_id}
         if not jobs:
             return {}
@@ -148,13 +148,13 @@ def _unknown(id_: str) -> InvalidInput:
     return InvalidInput(f"there is no dead letter {id_}; `signpost dead-letters list` shows those that there are")
 
 
-def _found(message: Message) -> Found:
+def _found(message: Message) -> FoundDeadLetter:
     _, partition, offset = place_of(message)
     try:
         letter: DeadLetter | str = _CODEC.decode(message.value())
     except UnreadableRecord as error:
         letter = str(error)
-    return Found(partition, offset, time_of(message), letter)
+    return FoundDeadLetter(partition, offset, time_of(message), letter)
 
 
 def _filter(reason: str | None, subscription: str | None) -> Callable[[Message], bool]:

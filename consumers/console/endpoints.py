@@ -1,4 +1,4 @@
-"""The worst endpoints of all delivery processes: each is asked, and what they say is put together."""
+"""The worst endpoints of all delivery processes: requested from each of them, and merged."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _TIMEOUT_S: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """What the processes say: endpoints, worst first, how many subscriptions are disabled, and who does not answer.
+class EndpointsReport:
+    """Endpoints, worst first, how many subscriptions are disabled, and which processes do not respond.
 
-    `silent` has a reason for each address that could not be asked.
+    `silent` has a reason for each address without a response.
     """
 
     endpoints: tuple[EndpointRow, ...]
@@ -28,18 +28,18 @@ class Found:
     silent: Mapping[str, str]
 
 
-def ask(addresses: Sequence[str], limit: int) -> Found:
+def ask(addresses: Sequence[str], limit: int) -> EndpointsReport:
     """Ask the process at each address (a URL) for its worst endpoints."""
     with ThreadPoolExecutor(max(1, min(16, len(addresses)))) as threads:
         answers = list(threads.map(lambda address: _ask(address, limit), addresses))
-    said = [answer for answer in answers if not isinstance(answer, str)]
+    pages = [answer for answer in answers if not isinstance(answer, str)]
     silent = {address: why for address, why in zip(addresses, answers, strict=True) if isinstance(why, str)}
-    rows = merged(row for _, rows in said for row in rows)
-    return Found(tuple(rows[:limit]), sum(disabled for disabled, _ in said), len(addresses), silent)
+    rows = merged(row for _, rows in pages for row in rows)
+    return EndpointsReport(tuple(rows[:limit]), sum(disabled for disabled, _ in pages), len(addresses), silent)
 
 
 def merged(rows: Iterable[EndpointRow]) -> list[EndpointRow]:
-    """Return the rows, worst first, with one for each subscription: while its jobs change hands, two may tell of it."""
+    """Return the rows, worst first, with one for each subscription: two processes may have one of it for a moment."""
     by_id: dict[str, EndpointRow] = {}
     for row in rows:
         other = by_id.get(row.subscription_id)
@@ -49,7 +49,7 @@ def merged(rows: Iterable[EndpointRow]) -> list[EndpointRow]:
 
 
 def _ask(address: str, limit: int) -> tuple[int, list[EndpointRow]] | str:
-    """Return how many are disabled, and the rows; a sentence if there is no answer."""
+    """Return how many are disabled, and the rows; a sentence if there is no response."""
     try:
         answer = httpx.get(f"{address}/endpoints", params={"limit": limit}, timeout=_TIMEOUT_S, trust_env=False)
         if answer.is_success:

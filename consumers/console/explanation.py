@@ -51,7 +51,7 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class SubscriptionExplanation:
     """What one subscription made of the event: `took` it, or `why` not."""
 
     subscription_id: str
@@ -74,7 +74,7 @@ class Explanation:
     routed: bool | None
     trouble: str = ""
     dead_letters: list[Place] = field(default_factory=list)
-    verdicts: list[Verdict] = field(default_factory=list)
+    subscriptions: list[SubscriptionExplanation] = field(default_factory=list)
     other_customers: int = 0
 
 
@@ -125,7 +125,7 @@ def explain(
         if only is None and not made and _is_of_another(history, subject.customer_id):
             found.other_customers += 1
         elif made or not found.trouble:
-            found.verdicts.append(_verdict(id_, history, made, subject, health.get(id_)))
+            found.subscriptions.append(_explain_one(id_, history, made, subject, health.get(id_)))
     return found
 
 
@@ -137,47 +137,50 @@ def _histories(versions: Sequence[Version]) -> dict[str, list[Version]]:
     return by_id
 
 
-def _verdict(
+def _explain_one(
     id_: str, history: Sequence[Version], runs: Sequence[Run], subject: _Subject, health: Health | None
-) -> Verdict:
-    last = next((v.said for v in reversed(history) if isinstance(v.said, Subscription)), None)
+) -> SubscriptionExplanation:
+    last = next((v.content for v in reversed(history) if isinstance(v.content, Subscription)), None)
     host = _host(last) if last else ""
     if runs:
-        return Verdict(id_, host, True, _how(history, runs), tuple(runs))
-    return Verdict(id_, host, False, _why_not(history, subject, health))
+        return SubscriptionExplanation(id_, host, True, _how(history, runs), tuple(runs))
+    return SubscriptionExplanation(id_, host, False, _why_not(history, subject, health))
 
 
 def _how(history: Sequence[Version], runs: Sequence[Run]) -> str:
-    if history and history[-1].said is None:
+    if history and history[-1].content is None:
         return "deleted since"
-    said = history[-1].said if history else None
-    return "paused now" if isinstance(said, Subscription) and said.paused and runs[-1].ending == "waiting" else ""
+    content = history[-1].content if history else None
+    return "paused now" if isinstance(content, Subscription) and content.paused and runs[-1].ending == "waiting" else ""
 
 
 def _why_not(history: Sequence[Version], subject: _Subject, health: Health | None) -> str:
     """Say why a subscription has no job, by what it said when the event came, as far as the topic still holds it."""
     before = [v for v in history if subject.at_ms is None or v.at_ms <= subject.at_ms]
-    said = before[-1].said if before else history[0].said
-    match said:
+    content = before[-1].content if before else history[0].content
+    match content:
         case None:
             return "deleted before the event came" if before else "deleted since"
         case str():
-            return f"its record cannot be read: {said}; the events of its customer wait"
+            return f"its record cannot be read: {content}; the events of its customer wait"
         case _:
-            return _difference(said, subject, health, known_then=bool(before))
+            return _difference(content, subject, health, known_then=bool(before))
 
 
-def _difference(said: Subscription, subject: _Subject, health: Health | None, *, known_then: bool) -> str:
+def _difference(content: Subscription, subject: _Subject, health: Health | None, *, known_then: bool) -> str:
     """Return the first that holds; `known_then`: it is what the subscription said when the event came."""
-    later = not known_then and subject.at_ms is not None and said.created_at_ms > subject.at_ms
-    takes = any(matches(pattern, subject.event_type) for pattern in said.event_types)
+    later = not known_then and subject.at_ms is not None and content.created_at_ms > subject.at_ms
+    takes = any(matches(pattern, subject.event_type) for pattern in content.event_types)
     reasons = (
-        (said.customer_id != subject.customer_id, f"is of customer {said.customer_id}"),
-        (said.sender != subject.sender, f"is of sender {said.sender}"),
+        (content.customer_id != subject.customer_id, f"is of customer {content.customer_id}"),
+        (content.sender != subject.sender, f"is of sender {content.sender}"),
         (later, "created later than the event came"),
-        (not takes, f"takes only {', '.join(said.event_types)}"),
-        (said.paused, "paused" if known_then else "paused, by what it says since"),
-        (_was_disabled(said, subject, health), f"disabled ({health.reason if health else ''}) before the event came"),
+        (not takes, f"takes only {', '.join(content.event_types)}"),
+        (content.paused, "paused" if known_then else "paused, by what it says since"),
+        (
+            _was_disabled(content, subject, health),
+            f"disabled ({health.reason if health else ''}) before the event came",
+        ),
         (not known_then, "changed since: what it said when the event came is no longer on the topic"),
         (subject.routed is False, "takes it, as soon as the router comes to it"),
         (subject.routed is None, "takes it, but the router has no position there: it has not begun"),
@@ -189,8 +192,8 @@ def _difference(said: Subscription, subject: _Subject, health: Health | None, *,
     return next((why for holds, why in reasons if holds), lost)
 
 
-def _was_disabled(said: Subscription, subject: _Subject, health: Health | None) -> bool:
-    if health is None or health.disabled_at_ms is None or not health.disables(said.activation):
+def _was_disabled(content: Subscription, subject: _Subject, health: Health | None) -> bool:
+    if health is None or health.disabled_at_ms is None or not health.disables(content.activation):
         return False
     return subject.at_ms is None or health.disabled_at_ms <= subject.at_ms
 
@@ -273,8 +276,8 @@ def _subject(
 
 def _is_of_another(history: Sequence[Version], customer_id: str) -> bool:
     """Tell whether all that is known of a subscription is that it is another customer's, or deleted."""
-    customers = {v.said.customer_id for v in history if isinstance(v.said, Subscription)}
-    return customer_id not in customers and not isinstance(history[-1].said, str)
+    customers = {v.content.customer_id for v in history if isinstance(v.content, Subscription)}
+    return customer_id not in customers and not isinstance(history[-1].content, str)
 
 
 def _source(job: Job) -> Place:

@@ -44,7 +44,7 @@ _OWN: Final[dict[str, Any]] = {
 }
 
 Progress: TypeAlias = Callable[[int, int], None]
-"""Hears how many offsets of how many are behind us."""
+"""Called with the number of offsets that were read, and of all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +57,8 @@ class Range:
     end: int
 
 
-def unheard(done: int, total: int) -> None:
-    """Is a progress that nobody looks at."""
+def no_progress(done: int, total: int) -> None:
+    """Report no progress."""
 
 
 def place_of(message: Message) -> tuple[str, int, int]:
@@ -79,7 +79,7 @@ def time_of(message: Message) -> int:
 class Scanner:
     """Reads topics of one cluster; `kafka` are the properties of the connection."""
 
-    def __init__(self, kafka: Mapping[str, str], admin: AdminClient, progress: Progress = unheard) -> None:
+    def __init__(self, kafka: Mapping[str, str], admin: AdminClient, progress: Progress = no_progress) -> None:
         self._kafka = kafka
         self._admin = admin
         self.progress = progress

@@ -1,4 +1,4 @@
-"""What the topic `subscriptions` says, and what it still holds of what it said before."""
+"""The current state of subscriptions, and the earlier versions that their topic still holds."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from schemas.topics import TopicNames
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """One record of a subscription: what it says, None if it deletes it, or a sentence if it cannot be read."""
+    """One record of a subscription; `content` is None if it deletes it, a sentence if it cannot be read."""
 
     id: str
     partition: int
     offset: int
     at_ms: int
-    said: Subscription | str | None
+    content: Subscription | str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Current:
     paused: bool
 
 
-class Subscriptions:
+class SubscriptionHistory:
     """All records of the topic, read once."""
 
     def __init__(self, scanner: Scanner, names: TopicNames) -> None:
@@ -45,7 +45,7 @@ class Subscriptions:
                 key = (message.key() or b"").decode("utf-8", "backslashreplace")
                 value = message.value()
                 self._table.apply(partition, offset, key, value)
-                self.versions.append(Version(key, partition, offset, time_of(message), _said(key, value)))
+                self.versions.append(Version(key, partition, offset, time_of(message), _content_of(key, value)))
 
     def current(self, id_: str) -> Current | str | None:
         """Return what counts for an id now: None if it is deleted, a sentence if nothing readable is there."""
@@ -56,7 +56,7 @@ class Subscriptions:
         return None if unusable is None else unusable.reason
 
 
-def _said(key: str, value: bytes | None) -> Subscription | str | None:
+def _content_of(key: str, value: bytes | None) -> Subscription | str | None:
     if value is None:
         return None
     try:

@@ -15,7 +15,7 @@ from deploy.cli.looking import Json, Since, no_bar, record_reader, scanning, sin
 from schemas.errors import InvalidInput
 
 if TYPE_CHECKING:  # `signpost --help` does without
-    from consumers.console.dead_letters import DeadLetters, Found
+    from consumers.console.dead_letters import DeadLetters, FoundDeadLetter
     from consumers.console.scan import Scanner
     from producers.dead_letters import Again, Decision
     from schemas.codec import Record
@@ -165,17 +165,17 @@ def _act(settings: Settings, decisions: list[Decision], *, yes: bool) -> tuple[i
 
 
 def _decide(
-    scanner: Scanner, settings: Settings, letters: DeadLetters, found: list[Found], *, again: bool
+    scanner: Scanner, settings: Settings, letters: DeadLetters, found: list[FoundDeadLetter], *, again: bool
 ) -> tuple[list[Decision], int]:
     """Return what to do about each, oldest first, and how many are left out as they were retried before."""
-    from consumers.console.subscriptions import Subscriptions  # noqa: PLC0415  # see context.py
+    from consumers.console.subscriptions import SubscriptionHistory  # noqa: PLC0415  # see context.py
     from producers.dead_letters import Refused, Retry  # noqa: PLC0415
     from schemas.delivery import DeadLetter  # noqa: PLC0415
 
     if not found:
         return [], 0
     runs = letters.runs(found)
-    retry = Retry(settings.names, Subscriptions(scanner, settings.names).current, scanner.topics(), runs)
+    retry = Retry(settings.names, SubscriptionHistory(scanner, settings.names).current, scanner.topics(), runs)
     decisions: list[Decision] = []
     before = 0
     for one in sorted(found, key=lambda one: (one.at_ms, one.partition, one.offset)):
@@ -206,7 +206,7 @@ def _letters(scanner: Scanner, settings: Settings) -> DeadLetters:
     return letters
 
 
-def _as_json(found: Found, runs: Mapping[str, int] | None) -> dict[str, Any]:
+def _as_json(found: FoundDeadLetter, runs: Mapping[str, int] | None) -> dict[str, Any]:
     from consumers.console.readable import text_of, time_text  # noqa: PLC0415  # see context.py
 
     head = {"id": found.id, "time": time_text(found.at_ms)}

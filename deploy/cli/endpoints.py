@@ -13,7 +13,7 @@ from deploy.cli.looking import Json
 from schemas.errors import InvalidInput, Unavailable
 
 if TYPE_CHECKING:  # `signpost --help` does without
-    from consumers.console.endpoints import Found
+    from consumers.console.endpoints import EndpointsReport
     from consumers.delivery.overview import EndpointRow
 
 COLUMNS: Final = (
@@ -101,7 +101,7 @@ def _url(address: str) -> str:
     return f"http://{host or '127.0.0.1'}:{port}"
 
 
-def _show(found: Found, *, as_json: bool) -> None:
+def _show(found: EndpointsReport, *, as_json: bool) -> None:
     for address, why in found.silent.items():
         typer.echo(f"{address} does not say: {why}", err=True)
     if as_json:

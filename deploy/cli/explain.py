@@ -12,7 +12,7 @@ from schemas.errors import InvalidInput, Unavailable
 from schemas.near import did_you_mean
 
 if TYPE_CHECKING:  # `signpost --help` does without
-    from consumers.console.explanation import Attempt, Explanation, Run, Verdict
+    from consumers.console.explanation import Attempt, Explanation, Run, SubscriptionExplanation
     from consumers.console.scan import Scanner
     from consumers.console.traces import Place, Traces
     from schemas.settings import Settings
@@ -72,7 +72,7 @@ def _found(
     scanner: Scanner, settings: Settings, event: str, topic: str | None, subscription: str | None
 ) -> tuple[Traces, list[Explanation]]:
     from consumers.console.explanation import explain  # noqa: PLC0415  # clients load in 0.3 s that `--help` saves
-    from consumers.console.subscriptions import Subscriptions  # noqa: PLC0415
+    from consumers.console.subscriptions import SubscriptionHistory  # noqa: PLC0415
     from consumers.console.traces import Tracer  # noqa: PLC0415
     from consumers.runtime.registry import Registry  # noqa: PLC0415
     from deploy.health import read_health  # noqa: PLC0415
@@ -96,7 +96,7 @@ def _found(
     tiers = [names.jobs(delay) for delay in tiers_of(sender.schedule for sender in senders_of(settings).values())]
     traces = Tracer(scanner, names, tiers, decoders).trace(event, [topic] if topic else decoders)
     places = [place for place in traces.places() if topic in (None, place[0])]
-    versions = Subscriptions(scanner, names).versions if places else []
+    versions = SubscriptionHistory(scanner, names).versions if places else []
     health = read_health(settings) if places and scanner.partitions([names.health]) else {}
     there = set(scanner.partitions({place[0] for place in places}))
     committed = scanner.committed(f"{settings.prefix}router", [p[:2] for p in places if p[:2] in there])
@@ -118,26 +118,26 @@ def _print(one: Explanation) -> None:
         typer.echo(printable(one.trouble))
     for place in one.dead_letters:
         typer.echo(f"dead letter {place[1]}:{place[2]}; `signpost dead-letters show {place[1]}:{place[2]}` shows it")
-    took = [verdict for verdict in one.verdicts if verdict.took]
-    others = [verdict for verdict in one.verdicts if not verdict.took]
+    took = [subscription for subscription in one.subscriptions if subscription.took]
+    others = [subscription for subscription in one.subscriptions if not subscription.took]
     typer.echo(f"\ntaken by {_count(len(took))}")
-    for verdict in took:
-        _print_taker(verdict, one.at_ms)
+    for subscription in took:
+        _print_taker(subscription, one.at_ms)
     if others or one.other_customers:
         typer.echo(f"\nnot taken by {_count(len(others) + one.other_customers)}")
-    width = max((len(verdict.subscription_id) for verdict in others), default=0)
-    for verdict in others:
-        typer.echo(f"  {printable(verdict.subscription_id).ljust(width)}  {printable(verdict.why)}")
+    width = max((len(subscription.subscription_id) for subscription in others), default=0)
+    for subscription in others:
+        typer.echo(f"  {printable(subscription.subscription_id).ljust(width)}  {printable(subscription.why)}")
     if one.other_customers:
         typer.echo(f"  {'and ' if others else ''}{one.other_customers:,} of other customers")
 
 
-def _print_taker(verdict: Verdict, event_ms: int | None) -> None:
+def _print_taker(subscription: SubscriptionExplanation, event_ms: int | None) -> None:
     from consumers.console.readable import printable  # noqa: PLC0415  # as above
 
-    why = f"  ({verdict.why})" if verdict.why else ""
-    typer.echo(printable(f"  {verdict.subscription_id}  {verdict.host}{why}"))
-    for run in verdict.runs:
+    why = f"  ({subscription.why})" if subscription.why else ""
+    typer.echo(printable(f"  {subscription.subscription_id}  {subscription.host}{why}"))
+    for run in subscription.runs:
         if run.number:
             typer.echo(f"    run {run.number}, a retry")
         for attempt in run.attempts:

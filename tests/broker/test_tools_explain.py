@@ -42,7 +42,11 @@ def explained(signpost: Commands, *arguments: str) -> list[dict[str, Any]]:
 
 def whys(one: dict[str, Any]) -> dict[str, str]:
     """Return why each subscription did not take an event, by its id."""
-    return {verdict["subscription_id"]: verdict["why"] for verdict in one["verdicts"] if not verdict["took"]}
+    return {
+        explained_one["subscription_id"]: explained_one["why"]
+        for explained_one in one["subscriptions"]
+        if not explained_one["took"]
+    }
 
 
 def test_the_whole_story(pipeline: Pipeline, receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,7 +62,7 @@ def test_the_whole_story(pipeline: Pipeline, receiver: Receiver, monkeypatch: py
     signpost = Commands(pipeline.env(), monkeypatch)
     (one,) = explained(signpost, "evt_0")
     assert (one["event_type"], one["customer_id"]) == ("alert.ai_research_completed", "acme")
-    (taker,) = [verdict for verdict in one["verdicts"] if verdict["took"]]
+    (taker,) = [explained_one for explained_one in one["subscriptions"] if explained_one["took"]]
     (run,) = taker["runs"]
     assert (taker["subscription_id"], run["ending"]) == ("sub-0", "delivered")
     assert [(a["number"], a["state"], a["status"]) for a in run["attempts"]] == [
@@ -72,7 +76,9 @@ def test_the_whole_story(pipeline: Pipeline, receiver: Receiver, monkeypatch: py
     for part in ("taken by 1 subscription\n  sub-0  127.0.0.1", "503 in ", "next at", "delivered", "sub-1  paused"):
         assert part in text
     assert "1 of other customers" in text
-    assert explained(signpost, "evt_0", "--subscription", "sub-2")[0]["verdicts"][0]["why"] == "is of customer beta"
+    assert (
+        explained(signpost, "evt_0", "--subscription", "sub-2")[0]["subscriptions"][0]["why"] == "is of customer beta"
+    )
 
 
 def test_why_a_subscription_did_not_take_it(here: Installation, signpost: Commands) -> None:
@@ -128,7 +134,7 @@ def test_where_a_job_waits_and_how_others_ended(here: Installation, signpost: Co
     here.produce(here.names.outcomes, outcome_value(jobs["l"], **failed, **due), b"sub-l")
     (one,) = explained(signpost, "evt_1")
     assert "no longer on the topic" in one["trouble"]
-    runs = {verdict["subscription_id"]: verdict["runs"][0] for verdict in one["verdicts"]}
+    runs = {explained_one["subscription_id"]: explained_one["runs"][0] for explained_one in one["subscriptions"]}
     assert {id_: (run["ending"], run["reason"]) for id_, run in runs.items()} == {
         "sub-w": ("waiting", ""),
         "sub-c": ("cancelled", "paused"),
