@@ -27,21 +27,18 @@ from confluent_kafka import (
     TopicPartition,
 )
 from confluent_kafka.admin import AdminClient
-from confluent_kafka.admin._listoffsets import OffsetSpec
 
-from consumers.runtime.admin import offset_of
+from consumers.runtime.admin import LATEST, list_offsets, offset_of
 from consumers.staleness import GRACE_MS, MAX_STALENESS_MS, Staleness
 from consumers.table_state import Entry, Interpret, TableState, Unusable
 from schemas.errors import Unavailable, UnreadableRecord
-from schemas.kafka_properties import WHOLE_TOPIC
+from schemas.kafka_properties import whole_topic_config
 from schemas.subscription import Subscription, decode_subscription
 from schemas.topics import TopicNames
 
 T = TypeVar("T")
 
 log = structlog.get_logger("table")
-
-_LATEST: Final = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # the library leaves it without types
 
 # A turn of the loop takes at most so many records: about 10 ms with a secret to open in each.
 BATCH: Final = 256
@@ -54,7 +51,6 @@ LOG_SLOW_EVERY_MS: Final = 60_000
 
 _TUNING: Final[dict[str, str | int]] = {"queued.max.messages.kbytes": 4096}
 _OWN: Final[dict[str, str | int | bool]] = {
-    **WHOLE_TOPIC,
     # A response within 200 ms needs short waits (staleness.py).
     "fetch.wait.max.ms": 50,
     "fetch.min.bytes": 1,
@@ -91,14 +87,13 @@ class SubscriptionTable(Generic[T]):
         self._on_change = on_change
         self._topic = topic or names.subscriptions
         logger = logging.getLogger("signpost.kafka")
-        # The group is never joined and commits nothing; librdkafka wants a name.
-        group = {"group.id": f"{names.prefix}table"}
-        self._consumer = Consumer({**_TUNING, **kafka, **_OWN, **group}, logger=logger)
+        config = whole_topic_config(kafka, f"{names.prefix}table", tuning=_TUNING, own=_OWN)
+        self._consumer = Consumer(config, logger=logger)
         self._admin = AdminClient({**kafka}, logger=logger)
-        self._partitions: list[TopicPartition] = []
+        self._partitions: list[tuple[str, int]] = []
         self._described: Future[Any] | None = None
         self._describe_at_ms = 0
-        self._requests: dict[int, dict[TopicPartition, Future[Any]]] = {}
+        self._requests: dict[int, dict[tuple[str, int], Future[Any]]] = {}
         self._look_at_ms = 0
         self._warn_at_ms = 0
         self._log_slow_at_ms = 0
@@ -178,8 +173,8 @@ class SubscriptionTable(Generic[T]):
             self._describe_at_ms = now_ms + 500
             self._wait(now_ms, _name_of(error))
             return
-        self._partitions = [TopicPartition(self._topic, number) for number in range(count)]
-        self._consumer.assign([TopicPartition(self._topic, number, OFFSET_BEGINNING) for number in range(count)])
+        self._partitions = [(self._topic, number) for number in range(count)]
+        self._consumer.assign([TopicPartition(*key, OFFSET_BEGINNING) for key in self._partitions])
 
     def _log_slow(self, now_ms: int) -> None:
         """Log once a minute that the broker is slow or silent."""
@@ -193,10 +188,8 @@ class SubscriptionTable(Generic[T]):
 
     def _ask(self, now_ms: int) -> None:
         self._staleness.asked(now_ms)
-        self._requests[now_ms] = self._admin.list_offsets(
-            dict.fromkeys(self._partitions, _LATEST),
-            isolation_level=IsolationLevel.READ_COMMITTED,
-            request_timeout=ASK_TIMEOUT_S,
+        self._requests[now_ms] = list_offsets(
+            self._admin, self._partitions, LATEST, IsolationLevel.READ_COMMITTED, ASK_TIMEOUT_S
         )
 
     def _collect(self, now_ms: int) -> None:
@@ -205,7 +198,7 @@ class SubscriptionTable(Generic[T]):
                 continue
             del self._requests[asked_at_ms]
             try:
-                ends = {partition.partition: offset_of(future.result()) for partition, future in futures.items()}
+                ends = {number: offset_of(future.result()) for (_, number), future in futures.items()}
             except KafkaException:
                 self._staleness.failed(asked_at_ms)
                 # After a broker restart the client keeps the leaders that it knew, and its requests fail

@@ -34,11 +34,11 @@ from consumers.delivery.takeover import Takeover
 from consumers.delivery.tiers import Tiers
 from consumers.delivery.transport import Transport
 from consumers.delivery.work import Work
+from consumers.runtime.compacted_partition import CompactedPartition
 from consumers.runtime.compiled import is_compiled
 from consumers.runtime.hanging import Sweep
 from consumers.runtime.member import member_config
 from consumers.runtime.metrics import DeliveryMetrics
-from consumers.runtime.partition_state import PartitionState
 from consumers.runtime.positions import CommittedPositions
 from consumers.runtime.snapshots import Snapshots
 from consumers.runtime.startup import await_topics
@@ -86,7 +86,7 @@ class Clients:
     admin: AdminClient
     consumer: Consumer
     positions: CommittedPositions
-    health: PartitionState
+    health: CompactedPartition
     transactions: Transactions
     outbox: Outbox
 
@@ -289,5 +289,5 @@ def _clients(settings: Settings, kafka: dict[str, str], slot: int | None, tiers:
     place = TopicPartition(names.outcomes, 0, 0)  # a position that nobody reads from
     transactions = Transactions(config, positions, Sweep(kafka, group, place, written))
     consumer = Consumer(consumer_config(kafka, group, slot), logger=logger)
-    health = PartitionState(kafka, admin, names.health)
+    health = CompactedPartition(kafka, admin, names.health)
     return Clients(admin, consumer, positions, health, transactions, Outbox(instance))

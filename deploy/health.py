@@ -5,12 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 
-from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from consumers.runtime.admin import TIMEOUT_S
-from consumers.runtime.partition_state import PartitionState
-from schemas.errors import Unavailable
+from consumers.runtime.compacted_partition import CompactedPartition
 from schemas.health import Health, decode_all
 from schemas.settings import Settings
 
@@ -22,15 +19,7 @@ def read_health(settings: Settings) -> Mapping[str, Health]:
     """
     kafka, topic = settings.kafka_properties(), settings.names.health
     admin = AdminClient({**kafka}, logger=logging.getLogger("signpost.kafka"))
-    try:
-        described = admin.list_topics(topic, timeout=TIMEOUT_S).topics[topic]
-        if described.error is not None:
-            raise KafkaException(described.error)
-        states = PartitionState(kafka, admin, topic).read(described.partitions)
-    except KafkaException as error:
-        raise Unavailable(
-            f"{topic} cannot be read: {error.args[0].str()}; `signpost topics plan` says what is missing"
-        ) from error
+    states = CompactedPartition(kafka, admin, topic).read_all()
     found: dict[str, Health] = {}
     for state in states.values():
         found |= decode_all(state, lambda _id, _error: None)

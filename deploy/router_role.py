@@ -105,7 +105,7 @@ def build(settings: Settings, slot: int | None) -> RouterRole:
         consumer_config(kafka, router_group(names), slot),
         admin,
         positions,
-        SourcePositionsRecorder(SourcesTopic(kafka, names), positions, _unix_ms),
+        SourcePositionsRecorder(SourcesTopic(kafka, admin, names), positions, _unix_ms),
         settings.start_at,
         on_error=connectivity.on_error,
         on_truncated=_on_truncated(metrics, output),

@@ -1,4 +1,8 @@
-"""The topic `subscriptions` as its writers read it: to an end that was asked for, by calls that wait."""
+"""The topic `subscriptions` as its writers read it: to an end that was requested, by calls that block.
+
+consumers/runtime/topic_reader.py does the same for consumers, which producers do not import. This one keeps its
+consumer, so that each call reads on from the last.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +25,7 @@ from confluent_kafka.admin._listoffsets import OffsetSpec
 
 from producers.subscription_changes import Current, Unreadable
 from schemas.errors import Unavailable, UnreadableRecord
-from schemas.kafka_properties import WHOLE_TOPIC
+from schemas.kafka_properties import whole_topic_config
 from schemas.subscription import Subscription, decode_subscription
 
 _LATEST: Final = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # the library leaves it without types
@@ -46,8 +50,7 @@ class SubscriptionLog:
         self._sleep = sleep
         self._timeout_s = timeout_s
         logger = logging.getLogger("signpost.kafka")
-        # The group is never joined and commits nothing; librdkafka wants a name.
-        self._consumer = Consumer({**_TUNING, **kafka, **WHOLE_TOPIC, "group.id": f"{topic}.read"}, logger=logger)
+        self._consumer = Consumer(whole_topic_config(kafka, f"{topic}.read", tuning=_TUNING), logger=logger)
         self._admin = AdminClient(dict(kafka), logger=logger)
         self._servers = kafka.get("bootstrap.servers", "")
         self._records: list[dict[str, Subscription | Unreadable]] = []

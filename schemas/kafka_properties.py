@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from importlib import resources
-from typing import Final
+from types import MappingProxyType
+from typing import Any, Final
 
 from schemas.errors import SettingsError
 from schemas.near import nearest
@@ -104,8 +105,8 @@ REFUSED: Final[dict[str, str]] = {
     "test.mock.num.brokers": "events would go to a broker that only pretends to keep them",
 }
 
-# Of every consumer that reads a whole topic to an end, whatever a person tunes: its group is never joined.
-WHOLE_TOPIC: Final[dict[str, str | int | bool]] = {
+# Of every consumer that reads whole topics, whatever a person tunes.
+_WHOLE_TOPIC: Final[dict[str, str | int | bool]] = {
     "isolation.level": "read_committed",
     "enable.auto.commit": False,
     "enable.auto.offset.store": False,
@@ -128,6 +129,17 @@ def tuned(properties: Mapping[str, str]) -> dict[str, str]:
         return dict(properties)
     # A broker that is back is found within a second, not within ten.
     return {"reconnect.backoff.max.ms": "1000", **properties}
+
+
+def whole_topic_config(
+    kafka: Mapping[str, str], group: str, *, tuning: Mapping[str, Any], own: Mapping[str, Any] = MappingProxyType({})
+) -> dict[str, Any]:
+    """Return the properties of a consumer that reads whole topics, with the partitions assigned by hand.
+
+    `kafka` is what a person sets; it overrides `tuning`, and `own` overrides it. The group is never joined and commits
+    nothing: librdkafka needs a name.
+    """
+    return {**tuning, **kafka, **_WHOLE_TOPIC, **own, "group.id": group}
 
 
 def property_of_variable(rest: str) -> str:

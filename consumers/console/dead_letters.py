@@ -8,7 +8,8 @@ from typing import Final
 
 from confluent_kafka import Message
 
-from consumers.console.scan import Range, Scanner, newest, place_of, time_of
+from consumers.console.scan import Scanner, newest, time_of
+from consumers.runtime.topic_reader import Range, place_of
 from schemas.codec import Record
 from schemas.delivery import DeadLetter, DeadLetterCodec, JobCodec, OutcomeCodec
 from schemas.errors import InvalidInput, UnreadableRecord
@@ -71,13 +72,13 @@ class DeadLetters:
     ) -> list[FoundDeadLetter]:
         """Return the newest that fit, newest first."""
         accepts = _filter(reason, subscription)
-        messages = newest(self._scanner, self._scanner.ranges([self._names.dead], since_ms), limit, accepts)
+        messages = newest(self._scanner, self._scanner.ranges_of([self._names.dead], since_ms), limit, accepts)
         return [_found(message) for message in reversed(messages)]
 
     def get(self, ids: Iterable[str]) -> list[FoundDeadLetter]:
         """Return these; InvalidInput if one is not there."""
         places = {id_of(text, self._names.dead): text for text in ids}
-        ranges = {r.partition: r for r in self._scanner.ranges([self._names.dead])}
+        ranges = {r.partition: r for r in self._scanner.ranges_of([self._names.dead])}
         wanted = []
         for (partition, offset), text in places.items():
             whole = ranges.get(partition)
@@ -99,7 +100,7 @@ class DeadLetters:
             return []
         needle, codec = letter.job_id.encode(), OutcomeCodec()
         found = []
-        for batch in self._scanner.read(self._scanner.ranges([self._names.outcomes], _begin_of(letter))):
+        for batch in self._scanner.read(self._scanner.ranges_of([self._names.outcomes], _begin_of(letter))):
             for message in batch:
                 value = message.value()
                 if value is not None and needle in value:
@@ -124,7 +125,7 @@ class DeadLetters:
         ids = {one.letter.subscription_id or "" for one in jobs.values() if isinstance(one.letter, DeadLetter)}
         subscriptions = {id_.encode() for id_ in ids}
         since_ms = max(0, min(one.at_ms for one in jobs.values()) - _CLOCKS_MS)
-        ranges = self._scanner.ranges([self._names.jobs(FIRST)], since_ms)
+        ranges = self._scanner.ranges_of([self._names.jobs(FIRST)], since_ms)
         places = {partition_of(id_, len(ranges)) for id_ in ids}
         ranges = [one for one in ranges if one.partition in places]
         if most is not None and sum(one.end - one.begin for one in ranges) > most:

@@ -14,10 +14,11 @@ from typing import Any, Final
 from confluent_kafka import KafkaError, KafkaException, Message
 from confluent_kafka.admin import AdminClient
 
-from consumers.console.scan import Range, Scanner, place_of, time_of
+from consumers.console.scan import Scanner, time_of
 from consumers.delivery.progress import Position, Progress
 from consumers.runtime.admin import TIMEOUT_S
 from consumers.runtime.positions import PartitionOffsets
+from consumers.runtime.topic_reader import Range, place_of
 from schemas.delivery import JobCodec
 from schemas.errors import Unavailable, UnreadableRecord
 
@@ -101,7 +102,7 @@ def lag(
 
     `new_at_beginning`: a partition without a position beside others that have one is read from its beginning.
     """
-    ranges = {(r.topic, r.partition): r for r in scanner.ranges(due_ms)}
+    ranges = {(r.topic, r.partition): r for r in scanner.ranges_of(due_ms)}
     committed = scanner.committed(group, list(ranges))
     begun = new_at_beginning and any(found.offset is not None for found in committed.values())
     counts = {key: _count(ranges[key], found) for key, found in committed.items() if begun or found.offset is not None}

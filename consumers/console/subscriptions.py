@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from consumers.console.scan import Scanner, place_of, time_of
+from consumers.console.scan import Scanner, time_of
+from consumers.runtime.topic_reader import place_of
 from consumers.table import read_subscription
 from consumers.table_state import TableState
 from schemas.errors import UnreadableRecord
@@ -39,7 +40,7 @@ class SubscriptionHistory:
     def __init__(self, scanner: Scanner, names: TopicNames) -> None:
         self._table = TableState(lambda _p, _o, key, value: read_subscription(key, value))
         self.versions: list[Version] = []
-        for batch in scanner.read(scanner.ranges([names.subscriptions])):
+        for batch in scanner.read(scanner.ranges_of([names.subscriptions])):
             for message in batch:
                 _, partition, offset = place_of(message)
                 key = (message.key() or b"").decode("utf-8", "backslashreplace")

@@ -12,10 +12,12 @@ from typing import Any, Final
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from consumers.console.readable import RecordReader, line, printable, text_of, time_text
-from consumers.console.scan import Range, Scanner, newest, place_of, time_of
+from consumers.console.scan import GROUP, Scanner, newest, time_of
 from consumers.runtime.positions import is_lost_broker
+from consumers.runtime.topic_reader import Range, place_of
 from schemas.delivery import event_id
 from schemas.errors import Unavailable
+from schemas.kafka_properties import whole_topic_config
 from schemas.sender import Sender
 
 _BATCH: Final = 5_000
@@ -82,15 +84,10 @@ def records(scanner: Scanner, ranges: list[Range], tail: Tail, limit: int | None
 def follow(
     kafka: Mapping[str, str], ranges: list[Range], accepts: Callable[[Message], bool]
 ) -> Generator[Message | None]:
-    """Yield for ever what comes after these ranges; None at least every half second."""
-    own = {
-        "group.id": "signpost.console",
-        "isolation.level": "read_committed",
-        "enable.auto.commit": False,
-        "enable.auto.offset.store": False,
-        "auto.offset.reset": "earliest",
-    }
-    consumer = Consumer({"fetch.wait.max.ms": 50, **kafka, **own}, logger=logging.getLogger("signpost.kafka"))
+    """Yield without end what comes after these ranges; None at least every half second."""
+    own = {"auto.offset.reset": "earliest", "enable.partition.eof": False}
+    config = whole_topic_config(kafka, GROUP, tuning={"fetch.wait.max.ms": 50}, own=own)
+    consumer = Consumer(config, logger=logging.getLogger("signpost.kafka"))
     try:
         consumer.assign([TopicPartition(r.topic, r.partition, r.end) for r in ranges])
         while True:
@@ -105,7 +102,7 @@ def follow(
                         yield message
                 elif error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
                     raise Unavailable(f"the topic {ranges[0].topic} is no longer there")
-                elif not is_lost_broker(error):  # brokers that are away are waited for
+                elif not is_lost_broker(error):  # brokers that are down are waited for
                     raise Unavailable(f"{ranges[0].topic} cannot be read: {error.str()}")
     finally:
         consumer.close()

@@ -10,7 +10,8 @@ from typing import Final
 from confluent_kafka import Message
 
 from consumers.console.dead_letters import MARGIN_MS
-from consumers.console.scan import Range, Scanner, place_of, time_of
+from consumers.console.scan import Scanner, time_of
+from consumers.runtime.topic_reader import Range, place_of
 from schemas.codec import Record
 from schemas.delivery import DeadLetter, DeadLetterCodec, Job, JobCodec, OutcomeCodec, event_id
 from schemas.errors import SignpostError, UnreadableRecord
@@ -116,7 +117,7 @@ class Tracer:
         topic, partition, offset = place
         ranges = [
             Range(topic, partition, offset, offset + 1)
-            for r in self._scanner.ranges([topic])
+            for r in self._scanner.ranges_of([topic])
             if r.partition == partition and r.begin <= offset < r.end
         ]
         for batch in self._scanner.read(ranges):
@@ -124,7 +125,7 @@ class Tracer:
 
     def _search(self, wanted: str, sources: Iterable[str], traces: Traces) -> None:
         holds = _holds(wanted)
-        for batch in self._scanner.read(self._scanner.ranges(sources)):
+        for batch in self._scanner.read(self._scanner.ranges_of(sources)):
             for message in batch:
                 if not holds(message):
                     continue
@@ -144,7 +145,7 @@ class Tracer:
     def _follow(self, wanted: str, topics: Iterable[str], since_ms: int | None, traces: Traces) -> None:
         needle = wanted.encode()
         places = {seen.place for seen in traces.events}
-        for batch in self._scanner.read(self._scanner.ranges(topics, since_ms)):
+        for batch in self._scanner.read(self._scanner.ranges_of(topics, since_ms)):
             for message in batch:
                 value = message.value()
                 if value is not None and (needle in value or message.topic() == self._names.dead):

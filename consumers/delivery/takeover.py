@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from consumers.runtime.partition_state import PartitionState, State
+from consumers.runtime.compacted_partition import CompactedPartition, State
 from consumers.runtime.positions import CommittedPositions, PartitionKey, PartitionOffsets
 from schemas.health import Health, decode_all
 
@@ -29,7 +29,7 @@ class Known:
 class Takeover:
     """Asks for it; `fetch` blocks, and raises KafkaException where the broker cannot say."""
 
-    def __init__(self, positions: CommittedPositions, health: PartitionState) -> None:
+    def __init__(self, positions: CommittedPositions, health: CompactedPartition) -> None:
         self._positions = positions
         self._health = health
 

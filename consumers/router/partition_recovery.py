@@ -19,14 +19,11 @@ from datetime import datetime
 from typing import Any, Final, Literal, TypeAlias
 
 import structlog
-from confluent_kafka import IsolationLevel, KafkaException, TopicCollection, TopicPartition
-from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its package names no __all__
-    AdminClient,
-    OffsetSpec,
-)
+from confluent_kafka import IsolationLevel, KafkaException, TopicCollection
+from confluent_kafka.admin import AdminClient
 
 from consumers.router.source_positions import SourcePositionsRecorder
-from consumers.runtime.admin import TIMEOUT_S, offset_of
+from consumers.runtime.admin import EARLIEST, LATEST, TIMEOUT_S, from_time, list_offsets, offset_of, sentence_of
 from consumers.runtime.lost_positions import beyond_sentence, lost_partitions, lost_sentence
 from consumers.runtime.positions import CommittedPositions, PartitionKey, PartitionOffsets, PositionsQuery
 from consumers.runtime.source_positions import PositionsBySource
@@ -34,8 +31,7 @@ from consumers.runtime.truncation import Truncation
 from schemas.errors import Unavailable
 
 _ASK_AGAIN_S: Final = 0.2
-_EARLIEST: Final = OffsetSpec.earliest()  # type: ignore[no-untyped-call]  # it has no annotations
-_LATEST: Final = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # as above
+_STABLE: Final = IsolationLevel.READ_COMMITTED
 _log = structlog.get_logger("router")
 
 Positions: TypeAlias = dict[PartitionKey, int]
@@ -47,12 +43,11 @@ class StartQuery:
     """One request for the offsets at which the partitions of a new topic start; `poll` until the response is there."""
 
     def __init__(self, admin: AdminClient, start_at: StartAt, partitions: Sequence[PartitionKey]) -> None:
-        asked = [TopicPartition(topic, number) for topic, number in partitions]
         # Not past the last stable offset: what an open transaction holds is still to come.
-        self._ends = _list(admin, asked, _EARLIEST if start_at == "earliest" else _LATEST)
+        self._ends = list_offsets(admin, partitions, EARLIEST if start_at == "earliest" else LATEST, _STABLE)
         self._times: dict[PartitionKey, Future[Any]] = {}
         if isinstance(start_at, datetime):
-            self._times = _list(admin, asked, OffsetSpec.for_timestamp(int(start_at.timestamp() * 1_000)))
+            self._times = list_offsets(admin, partitions, from_time(int(start_at.timestamp() * 1_000)), _STABLE)
 
     def poll(self) -> Positions | None:
         """Return the offsets once they are there; KafkaException if the request failed."""
@@ -107,8 +102,7 @@ class PartitionRecovery:
         try:
             return self._step(now_s)
         except KafkaException as error:
-            _log.debug("positions.fetch_failed", error=error.args[0].str())
-            self._start_over(now_s)
+            self._retry(error, now_s)
             return None
 
     def _step(self, now_s: float) -> Positions | None:
@@ -125,6 +119,9 @@ class PartitionRecovery:
         if self._sources is None:
             self._sources = self._recorder.read()
         if not self._sources.done():
+            return None
+        if isinstance(error := self._sources.exception(), Unavailable):
+            self._retry(error, now_s)
             return None
         if self._query is None:
             # After `sources` was read: positions are committed before they are recorded, so they are found now.
@@ -180,6 +177,10 @@ class PartitionRecovery:
         self._start_over(now_s, 0.0)
         self._commit(starts, done)
 
+    def _retry(self, error: BaseException, now_s: float) -> None:
+        _log.debug("positions.fetch_failed", error=sentence_of(error))
+        self._start_over(now_s)
+
     def _start_over(self, now_s: float, after_s: float = _ASK_AGAIN_S) -> None:
         self._described = None
         self._query = None
@@ -202,12 +203,3 @@ class PartitionRecovery:
         if found.offset > found.end:
             raise Unavailable(beyond_sentence(topic, partition, found.offset, found.end))
         return found.offset
-
-
-def _list(admin: AdminClient, asked: Sequence[TopicPartition], spec: OffsetSpec) -> dict[PartitionKey, Future[Any]]:
-    answers = admin.list_offsets(
-        dict.fromkeys(asked, spec),
-        isolation_level=IsolationLevel.READ_COMMITTED,
-        request_timeout=TIMEOUT_S,
-    )
-    return {(partition.topic, partition.partition): future for partition, future in answers.items()}

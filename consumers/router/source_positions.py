@@ -9,7 +9,7 @@ from typing import Final
 
 import structlog
 
-from consumers.runtime.admin import CLIENT_ERRORS, reason_of
+from consumers.runtime.admin import REQUEST_ERRORS, sentence_of
 from consumers.runtime.background import in_thread
 from consumers.runtime.positions import CommittedPositions, PartitionKey, PartitionOffsets
 from consumers.runtime.source_positions import PositionsBySource, SourcesTopic
@@ -77,8 +77,8 @@ class SourcePositionsRecorder:
     def _is_written(self, hourly: Future[int]) -> bool:
         try:
             hourly.result()
-        except CLIENT_ERRORS as error:
-            _log.warning("source_positions.not_written", error=str(reason_of(error)))
+        except REQUEST_ERRORS as error:
+            _log.warning("source_positions.not_written", error=sentence_of(error))
             return False
         return True
 

@@ -4,20 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
-from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import (  # type: ignore[attr-defined]  # OffsetSpec is missing from its __all__
-    AdminClient,
-    OffsetSpec,
-)
+from confluent_kafka import IsolationLevel, KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient
 
-from consumers.runtime.admin import TIMEOUT_S, offset_result, result, settled
+from consumers.runtime.admin import LATEST, TIMEOUT_S, from_time, list_offsets, offset_result, result, settled
 from consumers.runtime.position_plan import PositionChange
 from consumers.runtime.positions import PartitionKey, commit_positions
 from schemas.errors import Unavailable
-
-_LATEST: Final = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # it has no annotations
 
 
 def members_of(admin: AdminClient, group: str) -> list[str]:
@@ -48,11 +43,11 @@ def refuse_members(admin: AdminClient, group: str) -> None:
 
 def offsets_at(admin: AdminClient, partitions: Iterable[PartitionKey], at: datetime) -> dict[PartitionKey, int]:
     """Return the offset of the first record that is not older than `at`; the end of the log where none is."""
-    asked = [TopicPartition(*key) for key in partitions]
-    spec = OffsetSpec.for_timestamp(int(at.timestamp() * 1_000))
-    # The end first: what comes in between is after it, and not skipped.
-    ends = _list(admin, asked, _LATEST)
-    return {key: offset if offset >= 0 else ends[key] for key, offset in _list(admin, asked, spec).items()}
+    keys = list(partitions)
+    # The end first: records that are appended in between are after it, and not skipped.
+    ends = _offsets(admin, keys, LATEST)
+    found = _offsets(admin, keys, from_time(int(at.timestamp() * 1_000)))
+    return {key: offset if offset >= 0 else ends[key] for key, offset in found.items()}
 
 
 def set_positions(kafka: Mapping[str, str], group: str, changes: Iterable[PositionChange]) -> None:
@@ -60,11 +55,6 @@ def set_positions(kafka: Mapping[str, str], group: str, changes: Iterable[Positi
     commit_positions(kafka, group, {(change.topic, change.partition): change.to for change in changes})
 
 
-def _list(admin: AdminClient, asked: list[TopicPartition], spec: OffsetSpec) -> dict[PartitionKey, int]:
-    answers = admin.list_offsets(
-        dict.fromkeys(asked, spec), isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=TIMEOUT_S
-    )
-    return {
-        (place.topic, place.partition): offset_result(future, f"the offsets of {place.topic}")
-        for place, future in answers.items()
-    }
+def _offsets(admin: AdminClient, keys: Sequence[PartitionKey], spec: Any) -> dict[PartitionKey, int]:
+    futures = list_offsets(admin, keys, spec, IsolationLevel.READ_UNCOMMITTED)
+    return {key: offset_result(future, f"the offsets of {key[0]}") for key, future in futures.items()}

@@ -11,23 +11,18 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any, Final, Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 import structlog
 from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import (  # type: ignore[attr-defined]  # OffsetSpec is missing from its __all__
-    AdminClient,
-    OffsetSpec,
-)
+from confluent_kafka.admin import AdminClient
 
 from consumers.runtime.adaptive_timeout import AdaptiveTimeout
-from consumers.runtime.admin import CLIENT_ERRORS, offset_of, reason_of
+from consumers.runtime.admin import EARLIEST, LATEST, REQUEST_ERRORS, list_offsets, offset_of, sentence_of
 from consumers.runtime.background import in_thread
 from schemas.errors import Unavailable
 
 ASK_AGAIN_S: Final = 0.05
-_EARLIEST: Final = OffsetSpec.earliest()  # type: ignore[no-untyped-call]  # it has no annotations
-_LATEST: Final = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # as above
 
 _log = structlog.get_logger("positions")
 
@@ -76,7 +71,11 @@ class CommittedPositions:
             return {}
         wanted = [TopicPartition(topic, partition) for topic, partition in partitions]
         committed = self._committed(wanted)
-        begins, ends = self._offsets(wanted, _EARLIEST), self._offsets(wanted, _LATEST)
+        timeout_s = self._timeout.seconds
+        begins, ends = (
+            list_offsets(self._admin, partitions, spec, IsolationLevel.READ_UNCOMMITTED, timeout_s)
+            for spec in (EARLIEST, LATEST)
+        )
         return {
             key: PartitionOffsets(
                 offset if offset >= 0 else None,
@@ -98,14 +97,6 @@ class CommittedPositions:
             if answer.error is not None:
                 raise KafkaException(answer.error)
         return {(answer.topic, answer.partition): (answer.offset, answer.metadata or "") for answer in answers}
-
-    def _offsets(self, wanted: list[TopicPartition], spec: OffsetSpec) -> dict[PartitionKey, Future[Any]]:
-        answers = self._admin.list_offsets(
-            dict.fromkeys(wanted, spec),
-            isolation_level=IsolationLevel.READ_UNCOMMITTED,
-            request_timeout=self._timeout.seconds,
-        )
-        return {(partition.topic, partition.partition): future for partition, future in answers.items()}
 
 
 def commit_positions(kafka: Mapping[str, str], group: str, positions: Mapping[PartitionKey, int]) -> None:
@@ -138,7 +129,7 @@ class PositionsQuery(Generic[T]):
         self._future: Future[T] | None = None
         self._not_before_s = 0.0
         self._since_s: float | None = None
-        self._trouble: str | None = None  # what the broker said last
+        self._trouble: str | None = None  # the last error
 
     def awaited_s(self, now_s: float) -> float:
         """Return for how long the answer has been awaited."""
@@ -156,10 +147,11 @@ class PositionsQuery(Generic[T]):
             return None
         try:
             answer = self._future.result()
-        except CLIENT_ERRORS as error:
-            if str(reason_of(error)) != self._trouble:
-                self._trouble = str(reason_of(error))
-                _log.info("positions.fetch_failed", error=self._trouble)
+        except REQUEST_ERRORS as error:
+            reason = sentence_of(error)
+            if reason != self._trouble:
+                self._trouble = reason
+                _log.info("positions.fetch_failed", error=reason)
             self._future = None
             self._not_before_s = now_s + ASK_AGAIN_S
             return None

@@ -93,7 +93,7 @@ def topic_named(scanner: Scanner, name: str, prefix: str) -> str:
 
 def no_bar(scanner: Scanner) -> None:
     """Show no more progress: from here on lines are printed while it is read."""
-    from consumers.console.scan import no_progress  # noqa: PLC0415  # see above
+    from consumers.runtime.topic_reader import no_progress  # noqa: PLC0415  # see above
 
     if isinstance(scanner.progress, Bar):
         scanner.progress.close()

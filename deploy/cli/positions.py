@@ -235,4 +235,4 @@ def _notes(cluster: _Cluster) -> PositionsBySource:
     settings = cluster.settings
     if settings.names.sources not in cluster.admin.list_topics(timeout=10).topics:
         return {}  # of an older version: `signpost topics apply` makes it
-    return SourcesTopic(settings.kafka_properties(), settings.names).read()
+    return SourcesTopic(settings.kafka_properties(), cluster.admin, settings.names).read()

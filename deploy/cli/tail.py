@@ -17,8 +17,9 @@ from deploy.cli.looking import Json, Since, no_bar, record_reader, scanning, sin
 if TYPE_CHECKING:  # `signpost --help` does without
     from confluent_kafka import Message
 
-    from consumers.console.scan import Range, Scanner
+    from consumers.console.scan import Scanner
     from consumers.console.tail import Tail
+    from consumers.runtime.topic_reader import Range
     from schemas.settings import Settings
 
 _DEFAULT_LINES = 10
@@ -64,9 +65,9 @@ def _tail(
     shown = Tail(record_reader(settings), senders_of(settings), grep)
     with scanning(settings) as scanner:
         name = topic_named(scanner, topic, settings.prefix)
-        ranges = scanner.ranges([name], begin_ms)
+        ranges = scanner.ranges_of([name], begin_ms)
         if not _show_present(scanner, ranges, shown, limit, json=json):
-            is_empty = all(r.begin == r.end for r in scanner.ranges([name]))
+            is_empty = all(r.begin == r.end for r in scanner.ranges_of([name]))
             typer.echo(_nothing(name, is_empty=is_empty, grep=grep, since=since), err=True)
         if follow:
             _follow(settings, ranges, shown, json=json)

@@ -25,7 +25,7 @@ def here(broker: Broker, prefix: str) -> Installation:
 
 
 def notes_of(here: Installation) -> PositionsBySource:
-    return SourcesTopic(here.settings.kafka_properties(), here.names).read()
+    return SourcesTopic(here.settings.kafka_properties(), here.admin, here.names).read()
 
 
 def note_of(here: Installation) -> SourcePositions:
@@ -139,7 +139,9 @@ def test_the_last_positions_are_noted_hourly(here: Installation) -> None:
     positions = CommittedPositions(here.settings.kafka_properties(), here.admin, router_group(here.names))
     minutes = iter(range(1, 100))
     noting = SourcePositionsRecorder(
-        SourcesTopic(here.settings.kafka_properties(), here.names), positions, lambda: 60_000 * next(minutes)
+        SourcesTopic(here.settings.kafka_properties(), here.admin, here.names),
+        positions,
+        lambda: 60_000 * next(minutes),
     )
     owned = [(here.events_topic, 0), (here.events_topic, 1)]
 

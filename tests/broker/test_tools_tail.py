@@ -118,7 +118,7 @@ def test_an_event_without_an_id_is_found_by_the_one_it_is_given(here: Installati
 def test_following_shows_what_comes(here: Installation) -> None:
     """What is written after the end that was seen is shown, and of it only what is looked for."""
     name = here.names.outcomes
-    ranges = Scanner(here.settings.kafka_properties(), here.admin).ranges([name])
+    ranges = Scanner(here.settings.kafka_properties(), here.admin).ranges_of([name])
     here.produce(name, outcome_value(job(1)), b"sub-1")
     here.produce(name, outcome_value(job(2)), b"sub-1")
     tail = Tail(RecordReader(load_senders()), load_senders(), "evt_2")

@@ -1,4 +1,4 @@
-"""State on a compacted topic, read when a partition is taken over."""
+"""State on a compacted topic, read whole before its partition is used."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import logging
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 
-from consumers.runtime.partition_state import PartitionState
+from consumers.runtime.compacted_partition import CompactedPartition
 from deploy.local.broker import Broker
 from tests.support.topics import create_topic
 
@@ -29,7 +29,7 @@ def producer(broker: Broker, transactional_id: str) -> Producer:
 
 
 def test_what_a_later_owner_committed_is_seen_behind_a_transaction_left_open(broker: Broker, prefix: str) -> None:
-    """A takeover waits for the end of an open transaction and then knows all that was committed after it began."""
+    """A reader waits for the end of an open transaction and then knows all that was committed after it began."""
     topic = f"{prefix}health"
     create_topic(broker.bootstrap_servers, topic, partitions=2)
     zombie = producer(broker, f"{prefix}zombie")
@@ -40,5 +40,5 @@ def test_what_a_later_owner_committed_is_seen_behind_a_transaction_left_open(bro
         owner.produce(topic, value, key, partition=1)
     owner.commit_transaction(10)
     kafka = {"bootstrap.servers": broker.bootstrap_servers}
-    state = PartitionState(kafka, AdminClient(kafka, logger=LOG), topic)
+    state = CompactedPartition(kafka, AdminClient(kafka, logger=LOG), topic)
     assert state.read([0, 1]) == {0: {}, 1: {"sub_1": b"three"}}
