@@ -15,7 +15,7 @@ from confluent_kafka import KafkaError, KafkaException, Message
 from confluent_kafka.admin import AdminClient
 
 from consumers.console.scan import Range, Scanner, place_of, time_of
-from consumers.delivery.progress import Position, Progress
+from consumers.delivery.partitions.progress import Position, Progress
 from consumers.runtime.admin import TIMEOUT_S
 from consumers.runtime.positions import Found
 from schemas.delivery import JobCodec
