@@ -30,8 +30,8 @@ _PACKAGES: Final = ("schemas", "producers", "consumers", "deploy")
 # all what talks to OpenSSL and the producer: what a library returns against its type is a TypeError in compiled code,
 # such as the reason of an SSLError, None where typeshed says str.
 _DELIVERY: Final = (
-    "answer assignment carrier committer connections dispatch endpoint failures health judging lane loop name_queue "
-    "observer outbox outcome_log ports progress reader recorder resolver sending tiers transport verdict work"
+    "answer carrier classification connections delay_topics endpoint failures health_cleanup loop name_queue ports "
+    "request_builder resolver retry_after scheduler task transport"
 )
 _DIRECT: Final = "__init__ carrier exchange link pool response wire"
 _SCHEMAS: Final = "avro_binary codec delivery durations egress failures header_lines header_values job_record sender"
@@ -40,8 +40,17 @@ HOT: Final = (
     *(f"consumers/delivery/{name}.py" for name in _DELIVERY.split()),
     *(f"consumers/delivery/direct/{name}.py" for name in _DIRECT.split()),
     "consumers/delivery/pacing/*.py",
+    *(
+        f"consumers/delivery/partitions/{n}.py"
+        for n in ["assignment", "committer", "outbox", "partition_state", "progress", "reader"]
+    ),
+    *(
+        f"consumers/delivery/results/{name}.py"
+        for name in ["handler", "health", "outcome_log", "recorder", "retry_policy"]
+    ),
     "consumers/runtime/dead_letters.py",
     "consumers/runtime/metrics.py",
+    "consumers/runtime/outgoing_record.py",
 )
 _STAMP: Final = "compiled-from"
 _OUTPUT_SHOWN: Final = 4_000

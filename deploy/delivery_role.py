@@ -1,4 +1,4 @@
-"""Puts a delivery process together: clients, table, transport, loop."""
+"""Puts a delivery process together: clients, table, rooms of delivery, loop."""
 
 from __future__ import annotations
 
@@ -14,26 +14,23 @@ import structlog
 from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from consumers.delivery.assignment import Assignment
-from consumers.delivery.committer import Committer
-from consumers.delivery.dispatch import Dispatcher
+from consumers.delivery.delay_topics import DelayTopics
 from consumers.delivery.endpoint import Endpoint, endpoints_of
-from consumers.delivery.forgetting import Forgetting
-from consumers.delivery.health import HealthBook
-from consumers.delivery.lane import Lane
-from consumers.delivery.loop import Clocks, DeliveryLoop, Limits
-from consumers.delivery.observer import COUNTED_EVERY_MS, EVERY_MS, Observer, tier_gauges
-from consumers.delivery.outbox import Outbox
-from consumers.delivery.outcome_log import OutcomeLog
-from consumers.delivery.overview import Overview
-from consumers.delivery.pacing import Pacing, census
-from consumers.delivery.reader import Reader, Take
-from consumers.delivery.recorder import Recorder
-from consumers.delivery.sending import Sending
-from consumers.delivery.takeover import Takeover
-from consumers.delivery.tiers import Tiers
-from consumers.delivery.transport import Transport
-from consumers.delivery.work import Work
+from consumers.delivery.endpoint_report import EndpointReport, EndpointReports
+from consumers.delivery.housekeeping import Housekeeping
+from consumers.delivery.loop import Clocks, DeliveryLoop, ProcessLimits
+from consumers.delivery.pacing import Pacing
+from consumers.delivery.partitions.assignment import Assignment
+from consumers.delivery.partitions.committer import Committer
+from consumers.delivery.partitions.outbox import Outbox
+from consumers.delivery.partitions.reader import Reader
+from consumers.delivery.partitions.recovery import PartitionRecovery
+from consumers.delivery.results.handler import ResultHandler
+from consumers.delivery.results.health import HealthTracker
+from consumers.delivery.results.outcome_log import OutcomeLog
+from consumers.delivery.results.recorder import Recorder
+from consumers.delivery.scheduler import Scheduler
+from consumers.delivery.task import DeliveryTask
 from consumers.runtime.compacted_partition import CompactedPartition
 from consumers.runtime.compiled import is_compiled
 from consumers.runtime.hanging import Sweep
@@ -45,11 +42,9 @@ from consumers.runtime.startup import await_topics
 from consumers.runtime.status import Page
 from consumers.runtime.topics import delivery_group
 from consumers.runtime.transaction import Transactions, producer_config
-from consumers.runtime.truncation import Truncation
 from consumers.table import SubscriptionTable
-from consumers.table_state import Interpret
 from deploy.delivery_rules import health_policy, outcome_log_of, pacing_limits
-from deploy.endpoints_page import endpoints_page, overviews_of
+from deploy.endpoints_page import endpoints_page
 from deploy.sealing_key import sealer_of
 from deploy.senders import senders_of
 from deploy.transport import transport_of
@@ -64,10 +59,52 @@ _log = structlog.get_logger("delivery")
 _CLOCKS: Final = Clocks(lambda: time.time_ns() // 1_000_000, lambda: time.monotonic_ns() // 1_000_000)
 
 
+@dataclass(slots=True)
+class DeliveryRole:
+    """A delivery process, ready to run."""
+
+    settings: Settings
+    metrics: DeliveryMetrics
+    admin: AdminClient
+    transactions: Transactions
+    loop: DeliveryLoop
+    reports: Snapshots[EndpointReport]
+    outcome_log: OutcomeLog
+    starting: str | None = "the topics have not been checked yet"
+
+    @property
+    def pages(self) -> Mapping[str, Page]:
+        """Pages of the status server beside metrics and checks."""
+        return {"/endpoints": partial(endpoints_page, self.reports)}
+
+    def why_not_ready(self) -> str | None:
+        """Return why nothing is sent, None if it is."""
+        return self.starting or self.loop.paused_by
+
+    def run(self, stopping: Callable[[], bool], address: str) -> bool:
+        """Deliver until `stopping`; True if everything that happened is committed."""
+        names, kafka = self.settings.names, self.settings.kafka_properties()
+        wanted = wanted_topics(self.settings)
+        if not await_topics(kafka, self.admin, wanted, names, log=_log, waiting=self._on_waiting, stopping=stopping):
+            return True
+        if not self.transactions.start(stopping):
+            return True
+        _log.info("delivery.started", address=address, prefix=self.settings.prefix, compiled=is_compiled())
+        try:
+            return self.loop.run(names.jobs_pattern, stopping)
+        finally:
+            self.outcome_log.flush()
+            self.transactions.close()
+
+    def _on_waiting(self, reason: str | None) -> None:
+        self.starting = reason
+        self.metrics.waiting_for_broker(reason is not None)
+
+
 def consumer_config(kafka: dict[str, str], group: str, slot: int | None) -> dict[str, Any]:
-    """Return librdkafka's properties for the consumer of the tiers."""
+    """Return librdkafka's properties for the consumer of the delay topics."""
     tuning = {
-        # Bound what is read ahead, and with it most of the process's memory. The queue alone does not: one answer
+        # Bounds what is read ahead, and with it most of the process's memory. The queue alone does not: one response
         # brings up to this much, compressed, of each of its partitions, and all of it is unpacked at once.
         "queued.max.messages.kbytes": 512,
         "fetch.message.max.bytes": 128 * 1_024,
@@ -75,219 +112,115 @@ def consumer_config(kafka: dict[str, str], group: str, slot: int | None) -> dict
         "fetch.queue.backoff.ms": 10,
         "topic.metadata.refresh.interval.ms": 30_000,
     }
-    # Where a log ends is to be said though its last records are markers.
+    # The end of a log is reported though its last records are transaction markers.
     return member_config(kafka, group, slot, tuning=tuning) | {"enable.partition.eof": True}
 
 
-@dataclass(slots=True)
-class Clients:
-    """What a delivery process has of Kafka, and the records that wait for their transaction."""
+def build(settings: Settings, slot: int | None) -> DeliveryRole:
+    """Make the parts of a delivery process and join them; no broker is asked yet."""
+    kafka, names, senders = settings.kafka_properties(), settings.names, senders_of(settings)
+    metrics = DeliveryMetrics(
+        {name: tuple(sender.event_types) for name, sender in senders.items()}, settings.max_in_flight
+    )
+    outcome_log = outcome_log_of(settings)
+    delay_topics = DelayTopics(names, tiers_of(sender.schedule for sender in senders.values()), settings.delay_speedup)
+    process_id = f"{slot if slot is not None else 'x'}-{secrets.token_hex(4)}"
+    clients = _clients(settings, slot, process_id, delay_topics)
+    table = _table(settings, senders)
+    health = HealthTracker(health_policy(settings))
+    pacing = Pacing[DeliveryTask](pacing_limits(settings), delay_topics.waits_ms[1:])
+    recorder = Recorder(names, delay_topics, settings.max_event + RECORD_OVERHEAD // 2)
+    handler = ResultHandler(
+        names=names,
+        subscriptions=table,
+        recorder=recorder,
+        health=health,
+        metrics=metrics,
+        outcome_log=outcome_log,
+        longest_delay_ms=delay_topics.waits_ms[-1],
+    )
+    outbox = Outbox(process_id)
+    committer = Committer(outbox, clients.transactions, max_uncommitted=settings.max_uncommitted, metrics=metrics)
+    reader = Reader(
+        consumer=clients.consumer,
+        recovery=PartitionRecovery(clients.positions, CompactedPartition(kafka, clients.admin, names.health)),
+        assignment=Assignment(delay_topics),
+        outbox=outbox,
+        committer=committer,
+        clock=_CLOCKS.unix_ms,
+    )
+    policy = EgressPolicy(settings.allow_http, settings.allow_cidrs, frozenset(settings.allow_ports))
+    transport = transport_of(settings, policy, lambda request: scheduler.confirms(request))  # noqa: PLW0108  # as below
+    scheduler = Scheduler(
+        subscriptions=table,
+        transport=transport,
+        outbox=outbox,
+        recorder=recorder,
+        handler=handler,
+        delay_topics=delay_topics,
+        pacing=pacing,
+        health=health,
+        metrics=metrics,
+        is_fresh=lambda: table.is_fresh(_CLOCKS.monotonic_ms()),
+        clock=_CLOCKS.unix_ms,
+    )
+    reports = Snapshots(EndpointReports(pacing, health, table, reader, settings.partitions).make)
+    housekeeping = Housekeeping(
+        reader=reader,
+        consumer=clients.consumer,
+        delay_topics=delay_topics,
+        outbox=outbox,
+        transport=transport,
+        table=table,
+        pacing=pacing,
+        health=health,
+        handler=handler,
+        reports=reports,
+        outcome_log=outcome_log,
+        metrics=metrics,
+        monotonic_ms=_CLOCKS.monotonic_ms,
+    )
+    loop = DeliveryLoop(
+        reader=reader,
+        scheduler=scheduler,
+        transport=transport,
+        outbox=outbox,
+        committer=committer,
+        table=table,
+        housekeeping=housekeeping,
+        clocks=_CLOCKS,
+        limits=ProcessLimits(settings.max_in_flight, milliseconds(settings.drain_timeout)),
+    )
+    return DeliveryRole(settings, metrics, clients.admin, clients.transactions, loop, reports, outcome_log)
+
+
+@dataclass(frozen=True, slots=True)
+class _Clients:
+    """The Kafka clients of a delivery process."""
 
     admin: AdminClient
     consumer: Consumer
     positions: CommittedPositions
-    health: CompactedPartition
     transactions: Transactions
-    outbox: Outbox
 
 
-@dataclass(slots=True)
-class DeliveryRole:
-    """A delivery process, ready to run."""
-
-    settings: Settings
-    metrics: DeliveryMetrics
-    clients: Clients
-    reader: Reader
-    transport: Transport
-    table: SubscriptionTable[Endpoint]
-    loop: DeliveryLoop
-    pacing: Pacing[Work]
-    health: HealthBook
-    forgetting: Forgetting
-    overviews: Snapshots[Overview]
-    outcome_log: OutcomeLog
-    starting: str | None = "the topics have not been checked yet"
-    gauges_due_ms: int = 0
-    counted_due_ms: int = 0
-
-    @property
-    def pages(self) -> Mapping[str, Page]:
-        """What is served beside metrics and checks."""
-        return {"/endpoints": partial(endpoints_page, self.overviews)}
-
-    def why_not_ready(self) -> str | None:
-        """Return why nothing is sent, None if it is."""
-        return self.starting or self.loop.waiting
-
-    def run(self, stopping: Callable[[], bool], address: str) -> bool:
-        """Deliver until told to stop; True if everything that happened is committed."""
-        admin, wanted, names = self.clients.admin, wanted_topics(self.settings), self.settings.names
-        kafka = self.settings.kafka_properties()
-        if not await_topics(kafka, admin, wanted, names, log=_log, waiting=self._waiting, stopping=stopping):
-            return True
-        if not self.clients.transactions.start(stopping):
-            return True
-        _log.info("delivery.started", address=address, prefix=self.settings.prefix, compiled=is_compiled())
-        try:
-            return self.loop.run(self.settings.names.jobs_pattern, stopping, self._each_turn)
-        finally:
-            self.outcome_log.flush()
-            self.clients.transactions.close()
-
-    def _waiting(self, reason: str | None) -> None:
-        self.starting = reason
-        self.metrics.waiting_for_broker(reason is not None)
-
-    def _each_turn(self, now_ms: int) -> None:
-        self.overviews.turn(now_ms)
-        self.forgetting.turn(now_ms)
-        if now_ms < self.gauges_due_ms:
-            return
-        self.gauges_due_ms = now_ms + EVERY_MS
-        self.outcome_log.flush()
-        self.metrics.in_flight(self.transport.in_flight, self.transport.resolving)
-        self.metrics.uncommitted(self.clients.outbox.uncommitted)
-        self.metrics.table(len(self.table), len(self.table.unusable()))
-        self.metrics.waiting_for_broker(self.loop.waits_for_broker)
-        if now_ms >= self.counted_due_ms:
-            self.counted_due_ms = now_ms + COUNTED_EVERY_MS
-            self.transport.tidy()
-            self.metrics.disabled(self.health.disabled)
-            counted = census(self.pacing.paces)
-            self.metrics.paced(counted.limited, counted.open_circuits, self.pacing.places.slow)
-            tier_gauges(self.clients.consumer, self.metrics, self.reader.lanes.values(), now_ms)
-
-
-def build(settings: Settings, slot: int | None) -> DeliveryRole:
-    """Make the parts of a delivery process and join them; nothing is asked of the broker yet."""
-    kafka, names, senders = settings.kafka_properties(), settings.names, senders_of(settings)
-    metrics = _metrics(settings, senders)
-    outcome_log = outcome_log_of(settings)
-    observer = Observer(metrics, outcome_log)
-    tiers = Tiers(names, tiers_of(sender.schedule for sender in senders.values()), settings.delay_speedup)
-    clients = _clients(settings, kafka, slot, tiers)
-    policy = EgressPolicy(settings.allow_http, settings.allow_cidrs, frozenset(settings.allow_ports))
-    table = _table(settings, kafka, endpoints_of(senders, policy, sealer_of(settings), names.subscriptions))
-    transport = transport_of(settings, policy, lambda request: dispatcher.confirms(request))  # noqa: PLW0108  # as below
-    book = HealthBook(health_policy(settings))
-    pacing = Pacing[Work](pacing_limits(settings), tiers.waits_ms[1:])
-    recorder = Recorder(names, tiers, clients.outbox, settings.max_event + RECORD_OVERHEAD // 2)
-    dispatcher = Dispatcher(
-        subscriptions=table,
-        transport=transport,
-        recorder=recorder,
-        tiers=tiers,
-        pacing=pacing,
-        health=book,
-        sending=Sending(settings.delay_speedup),
-        observer=observer,
-        is_fresh=lambda: table.is_fresh(_CLOCKS.monotonic_ms()),
-        clock=_CLOCKS.unix_ms,
-    )
-    committer = _committer(settings, clients, observer)
-    on_truncated = _on_truncated(metrics, recorder)
-    reader = _reader(clients, tiers, dispatcher.take, committer=committer, health=book, on_truncated=on_truncated)
-    loop = _loop(
-        settings, clients, table, reader=reader, dispatcher=dispatcher, transport=transport, committer=committer
-    )
-    shown = Snapshots(overviews_of(settings, pacing, book, table, reader).make)
-    forgetting = _forgetting(book, table, tiers, reader, recorder)
-    return DeliveryRole(
-        settings, metrics, clients, reader, transport, table, loop, pacing, book, forgetting, shown, outcome_log
-    )
-
-
-def _metrics(settings: Settings, senders: Mapping[str, Sender]) -> DeliveryMetrics:
-    known = {name: tuple(sender.event_types) for name, sender in senders.items()}
-    return DeliveryMetrics(known, settings.max_in_flight)
-
-
-def _committer(settings: Settings, clients: Clients, observer: Observer) -> Committer:
-    outbox, transactions = clients.outbox, clients.transactions
-    return Committer(outbox, transactions, max_uncommitted=settings.max_uncommitted, observer=observer)
-
-
-def _on_truncated(metrics: DeliveryMetrics, recorder: Recorder) -> Callable[[Truncation, Lane], None]:
-    def on_truncated(lost: Truncation, lane: Lane) -> None:
-        metrics.truncated(lost.count)
-        recorder.overtaken(lost, lane, _CLOCKS.unix_ms())
-
-    return on_truncated
-
-
-def _reader(
-    clients: Clients,
-    tiers: Tiers,
-    take: Take,
-    *,
-    committer: Committer,
-    health: HealthBook,
-    on_truncated: Callable[[Truncation, Lane], None],
-) -> Reader:
-    return Reader(
-        consumer=clients.consumer,
-        takeover=Takeover(clients.positions, clients.health),
-        health=health,
-        assignment=Assignment(tiers),
-        outbox=clients.outbox,
-        take=take,
-        settle=lambda metadata: committer.settle(_CLOCKS.unix_ms, metadata),
-        overtaken=on_truncated,
-    )
-
-
-def _loop(
-    settings: Settings,
-    clients: Clients,
-    table: SubscriptionTable[Endpoint],
-    *,
-    reader: Reader,
-    dispatcher: Dispatcher,
-    transport: Transport,
-    committer: Committer,
-) -> DeliveryLoop:
-    return DeliveryLoop(
-        reader=reader,
-        dispatcher=dispatcher,
-        transport=transport,
-        outbox=clients.outbox,
-        committer=committer,
-        table=table,
-        clocks=_CLOCKS,
-        limits=Limits(settings.max_in_flight, milliseconds(settings.drain_timeout)),
-    )
-
-
-def _forgetting(
-    book: HealthBook, table: SubscriptionTable[Endpoint], tiers: Tiers, reader: Reader, recorder: Recorder
-) -> Forgetting:
-    return Forgetting(
-        book,
-        table.has,
-        lambda: table.is_fresh(_CLOCKS.monotonic_ms()),
-        lambda number: reader.lanes.get((tiers.first.topic, number)),
-        recorder.forget,
-    )
-
-
-def _table(settings: Settings, kafka: dict[str, str], interpret: Interpret[Endpoint]) -> SubscriptionTable[Endpoint]:
-    return SubscriptionTable(kafka, settings.names, interpret, lambda _id, _entry: None)
-
-
-def _clients(settings: Settings, kafka: dict[str, str], slot: int | None, tiers: Tiers) -> Clients:
-    names, group = settings.names, delivery_group(settings.names)
-    instance = f"{slot if slot is not None else 'x'}-{secrets.token_hex(4)}"
+def _clients(settings: Settings, slot: int | None, process_id: str, delay_topics: DelayTopics) -> _Clients:
+    kafka, names, group = settings.kafka_properties(), settings.names, delivery_group(settings.names)
     logger = logging.getLogger("signpost.kafka")
     admin = AdminClient({**kafka}, logger=logger)
     positions = CommittedPositions(kafka, admin, group)
-    transactional_id = f"{group}.{slot if slot is not None else instance}"
-    max_record = settings.max_event + 2 * RECORD_OVERHEAD
-    config = producer_config(kafka, transactional_id, max_record)
+    transactional_id = f"{group}.{slot if slot is not None else process_id}"
+    config = producer_config(kafka, transactional_id, settings.max_event + 2 * RECORD_OVERHEAD)
     written = [names.outcomes, names.dead, names.health, names.operations]
-    written += [tier.topic for tier in tiers.all if tier is not tiers.first]
+    written += [delay_topic.topic for delay_topic in delay_topics.all if delay_topic is not delay_topics.first]
     place = TopicPartition(names.outcomes, 0, 0)  # a position that nobody reads from
     transactions = Transactions(config, positions, Sweep(kafka, group, place, written))
     consumer = Consumer(consumer_config(kafka, group, slot), logger=logger)
-    health = CompactedPartition(kafka, admin, names.health)
-    return Clients(admin, consumer, positions, health, transactions, Outbox(instance))
+    return _Clients(admin, consumer, positions, transactions)
+
+
+def _table(settings: Settings, senders: Mapping[str, Sender]) -> SubscriptionTable[Endpoint]:
+    names = settings.names
+    policy = EgressPolicy(settings.allow_http, settings.allow_cidrs, frozenset(settings.allow_ports))
+    endpoint_of = endpoints_of(senders, policy, sealer_of(settings), names.subscriptions, settings.delay_speedup)
+    return SubscriptionTable(settings.kafka_properties(), names, endpoint_of, lambda _id, _entry: None)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from consumers.delivery.health import HealthPolicy
-from consumers.delivery.outcome_log import OutcomeLog
 from consumers.delivery.pacing import PacingLimits
+from consumers.delivery.results.health import HealthPolicy
+from consumers.delivery.results.outcome_log import OutcomeLog
 from deploy.logs import is_json
 from schemas.durations import milliseconds
 from schemas.settings import Settings

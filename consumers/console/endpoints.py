@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import httpx
 
-from consumers.delivery.overview import EndpointRow, rank, row_of
+from consumers.delivery.endpoint_report import EndpointRow, rank, row_of
 
 _TIMEOUT_S: Final = 5.0
 

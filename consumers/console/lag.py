@@ -15,7 +15,7 @@ from confluent_kafka import KafkaError, KafkaException, Message
 from confluent_kafka.admin import AdminClient
 
 from consumers.console.scan import Scanner, time_of
-from consumers.delivery.progress import Position, Progress
+from consumers.delivery.partitions.progress import Position, Progress
 from consumers.runtime.admin import TIMEOUT_S
 from consumers.runtime.positions import PartitionOffsets
 from consumers.runtime.topic_reader import Range, place_of

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
 
+from consumers.delivery.delay_topics import Schedule
 from consumers.table import read_subscription
 from consumers.table_state import Interpret
+from schemas.durations import milliseconds
 from schemas.egress import EgressPolicy, Target
 from schemas.errors import InvalidInput, UnreadableRecord
 from schemas.header_rules import is_sendable
@@ -54,9 +56,8 @@ class Endpoint:
     activation: int
     # `Name: value`, sent with every attempt.
     header_lines: tuple[bytes, ...] = field(repr=False)
-    # The waits after failed attempts, before `delay_speedup`.
-    waits: tuple[timedelta, ...]
-    timeout: timedelta
+    schedule: Schedule
+    timeout_ms: int
     max_in_flight: int | None
     rate_limit: float | None  # requests a second
     client_certificate: ClientIdentity | None = field(repr=False)
@@ -69,9 +70,14 @@ class Endpoint:
 
 
 def endpoints_of(
-    senders: Mapping[str, Sender], policy: EgressPolicy, sealer: Sealer, topic: str
+    senders: Mapping[str, Sender], policy: EgressPolicy, sealer: Sealer, topic: str, speedup: float
 ) -> Interpret[Endpoint]:
-    """Return how records of `subscriptions` are read: UnreadableRecord or SealBroken makes one unusable."""
+    """Return how records of `subscriptions` are read: UnreadableRecord or SealBroken makes one unusable.
+
+    `speedup` divides the waits of schedules.
+    """
+    schedules = {name: Schedule.of(sender.schedule, speedup) for name, sender in senders.items()}
+    timeouts_ms = {name: milliseconds(sender.timeout) for name, sender in senders.items()}
 
     def interpret(_partition: int, _offset: int, key: str, value: bytes) -> Endpoint:
         subscription = read_subscription(key, value)
@@ -100,14 +106,18 @@ def endpoints_of(
             paused=subscription.paused,
             activation=subscription.activation,
             header_lines=tuple(f"{name}: {value}".encode() for name, value in opened.headers),
-            waits=sender.schedule if waits is None else tuple(timedelta(seconds=wait) for wait in waits),
-            timeout=sender.timeout if timeout_s is None else timedelta(seconds=timeout_s),
+            schedule=schedules[sender.name] if waits is None else _schedule_of(waits, speedup),
+            timeout_ms=timeouts_ms[sender.name] if timeout_s is None else milliseconds(timedelta(seconds=timeout_s)),
             max_in_flight=subscription.max_in_flight,
             rate_limit=subscription.rate_limit,
             client_certificate=opened.client_certificate,
         )
 
     return interpret
+
+
+def _schedule_of(waits_s: Sequence[int], speedup: float) -> Schedule:
+    return Schedule.of([timedelta(seconds=wait_s) for wait_s in waits_s], speedup)
 
 
 def _check_numbers(subscription: Subscription) -> None:

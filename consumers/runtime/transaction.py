@@ -29,6 +29,7 @@ from confluent_kafka import Producer, TopicPartition
 from consumers.runtime.admin import CLIENT_ERRORS, reason_of
 from consumers.runtime.background import in_thread
 from consumers.runtime.hanging import HANGING_AFTER_S, Sweep
+from consumers.runtime.outgoing_record import OutgoingRecord
 from consumers.runtime.positions import ASK_AGAIN_S, CommittedPositions
 from schemas.errors import Unavailable
 
@@ -117,18 +118,18 @@ class Transactions:
 
     def begin(
         self,
-        rows: Iterable[tuple[str, int, bytes | None, bytes | None]],
+        records: Iterable[OutgoingRecord],
         offsets: list[TopicPartition],
         group_metadata: object,
         serial: str,
     ) -> None:
-        """Write rows (topic, partition or -1, key, value) and offsets with metadata in one transaction."""
+        """Write records and offsets with metadata in one transaction."""
         producer, topics = self._producer, set[str]()
         try:
             assert producer is not None
             producer.begin_transaction()
             produce = producer.produce
-            for topic, partition, key, value in rows:
+            for topic, partition, key, value in records:
                 topics.add(topic)
                 produce(topic, value, key, partition)
         except _NOT_BEGUN as error:

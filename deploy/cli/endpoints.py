@@ -14,7 +14,7 @@ from schemas.errors import InvalidInput, Unavailable
 
 if TYPE_CHECKING:  # `signpost --help` does without
     from consumers.console.endpoints import EndpointsReport
-    from consumers.delivery.overview import EndpointRow
+    from consumers.delivery.endpoint_report import EndpointRow
 
 COLUMNS: Final = (
     Column("SUBSCRIPTION", least=8, turn=1),

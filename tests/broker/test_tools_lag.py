@@ -10,7 +10,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 
 from consumers.console import lag
 from consumers.console.lag import spans
-from consumers.delivery.progress import Position, Progress
+from consumers.delivery.partitions.progress import Position, Progress
 from deploy.local.broker import Broker
 from deploy.local.receiver import Receiver
 from schemas.sender import load_senders

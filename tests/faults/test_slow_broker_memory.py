@@ -11,8 +11,8 @@ from itertools import chain
 
 import pytest
 
-from consumers.delivery.committer import MAX_BYTES
-from consumers.delivery.dispatch import MAX_BYTES_AT_HAND
+from consumers.delivery.partitions.committer import MAX_BYTES
+from consumers.delivery.scheduler import MAX_BYTES_AT_HAND
 from consumers.router.output import producer_config
 from consumers.runtime.transaction import QUEUE_BYTES
 from deploy.delivery_role import consumer_config

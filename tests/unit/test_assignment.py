@@ -6,10 +6,10 @@ from datetime import timedelta
 
 import pytest
 
-from consumers.delivery.assignment import Assignment
-from consumers.delivery.lane import Ownership
-from consumers.delivery.progress import Position, Progress
-from consumers.delivery.tiers import Tiers
+from consumers.delivery.delay_topics import DelayTopics
+from consumers.delivery.partitions.assignment import Assignment
+from consumers.delivery.partitions.partition_state import Ownership
+from consumers.delivery.partitions.progress import Position, Progress
 from consumers.runtime.positions import PartitionOffsets
 from consumers.runtime.truncation import Truncation
 from schemas.errors import Unavailable
@@ -20,7 +20,7 @@ FIRST, LATER = "t.jobs.0s", "t.jobs.5s"
 
 @pytest.fixture
 def assignment() -> Assignment:
-    return Assignment(Tiers(TopicNames("t."), [timedelta(0), timedelta(seconds=5)], 1))
+    return Assignment(DelayTopics(TopicNames("t."), [timedelta(0), timedelta(seconds=5)], 1))
 
 
 def test_a_partition_without_its_first_tier_is_left_alone(assignment: Assignment) -> None:
@@ -31,16 +31,16 @@ def test_a_partition_without_its_first_tier_is_left_alone(assignment: Assignment
 
 def test_a_committed_position_is_where_reading_goes_on(assignment: Assignment) -> None:
     """A partition is read from its committed offset, without what its metadata says is finished."""
-    taken = assignment.take({(FIRST, 0): PartitionOffsets(5, "1|other.1|BB", 0, 9)})
-    assert taken.lanes[0].progress.next_offset == 5
-    assert [taken.lanes[0].progress.read(offset) for offset in (5, 6, 7, 8)] == [True, True, True, True]
+    change = assignment.take({(FIRST, 0): PartitionOffsets(5, "1|other.1|BB", 0, 9)})
+    assert change.partitions[0].progress.next_offset == 5
+    assert [change.partitions[0].progress.read(offset) for offset in (5, 6, 7, 8)] == [True, True, True, True]
 
 
-def test_a_new_tier_starts_at_its_beginning(assignment: Assignment) -> None:
+def test_new_delay_topic_starts_at_its_beginning(assignment: Assignment) -> None:
     """A tier without a position beside a jobs.0s that has one is new: it is read from the start of its log."""
-    taken = assignment.take({(FIRST, 0): PartitionOffsets(5, "", 0, 9), (LATER, 0): PartitionOffsets(None, "", 3, 9)})
-    assert assignment.lanes[LATER, 0].progress.next_offset == 3
-    assert taken.overtaken == []
+    change = assignment.take({(FIRST, 0): PartitionOffsets(5, "", 0, 9), (LATER, 0): PartitionOffsets(None, "", 3, 9)})
+    assert assignment.partitions[LATER, 0].progress.next_offset == 3
+    assert change.truncated == []
 
 
 def test_a_tier_of_a_newer_version_is_read(assignment: Assignment) -> None:
@@ -48,7 +48,7 @@ def test_a_tier_of_a_newer_version_is_read(assignment: Assignment) -> None:
     newer, found = "t.jobs.10h", PartitionOffsets(5, "", 0, 9)
     assert assignment.owned([(FIRST, 0), (newer, 0), (newer, 1)]) == [(FIRST, 0), (newer, 0)]
     assignment.take({(FIRST, 0): found, (newer, 0): found})
-    assert assignment.lanes[newer, 0].tier.wait_ms == 36_000_000
+    assert assignment.partitions[newer, 0].delay_topic.wait_ms == 36_000_000
 
 
 def test_partitions_that_should_be_ours_are_missed(assignment: Assignment) -> None:
@@ -60,18 +60,18 @@ def test_partitions_that_should_be_ours_are_missed(assignment: Assignment) -> No
     assert assignment.lacking([]) == []
 
 
-def test_a_lane_that_is_overtaken_while_it_is_read_goes_on_at_the_beginning(assignment: Assignment) -> None:
+def test_partition_truncated_while_it_is_read_continues_at_the_beginning(assignment: Assignment) -> None:
     """What is in memory is kept, only what was not read yet is lost, and it is told once."""
-    lane = assignment.take({(FIRST, 0): PartitionOffsets(5, "1|me.1|", 0, 20)}).lanes[0]
-    assert lane.progress.read(5)
+    partition = assignment.take({(FIRST, 0): PartitionOffsets(5, "1|me.1|", 0, 20)}).partitions[0]
+    assert partition.progress.read(5)
     assignment.suspend()
 
-    taken = assignment.take({(FIRST, 0): PartitionOffsets(5, "1|me.1|", 8, 20)})
-    assert taken.lanes == [lane]
-    assert taken.overtaken == [Truncation(FIRST, 0, 6, 8)]
-    assert (lane.progress.lowest, lane.progress.next_offset) == (5, 8)
+    change = assignment.take({(FIRST, 0): PartitionOffsets(5, "1|me.1|", 8, 20)})
+    assert change.partitions == [partition]
+    assert change.truncated == [Truncation(FIRST, 0, 6, 8)]
+    assert (partition.progress.lowest, partition.progress.next_offset) == (5, 8)
     assignment.suspend()
-    assert assignment.take({(FIRST, 0): PartitionOffsets(5, "1|me.1|", 8, 20)}).overtaken == []
+    assert assignment.take({(FIRST, 0): PartitionOffsets(5, "1|me.1|", 8, 20)}).truncated == []
 
 
 def test_a_lost_position_is_never_guessed(assignment: Assignment) -> None:
@@ -84,9 +84,9 @@ def test_a_lost_position_is_never_guessed(assignment: Assignment) -> None:
 def test_what_retention_deleted_unread_is_reported(assignment: Assignment) -> None:
     """A position below the start of the log goes on at the start, and the lost range is named."""
     # Unfinished were 5, 9 and 11 of what was read up to 13.
-    taken = assignment.take({(FIRST, 0): PartitionOffsets(5, "1|other.1|ECC", 8, 20)})
-    assert taken.overtaken == [Truncation(FIRST, 0, 5, 8)]
-    progress = taken.lanes[0].progress
+    change = assignment.take({(FIRST, 0): PartitionOffsets(5, "1|other.1|ECC", 8, 20)})
+    assert change.truncated == [Truncation(FIRST, 0, 5, 8)]
+    progress = change.partitions[0].progress
     assert progress.next_offset == 8
     assert [offset for offset in range(8, 15) if progress.read(offset)] == [9, 11, 13, 14]
 
@@ -101,24 +101,24 @@ def test_a_log_that_ends_before_the_position_stops_the_process(assignment: Assig
 
 def test_what_is_in_memory_is_kept_only_if_nobody_went_on(assignment: Assignment) -> None:
     """A partition that comes back keeps its jobs if the committed position is the one this process wrote last."""
-    lane = assignment.take({(FIRST, 0): PartitionOffsets(5, "1|me.1|", 0, 9)}).lanes[0]
-    lane.progress.read(5)
+    partition = assignment.take({(FIRST, 0): PartitionOffsets(5, "1|me.1|", 0, 9)}).partitions[0]
+    partition.progress.read(5)
     assignment.suspend()
-    assert assignment.take({(FIRST, 0): PartitionOffsets(5, "1|me.1|", 0, 9)}).lanes == [lane]
-    assert lane.ownership is Ownership.OURS
+    assert assignment.take({(FIRST, 0): PartitionOffsets(5, "1|me.1|", 0, 9)}).partitions == [partition]
+    assert partition.ownership is Ownership.OURS
     assignment.suspend()
-    other = assignment.take({(FIRST, 0): PartitionOffsets(5, "1|other.7|", 0, 9)}).lanes[0]
-    assert other is not lane
-    assert lane.is_lost
+    other = assignment.take({(FIRST, 0): PartitionOffsets(5, "1|other.7|", 0, 9)}).partitions[0]
+    assert other is not partition
+    assert partition.is_lost
 
 
 def test_a_partition_that_does_not_come_back_is_dropped(assignment: Assignment) -> None:
     """Jobs of a partition that went to another process are no longer this one's."""
-    lane = assignment.take({(FIRST, 0): PartitionOffsets(5, "", 0, 9)}).lanes[0]
+    partition = assignment.take({(FIRST, 0): PartitionOffsets(5, "", 0, 9)}).partitions[0]
     assignment.suspend()
     assignment.take({})
-    assert lane.is_lost
-    assert assignment.lanes == {}
+    assert partition.is_lost
+    assert assignment.partitions == {}
 
 
 def test_own_position_is_recognised_by_its_serial() -> None:

@@ -8,18 +8,20 @@ from typing import Any, cast
 
 import pytest
 
-from consumers.delivery.dispatch import Dispatcher
+from consumers.delivery.delay_topics import DelayTopics
 from consumers.delivery.endpoint import Endpoint
-from consumers.delivery.health import HealthBook, HealthPolicy
-from consumers.delivery.judging import Observer
-from consumers.delivery.lane import Lane
-from consumers.delivery.outbox import Outbox
 from consumers.delivery.pacing import Pacing, PacingLimits
-from consumers.delivery.progress import Position, Progress
-from consumers.delivery.recorder import Recorder
-from consumers.delivery.sending import Sending
-from consumers.delivery.tiers import Tiers
-from consumers.delivery.work import Work
+from consumers.delivery.partitions.outbox import Outbox
+from consumers.delivery.partitions.partition_state import PartitionState
+from consumers.delivery.partitions.progress import Position, Progress
+from consumers.delivery.partitions.reader import ReadRecord
+from consumers.delivery.results.handler import ResultHandler
+from consumers.delivery.results.health import HealthPolicy, HealthTracker
+from consumers.delivery.results.recorder import Recorder
+from consumers.delivery.scheduler import Scheduler
+from consumers.delivery.task import DeliveryTask
+from consumers.runtime.metrics import DeliveryMetrics
+from consumers.runtime.outgoing_record import OutgoingRecord
 from consumers.table_state import Entry, Lookup, TableState
 from schemas.delivery import JobCodec, OutcomeCodec
 from schemas.durations import parse_duration
@@ -29,7 +31,7 @@ from tests.support.pacing import NOW, TIERS_MS
 from tests.unit.test_endpoint import SIGNED, endpoint
 
 NAMES = TopicNames("test.")
-TIERS = Tiers(NAMES, [parse_duration(delay) for delay in ("0s", "1s", "5s", "20s")], 1.0)
+TIERS = DelayTopics(NAMES, [parse_duration(delay) for delay in ("0s", "1s", "5s", "20s")], 1.0)
 OFFSET = 7
 
 
@@ -62,15 +64,28 @@ class Delivery:
         self.ended: list[object] = []
         self.outbox = Outbox("one")
         transport = SimpleNamespace(resolving=0, start=self.started.append)
-        self.dispatcher = Dispatcher(
-            subscriptions=self.table,
+        recorder = Recorder(NAMES, TIERS, 1_000_000)
+        health = HealthTracker(HealthPolicy(report_after_ms=1, disable_after_ms=None))
+        metrics = DeliveryMetrics({}, 512)
+        handler = ResultHandler(
+            names=NAMES,
+            subscriptions=cast("Any", self.table),
+            recorder=recorder,
+            health=health,
+            metrics=metrics,
+            outcome_log=cast("Any", SimpleNamespace(write=self.ended.append)),
+            longest_delay_ms=TIERS.waits_ms[-1],
+        )
+        self.scheduler = Scheduler(
+            subscriptions=cast("Any", self.table),
             transport=cast("Any", transport),
-            recorder=Recorder(NAMES, TIERS, self.outbox, 1_000_000),
-            tiers=TIERS,
-            pacing=Pacing[Work](PacingLimits(16, 128, 512, 600_000), TIERS_MS),
-            sending=Sending(1.0),
-            health=HealthBook(HealthPolicy(report_after_ms=1, disable_after_ms=None)),
-            observer=cast("Observer", SimpleNamespace(ended=self.ended.append)),
+            outbox=self.outbox,
+            recorder=recorder,
+            handler=handler,
+            delay_topics=TIERS,
+            pacing=Pacing[DeliveryTask](PacingLimits(16, 128, 512, 600_000), TIERS_MS),
+            health=health,
+            metrics=metrics,
             is_fresh=lambda: True,
             clock=lambda: NOW,
         )
@@ -78,16 +93,16 @@ class Delivery:
         event = {"sender": "zenoo", "event_type": "case.created", "event_id": "evt_1", "customer_id": "acme"}
         _, value = first_job(JobCodec(), place, "events", 0, **event, appended_at_ms=NOW, body=b"{}")
         start = Position(0, "")
-        lane = Lane(TIERS.first, 0, start, Progress(start))
-        lane.take(0)
+        partition = PartitionState(TIERS.first, 0, start, Progress(start))
+        partition.take(0)
         message = SimpleNamespace(offset=lambda: 0, value=lambda: value)
-        self.dispatcher.take(lane, cast("Any", message), NOW)
+        self.scheduler.add([ReadRecord(partition, cast("Any", message))], NOW)
         self.now_ms = NOW
 
     def look(self) -> None:
         """Have the job looked at, which it is every 20 ms."""
         self.now_ms += 20
-        self.dispatcher.start(10, self.now_ms)
+        self.scheduler.start(10, self.now_ms)
 
 
 @pytest.fixture
@@ -113,7 +128,7 @@ def test_end_requested_before_the_barrier_does_not_verify(delivery: Delivery) ->
     delivery.table.verified = 1
     delivery.look()
     assert not delivery.ended
-    assert delivery.outbox.rows_pending == 0
+    assert delivery.outbox.record_count == 0
 
 
 def test_it_is_dead_once_all_has_been_read_that_there_is(delivery: Delivery) -> None:
@@ -121,12 +136,12 @@ def test_it_is_dead_once_all_has_been_read_that_there_is(delivery: Delivery) -> 
     delivery.look()
     delivery.table.verified = 1
     delivery.look()
-    rows = delivery.outbox.seal().rows
-    assert {row.topic for row in rows} == {NAMES.dead, NAMES.outcomes}
-    (outcome,) = (OutcomeCodec().decode(row.value) for row in rows if row.topic == NAMES.outcomes)
+    records: list[OutgoingRecord] = [r for one in delivery.outbox.close_batch().completions for r in one.records]
+    assert {record.topic for record in records} == {NAMES.dead, NAMES.outcomes}
+    (outcome,) = (OutcomeCodec().decode(record.value) for record in records if record.topic == NAMES.outcomes)
     assert (outcome["state"], outcome["reason"]) == ("dead", "unknown_subscription")
     assert len(delivery.ended) == 1
-    assert delivery.dispatcher.bytes == 0
+    assert delivery.scheduler.bytes == 0
     delivery.look()
     assert not delivery.started
 

@@ -8,30 +8,31 @@ from typing import Any, cast
 
 import pytest
 
-from consumers.delivery.answer import Request
-from consumers.delivery.dispatch import Dispatcher
+from consumers.delivery.answer import Request, Responded
+from consumers.delivery.classification import classify
+from consumers.delivery.delay_topics import DelayTopics
 from consumers.delivery.endpoint import Endpoint
-from consumers.delivery.health import HealthBook, HealthPolicy
-from consumers.delivery.lane import Lane, Ownership
-from consumers.delivery.outbox import Outbox
 from consumers.delivery.pacing import Pacing, PacingLimits
-from consumers.delivery.progress import Position, Progress
-from consumers.delivery.recorder import Recorder
-from consumers.delivery.tiers import Tiers
-from consumers.delivery.work import Work
+from consumers.delivery.partitions.outbox import Outbox
+from consumers.delivery.partitions.partition_state import Ownership, PartitionState
+from consumers.delivery.partitions.progress import Position, Progress
+from consumers.delivery.results.health import HealthPolicy, HealthTracker
+from consumers.delivery.results.recorder import Recorder
+from consumers.delivery.scheduler import Scheduler
+from consumers.delivery.task import DeliveryTask
 from consumers.table_state import Entry
-from schemas.delivery import Job
 from schemas.durations import parse_duration
 from schemas.topics import TopicNames
 from tests.support.pacing import NOW, TIERS_MS
 from tests.unit.test_endpoint import SIGNED, endpoint
+from tests.unit.test_health import job
 
 NAMES = TopicNames("test.")
-TIERS = Tiers(NAMES, [parse_duration(delay) for delay in ("0s", "1s", "5s", "20s")], 1.0)
+TIERS = DelayTopics(NAMES, [parse_duration(delay) for delay in ("0s", "1s", "5s", "20s")], 1.0)
 ENDPOINT = endpoint(SIGNED)
 
 
-def request_of(work: Work, *_: object) -> Request:
+def request_of(work: DeliveryTask, *_: object) -> Request:
     return Request(cast("Any", None), [], b"", 1_000, work)
 
 
@@ -44,26 +45,26 @@ class Waiting:
         self.now_ms = NOW
         self.stands_ms = 0  # within the next start
         self.started: list[Request] = []
-        self.health = HealthBook(HealthPolicy(report_after_ms=1, disable_after_ms=None))
-        pacing: Pacing[Work] = Pacing(PacingLimits(16, 128, 512, 600_000), TIERS_MS)
-        self.dispatcher = Dispatcher(
+        self.health = HealthTracker(HealthPolicy(report_after_ms=1, disable_after_ms=None))
+        pacing: Pacing[DeliveryTask] = Pacing(PacingLimits(16, 128, 512, 600_000), TIERS_MS)
+        self.scheduler = Scheduler(
             subscriptions=cast("Any", SimpleNamespace(lookup=lambda *_: Entry(self.endpoint, 0, 0))),
             transport=cast("Any", SimpleNamespace(start=self._start)),
-            recorder=Recorder(NAMES, TIERS, Outbox("one"), 1_000_000),
-            tiers=TIERS,
+            outbox=Outbox("one"),
+            recorder=Recorder(NAMES, TIERS, 1_000_000),
+            handler=cast("Any", None),
+            delay_topics=TIERS,
             pacing=pacing,
-            sending=cast("Any", SimpleNamespace(request=request_of)),
             health=self.health,
-            observer=cast("Any", None),
+            metrics=cast("Any", None),
             is_fresh=lambda: self.fresh,
             clock=lambda: self.now_ms,
         )
-        self.dispatcher.may_start = True
+        self.scheduler.may_start = True
         start = Position(0, "")
-        self.lane = Lane(TIERS.first, 0, start, Progress(start))
-        self.job = cast("Job", SimpleNamespace(subscription_id=SIGNED.id, customer_id="c", sender="zenoo"))
-        self.job.subscription_partition = self.job.subscription_offset = 0
-        work = Work(self.job, self.lane, 0, b"", self.endpoint)
+        self.partition = PartitionState(TIERS.first, 0, start, Progress(start))
+        self.job = job(SIGNED.id)
+        work = DeliveryTask(self.job, self.partition, 0, b"", self.endpoint)
         assert pacing.admit(self.endpoint, work, NOW)
         pacing.suspend(work)
         self.request = request_of(work)
@@ -75,7 +76,7 @@ class Waiting:
 
     def goes_on(self) -> bool:
         """Whether the request is sent now that the name is known."""
-        return self.dispatcher.confirms(self.request)
+        return self.scheduler.confirms(self.request)
 
 
 @pytest.fixture
@@ -92,13 +93,13 @@ def test_it_is_sent_where_nothing_has_changed(waiting: Waiting) -> None:
 @pytest.mark.parametrize("ownership", [Ownership.SUSPENDED, Ownership.LOST])
 def test_it_is_not_sent_for_a_partition_that_was_revoked(waiting: Waiting, ownership: Ownership) -> None:
     """The partition's new owner sends the job: the old one starts no request for it any more."""
-    waiting.lane.ownership = ownership
+    waiting.partition.ownership = ownership
     assert not waiting.goes_on()
 
 
 def test_it_is_not_sent_while_the_loop_starts_nothing(waiting: Waiting) -> None:
     """In doubt after a standstill, or with too much uncommitted, nothing starts by way of DNS either."""
-    waiting.dispatcher.may_start = False
+    waiting.scheduler.may_start = False
     assert not waiting.goes_on()
 
 
@@ -113,7 +114,8 @@ def test_it_is_not_sent_on_old_news(waiting: Waiting) -> None:
 
 def test_it_is_not_sent_to_an_endpoint_that_was_disabled(waiting: Waiting) -> None:
     """A 410 that came meanwhile holds for it, too."""
-    waiting.health.failed(0, waiting.job, ENDPOINT.activation, NOW, 410)
+    gone = Responded(410, None, b"", False)
+    waiting.health.failed(0, waiting.job, ENDPOINT.activation, NOW, classify(gone, NOW))
     assert not waiting.goes_on()
 
 
@@ -127,14 +129,12 @@ def test_who_has_its_place_needs_no_other(waiting: Waiting) -> None:
 
 def test_a_standstill_among_starts_ends_them(waiting: Waiting) -> None:
     """What was asked before the first of them holds for a moment: the others are looked at in the next turn."""
-    job = waiting.job
-    job.due_at_ms = 0
-    job.activation = ENDPOINT.activation
+    waiting.job.activation = ENDPOINT.activation
     for offset in range(1, 4):
-        waiting.dispatcher._ready.append(Work(job, waiting.lane, offset, b""))
+        waiting.scheduler._ready.append(DeliveryTask(waiting.job, waiting.partition, offset, b""))
     waiting.stands_ms = 30
-    waiting.dispatcher.start(100, NOW)
+    waiting.scheduler.start(100, NOW)
     assert len(waiting.started) == 1
     waiting.stands_ms = 0
-    waiting.dispatcher.start(100, waiting.now_ms)
+    waiting.scheduler.start(100, waiting.now_ms)
     assert len(waiting.started) == 3

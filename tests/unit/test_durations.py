@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumers.delivery.tiers import Tiers
+from consumers.delivery.delay_topics import DelayTopics
 from schemas.durations import format_duration, parse_duration
 from schemas.errors import InvalidInput
 from schemas.topics import TopicNames
@@ -55,6 +55,6 @@ def test_what_names_a_tier_is_read_back(seconds: int) -> None:
 
 def test_a_topic_whose_name_no_tier_could_have_is_none() -> None:
     """A topic that somebody made with an absurd delay in its name stops no process that looks at it."""
-    tiers = Tiers(TopicNames("t."), [timedelta(0), timedelta(seconds=5)], 1)
-    assert tiers.of("t.jobs.999999999999999h") is None
-    assert tiers.of("t.jobs.10h") is not None
+    delay_topics = DelayTopics(TopicNames("t."), [timedelta(0), timedelta(seconds=5)], 1)
+    assert delay_topics.of("t.jobs.999999999999999h") is None
+    assert delay_topics.of("t.jobs.10h") is not None

@@ -8,7 +8,7 @@ import pytest
 
 from consumers.delivery.answer import Responded
 from consumers.delivery.endpoint import Endpoint
-from consumers.delivery.recorder import RESPONSE_KEPT, _redacted
+from consumers.delivery.results.recorder import RESPONSE_KEPT, redacted
 from tests.support.hostile import HostileReceiver
 from tests.support.sending import answers_of, local_transport, request_to
 from tests.unit.test_endpoint import SIGNED, endpoint, header
@@ -40,7 +40,7 @@ def test_an_endpoint_that_echoes_its_request_tells_no_header(told: Endpoint) -> 
     kept = []
     for each in answers_of(transport, *requests):
         assert isinstance(each.answer, Responded)
-        kept.append(_redacted(each.answer, told))  # what is kept shows in topics alone
+        kept.append(redacted(each.answer, told))  # what is kept shows in topics alone
     transport.close()
     receiver.close()
     assert len(kept) == len(pads)
@@ -56,5 +56,5 @@ def test_a_secret_that_is_told_over_and_over_is_in_no_place(told: Endpoint, secr
     for start in range(0, len(secret) + 2, max(1, len(secret) // 100)):
         for cut in (True, False):
             body = full[start : start + 5_120]
-            kept = _redacted(Responded(200, None, body, cut), told)
+            kept = redacted(Responded(200, None, body, cut), told)
             assert parts_in(kept) == [], start

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
-from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from consumers.delivery.delay_topics import Schedule
 from consumers.delivery.endpoint import Endpoint, endpoints_of
+from schemas.durations import milliseconds
 from schemas.egress import EgressPolicy
 from schemas.errors import SealBroken, UnreadableRecord
 from schemas.sealing import Sealer, header_place, key_place
@@ -42,14 +43,14 @@ SIGNED = replace(PLAIN, secrets=(SealedSecret("sec_1", seal("the secret", "sec_1
 
 
 def endpoint(subscription: Subscription) -> Endpoint:
-    interpret = endpoints_of(load_senders(), EgressPolicy(), SEALER, TOPIC)
+    interpret = endpoints_of(load_senders(), EgressPolicy(), SEALER, TOPIC, 1)
     return interpret(0, 0, subscription.id, encode_subscription(subscription))
 
 
 def test_without_settings_of_its_own_the_sender_s_hold():
     """Schedule and timeout are the sender's; there are no headers, limits and certificate."""
     found = endpoint(SIGNED)
-    assert (found.waits, found.timeout) == (SENDER.schedule, SENDER.timeout)
+    assert (found.schedule, found.timeout_ms) == (Schedule.of(SENDER.schedule, 1), milliseconds(SENDER.timeout))
     assert (found.header_lines, found.max_in_flight, found.rate_limit) == ((), None, None)
     assert (found.client_certificate, found.secrets) == (None, (b"the secret",))
 
@@ -57,9 +58,9 @@ def test_without_settings_of_its_own_the_sender_s_hold():
 def test_a_subscription_s_own_settings_hold():
     """Schedule, timeout and limits are taken from the record, an empty schedule too."""
     found = endpoint(replace(SIGNED, schedule_s=(5, 60), timeout_s=7, max_in_flight=2, rate_limit=0.5))
-    assert found.waits == (timedelta(seconds=5), timedelta(minutes=1))
-    assert (found.timeout, found.max_in_flight, found.rate_limit) == (timedelta(seconds=7), 2, 0.5)
-    assert endpoint(replace(SIGNED, schedule_s=())).waits == ()
+    assert found.schedule == Schedule((5_000, 60_000))
+    assert (found.timeout_ms, found.max_in_flight, found.rate_limit) == (7_000, 2, 0.5)
+    assert endpoint(replace(SIGNED, schedule_s=())).schedule == Schedule(())
 
 
 @pytest.mark.decision("R6")

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
-from consumers.delivery.forgetting import LOOK_EVERY_MS, Forgetting
-from consumers.delivery.health import Change, HealthBook, HealthPolicy
-from consumers.delivery.lane import Lane
-from consumers.delivery.progress import Position, Progress
-from consumers.delivery.tiers import Tier
+from consumers.delivery.answer import Responded, Unanswered
+from consumers.delivery.classification import Classified, classify
+from consumers.delivery.health_cleanup import LOOK_EVERY_MS, HealthCleanup
+from consumers.delivery.results.health import HealthChange, HealthPolicy, HealthTracker
 from schemas.delivery import Job
+from schemas.failures import FailureKind
 from schemas.health import decode_health, decode_operation, encode_health, encode_operation
 
 MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
 START = 1_700_000_000_000
-TIER, NOWHERE = Tier("t.jobs.0s", timedelta(0), 0), Position(0, "")
 POLICY = HealthPolicy(report_after_ms=HOUR, disable_after_ms=5 * DAY)
 
 
@@ -43,17 +43,22 @@ def job(subscription_id: str = "sub_1") -> Job:
     )
 
 
+def failure(why: int | FailureKind) -> Classified:
+    response = Responded(why, None, b"", False) if isinstance(why, int) else Unanswered(why, "")
+    return classify(response, START)
+
+
 class Endpoint:
     """One endpoint of partition 3, whose attempts are told to a book."""
 
     def __init__(self, policy: HealthPolicy = POLICY) -> None:
-        self.book = HealthBook(policy)
-        self.written: list[Change] = []
+        self.book = HealthTracker(policy)
+        self.written: list[HealthChange] = []
 
-    def fails(self, at_ms: int, *, activation: int = 1, why: int | str = 500) -> Change | None:
-        return self._note(self.book.failed(3, job(), activation, START + at_ms, why))
+    def fails(self, at_ms: int, *, activation: int = 1, why: int | FailureKind = 500) -> HealthChange | None:
+        return self._note(self.book.failed(3, job(), activation, START + at_ms, failure(why)))
 
-    def succeeds(self, at_ms: int, *, activation: int = 1) -> Change | None:
+    def succeeds(self, at_ms: int, *, activation: int = 1) -> HealthChange | None:
         return self._note(self.book.delivered(3, job(), activation, START + at_ms))
 
     def disabled(self, activation: int = 1) -> bool:
@@ -62,10 +67,10 @@ class Endpoint:
     def restarted(self) -> None:
         """Begin again from what was written, as another process would."""
         last = self.written[-1].health if self.written else None
-        self.book = HealthBook(POLICY)
+        self.book = HealthTracker(POLICY)
         self.book.load(3, {"sub_1": decode_health(encode_health(last))} if last else {})
 
-    def _note(self, change: Change | None) -> Change | None:
+    def _note(self, change: HealthChange | None) -> HealthChange | None:
         if change is not None:
             self.written.append(change)
         return change
@@ -217,65 +222,42 @@ def test_a_deleted_subscription_leaves_no_record() -> None:
     assert endpoint.book.deleted(3, "sub_1") is None
 
 
-class Forgets:
-    """What is known of two endpoints, one of them deleted; both records are on partition 3."""
+class Cleanup:
+    """The health of two endpoints, of which the test says whether their subscriptions are in the table."""
 
     def __init__(self) -> None:
-        self.book = HealthBook(POLICY)
-        health = Endpoint()
-        health.fails(0, why=410)
-        found = health.book.of("sub_1")
+        book = HealthTracker(POLICY)
+        failing = Endpoint()
+        failing.fails(0, why=410)
+        found = failing.book.of("sub_1")
         assert found is not None
-        self.book.load(3, {"sub_1": found, "sub_2": found})
-        self.exists, self.fresh, self.lane = {"sub_2"}, True, Lane(TIER, 3, NOWHERE, Progress(NOWHERE))
-        self.written: list[tuple[Change, Lane]] = []
-        self.lanes = {3: self.lane}
-        self.forgetting = Forgetting(
-            self.book,
-            self.exists.__contains__,
-            lambda: self.fresh,
-            self.lanes.get,
-            lambda change, lane: self.written.append((change, lane)),
-        )
+        book.load(3, {"sub_1": found, "sub_2": found})
+        self.exists, self.fresh = {"sub_2"}, True
+        table = SimpleNamespace(has=lambda id_: id_ in self.exists, is_fresh=lambda _now: self.fresh)
+        self.cleanup = HealthCleanup(book, cast("Any", table))
+
+    def look(self, number: int) -> set[str]:
+        return self.cleanup.turn(START + number * LOOK_EVERY_MS, 0)
 
 
-def test_the_record_of_a_deleted_subscription_is_taken_away_though_no_job_comes() -> None:
-    """What was deleted is missing at two looks; its tombstone goes to its partition, once, and others stay."""
-    case = Forgets()
-    case.forgetting.turn(START)
-    assert case.written == []
-    case.forgetting.turn(START + LOOK_EVERY_MS - 1)
-    assert case.written == []
-    for look in range(1, 4):
-        case.forgetting.turn(START + look * LOOK_EVERY_MS)
-    assert case.written == [(Change("sub_1", None), case.lane)]
-    assert set(case.book.known) == {"sub_2"}
+def test_health_of_a_deleted_subscription_is_forgotten_after_two_looks() -> None:
+    """A deleted subscription is missing at two looks, five seconds apart; other endpoints stay."""
+    case = Cleanup()
+    assert case.look(0) == set()
+    assert case.cleanup.turn(START + LOOK_EVERY_MS - 1, 0) == set()
+    assert case.look(1) == {"sub_1"}
 
 
-def test_what_has_only_not_been_read_yet_is_not_forgotten() -> None:
-    """A record that comes between two looks, and what is missing while nothing is known for sure, stays."""
-    case = Forgets()
-    case.forgetting.turn(START)
+def test_health_of_a_subscription_that_was_not_read_yet_is_kept() -> None:
+    """A record that comes between two looks keeps the health, and so does a table that is stale."""
+    case = Cleanup()
+    assert case.look(0) == set()
     case.exists.add("sub_1")
-    case.forgetting.turn(START + LOOK_EVERY_MS)
+    assert case.look(1) == set()
     case.exists.clear()
-    case.forgetting.turn(START + 2 * LOOK_EVERY_MS)
+    assert case.look(2) == set()
     case.fresh = False
-    case.forgetting.turn(START + 3 * LOOK_EVERY_MS)
-    assert case.written == []
-    assert set(case.book.known) == {"sub_1", "sub_2"}
-
-
-def test_a_partition_that_is_not_ours_is_left_to_its_owner() -> None:
-    """While a partition is being taken over nothing is written for it; afterwards it is."""
-    case = Forgets()
-    case.lanes.clear()
-    for look in range(3):
-        case.forgetting.turn(START + look * LOOK_EVERY_MS)
-    assert case.written == []
-    case.lanes[3] = case.lane
-    case.forgetting.turn(START + 3 * LOOK_EVERY_MS)
-    assert [change for change, _ in case.written] == [Change("sub_1", None)]
+    assert case.look(3) == set()
 
 
 def test_disabling_can_be_switched_off() -> None:

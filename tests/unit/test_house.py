@@ -74,7 +74,7 @@ def tracked() -> list[Path]:
 
 @pytest.mark.parametrize("path", MODULES, ids=name)
 def test_a_module_fits_on_a_few_screens(path: Path) -> None:
-    """A module has one subject: at most 300 lines, its functions at most 40 without their docstrings."""
+    """A module has one subject: at most 500 lines, its functions at most 60 without their docstrings."""
     assert len(path.read_text(encoding="utf-8").splitlines()) <= MAX_MODULE_LINES
     for function in functions(path):
         lines = (function.end_lineno or 0) - function.lineno + 1

@@ -13,7 +13,7 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumers.delivery.outcome_log import OutcomeLog
+from consumers.delivery.results.outcome_log import OutcomeLog
 from deploy.logs import Format, configure_logging
 from schemas.delivery import Job, Outcome, State
 

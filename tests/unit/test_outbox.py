@@ -6,22 +6,32 @@ from datetime import timedelta
 
 import pytest
 
-from consumers.delivery.lane import Lane, Ownership
-from consumers.delivery.outbox import Outbox, Row
-from consumers.delivery.progress import Position, Progress
-from consumers.delivery.tiers import Tier
+from consumers.delivery.delay_topics import DelayTopic
+from consumers.delivery.partitions.outbox import Batch, Outbox
+from consumers.delivery.partitions.partition_state import Ownership, PartitionState
+from consumers.delivery.partitions.progress import Position, Progress
+from consumers.runtime.outgoing_record import ANY_PARTITION, OutgoingRecord
 
 
-def lane_of(partition: int, read: int) -> Lane:
-    position = Position(0, "")
-    lane = Lane(Tier("t.jobs.0s", timedelta(0), 0), partition, position, Progress(position))
+def partition_with(number: int, read: int) -> PartitionState:
+    """A partition of which the first `read` records were read."""
+    start = Position(0, "")
+    partition = PartitionState(DelayTopic("t.jobs.0s", timedelta(0), 0), number, start, Progress(start))
     for offset in range(read):
-        lane.progress.read(offset)
-    return lane
+        partition.progress.read(offset)
+    return partition
 
 
-def row(lane: Lane, value: bytes) -> Row:
-    return Row("t.outcomes", -1, b"key", value, lane)
+def outcome(value: bytes = b"outcome") -> list[OutgoingRecord]:
+    return [OutgoingRecord("t.outcomes", ANY_PARTITION, b"key", value)]
+
+
+def values(batch: Batch) -> list[bytes | None]:
+    return [record.value for completion in batch.completions for record in completion.records]
+
+
+def partitions(batch: Batch) -> list[PartitionState]:
+    return [completion.partition for completion in batch.completions]
 
 
 @pytest.fixture
@@ -29,66 +39,61 @@ def outbox() -> Outbox:
     return Outbox("0-abcd")
 
 
-def test_a_batch_holds_the_position_of_every_lane_it_writes_for(outbox: Outbox) -> None:
+def test_batch_holds_the_position_of_every_partition_it_writes_for(outbox: Outbox) -> None:
     """Offsets go with the records that they end, for each partition, so that a zombie is fenced in all of them."""
-    first, second = lane_of(0, 3), lane_of(1, 3)
-    for lane, offset in ((first, 0), (second, 1)):
-        outbox.add(row(lane, b"outcome"))
-        outbox.finish(lane, offset)
-    batch = outbox.seal()
-    assert {lane.partition: position.offset for lane, position in batch.positions.items()} == {0: 1, 1: 0}
+    first, second = partition_with(0, 3), partition_with(1, 3)
+    for partition, offset in ((first, 0), (second, 1)):
+        outbox.complete(partition, offset, outcome())
+    batch = outbox.close_batch()
+    assert {partition.number: position.offset for partition, position in batch.positions.items()} == {0: 1, 1: 0}
     assert all(batch.serial in position.metadata for position in batch.positions.values())
 
 
 def test_an_aborted_batch_is_written_again_before_what_came_later(outbox: Outbox) -> None:
     """A transaction that was aborted is written again, in order, and counts as uncommitted until then."""
-    lane = lane_of(0, 3)
-    outbox.add(row(lane, b"first"))
-    outbox.finish(lane, 0)
-    batch = outbox.seal()
-    outbox.add(row(lane, b"second"))
-    outbox.finish(lane, 1)
+    partition = partition_with(0, 3)
+    outbox.complete(partition, 0, outcome(b"first"))
+    batch = outbox.close_batch()
+    outbox.complete(partition, 1, outcome(b"second"))
     assert outbox.uncommitted == 2
     outbox.aborted(batch)
     assert outbox.uncommitted == 2
-    again = outbox.seal()
-    assert [item.value for item in again.rows] == [b"first", b"second"]
-    assert again.positions[lane].offset == 2
+    again = outbox.close_batch()
+    assert values(again) == [b"first", b"second"]
+    assert again.positions[partition].offset == 2
 
 
 def test_what_belongs_to_a_lost_partition_is_not_written(outbox: Outbox) -> None:
     """Outcomes of a partition that another process owns now are its to write: they are dropped here."""
-    lost, kept = lane_of(0, 1), lane_of(1, 1)
-    for lane in (lost, kept):
-        outbox.add(row(lane, b"outcome"))
-        outbox.finish(lane, 0)
-    batch = outbox.seal()
+    lost, kept = partition_with(0, 1), partition_with(1, 1)
+    for partition in (lost, kept):
+        outbox.complete(partition, 0, outcome())
+    batch = outbox.close_batch()
     lost.ownership = Ownership.LOST
     outbox.aborted(batch)
-    again = outbox.seal()
+    again = outbox.close_batch()
     assert list(again.positions) == [kept]
-    assert [item.lane for item in again.rows] == [kept]
+    assert partitions(again) == [kept]
 
 
 def test_a_committed_batch_is_this_processs_last_position(outbox: Outbox) -> None:
     """What was committed is remembered per partition, to be recognised after a rebalance."""
-    lane = lane_of(0, 1)
-    outbox.add(row(lane, b"outcome"))
-    outbox.finish(lane, 0)
-    batch = outbox.seal()
+    partition = partition_with(0, 1)
+    outbox.complete(partition, 0, outcome())
+    batch = outbox.close_batch()
     outbox.committed(batch)
-    assert lane.committed == batch.positions[lane]
+    assert partition.committed == batch.positions[partition]
     assert outbox.uncommitted == 0
     assert not outbox.pending
 
 
 def test_serials_of_transactions_differ(outbox: Outbox) -> None:
     """Each transaction has a serial of its own, so that a look at the group tells which one was committed."""
-    lane = lane_of(0, 2)
+    partition = partition_with(0, 2)
     serials = set()
     for offset in range(2):
-        outbox.finish(lane, offset)
-        batch = outbox.seal()
+        outbox.complete(partition, offset, [])
+        batch = outbox.close_batch()
         serials.add(batch.serial)
         outbox.committed(batch)
     assert len(serials) == 2
@@ -96,30 +101,28 @@ def test_serials_of_transactions_differ(outbox: Outbox) -> None:
 
 def test_what_belongs_to_a_suspended_partition_waits(outbox: Outbox) -> None:
     """After a revocation nothing of that partition is committed, with whatever metadata, until it has come back."""
-    suspended, ours = lane_of(0, 1), lane_of(1, 1)
-    for lane in (suspended, ours):
-        outbox.add(row(lane, b"outcome"))
-        outbox.finish(lane, 0)
+    suspended, ours = partition_with(0, 1), partition_with(1, 1)
+    for partition in (suspended, ours):
+        outbox.complete(partition, 0, outcome())
     suspended.ownership = Ownership.SUSPENDED
-    batch = outbox.seal()
+    batch = outbox.close_batch()
     assert list(batch.positions) == [ours]
-    assert [item.lane for item in batch.rows] == [ours]
+    assert partitions(batch) == [ours]
     outbox.committed(batch)
     assert not outbox.pending
     assert not outbox.empty
     assert outbox.uncommitted == 1
     suspended.ownership = Ownership.OURS
-    assert [item.lane for item in outbox.seal().rows] == [suspended]
+    assert partitions(outbox.close_batch()) == [suspended]
 
 
 def test_what_is_lost_while_it_waits_is_forgotten(outbox: Outbox) -> None:
     """Outcomes that waited for a partition to come back go when it does not: nothing of them counts or is kept."""
-    lane = lane_of(0, 1)
-    outbox.add(row(lane, b"outcome"))
-    outbox.finish(lane, 0)
-    lane.ownership = Ownership.SUSPENDED
+    partition = partition_with(0, 1)
+    outbox.complete(partition, 0, outcome())
+    partition.ownership = Ownership.SUSPENDED
     assert not outbox.empty
-    lane.ownership = Ownership.LOST
+    partition.ownership = Ownership.LOST
     outbox.prune()
     assert outbox.empty
     assert (outbox.uncommitted, outbox.bytes) == (0, 0)

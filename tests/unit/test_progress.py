@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from consumers.delivery.progress import (
+from consumers.delivery.partitions.progress import (
     LIST_BYTES,
     MAX_BATCH,
     MAX_METADATA,

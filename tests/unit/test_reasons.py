@@ -9,10 +9,10 @@ from typing import get_args
 
 import pytest
 
-from consumers.delivery import dispatch
+from consumers.delivery import scheduler
 from consumers.delivery.pacing.kinds import Reason
-from consumers.delivery.recorder import UNKNOWN, CancelReason
-from consumers.delivery.verdict import Delivered, Exhausted, Gone, Retry, Verdict
+from consumers.delivery.results.handler import UNKNOWN_SUBSCRIPTION, CancelReason
+from consumers.delivery.results.retry_policy import Delivered, Disposition, Exhausted, Gone, Retry
 from consumers.router import routing
 from deploy.reference import sections
 from schemas import reasons
@@ -21,9 +21,9 @@ from schemas.health import DisabledReason, OperationKind
 
 OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
 # Of jobs that are put off before their endpoint is asked.
-BLIND = re.findall(r'_park_blindly\(\w+, "(\w+)"\)', Path(dispatch.__file__).read_text(encoding="utf-8"))
+BLIND = re.findall(r'_defer_blindly\(\w+, "(\w+)"\)', Path(scheduler.__file__).read_text(encoding="utf-8"))
 USED: dict[str, Collection[str]] = {
-    "DEAD_JOBS": {"exhausted", "gone", UNKNOWN},
+    "DEAD_JOBS": {"exhausted", "gone", UNKNOWN_SUBSCRIPTION},
     "DEAD_RECORDS": {*UNREADABLE_REASONS, *routing._RENDERED.values()},
     "CANCELLED": get_args(CancelReason),
     "DISABLED": get_args(DisabledReason),
@@ -40,9 +40,9 @@ def test_each_reason_is_described(name: str) -> None:
     assert all(meaning.what and meaning.to_do for meaning in described.values())
 
 
-def test_no_verdict_was_forgotten() -> None:
-    """A job dies in two ways; another verdict needs another reason."""
-    assert set(get_args(Verdict)) == {Delivered, Retry, Gone, Exhausted}
+def test_every_disposition_is_known() -> None:
+    """A job dies in two ways; another disposition needs another reason."""
+    assert set(get_args(Disposition)) == {Delivered, Retry, Gone, Exhausted}
 
 
 def test_all_tables_are_in_the_document() -> None:

@@ -1,7 +1,7 @@
-"""All that has to be known before partitions are read: positions, and the state that is kept beside them.
+"""What has to be known before partitions are read: their committed positions, and the health of their endpoints.
 
-In this order: the committed positions (which waits for pending ones), then the state up to its high watermark. What
-another process committed last is then in both.
+The committed positions come first, which waits for pending transactions, then the health topic up to its high
+watermark. So both hold what another process committed last.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ _log = structlog.get_logger("delivery")
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """What the broker said: positions of partitions of tiers, and by partition number the health of endpoints."""
+class RecoveredState:
+    """Positions of partitions of delay topics, and the health of endpoints by partition number and subscription."""
 
     positions: Mapping[PartitionKey, PartitionOffsets]
     health: Mapping[int, Mapping[str, Health]]
 
 
-class Takeover:
-    """Asks for it; `fetch` blocks, and raises KafkaException where the broker cannot say."""
+class PartitionRecovery:
+    """Fetches it; `fetch` blocks, and raises KafkaException where the broker fails."""
 
     def __init__(self, positions: CommittedPositions, health: CompactedPartition) -> None:
         self._positions = positions
@@ -35,14 +35,14 @@ class Takeover:
 
     @property
     def topics(self) -> frozenset[str]:
-        """The topics that were there when positions were asked for last."""
+        """The topics that existed when positions were fetched last."""
         return self._positions.topics
 
-    def fetch(self, partitions: Sequence[PartitionKey]) -> Known:
-        """Return what is known of these partitions."""
+    def fetch(self, partitions: Sequence[PartitionKey]) -> RecoveredState:
+        """Return what is on record of these partitions."""
         positions = self._positions.fetch(partitions)
         states = self._health.read(number for _topic, number in partitions)
-        return Known(positions, {number: _health_of(number, state) for number, state in states.items()})
+        return RecoveredState(positions, {number: _health_of(number, state) for number, state in states.items()})
 
 
 def _health_of(number: int, state: State) -> dict[str, Health]:

@@ -9,12 +9,14 @@ from typing import cast
 
 from confluent_kafka import TopicPartition
 
-from consumers.delivery.assignment import Assignment
-from consumers.delivery.committer import Committer
-from consumers.delivery.lane import Lane
-from consumers.delivery.outbox import Outbox, Row
-from consumers.delivery.progress import Position
-from consumers.delivery.tiers import Tiers
+from consumers.delivery.delay_topics import DelayTopics
+from consumers.delivery.partitions.assignment import Assignment
+from consumers.delivery.partitions.committer import Committer
+from consumers.delivery.partitions.outbox import Outbox
+from consumers.delivery.partitions.partition_state import PartitionState
+from consumers.delivery.partitions.progress import Position
+from consumers.runtime.metrics import DeliveryMetrics
+from consumers.runtime.outgoing_record import OutgoingRecord
 from consumers.runtime.positions import PartitionKey, PartitionOffsets
 from consumers.runtime.transaction import Settled, Transactions
 from schemas.topics import TopicNames
@@ -50,7 +52,7 @@ class Transaction:
     """One transaction as the broker sees it: `accepted` once its offsets have come in with a current generation."""
 
     generation: int
-    rows: list[tuple[PartitionKey, int]]
+    records: list[tuple[PartitionKey, int]]
     positions: dict[PartitionKey, Position]
     accepted: bool | None = None
     committed: bool | None = None
@@ -68,10 +70,10 @@ class Producer:
     def busy(self) -> bool:
         return self.open is not None
 
-    def begin(self, rows: object, offsets: list[TopicPartition], generation: int, serial: str) -> None:
+    def begin(self, records: list[OutgoingRecord], offsets: list[TopicPartition], generation: int, serial: str) -> None:
         assert self.open is None
         positions = {(one.topic, one.partition): Position(one.offset, one.metadata or "") for one in offsets}
-        ended = [_place(row[3]) for row in cast("list[Row]", rows)]
+        ended = [_place(record.value or b"") for record in records]
         assert {key for key, _ in ended} <= positions.keys(), "rows without the offsets that they end"
         assert len({f"{serial}|" in position.metadata for position in positions.values()}) == 1
         self.open = Transaction(generation, ended, positions)
@@ -94,38 +96,37 @@ class Process:
 
     def __init__(self, group: Group, name: str) -> None:
         self.group = group
-        self.assignment = Assignment(Tiers(TopicNames("t."), [timedelta(0), timedelta(seconds=5)], 1))
+        self.assignment = Assignment(DelayTopics(TopicNames("t."), [timedelta(0), timedelta(seconds=5)], 1))
         self.outbox = Outbox(name)
         self.producer = Producer(group)
         self.committer = Committer(
-            self.outbox, cast("Transactions", self.producer), max_uncommitted=1_000, observer=_Silent()
+            self.outbox, cast("Transactions", self.producer), max_uncommitted=1_000, metrics=DeliveryMetrics({}, 1)
         )
-        self.at_hand: list[tuple[Lane, int]] = []
-        self.answered: set[tuple[Lane, int]] = set()
+        self.buffered: list[tuple[PartitionState, int]] = []
+        self.answered: set[tuple[PartitionState, int]] = set()
         self.generation = -1
         self.taking: list[PartitionKey] | None = None
         self.now_ms = 0
 
     def read(self) -> None:
-        for key, lane in self.assignment.lanes.items():
+        for key, partition in self.assignment.partitions.items():
             for offset in self.group.records[key]:
-                if offset < lane.progress.next_offset:
+                if offset < partition.progress.next_offset:
                     continue
-                if lane.take(offset):
-                    self.at_hand.append((lane, offset))
+                if partition.take(offset):
+                    self.buffered.append((partition, offset))
                 else:
-                    self.outbox.touch(lane)
+                    self.outbox.touch(partition)
 
     def answer(self, index: int) -> None:
-        lane, offset = self.at_hand.pop(index % len(self.at_hand))
-        assert not lane.is_lost
-        value = f"{lane.topic}/{lane.partition}/{offset}".encode()
-        self.outbox.add(Row("t.outcomes", -1, b"key", value, lane))
-        self.outbox.finish(lane, offset)
-        self.answered.add((lane, offset))
+        partition, offset = self.buffered.pop(index % len(self.buffered))
+        assert not partition.is_lost
+        value = f"{partition.topic}/{partition.number}/{offset}".encode()
+        self.outbox.complete(partition, offset, [OutgoingRecord("t.outcomes", -1, b"key", value)])
+        self.answered.add((partition, offset))
 
     def commit(self) -> None:
-        if self.assignment.lanes:
+        if self.assignment.partitions:
             self.committer.commit(self.now_ms, self.generation, at_once=True)
 
     def revoked(self) -> None:
@@ -136,24 +137,19 @@ class Process:
         self.generation = generation
         self.taking = self.assignment.owned(keys)
 
-    def take_over(self) -> None:
+    def recover(self) -> None:
         assert self.taking is not None
         keys, self.taking = self.taking, None
         self.assignment.take({key: self.group.found(key) for key in keys})
         self.outbox.prune()
-        self.at_hand = [(lane, offset) for lane, offset in self.at_hand if not lane.is_lost]
-        for lane in self.assignment.lanes.values():
-            if (lane.topic, lane.partition) not in self.group.committed:
-                self.outbox.touch(lane)
+        self.buffered = [(partition, offset) for partition, offset in self.buffered if not partition.is_lost]
+        for partition in self.assignment.partitions.values():
+            if (partition.topic, partition.number) not in self.group.committed:
+                self.outbox.touch(partition)
 
     def uncommitted(self) -> int:
         """Answers that are not in a committed transaction and that this process still has to write."""
         return sum(
-            not lane.is_lost and not self.group.ended[(lane.topic, lane.partition), offset]
-            for lane, offset in self.answered
+            not partition.is_lost and not self.group.ended[(partition.topic, partition.number), offset]
+            for partition, offset in self.answered
         )
-
-
-class _Silent:
-    def settled(self, settled: Settled) -> None:
-        """Nobody listens."""

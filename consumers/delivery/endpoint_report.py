@@ -6,14 +6,18 @@ Nothing in it is secret: no URL path or query, no header, no body.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from consumers.delivery.endpoint import Endpoint
-from consumers.delivery.health import HealthBook
 from consumers.delivery.pacing import EndpointView, Pacing, worst
+from consumers.delivery.partitions.reader import Reader
+from consumers.delivery.results.health import HealthTracker
+from consumers.delivery.task import DeliveryTask
+from consumers.table import SubscriptionTable
 from schemas.health import Health
+from schemas.partitioner import partition_of
 
 # So many endpoints of a process are told at most.
 MOST: Final = 200
@@ -48,7 +52,7 @@ class EndpointRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Overview:
+class EndpointReport:
     """A process at a moment: the worst endpoints, worst first, and how many of its subscriptions are disabled."""
 
     at_ms: int
@@ -70,42 +74,40 @@ def row_of(fields: Mapping[str, Any]) -> EndpointRow:
     return EndpointRow(**{**texts, "subscription_id": fields["subscription_id"], **known})
 
 
-class Overviews:
-    """Makes overviews of a process.
-
-    `subscription` returns what counts for an id, `partition` the number of its jobs, `owned` the numbers that are ours.
-    """
+class EndpointReports:
+    """Makes reports of a process; `partition_count` is the number of partitions of each topic of jobs."""
 
     def __init__(
         self,
-        pacing: Pacing[Any],
-        health: HealthBook,
-        subscription: Callable[[str], Endpoint | None],
-        partition: Callable[[str], int],
-        owned: Callable[[], Container[int]],
+        pacing: Pacing[DeliveryTask],
+        health: HealthTracker,
+        table: SubscriptionTable[Endpoint],
+        reader: Reader,
+        partition_count: int,
     ) -> None:
         self._pacing = pacing
         self._health = health
-        self._subscription = subscription
-        self._partition = partition
-        self._owned = owned
+        self._table = table
+        self._reader = reader
+        self._partition_count = partition_count
 
-    def make(self, now_ms: int) -> Overview:
+    def make(self, now_ms: int) -> EndpointReport:
         """Return the worst endpoints, `MOST` at most."""
-        # What went to other processes is remembered for some minutes, and is theirs to tell.
+        # Endpoints whose partitions went to another process are known for some minutes; that process reports them.
         views = {view.subscription_id: view for view in worst(self._pacing.paces, 2 * MOST, now_ms)}
         known = (entry.health for entry in self._health.known.values())
         longest = heapq.nsmallest(2 * MOST, known, key=_badness)
         ids = dict.fromkeys((*views, *(health.subscription_id for health in longest)))
-        owned, partition = self._owned(), self._partition
-        ours = (id_ for id_ in ids if partition(id_) in owned)
+        owned = {partition.number for partition in self._reader.partitions.values()}
+        ours = (id_ for id_ in ids if partition_of(id_, self._partition_count) in owned)
         rows = [row for id_ in ours if (row := self._row(id_, views.get(id_))) is not None]
-        return Overview(now_ms, self._health.disabled, tuple(heapq.nsmallest(MOST, rows, key=rank)))
+        return EndpointReport(now_ms, self._health.disabled, tuple(heapq.nsmallest(MOST, rows, key=rank)))
 
     def _row(self, id_: str, view: EndpointView | None) -> EndpointRow | None:
-        endpoint = self._subscription(id_)
-        if endpoint is None or endpoint.paused:
+        entry = self._table.get(id_)
+        if entry is None or entry.value.paused:
             return None
+        endpoint = entry.value
         health = self._health.of(id_)
         if health is not None and health.activation < endpoint.activation:
             health = None  # void since a `resume`

@@ -1,4 +1,4 @@
-"""A job that was read and is not finished yet."""
+"""A delivery task: a job that was read and is not finished yet."""
 
 from __future__ import annotations
 
@@ -6,23 +6,27 @@ from dataclasses import dataclass
 from typing import Any
 
 from consumers.delivery.endpoint import Endpoint
-from consumers.delivery.lane import Lane
+from consumers.delivery.partitions.partition_state import PartitionState
 from schemas.delivery import UNKNOWN_OFFSET, Job
 
 
 @dataclass(slots=True, eq=False)
-class Work:
-    """A job, the record it was read from, and while a request runs what it was started with."""
+class DeliveryTask:
+    """A job and the record that it was read from.
+
+    The scheduler writes the other fields: `endpoint` and `started_ms` (Unix ms) when an attempt starts, `barrier` when
+    the subscription's record was missed first.
+    """
 
     job: Job
-    lane: Lane
+    partition: PartitionState
     offset: int
     value: bytes
     endpoint: Endpoint | None = None
     started_ms: int = 0
     pace: Any = None  # of its endpoint, while it waits or runs (pacing.Paced)
     ticket: int | None = None
-    mark: int | None = None  # of the table, when its subscription record was missed first
+    barrier: int | None = None
 
     @property
     def first_offset(self) -> int:

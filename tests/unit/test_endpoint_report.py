@@ -4,51 +4,56 @@ from __future__ import annotations
 
 import threading
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from consumers.console.endpoints import merged
 from consumers.delivery.endpoint import Endpoint
-from consumers.delivery.health import HealthBook, HealthPolicy
-from consumers.delivery.overview import EndpointRow, Overviews, rank, row_of
+from consumers.delivery.endpoint_report import EndpointReports, EndpointRow, rank, row_of
 from consumers.delivery.pacing import Result
+from consumers.delivery.results.health import HealthPolicy, HealthTracker
 from consumers.runtime.snapshots import Snapshots
+from consumers.table_state import Entry
 from deploy.cli.columns import table
 from deploy.cli.endpoints import COLUMNS
 from schemas.errors import Unavailable
+from schemas.failures import FailureKind
 from schemas.subscription import Subscription
 from tests.support.pacing import NOW, Job, Paced, Who, pacing
 from tests.support.waiting import wait_until
 from tests.unit.test_endpoint import endpoint
-from tests.unit.test_health import job
+from tests.unit.test_health import failure, job
 from tests.unit.test_record_versions import PLAIN
 
 DAY = 86_400_000
 
 
 class Process:
-    """A delivery process's pacing and health, without the process; its jobs are on partition 3."""
+    """A delivery process's pacing and health, without the process; its jobs are on partition 0."""
 
     def __init__(self) -> None:
         self.pacing: Paced = pacing()
-        self.health = HealthBook(HealthPolicy(report_after_ms=DAY, disable_after_ms=5 * DAY))
+        self.health = HealthTracker(HealthPolicy(report_after_ms=DAY, disable_after_ms=5 * DAY))
         self.subscriptions: dict[str, Subscription] = {}
-        self.partition = 3
+        self.number = 0
 
     def subscribe(self, *ids: str, **fields: object) -> None:
         for id_ in ids:
             self.subscriptions[id_] = replace(PLAIN, id=id_, secrets=(), **fields)
 
-    def fails(self, id_: str, why: int | str, *, at_ms: int = NOW, activation: int = 1) -> None:
-        self.health.failed(3, job(id_), activation, at_ms, why)
+    def fails(self, id_: str, why: int | FailureKind, *, at_ms: int = NOW, activation: int = 1) -> None:
+        self.health.failed(0, job(id_), activation, at_ms, failure(why))
 
-    def _endpoint(self, id_: str) -> Endpoint | None:
+    def get(self, id_: str) -> Entry[Endpoint] | None:
         found = self.subscriptions.get(id_)
-        return None if found is None else endpoint(found)
+        return None if found is None else Entry(endpoint(found), 0, 0)
 
     def rows(self, now_ms: int = NOW) -> list[EndpointRow]:
-        made = Overviews(self.pacing, self.health, self._endpoint, lambda _id: 3, lambda: {self.partition})
-        return list(made.make(now_ms).endpoints)
+        reader = SimpleNamespace(partitions={("t.jobs.0s", self.number): SimpleNamespace(number=self.number)})
+        reports = EndpointReports(cast("Any", self.pacing), self.health, cast("Any", self), cast("Any", reader), 1)
+        return list(reports.make(now_ms).endpoints)
 
 
 @pytest.fixture
@@ -104,7 +109,7 @@ def test_what_is_not_to_be_sent_is_not_shown(process: Process) -> None:
     process.subscribe("a", activation=1, paused=True)
     process.subscribe("c", activation=2)
     assert [row.subscription_id for row in process.rows()] == ["b"]
-    process.partition = 4
+    process.number = 1
     assert process.rows() == []
 
 

@@ -8,17 +8,19 @@ from typing import Any, cast
 
 import pytest
 
-from consumers.delivery.committer import Committer
-from consumers.delivery.lane import Lane
-from consumers.delivery.loop import STALL_MS, Clocks, DeliveryLoop, Limits
-from consumers.delivery.outbox import Outbox
-from consumers.delivery.progress import Position, Progress
-from consumers.delivery.tiers import Tiers
+from consumers.delivery.delay_topics import DelayTopics
+from consumers.delivery.loop import STALL_MS, Clocks, DeliveryLoop, ProcessLimits
+from consumers.delivery.partitions.committer import Committer
+from consumers.delivery.partitions.outbox import Outbox
+from consumers.delivery.partitions.partition_state import PartitionState
+from consumers.delivery.partitions.progress import Position, Progress
+from consumers.delivery.partitions.reader import ReadRecord
+from consumers.runtime.metrics import DeliveryMetrics
 from consumers.runtime.transaction import Settled
 from schemas.errors import BeginAnew, Unavailable
 from schemas.topics import TopicNames
 
-TIERS = Tiers(TopicNames("t."), [timedelta(0), timedelta(seconds=5)], 1)
+TIERS = DelayTopics(TopicNames("t."), [timedelta(0), timedelta(seconds=5)], 1)
 
 
 class Standing:
@@ -31,55 +33,57 @@ class Standing:
         self.stands_ms = 0  # in the next read
         self.begun = 0
         self.told: list[int] = []  # when the dispatcher was told of a standstill
-        self.ends: Settled | None = None
+        self.end: Settled | None = None
         start = Position(0, "")
-        self.lane = Lane(TIERS.first, 0, start, Progress(start))
+        self.partition = PartitionState(TIERS.first, 0, start, Progress(start))
         self.outbox = Outbox("one")
-        self.dispatcher = SimpleNamespace(
+        self.scheduler = SimpleNamespace(
             moves=0,
             waiting=0,
-            at_hand=0,
+            buffered=0,
             bytes=0,
             next_due_ms=None,
             may_start=False,
             has_startable=lambda _now: True,
             start=self._start,
-            park_stuck=lambda _now: None,
-            stood_still=self.told.append,
+            defer_stuck=lambda _now: None,
+            on_stall=self.told.append,
         )
         parts = self._parts()
         committer = Committer(
             self.outbox,
             cast("Any", self),
             max_uncommitted=5_000,
-            observer=SimpleNamespace(settled=lambda _settled: None),
+            metrics=DeliveryMetrics({}, 512),
         )
         clocks = Clocks(lambda: self.now_ms, lambda: self.now_ms)
         self.loop = DeliveryLoop(
-            outbox=self.outbox, committer=committer, clocks=clocks, limits=Limits(512, 1_000), **parts
+            outbox=self.outbox, committer=committer, clocks=clocks, limits=ProcessLimits(512, 1_000), **parts
         )
 
     def _parts(self) -> dict[str, Any]:
         return {
             "reader": SimpleNamespace(
-                lanes={(self.lane.topic, 0): self.lane},
+                partitions={(self.partition.topic, 0): self.partition},
                 owns=True,
-                take_over=lambda: False,
+                recover=lambda: None,
                 awaited_s=0.0,
                 group_metadata=None,
                 wake=lambda _now: None,
                 read=self._read,
                 next_wake_ms=None,
             ),
-            "dispatcher": self.dispatcher,
+            "scheduler": self.scheduler,
             "transport": SimpleNamespace(in_flight=0, is_busy=False),
-            "table": SimpleNamespace(poll=lambda _now: None, is_fresh=lambda _now: True),
+            "table": SimpleNamespace(poll=lambda _now: None, is_fresh=lambda _now: True, current=True),
+            "housekeeping": SimpleNamespace(turn=lambda _now, _waits: None),
         }
 
-    def _read(self, *_: object) -> None:
+    def _read(self, *_: object) -> list[ReadRecord]:
         self.now_ms += self.stands_ms
         if self.fenced is not None:
             raise self.fenced
+        return []
 
     def _start(self, _room: int, _now_ms: int) -> None:
         self.starts += 1
@@ -93,7 +97,7 @@ class Standing:
         self.begun += 1
 
     def poll(self, _wait_s: float = 0.0) -> Settled | None:
-        ended, self.ends = self.ends, None
+        ended, self.end = self.end, None
         self.busy = self.busy and ended is None
         return ended
 
@@ -120,23 +124,23 @@ def test_who_stood_still_starts_nothing_before_it_has_committed(standing: Standi
     assert standing.turns() == 0
     assert standing.begun == 1
     assert standing.told[1:] == [standing.now_ms - 2]
-    standing.ends = Settled(True, 0.0)
+    standing.end = Settled(True, 0.0)
     assert standing.turns(1) == 1
 
 
 def test_a_transaction_from_before_a_standstill_proves_nothing(standing: Standing) -> None:
     """Its offsets may have been taken before the partitions went: the next one counts, if it is committed."""
-    standing.outbox.touch(standing.lane)
+    standing.outbox.touch(standing.partition)
     standing.now_ms += 300
     assert standing.turns() == 3
     assert standing.busy
     standing.now_ms += STALL_MS + 1
     assert standing.turns() == 0
     for committed in (True, False):
-        standing.ends = Settled(committed, 0.0)
+        standing.end = Settled(committed, 0.0)
         standing.now_ms += 300
         assert standing.turns() == 0
-    standing.ends = Settled(True, 0.0)
+    standing.end = Settled(True, 0.0)
     assert standing.turns(1) == 1
     assert standing.begun == 3
 
@@ -152,43 +156,43 @@ def test_who_is_fenced_in_a_standstill_has_lost_its_slot(standing: Standing, sta
     """The news may come before the loop knows that it stood still: it ends, and takes nothing back from its heir."""
     standing.stands_ms, standing.fenced = stands_ms, Unavailable("another process has taken this slot")
     with pytest.raises(Unavailable) as raised:
-        standing.loop._work(lambda: False, lambda _now: None)
+        standing.loop._deliver(lambda: False)
     assert not isinstance(raised.value, BeginAnew)
 
 
 def test_who_is_fenced_after_an_outage_begins_anew(standing: Standing) -> None:
     """Nothing could be done for long, in turns as short as ever: that was no other process."""
-    standing.outbox.touch(standing.lane)
+    standing.outbox.touch(standing.partition)
     standing.turns(300)
     standing.turns(6_000)
-    assert standing.loop.waiting is not None
+    assert standing.loop.paused_by is not None
     standing.fenced = Unavailable("another process has taken this slot")
     with pytest.raises(BeginAnew):
-        standing.loop._work(lambda: False, lambda _now: None)
+        standing.loop._deliver(lambda: False)
 
 
 def test_a_loop_that_has_enough_at_hand_sends_it_at_once(standing: Standing, monkeypatch: pytest.MonkeyPatch) -> None:
     """With nothing under way it waits for a moment only where nothing may start either."""
     slept: list[float] = []
     monkeypatch.setattr("consumers.delivery.loop.time.sleep", slept.append)
-    standing.dispatcher.waiting = standing.dispatcher.at_hand = 5_000
+    standing.scheduler.waiting = standing.scheduler.buffered = 5_000
     assert standing.turns() == 3
     assert slept == []
-    standing.dispatcher.has_startable = lambda _now: False
+    standing.scheduler.has_startable = lambda _now: False
     assert standing.turns() == 0
     assert len(slept) == 3
 
 
 def test_what_endpoints_take_is_measured_anew_after_a_wait_for_the_broker(standing: Standing) -> None:
     """While nothing may start endpoints get nothing: pacing is told when it goes on, and parks nothing for that."""
-    standing.outbox.touch(standing.lane)
+    standing.outbox.touch(standing.partition)
     standing.now_ms += 300
     assert standing.turns() == 3
     for _ in range(6):
         standing.now_ms += 1_000
         standing.turns(1)
-    assert standing.loop.waiting is not None
+    assert standing.loop.paused_by is not None
     told = len(standing.told)
-    standing.ends = Settled(True, 0.0)
+    standing.end = Settled(True, 0.0)
     assert standing.turns(1) == 1
     assert len(standing.told) == told + 1

@@ -10,9 +10,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from consumers.delivery.progress import Position, Progress
+from consumers.delivery.partitions.progress import Position, Progress
 from consumers.runtime.positions import PartitionKey
-from tests.support.takeover_model import KEYS, Group, Process
+from tests.support.recovery_model import KEYS, Group, Process
 
 PROCESSES = st.sampled_from([0, 1])
 OWNERS = st.lists(PROCESSES, min_size=2, max_size=2)  # of partition 0 and of partition 1
@@ -58,10 +58,10 @@ class TakeoverModel(RuleBasedStateMachine):
         self.quiet_steps -= 1
         one = self.processes[process]
         if self._may_take(one):
-            one.take_over()
+            one.recover()
         one.read()
         for index in answers:
-            if one.at_hand:
+            if one.buffered:
                 one.answer(index)
         if commits:
             one.commit()
@@ -79,7 +79,7 @@ class TakeoverModel(RuleBasedStateMachine):
             open_.committed = open_.accepted and not aborts
             if open_.committed:
                 self.group.committed |= open_.positions
-                self.group.ended.update(open_.rows)
+                self.group.ended.update(open_.records)
         else:
             process.committer.collect(process.now_ms)
 
@@ -152,8 +152,8 @@ class TakeoverModel(RuleBasedStateMachine):
             for generation, positions in process.producer.begun[-1:]:
                 open_ = process.producer.open
                 if open_ is not None and generation == process.generation and process.taking is None:
-                    lanes = process.assignment.lanes
-                    assert not lanes or positions.keys() <= lanes.keys()
+                    partitions = process.assignment.partitions
+                    assert not partitions or positions.keys() <= partitions.keys()
 
     @invariant()
     def what_is_uncommitted_is_known(self) -> None:
@@ -174,7 +174,7 @@ class TakeoverModel(RuleBasedStateMachine):
         for _ in range(2):
             for number, process in enumerate(self.processes):
                 self.work(number, [], commits=False, steps=0, aborts=False)
-                self.work(number, [0] * len(process.at_hand), commits=True, steps=3, aborts=False)
+                self.work(number, [0] * len(process.buffered), commits=True, steps=3, aborts=False)
         assert all(not self.group.open_records(key) for key in KEYS)
         for process in self.processes:
             assert process.committer.idle

@@ -1,0 +1,319 @@
+"""Reads the delay topics: recovers partitions, returns what is due, and pauses what is not.
+
+Nothing waits in a rebalance callback but the end of the transaction under way: `on_assign` assigns nothing, and the
+real assignment follows when the positions are known.
+"""
+
+from __future__ import annotations
+
+import heapq
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import wait
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+import structlog
+from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
+
+from consumers.delivery.partitions.assignment import Assignment
+from consumers.delivery.partitions.committer import Committer
+from consumers.delivery.partitions.outbox import Outbox
+from consumers.delivery.partitions.partition_state import Ownership, PartitionState
+from consumers.delivery.partitions.progress import MAX_BATCH
+from consumers.delivery.partitions.recovery import PartitionRecovery, RecoveredState
+from consumers.runtime.admin import CLIENT_ERRORS, reason_of
+from consumers.runtime.background import in_thread
+from consumers.runtime.positions import PartitionKey, PositionsQuery, failed_for_good, is_lost_broker, refuse_hopeless
+from consumers.runtime.truncation import Truncation
+from schemas.errors import Unavailable
+from schemas.health import Health
+
+_log = structlog.get_logger("delivery")
+_CLOSE_S: Final = 2.0
+_TRUNCATED: Final = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE})
+
+
+class ReadRecord(NamedTuple):
+    """A record that is due and not finished, and the partition that it was read from."""
+
+    partition: PartitionState
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """What changed when partitions were assigned; the caller acts on it.
+
+    `kept` are the partition numbers whose state in memory still counts. `health` holds, for each number that starts
+    from what is on record, the health of its endpoints by subscription. `truncated` is what retention deleted before it
+    was read.
+    """
+
+    kept: frozenset[int]
+    health: Mapping[int, Mapping[str, Health]]
+    truncated: tuple[tuple[PartitionState, Truncation], ...]
+
+
+class Reader:
+    """The consumer of all delay topics. `clock` is Unix time in ms."""
+
+    def __init__(
+        self,
+        *,
+        consumer: Consumer,
+        recovery: PartitionRecovery,
+        assignment: Assignment,
+        outbox: Outbox,
+        committer: Committer,
+        clock: Callable[[], int],
+    ) -> None:
+        self._consumer = consumer
+        self._recovery = recovery
+        self._assignment = assignment
+        self._outbox = outbox
+        self._committer = committer
+        self._clock = clock
+        self._pattern = ""
+        self._lacks = False  # partitions that belong to this process are not assigned to it
+        self._missed: list[PartitionKey] = []  # the ones that were lacking at the last look
+        self._emptied = False  # an assignment with nothing to read has not been returned yet
+        self._assigned: list[PartitionKey] = []
+        self._query: PositionsQuery[RecoveredState] | None = None
+        self._waking: list[tuple[int, int, PartitionState]] = []
+        self._number = 0
+        self._full: list[PartitionState] = []
+        self.group_metadata: object = None
+        self.lost = False  # the session ended, and nothing has been assigned since
+
+    @property
+    def partitions(self) -> dict[PartitionKey, PartitionState]:
+        """The partitions that are ours."""
+        return self._assignment.partitions
+
+    @property
+    def owns(self) -> bool:
+        """Whether partitions are ours and read."""
+        return bool(self._assignment.partitions)
+
+    @property
+    def recovering(self) -> bool:
+        """Whether committed positions have been asked for and are not known yet."""
+        return self._query is not None
+
+    @property
+    def awaited_s(self) -> float:
+        """For how long positions have been asked for; 0 if they are not."""
+        return 0.0 if self._query is None else self._query.awaited_s(time.monotonic())
+
+    @property
+    def next_wake_ms(self) -> int | None:
+        """When the head of the next paused partition is due."""
+        return self._waking[0][0] if self._waking else None
+
+    def subscribe(self, pattern: str) -> None:
+        """Join the group for all topics of the pattern."""
+        self._pattern = pattern
+        self._consumer.subscribe([pattern], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost)
+
+    def recover(self) -> Recovered | None:
+        """Continue the recovery of assigned partitions; return what changed once it is complete, else None."""
+        if self._lacks:
+            self._resubscribe()
+            return None
+        if self._emptied:
+            self._emptied = False
+            return self._install(RecoveredState({}, {}))
+        if self._query is None:
+            return None
+        state = self._query.poll(time.monotonic())
+        if state is None:
+            return None
+        self._query = None
+        recovered = self._install(state)
+        self._look_for_lacking()  # the recovery has listed the topics that exist
+        return recovered
+
+    def _install(self, state: RecoveredState) -> Recovered:
+        change = self._assignment.take(state.positions)
+        self._outbox.prune()  # what it holds for other processes would count as uncommitted until the next commit
+        for truncated in change.truncated:
+            _log.error(
+                "partition.truncated",
+                topic=truncated.topic,
+                partition=truncated.partition,
+                lost_from=truncated.lost_from,
+                lost_to=truncated.begin - 1,
+                count=truncated.count,
+            )
+        for partition in change.partitions:
+            if state.positions[partition.topic, partition.number].offset is None:
+                self._outbox.touch(partition)  # what a new delay topic loses later is known only from a position
+        self._waking, self._full = [], []
+        places = [_place(partition, partition.progress.next_offset) for partition in change.partitions]
+        if places:
+            self._consumer.assign(places)
+            self._consumer.resume(places)  # a pause survives a revocation
+        numbers = {partition.number for partition in change.partitions}
+        _log.info("partitions.assigned", partitions=len(places), numbers=sorted(numbers))
+        return Recovered(
+            kept=frozenset(numbers - change.restarted),
+            health={number: state.health[number] for number in change.restarted},
+            truncated=tuple((self.partitions[one.topic, one.partition], one) for one in change.truncated),
+        )
+
+    def _look_for_lacking(self) -> None:
+        lacking = self._assignment.lacking(self._assigned, self._recovery.topics)
+        if lacking and lacking != self._missed:  # once: their owner may be older and not know the topic
+            self._lacks = True
+            _log.warning("partitions.lacking", partitions=[f"{topic}-{number}" for topic, number in lacking])
+        self._missed = lacking
+
+    def _resubscribe(self) -> None:
+        """Make the coordinator look at our topics again.
+
+        A static member that comes back with more topics gets its former partitions without a rebalance (KAFKA-12759),
+        and nobody would read a delay topic that was created while all processes restarted.
+        """
+        self._lacks = False
+        self._consumer.unsubscribe()
+        self.subscribe(self._pattern)
+
+    def wake(self, now_ms: int) -> None:
+        """Resume partitions whose head is due, and full ones that have room again."""
+        waking: list[PartitionState] = []
+        while self._waking and self._waking[0][0] <= now_ms:
+            partition = heapq.heappop(self._waking)[2]
+            if partition.is_over(now_ms):
+                partition.resumed(now_ms)
+                waking.append(partition)
+        if self._full:
+            roomy = [partition for partition in self._full if partition.has_room_again()]
+            for partition in roomy:
+                self._full.remove(partition)
+                partition.paused_full = False
+            waking += roomy
+        places = [
+            _place(partition) for partition in waking if partition.ownership is Ownership.OURS and not partition.paused
+        ]
+        if places:
+            self._consumer.resume(places)
+
+    def read(self, timeout_s: float, limit: int) -> list[ReadRecord]:
+        """Return up to `limit` records (256 at most) to deliver, waiting for the first one for up to `timeout_s`."""
+        messages = self._poll(timeout_s, limit)
+        now_ms = self._clock()
+        partitions = self._assignment.partitions
+        records: list[ReadRecord] = []
+        for message in messages:
+            if message.error() is not None:
+                self._on_error(message.error(), message)
+                if partitions is not self._assignment.partitions:
+                    break  # the partitions are being recovered
+                continue
+            partition = partitions.get((message.topic(), message.partition()))  # type: ignore[arg-type]  # a consumed message has both
+            if partition is not None and not partition.paused and self._is_to_deliver(partition, message, now_ms):
+                records.append(ReadRecord(partition, message))
+        return records
+
+    def ignore(self, timeout_s: float) -> None:
+        """Keep up the membership of the group without taking records."""
+        for message in self._poll(timeout_s, 1):
+            if message.error() is not None:
+                self._on_error(message.error(), message)
+
+    def close(self) -> None:
+        """Leave the group; a static member stays in it, as it is expected back.
+
+        A coordinator that does not answer can hold this up for minutes; the process ends all the same.
+        """
+        wait([in_thread("close", self._consumer.close)], _CLOSE_S)
+
+    def _poll(self, timeout_s: float, limit: int) -> list[Message]:
+        try:
+            message = self._consumer.poll(timeout_s)
+            if message is None or limit <= 1:
+                return [] if message is None else [message]
+            return [message, *self._consumer.consume(min(limit, MAX_BATCH) - 1, 0)]
+        except CLIENT_ERRORS as error:
+            raise Unavailable(failed_for_good(reason_of(error))) from None
+
+    def _is_to_deliver(self, partition: PartitionState, message: Message, now_ms: int) -> bool:
+        """Note that a record was read; True: it is due and not finished."""
+        offset = message.offset()
+        assert offset is not None
+        progress = partition.progress
+        if offset < progress.next_offset:
+            return False
+        if partition.wait_for_head(message.timestamp()[1], now_ms):
+            assert partition.resume_at_ms is not None
+            self._pause(partition, offset)
+            self._number += 1
+            heapq.heappush(self._waking, (partition.resume_at_ms, self._number, partition))
+            return False
+        is_open = partition.take(offset)
+        if not is_open:
+            self._outbox.touch(partition)
+        if progress.full:
+            partition.paused_full = True
+            self._full.append(partition)
+            self._pause(partition, progress.next_offset)
+        return is_open
+
+    def _pause(self, partition: PartitionState, offset: int) -> None:
+        # What was fetched beyond is dropped; the seek makes the next fetch begin at the record that has to wait.
+        self._consumer.pause([_place(partition)])
+        self._consumer.seek(_place(partition, offset))
+
+    def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        consumer.assign([])
+        self.lost = False
+        self.group_metadata = consumer.consumer_group_metadata()
+        self._assigned = [(partition.topic, partition.partition) for partition in partitions]
+        keys = self._assignment.owned(self._assigned)
+        self._query = PositionsQuery(self._recovery.fetch, keys) if keys else None
+        self._emptied = not keys
+        self._look_for_lacking()
+
+    def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._query = None
+        self._settle()
+        self._assignment.suspend()
+        _log.info("partitions.revoked", partitions=len(partitions))
+
+    def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._query = None
+        self._assignment.suspend()
+        self.lost = True
+        _log.warning("partitions.lost", partitions=len(partitions))
+
+    def _on_error(self, error: KafkaError | None, message: Message) -> None:
+        assert error is not None
+        refuse_hopeless(error, message.topic())
+        if error.code() in _TRUNCATED:
+            self._on_truncated(message)
+        elif error.code() == KafkaError._PARTITION_EOF:
+            partition = self._assignment.partitions.get((message.topic(), message.partition()))  # type: ignore[arg-type]  # has both
+            if partition is not None:
+                partition.log_end = message.offset() or 0
+        elif not is_lost_broker(error):
+            # Too long a pause between polls (the partitions come back), a topic that was deleted, a broken batch.
+            _log.warning("delivery.read_failed", topic=message.topic(), error=error.str())
+
+    def _on_truncated(self, message: Message) -> None:
+        """Recover all partitions: a position is no longer in its log."""
+        _log.warning("partition.out_of_range", topic=message.topic(), partition=message.partition())
+        self._settle()
+        self._assignment.suspend()
+        self._consumer.assign([])
+        keys = self._assignment.owned(self._assigned)
+        self._query = PositionsQuery(self._recovery.fetch, keys)
+
+    def _settle(self) -> None:
+        self._committer.settle(self._clock, self.group_metadata)
+
+
+def _place(partition: PartitionState, offset: int | None = None) -> TopicPartition:
+    if offset is None:
+        return TopicPartition(partition.topic, partition.number)
+    return TopicPartition(partition.topic, partition.number, offset)

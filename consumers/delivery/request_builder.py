@@ -1,0 +1,17 @@
+"""Builds the request of a delivery task: signed headers of the sender, own headers of the subscription, the body."""
+
+from __future__ import annotations
+
+from consumers.delivery.answer import Request
+from consumers.delivery.endpoint import Endpoint
+from consumers.delivery.task import DeliveryTask
+from schemas.egress import Target
+
+
+def build_request(task: DeliveryTask, endpoint: Endpoint, target: Target, now_ms: int) -> Request:
+    """Return the request of a job as it is signed at `now_ms` (Unix ms); its context is the task."""
+    job = task.job
+    headers = endpoint.sender.headers(job, job.body, endpoint.keys_at(now_ms), now_ms // 1_000)
+    if endpoint.header_lines:
+        headers = [*endpoint.header_lines, *headers]
+    return Request(target, headers, job.body, endpoint.timeout_ms, task, endpoint.client_certificate)

@@ -1,0 +1,166 @@
+"""From a response to the end of its delivery: delivered, retried, dead, or the subscription disabled."""
+
+from __future__ import annotations
+
+from typing import Final, Literal, TypeAlias
+
+import structlog
+
+from consumers.delivery.answer import Answer
+from consumers.delivery.classification import DELIVERED, Classified
+from consumers.delivery.endpoint import Endpoint
+from consumers.delivery.results.health import HealthChange, HealthTracker
+from consumers.delivery.results.outcome_log import OutcomeLog
+from consumers.delivery.results.recorder import Recorder, outcome_of, outcome_without_attempt
+from consumers.delivery.results.retry_policy import Delivered, Exhausted, Gone, Retry, dispose
+from consumers.delivery.task import DeliveryTask
+from consumers.runtime.metrics import DeliveryMetrics
+from consumers.runtime.outgoing_record import OutgoingRecord
+from consumers.table import SubscriptionTable
+from consumers.table_state import Entry
+from consumers.table_state import Gone as Deleted
+from schemas.delivery import Job, Outcome, State
+from schemas.failures import OURS
+from schemas.health import Operation
+from schemas.topics import TopicNames
+
+_log = structlog.get_logger("delivery")
+CancelReason: TypeAlias = Literal["deleted", "disabled", "paused", "reactivated"]
+UNKNOWN_SUBSCRIPTION: Final = "unknown_subscription"
+
+
+class ResultHandler:
+    """Decides, by the rules of retry_policy.py and health.py, and returns the records that follow.
+
+    The caller commits them together with the offset of the job's record. `longest_delay_ms` is the delay of the longest
+    delay topic.
+    """
+
+    def __init__(
+        self,
+        *,
+        names: TopicNames,
+        subscriptions: SubscriptionTable[Endpoint],
+        recorder: Recorder,
+        health: HealthTracker,
+        metrics: DeliveryMetrics,
+        outcome_log: OutcomeLog,
+        longest_delay_ms: int,
+    ) -> None:
+        self._subscriptions_topic = names.subscriptions
+        self._subscriptions = subscriptions
+        self._recorder = recorder
+        self._health = health
+        self._metrics = metrics
+        self._outcome_log = outcome_log
+        self._longest_delay_ms = longest_delay_ms
+
+    def handle(
+        self, task: DeliveryTask, response: Answer, classified: Classified, duration_us: int, now_ms: int
+    ) -> list[OutgoingRecord]:
+        """Return the records that follow from an attempt: for its endpoint, for its job, and its outcome."""
+        job, endpoint = task.job, task.endpoint
+        assert endpoint is not None
+        disposition = dispose(job.attempt, classified, endpoint.schedule, now_ms, self._longest_delay_ms)
+        records: list[OutgoingRecord] = []
+        if classified.kind is not DELIVERED or self._health.known:
+            # A 410, or days of failures, disables the subscription here.
+            records += self._endpoint_health(task, endpoint, classified, now_ms)
+        state: State
+        next_due_at_ms = None
+        match disposition:
+            case Delivered():
+                state, reason = "delivered", ""
+            case Retry(due_at_ms):
+                state, reason = "retry", classified.label
+                next_due_at_ms = due_at_ms
+                records.append(self._recorder.retry(task, due_at_ms, now_ms))
+            case Gone():
+                state, reason = "dead", "gone"
+                records.append(self._recorder.dead(task, "gone", "the endpoint answered 410: never again"))
+            case Exhausted():
+                state, reason = "dead", "exhausted"
+                detail = f"attempt {job.attempt} was the last; it ended with {classified.label}"
+                records.append(self._recorder.dead(task, "exhausted", detail))
+        outcome = outcome_of(
+            task,
+            state,
+            reason,
+            response=response,
+            classified=classified,
+            duration_us=duration_us,
+            next_due_at_ms=next_due_at_ms,
+        )
+        records.append(self._ended(outcome))
+        return records
+
+    def cancel(self, task: DeliveryTask, reason: CancelReason, host: str, now_ms: int) -> list[OutgoingRecord]:
+        """Return the records of a job that will never be sent."""
+        records: list[OutgoingRecord] = []
+        if reason == "deleted" and self._health.known:
+            number = task.partition.number
+            records += self.health_records(self._health.deleted(number, task.job.subscription_id), number)
+        records.append(self._ended(outcome_without_attempt(task, "cancelled", reason, host, now_ms)))
+        return records
+
+    def unknown_subscription(self, task: DeliveryTask, now_ms: int) -> list[OutgoingRecord]:
+        """Return the records of a job whose subscription has no record, neither where the job says nor elsewhere."""
+        task.started_ms = now_ms
+        job = task.job
+        place = (
+            f"partition {job.subscription_partition} offset {job.subscription_offset} of {self._subscriptions_topic}"
+        )
+        letter = self._recorder.dead(
+            task, UNKNOWN_SUBSCRIPTION, f"the record of {job.subscription_id} is not there: {place}"
+        )
+        return [letter, self._ended(outcome_without_attempt(task, "dead", UNKNOWN_SUBSCRIPTION, "", now_ms))]
+
+    def health_records(self, change: HealthChange | None, partition: int) -> list[OutgoingRecord]:
+        """Return the records of a change of an endpoint's health, and log it; `partition` is a partition number."""
+        if change is None:
+            return []
+        if change.operation is not None:
+            log = _log.info if change.operation.kind == "endpoint_recovered" else _log.warning
+            log(f"delivery.{change.operation.kind}", **_log_fields(change.operation))
+        return self._recorder.health(change, partition)
+
+    def _endpoint_health(
+        self, task: DeliveryTask, endpoint: Endpoint, classified: Classified, now_ms: int
+    ) -> list[OutgoingRecord]:
+        """Return what an attempt changes in its endpoint's health: nothing where it failed for a reason of ours."""
+        number, activation = task.partition.number, endpoint.activation
+        if classified.kind is DELIVERED:
+            change = self._health.delivered(number, task.job, activation, now_ms)
+        elif classified.error in OURS or self._is_outdated(task.job, endpoint):
+            change = None
+        else:
+            change = self._health.failed(number, task.job, activation, now_ms, classified)
+        return self.health_records(change, number)
+
+    def _is_outdated(self, job: Job, endpoint: Endpoint) -> bool:
+        """Whether the subscription was resumed, deleted or moved to another URL since the attempt started.
+
+        Such a failure disables nothing: the former URL of a subscription that moved often answers 410 soon after.
+        """
+        found = self._subscriptions.lookup(job.subscription_id, job.subscription_partition, job.subscription_offset)
+        if not isinstance(found, Entry):
+            return isinstance(found, Deleted)
+        return found.value.activation > endpoint.activation or found.value.target != endpoint.target
+
+    def _ended(self, outcome: Outcome) -> OutgoingRecord:
+        """Count and log an outcome; return its record."""
+        self._metrics.ended(outcome)
+        self._outcome_log.write(outcome)
+        return self._recorder.outcome(outcome)
+
+
+def _log_fields(operation: Operation) -> dict[str, object]:
+    fields = {
+        "subscription": operation.subscription_id,
+        "customer": operation.customer_id,
+        "reason": operation.reason,
+        "status": operation.status,
+        "error": operation.error,
+        "since_ms": operation.since_ms,
+    }
+    return {name: value for name, value in fields.items() if value not in (None, "")}

@@ -1,0 +1,155 @@
+"""Encodes what becomes of a job: outcomes, the job in a delay topic, dead letters, endpoint health. Pure."""
+
+from __future__ import annotations
+
+from typing import Final, cast
+
+from confluent_kafka import Message
+
+from consumers.delivery.answer import MAX_BODY_KEPT, Answer, Responded
+from consumers.delivery.classification import Classified
+from consumers.delivery.delay_topics import DelayTopic, DelayTopics
+from consumers.delivery.endpoint import Endpoint
+from consumers.delivery.results.health import HealthChange
+from consumers.delivery.task import DeliveryTask
+from consumers.runtime.dead_letters import SourceRecord, dead_letter
+from consumers.runtime.outgoing_record import ANY_PARTITION, OutgoingRecord
+from consumers.runtime.truncation import Truncation
+from schemas.delivery import DeadLetter, DeadLetterCodec, JobCodec, Outcome, OutcomeCodec, State
+from schemas.errors import UnreadableRecord
+from schemas.health import encode_health, encode_operation
+from schemas.topics import TopicNames
+
+RESPONSE_KEPT: Final = 1_024
+_MASK: Final = b"***"
+
+
+class Recorder:
+    """Makes the records; nothing is written here.
+
+    `max_record` is in bytes: a larger record, which `dead` may not take, goes there without its bytes.
+    """
+
+    def __init__(self, names: TopicNames, delay_topics: DelayTopics, max_record: int) -> None:
+        self._names = names
+        self._max_record = max_record
+        self._delay_topics = delay_topics
+        self._jobs = JobCodec()
+        self._outcomes = OutcomeCodec()
+        self._letters = DeadLetterCodec()
+
+    def outcome(self, outcome: Outcome) -> OutgoingRecord:
+        """Return the record of an outcome."""
+        key = outcome.job.subscription_id.encode()
+        return OutgoingRecord(self._names.outcomes, ANY_PARTITION, key, self._outcomes.encode(outcome))
+
+    def retry(self, task: DeliveryTask, due_at_ms: int, now_ms: int) -> OutgoingRecord:
+        """Return the job with its next attempt, in the delay topic that fits."""
+        delay_topic = self._delay_topics.fit(due_at_ms - now_ms) or self._delay_topics.deferral
+        return self._job(task, delay_topic, attempt=task.job.attempt + 1, due_at_ms=due_at_ms)
+
+    def moved(self, task: DeliveryTask, delay_topic: DelayTopic) -> OutgoingRecord:
+        """Return the job as it is, in another delay topic: no attempt is used up."""
+        return self._job(task, delay_topic, attempt=task.job.attempt, due_at_ms=task.job.due_at_ms)
+
+    def dead(self, task: DeliveryTask, reason: str, detail: str) -> OutgoingRecord:
+        """Return the dead letter of a job."""
+        job, partition = task.job, task.partition
+        letter = DeadLetter(
+            reason=reason,
+            detail=detail,
+            topic=partition.topic,
+            partition=partition.number,
+            offset=task.offset,
+            at_ms=task.started_ms,
+            key=job.subscription_id.encode(),
+            value=task.value if len(task.value) <= self._max_record else None,
+            job_id=job.job_id,
+            subscription_id=job.subscription_id,
+            event_id=job.event_id,
+            attempts=job.attempt,
+        )
+        return OutgoingRecord(self._names.dead, ANY_PARTITION, letter.key, self._letters.encode(letter))
+
+    def unreadable(self, message: Message, error: UnreadableRecord, now_ms: int) -> OutgoingRecord:
+        """Return the dead letter of a record that cannot be read, with its bytes."""
+        record = cast("SourceRecord", message)  # a consumed message has all of it
+        key, value = dead_letter(record, error.reason, error.detail, now_ms, self._max_record)
+        return OutgoingRecord(self._names.dead, ANY_PARTITION, key, value)
+
+    def health(self, change: HealthChange, partition: int) -> list[OutgoingRecord]:
+        """Return what a response means for its endpoint.
+
+        `partition` is the number of the job's partition. The process that recovers it reads that number of `health`.
+        """
+        key = change.subscription_id.encode()
+        value = None if change.health is None else encode_health(change.health)
+        records = [OutgoingRecord(self._names.health, partition, key, value)]
+        if change.operation is not None:
+            operation = encode_operation(change.operation)
+            records.append(OutgoingRecord(self._names.operations, ANY_PARTITION, key, operation))
+        return records
+
+    def truncated(self, truncated: Truncation, now_ms: int) -> OutgoingRecord:
+        """Return the operation that names what retention deleted before it was read."""
+        key, value = truncated.record(now_ms)
+        return OutgoingRecord(self._names.operations, ANY_PARTITION, key, value)
+
+    def _job(self, task: DeliveryTask, delay_topic: DelayTopic, *, attempt: int, due_at_ms: int) -> OutgoingRecord:
+        job = task.job
+        value = self._jobs.moved(job, task.value, attempt=attempt, due_at_ms=due_at_ms, first_offset=task.first_offset)
+        # The partition number stays, so that one process sees all jobs of a subscription.
+        return OutgoingRecord(delay_topic.topic, task.partition.number, job.subscription_id.encode(), value)
+
+
+def outcome_of(
+    task: DeliveryTask,
+    state: State,
+    reason: str,
+    *,
+    response: Answer,
+    classified: Classified,
+    duration_us: int,
+    next_due_at_ms: int | None = None,
+) -> Outcome:
+    """Return the outcome of an attempt; `task.endpoint` is where it went."""
+    endpoint = task.endpoint
+    assert endpoint is not None
+    received = response if type(response) is Responded else None
+    return Outcome(
+        task.job,
+        state,
+        reason,
+        classified.status,
+        classified.error,
+        endpoint.host,
+        task.started_ms,
+        duration_us,
+        next_due_at_ms,
+        redacted(received, endpoint) if received is not None and received.body else b"",
+        received is not None and received.body_cut,
+        task.partition.number,
+        task.first_offset,
+    )
+
+
+def outcome_without_attempt(task: DeliveryTask, state: State, reason: str, host: str, now_ms: int) -> Outcome:
+    """Return the outcome of a job that ends without a request."""
+    return Outcome(
+        task.job, state, reason, None, None, host, now_ms, 0, None, b"", False, task.partition.number, task.first_offset
+    )
+
+
+def redacted(response: Responded, endpoint: Endpoint) -> bytes:
+    """Return what is kept of a response body, without the secrets of its endpoint.
+
+    An endpoint may echo a secret, whole or cut off at the end of what was read.
+    """
+    body = response.body
+    for secret in endpoint.secrets:
+        body = body.replace(secret, _MASK)
+    if response.body_cut or len(response.body) >= MAX_BODY_KEPT:
+        for secret in endpoint.secrets:
+            cut = next((size for size in range(len(secret) - 1, 0, -1) if body.endswith(secret[:size])), 0)
+            body = body[: len(body) - cut]
+    return body[:RESPONSE_KEPT]

@@ -1,0 +1,345 @@
+"""Which delivery task starts now: from the record that was read to the records that follow from its end.
+
+    record ─► ready ─► start ─► HTTP client ─► classify ─► result handler ─► outbox
+                │        └─► waits for its endpoint (admission control), is deferred, moved or cancelled
+                └─► later (due within the shortest delay topic, or its subscription's record is not read yet)
+
+There is no Kafka here: the loop reads and commits.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, assert_never
+
+import structlog
+from confluent_kafka import Message
+
+from consumers.delivery.answer import CROWDED, WITHDRAWN, Answer, Answered, Request, Unanswered
+from consumers.delivery.classification import DELIVERED, Classified, ResponseKind, classify
+from consumers.delivery.delay_topics import DelayTopic, DelayTopics
+from consumers.delivery.endpoint import Endpoint
+from consumers.delivery.pacing import Pacing, Result
+from consumers.delivery.partitions.outbox import Outbox
+from consumers.delivery.partitions.partition_state import Ownership, PartitionState
+from consumers.delivery.partitions.reader import ReadRecord, Recovered
+from consumers.delivery.request_builder import build_request
+from consumers.delivery.results.handler import CancelReason, ResultHandler
+from consumers.delivery.results.health import HealthTracker
+from consumers.delivery.results.recorder import Recorder
+from consumers.delivery.task import DeliveryTask
+from consumers.delivery.transport import Transport
+from consumers.runtime.metrics import DeliveryMetrics
+from consumers.runtime.outgoing_record import OutgoingRecord
+from consumers.table import SubscriptionTable
+from consumers.table_state import Entry, Gone, NotYet, Unusable
+from schemas.delivery import Job, JobCodec
+from schemas.errors import UnreadableRecord
+
+_log = structlog.get_logger("delivery")
+# A job whose subscription record is not read yet is looked at again after this.
+_LOOK_AGAIN_MS: Final = 20
+# A wait may end this much later than necessary, if that saves the steps of shorter delay topics.
+_LATE_MS: Final = 1_000
+# Before the first start of a turn the loop has checked that the table is fresh and the partitions are ours. That check
+# holds for this long.
+_STARTS_MS: Final = 25
+# Of a partition this many jobs may wait in memory: what is unfinished of it is bounded (progress.py), and the rest is
+# for other endpoints. Jobs that start soon may use all of it; reading of the partition then pauses for a moment.
+_MAY_WAIT_OF_PARTITION: Final = 1_000
+# Records in memory; each is there twice, as it was read and as a body.
+MAX_BUFFERED_BYTES: Final = 32 * 1024 * 1024
+_RESULTS: Final = {
+    ResponseKind.DELIVERED: Result.DELIVERED,
+    ResponseKind.OVERLOADED: Result.OVERLOADED,
+    ResponseKind.TIMEOUT: Result.TIMEOUT,
+    ResponseKind.UNREACHABLE: Result.UNREACHABLE,
+    ResponseKind.UNRELATED: Result.NOTHING,
+}
+
+
+class Scheduler:
+    """The delivery tasks of a process, by what they wait for. `clock` is Unix time in ms."""
+
+    def __init__(
+        self,
+        *,
+        subscriptions: SubscriptionTable[Endpoint],
+        transport: Transport,
+        outbox: Outbox,
+        recorder: Recorder,
+        handler: ResultHandler,
+        delay_topics: DelayTopics,
+        pacing: Pacing[DeliveryTask],
+        health: HealthTracker,
+        metrics: DeliveryMetrics,
+        is_fresh: Callable[[], bool],
+        clock: Callable[[], int],
+    ) -> None:
+        self._subscriptions = subscriptions
+        self._transport = transport
+        self._outbox = outbox
+        self._recorder = recorder
+        self._handler = handler
+        self._delay_topics = delay_topics
+        self._pacing = pacing
+        self._health = health
+        self._metrics = metrics
+        self._is_fresh = is_fresh
+        self._clock = clock
+        self._decode = JobCodec().decode
+        self._ready: deque[DeliveryTask] = deque()
+        self._later: list[tuple[int, int, DeliveryTask]] = []
+        self._number = 0
+        self.bytes = 0  # of the records of all unfinished tasks
+        self.may_start = False  # as the loop decided last; `confirms` needs it between two calls of `start`
+        self.moves = 0  # jobs that were written to another delay topic without an attempt, since the start
+
+    @property
+    def buffered(self) -> int:
+        """How many jobs will start in a moment; those of endpoints at their limit do not count."""
+        return len(self._ready) + self._pacing.pressing
+
+    @property
+    def waiting(self) -> int:
+        """How many jobs in memory have not started."""
+        return len(self._ready) + self._pacing.waiting
+
+    def has_startable(self, now_ms: int) -> bool:
+        """Whether `start` has anything to do."""
+        due_ms = self.next_due_ms
+        return bool(self._ready or self._pacing.has_waiting) or (due_ms is not None and due_ms <= now_ms)
+
+    @property
+    def next_due_ms(self) -> int | None:
+        """When the next of the jobs that wait in memory is due."""
+        rate_limited_ms = self._pacing.next_ms
+        if self._later and (rate_limited_ms is None or self._later[0][0] < rate_limited_ms):
+            return self._later[0][0]
+        return rate_limited_ms
+
+    def add(self, records: Iterable[ReadRecord], now_ms: int) -> None:
+        """Take records that were read: jobs become tasks, unreadable records go to `dead`."""
+        for partition, message in records:
+            offset, value = message.offset(), message.value()
+            assert offset is not None
+            try:
+                job = self._decode(value)
+            except UnreadableRecord as error:
+                self._on_unreadable(partition, message, offset, error, now_ms)
+                continue
+            assert isinstance(value, bytes)
+            self.bytes += len(value)
+            task = DeliveryTask(job, partition, offset, value)
+            if partition.delay_topic.wait_ms and (number := self._delay_topics.number_of(partition.delay_topic)):
+                self._pacing.came_back(job.subscription_id, number - 1)
+            if job.due_at_ms > now_ms:
+                self._wait_until_due(task, job.due_at_ms - now_ms)
+            else:
+                self._ready.append(task)
+
+    def start(self, room: int, now_ms: int) -> None:
+        """Start up to `room` requests, in turn one that waited for its endpoint and one just read."""
+        while self._later and self._later[0][0] <= now_ms:
+            self._ready.append(heapq.heappop(self._later)[2])
+        ready, pacing = self._ready, self._pacing
+        pacing.advance(now_ms)
+        while room > 0 and self._clock() - now_ms <= _STARTS_MS:
+            task = pacing.next_waiting(now_ms)
+            if task is not None:
+                room -= self._consider(task, now_ms, waited=True)
+                if not ready:
+                    continue
+            elif not ready:
+                return
+            room -= self._consider(ready.popleft(), now_ms, waited=False)
+
+    def on_responses(self, completed: Iterable[Answered], now_ms: int) -> None:
+        """Take what came of requests: responses, errors, and requests that were never sent."""
+        for request in completed:
+            task, response = request.request.context, request.answer
+            assert isinstance(task, DeliveryTask)
+            classified = classify(response, now_ms)
+            self._admission_completed(task, classified, request.duration_us, now_ms)
+            if task.partition.is_lost:
+                self._forget(task)
+            elif response is WITHDRAWN:
+                self._ready.appendleft(task)
+            elif response is CROWDED:
+                self._defer_blindly(task, "names")
+            else:
+                self._handle(task, response, classified, request.duration_us, now_ms)
+
+    def confirms(self, request: Request) -> bool:
+        """Tell whether a request that waited, for DNS or long for a connection, may still be sent."""
+        task = request.context
+        assert isinstance(task, DeliveryTask)
+        if not self.may_start or task.partition.ownership is not Ownership.OURS:
+            return False
+        job = task.job
+        found = self._subscriptions.lookup(job.subscription_id, job.subscription_partition, job.subscription_offset)
+        if not (isinstance(found, Entry) and found.value is task.endpoint and self._is_fresh()):
+            return False
+        disabled = self._health.is_disabled(job.subscription_id, found.value.activation)
+        return not disabled and (task.ticket is not None or self._pacing.resume(task, self._clock()))
+
+    def on_stall(self, now_ms: int) -> None:
+        """Note that this process stood still: the time says nothing about its endpoints."""
+        self._pacing.stood_still(now_ms)
+
+    def defer_stuck(self, now_ms: int) -> None:
+        """Defer what waits for unresponsive endpoints."""
+        for task in self._pacing.sweep(now_ms):
+            self._defer(task, now_ms)
+
+    def on_recovered(self, recovered: Recovered, now_ms: int) -> None:
+        """Take what changed when partitions were assigned: endpoint health, truncated records, lost tasks."""
+        self._health.keep(recovered.kept)
+        for number, health in recovered.health.items():
+            self._health.load(number, health)
+        for partition, truncated in recovered.truncated:
+            self._metrics.truncated(truncated.count)
+            self._outbox.attach(partition, (self._recorder.truncated(truncated, now_ms),))
+        self._drop_lost(now_ms)
+
+    def _admission_completed(self, task: DeliveryTask, classified: Classified, duration_us: int, now_ms: int) -> None:
+        label = "" if classified.kind is DELIVERED else classified.label
+        self._pacing.ended(task, _RESULTS.get(classified.kind, Result.ANSWERED), duration_us, now_ms, label)
+        if classified.retry_after_ms:
+            self._pacing.told_to_wait(task.job.subscription_id, now_ms + classified.retry_after_ms, now_ms)
+
+    def _drop_lost(self, now_ms: int) -> None:
+        """Forget the tasks of lost partitions, and close their requests."""
+        in_memory = [*self._ready, *(item[2] for item in self._later)]
+        lost = [task for task in in_memory if task.partition.is_lost]
+        lost += self._pacing.drop(lambda task: task.partition.is_lost)
+        self._ready = deque(task for task in self._ready if not task.partition.is_lost)
+        self._later = [item for item in self._later if not item[2].partition.is_lost]
+        heapq.heapify(self._later)
+        for request in self._transport.cancel(_is_lost):
+            task = request.context
+            assert isinstance(task, DeliveryTask)
+            self._pacing.ended(task, Result.NOTHING, 0, now_ms)
+            lost.append(task)
+        for task in lost:
+            self._forget(task)
+
+    def _wait_until_due(self, task: DeliveryTask, remaining_ms: int) -> None:
+        delay_topic = self._delay_topics.fit(remaining_ms, min(_LATE_MS, remaining_ms // 50))
+        if delay_topic is None:
+            self._look_again_at(task, task.job.due_at_ms)
+        else:
+            self._move(task, delay_topic)
+
+    def _look_again_at(self, task: DeliveryTask, at_ms: int) -> None:
+        self._number += 1
+        heapq.heappush(self._later, (at_ms, self._number, task))
+
+    def _consider(self, task: DeliveryTask, now_ms: int, *, waited: bool) -> bool:
+        """Start a task, or decide what else becomes of it; True: it was started."""
+        job = task.job
+        found = self._subscriptions.lookup(job.subscription_id, job.subscription_partition, job.subscription_offset)
+        if isinstance(found, Entry):
+            endpoint = found.value
+            reason = self._reason_to_cancel(job, endpoint)
+            if reason is None:
+                return self._admit(task, endpoint, now_ms, waited=waited)
+            self._complete(task, self._handler.cancel(task, reason, endpoint.host, now_ms))
+        elif isinstance(found, Gone):
+            self._complete(task, self._handler.cancel(task, "deleted", "", now_ms))
+        elif isinstance(found, NotYet):
+            self._await_record(task, now_ms)
+        elif isinstance(found, Unusable):
+            self._defer_blindly(task, "unusable_subscription")
+        else:
+            assert_never(found)
+        return False
+
+    def _reason_to_cancel(self, job: Job, endpoint: Endpoint) -> CancelReason | None:
+        if endpoint.paused:
+            return "paused"
+        if job.activation < endpoint.activation:
+            return "reactivated"
+        health = self._health
+        return "disabled" if health.known and health.is_disabled(job.subscription_id, endpoint.activation) else None
+
+    def _await_record(self, task: DeliveryTask, now_ms: int) -> None:
+        """Look again for the subscription record that a job names, until the table has passed its barrier."""
+        job, subscriptions = task.job, self._subscriptions
+        if task.barrier is None:
+            task.barrier = subscriptions.barrier()
+        if not subscriptions.passed(task.barrier):
+            self._look_again_at(task, now_ms + _LOOK_AGAIN_MS)
+        elif entry := subscriptions.get(job.subscription_id):  # the topic was created again, with other offsets
+            job.subscription_partition, job.subscription_offset = entry.partition, entry.offset
+            self._ready.append(task)
+        else:
+            self._complete(task, self._handler.unknown_subscription(task, now_ms))
+
+    def _admit(self, task: DeliveryTask, endpoint: Endpoint, now_ms: int, *, waited: bool) -> bool:
+        target = endpoint.target
+        if isinstance(target, str):
+            task.endpoint, task.started_ms = endpoint, now_ms
+            refused = Unanswered("blocked_url", target)
+            self._handle(task, refused, classify(refused, now_ms), 0, now_ms)
+            return False
+        pacing = self._pacing
+        if waited:
+            pacing.begin(endpoint, task, now_ms)
+        elif not pacing.admit(endpoint, task, now_ms):
+            if not (self._may_wait(task) and pacing.wait(task, now_ms)):
+                self._defer(task, now_ms)
+            return False
+        task.endpoint, task.started_ms = endpoint, now_ms
+        if self._transport.start(build_request(task, endpoint, target, now_ms)):
+            pacing.suspend(task)  # until its host is resolved
+        return True
+
+    def _may_wait(self, task: DeliveryTask) -> bool:
+        """Whether a job may wait in memory: half of it, and of what may be unfinished, is for other endpoints."""
+        if self.bytes >= MAX_BUFFERED_BYTES // 2:
+            return False
+        return task.partition.progress.unfinished < _MAY_WAIT_OF_PARTITION or task.pace.starts_soon
+
+    def _handle(
+        self, task: DeliveryTask, response: Answer, classified: Classified, duration_us: int, now_ms: int
+    ) -> None:
+        self._complete(task, self._handler.handle(task, response, classified, duration_us, now_ms))
+
+    def _defer(self, task: DeliveryTask, now_ms: int) -> None:
+        """Write a job to the delay topic that admission control chooses; no attempt is used up."""
+        reason, number = self._pacing.park(task, now_ms)
+        self._move(task, self._delay_topics.all[number + 1])
+        self._metrics.parked(reason)
+
+    def _defer_blindly(self, task: DeliveryTask, reason: str) -> None:
+        self._move(task, self._delay_topics.deferral)
+        self._metrics.parked(reason)
+
+    def _move(self, task: DeliveryTask, delay_topic: DelayTopic) -> None:
+        self.moves += 1
+        self._complete(task, (self._recorder.moved(task, delay_topic),))
+
+    def _on_unreadable(
+        self, partition: PartitionState, message: Message, offset: int, error: UnreadableRecord, now_ms: int
+    ) -> None:
+        self._outbox.complete(partition, offset, (self._recorder.unreadable(message, error, now_ms),))
+        self._metrics.unreadable(error.reason)
+        place = {"topic": partition.topic, "partition": partition.number, "offset": offset}
+        _log.warning("record.dead_lettered", reason=error.reason, detail=error.detail[:200], **place)
+
+    def _complete(self, task: DeliveryTask, records: Sequence[OutgoingRecord]) -> None:
+        """End a task with the records that follow from it."""
+        self._outbox.complete(task.partition, task.offset, records)
+        self._forget(task)
+
+    def _forget(self, task: DeliveryTask) -> None:
+        """Count the memory of a task that has ended, or belongs to another process now, as free."""
+        self.bytes -= len(task.value)
+
+
+def _is_lost(request: Request) -> bool:
+    task = request.context
+    return isinstance(task, DeliveryTask) and task.partition.is_lost

@@ -1,0 +1,162 @@
+"""Retry policy: a table of responses and dispositions, and the schedules behind it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from consumers.delivery.answer import Answer, Responded, Unanswered
+from consumers.delivery.classification import ResponseKind, classify
+from consumers.delivery.delay_topics import DelayTopics, Schedule
+from consumers.delivery.results.retry_policy import (
+    Delivered,
+    Disposition,
+    Exhausted,
+    Gone,
+    Retry,
+    dispose,
+)
+from schemas.sender import load_senders
+from schemas.topics import TopicNames, tiers_of
+
+NOW_MS = 1_700_000_000_000
+ZENOO = Schedule.of(load_senders()["zenoo"].schedule, 1)
+MINUTE_MS = 60_000
+DAY_MS = 24 * 60 * MINUTE_MS
+
+
+def responded(status: int) -> Responded:
+    return Responded(status, None, b"", False)
+
+
+def disposed(attempt: int, response: Answer, now_ms: int = NOW_MS) -> Disposition:
+    return dispose(attempt, classify(response, now_ms), ZENOO, now_ms, DAY_MS)
+
+
+@pytest.mark.decision("Z5", "Z6", "O32", "D6", "R7")
+@pytest.mark.parametrize(
+    ("response", "disposition", "label"),
+    [
+        (responded(200), Delivered(), "status_200"),
+        (responded(204), Delivered(), "status_204"),
+        (responded(299), Delivered(), "status_299"),
+        (responded(301), Retry(NOW_MS + MINUTE_MS), "status_301"),
+        (responded(400), Retry(NOW_MS + MINUTE_MS), "status_400"),
+        (responded(404), Retry(NOW_MS + MINUTE_MS), "status_404"),
+        (responded(410), Gone(), "status_410"),
+        (responded(429), Retry(NOW_MS + MINUTE_MS), "status_429"),
+        (responded(500), Retry(NOW_MS + MINUTE_MS), "status_500"),
+        (responded(503), Retry(NOW_MS + MINUTE_MS), "status_503"),
+        (Unanswered("timeout_answer", "no answer"), Retry(NOW_MS + MINUTE_MS), "timeout_answer"),
+        (Unanswered("dns", "no such name"), Retry(NOW_MS + MINUTE_MS), "dns"),
+        (Unanswered("tls_expired", "expired"), Retry(NOW_MS + MINUTE_MS), "tls_expired"),
+    ],
+)
+def test_responses_and_dispositions(response: Answer, disposition: Disposition, label: str) -> None:
+    """Any 2xx is a delivery, 410 the end of the job, and everything else, redirects included, is retried."""
+    assert disposed(1, response) == disposition
+    assert classify(response, NOW_MS).label == label
+
+
+@pytest.mark.parametrize(
+    ("response", "kind"),
+    [
+        (responded(204), ResponseKind.DELIVERED),
+        (responded(410), ResponseKind.GONE),
+        (responded(301), ResponseKind.REJECTED),
+        (responded(500), ResponseKind.REJECTED),
+        (responded(429), ResponseKind.OVERLOADED),
+        (responded(503), ResponseKind.OVERLOADED),
+        (Unanswered("timeout_connect", ""), ResponseKind.TIMEOUT),
+        (Unanswered("dns_timeout", ""), ResponseKind.TIMEOUT),
+        (Unanswered("refused", ""), ResponseKind.UNREACHABLE),
+        (Unanswered("local", ""), ResponseKind.UNRELATED),
+        (Unanswered("blocked_address", ""), ResponseKind.UNRELATED),
+    ],
+)
+def test_kinds_of_responses(response: Answer, kind: ResponseKind) -> None:
+    """Every response and every failure has one kind, which says what it means for its endpoint."""
+    classified = classify(response, NOW_MS)
+    assert classified.kind is kind
+    assert (classified.status is None) != (classified.error is None)
+
+
+@pytest.mark.decision("Z3", "Z4")
+def test_six_attempts_spread_over_26_hours_and_36_minutes() -> None:
+    """Each wait counts from the failure before it, without jitter; after the sixth attempt the job is dead."""
+    now_ms, waits = NOW_MS, []
+    for attempt in range(1, 6):
+        disposition = disposed(attempt, responded(500), now_ms)
+        assert isinstance(disposition, Retry)
+        waits.append(disposition.due_at_ms - now_ms)
+        now_ms = disposition.due_at_ms
+    assert [wait // MINUTE_MS for wait in waits] == [1, 5, 30, 120, 1440]
+    assert now_ms - NOW_MS == (26 * 60 + 36) * MINUTE_MS
+    assert disposed(6, responded(500), now_ms) == Exhausted()
+
+
+def test_a_retry_waits_in_the_tier_of_its_step() -> None:
+    """Every step of a schedule is the delay of a tier, also when both are sped up."""
+    steps = load_senders()["zenoo"].schedule
+    for speedup in (1, 60, 10_000):
+        delay_topics = DelayTopics(TopicNames(), tiers_of([steps]), speedup)
+        schedule = Schedule.of(steps, speedup)
+        found = [delay_topics.fit(wait_ms) for wait_ms in schedule.waits_ms]
+        assert [delay_topic.delay for delay_topic in found if delay_topic] == list(steps)
+
+
+@pytest.mark.parametrize(
+    ("remaining", "topic"),
+    [
+        (timedelta(seconds=0.999), None),
+        (timedelta(seconds=4.999), "signpost.jobs.1s"),
+        (timedelta(seconds=5), "signpost.jobs.5s"),
+        (timedelta(seconds=59.9), "signpost.jobs.20s"),
+        (timedelta(minutes=4), "signpost.jobs.1m"),
+        (timedelta(minutes=6), "signpost.jobs.5m"),
+        (timedelta(days=9), "signpost.jobs.24h"),
+    ],
+)
+def test_a_wait_between_two_tiers_takes_the_longest_that_fits(remaining: timedelta, topic: str | None) -> None:
+    """A job never waits in a tier past its time; what is shorter than the shortest tier waits in memory."""
+    delay_topics = DelayTopics(TopicNames(), tiers_of([load_senders()["zenoo"].schedule]), 1)
+    delay_topic = delay_topics.fit(remaining // timedelta(milliseconds=1))
+    assert (delay_topic.topic if delay_topic else None) == topic
+
+
+def test_a_wait_that_ends_hardly_later_takes_one_step_instead_of_many() -> None:
+    """With some lateness allowed the rest of a wait is rounded up to a tier, but never by more than that."""
+    delay_topics = DelayTopics(TopicNames(), tiers_of([load_senders()["zenoo"].schedule]), 1)
+    found = {remaining: delay_topics.fit(remaining, 1_000) for remaining in (59_000, 58_999)}
+    assert [delay_topic.delay.total_seconds() if delay_topic else None for delay_topic in found.values()] == [60, 20]
+
+
+@pytest.mark.decision("Z7", "O34", "D22", "R9")
+@pytest.mark.parametrize(
+    ("status", "retry_after", "attempt", "wait_ms"),
+    [
+        (429, "120", 1, 120_000),  # later than the schedule's minute
+        (503, "120", 1, 120_000),
+        (429, "30", 1, MINUTE_MS),  # never earlier
+        (429, None, 1, MINUTE_MS),
+        (429, "soon", 1, MINUTE_MS),
+        (500, "120", 1, MINUTE_MS),  # means nothing with other statuses
+        (302, "120", 1, MINUTE_MS),
+        (429, "9999999999999", 1, DAY_MS),  # within the longest tier
+        (503, "Tue, 14 Nov 2023 22:23:20 GMT", 1, 600_000),
+        (503, "Tue, 14 Nov 2023 22:03:20 GMT", 1, MINUTE_MS),  # it has passed
+        (429, "120", 5, DAY_MS),
+    ],
+)
+def test_retry_after_moves_an_attempt_later(status: int, retry_after: str | None, attempt: int, wait_ms: int) -> None:
+    """Retry-After of 429 and 503 moves the next attempt later, never earlier, within the longest tier."""
+    answer = Responded(status, retry_after, b"", False)
+    assert disposed(attempt, answer) == Retry(NOW_MS + wait_ms)
+
+
+def test_retry_after_gives_no_further_attempt() -> None:
+    """Where the last attempt is answered so, the job is dead all the same; the endpoint is left alone nevertheless."""
+    answer = Responded(429, "120", b"", False)
+    assert disposed(6, answer) == Exhausted()
+    assert classify(answer, NOW_MS).retry_after_ms == 120_000
