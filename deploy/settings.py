@@ -31,7 +31,7 @@ STATE_VARIABLE: Final = "SIGNPOST_STATE"
 CONFIG_VARIABLE: Final = "SIGNPOST_CONFIG"
 DEFAULT: Final = "default"
 # Not settings, but ours: where to look for settings, and what the tests need.
-_OTHER_VARIABLES: Final = (STATE_VARIABLE, CONFIG_VARIABLE, "SIGNPOST_TEST_REQUIRE")
+_OTHER_VARIABLES: Final = (STATE_VARIABLE, CONFIG_VARIABLE, "SIGNPOST_MYPYC", "SIGNPOST_TEST_REQUIRE")
 # Examples of settings that are lists, which a variable holds as JSON.
 _LISTS: Final = {
     "senders": '["senders/orders"]',
