@@ -10,7 +10,7 @@ PYTEST := $(BIN)/python -m pytest -n $(JOBS) --durations 20 --durations-min 2
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo compiled test test-all scenarios bench bench-peers bench-before check format docs lock clean
+.PHONY: help setup demo wheel compiled test test-all scenarios bench bench-peers bench-before check format docs lock clean
 
 help: ## this list
 	@echo "Signpost: signs Kafka events and delivers them as webhooks. Begin with \`make demo\`."
@@ -35,8 +35,12 @@ $(READY): requirements/dev.txt pyproject.toml
 demo: $(READY) ## the main job on a real broker: events in, signed webhooks out
 	@$(BIN)/signpost demo
 
-compiled: $(READY) ## a copy in build/compiled whose hot modules are C: build/compiled/signpost (needs a C compiler)
-	@$(BIN)/python -m deploy.compiling
+wheel: $(READY) ## two wheels in dist: of Python alone, and with compiled hot modules (needs a C compiler)
+	@SIGNPOST_MYPYC=0 $(BIN)/python -m hatchling build --target wheel --directory dist
+	@SIGNPOST_MYPYC=1 $(BIN)/python -m hatchling build --target wheel --directory dist
+
+compiled: $(READY) ## the compiled wheel, unpacked in build/compiled, for tests and benchmarks
+	@$(BIN)/python -m tests.support.compiled
 
 test: $(READY) ## all tests in their short form, under 10 minutes on 2 cores
 	@$(PYTEST) -m "not long"

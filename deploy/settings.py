@@ -20,7 +20,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDic
 from pydantic_settings import SettingsError as UnreadableVariable
 
 from schemas.errors import SettingsError
-from schemas.kafka_properties import check_property, nearest_property, property_of_variable
+from schemas.kafka_properties import check_property, property_of_variable
 from schemas.near import did_you_mean
 from schemas.settings import Settings, flatten_properties, problems_of
 
@@ -31,7 +31,7 @@ STATE_VARIABLE: Final = "SIGNPOST_STATE"
 CONFIG_VARIABLE: Final = "SIGNPOST_CONFIG"
 DEFAULT: Final = "default"
 # Not settings, but ours: where to look for settings, and what the tests need.
-_OTHER_VARIABLES: Final = (STATE_VARIABLE, CONFIG_VARIABLE, "SIGNPOST_TEST_REQUIRE")
+_OTHER_VARIABLES: Final = (STATE_VARIABLE, CONFIG_VARIABLE, "SIGNPOST_MYPYC", "SIGNPOST_TEST_REQUIRE")
 # Examples of settings that are lists, which a variable holds as JSON.
 _LISTS: Final = {
     "senders": '["senders/orders"]',
@@ -214,9 +214,9 @@ def _ask_librdkafka(properties: Mapping[str, str], origins: Mapping[str, str]) -
     except KafkaException as error:
         text = error.args[0].str()
         name = next((name for name in tried if f'"{name}"' in text), "")
-        near = nearest_property(name) if "No such configuration property" in text else None
+        hint = "; librdkafka's CONFIGURATION.md lists the names" if "No such configuration property" in text else ""
         where = origins.get(f"kafka.{name}", "Kafka properties")
-        raise SettingsError(f"{where}: librdkafka: {text}{(near and f'; did you mean {near}?') or ''}") from None
+        raise SettingsError(f"{where}: librdkafka: {text}{hint}") from None
 
 
 def _where(name: str, origins: Mapping[str, str]) -> str:

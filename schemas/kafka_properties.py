@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from importlib import resources
 from types import MappingProxyType
 from typing import Any, Final
 
 from schemas.errors import SettingsError
-from schemas.near import nearest
 
 _LOSS: Final = "an acknowledged record must survive the loss of a broker, once and in order"
 _OFFSETS: Final = "Signpost commits offsets itself, in the transaction that holds the outcomes"
@@ -160,9 +158,3 @@ def check_property(name: str) -> None:
 def is_secret(name: str) -> bool:
     """Tell whether the value of this property must not be shown."""
     return _SECRET.search(name) is not None
-
-
-def nearest_property(name: str) -> str | None:
-    """Return the known property most like this name. The list serves for this alone: librdkafka is the judge."""
-    known = (resources.files("schemas") / "kafka_properties.txt").read_text(encoding="utf-8").split()
-    return nearest(name, known, 0.75)

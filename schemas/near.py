@@ -8,9 +8,9 @@ from collections.abc import Iterable
 _NEAR = 0.6  # of difflib: 1 is the same
 
 
-def nearest(name: str, known: Iterable[str], near: float = _NEAR) -> str | None:
-    """Return the known name that is most like this one; None where none is like it. `near` is from 0 to 1."""
-    return next(iter(difflib.get_close_matches(name, list(known), n=1, cutoff=near)), None)
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name that is most like this one; None where none is like it."""
+    return next(iter(difflib.get_close_matches(name, list(known), n=1, cutoff=_NEAR)), None)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

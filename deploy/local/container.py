@@ -13,7 +13,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -25,13 +24,15 @@ from deploy.local.jars import KAFKA_VERSION, Say
 from schemas.errors import Unavailable
 
 if TYPE_CHECKING:
-    from testcontainers.core.docker_client import DockerClient
+    from testcontainers.core.container import DockerContainer
 
 IMAGE: Final = f"apache/kafka:{KAFKA_VERSION}"
 _ANSWER_S: Final = 2
-# A registry that cannot be reached is found out within this time; a pull that stands still is given up after it.
-_REGISTRY_S: Final = 10
+# A pull that stands still is given up after this time, and so is a registry that cannot be reached.
+_PULL_S: Final = 10
+_CALL_S: Final = 60
 _READY_S: Final = 90.0
+_STOP_S: Final = 15
 _LOG_LINES: Final = 30
 _INSIDE: Final = "/signpost"
 _PORT: Final = 9092
@@ -48,14 +49,14 @@ class ContainerBroker:
     kind: Literal["container"] = "container"
 
     def __init__(self, *, data: Path | None, port: int | None, say: Say) -> None:
-        self._client = _connect()
-        self._container: Any = None  # docker-py ships no types
+        self._docker = _new_container()
+        self._name = f"signpost-kafka-{uuid4().hex[:12]}"
         self._keeper: tether.Tethered | None = None
         self._temporary = data is None
         self.data = data.absolute() if data else Path(tempfile.mkdtemp(prefix="signpost-kafka-"))
         try:
             self.data.mkdir(parents=True, exist_ok=True)
-            _have_image(self._client, say)
+            _pull_missing(self._docker, say)
             say("broker: starting Kafka in a container")
             self.port = kafka.choose_port(self.data, port)
             self._run()
@@ -77,76 +78,66 @@ class ContainerBroker:
     def describe(self) -> str:
         """Return one line for people."""
         where = "temporary data" if self._temporary else f"data in {self.data}"
-        return f"container {self._own().name} of {IMAGE} at {self.bootstrap_servers} ({where})"
+        return f"container {self._name} of {IMAGE} at {self.bootstrap_servers} ({where})"
 
     def is_alive(self) -> bool:
         """Tell whether the container runs."""
-        with _translated("the container cannot be asked"):
-            container = self._own()
-            container.reload()
-            return bool(container.status == "running")
+        with _translated("the container's state cannot be read"):
+            self._docker.reload()
+            return self._docker.status == "running"
 
     def start(self) -> None:
         """Start it again after `stop()`, and wait until it answers."""
         with _translated("the container cannot be started"):
-            self._own().start()
+            self._docker.get_wrapped_container().start()
         self._wait()
 
     def stop(self) -> None:
         """Stop it as an operator would (SIGTERM), and wait for its end."""
         with _translated("the container cannot be stopped"):
-            self._own().stop(timeout=15)
+            self._docker.get_wrapped_container().stop(timeout=_STOP_S)
 
     def kill(self) -> None:
         """End it at once (SIGKILL); `start()` brings it back with the same data."""
         with _translated("the container cannot be killed"):
-            self._own().kill()
-            self._own().wait()
+            self._docker.get_wrapped_container().kill()
+            self._docker.wait()
 
     def log_tail(self) -> str:
         """Return the last lines that the container has printed."""
-        with _translated("the container cannot be asked"):
-            return str(self._own().logs(tail=_LOG_LINES).decode(errors="replace"))
+        with _translated("the container's log cannot be read"):
+            return str(self._docker.get_wrapped_container().logs(tail=_LOG_LINES).decode(errors="replace"))
 
     def close(self) -> None:
         """End it for good; temporary data is removed."""
-        if self._container is not None:
-            with contextlib.suppress(Unavailable), _translated("the container cannot be removed"):
-                if not self._temporary:
-                    self._container.stop(timeout=15)
-                self._container.remove(force=True, v=True)
-            self._container = None
+        with contextlib.suppress(Unavailable):
+            if not self._temporary and self._docker.status != "not_started":
+                self.stop()
+            with _translated("the container cannot be removed"):
+                self._docker.stop()
         if self._keeper is not None:
             self._keeper.kill()
         if self._temporary:
             shutil.rmtree(self.data, ignore_errors=True)
-        self._client.client.close()
-
-    def _own(self) -> Any:
-        if self._container is None:
-            raise Unavailable("the broker's container was removed")
-        return self._container
 
     def _run(self) -> None:
         text = kafka.properties(
             listen=f"0.0.0.0:{_PORT}", controller="127.0.0.1:9093", advertised=self.bootstrap_servers
         )
         (self.data / kafka.PROPERTIES).write_text(text, encoding="ascii")
-        name = f"signpost-kafka-{uuid4().hex[:12]}"
-        self._keeper = _start_keeper(name, self.data if self._temporary else None)
+        (
+            self._docker.with_name(self._name)
+            .with_command(["-c", _RUN.format(cluster_id=kafka.new_cluster_id())])
+            .with_volume_mapping(self.data, _INSIDE, "rw,z")
+            .with_envs(KAFKA_HEAP_OPTS=kafka.heap_options(), LOG_DIR="/tmp")
+            .with_kwargs(entrypoint="/bin/sh", working_dir=_INSIDE, user=f"{os.getuid()}:{os.getgid()}")
+        )
+        # with_bind_ports() takes no address: the port would be open on all of them.
+        ports: dict[str, Any] = self._docker.ports  # docker-py takes an address as well
+        ports[f"{_PORT}/tcp"] = ("127.0.0.1", self.port)
+        self._keeper = _start_keeper(self._name, self.data if self._temporary else None)
         with _translated(f"a container of {IMAGE} does not start"):
-            self._container = self._client.run(
-                IMAGE,
-                ["-c", _RUN.format(cluster_id=kafka.new_cluster_id())],
-                name=name,
-                detach=True,
-                entrypoint="/bin/sh",
-                working_dir=_INSIDE,
-                user=f"{os.getuid()}:{os.getgid()}",
-                ports={f"{_PORT}/tcp": ("127.0.0.1", self.port)},
-                volumes={str(self.data): {"bind": _INSIDE, "mode": "rw,z"}},
-                environment={"KAFKA_HEAP_OPTS": kafka.heap_options(), "LOG_DIR": "/tmp"},
-            )
+            self._docker.start()
         self._wait()
 
     def _wait(self) -> None:
@@ -157,11 +148,11 @@ class ContainerBroker:
 def refusal() -> str | None:
     """Return why no container can be had on this machine, or None where one can; the image is pulled for that."""
     try:
-        client = _connect()
+        container = _new_container()
         try:
-            _have_image(client, lambda line: None)
+            _pull_missing(container, lambda line: None)
         finally:
-            client.client.close()
+            container.stop()
     except Unavailable as error:
         return str(error)
     return None
@@ -169,57 +160,52 @@ def refusal() -> str | None:
 
 @contextlib.contextmanager
 def _translated(what: str) -> Iterator[None]:
-    """Turn what docker-py and requests raise into Unavailable."""
+    """Turn what testcontainers, docker-py and requests raise into Unavailable."""
     from docker.errors import DockerException  # type: ignore[import-untyped]  # noqa: PLC0415  # no types; optional
     from requests.exceptions import RequestException  # noqa: PLC0415  # comes with docker-py, as does urllib3
+    from testcontainers.core.exceptions import ContainerStartException  # noqa: PLC0415
     from urllib3.exceptions import HTTPError  # noqa: PLC0415
 
     try:
         yield
-    except (DockerException, RequestException, HTTPError) as error:
+    except (ContainerStartException, DockerException, RequestException, HTTPError) as error:
         raise Unavailable(f"{what}: {error}") from error
 
 
-def _connect() -> DockerClient:
-    """Return a client of a daemon that answered; Unavailable within a few seconds where none does."""
+def _new_container() -> DockerContainer:
+    """Return a container to be started, of a daemon that answered; Unavailable within a few seconds if none does."""
     try:
-        from testcontainers.core.docker_client import DockerClient, get_docker_host  # noqa: PLC0415  # optional
+        from testcontainers.core.config import testcontainers_config  # noqa: PLC0415  # optional
+        from testcontainers.core.container import DockerContainer  # noqa: PLC0415
+        from testcontainers.core.docker_client import get_docker_host  # noqa: PLC0415
     except ImportError as error:
         raise Unavailable("testcontainers is not installed (the extra `local`)") from error
-    host = get_docker_host() or os.environ.get("DOCKER_HOST") or "unix://"
+    host = get_docker_host() or "unix://"
     if not host.startswith("unix://"):
         raise Unavailable(f"the Docker daemon at {host} is not on this machine")
-    socket = Path(host.removeprefix("unix://") or "/var/run/docker.sock")
-    if not socket.exists():
+    if not (socket := Path(host.removeprefix("unix://") or "/var/run/docker.sock")).exists():
         raise Unavailable(f"no Docker daemon: there is no {socket}")
+    # The reaper of testcontainers is a second image with a port open on all addresses, and leaves the data folder.
+    testcontainers_config.ryuk_disabled = True
     with _translated("no Docker daemon answers"):
-        client = DockerClient(timeout=_ANSWER_S)
-        client.client.ping()
-    # Long calls from here on: a stop takes its time.
-    client.client.api.timeout = 60
-    return client
+        container = DockerContainer(IMAGE, docker_client_kw={"timeout": _ANSWER_S})
+    container.get_docker_client().client.api.timeout = _CALL_S
+    return container
 
 
-def _have_image(client: DockerClient, say: Say) -> None:
-    """Have the image, pulled where it is not here; Unavailable where it cannot be had."""
+def _pull_missing(container: DockerContainer, say: Say) -> None:
+    """Pull the image where it is missing; Unavailable where it cannot be had."""
     from docker.errors import ImageNotFound  # noqa: PLC0415  # optional
 
-    with _translated(f"the image {IMAGE} cannot be had"):
+    client = container.get_docker_client().client
+    with _translated(f"the image {container.image} cannot be had"):
         try:
-            client.client.images.get(IMAGE)
+            client.images.get(container.image)
         except ImageNotFound:
-            client.client.api.timeout = _REGISTRY_S
-            client.client.images.get_registry_data(IMAGE)
-            say(f"pulling the image {IMAGE} (once)")
-            _pull(client.client.api)
-            client.client.api.timeout = 60
-
-
-def _pull(api: Any) -> None:
-    name, tag = IMAGE.split(":")
-    for step in api.pull(name, tag=tag, stream=True, decode=True):
-        if "error" in step:
-            raise Unavailable(f"the image {IMAGE} cannot be had: {step['error']}")
+            say(f"pulling the image {container.image} (once)")
+            client.api.timeout = _PULL_S
+            client.images.pull(container.image)
+            client.api.timeout = _CALL_S
 
 
 def _start_keeper(name: str, remove: Path | None) -> tether.Tethered:
@@ -233,19 +219,17 @@ def _start_keeper(name: str, remove: Path | None) -> tether.Tethered:
     )
     assert keeper.output is not None
     with keeper.output as output:
-        output.readline()  # from now on it is there for it
+        output.readline()  # the keeper waits for its signal from now on
     return keeper
 
 
 def _keep(name: str) -> None:
     """Wait for SIGTERM, which comes when the parent is gone, and remove the container."""
-    ended = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: ended.set())
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     print("ready", flush=True)
-    ended.wait()
-    client = _connect()
+    signal.sigwait({signal.SIGTERM})
     with _translated("the container cannot be removed"):
-        client.client.containers.get(name).remove(force=True, v=True)
+        _new_container().get_docker_client().client.containers.get(name).remove(force=True, v=True)
 
 
 if __name__ == "__main__":

@@ -1,37 +1,103 @@
-"""Roles of tests and benchmarks run compiled where `SIGNPOST_TEST_COMPILED` names a copy that `make compiled` built."""
+"""Roles of tests and benchmarks run compiled where `SIGNPOST_TEST_COMPILED` names a folder that `make compiled` made.
+
+The folder holds the compiled wheel, unpacked. It is made again when a source, Python, mypy or pyproject.toml changed:
+a compiled module never hides a module that was edited later.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import os
+import shutil
+import subprocess
 import sys
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib import metadata
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final
 
-from deploy.compiling import build, environment, lacking
+from hatch_build import VARIABLE, lacking
+from schemas.errors import Unavailable
 
-_VARIABLE: Final = "SIGNPOST_TEST_COMPILED"
+ROOT: Final = Path(__file__).resolve().parents[2]
+FOLDER: Final = ROOT / "build" / "compiled"
+_COMPILED: Final = "SIGNPOST_TEST_COMPILED"
+_PACKAGES: Final = ("schemas", "producers", "consumers", "deploy")
+_STAMP: Final = "compiled-from"
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """Return the variables with which Python runs the packages of a folder, whatever the working directory is."""
+    return {"PYTHONPATH": str(folder), "PYTHONSAFEPATH": "1"}
 
 
 def role_environment() -> dict[str, str]:
-    """Return what has roles run the copy that was named; nothing, where none was."""
-    folder = os.environ.get(_VARIABLE)
+    """Return the variables with which roles run compiled, if `SIGNPOST_TEST_COMPILED` names a folder."""
+    folder = os.environ.get(_COMPILED)
     return environment(Path(folder).resolve()) if folder else {}
 
 
 @contextmanager
 def compiled(*, wanted: bool = True) -> Iterator[bool]:
-    """Have roles that start meanwhile run compiled, or as they are; False where nothing can be compiled."""
-    given = os.environ.pop(_VARIABLE, None)
+    """Run roles that start meanwhile compiled, or interpreted; False where nothing can be compiled."""
+    given = os.environ.pop(_COMPILED, None)
     reason = lacking() if wanted else None
     if reason:
-        print(f"roles run as they are: {reason}", file=sys.stderr)
+        print(f"roles run interpreted: {reason}", file=sys.stderr)
     elif wanted:
-        os.environ[_VARIABLE] = given or str(build())
+        os.environ[_COMPILED] = given or str(unpacked())
     try:
         yield wanted and not reason
     finally:
-        os.environ.pop(_VARIABLE, None)
+        os.environ.pop(_COMPILED, None)
         if given is not None:
-            os.environ[_VARIABLE] = given
+            os.environ[_COMPILED] = given
+
+
+def unpacked(folder: Path = FOLDER) -> Path:
+    """Return a folder that holds the compiled wheel of the present sources; Unavailable if it cannot be built."""
+    digest = _digest()
+    stamp = folder / _STAMP
+    if stamp.is_file() and stamp.read_text() == digest:
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=f"{folder.name}.", dir=folder.parent) as made:
+        wheel = build_wheel(ROOT, Path(made), {VARIABLE: "1"})
+        zipfile.ZipFile(wheel).extractall(Path(made, "packages"))
+        Path(made, "packages", _STAMP).write_text(digest)
+        shutil.rmtree(folder, ignore_errors=True)
+        Path(made, "packages").rename(folder)
+    return folder
+
+
+def build_wheel(root: Path, into: Path, variables: Mapping[str, str]) -> Path:
+    """Build a wheel of a source tree with hatchling and return its path; Unavailable with what hatchling printed."""
+    command = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(into)]
+    env = {name: value for name, value in os.environ.items() if name != VARIABLE} | variables
+    done = subprocess.run(command, cwd=root, env=env, capture_output=True, text=True, errors="replace", check=False)
+    if done.returncode:
+        raise Unavailable(done.stdout + done.stderr)
+    (wheel,) = into.glob("*.whl")
+    return wheel
+
+
+def _digest() -> str:
+    level = os.environ.get("MYPYC_OPT_LEVEL", "")
+    found = hashlib.sha256(repr((sys.version, sys.executable, metadata.version("mypy"), level)).encode())
+    files = [ROOT / "pyproject.toml", ROOT / "hatch_build.py"]
+    for package in _PACKAGES:
+        files += (path for path in (ROOT / package).rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    for path in sorted(files):
+        found.update(str(path.relative_to(ROOT)).encode())
+        found.update(path.read_bytes())
+    return found.hexdigest()
+
+
+if __name__ == "__main__":
+    try:
+        print(f"compiled: run `PYTHONSAFEPATH=1 PYTHONPATH={os.path.relpath(unpacked())} .venv/bin/signpost`")
+    except Unavailable as error:
+        sys.exit(f"compiled: {error}")

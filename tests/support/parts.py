@@ -16,8 +16,8 @@ from typing import Final
 
 import pytest
 
-from deploy.compiling import lacking
 from deploy.local import container
+from hatch_build import lacking
 
 REQUIRE: Final = "SIGNPOST_TEST_REQUIRE"
 

@@ -1,21 +1,25 @@
-"""The compiled copy (`make compiled`) does the same as the code that it is made of."""
+"""The wheel with SIGNPOST_MYPYC=1 holds compiled modules that do the same as their sources; without it, it is pure."""
 
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import Final
 
 import pytest
 
-from deploy import compiling
 from schemas.errors import Unavailable
+from tests.support.compiled import ROOT, build_wheel, environment, unpacked
 from tests.support.parts import need
 
 # Small, and of each kind: functions, a class with slots, a dataclass.
-_FEW: Final = ("schemas/avro_binary.py", "consumers/delivery/progress.py", "consumers/delivery/pacing/rate.py")
+_FEW: Final = '"schemas/avro_binary.py", "consumers/delivery/progress.py", "consumers/delivery/pacing/rate.py"'
+_FAST: Final = {"SIGNPOST_MYPYC": "1", "MYPYC_OPT_LEVEL": "0"}
 # What looks at source files.
 _OF_SOURCE: Final = ("compiled", "house", "readme", "reasons", "site", "spread")
 # What hands stand-ins to classes: compiled ones take their parts only.
@@ -25,62 +29,110 @@ _WHERE: Final = (
 )
 
 
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """Return a source tree whose list of hot modules is short."""
+    root = tmp_path / "tree"
+    root.mkdir()
+    for name in ("schemas", "producers", "consumers", "deploy"):
+        shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("hatch_build.py", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, root)
+    list_modules(root, _FEW)
+    return root
+
+
+def list_modules(root: Path, modules: str) -> None:
+    """Have these modules compiled in a tree, and no others."""
+    text = (ROOT / "pyproject.toml").read_text()
+    text = re.sub(r"^compiled = \[.*?^\]", f"compiled = [{modules}]", text, flags=re.DOTALL | re.MULTILINE)
+    (root / "pyproject.toml").write_text(text)
+
+
 def run(folder: Path, *arguments: str) -> str:
-    """Run Python with the packages of a copy, in the folder of the source."""
-    path = os.pathsep.join((compiling.environment(folder)["PYTHONPATH"], str(compiling.ROOT)))
-    env = os.environ | compiling.environment(folder) | {"PYTHONPATH": path}
+    """Run Python with the packages of a folder; all else comes from the sources."""
+    path = os.pathsep.join((environment(folder)["PYTHONPATH"], str(ROOT)))
+    env = os.environ | environment(folder) | {"PYTHONPATH": path}
     command = [sys.executable, *arguments]
-    ended = subprocess.run(command, env=env, cwd=compiling.ROOT, capture_output=True, text=True, check=False)
+    ended = subprocess.run(command, env=env, cwd=ROOT, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, (ended.stdout + ended.stderr)[-4_000:]
     return ended.stdout
 
 
 def run_tests(folder: Path, *tests: str) -> None:
-    """Run tests against a copy."""
+    """Run tests against the packages of a folder."""
     run(folder, "-m", "pytest", "-n0", "-q", "-p", "no:cacheprovider", *tests)
 
 
-def test_compiled_modules_do_the_same(tmp_path: Path) -> None:
-    """A copy of which a few modules are compiled is what runs, and passes their tests; built once."""
+def test_compiled_modules_do_the_same(tree: Path, tmp_path: Path) -> None:
+    """A compiled wheel is of this Python and this system, and its modules run and pass their tests."""
     need("cc")
-    folder = compiling.build(tmp_path / "copy", _FEW, level=0)
+    wheel = build_wheel(tree, tmp_path / "wheel", _FAST)
+    assert f"-cp3{sys.version_info.minor}-cp3{sys.version_info.minor}-" in wheel.name
+    assert not list(tree.rglob("*.so"))
 
+    folder = tmp_path / "packages"
+    zipfile.ZipFile(wheel).extractall(folder)
     where, is_compiled = run(folder, "-c", _WHERE).split()
     assert Path(where).is_relative_to(folder)
     assert (Path(where).suffix, is_compiled) == (".so", "True")
     run_tests(folder, "tests/unit/test_progress.py")
 
-    inode = folder.stat().st_ino
-    assert compiling.build(folder, _FEW, level=0).stat().st_ino == inode
+
+@pytest.mark.long
+def test_compiled_wheels_of_the_same_sources_are_the_same(tree: Path, tmp_path: Path) -> None:
+    """Two builds of the same sources give the same bytes."""
+    need("cc")
+    first, second = (build_wheel(tree, tmp_path / name, _FAST) for name in ("first", "second"))
+    assert first.read_bytes() == second.read_bytes()
 
 
 @pytest.mark.long
 def test_all_hot_modules_do_the_same(tmp_path: Path) -> None:
-    """The copy that `make compiled` builds passes the unit tests, and its program starts."""
+    """What `make compiled` makes passes the unit tests, and its program starts. The same sources are compiled once."""
     need("cc")
-    folder = compiling.build(tmp_path / "copy")
+    folder = unpacked(tmp_path / "packages")
 
-    said = subprocess.run([folder / "signpost", "--version"], capture_output=True, text=True, check=True).stdout
-    assert said.startswith("signpost ")
+    assert run(folder, "-m", "deploy.cli.main", "--version").startswith("signpost ")
     others = [f"--ignore=tests/unit/test_{name}.py" for name in (*_OF_SOURCE, *_STAND_INS)]
     run_tests(folder, "tests/unit", "-m", "not long", *others)
 
+    inode = folder.stat().st_ino
+    assert unpacked(folder).stat().st_ino == inode
 
-def test_without_a_compiler_nothing_is_built_and_it_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine without a C compiler is told what it lacks, and that is no failure of anything else."""
+
+def test_without_the_variable_the_wheel_is_pure(tree: Path, tmp_path: Path) -> None:
+    """A wheel that is built as usual holds Python alone and is for every system."""
+    wheel = build_wheel(tree, tmp_path / "wheel", {})
+    assert wheel.name.endswith("-py3-none-any.whl")
+    assert not [name for name in zipfile.ZipFile(wheel).namelist() if name.endswith(".so")]
+
+
+def test_hot_module_that_is_not_there_is_named(tree: Path, tmp_path: Path) -> None:
+    """A pattern of the list that matches no module ends the build: its module would be left interpreted in silence."""
+    need("cc")
+    list_modules(tree, f'{_FEW}, "schemas/moved.py"')
+
+    with pytest.raises(Unavailable, match=r"compiled: there is no module schemas/moved\.py; was it moved\?"):
+        build_wheel(tree, tmp_path / "wheel", _FAST)
+    assert not list(tmp_path.rglob("*.whl"))
+
+
+def test_without_a_compiler_no_wheel_is_built(tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine without a C compiler gets a sentence that says so, and no wheel of uncompiled modules."""
     monkeypatch.setenv("CC", "no-such-compiler")
 
-    with pytest.raises(Unavailable, match=r"there is no C compiler \(no-such-compiler\)"):
-        compiling.build(tmp_path / "copy")
-    assert not (tmp_path / "copy").exists()
+    with pytest.raises(Unavailable, match=r"no module can be compiled: there is no C compiler \(no-such-compiler\)"):
+        build_wheel(tree, tmp_path / "wheel", _FAST)
+    assert not list(tmp_path.rglob("*.whl"))
 
 
-def test_what_is_not_of_a_copys_sources_is_built_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A copy of other sources is not used: it would be built anew."""
-    folder = tmp_path / "copy"
+def test_folder_of_other_sources_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An unpacked wheel of other sources is replaced: it would hide what was edited since."""
+    folder = tmp_path / "packages"
     folder.mkdir()
     (folder / "compiled-from").write_text("something else")
     monkeypatch.setenv("CC", "no-such-compiler")
 
-    with pytest.raises(Unavailable, match="nothing is compiled"):
-        compiling.build(folder)
+    with pytest.raises(Unavailable, match="no module can be compiled"):
+        unpacked(folder)
