@@ -1,4 +1,4 @@
-"""Tables for people: as wide as the terminal at most, and whole where they go into a file or a pipe."""
+"""Tables for people: at most as wide as the terminal, and uncut in a file or a pipe."""
 
 from __future__ import annotations
 
@@ -11,15 +11,17 @@ from typing import Final
 
 import typer
 
+from schemas.terminal import printable
+
 _GAP: Final = "  "
 _LONGEST: Final = 300
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column; `least`: to so many characters it may be cut, and those with the lowest `turn` are cut first.
+    """A column. One with `least` may be cut to that many characters; columns with the lowest `turn` are cut first.
 
-    One that `may_go` is left out where the others would have to be cut beside it.
+    A column with `may_go` is left out if the others would have to be cut to keep it.
     """
 
     head: str
@@ -30,23 +32,21 @@ class Column:
 
 
 def screen_width() -> int | None:
-    """Return how many characters a line of the terminal has; None where the output goes elsewhere."""
+    """Return the width of the terminal in characters; None if the output is not a terminal."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def print_table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
-    """Print rows under their heads, fit for the terminal."""
+    """Print rows under their heads, fitted to the terminal."""
     for line in table(columns, rows, screen_width()):
         typer.echo(line)
 
 
 def table(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int | None) -> list[str]:
-    """Return the lines of a table: the heads, and a line a row; where `width` does not do, columns are cut.
+    """Return the lines of a table: the heads and one line per row; columns are cut to fit `width`.
 
-    What came from a topic neither moves the cursor nor fills the screen: a cell has 300 characters at most.
+    Records may hold hostile text: a cell moves no cursor and has at most 300 characters.
     """
-    from consumers.console.readable import printable  # noqa: PLC0415  # fastavro, which `--help` does without
-
     rows = [[printable(cut(cell, _LONGEST)) for cell in row] for row in rows]
     widths = widths_of(columns, rows)
     going = next((at for at, column in enumerate(columns) if column.may_go), None)
@@ -61,17 +61,17 @@ def table(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int |
 
 
 def widths_of(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> list[int]:
-    """Return how wide each column would have to be to hold all."""
+    """Return the width that each column needs for all its cells."""
     return [max([len(column.head), *(len(row[at]) for row in rows)]) for at, column in enumerate(columns)]
 
 
 def cut(text: str, width: int) -> str:
-    """Return a text of at most so many characters."""
+    """Return the text, cut to at most `width` characters."""
     return text if len(text) <= width else f"{text[: max(0, width - 1)]}…"
 
 
 def folded(line: str, width: int | None) -> str:
-    """Fold a line between its words, those that follow further in, so that each record is seen to begin."""
+    """Fold a line between words; continuation lines are indented, so that each record's first line stands out."""
     if width is None:
         return line
     within = " " * (len(line) - len(line.lstrip()) + 4)

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
 from confluent_kafka import KafkaError, KafkaException
-from typer.main import get_command
 
 from deploy.cli import main as command_line
+from deploy.cli.commands import COMMANDS, Entry
 from deploy.cli.context import settings_of
-from deploy.cli.group import hoisted
+from deploy.cli.group import all_commands, hoisted, load_command
 from schemas.errors import InvalidInput, SettingsError, SignpostError, Unavailable
+
+# Libraries and modules that take long to import.
+HEAVY = ["confluent_kafka", "fastavro", "pycurl", "httpx", "cryptography", "deploy.settings"]
+
+
+def completing(typed: str) -> dict[str, str]:
+    """The variables by which bash asks for completion of the last word."""
+    words = str(len(typed.split()) - 1)
+    return {"_SIGNPOST_COMPLETE": "complete_bash", "COMP_WORDS": typed, "COMP_CWORD": words}
 
 
 @pytest.fixture(autouse=True)
@@ -121,22 +130,34 @@ def test_settings_are_read_once_for_a_command() -> None:
     assert seen[0] is seen[1]
 
 
-def test_help_and_version_need_nothing_else(tmp_path: Path) -> None:
-    """`--help` and `--version` answer with a broken settings file and load neither Kafka's library nor pydantic."""
+@pytest.mark.parametrize(
+    ("options", "variables", "expected", "unused"),
+    [
+        (["--help"], {}, "deliver", ["pydantic", *HEAVY]),
+        (["--version"], {}, "signpost 0.", ["pydantic", *HEAVY]),
+        ([], completing("signpost del"), "deliver", HEAVY),  # typer itself needs pydantic to complete
+    ],
+)
+def test_help_and_version_load_no_command(
+    tmp_path: Path, options: list[str], variables: dict[str, str], expected: str, unused: list[str]
+) -> None:
+    """`--help`, `--version` and completion of names need no valid settings, load no library and no command's module."""
     (tmp_path / "signpost.toml").write_text("nonsense")
     program = (
         "import sys\n"
+        "from deploy.cli.commands import COMMANDS\n"
         "from deploy.cli.main import main\n"
-        "try: main([sys.argv[1]])\n"
+        "code, unused = 0, sys.argv.pop(1).split(',')\n"
+        "try: main(sys.argv[1:])\n"
         "except SystemExit as ended: code = ended.code\n"
-        "heavy = {'confluent_kafka', 'pydantic', 'fastavro', 'pycurl', 'httpx', 'cryptography'} & set(sys.modules)\n"
-        "sys.exit(code or (str(heavy) if heavy else 0))\n"
+        "loaded = {*unused, *(entry.module for entry in COMMANDS)} & set(sys.modules)\n"
+        "sys.exit(code or (str(loaded) if loaded else 0))\n"
     )
-    for option, expected in (("--help", "deliver"), ("--version", "signpost 0.")):
-        command = [sys.executable, "-c", program, option]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-        assert (done.returncode, done.stderr) == (0, "")
-        assert expected in done.stdout
+    command = [sys.executable, "-c", program, ",".join(unused), *options]
+    environment = {**os.environ, **variables}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert expected in done.stdout
 
 
 def test_the_module_is_the_command() -> None:
@@ -155,22 +176,52 @@ def test_the_shell_can_complete(shell: str) -> None:
     assert "_SIGNPOST_COMPLETE" in done.stdout
 
 
-def test_a_wrong_command_names_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
-    """A misspelt command is answered with the one that was meant, and exit code 2."""
-    assert run("setings") == 2
-    assert "settings" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [("signpost dead", "dead-letters"), ("signpost deliver --inst", "--instance"), ("signpost topics pl", "plan")],
+)
+def test_commands_and_their_options_are_completed(typed: str, expected: str) -> None:
+    """Completion knows the commands, and those and the options in the module of a command."""
+    environment = {**os.environ, **completing(typed)}
+    command = [sys.executable, "-m", "deploy.cli.main"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [expected]
 
 
-def commands(command: Any, *path: str) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Yield all commands with the words by which they are called."""
-    yield path, command
-    for name, inner in getattr(command, "commands", {}).items():
-        yield from commands(inner, *path, name)
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        (["setings"], "Did you mean 'settings'"),
+        (["topics", "aply"], "Did you mean 'apply'?"),
+        (["nothing-like-it"], "No such command 'nothing-like-it'"),
+        (["deliver", "--instanc", "1"], "--instance"),
+    ],
+)
+def test_a_wrong_command_names_the_nearest(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, typed: list[str], expected: str
+) -> None:
+    """A misspelt command or option is reported with the nearest one, and exit code 2."""
+    monkeypatch.setenv("COLUMNS", "100")
+    assert run(*typed) == 2
+    assert expected in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("entry", COMMANDS, ids=lambda entry: entry.name)
+def test_the_table_of_commands_has_their_own_help(entry: Entry) -> None:
+    """The help that `signpost --help` lists for a command is the first paragraph of the command's own help."""
+    first, *_ = inspect.cleandoc(load_command(entry).help).split("\n\n")
+    assert first.replace("\n", " ") == entry.help
+
+
+def test_commands_are_listed_panel_by_panel() -> None:
+    """The table has the commands of a panel together, so that no panel of the help stands apart from its commands."""
+    panels = [entry.panel for entry in COMMANDS]
+    assert panels == sorted(panels, key=panels.index)
 
 
 @pytest.mark.parametrize(
     ("path", "command"),
-    [pytest.param(*found, id=" ".join(found[0])) for found in commands(get_command(command_line.app))],
+    [pytest.param(*found, id=" ".join(found[0])) for found in all_commands()],
 )
 def test_help_says_what_each_option_is_for(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, path: tuple[str, ...], command: Any

@@ -77,7 +77,7 @@ def test_what_was_given_wrong_is_one_sentence(start_role: RoleStarter) -> None:
     """An unknown sender, though nothing is verified, and a secret that cannot be one of this sender: exit code 2."""
     for given, sentence in (
         (["--sender", "zeno"], "no sender is called 'zeno'; did you mean zenoo?"),
-        (["--sender", "standard", "--secret", "whsec_short"], "the secret is none of sender standard: "),
+        (["--sender", "standard", "--secret", "whsec_short"], "invalid secret for sender standard: "),
     ):
         role = start_role(["receiver", "--port", "0", *given], {})
         assert role.wait() == 2
