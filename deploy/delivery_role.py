@@ -64,7 +64,7 @@ _log = structlog.get_logger("delivery")
 _CLOCKS: Final = Clocks(lambda: time.time_ns() // 1_000_000, lambda: time.monotonic_ns() // 1_000_000)
 
 
-def consumer_config(kafka: dict[str, str], group: str, slot: int | None) -> dict[str, Any]:
+def consumer_config(kafka: dict[str, str], group: str, instance: int | None) -> dict[str, Any]:
     """Return librdkafka's properties for the consumer of the tiers."""
     tuning = {
         # Bound what is read ahead, and with it most of the process's memory. The queue alone does not: one answer
@@ -76,7 +76,7 @@ def consumer_config(kafka: dict[str, str], group: str, slot: int | None) -> dict
         "topic.metadata.refresh.interval.ms": 30_000,
     }
     # Where a log ends is to be said though its last records are markers.
-    return member_config(kafka, group, slot, tuning=tuning) | {"enable.partition.eof": True}
+    return member_config(kafka, group, instance, tuning=tuning) | {"enable.partition.eof": True}
 
 
 @dataclass(slots=True)
@@ -159,14 +159,14 @@ class DeliveryRole:
             tier_gauges(self.clients.consumer, self.metrics, self.reader.lanes.values(), now_ms)
 
 
-def build(settings: Settings, slot: int | None) -> DeliveryRole:
+def build(settings: Settings, instance: int | None) -> DeliveryRole:
     """Make the parts of a delivery process and join them; nothing is asked of the broker yet."""
     kafka, names, senders = settings.kafka_properties(), settings.names, senders_of(settings)
     metrics = _metrics(settings, senders)
     outcome_log = outcome_log_of(settings)
     observer = Observer(metrics, outcome_log)
     tiers = Tiers(names, tiers_of(sender.schedule for sender in senders.values()), settings.delay_speedup)
-    clients = _clients(settings, kafka, slot, tiers)
+    clients = _clients(settings, kafka, instance, tiers)
     policy = EgressPolicy(settings.allow_http, settings.allow_cidrs, frozenset(settings.allow_ports))
     table = _table(settings, kafka, endpoints_of(senders, policy, sealer_of(settings), names.subscriptions))
     transport = transport_of(settings, policy, lambda request: dispatcher.confirms(request))  # noqa: PLW0108  # as below
@@ -275,19 +275,19 @@ def _table(settings: Settings, kafka: dict[str, str], interpret: Interpret[Endpo
     return SubscriptionTable(kafka, settings.names, interpret, lambda _id, _entry: None)
 
 
-def _clients(settings: Settings, kafka: dict[str, str], slot: int | None, tiers: Tiers) -> Clients:
+def _clients(settings: Settings, kafka: dict[str, str], instance: int | None, tiers: Tiers) -> Clients:
     names, group = settings.names, delivery_group(settings.names)
-    instance = f"{slot if slot is not None else 'x'}-{secrets.token_hex(4)}"
+    process_id = f"{instance if instance is not None else 'x'}-{secrets.token_hex(4)}"
     logger = logging.getLogger("signpost.kafka")
     admin = AdminClient({**kafka}, logger=logger)
     positions = CommittedPositions(kafka, admin, group)
-    transactional_id = f"{group}.{slot if slot is not None else instance}"
+    transactional_id = f"{group}.{instance if instance is not None else process_id}"
     max_record = settings.max_event + 2 * RECORD_OVERHEAD
     config = producer_config(kafka, transactional_id, max_record)
     written = [names.outcomes, names.dead, names.health, names.operations]
     written += [tier.topic for tier in tiers.all if tier is not tiers.first]
     place = TopicPartition(names.outcomes, 0, 0)  # a position that nobody reads from
     transactions = Transactions(config, positions, Sweep(kafka, group, place, written))
-    consumer = Consumer(consumer_config(kafka, group, slot), logger=logger)
+    consumer = Consumer(consumer_config(kafka, group, instance), logger=logger)
     health = PartitionState(kafka, admin, names.health)
-    return Clients(admin, consumer, positions, health, transactions, Outbox(instance))
+    return Clients(admin, consumer, positions, health, transactions, Outbox(process_id))

@@ -128,7 +128,7 @@ class DeliveryLoop:
                 each_turn(self._now())
         except Unavailable as error:
             self._note_standstill(self._monotonic())
-            # Who stood still and is fenced before it could commit again has lost its slot to another process.
+            # Who stood still and is fenced before it could commit again has lost its instance id to another process.
             if self._doubted_at is None and self._outage.explains(self._monotonic() / 1_000):
                 raise BeginAnew(str(error)) from error
             raise

@@ -38,10 +38,10 @@ class Batch:
 
 
 class Outbox:
-    """Rows and touched lanes since the last batch was sealed; `instance` names this process in serials."""
+    """Rows and touched lanes since the last batch was sealed; `process_id` names this process in serials."""
 
-    def __init__(self, instance: str) -> None:
-        self._instance = instance
+    def __init__(self, process_id: str) -> None:
+        self._process_id = process_id
         self._counter = 0
         self._rows: list[Row] = []
         self._touched: list[Lane] = []
@@ -101,7 +101,7 @@ class Outbox:
         """
         self.prune()
         self._counter += 1
-        serial = f"{self._instance}.{self._counter}"
+        serial = f"{self._process_id}.{self._counter}"
         lanes = [lane for lane in self._touched if lane.ownership is Ownership.OURS]
         positions = {lane: lane.progress.position(serial) for lane in lanes}
         rows, self._touched = self._rows, [lane for lane in self._touched if lane not in positions]

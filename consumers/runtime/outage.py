@@ -1,4 +1,4 @@
-"""Whether a process that cannot go on is better begun anew: after an outage, not when another one has its slot.
+"""Whether a process that cannot go on is better begun anew: after an outage, not when another one has its instance id.
 
 When brokers were away for longer than the session timeout, librdkafka may come back to its group without its static
 member id, which the brokers answer as if another process had fenced this one, or never be assigned anything again
@@ -32,7 +32,7 @@ class Outage:
         return inf if self._worked_s is None else now_s - self._worked_s
 
     def stood_still(self, for_s: float) -> None:
-        """Note that the process itself did not run for so long: that was no outage, and its slot may be taken since."""
+        """Note that the process itself did not run: no outage, and another process may have its instance id since."""
         if self._worked_s is not None:
             self._worked_s += for_s
 

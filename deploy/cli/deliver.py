@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from deploy.cli.context import command_app, settings_of
-from deploy.cli.role import Supervised, refuse_slot_of_up, run_role
+from deploy.cli.role import Supervised, refuse_instance_of_up, run_role
 from deploy.delivery_role import build
 
 app = command_app()
@@ -16,7 +16,7 @@ app = command_app()
 @app.command()
 def _deliver(
     ctx: typer.Context,
-    slot: Annotated[
+    instance: Annotated[
         int | None,
         typer.Option(
             min=0,
@@ -33,5 +33,5 @@ def _deliver(
     """Deliver the jobs that are due: sign, POST, retry on schedule, record every attempt."""
     settings = settings_of(ctx)
     if not supervised:
-        refuse_slot_of_up(ctx, "deliver", slot)
-    raise typer.Exit(run_role(build, settings, slot, listen or settings.deliver_listen))
+        refuse_instance_of_up(ctx, "deliver", instance)
+    raise typer.Exit(run_role(build, settings, instance, listen or settings.deliver_listen))

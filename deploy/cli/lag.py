@@ -92,7 +92,7 @@ def _print_group(group: Group) -> None:
 
 
 def _name(member: Member) -> str:
-    return printable(f"slot {member.slot}" if member.slot else f"no slot ({member.client})")
+    return printable(f"instance {member.instance}" if member.instance else f"no instance ({member.client})")
 
 
 def _partitions(owned: Any) -> str:

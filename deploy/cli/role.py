@@ -51,23 +51,28 @@ class Role(Protocol):
         ...
 
 
-def refuse_slot_of_up(ctx: typer.Context, kind: str, slot: int | None) -> None:
-    """Refuse a slot that a running `signpost up` of this state folder has: the two would fence each other."""
+# Makes a role from settings and the instance's number.
+Build: TypeAlias = Callable[[Settings, int | None], Role]
+
+
+def refuse_instance_of_up(ctx: typer.Context, kind: str, instance: int | None) -> None:
+    """Refuse an instance that a running `signpost up` of this state folder runs: the two would fence each other."""
     state = options_of(ctx).state
-    if slot is None or state is None:
+    if instance is None or state is None:
         return
     running = pids_of(state, kind)
-    if slot < len(running):
+    if instance < len(running):
         raise InvalidInput(
-            f"--slot {slot}: `signpost up` in {state} runs {kind} on it; choose another, such as --slot {len(running)}"
+            f"--instance {instance}: `signpost up` in {state} runs this {kind} process; choose another number, such as "
+            f"{len(running)}"
         )
 
 
-def run_role(build: Callable[[Settings, int | None], Role], settings: Settings, slot: int | None, listen: str) -> int:
+def run_role(build: Build, settings: Settings, instance: int | None, listen: str) -> int:
     """Run a role in this process; return its exit code."""
     configure_logging(settings.log_level, settings.log_format)
     stop = Stop()
-    role = build(settings, slot)
+    role = build(settings, instance)
     try:
         with StatusServer(listen, role.metrics.registry, role.why_not_ready, stop.why_not_alive, role.pages) as status:
             return 0 if role.run(stop, status.address) else 1

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from deploy.cli.context import command_app, settings_of
-from deploy.cli.role import Supervised, refuse_slot_of_up, run_role
+from deploy.cli.role import Supervised, refuse_instance_of_up, run_role
 from deploy.router_role import build
 
 app = command_app()
@@ -16,7 +16,7 @@ app = command_app()
 @app.command()
 def _router(
     ctx: typer.Context,
-    slot: Annotated[
+    instance: Annotated[
         int | None,
         typer.Option(
             min=0,
@@ -33,5 +33,5 @@ def _router(
     """Match each event with the subscriptions of its customer, and create a job for each match."""
     settings = settings_of(ctx)
     if not supervised:
-        refuse_slot_of_up(ctx, "router", slot)
-    raise typer.Exit(run_role(build, settings, slot, listen or settings.router_listen))
+        refuse_instance_of_up(ctx, "router", instance)
+    raise typer.Exit(run_role(build, settings, instance, listen or settings.router_listen))

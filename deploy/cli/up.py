@@ -32,7 +32,8 @@ def _up(
     """Run a broker (unless the settings name one), create the topics, and run all roles until Ctrl-C or SIGTERM."""
     options = options_of(ctx)
     folder = state or options.state or DEFAULT_STATE
-    roles = [Role("router", slot) for slot in range(router)] + [Role("deliver", slot) for slot in range(deliver)]
+    roles = [Role("router", instance) for instance in range(router)]
+    roles += [Role("deliver", instance) for instance in range(deliver)]
     stop = Stop()
     try:
         with running(folder, options.config, roles, typer.echo) as stack:

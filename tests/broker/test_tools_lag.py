@@ -104,7 +104,7 @@ def test_of_very_much_an_upper_bound_is_told(
 
 
 def test_who_has_what(pipeline: Pipeline, receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each process is told with its slot, host and partitions; with none, that nobody has them."""
+    """Each process is told with its instance, host and partitions; with none, that nobody has them."""
     signpost = Commands(pipeline.env(), monkeypatch)
     assert f"nobody has partitions 0-2 of {pipeline.events_topic}" in signpost("lag").out
     pipeline.subscribe(receiver.url)
@@ -113,7 +113,7 @@ def test_who_has_what(pipeline: Pipeline, receiver: Receiver, monkeypatch: pytes
     pipeline.publish_some(1)
     pipeline.wait_for_ends(1)
     router, deliver = json.loads(signpost("lag", "--json").out)["groups"]
-    assert [member["slot"] for member in (*router["members"], *deliver["members"])] == ["0", "0"]
+    assert [member["instance"] for member in (*router["members"], *deliver["members"])] == ["0", "0"]
     assert router["members"][0]["partitions"] == {pipeline.events_topic: [0, 1, 2]}
     assert deliver["members"][0]["partitions"][f"{pipeline.names.prefix}jobs.5m"] == [0, 1, 2]
     assert (router["unowned"], deliver["unowned"]) == ({}, {})

@@ -16,8 +16,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("schemas", "producers", "consumers", "deploy", "tests")
 MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
-MAX_MODULE_LINES = 300
-MAX_FUNCTION_LINES = 40
+MAX_MODULE_LINES = 500
+MAX_FUNCTION_LINES = 60
 # No broker, no network, no clock, no processes: what schemas must not know.
 IMPURE = {"asyncio", "confluent_kafka", "http", "httpx", "pycares", "pycurl", "socket", "subprocess", "time"}
 # Taken apart, so that this file does not hold what it looks for.

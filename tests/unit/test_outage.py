@@ -6,7 +6,7 @@ from consumers.runtime.outage import Outage
 
 
 def test_who_is_fenced_at_work_has_to_end() -> None:
-    """A process that was at work until another one took its slot does not fight for it."""
+    """A process that was at work until another one took over its instance id does not fight for it."""
     outage = Outage()
     outage.works(100.0)
     assert not outage.explains(101.0)
@@ -34,7 +34,7 @@ def test_lost_partitions_are_awaited_for_a_minute() -> None:
 
 
 def test_who_stood_still_and_is_fenced_has_to_end() -> None:
-    """Time for which the process itself did not run is no outage: its slot was given to another one meanwhile."""
+    """Time for which the process itself did not run is no outage: another one has its instance id meanwhile."""
     outage = Outage()
     outage.stood_still(5.0)
     outage.works(100.0)
