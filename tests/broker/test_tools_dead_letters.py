@@ -119,7 +119,7 @@ def test_a_retry_is_not_repeated_by_accident(
     bury(here, job(1))
     assert signpost("dead-letters", "retry", "--reason", "exhausted").code == 0
     said = signpost("dead-letters", "retry", "--reason", "exhausted")
-    assert said.out == "0 retried, 0 refused, 1 left out that were retried before\n"
+    assert said.out == "0 retried, 0 refused, 1 skipped: retried before\n"
     (found,) = listed(signpost)
     assert found["retried_as_run"] == 1
     assert signpost("dead-letters", "retry", found["id"]).code == 0
@@ -163,7 +163,7 @@ def test_what_has_no_chance_is_refused(here: Installation, signpost: Commands) -
         "its bytes were not kept",
         "nowhere, where it was read, is no longer there",
         "nobody can read the job",
-        "it is no dead letter",
+        "not a dead letter",
     ):
         assert part in said.err
     assert here.jobs() == []
@@ -187,7 +187,7 @@ def test_empty_missing_and_mistyped_get_a_sentence(
 ) -> None:
     """Nothing there, nothing that fits, an id that is none, no topic: each is said in a sentence."""
     assert signpost("dead-letters", "list").out == "there are no dead letters\n"
-    assert signpost("dead-letters", "list", "--reason", "gone").out == "no dead letter fits\n"
+    assert signpost("dead-letters", "list", "--reason", "gone").out == "no dead letter matches\n"
     assert signpost("dead-letters", "retry", "--reason", "gone").out == "0 retried, 0 refused\n"
     for id_ in ("0:0", "77:0", "0", "a:b", "0:99999999999999999999"):
         said = signpost("dead-letters", "show", id_)

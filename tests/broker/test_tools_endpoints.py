@@ -74,7 +74,7 @@ def test_the_worst_endpoints_are_shown_as_they_are_now(
     write_up(tmp_path, pipeline.bootstrap_servers, {}, {**addresses, "deliver-1": "http://127.0.0.1:1"})
     shown = signpost("--state", str(tmp_path), "endpoints", "--limit", "2")
     assert_is_table(shown, fails, hangs)
-    assert "http://127.0.0.1:1 does not say: " in shown.err
+    assert "http://127.0.0.1:1 did not respond: " in shown.err
     refused = signpost("endpoints", "--at", addresses["router"])
     assert (refused.code, "no delivery process" in refused.err) == (1, True)
 

@@ -1,4 +1,4 @@
-"""`signpost explain`: what became of an event, read from the topics."""
+"""`signpost explain`: what happened to an event, read from the topics."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_why_a_subscription_did_not_take_it(here: Installation, signpost: Comman
         "sub-disabled": "disabled (gone) before the event came",
         "sub-late": "created later than the event came",
     }
-    assert "no router has begun there" in signpost("explain", "evt_1").out
+    assert "no router has a position there" in signpost("explain", "evt_1").out
 
 
 def test_where_a_job_waits_and_how_others_ended(here: Installation, signpost: Commands) -> None:

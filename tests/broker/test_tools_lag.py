@@ -106,7 +106,7 @@ def test_of_very_much_an_upper_bound_is_told(
 def test_who_has_what(pipeline: Pipeline, receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each process is told with its instance, host and partitions; with none, that nobody has them."""
     signpost = Commands(pipeline.env(), monkeypatch)
-    assert f"nobody has partitions 0-2 of {pipeline.events_topic}" in signpost("lag").out
+    assert f"no process reads partitions 0-2 of {pipeline.events_topic}" in signpost("lag").out
     pipeline.subscribe(receiver.url)
     pipeline.router()
     pipeline.deliver()
@@ -130,9 +130,9 @@ def test_empty_and_missing_topics_get_a_sentence(
     found = lags(signpost)
     assert found[here.events_topic]["waiting"] is None
     assert all(one["waiting"] == 0 for topic, one in found.items() if topic != here.events_topic)
-    assert "nobody has a position here" in signpost("lag").out
+    assert "no position is committed" in signpost("lag").out
     monkeypatch.setenv("SIGNPOST_SOURCES", json.dumps([{"topic": f"{here.names.prefix}none", "sender": "zenoo"}]))
-    assert f"not there: {here.names.prefix}none" in signpost("lag").err
+    assert f"missing: {here.names.prefix}none" in signpost("lag").err
     monkeypatch.setenv("SIGNPOST_PREFIX", f"{here.names.prefix}elsewhere.")
     said = signpost("lag")
     assert said.code == 1

@@ -102,7 +102,7 @@ def test_grep_finds_what_a_line_shows(here: Installation, signpost: Commands, te
     """What stands in a line is found, be it in the record's bytes or written otherwise there; nothing else is."""
     here.produce(here.names.outcomes, outcome_value(job(7)), b"sub-1")
     assert len(signpost("tail", "outcomes", "--grep", text).out.splitlines()) == 1
-    assert "holds 'elsewhere'" in signpost("tail", "outcomes", "--grep", "elsewhere").err
+    assert "contains 'elsewhere'" in signpost("tail", "outcomes", "--grep", "elsewhere").err
 
 
 def test_an_event_without_an_id_is_found_by_the_one_it_is_given(here: Installation, signpost: Commands) -> None:
