@@ -14,21 +14,21 @@ import typer
 from schemas.terminal import printable
 
 _GAP: Final = "  "
-_LONGEST: Final = 300
+_MAX_CELL: Final = 300
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column. One with `least` may be cut to that many characters; columns with the lowest `turn` are cut first.
+    """A column. `least`: it may be cut to that many characters, None: never. Columns of low `cut_order` are cut first.
 
-    A column with `may_go` is left out if the others would have to be cut to keep it.
+    An `optional` column is left out if others would have to be cut to keep it.
     """
 
     head: str
     least: int | None = None
-    turn: int = 0
+    cut_order: int = 0
     right: bool = False
-    may_go: bool = False
+    optional: bool = False
 
 
 def screen_width() -> int | None:
@@ -47,17 +47,22 @@ def table(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int |
 
     Records may hold hostile text: a cell moves no cursor and has at most 300 characters.
     """
-    rows = [[printable(cut(cell, _LONGEST)) for cell in row] for row in rows]
+    rows = [[printable(cut(cell, _MAX_CELL)) for cell in row] for row in rows]
     widths = widths_of(columns, rows)
-    going = next((at for at, column in enumerate(columns) if column.may_go), None)
-    if width is not None and going is not None:
-        least = columns[going].least or 0
-        if sum(widths) - widths[going] + min(widths[going], least) + len(_GAP) * (len(columns) - 1) > width:
-            left = [column for at, column in enumerate(columns) if at != going]
-            return table(left, [[cell for at, cell in enumerate(row) if at != going] for row in rows], width)
+    optional = next((at for at, column in enumerate(columns) if column.optional), None)
+    if width is not None and optional is not None and not _fits(columns, widths, optional, width):
+        columns = [column for at, column in enumerate(columns) if at != optional]
+        rows = [[cell for at, cell in enumerate(row) if at != optional] for row in rows]
+        return table(columns, rows, width)
     shown = [[column.head for column in columns], *rows]
     widths = _cut_to(columns, widths, width)
     return [_GAP.join(_cells(columns, row, widths)).rstrip() for row in shown]
+
+
+def _fits(columns: Sequence[Column], widths: Sequence[int], optional: int, width: int) -> bool:
+    """Return whether a table with its optional column, cut as far as possible, fits `width` with the others uncut."""
+    needed = sum(widths) - widths[optional] + min(widths[optional], columns[optional].least or 0)
+    return needed + len(_GAP) * (len(columns) - 1) <= width
 
 
 def widths_of(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> list[int]:
@@ -79,15 +84,16 @@ def folded(line: str, width: int | None) -> str:
 
 
 def _cut_to(columns: Sequence[Column], widths: list[int], width: int | None) -> list[int]:
+    """Return the widths of a table that fits `width`: of each cut order, the widest column is cut first."""
     if width is None:
         return widths
     over = sum(widths) + len(_GAP) * (len(columns) - 1) - width
-    for turn in sorted({column.turn for column in columns if column.least is not None}):
+    for cut_order in sorted({column.cut_order for column in columns if column.least is not None}):
         while over > 0:
             spare = [
                 (widths[at], at)
                 for at, column in enumerate(columns)
-                if column.least is not None and column.turn == turn and widths[at] > column.least
+                if column.least is not None and column.cut_order == cut_order and widths[at] > column.least
             ]
             if not spare:
                 break

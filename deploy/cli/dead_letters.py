@@ -32,7 +32,7 @@ _COLUMNS: Final = (
     Column("REASON"),
     Column("TRIES", right=True),
     Column("RETRIED"),
-    Column("SUBSCRIPTION", least=12, turn=1),
+    Column("SUBSCRIPTION", least=12, cut_order=1),
 )
 _MORE: Final = (Column("EVENT"), Column("DETAIL", least=_DETAIL_WIDTH))
 

@@ -22,10 +22,10 @@ from schemas.terminal import printable
 app = command_app()
 
 COLUMNS: Final = (
-    Column("SUBSCRIPTION", least=8, turn=1),
-    Column("HOST", least=9, may_go=True),
+    Column("SUBSCRIPTION", least=8, cut_order=1),
+    Column("HOST", least=9, optional=True),
     Column("FAILING"),
-    Column("LAST", least=7, turn=2),
+    Column("LAST", least=7, cut_order=2),
     Column("FLIGHT", right=True),
     Column("WAITING", right=True),
     Column("DUE"),

@@ -31,8 +31,8 @@ from schemas.errors import InvalidInput
 from schemas.subscription import Subscription
 
 _COLUMNS: Final = (
-    Column("ID", least=16, turn=1),
-    Column("CUSTOMER", least=12, turn=1),
+    Column("ID", least=16, cut_order=1),
+    Column("CUSTOMER", least=12, cut_order=1),
     Column("SENDER"),
     Column("HOST", least=14),
     Column("STATE"),

@@ -22,7 +22,7 @@ LETTER = {
 
 def test_columns_are_cut_in_their_turn() -> None:
     """What may be cut is cut to its least before the next is touched; what may not is whole whatever the width."""
-    columns = (Column("A"), Column("B", least=4, turn=1), Column("C", least=3))
+    columns = (Column("A"), Column("B", least=4, cut_order=1), Column("C", least=3))
     row = ("a" * 10, "b" * 10, "c" * 10)
     assert table(columns, [row], 30)[1] == "a" * 10 + "  " + "b" * 10 + "  " + "c" * 5 + "…"
     assert table(columns, [row], 24)[1] == "a" * 10 + "  " + "b" * 6 + "…  cc…"
@@ -40,7 +40,7 @@ def test_a_cell_moves_no_cursor_and_fills_no_screen() -> None:
 
 def test_a_column_goes_where_others_would_be_cut() -> None:
     """Half an id serves nobody: what may go does so before anything beside it is cut."""
-    columns = (Column("A", least=4, turn=1), Column("B", least=4, may_go=True))
+    columns = (Column("A", least=4, cut_order=1), Column("B", least=4, optional=True))
     row = ("a" * 10, "b" * 10)
     assert table(columns, [row], 16)[1] == "a" * 10 + "  bbb…"
     assert table(columns, [row], 15) == ["A", "a" * 10]
