@@ -45,8 +45,10 @@ def whys(one: dict[str, Any]) -> dict[str, str]:
     return {verdict["subscription_id"]: verdict["why"] for verdict in one["verdicts"] if not verdict["took"]}
 
 
-def test_the_whole_story(pipeline: Pipeline, receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Through router and delivery: who took it, each attempt with status and what came next, and the end."""
+def test_explain_shows_attempts_and_outcome(
+    pipeline: Pipeline, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After router and delivery: who took the event, each attempt with status and next time, and the outcome."""
     receiver.behave = fail_first(1, Answer(503), Answer(200))
     pipeline.subscribe(receiver.url, receiver.url)
     pipeline.subscribe(receiver.url, customer="beta", start=2)
@@ -76,7 +78,7 @@ def test_the_whole_story(pipeline: Pipeline, receiver: Receiver, monkeypatch: py
 
 
 def test_why_a_subscription_did_not_take_it(here: Installation, signpost: Commands) -> None:
-    """Each reason by what the subscription said when the event came: its types, a pause, its time, a deletion."""
+    """Each reason follows from the subscription when the event arrived: its types, a pause, its time, a deletion."""
     here.subscribe(
         subscription("sub-kind", event_types=["alert.*", "sla.breached"]),
         subscription("sub-paused", paused=True),
@@ -109,8 +111,8 @@ def test_why_a_subscription_did_not_take_it(here: Installation, signpost: Comman
     assert "no router has a position there" in signpost("explain", "evt_1").out
 
 
-def test_where_a_job_waits_and_how_others_ended(here: Installation, signpost: Commands) -> None:
-    """A job that waits is told with its tier and when it is due; cancelled, dead and lost ones with their reason."""
+def test_explain_shows_waiting_and_ended_jobs(here: Installation, signpost: Commands) -> None:
+    """A waiting job has its delay topic and due time; cancelled, dead and lost ones have their reason."""
     place = {"source_topic": here.events_topic, "source_partition": 0, "source_offset": 0}
     jobs = {name: job(1, job_id=f"job-{name}", subscription_id=f"sub-{name}", **place) for name in "wcdl"}
     first, prefix = f"{here.names.prefix}jobs.0s", here.names.prefix
@@ -144,8 +146,8 @@ def test_where_a_job_waits_and_how_others_ended(here: Installation, signpost: Co
     assert "dead: gone" in text
 
 
-def test_an_event_is_found_by_its_place_or_made_id(here: Installation, signpost: Commands) -> None:
-    """An event without an id is found by the one that is made of its place, and any by topic:partition:offset."""
+def test_an_event_is_found_by_offset_or_derived_id(here: Installation, signpost: Commands) -> None:
+    """An event without an id is found by the id derived from its offset, and any event by topic:partition:offset."""
     here.produce(here.events_topic, value_of(event("")), b"k", partition=1)
     made = event_id(here.events_topic, 1, 0)
     for wanted in (made, f"{here.events_topic}:1:0"):
@@ -154,8 +156,8 @@ def test_an_event_is_found_by_its_place_or_made_id(here: Installation, signpost:
         assert one["event_id"] == wanted
 
 
-def test_a_record_that_nobody_could_read(here: Installation, signpost: Commands) -> None:
-    """Of poison it is told why nobody can read it, and where its dead letter is."""
+def test_explain_names_the_dead_letter_of_an_unreadable_record(here: Installation, signpost: Commands) -> None:
+    """For an unreadable record, the reason and the place of its dead letter are shown."""
     here.produce(here.events_topic, b"evt_1 in plain text", b"k", partition=0)
     with here.router() as router:
         router.wait_ready()
