@@ -62,7 +62,7 @@ def _new(
     sender = make_folder(folder)
     typer.echo(f"{folder / 'sender.toml'}: envelope, headers, signature, schedule; edit what differs")
     for name in sender.event_types:
-        typer.echo(f"{folder / 'events' / name}.avsc: what {name} holds")
+        typer.echo(f"{folder / 'events' / name}.avsc: the fields of {name}")
     typer.echo(f"then run `signpost senders check {folder}`, and add {folder} to the setting `senders`")
 
 

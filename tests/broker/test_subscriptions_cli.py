@@ -197,7 +197,7 @@ def test_one_subscription_by_options(broker, names, signpost, tmp_path, monkeypa
     assert "~ one  acme  hooks.acme.example  rotated (secret)" in said[-1].out
     said.append(signpost("show", "one"))
     assert re.search(r"^headers: +Authorization: \*\*\*, X-Key: \*\*\*$", said[-1].out, re.MULTILINE)
-    assert re.search(r"^timeout: +the sender's$", said[-1].out, re.MULTILINE)
+    assert re.search(r"^timeout: +the sender's default$", said[-1].out, re.MULTILINE)
     assert re.search(r"^former_secrets: +sec_\w+ \(until ", said[-1].out, re.MULTILINE)
     assert signpost("create", "one", *where).code == 2
     said += refused(signpost)
