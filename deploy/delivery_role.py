@@ -101,7 +101,7 @@ class DeliveryRole:
         self.metrics.waiting_for_broker(reason is not None)
 
 
-def consumer_config(kafka: dict[str, str], group: str, slot: int | None) -> dict[str, Any]:
+def consumer_config(kafka: dict[str, str], group: str, instance: int | None) -> dict[str, Any]:
     """Return librdkafka's properties for the consumer of the delay topics."""
     tuning = {
         # Bounds what is read ahead, and with it most of the process's memory. The queue alone does not: one response
@@ -113,10 +113,10 @@ def consumer_config(kafka: dict[str, str], group: str, slot: int | None) -> dict
         "topic.metadata.refresh.interval.ms": 30_000,
     }
     # The end of a log is reported though its last records are transaction markers.
-    return member_config(kafka, group, slot, tuning=tuning) | {"enable.partition.eof": True}
+    return member_config(kafka, group, instance, tuning=tuning) | {"enable.partition.eof": True}
 
 
-def build(settings: Settings, slot: int | None) -> DeliveryRole:
+def build(settings: Settings, instance: int | None) -> DeliveryRole:
     """Make the parts of a delivery process and join them; no broker is asked yet."""
     kafka, names, senders = settings.kafka_properties(), settings.names, senders_of(settings)
     metrics = DeliveryMetrics(
@@ -124,8 +124,8 @@ def build(settings: Settings, slot: int | None) -> DeliveryRole:
     )
     outcome_log = outcome_log_of(settings)
     delay_topics = DelayTopics(names, tiers_of(sender.schedule for sender in senders.values()), settings.delay_speedup)
-    process_id = f"{slot if slot is not None else 'x'}-{secrets.token_hex(4)}"
-    clients = _clients(settings, slot, process_id, delay_topics)
+    process_id = f"{instance if instance is not None else 'x'}-{secrets.token_hex(4)}"
+    clients = _clients(settings, instance, process_id, delay_topics)
     table = _table(settings, senders)
     health = HealthTracker(health_policy(settings))
     pacing = Pacing[DeliveryTask](pacing_limits(settings), delay_topics.waits_ms[1:])
@@ -204,18 +204,18 @@ class _Clients:
     transactions: Transactions
 
 
-def _clients(settings: Settings, slot: int | None, process_id: str, delay_topics: DelayTopics) -> _Clients:
+def _clients(settings: Settings, instance: int | None, process_id: str, delay_topics: DelayTopics) -> _Clients:
     kafka, names, group = settings.kafka_properties(), settings.names, delivery_group(settings.names)
     logger = logging.getLogger("signpost.kafka")
     admin = AdminClient({**kafka}, logger=logger)
     positions = CommittedPositions(kafka, admin, group)
-    transactional_id = f"{group}.{slot if slot is not None else process_id}"
+    transactional_id = f"{group}.{instance if instance is not None else process_id}"
     config = producer_config(kafka, transactional_id, settings.max_event + 2 * RECORD_OVERHEAD)
     written = [names.outcomes, names.dead, names.health, names.operations]
     written += [delay_topic.topic for delay_topic in delay_topics.all if delay_topic is not delay_topics.first]
     place = TopicPartition(names.outcomes, 0, 0)  # a position that nobody reads from
     transactions = Transactions(config, positions, Sweep(kafka, group, place, written))
-    consumer = Consumer(consumer_config(kafka, group, slot), logger=logger)
+    consumer = Consumer(consumer_config(kafka, group, instance), logger=logger)
     return _Clients(admin, consumer, positions, transactions)
 
 

@@ -1,16 +1,18 @@
-"""The tables of README.md and docs that come from the code: `python -m deploy.reference README.md` writes them anew.
+"""The tables of README.md and docs that come from the code: `python -m deploy.reference README.md` updates them.
 
-They stand between `<!-- begin: NAME -->` and `<!-- end: NAME -->`; a test holds them against the code.
+They are between `<!-- begin: NAME -->` and `<!-- end: NAME -->`; a test compares them with the code.
 """
 
 from __future__ import annotations
 
+import inspect
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from consumers.runtime.metrics import SPECS
+from deploy.cli.group import all_commands
 from deploy.cli.settings import rows_of
 from deploy.settings import Loaded
 from schemas.failures import MEANINGS, OUTCOME_KINDS, Meaning
@@ -59,6 +61,13 @@ def _settings() -> str:
 def _metrics() -> str:
     rows = ((f"`{spec.name}`", ", ".join(f"`{label}`" for label in spec.labels), spec.help) for spec in SPECS)
     return _table(("Metric", "Labels", "Meaning"), rows)
+
+
+def command_rows() -> Iterator[tuple[str, str]]:
+    """Yield every command as it is typed, and the first paragraph of its help; groups come as their commands."""
+    for words, command in all_commands():
+        if not getattr(command, "commands", {}):
+            yield " ".join(("signpost", *words)), " ".join(inspect.cleandoc(command.help).split("\n\n")[0].split())
 
 
 def _meanings(head: str, meanings: Mapping[str, Meaning]) -> str:

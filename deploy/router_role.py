@@ -87,7 +87,7 @@ class RouterRole:
         self.metrics.waiting_for_broker(reason is not None)
 
 
-def build(settings: Settings, slot: int | None) -> RouterRole:
+def build(settings: Settings, instance: int | None) -> RouterRole:
     """Make the parts of a router process and join them; nothing is asked of the broker yet."""
     kafka, names = settings.kafka_properties(), settings.names
     senders = source_senders(settings)
@@ -102,7 +102,7 @@ def build(settings: Settings, slot: int | None) -> RouterRole:
     positions = CommittedPositions(kafka, admin, router_group(names))
     output = Output(producer_of(kafka, settings.max_event), names, connectivity.on_error)
     source = Source(
-        consumer_config(kafka, router_group(names), slot),
+        consumer_config(kafka, router_group(names), instance),
         admin,
         positions,
         SourcePositionsRecorder(SourcesTopic(kafka, admin, names), positions, _unix_ms),

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from confluent_kafka import KafkaException, Producer
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
 from pydantic_settings import SettingsError as UnreadableVariable
@@ -207,8 +208,6 @@ def _ask_librdkafka(properties: Mapping[str, str], origins: Mapping[str, str]) -
         tried = {name: value for name, value in tried.items() if not name.startswith(("sasl.", "security."))}
     if not tried:
         return
-    from confluent_kafka import KafkaException, Producer  # noqa: PLC0415  # 30 ms that most commands need not wait
-
     try:
         Producer({**tried, "log_level": 0})
     except KafkaException as error:

@@ -47,9 +47,9 @@ class TopicLag:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One process of a group: its slot (empty where it is no static member), and the partitions it has by topic."""
+    """One process of a group: its `instance` (empty if it is not a static member) and its partitions by topic."""
 
-    slot: str
+    instance: str
     host: str
     client: str
     partitions: Mapping[str, tuple[int, ...]]
@@ -123,7 +123,9 @@ def group_of(admin: AdminClient, name: str, partitions: Sequence[PartitionKey]) 
     """Return who is in a group, and which of these partitions nobody has."""
     described = _describe(admin, name)
     members = tuple(
-        sorted((_member(name, one) for one in (described.members if described else ())), key=lambda m: (m.slot, m.host))
+        sorted(
+            (_member(name, one) for one in (described.members if described else ())), key=lambda m: (m.instance, m.host)
+        )
     )
     owned = {(topic, n) for member in members for topic, numbers in member.partitions.items() for n in numbers}
     unowned: dict[str, tuple[int, ...]] = {}
@@ -183,6 +185,6 @@ def _member(group: str, member: Any) -> Member:
     assignment = member.assignment.topic_partitions if member.assignment is not None else ()
     for one in sorted(assignment, key=lambda p: (p.topic, p.partition)):
         partitions[one.topic] = (*partitions.get(one.topic, ()), one.partition)
-    # A static member's name is the group's, a separator, and the slot.
-    slot = (member.group_instance_id or "").removeprefix(group)[1:]
-    return Member(slot, member.host.removeprefix("/"), member.client_id, partitions)
+    # A static member's id is the group's name, a separator, and the instance.
+    instance = (member.group_instance_id or "").removeprefix(group)[1:]
+    return Member(instance, member.host.removeprefix("/"), member.client_id, partitions)

@@ -17,6 +17,7 @@ from schemas.errors import SignpostError, UnreadableRecord
 from schemas.event import EventDecoder
 from schemas.json_text import plain
 from schemas.sender import Sender
+from schemas.terminal import printable
 from schemas.writers import CONFLUENT_MAGIC, WriterSchemas
 
 MASK: Final = "***"
@@ -184,11 +185,6 @@ def line(fields: Mapping[str, Any]) -> str:
             if value is not None and value not in _EMPTY
         ]
     )
-
-
-def printable(text: str) -> str:
-    """Escape what would move a terminal's cursor, change its colours or begin a line."""
-    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def _is_plain(text: str) -> bool:

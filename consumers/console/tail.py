@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
-from consumers.console.readable import RecordReader, line, printable, text_of, time_text
+from consumers.console.readable import RecordReader, line, text_of, time_text
 from consumers.console.scan import GROUP, Scanner, newest, time_of
 from consumers.runtime.positions import is_lost_broker
 from consumers.runtime.topic_reader import Range, place_of
@@ -19,6 +19,7 @@ from schemas.delivery import event_id
 from schemas.errors import Unavailable
 from schemas.kafka_properties import whole_topic_config
 from schemas.sender import Sender
+from schemas.terminal import printable
 
 _BATCH: Final = 5_000
 _CUT: Final = 600

@@ -34,12 +34,12 @@ _REFUSED: Final = frozenset(
 )
 
 
-def consumer_config(kafka: Mapping[str, str], group: str, slot: int | None) -> dict[str, Any]:
+def consumer_config(kafka: Mapping[str, str], group: str, instance: int | None) -> dict[str, Any]:
     """Return librdkafka's properties for the consumer of the event topics."""
     # Bound what is read ahead, and with it most of the memory: one answer brings up to the second of them, compressed,
     # of each partition. A larger record is fetched all the same.
     tuning = {"queued.max.messages.kbytes": 4_096, "fetch.message.max.bytes": 128 * 1_024, "fetch.queue.backoff.ms": 10}
-    return member_config(kafka, group, slot, tuning=tuning)
+    return member_config(kafka, group, instance, tuning=tuning)
 
 
 class Source:

@@ -37,7 +37,7 @@ def refuse_members(admin: AdminClient, group: str) -> None:
     if members := members_of(admin, group):
         raise Unavailable(
             f"the group {group} is at work: {', '.join(members)}. Stop these processes first (one that was started "
-            "with --slot still counts for 10 s after its end), then set positions, then start them"
+            "with --instance still counts for 10 s after its end), then set positions, then start them"
         )
 
 

@@ -11,14 +11,14 @@ POLL_INTERVAL_MS: Final = 15_000
 
 
 def member_config(
-    kafka: Mapping[str, str], group: str, slot: int | None, *, tuning: Mapping[str, Any] | None = None
+    kafka: Mapping[str, str], group: str, instance: int | None, *, tuning: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
     """Return librdkafka's properties for a role's consumer.
 
     `kafka` is what a person sets, `tuning` what Signpost would have where they set nothing; what the promises rest on
-    is beyond both. `slot` makes the process a static member, whose restart moves nothing.
+    is beyond both. `instance` makes the process a static member, whose restart moves no partition.
     """
-    static = {} if slot is None else {"group.instance.id": f"{group}.{slot}"}
+    static = {} if instance is None else {"group.instance.id": f"{group}.{instance}"}
     return {
         "fetch.wait.max.ms": 50,
         **(tuning or {}),

@@ -171,7 +171,7 @@ _HOPELESS: Final = frozenset(
 def failed_for_good(error: KafkaError) -> str:
     """Return what a fatal error of a consumer means; the client says twice what it was."""
     if "fenced" in error.str():
-        return "another process has taken this slot: each process of a role needs a --slot of its own"
+        return "another process has taken this instance id: each process of a role needs its own --instance"
     return f"the consumer failed for good: {error.str()}"
 
 

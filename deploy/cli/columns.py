@@ -1,4 +1,4 @@
-"""Tables for people: as wide as the terminal at most, and whole where they go into a file or a pipe."""
+"""Tables for people: at most as wide as the terminal, and uncut in a file or a pipe."""
 
 from __future__ import annotations
 
@@ -11,67 +11,72 @@ from typing import Final
 
 import typer
 
+from schemas.terminal import printable
+
 _GAP: Final = "  "
-_LONGEST: Final = 300
+_MAX_CELL: Final = 300
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column; `least`: to so many characters it may be cut, and those with the lowest `turn` are cut first.
+    """A column. `least`: it may be cut to that many characters, None: never. Columns of low `cut_order` are cut first.
 
-    One that `may_go` is left out where the others would have to be cut beside it.
+    An `optional` column is left out if others would have to be cut to keep it.
     """
 
     head: str
     least: int | None = None
-    turn: int = 0
+    cut_order: int = 0
     right: bool = False
-    may_go: bool = False
+    optional: bool = False
 
 
 def screen_width() -> int | None:
-    """Return how many characters a line of the terminal has; None where the output goes elsewhere."""
+    """Return the width of the terminal in characters; None if the output is not a terminal."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def print_table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
-    """Print rows under their heads, fit for the terminal."""
+    """Print rows under their heads, fitted to the terminal."""
     for line in table(columns, rows, screen_width()):
         typer.echo(line)
 
 
 def table(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int | None) -> list[str]:
-    """Return the lines of a table: the heads, and a line a row; where `width` does not do, columns are cut.
+    """Return the lines of a table: the heads and one line per row; columns are cut to fit `width`.
 
-    What came from a topic neither moves the cursor nor fills the screen: a cell has 300 characters at most.
+    Records may hold hostile text: a cell moves no cursor and has at most 300 characters.
     """
-    from consumers.console.readable import printable  # noqa: PLC0415  # fastavro, which `--help` does without
-
-    rows = [[printable(cut(cell, _LONGEST)) for cell in row] for row in rows]
+    rows = [[printable(cut(cell, _MAX_CELL)) for cell in row] for row in rows]
     widths = widths_of(columns, rows)
-    going = next((at for at, column in enumerate(columns) if column.may_go), None)
-    if width is not None and going is not None:
-        least = columns[going].least or 0
-        if sum(widths) - widths[going] + min(widths[going], least) + len(_GAP) * (len(columns) - 1) > width:
-            left = [column for at, column in enumerate(columns) if at != going]
-            return table(left, [[cell for at, cell in enumerate(row) if at != going] for row in rows], width)
+    optional = next((at for at, column in enumerate(columns) if column.optional), None)
+    if width is not None and optional is not None and not _fits(columns, widths, optional, width):
+        columns = [column for at, column in enumerate(columns) if at != optional]
+        rows = [[cell for at, cell in enumerate(row) if at != optional] for row in rows]
+        return table(columns, rows, width)
     shown = [[column.head for column in columns], *rows]
     widths = _cut_to(columns, widths, width)
     return [_GAP.join(_cells(columns, row, widths)).rstrip() for row in shown]
 
 
+def _fits(columns: Sequence[Column], widths: Sequence[int], optional: int, width: int) -> bool:
+    """Return whether a table with its optional column, cut as far as possible, fits `width` with the others uncut."""
+    needed = sum(widths) - widths[optional] + min(widths[optional], columns[optional].least or 0)
+    return needed + len(_GAP) * (len(columns) - 1) <= width
+
+
 def widths_of(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> list[int]:
-    """Return how wide each column would have to be to hold all."""
+    """Return the width that each column needs for all its cells."""
     return [max([len(column.head), *(len(row[at]) for row in rows)]) for at, column in enumerate(columns)]
 
 
 def cut(text: str, width: int) -> str:
-    """Return a text of at most so many characters."""
+    """Return the text, cut to at most `width` characters."""
     return text if len(text) <= width else f"{text[: max(0, width - 1)]}…"
 
 
 def folded(line: str, width: int | None) -> str:
-    """Fold a line between its words, those that follow further in, so that each record is seen to begin."""
+    """Fold a line between words; continuation lines are indented, so that each record's first line stands out."""
     if width is None:
         return line
     within = " " * (len(line) - len(line.lstrip()) + 4)
@@ -79,15 +84,16 @@ def folded(line: str, width: int | None) -> str:
 
 
 def _cut_to(columns: Sequence[Column], widths: list[int], width: int | None) -> list[int]:
+    """Return the widths of a table that fits `width`: of each cut order, the widest column is cut first."""
     if width is None:
         return widths
     over = sum(widths) + len(_GAP) * (len(columns) - 1) - width
-    for turn in sorted({column.turn for column in columns if column.least is not None}):
+    for cut_order in sorted({column.cut_order for column in columns if column.least is not None}):
         while over > 0:
             spare = [
                 (widths[at], at)
                 for at, column in enumerate(columns)
-                if column.least is not None and column.turn == turn and widths[at] > column.least
+                if column.least is not None and column.cut_order == cut_order and widths[at] > column.least
             ]
             if not spare:
                 break

@@ -1,50 +1,50 @@
-"""`signpost dead-letters`: jobs out of attempts and records that nobody could read; seen, and given another chance."""
+"""`signpost dead-letters`: jobs that ran out of attempts and unreadable records, shown and retried."""
 
 from __future__ import annotations
 
 import sys
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias
+from typing import Annotated, Any, Final, TypeAlias
 
 import typer
 
+from consumers.console.dead_letters import DeadLetters, FoundDeadLetter
+from consumers.console.readable import line, text_of, time_text
+from consumers.console.scan import Scanner
+from consumers.console.subscriptions import SubscriptionHistory
 from deploy.cli.columns import Column, cut, folded, screen_width, table, widths_of
-from deploy.cli.context import OPERATE, print_error, print_json, settings_of
+from deploy.cli.context import command_app, print_json, settings_of
 from deploy.cli.looking import Json, Since, no_bar, record_reader, scanning, since_ms
-from schemas.errors import InvalidInput
+from deploy.cli.options import print_error
+from producers.dead_letters import Again, Decision, Refused, Retry, RetryWriter
+from schemas.codec import Record
+from schemas.delivery import DeadLetter
+from schemas.errors import InvalidInput, Unavailable
+from schemas.settings import Settings
+from schemas.terminal import printable
 
-if TYPE_CHECKING:  # `signpost --help` does without
-    from consumers.console.dead_letters import DeadLetters, FoundDeadLetter
-    from consumers.console.scan import Scanner
-    from producers.dead_letters import Again, Decision
-    from schemas.codec import Record
-    from schemas.settings import Settings
-
-_MANY = 10
+_MANY: Final = 10
+_DETAIL_WIDTH: Final = 24
 _COLUMNS: Final = (
     Column("ID"),
     Column("TIME"),
     Column("REASON"),
     Column("TRIES", right=True),
     Column("RETRIED"),
-    Column("SUBSCRIPTION", least=12, turn=1),
+    Column("SUBSCRIPTION", least=12, cut_order=1),
 )
-_MORE: Final = (Column("EVENT"), Column("DETAIL", least=24))
+_MORE: Final = (Column("EVENT"), Column("DETAIL", least=_DETAIL_WIDTH))
 
-app = typer.Typer(help="Jobs out of attempts and records that nobody could read.", no_args_is_help=True)
+app = command_app("Show and retry dead letters: jobs that ran out of attempts, and unreadable records.")
 
 Reason: TypeAlias = Annotated[
-    str | None, typer.Option("--reason", help="Only these: exhausted, gone, unknown_schema, …", show_default=False)
+    str | None,
+    typer.Option("--reason", help="Only this reason: exhausted, gone, unknown_schema, …", show_default=False),
 ]
 Subscription: TypeAlias = Annotated[
     str | None, typer.Option("--subscription", metavar="ID", help="Only of this subscription.", show_default=False)
 ]
-
-
-def register(parent: typer.Typer) -> None:
-    """Add the commands."""
-    parent.add_typer(app, name="dead-letters", rich_help_panel=OPERATE)
 
 
 @app.command("list")
@@ -54,45 +54,44 @@ def _list(
     reason: Reason = None,
     subscription: Subscription = None,
     since: Since = None,
-    limit: Annotated[int, typer.Option("--limit", "-n", help="At most so many.", min=1)] = 20,
+    limit: Annotated[int, typer.Option("--limit", "-n", help="Maximum number of dead letters.", min=1)] = 20,
     retried: Annotated[
-        bool, typer.Option("--retried", help="Find out which were retried, however much has to be read for it.")
+        bool, typer.Option("--retried", help="Show which were retried, however many records must be read for it.")
     ] = False,
     json: Json = False,
 ) -> None:
-    """List dead letters, newest first, and for jobs that were retried the run that the retry made.
+    """List dead letters, newest first; a retried job has the number of its new run.
 
-    On a narrow terminal event and detail are on a line of their own. `signpost explain EVENT` says how a retry went.
+    Narrow terminals show event and detail on a second line. `signpost explain EVENT` shows how a retry went.
     """
-    settings, begin_ms = settings_of(ctx), since_ms(since, time.time())
+    settings = settings_of(ctx)
+    begin_ms = since_ms(since, time.time())
     with scanning(settings) as scanner:
         letters = _letters(scanner, settings)
         found = letters.newest(limit, reason=reason, subscription=subscription, since_ms=begin_ms)
         runs = letters.runs(found) if retried else letters.quick_runs(found)
     if runs is None:
-        typer.echo("which of them were retried would take long to find out; --retried does", err=True)
+        typer.echo("too many records to look up which were retried; --retried does it anyway", err=True)
     if json:
         print_json([_as_json(one, runs) for one in found])
     elif found:
         for line in lines_of([_as_json(one, runs) for one in found], screen_width()):
             typer.echo(line)
         if len(found) == limit:
-            typer.echo(f"the newest {limit}; --limit shows more", err=True)
+            typer.echo(f"the newest {limit} only; --limit shows more", err=True)
     else:
         chosen = any(option is not None for option in (reason, subscription, since))
-        typer.echo("no dead letter fits" if chosen else "there are no dead letters")
+        typer.echo("no dead letter matches" if chosen else "there are no dead letters")
 
 
 @app.command("show")
 def _show(
     ctx: typer.Context,
-    id_: Annotated[str, typer.Argument(metavar="ID", help="As `list` shows it: partition:offset.")],
+    id_: Annotated[str, typer.Argument(metavar="ID", help="As in `list`: partition:offset.")],
     *,
     json: Json = False,
 ) -> None:
-    """Show one with all its fields, the attempts before it, and the record or body itself."""
-    from schemas.delivery import DeadLetter  # noqa: PLC0415  # see context.py
-
+    """Show one dead letter: all fields, the attempts before it, and the record or body."""
     settings = settings_of(ctx)
     with scanning(settings) as scanner:
         letters = _letters(scanner, settings)
@@ -115,23 +114,22 @@ def _retry(
     ctx: typer.Context,
     ids: Annotated[
         list[str] | None,
-        typer.Argument(metavar="ID", help="As `list` shows them.", show_default=False),
+        typer.Argument(metavar="ID", help="As in `list`.", show_default=False),
     ] = None,
     *,
     reason: Reason = None,
     subscription: Subscription = None,
     since: Since = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask, however many there are.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
 ) -> None:
-    """Give dead letters another chance: those of these ids, or all that --reason, --subscription and --since choose.
+    """Retry dead letters: those with these ids, or all that --reason, --subscription and --since select.
 
-    A job is sent again as a new run: first attempt, same bytes, what the subscription says now. A record that nobody
-    could read is published to its source again, as it was. Jobs chosen by options that were retried before are left
-    out; one that is named by its id is retried again.
+    A job is sent again as a new run: first attempt, same body, current subscription. An unreadable record is published
+    to its source again, unchanged. Options select only jobs that were not retried before; an id selects its job always.
     """
     settings = settings_of(ctx)
     if bool(ids) == ((reason, subscription, since) != (None, None, None)):
-        raise InvalidInput("name dead letters by their ids, or by --reason, --subscription and --since; one of the two")
+        raise InvalidInput("select dead letters either by ids or by --reason, --subscription and --since")
     begin_ms = since_ms(since, time.time())
     with scanning(settings) as scanner:
         letters = _letters(scanner, settings)
@@ -142,16 +140,14 @@ def _retry(
         decisions, before = _decide(scanner, settings, letters, found, again=bool(ids))
         no_bar(scanner)
     done, refused = _act(settings, decisions, yes=yes)
-    left_out = f", {before:,} left out that were retried before" if before else ""
-    typer.echo(f"{done:,} retried, {refused:,} refused{left_out}")
+    skipped = f", {before:,} skipped: retried before" if before else ""
+    typer.echo(f"{done:,} retried, {refused:,} refused{skipped}")
     if refused:
         raise typer.Exit(1)
 
 
 def _act(settings: Settings, decisions: list[Decision], *, yes: bool) -> tuple[int, int]:
-    """Write what is to be written, say what cannot be, and return the numbers of both."""
-    from producers.dead_letters import Again, RetryWriter  # noqa: PLC0415  # see context.py
-
+    """Write the retries and report the refusals; return the numbers of both."""
     records = [decision for decision in decisions if isinstance(decision, Again)]
     if len(records) > _MANY and not yes:
         _ask(records)
@@ -167,11 +163,7 @@ def _act(settings: Settings, decisions: list[Decision], *, yes: bool) -> tuple[i
 def _decide(
     scanner: Scanner, settings: Settings, letters: DeadLetters, found: list[FoundDeadLetter], *, again: bool
 ) -> tuple[list[Decision], int]:
-    """Return what to do about each, oldest first, and how many are left out as they were retried before."""
-    from consumers.console.subscriptions import SubscriptionHistory  # noqa: PLC0415  # see context.py
-    from producers.dead_letters import Refused, Retry  # noqa: PLC0415
-    from schemas.delivery import DeadLetter  # noqa: PLC0415
-
+    """Return a decision for each, oldest first, and the number of those skipped because they were retried before."""
     if not found:
         return [], 0
     runs = letters.runs(found)
@@ -181,7 +173,7 @@ def _decide(
     for one in sorted(found, key=lambda one: (one.at_ms, one.partition, one.offset)):
         letter = one.letter
         if not isinstance(letter, DeadLetter):
-            decisions.append(Refused(one.id, f"it is no dead letter: {letter}"))
+            decisions.append(Refused(one.id, f"not a dead letter: {letter}"))
         elif not again and one.retried(runs) is not None:
             before += 1
         else:
@@ -192,23 +184,18 @@ def _decide(
 def _ask(records: list[Again]) -> None:
     topics = ", ".join(sorted({record.topic for record in records}))
     if not sys.stdin.isatty():
-        raise InvalidInput(f"{len(records):,} records would be written to {topics}; say --yes if that is meant")
+        raise InvalidInput(f"{len(records):,} records would be written to {topics}; confirm with --yes")
     typer.confirm(f"Write {len(records):,} records to {topics}?", abort=True, err=True)
 
 
 def _letters(scanner: Scanner, settings: Settings) -> DeadLetters:
-    from consumers.console.dead_letters import DeadLetters  # noqa: PLC0415  # see context.py
-    from schemas.errors import Unavailable  # noqa: PLC0415
-
     letters = DeadLetters(scanner, settings.names)
     if not letters.is_there:
-        raise Unavailable(f"the topic {settings.names.dead} is not there; `signpost topics apply` makes it")
+        raise Unavailable(f"the topic {settings.names.dead} does not exist; `signpost topics apply` creates it")
     return letters
 
 
 def _as_json(found: FoundDeadLetter, runs: Mapping[str, int] | None) -> dict[str, Any]:
-    from consumers.console.readable import text_of, time_text  # noqa: PLC0415  # see context.py
-
     head = {"id": found.id, "time": time_text(found.at_ms)}
     letter = found.letter
     if isinstance(letter, str):
@@ -230,8 +217,6 @@ def _as_json(found: FoundDeadLetter, runs: Mapping[str, int] | None) -> dict[str
 
 
 def _attempt(outcome: Record) -> dict[str, Any]:
-    from consumers.console.readable import time_text  # noqa: PLC0415  # see context.py
-
     return {
         "run": outcome["run"],
         "attempt": outcome["attempt"],
@@ -246,13 +231,11 @@ def _attempt(outcome: Record) -> dict[str, Any]:
 
 
 def lines_of(letters: list[dict[str, Any]], width: int | None) -> list[str]:
-    """Return a table of letters as `--json` has them; two lines a letter where one would be too long."""
-    from consumers.console.readable import printable  # noqa: PLC0415  # see context.py
-
+    """Return a table of dead letters, given as for `--json`; two lines per letter if one would be too long."""
     rows = [tuple(printable(cell) for cell in _cells(letter)) for letter in letters]
     columns = (*_COLUMNS, *_MORE)
     widths = widths_of(columns, rows)
-    if width is None or sum(widths[:-1]) + 24 + 2 * (len(columns) - 1) <= width:
+    if width is None or sum(widths[:-1]) + _DETAIL_WIDTH + 2 * (len(columns) - 1) <= width:
         return table(columns, rows, width)
     head, *firsts = table(_COLUMNS, [row[: len(_COLUMNS)] for row in rows], width)
     lines = [head]
@@ -262,7 +245,7 @@ def lines_of(letters: list[dict[str, Any]], width: int | None) -> list[str]:
 
 
 def _cells(letter: dict[str, Any]) -> tuple[str, ...]:
-    run, detail = letter.get("retried_as_run", "?"), letter["detail"]
+    run = letter.get("retried_as_run", "?")
     return (
         letter["id"],
         f"{letter['time'][:19]}Z",
@@ -271,26 +254,25 @@ def _cells(letter: dict[str, Any]) -> tuple[str, ...]:
         f"run {run}" if isinstance(run, int) else run or "-",
         letter.get("subscription_id") or "-",
         letter.get("event_id") or "-",
-        cut(detail, 80),
+        cut(letter["detail"], 80),
     )
 
 
 def _print_fields(fields: dict[str, Any]) -> None:
-    from consumers.console.readable import line, printable  # noqa: PLC0415  # see context.py
-
-    made, record = fields.pop("made"), fields.pop("record", None)
+    made = fields.pop("made")
+    record = fields.pop("record", None)
     width = screen_width()
     for name, value in fields.items():
         shown = line(value) if isinstance(value, dict) else printable(str(value if value is not None else ""))
         if shown:
             typer.echo(folded(f"{name + ':':<17}{shown}", width))
     if made:
-        typer.echo("attempts made:")
+        typer.echo("attempts:")
         for attempt in made:
             typer.echo(folded(f"  {line(attempt)}", width))
     if record is None:
         return
-    typer.echo(f"the record:      {record.pop('kind')}")
+    typer.echo(f"record:          {record.pop('kind')}")
     for name, value in record.items():
         if value is not None and name not in {"event_id", "subscription_id", "job_id"}:
             shown = line({"": value}).removeprefix("=") if isinstance(value, dict) else printable(str(value))

@@ -8,53 +8,50 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import Annotated, Any, Final
 
 import typer
+from rich.console import Console
+from rich.live import Live
 
-from deploy.cli.context import START, options_of, print_error
+from consumers.runtime.signals import Stop
+from deploy.cli.context import command_app
+from deploy.cli.demo_table import line_of, table_of
+from deploy.cli.options import options_of, print_error
+from deploy.local import demo
+from deploy.local.demo import Say
+from deploy.local.demo_tally import Progress, customers_of
+from deploy.local.supervisor import Role
+from deploy.local.up import Stack, running
+from schemas.sender import load_senders
 
-if TYPE_CHECKING:
-    from rich.console import Console
-
-    from deploy.local.demo import Say
-    from deploy.local.demo_tally import Progress
-    from deploy.local.up import Stack
+app = command_app()
 
 _FAILED: Final = 1
-_INTERRUPTED: Final = 130  # what a shell answers after Ctrl-C
+_INTERRUPTED: Final = 130  # as shells report Ctrl-C
 _RATE: Final = 500.0
 _WITHIN_S: Final = 40.0
 _LINE_EVERY_S: Final = 2.0
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("demo", rich_help_panel=START)(_demo)
-
-
+@app.command()
 def _demo(
     ctx: typer.Context,
     events: Annotated[int, typer.Option(min=10, max=1_000_000, help="Events to publish.")] = 3_000,
 ) -> None:
-    """Show the main job: events in, signed webhooks out, retries and dead letters, everything counted.
+    """Run the main job end to end: events in, signed webhooks out, retries and dead letters, everything counted.
 
-    Webhooks of all senders that Signpost brings, from a real broker to endpoints that verify them: a healthy one each,
-    one that fails twice and then works, and one that always fails. Retry schedules run 20,000 times faster. Exit code
-    0 only if every count adds up; nothing is left behind.
+    Webhooks of all built-in senders go from a real broker to endpoints that verify them: one healthy endpoint per
+    sender, one that fails twice and then works, and one that always fails. Retry schedules run 20,000 times faster.
+    Exit code 0 only if every count adds up. The demo removes everything that it created.
     """
-    from rich.console import Console  # noqa: PLC0415  # clients load in 0.3 s that `--help` need not wait
-
-    from deploy.cli.demo_table import table_of  # noqa: PLC0415
-    from deploy.local.demo_tally import Progress, customers_of  # noqa: PLC0415
-    from schemas.sender import load_senders  # noqa: PLC0415
-
-    console, progress = Console(highlight=False), Progress(customers_of(load_senders()))
+    console = Console(highlight=False)
+    progress = Progress(customers_of(load_senders()))
     began = time.monotonic()
     try:
         _run(console, options_of(ctx).config, progress, events)
     except KeyboardInterrupt:
-        console.print("demo: ended early, as it was told to")
+        console.print("demo: interrupted")
         raise typer.Exit(_INTERRUPTED) from None
     problems = progress.problems()
     verdict = "every count adds up" if not problems else "the counts do not add up"
@@ -65,13 +62,8 @@ def _demo(
 
 
 def _run(console: Console, config: Path | None, progress: Progress, events: int) -> None:
-    """Start everything, run the demo, and end everything; KeyboardInterrupt where it was told to end early."""
-    from consumers.runtime.signals import Stop  # noqa: PLC0415  # as above
-    from deploy.local import demo  # noqa: PLC0415
-    from deploy.local.supervisor import Role  # noqa: PLC0415
-    from deploy.local.up import running  # noqa: PLC0415
-
-    # A broker for seconds: without Java's second compiler the whole demo takes a third less of CPU.
+    """Start everything, run the demo, and stop everything; KeyboardInterrupt if a signal ends it early."""
+    # The broker lives for seconds: without Java's second compiler the whole demo takes a third less CPU.
     os.environ.setdefault("JAVA_TOOL_OPTIONS", "-XX:TieredStopAtLevel=1")
     stop = Stop()
     roles = [Role("router", 0), Role("deliver", 0)]
@@ -100,13 +92,10 @@ def _say(console: Console) -> Say:
 
 @contextmanager
 def _shown(console: Console, progress: Progress, stop: Callable[[], bool]) -> Iterator[Say]:
-    """Draw the figures while they grow, or write a line now and then where there is no terminal."""
-    from rich.live import Live  # noqa: PLC0415  # as above
-
-    from deploy.cli.demo_table import line_of, table_of  # noqa: PLC0415
-
+    """Draw the figures while they grow; without a terminal, write a line every two seconds."""
     began = time.monotonic()
-    phase, due_s = "", began + _LINE_EVERY_S
+    phase = ""
+    due_s = began + _LINE_EVERY_S
 
     def go_on(now: str) -> None:
         nonlocal phase, due_s

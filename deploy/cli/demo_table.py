@@ -1,4 +1,4 @@
-"""How the demo shows what it counts: endpoints in lines, figures in columns, within 80 characters."""
+"""The demo's table: one row per endpoint, one column per figure, within 80 characters."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ _COUNTS: Final[_Columns] = (
 )
 _LIVE: Final[_Columns] = (*_COUNTS, ("waiting", _count("waiting")))
 _CLOSING: Final[_Columns] = (*_COUNTS, ("p50", _latency(0.5)), ("p99", _latency(0.99)))
-_LEGEND: Final = "verified: signatures, by the endpoint; p50, p99: event to 2xx, in ms"
+_LEGEND: Final = "verified: signatures that the endpoint verified; p50, p99: event to 2xx, in ms"
 
 
 def table_of(progress: Progress, caption: str, *, closing: bool) -> Table:
-    """Return the table: counts while it runs, with latencies and the rate at the end."""
+    """Return the table: counts while the demo runs; latencies and the rate when it closes."""
     table = Table(
         title=f"Webhooks of {len(progress.senders)} senders, for {len(progress.customers)} endpoints",
         title_justify="left",
@@ -53,7 +53,8 @@ def table_of(progress: Progress, caption: str, *, closing: bool) -> Table:
         footer_style="bold",
         padding=(0, 0),
     )
-    columns, every = _CLOSING if closing else _LIVE, progress.sum()
+    columns = _CLOSING if closing else _LIVE
+    every = progress.sum()
     table.add_column("sender", "all", no_wrap=True)
     for name, figure in columns:
         table.add_column(name, figure(every), justify="right", overflow="fold")
@@ -64,12 +65,12 @@ def table_of(progress: Progress, caption: str, *, closing: bool) -> Table:
 
 
 def _name(customer: Customer) -> str:
-    """Return the sender's name, and below it how those of its endpoints behave that are not healthy."""
+    """Return the sender's name for its healthy endpoint, and the behaviour of any other, indented."""
     return customer.sender.name if customer.id == customer.sender.name else f"  {customer.endpoint}"
 
 
 def line_of(progress: Progress, phase: str, seconds: float) -> str:
-    """Return the progress in one line, for where there is no terminal to draw on."""
+    """Return the progress in one line, for output that is not a terminal."""
     every = progress.sum()
     return (
         f"{seconds:3.0f} s: {every.events:,} events, {every.delivered:,} delivered, {every.waiting:,} waiting, "

@@ -1,42 +1,43 @@
-"""`signpost endpoints`: the endpoints that need somebody's eye, now."""
+"""`signpost endpoints`: the endpoints that need attention now."""
 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from dataclasses import asdict
+from typing import Annotated, Any, Final
 
 import typer
 
+from consumers.console.endpoints import EndpointsReport, ask
+from consumers.console.readable import time_text
+from consumers.delivery.endpoint_report import EndpointRow
 from deploy.cli.columns import Column, print_table
-from deploy.cli.context import OPERATE, options_of, print_json, settings_of
+from deploy.cli.context import command_app, print_json, settings_of
 from deploy.cli.looking import Json
+from deploy.cli.options import options_of
+from deploy.local.state import addresses_of
 from schemas.errors import InvalidInput, Unavailable
+from schemas.terminal import printable
 
-if TYPE_CHECKING:  # `signpost --help` does without
-    from consumers.console.endpoints import EndpointsReport
-    from consumers.delivery.endpoint_report import EndpointRow
+app = command_app()
 
 COLUMNS: Final = (
-    Column("SUBSCRIPTION", least=8, turn=1),
-    Column("HOST", least=9, may_go=True),
+    Column("SUBSCRIPTION", least=8, cut_order=1),
+    Column("HOST", least=9, optional=True),
     Column("FAILING"),
-    Column("LAST", least=7, turn=2),
+    Column("LAST", least=7, cut_order=2),
     Column("FLIGHT", right=True),
     Column("WAITING", right=True),
     Column("DUE"),
     Column("LIMITED BY"),
 )
 _EVERY_S: Final = 2.0
-_ELSEWHERE: Final = "`--at HOST:PORT` says where else delivery processes are, `--state DIR` what `signpost up` runs"
+_HINT: Final = "`--at HOST:PORT` names another delivery process, `--state DIR` the folder of a running `signpost up`"
 _CLEAR: Final = "\x1b[H\x1b[2J"
 _UNITS: Final = ((86_400, "d"), (3_600, "h"), (60, "min"))
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("endpoints", rich_help_panel=OPERATE)(_endpoints)
-
-
+@app.command()
 def _endpoints(
     ctx: typer.Context,
     *,
@@ -44,23 +45,20 @@ def _endpoints(
         list[str] | None,
         typer.Option(
             metavar="HOST:PORT",
-            help="Where a delivery process serves its status; once for each. By default those of `signpost up`, else "
+            help="Status address of a delivery process; repeatable. By default the processes of `signpost up`, else "
             "deliver_listen.",
             show_default=False,
         ),
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, max=200, help="At most so many.")] = 20,
-    watch: Annotated[bool, typer.Option("--watch", help="Again every 2 s, until Ctrl-C.")] = False,
+    limit: Annotated[int, typer.Option(min=1, max=200, help="Maximum number of endpoints.")] = 20,
+    watch: Annotated[bool, typer.Option("--watch", help="Refresh every 2 s until Ctrl-C.")] = False,
     json: Json = False,
 ) -> None:
-    """Show the worst endpoints: failing since when and how, in flight, waiting, due when, and what limits them.
+    """Show the worst endpoints: how and since when they fail, what is in flight and waiting, and what limits them.
 
-    Each delivery process is asked for what it sees. WAITING counts jobs in its memory and, as far as it knows, those
-    that it has put aside; `signpost lag` counts all. A narrow terminal shows no hosts. The reasons are described in
-    docs/operations.md.
+    The command asks each delivery process. WAITING counts jobs in its memory and those that it knows to be deferred;
+    `signpost lag` counts all. Narrow terminals show no hosts. docs/operations.md describes the reasons.
     """
-    from consumers.console.endpoints import ask  # noqa: PLC0415  # httpx loads in 0.1 s that `--help` need not wait
-
     addresses = [_url(one) for one in at] if at else _known(ctx)
     while True:
         found = ask(addresses, limit)
@@ -75,20 +73,18 @@ def _endpoints(
             return
     if len(found.silent) == found.asked:
         if not at:
-            typer.echo(_ELSEWHERE, err=True)
+            typer.echo(_HINT, err=True)
         raise typer.Exit(1)
 
 
 def _known(ctx: typer.Context) -> list[str]:
-    """Return the processes of `signpost up`, else the one of the settings."""
-    from deploy.local.state import addresses_of  # noqa: PLC0415  # settings load in 0.2 s that `--help` need not wait
-
+    """Return the status addresses of `signpost up`'s delivery processes, else the one of the settings."""
     settings = settings_of(ctx)
     state = options_of(ctx).state
     if state is not None and (found := addresses_of(state, "deliver")):
         return found
     if settings.deliver_listen.endswith(":0"):
-        raise Unavailable("deliver_listen has no fixed port: say where delivery processes are by --at")
+        raise Unavailable("deliver_listen has no fixed port: name the delivery processes by --at")
     return [_url(settings.deliver_listen)]
 
 
@@ -103,40 +99,37 @@ def _url(address: str) -> str:
 
 def _show(found: EndpointsReport, *, as_json: bool) -> None:
     for address, why in found.silent.items():
-        typer.echo(f"{address} does not say: {why}", err=True)
+        typer.echo(f"{address} did not respond: {why}", err=True)
     if as_json:
-        told = {"disabled": found.disabled, "silent": found.silent}
-        print_json({"endpoints": [_as_json(row) for row in found.endpoints], **told})
+        rows = [_as_json(row) for row in found.endpoints]
+        print_json({"endpoints": rows, "disabled": found.disabled, "silent": found.silent})
         return
     if found.endpoints:
         now_ms = time.time_ns() // 1_000_000
         print_table(COLUMNS, [_cells(row, now_ms) for row in found.endpoints])
     elif len(found.silent) < found.asked:
-        answered = found.asked - len(found.silent)
-        typer.echo(f"all is well: no endpoint fails, hangs or has jobs waiting ({_count(answered, 'process')} asked)")
+        responded = _count(found.asked - len(found.silent), "process")
+        typer.echo(f"all is well: no endpoint fails, hangs or has jobs waiting ({responded} asked)")
     if found.disabled:
         typer.echo(f"{_count(found.disabled, 'subscription')} disabled; `signpost subscriptions list` shows them")
 
 
 def _cells(row: EndpointRow, now_ms: int) -> tuple[str, ...]:
-    from consumers.console.readable import printable  # noqa: PLC0415  # see looking.py
-
     last = str(row.last_status or row.last_error or "")
     limited = f"disabled: {row.disabled}" if row.disabled else row.limited_by or ""
     if row.circuit == "probing":
         limited = "circuit_probing"
     failing = "" if row.failing_since_ms is None else _span(now_ms - row.failing_since_ms)
-    due = (
-        ""
-        if row.due_at_ms is None
-        else "now"
-        if row.due_at_ms - now_ms < 500
-        else f"in {_span(row.due_at_ms - now_ms)}"
-    )
     flight = "" if row.limit is None else f"{row.in_flight}/{row.limit}"
     waiting = f"{row.waiting + row.parked:,}"
-    cells = (row.subscription_id, row.host, failing, last, flight, waiting, due, limited)
+    cells = (row.subscription_id, row.host, failing, last, flight, waiting, _due(row.due_at_ms, now_ms), limited)
     return tuple(printable(cell) for cell in cells)
+
+
+def _due(at_ms: int | None, now_ms: int) -> str:
+    if at_ms is None:
+        return ""
+    return "now" if at_ms - now_ms < 500 else f"in {_span(at_ms - now_ms)}"
 
 
 def _span(ms: int) -> str:
@@ -153,10 +146,6 @@ def _count(number: int, what: str) -> str:
 
 
 def _as_json(row: EndpointRow) -> dict[str, Any]:
-    from dataclasses import asdict  # noqa: PLC0415  # see looking.py
-
-    from consumers.console.readable import time_text  # noqa: PLC0415
-
     fields = asdict(row)
     for name in [name for name in fields if name.endswith("_ms")]:
         at_ms = fields.pop(name)

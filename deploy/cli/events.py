@@ -1,4 +1,4 @@
-"""`signpost events publish` and `signpost events simulate`: what goes into the pipeline."""
+"""`signpost events publish` and `signpost events simulate`: the input of the pipeline."""
 
 from __future__ import annotations
 
@@ -7,59 +7,54 @@ import time
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, TypeVar
+from random import SystemRandom
+from typing import Annotated, Final, TypeVar
 
 import typer
 
-from deploy.cli.context import PIPELINE, print_error, settings_of
+from deploy.cli.context import command_app, settings_of
+from deploy.cli.options import print_error
+from deploy.senders import sender_named
+from producers.event_json import EventReader
+from producers.events import EventPublisher, random_event_id, wall_clock_us
+from producers.schema_ids import SchemaIds
+from producers.simulator import Simulator
 from schemas.errors import EventError
-
-if TYPE_CHECKING:  # confluent_kafka and fastavro: `signpost --help` does without
-    from producers.event_json import EventReader
-    from producers.events import EventPublisher
-    from schemas.sender import Sender
-    from schemas.settings import Settings
+from schemas.sender import Sender
+from schemas.settings import Settings
 
 T = TypeVar("T")
 
 INVALID: Final = 2
 _STDIN: Final = "-"
 
-app = typer.Typer(help="Publish events, your own or simulated ones.", no_args_is_help=True)
-
-
-def register(parent: typer.Typer) -> None:
-    """Add the commands."""
-    parent.add_typer(app, name="events", rich_help_panel=PIPELINE)
+app = command_app("Publish events, your own or simulated ones.")
 
 
 @app.command("publish")
 def _publish(
     ctx: typer.Context,
     files: Annotated[
-        list[str], typer.Argument(metavar="FILE", help="An object, an array or JSON Lines; - is standard input.")
+        list[str], typer.Argument(metavar="FILE", help="JSON: an object, an array or JSON Lines; - is standard input.")
     ],
     *,
-    sender: Annotated[str, typer.Option(help="Whose events they are.")] = "zenoo",
+    sender: Annotated[str, typer.Option(help="Sender of the events.")] = "zenoo",
     customer: Annotated[
-        str | None, typer.Option(help="The customer of events that name none (`customer_id`).", show_default=False)
+        str | None, typer.Option(help="Customer of events without a `customer_id`.", show_default=False)
     ] = None,
     topic: Annotated[
-        str | None, typer.Option(help="Where to; by default the source of this sender.", show_default=False)
+        str | None, typer.Option(help="Topic to publish to; by default the sender's source.", show_default=False)
     ] = None,
     key: Annotated[
-        str | None, typer.Option(help="The Kafka key of all events; by default the sender's rule.", show_default=False)
+        str | None, typer.Option(help="Kafka key of all events; by default the sender's rule.", show_default=False)
     ] = None,
 ) -> None:
     """Check JSON events against their Avro schema and publish them.
 
-    A missing `event_id` or `created_at` is filled in. Nothing of a file with an error is published.
+    A missing `event_id` or `created_at` is filled in. A file with an error is not published at all.
     """
-    from deploy.senders import sender_named  # noqa: PLC0415  # see above
-    from producers.event_json import EventReader  # noqa: PLC0415
-    from producers.events import random_event_id, wall_clock_us  # noqa: PLC0415
-
-    known = sender_named(settings := settings_of(ctx), sender)
+    settings = settings_of(ctx)
+    known = sender_named(settings, sender)
     reader = EventReader(known, wall_clock_us, random_event_id, customer or None)
     failed = False
     with _publisher(settings, known, topic) as publisher:
@@ -74,7 +69,7 @@ def _publish(
 
 
 def _publish_file(publisher: EventPublisher, reader: EventReader, file: str, key: str | None) -> None:
-    """Publish all events of a file, or none of them: EventError says what is wrong with one."""
+    """Publish all events of a file or none; EventError names the first invalid one."""
     name, text = _read(file)
     values = [publisher.prepare(event, key, name) for event in reader.read(text, name)]
     for value in values:
@@ -87,27 +82,22 @@ def _publish_file(publisher: EventPublisher, reader: EventReader, file: str, key
 def _simulate(
     ctx: typer.Context,
     *,
-    sender: Annotated[str, typer.Option(help="Whose events they are.")] = "zenoo",
-    rate: Annotated[float, typer.Option(help="Events a second.", min=0.01, max=100_000)] = 100,
-    seconds: Annotated[float, typer.Option(help="For how long.", min=0.01)] = 10,
+    sender: Annotated[str, typer.Option(help="Sender of the events.")] = "zenoo",
+    rate: Annotated[float, typer.Option(help="Events per second.", min=0.01, max=100_000)] = 100,
+    seconds: Annotated[float, typer.Option(help="Duration in seconds.", min=0.01)] = 10,
     seed: Annotated[
-        int | None, typer.Option(metavar="N", help="The same seed tells the same stories.", show_default=False)
+        int | None, typer.Option(metavar="N", help="The same seed makes the same events.", show_default=False)
     ] = None,
     customer: Annotated[
-        list[str] | None, typer.Option(help="Whose events, acme by default; repeat it for more.", show_default=False)
+        list[str] | None, typer.Option(help="Customer of the events, acme by default; repeatable.", show_default=False)
     ] = None,
     topic: Annotated[
-        str | None, typer.Option(help="Where to; by default the source of the sender.", show_default=False)
+        str | None, typer.Option(help="Topic to publish to; by default the sender's source.", show_default=False)
     ] = None,
 ) -> None:
     """Publish realistic events of all types of a sender at a steady rate."""
-    from random import SystemRandom  # noqa: PLC0415  # see above
-
-    from deploy.senders import sender_named  # noqa: PLC0415
-    from producers.events import wall_clock_us  # noqa: PLC0415
-    from producers.simulator import Simulator  # noqa: PLC0415
-
-    known = sender_named(settings := settings_of(ctx), sender)
+    settings = settings_of(ctx)
+    known = sender_named(settings, sender)
     seed = SystemRandom().randrange(2**32) if seed is None else seed
     events = Simulator(seed, tuple(customer or ["acme"]), wall_clock_us, known).events()
     total = max(1, round(rate * seconds))
@@ -121,13 +111,13 @@ def _simulate(
 
 
 def paced(items: Iterator[T], rate: float, now_s: Callable[[], float], sleep_s: Callable[[float], None]) -> Iterator[T]:
-    """Yield items when they are due, `rate` a second, none early; one that comes late does not delay the others."""
+    """Yield items when they are due, `rate` per second, none early; a late one does not delay the others."""
     start = now_s()
     for index in range(sys.maxsize):
         wait = start + index / rate - now_s()
         if wait > 0:
             sleep_s(wait)
-        # The item is made after the wait: its time is the one at which it is published.
+        # Made after the wait: an event's creation time is then the time of its publication.
         try:
             item = next(items)
         except StopIteration:
@@ -136,9 +126,6 @@ def paced(items: Iterator[T], rate: float, now_s: Callable[[], float], sleep_s: 
 
 
 def _publisher(settings: Settings, sender: Sender, topic: str | None) -> EventPublisher:
-    from producers.events import EventPublisher  # noqa: PLC0415  # see above
-    from producers.schema_ids import SchemaIds  # noqa: PLC0415
-
     registry = settings.schema_registry_url
     sources = (source.topic for source in settings.sources if source.sender == sender.name)
     return EventPublisher(
@@ -151,7 +138,7 @@ def _publisher(settings: Settings, sender: Sender, topic: str | None) -> EventPu
 
 
 def _read(file: str) -> tuple[str, str]:
-    """Return a file's name for messages, and its text."""
+    """Return a file's name in messages, and its text."""
     name = "standard input" if file == _STDIN else file
     try:
         content = sys.stdin.buffer.read() if file == _STDIN else Path(file).read_bytes()

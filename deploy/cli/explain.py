@@ -1,87 +1,83 @@
-"""`signpost explain`: what became of an event, read from the topics."""
+"""`signpost explain`: what happened to an event, read from the topics."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from dataclasses import asdict
+from typing import Annotated, Any, Final
 
 import typer
 
-from deploy.cli.context import OPERATE, print_json, settings_of
+from consumers.console.explanation import Attempt, Explanation, Run, SubscriptionExplanation, explain
+from consumers.console.readable import time_text
+from consumers.console.scan import Scanner
+from consumers.console.subscriptions import SubscriptionHistory
+from consumers.console.traces import Place, Tracer, Traces
+from consumers.runtime.registry import Registry
+from deploy.cli.context import command_app, print_json, settings_of
 from deploy.cli.looking import Json, ago, no_bar, now_ms, scanning
+from deploy.health import read_health
+from deploy.router_role import source_senders
+from deploy.senders import senders_of
 from schemas.errors import InvalidInput, Unavailable
+from schemas.event import EventDecoder
 from schemas.near import did_you_mean
+from schemas.settings import Settings
+from schemas.terminal import printable
+from schemas.topics import tiers_of
 
-if TYPE_CHECKING:  # `signpost --help` does without
-    from consumers.console.explanation import Attempt, Explanation, Run, SubscriptionExplanation
-    from consumers.console.scan import Scanner
-    from consumers.console.traces import Place, Traces
-    from schemas.settings import Settings
+app = command_app()
 
 _NOT_FOUND: Final = 1
 _ROUTED: Final = {
     True: "the router has read it",
-    False: "the router has not come to it yet",
-    None: "no router has begun there",
+    False: "the router has not read it yet",
+    None: "no router has a position there",
 }
 _SECOND_MS: Final = 1_000
 _SPANS: Final = ((3_600_000, "h", 1), (60_000, "min", 1), (_SECOND_MS, "s", 2))
 _COLOURS: Final = {"delivered": "green", "dead": "red", "cancelled": "magenta", "waiting": "yellow"}
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("explain", rich_help_panel=OPERATE)(_explain)
-
-
+@app.command()
 def _explain(
     ctx: typer.Context,
-    event: Annotated[str, typer.Argument(metavar="EVENT_ID", help="Its id, or topic:partition:offset.")],
+    event: Annotated[str, typer.Argument(metavar="EVENT_ID", help="Id of the event, or topic:partition:offset.")],
     *,
     topic: Annotated[
-        str | None, typer.Option("--topic", metavar="TOPIC", help="Look in this source only.", show_default=False)
+        str | None, typer.Option("--topic", metavar="TOPIC", help="Search this source only.", show_default=False)
     ] = None,
     subscription: Annotated[
         str | None,
-        typer.Option("--subscription", metavar="ID", help="Ask about this one, whosever it is.", show_default=False),
+        typer.Option("--subscription", metavar="ID", help="Only this one, of any customer.", show_default=False),
     ] = None,
     json: Json = False,
 ) -> None:
-    """Say what became of an event: who took it and who did not and why, each attempt, and how it ended or waits.
+    """Explain what happened to an event: who took it, who did not and why, each attempt, and the outcome.
 
-    Attempts are shown with the time at which they started, and how long after the event that was. All of it is read
-    from the topics, now. It is there as long as they keep it (30 days).
+    Each attempt has the time at which it started, absolute and relative to the event. The command reads the topics,
+    which keep their records for 30 days.
     """
     settings = settings_of(ctx)
     with scanning(settings) as scanner:
         traces, found = _found(scanner, settings, event, topic, subscription)
         no_bar(scanner)
     if traces.missing:
-        typer.echo(
-            f"not there: {', '.join(traces.missing)}; `signpost topics apply` makes what is Signpost's", err=True
-        )
+        typer.echo(f"missing: {', '.join(traces.missing)}; `signpost topics apply` creates Signpost's own", err=True)
     if json:
         print_json([_as_json(one) for one in found])
-    for one in () if json else found:
-        _print(one)
+    else:
+        for one in found:
+            _print(one)
     if not found:
-        typer.echo(f"no event {event} is in {topic or 'any source'}, and nothing is there that came of one", err=True)
+        typer.echo(f"no event {event} is in {topic or 'any source'}, nor a job, outcome or dead letter of it", err=True)
         raise typer.Exit(_NOT_FOUND)
 
 
 def _found(
     scanner: Scanner, settings: Settings, event: str, topic: str | None, subscription: str | None
 ) -> tuple[Traces, list[Explanation]]:
-    from consumers.console.explanation import explain  # noqa: PLC0415  # clients load in 0.3 s that `--help` saves
-    from consumers.console.subscriptions import SubscriptionHistory  # noqa: PLC0415
-    from consumers.console.traces import Tracer  # noqa: PLC0415
-    from consumers.runtime.registry import Registry  # noqa: PLC0415
-    from deploy.health import read_health  # noqa: PLC0415
-    from deploy.router_role import source_senders  # noqa: PLC0415
-    from deploy.senders import senders_of  # noqa: PLC0415
-    from schemas.event import EventDecoder  # noqa: PLC0415
-    from schemas.topics import tiers_of  # noqa: PLC0415
-
-    names, url = settings.names, settings.schema_registry_url
+    names = settings.names
+    url = settings.schema_registry_url
     registry = None if url is None else Registry(url)
     decoders = {
         source: (sender.name, EventDecoder(sender, registry)) for source, sender in source_senders(settings).items()
@@ -90,9 +86,9 @@ def _found(
         topic = names.prefix + topic
         if topic not in decoders:
             hint = did_you_mean(topic, decoders) or f"; the sources are: {', '.join(decoders)}"
-            raise InvalidInput(f"--topic: that is no source{hint}")
+            raise InvalidInput(f"--topic: {topic} is not a source{hint}")
     if not scanner.partitions(decoders):
-        raise Unavailable(f"no source is there ({', '.join(decoders)}); `signpost topics apply` makes Signpost's own")
+        raise Unavailable(f"no source exists ({', '.join(decoders)}); `signpost topics apply` creates Signpost's own")
     tiers = [names.jobs(delay) for delay in tiers_of(sender.schedule for sender in senders_of(settings).values())]
     traces = Tracer(scanner, names, tiers, decoders).trace(event, [topic] if topic else decoders)
     places = [place for place in traces.places() if topic in (None, place[0])]
@@ -108,12 +104,10 @@ def _found(
 
 
 def _print(one: Explanation) -> None:
-    from consumers.console.readable import printable, time_text  # noqa: PLC0415  # as above
-
     what = f"{one.event_type} of {one.customer_id}, sender {one.sender}" if one.event_type else one.sender
-    came = f", came {time_text(one.at_ms)}" if one.at_ms else ""
+    arrived = f", arrived {time_text(one.at_ms)}" if one.at_ms else ""
     typer.secho(printable(f"{one.event_id}  {what}"), bold=True)
-    typer.echo(printable(f"at {_place(one.place)}{came}; {_ROUTED[one.routed]}"))
+    typer.echo(printable(f"at {_place(one.place)}{arrived}; {_ROUTED[one.routed]}"))
     if one.trouble:
         typer.echo(printable(one.trouble))
     for place in one.dead_letters:
@@ -133,8 +127,6 @@ def _print(one: Explanation) -> None:
 
 
 def _print_taker(subscription: SubscriptionExplanation, event_ms: int | None) -> None:
-    from consumers.console.readable import printable  # noqa: PLC0415  # as above
-
     why = f"  ({subscription.why})" if subscription.why else ""
     typer.echo(printable(f"  {subscription.subscription_id}  {subscription.host}{why}"))
     for run in subscription.runs:
@@ -146,21 +138,20 @@ def _print_taker(subscription: SubscriptionExplanation, event_ms: int | None) ->
 
 
 def _attempt(attempt: Attempt, event_ms: int | None) -> str:
-    """Say when an attempt started, how long after the event that was, and what came of it."""
-    from consumers.console.readable import time_text  # noqa: PLC0415  # as above
-
-    answer = str(attempt.status) if attempt.status is not None else attempt.error or attempt.reason
-    started, follows = time_text(attempt.at_ms), ""
+    """Return an attempt as a line: when it started, absolute and relative to the event, and its result."""
+    result = str(attempt.status) if attempt.status is not None else attempt.error or attempt.reason
+    started = time_text(attempt.at_ms)
+    follows = ""
     if event_ms is not None:
         started += f"  {after(attempt.at_ms - event_ms):<9}"
     if attempt.next_due_at_ms:
         due_ms = attempt.next_due_at_ms
         follows = f", next at {time_text(due_ms) if event_ms is None else after(due_ms - event_ms)}"
-    return f"{attempt.number}  {started}  {answer} in {attempt.duration_us / 1_000:,.1f} ms{follows}"
+    return f"{attempt.number}  {started}  {result} in {attempt.duration_us / 1_000:,.1f} ms{follows}"
 
 
 def after(ms: int) -> str:
-    """Write how long after the event something was: `+44 ms`, `+1.05 s`, `+5.0 min`, `+2.1 h`."""
+    """Write a time relative to the event: `+44 ms`, `+1.05 s`, `+5.0 min`, `+2.1 h`."""
     if abs(ms) < _SECOND_MS:
         return f"{ms:+} ms"
     for unit_ms, name, digits in _SPANS:
@@ -170,13 +161,11 @@ def after(ms: int) -> str:
 
 
 def _ending(run: Run) -> str:
-    from consumers.console.readable import time_text  # noqa: PLC0415  # as above
-
     if run.ending == "waiting" and run.place is not None:
         since = f" since {time_text(run.since_ms)}" if run.since_ms else ""
         due = f", due {time_text(run.due_at_ms)} ({ago(run.due_at_ms, now_ms())})" if run.due_at_ms else ""
-        aside = "" if due or run.place[0].endswith(".0s") else ", put aside: `signpost endpoints` says why"
-        return f" in {_place(run.place)}{since}{due}{aside}"
+        deferred = "" if due or run.place[0].endswith(".0s") else ", deferred: `signpost endpoints` shows why"
+        return f" in {_place(run.place)}{since}{due}{deferred}"
     reason = f": {run.reason}" if run.reason else ""
     letter = run.dead_letter
     return reason + (f", dead letter {letter[1]}:{letter[2]}" if letter else "")
@@ -191,16 +180,12 @@ def _place(place: Place) -> str:
 
 
 def _as_json(one: Explanation) -> dict[str, Any]:
-    """Return all of it, places as text and times as ISO 8601."""
-    from dataclasses import asdict  # noqa: PLC0415  # as above
-
+    """Return all fields, places as text and times in ISO 8601."""
     converted: dict[str, Any] = _converted(asdict(one))
     return converted
 
 
 def _converted(value: Any) -> Any:
-    from consumers.console.readable import time_text  # noqa: PLC0415  # as above
-
     match value:
         case dict():
             return {

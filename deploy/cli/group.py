@@ -1,55 +1,73 @@
-"""The root of the command line: global options wherever they stand, commands in the order of their panels, plain help.
+"""The root of the command line: loads a command when it is called, and takes global options anywhere.
 
 Help names values as people do (`--port N`, a flag without one), where typer would show Python's types.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import Any, ClassVar, Final, TypeAlias
+from importlib import import_module
+from typing import Any, Final, TypeAlias
 
-from typer.core import TyperArgument, TyperGroup
+import typer
+from typer.core import TyperArgument, TyperCommand, TyperGroup
 
-from deploy.cli.context import OPERATE, PIPELINE, ROLES, START
+from deploy.cli.commands import COMMANDS, Entry
 
 _Context: TypeAlias = Any  # typer keeps the types of its own context, commands and parameters private
 _Command: TypeAlias = Any
 _Parameter: TypeAlias = Any
 _ANYWHERE: Final = ("--state", "--config")
-_PANELS: Final = (START, PIPELINE, ROLES, OPERATE)
 
 
-class RootGroup(TyperGroup):
-    """Takes `--state DIR` and `--config FILE` after the command as well as before it."""
+class LazyGroup(TyperGroup):
+    """Lists the commands of the table, and imports the module of the one that is called.
 
-    order: ClassVar[Sequence[str]] = ()
-    """Names of commands in the order in which they are listed in their panels."""
+    Help, completion of names and suggestions see placeholders with a name, a help text and a panel. `--state DIR` and
+    `--config FILE` are taken after the command as well as before it.
+    """
 
     def __init__(self, **given: Any) -> None:
-        """Make the group as typer does, with plain help of all commands in it."""
+        """Make the group as typer does, with a placeholder for each command of the table."""
         super().__init__(**given)
-        _make_plain(self)
+        _name_values(self)
+        for entry in COMMANDS:
+            self.add_command(TyperCommand(entry.name, help=entry.help, rich_help_panel=entry.panel))
 
     def parse_args(self, ctx: _Context, args: list[str]) -> list[str]:
         """Parse the command line."""
         return super().parse_args(ctx, hoisted(args))
 
-    def list_commands(self, ctx: _Context) -> list[str]:
-        """Return the commands panel by panel; typer would put those with subcommands last."""
-        return sorted(super().list_commands(ctx), key=self._place)
-
-    def _place(self, name: str) -> tuple[int, int]:
-        panel = getattr(self.commands[name], "rich_help_panel", None)
-        number = self.order.index(name) if name in self.order else len(self.order)
-        return _PANELS.index(panel) if panel in _PANELS else len(_PANELS), number
+    def resolve_command(self, ctx: _Context, args: list[str]) -> tuple[str | None, _Command | None, list[str]]:
+        """Return the command that the arguments call, loaded; typer completes options with it as well."""
+        name, _, rest = super().resolve_command(ctx, args)
+        entry = next((entry for entry in COMMANDS if entry.name == name), None)
+        return name, None if entry is None else load_command(entry), rest
 
 
-def _make_plain(command: _Command) -> None:
-    """Let the help of a command, and of all below it, name values instead of types."""
+def load_command(entry: Entry) -> _Command:
+    """Import the module of a command and return the command."""
+    command: _Command = typer.main.get_command(import_module(entry.module).app)
+    command.name = entry.name
+    _name_values(command)
+    return command
+
+
+def all_commands() -> Iterator[tuple[tuple[str, ...], _Command]]:
+    """Yield every command with the words that call it, groups before their commands; loads all modules."""
+    for entry in COMMANDS:
+        command = load_command(entry)
+        yield (entry.name,), command
+        for name, inner in getattr(command, "commands", {}).items():
+            yield (entry.name, name), inner
+
+
+def _name_values(command: _Command) -> None:
+    """Let the help of a command, and of those in it, name values instead of types."""
     command.get_params = partial(_plain_params, command.get_params)
     for inner in getattr(command, "commands", {}).values():
-        _make_plain(inner)
+        _name_values(inner)
 
 
 def _plain_params(get_params: Callable[[_Context], list[_Parameter]], ctx: _Context) -> list[_Parameter]:
@@ -62,7 +80,7 @@ def _plain_params(get_params: Callable[[_Context], list[_Parameter]], ctx: _Cont
 
 
 def _value_of(param: _Parameter, ctx: _Context) -> str | None:
-    """Return how help calls the value of an option, None where there is none."""
+    """Return how help calls the value of an option, None for flags and arguments."""
     if isinstance(param, TyperArgument) or param.is_flag:
         return None
     return str(param.metavar or ("N" if param.min is not None or param.max is not None else param.name.upper()))
@@ -74,8 +92,9 @@ def _usage_of(param: _Parameter, ctx: _Context) -> list[str]:
 
 
 def hoisted(args: Iterable[str]) -> list[str]:
-    """Put the global options first, with their values; nothing after `--` is touched."""
-    front, rest = [], []
+    """Move the global options to the front, with their values; what follows `--` stays where it is."""
+    front: list[str] = []
+    rest: list[str] = []
     remaining = iter(args)
     for arg in remaining:
         if arg == "--":

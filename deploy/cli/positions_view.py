@@ -1,19 +1,18 @@
-"""Positions as they are shown: partitions of a topic that are alike in one row, or each in its own."""
+"""How positions are shown: similar partitions of a topic in one row, or each in its own."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import typer
 
+from consumers.console.lag import spans
+from consumers.runtime.position_report import Remark, waiting
+from consumers.runtime.positions import PartitionKey, PartitionOffsets
+from consumers.runtime.source_positions import PositionsBySource
 from deploy.cli.columns import Column, print_table
-
-if TYPE_CHECKING:  # confluent_kafka: `signpost --help` does without
-    from consumers.runtime.position_report import Remark
-    from consumers.runtime.positions import PartitionKey, PartitionOffsets
-    from consumers.runtime.source_positions import PositionsBySource
 
 _COLUMNS: Final = (
     Column("TOPIC"),
@@ -29,7 +28,7 @@ _COLUMNS: Final = (
 def print_positions(
     found: Mapping[PartitionKey, PartitionOffsets], sources: PositionsBySource, remarks: Sequence[Remark], *, each: bool
 ) -> None:
-    """Print a table of positions, what was recorded of sources, and what there is to say."""
+    """Print a table of positions, the positions recorded of sources, and the remarks."""
     print_table(_COLUMNS, rows_of(found, sources, each=each))
     topics = {topic for topic, _ in found}
     for _, source in sorted(sources.items()):
@@ -44,18 +43,16 @@ def print_positions(
 def rows_of(
     found: Mapping[PartitionKey, PartitionOffsets], sources: PositionsBySource, *, each: bool
 ) -> list[tuple[str, ...]]:
-    """Return a row for all partitions of a topic that are alike, or for `each`.
+    """Return one row per group of similar partitions of a topic, or one per partition with `each`.
 
-    Alike are those of which all is read, those in which something waits, those without a position, and those whose
-    position is outside their log. Numbers that differ are shown as `lowest…highest`, what waits as its sum.
+    The groups: everything is read, something waits, no position, position outside the log. Different numbers are shown
+    as `lowest…highest`, waiting records as their sum.
     """
-    from consumers.console.lag import spans  # noqa: PLC0415  # see above
-
-    alike: dict[tuple[object, ...], list[PartitionKey]] = {}
+    similar: dict[tuple[object, ...], list[PartitionKey]] = {}
     for key, known in found.items():
-        alike.setdefault((key[0], key[1] if each else _kind(known)), []).append(key)
+        similar.setdefault((key[0], key[1] if each else _kind(known)), []).append(key)
     rows: list[tuple[str, ...]] = []
-    for (topic, _), keys in alike.items():
+    for (topic, _), keys in similar.items():
         of = [found[key] for key in keys]
         waits = [count for known in of if (count := _waiting(known)) is not None]
         rows.append(
@@ -78,7 +75,7 @@ def as_json(
     sources: PositionsBySource,
     remarks: Sequence[Remark],
 ) -> dict[str, Any]:
-    """Return all of it, partition by partition."""
+    """Return everything for JSON, partition by partition."""
     return {
         "positions": [
             {
@@ -116,8 +113,6 @@ def _kind(known: PartitionOffsets) -> str:
 
 
 def _waiting(known: PartitionOffsets) -> int | None:
-    from consumers.runtime.position_report import waiting  # noqa: PLC0415  # see above
-
     return waiting(known)
 
 

@@ -1,4 +1,4 @@
-"""`signpost router`: one router process, put together from its parts."""
+"""`signpost router`: one router process."""
 
 from __future__ import annotations
 
@@ -6,33 +6,32 @@ from typing import Annotated
 
 import typer
 
-from deploy.cli.context import ROLES, settings_of
-from deploy.cli.role import Supervised, refuse_slot_of_up, run_role
+from deploy.cli.context import command_app, settings_of
+from deploy.cli.role import Supervised, refuse_instance_of_up, run_role
+from deploy.router_role import build
+
+app = command_app()
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("router", rich_help_panel=ROLES)(_router)
-
-
+@app.command()
 def _router(
     ctx: typer.Context,
-    slot: Annotated[
+    instance: Annotated[
         int | None,
         typer.Option(
-            min=0, help="Number of this process among those of its kind: with it a restart keeps its partitions."
+            min=0,
+            help="Number of this process among the routers, for `group.instance.id`: with it, a restart keeps the "
+            "process's partitions.",
         ),
     ] = None,
     listen: Annotated[
-        str | None, typer.Option(metavar="HOST:PORT", help="Where /metrics, /healthz and /readyz are served.")
+        str | None, typer.Option(metavar="HOST:PORT", help="Address of /metrics, /healthz and /readyz.")
     ] = None,
     *,
     supervised: Supervised = False,
 ) -> None:
-    """Match each event with the subscriptions of its customer, and make a job for each that takes it."""
-    from deploy.router_role import build  # noqa: PLC0415  # clients load in 0.3 s that `--help` need not wait
-
+    """Match each event with the subscriptions of its customer, and create a job for each match."""
     settings = settings_of(ctx)
     if not supervised:
-        refuse_slot_of_up(ctx, "router", slot)
-    raise typer.Exit(run_role(build, settings, slot, listen or settings.router_listen))
+        refuse_instance_of_up(ctx, "router", instance)
+    raise typer.Exit(run_role(build, settings, instance, listen or settings.router_listen))

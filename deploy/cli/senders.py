@@ -1,98 +1,80 @@
-"""`signpost senders`: how webhooks look to those who get them, and folders of senders of one's own."""
+"""`signpost senders`: how webhooks look to receivers, and folders of custom senders."""
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import Annotated, Any, Final
 
 import typer
 
 from deploy.cli.columns import Column, print_table
-from deploy.cli.context import PIPELINE, print_json, settings_of
-
-if TYPE_CHECKING:  # pydantic and fastavro: `signpost --help` does without
-    from schemas.sender import Sender
+from deploy.cli.context import command_app, print_json, settings_of
+from deploy.documents.folder import write_documents
+from deploy.senders import make_folder, read_folder, sender_named, senders_of
+from schemas.durations import format_duration
+from schemas.sender import Sender, load_senders
+from schemas.sender_traits import signs_with_all
 
 _ANY: Final = "any other"
 
-app = typer.Typer(help="Show how webhooks look, and add senders of your own.", no_args_is_help=True)
-
-
-def register(parent: typer.Typer) -> None:
-    """Add the commands."""
-    parent.add_typer(app, name="senders", rich_help_panel=PIPELINE)
+app = command_app("Show how webhooks look, and add senders of your own.")
 
 
 @app.command("list")
 def _list(
     ctx: typer.Context,
     *,
-    json: Annotated[bool, typer.Option("--json", help="As JSON, with all that `show` tells.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="As JSON, with all fields of `show`.")] = False,
 ) -> None:
-    """List the senders that are loaded."""
-    from deploy.senders import senders_of  # noqa: PLC0415  # 0.2 s that `--help` need not wait
-    from schemas.sender import load_senders  # noqa: PLC0415
-
+    """List all senders."""
     senders = senders_of(settings_of(ctx))
     if json:
         print_json([_as_json(sender) for sender in senders.values()])
         return
     rows = [
-        (name, sender.title, _types(sender), "Signpost" if name in load_senders() else "you")
+        (name, sender.title, _types(sender), "built in" if name in load_senders() else "custom")
         for name, sender in senders.items()
     ]
-    print_table(tuple(map(Column, ("SENDER", "PRODUCT", "EVENT TYPES", "BROUGHT BY"))), rows)
+    print_table(tuple(map(Column, ("SENDER", "PRODUCT", "EVENT TYPES", "SOURCE"))), rows)
 
 
 @app.command("show")
 def _show(ctx: typer.Context, name: Annotated[str, typer.Argument(metavar="NAME", help="As `list` shows it.")]) -> None:
     """Show one sender: event types, headers, schedule and limits."""
-    from deploy.senders import sender_named  # noqa: PLC0415  # see above
-
     _print(sender_named(settings_of(ctx), name))
 
 
 @app.command("check")
 def _check(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A sender's folder: sender.toml and events/*.avsc.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a sender: sender.toml and events/*.avsc.")],
 ) -> None:
-    """Check a sender's folder; an error names file, line and field."""
-    from deploy.senders import read_folder  # noqa: PLC0415  # see above
-
+    """Check a sender's folder; errors name file, line and field."""
     sender = read_folder(folder)
-    typer.echo(f"{folder}: sender {sender.name} is right: {_types(sender)}, {len(sender.schedule) + 1} attempts")
+    typer.echo(f"{folder}: sender {sender.name} is valid: {_types(sender)}, {len(sender.schedule) + 1} attempts")
 
 
 @app.command("new")
 def _new(
-    folder: Annotated[
-        Path, typer.Argument(metavar="NAME", help="The new folder, whose last part is the sender's name.")
-    ],
+    folder: Annotated[Path, typer.Argument(metavar="NAME", help="The new folder; its last part is the sender's name.")],
 ) -> None:
-    """Make the folder of a new sender, with one event type to begin with."""
-    from deploy.senders import make_folder  # noqa: PLC0415  # see above
-
+    """Create the folder of a new sender, with one example event type."""
     sender = make_folder(folder)
-    typer.echo(f"{folder / 'sender.toml'}: envelope, headers, signature, schedule; change what differs")
+    typer.echo(f"{folder / 'sender.toml'}: envelope, headers, signature, schedule; edit what differs")
     for name in sender.event_types:
-        typer.echo(f"{folder / 'events' / name}.avsc: what {name} holds")
-    typer.echo(f"then `signpost senders check {folder}`, and the setting senders has to name {folder}")
+        typer.echo(f"{folder / 'events' / name}.avsc: the fields of {name}")
+    typer.echo(f"then run `signpost senders check {folder}`, and add {folder} to the setting `senders`")
 
 
 @app.command("docs")
 def _docs(
     ctx: typer.Context,
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder that they are written into.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Output folder.")],
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="NAME", help="Senders; none: all.", show_default=False)
+        list[str] | None, typer.Argument(metavar="NAME", help="Senders; all by default.", show_default=False)
     ] = None,
 ) -> None:
-    """Write documents for receivers: a guide with code, AsyncAPI, and a JSON Schema of each body."""
-    from importlib.metadata import version  # noqa: PLC0415  # see above
-
-    from deploy.documents.folder import write_documents  # noqa: PLC0415
-    from deploy.senders import sender_named, senders_of  # noqa: PLC0415
-
+    """Write documents for receivers: a guide with code, AsyncAPI, and a JSON Schema for each body."""
     settings = settings_of(ctx)
     senders = [sender_named(settings, name) for name in names or senders_of(settings)]
     count = write_documents(folder, senders, settings.names.events, version("kafka-signpost"))
@@ -108,9 +90,6 @@ def _types(sender: Sender) -> str:
 
 
 def _as_json(sender: Sender) -> dict[str, Any]:
-    from schemas.durations import format_duration  # noqa: PLC0415  # see above
-    from schemas.sender_traits import signs_with_all  # noqa: PLC0415
-
     return {
         "name": sender.name,
         "title": sender.title,

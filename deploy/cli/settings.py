@@ -1,4 +1,4 @@
-"""`signpost settings`: what holds, and where it comes from."""
+"""`signpost settings`: the settings of this run, and where each comes from."""
 
 from __future__ import annotations
 
@@ -7,15 +7,17 @@ import re
 import textwrap
 from collections.abc import Iterator
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
+from typing import Annotated, Any, Final, NamedTuple
 
 import typer
 
 from deploy.cli.columns import Column, print_table, screen_width
-from deploy.cli.context import OPERATE, loaded_of, print_json
+from deploy.cli.context import command_app, loaded_of, print_json
+from deploy.settings import Loaded
+from schemas.kafka_properties import is_secret
+from schemas.settings import Settings, unit_of
 
-if TYPE_CHECKING:
-    from deploy.settings import Loaded
+app = command_app()
 
 MASK: Final = "***"
 _UNITS: Final = (
@@ -27,7 +29,7 @@ _UNITS: Final = (
 
 
 class Row(NamedTuple):
-    """One setting as it is shown; `value` is of a JSON type."""
+    """One setting as shown; `value` has a JSON type."""
 
     key: str
     value: Any
@@ -36,17 +38,13 @@ class Row(NamedTuple):
     description: str
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("settings", rich_help_panel=OPERATE)(_settings)
-
-
+@app.command()
 def _settings(
     ctx: typer.Context,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON: one object a key.")] = False,
-    describe: Annotated[bool, typer.Option("--describe", help="Say what each setting is for.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON: one object per key.")] = False,
+    describe: Annotated[bool, typer.Option("--describe", help="Describe what each setting is for.")] = False,
 ) -> None:
-    """Show all settings, where each comes from, secrets masked."""
+    """Show all settings and where each comes from, with secrets masked."""
     rows = list(rows_of(loaded_of(ctx)))
     if as_json:
         print_json({row.key: {"value": row.value, "origin": row.origin, "unit": row.unit} for row in rows})
@@ -59,17 +57,19 @@ def _settings(
             for line in others:
                 typer.echo(line)
         return
-    columns = [Column(head) for head in ("SETTING", "VALUE", "FROM", *(("WHAT IT IS FOR",) if describe else ()))]
-    print_table(
-        columns, [(row.key, _text(row), _near(row.origin), *((row.description,) if describe else ())) for row in rows]
-    )
+    columns = [Column("SETTING"), Column("VALUE"), Column("FROM")]
+    cells = [[row.key, _text(row), _short(row.origin)] for row in rows]
+    if describe:
+        columns.append(Column("DESCRIPTION"))
+        cells = [[*shown, row.description] for shown, row in zip(cells, rows, strict=True)]
+    print_table(columns, cells)
 
 
 def described(row: Row, width: int) -> list[str]:
-    """Return a setting as a paragraph: what holds and where that comes from, and what it is for."""
+    """Return a setting as a paragraph: value, origin and description."""
     lines = [f"{row.key} = {_text(row)}"]
     if row.origin != "default":
-        origin = f"from {_near(row.origin)}"
+        origin = f"from {_short(row.origin)}"
         if len(lines[0]) + 2 + len(origin) <= width:
             lines = [f"{lines[0]}  {origin}"]
         else:
@@ -81,10 +81,7 @@ def described(row: Row, width: int) -> list[str]:
 
 
 def rows_of(loaded: Loaded) -> Iterator[Row]:
-    """Yield all settings in the order of their documentation, with what is secret masked."""
-    from schemas.kafka_properties import is_secret  # noqa: PLC0415  # with pydantic, as in context.py
-    from schemas.settings import Settings, unit_of  # noqa: PLC0415
-
+    """Yield all settings in the order of their documentation, with secrets masked."""
     for key, field in Settings.model_fields.items():
         description = field.description or ""
         if key != "kafka":
@@ -96,7 +93,7 @@ def rows_of(loaded: Loaded) -> Iterator[Row]:
 
 
 def _shown(key: str, value: Any) -> Any:
-    """Return a value as JSON has it, with what is secret masked."""
+    """Return a value as a JSON type, with secrets masked."""
     shown: Any = str(value)
     match value:
         case None | bool() | int() | float():
@@ -117,22 +114,22 @@ def _shown(key: str, value: Any) -> Any:
 
 
 def _duration(value: timedelta) -> str:
-    """Name a duration as it is written in settings, by the largest unit that divides it."""
+    """Write a duration as settings do, in the largest unit that divides it."""
     for unit, name in _UNITS:
         if value and not value % unit:
             return f"{value // unit}{name}"
     return f"{value.total_seconds():g}s"
 
 
-def _near(origin: str) -> str:
-    """Name a file as it is seen from here, where that is shorter."""
+def _short(origin: str) -> str:
+    """Return a file's path, relative to the current folder where that is shorter."""
     if not origin.startswith("/"):
         return origin
     return min(origin, os.path.relpath(origin), key=len)
 
 
 def _text(row: Row) -> str:
-    """Return a value as the table shows it."""
+    """Return a value as a cell of the table."""
     match row.value:
         case None | []:
             return "-"

@@ -1,12 +1,14 @@
-"""`signpost subscriptions create`, `update` and `rotate`: one subscription, by options."""
+"""`signpost subscriptions create`, `update` and `rotate`: one subscription, given by options."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from dataclasses import replace
+from datetime import timedelta
+from typing import Annotated
 
 import typer
 
-from deploy.cli.context import duration_of, settings_of
+from deploy.cli.context import command_app, duration_of, settings_of
 from deploy.cli.subscription_access import check_drafts, existing, writer_of
 from deploy.cli.subscription_options import (
     Certificate,
@@ -30,30 +32,27 @@ from deploy.cli.subscription_options import (
     settings_named,
 )
 from deploy.cli.subscription_view import print_result, print_warnings
+from producers.subscription_changes import Apply, Change, Rotate
+from schemas.changes import Changes
 from schemas.errors import InvalidInput, SubscriptionError
+from schemas.rules import KEEP, Draft
+from schemas.settings import Settings
 
-if TYPE_CHECKING:  # confluent_kafka and pydantic: `signpost --help` does without
-    from schemas.changes import Changes
-    from schemas.rules import Draft
-    from schemas.settings import Settings
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands."""
-    app.command("create")(_create)
-    app.command("update")(_update)
-    app.command("rotate")(_rotate)
+app = command_app()
 
 
+@app.command("create")
 def _create(
     ctx: typer.Context,
     id_: Id,
     *,
     sender: Annotated[
-        str, typer.Option("--sender", metavar="NAME", help="Whose webhooks: `signpost senders list` shows them.")
+        str, typer.Option("--sender", metavar="NAME", help="Sender of the webhooks, as in `signpost senders list`.")
     ],
-    customer: Annotated[str, typer.Option("--customer", metavar="C", help="Whose events: their `customer_id`.")],
-    url: Annotated[str, typer.Option("--url", metavar="URL", help="Where to: https://host/path.")],
+    customer: Annotated[
+        str, typer.Option("--customer", metavar="C", help="Customer: the `customer_id` of its events.")
+    ],
+    url: Annotated[str, typer.Option("--url", metavar="URL", help="URL of the endpoint: https://host/path.")],
     event_types: Types = None,
     description: Description = None,
     secret_env: SecretEnv = None,
@@ -68,9 +67,7 @@ def _create(
     max_in_flight: MaxInFlight = None,
     rate_limit: RateLimit = None,
 ) -> None:
-    """Make a subscription, of all event types if none is given; without a secret it gets one, which is shown once."""
-    from schemas.rules import KEEP, Draft  # noqa: PLC0415  # 0.3 s that `--help` need not wait
-
+    """Create a subscription, to all event types by default; without a given secret, one is generated and shown once."""
     draft = Draft(
         id=id_,
         sender=sender,
@@ -87,22 +84,21 @@ def _create(
 
 
 def _make(settings: Settings, draft: Draft) -> None:
-    from producers.subscription_changes import Apply  # noqa: PLC0415  # see above
-
     check_drafts(settings, [draft])
     with writer_of(settings) as writer:
         if writer.read().find(draft.id)[1] is not None:
             raise SubscriptionError(
-                f"subscription {draft.id}: is there already; `signpost subscriptions update` changes it"
+                f"subscription {draft.id}: exists already; `signpost subscriptions update` changes it"
             )
         print_warnings(writer.write([Apply(draft)], print_result))
 
 
+@app.command("update")
 def _update(
     ctx: typer.Context,
     id_: Id,
     *,
-    url: Annotated[str | None, typer.Option("--url", metavar="URL", help="Where to from now on.")] = None,
+    url: Annotated[str | None, typer.Option("--url", metavar="URL", help="New URL of the endpoint.")] = None,
     event_types: Types = None,
     description: Description = None,
     header: Header = None,
@@ -116,10 +112,7 @@ def _update(
     max_in_flight: MaxInFlight = None,
     rate_limit: RateLimit = None,
 ) -> None:
-    """Change what is named and keep the rest; `default` takes a setting back, `none` a client certificate."""
-    from schemas.changes import Changes  # noqa: PLC0415  # see above
-    from schemas.rules import KEEP  # noqa: PLC0415
-
+    """Change the given fields, keep the others. `default` resets a setting, `none` removes a client certificate."""
     changes = Changes(
         url=KEEP if url is None else url,
         event_types=tuple(event_types) if event_types else KEEP,
@@ -130,38 +123,29 @@ def _update(
         **settings_named(schedule, timeout, max_in_flight, rate_limit),
     )
     if changes == Changes():
-        raise InvalidInput("nothing to change is named; `signpost subscriptions update --help` shows what can be")
+        raise InvalidInput("no change is given; `signpost subscriptions update --help` shows the options")
     _change(settings_of(ctx), id_, changes)
 
 
 def _change(settings: Settings, id_: str, changes: Changes) -> None:
-    from producers.subscription_changes import Change  # noqa: PLC0415  # see above
-
     with writer_of(settings) as writer:
         check_drafts(settings, [changes.of(existing(writer.read(), id_))])
         print_warnings(writer.write([Change(id_, changes)], print_result))
 
 
+@app.command("rotate")
 def _rotate(
     ctx: typer.Context,
     id_: Id,
     *,
     keep: Annotated[
         str | None,
-        typer.Option(
-            "--keep", metavar="TIME", help="How long the present secret signs beside the new one, such as 24h."
-        ),
+        typer.Option("--keep", metavar="TIME", help="How long the old secret also signs, such as 24h."),
     ] = None,
     secret_env: SecretEnv = None,
     secret_file: SecretFile = None,
 ) -> None:
-    """Sign with a new secret from now on; without one given it is made, and shown once."""
-    from dataclasses import replace  # noqa: PLC0415  # see above
-    from datetime import timedelta  # noqa: PLC0415
-
-    from producers.subscription_changes import Rotate  # noqa: PLC0415
-    from schemas.changes import Changes  # noqa: PLC0415
-
+    """Sign with a new secret from now on; without a given secret, one is generated and shown once."""
     settings = settings_of(ctx)
     given = secret_of(secret_env, secret_file)
     kept = timedelta(0) if keep is None else duration_of("--keep", keep)

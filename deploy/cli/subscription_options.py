@@ -1,4 +1,4 @@
-"""Options about one subscription, and what they mean. A secret need not stand in a command: a variable, a file, `-`."""
+"""Options about one subscription. Secrets come from an environment variable or a file, never from an argument."""
 
 from __future__ import annotations
 
@@ -6,94 +6,97 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias
+from typing import Annotated, Any, Final, TypeAlias
 
 import typer
 
+from deploy.subscription_settings import read_schedule
+from schemas.client_certificate import CertificateWish, read_certificate
+from schemas.durations import parse_duration
 from schemas.errors import InvalidInput
-
-if TYPE_CHECKING:  # cryptography and pydantic: `signpost --help` does without
-    from schemas.client_certificate import CertificateWish
-    from schemas.header_rules import HeaderWish
-    from schemas.rules import Given, Keep
+from schemas.header_rules import HeaderWish
+from schemas.rules import KEEP, Given, Keep
 
 _STDIN: Final = "-"
 _DEFAULT: Final = "default"
-SETTINGS_OF_ITS_OWN: Final = "Settings of its own"
+PANEL: Final = "Settings of this subscription"
 
 
 def _own(name: str, metavar: str, text: str) -> Any:
-    """Describe an option about a setting of a subscription's own."""
-    return typer.Option(name, metavar=metavar, help=text, rich_help_panel=SETTINGS_OF_ITS_OWN, show_default=False)
+    """Return an option about a setting of the subscription."""
+    return typer.Option(name, metavar=metavar, help=text, rich_help_panel=PANEL, show_default=False)
 
 
 Id: TypeAlias = Annotated[
-    str, typer.Argument(metavar="ID", help="Yours for it: 1 to 128 letters, digits, _ or -, such as acme-cases.")
+    str,
+    typer.Argument(metavar="ID", help="Any id of 1 to 128 letters, digits, _ or -, such as acme-cases."),
 ]
 Types: TypeAlias = Annotated[
     list[str] | None,
-    typer.Option("--event-type", "-e", metavar="TYPE", help="Exact, `case.*`, or `*`; as often as needed."),
+    typer.Option("--event-type", "-e", metavar="TYPE", help="An event type, `case.*`, or `*`; repeatable."),
 ]
 Description: TypeAlias = Annotated[
-    str | None, typer.Option("--description", metavar="TEXT", help="For people; no receiver sees it.")
+    str | None, typer.Option("--description", metavar="TEXT", help="For people; never sent.")
 ]
 SecretEnv: TypeAlias = Annotated[
-    str | None, typer.Option("--secret-env", metavar="NAME", help="The variable that holds the secret.")
+    str | None, typer.Option("--secret-env", metavar="NAME", help="Environment variable with the secret.")
 ]
 SecretFile: TypeAlias = Annotated[
     str | None,
-    typer.Option("--secret-file", metavar="FILE", help="The file that holds the secret; - is standard input."),
+    typer.Option("--secret-file", metavar="FILE", help="File with the secret; - is standard input."),
 ]
 Header: TypeAlias = Annotated[
     list[str] | None,
     _own(
         "--header",
         "'Name: value'",
-        "Sent with every attempt, such as 'X-Region: eu'; others on this machine can see what stands here.",
+        "Sent with every attempt, such as 'X-Region: eu'; other users of this machine can see it.",
     ),
 ]
 HeaderEnv: TypeAlias = Annotated[
     list[str] | None,
-    _own("--header-env", "NAME=VARIABLE", "A header whose value a variable holds: Authorization=ACME_TOKEN."),
+    _own(
+        "--header-env",
+        "NAME=VARIABLE",
+        "A header with its value from a variable: Authorization=ACME_TOKEN.",
+    ),
 ]
 HeaderFile: TypeAlias = Annotated[
     list[str] | None,
-    _own("--header-file", "NAME=FILE", "A header whose value a file holds; - is standard input."),
+    _own("--header-file", "NAME=FILE", "A header with its value from a file; - is standard input."),
 ]
-RemoveHeader: TypeAlias = Annotated[
-    list[str] | None, _own("--remove-header", "NAME", "Take a header away; as often as needed.")
-]
+RemoveHeader: TypeAlias = Annotated[list[str] | None, _own("--remove-header", "NAME", "Remove a header; repeatable.")]
 Certificate: TypeAlias = Annotated[
     str | None,
-    _own("--client-certificate", "FILE", "Shown to an endpoint that asks for one (mTLS): PEM, with its chain."),
+    _own("--client-certificate", "FILE", "Client certificate for mTLS, in PEM with its chain."),
 ]
-Key: TypeAlias = Annotated[str | None, _own("--client-key", "FILE", "Its key, in PEM; - is standard input.")]
+Key: TypeAlias = Annotated[
+    str | None, _own("--client-key", "FILE", "Key of that certificate, in PEM; - is standard input.")
+]
 Schedule: TypeAlias = Annotated[
     str | None,
     _own(
         "--schedule",
         "WAITS",
-        "The waits after failed attempts, such as 5s,1m,30m (`signpost topics plan` knows the tiers); `none`: one "
-        "attempt.",
+        "Waits after failed attempts, such as 5s,1m,30m; each needs a delay topic (`signpost topics plan`). `none`: "
+        "one attempt.",
     ),
 ]
 Timeout: TypeAlias = Annotated[
-    str | None, _own("--timeout", "TIME", "How long one attempt may take, in whole seconds or minutes: 10s, 1m.")
+    str | None, _own("--timeout", "TIME", "Timeout of an attempt, in whole seconds or minutes: 10s, 1m.")
 ]
 MaxInFlight: TypeAlias = Annotated[
-    str | None, _own("--max-in-flight", "N", "Requests at a time at most: 1 to 10,000; 16 if nothing is said.")
+    str | None, _own("--max-in-flight", "N", "Maximum concurrent requests: 1 to 10,000, by default 16.")
 ]
 RateLimit: TypeAlias = Annotated[
-    str | None, _own("--rate-limit", "N", "Requests a second at most: 0.001 to 100,000, such as 2.5 or 0.1.")
+    str | None, _own("--rate-limit", "N", "Maximum requests per second: 0.001 to 100,000, such as 2.5 or 0.1.")
 ]
 
 
 def secret_of(variable: str | None, file: str | None) -> Given | None:
-    """Return the secret that is given."""
-    from schemas.rules import Given  # noqa: PLC0415  # see above
-
+    """Return the given secret, None if there is none."""
     if variable is not None and file is not None:
-        raise InvalidInput("--secret-env and --secret-file are both given: keep one of them")
+        raise InvalidInput("--secret-env and --secret-file exclude each other: give one")
     if variable is not None:
         return Given(_of_variable("--secret-env", variable))
     return None if file is None else Given(_of_file("--secret-file", file))
@@ -102,9 +105,7 @@ def secret_of(variable: str | None, file: str | None) -> Given | None:
 def headers_of(
     literal: Sequence[str] | None, variables: Sequence[str] | None, files: Sequence[str] | None
 ) -> tuple[HeaderWish, ...]:
-    """Return the headers that are given in one of three ways."""
-    from schemas.header_rules import HeaderWish  # noqa: PLC0415  # see above
-
+    """Return the headers, given literally, by variables or by files."""
     wishes = []
     for given in literal or ():
         name, colon, value = given.partition(":")
@@ -124,24 +125,18 @@ def headers_of(
 
 
 def certificate_of(certificate: str | None, key: str | None) -> CertificateWish | Keep | None:
-    """Return the client certificate; None: the one that is there goes."""
-    from schemas.client_certificate import read_certificate  # noqa: PLC0415  # see above
-    from schemas.rules import KEEP  # noqa: PLC0415
-
+    """Return the client certificate; KEEP leaves the present one, None removes it."""
     if certificate is None and key is None:
         return KEEP
     if certificate == "none" and key is None:
         return None
     if certificate is None or key is None:
-        raise InvalidInput("a client certificate has a key: give --client-certificate and --client-key together")
+        raise InvalidInput("--client-certificate and --client-key belong together: give both")
     return read_certificate(_of_file("--client-certificate", certificate), _of_file("--client-key", key))
 
 
 def settings_named(schedule: str | None, timeout: str | None, most: str | None, rate: str | None) -> dict[str, Any]:
-    """Return the settings that are named, as fields of a draft."""
-    from deploy.subscription_settings import read_schedule  # noqa: PLC0415  # see above
-    from schemas.durations import parse_duration  # noqa: PLC0415
-
+    """Return the given settings, as fields of a draft."""
     found: dict[str, Any] = {}
     for name, text, read in (
         ("schedule", schedule, read_schedule),
@@ -163,7 +158,7 @@ def settings_named(schedule: str | None, timeout: str | None, most: str | None, 
 def _of_variable(option: str, name: str) -> str:
     value = os.environ.get(name)
     if not value:
-        raise InvalidInput(f"{option}: the variable {name} is not set, or empty")
+        raise InvalidInput(f"{option}: the environment variable {name} is not set, or empty")
     return value
 
 
@@ -172,6 +167,7 @@ def _of_file(option: str, name: str) -> str:
         text = sys.stdin.read() if name == _STDIN else Path(name).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidInput(f"{option}: {name} cannot be read: {error}") from None
-    if not (text := text.removesuffix("\n").removesuffix("\r")):
+    text = text.removesuffix("\n").removesuffix("\r")
+    if not text:
         raise InvalidInput(f"{option}: {name} is empty")
     return text

@@ -1,17 +1,20 @@
-"""Subscriptions as they are shown: never a secret, nor the value of a header."""
+"""How subscriptions are shown: never a secret, never the value of a header."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
+from urllib.parse import urlsplit
 
 import typer
 
-if TYPE_CHECKING:  # `signpost --help` does without
-    from producers.subscription_changes import Result
-    from schemas.health import Health
-    from schemas.subscription import Subscription
+from producers.subscription_changes import Result
+from schemas.client_certificate import certificate_warning, shown
+from schemas.durations import format_duration
+from schemas.health import Health
+from schemas.subscription import Subscription
+from schemas.terminal import printable
 
 _SIGNS: Final = {
     "created": "+",
@@ -26,8 +29,6 @@ _SIGNS: Final = {
 
 def host_of(subscription: Subscription) -> str:
     """Return the host of a subscription's URL."""
-    from urllib.parse import urlsplit  # noqa: PLC0415  # see above
-
     try:
         return urlsplit(subscription.url).hostname or "?"
     except ValueError:
@@ -35,7 +36,7 @@ def host_of(subscription: Subscription) -> str:
 
 
 def state_of(subscription: Subscription, health: Health | None) -> str:
-    """Return whether a subscription is paused, disabled (and why), failing, or active."""
+    """Return the state: paused, disabled (and why), failing or active."""
     if subscription.paused:
         return "paused"
     if health is None or health.activation < subscription.activation:
@@ -43,7 +44,8 @@ def state_of(subscription: Subscription, health: Health | None) -> str:
     return f"disabled ({health.reason})" if health.disabled_at_ms is not None else "failing"
 
 
-def _found_out(subscription: Subscription, health: Health | None) -> dict[str, Any] | None:
+def _health(subscription: Subscription, health: Health | None) -> dict[str, Any] | None:
+    """Return the health of the endpoint, None if nothing is known since the subscription was last activated."""
     if health is None or health.activation < subscription.activation:
         return None
     return {
@@ -56,9 +58,7 @@ def _found_out(subscription: Subscription, health: Health | None) -> dict[str, A
 
 
 def as_json(subscription: Subscription, health: Health | None) -> dict[str, Any]:
-    """Return all fields but what is sealed; a setting that is null is the sender's, or Signpost's own."""
-    from schemas.client_certificate import shown  # noqa: PLC0415  # see above
-
+    """Return all fields except sealed ones; a setting that is null has the default of the sender, or of Signpost."""
     found = subscription.client_certificate
     about = None if found is None else shown(found.certificate)
     schedule = subscription.schedule_s
@@ -69,7 +69,7 @@ def as_json(subscription: Subscription, health: Health | None) -> dict[str, Any]
         "url": subscription.url,
         "event_types": list(subscription.event_types),
         "state": state_of(subscription, health),
-        "health": _found_out(subscription, health),
+        "health": _health(subscription, health),
         "set": subscription.set,
         "description": subscription.description,
         "headers": [header.name for header in subscription.headers],
@@ -89,13 +89,11 @@ def as_json(subscription: Subscription, health: Health | None) -> dict[str, Any]
 
 
 def print_fields(subscription: Subscription, health: Health | None) -> None:
-    """Print all fields but what is sealed, a line each."""
-    from consumers.console.readable import printable  # noqa: PLC0415  # see above
-
+    """Print all fields except sealed ones, one line each."""
     fields = as_json(subscription, health)
     found = fields["health"]
     fields["health"] = (
-        "nothing is known against it"
+        "no failures known"
         if found is None
         else ", ".join(f"{name} {value}".replace("_", " ", 1) for name, value in found.items() if value is not None)
     )
@@ -109,9 +107,9 @@ def print_fields(subscription: Subscription, health: Health | None) -> None:
     if fields["schedule"] == []:
         fields["schedule"] = "none: one attempt"
     for name, unset in (
-        ("schedule", "the sender's"),
-        ("timeout", "the sender's"),
-        ("max_in_flight", "as max_in_flight_per_subscription says"),
+        ("schedule", "the sender's default"),
+        ("timeout", "the sender's default"),
+        ("max_in_flight", "the setting max_in_flight_per_subscription"),
         ("rate_limit", "none"),
         ("set", "none"),
         ("description", "none"),
@@ -122,9 +120,7 @@ def print_fields(subscription: Subscription, health: Health | None) -> None:
 
 
 def print_warnings(results: Iterable[Result]) -> None:
-    """Say which client certificates end soon."""
-    from schemas.client_certificate import certificate_warning  # noqa: PLC0415  # see above
-
+    """Warn about client certificates that expire soon."""
     for result in results:
         found = result.subscription.client_certificate if result.subscription is not None else None
         warning = None if found is None else certificate_warning(found.certificate, datetime.now(UTC))
@@ -143,29 +139,25 @@ def _iso(at: datetime) -> str:
 
 
 def _duration(seconds: int) -> str:
-    from schemas.durations import format_duration  # noqa: PLC0415  # see above
-
     return format_duration(timedelta(seconds=seconds))
 
 
 def print_result(result: Result, *, dry_run: bool = False) -> None:
-    """Print what a wish did, and a secret that it made, once."""
-    from consumers.console.readable import printable  # noqa: PLC0415  # see above
-
+    """Print the effect of a change, and a generated secret, once."""
     what = _would(result.effect, dry_run=dry_run)
     where = f"  {result.subscription.customer_id}  {host_of(result.subscription)}" if result.subscription else ""
     fields = f" ({', '.join(result.changed)})" if result.changed else ""
     typer.echo(printable(f"{_SIGNS[result.effect]} {result.id}{where}  {what}{fields}"))
     if result.secret is not None:
-        shown = "would be made" if dry_run else f"{result.secret}  (made now, shown only this once)"
+        shown = "would be generated" if dry_run else f"{result.secret}  (generated now, shown only once)"
         typer.echo(f"    secret: {shown}")
 
 
 def print_sum(results: Iterable[Result], *, dry_run: bool) -> None:
-    """Print how much was done."""
+    """Print how many subscriptions were created, changed and so on."""
     effects = [result.effect for result in results]
     parts = [f"{effects.count(effect)} {_would(effect, dry_run=dry_run)}" for effect in _SIGNS if effect in effects]
-    sentence = ", ".join(parts) or "nothing to do"
+    sentence = ", ".join(parts) or "no changes"
     typer.echo(f"{sentence}{' (dry run: nothing was written)' if dry_run else ''}")
 
 

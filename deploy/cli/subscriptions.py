@@ -1,4 +1,4 @@
-"""`signpost subscriptions`: which events of which customer go where."""
+"""`signpost subscriptions`: which events of which customer go to which URL."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, TypeAlias
+from typing import Annotated, Final, TypeAlias
 
 import typer
 
 from deploy.cli import subscription_edit
 from deploy.cli.columns import Column, print_table
-from deploy.cli.context import PIPELINE, print_json, settings_of
+from deploy.cli.context import command_app, print_json, settings_of
 from deploy.cli.subscription_access import check_file, existing, is_subscription, readable, writer_of
 from deploy.cli.subscription_view import (
     as_json,
@@ -24,66 +24,59 @@ from deploy.cli.subscription_view import (
     print_warnings,
     state_of,
 )
+from deploy.health import read_health
+from deploy.subscription_file import read_file
+from producers.subscription_changes import Apply, Delete, Pause, Resume, Wish
 from schemas.errors import InvalidInput
-
-if TYPE_CHECKING:  # confluent_kafka and pydantic: `signpost --help` does without
-    from producers.subscription_changes import Wish
-    from schemas.subscription import Subscription
+from schemas.subscription import Subscription
 
 _COLUMNS: Final = (
-    Column("ID", least=16, turn=1),
-    Column("CUSTOMER", least=12, turn=1),
+    Column("ID", least=16, cut_order=1),
+    Column("CUSTOMER", least=12, cut_order=1),
     Column("SENDER"),
     Column("HOST", least=14),
     Column("STATE"),
     Column("EVENT TYPES", least=12),
 )
 
-app = typer.Typer(help="Say which events of which customer go where.", no_args_is_help=True)
+app = command_app("Manage subscriptions: which events of which customer go to which URL.")
 
 Ids: TypeAlias = Annotated[
-    list[str] | None, typer.Argument(metavar="ID", help="Of subscriptions; as many as needed.", show_default=False)
+    list[str] | None, typer.Argument(metavar="ID", help="Ids of subscriptions.", show_default=False)
 ]
 Customer: TypeAlias = Annotated[
-    str | None, typer.Option("--customer", metavar="C", help="All of this customer.", show_default=False)
+    str | None, typer.Option("--customer", metavar="C", help="All subscriptions of this customer.", show_default=False)
 ]
 Host: TypeAlias = Annotated[
-    str | None, typer.Option("--host", metavar="H", help="All whose URL is on this host.", show_default=False)
+    str | None,
+    typer.Option("--host", metavar="H", help="All subscriptions to this host.", show_default=False),
 ]
-
-
-def register(parent: typer.Typer) -> None:
-    """Add the commands."""
-    subscription_edit.register(app)
-    parent.add_typer(app, name="subscriptions", rich_help_panel=PIPELINE)
 
 
 @app.command("apply")
 def _apply(
     ctx: typer.Context,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="In YAML; README.md describes its fields.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="In YAML; README.md describes the fields.")],
     *,
     prune: Annotated[
         bool,
-        typer.Option("--prune", help="Delete what an earlier apply of the same `set:` created and the file lacks."),
+        typer.Option("--prune", help="Delete subscriptions of the same `set:` that are not in the file."),
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would change, and write nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change; write nothing.")] = False,
 ) -> None:
-    """Make the subscriptions of a file so, and say what that changes.
+    """Create or change subscriptions as the file says, and show each change.
 
-    All errors of a file are shown together, and then nothing is written. A file is written customer by customer; run
-    again it completes. A secret that is made is shown once, here. When the command ends with exit code 0, no process
-    acts on the old state any more.
+    If the file has errors, the command shows all of them and writes nothing. It writes customer by customer; after an
+    interruption, run it again. A generated secret is shown once, here. After exit code 0 no process acts on the old
+    state any more.
     """
-    from deploy.subscription_file import read_file  # noqa: PLC0415  # 0.3 s that `--help` need not wait
-    from producers.subscription_changes import Apply, Delete  # noqa: PLC0415
-
     settings = settings_of(ctx)
     found = read_file(file, os.environ)
     check_file(settings, found)
-    drafts, set_ = found.drafts, found.set
+    drafts = found.drafts
+    set_ = found.set
     if prune and set_ is None:
-        raise InvalidInput(f"--prune deletes only what belongs to a set; write `set: NAME` at the top of {file}")
+        raise InvalidInput(f"--prune deletes only subscriptions of a set; write `set: NAME` at the top of {file}")
     with writer_of(settings) as writer:
         wishes: list[Wish] = [Apply(draft) for draft in drafts]
         if prune:
@@ -106,11 +99,9 @@ def _list(
     *,
     customer: Customer = None,
     host: Host = None,
-    json: Annotated[bool, typer.Option("--json", help="As JSON, with all fields but the secrets.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="As JSON, with all fields except secrets.")] = False,
 ) -> None:
     """List subscriptions."""
-    from deploy.health import read_health  # noqa: PLC0415  # see above
-
     settings = settings_of(ctx)
     with writer_of(settings) as writer:
         log = writer.read()
@@ -131,33 +122,27 @@ def _list(
 
 
 @app.command("show")
-def _show(ctx: typer.Context, id_: Annotated[str, typer.Argument(metavar="ID", help="Of a subscription.")]) -> None:
-    """Show one subscription with all its fields but the secrets."""
-    from deploy.health import read_health  # noqa: PLC0415  # see above
-
+def _show(ctx: typer.Context, id_: Annotated[str, typer.Argument(metavar="ID", help="Its id.")]) -> None:
+    """Show one subscription: all fields except secrets."""
     settings = settings_of(ctx)
     with writer_of(settings) as writer:
         log = writer.read()
-        found, conflict = existing(log, id_), log.conflicts().get(id_)
+        found = existing(log, id_)
+        conflict = log.conflicts().get(id_)
     print_fields(found, read_health(settings).get(id_))
     if conflict is not None:
-        typer.echo(f"conflict:           also on partitions {conflict[1:]}, whose records do not count")
+        typer.echo(f"conflict:           also on partitions {conflict[1:]}, where its records are ignored")
 
 
 @app.command("pause")
 def _pause(ctx: typer.Context, ids: Ids = None, *, customer: Customer = None, host: Host = None) -> None:
-    """Send nothing until it is resumed; what waits is cancelled."""
-    from producers.subscription_changes import Pause  # noqa: PLC0415  # see above
-
+    """Stop sending until `resume`; waiting jobs are cancelled."""
     _pull(ctx, Pause, ids, customer, host)
 
 
 @app.command("resume")
 def _resume(ctx: typer.Context, ids: Ids = None, *, customer: Customer = None, host: Host = None) -> None:
-    """Send what is published from now on, to one that was paused, or disabled as its endpoint did not work."""
-    from deploy.health import read_health  # noqa: PLC0415  # see above
-    from producers.subscription_changes import Resume  # noqa: PLC0415
-
+    """Send events published from now on, to subscriptions that were paused or disabled."""
     known = read_health(settings_of(ctx))
 
     def resume(id_: str) -> Resume:
@@ -174,11 +159,9 @@ def _delete(
     *,
     customer: Customer = None,
     host: Host = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask on a terminal.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
 ) -> None:
-    """Remove it, with its secret; what waits is cancelled."""
-    from producers.subscription_changes import Delete  # noqa: PLC0415  # see above
-
+    """Delete subscriptions with their secrets; waiting jobs are cancelled."""
     _pull(ctx, Delete, ids, customer, host, ask=not yes and sys.stdin.isatty())
 
 
@@ -191,13 +174,13 @@ def _pull(
     *,
     ask: bool = False,
 ) -> None:
-    """Do the same to all that were chosen, by ids or by customer and host."""
+    """Apply the same change to all selected subscriptions: by ids, or by customer and host."""
     if bool(ids) == ((customer, host) != (None, None)):
-        raise InvalidInput("name subscriptions by their ids, or by --customer and --host; one of the two")
+        raise InvalidInput("select subscriptions either by ids or by --customer and --host")
     with writer_of(settings_of(ctx)) as writer:
         chosen = list(ids or ()) or [s.id for s in readable(writer.read()) if _is_chosen(s, customer, host)]
         if not chosen:
-            raise InvalidInput("no subscription is chosen by that; `signpost subscriptions list` shows all")
+            raise InvalidInput("no subscription matches; `signpost subscriptions list` shows all")
         if ask:
             typer.confirm(f"Delete {count_of(len(chosen))}: {', '.join(chosen[:10])}?", abort=True)
         results = writer.write([lever(id_) for id_ in dict.fromkeys(chosen)], print_result)
@@ -206,3 +189,6 @@ def _pull(
 
 def _is_chosen(subscription: Subscription, customer: str | None, host: str | None) -> bool:
     return customer in (None, subscription.customer_id) and (host is None or host.lower() == host_of(subscription))
+
+
+app.add_typer(subscription_edit.app)

@@ -1,53 +1,44 @@
-"""`signpost topics`: the difference between the topics that are and those that have to be, shown and made."""
+"""`signpost topics`: Signpost's own topics, compared with their required configuration."""
 
 from __future__ import annotations
 
 import typer
 
-from deploy.cli.context import OPERATE, settings_of
+from consumers.runtime.topics import apply, plan
+from deploy.admin import reachable_admin
+from deploy.cli.context import command_app, settings_of
+from deploy.local.up import making
+from deploy.wanted_topics import wanted_topics
 
 DIFFERENT = 1
 
-
-def register(app: typer.Typer) -> None:
-    """Add the commands."""
-    topics = typer.Typer(no_args_is_help=True, help="Signpost's own topics: what differs, and making it so.")
-    topics.command("plan")(_plan)
-    topics.command("apply")(_apply)
-    app.add_typer(topics, name="topics", rich_help_panel=OPERATE)
+app = command_app("Compare Signpost's own topics with their required configuration, and create or alter them.")
 
 
+@app.command("plan")
 def _plan(ctx: typer.Context) -> None:
-    """Show what `apply` would change; exit code 1 if there is anything."""
-    from consumers.runtime.topics import plan  # noqa: PLC0415  # clients load in 0.3 s that `--help` need not wait
-    from deploy.admin import reachable_admin  # noqa: PLC0415
-    from deploy.wanted_topics import wanted_topics  # noqa: PLC0415
-
+    """Show what `apply` would change; exit code 1 if anything differs."""
     settings = settings_of(ctx)
-    admin, wanted = reachable_admin(settings), wanted_topics(settings)
-    changes = plan(settings.kafka_properties(), admin, wanted, settings.names)
+    changes = plan(settings.kafka_properties(), reachable_admin(settings), wanted_topics(settings), settings.names)
     for change in changes:
         typer.echo(str(change))
     if changes:
         raise typer.Exit(DIFFERENT)
-    typer.echo("all topics are as they must be")
+    typer.echo("all topics are configured as required")
 
 
+@app.command("apply")
 def _apply(ctx: typer.Context) -> None:
-    """Make what is missing and alter what differs. It may be run again at any time; it removes nothing."""
-    from consumers.runtime.topics import apply  # noqa: PLC0415  # as above
-    from deploy.admin import reachable_admin  # noqa: PLC0415
-    from deploy.local.up import making  # noqa: PLC0415
-    from deploy.wanted_topics import wanted_topics  # noqa: PLC0415
-
+    """Create missing topics and alter those that differ. Removes nothing; safe to run again at any time."""
     settings = settings_of(ctx)
-    kafka, admin, wanted = settings.kafka_properties(), reachable_admin(settings), wanted_topics(settings)
+    wanted = wanted_topics(settings)
     changes = apply(
-        kafka,
-        admin,
+        settings.kafka_properties(),
+        reachable_admin(settings),
         wanted,
         settings.names,
         lambda change: typer.echo(str(change)),
         begin=lambda made: typer.echo(f"making {making(made)}", err=True),
     )
-    typer.echo(f"{len(wanted)} topics are as they must be" + ("" if changes else "; nothing was to be done"))
+    outcome = "" if changes else "; nothing changed"
+    typer.echo(f"{len(wanted)} topics are configured as required{outcome}")

@@ -8,35 +8,35 @@ from typing import Annotated, Final
 
 import typer
 
-from deploy.cli.context import START, options_of
+from consumers.runtime.signals import Stop
+from deploy.cli.context import command_app
+from deploy.cli.options import options_of
+from deploy.local.supervisor import Role
+from deploy.local.up import running
 
 DEFAULT_STATE: Final = Path(".signpost")
 
-
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("up", rich_help_panel=START)(_up)
+app = command_app()
 
 
+@app.command()
 def _up(
     ctx: typer.Context,
     state: Annotated[
         Path | None,
-        typer.Option("--state", metavar="DIR", help="Folder for all that is written; .signpost by default."),
+        typer.Option("--state", metavar="DIR", help="Folder for settings, data and logs; .signpost by default."),
     ] = None,
     deliver: Annotated[int, typer.Option(min=1, max=32, help="Number of delivery processes.")] = 1,
     router: Annotated[int, typer.Option(min=1, max=32, help="Number of router processes.")] = 1,
 ) -> None:
-    """Run a broker (if the settings name none), make the topics, and run all roles until Ctrl-C or SIGTERM."""
-    from consumers.runtime.signals import Stop  # noqa: PLC0415  # clients load in 0.3 s that `--help` need not wait
-    from deploy.local.supervisor import Role  # noqa: PLC0415
-    from deploy.local.up import running  # noqa: PLC0415
-
-    folder = state or options_of(ctx).state or DEFAULT_STATE
-    roles = [Role("router", slot) for slot in range(router)] + [Role("deliver", slot) for slot in range(deliver)]
+    """Run a broker (unless the settings name one), create the topics, and run all roles until Ctrl-C or SIGTERM."""
+    options = options_of(ctx)
+    folder = state or options.state or DEFAULT_STATE
+    roles = [Role("router", instance) for instance in range(router)]
+    roles += [Role("deliver", instance) for instance in range(deliver)]
     stop = Stop()
     try:
-        with running(folder, options_of(ctx).config, roles, typer.echo) as stack:
+        with running(folder, options.config, roles, typer.echo) as stack:
             if stack.wait_ready(stop):
                 for line in _summary(folder, stack.broker.bootstrap_servers, stack.addresses):
                     typer.echo(line)
@@ -44,7 +44,7 @@ def _up(
             typer.echo(f"draining, for at most {stack.settings.drain_timeout.total_seconds():.0f} s")
         typer.echo("drained")
     except KeyboardInterrupt:
-        typer.echo("ended before it was up")
+        typer.echo("stopped before everything was running")
 
 
 def _summary(state: Path, bootstrap_servers: str, addresses: dict[str, str]) -> list[str]:
@@ -54,8 +54,8 @@ def _summary(state: Path, bootstrap_servers: str, addresses: dict[str, str]) -> 
     lines += [
         f"  {'state':{width}}  {state}  (logs in {state / 'logs'})",
         "",
-        "ready; other terminals find it after",
+        "ready; in other terminals, run this first:",
         f"  export SIGNPOST_STATE={shlex.quote(str(state.absolute()))}",
-        "Ctrl-C drains and ends everything",
+        "Ctrl-C drains and stops everything",
     ]
     return lines

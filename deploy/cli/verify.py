@@ -1,63 +1,63 @@
-"""`signpost verify`: is a request genuine, and if not, why."""
+"""`signpost verify`: whether a request is genuine, and if not, why."""
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import Annotated, Final
 
 import typer
 
-from deploy.cli.context import PIPELINE, print_json, settings_of
+from deploy.cli.context import command_app, print_json, settings_of
+from deploy.senders import sender_named
 from schemas.errors import InvalidInput
+from schemas.sender import load_senders
+from schemas.verification import Finding, examine
 
-if TYPE_CHECKING:  # pydantic and fastavro: `signpost --help` does without
-    from schemas.verification import Finding
+app = command_app()
 
 _STDIN: Final = "-"
 _NOT_GENUINE: Final = 1
 
 
-def register(parent: typer.Typer) -> None:
-    """Add the command."""
-    parent.command("verify", rich_help_panel=PIPELINE)(_verify)
-
-
+@app.command()
 def _verify(
     ctx: typer.Context,
-    file: Annotated[str, typer.Argument(metavar="FILE", help="The body, byte for byte; - is standard input.")],
+    file: Annotated[
+        str, typer.Argument(metavar="FILE", help="File with the body, byte for byte; - is standard input.")
+    ],
     *,
-    sender: Annotated[str, typer.Option(metavar="NAME", help="Whose webhook it is.")],
+    sender: Annotated[str, typer.Option(metavar="NAME", help="Sender of the webhook.")],
     header: Annotated[
-        list[str] | None, typer.Option("--header", "-H", metavar="'Name: value'", help="As often as there are headers.")
+        list[str] | None,
+        typer.Option("--header", "-H", metavar="'Name: value'", help="A header of the request; repeatable."),
     ] = None,
     headers_file: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Headers as lines `Name: value`, or a JSON object of them.")
+        str | None, typer.Option(metavar="FILE", help="File with the headers: lines `Name: value`, or a JSON object.")
     ] = None,
     secret: Annotated[
         str | None,
-        typer.Option(help="The subscription's secret, or its public key; others on this machine can see it."),
+        typer.Option(help="The subscription's secret, or its public key; other users of this machine can see it."),
     ] = None,
-    secret_env: Annotated[str | None, typer.Option(metavar="NAME", help="The variable that holds it.")] = None,
+    secret_env: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Environment variable with the secret.")
+    ] = None,
     secret_file: Annotated[
-        str | None, typer.Option(metavar="FILE", help="The file that holds it; - is standard input.")
+        str | None, typer.Option(metavar="FILE", help="File with the secret; - is standard input.")
     ] = None,
-    any_time: Annotated[bool, typer.Option("--any-time", help="Take a request however old it is.")] = False,
+    any_time: Annotated[bool, typer.Option("--any-time", help="Accept a request of any age.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
-    """Say whether a request is genuine (exit code 0), and if not, why (exit code 1).
+    """Check whether a request is genuine (exit code 0), and if not, explain why (exit code 1).
 
-    Likely mistakes are tried, with the secret, the body and the signature, and the one that fits is named.
+    The command tries common mistakes with the secret, the body and the signature, and names the one that explains it.
     """
-    from deploy.senders import sender_named  # noqa: PLC0415  # 0.2 s that `--help` need not wait
-    from schemas.sender import load_senders  # noqa: PLC0415
-    from schemas.verification import examine  # noqa: PLC0415
-
     known = load_senders().get(sender) or sender_named(settings_of(ctx), sender)
     if [file, headers_file, secret_file].count(_STDIN) > 1:
-        raise InvalidInput("standard input holds one thing: give FILE, --headers-file or --secret-file another name")
+        raise InvalidInput("only one of FILE, --headers-file and --secret-file can be standard input")
     headers = _headers([*_lines(headers_file), *(header or ())])
     now_s = None if any_time else int(time.time())
     found = examine(known, headers, _read(file), _secret(secret, secret_env, secret_file), now_s)
@@ -76,8 +76,8 @@ def _print(found: Finding, *, as_json: bool) -> None:
 
 
 def _secret(text: str | None, variable: str | None, file: str | None) -> str:
-    if [text, variable, file].count(None) != 2:  # of three, one is given
-        raise InvalidInput("give the secret in one of three ways: --secret-env, --secret-file or --secret")
+    if [text, variable, file].count(None) != 2:  # exactly one of three
+        raise InvalidInput("give the secret by exactly one of --secret-env, --secret-file and --secret")
     if variable is not None:
         text = os.environ.get(variable)
     elif file is not None:
@@ -90,8 +90,6 @@ def _secret(text: str | None, variable: str | None, file: str | None) -> str:
 
 
 def _lines(file: str | None) -> list[str]:
-    import json  # noqa: PLC0415  # see above
-
     if file is None:
         return []
     text = _read(file).decode("utf-8", "surrogateescape")
@@ -102,7 +100,7 @@ def _lines(file: str | None) -> list[str]:
     except ValueError as error:
         raise InvalidInput(f"--headers-file: {file} is not JSON: {error}") from None
     except RecursionError:
-        raise InvalidInput(f"--headers-file: {file} is not JSON of headers: it is nested too deeply") from None
+        raise InvalidInput(f"--headers-file: {file} is nested too deeply for a JSON object of headers") from None
 
 
 def _headers(lines: list[str]) -> dict[str, str]:
@@ -113,8 +111,8 @@ def _headers(lines: list[str]) -> dict[str, str]:
             raise InvalidInput(f"--header: write 'Name: value' ({name[:100]!r} has no colon)")
         try:
             line.encode("utf-8", "surrogateescape")
-        except UnicodeEncodeError:  # of a JSON file: an escape that is half of a pair
-            raise InvalidInput(f"--header: {name[:100]!r}: the line holds something that is no text") from None
+        except UnicodeEncodeError:  # a JSON escape that is half of a surrogate pair
+            raise InvalidInput(f"--header: {name[:100]!r}: the line is not valid text") from None
         headers[name.strip()] = value.removeprefix(" ")
     return headers
 

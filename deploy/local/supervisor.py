@@ -35,10 +35,10 @@ _LOOK_AT_LOGS_S: Final = 5.0
 
 @dataclass(slots=True)
 class Role:
-    """One supervised process: `signpost <kind> --slot <slot>`."""
+    """One supervised process: `signpost <kind> --instance <instance>`."""
 
     kind: str
-    slot: int
+    instance: int
     port: int = field(default_factory=free_port)
     process: tether.Tethered | None = None
     started_s: float = 0.0
@@ -49,8 +49,8 @@ class Role:
 
     @property
     def name(self) -> str:
-        """How it is called to people: the kind, with the slot where there are several."""
-        return self.kind if self.slot == 0 else f"{self.kind}-{self.slot}"
+        """Its name in output: the kind, followed by the instance unless that is 0."""
+        return self.kind if self.instance == 0 else f"{self.kind}-{self.instance}"
 
     @property
     def address(self) -> str:
@@ -153,7 +153,7 @@ class Supervisor:
 
     def log_of(self, role: Role) -> Path:
         """Return where a role's output goes."""
-        return self._logs / f"{role.kind}-{role.slot}.log"
+        return self._logs / f"{role.kind}-{role.instance}.log"
 
     def give_up(self) -> None:
         """Raise Unavailable where a role ends again and again, and say with what words; asked while all start."""
@@ -183,7 +183,7 @@ class Supervisor:
 
     def _start(self, role: Role) -> None:
         command = [sys.executable, "-m", "deploy.cli.main", *self._options, role.kind]
-        command += ["--slot", str(role.slot), "--listen", f"127.0.0.1:{role.port}", "--supervised"]
+        command += ["--instance", str(role.instance), "--listen", f"127.0.0.1:{role.port}", "--supervised"]
         with self.log_of(role).open("ab") as log:
             role.log_begins = log.tell()
             role.process = tether.start(

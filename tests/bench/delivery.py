@@ -60,7 +60,7 @@ def processes(bench: Bench) -> dict[str, Any]:
         with bench.stage() as stage:
             subscribed = stage.subscribed(_SUBSCRIPTIONS)
             prepared = list(stage.jobs_for(subscribed, jobs))
-            roles = [stage.deliver(slot) for slot in range(count)]
+            roles = [stage.deliver(instance) for instance in range(count)]
             counted = bench.sink.counted()
             stage.fill(prepared)
             work = work_of(roles, counted, begin=0.3 * jobs, end=0.95 * jobs)

@@ -89,8 +89,8 @@ class Stage(Pipeline):
         return super().start(role, *args, ready=ready, **({"log_level": "warning"} | more))
 
     def start_in(self, tree: Path, role: str) -> Role:
-        """Start a role whose code is that of a folder; it may not know the settings that others are given."""
-        return self._start_role([role, "--slot", "0"], self.env(log_level="warning") | {"PYTHONPATH": str(tree)})
+        """Start a role with the code of a folder, which may not know today's options and settings."""
+        return self._start_role([role], self.env(log_level="warning") | {"PYTHONPATH": str(tree)})
 
     def subscribed(self, customers: int, each: int = 1, url: str | None = None) -> list[Subscribed]:
         """Write subscriptions to all events: `each` for so many customers; `url` has a place for the number."""

@@ -19,7 +19,7 @@ from tests.support.waiting import wait_until
 
 PAGE = (Path(__file__).parents[2] / "docs" / "add-a-sender.md").read_text(encoding="utf-8")
 # What runs in a terminal of its own, and what it says when the page goes on.
-LASTING = {"signpost up": "ready; other terminals", "signpost receiver": "verifies signatures of orders"}
+LASTING = {"signpost up": "ready; in other terminals", "signpost receiver": "verifies signatures of orders"}
 
 
 class Block(NamedTuple):

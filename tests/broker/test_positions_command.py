@@ -159,7 +159,7 @@ def test_lost_positions_of_jobs_are_set_for_all_tiers(here: Here) -> None:
     assert f"`signpost positions set '{here.names.prefix}jobs.*' --to" in shown
 
     said = here.run("set", first, "--to", "latest")[1]
-    assert f"attention: {parking} have no position either" in said
+    assert f"warning: {parking} have no position either" in said
     assert here.run("set", "jobs.*", "--to", "latest", "--yes")[0] == 0
 
     assert here.deliver_positions(first) == here.deliver_positions(parking) == {0: 1, 1: 1, 2: 1}
@@ -197,4 +197,4 @@ def test_before_topics_are_made_the_command_that_makes_them_is_named(
         monkeypatch.setenv(name, value)
     code, _, said = here.run("list")
     assert code == 1
-    assert "`signpost topics apply` makes it" in said
+    assert "`signpost topics apply` creates it" in said

@@ -48,7 +48,7 @@ def test_lost_positions_of_jobs_stop_delivery_until_they_are_set(
         produce(pipeline.bootstrap_servers, pipeline.names.jobs(FIRST), b"nobody can read this", partition=other)
     group = delivery_group(pipeline.names)
     pipeline.admin.delete_consumer_groups([group])[group].result(30)
-    role = pipeline.start("deliver", "--slot", "0", ready=False)
+    role = pipeline.start("deliver", "--instance", "0", ready=False)
 
     assert role.wait() == 1
     command = f"signpost positions set '{pipeline.names.prefix}jobs.*' --to"

@@ -23,12 +23,12 @@ def test_a_role_gets_ready_and_ends_as_told(broker: Broker, prefix: str, start_r
     env = settings(broker, prefix)
     assert start_role(["topics", "apply"], env).wait() == 0
 
-    first = start_role(["router", "--slot", "0"], env).wait_ready()
+    first = start_role(["router", "--instance", "0"], env).wait_ready()
     assert is_running(first.pid)
     first.kill()
     assert not is_running(first.pid)
 
-    second = start_role(["router", "--slot", "0"], env).wait_ready()
+    second = start_role(["router", "--instance", "0"], env).wait_ready()
     assert second.get("/healthz")[0] == 200
     assert second.terminate() == 0
     assert second.log != first.log

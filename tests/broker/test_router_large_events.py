@@ -28,7 +28,7 @@ def test_memory_is_bounded_whatever_an_event_becomes(broker: Broker, prefix: str
     here.make_topics()
     ids = [f"sub-{number}" for number in range(SUBSCRIPTIONS)]
     here.subscribe(*(subscription(id_) for id_ in ids))
-    router = start_role(["router", "--slot", "0"], here.env).wait_ready()
+    router = start_role(["router", "--instance", "0"], here.env).wait_ready()
     before = peak_resident_bytes(router.pid)
     here.publish([replace(event("evt_large"), data=DATA | {"entity_name": "x" * BODY}), event("evt_small")])
     labels = {"sender": "zenoo", "event_type": "case.created"}
@@ -50,11 +50,11 @@ def test_told_to_end_in_the_middle_of_an_event(broker: Broker, prefix: str, star
     here = Installation(broker.bootstrap_servers, prefix).make_topics()
     ids = [f"sub-{number}" for number in range(SUBSCRIPTIONS)]
     here.subscribe(*(subscription(id_) for id_ in ids))
-    router = start_role(["router", "--slot", "0"], here.env).wait_ready()
+    router = start_role(["router", "--instance", "0"], here.env).wait_ready()
     here.publish([replace(event("evt_large"), data=DATA | {"entity_name": "x" * (BODY // 4)})])
     wait_until(lambda: router.metric("signpost_router_jobs_total") > 0, 30, "it is begun")
     assert router.terminate() == 0
-    again = start_role(["router", "--slot", "0"], here.env).wait_ready()
+    again = start_role(["router", "--instance", "0"], here.env).wait_ready()
     here.wait_routed()
     assert again.terminate() == 0
     records = read_topic(here.bootstrap_servers, here.names.jobs(FIRST))

@@ -118,11 +118,13 @@ def test_planted_secrets_are_nowhere(
 
     extra = {"SIGNPOST_KAFKA_SASL_PASSWORD": password, "SIGNPOST_KAFKA_SSL_KEY_PASSWORD": password}
     env = pipeline.env() | extra
-    roles = [start_role([name, "--slot", "0"], env).wait_ready() for name in ("router", "deliver")]
+    roles = [start_role([name, "--instance", "0"], env).wait_ready() for name in ("router", "deliver")]
     pipeline.publish_some(EVENTS)
     row_of(pipeline.wait_for_ends(EVENTS * 3, 90)).show(record_property)
     wrong = base64.b64encode(secrets.token_bytes(32)).decode()
-    lacking = start_role(["deliver", "--slot", "0"], env | {"SIGNPOST_SEALING_KEY": wrong, "SIGNPOST_PREFIX": prefix})
+    lacking = start_role(
+        ["deliver", "--instance", "0"], env | {"SIGNPOST_SEALING_KEY": wrong, "SIGNPOST_PREFIX": prefix}
+    )
     wait_until(lambda: "table.record_rejected" in lacking.log_text(), what="a process without the key says so")
     lacking.kill()
     asked = ("subscriptions list --json", "subscriptions list", "subscriptions show sub-0", "settings")

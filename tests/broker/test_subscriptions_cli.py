@@ -90,7 +90,7 @@ def test_a_file_is_applied_once(signpost, file):
     assert first.code == 0, first.err
     assert "+ acme-1  acme  hooks.acme.example  created" in first.out
     assert "2 created" in first.out
-    assert len(re.findall(r"secret: \S{43}  \(made now, shown only this once\)", first.out)) == 1
+    assert len(re.findall(r"secret: \S{43}  \(generated now, shown only once\)", first.out)) == 1
 
     second = signpost("apply", str(file))
     assert second.out.splitlines()[-1] == "2 unchanged"
@@ -102,7 +102,7 @@ def test_a_dry_run_writes_nothing(signpost, file):
     said = signpost("apply", str(file), "--dry-run")
     assert said.code == 0
     assert "beta-1  beta  hooks.beta.example  would be created" in said.out
-    assert "secret: would be made" in said.out
+    assert "secret: would be generated" in said.out
     assert listed(signpost) == {}
 
 
@@ -185,7 +185,7 @@ def test_one_subscription_by_options(broker, names, signpost, tmp_path, monkeypa
     headers = ("--header-env", "Authorization=TOKEN", "--header-file", "X-Key=key.txt", "--header", "X-Region: eu")
     said = [signpost("create", "one", *where, *own, *headers)]
     assert (said[0].code, said[0].err) == (0, "")
-    made = re.findall(r"secret: (\S+)  \(made now", said[0].out)
+    made = re.findall(r"secret: (\S+)  \(generated now", said[0].out)
     assert len(made) == 1
     wanted = {"schedule": ["5s", "5m"], "timeout": "10s", "max_in_flight": 4, "rate_limit": 2.5}
     wanted |= {"headers": ["X-Region", "Authorization", "X-Key"]}
@@ -197,7 +197,7 @@ def test_one_subscription_by_options(broker, names, signpost, tmp_path, monkeypa
     assert "~ one  acme  hooks.acme.example  rotated (secret)" in said[-1].out
     said.append(signpost("show", "one"))
     assert re.search(r"^headers: +Authorization: \*\*\*, X-Key: \*\*\*$", said[-1].out, re.MULTILINE)
-    assert re.search(r"^timeout: +the sender's$", said[-1].out, re.MULTILINE)
+    assert re.search(r"^timeout: +the sender's default$", said[-1].out, re.MULTILINE)
     assert re.search(r"^former_secrets: +sec_\w+ \(until ", said[-1].out, re.MULTILINE)
     assert signpost("create", "one", *where).code == 2
     said += refused(signpost)
@@ -214,8 +214,8 @@ def refused(signpost: Signpost) -> Iterator[Said]:
         (("--header", "webhook-ID: x"), "is a header of the sender standard"),
         (("--timeout", "31s"), "longer than 30s"),
         (("--max-in-flight", "many"), "--max-in-flight: write a number or `default`"),
-        (("--client-certificate", "c.pem"), "give --client-certificate and --client-key together"),
-        ((), "nothing to change is named"),
+        (("--client-certificate", "c.pem"), "--client-certificate and --client-key belong together"),
+        ((), "no change is given"),
     ):
         said = signpost("update", "one", *wrong)
         assert said.code == 2
@@ -226,9 +226,9 @@ def refused(signpost: Signpost) -> Iterator[Said]:
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (("pause",), "name subscriptions by their ids, or by --customer and --host"),
-        (("pause", "a", "--customer", "b"), "one of the two"),
-        (("delete", "--host", "none.example"), "no subscription is chosen by that"),
+        (("pause",), "select subscriptions either by ids or by --customer and --host"),
+        (("pause", "a", "--customer", "b"), "either by ids or by"),
+        (("delete", "--host", "none.example"), "no subscription matches"),
         (("resume", "none"), "subscription none: does not exist"),
     ],
 )

@@ -1,4 +1,4 @@
-"""`signpost dead-letters`: what ended badly is found, explained, and given another chance."""
+"""`signpost dead-letters`: list, show and retry."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def bury(here: Installation, one: Job, reason: str = "exhausted") -> None:
 
 
 def dead_letter_of(here: Installation, topic: str, **fields: Any) -> None:
-    """Write the dead letter of a record that nobody could read."""
+    """Write the dead letter of an unreadable record."""
     given: dict[str, Any] = {
         "reason": "unknown_schema",
         "detail": "no such fingerprint",
@@ -61,8 +61,8 @@ def listed(signpost: Commands, *options: str) -> list[dict[str, Any]]:
     return found
 
 
-def test_the_newest_come_first_and_filters_hold(here: Installation, signpost: Commands) -> None:
-    """All kinds are listed, newest first, and each filter leaves only what fits."""
+def test_list_is_newest_first_and_filtered(here: Installation, signpost: Commands) -> None:
+    """All kinds are listed, newest first, and each filter keeps only matching ones."""
     bury(here, job(1))
     bury(here, job(2, subscription_id="sub-2"), "gone")
     dead_letter_of(here, here.events_topic)
@@ -78,8 +78,8 @@ def test_the_newest_come_first_and_filters_hold(here: Installation, signpost: Co
     assert len(table) == 5
 
 
-def test_one_is_shown_with_its_attempts_and_body(here: Installation, signpost: Commands) -> None:
-    """`show` has the reason, each attempt that was made, and the body that was sent."""
+def test_show_has_attempts_and_body(here: Installation, signpost: Commands) -> None:
+    """`show` has the reason, each attempt, and the body that was sent."""
     one = job(1, attempt=6)
     for attempt in (2, 1):
         tried = job(1, attempt=attempt)
@@ -101,7 +101,7 @@ def test_one_is_shown_with_its_attempts_and_body(here: Installation, signpost: C
 
 
 def test_a_job_is_retried_as_a_new_run(here: Installation, signpost: Commands) -> None:
-    """A retry is the same job and body, as run 1, attempt 1, with what the subscription's record says now."""
+    """A retry is the same job and body, as run 1, attempt 1, with the current subscription."""
     here.subscribe(subscription("sub-1"), subscription("sub-1", activation=3))
     bury(here, job(1, attempt=6, due_at_ms=5, first_offset=9))
     said = signpost("dead-letters", "retry", "--reason", "exhausted")
@@ -114,12 +114,12 @@ def test_a_job_is_retried_as_a_new_run(here: Installation, signpost: Commands) -
 def test_a_retry_is_not_repeated_by_accident(
     here: Installation, signpost: Commands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What options choose a second time is left out; an id that is named is retried again; the list says of both."""
+    """Options skip jobs that were retried before; an id retries its job again; the list shows both."""
     here.subscribe(subscription("sub-1"))
     bury(here, job(1))
     assert signpost("dead-letters", "retry", "--reason", "exhausted").code == 0
     said = signpost("dead-letters", "retry", "--reason", "exhausted")
-    assert said.out == "0 retried, 0 refused, 1 left out that were retried before\n"
+    assert said.out == "0 retried, 0 refused, 1 skipped: retried before\n"
     (found,) = listed(signpost)
     assert found["retried_as_run"] == 1
     assert signpost("dead-letters", "retry", found["id"]).code == 0
@@ -132,8 +132,8 @@ def test_a_retry_is_not_repeated_by_accident(
     assert listed(signpost, "--retried")[0]["retried_as_run"] == 2
 
 
-def test_an_unreadable_record_is_published_as_it_was(here: Installation, signpost: Commands) -> None:
-    """A record that nobody could read goes to its topic and partition again: same key, bytes and headers."""
+def test_an_unreadable_record_is_published_unchanged(here: Installation, signpost: Commands) -> None:
+    """An unreadable record goes to its topic and partition again: same key, bytes and headers."""
     dead_letter_of(here, here.events_topic)
     (found,) = listed(signpost)
     assert signpost("dead-letters", "retry", found["id"]).code == 0
@@ -142,8 +142,8 @@ def test_an_unreadable_record_is_published_as_it_was(here: Installation, signpos
     assert record.headers() == [("traceparent", b"00-1"), ("empty", None)]
 
 
-def test_what_has_no_chance_is_refused(here: Installation, signpost: Commands) -> None:
-    """A deleted or paused subscription, lost bytes, a vanished topic, no dead letter at all: each has its reason."""
+def test_hopeless_retries_are_refused(here: Installation, signpost: Commands) -> None:
+    """A deleted or paused subscription, lost bytes, a missing topic, not a dead letter: each has its reason."""
     here.subscribe(subscription("sub-2", paused=True))
     here.write_subscription("sub-3", b"damaged", "acme")
     bury(here, job(1))
@@ -163,14 +163,14 @@ def test_what_has_no_chance_is_refused(here: Installation, signpost: Commands) -
         "its bytes were not kept",
         "nowhere, where it was read, is no longer there",
         "nobody can read the job",
-        "it is no dead letter",
+        "not a dead letter",
     ):
         assert part in said.err
     assert here.jobs() == []
 
 
-def test_many_are_asked_for(here: Installation, signpost: Commands) -> None:
-    """More than ten are written only with --yes, where nobody can be asked."""
+def test_many_retries_need_confirmation(here: Installation, signpost: Commands) -> None:
+    """Without a terminal, more than ten records are written only with --yes."""
     here.subscribe(subscription("sub-1"))
     for number in range(11):
         bury(here, job(number))
@@ -185,9 +185,9 @@ def test_many_are_asked_for(here: Installation, signpost: Commands) -> None:
 def test_empty_missing_and_mistyped_get_a_sentence(
     here: Installation, signpost: Commands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing there, nothing that fits, an id that is none, no topic: each is said in a sentence."""
+    """No dead letters, no match, an invalid id, a missing topic: each gets a sentence."""
     assert signpost("dead-letters", "list").out == "there are no dead letters\n"
-    assert signpost("dead-letters", "list", "--reason", "gone").out == "no dead letter fits\n"
+    assert signpost("dead-letters", "list", "--reason", "gone").out == "no dead letter matches\n"
     assert signpost("dead-letters", "retry", "--reason", "gone").out == "0 retried, 0 refused\n"
     for id_ in ("0:0", "77:0", "0", "a:b", "0:99999999999999999999"):
         said = signpost("dead-letters", "show", id_)
@@ -200,7 +200,7 @@ def test_empty_missing_and_mistyped_get_a_sentence(
 
 
 def test_a_retried_job_is_delivered(pipeline: Pipeline, receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What an endpoint refused for good is sent with the same bytes after a retry, and recorded as run 1."""
+    """A permanently refused job is sent with the same bytes after a retry, and recorded as run 1."""
     receiver.behave = always(Answer(410))
     pipeline.subscribe(receiver.url)
     pipeline.publish_some(1)

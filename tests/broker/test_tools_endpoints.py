@@ -1,4 +1,4 @@
-"""`signpost endpoints`: what each delivery process says of the endpoints that need somebody's eye."""
+"""`signpost endpoints`: the worst endpoints of all delivery processes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BEHAVIOURS = {"/fails": always(Answer(500)), "/hangs": always(Hang()), "/gone": 
 
 
 def rows(signpost: Commands, address: str) -> dict[str, dict[str, Any]]:
-    """Return what a process says, by subscription."""
+    """Return the endpoints of a process, by subscription."""
     said = signpost("endpoints", "--at", address, "--json")
     assert said.code == 0, said.err
     return {row["subscription_id"]: row for row in json.loads(said.out)["endpoints"]}
@@ -44,7 +44,7 @@ def origin(receiver: Receiver) -> str:
 def test_the_worst_endpoints_are_shown_as_they_are_now(
     pipeline: Pipeline, origin: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """One fails, one hangs, one is gone, one takes a flood: the first three are told, with why and what waits."""
+    """One fails, one hangs, one is gone, one takes a flood: the first three are shown, with reasons."""
     router, deliver = pipeline.router(), pipeline.deliver()
     addresses = {"router": router.address or "", "deliver": deliver.address or ""}
     signpost = Commands(pipeline.env(), monkeypatch)
@@ -74,13 +74,13 @@ def test_the_worst_endpoints_are_shown_as_they_are_now(
     write_up(tmp_path, pipeline.bootstrap_servers, {}, {**addresses, "deliver-1": "http://127.0.0.1:1"})
     shown = signpost("--state", str(tmp_path), "endpoints", "--limit", "2")
     assert_is_table(shown, fails, hangs)
-    assert "http://127.0.0.1:1 does not say: " in shown.err
+    assert "http://127.0.0.1:1 did not respond: " in shown.err
     refused = signpost("endpoints", "--at", addresses["router"])
     assert (refused.code, "no delivery process" in refused.err) == (1, True)
 
 
 def assert_is_table(shown: Said, *ids: str) -> None:
-    """The table has these endpoints, and says how many are disabled."""
+    """The table has these endpoints, and the number of disabled ones."""
     assert shown.code == 0
     head, *lines = shown.out.splitlines()
     assert head.split() == ["SUBSCRIPTION", "HOST", "FAILING", "LAST", "FLIGHT", "WAITING", "DUE", "LIMITED", "BY"]

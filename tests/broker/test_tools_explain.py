@@ -1,4 +1,4 @@
-"""`signpost explain`: what became of an event, read from the topics."""
+"""`signpost explain`: what happened to an event, read from the topics."""
 
 from __future__ import annotations
 
@@ -42,15 +42,13 @@ def explained(signpost: Commands, *arguments: str) -> list[dict[str, Any]]:
 
 def whys(one: dict[str, Any]) -> dict[str, str]:
     """Return why each subscription did not take an event, by its id."""
-    return {
-        explained_one["subscription_id"]: explained_one["why"]
-        for explained_one in one["subscriptions"]
-        if not explained_one["took"]
-    }
+    return {verdict["subscription_id"]: verdict["why"] for verdict in one["subscriptions"] if not verdict["took"]}
 
 
-def test_the_whole_story(pipeline: Pipeline, receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Through router and delivery: who took it, each attempt with status and what came next, and the end."""
+def test_explain_shows_attempts_and_outcome(
+    pipeline: Pipeline, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After router and delivery: who took the event, each attempt with status and next time, and the outcome."""
     receiver.behave = fail_first(1, Answer(503), Answer(200))
     pipeline.subscribe(receiver.url, receiver.url)
     pipeline.subscribe(receiver.url, customer="beta", start=2)
@@ -62,7 +60,7 @@ def test_the_whole_story(pipeline: Pipeline, receiver: Receiver, monkeypatch: py
     signpost = Commands(pipeline.env(), monkeypatch)
     (one,) = explained(signpost, "evt_0")
     assert (one["event_type"], one["customer_id"]) == ("alert.ai_research_completed", "acme")
-    (taker,) = [explained_one for explained_one in one["subscriptions"] if explained_one["took"]]
+    (taker,) = [verdict for verdict in one["subscriptions"] if verdict["took"]]
     (run,) = taker["runs"]
     assert (taker["subscription_id"], run["ending"]) == ("sub-0", "delivered")
     assert [(a["number"], a["state"], a["status"]) for a in run["attempts"]] == [
@@ -82,7 +80,7 @@ def test_the_whole_story(pipeline: Pipeline, receiver: Receiver, monkeypatch: py
 
 
 def test_why_a_subscription_did_not_take_it(here: Installation, signpost: Commands) -> None:
-    """Each reason by what the subscription said when the event came: its types, a pause, its time, a deletion."""
+    """Each reason follows from the subscription when the event arrived: its types, a pause, its time, a deletion."""
     here.subscribe(
         subscription("sub-kind", event_types=["alert.*", "sla.breached"]),
         subscription("sub-paused", paused=True),
@@ -112,11 +110,11 @@ def test_why_a_subscription_did_not_take_it(here: Installation, signpost: Comman
         "sub-disabled": "disabled (gone) before the event came",
         "sub-late": "created later than the event came",
     }
-    assert "no router has begun there" in signpost("explain", "evt_1").out
+    assert "no router has a position there" in signpost("explain", "evt_1").out
 
 
-def test_where_a_job_waits_and_how_others_ended(here: Installation, signpost: Commands) -> None:
-    """A job that waits is told with its tier and when it is due; cancelled, dead and lost ones with their reason."""
+def test_explain_shows_waiting_and_ended_jobs(here: Installation, signpost: Commands) -> None:
+    """A waiting job has its delay topic and due time; cancelled, dead and lost ones have their reason."""
     place = {"source_topic": here.events_topic, "source_partition": 0, "source_offset": 0}
     jobs = {name: job(1, job_id=f"job-{name}", subscription_id=f"sub-{name}", **place) for name in "wcdl"}
     first, prefix = f"{here.names.prefix}jobs.0s", here.names.prefix
@@ -134,7 +132,7 @@ def test_where_a_job_waits_and_how_others_ended(here: Installation, signpost: Co
     here.produce(here.names.outcomes, outcome_value(jobs["l"], **failed, **due), b"sub-l")
     (one,) = explained(signpost, "evt_1")
     assert "no longer on the topic" in one["trouble"]
-    runs = {explained_one["subscription_id"]: explained_one["runs"][0] for explained_one in one["subscriptions"]}
+    runs = {verdict["subscription_id"]: verdict["runs"][0] for verdict in one["subscriptions"]}
     assert {id_: (run["ending"], run["reason"]) for id_, run in runs.items()} == {
         "sub-w": ("waiting", ""),
         "sub-c": ("cancelled", "paused"),
@@ -150,8 +148,8 @@ def test_where_a_job_waits_and_how_others_ended(here: Installation, signpost: Co
     assert "dead: gone" in text
 
 
-def test_an_event_is_found_by_its_place_or_made_id(here: Installation, signpost: Commands) -> None:
-    """An event without an id is found by the one that is made of its place, and any by topic:partition:offset."""
+def test_an_event_is_found_by_offset_or_derived_id(here: Installation, signpost: Commands) -> None:
+    """An event without an id is found by the id derived from its offset, and any event by topic:partition:offset."""
     here.produce(here.events_topic, value_of(event("")), b"k", partition=1)
     made = event_id(here.events_topic, 1, 0)
     for wanted in (made, f"{here.events_topic}:1:0"):
@@ -160,8 +158,8 @@ def test_an_event_is_found_by_its_place_or_made_id(here: Installation, signpost:
         assert one["event_id"] == wanted
 
 
-def test_a_record_that_nobody_could_read(here: Installation, signpost: Commands) -> None:
-    """Of an unreadable record it says why nobody can read it, and where its dead letter is."""
+def test_explain_names_the_dead_letter_of_an_unreadable_record(here: Installation, signpost: Commands) -> None:
+    """For an unreadable record, the reason and the place of its dead letter are shown."""
     here.produce(here.events_topic, b"evt_1 in plain text", b"k", partition=0)
     with here.router() as router:
         router.wait_ready()

@@ -1,4 +1,4 @@
-"""`signpost lag`: what waits in sources and tiers, since when, and who works on it."""
+"""`signpost lag`: what waits in sources and delay topics, since when, and which process reads it."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ def commit(here: Installation, role: str, topic: str, position: Position) -> Non
 
 
 def lags(signpost: Commands) -> dict[str, dict[str, Any]]:
-    """Return what the command says, by topic."""
+    """Return the command's output, by topic."""
     said = signpost("lag", "--json")
     assert said.code == 0, said.err
     return {one["topic"]: one for one in json.loads(said.out)["topics"]}
 
 
-def test_what_waits_and_since_when(here: Installation, signpost: Commands) -> None:
-    """A source says how many events wait and when the oldest came, a tier when its oldest job is due."""
+def test_lag_counts_waiting_records(here: Installation, signpost: Commands) -> None:
+    """A source shows how many events wait and when the oldest arrived, a delay topic when its oldest job is due."""
     here.publish(event(f"evt_{number}") for number in range(5))
     commit(here, "router", here.events_topic, Position(2, ""))
     tier = f"{here.names.prefix}jobs.5m"
@@ -59,7 +59,7 @@ def test_what_waits_and_since_when(here: Installation, signpost: Commands) -> No
     assert "(in " in text
 
 
-def test_what_is_finished_beyond_the_position_does_not_wait(here: Installation, signpost: Commands) -> None:
+def test_records_finished_beyond_the_position_do_not_count(here: Installation, signpost: Commands) -> None:
     """Of ten jobs of which the first and two later ones are unfinished, and one was not read, four wait."""
     topic = f"{here.names.prefix}jobs.0s"
     for number in range(10):
@@ -73,8 +73,8 @@ def test_what_is_finished_beyond_the_position_does_not_wait(here: Installation, 
     assert lags(signpost)[topic]["waiting"] == 4
 
 
-def test_markers_of_transactions_do_not_wait(here: Installation, signpost: Commands) -> None:
-    """Where a log ends in markers that no consumer sees, only records are counted."""
+def test_transaction_markers_do_not_count(here: Installation, signpost: Commands) -> None:
+    """If a log ends in transaction markers, only records are counted."""
     tier = f"{here.names.prefix}jobs.5m"
     producer = Producer(
         {"bootstrap.servers": here.bootstrap_servers, "transactional.id": f"{here.names.prefix}test", "log_level": 0}
@@ -91,10 +91,10 @@ def test_markers_of_transactions_do_not_wait(here: Installation, signpost: Comma
     assert (found["waiting"], found["exact"], found["oldest_due"]) == (0, True, None)
 
 
-def test_of_very_much_an_upper_bound_is_told(
+def test_very_many_records_show_an_upper_bound(
     here: Installation, signpost: Commands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is beyond the bound of counting is told by its offsets, and marked."""
+    """Beyond the limit of counting, the number of offsets is shown, marked as a bound."""
     monkeypatch.setattr(lag, "BUDGET", 1)
     here.publish(event(f"evt_{number}") for number in range(1_500))
     commit(here, "router", here.events_topic, Position(0, ""))
@@ -103,17 +103,19 @@ def test_of_very_much_an_upper_bound_is_told(
     assert "≤ 1,500" in signpost("lag").out
 
 
-def test_who_has_what(pipeline: Pipeline, receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each process is told with its slot, host and partitions; with none, that nobody has them."""
+def test_lag_shows_the_members_of_groups(
+    pipeline: Pipeline, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each process has its instance, host and partitions; without processes, no process reads them."""
     signpost = Commands(pipeline.env(), monkeypatch)
-    assert f"nobody has partitions 0-2 of {pipeline.events_topic}" in signpost("lag").out
+    assert f"no process reads partitions 0-2 of {pipeline.events_topic}" in signpost("lag").out
     pipeline.subscribe(receiver.url)
     pipeline.router()
     pipeline.deliver()
     pipeline.publish_some(1)
     pipeline.wait_for_ends(1)
     router, deliver = json.loads(signpost("lag", "--json").out)["groups"]
-    assert [member["slot"] for member in (*router["members"], *deliver["members"])] == ["0", "0"]
+    assert [member["instance"] for member in (*router["members"], *deliver["members"])] == ["0", "0"]
     assert router["members"][0]["partitions"] == {pipeline.events_topic: [0, 1, 2]}
     assert deliver["members"][0]["partitions"][f"{pipeline.names.prefix}jobs.5m"] == [0, 1, 2]
     assert (router["unowned"], deliver["unowned"]) == ({}, {})
@@ -126,20 +128,20 @@ def test_who_has_what(pipeline: Pipeline, receiver: Receiver, monkeypatch: pytes
 def test_empty_and_missing_topics_get_a_sentence(
     here: Installation, signpost: Commands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In topics that are empty nothing waits, a source that nobody began says so, and missing ones are named."""
+    """Empty topics have nothing waiting, a source without a position says so, and missing topics are named."""
     found = lags(signpost)
     assert found[here.events_topic]["waiting"] is None
     assert all(one["waiting"] == 0 for topic, one in found.items() if topic != here.events_topic)
-    assert "nobody has a position here" in signpost("lag").out
+    assert "no position is committed" in signpost("lag").out
     monkeypatch.setenv("SIGNPOST_SOURCES", json.dumps([{"topic": f"{here.names.prefix}none", "sender": "zenoo"}]))
-    assert f"not there: {here.names.prefix}none" in signpost("lag").err
+    assert f"missing: {here.names.prefix}none" in signpost("lag").err
     monkeypatch.setenv("SIGNPOST_PREFIX", f"{here.names.prefix}elsewhere.")
     said = signpost("lag")
     assert said.code == 1
     assert "topics apply" in said.err
 
 
-def test_spans_name_neighbours_together() -> None:
-    """Partitions are told as spans."""
+def test_partitions_are_shown_as_spans() -> None:
+    """Neighbouring partitions are shown as a span."""
     assert spans([3, 0, 1, 2, 7, 9, 10]) == "0-3,7,9-10"
     assert spans([]) == ""

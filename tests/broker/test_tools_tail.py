@@ -1,4 +1,4 @@
-"""`signpost tail`: any topic, decoded, one line a record."""
+"""`signpost tail`: any topic, decoded, one line per record."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CANARY = "canary-of-this-test"
 
 
 def test_own_records_are_shown_field_by_field(here: Installation, signpost: Commands) -> None:
-    """Jobs, outcomes and dead letters are known by their fingerprints, and their fields stand in their lines."""
+    """Jobs, outcomes and dead letters are decoded by their fingerprints, and their lines have all fields."""
     here.produce(here.names.outcomes, outcome_value(job(), state="retry", status=503, reason="status_503"), b"sub-1")
     here.produce(f"{here.names.prefix}jobs.5m", job_value(job(attempt=3)), b"sub-1")
     letter = DeadLetter(
@@ -45,7 +45,7 @@ def test_own_records_are_shown_field_by_field(here: Installation, signpost: Comm
 
 
 def test_events_are_shown_by_their_senders_schemas(here: Installation, signpost: Commands) -> None:
-    """An event's line has its type, id, customer and data; --json has one object a line."""
+    """An event's line has its type, id, customer and data; --json has one object per line."""
     here.publish([event("evt_1"), event("evt_2", "beta")])
     said = signpost("tail", "zenoo.events", "--grep", "beta")
     (line,) = said.out.splitlines()
@@ -57,7 +57,7 @@ def test_events_are_shown_by_their_senders_schemas(here: Installation, signpost:
 
 
 def test_no_secret_is_shown(here: Installation, signpost: Commands) -> None:
-    """Of a subscription neither the sealed secret nor the path of its URL is shown, as text or as JSON."""
+    """Neither a subscription's sealed secret nor the path of its URL is shown, as text or as JSON."""
     secrets = (SealedSecret("sec_1", CANARY.encode(), 0),)
     here.subscribe(subscription("sub-1", url=f"https://user@example.com/{CANARY}?{CANARY}", secrets=secrets))
     here.write_subscription("sub-2", None, "acme")
@@ -71,8 +71,8 @@ def test_no_secret_is_shown(here: Installation, signpost: Commands) -> None:
     assert "sub-2 tombstone" in signpost("tail", "subscriptions").out
 
 
-def test_anything_else_is_text_or_hex(here: Installation, signpost: Commands) -> None:
-    """Values that nobody knows are text if they are, else hexadecimal; nothing moves the cursor of a terminal."""
+def test_other_values_are_text_or_hex(here: Installation, signpost: Commands) -> None:
+    """Unknown values are shown as text or in hexadecimal; nothing moves the cursor of a terminal."""
     for value in (b"plain text\n\tof two lines", b"\xff\x00\x01", b"\xc3\x01" + bytes(9), b"\x1b[31mred", b""):
         here.produce(here.names.dead, value, b"k\x1b[2J")
     said = signpost("tail", "dead")
@@ -82,8 +82,8 @@ def test_anything_else_is_text_or_hex(here: Installation, signpost: Commands) ->
     assert "\x1b" not in said.out
 
 
-def test_the_newest_lines_in_the_order_of_time(here: Installation, signpost: Commands) -> None:
-    """-n takes the newest records of all partitions together, and 10 where nothing is said; --since takes all."""
+def test_the_newest_lines_are_in_order_of_time(here: Installation, signpost: Commands) -> None:
+    """-n shows the newest records of all partitions together, 10 by default; --since shows all."""
     for number in range(30):
         here.produce(here.names.outcomes, outcome_value(job(number)), f"sub-{number}".encode())
     ids = [f"event_id=evt_{number} " for number in range(30)]
@@ -99,14 +99,14 @@ def test_the_newest_lines_in_the_order_of_time(here: Installation, signpost: Com
 
 @pytest.mark.parametrize("text", ["evt_7 ", "state=delivered", "12.5", "delivered", "hooks.acme.example"])
 def test_grep_finds_what_a_line_shows(here: Installation, signpost: Commands, text: str) -> None:
-    """What stands in a line is found, be it in the record's bytes or written otherwise there; nothing else is."""
+    """Text of a line is found, even if the record's bytes encode it differently; nothing else is."""
     here.produce(here.names.outcomes, outcome_value(job(7)), b"sub-1")
     assert len(signpost("tail", "outcomes", "--grep", text).out.splitlines()) == 1
-    assert "holds 'elsewhere'" in signpost("tail", "outcomes", "--grep", "elsewhere").err
+    assert "contains 'elsewhere'" in signpost("tail", "outcomes", "--grep", "elsewhere").err
 
 
-def test_an_event_without_an_id_is_found_by_the_one_it_is_given(here: Installation, signpost: Commands) -> None:
-    """The id that is made of an event's place is shown and found, though it is not in the record."""
+def test_an_event_without_an_id_is_found_by_its_derived_id(here: Installation, signpost: Commands) -> None:
+    """The id derived from an event's offset is shown and found, though the record has none."""
     here.publish([event("")])
     (record,) = read_topic(here.bootstrap_servers, here.events_topic)
     partition = record.partition()
@@ -115,8 +115,8 @@ def test_an_event_without_an_id_is_found_by_the_one_it_is_given(here: Installati
     assert f"event_id={made}" in signpost("tail", "zenoo.events", "--grep", made).out
 
 
-def test_following_shows_what_comes(here: Installation) -> None:
-    """What is written after the end that was seen is shown, and of it only what is looked for."""
+def test_follow_shows_new_records(here: Installation) -> None:
+    """Records written after the present end are shown, if they match."""
     name = here.names.outcomes
     ranges = Scanner(here.settings.kafka_properties(), here.admin).ranges_of([name])
     here.produce(name, outcome_value(job(1)), b"sub-1")
@@ -129,7 +129,7 @@ def test_following_shows_what_comes(here: Installation) -> None:
 
 
 def test_empty_and_missing_topics_get_a_sentence(here: Installation, signpost: Commands) -> None:
-    """An empty topic is said to be empty; a missing one ends the command with what there is instead."""
+    """An empty topic is reported as empty; for a missing one the existing topics are named."""
     said = signpost("tail", "outcomes")
     assert (said.code, said.out) == (0, "")
     assert said.err == f"{here.names.outcomes} is empty\n"
@@ -140,8 +140,8 @@ def test_empty_and_missing_topics_get_a_sentence(here: Installation, signpost: C
 
 
 @pytest.mark.parametrize("since", ["yesterday", "10", "-5m", "99999999999d"])
-def test_a_time_that_is_none_is_refused(signpost: Commands, since: str) -> None:
-    """--since says how it is written."""
+def test_invalid_since_is_refused(signpost: Commands, since: str) -> None:
+    """The error shows the accepted forms of --since."""
     said = signpost("tail", "outcomes", f"--since={since}")
     assert said.code == 2
     assert "--since" in said.err

@@ -212,5 +212,5 @@ def test_the_command_shows_and_makes_the_difference(
     code, made = run("apply")
     assert code == 0
     assert f"create {prefix}jobs.24h: 2 partitions, replication 1" in made
-    assert run("plan") == (0, "all topics are as they must be\n")
-    assert "nothing was to be done" in run("apply")[1]
+    assert run("plan") == (0, "all topics are configured as required\n")
+    assert "nothing changed" in run("apply")[1]

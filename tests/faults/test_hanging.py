@@ -16,29 +16,29 @@ from tests.support.topics import end_offsets
 from tests.support.waiting import wait_until
 
 STOPS = 5
-SLOTS = 20
+INSTANCES = 20
 EVERY_S = 0.01
 
 
 class OpenTransaction:
     """A transaction of a delivery process's id, complete but for its end."""
 
-    def __init__(self, pipeline: Pipeline, slot: int) -> None:
+    def __init__(self, pipeline: Pipeline, instance: int) -> None:
         prefix = pipeline.names.prefix
         servers = {"bootstrap.servers": pipeline.bootstrap_servers, "log_level": 0}
-        self.slot = slot
+        self.instance = instance
         self.group = f"{prefix}deliver"
         self.servers = {"bootstrap.servers": pipeline.bootstrap_servers}
-        self.config = {**servers, "transactional.id": f"{self.group}.{slot}"}
-        tier = ("0s", "5s", "1m", "5m", "30m", "2h", "24h")[slot // 3]
-        self.place = TopicPartition(f"{prefix}jobs.{tier}", slot % 3, 0)
+        self.config = {**servers, "transactional.id": f"{self.group}.{instance}"}
+        tier = ("0s", "5s", "1m", "5m", "30m", "2h", "24h")[instance // 3]
+        self.place = TopicPartition(f"{prefix}jobs.{tier}", instance % 3, 0)
         self.outcomes = pipeline.names.outcomes
         self.reader = Consumer({**servers, "group.id": self.group})
         self._producer = Producer(self.config)
         self._producer.list_topics(timeout=30)
         self._producer.init_transactions(30)
         self._producer.begin_transaction()
-        self._producer.produce(self.outcomes, b"", partition=slot % 3)
+        self._producer.produce(self.outcomes, b"", partition=instance % 3)
         self._producer.flush(30)
         self._producer.send_offsets_to_transaction([self.place], self.reader.consumer_group_metadata(), 30)
 
@@ -68,11 +68,11 @@ class OpenTransaction:
 
 def ends_while_it_stops(pipeline: Pipeline, broker: Broker) -> list[OpenTransaction]:
     """Stop the broker while transactions end, start it again, and return those that hang."""
-    transactions = [OpenTransaction(pipeline, slot) for slot in range(SLOTS)]
+    transactions = [OpenTransaction(pipeline, instance) for instance in range(INSTANCES)]
     stop = threading.Thread(target=broker.stop)
     stop.start()
     for transaction in transactions:  # one of them meets the moment, which cannot be seen
-        transaction.end(transaction.slot * EVERY_S)
+        transaction.end(transaction.instance * EVERY_S)
     stop.join()
     broker.start()
     return [transaction for transaction in transactions if transaction.hangs()]
@@ -89,7 +89,7 @@ def test_a_transaction_whose_end_a_broker_lost(own_broker: Broker, start_role: R
     else:
         pytest.skip(f"{STOPS} stops of the broker lost no end of a transaction")
     assert all(other.mend() for other in hanging[1:])
-    role = pipeline.start("deliver", "--slot", str(hanging[0].slot), ready=False)
+    role = pipeline.start("deliver", "--instance", str(hanging[0].instance), ready=False)
     pipeline.publish_some(3)
     pipeline.router()
 

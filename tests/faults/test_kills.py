@@ -162,7 +162,7 @@ def test_told_to_end_nothing_is_lost_or_repeated(pipeline: Pipeline, receiver: R
 
 @pytest.mark.parametrize("another", [False, True], ids=["alone", "while another starts"])
 def test_told_to_end_with_slow_requests_open(pipeline: Pipeline, receiver: Receiver, another: bool) -> None:
-    """Without slots partitions move: one that drains keeps what it can, and all ends well, with nothing lost."""
+    """Without instances partitions move: one that drains keeps what it can, and all ends well, with nothing lost."""
     # Nothing is repeated but what is open where a partition is taken away, which a rebalance does not wait for: that of
     # a process that starts meanwhile; who leaves does so when its requests have ended.
     receiver.behave = always(Answer(200, delay=SLOW))

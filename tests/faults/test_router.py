@@ -32,8 +32,8 @@ class Run:
         self._publish(events)
 
     def router(self) -> Role:
-        """Start a router; with a slot, so that it goes on at once where its predecessor was."""
-        return self._start_role(["router", "--slot", "0"], self.here.env)
+        """Start a router; with an instance, so that it goes on at once where its predecessor was."""
+        return self._start_role(["router", "--instance", "0"], self.here.env)
 
     def made(self) -> int:
         """Return how many job records there are."""
@@ -135,7 +135,7 @@ def test_a_router_told_to_end_while_the_broker_is_away_ends_in_time(own_broker: 
     here = Installation(own_broker.bootstrap_servers, prefix, drain_timeout=2).make_topics()
     here.subscribe(subscription("one"))
     here.publish(event(f"evt_{n}") for n in range(40_000))
-    with here.router(slot=0) as router:
+    with here.router(instance=0) as router:
         wait_until(
             lambda: router.metric("signpost_router_jobs_total", sender="zenoo", event_type="case.created") > 1_000,
             what="it works",
@@ -145,25 +145,25 @@ def test_a_router_told_to_end_while_the_broker_is_away_ends_in_time(own_broker: 
         router.stop()
         assert router.drained is False  # exit code 1
     own_broker.start()
-    with here.router(slot=0):
+    with here.router(instance=0):
         here.wait_routed(60)
 
     assert {job.event_id for job in here.jobs()} == {f"evt_{n}" for n in range(40_000)}
 
 
-def test_a_second_router_of_a_slot_ends_the_first(broker: Broker, prefix: str) -> None:
-    """Two processes with one slot cannot both work: the first says why it ends, the second goes on behind it."""
+def test_a_second_router_of_an_instance_ends_the_first(broker: Broker, prefix: str) -> None:
+    """Two processes with one instance cannot both work: the first says why it ends, the second goes on behind it."""
     here = installation(broker, prefix).make_topics()
     here.subscribe(subscription("one"))
     here.publish(event(f"a-{n}") for n in range(50))
-    with here.router(slot=3) as first:
+    with here.router(instance=3) as first:
         here.wait_routed()
-        with here.router(slot=3) as second:
+        with here.router(instance=3) as second:
             error = first.wait_ended()
             here.publish(event(f"b-{n}") for n in range(50))
             here.wait_routed()
             second.wait_ready()
 
     assert isinstance(error, Unavailable)
-    assert "another process has taken this slot" in str(error)
+    assert "another process has taken this instance id" in str(error)
     assert Counter(job.event_id for job in here.jobs()) == Counter(f"{p}-{n}" for p in "ab" for n in range(50))

@@ -76,7 +76,7 @@ class Behind:
         behind = Pipeline(proxy.bootstrap_servers, pipeline.names.prefix, pipeline._start_role)
         pipeline.subscribe(*(f"{receiver.url}{number}" for number in range(SUBSCRIPTIONS)))
         self._began = 0
-        self.roles = [behind.start(role, "--slot", "0", ready=False) for role in ("router", "deliver")]
+        self.roles = [behind.start(role, "--instance", "0", ready=False) for role in ("router", "deliver")]
         for role in self.roles:
             role.wait_ready()
 
@@ -170,7 +170,7 @@ def test_roles_start_though_answers_take_seconds(pipeline: Pipeline, receiver: R
         behind = Pipeline(proxy.bootstrap_servers, pipeline.names.prefix, pipeline._start_role)
         pipeline.subscribe(receiver.url)
         pipeline.publish_some(20)
-        roles = [behind.start(role, "--slot", "0", ready=False) for role in ("router", "deliver")]
+        roles = [behind.start(role, "--instance", "0", ready=False) for role in ("router", "deliver")]
         pipeline.wait_for_ends(20, 600)
         for role in roles:
             assert role.terminate(120) == 0

@@ -50,7 +50,7 @@ class Case:
         )
         behind = Pipeline(proxy.bootstrap_servers, pipeline.names.prefix, pipeline._start_role)
         speedup = {"delay_speedup": 60, "log_level": "warning"}
-        self.roles = [behind.start(role, "--slot", "0", ready=False, **speedup) for role in ("router", "deliver")]
+        self.roles = [behind.start(role, "--instance", "0", ready=False, **speedup) for role in ("router", "deliver")]
         self._before = {role.name: resident_bytes(role.wait_ready().pid) for role in self.roles}
 
     def _rule(self, frame: Frame) -> bool:

@@ -75,14 +75,14 @@ def test_told_to_end_before_it_is_ready(pipeline: Pipeline, proxy: KafkaProxy, r
     other = pipeline.router() if at.role == "deliver" else pipeline.deliver()
     hold = proxy.rule = Hold(at.held, at.first)
     behind = Pipeline(proxy.bootstrap_servers, pipeline.names.prefix, pipeline._start_role)
-    starting = behind.start(at.role, "--slot", "0", ready=False)
+    starting = behind.start(at.role, "--instance", "0", ready=False)
     wait_until(hold.stands.is_set, 60, f"it waits for {at.held.name}")
     assert starting.get("/readyz")[0] != 200
     assert starting.terminate() == 0
     hold.end()
     assert receiver.requests == []
 
-    pipeline.start(at.role, "--slot", "0")
+    pipeline.start(at.role, "--instance", "0")
     pipeline.wait_for_ends(5)
     assert len(receiver.requests) == 5
     assert other.is_alive()

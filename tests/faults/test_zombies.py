@@ -41,9 +41,9 @@ class Pair:
         partitions = {job.customer_id: partition for job, (_, partition, _) in places}
         self._by_partition = {partition: customer for customer, partition in partitions.items()}
 
-    def start(self, slot: int, *, ready: bool = True) -> Role:
-        """Start the process of a slot: the range assignor gives partitions 0 and 1 to the first, 2 to the second."""
-        return self._behind[slot].start("deliver", "--slot", str(slot), ready=ready)
+    def start(self, instance: int, *, ready: bool = True) -> Role:
+        """Start the process of an instance: the range assignor gives 0 and 1 to the first, 2 to the second."""
+        return self._behind[instance].start("deliver", "--instance", str(instance), ready=ready)
 
     def publish(self, partition: int, count: int = 1) -> None:
         """Publish events whose jobs are in a partition."""
@@ -159,8 +159,8 @@ def test_a_process_that_stood_still(pair: Pair, receiver: Receiver) -> None:
     all_is_well(pair, first, second)
 
 
-def test_a_second_process_of_a_slot_ends_the_first(pair: Pair, receiver: Receiver) -> None:
-    """Two processes with one slot cannot both work: the first says why and ends with 1, also out of a standstill."""
+def test_a_second_process_of_an_instance_ends_the_first(pair: Pair, receiver: Receiver) -> None:
+    """Two processes with one instance cannot both work: the first says why and ends with 1, even if stalled."""
     zombie = pair.start(0)
     pair.pipeline.wait_for_ends(pair.published)
     join = Gate(Api.JOIN_GROUP, "request")

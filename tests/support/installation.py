@@ -185,9 +185,9 @@ class Installation:
         wait_until(routed, deadline_s, "all events are routed")
 
     @contextmanager
-    def router(self, settings: Mapping[str, Any] | None = None, slot: int | None = None) -> Iterator[RunningRouter]:
+    def router(self, settings: Mapping[str, Any] | None = None, instance: int | None = None) -> Iterator[RunningRouter]:
         """Run a router in a thread; it drains at the end, and its error is raised there."""
-        running = RunningRouter(build(self.settings.model_copy(update=dict(settings or {})), slot))
+        running = RunningRouter(build(self.settings.model_copy(update=dict(settings or {})), instance))
         try:
             yield running
         finally:

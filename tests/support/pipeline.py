@@ -87,11 +87,11 @@ class Pipeline:
 
     def router(self, **more: Any) -> Role:
         """Start a router."""
-        return self.start("router", "--slot", "0", **more)
+        return self.start("router", "--instance", "0", **more)
 
-    def deliver(self, slot: int = 0, **more: Any) -> Role:
+    def deliver(self, instance: int = 0, **more: Any) -> Role:
         """Start a delivery process."""
-        return self.start("deliver", "--slot", str(slot), **more)
+        return self.start("deliver", "--instance", str(instance), **more)
 
     def write(self, *wishes: Wish) -> None:
         """Change subscriptions; returns when the change is acknowledged."""

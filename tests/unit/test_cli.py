@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
 from confluent_kafka import KafkaError, KafkaException
-from typer.main import get_command
 
 from deploy.cli import main as command_line
+from deploy.cli.commands import COMMANDS, Entry
 from deploy.cli.context import settings_of
-from deploy.cli.group import hoisted
+from deploy.cli.group import all_commands, hoisted, load_command
 from schemas.errors import InvalidInput, SettingsError, SignpostError, Unavailable
+
+# Libraries and modules that take long to import.
+HEAVY = ["confluent_kafka", "fastavro", "pycurl", "httpx", "cryptography", "deploy.settings"]
+
+
+def completing(typed: str) -> dict[str, str]:
+    """The variables by which bash asks for completion of the last word."""
+    words = str(len(typed.split()) - 1)
+    return {"_SIGNPOST_COMPLETE": "complete_bash", "COMP_WORDS": typed, "COMP_CWORD": words}
 
 
 @pytest.fixture(autouse=True)
 def nothing_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No variable and no file but those of the test."""
+    """No variables and files except those of the test."""
     for name in [name for name in os.environ if name.startswith("SIGNPOST_")]:
         monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
@@ -47,10 +56,10 @@ def run(*arguments: str) -> int:
         (KafkaException(KafkaError(KafkaError._ALL_BROKERS_DOWN, "1/1 brokers are down")), 1),
     ],
 )
-def test_an_error_is_a_sentence_and_an_exit_code(
+def test_errors_are_sentences_with_exit_codes(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, error: Exception, code: int
 ) -> None:
-    """What was given wrong ends with 2, what does not answer with 1, each with its sentence and no traceback."""
+    """Invalid input exits with 2, unavailability with 1, each with one sentence and no traceback."""
 
     def fail(*_: object, **__: object) -> None:
         raise error
@@ -66,20 +75,18 @@ def test_an_error_is_a_sentence_and_an_exit_code(
     assert printed.out == ""
 
 
-def test_all_problems_are_shown_a_line_each(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Two wrong settings are two lines, so that they are mended at once."""
+def test_every_problem_has_its_line(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two invalid settings are reported together, in two lines."""
     monkeypatch.setenv("SIGNPOST_PARTITIONS", "0")
     monkeypatch.setenv("SIGNPOST_MAX_BODY", "much")
     assert run("settings") == 2
     assert [line.split(":")[0] for line in capsys.readouterr().err.splitlines()] == ["error", "error"]
 
 
-def test_settings_are_shown_with_their_places_and_without_secrets(
+def test_settings_show_origins_and_mask_secrets(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`signpost settings` says what holds and from where; passwords, keys and user info are masked, as in --json."""
+    """`signpost settings` shows values and origins; passwords, keys and user info are masked, with --json as well."""
     monkeypatch.setenv("SIGNPOST_KAFKA_SASL_PASSWORD", "canary-1")
     monkeypatch.setenv("SIGNPOST_SEALING_KEY", "Y2FuYXJ5LTIgY2FuYXJ5LTIgY2FuYXJ5LTIgY2FuYS4=")
     monkeypatch.setenv("SIGNPOST_SCHEMA_REGISTRY_URL", "https://user:canary-3@registry.example")
@@ -97,7 +104,7 @@ def test_settings_are_shown_with_their_places_and_without_secrets(
 
 
 def test_global_options_reach_a_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """`--config` and `--state` before a command decide which files are read."""
+    """`--config` and `--state` before a command choose the settings files."""
     (tmp_path / "given.toml").write_text("partitions = 3\n")
     (tmp_path / "state").mkdir()
     (tmp_path / "state" / "signpost.toml").write_text("partitions = 4\nreplication = 1\n")
@@ -107,7 +114,7 @@ def test_global_options_reach_a_command(tmp_path: Path, capsys: pytest.CaptureFi
     assert shown["replication"]["origin"] == "state/signpost.toml"
 
 
-def test_settings_are_read_once_for_a_command() -> None:
+def test_a_command_reads_settings_once() -> None:
     """All parts of a command see the same settings, even if a file changes meanwhile."""
     seen = []
     app = typer.Typer()
@@ -121,33 +128,45 @@ def test_settings_are_read_once_for_a_command() -> None:
     assert seen[0] is seen[1]
 
 
-def test_help_and_version_need_nothing_else(tmp_path: Path) -> None:
-    """`--help` and `--version` answer with a broken settings file and load neither Kafka's library nor pydantic."""
+@pytest.mark.parametrize(
+    ("options", "variables", "expected", "unused"),
+    [
+        (["--help"], {}, "deliver", ["pydantic", *HEAVY]),
+        (["--version"], {}, "signpost 0.", ["pydantic", *HEAVY]),
+        ([], completing("signpost del"), "deliver", HEAVY),  # typer itself needs pydantic to complete
+    ],
+)
+def test_help_and_version_load_no_command(
+    tmp_path: Path, options: list[str], variables: dict[str, str], expected: str, unused: list[str]
+) -> None:
+    """`--help`, `--version` and completion of names need no valid settings, load no library and no command's module."""
     (tmp_path / "signpost.toml").write_text("nonsense")
     program = (
         "import sys\n"
+        "from deploy.cli.commands import COMMANDS\n"
         "from deploy.cli.main import main\n"
-        "try: main([sys.argv[1]])\n"
+        "code, unused = 0, sys.argv.pop(1).split(',')\n"
+        "try: main(sys.argv[1:])\n"
         "except SystemExit as ended: code = ended.code\n"
-        "heavy = {'confluent_kafka', 'pydantic', 'fastavro', 'pycurl', 'httpx', 'cryptography'} & set(sys.modules)\n"
-        "sys.exit(code or (str(heavy) if heavy else 0))\n"
+        "loaded = {*unused, *(entry.module for entry in COMMANDS)} & set(sys.modules)\n"
+        "sys.exit(code or (str(loaded) if loaded else 0))\n"
     )
-    for option, expected in (("--help", "deliver"), ("--version", "signpost 0.")):
-        command = [sys.executable, "-c", program, option]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-        assert (done.returncode, done.stderr) == (0, "")
-        assert expected in done.stdout
+    command = [sys.executable, "-c", program, ",".join(unused), *options]
+    environment = {**os.environ, **variables}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert expected in done.stdout
 
 
-def test_the_module_is_the_command() -> None:
-    """`python -m deploy.cli.main` does what `signpost` does, also where the command is not on the path."""
+def test_the_module_runs_the_command_line() -> None:
+    """`python -m deploy.cli.main` does what `signpost` does, also if that is not on the path."""
     command = [sys.executable, "-m", "deploy.cli.main", "--version"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.startswith("signpost ")
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_the_shell_can_complete(shell: str) -> None:
+def test_completion_scripts_exist_for_each_shell(shell: str) -> None:
     """`--show-completion` prints a script for each shell."""
     environment = {**os.environ, "_SIGNPOST_COMPLETE": f"source_{shell}"}
     command = [sys.executable, "-m", "deploy.cli.main"]
@@ -155,27 +174,57 @@ def test_the_shell_can_complete(shell: str) -> None:
     assert "_SIGNPOST_COMPLETE" in done.stdout
 
 
-def test_a_wrong_command_names_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
-    """A misspelt command is answered with the one that was meant, and exit code 2."""
-    assert run("setings") == 2
-    assert "settings" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [("signpost dead", "dead-letters"), ("signpost deliver --inst", "--instance"), ("signpost topics pl", "plan")],
+)
+def test_completion_knows_commands_and_options(typed: str, expected: str) -> None:
+    """Completion offers commands, and the subcommands and options of a command that is loaded for it."""
+    environment = {**os.environ, **completing(typed)}
+    command = [sys.executable, "-m", "deploy.cli.main"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [expected]
 
 
-def commands(command: Any, *path: str) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Yield all commands with the words by which they are called."""
-    yield path, command
-    for name, inner in getattr(command, "commands", {}).items():
-        yield from commands(inner, *path, name)
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        (["setings"], "Did you mean 'settings'"),
+        (["topics", "aply"], "Did you mean 'apply'?"),
+        (["nothing-like-it"], "No such command 'nothing-like-it'"),
+        (["deliver", "--instanc", "1"], "--instance"),
+    ],
+)
+def test_misspelt_commands_get_a_suggestion(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, typed: list[str], expected: str
+) -> None:
+    """A misspelt command or option is reported with the nearest one, and exit code 2."""
+    monkeypatch.setenv("COLUMNS", "100")
+    assert run(*typed) == 2
+    assert expected in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("entry", COMMANDS, ids=lambda entry: entry.name)
+def test_the_table_of_commands_has_their_help(entry: Entry) -> None:
+    """The help that `signpost --help` lists for a command is the first paragraph of the command's own help."""
+    first, *_ = inspect.cleandoc(load_command(entry).help).split("\n\n")
+    assert first.replace("\n", " ") == entry.help
+
+
+def test_commands_are_listed_panel_by_panel() -> None:
+    """The table lists the commands of a panel together, as the help does."""
+    panels = [entry.panel for entry in COMMANDS]
+    assert panels == sorted(panels, key=panels.index)
 
 
 @pytest.mark.parametrize(
     ("path", "command"),
-    [pytest.param(*found, id=" ".join(found[0])) for found in commands(get_command(command_line.app))],
+    [pytest.param(*found, id=" ".join(found[0])) for found in all_commands()],
 )
-def test_help_says_what_each_option_is_for(
+def test_help_describes_every_option(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, path: tuple[str, ...], command: Any
 ) -> None:
-    """Each option and argument has a sentence, values are named as people do, and all fits 80 columns."""
+    """Every option and argument has a description, values have plain names, and everything fits 80 columns."""
     monkeypatch.setenv("COLUMNS", "80")
     assert run(*path, "--help") == 0
     shown = capsys.readouterr().out
@@ -187,10 +236,10 @@ def test_help_says_what_each_option_is_for(
 
 
 @pytest.mark.parametrize("named", ["--state", "SIGNPOST_STATE"])
-def test_a_state_folder_that_is_not_there_is_an_error(
+def test_a_missing_state_folder_is_an_error(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, named: str
 ) -> None:
-    """Other settings than those that are meant would hold: the error names the folder, and the variable or option."""
+    """Without the folder, unintended settings would apply: the error names it, and the variable or option."""
     if named == "--state":
         assert run("--state", "nowhere/.signpost", "settings") == 2
     else:
@@ -212,6 +261,6 @@ def test_a_state_folder_that_is_not_there_is_an_error(
         (["settings", "--state"], ["settings", "--state"]),
     ],
 )
-def test_global_options_may_stand_anywhere(given: list[str], parsed: list[str]) -> None:
-    """--state and --config are taken after the command as well, with their values, but not what follows `--`."""
+def test_global_options_may_follow_the_command(given: list[str], parsed: list[str]) -> None:
+    """--state and --config are accepted after the command, with their values, but not after `--`."""
     assert hoisted(given) == parsed

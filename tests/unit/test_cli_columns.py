@@ -20,9 +20,9 @@ LETTER = {
 }
 
 
-def test_columns_are_cut_in_their_turn() -> None:
-    """What may be cut is cut to its least before the next is touched; what may not is whole whatever the width."""
-    columns = (Column("A"), Column("B", least=4, turn=1), Column("C", least=3))
+def test_columns_are_cut_in_order() -> None:
+    """A column is cut to its least width before the next one is cut; a column without a least width is never cut."""
+    columns = (Column("A"), Column("B", least=4, cut_order=1), Column("C", least=3))
     row = ("a" * 10, "b" * 10, "c" * 10)
     assert table(columns, [row], 30)[1] == "a" * 10 + "  " + "b" * 10 + "  " + "c" * 5 + "…"
     assert table(columns, [row], 24)[1] == "a" * 10 + "  " + "b" * 6 + "…  cc…"
@@ -30,17 +30,17 @@ def test_columns_are_cut_in_their_turn() -> None:
     assert table(columns, [row], None)[1] == "  ".join(row)
 
 
-def test_a_cell_moves_no_cursor_and_fills_no_screen() -> None:
-    """What is on a topic may be anything: it is escaped, and cut in a pipe as well."""
+def test_cells_are_escaped_and_limited() -> None:
+    """Hostile text of a record is escaped and limited in length, in a pipe as well."""
     (_, line) = table((Column("A"), Column("B")), [("\x1b[2J\n" + "x" * 5_000, "b")], None)
     assert line.startswith("\\x1b[2J\\nxxx")
     assert line.isprintable()
     assert len(line) < 400
 
 
-def test_a_column_goes_where_others_would_be_cut() -> None:
-    """Half an id serves nobody: what may go does so before anything beside it is cut."""
-    columns = (Column("A", least=4, turn=1), Column("B", least=4, may_go=True))
+def test_an_optional_column_is_left_out_first() -> None:
+    """Half an id is useless: an optional column is left out before another one is cut."""
+    columns = (Column("A", least=4, cut_order=1), Column("B", least=4, optional=True))
     row = ("a" * 10, "b" * 10)
     assert table(columns, [row], 16)[1] == "a" * 10 + "  bbb…"
     assert table(columns, [row], 15) == ["A", "a" * 10]
@@ -49,7 +49,7 @@ def test_a_column_goes_where_others_would_be_cut() -> None:
 
 @pytest.mark.parametrize("width", [80, 100, 160, 200])
 def test_dead_letters_fit_a_terminal(width: int) -> None:
-    """However wide it is no line is wider, and the id, the reason, the retry and the event's id are whole."""
+    """No line is wider than the terminal, and id, reason, retry and event id are uncut."""
     lines = lines_of([LETTER, {"id": "0:1", "time": LETTER["time"], "reason": "unreadable", "detail": "x" * 90}], width)
     assert max(map(len, lines)) <= width
     text = "\n".join(lines)
@@ -57,7 +57,7 @@ def test_dead_letters_fit_a_terminal(width: int) -> None:
 
 
 def test_a_dead_letter_in_a_pipe_is_one_line() -> None:
-    """Elsewhere than on a terminal each is one line with the whole subscription, for grep."""
+    """Outside a terminal, each dead letter is one line with the full subscription id, for grep."""
     head, line = lines_of([LETTER], None)
     assert head.split() == ["ID", "TIME", "REASON", "TRIES", "RETRIED", "SUBSCRIPTION", "EVENT", "DETAIL"]
     assert LETTER["subscription_id"] in line
@@ -65,7 +65,7 @@ def test_a_dead_letter_in_a_pipe_is_one_line() -> None:
 
 @pytest.mark.parametrize("width", [80, 100, 160])
 def test_a_record_is_folded_between_its_fields(width: int) -> None:
-    """What follows its first line stands further in, nothing is lost, and an id is not cut where it fits a line."""
+    """Continuation lines are indented, nothing is lost, and an id that fits a line is uncut."""
     record = f'2026-11-21T17:21:37.267Z 10:83 sub-1 job event_id={EVENT} body="{"x" * 300}" a-b=' + "c-d " * 40
     lines = folded(record, width).splitlines()
     assert max(map(len, lines)) <= width

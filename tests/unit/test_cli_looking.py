@@ -1,4 +1,4 @@
-"""The progress of commands that read topics: shown to those who wait, and to nobody else."""
+"""The progress bar of commands that read topics."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from deploy.cli import looking
 
 
 class Screen(io.StringIO):
-    """A terminal, or a file that is none."""
+    """A terminal or a file."""
 
     def __init__(self, *, is_terminal: bool) -> None:
         super().__init__()
@@ -26,7 +26,7 @@ class Screen(io.StringIO):
 def test_progress_is_shown_on_a_terminal_after_a_second(
     monkeypatch: pytest.MonkeyPatch, is_terminal: bool, after_s: float, is_shown: bool
 ) -> None:
-    """What is quick shows no bar, nor does what is written into a file."""
+    """Quick commands show no bar, and neither does output into a file."""
     screen, now_s = Screen(is_terminal=is_terminal), [10.0]
     monkeypatch.setattr("sys.stderr", screen)
     bar = looking.Bar(lambda: now_s[0])

@@ -15,8 +15,8 @@ FOUND = {("jobs.0s", number): PartitionOffsets(number, "", 0, number) for number
 NOTES = {"events": SourcePositions("events", 0, "now", {0: 5})}
 
 
-def test_partitions_that_are_alike_share_a_row() -> None:
-    """What is read, what waits, what has no position and what is outside its log are told apart, with their numbers."""
+def test_similar_partitions_share_a_row() -> None:
+    """Partitions are grouped into read, waiting, without a position and outside their log, with their numbers."""
     assert rows_of(FOUND, NOTES, each=False) == [
         ("jobs.0s", "0-3,5-6,9-11", "0…11", "0", "0…11", "0", "-"),
         ("jobs.0s", "4", "4", "0", "9", "5", "-"),
@@ -26,7 +26,7 @@ def test_partitions_that_are_alike_share_a_row() -> None:
     ]
 
 
-def test_each_partition_has_a_row_where_that_is_asked_for() -> None:
-    """None is left out."""
+def test_each_shows_a_row_per_partition() -> None:
+    """With `--each`, every partition has its row."""
     rows = rows_of(FOUND, NOTES, each=True)
     assert [(row[0], row[1]) for row in rows] == [(topic, str(number)) for topic, number in FOUND]

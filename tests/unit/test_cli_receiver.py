@@ -1,4 +1,4 @@
-"""`signpost receiver` verifies, misbehaves and prints one line a delivery."""
+"""`signpost receiver` verifies, misbehaves and prints one line per delivery."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def deliver(url: str, secret: str = SECRET) -> int:
     return httpx.post(url, content=BODY, headers=headers, trust_env=False).status_code
 
 
-def test_genuine_deliveries_are_told_from_forged_ones(start_role: RoleStarter) -> None:
-    """A line a delivery says whether the signature holds; a forged one is answered 401; SIGTERM ends it with 0."""
+def test_forged_deliveries_are_rejected(start_role: RoleStarter) -> None:
+    """Each delivery's line has the result of verification; a forged one gets a 401; SIGTERM exits with 0."""
     role = start_role(["receiver", "--port", "0", "--secret-env", "HOOK_SECRET"], {"HOOK_SECRET": SECRET})
     url = url_of(role)
 
@@ -45,7 +45,7 @@ def test_genuine_deliveries_are_told_from_forged_ones(start_role: RoleStarter) -
 
 
 def test_json_lines_and_failing_first_attempts(start_role: RoleStarter) -> None:
-    """`--fail 2 --status 202 --json`: two failures, then the status asked for, each a JSON object."""
+    """`--fail 2 --status 202 --json`: two failures, then the requested status, each a JSON object."""
     role = start_role(["receiver", "--port", "0", "--fail", "2", "--status", "202", "--json"], {})
     url = url_of(role)
 
@@ -61,8 +61,8 @@ def test_json_lines_and_failing_first_attempts(start_role: RoleStarter) -> None:
     assert lines[0]["body"] == BODY.decode()
 
 
-def test_the_type_is_told_as_its_sender_tells_it(start_role: RoleStarter) -> None:
-    """A body without `event_type` has it under another key of its envelope, or in a header."""
+def test_the_event_type_is_found_where_the_sender_puts_it(start_role: RoleStarter) -> None:
+    """The event type may be under another key of the body's envelope, or in a header."""
     for sender, headers, body, shown in (
         ("standard", {}, b'{"type":"invoice.paid"}', "invoice.paid"),
         ("diligent", {"X-Event-Name": "SEARCH_COMPLETED"}, b'{"type":"FRAUD"}', "SEARCH_COMPLETED"),
@@ -73,11 +73,11 @@ def test_the_type_is_told_as_its_sender_tells_it(start_role: RoleStarter) -> Non
         assert f"  {shown}  attempt 1  " in role.log_text()
 
 
-def test_what_was_given_wrong_is_one_sentence(start_role: RoleStarter) -> None:
-    """An unknown sender, though nothing is verified, and a secret that cannot be one of this sender: exit code 2."""
+def test_invalid_options_are_one_sentence(start_role: RoleStarter) -> None:
+    """An unknown sender, even without verification, and a secret of the wrong form: exit code 2."""
     for given, sentence in (
         (["--sender", "zeno"], "no sender is called 'zeno'; did you mean zenoo?"),
-        (["--sender", "standard", "--secret", "whsec_short"], "the secret is none of sender standard: "),
+        (["--sender", "standard", "--secret", "whsec_short"], "invalid secret for sender standard: "),
     ):
         role = start_role(["receiver", "--port", "0", *given], {})
         assert role.wait() == 2

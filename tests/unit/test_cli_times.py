@@ -20,14 +20,14 @@ from deploy.cli.looking import ago
         (90_000_000, "+25.0 h"),
     ],
 )
-def test_how_long_after_the_event(ms: int, text: str) -> None:
-    """Short spans to the millisecond, long ones in the unit that people think in; clocks may differ."""
+def test_times_relative_to_the_event(ms: int, text: str) -> None:
+    """Short spans are exact to the millisecond, long ones have a larger unit; clocks may differ."""
     assert after(ms) == text
 
 
 @pytest.mark.parametrize(
     ("at_ms", "text"), [(0, "10.0 s ago"), (10_000, "0.0 s ago"), (310_000, "in 5 min"), (9_010_000, "in 2.5 h")]
 )
-def test_how_long_ago_or_until(at_ms: int, text: str) -> None:
-    """The past and the future are told apart by words."""
+def test_times_relative_to_now(at_ms: int, text: str) -> None:
+    """The past is `… ago`, the future `in …`."""
     assert ago(at_ms, 10_000) == text

@@ -58,7 +58,7 @@ def test_librdkafka_takes_what_is_tuned(wish: Mapping[str, str]) -> None:
 
 @pytest.mark.parametrize("config", [delivery_consumer, router_consumer])
 def test_every_role_is_a_member_of_its_group_alike(config: Callable[..., dict[str, Any]]) -> None:
-    """With a slot a process is a static member by a name that holds its group; without one it is not."""
+    """With an instance a process is a static member by a name that holds its group; without one it is not."""
     slotted = config({}, "a.group", 7)
     assert slotted["group.instance.id"] == "a.group.7"
     assert "group.instance.id" not in config({}, "a.group", None)

@@ -5,16 +5,13 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
-from typer.main import get_command
 
-from deploy.cli.main import app
-from deploy.reference import renewed
+from deploy.reference import command_rows, renewed
 from deploy.settings import load
 from deploy.subscription_file import read_file
 from deploy.wanted_topics import wanted_topics
@@ -37,14 +34,6 @@ def here_documents() -> dict[str, str]:
     return dict(re.findall(r"^\$ cat > (\S+) <<END\n(.*?)^END$", README, re.DOTALL | re.MULTILINE))
 
 
-def commands(group: object, path: str = "signpost") -> Iterator[str]:
-    for name, command in getattr(group, "commands", {}).items():
-        if getattr(command, "commands", None):
-            yield from commands(command, f"{path} {name}")
-        else:
-            yield f"{path} {name}"
-
-
 @pytest.mark.parametrize("name", ["README.md", "docs/operations.md"])
 def test_its_tables_are_those_of_the_code(name: str) -> None:
     """Settings, metrics and kinds of failure are listed as they are; `make docs` writes them anew."""
@@ -56,7 +45,7 @@ def test_every_command_is_there() -> None:
     """Every command is in the table of commands."""
     table = "\n".join(line for line in README.splitlines() if line.startswith("| `signpost "))
     names = set(re.findall(r"`(?:signpost )?(?:[a-z-]+ )?([a-z]+)[^`]*`", table))
-    assert {path.split()[-1] for path in commands(get_command(app))} <= names
+    assert {name.split()[-1] for name, _ in command_rows()} <= names
 
 
 def test_every_topic_is_there() -> None:

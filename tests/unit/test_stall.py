@@ -152,9 +152,9 @@ def test_a_short_pause_is_no_standstill(standing: Standing) -> None:
 
 
 @pytest.mark.parametrize("stands_ms", [2_500, STALL_MS + 1])
-def test_who_is_fenced_in_a_standstill_has_lost_its_slot(standing: Standing, stands_ms: int) -> None:
+def test_who_is_fenced_in_a_stall_has_lost_its_instance(standing: Standing, stands_ms: int) -> None:
     """The news may come before the loop knows that it stood still: it ends, and takes nothing back from its heir."""
-    standing.stands_ms, standing.fenced = stands_ms, Unavailable("another process has taken this slot")
+    standing.stands_ms, standing.fenced = stands_ms, Unavailable("another process has taken this instance id")
     with pytest.raises(Unavailable) as raised:
         standing.loop._deliver(lambda: False)
     assert not isinstance(raised.value, BeginAnew)
@@ -166,7 +166,7 @@ def test_who_is_fenced_after_an_outage_begins_anew(standing: Standing) -> None:
     standing.turns(300)
     standing.turns(6_000)
     assert standing.loop.paused_by is not None
-    standing.fenced = Unavailable("another process has taken this slot")
+    standing.fenced = Unavailable("another process has taken this instance id")
     with pytest.raises(BeginAnew):
         standing.loop._deliver(lambda: False)
 

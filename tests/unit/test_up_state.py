@@ -95,10 +95,12 @@ def test_up_in_the_current_folder_does_not_read_what_it_wrote(tmp_path: Path, mo
 
 
 @pytest.mark.parametrize("role", ["router", "deliver"])
-def test_a_slot_of_up_is_not_taken_by_hand(tmp_path: Path, capsys: pytest.CaptureFixture[str], role: str) -> None:
-    """A role started by hand on a slot of a running `up` would take it, and be fenced: it says which slot is free."""
+def test_an_instance_of_up_is_not_started_by_hand(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], role: str
+) -> None:
+    """A role started by hand as an instance of a running `up` would fence it: the error names a free number."""
     write_up(tmp_path, "127.0.0.1:1", {"router": [os.getpid()], "deliver": [os.getpid()]}, {})
     with pytest.raises(SystemExit) as ended:
-        main([role, "--state", str(tmp_path), "--slot", "0"])
+        main([role, "--state", str(tmp_path), "--instance", "0"])
     assert ended.value.code == 2
-    assert f"--slot 0: `signpost up` in {tmp_path} runs {role} on it" in capsys.readouterr().err
+    assert f"--instance 0: `signpost up` in {tmp_path} runs this {role} process" in capsys.readouterr().err
