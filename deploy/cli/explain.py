@@ -78,7 +78,7 @@ def _found(
     from deploy.health import read_health  # noqa: PLC0415
     from deploy.router_role import source_senders  # noqa: PLC0415
     from deploy.senders import senders_of  # noqa: PLC0415
-    from schemas.event import EventDecoder  # noqa: PLC0415
+    from schemas.event_codec import EventDecoder  # noqa: PLC0415
     from schemas.topics import tiers_of  # noqa: PLC0415
 
     names, url = settings.names, settings.schema_registry_url

@@ -18,7 +18,8 @@ import pytest
 
 from schemas.egress import EgressPolicy
 from schemas.errors import SenderError, SubscriptionError, UnreadableRecord
-from schemas.event import Event, EventDecoder, encode_event
+from schemas.event import Event
+from schemas.event_codec import EventDecoder, encode_event
 from schemas.rules import Bounds, Draft, Generate, Given, check
 from schemas.sender import load_sender, load_senders
 from tests.support.attempts import Attempted

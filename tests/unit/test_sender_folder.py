@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from schemas.errors import SenderError, UnreadableRecord
-from schemas.event import Event, EventDecoder, encode_event
+from schemas.event import Event
+from schemas.event_codec import EventDecoder, encode_event
 from schemas.sender import Sender, load_sender, load_senders
 
 
