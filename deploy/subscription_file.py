@@ -1,4 +1,4 @@
-"""Files of subscriptions, in YAML: every problem by its line and field, and all of them at once.
+"""Files of subscriptions, in YAML. All problems of a file are reported together, each with its line and field.
 
     set: billing                 # optional: what --prune may delete
     subscriptions:
@@ -16,176 +16,218 @@
         max_in_flight: 4
         rate_limit: 2.5          # requests a second
 
-What is sealed (secret, headers, client certificate) stays as it is where the file says nothing of it; headers and
-client certificate go where it says `null`. All else that it leaves out is as the sender, or Signpost, has it.
+Sealed values (secret, headers, client certificate) stay as they are where the file does not mention them. `null`
+removes headers and client certificate. Every other setting that the file leaves out is the sender's, or a default.
 
-Messages repeat neither a value of a secret nor a line of the file, which may hold one.
+Messages contain neither a value of a secret nor a line of the file, which may contain one.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-import yaml
+from pydantic import ValidationError
 
-from deploy.subscription_settings import FIELDS, read_settings
-from deploy.yaml_nodes import Fields, NodeReader, Problem, line_of
+from deploy.subscription_settings import (
+    Certificate,
+    EnvironmentText,
+    EventTypes,
+    FileText,
+    Headers,
+    Number,
+    Schedule,
+    Sources,
+    WholeNumber,
+)
+from deploy.yaml_document import Unquoted, read_yaml
 from schemas.errors import SubscriptionError
-from schemas.rules import Draft, Fault, Generate, Given, SecretWish
+from schemas.file_models import UNKNOWN_KEY, Document, Duration, FileModel, KeyPath, Problem, dotted
+from schemas.rules import KEEP, Draft, Fault, Generate, Given, SecretWish
 
-_TOP: Final = ("set", "subscriptions")
-_REQUIRED: Final = ("id", "sender", "customer_id", "url", "event_types")
 _SECRETS: Final = ("secret", "secret_env", "secret_file")
-_FIELDS: Final = (*_REQUIRED, *_SECRETS, "description", *FIELDS)
 _GENERATE: Final = "generate"
+_MAX_ID: Final = 128
+# The default of fields that are validated as another type.
+_KEEP: Final[Any] = KEEP
+# In place of required fields that cannot be read, so that the other fields can be.
+_EMPTY: Final = {"id": "", "sender": "", "customer_id": "", "url": "", "event_types": []}
 
 
-@dataclass(frozen=True, slots=True)
-class SubscriptionFile:
-    """What a file says, as far as it could be understood, and what is wrong with the rest."""
+class _File(FileModel):
+    """The whole file. Its items are read one by one."""
 
-    path: Path
-    set: str | None
-    items: tuple[_Item, ...]
-    noted: tuple[Problem, ...]
+    set: str = ""
+    subscriptions: list[Any]
 
-    @property
-    def drafts(self) -> tuple[Draft, ...]:
-        """The subscriptions of which all could be read."""
-        return tuple(item.draft for item in self.items if item.is_whole)
 
-    @property
-    def attempts(self) -> tuple[Draft, ...]:
-        """All of them, to find what else is wrong: what could not be read is empty."""
-        return tuple(item.draft for item in self.items)
+class _Subscription(FileModel):
+    """One item of `subscriptions`."""
 
-    @property
-    def problems(self) -> tuple[str, ...]:
-        """What was wrong when it was read, in the order of lines."""
-        return self.all_problems(())
+    id: str
+    sender: str
+    customer_id: str
+    url: str
+    event_types: EventTypes
+    secret: str = ""
+    secret_env: EnvironmentText = ""
+    secret_file: FileText = ""
+    description: str = ""
+    headers: Headers = _KEEP
+    client_certificate: Certificate | None = _KEEP
+    schedule: Schedule | None = None
+    timeout: Duration | None = None
+    max_in_flight: WholeNumber | None = None
+    rate_limit: Number | None = None
 
-    def all_problems(self, faults: Iterable[Fault]) -> tuple[str, ...]:
-        """Return all that is wrong in the order of lines; `faults`: of `attempts`, by the rules of subscriptions.
+    def draft(self, set_: str | None) -> Draft:
+        """Return the subscription as the file wants it to be."""
+        values = {name: value for name, value in self if name not in _SECRETS}
+        return Draft(**values, secret=self._secret(), set=set_)
 
-        Of a field that could not be read its fault says nothing new.
-        """
-        found = list(self.noted)
-        for fault in faults:
-            item = self.items[fault.number]
-            if fault.field not in item.bad:
-                found.append(Problem(item.lines.get(fault.field, item.line), str(fault)))
-        return tuple(f"{self.path}:{line}: {what}" for line, what in sorted(found, key=lambda one: one.line))
+    def _secret(self) -> SecretWish:
+        given = self.model_fields_set.intersection(_SECRETS)
+        if "secret" in given and self.secret == _GENERATE:
+            return Generate()
+        return Given(self.secret or self.secret_env or self.secret_file) if given else None
 
 
 @dataclass(frozen=True, slots=True)
 class _Item:
-    """A subscription, where it and its fields are, and which of these could not be read."""
+    """A subscription, and where it is in the file.
+
+    `spelling` has the keys of fields that have another name in the file. Fields in `unread` could not be read.
+    """
 
     draft: Draft
-    is_whole: bool
-    line: int
-    lines: Mapping[str, int]
-    bad: frozenset[str]
+    path: KeyPath
+    spelling: Mapping[str, str]
+    unread: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionFile:
+    """The subscriptions of a file as far as they can be read, and what is wrong with the rest.
+
+    `key` is the spelling of `subscriptions` in the file.
+    """
+
+    set: str | None
+    key: str
+    items: tuple[_Item, ...]
+    document: Document
+    found: tuple[Problem, ...]
+
+    @property
+    def drafts(self) -> tuple[Draft, ...]:
+        """The subscriptions that can be read completely."""
+        wrong = {problem.path[:2] for problem in self.found}
+        return tuple(item.draft for item in self.items if item.path not in wrong)
+
+    @property
+    def attempts(self) -> tuple[Draft, ...]:
+        """All subscriptions, to find what else is wrong with them: fields that cannot be read are empty."""
+        return tuple(item.draft for item in self.items)
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What was wrong when the file was read, in the order of lines."""
+        return self.all_problems(())
+
+    def all_problems(self, faults: Iterable[Fault]) -> tuple[str, ...]:
+        """Return everything that is wrong, in the order of lines; `faults` are those of `attempts`.
+
+        Faults of fields that could not be read are left out.
+        """
+        found = [(line, self._sentence(path, what)) for line, path, what in self.found]
+        for fault in faults:
+            item, (field, *inner) = self.items[fault.number], fault.path
+            if field not in item.unread:
+                line = self.document.line_of((*item.path, item.spelling.get(str(field), field), *inner))
+                found.append((line, self._sentence(item.path, fault.what)))
+        found.sort(key=lambda problem: problem[0])
+        return tuple(f"{self.document.file}:{line}: {sentence}" for line, sentence in found)
+
+    def _sentence(self, path: KeyPath, what: str) -> str:
+        """Return a problem with the name of its subscription in place of `subscriptions.0`."""
+        parts = [what]
+        if path[:1] == (self.key,) and len(path) > 1:
+            parts.insert(0, _name_of(self.document.data[self.key][path[1]]))
+            path = path[2:]
+        if path:
+            parts.insert(-1, dotted(path))
+        return ": ".join(parts)
 
 
 def read_file(path: Path, environment: Mapping[str, str]) -> SubscriptionFile:
     """Read a file; SubscriptionError if nothing of it can be understood. Secrets come from `environment` and files."""
+    document, found = read_yaml(path)
+    data = document.data
+    if not isinstance(data, dict):
+        raise SubscriptionError(f"{path}:1: the file has to hold `subscriptions:` and a list below it")
     try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise SubscriptionError(f"{path}: cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise SubscriptionError(f"{path}: not UTF-8: {error.reason} at byte {error.start}") from None
+        _File.model_validate(data)
+    except ValidationError as error:
+        found += document.problems(error)
+    spelling = _File.misspelt(data)
+    key = spelling.get("subscriptions", "subscriptions")
+    set_ = data.get(spelling.get("set", "set"))
+    set_ = set_ if isinstance(set_, str) and set_ else None
+    listed = data.get(key)
+    items = []
+    for number in range(len(listed) if isinstance(listed, list) else 0):
+        item, problems = _read_item(document, (key, number), set_, Sources(path.parent, environment))
+        found += problems
+        if item is not None:
+            items.append(item)
+    return SubscriptionFile(set_, key, tuple(items), document, tuple(found))
+
+
+def _read_item(
+    document: Document, path: KeyPath, set_: str | None, sources: Sources
+) -> tuple[_Item | None, list[Problem]]:
+    data = document.data[path[0]][path[1]]
+    problems: list[Problem] = []
+    unread: frozenset[str] = frozenset()
     try:
-        document = yaml.compose(text, Loader=yaml.SafeLoader)
-    except yaml.YAMLError as error:
-        raise SubscriptionError(_sentence(path, error)) from None
-    except RecursionError:
-        raise SubscriptionError(f"{path}: not YAML: nested too deeply") from None
-    return _Reader(path, environment).read(document)
+        read = _Subscription.model_validate(data, context=sources)
+    except ValidationError as error:
+        problems = document.problems(error, path)
+        if not isinstance(data, dict):
+            return None, problems
+        fields = _readable(data, error)
+        unread = frozenset(_EMPTY.keys() | data.keys() | _Subscription.misspelt(data).keys()) - fields.keys()
+        read = _Subscription.model_validate(_EMPTY | fields, context=sources)
+    spelling = _Subscription.misspelt(data)
+    secrets = [name for name in _SECRETS if name in data]
+    if secrets:
+        spelling["secret"] = secrets[0]
+    if len(secrets) > 1:
+        what = f"{' and '.join(secrets)} are both there; keep one of them"
+        problems.append(Problem(document.line_of((*path, secrets[1])), path, what))
+    return _Item(read.draft(set_), path, spelling, unread), problems
 
 
-class _Reader(NodeReader):
-    def read(self, document: yaml.Node | None) -> SubscriptionFile:
-        if not isinstance(document, yaml.MappingNode):
-            raise SubscriptionError(f"{self._path}:1: the file has to hold `subscriptions:` and a list below it")
-        top = self.fields(document, "", _TOP)
-        set_ = (self.text(top["set"], "set") or None) if "set" in top else None
-        listed = top.get("subscriptions")
-        items: list[_Item] = []
-        if isinstance(listed, yaml.SequenceNode):
-            items = [item for node in listed.value if (item := self._item(node, set_)) is not None]
-        else:
-            self.note(listed or document, "subscriptions: write a list, each item beginning with `- id:`")
-        return SubscriptionFile(self._path, set_, tuple(items), tuple(self.problems))
-
-    def _item(self, node: yaml.Node, set_: str | None) -> _Item | None:
-        if not isinstance(node, yaml.MappingNode):
-            self.note(node, "subscriptions: each item holds the fields of a subscription, beginning with `- id:`")
-            return None
-        before = len(self.problems)
-        name = _name_of(node)
-        fields = Fields(self, name, self.fields(node, name, _FIELDS))
-        for required in _REQUIRED:
-            if required not in fields.nodes:
-                self.note(node, f"{name}{required} is missing")
-                fields.bad.add(required)
-        draft = Draft(
-            id=fields.read("id", self.text, ""),
-            sender=fields.read("sender", self.text, ""),
-            customer_id=fields.read("customer_id", self.text, ""),
-            url=fields.read("url", self.text, ""),
-            event_types=fields.read("event_types", self._event_types, ()),
-            secret=self._secret(node, name, fields.nodes),
-            set=set_,
-            description=fields.read("description", self.text, ""),
-            **read_settings(self, fields),
-        )
-        lines = {name: line_of(value) for name, value in fields.nodes.items()}
-        return _Item(draft, len(self.problems) == before, line_of(node), lines, frozenset(fields.bad))
-
-    def _event_types(self, node: yaml.Node, name: str) -> tuple[str, ...]:
-        return self.texts(node, name, "of event types, such as [case.created, case.*]")
-
-    def _secret(self, node: yaml.Node, name: str, fields: Mapping[str, yaml.Node]) -> SecretWish:
-        given = [field for field in _SECRETS if field in fields]
-        if len(given) > 1:
-            self.note(node, f"{name}{' and '.join(given)} are both there; keep one of them")
-            return None
-        if not given:
-            return None
-        field = given[0]
-        text = self.text(fields[field], f"{name}{field}")
-        if field == "secret":
-            return Generate() if text == _GENERATE else Given(text)
-        fetch = self.from_environment if field == "secret_env" else self.from_file
-        secret = fetch(fields[field], f"{name}{field}", text)
-        return None if secret is None else Given(secret)
+def _readable(data: Mapping[str, Any], error: ValidationError) -> dict[str, Any]:
+    """Return the fields that can be read, by their right names, and the headers that can be read."""
+    names = {key: name for name, key in _Subscription.misspelt(data).items()}
+    fields = {names.get(key, key): value for key, value in data.items()}
+    fields = {name: value for name, value in fields.items() if name in _Subscription.model_fields}
+    if isinstance(fields.get("headers"), dict):
+        fields["headers"] = dict(fields["headers"])
+    for found in error.errors(include_url=False):
+        key, *inner = found["loc"]
+        name = names.get(str(key), key)
+        if name == "headers" and inner:
+            fields["headers"].pop(inner[0], None)
+        elif inner or found["type"] != UNKNOWN_KEY:
+            fields.pop(str(name), None)
+    return fields
 
 
-def _name_of(node: yaml.MappingNode) -> str:
-    for key, value in node.value:
-        if key.value == "id" and isinstance(value, yaml.ScalarNode) and value.value:
-            return f"subscription {value.value[:128]}: "
-    return "subscription without an id: "
-
-
-def _sentence(path: Path, error: yaml.YAMLError) -> str:
-    """Say where the file stops being YAML, without what stands there."""
-    if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
-        return f"{path}: not YAML: it holds characters that YAML does not allow"
-    where = f"{path}:{error.problem_mark.line + 1}"
-    if "alias" in f"{error.context} {error.problem}":
-        return f"{where}: not YAML: * and & have a meaning of their own at the start of a value; put it in quotes"
-    problem = re.sub(r"'([^']*)'", _without_content, error.problem or "")
-    return f"{where}: not YAML: {problem}"
-
-
-def _without_content(quoted: re.Match[str]) -> str:
-    """Keep the signs that YAML's own sentences quote, and names of its tokens, but nothing of the file."""
-    inside = quoted[1]
-    return quoted[0] if len(inside) < 2 or inside.startswith("<") else "'…'"
+def _name_of(item: object) -> str:
+    id_ = item.get("id") if isinstance(item, dict) else None
+    text = id_.text if isinstance(id_, Unquoted) else id_
+    return f"subscription {text[:_MAX_ID]}" if isinstance(text, str) and text else "subscription without an id"

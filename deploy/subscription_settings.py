@@ -1,51 +1,37 @@
-"""Settings of a subscription as people write them: in a file, and on the command line."""
+"""Values of a subscription as people write them: in a file, and on the command line.
+
+The models of a file read some values from the environment, and from other files: their validation context is Sources.
+Messages contain no value of a secret.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Mapping
 from datetime import timedelta
-from functools import partial
-from typing import Final, TypedDict, TypeVar
+from pathlib import Path
+from typing import Annotated, Any, Final, NamedTuple, TypeAlias
 
-import yaml
+from pydantic import AfterValidator, BeforeValidator, PlainValidator, ValidationInfo
 
-from deploy.yaml_nodes import Fields, NodeReader, is_null
+from deploy.yaml_document import NUMBERS, Unquoted
 from schemas.client_certificate import CertificateWish, read_certificate
 from schemas.durations import parse_duration
 from schemas.errors import InvalidInput
+from schemas.file_models import Duration, FileModel
 from schemas.header_rules import HeaderWish
-from schemas.rules import KEEP, Keep
 
-T = TypeVar("T")
-FIELDS: Final = ("headers", "client_certificate", "schedule", "timeout", "max_in_flight", "rate_limit")
-# For whom a schedule, a timeout or a limit of its own is to go again.
+# On the command line: a setting of its own goes, and the sender's holds again.
 DEFAULT: Final = "default"
-_CERTIFICATE: Final = ("certificate_file", "key_file", "key_env")
+_VARIABLE: Final = re.compile(r"[A-Z_][A-Z0-9_]*")
+_FILE: Final = re.compile(r"/.*|.*\.[a-z]{1,8}")
 
 
-class Settings(TypedDict):
-    """The settings of a draft, by the names of its fields."""
+class Sources(NamedTuple):
+    """Where values come from that a file only names; a relative path starts at `folder`."""
 
-    headers: tuple[HeaderWish, ...] | Keep
-    client_certificate: CertificateWish | Keep | None
-    schedule: tuple[timedelta, ...] | Keep | None
-    timeout: timedelta | Keep | None
-    max_in_flight: int | Keep | None
-    rate_limit: float | Keep | None
-
-
-def read_settings(reader: NodeReader, fields: Fields) -> Settings:
-    """Read the settings of one subscription; what is sealed stays where nothing is said of it, all else does not."""
-    headers = fields.read("headers", partial(_headers, reader), KEEP)
-    fields.bad.discard("headers")  # those that could be read are whole
-    return Settings(
-        headers=headers,
-        client_certificate=fields.read("client_certificate", partial(_certificate, reader), KEEP),
-        schedule=fields.read("schedule", partial(_schedule, reader), None),
-        timeout=fields.read("timeout", partial(_timeout, reader), None),
-        max_in_flight=fields.read("max_in_flight", partial(_whole_number, reader), None),
-        rate_limit=fields.read("rate_limit", partial(_number, reader), None),
-    )
+    folder: Path
+    environment: Mapping[str, str]
 
 
 def read_schedule(text: str) -> tuple[timedelta, ...] | None:
@@ -55,79 +41,114 @@ def read_schedule(text: str) -> tuple[timedelta, ...] | None:
     return () if text == "none" else tuple(parse_duration(step.strip()) for step in text.split(","))
 
 
-def _number(reader: NodeReader, node: yaml.Node, name: str) -> float | None:
-    return None if is_null(node) else reader.number(node, name)
+def _from_environment(variable: str, info: ValidationInfo[Sources]) -> str:
+    return _found("environment variable", variable, _VARIABLE, info.context.environment.get(variable, ""))
 
 
-def _whole_number(reader: NodeReader, node: yaml.Node, name: str) -> int | None:
-    number = _number(reader, node, name)
-    if number is not None and not number.is_integer():  # nor is infinity
-        reader.note(node, f"{name}: write a whole number")
-        return None
-    return None if number is None else int(number)
-
-
-def _timeout(reader: NodeReader, node: yaml.Node, name: str) -> timedelta | None:
-    return None if is_null(node) else _parsed(reader, node, name, lambda: parse_duration(reader.text(node, name)))
-
-
-def _schedule(reader: NodeReader, node: yaml.Node, name: str) -> tuple[timedelta, ...] | None:
-    if is_null(node):
-        return None
-    steps = reader.texts(node, name, "of waits, such as [5s, 1m, 30m]")
-    return _parsed(reader, node, name, lambda: tuple(parse_duration(step) for step in steps))
-
-
-def _parsed(reader: NodeReader, node: yaml.Node, name: str, parse: Callable[[], T]) -> T | None:
-    before = len(reader.problems)
+def _from_file(file: str, info: ValidationInfo[Sources]) -> str:
+    """Return the text of a file without the end of its last line."""
     try:
-        return parse()
+        text = (info.context.folder / file).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError, ValueError):
+        text = ""
+    return _found("file", file, _FILE, text.removesuffix("\n").removesuffix("\r"))
+
+
+def _found(source: str, name: str, usual_name: re.Pattern[str], value: str) -> str:
+    if not value:
+        # A name of another form may be the secret itself, by mistake.
+        named = f" {name}" if usual_name.fullmatch(name) else " that it names"
+        raise ValueError(f"the {source}{named} is not there or empty")
+    return value
+
+
+def _list_of(items: str) -> BeforeValidator:
+    """Take one text for a list of one."""
+
+    def read(value: object) -> object:
+        if isinstance(value, str):
+            return [value]
+        if not isinstance(value, list):
+            raise ValueError(f"expected a list of {items}")
+        return value
+
+    return BeforeValidator(read)
+
+
+def _number(value: object) -> float:
+    if isinstance(value, Unquoted) and value.tag in NUMBERS:
+        try:
+            return float(value.text.replace("_", ""))
+        except ValueError:  # 0x10, 1:30 and .inf are numbers to YAML
+            pass
+    raise ValueError("expected a number without quotes, such as 8")
+
+
+def _whole_number(value: object) -> int:
+    number = _number(value)
+    if not number.is_integer():  # nor is infinity
+        raise ValueError("expected a whole number, such as 8")
+    return int(number)
+
+
+EnvironmentText: TypeAlias = Annotated[str, AfterValidator(_from_environment)]
+FileText: TypeAlias = Annotated[str, AfterValidator(_from_file)]
+EventTypes: TypeAlias = Annotated[tuple[str, ...], _list_of("event types, such as [case.created, case.*]")]
+Schedule: TypeAlias = Annotated[tuple[Duration, ...], _list_of("waits, such as [5s, 1m, 30m]")]
+Number: TypeAlias = Annotated[float, PlainValidator(_number)]
+WholeNumber: TypeAlias = Annotated[int, PlainValidator(_whole_number)]
+
+
+class _HeaderSource(FileModel):
+    """`{env: VARIABLE}` or `{file: …}`."""
+
+    env: EnvironmentText | None = None
+    file: FileText | None = None
+
+
+def _header_value(value: object, info: ValidationInfo[Sources]) -> object:
+    if not isinstance(value, dict):
+        return value
+    source = _HeaderSource.model_validate(value, context=info.context)
+    if (source.env is None) == (source.file is None):
+        raise ValueError("write `env: VARIABLE` or `file: …`, one of the two")
+    return source.env or source.file
+
+
+def _headers(value: object) -> object:
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise ValueError("write each as `Name: value`, or `Name: {env: VARIABLE}` or `{file: …}`")
+    return value
+
+
+def _wishes(headers: dict[str, str]) -> Any:
+    return tuple(HeaderWish(*header) for header in headers.items())
+
+
+Headers: TypeAlias = Annotated[
+    dict[str, Annotated[str, BeforeValidator(_header_value)]], BeforeValidator(_headers), AfterValidator(_wishes)
+]
+
+
+class _CertificateSource(FileModel):
+    """A certificate with its chain, and its key from one of two places."""
+
+    certificate_file: FileText
+    key_file: FileText | None = None
+    key_env: EnvironmentText | None = None
+
+
+def _certificate(value: Any, info: ValidationInfo[Sources]) -> CertificateWish:
+    source = _CertificateSource.model_validate(value, context=info.context)
+    keys = [key for key in (source.key_file, source.key_env) if key is not None]
+    if len(keys) != 1:
+        raise ValueError("write certificate_file, and key_file or key_env")
+    try:
+        return read_certificate(source.certificate_file, keys[0])
     except InvalidInput as error:
-        if len(reader.problems) == before:  # else it was no text, which was said
-            reader.note(node, f"{name}: {error}")
-        return None
+        raise ValueError(str(error)) from None
 
 
-def _headers(reader: NodeReader, node: yaml.Node, name: str) -> tuple[HeaderWish, ...]:
-    if is_null(node):
-        return ()
-    if not isinstance(node, yaml.MappingNode):
-        reader.note(node, f"{name}: write each as `Name: value`, or `Name: {{env: VARIABLE}}` or `{{file: …}}`")
-        return ()
-    wishes = []
-    for key, value in node.value:
-        before = len(reader.problems)
-        header = reader.text(key, name)
-        wish = HeaderWish(header, _value(reader, value, f"{name}: {header[:100]}"))
-        if len(reader.problems) == before:
-            wishes.append(wish)
-    return tuple(wishes)
-
-
-def _value(reader: NodeReader, node: yaml.Node, name: str) -> str:
-    if not isinstance(node, yaml.MappingNode):
-        return reader.text(node, name)
-    fields = reader.fields(node, f"{name}: ", ("env", "file"))
-    if set(fields) not in ({"env"}, {"file"}):
-        reader.note(node, f"{name}: write `env: VARIABLE` or `file: …`, one of the two")
-        return ""
-    [(kind, where)] = fields.items()
-    fetch = reader.from_environment if kind == "env" else reader.from_file
-    return fetch(where, f"{name}: {kind}", reader.text(where, f"{name}: {kind}")) or ""
-
-
-def _certificate(reader: NodeReader, node: yaml.Node, name: str) -> CertificateWish | None:
-    if is_null(node):
-        return None
-    fields = reader.fields(node, f"{name}: ", _CERTIFICATE) if isinstance(node, yaml.MappingNode) else {}
-    key_field = "key_env" if "key_env" in fields else "key_file"
-    if set(fields) != {"certificate_file", key_field}:
-        reader.note(node, f"{name}: write certificate_file, and key_file or key_env")
-        return None
-    texts = []
-    for field in ("certificate_file", key_field):
-        fetch = reader.from_environment if field == "key_env" else reader.from_file
-        texts.append(fetch(fields[field], f"{name}: {field}", reader.text(fields[field], f"{name}: {field}")))
-    if not all(texts):
-        return None
-    return _parsed(reader, node, name, lambda: read_certificate(texts[0] or "", texts[1] or ""))
+Certificate: TypeAlias = Annotated[CertificateWish, PlainValidator(_certificate)]

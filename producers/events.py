@@ -23,7 +23,8 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from producers.event_json import EventReader
 from schemas.durations import milliseconds
 from schemas.errors import EventError, Unavailable
-from schemas.event import Event, encode_event
+from schemas.event import Event
+from schemas.event_codec import encode_event
 from schemas.sender import Sender
 from schemas.topics import MAX_EVENT, RECORD_OVERHEAD
 from schemas.writers import confluent_value

@@ -11,21 +11,21 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, StrictBool, model_validator
+
+from schemas.file_models import FileModel
 
 _PATH: Final = r"^[^.\[\]]+(\[\])?(\.[^.\[\]]+(\[\])?)*$"
 _ABSENT: Final = object()
 
 
-class Condition(BaseModel):
+class Condition(FileModel):
     """One of `[[conditions]]`: what the values of a field are, for some event types or for all."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     field: str = Field(pattern=_PATH)
     event_types: tuple[str, ...] | None = None
     one_of: tuple[str, ...] | None = Field(default=None, min_length=1)
-    not_empty: bool = False
+    not_empty: StrictBool = False
 
     @model_validator(mode="after")
     def _says_something(self) -> Condition:

@@ -10,7 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from schemas.sender import Sender
 
@@ -52,20 +52,31 @@ class HeaderWish:
     value: str | None = field(repr=False)
 
 
-def header_problems(headers: Sequence[HeaderWish], sender: Sender | None) -> Iterator[str]:
-    """Return a sentence for each thing that is wrong with headers that are to be sent together; no value is in it."""
+class HeaderProblem(NamedTuple):
+    """What is wrong with a header; `name` is None if it is wrong with all of them together."""
+
+    name: str | None
+    what: str
+
+
+def header_problems(headers: Sequence[HeaderWish], sender: Sender | None) -> Iterator[HeaderProblem]:
+    """Return a sentence for each thing that is wrong with headers of one request; no sentence contains a value."""
     if len(headers) > MAX_HEADERS:
-        yield f"headers: there are {len(headers)}, at most {MAX_HEADERS} are sent"
+        yield HeaderProblem(None, f"headers: there are {len(headers)}, at most {MAX_HEADERS} are sent")
     if (together := sum(len(header.name) + len(header.value or "") for header in headers)) > MAX_TOGETHER:
-        yield f"headers: they have {together} characters together, at most {MAX_TOGETHER} are sent"
+        what = f"headers: they have {together} characters together, at most {MAX_TOGETHER} are sent"
+        yield HeaderProblem(None, what)
+    last = {header.name.lower(): header.name for header in headers}
     for name, count in Counter(header.name.lower() for header in headers).items():
         if count > 1:
-            yield f"headers: {name[:MAX_NAME]!r} is there {count} times; names compare without regard to case"
+            what = f"headers: {name[:MAX_NAME]!r} is there {count} times; names compare without regard to case"
+            yield HeaderProblem(last[name], what)
     own = sender.header_names if sender is not None else frozenset()
     for header in headers:
-        yield from (f"headers: {what}" for what in _name_problems(header.name, own, sender))
-        if header.value is not None:
-            yield from (f"headers: {header.name[:MAX_NAME]!r}: {what}" for what in _value_problems(header.value))
+        for what in _name_problems(header.name, own, sender):
+            yield HeaderProblem(header.name, f"headers: {what}")
+        for what in () if header.value is None else _value_problems(header.value):
+            yield HeaderProblem(header.name, f"headers: {header.name[:MAX_NAME]!r}: {what}")
 
 
 def is_sendable(name: str, value: str) -> bool:

@@ -17,6 +17,7 @@ from typing import Final, NamedTuple, Protocol, TypeAlias
 from schemas.client_certificate import CertificateWish, certificate_problems
 from schemas.durations import format_duration
 from schemas.errors import InvalidInput, SubscriptionError
+from schemas.file_models import KeyPath
 from schemas.header_rules import HeaderWish, header_problems
 from schemas.near import did_you_mean
 from schemas.sender import Sender
@@ -94,19 +95,22 @@ class UrlRules(Protocol):
 
 
 class Fault(NamedTuple):
-    """What is wrong with a field of a draft; `number` is the draft's among those that were checked."""
+    """What is wrong with a draft; `number` is the draft's among those that were checked.
+
+    `path` is a field, and what of it is wrong where that is known: the name of a header, the index of an event type.
+    """
 
     number: int
     id: str
-    field: str
+    path: KeyPath
     what: str
 
     def __str__(self) -> str:
         return f"subscription {self.id}: {self.what}"
 
 
-# A field of a draft, and what is wrong with it.
-_Problem: TypeAlias = tuple[str, str]
+# A path in a draft, and what is wrong there.
+_Problem: TypeAlias = tuple[KeyPath, str]
 
 
 def check(drafts: Sequence[Draft], senders: Mapping[str, Sender], urls: UrlRules, bounds: Bounds) -> None:
@@ -119,21 +123,21 @@ def faults(drafts: Sequence[Draft], senders: Mapping[str, Sender], urls: UrlRule
     """Return all that is wrong with drafts that are to be written together, in their order."""
     tiers = tiers_of(sender.schedule for sender in senders.values())
     found = [
-        Fault(number, draft.id, field, what)
+        Fault(number, draft.id, path, what)
         for number, draft in enumerate(drafts)
-        for field, what in (*_problems(draft, senders, urls), *_setting_problems(draft, tiers, bounds))
+        for path, what in (*_problems(draft, senders, urls), *_setting_problems(draft, tiers, bounds))
     ]
     last = {draft.id: number for number, draft in enumerate(drafts)}
     for id_, count in Counter(draft.id for draft in drafts).items():
         if count > 1:
             what = f"the id is there {count} times; each subscription has its own"
-            found.append(Fault(last[id_], id_, "id", what))
+            found.append(Fault(last[id_], id_, ("id",), what))
     return found
 
 
 def _problems(draft: Draft, senders: Mapping[str, Sender], urls: UrlRules) -> Iterator[_Problem]:
     if not _ID.fullmatch(draft.id):
-        yield "id", f"id must be 1 to 128 letters, digits, _ or - (got {draft.id[:200]!r})"
+        yield ("id",), f"id must be 1 to 128 letters, digits, _ or - (got {draft.id[:200]!r})"
     yield from _text_problems("customer_id", draft.customer_id, MAX_CUSTOMER_ID, required=True)
     yield from _text_problems("description", draft.description, MAX_DESCRIPTION)
     if draft.set is not None:
@@ -141,38 +145,40 @@ def _problems(draft: Draft, senders: Mapping[str, Sender], urls: UrlRules) -> It
     try:
         urls.check_url(draft.url)
     except InvalidInput as error:
-        yield "url", str(error)
+        yield ("url",), str(error)
     sender = senders.get(draft.sender)
     if sender is None:
         known = did_you_mean(draft.sender, senders) or _one_of(senders)
-        yield "sender", f"sender {draft.sender[:200]!r} is not known{known}"
+        yield ("sender",), f"sender {draft.sender[:200]!r} is not known{known}"
     else:
-        yield from (("event_types", what) for what in _event_type_problems(draft.event_types, sender))
+        yield from _event_type_problems(draft.event_types, sender)
     if isinstance(draft.secret, Given):
-        yield from (("secret", what) for what in _secret_problems(draft.secret.secret, sender))
+        yield from ((("secret",), what) for what in _secret_problems(draft.secret.secret, sender))
     if draft.headers is not KEEP:
-        yield from (("headers", what) for what in header_problems(draft.headers, sender))
+        for name, what in header_problems(draft.headers, sender):
+            yield ("headers",) if name is None else ("headers", name), what
 
 
 def _text_problems(name: str, text: str, most: int, *, required: bool = False) -> Iterator[_Problem]:
     if required and not text:
-        yield name, f"{name} is empty"
+        yield (name,), f"{name} is empty"
     elif len(text) > most:
-        yield name, f"{name} has {len(text)} characters, at most {most} are allowed"
+        yield (name,), f"{name} has {len(text)} characters, at most {most} are allowed"
     elif text != text.strip() or (text and not text.isprintable()):
-        yield name, f"{name} must neither begin nor end with a space, nor hold control characters"
+        yield (name,), f"{name} must neither begin nor end with a space, nor hold control characters"
 
 
-def _event_type_problems(patterns: Sequence[str], sender: Sender) -> Iterator[str]:
+def _event_type_problems(patterns: Sequence[str], sender: Sender) -> Iterator[_Problem]:
     if not patterns:
-        yield "event_types is empty; name at least one, or '*' for all"
+        yield ("event_types",), "event_types is empty; name at least one, or '*' for all"
     groups = sorted({f"{name.rpartition('.')[0]}.*" for name in sender.subscribable if "." in name})
     for pattern, count in Counter(patterns).items():
+        path = ("event_types", patterns.index(pattern))
         if count > 1:
-            yield f"event_types: {pattern[:200]!r} is there {count} times"
+            yield path, f"event_types: {pattern[:200]!r} is there {count} times"
         if pattern not in EVERY_TYPE and not sender.takes(pattern):
             known = did_you_mean(pattern, [*sender.subscribable, *groups]) or _one_of(["*", *groups])
-            yield f"event_types: sender {sender.name} has no {pattern[:200]!r}{known}"
+            yield path, f"event_types: sender {sender.name} has no {pattern[:200]!r}{known}"
 
 
 def _is_group(pattern: str, sender: Sender) -> bool:
@@ -195,30 +201,33 @@ def _secret_problems(secret: str, sender: Sender | None) -> Iterator[str]:
 def _setting_problems(draft: Draft, tiers: Iterable[timedelta], bounds: Bounds) -> Iterator[_Problem]:
     if isinstance(draft.client_certificate, CertificateWish):
         found = certificate_problems(draft.client_certificate.certificate, bounds.now)
-        yield from (("client_certificate", what) for what in found)
+        yield from ((("client_certificate",), what) for what in found)
     if isinstance(draft.schedule, tuple):
-        found = _schedule_problems(draft.schedule, [tier for tier in tiers if tier != FIRST])
-        yield from (("schedule", what) for what in found)
+        yield from _schedule_problems(draft.schedule, [tier for tier in tiers if tier != FIRST])
     timeout, most, rate = draft.timeout, draft.max_in_flight, draft.rate_limit
     if isinstance(timeout, timedelta):
         if timeout < timedelta(seconds=1) or timeout.microseconds:
-            yield "timeout", "timeout must be one second or more, in whole seconds"
+            yield ("timeout",), "timeout must be one second or more, in whole seconds"
         elif timeout > bounds.timeout:
             longest = format_duration(bounds.timeout)
-            yield "timeout", f"timeout {format_duration(timeout)} is longer than {longest}, which drain_timeout leaves"
+            yield (
+                ("timeout",),
+                f"timeout {format_duration(timeout)} is longer than {longest}, which drain_timeout leaves",
+            )
     if isinstance(most, int) and not 1 <= most <= MOST_IN_FLIGHT:
-        yield "max_in_flight", f"max_in_flight must be from 1 to {MOST_IN_FLIGHT} (got {most})"
+        yield ("max_in_flight",), f"max_in_flight must be from 1 to {MOST_IN_FLIGHT} (got {most})"
     if isinstance(rate, float | int) and not (math.isfinite(rate) and RATES[0] <= rate <= RATES[1]):
         what = f"rate_limit must be from {RATES[0]:g} to {RATES[1]:,.0f} requests a second (got {rate:g})"
-        yield "rate_limit", what
+        yield ("rate_limit",), what
 
 
-def _schedule_problems(schedule: Sequence[timedelta], tiers: Sequence[timedelta]) -> Iterator[str]:
+def _schedule_problems(schedule: Sequence[timedelta], tiers: Sequence[timedelta]) -> Iterator[_Problem]:
     if len(schedule) >= MAX_ATTEMPTS:
-        yield f"schedule has {len(schedule)} waits; {MAX_ATTEMPTS - 1} are the most"
+        yield ("schedule",), f"schedule has {len(schedule)} waits; {MAX_ATTEMPTS - 1} are the most"
     for wait in dict.fromkeys(wait for wait in schedule if wait not in tiers):
         shown = format_duration(wait) if wait % timedelta(seconds=1) == timedelta(0) else str(wait)
-        yield f"schedule: no topic waits for {shown}{_one_of(format_duration(tier) for tier in tiers)}"
+        what = f"schedule: no topic waits for {shown}{_one_of(format_duration(tier) for tier in tiers)}"
+        yield ("schedule", schedule.index(wait)), what
 
 
 def _one_of(names: Iterable[str]) -> str:

@@ -19,12 +19,14 @@ from schemas.conditions import Condition
 from schemas.errors import SenderError, UnreadableRecord
 from schemas.event import ANY, Event
 from schemas.event_type import EventType, read_event_type
+from schemas.file_models import Document, KeyPath
 from schemas.header_lines import HeaderLines
 from schemas.header_values import Attempt
 from schemas.json_text import JsonText
 from schemas.rendering import Render, TimeFormat, envelope, payload
-from schemas.sender_file import ApiFlavour, Body, SenderFile, Signature, is_event_type, line_of, read_sender_file
+from schemas.sender_file import ApiFlavour, Body, SenderFile, Signature, is_event_type, read_sender_file
 from schemas.signing import SigningKey
+from schemas.toml_document import parse_toml
 
 DISTRIBUTION: Final = "kafka-signpost"
 
@@ -154,10 +156,10 @@ def load_senders() -> Mapping[str, Sender]:
 def load_sender(folder: Traversable) -> Sender:
     """Read a sender's folder, whose name is the sender's. SenderError names file, line and field of what is wrong."""
     file = folder / "sender.toml"
-    text = _read(file)
-    parsed = read_sender_file(text, str(file))
-    event_types = _read_event_types(folder, parsed, text)
-    _check_keys(parsed, event_types, text, str(file))
+    manifest = parse_toml(_read(file), str(file))
+    parsed = read_sender_file(manifest)
+    event_types = _read_event_types(folder, parsed, manifest)
+    _check_keys(parsed, event_types, manifest)
     version = metadata.version(DISTRIBUTION)
     lines = parsed.event_types
     return Sender(
@@ -189,17 +191,16 @@ def _body(body: Body) -> Render:
     return payload if body.time_format is None else envelope(body.envelope, body.time_format)
 
 
-def _check_keys(parsed: SenderFile, event_types: Mapping[str, EventType], text: str, file: str) -> None:
+def _check_keys(parsed: SenderFile, event_types: Mapping[str, EventType], manifest: Document) -> None:
     """Refuse a field of a key that no event type has; data of any form may have every field."""
 
-    def check(fields: Sequence[str], kinds: Sequence[EventType], path: tuple[str, ...]) -> None:
+    def check(fields: Sequence[str], kinds: Sequence[EventType], path: KeyPath) -> None:
         if any(kind.data_fields is None for kind in kinds):
             return
         known = {field for kind in kinds for field in kind.data_fields or ()}
         for field in fields:
             if field not in known:
-                line = line_of(text, path)
-                raise SenderError(f"{file}:{line}: {'.'.join(path)}: no event type has a field {field!r} in data")
+                raise SenderError(f"{manifest.place(path)}: no event type has a field {field!r} in data")
 
     check(parsed.kafka.key, list(event_types.values()), ("kafka", "key"))
     for name, line in parsed.event_types.items():
@@ -207,7 +208,7 @@ def _check_keys(parsed: SenderFile, event_types: Mapping[str, EventType], text: 
             check(line.key, [event_types[name]], ("event_types", name))
 
 
-def _read_event_types(folder: Traversable, parsed: SenderFile, toml: str) -> dict[str, EventType]:
+def _read_event_types(folder: Traversable, parsed: SenderFile, manifest: Document) -> dict[str, EventType]:
     events = folder / "events"
     files = {f.name.removesuffix(".avsc"): f for f in events.iterdir()} if events.is_dir() else {}
     wanted = {name: line.record or name for name, line in parsed.event_types.items() if line.published}
@@ -222,7 +223,7 @@ def _read_event_types(folder: Traversable, parsed: SenderFile, toml: str) -> dic
         if record not in kinds:
             file = events / f"{record}.avsc"
             if not file.is_file():
-                where = f"{folder / 'sender.toml'}:{line_of(toml, ('event_types', name))}: event_types.{name}"
+                where = manifest.place(("event_types", name))
                 raise SenderError(f"{where}: its record is missing: there is no {file}")
             try:
                 kinds[record] = kind = read_event_type(name, trigger, _read(file), str(file))

@@ -13,9 +13,10 @@ from typing import Literal, Protocol
 
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.hmac import HMAC
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field, StrictBool, StrictInt
 
 from schemas.errors import InvalidInput
+from schemas.file_models import FileModel
 
 # 256 bits, the strength of the hash: 43 characters of the URL-safe base64 alphabet.
 _SECRET_BYTES = 32
@@ -69,21 +70,19 @@ def hmac_key(version: str, key: bytes) -> SigningKey:
     return SigningKey(version, sign)
 
 
-class HmacSha256Hex(BaseModel):
+class HmacSha256Hex(FileModel):
     """`scheme = "hmac_sha256_hex"`: one header, a prefix and the lowercase hexadecimal HMAC-SHA256 of the body.
 
     Receivers compare the whole header value with the one that they expect, so it never carries two signatures: the
     newest key alone signs.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     scheme: Literal["hmac_sha256_hex"]
     header: str = Field(pattern=r"^[A-Za-z0-9-]+$")
     prefix: str = Field(default="", pattern=r"^[\x21-\x7e]*$")
     secret: Literal["utf8"]
-    required: bool
-    longest_secret: int | None = Field(default=None, ge=1)  # in characters
+    required: StrictBool
+    longest_secret: StrictInt | None = Field(default=None, ge=1)  # in characters
 
     @property
     def header_names(self) -> tuple[str, ...]:

@@ -15,9 +15,10 @@ from typing import Final, Literal
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field, StrictBool, StrictInt
 
 from schemas.errors import InvalidInput
+from schemas.file_models import FileModel
 from schemas.header_values import header_id
 from schemas.signing import SigningKey, hmac_key
 
@@ -35,18 +36,16 @@ _SEED_BYTES: Final = 32
 _SHOULD_BE: Final = "expected whsec_ and the base64 of 24 to 64 bytes"
 
 
-class StandardWebhooks(BaseModel):
+class StandardWebhooks(FileModel):
     """`scheme = "standard_webhooks"`: `webhook-id`, `webhook-timestamp`, `webhook-signature`.
 
     During a rotation all secrets sign, the newest first. What a request without a secret carries is `unsigned`.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     scheme: Literal["standard_webhooks"]
     versions: tuple[Literal["v1", "v1a"], ...] = Field(min_length=1)
-    required: bool
-    generated_bytes: int = Field(default=32, ge=_FEWEST_BYTES, le=_MOST_BYTES)
+    required: StrictBool
+    generated_bytes: StrictInt = Field(default=32, ge=_FEWEST_BYTES, le=_MOST_BYTES)
     unsigned: Literal["nothing", "id_and_timestamp"] = "nothing"
 
     @property

@@ -14,7 +14,7 @@ import orjson
 from schemas.codec import MAGIC, PREFIX_LENGTH, Record, RecordCodec
 from schemas.delivery import event_id
 from schemas.errors import SignpostError, UnreadableRecord
-from schemas.event import EventDecoder
+from schemas.event_codec import EventDecoder
 from schemas.json_text import plain
 from schemas.sender import Sender
 from schemas.terminal import printable

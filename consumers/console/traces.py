@@ -15,7 +15,8 @@ from consumers.runtime.topic_reader import Range, place_of
 from schemas.codec import Record
 from schemas.delivery import DeadLetter, DeadLetterCodec, Job, JobCodec, OutcomeCodec, event_id
 from schemas.errors import SignpostError, UnreadableRecord
-from schemas.event import Event, EventDecoder
+from schemas.event import Event
+from schemas.event_codec import EventDecoder
 from schemas.topics import TopicNames
 
 Place = tuple[str, int, int]

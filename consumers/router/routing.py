@@ -12,7 +12,8 @@ from consumers.router.schemas import BeingAsked
 from consumers.runtime.dead_letters import SourceRecord, dead_letter
 from schemas.delivery import event_id
 from schemas.errors import Unavailable, UnreadableRecord
-from schemas.event import Event, EventDecoder
+from schemas.event import Event
+from schemas.event_codec import EventDecoder
 from schemas.sender import Sender
 from schemas.writers import WriterSchemas
 

@@ -19,7 +19,7 @@ from deploy.health import read_health
 from deploy.router_role import source_senders
 from deploy.senders import senders_of
 from schemas.errors import InvalidInput, Unavailable
-from schemas.event import EventDecoder
+from schemas.event_codec import EventDecoder
 from schemas.near import did_you_mean
 from schemas.settings import Settings
 from schemas.terminal import printable

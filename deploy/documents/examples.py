@@ -12,7 +12,8 @@ from typing import Any, Final
 from producers.simulator import Simulator
 from schemas.delivery import uuid5
 from schemas.errors import EventError, UnreadableRecord
-from schemas.event import ANY, Event, EventDecoder, encode_event
+from schemas.event import ANY, Event
+from schemas.event_codec import EventDecoder, encode_event
 from schemas.sender import Sender
 from schemas.signing import HmacSha256Hex
 from schemas.standard_webhooks import PRIVATE, SYMMETRIC

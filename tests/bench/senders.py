@@ -8,7 +8,8 @@ from itertools import islice
 from typing import Any, Final
 
 from producers.simulator import Simulator
-from schemas.event import Event, EventDecoder, encode_event
+from schemas.event import Event
+from schemas.event_codec import EventDecoder, encode_event
 from schemas.sender import Sender, load_senders
 from tests.bench.stage import Bench
 from tests.support.attempts import Attempted

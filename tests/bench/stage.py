@@ -15,7 +15,8 @@ from confluent_kafka import Producer
 
 from deploy.sealing_key import sealer_of
 from schemas.delivery import JobCodec
-from schemas.event import Event, encode_event
+from schemas.event import Event
+from schemas.event_codec import encode_event
 from schemas.partitioner import partition_of
 from schemas.subscription import SealedSecret, Subscription, encode_subscription
 from schemas.topics import FIRST

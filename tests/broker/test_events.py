@@ -12,7 +12,7 @@ from deploy.cli.main import main
 from deploy.local.broker import Broker
 from producers.events import EventPublisher
 from schemas.errors import EventError, Unavailable
-from schemas.event import EventDecoder
+from schemas.event_codec import EventDecoder
 from tests.contracts.zenoo import DATA, EXAMPLES, ZENOO, event_of, golden
 from tests.support.topics import create_topic, read_topic
 

@@ -18,7 +18,7 @@ from consumers.table_state import Entry
 from deploy.local.broker import Broker
 from schemas.delivery import DeadLetter, DeadLetterCodec
 from schemas.errors import UNREADABLE_REASONS
-from schemas.event import encode_event
+from schemas.event_codec import encode_event
 from schemas.topics import MAX_EVENT
 from tests.support.installation import ZENOO, Installation, event, subscription
 from tests.support.topics import create_topic

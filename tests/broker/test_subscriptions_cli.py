@@ -140,8 +140,8 @@ def test_all_errors_of_a_file_come_together_and_nothing_is_written(signpost, fil
     for expected in (
         "subscription bad-1: url must start with https://",
         "subscription bad-1: event_types: sender zenoo has no 'x'",
-        "subscription bad-2: sender is missing",
-        ":22: subscription bad-2: 'colour' is not a field",
+        "subscription bad-2: sender: the key is missing",
+        ":22: subscription bad-2: colour: unknown key; known: ",
     ):
         assert expected in said.err
     assert listed(signpost) == {}

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from producers.event_json import EventReader
 from schemas.errors import UNREADABLE_REASONS, EventError, SenderError, UnreadableRecord
-from schemas.event import Event, EventDecoder, encode_event
+from schemas.event import Event
+from schemas.event_codec import EventDecoder, encode_event
 from schemas.sender import Sender, load_sender
 from tests.contracts.senders import SENDERS
 from tests.support.avro_values import exact, json_values_of

@@ -10,7 +10,8 @@ import pytest
 
 from producers.event_json import EventReader
 from schemas.errors import EventError, InvalidInput, UnreadableRecord
-from schemas.event import Event, EventDecoder, encode_event
+from schemas.event import Event
+from schemas.event_codec import EventDecoder, encode_event
 from tests.contracts.senders import SENDERS, VECTORS, examples, reader, sha256_hex
 from tests.support.attempts import Attempted, headers_of
 

@@ -19,7 +19,7 @@ from deploy.documents.examples import NOW_S, examples_of
 from deploy.documents.folder import documents_of, write_documents
 from deploy.documents.payloads import body_schema
 from producers.event_json import EventReader
-from schemas.event import EventDecoder, encode_event
+from schemas.event_codec import EventDecoder, encode_event
 from schemas.sender import Sender, load_sender
 from tests.contracts.senders import SENDERS, Example, examples
 from tests.contracts.test_any_value import ALL, folder_of

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from schemas.errors import EventError
-from schemas.event import EventDecoder, encode_event
+from schemas.event_codec import EventDecoder, encode_event
 from schemas.json_text import JsonText
 from schemas.sender import Sender
 from tests.contracts.senders import SENDERS, Example, diligent_headers, examples, reader

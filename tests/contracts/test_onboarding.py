@@ -10,7 +10,8 @@ import pytest
 
 from schemas.egress import EgressPolicy
 from schemas.errors import UnreadableRecord
-from schemas.event import Event, EventDecoder, encode_event
+from schemas.event import Event
+from schemas.event_codec import EventDecoder, encode_event
 from schemas.subscription import matches
 from tests.contracts.senders import SENDERS, SIGNPOST, WHSEC, reader
 from tests.support.attempts import headers_of

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.errors import UNREADABLE_REASONS, UnreadableRecord
-from schemas.event import MAX_TIME_US, MIN_TIME_US, Event, EventDecoder, encode_event
+from schemas.event import MAX_TIME_US, MIN_TIME_US, Event
+from schemas.event_codec import EventDecoder, encode_event
 from tests.contracts.zenoo import EXAMPLES, ZENOO, event_of
 from tests.support.avro_values import TEXT, values_of
 

@@ -9,7 +9,8 @@ from datetime import datetime
 import pytest
 
 from schemas.errors import UnreadableRecord
-from schemas.event import Event, EventDecoder, encode_event
+from schemas.event import Event
+from schemas.event_codec import EventDecoder, encode_event
 from tests.contracts.zenoo import EXAMPLES, ZENOO, event_of, golden
 
 CREATED = event_of(EXAMPLES["case.created"])

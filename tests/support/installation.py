@@ -21,7 +21,8 @@ from consumers.runtime import topics
 from consumers.table import SubscriptionTable
 from deploy.router_role import RouterRole, build
 from schemas.delivery import DeadLetter, DeadLetterCodec, Job, JobCodec
-from schemas.event import Event, encode_event
+from schemas.event import Event
+from schemas.event_codec import encode_event
 from schemas.partitioner import partition_of
 from schemas.sender import load_senders
 from schemas.settings import Settings

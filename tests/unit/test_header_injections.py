@@ -71,7 +71,7 @@ def test_there_are_two_hundred_of_them() -> None:
 @pytest.mark.parametrize("value", VALUES, ids=ascii)
 def test_no_value_leaves_its_line(value: str) -> None:
     """A value with anything but printable ASCII inside is refused, in a sentence that does not repeat it."""
-    [problem] = header_problems([HeaderWish("X-Own", value)], ZENOO)
+    [(_, problem)] = header_problems([HeaderWish("X-Own", value)], ZENOO)
     assert "evil" not in problem
     assert problem.isprintable()
     assert not is_sendable("X-Own", value)
@@ -80,9 +80,8 @@ def test_no_value_leaves_its_line(value: str) -> None:
 @pytest.mark.parametrize("name", NAMES, ids=ascii)
 def test_no_name_frames_the_message(name: str) -> None:
     """A name that is not a token, that says where a message ends, or that the sender sets, is refused."""
-    problems = list(header_problems([HeaderWish(name, "a")], ZENOO))
-    assert len(problems) == 1
-    assert problems[0].isprintable()
+    [(_, problem)] = header_problems([HeaderWish(name, "a")], ZENOO)
+    assert problem.isprintable()
     assert name.lower() in ZENOO.header_names or not is_sendable(name, "a")
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from schemas.errors import UnreadableRecord
-from schemas.event import Event, EventDecoder, encode_event
+from schemas.event import Event
+from schemas.event_codec import EventDecoder, encode_event
 from schemas.sender import load_sender
 from tests.contracts.test_any_value import folder_of
 

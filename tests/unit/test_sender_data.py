@@ -18,7 +18,8 @@ import pytest
 
 from schemas.egress import EgressPolicy
 from schemas.errors import SenderError, SubscriptionError, UnreadableRecord
-from schemas.event import Event, EventDecoder, encode_event
+from schemas.event import Event
+from schemas.event_codec import EventDecoder, encode_event
 from schemas.rules import Bounds, Draft, Generate, Given, check
 from schemas.sender import load_sender, load_senders
 from tests.support.attempts import Attempted
@@ -51,7 +52,7 @@ def edit(folder: Path, old: str, new: str) -> int:
     [
         (', target_type = "FLOW_RUN" }', " }", "event_types.flow_run_completed: the key target_type is missing; the"),
         ('key = ["alert_id"]', 'kye = "alert_id"', "event_types.monitoring_alert_fired: unknown key kye: no"),
-        ('target_type = "CDD"', "target_type = 7", "event_types.cdd_state_changed.target_type: Input should"),
+        ('target_type = "CDD"', "target_type = 7", "event_types.cdd_state_changed.target_type: expected text in"),
         ('"{EVENT_TYPE}"', '"{EVENT}"', "headers.X-Event-Name: unknown placeholder {EVENT}; known: {ver"),
         ('form = "payload"', 'form = "envelope"', "body: an envelope needs time_format and [body.envelope]"),
         ('form = "payload"', 'form = "payload"\ntime_format = "seconds"', 'body: form = "payload" is the payload'),

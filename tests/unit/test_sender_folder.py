@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from schemas.errors import SenderError, UnreadableRecord
-from schemas.event import Event, EventDecoder, encode_event
+from schemas.event import Event
+from schemas.event_codec import EventDecoder, encode_event
 from schemas.sender import Sender, load_sender, load_senders
 
 
@@ -57,6 +58,8 @@ def test_a_folder_is_loaded_by_its_name(folder: Path):
         ('time_format = "seconds"', 'time_format = "weeks"', "body.time_format"),
         ('"alert_token"]', '"alert_tokn"]', "kafka.key: no event type has a field 'alert_tokn' in data"),
         ('"case.created" =', '"all" =', "event_types.all: an event type is of letters"),
+        ("required =", 'required = "yes" #', "signature.required: expected true or false (found 'yes')"),
+        ("max_bytes = 262144", 'max_bytes = "262144"', "body.max_bytes: expected a whole number (found '262144')"),
     ],
 )
 def test_what_is_wrong_in_sender_toml_is_said_with_line_and_key(folder: Path, old, new, expected):
@@ -70,6 +73,15 @@ def test_all_that_is_wrong_in_sender_toml_is_said_at_once(folder: Path):
     edit(folder / "sender.toml", 'title = "Zenoo CLM"', "")
     edit(folder / "sender.toml", "max_bytes = 262144", "max_bytes = 0")
     assert [text.split(": ")[1] for text in problem(folder).splitlines()] == ["title", "body.max_bytes"]
+
+
+def test_misspelt_key_hides_no_error_of_its_value(folder: Path):
+    """The value of a misspelt key is checked as that of the key it stands for, which is not reported as missing."""
+    line = edit(folder / "sender.toml", "timeout =", "time_out = 5 #")
+    assert problem(folder).splitlines() == [
+        f"other/sender.toml:{line}: delivery.time_out: unknown key; did you mean timeout?",
+        f'other/sender.toml:{line}: delivery.time_out: expected a duration in quotes, such as "30s" (found 5)',
+    ]
 
 
 @pytest.mark.parametrize(

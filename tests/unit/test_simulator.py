@@ -10,7 +10,8 @@ import pytest
 from deploy.cli.events import paced
 from producers.event_json import EventReader
 from producers.simulator import Simulator
-from schemas.event import Event, EventDecoder, encode_event
+from schemas.event import Event
+from schemas.event_codec import EventDecoder, encode_event
 from schemas.sender import load_senders
 
 ZENOO = load_senders()["zenoo"]

@@ -70,22 +70,28 @@ def test_a_secret_comes_from_one_of_five_places(read, tmp_path, line, expected):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        (f"{HEAD}    event_type: [x]\n", ":6: subscription a: 'event_type' is not a field; did you mean event_types?"),
-        (HEAD, ":2: subscription a: event_types is missing"),
-        (f"{HEAD}{TYPES}    colour: red\n", "'colour' is not a field; known: id, sender"),
-        (f"{HEAD}{TYPES}    id: b\n", ":7: subscription a: id is there twice"),
-        (f"{HEAD}{TYPES}    description: 5\n", ":7: subscription a: description: write text, in quotes"),
-        (f"{HEAD}    event_types: 5\n", ":6: subscription a: event_types: write a list"),
-        (f"{HEAD}    event_types: [[x]]\n", ":6: subscription a: event_types: write text"),
+        (f"{HEAD}    event_type: [x]\n", ":6: subscription a: event_type: unknown key; did you mean event_types?"),
+        (HEAD, ":2: subscription a: event_types: the key is missing"),
+        (f"{HEAD}{TYPES}    colour: red\n", ":7: subscription a: colour: unknown key; known: id, sender"),
+        (f"{HEAD}{TYPES}    id: b\n", ":7: subscription a: id: the key is there twice"),
+        (
+            f"{HEAD}{TYPES}    description: 5\n",
+            ":7: subscription a: description: expected text in quotes (found a number)",
+        ),
+        (f"{HEAD}    event_types: 5\n", ":6: subscription a: event_types: expected a list of event types"),
+        (
+            f"{HEAD}    event_types: [[x]]\n",
+            ":6: subscription a: event_types.0: expected text in quotes (found a list)",
+        ),
         (f"{HEAD}{TYPES}    secret: {CANARY}\n    secret_env: X\n", "secret and secret_env are both there"),
         (f"{HEAD}{TYPES}    secret_env: MISSING\n", ":7: subscription a: secret_env: the environment variable MISSING"),
         (f"{HEAD}{TYPES}    secret_env: EMPTY\n", "the environment variable EMPTY is not there or empty"),
         (f"{HEAD}{TYPES}    secret_file: none.txt\n", "the file none.txt is not there or empty"),
-        ("sets: x\nsubscriptions: []\n", ":1: 'sets' is not a field; did you mean set?"),
-        ("subscriptions: 5\n", ":1: subscriptions: write a list"),
-        ("set: x\n", ":1: subscriptions: write a list"),
-        ("subscriptions: [5]\n", ":1: subscriptions: each item holds"),
-        ("subscriptions:\n  - sender: zenoo\n", ":2: subscription without an id: id is missing"),
+        ("sets: x\nsubscriptions: []\n", ":1: sets: unknown key; did you mean set?"),
+        ("subscriptions: 5\n", ":1: subscriptions: expected a list (found a number)"),
+        ("set: x\n", ":1: subscriptions: the key is missing"),
+        ("subscriptions: [5]\n", ":1: subscription without an id: expected the keys id, sender, "),
+        ("subscriptions:\n  - sender: zenoo\n", ":2: subscription without an id: id: the key is missing"),
     ],
 )
 def test_a_problem_names_line_and_field(read, text, expected):
@@ -107,19 +113,73 @@ def test_all_that_is_wrong_is_told_at_once_line_by_line(read):
     bounds = Bounds(timedelta(seconds=30), datetime(2026, 1, 1, tzinfo=UTC))
     problems = found.all_problems(faults(found.attempts, load_senders(), EgressPolicy(), bounds))
     expected = [
-        ":3: subscription a: 'sendr' is not a field; did you mean sender?",
+        ":3: subscription a: sendr: unknown key; did you mean sender?",
         ":3: subscription a: sender 'zeno' is not known; did you mean zenoo?",
-        ":4: subscription a: customer_id: write text",
+        ":4: subscription a: customer_id: expected text in quotes",
         ":5: subscription a: url must start with https:// (got ftp://)",
         ":12: subscription b: timeout: 'ten' is not a duration",
         ":13: subscription b: rate_limit must be from 0.001",
-        ":14: subscription b: headers: X-A: env: the environment variable NOT_SET is not there or empty",
+        ":14: subscription b: headers.X-A.env: the environment variable NOT_SET is not there or empty",
         ":14: subscription b: headers: 'Host' is set by Signpost",
         ":15: subscription b: the id is there 2 times",
     ]
     assert len(problems) == len(expected), problems
     assert all(told in problem for told, problem in zip(expected, problems, strict=True)), problems
     assert len(found.drafts) == 1
+
+
+def test_each_header_and_each_event_type_has_its_own_line(read):
+    """A problem of one entry of a mapping or a list carries the line of that entry, not of the first one."""
+    found = read(
+        f"{HEAD}    headers:\n      X-Good: a\n      Host: x\n      X-Missing: {{env: NOT_SET}}\n      X-Bad: 'a '\n"
+        "      x-good: b\n    event_types:\n      - case.*\n      - nothing\n"
+        "    schedule:\n      - 5s\n      - 7s\n      - soon\n"
+    )
+    bounds = Bounds(timedelta(seconds=30), datetime(2026, 1, 1, tzinfo=UTC))
+    problems = found.all_problems(faults(found.attempts, load_senders(), EgressPolicy(), bounds))
+    expected = [
+        ":8: subscription a: headers: 'Host' is set by Signpost",
+        ":9: subscription a: headers.X-Missing.env: the environment variable NOT_SET",
+        ":10: subscription a: headers: 'X-Bad': the value begins or ends with a space",
+        ":11: subscription a: headers: 'x-good' is there 2 times",
+        ":14: subscription a: event_types: sender zenoo has no 'nothing'",
+        ":18: subscription a: schedule.2: 'soon' is not a duration",
+    ]
+    assert len(problems) == len(expected), problems
+    assert all(told in problem for told, problem in zip(expected, problems, strict=True)), problems
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("secret: no", "secret: expected text in quotes (found a boolean)"),
+        ("secret:", "secret: expected text in quotes (found null)"),
+        ("description: 2026-01-01", "description: expected text in quotes (found a date)"),
+        ("description: !x 5", "description: expected text in quotes (found a value with a tag)"),
+        ("headers: {on: x}", "headers: expected text for a key, in quotes if it looks like something else (found a bo"),
+        ("? [a]\n    : b", "expected text for a key, in quotes if it looks like something else (found a list)"),
+        ("<<: {description: x}", "expected text for a key, in quotes if it looks like something else (found a merge k"),
+        ("headers: {X-A: a, X-A: b}", "headers.X-A: the key is there twice"),
+        ("max_in_flight: '8'", "max_in_flight: expected a number without quotes"),
+        ("rate_limit: 1:30", "rate_limit: expected a number"),
+        ("headers: {X-A: {env: SECRET, file: a.txt}}", "headers.X-A.file: the file a.txt is not there or empty"),
+        ("headers: &a {X-A: *a}", "headers.X-A.X-A: unknown key; known: env, file"),
+        ("client_certificate: {key_env: SECRET}", "client_certificate.certificate_file: the key is missing"),
+    ],
+)
+def test_values_that_yaml_reads_differently_are_refused(read, line, expected):
+    """Neither a boolean, a date, a null, a tag nor a merge becomes text or a number that nobody meant."""
+    found = read(f"{HEAD}{TYPES}    {line}\n")
+    assert any(f":7: subscription a: {expected}" in problem for problem in found.problems), found.problems
+    assert found.drafts == ()
+
+
+def test_aliases_cannot_multiply(read):
+    """A file whose aliases stand for ten thousand million values ends in one problem for each field, at once."""
+    levels = "".join(f"l{n + 1}: &l{n + 1} [{', '.join([f'*l{n}'] * 10)}]\n" for n in range(10))
+    found = read(f"l0: &l0 [x]\n{levels}{HEAD}    event_types: *l10\n")
+    assert any("event_types.0: expected text in quotes (found a list)" in problem for problem in found.problems)
+    assert len(found.problems) == 21
 
 
 def test_settings_of_its_own_are_read(read, tmp_path):
@@ -161,21 +221,21 @@ def test_a_client_certificate_comes_from_files(read, tmp_path):
     ("line", "expected"),
     [
         ("headers: [a]", ":7: subscription a: headers: write each as `Name: value`"),
-        ("headers: {X-A: 5}", ":7: subscription a: headers: X-A: write text, in quotes"),
-        ("headers: {X-A: {env: MISSING}}", "headers: X-A: env: the environment variable MISSING is not there"),
-        ("headers: {X-A: {file: none.txt}}", "headers: X-A: file: the file none.txt is not there or empty"),
-        ("headers: {X-A: {var: SECRET}}", "headers: X-A: 'var' is not a field; known: env, file"),
-        ("headers: {X-A: {}}", "headers: X-A: write `env: VARIABLE` or `file: …`"),
-        ("client_certificate: c.pem", "client_certificate: write certificate_file, and key_file or key_env"),
-        ("schedule: 5", "schedule: write a list of waits, such as [5s, 1m, 30m]"),
-        ("schedule: [5s, soon]", ":7: subscription a: schedule: 'soon' is not a duration"),
+        ("headers: {X-A: 5}", ":7: subscription a: headers.X-A: expected text in quotes"),
+        ("headers: {X-A: {env: MISSING}}", "headers.X-A.env: the environment variable MISSING is not there"),
+        ("headers: {X-A: {file: none.txt}}", "headers.X-A.file: the file none.txt is not there or empty"),
+        ("headers: {X-A: {var: SECRET}}", "headers.X-A.var: unknown key; known: env, file"),
+        ("headers: {X-A: {}}", "headers.X-A: write `env: VARIABLE` or `file: …`"),
+        ("client_certificate: c.pem", "client_certificate: expected the keys certificate_file, key_file, key_env"),
+        ("schedule: 5", "schedule: expected a list of waits, such as [5s, 1m, 30m]"),
+        ("schedule: [5s, soon]", ":7: subscription a: schedule.1: 'soon' is not a duration"),
         ("timeout: ten", ":7: subscription a: timeout: 'ten' is not a duration"),
-        ("timeout: 10", ":7: subscription a: timeout: write text, in quotes"),
-        ("max_in_flight: many", ":7: subscription a: max_in_flight: write a number, such as 8"),
-        ("max_in_flight: 2.5", ":7: subscription a: max_in_flight: write a whole number"),
-        ("max_in_flight: 1.0e+400", ":7: subscription a: max_in_flight: write a whole number"),
-        ("max_in_flight: .nan", ":7: subscription a: max_in_flight: write a "),
-        ("rate_limit: 0x10", ":7: subscription a: rate_limit: write a number"),
+        ("timeout: 10", ":7: subscription a: timeout: expected a duration in quotes"),
+        ("max_in_flight: many", ":7: subscription a: max_in_flight: expected a number without quotes, such as 8"),
+        ("max_in_flight: 2.5", ":7: subscription a: max_in_flight: expected a whole number"),
+        ("max_in_flight: 1.0e+400", ":7: subscription a: max_in_flight: expected a whole number"),
+        ("max_in_flight: .nan", ":7: subscription a: max_in_flight: expected a number"),
+        ("rate_limit: 0x10", ":7: subscription a: rate_limit: expected a number"),
     ],
 )
 def test_a_setting_that_is_none_names_line_and_field(read, line, expected):
@@ -204,6 +264,14 @@ def test_what_is_no_yaml_is_said_with_its_line(read, text, expected):
     with pytest.raises(SubscriptionError) as caught:
         read(text)
     assert expected in str(caught.value)
+    assert CANARY not in str(caught.value)
+
+
+def test_file_that_is_not_utf_8_is_refused(tmp_path: Path):
+    """The error names the file and the position, and nothing of the content."""
+    (tmp_path / "subs.yaml").write_bytes(b"set: " + CANARY.encode() + b"\xff\n")
+    with pytest.raises(SubscriptionError, match=r"subs\.yaml: not UTF-8: invalid start byte at byte \d+$") as caught:
+        read_file(tmp_path / "subs.yaml", {})
     assert CANARY not in str(caught.value)
 
 

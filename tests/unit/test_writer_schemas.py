@@ -16,7 +16,8 @@ import pytest
 
 from consumers.runtime.registry import Registry
 from schemas.errors import Unavailable, UnreadableRecord
-from schemas.event import Event, EventDecoder
+from schemas.event import Event
+from schemas.event_codec import EventDecoder
 from schemas.sender import load_senders
 
 ZENOO = load_senders()["zenoo"]

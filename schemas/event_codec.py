@@ -1,0 +1,126 @@
+"""The values of event topics: from bytes to an Event, and back.
+
+Without a schema registry a value is Avro single-object encoding: the fingerprint of the writer schema leads to the
+event type. With one it may also be in Confluent's wire format: a zero byte, the big-endian id of the writer schema,
+and the record.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from io import BytesIO
+from typing import Any, NoReturn
+
+import fastavro
+
+from schemas.codec import MAGIC, PREFIX_LENGTH, read_all
+from schemas.errors import EventError, UnreadableRecord
+from schemas.event import ANY, MAX_TIME_US, MIN_TIME_US, Event
+from schemas.event_type import EventType
+from schemas.sender import Sender
+from schemas.writers import CONFLUENT_MAGIC, ForeignDecoder, WriterSchemas
+
+
+class EventDecoder:
+    """Decodes the values of a sender's event topic; `schemas` is the registry, where there is one."""
+
+    def __init__(self, sender: Sender, schemas: WriterSchemas | None = None) -> None:
+        self._sender = sender
+        self._foreign = None if schemas is None else ForeignDecoder(schemas, sender)
+        self._by_prefix = {kind.prefix: kind for kind in sender.kinds}
+
+    def decode(self, value: bytes | None, fallback_id: Callable[[], str]) -> Event:
+        """Decode one value; one without an id gets `fallback_id()`.
+
+        UnreadableRecord says why it cannot be read. Unavailable: the schema registry, which is needed, does not answer.
+        """
+        if not value:
+            raise UnreadableRecord("empty", "an event record has no value")
+        kind = self._by_prefix.get(value[:PREFIX_LENGTH])
+        if kind is None:
+            if self._foreign is None or value[:1] != CONFLUENT_MAGIC:
+                self._refuse(value)
+            record, kind, has_floats = self._foreign.decode(value)
+            return self._event(record, kind, has_floats, fallback_id)
+        record = read_all(kind.record, value, PREFIX_LENGTH, read=kind.read)
+        event_type = record["event_type"]
+        if event_type != kind.name or event_type == ANY:
+            kind = self._sharing(event_type, kind)
+        return self._event(record, kind, kind.has_floats, fallback_id)
+
+    def _event(
+        self, record: dict[str, Any], kind: EventType, has_floats: bool, fallback_id: Callable[[], str]
+    ) -> Event:
+        created_at_us = record["created_at"]
+        if not MIN_TIME_US <= created_at_us <= MAX_TIME_US:
+            raise UnreadableRecord("invalid_value", f"created_at is outside the years 1 to 9999: {created_at_us} µs")
+        if not record["customer_id"]:
+            raise UnreadableRecord("no_customer", "customer_id is empty")
+        if has_floats and not _all_finite(record["data"]):
+            raise UnreadableRecord("invalid_value", "data holds a number that JSON does not have: NaN or infinite")
+        event_id, data = record["event_id"] or fallback_id(), record["data"]
+        if kind.form is not None:
+            try:
+                data = kind.form.out(data)
+            except ValueError as error:
+                raise UnreadableRecord("invalid_value", f"data: {error}") from error
+        return Event(event_id, record["event_type"], created_at_us, record["customer_id"], data)
+
+    def _refuse(self, value: bytes) -> NoReturn:
+        if value[:1] == CONFLUENT_MAGIC:
+            raise UnreadableRecord("unknown_format", "the value names a schema by its id; set schema_registry_url")
+        if value[:2] != MAGIC:
+            raise UnreadableRecord("unknown_format", f"an event begins with c301, this with {value[:2].hex()}")
+        if len(value) < PREFIX_LENGTH:
+            raise UnreadableRecord("truncated", f"{len(value)} bytes are too few for an event")
+        raise UnreadableRecord(
+            "unknown_schema", f"no event type of {self._sender.name} has the fingerprint {value[2:PREFIX_LENGTH].hex()}"
+        )
+
+    def _sharing(self, event_type: str, kind: EventType) -> EventType:
+        """Return the event type that shares the schema of `kind`."""
+        other = self._sender.kind_of(event_type)
+        if other is not None and other.prefix == kind.prefix:
+            return other
+        if other is None:
+            raise UnreadableRecord("unknown_event_type", f"{self._sender.name} has no event type {event_type[:128]!r}")
+        raise UnreadableRecord(
+            "event_type_mismatch", f"event_type is {event_type!r}, the schema is the one of {kind.name!r}"
+        )
+
+
+def encode_event(sender: Sender, event: Event) -> bytes:
+    """Encode an event in single-object encoding; EventError if its type is unknown or its data do not fit.
+
+    Nullable fields may be left out. producers/validation.py says field by field what is wrong with an event.
+    """
+    kind = sender.kind_of(event.event_type)
+    if kind is None:
+        raise EventError(f"{sender.name} has no event type {event.event_type!r}")
+    stream = BytesIO()
+    stream.write(kind.prefix)
+    try:
+        record = {
+            "event_id": event.event_id or None,
+            "event_type": event.event_type,
+            "created_at": event.created_at_us,
+            "customer_id": event.customer_id,
+            "data": event.data if kind.form is None else kind.form.into(event.data),
+        }
+        fastavro.schemaless_writer(stream, kind.record, record)
+    except Exception as error:  # ValueError, TypeError, KeyError, OverflowError, UnicodeEncodeError, …
+        raise EventError(
+            f"event {event.event_id or 'without id'} does not fit {kind.name}: {type(error).__name__}: {error}"
+        ) from error
+    return stream.getvalue()
+
+
+def _all_finite(value: Any) -> bool:
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if isinstance(value, dict):
+        return all(_all_finite(inner) for inner in value.values())
+    if isinstance(value, list):
+        return all(_all_finite(inner) for inner in value)
+    return True
