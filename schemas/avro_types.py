@@ -224,6 +224,8 @@ class _Parser:
             return Union(tuple(self.parse(branch, namespace) for branch in schema))
         if isinstance(schema, str):
             return self._named(schema, namespace)
+        if not isinstance(schema, dict):
+            raise ValueError(schema)
         properties = _properties(schema)
         match schema["type"]:
             case "array":
