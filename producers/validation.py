@@ -38,20 +38,26 @@ _EMBEDDED: Final[Mapping[Embedding, str]] = {
 def problems(node: AvroType, value: Any, path: str) -> Iterator[str]:
     """Yield a sentence for each misfit of a value; `path` is the name of the value itself."""
     match node:
-        case Reference():
-            yield from problems(node.target, value, path)
+        case Primitive():
+            embedded = embedding(node)
+            fits = _fits_primitive(node.name, value) if embedded is None else _fits_embedded(embedded, value)
+            if not fits:
+                yield _misfit(path, _expected(node), value)
         case Union():
             yield from _union_problems(node, value, path)
         case Record():
             yield from _record_problems(node, value, path)
-        case Map():
-            yield from _map_problems(node, value, path)
         case Array() if isinstance(value, list):
             for index, item in enumerate(value):
                 yield from problems(node.items, item, f"{path}[{index}]")
-        case Primitive() | Enum() | Fixed() | Array():
-            if not _fits(node, value):
-                yield _misfit(path, _expected(node), value)
+        case Map():
+            yield from _map_problems(node, value, path)
+        case Enum() if value in node.symbols:
+            pass
+        case Reference():
+            yield from problems(node.target, value, path)
+        case Array() | Enum() | Fixed():
+            yield _misfit(path, _expected(node), value)
         case _:
             assert_never(node)
 
@@ -130,19 +136,6 @@ def is_text(value: Any) -> bool:
 
 def _is_plain(node: AvroType) -> bool:
     return isinstance(node, Primitive) and embedding(node) is None
-
-
-def _fits(node: Primitive | Enum | Fixed | Array, value: Any) -> bool:
-    match node:
-        case Primitive():
-            embedded = embedding(node)
-            return _fits_primitive(node.name, value) if embedded is None else _fits_embedded(embedded, value)
-        case Enum():
-            return value in node.symbols
-        case Fixed() | Array():
-            return False  # JSON has no bytes; a list is looked at item by item
-        case _:
-            assert_never(node)
 
 
 def _fits_primitive(name: PrimitiveName, value: Any) -> bool:

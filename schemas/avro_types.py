@@ -57,19 +57,15 @@ class Map(_Node):
 
 @dataclass(frozen=True, slots=True)
 class Union(_Node):
-    """One of several types."""
+    """One of several types. `others` are the branches except null, which is one if the union `is_nullable`."""
 
     branches: tuple[AvroType, ...]
-
-    @property
-    def others(self) -> tuple[AvroType, ...]:
-        """The branches except null."""
-        return tuple(branch for branch in self.branches if not is_null(branch))
+    others: tuple[AvroType, ...]
 
     @property
     def is_nullable(self) -> bool:
         """True: null is one of the branches."""
-        return any(map(is_null, self.branches))
+        return len(self.others) < len(self.branches)
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +217,8 @@ class _Parser:
 
     def parse(self, schema: Any, namespace: str) -> AvroType:
         if isinstance(schema, list):
-            return Union(tuple(self.parse(branch, namespace) for branch in schema))
+            branches = tuple(self.parse(branch, namespace) for branch in schema)
+            return Union(branches, tuple(branch for branch in branches if not is_null(branch)))
         if isinstance(schema, str):
             return self._named(schema, namespace)
         if not isinstance(schema, dict):
