@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from producers.event_forms import EventForms, Given
-from producers.validation import Validator, did_you_mean, is_text, short
+from producers.validation import did_you_mean, is_text, problems, short
 from schemas.errors import EventError
 from schemas.event import Event
 from schemas.json_form import embedding
@@ -37,7 +37,6 @@ class EventReader:
     now_us: Callable[[], int]
     new_id: Callable[[], str]
     customer_id: str | None = None
-    _validators: dict[str, Validator] = field(default_factory=dict)
     _forms: EventForms = field(init=False)
 
     def __post_init__(self) -> None:
@@ -47,40 +46,37 @@ class EventReader:
     def read(self, text: str, file: str) -> list[Event]:
         """Read one object, an array of objects or JSON Lines; EventError names `file` and all that is wrong."""
         events: list[Event] = []
-        problems: list[str] = []
+        lines: list[str] = []
         for index, document in enumerate(_documents(text, file), start=1):
             given = self._given(document)
             found = list(self._problems(given))
             name = given.values.get("event_id")
             where = f"{file}: event {index}" + (f" ({short(name)[1:-1]})" if isinstance(name, str) and name else "")
-            problems += [f"{where}: {problem}" for problem in found]
-            if not problems:
+            lines += [f"{where}: {problem}" for problem in found]
+            if not lines:
                 events.append(self._event(given))
-        if problems:
-            more = len(problems) - _MAX_PROBLEMS
-            raise EventError("\n".join(problems[:_MAX_PROBLEMS] + ([f"{file}: and {more} more"] if more > 0 else [])))
+        if lines:
+            more = len(lines) - _MAX_PROBLEMS
+            raise EventError("\n".join(lines[:_MAX_PROBLEMS] + ([f"{file}: and {more} more"] if more > 0 else [])))
         return events
 
     def event(self, document: Mapping[str, Any]) -> Event:
         """Turn one object into an event; EventError has a line for each thing that is wrong with it."""
         given = self._given(document)
-        problems = list(self._problems(given))
-        if problems:
+        found = list(self._problems(given))
+        if found:
             name = short(given.values.get("event_id"))
-            raise EventError("\n".join(f"event {name}: {problem}" for problem in problems))
+            raise EventError("\n".join(f"event {name}: {problem}" for problem in found))
         return self._event(given)
 
     def data_problems(self, event_type: str, data: Any, name: str = "data") -> Iterator[str]:
         """Yield a sentence for each thing in `data` that does not fit a known event type, or its conditions."""
-        kind = self.sender.kind_of(event_type)
-        assert kind is not None
-        validator = self._validators.get(event_type)
-        if validator is None:
-            validator = self._validators.setdefault(event_type, Validator(kind.data_schema))
-        problems = list(validator.problems(data, name))
-        yield from problems
-        if not problems and self.sender.conditions:
-            if embedding(kind.data_schema) is not None and isinstance(data, str | JsonText):
+        known = self.sender.type_of(event_type)
+        assert known is not None
+        found = list(problems(known.data, data, name))
+        yield from found
+        if not found and self.sender.conditions:
+            if embedding(known.data) is not None and isinstance(data, str | JsonText):
                 data = json.loads(data if isinstance(data, str) else data.text)
             yield from self.sender.problems(event_type, data)
 
@@ -114,9 +110,9 @@ class EventReader:
         if not isinstance(event_type, str):
             found = "nothing" if "event_type" not in given.values else short(event_type)
             yield f"{key}: expected a string, found {found}"
-        elif self.sender.kind_of(event_type) is None and self.sender.any_kind is not None:
+        elif self.sender.type_of(event_type) is None and self.sender.any_type is not None:
             yield f"{key}: {short(event_type)} is no type: expected letters, digits, '.', '_' and '-', and not 'all'"
-        elif self.sender.kind_of(event_type) is None:
+        elif self.sender.type_of(event_type) is None:
             yield f"{key}: {self.sender.name} has no type {short(event_type)}{did_you_mean(event_type, known)}"
         elif "data" not in given.values:
             yield "data: expected an object, found nothing"

@@ -168,14 +168,14 @@ class EventPublisher:
         value = encode_event(self._sender, event)
         if self._schema_ids is None:
             return value
-        kind = self._sender.kind_of(event.event_type)
-        assert kind is not None  # it was encoded
-        return confluent_value(self._schema_ids.id_of(self.topic, kind.schema), value)
+        event_type = self._sender.type_of(event.event_type)
+        assert event_type is not None  # it was encoded
+        return confluent_value(self._schema_ids.id_of(self.topic, event_type.schema), value)
 
     def _checked(self, event: Event) -> Event:
         if not event.event_id:
             event = replace(event, event_id=self._new_id())
-        if self._sender.kind_of(event.event_type) is not None:  # encode_event refuses the others
+        if self._sender.type_of(event.event_type) is not None:  # encode_event refuses the others
             problems = list(self._reader.data_problems(event.event_type, event.data))
             if not event.customer_id:
                 problems.append("customer_id: expected a string of one character or more, found nothing")

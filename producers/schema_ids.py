@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 import httpx
 
+from schemas.avro_types import full_name
 from schemas.errors import Unavailable
 
 _TIMEOUT_S: Final = 10.0
@@ -19,8 +20,7 @@ _HEADERS: Final = {"Accept": "application/vnd.schemaregistry.v1+json, applicatio
 
 def subject_of(topic: str, schema: Any) -> str:
     """Return the subject of a record schema (as `json.load` gives it) on a topic."""
-    name, namespace = schema["name"], schema.get("namespace")
-    return f"{topic}-{name}" if "." in name or not namespace else f"{topic}-{namespace}.{name}"
+    return f"{topic}-{full_name(schema)}"
 
 
 class SchemaIds:

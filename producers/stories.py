@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
 from random import Random
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, assert_never
 from uuid import UUID
 
 from producers.vocabulary import COMPANIES, COUNTRIES, FIRST_NAMES, FORMS, LAST_NAMES, LISTS, NOTES, PROVIDERS
+from schemas.avro_types import Array, AvroType, Enum, Fixed, Map, Primitive, Record, Reference, Union
 from schemas.json_form import embedding, is_members
 from schemas.sender import Sender
 
@@ -188,35 +189,54 @@ def of_any_sender(sender: Sender) -> Tell:
 
     def tell(random: Random, _now: datetime) -> Story:
         for event_type in random.sample(types, len(types)):
-            kind = sender.kind_of(event_type)
-            assert kind is not None
-            data = _value(kind.data_schema, random)
+            known = sender.type_of(event_type)
+            assert known is not None
+            data = _value(known.data, random)
             yield event_type, data if isinstance(data, dict) else {"id": token(random), "name": company(random)}
 
     return tell
 
 
-def _value(node: Any, random: Random) -> Any:
-    """Return a value of a schema in its JSON form; types that are given by name are left out where they can be."""
-    if isinstance(node, list):
-        others = [branch for branch in node if branch != "null" and isinstance(branch, dict | str)]
-        return _value(others[0], random) if others else None
-    kind = node if isinstance(node, str) else node["type"]
-    if isinstance(kind, dict | list):
-        return _value(kind, random)
-    if kind == "record":
-        fields = [field for field in node["fields"] if not is_members(field)]
-        return {field["name"]: _value(field["type"], random) for field in fields}
-    embedded = embedding(node)
-    if embedded is not None:
-        return random.randint(0, 1_000) if embedded in {"integer", "decimal"} else {"note": random.choice(NOTES)}
-    simple: dict[str, Any] = {
-        "string": random.choice(NOTES),
-        "boolean": random.random() < 0.5,
-        "array": [],
-        "map": {},
-        "float": 0.5,
-        "double": 0.5,
-        "null": None,
-    }
-    return node["symbols"][0] if kind == "enum" else simple.get(kind, random.randint(0, 100))
+def _value(node: AvroType, random: Random) -> Any:
+    """Return a value of a type in its JSON form; null, which may not fit, where a type has to hold itself."""
+    value: Any
+    match node:
+        case Primitive():
+            value = _embedded(node, random) if embedding(node) else _primitive(node, random)
+        case Record():
+            value = {field.name: _value(field.type, random) for field in node.fields if not is_members(field)}
+        case Union():
+            value = _value(node.others[0], random) if node.others else None
+        case Enum():
+            value = node.symbols[0]
+        case Array():
+            value = []
+        case Map():
+            value = {}
+        case Reference():
+            value = None if node.is_recursive else _value(node.target, random)
+        case Fixed():
+            value = None  # JSON has no bytes
+        case _:
+            assert_never(node)
+    return value
+
+
+def _embedded(node: Primitive, random: Random) -> Any:
+    return random.randint(0, 1_000) if embedding(node) in {"integer", "decimal"} else {"note": random.choice(NOTES)}
+
+
+def _primitive(node: Primitive, random: Random) -> Any:
+    match node.name:
+        case "string":
+            return random.choice(NOTES)
+        case "boolean":
+            return random.random() < 0.5
+        case "float" | "double":
+            return 0.5
+        case "int" | "long":
+            return random.randint(0, 100)
+        case "null" | "bytes":
+            return None
+        case _:
+            assert_never(node.name)

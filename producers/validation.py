@@ -9,16 +9,15 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, assert_never
 
 from schemas import near
-from schemas.avro_names import named_types
-from schemas.json_form import embedding, is_members
+from schemas.avro_types import Array, AvroType, Enum, Fixed, Map, Primitive, PrimitiveName, Record, Reference, Union
+from schemas.json_form import Embedding, embedding, is_absent, is_members
 from schemas.json_text import ExactFloat, JsonText, compact, object_text
 
 _INTEGERS: Final = {"int": 2**31, "long": 2**63}
-_COMPOUND: Final = {"array", "map", "record", "enum"}
-_NAMES: Final = {
+_EXPECTED: Final[Mapping[PrimitiveName, str]] = {
     "null": "null",
     "boolean": "true or false",
     "int": "an integer of 32 bits",
@@ -26,11 +25,9 @@ _NAMES: Final = {
     "float": "a number",
     "double": "a number",
     "string": "a string",
-    "array": "an array",
-    "map": "an object",
-    "record": "an object",
+    "bytes": "bytes, which JSON does not have",
 }
-_EMBEDDED: Final = {
+_EMBEDDED: Final[Mapping[Embedding, str]] = {
     "raw": "a value that JSON has",
     "object": "an object",
     "integer": "an integer",
@@ -38,95 +35,74 @@ _EMBEDDED: Final = {
 }
 
 
-class Validator:
-    """Checks values against one schema."""
-
-    def __init__(self, schema: Any) -> None:
-        self._schema = schema
-        self._named = named_types(schema)
-
-    def problems(self, value: Any, path: str) -> Iterator[str]:
-        """Yield a sentence for each misfit; `path` is the name of the value itself."""
-        return self._check(self._schema, value, path)
-
-    def _resolve(self, node: Any) -> Any:
-        """Return the definition of a type that is given by name, and the inner type of {"type": {…}}."""
-        while True:
-            if isinstance(node, str) and node not in _NAMES:
-                node = self._named[node.rpartition(".")[2]]
-            elif embedding(node) is not None:
-                return node
-            elif isinstance(node, dict) and not (isinstance(node["type"], str) and node["type"] in _COMPOUND):
-                node = node["type"]
-            else:
-                return node
-
-    def _check(self, node: Any, value: Any, path: str) -> Iterator[str]:
-        node = self._resolve(node)
-        if isinstance(node, list):
-            yield from self._check_union(node, value, path)
-        elif isinstance(node, str):
-            if not _fits(node, value):
-                yield _misfit(path, _NAMES[node], value)
-        elif (kind := embedding(node)) is not None:
-            if not _fits_embedded(kind, value):
-                yield _misfit(path, _EMBEDDED[kind], value)
-        elif node["type"] == "record":
-            yield from self._check_record(node, value, path)
-        elif node["type"] == "enum":
-            if value not in node["symbols"]:
-                yield _misfit(path, f"one of {', '.join(node['symbols'])}", value)
-        elif node["type"] == "array":
-            if not isinstance(value, list):
-                yield _misfit(path, "an array", value)
-                return
+def problems(node: AvroType, value: Any, path: str) -> Iterator[str]:
+    """Yield a sentence for each misfit of a value; `path` is the name of the value itself."""
+    match node:
+        case Primitive():
+            embedded = embedding(node)
+            fits = _fits_primitive(node.name, value) if embedded is None else _fits_embedded(embedded, value)
+            if not fits:
+                yield _misfit(path, _expected(node), value)
+        case Union():
+            yield from _union_problems(node, value, path)
+        case Record():
+            yield from _record_problems(node, value, path)
+        case Array() if isinstance(value, list):
             for index, item in enumerate(value):
-                yield from self._check(node["items"], item, f"{path}[{index}]")
-        else:
-            yield from self._check_map(node, value, path)
+                yield from problems(node.items, item, f"{path}[{index}]")
+        case Map():
+            yield from _map_problems(node, value, path)
+        case Enum() if value in node.symbols:
+            pass
+        case Reference():
+            yield from problems(node.target, value, path)
+        case Array() | Enum() | Fixed():
+            yield _misfit(path, _expected(node), value)
+        case _:
+            assert_never(node)
 
-    def _check_union(self, branches: list[Any], value: Any, path: str) -> Iterator[str]:
-        others = [self._resolve(branch) for branch in branches if branch != "null"]
-        if value is None and len(others) < len(branches):
-            return
-        found = [list(self._check(branch, value, path)) for branch in others]
-        if not all(found):
-            return
-        if len(others) == 1 and isinstance(value, dict | list) and isinstance(others[0], dict):
-            yield from found[0]  # what is wrong inside says more than that the whole does not fit
-        else:
-            yield _misfit(
-                path, " or ".join(_name(branch) for branch in (*others, *(b for b in branches if b == "null"))), value
-            )
 
-    def _check_record(self, node: Any, value: Any, path: str) -> Iterator[str]:
-        if not isinstance(value, Mapping):
-            yield _misfit(path, "an object", value)
-            return
-        fields = {field["name"]: field for field in node["fields"] if not is_members(field)}
-        members = next((field["type"] for field in node["fields"] if is_members(field)), None)
-        if members is not None:
-            others = {key: inner for key, inner in value.items() if key not in fields}
-            yield from self._check_map(members, others, path)
-        for key in value:
-            if key not in fields and members is None:
-                yield f"{path}.{short(key)[1:-1]}: the schema has no such field{did_you_mean(key, fields)}"
-        for name, field in fields.items():
-            if name in value and value[name] is None and field.get("absent"):
-                yield f"{path}.{name}: null is not sent here; leave the key out"
-            elif name in value:
-                yield from self._check(field["type"], value[name], f"{path}.{name}")
-            elif "default" not in field:
-                yield f"{path}.{name}: expected {_name(self._resolve(field['type']))}, found nothing"
+def _union_problems(union: Union, value: Any, path: str) -> Iterator[str]:
+    if value is None and union.is_nullable:
+        return
+    found = [list(problems(branch, value, path)) for branch in union.others]
+    if not all(found):
+        return
+    if len(found) == 1 and isinstance(value, dict | list) and not _is_plain(union.others[0]):
+        yield from found[0]  # what is wrong inside says more than that the whole does not fit
+    else:
+        yield _misfit(path, _expected(union), value)
 
-    def _check_map(self, node: Any, value: Any, path: str) -> Iterator[str]:
-        if not isinstance(value, Mapping):
-            yield _misfit(path, "an object", value)
-            return
-        for key, item in value.items():
-            if not _fits("string", key):
-                yield _misfit(path, "keys that are text", key)
-            yield from self._check(node["values"], item, f"{path}.{short(key)[1:-1]}")
+
+def _record_problems(record: Record, value: Any, path: str) -> Iterator[str]:
+    if not isinstance(value, Mapping):
+        yield _misfit(path, "an object", value)
+        return
+    fields = {field.name: field for field in record.fields if not is_members(field)}
+    members = next((field.type for field in record.fields if is_members(field)), None)
+    if members is not None:
+        others = {key: inner for key, inner in value.items() if key not in fields}
+        yield from problems(members, others, path)
+    for key in value:
+        if key not in fields and members is None:
+            yield f"{path}.{short(key)[1:-1]}: the schema has no such field{did_you_mean(key, fields)}"
+    for name, field in fields.items():
+        if name in value and value[name] is None and is_absent(field):
+            yield f"{path}.{name}: null is not sent here; leave the key out"
+        elif name in value:
+            yield from problems(field.type, value[name], f"{path}.{name}")
+        elif not field.default:
+            yield f"{path}.{name}: expected {_expected(field.type)}, found nothing"
+
+
+def _map_problems(node: Map, value: Any, path: str) -> Iterator[str]:
+    if not isinstance(value, Mapping):
+        yield _misfit(path, "an object", value)
+        return
+    for key, item in value.items():
+        if not is_text(key):
+            yield _misfit(path, "keys that are text", key)
+        yield from problems(node.values, item, f"{path}.{short(key)[1:-1]}")
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -158,27 +134,35 @@ def is_text(value: Any) -> bool:
     return True
 
 
-def _fits(kind: str, value: Any) -> bool:
-    match kind:
+def _is_plain(node: AvroType) -> bool:
+    return isinstance(node, Primitive) and embedding(node) is None
+
+
+def _fits_primitive(name: PrimitiveName, value: Any) -> bool:
+    match name:
         case "string":
-            return is_text(value)
+            fits = is_text(value)
         case "boolean":
-            return isinstance(value, bool)
+            fits = isinstance(value, bool)
         case "null":
-            return value is None
+            fits = value is None
         case "int" | "long":
-            limit = _INTEGERS[kind]
-            return isinstance(value, int) and not isinstance(value, bool) and -limit <= value < limit
+            limit = _INTEGERS[name]
+            fits = isinstance(value, int) and not isinstance(value, bool) and -limit <= value < limit
+        case "float" | "double":
+            fits = _is_number(value)
+        case "bytes":
+            fits = False
         case _:
-            return isinstance(value, int | float) and not isinstance(value, bool) and _is_finite(value)
+            assert_never(name)
+    return fits
 
 
-def _fits_embedded(kind: str, value: Any) -> bool:
+def _fits_embedded(kind: Embedding, value: Any) -> bool:
     if kind == "integer":
         return isinstance(value, int) and not isinstance(value, bool)
     if kind == "decimal":
-        is_number = isinstance(value, int | float) and not isinstance(value, bool) and _is_finite(value)
-        return is_number or isinstance(value, ExactFloat | Decimal)
+        return _is_number(value) or isinstance(value, ExactFloat | Decimal)
     if kind == "object" and isinstance(value, str):  # its text
         return _is_object_text(value)
     try:
@@ -194,21 +178,33 @@ def _is_object_text(text: str) -> bool:
         return False
 
 
-def _is_finite(value: float) -> bool:
+def _is_number(value: Any) -> bool:
     try:
-        return math.isfinite(value)
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     except OverflowError:  # an integer beyond the largest double
         return False
 
 
-def _name(node: Any) -> str:
-    if isinstance(node, list):
-        return " or ".join(_name(branch) for branch in sorted(node, key=lambda branch: branch == "null"))
-    if isinstance(node, str):
-        return _NAMES.get(node, node)
-    if (kind := embedding(node)) is not None:
-        return _EMBEDDED[kind]
-    return f"one of {', '.join(node['symbols'])}" if node["type"] == "enum" else _NAMES[node["type"]]
+def _expected(node: AvroType) -> str:
+    match node:
+        case Primitive():
+            embedded = embedding(node)
+            expected = _EXPECTED[node.name] if embedded is None else _EMBEDDED[embedded]
+        case Record() | Map():
+            expected = "an object"
+        case Array():
+            expected = "an array"
+        case Enum():
+            expected = f"one of {', '.join(node.symbols)}"
+        case Fixed():
+            expected = _EXPECTED["bytes"]
+        case Union():
+            expected = " or ".join([*map(_expected, node.others), *(["null"] if node.is_nullable else [])])
+        case Reference():
+            expected = _expected(node.target)
+        case _:
+            assert_never(node)
+    return expected
 
 
 def _misfit(path: str, expected: str, value: Any) -> str:

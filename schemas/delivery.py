@@ -17,7 +17,7 @@ from schemas.avro_binary import FALSE, NULL, PRESENT, TRUE, common_long_bytes, c
 from schemas.codec import PREFIX_LENGTH, RecordCodec
 from schemas.errors import UnreadableRecord
 from schemas.job_record import UNKNOWN_OFFSET as UNKNOWN_OFFSET  # noqa: PLC0414  # mypy: exported from here as well
-from schemas.job_record import job_fields, kind_bytes, moved_record, source_bytes
+from schemas.job_record import job_fields, moved_record, source_bytes, type_bytes
 
 # Namespace of job and event ids (a random uuid4, fixed for ever): f3b1f1e6-7c0e-4c0f-9d0c-0f2f6d1a54c7
 _NAMESPACE: Final = bytes.fromhex("f3b1f1e67c0e4c0f9d0c0f2f6d1a54c7")
@@ -113,7 +113,7 @@ class JobCodec:
         """Encode what all jobs of an event share: the fields from `sender` on."""
         return b"".join(
             (
-                kind_bytes(sender, event_type),
+                type_bytes(sender, event_type),
                 text_bytes(event_id),
                 text_bytes(customer_id),
                 source_bytes(source_topic, source_partition),

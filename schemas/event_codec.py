@@ -19,7 +19,7 @@ from schemas.errors import EventError, UnreadableRecord
 from schemas.event import ANY, MAX_TIME_US, MIN_TIME_US, Event
 from schemas.event_type import EventType
 from schemas.sender import Sender
-from schemas.writers import CONFLUENT_MAGIC, ForeignDecoder, WriterSchemas
+from schemas.writers import CONFLUENT_MAGIC, ConfluentDecoder, WriterSchemas
 
 
 class EventDecoder:
@@ -27,8 +27,8 @@ class EventDecoder:
 
     def __init__(self, sender: Sender, schemas: WriterSchemas | None = None) -> None:
         self._sender = sender
-        self._foreign = None if schemas is None else ForeignDecoder(schemas, sender)
-        self._by_prefix = {kind.prefix: kind for kind in sender.kinds}
+        self._confluent = None if schemas is None else ConfluentDecoder(schemas, sender)
+        self._by_prefix = {event_type.prefix: event_type for event_type in sender.all_types}
 
     def decode(self, value: bytes | None, fallback_id: Callable[[], str]) -> Event:
         """Decode one value; one without an id gets `fallback_id()`.
@@ -37,20 +37,20 @@ class EventDecoder:
         """
         if not value:
             raise UnreadableRecord("empty", "an event record has no value")
-        kind = self._by_prefix.get(value[:PREFIX_LENGTH])
-        if kind is None:
-            if self._foreign is None or value[:1] != CONFLUENT_MAGIC:
+        event_type = self._by_prefix.get(value[:PREFIX_LENGTH])
+        if event_type is None:
+            if self._confluent is None or value[:1] != CONFLUENT_MAGIC:
                 self._refuse(value)
-            record, kind, has_floats = self._foreign.decode(value)
-            return self._event(record, kind, has_floats, fallback_id)
-        record = read_all(kind.record, value, PREFIX_LENGTH, read=kind.read)
-        event_type = record["event_type"]
-        if event_type != kind.name or event_type == ANY:
-            kind = self._sharing(event_type, kind)
-        return self._event(record, kind, kind.has_floats, fallback_id)
+            record, event_type, has_floats = self._confluent.decode(value)
+            return self._event(record, event_type, has_floats, fallback_id)
+        record = read_all(event_type.record, value, PREFIX_LENGTH, read=event_type.read)
+        name = record["event_type"]
+        if name != event_type.name or name == ANY:
+            event_type = self._sharing(name, event_type)
+        return self._event(record, event_type, event_type.has_floats, fallback_id)
 
     def _event(
-        self, record: dict[str, Any], kind: EventType, has_floats: bool, fallback_id: Callable[[], str]
+        self, record: dict[str, Any], event_type: EventType, has_floats: bool, fallback_id: Callable[[], str]
     ) -> Event:
         created_at_us = record["created_at"]
         if not MIN_TIME_US <= created_at_us <= MAX_TIME_US:
@@ -60,9 +60,9 @@ class EventDecoder:
         if has_floats and not _all_finite(record["data"]):
             raise UnreadableRecord("invalid_value", "data holds a number that JSON does not have: NaN or infinite")
         event_id, data = record["event_id"] or fallback_id(), record["data"]
-        if kind.form is not None:
+        if event_type.form is not None:
             try:
-                data = kind.form.out(data)
+                data = event_type.form.out(data)
             except ValueError as error:
                 raise UnreadableRecord("invalid_value", f"data: {error}") from error
         return Event(event_id, record["event_type"], created_at_us, record["customer_id"], data)
@@ -78,15 +78,15 @@ class EventDecoder:
             "unknown_schema", f"no event type of {self._sender.name} has the fingerprint {value[2:PREFIX_LENGTH].hex()}"
         )
 
-    def _sharing(self, event_type: str, kind: EventType) -> EventType:
-        """Return the event type that shares the schema of `kind`."""
-        other = self._sender.kind_of(event_type)
-        if other is not None and other.prefix == kind.prefix:
+    def _sharing(self, name: str, event_type: EventType) -> EventType:
+        """Return the event type of a name, which has to share the schema of `event_type`."""
+        other = self._sender.type_of(name)
+        if other is not None and other.prefix == event_type.prefix:
             return other
         if other is None:
-            raise UnreadableRecord("unknown_event_type", f"{self._sender.name} has no event type {event_type[:128]!r}")
+            raise UnreadableRecord("unknown_event_type", f"{self._sender.name} has no event type {name[:128]!r}")
         raise UnreadableRecord(
-            "event_type_mismatch", f"event_type is {event_type!r}, the schema is the one of {kind.name!r}"
+            "event_type_mismatch", f"event_type is {name!r}, the schema is the one of {event_type.name!r}"
         )
 
 
@@ -95,23 +95,23 @@ def encode_event(sender: Sender, event: Event) -> bytes:
 
     Nullable fields may be left out. producers/validation.py says field by field what is wrong with an event.
     """
-    kind = sender.kind_of(event.event_type)
-    if kind is None:
+    event_type = sender.type_of(event.event_type)
+    if event_type is None:
         raise EventError(f"{sender.name} has no event type {event.event_type!r}")
     stream = BytesIO()
-    stream.write(kind.prefix)
+    stream.write(event_type.prefix)
     try:
         record = {
             "event_id": event.event_id or None,
             "event_type": event.event_type,
             "created_at": event.created_at_us,
             "customer_id": event.customer_id,
-            "data": event.data if kind.form is None else kind.form.into(event.data),
+            "data": event.data if event_type.form is None else event_type.form.into(event.data),
         }
-        fastavro.schemaless_writer(stream, kind.record, record)
+        fastavro.schemaless_writer(stream, event_type.record, record)
     except Exception as error:  # ValueError, TypeError, KeyError, OverflowError, UnicodeEncodeError, …
         raise EventError(
-            f"event {event.event_id or 'without id'} does not fit {kind.name}: {type(error).__name__}: {error}"
+            f"event {event.event_id or 'without id'} does not fit {event_type.name}: {type(error).__name__}: {error}"
         ) from error
     return stream.getvalue()
 

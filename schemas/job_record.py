@@ -33,7 +33,7 @@ def first_head(subscription_id: str, partition: int, offset: int, activation: in
 
 
 @lru_cache(maxsize=1_024)
-def kind_bytes(sender: str, event_type: str) -> bytes:
+def type_bytes(sender: str, event_type: str) -> bytes:
     """Encode sender and event type, which many records have in common."""
     return text_bytes(sender) + text_bytes(event_type)
 
@@ -73,7 +73,7 @@ def job_fields(value: bytes) -> tuple[Any, ...]:
     return (
         value[_ID_AT:_SUBSCRIPTION_AT].decode(),
         *_head_of(value[_SUBSCRIPTION_AT:head_end]),
-        *_kind_of(value[head_end:event_id]),
+        *_type_of(value[head_end:event_id]),
         value[event_id + 1 : customer].decode(),
         value[customer + 1 : topic].decode(),
         *_source_of(value[topic : longs.end(1)]),
@@ -99,7 +99,7 @@ def _head_of(record: bytes) -> tuple[Any, ...]:
 
 
 @lru_cache(maxsize=1_024)
-def _kind_of(record: bytes) -> tuple[str, ...]:
+def _type_of(record: bytes) -> tuple[str, ...]:
     return tuple(read_texts(record, 0, 2)[0])
 
 

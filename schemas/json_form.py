@@ -1,6 +1,6 @@
 """How a value of an Avro schema is written in JSON, and back. Most schemas say nothing, and the value is its JSON form.
 
-A schema can say more, by properties that Avro passes over:
+A schema can say more, by properties that Avro ignores:
 
     {"type": "string", "json": "object"}     the string is the text of a JSON object, which is embedded as it stands
     {"type": "string", "json": "raw"}        so for JSON of any kind
@@ -14,19 +14,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Literal, TypeAlias, assert_never, cast, get_args
 
+from schemas.avro_types import Array, AvroType, Enum, Field, Fixed, Map, Primitive, Record, Reference, Union, walk
 from schemas.json_text import ExactFloat, JsonText, any_text, compact, decimal_text, integer_text, object_text
 
 Convert: TypeAlias = Callable[[Any], Any]
+Embedding: TypeAlias = Literal["raw", "object", "integer", "decimal"]
 
-OUT: Final[Mapping[str, Callable[[str], JsonText]]] = {
-    "raw": any_text,
-    "object": object_text,
-    "integer": integer_text,
-    "decimal": decimal_text,
-}
-MEMBERS: Final = "members"
+_EMBEDDINGS: Final = get_args(Embedding)
+_MEMBERS: Final = "members"
+_MARKS: Final = {"json", "absent"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,35 +35,36 @@ class JsonForm:
     into: Convert
 
 
-def json_form(schema: Any) -> JsonForm | None:
-    """Return the form of a schema, None where a value is its own; ValueError: its properties cannot be used so."""
-    if not _is_marked(schema):
+def json_form(node: AvroType) -> JsonForm | None:
+    """Return the form of a type, None where a value is its own; ValueError: its properties cannot be used so."""
+    if not _is_marked(node):
         return None
-    compiler = _Compiler()
-    return JsonForm(*compiler.compile(schema))
+    return JsonForm(*_Compiler().compile(node))
 
 
-def embedding(node: Any) -> str | None:
+def embedding(node: AvroType) -> Embedding | None:
     """Return what kind of JSON text a type is, if it is one."""
-    if isinstance(node, dict) and node.get("type") == "string" and node.get("json") in OUT:
-        return str(node["json"])
+    if isinstance(node, Primitive) and node.name == "string" and (found := node.properties.get("json")) in _EMBEDDINGS:
+        return cast(Embedding, found)
     return None
 
 
-def is_members(field: Mapping[str, Any]) -> bool:
+def is_members(field: Field) -> bool:
     """Tell whether a field holds further keys of its record."""
-    return field.get("json") == MEMBERS
+    return bool(field.properties.get("json") == _MEMBERS)
 
 
-def _is_marked(node: Any) -> bool:
-    if isinstance(node, list):
-        return any(map(_is_marked, node))
-    if not isinstance(node, dict):
-        return False
-    return "json" in node or "absent" in node or any(_is_marked(node.get(part)) for part in _PARTS)
+def is_absent(field: Field) -> bool:
+    """Tell whether JSON leaves the field's key out where its value is null."""
+    return bool(field.properties.get("absent"))
 
 
-_PARTS: Final = ("type", "items", "values", "fields")
+def _is_marked(node: AvroType) -> bool:
+    return any(
+        not _MARKS.isdisjoint(part.properties)
+        for _, inner in walk(node)
+        for part in (inner, *(inner.fields if isinstance(inner, Record) else ()))
+    )
 
 
 class _Compiler:
@@ -74,47 +73,32 @@ class _Compiler:
     def __init__(self) -> None:
         self._named: dict[str, tuple[Convert, Convert]] = {}
 
-    def compile(self, node: Any) -> tuple[Convert, Convert]:
-        if isinstance(node, list):
-            return self._union(node)
-        if isinstance(node, str):
-            return self._reference(node.rpartition(".")[2])
+    def compile(self, node: AvroType) -> tuple[Convert, Convert]:
         embedded = embedding(node)
-        if embedded is not None:
-            return OUT[embedded], _INTO[embedded]
-        if "json" in node:
-            raise ValueError(f'"json": {node["json"]!r} is for a string, one of {", ".join(OUT)}')
-        return self._compound(node)
-
-    def _compound(self, node: dict[str, Any]) -> tuple[Convert, Convert]:
-        match node["type"]:
-            case "record":
-                return self._record(node)
-            case "array":
-                return _array(*self.compile(node["items"]))
-            case "map":
-                return _map(*self.compile(node["values"]))
-            case dict() | list() as kind:
-                return self.compile(kind)
+        if embedded is None and "json" in node.properties:
+            raise ValueError(f'"json": {node.properties["json"]!r} is for a string, one of {", ".join(_OUT)}')
+        match node:
+            case Primitive():
+                functions = (_same, _same) if embedded is None else (_OUT[embedded], _INTO[embedded])
+            case Enum() | Fixed():
+                functions = _same, _same
+            case Record():
+                functions = self._record(node)
+            case Array():
+                functions = _array(*self.compile(node.items))
+            case Map():
+                functions = _map(*self.compile(node.values))
+            case Union():
+                functions = self._union(node)
+            case Reference():
+                functions = self._named.get(node.name) or self.compile(node.target)
             case _:
-                return _same, _same
+                assert_never(node)
+        return functions
 
-    def _reference(self, name: str) -> tuple[Convert, Convert]:
-        if name in _PRIMITIVES:
-            return _same, _same
-        named = self._named  # a record may hold itself: it is looked up when a value comes by
-
-        def out(value: Any) -> Any:
-            return named[name][0](value)
-
-        def into(value: Any) -> Any:
-            return named[name][1](value)
-
-        return out, into
-
-    def _union(self, branches: list[Any]) -> tuple[Convert, Convert]:
-        others = [branch for branch in branches if branch != "null"]
-        if not any(map(_is_marked, others)) and all(isinstance(b, str) and b in _PRIMITIVES for b in others):
+    def _union(self, union: Union) -> tuple[Convert, Convert]:
+        others = union.others
+        if not any(map(_is_marked, others)) and all(isinstance(branch, Primitive) for branch in others):
             return _same, _same
         if len(others) != 1:
             raise ValueError("a type with json, absent or members may stand in a union with null alone")
@@ -124,10 +108,17 @@ class _Compiler:
             lambda value: None if value is None else into(value),
         )
 
-    def _record(self, node: Any) -> tuple[Convert, Convert]:
-        fields = [_Field.of(field, *self.compile(field["type"])) for field in node["fields"]]
-        functions = _record_out(fields), _record_into(fields)
-        self._named[node["name"].rpartition(".")[2]] = functions
+    def _record(self, record: Record) -> tuple[Convert, Convert]:
+        def out(value: Any) -> Any:
+            return functions[0](value)
+
+        def into(value: Any) -> Any:
+            return functions[1](value)
+
+        # A record may hold itself: references to it get these two until its own functions are made.
+        self._named[record.name] = out, into
+        fields = [_Field.of(field, *self.compile(field.type)) for field in record.fields]
+        functions = self._named[record.name] = _record_out(fields), _record_into(fields)
         return functions
 
 
@@ -141,17 +132,15 @@ class _Field:
     default: tuple[Any, ...]
 
     @classmethod
-    def of(cls, field: Mapping[str, Any], out: Convert, into: Convert) -> _Field:
-        kind, members = field["type"], is_members(field)
-        if "json" in field and not members:
-            raise ValueError(f'{field["name"]}: "json" of a field is "members"; that of a string stands in its type')
-        if members and not (isinstance(kind, dict) and kind.get("type") == "map"):
-            raise ValueError(f"{field['name']}: members are a map")
-        absent = bool(field.get("absent", False))
-        if absent and not (isinstance(kind, list) and "null" in kind):
-            raise ValueError(f"{field['name']}: what can be absent is in a union with null")
-        default = (field["default"],) if "default" in field else ()
-        return cls(field["name"], out, into, absent, members, default)
+    def of(cls, field: Field, out: Convert, into: Convert) -> _Field:
+        members, absent = is_members(field), is_absent(field)
+        if "json" in field.properties and not members:
+            raise ValueError(f'{field.name}: "json" of a field is "members"; that of a string stands in its type')
+        if members and not isinstance(field.type, Map):
+            raise ValueError(f"{field.name}: members are a map")
+        if absent and not (isinstance(field.type, Union) and field.type.is_nullable):
+            raise ValueError(f"{field.name}: what can be absent is in a union with null")
+        return cls(field.name, out, into, absent, members, field.default)
 
 
 def _record_out(fields: list[_Field]) -> Convert:
@@ -237,8 +226,13 @@ def _number_of(value: Any) -> str:
     return value if isinstance(value, str) else compact(value)
 
 
-_PRIMITIVES: Final = {"null", "boolean", "int", "long", "float", "double", "string", "bytes"}
-_INTO: Final[Mapping[str, Convert]] = {
+_OUT: Final[Mapping[Embedding, Convert]] = {
+    "raw": any_text,
+    "object": object_text,
+    "integer": integer_text,
+    "decimal": decimal_text,
+}
+_INTO: Final[Mapping[Embedding, Convert]] = {
     "raw": _text_of,
     "object": _object_of,
     "integer": lambda value: integer_text(_number_of(value)).text,

@@ -15,6 +15,7 @@ from importlib.resources.abc import Traversable
 from types import MappingProxyType
 from typing import Any, Final
 
+from schemas.avro_types import short_name
 from schemas.conditions import Condition
 from schemas.errors import SenderError, UnreadableRecord
 from schemas.event import ANY, Event
@@ -35,7 +36,7 @@ DISTRIBUTION: Final = "kafka-signpost"
 class Sender:
     """One product's webhooks. `timeout` is that of an attempt; `schedule` holds the waits after failed attempts.
 
-    `event_types` are those that have a name of their own; `any_kind` is for all others, None: there are none.
+    `event_types` are those that have a name of their own; `any_type` is for all others, None: there are none.
     `subscribable`: what subscriptions may name besides patterns. `envelope_keys`: keys of the body and the fields of
     the event that they hold, none where the body is the payload alone; `time_format` is that of its time.
     `max_subscriptions`: of a customer.
@@ -46,7 +47,7 @@ class Sender:
     api: ApiFlavour
     evaluate_filters: bool
     event_types: Mapping[str, EventType]
-    any_kind: EventType | None
+    any_type: EventType | None
     subscribable: tuple[str, ...]
     aliases: Mapping[str, str]
     schedule: tuple[timedelta, ...]
@@ -74,16 +75,16 @@ class Sender:
         return frozenset(name.lower() for name in (*self.header_templates, *self.signature.header_names))
 
     @property
-    def kinds(self) -> tuple[EventType, ...]:
+    def all_types(self) -> tuple[EventType, ...]:
         """All event types, that for any other name among them."""
-        return (*self.event_types.values(), *((self.any_kind,) if self.any_kind is not None else ()))
+        return (*self.event_types.values(), *((self.any_type,) if self.any_type is not None else ()))
 
-    def kind_of(self, event_type: str) -> EventType | None:
+    def type_of(self, name: str) -> EventType | None:
         """Return the event type of a name, None if the sender has none."""
-        kind = self.event_types.get(event_type)
-        if kind is None and self.any_kind is not None and is_event_type(event_type):
-            return self.any_kind
-        return kind
+        event_type = self.event_types.get(name)
+        if event_type is None and self.any_type is not None and is_event_type(name):
+            return self.any_type
+        return event_type
 
     def takes(self, pattern: str) -> bool:
         """Tell whether a subscription may name this type, or this group of types (`case.*`)."""
@@ -91,7 +92,7 @@ class Sender:
             return True
         if pattern.endswith(".*") and any(name.startswith(pattern[:-1]) for name in self.event_types):
             return True
-        return self.any_kind is not None and is_event_type(pattern.removesuffix(".*"))
+        return self.any_type is not None and is_event_type(pattern.removesuffix(".*"))
 
     def key_of(self, event: Event) -> str:
         """Return the Kafka key of an event: events with the same key stay in order."""
@@ -167,8 +168,8 @@ def load_sender(folder: Traversable) -> Sender:
         title=parsed.title,
         api=parsed.api,
         evaluate_filters=parsed.evaluate_filters,
-        event_types=MappingProxyType({name: kind for name, kind in event_types.items() if name != ANY}),
-        any_kind=event_types.get(ANY),
+        event_types=MappingProxyType({name: found for name, found in event_types.items() if name != ANY}),
+        any_type=event_types.get(ANY),
         subscribable=tuple(name for name in lines if name != ANY),
         aliases=MappingProxyType({alias: name for name, line in lines.items() for alias in line.aliases}),
         schedule=parsed.delivery.schedule,
@@ -194,10 +195,10 @@ def _body(body: Body) -> Render:
 def _check_keys(parsed: SenderFile, event_types: Mapping[str, EventType], manifest: Document) -> None:
     """Refuse a field of a key that no event type has; data of any form may have every field."""
 
-    def check(fields: Sequence[str], kinds: Sequence[EventType], path: KeyPath) -> None:
-        if any(kind.data_fields is None for kind in kinds):
+    def check(fields: Sequence[str], types: Sequence[EventType], path: KeyPath) -> None:
+        if any(event_type.data_fields is None for event_type in types):
             return
-        known = {field for kind in kinds for field in kind.data_fields or ()}
+        known = {field for event_type in types for field in event_type.data_fields or ()}
         for field in fields:
             if field not in known:
                 raise SenderError(f"{manifest.place(path)}: no event type has a field {field!r} in data")
@@ -215,24 +216,24 @@ def _read_event_types(folder: Traversable, parsed: SenderFile, manifest: Documen
     for name, file in sorted(files.items()):
         if name not in wanted.values():
             raise SenderError(f"{file}: event type {name!r} is not under [event_types] of sender.toml")
-    kinds: dict[str, EventType] = {}
+    read: dict[str, EventType] = {}
     owners: dict[str, str] = {}
     event_types: dict[str, EventType] = {}
     for name, record in wanted.items():
         trigger = parsed.event_types[name].trigger
-        if record not in kinds:
+        if record not in read:
             file = events / f"{record}.avsc"
             if not file.is_file():
                 where = manifest.place(("event_types", name))
                 raise SenderError(f"{where}: its record is missing: there is no {file}")
             try:
-                kinds[record] = kind = read_event_type(name, trigger, _read(file), str(file))
+                read[record] = read_event_type(name, trigger, _read(file), str(file))
             except RecursionError:
                 raise SenderError(f"{file}: it is nested too deeply") from None
-            full = kind.schema["name"]
-            if (owner := owners.setdefault(full.rpartition(".")[2], record)) != record:
-                raise SenderError(f"{file}: name: {owner}.avsc has a record {full} as well: give it another name")
-        event_types[name] = kinds[record].named(name, trigger)
+            short = short_name(read[record].tree.name)
+            if (owner := owners.setdefault(short, record)) != record:
+                raise SenderError(f"{file}: name: {owner}.avsc has a record {short} as well: give it another name")
+        event_types[name] = read[record].named(name, trigger)
     return event_types
 
 

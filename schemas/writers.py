@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import fastavro
 
+from schemas.avro_resolution import resolver
+from schemas.avro_types import Record, has_empty_items, has_floats, parse_type, short_name, without_logical_types
 from schemas.codec import PREFIX_LENGTH, Read, read_all
-from schemas.conform import Shape
 from schemas.errors import UnreadableRecord
-from schemas.event_type import EventType, empty_items, has_floats, reader_of, without_logical_types
+from schemas.event_type import EventType, reader_of
 
 if TYPE_CHECKING:
     from schemas.sender import Sender
@@ -53,14 +54,14 @@ class Writer:
     time_unit_us: int
 
 
-class ForeignDecoder:
-    """Decodes values in Confluent's wire format into records of the shape of the sender's event types."""
+class ConfluentDecoder:
+    """Decodes values in Confluent's wire format and resolves them to the sender's event types."""
 
     def __init__(self, schemas: WriterSchemas, sender: Sender) -> None:
         self._schemas = schemas
         self._sender = sender
-        self._shapes = {kind.prefix: Shape(kind.schema) for kind in sender.kinds}
-        self._prefixes = {kind.schema["name"].rpartition(".")[2]: kind.prefix for kind in sender.kinds}
+        self._resolvers = {event_type.prefix: resolver(event_type.tree) for event_type in sender.all_types}
+        self._prefixes = {short_name(event_type.tree.name): event_type.prefix for event_type in sender.all_types}
         self._writers: dict[int, Writer] = {}
 
     def decode(self, value: bytes) -> tuple[dict[str, Any], EventType, bool]:
@@ -72,19 +73,19 @@ class ForeignDecoder:
             raise UnreadableRecord("truncated", f"{len(value)} bytes are too few for an event")
         writer = self._writer(int.from_bytes(value[1:_PREFIX_LENGTH], "big"))
         record = read_all(writer.record, value, _PREFIX_LENGTH, read=writer.read)
-        event_type = record.get("event_type")
-        if not isinstance(event_type, str):
+        name = record.get("event_type")
+        if not isinstance(name, str):
             raise UnreadableRecord("invalid_value", f"event_type is no text in the schema {writer.name}")
-        kind = self._sender.kind_of(event_type)
-        if kind is None:
-            raise UnreadableRecord("unknown_event_type", f"there is no event type {event_type[:128]!r}")
-        if self._prefixes.get(writer.name, kind.prefix) != kind.prefix:
+        event_type = self._sender.type_of(name)
+        if event_type is None:
+            raise UnreadableRecord("unknown_event_type", f"there is no event type {name[:128]!r}")
+        if self._prefixes.get(writer.name, event_type.prefix) != event_type.prefix:
             raise UnreadableRecord(
-                "event_type_mismatch", f"event_type is {event_type!r}, the schema is the one of {writer.name}"
+                "event_type_mismatch", f"event_type is {name!r}, the schema is the one of {writer.name}"
             )
-        record = self._shapes[kind.prefix].conform(record)
+        record = self._resolvers[event_type.prefix](record, "")
         record["created_at"] *= writer.time_unit_us
-        return record, kind, writer.has_floats
+        return record, event_type, writer.has_floats
 
     def _writer(self, schema_id: int) -> Writer:
         writer = self._writers.get(schema_id)
@@ -98,18 +99,15 @@ class ForeignDecoder:
 
 def _writer_of(schema: Any, schema_id: int) -> Writer:
     try:
-        record = fastavro.parse_schema(without_logical_types(schema))
-        (logical,) = (
-            field["type"].get("logicalType") if isinstance(field["type"], dict) else None
-            for field in schema["fields"]
-            if field["name"] == "created_at"
-        )
-        time_unit_us = _MICROSECONDS[logical]
-        if empty_items(schema):
+        record, tree = fastavro.parse_schema(without_logical_types(schema)), parse_type(schema)
+        if not isinstance(tree, Record):
+            raise ValueError("it is not a record")
+        (created_at,) = (field.type for field in tree.fields if field.name == "created_at")
+        time_unit_us = _MICROSECONDS[created_at.logical_type]
+        if has_empty_items(tree):
             raise ValueError("an array has items that take no bytes")
     except Exception as error:  # anything can be registered
         raise UnreadableRecord(
             "unknown_schema", f"schema {schema_id} is none of an event: {type(error).__name__}: {error}"
         ) from error
-    name = str(schema["name"]).rpartition(".")[2]
-    return Writer(name, record, reader_of(schema), has_floats(schema), time_unit_us)
+    return Writer(short_name(tree.name), record, reader_of(tree), has_floats(tree), time_unit_us)

@@ -44,7 +44,9 @@ class RecordReader:
         self._names = {codec.prefix: name for name, codec in self._codecs.items()}
         self._decoders = {name: EventDecoder(sender, schemas) for name, sender in senders.items()}
         self._has_registry = schemas is not None
-        self._event_prefixes = {kind.prefix: name for name, sender in senders.items() for kind in sender.kinds}
+        self._event_prefixes = {
+            event_type.prefix: name for name, sender in senders.items() for event_type in sender.all_types
+        }
         self._shapes: dict[str, Callable[[Record], dict[str, Any]]] = {
             "job": self._job,
             "outcome": _outcome,

@@ -123,7 +123,7 @@ def _needle(grep: str | None, senders: Mapping[str, Sender]) -> bytes | None:
 def _vocabulary(senders: Mapping[str, Sender]) -> str:
     """Return all that a line may hold which is not in the record's bytes."""
     own = [file.read_text(encoding="utf-8") for file in (resources.files("schemas") / "records").iterdir()]
-    events = [json.dumps(kind.schema) for sender in senders.values() for kind in sender.kinds]
+    events = [json.dumps(event_type.schema) for sender in senders.values() for event_type in sender.all_types]
     names = [name for sender in senders for name in (sender, *senders[sender].event_types)]
     labels = "source first next_due duration_ms appended_at created_at updated_at why hex size"
     return " ".join([_ADDED, labels, *own, *events, *names])

@@ -84,7 +84,7 @@ def _docs(
 def _types(sender: Sender) -> str:
     number = len(sender.event_types)
     named = f"{number} event type{'' if number == 1 else 's'}"
-    if sender.any_kind is None:
+    if sender.any_type is None:
         return named
     return f"{named} and any other" if number else "any event type"
 
@@ -93,8 +93,10 @@ def _as_json(sender: Sender) -> dict[str, Any]:
     return {
         "name": sender.name,
         "title": sender.title,
-        "event_types": [{"name": name, "trigger": kind.trigger} for name, kind in sender.event_types.items()],
-        "any_event_type": sender.any_kind is not None,
+        "event_types": [
+            {"name": name, "trigger": event_type.trigger} for name, event_type in sender.event_types.items()
+        ],
+        "any_event_type": sender.any_type is not None,
         "headers": sorted(sender.header_names),
         "needs_secret": sender.needs_secret,
         "secrets_that_sign": "all" if signs_with_all(sender) else "newest",
@@ -108,14 +110,14 @@ def _as_json(sender: Sender) -> dict[str, Any]:
 
 def _print(sender: Sender) -> None:
     fields = _as_json(sender)
-    kinds = fields.pop("event_types")
+    types = fields.pop("event_types")
     for name, value in fields.items():
         text = ", ".join(map(str, value)) if isinstance(value, list) else str(value).lower()
         shown = {"name": sender.name, "title": sender.title, "max_subscriptions": text.replace("none", "no limit")}
         typer.echo(f"{name + ':':<19} {shown.get(name, text)}")
     typer.echo("event types:")
-    width = max((len(kind["name"]) for kind in kinds), default=len(_ANY))
-    for kind in kinds:
-        typer.echo(f"  {kind['name']:<{width}}  {kind['trigger']}")
-    if sender.any_kind is not None:
-        typer.echo(f"  {_ANY:<{width}}  {sender.any_kind.trigger}")
+    width = max((len(one["name"]) for one in types), default=len(_ANY))
+    for one in types:
+        typer.echo(f"  {one['name']:<{width}}  {one['trigger']}")
+    if sender.any_type is not None:
+        typer.echo(f"  {_ANY:<{width}}  {sender.any_type.trigger}")

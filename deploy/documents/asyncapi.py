@@ -27,8 +27,11 @@ def asyncapi(
     version: str,
 ) -> dict[str, Any]:
     """Return the document; `schema_file` gives the place of the JSON Schema of a type's bodies, as a reference."""
-    webhooks = {message_id(kind): _webhook(kind, schema_file(kind), examples) for kind in sender.kinds}
-    events = {message_id(kind): _event(sender, kind) for kind in sender.kinds}
+    webhooks = {
+        message_id(event_type): _webhook(event_type, schema_file(event_type), examples)
+        for event_type in sender.all_types
+    }
+    events = {message_id(event_type): _event(sender, event_type) for event_type in sender.all_types}
     return {
         "asyncapi": VERSION,
         "info": {
@@ -85,33 +88,33 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
-def message_id(kind: EventType) -> str:
+def message_id(event_type: EventType) -> str:
     """Return the name of a type in documents, where `*` has no place."""
-    return "any" if kind.name == ANY else kind.name
+    return "any" if event_type.name == ANY else event_type.name
 
 
-def _webhook(kind: EventType, schema_file: str, examples: Mapping[str, Example]) -> dict[str, Any]:
+def _webhook(event_type: EventType, schema_file: str, examples: Mapping[str, Example]) -> dict[str, Any]:
     message: dict[str, Any] = {
-        "name": message_id(kind),
-        "summary": kind.trigger,
+        "name": message_id(event_type),
+        "summary": event_type.trigger,
         "contentType": "application/json",
         "headers": {"$ref": "#/components/schemas/headers"},
         "payload": {"$ref": schema_file},
     }
-    example = examples.get(kind.name)
+    example = examples.get(event_type.name)
     if example is not None:
         message["examples"] = [{"headers": dict(example.headers), "payload": example.value}]
     return message
 
 
-def _event(sender: Sender, kind: EventType) -> dict[str, Any]:
-    fields = sender.key_fields_of.get(kind.name, sender.key_fields)
+def _event(sender: Sender, event_type: EventType) -> dict[str, Any]:
+    fields = sender.key_fields_of.get(event_type.name, sender.key_fields)
     of_data = f"the first of {', '.join(fields)} in data that has a value, else the event's id"
     return {
-        "name": message_id(kind),
-        "summary": kind.trigger,
+        "name": message_id(event_type),
+        "summary": event_type.trigger,
         "contentType": "avro/binary",
-        "payload": {"schemaFormat": _AVRO, "schema": kind.schema},
+        "payload": {"schemaFormat": _AVRO, "schema": event_type.schema},
         "bindings": {
             "kafka": {
                 "key": {"type": "string", "description": of_data if fields else "the event's id"},

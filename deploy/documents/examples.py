@@ -55,7 +55,7 @@ def examples_of(sender: Sender) -> Mapping[str, Example]:
     A type whose values nobody can make up, as its schema refers to itself, has none.
     """
     told = Simulator(1, [_CUSTOMER], lambda: _CREATED_US, sender).events()
-    wanted = {kind.name for kind in sender.kinds}
+    wanted = {event_type.name for event_type in sender.all_types}
     found: dict[str, Event] = {}
     for event in islice(told, _MOST_EVENTS):
         name = event.event_type if event.event_type in sender.event_types else ANY
@@ -64,7 +64,7 @@ def examples_of(sender: Sender) -> Mapping[str, Example]:
         if len(found) == len(wanted):
             break
     made = {name: example for name in found if (example := _example(sender, found[name])) is not None}
-    return {kind.name: made[kind.name] for kind in sender.kinds if kind.name in made}
+    return {event_type.name: made[event_type.name] for event_type in sender.all_types if event_type.name in made}
 
 
 def example_secret(sender: Sender) -> str:

@@ -18,19 +18,19 @@ from schemas.sender import Sender
 def documents_of(sender: Sender, topic: str, version: str) -> Iterator[tuple[str, str]]:
     """Yield the files of a sender: place below its folder, and text. `topic` is that of its events."""
     examples, headers = examples_of(sender), headers_of(sender)
-    schemas = {kind.name: _schema_file(kind) for kind in sender.kinds}
+    schemas = {event_type.name: _schema_file(event_type) for event_type in sender.all_types}
     yield "guide.md", guide(sender, headers, examples, schemas)
     document = asyncapi(
         sender,
         topic=topic,
         headers=headers,
         examples=examples,
-        schema_file=lambda kind: f"./{_schema_file(kind)}",
+        schema_file=lambda event_type: f"./{_schema_file(event_type)}",
         version=version,
     )
     yield "asyncapi.yaml", as_yaml(document)
-    for kind in sender.kinds:
-        yield _schema_file(kind), as_text(body_schema(sender, kind, examples.get(kind.name)))
+    for event_type in sender.all_types:
+        yield _schema_file(event_type), as_text(body_schema(sender, event_type, examples.get(event_type.name)))
 
 
 def write_documents(folder: Path, senders: Iterable[Sender], topic_of: Callable[[str], str], version: str) -> int:
@@ -42,8 +42,8 @@ def write_documents(folder: Path, senders: Iterable[Sender], topic_of: Callable[
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(text, encoding="utf-8")
             count += 1
-        kinds = len(sender.event_types)
-        types = f"{kinds} event type{'' if kinds == 1 else 's'}" if sender.any_kind is None else "any event type"
+        named = len(sender.event_types)
+        types = f"{named} event type{'' if named == 1 else 's'}" if sender.any_type is None else "any event type"
         links = f"[guide]({sender.name}/guide.md)", f"[AsyncAPI]({sender.name}/asyncapi.yaml)"
         rows.append((plain(sender.title), types, *links))
     heads = ("Product", "Event types", "For receivers", "For machines")
@@ -51,5 +51,5 @@ def write_documents(folder: Path, senders: Iterable[Sender], topic_of: Callable[
     return count
 
 
-def _schema_file(kind: EventType) -> str:
-    return f"schemas/{message_id(kind)}.schema.json"
+def _schema_file(event_type: EventType) -> str:
+    return f"schemas/{message_id(event_type)}.schema.json"

@@ -111,13 +111,14 @@ def _named_by(sender: Sender) -> str:
 
 
 def _event_types(sender: Sender, schemas: Mapping[str, str]) -> str:
+    any_name = "any other" if sender.event_types else "any"
     rows = [
         (
-            "any other" if kind.name == ANY and sender.event_types else "any" if kind.name == ANY else code(kind.name),
-            plain(kind.trigger),
-            f"[schema]({schemas[kind.name]})",
+            any_name if event_type.name == ANY else code(event_type.name),
+            plain(event_type.trigger),
+            f"[schema]({schemas[event_type.name]})",
         )
-        for kind in sender.kinds
+        for event_type in sender.all_types
     ]
     return f"## Event types\n\n{table(('Type', 'When', 'Body'), rows)}{_conditions(sender)}"
 
@@ -228,8 +229,8 @@ def _rotation(sender: Sender) -> str:
 
 def _examples(sender: Sender, examples: Mapping[str, Example]) -> str:
     parts = ["## An example of each type\n"] if examples else []
-    for kind in sender.kinds:
-        example = examples.get(kind.name)
+    for event_type in sender.all_types:
+        example = examples.get(event_type.name)
         if example is not None:
             parts.append(f"### {plain(example.event_type)}\n")
             parts.append(fence("json", json.dumps(example.value, indent=2, ensure_ascii=False)))

@@ -6,13 +6,28 @@ Objects stay open: a key that a schema does not name may come with any newer ver
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Any, Final, TypeAlias
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, TypeAlias, assert_never
 
 from deploy.documents.examples import Example
+from schemas.avro_types import (
+    Array,
+    AvroType,
+    Enum,
+    Fixed,
+    Map,
+    Primitive,
+    PrimitiveName,
+    Record,
+    Reference,
+    Union,
+    short_name,
+    walk,
+)
 from schemas.event import ANY
 from schemas.event_type import EventType
-from schemas.json_form import embedding, is_members
+from schemas.json_form import Embedding, embedding, is_absent, is_members
 from schemas.rendering import TimeFormat
 from schemas.sender import Sender
 
@@ -26,7 +41,7 @@ _TIME_PATTERNS: Final[Mapping[TimeFormat, str]] = {
     "microseconds": _TIME + r"\.[0-9]{6}Z$",
     "microseconds_offset": _TIME + r"\.[0-9]{6}\+00:00$",
 }
-_PRIMITIVES: Final[Mapping[str, Schema]] = {
+_PRIMITIVES: Final[Mapping[PrimitiveName, Schema]] = {
     "null": {"type": "null"},
     "boolean": {"type": "boolean"},
     "int": {"type": "integer", "format": "int32"},
@@ -34,8 +49,9 @@ _PRIMITIVES: Final[Mapping[str, Schema]] = {
     "float": {"type": "number"},
     "double": {"type": "number"},
     "string": {"type": "string"},
+    "bytes": {},  # an event type has none
 }
-_EMBEDDED: Final[Mapping[str, Schema]] = {
+_EMBEDDED: Final[Mapping[Embedding, Schema]] = {
     "raw": {"description": "JSON of any kind"},
     "object": {"type": "object"},
     "integer": {"type": "integer", "description": "an integer of any size"},
@@ -43,30 +59,30 @@ _EMBEDDED: Final[Mapping[str, Schema]] = {
 }
 
 
-def body_schema(sender: Sender, kind: EventType, example: Example | None = None) -> Schema:
+def body_schema(sender: Sender, event_type: EventType, example: Example | None = None) -> Schema:
     """Return the schema of the bodies of an event type."""
-    converter = _Converter(kind.schema)
-    data = converter.schema(kind.data_schema)
-    head: Schema = {"$schema": DIALECT, "title": _title(kind), "description": kind.trigger}
-    body = _envelope(sender, kind, data) if sender.envelope_keys else data
+    converter = _Converter(event_type.tree)
+    data = converter.schema(event_type.data)
+    head: Schema = {"$schema": DIALECT, "title": _title(event_type), "description": event_type.trigger}
+    body = _envelope(sender, event_type, data) if sender.envelope_keys else data
     tail: Schema = {"$defs": converter.definitions} if converter.definitions else {}
     if example is not None:
         tail["examples"] = [example.value]
     return {**head, **body, **tail}
 
 
-def _title(kind: EventType) -> str:
-    return "any event type" if kind.name == ANY else kind.name
+def _title(event_type: EventType) -> str:
+    return "any event type" if event_type.name == ANY else event_type.name
 
 
-def _envelope(sender: Sender, kind: EventType, data: Schema) -> Schema:
+def _envelope(sender: Sender, event_type: EventType, data: Schema) -> Schema:
     time = {"type": "string", "format": "date-time"}
     if sender.time_format is not None:
         time["pattern"] = _TIME_PATTERNS[sender.time_format]
-    event_type = {"type": "string", "minLength": 1} if kind.name == ANY else {"const": kind.name}
+    any_name = {"type": "string", "minLength": 1}
     of_field: Mapping[str, Schema] = {
         "event_id": {"type": "string", "description": "the event's id, the same each time that it comes"},
-        "event_type": event_type,
+        "event_type": any_name if event_type.name == ANY else {"const": event_type.name},
         "created_at": time,
         "customer_id": {"type": "string", "minLength": 1},
         "data": data,
@@ -76,34 +92,37 @@ def _envelope(sender: Sender, kind: EventType, data: Schema) -> Schema:
 
 
 class _Converter:
-    """Makes a schema of JSON of each type of Avro; those with a name that is used again stand under `definitions`."""
+    """Makes a JSON Schema of each type; those with a name that is used again stand under `definitions`."""
 
-    def __init__(self, record: Any) -> None:
+    def __init__(self, record: Record) -> None:
         self.definitions: dict[str, Schema] = {}
-        self._used_again = set(_references(record))
+        used_again = {node.name for _, node in walk(record) if isinstance(node, Reference)}
+        counts = Counter(map(short_name, used_again))
+        self._labels = {name: short if counts[short := short_name(name)] == 1 else name for name in used_again}
 
-    def schema(self, node: Any) -> Schema:
-        if isinstance(node, list):
-            return self._union(node)
-        if isinstance(node, str):
-            name = node.rpartition(".")[2]
-            return dict(_PRIMITIVES[name]) if name in _PRIMITIVES else {"$ref": f"#/$defs/{name}"}
-        embedded = embedding(node)
-        return dict(_EMBEDDED[embedded]) if embedded is not None else self._compound(node)
+    def schema(self, node: AvroType) -> Schema:
+        match node:
+            case Primitive():
+                schema = _primitive(node)
+            case Enum():
+                schema = self._named(node, {"type": "string", "enum": list(node.symbols)})
+            case Record():
+                schema = self._named(node, self._record(node))
+            case Array():
+                schema = {"type": "array", "items": self.schema(node.items)}
+            case Map():
+                schema = {"type": "object", "additionalProperties": self.schema(node.values)}
+            case Union():
+                schema = self._union(node.branches)
+            case Reference():
+                schema = {"$ref": f"#/$defs/{self._labels[node.name]}"}
+            case Fixed():
+                schema = {}  # an event type has none
+            case _:
+                assert_never(node)
+        return schema
 
-    def _compound(self, node: Any) -> Schema:
-        match node["type"]:
-            case "record" | "enum":
-                return self._named(node)
-            case "array":
-                return {"type": "array", "items": self.schema(node["items"])}
-            case "map":
-                return {"type": "object", "additionalProperties": self.schema(node["values"])}
-            case inner:
-                logical = {"format": "uuid"} if node.get("logicalType") == "uuid" else {}
-                return {**self.schema(inner), **logical}
-
-    def _union(self, branches: list[Any]) -> Schema:
+    def _union(self, branches: Sequence[AvroType]) -> Schema:
         made = [self.schema(branch) for branch in branches]
         others = [one for one in made if one != {"type": "null"}]
         if any("type" not in one and "$ref" not in one and "enum" not in one and "anyOf" not in one for one in others):
@@ -114,39 +133,35 @@ class _Converter:
             return {**others[0], "type": [others[0]["type"], "null"]}
         return {"anyOf": [*others, {"type": "null"}]}
 
-    def _named(self, node: Any) -> Schema:
-        name = node["name"].rpartition(".")[2]
-        made = self._record(node) if node["type"] == "record" else {"type": "string", "enum": list(node["symbols"])}
-        if name not in self._used_again:
+    def _named(self, node: Record | Enum, made: Schema) -> Schema:
+        label = self._labels.get(node.name)
+        if label is None:
             return made
-        self.definitions[name] = made
-        return {"$ref": f"#/$defs/{name}"}
+        self.definitions[label] = made
+        return {"$ref": f"#/$defs/{label}"}
 
-    def _record(self, node: Any) -> Schema:
+    def _record(self, record: Record) -> Schema:
         properties: dict[str, Schema] = {}
         required, schema = [], Schema(type="object")
-        for field in node["fields"]:
-            if is_members(field):
-                schema["additionalProperties"] = self.schema(field["type"]["values"])
+        for field in record.fields:
+            if is_members(field) and isinstance(field.type, Map):
+                schema["additionalProperties"] = self.schema(field.type.values)
                 continue
-            absent = bool(field.get("absent"))
-            made = self.schema([b for b in field["type"] if b != "null"] if absent else field["type"])
-            properties[field["name"]] = {**made, "description": field["doc"]} if "doc" in field else made
+            absent = is_absent(field)
+            others = field.type.others if absent and isinstance(field.type, Union) else None
+            made = self.schema(field.type) if others is None else self._union(others)
+            properties[field.name] = made if field.doc is None else {**made, "description": field.doc}
             if not absent:
-                required.append(field["name"])
+                required.append(field.name)
         return {**schema, "properties": properties, "required": required}
 
 
-def _references(node: Any) -> list[str]:
-    """Return the names by which a schema refers to types that it has defined."""
-    if isinstance(node, str):
-        name = node.rpartition(".")[2]
-        return [] if name in {*_PRIMITIVES, "record", "enum", "array", "map"} else [name]
-    if isinstance(node, list):
-        return [name for branch in node for name in _references(branch)]
-    inner = [node[part] for part in ("type", "items", "values") if part in node]
-    inner += [field["type"] for field in node.get("fields", ())]
-    return [name for one in inner for name in _references(one)]
+def _primitive(node: Primitive) -> Schema:
+    embedded = embedding(node)
+    if embedded is not None:
+        return dict(_EMBEDDED[embedded])
+    uuid = {"format": "uuid"} if node.logical_type == "uuid" else {}
+    return {**_PRIMITIVES[node.name], **uuid}
 
 
 def as_text(document: Any) -> str:

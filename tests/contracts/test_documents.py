@@ -19,6 +19,7 @@ from deploy.documents.examples import NOW_S, examples_of
 from deploy.documents.folder import documents_of, write_documents
 from deploy.documents.payloads import body_schema
 from producers.event_json import EventReader
+from schemas.avro_types import parse_type
 from schemas.event_codec import EventDecoder, encode_event
 from schemas.sender import Sender, load_sender
 from tests.contracts.senders import SENDERS, Example, examples
@@ -55,9 +56,9 @@ NAMED: dict[str, Any] = {
 
 
 def schema_of(sender: Sender, event_type: str) -> dict[str, Any]:
-    kind = sender.kind_of(event_type)
-    assert kind is not None
-    schema = body_schema(sender, kind)
+    known = sender.type_of(event_type)
+    assert known is not None
+    schema = body_schema(sender, known)
     Draft202012Validator.check_schema(schema)
     return schema
 
@@ -100,7 +101,7 @@ def test_whatever_a_schema_allows_fits_the_document(tmp_path_factory, data) -> N
     folder = tmp_path_factory.getbasetemp() / "documents" / "everything"
     sender = load_sender(folder if folder.exists() else folder_of(folder, ALL))
     event_type = "all.kinds"
-    text = exact(data.draw(json_values_of(ALL)))
+    text = exact(data.draw(json_values_of(parse_type(ALL))))
     document = f'{{"event_type":"{event_type}","customer_id":"c","created_at":"2026-01-01T00:00:00Z","data":{text}}}'
     (event,) = EventReader(sender, lambda: 0, lambda: "e").read(document, "f.json")
     body = sender.render(EventDecoder(sender).decode(encode_event(sender, event), str))
@@ -132,13 +133,13 @@ def test_types_that_have_names_are_told(tmp_path: Path, change: dict[str, Any], 
 def test_every_example_is_a_request_as_it_is_sent(sender: Sender) -> None:
     """Each type has one, which fits its schema, is signed with the secret beside it, and stands in the guide."""
     found = examples_of(sender)
-    assert list(found) == [kind.name for kind in sender.kinds]
+    assert list(found) == [event_type.name for event_type in sender.all_types]
     files = dict(documents_of(sender, "topic", "1"))
-    for kind in sender.kinds:
-        example = found[kind.name]
+    for event_type in sender.all_types:
+        example = found[event_type.name]
         assert fits(schema_of(sender, example.event_type), example.value)
         assert sender.verify(dict(example.headers), example.body, example.secret, NOW_S) is None
-        assert kind.trigger.split(",")[0] in files["guide.md"].replace("\\", "")
+        assert event_type.trigger.split(",")[0] in files["guide.md"].replace("\\", "")
         assert json.dumps(example.value, indent=2, ensure_ascii=False) in files["guide.md"]
     assert next(iter(found.values())).body.decode() in files["guide.md"]
 
@@ -206,7 +207,7 @@ def test_asyncapi_is_valid(asyncapi: Draft7Validator, tmp_path: Path, name: str)
         else:
             assert reference.removeprefix("./") in files
     assert not asyncapi.is_valid({**document, "operations": {"send": {"action": "sending"}}})
-    assert len(document["channels"]["webhooks"]["messages"]) == len(sender.kinds)
+    assert len(document["channels"]["webhooks"]["messages"]) == len(sender.all_types)
 
 
 def test_the_command_writes_all_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

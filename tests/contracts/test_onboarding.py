@@ -25,7 +25,7 @@ def test_there_are_the_32_types_of_the_document() -> None:
     """The sender has each type of the document's tables with its trigger, in its order."""
     table = re.findall(r"^\| `([a-z_]+\.[a-z_]+)` \| (.*?) \|$", CONTRACT.read_text(encoding="utf-8"), re.MULTILINE)
     assert len(table) == 32
-    assert [(name, kind.trigger) for name, kind in ONBOARDING.event_types.items()] == table
+    assert [(name, event_type.trigger) for name, event_type in ONBOARDING.event_types.items()] == table
 
 
 @pytest.mark.decision("O11", "O12", "O13")
@@ -44,8 +44,8 @@ def test_all_is_every_type_and_test_is_none_that_is_published() -> None:
     """A subscription may name all, one type, or test, which nobody publishes; all takes each type by its own name."""
     assert "test" in ONBOARDING.subscribable
     assert ONBOARDING.takes("test")
-    assert ONBOARDING.kind_of("test") is None
-    assert ONBOARDING.kind_of("all") is None
+    assert ONBOARDING.type_of("test") is None
+    assert ONBOARDING.type_of("all") is None
     assert all(matches("all", event_type) for event_type in ONBOARDING.event_types)
     assert not any(matches("test", event_type) for event_type in ONBOARDING.event_types)
 

@@ -13,18 +13,18 @@ from schemas.errors import UNREADABLE_REASONS, UnreadableRecord
 from schemas.event import MAX_TIME_US, MIN_TIME_US, Event
 from schemas.event_codec import EventDecoder, encode_event
 from tests.contracts.zenoo import EXAMPLES, ZENOO, event_of
-from tests.support.avro_values import TEXT, values_of
+from tests.support.avro_values import TEXT, json_values_of
 
 DECODER = EventDecoder(ZENOO)
 
 
 @st.composite
 def events(draw: st.DrawFn) -> Event:
-    kind = draw(st.sampled_from(list(ZENOO.event_types.values())))
-    data: dict[str, Any] = draw(values_of(kind.schema["fields"][-1]["type"]))
+    event_type = draw(st.sampled_from(list(ZENOO.event_types.values())))
+    data: dict[str, Any] = draw(json_values_of(event_type.data))
     times = st.integers(MIN_TIME_US, MAX_TIME_US)
     name = TEXT.filter(bool)
-    return Event(draw(name), kind.name, draw(times), draw(name), data)
+    return Event(draw(name), event_type.name, draw(times), draw(name), data)
 
 
 @pytest.mark.decision("Z10", "Z15", "Z18")

@@ -1,13 +1,16 @@
-"""Hypothesis strategies for the values that an Avro schema allows."""
+"""Hypothesis strategies for the values that a type of Avro allows."""
 
 from __future__ import annotations
 
 import json
 from decimal import Decimal
-from typing import Any
+from typing import Any, assert_never
 
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
+
+from schemas.avro_types import Array, AvroType, Enum, Fixed, Map, Primitive, Record, Reference, Union
+from schemas.json_form import embedding, is_absent, is_members
 
 # What UTF-8 can hold: all characters but halves of surrogate pairs.
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
@@ -34,35 +37,47 @@ _EMBEDDED: dict[str, SearchStrategy[Any]] = {
 }
 
 
-def json_values_of(schema: Any) -> SearchStrategy[Any]:
-    """Return a strategy for all JSON values that a schema allows, with what schemas/json_form.py adds to Avro."""
-    if isinstance(schema, list):
-        return st.one_of([json_values_of(branch) for branch in schema])
-    kind = schema if isinstance(schema, str) else schema["type"]
-    if kind == "string" and isinstance(schema, dict) and "json" in schema:
-        return _EMBEDDED[schema["json"]]
-    if kind == "record":
-        return _objects_of(schema)
-    if kind == "array":
-        return st.lists(json_values_of(schema["items"]), max_size=3)
-    if kind == "map":
-        return st.dictionaries(TEXT, json_values_of(schema["values"]), max_size=3)
-    return _SIMPLE[kind] if isinstance(kind, str) else json_values_of(kind)
+def json_values_of(node: AvroType) -> SearchStrategy[Any]:
+    """Return a strategy for all JSON values that a type allows, with what schemas/json_form.py adds to Avro."""
+    values: SearchStrategy[Any]
+    match node:
+        case Primitive():
+            embedded = embedding(node)
+            values = _SIMPLE[node.name] if embedded is None else _EMBEDDED[embedded]
+        case Record():
+            values = _objects_of(node)
+        case Array():
+            values = st.lists(json_values_of(node.items), max_size=3)
+        case Map():
+            values = st.dictionaries(TEXT, json_values_of(node.values), max_size=3)
+        case Union():
+            values = st.one_of([json_values_of(branch) for branch in node.branches])
+        case Enum():
+            values = st.sampled_from(node.symbols)
+        case Reference():
+            values = st.deferred(lambda: json_values_of(node.target))
+        case Fixed():
+            raise ValueError("JSON has no bytes")
+        case _:
+            assert_never(node)
+    return values
 
 
-def _objects_of(record: Any) -> SearchStrategy[dict[str, Any]]:
+def _objects_of(record: Record) -> SearchStrategy[dict[str, Any]]:
     """An absent key is absent, not null; members are any further keys."""
     required, optional = {}, {}
-    names = {field["name"] for field in record["fields"] if field.get("json") != "members"}
+    names = {field.name for field in record.fields if not is_members(field)}
     members: SearchStrategy[dict[str, Any]] = st.just({})
-    for field in record["fields"]:
-        if field.get("json") == "members":
-            inner = json_values_of(field["type"]["values"])
+    for field in record.fields:
+        if is_members(field):
+            assert isinstance(field.type, Map)
+            inner = json_values_of(field.type.values)
             members = st.dictionaries(TEXT.filter(lambda key: key not in names), inner, max_size=3)
-        elif field.get("absent"):
-            optional[field["name"]] = json_values_of([branch for branch in field["type"] if branch != "null"])
+        elif is_absent(field):
+            assert isinstance(field.type, Union)
+            optional[field.name] = st.one_of([json_values_of(branch) for branch in field.type.others])
         else:
-            required[field["name"]] = json_values_of(field["type"])
+            required[field.name] = json_values_of(field.type)
     known = st.fixed_dictionaries(required, optional=optional)
     return st.tuples(known, members).map(lambda both: both[0] | both[1])
 
@@ -74,16 +89,3 @@ def exact(value: Any) -> str:
     if isinstance(value, list):
         return "[" + ",".join(map(exact, value)) + "]"
     return str(value) if isinstance(value, Decimal) else json.dumps(value, ensure_ascii=False)
-
-
-def values_of(schema: Any, named: dict[str, Any] | None = None) -> SearchStrategy[Any]:
-    """Return a strategy for all values of a schema of records, unions, strings, numbers and booleans."""
-    named = {} if named is None else named
-    if isinstance(schema, list):
-        return st.one_of([values_of(branch, named) for branch in schema])
-    if isinstance(schema, str):
-        return _SIMPLE[schema] if schema in _SIMPLE else values_of(named[schema], named)
-    if schema["type"] != "record":
-        return values_of(schema["type"], named)
-    named[schema["name"]] = schema
-    return st.fixed_dictionaries({field["name"]: values_of(field["type"], named) for field in schema["fields"]})

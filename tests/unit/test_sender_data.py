@@ -159,7 +159,7 @@ class Schemas:
         return self._schema
 
 
-def foreign(sender: Any, schema: Any, record: dict[str, Any]) -> bytes:
+def rendered_confluent(sender: Any, schema: Any, record: dict[str, Any]) -> bytes:
     """Return the body of a record in the wire format of a registry."""
     stream = BytesIO()
     fastavro.schemaless_writer(stream, schema, record)
@@ -177,22 +177,22 @@ def test_a_writer_may_have_fields_where_the_sender_has_their_text() -> None:
     ]
     data = {"id": "ü", "tags": ["a"], "sum": None}
     for sender, event_type in ((DILIGENT, "flow_run_failed"), (STANDARD, "invoice.paid")):
-        schema = copy.deepcopy(sender.kinds[0].schema)
+        schema = copy.deepcopy(sender.all_types[0].schema)
         schema["name"] = "TeamsOwn"
         schema["fields"][-1]["type"] = {"type": "record", "name": "Data", "fields": fields}
         record = {"event_id": "e", "event_type": event_type, "created_at": 0, "customer_id": "c", "data": data}
-        assert b'{"id":"\xc3\xbc","tags":["a"],"sum":null}' in foreign(sender, schema, record)
+        assert b'{"id":"\xc3\xbc","tags":["a"],"sum":null}' in rendered_confluent(sender, schema, record)
 
 
 def test_a_newer_writer_s_fields_follow_the_known_ones_and_the_further_keys() -> None:
     """A field that the folder does not know yet is sent, in records that have further keys as text as well."""
-    kind = RISKOS.kinds[0]
-    schema = copy.deepcopy(kind.schema)
+    event_type = RISKOS.all_types[0]
+    schema = copy.deepcopy(event_type.schema)
     schema["fields"][-1]["type"]["fields"].append({"name": "newer", "type": "long"})
     data = {
         "workflow": "w", "eval_id": "e", "reviewer_id": "r", "environment_name": "Sandbox", "newer": 7,
         "globalWatchlist": {"caseReviewStatus": "match"}, "more": {"other": "[1.50]"},
     }  # fmt: skip
-    record = {"event_id": "e", "event_type": kind.name, "created_at": 0, "customer_id": "c", "data": data}
-    body = foreign(RISKOS, schema, record)
+    record = {"event_id": "e", "event_type": event_type.name, "created_at": 0, "customer_id": "c", "data": data}
+    body = rendered_confluent(RISKOS, schema, record)
     assert body.endswith(b'"globalWatchlist":{"caseReviewStatus":"match"},"other":[1.50],"newer":7}}')

@@ -8,6 +8,7 @@ import struct
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from io import BytesIO
+from pathlib import Path
 from threading import Thread
 from typing import Any
 
@@ -18,7 +19,8 @@ from consumers.runtime.registry import Registry
 from schemas.errors import Unavailable, UnreadableRecord
 from schemas.event import Event
 from schemas.event_codec import EventDecoder
-from schemas.sender import load_senders
+from schemas.sender import load_sender, load_senders
+from tests.contracts.test_any_value import folder_of
 
 ZENOO = load_senders()["zenoo"]
 OWN = ZENOO.event_types["case.closed"].schema
@@ -111,6 +113,22 @@ def test_what_an_older_schema_lacks_is_null_and_order_is_the_sender_s():
     assert list(event.data) == ["case_token", "risk_tier", "risk_score", "resolution_notes", "closed_by"]
     assert event.data["resolution_notes"] is None
     assert event.data["risk_score"] == 45
+
+
+def test_a_field_is_known_by_an_alias_of_the_sender(tmp_path: Path):
+    """A writer that still has a field's former name gives the field; the present name wins where it has both."""
+    score = {"name": "score", "aliases": ["risk_score", "risk"], "type": ["null", "long"], "default": None}
+    sender = load_sender(folder_of(tmp_path / "own", {"type": "record", "name": "Data", "fields": [score]}))
+    record = RECORD | {"event_type": "all.kinds"}
+
+    def rendered(**data: int) -> Any:
+        schema = copy.deepcopy(sender.all_types[0].schema)
+        schema["fields"][-1]["type"]["fields"] = [{"name": name, "type": "int"} for name in data]
+        value = written(schema, record | {"data": data})
+        return json.loads(sender.render(EventDecoder(sender, Schemas(schema)).decode(value, str)))
+
+    assert rendered(risk_score=4, other=5) == {"score": 4, "other": 5}
+    assert rendered(risk=4, score=5) == {"score": 5, "risk": 4}
 
 
 def test_times_in_milliseconds_are_read_as_such():
