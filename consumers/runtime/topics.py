@@ -26,7 +26,7 @@ from consumers.runtime.positions import CommittedPositions, commit_positions
 from schemas.errors import Unavailable
 from schemas.topics import FIRST, Topic, TopicNames
 
-MEND: Final = "`signpost topics apply` mends it, `signpost topics plan` shows it first"
+MEND: Final = "run `signpost topics apply`; `signpost topics plan` shows the changes first"
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,15 +144,15 @@ def apply(
 
 
 def check(kafka: Kafka, admin: AdminClient, wanted: Sequence[Topic], names: TopicNames) -> None:
-    """Raise Unavailable unless all topics are as they must be."""
+    """Raise Unavailable unless all topics have the required configuration."""
     changes = plan(kafka, admin, wanted, names)
     if not changes:
         return
     shown = [str(change) for change in changes[:3]]
     if len(changes) > len(shown):
         shown.append(f"and {len(changes) - len(shown)} more")
-    advice = "" if all(isinstance(change, Impossible) for change in changes) else f": {MEND}"
-    raise Unavailable(f"the topics are not as they must be ({'; '.join(shown)}){advice}")
+    advice = "" if all(isinstance(change, Impossible) for change in changes) else f"; {MEND}"
+    raise Unavailable(f"topic configuration mismatch: {'; '.join(shown)}{advice}")
 
 
 def check_sources(admin: AdminClient, topics: Iterable[str]) -> None:

@@ -121,7 +121,7 @@ def test_an_installation_of_an_older_version_is_brought_up_by_topics_apply(here:
         error = router.wait_ended()
     assert isinstance(error, Unavailable)
     assert f"create {here.names.sources}" in str(error)
-    assert "`signpost topics apply` mends it" in str(error)
+    assert "run `signpost topics apply`" in str(error)
 
     here.make_topics()
     started(here)
