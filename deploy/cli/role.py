@@ -11,8 +11,7 @@ from deploy.cli.context import options_of
 from schemas.errors import BeginAnew, InvalidInput
 
 if TYPE_CHECKING:
-    from prometheus_client import CollectorRegistry
-
+    from consumers.runtime.metrics import RoleMetrics
     from consumers.runtime.status import Page
     from schemas.settings import Settings
 
@@ -20,18 +19,11 @@ if TYPE_CHECKING:
 Supervised: TypeAlias = Annotated[bool, typer.Option("--supervised", hidden=True, help="Started by `signpost up`.")]
 
 
-class Metrics(Protocol):
-    """Where a role counts."""
-
-    @property
-    def registry(self) -> CollectorRegistry: ...  # noqa: D102  # what /metrics shows
-
-
 class Role(Protocol):
     """What `<role>_role.py` puts together."""
 
     @property
-    def metrics(self) -> Metrics: ...  # noqa: D102  # the name says it
+    def metrics(self) -> RoleMetrics: ...  # noqa: D102  # the name says it
 
     @property
     def pages(self) -> Mapping[str, Page]: ...  # noqa: D102  # what else its status server serves
