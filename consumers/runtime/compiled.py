@@ -1,4 +1,4 @@
-"""Whether this process runs compiled modules (`make compiled`), for whoever compares figures."""
+"""Whether this process runs compiled modules (`make compiled`)."""
 
 from __future__ import annotations
 
