@@ -11,7 +11,7 @@ Nothing blocks: partitions and end offsets are requested as futures. A broker th
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from typing import Any, Final, Generic, TypeVar
 
@@ -126,10 +126,6 @@ class SubscriptionTable(Generic[T]):
     def unusable(self) -> dict[str, Unusable]:
         """Return the subscriptions of which nothing is known but an unusable record."""
         return self.state.unusable()
-
-    def entries(self) -> Iterator[tuple[str, Entry[T]]]:
-        """Return all subscriptions with what counts for them."""
-        return self.state.entries()
 
     @property
     def partition_count(self) -> int:

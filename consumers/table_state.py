@@ -4,15 +4,15 @@ The rules, in the order of their weight:
 
 - The last record of an id counts; a tombstone deletes it.
 - A record that cannot be interpreted is *unusable*, not gone: the last good one of its partition stays, and where
-  there is none, the id is `Unusable` until it is written anew or deleted.
+  there is none, the id is `Unusable` until it is written again or deleted.
 - All records of an id belong on one partition. Where two writers raced over two of them, the lower partition's record
-  counts, and the id is reported among the `conflicts`.
+  counts, and `partitions_of` has both.
 - What is after the position is not known: a record that somebody names and that the table has not passed is `NotYet`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, Generic, TypeAlias, TypeVar
 
@@ -96,10 +96,6 @@ class TableState(Generic[T]):
     def __len__(self) -> int:
         return len(self._entries)
 
-    def entries(self) -> Iterator[tuple[str, Entry[T]]]:
-        """Return all ids with what counts for them."""
-        return iter(self._entries.items())
-
     def get(self, id_: str) -> Entry[T] | None:
         """Return what counts for an id, as far as the table has read."""
         return self._entries.get(id_)
@@ -117,10 +113,6 @@ class TableState(Generic[T]):
         """Return the ids of which nothing is known but an unusable record."""
         found = {id_: self._judge(id_)[1] for id_ in self._odd if id_ not in self._entries}
         return {id_: reason for id_, reason in found.items() if reason is not None}
-
-    def conflicts(self) -> dict[str, tuple[int, ...]]:
-        """Return the ids that are on several partitions, with these, ascending: the first one's record counts."""
-        return {id_: self.partitions_of(id_) for id_, held in self._odd.items() if len(held) > 1}
 
     def partitions_of(self, id_: str) -> tuple[int, ...]:
         """Return the partitions that hold an id, ascending, where these are several or its record is unusable."""

@@ -1,7 +1,7 @@
 """Dead letters given another chance: jobs as a new run, records that nobody could read as they were.
 
 A job goes to `jobs.0s` as its first attempt, under the same id and with the same bytes, and with what its subscription
-says now: `run` tells it from the run that ended. Never in a transaction, which would hold up whoever reads there.
+says now: `run` tells it from the run that ended. Never in a transaction, which would hold up its readers.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ _FULL_QUEUE_WAIT_S: Final = 0.1
 _SHARED: Final = tuple(field.name for field in fields(Job))[9:]  # from `sender` on, as schemas/delivery.py has it
 
 
-class Target(Protocol):
-    """What a job needs of its subscription's record that counts now."""
+class RetryTarget(Protocol):
+    """What a job needs of the current record of its subscription; a reader of subscriptions in consumers has it."""
 
     @property
     def partition(self) -> int: ...  # noqa: D102  # the names say it
@@ -62,7 +62,7 @@ Decision: TypeAlias = Again | Refused
 
 
 class Retry:
-    """Decides what a dead letter becomes. Pure, but for what it is told.
+    """Decides what a dead letter becomes. Pure, but for its arguments.
 
     `target` returns what counts for a subscription id now, None if it is deleted, or a sentence if it cannot be read;
     `topics` are those that are there; `runs` holds the highest run of a job that is known, by job id.
@@ -71,7 +71,7 @@ class Retry:
     def __init__(
         self,
         names: TopicNames,
-        target: Callable[[str], Target | str | None],
+        target: Callable[[str], RetryTarget | str | None],
         topics: Iterable[str],
         runs: Mapping[str, int],
     ) -> None:
@@ -103,7 +103,7 @@ class Retry:
                 return self._job(id_, job, target)
         return Refused(id_, f"its subscription {job.subscription_id} {why}")
 
-    def _job(self, id_: str, job: Job, target: Target) -> Again:
+    def _job(self, id_: str, job: Job, target: RetryTarget) -> Again:
         run = max(job.run, self._runs.get(job.job_id, 0)) + 1
         value = self._codec.encode(
             self._codec.tail(**{name: getattr(job, name) for name in _SHARED}),
@@ -145,7 +145,7 @@ class RetryWriter:
         )
 
     def write(self, records: Iterable[Again], on_written: Callable[[Again], None]) -> None:
-        """Write records, and tell of each when the broker has it; Unavailable if it did not take some."""
+        """Write records, and report each that the broker has; Unavailable if it did not take some."""
         failures: list[tuple[Again, KafkaError]] = []
 
         def delivered(record: Again) -> Callable[[KafkaError | None, Message], None]:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, Final, NamedTuple, Protocol, Self
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
@@ -28,6 +28,9 @@ from schemas.event_codec import encode_event
 from schemas.sender import Sender
 from schemas.topics import MAX_EVENT, RECORD_OVERHEAD
 from schemas.writers import confluent_value
+
+if TYPE_CHECKING:  # httpx loads in 0.1 s, and few publishers have a registry
+    from producers.schema_ids import SchemaIds
 
 _FULL_QUEUE_WAIT_S: Final = 0.1
 
@@ -48,14 +51,6 @@ class Prepared(NamedTuple):
     event: Event
     key: bytes
     value: bytes
-
-
-class SchemaIds(Protocol):
-    """A schema registry (producers/schema_ids.py)."""
-
-    def id_of(self, topic: str, schema: Any) -> int:
-        """Return the id of a writer schema of a topic's events; Unavailable where there is none to be had."""
-        ...
 
 
 class EventPublisher:

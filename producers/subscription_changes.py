@@ -68,7 +68,7 @@ Effect: TypeAlias = Literal["created", "changed", "paused", "resumed", "rotated"
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """A record that cannot be read: it can be written anew or deleted, nothing else."""
+    """A record that cannot be read: it can be written again or deleted, nothing else."""
 
     reason: str
 

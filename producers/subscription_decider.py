@@ -64,7 +64,7 @@ class Decider:
                 result = _set_paused(order, there, now_ms, paused=True)
             case Resume(disabled_activation=disabled):
                 enables = disabled is not None and disabled >= there.activation
-                result = _set_paused(order, there, now_ms, paused=False, anew=enables)
+                result = _set_paused(order, there, now_ms, paused=False, force=enables)
             case Delete():
                 raise AssertionError("a record that is there was deleted above")
             case _ as never:
@@ -200,8 +200,8 @@ def is_sealed_by(order: Order, subscription: Subscription) -> bool:
     return any(each.id in made for each in sealed_in(subscription))
 
 
-def _set_paused(order: Order, current: Subscription, now_ms: int, *, paused: bool, anew: bool = False) -> Result:
-    if current.paused == paused and not anew:
+def _set_paused(order: Order, current: Subscription, now_ms: int, *, paused: bool, force: bool = False) -> Result:
+    if current.paused == paused and not force:
         return Result(current.id, "unchanged", current)
     # What waited when it was paused has a lower activation than what is matched from now on.
     activation = current.activation if paused else max(current.activation + 1, now_ms)
@@ -214,7 +214,7 @@ def _readable(id_: str, current: Current) -> Subscription:
         raise SubscriptionError(f"subscription {id_}: does not exist")
     if isinstance(current, Unreadable):
         raise SubscriptionError(
-            f"subscription {id_}: its record cannot be read ({current.reason}); apply it anew or delete it"
+            f"subscription {id_}: its record cannot be read ({current.reason}); apply it again or delete it"
         )
     return current
 

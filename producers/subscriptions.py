@@ -111,7 +111,7 @@ class SubscriptionWriter:
     def write(self, wishes: Sequence[Wish], on_written: Callable[[Result], None] = lambda _: None) -> list[Result]:
         """Do what is wished and return what came of each, when it is acknowledged; one wish an id.
 
-        `on_written` is told each result as soon as it is committed, the secrets that were made among them. Nothing is
+        `on_written` gets each result as soon as it is committed, the secrets that were made among them. Nothing is
         written if anything is wrong by what was read first (SubscriptionError with all of it, SealBroken); what is
         found wrong only later, as somebody else wrote in between, leaves the batches before it written.
         """
@@ -234,7 +234,7 @@ class SubscriptionWriter:
         records = [result for result, is_new in results if is_new]
         if records:
             check_limits(self.log.all_on(partition), records, self._senders)
-            # From here on it may be committed, whatever is heard of it.
+            # From here on it may be committed, whatever is reported.
             tried |= {result.id: result for result in records}
             written = self._commit(producer, partition, records)
             began_s = self._around.monotonic()

@@ -1,1 +1,1 @@
-"""Looking into the pipeline: topics read for people, and what they tell, put together."""
+"""Inspection of the pipeline: topics read for people."""

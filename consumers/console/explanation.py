@@ -99,7 +99,7 @@ def explain(
 ) -> Explanation:
     """Explain the event at a place. `position`: what the router has committed there; `health`: of subscriptions.
 
-    Of subscriptions of other customers only the number is told, unless it is asked for `only` one of them.
+    Subscriptions of other customers are only counted, unless `only` names one of them.
     """
     seen = next((one for one in traces.events if one.place == place), None)
     jobs = [one for one in traces.jobs if _source(one.job) == place]

@@ -2,7 +2,7 @@
 
 Offsets alone say too much: the end of a log may be markers of transactions that no consumer ever sees, and delivery has
 finished more than lies below its position. So what lies beyond a position is read and counted, up to a bound; of what
-is left only the number of offsets is told.
+is left only the number of offsets is shown.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def lag(
 ) -> list[TopicLag]:
     """Return what waits in these topics (`due_ms`: topic to when a record of it is due), missing ones left out.
 
-    `new_at_beginning`: a partition without a position beside others that have one is read from its beginning.
+    `new_at_beginning`: a partition without a position is read from its beginning.
     """
     ranges = {(r.topic, r.partition): r for r in scanner.ranges_of(due_ms)}
     committed = scanner.committed(group, list(ranges))

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final
 
+from consumers.router.output import Output
 from consumers.router.partition_recovery import Positions
+from consumers.router.source import Source
 from consumers.runtime.positions import PartitionKey
 
 COMMIT_EVERY_S: Final = 0.1
@@ -20,21 +22,6 @@ FLUSH_S: Final = 0.1
 # In a rebalance, all of the group waits for us.
 LEAVE_S: Final = 1.0
 MAX_BYTES: Final = 32 * 1024 * 1024
-
-
-class Sink(Protocol):
-    """Where the records go (output.py)."""
-
-    trouble: str | None
-
-    def flush(self, seconds: float) -> bool: ...  # noqa: D102  # described where they are implemented
-
-
-class Committable(Protocol):
-    """Where the events come from (source.py)."""
-
-    def commit(self, positions: Positions, done: Callable[[bool], None]) -> None: ...  # noqa: D102  # as above
-    def commit_now(self, positions: Positions) -> bool: ...  # noqa: D102
 
 
 @dataclass(slots=True)
@@ -51,14 +38,14 @@ class Commits:
 
     def __init__(
         self,
-        sink: Sink,
-        source: Committable,
+        output: Output,
+        source: Source,
         max_uncommitted: int,
         *,
         now_s: Callable[[], float],
         committed: Callable[[float], None],
     ) -> None:
-        self._sink = sink
+        self._output = output
         self._source = source
         self._max_uncommitted = max_uncommitted
         self._now_s = now_s
@@ -111,7 +98,7 @@ class Commits:
         if self._flushing_since_s is None:
             self._flushing_since_s = self._now_s()
         # The records of a commit on its way are uncommitted until it is confirmed: nothing to flush would change that.
-        if not self._sink.flush(FLUSH_S) or self._on_its_way is not None or self._sink.trouble is not None:
+        if not self._output.flush(FLUSH_S) or self._on_its_way is not None or self._output.trouble is not None:
             return
         since_s, self._flushing_since_s = self._flushing_since_s, None
         self._due_at_s = self._now_s() + COMMIT_EVERY_S
@@ -130,9 +117,9 @@ class Commits:
     def leave(self, may_commit: bool) -> None:
         """Let go: what was sent is committed within a second or so, or else forgotten, to be routed again."""
         positions = (self._on_its_way.positions if self._on_its_way else {}) | self._new.positions
-        if positions and may_commit and self._sink.trouble is None and self._sink.flush(LEAVE_S):
+        if positions and may_commit and self._output.trouble is None and self._output.flush(LEAVE_S):
             # A failure may have been reported just now.
-            _ = self._sink.trouble is None and self._source.commit_now(positions)
+            _ = self._output.trouble is None and self._source.commit_now(positions)
         self._new = _Sent()
         self._on_its_way = None
         self._flushing_since_s = None

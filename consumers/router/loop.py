@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import timedelta
-from typing import Final, Protocol, assert_never
+from typing import Final, assert_never
 
 import structlog
 
@@ -18,10 +18,12 @@ from consumers.router.output import Output, Sending
 from consumers.router.paused_partitions import PausedPartitions, PauseReason
 from consumers.router.routing import Blocked, Routed, Router, UnreadableEvent, Waiting
 from consumers.router.source import Source
-from consumers.router.subscriptions import Subscribers, Table
+from consumers.router.subscriptions import Subscribers
+from consumers.router.tables import Tables
 from consumers.runtime.connectivity import ConnectivityMonitor
 from consumers.runtime.dead_letters import SourceRecord
 from consumers.runtime.gc_tuning import tune_gc
+from consumers.runtime.metrics import RouterMetrics
 from consumers.runtime.restart_policy import RestartPolicy
 from schemas.errors import BeginAnew, Unavailable
 
@@ -39,31 +41,19 @@ OBSERVE_EVERY_S: Final = 1.0
 LONG_TURN_S: Final = 1.5
 
 
-class Metrics(Protocol):
-    """What is needed of consumers/runtime/metrics.py."""
-
-    def routed(self, sender: str, event_type: str, jobs: int, withheld: int = 0, events: int = 1) -> None: ...  # noqa: D102  # described where they are implemented
-    def unreadable(self, reason: str, count: int = 1) -> None: ...  # noqa: D102
-    def uncommitted(self, jobs: int) -> None: ...  # noqa: D102
-    def committed(self, seconds: float) -> None: ...  # noqa: D102
-    def waiting_for_registry(self, waiting: bool) -> None: ...  # noqa: D102
-    def lag(self, topic: str, records: int) -> None: ...  # noqa: D102
-    def table(self, entries: int, unusable: int, name: str = "subscriptions") -> None: ...  # noqa: D102
-
-
 class RouterLoop:
-    """One router; `run` until told to end. `now_s` is a monotonic clock in seconds."""
+    """One router; `run` until `stopping`. `now_s` is a monotonic clock in seconds."""
 
     def __init__(
         self,
         *,
         router: Router,
         subscribers: Subscribers,
-        table: Table,
+        table: Tables,
         source: Source,
         output: Output,
         connectivity: ConnectivityMonitor,
-        metrics: Metrics,
+        metrics: RouterMetrics,
         now_s: Callable[[], float],
         max_uncommitted: int,
         drain_timeout: timedelta,
@@ -103,7 +93,7 @@ class RouterLoop:
         return None if self._fresh else "the brokers do not respond to the request for the end of subscriptions"
 
     def run(self, topics: Sequence[str], stopping: Callable[[], bool]) -> bool:
-        """Work until told to end; then send and commit what is begun: False if that could not be done in time.
+        """Work until `stopping`; then send and commit what is begun: False if that could not be done in time.
 
         Unavailable if the work cannot go on.
         """
@@ -266,7 +256,7 @@ class RouterLoop:
         """Let go of all partitions."""
         self._arrived.clear()
         self._decided = None
-        self._sending = None  # whoever has the partition next makes these jobs again, with the same ids
+        self._sending = None  # the next owner of the partition makes these jobs again, with the same ids
         self._paused.clear()
         self._commits.leave(may_commit)
 

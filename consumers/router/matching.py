@@ -7,7 +7,7 @@ that holds what its jobs begin with, encoded once, and the filters that most sha
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Iterable, Sized
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, NamedTuple, TypeAlias
@@ -107,9 +107,6 @@ class SubscriptionIndex:
         self._targets: dict[str, Target] = {}
         self._disabled: dict[str, Health] = {}
 
-    def __len__(self) -> int:
-        return len(self._targets)
-
     def change(self, subscription_id: str, entry: Entry[Target] | None) -> None:
         """Take what counts for a subscription from now on; None: it is deleted."""
         held = self._targets.pop(subscription_id, None)
@@ -131,14 +128,6 @@ class SubscriptionIndex:
             self._remove(target)
             self._withhold(target)
             self._add(target)
-
-    @property
-    def disabled(self) -> int:
-        """Number of subscriptions that get no jobs as their endpoints are gone or failed for days."""
-        return sum(target.withheld and not target.paused for target in self._known(self._disabled))
-
-    def _known(self, ids: Iterable[str]) -> Iterator[Target]:
-        return (self._targets[id_] for id_ in ids if id_ in self._targets)
 
     def _withhold(self, target: Target) -> None:
         health = self._disabled.get(target.id)

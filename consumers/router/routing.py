@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import TypeAlias
 
 from consumers.router.jobs import JobMaker, KeyValue, Origin
 from consumers.router.matching import Matches
 from consumers.router.schemas import BeingAsked
+from consumers.router.subscriptions import Subscribers
 from consumers.runtime.dead_letters import SourceRecord, dead_letter
 from schemas.delivery import event_id
 from schemas.errors import Unavailable, UnreadableRecord
@@ -62,18 +63,6 @@ class Waiting:
 Routing: TypeAlias = Routed | UnreadableEvent | Blocked | Waiting
 
 
-class Subscriptions(Protocol):
-    """What the router asks about subscriptions."""
-
-    def match(self, sender: str, customer_id: str, event_type: str) -> Matches:
-        """Return the subscriptions that take an event."""
-        ...
-
-    def blocked(self, customer_id: str) -> str | None:
-        """Return why nothing may be routed for a customer now, or None."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class SizeLimits:
     """Sizes in bytes: the largest source record, and the largest request body."""
@@ -91,13 +80,13 @@ class Router:
     def __init__(
         self,
         senders: Mapping[str, Sender],
-        subscriptions: Subscriptions,
+        subscribers: Subscribers,
         limits: SizeLimits,
         now_ms: Callable[[], int],
         schemas: WriterSchemas | None = None,
     ) -> None:
         self._sources = {topic: (sender, EventDecoder(sender, schemas)) for topic, sender in senders.items()}
-        self._subscriptions = subscriptions
+        self._subscribers = subscribers
         self._limits = limits
         self._now_ms = now_ms
         self._jobs = JobMaker()
@@ -115,10 +104,10 @@ class Router:
             Exception
         ) as error:  # whatever a library may raise on hostile bytes: an unreadable record never stops the router
             return self._unreadable(record, sender, "invalid_value", f"{type(error).__name__}: {error}")
-        reason = self._subscriptions.blocked(event.customer_id)
+        reason = self._subscribers.blocked(event.customer_id)
         if reason is not None:
             return Blocked(event.customer_id, reason)
-        matches = self._subscriptions.match(sender.name, event.customer_id, event.event_type)
+        matches = self._subscribers.match(sender.name, event.customer_id, event.event_type)
         if not matches.targets:
             return Routed(sender.name, event.event_type, iter(()), 0, matches.withheld)
         return self._make(record, sender, event, matches)

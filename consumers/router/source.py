@@ -147,11 +147,6 @@ class Source:
         if not self._suspended:
             self._consumer.resume(_partitions([key]))
 
-    @property
-    def paused(self) -> Mapping[PartitionKey, int]:
-        """Paused partitions, each with the offset of the record that it is paused before."""
-        return self._paused
-
     def commit(self, positions: Positions, done: Callable[[bool], None]) -> None:
         """Commit next offsets; `done` is called by a later `read` or `keep_alive` with the success."""
         self._committing = (positions, done)

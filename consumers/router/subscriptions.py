@@ -8,9 +8,9 @@ belong on that partition.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
 
 from consumers.router.matching import Matches, SubscriptionIndex, Target
+from consumers.router.tables import Tables
 from consumers.table import read_subscription
 from consumers.table_state import Entry, Unusable
 from schemas.codec import RecordCodec
@@ -19,23 +19,10 @@ from schemas.health import Health
 from schemas.partitioner import partition_of
 
 
-class Table(Protocol):
-    """What is needed of consumers/table.py."""
-
-    @property
-    def current(self) -> bool: ...  # noqa: D102  # described where they are implemented
-    @property
-    def partition_count(self) -> int: ...  # noqa: D102
-    def __len__(self) -> int: ...
-    def poll(self, now_ms: int) -> None: ...  # noqa: D102
-    def is_fresh(self, now_ms: int) -> bool: ...  # noqa: D102
-    def unusable(self) -> dict[str, Unusable]: ...  # noqa: D102
-
-
 class Subscribers:
     """The subscriptions, as events are matched with them.
 
-    It is made first, its `interpret` and `change` are handed to the table, and the table to `follow`.
+    It is made first: the table gets its `interpret` and `change`, and `follow` gets the table.
     """
 
     def __init__(self) -> None:
@@ -65,12 +52,7 @@ class Subscribers:
         """Take what delivery has found out about an endpoint."""
         self._index.found(subscription_id, entry)
 
-    @property
-    def disabled(self) -> int:
-        """Number of subscriptions that get no jobs as their endpoints are gone or failed for days."""
-        return self._index.disabled
-
-    def follow(self, table: Table) -> None:
+    def follow(self, table: Tables) -> None:
         """Take over which records of the table cannot be used."""
         unusable = table.unusable()
         if unusable == self._unusable:
@@ -81,7 +63,7 @@ class Subscribers:
         self._blocked_partitions.clear()
         for subscription_id, record in unusable.items():
             reason = f"subscription {subscription_id!r} cannot be read (partition {record.partition}, offset "
-            reason += f"{record.offset}): {record.reason}; write it anew or delete it"
+            reason += f"{record.offset}): {record.reason}; write it again or delete it"
             customer = self._customers_of.get((record.partition, record.offset))
             if customer is None:
                 self._blocked_partitions[record.partition] = reason

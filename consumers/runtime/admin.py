@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, TypeVar
 
 from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # OffsetSpec is missing from its __all__
@@ -96,14 +96,6 @@ def offset_result(future: Future[Any], what: str) -> int:
         return offset_of(answer)
     except KafkaException as error:
         raise failed(error, what) from error
-
-
-class Log(Protocol):
-    """What the log of a role can do here (structlog's bound logger does)."""
-
-    def warning(self, event: str, **fields: object) -> object: ...  # noqa: D102  # the name says it
-
-    def info(self, event: str, **fields: object) -> object: ...  # noqa: D102  # the name says it
 
 
 def failed(error: BaseException, what: str) -> Unavailable:

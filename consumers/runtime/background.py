@@ -18,7 +18,7 @@ def in_thread(name: str, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs
     def run() -> None:
         try:
             future.set_result(call(*args, **kwargs))
-        except BaseException as error:  # handed to whoever asks for the result
+        except BaseException as error:  # raised by `result`
             future.set_exception(error)
 
     threading.Thread(target=run, name=name, daemon=True).start()

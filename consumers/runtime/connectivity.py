@@ -8,8 +8,7 @@ from typing import Any, Final
 
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
-
-from consumers.runtime.admin import Log
+from structlog.typing import FilteringBoundLogger
 
 ASK_EVERY_S: Final = 1.0
 _TIMEOUT_S: Final = 10.0  # a broker that is slow is not disconnected
@@ -18,7 +17,7 @@ _TIMEOUT_S: Final = 10.0  # a broker that is slow is not disconnected
 class ConnectivityMonitor:
     """Takes the errors of a role's clients; after a loss of all brokers it asks for the cluster until one answers."""
 
-    def __init__(self, admin: AdminClient, log: Log, waiting: Callable[[bool], None]) -> None:
+    def __init__(self, admin: AdminClient, log: FilteringBoundLogger, waiting: Callable[[bool], None]) -> None:
         self._admin = admin
         self._log = log
         self._waiting = waiting

@@ -1,18 +1,18 @@
-"""Transactions that a broker has lost the end of, ended by the process whose id they have.
+"""Hanging transactions, without an end on a partition: aborted by the process whose transactional id they have.
 
-A broker that is stopped in order gives its partitions away first. Where nobody else has them, a transaction that ends
-in that moment gets no end in its partitions, and counts as done all the same (Kafka 4.3.1: "Couldn't find leader
-endpoint for partitions … likely deleted already and hence can be skipped"). From then on its records hide what comes
-behind them from every read_committed reader, and its offsets stay pending, for ever: the next transaction of its id in
-the same partitions would end it, but whoever waits for the offsets never begins one.
+A broker that is stopped in order gives its partitions away first. Where no other broker has a replica, a transaction
+that ends in that moment gets no end marker in its partitions, and counts as complete (Kafka 4.3.1: "Couldn't find
+leader endpoint for partitions … likely deleted already and hence can be skipped"). From then on its records hide all
+later ones from read_committed readers, and its offsets stay pending, without end: the next transaction of its id in the
+same partitions would end it, but a process that waits for the offsets never begins one.
 
-The same happens to the end of an aborted transaction where a broker that was killed comes back: its coordinator is at
-work before the partitions are.
+The same happens to the end of an aborted transaction when a broker restarts after a kill: its coordinator works before
+its partitions do.
 
-The remedy is such a transaction: one that writes to every partition, and is aborted. It takes the records with the
-offsets that they belong to, so that nothing is lost; what they recorded is done once more. It is made where positions
-stay pending, and before anything is written again that was found not to be committed: the next commit would else bring
-to light what hangs, beside it. It is not made where the offsets were committed: there the next commit completes it.
+Sweep is such a transaction: it writes to every partition, and is aborted. It aborts the hanging records with the
+offsets that belong to them, so that nothing is lost; what they recorded is done once more. Sweep runs where positions
+stay pending, and before records of an uncommitted batch are written again: the next commit would else make the hanging
+records visible, too. It does not run where the offsets were committed: there the next commit completes them.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Sweep:
         False where the broker does not answer.
         """
         task = in_thread("hanging", self._by_successor, config)
-        wait([task], _ALL_S)  # a call can hang for ever
+        wait([task], _ALL_S)  # a call can hang without end
         if not task.done():
             return False
         try:

@@ -59,12 +59,8 @@ class Gauge(Collector):
         registry.register(self)
 
     def set(self, labels: Labels, value: float) -> None:
-        """Say what the value of these labels is now."""
+        """Set the value of these labels."""
         self._values[labels] = value
-
-    def forget(self, labels: Labels) -> None:
-        """Drop these labels: what they named is no longer this process's."""
-        self._values.pop(labels, None)
 
     def collect(self) -> Iterator[Metric]:
         """Yield the last values."""

@@ -54,7 +54,7 @@ class CommittedPositions:
 
     def fetch(self, partitions: Sequence[PartitionKey]) -> dict[PartitionKey, PartitionOffsets]:
         """Return what is known of these partitions; blocks, and raises KafkaException where the broker cannot say."""
-        # After a broker was restarted its epoch is refused (FENCED_LEADER_EPOCH) until metadata is asked for anew.
+        # After a broker was restarted its epoch is refused (FENCED_LEADER_EPOCH) until metadata is requested again.
         with self._timeout.measured():
             self.topics = frozenset(self._admin.list_topics(timeout=self._timeout.seconds).topics)
             return self._fetch(partitions)

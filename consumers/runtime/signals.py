@@ -8,7 +8,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Final
 
-# No turn takes longer than a few seconds, whatever the broker does: a loop that stands still for so long has hung.
+# No turn takes longer than a few seconds, whatever the broker does: a loop that stalls for that long has hung.
 STUCK_AFTER_S: Final = 60.0
 ENDING: Final = (signal.SIGTERM, signal.SIGINT)
 

@@ -9,9 +9,10 @@ from typing import Final
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
+from structlog.typing import FilteringBoundLogger
 
 from consumers.runtime import safety
-from consumers.runtime.admin import Log, NotSettled
+from consumers.runtime.admin import NotSettled
 from consumers.runtime.background import in_thread
 from consumers.runtime.positions import is_lost_broker
 from consumers.runtime.topics import check, check_leaders, check_sources
@@ -32,11 +33,11 @@ def await_topics(
     names: TopicNames,
     *,
     sources: Sequence[str] = (),
-    log: Log,
+    log: FilteringBoundLogger,
     waiting: Callable[[str | None], None],
     stopping: Callable[[], bool],
 ) -> bool:
-    """Wait until the cluster answers and all topics have leaders; False if told to stop.
+    """Wait until the cluster answers and all topics have leaders; False if `stopping` returned True.
 
     `waiting` gets the reason (for /readyz and the metric), and None once that is over. Unavailable if a topic is
     missing or wrong: waiting would not help.
@@ -63,7 +64,7 @@ def await_topics(
 class _ConnectivityReport:
     """Passes each reason to `waiting`, and logs when the cluster disconnects and connects."""
 
-    def __init__(self, log: Log, waiting: Callable[[str | None], None]) -> None:
+    def __init__(self, log: FilteringBoundLogger, waiting: Callable[[str | None], None]) -> None:
         self._log = log
         self._waiting = waiting
         self._reason: str | None = None

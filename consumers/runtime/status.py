@@ -1,4 +1,4 @@
-"""The status of a role over HTTP: /metrics for Prometheus, /healthz and /readyz for whoever supervises it.
+"""The status of a role over HTTP: /metrics for Prometheus, /healthz and /readyz for its supervisor.
 
 A role may serve pages of its own, in JSON: delivery has /endpoints.
 """

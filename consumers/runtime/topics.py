@@ -120,7 +120,7 @@ def apply(
 ) -> list[Change]:
     """Make what `plan` finds and return it; nothing is made where something is Impossible (Unavailable says what).
 
-    `begin` hears which topics are about to be made, if any are, which may take long; `report` of each change made.
+    `begin` gets the topics that are about to be made, if any, which may take long; `report` gets each change made.
     """
     changes = plan(kafka, admin, wanted, names)
     if refused := [str(change) for change in changes if isinstance(change, Impossible)]:
@@ -181,10 +181,10 @@ def _shape(topic: Topic, partitions: Mapping[int, Any]) -> list[Change]:
     changes: list[Change] = []
     if len(partitions) != topic.partitions:
         # Keys are hashed over the number of partitions; jobs of a subscription, its retries and its state have to
-        # stay on the same partition number for ever.
+        # stay on the same partition number.
         reason = (
             f"it has {len(partitions)} partitions, the settings say {topic.partitions}; the number is fixed when the "
-            f"topic is made: set partitions = {len(partitions)}, or begin anew with another prefix"
+            f"topic is made: set partitions = {len(partitions)}, or start again with another prefix"
         )
         changes.append(Impossible(topic.name, reason))
     replicas = min((len(partition.replicas) for partition in partitions.values()), default=0)

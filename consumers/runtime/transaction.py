@@ -9,7 +9,7 @@ calls and finds out, whatever it takes, whether the batch was committed:
 A call that got no answer leaves that open, so does a fatal error (the coordinator may have ended the transaction by its
 timeout). Then: a new producer, `init_transactions` (which waits until the old transaction has ended) and a look at the
 committed offsets of the batch. Where these stay pending though our id has nothing open, a broker has lost an earlier
-end (hanging.py): the transaction is ended, and the process begins anew, as what it knows may not be true any more.
+end (hanging.py): the transaction is aborted, and the process restarts, as its state may be out of date.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ class Transactions:
         return self._under_way is not None
 
     def start(self, stopping: Callable[[], bool]) -> bool:
-        """Fence and end what a predecessor with the same id left open; waits for the broker, False if told to stop."""
+        """Fence a predecessor with the same id and abort its transaction; waits for the broker, False if `stopping`."""
         future = in_thread("transaction", self._renew, self._generation)
         while not future.done():
             if stopping():
@@ -157,7 +157,7 @@ class Transactions:
         return under_way.future.result()
 
     def end_hanging(self) -> None:
-        """End what hangs of this id, in a thread: whoever waits for positions to be no longer pending goes on then."""
+        """Abort hanging transactions of this id, in a thread: positions that are pending become readable then."""
         in_thread("hanging", self._sweep.by_successor, self._config)
 
     def close(self) -> None:
@@ -167,7 +167,7 @@ class Transactions:
     def _abandon(self, under_way: _UnderWay) -> None:
         """Leave a call that does not return alone with its producer, and find out what became of the transaction.
 
-        `send_offsets_to_transaction` can hang for ever, whatever its timeout (librdkafka issue 5456).
+        `send_offsets_to_transaction` can hang without end, whatever its timeout (librdkafka issue 5456).
         """
         _log.warning("transaction.hung", serial=under_way.serial, after_s=_HUNG_AFTER_S)
         self._generation += 1
@@ -185,7 +185,7 @@ class Transactions:
         took_s = self._monotonic_s() - began
         if committed and self._allowed_s > TRANSACTION_TIMEOUT_S > 4 * took_s:
             self._allowed_s = TRANSACTION_TIMEOUT_S
-            self._renew(generation)  # which tells the coordinator
+            self._renew(generation)  # the coordinator gets the timeout
         elif not committed and took_s > TRANSACTION_TIMEOUT_S / 2:
             self._allowed_s = min(2 * self._allowed_s, _MOST_S)
         if committed is None:

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Annotated, Protocol, TypeAlias
 
 import typer
-from prometheus_client import CollectorRegistry
 
+from consumers.runtime.metrics import RoleMetrics
 from consumers.runtime.signals import Stop
 from consumers.runtime.status import Page, StatusServer
 from deploy.anew import begin_anew
@@ -20,20 +20,11 @@ from schemas.settings import Settings
 Supervised: TypeAlias = Annotated[bool, typer.Option("--supervised", hidden=True, help="Started by `signpost up`.")]
 
 
-class Metrics(Protocol):
-    """The metrics of a role."""
-
-    @property
-    def registry(self) -> CollectorRegistry:
-        """What /metrics shows."""
-        ...
-
-
 class Role(Protocol):
     """A process as `<role>_role.py` composes it."""
 
     @property
-    def metrics(self) -> Metrics:
+    def metrics(self) -> RoleMetrics:
         """Its metrics."""
         ...
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from io import BytesIO
-from typing import Any
+from typing import Any, cast
 
 import fastavro
 import pytest
@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from consumers.router.jobs import KeyValue
 from consumers.router.matching import SubscriptionIndex, Target
 from consumers.router.routing import Routed, Router, SizeLimits, UnreadableEvent
+from consumers.router.subscriptions import Subscribers
 from consumers.table_state import Entry
 from deploy.local.broker import Broker
 from schemas.delivery import DeadLetter, DeadLetterCodec
@@ -161,7 +162,7 @@ def read(letter: KeyValue) -> DeadLetter:
 @settings(suppress_health_check=[HealthCheck.too_slow])
 def test_no_bytes_raise(value: bytes) -> None:
     """Whatever a record holds, it becomes jobs or one dead letter with a reason of the closed list and its bytes."""
-    router = Router({"events": ZENOO}, Open(), SizeLimits(MAX_EVENT, 1_000_000), lambda: 5)
+    router = Router({"events": ZENOO}, cast("Subscribers", Open()), SizeLimits(MAX_EVENT, 1_000_000), lambda: 5)
 
     match router.route(Record(value)):
         case Routed(jobs=jobs, count=count):
@@ -182,7 +183,7 @@ class Exploding:
 
 def test_not_even_an_error_that_nobody_foresaw_stops_the_router() -> None:
     """An unexpected error while decoding is a dead letter that names it."""
-    router = Router({"events": ZENOO}, Open(), SizeLimits(MAX_EVENT, 1_000_000), lambda: 5)
+    router = Router({"events": ZENOO}, cast("Subscribers", Open()), SizeLimits(MAX_EVENT, 1_000_000), lambda: 5)
     router._sources = {"events": (ZENOO, Exploding())}  # type: ignore[dict-item]  # not a decoder, on purpose
 
     routed = router.route(Record(GOOD))

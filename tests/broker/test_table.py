@@ -170,12 +170,12 @@ def test_an_acknowledged_change_is_known_to_whoever_is_fresh(kafka, names):
             for round_ in range(3):
                 writer.write([Apply(draft("a", description=str(round_)))])
                 follower.until(lambda: follower.table.is_fresh(now_ms()), "the table is fresh")
-                entry = dict(follower.table.entries()).get("a")
+                entry = follower.table.get("a")
                 assert entry is not None
                 assert read_subscription("a", entry.value).description == str(round_)
                 writer.write([Delete("a")])
                 follower.until(lambda: follower.table.is_fresh(now_ms()), "the table is fresh")
-                assert dict(follower.table.entries()).get("a") is None
+                assert follower.table.get("a") is None
     finally:
         writer.close()
 

@@ -226,9 +226,7 @@ class RunningRouter:
 
     def wait_knows(self, id_: str, known: bool = True) -> None:
         """Wait until a subscription is in its table, or no longer is, as an acknowledged write waits."""
-        wait_until(
-            lambda: (id_ in dict(self.role.table._subscriptions.entries())) == known, what=f"{id_} known: {known}"
-        )
+        wait_until(lambda: (self.role.table._subscriptions.get(id_) is not None) == known, what=f"{id_} known: {known}")
 
     def wait_not_ready(self, part: str) -> str:
         """Wait until /readyz would say a sentence with this in it, and return the sentence."""

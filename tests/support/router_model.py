@@ -16,6 +16,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from consumers.router.commits import Commits
+from consumers.router.output import Output
 from consumers.router.partition_recovery import Positions, StartAt
 from consumers.router.source import Source
 from consumers.router.source_positions import SourcePositionsRecorder
@@ -226,7 +227,11 @@ class RouterProcess:
         )
         self.consumer = cast("GroupConsumer", self.source._consumer)
         self.commits = Commits(
-            self, self.source, MAX_UNCOMMITTED, now_s=lambda: broker.now_s, committed=lambda _seconds: None
+            cast("Output", self),
+            self.source,
+            MAX_UNCOMMITTED,
+            now_s=lambda: broker.now_s,
+            committed=lambda _seconds: None,
         )
         self.trouble: str | None = None
         self.arrived: deque[Record] = deque()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any, cast
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -49,7 +50,8 @@ class Broker:
 
 
 def commits_of(broker: Broker, max_uncommitted: int = 10) -> Commits:
-    return Commits(broker, broker, max_uncommitted, now_s=lambda: broker.now, committed=lambda seconds: None)
+    either = cast("Any", broker)
+    return Commits(either, either, max_uncommitted, now_s=lambda: broker.now, committed=lambda seconds: None)
 
 
 class CommitsModel(RuleBasedStateMachine):

@@ -136,10 +136,10 @@ def test_what_is_not_there_is_said(wish):
 
 
 def test_a_record_that_cannot_be_read_is_mended_by_apply_or_delete():
-    """It can be written anew or deleted; a lever on it says so."""
+    """It can be written again or deleted; a lever on it says so."""
     assert DECIDER.decide(order_of(Apply(DRAFT)), Unreadable("broken"), 2_000).effect == "created"
     assert DECIDER.decide(order_of(Delete("a")), Unreadable("broken"), 2_000).effect == "deleted"
-    with pytest.raises(SubscriptionError, match=r"cannot be read \(broken\); apply it anew or delete it"):
+    with pytest.raises(SubscriptionError, match=r"cannot be read \(broken\); apply it again or delete it"):
         DECIDER.decide(order_of(Pause("a")), Unreadable("broken"), 2_000)
 
 
