@@ -26,19 +26,22 @@ ROOT: Final = Path(__file__).resolve().parents[1]
 FOLDER: Final = ROOT / "build" / "compiled"
 _PACKAGES: Final = ("schemas", "producers", "consumers", "deploy")
 # What is done for each job, in one group: classes of one group know each other's fields and methods. Left out is what
-# mypyc does not take (classes of pydantic and pycurl, a dataclass that is generic) and what is done now and then; above
+# mypyc does not take (classes of pydantic, a dataclass that is generic) and what is done now and then; above
 # all what talks to OpenSSL and the producer: what a library returns against its type is a TypeError in compiled code,
 # such as the reason of an SSLError, None where typeshed says str.
 _DELIVERY: Final = (
-    "answer assignment carrier committer connections dispatch endpoint failures health judging lane loop name_queue "
-    "observer outbox outcome_log ports progress reader recorder resolver sending tiers transport verdict work"
+    "assignment committer dispatch endpoint health judging lane loop observer outbox outcome_log progress reader "
+    "recorder sending tiers verdict work"
 )
-_DIRECT: Final = "__init__ carrier exchange link pool response wire"
+_HTTP: Final = (
+    "client connection connection_pool exchange failures options proxy request_encoder resolver resolver_queue "
+    "response_parser types"
+)
 _SCHEMAS: Final = "avro_binary codec delivery durations egress failures header_lines header_values job_record sender"
 HOT: Final = (
     *(f"schemas/{name}.py" for name in _SCHEMAS.split()),
     *(f"consumers/delivery/{name}.py" for name in _DELIVERY.split()),
-    *(f"consumers/delivery/direct/{name}.py" for name in _DIRECT.split()),
+    *(f"consumers/delivery/http/{name}.py" for name in _HTTP.split()),
     "consumers/delivery/pacing/*.py",
     "consumers/runtime/dead_letters.py",
     "consumers/runtime/metrics.py",

@@ -20,6 +20,7 @@ from consumers.delivery.dispatch import Dispatcher
 from consumers.delivery.endpoint import Endpoint, endpoints_of
 from consumers.delivery.forgetting import Forgetting
 from consumers.delivery.health import HealthBook
+from consumers.delivery.http.client import HttpClient
 from consumers.delivery.lane import Lane
 from consumers.delivery.loop import Clocks, DeliveryLoop, Limits
 from consumers.delivery.observer import COUNTED_EVERY_MS, EVERY_MS, Observer, tier_gauges
@@ -32,7 +33,6 @@ from consumers.delivery.recorder import Recorder
 from consumers.delivery.sending import Sending
 from consumers.delivery.takeover import Takeover
 from consumers.delivery.tiers import Tiers
-from consumers.delivery.transport import Transport
 from consumers.delivery.work import Work
 from consumers.runtime.compiled import is_compiled
 from consumers.runtime.hanging import Sweep
@@ -50,9 +50,9 @@ from consumers.table import SubscriptionTable
 from consumers.table_state import Interpret
 from deploy.delivery_rules import health_policy, outcome_log_of, pacing_limits
 from deploy.endpoints_page import endpoints_page, overviews_of
+from deploy.http_client import http_client_of
 from deploy.sealing_key import sealer_of
 from deploy.senders import senders_of
-from deploy.transport import transport_of
 from deploy.wanted_topics import wanted_topics
 from schemas.durations import milliseconds
 from schemas.egress import EgressPolicy
@@ -99,7 +99,7 @@ class DeliveryRole:
     metrics: DeliveryMetrics
     clients: Clients
     reader: Reader
-    transport: Transport
+    transport: HttpClient
     table: SubscriptionTable[Endpoint]
     loop: DeliveryLoop
     pacing: Pacing[Work]
@@ -169,7 +169,7 @@ def build(settings: Settings, slot: int | None) -> DeliveryRole:
     clients = _clients(settings, kafka, slot, tiers)
     policy = EgressPolicy(settings.allow_http, settings.allow_cidrs, frozenset(settings.allow_ports))
     table = _table(settings, kafka, endpoints_of(senders, policy, sealer_of(settings), names.subscriptions))
-    transport = transport_of(settings, policy, lambda request: dispatcher.confirms(request))  # noqa: PLW0108  # as below
+    transport = http_client_of(settings, policy)
     book = HealthBook(health_policy(settings))
     pacing = Pacing[Work](pacing_limits(settings), tiers.waits_ms[1:])
     recorder = Recorder(names, tiers, clients.outbox, settings.max_event + RECORD_OVERHEAD // 2)
@@ -244,7 +244,7 @@ def _loop(
     *,
     reader: Reader,
     dispatcher: Dispatcher,
-    transport: Transport,
+    transport: HttpClient,
     committer: Committer,
 ) -> DeliveryLoop:
     return DeliveryLoop(

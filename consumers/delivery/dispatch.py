@@ -16,16 +16,23 @@ from typing import Final, assert_never
 
 from confluent_kafka import Message
 
-from consumers.delivery.answer import CROWDED, WITHDRAWN, Answer, Answered, Request, Unanswered
 from consumers.delivery.endpoint import Endpoint
 from consumers.delivery.health import HealthBook
+from consumers.delivery.http.client import HttpClient
+from consumers.delivery.http.types import (
+    CANCELLED,
+    RESOLVER_QUEUE_FULL,
+    CompletedRequest,
+    Request,
+    ResponseOrError,
+    TransportError,
+)
 from consumers.delivery.judging import Judging, Observer, Subscriptions
 from consumers.delivery.lane import Lane, Ownership
 from consumers.delivery.pacing import DELIVERED, Pacing, Result
 from consumers.delivery.recorder import CancelReason, Recorder
 from consumers.delivery.sending import Sending, result_of, said_by
 from consumers.delivery.tiers import Tier, Tiers
-from consumers.delivery.transport import Transport
 from consumers.delivery.work import Work
 from consumers.table_state import Entry, Gone, NotYet, Unusable
 from schemas.delivery import Job, JobCodec
@@ -51,7 +58,7 @@ class Dispatcher:
         self,
         *,
         subscriptions: Subscriptions,
-        transport: Transport,
+        transport: HttpClient,
         recorder: Recorder,
         tiers: Tiers,
         pacing: Pacing[Work],
@@ -85,7 +92,7 @@ class Dispatcher:
             longest_ms=tiers.waits_ms[-1],
         )
         self.bytes = 0  # of the records at hand, bodies included
-        self.may_start = False  # as the loop said last: asked for what waited (`confirms`), which no `start` lets go on
+        self.may_start = False  # set by the loop each turn; `confirm` reads it
         self.moves = 0  # jobs that were written to another tier as they are, since the start
 
     @property
@@ -147,25 +154,33 @@ class Dispatcher:
                 return
             room -= self._consider(ready.popleft(), now_ms, waited=False)
 
-    def answered(self, answers: Iterable[Answered], now_ms: int) -> None:
+    def answered(self, answers: Iterable[CompletedRequest], now_ms: int) -> None:
         """Judge answers and record what follows."""
         for answered in answers:
-            work, answer = answered.request.context, answered.answer
+            work, answer = answered.request.context, answered.response
             assert isinstance(work, Work)
             result = result_of(answer)
             said = "" if result is DELIVERED else said_by(answer)
             self._pacing.ended(work, result, answered.duration_us, now_ms, said)
             if work.lane.is_lost:
                 self.bytes -= len(work.value)
-            elif answer is WITHDRAWN:
+            elif answer is CANCELLED:
                 self._ready.appendleft(work)
-            elif answer is CROWDED:
+            elif answer is RESOLVER_QUEUE_FULL:
                 self._park_blindly(work, "names")
             else:
                 self._judge(work, answer, answered.duration_us, now_ms)
 
-    def confirms(self, request: Request) -> bool:
-        """Tell whether a request that waited, for a name or long for a connection, may be sent: nothing has changed."""
+    def confirm(self, requests: Iterable[Request]) -> None:
+        """Decide about requests that waited, for a name or long for a connection: send them, or withdraw them."""
+        for request in requests:
+            if self._may_send(request):
+                self._transport.confirm(request)
+            else:
+                self._transport.withdraw(request)
+
+    def _may_send(self, request: Request) -> bool:
+        """Whether nothing has changed that forbids a request which was started earlier."""
         work = request.context
         assert isinstance(work, Work)
         if not self.may_start or work.lane.ownership is not Ownership.OURS:
@@ -270,7 +285,7 @@ class Dispatcher:
         target = endpoint.target
         if isinstance(target, str):
             work.endpoint, work.started_ms = endpoint, now_ms
-            self._judge(work, Unanswered("blocked_url", target), 0, now_ms)
+            self._judge(work, TransportError("blocked_url", target), 0, now_ms)
             return False
         pacing = self._pacing
         if waited:
@@ -290,7 +305,7 @@ class Dispatcher:
             return False
         return work.lane.progress.unfinished < _MAY_WAIT_OF_LANE or work.pace.starts_soon
 
-    def _judge(self, work: Work, answer: Answer, duration_us: int, now_ms: int) -> None:
+    def _judge(self, work: Work, answer: ResponseOrError, duration_us: int, now_ms: int) -> None:
         self._judging.judge(work, answer, duration_us, now_ms)
         self.bytes -= len(work.value)
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from consumers.delivery.answer import Answer, Responded
 from consumers.delivery.endpoint import Endpoint
 from consumers.delivery.health import Change, HealthBook
+from consumers.delivery.http.types import Response, ResponseOrError
 from consumers.delivery.lane import Lane
 from consumers.delivery.pacing import Pacing
 from consumers.delivery.recorder import CancelReason, Recorder
@@ -80,7 +80,7 @@ class Judging:
         self._observer = observer
         self._longest_ms = longest_ms
 
-    def judge(self, work: Work, answer: Answer, duration_us: int, now_ms: int) -> None:
+    def judge(self, work: Work, answer: ResponseOrError, duration_us: int, now_ms: int) -> None:
         """Record what an attempt came to."""
         verdict = DELIVERED if is_delivered(answer) else self._judge_failure(work, answer, now_ms)
         if self._health.known or verdict is not DELIVERED:
@@ -97,7 +97,7 @@ class Judging:
         """Record that nobody knows whom a job is for."""
         self._observer.ended(self._recorder.unknown(work, now_ms))
 
-    def _judge_failure(self, work: Work, answer: Answer, now_ms: int) -> Verdict:
+    def _judge_failure(self, work: Work, answer: ResponseOrError, now_ms: int) -> Verdict:
         assert work.endpoint is not None
         schedule = self._sending.rules_of(work.endpoint).schedule
         wait_ms = asked_to_wait_ms(answer, now_ms)
@@ -105,14 +105,14 @@ class Judging:
             self._pacing.told_to_wait(work.job.subscription_id, now_ms + wait_ms, now_ms)
         return judge(work.job.attempt, answer, schedule, now_ms, self._longest_ms)
 
-    def _note(self, work: Work, answer: Answer, now_ms: int) -> None:
+    def _note(self, work: Work, answer: ResponseOrError, now_ms: int) -> None:
         """Note what an answer says of its endpoint, unless what happened was of our own making or is of the past."""
         assert work.endpoint is not None
         partition, activation = work.lane.partition, work.endpoint.activation
         if is_delivered(answer):
             self._write(self._health.delivered(partition, work.job, activation, now_ms), work.lane)
             return
-        why = answer.status if isinstance(answer, Responded) else answer.kind
+        why = answer.status if isinstance(answer, Response) else answer.kind
         if why not in OURS and not self._is_past(work.job, work.endpoint):
             self._write(self._health.failed(partition, work.job, activation, now_ms, why), work.lane)
 

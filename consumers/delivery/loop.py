@@ -15,10 +15,10 @@ import structlog
 from consumers.delivery.committer import Committer
 from consumers.delivery.dispatch import MAX_BYTES_AT_HAND, Dispatcher
 from consumers.delivery.endpoint import Endpoint
+from consumers.delivery.http.client import HttpClient
 from consumers.delivery.outbox import Outbox
 from consumers.delivery.progress import MAX_BATCH
 from consumers.delivery.reader import Reader
-from consumers.delivery.transport import Transport
 from consumers.runtime.collector import spare_hot_path
 from consumers.runtime.outage import Outage
 from consumers.table import SubscriptionTable
@@ -74,7 +74,7 @@ class DeliveryLoop:
         *,
         reader: Reader,
         dispatcher: Dispatcher,
-        transport: Transport,
+        transport: HttpClient,
         outbox: Outbox,
         committer: Committer,
         table: SubscriptionTable[Endpoint],
@@ -257,12 +257,14 @@ class DeliveryLoop:
 
     def _answers(self, timeout_s: float) -> None:
         if self._transport.is_busy:
-            answers = self._transport.work(0.0)
-            if not answers:
+            result = self._transport.work(0.0)
+            if not (result.completed or result.to_confirm):
                 self._idled_ms = self._monotonic()
-                answers = self._transport.work(timeout_s)
-            if answers:
-                self._dispatcher.answered(answers, self._now())
+                result = self._transport.work(timeout_s)
+            if result.completed:
+                self._dispatcher.answered(result.completed, self._now())
+            if result.to_confirm:
+                self._dispatcher.confirm(result.to_confirm)
         else:
             self._idled_ms = self._monotonic()
 

@@ -7,9 +7,9 @@ from typing import Final, Literal, cast
 import structlog
 from confluent_kafka import Message
 
-from consumers.delivery.answer import MAX_BODY_KEPT, Answer, Responded, Unanswered
 from consumers.delivery.endpoint import Endpoint
 from consumers.delivery.health import Change
+from consumers.delivery.http.types import MAX_BODY_KEPT, Response, ResponseOrError, TransportError
 from consumers.delivery.lane import Lane
 from consumers.delivery.outbox import Outbox, Row
 from consumers.delivery.tiers import Tier, Tiers
@@ -45,7 +45,7 @@ class Recorder:
         self._outcomes = OutcomeCodec()
         self._letters = DeadLetterCodec()
 
-    def attempt(self, work: Work, answer: Answer, verdict: Verdict, duration_us: int, now_ms: int) -> Outcome:
+    def attempt(self, work: Work, answer: ResponseOrError, verdict: Verdict, duration_us: int, now_ms: int) -> Outcome:
         """Record an attempt and what follows from it."""
         match verdict:
             case Delivered():
@@ -156,17 +156,17 @@ class Recorder:
         state: State,
         reason: str,
         *,
-        answer: Answer | None = None,
+        answer: ResponseOrError | None = None,
         duration_us: int = 0,
         next_due_at_ms: int | None = None,
     ) -> Outcome:
-        responded = answer if type(answer) is Responded else None
+        responded = answer if type(answer) is Response else None
         return Outcome(
             work.job,
             state,
             reason,
             responded.status if responded else None,
-            answer.kind if isinstance(answer, Unanswered) else None,
+            answer.kind if isinstance(answer, TransportError) else None,
             work.endpoint.host if work.endpoint else "",
             work.started_ms,
             duration_us,
@@ -191,7 +191,7 @@ def _told(operation: Operation) -> dict[str, object]:
     return {name: value for name, value in told.items() if value not in (None, "")}
 
 
-def _redacted(responded: Responded, endpoint: Endpoint) -> bytes:
+def _redacted(responded: Response, endpoint: Endpoint) -> bytes:
     """Return what is kept of a response: an endpoint may echo a secret that it knows, whole or cut off at the end."""
     body = responded.body
     for secret in endpoint.secrets:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from consumers.delivery.answer import Answer, Request, Responded
 from consumers.delivery.endpoint import Endpoint
+from consumers.delivery.http.types import Request, Response, ResponseOrError
 from consumers.delivery.pacing import DELIVERED, Result
 from consumers.delivery.tiers import Schedule
 from consumers.delivery.verdict import OVERLOADED, is_delivered
@@ -58,17 +58,17 @@ class Sending:
         return Request(target, headers, job.body, timeout_ms, work, endpoint.client_certificate)
 
 
-def result_of(answer: Answer) -> Result:
+def result_of(answer: ResponseOrError) -> Result:
     """Return what an answer says of its endpoint."""
     if is_delivered(answer):
         return DELIVERED
-    if isinstance(answer, Responded):
+    if isinstance(answer, Response):
         return Result.OVERLOADED if answer.status in OVERLOADED else Result.ANSWERED
     if answer.kind in _NOTHING:
         return Result.NOTHING
     return Result.TIMEOUT if "timeout" in answer.kind else Result.UNREACHABLE
 
 
-def said_by(answer: Answer) -> str:
+def said_by(answer: ResponseOrError) -> str:
     """Return an answer in a word: its status, or why there was none."""
-    return f"status_{answer.status}" if isinstance(answer, Responded) else answer.kind
+    return f"status_{answer.status}" if isinstance(answer, Response) else answer.kind

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, TypeAlias, assert_never
 
-from consumers.delivery.answer import Answer, Responded, Unanswered
+from consumers.delivery.http.types import Response, ResponseOrError, TransportError
 from consumers.delivery.retry_after import wait_ms
 from consumers.delivery.tiers import Schedule
 
@@ -42,19 +42,19 @@ Verdict: TypeAlias = Delivered | Retry | Gone | Exhausted
 DELIVERED: Final = Delivered()
 
 
-def is_delivered(answer: Answer) -> bool:
+def is_delivered(answer: ResponseOrError) -> bool:
     """Whether that was a delivery: 2xx."""
-    return type(answer) is Responded and 200 <= answer.status < 300
+    return type(answer) is Response and 200 <= answer.status < 300
 
 
-def asked_to_wait_ms(answer: Answer, now_ms: int) -> int:
+def asked_to_wait_ms(answer: ResponseOrError, now_ms: int) -> int:
     """Return how long the endpoint asks to be left alone; 0 where it does not."""
-    if type(answer) is not Responded or answer.retry_after is None or answer.status not in OVERLOADED:
+    if type(answer) is not Response or answer.retry_after is None or answer.status not in OVERLOADED:
         return 0
     return wait_ms(answer.retry_after, now_ms) or 0
 
 
-def judge(attempt: int, answer: Answer, schedule: Schedule, now_ms: int, longest_ms: int) -> Verdict:
+def judge(attempt: int, answer: ResponseOrError, schedule: Schedule, now_ms: int, longest_ms: int) -> Verdict:
     """Judge the answer to attempt number `attempt` (from 1). Redirects are failures, other 4xx retry too.
 
     A Retry-After moves the next attempt later, never earlier, by no more than `longest_ms`: the wait of the longest
@@ -63,11 +63,11 @@ def judge(attempt: int, answer: Answer, schedule: Schedule, now_ms: int, longest
     if is_delivered(answer):
         return DELIVERED
     match answer:
-        case Responded(status=410):
+        case Response(status=410):
             return Gone()
-        case Responded(status=status):
+        case Response(status=status):
             reason = f"status_{status}"
-        case Unanswered(kind=kind):
+        case TransportError(kind=kind):
             reason = kind
         case _:
             assert_never(answer)

@@ -54,5 +54,5 @@ def test_the_socket_refuses_what_was_not_checked(world: dict[str, Any]) -> None:
 
 
 def test_nobody_else_resolves(world: dict[str, Any]) -> None:
-    """DNS hears of the names in the URLs and of nothing else: no search domain, no name that libcurl made up."""
+    """DNS hears of the names in the URLs and of nothing else: no search domain, no name that a library made up."""
     assert all(name.endswith(".example.com") for name in world["asked"])

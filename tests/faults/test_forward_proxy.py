@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 import structlog.testing
 
-from consumers.delivery.connections import Connections, Proxy
-from consumers.delivery.resolver import Resolver
-from consumers.delivery.through_proxy import ANYWHERE, ThroughProxy
-from consumers.delivery.transport import Answer, Responded, Transport, Unanswered
+from consumers.delivery.http.client import HttpClient
+from consumers.delivery.http.options import ClientOptions
+from consumers.delivery.http.proxy import ANYWHERE, Proxy, ProxyResolver
+from consumers.delivery.http.resolver import Resolver
+from consumers.delivery.http.types import Response, ResponseOrError, TransportError
 from schemas.egress import ANY_PORT, EgressPolicy
 from schemas.errors import SettingsError
 from schemas.failures import FailureKind
@@ -23,11 +24,11 @@ from tests.support.certificates import Authority
 from tests.support.dns import DnsServer
 from tests.support.forward_proxy import ForwardProxy
 from tests.support.hostile import HostileReceiver
-from tests.support.sending import answer_of, answers_of, request_to
+from tests.support.sending import completed_of, request_to, response_of
 from tests.support.waiting import wait_until
 
 HOST = "hooks.example.com"
-EMPTY = Responded(200, None, b"", False)
+EMPTY = Response(200, None, b"", False)
 # 127.0.0.1 is the public internet here, where endpoints are; the proxy is at 127.0.0.1 as well, by another name.
 POLICY = EgressPolicy(True, (ip_network("127.0.0.1/32"),), frozenset({ANY_PORT}))
 ZONE = {HOST: ["127.0.0.1"], "proxy.corp.example": ["127.0.0.1"], "inside.example.com": ["10.0.0.1"]}
@@ -47,16 +48,16 @@ class World:
         self.closing.callback(proxy.close)
         return proxy
 
-    def transport(
+    def client(
         self, port: int, *, user: str = "", resolves: bool = False, policy: EgressPolicy = POLICY, host: str = ""
-    ) -> Transport:
-        """A transport that goes through the proxy at this port."""
+    ) -> HttpClient:
+        """A client that goes through the proxy at this port."""
         url = f"http://{user}{host or 'proxy.corp.example'}:{port}"
         proxy = Proxy.of(url, resolves=resolves)
-        names = ThroughProxy(proxy, *(Resolver(each, [self.dns.address]) for each in (policy, ANYWHERE)))
-        transport = Transport(names, names, connections=Connections(roots=str(self.authority.roots), proxy=proxy))
-        self.closing.callback(transport.close)
-        return transport
+        names = ProxyResolver(proxy, *(Resolver(each, [self.dns.address]) for each in (policy, ANYWHERE)))
+        client = HttpClient(names, names, options=ClientOptions(roots=str(self.authority.roots), proxy=proxy))
+        self.closing.callback(client.close)
+        return client
 
     def receiver(self, host: str = HOST) -> tuple[str, HostileReceiver]:
         """A receiver with a certificate for this name."""
@@ -73,9 +74,9 @@ def world(tmp_path: Path) -> Iterator[World]:
         yield World(Authority(tmp_path), dns, closing)
 
 
-def kind_of(answer: Answer) -> FailureKind:
+def kind_of(answer: ResponseOrError) -> FailureKind:
     """The kind of a failure."""
-    assert isinstance(answer, Unanswered), answer
+    assert isinstance(answer, TransportError), answer
     return answer.kind
 
 
@@ -83,9 +84,9 @@ def test_the_proxy_is_told_the_checked_address_and_tls_keeps_the_name(world: Wor
     """CONNECT names the address that was checked; what goes through, and the check of the certificate, has the name."""
     proxy = world.proxy()
     url, receiver = world.receiver()
-    transport = world.transport(proxy.port)
+    client = world.client(proxy.port)
     for _ in range(3):
-        assert answer_of(transport, request_to(f"{url}/ok")) == EMPTY
+        assert response_of(client, request_to(f"{url}/ok")) == EMPTY
     [heard] = proxy.heard
     assert heard.startswith(f"CONNECT 127.0.0.1:{receiver.port} HTTP/1.1\r\n")
     assert "X-Signature" not in heard
@@ -97,7 +98,7 @@ def test_the_certificate_is_checked_for_the_name(world: World) -> None:
     """A receiver behind the proxy with another's certificate gets nothing."""
     proxy = world.proxy()
     url, receiver = world.receiver("other.example.com")
-    assert kind_of(answer_of(world.transport(proxy.port), request_to(f"{url}/ok"))) == "tls_hostname"
+    assert kind_of(response_of(world.client(proxy.port), request_to(f"{url}/ok"))) == "tls_hostname"
     assert (proxy.tunnels, receiver.requests) == (1, [])
 
 
@@ -107,8 +108,8 @@ def test_plain_http_goes_through_a_tunnel_as_well(world: World) -> None:
     receiver = HostileReceiver()
     world.closing.callback(receiver.close)
     url = f"http://{HOST}:{receiver.port}"
-    transport = world.transport(proxy.port)
-    assert answer_of(transport, request_to(f"{url}/ok-body")) == Responded(200, None, b"hello", False)
+    client = world.client(proxy.port)
+    assert response_of(client, request_to(f"{url}/ok-body")) == Response(200, None, b"hello", False)
     assert all(heard.startswith("CONNECT ") and "X-Signature" not in heard for heard in proxy.heard)
 
 
@@ -117,22 +118,22 @@ def test_half_answers_are_judged_as_without_a_proxy(world: World, how: str) -> N
     """What the proxy says of its tunnel is taken for nobody's answer."""
     proxy = world.proxy()
     url, _ = world.receiver()
-    transport = world.transport(proxy.port)
-    answers = [answer_of(transport, request_to(f"{url}/{each}", timeout_ms=700)) for each in ("ok", how, how)]
+    client = world.client(proxy.port)
+    answers = [response_of(client, request_to(f"{url}/{each}", timeout_ms=700)) for each in ("ok", how, how)]
     assert answers[0] == EMPTY
-    assert {isinstance(each, Responded) for each in answers[2:]} == {how in ("no-chunk-hang", "endless-body")}
+    assert {isinstance(each, Response) for each in answers[2:]} == {how in ("no-chunk-hang", "endless-body")}
 
 
 def test_forbidden_addresses_are_not_asked_for(world: World) -> None:
     """What may not be connected to is not asked of the proxy either, by name or as an address."""
     proxy = world.proxy()
-    transport = world.transport(proxy.port, policy=EgressPolicy(allow_http=True))
+    client = world.client(proxy.port, policy=EgressPolicy(allow_http=True))
     requests = [
         request_to(f"http://{HOST}/"),
         request_to("http://inside.example.com/"),
         request_to("http://127.0.0.1/"),
     ]
-    assert {kind_of(each.answer) for each in answers_of(transport, *requests)} == {"blocked_address"}
+    assert {kind_of(each.response) for each in completed_of(client, *requests)} == {"blocked_address"}
     assert proxy.heard == []
 
 
@@ -140,12 +141,12 @@ def test_a_proxy_that_resolves_is_told_names(world: World) -> None:
     """With `proxy_resolves` the proxy is told the name and decides; addresses are checked here all the same."""
     proxy = world.proxy()
     url, receiver = world.receiver()
-    transport = world.transport(proxy.port, resolves=True, policy=EgressPolicy())
-    assert answer_of(transport, request_to(f"{url}/ok")) == EMPTY
+    client = world.client(proxy.port, resolves=True, policy=EgressPolicy())
+    assert response_of(client, request_to(f"{url}/ok")) == EMPTY
     assert proxy.heard[0].startswith(f"CONNECT {HOST}:{receiver.port} HTTP/1.1\r\n")
     for host in ("127.0.0.1", "localhost"):
         literal = request_to(f"http://{host}:{receiver.port}/")
-        assert kind_of(answer_of(transport, literal)) == "blocked_address"
+        assert kind_of(response_of(client, literal)) == "blocked_address"
     assert len(proxy.heard) == 1
     assert {name for name, _ in world.dns.asked} == {"proxy.corp.example"}
 
@@ -154,11 +155,11 @@ def test_user_and_password_are_for_the_proxy_alone(world: World) -> None:
     """The proxy gets its user and password, the receiver does not see them, and a wrong one is `proxy_auth`."""
     proxy = world.proxy(credentials="sign:p@ss/word")
     url, receiver = world.receiver()
-    good = world.transport(proxy.port, user="sign:p%40ss%2Fword@")
-    assert answer_of(good, request_to(f"{url}/ok")) == EMPTY
+    good = world.client(proxy.port, user="sign:p%40ss%2Fword@")
+    assert response_of(good, request_to(f"{url}/ok")) == EMPTY
     assert b"Proxy" not in receiver.requests[0]
     for user in ("", "sign:wrong@"):
-        answer = answer_of(world.transport(proxy.port, user=user), request_to(f"{url}/ok"))
+        answer = response_of(world.client(proxy.port, user=user), request_to(f"{url}/ok"))
         assert kind_of(answer) == "proxy_auth"
         assert "wrong" not in str(answer)
     assert "word" not in repr(Proxy.of("http://sign:p%40ss%2Fword@proxy:3128"))
@@ -169,7 +170,7 @@ def test_a_proxy_that_makes_no_connection(world: World, status: int, kind: Failu
     """A proxy that refuses, or says nothing, is told from an endpoint that does."""
     proxy = world.proxy(status=status)
     url, receiver = world.receiver()
-    assert kind_of(answer_of(world.transport(proxy.port), request_to(f"{url}/ok", timeout_ms=500))) == kind
+    assert kind_of(response_of(world.client(proxy.port), request_to(f"{url}/ok", timeout_ms=500))) == kind
     assert receiver.connections == 0
 
 
@@ -180,7 +181,7 @@ def test_a_proxy_that_is_not_there(world: World) -> None:
         closed.bind(("127.0.0.1", 0))
         port = closed.getsockname()[1]
         for host in ("proxy.corp.example", "no.such.proxy.example", "127.0.0.1"):
-            answer = answer_of(world.transport(port, host=host), request_to(f"{url}/ok"))
+            answer = response_of(world.client(port, host=host), request_to(f"{url}/ok"))
             assert kind_of(answer) == "proxy_unreachable"
     assert receiver.connections == 0
 
@@ -192,17 +193,17 @@ def test_the_environment_changes_nothing(world: World, monkeypatch: pytest.Monke
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:1")
     proxy = world.proxy()
     url, _ = world.receiver()
-    assert answer_of(world.transport(proxy.port), request_to(f"{url}/ok")) == EMPTY
+    assert response_of(world.client(proxy.port), request_to(f"{url}/ok")) == EMPTY
     assert len(proxy.heard) == 1
 
 
 def test_only_the_proxy_is_allowed_at_the_socket(world: World) -> None:
-    """Were an address handed to libcurl by whatever mistake, the socket would refuse all but the proxy's."""
+    """Were an address passed to the socket by whatever mistake, the socket would refuse all but the proxy's."""
     url, receiver = world.receiver()
-    names = ThroughProxy(Proxy.of("http://127.0.0.3:3128"), Resolver(POLICY, [world.dns.address]), Resolver(ANYWHERE))
-    transport = Transport(names, Resolver(POLICY, [world.dns.address]))
-    world.closing.callback(transport.close)
-    assert kind_of(answer_of(transport, request_to(f"{url}/ok"))) == "blocked_address"
+    names = ProxyResolver(Proxy.of("http://127.0.0.3:3128"), Resolver(POLICY, [world.dns.address]), Resolver(ANYWHERE))
+    client = HttpClient(names, Resolver(POLICY, [world.dns.address]))
+    world.closing.callback(client.close)
+    assert kind_of(response_of(client, request_to(f"{url}/ok"))) == "blocked_address"
     assert receiver.connections == 0
 
 
@@ -212,7 +213,7 @@ def test_the_proxy_s_address_outlives_its_name_s_time(world: World) -> None:
     proxies = Resolver(ANYWHERE, [world.dns.address], monotonic=lambda: now)
     world.closing.callback(proxies.close)
     targets = Resolver(POLICY, [world.dns.address])
-    names = ThroughProxy(Proxy.of("http://proxy.corp.example:3128"), targets, proxies)
+    names = ProxyResolver(Proxy.of("http://proxy.corp.example:3128"), targets, proxies)
     world.closing.callback(targets.close)
     wait_until(lambda: names.ended() or names.lookup("127.0.0.1", 80), what="the proxy's name is known")
     assert names.lookup("127.0.0.1", 80) is not None
@@ -225,9 +226,9 @@ def test_trouble_with_the_proxy_is_logged_once_a_minute(world: World) -> None:
     """What no endpoint can mend is told to the operator in words, and neither for each attempt nor with a password."""
     proxy = world.proxy(credentials="sign:word")
     url, _ = world.receiver()
-    transport = world.transport(proxy.port, user="sign:wrong@")
+    client = world.client(proxy.port, user="sign:wrong@")
     with structlog.testing.capture_logs() as logged:
-        answers_of(transport, *[request_to(f"{url}/ok") for _ in range(5)])
+        completed_of(client, *[request_to(f"{url}/ok") for _ in range(5)])
     [line] = logged
     assert (line["event"], line["log_level"], line["kind"]) == ("delivery.trouble", "warning", "proxy_auth")
     assert "setting proxy" in line["detail"]

@@ -129,7 +129,7 @@ def test_help_and_version_need_nothing_else(tmp_path: Path) -> None:
         "from deploy.cli.main import main\n"
         "try: main([sys.argv[1]])\n"
         "except SystemExit as ended: code = ended.code\n"
-        "heavy = {'confluent_kafka', 'pydantic', 'fastavro', 'pycurl', 'httpx', 'cryptography'} & set(sys.modules)\n"
+        "heavy = {'confluent_kafka', 'pydantic', 'fastavro', 'pycares', 'httpx', 'cryptography'} & set(sys.modules)\n"
         "sys.exit(code or (str(heavy) if heavy else 0))\n"
     )
     for option, expected in (("--help", "deliver"), ("--version", "signpost 0.")):

@@ -8,10 +8,10 @@ from typing import Any, cast
 
 import pytest
 
-from consumers.delivery.answer import Request
 from consumers.delivery.dispatch import Dispatcher
 from consumers.delivery.endpoint import Endpoint
 from consumers.delivery.health import HealthBook, HealthPolicy
+from consumers.delivery.http.types import Request
 from consumers.delivery.lane import Lane, Ownership
 from consumers.delivery.outbox import Outbox
 from consumers.delivery.pacing import Pacing, PacingLimits
@@ -44,11 +44,19 @@ class Waiting:
         self.now_ms = NOW
         self.stands_ms = 0  # within the next start
         self.started: list[Request] = []
+        self.decisions: list[str] = []
         self.health = HealthBook(HealthPolicy(report_after_ms=1, disable_after_ms=None))
         pacing: Pacing[Work] = Pacing(PacingLimits(16, 128, 512, 600_000), TIERS_MS)
         self.dispatcher = Dispatcher(
             subscriptions=cast("Any", SimpleNamespace(lookup=lambda *_: Entry(self.endpoint, 0, 0))),
-            transport=cast("Any", SimpleNamespace(start=self._start)),
+            transport=cast(
+                "Any",
+                SimpleNamespace(
+                    start=self._start,
+                    confirm=lambda _: self.decisions.append("confirmed"),
+                    withdraw=lambda _: self.decisions.append("withdrawn"),
+                ),
+            ),
             recorder=Recorder(NAMES, TIERS, Outbox("one"), 1_000_000),
             tiers=TIERS,
             pacing=pacing,
@@ -75,7 +83,8 @@ class Waiting:
 
     def goes_on(self) -> bool:
         """Whether the request is sent now that the name is known."""
-        return self.dispatcher.confirms(self.request)
+        self.dispatcher.confirm([self.request])
+        return self.decisions[-1] == "confirmed"
 
 
 @pytest.fixture

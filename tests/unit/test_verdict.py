@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from consumers.delivery.answer import Answer, Responded, Unanswered
+from consumers.delivery.http.types import Response, ResponseOrError, TransportError
 from consumers.delivery.tiers import Schedule, Tiers
 from consumers.delivery.verdict import Delivered, Exhausted, Gone, Retry, Verdict, asked_to_wait_ms, judge
 from schemas.sender import load_senders
@@ -18,8 +18,8 @@ MINUTE_MS = 60_000
 DAY_MS = 24 * 60 * MINUTE_MS
 
 
-def responded(status: int) -> Responded:
-    return Responded(status, None, b"", False)
+def responded(status: int) -> Response:
+    return Response(status, None, b"", False)
 
 
 @pytest.mark.decision("Z5", "Z6", "O32", "D6", "R7")
@@ -36,12 +36,12 @@ def responded(status: int) -> Responded:
         (responded(429), Retry(NOW_MS + MINUTE_MS, "status_429")),
         (responded(500), Retry(NOW_MS + MINUTE_MS, "status_500")),
         (responded(503), Retry(NOW_MS + MINUTE_MS, "status_503")),
-        (Unanswered("timeout_answer", "no answer"), Retry(NOW_MS + MINUTE_MS, "timeout_answer")),
-        (Unanswered("dns", "no such name"), Retry(NOW_MS + MINUTE_MS, "dns")),
-        (Unanswered("tls_expired", "expired"), Retry(NOW_MS + MINUTE_MS, "tls_expired")),
+        (TransportError("timeout_answer", "no answer"), Retry(NOW_MS + MINUTE_MS, "timeout_answer")),
+        (TransportError("dns", "no such name"), Retry(NOW_MS + MINUTE_MS, "dns")),
+        (TransportError("tls_expired", "expired"), Retry(NOW_MS + MINUTE_MS, "tls_expired")),
     ],
 )
-def test_answers_and_verdicts(answer: Answer, verdict: Verdict) -> None:
+def test_answers_and_verdicts(answer: ResponseOrError, verdict: Verdict) -> None:
     """Any 2xx is success, 410 the end, and everything else, redirects included, is tried again."""
     assert judge(1, answer, ZENOO, NOW_MS, DAY_MS) == verdict
 
@@ -115,12 +115,12 @@ def test_a_wait_that_ends_hardly_later_takes_one_step_instead_of_many() -> None:
 )
 def test_retry_after_moves_an_attempt_later(status: int, retry_after: str | None, attempt: int, wait_ms: int) -> None:
     """Retry-After of 429 and 503 moves the next attempt later, never earlier, within the longest tier."""
-    answer = Responded(status, retry_after, b"", False)
+    answer = Response(status, retry_after, b"", False)
     assert judge(attempt, answer, ZENOO, NOW_MS, DAY_MS) == Retry(NOW_MS + wait_ms, f"status_{status}")
 
 
 def test_retry_after_gives_no_further_attempt() -> None:
     """Where the last attempt is answered so, the job is dead all the same; the endpoint is left alone nevertheless."""
-    answer = Responded(429, "120", b"", False)
+    answer = Response(429, "120", b"", False)
     assert judge(6, answer, ZENOO, NOW_MS, DAY_MS) == Exhausted("status_429")
     assert asked_to_wait_ms(answer, NOW_MS) == 120_000

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from consumers.delivery.resolver import (
+from consumers.delivery.http.resolver import (
     FAILURE_TTL,
     MAX_NAMES,
     MAX_TTL,
@@ -18,11 +18,11 @@ from consumers.delivery.resolver import (
     Resolution,
     Resolver,
 )
-from consumers.delivery.transport import Responded, Unanswered
+from consumers.delivery.http.types import Response, TransportError
 from schemas.egress import EgressPolicy
 from tests.support.dns import AAAA, BROKEN, NO_NAME, SILENCE, A, DnsServer
 from tests.support.hostile import HostileReceiver
-from tests.support.sending import LOCAL, answers_of, local_transport, request_to
+from tests.support.sending import LOCAL, completed_of, local_client, request_to, work
 from tests.support.waiting import wait_until
 
 PUBLIC = "93.184.216.34"
@@ -69,16 +69,13 @@ def resolve(resolver: Resolver, host: str, port: int = 443) -> Resolution:
     return found
 
 
-def test_addresses_are_pinned_for_the_port(make: MakeResolver) -> None:
-    """All addresses of a name, of both kinds, are given to libcurl for the port of the request."""
+def test_all_addresses_of_a_name_are_found(make: MakeResolver) -> None:
+    """All addresses of a name, of both families, are returned, for every port."""
     resolver, _, _ = make()
     found = resolve(resolver, "two.example.com", 8443)
     assert isinstance(found, Addresses)
     assert sorted(found.addresses) == ["2606:4700::1111", "8.8.8.8", PUBLIC]
-    (pin,) = found.pin
-    assert pin.startswith("+two.example.com:8443:")
-    assert sorted(pin.removeprefix("+two.example.com:8443:").split(",")) == ["8.8.8.8", PUBLIC, "[2606:4700::1111]"]
-    assert resolve(resolver, "two.example.com", 443) == Addresses(found.addresses, [pin.replace(":8443:", ":443:")])
+    assert resolve(resolver, "two.example.com", 443) == found
 
 
 def test_an_alias_is_followed(make: MakeResolver) -> None:
@@ -133,7 +130,7 @@ def test_answers_are_remembered_for_their_time(make: MakeResolver, ttl: int) -> 
 def test_a_long_ttl_is_not_believed(make: MakeResolver) -> None:
     """However long an answer claims to hold, a name that has moved is found where it is after a few minutes at most."""
     resolver, _, now = make(lambda _name, times: [PUBLIC] if times == 0 else ["8.8.8.8"], ttl=86_400)
-    assert resolve(resolver, "moves.example.com") == Addresses((PUBLIC,), [f"+moves.example.com:443:{PUBLIC}"])
+    assert resolve(resolver, "moves.example.com") == Addresses((PUBLIC,))
 
     def has_moved() -> bool:
         now[0] += MAX_TTL
@@ -196,26 +193,26 @@ def test_names_that_never_resolve_delay_nobody() -> None:
     """A hundred names that get no answer end at their own deadline, beside healthy names that are answered."""
     server = DnsServer(lambda name, _: ZONE.get(name, [SILENCE]))
     receiver = HostileReceiver()
-    transport = local_transport(dns_servers=[server.address])
+    client = local_client(dns_servers=[server.address])
     url = f"http://{{}}:{receiver.port}/ok"
     hanging = [request_to(url.format(f"never-{n}.example.com"), timeout_ms=1_500, context="never") for n in range(100)]
     healthy = [request_to(url.format("here.example.com"), timeout_ms=20_000, context="healthy") for _ in range(100)]
     began = time.monotonic()
     for request in hanging:
-        transport.start(request)
-    transport.work(0)
+        client.start(request)
+    work(client, 0)
     for request in healthy:
-        transport.start(request)
-    assert (transport.in_flight, transport.resolving) == (0, 200)
-    answered = answers_of(transport)
-    assert {each.answer for each in answered[:100]} == {Responded(200, None, b"", False)}
+        client.start(request)
+    assert (client.in_flight, client.resolving) == (0, 200)
+    answered = completed_of(client)
+    assert {each.response for each in answered[:100]} == {Response(200, None, b"", False)}
     assert all(each.request.context == "healthy" for each in answered[:100])
     for each in answered[100:]:
-        assert isinstance(each.answer, Unanswered)
-        assert each.answer.kind == "dns_timeout"
+        assert isinstance(each.response, TransportError)
+        assert each.response.kind == "dns_timeout"
         assert each.duration_us >= 1_500_000
     assert time.monotonic() - began < 10
-    transport.close()
+    client.close()
     server.close()
     receiver.close()
 
@@ -223,12 +220,12 @@ def test_names_that_never_resolve_delay_nobody() -> None:
 def test_requests_that_wait_for_a_name_can_be_cancelled() -> None:
     """A request whose name is not resolved yet is in flight, can be cancelled, and is then forgotten."""
     server = DnsServer(lambda _name, _times: [SILENCE])
-    transport = local_transport(dns_servers=[server.address])
+    client = local_client(dns_servers=[server.address])
     for number in range(3):
-        transport.start(request_to("http://never.example.com/", timeout_ms=200, context=number))
-    assert (transport.in_flight, transport.resolving) == (0, 3)
-    assert [request.context for request in transport.cancel(lambda request: request.context != 1)] == [0, 2]
-    (left,) = answers_of(transport)
+        client.start(request_to("http://never.example.com/", timeout_ms=200, context=number))
+    assert (client.in_flight, client.resolving) == (0, 3)
+    assert [request.context for request in client.cancel(lambda request: request.context != 1)] == [0, 2]
+    (left,) = completed_of(client)
     assert left.request.context == 1
-    transport.close()
+    client.close()
     server.close()

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from deploy.cli.settings import rows_of
+from deploy.http_client import allowed_connections, http_client_of, roots_of
 from deploy.settings import Loaded, load
-from deploy.transport import most_connections, roots_of, transport_of
 from schemas.egress import EgressPolicy
 from schemas.errors import SettingsError
 from schemas.settings import Settings
@@ -48,15 +48,15 @@ def test_the_limit_of_open_files_is_raised_as_far_as_needed() -> None:
     """The soft limit follows the connections, within the hard one; without enough for all requests nothing starts."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (1_024, hard))
-    assert most_connections(1_024, 512) == 1_024
+    assert allowed_connections(1_024, 512) == 1_024
     assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == 1_024 + 256
     resource.setrlimit(resource.RLIMIT_NOFILE, (1_024, hard))
-    assert most_connections(100, 600) == 600
+    assert allowed_connections(100, 600) == 600
     assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == 1_024
     if hard != resource.RLIM_INFINITY:
-        assert most_connections(hard, 512) == hard - 256
+        assert allowed_connections(hard, 512) == hard - 256
         with pytest.raises(SettingsError, match="LimitNOFILE"):
-            most_connections(hard, hard)
+            allowed_connections(hard, hard)
 
 
 @pytest.mark.parametrize("url", ["proxy:3128", "socks5://p", "http://", "http://p:0", "http://p/secret", "http://p:x"])
@@ -76,9 +76,9 @@ def test_the_proxy_is_shown_without_its_password() -> None:
 
 
 def test_nothing_is_open_that_nobody_asked_for() -> None:
-    """HTTP/2, a proxy, http, further ports and networks that are not public are off until a setting says otherwise."""
+    """A proxy, http, further ports and networks that are not public are off until a setting says otherwise."""
     settings = Settings()
-    assert (settings.http2, settings.proxy, settings.proxy_resolves) == (False, None, False)
+    assert (settings.proxy, settings.proxy_resolves) == (None, False)
     assert (settings.allow_http, settings.allow_ports, settings.allow_cidrs) == (False, (), ())
 
 
@@ -91,7 +91,7 @@ def test_a_proxy_that_resolves_needs_a_proxy() -> None:
 @pytest.mark.usefixtures("few_files")
 @pytest.mark.parametrize("proxy", [None, "http://me:word@127.0.0.1:3128"])
 def test_a_transport_is_made_of_the_settings(proxy: str | None, tmp_path: Path) -> None:
-    """All settings of connections together are taken by libcurl."""
+    """All settings of connections together make a client."""
     ca_bundle = Authority(tmp_path).roots
-    settings = Settings(proxy=proxy, http2=True, ca_bundle=ca_bundle, dns_servers=("127.0.0.1:9",))
-    transport_of(settings, EgressPolicy(), lambda _request: True).close()
+    settings = Settings(proxy=proxy, ca_bundle=ca_bundle, dns_servers=("127.0.0.1:9",))
+    http_client_of(settings, EgressPolicy()).close()

@@ -18,17 +18,17 @@ from pathlib import Path
 
 import pytest
 
-from consumers.delivery.answer import Answer, Responded, Unanswered
-from consumers.delivery.connections import Connections
 from consumers.delivery.endpoint import ClientIdentity
-from consumers.delivery.transport import Transport
+from consumers.delivery.http.client import HttpClient
+from consumers.delivery.http.options import ClientOptions
+from consumers.delivery.http.types import Response, ResponseOrError, TransportError
 from schemas.failures import OURS
 from tests.support.certificates import Authority
 from tests.support.hostile import HostileReceiver
 from tests.support.known_names import Names
 from tests.support.listening import serve_each, stop_listening
 from tests.support.parts import need
-from tests.support.sending import LOCAL, answer_of, local_transport, request_to
+from tests.support.sending import LOCAL, local_client, request_to, response_of, work
 from tests.support.waiting import wait_until
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
@@ -42,15 +42,15 @@ SILENT = tuple(f"127.0.1.{number}" for number in range(1, 17))
 WITHOUT_PORTS = """
 import socket, subprocess
 from pathlib import Path
-from tests.support.sending import answer_of, local_transport, request_to
+from tests.support.sending import response_of, local_client, request_to, work
 
 subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
 Path("/proc/sys/net/ipv4/ip_local_port_range").write_text("40000 40009")
 with socket.create_server(("127.0.0.1", 8080)):
     held = [socket.create_connection(("127.0.0.1", 8080)) for _ in range(10)]
-    transport = local_transport()
-    print(answer_of(transport, request_to("http://127.0.0.1:8080/")).kind)
-    transport.close()
+    client = local_client()
+    print(response_of(client, request_to("http://127.0.0.1:8080/")).kind)
+    client.close()
     for one in held:
         one.close()
 """
@@ -72,28 +72,28 @@ def url_of(listener: socket.socket, host: str = "127.0.0.1") -> str:
     return f"http://{host}:{listener.getsockname()[1]}/"
 
 
-def status_of(answer: Answer) -> int | str:
+def status_of(answer: ResponseOrError) -> int | str:
     """Its status, or the kind of failure."""
-    return answer.status if isinstance(answer, Responded) else answer.kind
+    return answer.status if isinstance(answer, Response) else answer.kind
 
 
-def ends_of(transport: Transport) -> list[int | str]:
+def ends_of(client: HttpClient) -> list[int | str]:
     """What comes of all that is open."""
     ends = []
-    while transport.is_busy:
-        ends += [status_of(answered.answer) for answered in transport.work(0.1)]
+    while client.is_busy:
+        ends += [status_of(answered.response) for answered in work(client, 0.1)]
     return ends
 
 
-def request_over(listener: socket.socket, transport: Transport) -> socket.socket:
-    """Take the connection that the transport makes, until a request has come over it, with two bytes of body."""
-    transport.work(0.0)
+def request_over(listener: socket.socket, client: HttpClient) -> socket.socket:
+    """Take the connection that the client makes, until a request has come over it, with two bytes of body."""
+    work(client, 0.0)
     connection, _ = listener.accept()
     connection.settimeout(0.02)
     taken = bytearray()
 
     def has_come() -> bool:
-        transport.work(0.01)
+        work(client, 0.01)
         with contextlib.suppress(TimeoutError):
             taken.extend(connection.recv(4_096))
         return taken.endswith(b"{}")
@@ -107,39 +107,38 @@ def sent_whole(connection: socket.socket) -> bool:
     return not struct.unpack("i", fcntl.ioctl(connection, termios.TIOCOUTQ, bytes(4)))[0]
 
 
-@pytest.mark.parametrize("libcurl", [False, True])
 @pytest.mark.parametrize("used", [False, True], ids=["new", "used before"])
-def test_an_answer_to_half_a_body_counts(listener: socket.socket, used: bool, libcurl: bool) -> None:
+def test_an_answer_to_half_a_body_counts(listener: socket.socket, used: bool) -> None:
     """Who refuses a body before its end, and resets the connection, is heard, and gets the body once."""
-    with contextlib.closing(local_transport(libcurl=libcurl)) as transport, contextlib.ExitStack() as closing:
+    with contextlib.closing(local_client()) as client, contextlib.ExitStack() as closing:
         if used:
-            transport.start(request_to(url_of(listener)))
-            connection = closing.enter_context(request_over(listener, transport))
+            client.start(request_to(url_of(listener)))
+            connection = closing.enter_context(request_over(listener, client))
             connection.sendall(OK)
-            assert ends_of(transport) == [200]
-        transport.start(request_to(url_of(listener), body=b"x" * 12_000_000, timeout_ms=20_000))
-        transport.work(0.0)
+            assert ends_of(client) == [200]
+        client.start(request_to(url_of(listener), body=b"x" * 12_000_000, timeout_ms=20_000))
+        work(client, 0.0)
         if not used:
             connection = closing.enter_context(listener.accept()[0])
         connection.settimeout(0.02)
-        wait_until(lambda: _reads(transport, connection), what="the body begins to come")
+        wait_until(lambda: _reads(client, connection), what="the body begins to come")
         connection.sendall(EARLY)
         connection.close()
-        assert ends_of(transport) == [413]
+        assert ends_of(client) == [413]
         listener.settimeout(0)
         with pytest.raises(BlockingIOError):
             listener.accept()
 
 
-def _reads(transport: Transport, connection: socket.socket) -> bool:
-    transport.work(0.01)
+def _reads(client: HttpClient, connection: socket.socket) -> bool:
+    work(client, 0.01)
     with contextlib.suppress(TimeoutError):
         return bool(connection.recv(1_000))
     return False
 
 
 def answer_twice(connection: socket.socket, tls: ssl.SSLContext | None) -> None:
-    """Answer the first request of a connection with 200 and, in one packet with that, 500; then with 200."""
+    """ResponseOrError the first request of a connection with 200 and, in one packet with that, 500; then with 200."""
     come, going = ssl.MemoryBIO(), ssl.MemoryBIO()
     speaking = tls.wrap_bio(come, going, server_side=True) if tls else None
     has_shaken, sent = speaking is None, [OK, NO]
@@ -170,30 +169,30 @@ def test_a_second_answer_is_not_that_to_the_next_request(tmp_path: Path, version
     listener = socket.create_server(("127.0.0.1", 0))
     serve_each(listener, lambda connection: answer_twice(connection, tls))
     url = f"{'http' if tls is None else 'https'}://localhost:{listener.getsockname()[1]}/"
-    with contextlib.closing(local_transport(roots=str(authority.roots))) as transport:
-        assert [status_of(answer_of(transport, request_to(url))) for _ in range(6)] == [200] * 6
+    with contextlib.closing(local_client(roots=str(authority.roots))) as client:
+        assert [status_of(response_of(client, request_to(url))) for _ in range(6)] == [200] * 6
     stop_listening(listener)
 
 
 def test_what_an_idle_connection_said_is_no_answer_to_what_waited_for_a_name(listener: socket.socket) -> None:
     """A 408 over an idle connection comes with the name that a request waits for: it is sent over another one."""
     names = Names("127.0.0.1")
-    with contextlib.closing(Transport(LOCAL, names)) as transport:
-        transport.start(request_to(url_of(listener, "a.example.com")))
-        with request_over(listener, transport) as idle:
+    with contextlib.closing(HttpClient(LOCAL, names)) as client:
+        client.start(request_to(url_of(listener, "a.example.com")))
+        with request_over(listener, client) as idle:
             idle.sendall(OK)
-            assert ends_of(transport) == [200]
+            assert ends_of(client) == [200]
             names.known = False
-            assert transport.start(request_to(url_of(listener, "a.example.com")))
-            transport.work(0.0)
+            assert client.start(request_to(url_of(listener, "a.example.com")))
+            work(client, 0.0)
             idle.sendall(IDLE)
             idle.shutdown(socket.SHUT_WR)
             wait_until(lambda: sent_whole(idle), what="the endpoint's last words are there")
             names.known, names.news = True, ["a.example.com"]
-            assert transport.work(0.0) == []
-            with request_over(listener, transport) as another:
+            assert work(client, 0.0) == []
+            with request_over(listener, client) as another:
                 another.sendall(OK)
-                assert ends_of(transport) == [200]
+                assert ends_of(client) == [200]
 
 
 @pytest.fixture
@@ -216,21 +215,21 @@ def test_names_with_many_addresses_do_not_use_up_what_may_be_open(silent: int) -
     receiver, later_s = HostileReceiver(), 0.0
     before = len(list(Path("/proc/self/fd").iterdir()))
     with contextlib.closing(
-        Transport(
+        HttpClient(
             LOCAL,
             Names(*SILENT),
-            connections=Connections(most=MOST),
+            options=ClientOptions(max_connections=MOST),
             monotonic=lambda: time.monotonic() + later_s,
         )
-    ) as transport:
+    ) as client:
         for _ in range(MOST - 1):
-            transport.start(request_to(f"http://silent.example.com:{silent}/", timeout_ms=60_000))
+            client.start(request_to(f"http://silent.example.com:{silent}/", timeout_ms=60_000))
         for _ in range(20):
             later_s += 0.3
-            assert transport.work(0.0) == []
+            assert work(client, 0.0) == []
         assert len(list(Path("/proc/self/fd").iterdir())) - before <= MOST + 64 + 3
-        transport.start(request_to(f"http://127.0.0.1:{receiver.port}/ok"))
-        wait_until(lambda: [status_of(each.answer) for each in transport.work(0.1)] == [200])
+        client.start(request_to(f"http://127.0.0.1:{receiver.port}/ok"))
+        wait_until(lambda: [status_of(each.response) for each in work(client, 0.1)] == [200])
     receiver.close()
 
 
@@ -242,18 +241,18 @@ def test_without_a_descriptor_for_a_client_certificate_the_endpoint_is_not_to_bl
     request = request_to(f"https://127.0.0.1:{receiver.port}/ok")
     request.identity = ClientIdentity(*authority.client("a"))
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.closing(local_transport(roots=str(authority.roots))) as transport:
-        transport.start(request)
+    with contextlib.closing(local_client(roots=str(authority.roots))) as client:
+        client.start(request)
         wait_until(lambda: receiver.connections)
         resource.setrlimit(resource.RLIMIT_NOFILE, (1, hard))  # what is open stays so
         try:
-            answered = [answer for _ in range(100) for answer in transport.work(0.1)]
+            answered = [answer for _ in range(100) for answer in work(client, 0.1)]
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     receiver.handshake.set()
     receiver.close()
-    (answer,) = [each.answer for each in answered]
-    assert isinstance(answer, Unanswered)
+    (answer,) = [each.response for each in answered]
+    assert isinstance(answer, TransportError)
     assert answer.kind in OURS
 
 

@@ -10,19 +10,19 @@ from ipaddress import ip_network
 
 import pytest
 
-from consumers.delivery.answer import WITHDRAWN, Answer, Request, Unanswered
-from consumers.delivery.direct.dial import Dial
-from consumers.delivery.resolver import Resolver
-from consumers.delivery.transport import Transport
+from consumers.delivery.http.client import HttpClient
+from consumers.delivery.http.connector import ConnectionAttempt
+from consumers.delivery.http.resolver import Resolver
+from consumers.delivery.http.types import CANCELLED, CompletedRequest, Request, ResponseOrError, TransportError
 from schemas.egress import ANY_PORT, EgressPolicy
 from tests.support.known_names import Names
-from tests.support.sending import LOCAL, request_to
+from tests.support.sending import LOCAL, request_to, work
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 
 
 class Slow:
-    """An endpoint that accepts when the test says so, and a transport whose clock the test sets forward."""
+    """An endpoint that accepts when the test says so, and a client whose clock the test sets forward."""
 
     def __init__(self) -> None:
         self.listener = socket.create_server(("127.0.0.1", 0))
@@ -31,25 +31,32 @@ class Slow:
         self.asked: list[Request] = []
         self.may_go = True
         self.before_the_answer = lambda: None
-        self.transport = Transport(LOCAL, Resolver(LOCAL, []), confirm=self._confirm, monotonic=lambda: self.later_s)
+        self.client = HttpClient(LOCAL, Resolver(LOCAL, []), monotonic=lambda: self.later_s)
 
-    def _confirm(self, request: Request) -> bool:
-        self.asked.append(request)
-        self.before_the_answer()
-        return self.may_go
+    def work(self, timeout_s: float) -> list[CompletedRequest]:
+        """Let the client work; confirm or withdraw what it asks for."""
+        result = self.client.work(timeout_s)
+        for request in result.to_confirm:
+            self.asked.append(request)
+            self.before_the_answer()
+            if self.may_go:
+                self.client.confirm(request)
+            else:
+                self.client.withdraw(request)
+        return result.completed
 
     def start(self) -> None:
         """Begin a request."""
-        self.transport.start(request_to(f"http://127.0.0.1:{self.listener.getsockname()[1]}/"))
+        self.client.start(request_to(f"http://127.0.0.1:{self.listener.getsockname()[1]}/"))
 
-    def answer(self) -> Answer:
+    def answer(self) -> ResponseOrError:
         """Return how the request ends."""
         while True:
-            for answered in self.transport.work(1.0):
-                return answered.answer
+            for completed in self.work(1.0):
+                return completed.response
 
     def close(self) -> None:
-        self.transport.close()
+        self.client.close()
         self.listener.close()
 
 
@@ -61,10 +68,10 @@ def slow() -> Iterator[Slow]:
 
 def delivers(slow: Slow) -> None:
     """Have the request that was begun connect, arrive and be answered."""
-    assert slow.transport.work(0.0) == []
+    assert slow.work(0.0) == []
     connection, _ = slow.listener.accept()
     with connection:
-        assert slow.transport.work(0.01) == []
+        assert slow.work(0.01) == []
         connection.settimeout(10)
         assert connection.recv(10_000).startswith(b"POST / ")
         connection.sendall(OK)
@@ -76,7 +83,7 @@ def test_a_connection_that_took_long_brings_nothing_that_may_not_be_sent(slow: S
     slow.may_go = False
     slow.start()
     slow.later_s += 1
-    assert slow.answer() is WITHDRAWN
+    assert slow.answer() is CANCELLED
     first, _ = slow.listener.accept()
     with first:
         first.settimeout(10)
@@ -108,9 +115,9 @@ def test_a_connection_that_is_reset_before_its_first_byte_is_one_failure(slow: S
     slow.start()
     slow.later_s += 1
     answer = slow.answer()
-    assert isinstance(answer, Unanswered)
+    assert isinstance(answer, TransportError)
     assert answer.kind == "reset"
-    assert not slow.transport.is_busy
+    assert not slow.client.is_busy
 
 
 def crowded(listener: socket.socket, connections: contextlib.ExitStack) -> int:
@@ -130,15 +137,15 @@ def test_a_host_whose_last_address_fails_at_once_is_waited_for_without_turning()
     with socket.socket() as listener, contextlib.ExitStack() as connections:
         port = crowded(listener, connections)
         policy = EgressPolicy(True, (ip_network("127.0.0.1"),), frozenset({ANY_PORT}))
-        transport = Transport(policy, Names("127.0.0.1", "127.0.0.2"))
-        transport.start(request_to(f"http://two.example:{port}/", timeout_ms=800))
+        client = HttpClient(policy, Names("127.0.0.1", "127.0.0.2"))
+        client.start(request_to(f"http://two.example:{port}/", timeout_ms=800))
         turns, answers = 0, []
         while not answers:
-            answers = transport.work(0.02)
+            answers = work(client, 0.02)
             turns += 1
-        transport.close()
-    answer = answers[0].answer
-    assert isinstance(answer, Unanswered)
+        client.close()
+    answer = answers[0].response
+    assert isinstance(answer, TransportError)
     assert answer.kind == "timeout_connect"
     assert turns < 500
 
@@ -149,8 +156,8 @@ def test_an_address_that_cannot_be_called_ends_no_connection_that_is_being_made(
     with socket.socket() as listener, contextlib.ExitStack() as connections:
         port = crowded(listener, connections)
         policy = EgressPolicy(True, (ip_network("127.0.0.1"),), frozenset({ANY_PORT}))
-        dial = Dial(("127.0.0.1", second), port, policy, lambda _fd: None, 0.0, has_room=lambda: False)
-        dial.go_on(1.0)
-        assert dial.failure is None
-        assert len(dial.descriptors) == 1
-        dial.close()
+        attempt = ConnectionAttempt(("127.0.0.1", second), port, policy, lambda _fd: None, 0.0, has_room=lambda: False)
+        attempt.advance(1.0)
+        assert attempt.error is None
+        assert len(attempt.descriptors) == 1
+        attempt.close()
