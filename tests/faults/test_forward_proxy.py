@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import structlog.testing
 
+from consumers.delivery.endpoint import ClientIdentity
 from consumers.delivery.http.client import HttpClient
 from consumers.delivery.http.options import ClientOptions
 from consumers.delivery.http.proxy import ANYWHERE, Proxy, ProxyResolver
@@ -24,27 +25,39 @@ from tests.support.certificates import Authority
 from tests.support.dns import DnsServer
 from tests.support.forward_proxy import ForwardProxy
 from tests.support.hostile import HostileReceiver
+from tests.support.listening import serve_each, stop_listening
 from tests.support.sending import completed_of, request_to, response_of
 from tests.support.waiting import wait_until
 
 HOST = "hooks.example.com"
+PROXY = "proxy.corp.example"
 EMPTY = Response(200, None, b"", False)
 # 127.0.0.1 is the public internet here, where endpoints are; the proxy is at 127.0.0.1 as well, by another name.
 POLICY = EgressPolicy(True, (ip_network("127.0.0.1/32"),), frozenset({ANY_PORT}))
-ZONE = {HOST: ["127.0.0.1"], "proxy.corp.example": ["127.0.0.1"], "inside.example.com": ["10.0.0.1"]}
+ZONE = {HOST: ["127.0.0.1"], PROXY: ["127.0.0.1"], "inside.example.com": ["10.0.0.1"]}
 
 
 @dataclass(slots=True)
 class World:
-    """A DNS server, an authority and what is to be closed."""
+    """A DNS server, an authority and what is to be closed; `scheme` is that of the proxy."""
 
+    scheme: str
     authority: Authority
     dns: DnsServer
     closing: contextlib.ExitStack
 
-    def proxy(self, *, status: int = 200, credentials: str = "") -> ForwardProxy:
+    def proxy(
+        self,
+        *,
+        status: int = 200,
+        credentials: str = "",
+        response: bytes | None = None,
+        certificate_for: str = PROXY,
+    ) -> ForwardProxy:
         """A proxy that knows the names by itself, too."""
-        proxy = ForwardProxy(status=status, credentials=credentials, names={HOST: "127.0.0.1"})
+        tls = self.authority.server(certificate_for) if self.scheme == "https" else None
+        names = {HOST: "127.0.0.1"}
+        proxy = ForwardProxy(status=status, credentials=credentials, names=names, tls=tls, response=response)
         self.closing.callback(proxy.close)
         return proxy
 
@@ -52,26 +65,26 @@ class World:
         self, port: int, *, user: str = "", resolves: bool = False, policy: EgressPolicy = POLICY, host: str = ""
     ) -> HttpClient:
         """A client that goes through the proxy at this port."""
-        url = f"http://{user}{host or 'proxy.corp.example'}:{port}"
+        url = f"{self.scheme}://{user}{host or PROXY}:{port}"
         proxy = Proxy.of(url, resolves=resolves)
         names = ProxyResolver(proxy, *(Resolver(each, [self.dns.address]) for each in (policy, ANYWHERE)))
         client = HttpClient(names, names, options=ClientOptions(roots=str(self.authority.roots), proxy=proxy))
         self.closing.callback(client.close)
         return client
 
-    def receiver(self, host: str = HOST) -> tuple[str, HostileReceiver]:
+    def receiver(self, host: str = HOST, *, clients: bool = False) -> tuple[str, HostileReceiver]:
         """A receiver with a certificate for this name."""
-        receiver = HostileReceiver(self.authority.server(host))
+        receiver = HostileReceiver(self.authority.server(host, clients=clients))
         self.closing.callback(receiver.close)
         return f"https://{HOST}:{receiver.port}", receiver
 
 
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
+@pytest.fixture(params=["http", "https"])
+def world(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[World]:
     with contextlib.ExitStack() as closing:
         dns = DnsServer(lambda name, _times: ZONE.get(name, []), ttl=60)
         closing.callback(dns.close)
-        yield World(Authority(tmp_path), dns, closing)
+        yield World(str(request.param), Authority(tmp_path), dns, closing)
 
 
 def kind_of(answer: ResponseOrError) -> FailureKind:
@@ -148,7 +161,7 @@ def test_a_proxy_that_resolves_is_told_names(world: World) -> None:
         literal = request_to(f"http://{host}:{receiver.port}/")
         assert kind_of(response_of(client, literal)) == "blocked_address"
     assert len(proxy.heard) == 1
-    assert {name for name, _ in world.dns.asked} == {"proxy.corp.example"}
+    assert {name for name, _ in world.dns.asked} == {PROXY}
 
 
 def test_user_and_password_are_for_the_proxy_alone(world: World) -> None:
@@ -172,6 +185,78 @@ def test_a_proxy_that_makes_no_connection(world: World, status: int, kind: Failu
     url, receiver = world.receiver()
     assert kind_of(response_of(world.client(proxy.port), request_to(f"{url}/ok", timeout_ms=500))) == kind
     assert receiver.connections == 0
+
+
+@pytest.mark.parametrize("response", [b"", b"HTTP/1.1 200", b"SSH-2.0-OpenSSH_9.2\r\n\r\n", b"x" * 40_000])
+def test_a_proxy_that_does_not_speak_http(world: World, response: bytes) -> None:
+    """A proxy that closes, sends half a response, another protocol or headers without end is `proxy_refused`."""
+    proxy = world.proxy(response=response)
+    url, receiver = world.receiver()
+    assert kind_of(response_of(world.client(proxy.port), request_to(f"{url}/ok"))) == "proxy_refused"
+    assert receiver.connections == 0
+
+
+def test_what_follows_the_proxys_response_is_the_endpoints(world: World) -> None:
+    """An endpoint may respond at once: its bytes come in one packet with the proxy's response, or an interim one."""
+    sent = b"HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\n\r\nHTTP/1.1 429 Wait\r\nRetry-After: 7\r\n\r\nbody"
+    proxy = world.proxy(response=sent)
+    response = response_of(world.client(proxy.port), request_to(f"http://{HOST}:8080/"))
+    assert response == Response(429, "7", b"body", False)
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_large_bodies_arrive_whole(world: World, scheme: str) -> None:
+    """Bodies of megabytes go through a tunnel in both directions, over connections that are kept."""
+    proxy = world.proxy()
+    receiver = HostileReceiver(world.authority.server(HOST) if scheme == "https" else None)
+    world.closing.callback(receiver.close)
+    client = world.client(proxy.port)
+    for _ in range(2):
+        request = request_to(f"{scheme}://{HOST}:{receiver.port}/echo?50000", body=b"x" * 5_000_000, timeout_ms=60_000)
+        response = response_of(client, request)
+        assert isinstance(response, Response)
+        assert (response.status, response.body_cut, response.body[:10]) == (200, True, b"." * 10)
+    assert [len(request.partition(b"\r\n\r\n")[2]) for request in receiver.requests] == [5_000_000] * 2
+
+
+def test_client_certificates_and_sessions_go_through_a_tunnel(world: World) -> None:
+    """An endpoint that asks for a client certificate gets it through the proxy; its session is resumed."""
+    proxy = world.proxy()
+    url, receiver = world.receiver(clients=True)
+    client = world.client(proxy.port)
+    identity = ClientIdentity(*world.authority.client("acme"))
+    for _ in range(3):
+        request = request_to(f"{url}/ok-and-close")
+        request.identity = identity
+        assert response_of(client, request) == EMPTY
+    assert receiver.clients == ["acme"] * 3
+    assert receiver.resumed == [False, True, True]
+    assert kind_of(response_of(client, request_to(f"{url}/ok"))) == "tls_client_certificate"
+
+
+@pytest.mark.parametrize("world", ["https"], indirect=True)
+def test_a_proxy_is_who_its_certificate_says(world: World) -> None:
+    """A proxy with the certificate of another name gets neither password nor CONNECT."""
+    proxy = world.proxy(certificate_for="other.corp.example", credentials="sign:word")
+    url, receiver = world.receiver()
+    error = response_of(world.client(proxy.port, user="sign:word@"), request_to(f"{url}/ok"))
+    assert isinstance(error, TransportError)
+    assert error.kind == "proxy_unreachable"
+    assert "not valid for" in error.detail
+    assert (proxy.heard, receiver.connections) == ([], 0)
+
+
+@pytest.mark.parametrize("world", ["https"], indirect=True)
+def test_a_proxy_that_speaks_no_tls(world: World) -> None:
+    """An https:// proxy that responds in the clear, or whose handshake stalls, is `proxy_unreachable`."""
+    url, _ = world.receiver()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        error = response_of(world.client(silent.getsockname()[1]), request_to(f"{url}/ok", timeout_ms=500))
+        assert error == TransportError("proxy_unreachable", "no complete connection to the proxy within 0.5 s")
+    plain = socket.create_server(("127.0.0.1", 0))
+    world.closing.callback(stop_listening, plain)
+    serve_each(plain, lambda connection: connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n"))
+    assert kind_of(response_of(world.client(plain.getsockname()[1]), request_to(f"{url}/ok"))) == "proxy_unreachable"
 
 
 def test_a_proxy_that_is_not_there(world: World) -> None:

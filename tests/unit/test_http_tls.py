@@ -6,6 +6,7 @@ import contextlib
 import socket
 import ssl
 import struct
+import tempfile
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 
 from consumers.delivery.endpoint import ClientIdentity
+from consumers.delivery.http import tls
 from consumers.delivery.http.client import HttpClient
 from consumers.delivery.http.types import Response, ResponseOrError, TransportError
 from schemas.failures import FailureKind
@@ -191,6 +193,30 @@ def test_an_unusable_certificate_is_the_subscriptions_trouble(world: World) -> N
         assert kind_of(answer) == "tls_client_certificate"
         assert "such a key" not in str(answer)
     assert response_of(world.client, request_to(f"{url}/ok")) == EMPTY
+
+
+def test_without_memfd_a_client_certificate_is_in_no_file_that_stays(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A system without memfd, as macOS, has the certificate for a moment in a file that only its user can read."""
+    folder, modes = tmp_path / "temporary", []
+    folder.mkdir()
+
+    @contextlib.contextmanager
+    def watched(content: bytes) -> Iterator[str]:
+        with tls.temporary_file(content) as path:
+            modes.append(Path(path).stat().st_mode & 0o777)
+            yield path
+
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    monkeypatch.setattr(tls, "private_file", watched)
+    url, receiver = world.receiver(world.authority.server(HOST, clients=True))
+    request = request_to(f"{url}/ok")
+    request.identity = ClientIdentity(*world.authority.client("acme"))
+    assert response_of(world.client, request) == EMPTY
+    assert receiver.clients == ["acme"]
+    assert modes == [0o600]
+    assert list(folder.iterdir()) == []
 
 
 class Resetting(threading.Thread):

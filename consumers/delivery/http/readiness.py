@@ -73,14 +73,11 @@ class KqueueReadiness:
         self._waked, self._waker = socket.socketpair()
         for end in (self._waked, self._waker):
             end.setblocking(False)
-        self.watch(self._waked.fileno())
+        self._add(self._waked.fileno(), api.KQ_FILTER_READ)
 
     def watch(self, fd: int) -> None:
         """Add a new socket; closing it removes it. OSError if the system watches no more descriptors."""
-        api = self._api
-        flags = api.KQ_EV_ADD | api.KQ_EV_CLEAR
-        filters = (api.KQ_FILTER_READ, api.KQ_FILTER_WRITE)
-        self._kqueue.control([api.kevent(fd, filter=each, flags=flags) for each in filters], 0)
+        self._add(fd, self._api.KQ_FILTER_READ, self._api.KQ_FILTER_WRITE)
 
     def wait(self, timeout_s: float) -> Events:
         """Return what has happened, each descriptor once, or nothing after the timeout.
@@ -107,6 +104,11 @@ class KqueueReadiness:
         self._kqueue.close()
         self._waked.close()
         self._waker.close()
+
+    def _add(self, fd: int, *filters: int) -> None:
+        api = self._api
+        flags = api.KQ_EV_ADD | api.KQ_EV_CLEAR
+        self._kqueue.control([api.kevent(fd, filter=each, flags=flags) for each in filters], 0)
 
     def _bits_of(self, event: Any) -> int:
         bits = READABLE if event.filter == self._api.KQ_FILTER_READ else WRITABLE
