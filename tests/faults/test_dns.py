@@ -108,8 +108,8 @@ def said(world: World, client: HttpClient, *, silent: bool = False) -> int | str
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_whatever_dns_says_nothing_inside_is_called(world: World, case: str) -> None:
-    """Each answer is checked whole, the first as any later one, and nothing but what was checked is connected to."""
+def test_whatever_dns_answers_nothing_inside_is_connected_to(world: World, case: str) -> None:
+    """Every answer is checked completely, the first as any later one, and only checked addresses are connected to."""
     first, expected, then, expected_then = CASES[case]
     found = [first]
     client, _ = world.client(lambda _name, _times: found[0])
@@ -123,8 +123,8 @@ def test_whatever_dns_says_nothing_inside_is_called(world: World, case: str) -> 
     wait_until(has_turned, what="c-ares has forgotten, too, which it does by a clock of its own")
 
 
-def test_a_truncated_answer_is_asked_for_over_tcp(world: World) -> None:
-    """An answer that does not fit into a datagram is read whole."""
+def test_a_truncated_answer_is_queried_over_tcp(world: World) -> None:
+    """An answer that does not fit into a datagram is read completely."""
     client, server = world.client(lambda _name, _times: [OVER_TCP, PUBLIC])
     assert said(world, client) == 200
     assert server.asked_over_tcp["name.example.com", A] == 1
@@ -142,8 +142,8 @@ def test_what_is_no_question_is_not_answered(world: World) -> None:
     assert said(world, client) == 200
 
 
-def test_a_name_that_does_not_answer_fails_after_the_same_time_always(world: World) -> None:
-    """However quick the server was before, a name that gets no answer is given up after `dns_timeout`, not before."""
+def test_a_silent_name_always_fails_after_the_same_time(world: World) -> None:
+    """However fast the server was before, a name without an answer fails after `dns_timeout`, not before."""
     client, server = world.client(lambda name, _: [PUBLIC] if name.startswith("name") else [SILENCE])
     for _ in range(5):
         assert said(world, client) == 200
@@ -160,7 +160,7 @@ def test_a_name_that_does_not_answer_fails_after_the_same_time_always(world: Wor
 
 
 def test_names_that_hang_leave_room_for_others(world: World) -> None:
-    """Requests for names that are known to hang fill half of the room at most, and whatever finds none is told so."""
+    """Requests for names that are known to hang fill at most half of the queue; the others are refused at once."""
     client, _ = world.client(lambda name, _: [PUBLIC] if name.startswith("name") else [SILENCE])
     hanging = [request_to(world.url(f"silent-{n}.example.com"), timeout_ms=30_000) for n in range(1_500)]
     for request in hanging:
@@ -181,8 +181,8 @@ def test_names_that_hang_leave_room_for_others(world: World) -> None:
     assert said_among(world, client) == 200
 
 
-def test_a_name_without_room_is_asked_for_ahead(world: World) -> None:
-    """A request that finds no room for its name finds the name known when it comes again, whatever its TTL."""
+def test_a_name_without_room_is_prefetched(world: World) -> None:
+    """A request that finds no room for its name finds the name known when it returns, whatever its TTL."""
     client, _ = world.client(lambda name, _: [PUBLIC] if name.startswith("name") else [SILENCE])
     for n in range(resolver_queue.MAX_REQUESTS):
         client.start(request_to(world.url(f"silent-{n}.example.com"), timeout_ms=30_000))
@@ -212,7 +212,7 @@ def said_among(world: World, client: HttpClient) -> int | str:
 
 
 def test_large_bodies_that_wait_for_names_are_bounded(world: World) -> None:
-    """What waits for names holds 8 MiB of bodies at most."""
+    """Requests that wait for names hold 8 MiB of bodies at most."""
     client, _ = world.client(lambda _name, _times: [SILENCE])
     for n in range(100):
         client.start(request_to(world.url(f"silent-{n}.example.com"), body=b"x" * 256 * 1024))
@@ -220,7 +220,7 @@ def test_large_bodies_that_wait_for_names_are_bounded(world: World) -> None:
 
 
 def test_no_dns_server_at_all(world: World) -> None:
-    """Where nobody listens as a DNS server, names fail as if it did not answer."""
+    """If nothing listens at the address of the DNS server, names fail as if it did not answer."""
     resolver = Resolver(POLICY, ["127.0.0.1:9"])
     with contextlib.closing(HttpClient(POLICY, resolver)) as client:
         answer = response_of(client, request_to(world.url(), timeout_ms=10_000))

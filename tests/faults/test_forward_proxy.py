@@ -93,8 +93,8 @@ def kind_of(answer: ResponseOrError) -> FailureKind:
     return answer.kind
 
 
-def test_the_proxy_is_told_the_checked_address_and_tls_keeps_the_name(world: World) -> None:
-    """CONNECT names the address that was checked; what goes through, and the check of the certificate, has the name."""
+def test_the_proxy_gets_the_checked_address_and_tls_keeps_the_name(world: World) -> None:
+    """CONNECT names the address that was checked; Host and the check of the certificate use the name."""
     proxy = world.proxy()
     url, receiver = world.receiver()
     client = world.client(proxy.port)
@@ -116,7 +116,7 @@ def test_the_certificate_is_checked_for_the_name(world: World) -> None:
 
 
 def test_plain_http_goes_through_a_tunnel_as_well(world: World) -> None:
-    """There is one way through the proxy, and static or signature headers are not shown to it."""
+    """http:// goes through a tunnel as well, and the proxy does not see static or signature headers."""
     proxy = world.proxy()
     receiver = HostileReceiver()
     world.closing.callback(receiver.close)
@@ -127,8 +127,8 @@ def test_plain_http_goes_through_a_tunnel_as_well(world: World) -> None:
 
 
 @pytest.mark.parametrize("how", ["mid-headers", "close", "never", "no-chunk-hang", "huge-headers", "endless-body"])
-def test_half_answers_are_judged_as_without_a_proxy(world: World, how: str) -> None:
-    """What the proxy says of its tunnel is taken for nobody's answer."""
+def test_incomplete_responses_are_classified_as_without_a_proxy(world: World, how: str) -> None:
+    """The proxy's response to CONNECT never passes for the endpoint's."""
     proxy = world.proxy()
     url, _ = world.receiver()
     client = world.client(proxy.port)
@@ -137,8 +137,8 @@ def test_half_answers_are_judged_as_without_a_proxy(world: World, how: str) -> N
     assert {isinstance(each, Response) for each in answers[2:]} == {how in ("no-chunk-hang", "endless-body")}
 
 
-def test_forbidden_addresses_are_not_asked_for(world: World) -> None:
-    """What may not be connected to is not asked of the proxy either, by name or as an address."""
+def test_the_proxy_gets_no_forbidden_address(world: World) -> None:
+    """The proxy is not asked to connect to a forbidden address, by name or as a literal."""
     proxy = world.proxy()
     client = world.client(proxy.port, policy=EgressPolicy(allow_http=True))
     requests = [
@@ -150,8 +150,8 @@ def test_forbidden_addresses_are_not_asked_for(world: World) -> None:
     assert proxy.heard == []
 
 
-def test_a_proxy_that_resolves_is_told_names(world: World) -> None:
-    """With `proxy_resolves` the proxy is told the name and decides; addresses are checked here all the same."""
+def test_a_proxy_that_resolves_gets_names(world: World) -> None:
+    """With `proxy_resolves` the proxy gets the name and decides; literals are checked here all the same."""
     proxy = world.proxy()
     url, receiver = world.receiver()
     client = world.client(proxy.port, resolves=True, policy=EgressPolicy())
@@ -180,7 +180,7 @@ def test_user_and_password_are_for_the_proxy_alone(world: World) -> None:
 
 @pytest.mark.parametrize(("status", "kind"), [(403, "proxy_refused"), (502, "proxy_refused"), (0, "timeout_connect")])
 def test_a_proxy_that_makes_no_connection(world: World, status: int, kind: FailureKind) -> None:
-    """A proxy that refuses, or says nothing, is told from an endpoint that does."""
+    """A proxy that refuses, or does not respond, is another kind of error than an endpoint that does."""
     proxy = world.proxy(status=status)
     url, receiver = world.receiver()
     assert kind_of(response_of(world.client(proxy.port), request_to(f"{url}/ok", timeout_ms=500))) == kind
@@ -259,8 +259,8 @@ def test_a_proxy_that_speaks_no_tls(world: World) -> None:
     assert kind_of(response_of(world.client(plain.getsockname()[1]), request_to(f"{url}/ok"))) == "proxy_unreachable"
 
 
-def test_a_proxy_that_is_not_there(world: World) -> None:
-    """A proxy that nobody finds, or that does not listen, is `proxy_unreachable`, and nothing goes past it."""
+def test_an_unreachable_proxy(world: World) -> None:
+    """A proxy without an address, or that does not listen, is `proxy_unreachable`, and nothing goes past it."""
     url, receiver = world.receiver()
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
@@ -283,7 +283,7 @@ def test_the_environment_changes_nothing(world: World, monkeypatch: pytest.Monke
 
 
 def test_only_the_proxy_is_allowed_at_the_socket(world: World) -> None:
-    """Were an address passed to the socket by whatever mistake, the socket would refuse all but the proxy's."""
+    """If another address reached the socket by mistake, the client would connect to none but the proxy's."""
     url, receiver = world.receiver()
     names = ProxyResolver(Proxy.of("http://127.0.0.3:3128"), Resolver(POLICY, [world.dns.address]), Resolver(ANYWHERE))
     client = HttpClient(names, Resolver(POLICY, [world.dns.address]))
@@ -292,8 +292,8 @@ def test_only_the_proxy_is_allowed_at_the_socket(world: World) -> None:
     assert receiver.connections == 0
 
 
-def test_the_proxy_s_address_outlives_its_name_s_time(world: World) -> None:
-    """A socket that is asked for just after the answer for the proxy's name ran out is for the proxy all the same."""
+def test_the_proxys_address_outlives_its_ttl(world: World) -> None:
+    """A socket that is opened just after the TTL of the proxy's name may still connect to its address."""
     now = 0.0
     proxies = Resolver(ANYWHERE, [world.dns.address], monotonic=lambda: now)
     world.closing.callback(proxies.close)
@@ -307,8 +307,8 @@ def test_the_proxy_s_address_outlives_its_name_s_time(world: World) -> None:
     assert names.refusal("127.0.0.2") is not None
 
 
-def test_trouble_with_the_proxy_is_logged_once_a_minute(world: World) -> None:
-    """What no endpoint can mend is told to the operator in words, and neither for each attempt nor with a password."""
+def test_proxy_errors_are_logged_once_a_minute(world: World) -> None:
+    """The operator sees an error that no endpoint can fix in the log, not for each attempt, and without a password."""
     proxy = world.proxy(credentials="sign:word")
     url, _ = world.receiver()
     client = world.client(proxy.port, user="sign:wrong@")
@@ -321,8 +321,8 @@ def test_trouble_with_the_proxy_is_logged_once_a_minute(world: World) -> None:
 
 
 @pytest.mark.parametrize("url", ["proxy:3128", "socks5://proxy", "http://", "http://proxy:port", ""])
-def test_what_is_no_proxy_is_refused_without_being_repeated(url: str) -> None:
-    """A proxy's URL may hold a password: the sentence about a wrong one does not hold it."""
+def test_the_error_for_a_wrong_proxy_url_does_not_repeat_it(url: str) -> None:
+    """The error for a wrong proxy URL does not hold the URL, which may hold a password."""
     with pytest.raises(SettingsError, match="write http://host:port") as error:
         Proxy.of(url)
     assert not url or url not in str(error.value).replace("http://host:port", "")

@@ -1,4 +1,4 @@
-"""Receivers on kept connections: what came before excuses nothing, and a connection that ends fails no attempt."""
+"""Endpoints on kept connections: earlier good responses excuse nothing, and a connection that ends fails no attempt."""
 
 from __future__ import annotations
 
@@ -77,20 +77,20 @@ def listening() -> Iterator[Callable[[Converse], Listener]]:
 
 
 def closes_when_asked_again(connection: socket.socket, listener: Listener) -> None:
-    """ResponseOrError one request, read the next and hang up."""
+    """Answer one request, read the next and hang up."""
     listener.take(connection)
     connection.sendall(OK)
     listener.take(connection)
 
 
 def closes_after_an_answer(connection: socket.socket, listener: Listener) -> None:
-    """ResponseOrError one request as if for more, and hang up."""
+    """Answer one request as if for more, and hang up."""
     listener.take(connection)
     connection.sendall(OK)
 
 
 def shuts_its_side(connection: socket.socket, listener: Listener) -> None:
-    """ResponseOrError one request, and say that no more will be said."""
+    """Answer one request, and say that no more will be said."""
     listener.take(connection)
     connection.sendall(OK)
     connection.shutdown(socket.SHUT_WR)
@@ -101,7 +101,7 @@ def shuts_its_side(connection: socket.socket, listener: Listener) -> None:
 def test_a_kept_connection_that_ends_fails_no_attempt(
     client: HttpClient, listening: Callable[[Converse], Listener], converse: Converse
 ) -> None:
-    """A receiver that ends connections as the next request comes is asked on another one, once for each attempt."""
+    """If an endpoint ends a connection as the next request comes, the request is sent once more over a new one."""
     listener = listening(converse)
     for number in range(20):
         answer = response_of(client, request_to(f"{listener.url}/{number}"))
@@ -112,7 +112,7 @@ def test_a_kept_connection_that_ends_fails_no_attempt(
 
 
 def test_hundreds_of_dead_connections_fail_nothing(listening: Callable[[Converse], Listener]) -> None:
-    """A receiver that ended hundreds of kept connections is asked over new ones, and nothing is sent a third time."""
+    """After an endpoint ended hundreds of kept connections, requests use new ones, and none is sent a third time."""
     listener = listening(closes_after_an_answer)
     with contextlib.closing(local_client(monotonic=lambda: 1_000.0)) as client:
         for batch in range(3):
@@ -124,8 +124,8 @@ def test_hundreds_of_dead_connections_fail_nothing(listening: Callable[[Converse
     assert max(listener.posted.values()) <= 2
 
 
-def test_late_bytes_are_nobodys_answer(listening: Callable[[Converse], Listener]) -> None:
-    """What comes over a connection that waits, unread while the process stood still, is not the next one's answer."""
+def test_late_bytes_are_no_response(listening: Callable[[Converse], Listener]) -> None:
+    """Bytes that came over an idle connection while the process was stalled are not the next request's response."""
     answered, late, now = threading.Event(), threading.Event(), [1_000.0]
 
     def speaks_again(connection: socket.socket, listener: Listener) -> None:
@@ -150,10 +150,10 @@ def test_late_bytes_are_nobodys_answer(listening: Callable[[Converse], Listener]
 
 @pytest.mark.parametrize("body", [b"{}", LARGE], ids=["small", "large"])
 @pytest.mark.parametrize("reads", [True, False])
-def test_an_answer_before_the_request_was_read_is_the_answer(
+def test_a_response_before_the_request_was_read_counts(
     client: HttpClient, listening: Callable[[Converse], Listener], body: bytes, reads: bool
 ) -> None:
-    """Who answers without waiting for the whole request, read or not, has answered."""
+    """An endpoint that responds without waiting for the whole request, read or not, has responded."""
     done = threading.Event()
 
     def saying(answer: bytes) -> Converse:
@@ -172,10 +172,10 @@ def test_an_answer_before_the_request_was_read_is_the_answer(
     assert sorted(statuses) == [200, 413]
 
 
-def test_who_reads_nothing_holds_nothing_up(
+def test_an_endpoint_that_reads_nothing_delays_no_others(
     client: HttpClient, hostile: str, listening: Callable[[Converse], Listener]
 ) -> None:
-    """A receiver that takes connections and reads nothing ends at its deadline, beside others that are answered."""
+    """Requests to an endpoint that reads nothing end at their deadline, while others are completed."""
     done = threading.Event()
 
     def reads_nothing(_connection: socket.socket, _listener: Listener) -> None:
@@ -192,8 +192,8 @@ def test_who_reads_nothing_holds_nothing_up(
     assert kinds == {"timeout_answer": 8, "answered": 50}
 
 
-def test_an_answer_too_many_is_nobodys(client: HttpClient, hostile: str) -> None:
-    """What a receiver sends behind its answer is not taken for the answer to the next request."""
+def test_a_surplus_response_is_ignored(client: HttpClient, hostile: str) -> None:
+    """What an endpoint sends behind its response is not taken for the response to the next request."""
     answers = [response_of(client, request_to(f"{hostile}/{how}")) for how in ["two-answers", "ok", "ok-body"] * 5]
     assert {answer.status for answer in answers if isinstance(answer, Response)} == {200}
     assert answers[2::3] == [Response(200, None, b"hello", False)] * 5
@@ -212,8 +212,8 @@ def test_an_answer_too_many_is_nobodys(client: HttpClient, hostile: str) -> None
         "blank-first",
     ],
 )
-def test_good_answers_before_do_not_excuse_half_ones(client: HttpClient, hostile: str, how: str) -> None:
-    """A receiver that answered well before is not believed to have answered when its headers end half-way."""
+def test_good_responses_before_do_not_excuse_incomplete_ones(client: HttpClient, hostile: str, how: str) -> None:
+    """Headers that end half-way are no response, however well the endpoint responded before."""
     completed_of(client, *[request_to(f"{hostile}/ok") for _ in range(20)])
     for _ in range(2):
         answer = response_of(client, request_to(f"{hostile}/{how}", timeout_ms=DEADLINE_MS))
@@ -221,8 +221,8 @@ def test_good_answers_before_do_not_excuse_half_ones(client: HttpClient, hostile
 
 
 @pytest.mark.parametrize("how", ["ok-until-close", "ok-chunked-empty", "no-chunk-hang", "until-close-hang"])
-def test_receivers_may_change_how_they_answer(client: HttpClient, hostile: str, how: str) -> None:
-    """A receiver that stops to declare the length of its answers is doubted once at most, then understood."""
+def test_endpoints_may_change_how_they_respond(client: HttpClient, hostile: str, how: str) -> None:
+    """An endpoint may stop to declare the length of its responses: they are understood all the same."""
     first = request_to(f"{hostile}/ok")
     then = [request_to(f"{hostile}/{how}", timeout_ms=DEADLINE_MS) for _ in range(3)]
     answers: list[ResponseOrError] = [response_of(client, request) for request in (first, *then)]

@@ -1,4 +1,4 @@
-"""What a receiver can do to delivery: nothing but fail its own requests, within their deadline."""
+"""A hostile endpoint can only fail its own requests, within their deadline."""
 
 from __future__ import annotations
 
@@ -130,16 +130,16 @@ def resident_bytes() -> int:
 
 @pytest.mark.decision("Z9")
 @pytest.mark.parametrize("how", ANSWERED)
-def test_complete_headers_are_the_answer(client: HttpClient, hostile: str, how: str) -> None:
-    """Once response headers are complete they are the answer, whatever becomes of the body."""
+def test_complete_headers_are_the_response(client: HttpClient, hostile: str, how: str) -> None:
+    """Once response headers are complete they are the response, whatever becomes of the body."""
     deadline_ms = DEADLINE_MS if how.endswith("hang") else IN_TIME_MS
     assert response_of(client, request_to(f"{hostile}/{how}", timeout_ms=deadline_ms)) == ANSWERED[how]
 
 
 @pytest.mark.decision("Z9")
 @pytest.mark.parametrize("how", FAILED)
-def test_without_complete_headers_there_is_no_answer(client: HttpClient, hostile: str, how: str) -> None:
-    """A response whose headers do not arrive whole, as HTTP/1.1 and within 32 KiB, is a failure of a known kind."""
+def test_without_complete_headers_there_is_no_response(client: HttpClient, hostile: str, how: str) -> None:
+    """Headers that do not arrive complete, as HTTP/1.1 and within 32 KiB, are an error of a known kind."""
     deadline_ms = DEADLINE_MS if "timeout_answer" in FAILED[how] else IN_TIME_MS
     answer = response_of(client, request_to(f"{hostile}/{how}", timeout_ms=deadline_ms))
     assert isinstance(answer, TransportError)
@@ -149,7 +149,7 @@ def test_without_complete_headers_there_is_no_answer(client: HttpClient, hostile
 
 
 def test_deadlines_hold_beside_healthy_requests(client: HttpClient, hostile: str) -> None:
-    """Every way to misbehave at once, several times: each ends by its deadline, and the healthy ones are answered."""
+    """With all kinds of misbehaviour at once, each request ends by its deadline, and the healthy ones are completed."""
     ways = [*ANSWERED, *FAILED] * 3
     requests = [request_to(f"{hostile}/{how}", timeout_ms=1_000, context=how) for how in ways]
     healthy = [request_to(f"{hostile}/ok", timeout_ms=20_000, context="healthy") for _ in range(100)]
@@ -162,7 +162,7 @@ def test_deadlines_hold_beside_healthy_requests(client: HttpClient, hostile: str
 
 
 def test_no_deadline_comes_early(client: HttpClient, hostile: str) -> None:
-    """A receiver has the whole of its time to answer."""
+    """An endpoint has the whole of its time to respond."""
     answered = completed_of(client, *[request_to(f"{hostile}/never", timeout_ms=ms) for ms in (100, 350, 200)])
     assert [each.request.timeout_ms for each in answered] == [100, 200, 350]
     assert all(each.duration_us >= each.request.timeout_ms * 1_000 for each in answered)
@@ -183,7 +183,7 @@ FLOODS = [
 @pytest.mark.parametrize("how", [*FLOODS, "huge-headers"])
 @pytest.mark.parametrize("trusted", [False, True], ids=["at first sight", "after good answers"])
 def test_memory_stays_flat(client: HttpClient, hostile: str, how: str, trusted: bool) -> None:
-    """Receivers that send without end fill no memory, even where they answered well before."""
+    """Endpoints that send without end fill no memory, even if they responded well before."""
     warm = [request_to(f"{hostile}/ok") for _ in range(60)]
     completed_of(client, *(warm if trusted else warm[:0]))
     completed_of(client, *[request_to(f"{hostile}/{how}", timeout_ms=5_000) for _ in range(20)])
@@ -196,7 +196,7 @@ def test_memory_stays_flat(client: HttpClient, hostile: str, how: str, trusted: 
 
 
 def test_compressed_bodies_stay_compressed(client: HttpClient, hostile: str) -> None:
-    """A gzip bomb is read as the bytes that it is on the wire, and no further than 64 KiB of them."""
+    """A gzip bomb is read as the bytes on the network, and no further than 64 KiB of them."""
     answer = response_of(client, request_to(f"{hostile}/gzip-bomb"))
     assert isinstance(answer, Response)
     assert (answer.body[:2], len(answer.body)) == (b"\x1f\x8b", MAX_BODY_KEPT)
@@ -204,7 +204,7 @@ def test_compressed_bodies_stay_compressed(client: HttpClient, hostile: str) -> 
 
 @pytest.mark.decision("Z5")
 def test_redirects_are_not_followed(client: HttpClient) -> None:
-    """A redirect is the answer, and nothing is sent where it points to."""
+    """A redirect is the response, and nothing is sent to its location."""
     receiver = HostileReceiver()
     answer = response_of(client, request_to(f"http://127.0.0.1:{receiver.port}/redirect"))
     assert answer == Response(302, None, b"", False)
@@ -212,8 +212,8 @@ def test_redirects_are_not_followed(client: HttpClient) -> None:
     receiver.close()
 
 
-def test_sockets_are_read_before_deadlines_are_judged() -> None:
-    """A response that arrived while the process stood still past the deadline counts."""
+def test_sockets_are_read_before_deadlines_are_checked() -> None:
+    """A response that arrived while the process was stalled past the deadline counts."""
     now = [1_000.0]
     receiver = HostileReceiver()
     receiver.gate.clear()

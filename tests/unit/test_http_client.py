@@ -1,4 +1,4 @@
-"""What delivery sends, and that it sends nothing else and to nobody else."""
+"""What the client sends, and that it sends nothing else and to no one else."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def open_descriptors() -> int:
 
 @pytest.mark.decision("Z16")
 def test_exactly_the_given_headers_are_sent(client: HttpClient, receiver: HostileReceiver) -> None:
-    """A request holds the given headers, Host and Content-Length, and nothing that a library adds by itself."""
+    """A request holds the given headers, Host and Content-Length, and nothing else."""
     request = request_to(f"http://127.0.0.1:{receiver.port}/ok?a=/../b", body=b'{"a":1}')
     assert response_of(client, request) == EMPTY
     head, _, body = receiver.requests[0].partition(b"\r\n\r\n")
@@ -52,8 +52,8 @@ def test_exactly_the_given_headers_are_sent(client: HttpClient, receiver: Hostil
     assert sorted(headers) == sorted([*request.headers, *own])
 
 
-def test_no_header_of_a_library_without_a_content_type(client: HttpClient, receiver: HostileReceiver) -> None:
-    """A sender without a Content-Type has none, and a large body asks for no permission first."""
+def test_the_client_adds_no_content_type_and_no_expect(client: HttpClient, receiver: HostileReceiver) -> None:
+    """A request without Content-Type stays without, and a large body asks for no permission first."""
     request = request_to(f"http://127.0.0.1:{receiver.port}/ok", body=b"x" * 1_500_000)
     request.headers = [b"X-A: b"]
     assert response_of(client, request) == EMPTY
@@ -81,10 +81,10 @@ def test_the_environment_names_no_proxy(receiver: HostileReceiver, monkeypatch: 
     client.close()
 
 
-def test_nothing_is_sent_that_somebody_left_behind(
+def test_no_credentials_or_cookies_are_picked_up(
     receiver: HostileReceiver, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """No user name of a .netrc, no cookie that was set before, and nothing goes where an answer points to."""
+    """The client sends no user of a .netrc, no cookie, and nothing to where a response points."""
     (tmp_path / ".netrc").write_text("machine 127.0.0.1 login somebody password something\n", encoding="utf-8")
     monkeypatch.setenv("HOME", str(tmp_path))
     client = local_client()
@@ -97,8 +97,8 @@ def test_nothing_is_sent_that_somebody_left_behind(
     assert not names & {b"authorization", b"proxy-authorization", b"cookie"}
 
 
-def test_connections_are_used_again(client: HttpClient, receiver: HostileReceiver) -> None:
-    """One request after another shares a connection; each has its own body and headers."""
+def test_connections_are_reused(client: HttpClient, receiver: HostileReceiver) -> None:
+    """Consecutive requests share a connection; each has its own body and headers."""
     for number in range(20):
         request = request_to(f"http://127.0.0.1:{receiver.port}/ok-body", body=b"%d" % number)
         request.headers.append(b"X-Number: %d" % number)
@@ -123,8 +123,8 @@ def test_sockets_are_not_left_behind(receiver: HostileReceiver) -> None:
     wait_until(lambda: open_descriptors() <= before, what="all descriptors are closed")
 
 
-def test_cancelled_requests_are_closed_and_get_no_answer(client: HttpClient, receiver: HostileReceiver) -> None:
-    """What is cancelled is returned, is no longer in flight and its connection ends; the others go on."""
+def test_cancelled_requests_are_closed_without_an_outcome(client: HttpClient, receiver: HostileReceiver) -> None:
+    """A cancelled request is returned, is no longer in flight and its connection is closed; the others continue."""
     url = f"http://127.0.0.1:{receiver.port}"
     for number in range(4):
         client.start(request_to(f"{url}/never", timeout_ms=300, context=number))
@@ -135,14 +135,14 @@ def test_cancelled_requests_are_closed_and_get_no_answer(client: HttpClient, rec
     assert {answered.request.context for answered in completed_of(client)} == {0, 2}
 
 
-def test_an_idle_transport_returns_at_once(client: HttpClient) -> None:
-    """Nothing in flight, nothing to wait for."""
+def test_an_idle_client_returns_at_once(client: HttpClient) -> None:
+    """With nothing in flight, `work` does not wait."""
     began = time.monotonic()
     assert work(client, 60) == []
     assert time.monotonic() - began < 30
 
 
-def test_nobody_listening_is_told_from_other_failures(client: HttpClient) -> None:
+def test_refused_and_silent_ports_are_different_errors(client: HttpClient) -> None:
     """A closed port is `refused`; a port that takes no connection in time is `timeout_connect`."""
     with socket.socket() as closed, socket.socket() as full:
         closed.bind(("127.0.0.1", 0))
@@ -162,7 +162,7 @@ def test_nobody_listening_is_told_from_other_failures(client: HttpClient) -> Non
 
 
 def test_the_socket_checks_the_address_again(receiver: HostileReceiver) -> None:
-    """An address that came past the resolver's check by whatever mistake is refused where it would be connected to."""
+    """An address that passed the resolver by mistake is refused when the client is about to connect to it."""
     strict = EgressPolicy(True, (), frozenset({ANY_PORT}))
     client = HttpClient(strict, Resolver(LOCAL))
     for host in ("127.0.0.1", "localhost"):
@@ -174,7 +174,7 @@ def test_the_socket_checks_the_address_again(receiver: HostileReceiver) -> None:
     client.close()
 
 
-def test_more_connections_than_select_can_see(receiver: HostileReceiver) -> None:
+def test_descriptors_above_1023_work(receiver: HostileReceiver) -> None:
     """File descriptors above 1,023 are served like any other."""
     held = [os.dup(0) for _ in range(1_000)]
     try:

@@ -1,4 +1,4 @@
-"""ClientOptions: as few as serve, never more than allowed, and of HTTP/2 where that is wanted."""
+"""Connections: as few as possible, and never more than allowed."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def _target(fd: Path) -> Path | None:
 
 @pytest.mark.parametrize("hosts", [300, pytest.param(3_000, marks=pytest.mark.long)])
 def test_thousands_of_hosts_share_few_connections(dns: DnsServer, hosts: int) -> None:
-    """However many hosts are called, no more connections are open than allowed, and nobody waits for an idle one."""
+    """However many hosts are called, the limit of connections holds, and no request waits for an idle one."""
     receiver = HostileReceiver()
     with transport_with(dns, ClientOptions(max_connections=40)) as client:
         before, most, answered = sockets(), 0, 0
@@ -69,7 +69,7 @@ def test_thousands_of_hosts_share_few_connections(dns: DnsServer, hosts: int) ->
 
 
 def test_more_requests_than_connections_take_turns(dns: DnsServer) -> None:
-    """Requests beyond the connections that are allowed wait for one, and none is lost."""
+    """Requests beyond the limit of connections wait for one, and all are completed."""
     receiver = HostileReceiver()
     with transport_with(dns, ClientOptions(max_connections=4)) as client:
         urls = [f"http://host-{n % 7}.example.com:{receiver.port}/ok" for n in range(60)]
@@ -77,8 +77,8 @@ def test_more_requests_than_connections_take_turns(dns: DnsServer) -> None:
     receiver.close()
 
 
-def test_what_waits_for_a_connection_fails_in_its_turn(dns: DnsServer) -> None:
-    """A thousand requests that wait for the only connection and find nobody listening each fail as that."""
+def test_requests_that_wait_for_a_connection_fail_in_turn(dns: DnsServer) -> None:
+    """A thousand requests that wait for the only connection to a closed port are each `refused`."""
     with socket.socket() as closed, transport_with(dns, ClientOptions(max_connections=1)) as client:
         closed.bind(("127.0.0.1", 0))
         urls = [f"http://gone.example.com:{closed.getsockname()[1]}/"] * 1_000
@@ -88,8 +88,10 @@ def test_what_waits_for_a_connection_fails_in_its_turn(dns: DnsServer) -> None:
 
 
 @pytest.mark.parametrize("limit", ["lifetime_s", "idle_s"])
-def test_a_connection_is_kept_for_so_long_and_no_longer(dns: DnsServer, limit: Literal["lifetime_s", "idle_s"]) -> None:
-    """A connection that is used all the time ends as well, so that a name that has moved is followed."""
+def test_connections_end_after_their_lifetime_or_idle_time(
+    dns: DnsServer, limit: Literal["lifetime_s", "idle_s"]
+) -> None:
+    """A connection in constant use ends as well, so that the client follows a name to its new address."""
     receiver = HostileReceiver()
     request = request_to(f"http://moved.example.com:{receiver.port}/ok")
     with transport_with(dns, ClientOptions(**{limit: 1})) as client:
@@ -109,8 +111,8 @@ def test_a_connection_is_kept_for_so_long_and_no_longer(dns: DnsServer, limit: L
 
 
 @pytest.mark.parametrize("how", ["ok", "ok-and-close"])
-def test_a_process_without_requests_holds_no_connections_for_long(how: str) -> None:
-    """What nobody uses is closed after its time, or once the receiver has ended it, though no request ever follows."""
+def test_tidy_closes_idle_connections(how: str) -> None:
+    """An idle connection is closed after its time, or once the endpoint has ended it, without a further request."""
     receiver, now, before = HostileReceiver(), [1_000.0], sockets()
     connections = ClientOptions()
     client = HttpClient(LOCAL, Resolver(LOCAL), options=connections, monotonic=lambda: now[0])
@@ -128,7 +130,7 @@ def test_a_process_without_requests_holds_no_connections_for_long(how: str) -> N
     receiver.close()
 
 
-def test_another_address_is_tried_where_one_does_not_answer(dns: DnsServer) -> None:
+def test_the_next_address_is_tried_if_one_is_silent(dns: DnsServer) -> None:
     """A name with several addresses is reached although one of them takes no connection."""
     receiver = HostileReceiver()
     with contextlib.ExitStack() as closing:
@@ -147,8 +149,8 @@ def test_another_address_is_tried_where_one_does_not_answer(dns: DnsServer) -> N
     receiver.close()
 
 
-def test_without_roots_of_the_system_those_of_certifi_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where OpenSSL's file of authorities is not there, as in Debian without SSL_CERT_FILE, certifi's is taken."""
+def test_certifi_is_the_fallback_for_missing_system_roots(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If OpenSSL's file of authorities is missing, as on Debian without SSL_CERT_FILE, certifi's is used."""
     monkeypatch.setenv("SSL_CERT_FILE", "/no/such/file")
 
     assert trusted_roots() == certifi.where()

@@ -1,4 +1,4 @@
-"""What waited long for its connection is sent only if it may still be sent."""
+"""A request that waited long for its connection is sent only after the caller has confirmed it."""
 
 from __future__ import annotations
 
@@ -12,8 +12,16 @@ import pytest
 
 from consumers.delivery.http.client import HttpClient
 from consumers.delivery.http.connector import ConnectionAttempt
+from consumers.delivery.http.options import ClientOptions
 from consumers.delivery.http.resolver import Resolver
-from consumers.delivery.http.types import CANCELLED, CompletedRequest, Request, ResponseOrError, TransportError
+from consumers.delivery.http.types import (
+    CANCELLED,
+    CompletedRequest,
+    Request,
+    ResponseOrError,
+    TransportError,
+    WorkResult,
+)
 from schemas.egress import ANY_PORT, EgressPolicy
 from tests.support.known_names import Names
 from tests.support.sending import LOCAL, request_to, work
@@ -78,8 +86,8 @@ def delivers(slow: Slow) -> None:
         assert getattr(slow.answer(), "status", None) == 200
 
 
-def test_a_connection_that_took_long_brings_nothing_that_may_not_be_sent(slow: Slow) -> None:
-    """Its request is given back unsent, and may be sent once more."""
+def test_a_withdrawn_request_is_not_sent_over_a_late_connection(slow: Slow) -> None:
+    """A withdrawn request is returned unsent, its connection is closed, and it may be started again."""
     slow.may_go = False
     slow.start()
     slow.later_s += 1
@@ -95,16 +103,110 @@ def test_a_connection_that_took_long_brings_nothing_that_may_not_be_sent(slow: S
 
 
 @pytest.mark.parametrize(("took_s", "asked"), [(0.0, 0), (1.0, 1)])
-def test_what_may_be_sent_is(slow: Slow, took_s: float, asked: int) -> None:
-    """However long the connection took; who has one at once is not asked for."""
+def test_a_confirmed_request_is_sent_over_a_late_connection(slow: Slow, took_s: float, asked: int) -> None:
+    """A request is sent however long its connection took; only a late one has to be confirmed."""
     slow.start()
     slow.later_s += took_s
     delivers(slow)
     assert len(slow.asked) == asked
 
 
-def test_a_connection_that_is_reset_before_its_first_byte_is_one_failure(slow: Slow) -> None:
-    """It ends its own request, once, and the others go on."""
+def test_a_request_without_a_decision_is_withdrawn(slow: Slow) -> None:
+    """A request that its caller neither confirms nor withdraws is withdrawn by the next `work`: nothing is sent."""
+    slow.start()
+    slow.later_s += 1
+    result = slow.client.work(0.5)
+    assert (len(result.to_confirm), result.completed) == (1, [])
+    assert slow.client.in_flight == 1
+    [completed] = slow.client.work(0.0).completed
+    assert completed.response is CANCELLED
+    slow.client.confirm(completed.request)  # too late
+    connection, _ = slow.listener.accept()
+    with connection:
+        connection.settimeout(10)
+        assert connection.recv(1) == b""
+    assert not slow.client.is_busy
+
+
+def test_a_cancelled_request_cannot_be_confirmed(slow: Slow) -> None:
+    """A request that was cancelled while it waited for its confirmation is not sent, and has no outcome."""
+    slow.start()
+    slow.later_s += 1
+    [request] = slow.client.work(0.5).to_confirm
+    assert slow.client.cancel(lambda _: True) == [request]
+    slow.client.confirm(request)
+    slow.client.withdraw(request)
+    assert not slow.client.is_busy
+    assert slow.client.work(0.0).completed == []
+
+
+def test_a_deadline_waits_for_the_decision(slow: Slow) -> None:
+    """A request whose deadline passed in a stall is withdrawn by its caller, and is no failure of the endpoint."""
+    slow.start()
+    slow.later_s += 3_600
+    slow.may_go = False
+    assert slow.answer() is CANCELLED
+    slow.start()
+    slow.later_s += 3_600
+    slow.may_go = True
+    assert slow.work(0.5) == []
+    slow.later_s += 1
+    error = slow.answer()
+    assert isinstance(error, TransportError)
+    assert error.kind == "timeout_answer"
+
+
+def test_a_request_that_waited_for_its_name_is_confirmed_before_it_connects(slow: Slow) -> None:
+    """Once the name is known, nothing is opened or sent before the confirmation."""
+    names = Names("127.0.0.1")
+    names.known = False
+    with contextlib.closing(HttpClient(LOCAL, names, monotonic=lambda: slow.later_s)) as client:
+        request = request_to(f"http://named.example.com:{slow.listener.getsockname()[1]}/")
+        assert client.start(request)
+        assert client.work(0.0).to_confirm == []
+        assert (client.in_flight, client.resolving) == (0, 1)
+        names.known, names.news = True, ["named.example.com"]
+        assert client.work(0.0).to_confirm == [request]
+        assert (client.in_flight, client.resolving) == (1, 0)
+        slow.listener.settimeout(0)
+        with pytest.raises(BlockingIOError):
+            slow.listener.accept()
+        slow.listener.settimeout(10)
+        client.confirm(request)
+        connection, _ = slow.listener.accept()
+        with connection:
+            assert client.work(0.01) == WorkResult([], [])
+            connection.settimeout(10)
+            assert connection.recv(10_000).startswith(b"POST / ")
+
+
+def test_requests_that_waited_for_the_only_connection_are_confirmed_in_turn(slow: Slow) -> None:
+    """Each request is confirmed when the connection is free for it, not before, and is sent over it."""
+    options = ClientOptions(max_connections=1)
+    resolver = Resolver(LOCAL, [])
+    with contextlib.closing(HttpClient(LOCAL, resolver, options=options, monotonic=lambda: slow.later_s)) as client:
+        url = f"http://127.0.0.1:{slow.listener.getsockname()[1]}/"
+        requests = [request_to(url, timeout_ms=60_000, context=number) for number in range(3)]
+        for request in requests:
+            client.start(request)
+        client.work(0.0)
+        connection, _ = slow.listener.accept()
+        with connection:
+            connection.settimeout(10)
+            for number, request in enumerate(requests):
+                client.work(0.01)
+                assert connection.recv(10_000).startswith(b"POST / ")
+                slow.later_s += 1
+                connection.sendall(OK)
+                result = client.work(0.5)
+                assert [completed.request for completed in result.completed] == [request]
+                assert result.to_confirm == requests[number + 1 : number + 2]
+                for following in result.to_confirm:
+                    client.confirm(following)
+
+
+def test_a_reset_before_the_first_byte_is_one_error(slow: Slow) -> None:
+    """A connection that is reset before the request is sent ends that request, once."""
 
     def reset() -> None:
         connection, _ = slow.listener.accept()
@@ -132,8 +234,8 @@ def crowded(listener: socket.socket, connections: contextlib.ExitStack) -> int:
     return port
 
 
-def test_a_host_whose_last_address_fails_at_once_is_waited_for_without_turning() -> None:
-    """The first address does not answer, the second may not be called: the process waits, and takes no CPU."""
+def test_waiting_for_a_silent_address_takes_no_cpu() -> None:
+    """If the first address is silent and the second is forbidden, the client sleeps until the deadline."""
     with socket.socket() as listener, contextlib.ExitStack() as connections:
         port = crowded(listener, connections)
         policy = EgressPolicy(True, (ip_network("127.0.0.1"),), frozenset({ANY_PORT}))
@@ -151,8 +253,8 @@ def test_a_host_whose_last_address_fails_at_once_is_waited_for_without_turning()
 
 
 @pytest.mark.parametrize("second", ["127.0.0.2", "::1", "127.0.0.9"])
-def test_an_address_that_cannot_be_called_ends_no_connection_that_is_being_made(second: str) -> None:
-    """Where no sockets are left for further addresses one takes the place of an earlier one only if it is called."""
+def test_a_failing_address_does_not_replace_a_connecting_one(second: str) -> None:
+    """Without room for further sockets, a new address replaces an earlier one only if its connection starts."""
     with socket.socket() as listener, contextlib.ExitStack() as connections:
         port = crowded(listener, connections)
         policy = EgressPolicy(True, (ip_network("127.0.0.1"),), frozenset({ANY_PORT}))

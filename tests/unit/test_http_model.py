@@ -1,4 +1,4 @@
-"""The client against endpoints that do anything: any order of requests, answers, faults, names and time."""
+"""The client against endpoints that do anything: any order of requests, responses, faults, names and time."""
 
 from __future__ import annotations
 
@@ -114,8 +114,8 @@ def open_descriptors() -> int:
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
 @pytest.mark.parametrize("seed", SEEDS)
-def test_whatever_endpoints_do_every_request_ends_once(tmp_path: Path, seed: int, scheme: str) -> None:
-    """Each ends, by its deadline at the latest, and once; no connection, descriptor or place is lost."""
+def test_every_request_ends_once_whatever_endpoints_do(tmp_path: Path, seed: int, scheme: str) -> None:
+    """Each request ends once, by its deadline at the latest; no connection or descriptor is lost."""
     authority = Authority(tmp_path)
     gc.collect()  # what others have left behind
     before = open_descriptors()

@@ -1,4 +1,4 @@
-"""What an endpoint does at an awkward moment, and what the machine has none left of: each request gets its own end."""
+"""Endpoints that act at an awkward moment, and a machine without resources: each request gets its own outcome."""
 
 from __future__ import annotations
 
@@ -108,8 +108,8 @@ def sent_whole(connection: socket.socket) -> bool:
 
 
 @pytest.mark.parametrize("used", [False, True], ids=["new", "used before"])
-def test_an_answer_to_half_a_body_counts(listener: socket.socket, used: bool) -> None:
-    """Who refuses a body before its end, and resets the connection, is heard, and gets the body once."""
+def test_a_response_to_half_a_body_counts(listener: socket.socket, used: bool) -> None:
+    """An endpoint that refuses half a body and resets the connection has responded, and gets the body once."""
     with contextlib.closing(local_client()) as client, contextlib.ExitStack() as closing:
         if used:
             client.start(request_to(url_of(listener)))
@@ -138,7 +138,7 @@ def _reads(client: HttpClient, connection: socket.socket) -> bool:
 
 
 def answer_twice(connection: socket.socket, tls: ssl.SSLContext | None) -> None:
-    """ResponseOrError the first request of a connection with 200 and, in one packet with that, 500; then with 200."""
+    """Answer the first request of a connection with 200 and, in one packet with that, 500; then with 200."""
     come, going = ssl.MemoryBIO(), ssl.MemoryBIO()
     speaking = tls.wrap_bio(come, going, server_side=True) if tls else None
     has_shaken, sent = speaking is None, [OK, NO]
@@ -160,8 +160,8 @@ def answer_twice(connection: socket.socket, tls: ssl.SSLContext | None) -> None:
 
 
 @pytest.mark.parametrize("version", [None, ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["clear", "1.2", "1.3"])
-def test_a_second_answer_is_not_that_to_the_next_request(tmp_path: Path, version: ssl.TLSVersion | None) -> None:
-    """An endpoint that answers a request twice, in one packet: the next request gets its own answer."""
+def test_a_second_response_is_not_that_to_the_next_request(tmp_path: Path, version: ssl.TLSVersion | None) -> None:
+    """If an endpoint responds twice in one packet, the next request gets its own response."""
     authority = Authority(tmp_path)
     tls = None if version is None else authority.server("localhost")
     if tls is not None and version is not None:
@@ -174,8 +174,8 @@ def test_a_second_answer_is_not_that_to_the_next_request(tmp_path: Path, version
     stop_listening(listener)
 
 
-def test_what_an_idle_connection_said_is_no_answer_to_what_waited_for_a_name(listener: socket.socket) -> None:
-    """A 408 over an idle connection comes with the name that a request waits for: it is sent over another one."""
+def test_late_bytes_are_no_response_to_a_request_that_waited_for_a_name(listener: socket.socket) -> None:
+    """If an idle connection gets a 408 while a request waits for its name, the request is sent over another one."""
     names = Names("127.0.0.1")
     with contextlib.closing(HttpClient(LOCAL, names)) as client:
         client.start(request_to(url_of(listener, "a.example.com")))
@@ -210,8 +210,8 @@ def silent() -> Iterator[int]:
         yield port
 
 
-def test_names_with_many_addresses_do_not_use_up_what_may_be_open(silent: int) -> None:
-    """Where none of sixteen addresses answers there are few sockets more than connections, and others are served."""
+def test_names_with_many_addresses_do_not_use_up_descriptors(silent: int) -> None:
+    """With sixteen silent addresses there are few sockets beyond the connections, and other requests are served."""
     receiver, later_s = HostileReceiver(), 0.0
     before = len(list(Path("/proc/self/fd").iterdir()))
     with contextlib.closing(
@@ -233,8 +233,8 @@ def test_names_with_many_addresses_do_not_use_up_what_may_be_open(silent: int) -
     receiver.close()
 
 
-def test_without_a_descriptor_for_a_client_certificate_the_endpoint_is_not_to_blame(tmp_path: Path) -> None:
-    """Where the process may open nothing more between the connection and its certificate, that is our own trouble."""
+def test_no_descriptor_for_a_client_certificate_is_our_error(tmp_path: Path) -> None:
+    """A process without a free descriptor for the client certificate reports an error of its own."""
     authority = Authority(tmp_path)
     receiver = HostileReceiver(authority.server("localhost"))
     receiver.handshake.clear()
@@ -256,8 +256,8 @@ def test_without_a_descriptor_for_a_client_certificate_the_endpoint_is_not_to_bl
     assert answer.kind in OURS
 
 
-def test_without_a_local_port_the_endpoint_is_not_to_blame() -> None:
-    """Where all ports of this machine are taken that is our own trouble, and no failure of who was to be called."""
+def test_no_local_port_is_our_error() -> None:
+    """If all local ports are taken, the client reports an error of its own."""
     need("netns")
     root = subprocess.run(["unshare", "-n", "-m", "true"], capture_output=True, check=False).returncode == 0
     unshare = ["unshare", *(() if root else ("-r",)), "-n", "-m"]

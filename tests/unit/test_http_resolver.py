@@ -1,4 +1,4 @@
-"""Names: asked once, checked whole, remembered for a while, and nobody waits for another's."""
+"""Names are queried once, checked completely, cached for a while, and delay only their own requests."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_all_addresses_of_a_name_are_found(make: MakeResolver) -> None:
 
 
 def test_an_alias_is_followed(make: MakeResolver) -> None:
-    """A CNAME leads to addresses, which are checked like any."""
+    """A CNAME leads to addresses, which are checked like any others."""
     resolver, _, _ = make()
     found = resolve(resolver, "alias.example.com")
     assert isinstance(found, Addresses)
@@ -107,15 +107,15 @@ def test_names_without_addresses_fail(make: MakeResolver, host: str) -> None:
 
 
 def test_search_domains_are_not_tried(make: MakeResolver) -> None:
-    """A name that does not exist is not looked for in the machine's own domains."""
+    """A name that does not exist is not searched for in the machine's own domains."""
     resolver, server, _ = make()
     resolve(resolver, "none.example.com")
     assert {name for name, _ in server.asked} == {"none.example.com"}
 
 
 @pytest.mark.parametrize("ttl", [0, 1, 30, 60, 86_400])
-def test_answers_are_remembered_for_their_time(make: MakeResolver, ttl: int) -> None:
-    """An answer counts for its TTL, at least 1 s and at most 60 s, and is asked for once in that time."""
+def test_answers_are_cached_for_their_ttl(make: MakeResolver, ttl: int) -> None:
+    """An answer is cached for its TTL, at least 1 s and at most 60 s, and queried once in that time."""
     resolver, server, now = make(ttl=ttl)
     kept = min(max(ttl, MIN_TTL), MAX_TTL)
     resolve(resolver, "one.example.com")
@@ -127,8 +127,8 @@ def test_answers_are_remembered_for_their_time(make: MakeResolver, ttl: int) -> 
     wait_until(lambda: resolver.ended() == ["one.example.com"])
 
 
-def test_a_long_ttl_is_not_believed(make: MakeResolver) -> None:
-    """However long an answer claims to hold, a name that has moved is found where it is after a few minutes at most."""
+def test_a_long_ttl_is_capped(make: MakeResolver) -> None:
+    """However long its TTL, a name that has moved is found at its new address after a few minutes at most."""
     resolver, _, now = make(lambda _name, times: [PUBLIC] if times == 0 else ["8.8.8.8"], ttl=86_400)
     assert resolve(resolver, "moves.example.com") == Addresses((PUBLIC,))
 
@@ -141,8 +141,8 @@ def test_a_long_ttl_is_not_believed(make: MakeResolver) -> None:
     assert now[0] <= 1_000 + 10 * MAX_TTL
 
 
-def test_failures_are_remembered_briefly(make: MakeResolver) -> None:
-    """What failed is not asked again by each request that waits, and is asked again soon."""
+def test_failures_are_cached_briefly(make: MakeResolver) -> None:
+    """A failure is shared by the requests that wait, and the name is queried again soon."""
     resolver, server, now = make()
     resolve(resolver, "broken.example.com")
     asked = server.asked["broken.example.com", A]
@@ -153,7 +153,7 @@ def test_failures_are_remembered_briefly(make: MakeResolver) -> None:
     assert resolver.lookup("broken.example.com", 443) is None
 
 
-def test_a_name_is_asked_for_once_at_a_time(make: MakeResolver) -> None:
+def test_a_name_is_queried_once_at_a_time(make: MakeResolver) -> None:
     """However many requests wait for a name, one query is under way."""
     resolver, server, _ = make()
     assert [resolver.lookup("one.example.com", 443 + n) for n in range(50)] == [None] * 50
@@ -161,7 +161,7 @@ def test_a_name_is_asked_for_once_at_a_time(make: MakeResolver) -> None:
     assert server.asked["one.example.com", A] == 1
 
 
-def test_a_name_that_turns_is_refused(make: MakeResolver) -> None:
+def test_a_name_that_moves_inside_is_refused(make: MakeResolver) -> None:
     """A name that was public and then points inside is refused from its next answer on."""
     resolver, _, now = make(lambda name, times: [PUBLIC] if times == 0 else ["127.0.0.1"])
     assert isinstance(resolve(resolver, "turns.example.com"), Addresses)
@@ -170,7 +170,7 @@ def test_a_name_that_turns_is_refused(make: MakeResolver) -> None:
 
 
 def test_memory_is_bounded(make: MakeResolver) -> None:
-    """Names beyond the bound push out those that were asked for longest ago."""
+    """Names beyond the limit replace the oldest ones."""
     resolver, _, _ = make()
     literals = [f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}" for n in range(MAX_NAMES + 50)]
     for host in literals:
@@ -181,16 +181,16 @@ def test_memory_is_bounded(make: MakeResolver) -> None:
 @pytest.mark.parametrize(
     ("host", "allowed"), [("127.0.0.1", True), ("localhost", True), ("::1", True), ("10.0.0.1", False)]
 )
-def test_literals_are_not_asked_for(host: str, allowed: bool) -> None:
-    """An IP address, and localhost, are judged by the policy without DNS."""
+def test_literals_are_not_queried(host: str, allowed: bool) -> None:
+    """The policy decides about IP addresses and localhost without DNS."""
     for policy, expected in ((LOCAL, allowed), (EgressPolicy(), False)):
         resolver = Resolver(policy, ["127.0.0.1:1"])
         assert isinstance(resolver.lookup(host, 80), Addresses if expected else Refused)
         resolver.close()
 
 
-def test_names_that_never_resolve_delay_nobody() -> None:
-    """A hundred names that get no answer end at their own deadline, beside healthy names that are answered."""
+def test_names_that_never_resolve_delay_no_others() -> None:
+    """A hundred names without an answer end at their own deadline, while healthy names are answered."""
     server = DnsServer(lambda name, _: ZONE.get(name, [SILENCE]))
     receiver = HostileReceiver()
     client = local_client(dns_servers=[server.address])
@@ -218,7 +218,7 @@ def test_names_that_never_resolve_delay_nobody() -> None:
 
 
 def test_requests_that_wait_for_a_name_can_be_cancelled() -> None:
-    """A request whose name is not resolved yet is in flight, can be cancelled, and is then forgotten."""
+    """A request that waits for its name can be cancelled, and is then forgotten."""
     server = DnsServer(lambda _name, _times: [SILENCE])
     client = local_client(dns_servers=[server.address])
     for number in range(3):

@@ -1,4 +1,4 @@
-"""A receiver is who its certificate says, or it gets nothing; and it is told who we are where it asks."""
+"""An endpoint is who its certificate says, or it gets nothing; and it sees our certificate if it asks for one."""
 
 from __future__ import annotations
 
@@ -65,8 +65,8 @@ def kind_of(answer: ResponseOrError) -> FailureKind:
     return answer.kind
 
 
-def test_a_genuine_receiver_is_answered(world: World) -> None:
-    """A certificate of a trusted authority for the name of the URL is taken; the connection is used again."""
+def test_a_genuine_endpoint_gets_requests(world: World) -> None:
+    """A certificate of a trusted authority for the name of the URL is accepted; the connection is reused."""
     url, receiver = world.receiver(world.authority.server(HOST))
     for body in (b"{}", b"x" * 250_000, b"{}"):
         assert response_of(world.client, request_to(f"{url}/ok", body=body)) == EMPTY
@@ -83,7 +83,7 @@ def test_a_genuine_receiver_is_answered(world: World) -> None:
     ],
 )
 def test_an_impostor_gets_nothing(world: World, host: str, when: Any, kind: FailureKind) -> None:
-    """Another name, a certificate that is not valid today: the request is not sent, and the failure says why."""
+    """With the certificate of another name, or one not valid today, the request is not sent, and the error says why."""
     url, receiver = world.receiver(world.authority.server(host, when=when))
     assert kind_of(response_of(world.client, request_to(f"{url}/ok"))) == kind
     assert receiver.requests == []
@@ -91,7 +91,7 @@ def test_an_impostor_gets_nothing(world: World, host: str, when: Any, kind: Fail
 
 @pytest.mark.parametrize("self_signed", [False, True])
 def test_an_unknown_authority_is_not_trusted(world: World, self_signed: bool) -> None:
-    """A certificate that vouches for itself, or one of an authority that is not in `ca_bundle`, is `tls_untrusted`."""
+    """A self-signed certificate, or one of an authority that is not in `ca_bundle`, is `tls_untrusted`."""
     url, receiver = world.receiver(world.authority.server(HOST, self_signed=self_signed))
     client = world.client if self_signed else world.distrusting
     assert kind_of(response_of(client, request_to(f"{url}/ok"))) == "tls_untrusted"
@@ -99,14 +99,14 @@ def test_an_unknown_authority_is_not_trusted(world: World, self_signed: bool) ->
 
 
 def test_old_versions_of_tls_are_refused(world: World) -> None:
-    """A receiver that speaks TLS 1.1 at most is `tls_version`."""
+    """An endpoint that speaks TLS 1.1 at most is `tls_version`."""
     url, receiver = world.receiver(world.authority.old_server(HOST))
     assert kind_of(response_of(world.client, request_to(f"{url}/ok"))) == "tls_version"
     assert receiver.requests == []
 
 
-def test_what_is_no_tls_is_a_tls_failure(world: World) -> None:
-    """A receiver that answers in the clear, and one whose handshake stalls, fail as what they are."""
+def test_an_endpoint_without_tls_is_a_tls_failure(world: World) -> None:
+    """An endpoint that responds in the clear is `tls_failed`, one whose handshake stalls `timeout_tls`."""
     with socket.create_server(("127.0.0.1", 0)) as silent, socket.create_server(("127.0.0.1", 0)) as plain:
         urls = [f"https://{HOST}:{listener.getsockname()[1]}/" for listener in (silent, plain)]
         for url in urls:
@@ -123,15 +123,15 @@ def test_what_is_no_tls_is_a_tls_failure(world: World) -> None:
 
 
 @pytest.mark.parametrize("how", ["mid-headers", "no-chunk", "mid-body", "never"])
-def test_half_answers_are_judged_as_without_tls(world: World, how: str) -> None:
-    """Complete headers are the answer over TLS too, and incomplete ones are none."""
+def test_incomplete_responses_are_classified_as_without_tls(world: World, how: str) -> None:
+    """Complete headers are a response over TLS too, and incomplete ones are none."""
     url, _ = world.receiver(world.authority.server(HOST))
     answer = response_of(world.client, request_to(f"{url}/{how}", timeout_ms=500))
     assert isinstance(answer, Response) == (how in ("no-chunk", "mid-body"))
 
 
 def test_sessions_are_resumed(world: World) -> None:
-    """A second connection to a receiver resumes the TLS session of the first."""
+    """A second connection to an endpoint resumes the TLS session of the first."""
     url, receiver = world.receiver(world.authority.server(HOST))
     for _ in range(3):
         assert response_of(world.client, request_to(f"{url}/ok-and-close")) == EMPTY
@@ -140,8 +140,8 @@ def test_sessions_are_resumed(world: World) -> None:
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-def test_a_client_certificate_is_shown_where_one_is_asked_for(world: World, version: ssl.TLSVersion) -> None:
-    """A receiver that wants a certificate gets the subscription's; without one, or with a stranger's, it refuses."""
+def test_the_client_certificate_is_shown_on_request(world: World, version: ssl.TLSVersion) -> None:
+    """An endpoint that wants a certificate gets the subscription's; without one, or with a stranger's, it refuses."""
     context = world.authority.server(HOST, clients=True)
     context.minimum_version = context.maximum_version = version
     url, receiver = world.receiver(context)
@@ -161,7 +161,7 @@ def test_a_client_certificate_is_shown_where_one_is_asked_for(world: World, vers
 
 @pytest.mark.parametrize("how", ["ok-body", "ok-and-close"])
 def test_client_certificates_never_mix(world: World, how: str) -> None:
-    """Requests to one host with several certificates, and without, each go as who they are, resumed sessions too."""
+    """Requests to one host with several certificates, and without, each use their own, in resumed sessions too."""
     context = world.authority.server(HOST, clients=True)
     context.verify_mode = ssl.CERT_OPTIONAL
     url, receiver = world.receiver(context)
@@ -182,8 +182,8 @@ def test_client_certificates_never_mix(world: World, how: str) -> None:
         assert f"X-Name: {client}\r\n".encode() in sent
 
 
-def test_an_unusable_certificate_is_the_subscriptions_trouble(world: World) -> None:
-    """A certificate or key that OpenSSL does not take fails its own requests alone."""
+def test_an_unusable_certificate_fails_its_own_requests(world: World) -> None:
+    """A certificate or key that OpenSSL does not accept fails only the requests that show it."""
     url, _ = world.receiver(world.authority.server(HOST))
     certificate, key = world.authority.client("acme")
     for identity in (ClientIdentity(b"no certificate", key), ClientIdentity(certificate, b"such a key")):
@@ -195,10 +195,10 @@ def test_an_unusable_certificate_is_the_subscriptions_trouble(world: World) -> N
     assert response_of(world.client, request_to(f"{url}/ok")) == EMPTY
 
 
-def test_without_memfd_a_client_certificate_is_in_no_file_that_stays(
+def test_without_memfd_no_file_with_a_client_certificate_stays(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A system without memfd, as macOS, has the certificate for a moment in a file that only its user can read."""
+    """Without memfd, as on macOS, the certificate is for a moment in a file that only its user can read."""
     folder, modes = tmp_path / "temporary", []
     folder.mkdir()
 
@@ -257,16 +257,16 @@ class LateIdentity:
         return self._identity.certificate
 
 
-def test_a_connection_that_is_reset_before_its_handshake_is_a_failure(world: World) -> None:
-    """A receiver that takes connections and ends them at once, at whatever moment, fails its own requests alone."""
+def test_a_reset_before_the_handshake_is_an_error(world: World) -> None:
+    """An endpoint that accepts connections and ends them at once, at any moment, fails its own requests alone."""
     receiver = Resetting()
     request = request_to(f"https://{HOST}:{receiver.port}/")
     request.identity = LateIdentity(ClientIdentity(*world.authority.client("acme")), receiver)
     assert kind_of(response_of(world.client, request)) == "reset"
 
 
-def test_a_handshake_cannot_be_held_open(world: World) -> None:
-    """A receiver that feeds the handshake byte by byte is given up at the deadline."""
+def test_a_slow_handshake_ends_at_the_deadline(world: World) -> None:
+    """An endpoint that feeds the handshake byte by byte is given up at the deadline."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         done = threading.Event()
 
