@@ -45,9 +45,9 @@ from consumers.runtime.transaction import Transactions, producer_config
 from consumers.table import SubscriptionTable
 from deploy.delivery_rules import health_policy, outcome_log_of, pacing_limits
 from deploy.endpoints_page import endpoints_page
+from deploy.http_client import http_client_of
 from deploy.sealing_key import sealer_of
 from deploy.senders import senders_of
-from deploy.transport import transport_of
 from deploy.wanted_topics import wanted_topics
 from schemas.durations import milliseconds
 from schemas.egress import EgressPolicy
@@ -150,10 +150,10 @@ def build(settings: Settings, instance: int | None) -> DeliveryRole:
         clock=_CLOCKS.unix_ms,
     )
     policy = EgressPolicy(settings.allow_http, settings.allow_cidrs, frozenset(settings.allow_ports))
-    transport = transport_of(settings, policy, lambda request: scheduler.confirms(request))  # noqa: PLW0108  # as below
+    client = http_client_of(settings, policy)
     scheduler = Scheduler(
         subscriptions=table,
-        transport=transport,
+        client=client,
         outbox=outbox,
         recorder=recorder,
         handler=handler,
@@ -170,7 +170,7 @@ def build(settings: Settings, instance: int | None) -> DeliveryRole:
         consumer=clients.consumer,
         delay_topics=delay_topics,
         outbox=outbox,
-        transport=transport,
+        client=client,
         table=table,
         pacing=pacing,
         health=health,
@@ -183,7 +183,7 @@ def build(settings: Settings, instance: int | None) -> DeliveryRole:
     loop = DeliveryLoop(
         reader=reader,
         scheduler=scheduler,
-        transport=transport,
+        client=client,
         outbox=outbox,
         committer=committer,
         table=table,

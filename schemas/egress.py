@@ -1,8 +1,8 @@
 """Where requests may go: the rules for URLs, applied when a subscription is written, and for addresses, applied to
 every answer of DNS and once more at the socket.
 
-The URL is read by a grammar of its own, narrower than any URL library's, so that what was checked is what libcurl will
-read: there is no second way to understand a text that passes it.
+The URL is read by a grammar of its own, narrower than any URL library's, so that what was checked is what the client
+requests: there is no second way to understand a text that passes it.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ FailureKind: TypeAlias = Literal[
     "proxy_auth",
     "proxy_refused",
     "local",
-    "withdrawn",
+    "cancelled",
 ]
 
 
@@ -100,9 +100,9 @@ MEANINGS: Final[Mapping[FailureKind, Meaning]] = {
         "this process could not even try: no file descriptors, no memory, a header that cannot be sent",
         "raise `ulimit -n`; look at the subscription's headers",
     ),
-    "withdrawn": Meaning("taken back before it was sent; never in an outcome", "nothing"),
+    "cancelled": Meaning("withdrawn before it was sent; never in an outcome", "nothing"),
 }
 # What an outcome may name: whatever was an attempt.
-OUTCOME_KINDS: Final[tuple[FailureKind, ...]] = tuple(kind for kind in MEANINGS if kind != "withdrawn")
+OUTCOME_KINDS: Final[tuple[FailureKind, ...]] = tuple(kind for kind in MEANINGS if kind != "cancelled")
 # Nothing that an endpoint did or could mend: it tells nothing about the endpoint's health.
-OURS: Final[frozenset[FailureKind]] = frozenset({"proxy_unreachable", "proxy_auth", "local", "withdrawn"})
+OURS: Final[frozenset[FailureKind]] = frozenset({"proxy_unreachable", "proxy_auth", "local", "cancelled"})

@@ -16,7 +16,7 @@ from schemas.sender import Sender
 
 MAX_HEADERS: Final = 20
 MAX_NAME: Final = 100
-# An answer's first 5 KiB are read for what an endpoint tells of them, 1 KiB of which is kept (delivery/answer.py).
+# An answer's first 5 KiB are read for what an endpoint tells of them, 1 KiB of which is kept (delivery/http/types.py).
 MAX_VALUE: Final = 4_000
 MAX_TOGETHER: Final = 8_192
 

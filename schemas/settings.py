@@ -159,7 +159,6 @@ class Settings(BaseModel):
         False,
         "Give the proxy names in place of checked addresses: it then has to refuse internal ones (docs/security.md).",
     )
-    http2: bool = _setting(False, "Offer HTTP/2 to endpoints over TLS; HTTP/1.1 otherwise.")
     max_connections: int = _count(
         1_024,
         "Connections to endpoints that one delivery process holds, idle ones included; at least max_in_flight.",

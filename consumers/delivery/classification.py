@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from consumers.delivery.answer import Answer, Responded, Unanswered
+from consumers.delivery.http.types import Response, ResponseOrError, TransportError
 from consumers.delivery.retry_after import wait_ms
 from schemas.failures import OURS, FailureKind
 
@@ -35,7 +35,7 @@ class ResponseKind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Classified:
-    """A response or a transport error in the terms that decisions need.
+    """A response or a client error in the terms that decisions need.
 
     `label` is `status_503`, or the kind of the failure; `status` or `error` is set, never both. `retry_after_ms` is how
     long the endpoint asks for no requests, 0 where it does not.
@@ -55,9 +55,9 @@ _DELIVERIES: Final = {
 }
 
 
-def classify(response: Answer, now_ms: int) -> Classified:
+def classify(response: ResponseOrError, now_ms: int) -> Classified:
     """Classify what came of a request; `now_ms` (Unix ms) is what a date in Retry-After is compared with."""
-    if isinstance(response, Unanswered):
+    if isinstance(response, TransportError):
         return Classified(_kind_of_failure(response.kind), response.kind, None, response.kind)
     status = response.status
     delivery = _DELIVERIES.get(status)
@@ -76,5 +76,5 @@ def _kind_of_failure(kind: FailureKind) -> ResponseKind:
     return ResponseKind.TIMEOUT if "timeout" in kind else ResponseKind.UNREACHABLE
 
 
-def _retry_after_ms(response: Responded, now_ms: int) -> int:
+def _retry_after_ms(response: Response, now_ms: int) -> int:
     return 0 if response.retry_after is None else wait_ms(response.retry_after, now_ms) or 0

@@ -11,6 +11,7 @@ from consumers.delivery.delay_topics import DelayTopics
 from consumers.delivery.endpoint import Endpoint
 from consumers.delivery.endpoint_report import EndpointReport
 from consumers.delivery.health_cleanup import HealthCleanup
+from consumers.delivery.http.client import HttpClient
 from consumers.delivery.pacing import Pacing, census
 from consumers.delivery.partitions.outbox import Outbox
 from consumers.delivery.partitions.partition_state import PartitionState
@@ -19,7 +20,6 @@ from consumers.delivery.results.handler import ResultHandler
 from consumers.delivery.results.health import HealthTracker
 from consumers.delivery.results.outcome_log import OutcomeLog
 from consumers.delivery.task import DeliveryTask
-from consumers.delivery.transport import Transport
 from consumers.runtime.metrics import DeliveryMetrics
 from consumers.runtime.snapshots import Snapshots
 from consumers.table import SubscriptionTable
@@ -40,7 +40,7 @@ class Housekeeping:
         consumer: Consumer,
         delay_topics: DelayTopics,
         outbox: Outbox,
-        transport: Transport,
+        client: HttpClient,
         table: SubscriptionTable[Endpoint],
         pacing: Pacing[DeliveryTask],
         health: HealthTracker,
@@ -54,7 +54,7 @@ class Housekeeping:
         self._consumer = consumer
         self._first_topic = delay_topics.first.topic
         self._outbox = outbox
-        self._transport = transport
+        self._client = client
         self._table = table
         self._pacing = pacing
         self._health = health
@@ -76,12 +76,12 @@ class Housekeeping:
         self._outcome_log.flush()
         self._forget_deleted(now_ms)
         self._metrics.waiting_for_broker(waits_for_broker)
-        self._metrics.in_flight(self._transport.in_flight, self._transport.resolving)
+        self._metrics.in_flight(self._client.in_flight, self._client.resolving)
         self._metrics.uncommitted(self._outbox.uncommitted)
         self._metrics.table(len(self._table), len(self._table.unusable()))
         if now_ms >= self._summary_due_ms:
             self._summary_due_ms = now_ms + _SUMMARY_EVERY_MS
-            self._transport.tidy()
+            self._client.tidy()
             self._summarize(now_ms)
 
     def _forget_deleted(self, now_ms: int) -> None:

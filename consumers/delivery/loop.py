@@ -14,12 +14,12 @@ import structlog
 
 from consumers.delivery.endpoint import Endpoint
 from consumers.delivery.housekeeping import Housekeeping
+from consumers.delivery.http.client import HttpClient
 from consumers.delivery.partitions.committer import Committer
 from consumers.delivery.partitions.outbox import Outbox
 from consumers.delivery.partitions.progress import MAX_BATCH
 from consumers.delivery.partitions.reader import Reader
 from consumers.delivery.scheduler import MAX_BUFFERED_BYTES, Scheduler
-from consumers.delivery.transport import Transport
 from consumers.runtime.gc_tuning import tune_gc
 from consumers.runtime.restart_policy import RestartPolicy
 from consumers.table import SubscriptionTable
@@ -77,7 +77,7 @@ class DeliveryLoop:
         *,
         reader: Reader,
         scheduler: Scheduler,
-        transport: Transport,
+        client: HttpClient,
         outbox: Outbox,
         committer: Committer,
         table: SubscriptionTable[Endpoint],
@@ -87,7 +87,7 @@ class DeliveryLoop:
     ) -> None:
         self._reader = reader
         self._scheduler = scheduler
-        self._transport = transport
+        self._client = client
         self._outbox = outbox
         self._committer = committer
         self._table = table
@@ -206,7 +206,7 @@ class DeliveryLoop:
         uncommitted = self._committer.room() if reason is None else 0
         self._may_defer = uncommitted > 0
         self._scheduler.may_start = uncommitted > 0
-        return min(self._limits.max_in_flight - self._transport.in_flight, uncommitted)
+        return min(self._limits.max_in_flight - self._client.in_flight, uncommitted)
 
     def _may_start(self, now_ms: int, monotonic_ms: int) -> bool:
         """Whether a request may start now, given that none is open."""
@@ -248,7 +248,7 @@ class DeliveryLoop:
         else:
             wanted = _BUFFERED_BUSY - self._scheduler.waiting
         now_ms = self._now()
-        idle = not self._transport.is_busy and not (
+        idle = not self._client.is_busy and not (
             self._scheduler.has_startable(now_ms) and self._may_start(now_ms, monotonic_ms)
         )
         if wanted <= 0 or self._scheduler.bytes >= MAX_BUFFERED_BYTES or not self._may_read():
@@ -281,28 +281,30 @@ class DeliveryLoop:
         return max(0.0, min(_IDLE_S, (min(soon) - self._now()) / 1_000))
 
     def _collect_responses(self, timeout_s: float) -> None:
-        if not self._transport.is_busy:
+        if not self._client.is_busy:
             self._idle_ms = self._monotonic()
             return
-        completed = self._transport.work(0.0)
-        if not completed:
+        result = self._client.work(0.0)
+        if not (result.completed or result.to_confirm):
             self._idle_ms = self._monotonic()
-            completed = self._transport.work(timeout_s)
-        if completed:
-            self._scheduler.on_responses(completed, self._now())
+            result = self._client.work(timeout_s)
+        if result.completed:
+            self._scheduler.on_responses(result.completed, self._now())
+        if result.to_confirm:
+            self._scheduler.confirm(result.to_confirm)
 
     def _drain(self) -> bool:
         """Wait for open requests, commit, leave the group."""
         deadline = self._monotonic() + self._limits.drain_ms
-        _log.info("delivery.draining", in_flight=self._transport.in_flight + self._transport.resolving)
+        _log.info("delivery.draining", in_flight=self._client.in_flight + self._client.resolving)
         while self._monotonic() < deadline and not self._is_drained():
             self._table.poll(self._monotonic())
             self._committer.collect(self._now())
             self._recover(self._now())
             if self._reader.owns:
-                at_once = not self._transport.is_busy
+                at_once = not self._client.is_busy
                 self._committer.commit(self._now(), self._reader.group_metadata, at_once=at_once)
-            self._reader.ignore(0.0 if self._transport.is_busy else _SOCKETS_S)
+            self._reader.ignore(0.0 if self._client.is_busy else _SOCKETS_S)
             self._collect_responses(_SOCKETS_S)
             self._housekeeping.turn(self._now(), self.waits_for_broker)
         complete = self._is_drained()
@@ -313,6 +315,6 @@ class DeliveryLoop:
 
     def _is_drained(self) -> bool:
         """Whether no request is open, and what happened is committed or belongs to other processes."""
-        if self._transport.is_busy or self._committer.busy:
+        if self._client.is_busy or self._committer.busy:
             return False
         return self._committer.idle or not (self._reader.owns or self._reader.recovering)

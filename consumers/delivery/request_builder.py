@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from consumers.delivery.answer import Request
 from consumers.delivery.endpoint import Endpoint
+from consumers.delivery.http.types import Request
 from consumers.delivery.task import DeliveryTask
 from schemas.egress import Target
 

@@ -17,10 +17,18 @@ from typing import Final, assert_never
 import structlog
 from confluent_kafka import Message
 
-from consumers.delivery.answer import CROWDED, WITHDRAWN, Answer, Answered, Request, Unanswered
 from consumers.delivery.classification import DELIVERED, Classified, ResponseKind, classify
 from consumers.delivery.delay_topics import DelayTopic, DelayTopics
 from consumers.delivery.endpoint import Endpoint
+from consumers.delivery.http.client import HttpClient
+from consumers.delivery.http.types import (
+    CANCELLED,
+    RESOLVER_QUEUE_FULL,
+    CompletedRequest,
+    Request,
+    ResponseOrError,
+    TransportError,
+)
 from consumers.delivery.pacing import Pacing, Result
 from consumers.delivery.partitions.outbox import Outbox
 from consumers.delivery.partitions.partition_state import Ownership, PartitionState
@@ -30,7 +38,6 @@ from consumers.delivery.results.handler import CancelReason, ResultHandler
 from consumers.delivery.results.health import HealthTracker
 from consumers.delivery.results.recorder import Recorder
 from consumers.delivery.task import DeliveryTask
-from consumers.delivery.transport import Transport
 from consumers.runtime.metrics import DeliveryMetrics
 from consumers.runtime.outgoing_record import OutgoingRecord
 from consumers.table import SubscriptionTable
@@ -67,7 +74,7 @@ class Scheduler:
         self,
         *,
         subscriptions: SubscriptionTable[Endpoint],
-        transport: Transport,
+        client: HttpClient,
         outbox: Outbox,
         recorder: Recorder,
         handler: ResultHandler,
@@ -79,7 +86,7 @@ class Scheduler:
         clock: Callable[[], int],
     ) -> None:
         self._subscriptions = subscriptions
-        self._transport = transport
+        self._client = client
         self._outbox = outbox
         self._recorder = recorder
         self._handler = handler
@@ -94,7 +101,7 @@ class Scheduler:
         self._later: list[tuple[int, int, DeliveryTask]] = []
         self._number = 0
         self.bytes = 0  # of the records of all unfinished tasks
-        self.may_start = False  # as the loop decided last; `confirms` needs it between two calls of `start`
+        self.may_start = False  # set by the loop in each turn; `confirm` needs it as well
         self.moves = 0  # jobs that were written to another delay topic without an attempt, since the start
 
     @property
@@ -156,24 +163,32 @@ class Scheduler:
                 return
             room -= self._consider(ready.popleft(), now_ms, waited=False)
 
-    def on_responses(self, completed: Iterable[Answered], now_ms: int) -> None:
+    def on_responses(self, completed: Iterable[CompletedRequest], now_ms: int) -> None:
         """Take what came of requests: responses, errors, and requests that were never sent."""
-        for request in completed:
-            task, response = request.request.context, request.answer
+        for one in completed:
+            task, response = one.request.context, one.response
             assert isinstance(task, DeliveryTask)
             classified = classify(response, now_ms)
-            self._admission_completed(task, classified, request.duration_us, now_ms)
+            self._admission_completed(task, classified, one.duration_us, now_ms)
             if task.partition.is_lost:
                 self._forget(task)
-            elif response is WITHDRAWN:
+            elif response is CANCELLED:
                 self._ready.appendleft(task)
-            elif response is CROWDED:
+            elif response is RESOLVER_QUEUE_FULL:
                 self._defer_blindly(task, "names")
             else:
-                self._handle(task, response, classified, request.duration_us, now_ms)
+                self._handle(task, response, classified, one.duration_us, now_ms)
 
-    def confirms(self, request: Request) -> bool:
-        """Tell whether a request that waited, for DNS or long for a connection, may still be sent."""
+    def confirm(self, requests: Iterable[Request]) -> None:
+        """Send requests that waited, for DNS or long for a connection, if they may still be sent, or withdraw them."""
+        for request in requests:
+            if self._may_send(request):
+                self._client.confirm(request)
+            else:
+                self._client.withdraw(request)
+
+    def _may_send(self, request: Request) -> bool:
+        """Whether nothing has changed that forbids a request which was started earlier."""
         task = request.context
         assert isinstance(task, DeliveryTask)
         if not self.may_start or task.partition.ownership is not Ownership.OURS:
@@ -218,7 +233,7 @@ class Scheduler:
         self._ready = deque(task for task in self._ready if not task.partition.is_lost)
         self._later = [item for item in self._later if not item[2].partition.is_lost]
         heapq.heapify(self._later)
-        for request in self._transport.cancel(_is_lost):
+        for request in self._client.cancel(_is_lost):
             task = request.context
             assert isinstance(task, DeliveryTask)
             self._pacing.ended(task, Result.NOTHING, 0, now_ms)
@@ -282,7 +297,7 @@ class Scheduler:
         target = endpoint.target
         if isinstance(target, str):
             task.endpoint, task.started_ms = endpoint, now_ms
-            refused = Unanswered("blocked_url", target)
+            refused = TransportError("blocked_url", target)
             self._handle(task, refused, classify(refused, now_ms), 0, now_ms)
             return False
         pacing = self._pacing
@@ -293,7 +308,7 @@ class Scheduler:
                 self._defer(task, now_ms)
             return False
         task.endpoint, task.started_ms = endpoint, now_ms
-        if self._transport.start(build_request(task, endpoint, target, now_ms)):
+        if self._client.start(build_request(task, endpoint, target, now_ms)):
             pacing.suspend(task)  # until its host is resolved
         return True
 
@@ -304,7 +319,7 @@ class Scheduler:
         return task.partition.progress.unfinished < _MAY_WAIT_OF_PARTITION or task.pace.starts_soon
 
     def _handle(
-        self, task: DeliveryTask, response: Answer, classified: Classified, duration_us: int, now_ms: int
+        self, task: DeliveryTask, response: ResponseOrError, classified: Classified, duration_us: int, now_ms: int
     ) -> None:
         self._complete(task, self._handler.handle(task, response, classified, duration_us, now_ms))
 

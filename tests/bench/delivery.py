@@ -1,4 +1,4 @@
-"""Delivery beside a bare libcurl loop and a plain httpx consumer; with a backlog; in several processes."""
+"""Delivery beside a bare loop of sockets and a plain httpx consumer; with a backlog; in several processes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def delivery(bench: Bench) -> dict[str, Any]:
         "jobs": jobs,
         **_figures(work),
         **figures,
-        "bare_curl": bare,
+        "bare_sockets": bare,
         "httpx_8": httpx[8],
         "httpx_64": httpx[64],
         "of_bare_rate": round(work.rate / bare["rate"], 2),

@@ -1,6 +1,6 @@
 """What one would take instead, each in a process of its own: `python -m tests.bench.yardsticks bare|httpx …`.
 
-`bare`: libcurl's multi interface on the same sink with the same headers and bodies, no Kafka and nothing to decide.
+`bare`: sockets that post the same headers and bodies to the same sink: no Kafka, no HTTP client, nothing to decide.
 `httpx`: a plain consumer of jobs.0s that signs, posts with httpx.AsyncClient from so many tasks, and commits.
 """
 
@@ -10,13 +10,15 @@ import asyncio
 import json
 import os
 import resource
+import select
+import socket
 import subprocess
 import sys
 import time
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
-import pycurl
 from confluent_kafka import Consumer
 
 from schemas.delivery import JobCodec
@@ -27,7 +29,6 @@ from tests.support.pipeline import SECRET
 
 SENDER = load_senders()["zenoo"]
 KEYS = (SENDER.signing_key(SECRET),)
-_NO_OWN = [b"Accept:", b"Expect:", b"Content-Type:"]
 
 
 def run(*args: str) -> dict[str, float]:
@@ -39,44 +40,45 @@ def run(*args: str) -> dict[str, float]:
 
 
 def bare(url: str, count: int, in_flight: int) -> None:
-    """POST `count` bodies to 100 URLs, `in_flight` at once."""
-    multi, idle = pycurl.CurlMulti(), [_handle() for _ in range(in_flight)]
-    multi.setopt(pycurl.M_MAXCONNECTS, 1024)
-    multi.setopt(pycurl.M_PIPELINING, pycurl.PIPE_NOTHING)
+    """POST `count` bodies to 100 paths over `in_flight` connections: epoll, `send` and `recv`, and nothing else."""
+    address = urlsplit(url)
     body = SENDER.render(event(0, "customer-0"))
-    headers = [*SENDER.headers(Attempted(event_id="evt_00000000"), body, KEYS, int(time.time())), *_NO_OWN]
-    urls = [f"{url}/h{number}" for number in range(100)]
-    started = done = 0
+    lines = SENDER.headers(Attempted(event_id="evt_00000000"), body, KEYS, int(time.time()))
+    requests = [
+        b"\r\n".join(
+            [
+                b"POST /h%d HTTP/1.1" % number,
+                f"Host: {address.netloc}".encode(),
+                *lines,
+                b"Content-Length: %d" % len(body),
+                b"",
+                body,
+            ]
+        )
+        for number in range(100)
+    ]
+    epoll = select.epoll()
+    connections = {}
+    for _ in range(min(in_flight, count)):
+        connection = socket.create_connection((address.hostname, address.port))
+        connection.setblocking(False)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        epoll.register(connection, select.EPOLLIN)
+        connections[connection.fileno()] = connection
+        connection.send(requests[len(connections) % 100])
+    started, done = len(connections), 0
     while done < count:
-        while idle and started < count:
-            easy = idle.pop()
-            easy.setopt(pycurl.URL, urls[started % 100])
-            easy.setopt(pycurl.HTTPHEADER, headers)
-            easy.setopt(pycurl.POSTFIELDS, body)
-            multi.add_handle(easy)
-            started += 1
-        multi.perform()
-        _, ended, failed = multi.info_read()
-        if failed:
-            raise SystemExit(f"the sink failed: {failed[0][2]}")
-        for easy in ended:
-            assert easy.getinfo(pycurl.RESPONSE_CODE) == 200
-            multi.remove_handle(easy)
-            idle.append(easy)
-        done += len(ended)
-        if not ended:
-            multi.select(0.01)
-
-
-def _handle() -> Any:
-    easy = pycurl.Curl()
-    easy.setopt(pycurl.POST, 1)
-    easy.setopt(pycurl.USERAGENT, "")
-    easy.setopt(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1)
-    easy.setopt(pycurl.NOSIGNAL, 1)
-    easy.setopt(pycurl.PROXY, "")
-    easy.setopt(pycurl.WRITEFUNCTION, lambda _: None)
-    return easy
+        for descriptor, _ in epoll.poll():
+            connection = connections[descriptor]
+            if not connection.recv(65_536).startswith(b"HTTP/1.1 200 "):
+                raise SystemExit("the sink failed")
+            done += 1
+            if started < count:
+                connection.send(requests[started % 100])
+                started += 1
+    for connection in connections.values():
+        connection.close()
+    epoll.close()
 
 
 async def consume(bootstrap: str, topic: str, url: str, count: int, tasks: int) -> None:

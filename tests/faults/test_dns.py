@@ -14,14 +14,14 @@ from ipaddress import ip_network
 
 import pytest
 
-from consumers.delivery import name_queue
-from consumers.delivery.answer import CROWDED, Responded, Unanswered
-from consumers.delivery.resolver import FAILURE_TTL, MAX_TTL, TIMEOUT, Resolver
-from consumers.delivery.transport import Transport
+from consumers.delivery.http import resolver_queue
+from consumers.delivery.http.client import HttpClient
+from consumers.delivery.http.resolver import FAILURE_TTL, MAX_TTL, TIMEOUT, Resolver
+from consumers.delivery.http.types import RESOLVER_QUEUE_FULL, Response, TransportError
 from schemas.egress import ANY_PORT, EgressPolicy
 from tests.support.dns import BROKEN, NO_NAME, OVER_TCP, SILENCE, A, DnsServer
 from tests.support.hostile import HostileReceiver
-from tests.support.sending import answer_of, answers_of, request_to
+from tests.support.sending import completed_of, request_to, response_of, work
 from tests.support.waiting import wait_until
 
 PUBLIC = "127.0.0.1"
@@ -61,14 +61,14 @@ class World:
     now: list[float] = field(default_factory=lambda: [1_000.0])
     closing: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
 
-    def transport(self, zone: Zone) -> tuple[Transport, DnsServer]:
-        """A transport that asks a server with this zone."""
+    def client(self, zone: Zone) -> tuple[HttpClient, DnsServer]:
+        """A client that asks a server with this zone."""
         server = DnsServer(zone)
         resolver = Resolver(POLICY, [server.address], monotonic=lambda: self.now[0])
-        transport = Transport(POLICY, resolver, monotonic=lambda: self.now[0])
+        client = HttpClient(POLICY, resolver, monotonic=lambda: self.now[0])
         self.closing.callback(server.close)
-        self.closing.callback(transport.close)
-        return transport, server
+        self.closing.callback(client.close)
+        return client, server
 
     def url(self, name: str = "name.example.com") -> str:
         """A URL of the name."""
@@ -97,130 +97,132 @@ def world() -> Iterator[World]:
     assert world.heard == []
 
 
-def said(world: World, transport: Transport, *, silent: bool = False) -> int | str:
+def said(world: World, client: HttpClient, *, silent: bool = False) -> int | str:
     """What comes of a request: a status, or a kind of failure; `silent`: DNS will not answer, and time may pass."""
-    transport.start(request_to(world.url(), timeout_ms=30_000))
+    client.start(request_to(world.url(), timeout_ms=30_000))
     if silent:
         world.now[0] += TIMEOUT
-    [answered] = answers_of(transport)
-    answer = answered.answer
-    return answer.status if isinstance(answer, Responded) else answer.kind
+    [answered] = completed_of(client)
+    answer = answered.response
+    return answer.status if isinstance(answer, Response) else answer.kind
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_whatever_dns_says_nothing_inside_is_called(world: World, case: str) -> None:
-    """Each answer is checked whole, the first as any later one, and nothing but what was checked is connected to."""
+def test_whatever_dns_answers_nothing_inside_is_connected_to(world: World, case: str) -> None:
+    """Every answer is checked completely, the first as any later one, and only checked addresses are connected to."""
     first, expected, then, expected_then = CASES[case]
     found = [first]
-    transport, _ = world.transport(lambda _name, _times: found[0])
-    assert said(world, transport, silent=first == [SILENCE]) == expected
+    client, _ = world.client(lambda _name, _times: found[0])
+    assert said(world, client, silent=first == [SILENCE]) == expected
     found[0] = then
 
     def has_turned() -> bool:
         world.now[0] += MAX_TTL + FAILURE_TTL
-        return said(world, transport) == expected_then
+        return said(world, client) == expected_then
 
     wait_until(has_turned, what="c-ares has forgotten, too, which it does by a clock of its own")
 
 
-def test_a_truncated_answer_is_asked_for_over_tcp(world: World) -> None:
-    """An answer that does not fit into a datagram is read whole."""
-    transport, server = world.transport(lambda _name, _times: [OVER_TCP, PUBLIC])
-    assert said(world, transport) == 200
+def test_a_truncated_answer_is_queried_over_tcp(world: World) -> None:
+    """An answer that does not fit into a datagram is read completely."""
+    client, server = world.client(lambda _name, _times: [OVER_TCP, PUBLIC])
+    assert said(world, client) == 200
     assert server.asked_over_tcp["name.example.com", A] == 1
 
 
 def test_what_is_no_question_is_not_answered(world: World) -> None:
     """Strays, as of a client whose broker had the port before, change nothing for those who ask after them."""
-    transport, server = world.transport(lambda _name, _times: [OVER_TCP, PUBLIC])
+    client, server = world.client(lambda _name, _times: [OVER_TCP, PUBLIC])
     host, _, port = server.address.partition(":")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stray:
         stray.sendto(b"x", (host, int(port)))
     with socket.create_connection((host, int(port))) as stray:
         stray.sendall(b"\0\0\0\x2a, of Kafka")
         assert stray.recv(1) == b""
-    assert said(world, transport) == 200
+    assert said(world, client) == 200
 
 
-def test_a_name_that_does_not_answer_fails_after_the_same_time_always(world: World) -> None:
-    """However quick the server was before, a name that gets no answer is given up after `dns_timeout`, not before."""
-    transport, server = world.transport(lambda name, _: [PUBLIC] if name.startswith("name") else [SILENCE])
+def test_a_silent_name_always_fails_after_the_same_time(world: World) -> None:
+    """However fast the server was before, a name without an answer fails after `dns_timeout`, not before."""
+    client, server = world.client(lambda name, _: [PUBLIC] if name.startswith("name") else [SILENCE])
     for _ in range(5):
-        assert said(world, transport) == 200
+        assert said(world, client) == 200
         world.now[0] += MAX_TTL
     asked = world.now[0]
-    transport.start(request_to(world.url("silent.example.com"), timeout_ms=30_000))
+    client.start(request_to(world.url("silent.example.com"), timeout_ms=30_000))
     world.now[0] += TIMEOUT - 0.01
     # After so many tries c-ares has given up by itself, and was told to go on.
-    wait_until(lambda: transport.work(0.02) or server.asked["silent.example.com", A] > 3, what="c-ares gave up")
-    assert transport.resolving == 1
+    wait_until(lambda: work(client, 0.02) or server.asked["silent.example.com", A] > 3, what="c-ares gave up")
+    assert client.resolving == 1
     world.now[0] = asked + TIMEOUT + 0.001
-    [answered] = answers_of(transport)
-    assert answered.answer == Unanswered("dns_timeout", "silent.example.com: no answer of DNS within 5 s")
+    [answered] = completed_of(client)
+    assert answered.response == TransportError("dns_timeout", "silent.example.com: no answer of DNS within 5 s")
 
 
 def test_names_that_hang_leave_room_for_others(world: World) -> None:
-    """Requests for names that are known to hang fill half of the room at most, and whatever finds none is told so."""
-    transport, _ = world.transport(lambda name, _: [PUBLIC] if name.startswith("name") else [SILENCE])
+    """Requests for names that are known to hang fill at most half of the queue; the others are refused at once."""
+    client, _ = world.client(lambda name, _: [PUBLIC] if name.startswith("name") else [SILENCE])
     hanging = [request_to(world.url(f"silent-{n}.example.com"), timeout_ms=30_000) for n in range(1_500)]
     for request in hanging:
-        transport.start(request)
-    assert transport.resolving == name_queue.MAX_WAITING
-    assert [each.answer for each in transport.work(0)] == [CROWDED] * (len(hanging) - name_queue.MAX_WAITING)
+        client.start(request)
+    assert client.resolving == resolver_queue.MAX_REQUESTS
+    assert [each.response for each in work(client, 0)] == [RESOLVER_QUEUE_FULL] * (
+        len(hanging) - resolver_queue.MAX_REQUESTS
+    )
     world.now[0] += TIMEOUT
-    assert {each.answer.kind for each in answers_of(transport) if isinstance(each.answer, Unanswered)} == {
+    assert {each.response.kind for each in completed_of(client) if isinstance(each.response, TransportError)} == {
         "dns_timeout"
     }
     world.now[0] += FAILURE_TTL + 1
-    for request in hanging[: name_queue.MAX_WAITING]:
-        transport.start(request)
-    assert (transport.in_flight, transport.resolving) == (512, 512)
-    transport.work(0)
-    assert said_among(world, transport) == 200
+    for request in hanging[: resolver_queue.MAX_REQUESTS]:
+        client.start(request)
+    assert (client.in_flight, client.resolving) == (512, 512)
+    work(client, 0)
+    assert said_among(world, client) == 200
 
 
-def test_a_name_without_room_is_asked_for_ahead(world: World) -> None:
-    """A request that finds no room for its name finds the name known when it comes again, whatever its TTL."""
-    transport, _ = world.transport(lambda name, _: [PUBLIC] if name.startswith("name") else [SILENCE])
-    for n in range(name_queue.MAX_WAITING):
-        transport.start(request_to(world.url(f"silent-{n}.example.com"), timeout_ms=30_000))
+def test_a_name_without_room_is_prefetched(world: World) -> None:
+    """A request that finds no room for its name finds the name known when it returns, whatever its TTL."""
+    client, _ = world.client(lambda name, _: [PUBLIC] if name.startswith("name") else [SILENCE])
+    for n in range(resolver_queue.MAX_REQUESTS):
+        client.start(request_to(world.url(f"silent-{n}.example.com"), timeout_ms=30_000))
 
     def comes_again() -> bool:
-        transport.start(request_to(world.url(), context="mine"))
-        return any(isinstance(each.answer, Responded) for each in transport.work(0.05) + transport.work(0.05))
+        client.start(request_to(world.url(), context="mine"))
+        return any(isinstance(each.response, Response) for each in work(client, 0.05) + work(client, 0.05))
 
-    transport.start(request_to(world.url(), context="mine"))
-    assert [each.answer for each in transport.work(0)] == [CROWDED]
+    client.start(request_to(world.url(), context="mine"))
+    assert [each.response for each in work(client, 0)] == [RESOLVER_QUEUE_FULL]
     wait_until(comes_again, what="the name is known")
     world.now[0] += 4.9
-    transport.start(request_to(world.url(), context="mine"))
-    assert transport.in_flight == 1
+    client.start(request_to(world.url(), context="mine"))
+    assert client.in_flight == 1
 
 
-def said_among(world: World, transport: Transport) -> int | str:
+def said_among(world: World, client: HttpClient) -> int | str:
     """What comes of a request while others wait for names."""
-    transport.start(request_to(world.url(), context="mine"))
+    client.start(request_to(world.url(), context="mine"))
 
     def mine() -> list[int | str]:
-        answers = [each.answer for each in transport.work(0.05) if each.request.context == "mine"]
-        return [answer.status if isinstance(answer, Responded) else answer.kind for answer in answers]
+        answers = [each.response for each in work(client, 0.05) if each.request.context == "mine"]
+        return [answer.status if isinstance(answer, Response) else answer.kind for answer in answers]
 
     [answer] = wait_until(mine, what="the answer")
     return answer
 
 
 def test_large_bodies_that_wait_for_names_are_bounded(world: World) -> None:
-    """What waits for names holds 8 MiB of bodies at most."""
-    transport, _ = world.transport(lambda _name, _times: [SILENCE])
+    """Requests that wait for names hold 8 MiB of bodies at most."""
+    client, _ = world.client(lambda _name, _times: [SILENCE])
     for n in range(100):
-        transport.start(request_to(world.url(f"silent-{n}.example.com"), body=b"x" * 256 * 1024))
-    assert transport.resolving == name_queue.MAX_BYTES // (256 * 1024)
+        client.start(request_to(world.url(f"silent-{n}.example.com"), body=b"x" * 256 * 1024))
+    assert client.resolving == resolver_queue.MAX_BYTES // (256 * 1024)
 
 
 def test_no_dns_server_at_all(world: World) -> None:
-    """Where nobody listens as a DNS server, names fail as if it did not answer."""
+    """If nothing listens at the address of the DNS server, names fail as if it did not answer."""
     resolver = Resolver(POLICY, ["127.0.0.1:9"])
-    with contextlib.closing(Transport(POLICY, resolver)) as transport:
-        answer = answer_of(transport, request_to(world.url(), timeout_ms=10_000))
-    assert isinstance(answer, Unanswered)
+    with contextlib.closing(HttpClient(POLICY, resolver)) as client:
+        answer = response_of(client, request_to(world.url(), timeout_ms=10_000))
+    assert isinstance(answer, TransportError)
     assert answer.kind == "dns_timeout"

@@ -26,8 +26,8 @@ def world() -> dict[str, Any]:
     raise AssertionError("network namespaces were here a moment ago")
 
 
-def test_the_canaries_sing(world: dict[str, Any]) -> None:
-    """Public names are reached in this namespace: silence elsewhere means something."""
+def test_public_names_are_reached(world: dict[str, Any]) -> None:
+    """Public names are reached in this namespace: silence in the other tests is significant."""
     assert world["public"] == {"public": "200", "public-again": "200", "flip": "200"}
     assert set(world["public_heard"]) <= {PUBLIC, PUBLIC6}
 
@@ -40,19 +40,19 @@ def test_no_forbidden_address_is_connected_to(world: dict[str, Any]) -> None:
     assert {answer.partition(":")[0] for answer in world["hostile"].values()} == {"blocked_address"}
 
 
-def test_a_name_that_flips_is_connected_to_where_it_was_checked(world: dict[str, Any]) -> None:
-    """A name that turns inward after its check is connected to at the address that was checked, and then refused."""
+def test_a_name_that_changes_is_connected_to_where_it_was_checked(world: dict[str, Any]) -> None:
+    """A name that turns inward after its check is connected to at the checked address, and then refused."""
     assert set(world["flipped_heard"]) <= {PUBLIC}
     assert world["flipped"]["flip"].startswith("blocked_address")
 
 
-def test_the_socket_refuses_what_was_not_checked(world: dict[str, Any]) -> None:
-    """Were a name's addresses never checked, the socket would still refuse every one of them."""
+def test_the_socket_refuses_unchecked_addresses(world: dict[str, Any]) -> None:
+    """If a name's addresses were never checked, the socket would still refuse every one of them."""
     assert world["unchecked_heard"] == []
     assert len(world["unchecked"]) == len(SPECIAL)
     assert {answer.partition(":")[0] for answer in world["unchecked"].values()} == {"blocked_address"}
 
 
-def test_nobody_else_resolves(world: dict[str, Any]) -> None:
-    """DNS hears of the names in the URLs and of nothing else: no search domain, no name that libcurl made up."""
+def test_only_the_names_of_urls_are_queried(world: dict[str, Any]) -> None:
+    """DNS gets queries for the names in URLs and for nothing else, such as search domains."""
     assert all(name.endswith(".example.com") for name in world["asked"])

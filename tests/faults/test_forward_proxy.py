@@ -12,10 +12,12 @@ from pathlib import Path
 import pytest
 import structlog.testing
 
-from consumers.delivery.connections import Connections, Proxy
-from consumers.delivery.resolver import Resolver
-from consumers.delivery.through_proxy import ANYWHERE, ThroughProxy
-from consumers.delivery.transport import Answer, Responded, Transport, Unanswered
+from consumers.delivery.endpoint import ClientIdentity
+from consumers.delivery.http.client import HttpClient
+from consumers.delivery.http.options import ClientOptions
+from consumers.delivery.http.proxy import ANYWHERE, Proxy, ProxyResolver
+from consumers.delivery.http.resolver import Resolver
+from consumers.delivery.http.types import Response, ResponseOrError, TransportError
 from schemas.egress import ANY_PORT, EgressPolicy
 from schemas.errors import SettingsError
 from schemas.failures import FailureKind
@@ -23,69 +25,81 @@ from tests.support.certificates import Authority
 from tests.support.dns import DnsServer
 from tests.support.forward_proxy import ForwardProxy
 from tests.support.hostile import HostileReceiver
-from tests.support.sending import answer_of, answers_of, request_to
+from tests.support.listening import serve_each, stop_listening
+from tests.support.sending import completed_of, request_to, response_of
 from tests.support.waiting import wait_until
 
 HOST = "hooks.example.com"
-EMPTY = Responded(200, None, b"", False)
+PROXY = "proxy.corp.example"
+EMPTY = Response(200, None, b"", False)
 # 127.0.0.1 is the public internet here, where endpoints are; the proxy is at 127.0.0.1 as well, by another name.
 POLICY = EgressPolicy(True, (ip_network("127.0.0.1/32"),), frozenset({ANY_PORT}))
-ZONE = {HOST: ["127.0.0.1"], "proxy.corp.example": ["127.0.0.1"], "inside.example.com": ["10.0.0.1"]}
+ZONE = {HOST: ["127.0.0.1"], PROXY: ["127.0.0.1"], "inside.example.com": ["10.0.0.1"]}
 
 
 @dataclass(slots=True)
 class World:
-    """A DNS server, an authority and what is to be closed."""
+    """A DNS server, an authority and what is to be closed; `scheme` is that of the proxy."""
 
+    scheme: str
     authority: Authority
     dns: DnsServer
     closing: contextlib.ExitStack
 
-    def proxy(self, *, status: int = 200, credentials: str = "") -> ForwardProxy:
+    def proxy(
+        self,
+        *,
+        status: int = 200,
+        credentials: str = "",
+        response: bytes | None = None,
+        certificate_for: str = PROXY,
+    ) -> ForwardProxy:
         """A proxy that knows the names by itself, too."""
-        proxy = ForwardProxy(status=status, credentials=credentials, names={HOST: "127.0.0.1"})
+        tls = self.authority.server(certificate_for) if self.scheme == "https" else None
+        names = {HOST: "127.0.0.1"}
+        proxy = ForwardProxy(status=status, credentials=credentials, names=names, tls=tls, response=response)
         self.closing.callback(proxy.close)
         return proxy
 
-    def transport(
+    def client(
         self, port: int, *, user: str = "", resolves: bool = False, policy: EgressPolicy = POLICY, host: str = ""
-    ) -> Transport:
-        """A transport that goes through the proxy at this port."""
-        url = f"http://{user}{host or 'proxy.corp.example'}:{port}"
+    ) -> HttpClient:
+        """A client that goes through the proxy at this port."""
+        url = f"{self.scheme}://{user}{host or PROXY}:{port}"
         proxy = Proxy.of(url, resolves=resolves)
-        names = ThroughProxy(proxy, *(Resolver(each, [self.dns.address]) for each in (policy, ANYWHERE)))
-        transport = Transport(names, names, connections=Connections(roots=str(self.authority.roots), proxy=proxy))
-        self.closing.callback(transport.close)
-        return transport
+        names = ProxyResolver(proxy, *(Resolver(each, [self.dns.address]) for each in (policy, ANYWHERE)))
+        client = HttpClient(names, names, options=ClientOptions(roots=str(self.authority.roots), proxy=proxy))
+        self.closing.callback(client.close)
+        return client
 
-    def receiver(self, host: str = HOST) -> tuple[str, HostileReceiver]:
+    def receiver(self, host: str = HOST, *, clients: bool = False) -> tuple[str, HostileReceiver]:
         """A receiver with a certificate for this name."""
-        receiver = HostileReceiver(self.authority.server(host))
+        receiver = HostileReceiver(self.authority.server(host, clients=clients))
         self.closing.callback(receiver.close)
         return f"https://{HOST}:{receiver.port}", receiver
 
 
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
+@pytest.fixture(params=["http", "https"])
+def world(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[World]:
     with contextlib.ExitStack() as closing:
         dns = DnsServer(lambda name, _times: ZONE.get(name, []), ttl=60)
         closing.callback(dns.close)
-        yield World(Authority(tmp_path), dns, closing)
+        yield World(str(request.param), Authority(tmp_path), dns, closing)
 
 
-def kind_of(answer: Answer) -> FailureKind:
+def kind_of(answer: ResponseOrError) -> FailureKind:
     """The kind of a failure."""
-    assert isinstance(answer, Unanswered), answer
+    assert isinstance(answer, TransportError), answer
     return answer.kind
 
 
-def test_the_proxy_is_told_the_checked_address_and_tls_keeps_the_name(world: World) -> None:
-    """CONNECT names the address that was checked; what goes through, and the check of the certificate, has the name."""
+def test_the_proxy_gets_the_checked_address_and_tls_keeps_the_name(world: World) -> None:
+    """CONNECT names the address that was checked; Host and the check of the certificate use the name."""
     proxy = world.proxy()
     url, receiver = world.receiver()
-    transport = world.transport(proxy.port)
+    client = world.client(proxy.port)
     for _ in range(3):
-        assert answer_of(transport, request_to(f"{url}/ok")) == EMPTY
+        assert response_of(client, request_to(f"{url}/ok")) == EMPTY
     [heard] = proxy.heard
     assert heard.startswith(f"CONNECT 127.0.0.1:{receiver.port} HTTP/1.1\r\n")
     assert "X-Signature" not in heard
@@ -97,68 +111,68 @@ def test_the_certificate_is_checked_for_the_name(world: World) -> None:
     """A receiver behind the proxy with another's certificate gets nothing."""
     proxy = world.proxy()
     url, receiver = world.receiver("other.example.com")
-    assert kind_of(answer_of(world.transport(proxy.port), request_to(f"{url}/ok"))) == "tls_hostname"
+    assert kind_of(response_of(world.client(proxy.port), request_to(f"{url}/ok"))) == "tls_hostname"
     assert (proxy.tunnels, receiver.requests) == (1, [])
 
 
 def test_plain_http_goes_through_a_tunnel_as_well(world: World) -> None:
-    """There is one way through the proxy, and static or signature headers are not shown to it."""
+    """http:// goes through a tunnel as well, and the proxy does not see static or signature headers."""
     proxy = world.proxy()
     receiver = HostileReceiver()
     world.closing.callback(receiver.close)
     url = f"http://{HOST}:{receiver.port}"
-    transport = world.transport(proxy.port)
-    assert answer_of(transport, request_to(f"{url}/ok-body")) == Responded(200, None, b"hello", False)
+    client = world.client(proxy.port)
+    assert response_of(client, request_to(f"{url}/ok-body")) == Response(200, None, b"hello", False)
     assert all(heard.startswith("CONNECT ") and "X-Signature" not in heard for heard in proxy.heard)
 
 
 @pytest.mark.parametrize("how", ["mid-headers", "close", "never", "no-chunk-hang", "huge-headers", "endless-body"])
-def test_half_answers_are_judged_as_without_a_proxy(world: World, how: str) -> None:
-    """What the proxy says of its tunnel is taken for nobody's answer."""
+def test_incomplete_responses_are_classified_as_without_a_proxy(world: World, how: str) -> None:
+    """The proxy's response to CONNECT never passes for the endpoint's."""
     proxy = world.proxy()
     url, _ = world.receiver()
-    transport = world.transport(proxy.port)
-    answers = [answer_of(transport, request_to(f"{url}/{each}", timeout_ms=700)) for each in ("ok", how, how)]
+    client = world.client(proxy.port)
+    answers = [response_of(client, request_to(f"{url}/{each}", timeout_ms=700)) for each in ("ok", how, how)]
     assert answers[0] == EMPTY
-    assert {isinstance(each, Responded) for each in answers[2:]} == {how in ("no-chunk-hang", "endless-body")}
+    assert {isinstance(each, Response) for each in answers[2:]} == {how in ("no-chunk-hang", "endless-body")}
 
 
-def test_forbidden_addresses_are_not_asked_for(world: World) -> None:
-    """What may not be connected to is not asked of the proxy either, by name or as an address."""
+def test_the_proxy_gets_no_forbidden_address(world: World) -> None:
+    """The proxy is not asked to connect to a forbidden address, by name or as a literal."""
     proxy = world.proxy()
-    transport = world.transport(proxy.port, policy=EgressPolicy(allow_http=True))
+    client = world.client(proxy.port, policy=EgressPolicy(allow_http=True))
     requests = [
         request_to(f"http://{HOST}/"),
         request_to("http://inside.example.com/"),
         request_to("http://127.0.0.1/"),
     ]
-    assert {kind_of(each.answer) for each in answers_of(transport, *requests)} == {"blocked_address"}
+    assert {kind_of(each.response) for each in completed_of(client, *requests)} == {"blocked_address"}
     assert proxy.heard == []
 
 
-def test_a_proxy_that_resolves_is_told_names(world: World) -> None:
-    """With `proxy_resolves` the proxy is told the name and decides; addresses are checked here all the same."""
+def test_a_proxy_that_resolves_gets_names(world: World) -> None:
+    """With `proxy_resolves` the proxy gets the name and decides; literals are checked here all the same."""
     proxy = world.proxy()
     url, receiver = world.receiver()
-    transport = world.transport(proxy.port, resolves=True, policy=EgressPolicy())
-    assert answer_of(transport, request_to(f"{url}/ok")) == EMPTY
+    client = world.client(proxy.port, resolves=True, policy=EgressPolicy())
+    assert response_of(client, request_to(f"{url}/ok")) == EMPTY
     assert proxy.heard[0].startswith(f"CONNECT {HOST}:{receiver.port} HTTP/1.1\r\n")
     for host in ("127.0.0.1", "localhost"):
         literal = request_to(f"http://{host}:{receiver.port}/")
-        assert kind_of(answer_of(transport, literal)) == "blocked_address"
+        assert kind_of(response_of(client, literal)) == "blocked_address"
     assert len(proxy.heard) == 1
-    assert {name for name, _ in world.dns.asked} == {"proxy.corp.example"}
+    assert {name for name, _ in world.dns.asked} == {PROXY}
 
 
 def test_user_and_password_are_for_the_proxy_alone(world: World) -> None:
     """The proxy gets its user and password, the receiver does not see them, and a wrong one is `proxy_auth`."""
     proxy = world.proxy(credentials="sign:p@ss/word")
     url, receiver = world.receiver()
-    good = world.transport(proxy.port, user="sign:p%40ss%2Fword@")
-    assert answer_of(good, request_to(f"{url}/ok")) == EMPTY
+    good = world.client(proxy.port, user="sign:p%40ss%2Fword@")
+    assert response_of(good, request_to(f"{url}/ok")) == EMPTY
     assert b"Proxy" not in receiver.requests[0]
     for user in ("", "sign:wrong@"):
-        answer = answer_of(world.transport(proxy.port, user=user), request_to(f"{url}/ok"))
+        answer = response_of(world.client(proxy.port, user=user), request_to(f"{url}/ok"))
         assert kind_of(answer) == "proxy_auth"
         assert "wrong" not in str(answer)
     assert "word" not in repr(Proxy.of("http://sign:p%40ss%2Fword@proxy:3128"))
@@ -166,21 +180,93 @@ def test_user_and_password_are_for_the_proxy_alone(world: World) -> None:
 
 @pytest.mark.parametrize(("status", "kind"), [(403, "proxy_refused"), (502, "proxy_refused"), (0, "timeout_connect")])
 def test_a_proxy_that_makes_no_connection(world: World, status: int, kind: FailureKind) -> None:
-    """A proxy that refuses, or says nothing, is told from an endpoint that does."""
+    """A proxy that refuses, or does not respond, is another kind of error than an endpoint that does."""
     proxy = world.proxy(status=status)
     url, receiver = world.receiver()
-    assert kind_of(answer_of(world.transport(proxy.port), request_to(f"{url}/ok", timeout_ms=500))) == kind
+    assert kind_of(response_of(world.client(proxy.port), request_to(f"{url}/ok", timeout_ms=500))) == kind
     assert receiver.connections == 0
 
 
-def test_a_proxy_that_is_not_there(world: World) -> None:
-    """A proxy that nobody finds, or that does not listen, is `proxy_unreachable`, and nothing goes past it."""
+@pytest.mark.parametrize("response", [b"", b"HTTP/1.1 200", b"SSH-2.0-OpenSSH_9.2\r\n\r\n", b"x" * 40_000])
+def test_a_proxy_that_does_not_speak_http(world: World, response: bytes) -> None:
+    """A proxy that closes, sends half a response, another protocol or headers without end is `proxy_refused`."""
+    proxy = world.proxy(response=response)
+    url, receiver = world.receiver()
+    assert kind_of(response_of(world.client(proxy.port), request_to(f"{url}/ok"))) == "proxy_refused"
+    assert receiver.connections == 0
+
+
+def test_what_follows_the_proxys_response_is_the_endpoints(world: World) -> None:
+    """An endpoint may respond at once: its bytes come in one packet with the proxy's response, or an interim one."""
+    sent = b"HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\n\r\nHTTP/1.1 429 Wait\r\nRetry-After: 7\r\n\r\nbody"
+    proxy = world.proxy(response=sent)
+    response = response_of(world.client(proxy.port), request_to(f"http://{HOST}:8080/"))
+    assert response == Response(429, "7", b"body", False)
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_large_bodies_arrive_whole(world: World, scheme: str) -> None:
+    """Bodies of megabytes go through a tunnel in both directions, over connections that are kept."""
+    proxy = world.proxy()
+    receiver = HostileReceiver(world.authority.server(HOST) if scheme == "https" else None)
+    world.closing.callback(receiver.close)
+    client = world.client(proxy.port)
+    for _ in range(2):
+        request = request_to(f"{scheme}://{HOST}:{receiver.port}/echo?50000", body=b"x" * 5_000_000, timeout_ms=60_000)
+        response = response_of(client, request)
+        assert isinstance(response, Response)
+        assert (response.status, response.body_cut, response.body[:10]) == (200, True, b"." * 10)
+    assert [len(request.partition(b"\r\n\r\n")[2]) for request in receiver.requests] == [5_000_000] * 2
+
+
+def test_client_certificates_and_sessions_go_through_a_tunnel(world: World) -> None:
+    """An endpoint that asks for a client certificate gets it through the proxy; its session is resumed."""
+    proxy = world.proxy()
+    url, receiver = world.receiver(clients=True)
+    client = world.client(proxy.port)
+    identity = ClientIdentity(*world.authority.client("acme"))
+    for _ in range(3):
+        request = request_to(f"{url}/ok-and-close")
+        request.identity = identity
+        assert response_of(client, request) == EMPTY
+    assert receiver.clients == ["acme"] * 3
+    assert receiver.resumed == [False, True, True]
+    assert kind_of(response_of(client, request_to(f"{url}/ok"))) == "tls_client_certificate"
+
+
+@pytest.mark.parametrize("world", ["https"], indirect=True)
+def test_a_proxy_is_who_its_certificate_says(world: World) -> None:
+    """A proxy with the certificate of another name gets neither password nor CONNECT."""
+    proxy = world.proxy(certificate_for="other.corp.example", credentials="sign:word")
+    url, receiver = world.receiver()
+    error = response_of(world.client(proxy.port, user="sign:word@"), request_to(f"{url}/ok"))
+    assert isinstance(error, TransportError)
+    assert error.kind == "proxy_unreachable"
+    assert "not valid for" in error.detail
+    assert (proxy.heard, receiver.connections) == ([], 0)
+
+
+@pytest.mark.parametrize("world", ["https"], indirect=True)
+def test_a_proxy_that_speaks_no_tls(world: World) -> None:
+    """An https:// proxy that responds in the clear, or whose handshake stalls, is `proxy_unreachable`."""
+    url, _ = world.receiver()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        error = response_of(world.client(silent.getsockname()[1]), request_to(f"{url}/ok", timeout_ms=500))
+        assert error == TransportError("proxy_unreachable", "no complete connection to the proxy within 0.5 s")
+    plain = socket.create_server(("127.0.0.1", 0))
+    world.closing.callback(stop_listening, plain)
+    serve_each(plain, lambda connection: connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n"))
+    assert kind_of(response_of(world.client(plain.getsockname()[1]), request_to(f"{url}/ok"))) == "proxy_unreachable"
+
+
+def test_an_unreachable_proxy(world: World) -> None:
+    """A proxy without an address, or that does not listen, is `proxy_unreachable`, and nothing goes past it."""
     url, receiver = world.receiver()
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         port = closed.getsockname()[1]
         for host in ("proxy.corp.example", "no.such.proxy.example", "127.0.0.1"):
-            answer = answer_of(world.transport(port, host=host), request_to(f"{url}/ok"))
+            answer = response_of(world.client(port, host=host), request_to(f"{url}/ok"))
             assert kind_of(answer) == "proxy_unreachable"
     assert receiver.connections == 0
 
@@ -192,27 +278,27 @@ def test_the_environment_changes_nothing(world: World, monkeypatch: pytest.Monke
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:1")
     proxy = world.proxy()
     url, _ = world.receiver()
-    assert answer_of(world.transport(proxy.port), request_to(f"{url}/ok")) == EMPTY
+    assert response_of(world.client(proxy.port), request_to(f"{url}/ok")) == EMPTY
     assert len(proxy.heard) == 1
 
 
 def test_only_the_proxy_is_allowed_at_the_socket(world: World) -> None:
-    """Were an address handed to libcurl by whatever mistake, the socket would refuse all but the proxy's."""
+    """If another address reached the socket by mistake, the client would connect to none but the proxy's."""
     url, receiver = world.receiver()
-    names = ThroughProxy(Proxy.of("http://127.0.0.3:3128"), Resolver(POLICY, [world.dns.address]), Resolver(ANYWHERE))
-    transport = Transport(names, Resolver(POLICY, [world.dns.address]))
-    world.closing.callback(transport.close)
-    assert kind_of(answer_of(transport, request_to(f"{url}/ok"))) == "blocked_address"
+    names = ProxyResolver(Proxy.of("http://127.0.0.3:3128"), Resolver(POLICY, [world.dns.address]), Resolver(ANYWHERE))
+    client = HttpClient(names, Resolver(POLICY, [world.dns.address]))
+    world.closing.callback(client.close)
+    assert kind_of(response_of(client, request_to(f"{url}/ok"))) == "blocked_address"
     assert receiver.connections == 0
 
 
-def test_the_proxy_s_address_outlives_its_name_s_time(world: World) -> None:
-    """A socket that is asked for just after the answer for the proxy's name ran out is for the proxy all the same."""
+def test_the_proxys_address_outlives_its_ttl(world: World) -> None:
+    """A socket that is opened just after the TTL of the proxy's name may still connect to its address."""
     now = 0.0
     proxies = Resolver(ANYWHERE, [world.dns.address], monotonic=lambda: now)
     world.closing.callback(proxies.close)
     targets = Resolver(POLICY, [world.dns.address])
-    names = ThroughProxy(Proxy.of("http://proxy.corp.example:3128"), targets, proxies)
+    names = ProxyResolver(Proxy.of("http://proxy.corp.example:3128"), targets, proxies)
     world.closing.callback(targets.close)
     wait_until(lambda: names.ended() or names.lookup("127.0.0.1", 80), what="the proxy's name is known")
     assert names.lookup("127.0.0.1", 80) is not None
@@ -221,13 +307,13 @@ def test_the_proxy_s_address_outlives_its_name_s_time(world: World) -> None:
     assert names.refusal("127.0.0.2") is not None
 
 
-def test_trouble_with_the_proxy_is_logged_once_a_minute(world: World) -> None:
-    """What no endpoint can mend is told to the operator in words, and neither for each attempt nor with a password."""
+def test_proxy_errors_are_logged_once_a_minute(world: World) -> None:
+    """The operator sees an error that no endpoint can fix in the log, not for each attempt, and without a password."""
     proxy = world.proxy(credentials="sign:word")
     url, _ = world.receiver()
-    transport = world.transport(proxy.port, user="sign:wrong@")
+    client = world.client(proxy.port, user="sign:wrong@")
     with structlog.testing.capture_logs() as logged:
-        answers_of(transport, *[request_to(f"{url}/ok") for _ in range(5)])
+        completed_of(client, *[request_to(f"{url}/ok") for _ in range(5)])
     [line] = logged
     assert (line["event"], line["log_level"], line["kind"]) == ("delivery.trouble", "warning", "proxy_auth")
     assert "setting proxy" in line["detail"]
@@ -235,8 +321,8 @@ def test_trouble_with_the_proxy_is_logged_once_a_minute(world: World) -> None:
 
 
 @pytest.mark.parametrize("url", ["proxy:3128", "socks5://proxy", "http://", "http://proxy:port", ""])
-def test_what_is_no_proxy_is_refused_without_being_repeated(url: str) -> None:
-    """A proxy's URL may hold a password: the sentence about a wrong one does not hold it."""
+def test_the_error_for_a_wrong_proxy_url_does_not_repeat_it(url: str) -> None:
+    """The error for a wrong proxy URL does not hold the URL, which may hold a password."""
     with pytest.raises(SettingsError, match="write http://host:port") as error:
         Proxy.of(url)
     assert not url or url not in str(error.value).replace("http://host:port", "")

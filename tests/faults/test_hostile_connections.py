@@ -1,4 +1,4 @@
-"""Receivers on kept connections: what came before excuses nothing, and a connection that ends fails no attempt."""
+"""Endpoints on kept connections: earlier good responses excuse nothing, and a connection that ends fails no attempt."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from consumers.delivery.transport import Answer, Responded, Transport, Unanswered
+from consumers.delivery.http.client import HttpClient
+from consumers.delivery.http.types import Response, ResponseOrError, TransportError
 from tests.support.hostile import hostile_process
 from tests.support.listening import serve_each, stop_listening
-from tests.support.sending import answer_of, answers_of, local_transport, request_to
+from tests.support.sending import completed_of, local_client, request_to, response_of
 
 DEADLINE_MS = 400
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n"
@@ -31,10 +32,10 @@ def hostile() -> Iterator[str]:
 
 
 @pytest.fixture
-def transport() -> Iterator[Transport]:
-    transport = local_transport()
-    yield transport
-    transport.close()
+def client() -> Iterator[HttpClient]:
+    client = local_client()
+    yield client
+    client.close()
 
 
 class Listener:
@@ -98,33 +99,33 @@ def shuts_its_side(connection: socket.socket, listener: Listener) -> None:
 
 @pytest.mark.parametrize("converse", [closes_when_asked_again, closes_after_an_answer, shuts_its_side])
 def test_a_kept_connection_that_ends_fails_no_attempt(
-    transport: Transport, listening: Callable[[Converse], Listener], converse: Converse
+    client: HttpClient, listening: Callable[[Converse], Listener], converse: Converse
 ) -> None:
-    """A receiver that ends connections as the next request comes is asked on another one, once for each attempt."""
+    """If an endpoint ends a connection as the next request comes, the request is sent once more over a new one."""
     listener = listening(converse)
     for number in range(20):
-        answer = answer_of(transport, request_to(f"{listener.url}/{number}"))
-        assert isinstance(answer, Responded)
+        answer = response_of(client, request_to(f"{listener.url}/{number}"))
+        assert isinstance(answer, Response)
         assert answer.status == 200
     assert len(listener.posted) == 20
     assert max(listener.posted.values()) <= 2
 
 
 def test_hundreds_of_dead_connections_fail_nothing(listening: Callable[[Converse], Listener]) -> None:
-    """A receiver that ended hundreds of kept connections is asked over new ones, and nothing is sent a third time."""
+    """After an endpoint ended hundreds of kept connections, requests use new ones, and none is sent a third time."""
     listener = listening(closes_after_an_answer)
-    with contextlib.closing(local_transport(monotonic=lambda: 1_000.0)) as transport:
+    with contextlib.closing(local_client(monotonic=lambda: 1_000.0)) as client:
         for batch in range(3):
             requests = [request_to(f"{listener.url}/{batch}-{number}") for number in range(200)]
-            answers = [each.answer for each in answers_of(transport, *requests)]
-            assert {answer.status for answer in answers if isinstance(answer, Responded)} == {200}
+            answers = [each.response for each in completed_of(client, *requests)]
+            assert {answer.status for answer in answers if isinstance(answer, Response)} == {200}
             assert len(answers) == 200
     assert len(listener.posted) == 600
     assert max(listener.posted.values()) <= 2
 
 
-def test_late_bytes_are_nobodys_answer(listening: Callable[[Converse], Listener]) -> None:
-    """What comes over a connection that waits, unread while the process stood still, is not the next one's answer."""
+def test_late_bytes_are_no_response(listening: Callable[[Converse], Listener]) -> None:
+    """Bytes that came over an idle connection while the process was stalled are not the next request's response."""
     answered, late, now = threading.Event(), threading.Event(), [1_000.0]
 
     def speaks_again(connection: socket.socket, listener: Listener) -> None:
@@ -136,10 +137,10 @@ def test_late_bytes_are_nobodys_answer(listening: Callable[[Converse], Listener]
         listener.take(connection)
 
     listener = listening(speaks_again)
-    with contextlib.closing(local_transport(monotonic=lambda: now[0])) as transport:
+    with contextlib.closing(local_client(monotonic=lambda: now[0])) as client:
         for number in range(2):
-            answer = answer_of(transport, request_to(f"{listener.url}/{number}"))
-            assert isinstance(answer, Responded)
+            answer = response_of(client, request_to(f"{listener.url}/{number}"))
+            assert isinstance(answer, Response)
             assert answer.status == 200
             answered.set()
             assert late.wait(20)
@@ -149,10 +150,10 @@ def test_late_bytes_are_nobodys_answer(listening: Callable[[Converse], Listener]
 
 @pytest.mark.parametrize("body", [b"{}", LARGE], ids=["small", "large"])
 @pytest.mark.parametrize("reads", [True, False])
-def test_an_answer_before_the_request_was_read_is_the_answer(
-    transport: Transport, listening: Callable[[Converse], Listener], body: bytes, reads: bool
+def test_a_response_before_the_request_was_read_counts(
+    client: HttpClient, listening: Callable[[Converse], Listener], body: bytes, reads: bool
 ) -> None:
-    """Who answers without waiting for the whole request, read or not, has answered."""
+    """An endpoint that responds without waiting for the whole request, read or not, has responded."""
     done = threading.Event()
 
     def saying(answer: bytes) -> Converse:
@@ -165,16 +166,16 @@ def test_an_answer_before_the_request_was_read_is_the_answer(
         return converse
 
     urls = [listening(saying(answer)).url for answer in (OK, REFUSED)]
-    answered = answers_of(transport, *[request_to(url, body=body, timeout_ms=1_500) for url in urls])
+    answered = completed_of(client, *[request_to(url, body=body, timeout_ms=1_500) for url in urls])
     done.set()
-    statuses = [each.answer.status for each in answered if isinstance(each.answer, Responded)]
+    statuses = [each.response.status for each in answered if isinstance(each.response, Response)]
     assert sorted(statuses) == [200, 413]
 
 
-def test_who_reads_nothing_holds_nothing_up(
-    transport: Transport, hostile: str, listening: Callable[[Converse], Listener]
+def test_an_endpoint_that_reads_nothing_delays_no_others(
+    client: HttpClient, hostile: str, listening: Callable[[Converse], Listener]
 ) -> None:
-    """A receiver that takes connections and reads nothing ends at its deadline, beside others that are answered."""
+    """Requests to an endpoint that reads nothing end at their deadline, while others are completed."""
     done = threading.Event()
 
     def reads_nothing(_connection: socket.socket, _listener: Listener) -> None:
@@ -183,17 +184,19 @@ def test_who_reads_nothing_holds_nothing_up(
     url = listening(reads_nothing).url
     stuck = [request_to(url, timeout_ms=DEADLINE_MS, body=LARGE, context="stuck") for _ in range(8)]
     healthy = [request_to(f"{hostile}/ok", timeout_ms=20_000) for _ in range(50)]
-    answered = answers_of(transport, *stuck, *healthy)
+    answered = completed_of(client, *stuck, *healthy)
     done.set()
-    kinds = Counter(each.answer.kind if isinstance(each.answer, Unanswered) else "answered" for each in answered)
+    kinds = Counter(
+        each.response.kind if isinstance(each.response, TransportError) else "answered" for each in answered
+    )
     assert kinds == {"timeout_answer": 8, "answered": 50}
 
 
-def test_an_answer_too_many_is_nobodys(transport: Transport, hostile: str) -> None:
-    """What a receiver sends behind its answer is not taken for the answer to the next request."""
-    answers = [answer_of(transport, request_to(f"{hostile}/{how}")) for how in ["two-answers", "ok", "ok-body"] * 5]
-    assert {answer.status for answer in answers if isinstance(answer, Responded)} == {200}
-    assert answers[2::3] == [Responded(200, None, b"hello", False)] * 5
+def test_a_surplus_response_is_ignored(client: HttpClient, hostile: str) -> None:
+    """What an endpoint sends behind its response is not taken for the response to the next request."""
+    answers = [response_of(client, request_to(f"{hostile}/{how}")) for how in ["two-answers", "ok", "ok-body"] * 5]
+    assert {answer.status for answer in answers if isinstance(answer, Response)} == {200}
+    assert answers[2::3] == [Response(200, None, b"hello", False)] * 5
 
 
 @pytest.mark.parametrize(
@@ -209,18 +212,18 @@ def test_an_answer_too_many_is_nobodys(transport: Transport, hostile: str) -> No
         "blank-first",
     ],
 )
-def test_good_answers_before_do_not_excuse_half_ones(transport: Transport, hostile: str, how: str) -> None:
-    """A receiver that answered well before is not believed to have answered when its headers end half-way."""
-    answers_of(transport, *[request_to(f"{hostile}/ok") for _ in range(20)])
+def test_good_responses_before_do_not_excuse_incomplete_ones(client: HttpClient, hostile: str, how: str) -> None:
+    """Headers that end half-way are no response, however well the endpoint responded before."""
+    completed_of(client, *[request_to(f"{hostile}/ok") for _ in range(20)])
     for _ in range(2):
-        answer = answer_of(transport, request_to(f"{hostile}/{how}", timeout_ms=DEADLINE_MS))
-        assert isinstance(answer, Unanswered)
+        answer = response_of(client, request_to(f"{hostile}/{how}", timeout_ms=DEADLINE_MS))
+        assert isinstance(answer, TransportError)
 
 
 @pytest.mark.parametrize("how", ["ok-until-close", "ok-chunked-empty", "no-chunk-hang", "until-close-hang"])
-def test_receivers_may_change_how_they_answer(transport: Transport, hostile: str, how: str) -> None:
-    """A receiver that stops to declare the length of its answers is doubted once at most, then understood."""
+def test_endpoints_may_change_how_they_respond(client: HttpClient, hostile: str, how: str) -> None:
+    """An endpoint may stop to declare the length of its responses: they are understood all the same."""
     first = request_to(f"{hostile}/ok")
     then = [request_to(f"{hostile}/{how}", timeout_ms=DEADLINE_MS) for _ in range(3)]
-    answers: list[Answer] = [answer_of(transport, request) for request in (first, *then)]
-    assert all(isinstance(answer, Responded) and answer.status == 200 for answer in (answers[0], *answers[2:]))
+    answers: list[ResponseOrError] = [response_of(client, request) for request in (first, *then)]
+    assert all(isinstance(answer, Response) and answer.status == 200 for answer in (answers[0], *answers[2:]))

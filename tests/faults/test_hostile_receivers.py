@@ -1,4 +1,4 @@
-"""What a receiver can do to delivery: nothing but fail its own requests, within their deadline."""
+"""A hostile endpoint can only fail its own requests, within their deadline."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from consumers.delivery.answer import MAX_BODY_KEPT
-from consumers.delivery.transport import Responded, Transport, Unanswered
+from consumers.delivery.http.client import HttpClient
+from consumers.delivery.http.types import MAX_BODY_KEPT, Response, TransportError
 from schemas.failures import FailureKind
 from tests.support.hostile import HostileReceiver, hostile_process
-from tests.support.sending import answer_of, answers_of, local_transport, request_to
+from tests.support.sending import completed_of, local_client, request_to, response_of, work
 from tests.support.waiting import wait_until
 
 DEADLINE_MS = 400
@@ -19,51 +19,52 @@ DEADLINE_MS = 400
 IN_TIME_MS = 10_000
 # How much later than its deadline a request may end here: the machine may be busy, the promise is not about speed.
 SLACK_US = 1_500_000
-EMPTY = Responded(200, None, b"", False)
-CUT = Responded(200, None, b"", True)
+EMPTY = Response(200, None, b"", False)
+CUT = Response(200, None, b"", True)
 
-ANSWERED: dict[str, Responded] = {
+ANSWERED: dict[str, Response] = {
     "ok": EMPTY,
-    "ok-body": Responded(200, None, b"hello", False),
+    "ok-body": Response(200, None, b"hello", False),
     "ok-until-close": EMPTY,
     "ok-chunked-empty": EMPTY,
     "ok-after-interim": EMPTY,
-    "no-content": Responded(204, None, b"", False),
-    "retry-after": Responded(503, "86400", b"", False),
-    "retry-after-twice": Responded(503, "7", b"", False),
+    "no-content": Response(204, None, b"", False),
+    "retry-after": Response(503, "86400", b"", False),
+    "retry-after-twice": Response(503, "7", b"", False),
     "retry-after-of-200": EMPTY,
-    "redirect": Responded(302, None, b"", False),
-    "mid-body": Responded(200, None, b"hell", True),
+    "redirect": Response(302, None, b"", False),
+    "mid-body": Response(200, None, b"hell", True),
     "mid-body-reset": CUT,
-    "mid-chunk": Responded(200, None, b"hell", True),
+    "mid-chunk": Response(200, None, b"hell", True),
     "no-chunk": CUT,
     "no-chunk-reset": CUT,
     "no-chunk-hang": CUT,
     "no-body-hang": CUT,
     "until-close-hang": CUT,
     "bad-chunk": CUT,
-    "endless-body": Responded(200, None, b"x" * MAX_BODY_KEPT, True),
-    "endless-chunks": Responded(200, None, b"x" * MAX_BODY_KEPT, True),
+    "endless-body": Response(200, None, b"x" * MAX_BODY_KEPT, True),
+    "endless-chunks": Response(200, None, b"x" * MAX_BODY_KEPT, True),
     "endless-trailers": CUT,
-    "gigabyte": Responded(200, None, b"x" * MAX_BODY_KEPT, True),
-    "two-equal-lengths": Responded(200, None, b"hello", False),
-    "listed-lengths": Responded(200, None, b"hello", False),
-    "length-and-chunks": Responded(200, None, b"hello", False),
-    "endless-length": Responded(200, None, b"hello", False),
-    "long-length": Responded(200, None, b"hello", False),
+    "gigabyte": Response(200, None, b"x" * MAX_BODY_KEPT, True),
+    "two-equal-lengths": Response(200, None, b"hello", False),
+    "listed-lengths": Response(200, None, b"hello", False),
+    "length-and-chunks": Response(200, None, b"hello", False),
+    "endless-length": Response(200, None, b"hello", False),
+    "long-length": Response(200, None, b"hello", False),
     "negative-chunk": CUT,
     "endless-chunk": CUT,
-    "chunk-too-long": Responded(200, None, b"hel", True),
+    "chunk-too-long": Response(200, None, b"hel", True),
     "many-interim": EMPTY,
-    "status-999": Responded(999, None, b"", False),
+    "status-999": Response(999, None, b"", False),
     "two-answers": EMPTY,
     "folded": EMPTY,
     "bare-lines": EMPTY,
-    "huge-location": Responded(302, None, b"", False),
+    "huge-location": Response(302, None, b"", False),
     "elsewhere": EMPTY,
-    "unauthorised": Responded(401, None, b"", False),
-    "of-a-proxy": Responded(407, None, b"", False),
+    "unauthorised": Response(401, None, b"", False),
+    "of-a-proxy": Response(407, None, b"", False),
     "almost-huge-headers": EMPTY,
+    "no-colon": EMPTY,
 }
 FAILED: dict[str, set[FailureKind]] = {
     "never": {"timeout_answer"},
@@ -91,7 +92,7 @@ FAILED: dict[str, set[FailureKind]] = {
     "ansi": {"protocol"},
     "negative-length": {"protocol"},
     "ten-thousand-headers": {"headers_too_large"},
-    "switch": {"timeout_answer"},
+    "switch": {"protocol"},
     "status-99": {"protocol"},
     "nul-in-header": {"protocol"},
     "status-0": {"protocol"},
@@ -101,7 +102,6 @@ FAILED: dict[str, set[FailureKind]] = {
     "http2-preface": {"protocol"},
     "http2-settings": {"protocol"},
     "http2-status": {"protocol"},
-    "no-colon": {"protocol"},
     "bare-returns": {"timeout_answer"},
     "plus-length": {"protocol"},
     "empty-length": {"protocol"},
@@ -116,18 +116,11 @@ def hostile() -> Iterator[str]:
         yield f"http://127.0.0.1:{port}"
 
 
-# Where libcurl and the sockets of our own do not agree, and both may be right.
-OF_OUR_OWN: dict[str, Responded | set[FailureKind]] = {
-    "no-colon": EMPTY,  # who said 200 and one line of nonsense said 200
-    "switch": {"protocol"},  # libcurl waits for what may follow
-}
-
-
-@pytest.fixture(params=["own sockets", "libcurl"])
-def transport(request: pytest.FixtureRequest) -> Iterator[Transport]:
-    transport = local_transport(libcurl=request.param == "libcurl")
-    yield transport
-    transport.close()
+@pytest.fixture
+def client() -> Iterator[HttpClient]:
+    client = local_client()
+    yield client
+    client.close()
 
 
 def resident_bytes() -> int:
@@ -137,47 +130,40 @@ def resident_bytes() -> int:
 
 @pytest.mark.decision("Z9")
 @pytest.mark.parametrize("how", ANSWERED)
-def test_complete_headers_are_the_answer(transport: Transport, hostile: str, how: str) -> None:
-    """Once response headers are complete they are the answer, whatever becomes of the body."""
+def test_complete_headers_are_the_response(client: HttpClient, hostile: str, how: str) -> None:
+    """Once response headers are complete they are the response, whatever becomes of the body."""
     deadline_ms = DEADLINE_MS if how.endswith("hang") else IN_TIME_MS
-    assert answer_of(transport, request_to(f"{hostile}/{how}", timeout_ms=deadline_ms)) == ANSWERED[how]
+    assert response_of(client, request_to(f"{hostile}/{how}", timeout_ms=deadline_ms)) == ANSWERED[how]
 
 
 @pytest.mark.decision("Z9")
 @pytest.mark.parametrize("how", FAILED)
-def test_without_complete_headers_there_is_no_answer(
-    transport: Transport, hostile: str, how: str, request: pytest.FixtureRequest
-) -> None:
-    """A response whose headers do not arrive whole, as HTTP/1.1 and within 32 KiB, is a failure of a known kind."""
+def test_without_complete_headers_there_is_no_response(client: HttpClient, hostile: str, how: str) -> None:
+    """Headers that do not arrive complete, as HTTP/1.1 and within 32 KiB, are an error of a known kind."""
     deadline_ms = DEADLINE_MS if "timeout_answer" in FAILED[how] else IN_TIME_MS
-    answer = answer_of(transport, request_to(f"{hostile}/{how}", timeout_ms=deadline_ms))
-    is_own = "libcurl" not in request.node.callspec.id
-    expected = OF_OUR_OWN.get(how, FAILED[how]) if is_own else FAILED[how]
-    if isinstance(expected, Responded):
-        assert answer == expected
-        return
-    assert isinstance(answer, Unanswered)
-    assert answer.kind in expected
+    answer = response_of(client, request_to(f"{hostile}/{how}", timeout_ms=deadline_ms))
+    assert isinstance(answer, TransportError)
+    assert answer.kind in FAILED[how]
     assert answer.detail.isprintable()
     assert answer.detail.isascii()
 
 
-def test_deadlines_hold_beside_healthy_requests(transport: Transport, hostile: str) -> None:
-    """Every way to misbehave at once, several times: each ends by its deadline, and the healthy ones are answered."""
+def test_deadlines_hold_beside_healthy_requests(client: HttpClient, hostile: str) -> None:
+    """With all kinds of misbehaviour at once, each request ends by its deadline, and the healthy ones are completed."""
     ways = [*ANSWERED, *FAILED] * 3
     requests = [request_to(f"{hostile}/{how}", timeout_ms=1_000, context=how) for how in ways]
     healthy = [request_to(f"{hostile}/ok", timeout_ms=20_000, context="healthy") for _ in range(100)]
-    answered = answers_of(transport, *requests, *healthy)
+    answered = completed_of(client, *requests, *healthy)
     assert len(answered) == len(requests) + len(healthy)
-    assert {a.answer for a in answered if a.request.context == "healthy"} == {EMPTY}
+    assert {a.response for a in answered if a.request.context == "healthy"} == {EMPTY}
     for each in answered:
         if each.request.context != "healthy":
             assert each.duration_us < 1_000_000 + SLACK_US, each.request.context
 
 
-def test_no_deadline_comes_early(transport: Transport, hostile: str) -> None:
-    """A receiver has the whole of its time to answer."""
-    answered = answers_of(transport, *[request_to(f"{hostile}/never", timeout_ms=ms) for ms in (100, 350, 200)])
+def test_no_deadline_comes_early(client: HttpClient, hostile: str) -> None:
+    """An endpoint has the whole of its time to respond."""
+    answered = completed_of(client, *[request_to(f"{hostile}/never", timeout_ms=ms) for ms in (100, 350, 200)])
     assert [each.request.timeout_ms for each in answered] == [100, 200, 350]
     assert all(each.duration_us >= each.request.timeout_ms * 1_000 for each in answered)
 
@@ -196,51 +182,51 @@ FLOODS = [
 
 @pytest.mark.parametrize("how", [*FLOODS, "huge-headers"])
 @pytest.mark.parametrize("trusted", [False, True], ids=["at first sight", "after good answers"])
-def test_memory_stays_flat(transport: Transport, hostile: str, how: str, trusted: bool) -> None:
-    """Receivers that send without end fill no memory, even where they answered well before."""
+def test_memory_stays_flat(client: HttpClient, hostile: str, how: str, trusted: bool) -> None:
+    """Endpoints that send without end fill no memory, even if they responded well before."""
     warm = [request_to(f"{hostile}/ok") for _ in range(60)]
-    answers_of(transport, *(warm if trusted else warm[:0]))
-    answers_of(transport, *[request_to(f"{hostile}/{how}", timeout_ms=5_000) for _ in range(20)])
+    completed_of(client, *(warm if trusted else warm[:0]))
+    completed_of(client, *[request_to(f"{hostile}/{how}", timeout_ms=5_000) for _ in range(20)])
     before = resident_bytes()
     for _ in range(3):
         if trusted:
-            answers_of(transport, request_to(f"{hostile}/ok"))
-        answers_of(transport, *[request_to(f"{hostile}/{how}", timeout_ms=5_000) for _ in range(60)])
+            completed_of(client, request_to(f"{hostile}/ok"))
+        completed_of(client, *[request_to(f"{hostile}/{how}", timeout_ms=5_000) for _ in range(60)])
     assert resident_bytes() - before < 32 * 1024 * 1024
 
 
-def test_compressed_bodies_stay_compressed(transport: Transport, hostile: str) -> None:
-    """A gzip bomb is read as the bytes that it is on the wire, and no further than 64 KiB of them."""
-    answer = answer_of(transport, request_to(f"{hostile}/gzip-bomb"))
-    assert isinstance(answer, Responded)
+def test_compressed_bodies_stay_compressed(client: HttpClient, hostile: str) -> None:
+    """A gzip bomb is read as the bytes on the network, and no further than 64 KiB of them."""
+    answer = response_of(client, request_to(f"{hostile}/gzip-bomb"))
+    assert isinstance(answer, Response)
     assert (answer.body[:2], len(answer.body)) == (b"\x1f\x8b", MAX_BODY_KEPT)
 
 
 @pytest.mark.decision("Z5")
-def test_redirects_are_not_followed(transport: Transport) -> None:
-    """A redirect is the answer, and nothing is sent where it points to."""
+def test_redirects_are_not_followed(client: HttpClient) -> None:
+    """A redirect is the response, and nothing is sent to its location."""
     receiver = HostileReceiver()
-    answer = answer_of(transport, request_to(f"http://127.0.0.1:{receiver.port}/redirect"))
-    assert answer == Responded(302, None, b"", False)
+    answer = response_of(client, request_to(f"http://127.0.0.1:{receiver.port}/redirect"))
+    assert answer == Response(302, None, b"", False)
     assert len(receiver.requests) == 1
     receiver.close()
 
 
-def test_sockets_are_read_before_deadlines_are_judged() -> None:
-    """A response that arrived while the process stood still past the deadline counts."""
+def test_sockets_are_read_before_deadlines_are_checked() -> None:
+    """A response that arrived while the process was stalled past the deadline counts."""
     now = [1_000.0]
     receiver = HostileReceiver()
     receiver.gate.clear()
-    transport = local_transport(monotonic=lambda: now[0])
+    client = local_client(monotonic=lambda: now[0])
     for how in ("ok", "ok-body", "no-chunk-hang", "never"):
-        transport.start(request_to(f"http://127.0.0.1:{receiver.port}/{how}", timeout_ms=1_000, context=how))
-    wait_until(lambda: transport.work(0) == [] and len(receiver.requests) == 4, what="all requests have arrived")
+        client.start(request_to(f"http://127.0.0.1:{receiver.port}/{how}", timeout_ms=1_000, context=how))
+    wait_until(lambda: work(client, 0) == [] and len(receiver.requests) == 4, what="all requests have arrived")
     receiver.gate.set()
     wait_until(lambda: receiver.answered == 4, what="all answers are in the sockets, unread")
     now[0] += 3_600
-    answers = {each.request.context: each.answer for each in answers_of(transport)}
-    never = Unanswered("timeout_answer", "no complete response headers within 1 s")
-    hello = Responded(200, None, b"hello", False)
+    answers = {each.request.context: each.response for each in completed_of(client)}
+    never = TransportError("timeout_answer", "no complete response headers within 1 s")
+    hello = Response(200, None, b"hello", False)
     assert answers == {"ok": EMPTY, "ok-body": hello, "no-chunk-hang": CUT, "never": never}
-    transport.close()
+    client.close()
     receiver.close()

@@ -20,11 +20,13 @@ from ipaddress import IPv4Address, IPv6Address, ip_network
 from pathlib import Path
 from typing import Any, Final
 
-from consumers.delivery.resolver import Addresses, Resolver
-from consumers.delivery.transport import Request, Responded, Transport
+from consumers.delivery.http.client import HttpClient
+from consumers.delivery.http.resolver import Addresses, Resolver
+from consumers.delivery.http.types import Request, Response
 from schemas.egress import EgressPolicy, Target
 from schemas.errors import InvalidInput
 from tests.support.dns import DnsServer
+from tests.support.sending import work
 
 PUBLIC: Final = "93.184.216.34"
 PUBLIC6: Final = "2606:4700::1111"
@@ -123,16 +125,16 @@ def _targets() -> dict[str, Target]:
     return targets
 
 
-def _run(transport: Transport, targets: dict[str, Target]) -> dict[str, str]:
+def _run(client: HttpClient, targets: dict[str, Target]) -> dict[str, str]:
     for label, target in targets.items():
-        transport.start(Request(target, [b"Content-Type: text/plain"], b"canary", 10_000, label))
+        client.start(Request(target, [b"Content-Type: text/plain"], b"canary", 10_000, label))
     ended: dict[str, str] = {}
     ends_at = time.monotonic() + 30
-    while transport.is_busy and time.monotonic() < ends_at:
-        for each in transport.work(0.2):
-            answer = each.answer
+    while client.is_busy and time.monotonic() < ends_at:
+        for each in work(client, 0.2):
+            answer = each.response
             ended[str(each.request.context)] = (
-                str(answer.status) if isinstance(answer, Responded) else f"{answer.kind}: {answer.detail}"
+                str(answer.status) if isinstance(answer, Response) else f"{answer.kind}: {answer.detail}"
             )
     return ended
 
@@ -143,8 +145,7 @@ class _Lax(Resolver):
     def lookup(self, host: str, port: int, *, waits: bool = True) -> Any:
         """Give a special address for any name."""
         index = int(host.partition(".")[0].rpartition("-")[2])
-        address = SPECIAL[index]
-        return Addresses((address,), [f"+{host}:{port}:{f'[{address}]' if ':' in address else address}"])
+        return Addresses((SPECIAL[index],))
 
 
 def main() -> None:
@@ -152,21 +153,21 @@ def main() -> None:
     _make_world()
     server = DnsServer(zone, address=("127.0.0.1", 53))
     canaries = Canaries()
-    transport = Transport(POLICY, Resolver(POLICY))
+    client = HttpClient(POLICY, Resolver(POLICY))
     control = {name: POLICY.check_url(f"http://{name}.example.com/") for name in ("public", "public-again", "flip")}
-    result: dict[str, Any] = {"public": _run(transport, control), "public_heard": list(canaries.heard)}
+    result: dict[str, Any] = {"public": _run(client, control), "public_heard": list(canaries.heard)}
     canaries.heard.clear()
-    result["hostile"] = _run(transport, _targets())
+    result["hostile"] = _run(client, _targets())
     result["hostile_heard"] = list(canaries.heard)
     canaries.heard.clear()
     # Its answer has run out meanwhile: asked again, it says 127.0.0.1.
     result["flipped"] = {}
     ends_at = time.monotonic() + 20
     while not result["flipped"].get("flip", "").startswith("blocked") and time.monotonic() < ends_at:
-        result["flipped"] = _run(transport, {"flip": control["flip"]})
+        result["flipped"] = _run(client, {"flip": control["flip"]})
     result["flipped_heard"] = list(canaries.heard)
     canaries.heard.clear()
-    lax = Transport(POLICY, _Lax(POLICY))
+    lax = HttpClient(POLICY, _Lax(POLICY))
     names = {f"special-{n}": POLICY.check_url(f"http://special-{n}.example.com/") for n in range(len(SPECIAL))}
     result["unchecked"] = _run(lax, names)
     result["unchecked_heard"] = list(canaries.heard)

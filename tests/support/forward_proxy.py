@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import select
 import socket
+import ssl
 from collections.abc import Mapping
 
 from tests.support.listening import serve_each, stop_listening
@@ -14,11 +15,22 @@ class ForwardProxy:
     """Listens on a free port of 127.0.0.1. `heard` holds the head of every request, `tunnels` counts what it made.
 
     `status` other than 200 refuses, 0 says nothing; `credentials` (user:password) are asked for where there are any;
-    `names` are the hosts that it knows by themselves.
+    `names` are the hosts that it knows by themselves. With `tls` it takes no connections in the clear. `response` is
+    sent in place of one of HTTP.
     """
 
-    def __init__(self, *, status: int = 200, credentials: str = "", names: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        status: int = 200,
+        credentials: str = "",
+        names: Mapping[str, str] | None = None,
+        tls: ssl.SSLContext | None = None,
+        response: bytes | None = None,
+    ) -> None:
         self.status = status
+        self._tls = tls
+        self._response = response
         self._credentials = base64.b64encode(credentials.encode()).decode()
         self._names = names or {}
         self.heard: list[str] = []
@@ -32,6 +44,13 @@ class ForwardProxy:
         stop_listening(self._listener)
 
     def _serve(self, connection: socket.socket) -> None:
+        if self._tls is None:
+            self._converse(connection)
+        else:
+            with self._tls.wrap_socket(connection, server_side=True) as secured:
+                self._converse(secured)
+
+    def _converse(self, connection: socket.socket) -> None:
         head = b""
         while b"\r\n\r\n" not in head:
             more = connection.recv(65_536)
@@ -43,6 +62,9 @@ class ForwardProxy:
         status = self._judge(text)
         if status == 0:
             connection.recv(1)
+            return
+        if self._response is not None:
+            connection.sendall(self._response)
             return
         connection.sendall(f"HTTP/1.1 {status} Told by the proxy\r\nX-Proxy: yes\r\n\r\n".encode())
         if status == 200:
@@ -63,6 +85,8 @@ class ForwardProxy:
             while True:
                 for ready in select.select([connection, other], [], [])[0]:
                     data = ready.recv(65_536)
+                    while isinstance(ready, ssl.SSLSocket) and ready.pending():
+                        data += ready.recv(65_536)
                     if not data:
                         return
                     (other if ready is connection else connection).sendall(data)

@@ -1,8 +1,8 @@
-"""Names whose addresses a test knows: what a transport asks in place of DNS."""
+"""Names whose addresses a test knows: what a client asks in place of DNS."""
 
 from __future__ import annotations
 
-from consumers.delivery.resolver import Addresses
+from consumers.delivery.http.resolver import Addresses
 
 
 class Names:
@@ -18,8 +18,8 @@ class Names:
 
     def lookup(self, host: str, _port: int, *, waits: bool = True) -> Addresses | None:
         if host == "127.0.0.1":
-            return Addresses((host,), [])
-        return Addresses(self.addresses, []) if self.known else None
+            return Addresses((host,))
+        return Addresses(self.addresses) if self.known else None
 
     def has_hung(self, _host: str) -> bool:
         return False

@@ -1,4 +1,4 @@
-"""Names and endpoints that do anything in any order, drawn from a seed; and what a carrier's books must agree on."""
+"""Names and endpoints that do anything in any order, drawn from a seed; and what the client's state must agree on."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from random import Random
 from typing import Any, Final
 
-from consumers.delivery.resolver import Addresses, Failed, Resolution
+from consumers.delivery.http.resolver import Addresses, Failed, Resolution
 
 _OK: Final = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 _CHUNKED: Final = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n"
@@ -36,8 +36,8 @@ _PIECES: Final = (
 # In place of a record of TLS: an alert in the clear, and what is none.
 _NO_TLS: Final = (b"\x15\x03\x03\x00\x02\x02\x28", b"garbage!!!!")
 _NOW: Final = (ssl.SSLWantReadError, ssl.SSLWantWriteError)
-# Sockets beside the first of each connection that is being made (consumers/delivery/direct/dialling.py).
-_BESIDE: Final = 64
+# Sockets beyond the first of each connection that is being made (consumers/delivery/http/connector.py).
+_FURTHER: Final = 64
 
 
 class RandomNames:
@@ -63,7 +63,7 @@ class RandomNames:
         found = [f"127.0.0.{rng.randint(1, 4)}" for _ in range(rng.randint(1, 4))]
         found += rng.choice([[], [], ["fe80::1"], ["::1"], ["10.0.0.1"]])
         rng.shuffle(found)
-        return Addresses(tuple(found), [])
+        return Addresses(tuple(found))
 
     def has_hung(self, _host: str) -> bool:
         """Say no."""
@@ -169,29 +169,33 @@ class RandomEndpoint:
             one.close()
 
 
-def connections_of(carrier: Any) -> int:
-    """How many connections a carrier has, used and idle."""
-    return len(carrier._links)
+def connections_of(client: Any) -> int:
+    """How many connections a client has, used and idle."""
+    return len(client._connections)
 
 
-def check_books(carrier: Any) -> None:
-    """Assert that each request is at one place, each connection is of a request or idle, and there are not too many."""
-    pool, links, dials = carrier._pool, carrier._links, carrier._dialling._dials
+def check_state(client: Any) -> None:
+    """Assert that each request is at one place, each connection is used or idle, and there are not too many."""
+    pool, connections, attempts = client._pool, client._connections, client._connector._attempts
     idle = set(pool._oldest)
-    by_key = [link for kept in pool._by_key.values() for link in kept]
+    by_key = [connection for kept in pool._by_key.values() for connection in kept]
     assert idle == set(by_key)
     assert len(idle) == len(by_key)
-    for descriptor, link in links.items():
-        assert link.fd == descriptor == link._socket.fileno()
-        assert (link.work is None) == (link in idle)
-        assert link.work is None or (link.work in carrier._open and link.work.link is link)
-    for exchange in carrier._open:
-        assert (exchange.link is not None) + (exchange in dials) + (exchange in carrier._queue) == 1
-        assert exchange.link is None or links[exchange.link.fd] is exchange.link
-    connecting = {descriptor: exchange for exchange, dial in dials.items() for descriptor in dial._open}
-    assert connecting == carrier._dialling._by_descriptor
-    assert dials.keys() <= carrier._open.keys()
-    assert not connecting.keys() & links.keys()
-    assert len(set(carrier._queue)) == len(carrier._queue)
-    assert len(links) + len(dials) <= carrier._connections.most
-    assert len(connecting) - len(dials) <= _BESIDE
+    for descriptor, connection in connections.items():
+        exchange = connection.exchange
+        assert connection.fd == descriptor == connection.stream.fileno()
+        assert (exchange is None) == (connection in idle)
+        assert exchange is None or (exchange in client._open and exchange.connection is connection)
+    for exchange in client._open:
+        held = client._unconfirmed.get(exchange.request) is exchange
+        places = (exchange.connection is not None, exchange in attempts, exchange in client._queue)
+        assert sum(places) == 1 or (held and not any(places))
+        assert exchange.connection is None or connections[exchange.connection.fd] is exchange.connection
+    assert set(client._unconfirmed.values()) <= client._open.keys()
+    connecting = {descriptor: exchange for exchange, attempt in attempts.items() for descriptor in attempt._open}
+    assert connecting == client._connector._by_descriptor
+    assert attempts.keys() <= client._open.keys()
+    assert not connecting.keys() & connections.keys()
+    assert len(set(client._queue)) == len(client._queue)
+    assert len(connections) + len(attempts) <= client._options.max_connections
+    assert len(connecting) - len(attempts) <= _FURTHER

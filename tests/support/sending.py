@@ -1,4 +1,4 @@
-"""A transport for tests, and requests for it."""
+"""An HTTP client for tests, and requests for it."""
 
 from __future__ import annotations
 
@@ -6,27 +6,27 @@ import time
 from collections.abc import Callable, Iterable
 from ipaddress import ip_network
 
-from consumers.delivery.connections import Connections, trusted_roots
-from consumers.delivery.resolver import Resolver
-from consumers.delivery.transport import Answer, Answered, Request, Transport
+from consumers.delivery.http.client import HttpClient
+from consumers.delivery.http.options import ClientOptions, trusted_roots
+from consumers.delivery.http.resolver import Resolver
+from consumers.delivery.http.types import CompletedRequest, Request, ResponseOrError
 from schemas.egress import ANY_PORT, EgressPolicy
 
 LOCAL = EgressPolicy(True, (ip_network("127.0.0.0/8"), ip_network("::1/128")), frozenset({ANY_PORT}))
 HEADERS = [b"Content-Type: application/json", b"User-Agent: Signpost/test", b"X-Signature: abc"]
 
 
-def local_transport(
+def local_client(
     *,
     policy: EgressPolicy = LOCAL,
     dns_servers: Iterable[str] = (),
     roots: str | None = None,
     monotonic: Callable[[], float] = time.monotonic,
-    libcurl: bool = False,
-) -> Transport:
-    """A transport that may reach this machine; with libcurl it would speak HTTP/2 over TLS."""
-    connections = Connections(roots=roots or trusted_roots(), http2=libcurl)
+) -> HttpClient:
+    """A client that may reach this machine."""
+    options = ClientOptions(roots=roots or trusted_roots())
     resolver = Resolver(policy, dns_servers, monotonic=monotonic)
-    return Transport(policy, resolver, connections=connections, monotonic=monotonic)
+    return HttpClient(policy, resolver, options=options, monotonic=monotonic)
 
 
 def request_to(url: str, *, timeout_ms: int = 5_000, body: bytes = b"{}", context: object = None) -> Request:
@@ -34,19 +34,27 @@ def request_to(url: str, *, timeout_ms: int = 5_000, body: bytes = b"{}", contex
     return Request(LOCAL.check_url(url), list(HEADERS), body, timeout_ms, context)
 
 
-def answers_of(transport: Transport, *requests: Request, deadline_s: float = 20.0) -> list[Answered]:
+def work(client: HttpClient, timeout_s: float) -> list[CompletedRequest]:
+    """Let a client work, confirm whatever has to be confirmed, and return completed requests."""
+    result = client.work(timeout_s)
+    for request in result.to_confirm:
+        client.confirm(request)
+    return result.completed
+
+
+def completed_of(client: HttpClient, *requests: Request, deadline_s: float = 20.0) -> list[CompletedRequest]:
     """Start requests and work until nothing is in flight; AssertionError after the deadline."""
     for request in requests:
-        transport.start(request)
+        client.start(request)
     ends_at = time.monotonic() + deadline_s
-    answered: list[Answered] = []
-    while transport.is_busy:
-        answered += transport.work(0.1)
+    completed: list[CompletedRequest] = []
+    while client.is_busy:
+        completed += work(client, 0.1)
         assert time.monotonic() < ends_at, f"some of {len(requests)} requests are still open"
-    return answered
+    return completed
 
 
-def answer_of(transport: Transport, request: Request) -> Answer:
-    """Start a request and return what came of it."""
-    (answered,) = answers_of(transport, request)
-    return answered.answer
+def response_of(client: HttpClient, request: Request) -> ResponseOrError:
+    """Start a request and return its response or error."""
+    (completed,) = completed_of(client, request)
+    return completed.response

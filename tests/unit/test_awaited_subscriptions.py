@@ -63,7 +63,7 @@ class Delivery:
         self.started: list[object] = []
         self.ended: list[object] = []
         self.outbox = Outbox("one")
-        transport = SimpleNamespace(resolving=0, start=self.started.append)
+        client = SimpleNamespace(resolving=0, start=self.started.append)
         recorder = Recorder(NAMES, TIERS, 1_000_000)
         health = HealthTracker(HealthPolicy(report_after_ms=1, disable_after_ms=None))
         metrics = DeliveryMetrics({}, 512)
@@ -78,7 +78,7 @@ class Delivery:
         )
         self.scheduler = Scheduler(
             subscriptions=cast("Any", self.table),
-            transport=cast("Any", transport),
+            client=cast("Any", client),
             outbox=self.outbox,
             recorder=recorder,
             handler=handler,

@@ -21,7 +21,7 @@ from deploy.cli.group import all_commands, hoisted, load_command
 from schemas.errors import InvalidInput, SettingsError, SignpostError, Unavailable
 
 # Libraries and modules that take long to import.
-HEAVY = ["confluent_kafka", "fastavro", "pycurl", "httpx", "cryptography", "deploy.settings"]
+HEAVY = ["confluent_kafka", "fastavro", "pycares", "httpx", "cryptography", "deploy.settings"]
 
 
 def completing(typed: str) -> dict[str, str]:

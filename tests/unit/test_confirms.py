@@ -1,4 +1,4 @@
-"""What waited is sent only if it might be started now: for the name of its host, for a connection, for its turn."""
+"""A request that waited, for the name of its host or for a connection, is sent only if it might be started now."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any, cast
 
 import pytest
 
-from consumers.delivery.answer import Request, Responded
 from consumers.delivery.classification import classify
 from consumers.delivery.delay_topics import DelayTopics
 from consumers.delivery.endpoint import Endpoint
+from consumers.delivery.http.types import Request, Response
 from consumers.delivery.pacing import Pacing, PacingLimits
 from consumers.delivery.partitions.outbox import Outbox
 from consumers.delivery.partitions.partition_state import Ownership, PartitionState
@@ -45,11 +45,19 @@ class Waiting:
         self.now_ms = NOW
         self.stands_ms = 0  # within the next start
         self.started: list[Request] = []
+        self.decisions: list[str] = []
         self.health = HealthTracker(HealthPolicy(report_after_ms=1, disable_after_ms=None))
         pacing: Pacing[DeliveryTask] = Pacing(PacingLimits(16, 128, 512, 600_000), TIERS_MS)
         self.scheduler = Scheduler(
             subscriptions=cast("Any", SimpleNamespace(lookup=lambda *_: Entry(self.endpoint, 0, 0))),
-            transport=cast("Any", SimpleNamespace(start=self._start)),
+            client=cast(
+                "Any",
+                SimpleNamespace(
+                    start=self._start,
+                    confirm=lambda _: self.decisions.append("confirmed"),
+                    withdraw=lambda _: self.decisions.append("withdrawn"),
+                ),
+            ),
             outbox=Outbox("one"),
             recorder=Recorder(NAMES, TIERS, 1_000_000),
             handler=cast("Any", None),
@@ -76,7 +84,8 @@ class Waiting:
 
     def goes_on(self) -> bool:
         """Whether the request is sent now that the name is known."""
-        return self.scheduler.confirms(self.request)
+        self.scheduler.confirm([self.request])
+        return self.decisions[-1] == "confirmed"
 
 
 @pytest.fixture
@@ -85,8 +94,8 @@ def waiting() -> Waiting:
     return Waiting()
 
 
-def test_it_is_sent_where_nothing_has_changed(waiting: Waiting) -> None:
-    """A name that is found lets the request go."""
+def test_it_is_sent_if_nothing_has_changed(waiting: Waiting) -> None:
+    """A name that is found lets the request continue."""
     assert waiting.goes_on()
 
 
@@ -98,13 +107,13 @@ def test_it_is_not_sent_for_a_partition_that_was_revoked(waiting: Waiting, owner
 
 
 def test_it_is_not_sent_while_the_loop_starts_nothing(waiting: Waiting) -> None:
-    """In doubt after a standstill, or with too much uncommitted, nothing starts by way of DNS either."""
+    """After a stall, or with too much uncommitted, no request starts by way of DNS either."""
     waiting.scheduler.may_start = False
     assert not waiting.goes_on()
 
 
-def test_it_is_not_sent_on_old_news(waiting: Waiting) -> None:
-    """A subscription that changed, or of which news is awaited, is looked at anew."""
+def test_it_is_not_sent_on_stale_or_changed_subscriptions(waiting: Waiting) -> None:
+    """While the subscription has changed, or the table is stale, the request is withdrawn."""
     waiting.fresh = False
     assert not waiting.goes_on()
     waiting.fresh = True
@@ -113,22 +122,22 @@ def test_it_is_not_sent_on_old_news(waiting: Waiting) -> None:
 
 
 def test_it_is_not_sent_to_an_endpoint_that_was_disabled(waiting: Waiting) -> None:
-    """A 410 that came meanwhile holds for it, too."""
-    gone = Responded(410, None, b"", False)
+    """A 410 that came meanwhile counts for it, too."""
+    gone = Response(410, None, b"", False)
     waiting.health.failed(0, waiting.job, ENDPOINT.activation, NOW, classify(gone, NOW))
     assert not waiting.goes_on()
 
 
-def test_who_has_its_place_needs_no_other(waiting: Waiting) -> None:
-    """What waited for a connection has had its place all the time, and is sent where nothing else has changed."""
+def test_a_request_with_a_permit_needs_no_other(waiting: Waiting) -> None:
+    """A request that waited for a connection has kept its permit, and is sent if nothing else has changed."""
     assert waiting.goes_on()
     assert waiting.goes_on()
     waiting.fresh = False
     assert not waiting.goes_on()
 
 
-def test_a_standstill_among_starts_ends_them(waiting: Waiting) -> None:
-    """What was asked before the first of them holds for a moment: the others are looked at in the next turn."""
+def test_a_stall_among_starts_ends_them(waiting: Waiting) -> None:
+    """What was checked before the first start holds for a moment: the other jobs are considered in the next turn."""
     waiting.job.activation = ENDPOINT.activation
     for offset in range(1, 4):
         waiting.scheduler._ready.append(DeliveryTask(waiting.job, waiting.partition, offset, b""))

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from consumers.delivery.answer import Responded
 from consumers.delivery.endpoint import Endpoint
+from consumers.delivery.http.types import Response
 from consumers.delivery.results.recorder import RESPONSE_KEPT, redacted
 from tests.support.hostile import HostileReceiver
-from tests.support.sending import answers_of, local_transport, request_to
+from tests.support.sending import completed_of, local_client, request_to
 from tests.unit.test_endpoint import SIGNED, endpoint, header
 
 TOKEN = "tok-7f3a9c51e8b24d60"
@@ -32,16 +32,16 @@ def parts_in(kept: bytes) -> list[str]:
 
 def test_an_endpoint_that_echoes_its_request_tells_no_header(told: Endpoint) -> None:
     """Wherever the echo is cut, at the 1 KiB kept or the 5 KiB looked at, no beginning of a value is left."""
-    receiver, transport = HostileReceiver(), local_transport()
+    receiver, client = HostileReceiver(), local_client()
     pads = [*range(0, 1_200, 50), *range(990, 1_060), *range(4_900, 5_130, 3)]
     requests = [request_to(f"http://127.0.0.1:{receiver.port}/echo?{pad}", timeout_ms=20_000) for pad in pads]
     for request in requests:
         request.headers[:0] = told.header_lines
     kept = []
-    for each in answers_of(transport, *requests):
-        assert isinstance(each.answer, Responded)
-        kept.append(redacted(each.answer, told))  # what is kept shows in topics alone
-    transport.close()
+    for each in completed_of(client, *requests):
+        assert isinstance(each.response, Response)
+        kept.append(redacted(each.response, told))  # what is kept shows in topics alone
+    client.close()
     receiver.close()
     assert len(kept) == len(pads)
     assert [parts_in(each) for each in kept if parts_in(each)] == []
@@ -56,5 +56,5 @@ def test_a_secret_that_is_told_over_and_over_is_in_no_place(told: Endpoint, secr
     for start in range(0, len(secret) + 2, max(1, len(secret) // 100)):
         for cut in (True, False):
             body = full[start : start + 5_120]
-            kept = redacted(Responded(200, None, body, cut), told)
+            kept = redacted(Response(200, None, body, cut), told)
             assert parts_in(kept) == [], start

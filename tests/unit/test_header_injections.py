@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from consumers.delivery.answer import Responded
+from consumers.delivery.http.types import Response
 from schemas.header_rules import HeaderWish, header_problems, is_sendable
 from schemas.sender import load_senders
 from tests.support.hostile import HostileReceiver
-from tests.support.sending import answer_of, local_transport, request_to
+from tests.support.sending import local_client, request_to, response_of
 
 ZENOO = load_senders()["zenoo"]
 # What ends a line, or is taken for its end by somebody: controls, and line ends that Unicode has.
@@ -97,12 +97,12 @@ def test_what_only_looks_dangerous_arrives_as_it_is() -> None:
         HeaderWish("X-Longest", "v" * 4_000),
     ]
     assert list(header_problems(wishes, ZENOO)) == []
-    receiver, transport = HostileReceiver(), local_transport()
+    receiver, client = HostileReceiver(), local_client()
     request = request_to(f"http://127.0.0.1:{receiver.port}/ok", body=b"{}")
     lines = [f"{wish.name}: {wish.value}".encode() for wish in wishes]
     request.headers += lines
-    assert answer_of(transport, request) == Responded(200, None, b"", False)
-    transport.close()
+    assert response_of(client, request) == Response(200, None, b"", False)
+    client.close()
     receiver.close()
     [seen] = receiver.requests
     head, _, body = seen.partition(b"\r\n\r\n")

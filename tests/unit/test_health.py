@@ -7,9 +7,9 @@ from typing import Any, cast
 
 import pytest
 
-from consumers.delivery.answer import Responded, Unanswered
 from consumers.delivery.classification import Classified, classify
 from consumers.delivery.health_cleanup import LOOK_EVERY_MS, HealthCleanup
+from consumers.delivery.http.types import Response, TransportError
 from consumers.delivery.results.health import HealthChange, HealthPolicy, HealthTracker
 from schemas.delivery import Job
 from schemas.failures import FailureKind
@@ -44,7 +44,7 @@ def job(subscription_id: str = "sub_1") -> Job:
 
 
 def failure(why: int | FailureKind) -> Classified:
-    response = Responded(why, None, b"", False) if isinstance(why, int) else Unanswered(why, "")
+    response = Response(why, None, b"", False) if isinstance(why, int) else TransportError(why, "")
     return classify(response, START)
 
 

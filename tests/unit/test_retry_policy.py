@@ -6,9 +6,9 @@ from datetime import timedelta
 
 import pytest
 
-from consumers.delivery.answer import Answer, Responded, Unanswered
 from consumers.delivery.classification import ResponseKind, classify
 from consumers.delivery.delay_topics import DelayTopics, Schedule
+from consumers.delivery.http.types import Response, ResponseOrError, TransportError
 from consumers.delivery.results.retry_policy import (
     Delivered,
     Disposition,
@@ -26,11 +26,11 @@ MINUTE_MS = 60_000
 DAY_MS = 24 * 60 * MINUTE_MS
 
 
-def responded(status: int) -> Responded:
-    return Responded(status, None, b"", False)
+def responded(status: int) -> Response:
+    return Response(status, None, b"", False)
 
 
-def disposed(attempt: int, response: Answer, now_ms: int = NOW_MS) -> Disposition:
+def disposed(attempt: int, response: ResponseOrError, now_ms: int = NOW_MS) -> Disposition:
     return dispose(attempt, classify(response, now_ms), ZENOO, now_ms, DAY_MS)
 
 
@@ -48,12 +48,12 @@ def disposed(attempt: int, response: Answer, now_ms: int = NOW_MS) -> Dispositio
         (responded(429), Retry(NOW_MS + MINUTE_MS), "status_429"),
         (responded(500), Retry(NOW_MS + MINUTE_MS), "status_500"),
         (responded(503), Retry(NOW_MS + MINUTE_MS), "status_503"),
-        (Unanswered("timeout_answer", "no answer"), Retry(NOW_MS + MINUTE_MS), "timeout_answer"),
-        (Unanswered("dns", "no such name"), Retry(NOW_MS + MINUTE_MS), "dns"),
-        (Unanswered("tls_expired", "expired"), Retry(NOW_MS + MINUTE_MS), "tls_expired"),
+        (TransportError("timeout_answer", "no answer"), Retry(NOW_MS + MINUTE_MS), "timeout_answer"),
+        (TransportError("dns", "no such name"), Retry(NOW_MS + MINUTE_MS), "dns"),
+        (TransportError("tls_expired", "expired"), Retry(NOW_MS + MINUTE_MS), "tls_expired"),
     ],
 )
-def test_responses_and_dispositions(response: Answer, disposition: Disposition, label: str) -> None:
+def test_responses_and_dispositions(response: ResponseOrError, disposition: Disposition, label: str) -> None:
     """Any 2xx is a delivery, 410 the end of the job, and everything else, redirects included, is retried."""
     assert disposed(1, response) == disposition
     assert classify(response, NOW_MS).label == label
@@ -68,14 +68,14 @@ def test_responses_and_dispositions(response: Answer, disposition: Disposition, 
         (responded(500), ResponseKind.REJECTED),
         (responded(429), ResponseKind.OVERLOADED),
         (responded(503), ResponseKind.OVERLOADED),
-        (Unanswered("timeout_connect", ""), ResponseKind.TIMEOUT),
-        (Unanswered("dns_timeout", ""), ResponseKind.TIMEOUT),
-        (Unanswered("refused", ""), ResponseKind.UNREACHABLE),
-        (Unanswered("local", ""), ResponseKind.UNRELATED),
-        (Unanswered("blocked_address", ""), ResponseKind.UNRELATED),
+        (TransportError("timeout_connect", ""), ResponseKind.TIMEOUT),
+        (TransportError("dns_timeout", ""), ResponseKind.TIMEOUT),
+        (TransportError("refused", ""), ResponseKind.UNREACHABLE),
+        (TransportError("local", ""), ResponseKind.UNRELATED),
+        (TransportError("blocked_address", ""), ResponseKind.UNRELATED),
     ],
 )
-def test_kinds_of_responses(response: Answer, kind: ResponseKind) -> None:
+def test_kinds_of_responses(response: ResponseOrError, kind: ResponseKind) -> None:
     """Every response and every failure has one kind, which says what it means for its endpoint."""
     classified = classify(response, NOW_MS)
     assert classified.kind is kind
@@ -151,12 +151,12 @@ def test_a_wait_that_ends_hardly_later_takes_one_step_instead_of_many() -> None:
 )
 def test_retry_after_moves_an_attempt_later(status: int, retry_after: str | None, attempt: int, wait_ms: int) -> None:
     """Retry-After of 429 and 503 moves the next attempt later, never earlier, within the longest tier."""
-    answer = Responded(status, retry_after, b"", False)
+    answer = Response(status, retry_after, b"", False)
     assert disposed(attempt, answer) == Retry(NOW_MS + wait_ms)
 
 
 def test_retry_after_gives_no_further_attempt() -> None:
     """Where the last attempt is answered so, the job is dead all the same; the endpoint is left alone nevertheless."""
-    answer = Responded(429, "120", b"", False)
+    answer = Response(429, "120", b"", False)
     assert disposed(6, answer) == Exhausted()
     assert classify(answer, NOW_MS).retry_after_ms == 120_000

@@ -74,7 +74,7 @@ class Standing:
                 next_wake_ms=None,
             ),
             "scheduler": self.scheduler,
-            "transport": SimpleNamespace(in_flight=0, is_busy=False),
+            "client": SimpleNamespace(in_flight=0, is_busy=False),
             "table": SimpleNamespace(poll=lambda _now: None, is_fresh=lambda _now: True, current=True),
             "housekeeping": SimpleNamespace(turn=lambda _now, _waits: None),
         }

@@ -6,9 +6,9 @@ from typing import Final, Literal, TypeAlias
 
 import structlog
 
-from consumers.delivery.answer import Answer
 from consumers.delivery.classification import DELIVERED, Classified
 from consumers.delivery.endpoint import Endpoint
+from consumers.delivery.http.types import ResponseOrError
 from consumers.delivery.results.health import HealthChange, HealthTracker
 from consumers.delivery.results.outcome_log import OutcomeLog
 from consumers.delivery.results.recorder import Recorder, outcome_of, outcome_without_attempt
@@ -56,7 +56,7 @@ class ResultHandler:
         self._longest_delay_ms = longest_delay_ms
 
     def handle(
-        self, task: DeliveryTask, response: Answer, classified: Classified, duration_us: int, now_ms: int
+        self, task: DeliveryTask, response: ResponseOrError, classified: Classified, duration_us: int, now_ms: int
     ) -> list[OutgoingRecord]:
         """Return the records that follow from an attempt: for its endpoint, for its job, and its outcome."""
         job, endpoint = task.job, task.endpoint

@@ -6,10 +6,10 @@ from typing import Final, cast
 
 from confluent_kafka import Message
 
-from consumers.delivery.answer import MAX_BODY_KEPT, Answer, Responded
 from consumers.delivery.classification import Classified
 from consumers.delivery.delay_topics import DelayTopic, DelayTopics
 from consumers.delivery.endpoint import Endpoint
+from consumers.delivery.http.types import MAX_BODY_KEPT, Response, ResponseOrError
 from consumers.delivery.results.health import HealthChange
 from consumers.delivery.task import DeliveryTask
 from consumers.runtime.dead_letters import SourceRecord, dead_letter
@@ -107,7 +107,7 @@ def outcome_of(
     state: State,
     reason: str,
     *,
-    response: Answer,
+    response: ResponseOrError,
     classified: Classified,
     duration_us: int,
     next_due_at_ms: int | None = None,
@@ -115,7 +115,7 @@ def outcome_of(
     """Return the outcome of an attempt; `task.endpoint` is where it went."""
     endpoint = task.endpoint
     assert endpoint is not None
-    received = response if type(response) is Responded else None
+    received = response if type(response) is Response else None
     return Outcome(
         task.job,
         state,
@@ -140,7 +140,7 @@ def outcome_without_attempt(task: DeliveryTask, state: State, reason: str, host:
     )
 
 
-def redacted(response: Responded, endpoint: Endpoint) -> bytes:
+def redacted(response: Response, endpoint: Endpoint) -> bytes:
     """Return what is kept of a response body, without the secrets of its endpoint.
 
     An endpoint may echo a secret, whole or cut off at the end of what was read.

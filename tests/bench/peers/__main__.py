@@ -1,6 +1,6 @@
 """`python -m tests.bench.peers`: Signpost's delivery beside Confluent's parallel-consumer and Bento, one line of JSON.
 
-Beside them a bare loop around libcurl, without Kafka and with nothing to decide: what it takes to post alone.
+Beside them a bare loop of sockets, without Kafka and with nothing to decide: the least that it takes to post.
 
 All read as many records from as many partitions and post the same bodies with an HMAC header to the same sink. They
 take turns for three rounds, and the second half of each run counts, when the JVM is warm. The peers are given bodies as
@@ -30,7 +30,7 @@ from tests.support.topics import create_topic
 
 _JOBS: Final = 100_000
 _SUBSCRIPTIONS: Final = 100
-_BARE: Final = "bare_curl_128"
+_BARE: Final = "bare_sockets_128"
 _INTERPRETED: Final = "signpost_interpreted"
 
 

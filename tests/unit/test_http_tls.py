@@ -1,4 +1,4 @@
-"""A receiver is who its certificate says, or it gets nothing; and it is told who we are where it asks."""
+"""An endpoint is who its certificate says, or it gets nothing; and it sees our certificate if it asks for one."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import socket
 import ssl
 import struct
+import tempfile
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,24 +16,26 @@ from typing import Any
 import pytest
 
 from consumers.delivery.endpoint import ClientIdentity
-from consumers.delivery.transport import Answer, Responded, Transport, Unanswered
+from consumers.delivery.http import tls
+from consumers.delivery.http.client import HttpClient
+from consumers.delivery.http.types import Response, ResponseOrError, TransportError
 from schemas.failures import FailureKind
 from tests.support.certificates import Authority
 from tests.support.dns import DnsServer
 from tests.support.hostile import HostileReceiver
-from tests.support.sending import answer_of, answers_of, local_transport, request_to
+from tests.support.sending import completed_of, local_client, request_to, response_of, work
 
 HOST = "hooks.example.com"
-EMPTY = Responded(200, None, b"", False)
+EMPTY = Response(200, None, b"", False)
 
 
 @dataclass(slots=True)
 class World:
-    """An authority, a transport that trusts it, and a DNS server by which every name is this machine."""
+    """An authority, a client that trusts it, and a DNS server by which every name is this machine."""
 
     authority: Authority
-    transport: Transport
-    distrusting: Transport
+    client: HttpClient
+    distrusting: HttpClient
     closing: contextlib.ExitStack
 
     def receiver(self, tls: ssl.SSLContext) -> tuple[str, HostileReceiver]:
@@ -42,33 +45,31 @@ class World:
         return f"https://{HOST}:{receiver.port}", receiver
 
 
-@pytest.fixture(params=["own sockets", "libcurl"])
-def world(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[World]:
-    libcurl = request.param == "libcurl"
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
     with contextlib.ExitStack() as closing:
         authority = Authority(tmp_path)
         dns = DnsServer(lambda _name, _times: ["127.0.0.1"], ttl=60)
         closing.callback(dns.close)
         trusting, distrusting = (
-            local_transport(dns_servers=[dns.address], roots=roots, libcurl=libcurl)
-            for roots in (str(authority.roots), None)
+            local_client(dns_servers=[dns.address], roots=roots) for roots in (str(authority.roots), None)
         )
-        for transport in (trusting, distrusting):
-            closing.callback(transport.close)
+        for client in (trusting, distrusting):
+            closing.callback(client.close)
         yield World(authority, trusting, distrusting, closing)
 
 
-def kind_of(answer: Answer) -> FailureKind:
+def kind_of(answer: ResponseOrError) -> FailureKind:
     """The kind of a failure."""
-    assert isinstance(answer, Unanswered), answer
+    assert isinstance(answer, TransportError), answer
     return answer.kind
 
 
-def test_a_genuine_receiver_is_answered(world: World) -> None:
-    """A certificate of a trusted authority for the name of the URL is taken; the connection is used again."""
+def test_a_genuine_endpoint_gets_requests(world: World) -> None:
+    """A certificate of a trusted authority for the name of the URL is accepted; the connection is reused."""
     url, receiver = world.receiver(world.authority.server(HOST))
     for body in (b"{}", b"x" * 250_000, b"{}"):
-        assert answer_of(world.transport, request_to(f"{url}/ok", body=body)) == EMPTY
+        assert response_of(world.client, request_to(f"{url}/ok", body=body)) == EMPTY
     assert receiver.connections == 1
 
 
@@ -82,65 +83,65 @@ def test_a_genuine_receiver_is_answered(world: World) -> None:
     ],
 )
 def test_an_impostor_gets_nothing(world: World, host: str, when: Any, kind: FailureKind) -> None:
-    """Another name, a certificate that is not valid today: the request is not sent, and the failure says why."""
+    """With the certificate of another name, or one not valid today, the request is not sent, and the error says why."""
     url, receiver = world.receiver(world.authority.server(host, when=when))
-    assert kind_of(answer_of(world.transport, request_to(f"{url}/ok"))) == kind
+    assert kind_of(response_of(world.client, request_to(f"{url}/ok"))) == kind
     assert receiver.requests == []
 
 
 @pytest.mark.parametrize("self_signed", [False, True])
 def test_an_unknown_authority_is_not_trusted(world: World, self_signed: bool) -> None:
-    """A certificate that vouches for itself, or one of an authority that is not in `ca_bundle`, is `tls_untrusted`."""
+    """A self-signed certificate, or one of an authority that is not in `ca_bundle`, is `tls_untrusted`."""
     url, receiver = world.receiver(world.authority.server(HOST, self_signed=self_signed))
-    transport = world.transport if self_signed else world.distrusting
-    assert kind_of(answer_of(transport, request_to(f"{url}/ok"))) == "tls_untrusted"
+    client = world.client if self_signed else world.distrusting
+    assert kind_of(response_of(client, request_to(f"{url}/ok"))) == "tls_untrusted"
     assert receiver.requests == []
 
 
 def test_old_versions_of_tls_are_refused(world: World) -> None:
-    """A receiver that speaks TLS 1.1 at most is `tls_version`."""
+    """An endpoint that speaks TLS 1.1 at most is `tls_version`."""
     url, receiver = world.receiver(world.authority.old_server(HOST))
-    assert kind_of(answer_of(world.transport, request_to(f"{url}/ok"))) == "tls_version"
+    assert kind_of(response_of(world.client, request_to(f"{url}/ok"))) == "tls_version"
     assert receiver.requests == []
 
 
-def test_what_is_no_tls_is_a_tls_failure(world: World) -> None:
-    """A receiver that answers in the clear, and one whose handshake stalls, fail as what they are."""
+def test_an_endpoint_without_tls_is_a_tls_failure(world: World) -> None:
+    """An endpoint that responds in the clear is `tls_failed`, one whose handshake stalls `timeout_tls`."""
     with socket.create_server(("127.0.0.1", 0)) as silent, socket.create_server(("127.0.0.1", 0)) as plain:
         urls = [f"https://{HOST}:{listener.getsockname()[1]}/" for listener in (silent, plain)]
         for url in urls:
-            world.transport.start(request_to(url, timeout_ms=500, context=url))
+            world.client.start(request_to(url, timeout_ms=500, context=url))
         plain.settimeout(10)
-        world.transport.work(0.1)
-        world.transport.work(0.1)
+        work(world.client, 0.1)
+        work(world.client, 0.1)
         connection, _ = plain.accept()
         connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
-        answers = {each.request.context: each.answer for each in answers_of(world.transport)}
+        answers = {each.request.context: each.response for each in completed_of(world.client)}
         connection.close()
-    assert answers[urls[0]] == Unanswered("timeout_tls", "no complete TLS handshake within 0.5 s")
+    assert answers[urls[0]] == TransportError("timeout_tls", "no complete TLS handshake within 0.5 s")
     assert kind_of(answers[urls[1]]) == "tls_failed"
 
 
 @pytest.mark.parametrize("how", ["mid-headers", "no-chunk", "mid-body", "never"])
-def test_half_answers_are_judged_as_without_tls(world: World, how: str) -> None:
-    """Complete headers are the answer over TLS too, and incomplete ones are none."""
+def test_incomplete_responses_are_classified_as_without_tls(world: World, how: str) -> None:
+    """Complete headers are a response over TLS too, and incomplete ones are none."""
     url, _ = world.receiver(world.authority.server(HOST))
-    answer = answer_of(world.transport, request_to(f"{url}/{how}", timeout_ms=500))
-    assert isinstance(answer, Responded) == (how in ("no-chunk", "mid-body"))
+    answer = response_of(world.client, request_to(f"{url}/{how}", timeout_ms=500))
+    assert isinstance(answer, Response) == (how in ("no-chunk", "mid-body"))
 
 
 def test_sessions_are_resumed(world: World) -> None:
-    """A second connection to a receiver resumes the TLS session of the first."""
+    """A second connection to an endpoint resumes the TLS session of the first."""
     url, receiver = world.receiver(world.authority.server(HOST))
     for _ in range(3):
-        assert answer_of(world.transport, request_to(f"{url}/ok-and-close")) == EMPTY
+        assert response_of(world.client, request_to(f"{url}/ok-and-close")) == EMPTY
     assert receiver.connections == 3
     assert receiver.resumed == [False, True, True]
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-def test_a_client_certificate_is_shown_where_one_is_asked_for(world: World, version: ssl.TLSVersion) -> None:
-    """A receiver that wants a certificate gets the subscription's; without one, or with a stranger's, it refuses."""
+def test_the_client_certificate_is_shown_on_request(world: World, version: ssl.TLSVersion) -> None:
+    """An endpoint that wants a certificate gets the subscription's; without one, or with a stranger's, it refuses."""
     context = world.authority.server(HOST, clients=True)
     context.minimum_version = context.maximum_version = version
     url, receiver = world.receiver(context)
@@ -149,7 +150,7 @@ def test_a_client_certificate_is_shown_where_one_is_asked_for(world: World, vers
     for identity in (own, None, stranger):
         request = request_to(f"{url}/ok")
         request.identity = identity
-        answers.append(answer_of(world.transport, request))
+        answers.append(response_of(world.client, request))
     assert answers[0] == EMPTY
     assert receiver.clients == ["acme"]
     assert len(receiver.requests) == 1
@@ -160,7 +161,7 @@ def test_a_client_certificate_is_shown_where_one_is_asked_for(world: World, vers
 
 @pytest.mark.parametrize("how", ["ok-body", "ok-and-close"])
 def test_client_certificates_never_mix(world: World, how: str) -> None:
-    """Requests to one host with several certificates, and without, each go as who they are, resumed sessions too."""
+    """Requests to one host with several certificates, and without, each use their own, in resumed sessions too."""
     context = world.authority.server(HOST, clients=True)
     context.verify_mode = ssl.CERT_OPTIONAL
     url, receiver = world.receiver(context)
@@ -170,28 +171,52 @@ def test_client_certificates_never_mix(world: World, how: str) -> None:
         request = request_to(f"{url}/{how}")
         request.headers.append(f"X-Name: {name}".encode())
         request.identity = shown[name]
-        assert isinstance(answer_of(world.transport, request), Responded)
+        assert isinstance(response_of(world.client, request), Response)
     requests = [request_to(f"{url}/{how}", context=name) for name in names * 20]
     for request in requests:
         request.headers.append(f"X-Name: {request.context}".encode())
         request.identity = shown[request.context]  # type: ignore[index]  # its own context
-    assert len(answers_of(world.transport, *requests)) == len(requests)
+    assert len(completed_of(world.client, *requests)) == len(requests)
     assert len(receiver.requests) == len(receiver.clients) == 72
     for sent, client in zip(receiver.requests, receiver.clients, strict=True):
         assert f"X-Name: {client}\r\n".encode() in sent
 
 
-def test_an_unusable_certificate_is_the_subscriptions_trouble(world: World) -> None:
-    """A certificate or key that OpenSSL does not take fails its own requests alone."""
+def test_an_unusable_certificate_fails_its_own_requests(world: World) -> None:
+    """A certificate or key that OpenSSL does not accept fails only the requests that show it."""
     url, _ = world.receiver(world.authority.server(HOST))
     certificate, key = world.authority.client("acme")
     for identity in (ClientIdentity(b"no certificate", key), ClientIdentity(certificate, b"such a key")):
         request = request_to(f"{url}/ok")
         request.identity = identity
-        answer = answer_of(world.transport, request)
+        answer = response_of(world.client, request)
         assert kind_of(answer) == "tls_client_certificate"
         assert "such a key" not in str(answer)
-    assert answer_of(world.transport, request_to(f"{url}/ok")) == EMPTY
+    assert response_of(world.client, request_to(f"{url}/ok")) == EMPTY
+
+
+def test_without_memfd_no_file_with_a_client_certificate_stays(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without memfd, as on macOS, the certificate is for a moment in a file that only its user can read."""
+    folder, modes = tmp_path / "temporary", []
+    folder.mkdir()
+
+    @contextlib.contextmanager
+    def watched(content: bytes) -> Iterator[str]:
+        with tls.temporary_file(content) as path:
+            modes.append(Path(path).stat().st_mode & 0o777)
+            yield path
+
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    monkeypatch.setattr(tls, "private_file", watched)
+    url, receiver = world.receiver(world.authority.server(HOST, clients=True))
+    request = request_to(f"{url}/ok")
+    request.identity = ClientIdentity(*world.authority.client("acme"))
+    assert response_of(world.client, request) == EMPTY
+    assert receiver.clients == ["acme"]
+    assert modes == [0o600]
+    assert list(folder.iterdir()) == []
 
 
 class Resetting(threading.Thread):
@@ -232,17 +257,16 @@ class LateIdentity:
         return self._identity.certificate
 
 
-@pytest.mark.parametrize("world", ["own sockets"], indirect=True)  # libcurl is given certificates before it connects
-def test_a_connection_that_is_reset_before_its_handshake_is_a_failure(world: World) -> None:
-    """A receiver that takes connections and ends them at once, at whatever moment, fails its own requests alone."""
+def test_a_reset_before_the_handshake_is_an_error(world: World) -> None:
+    """An endpoint that accepts connections and ends them at once, at any moment, fails its own requests alone."""
     receiver = Resetting()
     request = request_to(f"https://{HOST}:{receiver.port}/")
     request.identity = LateIdentity(ClientIdentity(*world.authority.client("acme")), receiver)
-    assert kind_of(answer_of(world.transport, request)) == "reset"
+    assert kind_of(response_of(world.client, request)) == "reset"
 
 
-def test_a_handshake_cannot_be_held_open(world: World) -> None:
-    """A receiver that feeds the handshake byte by byte is given up at the deadline."""
+def test_a_slow_handshake_ends_at_the_deadline(world: World) -> None:
+    """An endpoint that feeds the handshake byte by byte is given up at the deadline."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         done = threading.Event()
 
@@ -255,6 +279,6 @@ def test_a_handshake_cannot_be_held_open(world: World) -> None:
 
         threading.Thread(target=drip, daemon=True).start()
         url = f"https://{HOST}:{listener.getsockname()[1]}/"
-        answer = answer_of(world.transport, request_to(url, timeout_ms=400))
+        answer = response_of(world.client, request_to(url, timeout_ms=400))
         done.set()
     assert kind_of(answer) == "timeout_tls"

@@ -1,4 +1,4 @@
-"""The transport against endpoints that do anything: any order of requests, answers, faults, names and time."""
+"""The client against endpoints that do anything: any order of requests, responses, faults, names and time."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from random import Random
 
 import pytest
 
-from consumers.delivery.answer import Answered, Request
-from consumers.delivery.connections import Connections
 from consumers.delivery.endpoint import ClientIdentity
-from consumers.delivery.transport import Transport
+from consumers.delivery.http.client import HttpClient
+from consumers.delivery.http.options import ClientOptions
+from consumers.delivery.http.types import Request
 from tests.support.certificates import Authority
-from tests.support.random_endpoint import RandomEndpoint, RandomNames, check_books, connections_of
+from tests.support.random_endpoint import RandomEndpoint, RandomNames, check_state, connections_of
 from tests.support.sending import LOCAL, request_to
 
 SHORT, LONG = 4, 150
@@ -27,7 +27,7 @@ LAST_TURNS = 100
 
 
 class Sending:
-    """A transport and an endpoint; `open` are the numbers of the requests that have not ended yet."""
+    """A client and an endpoint; `open` are the numbers of the requests that have not ended yet."""
 
     def __init__(self, rng: Random, scheme: str, authority: Authority) -> None:
         tls = authority.server("localhost") if scheme == "https" else None
@@ -39,20 +39,24 @@ class Sending:
         self.url = f"{scheme}://localhost:{self.endpoint.port}/"
         self.later_s = 0.0
         self.started, self.open = 0, set[object]()
-        self.transport = Transport(
+        self.client = HttpClient(
             LOCAL,
             RandomNames(rng),
-            connections=Connections(
-                roots=str(authority.roots), most=rng.choice([1, 2, 3, 6, 50]), idle_s=rng.choice([1, 55])
+            options=ClientOptions(
+                roots=str(authority.roots), max_connections=rng.choice([1, 2, 3, 6, 50]), idle_s=rng.choice([1, 55])
             ),
-            confirm=self._confirm,
             monotonic=lambda: time.monotonic() + self.later_s,
         )
 
-    def _confirm(self, _request: Request) -> bool:
+    def _decide(self, request: Request) -> None:
+        """Confirm or withdraw a request, or leave it undecided."""
         if self.rng.random() < 0.3:
             self.endpoint.step()
-        return self.rng.random() < 0.93
+        drawn = self.rng.random()
+        if drawn < 0.9:
+            self.client.confirm(request)
+        elif drawn < 0.95:
+            self.client.withdraw(request)
 
     def step(self) -> None:
         """Let something happen, and do what a loop does."""
@@ -63,18 +67,21 @@ class Sending:
             self.later_s += rng.choice([0.02, 0.06, 0.3, 2, 60])
         elif drawn < 0.54:
             which = rng.randint(1, 5)
-            self._end(self.transport.cancel(lambda request: int(str(request.context)) % 5 == which))
+            self._end(self.client.cancel(lambda request: int(str(request.context)) % 5 == which))
         elif drawn < 0.57:
-            self.transport.tidy()
+            self.client.tidy()
         self._check()
         for _ in range(rng.randint(0, 3)):
             self.endpoint.step()
         self.work(rng.choice([0, 0, 0, 0.001]))
 
     def work(self, timeout_s: float) -> None:
-        """Take answers."""
-        answered: list[Answered] = self.transport.work(timeout_s)
-        self._end([one.request for one in answered])
+        """Take completed requests, and decide about those that have to be confirmed."""
+        result = self.client.work(timeout_s)
+        self._end([completed.request for completed in result.completed])
+        self._check()
+        for request in result.to_confirm:
+            self._decide(request)
         self._check()
 
     def _start(self, requests: int) -> None:
@@ -84,19 +91,19 @@ class Sending:
             request.identity = self.rng.choice(self.identities)
             self.open.add(self.started)
             self.started += 1
-            self.transport.start(request)
+            self.client.start(request)
 
     def _end(self, requests: list[Request]) -> None:
         for request in requests:
             self.open.remove(request.context)  # it has not ended before
 
     def _check(self) -> None:
-        assert self.transport.in_flight + self.transport.resolving == len(self.open)
-        check_books(self.transport._carrier)
+        assert self.client.in_flight + self.client.resolving == len(self.open)
+        check_state(self.client)
 
     def close(self) -> None:
         """Close both ends."""
-        self.transport.close()
+        self.client.close()
         self.endpoint.close()
 
 
@@ -107,8 +114,8 @@ def open_descriptors() -> int:
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
 @pytest.mark.parametrize("seed", SEEDS)
-def test_whatever_endpoints_do_every_request_ends_once(tmp_path: Path, seed: int, scheme: str) -> None:
-    """Each ends, by its deadline at the latest, and once; no connection, descriptor or place is lost."""
+def test_every_request_ends_once_whatever_endpoints_do(tmp_path: Path, seed: int, scheme: str) -> None:
+    """Each request ends once, by its deadline at the latest; no connection or descriptor is lost."""
     authority = Authority(tmp_path)
     gc.collect()  # what others have left behind
     before = open_descriptors()
@@ -117,15 +124,15 @@ def test_whatever_endpoints_do_every_request_ends_once(tmp_path: Path, seed: int
         for _ in range(STEPS):
             sending.step()
         for _ in range(LAST_TURNS):
-            if not sending.transport.is_busy:
+            if not sending.client.is_busy:
                 break
             sending.later_s += 1
             sending.work(0.001)
         assert not sending.open
-        assert not sending.transport.is_busy
+        assert not sending.client.is_busy
         sending.later_s += 100
-        sending.transport.tidy()
-        assert not connections_of(sending.transport._carrier)
+        sending.client.tidy()
+        assert not connections_of(sending.client)
     finally:
         sending.close()
     assert open_descriptors() <= before or (gc.collect() and open_descriptors() <= before)

@@ -1,4 +1,4 @@
-"""Names: asked once, checked whole, remembered for a while, and nobody waits for another's."""
+"""Names are queried once, checked completely, cached for a while, and delay only their own requests."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from consumers.delivery.resolver import (
+from consumers.delivery.http.resolver import (
     FAILURE_TTL,
     MAX_NAMES,
     MAX_TTL,
@@ -18,11 +18,11 @@ from consumers.delivery.resolver import (
     Resolution,
     Resolver,
 )
-from consumers.delivery.transport import Responded, Unanswered
+from consumers.delivery.http.types import Response, TransportError
 from schemas.egress import EgressPolicy
 from tests.support.dns import AAAA, BROKEN, NO_NAME, SILENCE, A, DnsServer
 from tests.support.hostile import HostileReceiver
-from tests.support.sending import LOCAL, answers_of, local_transport, request_to
+from tests.support.sending import LOCAL, completed_of, local_client, request_to, work
 from tests.support.waiting import wait_until
 
 PUBLIC = "93.184.216.34"
@@ -69,20 +69,17 @@ def resolve(resolver: Resolver, host: str, port: int = 443) -> Resolution:
     return found
 
 
-def test_addresses_are_pinned_for_the_port(make: MakeResolver) -> None:
-    """All addresses of a name, of both kinds, are given to libcurl for the port of the request."""
+def test_all_addresses_of_a_name_are_found(make: MakeResolver) -> None:
+    """All addresses of a name, of both families, are returned, for every port."""
     resolver, _, _ = make()
     found = resolve(resolver, "two.example.com", 8443)
     assert isinstance(found, Addresses)
     assert sorted(found.addresses) == ["2606:4700::1111", "8.8.8.8", PUBLIC]
-    (pin,) = found.pin
-    assert pin.startswith("+two.example.com:8443:")
-    assert sorted(pin.removeprefix("+two.example.com:8443:").split(",")) == ["8.8.8.8", PUBLIC, "[2606:4700::1111]"]
-    assert resolve(resolver, "two.example.com", 443) == Addresses(found.addresses, [pin.replace(":8443:", ":443:")])
+    assert resolve(resolver, "two.example.com", 443) == found
 
 
 def test_an_alias_is_followed(make: MakeResolver) -> None:
-    """A CNAME leads to addresses, which are checked like any."""
+    """A CNAME leads to addresses, which are checked like any others."""
     resolver, _, _ = make()
     found = resolve(resolver, "alias.example.com")
     assert isinstance(found, Addresses)
@@ -110,15 +107,15 @@ def test_names_without_addresses_fail(make: MakeResolver, host: str) -> None:
 
 
 def test_search_domains_are_not_tried(make: MakeResolver) -> None:
-    """A name that does not exist is not looked for in the machine's own domains."""
+    """A name that does not exist is not searched for in the machine's own domains."""
     resolver, server, _ = make()
     resolve(resolver, "none.example.com")
     assert {name for name, _ in server.asked} == {"none.example.com"}
 
 
 @pytest.mark.parametrize("ttl", [0, 1, 30, 60, 86_400])
-def test_answers_are_remembered_for_their_time(make: MakeResolver, ttl: int) -> None:
-    """An answer counts for its TTL, at least 1 s and at most 60 s, and is asked for once in that time."""
+def test_answers_are_cached_for_their_ttl(make: MakeResolver, ttl: int) -> None:
+    """An answer is cached for its TTL, at least 1 s and at most 60 s, and queried once in that time."""
     resolver, server, now = make(ttl=ttl)
     kept = min(max(ttl, MIN_TTL), MAX_TTL)
     resolve(resolver, "one.example.com")
@@ -130,10 +127,10 @@ def test_answers_are_remembered_for_their_time(make: MakeResolver, ttl: int) -> 
     wait_until(lambda: resolver.ended() == ["one.example.com"])
 
 
-def test_a_long_ttl_is_not_believed(make: MakeResolver) -> None:
-    """However long an answer claims to hold, a name that has moved is found where it is after a few minutes at most."""
+def test_a_long_ttl_is_capped(make: MakeResolver) -> None:
+    """However long its TTL, a name that has moved is found at its new address after a few minutes at most."""
     resolver, _, now = make(lambda _name, times: [PUBLIC] if times == 0 else ["8.8.8.8"], ttl=86_400)
-    assert resolve(resolver, "moves.example.com") == Addresses((PUBLIC,), [f"+moves.example.com:443:{PUBLIC}"])
+    assert resolve(resolver, "moves.example.com") == Addresses((PUBLIC,))
 
     def has_moved() -> bool:
         now[0] += MAX_TTL
@@ -144,8 +141,8 @@ def test_a_long_ttl_is_not_believed(make: MakeResolver) -> None:
     assert now[0] <= 1_000 + 10 * MAX_TTL
 
 
-def test_failures_are_remembered_briefly(make: MakeResolver) -> None:
-    """What failed is not asked again by each request that waits, and is asked again soon."""
+def test_failures_are_cached_briefly(make: MakeResolver) -> None:
+    """A failure is shared by the requests that wait, and the name is queried again soon."""
     resolver, server, now = make()
     resolve(resolver, "broken.example.com")
     asked = server.asked["broken.example.com", A]
@@ -156,7 +153,7 @@ def test_failures_are_remembered_briefly(make: MakeResolver) -> None:
     assert resolver.lookup("broken.example.com", 443) is None
 
 
-def test_a_name_is_asked_for_once_at_a_time(make: MakeResolver) -> None:
+def test_a_name_is_queried_once_at_a_time(make: MakeResolver) -> None:
     """However many requests wait for a name, one query is under way."""
     resolver, server, _ = make()
     assert [resolver.lookup("one.example.com", 443 + n) for n in range(50)] == [None] * 50
@@ -164,7 +161,7 @@ def test_a_name_is_asked_for_once_at_a_time(make: MakeResolver) -> None:
     assert server.asked["one.example.com", A] == 1
 
 
-def test_a_name_that_turns_is_refused(make: MakeResolver) -> None:
+def test_a_name_that_moves_inside_is_refused(make: MakeResolver) -> None:
     """A name that was public and then points inside is refused from its next answer on."""
     resolver, _, now = make(lambda name, times: [PUBLIC] if times == 0 else ["127.0.0.1"])
     assert isinstance(resolve(resolver, "turns.example.com"), Addresses)
@@ -173,7 +170,7 @@ def test_a_name_that_turns_is_refused(make: MakeResolver) -> None:
 
 
 def test_memory_is_bounded(make: MakeResolver) -> None:
-    """Names beyond the bound push out those that were asked for longest ago."""
+    """Names beyond the limit replace the oldest ones."""
     resolver, _, _ = make()
     literals = [f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}" for n in range(MAX_NAMES + 50)]
     for host in literals:
@@ -184,51 +181,51 @@ def test_memory_is_bounded(make: MakeResolver) -> None:
 @pytest.mark.parametrize(
     ("host", "allowed"), [("127.0.0.1", True), ("localhost", True), ("::1", True), ("10.0.0.1", False)]
 )
-def test_literals_are_not_asked_for(host: str, allowed: bool) -> None:
-    """An IP address, and localhost, are judged by the policy without DNS."""
+def test_literals_are_not_queried(host: str, allowed: bool) -> None:
+    """The policy decides about IP addresses and localhost without DNS."""
     for policy, expected in ((LOCAL, allowed), (EgressPolicy(), False)):
         resolver = Resolver(policy, ["127.0.0.1:1"])
         assert isinstance(resolver.lookup(host, 80), Addresses if expected else Refused)
         resolver.close()
 
 
-def test_names_that_never_resolve_delay_nobody() -> None:
-    """A hundred names that get no answer end at their own deadline, beside healthy names that are answered."""
+def test_names_that_never_resolve_delay_no_others() -> None:
+    """A hundred names without an answer end at their own deadline, while healthy names are answered."""
     server = DnsServer(lambda name, _: ZONE.get(name, [SILENCE]))
     receiver = HostileReceiver()
-    transport = local_transport(dns_servers=[server.address])
+    client = local_client(dns_servers=[server.address])
     url = f"http://{{}}:{receiver.port}/ok"
     hanging = [request_to(url.format(f"never-{n}.example.com"), timeout_ms=1_500, context="never") for n in range(100)]
     healthy = [request_to(url.format("here.example.com"), timeout_ms=20_000, context="healthy") for _ in range(100)]
     began = time.monotonic()
     for request in hanging:
-        transport.start(request)
-    transport.work(0)
+        client.start(request)
+    work(client, 0)
     for request in healthy:
-        transport.start(request)
-    assert (transport.in_flight, transport.resolving) == (0, 200)
-    answered = answers_of(transport)
-    assert {each.answer for each in answered[:100]} == {Responded(200, None, b"", False)}
+        client.start(request)
+    assert (client.in_flight, client.resolving) == (0, 200)
+    answered = completed_of(client)
+    assert {each.response for each in answered[:100]} == {Response(200, None, b"", False)}
     assert all(each.request.context == "healthy" for each in answered[:100])
     for each in answered[100:]:
-        assert isinstance(each.answer, Unanswered)
-        assert each.answer.kind == "dns_timeout"
+        assert isinstance(each.response, TransportError)
+        assert each.response.kind == "dns_timeout"
         assert each.duration_us >= 1_500_000
     assert time.monotonic() - began < 10
-    transport.close()
+    client.close()
     server.close()
     receiver.close()
 
 
 def test_requests_that_wait_for_a_name_can_be_cancelled() -> None:
-    """A request whose name is not resolved yet is in flight, can be cancelled, and is then forgotten."""
+    """A request that waits for its name can be cancelled, and is then forgotten."""
     server = DnsServer(lambda _name, _times: [SILENCE])
-    transport = local_transport(dns_servers=[server.address])
+    client = local_client(dns_servers=[server.address])
     for number in range(3):
-        transport.start(request_to("http://never.example.com/", timeout_ms=200, context=number))
-    assert (transport.in_flight, transport.resolving) == (0, 3)
-    assert [request.context for request in transport.cancel(lambda request: request.context != 1)] == [0, 2]
-    (left,) = answers_of(transport)
+        client.start(request_to("http://never.example.com/", timeout_ms=200, context=number))
+    assert (client.in_flight, client.resolving) == (0, 3)
+    assert [request.context for request in client.cancel(lambda request: request.context != 1)] == [0, 2]
+    (left,) = completed_of(client)
     assert left.request.context == 1
-    transport.close()
+    client.close()
     server.close()

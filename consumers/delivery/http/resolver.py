@@ -1,7 +1,4 @@
-"""Names to addresses, by c-ares, without ever waiting: a name that hangs delays nobody but itself.
-
-libcurl's own resolver is a small pool of threads that a dozen unanswered names fill; it is never used.
-"""
+"""Names to addresses, by c-ares. Nothing blocks here: a name that hangs delays only its own requests."""
 
 from __future__ import annotations
 
@@ -9,47 +6,43 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from typing import Any, Final, Literal, TypeAlias
+from dataclasses import dataclass
+from typing import Any, Final, Literal, Protocol, TypeAlias
 
 import pycares
 
 from schemas.egress import LOOPBACK, EgressPolicy, is_literal
 
-# An answer counts for its TTL within these bounds, in seconds: a TTL of 0 would ask for every request, a long one would
-# send to an address that its owner has left. Failures are kept just long enough to be shared by what waits.
+# An answer is cached for its TTL within these bounds, in seconds: a TTL of 0 would query for every request, a long one
+# would send to an address that its owner has left. Failures are cached just long enough for the requests that wait.
 MIN_TTL: Final = 1.0
 MAX_TTL: Final = 60.0
 FAILURE_TTL: Final = 5.0
 MAX_NAMES: Final = 10_000
-# Names that are asked for ahead, how many at a time and for how long: whoever asked comes again within 5 s or so.
-MAX_AHEAD: Final = 8_192
-AHEAD_TTL: Final = 10.0
+# Names that are prefetched: how many at a time, and how long they are cached, as their requests return in about 5 s.
+MAX_PREFETCHES: Final = 8_192
+PREFETCH_TTL: Final = 10.0
 # More addresses than this are checked but not tried.
 _MAX_ADDRESSES: Final = 16
 # How long a name may take in all (setting dns_timeout).
 TIMEOUT: Final = 5.0
-# Of c-ares, for each of its tries. It takes less where servers have been quick, and gives up early: it is asked again
-# until the time above has passed, so that a name that does not answer fails after the same time always.
+# For each of c-ares' tries. With fast servers c-ares uses less and gives up early; the query is repeated until the time
+# above has passed, so that a name that does not answer always fails after the same time.
 _TRY_S: Final = 2.0
 _TRIES: Final = 3
-# c-ares' flag for: no connect() to every address to find the best way to it; libcurl tries them all.
+# c-ares' flag against a connect() to every address to sort them: the connector tries them all.
 _UNSORTED: Final = 1 << 7  # ARES_AI_NOSORT
 _TIMEOUTS: Final = frozenset({pycares.errno.ARES_ETIMEOUT, pycares.errno.ARES_ECANCELLED})
-# Nobody listens where a DNS server should be.
+# Nothing listens at the address of the DNS server.
 _NO_SERVER: Final = frozenset({pycares.errno.ARES_ECONNREFUSED})
 
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """Where a name may be connected to; `pin` is the value of CURLOPT_RESOLVE that says so to libcurl.
-
-    `connect_to` is that of CURLOPT_CONNECT_TO, where a proxy is told to go to an address.
-    """
+    """Where to connect to: a name's addresses, or a proxy's, with the host:port that the proxy connects to."""
 
     addresses: tuple[str, ...]
-    pin: list[str]
-    connect_to: list[str] | None = None
+    tunnel_to: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,15 +65,38 @@ Resolution: TypeAlias = Addresses | Refused | Failed
 
 @dataclass(slots=True)
 class _Entry:
-    """What is known of a name, until when; `pins` per port, made when they are asked for."""
+    """A cached answer; `until` is monotonic, in seconds."""
 
     until: float
-    found: tuple[str, ...] | Refused | Failed
-    pins: dict[int, Addresses] = field(default_factory=dict)
+    found: Resolution
+
+
+class NameResolver(Protocol):
+    """What the client needs of a resolver: Resolver, or proxy.ProxyResolver."""
+
+    def wake_by(self, wake: Callable[[], None]) -> None:
+        """Set what to call when `ended` has news."""
+        ...
+
+    def lookup(self, host: str, port: int, *, waits: bool = True) -> Resolution | None:
+        """Return what is known of a host; None: nothing yet, and if `waits`, `ended` will name the host."""
+        ...
+
+    def ended(self) -> list[str]:
+        """Return the hosts that have news since the last call."""
+        ...
+
+    def has_hung(self, host: str) -> bool:
+        """Whether the last query for a host got no answer."""
+        ...
+
+    def close(self) -> None:
+        """Ask nothing more."""
+        ...
 
 
 class Resolver:
-    """Cached answers of DNS, checked by the policy. Belongs to one thread."""
+    """A cache of DNS answers, checked by the policy. Belongs to one thread."""
 
     def __init__(
         self,
@@ -94,10 +110,10 @@ class Resolver:
         self._monotonic = monotonic
         self._known: dict[str, _Entry] = {}
         self._timeout = timeout_s
-        # Name to when it was asked for, oldest first.
+        # Name to when its query started, oldest first.
         self._under_way: dict[str, float] = {}
-        self._ahead: set[str] = set()  # those of them that are asked for ahead
-        # c-ares calls back in its own thread, or at once in ours; either way only this queue is touched there.
+        self._prefetched: set[str] = set()  # those of them that no request waits for
+        # c-ares calls back in its own thread, or at once in ours; the callback only appends here.
         self._ended: deque[tuple[str, float, Any, int | None]] = deque()
         self._wake: Callable[[], None] = lambda: None
         # Without NOSEARCH a name that does not exist is tried again under the search domains of resolv.conf.
@@ -106,14 +122,14 @@ class Resolver:
         self._refreshed = monotonic()
 
     def wake_by(self, wake: Callable[[], None]) -> None:
-        """Take what to call when a query has ended; it is called from any thread."""
+        """Set what to call when a query has ended; it is called from any thread."""
         self._wake = wake
 
     def lookup(self, host: str, port: int, *, waits: bool = True) -> Resolution | None:
-        """Return what is known of a target's host; None: a query is under way, `ended` will name it.
+        """Return what is known of a target's host; None: a query is under way, `ended` will name the host.
 
-        Who does not wait comes again in a few seconds: a name that is not known to hang is asked for ahead, and its
-        answer kept so long. None then promises nothing.
+        Without `waits` None promises nothing: the request returns in a few seconds. A name that is not known to hang
+        is prefetched for it.
         """
         now = self._monotonic()
         entry = self._known.get(host)
@@ -123,23 +139,19 @@ class Resolver:
             else:
                 if waits:
                     self._ask(host, now)
-                elif len(self._under_way) < MAX_AHEAD and host not in self._under_way and not self.has_hung(host):
-                    self._ahead.add(host)
+                elif len(self._under_way) < MAX_PREFETCHES and host not in self._under_way and not self.has_hung(host):
+                    self._prefetched.add(host)
                     self._ask(host, now)
                 return None
-        found = entry.found
-        if type(found) is tuple:
-            return entry.pins.get(port) or _pinned(entry, host, port, found)
-        assert not isinstance(found, tuple)
-        return found
+        return entry.found
 
     def ended(self) -> list[str]:
-        """Return the names whose query has ended since this was last asked; their `lookup` has an answer."""
+        """Return the names whose query has ended since the last call; `lookup` knows their answer."""
         names = []
         while self._ended:
             host, asked, result, error = self._ended.popleft()
-            if self._counts(host, asked, error):
-                self._end(host, *self._judge(host, result, error))
+            if self._is_final(host, asked, error):
+                self._end(host, *self._interpret(host, result, error))
                 names.append(host)
         while self._under_way:  # no answer in time
             host, asked = next(iter(self._under_way.items()))
@@ -150,12 +162,12 @@ class Resolver:
         return names
 
     def has_hung(self, host: str) -> bool:
-        """Tell whether the last query for a name got no answer."""
+        """Whether the last query for a name got no answer."""
         entry = self._known.get(host)
         return entry is not None and type(entry.found) is Failed and entry.found.kind == "dns_timeout"
 
     def close(self) -> None:
-        """Ask nothing more; what is under way is forgotten."""
+        """Ask nothing more; drop the queries under way."""
         self._wake = lambda: None
         self._channel.close()
 
@@ -163,8 +175,8 @@ class Resolver:
         if host in self._under_way:
             return
         if now - self._refreshed >= MAX_TTL / 2:
-            # c-ares keeps answers for their whole TTL; this makes it forget them (soon: not before this query), and
-            # read resolv.conf again.
+            # c-ares caches answers for their whole TTL; this drops them (soon, not before this query) and reads
+            # resolv.conf again.
             self._channel.reinit()
             self._refreshed = now
         self._under_way[host] = now
@@ -178,8 +190,8 @@ class Resolver:
         family: Any = socket.AF_UNSPEC
         self._channel.getaddrinfo(host, None, family=family, type=socket.SOCK_STREAM, flags=_UNSORTED, callback=ended)
 
-    def _counts(self, host: str, asked: float, error: int | None) -> bool:
-        """Tell whether the end of a query is news; where c-ares gave up early, it is asked again."""
+    def _is_final(self, host: str, asked: float, error: int | None) -> bool:
+        """Whether the end of a query is an answer; if c-ares gave up early, the query is repeated."""
         if error is None:
             return True  # however late
         if self._under_way.get(host) != asked:
@@ -189,14 +201,14 @@ class Resolver:
             return False
         return True
 
-    def _end(self, host: str, found: tuple[str, ...] | Refused | Failed, ttl: float) -> None:
+    def _end(self, host: str, found: Resolution, ttl: float) -> None:
         self._under_way.pop(host, None)
-        if host in self._ahead:
-            self._ahead.discard(host)
-            ttl = max(ttl, AHEAD_TTL)
+        if host in self._prefetched:
+            self._prefetched.discard(host)
+            ttl = max(ttl, PREFETCH_TTL)
         self._keep(host, found, self._monotonic() + ttl)
 
-    def _judge(self, host: str, result: Any, error: int | None) -> tuple[tuple[str, ...] | Refused | Failed, float]:
+    def _interpret(self, host: str, result: Any, error: int | None) -> tuple[Resolution, float]:
         if error is not None:
             kind: Literal["dns", "dns_timeout"] = "dns_timeout" if error in _NO_SERVER else "dns"
             return Failed(kind, f"{host}: {_words(error)}"), FAILURE_TTL
@@ -206,34 +218,27 @@ class Resolver:
         ttl = min(record.ttl for record in (*result.nodes, *result.cnames))
         return self._checked(host, addresses), min(max(ttl, MIN_TTL), MAX_TTL)
 
-    def _checked(self, host: str, addresses: tuple[str, ...]) -> tuple[str, ...] | Refused:
-        """Refuse a name for one forbidden address among several: which one libcurl would take is not ours to say."""
+    def _checked(self, host: str, addresses: tuple[str, ...]) -> Resolution:
+        """Refuse a name for one forbidden address: nobody can say which address a connection would use."""
         for address in addresses:
             reason = self._policy.refusal(address)
             if reason is not None:
                 return Refused(f"{host} has an address that may not be connected to: {reason}")
-        return addresses[:_MAX_ADDRESSES]
+        return Addresses(addresses[:_MAX_ADDRESSES])
 
-    def _fixed(self, host: str) -> tuple[str, ...] | Refused:
-        """Return the addresses of an IP literal or of `localhost`, which nobody is asked for."""
+    def _fixed(self, host: str) -> Resolution:
+        """Return the addresses of an IP literal or of `localhost`, without a query."""
         if host != "localhost":
             return self._checked(host, (host,))
         allowed = tuple(address for address in LOOPBACK if self._policy.refusal(address) is None)
-        return allowed or Refused("localhost is this machine")
+        return Addresses(allowed) if allowed else Refused("localhost is this machine")
 
-    def _keep(self, host: str, found: tuple[str, ...] | Refused | Failed, until: float) -> _Entry:
+    def _keep(self, host: str, found: Resolution, until: float) -> _Entry:
         self._known.pop(host, None)
         if len(self._known) >= MAX_NAMES:
-            del self._known[next(iter(self._known))]  # the one that was asked for longest ago
+            del self._known[next(iter(self._known))]  # the oldest entry
         entry = self._known[host] = _Entry(until, found)
         return entry
-
-
-def _pinned(entry: _Entry, host: str, port: int, addresses: tuple[str, ...]) -> Addresses:
-    listed = ",".join(f"[{address}]" if ":" in address else address for address in addresses)
-    name = f"[{host}]" if ":" in host else host
-    entry.pins[port] = pinned = Addresses(addresses, [f"+{name}:{port}:{listed}"])
-    return pinned
 
 
 def _words(error: int) -> str:

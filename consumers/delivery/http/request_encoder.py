@@ -1,27 +1,27 @@
-"""A request as it goes out."""
+"""A request to the bytes that are sent."""
 
 from __future__ import annotations
 
 from typing import Final
 
-from consumers.delivery.answer import Request
+from consumers.delivery.http.types import Request
 
-# URLs of which it is remembered how a request to them begins.
-_MAX_BEGINNINGS: Final = 10_000
+# URLs whose request line and Host are remembered.
+_MAX_URLS: Final = 10_000
 
 
-class Wire:
-    """Writes requests: the given lines, Host and Content-Length, and nothing else."""
+class RequestEncoder:
+    """Encodes the given header lines, Host and Content-Length, and nothing else."""
 
     def __init__(self) -> None:
         self._beginnings: dict[str, bytes] = {}
 
-    def bytes_of(self, request: Request) -> bytes:
-        """Return a request; its header lines hold no line break (the transport has looked)."""
+    def encode(self, request: Request) -> bytes:
+        """Return a request; its header lines hold no line break (the client has checked)."""
         url, body = request.target.url, request.body
         beginning = self._beginnings.get(url)
         if beginning is None:
-            if len(self._beginnings) >= _MAX_BEGINNINGS:
+            if len(self._beginnings) >= _MAX_URLS:
                 self._beginnings.clear()
             authority, slash, rest = url.partition("://")[2].partition("/")
             beginning = self._beginnings[url] = f"POST {slash}{rest} HTTP/1.1\r\nHost: {authority}".encode("ascii")

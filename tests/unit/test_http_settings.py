@@ -1,4 +1,4 @@
-"""What the settings say of connections is done, or refused in a sentence."""
+"""Settings of the HTTP client are applied, or refused in one sentence."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from deploy.cli.settings import rows_of
+from deploy.http_client import allowed_connections, http_client_of, roots_of
 from deploy.settings import Loaded, load
-from deploy.transport import most_connections, roots_of, transport_of
 from schemas.egress import EgressPolicy
 from schemas.errors import SettingsError
 from schemas.settings import Settings
@@ -26,7 +26,7 @@ def few_files() -> Iterator[None]:
 
 
 def test_authorities_are_read_at_the_start(tmp_path: Path) -> None:
-    """A bundle that is missing, no PEM, or empty is refused at once, not with the first delivery."""
+    """A bundle that is missing, no PEM, or empty is refused at the start, not with the first delivery."""
     authority = Authority(tmp_path)
     assert roots_of(authority.roots) == str(authority.roots)
     assert Path(roots_of(None)).exists()
@@ -37,61 +37,61 @@ def test_authorities_are_read_at_the_start(tmp_path: Path) -> None:
             roots_of(tmp_path / name)
 
 
-def test_a_bundle_is_beside_the_file_that_names_it(tmp_path: Path) -> None:
-    """As the sealing key's file, `ca_bundle` is relative to the settings file."""
+def test_a_bundle_is_relative_to_the_settings_file(tmp_path: Path) -> None:
+    """As the file of the sealing key, `ca_bundle` is relative to the settings file."""
     (tmp_path / "signpost.toml").write_text('ca_bundle = "own.pem"\n')
     assert load(tmp_path).settings.ca_bundle == tmp_path / "own.pem"
 
 
 @pytest.mark.usefixtures("few_files")
 def test_the_limit_of_open_files_is_raised_as_far_as_needed() -> None:
-    """The soft limit follows the connections, within the hard one; without enough for all requests nothing starts."""
+    """The soft limit follows the connections, up to the hard one; with too few descriptors nothing starts."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (1_024, hard))
-    assert most_connections(1_024, 512) == 1_024
+    assert allowed_connections(1_024, 512) == 1_024
     assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == 1_024 + 256
     resource.setrlimit(resource.RLIMIT_NOFILE, (1_024, hard))
-    assert most_connections(100, 600) == 600
+    assert allowed_connections(100, 600) == 600
     assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == 1_024
     if hard != resource.RLIM_INFINITY:
-        assert most_connections(hard, 512) == hard - 256
+        assert allowed_connections(hard, 512) == hard - 256
         with pytest.raises(SettingsError, match="LimitNOFILE"):
-            most_connections(hard, hard)
+            allowed_connections(hard, hard)
 
 
 @pytest.mark.parametrize("url", ["proxy:3128", "socks5://p", "http://", "http://p:0", "http://p/secret", "http://p:x"])
-def test_what_is_no_proxy_is_not_repeated(url: str) -> None:
-    """The sentence about a wrong proxy says what to write, and not what was written, which may be a password."""
+def test_the_error_for_a_wrong_proxy_does_not_repeat_it(url: str) -> None:
+    """The error for a wrong proxy says what to write, and does not show the value, which may hold a password."""
     with pytest.raises(ValueError, match="write http://host:port") as error:
         Settings.model_validate({"proxy": f"{url}?secret"})
     assert "secret" not in str(error.value)
 
 
 def test_the_proxy_is_shown_without_its_password() -> None:
-    """`signpost settings` shows where the proxy is, not who we are there; nor does the settings' own text."""
+    """`signpost settings` shows the proxy without user and password; so does the settings' own text."""
     settings = Settings.model_validate({"proxy": "http://me:pass%40word@proxy:3128"})
     [row] = [row for row in rows_of(Loaded(settings, {})) if row.key == "proxy"]
     assert row.value == "http://***@proxy:3128"
     assert "pass" not in repr(settings)
 
 
-def test_nothing_is_open_that_nobody_asked_for() -> None:
-    """HTTP/2, a proxy, http, further ports and networks that are not public are off until a setting says otherwise."""
+def test_everything_is_closed_by_default() -> None:
+    """A proxy, http, further ports and networks that are not public are off until a setting enables them."""
     settings = Settings()
-    assert (settings.http2, settings.proxy, settings.proxy_resolves) == (False, None, False)
+    assert (settings.proxy, settings.proxy_resolves) == (None, False)
     assert (settings.allow_http, settings.allow_ports, settings.allow_cidrs) == (False, (), ())
 
 
 def test_a_proxy_that_resolves_needs_a_proxy() -> None:
-    """`proxy_resolves` alone would be a check left to nobody."""
+    """`proxy_resolves` without a proxy would leave the check of addresses to no one."""
     with pytest.raises(SettingsError, match="without a proxy"):
         Settings.model_validate({"proxy_resolves": True})
 
 
 @pytest.mark.usefixtures("few_files")
 @pytest.mark.parametrize("proxy", [None, "http://me:word@127.0.0.1:3128"])
-def test_a_transport_is_made_of_the_settings(proxy: str | None, tmp_path: Path) -> None:
-    """All settings of connections together are taken by libcurl."""
+def test_a_client_is_made_of_the_settings(proxy: str | None, tmp_path: Path) -> None:
+    """All settings of connections together make a client."""
     ca_bundle = Authority(tmp_path).roots
-    settings = Settings(proxy=proxy, http2=True, ca_bundle=ca_bundle, dns_servers=("127.0.0.1:9",))
-    transport_of(settings, EgressPolicy(), lambda _request: True).close()
+    settings = Settings(proxy=proxy, ca_bundle=ca_bundle, dns_servers=("127.0.0.1:9",))
+    http_client_of(settings, EgressPolicy()).close()

@@ -1,48 +1,46 @@
-"""The transport as the settings want it, or a sentence that says why it cannot be had."""
+"""The HTTP client for the settings, or a SettingsError that says why there is none."""
 
 from __future__ import annotations
 
 import resource
 import ssl
-from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 import structlog
 
-from consumers.delivery.answer import Request
-from consumers.delivery.connections import Connections, Proxy, trusted_roots
-from consumers.delivery.resolver import Resolver
-from consumers.delivery.through_proxy import ANYWHERE, ThroughProxy
-from consumers.delivery.transport import Transport
+from consumers.delivery.http.client import HttpClient
+from consumers.delivery.http.options import ClientOptions, trusted_roots
+from consumers.delivery.http.proxy import ANYWHERE, Proxy, ProxyResolver
+from consumers.delivery.http.resolver import Resolver
 from schemas.egress import EgressPolicy
 from schemas.errors import SettingsError
 from schemas.settings import Settings
 
 _log = structlog.get_logger("delivery")
-# What a process has open beside its connections: brokers, DNS, files, libraries.
+# Descriptors of a process other than its connections: brokers, DNS, files, libraries.
 _OTHER_FILES: Final = 256
 
 
-def transport_of(settings: Settings, policy: EgressPolicy, confirm: Callable[[Request], bool]) -> Transport:
-    """Return a transport; SettingsError where authorities cannot be read or there are too few file descriptors."""
+def http_client_of(settings: Settings, policy: EgressPolicy) -> HttpClient:
+    """Return a client; SettingsError where authorities cannot be read or there are too few file descriptors."""
     proxy = None if settings.proxy is None else Proxy.of(settings.proxy, resolves=settings.proxy_resolves)
-    connections = Connections(
+    options = ClientOptions(
         roots=roots_of(settings.ca_bundle),
-        http2=settings.http2,
         proxy=proxy,
-        most=most_connections(settings.max_connections, settings.max_in_flight),
+        max_connections=allowed_connections(settings.max_connections, settings.max_in_flight),
     )
     timeout_s = settings.dns_timeout.total_seconds()
     resolver = Resolver(policy, settings.dns_servers, timeout_s=timeout_s)
     if proxy is None:
-        return Transport(policy, resolver, connections=connections, confirm=confirm)
-    through = ThroughProxy(proxy, resolver, Resolver(ANYWHERE, settings.dns_servers, timeout_s=timeout_s))
-    return Transport(through, through, connections=connections, confirm=confirm)
+        return HttpClient(policy, resolver, options=options)
+    proxies = Resolver(ANYWHERE, settings.dns_servers, timeout_s=timeout_s)
+    through = ProxyResolver(proxy, resolver, proxies)
+    return HttpClient(through, through, options=options)
 
 
 def roots_of(ca_bundle: Path | None) -> str:
-    """Return the file of the authorities that are trusted; SettingsError if there are none in it."""
+    """Return the file of the trusted authorities; SettingsError if it holds none."""
     if ca_bundle is None:
         return trusted_roots()
     try:
@@ -54,7 +52,7 @@ def roots_of(ca_bundle: Path | None) -> str:
     return str(ca_bundle)
 
 
-def most_connections(wanted: int, in_flight: int) -> int:
+def allowed_connections(wanted: int, in_flight: int) -> int:
     """Raise this process's limit of open files as far as `wanted` connections need it; return how many it allows.
 
     SettingsError where not even all requests that may be in flight have one.

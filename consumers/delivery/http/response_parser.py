@@ -1,7 +1,7 @@
-"""A response, read as it comes: lenient as browsers are, within bounds. Pure: bytes in, what they mean out.
+"""Parses responses as their bytes arrive: as lenient as browsers, within bounds. No I/O.
 
-Nearly all responses are one read: complete, with their length. `whole` knows these, in 0.3 us where their head has come
-before, and `ResponseReader` reads everything else.
+Nearly all responses arrive complete in one read and declare their length: `parse_complete_response` recognises these.
+`ResponseParser` parses everything else.
 """
 
 from __future__ import annotations
@@ -10,38 +10,38 @@ import re
 from enum import Enum, auto
 from typing import Final
 
-from consumers.delivery.answer import MAX_BODY_KEPT, MAX_BODY_READ, MAX_HEADERS
+from consumers.delivery.http.types import MAX_BODY_KEPT, MAX_BODY_READ, MAX_HEADERS
 
-_WHOLE_STATUS: Final = re.compile(rb"HTTP/1\.1 (2\d\d)[ \r]")
-# The header lines that say where a response ends, or that its connection does.
+_COMPLETE_STATUS: Final = re.compile(rb"HTTP/1\.1 (2\d\d)[ \r]")
+# The header lines that frame a response or end its connection.
 _FRAMING: Final = re.compile(rb"\n(content-length|transfer-encoding|connection)[ \t]*:[ \t]*([^\r\n]*)", re.IGNORECASE)
 _STATUS_LINE: Final = re.compile(rb"HTTP/1\.([01])[ \t]+(\d{3})(?:[ \t].*)?", re.DOTALL)
 _HEAD_END: Final = re.compile(rb"\r?\n\r?\n")
 _BEGINNING: Final = b"HTTP/1."
 _PLAIN_HEAD: Final = 8 * 1024
-# Who answers much says the same each time, but for the date: once a second it is read.
+# An endpoint repeats its head, but for the date: a head is parsed about once a second.
 _MAX_HEADS: Final = 256
 _heads: Final[dict[bytes, tuple[int, int]]] = {}
 _ENDLESS: Final = 10**18
 _MAX_DIGITS: Final = 18
 _CHUNK_SIZE: Final = re.compile(rb"[ \t]*([0-9a-fA-F]{1,15})[ \t]*(?:;.*)?", re.DOTALL)
 _MAX_CHUNK_LINE: Final = 4 * 1024
-# Lines between chunks count as header lines, the shortest as so much: a body in thousands of crumbs is not read whole.
+# Lines between chunks count as header lines, with this overhead each: bounds a body of thousands of tiny chunks.
 _CHUNK_OVERHEAD: Final = 8
 _NO_BODY: Final = frozenset({204, 304})
 _SWITCHED: Final = 101
 
 
-class BadResponse(Exception):  # it is no error of ours
-    """What came is not HTTP; the text says why, without what came."""
+class BadResponse(Exception):  # an outcome of the request
+    """What came is not HTTP; the message says why, without the bytes."""
 
 
 class TooLarge(Exception):
-    """More header lines came than are read."""
+    """The header lines exceed MAX_HEADERS."""
 
 
-def whole(data: bytes) -> tuple[int, int] | None:
-    """Return status and where the body begins, of a 2xx that is all of `data` and leaves its connection open."""
+def parse_complete_response(data: bytes) -> tuple[int, int] | None:
+    """Return status and offset of the body if `data` is one 2xx response that keeps its connection; else None."""
     end = data.find(b"\r\n\r\n") + 4
     if end < len(_BEGINNING) or end > _PLAIN_HEAD:
         return None
@@ -58,8 +58,8 @@ def whole(data: bytes) -> tuple[int, int] | None:
 
 
 def _plain_head(head: bytes) -> tuple[int, int] | None:
-    """Return the status and the length of the body of a 2xx that leaves its connection open, None for other heads."""
-    found = _WHOLE_STATUS.match(head)
+    """Return status and length of the body if the head is that of a 2xx that keeps its connection; else None."""
+    found = _COMPLETE_STATUS.match(head)
     if found is None or b"\0" in head:
         return None
     length = None
@@ -82,11 +82,11 @@ class _State(Enum):
     CHUNK_END = auto()
     TRAILERS = auto()
     UNTIL_CLOSE = auto()
-    OVER = auto()
+    COMPLETE = auto()
 
 
-class ResponseReader:
-    """Reads one response. `feed` until it returns True; `headers_complete` makes it an answer, however it goes on."""
+class ResponseParser:
+    """Parses one response. Call `feed` until it returns True; once `headers_complete` is true it is a response."""
 
     __slots__ = (
         "_at",
@@ -111,18 +111,18 @@ class ResponseReader:
         self.status = 0
         self.retry_after: str | None = None
         self.body = b""
-        self.cut = False  # the body did not come whole, or is larger than is read
-        self.keep_alive = False  # once it is over
+        self.cut = False  # the body is incomplete, or larger than what is read
+        self.keep_alive = False  # valid once the response is complete
         self._state = _State.HEAD
         self._buffer = b""
-        self._at = 0  # what of it has been read, of a body
+        self._at = 0  # offset in the buffer, while reading a body
         self._header_bytes = 0
         self._keeps = False
         self._left = 0
         self._read = 0
 
     def feed(self, data: bytes) -> bool:
-        """Take what came (b"": the connection ended); True: the response is over.
+        """Take the next bytes (b"": the connection ended); return True once the response is complete.
 
         BadResponse and TooLarge before the headers are complete; afterwards the response is cut.
         """
@@ -136,24 +136,24 @@ class ResponseReader:
             try:
                 self._read_body()
             except BadResponse:
-                self._over(cut=True)
-        return self._state is _State.OVER
+                self._complete(cut=True)
+        return self._state is _State.COMPLETE
 
     def _ended(self) -> bool:
         if not self.headers_complete:
             raise BadResponse("the connection ended within the response headers")
-        if self._state is not _State.OVER:
-            self._over(cut=self._state is not _State.UNTIL_CLOSE)
+        if self._state is not _State.COMPLETE:
+            self._complete(cut=self._state is not _State.UNTIL_CLOSE)
         return True
 
-    def _over(self, *, cut: bool) -> None:
-        self._state = _State.OVER
+    def _complete(self, *, cut: bool) -> None:
+        self._state = _State.COMPLETE
         self.cut = cut
         self.keep_alive = self._keeps and not cut and self._at == len(self._buffer)
         self._buffer, self._at = b"", 0
 
     def _read_heads(self) -> None:
-        """Read heads until one that is not interim."""
+        """Parse heads until one that is not interim (1xx)."""
         while not self.headers_complete:
             buffer = self._buffer
             if not buffer.startswith(_BEGINNING[: len(buffer)]):
@@ -175,7 +175,7 @@ class ResponseReader:
             raise BadResponse("its status line or a header line is not one of HTTP")
         status = int(found[2])
         if status == _SWITCHED:
-            raise BadResponse("it switched to a protocol that nobody asked for")
+            raise BadResponse("it switched to a protocol that was not asked for")
         if status < 200:
             return
         fields: dict[bytes, list[bytes]] = {}
@@ -189,26 +189,26 @@ class ResponseReader:
             self.retry_after = fields[b"retry-after"][0].decode("latin-1")
 
     def _frame(self, status: int, persistent: bool, fields: dict[bytes, list[bytes]]) -> None:
-        """Find out where the body ends."""
+        """Determine where the body ends (RFC 9112, 6.3)."""
         options = {option.lower() for option in _listed(fields, b"connection")}
         self._keeps = b"close" not in options and (persistent or b"keep-alive" in options)
         codings = [coding.lower() for coding in _listed(fields, b"transfer-encoding")]
         lengths = set(_listed(fields, b"content-length"))
         if status in _NO_BODY:
-            self._over(cut=False)
+            self._complete(cut=False)
         elif codings and codings != [b"identity"]:
             if codings != [b"chunked"]:
                 raise BadResponse("its transfer coding is not one that was asked for")
             self._state = _State.CHUNK_LINE
-            self._keeps = self._keeps and not lengths  # who says both may mean either
+            self._keeps = self._keeps and not lengths  # with both headers the end is ambiguous
         elif lengths:
             if len(lengths) > 1 or not next(iter(lengths)).isdigit():
                 raise BadResponse("its content-length is none")
-            digits = lengths.pop().lstrip(b"0")  # of thousands Python reads no number
+            digits = lengths.pop().lstrip(b"0")  # int() refuses thousands of digits
             self._left = int(digits or b"0") if len(digits) <= _MAX_DIGITS else _ENDLESS
             self._state = _State.LENGTH if self._left < _ENDLESS else _State.UNTIL_CLOSE
             if not self._left:
-                self._over(cut=False)
+                self._complete(cut=False)
         else:
             self._state = _State.UNTIL_CLOSE
             self._keeps = False
@@ -218,7 +218,7 @@ class ResponseReader:
         self._buffer, self._at = self._buffer[self._at :], 0
 
     def _read_parts(self) -> None:
-        while self._state is not _State.OVER:
+        while self._state is not _State.COMPLETE:
             match self._state:
                 case _State.LENGTH | _State.CHUNK:
                     if self._take(self._left):
@@ -233,14 +233,14 @@ class ResponseReader:
                     self._read_line(line)
 
     def _take(self, most: int) -> bool:
-        """Take of the body what is there; True: there has to come more."""
+        """Take up to `most` bytes of the body; return True if more has to come."""
         data = self._buffer[self._at : self._at + most]
         self._at += len(data)
         self._read += len(data)
         if len(self.body) < MAX_BODY_KEPT:
             self.body += data[: MAX_BODY_KEPT - len(self.body)]
         if self._read > MAX_BODY_READ:
-            self._over(cut=True)
+            self._complete(cut=True)
             return False
         if self._state is _State.UNTIL_CLOSE:
             return True
@@ -248,7 +248,7 @@ class ResponseReader:
         if self._left:
             return True
         if self._state is _State.LENGTH:
-            self._over(cut=False)
+            self._complete(cut=False)
         else:
             self._state = _State.CHUNK_END
         return False
@@ -276,13 +276,13 @@ class ResponseReader:
                 self._state = _State.CHUNK if self._left else _State.TRAILERS
             case _State.CHUNK_END:
                 if line:
-                    raise BadResponse("a chunk is longer than it said")
+                    raise BadResponse("a chunk is longer than its size")
                 self._state = _State.CHUNK_LINE
             case _:  # trailers
                 if not line:
-                    self._over(cut=False)
+                    self._complete(cut=False)
 
 
 def _listed(fields: dict[bytes, list[bytes]], name: bytes) -> list[bytes]:
-    """Return the members of a header that is a list, over all its lines."""
+    """Return the members of a list header, over all its lines."""
     return [member.strip() for value in fields.get(name, ()) for member in value.split(b",")]

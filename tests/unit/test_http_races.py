@@ -1,4 +1,4 @@
-"""What an endpoint does at an awkward moment, and what the machine has none left of: each request gets its own end."""
+"""Endpoints that act at an awkward moment, and a machine without resources: each request gets its own outcome."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from pathlib import Path
 
 import pytest
 
-from consumers.delivery.answer import Answer, Responded, Unanswered
-from consumers.delivery.connections import Connections
 from consumers.delivery.endpoint import ClientIdentity
-from consumers.delivery.transport import Transport
+from consumers.delivery.http.client import HttpClient
+from consumers.delivery.http.options import ClientOptions
+from consumers.delivery.http.types import Response, ResponseOrError, TransportError
 from schemas.failures import OURS
 from tests.support.certificates import Authority
 from tests.support.hostile import HostileReceiver
 from tests.support.known_names import Names
 from tests.support.listening import serve_each, stop_listening
 from tests.support.parts import need
-from tests.support.sending import LOCAL, answer_of, local_transport, request_to
+from tests.support.sending import LOCAL, local_client, request_to, response_of, work
 from tests.support.waiting import wait_until
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
@@ -42,15 +42,15 @@ SILENT = tuple(f"127.0.1.{number}" for number in range(1, 17))
 WITHOUT_PORTS = """
 import socket, subprocess
 from pathlib import Path
-from tests.support.sending import answer_of, local_transport, request_to
+from tests.support.sending import response_of, local_client, request_to, work
 
 subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
 Path("/proc/sys/net/ipv4/ip_local_port_range").write_text("40000 40009")
 with socket.create_server(("127.0.0.1", 8080)):
     held = [socket.create_connection(("127.0.0.1", 8080)) for _ in range(10)]
-    transport = local_transport()
-    print(answer_of(transport, request_to("http://127.0.0.1:8080/")).kind)
-    transport.close()
+    client = local_client()
+    print(response_of(client, request_to("http://127.0.0.1:8080/")).kind)
+    client.close()
     for one in held:
         one.close()
 """
@@ -72,28 +72,28 @@ def url_of(listener: socket.socket, host: str = "127.0.0.1") -> str:
     return f"http://{host}:{listener.getsockname()[1]}/"
 
 
-def status_of(answer: Answer) -> int | str:
+def status_of(answer: ResponseOrError) -> int | str:
     """Its status, or the kind of failure."""
-    return answer.status if isinstance(answer, Responded) else answer.kind
+    return answer.status if isinstance(answer, Response) else answer.kind
 
 
-def ends_of(transport: Transport) -> list[int | str]:
+def ends_of(client: HttpClient) -> list[int | str]:
     """What comes of all that is open."""
     ends = []
-    while transport.is_busy:
-        ends += [status_of(answered.answer) for answered in transport.work(0.1)]
+    while client.is_busy:
+        ends += [status_of(answered.response) for answered in work(client, 0.1)]
     return ends
 
 
-def request_over(listener: socket.socket, transport: Transport) -> socket.socket:
-    """Take the connection that the transport makes, until a request has come over it, with two bytes of body."""
-    transport.work(0.0)
+def request_over(listener: socket.socket, client: HttpClient) -> socket.socket:
+    """Take the connection that the client makes, until a request has come over it, with two bytes of body."""
+    work(client, 0.0)
     connection, _ = listener.accept()
     connection.settimeout(0.02)
     taken = bytearray()
 
     def has_come() -> bool:
-        transport.work(0.01)
+        work(client, 0.01)
         with contextlib.suppress(TimeoutError):
             taken.extend(connection.recv(4_096))
         return taken.endswith(b"{}")
@@ -107,32 +107,31 @@ def sent_whole(connection: socket.socket) -> bool:
     return not struct.unpack("i", fcntl.ioctl(connection, termios.TIOCOUTQ, bytes(4)))[0]
 
 
-@pytest.mark.parametrize("libcurl", [False, True])
 @pytest.mark.parametrize("used", [False, True], ids=["new", "used before"])
-def test_an_answer_to_half_a_body_counts(listener: socket.socket, used: bool, libcurl: bool) -> None:
-    """Who refuses a body before its end, and resets the connection, is heard, and gets the body once."""
-    with contextlib.closing(local_transport(libcurl=libcurl)) as transport, contextlib.ExitStack() as closing:
+def test_a_response_to_half_a_body_counts(listener: socket.socket, used: bool) -> None:
+    """An endpoint that refuses half a body and resets the connection has responded, and gets the body once."""
+    with contextlib.closing(local_client()) as client, contextlib.ExitStack() as closing:
         if used:
-            transport.start(request_to(url_of(listener)))
-            connection = closing.enter_context(request_over(listener, transport))
+            client.start(request_to(url_of(listener)))
+            connection = closing.enter_context(request_over(listener, client))
             connection.sendall(OK)
-            assert ends_of(transport) == [200]
-        transport.start(request_to(url_of(listener), body=b"x" * 12_000_000, timeout_ms=20_000))
-        transport.work(0.0)
+            assert ends_of(client) == [200]
+        client.start(request_to(url_of(listener), body=b"x" * 12_000_000, timeout_ms=20_000))
+        work(client, 0.0)
         if not used:
             connection = closing.enter_context(listener.accept()[0])
         connection.settimeout(0.02)
-        wait_until(lambda: _reads(transport, connection), what="the body begins to come")
+        wait_until(lambda: _reads(client, connection), what="the body begins to come")
         connection.sendall(EARLY)
         connection.close()
-        assert ends_of(transport) == [413]
+        assert ends_of(client) == [413]
         listener.settimeout(0)
         with pytest.raises(BlockingIOError):
             listener.accept()
 
 
-def _reads(transport: Transport, connection: socket.socket) -> bool:
-    transport.work(0.01)
+def _reads(client: HttpClient, connection: socket.socket) -> bool:
+    work(client, 0.01)
     with contextlib.suppress(TimeoutError):
         return bool(connection.recv(1_000))
     return False
@@ -161,8 +160,8 @@ def answer_twice(connection: socket.socket, tls: ssl.SSLContext | None) -> None:
 
 
 @pytest.mark.parametrize("version", [None, ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["clear", "1.2", "1.3"])
-def test_a_second_answer_is_not_that_to_the_next_request(tmp_path: Path, version: ssl.TLSVersion | None) -> None:
-    """An endpoint that answers a request twice, in one packet: the next request gets its own answer."""
+def test_a_second_response_is_not_that_to_the_next_request(tmp_path: Path, version: ssl.TLSVersion | None) -> None:
+    """If an endpoint responds twice in one packet, the next request gets its own response."""
     authority = Authority(tmp_path)
     tls = None if version is None else authority.server("localhost")
     if tls is not None and version is not None:
@@ -170,30 +169,30 @@ def test_a_second_answer_is_not_that_to_the_next_request(tmp_path: Path, version
     listener = socket.create_server(("127.0.0.1", 0))
     serve_each(listener, lambda connection: answer_twice(connection, tls))
     url = f"{'http' if tls is None else 'https'}://localhost:{listener.getsockname()[1]}/"
-    with contextlib.closing(local_transport(roots=str(authority.roots))) as transport:
-        assert [status_of(answer_of(transport, request_to(url))) for _ in range(6)] == [200] * 6
+    with contextlib.closing(local_client(roots=str(authority.roots))) as client:
+        assert [status_of(response_of(client, request_to(url))) for _ in range(6)] == [200] * 6
     stop_listening(listener)
 
 
-def test_what_an_idle_connection_said_is_no_answer_to_what_waited_for_a_name(listener: socket.socket) -> None:
-    """A 408 over an idle connection comes with the name that a request waits for: it is sent over another one."""
+def test_late_bytes_are_no_response_to_a_request_that_waited_for_a_name(listener: socket.socket) -> None:
+    """If an idle connection gets a 408 while a request waits for its name, the request is sent over another one."""
     names = Names("127.0.0.1")
-    with contextlib.closing(Transport(LOCAL, names)) as transport:
-        transport.start(request_to(url_of(listener, "a.example.com")))
-        with request_over(listener, transport) as idle:
+    with contextlib.closing(HttpClient(LOCAL, names)) as client:
+        client.start(request_to(url_of(listener, "a.example.com")))
+        with request_over(listener, client) as idle:
             idle.sendall(OK)
-            assert ends_of(transport) == [200]
+            assert ends_of(client) == [200]
             names.known = False
-            assert transport.start(request_to(url_of(listener, "a.example.com")))
-            transport.work(0.0)
+            assert client.start(request_to(url_of(listener, "a.example.com")))
+            work(client, 0.0)
             idle.sendall(IDLE)
             idle.shutdown(socket.SHUT_WR)
             wait_until(lambda: sent_whole(idle), what="the endpoint's last words are there")
             names.known, names.news = True, ["a.example.com"]
-            assert transport.work(0.0) == []
-            with request_over(listener, transport) as another:
+            assert work(client, 0.0) == []
+            with request_over(listener, client) as another:
                 another.sendall(OK)
-                assert ends_of(transport) == [200]
+                assert ends_of(client) == [200]
 
 
 @pytest.fixture
@@ -211,54 +210,54 @@ def silent() -> Iterator[int]:
         yield port
 
 
-def test_names_with_many_addresses_do_not_use_up_what_may_be_open(silent: int) -> None:
-    """Where none of sixteen addresses answers there are few sockets more than connections, and others are served."""
+def test_names_with_many_addresses_do_not_use_up_descriptors(silent: int) -> None:
+    """With sixteen silent addresses there are few sockets beyond the connections, and other requests are served."""
     receiver, later_s = HostileReceiver(), 0.0
     before = len(list(Path("/proc/self/fd").iterdir()))
     with contextlib.closing(
-        Transport(
+        HttpClient(
             LOCAL,
             Names(*SILENT),
-            connections=Connections(most=MOST),
+            options=ClientOptions(max_connections=MOST),
             monotonic=lambda: time.monotonic() + later_s,
         )
-    ) as transport:
+    ) as client:
         for _ in range(MOST - 1):
-            transport.start(request_to(f"http://silent.example.com:{silent}/", timeout_ms=60_000))
+            client.start(request_to(f"http://silent.example.com:{silent}/", timeout_ms=60_000))
         for _ in range(20):
             later_s += 0.3
-            assert transport.work(0.0) == []
+            assert work(client, 0.0) == []
         assert len(list(Path("/proc/self/fd").iterdir())) - before <= MOST + 64 + 3
-        transport.start(request_to(f"http://127.0.0.1:{receiver.port}/ok"))
-        wait_until(lambda: [status_of(each.answer) for each in transport.work(0.1)] == [200])
+        client.start(request_to(f"http://127.0.0.1:{receiver.port}/ok"))
+        wait_until(lambda: [status_of(each.response) for each in work(client, 0.1)] == [200])
     receiver.close()
 
 
-def test_without_a_descriptor_for_a_client_certificate_the_endpoint_is_not_to_blame(tmp_path: Path) -> None:
-    """Where the process may open nothing more between the connection and its certificate, that is our own trouble."""
+def test_no_descriptor_for_a_client_certificate_is_our_error(tmp_path: Path) -> None:
+    """A process without a free descriptor for the client certificate reports an error of its own."""
     authority = Authority(tmp_path)
     receiver = HostileReceiver(authority.server("localhost"))
     receiver.handshake.clear()
     request = request_to(f"https://127.0.0.1:{receiver.port}/ok")
     request.identity = ClientIdentity(*authority.client("a"))
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.closing(local_transport(roots=str(authority.roots))) as transport:
-        transport.start(request)
+    with contextlib.closing(local_client(roots=str(authority.roots))) as client:
+        client.start(request)
         wait_until(lambda: receiver.connections)
         resource.setrlimit(resource.RLIMIT_NOFILE, (1, hard))  # what is open stays so
         try:
-            answered = [answer for _ in range(100) for answer in transport.work(0.1)]
+            answered = [answer for _ in range(100) for answer in work(client, 0.1)]
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     receiver.handshake.set()
     receiver.close()
-    (answer,) = [each.answer for each in answered]
-    assert isinstance(answer, Unanswered)
+    (answer,) = [each.response for each in answered]
+    assert isinstance(answer, TransportError)
     assert answer.kind in OURS
 
 
-def test_without_a_local_port_the_endpoint_is_not_to_blame() -> None:
-    """Where all ports of this machine are taken that is our own trouble, and no failure of who was to be called."""
+def test_no_local_port_is_our_error() -> None:
+    """If all local ports are taken, the client reports an error of its own."""
     need("netns")
     root = subprocess.run(["unshare", "-n", "-m", "true"], capture_output=True, check=False).returncode == 0
     unshare = ["unshare", *(() if root else ("-r",)), "-n", "-m"]

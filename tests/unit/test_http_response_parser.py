@@ -1,4 +1,4 @@
-"""Responses read as they come: however they are cut, they mean the same."""
+"""Responses are parsed as they arrive: however the network cuts them, they mean the same."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consumers.delivery.answer import MAX_BODY_KEPT, MAX_BODY_READ, MAX_HEADERS
-from consumers.delivery.direct.response import BadResponse, ResponseReader, TooLarge, whole
+from consumers.delivery.http.response_parser import BadResponse, ResponseParser, TooLarge, parse_complete_response
+from consumers.delivery.http.types import MAX_BODY_KEPT, MAX_BODY_READ, MAX_HEADERS
 
 NAMES = st.sampled_from([b"Server", b"X-A", b"Date", b"Connection-Id", b"X-Content-Length"])
 VALUES = st.sampled_from([b"", b"x", b"keep-alive", b"close", b"a: b", b"7"])
@@ -48,10 +48,10 @@ def responses(draw: st.DrawFn) -> tuple[bytes, int, bytes, str, bool]:
 def test_a_response_means_the_same_however_it_is_cut(
     response: tuple[bytes, int, bytes, str, bool], data: st.DataObject
 ) -> None:
-    """Status, body and whether the connection is used again do not depend on how the network cuts the bytes."""
+    """Status, body and whether the connection is reused do not depend on how the network cuts the bytes."""
     sent, status, body, framing, closes = response
     cuts = sorted(data.draw(st.lists(st.integers(1, max(1, len(sent) - 1)), max_size=6)))
-    reader, over = ResponseReader(), False
+    reader, over = ResponseParser(), False
     for start, end in zip([0, *cuts], [*cuts, len(sent)], strict=True):
         if sent[start:end]:
             assert not over
@@ -65,16 +65,16 @@ def test_a_response_means_the_same_however_it_is_cut(
 
 @given(responses())
 @settings(max_examples=300, deadline=None)
-def test_what_is_known_at_once_is_what_the_reader_finds(response: tuple[bytes, int, bytes, str, bool]) -> None:
-    """The short way knows good responses that are whole and keep their connection, and says of them what is true."""
+def test_the_fast_path_and_the_parser_agree(response: tuple[bytes, int, bytes, str, bool]) -> None:
+    """The fast path recognises complete 2xx responses that keep their connection, and finds what the parser finds."""
     sent, status, body, framing, closes = response
-    found = whole(sent)
+    found = parse_complete_response(sent)
     if found is not None:
         assert (found[0], sent[found[1] :]) == (status, body)
         assert 200 <= status < 300
         assert not closes
         assert framing == LENGTH or status == 204
-    assert whole(sent + b"x") is None
+    assert parse_complete_response(sent + b"x") is None
 
 
 @pytest.mark.parametrize(
@@ -85,17 +85,17 @@ def test_what_is_known_at_once_is_what_the_reader_finds(response: tuple[bytes, i
         b"HTTP/1.1 202 \r\ncontent-length:0\r\n\r\n",
     ],
 )
-def test_the_usual_response_is_known_at_once(response: bytes) -> None:
-    """What nearly all receivers say takes the short way, and nothing of it that is not all there."""
-    assert whole(response) is not None
-    assert not any(whole(response[:end]) for end in range(len(response)))
+def test_the_usual_response_takes_the_fast_path(response: bytes) -> None:
+    """The responses of nearly all endpoints take the fast path, and an incomplete response never does."""
+    assert parse_complete_response(response) is not None
+    assert not any(parse_complete_response(response[:end]) for end in range(len(response)))
 
 
 @given(st.binary(max_size=400))
 @settings(max_examples=300, deadline=None)
-def test_rubbish_is_refused_or_waited_for(rubbish: bytes) -> None:
-    """Whatever comes, the reader says what it is or waits for more, and holds no more than it may."""
-    reader = ResponseReader()
+def test_rubbish_is_refused_or_incomplete(rubbish: bytes) -> None:
+    """Whatever comes, the parser refuses it or waits for more, and keeps no more than its limits allow."""
+    reader = ResponseParser()
     try:
         over = reader.feed(b"HTTP/1.1 200 OK\r\n" + rubbish)
     except (BadResponse, TooLarge):
@@ -104,15 +104,15 @@ def test_rubbish_is_refused_or_waited_for(rubbish: bytes) -> None:
     assert len(reader.body) <= MAX_BODY_KEPT
 
 
-def test_bounds_hold() -> None:
+def test_limits_hold() -> None:
     """Headers beyond 32 KiB are too large, byte by byte as well; of a body 64 KiB are read and 5 KiB kept."""
-    reader = ResponseReader()
+    reader = ResponseParser()
     reader.feed(b"HTTP/1.1 200 OK\r\n")
     for _ in range((MAX_HEADERS - 17) // 6):
         assert not reader.feed(b"X: y\r\n")
     with pytest.raises(TooLarge):
         reader.feed(b"X: y\r\n")
-    reader = ResponseReader()
+    reader = ResponseParser()
     reader.feed(b"HTTP/1.1 200 OK\r\n\r\n")
     taken = 0
     while not reader.feed(b"x" * 4_096):
@@ -121,9 +121,9 @@ def test_bounds_hold() -> None:
     assert (len(reader.body), reader.cut, reader.keep_alive) == (MAX_BODY_KEPT, True, False)
 
 
-def test_a_body_in_crumbs_is_not_read_to_its_end() -> None:
-    """Each chunk costs as much as a large one: after some thousand of them a response is cut, and counts as it is."""
-    reader = ResponseReader()
+def test_a_body_of_tiny_chunks_is_cut() -> None:
+    """Chunks count towards the limit of header bytes: after some thousand of them the response is cut, and counts."""
+    reader = ResponseParser()
     reader.feed(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
     assert reader.feed(b"1\r\nx\r\n" * 10_000)
     assert (reader.status, reader.cut, reader.keep_alive) == (200, True, False)
@@ -132,15 +132,15 @@ def test_a_body_in_crumbs_is_not_read_to_its_end() -> None:
 
 @pytest.mark.parametrize("length", [b"9" * 18, b"9" * 19, b"9" * 5_000, b"0" * 5_000 + b"9" * 5_000])
 def test_a_length_may_have_thousands_of_digits(length: bytes) -> None:
-    """A length beyond all bounds is that of a body that never ends, however many digits it has."""
-    reader = ResponseReader()
+    """A length beyond all limits is that of a body without end, however many digits it has."""
+    reader = ResponseParser()
     assert not reader.feed(b"HTTP/1.1 200 OK\r\nContent-Length: %b\r\n\r\nhello" % length)
     assert (reader.status, reader.body, reader.headers_complete) == (200, b"hello", True)
 
 
 def test_a_length_may_begin_with_zeros() -> None:
-    """Zeros before a length say nothing, thousands of them neither."""
+    """Leading zeros of a length mean nothing, thousands of them neither."""
     for length, over in ((b"0" * 5_000, True), (b"0" * 5_000 + b"5", True), (b"0" * 5_000 + b"6", False)):
-        reader = ResponseReader()
+        reader = ResponseParser()
         body = b"" if length.endswith(b"0") else b"hello"
         assert reader.feed(b"HTTP/1.1 200 OK\r\nContent-Length: %b\r\n\r\n%b" % (length, body)) is over

@@ -1,0 +1,154 @@
+"""The HTTP client waits in the same way on every system: by epoll, or by kqueue."""
+
+from __future__ import annotations
+
+import select
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from consumers.delivery.http import client as client_module
+from consumers.delivery.http.readiness import (
+    ENDED,
+    READABLE,
+    WRITABLE,
+    EpollReadiness,
+    Events,
+    KqueueReadiness,
+    Readiness,
+    new_readiness,
+)
+from consumers.delivery.http.types import Response
+from tests.support import kqueue
+from tests.support.hostile import HostileReceiver
+from tests.support.sending import completed_of, local_client, request_to, response_of
+
+
+def by_kqueue() -> KqueueReadiness:
+    """A readiness of a system with kqueue."""
+    return KqueueReadiness(kqueue)
+
+
+@pytest.fixture(params=[EpollReadiness, by_kqueue], ids=["epoll", "kqueue"])
+def readiness(request: pytest.FixtureRequest) -> Iterator[Readiness]:
+    make: Callable[[], Readiness] = request.param
+    one = make()
+    yield one
+    one.close()
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Two connected sockets."""
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    with ours, theirs:
+        yield ours, theirs
+
+
+def waits(readiness: Readiness) -> Events:
+    """What has happened; nothing has to be waited for."""
+    return readiness.wait(0.0)
+
+
+def test_a_wake_ends_the_wait(readiness: Readiness) -> None:
+    """A wake from another thread ends a wait; so does one that came before."""
+    waker = threading.Timer(0.05, readiness.wake)
+    began = time.monotonic()
+    waker.start()
+    readiness.wait(30)
+    waker.join()
+    for _ in range(3):
+        readiness.wake()
+        readiness.wait(30)
+    assert time.monotonic() - began < 15
+
+
+def test_ten_thousand_wakes_are_one(readiness: Readiness) -> None:
+    """Wakes that nobody waits for block nobody, and the next wait ends."""
+    for _ in range(10_000):
+        readiness.wake()
+    began = time.monotonic()
+    readiness.wait(30)
+    assert time.monotonic() - began < 15
+    assert waits(readiness) == []
+
+
+def test_each_edge_is_reported_once(readiness: Readiness, pair: tuple[socket.socket, socket.socket]) -> None:
+    """A socket is writable when it is new, readable when data comes, and ended when the other side has gone."""
+    ours, theirs = pair
+    readiness.watch(ours.fileno())
+    assert waits(readiness) == [(ours.fileno(), WRITABLE)]
+    assert waits(readiness) == []
+    theirs.send(b"data")
+    [(descriptor, events)] = waits(readiness)
+    assert descriptor == ours.fileno()
+    assert events & READABLE
+    assert not events & ENDED
+    assert waits(readiness) == []
+    theirs.close()
+    [(descriptor, events)] = waits(readiness)
+    assert descriptor == ours.fileno()
+    assert events & ENDED
+
+
+def test_a_closed_socket_is_forgotten(readiness: Readiness, pair: tuple[socket.socket, socket.socket]) -> None:
+    """Closing a socket is enough: nothing is reported of it afterwards."""
+    ours, theirs = pair
+    readiness.watch(ours.fileno())
+    theirs.send(b"data")
+    ours.close()
+    assert waits(readiness) == []
+
+
+def test_what_has_happened_to_a_socket_is_one_event(pair: tuple[socket.socket, socket.socket]) -> None:
+    """kqueue reports reading and writing one by one; between the two a descriptor could become another socket's."""
+    ours, theirs = pair
+    api = kqueue.Kqueue()
+    readiness = KqueueReadiness(type("Api", (), {**vars(kqueue), "kqueue": staticmethod(lambda: api)}))
+    readiness.watch(ours.fileno())
+    theirs.send(b"data")
+    assert waits(readiness) == [(ours.fileno(), READABLE | WRITABLE)]
+    assert [event.ident for event in api.reported[-1]].count(ours.fileno()) == 2
+    readiness.close()
+
+
+def test_the_bits_of_events_are_those_of_epoll() -> None:
+    """Events of an epoll are used as they are."""
+    assert (READABLE, WRITABLE) == (select.EPOLLIN, select.EPOLLOUT)
+    assert select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR == ENDED
+
+
+@pytest.mark.parametrize("how", ["ok", "ok-body", "no-content", "ok-and-close", "mid-body", "close", "huge-headers"])
+def test_a_client_with_kqueue_does_the_same(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests of any size end by kqueue as by epoll, whatever the endpoint does, over kept connections as well."""
+    receiver = HostileReceiver()
+    url = f"http://127.0.0.1:{receiver.port}/{how}"
+    found = []
+    for make in (new_readiness, by_kqueue):
+        monkeypatch.setattr(client_module, "new_readiness", make)
+        client = local_client()
+        requests = [request_to(url, body=body) for body in (b"{}", b"x" * 3_000_000) * 5]
+        found.append([each.response for each in completed_of(client, *requests)])
+        found[-1] += [response_of(client, request_to(url)) for _ in range(3)]
+        client.close()
+    assert found[0] == found[1]
+    receiver.close()
+
+
+def test_without_epoll_the_client_takes_kqueue(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On macOS and the BSDs the module `select` has a kqueue and no epoll."""
+    epoll = select.epoll
+    monkeypatch.delattr(select, "epoll")
+    for name, value in vars(kqueue).items():
+        if name.startswith("KQ_") or name == "kevent":
+            monkeypatch.setattr(select, name, value, raising=False)
+    monkeypatch.setattr(select, "kqueue", lambda: kqueue.Kqueue(epoll()), raising=False)
+    receiver, client = HostileReceiver(), local_client()
+    assert isinstance(client._readiness, KqueueReadiness)
+    assert response_of(client, request_to(f"http://127.0.0.1:{receiver.port}/ok")) == Response(200, None, b"", False)
+    client.close()
+    receiver.close()
