@@ -39,7 +39,7 @@ HOT: Final = (
     *(f"schemas/{name}.py" for name in _SCHEMAS.split()),
     *(f"consumers/delivery/{name}.py" for name in _DELIVERY.split()),
     *(f"consumers/delivery/direct/{name}.py" for name in _DIRECT.split()),
-    "consumers/delivery/pacing/*.py",
+    "consumers/delivery/admission/*.py",
     "consumers/runtime/dead_letters.py",
     "consumers/runtime/metrics.py",
 )

@@ -14,6 +14,7 @@ import structlog
 from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
+from consumers.delivery.admission import AdmissionControl, summarize
 from consumers.delivery.assignment import Assignment
 from consumers.delivery.committer import Committer
 from consumers.delivery.dispatch import Dispatcher
@@ -26,14 +27,12 @@ from consumers.delivery.observer import COUNTED_EVERY_MS, EVERY_MS, Observer, ti
 from consumers.delivery.outbox import Outbox
 from consumers.delivery.outcome_log import OutcomeLog
 from consumers.delivery.overview import Overview
-from consumers.delivery.pacing import Pacing, census
 from consumers.delivery.reader import Reader, Take
 from consumers.delivery.recorder import Recorder
 from consumers.delivery.sending import Sending
 from consumers.delivery.takeover import Takeover
 from consumers.delivery.tiers import Tiers
 from consumers.delivery.transport import Transport
-from consumers.delivery.work import Work
 from consumers.runtime.compiled import is_compiled
 from consumers.runtime.hanging import Sweep
 from consumers.runtime.member import member_config
@@ -48,7 +47,7 @@ from consumers.runtime.topics import delivery_group
 from consumers.runtime.transaction import Transactions, producer_config
 from consumers.table import SubscriptionTable
 from consumers.table_state import Interpret
-from deploy.delivery_rules import health_policy, outcome_log_of, pacing_limits
+from deploy.delivery_rules import admission_limits, health_policy, outcome_log_of
 from deploy.endpoints_page import endpoints_page, overviews_of
 from deploy.sealing_key import sealer_of
 from deploy.senders import senders_of
@@ -102,7 +101,7 @@ class DeliveryRole:
     transport: Transport
     table: SubscriptionTable[Endpoint]
     loop: DeliveryLoop
-    pacing: Pacing[Work]
+    admission: AdmissionControl
     health: HealthBook
     forgetting: Forgetting
     overviews: Snapshots[Overview]
@@ -154,8 +153,8 @@ class DeliveryRole:
             self.counted_due_ms = now_ms + COUNTED_EVERY_MS
             self.transport.tidy()
             self.metrics.disabled(self.health.disabled)
-            counted = census(self.pacing.paces)
-            self.metrics.paced(counted.limited, counted.open_circuits, self.pacing.places.slow)
+            summary = summarize(self.admission.endpoints)
+            self.metrics.admission(summary.limited, summary.open_circuits, self.admission.bulkhead.slow)
             tier_gauges(self.clients.consumer, self.metrics, self.reader.lanes.values(), now_ms)
 
 
@@ -171,14 +170,14 @@ def build(settings: Settings, slot: int | None) -> DeliveryRole:
     table = _table(settings, kafka, endpoints_of(senders, policy, sealer_of(settings), names.subscriptions))
     transport = transport_of(settings, policy, lambda request: dispatcher.confirms(request))  # noqa: PLW0108  # as below
     book = HealthBook(health_policy(settings))
-    pacing = Pacing[Work](pacing_limits(settings), tiers.waits_ms[1:])
+    admission = AdmissionControl(admission_limits(settings), tiers.waits_ms[1:])
     recorder = Recorder(names, tiers, clients.outbox, settings.max_event + RECORD_OVERHEAD // 2)
     dispatcher = Dispatcher(
         subscriptions=table,
         transport=transport,
         recorder=recorder,
         tiers=tiers,
-        pacing=pacing,
+        admission=admission,
         health=book,
         sending=Sending(settings.delay_speedup),
         observer=observer,
@@ -191,10 +190,10 @@ def build(settings: Settings, slot: int | None) -> DeliveryRole:
     loop = _loop(
         settings, clients, table, reader=reader, dispatcher=dispatcher, transport=transport, committer=committer
     )
-    shown = Snapshots(overviews_of(settings, pacing, book, table, reader).make)
+    shown = Snapshots(overviews_of(settings, admission, book, table, reader).make)
     forgetting = _forgetting(book, table, tiers, reader, recorder)
     return DeliveryRole(
-        settings, metrics, clients, reader, transport, table, loop, pacing, book, forgetting, shown, outcome_log
+        settings, metrics, clients, reader, transport, table, loop, admission, book, forgetting, shown, outcome_log
     )
 
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import sys
 
+from consumers.delivery.admission import AdmissionLimits
 from consumers.delivery.health import HealthPolicy
 from consumers.delivery.outcome_log import OutcomeLog
-from consumers.delivery.pacing import PacingLimits
 from deploy.logs import is_json
 from schemas.durations import milliseconds
 from schemas.settings import Settings
 
 
-def pacing_limits(settings: Settings) -> PacingLimits:
-    """Return how much endpoints may have at a time."""
-    return PacingLimits(
+def admission_limits(settings: Settings) -> AdmissionLimits:
+    """Return the limits of admission control."""
+    return AdmissionLimits(
         per_subscription=settings.max_in_flight_per_subscription,
         per_host=settings.max_in_flight_per_host,
         per_process=settings.max_in_flight,

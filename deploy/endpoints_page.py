@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import orjson
 
+from consumers.delivery.admission import AdmissionControl
 from consumers.delivery.endpoint import Endpoint
 from consumers.delivery.health import HealthBook
 from consumers.delivery.overview import MOST, Overview, Overviews
-from consumers.delivery.pacing import Pacing
 from consumers.delivery.reader import Reader
 from consumers.runtime.snapshots import Snapshots
 from consumers.table import SubscriptionTable
@@ -20,7 +19,11 @@ from schemas.settings import Settings
 
 
 def overviews_of(
-    settings: Settings, pacing: Pacing[Any], health: HealthBook, table: SubscriptionTable[Endpoint], reader: Reader
+    settings: Settings,
+    admission: AdmissionControl,
+    health: HealthBook,
+    table: SubscriptionTable[Endpoint],
+    reader: Reader,
 ) -> Overviews:
     """Return what makes overviews of a delivery process of these parts."""
 
@@ -31,7 +34,7 @@ def overviews_of(
     def owned() -> set[int]:
         return {lane.partition for lane in reader.lanes.values()}
 
-    return Overviews(pacing, health, subscription, lambda id_: partition_of(id_, settings.partitions), owned)
+    return Overviews(admission, health, subscription, lambda id_: partition_of(id_, settings.partitions), owned)
 
 
 def endpoints_page(overviews: Snapshots[Overview], query: Mapping[str, str]) -> bytes:

@@ -1,7 +1,7 @@
 """From a job that was read to its end: when it may start, how, and what its answer means.
 
     record ─► ready ─► start ─► transport ─► judge ─► outbox
-                │        └─► waits for its subscription (pacing), is parked, moved or cancelled
+                │        └─► waits in memory (admission control), is deferred, moved or cancelled
                 └─► later (due within the shortest tier, or its subscription record is not read yet)
 
 No Kafka here: the loop reads and commits.
@@ -16,14 +16,14 @@ from typing import Final, assert_never
 
 from confluent_kafka import Message
 
+from consumers.delivery.admission import DELIVERED, AdmissionControl, AdmittedTask, ResponseKind
 from consumers.delivery.answer import CROWDED, WITHDRAWN, Answer, Answered, Request, Unanswered
 from consumers.delivery.endpoint import Endpoint
 from consumers.delivery.health import HealthBook
 from consumers.delivery.judging import Judging, Observer, Subscriptions
 from consumers.delivery.lane import Lane, Ownership
-from consumers.delivery.pacing import DELIVERED, Pacing, Result
 from consumers.delivery.recorder import CancelReason, Recorder
-from consumers.delivery.sending import Sending, result_of, said_by
+from consumers.delivery.sending import Sending, label_of, result_of
 from consumers.delivery.tiers import Tier, Tiers
 from consumers.delivery.transport import Transport
 from consumers.delivery.work import Work
@@ -54,7 +54,7 @@ class Dispatcher:
         transport: Transport,
         recorder: Recorder,
         tiers: Tiers,
-        pacing: Pacing[Work],
+        admission: AdmissionControl,
         sending: Sending,
         health: HealthBook,
         observer: Observer,
@@ -65,7 +65,7 @@ class Dispatcher:
         self._transport = transport
         self._recorder = recorder
         self._tiers = tiers
-        self._pacing, self.stood_still = pacing, pacing.stood_still
+        self._admission = admission
         self._sending = sending
         self._health = health
         self._observer = observer
@@ -79,7 +79,7 @@ class Dispatcher:
             subscriptions=subscriptions,
             recorder=recorder,
             sending=sending,
-            pacing=pacing,
+            admission=admission,
             health=health,
             observer=observer,
             longest_ms=tiers.waits_ms[-1],
@@ -91,25 +91,25 @@ class Dispatcher:
     @property
     def at_hand(self) -> int:
         """How many jobs will start in a moment; those of endpoints that are full do not count."""
-        return len(self._ready) + self._pacing.pressing
+        return len(self._ready) + self._admission.backpressure
 
     @property
     def waiting(self) -> int:
         """How many jobs wait to be started, whatever for."""
-        return len(self._ready) + self._pacing.waiting
+        return len(self._ready) + self._admission.waiting
 
     def has_startable(self, now_ms: int) -> bool:
         """Whether `start` has anything to do."""
         due_ms = self.next_due_ms
-        return bool(self._ready or self._pacing.has_waiting) or (due_ms is not None and due_ms <= now_ms)
+        return bool(self._ready or self._admission.has_startable) or (due_ms is not None and due_ms <= now_ms)
 
     @property
     def next_due_ms(self) -> int | None:
         """When the next of the jobs that wait in memory is due."""
-        paced_ms = self._pacing.next_ms
-        if self._later and (paced_ms is None or self._later[0][0] < paced_ms):
+        start_ms = self._admission.next_start_ms
+        if self._later and (start_ms is None or self._later[0][0] < start_ms):
             return self._later[0][0]
-        return paced_ms
+        return start_ms
 
     def take(self, lane: Lane, message: Message, now_ms: int) -> None:
         """Take a record that was read and is not finished."""
@@ -125,7 +125,7 @@ class Dispatcher:
         work = Work(job, lane, offset, value)
         self.bytes += len(value)
         if lane.tier.wait_ms and (number := self._tiers.number_of(lane.tier)):
-            self._pacing.came_back(job.subscription_id, number - 1)
+            self._admission.on_deferred_record(job.subscription_id, number - 1)
         if job.due_at_ms > now_ms:
             self._not_due(work, job.due_at_ms - now_ms)
         else:
@@ -135,11 +135,12 @@ class Dispatcher:
         """Start up to `room` requests while what was asked before holds: one that waited, one just read, in turn."""
         while self._later and self._later[0][0] <= now_ms:
             self._ready.append(heapq.heappop(self._later)[2])
-        ready, pacing = self._ready, self._pacing
-        pacing.advance(now_ms)
+        ready, admission = self._ready, self._admission
+        admission.advance(now_ms)
         while room > 0 and self._clock() - now_ms <= _STARTS_MS:
-            work = pacing.next_waiting(now_ms)
+            work = admission.next_waiting(now_ms)
             if work is not None:
+                assert isinstance(work, Work)
                 room -= self._consider(work, now_ms, waited=True)
                 if not ready:
                     continue
@@ -153,14 +154,14 @@ class Dispatcher:
             work, answer = answered.request.context, answered.answer
             assert isinstance(work, Work)
             result = result_of(answer)
-            said = "" if result is DELIVERED else said_by(answer)
-            self._pacing.ended(work, result, answered.duration_us, now_ms, said)
+            label = "" if result is DELIVERED else label_of(answer)
+            self._admission.completed(work, result, answered.duration_us, now_ms, label)
             if work.lane.is_lost:
                 self.bytes -= len(work.value)
             elif answer is WITHDRAWN:
                 self._ready.appendleft(work)
             elif answer is CROWDED:
-                self._park_blindly(work, "names")
+                self._park_blindly(work, "resolver_queue_full")
             else:
                 self._judge(work, answer, answered.duration_us, now_ms)
 
@@ -175,25 +176,32 @@ class Dispatcher:
         if not (isinstance(found, Entry) and found.value is work.endpoint and self._is_fresh()):
             return False
         disabled = self._health.is_disabled(job.subscription_id, found.value.activation)
-        return not disabled and (work.ticket is not None or self._pacing.resume(work, self._clock()))
+        return not disabled and (work.permit is not None or self._admission.resume(work, self._clock()))
 
     def park_stuck(self, now_ms: int) -> None:
         """Park what waits for endpoints that do not answer."""
-        for work in self._pacing.sweep(now_ms):
+        for work in self._admission.sweep(now_ms):
+            assert isinstance(work, Work)
             self._park(work, now_ms)
 
     def drop_lost(self, now_ms: int) -> None:
         """Forget the jobs of lanes that are lost, and close their requests."""
         at_hand = [*self._ready, *(item[2] for item in self._later)]
-        lost = [*(work for work in at_hand if work.lane.is_lost), *self._pacing.drop(lambda work: work.lane.is_lost)]
-        self.bytes -= sum(len(work.value) for work in lost)
+        lost = [*(work for work in at_hand if work.lane.is_lost), *self._admission.drop(_is_lost_task)]
+        for task in lost:
+            assert isinstance(task, Work)
+            self.bytes -= len(task.value)
         self._ready = deque(work for work in self._ready if not work.lane.is_lost)
         self._later = [item for item in self._later if not item[2].lane.is_lost]
         heapq.heapify(self._later)
         for work in (request.context for request in self._transport.cancel(_is_lost)):
             assert isinstance(work, Work)
-            self._pacing.ended(work, Result.NOTHING, 0, now_ms)
+            self._admission.completed(work, ResponseKind.UNRELATED, 0, now_ms)
             self.bytes -= len(work.value)
+
+    def stood_still(self, now_ms: int) -> None:
+        """Take in that this process stalled."""
+        self._admission.on_stall(now_ms)
 
     def _not_due(self, work: Work, remaining_ms: int) -> None:
         tier = self._tiers.fit(remaining_ms, min(_LATE_MS, remaining_ms // 50))
@@ -208,13 +216,13 @@ class Dispatcher:
         self.bytes -= len(work.value)
 
     def _park(self, work: Work, now_ms: int) -> None:
-        reason, tier = self._pacing.park(work, now_ms)
-        self._move(work, self._tiers.all[tier + 1])
-        self._observer.parked(reason)
+        reason, delay_topic = self._admission.defer(work, now_ms)
+        self._move(work, self._tiers.all[delay_topic + 1])
+        self._observer.deferred(reason)
 
     def _park_blindly(self, work: Work, reason: str) -> None:
         self._move(work, self._tiers.parking)
-        self._observer.parked(reason)
+        self._observer.deferred(reason)
 
     def _cancel(self, work: Work, reason: CancelReason, host: str, now_ms: int) -> None:
         self._judging.cancel(work, reason, host, now_ms)
@@ -272,23 +280,25 @@ class Dispatcher:
             work.endpoint, work.started_ms = endpoint, now_ms
             self._judge(work, Unanswered("blocked_url", target), 0, now_ms)
             return False
-        pacing = self._pacing
+        admission = self._admission
         if waited:
-            pacing.begin(endpoint, work, now_ms)
-        elif not pacing.admit(endpoint, work, now_ms):
-            if not (self._may_wait(work) and pacing.wait(work, now_ms)):
+            admission.start(endpoint, work, now_ms)
+        elif not admission.admit(endpoint, work, now_ms):
+            if not (self._may_wait(work) and admission.wait(work, now_ms)):
                 self._park(work, now_ms)
             return False
         work.endpoint, work.started_ms = endpoint, now_ms
         if self._transport.start(self._sending.request(work, endpoint, target, now_ms)):
-            pacing.suspend(work)  # until its host is known
+            admission.suspend(work)  # until its host is known
         return True
 
     def _may_wait(self, work: Work) -> bool:
         """Whether there is room in memory: half of it, and of what may be unfinished, is for other endpoints."""
         if self.bytes >= MAX_BYTES_AT_HAND // 2:
             return False
-        return work.lane.progress.unfinished < _MAY_WAIT_OF_LANE or work.pace.starts_soon
+        if work.lane.progress.unfinished < _MAY_WAIT_OF_LANE:
+            return True
+        return work.endpoint_state is not None and work.endpoint_state.starts_soon
 
     def _judge(self, work: Work, answer: Answer, duration_us: int, now_ms: int) -> None:
         self._judging.judge(work, answer, duration_us, now_ms)
@@ -298,3 +308,7 @@ class Dispatcher:
 def _is_lost(request: Request) -> bool:
     work = request.context
     return isinstance(work, Work) and work.lane.is_lost
+
+
+def _is_lost_task(task: AdmittedTask) -> bool:
+    return isinstance(task, Work) and task.lane.is_lost

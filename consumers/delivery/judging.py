@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from consumers.delivery.admission import AdmissionControl
 from consumers.delivery.answer import Answer, Responded
 from consumers.delivery.endpoint import Endpoint
 from consumers.delivery.health import Change, HealthBook
 from consumers.delivery.lane import Lane
-from consumers.delivery.pacing import Pacing
 from consumers.delivery.recorder import CancelReason, Recorder
 from consumers.delivery.sending import Sending
 from consumers.delivery.verdict import DELIVERED, Verdict, asked_to_wait_ms, is_delivered, judge
@@ -49,8 +49,8 @@ class EndObserver(Protocol):
 class Observer(EndObserver, Protocol):
     """Who wants to know what happened: metrics and log."""
 
-    def parked(self, reason: str) -> None:
-        """Hear of a job that was written to a parking tier."""
+    def deferred(self, reason: str) -> None:
+        """Count a job that was deferred to a delay topic."""
         ...
 
     def poison(self, reason: str) -> None:
@@ -67,7 +67,7 @@ class Judging:
         subscriptions: Subscriptions,
         recorder: Recorder,
         sending: Sending,
-        pacing: Pacing[Work],
+        admission: AdmissionControl,
         health: HealthBook,
         observer: EndObserver,
         longest_ms: int,
@@ -75,7 +75,7 @@ class Judging:
         self._subscriptions = subscriptions
         self._recorder = recorder
         self._sending = sending
-        self._pacing = pacing
+        self._admission = admission
         self._health = health
         self._observer = observer
         self._longest_ms = longest_ms
@@ -102,7 +102,7 @@ class Judging:
         schedule = self._sending.rules_of(work.endpoint).schedule
         wait_ms = asked_to_wait_ms(answer, now_ms)
         if wait_ms:
-            self._pacing.told_to_wait(work.job.subscription_id, now_ms + wait_ms, now_ms)
+            self._admission.throttle(work.job.subscription_id, now_ms + wait_ms, now_ms)
         return judge(work.job.attempt, answer, schedule, now_ms, self._longest_ms)
 
     def _note(self, work: Work, answer: Answer, now_ms: int) -> None:

@@ -43,9 +43,9 @@ class Observer:
         self._metrics.ended(outcome)
         self._log.write(outcome)
 
-    def parked(self, reason: str) -> None:
-        """Count a job that was written to the parking tier."""
-        self._metrics.parked(reason)
+    def deferred(self, reason: str) -> None:
+        """Count a job that was deferred to a delay topic."""
+        self._metrics.deferred(reason)
 
     def poison(self, reason: str) -> None:
         """Count a record that could not be read."""

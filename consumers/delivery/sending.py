@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from consumers.delivery.admission import DELIVERED, ResponseKind
 from consumers.delivery.answer import Answer, Request, Responded
 from consumers.delivery.endpoint import Endpoint
-from consumers.delivery.pacing import DELIVERED, Result
 from consumers.delivery.tiers import Schedule
 from consumers.delivery.verdict import OVERLOADED, is_delivered
 from consumers.delivery.work import Work
@@ -18,7 +18,7 @@ from schemas.failures import OURS
 # Rules are kept for so many subscriptions at a time.
 _MOST: Final = 20_000
 # Kinds that say nothing of the endpoint.
-_NOTHING: Final = OURS | {"blocked_url", "blocked_address"}
+_UNRELATED: Final = OURS | {"blocked_url", "blocked_address"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,17 +58,17 @@ class Sending:
         return Request(target, headers, job.body, timeout_ms, work, endpoint.client_certificate)
 
 
-def result_of(answer: Answer) -> Result:
+def result_of(answer: Answer) -> ResponseKind:
     """Return what an answer says of its endpoint."""
     if is_delivered(answer):
         return DELIVERED
     if isinstance(answer, Responded):
-        return Result.OVERLOADED if answer.status in OVERLOADED else Result.ANSWERED
-    if answer.kind in _NOTHING:
-        return Result.NOTHING
-    return Result.TIMEOUT if "timeout" in answer.kind else Result.UNREACHABLE
+        return ResponseKind.OVERLOADED if answer.status in OVERLOADED else ResponseKind.REJECTED
+    if answer.kind in _UNRELATED:
+        return ResponseKind.UNRELATED
+    return ResponseKind.TIMEOUT if "timeout" in answer.kind else ResponseKind.UNREACHABLE
 
 
-def said_by(answer: Answer) -> str:
+def label_of(answer: Answer) -> str:
     """Return an answer in a word: its status, or why there was none."""
     return f"status_{answer.status}" if isinstance(answer, Responded) else answer.kind

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
-
+from consumers.delivery.admission import AdmittedTask
 from consumers.delivery.endpoint import Endpoint
 from consumers.delivery.lane import Lane
 from schemas.delivery import UNKNOWN_OFFSET, Job
 
 
-@dataclass(slots=True, eq=False)
-class Work:
+class Work(AdmittedTask):
     """A job, the record it was read from, and while a request runs what it was started with."""
 
-    job: Job
-    lane: Lane
-    offset: int
-    value: bytes
-    endpoint: Endpoint | None = None
-    started_ms: int = 0
-    pace: Any = None  # of its endpoint, while it waits or runs (pacing.Paced)
-    ticket: int | None = None
-    mark: int | None = None  # of the table, when its subscription record was missed first
+    __slots__ = ("endpoint", "job", "lane", "mark", "offset", "started_ms", "value")
+
+    def __init__(self, job: Job, lane: Lane, offset: int, value: bytes) -> None:
+        super().__init__()
+        self.job = job
+        self.lane = lane
+        self.offset = offset
+        self.value = value
+        self.endpoint: Endpoint | None = None
+        self.started_ms = 0
+        self.mark: int | None = None  # of the table, when its subscription record was missed first
 
     @property
     def first_offset(self) -> int:

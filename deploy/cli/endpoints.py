@@ -56,7 +56,7 @@ def _endpoints(
     """Show the worst endpoints: failing since when and how, in flight, waiting, due when, and what limits them.
 
     Each delivery process is asked for what it sees. WAITING counts jobs in its memory and, as far as it knows, those
-    that it has put aside; `signpost lag` counts all. A narrow terminal shows no hosts. The reasons are described in
+    that are deferred; `signpost lag` counts all. A narrow terminal shows no hosts. The reasons are described in
     docs/operations.md.
     """
     from consumers.console.endpoints import ask  # noqa: PLC0415  # httpx loads in 0.1 s that `--help` need not wait
@@ -123,8 +123,8 @@ def _cells(row: EndpointRow, now_ms: int) -> tuple[str, ...]:
 
     last = str(row.last_status or row.last_error or "")
     limited = f"disabled: {row.disabled}" if row.disabled else row.limited_by or ""
-    if row.circuit == "probing":
-        limited = "circuit_probing"
+    if row.circuit == "half_open":
+        limited = "circuit_half_open"
     failing = "" if row.failing_since_ms is None else _span(now_ms - row.failing_since_ms)
     due = (
         ""
@@ -134,7 +134,7 @@ def _cells(row: EndpointRow, now_ms: int) -> tuple[str, ...]:
         else f"in {_span(row.due_at_ms - now_ms)}"
     )
     flight = "" if row.limit is None else f"{row.in_flight}/{row.limit}"
-    waiting = f"{row.waiting + row.parked:,}"
+    waiting = f"{row.waiting + row.deferred:,}"
     cells = (row.subscription_id, row.host, failing, last, flight, waiting, due, limited)
     return tuple(printable(cell) for cell in cells)
 

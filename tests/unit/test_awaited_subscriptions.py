@@ -8,24 +8,23 @@ from typing import Any, cast
 
 import pytest
 
+from consumers.delivery.admission import AdmissionControl, AdmissionLimits
 from consumers.delivery.dispatch import Dispatcher
 from consumers.delivery.endpoint import Endpoint
 from consumers.delivery.health import HealthBook, HealthPolicy
 from consumers.delivery.judging import Observer
 from consumers.delivery.lane import Lane
 from consumers.delivery.outbox import Outbox
-from consumers.delivery.pacing import Pacing, PacingLimits
 from consumers.delivery.progress import Position, Progress
 from consumers.delivery.recorder import Recorder
 from consumers.delivery.sending import Sending
 from consumers.delivery.tiers import Tiers
-from consumers.delivery.work import Work
 from consumers.table_state import Entry, Lookup, TableState
 from schemas.delivery import JobCodec, OutcomeCodec
 from schemas.durations import parse_duration
 from schemas.topics import TopicNames
+from tests.support.admission import DELAYS_MS, NOW
 from tests.support.first_jobs import first_job
-from tests.support.pacing import NOW, TIERS_MS
 from tests.unit.test_endpoint import SIGNED, endpoint
 
 NAMES = TopicNames("test.")
@@ -67,7 +66,7 @@ class Delivery:
             transport=cast("Any", transport),
             recorder=Recorder(NAMES, TIERS, self.outbox, 1_000_000),
             tiers=TIERS,
-            pacing=Pacing[Work](PacingLimits(16, 128, 512, 600_000), TIERS_MS),
+            admission=AdmissionControl(AdmissionLimits(16, 128, 512, 600_000), DELAYS_MS),
             sending=Sending(1.0),
             health=HealthBook(HealthPolicy(report_after_ms=1, disable_after_ms=None)),
             observer=cast("Observer", SimpleNamespace(ended=self.ended.append)),

@@ -15,7 +15,7 @@ from schemas.errors import Unavailable
 from tests.support.parts import need
 
 # Small, and of each kind: functions, a class with slots, a dataclass.
-_FEW: Final = ("schemas/avro_binary.py", "consumers/delivery/progress.py", "consumers/delivery/pacing/rate.py")
+_FEW: Final = ("schemas/avro_binary.py", "consumers/delivery/progress.py", "consumers/delivery/admission/rate_limit.py")
 # What looks at source files.
 _OF_SOURCE: Final = ("compiled", "house", "readme", "reasons", "site", "spread")
 # What hands stand-ins to classes: compiled ones take their parts only.

@@ -8,13 +8,13 @@ from typing import Any, cast
 
 import pytest
 
+from consumers.delivery.admission import AdmissionControl, AdmissionLimits
 from consumers.delivery.answer import Request
 from consumers.delivery.dispatch import Dispatcher
 from consumers.delivery.endpoint import Endpoint
 from consumers.delivery.health import HealthBook, HealthPolicy
 from consumers.delivery.lane import Lane, Ownership
 from consumers.delivery.outbox import Outbox
-from consumers.delivery.pacing import Pacing, PacingLimits
 from consumers.delivery.progress import Position, Progress
 from consumers.delivery.recorder import Recorder
 from consumers.delivery.tiers import Tiers
@@ -23,7 +23,7 @@ from consumers.table_state import Entry
 from schemas.delivery import Job
 from schemas.durations import parse_duration
 from schemas.topics import TopicNames
-from tests.support.pacing import NOW, TIERS_MS
+from tests.support.admission import DELAYS_MS, NOW
 from tests.unit.test_endpoint import SIGNED, endpoint
 
 NAMES = TopicNames("test.")
@@ -45,13 +45,13 @@ class Waiting:
         self.stands_ms = 0  # within the next start
         self.started: list[Request] = []
         self.health = HealthBook(HealthPolicy(report_after_ms=1, disable_after_ms=None))
-        pacing: Pacing[Work] = Pacing(PacingLimits(16, 128, 512, 600_000), TIERS_MS)
+        admission = AdmissionControl(AdmissionLimits(16, 128, 512, 600_000), DELAYS_MS)
         self.dispatcher = Dispatcher(
             subscriptions=cast("Any", SimpleNamespace(lookup=lambda *_: Entry(self.endpoint, 0, 0))),
             transport=cast("Any", SimpleNamespace(start=self._start)),
             recorder=Recorder(NAMES, TIERS, Outbox("one"), 1_000_000),
             tiers=TIERS,
-            pacing=pacing,
+            admission=admission,
             sending=cast("Any", SimpleNamespace(request=request_of)),
             health=self.health,
             observer=cast("Any", None),
@@ -63,9 +63,10 @@ class Waiting:
         self.lane = Lane(TIERS.first, 0, start, Progress(start))
         self.job = cast("Job", SimpleNamespace(subscription_id=SIGNED.id, customer_id="c", sender="zenoo"))
         self.job.subscription_partition = self.job.subscription_offset = 0
-        work = Work(self.job, self.lane, 0, b"", self.endpoint)
-        assert pacing.admit(self.endpoint, work, NOW)
-        pacing.suspend(work)
+        work = Work(self.job, self.lane, 0, b"")
+        work.endpoint = self.endpoint
+        assert admission.admit(self.endpoint, work, NOW)
+        admission.suspend(work)
         self.request = request_of(work)
 
     def _start(self, request: Request) -> bool:

@@ -16,8 +16,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("schemas", "producers", "consumers", "deploy", "tests")
 MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
-MAX_MODULE_LINES = 300
-MAX_FUNCTION_LINES = 40
+MAX_MODULE_LINES = 500
+MAX_FUNCTION_LINES = 60
 # No broker, no network, no clock, no processes: what schemas must not know.
 IMPURE = {"asyncio", "confluent_kafka", "http", "httpx", "pycares", "pycurl", "socket", "subprocess", "time"}
 # Taken apart, so that this file does not hold what it looks for.
@@ -74,7 +74,7 @@ def tracked() -> list[Path]:
 
 @pytest.mark.parametrize("path", MODULES, ids=name)
 def test_a_module_fits_on_a_few_screens(path: Path) -> None:
-    """A module has one subject: at most 300 lines, its functions at most 40 without their docstrings."""
+    """A module has one subject: at most 500 lines, its functions at most 60 without their docstrings."""
     assert len(path.read_text(encoding="utf-8").splitlines()) <= MAX_MODULE_LINES
     for function in functions(path):
         lines = (function.end_lineno or 0) - function.lineno + 1

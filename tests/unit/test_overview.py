@@ -1,4 +1,4 @@
-"""What whoever is on call is shown of endpoints: what pacing and health know, put together and in order."""
+"""The overview of endpoints for operators: what admission control and health know, joined and in order."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from dataclasses import replace
 import pytest
 
 from consumers.console.endpoints import merged
+from consumers.delivery.admission import AdmittedTask, ResponseKind
 from consumers.delivery.endpoint import Endpoint
 from consumers.delivery.health import HealthBook, HealthPolicy
 from consumers.delivery.overview import EndpointRow, Overviews, rank, row_of
-from consumers.delivery.pacing import Result
 from consumers.runtime.snapshots import Snapshots
 from deploy.cli.columns import table
 from deploy.cli.endpoints import COLUMNS
 from schemas.errors import Unavailable
 from schemas.subscription import Subscription
-from tests.support.pacing import NOW, Job, Paced, Who, pacing
+from tests.support.admission import NOW, EndpointStub, TestedControl, admission_control
 from tests.support.waiting import wait_until
 from tests.unit.test_endpoint import endpoint
 from tests.unit.test_health import job
@@ -27,10 +27,10 @@ DAY = 86_400_000
 
 
 class Process:
-    """A delivery process's pacing and health, without the process; its jobs are on partition 3."""
+    """Admission control and health of a delivery process, without the process; its jobs are on partition 3."""
 
     def __init__(self) -> None:
-        self.pacing: Paced = pacing()
+        self.control: TestedControl = admission_control()
         self.health = HealthBook(HealthPolicy(report_after_ms=DAY, disable_after_ms=5 * DAY))
         self.subscriptions: dict[str, Subscription] = {}
         self.partition = 3
@@ -47,7 +47,7 @@ class Process:
         return None if found is None else endpoint(found)
 
     def rows(self, now_ms: int = NOW) -> list[EndpointRow]:
-        made = Overviews(self.pacing, self.health, self._endpoint, lambda _id: 3, lambda: {self.partition})
+        made = Overviews(self.control, self.health, self._endpoint, lambda _id: 3, lambda: {self.partition})
         return list(made.make(now_ms).endpoints)
 
 
@@ -60,37 +60,37 @@ def process() -> Process:
 
 def test_nothing_is_shown_of_endpoints_that_are_well(process: Process) -> None:
     """Requests in flight to an endpoint that answers are no news."""
-    process.pacing.warm(Who("a"), Who("b"))
-    assert process.pacing.jobs(Who("a"), 1)["start"]
+    process.control.warm(EndpointStub("a"), EndpointStub("b"))
+    assert process.control.offer(EndpointStub("a"), 1)["start"]
     assert process.rows() == []
 
 
 def test_the_longest_known_failure_counts(process: Process) -> None:
-    """Health, which came with the partition, knows since when; pacing knows the last answer and what is under way."""
+    """Health, which came with the partition, knows since when; admission control knows the last response."""
     process.fails("a", 503, at_ms=NOW - DAY)
-    failed = Job()
-    assert process.pacing.admit(Who("a"), failed, NOW)
-    process.pacing.ended(failed, Result.TIMEOUT, 1_000, NOW, "timeout_answer")
+    failed = AdmittedTask()
+    assert process.control.admit(EndpointStub("a"), failed, NOW)
+    process.control.completed(failed, ResponseKind.TIMEOUT, 1_000, NOW, "timeout_answer")
     (row,) = process.rows()
     assert (row.failing_since_ms, row.last_status, row.last_error) == (NOW - DAY, None, "timeout_answer")
     assert (row.customer_id, row.sender, row.host) == (PLAIN.customer_id, "zenoo", "hooks.acme.example")
 
 
 def test_the_order_is_that_of_need(process: Process) -> None:
-    """Who fails for longest, who does not answer, who has most to do, and at last who is disabled."""
+    """EndpointStub fails for longest, who does not answer, who has most to do, and at last who is disabled."""
     for days in range(6, -1, -1):
         process.fails("a", 500, at_ms=NOW - days * DAY)
     process.fails("b", "refused", at_ms=NOW - 1_000)
     process.subscribe("hangs", "busy", activation=1)
-    process.pacing.warm(Who("hangs"), Who("busy"))
-    assert process.pacing.jobs(Who("hangs"), 1)["start"]
+    process.control.warm(EndpointStub("hangs"), EndpointStub("busy"))
+    assert process.control.offer(EndpointStub("hangs"), 1)["start"]
     late = NOW + 40_000
-    busy = process.pacing.jobs(Who("busy", max_in_flight=1), 3, late)
+    busy = process.control.offer(EndpointStub("busy", max_in_flight=1), 3, late)
     assert busy["wait"]
     rows = process.rows(late)
     assert [(row.subscription_id, row.limited_by or row.disabled) for row in rows] == [
         ("b", ""),
-        ("hangs", "no_answer"),
+        ("hangs", "no_response"),
         ("busy", "in_flight_limit"),
         ("a", "failing"),
     ]

@@ -10,7 +10,7 @@ from typing import get_args
 import pytest
 
 from consumers.delivery import dispatch
-from consumers.delivery.pacing.kinds import Reason
+from consumers.delivery.admission.types import LimitReason
 from consumers.delivery.recorder import UNKNOWN, CancelReason
 from consumers.delivery.verdict import Delivered, Exhausted, Gone, Retry, Verdict
 from consumers.router import routing
@@ -27,7 +27,7 @@ USED: dict[str, Collection[str]] = {
     "DEAD_RECORDS": {*POISON_REASONS, *routing._RENDERED.values()},
     "CANCELLED": get_args(CancelReason),
     "DISABLED": get_args(DisabledReason),
-    "PARKED": {*(reason.value for reason in Reason), *BLIND},
+    "DEFERRED": {*(reason.value for reason in LimitReason), *BLIND},
     "OPERATIONS": get_args(OperationKind),
 }
 

@@ -180,7 +180,7 @@ def test_a_loop_that_has_enough_at_hand_sends_it_at_once(standing: Standing, mon
 
 
 def test_what_endpoints_take_is_measured_anew_after_a_wait_for_the_broker(standing: Standing) -> None:
-    """While nothing may start endpoints get nothing: pacing is told when it goes on, and parks nothing for that."""
+    """While nothing may start endpoints get nothing: admission control learns of it and defers nothing for that."""
     standing.outbox.touch(standing.lane)
     standing.now_ms += 300
     assert standing.turns() == 3
