@@ -14,7 +14,8 @@ class Work(AdmittedTask):
     __slots__ = ("endpoint", "job", "lane", "mark", "offset", "started_ms", "value")
 
     def __init__(self, job: Job, lane: Lane, offset: int, value: bytes) -> None:
-        super().__init__()
+        self.endpoint_state = None  # as AdmittedTask.__init__ does: the call would cost 0.15 µs a job
+        self.permit = None
         self.job = job
         self.lane = lane
         self.offset = offset
