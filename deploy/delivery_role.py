@@ -14,12 +14,12 @@ import structlog
 from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
+from consumers.delivery.admission import AdmissionControl
 from consumers.delivery.delay_topics import DelayTopics
 from consumers.delivery.endpoint import Endpoint, endpoints_of
 from consumers.delivery.endpoint_report import EndpointReport, EndpointReports
 from consumers.delivery.housekeeping import Housekeeping
 from consumers.delivery.loop import Clocks, DeliveryLoop, ProcessLimits
-from consumers.delivery.pacing import Pacing
 from consumers.delivery.partitions.assignment import Assignment
 from consumers.delivery.partitions.committer import Committer
 from consumers.delivery.partitions.outbox import Outbox
@@ -30,7 +30,6 @@ from consumers.delivery.results.health import HealthTracker
 from consumers.delivery.results.outcome_log import OutcomeLog
 from consumers.delivery.results.recorder import Recorder
 from consumers.delivery.scheduler import Scheduler
-from consumers.delivery.task import DeliveryTask
 from consumers.runtime.compacted_partition import CompactedPartition
 from consumers.runtime.compiled import is_compiled
 from consumers.runtime.hanging import Sweep
@@ -43,7 +42,7 @@ from consumers.runtime.status import Page
 from consumers.runtime.topics import delivery_group
 from consumers.runtime.transaction import Transactions, producer_config
 from consumers.table import SubscriptionTable
-from deploy.delivery_rules import health_policy, outcome_log_of, pacing_limits
+from deploy.delivery_rules import admission_limits, health_policy, outcome_log_of
 from deploy.endpoints_page import endpoints_page
 from deploy.http_client import http_client_of
 from deploy.sealing_key import sealer_of
@@ -128,7 +127,7 @@ def build(settings: Settings, instance: int | None) -> DeliveryRole:
     clients = _clients(settings, instance, process_id, delay_topics)
     table = _table(settings, senders)
     health = HealthTracker(health_policy(settings))
-    pacing = Pacing[DeliveryTask](pacing_limits(settings), delay_topics.waits_ms[1:])
+    admission = AdmissionControl(admission_limits(settings), delay_topics.waits_ms[1:])
     recorder = Recorder(names, delay_topics, settings.max_event + RECORD_OVERHEAD // 2)
     handler = ResultHandler(
         names=names,
@@ -158,13 +157,13 @@ def build(settings: Settings, instance: int | None) -> DeliveryRole:
         recorder=recorder,
         handler=handler,
         delay_topics=delay_topics,
-        pacing=pacing,
+        admission=admission,
         health=health,
         metrics=metrics,
         is_fresh=lambda: table.is_fresh(_CLOCKS.monotonic_ms()),
         clock=_CLOCKS.unix_ms,
     )
-    reports = Snapshots(EndpointReports(pacing, health, table, reader, settings.partitions).make)
+    reports = Snapshots(EndpointReports(admission, health, table, reader, settings.partitions).make)
     housekeeping = Housekeeping(
         reader=reader,
         consumer=clients.consumer,
@@ -172,7 +171,7 @@ def build(settings: Settings, instance: int | None) -> DeliveryRole:
         outbox=outbox,
         client=client,
         table=table,
-        pacing=pacing,
+        admission=admission,
         health=health,
         handler=handler,
         reports=reports,

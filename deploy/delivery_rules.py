@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from consumers.delivery.pacing import PacingLimits
+from consumers.delivery.admission import AdmissionLimits
 from consumers.delivery.results.health import HealthPolicy
 from consumers.delivery.results.outcome_log import OutcomeLog
 from deploy.logs import is_json
@@ -12,9 +12,9 @@ from schemas.durations import milliseconds
 from schemas.settings import Settings
 
 
-def pacing_limits(settings: Settings) -> PacingLimits:
-    """Return how much endpoints may have at a time."""
-    return PacingLimits(
+def admission_limits(settings: Settings) -> AdmissionLimits:
+    """Return the limits of admission control."""
+    return AdmissionLimits(
         per_subscription=settings.max_in_flight_per_subscription,
         per_host=settings.max_in_flight_per_host,
         per_process=settings.max_in_flight,

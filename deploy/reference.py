@@ -16,14 +16,20 @@ from deploy.cli.group import all_commands
 from deploy.cli.settings import rows_of
 from deploy.settings import Loaded
 from schemas.failures import MEANINGS, OUTCOME_KINDS, Meaning
-from schemas.reasons import CANCELLED, DEAD, DISABLED, OPERATIONS, PARKED
+from schemas.reasons import CANCELLED, DEAD, DEFERRED, DISABLED, OPERATIONS
 from schemas.settings import Settings
 from schemas.statuses import STATUSES
 
 
 def sections() -> Mapping[str, str]:
     """Return all tables by name."""
-    reasons = {"dead": DEAD, "cancelled": CANCELLED, "disabled": DISABLED, "parked": PARKED, "operations": OPERATIONS}
+    reasons = {
+        "dead": DEAD,
+        "cancelled": CANCELLED,
+        "disabled": DISABLED,
+        "deferred": DEFERRED,
+        "operations": OPERATIONS,
+    }
     tables = {name: _meanings("Reason", meanings) for name, meanings in reasons.items()}
     failures: dict[str, Meaning] = {kind: MEANINGS[kind] for kind in OUTCOME_KINDS}
     statuses = _table(("Status", "What Signpost does", "What to do"), ((name, *STATUSES[name]) for name in STATUSES))

@@ -85,32 +85,33 @@ DISABLED: Final[Mapping[str, Meaning]] = {
     ),
 }
 
-PARKED: Final[Mapping[str, Meaning]] = {
+DEFERRED: Final[Mapping[str, Meaning]] = {
     "in_flight_limit": Meaning(
-        "as many requests are open as the endpoint takes: `max_in_flight`, or fewer, as it is slow",
-        "nothing where it is a burst; else the customer's endpoint has to be quicker, or a higher `max_in_flight`",
+        "as many requests are in flight as the endpoint takes: `max_in_flight`, or fewer, as it is slow",
+        "nothing for a burst; else the customer's endpoint has to be faster, or set a higher `max_in_flight`",
     ),
     "rate_limit": Meaning("the subscription's `rate_limit` is used up", "nothing, or a higher one"),
     "host_limit": Meaning(
-        "`max_in_flight_per_host` requests to the host are open; its subscriptions take turns", "nothing, or raise it"
+        "`max_in_flight_per_host` requests to the host are in flight; its subscriptions take turns",
+        "nothing, or raise it",
     ),
     "process_limit": Meaning(
-        "its places are used up: of `max_in_flight` quick endpoints get three eighths, slow ones a quarter or as many",
+        "the bulkhead has no permit: of `max_in_flight`, responsive endpoints may use 3/8, slow ones 1/4 to 3/8",
         "many endpoints are slow: look for a common cause; else more delivery processes, or raise it",
     ),
     "circuit_open": Meaning(
-        "five attempts in a row had no answer: single probes only, until one is answered",
+        "five attempts in a row had no response: the endpoint gets single probes until it responds to one",
         "look at the kind of failure in the table above",
     ),
     "retry_after": Meaning(
-        "the endpoint asked to be left alone (429 or 503 with Retry-After), for `max_endpoint_wait` at most", "nothing"
+        "the endpoint is throttled (429 or 503 with Retry-After), for `max_endpoint_wait` at most", "nothing"
     ),
-    "no_answer": Meaning(
-        "requests are open, and none has ended for a second, or for twice what is usual",
+    "no_response": Meaning(
+        "requests are in flight, and none has ended for a second, or for twice the usual response time",
         "if it lasts: the endpoint hangs; the customer looks at it",
     ),
-    "names": Meaning(
-        "many requests wait for DNS, and there is no room for another", "look at `dns_servers`, and at what they do"
+    "resolver_queue_full": Meaning(
+        "many requests wait for DNS, and the resolver queue is full", "look at `dns_servers`, and at what they do"
     ),
     "unusable_subscription": Meaning(
         "the subscription's record cannot be read or opened: another sealing key, a sender that is not loaded",

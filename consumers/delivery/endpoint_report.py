@@ -1,4 +1,4 @@
-"""The endpoints of a process that need somebody's eye, as pacing and health know them together. Pure.
+"""The endpoints of a process that need somebody's eye, as admission control and health know them. Pure.
 
 Nothing in it is secret: no URL path or query, no header, no body.
 """
@@ -10,11 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from consumers.delivery.admission import AdmissionControl, EndpointView, worst_endpoints
 from consumers.delivery.endpoint import Endpoint
-from consumers.delivery.pacing import EndpointView, Pacing, worst
 from consumers.delivery.partitions.reader import Reader
 from consumers.delivery.results.health import HealthTracker
-from consumers.delivery.task import DeliveryTask
 from consumers.table import SubscriptionTable
 from schemas.health import Health
 from schemas.partitioner import partition_of
@@ -28,8 +27,8 @@ _STATUS: Final = "status_"
 class EndpointRow:
     """One endpoint; times are Unix ms. `disabled` is the reason, or empty; `last_error` a kind of failure.
 
-    `silent_since_ms`: requests are open, and none has ended since. `parked` is what this process believes to wait in
-    tiers. `due_at_ms`: nothing starts before.
+    `silent_since_ms`: requests are in flight, and none has ended since. `deferred` counts jobs in delay topics, as far
+    as this process knows. `due_at_ms`: nothing starts before.
     """
 
     subscription_id: str
@@ -43,7 +42,7 @@ class EndpointRow:
     in_flight: int = 0
     limit: int | None = None
     waiting: int = 0
-    parked: int = 0
+    deferred: int = 0
     per_second: float | None = None
     due_at_ms: int | None = None
     circuit: str = "closed"
@@ -64,7 +63,7 @@ def rank(row: EndpointRow) -> tuple[int, int, int]:
     """Sort by this: who fails or does not answer, longest first; who has most to do; who is disabled."""
     since = [at_ms for at_ms in (row.failing_since_ms, row.silent_since_ms) if at_ms is not None]
     group = 2 if row.disabled else 0 if since else 1
-    return group, min(since, default=0), -(row.waiting + row.parked)
+    return group, min(since, default=0), -(row.waiting + row.deferred)
 
 
 def row_of(fields: Mapping[str, Any]) -> EndpointRow:
@@ -79,13 +78,13 @@ class EndpointReports:
 
     def __init__(
         self,
-        pacing: Pacing[DeliveryTask],
+        admission: AdmissionControl,
         health: HealthTracker,
         table: SubscriptionTable[Endpoint],
         reader: Reader,
         partition_count: int,
     ) -> None:
-        self._pacing = pacing
+        self._admission = admission
         self._health = health
         self._table = table
         self._reader = reader
@@ -94,7 +93,7 @@ class EndpointReports:
     def make(self, now_ms: int) -> EndpointReport:
         """Return the worst endpoints, `MOST` at most."""
         # Endpoints whose partitions went to another process are known for some minutes; that process reports them.
-        views = {view.subscription_id: view for view in worst(self._pacing.paces, 2 * MOST, now_ms)}
+        views = {view.subscription_id: view for view in worst_endpoints(self._admission.endpoints, 2 * MOST, now_ms)}
         known = (entry.health for entry in self._health.known.values())
         longest = heapq.nsmallest(2 * MOST, known, key=_badness)
         ids = dict.fromkeys((*views, *(health.subscription_id for health in longest)))
@@ -118,7 +117,7 @@ class EndpointReports:
             told |= _how(health)
         if view.failing_since_ms is not None:
             since = [at_ms for at_ms in (view.failing_since_ms, told.get("failing_since_ms")) if at_ms is not None]
-            told |= {"failing_since_ms": min(since), **_last(view.last_answer)}
+            told |= {"failing_since_ms": min(since), **_last(view.last_label)}
         return EndpointRow(**_who(endpoint), **told)
 
 
@@ -127,7 +126,7 @@ _OF_VIEW: Final = (
     "in_flight",
     "limit",
     "waiting",
-    "parked",
+    "deferred",
     "per_second",
     "due_at_ms",
     "circuit",
@@ -157,7 +156,7 @@ def _how(health: Health) -> dict[str, Any]:
     }
 
 
-def _last(answer: str) -> dict[str, Any]:
-    if answer.startswith(_STATUS):
-        return {"last_status": int(answer.removeprefix(_STATUS)), "last_error": None}
-    return {"last_status": None, "last_error": answer or None}
+def _last(label: str) -> dict[str, Any]:
+    if label.startswith(_STATUS):
+        return {"last_status": int(label.removeprefix(_STATUS)), "last_error": None}
+    return {"last_status": None, "last_error": label or None}

@@ -7,19 +7,18 @@ from typing import Final
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
+from consumers.delivery.admission import AdmissionControl, summarize
 from consumers.delivery.delay_topics import DelayTopics
 from consumers.delivery.endpoint import Endpoint
 from consumers.delivery.endpoint_report import EndpointReport
 from consumers.delivery.health_cleanup import HealthCleanup
 from consumers.delivery.http.client import HttpClient
-from consumers.delivery.pacing import Pacing, census
 from consumers.delivery.partitions.outbox import Outbox
 from consumers.delivery.partitions.partition_state import PartitionState
 from consumers.delivery.partitions.reader import Reader
 from consumers.delivery.results.handler import ResultHandler
 from consumers.delivery.results.health import HealthTracker
 from consumers.delivery.results.outcome_log import OutcomeLog
-from consumers.delivery.task import DeliveryTask
 from consumers.runtime.metrics import DeliveryMetrics
 from consumers.runtime.snapshots import Snapshots
 from consumers.table import SubscriptionTable
@@ -42,7 +41,7 @@ class Housekeeping:
         outbox: Outbox,
         client: HttpClient,
         table: SubscriptionTable[Endpoint],
-        pacing: Pacing[DeliveryTask],
+        admission: AdmissionControl,
         health: HealthTracker,
         handler: ResultHandler,
         reports: Snapshots[EndpointReport],
@@ -56,7 +55,7 @@ class Housekeeping:
         self._outbox = outbox
         self._client = client
         self._table = table
-        self._pacing = pacing
+        self._admission = admission
         self._health = health
         self._handler = handler
         self._reports = reports
@@ -97,8 +96,8 @@ class Housekeeping:
 
     def _summarize(self, now_ms: int) -> None:
         self._metrics.disabled(self._health.disabled)
-        summary = census(self._pacing.paces)
-        self._metrics.paced(summary.limited, summary.open_circuits, self._pacing.places.slow)
+        summary = summarize(self._admission.endpoints)
+        self._metrics.admission(summary.limited, summary.open_circuits, self._admission.bulkhead.slow)
         _set_partition_gauges(self._consumer, self._metrics, self._reader.partitions.values(), now_ms)
 
 

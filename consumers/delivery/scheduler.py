@@ -17,7 +17,8 @@ from typing import Final, assert_never
 import structlog
 from confluent_kafka import Message
 
-from consumers.delivery.classification import DELIVERED, Classified, ResponseKind, classify
+from consumers.delivery.admission import AdmissionControl, AdmittedTask
+from consumers.delivery.classification import Classified, classify
 from consumers.delivery.delay_topics import DelayTopic, DelayTopics
 from consumers.delivery.endpoint import Endpoint
 from consumers.delivery.http.client import HttpClient
@@ -29,7 +30,6 @@ from consumers.delivery.http.types import (
     ResponseOrError,
     TransportError,
 )
-from consumers.delivery.pacing import Pacing, Result
 from consumers.delivery.partitions.outbox import Outbox
 from consumers.delivery.partitions.partition_state import Ownership, PartitionState
 from consumers.delivery.partitions.reader import ReadRecord, Recovered
@@ -58,13 +58,6 @@ _STARTS_MS: Final = 25
 _MAY_WAIT_OF_PARTITION: Final = 1_000
 # Records in memory; each is there twice, as it was read and as a body.
 MAX_BUFFERED_BYTES: Final = 32 * 1024 * 1024
-_RESULTS: Final = {
-    ResponseKind.DELIVERED: Result.DELIVERED,
-    ResponseKind.OVERLOADED: Result.OVERLOADED,
-    ResponseKind.TIMEOUT: Result.TIMEOUT,
-    ResponseKind.UNREACHABLE: Result.UNREACHABLE,
-    ResponseKind.UNRELATED: Result.NOTHING,
-}
 
 
 class Scheduler:
@@ -79,7 +72,7 @@ class Scheduler:
         recorder: Recorder,
         handler: ResultHandler,
         delay_topics: DelayTopics,
-        pacing: Pacing[DeliveryTask],
+        admission: AdmissionControl,
         health: HealthTracker,
         metrics: DeliveryMetrics,
         is_fresh: Callable[[], bool],
@@ -91,7 +84,7 @@ class Scheduler:
         self._recorder = recorder
         self._handler = handler
         self._delay_topics = delay_topics
-        self._pacing = pacing
+        self._admission = admission
         self._health = health
         self._metrics = metrics
         self._is_fresh = is_fresh
@@ -107,22 +100,22 @@ class Scheduler:
     @property
     def buffered(self) -> int:
         """How many jobs will start in a moment; those of endpoints at their limit do not count."""
-        return len(self._ready) + self._pacing.pressing
+        return len(self._ready) + self._admission.backpressure
 
     @property
     def waiting(self) -> int:
         """How many jobs in memory have not started."""
-        return len(self._ready) + self._pacing.waiting
+        return len(self._ready) + self._admission.waiting
 
     def has_startable(self, now_ms: int) -> bool:
         """Whether `start` has anything to do."""
         due_ms = self.next_due_ms
-        return bool(self._ready or self._pacing.has_waiting) or (due_ms is not None and due_ms <= now_ms)
+        return bool(self._ready or self._admission.has_startable) or (due_ms is not None and due_ms <= now_ms)
 
     @property
     def next_due_ms(self) -> int | None:
         """When the next of the jobs that wait in memory is due."""
-        rate_limited_ms = self._pacing.next_ms
+        rate_limited_ms = self._admission.next_start_ms
         if self._later and (rate_limited_ms is None or self._later[0][0] < rate_limited_ms):
             return self._later[0][0]
         return rate_limited_ms
@@ -141,7 +134,7 @@ class Scheduler:
             self.bytes += len(value)
             task = DeliveryTask(job, partition, offset, value)
             if partition.delay_topic.wait_ms and (number := self._delay_topics.number_of(partition.delay_topic)):
-                self._pacing.came_back(job.subscription_id, number - 1)
+                self._admission.on_deferred_record(job.subscription_id, number - 1)
             if job.due_at_ms > now_ms:
                 self._wait_until_due(task, job.due_at_ms - now_ms)
             else:
@@ -151,11 +144,12 @@ class Scheduler:
         """Start up to `room` requests, in turn one that waited for its endpoint and one just read."""
         while self._later and self._later[0][0] <= now_ms:
             self._ready.append(heapq.heappop(self._later)[2])
-        ready, pacing = self._ready, self._pacing
-        pacing.advance(now_ms)
+        ready, admission = self._ready, self._admission
+        admission.advance(now_ms)
         while room > 0 and self._clock() - now_ms <= _STARTS_MS:
-            task = pacing.next_waiting(now_ms)
+            task = admission.next_waiting(now_ms)
             if task is not None:
+                assert isinstance(task, DeliveryTask)
                 room -= self._consider(task, now_ms, waited=True)
                 if not ready:
                     continue
@@ -169,13 +163,13 @@ class Scheduler:
             task, response = one.request.context, one.response
             assert isinstance(task, DeliveryTask)
             classified = classify(response, now_ms)
-            self._admission_completed(task, classified, one.duration_us, now_ms)
+            self._admission.completed(task, classified, one.duration_us, now_ms)
             if task.partition.is_lost:
                 self._forget(task)
             elif response is CANCELLED:
                 self._ready.appendleft(task)
             elif response is RESOLVER_QUEUE_FULL:
-                self._defer_blindly(task, "names")
+                self._defer_blindly(task, "resolver_queue_full")
             else:
                 self._handle(task, response, classified, one.duration_us, now_ms)
 
@@ -198,15 +192,16 @@ class Scheduler:
         if not (isinstance(found, Entry) and found.value is task.endpoint and self._is_fresh()):
             return False
         disabled = self._health.is_disabled(job.subscription_id, found.value.activation)
-        return not disabled and (task.ticket is not None or self._pacing.resume(task, self._clock()))
+        return not disabled and (task.permit is not None or self._admission.resume(task, self._clock()))
 
     def on_stall(self, now_ms: int) -> None:
         """Note that this process stood still: the time says nothing about its endpoints."""
-        self._pacing.stood_still(now_ms)
+        self._admission.on_stall(now_ms)
 
     def defer_stuck(self, now_ms: int) -> None:
         """Defer what waits for unresponsive endpoints."""
-        for task in self._pacing.sweep(now_ms):
+        for task in self._admission.sweep(now_ms):
+            assert isinstance(task, DeliveryTask)
             self._defer(task, now_ms)
 
     def on_recovered(self, recovered: Recovered, now_ms: int) -> None:
@@ -219,27 +214,19 @@ class Scheduler:
             self._outbox.attach(partition, (self._recorder.truncated(truncated, now_ms),))
         self._drop_lost(now_ms)
 
-    def _admission_completed(self, task: DeliveryTask, classified: Classified, duration_us: int, now_ms: int) -> None:
-        label = "" if classified.kind is DELIVERED else classified.label
-        self._pacing.ended(task, _RESULTS.get(classified.kind, Result.ANSWERED), duration_us, now_ms, label)
-        if classified.retry_after_ms:
-            self._pacing.told_to_wait(task.job.subscription_id, now_ms + classified.retry_after_ms, now_ms)
-
     def _drop_lost(self, now_ms: int) -> None:
         """Forget the tasks of lost partitions, and close their requests."""
-        in_memory = [*self._ready, *(item[2] for item in self._later)]
-        lost = [task for task in in_memory if task.partition.is_lost]
-        lost += self._pacing.drop(lambda task: task.partition.is_lost)
+        in_memory: list[AdmittedTask] = [*self._ready, *(item[2] for item in self._later)]
+        in_memory += self._admission.drop(_is_lost)
         self._ready = deque(task for task in self._ready if not task.partition.is_lost)
         self._later = [item for item in self._later if not item[2].partition.is_lost]
         heapq.heapify(self._later)
-        for request in self._client.cancel(_is_lost):
-            task = request.context
-            assert isinstance(task, DeliveryTask)
-            self._pacing.ended(task, Result.NOTHING, 0, now_ms)
-            lost.append(task)
-        for task in lost:
-            self._forget(task)
+        for request in self._client.cancel(lambda request: _is_lost(request.context)):
+            self._admission.completed(request.context, classify(CANCELLED, now_ms), 0, now_ms)
+            in_memory.append(request.context)
+        for task in in_memory:
+            if isinstance(task, DeliveryTask) and task.partition.is_lost:
+                self._forget(task)
 
     def _wait_until_due(self, task: DeliveryTask, remaining_ms: int) -> None:
         delay_topic = self._delay_topics.fit(remaining_ms, min(_LATE_MS, remaining_ms // 50))
@@ -300,23 +287,25 @@ class Scheduler:
             refused = TransportError("blocked_url", target)
             self._handle(task, refused, classify(refused, now_ms), 0, now_ms)
             return False
-        pacing = self._pacing
+        admission = self._admission
         if waited:
-            pacing.begin(endpoint, task, now_ms)
-        elif not pacing.admit(endpoint, task, now_ms):
-            if not (self._may_wait(task) and pacing.wait(task, now_ms)):
+            admission.start(endpoint, task, now_ms)
+        elif not admission.admit(endpoint, task, now_ms):
+            if not (self._may_wait(task) and admission.wait(task, now_ms)):
                 self._defer(task, now_ms)
             return False
         task.endpoint, task.started_ms = endpoint, now_ms
         if self._client.start(build_request(task, endpoint, target, now_ms)):
-            pacing.suspend(task)  # until its host is resolved
+            admission.suspend(task)  # until its host is resolved
         return True
 
     def _may_wait(self, task: DeliveryTask) -> bool:
         """Whether a job may wait in memory: half of it, and of what may be unfinished, is for other endpoints."""
         if self.bytes >= MAX_BUFFERED_BYTES // 2:
             return False
-        return task.partition.progress.unfinished < _MAY_WAIT_OF_PARTITION or task.pace.starts_soon
+        if task.partition.progress.unfinished < _MAY_WAIT_OF_PARTITION:
+            return True
+        return task.endpoint_state is not None and task.endpoint_state.starts_soon
 
     def _handle(
         self, task: DeliveryTask, response: ResponseOrError, classified: Classified, duration_us: int, now_ms: int
@@ -325,13 +314,13 @@ class Scheduler:
 
     def _defer(self, task: DeliveryTask, now_ms: int) -> None:
         """Write a job to the delay topic that admission control chooses; no attempt is used up."""
-        reason, number = self._pacing.park(task, now_ms)
+        reason, number = self._admission.defer(task, now_ms)
         self._move(task, self._delay_topics.all[number + 1])
-        self._metrics.parked(reason)
+        self._metrics.deferred(reason)
 
     def _defer_blindly(self, task: DeliveryTask, reason: str) -> None:
         self._move(task, self._delay_topics.deferral)
-        self._metrics.parked(reason)
+        self._metrics.deferred(reason)
 
     def _move(self, task: DeliveryTask, delay_topic: DelayTopic) -> None:
         self.moves += 1
@@ -355,6 +344,5 @@ class Scheduler:
         self.bytes -= len(task.value)
 
 
-def _is_lost(request: Request) -> bool:
-    task = request.context
+def _is_lost(task: AdmittedTask) -> bool:
     return isinstance(task, DeliveryTask) and task.partition.is_lost

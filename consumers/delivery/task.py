@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
-
+from consumers.delivery.admission import AdmittedTask
 from consumers.delivery.endpoint import Endpoint
 from consumers.delivery.partitions.partition_state import PartitionState
 from schemas.delivery import UNKNOWN_OFFSET, Job
 
 
-@dataclass(slots=True, eq=False)
-class DeliveryTask:
+class DeliveryTask(AdmittedTask):
     """A job and the record that it was read from.
 
-    The scheduler writes the other fields: `endpoint` and `started_ms` (Unix ms) when an attempt starts, `barrier` when
-    the subscription's record was missed first.
+    The scheduler writes `endpoint` and `started_ms` (Unix ms) when an attempt starts, and `barrier` when the record of
+    the subscription was missed first. Admission control writes the fields of its base class.
     """
 
-    job: Job
-    partition: PartitionState
-    offset: int
-    value: bytes
-    endpoint: Endpoint | None = None
-    started_ms: int = 0
-    pace: Any = None  # of its endpoint, while it waits or runs (pacing.Paced)
-    ticket: int | None = None
-    barrier: int | None = None
+    __slots__ = ("barrier", "endpoint", "job", "offset", "partition", "started_ms", "value")
+
+    def __init__(self, job: Job, partition: PartitionState, offset: int, value: bytes) -> None:
+        self.endpoint_state = None  # as the base class does: calling it costs 0.15 µs a job
+        self.permit = None
+        self.job = job
+        self.partition = partition
+        self.offset = offset
+        self.value = value
+        self.endpoint: Endpoint | None = None
+        self.started_ms = 0
+        self.barrier: int | None = None
 
     @property
     def first_offset(self) -> int:

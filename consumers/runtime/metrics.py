@@ -74,18 +74,21 @@ REFUSED: Final = Spec(
     "signpost_delivery_refused_total", "Attempts with an answer that was no delivery, by its status.", ("status",)
 )
 CANCELLED: Final = Spec("signpost_delivery_cancelled_total", "Jobs that will never be sent.", ("reason",))
-PARKED: Final = Spec("signpost_delivery_parked_total", "Jobs put off without an attempt.", ("reason",))
+DEFERRED: Final = Spec("signpost_delivery_deferred_total", "Jobs deferred without an attempt.", ("reason",))
 LIMITED: Final = Spec(
-    "signpost_delivery_limited_endpoints", "Endpoints for which jobs wait in memory, by what keeps them.", ("reason",)
+    "signpost_delivery_limited_endpoints", "Endpoints with jobs waiting in memory, by what limits them.", ("reason",)
 )
 OPEN_CIRCUITS: Final = Spec(
-    "signpost_delivery_open_circuits", "Endpoints that get single probes only, or nothing, for now.", ("reason",)
+    "signpost_delivery_open_circuits",
+    "Endpoints whose circuit breaker is not closed: they get single probes or nothing.",
+    ("reason",),
 )
 DISABLED: Final = Spec(
     "signpost_delivery_disabled_subscriptions", "Subscriptions whose endpoint is gone or failed for days."
 )
 SLOW_REQUESTS: Final = Spec(
-    "signpost_delivery_slow_requests", "Requests that are overdue, or of slow endpoints, or of ones not heard of yet."
+    "signpost_delivery_slow_requests",
+    "In-flight requests counted against the slow quota: overdue, to slow endpoints, or first contact.",
 )
 ATTEMPT_DURATION: Final = Spec(
     "signpost_delivery_attempt_duration_seconds",
@@ -213,7 +216,7 @@ class DeliveryMetrics(RoleMetrics):
         self._unanswered = Counter(UNANSWERED, self.registry, OUTCOME_KINDS)
         self._refused = Counter(REFUSED, self.registry, STATUSES)
         self._cancelled = Counter(CANCELLED, self.registry, reasons.CANCELLED)
-        self._parked = Counter(PARKED, self.registry, reasons.PARKED)
+        self._deferred = Counter(DEFERRED, self.registry, reasons.DEFERRED)
         self._truncated = Counter(TIERS_TRUNCATED, self.registry)
         self._durations = Histogram(ATTEMPT_DURATION, self.registry)
         self._first = Histogram(FIRST_ATTEMPT, self.registry)
@@ -257,12 +260,12 @@ class DeliveryMetrics(RoleMetrics):
         if outcome.state == "dead":
             self._dead.add((outcome.reason,))
 
-    def parked(self, reason: str, count: int = 1) -> None:
-        """Count jobs that were put off without an attempt."""
-        self._parked.add((reason,), count)
+    def deferred(self, reason: str, count: int = 1) -> None:
+        """Count jobs that were deferred without an attempt."""
+        self._deferred.add((reason,), count)
 
-    def paced(self, limited: Mapping[str, int], open_circuits: Mapping[str, int], slow: int) -> None:
-        """Say what keeps how many endpoints, how many are away or asked to wait, and what slow requests hold."""
+    def admission(self, limited: Mapping[str, int], open_circuits: Mapping[str, int], slow: int) -> None:
+        """Set the numbers of limited endpoints and of circuit breakers that are not closed, and of slow requests."""
         for reason, endpoints in limited.items():
             self._limited.set((reason,), endpoints)
         for reason, endpoints in open_circuits.items():

@@ -117,11 +117,11 @@ def _show(found: EndpointsReport, *, as_json: bool) -> None:
 def _cells(row: EndpointRow, now_ms: int) -> tuple[str, ...]:
     last = str(row.last_status or row.last_error or "")
     limited = f"disabled: {row.disabled}" if row.disabled else row.limited_by or ""
-    if row.circuit == "probing":
-        limited = "circuit_probing"
+    if row.circuit == "half_open":
+        limited = "circuit_half_open"
     failing = "" if row.failing_since_ms is None else _span(now_ms - row.failing_since_ms)
     flight = "" if row.limit is None else f"{row.in_flight}/{row.limit}"
-    waiting = f"{row.waiting + row.parked:,}"
+    waiting = f"{row.waiting + row.deferred:,}"
     cells = (row.subscription_id, row.host, failing, last, flight, waiting, _due(row.due_at_ms, now_ms), limited)
     return tuple(printable(cell) for cell in cells)
 

@@ -24,7 +24,7 @@ def delivery(bench: Bench) -> dict[str, Any]:
         before = run("bare", sink.url, str(jobs // 2), "512")
         role, work = _drain(stage, jobs)
         after = run("bare", sink.url, str(jobs // 2), "512")
-        figures = {"parked": role.metric("signpost_delivery_parked_total"), "rss_peak_mib": peak_mib(role)}
+        figures = {"deferred": role.metric("signpost_delivery_deferred_total"), "rss_peak_mib": peak_mib(role)}
         role.terminate()
         some, topic = str(max(500, jobs // 50)), stage.names.jobs(FIRST)
         httpx = {tasks: run("httpx", stage.bootstrap_servers, topic, sink.url, some, str(tasks)) for tasks in (8, 64)}

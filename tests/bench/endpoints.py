@@ -44,10 +44,10 @@ def _deliver(bench: Bench, sink: Sink, subscriptions: int, jobs: int, url: str, 
         counted = sink.counted()
         role = stage.deliver(ready=False, **settings)
         work = work_of([role], counted, begin=0.25 * jobs, end=0.95 * jobs)
-        parked = role.metric("signpost_delivery_parked_total")
+        deferred = role.metric("signpost_delivery_deferred_total")
         return {
             "rate": round(work.rate),
             "cpu_us": round(work.cpu_us, 1),
-            "parked": parked,
+            "deferred": deferred,
             "rss_peak_mib": peak_mib(role),
         }

@@ -40,7 +40,7 @@ def flood(bench: Bench) -> dict[str, Any]:
             "other_partitions_ms": apart,
             "without_it_ms": dict(zip(("its_partition", "other_partitions"), without, strict=True)),
             "read_past_a_second": round(jobs * 1_000 / max(1, behind)),
-            "parked": scenario.parked(),
+            "deferred": scenario.deferred(),
             "cpu_us_a_job": round((cpu_seconds(scenario.role.pid) - before) / jobs * 1e6, 1),
         }
 

@@ -44,7 +44,7 @@ _FIGURES: Final[dict[str, set[str]]] = {
         "other_partitions_ms",
         "without_it_ms",
         "read_past_a_second",
-        "parked",
+        "deferred",
         "cpu_us_a_job",
     },
     "tools": {"records", "dead_letters", "seconds", "start_of_a_command"},

@@ -180,7 +180,7 @@ def test_a_new_secret_signs_what_already_waits(pipeline: Pipeline, receiver: Rec
 def test_jobs_of_an_unusable_subscription_wait_until_it_is_mended(
     pipeline: Pipeline, deliver: Role, receiver: Receiver
 ) -> None:
-    """A subscription record that nobody can read cancels nothing: its jobs are parked until the record is mended."""
+    """A subscription record that nobody can read cancels nothing: its jobs are deferred until the record is mended."""
     partition, offset = next_place(pipeline)
     id_ = pipeline.subscription_id()
     producer = Producer({"bootstrap.servers": pipeline.bootstrap_servers})
@@ -188,8 +188,8 @@ def test_jobs_of_an_unusable_subscription_wait_until_it_is_mended(
     assert producer.flush(30) == 0
     put_job(pipeline, id_, partition, offset)
     wait_until(
-        lambda: deliver.metric("signpost_delivery_parked_total", reason="unusable_subscription") >= 2,
-        what="the job is parked, and again",
+        lambda: deliver.metric("signpost_delivery_deferred_total", reason="unusable_subscription") >= 2,
+        what="the job is deferred, and again",
     )
     assert receiver.requests == []
     pipeline.subscribe(receiver.url)
@@ -243,7 +243,7 @@ def test_settings_of_a_subscription_hold_at_once(pipeline: Pipeline, receiver: R
 
 
 def test_a_rate_limit_holds_in_every_second(pipeline: Pipeline, receiver: Receiver) -> None:
-    """Of a backlog no more attempts begin in any second than the subscription says, however it was read or parked."""
+    """Of a backlog no more attempts begin in any second than the subscription says, however it was read or deferred."""
     draft = draft_of(
         pipeline,
         receiver,

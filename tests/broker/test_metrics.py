@@ -50,7 +50,7 @@ EXPECTED: dict[str, list[tuple[str, dict[str, str], float, float]]] = {
         ("signpost_dead_jobs_total", {"reason": "gone"}, 1, 2),
         ("signpost_delivery_cancelled_total", {"reason": "paused"}, 1, EVENTS),
         ("signpost_delivery_truncated_records_total", {}, 2, 2),
-        ("signpost_delivery_parked_total", {}, 1, EVENTS * 100),
+        ("signpost_delivery_deferred_total", {}, 1, EVENTS * 100),
         ("signpost_delivery_limited_endpoints", {}, 0, len(PATHS)),
         ("signpost_delivery_open_circuits", {}, 0, 0),
         ("signpost_delivery_slow_requests", {}, 0, 2),

@@ -55,9 +55,9 @@ def test_the_worst_endpoints_are_shown_as_they_are_now(
     def is_told() -> dict[str, dict[str, Any]]:
         found = rows(signpost, addresses["deliver"])
         assert found.keys() == {fails, hangs, gone}, found
-        assert found[hangs]["limited_by"] == "no_answer", found
+        assert found[hangs]["limited_by"] == "no_response", found
         # What waits in tiers is estimated.
-        assert 0 < found[hangs]["waiting"] + found[hangs]["parked"] <= EVENTS, found
+        assert 0 < found[hangs]["waiting"] + found[hangs]["deferred"] <= EVENTS, found
         return found
 
     found = wait_until(is_told, what="the three are told, and the flood has passed")

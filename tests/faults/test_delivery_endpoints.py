@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from consumers.delivery.pacing.circuit import FAILURES
+from consumers.delivery.admission.circuit_breaker import FAILURE_THRESHOLD
 from deploy.local.receiver import Receiver
 from deploy.local.replies import Answer, always
 from schemas.codec import Record
@@ -116,10 +116,10 @@ def test_hostile_receivers(
     pipeline.publish_some(EVENTS, start=EVENTS)
 
     healthy_requests(receiver, 2 * HEALTHY * EVENTS, PROMPT_S)
-    wait_for_results(pipeline, names, AT_ONCE, FAILURES, PROMPT_S)
+    wait_for_results(pipeline, names, AT_ONCE, FAILURE_THRESHOLD, PROMPT_S)
     assert not results_of(pipeline, names).keys() & AT_THE_DEADLINE.keys()
     if to_the_deadline:
-        for outcome in wait_for_results(pipeline, names, AT_THE_DEADLINE, FAILURES, 150):
+        for outcome in wait_for_results(pipeline, names, AT_THE_DEADLINE, FAILURE_THRESHOLD, 150):
             assert TIMEOUT_US <= outcome["duration_us"] < TIMEOUT_US + SLACK_US
     pipeline.publish_some(EVENTS, start=2 * EVENTS)
     healthy_requests(receiver, 3 * HEALTHY * EVENTS, PROMPT_S)

@@ -111,9 +111,9 @@ class Scenario:
 
         wait_until(ended, deadline_s, "all jobs have ended")
 
-    def parked(self) -> float:
-        """How often jobs were parked so far."""
-        return self.role.metric("signpost_delivery_parked_total")
+    def deferred(self) -> float:
+        """How often jobs were deferred so far."""
+        return self.role.metric("signpost_delivery_deferred_total")
 
     def _send(self, batch: range, endpoints: Sequence[Endpoint], per_second: float) -> None:
         producer = self._even if per_second else self._at_once

@@ -8,9 +8,9 @@ from typing import Any, cast
 
 import pytest
 
+from consumers.delivery.admission import AdmissionControl, AdmissionLimits
 from consumers.delivery.delay_topics import DelayTopics
 from consumers.delivery.endpoint import Endpoint
-from consumers.delivery.pacing import Pacing, PacingLimits
 from consumers.delivery.partitions.outbox import Outbox
 from consumers.delivery.partitions.partition_state import PartitionState
 from consumers.delivery.partitions.progress import Position, Progress
@@ -19,15 +19,14 @@ from consumers.delivery.results.handler import ResultHandler
 from consumers.delivery.results.health import HealthPolicy, HealthTracker
 from consumers.delivery.results.recorder import Recorder
 from consumers.delivery.scheduler import Scheduler
-from consumers.delivery.task import DeliveryTask
 from consumers.runtime.metrics import DeliveryMetrics
 from consumers.runtime.outgoing_record import OutgoingRecord
 from consumers.table_state import Entry, Lookup, TableState
 from schemas.delivery import JobCodec, OutcomeCodec
 from schemas.durations import parse_duration
 from schemas.topics import TopicNames
+from tests.support.admission import DELAYS_MS, NOW
 from tests.support.first_jobs import first_job
-from tests.support.pacing import NOW, TIERS_MS
 from tests.unit.test_endpoint import SIGNED, endpoint
 
 NAMES = TopicNames("test.")
@@ -83,7 +82,7 @@ class Delivery:
             recorder=recorder,
             handler=handler,
             delay_topics=TIERS,
-            pacing=Pacing[DeliveryTask](PacingLimits(16, 128, 512, 600_000), TIERS_MS),
+            admission=AdmissionControl(AdmissionLimits(16, 128, 512, 600_000), DELAYS_MS),
             health=health,
             metrics=metrics,
             is_fresh=lambda: True,

@@ -18,7 +18,10 @@ from tests.support.compiled import ROOT, build_wheel, environment, unpacked
 from tests.support.parts import need
 
 # Small, and of each kind: functions, a class with slots, a dataclass.
-_FEW: Final = '"schemas/avro_binary.py", "consumers/delivery/progress.py", "consumers/delivery/pacing/rate.py"'
+_FEW: Final = (
+    '"schemas/avro_binary.py", "consumers/delivery/partitions/progress.py", '
+    '"consumers/delivery/admission/rate_limit.py"'
+)
 _FAST: Final = {"SIGNPOST_MYPYC": "1", "MYPYC_OPT_LEVEL": "0"}
 # What looks at source files.
 _OF_SOURCE: Final = ("compiled", "house", "readme", "reasons", "site", "spread")

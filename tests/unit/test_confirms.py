@@ -8,11 +8,11 @@ from typing import Any, cast
 
 import pytest
 
+from consumers.delivery.admission import AdmissionControl, AdmissionLimits
 from consumers.delivery.classification import classify
 from consumers.delivery.delay_topics import DelayTopics
 from consumers.delivery.endpoint import Endpoint
 from consumers.delivery.http.types import Request, Response
-from consumers.delivery.pacing import Pacing, PacingLimits
 from consumers.delivery.partitions.outbox import Outbox
 from consumers.delivery.partitions.partition_state import Ownership, PartitionState
 from consumers.delivery.partitions.progress import Position, Progress
@@ -23,7 +23,7 @@ from consumers.delivery.task import DeliveryTask
 from consumers.table_state import Entry
 from schemas.durations import parse_duration
 from schemas.topics import TopicNames
-from tests.support.pacing import NOW, TIERS_MS
+from tests.support.admission import DELAYS_MS, NOW
 from tests.unit.test_endpoint import SIGNED, endpoint
 from tests.unit.test_health import job
 
@@ -32,8 +32,8 @@ TIERS = DelayTopics(NAMES, [parse_duration(delay) for delay in ("0s", "1s", "5s"
 ENDPOINT = endpoint(SIGNED)
 
 
-def request_of(work: DeliveryTask, *_: object) -> Request:
-    return Request(cast("Any", None), [], b"", 1_000, work)
+def request_of(task: DeliveryTask, *_: object) -> Request:
+    return Request(cast("Any", None), [], b"", 1_000, task)
 
 
 class Waiting:
@@ -47,7 +47,7 @@ class Waiting:
         self.started: list[Request] = []
         self.decisions: list[str] = []
         self.health = HealthTracker(HealthPolicy(report_after_ms=1, disable_after_ms=None))
-        pacing: Pacing[DeliveryTask] = Pacing(PacingLimits(16, 128, 512, 600_000), TIERS_MS)
+        admission = AdmissionControl(AdmissionLimits(16, 128, 512, 600_000), DELAYS_MS)
         self.scheduler = Scheduler(
             subscriptions=cast("Any", SimpleNamespace(lookup=lambda *_: Entry(self.endpoint, 0, 0))),
             client=cast(
@@ -62,7 +62,7 @@ class Waiting:
             recorder=Recorder(NAMES, TIERS, 1_000_000),
             handler=cast("Any", None),
             delay_topics=TIERS,
-            pacing=pacing,
+            admission=admission,
             health=self.health,
             metrics=cast("Any", None),
             is_fresh=lambda: self.fresh,
@@ -72,10 +72,11 @@ class Waiting:
         start = Position(0, "")
         self.partition = PartitionState(TIERS.first, 0, start, Progress(start))
         self.job = job(SIGNED.id)
-        work = DeliveryTask(self.job, self.partition, 0, b"", self.endpoint)
-        assert pacing.admit(self.endpoint, work, NOW)
-        pacing.suspend(work)
-        self.request = request_of(work)
+        task = DeliveryTask(self.job, self.partition, 0, b"")
+        task.endpoint = self.endpoint
+        assert admission.admit(self.endpoint, task, NOW)
+        admission.suspend(task)
+        self.request = request_of(task)
 
     def _start(self, request: Request) -> bool:
         self.started.append(request)

@@ -1,4 +1,4 @@
-"""What whoever is on call is shown of endpoints: what pacing and health know, put together and in order."""
+"""The overview of endpoints for operators: what admission control and health know, joined and in order."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from typing import Any, cast
 import pytest
 
 from consumers.console.endpoints import merged
+from consumers.delivery.admission import AdmittedTask
+from consumers.delivery.classification import ResponseKind
 from consumers.delivery.endpoint import Endpoint
 from consumers.delivery.endpoint_report import EndpointReports, EndpointRow, rank, row_of
-from consumers.delivery.pacing import Result
 from consumers.delivery.results.health import HealthPolicy, HealthTracker
 from consumers.runtime.snapshots import Snapshots
 from consumers.table_state import Entry
@@ -21,7 +22,7 @@ from deploy.cli.endpoints import COLUMNS
 from schemas.errors import Unavailable
 from schemas.failures import FailureKind
 from schemas.subscription import Subscription
-from tests.support.pacing import NOW, Job, Paced, Who, pacing
+from tests.support.admission import NOW, EndpointStub, TestedControl, admission_control
 from tests.support.waiting import wait_until
 from tests.unit.test_endpoint import endpoint
 from tests.unit.test_health import failure, job
@@ -31,10 +32,10 @@ DAY = 86_400_000
 
 
 class Process:
-    """A delivery process's pacing and health, without the process; its jobs are on partition 0."""
+    """Admission control and health of a delivery process, without the process; its jobs are on partition 0."""
 
     def __init__(self) -> None:
-        self.pacing: Paced = pacing()
+        self.control: TestedControl = admission_control()
         self.health = HealthTracker(HealthPolicy(report_after_ms=DAY, disable_after_ms=5 * DAY))
         self.subscriptions: dict[str, Subscription] = {}
         self.number = 0
@@ -52,7 +53,7 @@ class Process:
 
     def rows(self, now_ms: int = NOW) -> list[EndpointRow]:
         reader = SimpleNamespace(partitions={("t.jobs.0s", self.number): SimpleNamespace(number=self.number)})
-        reports = EndpointReports(cast("Any", self.pacing), self.health, cast("Any", self), cast("Any", reader), 1)
+        reports = EndpointReports(cast("Any", self.control), self.health, cast("Any", self), cast("Any", reader), 1)
         return list(reports.make(now_ms).endpoints)
 
 
@@ -65,37 +66,37 @@ def process() -> Process:
 
 def test_nothing_is_shown_of_endpoints_that_are_well(process: Process) -> None:
     """Requests in flight to an endpoint that answers are no news."""
-    process.pacing.warm(Who("a"), Who("b"))
-    assert process.pacing.jobs(Who("a"), 1)["start"]
+    process.control.warm(EndpointStub("a"), EndpointStub("b"))
+    assert process.control.offer(EndpointStub("a"), 1)["start"]
     assert process.rows() == []
 
 
 def test_the_longest_known_failure_counts(process: Process) -> None:
-    """Health, which came with the partition, knows since when; pacing knows the last answer and what is under way."""
+    """Health, which came with the partition, knows since when; admission control knows the last response."""
     process.fails("a", 503, at_ms=NOW - DAY)
-    failed = Job()
-    assert process.pacing.admit(Who("a"), failed, NOW)
-    process.pacing.ended(failed, Result.TIMEOUT, 1_000, NOW, "timeout_answer")
+    failed = AdmittedTask()
+    assert process.control.admit(EndpointStub("a"), failed, NOW)
+    process.control.completed(failed, ResponseKind.TIMEOUT, 1_000, NOW, "timeout_answer")
     (row,) = process.rows()
     assert (row.failing_since_ms, row.last_status, row.last_error) == (NOW - DAY, None, "timeout_answer")
     assert (row.customer_id, row.sender, row.host) == (PLAIN.customer_id, "zenoo", "hooks.acme.example")
 
 
 def test_the_order_is_that_of_need(process: Process) -> None:
-    """Who fails for longest, who does not answer, who has most to do, and at last who is disabled."""
+    """EndpointStub fails for longest, who does not answer, who has most to do, and at last who is disabled."""
     for days in range(6, -1, -1):
         process.fails("a", 500, at_ms=NOW - days * DAY)
     process.fails("b", "refused", at_ms=NOW - 1_000)
     process.subscribe("hangs", "busy", activation=1)
-    process.pacing.warm(Who("hangs"), Who("busy"))
-    assert process.pacing.jobs(Who("hangs"), 1)["start"]
+    process.control.warm(EndpointStub("hangs"), EndpointStub("busy"))
+    assert process.control.offer(EndpointStub("hangs"), 1)["start"]
     late = NOW + 40_000
-    busy = process.pacing.jobs(Who("busy", max_in_flight=1), 3, late)
+    busy = process.control.offer(EndpointStub("busy", max_in_flight=1), 3, late)
     assert busy["wait"]
     rows = process.rows(late)
     assert [(row.subscription_id, row.limited_by or row.disabled) for row in rows] == [
         ("b", ""),
-        ("hangs", "no_answer"),
+        ("hangs", "no_response"),
         ("busy", "in_flight_limit"),
         ("a", "failing"),
     ]

@@ -22,7 +22,7 @@ from consumers.runtime.metrics import SPECS, DeliveryMetrics, RoleMetrics, Route
 from consumers.runtime.status import StatusServer
 from schemas.delivery import Job, Outcome, State
 from schemas.errors import InvalidInput, Unavailable
-from schemas.reasons import CANCELLED, DEAD_JOBS, DEAD_RECORDS, PARKED
+from schemas.reasons import CANCELLED, DEAD_JOBS, DEAD_RECORDS, DEFERRED
 from schemas.statuses import STATUSES, status_name
 
 KNOWN = {"zenoo": ["case.created", "case.closed"]}
@@ -147,7 +147,7 @@ def test_rates_begin_with_zero() -> None:
     router, delivery = RouterMetrics(KNOWN), DeliveryMetrics(KNOWN)
     assert value(router, "signpost_router_events_total", sender="zenoo", event_type="case.closed") == 0
     for name, reasons in {
-        "signpost_delivery_parked_total": PARKED,
+        "signpost_delivery_deferred_total": DEFERRED,
         "signpost_delivery_cancelled_total": CANCELLED,
         "signpost_dead_jobs_total": DEAD_JOBS,
         "signpost_unreadable_records_total": DEAD_RECORDS,

@@ -10,7 +10,7 @@ from typing import get_args
 import pytest
 
 from consumers.delivery import scheduler
-from consumers.delivery.pacing.kinds import Reason
+from consumers.delivery.admission.types import LimitReason
 from consumers.delivery.results.handler import UNKNOWN_SUBSCRIPTION, CancelReason
 from consumers.delivery.results.retry_policy import Delivered, Disposition, Exhausted, Gone, Retry
 from consumers.router import routing
@@ -27,7 +27,7 @@ USED: dict[str, Collection[str]] = {
     "DEAD_RECORDS": {*UNREADABLE_REASONS, *routing._RENDERED.values()},
     "CANCELLED": get_args(CancelReason),
     "DISABLED": get_args(DisabledReason),
-    "PARKED": {*(reason.value for reason in Reason), *BLIND},
+    "DEFERRED": {*(reason.value for reason in LimitReason), *BLIND},
     "OPERATIONS": get_args(OperationKind),
 }
 

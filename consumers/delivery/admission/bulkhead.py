@@ -1,0 +1,201 @@
+"""The bulkhead: permits for `capacity` concurrent requests of a process, divided by quotas per traffic class. Pure.
+
+However many endpoints stop responding, permits are left for those that respond. A request in flight counts as
+*responsive* while its endpoint is RESPONSIVE and the request is not overdue, that is, not open for four times as long
+as this endpoint usually takes (within 128 ms and 1 s). All other requests in flight count as *slow*.
+
+    class       who                                    may start while
+    RESPONSIVE  responded within a second              responsive requests < 3/8, and there is headroom
+    NEW         no response yet                        slow requests < slow quota
+    SLOW        takes longer than a second             slow requests < 3/4 of the slow quota: a quarter is for NEW
+    OVERDUE     RESPONSIVE with an overdue request     as SLOW
+    IDLE        RESPONSIVE before a mass failure only  all requests < 3/4, or those of IDLE < 1/16
+    UNVERIFIED  NEW, during a mass failure             all requests < 3/4
+
+IDLE and UNVERIFIED endpoints have no request in flight: each gets one request, to show that it responds. Three rules:
+
+1. Slow quota. Slow requests hold at most 3/8, less where responsive requests need headroom: at most
+   capacity - 2 * responsive. This leaves 1/4 while RESPONSIVE endpoints use their whole quota.
+2. Headroom. Above 3/4 of the capacity each responsive request leaves another permit free:
+   2 * responsive + slow <= capacity. If all endpoints stop at once, their requests hold half of what was left at most.
+3. Mass failure. If 1/16 of the capacity turns overdue, what endpoints did before says nothing about them any more.
+   Only endpoints that respond from then on are RESPONSIVE. Slow requests hold at most 1/2 - responsive. The mass
+   failure is over when 1/32 or less is left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from consumers.delivery.admission.types import RESPONSIVE, AdmittedTask, TrafficClass
+
+# Quotas, in sixteenths of the capacity.
+_RESPONSIVE_QUOTA: Final = 6
+_SLOW_QUOTA: Final = 6
+_SLOW_QUOTA_IN_MASS_FAILURE: Final = 8  # less the responsive requests
+_HEADROOM_ABOVE: Final = 12
+_IDLE_QUOTA: Final = 1
+_MASS_FAILURE: Final = 1
+
+# Bound here because reading a member from its class takes 50 ns in Python 3.11.
+_NEW, _OVERDUE, _IDLE = TrafficClass.NEW, TrafficClass.OVERDUE, TrafficClass.IDLE
+_UNVERIFIED: Final = TrafficClass.UNVERIFIED
+
+# Time is counted in ticks of 32 ms. A responsive request is filed under the tick in which it becomes overdue.
+_TICK_BITS: Final = 5
+_RING_SIZE: Final = 64  # more than any request is filed ahead
+_MIN_TICKS: Final = 4
+_MAX_TICKS: Final = 32
+_FOUR_TIMES_BITS: Final = 13  # µs >> 13 is four times the duration, in ticks
+
+
+class Bulkhead:
+    """Counts the requests in flight and says which class may start another one.
+
+    A permit is an int. From 0 on it is the tick in which a responsive request becomes overdue (it is overdue if the
+    permit is at most `tick`). A negative permit is the traffic class of a request that started as slow.
+
+    `verified_since_ms`: during a mass failure, its start; only a response since then makes an endpoint RESPONSIVE.
+    """
+
+    __slots__ = (
+        "_accounted_for",
+        "_headroom_above",
+        "_idle",
+        "_idle_quota",
+        "_mass_failure",
+        "_responsive_quota",
+        "_ring",
+        "_seen_tick",
+        "_settled_tick",
+        "_slow_quota",
+        "_slow_quota_in_mass_failure",
+        "_stopped",
+        "capacity",
+        "responsive",
+        "slow",
+        "tick",
+        "verified_since_ms",
+    )
+
+    def __init__(self, capacity: int) -> None:
+        def sixteenths(number: int) -> int:
+            return max(1, number * capacity // 16)
+
+        self.capacity = capacity
+        self._responsive_quota = sixteenths(_RESPONSIVE_QUOTA)
+        self._slow_quota = sixteenths(_SLOW_QUOTA)
+        self._slow_quota_in_mass_failure = sixteenths(_SLOW_QUOTA_IN_MASS_FAILURE)
+        self._headroom_above = sixteenths(_HEADROOM_ABOVE)
+        self._idle_quota = sixteenths(_IDLE_QUOTA)
+        self._mass_failure = sixteenths(_MASS_FAILURE)
+        self.responsive = 0
+        self.slow = 0
+        self._idle = 0  # slow requests of IDLE endpoints
+        self._stopped = 0  # slow requests that are overdue, or of endpoints with an overdue request
+        self._accounted_for = 0  # so many stopped requests belong to the mass failure that is known
+        self._settled_tick = 0  # from this tick on `_accounted_for` follows `_stopped` down
+        self.verified_since_ms = 0
+        self._ring: list[set[AdmittedTask]] = [set() for _ in range(_RING_SIZE)]
+        self.tick = 0
+        self._seen_tick = 0  # by the clock, which may be set back; `tick` never decreases
+
+    @property
+    def in_flight(self) -> int:
+        """Number of permits held."""
+        return self.responsive + self.slow
+
+    @property
+    def free(self) -> int:
+        """Number of permits that nobody holds."""
+        return self.capacity - self.responsive - self.slow
+
+    def allows(self, traffic_class: TrafficClass) -> bool:
+        """Tell whether another request of this class may start."""
+        responsive, slow = self.responsive, self.slow
+        in_flight = responsive + slow
+        if in_flight >= self.capacity:
+            return False
+        if traffic_class is RESPONSIVE:
+            if not responsive:
+                return True
+            if in_flight >= self._headroom_above and 2 * responsive + slow + 2 > self.capacity:
+                return False
+            return responsive < self._responsive_quota
+        if traffic_class is _IDLE or traffic_class is _UNVERIFIED:
+            return in_flight < self._headroom_above or (traffic_class is _IDLE and self._idle < self._idle_quota)
+        quota = self._current_slow_quota(traffic_class)
+        if traffic_class is not _NEW and quota > 1:
+            quota -= quota // 4
+        return slow < quota
+
+    def acquire(self, traffic_class: TrafficClass, task: AdmittedTask, usual_us: int) -> int:
+        """Return a permit for a request that starts. `usual_us` is the usual response time of its endpoint."""
+        if traffic_class is not RESPONSIVE:
+            self.slow += 1
+            if traffic_class is _OVERDUE:
+                self._stopped += 1
+            elif traffic_class is _IDLE:
+                self._idle += 1
+            return int(traffic_class)
+        self.responsive += 1
+        ticks = usual_us >> _FOUR_TIMES_BITS
+        if ticks < _MIN_TICKS:
+            ticks = _MIN_TICKS
+        elif ticks > _MAX_TICKS:
+            ticks = _MAX_TICKS
+        permit = self.tick + ticks + 1
+        self._ring[permit % _RING_SIZE].add(task)
+        return permit
+
+    def release(self, permit: int, task: AdmittedTask) -> None:
+        """Take a permit back."""
+        if permit > self.tick:
+            self.responsive -= 1
+            self._ring[permit % _RING_SIZE].discard(task)
+            return
+        self.slow -= 1
+        if permit >= 0 or permit == _OVERDUE:
+            self._stopped -= 1
+        elif permit == _IDLE:
+            self._idle -= 1
+
+    def advance(self, now_ms: int) -> Sequence[AdmittedTask]:
+        """Let time pass. Return the tasks whose requests have become overdue: they count as slow from now on."""
+        tick = now_ms >> _TICK_BITS
+        passed = tick - self._seen_tick
+        self._seen_tick = tick
+        if passed <= 0:  # the clock may have been set back: time goes on from there
+            return ()
+        overdue: list[AdmittedTask] = []
+        for at in range(self.tick + 1, self.tick + 1 + min(passed, _RING_SIZE)):
+            if filed := self._ring[at % _RING_SIZE]:
+                overdue += filed
+                filed.clear()
+        self.tick += passed
+        self.responsive -= len(overdue)
+        self.slow += len(overdue)
+        self._stopped += len(overdue)
+        self._detect_mass_failure(now_ms)
+        return overdue
+
+    def _current_slow_quota(self, traffic_class: TrafficClass) -> int:
+        """Rule 1, and rule 3 already for the OVERDUE request that would complete a mass failure."""
+        if self.verified_since_ms or (traffic_class is _OVERDUE and self._stopped + 1 >= self._mass_failure):
+            return self._slow_quota_in_mass_failure - self.responsive
+        return max(1, min(self._slow_quota, self.capacity - 2 * self.responsive))
+
+    def _detect_mass_failure(self, now_ms: int) -> None:
+        """Rule 3. A mass failure may get worse: another 1/16 begins it again."""
+        stopped = self._stopped
+        if stopped >= self._accounted_for + self._mass_failure:
+            # The responsive requests in flight started before: they belong to it if they become overdue as well.
+            self._accounted_for = stopped + self.responsive
+            self._settled_tick = self.tick + _MAX_TICKS + 1
+            self.verified_since_ms = now_ms
+        elif stopped <= self._mass_failure // 2:
+            self._accounted_for = 0
+            self.verified_since_ms = 0
+        elif stopped < self._accounted_for and self.tick >= self._settled_tick:
+            self._accounted_for = stopped

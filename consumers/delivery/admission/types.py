@@ -1,0 +1,93 @@
+"""The types that admission control shares with its callers: limits, tasks, and what blocks a task."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, IntEnum
+from typing import TYPE_CHECKING, Final, Protocol
+
+from consumers.delivery.classification import ResponseKind
+
+if TYPE_CHECKING:
+    from consumers.delivery.admission.endpoint_state import EndpointState
+
+
+@dataclass(frozen=True, slots=True)
+class AdmissionLimits:
+    """Limits of a process (settings). An endpoint's own `max_in_flight` replaces `per_subscription`."""
+
+    per_subscription: int
+    per_host: int
+    per_process: int
+    max_endpoint_wait_ms: int
+
+
+class EndpointLimits(Protocol):
+    """The endpoint of a subscription, as far as admission control reads it."""
+
+    @property
+    def subscription_id(self) -> str:
+        """Id of the subscription."""
+        ...
+
+    @property
+    def host(self) -> str:
+        """Host that receives the requests."""
+        ...
+
+    @property
+    def max_in_flight(self) -> int | None:
+        """Maximum concurrent requests; None: `AdmissionLimits.per_subscription`."""
+        ...
+
+    @property
+    def rate_limit(self) -> float | None:
+        """Maximum requests per second; None: no limit."""
+        ...
+
+
+class AdmittedTask:
+    """Base class of tasks. Admission control writes these fields, nobody else does.
+
+    `endpoint_state` is set while the task waits or runs, `permit` while it holds a permit of the bulkhead.
+    """
+
+    __slots__ = ("endpoint_state", "permit")
+
+    def __init__(self) -> None:
+        self.endpoint_state: EndpointState | None = None
+        self.permit: int | None = None
+
+
+# Kinds that are responses of the endpoint.
+RESPONSES: Final = (ResponseKind.DELIVERED, ResponseKind.GONE, ResponseKind.REJECTED, ResponseKind.OVERLOADED)
+
+
+class LimitReason(Enum):
+    """Why a task cannot start now. The values are labels of metrics and reasons of deferrals."""
+
+    IN_FLIGHT = "in_flight_limit"
+    RATE = "rate_limit"
+    HOST = "host_limit"
+    PROCESS = "process_limit"  # the bulkhead: its capacity, or the quota of the traffic class
+    CIRCUIT_OPEN = "circuit_open"
+    THROTTLED = "retry_after"
+    NO_RESPONSE = "no_response"
+
+
+class TrafficClass(IntEnum):
+    """How an endpoint responded lately, which decides its quota in the bulkhead.
+
+    All values but RESPONSIVE are negative: they are the permits of their requests as well (see bulkhead.py).
+    """
+
+    RESPONSIVE = 0
+    SLOW = -1
+    NEW = -2  # no response yet
+    OVERDUE = -3  # was responsive; one of its requests is overdue
+    UNVERIFIED = -4  # no response yet, during a mass failure, with no request in flight
+    IDLE = -5  # was responsive, but has not responded since a mass failure began; no request in flight
+
+
+# Bound here because reading a member from its class takes 50 ns in Python 3.11, for each task.
+RESPONSIVE: Final = TrafficClass.RESPONSIVE

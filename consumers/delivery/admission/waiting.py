@@ -1,0 +1,188 @@
+"""Endpoints with tasks waiting in memory, queued by what they wait for; and backpressure on reading. Pure.
+
+Each of these endpoints is in at most one queue. One that is in none is woken by the end of one of its own requests, or
+its breaker is not closed and the next sweep defers its tasks.
+
+    runnable         may have a permit now: the next ones to look
+    for_responsive   wait for a permit of the bulkhead, as RESPONSIVE or IDLE
+    for_slow         wait for a permit of the bulkhead, in another class
+    HostState.waiting  wait for a request of their host to end
+    timed            wait for their rate limit
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Callable
+from itertools import islice
+from typing import Final
+
+from consumers.delivery.admission.bulkhead import Bulkhead
+from consumers.delivery.admission.endpoint_state import EndpointState, HostState
+from consumers.delivery.admission.types import RESPONSIVE, AdmittedTask, LimitReason, TrafficClass
+
+# A sweep looks at so many endpoints, which takes a millisecond or two.
+_SWEPT: Final = 1_000
+# From so many waiting tasks on, reading stops while tasks start soon. At twice as many, an endpoint may have only its
+# least room.
+MANY: Final = 2_048
+# With so many imminent tasks it is better to wait than to defer: nothing more is read.
+_IMMINENT: Final = 64
+
+
+class WaitingEndpoints:
+    """`tasks` is the number of waiting tasks, `imminent` how many of them start within 0.1 s."""
+
+    def __init__(self) -> None:
+        self._by_id: dict[str, EndpointState] = {}
+        self._timed: list[tuple[int, int, EndpointState]] = []
+        self._number = 0
+        self._swept_ms = 0
+        self.runnable: deque[EndpointState] = deque()
+        self.for_responsive: deque[EndpointState] = deque()
+        self.for_slow: deque[EndpointState] = deque()
+        self.tasks = 0
+        self.imminent = 0
+
+    @property
+    def has_startable(self) -> bool:
+        """Whether a task may start now, or as soon as time has passed for the bulkhead."""
+        return self.tasks > 0 and bool(self.runnable or self.for_responsive)
+
+    @property
+    def backpressure(self) -> int:
+        """Number of waiting tasks that are a reason to stop reading. Those of a few full endpoints are none."""
+        return self.tasks if self.tasks >= MANY and self.imminent >= _IMMINENT else self.imminent
+
+    @property
+    def next_start_ms(self) -> int | None:
+        """When the next rate limit lets a waiting task start."""
+        return self._timed[0][0] if self._timed else None
+
+    def add(self, state: EndpointState) -> None:
+        """Take in an endpoint with waiting tasks."""
+        self._by_id[state.id] = state
+
+    def push(self, state: EndpointState, task: AdmittedTask) -> None:
+        """Let a task wait."""
+        state.waiting.append(task)
+        self.tasks += 1
+        if len(state.waiting) <= state.imminent:
+            self.imminent += 1
+
+    def pop(self, state: EndpointState) -> AdmittedTask:
+        """Take the first waiting task of an endpoint that was runnable; it is runnable again if more tasks wait."""
+        waiting = state.waiting
+        self.tasks -= 1
+        if len(waiting) <= state.imminent:
+            self.imminent -= 1
+        task = waiting.popleft()
+        if waiting:
+            state.in_queue = True
+            self.runnable.append(state)
+        else:
+            self._by_id.pop(state.id, None)
+        return task
+
+    def remove(self, state: EndpointState, is_removed: Callable[[AdmittedTask], bool]) -> list[AdmittedTask]:
+        """Remove waiting tasks of an endpoint and return them."""
+        removed = [task for task in state.waiting if is_removed(task)]
+        if removed:
+            before = min(len(state.waiting), state.imminent)
+            state.waiting = deque(task for task in state.waiting if not is_removed(task))
+            self.tasks -= len(removed)
+            self.imminent -= before - min(len(state.waiting), state.imminent)
+            if not state.waiting:
+                self._by_id.pop(state.id, None)
+        return removed
+
+    def enqueue(self, state: EndpointState, now_ms: int) -> None:
+        """Put an endpoint in the queue of what limits it."""
+        reason = state.limited_by
+        if state.in_queue or reason is LimitReason.IN_FLIGHT:
+            return
+        if reason is LimitReason.HOST:
+            state.host.waiting.append(state)
+        elif reason is LimitReason.PROCESS:
+            is_responsive = state.traffic_class is RESPONSIVE or state.traffic_class is TrafficClass.IDLE
+            queue = self.for_responsive if is_responsive else self.for_slow
+            queue.append(state)
+        elif reason is LimitReason.RATE:
+            assert state.rate_limit is not None
+            self._number += 1
+            heapq.heappush(self._timed, (state.rate_limit.ready_at(now_ms), self._number, state))
+        else:
+            return  # the breaker is not closed
+        state.in_queue = True
+
+    def wake(self, state: EndpointState) -> None:
+        """Make an endpoint runnable that is in no other queue, if tasks of it wait."""
+        state.in_queue = bool(state.waiting)
+        if state.in_queue:
+            self.runnable.append(state)
+
+    def wake_some(self, queue: deque[EndpointState], count: int) -> None:
+        """Wake up to `count` endpoints of a queue."""
+        for _ in range(min(count, len(queue))):
+            self.wake(queue.popleft())
+
+    def wake_timed(self, now_ms: int) -> None:
+        """Wake the endpoints whose rate limits let a task start now."""
+        while self._timed and self._timed[0][0] <= now_ms:
+            self.wake(heapq.heappop(self._timed)[2])
+
+    def on_released(self, host: HostState, bulkhead: Bulkhead, *, was_slow: bool) -> None:
+        """Wake who waits for a permit that was released: one endpoint of each queue that it may help."""
+        for_slow = self.for_slow
+        if for_slow and (was_slow or (not self.for_responsive and bulkhead.allows(for_slow[0].traffic_class))):
+            self.wake(for_slow.popleft())
+        if host.waiting:
+            self.wake(host.waiting.popleft())
+        if self.for_responsive:
+            self.wake(self.for_responsive.popleft())
+
+    def on_limits_changed(self, state: EndpointState) -> None:
+        """Let an endpoint look again whose limits or host have changed."""
+        self._by_id[state.id] = state
+        timed = [one for one in self._timed if one[2] is not state]
+        if len(timed) < len(self._timed):
+            self._timed = sorted(timed)
+            state.in_queue = False
+        if not state.in_queue:
+            self.wake(state)
+
+    def sweep(self, bulkhead: Bulkhead, now_ms: int) -> list[AdmittedTask]:
+        """Remove and return the tasks of endpoints that do not respond, and let others look for permits again.
+
+        An endpoint that was woken may have left its permit to the next one.
+        """
+        removed: list[AdmittedTask] = []
+        for state in self._next_swept():
+            if state.is_unresponsive(now_ms) or not state.breaker.is_closed:
+                state.limited_by = state.closed_by or LimitReason.NO_RESPONSE
+                removed += self.remove(state, lambda _task: True)
+            else:
+                self.imminent += state.recount_imminent(now_ms)
+            self.wake_some(state.host.waiting, state.host.capacity - state.host.in_flight)
+        self.wake_some(self.for_responsive, bulkhead.free)
+        self.wake_some(self.for_slow, bulkhead.free)
+        while self._timed and now_ms < self._swept_ms:  # the clock was set back
+            self.wake(self._timed.pop()[2])
+        self._swept_ms = now_ms
+        return removed
+
+    def drop(self, is_lost: Callable[[AdmittedTask], bool]) -> list[AdmittedTask]:
+        """Remove and return the tasks that are lost with their partition."""
+        removed = [task for state in list(self._by_id.values()) for task in self.remove(state, is_lost)]
+        # Endpoints without tasks leave the queue: `has_startable` would keep the loop awake for them.
+        self.wake_some(self.for_responsive, len(self.for_responsive))
+        return removed
+
+    def _next_swept(self) -> list[EndpointState]:
+        """Return the endpoints to sweep: of very many, those that were swept longest ago."""
+        found = list(islice(self._by_id.values(), _SWEPT))
+        if len(self._by_id) > _SWEPT:
+            for state in found:
+                self._by_id[state.id] = self._by_id.pop(state.id)
+        return found
