@@ -181,10 +181,6 @@ def _event_type_problems(patterns: Sequence[str], sender: Sender) -> Iterator[_P
             yield path, f"event_types: sender {sender.name} has no {pattern[:200]!r}{known}"
 
 
-def _is_group(pattern: str, sender: Sender) -> bool:
-    return pattern.endswith(".*") and any(name.startswith(pattern[:-1]) for name in sender.event_types)
-
-
 def _secret_problems(secret: str, sender: Sender | None) -> Iterator[str]:
     """Any text that is not empty is a secret; a sender may say more about its own."""
     if not secret:
