@@ -91,4 +91,4 @@ def lacking() -> str | None:
 
 
 def _is_wanted() -> bool:
-    return os.environ.get(VARIABLE) == "1"
+    return os.environ.get(VARIABLE, "0") not in {"", "0"}

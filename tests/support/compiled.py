@@ -59,7 +59,7 @@ def compiled(*, wanted: bool = True) -> Iterator[bool]:
 
 def unpacked(folder: Path = FOLDER) -> Path:
     """Return a folder that holds the compiled wheel of the present sources; Unavailable if it cannot be built."""
-    digest = _digest()
+    digest = sources_digest()
     stamp = folder / _STAMP
     if stamp.is_file() and stamp.read_text() == digest:
         return folder
@@ -84,7 +84,8 @@ def build_wheel(root: Path, into: Path, variables: Mapping[str, str]) -> Path:
     return wheel
 
 
-def _digest() -> str:
+def sources_digest() -> str:
+    """Return a digest of all that decides what the compiled modules are."""
     level = os.environ.get("MYPYC_OPT_LEVEL", "")
     found = hashlib.sha256(repr((sys.version, sys.executable, metadata.version("mypy"), level)).encode())
     files = [ROOT / "pyproject.toml", ROOT / "hatch_build.py"]
