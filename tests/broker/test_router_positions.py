@@ -160,7 +160,7 @@ def test_a_position_that_retention_overtakes_while_it_runs(here: Installation) -
         router.wait_ready()
         router.role.loop._table = Stale(router.role.table)
         here.produce(here.events_topic, value_of(event("first")), partition=1)
-        wait_until(lambda: router.role.loop._source._standing, what="it reads nothing ahead")
+        wait_until(lambda: router.role.loop._source._suspended, what="it reads nothing ahead")
         for n in range(10):
             here.produce(here.events_topic, value_of(event(f"evt_{n}")), partition=0)
         here.delete_events(before=4)

@@ -121,9 +121,9 @@ def test_nothing_is_routed_while_the_table_may_lack_something(here: Installation
     with here.router() as router:
         router.wait_ready()
         router.role.loop._table = Stale(router.role.table)
-        router.wait_not_ready("do not say whether all subscriptions have been read")
+        router.wait_not_ready("do not respond to the request for the end of subscriptions")
         here.publish(event(f"evt_{n}") for n in range(3_000))
-        wait_until(lambda: router.role.loop._source._standing, what="it stands, and stays in its group")
+        wait_until(lambda: router.role.loop._source._suspended, what="it stands, and stays in its group")
         assert here.jobs() == []
         router.role.loop._table = router.role.table
         here.wait_routed()
