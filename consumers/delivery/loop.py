@@ -224,7 +224,7 @@ class DeliveryLoop:
 
     def _read(self, monotonic_ms: int) -> None:
         idled = monotonic_ms - self._idled_ms < _IDLED_MS
-        wanted = _AT_HAND - self._dispatcher.at_hand if idled else _AT_HAND_BUSY - self._dispatcher.waiting
+        wanted = _AT_HAND - self._dispatcher.at_hand if idled else _AT_HAND_BUSY - self._dispatcher.soon
         now_ms = self._now()
         idle = not self._transport.is_busy and not (
             self._dispatcher.has_startable(now_ms) and self._has_room(now_ms, monotonic_ms)
