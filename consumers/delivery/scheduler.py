@@ -103,9 +103,9 @@ class Scheduler:
         return len(self._ready) + self._admission.backpressure
 
     @property
-    def waiting(self) -> int:
-        """How many jobs in memory have not started."""
-        return len(self._ready) + self._admission.waiting
+    def soon(self) -> int:
+        """How many jobs will start within a second."""
+        return len(self._ready) + self._admission.soon
 
     def has_startable(self, now_ms: int) -> bool:
         """Whether `start` has anything to do."""

@@ -75,6 +75,7 @@ class Bulkhead:
         "capacity",
         "responsive",
         "slow",
+        "slow_ceiling",
         "tick",
         "verified_since_ms",
     )
@@ -87,6 +88,7 @@ class Bulkhead:
         self._responsive_quota = sixteenths(_RESPONSIVE_QUOTA)
         self._slow_quota = sixteenths(_SLOW_QUOTA)
         self._slow_quota_in_mass_failure = sixteenths(_SLOW_QUOTA_IN_MASS_FAILURE)
+        self.slow_ceiling = self._slow_quota  # above it no class of the slow quota may start
         self._headroom_above = sixteenths(_HEADROOM_ABOVE)
         self._idle_quota = sixteenths(_IDLE_QUOTA)
         self._mass_failure = sixteenths(_MASS_FAILURE)
@@ -194,8 +196,10 @@ class Bulkhead:
             self._accounted_for = stopped + self.responsive
             self._settled_tick = self.tick + _MAX_TICKS + 1
             self.verified_since_ms = now_ms
+            self.slow_ceiling = self._slow_quota_in_mass_failure
         elif stopped <= self._mass_failure // 2:
             self._accounted_for = 0
             self.verified_since_ms = 0
+            self.slow_ceiling = self._slow_quota
         elif stopped < self._accounted_for and self.tick >= self._settled_tick:
             self._accounted_for = stopped
