@@ -26,6 +26,8 @@ from tests.support.hostile import HostileReceiver
 from tests.support.sending import answer_of, answers_of, request_to
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.promise(5)
+
 HOST = "hooks.example.com"
 EMPTY = Responded(200, None, b"", False)
 # 127.0.0.1 is the public internet here, where endpoints are; the proxy is at 127.0.0.1 as well, by another name.

@@ -14,6 +14,8 @@ from tests.support.hostile import HostileReceiver, hostile_process
 from tests.support.sending import answer_of, answers_of, local_transport, request_to
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.promise(5)
+
 DEADLINE_MS = 400
 # For what does not wait for its deadline, however busy the machine is.
 IN_TIME_MS = 10_000

@@ -13,6 +13,8 @@ from consumers.delivery.transport import Responded, Transport
 from tests.support.hostile import hostile_process
 from tests.support.sending import answer_of, answers_of, local_transport, request_to
 
+pytestmark = pytest.mark.promise(3)
+
 
 @pytest.fixture(scope="module")
 def hostile() -> Iterator[str]:

@@ -28,6 +28,8 @@ from tests.support.first_jobs import first_job
 from tests.support.pacing import NOW, TIERS_MS
 from tests.unit.test_endpoint import SIGNED, endpoint
 
+pytestmark = pytest.mark.promise(1)
+
 NAMES = TopicNames("test.")
 TIERS = Tiers(NAMES, [parse_duration(delay) for delay in ("0s", "1s", "5s", "20s")], 1.0)
 OFFSET = 7

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -11,6 +12,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from consumers.router.commits import COMMIT_EVERY_S, Commits
 from consumers.router.takeover import Positions
 from consumers.runtime.positions import PartitionKey
+
+pytestmark = pytest.mark.promise(1, 2)
 
 KEY = ("events", 0)
 

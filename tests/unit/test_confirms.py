@@ -26,6 +26,8 @@ from schemas.topics import TopicNames
 from tests.support.pacing import NOW, TIERS_MS
 from tests.unit.test_endpoint import SIGNED, endpoint
 
+pytestmark = pytest.mark.promise(7)
+
 NAMES = TopicNames("test.")
 TIERS = Tiers(NAMES, [parse_duration(delay) for delay in ("0s", "1s", "5s", "20s")], 1.0)
 ENDPOINT = endpoint(SIGNED)

@@ -11,6 +11,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from consumers.freshness import FRESH_MS, GRACE_MS, SILENT_MS, Freshness
 
+pytestmark = pytest.mark.promise(7)
+
 END = {0: 10}
 
 

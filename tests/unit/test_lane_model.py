@@ -28,6 +28,8 @@ from consumers.runtime.positions import Found, PartitionKey
 from schemas.topics import TopicNames
 from tests.support.log_model import Log, LogConsumer, at_once
 
+pytestmark = pytest.mark.promise(1, 3)
+
 TIERS = Tiers(TopicNames("t."), [timedelta(seconds=seconds) for seconds in (0, 5, 300)], 1)
 KEYS: list[PartitionKey] = [(tier.topic, number) for tier in TIERS.all for number in (0, 1)]
 WAITS_MS = dict(zip(KEYS, (0, 0, 5_000, 5_000, 300_000, 300_000), strict=True))

@@ -11,6 +11,8 @@ from consumers.delivery.outbox import Outbox, Row
 from consumers.delivery.progress import Position, Progress
 from consumers.delivery.tiers import Tier
 
+pytestmark = pytest.mark.promise(1, 2)
+
 
 def lane_of(partition: int, read: int) -> Lane:
     position = Position(0, "")

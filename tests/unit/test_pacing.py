@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
 from consumers.delivery.pacing import Result
 from consumers.delivery.pacing.worst import worst
 from tests.support.pacing import NOW, QUICK_US, TIERS_MS, Job, Who, pacing
+
+pytestmark = pytest.mark.promise(4)
 
 A, B = Who("a"), Who("b")
 

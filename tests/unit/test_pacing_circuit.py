@@ -7,6 +7,8 @@ import pytest
 from consumers.delivery.pacing import Result
 from tests.support.pacing import NOW, QUICK_US, Job, Paced, Who, pacing
 
+pytestmark = pytest.mark.promise(4)
+
 A = Who("a")
 A_DAY = range(0, 24 * 60 * 60_000, 60_000)  # in ms, by minutes
 

@@ -12,6 +12,8 @@ from consumers.delivery.pacing import Result
 from consumers.delivery.pacing.pace import Pace
 from tests.support.pacing import NOW, QUICK_US, Job, Paced, Who, pacing
 
+pytestmark = pytest.mark.promise(4)
+
 SHORT, LONG = 60, 2_000
 SEEDS = [pytest.param(seed, marks=() if seed < SHORT else pytest.mark.long) for seed in range(LONG)]
 STEPS = 300

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from consumers.delivery.pacing import Result
 from tests.support.pacing import NOW, QUICK_US, Job, Paced, Who, pacing
+
+pytestmark = pytest.mark.promise(4)
 
 WHO = st.integers(0, 5)
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from consumers.delivery.pacing import Result
 from tests.support.pacing import NOW, QUICK_US, Job, Paced, Who, pacing
+
+pytestmark = pytest.mark.promise(4)
 
 MANY = 10_000
 PLACES = 64

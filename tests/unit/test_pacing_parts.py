@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from math import ceil
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -14,6 +15,8 @@ from consumers.delivery.pacing.limit import Limit
 from consumers.delivery.pacing.places import Pacer, Places
 from consumers.delivery.pacing.rate import Rate
 from tests.support.pacing import NOW, TIERS_MS, Job
+
+pytestmark = pytest.mark.promise(4)
 
 
 def answers(limit: Limit, took_us: int, count: int) -> int:

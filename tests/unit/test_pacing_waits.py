@@ -7,6 +7,8 @@ import pytest
 from consumers.delivery.pacing import Result
 from tests.support.pacing import NOW, QUICK_US, Who, pacing
 
+pytestmark = pytest.mark.promise(4)
+
 A = Who("a")
 
 

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from consumers.delivery.pacing import Result
 from tests.support.pacing import NOW, Job, Paced, Who, pacing
 
+pytestmark = pytest.mark.promise(4)
+
 PLACES = 512
 OVERDUE_MS = 1_100  # whatever its endpoint usually takes, a request is overdue by then
 

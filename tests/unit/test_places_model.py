@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from consumers.delivery.pacing.places import Pacer, Places
 from tests.support.pacing import NOW, Job
+
+pytestmark = pytest.mark.promise(4)
 
 FREER = (Pacer.QUICK, Pacer.IDLE, Pacer.UNPROVEN)
 

@@ -25,6 +25,8 @@ from tests.support.hostile import HostileReceiver
 from tests.support.sending import LOCAL, answer_of, answers_of, local_transport, request_to
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.promise(5)
+
 EMPTY = Responded(200, None, b"", False)
 
 

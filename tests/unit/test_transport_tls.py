@@ -22,6 +22,8 @@ from tests.support.dns import DnsServer
 from tests.support.hostile import HostileReceiver
 from tests.support.sending import answer_of, answers_of, local_transport, request_to
 
+pytestmark = pytest.mark.promise(5)
+
 HOST = "hooks.example.com"
 EMPTY = Responded(200, None, b"", False)
 

@@ -12,6 +12,8 @@ from consumers.delivery.verdict import Delivered, Exhausted, Gone, Retry, Verdic
 from schemas.sender import load_senders
 from schemas.topics import TopicNames, tiers_of
 
+pytestmark = pytest.mark.promise(3)
+
 NOW_MS = 1_700_000_000_000
 ZENOO = Schedule.of(load_senders()["zenoo"].schedule, 1)
 MINUTE_MS = 60_000
