@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from consumers.runtime.metrics import SPECS
 from deploy.reference import pages, renewed
 from tests.support.promises import PAGE, held, page, promises
 
@@ -14,6 +15,11 @@ ROOT = Path(__file__).parents[2]
 DOCS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 GENERATED = ROOT / "docs" / "reference"
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\((?!https?:|mailto:)([^)#\s]*)(?:#([^)\s]*))?\)")
+METRIC = re.compile(r"`(signpost_[a-z_]+)")
+MODULE = re.compile(r"`([\w/]+\.py)`")
+PACKAGES = ("schemas", "producers", "consumers", "deploy")
+# The pages use the names and places that this release ends with.
+AFTER_RENAMES = pytest.mark.xfail(reason="metrics are renamed and modules moved within this release", strict=False)
 # Strict order per key, which is not built.
 WITHOUT_TESTS = {8}
 MAX_LINES = {"README.md": 250, "ARCHITECTURE.md": 120, "docs/architecture": 150, "docs/decisions": 80}
@@ -22,6 +28,11 @@ MAX_LINES = {"README.md": 250, "ARCHITECTURE.md": 120, "docs/architecture": 150,
 def name(path: Path) -> str:
     """The path of a page as it is shown."""
     return path.relative_to(ROOT).as_posix()
+
+
+def text_of(path: Path) -> str:
+    """The text of a page; nothing of the changelog, which names what was."""
+    return "" if path.name == "CHANGELOG.md" else path.read_text(encoding="utf-8")
 
 
 def limit_of(path: Path) -> int:
@@ -58,6 +69,23 @@ def test_generated_tables_are_current(path: Path) -> None:
     """The marked tables of a page are those that `make reference` writes now."""
     text = path.read_text(encoding="utf-8")
     assert renewed(text) == text
+
+
+@AFTER_RENAMES
+def test_metrics_exist() -> None:
+    """Every metric that a page names is one of the closed list."""
+    known = {spec.name for spec in SPECS}
+    found = {f"{name(path)}: {one}" for path in DOCS for one in METRIC.findall(text_of(path)) if one not in known}
+    assert found == set()
+
+
+@AFTER_RENAMES
+def test_modules_exist() -> None:
+    """Every module that an architecture page names is a file of the repository."""
+    files = [f"/{name(file)}" for top in PACKAGES for file in (ROOT / top).rglob("*.py")]
+    pages = [ROOT / "ARCHITECTURE.md", *(ROOT / "docs" / "architecture").glob("*.md")]
+    found = {(name(path), one) for path in pages for one in MODULE.findall(text_of(path))}
+    assert sorted(one for one in found if not any(file.endswith(f"/{one[1]}") for file in files)) == []
 
 
 def test_the_page_of_promises_is_current() -> None:
