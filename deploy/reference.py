@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from inspect import cleandoc
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -98,7 +99,8 @@ def _metrics_page() -> str:
 
 
 def _commands_page() -> str:
-    found = list(_commands(get_command(app) if callable(getattr(app, "command", None)) else app, "signpost", None))
+
+    found = list(commands())
     overview = ((f"[`{path}`](#{path.replace(' ', '-')})", _summary(command)) for path, command, _ in found)
     return _page(
         "Commands",
@@ -110,10 +112,16 @@ def _commands_page() -> str:
     )
 
 
+def commands() -> Iterator[tuple[str, _Command, Any]]:
+    """Yield every command as it is typed, the command itself, and its context; loads all of them."""
+    return _commands(get_command(app), "signpost", None)
+
+
 def _commands(group: _Command, path: str, parent: Any) -> Iterator[tuple[str, _Command, Any]]:
     context = group.context_class(group, info_name=path.rpartition(" ")[2], parent=parent)
     for name in group.list_commands(context):
-        command = group.get_command(context, name)
+        command = group.resolve_command(context, [name])[1]  # loads it, where get_command() returns a placeholder
+
         if hasattr(command, "list_commands"):
             yield from _commands(command, f"{path} {name}", context)
         else:
@@ -121,14 +129,19 @@ def _commands(group: _Command, path: str, parent: Any) -> Iterator[tuple[str, _C
 
 
 def _summary(command: _Command) -> str:
-    return _plain(" ".join((command.help or "").partition("\n\n")[0].split()))
+
+    return _plain(" ".join(_help(command).partition("\n\n")[0].split()))
+
+
+def _help(command: _Command) -> str:
+    return cleandoc(command.help or "")
 
 
 def _section(path: str, command: _Command, context: Any) -> str:
     usage = f"    {path} {' '.join(command.collect_usage_pieces(context))}\n"
     records = [record for param in command.get_params(context) if (record := param.get_help_record(context))]
     rows = [(f"`{names}`", _plain(" ".join(text.split()))) for names, text in records if names.split()[0] != "--help"]
-    parts = [f"## `{path}`\n", usage, f"{_plain((command.help or '').strip())}\n"]
+    parts = [f"## `{path}`\n", usage, f"{_plain(_help(command))}\n"]
     return "\n".join([*parts, _table(("Argument or option", "Meaning"), rows)] if rows else parts)
 
 
