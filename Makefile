@@ -10,7 +10,8 @@ PYTEST := $(BIN)/python -m pytest -n $(JOBS) --durations 20 --durations-min 2
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo wheel compiled test test-all scenarios bench bench-peers bench-before check format docs lock clean
+.PHONY: help setup demo wheel compiled test test-all scenarios bench bench-peers bench-before check format reference docs lock \
+	clean
 
 help: ## this list
 	@echo "Signpost: signs Kafka events and delivers them as webhooks. Begin with \`make demo\`."
@@ -78,8 +79,11 @@ format: $(READY) ## let ruff format and mend what it can
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-docs: $(VENV)/.ready-docs ## the tables of README.md and docs from the code, and all pages as a site in site/
-	@$(BIN)/python -m deploy.reference README.md docs/*.md
+reference: $(READY) ## docs/reference/ and the generated tables of docs/ from the code
+	@$(BIN)/python -m deploy.reference docs
+	@$(BIN)/python -m tests.support.promises
+
+docs: reference $(VENV)/.ready-docs ## the same, and all pages as a site in site/
 	@$(BIN)/python -m deploy.documents.site build/site
 	@$(BIN)/python -m sphinx -q -E -W --keep-going -d build/doctrees build/site site
 	@echo "docs: site/index.html; the guides for receivers are under site/docs/receivers"

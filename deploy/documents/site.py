@@ -23,8 +23,24 @@ _ROOT: Final = Path(__file__).parents[2]
 _PARTS: Final = {
     "For receivers": ("docs/receivers/README.md", "docs/receivers/*/guide.md"),
     "Senders": ("docs/add-a-sender.md", "docs/senders/README.md", "docs/senders/*.md"),
-    "For operators": ("docs/*.md", "SECURITY.md", "CHANGELOG.md"),
-    "For contributors": ("ARCHITECTURE.md", "CONTRIBUTING.md"),
+    "For publishers": ("docs/publishing.md",),
+    "For operators": (
+        "docs/operations.md",
+        "docs/subscriptions.md",
+        "docs/security.md",
+        "docs/reference/*.md",
+        "SECURITY.md",
+        "CHANGELOG.md",
+    ),
+    "For contributors": (
+        "CONTRIBUTING.md",
+        "ARCHITECTURE.md",
+        "docs/architecture/*.md",
+        "docs/benchmarks.md",
+        "docs/dependencies.md",
+        "docs/decisions/README.md",
+        "docs/decisions/*.md",
+    ),
 }
 _RECEIVERS: Final = "docs/receivers"
 _LINK: Final = re.compile(r"(?<!!)\[([^\]]*)\]\((?!https?:|#|mailto:)([^)#\s]+)((?:#[^)\s]*)?)\)")

@@ -89,6 +89,7 @@ def is_signed(request: Received, secret: bytes) -> bool:
     return request.header("X-Zenoo-Signature") == f"sha256={hmac.digest(secret, request.body, 'sha256').hex()}"
 
 
+@pytest.mark.promise(1)
 @pytest.mark.parametrize("partition", [0, 99])
 def test_a_job_of_a_record_that_is_nowhere_is_dead(pipeline: Pipeline, receiver: Receiver, partition: int) -> None:
     """Where the topic lost records, nobody knows whom a job is for; with the subscription back it is delivered."""
@@ -106,6 +107,7 @@ def test_a_job_of_a_record_that_is_nowhere_is_dead(pipeline: Pipeline, receiver:
     assert request.body == b"{}"
 
 
+@pytest.mark.promise(1, 7)
 def test_a_job_of_a_deleted_subscription_is_cancelled(pipeline: Pipeline, receiver: Receiver) -> None:
     """A job whose subscription is gone ends as cancelled, with the reason, and nothing is sent."""
     (id_,) = pipeline.subscribe(receiver.url)
@@ -117,6 +119,7 @@ def test_a_job_of_a_deleted_subscription_is_cancelled(pipeline: Pipeline, receiv
     assert receiver.requests == []
 
 
+@pytest.mark.promise(7)
 @pytest.mark.decision("O28", "O29", "D26", "D27")
 @pytest.mark.parametrize(("change", "reason"), [(Delete, "deleted"), (Pause, "paused")])
 def test_no_attempt_starts_after_a_delete_or_pause_was_acknowledged(
@@ -135,6 +138,7 @@ def test_no_attempt_starts_after_a_delete_or_pause_was_acknowledged(
     assert cancelled == [reason] * 200
 
 
+@pytest.mark.promise(7)
 def test_what_waited_when_it_was_paused_is_never_sent(pipeline: Pipeline, receiver: Receiver) -> None:
     """A job from before a pause is cancelled also when it comes up after the resume; new events are delivered."""
     receiver.behave = always(Answer(500))
@@ -177,6 +181,7 @@ def test_a_new_secret_signs_what_already_waits(pipeline: Pipeline, receiver: Rec
     pipeline.write(Delete(pipeline.subscription_id()))
 
 
+@pytest.mark.promise(1)
 def test_jobs_of_an_unusable_subscription_wait_until_it_is_mended(
     pipeline: Pipeline, deliver: Role, receiver: Receiver
 ) -> None:
@@ -212,6 +217,7 @@ def draft_of(pipeline: Pipeline, receiver: Receiver, **settings: Any) -> Draft:
     )
 
 
+@pytest.mark.promise(7)
 def test_settings_of_a_subscription_hold_at_once(pipeline: Pipeline, receiver: Receiver) -> None:
     """Its headers are sent before the signature, its schedule ends its job, and what its endpoint tells is masked."""
     token = "canary-token-0123456789"

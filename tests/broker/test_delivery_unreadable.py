@@ -19,6 +19,8 @@ from tests.support.roles import RoleStarter
 from tests.support.topics import Headers, end_offsets, produce
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.promise(1)
+
 HEADERS: Headers = [("trace", b"\xff\x00"), ("none", None)]
 _CODEC = JobCodec()
 

@@ -57,6 +57,7 @@ def test_every_event_type_arrives_as_the_contract_shows_it(pipeline: Pipeline, r
         ]
 
 
+@pytest.mark.promise(1, 3)
 @pytest.mark.decision("Z3", "Z4", "Z8")
 def test_the_whole_schedule_then_dead(pipeline: Pipeline, receiver: Receiver) -> None:
     """An endpoint that always fails is tried six times, never early, with the same bytes; then the job is dead."""
@@ -79,6 +80,7 @@ def test_the_whole_schedule_then_dead(pipeline: Pipeline, receiver: Receiver) ->
     assert all(letter.attempts == 6 and b"alt_" in (letter.value or b"") for letter in letters)
 
 
+@pytest.mark.promise(1, 2)
 def test_an_endpoint_that_recovers_gets_everything_once(pipeline: Pipeline, receiver: Receiver) -> None:
     """An endpoint that fails twice and then works gets each event by its third attempt, and no event twice."""
     receiver.behave = fail_first(2, Answer(503), Answer(200))
@@ -92,6 +94,7 @@ def test_an_endpoint_that_recovers_gets_everything_once(pipeline: Pipeline, rece
     assert {outcome["status"] for outcome in delivered} == {200}
 
 
+@pytest.mark.promise(1)
 def test_gone_is_the_end_of_a_job(pipeline: Pipeline, receiver: Receiver) -> None:
     """410 ends its job at once as dead, reason gone, and nothing is tried again."""
     receiver.behave = always(Answer(410))
@@ -103,6 +106,7 @@ def test_gone_is_the_end_of_a_job(pipeline: Pipeline, receiver: Receiver) -> Non
     assert [letter.reason for letter in pipeline.dead_letters()] == ["gone"]
 
 
+@pytest.mark.promise(5)
 def test_redirects_are_not_followed(pipeline: Pipeline, receiver: Receiver) -> None:
     """A redirect is a failed attempt: nothing is sent to where it points."""
     receiver.behave = always(Answer(307, (("Location", f"{receiver.url}elsewhere"),)))
@@ -113,6 +117,7 @@ def test_redirects_are_not_followed(pipeline: Pipeline, receiver: Receiver) -> N
     assert {(outcome["state"], outcome["status"]) for outcome in pipeline.outcomes()} == {("retry", 307)}
 
 
+@pytest.mark.promise(6)
 def test_what_an_endpoint_says_is_kept_without_its_secret(pipeline: Pipeline, receiver: Receiver) -> None:
     """The first KiB of a response is on record, and a secret that the endpoint echoes is not."""
     receiver.behave = always(Answer(200, body=f"you signed with {SECRET}".encode() + b"." * 4_000))

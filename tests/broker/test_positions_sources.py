@@ -18,6 +18,8 @@ from tests.support.installation import Installation, RunningRouter, event, subsc
 from tests.support.topics import end_offsets
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.promise(1)
+
 
 @pytest.fixture
 def here(broker: Broker, prefix: str) -> Installation:

@@ -21,6 +21,8 @@ from tests.support.pipeline import Pipeline, ends_of
 from tests.support.topics import create_topic, end_offsets, produce
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.promise(1)
+
 DAY = timedelta(days=1)
 
 

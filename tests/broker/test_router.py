@@ -58,6 +58,7 @@ def test_jobs_of_a_subscription_are_on_the_partition_that_every_tier_has_for_it(
         assert record.partition() == partition_of((record.key() or b"").decode(), 3)
 
 
+@pytest.mark.promise(1)
 def test_a_full_table_is_read_before_the_first_event(here: Installation) -> None:
     """A router without any position that finds thousands of subscriptions and events misses no match."""
     here.subscribe(*(subscription(f"sub-{number}", customer_id=f"customer-{number}") for number in range(2_000)))
@@ -83,6 +84,7 @@ def test_paused_and_deleted_subscriptions_get_no_jobs(here: Installation) -> Non
     assert Counter(job.subscription_id for job in here.jobs()) == {"active": 10}
 
 
+@pytest.mark.promise(7)
 def test_changes_are_followed(here: Installation) -> None:
     """What is created, paused and deleted while the router runs counts for the events after it."""
     with here.router() as router:
@@ -135,6 +137,7 @@ def test_a_body_that_is_too_large_is_one_dead_letter(broker: Broker, prefix: str
     assert Counter(job.event_id for job in here.jobs()) == {"small": 3}
 
 
+@pytest.mark.promise(1)
 def test_two_routers_share_the_partitions_and_route_each_event_once(here: Installation) -> None:
     """A second router takes some of the partitions over; nothing is lost or repeated by that."""
     here.subscribe(subscription("one"))

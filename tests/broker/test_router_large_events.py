@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 
+import pytest
+
 from deploy.local.broker import Broker
 from schemas.topics import FIRST
 from tests.support.installation import DATA, Installation, event, subscription
@@ -45,6 +47,7 @@ def test_memory_is_bounded_whatever_an_event_becomes(broker: Broker, prefix: str
     assert keys == dict.fromkeys(ids, 2)
 
 
+@pytest.mark.promise(1, 2)
 def test_told_to_end_in_the_middle_of_an_event(broker: Broker, prefix: str, start_role: RoleStarter) -> None:
     """SIGTERM while one event is being sent: it is sent whole and committed, and the next router makes none anew."""
     here = Installation(broker.bootstrap_servers, prefix).make_topics()

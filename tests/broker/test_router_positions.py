@@ -18,6 +18,8 @@ from tests.support.installation import Installation, Stale, event, subscription,
 from tests.support.topics import create_topic, end_offsets, read_topic
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.promise(1)
+
 
 @pytest.fixture
 def here(broker: Broker, prefix: str) -> Installation:

@@ -19,6 +19,8 @@ from schemas.topics import FIRST
 from tests.support.installation import ZENOO, Installation, Stale, alter, event, subscription, value_of
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.promise(1)
+
 
 @pytest.fixture
 def here(broker: Broker, prefix: str) -> Installation:
@@ -115,6 +117,7 @@ def test_a_refusal_while_it_runs_ends_the_router_without_a_commit(here: Installa
     assert here.positions() == before
 
 
+@pytest.mark.promise(7)
 def test_nothing_is_routed_while_the_table_may_lack_something(here: Installation) -> None:
     """Events wait, with the router standing in its group, until the table is fresh again."""
     here.subscribe(subscription("one"))

@@ -24,6 +24,8 @@ from schemas.topics import MAX_EVENT
 from tests.support.installation import ZENOO, Installation, event, subscription
 from tests.support.topics import create_topic
 
+pytestmark = pytest.mark.promise(1)
+
 GOOD = encode_event(ZENOO, event("evt_good"))
 CREATED, CLOSED = ZENOO.event_types["case.created"], ZENOO.event_types["case.closed"]
 

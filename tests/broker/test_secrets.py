@@ -28,6 +28,8 @@ from tests.support.table import RecordProperty, Row
 from tests.support.waiting import wait_until
 from tests.unit.test_client_certificate import KEY, certificate, pem
 
+pytestmark = pytest.mark.promise(6)
+
 EVENTS = 5
 
 

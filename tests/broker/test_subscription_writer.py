@@ -83,6 +83,7 @@ def test_nothing_is_written_if_anything_is_wrong(broker, names, make_writer):
     assert records(broker, names) == before
 
 
+@pytest.mark.promise(7)
 def test_the_acknowledgement_waits_until_everybody_knows(make_writer):
     """Whoever hears of the result does so 250 ms after the record could be read."""
     seen: list[tuple[float, int]] = []
@@ -97,6 +98,7 @@ def test_the_acknowledgement_waits_until_everybody_knows(make_writer):
     assert known == 1
 
 
+@pytest.mark.promise(6)
 def test_no_secret_is_in_a_topic(broker, names, make_writer, capfd):
     """A secret that was given and one that was made are in no record, committed or not, nor in anything printed."""
     writer = make_writer()

@@ -252,6 +252,7 @@ def test_the_wrong_key_is_said(signpost, file, monkeypatch):
     assert set(listed(signpost)) == {"acme-1", "beta-1"}
 
 
+@pytest.mark.promise(6)
 def test_no_secret_is_said_or_stored(broker, names, signpost, file):
     """A given secret is in nothing that any command prints, nor in any record of the topic."""
     file.write_text(FILE.replace(f"path-{CANARY}", "path"))

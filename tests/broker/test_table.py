@@ -161,6 +161,7 @@ def test_two_partitions_of_one_id_are_reported(kafka, names, write):
     assert [log["partitions"] for log in logs if log["event"] == "table.conflict_detected"] == [(1, 2)]
 
 
+@pytest.mark.promise(7)
 def test_an_acknowledged_change_is_known_to_whoever_is_fresh(kafka, names):
     """Promise 7: from the acknowledgement on, a table that is fresh has the change."""
     writer = writer_of(kafka, names)

@@ -56,6 +56,7 @@ def test_events_are_shown_by_their_senders_schemas(here: Installation, signpost:
     assert objects[0]["value"]["data"]["case_token"] == "cas_1"
 
 
+@pytest.mark.promise(6)
 def test_no_secret_is_shown(here: Installation, signpost: Commands) -> None:
     """Neither a subscription's sealed secret nor the path of its URL is shown, as text or as JSON."""
     secrets = (SealedSecret("sec_1", CANARY.encode(), 0),)

@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from deploy.local.receiver import Receiver
 from tests.support.pipeline import Pipeline, ends_of
 from tests.support.roles import RoleStarter
 from tests.support.waiting import wait_until
+
+pytestmark = pytest.mark.promise(1)
 
 SUBSCRIPTIONS = 12
 EVENTS = 10

@@ -16,6 +16,8 @@ from tests.support.memory import MIB, resident_bytes
 from tests.support.pipeline import Pipeline
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.promise(4, 5)
+
 HEALTHY = 10
 EVENTS = 40
 # Half of what an endpoint has to answer: who waits behind one that does not is found out.

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
+import pytest
+
 from deploy.local.broker import Broker
 from producers.subscription_changes import Apply
 from schemas.client_certificate import read_certificate
@@ -16,6 +18,8 @@ from tests.support.hostile import HostileReceiver
 from tests.support.pipeline import SECRET, Pipeline
 from tests.support.roles import RoleStarter
 from tests.support.waiting import wait_until
+
+pytestmark = pytest.mark.promise(5)
 
 HOST = "hooks.example.com"
 PASSWORD = "word-5f0c2a"

@@ -24,6 +24,8 @@ from tests.support.hostile import HostileReceiver
 from tests.support.sending import completed_of, request_to, response_of, work
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.promise(4, 5)
+
 PUBLIC = "127.0.0.1"
 INSIDE = "127.0.0.2"
 POLICY = EgressPolicy(True, (ip_network("127.0.0.1/32"),), frozenset({ANY_PORT}))

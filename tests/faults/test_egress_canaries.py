@@ -12,6 +12,8 @@ import pytest
 from tests.support.canaries import PUBLIC, PUBLIC6, SPECIAL
 from tests.support.parts import need
 
+pytestmark = pytest.mark.promise(5)
+
 
 @pytest.fixture(scope="module")
 def world() -> dict[str, Any]:

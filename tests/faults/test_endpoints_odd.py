@@ -40,7 +40,7 @@ IN_FLIGHT = 16
 SHORT = Size("short", 100, 1, Windows(2, 1, 1, 200, 0, 0, 400))
 LONG = Size("long", 1_000, 10, Windows(2, 4, 6, 500, 0, 0, 600))
 SIZES = [pytest.param(SHORT, id="short"), pytest.param(LONG, id="long", marks=pytest.mark.long)]
-pytestmark = pytest.mark.scenario
+pytestmark = [pytest.mark.scenario, pytest.mark.promise(4, 5)]
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,8 @@ from tests.support.players import Players
 from tests.support.scenario import Scenario
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.promise(4)
+
 PLACES: Final = 512
 STOPPING: Final = 40
 # None of what hangs ends while the test runs.

@@ -29,6 +29,8 @@ from tests.support.listening import serve_each, stop_listening
 from tests.support.sending import completed_of, request_to, response_of
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.promise(5)
+
 HOST = "hooks.example.com"
 PROXY = "proxy.corp.example"
 EMPTY = Response(200, None, b"", False)

@@ -15,6 +15,8 @@ from tests.support.roles import RoleStarter
 from tests.support.topics import end_offsets
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.promise(1)
+
 STOPS = 5
 INSTANCES = 20
 EVERY_S = 0.01

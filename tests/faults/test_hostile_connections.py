@@ -16,6 +16,8 @@ from tests.support.hostile import hostile_process
 from tests.support.listening import serve_each, stop_listening
 from tests.support.sending import completed_of, local_client, request_to, response_of
 
+pytestmark = pytest.mark.promise(5)
+
 DEADLINE_MS = 400
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n"
 OK = HEAD + b"\r\n"

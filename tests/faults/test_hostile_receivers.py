@@ -14,6 +14,8 @@ from tests.support.hostile import HostileReceiver, hostile_process
 from tests.support.sending import completed_of, local_client, request_to, response_of, work
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.promise(5)
+
 DEADLINE_MS = 400
 # For what does not wait for its deadline, however busy the machine is.
 IN_TIME_MS = 10_000

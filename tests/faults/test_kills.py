@@ -20,6 +20,8 @@ from tests.support.roles import Role, RoleStarter
 from tests.support.topics import end_offsets
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.promise(1, 2)
+
 SUBSCRIPTIONS = 20
 IN_FLIGHT = 64
 UNCOMMITTED = 100

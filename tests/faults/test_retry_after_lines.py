@@ -12,6 +12,8 @@ from consumers.delivery.http.types import Response
 from tests.support.hostile import hostile_process
 from tests.support.sending import completed_of, local_client, request_to, response_of
 
+pytestmark = pytest.mark.promise(3)
+
 
 @pytest.fixture(scope="module")
 def hostile() -> Iterator[str]:

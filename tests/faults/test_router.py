@@ -15,6 +15,8 @@ from tests.support.roles import Role
 from tests.support.topics import end_offsets
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.promise(1, 2)
+
 MAX_UNCOMMITTED = 100
 SUBSCRIPTIONS = ("one", "two")
 

@@ -13,6 +13,8 @@ from deploy.local.replies import Answer, Received, always
 from schemas.codec import Record
 from tests.support.pipeline import Pipeline, ends_of
 
+pytestmark = pytest.mark.promise(3)
+
 ENDPOINTS = 4
 BATCHES = 3
 EVENTS = 10  # of a batch

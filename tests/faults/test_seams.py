@@ -13,6 +13,8 @@ from tests.support.pipeline import Pipeline
 from tests.support.proxy import Api, Direction, Gate, KafkaProxy
 from tests.support.roles import Role, RoleStarter
 
+pytestmark = pytest.mark.promise(1, 2)
+
 FAILED_AND_RETRIED = [(1, "retry"), (2, "delivered")]
 REPEATED = [(1, "delivered")]
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from http.client import SERVICE_UNAVAILABLE
 
+import pytest
+
 from deploy.local.receiver import Receiver
 from deploy.local.replies import Answer, Hang, Received, Reply
 from producers.subscription_changes import Delete
@@ -12,6 +14,8 @@ from tests.support.pipeline import Pipeline
 from tests.support.proxy import KafkaProxy
 from tests.support.roles import RoleStarter
 from tests.support.waiting import wait_until
+
+pytestmark = pytest.mark.promise(7)
 
 
 def behave(received: Received) -> Reply:

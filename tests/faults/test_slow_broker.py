@@ -18,6 +18,8 @@ from tests.support.proxy import Api, KafkaProxy, at_once, late, pass_all, slow
 from tests.support.roles import Role, RoleStarter
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.promise(1)
+
 SUBSCRIPTIONS = 5
 COMMITS = "signpost_delivery_transactions_total"
 NO_COMMIT = "the broker has not committed for over 2 s"

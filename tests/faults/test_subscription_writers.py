@@ -20,6 +20,8 @@ from schemas.errors import Unavailable
 from tests.support.subscriptions import draft, present
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.promise(7)
+
 
 def test_two_writers_at_once_lose_nothing(make_writer):
     """Two that write for one customer at the same time fence each other, and both end with all that they were asked."""

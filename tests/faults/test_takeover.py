@@ -6,12 +6,16 @@ import time
 from collections import Counter
 from datetime import timedelta
 
+import pytest
+
 from consumers.runtime.member import SESSION_TIMEOUT_MS
 from deploy.local.receiver import Receiver
 from deploy.local.replies import Answer, always
 from tests.support.pipeline import Pipeline, ends_of
 from tests.support.roles import Role
 from tests.support.waiting import wait_until
+
+pytestmark = pytest.mark.promise(1, 2)
 
 SUBSCRIPTIONS = 20
 EVENTS = 150

@@ -13,6 +13,8 @@ from tests.support.pipeline import Pipeline
 from tests.support.proxy import Api, Frame, KafkaProxy
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.promise(1)
+
 LONG = pytest.mark.long
 
 

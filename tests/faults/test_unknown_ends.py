@@ -15,6 +15,8 @@ from tests.support.proxy import Api, Direction, Gate, KafkaProxy
 from tests.support.roles import Role, RoleStarter
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.promise(1, 2)
+
 EVENTS = 20
 
 

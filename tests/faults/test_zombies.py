@@ -21,6 +21,8 @@ from tests.support.proxy import Api, Frame, Gate, KafkaProxy
 from tests.support.roles import Role, RoleStarter
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.promise(1, 2)
+
 CUSTOMERS = [f"customer-{number}" for number in range(8)]
 EVENTS = 100
 

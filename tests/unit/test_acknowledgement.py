@@ -7,6 +7,8 @@ import pytest
 from consumers.staleness import MAX_STALENESS_MS
 from producers.acknowledgement import ACKNOWLEDGE_AFTER_S, acknowledge_after_s
 
+pytestmark = pytest.mark.promise(7)
+
 
 def test_an_acknowledgement_comes_after_whoever_is_fresh_knows():
     """Delivery acts on what was readable 200 ms ago: by 250 ms everybody has read a change."""

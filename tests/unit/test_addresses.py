@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from schemas.addresses import Address, Network
 from schemas.egress import EgressPolicy
 
+pytestmark = pytest.mark.promise(5)
+
 with (Path(__file__).parent / "data" / "iana_special_purpose.csv").open(encoding="utf-8", newline="") as file:
     BLOCKS: list[Network] = [ip_network(row["Address Block"]) for row in csv.DictReader(file)]
 UNICAST = IPv6Network("2000::/3")

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
 from consumers.delivery.admission import AdmittedTask, worst_endpoints
 from consumers.delivery.classification import ResponseKind
 from tests.support.admission import DELAYS_MS, FAST_US, NOW, EndpointStub, admission_control
+
+pytestmark = pytest.mark.promise(4)
 
 A, B = EndpointStub("a"), EndpointStub("b")
 

@@ -8,6 +8,8 @@ from consumers.delivery.admission import AdmittedTask
 from consumers.delivery.classification import ResponseKind
 from tests.support.admission import FAST_US, NOW, EndpointStub, TestedControl, admission_control
 
+pytestmark = pytest.mark.promise(4)
+
 A = EndpointStub("a")
 A_DAY = range(0, 24 * 60 * 60_000, 60_000)  # in ms, by minutes
 

@@ -6,6 +6,8 @@ import pytest
 
 from tests.support.flood import Flood, Model
 
+pytestmark = pytest.mark.promise(4)
+
 
 def told(jobs: int, per_second: float, flood: Flood) -> str:
     """Return a row of the table of ARCHITECTURE.md."""

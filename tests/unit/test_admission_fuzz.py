@@ -13,6 +13,8 @@ from consumers.delivery.admission.endpoint_state import EndpointState, HostState
 from consumers.delivery.classification import ResponseKind
 from tests.support.admission import FAST_US, NOW, EndpointStub, admission_control
 
+pytestmark = pytest.mark.promise(4)
+
 SHORT, LONG = 60, 2_000
 SEEDS = [pytest.param(seed, marks=() if seed < SHORT else pytest.mark.long) for seed in range(LONG)]
 STEPS = 300

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -9,6 +10,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from consumers.delivery.admission import AdmittedTask
 from consumers.delivery.classification import ResponseKind
 from tests.support.admission import FAST_US, NOW, EndpointStub, TestedControl, admission_control
+
+pytestmark = pytest.mark.promise(4)
 
 WHO = st.integers(0, 5)
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
 from consumers.delivery.admission import AdmittedTask
 from consumers.delivery.classification import ResponseKind
 from tests.support.admission import FAST_US, NOW, EndpointStub, TestedControl, admission_control
+
+pytestmark = pytest.mark.promise(4)
 
 MANY = 10_000
 PLACES = 64

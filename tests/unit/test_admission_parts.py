@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from math import ceil
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -15,6 +16,8 @@ from consumers.delivery.admission.concurrency_limit import ConcurrencyLimit
 from consumers.delivery.admission.rate_limit import RateLimit
 from consumers.delivery.admission.types import AdmittedTask, TrafficClass
 from tests.support.admission import DELAYS_MS, NOW
+
+pytestmark = pytest.mark.promise(4)
 
 
 def respond(limit: ConcurrencyLimit, duration_us: int, count: int) -> int:

@@ -7,6 +7,8 @@ import pytest
 from consumers.delivery.classification import ResponseKind
 from tests.support.admission import FAST_US, NOW, EndpointStub, admission_control
 
+pytestmark = pytest.mark.promise(4)
+
 A = EndpointStub("a")
 
 

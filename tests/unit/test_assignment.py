@@ -15,6 +15,8 @@ from consumers.runtime.truncation import Truncation
 from schemas.errors import Unavailable
 from schemas.topics import TopicNames
 
+pytestmark = pytest.mark.promise(1, 2)
+
 FIRST, LATER = "t.jobs.0s", "t.jobs.5s"
 
 

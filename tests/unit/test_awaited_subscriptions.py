@@ -29,6 +29,8 @@ from tests.support.admission import DELAYS_MS, NOW
 from tests.support.first_jobs import first_job
 from tests.unit.test_endpoint import SIGNED, endpoint
 
+pytestmark = pytest.mark.promise(1)
+
 NAMES = TopicNames("test.")
 TIERS = DelayTopics(NAMES, [parse_duration(delay) for delay in ("0s", "1s", "5s", "20s")], 1.0)
 OFFSET = 7

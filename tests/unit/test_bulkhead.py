@@ -13,6 +13,8 @@ from consumers.delivery.admission import AdmittedTask
 from consumers.delivery.classification import ResponseKind
 from tests.support.admission import NOW, EndpointStub, TestedControl, admission_control
 
+pytestmark = pytest.mark.promise(4)
+
 PLACES = 512
 OVERDUE_MS = 1_100  # whatever its endpoint usually takes, a request is overdue by then
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -9,6 +10,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from consumers.delivery.admission.bulkhead import Bulkhead
 from consumers.delivery.admission.types import AdmittedTask, TrafficClass
 from tests.support.admission import NOW
+
+pytestmark = pytest.mark.promise(4)
 
 FREER = (TrafficClass.RESPONSIVE, TrafficClass.IDLE, TrafficClass.UNVERIFIED)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, cast
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -12,6 +13,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from consumers.router.commits import COMMIT_EVERY_S, Commits
 from consumers.router.partition_recovery import Positions
 from consumers.runtime.positions import PartitionKey
+
+pytestmark = pytest.mark.promise(1, 2)
 
 KEY = ("events", 0)
 

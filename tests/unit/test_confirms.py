@@ -27,6 +27,8 @@ from tests.support.admission import DELAYS_MS, NOW
 from tests.unit.test_endpoint import SIGNED, endpoint
 from tests.unit.test_health import job
 
+pytestmark = pytest.mark.promise(7)
+
 NAMES = TopicNames("test.")
 TIERS = DelayTopics(NAMES, [parse_duration(delay) for delay in ("0s", "1s", "5s", "20s")], 1.0)
 ENDPOINT = endpoint(SIGNED)

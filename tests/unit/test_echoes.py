@@ -13,6 +13,8 @@ from tests.support.hostile import HostileReceiver
 from tests.support.sending import completed_of, local_client, request_to
 from tests.unit.test_endpoint import SIGNED, endpoint, header
 
+pytestmark = pytest.mark.promise(6)
+
 TOKEN = "tok-7f3a9c51e8b24d60"
 KEY = "key-" + "0123456789abcdef" * 240  # nearly as long as a value may be
 # A part of a secret that nobody would take for chance.

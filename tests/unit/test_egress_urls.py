@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from schemas.egress import ANY_PORT, MAX_URL, EgressPolicy, Target
 from schemas.errors import InvalidInput
 
+pytestmark = pytest.mark.promise(5)
+
 STRICT = EgressPolicy()
 LOCAL = EgressPolicy(True, (ip_network("127.0.0.0/8"), ip_network("::1/128")), frozenset({ANY_PORT}))
 

@@ -63,6 +63,7 @@ def test_a_subscription_s_own_settings_hold():
     assert endpoint(replace(SIGNED, schedule_s=())).schedule == Schedule(())
 
 
+@pytest.mark.promise(6)
 @pytest.mark.decision("R6")
 def test_headers_are_opened_and_kept_out_of_what_is_recorded():
     """A header is sent as it was given; its value is masked, and so is what follows the scheme of an Authorization."""
@@ -74,6 +75,7 @@ def test_headers_are_opened_and_kept_out_of_what_is_recorded():
     assert "canary" not in repr(found)
 
 
+@pytest.mark.promise(6)
 def test_what_json_makes_of_a_secret_is_kept_out_too():
     """An endpoint that echoes its request as JSON, with quotes and slashes escaped, tells no header's value."""
     value = 'tok/en+9876"x=='
@@ -101,6 +103,7 @@ def test_a_client_certificate_is_opened():
     assert "canary" not in repr(found)
 
 
+@pytest.mark.promise(5)
 @pytest.mark.parametrize(
     ("name", "value"),
     [("X-A", "a\r\nHost: b"), ("X-A", "a\x00"), ("X-A: b", "c"), ("host", "a"), ("Connection", "close")],
@@ -111,6 +114,7 @@ def test_a_header_that_no_writer_would_take_is_never_sent(name, value):
         endpoint(replace(SIGNED, headers=(header(name, value),)))
 
 
+@pytest.mark.promise(6)
 @pytest.mark.parametrize(
     "moved",
     [

@@ -12,6 +12,8 @@ from schemas.sender import load_senders
 from tests.support.hostile import HostileReceiver
 from tests.support.sending import local_client, request_to, response_of
 
+pytestmark = pytest.mark.promise(5)
+
 ZENOO = load_senders()["zenoo"]
 # What ends a line, or is taken for its end by somebody: controls, and line ends that Unicode has.
 ENDS = ["\r", "\n", "\r\n", "\n\r", "\0", "\x0b", "\x0c", "\x1c", "\x1d", "\x1e", "\x85", "\u2028", "\u2029"]

@@ -133,7 +133,7 @@ def test_no_file_names_a_package_registry() -> None:
 
 
 def test_every_dependency_has_its_reason() -> None:
-    """ARCHITECTURE.md says of each dependency why it is there, and of none that is not."""
+    """docs/dependencies.md gives the reason for each dependency, and lists no other."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     groups = [
         project["project"]["dependencies"],
@@ -142,7 +142,7 @@ def test_every_dependency_has_its_reason() -> None:
         project["build-system"]["requires"],
     ]
     wanted = {re.split(r"[\[<>=; ]", line)[0].lower() for group in groups for line in group}
-    table = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8").partition("## Dependencies")[2].partition("\n## ")[0]
+    table = (ROOT / "docs" / "dependencies.md").read_text(encoding="utf-8")
     explained = {
         cell for row in re.findall(r"^\| (.+?) \|", table, re.MULTILINE) for cell in re.findall(r"`(.+?)`", row)
     }

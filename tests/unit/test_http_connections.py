@@ -21,6 +21,8 @@ from tests.support.hostile import HostileReceiver
 from tests.support.sending import LOCAL, completed_of, request_to, response_of
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.promise(5)
+
 EMPTY = Response(200, None, b"", False)
 
 

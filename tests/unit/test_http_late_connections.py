@@ -26,6 +26,8 @@ from schemas.egress import ANY_PORT, EgressPolicy
 from tests.support.known_names import Names
 from tests.support.sending import LOCAL, request_to, work
 
+pytestmark = pytest.mark.promise(7)
+
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 
 

@@ -18,6 +18,8 @@ from tests.support.certificates import Authority
 from tests.support.random_endpoint import RandomEndpoint, RandomNames, check_state, connections_of
 from tests.support.sending import LOCAL, request_to
 
+pytestmark = pytest.mark.promise(5)
+
 SHORT, LONG = 4, 150
 SEEDS = [pytest.param(seed, marks=() if seed < SHORT else pytest.mark.long) for seed in range(LONG)]
 STEPS = 150

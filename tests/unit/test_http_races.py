@@ -31,6 +31,8 @@ from tests.support.parts import need
 from tests.support.sending import LOCAL, local_client, request_to, response_of, work
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.promise(5)
+
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 NO = b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n"
 EARLY = b"HTTP/1.1 413 Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"

@@ -25,6 +25,8 @@ from tests.support.hostile import HostileReceiver
 from tests.support.sending import LOCAL, completed_of, local_client, request_to, work
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.promise(4, 5)
+
 PUBLIC = "93.184.216.34"
 ZONE = {
     "one.example.com": [PUBLIC],

@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from consumers.delivery.http.response_parser import BadResponse, ResponseParser, TooLarge, parse_complete_response
 from consumers.delivery.http.types import MAX_BODY_KEPT, MAX_BODY_READ, MAX_HEADERS
 
+pytestmark = pytest.mark.promise(5)
+
 NAMES = st.sampled_from([b"Server", b"X-A", b"Date", b"Connection-Id", b"X-Content-Length"])
 VALUES = st.sampled_from([b"", b"x", b"keep-alive", b"close", b"a: b", b"7"])
 LENGTH, CHUNKED, UNTIL_CLOSE = "length", "chunked", "until close"

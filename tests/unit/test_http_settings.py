@@ -16,6 +16,8 @@ from schemas.errors import SettingsError
 from schemas.settings import Settings
 from tests.support.certificates import Authority
 
+pytestmark = pytest.mark.promise(5)
+
 
 @pytest.fixture
 def few_files() -> Iterator[None]:

@@ -25,6 +25,8 @@ from tests.support.dns import DnsServer
 from tests.support.hostile import HostileReceiver
 from tests.support.sending import completed_of, local_client, request_to, response_of, work
 
+pytestmark = pytest.mark.promise(5)
+
 HOST = "hooks.example.com"
 EMPTY = Response(200, None, b"", False)
 

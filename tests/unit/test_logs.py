@@ -74,6 +74,7 @@ def test_lines_for_people_hold_one_event_each() -> None:
     assert "\x1b" not in stream.getvalue()
 
 
+@pytest.mark.promise(6)
 @pytest.mark.parametrize("format_", ["console", "json"])
 def test_a_traceback_shows_no_values(format_: Format) -> None:
     """An exception is logged without the variables of its frames, among which secrets may be."""

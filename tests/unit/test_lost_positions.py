@@ -8,6 +8,8 @@ from consumers.runtime.lost_positions import lost_partitions, lost_sentence
 from consumers.runtime.positions import PartitionOffsets
 from schemas.source import SourcePositions, decode_source, encode_source
 
+pytestmark = pytest.mark.promise(1)
+
 NOTE = SourcePositions("crm", 1_700_000_000_000, "now", {0: 5, 1: 7}, {1: 9, 2: 3}, 1_700_003_600_000)
 
 

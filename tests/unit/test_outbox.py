@@ -12,6 +12,8 @@ from consumers.delivery.partitions.partition_state import Ownership, PartitionSt
 from consumers.delivery.partitions.progress import Position, Progress
 from consumers.runtime.outgoing_record import ANY_PARTITION, OutgoingRecord
 
+pytestmark = pytest.mark.promise(1, 2)
+
 
 def partition_with(number: int, read: int) -> PartitionState:
     """A partition of which the first `read` records were read."""

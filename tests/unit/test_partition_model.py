@@ -30,6 +30,8 @@ from consumers.runtime.positions import PartitionKey, PartitionOffsets
 from schemas.topics import TopicNames
 from tests.support.log_model import Log, LogConsumer, at_once
 
+pytestmark = pytest.mark.promise(1, 3)
+
 DELAY_TOPICS = DelayTopics(TopicNames("t."), [timedelta(seconds=seconds) for seconds in (0, 5, 300)], 1)
 KEYS: list[PartitionKey] = [(delay_topic.topic, number) for delay_topic in DELAY_TOPICS.all for number in (0, 1)]
 WAITS_MS = dict(zip(KEYS, (0, 0, 5_000, 5_000, 300_000, 300_000), strict=True))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import cast
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -12,6 +13,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from consumers.router.paused_partitions import PausedPartitions
 from consumers.router.routing import Blocked, Routed, Routing, Waiting
 from consumers.runtime.dead_letters import SourceRecord
+
+pytestmark = pytest.mark.promise(1)
 
 PARTITIONS = st.integers(0, 2)
 

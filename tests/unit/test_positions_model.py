@@ -22,6 +22,8 @@ from tests.support.log_model import Log, at_once
 from tests.support.router_group import Routers
 from tests.support.router_model import MAX_UNCOMMITTED, Broker, GroupConsumer, first_since
 
+pytestmark = pytest.mark.promise(1)
+
 TOPICS = st.sampled_from(["a", "b"])
 NUMBERS = st.sampled_from([0, 1])  # of processes
 PART = st.integers(0, 20)  # one of the partitions

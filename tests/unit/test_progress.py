@@ -18,6 +18,8 @@ from consumers.delivery.partitions.progress import (
     Progress,
 )
 
+pytestmark = pytest.mark.promise(1, 2)
+
 SERIAL = "deliver-127-abcdef.4294967295"
 
 

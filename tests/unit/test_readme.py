@@ -1,4 +1,4 @@
-"""README.md says what is so."""
+"""The examples of README.md and of docs/ are right: files of subscriptions, events, settings, topics, commands."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.reference import command_rows, renewed
+from deploy.reference import commands
 from deploy.settings import load
 from deploy.subscription_file import read_file
 from deploy.wanted_topics import wanted_topics
@@ -21,45 +21,58 @@ from schemas.rules import Bounds, check
 from schemas.sender import load_senders
 from schemas.settings import Settings
 
-README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[2]
+README, SUBSCRIPTIONS, OPERATIONS = (
+    (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "docs/subscriptions.md", "docs/operations.md")
+)
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+# Variables that are no settings: of commands, builds and tests.
+OTHER_VARIABLES = {"CONFIG", "STATE", "MYPYC", "TEST_REQUIRE", "KAFKA_SASL_USERNAME", "KAFKA_BOOTSTRAP_SERVERS", ""}
 
 
-def fences(language: str) -> list[str]:
-    """Return the texts that stand in fences of a language."""
-    return re.findall(rf"^```{language}\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+def fences(text: str, language: str) -> list[str]:
+    """The texts in a page's fences of a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
 
 
 def here_documents() -> dict[str, str]:
-    """Return the files that the first steps write, by name."""
+    """The files that the first steps write, by name."""
     return dict(re.findall(r"^\$ cat > (\S+) <<END\n(.*?)^END$", README, re.DOTALL | re.MULTILINE))
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/operations.md"])
-def test_its_tables_are_those_of_the_code(name: str) -> None:
-    """Settings, metrics and kinds of failure are listed as they are; `make docs` writes them anew."""
-    text = (Path(__file__).parents[2] / name).read_text(encoding="utf-8")
-    assert renewed(text) == text
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_commands_exist(path: Path) -> None:
+    """Every `signpost …` that a page shows in code is a command."""
+
+    known = {path for path, _, _ in commands()}
+    groups = {path.rpartition(" ")[0] for path in known}
+    text = path.read_text(encoding="utf-8")
+    code = re.findall(r"`([^`\n]+)`", text) + re.findall(r"^(?: {4}|\$ )(.+)$", text, re.MULTILINE)
+    shown = [words for line in code for words in re.findall(r"\bsignpost((?: [a-z][a-z-]*)+)", line)]
+    for words in shown:
+        command = " ".join(["signpost", *words.split()[:2]])
+        assert command in known | groups or command.rpartition(" ")[0] in known, command
 
 
-def test_every_command_is_there() -> None:
-    """Every command is in the table of commands."""
-    table = "\n".join(line for line in README.splitlines() if line.startswith("| `signpost "))
-    names = set(re.findall(r"`(?:signpost )?(?:[a-z-]+ )?([a-z]+)[^`]*`", table))
-    assert {name.split()[-1] for name, _ in command_rows()} <= names
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_variables_are_settings(path: Path) -> None:
+    """Every SIGNPOST_… that a page names is a setting, or one of the few other variables."""
+    named = set(re.findall(r"\bSIGNPOST_([A-Z0-9_]*)", path.read_text(encoding="utf-8"))) - {"KAFKA_", "TEST_"}
+    assert named <= OTHER_VARIABLES | {key.upper() for key in Settings.model_fields}
 
 
-def test_every_topic_is_there() -> None:
-    """Every topic of Signpost's own is in the table of topics."""
+def test_every_topic_is_described() -> None:
+    """Every topic of Signpost's own is in the table of docs/operations.md."""
     for topic in wanted_topics(Settings()):
         name = topic.name.removeprefix("signpost.")
         name = re.sub(r"^jobs\..*", "jobs.<delay>", name)
         name = re.sub(r"^\w+\.events", "<sender>.events", name)
-        assert f"| `{name}` |" in README
+        assert f"| `{name}` |" in OPERATIONS
 
 
-@pytest.mark.parametrize("text", [*fences("yaml"), here_documents()["subscriptions.yaml"]])
-def test_its_subscriptions_are_taken(text: str, tmp_path: Path) -> None:
-    """The files of subscriptions that it shows are right."""
+@pytest.mark.parametrize("text", [*fences(SUBSCRIPTIONS, "yaml"), here_documents()["subscriptions.yaml"]])
+def test_subscription_files_are_valid(text: str, tmp_path: Path) -> None:
+    """The subscription files of the pages are accepted."""
     (tmp_path / "file.yaml").write_text(text, encoding="utf-8")
     found = read_file(tmp_path / "file.yaml", {"ACME_SECRET": "a-secret-of-acme-0123456789"})
     assert found.problems == ()
@@ -67,23 +80,23 @@ def test_its_subscriptions_are_taken(text: str, tmp_path: Path) -> None:
     check(found.drafts, load_senders(), policy, Bounds(timedelta(seconds=30), datetime(2026, 1, 1, tzinfo=UTC)))
 
 
-def test_its_event_is_taken() -> None:
-    """The event that it publishes fits its schema."""
+def test_event_is_valid() -> None:
+    """The event of the first steps fits its schema."""
     reader = EventReader(load_senders()["zenoo"], lambda: 0, lambda: "evt_1", None)
     [event] = reader.read(here_documents()["event.json"], "event.json")
     assert event.event_type == "case.created"
 
 
-def test_its_settings_are_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The settings file that it shows is right."""
+def test_settings_file_is_valid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The settings file of README.md is accepted."""
     for name in [name for name in os.environ if name.startswith("SIGNPOST_")]:
         monkeypatch.delenv(name)
-    [text] = fences("toml")
+    [text] = fences(README, "toml")
     (tmp_path / "signpost.toml").write_text(text, encoding="utf-8")
     assert load(tmp_path).settings.start_at == "earliest"
 
 
-def test_its_up_json_has_the_right_keys() -> None:
-    """The up.json that it shows has the keys of the real one."""
-    [text] = fences("json")
+def test_up_json_has_the_right_keys() -> None:
+    """The up.json of docs/operations.md has the keys of the real one."""
+    [text] = fences(OPERATIONS, "json")
     assert list(json.loads(text)) == ["bootstrap_servers", "pids", "addresses"]

@@ -6,6 +6,7 @@ per partition. `Assignment`, `Progress`, `Outbox` and `Committer` are the real o
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -13,6 +14,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from consumers.delivery.partitions.progress import Position, Progress
 from consumers.runtime.positions import PartitionKey
 from tests.support.recovery_model import KEYS, Group, Process
+
+pytestmark = pytest.mark.promise(1, 2)
 
 PROCESSES = st.sampled_from([0, 1])
 OWNERS = st.lists(PROCESSES, min_size=2, max_size=2)  # of partition 0 and of partition 1

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from consumers.delivery.retry_after import wait_ms
 
+pytestmark = pytest.mark.promise(3)
+
 # RFC 9110, 5.6.7, names this moment in all three forms.
 THEN = datetime(1994, 11, 6, 8, 49, 37, tzinfo=UTC)
 BEFORE_MS = int(THEN.timestamp()) * 1_000 - 90_000

@@ -20,6 +20,8 @@ from consumers.delivery.results.retry_policy import (
 from schemas.sender import load_senders
 from schemas.topics import TopicNames, tiers_of
 
+pytestmark = pytest.mark.promise(3)
+
 NOW_MS = 1_700_000_000_000
 ZENOO = Schedule.of(load_senders()["zenoo"].schedule, 1)
 MINUTE_MS = 60_000

@@ -98,6 +98,7 @@ def test_all_problems_are_said_at_once():
     assert "subscription sub_17: the id is there 2 times" in found[-1]
 
 
+@pytest.mark.promise(6)
 def test_no_problem_repeats_a_secret_or_a_path():
     """Neither the secret nor the path or query of a URL is in a problem, however wrong they are."""
     wrong = (f"http://x.example/{CANARY}?{CANARY}", f"https://x.example:1/{CANARY}", f"https://u:{CANARY}@x.example/")
@@ -141,6 +142,7 @@ def test_settings_of_its_own_are_taken():
     assert problems_of(draft, replace(GOOD, id="b", schedule=())) == ()
 
 
+@pytest.mark.promise(5)
 @pytest.mark.parametrize(
     ("name", "value", "expected"),
     [
@@ -193,6 +195,7 @@ _NASTY = st.sampled_from(
 _TEXT = st.lists(_NASTY | st.text(max_size=3), max_size=6).map("".join)
 
 
+@pytest.mark.promise(5)
 @settings(max_examples=300)
 @given(name=_TEXT | st.sampled_from(["X-A", "host", "Transfer-Encoding", "TE"]), value=_TEXT)
 def test_no_header_that_is_taken_is_more_than_one_line(name, value):

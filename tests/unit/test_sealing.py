@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from schemas.errors import InvalidInput, SealBroken
 from schemas.sealing import Sealer, load_sealing_key
 
+pytestmark = pytest.mark.promise(6)
+
 KEY, OTHER = bytes(range(32)), bytes(32)
 PLACE = {"topic": "signpost.subscriptions", "subscription_id": "sub_1", "secret_id": "sec_1"}
 CANARY = "canary-of-this-test"

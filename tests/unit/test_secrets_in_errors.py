@@ -9,6 +9,8 @@ import pytest
 
 from deploy.cli.main import main
 
+pytestmark = pytest.mark.promise(6)
+
 CANARY = "canary-of-wrong-input-4711"
 KEY = base64.b64encode(bytes(range(32))).decode()
 HEAD = "subscriptions:\n  - id: a\n    sender: zenoo\n    customer_id: acme\n    url: https://example.com/x\n"

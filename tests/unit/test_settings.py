@@ -225,6 +225,7 @@ def test_a_key_replaces_a_key_file_of_a_weaker_place(tmp_path: Path, monkeypatch
         load_settings(tmp_path)
 
 
+@pytest.mark.promise(6)
 def test_no_secret_is_in_an_error_or_a_representation(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither a wrong sealing key nor a password shows up where settings are printed or refused."""
     monkeypatch.setenv("SIGNPOST_KAFKA_SASL_PASSWORD", "canary-password")

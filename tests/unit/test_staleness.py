@@ -11,6 +11,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from consumers.staleness import GRACE_MS, MAX_STALENESS_MS, SILENT_MS, Staleness
 
+pytestmark = pytest.mark.promise(7)
+
 END = {0: 10}
 
 

@@ -20,6 +20,8 @@ from consumers.runtime.transaction import Settled
 from schemas.errors import BeginAnew, Unavailable
 from schemas.topics import TopicNames
 
+pytestmark = pytest.mark.promise(2)
+
 TIERS = DelayTopics(TopicNames("t."), [timedelta(0), timedelta(seconds=5)], 1)
 
 
