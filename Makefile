@@ -80,11 +80,11 @@ format: $(READY) ## let ruff format and mend what it can
 	@$(BIN)/ruff check --fix .
 
 reference: $(READY) ## docs/reference/ and the generated tables of docs/ from the code
-	@$(BIN)/python -m deploy.reference docs
+	@$(BIN)/python -m deploy.reference.tables docs
 	@$(BIN)/python -m tests.support.promises
 
 docs: reference $(VENV)/.ready-docs ## the same, and all pages as a site in site/
-	@$(BIN)/python -m deploy.documents.site build/site
+	@$(BIN)/python -m deploy.reference.site build/site
 	@$(BIN)/python -m sphinx -q -E -W --keep-going -d build/doctrees build/site site
 	@echo "docs: site/index.html; the guides for receivers are under site/docs/receivers"
 

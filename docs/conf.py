@@ -1,4 +1,4 @@
-"""Sphinx makes the site of `make docs` with this, from the pages that deploy/documents/site.py puts together."""
+"""Sphinx makes the site of `make docs` with this, from the pages that deploy/reference/site.py puts together."""
 
 project = "Signpost"
 html_title = "Signpost"

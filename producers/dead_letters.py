@@ -13,15 +13,17 @@ from typing import Any, Final, Protocol, TypeAlias
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from schemas.delivery import UNKNOWN_OFFSET, DeadLetter, Job, JobCodec
-from schemas.errors import Unavailable, UnreadableRecord
-from schemas.topics import FIRST, RECORD_OVERHEAD, TopicNames
+from schemas.catalog.errors import Unavailable, UnreadableRecord
+from schemas.records.delivery import UNKNOWN_OFFSET, DeadLetter, Job, JobCodec
+from schemas.records.topics import FIRST, RECORD_OVERHEAD, TopicNames
 
 ANY_PARTITION: Final = -1
 _FIRST_ATTEMPT: Final = 1
 _TIMEOUT_MS: Final = 30_000
 _FULL_QUEUE_WAIT_S: Final = 0.1
-_SHARED: Final = tuple(field.name for field in fields(Job))[9:]  # from `sender` on, as schemas/delivery.py has it
+_SHARED: Final = tuple(field.name for field in fields(Job))[
+    9:
+]  # from `sender` on, as schemas/records/delivery.py has it
 
 
 class RetryTarget(Protocol):

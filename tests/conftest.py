@@ -13,9 +13,9 @@ import pytest
 import structlog
 from hypothesis import HealthCheck, settings
 
-from deploy.local.broker import Broker, start_broker
-from deploy.local.receiver import Receiver
-from schemas.topics import TopicNames
+from deploy.dev.broker import Broker, start_broker
+from deploy.dev.receiver import Receiver
+from schemas.records.topics import TopicNames
 from tests.support.parts import required
 from tests.support.pipeline import Pipeline
 from tests.support.roles import RoleStarter

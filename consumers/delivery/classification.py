@@ -13,7 +13,7 @@ from typing import Final
 
 from consumers.delivery.http.types import Response, ResponseOrError, TransportError
 from consumers.delivery.retry_after import wait_ms
-from schemas.failures import OURS, FailureKind
+from schemas.catalog.failures import OURS, FailureKind
 
 # Too many requests, and unavailable: with these an endpoint may send Retry-After (RFC 9110, 10.2.3).
 OVERLOADED_STATUSES: Final = frozenset({429, 503})

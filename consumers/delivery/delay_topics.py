@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from schemas.durations import milliseconds, parse_duration
-from schemas.errors import InvalidInput
-from schemas.topics import PARKING, TopicNames
+from schemas.catalog.errors import InvalidInput
+from schemas.input.durations import milliseconds, parse_duration
+from schemas.records.topics import DEFERRAL_DELAY, TopicNames
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class DelayTopics:
         self.first = self.all[0]
         self.waits_ms = tuple(delay_topic.wait_ms for delay_topic in self.all)
         self._numbers = {delay_topic.topic: number for number, delay_topic in enumerate(self.all)}
-        self.deferral = next(delay_topic for delay_topic in self.all if delay_topic.delay == PARKING)
+        self.deferral = next(delay_topic for delay_topic in self.all if delay_topic.delay == DEFERRAL_DELAY)
         self._waits = list(self.waits_ms)
 
     def of(self, topic: str) -> DelayTopic | None:

@@ -10,17 +10,17 @@ from datetime import timedelta
 from typing import Final
 
 from consumers.delivery.delay_topics import Schedule
-from consumers.table import read_subscription
-from consumers.table_state import Interpret
-from schemas.durations import milliseconds
-from schemas.egress import EgressPolicy, Target
-from schemas.errors import InvalidInput, UnreadableRecord
-from schemas.header_rules import is_sendable
-from schemas.rules import RATES
-from schemas.sealing import Sealer, header_place, key_place
-from schemas.sender import Sender
-from schemas.signing import SigningKey
-from schemas.subscription import Subscription
+from consumers.subscriptions.state import Interpret
+from consumers.subscriptions.table import read_subscription
+from schemas.catalog.errors import InvalidInput, UnreadableRecord
+from schemas.input.durations import milliseconds
+from schemas.network.egress import EgressPolicy, Target
+from schemas.senders.sender import Sender
+from schemas.senders.signing import SigningKey
+from schemas.subscriptions.header_rules import is_sendable
+from schemas.subscriptions.rules import RATES
+from schemas.subscriptions.sealing import Sealer, header_place, key_place
+from schemas.subscriptions.subscription import Subscription
 
 # `Basic dXNlcjpwYXNz`: an endpoint that tells what it got may tell the part behind the scheme alone.
 _CREDENTIALS: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]*[ ]+(\S.*)")

@@ -14,9 +14,9 @@ from consumers.delivery.admission import AdmissionControl, EndpointView, worst_e
 from consumers.delivery.endpoint import Endpoint
 from consumers.delivery.partitions.reader import Reader
 from consumers.delivery.results.health import HealthTracker
-from consumers.table import SubscriptionTable
-from schemas.health import Health
-from schemas.partitioner import partition_of
+from consumers.subscriptions.table import SubscriptionTable
+from schemas.records.health import Health
+from schemas.records.partitioner import partition_of
 
 # So many endpoints of a process are told at most.
 MOST: Final = 200

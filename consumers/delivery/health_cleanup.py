@@ -11,7 +11,7 @@ from typing import Final
 
 from consumers.delivery.endpoint import Endpoint
 from consumers.delivery.results.health import HealthTracker
-from consumers.table import SubscriptionTable
+from consumers.subscriptions.table import SubscriptionTable
 
 LOOK_EVERY_MS: Final = 5_000
 

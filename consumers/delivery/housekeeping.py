@@ -19,10 +19,10 @@ from consumers.delivery.partitions.reader import Reader
 from consumers.delivery.results.handler import ResultHandler
 from consumers.delivery.results.health import HealthTracker
 from consumers.delivery.results.outcome_log import OutcomeLog
-from consumers.runtime.metrics import DeliveryMetrics
-from consumers.runtime.snapshots import Snapshots
-from consumers.table import SubscriptionTable
-from schemas.durations import format_duration
+from consumers.service.metrics import DeliveryMetrics
+from consumers.service.snapshots import Snapshots
+from consumers.subscriptions.table import SubscriptionTable
+from schemas.input.durations import format_duration
 
 _EVERY_MS: Final = 250
 # Gauges over all partitions and all endpoints are too costly for four times a second.

@@ -20,10 +20,10 @@ from consumers.delivery.partitions.outbox import Outbox
 from consumers.delivery.partitions.progress import MAX_BATCH
 from consumers.delivery.partitions.reader import Reader
 from consumers.delivery.scheduler import MAX_BUFFERED_BYTES, Scheduler
-from consumers.runtime.gc_tuning import tune_gc
-from consumers.runtime.restart_policy import RestartPolicy
-from consumers.table import SubscriptionTable
-from schemas.errors import BeginAnew, Unavailable
+from consumers.service.gc_tuning import tune_gc
+from consumers.service.restart_policy import RestartPolicy
+from consumers.subscriptions.table import SubscriptionTable
+from schemas.catalog.errors import BeginAnew, Unavailable
 
 _log = structlog.get_logger("delivery")
 # This many buffered jobs keep all permits in use; more would only wait in memory instead of in their topic.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from consumers.delivery.endpoint import Endpoint
 from consumers.delivery.http.types import Request
 from consumers.delivery.task import DeliveryTask
-from schemas.egress import Target
+from schemas.network.egress import Target
 
 
 def build_request(task: DeliveryTask, endpoint: Endpoint, target: Target, now_ms: int) -> Request:

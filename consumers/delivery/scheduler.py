@@ -38,12 +38,12 @@ from consumers.delivery.results.handler import CancelReason, ResultHandler
 from consumers.delivery.results.health import HealthTracker
 from consumers.delivery.results.recorder import Recorder
 from consumers.delivery.task import DeliveryTask
-from consumers.runtime.metrics import DeliveryMetrics
-from consumers.runtime.outgoing_record import OutgoingRecord
-from consumers.table import SubscriptionTable
-from consumers.table_state import Entry, Gone, NotYet, Unusable
-from schemas.delivery import Job, JobCodec
-from schemas.errors import UnreadableRecord
+from consumers.kafka.outgoing_record import OutgoingRecord
+from consumers.service.metrics import DeliveryMetrics
+from consumers.subscriptions.state import Entry, Gone, NotYet, Unusable
+from consumers.subscriptions.table import SubscriptionTable
+from schemas.catalog.errors import UnreadableRecord
+from schemas.records.delivery import Job, JobCodec
 
 _log = structlog.get_logger("delivery")
 # A job whose subscription record is not read yet is looked at again after this.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from consumers.delivery.admission import AdmittedTask
 from consumers.delivery.endpoint import Endpoint
 from consumers.delivery.partitions.partition_state import PartitionState
-from schemas.delivery import UNKNOWN_OFFSET, Job
+from schemas.records.delivery import UNKNOWN_OFFSET, Job
 
 
 class DeliveryTask(AdmittedTask):

@@ -11,10 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
+from consumers.kafka.positions import PartitionKey
 from consumers.router.output import Output
 from consumers.router.partition_recovery import Positions
 from consumers.router.source import Source
-from consumers.runtime.positions import PartitionKey
 
 COMMIT_EVERY_S: Final = 0.1
 # A flush that takes longer than this waits for a broker: meanwhile the consumer has to be polled.

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple, TypeAlias
 
 from consumers.router.matching import Target
-from schemas.delivery import JobCodec, job_place, uuid5
-from schemas.event import Event
+from schemas.events.event import Event
+from schemas.records.delivery import JobCodec, job_place, uuid5
 
 KeyValue: TypeAlias = tuple[str | bytes | None, bytes]
 """Key and value of a record to produce."""
@@ -31,7 +31,7 @@ class JobMaker:
     def make(
         self, sender: str, event: Event, body: bytes, origin: Origin, targets: Sequence[Target]
     ) -> Iterator[KeyValue]:
-        """Return a record per target. Its key is the subscription, so that every tier has it on the same partition.
+        """Return a record per target, keyed by subscription: every delay topic has it on the same partition number.
 
         Each is made when it is its turn: with a large body and many subscriptions they are more than fits in memory.
         What the event may make fail has been done before the first.

@@ -13,6 +13,8 @@ from typing import Final, assert_never
 
 import structlog
 
+from consumers.kafka.connectivity import ConnectivityMonitor
+from consumers.kafka.dead_letters import SourceRecord
 from consumers.router.commits import Commits
 from consumers.router.output import Output, Sending
 from consumers.router.paused_partitions import PausedPartitions, PauseReason
@@ -20,12 +22,10 @@ from consumers.router.routing import Blocked, Routed, Router, UnreadableEvent, W
 from consumers.router.source import Source
 from consumers.router.subscriptions import Subscribers
 from consumers.router.tables import Tables
-from consumers.runtime.connectivity import ConnectivityMonitor
-from consumers.runtime.dead_letters import SourceRecord
-from consumers.runtime.gc_tuning import tune_gc
-from consumers.runtime.metrics import RouterMetrics
-from consumers.runtime.restart_policy import RestartPolicy
-from schemas.errors import BeginAnew, Unavailable
+from consumers.service.gc_tuning import tune_gc
+from consumers.service.metrics import RouterMetrics
+from consumers.service.restart_policy import RestartPolicy
+from schemas.catalog.errors import BeginAnew, Unavailable
 
 _log = structlog.get_logger("router")
 BATCH: Final = 500

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, NamedTuple, TypeAlias
 
-from consumers.table_state import Entry
-from schemas.health import Health
-from schemas.job_record import first_head
-from schemas.subscription import Subscription, matches
+from consumers.subscriptions.state import Entry
+from schemas.records.health import Health
+from schemas.records.job_record import first_head
+from schemas.subscriptions.subscription import Subscription, matches
 
 # Of so many subscriptions of one customer each is looked at; of more, what was found is kept.
 _FEW: Final = 16

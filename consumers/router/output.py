@@ -16,10 +16,10 @@ from typing import Any, Final
 import structlog
 from confluent_kafka import KafkaError, Message, Producer
 
+from consumers.kafka.admin import CLIENT_ERRORS
+from consumers.kafka.positions import PartitionKey
 from consumers.router.jobs import KeyValue
-from consumers.runtime.admin import CLIENT_ERRORS
-from consumers.runtime.positions import PartitionKey
-from schemas.topics import FIRST, RECORD_OVERHEAD, TopicNames
+from schemas.records.topics import FIRST, RECORD_OVERHEAD, TopicNames
 
 _log = structlog.get_logger("router")
 _kafka_log = logging.getLogger("signpost.kafka.producer")

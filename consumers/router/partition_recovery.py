@@ -22,13 +22,13 @@ import structlog
 from confluent_kafka import IsolationLevel, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient
 
+from consumers.kafka.admin import EARLIEST, LATEST, TIMEOUT_S, from_time, list_offsets, offset_of, sentence_of
+from consumers.kafka.lost_positions import beyond_sentence, lost_partitions, lost_sentence
+from consumers.kafka.positions import CommittedPositions, PartitionKey, PartitionOffsets, PositionsQuery
+from consumers.kafka.source_positions import PositionsBySource
+from consumers.kafka.truncation import Truncation
 from consumers.router.source_positions import SourcePositionsRecorder
-from consumers.runtime.admin import EARLIEST, LATEST, TIMEOUT_S, from_time, list_offsets, offset_of, sentence_of
-from consumers.runtime.lost_positions import beyond_sentence, lost_partitions, lost_sentence
-from consumers.runtime.positions import CommittedPositions, PartitionKey, PartitionOffsets, PositionsQuery
-from consumers.runtime.source_positions import PositionsBySource
-from consumers.runtime.truncation import Truncation
-from schemas.errors import Unavailable
+from schemas.catalog.errors import Unavailable
 
 _ASK_AGAIN_S: Final = 0.2
 _STABLE: Final = IsolationLevel.READ_COMMITTED

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeAlias
 
+from consumers.kafka.dead_letters import SourceRecord
+from consumers.kafka.positions import PartitionKey
 from consumers.router.routing import Blocked, Routing, Waiting
-from consumers.runtime.dead_letters import SourceRecord
-from consumers.runtime.positions import PartitionKey
 
 PauseReason: TypeAlias = Blocked | Waiting
 

@@ -6,17 +6,17 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from consumers.kafka.dead_letters import SourceRecord, dead_letter
 from consumers.router.jobs import JobMaker, KeyValue, Origin
 from consumers.router.matching import Matches
 from consumers.router.schemas import BeingAsked
 from consumers.router.subscriptions import Subscribers
-from consumers.runtime.dead_letters import SourceRecord, dead_letter
-from schemas.delivery import event_id
-from schemas.errors import Unavailable, UnreadableRecord
-from schemas.event import Event
-from schemas.event_codec import EventDecoder
-from schemas.sender import Sender
-from schemas.writers import WriterSchemas
+from schemas.catalog.errors import Unavailable, UnreadableRecord
+from schemas.events.event import Event
+from schemas.records.delivery import event_id
+from schemas.senders.event_codec import EventDecoder
+from schemas.senders.sender import Sender
+from schemas.senders.writer_schemas import WriterSchemas
 
 _NO_TIMESTAMP = 0
 

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, Final
 
-from consumers.runtime.background import in_thread
-from schemas.errors import Unavailable
-from schemas.writers import WriterSchemas
+from consumers.kafka.threads import in_thread
+from schemas.catalog.errors import Unavailable
+from schemas.senders.writer_schemas import WriterSchemas
 
 ASK_AGAIN_S: Final = 1.0
 
@@ -18,7 +18,7 @@ class BeingAsked(Unavailable):
 
 
 class SchemasAside:
-    """Implements schemas.writers.WriterSchemas without waiting; `now_s` is a monotonic clock in seconds.
+    """Implements schemas.senders.writer_schemas.WriterSchemas without waiting; `now_s` is a monotonic clock in seconds.
 
     `get` raises BeingAsked until there is an answer, and Unavailable where there was none: it is asked again after a
     second. `registry` may block.

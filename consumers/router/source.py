@@ -14,15 +14,15 @@ import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 from confluent_kafka.admin import AdminClient
 
+from consumers.kafka.admin import CLIENT_ERRORS, reason_of
+from consumers.kafka.dead_letters import SourceRecord
+from consumers.kafka.group_member import member_config
+from consumers.kafka.positions import CommittedPositions, PartitionKey, failed_for_good, is_lost_broker
+from consumers.kafka.threads import in_thread
+from consumers.kafka.truncation import Truncation
 from consumers.router.partition_recovery import PartitionRecovery, Positions, StartAt
 from consumers.router.source_positions import SourcePositionsRecorder
-from consumers.runtime.admin import CLIENT_ERRORS, reason_of
-from consumers.runtime.background import in_thread
-from consumers.runtime.dead_letters import SourceRecord
-from consumers.runtime.member import member_config
-from consumers.runtime.positions import CommittedPositions, PartitionKey, failed_for_good, is_lost_broker
-from consumers.runtime.truncation import Truncation
-from schemas.errors import Unavailable
+from schemas.catalog.errors import Unavailable
 
 _log = structlog.get_logger("router")
 _REFUSED: Final = frozenset(

@@ -9,11 +9,11 @@ from typing import Final
 
 import structlog
 
-from consumers.runtime.admin import REQUEST_ERRORS, sentence_of
-from consumers.runtime.background import in_thread
-from consumers.runtime.positions import CommittedPositions, PartitionKey, PartitionOffsets
-from consumers.runtime.source_positions import PositionsBySource, SourcesTopic
-from schemas.source import SourcePositions
+from consumers.kafka.admin import REQUEST_ERRORS, sentence_of
+from consumers.kafka.positions import CommittedPositions, PartitionKey, PartitionOffsets
+from consumers.kafka.source_positions import PositionsBySource, SourcesTopic
+from consumers.kafka.threads import in_thread
+from schemas.records.source import SourcePositions
 
 EVERY_S: Final = 3_600.0
 # A process that is restarted more often than hourly records its last positions, too.

@@ -11,12 +11,12 @@ from collections.abc import Mapping
 
 from consumers.router.matching import Matches, SubscriptionIndex, Target
 from consumers.router.tables import Tables
-from consumers.table import read_subscription
-from consumers.table_state import Entry, Unusable
-from schemas.codec import RecordCodec
-from schemas.errors import UnreadableRecord
-from schemas.health import Health
-from schemas.partitioner import partition_of
+from consumers.subscriptions.state import Entry, Unusable
+from consumers.subscriptions.table import read_subscription
+from schemas.avro.codec import RecordCodec
+from schemas.catalog.errors import UnreadableRecord
+from schemas.records.health import Health
+from schemas.records.partitioner import partition_of
 
 
 class Subscribers:

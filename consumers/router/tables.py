@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from consumers.table import SubscriptionTable
-from consumers.table_state import Unusable
-from schemas.health import Health, decode_health
+from consumers.subscriptions.state import Unusable
+from consumers.subscriptions.table import SubscriptionTable
+from schemas.records.health import Health, decode_health
 
 
 def interpret_health(_partition: int, _offset: int, _key: str, value: bytes) -> Health:

@@ -8,9 +8,9 @@ from typing import Annotated, Final
 import typer
 
 from deploy.cli.context import command_app, settings_of
-from deploy.local.broker import start_broker
-from deploy.local.foreground import Ending
-from schemas.errors import Unavailable
+from deploy.dev.broker import start_broker
+from deploy.dev.foreground import Ending
+from schemas.catalog.errors import Unavailable
 
 _CHECK_EVERY_S: Final = 1.0
 

@@ -11,7 +11,7 @@ from typing import Final
 
 import typer
 
-from schemas.terminal import printable
+from schemas.input.terminal import printable
 
 _GAP: Final = "  "
 _MAX_CELL: Final = 300

@@ -12,10 +12,10 @@ import orjson
 import typer
 
 from deploy.cli.options import options_of
-from deploy.settings import Loaded, load
-from schemas.durations import parse_duration
-from schemas.errors import InvalidInput, SettingsError
-from schemas.settings import Settings
+from deploy.config.settings_sources import Loaded, load
+from schemas.catalog.errors import InvalidInput, SettingsError
+from schemas.input.durations import parse_duration
+from schemas.settings.settings import Settings
 
 _LOADED: Final = "deploy.cli.context.loaded"
 

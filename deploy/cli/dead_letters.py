@@ -9,20 +9,20 @@ from typing import Annotated, Any, Final, TypeAlias
 
 import typer
 
-from consumers.console.dead_letters import DeadLetters, FoundDeadLetter
-from consumers.console.readable import line, text_of, time_text
-from consumers.console.scan import Scanner
-from consumers.console.subscriptions import SubscriptionHistory
+from consumers.inspect.dead_letters import DeadLetters, FoundDeadLetter
+from consumers.inspect.readable import line, text_of, time_text
+from consumers.inspect.scan import Scanner
+from consumers.inspect.subscriptions import SubscriptionHistory
 from deploy.cli.columns import Column, cut, folded, screen_width, table, widths_of
 from deploy.cli.context import command_app, print_json, settings_of
 from deploy.cli.looking import Json, Since, no_bar, record_reader, scanning, since_ms
 from deploy.cli.options import print_error
 from producers.dead_letters import Again, Decision, Refused, Retry, RetryWriter
-from schemas.codec import Record
-from schemas.delivery import DeadLetter
-from schemas.errors import InvalidInput, Unavailable
-from schemas.settings import Settings
-from schemas.terminal import printable
+from schemas.avro.codec import Record
+from schemas.catalog.errors import InvalidInput, Unavailable
+from schemas.input.terminal import printable
+from schemas.records.delivery import DeadLetter
+from schemas.settings.settings import Settings
 
 _MANY: Final = 10
 _DETAIL_WIDTH: Final = 24

@@ -14,16 +14,16 @@ import typer
 from rich.console import Console
 from rich.live import Live
 
-from consumers.runtime.signals import Stop
+from consumers.service.signals import Stop
 from deploy.cli.context import command_app
 from deploy.cli.demo_table import line_of, table_of
 from deploy.cli.options import options_of, print_error
-from deploy.local import demo
-from deploy.local.demo import Say
-from deploy.local.demo_tally import Progress, customers_of
-from deploy.local.supervisor import Role
-from deploy.local.up import Stack, running
-from schemas.sender import load_senders
+from deploy.demo import demo
+from deploy.demo.demo import Say
+from deploy.demo.tally import Progress, customers_of
+from deploy.dev.supervisor import Role
+from deploy.dev.up import Stack, running
+from schemas.senders.sender import load_senders
 
 app = command_app()
 

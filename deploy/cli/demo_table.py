@@ -8,7 +8,7 @@ from typing import Final, TypeAlias
 from rich import box
 from rich.table import Table
 
-from deploy.local.demo_tally import Customer, Progress, Tally
+from deploy.demo.tally import Customer, Progress, Tally
 
 _Figure: TypeAlias = Callable[[Tally], str]
 _Columns: TypeAlias = Sequence[tuple[str, _Figure]]

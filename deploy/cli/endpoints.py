@@ -8,16 +8,16 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from consumers.console.endpoints import EndpointsReport, ask
-from consumers.console.readable import time_text
 from consumers.delivery.endpoint_report import EndpointRow
+from consumers.inspect.endpoints import EndpointsReport, ask
+from consumers.inspect.readable import time_text
 from deploy.cli.columns import Column, print_table
 from deploy.cli.context import command_app, print_json, settings_of
 from deploy.cli.looking import Json
 from deploy.cli.options import options_of
-from deploy.local.state import addresses_of
-from schemas.errors import InvalidInput, Unavailable
-from schemas.terminal import printable
+from deploy.dev.state import addresses_of
+from schemas.catalog.errors import InvalidInput, Unavailable
+from schemas.input.terminal import printable
 
 app = command_app()
 

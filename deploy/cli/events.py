@@ -14,14 +14,14 @@ import typer
 
 from deploy.cli.context import command_app, settings_of
 from deploy.cli.options import print_error
-from deploy.senders import sender_named
-from producers.event_json import EventReader
-from producers.events import EventPublisher, random_event_id, wall_clock_us
-from producers.schema_ids import SchemaIds
-from producers.simulator import Simulator
-from schemas.errors import EventError
-from schemas.sender import Sender
-from schemas.settings import Settings
+from deploy.config.senders import sender_named
+from deploy.demo.simulator import Simulator
+from producers.events.json_reader import EventReader
+from producers.events.publisher import EventPublisher, random_event_id, wall_clock_us
+from producers.events.schema_ids import SchemaIds
+from schemas.catalog.errors import EventError
+from schemas.senders.sender import Sender
+from schemas.settings.settings import Settings
 
 T = TypeVar("T")
 

@@ -7,23 +7,23 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from consumers.console.explanation import Attempt, Explanation, Run, SubscriptionExplanation, explain
-from consumers.console.readable import time_text
-from consumers.console.scan import Scanner
-from consumers.console.subscriptions import SubscriptionHistory
-from consumers.console.traces import Place, Tracer, Traces
-from consumers.runtime.registry import Registry
+from consumers.inspect.explanation import Attempt, Explanation, Run, SubscriptionExplanation, explain
+from consumers.inspect.readable import time_text
+from consumers.inspect.scan import Scanner
+from consumers.inspect.subscriptions import SubscriptionHistory
+from consumers.inspect.traces import Place, Tracer, Traces
+from consumers.kafka.schema_registry import Registry
 from deploy.cli.context import command_app, print_json, settings_of
 from deploy.cli.looking import Json, ago, no_bar, now_ms, scanning
-from deploy.health import read_health
-from deploy.router_role import source_senders
-from deploy.senders import senders_of
-from schemas.errors import InvalidInput, Unavailable
-from schemas.event_codec import EventDecoder
-from schemas.near import did_you_mean
-from schemas.settings import Settings
-from schemas.terminal import printable
-from schemas.topics import tiers_of
+from deploy.config.health import read_health
+from deploy.config.senders import senders_of
+from deploy.roles.router import source_senders
+from schemas.catalog.errors import InvalidInput, Unavailable
+from schemas.input.suggestions import did_you_mean
+from schemas.input.terminal import printable
+from schemas.records.topics import delays_of
+from schemas.senders.event_codec import EventDecoder
+from schemas.settings.settings import Settings
 
 app = command_app()
 
@@ -89,8 +89,10 @@ def _found(
             raise InvalidInput(f"--topic: {topic} is not a source{hint}")
     if not scanner.partitions(decoders):
         raise Unavailable(f"no source exists ({', '.join(decoders)}); `signpost topics apply` creates Signpost's own")
-    tiers = [names.jobs(delay) for delay in tiers_of(sender.schedule for sender in senders_of(settings).values())]
-    traces = Tracer(scanner, names, tiers, decoders).trace(event, [topic] if topic else decoders)
+    delay_topics = [
+        names.jobs(delay) for delay in delays_of(sender.schedule for sender in senders_of(settings).values())
+    ]
+    traces = Tracer(scanner, names, delay_topics, decoders).trace(event, [topic] if topic else decoders)
     places = [place for place in traces.places() if topic in (None, place[0])]
     versions = SubscriptionHistory(scanner, names).versions if places else []
     health = read_health(settings) if places and scanner.partitions([names.health]) else {}

@@ -8,20 +8,20 @@ from typing import Any, Final
 
 import typer
 
-from consumers.console.lag import Group, Member, TopicLag, group_of, lag, source_due_ms, spans, tier_due_ms
-from consumers.console.readable import time_text
-from consumers.console.scan import Scanner
-from deploy.admin import reachable_admin
+from consumers.inspect.lag import Group, Member, TopicLag, delay_topic_due_ms, group_of, lag, source_due_ms, spans
+from consumers.inspect.readable import time_text
+from consumers.inspect.scan import Scanner
 from deploy.cli.columns import Column, print_table
 from deploy.cli.context import command_app, print_json, settings_of
 from deploy.cli.looking import Json, ago, no_bar, now_ms, scanning
-from deploy.senders import senders_of
-from deploy.wanted_topics import sources_of
-from schemas.durations import milliseconds
-from schemas.errors import Unavailable
-from schemas.settings import Settings
-from schemas.terminal import printable
-from schemas.topics import tiers_of
+from deploy.config.admin import reachable_admin
+from deploy.config.senders import senders_of
+from deploy.config.wanted_topics import sources_of
+from schemas.catalog.errors import Unavailable
+from schemas.input.durations import milliseconds
+from schemas.input.terminal import printable
+from schemas.records.topics import delays_of
+from schemas.settings.settings import Settings
 
 app = command_app()
 
@@ -56,19 +56,21 @@ def _found(scanner: Scanner, settings: Settings) -> tuple[list[TopicLag], list[G
     router = f"{settings.prefix}router"
     deliver = f"{settings.prefix}deliver"
     sources = {source.topic: source_due_ms for source in sources_of(settings)}
-    tiers = {
-        settings.names.jobs(delay): partial(tier_due_ms, wait_ms=int(milliseconds(delay) / settings.delay_speedup))
-        for delay in tiers_of(sender.schedule for sender in senders_of(settings).values())
+    delay_topics = {
+        settings.names.jobs(delay): partial(
+            delay_topic_due_ms, wait_ms=int(milliseconds(delay) / settings.delay_speedup)
+        )
+        for delay in delays_of(sender.schedule for sender in senders_of(settings).values())
     }
     lags = lag(scanner, router, sources, new_at_beginning=False)
-    lags += lag(scanner, deliver, tiers, new_at_beginning=True)
+    lags += lag(scanner, deliver, delay_topics, new_at_beginning=True)
     there = {one.topic for one in lags}
     admin = reachable_admin(settings)
     groups = [
         group_of(admin, router, scanner.partitions(sources)),
-        group_of(admin, deliver, scanner.partitions(tiers)),
+        group_of(admin, deliver, scanner.partitions(delay_topics)),
     ]
-    return lags, groups, [topic for topic in (*sources, *tiers) if topic not in there]
+    return lags, groups, [topic for topic in (*sources, *delay_topics) if topic not in there]
 
 
 def _row(one: TopicLag, at_ms: int) -> tuple[str, ...]:

@@ -14,15 +14,15 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from consumers.console.readable import RecordReader
-from consumers.console.scan import Scanner
-from consumers.runtime.registry import Registry
-from consumers.runtime.topic_reader import no_progress
-from deploy.admin import reachable_admin
-from deploy.senders import senders_of
-from schemas.durations import milliseconds, parse_duration
-from schemas.errors import InvalidInput
-from schemas.settings import Settings
+from consumers.inspect.readable import RecordReader
+from consumers.inspect.scan import Scanner
+from consumers.kafka.schema_registry import Registry
+from consumers.kafka.topic_reader import no_progress
+from deploy.config.admin import reachable_admin
+from deploy.config.senders import senders_of
+from schemas.catalog.errors import InvalidInput
+from schemas.input.durations import milliseconds, parse_duration
+from schemas.settings.settings import Settings
 
 _BAR_AFTER_S: Final = 1.0
 _HOUR_S: Final = 3_600

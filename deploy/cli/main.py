@@ -17,9 +17,9 @@ import typer
 
 from deploy.cli.group import LazyGroup
 from deploy.cli.options import GlobalOptions, print_error
-from deploy.ending import leave
-from deploy.kafka_log import thin
-from schemas.errors import InvalidInput, SignpostError
+from deploy.config.kafka_log import thin
+from deploy.roles.ending import leave
+from schemas.catalog.errors import InvalidInput, SignpostError
 
 FAILED: Final = 1
 INVALID: Final = 2

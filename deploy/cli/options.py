@@ -7,7 +7,7 @@ from pathlib import Path
 
 import typer
 
-from schemas.terminal import printable
+from schemas.input.terminal import printable
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,20 +11,20 @@ from typing import Annotated, Any, Final
 import typer
 from confluent_kafka.admin import AdminClient
 
-from consumers.runtime.group_positions import offsets_at, refuse_members, set_positions
-from consumers.runtime.position_plan import PositionChange, PositionTarget, chosen, parse_target, plan_changes
-from consumers.runtime.position_report import about_sources, about_tiers
-from consumers.runtime.positions import CommittedPositions, PartitionKey, PartitionOffsets
-from consumers.runtime.source_positions import PositionsBySource, SourcesTopic
-from consumers.runtime.topics import check_leaders, check_sources, delivery_group, router_group
-from deploy.admin import reachable_admin
+from consumers.kafka.group_positions import offsets_at, refuse_members, set_positions
+from consumers.kafka.position_plan import PositionChange, PositionTarget, chosen, parse_target, plan_changes
+from consumers.kafka.position_report import about_delay_topics, about_sources
+from consumers.kafka.positions import CommittedPositions, PartitionKey, PartitionOffsets
+from consumers.kafka.source_positions import PositionsBySource, SourcesTopic
+from consumers.kafka.topics import check_leaders, check_sources, delivery_group, router_group
 from deploy.cli.context import command_app, print_json, settings_of
 from deploy.cli.positions_view import as_json, print_positions
-from deploy.wanted_topics import sources_of
-from schemas.durations import parse_duration
-from schemas.errors import InvalidInput, Unavailable
-from schemas.settings import Settings
-from schemas.topics import FIRST
+from deploy.config.admin import reachable_admin
+from deploy.config.wanted_topics import sources_of
+from schemas.catalog.errors import InvalidInput, Unavailable
+from schemas.input.durations import parse_duration
+from schemas.records.topics import FIRST
+from schemas.settings.settings import Settings
 
 _STOPPED: Final = 1
 
@@ -40,7 +40,7 @@ class _Cluster:
     router: str
     sources: list[str]
     deliver: str
-    tiers: list[str]
+    delay_topics: list[str]
 
     def of(self, topic: str) -> str:
         """Return the group that reads a topic."""
@@ -71,17 +71,17 @@ def _list(
     """
     settings = settings_of(ctx)
     cluster = _named(_cluster(settings), topics)
-    check_leaders(cluster.admin, [*cluster.sources, *cluster.tiers])
+    check_leaders(cluster.admin, [*cluster.sources, *cluster.delay_topics])
     sources = _found(cluster, cluster.router, cluster.sources)
-    tiers = _found(cluster, cluster.deliver, cluster.tiers)
+    delay_topics = _found(cluster, cluster.deliver, cluster.delay_topics)
     notes = {topic: note for topic, note in _notes(cluster).items() if not topics or topic in cluster.sources}
     remarks = about_sources(cluster.sources, sources, notes)
-    if cluster.tiers:
-        remarks += about_tiers(settings.names.jobs(FIRST), cluster.tiers, tiers)
+    if cluster.delay_topics:
+        remarks += about_delay_topics(settings.names.jobs(FIRST), cluster.delay_topics, delay_topics)
     if json:
-        print_json(as_json({**sources, **tiers}, cluster.of, notes, remarks))
+        print_json(as_json({**sources, **delay_topics}, cluster.of, notes, remarks))
     else:
-        print_positions({**sources, **tiers}, notes, remarks, each=each)
+        print_positions({**sources, **delay_topics}, notes, remarks, each=each)
     if any(remark.stops for remark in remarks):
         raise typer.Exit(_STOPPED)
 
@@ -90,14 +90,14 @@ def _named(cluster: _Cluster, wanted: Sequence[str] | None) -> _Cluster:
     """Return the cluster with only the named topics; with all if none is named."""
     if not wanted:
         return cluster
-    groups = {"router": cluster.sources, "deliver": cluster.tiers}
+    groups = {"router": cluster.sources, "deliver": cluster.delay_topics}
     named = [topic for name in wanted for topic in groups.get(name, [])]
     others = [name for name in wanted if name not in groups]
-    named += chosen(others, [*cluster.sources, *cluster.tiers], cluster.settings.prefix)
+    named += chosen(others, [*cluster.sources, *cluster.delay_topics], cluster.settings.prefix)
     return replace(
         cluster,
         sources=[topic for topic in cluster.sources if topic in named],
-        tiers=[topic for topic in cluster.tiers if topic in named],
+        delay_topics=[topic for topic in cluster.delay_topics if topic in named],
     )
 
 
@@ -128,7 +128,7 @@ def _set(
     """
     target = parse_target(to)
     cluster = _cluster(settings_of(ctx))
-    names = chosen(topics, [*cluster.sources, *cluster.tiers], cluster.settings.prefix)
+    names = chosen(topics, [*cluster.sources, *cluster.delay_topics], cluster.settings.prefix)
     _set_all(cluster, names, target, partition, ask=not yes)
 
 
@@ -172,7 +172,7 @@ def _show(cluster: _Cluster, names: Sequence[str], plans: Mapping[str, Sequence[
         typer.echo(f"{len(settings) - len(moved)} of {len(settings)} positions are unchanged")
     if cluster.deliver not in plans:
         return
-    others = [topic for topic in cluster.tiers if topic not in names]
+    others = [topic for topic in cluster.delay_topics if topic not in names]
     found = _found(cluster, cluster.deliver, others)
     if left := sorted({topic for (topic, _), known in found.items() if known.offset is None and known.end > 0}):
         typer.echo(
@@ -188,14 +188,14 @@ def _cluster(settings: Settings) -> _Cluster:
     if not settings.sources and (missing := [topic for topic in sources if topic not in there]):
         raise Unavailable(f"the topic {missing[0]} does not exist: `signpost topics apply` creates it")
     check_sources(admin, sources)
-    tiers = [topic for topic in there if re.fullmatch(settings.names.jobs_pattern, topic)]
+    delay_topics = [topic for topic in there if re.fullmatch(settings.names.jobs_pattern, topic)]
     return _Cluster(
         settings,
         admin,
         router_group(settings.names),
         sources,
         delivery_group(settings.names),
-        sorted(tiers, key=_delay),
+        sorted(delay_topics, key=_delay),
     )
 
 

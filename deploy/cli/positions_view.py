@@ -8,10 +8,10 @@ from typing import Any, Final
 
 import typer
 
-from consumers.console.lag import spans
-from consumers.runtime.position_report import Remark, waiting
-from consumers.runtime.positions import PartitionKey, PartitionOffsets
-from consumers.runtime.source_positions import PositionsBySource
+from consumers.inspect.lag import spans
+from consumers.kafka.position_report import Remark, waiting
+from consumers.kafka.positions import PartitionKey, PartitionOffsets
+from consumers.kafka.source_positions import PositionsBySource
 from deploy.cli.columns import Column, print_table
 
 _COLUMNS: Final = (

@@ -11,12 +11,12 @@ from typing import Annotated, Final, TypeAlias
 import typer
 
 from deploy.cli.context import command_app, duration_of, settings_of
-from deploy.local.foreground import Ending
-from deploy.local.receiver import Receiver, Verify
-from deploy.local.replies import Answer, Behaviour, Hang, Received, Reply, always, fail_first
-from deploy.senders import sender_named
-from schemas.errors import InvalidInput
-from schemas.sender import Sender, load_senders
+from deploy.config.senders import sender_named
+from deploy.dev.foreground import Ending
+from deploy.dev.receiver import Receiver, Verify
+from deploy.dev.replies import Answer, Behaviour, Hang, Received, Reply, always, fail_first
+from schemas.catalog.errors import InvalidInput
+from schemas.senders.sender import Sender, load_senders
 
 app = command_app()
 

@@ -7,15 +7,15 @@ from typing import Annotated, Protocol, TypeAlias
 
 import typer
 
-from consumers.runtime.metrics import RoleMetrics
-from consumers.runtime.signals import Stop
-from consumers.runtime.status import Page, StatusServer
-from deploy.anew import begin_anew
+from consumers.service.metrics import RoleMetrics
+from consumers.service.signals import Stop
+from consumers.service.status_server import Page, StatusServer
 from deploy.cli.options import options_of
-from deploy.local.state import pids_of
-from deploy.logs import configure_logging
-from schemas.errors import BeginAnew, InvalidInput
-from schemas.settings import Settings
+from deploy.config.logs import configure_logging
+from deploy.dev.state import pids_of
+from deploy.roles.restart import begin_anew
+from schemas.catalog.errors import BeginAnew, InvalidInput
+from schemas.settings.settings import Settings
 
 Supervised: TypeAlias = Annotated[bool, typer.Option("--supervised", hidden=True, help="Started by `signpost up`.")]
 

@@ -8,7 +8,7 @@ import typer
 
 from deploy.cli.context import command_app, settings_of
 from deploy.cli.role import Supervised, refuse_instance_of_up, run_role
-from deploy.router_role import build
+from deploy.roles.router import build
 
 app = command_app()
 

@@ -10,11 +10,11 @@ import typer
 
 from deploy.cli.columns import Column, print_table
 from deploy.cli.context import command_app, print_json, settings_of
-from deploy.documents.folder import write_documents
-from deploy.senders import make_folder, read_folder, sender_named, senders_of
-from schemas.durations import format_duration
-from schemas.sender import Sender, load_senders
-from schemas.sender_traits import signs_with_all
+from deploy.config.senders import make_folder, read_folder, sender_named, senders_of
+from deploy.reference.folder import write_documents
+from schemas.input.durations import format_duration
+from schemas.senders.sender import Sender, load_senders
+from schemas.senders.traits import signs_with_all
 
 _ANY: Final = "any other"
 

@@ -13,9 +13,9 @@ import typer
 
 from deploy.cli.columns import Column, print_table, screen_width
 from deploy.cli.context import command_app, loaded_of, print_json
-from deploy.settings import Loaded
-from schemas.kafka_properties import is_secret
-from schemas.settings import Settings, unit_of
+from deploy.config.settings_sources import Loaded
+from schemas.settings.kafka_properties import is_secret
+from schemas.settings.settings import Settings, unit_of
 
 app = command_app()
 

@@ -8,18 +8,18 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Final, TypeGuard
 
-from deploy.sealing_key import sealer_of
-from deploy.senders import senders_of
-from deploy.subscription_file import SubscriptionFile
-from producers.subscription_changes import Unreadable
-from producers.subscription_log import SubscriptionLog
-from producers.subscriptions import SubscriptionWriter
-from schemas.egress import EgressPolicy
-from schemas.errors import SubscriptionError
-from schemas.near import did_you_mean
-from schemas.rules import Bounds, Draft, Fault, faults
-from schemas.settings import Settings
-from schemas.subscription import Subscription
+from deploy.config.sealing_key import sealer_of
+from deploy.config.senders import senders_of
+from deploy.config.subscription_file import SubscriptionFile
+from producers.subscriptions.changes import Unreadable
+from producers.subscriptions.log import SubscriptionLog
+from producers.subscriptions.writer import SubscriptionWriter
+from schemas.catalog.errors import SubscriptionError
+from schemas.input.suggestions import did_you_mean
+from schemas.network.egress import EgressPolicy
+from schemas.settings.settings import Settings
+from schemas.subscriptions.rules import Bounds, Draft, Fault, faults
+from schemas.subscriptions.subscription import Subscription
 
 # A draining process needs this after the last response: to record it and to exit.
 _TO_DRAIN: Final = timedelta(seconds=5)

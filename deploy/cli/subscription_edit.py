@@ -32,11 +32,11 @@ from deploy.cli.subscription_options import (
     settings_named,
 )
 from deploy.cli.subscription_view import print_result, print_warnings
-from producers.subscription_changes import Apply, Change, Rotate
-from schemas.changes import Changes
-from schemas.errors import InvalidInput, SubscriptionError
-from schemas.rules import KEEP, Draft
-from schemas.settings import Settings
+from producers.subscriptions.changes import Apply, Change, Rotate
+from schemas.catalog.errors import InvalidInput, SubscriptionError
+from schemas.settings.settings import Settings
+from schemas.subscriptions.changes import Changes
+from schemas.subscriptions.rules import KEEP, Draft
 
 app = command_app()
 

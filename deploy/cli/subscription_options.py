@@ -10,12 +10,12 @@ from typing import Annotated, Any, Final, TypeAlias
 
 import typer
 
-from deploy.subscription_settings import read_schedule
-from schemas.client_certificate import CertificateWish, read_certificate
-from schemas.durations import parse_duration
-from schemas.errors import InvalidInput
-from schemas.header_rules import HeaderWish
-from schemas.rules import KEEP, Given, Keep
+from deploy.config.subscription_settings import read_schedule
+from schemas.catalog.errors import InvalidInput
+from schemas.input.durations import parse_duration
+from schemas.subscriptions.client_certificate import CertificateWish, read_certificate
+from schemas.subscriptions.header_rules import HeaderWish
+from schemas.subscriptions.rules import KEEP, Given, Keep
 
 _STDIN: Final = "-"
 _DEFAULT: Final = "default"

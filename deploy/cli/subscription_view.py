@@ -9,12 +9,12 @@ from urllib.parse import urlsplit
 
 import typer
 
-from producers.subscription_changes import Result
-from schemas.client_certificate import certificate_warning, shown
-from schemas.durations import format_duration
-from schemas.health import Health
-from schemas.subscription import Subscription
-from schemas.terminal import printable
+from producers.subscriptions.changes import Result
+from schemas.input.durations import format_duration
+from schemas.input.terminal import printable
+from schemas.records.health import Health
+from schemas.subscriptions.client_certificate import certificate_warning, shown
+from schemas.subscriptions.subscription import Subscription
 
 _SIGNS: Final = {
     "created": "+",

@@ -24,11 +24,11 @@ from deploy.cli.subscription_view import (
     print_warnings,
     state_of,
 )
-from deploy.health import read_health
-from deploy.subscription_file import read_file
-from producers.subscription_changes import Apply, Delete, Pause, Resume, Wish
-from schemas.errors import InvalidInput
-from schemas.subscription import Subscription
+from deploy.config.health import read_health
+from deploy.config.subscription_file import read_file
+from producers.subscriptions.changes import Apply, Delete, Pause, Resume, Wish
+from schemas.catalog.errors import InvalidInput
+from schemas.subscriptions.subscription import Subscription
 
 _COLUMNS: Final = (
     Column("ID", least=16, cut_order=1),

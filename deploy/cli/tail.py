@@ -12,14 +12,14 @@ import orjson
 import typer
 from confluent_kafka import Message
 
-from consumers.console.scan import Scanner
-from consumers.console.tail import Tail, follow, records
-from consumers.runtime.topic_reader import Range
+from consumers.inspect.scan import Scanner
+from consumers.inspect.tail import Tail, follow, records
+from consumers.kafka.topic_reader import Range
 from deploy.cli.columns import folded, screen_width
 from deploy.cli.context import command_app, settings_of
 from deploy.cli.looking import Json, Since, no_bar, record_reader, scanning, since_ms, topic_named
-from deploy.senders import senders_of
-from schemas.settings import Settings
+from deploy.config.senders import senders_of
+from schemas.settings.settings import Settings
 
 app = command_app()
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import typer
 
-from consumers.runtime.topics import apply, plan
-from deploy.admin import reachable_admin
+from consumers.kafka.topics import apply, plan
 from deploy.cli.context import command_app, settings_of
-from deploy.local.up import making
-from deploy.wanted_topics import wanted_topics
+from deploy.config.admin import reachable_admin
+from deploy.config.wanted_topics import wanted_topics
+from deploy.dev.up import making
 
 DIFFERENT = 1
 

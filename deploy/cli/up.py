@@ -8,11 +8,11 @@ from typing import Annotated, Final
 
 import typer
 
-from consumers.runtime.signals import Stop
+from consumers.service.signals import Stop
 from deploy.cli.context import command_app
 from deploy.cli.options import options_of
-from deploy.local.supervisor import Role
-from deploy.local.up import running
+from deploy.dev.supervisor import Role
+from deploy.dev.up import running
 
 DEFAULT_STATE: Final = Path(".signpost")
 

@@ -12,10 +12,10 @@ from typing import Annotated, Final
 import typer
 
 from deploy.cli.context import command_app, print_json, settings_of
-from deploy.senders import sender_named
-from schemas.errors import InvalidInput
-from schemas.sender import load_senders
-from schemas.verification import Finding, examine
+from deploy.config.senders import sender_named
+from schemas.catalog.errors import InvalidInput
+from schemas.senders.sender import load_senders
+from schemas.senders.verification import Finding, examine
 
 app = command_app()
 

@@ -13,8 +13,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from deploy.local.broker import start_broker
-from schemas.errors import Unavailable
+from deploy.dev.broker import start_broker
+from schemas.catalog.errors import Unavailable
 from tests.bench.delivery import backlog, delivery, processes
 from tests.bench.endpoints import endpoints
 from tests.bench.flood import flood

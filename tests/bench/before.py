@@ -17,8 +17,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from deploy.local.broker import start_broker
-from schemas.errors import InvalidInput, Unavailable
+from deploy.dev.broker import start_broker
+from schemas.catalog.errors import InvalidInput, Unavailable
 from tests.bench.measure import medians, work_of
 from tests.bench.sink import Sink
 from tests.bench.stage import Bench

@@ -7,7 +7,7 @@ from itertools import islice
 from statistics import median
 from typing import Any
 
-from schemas.topics import FIRST
+from schemas.records.topics import FIRST
 from tests.bench.measure import Work, peak_mib, resident_mib, work_of
 from tests.bench.stage import Bench, Stage, Subscribed
 from tests.bench.yardsticks import run

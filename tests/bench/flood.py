@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from schemas.partitioner import partition_of
+from schemas.records.partitioner import partition_of
 from tests.bench.measure import cpu_seconds
 from tests.bench.stage import PARTITIONS, Bench
 from tests.support.players import Players

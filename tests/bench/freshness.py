@@ -10,14 +10,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
-from deploy.local.receiver import Receiver
-from deploy.local.replies import Received, Reply
-from deploy.sealing_key import sealer_of
-from producers.events import EventPublisher
-from producers.subscription_changes import Apply, Delete, Pause, Wish
-from producers.subscriptions import SubscriptionWriter
-from schemas.rules import Draft, Given
-from schemas.sender import load_senders
+from deploy.config.sealing_key import sealer_of
+from deploy.dev.receiver import Receiver
+from deploy.dev.replies import Received, Reply
+from producers.events.publisher import EventPublisher
+from producers.subscriptions.changes import Apply, Delete, Pause, Wish
+from producers.subscriptions.writer import SubscriptionWriter
+from schemas.senders.sender import load_senders
+from schemas.subscriptions.rules import Draft, Given
 from tests.bench.latency import percentiles
 from tests.bench.stage import Bench, Stage, event
 from tests.support.pipeline import SECRET

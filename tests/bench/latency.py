@@ -6,8 +6,8 @@ import threading
 import time
 from typing import Any, Final
 
-from producers.events import EventPublisher
-from schemas.codec import Record
+from producers.events.publisher import EventPublisher
+from schemas.avro.codec import Record
 from tests.bench.measure import cpu_seconds
 from tests.bench.stage import Bench, Stage, event
 

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from itertools import islice
 from typing import Any, Final
 
-from producers.simulator import Simulator
-from schemas.event import Event
-from schemas.event_codec import EventDecoder, encode_event
-from schemas.sender import Sender, load_senders
+from deploy.demo.simulator import Simulator
+from schemas.events.event import Event
+from schemas.senders.event_codec import EventDecoder, encode_event
+from schemas.senders.sender import Sender, load_senders
 from tests.bench.stage import Bench
 from tests.support.attempts import Attempted
 

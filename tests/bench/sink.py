@@ -10,8 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
-from deploy.local.kafka import free_port
-from schemas.errors import Unavailable
+from deploy.dev.kafka import free_port
+from schemas.catalog.errors import Unavailable
 from tests.support.waiting import wait_until
 
 _CONFIG = """

@@ -13,13 +13,13 @@ from uuid import uuid4
 
 from confluent_kafka import Producer
 
-from deploy.sealing_key import sealer_of
-from schemas.delivery import JobCodec
-from schemas.event import Event
-from schemas.event_codec import encode_event
-from schemas.partitioner import partition_of
-from schemas.subscription import SealedSecret, Subscription, encode_subscription
-from schemas.topics import FIRST
+from deploy.config.sealing_key import sealer_of
+from schemas.events.event import Event
+from schemas.records.delivery import JobCodec
+from schemas.records.partitioner import partition_of
+from schemas.records.topics import FIRST
+from schemas.senders.event_codec import encode_event
+from schemas.subscriptions.subscription import SealedSecret, Subscription, encode_subscription
 from tests.bench.sink import Sink
 from tests.support.first_jobs import first_job
 from tests.support.installation import subscription

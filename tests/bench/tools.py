@@ -8,8 +8,8 @@ import sys
 import time
 from typing import Any, Final
 
-from schemas.delivery import DeadLetter, DeadLetterCodec
-from schemas.topics import FIRST
+from schemas.records.delivery import DeadLetter, DeadLetterCodec
+from schemas.records.topics import FIRST
 from tests.bench.stage import Bench, Stage
 from tests.support.waiting import wait_until
 

@@ -21,8 +21,8 @@ from urllib.parse import urlsplit
 import httpx
 from confluent_kafka import Consumer
 
-from schemas.delivery import JobCodec
-from schemas.sender import load_senders
+from schemas.records.delivery import JobCodec
+from schemas.senders.sender import load_senders
 from tests.bench.stage import event
 from tests.support.attempts import Attempted
 from tests.support.pipeline import SECRET

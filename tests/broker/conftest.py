@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from deploy.local.broker import Broker
+from deploy.dev.broker import Broker
 from tests.support.installation import Installation
 from tests.support.tools import Commands
 

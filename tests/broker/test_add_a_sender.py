@@ -13,8 +13,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import NamedTuple
 
-from deploy.local import tether
-from deploy.local.broker import Broker
+from deploy.dev import parent_bound as tether
+from deploy.dev.broker import Broker
 from tests.support.waiting import wait_until
 
 PAGE = (Path(__file__).parents[2] / "docs" / "add-a-sender.md").read_text(encoding="utf-8")

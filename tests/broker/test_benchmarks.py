@@ -9,8 +9,8 @@ from typing import Any, Final
 
 import pytest
 
-from deploy.local.broker import Broker
-from schemas.errors import InvalidInput, Unavailable
+from deploy.dev.broker import Broker
+from schemas.catalog.errors import InvalidInput, Unavailable
 from tests.bench import router
 from tests.bench.__main__ import BENCHMARKS
 from tests.bench.before import checked_out, compared

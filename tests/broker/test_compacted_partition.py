@@ -7,8 +7,8 @@ import logging
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 
-from consumers.runtime.compacted_partition import CompactedPartition
-from deploy.local.broker import Broker
+from consumers.kafka.compacted_partition import CompactedPartition
+from deploy.dev.broker import Broker
 from tests.support.topics import create_topic
 
 LOG = logging.getLogger("signpost.kafka")

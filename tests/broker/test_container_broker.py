@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Producer
 
-from deploy.local.container import ContainerBroker
+from deploy.dev.container import ContainerBroker
 from tests.support.parts import need
 from tests.support.processes import python, read_line
 from tests.support.topics import create_topic, read_topic
@@ -63,7 +63,7 @@ def test_it_is_gone_with_its_parent() -> None:
     with python(
         """
         import time
-        from deploy.local.container import ContainerBroker
+        from deploy.dev.container import ContainerBroker
         broker = ContainerBroker(data=None, port=None, say=lambda line: None)
         print(broker.describe.split()[1], broker.data, flush=True)
         time.sleep(600)

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from confluent_kafka import Producer
 
-from deploy.local.receiver import Received, Receiver
-from deploy.local.replies import Answer, always
-from producers.subscription_changes import Apply, Change, Delete, Pause, Resume
-from schemas.changes import Changes
-from schemas.delivery import JobCodec, job_id
-from schemas.header_rules import HeaderWish
-from schemas.rules import Draft, Given
+from deploy.dev.receiver import Received, Receiver
+from deploy.dev.replies import Answer, always
+from producers.subscriptions.changes import Apply, Change, Delete, Pause, Resume
+from schemas.records.delivery import JobCodec, job_id
+from schemas.subscriptions.changes import Changes
+from schemas.subscriptions.header_rules import HeaderWish
+from schemas.subscriptions.rules import Draft, Given
 from tests.support.pipeline import SECRET, Pipeline
 from tests.support.roles import Role
 from tests.support.waiting import wait_until

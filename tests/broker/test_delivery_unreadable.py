@@ -8,12 +8,12 @@ from collections import Counter
 import pytest
 from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
 
-from deploy.local.broker import Broker
-from deploy.local.receiver import Receiver
-from deploy.local.replies import Answer, always
-from schemas.codec import single_object_prefix
-from schemas.delivery import DeadLetter, Job, JobCodec
-from schemas.errors import UNREADABLE_REASONS
+from deploy.dev.broker import Broker
+from deploy.dev.receiver import Receiver
+from deploy.dev.replies import Answer, always
+from schemas.avro.codec import single_object_prefix
+from schemas.catalog.errors import UNREADABLE_REASONS
+from schemas.records.delivery import DeadLetter, Job, JobCodec
 from tests.support.pipeline import Pipeline
 from tests.support.roles import RoleStarter
 from tests.support.topics import Headers, end_offsets, produce
@@ -87,13 +87,13 @@ def letters_of(pipeline: Pipeline, count: int) -> list[DeadLetter]:
     return wait_until(arrived, 60, f"{count} dead letters")
 
 
-@pytest.mark.parametrize("tier", ["0s", "1m"])
+@pytest.mark.parametrize("delay_topic", ["0s", "1m"])
 def test_unreadable_record_is_dead_with_its_bytes_and_stops_nothing(
-    pipeline: Pipeline, receiver: Receiver, tier: str
+    pipeline: Pipeline, receiver: Receiver, delay_topic: str
 ) -> None:
     """A dozen kinds between good jobs: each is one dead letter, its offset is committed, and the good ones arrive."""
     pipeline.subscribe(receiver.url)
-    topic = f"{pipeline.names.prefix}jobs.{tier}"
+    topic = f"{pipeline.names.prefix}jobs.{delay_topic}"
     for name, (value, _) in UNREADABLE.items():
         produce(pipeline.bootstrap_servers, topic, value, name.encode(), partition=1, headers=HEADERS)
         produce(pipeline.bootstrap_servers, topic, job_value(event_id=f"evt_{name.split()[0]}"), b"sub-0", partition=1)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from deploy.local.broker import Broker
-from deploy.senders import make_folder
-from schemas.sender import load_senders
+from deploy.config.senders import make_folder
+from deploy.dev.broker import Broker
+from schemas.senders.sender import load_senders
 from tests.support.roles import RoleStarter
 from tests.support.topics import admin_of
 from tests.support.waiting import wait_until

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from deploy.cli.main import main
-from deploy.local.broker import Broker
-from producers.events import EventPublisher
-from schemas.errors import EventError, Unavailable
-from schemas.event_codec import EventDecoder
+from deploy.dev.broker import Broker
+from producers.events.publisher import EventPublisher
+from schemas.catalog.errors import EventError, Unavailable
+from schemas.senders.event_codec import EventDecoder
 from tests.contracts.zenoo import DATA, EXAMPLES, ZENOO, event_of, golden
 from tests.support.topics import create_topic, read_topic
 

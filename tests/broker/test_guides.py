@@ -11,18 +11,18 @@ from pathlib import Path
 
 import pytest
 
-from deploy.documents.examples import examples_of
-from deploy.documents.folder import documents_of
-from deploy.documents.verification import LANGUAGES
-from deploy.local.broker import Broker
-from deploy.local.receiver import Receiver
-from deploy.local.replies import Received
-from producers.events import EventPublisher
-from producers.subscription_changes import Apply
-from schemas.event import Event
-from schemas.rules import Draft, Given
-from schemas.sender import Sender, load_sender
-from schemas.standard_webhooks import public_text
+from deploy.dev.broker import Broker
+from deploy.dev.receiver import Receiver
+from deploy.dev.replies import Received
+from deploy.reference.examples import examples_of
+from deploy.reference.folder import documents_of
+from deploy.reference.verification import LANGUAGES
+from producers.events.publisher import EventPublisher
+from producers.subscriptions.changes import Apply
+from schemas.events.event import Event
+from schemas.senders.sender import Sender, load_sender
+from schemas.senders.standard_webhooks import public_text
+from schemas.subscriptions.rules import Draft, Given
 from tests.contracts.senders import SENDERS, WHSEC
 from tests.contracts.test_any_value import ALL, folder_of
 from tests.support.attempts import Attempted, headers_of

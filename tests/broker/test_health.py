@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 import pytest
 
-from deploy.local.broker import Broker
-from deploy.local.receiver import Receiver
-from deploy.local.replies import Answer, always, in_turn
-from producers.subscription_changes import Delete, Pause, Resume
-from schemas.health import Operation, decode_operation
+from deploy.dev.broker import Broker
+from deploy.dev.receiver import Receiver
+from deploy.dev.replies import Answer, always, in_turn
+from producers.subscriptions.changes import Delete, Pause, Resume
+from schemas.records.health import Operation, decode_operation
 from tests.support.pipeline import Pipeline
 from tests.support.roles import Role, RoleStarter
 from tests.support.tools import Commands

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Producer
 
-from deploy.local import kafka
-from deploy.local.broker import start_broker
-from deploy.local.container import ContainerBroker
-from deploy.local.jvm import JvmBroker, find_java
-from schemas.errors import Unavailable
+from deploy.dev import kafka
+from deploy.dev.broker import start_broker
+from deploy.dev.container import ContainerBroker
+from deploy.dev.jvm import JvmBroker, find_java
+from schemas.catalog.errors import Unavailable
 from tests.support.processes import is_running, python, read_line
 from tests.support.roles import RoleStarter
 from tests.support.topics import create_topic, read_topic
@@ -40,7 +40,7 @@ def test_it_is_gone_with_its_parent() -> None:
     with python(
         """
         import time
-        from deploy.local.jvm import JvmBroker
+        from deploy.dev.jvm import JvmBroker
         broker = JvmBroker(data=None, port=None, say=lambda line: None)
         print(broker.pid, broker.data, flush=True)
         time.sleep(600)

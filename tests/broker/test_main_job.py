@@ -10,9 +10,9 @@ from itertools import pairwise
 
 import pytest
 
-from deploy.local.receiver import Receiver
-from deploy.local.replies import Answer, always, fail_first
-from schemas.delivery import DeadLetter, DeadLetterCodec
+from deploy.dev.receiver import Receiver
+from deploy.dev.replies import Answer, always, fail_first
+from schemas.records.delivery import DeadLetter, DeadLetterCodec
 from tests.contracts.zenoo import EXAMPLES, event_of, golden
 from tests.support.pipeline import SECRET, Pipeline, ends_of
 from tests.support.roles import Role

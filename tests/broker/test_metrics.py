@@ -7,13 +7,13 @@ from datetime import timedelta
 from confluent_kafka import TopicPartition
 from prometheus_client.parser import text_string_to_metric_families
 
-from consumers.runtime.metrics import SPECS
-from deploy.local.broker import Broker
-from deploy.local.receiver import Receiver
-from deploy.local.replies import Answer, always, by_path, fail_first
-from producers.subscription_changes import Pause
-from schemas.partitioner import partition_of
-from schemas.topics import FIRST
+from consumers.service.metrics import SPECS
+from deploy.dev.broker import Broker
+from deploy.dev.receiver import Receiver
+from deploy.dev.replies import Answer, always, by_path, fail_first
+from producers.subscriptions.changes import Pause
+from schemas.records.partitioner import partition_of
+from schemas.records.topics import FIRST
 from tests.support.pipeline import CUSTOMER, Pipeline
 from tests.support.roles import Role, RoleStarter
 from tests.support.topics import produce
@@ -129,6 +129,6 @@ def test_every_metric_is_fed(broker: Broker, prefix: str, start_role: RoleStarte
 def under_way(deliver: Role) -> bool:
     """Tell whether requests are in flight and jobs wait, none for long."""
     assert 1 <= deliver.metric("signpost_delivery_in_flight_requests") <= 512
-    assert deliver.metric("signpost_delivery_jobs_waiting", tier="1m") >= 1
-    assert deliver.metric("signpost_delivery_oldest_due_age_seconds", tier="0s") < 60
+    assert deliver.metric("signpost_delivery_jobs_waiting", delay_topic="1m") >= 1
+    assert deliver.metric("signpost_delivery_oldest_due_age_seconds", delay_topic="0s") < 60
     return True

@@ -9,12 +9,12 @@ from datetime import UTC, datetime
 import pytest
 from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
 
-from consumers.runtime.topics import delivery_group, router_group
+from consumers.kafka.topics import delivery_group, router_group
 from deploy.cli.main import main
-from deploy.local.broker import Broker
-from schemas.errors import Unavailable
-from schemas.sender import load_senders
-from schemas.topics import FIRST, PARKING, tiers_of
+from deploy.dev.broker import Broker
+from schemas.catalog.errors import Unavailable
+from schemas.records.topics import DEFERRAL_DELAY, FIRST, delays_of
+from schemas.senders.sender import load_senders
 from tests.support.installation import Installation, event, subscription, value_of
 from tests.support.topics import read_topic
 
@@ -147,9 +147,9 @@ def test_positions_of_a_group_at_work_are_left_alone(here: Here) -> None:
     assert "Stop these processes first" in said
 
 
-def test_lost_positions_of_jobs_are_set_for_all_tiers(here: Here) -> None:
-    """Setting jobs.0s alone warns of the tiers that would be read anew; the pattern sets all of them."""
-    first, parking = here.names.jobs(FIRST), here.names.jobs(PARKING)
+def test_lost_positions_of_jobs_are_set_for_all_delay_topics(here: Here) -> None:
+    """Setting jobs.0s alone warns of the delay topics that would be read anew; the pattern sets all of them."""
+    first, parking = here.names.jobs(FIRST), here.names.jobs(DEFERRAL_DELAY)
     for partition in range(3):
         here.produce(first, b"job", partition=partition)
         here.produce(parking, b"job", partition=partition)
@@ -172,19 +172,19 @@ def test_positions_are_shown_as_json(here: Here) -> None:
     here.one_event_each()
     here.delete_events(before=1)
     code, shown, _ = here.run("list", "--json")
-    found, tiers = json.loads(shown), tiers_of(sender.schedule for sender in load_senders().values())
+    found, delay_topics = json.loads(shown), delays_of(sender.schedule for sender in load_senders().values())
 
     assert code == 0
     wanted = {"committed": 0, "begin": 0, "end": 1, "waiting": 1, "recorded": None}
     place = {"group": router_group(here.names), "topic": here.events_topic}
     assert place | {"partition": 1} | wanted in found["positions"]
     assert place | {"partition": 0} | wanted | {"begin": 1, "waiting": 0} in found["positions"]
-    assert len({entry["topic"] for entry in found["positions"]}) == 1 + len(tiers)
+    assert len({entry["topic"] for entry in found["positions"]}) == 1 + len(delay_topics)
     assert any("retention deleted 0 to 0 before they were read" in remark["sentence"] for remark in found["remarks"])
     named = json.loads(here.run("list", "jobs.1*", "router", "--json")[1])
     prefix = here.names.prefix
-    tier_names = {prefix + name for name in ("jobs.1s", "jobs.1m", "jobs.10h", "jobs.14h")}
-    assert {entry["topic"] for entry in named["positions"]} == {here.events_topic} | tier_names
+    delay_topic_names = {prefix + name for name in ("jobs.1s", "jobs.1m", "jobs.10h", "jobs.14h")}
+    assert {entry["topic"] for entry in named["positions"]} == {here.events_topic} | delay_topic_names
 
 
 def test_before_topics_are_made_the_command_that_makes_them_is_named(

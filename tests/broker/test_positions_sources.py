@@ -7,13 +7,13 @@ import time
 import pytest
 from confluent_kafka.admin import NewPartitions  # type: ignore[attr-defined]  # its package names no __all__
 
+from consumers.kafka.positions import CommittedPositions
+from consumers.kafka.source_positions import PositionsBySource, SourcesTopic
+from consumers.kafka.topics import router_group
 from consumers.router.source_positions import EVERY_S, FIRST_AFTER_S, SourcePositionsRecorder
-from consumers.runtime.positions import CommittedPositions
-from consumers.runtime.source_positions import PositionsBySource, SourcesTopic
-from consumers.runtime.topics import router_group
-from deploy.local.broker import Broker
-from schemas.errors import Unavailable
-from schemas.source import SourcePositions
+from deploy.dev.broker import Broker
+from schemas.catalog.errors import Unavailable
+from schemas.records.source import SourcePositions
 from tests.support.installation import Installation, RunningRouter, event, subscription, value_of
 from tests.support.topics import end_offsets
 from tests.support.waiting import wait_until

@@ -8,8 +8,8 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its package
     ResourceType,
 )
 
-from consumers.runtime.safety import RETENTION_MINUTES, about_brokers, warnings
-from deploy.local.broker import Broker
+from consumers.kafka.safety import RETENTION_MINUTES, about_brokers, warnings
+from deploy.dev.broker import Broker
 from tests.support.installation import Installation
 
 

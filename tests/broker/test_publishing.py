@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local.broker import Broker
-from schemas.event import EventDecoder
-from schemas.sender import load_senders
+from deploy.dev.broker import Broker
+from schemas.events.event import EventDecoder
+from schemas.senders.sender import load_senders
 from tests.support.topics import create_topic, read_topic
 
 ROOT = Path(__file__).parents[2]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from deploy.local.broker import Broker
+from deploy.dev.broker import Broker
 from tests.support.processes import is_running
 from tests.support.roles import RoleStarter
 

@@ -6,10 +6,10 @@ from collections import Counter
 
 import pytest
 
-from deploy.local.broker import Broker
-from schemas.delivery import event_id as made_id
-from schemas.delivery import job_id
-from schemas.partitioner import partition_of
+from deploy.dev.broker import Broker
+from schemas.records.delivery import event_id as made_id
+from schemas.records.delivery import job_id
+from schemas.records.partitioner import partition_of
 from tests.support.installation import ZENOO, Installation, event, subscription
 
 
@@ -44,7 +44,7 @@ def test_an_event_becomes_a_job_for_each_subscription_that_takes_it(here: Instal
     assert (job.subscription_partition, job.subscription_offset) == (partition_of("acme", 3), 1)
 
 
-def test_jobs_of_a_subscription_are_on_the_partition_that_every_tier_has_for_it(here: Installation) -> None:
+def test_jobs_of_a_subscription_are_on_the_partition_that_every_delay_topic_has_for_it(here: Installation) -> None:
     """The key of a job is its subscription, hashed by murmur2."""
     here.subscribe(*(subscription(f"sub-{n}") for n in range(12)))
     here.publish([event("evt_1")])

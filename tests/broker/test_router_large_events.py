@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from deploy.local.broker import Broker
-from schemas.topics import FIRST
+from deploy.dev.broker import Broker
+from schemas.records.topics import FIRST
 from tests.support.installation import DATA, Installation, event, subscription
 from tests.support.memory import MIB, peak_resident_bytes
 from tests.support.roles import RoleStarter

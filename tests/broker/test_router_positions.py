@@ -11,9 +11,9 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its package
     NewPartitions,
 )
 
-from deploy.local.broker import Broker
-from schemas.errors import Unavailable
-from schemas.health import decode_operation
+from deploy.dev.broker import Broker
+from schemas.catalog.errors import Unavailable
+from schemas.records.health import decode_operation
 from tests.support.installation import Installation, Stale, event, subscription, value_of
 from tests.support.topics import create_topic, end_offsets, read_topic
 from tests.support.waiting import wait_until

@@ -9,13 +9,13 @@ from urllib.parse import urlsplit
 import pytest
 from confluent_kafka import KafkaError, Producer
 
-from deploy.local.broker import Broker
-from deploy.local.receiver import Receiver
-from deploy.local.replies import Answer, Received
-from schemas.errors import Unavailable
-from schemas.partitioner import partition_of
-from schemas.subscription import encode_subscription
-from schemas.topics import FIRST
+from deploy.dev.broker import Broker
+from deploy.dev.receiver import Receiver
+from deploy.dev.replies import Answer, Received
+from schemas.catalog.errors import Unavailable
+from schemas.records.partitioner import partition_of
+from schemas.records.topics import FIRST
+from schemas.subscriptions.subscription import encode_subscription
 from tests.support.installation import ZENOO, Installation, Stale, alter, event, subscription, value_of
 from tests.support.waiting import wait_until
 

@@ -15,12 +15,12 @@ from consumers.router.jobs import KeyValue
 from consumers.router.matching import SubscriptionIndex, Target
 from consumers.router.routing import Routed, Router, SizeLimits, UnreadableEvent
 from consumers.router.subscriptions import Subscribers
-from consumers.table_state import Entry
-from deploy.local.broker import Broker
-from schemas.delivery import DeadLetter, DeadLetterCodec
-from schemas.errors import UNREADABLE_REASONS
-from schemas.event_codec import encode_event
-from schemas.topics import MAX_EVENT
+from consumers.subscriptions.state import Entry
+from deploy.dev.broker import Broker
+from schemas.catalog.errors import UNREADABLE_REASONS
+from schemas.records.delivery import DeadLetter, DeadLetterCodec
+from schemas.records.topics import MAX_EVENT
+from schemas.senders.event_codec import encode_event
 from tests.support.installation import ZENOO, Installation, event, subscription
 from tests.support.topics import create_topic
 

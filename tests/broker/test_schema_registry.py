@@ -10,11 +10,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from deploy.local.broker import Broker
-from producers.events import EventPublisher
-from producers.schema_ids import SchemaIds
-from schemas.errors import Unavailable
-from schemas.topics import FIRST
+from deploy.dev.broker import Broker
+from producers.events.publisher import EventPublisher
+from producers.events.schema_ids import SchemaIds
+from schemas.catalog.errors import Unavailable
+from schemas.records.topics import FIRST
 from tests.support.apicurio import Apicurio, running_apicurio
 from tests.support.installation import ZENOO, Installation, event, subscription
 from tests.support.roles import RoleStarter

@@ -9,19 +9,19 @@ from collections.abc import Iterable, Iterator
 import pytest
 
 from consumers.delivery.endpoint import endpoints_of
-from deploy.local.broker import Broker
-from deploy.local.receiver import Receiver
-from deploy.local.replies import Answer
-from deploy.sealing_key import sealer_of
-from producers.subscription_changes import Apply, Change
-from schemas.changes import Changes
-from schemas.client_certificate import read_certificate
-from schemas.codec import Record
-from schemas.egress import EgressPolicy
-from schemas.header_rules import HeaderWish
-from schemas.rules import Draft, Given
-from schemas.sender import load_senders
-from schemas.subscription import decode_subscription
+from deploy.config.sealing_key import sealer_of
+from deploy.dev.broker import Broker
+from deploy.dev.receiver import Receiver
+from deploy.dev.replies import Answer
+from producers.subscriptions.changes import Apply, Change
+from schemas.avro.codec import Record
+from schemas.network.egress import EgressPolicy
+from schemas.senders.sender import load_senders
+from schemas.subscriptions.changes import Changes
+from schemas.subscriptions.client_certificate import read_certificate
+from schemas.subscriptions.header_rules import HeaderWish
+from schemas.subscriptions.rules import Draft, Given
+from schemas.subscriptions.subscription import decode_subscription
 from tests.support.pipeline import CUSTOMER, Pipeline, ends_of
 from tests.support.roles import Role, RoleStarter
 from tests.support.table import RecordProperty, Row

@@ -8,13 +8,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from deploy.local.broker import Broker
-from deploy.local.replies import Answer, Received, fail_first
-from producers.events import EventPublisher
-from producers.subscription_changes import Apply
-from schemas.rules import Draft, Given
-from schemas.standard_webhooks import public_text
-from schemas.subscription import decode_subscription
+from deploy.dev.broker import Broker
+from deploy.dev.replies import Answer, Received, fail_first
+from producers.events.publisher import EventPublisher
+from producers.subscriptions.changes import Apply
+from schemas.senders.standard_webhooks import public_text
+from schemas.subscriptions.rules import Draft, Given
+from schemas.subscriptions.subscription import decode_subscription
 from tests.contracts.official import deliveries
 from tests.contracts.senders import DATA, SENDERS, SIGNPOST, WHSEC, Example, diligent_headers, examples, reader
 from tests.support.pipeline import SECRET, Pipeline

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from producers.subscription_changes import Apply, Delete, Pause, Wish
-from schemas.errors import SubscriptionError
-from schemas.rules import Draft
+from producers.subscriptions.changes import Apply, Delete, Pause, Wish
+from schemas.catalog.errors import SubscriptionError
+from schemas.subscriptions.rules import Draft
 from tests.support.subscriptions import draft, present
 
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import pytest
 from confluent_kafka import IsolationLevel, Producer
 
-from deploy.local.broker import Broker
-from producers.acknowledgement import ACKNOWLEDGE_AFTER_S
-from producers.subscription_changes import Apply, Delete, Effect, Pause, Result, Resume, Wish
-from producers.subscriptions import Surroundings
-from schemas.errors import SealBroken, SubscriptionError, Unavailable
-from schemas.partitioner import partition_of
-from schemas.rules import Given
-from schemas.subscription import decode_subscription
-from schemas.topics import TopicNames
+from deploy.dev.broker import Broker
+from producers.subscriptions.acknowledgement import ACKNOWLEDGE_AFTER_S
+from producers.subscriptions.changes import Apply, Delete, Effect, Pause, Result, Resume, Wish
+from producers.subscriptions.writer import Surroundings
+from schemas.catalog.errors import SealBroken, SubscriptionError, Unavailable
+from schemas.records.partitioner import partition_of
+from schemas.records.topics import TopicNames
+from schemas.subscriptions.rules import Given
+from schemas.subscriptions.subscription import decode_subscription
 from tests.support.subscriptions import (
     PARTITIONS,
     draft,

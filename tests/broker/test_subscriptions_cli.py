@@ -13,8 +13,8 @@ import pytest
 from confluent_kafka import IsolationLevel
 
 from deploy.cli.main import main
-from deploy.local.broker import Broker
-from schemas.topics import TopicNames
+from deploy.dev.broker import Broker
+from schemas.records.topics import TopicNames
 from tests.support.subscriptions import KEY
 from tests.support.topics import read_topic
 

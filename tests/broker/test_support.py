@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from confluent_kafka import IsolationLevel, Producer
 
-from deploy.local.broker import Broker
+from deploy.dev.broker import Broker
 from tests.support.topics import create_topic, end_offsets, read_topic
 
 

@@ -10,12 +10,12 @@ import pytest
 import structlog
 from confluent_kafka import Producer
 
-from consumers.table import SubscriptionTable, read_subscription
-from consumers.table_state import Entry, Gone, NotYet, Unusable
-from producers.subscription_changes import Apply, Delete
-from schemas.errors import UnreadableRecord
-from schemas.subscription import encode_subscription
-from schemas.topics import TopicNames
+from consumers.subscriptions.state import Entry, Gone, NotYet, Unusable
+from consumers.subscriptions.table import SubscriptionTable, read_subscription
+from producers.subscriptions.changes import Apply, Delete
+from schemas.catalog.errors import UnreadableRecord
+from schemas.records.topics import TopicNames
+from schemas.subscriptions.subscription import encode_subscription
 from tests.support.installation import subscription
 from tests.support.subscriptions import PARTITIONS, draft, kafka_of, subscriptions_topic, writer_of
 from tests.support.waiting import wait_until

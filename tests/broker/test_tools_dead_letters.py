@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from consumers.console import dead_letters
-from deploy.local.receiver import Receiver
-from deploy.local.replies import Answer, always
-from schemas.delivery import DeadLetter, DeadLetterCodec, Job
+from consumers.inspect import dead_letters
+from deploy.dev.receiver import Receiver
+from deploy.dev.replies import Answer, always
+from schemas.records.delivery import DeadLetter, DeadLetterCodec, Job
 from tests.support.installation import Installation, event, subscription, value_of
 from tests.support.pipeline import Pipeline
 from tests.support.tools import T0_MS, Commands, job, job_value, outcome_value

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from deploy.local.receiver import Receiver
-from deploy.local.replies import Answer, Hang, always, by_path
-from deploy.local.state import write_up
+from deploy.dev.receiver import Receiver
+from deploy.dev.replies import Answer, Hang, always, by_path
+from deploy.dev.state import write_up
 from tests.support.pipeline import SECRET, Pipeline
 from tests.support.roles import Role
 from tests.support.tools import Commands, Said
@@ -56,7 +56,7 @@ def test_the_worst_endpoints_are_shown_as_they_are_now(
         found = rows(signpost, addresses["deliver"])
         assert found.keys() == {fails, hangs, gone}, found
         assert found[hangs]["limited_by"] == "no_response", found
-        # What waits in tiers is estimated.
+        # What waits in delay topics is estimated.
         assert 0 < found[hangs]["waiting"] + found[hangs]["deferred"] <= EVENTS, found
         return found
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from deploy.local.receiver import Receiver
-from deploy.local.replies import Answer, fail_first
-from producers.subscription_changes import Pause
-from schemas.delivery import event_id
-from schemas.health import Health, encode_health
+from deploy.dev.receiver import Receiver
+from deploy.dev.replies import Answer, fail_first
+from producers.subscriptions.changes import Pause
+from schemas.records.delivery import event_id
+from schemas.records.health import Health, encode_health
 from tests.support.installation import Installation, event, subscription, value_of
 from tests.support.pipeline import Pipeline
 from tests.support.tools import T0_MS, Commands, job, job_value, outcome_value

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from consumers.console import lag
-from consumers.console.lag import spans
 from consumers.delivery.partitions.progress import Position, Progress
-from deploy.local.broker import Broker
-from deploy.local.receiver import Receiver
-from schemas.sender import load_senders
-from schemas.topics import tiers_of
+from consumers.inspect import lag
+from consumers.inspect.lag import spans
+from deploy.dev.broker import Broker
+from deploy.dev.receiver import Receiver
+from schemas.records.topics import delays_of
+from schemas.senders.sender import load_senders
 from tests.support.installation import Installation, event
 from tests.support.pipeline import Pipeline
 from tests.support.tools import Commands, job, job_value
@@ -47,12 +47,12 @@ def test_lag_counts_waiting_records(here: Installation, signpost: Commands) -> N
     """A source shows how many events wait and when the oldest arrived, a delay topic when its oldest job is due."""
     here.publish(event(f"evt_{number}") for number in range(5))
     commit(here, "router", here.events_topic, Position(2, ""))
-    tier = f"{here.names.prefix}jobs.5m"
-    here.produce(tier, job_value(job(1, due_at_ms=4_000_000_000_000)), b"sub-1")
+    delay_topic = f"{here.names.prefix}jobs.5m"
+    here.produce(delay_topic, job_value(job(1, due_at_ms=4_000_000_000_000)), b"sub-1")
     found = lags(signpost)
     assert found[here.events_topic]["waiting"] == 3
-    assert found[tier]["waiting"] == 1
-    assert found[tier]["oldest_due"] == "2096-10-02T07:06:40.000Z"
+    assert found[delay_topic]["waiting"] == 1
+    assert found[delay_topic]["oldest_due"] == "2096-10-02T07:06:40.000Z"
     assert found[f"{here.names.prefix}jobs.0s"]["waiting"] == 0
     text = signpost("lag").out
     assert " ago)" in text
@@ -75,19 +75,21 @@ def test_records_finished_beyond_the_position_do_not_count(here: Installation, s
 
 def test_transaction_markers_do_not_count(here: Installation, signpost: Commands) -> None:
     """If a log ends in transaction markers, only records are counted."""
-    tier = f"{here.names.prefix}jobs.5m"
+    delay_topic = f"{here.names.prefix}jobs.5m"
     producer = Producer(
         {"bootstrap.servers": here.bootstrap_servers, "transactional.id": f"{here.names.prefix}test", "log_level": 0}
     )
     producer.init_transactions(30)
     for number in range(3):
         producer.begin_transaction()
-        producer.produce(tier, job_value(job(number)), b"sub-1")
+        producer.produce(delay_topic, job_value(job(number)), b"sub-1")
         producer.commit_transaction(30)
-    wait_until(lambda: end_offsets(here.bootstrap_servers, tier) == {0: 6}, what="three records and three markers")
-    assert lags(signpost)[tier]["waiting"] == 3
-    commit(here, "deliver", tier, Position(5, ""))
-    found = lags(signpost)[tier]
+    wait_until(
+        lambda: end_offsets(here.bootstrap_servers, delay_topic) == {0: 6}, what="three records and three markers"
+    )
+    assert lags(signpost)[delay_topic]["waiting"] == 3
+    commit(here, "deliver", delay_topic, Position(5, ""))
+    found = lags(signpost)[delay_topic]
     assert (found["waiting"], found["exact"], found["oldest_due"]) == (0, True, None)
 
 
@@ -121,8 +123,8 @@ def test_lag_shows_the_members_of_groups(
     assert (router["unowned"], deliver["unowned"]) == ({}, {})
     text = signpost("lag").out
     assert "deliver: 1 process, stable" in text
-    tiers = tiers_of(sender.schedule for sender in load_senders().values())
-    assert f"0-2 of {len(tiers)} topics" in text
+    delay_topics = delays_of(sender.schedule for sender in load_senders().values())
+    assert f"0-2 of {len(delay_topics)} topics" in text
 
 
 def test_empty_and_missing_topics_get_a_sentence(

@@ -6,12 +6,12 @@ import json
 
 import pytest
 
-from consumers.console.readable import RecordReader
-from consumers.console.scan import Scanner
-from consumers.console.tail import Tail, follow
-from schemas.delivery import DeadLetter, DeadLetterCodec, event_id
-from schemas.sender import load_senders
-from schemas.subscription import SealedSecret
+from consumers.inspect.readable import RecordReader
+from consumers.inspect.scan import Scanner
+from consumers.inspect.tail import Tail, follow
+from schemas.records.delivery import DeadLetter, DeadLetterCodec, event_id
+from schemas.senders.sender import load_senders
+from schemas.subscriptions.subscription import SealedSecret
 from tests.support.installation import Installation, event, subscription
 from tests.support.tools import Commands, job, job_value, outcome_value
 from tests.support.topics import read_topic

@@ -9,9 +9,9 @@ import pytest
 from confluent_kafka import IsolationLevel, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from consumers.runtime.topic_reader import Range, TopicReader, place_of
-from deploy.local.broker import Broker
-from schemas.errors import Unavailable
+from consumers.kafka.topic_reader import Range, TopicReader, place_of
+from deploy.dev.broker import Broker
+from schemas.catalog.errors import Unavailable
 from tests.support.topics import create_topic, produce
 from tests.support.waiting import wait_until
 

@@ -14,11 +14,11 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its package
     ResourceType,
 )
 
-from consumers.runtime.topics import Create, Impossible, Reconfigure, SetBeginning, apply, check, plan
+from consumers.kafka.topics import Create, Impossible, Reconfigure, SetBeginning, apply, check, plan
 from deploy.cli.main import main
-from deploy.local.broker import Broker
-from schemas.errors import Unavailable
-from schemas.topics import FIRST, Topic, TopicNames, own_topics, tiers_of
+from deploy.dev.broker import Broker
+from schemas.catalog.errors import Unavailable
+from schemas.records.topics import FIRST, Topic, TopicNames, delays_of, own_topics
 from tests.support.topics import admin_of, create_topic
 from tests.support.waiting import wait_until
 
@@ -34,9 +34,9 @@ class Cluster:
         self.admin = admin_of(bootstrap_servers)
         self.names = TopicNames(prefix)
 
-    def wanted(self, *tiers: timedelta, partitions: int = 3, max_event: int = 1_048_576) -> list[Topic]:
+    def wanted(self, *delay_topics: timedelta, partitions: int = 3, max_event: int = 1_048_576) -> list[Topic]:
         return own_topics(
-            self.names, tiers_of([tiers]), ["zenoo"], partitions=partitions, replication=1, max_event=max_event
+            self.names, delays_of([delay_topics]), ["zenoo"], partitions=partitions, replication=1, max_event=max_event
         )
 
     def positions(self) -> dict[int, int]:
@@ -91,8 +91,8 @@ def test_two_at_once_both_succeed(cluster: Cluster) -> None:
     assert cluster.positions() == {0: 0, 1: 0, 2: 0}
 
 
-def test_a_new_tier_is_made(cluster: Cluster) -> None:
-    """A sender with another step in its schedule brings its tier, and nothing else changes."""
+def test_a_new_delay_topic_is_made(cluster: Cluster) -> None:
+    """A sender with another step in its schedule brings its delay topic, and nothing else changes."""
     apply(cluster.kafka, cluster.admin, cluster.wanted(MINUTE), cluster.names)
 
     (change,) = apply(cluster.kafka, cluster.admin, cluster.wanted(MINUTE, HOUR), cluster.names)

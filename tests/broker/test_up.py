@@ -12,8 +12,8 @@ from typing import Any
 import httpx
 import pytest
 
-from deploy.local import kafka
-from deploy.local.broker import Broker
+from deploy.dev import kafka
+from deploy.dev.broker import Broker
 from tests.support.processes import is_running
 from tests.support.roles import Role, RoleStarter
 from tests.support.waiting import wait_until

@@ -12,7 +12,7 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from deploy.local.receiver import Receiver
+from deploy.dev.receiver import Receiver
 from tests.support.pipeline import Pipeline, ends_of
 from tests.support.roles import RoleStarter
 from tests.support.waiting import wait_until

@@ -10,8 +10,8 @@ from pathlib import Path
 from random import Random
 from typing import Any, Final, NamedTuple
 
-from schemas.event import Event
-from schemas.event_codec import EventDecoder, encode_event
+from schemas.events.event import Event
+from schemas.senders.event_codec import EventDecoder, encode_event
 from tests.contracts.senders import SENDERS
 from tests.support.attempts import Attempted, headers_of
 from tests.support.npm import installed

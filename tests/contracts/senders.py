@@ -9,9 +9,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from producers.event_json import EventReader
-from schemas.event import Event
-from schemas.sender import Sender, load_senders
+from producers.events.json_reader import EventReader
+from schemas.events.event import Event
+from schemas.senders.sender import Sender, load_senders
 
 DATA: Final = Path(__file__).parent / "data"
 VECTORS: Final[dict[str, Any]] = json.loads((DATA / "signature_vectors.json").read_text(encoding="utf-8"))

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from producers.event_json import EventReader
-from schemas.avro_types import parse_type
-from schemas.errors import UNREADABLE_REASONS, EventError, SenderError, UnreadableRecord
-from schemas.event import Event
-from schemas.event_codec import EventDecoder, encode_event
-from schemas.sender import Sender, load_sender
+from producers.events.json_reader import EventReader
+from schemas.avro.types import parse_type
+from schemas.catalog.errors import UNREADABLE_REASONS, EventError, SenderError, UnreadableRecord
+from schemas.events.event import Event
+from schemas.senders.event_codec import EventDecoder, encode_event
+from schemas.senders.sender import Sender, load_sender
 from tests.contracts.senders import SENDERS
 from tests.support.avro_values import exact, json_values_of
 
@@ -31,7 +31,7 @@ INNER: list[dict[str, Any]] = [
     {"name": "maybe", "type": ["null", {"type": "string", "json": "integer"}], "default": None},
     {"name": "rest", "type": {"type": "map", "values": {"type": "string", "json": "raw"}}, "json": "members"},
 ]
-# All that schemas/json_form.py knows, in each place where it can stand.
+# All that schemas/avro/json_form.py knows, in each place where it can stand.
 ALL: dict[str, Any] = {
     "type": "record",
     "name": "AllData",

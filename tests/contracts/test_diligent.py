@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from producers.event_json import EventReader
-from schemas.errors import EventError, InvalidInput, UnreadableRecord
-from schemas.event import Event
-from schemas.event_codec import EventDecoder, encode_event
+from producers.events.json_reader import EventReader
+from schemas.catalog.errors import EventError, InvalidInput, UnreadableRecord
+from schemas.events.event import Event
+from schemas.senders.event_codec import EventDecoder, encode_event
 from tests.contracts.senders import SENDERS, VECTORS, examples, reader, sha256_hex
 from tests.support.attempts import Attempted, headers_of
 

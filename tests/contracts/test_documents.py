@@ -15,13 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft7Validator, Draft202012Validator
 
-from deploy.documents.examples import NOW_S, examples_of
-from deploy.documents.folder import documents_of, write_documents
-from deploy.documents.payloads import body_schema
-from producers.event_json import EventReader
-from schemas.avro_types import parse_type
-from schemas.event_codec import EventDecoder, encode_event
-from schemas.sender import Sender, load_sender
+from deploy.reference.examples import NOW_S, examples_of
+from deploy.reference.folder import documents_of, write_documents
+from deploy.reference.payloads import body_schema
+from producers.events.json_reader import EventReader
+from schemas.avro.types import parse_type
+from schemas.senders.event_codec import EventDecoder, encode_event
+from schemas.senders.sender import Sender, load_sender
 from tests.contracts.senders import SENDERS, Example, examples
 from tests.contracts.test_any_value import ALL, folder_of
 from tests.support.avro_values import exact, json_values_of

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from schemas.errors import EventError
-from schemas.event_codec import EventDecoder, encode_event
-from schemas.json_text import JsonText
-from schemas.sender import Sender
+from schemas.avro.json_text import JsonText
+from schemas.catalog.errors import EventError
+from schemas.senders.event_codec import EventDecoder, encode_event
+from schemas.senders.sender import Sender
 from tests.contracts.senders import SENDERS, Example, diligent_headers, examples, reader
 from tests.support.attempts import Attempted, headers_of
 

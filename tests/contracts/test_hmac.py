@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from schemas.signing import hmac_key
+from schemas.senders.signing import hmac_key
 
 # RFC 4231, test cases 1 to 4, 6 and 7 (case 5 is a truncated digest): key, data, HMAC-SHA-256.
 VECTORS = [

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from schemas.egress import EgressPolicy
-from schemas.errors import UnreadableRecord
-from schemas.event import Event
-from schemas.event_codec import EventDecoder, encode_event
-from schemas.subscription import matches
+from schemas.catalog.errors import UnreadableRecord
+from schemas.events.event import Event
+from schemas.network.egress import EgressPolicy
+from schemas.senders.event_codec import EventDecoder, encode_event
+from schemas.subscriptions.subscription import matches
 from tests.contracts.senders import SENDERS, SIGNPOST, WHSEC, reader
 from tests.support.attempts import headers_of
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from schemas.errors import EventError, UnreadableRecord
-from schemas.event import Event
-from schemas.event_codec import EventDecoder, encode_event
+from schemas.catalog.errors import EventError, UnreadableRecord
+from schemas.events.event import Event
+from schemas.senders.event_codec import EventDecoder, encode_event
 from tests.contracts.senders import SENDERS, SIGNPOST, WHSEC, examples, reader
 from tests.support.attempts import headers_of
 

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from standardwebhooks import Webhook
 
-from producers.validation import is_text
-from schemas.errors import InvalidInput
-from schemas.sender import Sender
-from schemas.signing import hmac_key
-from schemas.standard_webhooks import public_text
+from producers.events.validation import is_text
+from schemas.catalog.errors import InvalidInput
+from schemas.senders.sender import Sender
+from schemas.senders.signing import hmac_key
+from schemas.senders.standard_webhooks import public_text
 from tests.contracts.official import deliveries, verified_by_npm
 from tests.contracts.senders import SENDERS, VECTORS, WHSEC
 from tests.support.attempts import Attempted, headers_of

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.errors import UNREADABLE_REASONS, UnreadableRecord
-from schemas.event import MAX_TIME_US, MIN_TIME_US, Event
-from schemas.event_codec import EventDecoder, encode_event
+from schemas.catalog.errors import UNREADABLE_REASONS, UnreadableRecord
+from schemas.events.event import MAX_TIME_US, MIN_TIME_US, Event
+from schemas.senders.event_codec import EventDecoder, encode_event
 from tests.contracts.zenoo import EXAMPLES, ZENOO, event_of
 from tests.support.avro_values import TEXT, json_values_of
 

@@ -8,9 +8,9 @@ from datetime import datetime
 
 import pytest
 
-from schemas.errors import UnreadableRecord
-from schemas.event import Event
-from schemas.event_codec import EventDecoder, encode_event
+from schemas.catalog.errors import UnreadableRecord
+from schemas.events.event import Event
+from schemas.senders.event_codec import EventDecoder, encode_event
 from tests.contracts.zenoo import EXAMPLES, ZENOO, event_of, golden
 
 CREATED = event_of(EXAMPLES["case.created"])

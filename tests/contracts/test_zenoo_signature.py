@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from schemas.errors import InvalidInput
-from schemas.signing import HmacSha256Hex
+from schemas.catalog.errors import InvalidInput
+from schemas.senders.signing import HmacSha256Hex
 from tests.contracts.zenoo import VECTORS, ZENOO
 from tests.support.attempts import headers_of
 

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from schemas.event import Event
-from schemas.sender import Sender, load_senders
+from schemas.events.event import Event
+from schemas.senders.sender import Sender, load_senders
 
 DATA = Path(__file__).parent / "data"
 EXAMPLES: dict[str, dict[str, Any]] = {

@@ -8,9 +8,9 @@ from datetime import timedelta
 import pytest
 
 from consumers.delivery.admission.circuit_breaker import FAILURE_THRESHOLD
-from deploy.local.receiver import Receiver
-from deploy.local.replies import Answer, always
-from schemas.codec import Record
+from deploy.dev.receiver import Receiver
+from deploy.dev.replies import Answer, always
+from schemas.avro.codec import Record
 from tests.support.hostile import hostile_process
 from tests.support.memory import MIB, resident_bytes
 from tests.support.pipeline import Pipeline

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local.broker import Broker
-from producers.subscription_changes import Apply
-from schemas.client_certificate import read_certificate
-from schemas.rules import Draft, Given
+from deploy.dev.broker import Broker
+from producers.subscriptions.changes import Apply
+from schemas.subscriptions.client_certificate import read_certificate
+from schemas.subscriptions.rules import Draft, Given
 from tests.support.certificates import Authority
 from tests.support.dns import DnsServer
 from tests.support.forward_proxy import ForwardProxy

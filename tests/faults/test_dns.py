@@ -18,7 +18,7 @@ from consumers.delivery.http import resolver_queue
 from consumers.delivery.http.client import HttpClient
 from consumers.delivery.http.resolver import FAILURE_TTL, MAX_TTL, TIMEOUT, Resolver
 from consumers.delivery.http.types import RESOLVER_QUEUE_FULL, Response, TransportError
-from schemas.egress import ANY_PORT, EgressPolicy
+from schemas.network.egress import ANY_PORT, EgressPolicy
 from tests.support.dns import BROKEN, NO_NAME, OVER_TCP, SILENCE, A, DnsServer
 from tests.support.hostile import HostileReceiver
 from tests.support.sending import completed_of, request_to, response_of, work

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from deploy.local.broker import Broker
+from deploy.dev.broker import Broker
 from tests.support.compared import SCHEDULE_S, Case, Compared, Dns, Size, World
 from tests.support.ends import rewrites
 from tests.support.pipeline import Pipeline

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from schemas.header_rules import is_sendable
-from schemas.sealing import header_place
-from schemas.subscription import SealedHeader
+from schemas.subscriptions.header_rules import is_sendable
+from schemas.subscriptions.sealing import header_place
+from schemas.subscriptions.subscription import SealedHeader
 from tests.faults.test_dns import CASES as DNS_CASES
 from tests.support.certificates import Authority
 from tests.support.dns import DnsServer
@@ -30,7 +30,7 @@ from tests.support.waiting import wait_until
 from tests.support.windows import Windows
 from tests.unit.test_header_injections import NAMES, VALUES
 
-# Retries soon enough for a test, in tiers that are there; enough of them that nothing is given up.
+# Retries soon enough for a test, in delay topics that are there; enough of them that nothing is given up.
 SCHEDULE_S = (1,) * 30
 PUBLIC, INSIDE = "127.0.0.1", "127.0.0.2"
 FLAT = 48 * MIB

@@ -18,9 +18,9 @@ from consumers.delivery.http.options import ClientOptions
 from consumers.delivery.http.proxy import ANYWHERE, Proxy, ProxyResolver
 from consumers.delivery.http.resolver import Resolver
 from consumers.delivery.http.types import Response, ResponseOrError, TransportError
-from schemas.egress import ANY_PORT, EgressPolicy
-from schemas.errors import SettingsError
-from schemas.failures import FailureKind
+from schemas.catalog.errors import SettingsError
+from schemas.catalog.failures import FailureKind
+from schemas.network.egress import ANY_PORT, EgressPolicy
 from tests.support.certificates import Authority
 from tests.support.dns import DnsServer
 from tests.support.forward_proxy import ForwardProxy

@@ -7,9 +7,9 @@ import threading
 import pytest
 from confluent_kafka import Consumer, IsolationLevel, KafkaException, Producer, TopicPartition
 
-from consumers.runtime.hanging import Sweep
-from deploy.local.broker import Broker
-from deploy.local.receiver import Receiver
+from consumers.kafka.hanging import Sweep
+from deploy.dev.broker import Broker
+from deploy.dev.receiver import Receiver
 from tests.support.pipeline import Pipeline
 from tests.support.roles import RoleStarter
 from tests.support.topics import end_offsets
@@ -32,8 +32,8 @@ class OpenTransaction:
         self.group = f"{prefix}deliver"
         self.servers = {"bootstrap.servers": pipeline.bootstrap_servers}
         self.config = {**servers, "transactional.id": f"{self.group}.{instance}"}
-        tier = ("0s", "5s", "1m", "5m", "30m", "2h", "24h")[instance // 3]
-        self.place = TopicPartition(f"{prefix}jobs.{tier}", instance % 3, 0)
+        delay_topic = ("0s", "5s", "1m", "5m", "30m", "2h", "24h")[instance // 3]
+        self.place = TopicPartition(f"{prefix}jobs.{delay_topic}", instance % 3, 0)
         self.outcomes = pipeline.names.outcomes
         self.reader = Consumer({**servers, "group.id": self.group})
         self._producer = Producer(self.config)

@@ -9,7 +9,7 @@ import pytest
 
 from consumers.delivery.http.client import HttpClient
 from consumers.delivery.http.types import MAX_BODY_KEPT, Response, TransportError
-from schemas.failures import FailureKind
+from schemas.catalog.failures import FailureKind
 from tests.support.hostile import HostileReceiver, hostile_process
 from tests.support.sending import completed_of, local_client, request_to, response_of, work
 from tests.support.waiting import wait_until

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from deploy.local.broker import Broker
-from deploy.local.receiver import Receiver
-from deploy.local.replies import Answer, always
-from schemas.codec import Record
+from deploy.dev.broker import Broker
+from deploy.dev.receiver import Receiver
+from deploy.dev.replies import Answer, always
+from schemas.avro.codec import Record
 from tests.support.pipeline import Pipeline, ends_of
 from tests.support.roles import Role, RoleStarter
 from tests.support.topics import end_offsets

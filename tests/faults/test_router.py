@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
-from deploy.local.broker import Broker
-from schemas.errors import Unavailable
-from schemas.topics import FIRST
+from deploy.dev.broker import Broker
+from schemas.catalog.errors import Unavailable
+from schemas.records.topics import FIRST
 from tests.support.installation import Installation, event, subscription
 from tests.support.roles import Role
 from tests.support.topics import end_offsets

@@ -1,4 +1,4 @@
-"""Retries on their schedule, through the topics of the tiers: paused at a head that is not due, resumed when it is."""
+"""Retries follow their schedule through the delay topics: paused at a head that is not due, resumed when it is."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from itertools import pairwise
 
 import pytest
 
-from deploy.local.receiver import Receiver
-from deploy.local.replies import Answer, Received, always
-from schemas.codec import Record
+from deploy.dev.receiver import Receiver
+from deploy.dev.replies import Answer, Received, always
+from schemas.avro.codec import Record
 from tests.support.pipeline import Pipeline, ends_of
 
 pytestmark = pytest.mark.promise(3)

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import pytest
 
-from deploy.local.receiver import Receiver
-from deploy.local.replies import Answer, Received, Reply
+from deploy.dev.receiver import Receiver
+from deploy.dev.replies import Answer, Received, Reply
 from tests.support.pipeline import Pipeline
 from tests.support.proxy import Api, Direction, Gate, KafkaProxy
 from tests.support.roles import Role, RoleStarter

@@ -7,9 +7,9 @@ from http.client import SERVICE_UNAVAILABLE
 
 import pytest
 
-from deploy.local.receiver import Receiver
-from deploy.local.replies import Answer, Hang, Received, Reply
-from producers.subscription_changes import Delete
+from deploy.dev.receiver import Receiver
+from deploy.dev.replies import Answer, Hang, Received, Reply
+from producers.subscriptions.changes import Delete
 from tests.support.pipeline import Pipeline
 from tests.support.proxy import KafkaProxy
 from tests.support.roles import RoleStarter
@@ -41,7 +41,9 @@ def test_who_hears_nothing_for_5_s_starts_and_routes_nothing(
         pipeline.publish_some(1)
         receiver.wait_for(1)
         pipeline.publish_some(1, "globex", start=1)
-        wait_until(lambda: deliver.metric("signpost_delivery_jobs_waiting", tier="0s") == 2, what="both are at hand")
+        wait_until(
+            lambda: deliver.metric("signpost_delivery_jobs_waiting", delay_topic="0s") == 2, what="both are at hand"
+        )
 
         speaks.clear()
         no_news = "the broker does not say what is new in subscriptions"

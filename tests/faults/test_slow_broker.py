@@ -10,9 +10,9 @@ from contextlib import contextmanager
 
 import pytest
 
-from deploy.local.broker import Broker
-from deploy.local.receiver import Receiver
-from deploy.local.replies import Answer
+from deploy.dev.broker import Broker
+from deploy.dev.receiver import Receiver
+from deploy.dev.replies import Answer
 from tests.support.pipeline import Pipeline, ends_of
 from tests.support.proxy import Api, KafkaProxy, at_once, late, pass_all, slow
 from tests.support.roles import Role, RoleStarter

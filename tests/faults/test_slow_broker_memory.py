@@ -13,9 +13,9 @@ import pytest
 
 from consumers.delivery.partitions.committer import MAX_BYTES
 from consumers.delivery.scheduler import MAX_BYTES_AT_HAND
+from consumers.kafka.transactions import QUEUE_BYTES
 from consumers.router.output import producer_config
-from consumers.runtime.transaction import QUEUE_BYTES
-from deploy.delivery_role import consumer_config
+from deploy.roles.delivery import consumer_config
 from tests.support.memory import MIB, peak_resident_bytes, resident_bytes
 from tests.support.pipeline import Pipeline, ends_of, small_event
 from tests.support.players import Players
@@ -25,7 +25,7 @@ from tests.support.waiting import wait_until
 
 KIB = 1024
 WELL, AWAY = 3, 3  # subscriptions
-PARTITIONS, TIERS = 3, 13
+PARTITIONS, DELAY_TOPICS = 3, 13
 _FETCHED = consumer_config({}, "", None)
 # What is read ahead; and one answer's worth of each partition that has something, unpacked: here that is a fifth.
 READ_AHEAD = _FETCHED["queued.max.messages.kbytes"] * KIB + PARTITIONS * 5 * _FETCHED["fetch.message.max.bytes"]

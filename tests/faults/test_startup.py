@@ -10,8 +10,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from deploy.local import kafka
-from deploy.local.broker import Broker
+from deploy.dev import kafka
+from deploy.dev.broker import Broker
 from tests.support.pipeline import Pipeline
 from tests.support.roles import Role, RoleStarter
 from tests.support.waiting import wait_until

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Producer
 
-from producers.subscription_changes import Apply, Delete, Pause, Result, Resume
-from producers.subscriptions import SubscriptionWriter
-from schemas.errors import Unavailable
+from producers.subscriptions.changes import Apply, Delete, Pause, Result, Resume
+from producers.subscriptions.writer import SubscriptionWriter
+from schemas.catalog.errors import Unavailable
 from tests.support.subscriptions import draft, present
 from tests.support.waiting import wait_until
 
@@ -123,7 +123,7 @@ def test_a_fenced_writer_does_not_write_over_its_successor(kafka, names, make_wr
 
 APPLY = """
 import sys
-from producers.subscription_changes import Apply
+from producers.subscriptions.changes import Apply
 from tests.support.subscriptions import *
 writer = writer_of(kafka_of(sys.argv[1]), TopicNames(sys.argv[2]))
 for number in range(8):

@@ -8,9 +8,9 @@ from datetime import timedelta
 
 import pytest
 
-from consumers.runtime.member import SESSION_TIMEOUT_MS
-from deploy.local.receiver import Receiver
-from deploy.local.replies import Answer, always
+from consumers.kafka.group_member import SESSION_TIMEOUT_MS
+from deploy.dev.receiver import Receiver
+from deploy.dev.replies import Answer, always
 from tests.support.pipeline import Pipeline, ends_of
 from tests.support.roles import Role
 from tests.support.waiting import wait_until

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import pytest
 
-from deploy.local.receiver import Receiver
+from deploy.dev.receiver import Receiver
 from tests.support.pipeline import Pipeline
 from tests.support.proxy import Api, Frame, KafkaProxy
 from tests.support.waiting import wait_until

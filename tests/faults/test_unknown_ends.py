@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from deploy.local.receiver import Receiver
-from deploy.local.replies import Answer, Behaviour, Received, Reply
+from deploy.dev.receiver import Receiver
+from deploy.dev.replies import Answer, Behaviour, Received, Reply
 from tests.support.pipeline import Pipeline, ends_of
 from tests.support.proxy import Api, Direction, Gate, KafkaProxy
 from tests.support.roles import Role, RoleStarter

@@ -12,10 +12,10 @@ from datetime import timedelta
 import pytest
 
 from consumers.delivery.loop import STALL_MS
-from deploy.local.receiver import Receiver
-from deploy.local.replies import Answer, Behaviour, Received, Reply, always
-from producers.subscription_changes import Apply
-from schemas.rules import Draft, Given
+from deploy.dev.receiver import Receiver
+from deploy.dev.replies import Answer, Behaviour, Received, Reply, always
+from producers.subscriptions.changes import Apply
+from schemas.subscriptions.rules import Draft, Given
 from tests.support.pipeline import SECRET, Pipeline, ends_of, small_event
 from tests.support.proxy import Api, Frame, Gate, KafkaProxy
 from tests.support.roles import Role, RoleStarter

@@ -16,8 +16,9 @@ from typing import Final
 
 import pytest
 
-from deploy.local import kafka, tether
-from deploy.local.jars import cache_folder
+from deploy.dev import kafka
+from deploy.dev import parent_bound as tether
+from deploy.dev.jars import cache_folder
 from tests.support.waiting import wait_until
 
 _VERSION: Final = "2.6.13.Final"

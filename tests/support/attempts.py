@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from schemas.sender import Sender
+from schemas.senders.sender import Sender
 
 
 class Attempted(NamedTuple):

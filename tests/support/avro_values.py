@@ -9,8 +9,8 @@ from typing import Any, assert_never
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-from schemas.avro_types import Array, AvroType, Enum, Fixed, Map, Primitive, Record, Reference, Union
-from schemas.json_form import embedding, is_absent, is_members
+from schemas.avro.json_form import embedding, is_absent, is_members
+from schemas.avro.types import Array, AvroType, Enum, Fixed, Map, Primitive, Record, Reference, Union
 
 # What UTF-8 can hold: all characters but halves of surrogate pairs.
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
@@ -38,7 +38,7 @@ _EMBEDDED: dict[str, SearchStrategy[Any]] = {
 
 
 def json_values_of(node: AvroType) -> SearchStrategy[Any]:
-    """Return a strategy for all JSON values that a type allows, with what schemas/json_form.py adds to Avro."""
+    """Return a strategy for all JSON values that a type allows, with what schemas/avro/json_form.py adds to Avro."""
     values: SearchStrategy[Any]
     match node:
         case Primitive():

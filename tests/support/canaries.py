@@ -23,8 +23,8 @@ from typing import Any, Final
 from consumers.delivery.http.client import HttpClient
 from consumers.delivery.http.resolver import Addresses, Resolver
 from consumers.delivery.http.types import Request, Response
-from schemas.egress import EgressPolicy, Target
-from schemas.errors import InvalidInput
+from schemas.catalog.errors import InvalidInput
+from schemas.network.egress import EgressPolicy, Target
 from tests.support.dns import DnsServer
 from tests.support.sending import work
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from deploy.local.broker import Broker
-from schemas.partitioner import partition_of
+from deploy.dev.broker import Broker
+from schemas.records.partitioner import partition_of
 from tests.support.dns import SILENCE, DnsServer
 from tests.support.ends import rewrites
 from tests.support.pipeline import Pipeline
@@ -18,7 +18,7 @@ from tests.support.scenario import Endpoint, Scenario
 from tests.support.table import Row
 from tests.support.windows import Side, Windows, in_turns, per_second
 
-# Retries soon enough for a test, in tiers that are there; enough of them that nothing is given up.
+# Retries soon enough for a test, in delay topics that are there; enough of them that nothing is given up.
 SCHEDULE_S = (5, 5, 5, 20, 20, 20, 60, 60, 60, 300)
 MOST_PER_SECOND = 2_000
 OF_FULL_SPEED = 0.4

@@ -20,7 +20,7 @@ from tempfile import TemporaryDirectory
 from typing import Final
 
 from hatch_build import VARIABLE, lacking
-from schemas.errors import Unavailable
+from schemas.catalog.errors import Unavailable
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 FOLDER: Final = ROOT / "build" / "compiled"

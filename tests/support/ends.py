@@ -9,9 +9,9 @@ from typing import Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from schemas.codec import Record
-from schemas.delivery import JobCodec, OutcomeCodec
-from schemas.topics import FIRST
+from schemas.avro.codec import Record
+from schemas.records.delivery import JobCodec, OutcomeCodec
+from schemas.records.topics import FIRST
 from tests.support.pipeline import ENDS, Pipeline
 from tests.support.topics import end_offsets
 
@@ -138,13 +138,13 @@ class Ends:
 
 
 def rewrites(pipeline: Pipeline, batch: Iterable[int]) -> float:
-    """Return how often a job that was parked, or moved to another tier, was written for that: the mean."""
+    """Return how often a job that was parked, or moved to another delay topic, was written for that: the mean."""
     wanted, written = set(batch), Counter[tuple[int, int]]()
     decode = JobCodec().decode
     topics = pipeline.admin.list_topics(timeout=30).topics
-    tiers = re.compile(pipeline.names.jobs_pattern)
+    delay_topics = re.compile(pipeline.names.jobs_pattern)
     first = pipeline.names.jobs(FIRST)
-    growing = Growing(pipeline.bootstrap_servers, [t for t in topics if tiers.match(t) and t != first])
+    growing = Growing(pipeline.bootstrap_servers, [t for t in topics if delay_topics.match(t) and t != first])
     for message in growing.new():
         job = decode(message.value())
         if (number := number_of(job.event_id)) in wanted:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from schemas.delivery import UNKNOWN_OFFSET, JobCodec, job_id
+from schemas.records.delivery import UNKNOWN_OFFSET, JobCodec, job_id
 
 
 class Place(Protocol):

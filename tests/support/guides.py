@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from deploy.documents.verification import FILES
+from deploy.reference.verification import FILES
 from tests.support.npm import installed
 
 _DRIVERS: Final = Path(__file__).parent / "drivers"

@@ -17,17 +17,17 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its package
     ResourceType,
 )
 
-from consumers.runtime import topics
-from consumers.table import SubscriptionTable
-from deploy.router_role import RouterRole, build
-from schemas.delivery import DeadLetter, DeadLetterCodec, Job, JobCodec
-from schemas.event import Event
-from schemas.event_codec import encode_event
-from schemas.partitioner import partition_of
-from schemas.sender import load_senders
-from schemas.settings import Settings
-from schemas.subscription import Subscription, encode_subscription
-from schemas.topics import FIRST
+from consumers.kafka import topics
+from consumers.subscriptions.table import SubscriptionTable
+from deploy.roles.router import RouterRole, build
+from schemas.events.event import Event
+from schemas.records.delivery import DeadLetter, DeadLetterCodec, Job, JobCodec
+from schemas.records.partitioner import partition_of
+from schemas.records.topics import FIRST
+from schemas.senders.event_codec import encode_event
+from schemas.senders.sender import load_senders
+from schemas.settings.settings import Settings
+from schemas.subscriptions.subscription import Subscription, encode_subscription
 from tests.support.sources import topics_and_sources, zenoo_alone
 from tests.support.topics import admin_of, end_offsets, read_topic
 from tests.support.waiting import wait_until
@@ -74,7 +74,7 @@ def value_of(one: Event) -> bytes:
 
 
 class Installation:
-    """Topics with a prefix of their own on a broker; `settings` as in schemas/settings.py."""
+    """Topics with a prefix of their own on a broker; `settings` as in schemas/settings/settings.py."""
 
     def __init__(self, bootstrap_servers: str, prefix: str, **settings: Any) -> None:
         self.bootstrap_servers = bootstrap_servers

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from confluent_kafka import KafkaError, TopicPartition
 
-from consumers.runtime.positions import PartitionKey
+from consumers.kafka.positions import PartitionKey
 
 T = TypeVar("T")
 

@@ -8,7 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from schemas.codec import Record
+from schemas.avro.codec import Record
 from tests.support.certificates import Authority
 from tests.support.players import Players
 from tests.support.scenario import Endpoint, Scenario

@@ -16,7 +16,7 @@ from typing import Final
 
 import pytest
 
-from deploy.local import container
+from deploy.dev import container
 from hatch_build import lacking
 
 REQUIRE: Final = "SIGNPOST_TEST_REQUIRE"

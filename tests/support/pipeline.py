@@ -14,18 +14,18 @@ from typing import Any
 
 from confluent_kafka import Message
 
-from consumers.runtime.topics import apply
-from deploy.sealing_key import sealer_of
-from deploy.settings import load_settings
-from producers.events import EventPublisher
-from producers.subscription_changes import Apply, Wish
-from producers.subscriptions import SubscriptionWriter
-from schemas.codec import Record
-from schemas.delivery import DeadLetter, DeadLetterCodec, Job, JobCodec, OutcomeCodec
-from schemas.event import Event
-from schemas.rules import Draft, Given
-from schemas.sender import load_senders
-from schemas.settings import Settings
+from consumers.kafka.topics import apply
+from deploy.config.sealing_key import sealer_of
+from deploy.config.settings_sources import load_settings
+from producers.events.publisher import EventPublisher
+from producers.subscriptions.changes import Apply, Wish
+from producers.subscriptions.writer import SubscriptionWriter
+from schemas.avro.codec import Record
+from schemas.events.event import Event
+from schemas.records.delivery import DeadLetter, DeadLetterCodec, Job, JobCodec, OutcomeCodec
+from schemas.senders.sender import load_senders
+from schemas.settings.settings import Settings
+from schemas.subscriptions.rules import Draft, Given
 from tests.support.roles import Role, RoleStarter
 from tests.support.sources import topics_and_sources, zenoo_alone
 from tests.support.topics import admin_of, end_offsets, read_topic

@@ -15,11 +15,11 @@ from consumers.delivery.partitions.committer import Committer
 from consumers.delivery.partitions.outbox import Outbox
 from consumers.delivery.partitions.partition_state import PartitionState
 from consumers.delivery.partitions.progress import Position
-from consumers.runtime.metrics import DeliveryMetrics
-from consumers.runtime.outgoing_record import OutgoingRecord
-from consumers.runtime.positions import PartitionKey, PartitionOffsets
-from consumers.runtime.transaction import Settled, Transactions
-from schemas.topics import TopicNames
+from consumers.kafka.outgoing_record import OutgoingRecord
+from consumers.kafka.positions import PartitionKey, PartitionOffsets
+from consumers.kafka.transactions import Settled, Transactions
+from consumers.service.metrics import DeliveryMetrics
+from schemas.records.topics import TopicNames
 
 FIRST, LATER = "t.jobs.0s", "t.jobs.5s"
 KEYS: list[PartitionKey] = [(topic, number) for topic in (FIRST, LATER) for number in (0, 1)]

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from schemas.codec import Record
+from schemas.avro.codec import Record
 from tests.support.scenario import Scenario
 from tests.support.waiting import wait_until
 

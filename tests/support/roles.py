@@ -16,7 +16,8 @@ from urllib.parse import urlsplit
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from deploy.local import kafka, tether
+from deploy.dev import kafka
+from deploy.dev import parent_bound as tether
 from tests.support.compiled import role_environment
 from tests.support.waiting import wait_until
 

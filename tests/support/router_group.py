@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from consumers.kafka.positions import PartitionKey, PartitionOffsets
 from consumers.router.partition_recovery import StartAt
-from consumers.runtime.positions import PartitionKey, PartitionOffsets
 from tests.support.router_model import Broker, RouterProcess
 
 

@@ -15,15 +15,15 @@ from typing import Any, cast
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
+from consumers.kafka.positions import CommittedPositions, PartitionKey, PartitionOffsets
+from consumers.kafka.source_positions import PositionsBySource, SourcesTopic
+from consumers.kafka.truncation import Truncation
 from consumers.router.commits import Commits
 from consumers.router.output import Output
 from consumers.router.partition_recovery import Positions, StartAt
 from consumers.router.source import Source
 from consumers.router.source_positions import SourcePositionsRecorder
-from consumers.runtime.positions import CommittedPositions, PartitionKey, PartitionOffsets
-from consumers.runtime.source_positions import PositionsBySource, SourcesTopic
-from consumers.runtime.truncation import Truncation
-from schemas.source import SourcePositions
+from schemas.records.source import SourcePositions
 from tests.support.log_model import Log, LogConsumer, Record
 
 MAX_UNCOMMITTED = 6

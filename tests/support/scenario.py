@@ -14,11 +14,11 @@ from typing import Any, Final
 
 from confluent_kafka import Producer
 
-from deploy.sealing_key import sealer_of
-from schemas.delivery import JobCodec
-from schemas.partitioner import partition_of
-from schemas.subscription import SealedSecret, Subscription, encode_subscription
-from schemas.topics import FIRST
+from deploy.config.sealing_key import sealer_of
+from schemas.records.delivery import JobCodec
+from schemas.records.partitioner import partition_of
+from schemas.records.topics import FIRST
+from schemas.subscriptions.subscription import SealedSecret, Subscription, encode_subscription
 from tests.support.ends import Ends
 from tests.support.first_jobs import first_job
 from tests.support.pipeline import SECRET, Pipeline

@@ -10,7 +10,7 @@ from consumers.delivery.http.client import HttpClient
 from consumers.delivery.http.options import ClientOptions, trusted_roots
 from consumers.delivery.http.resolver import Resolver
 from consumers.delivery.http.types import CompletedRequest, Request, ResponseOrError
-from schemas.egress import ANY_PORT, EgressPolicy
+from schemas.network.egress import ANY_PORT, EgressPolicy
 
 LOCAL = EgressPolicy(True, (ip_network("127.0.0.0/8"), ip_network("::1/128")), frozenset({ANY_PORT}))
 HEADERS = [b"Content-Type: application/json", b"User-Agent: Signpost/test", b"X-Signature: abc"]

@@ -13,8 +13,8 @@ from collections.abc import Callable
 from multiprocessing.connection import Client, Connection, Listener
 from pathlib import Path
 
-from deploy.local.broker import Broker
-from schemas.errors import Unavailable
+from deploy.dev.broker import Broker
+from schemas.catalog.errors import Unavailable
 
 
 class BrokerHost:

@@ -5,10 +5,10 @@ One for each loaded sender would be made, read and reported in every test, which
 
 from __future__ import annotations
 
-from deploy.wanted_topics import sources_of
-from schemas.sender import load_senders
-from schemas.settings import Settings
-from schemas.topics import Topic, own_topics, tiers_of
+from deploy.config.wanted_topics import sources_of
+from schemas.records.topics import Topic, delays_of, own_topics
+from schemas.senders.sender import load_senders
+from schemas.settings.settings import Settings
 
 
 def zenoo_alone(prefix: str) -> list[dict[str, str]]:
@@ -22,7 +22,7 @@ def topics_and_sources(settings: Settings) -> list[Topic]:
     ours = [source.sender for source in sources_of(settings) if source.topic == names.events(source.sender)]
     return own_topics(
         names,
-        tiers_of(sender.schedule for sender in load_senders().values()),
+        delays_of(sender.schedule for sender in load_senders().values()),
         ours,
         partitions=settings.partitions,
         replication=settings.replication,

@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final, TypeAlias
 
-from producers.subscriptions import SubscriptionWriter, Surroundings
-from schemas.rules import Draft
-from schemas.sealing import Sealer
-from schemas.sender import load_senders
-from schemas.subscription import Subscription
-from schemas.topics import TopicNames
+from producers.subscriptions.writer import SubscriptionWriter, Surroundings
+from schemas.records.topics import TopicNames
+from schemas.senders.sender import load_senders
+from schemas.subscriptions.rules import Draft
+from schemas.subscriptions.sealing import Sealer
+from schemas.subscriptions.subscription import Subscription
 from tests.support.topics import create_topic
 
 KEY: Final = bytes(range(32))

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from deploy.cli.main import main
-from schemas.delivery import UNKNOWN_OFFSET, Job, JobCodec, Outcome, OutcomeCodec
+from schemas.records.delivery import UNKNOWN_OFFSET, Job, JobCodec, Outcome, OutcomeCodec
 
 T0_MS = 1_771_236_060_000
 

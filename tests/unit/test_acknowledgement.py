@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from consumers.staleness import MAX_STALENESS_MS
-from producers.acknowledgement import ACKNOWLEDGE_AFTER_S, acknowledge_after_s
+from consumers.subscriptions.staleness import MAX_STALENESS_MS
+from producers.subscriptions.acknowledgement import ACKNOWLEDGE_AFTER_S, acknowledge_after_s
 
 pytestmark = pytest.mark.promise(7)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from consumers.runtime.adaptive_timeout import AdaptiveTimeout
+from consumers.kafka.adaptive_timeout import AdaptiveTimeout
 
 
 def test_a_timeout_doubles_the_next_one():

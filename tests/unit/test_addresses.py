@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.addresses import Address, Network
-from schemas.egress import EgressPolicy
+from schemas.network.addresses import Address, Network
+from schemas.network.egress import EgressPolicy
 
 pytestmark = pytest.mark.promise(5)
 

@@ -10,10 +10,10 @@ from consumers.delivery.delay_topics import DelayTopics
 from consumers.delivery.partitions.assignment import Assignment
 from consumers.delivery.partitions.partition_state import Ownership
 from consumers.delivery.partitions.progress import Position, Progress
-from consumers.runtime.positions import PartitionOffsets
-from consumers.runtime.truncation import Truncation
-from schemas.errors import Unavailable
-from schemas.topics import TopicNames
+from consumers.kafka.positions import PartitionOffsets
+from consumers.kafka.truncation import Truncation
+from schemas.catalog.errors import Unavailable
+from schemas.records.topics import TopicNames
 
 pytestmark = pytest.mark.promise(1, 2)
 
@@ -25,8 +25,8 @@ def assignment() -> Assignment:
     return Assignment(DelayTopics(TopicNames("t."), [timedelta(0), timedelta(seconds=5)], 1))
 
 
-def test_a_partition_without_its_first_tier_is_left_alone(assignment: Assignment) -> None:
-    """Whoever holds jobs.0s-n reads partition n of every tier; nobody else does."""
+def test_a_partition_without_its_first_delay_topic_is_left_alone(assignment: Assignment) -> None:
+    """Whoever holds jobs.0s-n reads partition n of every delay topic; nobody else does."""
     assigned = [(FIRST, 0), (LATER, 0), (LATER, 1), ("t.jobs.unknown", 0)]
     assert assignment.owned(assigned) == [(FIRST, 0), (LATER, 0)]
 
@@ -39,14 +39,14 @@ def test_a_committed_position_is_where_reading_goes_on(assignment: Assignment) -
 
 
 def test_new_delay_topic_starts_at_its_beginning(assignment: Assignment) -> None:
-    """A tier without a position beside a jobs.0s that has one is new: it is read from the start of its log."""
+    """A delay topic without a position beside a jobs.0s that has one is new: it is read from the start of its log."""
     change = assignment.take({(FIRST, 0): PartitionOffsets(5, "", 0, 9), (LATER, 0): PartitionOffsets(None, "", 3, 9)})
     assert assignment.partitions[LATER, 0].progress.next_offset == 3
     assert change.truncated == []
 
 
-def test_a_tier_of_a_newer_version_is_read(assignment: Assignment) -> None:
-    """A tier that no loaded sender has is ours by its number, and waits as its name says."""
+def test_a_delay_topic_of_a_newer_version_is_read(assignment: Assignment) -> None:
+    """A delay topic that no loaded sender has is ours by its number, and waits as its name says."""
     newer, found = "t.jobs.10h", PartitionOffsets(5, "", 0, 9)
     assert assignment.owned([(FIRST, 0), (newer, 0), (newer, 1)]) == [(FIRST, 0), (newer, 0)]
     assignment.take({(FIRST, 0): found, (newer, 0): found})
@@ -54,7 +54,7 @@ def test_a_tier_of_a_newer_version_is_read(assignment: Assignment) -> None:
 
 
 def test_partitions_that_should_be_ours_are_missed(assignment: Assignment) -> None:
-    """Whoever has jobs.0s-n knows which partitions n of known tiers it lacks; of newer tiers it does not."""
+    """The owner of jobs.0s-n knows which partitions n of known delay topics it lacks; newer topics it does not know."""
     assert assignment.lacking([(FIRST, 0), (LATER, 0), (LATER, 1), ("t.jobs.10h", 1)]) == []
     assert assignment.lacking([(FIRST, 0), (FIRST, 1), (LATER, 0)]) == [(LATER, 1)]
     topics = ["t.jobs.10h", "t.outcomes", "other.jobs.2h"]

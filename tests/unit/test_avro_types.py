@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from deploy.documents.payloads import body_schema
-from producers.event_json import EventReader
-from producers.simulator import Simulator
-from producers.validation import problems
-from schemas.avro_types import Record, Reference, has_empty_items, is_recursive, parse_type, walk
-from schemas.event import Event, EventDecoder, encode_event
-from schemas.sender import Sender, load_sender
+from deploy.demo.simulator import Simulator
+from deploy.reference.payloads import body_schema
+from producers.events.json_reader import EventReader
+from producers.events.validation import problems
+from schemas.avro.types import Record, Reference, has_empty_items, is_recursive, parse_type, walk
+from schemas.events.event import Event, EventDecoder, encode_event
+from schemas.senders.sender import Sender, load_sender
 from tests.contracts.test_any_value import folder_of
 
 

@@ -19,12 +19,12 @@ from consumers.delivery.results.handler import ResultHandler
 from consumers.delivery.results.health import HealthPolicy, HealthTracker
 from consumers.delivery.results.recorder import Recorder
 from consumers.delivery.scheduler import Scheduler
-from consumers.runtime.metrics import DeliveryMetrics
-from consumers.runtime.outgoing_record import OutgoingRecord
-from consumers.table_state import Entry, Lookup, TableState
-from schemas.delivery import JobCodec, OutcomeCodec
-from schemas.durations import parse_duration
-from schemas.topics import TopicNames
+from consumers.kafka.outgoing_record import OutgoingRecord
+from consumers.service.metrics import DeliveryMetrics
+from consumers.subscriptions.state import Entry, Lookup, TableState
+from schemas.input.durations import parse_duration
+from schemas.records.delivery import JobCodec, OutcomeCodec
+from schemas.records.topics import TopicNames
 from tests.support.admission import DELAYS_MS, NOW
 from tests.support.first_jobs import first_job
 from tests.unit.test_endpoint import SIGNED, endpoint
@@ -32,7 +32,7 @@ from tests.unit.test_endpoint import SIGNED, endpoint
 pytestmark = pytest.mark.promise(1)
 
 NAMES = TopicNames("test.")
-TIERS = DelayTopics(NAMES, [parse_duration(delay) for delay in ("0s", "1s", "5s", "20s")], 1.0)
+DELAY_TOPICS = DelayTopics(NAMES, [parse_duration(delay) for delay in ("0s", "1s", "5s", "20s")], 1.0)
 OFFSET = 7
 
 
@@ -65,7 +65,7 @@ class Delivery:
         self.ended: list[object] = []
         self.outbox = Outbox("one")
         client = SimpleNamespace(resolving=0, start=self.started.append)
-        recorder = Recorder(NAMES, TIERS, 1_000_000)
+        recorder = Recorder(NAMES, DELAY_TOPICS, 1_000_000)
         health = HealthTracker(HealthPolicy(report_after_ms=1, disable_after_ms=None))
         metrics = DeliveryMetrics({}, 512)
         handler = ResultHandler(
@@ -75,7 +75,7 @@ class Delivery:
             health=health,
             metrics=metrics,
             outcome_log=cast("Any", SimpleNamespace(write=self.ended.append)),
-            longest_delay_ms=TIERS.waits_ms[-1],
+            longest_delay_ms=DELAY_TOPICS.waits_ms[-1],
         )
         self.scheduler = Scheduler(
             subscriptions=cast("Any", self.table),
@@ -83,7 +83,7 @@ class Delivery:
             outbox=self.outbox,
             recorder=recorder,
             handler=handler,
-            delay_topics=TIERS,
+            delay_topics=DELAY_TOPICS,
             admission=AdmissionControl(AdmissionLimits(16, 128, 512, 600_000), DELAYS_MS),
             health=health,
             metrics=metrics,
@@ -94,7 +94,7 @@ class Delivery:
         event = {"sender": "zenoo", "event_type": "case.created", "event_id": "evt_1", "customer_id": "acme"}
         _, value = first_job(JobCodec(), place, "events", 0, **event, appended_at_ms=NOW, body=b"{}")
         start = Position(0, "")
-        partition = PartitionState(TIERS.first, 0, start, Progress(start))
+        partition = PartitionState(DELAY_TOPICS.first, 0, start, Progress(start))
         partition.take(0)
         message = SimpleNamespace(offset=lambda: 0, value=lambda: value)
         self.scheduler.add([ReadRecord(partition, cast("Any", message))], NOW)

@@ -18,10 +18,10 @@ from deploy.cli import main as command_line
 from deploy.cli.commands import COMMANDS, Entry
 from deploy.cli.context import settings_of
 from deploy.cli.group import all_commands, hoisted, load_command
-from schemas.errors import InvalidInput, SettingsError, SignpostError, Unavailable
+from schemas.catalog.errors import InvalidInput, SettingsError, SignpostError, Unavailable
 
 # Libraries and modules that take long to import.
-HEAVY = ["confluent_kafka", "fastavro", "pycares", "httpx", "cryptography", "deploy.settings"]
+HEAVY = ["confluent_kafka", "fastavro", "pycares", "httpx", "cryptography", "deploy.config.settings_sources"]
 
 
 def completing(typed: str) -> dict[str, str]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from consumers.runtime.positions import PartitionOffsets
+from consumers.kafka.positions import PartitionOffsets
 from deploy.cli.positions_view import rows_of
-from schemas.source import SourcePositions
+from schemas.records.source import SourcePositions
 
 FOUND = {("jobs.0s", number): PartitionOffsets(number, "", 0, number) for number in range(12)} | {
     ("jobs.0s", 4): PartitionOffsets(4, "", 0, 9),

@@ -7,7 +7,7 @@ import re
 
 import httpx
 
-from schemas.sender import load_senders
+from schemas.senders.sender import load_senders
 from tests.support.attempts import Attempted
 from tests.support.roles import Role, RoleStarter
 from tests.support.waiting import wait_until

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from deploy.cli.settings import Row, described, rows_of
-from deploy.settings import Loaded
-from schemas.settings import Settings
+from deploy.config.settings_sources import Loaded
+from schemas.settings.settings import Settings
 
 
 @pytest.mark.parametrize("width", [80, 100, 160])

@@ -15,8 +15,8 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
 )
 
-from schemas.client_certificate import certificate_problems, certificate_warning, read_certificate, shown
-from schemas.errors import InvalidInput
+from schemas.catalog.errors import InvalidInput
+from schemas.subscriptions.client_certificate import certificate_problems, certificate_warning, read_certificate, shown
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 KEY, OTHER = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))

@@ -10,9 +10,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from consumers.kafka.positions import PartitionKey
 from consumers.router.commits import COMMIT_EVERY_S, Commits
 from consumers.router.partition_recovery import Positions
-from consumers.runtime.positions import PartitionKey
 
 pytestmark = pytest.mark.promise(1, 2)
 

@@ -13,13 +13,13 @@ from typing import Final
 
 import pytest
 
-from schemas.errors import Unavailable
+from schemas.catalog.errors import Unavailable
 from tests.support.compiled import ROOT, build_wheel, environment, sources_digest, unpacked
 from tests.support.parts import need
 
 # Small, and of each kind: functions, a class with slots, a dataclass.
 _FEW: Final = (
-    '"schemas/avro_binary.py", "consumers/delivery/partitions/progress.py", '
+    '"schemas/avro/binary.py", "consumers/delivery/partitions/progress.py", '
     '"consumers/delivery/admission/rate_limit.py"'
 )
 _FAST: Final = {"SIGNPOST_MYPYC": "1", "MYPYC_OPT_LEVEL": "0"}
@@ -28,7 +28,7 @@ _OF_SOURCE: Final = ("compiled", "house", "readme", "reasons", "site", "spread")
 # What hands stand-ins to classes: compiled ones take their parts only.
 _STAND_INS: Final = ("awaited_subscriptions", "confirms", "lane_model", "overview", "standstill", "takeover_model")
 _WHERE: Final = (
-    "import schemas.avro_binary as found, consumers.runtime.compiled as c; print(found.__file__, c.is_compiled())"
+    "import schemas.avro.binary as found, consumers.service.compiled as c; print(found.__file__, c.is_compiled())"
 )
 
 

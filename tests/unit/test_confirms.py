@@ -20,9 +20,9 @@ from consumers.delivery.results.health import HealthPolicy, HealthTracker
 from consumers.delivery.results.recorder import Recorder
 from consumers.delivery.scheduler import Scheduler
 from consumers.delivery.task import DeliveryTask
-from consumers.table_state import Entry
-from schemas.durations import parse_duration
-from schemas.topics import TopicNames
+from consumers.subscriptions.state import Entry
+from schemas.input.durations import parse_duration
+from schemas.records.topics import TopicNames
 from tests.support.admission import DELAYS_MS, NOW
 from tests.unit.test_endpoint import SIGNED, endpoint
 from tests.unit.test_health import job
@@ -30,7 +30,7 @@ from tests.unit.test_health import job
 pytestmark = pytest.mark.promise(7)
 
 NAMES = TopicNames("test.")
-TIERS = DelayTopics(NAMES, [parse_duration(delay) for delay in ("0s", "1s", "5s", "20s")], 1.0)
+DELAY_TOPICS = DelayTopics(NAMES, [parse_duration(delay) for delay in ("0s", "1s", "5s", "20s")], 1.0)
 ENDPOINT = endpoint(SIGNED)
 
 
@@ -61,9 +61,9 @@ class Waiting:
                 ),
             ),
             outbox=Outbox("one"),
-            recorder=Recorder(NAMES, TIERS, 1_000_000),
+            recorder=Recorder(NAMES, DELAY_TOPICS, 1_000_000),
             handler=cast("Any", None),
-            delay_topics=TIERS,
+            delay_topics=DELAY_TOPICS,
             admission=admission,
             health=self.health,
             metrics=cast("Any", None),
@@ -72,7 +72,7 @@ class Waiting:
         )
         self.scheduler.may_start = True
         start = Position(0, "")
-        self.partition = PartitionState(TIERS.first, 0, start, Progress(start))
+        self.partition = PartitionState(DELAY_TOPICS.first, 0, start, Progress(start))
         self.job = job(SIGNED.id)
         task = DeliveryTask(self.job, self.partition, 0, b"")
         task.endpoint = self.endpoint

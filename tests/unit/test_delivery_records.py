@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.codec import RecordCodec
-from schemas.delivery import Job, JobCodec, Outcome, OutcomeCodec, State
-from schemas.errors import UnreadableRecord
-from schemas.job_record import first_head, job_fields
+from schemas.avro.codec import RecordCodec
+from schemas.catalog.errors import UnreadableRecord
+from schemas.records.delivery import Job, JobCodec, Outcome, OutcomeCodec, State
+from schemas.records.job_record import first_head, job_fields
 
 INT = st.integers(-(2**31), 2**31 - 1)
 LONG = st.integers(-(2**63), 2**63 - 1)
@@ -69,7 +69,9 @@ def test_a_job_is_read_as_it_was_written(job: Job) -> None:
 
 
 @given(JOBS | USUAL, ATTEMPT, LONG, LONG)
-def test_a_job_moves_to_another_tier_with_all_that_it_is(job: Job, attempt: int, due_at_ms: int, first: int) -> None:
+def test_a_job_moves_to_another_delay_topic_with_all_that_it_is(
+    job: Job, attempt: int, due_at_ms: int, first: int
+) -> None:
     """Only the number of the attempt, its time and the first offset change, whatever the others are."""
     moved = JobCodec().moved(job, JOB.encode(record_of(job)), attempt=attempt, due_at_ms=due_at_ms, first_offset=first)
     assert moved == JOB.encode(record_of(replace(job, attempt=attempt, due_at_ms=due_at_ms, first_offset=first)))

@@ -8,8 +8,8 @@ import pytest
 from rich.console import Console
 
 from deploy.cli.demo_table import table_of
-from deploy.local.demo_tally import Customer, Progress, Tally, customers_of
-from schemas.sender import load_senders
+from deploy.demo.tally import Customer, Progress, Tally, customers_of
+from schemas.senders.sender import load_senders
 
 
 def all_right(customer: Customer, events: int) -> Tally:

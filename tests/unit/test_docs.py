@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from consumers.runtime.metrics import SPECS
-from deploy.reference import pages, renewed
+from consumers.service.metrics import SPECS
+from deploy.reference.tables import pages, renewed
 from tests.support.promises import PAGE, held, page, promises
 
 ROOT = Path(__file__).parents[2]

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consumers.delivery.delay_topics import DelayTopics
-from schemas.durations import format_duration, parse_duration
-from schemas.errors import InvalidInput
-from schemas.topics import TopicNames
+from schemas.catalog.errors import InvalidInput
+from schemas.input.durations import format_duration, parse_duration
+from schemas.records.topics import TopicNames
 
 
 @pytest.mark.parametrize(
@@ -47,13 +47,13 @@ def test_no_number_is_too_long_to_be_refused(text: str) -> None:
 
 
 @given(st.integers(0, 10_000_000))
-def test_what_names_a_tier_is_read_back(seconds: int) -> None:
-    """The name of a tier says how long it is."""
+def test_what_names_a_delay_topic_is_read_back(seconds: int) -> None:
+    """The name of a delay topic says how long it is."""
     delay = timedelta(seconds=seconds)
     assert parse_duration(format_duration(delay)) == delay
 
 
-def test_a_topic_whose_name_no_tier_could_have_is_none() -> None:
+def test_a_topic_whose_name_no_delay_topic_could_have_is_none() -> None:
     """A topic that somebody made with an absurd delay in its name stops no process that looks at it."""
     delay_topics = DelayTopics(TopicNames("t."), [timedelta(0), timedelta(seconds=5)], 1)
     assert delay_topics.of("t.jobs.999999999999999h") is None

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.egress import ANY_PORT, MAX_URL, EgressPolicy, Target
-from schemas.errors import InvalidInput
+from schemas.catalog.errors import InvalidInput
+from schemas.network.egress import ANY_PORT, MAX_URL, EgressPolicy, Target
 
 pytestmark = pytest.mark.promise(5)
 

@@ -11,7 +11,7 @@ _ASKS_AND_ENDS = """
 import ctypes, sys
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
-from deploy.ending import leave
+from deploy.roles.ending import leave
 
 libc = ctypes.CDLL(None)
 libc["__cxa_atexit"](libc.pause, None, None)

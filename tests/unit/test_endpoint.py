@@ -11,12 +11,12 @@ import pytest
 
 from consumers.delivery.delay_topics import Schedule
 from consumers.delivery.endpoint import Endpoint, endpoints_of
-from schemas.durations import milliseconds
-from schemas.egress import EgressPolicy
-from schemas.errors import SealBroken, UnreadableRecord
-from schemas.sealing import Sealer, header_place, key_place
-from schemas.sender import load_senders
-from schemas.subscription import (
+from schemas.catalog.errors import SealBroken, UnreadableRecord
+from schemas.input.durations import milliseconds
+from schemas.network.egress import EgressPolicy
+from schemas.senders.sender import load_senders
+from schemas.subscriptions.sealing import Sealer, header_place, key_place
+from schemas.subscriptions.subscription import (
     ClientCertificate,
     FormerSecret,
     SealedHeader,

@@ -9,19 +9,19 @@ from typing import Any, cast
 
 import pytest
 
-from consumers.console.endpoints import merged
 from consumers.delivery.admission import AdmittedTask
 from consumers.delivery.classification import ResponseKind
 from consumers.delivery.endpoint import Endpoint
 from consumers.delivery.endpoint_report import EndpointReports, EndpointRow, rank, row_of
 from consumers.delivery.results.health import HealthPolicy, HealthTracker
-from consumers.runtime.snapshots import Snapshots
-from consumers.table_state import Entry
+from consumers.inspect.endpoints import merged
+from consumers.service.snapshots import Snapshots
+from consumers.subscriptions.state import Entry
 from deploy.cli.columns import table
 from deploy.cli.endpoints import COLUMNS
-from schemas.errors import Unavailable
-from schemas.failures import FailureKind
-from schemas.subscription import Subscription
+from schemas.catalog.errors import Unavailable
+from schemas.catalog.failures import FailureKind
+from schemas.subscriptions.subscription import Subscription
 from tests.support.admission import NOW, EndpointStub, TestedControl, admission_control
 from tests.support.waiting import wait_until
 from tests.unit.test_endpoint import endpoint
@@ -152,6 +152,6 @@ def test_a_snapshot_is_made_by_the_loop_and_not_too_often() -> None:
 
 def test_a_loop_that_stands_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits for ever for a loop that does not turn."""
-    monkeypatch.setattr("consumers.runtime.snapshots._PATIENCE_S", 0.01)
+    monkeypatch.setattr("consumers.service.snapshots._PATIENCE_S", 0.01)
     with pytest.raises(Unavailable, match="has not turned"):
         Snapshots(lambda now_ms: now_ms).ask()

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from producers.event_json import EventReader
-from schemas.errors import EventError
-from schemas.sender import load_senders
+from producers.events.json_reader import EventReader
+from schemas.catalog.errors import EventError
+from schemas.senders.sender import load_senders
 
 ZENOO = load_senders()["zenoo"]
 NOW_US = 1_771_236_060_123_456

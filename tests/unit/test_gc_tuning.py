@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from consumers.runtime.gc_tuning import tune_gc
+from consumers.service.gc_tuning import tune_gc
 
 
 @pytest.fixture(autouse=True)

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from consumers.delivery.http.types import Response
-from schemas.header_rules import HeaderWish, header_problems, is_sendable
-from schemas.sender import load_senders
+from schemas.senders.sender import load_senders
+from schemas.subscriptions.header_rules import HeaderWish, header_problems, is_sendable
 from tests.support.hostile import HostileReceiver
 from tests.support.sending import local_client, request_to, response_of
 

@@ -11,9 +11,9 @@ from consumers.delivery.classification import Classified, classify
 from consumers.delivery.health_cleanup import LOOK_EVERY_MS, HealthCleanup
 from consumers.delivery.http.types import Response, TransportError
 from consumers.delivery.results.health import HealthChange, HealthPolicy, HealthTracker
-from schemas.delivery import Job
-from schemas.failures import FailureKind
-from schemas.health import decode_health, decode_operation, encode_health, encode_operation
+from schemas.catalog.failures import FailureKind
+from schemas.records.delivery import Job
+from schemas.records.health import decode_health, decode_operation, encode_health, encode_operation
 
 MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
 START = 1_700_000_000_000

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deploy.local.http1 import MAX_HEAD, BadRequest, RequestReader, parse_head
+from deploy.dev.http1 import MAX_HEAD, BadRequest, RequestReader, parse_head
 
 FIRST = b"POST /a?b=c HTTP/1.1\r\nHost: x\r\nX-Zenoo-Signature:  sha256=00 \r\ncontent-LENGTH: 5\r\n\r\nhello"
 SECOND = b"GET / HTTP/1.0\r\nHost: y\r\n\r\n"

@@ -13,7 +13,7 @@ import pytest
 from consumers.delivery.http.client import HttpClient
 from consumers.delivery.http.resolver import Resolver
 from consumers.delivery.http.types import Response, TransportError
-from schemas.egress import ANY_PORT, EgressPolicy
+from schemas.network.egress import ANY_PORT, EgressPolicy
 from tests.support.hostile import HostileReceiver
 from tests.support.sending import LOCAL, completed_of, local_client, request_to, response_of, work
 from tests.support.waiting import wait_until

@@ -22,7 +22,7 @@ from consumers.delivery.http.types import (
     TransportError,
     WorkResult,
 )
-from schemas.egress import ANY_PORT, EgressPolicy
+from schemas.network.egress import ANY_PORT, EgressPolicy
 from tests.support.known_names import Names
 from tests.support.sending import LOCAL, request_to, work
 

@@ -22,7 +22,7 @@ from consumers.delivery.endpoint import ClientIdentity
 from consumers.delivery.http.client import HttpClient
 from consumers.delivery.http.options import ClientOptions
 from consumers.delivery.http.types import Response, ResponseOrError, TransportError
-from schemas.failures import OURS
+from schemas.catalog.failures import OURS
 from tests.support.certificates import Authority
 from tests.support.hostile import HostileReceiver
 from tests.support.known_names import Names

@@ -19,7 +19,7 @@ from consumers.delivery.http.resolver import (
     Resolver,
 )
 from consumers.delivery.http.types import Response, TransportError
-from schemas.egress import EgressPolicy
+from schemas.network.egress import EgressPolicy
 from tests.support.dns import AAAA, BROKEN, NO_NAME, SILENCE, A, DnsServer
 from tests.support.hostile import HostileReceiver
 from tests.support.sending import LOCAL, completed_of, local_client, request_to, work

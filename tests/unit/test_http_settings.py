@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from deploy.cli.settings import rows_of
-from deploy.http_client import allowed_connections, http_client_of, roots_of
-from deploy.settings import Loaded, load
-from schemas.egress import EgressPolicy
-from schemas.errors import SettingsError
-from schemas.settings import Settings
+from deploy.config.settings_sources import Loaded, load
+from deploy.roles.http_client import allowed_connections, http_client_of, roots_of
+from schemas.catalog.errors import SettingsError
+from schemas.network.egress import EgressPolicy
+from schemas.settings.settings import Settings
 from tests.support.certificates import Authority
 
 pytestmark = pytest.mark.promise(5)

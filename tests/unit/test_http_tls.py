@@ -19,7 +19,7 @@ from consumers.delivery.endpoint import ClientIdentity
 from consumers.delivery.http import tls
 from consumers.delivery.http.client import HttpClient
 from consumers.delivery.http.types import Response, ResponseOrError, TransportError
-from schemas.failures import FailureKind
+from schemas.catalog.failures import FailureKind
 from tests.support.certificates import Authority
 from tests.support.dns import DnsServer
 from tests.support.hostile import HostileReceiver

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local.jars import KAFKA_VERSION, cache_folder, kafka_jars
-from schemas.errors import Unavailable
+from deploy.dev.jars import KAFKA_VERSION, cache_folder, kafka_jars
+from schemas.catalog.errors import Unavailable
 from tests.support.processes import is_running, python, read_line
 from tests.support.waiting import wait_until
 
@@ -20,7 +20,7 @@ for argument in "$@"; do case "$argument" in -DoutputDirectory=*) target="${{arg
 """
 FETCH = """
     from pathlib import Path
-    from deploy.local.jars import kafka_jars
+    from deploy.dev.jars import kafka_jars
     print(kafka_jars(lambda line: None, Path({folder!r})), flush=True)
 """
 SLOWLY = f'echo x > "$target/a.jar"; sleep 0.3; echo x > "$target/kafka_2.13-{KAFKA_VERSION}.jar"'

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from confluent_kafka import Consumer, Producer
 
+from consumers.kafka.group_member import member_config
 from consumers.router.output import producer_config as router_producer
 from consumers.router.source import consumer_config as router_consumer
-from consumers.runtime.member import member_config
-from deploy.delivery_role import consumer_config as delivery_consumer
-from schemas.kafka_properties import REFUSED, tuned
+from deploy.roles.delivery import consumer_config as delivery_consumer
+from schemas.settings.kafka_properties import REFUSED, tuned
 
 Config = Callable[[Mapping[str, str]], dict[str, Any]]
 CONSUMERS: list[Config] = [

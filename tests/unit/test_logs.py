@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consumers.delivery.results.outcome_log import OutcomeLog
-from deploy.logs import Format, configure_logging
-from schemas.delivery import Job, Outcome, State
+from deploy.config.logs import Format, configure_logging
+from schemas.records.delivery import Job, Outcome, State
 
 
 @pytest.fixture(autouse=True)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from consumers.runtime.lost_positions import lost_partitions, lost_sentence
-from consumers.runtime.positions import PartitionOffsets
-from schemas.source import SourcePositions, decode_source, encode_source
+from consumers.kafka.lost_positions import lost_partitions, lost_sentence
+from consumers.kafka.positions import PartitionOffsets
+from schemas.records.source import SourcePositions, decode_source, encode_source
 
 pytestmark = pytest.mark.promise(1)
 

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consumers.router.matching import SubscriptionIndex, Target
-from consumers.table_state import Entry
-from schemas.job_record import first_head
-from schemas.subscription import Subscription, matches
+from consumers.subscriptions.state import Entry
+from schemas.records.job_record import first_head
+from schemas.subscriptions.subscription import Subscription, matches
 from tests.support.installation import subscription
 
 TYPES = ["case.created", "case.closed", "case", "case.", "a.b.c", "alert.created", ".", "x"]

@@ -17,13 +17,13 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from consumers.runtime.instruments import Histogram, Spec
-from consumers.runtime.metrics import SPECS, DeliveryMetrics, RoleMetrics, RouterMetrics
-from consumers.runtime.status import StatusServer
-from schemas.delivery import Job, Outcome, State
-from schemas.errors import InvalidInput, Unavailable
-from schemas.reasons import CANCELLED, DEAD_JOBS, DEAD_RECORDS, DEFERRED
-from schemas.statuses import STATUSES, status_name
+from consumers.service.instruments import Histogram, Spec
+from consumers.service.metrics import SPECS, DeliveryMetrics, RoleMetrics, RouterMetrics
+from consumers.service.status_server import StatusServer
+from schemas.catalog.errors import InvalidInput, Unavailable
+from schemas.catalog.reasons import CANCELLED, DEAD_JOBS, DEAD_RECORDS, DEFERRED
+from schemas.catalog.statuses import STATUSES, status_name
+from schemas.records.delivery import Job, Outcome, State
 
 KNOWN = {"zenoo": ["case.created", "case.closed"]}
 DASHBOARDS = sorted((Path(__file__).parents[2] / "deploy" / "grafana").glob("*.json"))
@@ -160,7 +160,7 @@ def test_no_metric_has_a_label_that_names_a_customer() -> None:
     names = [spec.name for spec in SPECS]
     assert len(names) == len(set(names))
     for spec in SPECS:
-        allowed = {"sender", "event_type", "result", "reason", "tier", "topic", "table", "role", "version"}
+        allowed = {"sender", "event_type", "result", "reason", "delay", "topic", "table", "role", "version"}
         assert set(spec.labels) <= allowed | {"kind", "status", "python", "librdkafka", "compiled"}
         assert re.fullmatch(r"signpost_[a-z_]+", spec.name)
         assert spec.help.endswith(".")

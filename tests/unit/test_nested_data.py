@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from schemas.errors import UnreadableRecord
-from schemas.event import Event
-from schemas.event_codec import EventDecoder, encode_event
-from schemas.sender import load_sender
+from schemas.catalog.errors import UnreadableRecord
+from schemas.events.event import Event
+from schemas.senders.event_codec import EventDecoder, encode_event
+from schemas.senders.sender import load_sender
 from tests.contracts.test_any_value import folder_of
 
 NODE = {"type": "record", "name": "Node", "fields": [{"name": "next", "type": ["null", "Node"]}]}

@@ -10,7 +10,7 @@ from consumers.delivery.delay_topics import DelayTopic
 from consumers.delivery.partitions.outbox import Batch, Outbox
 from consumers.delivery.partitions.partition_state import Ownership, PartitionState
 from consumers.delivery.partitions.progress import Position, Progress
-from consumers.runtime.outgoing_record import ANY_PARTITION, OutgoingRecord
+from consumers.kafka.outgoing_record import ANY_PARTITION, OutgoingRecord
 
 pytestmark = pytest.mark.promise(1, 2)
 

@@ -26,8 +26,8 @@ from consumers.delivery.partitions.partition_state import PartitionState
 from consumers.delivery.partitions.progress import MAX_METADATA, MAX_SPAN, Position, Progress
 from consumers.delivery.partitions.reader import Reader
 from consumers.delivery.partitions.recovery import PartitionRecovery, RecoveredState
-from consumers.runtime.positions import PartitionKey, PartitionOffsets
-from schemas.topics import TopicNames
+from consumers.kafka.positions import PartitionKey, PartitionOffsets
+from schemas.records.topics import TopicNames
 from tests.support.log_model import Log, LogConsumer, at_once
 
 pytestmark = pytest.mark.promise(1, 3)
@@ -40,7 +40,7 @@ LATE = 10_000_000_000  # long after everything is due
 
 @pytest.fixture(autouse=True)
 def answers_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("consumers.runtime.positions.in_thread", at_once)
+    monkeypatch.setattr("consumers.kafka.positions.in_thread", at_once)
     quiet = structlog.make_filtering_bound_logger(logging.CRITICAL)
     structlog.configure(wrapper_class=quiet)  # thousands of recoveries: their lines take longer than they do
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from schemas.partitioner import murmur2, partition_of
+from schemas.records.partitioner import murmur2, partition_of
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from consumers.kafka.dead_letters import SourceRecord
 from consumers.router.paused_partitions import PausedPartitions
 from consumers.router.routing import Blocked, Routed, Routing, Waiting
-from consumers.runtime.dead_letters import SourceRecord
 
 pytestmark = pytest.mark.promise(1)
 

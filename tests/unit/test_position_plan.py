@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 
 import pytest
 
-from consumers.runtime.position_plan import PositionChange, PositionTarget, chosen, parse_target, plan_changes
-from consumers.runtime.position_report import about_sources, about_tiers, waiting
-from consumers.runtime.positions import PartitionOffsets
-from schemas.errors import InvalidInput
-from schemas.source import SourcePositions
+from consumers.kafka.position_plan import PositionChange, PositionTarget, chosen, parse_target, plan_changes
+from consumers.kafka.position_report import about_delay_topics, about_sources, waiting
+from consumers.kafka.positions import PartitionOffsets
+from schemas.catalog.errors import InvalidInput
+from schemas.records.source import SourcePositions
 
 KNOWN = ["crm", "signpost.jobs.0s", "signpost.jobs.5s"]
 
@@ -40,7 +40,7 @@ def test_any_other_target_is_refused(text: str) -> None:
 
 
 def test_topics_are_meant_by_name_or_pattern() -> None:
-    """With or without the prefix, each once; a name that is neither source nor tier is refused."""
+    """With or without the prefix, each once; a name that is neither source nor delay topic is refused."""
     assert chosen(["crm", "jobs.*", "signpost.jobs.0s"], KNOWN, "signpost.") == KNOWN
     with pytest.raises(InvalidInput, match="neither a source nor a tier"):
         chosen(["outcomes"], KNOWN, "signpost.")
@@ -88,12 +88,12 @@ def test_what_is_said_of_a_source() -> None:
         assert remark.stops is stops
 
 
-def test_what_is_said_of_tiers() -> None:
-    """A tier beside new jobs that have a position is new; without that they are lost, and that is said alone."""
+def test_what_is_said_of_delay_topics() -> None:
+    """A delay topic beside new jobs that have a position is new; without that they are lost, and that is said alone."""
     new = {("j.0s", 0): PartitionOffsets(1, "", 0, 3), ("j.5s", 0): PartitionOffsets(None, "", 0, 3)}
-    (remark,) = about_tiers("j.0s", ["j.0s", "j.5s"], new)
+    (remark,) = about_delay_topics("j.0s", ["j.0s", "j.5s"], new)
     assert "j.5s is new" in remark.sentence
-    (remark,) = about_tiers("j.0s", ["j.0s", "j.5s"], new | {("j.0s", 0): PartitionOffsets(None, "", 0, 3)})
+    (remark,) = about_delay_topics("j.0s", ["j.0s", "j.5s"], new | {("j.0s", 0): PartitionOffsets(None, "", 0, 3)})
     assert "'j.*'" in remark.sentence
     assert remark.stops
 

@@ -14,10 +14,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from consumers.kafka.position_plan import PositionTarget, plan_changes
+from consumers.kafka.positions import PartitionKey
 from consumers.router.partition_recovery import StartAt
-from consumers.runtime.position_plan import PositionTarget, plan_changes
-from consumers.runtime.positions import PartitionKey
-from schemas.errors import Unavailable
+from schemas.catalog.errors import Unavailable
 from tests.support.log_model import Log, at_once
 from tests.support.router_group import Routers
 from tests.support.router_model import MAX_UNCOMMITTED, Broker, GroupConsumer, first_since
@@ -32,7 +32,7 @@ QUIET = st.integers(0, 5)
 
 @pytest.fixture(autouse=True)
 def a_group_without_a_broker(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("consumers.runtime.positions.in_thread", at_once)
+    monkeypatch.setattr("consumers.kafka.positions.in_thread", at_once)
     monkeypatch.setattr("consumers.router.source_positions.in_thread", at_once)
     monkeypatch.setattr("consumers.router.source.Consumer", GroupConsumer)
     quiet = structlog.make_filtering_bound_logger(logging.CRITICAL)

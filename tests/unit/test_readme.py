@@ -11,15 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from deploy.reference import commands
-from deploy.settings import load
-from deploy.subscription_file import read_file
-from deploy.wanted_topics import wanted_topics
-from producers.event_json import EventReader
-from schemas.egress import ANY_PORT, EgressPolicy
-from schemas.rules import Bounds, check
-from schemas.sender import load_senders
-from schemas.settings import Settings
+from deploy.config.settings_sources import load
+from deploy.config.subscription_file import read_file
+from deploy.config.wanted_topics import wanted_topics
+from deploy.reference.tables import commands
+from producers.events.json_reader import EventReader
+from schemas.network.egress import ANY_PORT, EgressPolicy
+from schemas.senders.sender import load_senders
+from schemas.settings.settings import Settings
+from schemas.subscriptions.rules import Bounds, check
 
 ROOT = Path(__file__).parents[2]
 README, SUBSCRIPTIONS, OPERATIONS = (

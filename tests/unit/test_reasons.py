@@ -14,10 +14,10 @@ from consumers.delivery.admission.types import LimitReason
 from consumers.delivery.results.handler import UNKNOWN_SUBSCRIPTION, CancelReason
 from consumers.delivery.results.retry_policy import Delivered, Disposition, Exhausted, Gone, Retry
 from consumers.router import routing
-from deploy.reference import sections
-from schemas import reasons
-from schemas.errors import UNREADABLE_REASONS
-from schemas.health import DisabledReason, OperationKind
+from deploy.reference.tables import sections
+from schemas.catalog import reasons
+from schemas.catalog.errors import UNREADABLE_REASONS
+from schemas.records.health import DisabledReason, OperationKind
 
 OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
 # Of jobs that are put off before their endpoint is asked.

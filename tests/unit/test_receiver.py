@@ -10,9 +10,9 @@ from datetime import timedelta
 import httpx
 import pytest
 
-from deploy.local.receiver import Receiver
-from deploy.local.replies import Answer, Cut, Drip, Endless, Hang, always, by_path, fail_first, in_turn
-from schemas.errors import Unavailable
+from deploy.dev.receiver import Receiver
+from deploy.dev.replies import Answer, Cut, Drip, Endless, Hang, always, by_path, fail_first, in_turn
+from schemas.catalog.errors import Unavailable
 from tests.support.waiting import wait_until
 
 

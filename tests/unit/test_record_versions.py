@@ -9,9 +9,9 @@ from importlib import resources
 import fastavro
 import pytest
 
-from consumers.console.readable import RecordReader
-from schemas.codec import PREFIX_LENGTH, read_all, single_object_prefix
-from schemas.subscription import (
+from consumers.inspect.readable import RecordReader
+from schemas.avro.codec import PREFIX_LENGTH, read_all, single_object_prefix
+from schemas.subscriptions.subscription import (
     ClientCertificate,
     FormerSecret,
     SealedHeader,

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from consumers.delivery.partitions.progress import Position, Progress
-from consumers.runtime.positions import PartitionKey
+from consumers.kafka.positions import PartitionKey
 from tests.support.recovery_model import KEYS, Group, Process
 
 pytestmark = pytest.mark.promise(1, 2)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from consumers.runtime.restart_policy import RestartPolicy
+from consumers.service.restart_policy import RestartPolicy
 
 
 def test_fenced_process_exits_while_it_makes_progress() -> None:

@@ -17,8 +17,8 @@ from consumers.delivery.results.retry_policy import (
     Retry,
     dispose,
 )
-from schemas.sender import load_senders
-from schemas.topics import TopicNames, tiers_of
+from schemas.records.topics import TopicNames, delays_of
+from schemas.senders.sender import load_senders
 
 pytestmark = pytest.mark.promise(3)
 
@@ -98,11 +98,11 @@ def test_six_attempts_spread_over_26_hours_and_36_minutes() -> None:
     assert disposed(6, responded(500), now_ms) == Exhausted()
 
 
-def test_a_retry_waits_in_the_tier_of_its_step() -> None:
-    """Every step of a schedule is the delay of a tier, also when both are sped up."""
+def test_a_retry_waits_in_the_delay_topic_of_its_step() -> None:
+    """Every step of a schedule is the delay of a delay topic, also when both are sped up."""
     steps = load_senders()["zenoo"].schedule
     for speedup in (1, 60, 10_000):
-        delay_topics = DelayTopics(TopicNames(), tiers_of([steps]), speedup)
+        delay_topics = DelayTopics(TopicNames(), delays_of([steps]), speedup)
         schedule = Schedule.of(steps, speedup)
         found = [delay_topics.fit(wait_ms) for wait_ms in schedule.waits_ms]
         assert [delay_topic.delay for delay_topic in found if delay_topic] == list(steps)
@@ -120,16 +120,16 @@ def test_a_retry_waits_in_the_tier_of_its_step() -> None:
         (timedelta(days=9), "signpost.jobs.24h"),
     ],
 )
-def test_a_wait_between_two_tiers_takes_the_longest_that_fits(remaining: timedelta, topic: str | None) -> None:
-    """A job never waits in a tier past its time; what is shorter than the shortest tier waits in memory."""
-    delay_topics = DelayTopics(TopicNames(), tiers_of([load_senders()["zenoo"].schedule]), 1)
+def test_a_wait_between_two_delay_topics_takes_the_longest_that_fits(remaining: timedelta, topic: str | None) -> None:
+    """A job never waits in a delay topic past its time; a wait shorter than the shortest delay is in memory."""
+    delay_topics = DelayTopics(TopicNames(), delays_of([load_senders()["zenoo"].schedule]), 1)
     delay_topic = delay_topics.fit(remaining // timedelta(milliseconds=1))
     assert (delay_topic.topic if delay_topic else None) == topic
 
 
 def test_a_wait_that_ends_hardly_later_takes_one_step_instead_of_many() -> None:
-    """With some lateness allowed the rest of a wait is rounded up to a tier, but never by more than that."""
-    delay_topics = DelayTopics(TopicNames(), tiers_of([load_senders()["zenoo"].schedule]), 1)
+    """With some lateness allowed the rest of a wait is rounded up to a delay topic, but never by more than that."""
+    delay_topics = DelayTopics(TopicNames(), delays_of([load_senders()["zenoo"].schedule]), 1)
     found = {remaining: delay_topics.fit(remaining, 1_000) for remaining in (59_000, 58_999)}
     assert [delay_topic.delay.total_seconds() if delay_topic else None for delay_topic in found.values()] == [60, 20]
 
@@ -145,14 +145,14 @@ def test_a_wait_that_ends_hardly_later_takes_one_step_instead_of_many() -> None:
         (429, "soon", 1, MINUTE_MS),
         (500, "120", 1, MINUTE_MS),  # means nothing with other statuses
         (302, "120", 1, MINUTE_MS),
-        (429, "9999999999999", 1, DAY_MS),  # within the longest tier
+        (429, "9999999999999", 1, DAY_MS),  # within the longest delay topic
         (503, "Tue, 14 Nov 2023 22:23:20 GMT", 1, 600_000),
         (503, "Tue, 14 Nov 2023 22:03:20 GMT", 1, MINUTE_MS),  # it has passed
         (429, "120", 5, DAY_MS),
     ],
 )
 def test_retry_after_moves_an_attempt_later(status: int, retry_after: str | None, attempt: int, wait_ms: int) -> None:
-    """Retry-After of 429 and 503 moves the next attempt later, never earlier, within the longest tier."""
+    """Retry-After of 429 and 503 moves the next attempt later, never earlier, within the longest delay topic."""
     answer = Response(status, retry_after, b"", False)
     assert disposed(attempt, answer) == Retry(NOW_MS + wait_ms)
 

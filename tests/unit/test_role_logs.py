@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from deploy.local.supervisor import shortened
+from deploy.dev.supervisor import shortened
 
 
 def test_a_log_that_is_too_long_begins_anew_under_its_writer(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from consumers.router.schemas import ASK_AGAIN_S, BeingAsked, SchemasAside
-from schemas.errors import Unavailable, UnreadableRecord
+from schemas.catalog.errors import Unavailable, UnreadableRecord
 from tests.support.waiting import wait_until
 
 

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.egress import EgressPolicy
-from schemas.errors import SubscriptionError
-from schemas.header_rules import HeaderWish, is_sendable
-from schemas.rules import Bounds, Draft, Generate, Given, check
-from schemas.sender import load_senders
+from schemas.catalog.errors import SubscriptionError
+from schemas.network.egress import EgressPolicy
+from schemas.senders.sender import load_senders
+from schemas.subscriptions.header_rules import HeaderWish, is_sendable
+from schemas.subscriptions.rules import Bounds, Draft, Generate, Given, check
 
 CANARY = "canary-of-this-test"
 BOUNDS = Bounds(timedelta(seconds=30), datetime(2026, 1, 1, tzinfo=UTC))

@@ -6,8 +6,8 @@ from datetime import timedelta
 
 import pytest
 
-from consumers.runtime.safety import about_brokers, about_source
-from schemas.topics import TopicNames, own_topics
+from consumers.kafka.safety import about_brokers, about_source
+from schemas.records.topics import TopicNames, own_topics
 
 SAFE = {"min.insync.replicas": "2", "unclean.leader.election.enable": "false"}
 

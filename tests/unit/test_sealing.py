@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.errors import InvalidInput, SealBroken
-from schemas.sealing import Sealer, load_sealing_key
+from schemas.catalog.errors import InvalidInput, SealBroken
+from schemas.subscriptions.sealing import Sealer, load_sealing_key
 
 pytestmark = pytest.mark.promise(6)
 

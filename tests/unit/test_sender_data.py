@@ -16,12 +16,12 @@ from typing import Any
 import fastavro
 import pytest
 
-from schemas.egress import EgressPolicy
-from schemas.errors import SenderError, SubscriptionError, UnreadableRecord
-from schemas.event import Event
-from schemas.event_codec import EventDecoder, encode_event
-from schemas.rules import Bounds, Draft, Generate, Given, check
-from schemas.sender import load_sender, load_senders
+from schemas.catalog.errors import SenderError, SubscriptionError, UnreadableRecord
+from schemas.events.event import Event
+from schemas.network.egress import EgressPolicy
+from schemas.senders.event_codec import EventDecoder, encode_event
+from schemas.senders.sender import load_sender, load_senders
+from schemas.subscriptions.rules import Bounds, Draft, Generate, Given, check
 from tests.support.attempts import Attempted
 
 STANDARD, DILIGENT, RISKOS = (load_senders()[name] for name in ("standard", "diligent", "riskos"))

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from schemas.errors import SenderError, UnreadableRecord
-from schemas.event import Event
-from schemas.event_codec import EventDecoder, encode_event
-from schemas.sender import Sender, load_sender, load_senders
+from schemas.catalog.errors import SenderError, UnreadableRecord
+from schemas.events.event import Event
+from schemas.senders.event_codec import EventDecoder, encode_event
+from schemas.senders.sender import Sender, load_sender, load_senders
 
 
 @pytest.fixture

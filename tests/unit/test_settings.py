@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deploy.settings import load, load_settings
-from schemas.errors import InvalidInput, SettingsError
-from schemas.kafka_properties import REFUSED, check_property, property_of_variable
-from schemas.settings import Settings, unit_of
-from schemas.sizes import format_size, parse_size
+from deploy.config.settings_sources import load, load_settings
+from schemas.catalog.errors import InvalidInput, SettingsError
+from schemas.input.sizes import format_size, parse_size
+from schemas.settings.kafka_properties import REFUSED, check_property, property_of_variable
+from schemas.settings.settings import Settings, unit_of
 
 KEY = base64.b64encode(bytes(range(32))).decode()
 

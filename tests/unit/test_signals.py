@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from consumers.runtime.signals import STUCK_AFTER_S, Stop
+from consumers.service.signals import STUCK_AFTER_S, Stop
 from tests.support.processes import python, read_line
 
 
@@ -57,8 +57,8 @@ def test_a_signal_that_came_while_it_began_anew_is_heard() -> None:
     with python(
         """
         import os, signal
-        from consumers.runtime.signals import ENDING, Stop
-        signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)  # as deploy/anew.py does
+        from consumers.service.signals import ENDING, Stop
+        signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)  # as deploy/roles/restart.py does
         os.kill(os.getpid(), signal.SIGTERM)
         print(Stop()(), flush=True)
         """
@@ -68,9 +68,9 @@ def test_a_signal_that_came_while_it_began_anew_is_heard() -> None:
 
 AT_EXEC = """
     import os, signal, threading
-    from consumers.runtime.signals import Stop
-    from deploy import anew
-    from deploy.logs import configure_logging
+    from consumers.service.signals import Stop
+    from deploy.roles import restart as anew
+    from deploy.config.logs import configure_logging
     configure_logging("error", "json")
     def execv(*_):
         os.kill(os.getpid(), signal.SIGTERM)

@@ -8,11 +8,11 @@ from itertools import islice
 import pytest
 
 from deploy.cli.events import paced
-from producers.event_json import EventReader
-from producers.simulator import Simulator
-from schemas.event import Event
-from schemas.event_codec import EventDecoder, encode_event
-from schemas.sender import load_senders
+from deploy.demo.simulator import Simulator
+from producers.events.json_reader import EventReader
+from schemas.events.event import Event
+from schemas.senders.event_codec import EventDecoder, encode_event
+from schemas.senders.sender import load_senders
 
 ZENOO = load_senders()["zenoo"]
 NOW_US = 1_771_236_060_123_456

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy.documents import site
-from schemas.sender import load_senders
+from deploy.reference.tables import site
+from schemas.senders.sender import load_senders
 from tests.support.parts import need
 
 ROOT = Path(__file__).parents[2]

@@ -9,7 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from consumers.staleness import GRACE_MS, MAX_STALENESS_MS, SILENT_MS, Staleness
+from consumers.subscriptions.staleness import GRACE_MS, MAX_STALENESS_MS, SILENT_MS, Staleness
 
 pytestmark = pytest.mark.promise(7)
 

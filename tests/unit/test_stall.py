@@ -15,14 +15,14 @@ from consumers.delivery.partitions.outbox import Outbox
 from consumers.delivery.partitions.partition_state import PartitionState
 from consumers.delivery.partitions.progress import Position, Progress
 from consumers.delivery.partitions.reader import ReadRecord
-from consumers.runtime.metrics import DeliveryMetrics
-from consumers.runtime.transaction import Settled
-from schemas.errors import BeginAnew, Unavailable
-from schemas.topics import TopicNames
+from consumers.kafka.transactions import Settled
+from consumers.service.metrics import DeliveryMetrics
+from schemas.catalog.errors import BeginAnew, Unavailable
+from schemas.records.topics import TopicNames
 
 pytestmark = pytest.mark.promise(2)
 
-TIERS = DelayTopics(TopicNames("t."), [timedelta(0), timedelta(seconds=5)], 1)
+DELAY_TOPICS = DelayTopics(TopicNames("t."), [timedelta(0), timedelta(seconds=5)], 1)
 
 
 class Standing:
@@ -37,7 +37,7 @@ class Standing:
         self.told: list[int] = []  # when the dispatcher was told of a standstill
         self.end: Settled | None = None
         start = Position(0, "")
-        self.partition = PartitionState(TIERS.first, 0, start, Progress(start))
+        self.partition = PartitionState(DELAY_TOPICS.first, 0, start, Progress(start))
         self.outbox = Outbox("one")
         self.scheduler = SimpleNamespace(
             moves=0,

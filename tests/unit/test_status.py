@@ -8,7 +8,7 @@ from contextlib import ExitStack
 import httpx
 from prometheus_client import CollectorRegistry
 
-from consumers.runtime.status import _MOST_CLIENTS, StatusServer
+from consumers.service.status_server import _MOST_CLIENTS, StatusServer
 
 
 def test_clients_that_say_nothing_keep_nobody_out() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from producers.subscription_changes import (
+from producers.subscriptions.changes import (
     Apply,
     Change,
     Delete,
@@ -20,15 +20,15 @@ from producers.subscription_changes import (
     Unreadable,
     Wish,
 )
-from producers.subscription_decider import Decider, is_own
-from schemas.changes import Changes
-from schemas.client_certificate import CertificateWish
-from schemas.errors import InvalidInput, SealBroken, SubscriptionError
-from schemas.header_rules import HeaderWish
-from schemas.rules import Draft, Generate, Given
-from schemas.sealing import Sealer, header_place, key_place
-from schemas.sender import load_senders
-from schemas.subscription import Subscription, encode_subscription
+from producers.subscriptions.decider import Decider, is_own
+from schemas.catalog.errors import InvalidInput, SealBroken, SubscriptionError
+from schemas.senders.sender import load_senders
+from schemas.subscriptions.changes import Changes
+from schemas.subscriptions.client_certificate import CertificateWish
+from schemas.subscriptions.header_rules import HeaderWish
+from schemas.subscriptions.rules import Draft, Generate, Given
+from schemas.subscriptions.sealing import Sealer, header_place, key_place
+from schemas.subscriptions.subscription import Subscription, encode_subscription
 
 TOPIC = "signpost.subscriptions"
 SEALER = Sealer([bytes(32)])

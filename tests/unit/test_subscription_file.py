@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from deploy.subscription_file import SubscriptionFile, read_file
-from schemas.client_certificate import CertificateWish
-from schemas.egress import EgressPolicy
-from schemas.errors import SubscriptionError
-from schemas.header_rules import HeaderWish
-from schemas.rules import KEEP, Bounds, Draft, Generate, Given, faults
-from schemas.sender import load_senders
+from deploy.config.subscription_file import SubscriptionFile, read_file
+from schemas.catalog.errors import SubscriptionError
+from schemas.network.egress import EgressPolicy
+from schemas.senders.sender import load_senders
+from schemas.subscriptions.client_certificate import CertificateWish
+from schemas.subscriptions.header_rules import HeaderWish
+from schemas.subscriptions.rules import KEEP, Bounds, Draft, Generate, Given, faults
 from tests.unit.test_client_certificate import KEY, certificate, pem
 
 CANARY = "canary-of-this-test"

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumers.table_state import Entry, Gone, NotYet, TableState, Unusable
-from schemas.errors import SealBroken, UnreadableRecord
+from consumers.subscriptions.state import Entry, Gone, NotYet, TableState, Unusable
+from schemas.catalog.errors import SealBroken, UnreadableRecord
 
 BROKEN = b"broken"
 

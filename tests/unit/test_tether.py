@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local import tether
+from deploy.dev import parent_bound as tether
 from tests.support.processes import is_running, python, read_line
 from tests.support.waiting import wait_until
 
@@ -19,7 +19,7 @@ PARENT = """
     import signal, subprocess, sys, time
     from datetime import timedelta
     from pathlib import Path
-    from deploy.local import tether
+    from deploy.dev import parent_bound as tether
     child = tether.start({command!r}, stdout=subprocess.PIPE, on_parent_death=signal.{sent},
                          grace=timedelta(seconds={grace}), remove={remove}, ask_kernel={ask_kernel})
     child.output.readline()
@@ -78,7 +78,7 @@ def test_the_folder_stays_when_the_command_is_stopped_by_its_parent(tmp_path: Pa
         f"""
         import subprocess
         from pathlib import Path
-        from deploy.local import tether
+        from deploy.dev import parent_bound as tether
         folder = Path({str(tmp_path)!r})
         child = tether.start(["sh", "-c", "echo up; exec sleep 600"], stdout=subprocess.PIPE, remove=folder)
         child.output.readline()

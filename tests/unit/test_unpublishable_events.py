@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from producers.events import EventPublisher
-from schemas.errors import EventError
-from schemas.event import Event
-from schemas.json_text import JsonText
-from schemas.sender import load_senders
+from producers.events.publisher import EventPublisher
+from schemas.avro.json_text import JsonText
+from schemas.catalog.errors import EventError
+from schemas.events.event import Event
+from schemas.senders.sender import load_senders
 
 DILIGENT = load_senders()["diligent"]
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from deploy.cli.main import main
-from deploy.local.state import write_settings, write_up
-from deploy.settings import load
-from schemas.settings import Source
+from deploy.config.settings_sources import load
+from deploy.dev.state import write_settings, write_up
+from schemas.settings.settings import Source
 
 
 @pytest.fixture(autouse=True)

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.sender import Sender, load_senders
-from schemas.verification import examine
+from schemas.senders.sender import Sender, load_senders
+from schemas.senders.verification import examine
 
 ZENOO, STANDARD = load_senders()["zenoo"], load_senders()["standard"]
 SECRETS = {"zenoo": "a-secret-of-acme-0123456789", "standard": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"}

@@ -15,11 +15,11 @@ from typing import Any
 import fastavro
 import pytest
 
-from consumers.runtime.registry import Registry
-from schemas.errors import Unavailable, UnreadableRecord
-from schemas.event import Event
-from schemas.event_codec import EventDecoder
-from schemas.sender import load_sender, load_senders
+from consumers.kafka.schema_registry import Registry
+from schemas.catalog.errors import Unavailable, UnreadableRecord
+from schemas.events.event import Event
+from schemas.senders.event_codec import EventDecoder
+from schemas.senders.sender import load_sender, load_senders
 from tests.contracts.test_any_value import folder_of
 
 ZENOO = load_senders()["zenoo"]

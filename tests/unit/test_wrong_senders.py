@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from deploy.cli.main import main
-from deploy.senders import make_folder, senders_of
-from schemas.errors import SenderError
-from schemas.settings import Settings
+from deploy.config.senders import make_folder, senders_of
+from schemas.catalog.errors import SenderError
+from schemas.settings.settings import Settings
 
 TOML, AVSC = "sender.toml", "events/order.created.avsc"
 Check = Callable[[], str]

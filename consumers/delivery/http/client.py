@@ -43,7 +43,7 @@ from consumers.delivery.http.types import (
     WorkResult,
     response_without_retry_after,
 )
-from schemas.failures import OURS
+from schemas.catalog.failures import OURS
 
 _log = structlog.get_logger("delivery")
 _HAS_DATA: Final = READABLE | ENDED

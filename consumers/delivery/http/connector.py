@@ -22,7 +22,7 @@ _MAX_FURTHER: Final = 64
 
 
 class AddressPolicy(Protocol):
-    """Which addresses may be connected to: schemas.egress.EgressPolicy, or proxy.ProxyResolver."""
+    """Which addresses may be connected to: schemas.network.egress.EgressPolicy, or proxy.ProxyResolver."""
 
     def refusal(self, address: str) -> str | None:
         """Return why an address may not be connected to; None if it may."""

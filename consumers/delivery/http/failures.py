@@ -8,7 +8,7 @@ import re
 from typing import Final
 
 from consumers.delivery.http.types import TransportError
-from schemas.failures import FailureKind
+from schemas.catalog.failures import FailureKind
 
 _MAX_DETAIL: Final = 200
 _OUT_OF_RESOURCES: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})

@@ -16,8 +16,8 @@ from urllib.parse import unquote, urlsplit
 
 from consumers.delivery.http.resolver import Addresses, Failed, Refused, Resolution, Resolver
 from consumers.delivery.http.types import TransportError
-from schemas.egress import EgressPolicy, is_literal
-from schemas.errors import SettingsError
+from schemas.catalog.errors import SettingsError
+from schemas.network.egress import EgressPolicy, is_literal
 
 # For the proxy itself: the operator has named it, so it may have any address.
 ANYWHERE: Final = EgressPolicy(allow_cidrs=(ip_network("0.0.0.0/0"), ip_network("::/0")))

@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, Protocol, TypeAlias
 
 import pycares
 
-from schemas.egress import LOOPBACK, EgressPolicy, is_literal
+from schemas.network.egress import LOOPBACK, EgressPolicy, is_literal
 
 # An answer is cached for its TTL within these bounds, in seconds: a TTL of 0 would query for every request, a long one
 # would send to an address that its owner has left. Failures are cached just long enough for the requests that wait.

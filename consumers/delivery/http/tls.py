@@ -12,7 +12,7 @@ from typing import Final
 
 from consumers.delivery.http.failures import kind_of_alert, kind_of_verification, out_of_resources, printable
 from consumers.delivery.http.types import ClientIdentity, TransportError
-from schemas.failures import FailureKind
+from schemas.catalog.failures import FailureKind
 
 # Hosts whose TLS session is kept.
 _MAX_SESSIONS: Final = 4_096

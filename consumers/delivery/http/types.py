@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeAlias
 
-from schemas.egress import Target
-from schemas.failures import FailureKind
+from schemas.catalog.failures import FailureKind
+from schemas.network.egress import Target
 
 
 class ClientIdentity(Protocol):

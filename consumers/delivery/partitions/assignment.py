@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from consumers.delivery.delay_topics import DelayTopics
 from consumers.delivery.partitions.partition_state import Ownership, PartitionState
 from consumers.delivery.partitions.progress import Position, Progress
-from consumers.runtime.lost_positions import beyond_sentence, tier_lost_sentence
-from consumers.runtime.positions import PartitionKey, PartitionOffsets
-from consumers.runtime.truncation import Truncation
-from schemas.errors import Unavailable
+from consumers.kafka.lost_positions import beyond_sentence, lost_positions_sentence
+from consumers.kafka.positions import PartitionKey, PartitionOffsets
+from consumers.kafka.truncation import Truncation
+from schemas.catalog.errors import Unavailable
 
 
 @dataclass(slots=True)
@@ -68,7 +68,7 @@ class Assignment:
         """
         first = self._delay_topics.first.topic
         if lost := sorted(n for (topic, n), known in found.items() if topic == first and known.offset is None):
-            raise Unavailable(tier_lost_sentence(first, lost))
+            raise Unavailable(lost_positions_sentence(first, lost))
         change = AssignmentChange()
         for key, known in found.items():
             topic, number = key

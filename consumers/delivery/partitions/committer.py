@@ -8,9 +8,9 @@ from typing import Final
 from confluent_kafka import TopicPartition
 
 from consumers.delivery.partitions.outbox import Batch, Outbox
-from consumers.runtime.hanging import HANGING_AFTER_S
-from consumers.runtime.metrics import DeliveryMetrics
-from consumers.runtime.transaction import Transactions
+from consumers.kafka.hanging import HANGING_AFTER_S
+from consumers.kafka.transactions import Transactions
+from consumers.service.metrics import DeliveryMetrics
 
 COMMIT_EVERY_MS: Final = 200
 # A transaction that reaches one of these is begun early, so that it stays small.

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from consumers.delivery.partitions.partition_state import Ownership, PartitionState
 from consumers.delivery.partitions.progress import Position
-from consumers.runtime.outgoing_record import OutgoingRecord
+from consumers.kafka.outgoing_record import OutgoingRecord
 
 
 class Completion(NamedTuple):

@@ -22,12 +22,12 @@ from consumers.delivery.partitions.outbox import Outbox
 from consumers.delivery.partitions.partition_state import Ownership, PartitionState
 from consumers.delivery.partitions.progress import MAX_BATCH
 from consumers.delivery.partitions.recovery import PartitionRecovery, RecoveredState
-from consumers.runtime.admin import CLIENT_ERRORS, reason_of
-from consumers.runtime.background import in_thread
-from consumers.runtime.positions import PartitionKey, PositionsQuery, failed_for_good, is_lost_broker, refuse_hopeless
-from consumers.runtime.truncation import Truncation
-from schemas.errors import Unavailable
-from schemas.health import Health
+from consumers.kafka.admin import CLIENT_ERRORS, reason_of
+from consumers.kafka.positions import PartitionKey, PositionsQuery, failed_for_good, is_lost_broker, refuse_hopeless
+from consumers.kafka.threads import in_thread
+from consumers.kafka.truncation import Truncation
+from schemas.catalog.errors import Unavailable
+from schemas.records.health import Health
 
 _log = structlog.get_logger("delivery")
 _CLOSE_S: Final = 2.0

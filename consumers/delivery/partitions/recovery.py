@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import structlog
 
-from consumers.runtime.compacted_partition import CompactedPartition, State
-from consumers.runtime.positions import CommittedPositions, PartitionKey, PartitionOffsets
-from schemas.health import Health, decode_all
+from consumers.kafka.compacted_partition import CompactedPartition, State
+from consumers.kafka.positions import CommittedPositions, PartitionKey, PartitionOffsets
+from schemas.records.health import Health, decode_all
 
 _log = structlog.get_logger("delivery")
 

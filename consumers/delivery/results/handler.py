@@ -14,15 +14,15 @@ from consumers.delivery.results.outcome_log import OutcomeLog
 from consumers.delivery.results.recorder import Recorder, outcome_of, outcome_without_attempt
 from consumers.delivery.results.retry_policy import Delivered, Exhausted, Gone, Retry, dispose
 from consumers.delivery.task import DeliveryTask
-from consumers.runtime.metrics import DeliveryMetrics
-from consumers.runtime.outgoing_record import OutgoingRecord
-from consumers.table import SubscriptionTable
-from consumers.table_state import Entry
-from consumers.table_state import Gone as Deleted
-from schemas.delivery import Job, Outcome, State
-from schemas.failures import OURS
-from schemas.health import Operation
-from schemas.topics import TopicNames
+from consumers.kafka.outgoing_record import OutgoingRecord
+from consumers.service.metrics import DeliveryMetrics
+from consumers.subscriptions.state import Entry
+from consumers.subscriptions.state import Gone as Deleted
+from consumers.subscriptions.table import SubscriptionTable
+from schemas.catalog.failures import OURS
+from schemas.records.delivery import Job, Outcome, State
+from schemas.records.health import Operation
+from schemas.records.topics import TopicNames
 
 _log = structlog.get_logger("delivery")
 CancelReason: TypeAlias = Literal["deleted", "disabled", "paused", "reactivated"]

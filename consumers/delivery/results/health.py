@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from consumers.delivery.classification import Classified, ResponseKind
-from schemas.delivery import Job
-from schemas.health import DisabledReason, Health, Operation, OperationKind
+from schemas.records.delivery import Job
+from schemas.records.health import DisabledReason, Health, Operation, OperationKind
 
 WRITE_AFTER_MS: Final = 60_000
 # Two failures that lie further apart are no failure that lasts: the endpoint gets few events, or Signpost was paused.

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, Final
 
 import orjson
 
-from schemas.delivery import Outcome
+from schemas.records.delivery import Outcome
 
 _COLOURS: Final = {"delivered": 32, "retry": 33, "dead": 31, "cancelled": 35}
 

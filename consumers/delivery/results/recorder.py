@@ -12,13 +12,13 @@ from consumers.delivery.endpoint import Endpoint
 from consumers.delivery.http.types import MAX_BODY_KEPT, Response, ResponseOrError
 from consumers.delivery.results.health import HealthChange
 from consumers.delivery.task import DeliveryTask
-from consumers.runtime.dead_letters import SourceRecord, dead_letter
-from consumers.runtime.outgoing_record import ANY_PARTITION, OutgoingRecord
-from consumers.runtime.truncation import Truncation
-from schemas.delivery import DeadLetter, DeadLetterCodec, JobCodec, Outcome, OutcomeCodec, State
-from schemas.errors import UnreadableRecord
-from schemas.health import encode_health, encode_operation
-from schemas.topics import TopicNames
+from consumers.kafka.dead_letters import SourceRecord, dead_letter
+from consumers.kafka.outgoing_record import ANY_PARTITION, OutgoingRecord
+from consumers.kafka.truncation import Truncation
+from schemas.catalog.errors import UnreadableRecord
+from schemas.records.delivery import DeadLetter, DeadLetterCodec, JobCodec, Outcome, OutcomeCodec, State
+from schemas.records.health import encode_health, encode_operation
+from schemas.records.topics import TopicNames
 
 RESPONSE_KEPT: Final = 1_024
 _MASK: Final = b"***"

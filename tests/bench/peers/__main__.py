@@ -18,8 +18,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Final
 
-from deploy.local.broker import start_broker
-from schemas.errors import Unavailable
+from deploy.dev.broker import start_broker
+from schemas.catalog.errors import Unavailable
 from tests.bench.measure import Process, medians, work_of
 from tests.bench.peers.programs import Bento, ParallelConsumer, Program, running
 from tests.bench.sink import Sink

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
-from deploy.local import tether
-from schemas.errors import Unavailable
+from deploy.dev import parent_bound as tether
+from schemas.catalog.errors import Unavailable
 from tests.bench.measure import Process
 from tests.support.pipeline import SECRET
 

@@ -1,1 +1,0 @@
-"""Inspection of the pipeline: topics read for people."""

@@ -1,0 +1,1 @@
+"""What operators look at: explanations, tails, lag, dead letters and endpoints."""

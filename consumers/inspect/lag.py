@@ -1,0 +1,190 @@
+"""What waits in sources and delay topics, since when, and who reads it.
+
+Offsets alone say too much: the end of a log may be markers of transactions that no consumer ever sees, and delivery has
+finished more than lies below its position. So what lies beyond a position is read and counted, up to a bound; of what
+is left only the number of offsets is shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from confluent_kafka import KafkaError, KafkaException, Message
+from confluent_kafka.admin import AdminClient
+
+from consumers.delivery.partitions.progress import Position, Progress
+from consumers.inspect.scan import Scanner, time_of
+from consumers.kafka.admin import TIMEOUT_S
+from consumers.kafka.positions import PartitionOffsets
+from consumers.kafka.topic_reader import Range, place_of
+from schemas.catalog.errors import Unavailable, UnreadableRecord
+from schemas.records.delivery import JobCodec
+
+# About a second of reading.
+BUDGET: Final = 500_000
+_JOBS: Final = JobCodec()
+
+PartitionKey = tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class TopicLag:
+    """What waits in one topic.
+
+    `waiting` is None where nobody has a position, and an upper bound where not `exact`; `oldest_due_ms` is None where
+    nothing waits: for a source when its oldest record came, for a delay topic when its oldest job is due.
+    """
+
+    topic: str
+    waiting: int | None
+    exact: bool
+    oldest_due_ms: int | None
+    partitions: int
+    without_position: int
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One process of a group: its `instance` (empty if it is not a static member) and its partitions by topic."""
+
+    instance: str
+    host: str
+    client: str
+    partitions: Mapping[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A consumer group: its state, its members, and the partitions that nobody has."""
+
+    name: str
+    state: str
+    members: tuple[Member, ...]
+    unowned: Mapping[str, tuple[int, ...]]
+
+
+@dataclass(slots=True)
+class _Count:
+    """What was found of one partition."""
+
+    progress: Progress
+    read: int  # next offset that was not looked at
+    end: int
+    waiting: int = 0
+    first: Message | None = None
+
+    def take(self, message: Message, offset: int) -> None:
+        if self.progress.read(offset):
+            self.waiting += 1
+            self.first = self.first or message
+
+
+def source_due_ms(message: Message) -> int:
+    """Return when an event came."""
+    return time_of(message)
+
+
+def delay_topic_due_ms(message: Message, wait_ms: int) -> int:
+    """Return when a job is due: not before the tier's wait is over, nor before its own time."""
+    waited_ms = time_of(message) + wait_ms
+    try:
+        return max(waited_ms, _JOBS.decode(message.value()).due_at_ms)
+    except UnreadableRecord:
+        return waited_ms
+
+
+def lag(
+    scanner: Scanner, group: str, due_ms: Mapping[str, Callable[[Message], int]], *, new_at_beginning: bool
+) -> list[TopicLag]:
+    """Return what waits in these topics (`due_ms`: topic to when a record of it is due), missing ones left out.
+
+    `new_at_beginning`: a partition without a position is read from its beginning.
+    """
+    ranges = {(r.topic, r.partition): r for r in scanner.ranges_of(due_ms)}
+    committed = scanner.committed(group, list(ranges))
+    begun = new_at_beginning and any(found.offset is not None for found in committed.values())
+    counts = {key: _count(ranges[key], found) for key, found in committed.items() if begun or found.offset is not None}
+    behind = [key for key, count in counts.items() if count.read < count.end]
+    most = max(1_000, BUDGET // max(1, len(behind)))
+    parts = [Range(*key, counts[key].read, min(counts[key].end, counts[key].read + most)) for key in behind]
+    for batch in scanner.read(parts):
+        for message in batch:
+            topic, partition, offset = place_of(message)
+            counts[topic, partition].take(message, offset)
+    for part in parts:
+        counts[part.topic, part.partition].read = part.end
+    topics = dict.fromkeys(topic for topic, _ in ranges)
+    return [_sum(topic, [k for k in ranges if k[0] == topic], counts, due_ms[topic]) for topic in topics]
+
+
+def group_of(admin: AdminClient, name: str, partitions: Sequence[PartitionKey]) -> Group:
+    """Return who is in a group, and which of these partitions nobody has."""
+    described = _describe(admin, name)
+    members = tuple(
+        sorted(
+            (_member(name, one) for one in (described.members if described else ())), key=lambda m: (m.instance, m.host)
+        )
+    )
+    owned = {(topic, n) for member in members for topic, numbers in member.partitions.items() for n in numbers}
+    unowned: dict[str, tuple[int, ...]] = {}
+    for topic, number in partitions:
+        if (topic, number) not in owned:
+            unowned[topic] = (*unowned.get(topic, ()), number)
+    state = described.state.name.lower() if described else "unknown to the brokers"
+    return Group(name, state, members, unowned)
+
+
+def spans(numbers: Iterable[int]) -> str:
+    """Write numbers as spans: `0-3,7`."""
+    found: list[list[int]] = []
+    for number in sorted(numbers):
+        if found and number == found[-1][1] + 1:
+            found[-1][1] = number
+        else:
+            found.append([number, number])
+    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in found)
+
+
+def _count(whole: Range, found: PartitionOffsets) -> _Count:
+    offset = whole.begin if found.offset is None else found.offset
+    progress = Progress(Position(offset, found.metadata), log_begin=found.begin, log_end=found.end)
+    return _Count(progress, max(whole.begin, offset), whole.end)
+
+
+def _sum(
+    topic: str,
+    keys: Sequence[PartitionKey],
+    counts: Mapping[PartitionKey, _Count],
+    due_ms: Callable[[Message], int],
+) -> TopicLag:
+    known = [counts[key] for key in keys if key in counts]
+    rest = sum(max(0, count.end - count.read) for count in known)
+    return TopicLag(
+        topic=topic,
+        waiting=sum(count.waiting for count in known) + rest if known else None,
+        exact=rest == 0,
+        oldest_due_ms=min((due_ms(count.first) for count in known if count.first is not None), default=None),
+        partitions=len(keys),
+        without_position=len(keys) - len(known),
+    )
+
+
+def _describe(admin: AdminClient, name: str) -> Any:
+    try:
+        return admin.describe_consumer_groups([name], request_timeout=TIMEOUT_S)[name].result(TIMEOUT_S + 5)
+    except KafkaException as error:
+        if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
+            return None
+        raise Unavailable(f"nobody says who is in the group {name}: {error.args[0].str()}") from error
+
+
+def _member(group: str, member: Any) -> Member:
+    partitions: dict[str, tuple[int, ...]] = {}
+    assignment = member.assignment.topic_partitions if member.assignment is not None else ()
+    for one in sorted(assignment, key=lambda p: (p.topic, p.partition)):
+        partitions[one.topic] = (*partitions.get(one.topic, ()), one.partition)
+    # A static member's id is the group's name, a separator, and the instance.
+    instance = (member.group_instance_id or "").removeprefix(group)[1:]
+    return Member(instance, member.host.removeprefix("/"), member.client_id, partitions)

@@ -1,0 +1,284 @@
+"""Any record of any topic as people can read it: what it is, and its fields, with secrets masked. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import orjson
+
+from schemas.avro.codec import MAGIC, PREFIX_LENGTH, Record, RecordCodec
+from schemas.avro.json_text import plain
+from schemas.catalog.errors import SignpostError, UnreadableRecord
+from schemas.input.terminal import printable
+from schemas.records.delivery import event_id
+from schemas.senders.event_codec import EventDecoder
+from schemas.senders.sender import Sender
+from schemas.senders.writer_schemas import CONFLUENT_MAGIC, WriterSchemas
+
+MASK: Final = "***"
+_OWN: Final = ("job", "outcome", "dead_letter", "subscription", "health", "operation", "source")
+_EMPTY: Final[tuple[Any, ...]] = ("", [], {})
+# Longer text is of more use as itself; of bytes that are no text, so many say enough.
+_HEX_BYTES: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Readable:
+    """What a record is (`job`, `event`, `text`, …), and its fields in the order of their weight."""
+
+    kind: str
+    fields: dict[str, Any]
+
+
+class RecordReader:
+    """Reads values by their fingerprints; `schemas` is the registry, where there is one (it may block)."""
+
+    def __init__(self, senders: Mapping[str, Sender], schemas: WriterSchemas | None = None) -> None:
+        self._codecs = {name: RecordCodec(name) for name in _OWN}
+        # By the newest version's prefix, which nearly all records have.
+        self._names = {codec.prefix: name for name, codec in self._codecs.items()}
+        self._decoders = {name: EventDecoder(sender, schemas) for name, sender in senders.items()}
+        self._has_registry = schemas is not None
+        self._event_prefixes = {
+            event_type.prefix: name for name, sender in senders.items() for event_type in sender.all_types
+        }
+        self._shapes: dict[str, Callable[[Record], dict[str, Any]]] = {
+            "job": self._job,
+            "outcome": _outcome,
+            "dead_letter": self._dead_letter,
+            "subscription": _subscription,
+            "health": _as_it_is,
+            "operation": _as_it_is,
+            "source": _as_it_is,
+        }
+
+    def read(self, value: bytes | None, place: tuple[str, int, int] | None = None) -> Readable:
+        """Say what a value is; whatever it holds, this raises nothing.
+
+        `place` (topic, partition, offset) gives an event without an id the one that it has everywhere else.
+        """
+        if value is None:
+            return Readable("tombstone", {})
+        try:
+            return self._own(value) or self._event(value, place) or _plain(value)
+        except Exception as error:  # a library may raise anything on hostile bytes
+            return Readable("unreadable", {"why": f"{type(error).__name__}: {error}", **_plain(value).fields})
+
+    def _own(self, value: bytes) -> Readable | None:
+        if value[:2] != MAGIC or value[:PREFIX_LENGTH] in self._event_prefixes:
+            return None
+        known = self._names.get(value[:PREFIX_LENGTH])
+        for name, codec in self._codecs.items() if known is None else ((known, self._codecs[known]),):
+            try:
+                return Readable(name, self._shapes[name](codec.decode(value)))
+            except UnreadableRecord as error:
+                if error.reason != "unknown_schema":
+                    return Readable("unreadable", {"why": f"{name}: {error}", **_plain(value).fields})
+        return None
+
+    def _event(self, value: bytes, place: tuple[str, int, int] | None) -> Readable | None:
+        name = self._event_prefixes.get(value[:PREFIX_LENGTH])
+        foreign = self._has_registry and value[:1] == CONFLUENT_MAGIC
+        trouble = ""
+        for sender in [name] if name else self._decoders if foreign else ():
+            try:
+                event = self._decoders[sender].decode(value, lambda: event_id(*place) if place else "")
+            except SignpostError as error:  # unreadable, or the registry does not answer
+                trouble = str(error)
+                continue
+            return Readable(
+                "event",
+                {
+                    "event_type": event.event_type,
+                    "event_id": event.event_id,
+                    "customer_id": event.customer_id,
+                    "created_at": time_text(event.created_at_us // 1_000),
+                    "sender": sender,
+                    "data": plain(event.data),
+                },
+            )
+        return Readable("unreadable", {"why": trouble, **_plain(value).fields}) if trouble else None
+
+    def _job(self, record: Record) -> dict[str, Any]:
+        return {
+            "event_type": record["event_type"],
+            "event_id": record["event_id"],
+            "attempt": record["attempt"],
+            "run": record["run"],
+            "due_at": time_text(record["due_at_ms"]) if record["due_at_ms"] else None,
+            "customer_id": record["customer_id"],
+            "subscription_id": record["subscription_id"],
+            "job_id": record["job_id"],
+            "source": f"{record['source_topic']}:{record['source_partition']}:{record['source_offset']}",
+            "subscription": f"{record['subscription_partition']}:{record['subscription_offset']}",
+            "activation": record["activation"],
+            "first_offset": record["first_offset"],
+            "sender": record["sender"],
+            "appended_at": time_text(record["appended_at_ms"]),
+            "body": text_of(record["body"]),
+        }
+
+    def _dead_letter(self, record: Record) -> dict[str, Any]:
+        value = record["value"]
+        inner = self.read(value) if value is not None else None
+        return {
+            "reason": record["reason"],
+            "detail": record["detail"],
+            "source": f"{record['topic']}:{record['partition']}:{record['offset']}",
+            "at": time_text(record["at_ms"]),
+            "event_id": record["event_id"],
+            "subscription_id": record["subscription_id"],
+            "job_id": record["job_id"],
+            "attempts": record["attempts"],
+            "key": text_of(record["key"]),
+            "headers": {header["name"]: text_of(header["value"]) for header in record["headers"]},
+            "value": None if inner is None else {"kind": inner.kind, **inner.fields},
+        }
+
+
+def time_text(at_ms: int) -> str:
+    """Return Unix ms as ISO 8601 in UTC; as the number itself where no calendar has it."""
+    second, millisecond = divmod(at_ms, 1_000)
+    text = _second(second)
+    return f"{text}.{millisecond:03}Z" if text else f"{at_ms} ms"
+
+
+@lru_cache(maxsize=4_096)
+def _second(second: int) -> str:
+    try:
+        return datetime.fromtimestamp(second, UTC).isoformat()[:19]
+    except (ValueError, OverflowError, OSError):
+        return ""
+
+
+def text_of(value: bytes | None) -> str | None:
+    """Return bytes as text where they are UTF-8, else in hexadecimal."""
+    if value is None:
+        return None
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return _hex(value)
+
+
+def masked_url(url: str) -> str:
+    """Return of a URL what is no secret: path, query and user info may hold one."""
+    try:
+        parts = urlsplit(url)
+        port = f":{parts.port}" if parts.port else ""
+    except ValueError:
+        return MASK
+    rest = f"/{MASK}" if parts.path not in {"", "/"} or parts.query else parts.path
+    return f"{parts.scheme}://{parts.hostname}{port}{rest}"
+
+
+def line(fields: Mapping[str, Any]) -> str:
+    """Return fields as one line, `name=value`, without those that are empty; nothing in it moves the cursor."""
+    # Text first: there is nothing that is shown as often.
+    return " ".join(
+        [
+            f"{name}={value if type(value) is str and _is_plain(value) else _shown(value)}"
+            for name, value in fields.items()
+            if value is not None and value not in _EMPTY
+        ]
+    )
+
+
+def _is_plain(text: str) -> bool:
+    return text.isprintable() and " " not in text and '"' not in text
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, str):
+        text = printable(value)
+        return text if _is_plain(text) else orjson.dumps(text).decode()
+    if isinstance(value, dict | list | bool):
+        return printable(orjson.dumps(value, default=str).decode())
+    return str(value)
+
+
+def _outcome(record: Record) -> dict[str, Any]:
+    next_due = record["next_due_at_ms"]
+    return {
+        "state": record["state"],
+        "reason": record["reason"],
+        "status": record["status"],
+        "error": record["error"],
+        "attempt": record["attempt"],
+        "run": record["run"],
+        "duration_ms": record["duration_us"] / 1_000,
+        "next_due": time_text(next_due) if next_due is not None else None,
+        "host": record["host"],
+        "event_type": record["event_type"],
+        "event_id": record["event_id"],
+        "customer_id": record["customer_id"],
+        "subscription_id": record["subscription_id"],
+        "job_id": record["job_id"],
+        "sender": record["sender"],
+        "at": time_text(record["at_ms"]),
+        "source": f"{record['source_topic']}:{record['source_partition']}:{record['source_offset']}",
+        "first": f"{record['partition']}:{record['first_offset']}",
+        "appended_at": time_text(record["appended_at_ms"]),
+        "response": text_of(record["response"]),
+        "body_cut": record["body_cut"] or None,
+    }
+
+
+# What a subscription's record says as it is. What is not named here, such as a client certificate or what a later
+# version may bring, is masked: a secret is shown by nobody's oversight.
+_OPEN: Final = (
+    "id",
+    "customer_id",
+    "sender",
+    "event_types",
+    "paused",
+    "activation",
+    "set",
+    "description",
+    "request_id",
+)
+_OWN_SETTINGS: Final = ("schedule_s", "timeout_s", "max_in_flight", "rate_limit")
+
+
+def _subscription(record: Record) -> dict[str, Any]:
+    fields: dict[str, Any] = {name: record[name] for name in _OPEN}
+    fields["url"] = masked_url(record["url"])
+    fields["created_at"] = time_text(record["created_at_ms"])
+    fields["updated_at"] = time_text(record["updated_at_ms"])
+    fields["secrets"] = [
+        {"id": secret["id"], "sealed": MASK, "created_at": time_text(secret["created_at_ms"])}
+        for secret in record["secrets"]
+    ]
+    fields |= {name: record[name] for name in _OWN_SETTINGS if record[name] is not None}
+    if record["headers"]:
+        fields["headers"] = {header["name"]: MASK for header in record["headers"]}
+    known = {*_OPEN, *_OWN_SETTINGS, "url", "created_at_ms", "updated_at_ms", "secrets", "headers"}
+    return fields | {name: MASK for name, value in record.items() if name not in known and value}
+
+
+def _as_it_is(record: Record) -> dict[str, Any]:
+    """Return a record that holds nothing to be masked: what is absent is left out, times are as people write them."""
+    return {
+        name.removesuffix("_ms"): time_text(value) if name.endswith("_ms") else value
+        for name, value in record.items()
+        if value not in (None, "")
+    }
+
+
+def _plain(value: bytes) -> Readable:
+    try:
+        text = value.decode()
+    except UnicodeDecodeError:
+        return Readable("bytes", {"hex": _hex(value), "size": len(value)})
+    if sum(not (character.isprintable() or character.isspace()) for character in text) > 0:
+        return Readable("bytes", {"hex": _hex(value), "size": len(value)})
+    return Readable("text", {"text": text})
+
+
+def _hex(value: bytes) -> str:
+    return value[:_HEX_BYTES].hex() + ("…" if len(value) > _HEX_BYTES else "")

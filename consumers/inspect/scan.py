@@ -1,0 +1,75 @@
+"""Topics as the console reads them: to their last stable offset, all or only the newest records.
+
+A command that looks for something compares bytes first, and decodes only the records that may be it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Final
+
+from confluent_kafka import Message
+from confluent_kafka.admin import AdminClient
+
+from consumers.kafka.positions import CommittedPositions, PartitionKey, PartitionOffsets
+from consumers.kafka.topic_reader import Progress, Range, TopicReader, no_progress, place_of
+
+GROUP: Final = "signpost.console"
+
+
+def time_of(message: Message) -> int:
+    """Return the time of a record in Unix ms, 0 where it has none."""
+    kind, at_ms = message.timestamp()
+    return at_ms if kind else 0
+
+
+class Scanner(TopicReader):
+    """Reads topics of one cluster for a command; `kafka` are the properties of the connection."""
+
+    def __init__(self, kafka: Mapping[str, str], admin: AdminClient, progress: Progress = no_progress) -> None:
+        super().__init__(kafka, admin, GROUP, progress=progress)
+
+    def ranges_of(self, topics: Iterable[str], since_ms: int | None = None) -> list[Range]:
+        """Return what there is to read of those topics that exist; `since_ms`: Unix ms."""
+        return self.ranges(self.partitions(topics), since_ms)
+
+    def committed(self, group: str, partitions: Sequence[PartitionKey]) -> dict[PartitionKey, PartitionOffsets]:
+        """Return the positions of a group; KafkaException if no broker responds."""
+        return CommittedPositions(self._kafka, self._admin, group).fetch(partitions) if partitions else {}
+
+
+def newest(
+    scanner: Scanner, ranges: Iterable[Range], limit: int | None, accepts: Callable[[Message], bool]
+) -> list[Message]:
+    """Return the newest `limit` records of a topic's ranges that are accepted (all with None), oldest first.
+
+    Read from the end backwards in growing steps, so that the last ten of a million cost no more than of a thousand.
+    """
+    whole = {r.partition: r for r in ranges if r.begin < r.end}
+    low = {partition: r.end for partition, r in whole.items()}
+    found: list[Message] = []
+    step = 500
+    while low:
+        steps = [
+            replace(r, begin=r.begin if limit is None else max(r.begin, low[r.partition] - step), end=low[r.partition])
+            for r in whole.values()
+            if r.partition in low
+        ]
+        oldest: dict[int, int] = {}
+        for batch in scanner.read(steps):
+            for message in batch:
+                number = place_of(message)[1]
+                oldest[number] = min(oldest.get(number, time_of(message)), time_of(message))
+                if accepts(message):
+                    found.append(message)
+        found.sort(key=lambda message: (time_of(message), place_of(message)))
+        low = {r.partition: r.begin for r in steps if r.begin > whole[r.partition].begin}
+        if limit is None:
+            continue
+        found = found[-limit:] if limit else []
+        # What is not read yet of a partition is older than what was read of it; of markers alone nothing is known.
+        if len(found) == limit and all(n in oldest and oldest[n] <= time_of(found[0]) for n in low if limit):
+            break
+        step *= 4
+    return found

@@ -1,0 +1,130 @@
+"""The records of one topic, each as a line or as JSON, and only those that hold a text."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Callable, Generator, Iterator, Mapping
+from importlib import resources
+from typing import Any, Final
+
+from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
+
+from consumers.inspect.readable import RecordReader, line, text_of, time_text
+from consumers.inspect.scan import GROUP, Scanner, newest, time_of
+from consumers.kafka.positions import is_lost_broker
+from consumers.kafka.topic_reader import Range, place_of
+from schemas.catalog.errors import Unavailable
+from schemas.input.terminal import printable
+from schemas.records.delivery import event_id
+from schemas.senders.sender import Sender
+from schemas.settings.kafka_properties import whole_topic_config
+
+_BATCH: Final = 5_000
+_CUT: Final = 600
+# Text of these characters alone is the same in a record's bytes as in its line, unless the line itself adds it.
+_WORD: Final = re.compile(r"[A-Za-z0-9_@-]+")
+_NUMERIC: Final = re.compile(r"[0-9a-fTZ-]*")
+# An event without an id has one that is made of its place.
+_MADE_ID: Final = re.compile(r"e?v?t?_?[0-9a-f-]*")
+_ADDED: Final = "true false null None True False job outcome dead_letter subscription event text bytes tombstone ***"
+
+
+class Tail:
+    """Shows records. `grep`: only those in whose line it stands."""
+
+    def __init__(self, reader: RecordReader, senders: Mapping[str, Sender], grep: str | None) -> None:
+        self._reader = reader
+        self._grep = grep
+        self._needle = _needle(grep, senders)
+        self._may_be_made = _MADE_ID.fullmatch(grep or "") is not None
+
+    def accepts(self, message: Message) -> bool:
+        """Tell whether a record holds the text that is looked for."""
+        if self._grep is None:
+            return True
+        if self._needle is not None and not (
+            self._needle in (message.value() or b"")
+            or self._needle in (message.key() or b"")
+            or (self._may_be_made and self._grep in event_id(*place_of(message)))
+        ):
+            return False
+        return self._grep in self._line(message)
+
+    def line(self, message: Message) -> str:
+        """Return a record as one line: time, place, key, what it is, and its fields; cut where it is very long."""
+        text = self._line(message)
+        return text if len(text) <= _CUT else f"{text[:_CUT]}… ({len(text) - _CUT:,} more characters; --json shows all)"
+
+    def fields(self, message: Message) -> dict[str, Any]:
+        """Return a record as JSON has it."""
+        topic, partition, offset = place_of(message)
+        readable = self._reader.read(message.value(), place_of(message))
+        place = {"topic": topic, "partition": partition, "offset": offset, "time": time_text(time_of(message))}
+        return {**place, "key": text_of(message.key()), "kind": readable.kind, "value": readable.fields}
+
+    def _line(self, message: Message) -> str:
+        _, partition, offset = place_of(message)
+        readable = self._reader.read(message.value(), place_of(message))
+        key = printable(text_of(message.key()) or "-")
+        return (
+            f"{time_text(time_of(message))} {partition}:{offset} {key} {readable.kind} {line(readable.fields)}".rstrip()
+        )
+
+
+def records(scanner: Scanner, ranges: list[Range], tail: Tail, limit: int | None) -> Iterator[list[Message]]:
+    """Yield what is there: the newest `limit` in the order of time, or with None all, batch by batch."""
+    if limit is not None:
+        yield newest(scanner, ranges, limit, tail.accepts)
+        return
+    for batch in scanner.read(ranges):
+        yield sorted(filter(tail.accepts, batch), key=lambda message: (time_of(message), place_of(message)))
+
+
+def follow(
+    kafka: Mapping[str, str], ranges: list[Range], accepts: Callable[[Message], bool]
+) -> Generator[Message | None]:
+    """Yield without end what comes after these ranges; None at least every half second."""
+    own = {"auto.offset.reset": "earliest", "enable.partition.eof": False}
+    config = whole_topic_config(kafka, GROUP, tuning={"fetch.wait.max.ms": 50}, own=own)
+    consumer = Consumer(config, logger=logging.getLogger("signpost.kafka"))
+    try:
+        consumer.assign([TopicPartition(r.topic, r.partition, r.end) for r in ranges])
+        while True:
+            first = consumer.poll(0.5)
+            if first is None:
+                yield None
+                continue
+            for message in (first, *consumer.consume(_BATCH, 0)):
+                error = message.error()
+                if error is None:
+                    if accepts(message):
+                        yield message
+                elif error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+                    raise Unavailable(f"the topic {ranges[0].topic} is no longer there")
+                elif not is_lost_broker(error):  # brokers that are down are waited for
+                    raise Unavailable(f"{ranges[0].topic} cannot be read: {error.str()}")
+    finally:
+        consumer.close()
+
+
+def _needle(grep: str | None, senders: Mapping[str, Sender]) -> bytes | None:
+    """Return the bytes that a record has to hold if its line holds the text; None where that cannot be said.
+
+    A comparison of bytes takes a hundredth of what decoding takes. Numbers and times are written otherwise in bytes,
+    and names of fields and states are not in them at all.
+    """
+    if grep is None or not _WORD.fullmatch(grep) or _NUMERIC.fullmatch(grep) or grep in _vocabulary(senders):
+        return None
+    return grep.encode()
+
+
+def _vocabulary(senders: Mapping[str, Sender]) -> str:
+    """Return all that a line may hold which is not in the record's bytes."""
+    records = (resources.files("schemas") / "records").iterdir()
+    own = [file.read_text(encoding="utf-8") for file in records if file.name.endswith(".avsc")]
+    events = [json.dumps(event_type.schema) for sender in senders.values() for event_type in sender.all_types]
+    names = [name for sender in senders for name in (sender, *senders[sender].event_types)]
+    labels = "source first next_due duration_ms appended_at created_at updated_at why hex size"
+    return " ".join([_ADDED, labels, *own, *events, *names])

@@ -1,0 +1,1 @@
+"""Kafka: clients, topics, positions, transactions and one reader of topics."""

@@ -1,0 +1,61 @@
+"""Records that nobody can read, as dead letters: the reason, the original bytes, and where they came from. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, Protocol, TypeAlias
+
+from schemas.records.delivery import DeadLetter, DeadLetterCodec
+
+# A library's message may quote what it could not read.
+MAX_DETAIL: Final = 1_000
+_CODEC: Final = DeadLetterCodec()
+
+Headers: TypeAlias = Sequence[tuple[str, bytes | None]]
+KeyAndValue: TypeAlias = tuple[bytes | None, bytes]
+
+
+class SourceRecord(Protocol):
+    """What a role needs of a record that it has read (confluent_kafka.Message has it)."""
+
+    def topic(self) -> str: ...  # noqa: D102  # the names of this protocol are Kafka's own
+    def partition(self) -> int: ...  # noqa: D102
+    def offset(self) -> int: ...  # noqa: D102
+    def key(self) -> bytes | None: ...  # noqa: D102
+    def value(self) -> bytes | None: ...  # noqa: D102
+    def headers(self) -> Headers | None: ...  # noqa: D102
+    def timestamp(self) -> tuple[int, int]: ...  # noqa: D102
+
+
+def dead_letter(record: SourceRecord, reason: str, detail: str, now_ms: int, max_record: int) -> KeyAndValue:
+    """Return key and value of the dead letter of a record, with its bytes.
+
+    A record over `max_record` bytes, which the topic of dead letters cannot take, is named without its bytes: they
+    stay readable at the source.
+    """
+    key, value, headers = record.key(), record.value(), _headers(record)
+    if len(key or b"") + len(value or b"") + _size(headers) > max_record:
+        key, value, headers = None, None, ()
+    letter = DeadLetter(
+        reason=reason,
+        detail=detail[:MAX_DETAIL],
+        topic=record.topic(),
+        partition=record.partition(),
+        offset=record.offset(),
+        at_ms=now_ms,
+        key=key,
+        value=value,
+        headers=headers,
+    )
+    return key, _CODEC.encode(letter)
+
+
+def _headers(record: SourceRecord) -> tuple[tuple[str, bytes | None], ...]:
+    try:
+        return tuple(record.headers() or ())
+    except Exception:  # a name that is not UTF-8 cannot be handed out, whatever the client makes of it
+        return ()
+
+
+def _size(headers: Headers) -> int:
+    return sum(len(name) + len(value or b"") for name, value in headers)

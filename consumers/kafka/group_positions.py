@@ -1,0 +1,60 @@
+"""The positions of a group that nobody uses at the moment: who would, and setting them. All calls block."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from confluent_kafka import IsolationLevel, KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient
+
+from consumers.kafka.admin import LATEST, TIMEOUT_S, from_time, list_offsets, offset_result, result, settled
+from consumers.kafka.position_plan import PositionChange
+from consumers.kafka.positions import PartitionKey, commit_positions
+from schemas.catalog.errors import Unavailable
+
+
+def members_of(admin: AdminClient, group: str) -> list[str]:
+    """Return who is in a group, a name each."""
+    members = settled(lambda: _members(admin, group))
+    return sorted(f"{member.group_instance_id or member.client_id} at {member.host}" for member in members)
+
+
+def _members(admin: AdminClient, group: str) -> Sequence[Any]:
+    future = admin.describe_consumer_groups([group], request_timeout=TIMEOUT_S)[group]
+    try:
+        return result(future, f"the group {group}").members  # type: ignore[no-any-return]  # its futures have no types
+    except Unavailable as error:
+        cause = error.__cause__
+        if isinstance(cause, KafkaException) and cause.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
+            return []
+        raise
+
+
+def refuse_members(admin: AdminClient, group: str) -> None:
+    """Raise Unavailable where a group has members: the positions are theirs, and brokers let nobody else set them."""
+    if members := members_of(admin, group):
+        raise Unavailable(
+            f"the group {group} is at work: {', '.join(members)}. Stop these processes first (one that was started "
+            "with --instance still counts for 10 s after its end), then set positions, then start them"
+        )
+
+
+def offsets_at(admin: AdminClient, partitions: Iterable[PartitionKey], at: datetime) -> dict[PartitionKey, int]:
+    """Return the offset of the first record that is not older than `at`; the end of the log where none is."""
+    keys = list(partitions)
+    # The end first: records that are appended in between are after it, and not skipped.
+    ends = _offsets(admin, keys, LATEST)
+    found = _offsets(admin, keys, from_time(int(at.timestamp() * 1_000)))
+    return {key: offset if offset >= 0 else ends[key] for key, offset in found.items()}
+
+
+def set_positions(kafka: Mapping[str, str], group: str, changes: Iterable[PositionChange]) -> None:
+    """Commit positions for a group without members, without their metadata; Unavailable where brokers refuse."""
+    commit_positions(kafka, group, {(change.topic, change.partition): change.to for change in changes})
+
+
+def _offsets(admin: AdminClient, keys: Sequence[PartitionKey], spec: Any) -> dict[PartitionKey, int]:
+    futures = list_offsets(admin, keys, spec, IsolationLevel.READ_UNCOMMITTED)
+    return {key: offset_result(future, f"the offsets of {key[0]}") for key, future in futures.items()}

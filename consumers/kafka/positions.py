@@ -1,0 +1,195 @@
+"""Committed positions of a consumer group, and where the log of each partition begins and ends.
+
+They are asked by a consumer that never joins the group, in a thread of their own: `AdminClient`'s question for a
+group's offsets ends the whole process when a coordinator has moved (librdkafka issue 5040). With `read_committed` the
+answer waits for offsets that a transaction has not ended yet (KIP-447).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Final, Generic, TypeVar
+
+import structlog
+from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from consumers.kafka.adaptive_timeout import AdaptiveTimeout
+from consumers.kafka.admin import EARLIEST, LATEST, REQUEST_ERRORS, list_offsets, offset_of, sentence_of
+from consumers.kafka.threads import in_thread
+from schemas.catalog.errors import Unavailable
+
+ASK_AGAIN_S: Final = 0.05
+
+_log = structlog.get_logger("positions")
+
+T = TypeVar("T")
+PartitionKey = tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionOffsets:
+    """What is known of one partition: `offset` is None where nothing was ever committed."""
+
+    offset: int | None
+    metadata: str
+    begin: int
+    end: int
+
+
+class CommittedPositions:
+    """Asks for the positions of one group; `kafka` are the properties of the connection."""
+
+    def __init__(
+        self, kafka: Mapping[str, str], admin: AdminClient, group: str, timeout: AdaptiveTimeout | None = None
+    ) -> None:
+        self._kafka = kafka
+        self._admin = admin
+        self._group = group
+        self._timeout = timeout or AdaptiveTimeout()
+        self.topics: frozenset[str] = frozenset()  # all that there were when `fetch` asked last
+
+    def fetch(self, partitions: Sequence[PartitionKey]) -> dict[PartitionKey, PartitionOffsets]:
+        """Return what is known of these partitions; blocks, and raises KafkaException where the broker cannot say."""
+        # After a broker was restarted its epoch is refused (FENCED_LEADER_EPOCH) until metadata is requested again.
+        with self._timeout.measured():
+            self.topics = frozenset(self._admin.list_topics(timeout=self._timeout.seconds).topics)
+            return self._fetch(partitions)
+
+    def fetch_topics(self, topics: Iterable[str]) -> dict[PartitionKey, PartitionOffsets]:
+        """Return what is known of all partitions of these topics that are there; blocks and raises as `fetch`."""
+        present = self._admin.list_topics(timeout=self._timeout.seconds).topics
+        return self._fetch(
+            [(topic, number) for topic in topics if topic in present for number in sorted(present[topic].partitions)]
+        )
+
+    def _fetch(self, partitions: Sequence[PartitionKey]) -> dict[PartitionKey, PartitionOffsets]:
+        if not partitions:
+            return {}
+        wanted = [TopicPartition(topic, partition) for topic, partition in partitions]
+        committed = self._committed(wanted)
+        timeout_s = self._timeout.seconds
+        begins, ends = (
+            list_offsets(self._admin, partitions, spec, IsolationLevel.READ_UNCOMMITTED, timeout_s)
+            for spec in (EARLIEST, LATEST)
+        )
+        return {
+            key: PartitionOffsets(
+                offset if offset >= 0 else None,
+                metadata,
+                offset_of(begins[key].result()),
+                offset_of(ends[key].result()),
+            )
+            for key, (offset, metadata) in committed.items()
+        }
+
+    def _committed(self, wanted: list[TopicPartition]) -> dict[PartitionKey, tuple[int, str]]:
+        own = {"group.id": self._group, "isolation.level": "read_committed", "enable.auto.commit": False}
+        consumer = Consumer({**self._kafka, **own}, logger=logging.getLogger("signpost.kafka"))
+        try:
+            answers = consumer.committed(wanted, timeout=self._timeout.seconds)
+        finally:
+            consumer.close()
+        for answer in answers:
+            if answer.error is not None:
+                raise KafkaException(answer.error)
+        return {(answer.topic, answer.partition): (answer.offset, answer.metadata or "") for answer in answers}
+
+
+def commit_positions(kafka: Mapping[str, str], group: str, positions: Mapping[PartitionKey, int]) -> None:
+    """Commit positions for a group without members, without their metadata; Unavailable where brokers refuse.
+
+    By a consumer that does not join: the admin client's calls can end the process (librdkafka issue 5040). Blocks.
+    """
+    own = {"group.id": group, "enable.auto.commit": False}
+    consumer = Consumer({**kafka, **own}, logger=logging.getLogger("signpost.kafka"))
+    try:
+        offsets = [TopicPartition(*key, offset) for key, offset in positions.items()]
+        answers = consumer.commit(offsets=offsets, asynchronous=False)
+    except KafkaException as error:
+        raise Unavailable(f"the positions of the group {group} are not set: {error.args[0].str()}") from error
+    finally:
+        consumer.close()
+    for answer in answers or ():
+        if answer.error is not None:
+            raise Unavailable(
+                f"the position in {answer.topic} partition {answer.partition} is not set: {answer.error.str()}"
+            )
+
+
+class PositionsQuery(Generic[T]):
+    """One question, asked by `fetch` in a helper thread until it is answered; `poll` never blocks."""
+
+    def __init__(self, fetch: Callable[[Sequence[PartitionKey]], T], partitions: Sequence[PartitionKey]) -> None:
+        self._fetch = fetch
+        self._partitions = partitions
+        self._future: Future[T] | None = None
+        self._not_before_s = 0.0
+        self._since_s: float | None = None
+        self._trouble: str | None = None  # the last error
+
+    def awaited_s(self, now_s: float) -> float:
+        """Return for how long the answer has been awaited."""
+        return 0.0 if self._since_s is None else now_s - self._since_s
+
+    def poll(self, now_s: float) -> T | None:
+        """Return the answer once it is there (`now_s`: a monotonic clock, in seconds)."""
+        if self._since_s is None:
+            self._since_s = now_s
+        if self._future is None:
+            if now_s >= self._not_before_s:
+                self._future = in_thread("positions", self._fetch, self._partitions)
+            return None
+        if not self._future.done():
+            return None
+        try:
+            answer = self._future.result()
+        except REQUEST_ERRORS as error:
+            reason = sentence_of(error)
+            if reason != self._trouble:
+                self._trouble = reason
+                _log.info("positions.fetch_failed", error=reason)
+            self._future = None
+            self._not_before_s = now_s + ASK_AGAIN_S
+            return None
+        return answer
+
+
+_HOPELESS: Final = frozenset(
+    {
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+        KafkaError._AUTHENTICATION,
+    }
+)
+
+
+def failed_for_good(error: KafkaError) -> str:
+    """Return what a fatal error of a consumer means; the client says twice what it was."""
+    if "fenced" in error.str():
+        return "another process has taken this instance id: each process of a role needs its own --instance"
+    return f"the consumer failed for good: {error.str()}"
+
+
+def refuse_hopeless(error: KafkaError, topic: str | None) -> None:
+    """Raise Unavailable where a consumer will never read again."""
+    if error.fatal() or error.code() == KafkaError._FATAL:  # as a message it does not call itself fatal
+        raise Unavailable(failed_for_good(error))
+    if error.code() in _HOPELESS:
+        raise Unavailable(f"{topic or 'the group'} cannot be read: {error.str()}")
+
+
+def is_lost_broker(error: KafkaError) -> bool:
+    """Tell whether an error means only that brokers are out of reach for now."""
+    return bool(error.retriable()) or error.code() in {
+        KafkaError._ALL_BROKERS_DOWN,
+        KafkaError._TRANSPORT,
+        KafkaError._RESOLVE,
+        KafkaError._TIMED_OUT,
+        KafkaError._TIMED_OUT_QUEUE,
+        KafkaError._WAIT_COORD,
+    }

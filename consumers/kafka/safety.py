@@ -1,0 +1,76 @@
+"""Settings of the brokers and of sources under which something can be lost: said in a sentence each, at every start.
+
+Own topics need no sentence: `check` refuses to start on them until they are as they must be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its package names no __all__
+    AdminClient,
+    ConfigResource,
+    ResourceType,
+)
+
+from consumers.kafka.admin import TIMEOUT_S, result
+from schemas.catalog.errors import Unavailable
+
+RETENTION_MINUTES: Final = 30 * 24 * 60  # for as long as records stay
+
+
+def warnings(admin: AdminClient, sources: Iterable[str]) -> list[str]:
+    """Ask the brokers, and return what there is to warn of."""
+    try:
+        present = admin.list_topics(timeout=TIMEOUT_S)
+    except KafkaException as error:
+        raise Unavailable(f"the brokers do not answer: {error.args[0].str()}") from error
+    broker = ConfigResource(ResourceType.BROKER, str(min(present.brokers)))
+    asked = {topic: ConfigResource(ResourceType.TOPIC, topic) for topic in sources if topic in present.topics}
+    answers = admin.describe_configs([broker, *asked.values()], request_timeout=TIMEOUT_S)
+    found = {
+        (resource.restype, resource.name): _values(result(future, f"the configs of {resource.name}"))
+        for resource, future in answers.items()
+    }
+    sentences = about_brokers(found[broker.restype, broker.name])
+    for topic in asked:
+        replicas = min(len(partition.replicas) for partition in present.topics[topic].partitions.values())
+        sentences += about_source(topic, replicas, found[ResourceType.TOPIC, topic])
+    return sentences
+
+
+def about_brokers(configs: Mapping[str, str | None]) -> list[str]:
+    """Warn of brokers that forget positions before records are deleted."""
+    minutes = configs.get("offsets.retention.minutes")
+    if minutes is None or int(minutes) >= RETENTION_MINUTES:
+        return []
+    sentence = (
+        f"the brokers forget the positions of a group that is away for {int(minutes) / 1440:g} days, records stay "
+        f"for 30: set offsets.retention.minutes to {RETENTION_MINUTES} or more"
+    )
+    return [sentence]
+
+
+def about_source(topic: str, replicas: int, configs: Mapping[str, str | None]) -> list[str]:
+    """Warn of a replicated source of which one broker's end can take acknowledged events."""
+    if replicas < 2:
+        return []
+    sentences = []
+    insync = configs.get("min.insync.replicas")
+    if insync is not None and int(insync) < 2:
+        sentences.append(
+            f"the source {topic} has {replicas} replicas and min.insync.replicas={insync}: an event that was "
+            "acknowledged by one broker alone is lost with it; set it to 2"
+        )
+    if configs.get("unclean.leader.election.enable") == "true":
+        sentences.append(
+            f"the source {topic} allows unclean leader election: a broker that lacks acknowledged events may take "
+            "over; set unclean.leader.election.enable=false"
+        )
+    return sentences
+
+
+def _values(entries: Mapping[str, object]) -> dict[str, str | None]:
+    return {name: getattr(entry, "value", None) for name, entry in entries.items()}

@@ -1,0 +1,34 @@
+"""Truncation by retention: records that were deleted before they were read, and their record on `operations`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from schemas.records.health import Operation, encode_operation
+
+
+@dataclass(frozen=True, slots=True)
+class Truncation:
+    """The lost range of a partition: offsets from `lost_from` up to before `begin`, where its log begins now."""
+
+    topic: str
+    partition: int
+    lost_from: int
+    begin: int
+
+    @property
+    def count(self) -> int:
+        """Number of lost offsets: records, and markers of transactions."""
+        return self.begin - self.lost_from
+
+    def record(self, now_ms: int) -> tuple[bytes, bytes]:
+        """Return key and value of the record for `operations`."""
+        operation = Operation(
+            kind="partition_truncated",
+            at_ms=now_ms,
+            topic=self.topic,
+            partition=self.partition,
+            from_offset=self.lost_from,
+            to_offset=self.begin - 1,
+        )
+        return f"{self.topic}-{self.partition}".encode(), encode_operation(operation)

@@ -1,0 +1,1 @@
+"""What every role needs to run: startup, signals, restart policy, status server and metrics."""

@@ -1,0 +1,1 @@
+"""The compacted topic of subscriptions as a table in memory."""

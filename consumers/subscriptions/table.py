@@ -1,0 +1,258 @@
+"""The compacted topic `subscriptions` as a table in memory: read from its beginning, then followed.
+
+    table.poll(now_ms)                      # each turn of the role's loop
+    if table.current and table.is_fresh(now_ms):
+        found = table.lookup(job.subscription_id, job.subscription_partition, job.subscription_offset)
+
+table_state.py decides which records count, staleness.py whether the table may be used; this module talks to the broker.
+Nothing blocks: partitions and end offsets are requested as futures. A broker that is down is waited for.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from typing import Any, Final, Generic, TypeVar
+
+import structlog
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    Consumer,
+    IsolationLevel,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicCollection,
+    TopicPartition,
+)
+from confluent_kafka.admin import AdminClient
+
+from consumers.kafka.admin import LATEST, list_offsets, offset_of
+from consumers.subscriptions.staleness import GRACE_MS, MAX_STALENESS_MS, Staleness
+from consumers.subscriptions.state import Entry, Interpret, TableState, Unusable
+from schemas.catalog.errors import Unavailable, UnreadableRecord
+from schemas.records.topics import TopicNames
+from schemas.settings.kafka_properties import whole_topic_config
+from schemas.subscriptions.subscription import Subscription, decode_subscription
+
+T = TypeVar("T")
+
+log = structlog.get_logger("table")
+
+# A turn of the loop takes at most so many records: about 10 ms with a secret to open in each.
+BATCH: Final = 256
+# An empty topic is polled no more often than this, well under the bound of staleness.py.
+LOOK_EVERY_MS: Final = 5
+# A response that took longer would verify nothing (staleness.py).
+ASK_TIMEOUT_S: Final = GRACE_MS / 1_000
+WARN_EVERY_MS: Final = 10_000
+LOG_SLOW_EVERY_MS: Final = 60_000
+
+_TUNING: Final[dict[str, str | int]] = {"queued.max.messages.kbytes": 4096}
+_OWN: Final[dict[str, str | int | bool]] = {
+    # A response within 200 ms needs short waits (staleness.py).
+    "fetch.wait.max.ms": 50,
+    "fetch.min.bytes": 1,
+}
+
+
+def read_subscription(key: str, value: bytes) -> Subscription:
+    """Decode a record of the topic `subscriptions`; UnreadableRecord also where its key is another id."""
+    subscription = decode_subscription(value)
+    if subscription.id != key:
+        raise UnreadableRecord("invalid_value", "the record's key is not the id in its value")
+    return subscription
+
+
+class SubscriptionTable(Generic[T]):
+    """The table of `subscriptions` for one role, used by one thread.
+
+    `kafka` are the properties of the connection, `interpret` says what a record means to the role, and `on_change`
+    gets each id for which another record counts than before (None: no record), in the order of the records. `topic` is
+    another compacted topic that is followed in the same way.
+    """
+
+    def __init__(
+        self,
+        kafka: Mapping[str, str],
+        names: TopicNames,
+        interpret: Interpret[T],
+        on_change: Callable[[str, Entry[T] | None], None],
+        topic: str | None = None,
+    ) -> None:
+        self.state = TableState(interpret)
+        self.lookup = self.state.lookup  # what counts for a subscription; asked for each job, so without a call more
+        self._staleness = Staleness()
+        self._on_change = on_change
+        self._topic = topic or names.subscriptions
+        logger = logging.getLogger("signpost.kafka")
+        config = whole_topic_config(kafka, f"{names.prefix}table", tuning=_TUNING, own=_OWN)
+        self._consumer = Consumer(config, logger=logger)
+        self._admin = AdminClient({**kafka}, logger=logger)
+        self._partitions: list[tuple[str, int]] = []
+        self._described: Future[Any] | None = None
+        self._describe_at_ms = 0
+        self._requests: dict[int, dict[tuple[str, int], Future[Any]]] = {}
+        self._look_at_ms = 0
+        self._warn_at_ms = 0
+        self._log_slow_at_ms = 0
+
+    @property
+    def current(self) -> bool:
+        """Whether everything has been read that was there when the role started."""
+        return self._staleness.verified
+
+    def is_fresh(self, now_ms: int) -> bool:
+        """Whether the table may be used now (promise 7); ask right after `poll`."""
+        return self._staleness.is_fresh(now_ms)
+
+    def barrier(self) -> int:
+        """Return a barrier: `passed` holds for it once the table has read all that is on the topic now."""
+        return self._staleness.last_asked_ms
+
+    def passed(self, barrier: int) -> bool:
+        """Whether the table has reached an end that was requested after the barrier: a missing record is nowhere."""
+        return self._staleness.verified_ms > barrier
+
+    def get(self, id_: str) -> Entry[T] | None:
+        """Return what counts for a subscription, as far as the table has read."""
+        return self.state.get(id_)
+
+    def has(self, id_: str) -> bool:
+        """Whether there is a record of a subscription, readable or not."""
+        return self.state.get(id_) is not None or bool(self.state.partitions_of(id_))
+
+    def unusable(self) -> dict[str, Unusable]:
+        """Return the subscriptions of which nothing is known but an unusable record."""
+        return self.state.unusable()
+
+    @property
+    def partition_count(self) -> int:
+        """Number of partitions of the topic; 0 until the broker has responded."""
+        return len(self._partitions)
+
+    def __len__(self) -> int:
+        return len(self.state)
+
+    def poll(self, now_ms: int) -> None:
+        """Take what has arrived and ask for what is due; `now_ms` is monotonic.
+
+        Unavailable if the topic has lost records that were read: the role has to restart.
+        """
+        if not self._partitions:
+            self._find_partitions(now_ms)
+            return
+        self._collect(now_ms)
+        if self._staleness.is_due(now_ms):
+            self._ask(now_ms)
+        if now_ms >= self._look_at_ms:
+            self._take(now_ms)
+        self._staleness.advanced(self.state.positions)
+        self._log_slow(now_ms)
+
+    def close(self) -> None:
+        """Let go of the broker."""
+        self._consumer.close()
+
+    def _find_partitions(self, now_ms: int) -> None:
+        if self._described is None:
+            if now_ms >= self._describe_at_ms:
+                self._describe()
+            return
+        if not self._described.done():
+            return
+        described, self._described = self._described, None
+        try:
+            count = len(described.result().partitions)
+        except KafkaException as error:
+            self._describe_at_ms = now_ms + 500
+            self._wait(now_ms, _name_of(error))
+            return
+        self._partitions = [(self._topic, number) for number in range(count)]
+        self._consumer.assign([TopicPartition(*key, OFFSET_BEGINNING) for key in self._partitions])
+
+    def _log_slow(self, now_ms: int) -> None:
+        """Log once a minute that the broker is slow or silent."""
+        if now_ms >= self._log_slow_at_ms and self._staleness.is_slow(now_ms):
+            self._log_slow_at_ms = now_ms + LOG_SLOW_EVERY_MS
+            log.warning("table.slowed", topic=self._topic, slower_than_ms=MAX_STALENESS_MS)
+
+    def _describe(self) -> None:
+        topics = TopicCollection([self._topic])
+        self._described = self._admin.describe_topics(topics, request_timeout=ASK_TIMEOUT_S)[self._topic]
+
+    def _ask(self, now_ms: int) -> None:
+        self._staleness.asked(now_ms)
+        self._requests[now_ms] = list_offsets(
+            self._admin, self._partitions, LATEST, IsolationLevel.READ_COMMITTED, ASK_TIMEOUT_S
+        )
+
+    def _collect(self, now_ms: int) -> None:
+        for asked_at_ms, futures in list(self._requests.items()):
+            if not all(future.done() for future in futures.values()):
+                continue
+            del self._requests[asked_at_ms]
+            try:
+                ends = {number: offset_of(future.result()) for (_, number), future in futures.items()}
+            except KafkaException:
+                self._staleness.failed(asked_at_ms)
+                # After a broker restart the client keeps the leaders that it knew, and its requests fail
+                # (FENCED_LEADER_EPOCH) until it refreshes its metadata, as it does here.
+                if self._described is None or self._described.done():
+                    self._describe()
+            else:
+                self._staleness.answered(asked_at_ms, ends, now_ms)
+
+    def _take(self, now_ms: int) -> None:
+        messages = self._consumer.consume(BATCH, 0)
+        if not messages:
+            self._look_at_ms = now_ms + LOOK_EVERY_MS
+        for message in messages:
+            error = message.error()
+            if error is None:
+                self._apply(message)
+            elif error.code() == KafkaError._PARTITION_EOF:
+                self.state.advance(_int(message.partition()), _int(message.offset()))
+            else:
+                self._on_error(now_ms, error)
+
+    def _apply(self, message: Message) -> None:
+        # A key that is no UTF-8 is the id of nothing, and is kept apart from all that are.
+        key = (message.key() or b"").decode("utf-8", "backslashreplace")
+        partition, offset = _int(message.partition()), _int(message.offset())
+        applied = self.state.apply(partition, offset, key, message.value())
+        if applied.unusable is not None:
+            kept = applied.after is not None
+            reason = applied.unusable.reason
+            log.error(
+                "table.record_rejected", id=key, partition=partition, offset=offset, reason=reason, earlier_kept=kept
+            )
+        if applied.changed:
+            self._on_change(key, applied.after)
+        partitions = self.state.partitions_of(key)
+        if len(partitions) > 1:
+            log.error("table.conflict_detected", id=key, partitions=partitions, counts=partitions[0])
+
+    def _on_error(self, now_ms: int, error: KafkaError) -> None:
+        if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._LOG_TRUNCATION):
+            raise Unavailable(
+                f"{self._topic} has lost records that were read before ({error.name()}): restart this role, "
+                "so that it reads the topic again"
+            )
+        self._wait(now_ms, error.name())
+
+    def _wait(self, now_ms: int, error: str) -> None:
+        if now_ms >= self._warn_at_ms:
+            self._warn_at_ms = now_ms + WARN_EVERY_MS
+            log.warning("table.disconnected", topic=self._topic, error=error)
+
+
+def _name_of(error: KafkaException) -> str:
+    cause = error.args[0] if error.args else None
+    return cause.name() if isinstance(cause, KafkaError) else str(error)
+
+
+def _int(number: int | None) -> int:
+    """Return the partition or offset of a message that was consumed, which has both."""
+    return -1 if number is None else number

@@ -1,0 +1,1 @@
+"""From settings and files to the values that roles and commands need."""

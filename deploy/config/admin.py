@@ -1,0 +1,27 @@
+"""An admin client for commands: quiet, and refused with a sentence where no broker answers."""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
+from schemas.catalog.errors import Unavailable
+from schemas.settings.settings import Settings
+
+_ANSWER_S: Final = 10.0
+
+
+def reachable_admin(settings: Settings) -> AdminClient:
+    """Return a client whose broker has answered; Unavailable names the broker that does not."""
+    admin = AdminClient({**settings.kafka_properties()}, logger=logging.getLogger("signpost.kafka"))
+    try:
+        admin.list_topics(timeout=_ANSWER_S)
+    except KafkaException as error:
+        raise Unavailable(
+            f"no broker answers at {settings.bootstrap_servers} within {_ANSWER_S:.0f} s: {error.args[0].str()}; "
+            "`signpost settings` shows where this address comes from"
+        ) from error
+    return admin

@@ -1,0 +1,154 @@
+"""Values of a subscription as people write them: in a file, and on the command line.
+
+The models of a file read some values from the environment, and from other files: their validation context is Sources.
+Messages contain no value of a secret.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any, Final, NamedTuple, TypeAlias
+
+from pydantic import AfterValidator, BeforeValidator, PlainValidator, ValidationInfo
+
+from deploy.config.yaml_document import NUMBERS, Unquoted
+from schemas.catalog.errors import InvalidInput
+from schemas.input.durations import parse_duration
+from schemas.input.file_models import Duration, FileModel
+from schemas.subscriptions.client_certificate import CertificateWish, read_certificate
+from schemas.subscriptions.header_rules import HeaderWish
+
+# On the command line: a setting of its own goes, and the sender's holds again.
+DEFAULT: Final = "default"
+_VARIABLE: Final = re.compile(r"[A-Z_][A-Z0-9_]*")
+_FILE: Final = re.compile(r"/.*|.*\.[a-z]{1,8}")
+
+
+class Sources(NamedTuple):
+    """Where values come from that a file only names; a relative path starts at `folder`."""
+
+    folder: Path
+    environment: Mapping[str, str]
+
+
+def read_schedule(text: str) -> tuple[timedelta, ...] | None:
+    """Read `5s,1m`: the wait after each failed attempt; `none`: one attempt; `default` (None): the sender's."""
+    if text == DEFAULT:
+        return None
+    return () if text == "none" else tuple(parse_duration(step.strip()) for step in text.split(","))
+
+
+def _from_environment(variable: str, info: ValidationInfo[Sources]) -> str:
+    return _found("environment variable", variable, _VARIABLE, info.context.environment.get(variable, ""))
+
+
+def _from_file(file: str, info: ValidationInfo[Sources]) -> str:
+    """Return the text of a file without the end of its last line."""
+    try:
+        text = (info.context.folder / file).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError, ValueError):
+        text = ""
+    return _found("file", file, _FILE, text.removesuffix("\n").removesuffix("\r"))
+
+
+def _found(source: str, name: str, usual_name: re.Pattern[str], value: str) -> str:
+    if not value:
+        # A name of another form may be the secret itself, by mistake.
+        named = f" {name}" if usual_name.fullmatch(name) else " that it names"
+        raise ValueError(f"the {source}{named} is not there or empty")
+    return value
+
+
+def _list_of(items: str) -> BeforeValidator:
+    """Take one text for a list of one."""
+
+    def read(value: object) -> object:
+        if isinstance(value, str):
+            return [value]
+        if not isinstance(value, list):
+            raise ValueError(f"expected a list of {items}")
+        return value
+
+    return BeforeValidator(read)
+
+
+def _number(value: object) -> float:
+    if isinstance(value, Unquoted) and value.tag in NUMBERS:
+        try:
+            return float(value.text.replace("_", ""))
+        except ValueError:  # 0x10, 1:30 and .inf are numbers to YAML
+            pass
+    raise ValueError("expected a number without quotes, such as 8")
+
+
+def _whole_number(value: object) -> int:
+    number = _number(value)
+    if not number.is_integer():  # nor is infinity
+        raise ValueError("expected a whole number, such as 8")
+    return int(number)
+
+
+EnvironmentText: TypeAlias = Annotated[str, AfterValidator(_from_environment)]
+FileText: TypeAlias = Annotated[str, AfterValidator(_from_file)]
+EventTypes: TypeAlias = Annotated[tuple[str, ...], _list_of("event types, such as [case.created, case.*]")]
+Schedule: TypeAlias = Annotated[tuple[Duration, ...], _list_of("waits, such as [5s, 1m, 30m]")]
+Number: TypeAlias = Annotated[float, PlainValidator(_number)]
+WholeNumber: TypeAlias = Annotated[int, PlainValidator(_whole_number)]
+
+
+class _HeaderSource(FileModel):
+    """`{env: VARIABLE}` or `{file: …}`."""
+
+    env: EnvironmentText | None = None
+    file: FileText | None = None
+
+
+def _header_value(value: object, info: ValidationInfo[Sources]) -> object:
+    if not isinstance(value, dict):
+        return value
+    source = _HeaderSource.model_validate(value, context=info.context)
+    if (source.env is None) == (source.file is None):
+        raise ValueError("write `env: VARIABLE` or `file: …`, one of the two")
+    return source.env or source.file
+
+
+def _headers(value: object) -> object:
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise ValueError("write each as `Name: value`, or `Name: {env: VARIABLE}` or `{file: …}`")
+    return value
+
+
+def _wishes(headers: dict[str, str]) -> Any:
+    return tuple(HeaderWish(*header) for header in headers.items())
+
+
+Headers: TypeAlias = Annotated[
+    dict[str, Annotated[str, BeforeValidator(_header_value)]], BeforeValidator(_headers), AfterValidator(_wishes)
+]
+
+
+class _CertificateSource(FileModel):
+    """A certificate with its chain, and its key from one of two places."""
+
+    certificate_file: FileText
+    key_file: FileText | None = None
+    key_env: EnvironmentText | None = None
+
+
+def _certificate(value: Any, info: ValidationInfo[Sources]) -> CertificateWish:
+    source = _CertificateSource.model_validate(value, context=info.context)
+    keys = [key for key in (source.key_file, source.key_env) if key is not None]
+    if len(keys) != 1:
+        raise ValueError("write certificate_file, and key_file or key_env")
+    try:
+        return read_certificate(source.certificate_file, keys[0])
+    except InvalidInput as error:
+        raise ValueError(str(error)) from None
+
+
+Certificate: TypeAlias = Annotated[CertificateWish, PlainValidator(_certificate)]

@@ -1,0 +1,27 @@
+"""Which topics this installation needs: the settings' names and numbers, the loaded senders' delay topics."""
+
+from __future__ import annotations
+
+from deploy.config.senders import senders_of
+from schemas.records.topics import Topic, delays_of, own_topics
+from schemas.settings.settings import Settings, Source
+
+
+def sources_of(settings: Settings) -> tuple[Source, ...]:
+    """Return the topics that events are read from: those of the settings, or one of our own for each loaded sender."""
+    if settings.sources:
+        return settings.sources
+    return tuple(Source(topic=settings.names.events(name), sender=name) for name in senders_of(settings))
+
+
+def wanted_topics(settings: Settings) -> list[Topic]:
+    """Return all topics that have to be there; event topics are ours only where the settings name no sources."""
+    senders = senders_of(settings)
+    return own_topics(
+        settings.names,
+        delays_of(sender.schedule for sender in senders.values()),
+        () if settings.sources else senders,
+        partitions=settings.partitions,
+        replication=settings.replication,
+        max_event=settings.max_event,
+    )

@@ -1,0 +1,1 @@
+"""The demo: simulated events and a tally of what became of them."""

@@ -1,0 +1,237 @@
+"""Kafka in a container, where a Docker daemon of this machine answers and the image can be had.
+
+The container runs Kafka from the image with the same properties as the local JVM, in the same data folder (mounted),
+as this user: files of either way are readable by the other, and can be removed by whoever made them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal
+from uuid import uuid4
+
+from deploy.dev import kafka
+from deploy.dev import parent_bound as tether
+from deploy.dev.jars import KAFKA_VERSION, Say
+from schemas.catalog.errors import Unavailable
+
+if TYPE_CHECKING:
+    from testcontainers.core.container import DockerContainer
+
+IMAGE: Final = f"apache/kafka:{KAFKA_VERSION}"
+_ANSWER_S: Final = 2
+# A pull that stands still is given up after this time, and so is a registry that cannot be reached.
+_PULL_S: Final = 10
+_CALL_S: Final = 60
+_READY_S: Final = 90.0
+_STOP_S: Final = 15
+_LOG_LINES: Final = 30
+_INSIDE: Final = "/signpost"
+_PORT: Final = 9092
+_RUN: Final = (
+    "[ -f kafka/meta.properties ] || /opt/kafka/bin/kafka-storage.sh format --ignore-formatted"
+    " -t {cluster_id} -c server.properties || exit 1;"
+    " exec /opt/kafka/bin/kafka-server-start.sh server.properties"
+)
+
+
+class ContainerBroker:
+    """A Kafka node in a container. Stopped by `stop()` it can be started again: same port, same data."""
+
+    kind: Literal["container"] = "container"
+
+    def __init__(self, *, data: Path | None, port: int | None, say: Say) -> None:
+        self._docker = _new_container()
+        self._name = f"signpost-kafka-{uuid4().hex[:12]}"
+        self._keeper: tether.Tethered | None = None
+        self._temporary = data is None
+        self.data = data.absolute() if data else Path(tempfile.mkdtemp(prefix="signpost-kafka-"))
+        try:
+            self.data.mkdir(parents=True, exist_ok=True)
+            _pull_missing(self._docker, say)
+            say("broker: starting Kafka in a container")
+            self.port = kafka.choose_port(self.data, port)
+            self._run()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def bootstrap_servers(self) -> str:
+        """Return `127.0.0.1:<port>`."""
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def pid(self) -> int:
+        """Raise Unavailable: a container's process is the daemon's."""
+        raise Unavailable("a broker in a container has no process of this machine")
+
+    @property
+    def describe(self) -> str:
+        """Return one line for people."""
+        where = "temporary data" if self._temporary else f"data in {self.data}"
+        return f"container {self._name} of {IMAGE} at {self.bootstrap_servers} ({where})"
+
+    def is_alive(self) -> bool:
+        """Tell whether the container runs."""
+        with _translated("the container's state cannot be read"):
+            self._docker.reload()
+            return self._docker.status == "running"
+
+    def start(self) -> None:
+        """Start it again after `stop()`, and wait until it answers."""
+        with _translated("the container cannot be started"):
+            self._docker.get_wrapped_container().start()
+        self._wait()
+
+    def stop(self) -> None:
+        """Stop it as an operator would (SIGTERM), and wait for its end."""
+        with _translated("the container cannot be stopped"):
+            self._docker.get_wrapped_container().stop(timeout=_STOP_S)
+
+    def kill(self) -> None:
+        """End it at once (SIGKILL); `start()` brings it back with the same data."""
+        with _translated("the container cannot be killed"):
+            self._docker.get_wrapped_container().kill()
+            self._docker.wait()
+
+    def log_tail(self) -> str:
+        """Return the last lines that the container has printed."""
+        with _translated("the container's log cannot be read"):
+            return str(self._docker.get_wrapped_container().logs(tail=_LOG_LINES).decode(errors="replace"))
+
+    def close(self) -> None:
+        """End it for good; temporary data is removed."""
+        with contextlib.suppress(Unavailable):
+            if not self._temporary and self._docker.status != "not_started":
+                self.stop()
+            with _translated("the container cannot be removed"):
+                self._docker.stop()
+        if self._keeper is not None:
+            self._keeper.kill()
+        if self._temporary:
+            shutil.rmtree(self.data, ignore_errors=True)
+
+    def _run(self) -> None:
+        text = kafka.properties(
+            listen=f"0.0.0.0:{_PORT}", controller="127.0.0.1:9093", advertised=self.bootstrap_servers
+        )
+        (self.data / kafka.PROPERTIES).write_text(text, encoding="ascii")
+        (
+            self._docker.with_name(self._name)
+            .with_command(["-c", _RUN.format(cluster_id=kafka.new_cluster_id())])
+            .with_volume_mapping(self.data, _INSIDE, "rw,z")
+            .with_envs(KAFKA_HEAP_OPTS=kafka.heap_options(), LOG_DIR="/tmp")
+            .with_kwargs(entrypoint="/bin/sh", working_dir=_INSIDE, user=f"{os.getuid()}:{os.getgid()}")
+        )
+        # with_bind_ports() takes no address: the port would be open on all of them.
+        ports: dict[str, Any] = self._docker.ports  # docker-py takes an address as well
+        ports[f"{_PORT}/tcp"] = ("127.0.0.1", self.port)
+        self._keeper = _start_keeper(self._name, self.data if self._temporary else None)
+        with _translated(f"a container of {IMAGE} does not start"):
+            self._docker.start()
+        self._wait()
+
+    def _wait(self) -> None:
+        if not kafka.wait_until_ready(self.port, self.data, self.is_alive, _READY_S):
+            raise Unavailable(f"a container of {IMAGE} ended while it started; the end of its log:\n{self.log_tail()}")
+
+
+def refusal() -> str | None:
+    """Return why no container can be had on this machine, or None where one can; the image is pulled for that."""
+    try:
+        container = _new_container()
+        try:
+            _pull_missing(container, lambda line: None)
+        finally:
+            container.stop()
+    except Unavailable as error:
+        return str(error)
+    return None
+
+
+@contextlib.contextmanager
+def _translated(what: str) -> Iterator[None]:
+    """Turn what testcontainers, docker-py and requests raise into Unavailable."""
+    from docker.errors import DockerException  # type: ignore[import-untyped]  # noqa: PLC0415  # no types; optional
+    from requests.exceptions import RequestException  # noqa: PLC0415  # comes with docker-py, as does urllib3
+    from testcontainers.core.exceptions import ContainerStartException  # noqa: PLC0415
+    from urllib3.exceptions import HTTPError  # noqa: PLC0415
+
+    try:
+        yield
+    except (ContainerStartException, DockerException, RequestException, HTTPError) as error:
+        raise Unavailable(f"{what}: {error}") from error
+
+
+def _new_container() -> DockerContainer:
+    """Return a container to be started, of a daemon that answered; Unavailable within a few seconds if none does."""
+    try:
+        from testcontainers.core.config import testcontainers_config  # noqa: PLC0415  # optional
+        from testcontainers.core.container import DockerContainer  # noqa: PLC0415
+        from testcontainers.core.docker_client import get_docker_host  # noqa: PLC0415
+    except ImportError as error:
+        raise Unavailable("testcontainers is not installed (the extra `local`)") from error
+    host = get_docker_host() or "unix://"
+    if not host.startswith("unix://"):
+        raise Unavailable(f"the Docker daemon at {host} is not on this machine")
+    if not (socket := Path(host.removeprefix("unix://") or "/var/run/docker.sock")).exists():
+        raise Unavailable(f"no Docker daemon: there is no {socket}")
+    # The reaper of testcontainers is a second image with a port open on all addresses, and leaves the data folder.
+    testcontainers_config.ryuk_disabled = True
+    with _translated("no Docker daemon answers"):
+        container = DockerContainer(IMAGE, docker_client_kw={"timeout": _ANSWER_S})
+    container.get_docker_client().client.api.timeout = _CALL_S
+    return container
+
+
+def _pull_missing(container: DockerContainer, say: Say) -> None:
+    """Pull the image where it is missing; Unavailable where it cannot be had."""
+    from docker.errors import ImageNotFound  # noqa: PLC0415  # optional
+
+    client = container.get_docker_client().client
+    with _translated(f"the image {container.image} cannot be had"):
+        try:
+            client.images.get(container.image)
+        except ImageNotFound:
+            say(f"pulling the image {container.image} (once)")
+            client.api.timeout = _PULL_S
+            client.images.pull(container.image)
+            client.api.timeout = _CALL_S
+
+
+def _start_keeper(name: str, remove: Path | None) -> tether.Tethered:
+    """Start a process that removes the container `name` when this one is gone: a container is the daemon's child."""
+    keeper = tether.start(
+        [sys.executable, "-m", "deploy.dev.container", name],
+        stdout=subprocess.PIPE,
+        on_parent_death=signal.SIGTERM,
+        grace=timedelta(seconds=60),
+        remove=remove,
+    )
+    assert keeper.output is not None
+    with keeper.output as output:
+        output.readline()  # the keeper waits for its signal from now on
+    return keeper
+
+
+def _keep(name: str) -> None:
+    """Wait for SIGTERM, which comes when the parent is gone, and remove the container."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    print("ready", flush=True)
+    signal.sigwait({signal.SIGTERM})
+    with _translated("the container cannot be removed"):
+        _new_container().get_docker_client().client.containers.get(name).remove(force=True, v=True)
+
+
+if __name__ == "__main__":
+    _keep(sys.argv[1])

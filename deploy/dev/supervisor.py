@@ -1,0 +1,221 @@
+"""Role processes kept running: restarted when they die, drained together, ended with this process."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Final
+
+from deploy.dev import parent_bound as tether
+from deploy.dev.kafka import free_port
+from schemas.catalog.errors import Unavailable
+
+# A role that dies at once is started again after this, doubled up to the maximum while it goes on dying.
+_FIRST_PAUSE_S: Final = 0.2
+_LONGEST_PAUSE_S: Final = 5.0
+_STABLE_AFTER_S: Final = 10.0
+# One that ends so often before all are ready will not get ready.
+_DEATHS_AT_START: Final = 3
+_INVALID: Final = 2  # exit code of a command that was given something wrong: once more would not help
+_END_OF_LOG: Final = 4096
+# A delivery logs a line of 300 bytes for each attempt: with the part before, a role's log takes twice this.
+_LONGEST_LOG: Final = 64 * 1024 * 1024
+_LOOK_AT_LOGS_S: Final = 5.0
+
+
+@dataclass(slots=True)
+class Role:
+    """One supervised process: `signpost <kind> --instance <instance>`."""
+
+    kind: str
+    instance: int
+    port: int = field(default_factory=free_port)
+    process: tether.Tethered | None = None
+    started_s: float = 0.0
+    pause_s: float = _FIRST_PAUSE_S
+    restart_s: float | None = None
+    deaths: int = 0
+    log_begins: int = 0  # where the present process began to write its log
+
+    @property
+    def name(self) -> str:
+        """Its name in output: the kind, followed by the instance unless that is 0."""
+        return self.kind if self.instance == 0 else f"{self.kind}-{self.instance}"
+
+    @property
+    def address(self) -> str:
+        """Where it serves its status."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def is_ready(self) -> bool:
+        """Ask /readyz."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=2)
+        try:
+            connection.request("GET", "/readyz")
+            return connection.getresponse().status == http.client.OK
+        except (OSError, http.client.HTTPException):
+            return False
+        finally:
+            connection.close()
+
+
+class Supervisor:
+    """Starts roles with the settings of a state folder, and of `config`; `say` gets a line for each restart.
+
+    `extra` are settings that count more than all others.
+    """
+
+    def __init__(
+        self,
+        state: Path,
+        config: Path | None,
+        roles: Sequence[Role],
+        *,
+        drain: timedelta,
+        say: Callable[[str], None],
+        extra: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._environment = os.environ | _variables(extra or {})
+        self._options = ["--state", str(state.absolute())]
+        if config is not None:
+            self._options += ["--config", str(config.absolute())]
+        self.roles = roles
+        self._grace = drain + timedelta(seconds=5)
+        self._say = say
+        self._logs = state / "logs"
+        self._logs.mkdir(parents=True, exist_ok=True)
+        self._look_at_logs_s = 0.0
+
+    def start(self) -> None:
+        """Start all roles."""
+        for role in self.roles:
+            self._start(role)
+
+    @property
+    def pids(self) -> Mapping[str, list[int]]:
+        """Return the process ids of the running roles, by kind."""
+        pids: dict[str, list[int]] = {role.kind: [] for role in self.roles}
+        for role in self.roles:
+            if role.process is not None:
+                pids[role.kind].append(role.process.pid)
+        return pids
+
+    @property
+    def ready(self) -> bool:
+        """Whether all roles are ready to work."""
+        return all(role.process is not None and role.is_ready() for role in self.roles)
+
+    def watch(self) -> bool:
+        """Restart what has died, and keep logs short; True if anything was started."""
+        started = False
+        now_s = time.monotonic()
+        if now_s >= self._look_at_logs_s:
+            self._look_at_logs_s = now_s + _LOOK_AT_LOGS_S
+            for role in self.roles:
+                if shortened(self.log_of(role), _LONGEST_LOG):
+                    role.log_begins = 0
+        for role in self.roles:
+            if role.process is not None and (code := role.process.poll()) is not None:
+                self._died(role, code, now_s)
+            if role.restart_s is not None and role.restart_s <= now_s:
+                self._start(role)
+                started = True
+        return started
+
+    def stop(self, grace: timedelta | None = None) -> dict[str, int]:
+        """Have all roles drain at the same time; return the exit codes of those that did not end with 0.
+
+        One that was still starting ends by the signal itself, which is as good. After `grace` the rest is killed.
+        """
+        running = [role for role in self.roles if role.process is not None and role.process.poll() is None]
+        for role in running:
+            assert role.process is not None
+            role.process.send_signal(signal.SIGTERM)
+        deadline = time.monotonic() + (grace or self._grace).total_seconds()
+        codes = {}
+        for role in running:
+            assert role.process is not None
+            try:
+                codes[role.name] = role.process.wait(max(0.1, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                codes[role.name] = role.process.kill()
+        return {name: code for name, code in codes.items() if code not in (0, -signal.SIGTERM)}
+
+    def log_of(self, role: Role) -> Path:
+        """Return where a role's output goes."""
+        return self._logs / f"{role.kind}-{role.instance}.log"
+
+    def give_up(self) -> None:
+        """Raise Unavailable where a role ends again and again, and say with what words; asked while all start."""
+        for role in self.roles:
+            if role.deaths >= _DEATHS_AT_START:
+                raise Unavailable(f"{role.name} does not start{self._last_words(role)}")
+
+    def _died(self, role: Role, code: int, now_s: float) -> None:
+        role.deaths += _DEATHS_AT_START if code == _INVALID else 1
+        self._say(f"{role.name} {_ending(code)}; starting it again{self._last_words(role)}")
+        if now_s - role.started_s > _STABLE_AFTER_S:
+            role.pause_s = _FIRST_PAUSE_S
+        else:
+            role.port = free_port()  # somebody may have taken the old one
+        role.process = None
+        role.restart_s = now_s + role.pause_s
+        role.pause_s = min(role.pause_s * 2, _LONGEST_PAUSE_S)
+
+    def _last_words(self, role: Role) -> str:
+        """Return the error with which a role ended, if it said one, and where its log is."""
+        log = self.log_of(role)
+        with log.open("rb") as file:
+            file.seek(max(role.log_begins, log.stat().st_size - _END_OF_LOG))
+            lines = file.read().decode(errors="replace").splitlines()
+        errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+        return f": {'; '.join(errors)} (log: {log})" if errors else f" (log: {log})"
+
+    def _start(self, role: Role) -> None:
+        command = [sys.executable, "-m", "deploy.cli.main", *self._options, role.kind]
+        command += ["--instance", str(role.instance), "--listen", f"127.0.0.1:{role.port}", "--supervised"]
+        with self.log_of(role).open("ab") as log:
+            role.log_begins = log.tell()
+            role.process = tether.start(
+                command,
+                env=self._environment,
+                stdout=log,
+                stderr=log,
+                on_parent_death=signal.SIGTERM,
+                grace=self._grace,
+            )
+        role.started_s = time.monotonic()
+        role.restart_s = None
+
+
+def shortened(log: Path, longest: int) -> bool:
+    """Move what is in a log that has got too long to `<log>.1`, over what was there; True if it had.
+
+    Its writer appends to the same file from then on. What it writes in the moment between copy and cut is lost.
+    """
+    if not log.exists() or log.stat().st_size <= longest:
+        return False
+    shutil.copyfile(log, log.with_name(f"{log.name}.1"))
+    os.truncate(log, 0)
+    return True
+
+
+def _variables(settings: Mapping[str, Any]) -> dict[str, str]:
+    return {
+        f"SIGNPOST_{key.upper()}": value if isinstance(value, str) else json.dumps(value)
+        for key, value in settings.items()
+    }
+
+
+def _ending(code: int) -> str:
+    return f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"

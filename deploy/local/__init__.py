@@ -1,1 +1,0 @@
-"""A broker, a receiver and all roles on this machine."""

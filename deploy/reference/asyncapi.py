@@ -1,0 +1,133 @@
+"""AsyncAPI 3.0 of a sender: the topic from which Signpost reads its events, and the webhooks that it sends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
+
+import yaml
+
+from deploy.reference.examples import Example
+from deploy.reference.headers import Header
+from schemas.events.event import ANY
+from schemas.events.event_type import EventType
+from schemas.senders.sender import Sender
+
+VERSION: Final = "3.0.0"
+_AVRO: Final = "application/vnd.apache.avro+json;version=1.9.0"
+
+
+def asyncapi(
+    sender: Sender,
+    *,
+    topic: str,
+    headers: list[Header],
+    examples: Mapping[str, Example],
+    schema_file: Callable[[EventType], str],
+    version: str,
+) -> dict[str, Any]:
+    """Return the document; `schema_file` gives the place of the JSON Schema of a type's bodies, as a reference."""
+    webhooks = {
+        message_id(event_type): _webhook(event_type, schema_file(event_type), examples)
+        for event_type in sender.all_types
+    }
+    events = {message_id(event_type): _event(sender, event_type) for event_type in sender.all_types}
+    return {
+        "asyncapi": VERSION,
+        "info": {
+            "title": f"{sender.title} webhooks",
+            "version": version,
+            "description": f"Signpost reads the events of {sender.title} from Kafka and delivers them as webhooks.",
+        },
+        "defaultContentType": "application/json",
+        "channels": _channels(topic, list(events)),
+        "operations": {
+            "receiveEvents": {"action": "receive", "channel": {"$ref": "#/channels/events"}},
+            "sendWebhooks": {
+                "action": "send",
+                "channel": {"$ref": "#/channels/webhooks"},
+                "bindings": {"http": {"method": "POST", "bindingVersion": "0.3.0"}},
+            },
+        },
+        "components": {
+            "schemas": {"headers": _headers(headers)},
+            "messages": {
+                **{f"event.{name}": message for name, message in events.items()},
+                **{f"webhook.{name}": message for name, message in webhooks.items()},
+            },
+        },
+    }
+
+
+def _channels(topic: str, names: Iterable[str]) -> dict[str, Any]:
+    return {
+        "events": {
+            "address": topic,
+            "title": "Events",
+            "description": "What platform teams publish, in Avro's single-object encoding, or with a schema registry "
+            "in Confluent's wire format.",
+            "messages": {name: {"$ref": f"#/components/messages/event.{name}"} for name in names},
+            "bindings": {"kafka": {"topic": topic, "bindingVersion": "0.5.0"}},
+        },
+        "webhooks": {
+            "address": None,
+            "title": "Webhooks",
+            "description": "The URL of a subscription, which its receiver chooses.",
+            "messages": {name: {"$ref": f"#/components/messages/webhook.{name}"} for name in names},
+        },
+    }
+
+
+def as_yaml(document: Any) -> str:
+    """Return a document as YAML, keys in their order and nothing by reference within it."""
+    return yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+
+
+class _Dumper(yaml.SafeDumper):
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def message_id(event_type: EventType) -> str:
+    """Return the name of a type in documents, where `*` has no place."""
+    return "any" if event_type.name == ANY else event_type.name
+
+
+def _webhook(event_type: EventType, schema_file: str, examples: Mapping[str, Example]) -> dict[str, Any]:
+    message: dict[str, Any] = {
+        "name": message_id(event_type),
+        "summary": event_type.trigger,
+        "contentType": "application/json",
+        "headers": {"$ref": "#/components/schemas/headers"},
+        "payload": {"$ref": schema_file},
+    }
+    example = examples.get(event_type.name)
+    if example is not None:
+        message["examples"] = [{"headers": dict(example.headers), "payload": example.value}]
+    return message
+
+
+def _event(sender: Sender, event_type: EventType) -> dict[str, Any]:
+    fields = sender.key_fields_of.get(event_type.name, sender.key_fields)
+    of_data = f"the first of {', '.join(fields)} in data that has a value, else the event's id"
+    return {
+        "name": message_id(event_type),
+        "summary": event_type.trigger,
+        "contentType": "avro/binary",
+        "payload": {"schemaFormat": _AVRO, "schema": event_type.schema},
+        "bindings": {
+            "kafka": {
+                "key": {"type": "string", "description": of_data if fields else "the event's id"},
+                "bindingVersion": "0.5.0",
+            }
+        },
+    }
+
+
+def _headers(headers: list[Header]) -> dict[str, Any]:
+    properties = {}
+    for header in headers:
+        value = {"const": header.constant} if header.constant is not None else {}
+        properties[header.name] = {"type": "string", **value, "description": header.meaning}
+    required = [header.name for header in headers if header.always]
+    return {"type": "object", "properties": properties, "required": required}

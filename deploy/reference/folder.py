@@ -1,0 +1,55 @@
+"""The documents of senders as files: `<folder>/<sender>/guide.md`, `asyncapi.yaml` and `schemas/<type>.schema.json`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from deploy.reference.asyncapi import as_yaml, asyncapi, message_id
+from deploy.reference.examples import examples_of
+from deploy.reference.guide import guide
+from deploy.reference.headers import headers_of
+from deploy.reference.markdown import plain, table
+from deploy.reference.payloads import as_text, body_schema
+from schemas.events.event_type import EventType
+from schemas.senders.sender import Sender
+
+
+def documents_of(sender: Sender, topic: str, version: str) -> Iterator[tuple[str, str]]:
+    """Yield the files of a sender: place below its folder, and text. `topic` is that of its events."""
+    examples, headers = examples_of(sender), headers_of(sender)
+    schemas = {event_type.name: _schema_file(event_type) for event_type in sender.all_types}
+    yield "guide.md", guide(sender, headers, examples, schemas)
+    document = asyncapi(
+        sender,
+        topic=topic,
+        headers=headers,
+        examples=examples,
+        schema_file=lambda event_type: f"./{_schema_file(event_type)}",
+        version=version,
+    )
+    yield "asyncapi.yaml", as_yaml(document)
+    for event_type in sender.all_types:
+        yield _schema_file(event_type), as_text(body_schema(sender, event_type, examples.get(event_type.name)))
+
+
+def write_documents(folder: Path, senders: Iterable[Sender], topic_of: Callable[[str], str], version: str) -> int:
+    """Write the documents of these senders and a page that lists them; return how many files there are."""
+    rows, count = [], 1
+    for sender in senders:
+        for place, text in documents_of(sender, topic_of(sender.name), version):
+            file = folder / sender.name / place
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text, encoding="utf-8")
+            count += 1
+        named = len(sender.event_types)
+        types = f"{named} event type{'' if named == 1 else 's'}" if sender.any_type is None else "any event type"
+        links = f"[guide]({sender.name}/guide.md)", f"[AsyncAPI]({sender.name}/asyncapi.yaml)"
+        rows.append((plain(sender.title), types, *links))
+    heads = ("Product", "Event types", "For receivers", "For machines")
+    (folder / "README.md").write_text(f"# Webhooks, for those who get them\n\n{table(heads, rows)}", encoding="utf-8")
+    return count
+
+
+def _schema_file(event_type: EventType) -> str:
+    return f"schemas/{message_id(event_type)}.schema.json"

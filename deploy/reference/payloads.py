@@ -1,0 +1,169 @@
+"""JSON Schema (2020-12) of request bodies, from a sender's envelope and the Avro schema of each event type.
+
+Objects stay open: a key that a schema does not name may come with any newer version of its product.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, TypeAlias, assert_never
+
+from deploy.reference.examples import Example
+from schemas.avro.json_form import Embedding, embedding, is_absent, is_members
+from schemas.avro.types import (
+    Array,
+    AvroType,
+    Enum,
+    Fixed,
+    Map,
+    Primitive,
+    PrimitiveName,
+    Record,
+    Reference,
+    Union,
+    short_name,
+    walk,
+)
+from schemas.events.event import ANY
+from schemas.events.event_type import EventType
+from schemas.senders.rendering import TimeFormat
+from schemas.senders.sender import Sender
+
+Schema: TypeAlias = dict[str, Any]
+
+DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
+_TIME: Final = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}"
+_TIME_PATTERNS: Final[Mapping[TimeFormat, str]] = {
+    "seconds": _TIME + "Z$",
+    "milliseconds": _TIME + r"\.[0-9]{3}Z$",
+    "microseconds": _TIME + r"\.[0-9]{6}Z$",
+    "microseconds_offset": _TIME + r"\.[0-9]{6}\+00:00$",
+}
+_PRIMITIVES: Final[Mapping[PrimitiveName, Schema]] = {
+    "null": {"type": "null"},
+    "boolean": {"type": "boolean"},
+    "int": {"type": "integer", "format": "int32"},
+    "long": {"type": "integer", "format": "int64"},
+    "float": {"type": "number"},
+    "double": {"type": "number"},
+    "string": {"type": "string"},
+    "bytes": {},  # an event type has none
+}
+_EMBEDDED: Final[Mapping[Embedding, Schema]] = {
+    "raw": {"description": "JSON of any kind"},
+    "object": {"type": "object"},
+    "integer": {"type": "integer", "description": "an integer of any size"},
+    "decimal": {"type": "number", "description": "a number of any size and precision"},
+}
+
+
+def body_schema(sender: Sender, event_type: EventType, example: Example | None = None) -> Schema:
+    """Return the schema of the bodies of an event type."""
+    converter = _Converter(event_type.tree)
+    data = converter.schema(event_type.data)
+    head: Schema = {"$schema": DIALECT, "title": _title(event_type), "description": event_type.trigger}
+    body = _envelope(sender, event_type, data) if sender.envelope_keys else data
+    tail: Schema = {"$defs": converter.definitions} if converter.definitions else {}
+    if example is not None:
+        tail["examples"] = [example.value]
+    return {**head, **body, **tail}
+
+
+def _title(event_type: EventType) -> str:
+    return "any event type" if event_type.name == ANY else event_type.name
+
+
+def _envelope(sender: Sender, event_type: EventType, data: Schema) -> Schema:
+    time = {"type": "string", "format": "date-time"}
+    if sender.time_format is not None:
+        time["pattern"] = _TIME_PATTERNS[sender.time_format]
+    any_name = {"type": "string", "minLength": 1}
+    of_field: Mapping[str, Schema] = {
+        "event_id": {"type": "string", "description": "the event's id, the same each time that it comes"},
+        "event_type": any_name if event_type.name == ANY else {"const": event_type.name},
+        "created_at": time,
+        "customer_id": {"type": "string", "minLength": 1},
+        "data": data,
+    }
+    properties = {key: dict(of_field[field]) for key, field in sender.envelope_keys.items()}
+    return {"type": "object", "properties": properties, "required": list(properties)}
+
+
+class _Converter:
+    """Makes a JSON Schema of each type; those with a name that is used again stand under `definitions`."""
+
+    def __init__(self, record: Record) -> None:
+        self.definitions: dict[str, Schema] = {}
+        used_again = {node.name for _, node in walk(record) if isinstance(node, Reference)}
+        counts = Counter(map(short_name, used_again))
+        self._labels = {name: short if counts[short := short_name(name)] == 1 else name for name in used_again}
+
+    def schema(self, node: AvroType) -> Schema:
+        match node:
+            case Primitive():
+                schema = _primitive(node)
+            case Enum():
+                schema = self._named(node, {"type": "string", "enum": list(node.symbols)})
+            case Record():
+                schema = self._named(node, self._record(node))
+            case Array():
+                schema = {"type": "array", "items": self.schema(node.items)}
+            case Map():
+                schema = {"type": "object", "additionalProperties": self.schema(node.values)}
+            case Union():
+                schema = self._union(node.branches)
+            case Reference():
+                schema = {"$ref": f"#/$defs/{self._labels[node.name]}"}
+            case Fixed():
+                schema = {}  # an event type has none
+            case _:
+                assert_never(node)
+        return schema
+
+    def _union(self, branches: Sequence[AvroType]) -> Schema:
+        made = [self.schema(branch) for branch in branches]
+        others = [one for one in made if one != {"type": "null"}]
+        if any("type" not in one and "$ref" not in one and "enum" not in one and "anyOf" not in one for one in others):
+            return others[0]  # JSON of any kind, null among it
+        if len(others) == len(made):
+            return {"anyOf": made} if len(made) > 1 else made[0]
+        if len(others) == 1 and isinstance(others[0].get("type"), str) and "enum" not in others[0]:
+            return {**others[0], "type": [others[0]["type"], "null"]}
+        return {"anyOf": [*others, {"type": "null"}]}
+
+    def _named(self, node: Record | Enum, made: Schema) -> Schema:
+        label = self._labels.get(node.name)
+        if label is None:
+            return made
+        self.definitions[label] = made
+        return {"$ref": f"#/$defs/{label}"}
+
+    def _record(self, record: Record) -> Schema:
+        properties: dict[str, Schema] = {}
+        required, schema = [], Schema(type="object")
+        for field in record.fields:
+            if is_members(field) and isinstance(field.type, Map):
+                schema["additionalProperties"] = self.schema(field.type.values)
+                continue
+            absent = is_absent(field)
+            others = field.type.others if absent and isinstance(field.type, Union) else None
+            made = self.schema(field.type) if others is None else self._union(others)
+            properties[field.name] = made if field.doc is None else {**made, "description": field.doc}
+            if not absent:
+                required.append(field.name)
+        return {**schema, "properties": properties, "required": required}
+
+
+def _primitive(node: Primitive) -> Schema:
+    embedded = embedding(node)
+    if embedded is not None:
+        return dict(_EMBEDDED[embedded])
+    uuid = {"format": "uuid"} if node.logical_type == "uuid" else {}
+    return {**_PRIMITIVES[node.name], **uuid}
+
+
+def as_text(document: Any) -> str:
+    """Return a document as JSON for people."""
+    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"

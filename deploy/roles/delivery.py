@@ -1,0 +1,225 @@
+"""Puts a delivery process together: clients, table, rooms of delivery, loop."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
+
+import structlog
+from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from consumers.delivery.admission import AdmissionControl
+from consumers.delivery.delay_topics import DelayTopics
+from consumers.delivery.endpoint import Endpoint, endpoints_of
+from consumers.delivery.endpoint_report import EndpointReport, EndpointReports
+from consumers.delivery.housekeeping import Housekeeping
+from consumers.delivery.loop import Clocks, DeliveryLoop, ProcessLimits
+from consumers.delivery.partitions.assignment import Assignment
+from consumers.delivery.partitions.committer import Committer
+from consumers.delivery.partitions.outbox import Outbox
+from consumers.delivery.partitions.reader import Reader
+from consumers.delivery.partitions.recovery import PartitionRecovery
+from consumers.delivery.results.handler import ResultHandler
+from consumers.delivery.results.health import HealthTracker
+from consumers.delivery.results.outcome_log import OutcomeLog
+from consumers.delivery.results.recorder import Recorder
+from consumers.delivery.scheduler import Scheduler
+from consumers.kafka.compacted_partition import CompactedPartition
+from consumers.kafka.group_member import member_config
+from consumers.kafka.hanging import Sweep
+from consumers.kafka.positions import CommittedPositions
+from consumers.kafka.topics import delivery_group
+from consumers.kafka.transactions import Transactions, producer_config
+from consumers.service.compiled import is_compiled
+from consumers.service.metrics import DeliveryMetrics
+from consumers.service.snapshots import Snapshots
+from consumers.service.startup import await_topics
+from consumers.service.status_server import Page
+from consumers.subscriptions.table import SubscriptionTable
+from deploy.config.delivery_rules import admission_limits, health_policy, outcome_log_of
+from deploy.config.sealing_key import sealer_of
+from deploy.config.senders import senders_of
+from deploy.config.wanted_topics import wanted_topics
+from deploy.roles.endpoints_page import endpoints_page
+from deploy.roles.http_client import http_client_of
+from schemas.input.durations import milliseconds
+from schemas.network.egress import EgressPolicy
+from schemas.records.topics import RECORD_OVERHEAD, delays_of
+from schemas.senders.sender import Sender
+from schemas.settings.settings import Settings
+
+_log = structlog.get_logger("delivery")
+_CLOCKS: Final = Clocks(lambda: time.time_ns() // 1_000_000, lambda: time.monotonic_ns() // 1_000_000)
+
+
+@dataclass(slots=True)
+class DeliveryRole:
+    """A delivery process, ready to run."""
+
+    settings: Settings
+    metrics: DeliveryMetrics
+    admin: AdminClient
+    transactions: Transactions
+    loop: DeliveryLoop
+    reports: Snapshots[EndpointReport]
+    outcome_log: OutcomeLog
+    starting: str | None = "the topics have not been checked yet"
+
+    @property
+    def pages(self) -> Mapping[str, Page]:
+        """Pages of the status server beside metrics and checks."""
+        return {"/endpoints": partial(endpoints_page, self.reports)}
+
+    def why_not_ready(self) -> str | None:
+        """Return why nothing is sent, None if it is."""
+        return self.starting or self.loop.paused_by
+
+    def run(self, stopping: Callable[[], bool], address: str) -> bool:
+        """Deliver until `stopping`; True if everything that happened is committed."""
+        names, kafka = self.settings.names, self.settings.kafka_properties()
+        wanted = wanted_topics(self.settings)
+        if not await_topics(kafka, self.admin, wanted, names, log=_log, waiting=self._on_waiting, stopping=stopping):
+            return True
+        if not self.transactions.start(stopping):
+            return True
+        _log.info("delivery.started", address=address, prefix=self.settings.prefix, compiled=is_compiled())
+        try:
+            return self.loop.run(names.jobs_pattern, stopping)
+        finally:
+            self.outcome_log.flush()
+            self.transactions.close()
+
+    def _on_waiting(self, reason: str | None) -> None:
+        self.starting = reason
+        self.metrics.waiting_for_broker(reason is not None)
+
+
+def consumer_config(kafka: dict[str, str], group: str, instance: int | None) -> dict[str, Any]:
+    """Return librdkafka's properties for the consumer of the delay topics."""
+    tuning = {
+        # Bounds what is read ahead, and with it most of the process's memory. The queue alone does not: one response
+        # brings up to this much, compressed, of each of its partitions, and all of it is unpacked at once.
+        "queued.max.messages.kbytes": 512,
+        "fetch.message.max.bytes": 128 * 1_024,
+        # With the queue full the next fetch is tried after this; the default second would starve the loop.
+        "fetch.queue.backoff.ms": 10,
+        "topic.metadata.refresh.interval.ms": 30_000,
+    }
+    # The end of a log is reported though its last records are transaction markers.
+    return member_config(kafka, group, instance, tuning=tuning) | {"enable.partition.eof": True}
+
+
+def build(settings: Settings, instance: int | None) -> DeliveryRole:
+    """Make the parts of a delivery process and join them; no broker is asked yet."""
+    kafka, names, senders = settings.kafka_properties(), settings.names, senders_of(settings)
+    metrics = DeliveryMetrics(
+        {name: tuple(sender.event_types) for name, sender in senders.items()}, settings.max_in_flight
+    )
+    outcome_log = outcome_log_of(settings)
+    delay_topics = DelayTopics(names, delays_of(sender.schedule for sender in senders.values()), settings.delay_speedup)
+    process_id = f"{instance if instance is not None else 'x'}-{secrets.token_hex(4)}"
+    clients = _clients(settings, instance, process_id, delay_topics)
+    table = _table(settings, senders)
+    health = HealthTracker(health_policy(settings))
+    admission = AdmissionControl(admission_limits(settings), delay_topics.waits_ms[1:])
+    recorder = Recorder(names, delay_topics, settings.max_event + RECORD_OVERHEAD // 2)
+    handler = ResultHandler(
+        names=names,
+        subscriptions=table,
+        recorder=recorder,
+        health=health,
+        metrics=metrics,
+        outcome_log=outcome_log,
+        longest_delay_ms=delay_topics.waits_ms[-1],
+    )
+    outbox = Outbox(process_id)
+    committer = Committer(outbox, clients.transactions, max_uncommitted=settings.max_uncommitted, metrics=metrics)
+    reader = Reader(
+        consumer=clients.consumer,
+        recovery=PartitionRecovery(clients.positions, CompactedPartition(kafka, clients.admin, names.health)),
+        assignment=Assignment(delay_topics),
+        outbox=outbox,
+        committer=committer,
+        clock=_CLOCKS.unix_ms,
+    )
+    policy = EgressPolicy(settings.allow_http, settings.allow_cidrs, frozenset(settings.allow_ports))
+    client = http_client_of(settings, policy)
+    scheduler = Scheduler(
+        subscriptions=table,
+        client=client,
+        outbox=outbox,
+        recorder=recorder,
+        handler=handler,
+        delay_topics=delay_topics,
+        admission=admission,
+        health=health,
+        metrics=metrics,
+        is_fresh=lambda: table.is_fresh(_CLOCKS.monotonic_ms()),
+        clock=_CLOCKS.unix_ms,
+    )
+    reports = Snapshots(EndpointReports(admission, health, table, reader, settings.partitions).make)
+    housekeeping = Housekeeping(
+        reader=reader,
+        consumer=clients.consumer,
+        delay_topics=delay_topics,
+        outbox=outbox,
+        client=client,
+        table=table,
+        admission=admission,
+        health=health,
+        handler=handler,
+        reports=reports,
+        outcome_log=outcome_log,
+        metrics=metrics,
+        monotonic_ms=_CLOCKS.monotonic_ms,
+    )
+    loop = DeliveryLoop(
+        reader=reader,
+        scheduler=scheduler,
+        client=client,
+        outbox=outbox,
+        committer=committer,
+        table=table,
+        housekeeping=housekeeping,
+        clocks=_CLOCKS,
+        limits=ProcessLimits(settings.max_in_flight, milliseconds(settings.drain_timeout)),
+    )
+    return DeliveryRole(settings, metrics, clients.admin, clients.transactions, loop, reports, outcome_log)
+
+
+@dataclass(frozen=True, slots=True)
+class _Clients:
+    """The Kafka clients of a delivery process."""
+
+    admin: AdminClient
+    consumer: Consumer
+    positions: CommittedPositions
+    transactions: Transactions
+
+
+def _clients(settings: Settings, instance: int | None, process_id: str, delay_topics: DelayTopics) -> _Clients:
+    kafka, names, group = settings.kafka_properties(), settings.names, delivery_group(settings.names)
+    logger = logging.getLogger("signpost.kafka")
+    admin = AdminClient({**kafka}, logger=logger)
+    positions = CommittedPositions(kafka, admin, group)
+    transactional_id = f"{group}.{instance if instance is not None else process_id}"
+    config = producer_config(kafka, transactional_id, settings.max_event + 2 * RECORD_OVERHEAD)
+    written = [names.outcomes, names.dead, names.health, names.operations]
+    written += [delay_topic.topic for delay_topic in delay_topics.all if delay_topic is not delay_topics.first]
+    place = TopicPartition(names.outcomes, 0, 0)  # a position that nobody reads from
+    transactions = Transactions(config, positions, Sweep(kafka, group, place, written))
+    consumer = Consumer(consumer_config(kafka, group, instance), logger=logger)
+    return _Clients(admin, consumer, positions, transactions)
+
+
+def _table(settings: Settings, senders: Mapping[str, Sender]) -> SubscriptionTable[Endpoint]:
+    names = settings.names
+    policy = EgressPolicy(settings.allow_http, settings.allow_cidrs, frozenset(settings.allow_ports))
+    endpoint_of = endpoints_of(senders, policy, sealer_of(settings), names.subscriptions, settings.delay_speedup)
+    return SubscriptionTable(settings.kafka_properties(), names, endpoint_of, lambda _id, _entry: None)

@@ -1,0 +1,141 @@
+"""Puts a router process together: clients, table, index, loop."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import structlog
+from confluent_kafka.admin import AdminClient
+
+from consumers.kafka.connectivity import ConnectivityMonitor
+from consumers.kafka.positions import CommittedPositions
+from consumers.kafka.schema_registry import Registry
+from consumers.kafka.source_positions import SourcesTopic
+from consumers.kafka.topics import router_group
+from consumers.kafka.truncation import Truncation
+from consumers.router.loop import RouterLoop
+from consumers.router.output import Output
+from consumers.router.output import producer_config as producer_of
+from consumers.router.routing import Router, SizeLimits
+from consumers.router.schemas import SchemasAside
+from consumers.router.source import Source, consumer_config
+from consumers.router.source_positions import SourcePositionsRecorder
+from consumers.router.subscriptions import Subscribers
+from consumers.router.tables import Tables, interpret_health
+from consumers.service.metrics import RouterMetrics
+from consumers.service.startup import await_topics
+from consumers.service.status_server import Page
+from consumers.subscriptions.table import SubscriptionTable
+from deploy.config.senders import senders_of
+from deploy.config.wanted_topics import sources_of, wanted_topics
+from schemas.catalog.errors import SettingsError
+from schemas.senders.sender import Sender
+from schemas.settings.settings import Settings
+
+_log = structlog.get_logger("router")
+
+
+def source_senders(settings: Settings) -> Mapping[str, Sender]:
+    """Return the sender of each source topic; SettingsError where none of that name is loaded."""
+    senders = senders_of(settings)
+    for source in sources_of(settings):
+        if source.sender not in senders:
+            known = ", ".join(senders)
+            raise SettingsError(f"sources: {source.topic}: there is no sender {source.sender!r}; there are: {known}")
+    return {source.topic: senders[source.sender] for source in sources_of(settings)}
+
+
+@dataclass(slots=True)
+class RouterRole:
+    """A router process, ready to run."""
+
+    settings: Settings
+    metrics: RouterMetrics
+    admin: AdminClient
+    table: Tables
+    loop: RouterLoop
+    topics: tuple[str, ...]
+    registry: Registry | None
+    starting: str | None = "the topics have not been checked yet"
+    pages: Mapping[str, Page] = field(default_factory=dict)
+
+    def why_not_ready(self) -> str | None:
+        """Return why nothing is routed, None if it is."""
+        return self.starting or self.loop.not_ready()
+
+    def run(self, stopping: Callable[[], bool], address: str) -> bool:
+        """Route until told to stop; True if all that was sent is committed. Unavailable if the work cannot go on."""
+        admin, wanted, names = self.admin, wanted_topics(self.settings), self.settings.names
+        kafka = self.settings.kafka_properties()
+        if not await_topics(
+            kafka, admin, wanted, names, sources=self.topics, log=_log, waiting=self._waiting, stopping=stopping
+        ):
+            return True
+        _log.info("router.started", address=address, prefix=self.settings.prefix, sources=self.topics)
+        try:
+            return self.loop.run(self.topics, stopping)
+        finally:
+            self.table.close()
+            if self.registry is not None:
+                self.registry.close()
+
+    def _waiting(self, reason: str | None) -> None:
+        self.starting = reason
+        self.metrics.waiting_for_broker(reason is not None)
+
+
+def build(settings: Settings, instance: int | None) -> RouterRole:
+    """Make the parts of a router process and join them; nothing is asked of the broker yet."""
+    kafka, names = settings.kafka_properties(), settings.names
+    senders = source_senders(settings)
+    metrics = RouterMetrics({name: tuple(sender.event_types) for name, sender in senders_of(settings).items()})
+    admin = AdminClient({**kafka}, logger=logging.getLogger("signpost.kafka"))
+    connectivity = ConnectivityMonitor(admin, _log, metrics.waiting_for_broker)
+    subscribers = Subscribers()
+    table = Tables(
+        SubscriptionTable(kafka, names, subscribers.interpret, subscribers.change),
+        SubscriptionTable(kafka, names, interpret_health, subscribers.found, names.health),
+    )
+    positions = CommittedPositions(kafka, admin, router_group(names))
+    output = Output(producer_of(kafka, settings.max_event), names, connectivity.on_error)
+    source = Source(
+        consumer_config(kafka, router_group(names), instance),
+        admin,
+        positions,
+        SourcePositionsRecorder(SourcesTopic(kafka, admin, names), positions, _unix_ms),
+        settings.start_at,
+        on_error=connectivity.on_error,
+        on_truncated=_on_truncated(metrics, output),
+        now_s=time.monotonic,
+    )
+    limits = SizeLimits(max_event=settings.max_event, max_body=settings.max_body)
+    registry = None if settings.schema_registry_url is None else Registry(settings.schema_registry_url)
+    schemas = None if registry is None else SchemasAside(registry, time.monotonic)
+    loop = RouterLoop(
+        router=Router(senders, subscribers, limits, _unix_ms, schemas),
+        subscribers=subscribers,
+        table=table,
+        source=source,
+        output=output,
+        connectivity=connectivity,
+        metrics=metrics,
+        now_s=time.monotonic,
+        max_uncommitted=settings.max_uncommitted,
+        drain_timeout=settings.drain_timeout,
+    )
+    return RouterRole(settings, metrics, admin, table, loop, tuple(senders), registry)
+
+
+def _on_truncated(metrics: RouterMetrics, output: Output) -> Callable[[Truncation], None]:
+    def on_truncated(lost: Truncation) -> None:
+        metrics.truncated(lost.count)
+        output.send_operation(*lost.record(_unix_ms()))
+
+    return on_truncated
+
+
+def _unix_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,1 @@
+"""Publishing of events: the publisher, the JSON reader and validation."""

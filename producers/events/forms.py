@@ -1,0 +1,112 @@
+"""The forms in which JSON gives an event, brought to one: event_id, event_type, created_at, customer_id, data.
+
+native      those five keys, for every sender
+envelope    the keys of the sender's request body, such as event_at, with customer_id beside them where it is known
+request     {"headers": {…}, "payload": …}: a whole request, where the payload is the body or its text
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from producers.events.validation import did_you_mean, is_text, short
+from schemas.avro.json_text import object_text
+from schemas.senders.sender import Sender
+
+NATIVE: Final = ("event_id", "event_type", "created_at", "customer_id", "data")
+_REQUEST: Final = ("headers", "payload")
+# What documents write in place of a value that they do not show.
+_ELIDED: Final = "..."
+
+
+@dataclass(slots=True)
+class Given:
+    """An event as it was given: values by native name, the key that each was under, and what is wrong with the form."""
+
+    values: dict[str, Any] = field(default_factory=dict)
+    keys: dict[str, str] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+    def key(self, name: str) -> str:
+        """Return the key under which a value was given."""
+        return self.keys.get(name, name)
+
+    def put(self, name: str, value: Any, key: str) -> None:
+        """Take a value; the same one under two names is a problem."""
+        if name in self.values:
+            self.problems.append(f"{key}: {self.keys[name]} says the same; give one of them")
+        else:
+            self.values[name], self.keys[name] = value, key
+
+
+class EventForms:
+    """Reads the forms of one sender."""
+
+    def __init__(self, sender: Sender) -> None:
+        self._sender = sender
+        self._keys = {**{name: name for name in NATIVE}, **sender.envelope_keys}
+        # What a header says in the sender's own requests, where it says one thing alone.
+        self._headers = {
+            name.lower(): template[1:-1]
+            for name, template in sender.header_templates.items()
+            if template in {"{event_type}", "{EVENT_TYPE}", "{customer_id}"}
+        }
+        self._names = {**sender.aliases}
+        for name in sender.event_types:
+            self._names |= {name: name, name.upper(): name}
+
+    def read(self, document: Mapping[str, Any], parse: Any) -> Given:
+        """Bring an object to the native names; `parse` reads JSON text, ValueError where it is none."""
+        given = Given()
+        if all(key in document for key in _REQUEST):
+            self._take_request(given, document, parse)
+        else:
+            self._take(given, document)
+        return given
+
+    def _take(self, given: Given, document: Mapping[str, Any], prefix: str = "") -> None:
+        for key, value in document.items():
+            name = self._keys.get(key)
+            if name is None:
+                known = did_you_mean(str(key), self._keys)
+                given.problems.append(f"{prefix}{short(key)[1:-1]}: an event has no such field{known}")
+            else:
+                given.put(name, value, f"{prefix}{key}")
+
+    def _take_request(self, given: Given, document: Mapping[str, Any], parse: Any) -> None:
+        headers, payload = document["headers"], document["payload"]
+        self._take(given, {key: value for key, value in document.items() if key not in _REQUEST})
+        if isinstance(headers, Mapping):
+            given.problems += self._take_headers(given, headers)
+        else:
+            given.problems.append(f"headers: expected an object, found {short(headers)}")
+        if not self._sender.envelope_keys:
+            given.put("data", payload, "payload")
+            return
+        if is_text(payload):
+            try:
+                payload = parse(object_text(payload).text)
+            except ValueError as error:
+                given.problems.append(f"payload: {error}")
+                return
+        if isinstance(payload, Mapping):
+            self._take(given, payload, "payload.")
+        else:
+            given.problems.append(f"payload: expected an object, found {short(payload)}")
+
+    def _take_headers(self, given: Given, headers: Mapping[str, Any]) -> Iterator[str]:
+        for name, value in headers.items():
+            says = self._headers.get(str(name).lower())
+            if says is None or value == _ELIDED:
+                continue
+            key = f"headers.{name}"
+            if says == "customer_id":
+                given.values.setdefault("customer_id", value)
+                given.keys.setdefault("customer_id", key)
+            elif value in self._names:
+                given.put("event_type", self._names[value], key)
+            else:
+                given.put("event_type", None, key)
+                yield f"{key}: {self._sender.name} has no type {short(value)}{did_you_mean(str(value), self._names)}"

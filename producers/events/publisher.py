@@ -1,0 +1,204 @@
+"""EventPublisher: how a platform team puts events on a topic.
+
+    with EventPublisher(kafka, sender=load_senders()["zenoo"], topic="signpost.zenoo.events") as publisher:
+        publisher.publish({"event_type": "case.created", "customer_id": "acme", "data": {…}})
+
+Values are Avro single-object encoding, or with a schema registry in Confluent's wire format; keys are those of the
+sender, and stay where Java producers put them.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import timedelta
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from producers.events.json_reader import EventReader
+from schemas.catalog.errors import EventError, Unavailable
+from schemas.events.event import Event
+from schemas.input.durations import milliseconds
+from schemas.records.topics import MAX_EVENT, RECORD_OVERHEAD
+from schemas.senders.event_codec import encode_event
+from schemas.senders.sender import Sender
+from schemas.senders.writer_schemas import confluent_value
+
+if TYPE_CHECKING:  # httpx loads in 0.1 s, and few publishers have a registry
+    from producers.events.schema_ids import SchemaIds
+
+_FULL_QUEUE_WAIT_S: Final = 0.1
+
+
+def wall_clock_us() -> int:
+    """Return the time in µs since 1970."""
+    return time.time_ns() // 1_000
+
+
+def random_event_id() -> str:
+    """Return `evt_` and 128 random bits; without a dot, which signature schemes use as a separator."""
+    return f"evt_{secrets.token_hex(16)}"
+
+
+class Prepared(NamedTuple):
+    """An event that was checked and encoded."""
+
+    event: Event
+    key: bytes
+    value: bytes
+
+
+class EventPublisher:
+    """Publishes events of one sender to one topic. Leaving the context waits until the broker has all of them.
+
+    `kafka`: librdkafka properties, bootstrap.servers among them. `max_event`: bytes. `timeout`: how long the broker may
+    take to acknowledge an event. `now_us`, `new_id`: where a missing created_at and event_id come from. With
+    `schema_ids` values are in Confluent's wire format.
+    """
+
+    def __init__(
+        self,
+        kafka: Mapping[str, str],
+        *,
+        sender: Sender,
+        topic: str,
+        max_event: int = MAX_EVENT,
+        timeout: timedelta = timedelta(seconds=30),
+        now_us: Callable[[], int] = wall_clock_us,
+        new_id: Callable[[], str] = random_event_id,
+        schema_ids: SchemaIds | None = None,
+    ) -> None:
+        self._sender = sender
+        self.topic = topic
+        self._max_event = max_event
+        self._timeout = timeout
+        self._new_id = new_id
+        self._schema_ids = schema_ids
+        self._reader = EventReader(sender, now_us, new_id)
+        self._servers = kafka.get("bootstrap.servers", "")
+        self._failures: list[KafkaError] = []
+        self.published = 0
+        own: dict[str, Any] = {
+            "enable.idempotence": True,
+            "acks": "all",
+            "partitioner": "murmur2_random",
+            "message.timeout.ms": milliseconds(timeout),
+            "message.max.bytes": max_event + RECORD_OVERHEAD,
+        }
+        self._producer = Producer(
+            {"compression.type": "lz4", **kafka, **own}, logger=logging.getLogger("signpost.kafka")
+        )
+
+    def __enter__(self) -> Self:
+        self._check_topic()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            self.flush()
+        else:  # what was published before goes out; what went wrong first is what counts
+            self._producer.flush(self._timeout.total_seconds())
+
+    def publish(self, event: Event | Mapping[str, Any], key: str | None = None) -> Event:
+        """Check an event and queue it; return it as published, with its id and time.
+
+        A mapping is an event as JSON has it (`created_at`: ISO 8601). EventError: it does not fit its schema.
+        Unavailable: an event that was published before could not be delivered.
+        """
+        prepared = self.prepare(event, key)
+        self.publish_prepared(prepared)
+        return prepared.event
+
+    def prepare(self, event: Event | Mapping[str, Any], key: str | None = None, origin: str = "") -> Prepared:
+        """Check and encode an event without publishing it: for those who publish all of a batch or nothing.
+
+        `origin`, such as a file's name, goes before the sentence of an error.
+        """
+        try:
+            return self._prepared(event, key, origin)
+        except RecursionError:
+            raise EventError(f"{origin or 'event'}: it is nested too deeply") from None
+        except ValueError as error:  # JSON text that is none, or has an integer of more digits than Python reads
+            raise EventError(f"{origin or 'event'}: data: {error}") from error
+
+    def _prepared(self, event: Event | Mapping[str, Any], key: str | None, origin: str) -> Prepared:
+        event = self._checked(event) if isinstance(event, Event) else self._reader.event(event)
+        value = self._encoded(event)
+        if len(value) > self._max_event:
+            where = f"{origin}: " if origin else ""
+            raise EventError(
+                f"{where}event {event.event_id}: it has {len(value)} bytes, at most {self._max_event} are taken"
+            )
+        key = key if key is not None else self._sender.key_of(event)
+        return Prepared(event, key.encode(), value)
+
+    def publish_prepared(self, prepared: Prepared) -> None:
+        """Queue an event that was prepared. Unavailable: one that was published before could not be delivered."""
+        self._producer.poll(0)
+        self._raise_failures()
+        while True:
+            try:
+                self._producer.produce(self.topic, prepared.value, prepared.key, on_delivery=self._delivered)
+            except BufferError:  # the queue is full: wait for reports
+                self._producer.poll(_FULL_QUEUE_WAIT_S)
+            except KafkaException as error:
+                raise Unavailable(f"topic {self.topic}: {error.args[0].str()}") from error
+            else:
+                return
+
+    def flush(self) -> None:
+        """Wait until the broker has all that was published; Unavailable if it did not take something."""
+        # Every message ends within message.timeout.ms, so this does as well.
+        self._producer.flush()
+        self._raise_failures()
+
+    def _encoded(self, event: Event) -> bytes:
+        value = encode_event(self._sender, event)
+        if self._schema_ids is None:
+            return value
+        event_type = self._sender.type_of(event.event_type)
+        assert event_type is not None  # it was encoded
+        return confluent_value(self._schema_ids.id_of(self.topic, event_type.schema), value)
+
+    def _checked(self, event: Event) -> Event:
+        if not event.event_id:
+            event = replace(event, event_id=self._new_id())
+        if self._sender.type_of(event.event_type) is not None:  # encode_event refuses the others
+            problems = list(self._reader.data_problems(event.event_type, event.data))
+            if not event.customer_id:
+                problems.append("customer_id: expected a string of one character or more, found nothing")
+            if problems:
+                raise EventError("\n".join(f"event {event.event_id}: {problem}" for problem in problems))
+        return event
+
+    def _delivered(self, error: KafkaError | None, message: Message) -> None:
+        if error is None:
+            self.published += 1
+        else:
+            self._failures.append(error)
+
+    def _raise_failures(self) -> None:
+        if self._failures:
+            failures, self._failures = self._failures, []
+            raise Unavailable(
+                f"topic {self.topic}: {len(failures)} events were not published: {failures[0].str()}; "
+                f"{self.published} were"
+            )
+
+    def _check_topic(self) -> None:
+        """Refuse at once what would otherwise fail after the timeout."""
+        try:
+            topics = self._producer.list_topics(timeout=min(10.0, self._timeout.total_seconds())).topics
+        except KafkaException as error:
+            raise Unavailable(f"no broker answers at {self._servers}: {error.args[0].str()}") from error
+        if self.topic not in topics:
+            raise Unavailable(
+                f"topic {self.topic} does not exist at {self._servers}: `signpost topics apply` makes Signpost's own"
+            )

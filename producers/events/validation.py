@@ -1,0 +1,211 @@
+"""Checks a JSON value against an Avro schema, and says of each misfit where it is, what was expected and what is there.
+
+Stricter than writing it: fastavro passes over fields that the schema does not know and takes `true` for a number.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from decimal import Decimal
+from typing import Any, Final, assert_never
+
+from schemas.avro.json_form import Embedding, embedding, is_absent, is_members
+from schemas.avro.json_text import ExactFloat, JsonText, compact, object_text
+from schemas.avro.types import Array, AvroType, Enum, Fixed, Map, Primitive, PrimitiveName, Record, Reference, Union
+from schemas.input import suggestions as near
+
+_INTEGERS: Final = {"int": 2**31, "long": 2**63}
+_EXPECTED: Final[Mapping[PrimitiveName, str]] = {
+    "null": "null",
+    "boolean": "true or false",
+    "int": "an integer of 32 bits",
+    "long": "an integer of 64 bits",
+    "float": "a number",
+    "double": "a number",
+    "string": "a string",
+    "bytes": "bytes, which JSON does not have",
+}
+_EMBEDDED: Final[Mapping[Embedding, str]] = {
+    "raw": "a value that JSON has",
+    "object": "an object",
+    "integer": "an integer",
+    "decimal": "a number",
+}
+
+
+def problems(node: AvroType, value: Any, path: str) -> Iterator[str]:
+    """Yield a sentence for each misfit of a value; `path` is the name of the value itself."""
+    match node:
+        case Primitive():
+            embedded = embedding(node)
+            fits = _fits_primitive(node.name, value) if embedded is None else _fits_embedded(embedded, value)
+            if not fits:
+                yield _misfit(path, _expected(node), value)
+        case Union():
+            yield from _union_problems(node, value, path)
+        case Record():
+            yield from _record_problems(node, value, path)
+        case Array() if isinstance(value, list):
+            for index, item in enumerate(value):
+                yield from problems(node.items, item, f"{path}[{index}]")
+        case Map():
+            yield from _map_problems(node, value, path)
+        case Enum() if value in node.symbols:
+            pass
+        case Reference():
+            yield from problems(node.target, value, path)
+        case Array() | Enum() | Fixed():
+            yield _misfit(path, _expected(node), value)
+        case _:
+            assert_never(node)
+
+
+def _union_problems(union: Union, value: Any, path: str) -> Iterator[str]:
+    if value is None and union.is_nullable:
+        return
+    found = [list(problems(branch, value, path)) for branch in union.others]
+    if not all(found):
+        return
+    if len(found) == 1 and isinstance(value, dict | list) and not _is_plain(union.others[0]):
+        yield from found[0]  # what is wrong inside says more than that the whole does not fit
+    else:
+        yield _misfit(path, _expected(union), value)
+
+
+def _record_problems(record: Record, value: Any, path: str) -> Iterator[str]:
+    if not isinstance(value, Mapping):
+        yield _misfit(path, "an object", value)
+        return
+    fields = {field.name: field for field in record.fields if not is_members(field)}
+    members = next((field.type for field in record.fields if is_members(field)), None)
+    if members is not None:
+        others = {key: inner for key, inner in value.items() if key not in fields}
+        yield from problems(members, others, path)
+    for key in value:
+        if key not in fields and members is None:
+            yield f"{path}.{short(key)[1:-1]}: the schema has no such field{did_you_mean(key, fields)}"
+    for name, field in fields.items():
+        if name in value and value[name] is None and is_absent(field):
+            yield f"{path}.{name}: null is not sent here; leave the key out"
+        elif name in value:
+            yield from problems(field.type, value[name], f"{path}.{name}")
+        elif not field.default:
+            yield f"{path}.{name}: expected {_expected(field.type)}, found nothing"
+
+
+def _map_problems(node: Map, value: Any, path: str) -> Iterator[str]:
+    if not isinstance(value, Mapping):
+        yield _misfit(path, "an object", value)
+        return
+    for key, item in value.items():
+        if not is_text(key):
+            yield _misfit(path, "keys that are text", key)
+        yield from problems(node.values, item, f"{path}.{short(key)[1:-1]}")
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return `; did you mean …?` with the nearest known name, or what is known where nothing is near."""
+    known = list(known)
+    return near.did_you_mean(name, known) or f"; it has {', '.join(known)}"
+
+
+def short(value: Any) -> str:
+    """Return a value as JSON in one line of at most 60 characters, for a message."""
+    try:
+        text = json.dumps(value, ensure_ascii=False)
+        text.encode()
+    except UnicodeEncodeError:
+        text = json.dumps(value)
+    except (TypeError, ValueError):
+        text = repr(value)
+    return text if len(text) <= 60 else f"{text[:56]} …{text[-1]}"
+
+
+def is_text(value: Any) -> bool:
+    """Tell whether a value is a string that UTF-8 can hold: JSON can escape half of a surrogate pair."""
+    if not isinstance(value, str):
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _is_plain(node: AvroType) -> bool:
+    return isinstance(node, Primitive) and embedding(node) is None
+
+
+def _fits_primitive(name: PrimitiveName, value: Any) -> bool:
+    match name:
+        case "string":
+            fits = is_text(value)
+        case "boolean":
+            fits = isinstance(value, bool)
+        case "null":
+            fits = value is None
+        case "int" | "long":
+            limit = _INTEGERS[name]
+            fits = isinstance(value, int) and not isinstance(value, bool) and -limit <= value < limit
+        case "float" | "double":
+            fits = _is_number(value)
+        case "bytes":
+            fits = False
+        case _:
+            assert_never(name)
+    return fits
+
+
+def _fits_embedded(kind: Embedding, value: Any) -> bool:
+    if kind == "integer":
+        return isinstance(value, int) and not isinstance(value, bool)
+    if kind == "decimal":
+        return _is_number(value) or isinstance(value, ExactFloat | Decimal)
+    if kind == "object" and isinstance(value, str):  # its text
+        return _is_object_text(value)
+    try:
+        return bool(compact(value)) and (kind == "raw" or isinstance(value, Mapping | JsonText))
+    except (TypeError, ValueError):  # half of a surrogate pair, NaN, a key that is no text, an object of a program
+        return False
+
+
+def _is_object_text(text: str) -> bool:
+    try:
+        return bool(object_text(text)) and is_text(text)
+    except ValueError:
+        return False
+
+
+def _is_number(value: Any) -> bool:
+    try:
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:  # an integer beyond the largest double
+        return False
+
+
+def _expected(node: AvroType) -> str:
+    match node:
+        case Primitive():
+            embedded = embedding(node)
+            expected = _EXPECTED[node.name] if embedded is None else _EMBEDDED[embedded]
+        case Record() | Map():
+            expected = "an object"
+        case Array():
+            expected = "an array"
+        case Enum():
+            expected = f"one of {', '.join(node.symbols)}"
+        case Fixed():
+            expected = _EXPECTED["bytes"]
+        case Union():
+            expected = " or ".join([*map(_expected, node.others), *(["null"] if node.is_nullable else [])])
+        case Reference():
+            expected = _expected(node.target)
+        case _:
+            assert_never(node)
+    return expected
+
+
+def _misfit(path: str, expected: str, value: Any) -> str:
+    return f"{path}: expected {expected}, found {short(value)}"

@@ -1,0 +1,116 @@
+"""The fields of a record that a draft gives: settings as numbers; secrets, values of headers and keys sealed.
+
+What is given once more as it is there keeps its seal, so that the same draft again changes nothing.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any, TypeAlias
+
+from schemas.catalog.errors import InvalidInput, SubscriptionError
+from schemas.subscriptions.client_certificate import CertificateWish
+from schemas.subscriptions.header_rules import HeaderWish
+from schemas.subscriptions.rules import KEEP, Draft, Keep
+from schemas.subscriptions.sealing import Sealer, header_place, key_place
+from schemas.subscriptions.subscription import ClientCertificate, FormerSecret, SealedHeader, SealedSecret, Subscription
+
+Sealed: TypeAlias = SealedSecret | FormerSecret | SealedHeader | ClientCertificate
+
+
+def setting_fields(draft: Draft) -> dict[str, Any]:
+    """Return the fields of the settings that a draft names."""
+    wanted = {
+        "schedule_s": draft.schedule
+        if isinstance(draft.schedule, Keep | None)
+        else tuple(_seconds(wait) for wait in draft.schedule),
+        "timeout_s": _seconds(draft.timeout) if isinstance(draft.timeout, timedelta) else draft.timeout,
+        "max_in_flight": draft.max_in_flight,
+        "rate_limit": float(draft.rate_limit) if isinstance(draft.rate_limit, int) else draft.rate_limit,
+    }
+    return {name: value for name, value in wanted.items() if value is not KEEP}
+
+
+def sealed_in(subscription: Subscription) -> Iterator[Sealed]:
+    """Return all that is sealed in a record."""
+    yield from subscription.secrets
+    yield from subscription.former_secrets
+    yield from subscription.headers
+    if subscription.client_certificate is not None:
+        yield subscription.client_certificate
+
+
+class SealedFields:
+    """Seals for one topic; `sealer` is needed only where there is something to seal."""
+
+    def __init__(self, topic: str, sealer: Sealer | None) -> None:
+        self._topic = topic
+        self._sealer = sealer
+
+    def secret(self, id_: str, secret: str, secret_id: str) -> bytes:
+        """Return a secret of the subscription `id_`, sealed."""
+        return self._seal(id_, secret, secret_id)
+
+    def is_secret(self, current: Subscription, secret: str) -> bool:
+        """Tell whether this is the newest secret of a subscription."""
+        newest = current.secrets[0]
+        return self._holds(current.id, newest.sealed, newest.id, secret)
+
+    def headers(self, draft: Draft, current: tuple[SealedHeader, ...], request_id: str) -> tuple[SealedHeader, ...]:
+        """Return all headers; SubscriptionError where a value is to stay that is not there."""
+        if draft.headers is KEEP:
+            return current
+        there = {header.name.lower(): header for header in current}
+        return tuple(self._header(draft.id, wish, there.get(wish.name.lower()), request_id) for wish in draft.headers)
+
+    def client_certificate(
+        self, draft: Draft, current: ClientCertificate | None, request_id: str
+    ) -> ClientCertificate | None:
+        """Return the client certificate."""
+        wish = draft.client_certificate
+        if wish is KEEP:
+            return current
+        if not isinstance(wish, CertificateWish):
+            return None
+        if (
+            current is not None
+            and current.certificate == wish.certificate
+            and self._holds(draft.id, current.sealed, key_place(current.id), wish.key)
+        ):
+            return current
+        id_ = f"crt_{request_id}"
+        return ClientCertificate(wish.certificate, id_, self._seal(draft.id, wish.key, key_place(id_)))
+
+    def _header(self, id_: str, wish: HeaderWish, current: SealedHeader | None, request_id: str) -> SealedHeader:
+        if wish.value is None and current is None:
+            raise SubscriptionError(f"subscription {id_}: headers: there is no {wish.name!r} whose value could stay")
+        if current is not None:
+            place = header_place(current.name, current.id)
+            if wish.value is None or (
+                wish.name == current.name and self._holds(id_, current.sealed, place, wish.value)
+            ):
+                return current
+        header_id = f"hdr_{request_id}"
+        assert wish.value is not None
+        return SealedHeader(wish.name, header_id, self._seal(id_, wish.value, header_place(wish.name, header_id)))
+
+    def _seal(self, id_: str, text: str, place: str) -> bytes:
+        return self._keys(id_).seal(text, topic=self._topic, subscription_id=id_, secret_id=place)
+
+    def _holds(self, id_: str, sealed: bytes, place: str, text: str) -> bool:
+        opened = self._keys(id_).open(sealed, topic=self._topic, subscription_id=id_, secret_id=place)
+        return hmac.compare_digest(opened.encode(), text.encode())
+
+    def _keys(self, id_: str) -> Sealer:
+        if self._sealer is None:
+            raise InvalidInput(
+                f"subscription {id_}: its secret cannot be sealed without a key; set SIGNPOST_SEALING_KEY (32 bytes in "
+                "base64) or sealing_key_file, the same for the writers and for delivery"
+            )
+        return self._sealer
+
+
+def _seconds(wait: timedelta) -> int:
+    return wait // timedelta(seconds=1)

@@ -1,0 +1,300 @@
+"""Subscriptions are written by one hand at a time.
+
+A compacted topic has no compare-and-set. So all subscriptions of a customer are on one partition, and a writer takes
+that partition by a transactional id of its own, which fences whoever held it; then it reads the partition to its end,
+decides, writes and commits. Whoever was fenced, or got no answer, begins again with the same ids, and finds by them
+what it had written already. A change is acknowledged later than it was read back (acknowledgement.py).
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Final
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from producers.subscriptions.acknowledgement import acknowledge_after_s
+from producers.subscriptions.changes import Apply, Change, Current, Delete, Order, Result, Rotate, Unreadable, Wish
+from producers.subscriptions.decider import Decider, is_own, is_sealed_by
+from producers.subscriptions.limits import check_limits
+from producers.subscriptions.log import SubscriptionLog
+from producers.subscriptions.sealed_fields import sealed_in
+from schemas.catalog.errors import SealBroken, SubscriptionError, Unavailable
+from schemas.records.partitioner import partition_of
+from schemas.records.topics import TopicNames
+from schemas.senders.sender import Sender
+from schemas.subscriptions.sealing import Sealer
+from schemas.subscriptions.subscription import Subscription, encode_subscription
+
+# A transaction holds whole customers, so that a file that stops in the middle has done each of them or not.
+BATCH: Final = 500
+_CALL_S: Final = 10.0
+_BACKOFF_S: Final = (0.02, 0.2)
+_TUNING: Final[dict[str, str | int]] = {"linger.ms": 0, "compression.type": "lz4"}
+_OWN: Final[dict[str, str | int | bool]] = {
+    "acks": "all",
+    "enable.idempotence": True,
+    "transaction.timeout.ms": 5_000,
+    # The default of 100 ms is paid on nearly every transaction (CONCURRENT_TRANSACTIONS).
+    "retry.backoff.ms": 1,
+    "retry.backoff.max.ms": 5,
+}
+_HOPELESS: Final = frozenset(
+    {
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+        KafkaError.SASL_AUTHENTICATION_FAILED,
+        KafkaError.MSG_SIZE_TOO_LARGE,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """Time and chance."""
+
+    clock: Callable[[], float] = time.time
+    monotonic: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+    uniform: Callable[[float, float], float] = field(default=random.SystemRandom().uniform)
+    new_id: Callable[[], str] = field(default=lambda: uuid.uuid4().hex)
+
+
+class SubscriptionWriter:
+    """Writes subscriptions, and reads them for those who write.
+
+    `sealer` is needed only where a secret is given or made. `timeout_s`: how long a batch is tried before Unavailable.
+    """
+
+    def __init__(
+        self,
+        kafka: Mapping[str, str],
+        names: TopicNames,
+        senders: Mapping[str, Sender],
+        sealer: Sealer | None,
+        *,
+        surroundings: Surroundings | None = None,
+        timeout_s: float = 30.0,
+    ) -> None:
+        self._kafka = kafka
+        self._names = names
+        self._senders = senders
+        self._sealer = sealer
+        self._around = surroundings or Surroundings()
+        self._timeout_s = timeout_s
+        self._read_back_s = 0.0  # at most
+        self._decider = Decider(names.subscriptions, senders, sealer)
+        self.log = SubscriptionLog(
+            kafka,
+            names.subscriptions,
+            monotonic=self._around.monotonic,
+            sleep=self._around.sleep,
+            timeout_s=timeout_s,
+        )
+
+    def read(self) -> SubscriptionLog:
+        """Read what is committed now."""
+        self.log.read()
+        return self.log
+
+    def plan(self, wishes: Sequence[Wish]) -> list[Result]:
+        """Return what `write` would do to what was read last; SubscriptionError holds all that is wrong."""
+        return [result for _, _, result in self._plan(wishes)]
+
+    def write(self, wishes: Sequence[Wish], on_written: Callable[[Result], None] = lambda _: None) -> list[Result]:
+        """Do what is wished and return what came of each, when it is acknowledged; one wish an id.
+
+        `on_written` gets each result as soon as it is committed, the secrets that were made among them. Nothing is
+        written if anything is wrong by what was read first (SubscriptionError with all of it, SealBroken); what is
+        found wrong only later, as somebody else wrote in between, leaves the batches before it written.
+        """
+        self.read()
+        results: dict[str, Result] = {}
+        work: list[tuple[int, str, Order]] = []
+        for order, partition, result in self._plan(wishes):
+            if result.effect == "unchanged":
+                results[order.wish.id] = result
+                on_written(result)
+            else:
+                work.append((partition, self._customer(order, partition), order))
+        for partition, orders in groupby(sorted(work, key=lambda item: item[:2]), key=lambda item: item[0]):
+            for result in self._write_partition(partition, list(_batches(orders))):
+                results[result.id] = result
+                on_written(result)
+        if work:
+            self._around.sleep(acknowledge_after_s(self._read_back_s))
+        return [results[wish.id] for wish in wishes]
+
+    def close(self) -> None:
+        """Let go of the broker."""
+        self.log.close()
+
+    def _plan(self, wishes: Sequence[Wish]) -> list[tuple[Order, int, Result]]:
+        planned: list[tuple[Order, int, Result]] = []
+        problems: list[str] = []
+        now_ms = self._now_ms()
+        for wish in wishes:
+            order = self._order(wish)
+            try:
+                partition, current = self._where(wish)
+                planned.append((order, partition, self._decider.decide(order, current, now_ms)))
+            except SubscriptionError as error:
+                problems.extend(error.problems)
+        if problems:
+            raise SubscriptionError(*problems)
+        check_limits((found for _, found in self.log.items()), [result for _, _, result in planned], self._senders)
+        if any(result.subscription and is_sealed_by(order, result.subscription) for order, _, result in planned):
+            self._check_key()
+        return planned
+
+    def _order(self, wish: Wish) -> Order:
+        sender = self._senders.get(self._sender_name(wish))
+        made = sender.generate_secret() if sender is not None else None
+        return Order(wish, self._around.new_id(), f"sec_{self._around.new_id()}", made)
+
+    def _sender_name(self, wish: Wish) -> str:
+        """Return the sender of a wish that may need a secret."""
+        if isinstance(wish, Apply):
+            return wish.draft.sender
+        current = self.log.find(wish.id)[1] if isinstance(wish, Change | Rotate) else None
+        return current.sender if isinstance(current, Subscription) else ""
+
+    def _where(self, wish: Wish) -> tuple[int, Current]:
+        """Return the partition to write to, and what counts now."""
+        found_on, current = self.log.find(wish.id)
+        if not isinstance(wish, Apply) or isinstance(current, Subscription):
+            return found_on, current
+        partition = partition_of(wish.draft.customer_id, self.log.partitions)
+        if isinstance(current, Unreadable) and found_on != partition:
+            raise SubscriptionError(
+                f"subscription {wish.id}: partition {found_on} holds a record of it that cannot be read, and customer "
+                f"{wish.draft.customer_id} is on partition {partition}; delete the subscription first"
+            )
+        return partition, current
+
+    def _customer(self, order: Order, partition: int) -> str:
+        if isinstance(order.wish, Apply):
+            return order.wish.draft.customer_id
+        current = self.log.on(partition, order.wish.id)
+        return current.customer_id if isinstance(current, Subscription) else ""
+
+    def _check_key(self) -> None:
+        """A new secret under a key that opens none of the present ones would be a mistake that nobody notices."""
+        present = (found for _, found in self.log.items() if isinstance(found, Subscription))
+        sealed = [each.sealed for found in present for each in sealed_in(found)]
+        if self._sealer is not None and sealed and not any(self._sealer.has_key_of(each) for each in sealed):
+            raise SealBroken(
+                "the sealing key opens none of the secrets that are there; use the one that this installation began "
+                "with (sealing_key or sealing_key_file)"
+            )
+
+    def _write_partition(self, partition: int, batches: list[list[Order]]) -> Iterator[Result]:
+        """Yield the results of the batches, in order, each when its records have been read back."""
+        tried: dict[str, Result] = {}
+        deadline = self._around.monotonic() + self._timeout_s
+        while batches:
+            try:
+                producer = self._take_over(partition)
+                while batches:
+                    yield from self._write_batch(producer, partition, batches[0], tried)
+                    del batches[0]
+                    deadline = self._around.monotonic() + self._timeout_s
+            except (KafkaException, Unavailable) as error:
+                cause = _cause(error)
+                if cause.code() in _HOPELESS or self._around.monotonic() > deadline:
+                    raise Unavailable(
+                        f"{self._names.subscriptions} could not be written: {cause}; what was not confirmed may or may "
+                        "not be there: do the same again"
+                    ) from error
+                self._around.sleep(self._around.uniform(*_BACKOFF_S))
+
+    def _take_over(self, partition: int) -> Producer:
+        """Fence whoever holds the partition, and read all that they committed."""
+        transactional_id = {"transactional.id": f"{self._names.prefix}subscriptions.{partition}"}
+        # What goes wrong is raised by the calls; without an error_cb, callbacks would raise it a second way.
+        own = {**_OWN, **transactional_id, "error_cb": lambda _: None}
+        producer = Producer({**_TUNING, **self._kafka, **own}, logger=logging.getLogger("signpost.kafka"))
+        # Without it (and now and then with it for a single topic) the coordinator is looked for on a timer of 500 ms.
+        producer.list_topics(timeout=_CALL_S)
+        producer.init_transactions(_CALL_S)
+        self.log.read_all_of(partition)
+        return producer
+
+    def _write_batch(
+        self, producer: Producer, partition: int, orders: list[Order], tried: dict[str, Result]
+    ) -> list[Result]:
+        results = [self._decide(order, self.log.on(partition, order.wish.id), tried) for order in orders]
+        records = [result for result, is_new in results if is_new]
+        if records:
+            check_limits(self.log.all_on(partition), records, self._senders)
+            # From here on it may be committed, whatever is reported.
+            tried |= {result.id: result for result in records}
+            written = self._commit(producer, partition, records)
+            began_s = self._around.monotonic()
+            self.log.read_to({partition: max(written) + 1})
+            self._read_back_s = max(self._read_back_s, self._around.monotonic() - began_s)
+        return [result for result, _ in results]
+
+    def _decide(self, order: Order, current: Current, tried: dict[str, Result]) -> tuple[Result, bool]:
+        """Return the result, and whether there is something to write for it."""
+        before = tried.get(order.wish.id)
+        if before is not None and (is_own(order, current) or (current is None and isinstance(order.wish, Delete))):
+            return before, False
+        result = self._decider.decide(order, current, self._now_ms())
+        return result, result.effect != "unchanged"
+
+    def _commit(self, producer: Producer, partition: int, results: list[Result]) -> list[int]:
+        """Write the records in one transaction and return their offsets."""
+        offsets: list[int] = []
+        failed: list[KafkaError] = []
+
+        def reported(error: KafkaError | None, message: Message) -> None:
+            offset = message.offset()
+            if error is not None:
+                failed.append(error)
+            elif offset is not None:
+                offsets.append(offset)
+
+        producer.begin_transaction()
+        try:
+            for result in results:
+                value = None if result.subscription is None else encode_subscription(result.subscription)
+                topic = self._names.subscriptions
+                producer.produce(topic, key=result.id, value=value, partition=partition, on_delivery=reported)
+            producer.commit_transaction(_CALL_S)
+        except KafkaException as error:
+            if _cause(error).txn_requires_abort():
+                # Left open, it would hold up every reader of the partition until the broker ends it.
+                producer.abort_transaction(_CALL_S)
+            if failed:
+                raise KafkaException(failed[0]) from error
+            raise
+        return offsets
+
+    def _now_ms(self) -> int:
+        return int(self._around.clock() * 1000)
+
+
+def _batches(work: Iterator[tuple[int, str, Order]]) -> Iterator[list[Order]]:
+    """Put whole customers together, up to about BATCH records."""
+    batch: list[Order] = []
+    for _, of_customer in groupby(work, key=lambda item: item[1]):
+        orders = [order for _, _, order in of_customer]
+        if batch and len(batch) + len(orders) > BATCH:
+            yield batch
+            batch = []
+        batch = batch + orders
+    if batch:
+        yield batch
+
+
+def _cause(error: KafkaException | Unavailable) -> KafkaError:
+    cause = error.args[0] if error.args else None
+    return cause if isinstance(cause, KafkaError) else KafkaError(KafkaError._FAIL, str(error))

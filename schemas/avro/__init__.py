@@ -1,0 +1,1 @@
+"""Avro: one tree of types, its walkers, and the binary encodings."""

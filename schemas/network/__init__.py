@@ -1,0 +1,1 @@
+"""Which URLs and addresses may be called."""

@@ -1,0 +1,1 @@
+"""Records of Signpost's own topics, and the topics themselves."""

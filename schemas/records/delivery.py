@@ -1,0 +1,269 @@
+"""Jobs, outcomes and dead letters: what moves between router and delivery, and their records.
+
+A job is encoded in two halves that are simply joined, as Avro has no framing: the head differs per subscription and
+attempt, the tail is the same for all jobs of an event. The router encodes the tail once per event, and a retry keeps
+the bytes of the tail as they are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import suppress
+from dataclasses import dataclass, fields
+from functools import lru_cache
+from typing import Final, Literal, TypeAlias, get_args
+
+from schemas.avro.binary import FALSE, NULL, PRESENT, TRUE, common_long_bytes, common_text_bytes, long_bytes, text_bytes
+from schemas.avro.codec import PREFIX_LENGTH, RecordCodec
+from schemas.catalog.errors import UnreadableRecord
+from schemas.records.job_record import UNKNOWN_OFFSET as UNKNOWN_OFFSET  # noqa: PLC0414  # mypy: exported from here as well
+from schemas.records.job_record import job_fields, moved_record, source_bytes, type_bytes
+
+# Namespace of job and event ids (a random uuid4, fixed for ever): f3b1f1e6-7c0e-4c0f-9d0c-0f2f6d1a54c7
+_NAMESPACE: Final = bytes.fromhex("f3b1f1e67c0e4c0f9d0c0f2f6d1a54c7")
+# The two highest bits of this digit are 10.
+_VARIANT: Final = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
+
+State: TypeAlias = Literal["delivered", "retry", "dead", "cancelled"]
+_STATES: Final = get_args(State)
+
+
+def uuid5(name: str) -> str:
+    """Return the uuid5 (RFC 9562) of a name in Signpost's namespace; a third of the cost of `uuid.uuid5`."""
+    text = hashlib.sha1(_NAMESPACE + name.encode(), usedforsecurity=False).hexdigest()
+    return f"{text[:8]}-{text[8:12]}-5{text[13:16]}-{_VARIANT[text[16]]}{text[17:20]}-{text[20:32]}"
+
+
+def job_id(topic: str, partition: int, offset: int, subscription_id: str) -> str:
+    """Return the id of the job of one event for one subscription: the same each time the event is routed."""
+    return uuid5(job_place(topic, partition, offset) + subscription_id)
+
+
+def job_place(topic: str, partition: int, offset: int) -> str:
+    """Return what the names of all jobs of an event begin with; the subscription's id follows."""
+    return f"{topic}:{partition}:{offset}:"
+
+
+def event_id(topic: str, partition: int, offset: int) -> str:
+    """Return the id of an event that came without one: the same each time it is read."""
+    return f"evt_{uuid5(f'{topic}:{partition}:{offset}')}"
+
+
+@dataclass(slots=True)
+class Job:
+    """One event for one subscription; the fields are described in records/job.v1.avsc."""
+
+    job_id: str
+    subscription_id: str
+    subscription_partition: int
+    subscription_offset: int
+    activation: int
+    run: int
+    attempt: int
+    due_at_ms: int
+    first_offset: int
+    sender: str
+    event_type: str
+    event_id: str
+    customer_id: str
+    source_topic: str
+    source_partition: int
+    source_offset: int
+    appended_at_ms: int
+    body: bytes
+
+
+_JOB_FIELDS: Final = tuple(field.name for field in fields(Job))
+
+
+class JobCodec:
+    """Encodes and decodes jobs."""
+
+    def __init__(self) -> None:
+        self._codec = RecordCodec("job")
+
+    def decode(self, value: bytes | None) -> Job:
+        """Decode a job record; UnreadableRecord if it is none."""
+        if value is not None and value[:PREFIX_LENGTH] == self._codec.prefix:
+            try:
+                job = Job(*job_fields(value))
+            except (IndexError, ValueError):  # the general reader says what is wrong with it
+                pass
+            else:
+                if job.attempt > 0:
+                    return job
+        job = Job(**self._codec.decode(value))
+        if job.attempt < 1:
+            raise UnreadableRecord("invalid_value", f"attempt: {job.attempt} is the number of none, the first is 1")
+        return job
+
+    def tail(
+        self,
+        *,
+        sender: str,
+        event_type: str,
+        event_id: str,
+        customer_id: str,
+        source_topic: str,
+        source_partition: int,
+        source_offset: int,
+        appended_at_ms: int,
+        body: bytes,
+    ) -> bytes:
+        """Encode what all jobs of an event share: the fields from `sender` on."""
+        return b"".join(
+            (
+                type_bytes(sender, event_type),
+                text_bytes(event_id),
+                text_bytes(customer_id),
+                source_bytes(source_topic, source_partition),
+                long_bytes(source_offset),
+                common_long_bytes(appended_at_ms),
+                long_bytes(len(body)),
+                body,
+            )
+        )
+
+    def encode(
+        self,
+        tail: bytes,
+        *,
+        job_id: str,
+        subscription_id: str,
+        subscription_partition: int,
+        subscription_offset: int,
+        activation: int,
+        run: int,
+        attempt: int,
+        due_at_ms: int,
+        first_offset: int,
+    ) -> bytes:
+        """Encode a job: the fields up to `first_offset` before the tail of its event."""
+        longs = (subscription_partition, subscription_offset, activation, run, attempt, due_at_ms, first_offset)
+        return self.join(job_id, text_bytes(subscription_id) + b"".join(map(long_bytes, longs)), tail)
+
+    def join(self, job_id: str, head: bytes, tail: bytes) -> bytes:
+        """Encode a job of `head`, the fields from `subscription_id` to `first_offset`, and the tail of its event."""
+        return b"".join((self._codec.prefix, text_bytes(job_id), head, tail))
+
+    def moved(self, job: Job, value: bytes, *, attempt: int, due_at_ms: int, first_offset: int) -> bytes:
+        """Encode the job of record `value` for its next delay topic: another attempt number and time, the rest as is."""
+        if value[:PREFIX_LENGTH] == self._codec.prefix:
+            with suppress(IndexError, ValueError):
+                return moved_record(value, job.run, attempt, due_at_ms, first_offset)
+        # Of an older version, or with texts that only the general reader reads.
+        values = {name: getattr(job, name) for name in _JOB_FIELDS}
+        values |= {"attempt": attempt, "due_at_ms": due_at_ms, "first_offset": first_offset}
+        return self._codec.encode(values)
+
+
+@dataclass(slots=True)
+class Outcome:
+    """One attempt and what came of it; the fields are described in records/outcome.v1.avsc."""
+
+    job: Job
+    state: State
+    reason: str
+    status: int | None
+    error: str | None
+    host: str
+    at_ms: int
+    duration_us: int
+    next_due_at_ms: int | None
+    response: bytes
+    body_cut: bool
+    partition: int
+    first_offset: int
+
+
+class OutcomeCodec:
+    """Encodes outcomes; they are decoded as plain records."""
+
+    def __init__(self) -> None:
+        self._codec = RecordCodec("outcome")
+        self.decode = self._codec.decode
+
+    def encode(self, outcome: Outcome) -> bytes:
+        """Encode an outcome, field by field as outcome.v1.avsc has them."""
+        job, next_due_at_ms, response = outcome.job, outcome.next_due_at_ms, outcome.response
+        return b"".join(
+            (
+                self._codec.prefix,
+                text_bytes(job.job_id),
+                _whose(job.run, job.subscription_id, job.customer_id, job.sender, job.event_type),
+                text_bytes(job.event_id),
+                _what(job.attempt, outcome.state, outcome.reason, outcome.status, outcome.error),
+                common_text_bytes(outcome.host),
+                common_long_bytes(outcome.at_ms),
+                long_bytes(outcome.duration_us),
+                NULL if next_due_at_ms is None else PRESENT + long_bytes(next_due_at_ms),
+                long_bytes(len(response)),
+                response,
+                TRUE if outcome.body_cut else FALSE,
+                long_bytes(outcome.partition),
+                long_bytes(outcome.first_offset),
+                source_bytes(job.source_topic, job.source_partition),
+                long_bytes(job.source_offset),
+                common_long_bytes(job.appended_at_ms),
+            )
+        )
+
+
+# What outcomes have in common is encoded once.
+@lru_cache(maxsize=4_096)
+def _whose(run: int, subscription_id: str, customer_id: str, sender: str, event_type: str) -> bytes:
+    return long_bytes(run) + b"".join(map(text_bytes, (subscription_id, customer_id, sender, event_type)))
+
+
+@lru_cache(maxsize=1_024)
+def _what(attempt: int, state: State, reason: str, status: int | None, error: str | None) -> bytes:
+    return b"".join(
+        (
+            long_bytes(attempt),
+            long_bytes(_STATES.index(state)),
+            text_bytes(reason),
+            NULL if status is None else PRESENT + long_bytes(status),
+            NULL if error is None else PRESENT + text_bytes(error),
+        )
+    )
+
+
+@dataclass(slots=True, kw_only=True)
+class DeadLetter:
+    """A job out of attempts, or a record that nobody could read; see records/dead_letter.v1.avsc."""
+
+    reason: str
+    detail: str
+    topic: str
+    partition: int
+    offset: int
+    at_ms: int
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes | None], ...] = ()
+    job_id: str | None = None
+    subscription_id: str | None = None
+    event_id: str | None = None
+    attempts: int = 0
+
+
+_LETTER_FIELDS: Final = tuple(field.name for field in fields(DeadLetter))
+
+
+class DeadLetterCodec:
+    """Encodes and decodes dead letters."""
+
+    def __init__(self) -> None:
+        self._codec = RecordCodec("dead_letter")
+
+    def encode(self, letter: DeadLetter) -> bytes:
+        """Encode a dead letter."""
+        record = {name: getattr(letter, name) for name in _LETTER_FIELDS}
+        record["headers"] = [{"name": name, "value": value} for name, value in letter.headers]
+        return self._codec.encode(record)
+
+    def decode(self, value: bytes | None) -> DeadLetter:
+        """Decode a dead letter; UnreadableRecord if it is none."""
+        record = self._codec.decode(value)
+        record["headers"] = tuple((header["name"], header["value"]) for header in record["headers"])
+        return DeadLetter(**record)

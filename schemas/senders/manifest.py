@@ -1,0 +1,183 @@
+"""A sender.toml: how one product's webhooks look, as data. docs/senders/README.md describes every key."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Annotated, Final, Literal, TypeAlias
+
+from pydantic import AfterValidator, ConfigDict, Field, StrictBool, StrictInt, ValidationError, model_validator
+
+from schemas.catalog.errors import SenderError
+from schemas.events.event import ANY
+from schemas.input.file_models import Document, Duration, FileModel, KeyPath
+from schemas.input.suggestions import did_you_mean
+from schemas.senders.conditions import Condition
+from schemas.senders.header_lines import KNOWN, PLACEHOLDER
+from schemas.senders.rendering import EventField, TimeFormat
+from schemas.senders.signing import HmacSha256Hex
+from schemas.senders.standard_webhooks import StandardWebhooks
+
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+# Names of types come from outside where a sender takes any: they become labels of logs, and parts of headers.
+_LONGEST_NAME: Final = 256
+
+
+def _whole_seconds(value: timedelta) -> timedelta:
+    # Delay topics are named by whole seconds, minutes or hours.
+    if value <= timedelta(0) or value.microseconds:
+        raise ValueError("expected one second or more, in whole seconds")
+    return value
+
+
+def is_event_type(name: str) -> bool:
+    """Tell whether a name can be that of an event type. `all` and `*` mean every type in subscriptions."""
+    return name != "all" and len(name) <= _LONGEST_NAME and _NAME.fullmatch(name) is not None
+
+
+def _event_type_name(value: str) -> str:
+    if value != ANY and not is_event_type(value):
+        raise ValueError("an event type is of letters, digits, '.', '_' and '-', and is not 'all'; '*' is any")
+    return value
+
+
+def _header_value(value: str) -> str:
+    if not re.fullmatch(r"[\x20-\x7e]+", value) or value != value.strip():
+        raise ValueError("a header value is printable ASCII without space around it")
+    return value
+
+
+def _file_name(value: str) -> str:
+    if not _NAME.fullmatch(value):
+        raise ValueError("the name of a schema is that of its file in events/, without .avsc")
+    return value
+
+
+Wait = Annotated[Duration, AfterValidator(_whole_seconds)]
+EventTypeName = Annotated[str, AfterValidator(_event_type_name)]
+SchemaName = Annotated[str, AfterValidator(_file_name)]
+HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9-]+$")]
+HeaderValue = Annotated[str, AfterValidator(_header_value)]
+Signature: TypeAlias = Annotated[HmacSha256Hex | StandardWebhooks, Field(discriminator="scheme")]
+ApiFlavour: TypeAlias = Literal["native", "onboarding", "diligent"]
+
+
+class EventTypeLine(FileModel):
+    """One line of `[event_types]`. What it has beyond these keys is a constant for templates of headers."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    __pydantic_extra__: dict[str, HeaderValue]
+
+    trigger: str
+    # The file in events/; by default that of the type's own name.
+    record: SchemaName | None = None
+    # False: subscriptions may name the type, and nobody publishes it.
+    published: StrictBool = True
+    # In place of kafka.key.
+    key: tuple[str, ...] | None = None
+    # Other names under which documents of the product have the type.
+    aliases: tuple[str, ...] = ()
+
+    @property
+    def constants(self) -> dict[str, str]:
+        """Values by the placeholder that they stand for."""
+        return self.__pydantic_extra__
+
+
+class Body(FileModel):
+    """`[body]`: the request body."""
+
+    form: Literal["envelope", "payload"] = "envelope"
+    time_format: TimeFormat | None = None
+    max_bytes: StrictInt = Field(gt=0)
+    envelope: dict[str, EventField] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _has_what_its_form_needs(self) -> Body:
+        if self.form == "payload" and (self.envelope or self.time_format):
+            raise ValueError('form = "payload" is the payload alone, without envelope and time_format')
+        if self.form == "envelope" and not (self.envelope and self.time_format):
+            raise ValueError("an envelope needs time_format and [body.envelope]")
+        return self
+
+
+class Delivery(FileModel):
+    """`[delivery]`: how long to wait for an answer, and how long after each failure."""
+
+    timeout: Wait
+    schedule: tuple[Wait, ...]
+
+
+class Kafka(FileModel):
+    """`[kafka]`: fields of `data`, the first of which that has a value is the key."""
+
+    key: tuple[str, ...]
+
+
+class Limits(FileModel):
+    """`[limits]`: what a customer may have."""
+
+    subscriptions: StrictInt | None = Field(default=None, ge=1)
+
+
+class SenderFile(FileModel):
+    """The whole file."""
+
+    title: str
+    api: ApiFlavour = "native"
+    evaluate_filters: bool = False
+    event_types: dict[EventTypeName, EventTypeLine] = Field(min_length=1)
+    body: Body
+    headers: dict[HeaderName, HeaderValue]
+    signature: Signature
+    delivery: Delivery
+    kafka: Kafka
+    limits: Limits = Limits()
+    conditions: tuple[Condition, ...] = ()
+
+    def constants(self) -> dict[str, dict[str, str]]:
+        """Return the constants of headers: by placeholder, then by event type."""
+        found: dict[str, dict[str, str]] = {}
+        for event_type, line in self.event_types.items():
+            for name, value in line.constants.items():
+                found.setdefault(name, {})[event_type] = value
+        return found
+
+
+def read_sender_file(document: Document) -> SenderFile:
+    """Read a sender.toml; SenderError has a line for everything wrong with it: file, line, key and what."""
+    try:
+        parsed = SenderFile.model_validate(document.data)
+    except ValidationError as error:
+        problems = sorted(document.problems(error), key=lambda problem: problem.line)
+        raise SenderError("\n".join(f"{document.place(path)}: {what}" for _, path, what in problems)) from error
+    if contradictions := [f"{document.place(path)}: {what}" for path, what in _contradictions(parsed)]:
+        raise SenderError("\n".join(contradictions))
+    return parsed
+
+
+def _contradictions(parsed: SenderFile) -> Iterator[tuple[KeyPath, str]]:
+    """Yield what no table can see alone, each with the key that it is about."""
+    used: set[str] = set()
+    for header, template in parsed.headers.items():
+        for name in PLACEHOLDER.findall(template):
+            used.add(name)
+            lacking = [kind for kind, line in parsed.event_types.items() if name not in line.constants]
+            if name in KNOWN or not lacking:
+                continue
+            if len(lacking) == len(parsed.event_types):
+                known = ", ".join(f"{{{one}}}" for one in KNOWN)
+                yield ("headers", header), f"unknown placeholder {{{name}}}; known: {known}, and keys of [event_types]"
+            else:
+                yield ("event_types", lacking[0]), f"the key {name} is missing; the header {header} is made of it"
+    for event_type, line in parsed.event_types.items():
+        for name in line.constants:
+            if name not in used:
+                what = f"unknown key {name}: no header has {{{name}}} in its value"
+                yield ("event_types", event_type), what + did_you_mean(name, EventTypeLine.model_fields)
+    for number, condition in enumerate(parsed.conditions):
+        for name in condition.event_types or ():
+            if name not in parsed.event_types:
+                what = f"there is no event type {name!r}{did_you_mean(name, parsed.event_types)}"
+                yield ("conditions", number, "event_types"), what

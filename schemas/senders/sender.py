@@ -1,0 +1,250 @@
+"""Senders: how one product's webhooks look to the receiver. A sender is a folder of data, not code.
+
+<name>/sender.toml           envelope, headers, signature, schedule, timeout, limits, Kafka key, conditions
+<name>/events/<name>.avsc    the record of an event type, as it is on the topic
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import cache
+from importlib import metadata, resources
+from importlib.resources.abc import Traversable
+from types import MappingProxyType
+from typing import Any, Final
+
+from schemas.avro.json_text import JsonText
+from schemas.avro.types import short_name
+from schemas.catalog.errors import SenderError, UnreadableRecord
+from schemas.events.event import ANY, Event
+from schemas.events.event_type import EventType, read_event_type
+from schemas.input.file_models import Document, KeyPath
+from schemas.input.toml_document import parse_toml
+from schemas.senders.conditions import Condition
+from schemas.senders.header_lines import HeaderLines
+from schemas.senders.header_values import Attempt
+from schemas.senders.manifest import ApiFlavour, Body, SenderFile, Signature, is_event_type, read_sender_file
+from schemas.senders.rendering import Render, TimeFormat, envelope, payload
+from schemas.senders.signing import SigningKey
+
+DISTRIBUTION: Final = "kafka-signpost"
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Sender:
+    """One product's webhooks. `timeout` is that of an attempt; `schedule` holds the waits after failed attempts.
+
+    `event_types` are those that have a name of their own; `any_type` is for all others, None: there are none.
+    `subscribable`: what subscriptions may name besides patterns. `envelope_keys`: keys of the body and the fields of
+    the event that they hold, none where the body is the payload alone; `time_format` is that of its time.
+    `max_subscriptions`: of a customer.
+    """
+
+    name: str
+    title: str
+    api: ApiFlavour
+    evaluate_filters: bool
+    event_types: Mapping[str, EventType]
+    any_type: EventType | None
+    subscribable: tuple[str, ...]
+    aliases: Mapping[str, str]
+    schedule: tuple[timedelta, ...]
+    timeout: timedelta
+    max_body: int
+    max_subscriptions: int | None
+    key_fields: tuple[str, ...]
+    key_fields_of: Mapping[str, tuple[str, ...]]
+    conditions: tuple[Condition, ...]
+    envelope_keys: Mapping[str, str]
+    time_format: TimeFormat | None
+    body: Render
+    header_templates: Mapping[str, str]
+    header_lines: HeaderLines
+    signature: Signature
+
+    @property
+    def needs_secret(self) -> bool:
+        """True: a subscription always has a secret."""
+        return self.signature.required
+
+    @property
+    def header_names(self) -> frozenset[str]:
+        """Names of the headers that the sender sets, in lower case."""
+        return frozenset(name.lower() for name in (*self.header_templates, *self.signature.header_names))
+
+    @property
+    def all_types(self) -> tuple[EventType, ...]:
+        """All event types, that for any other name among them."""
+        return (*self.event_types.values(), *((self.any_type,) if self.any_type is not None else ()))
+
+    def type_of(self, name: str) -> EventType | None:
+        """Return the event type of a name, None if the sender has none."""
+        event_type = self.event_types.get(name)
+        if event_type is None and self.any_type is not None and is_event_type(name):
+            return self.any_type
+        return event_type
+
+    def takes(self, pattern: str) -> bool:
+        """Tell whether a subscription may name this type, or this group of types (`case.*`)."""
+        if pattern in self.subscribable:
+            return True
+        if pattern.endswith(".*") and any(name.startswith(pattern[:-1]) for name in self.event_types):
+            return True
+        return self.any_type is not None and is_event_type(pattern.removesuffix(".*"))
+
+    def key_of(self, event: Event) -> str:
+        """Return the Kafka key of an event: events with the same key stay in order."""
+        fields = self.key_fields_of.get(event.event_type, self.key_fields)
+        data: Any = event.data
+        if fields and isinstance(data, JsonText):
+            data = data.value()
+        for field in fields:
+            value = data.get(field)
+            if isinstance(value, JsonText):
+                value = value.value()
+            if isinstance(value, str | int) and value != "":
+                return str(value)
+        return event.event_id
+
+    def problems(self, event_type: str, data: Any) -> Iterator[str]:
+        """Yield a sentence for each condition of publishing that data in their JSON form do not keep."""
+        for condition in self.conditions:
+            yield from condition.problems(event_type, data)
+
+    def render(self, event: Event) -> bytes:
+        """Return the request body: compact JSON in UTF-8, keys in the documented order.
+
+        UnreadableRecord `invalid_value` if a value has no form in JSON, `too_large` if the body is over `max_body`.
+        """
+        try:
+            body = self.body(event)
+        except (TypeError, ValueError, OverflowError) as error:  # JSONEncodeError is a TypeError
+            raise UnreadableRecord("invalid_value", f"{type(error).__name__}: {error}") from error
+        if len(body) > self.max_body:
+            raise UnreadableRecord("too_large", f"the body has {len(body)} bytes, at most {self.max_body} are sent")
+        return body
+
+    def generate_secret(self) -> str:
+        """Return a new random secret for a subscription."""
+        return self.signature.generate_secret()
+
+    def signing_key(self, secret: str) -> SigningKey:
+        """Return the key that signs for this secret: made once per subscription. InvalidInput if it cannot be one."""
+        return self.signature.signing_key(secret)
+
+    def headers(self, job: Attempt, body: bytes, keys: Sequence[SigningKey], now_s: int) -> list[bytes]:
+        """Return all header lines of an attempt, `Name: value`. `keys`: newest first; `now_s`: Unix seconds."""
+        return [*self.header_lines.of(job), *self.signature.lines(job.event_id, body, keys, now_s)]
+
+    def verify(self, headers: Mapping[str, str], body: bytes, secret: str, now_s: int | None = None) -> str | None:
+        """Return None if a request is genuine, else why it is not. Header names compare without regard to case.
+
+        `now_s`: Unix seconds, where the time of the request counts as well.
+        """
+        return self.signature.verify({name.lower(): value for name, value in headers.items()}, body, secret, now_s)
+
+
+@cache
+def load_senders() -> Mapping[str, Sender]:
+    """Return the senders that Signpost brings, by name."""
+    folder = resources.files("schemas") / "senders"
+    found = (
+        load_sender(child)
+        for child in sorted(folder.iterdir(), key=lambda c: c.name)
+        if (child / "sender.toml").is_file()
+    )
+    return MappingProxyType({sender.name: sender for sender in found})
+
+
+def load_sender(folder: Traversable) -> Sender:
+    """Read a sender's folder, whose name is the sender's. SenderError names file, line and field of what is wrong."""
+    file = folder / "sender.toml"
+    manifest = parse_toml(_read(file), str(file))
+    parsed = read_sender_file(manifest)
+    event_types = _read_event_types(folder, parsed, manifest)
+    _check_keys(parsed, event_types, manifest)
+    version = metadata.version(DISTRIBUTION)
+    lines = parsed.event_types
+    return Sender(
+        name=folder.name,
+        title=parsed.title,
+        api=parsed.api,
+        evaluate_filters=parsed.evaluate_filters,
+        event_types=MappingProxyType({name: found for name, found in event_types.items() if name != ANY}),
+        any_type=event_types.get(ANY),
+        subscribable=tuple(name for name in lines if name != ANY),
+        aliases=MappingProxyType({alias: name for name, line in lines.items() for alias in line.aliases}),
+        schedule=parsed.delivery.schedule,
+        timeout=parsed.delivery.timeout,
+        max_body=parsed.body.max_bytes,
+        max_subscriptions=parsed.limits.subscriptions,
+        key_fields=parsed.kafka.key,
+        key_fields_of=MappingProxyType({name: line.key for name, line in lines.items() if line.key is not None}),
+        conditions=parsed.conditions,
+        envelope_keys=MappingProxyType(dict(parsed.body.envelope)),
+        time_format=parsed.body.time_format,
+        body=_body(parsed.body),
+        header_templates=MappingProxyType(dict(parsed.headers)),
+        header_lines=HeaderLines(parsed.headers, version, parsed.constants()),
+        signature=parsed.signature,
+    )
+
+
+def _body(body: Body) -> Render:
+    return payload if body.time_format is None else envelope(body.envelope, body.time_format)
+
+
+def _check_keys(parsed: SenderFile, event_types: Mapping[str, EventType], manifest: Document) -> None:
+    """Refuse a field of a key that no event type has; data of any form may have every field."""
+
+    def check(fields: Sequence[str], types: Sequence[EventType], path: KeyPath) -> None:
+        if any(event_type.data_fields is None for event_type in types):
+            return
+        known = {field for event_type in types for field in event_type.data_fields or ()}
+        for field in fields:
+            if field not in known:
+                raise SenderError(f"{manifest.place(path)}: no event type has a field {field!r} in data")
+
+    check(parsed.kafka.key, list(event_types.values()), ("kafka", "key"))
+    for name, line in parsed.event_types.items():
+        if name in event_types and line.key is not None:
+            check(line.key, [event_types[name]], ("event_types", name))
+
+
+def _read_event_types(folder: Traversable, parsed: SenderFile, manifest: Document) -> dict[str, EventType]:
+    events = folder / "events"
+    files = {f.name.removesuffix(".avsc"): f for f in events.iterdir()} if events.is_dir() else {}
+    wanted = {name: line.record or name for name, line in parsed.event_types.items() if line.published}
+    for name, file in sorted(files.items()):
+        if name not in wanted.values():
+            raise SenderError(f"{file}: event type {name!r} is not under [event_types] of sender.toml")
+    read: dict[str, EventType] = {}
+    owners: dict[str, str] = {}
+    event_types: dict[str, EventType] = {}
+    for name, record in wanted.items():
+        trigger = parsed.event_types[name].trigger
+        if record not in read:
+            file = events / f"{record}.avsc"
+            if not file.is_file():
+                where = manifest.place(("event_types", name))
+                raise SenderError(f"{where}: its record is missing: there is no {file}")
+            try:
+                read[record] = read_event_type(name, trigger, _read(file), str(file))
+            except RecursionError:
+                raise SenderError(f"{file}: it is nested too deeply") from None
+            short = short_name(read[record].tree.name)
+            if (owner := owners.setdefault(short, record)) != record:
+                raise SenderError(f"{file}: name: {owner}.avsc has a record {short} as well: give it another name")
+        event_types[name] = read[record].named(name, trigger)
+    return event_types
+
+
+def _read(file: Traversable) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise SenderError(f"{file}: the file is missing") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise SenderError(f"{file}: cannot be read: {error}") from error

@@ -1,0 +1,122 @@
+"""Signature schemes: how a request proves who sent it. A sender.toml names one and gives its parameters.
+
+A key is made of a secret once per subscription (`signing_key`); the lines are made per attempt.
+"""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.hmac import HMAC
+from pydantic import Field, StrictBool, StrictInt
+
+from schemas.catalog.errors import InvalidInput
+from schemas.input.file_models import FileModel
+
+# 256 bits, the strength of the hash: 43 characters of the URL-safe base64 alphabet.
+_SECRET_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SigningKey:
+    """What signs for one secret. `version` is the scheme's own name for how: `v1`, `v1a`; empty where it has none."""
+
+    version: str
+    sign: Callable[[bytes], bytes] = field(repr=False)
+
+
+class SignatureScheme(Protocol):
+    """What a sender needs of a scheme."""
+
+    @property
+    def required(self) -> bool:
+        """True: every subscription has a secret."""
+
+    @property
+    def header_names(self) -> tuple[str, ...]:
+        """Names of the headers that it sets."""
+
+    def generate_secret(self) -> str:
+        """Return a new random secret."""
+
+    def signing_key(self, secret: str) -> SigningKey:
+        """Return the key for `lines`; InvalidInput, which does not show the secret, if it cannot be one."""
+
+    def lines(self, event_id: str, body: bytes, keys: Sequence[SigningKey], now_s: int) -> list[bytes]:
+        """Return the header lines that sign an attempt; the newest key comes first."""
+
+    def verify(self, headers: Mapping[str, str], body: bytes, secret: str, now_s: int | None) -> str | None:
+        """Return None if the request is genuine, else why it is not; `headers` have lowercase names.
+
+        `now_s`: Unix seconds, for schemes that sign the time; None takes a request of any time.
+        """
+
+
+def hmac_key(version: str, key: bytes) -> SigningKey:
+    """Return a key that signs by HMAC-SHA256 (RFC 2104)."""
+    # Each signature starts from a copy of this state. `hmac.digest` would hash the key again each time.
+    keyed = HMAC(key, SHA256())
+
+    def sign(message: bytes) -> bytes:
+        state = keyed.copy()
+        state.update(message)
+        return state.finalize()
+
+    return SigningKey(version, sign)
+
+
+class HmacSha256Hex(FileModel):
+    """`scheme = "hmac_sha256_hex"`: one header, a prefix and the lowercase hexadecimal HMAC-SHA256 of the body.
+
+    Receivers compare the whole header value with the one that they expect, so it never carries two signatures: the
+    newest key alone signs.
+    """
+
+    scheme: Literal["hmac_sha256_hex"]
+    header: str = Field(pattern=r"^[A-Za-z0-9-]+$")
+    prefix: str = Field(default="", pattern=r"^[\x21-\x7e]*$")
+    secret: Literal["utf8"]
+    required: StrictBool
+    longest_secret: StrictInt | None = Field(default=None, ge=1)  # in characters
+
+    @property
+    def header_names(self) -> tuple[str, ...]:
+        """The one header."""
+        return (self.header,)
+
+    def generate_secret(self) -> str:
+        """Return 32 random bytes as text."""
+        return secrets.token_urlsafe(_SECRET_BYTES)
+
+    def signing_key(self, secret: str) -> SigningKey:
+        """Return the UTF-8 bytes of the secret as a key, whatever it begins with."""
+        if not secret:
+            raise InvalidInput("the secret is empty: give any text of at least one character")
+        if self.longest_secret is not None and len(secret) > self.longest_secret:
+            raise InvalidInput(f"the secret has {len(secret)} characters, at most {self.longest_secret} are taken")
+        try:
+            return hmac_key("", secret.encode())
+        except UnicodeEncodeError:  # the exception would show the secret
+            raise InvalidInput("the secret is not text: it holds half of a surrogate pair") from None
+
+    def lines(self, event_id: str, body: bytes, keys: Sequence[SigningKey], now_s: int) -> list[bytes]:
+        """Return the one signature line, or none where there is no key; id and time are not part of the message."""
+        if not keys:
+            return []
+        return [f"{self.header}: {self.prefix}{keys[0].sign(body).hex()}".encode()]
+
+    def verify(self, headers: Mapping[str, str], body: bytes, secret: str, now_s: int | None) -> str | None:
+        """Build the expected value and compare it with the whole header value in constant time."""
+        given = headers.get(self.header.lower())
+        if given is None:
+            return f"the header {self.header} is missing"
+        expected = self.prefix + self.signing_key(secret).sign(body).hex()
+        # As bytes: compare_digest refuses text that is not ASCII, and a header can hold anything.
+        if hmac.compare_digest(expected.encode(), given.encode("utf-8", "surrogateescape")):
+            return None
+        return f"{self.header} does not fit the body and the secret"

@@ -1,0 +1,57 @@
+"""A change of some fields of a subscription, as somebody wants it: what it does not name stays. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from schemas.catalog.errors import SubscriptionError
+from schemas.subscriptions.client_certificate import CertificateWish
+from schemas.subscriptions.header_rules import HeaderWish
+from schemas.subscriptions.rules import KEEP, Draft, Keep
+from schemas.subscriptions.subscription import Subscription
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changes:
+    """Fields to change. A header is added, or takes the place of the one with its name."""
+
+    url: str | Keep = field(default=KEEP, repr=False)
+    event_types: tuple[str, ...] | Keep = KEEP
+    description: str | Keep = KEEP
+    headers: tuple[HeaderWish, ...] = ()
+    without_headers: tuple[str, ...] = ()
+    client_certificate: CertificateWish | Keep | None = KEEP
+    schedule: tuple[timedelta, ...] | Keep | None = KEEP
+    timeout: timedelta | Keep | None = KEEP
+    max_in_flight: int | Keep | None = KEEP
+    rate_limit: float | Keep | None = KEEP
+
+    def of(self, current: Subscription) -> Draft:
+        """Return what a subscription is to be; SubscriptionError if a header that is to go is not there."""
+        return Draft(
+            id=current.id,
+            sender=current.sender,
+            customer_id=current.customer_id,
+            url=current.url if self.url is KEEP else self.url,
+            event_types=current.event_types if self.event_types is KEEP else self.event_types,
+            set=current.set,
+            description=current.description if self.description is KEEP else self.description,
+            headers=self._headers(current),
+            client_certificate=self.client_certificate,
+            schedule=self.schedule,
+            timeout=self.timeout,
+            max_in_flight=self.max_in_flight,
+            rate_limit=self.rate_limit,
+        )
+
+    def _headers(self, current: Subscription) -> tuple[HeaderWish, ...] | Keep:
+        if not self.headers and not self.without_headers:
+            return KEEP
+        gone = {name.lower() for name in self.without_headers}
+        there = [header.name for header in current.headers]
+        if missing := gone - {name.lower() for name in there}:
+            known = f"it has {', '.join(there)}" if there else "it has none"
+            raise SubscriptionError(f"subscription {current.id}: headers: there is no {min(missing)!r}; {known}")
+        gone |= {header.name.lower() for header in self.headers}
+        return (*(HeaderWish(name, None) for name in there if name.lower() not in gone), *self.headers)

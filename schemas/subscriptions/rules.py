@@ -1,0 +1,232 @@
+"""The rules that a subscription has to keep when it is written. Pure; all that is wrong is said at once.
+
+A sentence names the subscription and the field, and repeats neither a secret nor the path or query of a URL.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import Enum
+from typing import Final, NamedTuple, Protocol, TypeAlias
+
+from schemas.catalog.errors import InvalidInput, SubscriptionError
+from schemas.input.durations import format_duration
+from schemas.input.file_models import KeyPath
+from schemas.input.suggestions import did_you_mean
+from schemas.records.topics import FIRST, delays_of
+from schemas.senders.sender import Sender
+from schemas.subscriptions.client_certificate import CertificateWish, certificate_problems
+from schemas.subscriptions.header_rules import HeaderWish, header_problems
+from schemas.subscriptions.subscription import EVERY_TYPE
+
+_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
+MAX_CUSTOMER_ID: Final = 256
+MAX_DESCRIPTION: Final = 1024
+MAX_SECRET: Final = 4096
+MAX_ATTEMPTS: Final = 50
+MOST_IN_FLIGHT: Final = 10_000
+RATES: Final = (0.001, 100_000.0)  # requests a second
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """The secret that the customer gave."""
+
+    secret: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Generate:
+    """A secret is to be made if the subscription has none."""
+
+
+SecretWish: TypeAlias = Given | Generate | None
+"""None: the present secret stays, and a new subscription gets one if its sender needs it."""
+
+
+class Keep(Enum):
+    """In place of a value: what is there stays, and a new subscription has none of its own."""
+
+    KEEP = "keep"
+
+
+KEEP: Final = Keep.KEEP
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """A subscription as somebody wants it to be. Of a setting None means: as the sender, or Signpost, has it."""
+
+    id: str
+    sender: str
+    customer_id: str
+    url: str = field(repr=False)
+    event_types: tuple[str, ...]
+    secret: SecretWish = None
+    set: str | None = None
+    description: str = ""
+    headers: tuple[HeaderWish, ...] | Keep = KEEP
+    client_certificate: CertificateWish | Keep | None = KEEP
+    schedule: tuple[timedelta, ...] | Keep | None = KEEP
+    timeout: timedelta | Keep | None = KEEP
+    max_in_flight: int | Keep | None = KEEP
+    rate_limit: float | Keep | None = KEEP
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What the installation allows: the longest timeout that its processes wait for when they end, and the time."""
+
+    timeout: timedelta
+    now: datetime
+
+
+class UrlRules(Protocol):
+    """What says whether a URL may be delivered to: schemas.network.egress.EgressPolicy."""
+
+    def check_url(self, url: str) -> object:
+        """Raise InvalidInput with one sentence if not."""
+        ...
+
+
+class Fault(NamedTuple):
+    """What is wrong with a draft; `number` is the draft's among those that were checked.
+
+    `path` is a field, and what of it is wrong where that is known: the name of a header, the index of an event type.
+    """
+
+    number: int
+    id: str
+    path: KeyPath
+    what: str
+
+    def __str__(self) -> str:
+        return f"subscription {self.id}: {self.what}"
+
+
+# A path in a draft, and what is wrong there.
+_Problem: TypeAlias = tuple[KeyPath, str]
+
+
+def check(drafts: Sequence[Draft], senders: Mapping[str, Sender], urls: UrlRules, bounds: Bounds) -> None:
+    """Check drafts that are to be written together; SubscriptionError holds a sentence for each thing wrong."""
+    if found := faults(drafts, senders, urls, bounds):
+        raise SubscriptionError(*map(str, found))
+
+
+def faults(drafts: Sequence[Draft], senders: Mapping[str, Sender], urls: UrlRules, bounds: Bounds) -> list[Fault]:
+    """Return all that is wrong with drafts that are to be written together, in their order."""
+    delay_topics = delays_of(sender.schedule for sender in senders.values())
+    found = [
+        Fault(number, draft.id, path, what)
+        for number, draft in enumerate(drafts)
+        for path, what in (*_problems(draft, senders, urls), *_setting_problems(draft, delay_topics, bounds))
+    ]
+    last = {draft.id: number for number, draft in enumerate(drafts)}
+    for id_, count in Counter(draft.id for draft in drafts).items():
+        if count > 1:
+            what = f"the id is there {count} times; each subscription has its own"
+            found.append(Fault(last[id_], id_, ("id",), what))
+    return found
+
+
+def _problems(draft: Draft, senders: Mapping[str, Sender], urls: UrlRules) -> Iterator[_Problem]:
+    if not _ID.fullmatch(draft.id):
+        yield ("id",), f"id must be 1 to 128 letters, digits, _ or - (got {draft.id[:200]!r})"
+    yield from _text_problems("customer_id", draft.customer_id, MAX_CUSTOMER_ID, required=True)
+    yield from _text_problems("description", draft.description, MAX_DESCRIPTION)
+    if draft.set is not None:
+        yield from _text_problems("set", draft.set, MAX_CUSTOMER_ID, required=True)
+    try:
+        urls.check_url(draft.url)
+    except InvalidInput as error:
+        yield ("url",), str(error)
+    sender = senders.get(draft.sender)
+    if sender is None:
+        known = did_you_mean(draft.sender, senders) or _one_of(senders)
+        yield ("sender",), f"sender {draft.sender[:200]!r} is not known{known}"
+    else:
+        yield from _event_type_problems(draft.event_types, sender)
+    if isinstance(draft.secret, Given):
+        yield from ((("secret",), what) for what in _secret_problems(draft.secret.secret, sender))
+    if draft.headers is not KEEP:
+        for name, what in header_problems(draft.headers, sender):
+            yield ("headers",) if name is None else ("headers", name), what
+
+
+def _text_problems(name: str, text: str, most: int, *, required: bool = False) -> Iterator[_Problem]:
+    if required and not text:
+        yield (name,), f"{name} is empty"
+    elif len(text) > most:
+        yield (name,), f"{name} has {len(text)} characters, at most {most} are allowed"
+    elif text != text.strip() or (text and not text.isprintable()):
+        yield (name,), f"{name} must neither begin nor end with a space, nor hold control characters"
+
+
+def _event_type_problems(patterns: Sequence[str], sender: Sender) -> Iterator[_Problem]:
+    if not patterns:
+        yield ("event_types",), "event_types is empty; name at least one, or '*' for all"
+    groups = sorted({f"{name.rpartition('.')[0]}.*" for name in sender.subscribable if "." in name})
+    for pattern, count in Counter(patterns).items():
+        path = ("event_types", patterns.index(pattern))
+        if count > 1:
+            yield path, f"event_types: {pattern[:200]!r} is there {count} times"
+        if pattern not in EVERY_TYPE and not sender.takes(pattern):
+            known = did_you_mean(pattern, [*sender.subscribable, *groups]) or _one_of(["*", *groups])
+            yield path, f"event_types: sender {sender.name} has no {pattern[:200]!r}{known}"
+
+
+def _secret_problems(secret: str, sender: Sender | None) -> Iterator[str]:
+    """Any text that is not empty is a secret; a sender may say more about its own."""
+    if not secret:
+        yield "secret is empty; give one, or `secret: generate`"
+    elif len(secret) > MAX_SECRET:
+        yield f"secret has {len(secret)} characters, at most {MAX_SECRET} are allowed"
+    elif sender is not None:
+        try:
+            sender.signing_key(secret)
+        except InvalidInput as error:
+            yield f"secret: {error}"
+
+
+def _setting_problems(draft: Draft, delay_topics: Iterable[timedelta], bounds: Bounds) -> Iterator[_Problem]:
+    if isinstance(draft.client_certificate, CertificateWish):
+        found = certificate_problems(draft.client_certificate.certificate, bounds.now)
+        yield from ((("client_certificate",), what) for what in found)
+    if isinstance(draft.schedule, tuple):
+        yield from _schedule_problems(
+            draft.schedule, [delay_topic for delay_topic in delay_topics if delay_topic != FIRST]
+        )
+    timeout, most, rate = draft.timeout, draft.max_in_flight, draft.rate_limit
+    if isinstance(timeout, timedelta):
+        if timeout < timedelta(seconds=1) or timeout.microseconds:
+            yield ("timeout",), "timeout must be one second or more, in whole seconds"
+        elif timeout > bounds.timeout:
+            longest = format_duration(bounds.timeout)
+            yield (
+                ("timeout",),
+                f"timeout {format_duration(timeout)} is longer than {longest}, which drain_timeout leaves",
+            )
+    if isinstance(most, int) and not 1 <= most <= MOST_IN_FLIGHT:
+        yield ("max_in_flight",), f"max_in_flight must be from 1 to {MOST_IN_FLIGHT} (got {most})"
+    if isinstance(rate, float | int) and not (math.isfinite(rate) and RATES[0] <= rate <= RATES[1]):
+        what = f"rate_limit must be from {RATES[0]:g} to {RATES[1]:,.0f} requests a second (got {rate:g})"
+        yield ("rate_limit",), what
+
+
+def _schedule_problems(schedule: Sequence[timedelta], delay_topics: Sequence[timedelta]) -> Iterator[_Problem]:
+    if len(schedule) >= MAX_ATTEMPTS:
+        yield ("schedule",), f"schedule has {len(schedule)} waits; {MAX_ATTEMPTS - 1} are the most"
+    for wait in dict.fromkeys(wait for wait in schedule if wait not in delay_topics):
+        shown = format_duration(wait) if wait % timedelta(seconds=1) == timedelta(0) else str(wait)
+        what = f"schedule: no topic waits for {shown}{_one_of(format_duration(delay) for delay in delay_topics)}"
+        yield ("schedule", schedule.index(wait)), what
+
+
+def _one_of(names: Iterable[str]) -> str:
+    return f"; known: {', '.join(names)}"

@@ -1,0 +1,113 @@
+"""Subscriptions: which events of a customer go to which URL. The type and its record; the rules are in rules.py."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from schemas.avro.codec import RecordCodec
+from schemas.catalog.errors import UnreadableRecord
+
+
+@dataclass(frozen=True, slots=True)
+class SealedSecret:
+    """A secret as it is on the topic: readable only with the key of schemas/subscriptions/sealing.py."""
+
+    id: str
+    sealed: bytes
+    created_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class FormerSecret:
+    """The secret before a rotation: it signs beside the newest until it ends."""
+
+    id: str
+    sealed: bytes
+    created_at_ms: int
+    until_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class SealedHeader:
+    """A header of the customer's own, which is sent with every attempt; its value is sealed like a secret."""
+
+    name: str
+    id: str
+    sealed: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ClientCertificate:
+    """What an endpoint that asks for it is shown: the certificate (PEM, its chain included) and its sealed key."""
+
+    certificate: str
+    id: str
+    sealed: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subscription:
+    """Which events go where; the fields are described in records/subscription.v2.avsc."""
+
+    id: str
+    sender: str
+    customer_id: str
+    url: str
+    event_types: tuple[str, ...]
+    secrets: tuple[SealedSecret, ...]
+    paused: bool
+    activation: int
+    set: str | None
+    description: str
+    created_at_ms: int
+    updated_at_ms: int
+    request_id: str
+    former_secrets: tuple[FormerSecret, ...] = ()
+    headers: tuple[SealedHeader, ...] = ()
+    client_certificate: ClientCertificate | None = None
+    schedule_s: tuple[int, ...] | None = None
+    timeout_s: int | None = None
+    max_in_flight: int | None = None
+    rate_limit: float | None = None
+
+
+# `all` is the word of one product's documents; no event type has that name.
+EVERY_TYPE: Final = ("*", "all")
+
+
+def matches(pattern: str, event_type: str) -> bool:
+    """Tell whether a pattern of a subscription (exact, `case.*`, `*`, `all`) takes an event type."""
+    if pattern in EVERY_TYPE:
+        return True
+    return event_type.startswith(pattern[:-1]) if pattern.endswith(".*") else pattern == event_type
+
+
+_CODEC: Final = RecordCodec("subscription")
+
+
+def encode_subscription(subscription: Subscription) -> bytes:
+    """Encode the value of a record of the topic `subscriptions`."""
+    record = asdict(subscription)
+    if subscription.schedule_s is not None:
+        record["schedule_s"] = list(subscription.schedule_s)  # a tuple in a union names a branch to fastavro
+    return _CODEC.encode(record)
+
+
+def decode_subscription(value: bytes) -> Subscription:
+    """Decode the value of a record of the topic `subscriptions`; UnreadableRecord if it is none."""
+    record: dict[str, Any] = _CODEC.decode(value)
+    record["secrets"] = tuple(SealedSecret(**secret) for secret in record["secrets"])
+    record["event_types"] = tuple(record["event_types"])
+    record["former_secrets"] = tuple(FormerSecret(**secret) for secret in record["former_secrets"])
+    record["headers"] = tuple(SealedHeader(**header) for header in record["headers"])
+    if (certificate := record["client_certificate"]) is not None:
+        record["client_certificate"] = ClientCertificate(**certificate)
+    if (schedule_s := record["schedule_s"]) is not None:
+        record["schedule_s"] = tuple(schedule_s)
+    subscription = Subscription(**record)
+    if not (subscription.id and subscription.sender and subscription.customer_id and subscription.url):
+        raise UnreadableRecord(
+            "invalid_value", f"subscription {subscription.id!r} lacks id, sender, customer_id or url"
+        )
+    return subscription
