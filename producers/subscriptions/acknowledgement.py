@@ -13,8 +13,7 @@ _SLOW_S: Final = 0.2
 def acknowledge_after_s(read_back_s: float) -> float:
     """Return how long to wait once a record has been read back, which took `read_back_s`.
 
-    A broker that takes longer than delivery counts with is slow for delivery as well, which then acts on what it has
-    heard (consumers/subscriptions/staleness.py), and hears of a record after two answers at most: one on its way, and its
-    own.
+    A broker that is slow for this process is slow for delivery as well, which then acts on an older end offset
+    (consumers/subscriptions/staleness.py). It knows a record after two responses at most: one under way, and its own.
     """
     return ACKNOWLEDGE_AFTER_S + (2 * read_back_s if read_back_s > _SLOW_S else 0.0)

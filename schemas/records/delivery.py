@@ -147,7 +147,7 @@ class JobCodec:
         return b"".join((self._codec.prefix, text_bytes(job_id), head, tail))
 
     def moved(self, job: Job, value: bytes, *, attempt: int, due_at_ms: int, first_offset: int) -> bytes:
-        """Encode the job of record `value` for its next delay topic: another attempt number and time, the rest as is."""
+        """Encode the job of record `value` for its next delay topic: with another attempt number and due time."""
         if value[:PREFIX_LENGTH] == self._codec.prefix:
             with suppress(IndexError, ValueError):
                 return moved_record(value, job.run, attempt, due_at_ms, first_offset)

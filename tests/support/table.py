@@ -20,7 +20,7 @@ _HEAD: Final = (
     "with",
     "healthy per second without",
     "with",
-    "rewritten, a parked job",
+    "rewritten, a deferred job",
 )
 
 

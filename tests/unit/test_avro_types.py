@@ -14,7 +14,8 @@ from deploy.reference.payloads import body_schema
 from producers.events.json_reader import EventReader
 from producers.events.validation import problems
 from schemas.avro.types import Record, Reference, has_empty_items, is_recursive, parse_type, walk
-from schemas.events.event import Event, EventDecoder, encode_event
+from schemas.events.event import Event
+from schemas.senders.event_codec import EventDecoder, encode_event
 from schemas.senders.sender import Sender, load_sender
 from tests.contracts.test_any_value import folder_of
 

@@ -182,6 +182,29 @@ def test_a_request_that_waited_for_its_name_is_confirmed_before_it_connects(slow
             assert connection.recv(10_000).startswith(b"POST / ")
 
 
+def test_a_request_that_waits_twice_is_confirmed_twice(slow: Slow) -> None:
+    """A confirmed request whose connection then takes long has to be confirmed again, and is not withdrawn."""
+    names = Names("127.0.0.1")
+    names.known = False
+    with contextlib.closing(HttpClient(LOCAL, names, monotonic=lambda: slow.later_s)) as client:
+        url = f"http://named.example.com:{slow.listener.getsockname()[1]}/"
+        first, second = request_to(url), request_to(url)
+        for request in (first, second):
+            client.start(request)
+        names.known, names.news = True, ["named.example.com"]
+        assert client.work(0.0).to_confirm == [first, second]
+        client.confirm(first)
+        connection, _ = slow.listener.accept()
+        with connection:
+            slow.later_s += 1
+            client.confirm(second)  # reads the sockets first, and finds the connection of the other
+            client.confirm(first)  # not asked for
+            assert client.work(0.0) == WorkResult([], [first])
+            client.confirm(first)
+            connection.settimeout(10)
+            assert connection.recv(10_000).startswith(b"POST / ")
+
+
 def test_requests_that_waited_for_the_only_connection_are_confirmed_in_turn(slow: Slow) -> None:
     """Each request is confirmed when the connection is free for it, not before, and is sent over it."""
     options = ClientOptions(max_connections=1)

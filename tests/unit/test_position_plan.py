@@ -42,7 +42,7 @@ def test_any_other_target_is_refused(text: str) -> None:
 def test_topics_are_meant_by_name_or_pattern() -> None:
     """With or without the prefix, each once; a name that is neither source nor delay topic is refused."""
     assert chosen(["crm", "jobs.*", "signpost.jobs.0s"], KNOWN, "signpost.") == KNOWN
-    with pytest.raises(InvalidInput, match="neither a source nor a tier"):
+    with pytest.raises(InvalidInput, match="neither a source nor a delay topic"):
         chosen(["outcomes"], KNOWN, "signpost.")
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.reference.tables import site
+from deploy.reference import site
 from schemas.senders.sender import load_senders
 from tests.support.parts import need
 

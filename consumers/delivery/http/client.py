@@ -89,7 +89,7 @@ class HttpClient:
         self._queue: deque[Exchange] = deque()  # wait until a connection may be opened
         self._unconfirmed: dict[Request, Exchange] = {}
         self._to_confirm: list[Request] = []  # not returned by `work` yet
-        self._returned: list[Request] = []  # returned by the last `work`
+        self._undecided: dict[Request, None] = {}  # returned by the last `work`
         self._completed: list[CompletedRequest] = []
         self._check_at = math.inf
         self._expire_at = 0.0
@@ -145,25 +145,24 @@ class HttpClient:
         The caller has to `confirm` or `withdraw` each request in `to_confirm`. Those that it has not decided about by
         the next call are withdrawn.
         """
-        if self._returned:
-            for request in self._returned:
+        if self._undecided:
+            for request in list(self._undecided):
                 self.withdraw(request)
-            self._returned = []
         if self._open or self._resolver_queue.requests:
             self._turn(0.0)
             has_news = self._completed or self._to_confirm
             if not has_news and timeout_s > 0 and (self._open or self._resolver_queue.requests):
                 self._turn(timeout_s)
         if self._to_confirm:
-            self._returned = [request for request in self._to_confirm if request in self._unconfirmed]
+            self._undecided = dict.fromkeys(request for request in self._to_confirm if request in self._unconfirmed)
             self._to_confirm = []
         completed, self._completed = self._completed, []
-        return WorkResult(completed, self._returned)
+        return WorkResult(completed, list(self._undecided))
 
     def confirm(self, request: Request) -> None:
         """Send a request that `work` returned in `to_confirm`. It may have to be confirmed again if it waits again."""
-        exchange = self._unconfirmed.pop(request, None)
-        if exchange is None:  # cancelled meanwhile
+        exchange = self._decide(request)
+        if exchange is None:
             return
         now = exchange.confirmed_s = self._monotonic()
         if exchange.connection is None:
@@ -173,7 +172,7 @@ class HttpClient:
 
     def withdraw(self, request: Request) -> None:
         """Do not send a request that `work` returned in `to_confirm`; its outcome is CANCELLED."""
-        exchange = self._unconfirmed.pop(request, None)
+        exchange = self._decide(request)
         if exchange is not None:
             self._end(exchange, CANCELLED, self._monotonic())
 
@@ -259,6 +258,13 @@ class HttpClient:
         """Send nothing until the caller has confirmed the request."""
         self._unconfirmed[exchange.request] = exchange
         self._to_confirm.append(exchange.request)
+
+    def _decide(self, request: Request) -> Exchange | None:
+        """Return the exchange of a request that is undecided; None if it has ended or is decided already."""
+        if request not in self._undecided:
+            return None
+        del self._undecided[request]
+        return self._unconfirmed.pop(request, None)
 
     def _has_to_be_confirmed(self, exchange: Exchange) -> bool:
         return self._monotonic() - exchange.confirmed_s > _CONFIRM_AFTER_S
@@ -470,6 +476,7 @@ class HttpClient:
         del self._open[exchange]
         if self._unconfirmed:
             self._unconfirmed.pop(exchange.request, None)
+            self._undecided.pop(exchange.request, None)
         if exchange.connection is None:
             self._connector.cancel(exchange)
         else:

@@ -112,8 +112,9 @@ class ProxyResolver:
         if isinstance(proxy, Refused | Failed):
             reason = proxy.reason if isinstance(proxy, Refused) else proxy.detail
             return Failed("proxy_unreachable", f"the proxy's name is not resolved: {reason}")
-        if proxy is not self._current:
-            self._current, self._previous = proxy, self._current
+        if self._current is not proxy:
+            self._previous = self._current
+            self._current = proxy
         if self._proxy.resolves and not is_literal(host) and host != "localhost":
             return Addresses(proxy.addresses, f"{host}:{port}")
         target = self._targets.lookup(host, port, waits=waits)
