@@ -19,6 +19,7 @@ from consumers.delivery.delay_topics import DelayTopics
 from consumers.delivery.endpoint import Endpoint, endpoints_of
 from consumers.delivery.endpoint_report import EndpointReport, EndpointReports
 from consumers.delivery.housekeeping import Housekeeping
+from consumers.delivery.http.client import HttpClient
 from consumers.delivery.loop import Clocks, DeliveryLoop, ProcessLimits
 from consumers.delivery.partitions.assignment import Assignment
 from consumers.delivery.partitions.committer import Committer
@@ -117,7 +118,46 @@ def consumer_config(kafka: dict[str, str], group: str, instance: int | None) -> 
 
 def build(settings: Settings, instance: int | None) -> DeliveryRole:
     """Make the parts of a delivery process and join them; no broker is asked yet."""
-    kafka, names, senders = settings.kafka_properties(), settings.names, senders_of(settings)
+    parts = _parts(settings, instance)
+    reports = Snapshots(
+        EndpointReports(parts.admission, parts.health, parts.table, parts.reader, settings.partitions).make
+    )
+    loop = DeliveryLoop(
+        reader=parts.reader,
+        scheduler=_scheduler(parts),
+        client=parts.client,
+        outbox=parts.outbox,
+        committer=parts.committer,
+        table=parts.table,
+        housekeeping=_housekeeping(parts, reports),
+        clocks=_CLOCKS,
+        limits=ProcessLimits(settings.max_in_flight, milliseconds(settings.drain_timeout)),
+    )
+    clients = parts.clients
+    return DeliveryRole(settings, parts.metrics, clients.admin, clients.transactions, loop, reports, parts.outcome_log)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Parts:
+    """What more than one part of the loop uses."""
+
+    clients: _Clients
+    delay_topics: DelayTopics
+    table: SubscriptionTable[Endpoint]
+    metrics: DeliveryMetrics
+    outcome_log: OutcomeLog
+    health: HealthTracker
+    admission: AdmissionControl
+    recorder: Recorder
+    handler: ResultHandler
+    outbox: Outbox
+    committer: Committer
+    reader: Reader
+    client: HttpClient
+
+
+def _parts(settings: Settings, instance: int | None) -> _Parts:
+    names, senders = settings.names, senders_of(settings)
     metrics = DeliveryMetrics(
         {name: tuple(sender.event_types) for name, sender in senders.items()}, settings.max_in_flight
     )
@@ -125,72 +165,77 @@ def build(settings: Settings, instance: int | None) -> DeliveryRole:
     delay_topics = DelayTopics(names, delays_of(sender.schedule for sender in senders.values()), settings.delay_speedup)
     process_id = f"{instance if instance is not None else 'x'}-{secrets.token_hex(4)}"
     clients = _clients(settings, instance, process_id, delay_topics)
-    table = _table(settings, senders)
+    policy = EgressPolicy(settings.allow_http, settings.allow_cidrs, frozenset(settings.allow_ports))
+    table = _table(settings, senders, policy)
     health = HealthTracker(health_policy(settings))
-    admission = AdmissionControl(admission_limits(settings), delay_topics.waits_ms[1:])
     recorder = Recorder(names, delay_topics, settings.max_event + RECORD_OVERHEAD // 2)
-    handler = ResultHandler(
-        names=names,
-        subscriptions=table,
-        recorder=recorder,
-        health=health,
-        metrics=metrics,
-        outcome_log=outcome_log,
-        longest_delay_ms=delay_topics.waits_ms[-1],
-    )
     outbox = Outbox(process_id)
     committer = Committer(outbox, clients.transactions, max_uncommitted=settings.max_uncommitted, metrics=metrics)
-    reader = Reader(
-        consumer=clients.consumer,
-        recovery=PartitionRecovery(clients.positions, CompactedPartition(kafka, clients.admin, names.health)),
-        assignment=Assignment(delay_topics),
+    return _Parts(
+        clients=clients,
+        delay_topics=delay_topics,
+        table=table,
+        metrics=metrics,
+        outcome_log=outcome_log,
+        health=health,
+        admission=AdmissionControl(admission_limits(settings), delay_topics.waits_ms[1:]),
+        recorder=recorder,
+        handler=ResultHandler(
+            names=names,
+            subscriptions=table,
+            recorder=recorder,
+            health=health,
+            metrics=metrics,
+            outcome_log=outcome_log,
+            longest_delay_ms=delay_topics.waits_ms[-1],
+        ),
         outbox=outbox,
         committer=committer,
-        clock=_CLOCKS.unix_ms,
+        reader=Reader(
+            consumer=clients.consumer,
+            recovery=PartitionRecovery(clients.positions, clients.health),
+            assignment=Assignment(delay_topics),
+            outbox=outbox,
+            committer=committer,
+            clock=_CLOCKS.unix_ms,
+        ),
+        client=http_client_of(settings, policy),
     )
-    policy = EgressPolicy(settings.allow_http, settings.allow_cidrs, frozenset(settings.allow_ports))
-    client = http_client_of(settings, policy)
-    scheduler = Scheduler(
+
+
+def _scheduler(parts: _Parts) -> Scheduler:
+    table = parts.table
+    return Scheduler(
         subscriptions=table,
-        client=client,
-        outbox=outbox,
-        recorder=recorder,
-        handler=handler,
-        delay_topics=delay_topics,
-        admission=admission,
-        health=health,
-        metrics=metrics,
+        client=parts.client,
+        outbox=parts.outbox,
+        recorder=parts.recorder,
+        handler=parts.handler,
+        delay_topics=parts.delay_topics,
+        admission=parts.admission,
+        health=parts.health,
+        metrics=parts.metrics,
         is_fresh=lambda: table.is_fresh(_CLOCKS.monotonic_ms()),
         clock=_CLOCKS.unix_ms,
     )
-    reports = Snapshots(EndpointReports(admission, health, table, reader, settings.partitions).make)
-    housekeeping = Housekeeping(
-        reader=reader,
-        consumer=clients.consumer,
-        delay_topics=delay_topics,
-        outbox=outbox,
-        client=client,
-        table=table,
-        admission=admission,
-        health=health,
-        handler=handler,
+
+
+def _housekeeping(parts: _Parts, reports: Snapshots[EndpointReport]) -> Housekeeping:
+    return Housekeeping(
+        reader=parts.reader,
+        consumer=parts.clients.consumer,
+        delay_topics=parts.delay_topics,
+        outbox=parts.outbox,
+        client=parts.client,
+        table=parts.table,
+        admission=parts.admission,
+        health=parts.health,
+        handler=parts.handler,
         reports=reports,
-        outcome_log=outcome_log,
-        metrics=metrics,
+        outcome_log=parts.outcome_log,
+        metrics=parts.metrics,
         monotonic_ms=_CLOCKS.monotonic_ms,
     )
-    loop = DeliveryLoop(
-        reader=reader,
-        scheduler=scheduler,
-        client=client,
-        outbox=outbox,
-        committer=committer,
-        table=table,
-        housekeeping=housekeeping,
-        clocks=_CLOCKS,
-        limits=ProcessLimits(settings.max_in_flight, milliseconds(settings.drain_timeout)),
-    )
-    return DeliveryRole(settings, metrics, clients.admin, clients.transactions, loop, reports, outcome_log)
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +245,7 @@ class _Clients:
     admin: AdminClient
     consumer: Consumer
     positions: CommittedPositions
+    health: CompactedPartition
     transactions: Transactions
 
 
@@ -215,11 +261,11 @@ def _clients(settings: Settings, instance: int | None, process_id: str, delay_to
     place = TopicPartition(names.outcomes, 0, 0)  # a position that nobody reads from
     transactions = Transactions(config, positions, Sweep(kafka, group, place, written))
     consumer = Consumer(consumer_config(kafka, group, instance), logger=logger)
-    return _Clients(admin, consumer, positions, transactions)
+    health = CompactedPartition(kafka, admin, names.health)
+    return _Clients(admin, consumer, positions, health, transactions)
 
 
-def _table(settings: Settings, senders: Mapping[str, Sender]) -> SubscriptionTable[Endpoint]:
+def _table(settings: Settings, senders: Mapping[str, Sender], policy: EgressPolicy) -> SubscriptionTable[Endpoint]:
     names = settings.names
-    policy = EgressPolicy(settings.allow_http, settings.allow_cidrs, frozenset(settings.allow_ports))
     endpoint_of = endpoints_of(senders, policy, sealer_of(settings), names.subscriptions, settings.delay_speedup)
     return SubscriptionTable(settings.kafka_properties(), names, endpoint_of, lambda _id, _entry: None)

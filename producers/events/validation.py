@@ -38,28 +38,42 @@ _EMBEDDED: Final[Mapping[Embedding, str]] = {
 def problems(node: AvroType, value: Any, path: str) -> Iterator[str]:
     """Yield a sentence for each misfit of a value; `path` is the name of the value itself."""
     match node:
-        case Primitive():
-            embedded = embedding(node)
-            fits = _fits_primitive(node.name, value) if embedded is None else _fits_embedded(embedded, value)
-            if not fits:
+        case Primitive() | Enum() | Fixed():
+            if not _fits(node, value):
                 yield _misfit(path, _expected(node), value)
         case Union():
             yield from _union_problems(node, value, path)
         case Record():
             yield from _record_problems(node, value, path)
-        case Array() if isinstance(value, list):
-            for index, item in enumerate(value):
-                yield from problems(node.items, item, f"{path}[{index}]")
+        case Array():
+            yield from _array_problems(node, value, path)
         case Map():
             yield from _map_problems(node, value, path)
-        case Enum() if value in node.symbols:
-            pass
         case Reference():
             yield from problems(node.target, value, path)
-        case Array() | Enum() | Fixed():
-            yield _misfit(path, _expected(node), value)
         case _:
             assert_never(node)
+
+
+def _fits(node: Primitive | Enum | Fixed, value: Any) -> bool:
+    match node:
+        case Primitive():
+            embedded = embedding(node)
+            return _fits_primitive(node.name, value) if embedded is None else _fits_embedded(embedded, value)
+        case Enum():
+            return value in node.symbols
+        case Fixed():  # JSON has no bytes
+            return False
+        case _:
+            assert_never(node)
+
+
+def _array_problems(array: Array, value: Any, path: str) -> Iterator[str]:
+    if not isinstance(value, list):
+        yield _misfit(path, _expected(array), value)
+        return
+    for index, item in enumerate(value):
+        yield from problems(array.items, item, f"{path}[{index}]")
 
 
 def _union_problems(union: Union, value: Any, path: str) -> Iterator[str]:

@@ -158,19 +158,9 @@ def read_sender_file(document: Document) -> SenderFile:
 
 
 def _contradictions(parsed: SenderFile) -> Iterator[tuple[KeyPath, str]]:
-    """Yield what no table can see alone, each with the key that it is about."""
-    used: set[str] = set()
-    for header, template in parsed.headers.items():
-        for name in PLACEHOLDER.findall(template):
-            used.add(name)
-            lacking = [kind for kind, line in parsed.event_types.items() if name not in line.constants]
-            if name in KNOWN or not lacking:
-                continue
-            if len(lacking) == len(parsed.event_types):
-                known = ", ".join(f"{{{one}}}" for one in KNOWN)
-                yield ("headers", header), f"unknown placeholder {{{name}}}; known: {known}, and keys of [event_types]"
-            else:
-                yield ("event_types", lacking[0]), f"the key {name} is missing; the header {header} is made of it"
+    """Yield what is wrong between tables, each with the key that it is about."""
+    yield from _unknown_placeholders(parsed)
+    used = {name for template in parsed.headers.values() for name in PLACEHOLDER.findall(template)}
     for event_type, line in parsed.event_types.items():
         for name in line.constants:
             if name not in used:
@@ -181,3 +171,17 @@ def _contradictions(parsed: SenderFile) -> Iterator[tuple[KeyPath, str]]:
             if name not in parsed.event_types:
                 what = f"there is no event type {name!r}{did_you_mean(name, parsed.event_types)}"
                 yield ("conditions", number, "event_types"), what
+
+
+def _unknown_placeholders(parsed: SenderFile) -> Iterator[tuple[KeyPath, str]]:
+    """Yield placeholders of headers that neither Signpost nor every event type fills."""
+    for header, template in parsed.headers.items():
+        for name in PLACEHOLDER.findall(template):
+            lacking = [kind for kind, line in parsed.event_types.items() if name not in line.constants]
+            if name in KNOWN or not lacking:
+                continue
+            if len(lacking) == len(parsed.event_types):
+                known = ", ".join(f"{{{one}}}" for one in KNOWN)
+                yield ("headers", header), f"unknown placeholder {{{name}}}; known: {known}, and keys of [event_types]"
+            else:
+                yield ("event_types", lacking[0]), f"the key {name} is missing; the header {header} is made of it"

@@ -82,6 +82,10 @@ def _guess(sender: Sender, given: Mapping[str, str], body: bytes, secret: str) -
         if _is_signed_by(sender, given, body, key):
             sentence = f"it was signed with this secret in another form: {how}"
             return Finding("key_encoding", _NOT_GENUINE + sentence, _OTHER_KEY)
+    return _guess_two_mistakes(sender, given, body, secret)
+
+
+def _guess_two_mistakes(sender: Sender, given: Mapping[str, str], body: bytes, secret: str) -> Finding | None:
     for secret_how, other in secrets(secret):
         for body_how, written in bodies(body):
             if _fits(sender, given, written, other):

@@ -226,20 +226,24 @@ class HttpClient:
                     self._on_connected(*made, now)
                 continue
             exchange = connection.exchange
-            if exchange is None:
-                if connection.has_ended(mask):
-                    self._pool.remove(connection)
-                    self._close(connection)
-            elif connection.handshake is not None:
-                self._continue_handshake(exchange, connection, now)
-            elif exchange.unsent is not None:
-                self._continue_sending(exchange, connection, mask, now)
-            elif mask & _HAS_DATA and (not self._unconfirmed or exchange.request not in self._unconfirmed):
-                self._receive(exchange, connection, mask, now)
+            if exchange is not None:
+                self._continue(exchange, connection, mask, now)
+            elif connection.has_ended(mask):
+                self._pool.remove(connection)
+                self._close(connection)
         for exchange, error in self._connector.advance(now):
             self._on_connected(exchange, error, now)
         if self._queue:
             self._serve_queue(now)
+
+    def _continue(self, exchange: Exchange, connection: Connection, mask: int, now: float) -> None:
+        """Handle an event of a connection that carries a request."""
+        if connection.handshake is not None:
+            self._continue_handshake(exchange, connection, now)
+        elif exchange.unsent is not None:
+            self._continue_sending(exchange, connection, mask, now)
+        elif mask & _HAS_DATA and (not self._unconfirmed or exchange.request not in self._unconfirmed):
+            self._receive(exchange, connection, mask, now)
 
     def _on_resolved(self, host: str) -> None:
         """Let what waited for a name be confirmed, or end it."""
