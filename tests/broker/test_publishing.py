@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from deploy.dev.broker import Broker
-from schemas.events.event import EventDecoder
+from schemas.senders.event_codec import EventDecoder
 from schemas.senders.sender import load_senders
 from tests.support.topics import create_topic, read_topic
 

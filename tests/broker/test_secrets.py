@@ -26,7 +26,7 @@ from tests.support.pipeline import CUSTOMER, Pipeline, ends_of
 from tests.support.roles import Role, RoleStarter
 from tests.support.table import RecordProperty, Row
 from tests.support.waiting import wait_until
-from tests.unit.test_client_certificate import KEY, certificate, pem
+from tests.unit.schemas.test_client_certificate import KEY, certificate, pem
 
 pytestmark = pytest.mark.promise(6)
 
@@ -160,7 +160,9 @@ def test_no_type_shows_the_secret_that_it_holds(broker: Broker, prefix: str, sta
     (message,) = pipeline.read(pipeline.names.subscriptions)
     value = message.value() or b""
     settings = pipeline.settings.model_copy(update={"kafka": {"sasl.password": password}})
-    interpret = endpoints_of(load_senders(), EgressPolicy(), sealer_of(pipeline.settings), pipeline.names.subscriptions)
+    interpret = endpoints_of(
+        load_senders(), EgressPolicy(), sealer_of(pipeline.settings), pipeline.names.subscriptions, 1
+    )
     endpoint = interpret(0, 0, "sub-0", value)
     assert endpoint.secrets == (secret.encode(),)
     held = [settings, settings.sealing_key, sealer_of(settings), draft, draft.secret, Apply(draft)]

@@ -28,7 +28,7 @@ from tests.support.scenario import Scenario
 from tests.support.table import RecordProperty, Row
 from tests.support.waiting import wait_until
 from tests.support.windows import Windows
-from tests.unit.test_header_injections import NAMES, VALUES
+from tests.unit.schemas.test_header_injections import NAMES, VALUES
 
 # Retries soon enough for a test, in delay topics that are there; enough of them that nothing is given up.
 SCHEDULE_S = (1,) * 30

@@ -12,7 +12,7 @@ from itertools import chain
 import pytest
 
 from consumers.delivery.partitions.committer import MAX_BYTES
-from consumers.delivery.scheduler import MAX_BYTES_AT_HAND
+from consumers.delivery.scheduler import MAX_BUFFERED_BYTES
 from consumers.kafka.transactions import QUEUE_BYTES
 from consumers.router.output import producer_config
 from deploy.roles.delivery import consumer_config
@@ -32,7 +32,7 @@ READ_AHEAD = _FETCHED["queued.max.messages.kbytes"] * KIB + PARTITIONS * 5 * _FE
 # The producer's queue twice, as what is under way is packed as well.
 ROUTER = 2 * producer_config({}, 0)["queue.buffering.max.kbytes"] * KIB + 2 * READ_AHEAD
 # Records at hand, as they were read and as bodies; rows that wait, rows in a transaction, and these in the producer.
-DELIVERY = 2 * MAX_BYTES_AT_HAND + 3 * MAX_BYTES + 2 * READ_AHEAD
+DELIVERY = 2 * MAX_BUFFERED_BYTES + 3 * MAX_BYTES + 2 * READ_AHEAD
 
 
 class Case:
@@ -94,7 +94,7 @@ class Case:
 
 def test_a_transaction_fits_into_the_producer_s_queue() -> None:
     """Rows that wait, and one for each job at hand, are less than the queue takes: produce never finds it full."""
-    assert QUEUE_BYTES > MAX_BYTES + MAX_BYTES_AT_HAND + 2 * READ_AHEAD
+    assert QUEUE_BYTES > MAX_BYTES + MAX_BUFFERED_BYTES + 2 * READ_AHEAD
 
 
 def large_event(number: int, size: int) -> dict[str, object]:

@@ -11,7 +11,7 @@ from consumers.delivery.http.types import Response
 from consumers.delivery.results.recorder import RESPONSE_KEPT, redacted
 from tests.support.hostile import HostileReceiver
 from tests.support.sending import completed_of, local_client, request_to
-from tests.unit.test_endpoint import SIGNED, endpoint, header
+from tests.unit.delivery.test_endpoint import SIGNED, endpoint, header
 
 pytestmark = pytest.mark.promise(6)
 

@@ -24,7 +24,7 @@ from schemas.subscriptions.subscription import (
     Subscription,
     encode_subscription,
 )
-from tests.unit.test_record_versions import PLAIN
+from tests.unit.schemas.test_record_versions import PLAIN
 
 TOPIC = "signpost.subscriptions"
 SEALER = Sealer([bytes(32)])

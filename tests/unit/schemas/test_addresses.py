@@ -15,7 +15,7 @@ from schemas.network.egress import EgressPolicy
 
 pytestmark = pytest.mark.promise(5)
 
-with (Path(__file__).parent / "data" / "iana_special_purpose.csv").open(encoding="utf-8", newline="") as file:
+with (Path(__file__).parents[1] / "data" / "iana_special_purpose.csv").open(encoding="utf-8", newline="") as file:
     BLOCKS: list[Network] = [ip_network(row["Address Block"]) for row in csv.DictReader(file)]
 UNICAST = IPv6Network("2000::/3")
 # Beside the registries: where a cloud's platform answers at a public address.

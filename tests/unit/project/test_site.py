@@ -13,7 +13,7 @@ from deploy.reference import site
 from schemas.senders.sender import load_senders
 from tests.support.parts import need
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")

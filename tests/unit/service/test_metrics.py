@@ -26,7 +26,7 @@ from schemas.catalog.statuses import STATUSES, status_name
 from schemas.records.delivery import Job, Outcome, State
 
 KNOWN = {"zenoo": ["case.created", "case.closed"]}
-DASHBOARDS = sorted((Path(__file__).parents[2] / "deploy" / "grafana").glob("*.json"))
+DASHBOARDS = sorted((Path(__file__).parents[3] / "deploy" / "grafana").glob("*.json"))
 # Labels that Prometheus adds.
 SCRAPED = {"instance", "job", "le"}
 

@@ -21,7 +21,7 @@ from schemas.senders.sender import load_senders
 from schemas.settings.settings import Settings
 from schemas.subscriptions.rules import Bounds, check
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 README, SUBSCRIPTIONS, OPERATIONS = (
     (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "docs/subscriptions.md", "docs/operations.md")
 )

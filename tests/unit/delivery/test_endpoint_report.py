@@ -24,9 +24,9 @@ from schemas.catalog.failures import FailureKind
 from schemas.subscriptions.subscription import Subscription
 from tests.support.admission import NOW, EndpointStub, TestedControl, admission_control
 from tests.support.waiting import wait_until
-from tests.unit.test_endpoint import endpoint
-from tests.unit.test_health import failure, job
-from tests.unit.test_record_versions import PLAIN
+from tests.unit.delivery.results.test_health import failure, job
+from tests.unit.delivery.test_endpoint import endpoint
+from tests.unit.schemas.test_record_versions import PLAIN
 
 DAY = 86_400_000
 

@@ -27,7 +27,7 @@ from schemas.records.delivery import JobCodec, OutcomeCodec
 from schemas.records.topics import TopicNames
 from tests.support.admission import DELAYS_MS, NOW
 from tests.support.first_jobs import first_job
-from tests.unit.test_endpoint import SIGNED, endpoint
+from tests.unit.delivery.test_endpoint import SIGNED, endpoint
 
 pytestmark = pytest.mark.promise(1)
 

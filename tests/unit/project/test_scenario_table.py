@@ -27,7 +27,7 @@ def test_each_scenario_has_its_row_at_the_end(tmp_path: Path, processes: str) ->
     (tmp_path / "conftest.py").write_text(_CONFTEST)
     (tmp_path / "pytest.ini").write_text("[pytest]\n")
     command = [sys.executable, "-m", "pytest", "-q", "-n", processes, "-p", "no:cacheprovider", str(tmp_path)]
-    done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=Path(__file__).parents[3], capture_output=True, text=True, check=False)
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in done.stdout.splitlines() if "| row " in line]
     assert sorted(rows) == [
         [f"row {number}", "1,000", "10", "0", "0", "40 ms", "44 ms (+10 %)", "5,000", "4,500 (-10 %)", "2.2"]

@@ -24,8 +24,8 @@ from consumers.subscriptions.state import Entry
 from schemas.input.durations import parse_duration
 from schemas.records.topics import TopicNames
 from tests.support.admission import DELAYS_MS, NOW
-from tests.unit.test_endpoint import SIGNED, endpoint
-from tests.unit.test_health import job
+from tests.unit.delivery.results.test_health import job
+from tests.unit.delivery.test_endpoint import SIGNED, endpoint
 
 pytestmark = pytest.mark.promise(7)
 

@@ -14,7 +14,7 @@ from schemas.senders.sender import load_senders
 from schemas.subscriptions.client_certificate import CertificateWish
 from schemas.subscriptions.header_rules import HeaderWish
 from schemas.subscriptions.rules import KEEP, Bounds, Draft, Generate, Given, faults
-from tests.unit.test_client_certificate import KEY, certificate, pem
+from tests.unit.schemas.test_client_certificate import KEY, certificate, pem
 
 CANARY = "canary-of-this-test"
 HEAD = "subscriptions:\n  - id: a\n    sender: zenoo\n    customer_id: acme\n    url: https://x.example/\n"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.support.table import RecordProperty, Row
-from tests.unit.test_health import MINUTE, Endpoint
+from tests.unit.delivery.results.test_health import MINUTE, Endpoint
 
 
 @pytest.mark.scenario

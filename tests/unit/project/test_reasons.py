@@ -19,7 +19,7 @@ from schemas.catalog import reasons
 from schemas.catalog.errors import UNREADABLE_REASONS
 from schemas.records.health import DisabledReason, OperationKind
 
-OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
+OPERATIONS = Path(__file__).parents[3] / "docs" / "operations.md"
 # Of jobs that are put off before their endpoint is asked.
 BLIND = re.findall(r'_defer_blindly\(\w+, "(\w+)"\)', Path(scheduler.__file__).read_text(encoding="utf-8"))
 USED: dict[str, Collection[str]] = {

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.spread import place_of, unit_of
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 CONFTEST = """
 from tests.support.spread import Spreading
 
@@ -23,7 +23,10 @@ def pytest_configure(config):
 @pytest.mark.parametrize(
     ("test", "unit"),
     [
-        ("tests/unit/test_progress.py::test_x[a::b]", "tests/unit/test_progress.py"),
+        (
+            "tests/unit/delivery/partitions/test_progress.py::test_x[a::b]",
+            "tests/unit/delivery/partitions/test_progress.py",
+        ),
         ("tests/faults/test_kills.py::test_x[1]", "tests/faults/test_kills.py::test_x[1]"),
         ("tests/broker/test_main_job.py::test_x", "tests/broker/test_main_job.py"),
     ],
