@@ -224,10 +224,8 @@ class HttpClient:
                 made = self._connector.ready(descriptor, now)
                 if made is not None:
                     self._on_connected(*made, now)
-                continue
-            exchange = connection.exchange
-            if exchange is not None:
-                self._continue(exchange, connection, mask, now)
+            elif connection.exchange is not None:
+                self._continue(connection.exchange, connection, mask, now)
             elif connection.has_ended(mask):
                 self._pool.remove(connection)
                 self._close(connection)

@@ -13,7 +13,8 @@ from typing import Any, Final, Protocol, TypeAlias
 Events: TypeAlias = Sequence[tuple[int, int]]
 READABLE: Final = 0x001  # EPOLLIN
 WRITABLE: Final = 0x004  # EPOLLOUT
-ENDED: Final = 0x2000 | 0x010 | 0x008  # EPOLLRDHUP, EPOLLHUP, EPOLLERR: the other side ended the connection
+_SHUT_DOWN: Final = 0x2000  # EPOLLRDHUP
+ENDED: Final = _SHUT_DOWN | 0x010 | 0x008  # with EPOLLHUP, EPOLLERR: the other side ended the connection
 _EDGE_TRIGGERED: Final = 1 << 31  # EPOLLET
 _MAX_EVENTS: Final = 1_024
 
@@ -48,7 +49,7 @@ class EpollReadiness:
 
     def watch(self, fd: int) -> None:
         """Add a new socket; closing it removes it. OSError if the system watches no more descriptors."""
-        self._epoll.register(fd, READABLE | WRITABLE | 0x2000 | _EDGE_TRIGGERED)
+        self._epoll.register(fd, READABLE | WRITABLE | _SHUT_DOWN | _EDGE_TRIGGERED)
 
     def wait(self, timeout_s: float) -> Events:
         """Return what has happened, each descriptor once, or nothing after the timeout."""
