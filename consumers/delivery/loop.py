@@ -246,7 +246,7 @@ class DeliveryLoop:
         if monotonic_ms - self._idle_ms < _BUSY_AFTER_MS:
             wanted = _BUFFERED - self._scheduler.buffered
         else:
-            wanted = _BUFFERED_BUSY - self._scheduler.soon
+            wanted = _BUFFERED_BUSY - self._scheduler.waiting
         now_ms = self._now()
         idle = not self._client.is_busy and not (
             self._scheduler.has_startable(now_ms) and self._may_start(now_ms, monotonic_ms)

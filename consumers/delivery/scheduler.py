@@ -32,6 +32,7 @@ from consumers.delivery.http.types import (
 )
 from consumers.delivery.partitions.outbox import Outbox
 from consumers.delivery.partitions.partition_state import Ownership, PartitionState
+from consumers.delivery.partitions.progress import ROOMY_UNFINISHED
 from consumers.delivery.partitions.reader import ReadRecord, Recovered
 from consumers.delivery.request_builder import build_request
 from consumers.delivery.results.handler import CancelReason, ResultHandler
@@ -53,9 +54,6 @@ _LATE_MS: Final = 1_000
 # Before the first start of a turn the loop has checked that the table is fresh and the partitions are ours. That check
 # holds for this long.
 _STARTS_MS: Final = 25
-# Of a partition this many jobs may wait in memory: what is unfinished of it is bounded (progress.py), and the rest is
-# for other endpoints. Jobs that start soon may use all of it; reading of the partition then pauses for a moment.
-_MAY_WAIT_OF_PARTITION: Final = 1_000
 # Records in memory; each is there twice, as it was read and as a body.
 MAX_BUFFERED_BYTES: Final = 32 * 1024 * 1024
 
@@ -103,9 +101,9 @@ class Scheduler:
         return len(self._ready) + self._admission.backpressure
 
     @property
-    def soon(self) -> int:
-        """How many jobs will start within a second."""
-        return len(self._ready) + self._admission.soon
+    def waiting(self) -> int:
+        """How many jobs in memory have not started."""
+        return len(self._ready) + self._admission.waiting
 
     def has_startable(self, now_ms: int) -> bool:
         """Whether `start` has anything to do."""
@@ -300,10 +298,13 @@ class Scheduler:
         return True
 
     def _may_wait(self, task: DeliveryTask) -> bool:
-        """Whether a job may wait in memory: half of it, and of what may be unfinished, is for other endpoints."""
+        """Whether a job may wait in memory, which it shares with other endpoints, as its partition does.
+
+        A job that starts soon may. Any other may if the partition, once full, can be read again while the job waits.
+        """
         if self.bytes >= MAX_BUFFERED_BYTES // 2:
             return False
-        if task.partition.progress.unfinished < _MAY_WAIT_OF_PARTITION:
+        if task.partition.progress.unfinished < ROOMY_UNFINISHED:
             return True
         return task.endpoint_state is not None and task.endpoint_state.starts_soon
 

@@ -88,7 +88,7 @@ class Bulkhead:
         self._responsive_quota = sixteenths(_RESPONSIVE_QUOTA)
         self._slow_quota = sixteenths(_SLOW_QUOTA)
         self._slow_quota_in_mass_failure = sixteenths(_SLOW_QUOTA_IN_MASS_FAILURE)
-        self.slow_ceiling = self._slow_quota  # above it no class of the slow quota may start
+        self.slow_ceiling = self._slow_quota  # the slow quota is never higher, but for the OVERDUE request of rule 3
         self._headroom_above = sixteenths(_HEADROOM_ABOVE)
         self._idle_quota = sixteenths(_IDLE_QUOTA)
         self._mass_failure = sixteenths(_MASS_FAILURE)

@@ -24,19 +24,15 @@ from consumers.delivery.admission.types import RESPONSIVE, AdmittedTask, LimitRe
 
 # A sweep looks at so many endpoints, which takes a millisecond or two.
 _SWEPT: Final = 1_000
-# From so many tasks on that start soon, reading stops while at least `_IMMINENT` of them are imminent. At twice as
-# many, an endpoint may have only its least room.
+# From so many waiting tasks on, reading stops while tasks start soon. At twice as many, an endpoint may have only its
+# least room.
 MANY: Final = 2_048
+# With so many imminent tasks it is better to wait than to defer: nothing more is read.
 _IMMINENT: Final = 64
-# Imminent tasks start within 0.1 s. Ten times as many start soon: within a second.
-_SOON: Final = 10
 
 
 class WaitingEndpoints:
-    """`tasks` counts the waiting tasks. Of those, `soon` start within a second, and `imminent` within 0.1 s.
-
-    Tasks of endpoints that do not respond, or that wait for the slow quota, are neither: they cause no backpressure.
-    """
+    """`tasks` is the number of waiting tasks, `imminent` how many of them start within 0.1 s."""
 
     def __init__(self) -> None:
         self._by_id: dict[str, EndpointState] = {}
@@ -47,7 +43,6 @@ class WaitingEndpoints:
         self.for_responsive: deque[EndpointState] = deque()
         self.for_slow: deque[EndpointState] = deque()
         self.tasks = 0
-        self.soon = 0
         self.imminent = 0
 
     @property
@@ -58,7 +53,7 @@ class WaitingEndpoints:
     @property
     def backpressure(self) -> int:
         """Number of waiting tasks that are a reason to stop reading. Those of a few full endpoints are none."""
-        return self.soon if self.soon >= MANY and self.imminent >= _IMMINENT else self.imminent
+        return self.tasks if self.tasks >= MANY and self.imminent >= _IMMINENT else self.imminent
 
     @property
     def next_start_ms(self) -> int | None:
@@ -73,14 +68,16 @@ class WaitingEndpoints:
         """Let a task wait."""
         state.waiting.append(task)
         self.tasks += 1
-        self._count(state, len(state.waiting) - 1, len(state.waiting))
+        if len(state.waiting) <= state.imminent:
+            self.imminent += 1
 
     def pop(self, state: EndpointState) -> AdmittedTask:
         """Take the first waiting task of an endpoint that was runnable; it is runnable again if more tasks wait."""
         waiting = state.waiting
-        task = waiting.popleft()
         self.tasks -= 1
-        self._count(state, len(waiting) + 1, len(waiting))
+        if len(waiting) <= state.imminent:
+            self.imminent -= 1
+        task = waiting.popleft()
         if waiting:
             state.in_queue = True
             self.runnable.append(state)
@@ -92,10 +89,10 @@ class WaitingEndpoints:
         """Remove waiting tasks of an endpoint and return them."""
         removed = [task for task in state.waiting if is_removed(task)]
         if removed:
-            before = len(state.waiting)
+            before = min(len(state.waiting), state.imminent)
             state.waiting = deque(task for task in state.waiting if not is_removed(task))
             self.tasks -= len(removed)
-            self._count(state, before, len(state.waiting))
+            self.imminent -= before - min(len(state.waiting), state.imminent)
             if not state.waiting:
                 self._by_id.pop(state.id, None)
         return removed
@@ -166,7 +163,7 @@ class WaitingEndpoints:
                 state.limited_by = state.closed_by or LimitReason.NO_RESPONSE
                 removed += self.remove(state, lambda _task: True)
             else:
-                self._recount(state, now_ms)
+                self.imminent += state.recount_imminent(now_ms)
             self.wake_some(state.host.waiting, state.host.capacity - state.host.in_flight)
         self.wake_some(self.for_responsive, bulkhead.free)
         self.wake_some(self.for_slow, bulkhead.free)
@@ -187,20 +184,6 @@ class WaitingEndpoints:
         if self.for_responsive or bulkhead.slow >= bulkhead.slow_ceiling:
             return False
         return bulkhead.allows(self.for_slow[0].traffic_class)
-
-    def _count(self, state: EndpointState, before: int, after: int) -> None:
-        """Count that an endpoint has another number of waiting tasks."""
-        imminent = state.imminent
-        if imminent:
-            self.imminent += min(after, imminent) - min(before, imminent)
-            self.soon += min(after, _SOON * imminent) - min(before, _SOON * imminent)
-
-    def _recount(self, state: EndpointState, now_ms: int) -> None:
-        """See again how many tasks of an endpoint start soon."""
-        waiting = len(state.waiting)
-        self._count(state, waiting, 0)
-        state.imminent = state.count_imminent(state.backlog, now_ms)
-        self._count(state, 0, waiting)
 
     def _next_swept(self) -> list[EndpointState]:
         """Return the endpoints to sweep: of very many, those that were swept longest ago."""

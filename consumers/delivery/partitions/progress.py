@@ -20,6 +20,8 @@ MAX_METADATA: Final = 4_095
 LIST_BYTES: Final = 4_000
 MAX_BATCH: Final = 256
 MAX_UNFINISHED: Final = 2_000
+# A partition that was full is read again when no more than this is unfinished. So fewer jobs may wait for long.
+ROOMY_UNFINISHED: Final = MAX_UNFINISHED // 2 - MAX_BATCH
 # Never over LIST_BYTES: 500 * (1 + log32(2**24 / 500)) is 2,004, and the span may not grow beyond.
 _SURELY_FITS: Final = 500
 MAX_SPAN: Final = 1 << 24
@@ -117,7 +119,7 @@ class Progress:
     def roomy(self) -> bool:
         """Whether so much is finished since it was full that reading is worth another fetch."""
         count, span = self.unfinished + MAX_BATCH, self.next_offset - self.lowest + MAX_BATCH
-        if self.full or count > MAX_UNFINISHED // 2:
+        if self.full or self.unfinished > ROOMY_UNFINISHED:
             return False
         return count * (1 + log(span / count, 32)) <= LIST_BYTES * 0.7
 

@@ -41,7 +41,7 @@ class Standing:
         self.outbox = Outbox("one")
         self.scheduler = SimpleNamespace(
             moves=0,
-            soon=0,
+            waiting=0,
             buffered=0,
             bytes=0,
             next_due_ms=None,
@@ -177,7 +177,7 @@ def test_a_loop_that_has_enough_at_hand_sends_it_at_once(standing: Standing, mon
     """With nothing under way it waits for a moment only where nothing may start either."""
     slept: list[float] = []
     monkeypatch.setattr("consumers.delivery.loop.time.sleep", slept.append)
-    standing.scheduler.soon = standing.scheduler.buffered = 5_000
+    standing.scheduler.waiting = standing.scheduler.buffered = 5_000
     assert standing.turns() == 3
     assert slept == []
     standing.scheduler.has_startable = lambda _now: False

@@ -199,7 +199,6 @@ def check_counts(turns: Turns) -> None:
         assert state.probe is None or state.probe in turns.in_flight
     assert control.waiting == sum(len(state.waiting) for state in known) == len(turns.waiting)
     assert control._waiting.imminent == sum(min(len(state.waiting), state.imminent) for state in known)
-    assert control._waiting.soon == sum(min(len(state.waiting), 10 * state.imminent) for state in known)
 
 
 def check_queues(turns: Turns) -> None:

@@ -24,20 +24,6 @@ def test_new_endpoints_without_permit_cause_no_backpressure() -> None:
     assert not last.endpoint_state.starts_soon
 
 
-def test_thousands_of_hanging_endpoints_take_no_room_and_no_reading_from_a_healthy_one() -> None:
-    """With five thousand tasks that wait for the slow quota, a healthy endpoint waits in memory as without them."""
-    found = []
-    for hanging in (0, 5_000):
-        control = admission_control(subscription=16, process=512)
-        control.warm(A)
-        for number in range(hanging):
-            control.offer(EndpointStub(f"hangs-{number}", host=f"{number}.example"), 1)
-        offered = control.offer(A, 500)
-        found.append((len(offered["start"]), len(offered["wait"]), control.soon, control.backpressure))
-    assert found[0] == found[1]
-    assert found[0][:2] == (16, 484)
-
-
 def test_first_response_is_awaited_for_a_moment() -> None:
     """Tasks of an endpoint whose first requests are in flight cause backpressure for 0.2 s only."""
     control = admission_control(subscription=16)

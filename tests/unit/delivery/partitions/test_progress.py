@@ -14,6 +14,7 @@ from consumers.delivery.partitions.progress import (
     MAX_BATCH,
     MAX_METADATA,
     MAX_UNFINISHED,
+    ROOMY_UNFINISHED,
     Position,
     Progress,
 )
@@ -219,3 +220,16 @@ class ProgressModel(RuleBasedStateMachine):
 
 TestProgressModel = ProgressModel.TestCase
 TestProgressModel.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
+
+
+def test_full_partition_is_read_again_while_jobs_that_may_wait_are_unfinished() -> None:
+    """Jobs of unresponsive endpoints, as many as may wait in memory, do not keep a partition that was full paused."""
+    progress = Progress(Position(0, ""))
+    offset = 0
+    while not progress.full:
+        assert progress.read(offset)
+        offset += 1
+    for finished in range(ROOMY_UNFINISHED, offset):
+        progress.finish(finished)
+    assert progress.unfinished == ROOMY_UNFINISHED
+    assert progress.roomy
