@@ -4,7 +4,7 @@ However many endpoints stop responding, permits are left for those that respond.
 *responsive* while its endpoint is RESPONSIVE and the request is not overdue, that is, not open for four times as long
 as this endpoint usually takes (within 128 ms and 1 s). All other requests in flight count as *slow*.
 
-    class       who                                    may start while
+    class       endpoint                               may start while
     RESPONSIVE  responded within a second              responsive requests < 3/8, and there is headroom
     NEW         no response yet                        slow requests < slow quota
     SLOW        takes longer than a second             slow requests < 3/4 of the slow quota: a quarter is for NEW

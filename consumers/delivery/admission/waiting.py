@@ -133,7 +133,7 @@ class WaitingEndpoints:
             self.wake(heapq.heappop(self._timed)[2])
 
     def on_released(self, host: HostState, bulkhead: Bulkhead, *, was_slow: bool) -> None:
-        """Wake who waits for a permit that was released: one endpoint of each queue that it may help."""
+        """Wake one endpoint of each queue that the released permit may help."""
         for_slow = self.for_slow
         if for_slow and (was_slow or self._may_start_slow(bulkhead)):
             self.wake(for_slow.popleft())

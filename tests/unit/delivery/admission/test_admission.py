@@ -155,7 +155,7 @@ def test_open_breaker_allows_single_probes() -> None:
     probe = control.offer(A, 10, now_ms + 10_000)["start"]
     assert len(probe) == 1
     control.completed(probe[0], ResponseKind.REJECTED, 100, now_ms + 10_001)
-    assert len(control.offer(A, 10, now_ms + 10_002)["start"]) == 2  # it begins anew, carefully
+    assert len(control.offer(A, 10, now_ms + 10_002)["start"]) == 2  # slow start from one
 
 
 def test_retry_after_is_honoured() -> None:

@@ -23,7 +23,7 @@ class AdmissionModel(RuleBasedStateMachine):
 
     @initialize(subscription=st.integers(1, 4), host=st.integers(1, 6), process=st.integers(1, 12))
     def begin(self, subscription: int, host: int, process: int) -> None:
-        """Take limits; two hosts, and a rate limit for every third subscription."""
+        """Choose limits; two hosts, and a rate limit for every third subscription."""
         self.limits = (subscription, host, process)
         self.control = admission_control(subscription, host, process)
         self.everybody = [EndpointStub(str(n), f"{n % 2}.example", None, None if n % 3 else 5) for n in range(6)]
