@@ -210,7 +210,7 @@ def test_a_broker_that_goes_and_comes_back(
     assert len(set(jobs_sent(receiver, ids, outcomes))) == jobs
     assert set(ends_of(outcomes).values()) == {1}
     assert (router.is_alive(), deliver.is_alive()) == (True, True)
-    assert "waits" in deliver.log_text()
+    assert "delivery.paused" in deliver.log_text()
     assert (router.terminate(), deliver.terminate()) == (0, 0)
 
 

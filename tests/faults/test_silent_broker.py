@@ -42,11 +42,11 @@ def test_who_hears_nothing_for_5_s_starts_and_routes_nothing(
         receiver.wait_for(1)
         pipeline.publish_some(1, "globex", start=1)
         wait_until(
-            lambda: deliver.metric("signpost_delivery_jobs_waiting", delay_topic="0s") == 2, what="both are at hand"
+            lambda: deliver.metric("signpost_delivery_jobs_waiting", delay="0s") == 2, what="both are at hand"
         )
 
         speaks.clear()
-        no_news = "the broker does not say what is new in subscriptions"
+        no_news = "the broker does not confirm that the subscriptions table is current"
         wait_until(lambda: no_news in deliver.log_text(), what="delivery says what it waits for")
         receiver.drop_connections()  # there is a place for the other job now
         pipeline.write(Delete("sub-1"))
