@@ -65,6 +65,9 @@ class ForwardProxy:
             return
         if self._response is not None:
             connection.sendall(self._response)
+            connection.shutdown(socket.SHUT_WR)
+            while connection.recv(65_536):  # unread bytes would make the close a reset
+                pass
             return
         connection.sendall(f"HTTP/1.1 {status} Told by the proxy\r\nX-Proxy: yes\r\n\r\n".encode())
         if status == 200:
