@@ -41,9 +41,7 @@ def test_who_hears_nothing_for_5_s_starts_and_routes_nothing(
         pipeline.publish_some(1)
         receiver.wait_for(1)
         pipeline.publish_some(1, "globex", start=1)
-        wait_until(
-            lambda: deliver.metric("signpost_delivery_jobs_waiting", delay="0s") == 2, what="both are at hand"
-        )
+        wait_until(lambda: deliver.metric("signpost_delivery_jobs_waiting", delay="0s") == 2, what="both are at hand")
 
         speaks.clear()
         no_news = "the broker does not confirm that the subscriptions table is current"
