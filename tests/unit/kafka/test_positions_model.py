@@ -40,7 +40,7 @@ def group_without_a_broker(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class PositionsModel(Routers, RuleBasedStateMachine):
-    """At most two routers, two sources, and a broker."""
+    """Two routers on two sources lose no event and repeat a bounded number, through any changes."""
 
     @initialize(
         start_at=st.sampled_from(["now", "earliest", datetime.fromtimestamp(1_030, UTC)]),

@@ -38,7 +38,7 @@ class Record:
 
 
 class PausedPartitionsModel(RuleBasedStateMachine):
-    """Logs of records, some of which need a readable subscription or a known schema."""
+    """A partition waits for a readable subscription or a known schema; then every record is routed in order."""
 
     @initialize()
     def begin(self) -> None:

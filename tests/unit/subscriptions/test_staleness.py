@@ -168,7 +168,7 @@ class Request:
 
 
 class StalenessModel(RuleBasedStateMachine):
-    """A log that grows, a table that reads it, and a broker that responds late, in any order, or never."""
+    """A fresh table has read every acknowledged change, with responses late, in any order, or missing."""
 
     @initialize()
     def begin(self) -> None:
