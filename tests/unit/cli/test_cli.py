@@ -1,4 +1,4 @@
-"""The command line itself: help, version, and errors as sentences with their exit codes."""
+"""The command line: help, version, errors and exit codes."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ HEAVY = ["confluent_kafka", "fastavro", "pycares", "httpx", "cryptography", "dep
 
 
 def completing(typed: str) -> dict[str, str]:
-    """The variables by which bash asks for completion of the last word."""
+    """Return the variables with which bash requests the completion of the last word."""
     words = str(len(typed.split()) - 1)
     return {"_SIGNPOST_COMPLETE": "complete_bash", "COMP_WORDS": typed, "COMP_CWORD": words}
 
 
 @pytest.fixture(autouse=True)
-def nothing_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No variables and files except those of the test."""
+def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Remove all variables and settings files except those of the test."""
     for name in [name for name in os.environ if name.startswith("SIGNPOST_")]:
         monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
@@ -114,7 +114,7 @@ def test_global_options_reach_a_command(tmp_path: Path, capsys: pytest.CaptureFi
     assert shown["replication"]["origin"] == "state/signpost.toml"
 
 
-def test_a_command_reads_settings_once() -> None:
+def test_command_reads_settings_once() -> None:
     """All parts of a command see the same settings, even if a file changes meanwhile."""
     seen = []
     app = typer.Typer()
@@ -158,8 +158,8 @@ def test_help_and_version_load_no_command(
     assert expected in done.stdout
 
 
-def test_the_module_runs_the_command_line() -> None:
-    """`python -m deploy.cli.main` does what `signpost` does, also if that is not on the path."""
+def test_module_runs_the_command_line() -> None:
+    """`python -m deploy.cli.main` is equivalent to `signpost`, also if that is not on the path."""
     command = [sys.executable, "-m", "deploy.cli.main", "--version"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.startswith("signpost ")
@@ -205,7 +205,7 @@ def test_misspelt_commands_get_a_suggestion(
 
 
 @pytest.mark.parametrize("entry", COMMANDS, ids=lambda entry: entry.name)
-def test_the_table_of_commands_has_their_help(entry: Entry) -> None:
+def test_table_of_commands_has_their_help(entry: Entry) -> None:
     """The help that `signpost --help` lists for a command is the first paragraph of the command's own help."""
     first, *_ = inspect.cleandoc(load_command(entry).help).split("\n\n")
     assert first.replace("\n", " ") == entry.help
@@ -236,7 +236,7 @@ def test_help_describes_every_option(
 
 
 @pytest.mark.parametrize("named", ["--state", "SIGNPOST_STATE"])
-def test_a_missing_state_folder_is_an_error(
+def test_missing_state_folder_is_an_error(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, named: str
 ) -> None:
     """Without the folder, unintended settings would apply: the error names it, and the variable or option."""

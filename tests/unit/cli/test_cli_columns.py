@@ -1,4 +1,4 @@
-"""Tables on a terminal: they fit it, and what somebody has to act on stays whole."""
+"""Tables on a terminal: they fit its width, and important columns are not cut."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def test_cells_are_escaped_and_limited() -> None:
     assert len(line) < 400
 
 
-def test_an_optional_column_is_left_out_first() -> None:
-    """Half an id is useless: an optional column is left out before another one is cut."""
+def test_optional_column_is_left_out_first() -> None:
+    """An optional column is left out before another one is cut, since half an id is useless."""
     columns = (Column("A", least=4, cut_order=1), Column("B", least=4, optional=True))
     row = ("a" * 10, "b" * 10)
     assert table(columns, [row], 16)[1] == "a" * 10 + "  bbb…"
@@ -56,7 +56,7 @@ def test_dead_letters_fit_a_terminal(width: int) -> None:
     assert all(part in text for part in (EVENT, "11:1234", "unknown_event_type", "run 2", "unreadable", "  ?  "))
 
 
-def test_a_dead_letter_in_a_pipe_is_one_line() -> None:
+def test_dead_letter_in_a_pipe_is_one_line() -> None:
     """Outside a terminal, each dead letter is one line with the full subscription id, for grep."""
     head, line = lines_of([LETTER], None)
     assert head.split() == ["ID", "TIME", "REASON", "TRIES", "RETRIED", "SUBSCRIPTION", "EVENT", "DETAIL"]
@@ -64,7 +64,7 @@ def test_a_dead_letter_in_a_pipe_is_one_line() -> None:
 
 
 @pytest.mark.parametrize("width", [80, 100, 160])
-def test_a_record_is_folded_between_its_fields(width: int) -> None:
+def test_record_is_folded_between_its_fields(width: int) -> None:
     """Continuation lines are indented, nothing is lost, and an id that fits a line is uncut."""
     record = f'2026-11-21T17:21:37.267Z 10:83 sub-1 job event_id={EVENT} body="{"x" * 300}" a-b=' + "c-d " * 40
     lines = folded(record, width).splitlines()

@@ -1,4 +1,4 @@
-"""`signpost positions list`: few rows for many partitions, and none of them hidden."""
+"""`signpost positions list`: partitions are grouped into few rows, and none is hidden."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ FOUND = {("jobs.0s", number): PartitionOffsets(number, "", 0, number) for number
     ("jobs.0s", 8): PartitionOffsets(20, "", 0, 3),
     ("events", 0): PartitionOffsets(5, "", 0, 5),
 }
-NOTES = {"events": SourcePositions("events", 0, "now", {0: 5})}
+SOURCES = {"events": SourcePositions("events", 0, "now", {0: 5})}
 
 
 def test_similar_partitions_share_a_row() -> None:
     """Partitions are grouped into read, waiting, without a position and outside their log, with their numbers."""
-    assert rows_of(FOUND, NOTES, each=False) == [
+    assert rows_of(FOUND, SOURCES, each=False) == [
         ("jobs.0s", "0-3,5-6,9-11", "0…11", "0", "0…11", "0", "-"),
         ("jobs.0s", "4", "4", "0", "9", "5", "-"),
         ("jobs.0s", "7", "-", "0", "3", "-", "-"),
@@ -28,5 +28,5 @@ def test_similar_partitions_share_a_row() -> None:
 
 def test_each_shows_a_row_per_partition() -> None:
     """With `--each`, every partition has its row."""
-    rows = rows_of(FOUND, NOTES, each=True)
+    rows = rows_of(FOUND, SOURCES, each=True)
     assert [(row[0], row[1]) for row in rows] == [(topic, str(number)) for topic, number in FOUND]

@@ -17,7 +17,7 @@ SECRET = "whsec_of_the_test"
 
 
 def url_of(role: Role) -> str:
-    found = wait_until(lambda: re.search(r"http://\S+/", role.log_text()), 20, "it says where it listens")
+    found = wait_until(lambda: re.search(r"http://\S+/", role.log_text()), 20, "the receiver has printed its address")
     assert found is not None
     return found[0]
 
@@ -61,7 +61,7 @@ def test_json_lines_and_failing_first_attempts(start_role: RoleStarter) -> None:
     assert lines[0]["body"] == BODY.decode()
 
 
-def test_the_event_type_is_found_where_the_sender_puts_it(start_role: RoleStarter) -> None:
+def test_event_type_is_shown_for_every_sender(start_role: RoleStarter) -> None:
     """The event type may be under another key of the body's envelope, or in a header."""
     for sender, headers, body, shown in (
         ("standard", {}, b'{"type":"invoice.paid"}', "invoice.paid"),

@@ -1,4 +1,4 @@
-"""What `signpost settings` shows on a terminal."""
+"""Output of `signpost settings` on a terminal."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from schemas.settings.settings import Settings
 
 
 @pytest.mark.parametrize("width", [80, 100, 160])
-def test_a_setting_is_described_within_the_width(width: int) -> None:
+def test_setting_is_described_within_the_width(width: int) -> None:
     """No line is wider than the terminal, and the description is complete."""
     for row in rows_of(Loaded(Settings(), {"max_event": "/a/very/long/folder" * 2 + "/" + "signpost.toml"})):
         lines = described(row, width)
@@ -19,14 +19,14 @@ def test_a_setting_is_described_within_the_width(width: int) -> None:
         assert " ".join(line.strip() for line in lines).endswith(row.description)
 
 
-def test_the_origin_follows_the_value_if_it_fits() -> None:
-    """Otherwise the origin has its own line."""
+def test_origin_follows_the_value_if_it_fits() -> None:
+    """An origin that does not fit has its own line."""
     row = Row("proxy", "http://proxy", "SIGNPOST_PROXY", "", "A proxy.")
     assert described(row, 60)[0] == "proxy = http://proxy  from SIGNPOST_PROXY"
     assert described(row, 30)[:2] == ["proxy = http://proxy", "    from SIGNPOST_PROXY"]
 
 
-def test_durations_are_shown_as_people_write_them() -> None:
+def test_durations_are_shown_with_a_unit() -> None:
     """A duration is shown in the largest unit that divides it."""
     shown = {row.key: row.value for row in rows_of(Loaded(Settings(), {}))}
     assert (shown["disable_failing_after"], shown["max_endpoint_wait"], shown["drain_timeout"]) == ("5d", "10m", "35s")

@@ -1,4 +1,4 @@
-"""Times as commands show them to people."""
+"""Times in the output of commands."""
 
 from __future__ import annotations
 

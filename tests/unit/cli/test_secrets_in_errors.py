@@ -1,4 +1,4 @@
-"""Wrong input of any kind is refused with a sentence that does not repeat a secret."""
+"""Errors for invalid input hold no secret."""
 
 from __future__ import annotations
 
@@ -71,15 +71,15 @@ VARIABLES = {
 
 
 @pytest.fixture(autouse=True)
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run in an empty folder, with a broker that is not asked."""
+def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run in an empty folder, with a broker that no command contacts."""
     monkeypatch.chdir(tmp_path)
     for name, value in SERVERS.items():
         monkeypatch.setenv(name, value)
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    """Run a command that has to refuse what it is given; return all that it writes."""
+    """Run a command that must refuse its input, and return all its output."""
     with pytest.raises(SystemExit) as ended:
         main(arguments)
     written = "".join(capsys.readouterr())
@@ -91,35 +91,37 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_file_of_subscriptions(
+def test_invalid_subscription_file_shows_no_secret(
     name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever is wrong with a file of subscriptions, what is said of it holds no secret."""
+    """Errors for an invalid subscription file hold no secret."""
     monkeypatch.setenv("SIGNPOST_SEALING_KEY", KEY)
     Path("wrong.yaml").write_text(FILES[name])
     assert CANARY not in run(capsys, "subscriptions", "apply", "wrong.yaml")
 
 
 @pytest.mark.parametrize("name", SETTINGS_FILES)
-def test_a_file_of_settings(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Whatever is wrong with the settings' file, what is said of it holds no secret."""
+def test_invalid_settings_file_shows_no_secret(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Errors for an invalid settings file hold no secret."""
     Path("wrong.toml").write_text(SETTINGS_FILES[name])
     assert CANARY not in run(capsys, "--config", "wrong.toml", "deliver")
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 @pytest.mark.parametrize("name", [name for name in VARIABLES if name != "not base64"])
-def test_a_variable(
+def test_invalid_variable_shows_no_secret(
     name: str, command: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever is wrong with a variable, no command repeats its value."""
+    """No command repeats the value of an invalid variable."""
     for variable, value in VARIABLES[name].items():
         monkeypatch.setenv(variable, value)
     assert CANARY not in run(capsys, *command)
 
 
-def test_a_sealing_key_that_is_none(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """A key that cannot be one is not repeated, neither from a variable nor from a file."""
+def test_invalid_sealing_key_is_not_repeated(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An invalid key from a variable or a file is not in the output."""
     monkeypatch.setenv("SIGNPOST_SEALING_KEY", CANARY)
     assert CANARY not in run(capsys, "deliver")
     monkeypatch.delenv("SIGNPOST_SEALING_KEY")
@@ -129,10 +131,8 @@ def test_a_sealing_key_that_is_none(capsys: pytest.CaptureFixture[str], monkeypa
     assert CANARY not in run(capsys, "deliver")
 
 
-def test_settings_are_shown_without_secrets(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """`signpost settings` masks the sealing key, passwords of Kafka, and the one in a registry's URL."""
+def test_displayed_settings_hold_no_secret(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """`signpost settings` masks the sealing key, Kafka passwords, and the password in a registry's URL."""
     monkeypatch.setenv("SIGNPOST_SEALING_KEY", KEY)
     monkeypatch.setenv("SIGNPOST_KAFKA_SASL_PASSWORD", CANARY)
     monkeypatch.setenv("SIGNPOST_SCHEMA_REGISTRY_URL", f"https://user:{CANARY}@host/path")

@@ -1,4 +1,4 @@
-"""Logs of supervised roles do not fill the disk."""
+"""Log files of supervised roles are bounded."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 from deploy.dev.supervisor import shortened
 
 
-def test_a_log_that_is_too_long_begins_anew_under_its_writer(tmp_path: Path) -> None:
-    """What was written is kept once beside it, and a process that has it open goes on at its beginning."""
+def test_long_log_is_rotated_under_its_writer(tmp_path: Path) -> None:
+    """The old content is kept in one backup file, and a process that has the log open continues at its start."""
     log = tmp_path / "router-0.log"
     assert not shortened(log, 10)
     with log.open("ab", buffering=0) as writer:

@@ -1,4 +1,4 @@
-"""Settings: what is taken from where, and what is refused in which words."""
+"""Settings: sources, precedence and error messages."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ KEY = base64.b64encode(bytes(range(32))).decode()
 
 
 @pytest.fixture(autouse=True)
-def nothing_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No variable and no file but those of the test."""
+def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Remove all variables and settings files except those of the test."""
     for name in [name for name in os.environ if name.startswith("SIGNPOST_")]:
         monkeypatch.delenv(name)
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
 
 
-def test_each_place_counts_more_than_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_sources_have_a_precedence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Overrides, environment, --config, state folder, current folder, default: each wins over those after it."""
     state, given_file = tmp_path / "state", tmp_path / "given.toml"
     state.mkdir()
@@ -47,9 +47,9 @@ def test_each_place_counts_more_than_the_next(tmp_path: Path, monkeypatch: pytes
 
     loaded = load(None, given_file, partitions=5)
 
-    held = loaded.settings
-    assert (held.partitions, held.replication, held.max_in_flight, held.max_uncommitted) == (5, 4, 3, 2)
-    assert (held.max_event, held.max_body) == (2000, 262_144)
+    settings = loaded.settings
+    assert (settings.partitions, settings.replication, settings.max_in_flight, settings.max_uncommitted) == (5, 4, 3, 2)
+    assert (settings.max_event, settings.max_body) == (2000, 262_144)
     assert loaded.origin("partitions") == "given"
     assert loaded.origin("replication") == "SIGNPOST_REPLICATION"
     assert loaded.origin("max_in_flight") == str(given_file)
@@ -58,8 +58,8 @@ def test_each_place_counts_more_than_the_next(tmp_path: Path, monkeypatch: pytes
     assert loaded.origin("max_body") == "default"
 
 
-def test_values_are_read_as_people_write_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sizes and durations take units, lists are JSON, an empty variable counts as not set."""
+def test_values_have_readable_forms(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sizes and durations take units, lists are JSON, and an empty variable is not set."""
     for name, value in {
         "MAX_BODY": "512KiB",
         "MAX_EVENT": "2097152",
@@ -84,7 +84,7 @@ def test_values_are_read_as_people_write_them(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_bare_numbers_are_bytes_and_seconds() -> None:
-    """A size without a unit is in bytes, a duration without one in seconds, from text and from TOML."""
+    """A size without a unit is in bytes, a duration without one in seconds, in text and in TOML."""
     assert load_settings(max_body="4096", drain_timeout="7").max_body == 4096
     assert load_settings(max_body=4096, drain_timeout=7).drain_timeout == timedelta(seconds=7)
 
@@ -120,10 +120,8 @@ def test_bare_numbers_are_bytes_and_seconds() -> None:
         ("SIGNPOST_PREFIX", "a b", "SIGNPOST_PREFIX"),
     ],
 )
-def test_what_cannot_be_used_is_refused_with_a_sentence(
-    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, sentence: str
-) -> None:
-    """A wrong variable is named, with what is wrong with it and what to write."""
+def test_invalid_variable_is_refused(monkeypatch: pytest.MonkeyPatch, variable: str, value: str, sentence: str) -> None:
+    """The error names the variable, the problem and a valid form."""
     monkeypatch.setenv(variable, value)
     with pytest.raises(SettingsError, match=sentence):
         load_settings()
@@ -143,23 +141,23 @@ def test_what_cannot_be_used_is_refused_with_a_sentence(
         ),
     ],
 )
-def test_a_file_is_refused_with_all_that_is_wrong(tmp_path: Path, text: str, sentence: str) -> None:
-    """An error of a file names the file and the key."""
+def test_invalid_file_is_refused_with_all_problems(tmp_path: Path, text: str, sentence: str) -> None:
+    """Each error names the file and the key."""
     (tmp_path / "signpost.toml").write_text(text)
     with pytest.raises(SettingsError, match=sentence) as caught:
         load_settings(tmp_path)
     assert str(tmp_path / "signpost.toml") in str(caught.value)
 
 
-def test_a_named_file_has_to_exist_but_that_of_a_new_state_folder_need_not(tmp_path: Path) -> None:
-    """`--config` with a wrong path is an error; a state folder may be about to be made."""
+def test_config_file_must_exist_but_state_folder_need_not(tmp_path: Path) -> None:
+    """A wrong path in `--config` is an error; a state folder may not exist yet."""
     assert load_settings(tmp_path / "new").partitions == 12
     with pytest.raises(SettingsError, match="cannot be read"):
         load_settings(None, tmp_path / "none.toml")
 
 
 def test_kafka_properties_are_merged_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A property of the environment replaces that of the file; nested tables and quoted names mean the same."""
+    """A property of the environment replaces that of the file; nested tables and quoted names are equivalent."""
     (tmp_path / "signpost.toml").write_text(
         '[kafka]\nbootstrap.servers = "file:1"\n"client.id" = "me"\nlog_level = 3\nsocket.keepalive.enable = true\n'
     )
@@ -184,26 +182,26 @@ def test_kafka_properties_are_merged_one_by_one(tmp_path: Path, monkeypatch: pyt
         ("LOG__LEVEL", "log_level"),
     ],
 )
-def test_a_variable_names_each_kafka_property(rest: str, name: str) -> None:
-    """Underscores stand for dots, two for one underscore, and log_level is found either way."""
+def test_every_kafka_property_has_a_variable(rest: str, name: str) -> None:
+    """One underscore stands for a dot, two for an underscore; both forms of log_level work."""
     assert property_of_variable(rest) == name
 
 
 @pytest.mark.parametrize("name", [*REFUSED, "stats_cb", "error_cb", "Bootstrap Servers", ""])
-def test_properties_that_promises_rest_on_are_refused(name: str) -> None:
-    """No property can be set that would break a promise, or that only a program can set."""
+def test_reserved_kafka_properties_are_refused(name: str) -> None:
+    """Properties that would break a promise, or that only a program can set, cannot be set."""
     with pytest.raises(SettingsError, match=r"cannot be set: \w+|is not the name"):
         check_property(name)
 
 
-def test_without_a_broker_the_error_says_how_to_name_one() -> None:
-    """A command that needs a broker says which variable names it."""
+def test_missing_broker_setting_is_explained() -> None:
+    """A command that needs a broker names the variable to set."""
     with pytest.raises(SettingsError, match="SIGNPOST_KAFKA_BOOTSTRAP_SERVERS=host:port"):
         load_settings().kafka_properties()
 
 
-def test_other_variables_are_let_pass(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """What tests need, where settings are, and what Kubernetes sets for services called signpost are no settings."""
+def test_unrelated_variables_are_ignored(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Variables of tests, of the state folder, and of Kubernetes for a service called signpost are no settings."""
     monkeypatch.setenv("SIGNPOST_TEST_REQUIRE", "node")
     monkeypatch.setenv("SIGNPOST_STATE", str(tmp_path))
     monkeypatch.setenv("SIGNPOST_PORT", "tcp://10.0.0.1:80")
@@ -212,8 +210,8 @@ def test_other_variables_are_let_pass(monkeypatch: pytest.MonkeyPatch, tmp_path:
     assert load_settings() == Settings()
 
 
-def test_a_key_replaces_a_key_file_of_a_weaker_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The key of the environment counts in place of the file's key file; both in one place are an error."""
+def test_sealing_key_replaces_key_file_of_lower_precedence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key in the environment replaces the key file in a file; both in one source are an error."""
     (tmp_path / "signpost.toml").write_text('sealing_key_file = "key"\n')
     assert load_settings(tmp_path).sealing_key_file == tmp_path / "key"
     monkeypatch.setenv("SIGNPOST_SEALING_KEY", KEY)
@@ -226,8 +224,8 @@ def test_a_key_replaces_a_key_file_of_a_weaker_place(tmp_path: Path, monkeypatch
 
 
 @pytest.mark.promise(6)
-def test_no_secret_is_in_an_error_or_a_representation(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither a wrong sealing key nor a password shows up where settings are printed or refused."""
+def test_errors_and_reprs_hold_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a wrong sealing key nor a password appears in printed settings or in errors."""
     monkeypatch.setenv("SIGNPOST_KAFKA_SASL_PASSWORD", "canary-password")
     monkeypatch.setenv("SIGNPOST_SCHEMA_REGISTRY_URL", "http://user:canary-user@registry.example")
     assert "canary" not in repr(load_settings(sealing_key=KEY))
@@ -238,8 +236,8 @@ def test_no_secret_is_in_an_error_or_a_representation(monkeypatch: pytest.Monkey
     assert "canary" not in str(caught.value)
 
 
-def test_every_setting_says_what_it_is_for() -> None:
-    """Each key has a description that is a sentence; what counts something names its unit."""
+def test_every_setting_has_a_description() -> None:
+    """Each description is a sentence; counts and durations have a unit."""
     for name, field in Settings.model_fields.items():
         assert field.description, name
         assert re.fullmatch(r"[A-Z].*\.", field.description), name
@@ -248,13 +246,13 @@ def test_every_setting_says_what_it_is_for() -> None:
 
 
 @given(st.integers(0, 2**50))
-def test_sizes_are_written_as_they_are_read(size: int) -> None:
-    """A size comes back from its text as it was."""
+def test_sizes_survive_formatting(size: int) -> None:
+    """Parsing a formatted size returns the same size."""
     assert parse_size(format_size(size)) == size
 
 
 @given(st.text(max_size=20))
 def test_any_text_is_a_size_or_an_error(text: str) -> None:
-    """Text of any kind gives a size or InvalidInput, nothing else."""
+    """Any text gives a size or InvalidInput."""
     with suppress(InvalidInput):
         assert parse_size(text) >= 0

@@ -1,4 +1,4 @@
-"""Files of subscriptions, in YAML."""
+"""Subscription files in YAML."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ def read(tmp_path):
     return write_and_read
 
 
-def test_a_file_gives_its_subscriptions(read):
-    """All fields arrive as they are written, and the set's name in each of them."""
-    found = read(f"set: billing\n{HEAD}    description: two words\n    event_types: [case.*, '*']\n")
+def test_file_is_parsed_into_drafts(read):
+    """Each draft has all fields of the file and the name of the set."""
+    file = read(f"set: billing\n{HEAD}    description: two words\n    event_types: [case.*, '*']\n")
     expected = Draft(
         id="a",
         sender="zenoo",
@@ -47,7 +47,7 @@ def test_a_file_gives_its_subscriptions(read):
         max_in_flight=None,
         rate_limit=None,
     )
-    assert (found.set, found.drafts, found.problems) == ("billing", (expected,), ())
+    assert (file.set, file.drafts, file.problems) == ("billing", (expected,), ())
 
 
 @pytest.mark.parametrize(
@@ -60,8 +60,8 @@ def test_a_file_gives_its_subscriptions(read):
         ("", None),
     ],
 )
-def test_a_secret_comes_from_one_of_five_places(read, tmp_path, line, expected):
-    """From the file itself, the environment, a file beside it without its line's end, made, or as it is."""
+def test_secret_has_five_forms(read, tmp_path, line, expected):
+    """A secret is literal, generated, from a variable, from a file without its final line break, or absent."""
     (tmp_path / "secret.txt").write_text("from a file\n")
     (draft,) = read(f"{HEAD}{TYPES}    {line}\n").drafts
     assert draft.secret == expected
@@ -94,16 +94,16 @@ def test_a_secret_comes_from_one_of_five_places(read, tmp_path, line, expected):
         ("subscriptions:\n  - sender: zenoo\n", ":2: subscription without an id: id: the key is missing"),
     ],
 )
-def test_a_problem_names_line_and_field(read, text, expected):
-    """Each problem names the file, the line, the subscription and the field, and a name that is near."""
+def test_problem_names_line_and_field(read, text, expected):
+    """Each problem names the file, the line, the subscription and the field; a misspelt key has a suggestion."""
     problems = read(text).problems
     assert any(expected in problem for problem in problems), problems
     assert CANARY not in "\n".join(problems)
 
 
-def test_all_that_is_wrong_is_told_at_once_line_by_line(read):
-    """A misspelt field hides neither what is wrong with its own value nor any other error, and nothing twice."""
-    found = read(
+def test_all_problems_are_reported_in_line_order(read):
+    """A misspelt key hides neither a problem of its value nor other problems; no problem appears twice."""
+    file = read(
         "subscriptions:\n"
         "  - id: a\n    sendr: zeno\n    customer_id: 5\n    url: ftp://x.example/\n    event_types: [case.craeted]\n"
         "  - id: b\n    sender: zenoo\n    customer_id: acme\n    url: https://x.example/\n    event_types: ['*']\n"
@@ -111,7 +111,7 @@ def test_all_that_is_wrong_is_told_at_once_line_by_line(read):
         "  - id: b\n    sender: zenoo\n    customer_id: acme\n    url: https://x.example/\n    event_types: ['*']\n"
     )
     bounds = Bounds(timedelta(seconds=30), datetime(2026, 1, 1, tzinfo=UTC))
-    problems = found.all_problems(faults(found.attempts, load_senders(), EgressPolicy(), bounds))
+    problems = file.all_problems(faults(file.attempts, load_senders(), EgressPolicy(), bounds))
     expected = [
         ":3: subscription a: sendr: unknown key; did you mean sender?",
         ":3: subscription a: sender 'zeno' is not known; did you mean zenoo?",
@@ -124,19 +124,19 @@ def test_all_that_is_wrong_is_told_at_once_line_by_line(read):
         ":15: subscription b: the id is there 2 times",
     ]
     assert len(problems) == len(expected), problems
-    assert all(told in problem for told, problem in zip(expected, problems, strict=True)), problems
-    assert len(found.drafts) == 1
+    assert all(part in problem for part, problem in zip(expected, problems, strict=True)), problems
+    assert len(file.drafts) == 1
 
 
-def test_each_header_and_each_event_type_has_its_own_line(read):
-    """A problem of one entry of a mapping or a list carries the line of that entry, not of the first one."""
-    found = read(
+def test_problem_has_the_line_of_its_entry(read):
+    """A problem of one entry of a mapping or a list has the line of that entry."""
+    file = read(
         f"{HEAD}    headers:\n      X-Good: a\n      Host: x\n      X-Missing: {{env: NOT_SET}}\n      X-Bad: 'a '\n"
         "      x-good: b\n    event_types:\n      - case.*\n      - nothing\n"
         "    schedule:\n      - 5s\n      - 7s\n      - soon\n"
     )
     bounds = Bounds(timedelta(seconds=30), datetime(2026, 1, 1, tzinfo=UTC))
-    problems = found.all_problems(faults(found.attempts, load_senders(), EgressPolicy(), bounds))
+    problems = file.all_problems(faults(file.attempts, load_senders(), EgressPolicy(), bounds))
     expected = [
         ":8: subscription a: headers: 'Host' is set by Signpost",
         ":9: subscription a: headers.X-Missing.env: the environment variable NOT_SET",
@@ -146,7 +146,7 @@ def test_each_header_and_each_event_type_has_its_own_line(read):
         ":18: subscription a: schedule.2: 'soon' is not a duration",
     ]
     assert len(problems) == len(expected), problems
-    assert all(told in problem for told, problem in zip(expected, problems, strict=True)), problems
+    assert all(part in problem for part, problem in zip(expected, problems, strict=True)), problems
 
 
 @pytest.mark.parametrize(
@@ -167,23 +167,23 @@ def test_each_header_and_each_event_type_has_its_own_line(read):
         ("client_certificate: {key_env: SECRET}", "client_certificate.certificate_file: the key is missing"),
     ],
 )
-def test_values_that_yaml_reads_differently_are_refused(read, line, expected):
-    """Neither a boolean, a date, a null, a tag nor a merge becomes text or a number that nobody meant."""
-    found = read(f"{HEAD}{TYPES}    {line}\n")
-    assert any(f":7: subscription a: {expected}" in problem for problem in found.problems), found.problems
-    assert found.drafts == ()
+def test_values_of_other_yaml_types_are_refused(read, line, expected):
+    """Booleans, dates, nulls, tags and merges are never converted to text or numbers."""
+    file = read(f"{HEAD}{TYPES}    {line}\n")
+    assert any(f":7: subscription a: {expected}" in problem for problem in file.problems), file.problems
+    assert file.drafts == ()
 
 
-def test_aliases_cannot_multiply(read):
-    """A file whose aliases stand for ten thousand million values ends in one problem for each field, at once."""
+def test_nested_aliases_are_not_expanded(read):
+    """Nested aliases that stand for ten billion values give one problem for each field, at once."""
     levels = "".join(f"l{n + 1}: &l{n + 1} [{', '.join([f'*l{n}'] * 10)}]\n" for n in range(10))
-    found = read(f"l0: &l0 [x]\n{levels}{HEAD}    event_types: *l10\n")
-    assert any("event_types.0: expected text in quotes (found a list)" in problem for problem in found.problems)
-    assert len(found.problems) == 21
+    file = read(f"l0: &l0 [x]\n{levels}{HEAD}    event_types: *l10\n")
+    assert any("event_types.0: expected text in quotes (found a list)" in problem for problem in file.problems)
+    assert len(file.problems) == 21
 
 
-def test_settings_of_its_own_are_read(read, tmp_path):
-    """Headers from the file, the environment and a file beside it; waits, a timeout and limits as people write them."""
+def test_optional_settings_are_read(read, tmp_path):
+    """Headers come from the file, a variable or another file; schedule, timeout and limits have their units."""
     (tmp_path / "token.txt").write_text("from a file\n")
     (draft,) = read(
         f"{HEAD}{TYPES}    headers: {{X-Region: eu, X-A: {{env: SECRET}}, X-B: {{file: token.txt}}}}\n"
@@ -195,8 +195,8 @@ def test_settings_of_its_own_are_read(read, tmp_path):
     assert CANARY not in repr(draft)
 
 
-def test_what_a_file_leaves_out_is_the_default_unless_it_is_sealed(read):
-    """Schedule, timeout and limits go where the file lacks them, and nulls do; headers and certificate only by null."""
+def test_omitted_settings_are_reset_unless_sealed(read):
+    """A missing schedule, timeout or limit means the default; only null removes headers and certificate."""
     (draft,) = read(f"{HEAD}{TYPES}").drafts
     assert (draft.schedule, draft.timeout, draft.max_in_flight, draft.rate_limit) == (None,) * 4
     assert (draft.headers, draft.client_certificate) == (KEEP, KEEP)
@@ -204,15 +204,15 @@ def test_what_a_file_leaves_out_is_the_default_unless_it_is_sealed(read):
     assert (draft.headers, draft.client_certificate, draft.schedule, draft.timeout) == ((), None, (), None)
 
 
-def test_a_client_certificate_comes_from_files(read, tmp_path):
-    """Both PEM texts are read from beside the file, or the key from the environment."""
+def test_client_certificate_is_read_from_files(read, tmp_path):
+    """Certificate and key are PEM files next to the subscription file; the key may be a variable."""
     (tmp_path / "c.pem").write_text(certificate())
     (tmp_path / "c.key").write_text(pem(KEY))
     (draft,) = read(f"{HEAD}{TYPES}    client_certificate: {{certificate_file: c.pem, key_file: c.key}}\n").drafts
     assert isinstance(draft.client_certificate, CertificateWish)
     assert draft.client_certificate.key == pem(KEY)
-    found = read(f"{HEAD}{TYPES}    client_certificate: {{certificate_file: c.pem, key_env: SECRET}}\n")
-    assert found.problems[0].endswith(
+    file = read(f"{HEAD}{TYPES}    client_certificate: {{certificate_file: c.pem, key_env: SECRET}}\n")
+    assert file.problems[0].endswith(
         ":7: subscription a: client_certificate: the key is no private key in PEM (-----BEGIN PRIVATE KEY-----)"
     )
 
@@ -238,11 +238,11 @@ def test_a_client_certificate_comes_from_files(read, tmp_path):
         ("rate_limit: 0x10", ":7: subscription a: rate_limit: expected a number"),
     ],
 )
-def test_a_setting_that_is_none_names_line_and_field(read, line, expected):
-    """Each problem of a setting names the line, the subscription and the field, and nothing is a draft."""
-    found = read(f"{HEAD}{TYPES}    {line}\n")
-    assert any(expected in problem for problem in found.problems), found.problems
-    assert found.drafts == ()
+def test_invalid_setting_names_line_and_field(read, line, expected):
+    """Each problem names the line, the subscription and the field, and the subscription becomes no draft."""
+    file = read(f"{HEAD}{TYPES}    {line}\n")
+    assert any(expected in problem for problem in file.problems), file.problems
+    assert file.drafts == ()
 
 
 @pytest.mark.parametrize(
@@ -259,23 +259,23 @@ def test_a_setting_that_is_none_names_line_and_field(read, line, expected):
         ("[" * 5000, "not YAML: "),
     ],
 )
-def test_what_is_no_yaml_is_said_with_its_line(read, text, expected):
-    """A file that cannot be understood ends in one error with the line, without what stands there."""
+def test_invalid_yaml_is_one_error_with_its_line(read, text, expected):
+    """A file that is not YAML gives one error with the line and without the file's text."""
     with pytest.raises(SubscriptionError) as caught:
         read(text)
     assert expected in str(caught.value)
     assert CANARY not in str(caught.value)
 
 
-def test_file_that_is_not_utf_8_is_refused(tmp_path: Path):
-    """The error names the file and the position, and nothing of the content."""
+def test_invalid_utf_8_is_refused(tmp_path: Path):
+    """The error names the file and the position, and repeats none of the content."""
     (tmp_path / "subs.yaml").write_bytes(b"set: " + CANARY.encode() + b"\xff\n")
     with pytest.raises(SubscriptionError, match=r"subs\.yaml: not UTF-8: invalid start byte at byte \d+$") as caught:
         read_file(tmp_path / "subs.yaml", {})
     assert CANARY not in str(caught.value)
 
 
-def test_a_file_that_is_not_there_is_said(tmp_path: Path):
+def test_missing_file_is_an_error(tmp_path: Path):
     """The error names the file and the reason."""
     with pytest.raises(SubscriptionError, match=r"none\.yaml: cannot be read: No such file"):
         read_file(tmp_path / "none.yaml", {})

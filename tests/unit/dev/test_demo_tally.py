@@ -1,4 +1,4 @@
-"""What the demo counts, and how it shows it."""
+"""Counts of the demo and their table."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from deploy.demo.tally import Customer, Progress, Tally, customers_of
 from schemas.senders.sender import load_senders
 
 
-def all_right(customer: Customer, events: int) -> Tally:
-    """Return what has to be counted for a customer."""
+def expected_tally(customer: Customer, events: int) -> Tally:
+    """Return the tally of a customer if everything works."""
     attempts, delivered = events * customer.attempts, events if customer.succeeds else 0
     return Tally(
         events=events,
@@ -30,14 +30,14 @@ def all_right(customer: Customer, events: int) -> Tally:
 
 @pytest.fixture
 def progress() -> Progress:
-    """Return a demo at its good end."""
+    """Return a demo that ended well."""
     progress = Progress(customers_of(load_senders()))
-    progress.tallies = {customer.id: all_right(customer, 12_345) for customer in progress.customers}
+    progress.tallies = {customer.id: expected_tally(customer, 12_345) for customer in progress.customers}
     return progress
 
 
 def test_every_sender_has_a_healthy_endpoint() -> None:
-    """Each sender has one healthy endpoint of its own; one sender has two that fail besides."""
+    """Each sender has one healthy endpoint; one sender also has two that fail."""
     customers = customers_of(load_senders())
     assert [customer.sender.name for customer in customers if customer.endpoint == "healthy"] == list(load_senders())
     others = [customer for customer in customers if customer.endpoint != "healthy"]
@@ -46,8 +46,8 @@ def test_every_sender_has_a_healthy_endpoint() -> None:
     assert len({customer.id for customer in customers}) == len(customers)
 
 
-def test_what_adds_up_is_no_problem(progress: Progress) -> None:
-    """A demo in which everything arrived has no problems, whatever the senders' schedules are."""
+def test_complete_demo_has_no_problems(progress: Progress) -> None:
+    """A demo in which everything arrived has no problems, with any schedule of the senders."""
     assert progress.problems() == []
     assert progress.waiting == 0
 
@@ -56,20 +56,20 @@ def test_what_adds_up_is_no_problem(progress: Progress) -> None:
     "figure",
     ["events", "jobs", "delivered", "retried", "dead", "attempts", "genuine", "refused", "accepted", "repeated"],
 )
-def test_every_figure_counts(progress: Progress, figure: str) -> None:
-    """Each figure of each endpoint, one too many, is a problem that names the endpoint."""
+def test_every_figure_is_checked(progress: Progress, figure: str) -> None:
+    """Each figure of each endpoint that is one too high is a problem that names the endpoint."""
     for customer in progress.customers:
         tally = progress.tallies[customer.id]
         setattr(tally, figure, getattr(tally, figure) + 1)
-        found = progress.problems()
-        assert found, (customer.id, figure)
-        assert all(problem.startswith(f"{customer.id}: ") for problem in found)
+        problems = progress.problems()
+        assert problems, (customer.id, figure)
+        assert all(problem.startswith(f"{customer.id}: ") for problem in problems)
         setattr(tally, figure, getattr(tally, figure) - 1)
 
 
 @pytest.mark.parametrize("closing", [False, True])
-def test_the_table_fits(progress: Progress, *, closing: bool) -> None:
-    """The table has a row for each endpoint and their sum, and cuts nothing off in 80 columns."""
+def test_table_fits_80_columns(progress: Progress, *, closing: bool) -> None:
+    """The table has a row for each endpoint and their sum, and cuts nothing off at 80 columns."""
     for tally in progress.tallies.values():
         tally.events = 499
     console = Console(width=80, file=StringIO())

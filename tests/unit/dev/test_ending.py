@@ -1,4 +1,4 @@
-"""A process of ours ends with the code that it means."""
+"""A process ends with its intended exit code."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import pytest
 
 from tests.support.processes import python
 
-# What Python takes away when it ends stays away for as long as the C library waits here: until a signal comes.
-_ASKS_AND_ENDS = """
+# After Python is finalized, the C library waits in this exit handler until a signal arrives.
+_EXIT_DURING_REQUEST = """
 import ctypes, sys
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
@@ -18,14 +18,14 @@ libc["__cxa_atexit"](libc.pause, None, None)
 admin = AdminClient({"bootstrap.servers": "127.0.0.1:1", "log_level": 0})
 ctypes.pythonapi.Py_IncRef(ctypes.py_object(admin))  # as if a thread still held it
 admin.list_offsets({TopicPartition("none", 0): OffsetSpec.latest()}, request_timeout=0.5)
-print("asked")
+print("requested")
 """
 
 
 @pytest.mark.parametrize("code", [0, 1])
-def test_an_answer_that_comes_too_late_does_not_end_the_process(code: int) -> None:
-    """A process that ends while a question to the cluster is open ends with its own code, and all it said is read."""
-    with python(f"{_ASKS_AND_ENDS}\nleave({code})") as process:
-        said, _ = process.communicate(timeout=60)
+def test_late_response_does_not_change_the_exit_code(code: int) -> None:
+    """A process that ends during a request to the cluster keeps its exit code, and its output is complete."""
+    with python(f"{_EXIT_DURING_REQUEST}\nleave({code})") as process:
+        output, _ = process.communicate(timeout=60)
 
-    assert (process.returncode, said) == (code, "asked\n")
+    assert (process.returncode, output) == (code, "requested\n")

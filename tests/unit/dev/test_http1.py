@@ -1,4 +1,4 @@
-"""The receiver reads HTTP/1.1 as RFC 9112 has it, in whatever pieces it comes."""
+"""The receiver reads HTTP/1.1 (RFC 9112) in pieces of any size."""
 
 from __future__ import annotations
 
@@ -26,16 +26,17 @@ def requests_of(pieces: list[bytes]) -> list[tuple[str, str, bytes]]:
 
 
 @given(st.lists(st.integers(0, len(FIRST + SECOND)), max_size=20))
-def test_any_pieces_give_the_same_requests(cuts: list[int]) -> None:
-    """Where the bytes are cut on their way changes nothing."""
-    stream, places = FIRST + SECOND, [0, *sorted(cuts), len(FIRST + SECOND)]
-    pieces = [stream[begin:end] for begin, end in itertools.pairwise(places)]
+def test_requests_do_not_depend_on_the_pieces(cuts: list[int]) -> None:
+    """Any split of the bytes gives the same requests."""
+    stream = FIRST + SECOND
+    bounds = [0, *sorted(cuts), len(stream)]
+    pieces = [stream[begin:end] for begin, end in itertools.pairwise(bounds)]
 
     assert requests_of(pieces) == [("POST", "/a?b=c", b"hello"), ("GET", "/", b"")]
 
 
 def test_headers_keep_order_and_spelling() -> None:
-    """Names and values are as the sender wrote them, without the white space around a value."""
+    """Names and values are kept as sent, without the white space around a value."""
     head = parse_head(FIRST.partition(b"\r\n\r\n")[0])
 
     assert head.headers == (("Host", "x"), ("X-Zenoo-Signature", "sha256=00"), ("content-LENGTH", "5"))
@@ -46,13 +47,13 @@ def test_headers_keep_order_and_spelling() -> None:
     ("line", "keeps"),
     [("HTTP/1.1\r\nA: b", True), ("HTTP/1.1\r\nConnection: x, Close", False), ("HTTP/1.0\r\nA: b", False)],
 )
-def test_connections_are_kept_as_the_version_says(line: str, keeps: bool) -> None:
-    """HTTP/1.1 keeps a connection unless told otherwise, HTTP/1.0 closes it."""
+def test_keep_alive_follows_the_http_version(line: str, keeps: bool) -> None:
+    """HTTP/1.1 keeps a connection unless a header closes it; HTTP/1.0 closes it."""
     assert parse_head(f"GET / {line}".encode()).keep_alive is keeps
 
 
-def test_a_client_that_asks_first_is_told_to_go_on_once() -> None:
-    """`Expect: 100-continue` is answered before the body, a single time."""
+def test_expect_continue_is_answered_once() -> None:
+    """`Expect: 100-continue` gets one interim response, before the body."""
     reader = RequestReader(max_body=100)
     reader.feed(b"POST / HTTP/1.1\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n")
     assert reader.next_request() is None
@@ -77,8 +78,8 @@ def test_a_client_that_asks_first_is_told_to_go_on_once() -> None:
         (b"x" * (MAX_HEAD + 1), 431),
     ],
 )
-def test_what_is_no_request_is_refused(sent: bytes, status: int) -> None:
-    """Each malformed request ends in one error with the status to answer."""
+def test_malformed_request_is_refused(sent: bytes, status: int) -> None:
+    """Each malformed request gives one error with its response status."""
     with pytest.raises(BadRequest) as refused:
         requests_of([sent])
 
@@ -86,7 +87,7 @@ def test_what_is_no_request_is_refused(sent: bytes, status: int) -> None:
 
 
 @given(st.binary(max_size=300))
-def test_no_bytes_end_in_any_other_error(sent: bytes) -> None:
-    """Whatever comes is a request, the beginning of one, or a BadRequest."""
+def test_any_bytes_give_a_request_or_bad_request(sent: bytes) -> None:
+    """Any bytes are a request, the beginning of one, or a BadRequest."""
     with contextlib.suppress(BadRequest):
         requests_of([sent, b"\r\n\r\n"])

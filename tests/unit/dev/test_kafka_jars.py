@@ -1,4 +1,4 @@
-"""Kafka's jars are fetched once, whole, and by one process at a time. Maven is a script here that tells what it did."""
+"""Kafka's jars are fetched once, completely, and by one process at a time. A script stands in for Maven."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from schemas.catalog.errors import Unavailable
 from tests.support.processes import is_running, python, read_line
 from tests.support.waiting import wait_until
 
-# Finds its target in its arguments, as Maven does, and notes each run in a file beside itself.
+# Finds its target in the arguments, as Maven does, and records each run in a file in its folder.
 SCRIPT = """#!/bin/sh
 echo $$ >> "$(dirname "$0")/runs"
 for argument in "$@"; do case "$argument" in -DoutputDirectory=*) target="${{argument#*=}}";; esac; done
@@ -45,8 +45,8 @@ def runs(bin_folder: Path) -> list[int]:
     return [int(line) for line in file.read_text().splitlines()] if file.exists() else []
 
 
-def test_two_processes_at_once_fetch_once(bin_folder: Path, tmp_path: Path) -> None:
-    """Processes that need the jars at the same moment all get them, and Maven runs for one of them."""
+def test_concurrent_processes_fetch_once(bin_folder: Path, tmp_path: Path) -> None:
+    """Processes that need the jars at the same time all get them, and Maven runs for one of them."""
     install_maven(bin_folder, SLOWLY)
     folder = tmp_path / "cache" / "kafka"
     code = FETCH.format(folder=str(folder))
@@ -58,8 +58,8 @@ def test_two_processes_at_once_fetch_once(bin_folder: Path, tmp_path: Path) -> N
     assert sorted(file.name for file in folder.iterdir()) == ["a.jar", f"kafka_2.13-{KAFKA_VERSION}.jar"]
 
 
-def test_a_fetch_that_is_killed_leaves_nothing_half_done(bin_folder: Path, tmp_path: Path) -> None:
-    """After SIGKILL in the middle Maven ends, the folder is not there, and the next process fetches it whole."""
+def test_killed_fetch_leaves_no_partial_folder(bin_folder: Path, tmp_path: Path) -> None:
+    """After SIGKILL, Maven ends, the folder does not exist, and the next process fetches it completely."""
     folder = tmp_path / "cache" / "kafka"
     install_maven(bin_folder, 'echo x > "$target/a.jar"; exec sleep 600')
     with python(FETCH.format(folder=str(folder))) as first:
@@ -74,8 +74,8 @@ def test_a_fetch_that_is_killed_leaves_nothing_half_done(bin_folder: Path, tmp_p
     assert len(list(folder.iterdir())) == 2
 
 
-def test_a_failed_fetch_says_why_and_cleans_up(bin_folder: Path, tmp_path: Path) -> None:
-    """What Maven says first when it gives up is the reason, and nothing but the lock is left."""
+def test_failed_fetch_gives_the_reason_and_cleans_up(bin_folder: Path, tmp_path: Path) -> None:
+    """Maven's first error is the reason, and only the lock file is left."""
     install_maven(bin_folder, "echo '[INFO] x'; echo '[ERROR] Network is unreachable'; echo '[ERROR] more'; exit 1")
 
     with pytest.raises(Unavailable, match="Maven could not fetch Kafka: Network is unreachable"):
@@ -84,36 +84,36 @@ def test_a_failed_fetch_says_why_and_cleans_up(bin_folder: Path, tmp_path: Path)
     assert [file.name for file in (tmp_path / "cache").iterdir()] == [".kafka.lock"]
 
 
-def test_jars_in_the_cache_need_no_maven(bin_folder: Path, tmp_path: Path) -> None:
-    """Where the jars are, nothing is run and nothing is said."""
+def test_cached_jars_need_no_maven(bin_folder: Path, tmp_path: Path) -> None:
+    """If the jars are cached, nothing is run and nothing is printed."""
     (tmp_path / f"kafka_2.13-{KAFKA_VERSION}.jar").write_text("x")
-    said: list[str] = []
+    printed: list[str] = []
 
-    assert kafka_jars(said.append, tmp_path) == tmp_path
-    assert (runs(bin_folder), said) == ([], [])
+    assert kafka_jars(printed.append, tmp_path) == tmp_path
+    assert (runs(bin_folder), printed) == ([], [])
 
 
 def test_progress_is_shown(bin_folder: Path, tmp_path: Path) -> None:
-    """Before anything is fetched it is said what, with what, and where it is kept."""
+    """A line before the fetch names the version, the tool and the folder."""
     install_maven(bin_folder, SLOWLY)
-    said: list[str] = []
+    printed: list[str] = []
 
-    kafka_jars(said.append, tmp_path / "kafka")
+    kafka_jars(printed.append, tmp_path / "kafka")
 
-    assert said[0].startswith(f"fetching Kafka {KAFKA_VERSION} with Maven")
-    assert str(tmp_path / "kafka") in said[0]
+    assert printed[0].startswith(f"fetching Kafka {KAFKA_VERSION} with Maven")
+    assert str(tmp_path / "kafka") in printed[0]
 
 
-def test_a_missing_maven_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without Maven and without jars the error names Maven."""
+def test_missing_maven_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without Maven and without jars, the error names Maven."""
     monkeypatch.setenv("PATH", str(tmp_path))
 
     with pytest.raises(Unavailable, match=r"Maven \(mvn\) is not on the PATH"):
         kafka_jars(lambda line: None, tmp_path / "kafka")
 
 
-def test_the_cache_is_the_users(tmp_path: Path) -> None:
-    """XDG_CACHE_HOME says where the cache is, where it is absolute; otherwise ~/.cache."""
+def test_cache_is_in_the_cache_folder_of_the_user(tmp_path: Path) -> None:
+    """The cache is in XDG_CACHE_HOME if that is absolute, otherwise in ~/.cache."""
     name = f"signpost/kafka-{KAFKA_VERSION}"
 
     assert cache_folder({"XDG_CACHE_HOME": str(tmp_path)}) == tmp_path / name

@@ -1,4 +1,4 @@
-"""The receiver records what comes and behaves as it is told to."""
+"""The test receiver records requests and behaves as configured."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def event(number: int) -> bytes:
     return b'{"event_id":"evt_%d","event_type":"case.created"}' % number
 
 
-def test_requests_are_recorded_as_they_came(receiver: Receiver, client: httpx.Client) -> None:
-    """Method, path, headers in their order and spelling, body and time of arrival are kept."""
+def test_requests_are_recorded_unchanged(receiver: Receiver, client: httpx.Client) -> None:
+    """Method, path, headers in order and spelling, body and arrival time are recorded."""
     before = time.time()
     client.post(f"{receiver.url}hooks?a=b", content=event(1), headers=[("X-Zenoo-Signature", "s"), ("x-lower", "l")])
 
@@ -42,15 +42,15 @@ def test_requests_are_recorded_as_they_came(receiver: Receiver, client: httpx.Cl
     assert (received.event_id, received.header("X-LOWER")) == ("evt_1", "l")
 
 
-def test_a_connection_is_kept_for_many_requests(receiver: Receiver, client: httpx.Client) -> None:
-    """One client's requests come over one connection."""
+def test_connection_is_kept_for_many_requests(receiver: Receiver, client: httpx.Client) -> None:
+    """All requests of a client use one connection."""
     for number in range(20):
         assert client.post(receiver.url, content=event(number)).status_code == 200
 
     assert {received.connection for received in receiver.wait_for(20, 5)} == {1}
 
 
-def test_the_first_attempts_of_each_event_fail(receiver: Receiver, client: httpx.Client) -> None:
+def test_first_attempts_of_each_event_fail(receiver: Receiver, client: httpx.Client) -> None:
     """`fail_first` counts per event id and path, not over all requests."""
     receiver.behave = fail_first(2, Answer(503), Answer(204))
 
@@ -62,19 +62,19 @@ def test_the_first_attempts_of_each_event_fail(receiver: Receiver, client: httpx
 
 
 def test_replies_in_turn_and_by_path(receiver: Receiver, client: httpx.Client) -> None:
-    """Each path may have its own behaviour, and each attempt its own reply."""
+    """Each path may have its own behaviour, and each attempt its own response."""
     turns = in_turn([Answer(500), Answer(429, headers=(("Retry-After", "7"),)), Answer(200)])
     receiver.behave = by_path({"/turns": turns}, otherwise=always(Answer(404, body=b"nobody")))
 
-    answers = [client.post(f"{receiver.url}turns", content=event(1)) for _ in range(4)]
+    responses = [client.post(f"{receiver.url}turns", content=event(1)) for _ in range(4)]
 
-    assert [answer.status_code for answer in answers] == [500, 429, 200, 200]
-    assert answers[1].headers["Retry-After"] == "7"
+    assert [response.status_code for response in responses] == [500, 429, 200, 200]
+    assert responses[1].headers["Retry-After"] == "7"
     assert client.get(receiver.url).text == "nobody"
 
 
-def test_a_delayed_answer_comes_later_and_holds_up_nobody_else(receiver: Receiver, client: httpx.Client) -> None:
-    """The delay is kept, and other connections are answered meanwhile."""
+def test_delayed_response_blocks_no_other_connection(receiver: Receiver, client: httpx.Client) -> None:
+    """The delay is kept, and other connections get responses meanwhile."""
     slow = always(Answer(delay=timedelta(seconds=0.3)))
     receiver.behave = by_path({"/slow": slow}, otherwise=always(Answer()))
     with httpx.Client(trust_env=False, timeout=5) as patient:
@@ -94,10 +94,10 @@ def test_a_delayed_answer_comes_later_and_holds_up_nobody_else(receiver: Receive
     ],
     ids=lambda value: type(value).__name__ if not isinstance(value, type) else "",
 )
-def test_bad_behaviour_ends_as_the_client_sees_it(
+def test_misbehaving_endpoint_never_completes_its_response(
     receiver: Receiver, client: httpx.Client, reply: Hang | Drip | Cut, error: type[Exception]
 ) -> None:
-    """A request to an endpoint that hangs, drips or closes midway is recorded, and its answer never becomes whole."""
+    """A request to an endpoint that hangs, drips or closes midway is recorded; its response is never complete."""
     receiver.behave = always(reply)
 
     with pytest.raises(error):
@@ -108,13 +108,13 @@ def test_bad_behaviour_ends_as_the_client_sees_it(
     wait_until(lambda: receiver.open_connections == 0, 5, "the connection is closed")
 
 
-def test_an_endless_body_goes_on_until_the_client_has_enough(receiver: Receiver, client: httpx.Client) -> None:
-    """The head is complete, the body never: the endpoint sends as long as somebody reads."""
+def test_endless_body_lasts_until_the_client_closes(receiver: Receiver, client: httpx.Client) -> None:
+    """The head is complete and the body endless: the endpoint sends while the client reads."""
     receiver.behave = always(Endless(headers=(("X-A", "b"),)))
     read = 0
-    with client.stream("POST", receiver.url, content=event(1)) as answer:
-        assert (answer.status_code, answer.headers["X-A"]) == (200, "b")
-        for chunk in answer.iter_raw():
+    with client.stream("POST", receiver.url, content=event(1)) as response:
+        assert (response.status_code, response.headers["X-A"]) == (200, "b")
+        for chunk in response.iter_raw():
             read += len(chunk)
             if read > 3_000_000:
                 break
@@ -123,27 +123,27 @@ def test_an_endless_body_goes_on_until_the_client_has_enough(receiver: Receiver,
 
 
 def test_pipelined_requests_are_answered_in_order(receiver: Receiver) -> None:
-    """A slow reply is not overtaken by the next one on its connection."""
+    """A slow response is not overtaken by the next one on its connection."""
     receiver.behave = by_path({"/slow": always(Answer(201, delay=timedelta(seconds=0.1)))}, always(Answer(202)))
     with socket.create_connection((receiver.host, receiver.port), timeout=5) as connection:
         connection.sendall(b"GET /slow HTTP/1.1\r\n\r\nGET /fast HTTP/1.1\r\nConnection: close\r\n\r\n")
-        answer = b"".join(iter(lambda: connection.recv(4096), b""))
+        response = b"".join(iter(lambda: connection.recv(4096), b""))
 
-    assert answer.index(b"HTTP/1.1 201") < answer.index(b"HTTP/1.1 202")
+    assert response.index(b"HTTP/1.1 201") < response.index(b"HTTP/1.1 202")
 
 
-def test_nonsense_is_answered_and_not_recorded(receiver: Receiver) -> None:
-    """What is no HTTP gets a 400 and the end of its connection."""
+def test_malformed_request_gets_400_and_is_not_recorded(receiver: Receiver) -> None:
+    """Bytes that are not HTTP get a 400, and the connection closes."""
     with socket.create_connection((receiver.host, receiver.port), timeout=5) as connection:
         connection.sendall(b"\x16\x03\x01 hello\r\n\r\n")
-        answer = b"".join(iter(lambda: connection.recv(4096), b""))
+        response = b"".join(iter(lambda: connection.recv(4096), b""))
 
-    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert response.startswith(b"HTTP/1.1 400 ")
     assert receiver.requests == []
 
 
-def test_verification_is_handed_in() -> None:
-    """What the callable says is noted with the request, and behaviour can depend on it."""
+def test_verification_result_is_recorded() -> None:
+    """The result of `verify` is recorded with the request, and behaviour can depend on it."""
 
     def refuse_if_forged(received: object) -> Answer:
         return Answer(401) if getattr(received, "problem", None) else Answer()
@@ -158,19 +158,19 @@ def test_verification_is_handed_in() -> None:
     assert [received.problem for received in receiver.requests] == [None, "forged"]
 
 
-def test_it_can_be_away_for_a_while(receiver: Receiver, client: httpx.Client) -> None:
-    """A closed receiver refuses connections, and another can take its port."""
+def test_receiver_can_close_and_restart(receiver: Receiver, client: httpx.Client) -> None:
+    """A closed receiver refuses connections, and another one can take its port."""
     client.post(receiver.url, content=event(1))
     receiver.close()
     with pytest.raises(httpx.TransportError):
         client.post(receiver.url, content=event(2))
 
-    with Receiver(port=receiver.port) as again:
-        assert client.post(again.url, content=event(2)).status_code == 200
+    with Receiver(port=receiver.port) as restarted:
+        assert client.post(restarted.url, content=event(2)).status_code == 200
 
 
-def test_dropped_connections_are_opened_again(receiver: Receiver, client: httpx.Client) -> None:
-    """A receiver that drops its connections goes on listening."""
+def test_receiver_listens_after_dropping_connections(receiver: Receiver, client: httpx.Client) -> None:
+    """A receiver that drops its connections accepts new ones."""
     client.post(receiver.url, content=event(1))
     receiver.drop_connections()
     wait_until(lambda: receiver.open_connections == 0, 5, "the connection is closed")
@@ -179,14 +179,14 @@ def test_dropped_connections_are_opened_again(receiver: Receiver, client: httpx.
     assert [received.connection for received in receiver.requests] == [1, 2]
 
 
-def test_a_port_that_is_taken_is_named(receiver: Receiver) -> None:
-    """A second receiver at the same port is refused with a sentence."""
+def test_port_in_use_is_named(receiver: Receiver) -> None:
+    """A second receiver on the same port gets an error with the address."""
     with pytest.raises(Unavailable, match=f"cannot listen at 127.0.0.1:{receiver.port}"):
         Receiver(port=receiver.port)
 
 
-def test_waiting_in_vain_says_how_many_came(receiver: Receiver, client: httpx.Client) -> None:
-    """A test that waits for more than comes fails with the count."""
+def test_wait_timeout_reports_the_count(receiver: Receiver, client: httpx.Client) -> None:
+    """A test that waits for too many requests fails with the number received."""
     client.post(receiver.url, content=event(1))
 
     with pytest.raises(AssertionError, match="1 of 2 requests"):

@@ -1,4 +1,4 @@
-"""Simulated events: those that the product could send."""
+"""Simulated events are events that the product could send."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def simulated(count: int, seed: int = 7, customers: tuple[str, ...] = ("acme", "
     return list(islice(Simulator(seed, customers, lambda: NOW_US).events(), count))
 
 
-def test_every_event_fits_its_schema_and_all_types_come():
-    """A few hundred events are of all 14 types, complete, and of all customers."""
+def test_every_event_fits_its_schema():
+    """Simulated events are complete, and cover all types and customers."""
     reader = EventReader(ZENOO, lambda: NOW_US, lambda: "")
     events = simulated(1_000)
     for event in events:
@@ -35,8 +35,8 @@ def test_every_event_fits_its_schema_and_all_types_come():
 
 
 @pytest.mark.parametrize("name", load_senders())
-def test_the_events_of_every_sender_can_be_published(name: str):
-    """A few hundred events of a sender are of all its types and fit their schemas and conditions, and are sent."""
+def test_events_of_every_sender_can_be_published(name: str):
+    """A sender's events cover all its types, fit schemas and conditions, and can be rendered."""
     sender = load_senders()[name]
     reader = EventReader(sender, lambda: NOW_US, lambda: "")
     events = list(islice(Simulator(7, ("acme",), lambda: NOW_US, sender).events(), 1_500))
@@ -46,21 +46,21 @@ def test_the_events_of_every_sender_can_be_published(name: str):
     assert {event.event_type for event in events} >= set(sender.event_types)
 
 
-def test_the_same_seed_tells_the_same_stories():
-    """A run can be repeated; another seed tells others; ids are unique."""
+def test_same_seed_gives_the_same_events():
+    """A run is repeatable; another seed gives other events; ids are unique."""
     assert simulated(500) == simulated(500)
     assert simulated(500) != simulated(500, seed=8)
     assert len({event.event_id for event in simulated(5_000)}) == 5_000
 
 
 def test_names_have_letters_beyond_ascii():
-    """Names and texts use the letters of several languages, in one byte and more."""
+    """Names and texts use the letters of several languages, some of three bytes in UTF-8."""
     text = "".join(str(event.data) for event in simulated(1_000))
     assert not text.isascii()
     assert any(len(letter.encode()) == 3 for letter in text)
 
 
-def test_tokens_are_those_of_the_case():
+def test_tokens_belong_to_their_case():
     """An alert belongs to the case and the check that raised it, and all events of a case to one customer."""
     case_of_alert: dict[str, str] = {}
     customer_of: dict[str, str] = {}
@@ -76,8 +76,8 @@ def test_tokens_are_those_of_the_case():
 
 
 @pytest.mark.decision("Z20")
-def test_a_check_that_raised_no_alert_names_none():
-    """alert_token is null exactly where alert_generated is false."""
+def test_check_without_alert_has_no_alert_token():
+    """alert_token is null exactly if alert_generated is false."""
     checks = [event.data for event in simulated(1_000) if event.event_type == "check.completed"]
     assert {check["alert_generated"] for check in checks} == {True, False}
     assert all((check["alert_token"] is not None) == check["alert_generated"] for check in checks)
@@ -85,7 +85,7 @@ def test_a_check_that_raised_no_alert_names_none():
 
 @pytest.mark.decision("Z23")
 def test_days_are_counted_by_calendar_date():
-    """Days remaining and overdue are the difference of the UTC calendar dates."""
+    """Days remaining and overdue are differences of UTC calendar dates."""
     seen = set()
     for event in simulated(3_000):
         if event.event_type in {"sla.warning", "sla.breached"}:
@@ -96,7 +96,7 @@ def test_days_are_counted_by_calendar_date():
 
 
 class Clock:
-    """A clock that only sleeping moves."""
+    """A clock that advances only by sleeping."""
 
     def __init__(self) -> None:
         self._now_s = 100.0
@@ -108,8 +108,8 @@ class Clock:
         self._now_s += wait_s
 
 
-def test_events_are_published_at_their_rate_and_none_early():
-    """Each item is due a tenth of a second after the one before; a stall is caught up with."""
+def test_events_keep_their_rate_and_catch_up():
+    """Each item is due a tenth of a second after the one before, none is early, and a stall is caught up."""
     clock = Clock()
     yielded = []
     for item in paced(iter(range(6)), 10, clock.now_s, clock.sleep_s):

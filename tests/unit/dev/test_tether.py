@@ -1,4 +1,4 @@
-"""Commands end with the process that started them."""
+"""Parent-bound commands end with the process that started them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.dev import parent_bound as tether
+from deploy.dev import parent_bound
 from tests.support.processes import is_running, python, read_line
 from tests.support.waiting import wait_until
 
@@ -19,15 +19,15 @@ PARENT = """
     import signal, subprocess, sys, time
     from datetime import timedelta
     from pathlib import Path
-    from deploy.dev import parent_bound as tether
-    child = tether.start({command!r}, stdout=subprocess.PIPE, on_parent_death=signal.{sent},
+    from deploy.dev import parent_bound
+    child = parent_bound.start({command!r}, stdout=subprocess.PIPE, on_parent_death=signal.{sent},
                          grace=timedelta(seconds={grace}), remove={remove}, ask_kernel={ask_kernel})
     child.output.readline()
     print(child.pid, flush=True)
     time.sleep(600)
 """
-# Says that it is there, and writes down that it was told to end.
-POLITE = "trap 'echo told >> {file}; exit 0' TERM; echo up; while :; do sleep 0.05; done"
+# Prints a line when it is ready, and records each SIGTERM in a file.
+POLITE = "trap 'echo SIGTERM >> {file}; exit 0' TERM; echo up; while :; do sleep 0.05; done"
 STUBBORN = "trap '' TERM; echo up; while :; do sleep 0.05; done"
 
 
@@ -39,20 +39,20 @@ def parent_of(
 
 
 @pytest.mark.parametrize("ask_kernel", [True, False], ids=["kernel and pipe", "pipe alone"])
-def test_a_command_is_told_once_when_its_parent_is_killed(tmp_path: Path, ask_kernel: bool) -> None:
-    """After SIGKILL of the parent the command gets SIGTERM, exactly once, so that it can drain."""
-    told = tmp_path / "told"
-    with python(parent_of(POLITE.format(file=told), ask_kernel=ask_kernel)) as parent:
+def test_command_gets_one_sigterm_after_its_parent_is_killed(tmp_path: Path, ask_kernel: bool) -> None:
+    """After SIGKILL of the parent, the command gets SIGTERM exactly once, so that it can drain."""
+    signals = tmp_path / "signals"
+    with python(parent_of(POLITE.format(file=signals), ask_kernel=ask_kernel)) as parent:
         pid = int(read_line(parent))
         parent.kill()
 
         wait_until(lambda: not is_running(pid), 10, "the command ends")
 
-    assert told.read_text() == "told\n"
+    assert signals.read_text() == "SIGTERM\n"
 
 
-def test_a_command_that_ignores_the_signal_is_killed(tmp_path: Path) -> None:
-    """A command that does not end within its grace after the parent's death gets SIGKILL."""
+def test_command_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
+    """A command that does not end within the grace period after its parent's death gets SIGKILL."""
     with python(parent_of(STUBBORN, grace=0.2)) as parent:
         pid = int(read_line(parent))
         parent.kill()
@@ -60,8 +60,8 @@ def test_a_command_that_ignores_the_signal_is_killed(tmp_path: Path) -> None:
         wait_until(lambda: not is_running(pid), 10, "the command ends")
 
 
-def test_the_folder_goes_with_the_parent(tmp_path: Path) -> None:
-    """What the command wrote into the folder to remove is gone after the parent was killed."""
+def test_folder_is_removed_after_the_parent_is_killed(tmp_path: Path) -> None:
+    """The folder to remove is gone with its content after the parent was killed."""
     folder = tmp_path / "temporary"
     folder.mkdir()
     (folder / "file").write_text("x")
@@ -72,15 +72,15 @@ def test_the_folder_goes_with_the_parent(tmp_path: Path) -> None:
         wait_until(lambda: not folder.exists(), 10, "the folder is removed")
 
 
-def test_the_folder_stays_when_the_command_is_stopped_by_its_parent(tmp_path: Path) -> None:
-    """A parent that ends the command itself keeps the folder: it may start the command again."""
+def test_folder_stays_if_the_parent_stops_the_command(tmp_path: Path) -> None:
+    """A parent that stops the command keeps the folder: it may start the command again."""
     with python(
         f"""
         import subprocess
         from pathlib import Path
-        from deploy.dev import parent_bound as tether
+        from deploy.dev import parent_bound
         folder = Path({str(tmp_path)!r})
-        child = tether.start(["sh", "-c", "echo up; exec sleep 600"], stdout=subprocess.PIPE, remove=folder)
+        child = parent_bound.start(["sh", "-c", "echo up; exec sleep 600"], stdout=subprocess.PIPE, remove=folder)
         child.output.readline()
         watcher = subprocess.run(["pgrep", "-P", str(child.pid)], capture_output=True, text=True).stdout
         child.stop()
@@ -95,11 +95,11 @@ def test_the_folder_stays_when_the_command_is_stopped_by_its_parent(tmp_path: Pa
     assert tmp_path.exists()
 
 
-def test_a_command_outlives_the_thread_that_started_it() -> None:
-    """The end of a thread, which the kernel takes for the parent's death, ends no command that the thread started."""
-    started: list[tether.Tethered] = []
+def test_command_outlives_the_thread_that_started_it() -> None:
+    """The end of a thread, which the kernel treats as the parent's death, ends no command of that thread."""
+    started: list[parent_bound.Tethered] = []
     thread = threading.Thread(
-        target=lambda: started.append(tether.start(["sh", "-c", STUBBORN], stdout=subprocess.PIPE))
+        target=lambda: started.append(parent_bound.start(["sh", "-c", STUBBORN], stdout=subprocess.PIPE))
     )
     thread.start()
     thread.join()
@@ -115,22 +115,22 @@ def test_a_command_outlives_the_thread_that_started_it() -> None:
             child.output.close()
 
 
-def test_the_pid_and_the_exit_code_are_the_commands_own() -> None:
-    """The process started is the command itself: its pid, its output and its exit code, or the signal that ended it."""
-    child = tether.start(["sh", "-c", "echo $$; exit 7"], stdout=subprocess.PIPE)
+def test_pid_output_and_exit_code_are_those_of_the_command() -> None:
+    """The child process is the command itself: its pid, its output, and its exit code or signal."""
+    child = parent_bound.start(["sh", "-c", "echo $$; exit 7"], stdout=subprocess.PIPE)
     assert child.output is not None
     with child.output as output:
         assert int(output.read()) == child.pid
     assert child.wait(10) == 7
 
-    sleeper = tether.start(["sleep", "600"])
+    sleeper = parent_bound.start(["sleep", "600"])
     assert sleeper.stop(timedelta(seconds=10)) == -signal.SIGTERM
     assert sleeper.stop() == -signal.SIGTERM  # again: nothing happens
 
 
-def test_a_command_that_is_not_there_ends_with_127() -> None:
-    """What cannot be run ends at once as in a shell, and says its name."""
-    child = tether.start(["no-such-command"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+def test_missing_command_exits_with_127() -> None:
+    """A command that cannot be run exits at once, as in a shell, and its name is in the output."""
+    child = parent_bound.start(["no-such-command"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
     assert child.output is not None
     with child.output as output:
@@ -138,10 +138,10 @@ def test_a_command_that_is_not_there_ends_with_127() -> None:
     assert child.wait(10) == 127
 
 
-def test_several_threads_may_see_the_end_at_once() -> None:
-    """Whoever kills, polls or waits for a command at the same time as others gets its exit code, and no error."""
+def test_several_threads_may_wait_for_one_command() -> None:
+    """Threads that kill, poll or wait for a command at the same time get its exit code, and no error."""
     for _ in range(50):
-        child = tether.start(["sleep", "600"])
+        child = parent_bound.start(["sleep", "600"])
         with ThreadPoolExecutor(8) as threads:
             killed = [threads.submit(child.kill) for _ in range(4)]
             seen = threads.submit(wait_until, lambda child=child: child.poll() is not None, 10.0, "its end")

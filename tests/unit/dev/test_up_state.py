@@ -1,4 +1,4 @@
-"""The settings that `signpost up` writes into its state folder."""
+"""Settings that `signpost up` writes into its state folder."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from schemas.settings.settings import Source
 
 
 @pytest.fixture(autouse=True)
-def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith("SIGNPOST_")]:
         monkeypatch.delenv(name)
 
 
-def test_what_up_runs_with_is_what_others_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every kind of value survives the way through the written file; `extra` counts more than what was given."""
+def test_written_settings_are_those_of_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every type of value survives the written file; `extra` takes precedence over given settings."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SIGNPOST_PREFIX", "mine.")
     monkeypatch.setenv("SIGNPOST_DRAIN_TIMEOUT", "1500ms")
@@ -49,7 +49,7 @@ def test_what_up_runs_with_is_what_others_read(tmp_path: Path, monkeypatch: pyte
 
 
 def test_secrets_are_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is secret stays where it is, and is named so that other commands can be given it."""
+    """Secrets stay in their sources, and are named so that other commands can get them."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SIGNPOST_SEALING_KEY", "QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVphYmNkZWY=")
     monkeypatch.setenv("SIGNPOST_KAFKA_SASL_PASSWORD", "canary-1")
@@ -69,10 +69,10 @@ def test_secrets_are_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize("variable", ["SIGNPOST_ALLOW_HTTP", "SIGNPOST_ALLOW_CIDRS", "SIGNPOST_ALLOW_PORTS"])
-def test_loopback_is_allowed_only_where_egress_is_left_open(
+def test_loopback_is_allowed_only_without_egress_settings(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str
 ) -> None:
-    """Endpoints on loopback are allowed where none of the three settings is set, and nothing is added where one is."""
+    """Loopback endpoints are allowed if none of the three settings is set; otherwise nothing is added."""
     monkeypatch.chdir(tmp_path)
     write_settings(tmp_path, load(), "127.0.0.1:1", {})
     open_settings = load(tmp_path).settings
@@ -86,8 +86,8 @@ def test_loopback_is_allowed_only_where_egress_is_left_open(
     assert (settings.allow_http, settings.allow_cidrs, settings.allow_ports) == (False, (), ())
 
 
-def test_up_in_the_current_folder_does_not_read_what_it_wrote(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the current folder as state folder, the broker of the last time is not taken for one that is given."""
+def test_up_ignores_its_own_file_in_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the current folder as state folder, the broker of the last run is not treated as given."""
     monkeypatch.chdir(tmp_path)
     write_settings(tmp_path, load(), "127.0.0.1:1", {})
 
@@ -95,10 +95,8 @@ def test_up_in_the_current_folder_does_not_read_what_it_wrote(tmp_path: Path, mo
 
 
 @pytest.mark.parametrize("role", ["router", "deliver"])
-def test_an_instance_of_up_is_not_started_by_hand(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], role: str
-) -> None:
-    """A role started by hand as an instance of a running `up` would fence it: the error names a free number."""
+def test_role_with_an_instance_of_up_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], role: str) -> None:
+    """A role started by hand with an instance number of a running `up` would fence it, and is refused."""
     write_up(tmp_path, "127.0.0.1:1", {"router": [os.getpid()], "deliver": [os.getpid()]}, {})
     with pytest.raises(SystemExit) as ended:
         main([role, "--state", str(tmp_path), "--instance", "0"])

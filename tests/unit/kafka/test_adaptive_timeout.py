@@ -8,9 +8,10 @@ from confluent_kafka import KafkaError, KafkaException
 from consumers.kafka.adaptive_timeout import AdaptiveTimeout
 
 
-def test_a_timeout_doubles_the_next_one():
-    """A broker that takes long over each answer gets the time that it needs; a quick one is asked again soon."""
-    timeout, waited = AdaptiveTimeout(), []
+def test_timeout_doubles_the_next_one():
+    """A slow broker gets more time for each request, and a quick response resets the timeout."""
+    timeout = AdaptiveTimeout()
+    waited = []
     for _ in range(4):
         waited.append(timeout.seconds)
         with pytest.raises(KafkaException), timeout.measured():
@@ -24,8 +25,8 @@ def test_a_timeout_doubles_the_next_one():
     assert timeout.seconds == 10.0
 
 
-def test_a_slow_response_raises_the_timeout():
-    """The next question to a slow broker does not begin with time-outs."""
+def test_slow_response_raises_the_timeout():
+    """The next timeout is twice the last response time, within its bounds."""
     now = [0.0]
     timeout = AdaptiveTimeout(now_s=lambda: now[0])
     for took_s, seconds in ((9.0, 18.0), (18.0, 30.0), (1.0, 10.0)):

@@ -1,6 +1,6 @@
-"""Where routers read from and what they commit, whatever happens to their group, topics and notes in whatever order.
+"""Positions that routers read from and commit, for any sequence of changes to their group, topics and sources.
 
-The truth is what was appended, from which offset on each partition is to be routed, and what the broker has.
+The reference is what was appended, the first offset to route of each partition, and the state of the broker.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ QUIET = st.integers(0, 5)
 
 
 @pytest.fixture(autouse=True)
-def a_group_without_a_broker(monkeypatch: pytest.MonkeyPatch) -> None:
+def group_without_a_broker(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("consumers.kafka.positions.in_thread", at_once)
     monkeypatch.setattr("consumers.router.source_positions.in_thread", at_once)
     monkeypatch.setattr("consumers.router.source.Consumer", GroupConsumer)
     quiet = structlog.make_filtering_bound_logger(logging.CRITICAL)
-    structlog.configure(wrapper_class=quiet)  # thousands of takeovers: their lines take longer than they do
+    structlog.configure(wrapper_class=quiet)  # thousands of recoveries: logging takes longer than they do
 
 
 class PositionsModel(Routers, RuleBasedStateMachine):
-    """Two routers at most, two sources, and a broker."""
+    """Two routers on two sources lose no event and repeat a bounded number, through any changes."""
 
     @initialize(
         start_at=st.sampled_from(["now", "earliest", datetime.fromtimestamp(1_030, UTC)]),
@@ -51,21 +51,21 @@ class PositionsModel(Routers, RuleBasedStateMachine):
         self.start_with(Broker(logs={("a", 0): Log(), ("a", 1): Log(), ("b", 0): Log()}), start_at)
         for topic in events:
             self.broker.logs[topic, 0].append(0, self.broker.now_ms)
-        self.due: dict[PartitionKey, int] = {}  # from where on a partition is to be routed, once that is settled
-        self.skipped: set[tuple[PartitionKey, int]] = set()  # by whoever set a position
-        self.quiet = 0  # turns until something happens to the group again, at the earliest
-        self.forgotten: set[PartitionKey] = set()  # positions that were recorded
+        self.due: dict[PartitionKey, int] = {}  # the first offset to route of a partition, once known
+        self.skipped: set[tuple[PartitionKey, int]] = set()  # records that a change of a position skipped
+        self.quiet = 0  # minimum number of turns until the next change of the group
+        self.deleted: set[PartitionKey] = set()  # recorded positions that were deleted
         self.start(0)
         self.start(1)
         self.rebalance()
         for number in (0, 1, 0, 1) if settled else ():
             self.turns(number, 20, 0, True, 0.0)
 
-    # What happens to topics.
+    # Topics.
 
     @rule(part=PART, count=st.integers(1, 4), gap=st.sampled_from([0, 0, 1]))
-    def events_come(self, part: int, count: int, gap: int) -> None:
-        """Where a log has lost its end, what takes the place of what was routed cannot be told from it any more."""
+    def events_arrive(self, part: int, count: int, gap: int) -> None:
+        """If a log has lost its end, new records replace routed ones and cannot be distinguished from them."""
         key = self.key(part)
         log = self.broker.logs[key]
         for _ in range(count):
@@ -75,24 +75,24 @@ class PositionsModel(Routers, RuleBasedStateMachine):
 
     @rule(part=PART, count=st.integers(1, 5))
     def retention_deletes(self, part: int, count: int) -> None:
-        """Also before somebody who reads there."""
+        """Retention also deletes records that a router has not read."""
         log = self.broker.logs[self.key(part)]
         log.begin = min(log.begin + count, log.end)
 
     @precondition(lambda self: len(self.broker.logs) < 6)
     @rule(topic=TOPICS, noticed=st.booleans())
-    def a_partition_is_added(self, topic: str, noticed: bool) -> None:
-        """The group notices sooner or later."""
+    def partition_is_added(self, topic: str, noticed: bool) -> None:
+        """The group notices at once or later."""
         self.broker.logs[topic, len(self.broker.keys([topic]))] = Log()
         if noticed and self.quiet <= 0:
             self.rebalance()
 
     @precondition(lambda self: self.quiet <= 0 or self.broker.away)
     @rule(away=st.sampled_from([False, False, True]))
-    def the_broker_answers(self, away: bool) -> None:
+    def broker_responds_or_fails(self, away: bool) -> None:
         self.broker.away = away
 
-    # What happens to processes.
+    # Processes.
 
     @rule(
         number=NUMBERS,
@@ -102,7 +102,7 @@ class PositionsModel(Routers, RuleBasedStateMachine):
         after_s=st.sampled_from([0.05, 0.05, 1.0, 61.0, 3_601.0]),
     )
     def turns(self, number: int, turns: int, events: int, arrive: bool, after_s: float) -> None:
-        """Turns of its loop; what it commits arrives meanwhile, or is on its way for longer."""
+        """Run turns of a router's loop; its commits arrive meanwhile, or later."""
         self.quiet -= 1
         self.broker.now_s += after_s
         for _ in range(turns):
@@ -118,7 +118,7 @@ class PositionsModel(Routers, RuleBasedStateMachine):
         try:
             process.turn(events)
         except Unavailable:
-            assert self.broker.lost() | self.broker.beyond(), "it stops, and nothing is wrong"
+            assert self.broker.lost() | self.broker.beyond(), "the router stops without a cause"
             self.end(number)
 
     @precondition(lambda self: any(one.consumer.sent for one in self.alive()))
@@ -127,17 +127,17 @@ class PositionsModel(Routers, RuleBasedStateMachine):
         process = self.processes[number]
         if process is not None and process.consumer.sent:
             process.consumer.arrive()
-            self.a_source_starts_where_it_was_told_to()
+            self.source_starts_at_start_at()
 
     @precondition(lambda self: self.quiet <= 0)
     @rule(turned=st.booleans(), quiet=QUIET)
-    def partitions_move(self, turned: bool, quiet: int) -> None:
+    def group_rebalances(self, turned: bool, quiet: int) -> None:
         self.rebalance(turned)
         self.quiet = quiet
 
     @precondition(lambda self: self.quiet <= 0)
     @rule(number=NUMBERS, quiet=QUIET)
-    def is_killed_or_started(self, number: int, quiet: int) -> None:
+    def process_is_killed_or_started(self, number: int, quiet: int) -> None:
         if self.processes[number] is None:
             self.start(number)
             self.rebalance()
@@ -147,8 +147,8 @@ class PositionsModel(Routers, RuleBasedStateMachine):
 
     @precondition(lambda self: self.quiet <= 0)
     @rule(number=NUMBERS, quiet=QUIET)
-    def stands_still(self, number: int, quiet: int) -> None:
-        """Its partitions are others' before it knows; what it has sent may still arrive, and is refused."""
+    def process_stalls(self, number: int, quiet: int) -> None:
+        """Its partitions move before it notices; commits that it has sent may still arrive, and are refused."""
         process = self.processes[number]
         if process is None:
             return
@@ -160,29 +160,29 @@ class PositionsModel(Routers, RuleBasedStateMachine):
         self.rebalance()
         self.quiet = quiet
 
-    # What happens to positions, while nobody reads.
+    # Positions, while no router runs.
 
     @precondition(lambda self: self.quiet <= 0)
     @rule(topic=TOPICS, part=st.one_of(st.none(), PART), starts=st.booleans())
-    def positions_are_forgotten(self, topic: str, part: int | None, starts: bool) -> None:
-        """Mostly all of them; of a single partition only where it was recorded, else nobody could know."""
+    def positions_are_deleted(self, topic: str, part: int | None, starts: bool) -> None:
+        """A single position is deleted only if recorded, since otherwise its loss cannot be detected."""
         self.stop()
         keys = self.broker.keys([topic])
         if part is not None:
             keys = [keys[part % len(keys)]]
-            note = self.broker.sources.get(topic)
-            if note is None or keys[0][1] not in note.positions:
+            source = self.broker.sources.get(topic)
+            if source is None or keys[0][1] not in source.positions:
                 return
         if topic in self.broker.sources:
-            self.forgotten.update(keys)
+            self.deleted.update(keys)
         else:
-            self.due = {key: at for key, at in self.due.items() if key[0] != topic}  # never recorded, it is new again
+            self.due = {key: at for key, at in self.due.items() if key[0] != topic}  # an unrecorded source is new again
         self.broker.committed = {key: at for key, at in self.broker.committed.items() if key not in keys}
         self.go_on(starts)
 
     @precondition(lambda self: self.quiet <= 0)
     @rule(part=PART, count=st.integers(1, 3), starts=st.booleans())
-    def a_log_loses_its_end(self, part: int, count: int, starts: bool) -> None:
+    def log_loses_its_end(self, part: int, count: int, starts: bool) -> None:
         self.stop()
         log = self.broker.logs[self.key(part)]
         log.end = max(log.begin, log.end - count)
@@ -192,33 +192,33 @@ class PositionsModel(Routers, RuleBasedStateMachine):
     @precondition(lambda self: not any(self.processes))
     @rule(topic=TOPICS, to=st.one_of(st.sampled_from(["earliest", "latest", "recorded"]), st.integers(0, 6)))
     def positions_are_set(self, topic: str, to: PositionTarget) -> None:
-        """What is skipped is skipped by whoever set them, who was told how much that is."""
+        """The change reports how many records it skips."""
         found = {key: position for key, position in self.found().items() if key[0] == topic}
         outside = isinstance(to, int) and not all(one.begin <= to <= one.end for one in found.values())
         if outside or (to == "recorded" and self.broker.sources.get(topic) is None):
             return
-        for setting in plan_changes(to, found, {}, self.broker.sources):
-            key = (setting.topic, setting.partition)
+        for change in plan_changes(to, found, {}, self.broker.sources):
+            key = (change.topic, change.partition)
             log = self.broker.logs[key]
-            assert log.begin <= setting.to <= log.end, "outside of the log"
-            self.broker.committed[key] = setting.to
-            self.forgotten.discard(key)
-            if setting.was is None:
-                self.due[key] = setting.to
+            assert log.begin <= change.to <= log.end, "outside of the log"
+            self.broker.committed[key] = change.to
+            self.deleted.discard(key)
+            if change.was is None:
+                self.due[key] = change.to
             else:
-                skipped = set(range(max(setting.was, log.begin), setting.to))
-                assert (f"(skips {len(skipped)} " in str(setting)) == bool(skipped)
-                self.skipped |= {(key, at) for at in range(setting.was, setting.to)}
-                self.due[key] = min(self.due.get(key, setting.to), setting.to)
+                skipped = set(range(max(change.was, log.begin), change.to))
+                assert (f"(skips {len(skipped)} " in str(change)) == bool(skipped)
+                self.skipped |= {(key, at) for at in range(change.was, change.to)}
+                self.due[key] = min(self.due.get(key, change.to), change.to)
 
-    # What has to hold.
+    # Invariants.
 
     def moves(self) -> None:
-        self.a_source_starts_where_it_was_told_to()
+        self.source_starts_at_start_at()
 
     @invariant()
-    def a_source_starts_where_it_was_told_to(self) -> None:
-        """Its first positions are those of `start_at`, of all partitions at once; later ones begin at the beginning."""
+    def source_starts_at_start_at(self) -> None:
+        """The first positions of a source are those of `start_at`, set together; later partitions start at 0."""
         for topic in ("a", "b"):
             keys = self.broker.keys([topic])
             new = [key for key in keys if key in self.broker.committed and key not in self.due]
@@ -245,32 +245,32 @@ class PositionsModel(Routers, RuleBasedStateMachine):
 
     @invariant()
     def no_event_is_lost(self) -> None:
-        """Whatever a committed position is behind was routed, reported as truncated, or skipped by whoever set it."""
+        """Records before a committed position were routed, reported as truncated, or skipped by a change."""
         for key, position in self.broker.committed.items():
             behind = {at for at in self.broker.logs[key].records if self.due[key] <= at < position}
             accounted = self.broker.routed | self.broker.told | self.skipped
             assert all((key, at) in accounted for at in behind), (key, position, behind)
 
     @invariant()
-    def a_lost_position_is_never_guessed(self) -> None:
-        """It is there again when somebody has set it, and not before."""
-        assert not self.forgotten & self.broker.committed.keys()
+    def lost_position_is_never_guessed(self) -> None:
+        """A lost position exists again only after it was set."""
+        assert not self.deleted & self.broker.committed.keys()
 
     @invariant()
     def repeats_are_bounded(self) -> None:
-        """A router that is killed now has routed no more than its bound behind what is committed."""
+        """A killed router repeats at most its bound of uncommitted records."""
         for process in self.alive():
             assert process.commits.uncommitted <= MAX_UNCOMMITTED
 
     @invariant()
-    def what_is_noted_was_committed(self) -> None:
-        """A note holds no position that the group did not have."""
-        for topic, note in self.broker.sources.items():
-            assert note is not None
-            assert all((topic, number) in self.due for number in note.positions)
+    def recorded_positions_were_committed(self) -> None:
+        """A source record holds only positions that the group had."""
+        for topic, source in self.broker.sources.items():
+            assert source is not None
+            assert all((topic, number) in self.due for number in source.positions)
 
     def teardown(self) -> None:
-        """Left in peace, with positions set where they are lost, everything is routed and committed."""
+        """With a reachable broker and lost positions set, everything is routed and committed."""
         if not hasattr(self, "broker"):
             return
         self.stop()
@@ -286,7 +286,7 @@ class PositionsModel(Routers, RuleBasedStateMachine):
             self._turn(0, 4)
             assert self.processes[0] is not None
             self.commits_arrive(0)
-            self.a_source_starts_where_it_was_told_to()
+            self.source_starts_at_start_at()
         self.no_event_is_lost()
         for key, log in self.broker.logs.items():
             open_ = [at for at in log.records if at >= max(log.begin, self.due.get(key, 0))]
@@ -295,5 +295,5 @@ class PositionsModel(Routers, RuleBasedStateMachine):
 
 
 TestPositionsModel = PositionsModel.TestCase
-# The truth is nearly as long as what it is held against: the same histories each time, so that a run says what changed.
+# The reference is nearly as long as the code: with fixed histories, a new failure comes from a change.
 TestPositionsModel.settings = settings(max_examples=80, stateful_step_count=50, derandomize=True)

@@ -1,4 +1,4 @@
-"""Settings under which something can be lost are said at every start, and own topics are never made with them."""
+"""Unsafe settings of brokers and topics are reported at every start; own topics are created without them."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ SAFE = {"min.insync.replicas": "2", "unclean.leader.election.enable": "false"}
 
 
 @pytest.mark.parametrize(("minutes", "warned"), [("10080", True), ("43199", True), ("43200", False), (None, False)])
-def test_brokers_that_forget_positions_before_records_are_warned_of(minutes: str | None, warned: bool) -> None:
-    """A group that was away for less than records stay is to find its positions again."""
+def test_short_retention_of_positions_is_reported(minutes: str | None, warned: bool) -> None:
+    """A group that was away for less than the retention of records must find its positions again."""
     sentences = about_brokers({"offsets.retention.minutes": minutes})
     assert bool(sentences) is warned
     assert all("set offsets.retention.minutes to 43200 or more" in sentence for sentence in sentences)
 
 
-def test_the_warning_says_for_how_long_positions_are_kept() -> None:
-    """The default of Kafka is seven days."""
+def test_warning_names_the_retention_of_positions() -> None:
+    """Kafka's default is seven days."""
     assert "away for 7 days" in about_brokers({"offsets.retention.minutes": "10080"})[0]
 
 
@@ -39,10 +39,8 @@ def test_the_warning_says_for_how_long_positions_are_kept() -> None:
         (1, {"min.insync.replicas": "1", "unclean.leader.election.enable": "true"}, []),
     ],
 )
-def test_replicated_sources_that_can_lose_events_are_warned_of(
-    replicas: int, configs: dict[str, str], parts: list[str]
-) -> None:
-    """A source on one broker can lose everything anyway, and whoever made it so knows."""
+def test_unsafe_replicated_source_is_reported(replicas: int, configs: dict[str, str], parts: list[str]) -> None:
+    """A replicated source that can lose events is reported; a source on one broker is not."""
     sentences = about_source("crm", replicas, configs)
     assert len(sentences) == len(parts)
     for sentence, part in zip(sentences, parts, strict=True):
@@ -51,8 +49,8 @@ def test_replicated_sources_that_can_lose_events_are_warned_of(
 
 
 @pytest.mark.parametrize(("replication", "safe"), [(3, True), (2, True), (1, False)])
-def test_own_replicated_topics_keep_what_was_acknowledged(replication: int, safe: bool) -> None:
-    """On more than one broker every topic of our own needs two in sync, and a clean leader; roles refuse any other."""
+def test_own_replicated_topics_keep_acknowledged_records(replication: int, safe: bool) -> None:
+    """With replication, every own topic needs two in-sync replicas and has clean leader election."""
     topics = own_topics(TopicNames(), [timedelta(0)], [], partitions=3, replication=replication)
     for topic in topics:
         assert (SAFE.items() <= topic.configs.items()) is safe, topic.name

@@ -1,4 +1,4 @@
-"""JSON events: what is filled in, and how each misfit is said."""
+"""Events in JSON: defaults and error messages."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CLOSED = {"event_id": "evt_3", "event_type": "case.closed", "customer_id": "acme
 
 @pytest.fixture
 def reader() -> EventReader:
-    """Fills in a fixed time, a fixed id and no customer."""
+    """Return a reader with a fixed time, a fixed id and no customer."""
     return EventReader(ZENOO, lambda: NOW_US, lambda: "evt_made")
 
 
@@ -44,22 +44,22 @@ def with_data(**data: Any) -> str:
         ("[]", 0),
     ],
 )
-def test_an_object_an_array_and_json_lines_are_read(reader, text, count):
-    """The three forms of a file give their events."""
+def test_object_array_and_json_lines_are_read(reader, text, count):
+    """Each of the three forms of a file gives its events."""
     assert [event.event_id for event in reader.read(text, "f.json")] == ["evt_3"] * count
 
 
 @pytest.mark.decision("Z17")
-def test_a_missing_id_and_time_are_filled_in(reader):
-    """An event without an id gets a made one, one without a time the present one; null counts as missing."""
+def test_missing_id_and_time_are_filled_in(reader):
+    """A missing or null id is generated, and a missing or null time is the current time."""
     for missing in ({}, {"event_id": None, "created_at": None}):
         document = {k: v for k, v in CLOSED.items() if k != "event_id"} | missing
         (event,) = reader.read(json.dumps(document), "f.json")
         assert (event.event_id, event.created_at_us) == ("evt_made", NOW_US)
 
 
-def test_the_customer_given_is_that_of_events_which_name_none():
-    """A customer in the event goes before the one of the command."""
+def test_given_customer_is_a_default():
+    """The customer of the command applies only to events without a customer."""
     reader = EventReader(ZENOO, lambda: NOW_US, lambda: "evt_made", "globex")
     without = {k: v for k, v in CLOSED.items() if k != "customer_id"}
     assert [e.customer_id for e in reader.read(json.dumps([CLOSED, without]), "f")] == ["acme", "globex"]
@@ -74,7 +74,7 @@ def test_the_customer_given_is_that_of_events_which_name_none():
     ],
 )
 def test_times_are_iso_8601_with_an_offset(reader, text, created_at_us):
-    """Any offset is read; digits finer than a microsecond are cut."""
+    """Any offset is accepted; digits beyond microseconds are cut."""
     (event,) = reader.read(json.dumps(CLOSED | {"created_at": text}), "f.json")
     assert event.created_at_us == created_at_us
 
@@ -96,8 +96,8 @@ def test_times_are_iso_8601_with_an_offset(reader, text, created_at_us):
         ({"closed_by": {"id": 7}}, "data.closed_by.id: expected a string or null, found 7"),
     ],
 )
-def test_a_misfit_is_said_with_event_path_expected_and_found(reader, data, sentence):
-    """File, number and id of the event, path, what the schema wants and what is there."""
+def test_invalid_data_names_event_path_and_value(reader, data, sentence):
+    """The error has the file, the number and id of the event, the path, the expected type and the value."""
     assert problems(reader, with_data(**data)) == [f"f.json: event 1 (evt_3): {sentence}"]
 
 
@@ -115,13 +115,13 @@ def test_a_misfit_is_said_with_event_path_expected_and_found(reader, data, sente
         ({"creatd_at": "x"}, "creatd_at: an event has no such field; did you mean created_at?"),
     ],
 )
-def test_a_misfit_of_the_envelope_is_said_the_same_way(reader, change, sentence):
-    """The envelope is checked like the data."""
+def test_invalid_envelope_names_event_path_and_value(reader, change, sentence):
+    """The envelope is validated like the data."""
     assert problems(reader, json.dumps(CLOSED | change)) == [f"f.json: event 1 (evt_3): {sentence}"]
 
 
-def test_all_that_is_wrong_in_a_file_is_said_at_once(reader):
-    """Each misfit of each event has its line; beyond twenty their number."""
+def test_all_problems_of_a_file_are_reported(reader):
+    """Each problem of each event has its line, up to twenty; the rest is a count."""
     bad = CLOSED | {"data": {"case_token": 1, "risk_score": "x"}}
     assert len(problems(reader, json.dumps([CLOSED, bad, bad]))) == 4
     many = problems(reader, json.dumps([bad] * 30))
@@ -140,6 +140,6 @@ def test_all_that_is_wrong_in_a_file_is_said_at_once(reader):
         ("7", "f.json: event 1: expected an object, found 7"),
     ],
 )
-def test_what_is_not_json_is_said_with_its_place(reader, text, sentence):
-    """Broken files end in one sentence."""
+def test_invalid_json_names_its_position(reader, text, sentence):
+    """A file that is not JSON gives one error."""
     assert problems(reader, text) == [sentence]

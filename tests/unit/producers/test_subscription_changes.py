@@ -1,4 +1,4 @@
-"""What a wish about a subscription does to its record."""
+"""What a command does to the record of a subscription."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ DECIDER = Decider(TOPIC, load_senders(), SEALER)
 DRAFT = Draft(id="a", sender="zenoo", customer_id="acme", url="https://x.example/", event_types=("*",))
 
 
-def order_of(wish: Wish, number: int = 1) -> Order:
-    return Order(wish, f"req_{number}", f"sec_{number}", f"made-{number}")
+def order_of(command: Wish, number: int = 1) -> Order:
+    return Order(command, f"req_{number}", f"sec_{number}", f"made-{number}")
 
 
 def created(draft: Draft = DRAFT, now_ms: int = 1_000) -> Subscription:
@@ -52,8 +52,8 @@ def secret_of(subscription: Subscription) -> str:
 
 
 @pytest.mark.decision("Z13")
-def test_a_new_subscription_gets_a_secret():
-    """Zenoo always signs: where no secret is given, one is made and handed out in the result."""
+def test_new_subscription_gets_a_secret():
+    """Zenoo always signs: a secret that is not given is generated and returned in the result."""
     result = DECIDER.decide(order_of(Apply(DRAFT)), None, 1_000)
     assert (result.effect, result.secret) == ("created", "made-1")
     assert result.subscription is not None
@@ -61,8 +61,8 @@ def test_a_new_subscription_gets_a_secret():
     assert "made-1" not in repr(result)
 
 
-def test_a_given_secret_is_not_handed_out():
-    """Who gives a secret knows it: the result does not repeat it."""
+def test_given_secret_is_not_returned():
+    """The result does not repeat a given secret."""
     result = DECIDER.decide(order_of(Apply(replace(DRAFT, secret=Given("mine")))), None, 1_000)
     assert result.secret is None
     assert result.subscription is not None
@@ -70,8 +70,8 @@ def test_a_given_secret_is_not_handed_out():
 
 
 @pytest.mark.parametrize("secret", [None, Generate(), Given("made-0")])
-def test_what_is_so_already_is_unchanged(secret):
-    """The same again changes nothing: the present secret stays, also where it is given once more."""
+def test_same_draft_changes_nothing(secret):
+    """The current secret stays, also if it is given again."""
     current = created()
     result = DECIDER.decide(order_of(Apply(replace(DRAFT, secret=secret))), current, 2_000)
     assert result.effect == "unchanged"
@@ -79,16 +79,16 @@ def test_what_is_so_already_is_unchanged(secret):
 
 
 @pytest.mark.decision("Z12")
-def test_a_new_secret_replaces_the_old_one_at_once():
-    """After a rotation there is one secret, the new one."""
+def test_new_secret_replaces_the_old_one_at_once():
+    """After a rotation, the new secret is the only one."""
     result = DECIDER.decide(order_of(Apply(replace(DRAFT, secret=Given("new")))), created(), 2_000)
     assert (result.effect, result.changed) == ("changed", ("secret",))
     assert result.subscription is not None
     assert secret_of(result.subscription) == "new"
 
 
-def test_a_change_keeps_the_rest():
-    """A new URL leaves secret, activation, pause and set as they were."""
+def test_change_keeps_other_fields():
+    """A new URL leaves secret, activation, pause and set unchanged."""
     current = replace(created(), paused=True, set="billing")
     result = DECIDER.decide(order_of(Apply(replace(DRAFT, url="https://y.example/"))), current, 2_000)
     assert result.changed == ("url",)
@@ -96,7 +96,7 @@ def test_a_change_keeps_the_rest():
 
 
 def test_sender_and_customer_never_change():
-    """A subscription keeps its sender and its customer; both problems are said."""
+    """A subscription keeps its sender and its customer, and both problems are reported."""
     with pytest.raises(SubscriptionError) as caught:
         DECIDER.decide(order_of(Apply(DRAFT)), replace(created(), sender="x", customer_id="y"), 2_000)
     assert [problem.split(" never")[0] for problem in caught.value.problems] == [
@@ -105,8 +105,8 @@ def test_sender_and_customer_never_change():
     ]
 
 
-def test_resume_raises_the_activation_and_nothing_else_does():
-    """What waited when it was paused is told from what comes after it was resumed, even if the clock went back."""
+def test_only_resume_raises_the_activation():
+    """Jobs from before a resume are distinguished from later ones, even if the clock went back."""
     current = created(now_ms=5_000)
     paused = DECIDER.decide(order_of(Pause("a")), current, 6_000).subscription
     assert paused is not None
@@ -117,49 +117,49 @@ def test_resume_raises_the_activation_and_nothing_else_does():
         assert (resumed.paused, resumed.activation) == (False, expected)
 
 
-def test_a_subscription_that_is_made_anew_has_a_higher_activation():
-    """Jobs of a deleted subscription are not taken for those of a later one with its id."""
+def test_recreated_subscription_has_a_higher_activation():
+    """Jobs of a deleted subscription do not belong to a later one with the same id."""
     assert created(now_ms=2_000).activation > created(now_ms=1_000).activation
 
 
-@pytest.mark.parametrize(("wish", "paused"), [(Pause("a"), True), (Resume("a"), False)])
-def test_what_is_paused_or_active_already_is_unchanged(wish, paused):
-    """To pause what is paused, or to resume what is active, writes nothing."""
-    assert DECIDER.decide(order_of(wish), replace(created(), paused=paused), 2_000).effect == "unchanged"
+@pytest.mark.parametrize(("command", "paused"), [(Pause("a"), True), (Resume("a"), False)])
+def test_repeated_pause_or_resume_changes_nothing(command, paused):
+    """Pausing a paused subscription or resuming an active one writes nothing."""
+    assert DECIDER.decide(order_of(command), replace(created(), paused=paused), 2_000).effect == "unchanged"
 
 
-@pytest.mark.parametrize("wish", [Pause("a"), Resume("a"), Delete("a")])
-def test_what_is_not_there_is_said(wish):
-    """A lever on an unknown id is an error that names it."""
+@pytest.mark.parametrize("command", [Pause("a"), Resume("a"), Delete("a")])
+def test_unknown_subscription_is_an_error(command):
+    """Pause, resume and delete of an unknown id give an error that names it."""
     with pytest.raises(SubscriptionError, match="subscription a: does not exist"):
-        DECIDER.decide(order_of(wish), None, 2_000)
+        DECIDER.decide(order_of(command), None, 2_000)
 
 
-def test_a_record_that_cannot_be_read_is_mended_by_apply_or_delete():
-    """It can be written again or deleted; a lever on it says so."""
+def test_unreadable_record_can_be_applied_or_deleted():
+    """An unreadable record can be written again or deleted; a pause gives an error that says so."""
     assert DECIDER.decide(order_of(Apply(DRAFT)), Unreadable("broken"), 2_000).effect == "created"
     assert DECIDER.decide(order_of(Delete("a")), Unreadable("broken"), 2_000).effect == "deleted"
     with pytest.raises(SubscriptionError, match=r"cannot be read \(broken\); apply it again or delete it"):
         DECIDER.decide(order_of(Pause("a")), Unreadable("broken"), 2_000)
 
 
-def test_a_secret_under_another_key_is_not_overwritten():
-    """Where the key is the wrong one, a given secret cannot be compared, and nothing is guessed."""
+def test_secret_sealed_with_another_key_is_not_overwritten():
+    """With the wrong key, a given secret cannot be compared, and the command is refused."""
     other = Decider(TOPIC, load_senders(), Sealer([bytes(31) + b"1"]))
     with pytest.raises(SealBroken, match="sealed with the key"):
         other.decide(order_of(Apply(replace(DRAFT, secret=Given("new")))), created(), 2_000)
 
 
-def test_without_a_key_a_secret_is_refused_and_the_rest_is_done():
-    """No key: nothing is sealed, with a sentence that says what to set; levers work."""
+def test_missing_key_blocks_only_secrets():
+    """Without a key, a secret is refused with the setting to set; pausing still works."""
     keyless = Decider(TOPIC, load_senders(), None)
     with pytest.raises(InvalidInput, match="SIGNPOST_SEALING_KEY"):
         keyless.decide(order_of(Apply(DRAFT)), None, 1_000)
     assert keyless.decide(order_of(Pause("a")), created(), 2_000).effect == "paused"
 
 
-def test_a_writer_recognises_its_own_record():
-    """By the request id, or by the secret that it made if somebody changed the record since."""
+def test_writer_recognises_its_own_record():
+    """A record is the writer's own by its request id, or by its generated secret after a later change."""
     order = order_of(Apply(DRAFT))
     own = DECIDER.decide(order, None, 1_000).subscription
     assert own is not None
@@ -191,8 +191,8 @@ def change(current: Subscription, **fields: Any) -> Result:
     return DECIDER.decide(order_of(Change("a", Changes(**fields))), current, 2_000)
 
 
-def test_settings_are_written_as_they_are_wished():
-    """Waits in seconds, values of headers and the key of the certificate sealed, each for its own place."""
+def test_settings_are_written_as_given():
+    """Waits are in seconds; header values and the certificate's key are sealed, each for its own place."""
     found = created(RICH)
     assert (found.schedule_s, found.timeout_s, found.max_in_flight, found.rate_limit) == ((5, 60), 10, 4, 2.5)
     assert [value_of(found, name) for name in ("Authorization", "X-Region")] == ["Bearer x", "eu"]
@@ -203,22 +203,22 @@ def test_settings_are_written_as_they_are_wished():
     assert b"Bearer" not in encode_subscription(found)
 
 
-def test_the_same_settings_again_change_nothing():
-    """Values that are given once more as they are keep their seal, and nothing is written."""
+def test_same_settings_change_nothing():
+    """Values that are given again keep their seal, and nothing is written."""
     current = created(RICH)
     assert DECIDER.decide(order_of(Apply(RICH)), current, 2_000).effect == "unchanged"
 
 
-def test_a_draft_that_does_not_name_settings_keeps_them():
-    """A new URL leaves headers, certificate, schedule, timeout and limits as they were."""
+def test_draft_without_settings_keeps_them():
+    """A new URL leaves headers, certificate, schedule, timeout and limits unchanged."""
     current = created(RICH)
     result = DECIDER.decide(order_of(Apply(replace(DRAFT, url="https://y.example/"))), current, 2_000)
     assert result.changed == ("url",)
     assert result.subscription == replace(current, url="https://y.example/", updated_at_ms=2_000, request_id="req_1")
 
 
-def test_a_change_touches_what_it_names():
-    """One header is replaced, one is added, one goes, each without the values of the others being known."""
+def test_change_affects_only_named_headers():
+    """Headers are replaced, added and removed without knowing the values of the others."""
     current = created(RICH)
     result = change(
         current, headers=(HeaderWish("authorization", "new"), HeaderWish("X-New", "1")), without_headers=("x-REGION",)
@@ -233,22 +233,22 @@ def test_a_change_touches_what_it_names():
     assert kept.headers[:2] == current.headers
 
 
-def test_a_setting_goes_back_to_its_default():
-    """None takes a setting away; what is not named stays."""
+def test_setting_can_be_reset_to_its_default():
+    """None removes a setting; settings that are not named stay."""
     result = change(created(RICH), schedule=None, client_certificate=None, rate_limit=None)
     assert result.changed == ("client_certificate", "schedule", "rate_limit")
     assert result.subscription is not None
     assert (result.subscription.schedule_s, result.subscription.timeout_s) == (None, 10)
 
 
-def test_a_header_that_is_not_there_cannot_go():
-    """The error names those that are there."""
+def test_removing_an_unknown_header_is_an_error():
+    """The error names the existing headers."""
     with pytest.raises(SubscriptionError, match=r"there is no 'x-other'; it has Authorization, X-Region"):
         change(created(RICH), without_headers=("X-Other",))
 
 
-def test_a_rotation_makes_a_secret_and_ends_the_old_one():
-    """Where requests carry one signature, the new secret alone signs from now on; keeping the old is refused."""
+def test_rotation_generates_a_secret_and_ends_the_old_one():
+    """With one signature per request, only the new secret signs; keeping the old one is refused."""
     current = created()
     result = DECIDER.decide(order_of(Rotate("a")), current, 2_000)
     assert (result.effect, result.secret) == ("rotated", "made-1")
@@ -259,8 +259,8 @@ def test_a_rotation_makes_a_secret_and_ends_the_old_one():
         DECIDER.decide(order_of(Rotate("a", keep=timedelta(hours=1))), current, 2_000)
 
 
-def test_during_a_rotation_the_old_secret_stays_until_it_ends():
-    """The former ones end each at its time, the newest is first, and what has ended goes with the next write."""
+def test_old_secret_stays_until_its_end_during_rotation():
+    """Former secrets have their own ends, the newest is first, and the next write removes expired ones."""
     draft = replace(DRAFT, sender="standard")
     current = created(draft)
     hour = timedelta(hours=1)
@@ -285,6 +285,6 @@ def test_during_a_rotation_the_old_secret_stays_until_it_ends():
     assert at_once.former_secrets == ()
 
 
-def test_a_given_secret_that_is_there_already_is_not_rotated_to():
-    """To rotate to the present secret changes nothing, so that a command that is typed again is harmless."""
+def test_rotation_to_the_current_secret_changes_nothing():
+    """A repeated rotation command is harmless."""
     assert DECIDER.decide(order_of(Rotate("a", "made-0")), created(), 2_000).effect == "unchanged"

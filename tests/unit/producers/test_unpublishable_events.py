@@ -1,4 +1,4 @@
-"""Events that cannot be published, whatever they hold, are refused by EventError before anything is sent."""
+"""Events that cannot be published raise EventError before anything is sent."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DILIGENT = load_senders()["diligent"]
 
 @pytest.fixture
 def publisher() -> EventPublisher:
-    """A publisher that asks no broker: what is prepared is not sent."""
+    """Return a publisher without a broker: events are prepared and not sent."""
     return EventPublisher({"bootstrap.servers": ""}, sender=DILIGENT, topic="t")
 
 
@@ -29,9 +29,9 @@ def publisher() -> EventPublisher:
         '{"id":' + "1" * 5_000 + "}",
         '{"a":' + "[" * 5_000 + "]" * 5_000 + "}",
     ],
-    ids=["broken", "no object", "NaN", "half a pair", "5,000 digits", "5,000 levels"],
+    ids=["broken", "not an object", "NaN", "lone surrogate", "5,000 digits", "5,000 levels"],
 )
-def test_json_text_that_no_body_can_hold_is_refused(publisher: EventPublisher, text: str) -> None:
-    """Text that is not JSON, or more than can be read, is an EventError: published, it would be a dead letter."""
+def test_unusable_json_text_is_refused(publisher: EventPublisher, text: str) -> None:
+    """Text that is not JSON, or too large to parse, is an EventError: published, it would be a dead letter."""
     with pytest.raises(EventError):
         publisher.prepare(Event("evt_1", next(iter(DILIGENT.event_types)), 1, "acme", JsonText(text)))

@@ -1,4 +1,4 @@
-"""The wheel with SIGNPOST_MYPYC=1 holds compiled modules that do the same as their sources; without it, it is pure."""
+"""Wheels: compiled and equivalent to the sources with SIGNPOST_MYPYC=1, otherwise pure Python."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from schemas.catalog.errors import Unavailable
 from tests.support.compiled import ROOT, build_wheel, environment, sources_digest, unpacked
 from tests.support.parts import need
 
-# Small, and of each kind: functions, a class with slots, a dataclass.
+# A few small modules: functions, a class with slots, a dataclass.
 _FEW: Final = (
     '"schemas/avro/binary.py", "consumers/delivery/partitions/progress.py", '
     '"consumers/delivery/admission/rate_limit.py"'
 )
 _FAST: Final = {"SIGNPOST_MYPYC": "1", "MYPYC_OPT_LEVEL": "0"}
-# What looks at source files.
+# Tests that read source files.
 _OF_SOURCE: Final = ("compiled", "docs", "house", "readme", "reasons", "site", "spread")
-# What hands stand-ins to classes: compiled ones take their parts only.
+# Tests that pass stand-ins to classes: compiled classes accept only the declared types.
 _STAND_INS: Final = (
     "awaited_subscriptions",
     "confirms",
@@ -41,7 +41,7 @@ _WHERE: Final = (
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """Return a source tree whose list of hot modules is short."""
+    """Return a source tree with a short list of hot modules."""
     root = tmp_path / "tree"
     root.mkdir()
     for name in ("schemas", "producers", "consumers", "deploy"):
@@ -53,14 +53,14 @@ def tree(tmp_path: Path) -> Path:
 
 
 def list_modules(root: Path, modules: str) -> None:
-    """Have these modules compiled in a tree, and no others."""
+    """Set the list of compiled modules of a tree."""
     text = (ROOT / "pyproject.toml").read_text()
     text = re.sub(r"^compiled = \[.*?^\]", f"compiled = [{modules}]", text, flags=re.DOTALL | re.MULTILINE)
     (root / "pyproject.toml").write_text(text)
 
 
 def run(folder: Path, *arguments: str) -> str:
-    """Run Python with the packages of a folder; all else comes from the sources."""
+    """Run Python with the packages of a folder; everything else comes from the sources."""
     path = os.pathsep.join((environment(folder)["PYTHONPATH"], str(ROOT)))
     env = os.environ | environment(folder) | {"PYTHONPATH": path}
     command = [sys.executable, *arguments]
@@ -74,8 +74,8 @@ def run_tests(folder: Path, *tests: str) -> None:
     run(folder, "-m", "pytest", "-n0", "-q", "-p", "no:cacheprovider", *tests)
 
 
-def test_compiled_modules_do_the_same(tree: Path, tmp_path: Path) -> None:
-    """A compiled wheel is of this Python and this system, and its modules run and pass their tests."""
+def test_compiled_modules_pass_their_tests(tree: Path, tmp_path: Path) -> None:
+    """A compiled wheel is for this Python and this system, and its modules run and pass their tests."""
     need("cc")
     wheel = build_wheel(tree, tmp_path / "wheel", _FAST)
     assert f"-cp3{sys.version_info.minor}-cp3{sys.version_info.minor}-" in wheel.name
@@ -90,7 +90,7 @@ def test_compiled_modules_do_the_same(tree: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-def test_compiled_wheels_of_the_same_sources_are_the_same(tree: Path, tmp_path: Path) -> None:
+def test_compiled_wheels_are_reproducible(tree: Path, tmp_path: Path) -> None:
     """Two builds of the same sources give the same bytes."""
     need("cc")
     first, second = (build_wheel(tree, tmp_path / name, _FAST) for name in ("first", "second"))
@@ -98,8 +98,8 @@ def test_compiled_wheels_of_the_same_sources_are_the_same(tree: Path, tmp_path: 
 
 
 @pytest.mark.long
-def test_all_hot_modules_do_the_same(tmp_path: Path) -> None:
-    """What `make compiled` makes passes the unit tests, and its program starts."""
+def test_all_hot_modules_pass_the_unit_tests(tmp_path: Path) -> None:
+    """The result of `make compiled` passes the unit tests, and its program starts."""
     need("cc")
     folder = unpacked(tmp_path / "packages")
 
@@ -108,15 +108,15 @@ def test_all_hot_modules_do_the_same(tmp_path: Path) -> None:
     run_tests(folder, "tests/unit", "-m", "not long", *others)
 
 
-def test_without_the_variable_the_wheel_is_pure(tree: Path, tmp_path: Path) -> None:
-    """A wheel that is built as usual holds Python alone and is for every system."""
+def test_wheel_is_pure_by_default(tree: Path, tmp_path: Path) -> None:
+    """A default wheel holds only Python and is for every system."""
     wheel = build_wheel(tree, tmp_path / "wheel", {})
     assert wheel.name.endswith("-py3-none-any.whl")
     assert not [name for name in zipfile.ZipFile(wheel).namelist() if name.endswith(".so")]
 
 
-def test_hot_module_that_is_not_there_is_named(tree: Path, tmp_path: Path) -> None:
-    """A pattern of the list that matches no module ends the build: its module would be left interpreted in silence."""
+def test_missing_hot_module_is_named(tree: Path, tmp_path: Path) -> None:
+    """A pattern of the list without a module ends the build: that module would silently stay interpreted."""
     need("cc")
     list_modules(tree, f'{_FEW}, "schemas/moved.py"')
 
@@ -125,8 +125,8 @@ def test_hot_module_that_is_not_there_is_named(tree: Path, tmp_path: Path) -> No
     assert not list(tmp_path.rglob("*.whl"))
 
 
-def test_without_a_compiler_no_wheel_is_built(tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine without a C compiler gets a sentence that says so, and no wheel of uncompiled modules."""
+def test_no_wheel_is_built_without_a_compiler(tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine without a C compiler gets an error, and no wheel of uncompiled modules."""
     monkeypatch.setenv("CC", "no-such-compiler")
 
     with pytest.raises(Unavailable, match=r"no module can be compiled: there is no C compiler \(no-such-compiler\)"):
@@ -134,8 +134,8 @@ def test_without_a_compiler_no_wheel_is_built(tree: Path, tmp_path: Path, monkey
     assert not list(tmp_path.rglob("*.whl"))
 
 
-def test_folder_of_the_same_sources_is_used_and_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sources are compiled once. A wheel of other sources is replaced: it would hide what was edited since."""
+def test_compiled_folder_is_reused_only_for_the_same_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sources are compiled once; a folder of other sources is replaced, since it would hide later edits."""
     monkeypatch.setenv("CC", "no-such-compiler")
     folder = tmp_path / "packages"
     folder.mkdir()

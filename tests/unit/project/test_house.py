@@ -1,4 +1,4 @@
-"""The house keeps its own rules: sizes, layers, docstrings, reasons."""
+"""Rules of the project: sizes, layers, docstrings, dependencies."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ PACKAGES = ("schemas", "producers", "consumers", "deploy", "tests")
 MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 MAX_MODULE_LINES = 500
 MAX_FUNCTION_LINES = 60
-# No broker, no network, no clock, no processes: what schemas must not know.
+# Schemas use no broker, no network, no clock and no processes.
 IMPURE = {"asyncio", "confluent_kafka", "http", "httpx", "pycares", "socket", "subprocess", "time"}
-# Taken apart, so that this file does not hold what it looks for.
+# In parts, so that this file does not match its own patterns.
 REGISTRIES = [
     re.compile(re.escape(".".join(parts)))
     for parts in (
@@ -37,19 +37,19 @@ REGISTRIES = [
 
 @cache
 def parsed(path: Path) -> ast.Module:
-    """The syntax tree of a module."""
+    """Return the syntax tree of a module."""
     return ast.parse(path.read_text(encoding="utf-8"))
 
 
 def functions(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
-    """All functions and methods of a module."""
+    """Yield all functions and methods of a module."""
     for node in ast.walk(parsed(path)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             yield node
 
 
 def imported(path: Path) -> set[str]:
-    """The top-level names of the packages that a module imports."""
+    """Return the top-level names of the packages that a module imports."""
     found: set[str] = set()
     for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Import):
@@ -60,12 +60,12 @@ def imported(path: Path) -> set[str]:
 
 
 def name(path: Path) -> str:
-    """The path of a module as it is shown."""
+    """Return the path of a module relative to the repository."""
     return str(path.relative_to(ROOT))
 
 
 def tracked() -> list[Path]:
-    """The files of the project; outside a repository those that are not made by tools."""
+    """Return the tracked files of the project; outside a repository, the files of its packages."""
     listing = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)
     if listing.returncode == 0 and listing.stdout:
         return [path for line in listing.stdout.split("\0") if line and (path := ROOT / line).is_file()]
@@ -73,8 +73,8 @@ def tracked() -> list[Path]:
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name)
-def test_a_module_fits_on_a_few_screens(path: Path) -> None:
-    """A module has one subject: at most 500 lines, its functions at most 60 without their docstrings."""
+def test_modules_and_functions_are_short(path: Path) -> None:
+    """A module has at most 500 lines, a function at most 60 without its docstring."""
     assert len(path.read_text(encoding="utf-8").splitlines()) <= MAX_MODULE_LINES
     for function in functions(path):
         lines = (function.end_lineno or 0) - function.lineno + 1
@@ -85,8 +85,8 @@ def test_a_module_fits_on_a_few_screens(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", [path for path in MODULES if path.name.startswith("test_")], ids=name)
-def test_a_test_is_a_promise(path: Path) -> None:
-    """Every test says in one sentence which promise it holds."""
+def test_every_test_states_its_promise(path: Path) -> None:
+    """Every test has a docstring of one sentence."""
     for function in functions(path):
         if function.name.startswith("test_"):
             promise = ast.get_docstring(function)
@@ -97,7 +97,7 @@ def test_a_test_is_a_promise(path: Path) -> None:
 
 @pytest.mark.parametrize("path", [path for path in MODULES if ROOT / "tests" in path.parents], ids=name)
 def test_no_test_sleeps(path: Path) -> None:
-    """Tests wait for a condition with a deadline (tests/support/waiting.py), never for time to pass."""
+    """Tests wait for a condition with a deadline (tests/support/waiting.py) and never sleep."""
     if "support" in path.parts:
         return
     for node in ast.walk(parsed(path)):
@@ -107,15 +107,15 @@ def test_no_test_sleeps(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "schemas").rglob("*.py")), ids=name)
-def test_schemas_do_nothing(path: Path) -> None:
-    """The language everyone speaks knows no broker, no network, no clock and no process."""
+def test_schemas_have_no_side_effects(path: Path) -> None:
+    """Schemas import no broker, network, clock or process module."""
     assert imported(path) & IMPURE == set()
-    # A seal needs a nonce that nobody chose: the one thing of the system that is used.
+    # The random nonce of a seal is the only use of the system.
     assert set(re.findall(r"\bos\.(\w+)", path.read_text(encoding="utf-8"))) <= {"urandom"}
 
 
-def test_the_layers_hold() -> None:
-    """Producers and consumers do not know each other, nobody knows deploy, schemas know nobody."""
+def test_layers_hold() -> None:
+    """Producers and consumers do not import each other, nothing imports deploy, and schemas import neither."""
     program = Path(sys.executable).with_name("lint-imports")
     done = subprocess.run(
         [program, "--no-cache", "--no-logo"], cwd=ROOT, capture_output=True, text=True, check=False, timeout=120
@@ -124,7 +124,7 @@ def test_the_layers_hold() -> None:
 
 
 def test_no_file_names_a_package_registry() -> None:
-    """Where packages come from is a matter of each machine: no tracked file holds a registry's host or an index URL."""
+    """The source of packages depends on the machine: no tracked file has a registry's host or an index URL."""
     found = []
     for path in tracked():
         text = path.read_bytes().decode("utf-8", errors="replace")
@@ -132,7 +132,7 @@ def test_no_file_names_a_package_registry() -> None:
     assert found == []
 
 
-def test_every_dependency_has_its_reason() -> None:
+def test_every_dependency_has_a_reason() -> None:
     """docs/dependencies.md gives the reason for each dependency, and lists no other."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     groups = [
@@ -149,8 +149,8 @@ def test_every_dependency_has_its_reason() -> None:
     assert {entry.lower() for entry in explained} == wanted
 
 
-def test_locks_have_hashes() -> None:
-    """Each locked package is checked by its hash."""
+def test_locked_packages_have_hashes() -> None:
+    """Each locked package has a version and a hash."""
     for lock in (ROOT / "requirements").glob("*.txt"):
         for requirement in lock.read_text(encoding="utf-8").replace("\\\n", " ").splitlines():
             assert "==" in requirement, lock.name

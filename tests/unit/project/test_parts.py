@@ -1,4 +1,4 @@
-"""Tests without a part of the machine are skipped by name, or fail where the part is required."""
+"""Tests that need a missing part of the machine are skipped by name, or fail if the part is required."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from tests.support import parts
 
 
 @pytest.fixture
-def nothing_there(monkeypatch: pytest.MonkeyPatch) -> None:
+def without_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parts, "_is_there", lambda part: False)
 
 
-@pytest.mark.usefixtures("nothing_there")
-def test_a_missing_part_skips_with_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The line of a skipped test names what is missing."""
+@pytest.mark.usefixtures("without_parts")
+def test_missing_part_skips_with_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reason of a skipped test names the missing part."""
     monkeypatch.delenv(parts.REQUIRE, raising=False)
 
     with pytest.raises(pytest.skip.Exception, match=r"missing part node: Node\.js"):
         parts.need("node")
 
 
-@pytest.mark.usefixtures("nothing_there")
-def test_a_required_part_that_is_missing_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("without_parts")
+def test_missing_required_part_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     """SIGNPOST_TEST_REQUIRE makes a missing part a failure."""
     monkeypatch.setenv(parts.REQUIRE, "netns, node")
 
@@ -30,7 +30,7 @@ def test_a_required_part_that_is_missing_fails(monkeypatch: pytest.MonkeyPatch) 
         parts.need("node")
 
 
-def test_a_misspelt_requirement_is_an_error() -> None:
-    """A name that is no part is refused rather than required of nothing."""
+def test_misspelt_requirement_is_an_error() -> None:
+    """An unknown part name is an error."""
     with pytest.raises(pytest.UsageError, match="nodde"):
         parts.required({parts.REQUIRE: "nodde"})

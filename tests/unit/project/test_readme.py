@@ -1,4 +1,4 @@
-"""The examples of README.md and of docs/ are right: files of subscriptions, events, settings, topics, commands."""
+"""The examples of README.md and docs/ are valid: subscription files, events, settings, topics, commands."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ OTHER_VARIABLES = {"CONFIG", "STATE", "MYPYC", "TEST_REQUIRE", "KAFKA_SASL_USERN
 
 
 def fences(text: str, language: str) -> list[str]:
-    """The texts in a page's fences of a language."""
+    """Return the code blocks of a page in a language."""
     return re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
 
 
 def here_documents() -> dict[str, str]:
-    """The files that the first steps write, by name."""
+    """Return the files that the first steps write, by name."""
     return dict(re.findall(r"^\$ cat > (\S+) <<END\n(.*?)^END$", README, re.DOTALL | re.MULTILINE))
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
 def test_commands_exist(path: Path) -> None:
-    """Every `signpost …` that a page shows in code is a command."""
+    """Every `signpost …` in the code of a page is a command."""
 
     known = {path for path, _, _ in commands()}
     groups = {path.rpartition(" ")[0] for path in known}
@@ -56,13 +56,13 @@ def test_commands_exist(path: Path) -> None:
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
 def test_variables_are_settings(path: Path) -> None:
-    """Every SIGNPOST_… that a page names is a setting, or one of the few other variables."""
+    """Every SIGNPOST_… that a page names is a setting, or one of the other known variables."""
     named = set(re.findall(r"\bSIGNPOST_([A-Z0-9_]*)", path.read_text(encoding="utf-8"))) - {"KAFKA_", "TEST_"}
     assert named <= OTHER_VARIABLES | {key.upper() for key in Settings.model_fields}
 
 
 def test_every_topic_is_described() -> None:
-    """Every topic of Signpost's own is in the table of docs/operations.md."""
+    """Every topic of Signpost is in the table of docs/operations.md."""
     for topic in wanted_topics(Settings()):
         name = topic.name.removeprefix("signpost.")
         name = re.sub(r"^jobs\..*", "jobs.<delay>", name)

@@ -1,4 +1,4 @@
-"""Closed lists of reasons are those that the code has, and each is described."""
+"""The closed lists of reasons match the code, and each reason is described."""
 
 from __future__ import annotations
 
@@ -20,33 +20,33 @@ from schemas.catalog.errors import UNREADABLE_REASONS
 from schemas.records.health import DisabledReason, OperationKind
 
 OPERATIONS = Path(__file__).parents[3] / "docs" / "operations.md"
-# Of jobs that are put off before their endpoint is asked.
-BLIND = re.findall(r'_defer_blindly\(\w+, "(\w+)"\)', Path(scheduler.__file__).read_text(encoding="utf-8"))
+# Reasons to defer a job before admission control.
+BEFORE_ADMISSION = re.findall(r'_defer_blindly\(\w+, "(\w+)"\)', Path(scheduler.__file__).read_text(encoding="utf-8"))
 USED: dict[str, Collection[str]] = {
     "DEAD_JOBS": {"exhausted", "gone", UNKNOWN_SUBSCRIPTION},
     "DEAD_RECORDS": {*UNREADABLE_REASONS, *routing._RENDERED.values()},
     "CANCELLED": get_args(CancelReason),
     "DISABLED": get_args(DisabledReason),
-    "DEFERRED": {*(reason.value for reason in LimitReason), *BLIND},
+    "DEFERRED": {*(reason.value for reason in LimitReason), *BEFORE_ADMISSION},
     "OPERATIONS": get_args(OperationKind),
 }
 
 
 @pytest.mark.parametrize("name", USED)
-def test_each_reason_is_described(name: str) -> None:
-    """No reason of the code is missing in the lists, and none is there that the code does not have."""
+def test_every_reason_is_described(name: str) -> None:
+    """A list has exactly the reasons of the code, each with a meaning and an action."""
     described = getattr(reasons, name)
     assert set(described) == set(USED[name])
     assert all(meaning.what and meaning.to_do for meaning in described.values())
 
 
 def test_every_disposition_is_known() -> None:
-    """A job dies in two ways; another disposition needs another reason."""
+    """A job dies by two dispositions; another disposition needs another reason."""
     assert set(get_args(Disposition)) == {Delivered, Retry, Gone, Exhausted}
 
 
-def test_all_tables_are_in_the_document() -> None:
-    """Whoever looks a reason up finds it."""
+def test_all_tables_are_in_operations_md() -> None:
+    """docs/operations.md has a table for each list of reasons."""
     text = OPERATIONS.read_text(encoding="utf-8")
     shown = set(re.findall(r"<!-- begin: (\w+) -->", text))
     assert shown == sections().keys() - {"settings", "metrics"}

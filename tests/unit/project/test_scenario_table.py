@@ -1,4 +1,4 @@
-"""The table at the end of a run, from one process or several."""
+"""The table at the end of a test run in one process or several."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ _CONFTEST = "from tests.conftest import pytest_terminal_summary\n"
 
 
 @pytest.mark.parametrize("processes", ["0", "2"])
-def test_each_scenario_has_its_row_at_the_end(tmp_path: Path, processes: str) -> None:
-    """Rows are shown by whoever runs the tests, with what is compared as a share, and of tests that failed as well."""
+def test_every_scenario_has_a_row_at_the_end(tmp_path: Path, processes: str) -> None:
+    """The main process prints all rows, those of failed tests included, with comparisons as a share."""
     (tmp_path / "test_rows.py").write_text(_TEST)
     (tmp_path / "conftest.py").write_text(_CONFTEST)
     (tmp_path / "pytest.ini").write_text("[pytest]\n")

@@ -1,4 +1,4 @@
-"""The site: all pages of the project and the documents of all senders, without a link that leads nowhere."""
+"""The site has all pages of the project and the documents of all senders, without broken links."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ ROOT = Path(__file__).parents[3]
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The site's source."""
+    """Return the source folder of the site."""
     folder = tmp_path_factory.mktemp("site")
     site.gather(folder)
     return folder
 
 
 def test_every_page_is_in_the_navigation(source: Path) -> None:
-    """The first page, which is README.md, lists every other page once, the guide of every sender among them."""
+    """The first page, README.md, lists every other page once, the guide of every sender included."""
     first = (source / "index.md").read_text(encoding="utf-8")
     listed = [line for block in re.findall(r"```\{toctree\}\n(.*?)```", first, re.DOTALL) for line in block.split("\n")]
     pages = [f"{line}.md" for line in listed if line and not line.startswith(":")]
@@ -35,8 +35,8 @@ def test_every_page_is_in_the_navigation(source: Path) -> None:
     assert {str(file.relative_to(ROOT)) for file in (ROOT / "docs").rglob("*.md")} < there
 
 
-def test_a_link_that_leads_nowhere_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is named with its page, so that no page of the site can have one."""
+def test_broken_link_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error names the page and the link."""
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs" / "page.md").write_text("# A page\n\n[text](../nothing.md)\n", encoding="utf-8")
     monkeypatch.setattr(site, "_ROOT", tmp_path)
@@ -44,8 +44,8 @@ def test_a_link_that_leads_nowhere_is_an_error(tmp_path: Path, monkeypatch: pyte
         site.gather(tmp_path / "out")
 
 
-def test_the_site_is_built_without_a_warning_and_needs_nothing_from_elsewhere(source: Path, tmp_path: Path) -> None:
-    """Sphinx finds every link and heading, AsyncAPI and schemas stand beside the guides, all assets are local."""
+def test_site_builds_without_warnings_or_external_assets(source: Path, tmp_path: Path) -> None:
+    """Sphinx resolves every link, AsyncAPI and schemas are next to the guides, and all assets are local."""
     need("sphinx")
     command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-d", tmp_path / "doctrees"]
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""Tests in several processes: what goes together, what comes first, and what becomes of a crash."""
+"""Tests in several processes: grouping, order and crashes."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def pytest_configure(config):
         ("tests/broker/test_main_job.py::test_x", "tests/broker/test_main_job.py"),
     ],
 )
-def test_what_goes_to_one_process(test: str, unit: str) -> None:
-    """Tests with a broker go one by one, unless they share a fixture of their file; all others file by file."""
+def test_tests_are_grouped_into_units(test: str, unit: str) -> None:
+    """Tests with a broker are single units unless they share a fixture of their file; other files are units."""
     assert unit_of(test, ROOT) == unit
 
 
-def test_what_takes_long_comes_first() -> None:
-    """Faults come before what else needs a broker, whole files before single tests, and what needs none at the end."""
+def test_long_units_come_first() -> None:
+    """Fault tests come first, then other broker tests, whole files before single tests, and unit tests last."""
     units = [
         "tests/unit/test_a.py",
         "tests/broker/test_b.py::test_x",
@@ -47,8 +47,8 @@ def test_what_takes_long_comes_first() -> None:
     assert sorted(units, key=place_of) == list(reversed(units))
 
 
-def test_a_process_that_crashes_fails_one_test(tmp_path: Path) -> None:
-    """When a test takes its process down it is the one that fails: all others run, once, and the run ends."""
+def test_crash_fails_one_test(tmp_path: Path) -> None:
+    """If a test crashes its process, only that test fails: all others run once, and the run ends."""
     (tmp_path / "conftest.py").write_text(CONFTEST)
     (tmp_path / "pytest.ini").write_text("[pytest]")
     crashing = "import os\ndef test_1(): pass\ndef test_2(): os._exit(1)\ndef test_3(): pass\n"

@@ -1,4 +1,4 @@
-"""What the router has sent is bounded, and committed only when all of it has been acknowledged."""
+"""The router commits offsets only after their records are acknowledged, and limits uncommitted records."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ KEY = ("events", 0)
 
 
 class Broker:
-    """Takes records and commits when it is told to; `durable` is what a killed router would go on from."""
+    """Accepts records, and commits when the test says so; a killed router continues from `committed`."""
 
     def __init__(self) -> None:
         self.trouble: str | None = None
@@ -28,39 +28,39 @@ class Broker:
         self.now = 100.0
         self.committed: Positions = {}
         self.committed_before_trouble: Positions = {}
-        self.asked: list[tuple[Positions, Callable[[bool], None]]] = []
-        self.out = 0
+        self.commit_requests: list[tuple[Positions, Callable[[bool], None]]] = []
+        self.unacknowledged = 0
 
     def flush(self, seconds: float) -> bool:
         if self.reachable:
-            self.out = 0
-        return self.out == 0
+            self.unacknowledged = 0
+        return self.unacknowledged == 0
 
     def commit(self, positions: Positions, done: Callable[[bool], None]) -> None:
-        assert self.out == 0, "offsets before their records"
-        self.asked.append((dict(positions), done))
+        assert self.unacknowledged == 0, "offsets before their records"
+        self.commit_requests.append((dict(positions), done))
 
     def commit_now(self, positions: Positions) -> bool:
-        assert self.out == 0, "offsets before their records"
+        assert self.unacknowledged == 0, "offsets before their records"
         self.committed |= positions
         return True
 
-    def answer(self, success: bool) -> None:
-        positions, done = self.asked.pop(0)
+    def finish_commit(self, success: bool) -> None:
+        positions, done = self.commit_requests.pop(0)
         if success:
             self.committed |= positions
         done(success)
 
 
 def commits_of(broker: Broker, max_uncommitted: int = 10) -> Commits:
-    either = cast("Any", broker)
-    return Commits(either, either, max_uncommitted, now_s=lambda: broker.now, committed=lambda seconds: None)
+    stub = cast("Any", broker)
+    return Commits(stub, stub, max_uncommitted, now_s=lambda: broker.now, committed=lambda seconds: None)
 
 
 class CommitsModel(RuleBasedStateMachine):
-    """A router that is killed now repeats what is behind the committed positions: that is bounded, and nothing is lost.
+    """A killed router repeats the records after its committed positions: they are bounded, and none is lost.
 
-    The truth is a list of events for each partition, with how many records each became, and what the broker has.
+    The reference is the number of records of each event, in a list per partition, and the state of the broker.
     """
 
     BOUND = 10
@@ -78,7 +78,7 @@ class CommitsModel(RuleBasedStateMachine):
         if not self.commits.has_room(records):
             self.commits.make_room()
             return
-        self.broker.out += records
+        self.broker.unacknowledged += records
         self.events[key].append(records)
         self.commits.sent(key, len(self.events[key]), records, records)
 
@@ -91,52 +91,52 @@ class CommitsModel(RuleBasedStateMachine):
     def connection(self, reachable: bool) -> None:
         self.broker.reachable = reachable
 
-    @precondition(lambda self: self.broker.asked)
+    @precondition(lambda self: self.broker.commit_requests)
     @rule(success=st.booleans())
-    def commit_is_answered(self, success: bool) -> None:
-        self.broker.answer(success)
+    def commit_finishes(self, success: bool) -> None:
+        self.broker.finish_commit(success)
 
     @rule(may_commit=st.booleans(), late=st.sampled_from([None, True, False]))
-    def partitions_go(self, may_commit: bool, late: bool | None) -> None:
-        """Whoever gets them reads from what is committed; an answer to a commit of before says nothing any more."""
-        asked = self.broker.asked.pop() if self.broker.asked else None
+    def partitions_are_revoked(self, may_commit: bool, late: bool | None) -> None:
+        """The next owner reads from the committed positions; a late response to a commit has no effect."""
+        request = self.broker.commit_requests.pop() if self.broker.commit_requests else None
         self.commits.leave(may_commit)
-        if asked is not None and late is not None:
-            asked[1](late)
-        self.broker.asked.clear()
+        if request is not None and late is not None:
+            request[1](late)
+        self.broker.commit_requests.clear()
         for key, events in self.events.items():
             del events[self.broker.committed.get(key, 0) :]
         assert self.commits.uncommitted == 0
 
-    @precondition(lambda self: self.broker.out)
+    @precondition(lambda self: self.broker.unacknowledged)
     @rule()
-    def a_record_is_refused(self) -> None:
-        """The role ends with it; until then nothing is committed any more, in leaving neither."""
+    def record_is_refused(self) -> None:
+        """The role ends; until then nothing is committed, also when it leaves."""
         self.broker.trouble = "refused"
         self.broker.committed_before_trouble = dict(self.broker.committed)
-        self.broker.asked.clear()
+        self.broker.commit_requests.clear()
 
     @invariant()
     def repeats_are_bounded(self) -> None:
-        """Behind the committed positions are no more records than the bound, or those of one event."""
+        """The records after the committed positions are at most the bound, or those of one event."""
         repeated = [n for key, events in self.events.items() for n in events[self.broker.committed.get(key, 0) :]]
         assert sum(repeated) <= max(self.BOUND, *repeated, 0)
         assert self.commits.uncommitted >= sum(repeated)
 
     @invariant()
-    def nothing_is_committed_behind_a_refused_record(self) -> None:
+    def no_offset_is_committed_after_a_refused_record(self) -> None:
         if self.broker.trouble is not None:
             assert self.broker.committed == self.broker.committed_before_trouble
 
     def teardown(self) -> None:
-        """Left in peace, everything that was sent is committed."""
+        """With a reachable broker, everything that was sent is committed."""
         if not hasattr(self, "broker") or self.broker.trouble is not None:
             return
         self.broker.reachable = True
         for _ in range(3):
             self.commits.poll(self.broker.now, at_once=True)
-            if self.broker.asked:
-                self.broker.answer(True)
+            if self.broker.commit_requests:
+                self.broker.finish_commit(True)
         assert not self.commits.pending
         assert {key: len(events) for key, events in self.events.items() if events} == self.broker.committed
 
@@ -145,22 +145,22 @@ TestCommits = CommitsModel.TestCase
 TestCommits.settings = settings(max_examples=100, stateful_step_count=50, deadline=None)
 
 
-def test_what_could_not_be_committed_is_part_of_the_next_commit() -> None:
-    """A refused commit is not forgotten."""
+def test_failed_commit_is_part_of_the_next_commit() -> None:
+    """The positions of a failed commit are committed again."""
     broker = Broker()
     commits = commits_of(broker)
     commits.sent(KEY, 5, 4, 100)
     commits.poll(broker.now, at_once=True)
-    broker.answer(False)
+    broker.finish_commit(False)
     commits.sent(("events", 1), 7, 1, 100)
 
     commits.poll(broker.now, at_once=True)
 
-    assert broker.asked[0][0] == {KEY: 5, ("events", 1): 7}
+    assert broker.commit_requests[0][0] == {KEY: 5, ("events", 1): 7}
 
 
-def test_nothing_is_committed_behind_a_refused_record() -> None:
-    """One failure among the reports, and no offset is committed any more, in leaving as well."""
+def test_no_offset_is_committed_after_a_refused_record() -> None:
+    """One failed delivery report stops all commits, also when the router leaves."""
     broker = Broker()
     commits = commits_of(broker)
     commits.sent(KEY, 1, 1, 100)
@@ -169,18 +169,18 @@ def test_nothing_is_committed_behind_a_refused_record() -> None:
     commits.poll(broker.now, at_once=True)
     commits.leave(may_commit=True)
 
-    assert not broker.asked
+    assert not broker.commit_requests
     assert not broker.committed
 
 
-def test_an_event_that_nobody_takes_is_committed_as_well() -> None:
-    """Progress without records is progress."""
+def test_event_without_jobs_is_committed() -> None:
+    """Progress without records is committed."""
     broker = Broker()
     commits = commits_of(broker)
     commits.sent(KEY, 1, 0, 0)
 
     commits.poll(broker.now, at_once=True)
-    broker.answer(True)
+    broker.finish_commit(True)
 
     assert broker.committed == {KEY: 1}
     assert not commits.pending

@@ -1,4 +1,4 @@
-"""What a person sets for librdkafka counts, except where a promise rests on a property."""
+"""Operators may tune librdkafka, except for properties that a promise depends on."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CONSUMERS: list[Config] = [
     lambda kafka: router_consumer(kafka, "group", 0),
 ]
 PRODUCERS: list[Config] = [lambda kafka: router_producer(kafka, 1_000_000)]
-WISHES = {
+TUNING = {
     "linger.ms": "77",
     "compression.type": "zstd",
     "fetch.wait.max.ms": "77",
@@ -32,34 +32,34 @@ WISHES = {
 
 
 @pytest.mark.parametrize("config", CONSUMERS + PRODUCERS)
-def test_a_persons_tuning_counts(config: Config) -> None:
-    """Whatever Signpost sets for speed alone is replaced by what a person sets."""
-    assert WISHES.items() <= config(tuned({"bootstrap.servers": "127.0.0.1:1", **WISHES})).items()
+def test_operator_tuning_applies(config: Config) -> None:
+    """An operator's property replaces one that Signpost sets only for speed."""
+    assert TUNING.items() <= config(tuned({"bootstrap.servers": "127.0.0.1:1", **TUNING})).items()
 
 
 @pytest.mark.parametrize("config", CONSUMERS + PRODUCERS)
-def test_what_promises_rest_on_stays(config: Config) -> None:
-    """A property that may not be set is what Signpost makes it, even if it came through."""
+def test_reserved_properties_stay(config: Config) -> None:
+    """A property that may not be set keeps Signpost's value, even if another value gets this far."""
     plain = config({})
     own = {name: plain[name] for name in REFUSED if name in plain}
     assert own
     assert own.items() <= config(dict.fromkeys(own, "something else")).items()
 
 
-@pytest.mark.parametrize("wish", [{}, {"reconnect.backoff.ms": "5000"}, {"reconnect.backoff.max.ms": "20000"}])
-def test_librdkafka_takes_what_is_tuned(wish: Mapping[str, str]) -> None:
-    """Whatever a person sets about reconnecting, the result is a configuration that librdkafka accepts."""
-    kafka = {**tuned(wish), "log_level": 0}
+@pytest.mark.parametrize("given", [{}, {"reconnect.backoff.ms": "5000"}, {"reconnect.backoff.max.ms": "20000"}])
+def test_librdkafka_accepts_tuned_reconnects(given: Mapping[str, str]) -> None:
+    """With any reconnect property, the result is a configuration that librdkafka accepts."""
+    kafka = {**tuned(given), "log_level": 0}
     Producer(kafka)
     Consumer({**kafka, "group.id": "group"}).close()
 
-    assert wish.items() <= kafka.items()
+    assert given.items() <= kafka.items()
 
 
 @pytest.mark.parametrize("config", [delivery_consumer, router_consumer])
-def test_every_role_is_a_member_of_its_group_alike(config: Callable[..., dict[str, Any]]) -> None:
-    """With an instance a process is a static member by a name that holds its group; without one it is not."""
-    slotted = config({}, "a.group", 7)
-    assert slotted["group.instance.id"] == "a.group.7"
+def test_roles_are_static_members_with_an_instance(config: Callable[..., dict[str, Any]]) -> None:
+    """With an instance, a process is a static member whose id contains its group; without one it is not."""
+    static = config({}, "a.group", 7)
+    assert static["group.instance.id"] == "a.group.7"
     assert "group.instance.id" not in config({}, "a.group", None)
-    assert member_config({}, "a.group", 7).items() <= slotted.items()
+    assert member_config({}, "a.group", 7).items() <= static.items()

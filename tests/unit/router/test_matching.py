@@ -1,4 +1,4 @@
-"""Matching: the index finds what a look at every subscription would find, at the price of one."""
+"""Matching: the index finds the same subscriptions as a full scan, at constant cost."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ changes = st.lists(
 
 
 def entry(one: Subscription, partition: int, offset: int) -> Entry[Target]:
-    """Return what a table holds of a subscription."""
+    """Return the table entry of a subscription."""
     return Entry(Target.of(one, partition, offset), partition, offset)
 
 
-def naive(table: dict[str, Subscription], sender: str, customer: str, event_type: str) -> tuple[list[str], int]:
-    """Look at every subscription."""
+def full_scan(table: dict[str, Subscription], sender: str, customer: str, event_type: str) -> tuple[list[str], int]:
+    """Match by looking at every subscription."""
     found = {
         id_: one.paused
         for id_, one in table.items()
@@ -54,10 +54,10 @@ def naive(table: dict[str, Subscription], sender: str, customer: str, event_type
 
 
 @given(changes)
-def test_the_index_finds_what_a_look_at_every_subscription_finds(
+def test_index_finds_the_same_as_a_full_scan(
     made: list[tuple[str, Subscription | None]],
 ) -> None:
-    """After any changes, and between them, each event type is taken by the same subscriptions as by the rule itself."""
+    """After each change, every event type matches the same subscriptions as in a full scan."""
     index, table = SubscriptionIndex(), dict[str, Subscription]()
     for offset, (id_, one) in enumerate(made):
         index.change(id_, None if one is None else entry(replace(one, id=id_), 1, offset))
@@ -68,13 +68,13 @@ def test_the_index_finds_what_a_look_at_every_subscription_finds(
             for customer in ("acme", "globex"):
                 for event_type in TYPES:
                     found = index.match(sender, customer, event_type)
-                    assert ([target.id for target in found.targets], found.withheld) == naive(
+                    assert ([target.id for target in found.targets], found.withheld) == full_scan(
                         table, sender, customer, event_type
                     )
 
 
-def test_a_match_names_the_record_that_counts() -> None:
-    """The target carries partition, offset and activation of the subscription's newest record."""
+def test_match_names_the_newest_record() -> None:
+    """The target has partition, offset and activation of the subscription's newest record."""
     index = SubscriptionIndex()
     index.change("one", entry(subscription("one", activation=1), 2, 10))
     index.change("one", entry(subscription("one", activation=2), 2, 17))
@@ -85,7 +85,7 @@ def test_a_match_names_the_record_that_counts() -> None:
 
 
 def calls(index: SubscriptionIndex) -> int:
-    """Count the function calls of one match, of an event type that has not been asked for before."""
+    """Count the function calls of the first match of an event type."""
     counted = 0
 
     def count(frame: Any, event: str, argument: Any) -> None:
@@ -100,8 +100,8 @@ def calls(index: SubscriptionIndex) -> int:
     return counted
 
 
-def test_a_match_costs_the_same_with_100_000_subscriptions() -> None:
-    """What other customers have subscribed to costs an event nothing."""
+def test_match_costs_the_same_with_100_000_subscriptions() -> None:
+    """Subscriptions of other customers add no cost to a match."""
 
     def index_of(others: int) -> SubscriptionIndex:
         index = SubscriptionIndex()

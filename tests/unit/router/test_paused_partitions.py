@@ -1,4 +1,4 @@
-"""Paused partitions: nothing behind the record is routed, all other partitions continue, and none stays paused."""
+"""Paused partitions: no later record is routed, other partitions continue, and every pause ends."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PARTITIONS = st.integers(0, 2)
 
 @dataclass(frozen=True)
 class Record:
-    """An event of a customer, by a schema."""
+    """An event that may need a customer's subscriptions or a schema."""
 
     partition_: int
     offset_: int
@@ -38,31 +38,31 @@ class Record:
 
 
 class PausedPartitionsModel(RuleBasedStateMachine):
-    """Logs of records, some of which need a subscription to be mended or a schema to be known."""
+    """A partition waits for a readable subscription or a known schema; then every record is routed in order."""
 
     @initialize()
     def begin(self) -> None:
         self.paused = PausedPartitions()
         self.logs: dict[int, list[Record]] = {0: [], 1: [], 2: []}
-        self.next = dict.fromkeys(self.logs, 0)  # where each partition is read on
+        self.next = dict.fromkeys(self.logs, 0)  # the next offset of each partition
         self.expected: dict[int, Record] = {}
-        self.amiss: dict[str, str | None] = {}  # what is needed, and why it is not there
+        self.missing: dict[str, str | None] = {}  # what records need, and why it is missing
 
     @rule(partition=PARTITIONS, needs=st.sampled_from(["", "customer", "schema 1", "schema 2"]))
     def append(self, partition: int, needs: str) -> None:
         self.logs[partition].append(Record(partition, len(self.logs[partition]), needs))
 
-    @rule(what=st.sampled_from(["customer", "schema 1", "schema 2"]), why=st.sampled_from(["asked", "away"]))
-    def goes_amiss(self, what: str, why: str) -> None:
-        self.amiss[what] = None if why == "asked" and what != "customer" else why
+    @rule(what=st.sampled_from(["customer", "schema 1", "schema 2"]), why=st.sampled_from(["requested", "away"]))
+    def becomes_missing(self, what: str, why: str) -> None:
+        self.missing[what] = None if why == "requested" and what != "customer" else why
 
     @rule(what=st.sampled_from(["customer", "schema 1", "schema 2"]))
-    def is_mended(self, what: str) -> None:
-        self.amiss.pop(what, None)
+    def becomes_available(self, what: str) -> None:
+        self.missing.pop(what, None)
 
     @rule(partition=PARTITIONS)
     def read(self, partition: int) -> None:
-        """As the loop does: a paused partition is not read."""
+        """Like the loop, read no paused partition."""
         if partition in self.expected or self.next[partition] == len(self.logs[partition]):
             return
         record = self.logs[partition][self.next[partition]]
@@ -75,31 +75,31 @@ class PausedPartitionsModel(RuleBasedStateMachine):
         self.paused.pause(("events", partition), cast("SourceRecord", record), routing)
 
     @rule()
-    def look(self) -> None:
+    def resume_partitions(self) -> None:
         """A partition is resumed once, when its reason is gone."""
         resumed = {key[1] for key, _ in self.paused.resume(self._blocked, lambda one: self._route(cast("Record", one)))}
-        assert resumed == {number for number, record in self.expected.items() if record.needs not in self.amiss}
+        assert resumed == {number for number, record in self.expected.items() if record.needs not in self.missing}
         for number in resumed:
             del self.expected[number]
 
     @rule()
-    def partitions_go(self) -> None:
+    def partitions_are_revoked(self) -> None:
         self.paused.clear()
         self.expected.clear()
 
     def _blocked(self, customer: str) -> str | None:
-        return self.amiss.get(customer)
+        return self.missing.get(customer)
 
     def _route(self, record: Record) -> Routing:
-        if record.needs not in self.amiss:
+        if record.needs not in self.missing:
             return Routed("zenoo", "case.created", iter(()), 0, 0)
         if record.needs == "customer":
             return Blocked("customer", "unusable")
-        return Waiting(self.amiss[record.needs])
+        return Waiting(self.missing[record.needs])
 
     @invariant()
-    def the_reason_is_shown(self) -> None:
-        """There is a reason while a customer's events wait, and none while no partition is paused."""
+    def reason_is_reported(self) -> None:
+        """A reason is reported while a customer's events wait, and none while no partition is paused."""
         reason = self.paused.reason()
         if not self.expected:
             assert reason is None
@@ -108,11 +108,11 @@ class PausedPartitionsModel(RuleBasedStateMachine):
             assert "customer" in reason
 
     def teardown(self) -> None:
-        """With everything mended, every record is routed."""
+        """Once nothing is missing, every record is routed."""
         if not hasattr(self, "paused"):
             return
-        self.amiss.clear()
-        self.look()
+        self.missing.clear()
+        self.resume_partitions()
         for number, log in self.logs.items():
             for _ in log[self.next[number] :]:
                 self.read(number)

@@ -1,4 +1,4 @@
-"""The router asks for writer schemas without standing still."""
+"""The router requests writer schemas without blocking."""
 
 from __future__ import annotations
 
@@ -12,76 +12,76 @@ from schemas.catalog.errors import Unavailable, UnreadableRecord
 from tests.support.waiting import wait_until
 
 
-class Slow:
-    """A registry that answers when the test lets it."""
+class SlowRegistry:
+    """A registry that responds when the test allows it."""
 
     def __init__(self) -> None:
-        self.let = threading.Event()
-        self.answer: dict[str, str] | Exception = {"name": "schema"}
-        self.asked = 0
+        self.released = threading.Event()
+        self.response: dict[str, str] | Exception = {"name": "schema"}
+        self.requests = 0
 
     def get(self, schema_id: int) -> Any:
-        self.asked += 1
-        assert self.let.wait(10)
-        if isinstance(self.answer, Exception):
-            raise self.answer
-        return self.answer
+        self.requests += 1
+        assert self.released.wait(10)
+        if isinstance(self.response, Exception):
+            raise self.response
+        return self.response
 
 
-def answer_of(schemas: SchemasAside) -> Any:
-    """Ask as the loop does, turn after turn, until there is an answer."""
+def response_of(schemas: SchemasAside) -> Any:
+    """Request like the loop, turn after turn, until there is a response."""
 
-    def ask() -> Any:
+    def request() -> Any:
         try:
             return schemas.get(1)
         except BeingAsked:
             return None
 
-    return wait_until(ask, 10, "the registry has answered")
+    return wait_until(request, 10, "the registry has responded")
 
 
-def test_nothing_waits_for_an_answer() -> None:
-    """A schema is being asked for until it is there, by one question."""
-    registry = Slow()
+def test_request_does_not_block() -> None:
+    """A single request runs in the background until the schema is known."""
+    registry = SlowRegistry()
     schemas = SchemasAside(registry, lambda: 0.0)
     for _ in range(3):
         with pytest.raises(BeingAsked):
             schemas.get(1)
-    registry.let.set()
+    registry.released.set()
 
-    assert answer_of(schemas) == {"name": "schema"}
-    assert registry.asked == 1
+    assert response_of(schemas) == {"name": "schema"}
+    assert registry.requests == 1
 
 
-def test_a_registry_in_trouble_is_asked_again_after_a_second() -> None:
-    """Why it does not answer is said until it does, and it is not asked in every turn."""
+def test_failed_request_is_repeated_after_a_second() -> None:
+    """The error is reported until the registry responds, and not every turn sends a request."""
     now = [0.0]
-    registry = Slow()
-    registry.let.set()
-    registry.answer = Unavailable("no answer")
+    registry = SlowRegistry()
+    registry.released.set()
+    registry.response = Unavailable("no answer")
     schemas = SchemasAside(registry, lambda: now[0])
     for _ in range(3):
         with pytest.raises(Unavailable, match="no answer"):
-            answer_of(schemas)
-    assert registry.asked == 1
-    registry.answer = {"name": "schema"}
+            response_of(schemas)
+    assert registry.requests == 1
+    registry.response = {"name": "schema"}
     now[0] = ASK_AGAIN_S
-    with pytest.raises(Unavailable, match="no answer"):  # while it is asked, it is not known to be well
+    with pytest.raises(Unavailable, match="no answer"):  # the error stays until the new request ends
         schemas.get(1)
 
-    def ask() -> Any:
+    def request() -> Any:
         try:
             return schemas.get(1)
         except Unavailable:
             return None
 
-    assert wait_until(ask, 10) == {"name": "schema"}
+    assert wait_until(request, 10) == {"name": "schema"}
 
 
-def test_an_unknown_schema_is_said_to_be_unknown() -> None:
-    """That the registry has no such schema is an answer."""
-    registry = Slow()
-    registry.let.set()
-    registry.answer = UnreadableRecord("unknown_schema", "there is none")
+def test_unknown_schema_is_reported() -> None:
+    """The registry's response that a schema does not exist is final."""
+    registry = SlowRegistry()
+    registry.released.set()
+    registry.response = UnreadableRecord("unknown_schema", "there is none")
     with pytest.raises(UnreadableRecord, match="there is none"):
-        answer_of(SchemasAside(registry, lambda: 0.0))
+        response_of(SchemasAside(registry, lambda: 0.0))

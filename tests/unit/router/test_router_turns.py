@@ -1,4 +1,4 @@
-"""Each turn of the router does something, or waits: it neither spins nor waits with work at hand."""
+"""Each turn of the router makes progress or waits: it neither spins nor waits while there is work."""
 
 from __future__ import annotations
 
@@ -20,13 +20,17 @@ SEND_S = 9e-6
 
 
 class World:
-    """A router on a clock that goes on where it waits, or sends: events, a producer, and commits that take a while."""
+    """A router with a simulated clock that advances by waiting and sending; a commit takes `commit_s`."""
 
     def __init__(self, *, events: int, jobs: int, commit_s: float, max_uncommitted: int = 5_000) -> None:
         self.now_s = 100.0
-        self.commit_s, self.jobs, self.slept_s, self.suspended, self.sent = commit_s, jobs, 0.0, 0, 0
+        self.commit_s = commit_s
+        self.jobs = jobs
+        self.slept_s = 0.0
+        self.suspended = 0
+        self.sent = 0
         self.events = deque(range(events))
-        self.asked: deque[tuple[float, Callable[[bool], None]]] = deque()
+        self.commits: deque[tuple[float, Callable[[bool], None]]] = deque()
         self.loop = RouterLoop(
             router=cast("Any", SimpleNamespace(route=self._route)),
             subscribers=cast("Any", SimpleNamespace(follow=lambda _table: None, blocked=lambda _customer: None)),
@@ -47,14 +51,17 @@ class World:
         self.now_s += seconds
         self.slept_s += seconds
 
-    # What the loop asks of its source.
+    # The source of the loop.
 
-    reading, lost, misplaced, lag = True, False, False, ()
+    reading = True
+    lost = False
+    misplaced = False
+    lag = ()
 
     def read(self, seconds: float, limit: int) -> list[Any]:
         self.now_s += 1e-6
-        if self.asked and self.now_s >= self.asked[0][0]:
-            self.asked.popleft()[1](True)
+        if self.commits and self.now_s >= self.commits[0][0]:
+            self.commits.popleft()[1](True)
         if not self.events:
             self._sleep(seconds)
         return [record(self.events.popleft()) for _ in range(min(limit, len(self.events)))]
@@ -65,14 +72,17 @@ class World:
         return self.read(0.0, 0)
 
     def commit(self, _positions: Positions, done: Callable[[bool], None]) -> None:
-        self.asked.append((self.now_s + self.commit_s, done))
+        self.commits.append((self.now_s + self.commit_s, done))
 
     def resume(self, _key: object) -> None:
         return None
 
-    # What it asks of its output.
+    # The output of the loop.
 
-    trouble, jobs_topic, dead_topic, is_full = None, "jobs", "dead", False
+    trouble = None
+    jobs_topic = "jobs"
+    dead_topic = "dead"
+    is_full = False
 
     def send(self, sending: Sending) -> bool:
         for _, value in cast("Iterator[tuple[bytes, bytes]]", sending.records):
@@ -90,7 +100,7 @@ class World:
         return True
 
     def turns(self, seconds: float, most: int = 1_000_000) -> int:
-        """Let so much time pass; return in how many turns, `most` if it does not."""
+        """Run until `seconds` have passed; return the number of turns, `most` at the end of the range."""
         until_s = self.now_s + seconds
         for turn in range(most):
             if self.now_s >= until_s:
@@ -111,8 +121,8 @@ def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(RouterLoop, "_observe", lambda _self: None)
 
 
-def test_an_event_behind_a_commit_under_way_waits_for_it() -> None:
-    """A coordinator that takes 0.6 s over a commit, and nothing else to do: the router waits, and takes no CPU."""
+def test_event_during_a_commit_waits_for_it() -> None:
+    """While a slow commit is in progress and there is no other work, the router waits without using the CPU."""
     world = World(events=1, jobs=1, commit_s=0.6)
     world.turns(0.02)
     world.events.append(1)
@@ -120,8 +130,8 @@ def test_an_event_behind_a_commit_under_way_waits_for_it() -> None:
     assert world.sent == 2
 
 
-def test_a_router_without_room_waits_for_the_commit_that_makes_it() -> None:
-    """With as much uncommitted as may be it reads no further, and does not turn without end."""
+def test_router_at_its_uncommitted_limit_waits_for_the_commit() -> None:
+    """At max_uncommitted the router reads no further and does not spin."""
     world = World(events=3_000, jobs=1, commit_s=0.4, max_uncommitted=1_000)
     world.turns(0.05)
     assert world.turns(0.3, 1_000) < 1_000
@@ -130,8 +140,8 @@ def test_a_router_without_room_waits_for_the_commit_that_makes_it() -> None:
 
 
 @pytest.mark.parametrize("jobs", [3, 100, 1_000])
-def test_a_busy_router_pauses_nothing(jobs: int) -> None:
-    """However many jobs an event makes: while it gets on it stays with its partitions, and hardly ever waits."""
+def test_busy_router_pauses_no_partition(jobs: int) -> None:
+    """With any number of jobs per event, a router that makes progress pauses nothing and hardly waits."""
     world = World(events=1_500_000 // jobs, jobs=jobs, commit_s=0.003)
     world.turns(5.0)
     assert world.suspended == 0
@@ -139,8 +149,8 @@ def test_a_busy_router_pauses_nothing(jobs: int) -> None:
 
 
 @pytest.mark.parametrize("commit_s", [0.05, 0.4])
-def test_a_router_that_gets_on_slowly_keeps_few_events_in_memory(commit_s: float) -> None:
-    """However long it takes over events, what has arrived and is not sent stays within two batches."""
+def test_slow_router_keeps_few_events_in_memory(commit_s: float) -> None:
+    """With commits of any duration, events that arrived and are not sent stay within two batches."""
     world = World(events=10_000, jobs=1_000, commit_s=commit_s)
     world.turns(10.0)
     assert world.sent > 100_000

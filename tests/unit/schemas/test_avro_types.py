@@ -1,4 +1,4 @@
-"""The tree of Avro types: names and namespaces, types that hold themselves, and what a few bytes could claim."""
+"""The tree of Avro types: names and namespaces, recursive types, and types without bytes."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ def record(name: str, *types: Any, **more: Any) -> dict[str, Any]:
 
 
 COLOUR = {"type": "enum", "name": "Colour", "symbols": ["red", "blue"]}
-# One short name in two namespaces, each of which is used again.
+# One short name in two namespaces, with a reference to each.
 NAMESPACES = record(
     "Outer", record("Size", "long", namespace="left"), record("right.Size", "string"), "left.Size", "right.Size"
 )
-# A type that holds itself, an enum that is used again, and text that is embedded.
+# A recursive type, a reference to an enum, and text that holds JSON.
 TREE = record(
     "Tree",
     record("Node", COLOUR, ["null", "Node"], {"type": "array", "items": "Node"}),
@@ -46,7 +46,7 @@ def sender_of(path: Path, data: Any) -> Sender:
 
 
 def body_of(sender: Sender, data: Any) -> Any:
-    """Return the request body of an event with these data."""
+    """Return the request body of an event with this data."""
     value = encode_event(sender, Event("evt_1", "all.kinds", 1, "acme", data))
     return json.loads(sender.render(EventDecoder(sender).decode(value, str)))
 
@@ -66,14 +66,14 @@ def references(schema: Any) -> list[tuple[str, bool]]:
         (record("A", {**COLOUR, "namespace": "z"}, "z.Colour"), [("z.Colour", False)]),
     ],
 )
-def test_a_name_is_resolved_in_its_namespace(schema: Any, expected: list[tuple[str, bool]]) -> None:
-    """A name without a dot belongs to the namespace of the record around it, and a recursive reference is known."""
+def test_name_is_resolved_in_its_namespace(schema: Any, expected: list[tuple[str, bool]]) -> None:
+    """A name without a dot is in the namespace of the enclosing record, and recursive references are marked."""
     assert references(schema) == expected
     assert is_recursive(parse_type(schema)) is any(recursive for _, recursive in expected)
 
 
-def test_a_reference_leads_to_the_definition() -> None:
-    """The target of a reference is the node where the schema defines the type, within that type as well."""
+def test_reference_targets_the_definition() -> None:
+    """A reference targets the node that defines the type, inside that type as well."""
     tree = parse_type(TREE)
     assert isinstance(tree, Record)
     for path, node in walk(tree):
@@ -82,8 +82,8 @@ def test_a_reference_leads_to_the_definition() -> None:
 
 
 @pytest.mark.parametrize("schema", [7, "Nobody", {"type": "map"}, {"type": "text"}, {"type": ["null"]}, ["null", "B"]])
-def test_what_is_no_schema_has_no_tree(schema: Any) -> None:
-    """A type that nobody defines, and a document of another form, are errors."""
+def test_invalid_schema_is_an_error(schema: Any) -> None:
+    """An undefined type and a document of another form are errors."""
     with pytest.raises((ValueError, KeyError, TypeError)):
         parse_type(schema)
 
@@ -104,21 +104,21 @@ def test_what_is_no_schema_has_no_tree(schema: Any) -> None:
         (record("R", "R"), False),
     ],
 )
-def test_items_without_bytes_are_found(items: Any, is_empty: bool) -> None:
-    """An array whose items take no bytes is found, also where the items have a name; a value needs an end for that."""
+def test_items_without_bytes_are_detected(items: Any, is_empty: bool) -> None:
+    """Array items that take no bytes are detected, named types included; endless types do not count."""
     assert has_empty_items(parse_type({"type": "array", "items": items})) is is_empty
 
 
-def test_many_empty_types_take_no_time() -> None:
-    """Records that each hold the one before twice, 60 of them, are looked at once each."""
+def test_nested_empty_types_are_visited_once() -> None:
+    """Each of 60 records that use the record before them twice is visited once."""
     items: Any = record("R0")
     for index in range(1, 60):
         items = record(f"R{index}", items, f"R{index - 1}")
     assert has_empty_items(parse_type({"type": "array", "items": items}))
 
 
-def test_types_of_one_name_in_two_namespaces_are_two(tmp_path: Path) -> None:
-    """Values are checked, written and documented by the type of their own namespace."""
+def test_same_name_in_two_namespaces_is_two_types(tmp_path: Path) -> None:
+    """Values are validated, encoded and documented by the type of their own namespace."""
     sender = sender_of(tmp_path, NAMESPACES)
     data = {"a": {"a": 1}, "b": {"a": "x"}, "c": {"a": 2}, "d": {"a": "y"}}
     event_type = sender.event_types["all.kinds"]
@@ -134,15 +134,15 @@ def test_types_of_one_name_in_two_namespaces_are_two(tmp_path: Path) -> None:
     }
 
 
-def test_an_enum_can_be_used_again_where_text_is_embedded(tmp_path: Path) -> None:
-    """A schema with properties of its own may name an enum and a record that it has defined."""
+def test_named_types_are_reusable_with_embedded_json(tmp_path: Path) -> None:
+    """A schema with embedded JSON may refer to an enum and a record that it defines."""
     leaf = {"a": "blue", "b": None, "c": []}
     data = {"a": {"a": "red", "b": leaf, "c": [leaf]}, "b": "red", "c": [1.5, None], "d": leaf}
     assert body_of(sender_of(tmp_path, TREE), data) == data
 
 
-def test_events_of_a_type_that_holds_itself_can_be_made_up(tmp_path: Path) -> None:
-    """Simulated values of named types fit their schema, and end."""
+def test_recursive_types_can_be_simulated(tmp_path: Path) -> None:
+    """Simulated values of recursive types fit their schema and are finite."""
     sender = sender_of(tmp_path, TREE)
     reader = EventReader(sender, lambda: 0, lambda: "evt_1")
     for event in islice(Simulator(7, ("acme",), lambda: 0, sender).events(), 20):

@@ -1,4 +1,4 @@
-"""Client certificates, as a subscription takes them."""
+"""Client certificates of subscriptions."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ KEY, OTHER = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
 def certificate(
     key: ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey = KEY, *, begins: int = -365, ends: int = 90
 ) -> str:
-    """A self-signed certificate, with its first and last day counted from now."""
+    """Return a self-signed certificate; its first and last day count from NOW."""
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "signpost")])
     builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
     builder = builder.serial_number(1).not_valid_before(NOW + timedelta(days=begins))
@@ -35,13 +35,13 @@ def certificate(
 
 
 def pem(key: ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey | dsa.DSAPrivateKey) -> str:
-    """A private key, unencrypted."""
+    """Return a private key as unencrypted PEM."""
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
 
 
 @pytest.mark.parametrize("key", [KEY, ed25519.Ed25519PrivateKey.generate()])
-def test_a_certificate_and_its_key_are_taken(key):
-    """Both come back as PEM, and printing the pair does not show the key."""
+def test_certificate_and_key_are_accepted(key):
+    """Both are returned as PEM, and the repr of the pair does not show the key."""
     found = read_certificate(certificate(key), pem(key))
     assert found.key == pem(key)
     assert found.certificate.count("BEGIN CERTIFICATE") == 1
@@ -49,8 +49,8 @@ def test_a_certificate_and_its_key_are_taken(key):
     assert shown(found.certificate).subject == "CN=signpost"
 
 
-def test_nothing_but_certificates_is_kept_of_a_file():
-    """A key that stands beside the certificate in its file, and any text around it, never reach the topic unsealed."""
+def test_only_certificates_of_a_file_are_kept():
+    """A key or other text in the certificate file never reaches the topic unsealed."""
     found = read_certificate(f"some text\n{pem(KEY)}{certificate()}{certificate(OTHER)}", pem(KEY))
     assert "PRIVATE" not in found.certificate
     assert found.certificate.count("BEGIN CERTIFICATE") == 2
@@ -73,16 +73,16 @@ def test_nothing_but_certificates_is_kept_of_a_file():
         ),
     ],
 )
-def test_what_is_no_pair_is_said(given, key, expected):
-    """No PEM, the wrong key, a passphrase, a weak key: a sentence each, without anything of the key."""
+def test_invalid_pair_is_refused(given, key, expected):
+    """A file that is not PEM, a wrong key, a passphrase or a weak key gives an error without the key."""
     with pytest.raises(InvalidInput, match=expected) as caught:
         read_certificate(given, key)
     assert "canary" not in str(caught.value)
     assert key[30:60] not in str(caught.value) or len(key) < 60
 
 
-def test_a_certificate_that_does_not_hold_now_is_refused():
-    """One that has expired, or that holds from next week on, is not written; one that ends soon is, with a warning."""
+def test_certificate_must_be_valid_now():
+    """An expired or future certificate is refused; one that expires soon is accepted with a warning."""
     good, soon, late, early = (
         certificate(),
         certificate(ends=10),

@@ -1,4 +1,4 @@
-"""Jobs and outcomes as bytes: their own fast encoding is Avro's, field by field."""
+"""Jobs and outcomes in Avro: the fast codecs agree with the general codec."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ OUTCOME = RecordCodec("outcome")
 TYPES = {"string": TEXT, "int": INT, "long": LONG, "bytes": st.binary(max_size=200)}
 ATTEMPT = st.integers(1, 2**31 - 1)
 JOBS = st.builds(Job, **{field["name"]: TYPES[field["type"]] for field in JOB.schema["fields"]} | {"attempt": ATTEMPT})
-# As the router makes them: by these the fast reader goes.
+# Jobs as the router makes them, which the fast reader supports.
 SHORT = st.text("abc-é", max_size=20)
 USUAL = st.builds(
     Job,
@@ -59,8 +59,8 @@ def record_of(job: Job) -> dict[str, Any]:
 
 
 @given(JOBS | USUAL)
-def test_a_job_is_read_as_it_was_written(job: Job) -> None:
-    """Any job that is encoded, by halves or as one record, is decoded as the same job."""
+def test_job_survives_encoding(job: Job) -> None:
+    """A job that is encoded in two parts or as one record decodes to the same job."""
     codec, record = JobCodec(), record_of(job)
     tail = codec.tail(**{name: value for name, value in record.items() if name not in HEAD})
     value = codec.encode(tail, **{name: record[name] for name in HEAD})
@@ -69,17 +69,15 @@ def test_a_job_is_read_as_it_was_written(job: Job) -> None:
 
 
 @given(JOBS | USUAL, ATTEMPT, LONG, LONG)
-def test_a_job_moves_to_another_delay_topic_with_all_that_it_is(
-    job: Job, attempt: int, due_at_ms: int, first: int
-) -> None:
-    """Only the number of the attempt, its time and the first offset change, whatever the others are."""
+def test_job_moved_to_a_delay_topic_keeps_its_fields(job: Job, attempt: int, due_at_ms: int, first: int) -> None:
+    """Only the attempt, the due time and the first offset change."""
     moved = JobCodec().moved(job, JOB.encode(record_of(job)), attempt=attempt, due_at_ms=due_at_ms, first_offset=first)
     assert moved == JOB.encode(record_of(replace(job, attempt=attempt, due_at_ms=due_at_ms, first_offset=first)))
 
 
 @given(USUAL)
-def test_the_head_of_a_first_attempt_is_encoded_once_for_all_jobs_of_a_subscription(job: Job) -> None:
-    """What the router keeps encoded of a subscription makes the record that field by field is made."""
+def test_cached_head_of_first_attempts_gives_the_same_record(job: Job) -> None:
+    """The head that the router caches for a subscription gives the same bytes as the encoding of each field."""
     job = replace(job, run=0, attempt=1, due_at_ms=0, first_offset=-1)
     record, codec = record_of(job), JobCodec()
     tail = codec.tail(**{name: value for name, value in record.items() if name not in HEAD})
@@ -88,12 +86,12 @@ def test_the_head_of_a_first_attempt_is_encoded_once_for_all_jobs_of_a_subscript
 
 
 @given(JOBS | USUAL | USUAL, st.data())
-def test_hostile_bytes_are_read_as_the_general_reader_reads_them(job: Job, data: st.DataObject) -> None:
-    """A job record that was cut, changed or made longer is the same job, or the same error, for both readers."""
+def test_fast_reader_agrees_with_general_reader_on_hostile_bytes(job: Job, data: st.DataObject) -> None:
+    """A job record that was cut, changed or extended gives the same job or error in both readers."""
     value = bytearray(JOB.encode(record_of(job)))
     for _ in range(data.draw(st.integers(1, 4))):
-        place = data.draw(st.integers(10, len(value)))
-        value[place : place + data.draw(st.integers(0, 3))] = data.draw(st.binary(max_size=12))
+        position = data.draw(st.integers(10, len(value)))
+        value[position : position + data.draw(st.integers(0, 3))] = data.draw(st.binary(max_size=12))
     read = JobCodec().decode
     try:
         expected = Job(**JOB.decode(bytes(value)))
@@ -109,28 +107,28 @@ def test_hostile_bytes_are_read_as_the_general_reader_reads_them(job: Job, data:
 
 
 @given(JOBS | USUAL, st.integers(-(2**31), 0))
-def test_an_attempt_that_nobody_makes_is_unreadable(job: Job, attempt: int) -> None:
-    """A job whose attempt is no number from 1 on would have no place in any schedule: nobody can read it."""
+def test_attempt_below_one_is_unreadable(job: Job, attempt: int) -> None:
+    """An attempt below 1 has no place in a schedule: the job is unreadable."""
     with pytest.raises(UnreadableRecord, match=r"^invalid_value: attempt: "):
         JobCodec().decode(JOB.encode(record_of(replace(job, attempt=attempt))))
 
 
 @given(USUAL)
-def test_the_jobs_that_the_router_makes_are_read_fast(job: Job) -> None:
-    """A usual record is read without the general reader, which takes three times as long."""
+def test_router_jobs_take_the_fast_reader(job: Job) -> None:
+    """A job as the router makes it is decoded without the general reader."""
     assert Job(*job_fields(JOB.encode(record_of(job)))) == job
 
 
 @pytest.mark.parametrize("before", [b"\x00\x00", b"\x48" + b"f" * 36 + b"\x00"], ids=["no uuid", "usual"])
-def test_a_number_of_endless_digits_is_refused_at_once(before: bytes) -> None:
-    """A long of a million digits costs no more than its refusal."""
+def test_endless_number_is_unreadable_at_once(before: bytes) -> None:
+    """A long of a million bytes is refused before it is computed."""
     with pytest.raises(UnreadableRecord):
         JobCodec().decode(JOB.prefix + before + b"\xff" * 1_000_000)
 
 
 @given(OUTCOMES)
-def test_an_outcome_is_written_as_its_schema_has_it(outcome: Outcome) -> None:
-    """Any outcome is encoded to the very bytes that a general Avro library writes for its record."""
+def test_outcome_encoding_matches_its_schema(outcome: Outcome) -> None:
+    """Any outcome encodes to the bytes that the general codec writes for its record."""
     own = [field.name for field in fields(Outcome) if field.name != "job"]
     of_job = {field["name"] for field in OUTCOME.schema["fields"]} - set(own)
     record = {name: getattr(outcome.job, name) for name in of_job} | {name: getattr(outcome, name) for name in own}

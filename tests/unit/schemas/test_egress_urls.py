@@ -1,4 +1,4 @@
-"""Which URLs a subscription may have."""
+"""URLs that a subscription may have."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ LOCAL = EgressPolicy(True, (ip_network("127.0.0.0/8"), ip_network("::1/128")), f
         ("https://a.b/../%2e/?@=[]{}|", Target("https://a.b/../%2e/?@=[]{}|", "https", "a.b", 443)),
     ],
 )
-def test_ordinary_urls_are_taken(url: str, target: Target) -> None:
-    """An https URL with a DNS name is taken; scheme and host come in lower case, the rest as it is."""
+def test_valid_urls_are_accepted(url: str, target: Target) -> None:
+    """An https URL with a DNS name is accepted; scheme and host become lower case, the rest is unchanged."""
     assert STRICT.check_url(url) == target
 
 
 @pytest.mark.parametrize(
-    ("url", "says"),
+    ("url", "expected"),
     [
         ("", "https://host/path"),
         ("example.com/a", "https://host/path"),
@@ -96,9 +96,9 @@ def test_ordinary_urls_are_taken(url: str, target: Target) -> None:
         (f"https://example.com/{'a' * MAX_URL}", str(MAX_URL)),
     ],
 )
-def test_other_urls_are_refused_with_the_reason(url: str, says: str) -> None:
-    """A URL that breaks a rule is refused with a sentence that names it."""
-    with pytest.raises(InvalidInput, match=says.replace("(", r"\(")):
+def test_invalid_urls_are_refused_with_the_reason(url: str, expected: str) -> None:
+    """A URL that breaks a rule is refused with an error that names the rule."""
+    with pytest.raises(InvalidInput, match=expected.replace("(", r"\(")):
         STRICT.check_url(url)
 
 
@@ -113,7 +113,7 @@ def test_other_urls_are_refused_with_the_reason(url: str, says: str) -> None:
     ],
 )
 def test_ip_literals_are_refused_in_any_notation(policy: EgressPolicy, host: str) -> None:
-    """An IP address is not a host, however it is written, unless allow_cidrs contains it and it is written plainly."""
+    """An IP address in any notation is refused, unless allow_cidrs contains it and its notation is canonical."""
     with pytest.raises(InvalidInput):
         policy.check_url(f"https://{host}/")
 
@@ -129,15 +129,15 @@ def test_ip_literals_are_refused_in_any_notation(policy: EgressPolicy, host: str
         ("http://example.com/", "example.com", 80),
     ],
 )
-def test_development_may_use_this_machine(url: str, host: str, port: int) -> None:
-    """With allow_http, loopback in allow_cidrs and any port allowed, a local receiver is a target."""
+def test_local_receiver_is_allowed_in_development(url: str, host: str, port: int) -> None:
+    """With allow_http, loopback in allow_cidrs and any port, a local receiver is a valid target."""
     target = LOCAL.check_url(url)
     assert (target.host, target.port) == (host, port)
     assert LOCAL.check_url(target.url) == target
 
 
-def test_allowed_ports_are_allowed_and_no_more() -> None:
-    """allow_ports adds to the scheme's own port."""
+def test_allow_ports_opens_exactly_its_ports() -> None:
+    """allow_ports adds to the default port of the scheme."""
     policy = EgressPolicy(allow_ports=frozenset({8443}))
     assert policy.check_url("https://example.com:8443/").port == 8443
     assert policy.check_url("https://example.com/").port == 443
@@ -147,7 +147,7 @@ def test_allowed_ports_are_allowed_and_no_more() -> None:
 
 @given(st.text(max_size=60) | st.text("htps:/@[]#?%.\\127locahx \r\n", max_size=60).map(lambda rest: f"https://{rest}"))
 def test_any_text_is_a_target_or_invalid(text: str) -> None:
-    """Whatever is given as a URL is a target that reads the same again, or InvalidInput and nothing else."""
+    """Any text gives a target that parses to itself, or InvalidInput."""
     try:
         target = STRICT.check_url(text)
     except InvalidInput:

@@ -1,4 +1,4 @@
-"""Two hundred ways to forge a request by a header of one's: each is refused, and what is allowed arrives as it is."""
+"""Header injection: two hundred hostile names and values are refused, and valid headers are sent unchanged."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from tests.support.sending import local_client, request_to, response_of
 pytestmark = pytest.mark.promise(5)
 
 ZENOO = load_senders()["zenoo"]
-# What ends a line, or is taken for its end by somebody: controls, and line ends that Unicode has.
+# Characters that end a line in some programs: controls, and the line separators of Unicode.
 ENDS = ["\r", "\n", "\r\n", "\n\r", "\0", "\x0b", "\x0c", "\x1c", "\x1d", "\x1e", "\x85", "\u2028", "\u2029"]
-# Letters whose lower byte is CR or LF where somebody cuts them to one byte, and other things that are not ASCII.
+# Letters whose lower byte is CR or LF, in case a program truncates them to one byte, and other non-ASCII.
 NARROWED = ["\u010d", "\u010a", "\u560d", "\u560a", "\u0d0a", "\uff1a", "\u00a0", "\u200b", "\u202e", "é", "\ud83d"]
 OTHERS = ["\t", "\x01", "\x07", "\x08", "\x1b[31m", "\x7f", "\x80", "\x9b"]
 FORGED = ["Host: evil.example", "Content-Length: 0", "Transfer-Encoding: chunked", "X-Signature: forged"]
@@ -26,7 +26,7 @@ FRAMING += ["Expect", "Proxy-Authorization", "Proxy-Connection", "Content-Encodi
 
 
 def forged_values() -> Iterator[str]:
-    """Values that end their line, fold it, or begin the body."""
+    """Yield values that end their line, fold it, or begin the body."""
     for end in ENDS:
         yield from (f"{end}a", f"a{end}b", f"a{end}")
     for bad in (*NARROWED, *OTHERS):
@@ -46,7 +46,7 @@ def forged_values() -> Iterator[str]:
 
 
 def forged_names() -> Iterator[str]:
-    """Names that frame the message, that are the sender's, or that are none."""
+    """Yield names that frame the message, belong to the sender, or are invalid."""
     for name in (*FRAMING, *sorted(ZENOO.header_names)):
         yield from (name, name.upper(), name.lower())
     for name in ("Host", "Content-Length", "X-A"):
@@ -58,21 +58,21 @@ def forged_names() -> Iterator[str]:
         "\uff28ost",
         "\u0397ost",
         "\uff48ost",
-    )  # letters that look like those of Host, or become them
+    )  # letters that look like those of Host, or fold to them
 
 
 VALUES = sorted(set(forged_values()))
 NAMES = sorted(set(forged_names()))
 
 
-def test_there_are_two_hundred_of_them() -> None:
-    """The table is as long as it says."""
+def test_table_has_two_hundred_cases() -> None:
+    """The table is as long as the module docstring says."""
     assert len(VALUES) + len(NAMES) >= 200
 
 
 @pytest.mark.parametrize("value", VALUES, ids=ascii)
-def test_no_value_leaves_its_line(value: str) -> None:
-    """A value with anything but printable ASCII inside is refused, in a sentence that does not repeat it."""
+def test_hostile_header_value_is_refused(value: str) -> None:
+    """A value that is empty, padded or not printable ASCII is refused, in a message that does not repeat it."""
     [(_, problem)] = header_problems([HeaderWish("X-Own", value)], ZENOO)
     assert "evil" not in problem
     assert problem.isprintable()
@@ -80,16 +80,16 @@ def test_no_value_leaves_its_line(value: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES, ids=ascii)
-def test_no_name_frames_the_message(name: str) -> None:
-    """A name that is not a token, that says where a message ends, or that the sender sets, is refused."""
+def test_hostile_header_name_is_refused(name: str) -> None:
+    """A name that is no token, that frames the message, or that the sender sets is refused."""
     [(_, problem)] = header_problems([HeaderWish(name, "a")], ZENOO)
     assert problem.isprintable()
     assert name.lower() in ZENOO.header_names or not is_sendable(name, "a")
 
 
-def test_what_only_looks_dangerous_arrives_as_it_is() -> None:
-    """What is allowed is one line of one request, byte for byte."""
-    wishes = [
+def test_valid_header_is_sent_unchanged() -> None:
+    """A header that only looks dangerous is sent byte for byte, as one line of one request."""
+    headers = [
         HeaderWish("X-Percent", "a%0d%0aHost: evil.example"),
         HeaderWish("X-Escaped", r"a\r\nHost: evil.example\u000d"),
         HeaderWish("X-Colons", ": : Content-Length: 0"),
@@ -98,10 +98,10 @@ def test_what_only_looks_dangerous_arrives_as_it_is() -> None:
         HeaderWish("Authorization", "Bearer a.b_c-d~e+f/g=="),
         HeaderWish("X-Longest", "v" * 4_000),
     ]
-    assert list(header_problems(wishes, ZENOO)) == []
+    assert list(header_problems(headers, ZENOO)) == []
     receiver, client = HostileReceiver(), local_client()
     request = request_to(f"http://127.0.0.1:{receiver.port}/ok", body=b"{}")
-    lines = [f"{wish.name}: {wish.value}".encode() for wish in wishes]
+    lines = [f"{header.name}: {header.value}".encode() for header in headers]
     request.headers += lines
     assert response_of(client, request) == Response(200, None, b"", False)
     client.close()

@@ -1,4 +1,4 @@
-"""Data of a sender's own that hold themselves, as deep as somebody likes."""
+"""Deeply nested data of a sender with a recursive type."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from tests.contracts.test_any_value import folder_of
 NODE = {"type": "record", "name": "Node", "fields": [{"name": "next", "type": ["null", "Node"]}]}
 
 
-def test_nested_data_are_delivered_or_dead_and_never_end_the_router(tmp_path: Path) -> None:
-    """Data of a few levels are read and rendered; a few KB of nothing but levels are an unreadable record."""
+def test_deeply_nested_data_do_not_end_the_router(tmp_path: Path) -> None:
+    """Data of a few levels are rendered; thousands of levels are an unreadable record."""
     sender = load_sender(folder_of(tmp_path / "trees", NODE))
     value = encode_event(sender, Event("evt_1", "all.kinds", 1, "acme", {"next": {"next": None}}))
     decoder = EventDecoder(sender)

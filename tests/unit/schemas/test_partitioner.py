@@ -1,4 +1,4 @@
-"""Which partition a key is on."""
+"""The partition of a key."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from schemas.records.partitioner import murmur2, partition_of
         (b"abc", 479470107),
     ],
 )
-def test_the_hash_is_that_of_java(key, expected):
-    """The vectors of Kafka's own UtilsTest.testMurmur2, which are signed numbers."""
+def test_hash_matches_java(key, expected):
+    """The hash matches the vectors of Kafka's own UtilsTest.testMurmur2, which are signed numbers."""
     assert murmur2(key) == expected & 0xFFFFFFFF
 
 
-def test_a_negative_hash_becomes_a_partition_as_in_java():
-    """Java clears the sign bit before it divides."""
+def test_negative_hash_maps_to_a_partition_as_in_java():
+    """The sign bit is cleared before the division, as in Java."""
     assert partition_of("foobar", 12) == (-790332482 & 0x7FFFFFFF) % 12

@@ -1,4 +1,4 @@
-"""Published versions of a record: what an older process can read, and what it cannot."""
+"""Published versions of the subscription record, and what an older process can read."""
 
 from __future__ import annotations
 
@@ -49,13 +49,13 @@ FULL = replace(
 
 
 def schema(version: int) -> object:
-    """A published version of the subscription's record."""
+    """Return a published version of the subscription's schema."""
     file = resources.files("schemas") / "records" / f"subscription.v{version}.avsc"
     return json.loads(file.read_text())
 
 
-def test_what_uses_nothing_new_is_readable_by_an_older_process():
-    """A record without any of the fields of the second version is written in the first, and comes back as it was."""
+def test_record_without_new_fields_is_readable_by_older_processes():
+    """A record without fields of version 2 is written in version 1 and survives encoding."""
     value = encode_subscription(PLAIN)
     assert value.startswith(single_object_prefix(schema(1)))
     assert read_all(fastavro.parse_schema(schema(1)), value, PREFIX_LENGTH)["id"] == "sub_1"
@@ -65,26 +65,26 @@ def test_what_uses_nothing_new_is_readable_by_an_older_process():
 @pytest.mark.parametrize(
     "field", ["former_secrets", "headers", "client_certificate", "schedule_s", "timeout_s", "rate_limit"]
 )
-def test_what_uses_a_new_field_is_never_written_without_it(field):
-    """One field of the second version is enough for a record to be written in it, and nothing of it is lost."""
+def test_record_with_a_new_field_uses_the_new_version(field):
+    """A single field of version 2 makes the record use version 2, and no field is lost."""
     changed = replace(PLAIN, **{field: getattr(FULL, field)})
     value = encode_subscription(changed)
     assert value.startswith(single_object_prefix(schema(2)))
     assert decode_subscription(value) == changed
 
 
-def test_an_empty_schedule_is_not_the_sender_s():
-    """No retries at all is something else than the sender's schedule, and survives the way to the topic and back."""
+def test_empty_schedule_survives_encoding():
+    """An empty schedule means no retries: it differs from the sender's schedule."""
     assert decode_subscription(encode_subscription(replace(PLAIN, schedule_s=()))).schedule_s == ()
 
 
-def test_all_fields_come_back():
-    """A record with everything in it comes back as it was."""
+def test_all_fields_survive_encoding():
+    """A record with every field set decodes to the same subscription."""
     assert decode_subscription(encode_subscription(FULL)) == FULL
 
 
-def test_a_record_is_shown_without_what_is_sealed():
-    """People see settings and names of headers; values, certificate and former secrets are masked."""
+def test_displayed_record_masks_sealed_values():
+    """Settings and header names are shown; header values, certificate and former secrets are masked."""
     full = replace(
         FULL, secrets=(SealedSecret("sec_1", b"canary", 1_000),), headers=(SealedHeader("X-A", "h", b"canary"),)
     )

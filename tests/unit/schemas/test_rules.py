@@ -1,4 +1,4 @@
-"""The rules that a subscription has to keep."""
+"""Validation rules of a subscription."""
 
 from __future__ import annotations
 
@@ -34,28 +34,28 @@ def problems_of(*drafts: Draft) -> tuple[str, ...]:
     return ()
 
 
-def test_a_good_subscription_has_no_problems():
-    """Exact types and groups, and all as `*`, with a secret of any form or none."""
+def test_valid_subscription_has_no_problems():
+    """Exact types, groups and `*` are valid, with a generated secret or none."""
     assert problems_of(GOOD, replace(GOOD, id="b", event_types=("*",)), replace(GOOD, id="c", secret=Generate())) == ()
 
 
 @pytest.mark.decision("Z2")
 def test_http_is_refused():
-    """An endpoint has to be HTTPS, in a sentence that names the subscription and what to do."""
+    """An http URL is refused with a message that names the subscription and the valid form."""
     (problem,) = problems_of(replace(GOOD, url="http://hooks.acme.example/x"))
     assert problem.startswith("subscription sub_17: url must start with https://")
 
 
 @pytest.mark.decision("Z25", "Z1")
-def test_a_customer_has_as_many_endpoints_as_it_likes():
-    """Nothing limits the number of a customer's subscriptions."""
+def test_customer_may_have_any_number_of_subscriptions():
+    """The number of a customer's subscriptions has no limit."""
     assert problems_of(*(replace(GOOD, id=f"sub_{number}") for number in range(1000))) == ()
 
 
 @pytest.mark.decision("Z11")
 @pytest.mark.parametrize("secret", ["x", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "geheim: äöü", " spaces "])
-def test_a_secret_is_any_text(secret):
-    """Any text that is not empty is taken as it is, whatever it begins with."""
+def test_secret_may_be_any_text(secret):
+    """Any text that is not empty is accepted unchanged, with any prefix."""
     assert problems_of(replace(GOOD, secret=Given(secret))) == ()
 
 
@@ -85,22 +85,22 @@ def test_a_secret_is_any_text(secret):
         ({"secret": Given("x" * 4097)}, "secret has 4097 characters"),
     ],
 )
-def test_what_is_wrong_is_said(change, expected):
-    """Each rule has a sentence that names the field, what is wrong, and what is near it."""
+def test_invalid_field_is_explained(change, expected):
+    """Each broken rule gives a message with the field, the problem and suggestions."""
     (problem,) = problems_of(replace(GOOD, **change))
     assert expected in problem
 
 
-def test_all_problems_are_said_at_once():
-    """Several problems of several subscriptions come together, and an id that is there twice is one of them."""
+def test_all_problems_are_reported_together():
+    """Problems of several subscriptions are reported together, a duplicate id among them."""
     found = problems_of(replace(GOOD, url="http://x", sender="x"), replace(GOOD, event_types=()))
     assert len(found) == 4
     assert "subscription sub_17: the id is there 2 times" in found[-1]
 
 
 @pytest.mark.promise(6)
-def test_no_problem_repeats_a_secret_or_a_path():
-    """Neither the secret nor the path or query of a URL is in a problem, however wrong they are."""
+def test_problems_hold_no_secret_and_no_path():
+    """No problem repeats the secret, or the path or query of a URL."""
     wrong = (f"http://x.example/{CANARY}?{CANARY}", f"https://x.example:1/{CANARY}", f"https://u:{CANARY}@x.example/")
     for url in (
         *wrong,
@@ -129,14 +129,14 @@ def test_no_problem_repeats_a_secret_or_a_path():
         ({"rate_limit": float("inf")}, "rate_limit must be from 0.001"),
     ],
 )
-def test_a_setting_that_cannot_be_kept_is_refused(change, expected):
-    """A wait without a topic, a timeout that would outlive the process, a limit of nothing: each has its sentence."""
+def test_invalid_setting_is_refused(change, expected):
+    """A wait without a topic, a timeout beyond the drain, or a limit out of range is refused with the reason."""
     (problem,) = problems_of(replace(GOOD, **change))
     assert expected in problem
 
 
-def test_settings_of_its_own_are_taken():
-    """Any list of waits that there are topics for, an empty one too, and limits within their bounds."""
+def test_valid_settings_are_accepted():
+    """Any list of waits that have topics, an empty one included, and limits within bounds are accepted."""
     waits = (timedelta(seconds=5), timedelta(hours=24), timedelta(minutes=1), timedelta(minutes=1))
     draft = replace(GOOD, schedule=waits, timeout=timedelta(seconds=30), max_in_flight=1, rate_limit=0.001)
     assert problems_of(draft, replace(GOOD, id="b", schedule=())) == ()
@@ -168,15 +168,15 @@ def test_settings_of_its_own_are_taken():
         ("X-A", CANARY * 300, "the value has 5700 characters"),
     ],
 )
-def test_a_header_that_could_be_another_s_is_refused(name, value, expected):
-    """No header frames the message, is the sender's own or ends its line; no sentence repeats a value."""
+def test_reserved_or_invalid_header_is_refused(name, value, expected):
+    """No header frames the message, belongs to the sender or breaks its line; no message repeats a value."""
     (problem,) = problems_of(replace(GOOD, headers=(HeaderWish(name, value),)))
     assert expected in problem
     assert CANARY not in problem
 
 
-def test_headers_are_bounded_and_each_name_is_there_once():
-    """Twenty of them, 8 KiB together, and names that differ in case alone are one name."""
+def test_headers_are_limited_and_unique():
+    """At most 20 headers with 8 KiB in total are accepted; names that differ only in case are duplicates."""
     many = tuple(HeaderWish(f"X-{number}", "x") for number in range(21))
     large = tuple(HeaderWish(f"X-{number}", "x" * 4_000) for number in range(3))
     double = (HeaderWish("X-A", "1"), HeaderWish("x-a", "2"))
@@ -188,7 +188,7 @@ def test_headers_are_bounded_and_each_name_is_there_once():
     )
 
 
-# What could end a line, begin another, or pass for one that frames the message.
+# Text that could end a line, begin another one, or name a header that frames the message.
 _NASTY = st.sampled_from(
     ["\r", "\n", "\r\n", "\x00", ":", " ", "\t", "\x85", "\u2028", "Host", "Content-Length", "a", "ä"]
 )
@@ -198,11 +198,11 @@ _TEXT = st.lists(_NASTY | st.text(max_size=3), max_size=6).map("".join)
 @pytest.mark.promise(5)
 @settings(max_examples=300)
 @given(name=_TEXT | st.sampled_from(["X-A", "host", "Transfer-Encoding", "TE"]), value=_TEXT)
-def test_no_header_that_is_taken_is_more_than_one_line(name, value):
-    """Whatever somebody writes into name and value, it is refused, or one line that neither frames nor signs."""
-    taken = problems_of(replace(GOOD, headers=(HeaderWish(name, value),))) == ()
-    assert taken == (is_sendable(name, value) and name.lower() not in load_senders()["zenoo"].header_names)
-    if taken:
+def test_accepted_header_is_exactly_one_line(name, value):
+    """Any name and value are refused, or form one line that neither frames the message nor belongs to the sender."""
+    is_accepted = problems_of(replace(GOOD, headers=(HeaderWish(name, value),))) == ()
+    assert is_accepted == (is_sendable(name, value) and name.lower() not in load_senders()["zenoo"].header_names)
+    if is_accepted:
         assert f"{name}: {value}".splitlines() == [f"{name}: {value}"]
         assert name.lower() not in {"host", "content-length", "transfer-encoding", "te", "connection"}
         assert f"{name}: {value}".isascii()

@@ -1,4 +1,4 @@
-"""What a sender.toml can say: headers of an attempt, types that share a record, any type; and its errors."""
+"""sender.toml: headers, event types with a shared record, any event type, and errors."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ DRAFT = Draft(
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A copy of diligent's folder, which uses most of what there is."""
+    """Return a copy of diligent's folder, which uses most features."""
     with resources.as_file(resources.files("schemas") / "senders" / "diligent") as original:
         return Path(shutil.copytree(original, tmp_path / "other"))
 
@@ -65,19 +65,19 @@ def edit(folder: Path, old: str, new: str) -> int:
         ('record = "event"', 'record = "../event"', "event_types.cdd_state_changed.record: the name of a schema"),
     ],
 )  # fmt: skip
-def test_what_is_wrong_is_said_with_line_and_key(folder: Path, old: str, new: str, expected: str) -> None:
-    """Each error names the file, the line and the key, in arrays of tables the element."""
+def test_invalid_sender_toml_names_line_and_key(folder: Path, old: str, new: str, expected: str) -> None:
+    """Each error names the file, the line and the key; in an array of tables, also the element."""
     line = edit(folder, old, new)
     with pytest.raises(SenderError) as error:
         load_sender(folder)
-    said = [part.partition("sender.toml:")[2] for part in str(error.value).splitlines()]
-    assert any(one.partition(": ")[2].startswith(expected) for one in said), said
-    numbers = [int(one.partition(":")[0]) for one in said]
+    messages = [part.partition("sender.toml:")[2] for part in str(error.value).splitlines()]
+    assert any(one.partition(": ")[2].startswith(expected) for one in messages), messages
+    numbers = [int(one.partition(":")[0]) for one in messages]
     assert any(abs(number - line) <= 2 for number in numbers), (numbers, line)
 
 
-def test_a_template_may_have_text_and_several_placeholders(folder: Path) -> None:
-    """Everything around placeholders is sent as it stands; a type that is no longer known lacks its constant's line."""
+def test_header_template_mixes_text_and_placeholders(folder: Path) -> None:
+    """Text around placeholders is sent unchanged; a removed event type has no header from its constant."""
     edit(folder, '"{target_type}"', '"a {target_type} of {customer_id}!"')
     sender = load_sender(folder)
     job = Attempted(event_type="search_completed")
@@ -88,8 +88,8 @@ def test_a_template_may_have_text_and_several_placeholders(folder: Path) -> None
 
 
 @pytest.mark.parametrize("event_type", ["invoice.paid", "X", "a-b_c.1", "x" * 256])
-def test_standard_takes_any_type(event_type: str) -> None:
-    """A name of letters, digits, '.', '_' and '-' is a type, on the topic and in the body."""
+def test_standard_accepts_any_event_type(event_type: str) -> None:
+    """A name of letters, digits, '.', '_' and '-' is an event type, on the topic and in the body."""
     event = Event("evt_1", event_type, 0, "acme", {"n": 1})
     decoded = EventDecoder(STANDARD).decode(encode_event(STANDARD, event), str)
     assert decoded.event_type == event_type
@@ -99,8 +99,8 @@ def test_standard_takes_any_type(event_type: str) -> None:
 
 
 @pytest.mark.parametrize("event_type", ["", "all", "*", "a b", "é", "x" * 257, "a\r\nb", ".a"])
-def test_what_is_no_name_of_a_type_is_unreadable(event_type: str) -> None:
-    """A record whose type could be no label, header or pattern ends as unknown_event_type."""
+def test_invalid_event_type_is_unreadable(event_type: str) -> None:
+    """A type that cannot be a label, header or pattern makes the record unreadable: unknown_event_type."""
     good = encode_event(STANDARD, Event("evt_1", "TYPE", 0, "acme", {}))
     encoded, size = event_type.encode(), BytesIO()
     fastavro.schemaless_writer(size, "bytes", encoded)
@@ -136,13 +136,13 @@ def problems(**fields: Any) -> tuple[str, ...]:
     ],
 )
 @pytest.mark.decision("Z1", "O14", "O16")
-def test_what_subscriptions_may_name(sender: str, pattern: str, known: bool) -> None:
-    """A type, a group of types or all of a sender; any of standard."""
+def test_subscription_may_name_types_groups_and_all(sender: str, pattern: str, known: bool) -> None:
+    """A pattern is a type, a group of types or all types of a sender; standard accepts any type."""
     assert (problems(sender=sender, event_types=(pattern,)) == ()) == known
 
 
-def test_a_secret_is_one_that_its_sender_can_sign_with() -> None:
-    """A subscription of standard takes whsec_ and whsk_ alone, one of diligent up to 512 characters."""
+def test_secret_must_fit_its_sender() -> None:
+    """Subscriptions of standard accept only whsec_ and whsk_ secrets, those of diligent up to 512 characters."""
     assert problems(secret=Given(STANDARD.generate_secret())) == ()
     assert "whsec_" in problems(secret=Given("plain text"))[0]
     assert problems(sender="diligent", event_types=("*",), secret=Given("plain text")) == ()
@@ -150,7 +150,7 @@ def test_a_secret_is_one_that_its_sender_can_sign_with() -> None:
 
 
 class Schemas:
-    """A registry in memory."""
+    """A schema registry in memory."""
 
     def __init__(self, schema: Any) -> None:
         self._schema = schema
@@ -160,7 +160,7 @@ class Schemas:
 
 
 def rendered_confluent(sender: Any, schema: Any, record: dict[str, Any]) -> bytes:
-    """Return the body of a record in the wire format of a registry."""
+    """Return the body of a record in Confluent's wire format."""
     stream = BytesIO()
     fastavro.schemaless_writer(stream, schema, record)
     decoder = EventDecoder(sender, Schemas(schema))
@@ -168,8 +168,8 @@ def rendered_confluent(sender: Any, schema: Any, record: dict[str, Any]) -> byte
     return rendered
 
 
-def test_a_writer_may_have_fields_where_the_sender_has_their_text() -> None:
-    """With a registry a team's own record is the payload, for a type that shares a record and for any type."""
+def test_writer_may_have_a_record_in_place_of_json_text() -> None:
+    """With a registry, a team's own record is the payload, for types with a shared record and for any type."""
     fields = [
         {"name": "id", "type": "string"},
         {"name": "tags", "type": {"type": "array", "items": "string"}},
@@ -184,8 +184,8 @@ def test_a_writer_may_have_fields_where_the_sender_has_their_text() -> None:
         assert b'{"id":"\xc3\xbc","tags":["a"],"sum":null}' in rendered_confluent(sender, schema, record)
 
 
-def test_a_newer_writer_s_fields_follow_the_known_ones_and_the_further_keys() -> None:
-    """A field that the folder does not know yet is sent, in records that have further keys as text as well."""
+def test_fields_of_a_newer_writer_come_last() -> None:
+    """Unknown fields of a newer writer follow the known fields and the additional keys."""
     event_type = RISKOS.all_types[0]
     schema = copy.deepcopy(event_type.schema)
     schema["fields"][-1]["type"]["fields"].append({"name": "newer", "type": "long"})

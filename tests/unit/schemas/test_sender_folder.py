@@ -1,4 +1,4 @@
-"""A sender is a folder of data; what is wrong in one is said with file, line and field."""
+"""Sender folders: loading, and errors with file, line and field."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from schemas.senders.sender import Sender, load_sender, load_senders
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A copy of a sender's folder under another name."""
+    """Return a copy of a sender's folder under another name."""
     with resources.as_file(resources.files("schemas") / "senders" / "zenoo") as original:
         return Path(shutil.copytree(original, tmp_path / "other"))
 
@@ -35,8 +35,8 @@ def problem(folder: Path) -> str:
     return str(error.value).replace(str(folder), "other")
 
 
-def test_a_folder_is_loaded_by_its_name(folder: Path):
-    """A folder that Signpost does not bring is a sender like those that it brings."""
+def test_folder_is_loaded_by_its_name(folder: Path):
+    """A custom folder is a sender like the built-in ones."""
     sender = load_sender(folder)
     assert sender.name == "other"
     assert list(sender.event_types) == list(load_senders()["zenoo"].event_types)
@@ -62,21 +62,21 @@ def test_a_folder_is_loaded_by_its_name(folder: Path):
         ("max_bytes = 262144", 'max_bytes = "262144"', "body.max_bytes: expected a whole number (found '262144')"),
     ],
 )
-def test_what_is_wrong_in_sender_toml_is_said_with_line_and_key(folder: Path, old, new, expected):
+def test_invalid_sender_toml_names_line_and_key(folder: Path, old, new, expected):
     """Each error names the file, the line and the key."""
     line = edit(folder / "sender.toml", old, new)
     assert f"other/sender.toml:{line}: {expected}" in problem(folder)
 
 
-def test_all_that_is_wrong_in_sender_toml_is_said_at_once(folder: Path):
-    """Two mistakes are two lines."""
+def test_all_problems_of_sender_toml_are_reported(folder: Path):
+    """Two mistakes give two lines."""
     edit(folder / "sender.toml", 'title = "Zenoo CLM"', "")
     edit(folder / "sender.toml", "max_bytes = 262144", "max_bytes = 0")
     assert [text.split(": ")[1] for text in problem(folder).splitlines()] == ["title", "body.max_bytes"]
 
 
 def test_misspelt_key_hides_no_error_of_its_value(folder: Path):
-    """The value of a misspelt key is checked as that of the key it stands for, which is not reported as missing."""
+    """The value of a misspelt key is checked as that of the suggested key, which is not reported as missing."""
     line = edit(folder / "sender.toml", "timeout =", "time_out = 5 #")
     assert problem(folder).splitlines() == [
         f"other/sender.toml:{line}: delivery.time_out: unknown key; did you mean timeout?",
@@ -105,20 +105,20 @@ def test_misspelt_key_hides_no_error_of_its_value(folder: Path):
         ),
     ],
 )
-def test_what_is_wrong_in_a_schema_is_said_with_line_and_field(folder: Path, old, new, line, expected):
+def test_invalid_schema_names_line_and_field(folder: Path, old, new, line, expected):
     """Each error names the .avsc, the line and the path of the field."""
     edit(folder / "events" / "case.closed.avsc", old, new)
     assert f"other/events/case.closed.avsc:{line}: {expected}" in problem(folder)
 
 
-def test_an_unknown_avro_type_is_an_error_of_the_file(folder: Path):
-    """A type that nobody defines is found when the folder is read."""
+def test_unknown_avro_type_is_an_error_of_its_file(folder: Path):
+    """An undefined type is found when the folder is loaded."""
     edit(folder / "events" / "case.closed.avsc", '["null", "long"]', '["null", "Score"]')
     assert problem(folder).startswith("other/events/case.closed.avsc:14: not an Avro schema: UnknownType")
 
 
-def test_a_missing_a_surplus_and_a_doubled_schema_are_errors(folder: Path):
-    """Every type has one .avsc, every .avsc a type, and no two are the same."""
+def test_missing_extra_and_duplicate_schemas_are_errors(folder: Path):
+    """Each event type has one .avsc, each .avsc one event type, and no two records have the same name."""
     events = folder / "events"
     shutil.copy(events / "case.closed.avsc", events / "case.reopened.avsc")
     assert (
@@ -136,7 +136,7 @@ def test_a_missing_a_surplus_and_a_doubled_schema_are_errors(folder: Path):
 
 @pytest.fixture
 def measuring(folder: Path) -> Sender:
-    """A sender whose event holds a floating-point number, alone and in lists and maps."""
+    """Return a sender whose event has floating-point numbers, single and in lists of maps."""
     file = folder / "events" / "case.closed.avsc"
     schema = json.loads(file.read_text(encoding="utf-8"))
     fields = schema["fields"][-1]["type"]["fields"]
@@ -149,8 +149,8 @@ def measuring(folder: Path) -> Sender:
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
-def test_a_number_that_json_does_not_have_is_unreadable(measuring: Sender, number: float):
-    """NaN and infinity, which JSON libraries write as null, end as invalid_value, wherever they stand."""
+def test_number_without_json_form_is_unreadable(measuring: Sender, number: float):
+    """NaN and infinity, which JSON libraries write as null, are invalid_value at any depth."""
     decoder = EventDecoder(measuring)
     for numbers in ({"ratio": number}, {"ratio": 1.5, "more": [{}, {"a": 0.5, "b": number}]}):
         value = encode_event(measuring, Event("e", "case.closed", 0, "acme", {"case_token": "c"} | numbers))
@@ -159,8 +159,8 @@ def test_a_number_that_json_does_not_have_is_unreadable(measuring: Sender, numbe
         assert error.value.reason == "invalid_value"
 
 
-def test_numbers_that_json_has_are_sent(measuring: Sender):
-    """Finite numbers pass."""
+def test_finite_numbers_are_sent(measuring: Sender):
+    """Finite numbers are rendered unchanged."""
     data = {"case_token": "c", "ratio": 0.1, "more": [{"a": 0.5}]}
     value = encode_event(measuring, Event("e", "case.closed", 0, "acme", data))
     body = json.loads(measuring.render(EventDecoder(measuring).decode(value, lambda: "")))
@@ -168,7 +168,7 @@ def test_numbers_that_json_has_are_sent(measuring: Sender):
     assert body["data"]["more"] == [{"a": 0.5}]
 
 
-def test_an_event_without_any_key_field_is_keyed_by_its_id():
-    """Where none of the sender's key fields has a value, the event's id is the key."""
+def test_event_without_key_fields_is_keyed_by_its_id():
+    """If no key field of the sender has a value, the event id is the key."""
     event = Event("evt_1", "case.created", 0, "acme", {"case_token": "", "alert_token": None})
     assert load_senders()["zenoo"].key_of(event) == "evt_1"

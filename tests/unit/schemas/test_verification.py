@@ -1,4 +1,4 @@
-"""Why a request is not genuine."""
+"""Diagnosis of requests that fail verification."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Attempt:
 
 
 def request(sender: Sender, body: bytes = BODY, secret: str | None = None, at: int = NOW) -> dict[str, str]:
-    """The headers of an attempt."""
+    """Return the headers of an attempt."""
     keys = (sender.signing_key(secret or SECRETS[sender.name]),)
     lines = (line.decode().partition(": ") for line in sender.headers(Attempt(), body, keys, at))
     return {name: value for name, _, value in lines}
@@ -44,8 +44,8 @@ def found(sender: Sender, body: bytes = BODY, secret: str | None = None, headers
 
 
 @pytest.mark.parametrize("sender", load_senders().values(), ids=lambda sender: sender.name)
-def test_what_a_sender_sends_is_genuine(sender):
-    """A request of every sender is found genuine with its secret, and one with another secret is not."""
+def test_request_of_every_sender_is_genuine(sender):
+    """A request is genuine with the sender's secret, and not with another one."""
     secret, other = sender.generate_secret(), sender.generate_secret()
     headers = request(sender, secret=secret)
     assert examine(sender, headers, BODY, secret, NOW).is_genuine
@@ -63,8 +63,8 @@ def test_what_a_sender_sends_is_genuine(sender):
         (SECRETS["standard"].replace("_", "%5F"), "it is percent-encoded"),
     ],
 )
-def test_a_secret_in_the_wrong_form_is_named(secret, expected):
-    """The mistakes that people make with a whsec_ secret are told from a wrong secret."""
+def test_secret_in_the_wrong_form_is_identified(secret, expected):
+    """Common mistakes with a whsec_ secret are distinguished from a wrong secret."""
     finding = found(STANDARD, secret=secret)
     assert finding.kind == "secret_encoding"
     assert expected in finding.sentence
@@ -80,8 +80,8 @@ def test_a_secret_in_the_wrong_form_is_named(secret, expected):
         ("secret-text\n", "secret-text", "the line's end belongs to the secret"),
     ],
 )
-def test_a_secret_that_is_text_is_not_decoded(secret, given, expected):
-    """Where the key is the secret as it stands, one that was decoded or cut is named."""
+def test_decoded_or_cut_text_secret_is_identified(secret, given, expected):
+    """If the key is the text of the secret, a decoded or cut secret is identified."""
     finding = found(ZENOO, secret=given, headers=request(ZENOO, secret=secret))
     assert finding.kind == "secret_encoding"
     assert expected in finding.sentence
@@ -95,8 +95,8 @@ def test_a_secret_that_is_text_is_not_decoded(secret, given, expected):
         (KEY.hex().encode(), "decoded from base64 and written in hex"),
     ],
 )
-def test_who_signs_with_an_undecoded_secret_is_found_out(key, expected):
-    """A request that somebody signed with the secret in another form is told from one with another secret."""
+def test_signature_with_an_undecoded_secret_is_identified(key, expected):
+    """A request signed with another form of the secret is distinguished from one with another secret."""
     digest = hmac.digest(key, b"evt_1.%d.%b" % (NOW, BODY), hashlib.sha256)
     headers = request(STANDARD) | {"webhook-signature": f"v1,{base64.b64encode(digest).decode()}"}
     finding = found(STANDARD, headers=headers)
@@ -116,8 +116,8 @@ def test_who_signs_with_an_undecoded_secret_is_found_out(key, expected):
         (lambda body: body.decode("latin-1").encode(), "UTF-8 was read as Latin-1"),
     ],
 )
-def test_a_body_that_was_written_anew_is_named(change, expected):
-    """Line ends, pretty printing, escapes and encodings: what programs do to a body before it is verified."""
+def test_reencoded_body_is_identified(change, expected):
+    """Line ends, pretty printing, escapes and encodings are changes that programs make before verification."""
     body = BODY.replace(b"1.50", b"1.5")
     finding = examine(STANDARD, request(STANDARD, body), change(body), SECRETS["standard"], NOW)
     assert finding.kind == "changed_body"
@@ -125,22 +125,22 @@ def test_a_body_that_was_written_anew_is_named(change, expected):
     assert expected in finding.sentence
 
 
-def test_pretty_printing_is_found_whatever_numbers_there_are():
-    """Numbers that no library writes back as they were do not hide that only spaces were added."""
+def test_pretty_printing_is_identified_with_any_numbers():
+    """Numbers that no library writes back unchanged do not hide that only spaces were added."""
     pretty = BODY.replace(b",", b",\n  ")
     assert "pretty-printed" in examine(ZENOO, request(ZENOO), pretty, SECRETS["zenoo"], NOW).sentence
 
 
-def test_two_mistakes_at_once_are_found():
-    """A secret without its prefix and a line's end behind the body, in one sentence."""
+def test_two_mistakes_are_identified_together():
+    """A missing prefix and a line break after the body are reported in one sentence."""
     finding = found(STANDARD, BODY + b"\n", SECRETS["standard"].removeprefix("whsec_"))
     assert "the prefix whsec_ is missing" in finding.sentence
     assert "a line's end was put behind it" in finding.sentence
 
 
 @pytest.mark.parametrize(("at", "away"), [(NOW - 301, 301), (NOW + 900, 900)])
-def test_a_stale_timestamp_is_told_from_a_wrong_signature(at, away):
-    """The signature fits and the time does not; without looking at the time the request is genuine."""
+def test_stale_timestamp_is_distinguished_from_wrong_signature(at, away):
+    """The signature fits and the time does not; without a time check the request is genuine."""
     headers = request(STANDARD, at=at)
     finding = found(STANDARD, headers=headers)
     assert finding.kind == "stale"
@@ -148,8 +148,8 @@ def test_a_stale_timestamp_is_told_from_a_wrong_signature(at, away):
     assert examine(STANDARD, headers, BODY, SECRETS["standard"], None).is_genuine
 
 
-def test_a_missing_header_is_named_beside_those_that_are_there():
-    """A header that the signature needs is named, and names compare without regard to case."""
+def test_missing_header_is_named_with_the_present_ones():
+    """A missing header of the signature is named, and header names are case-insensitive."""
     headers = {name.upper(): value for name, value in request(STANDARD).items()}
     assert found(STANDARD, headers=headers).is_genuine
     del headers["WEBHOOK-SIGNATURE"]
@@ -167,8 +167,8 @@ def test_a_missing_header_is_named_beside_those_that_are_there():
         (lambda value: f" {value} ", "has a space around its value"),
     ],
 )
-def test_a_signature_in_another_notation_is_named(change, expected):
-    """Prefix, case, and base64 in place of hex: right signatures that no receiver takes."""
+def test_signature_in_another_notation_is_identified(change, expected):
+    """Wrong prefix, case or encoding: right signatures in a form that no receiver accepts."""
     headers = request(ZENOO)
     headers["X-Zenoo-Signature"] = change(headers["X-Zenoo-Signature"])
     finding = found(ZENOO, headers=headers)
@@ -185,23 +185,23 @@ def test_a_signature_in_another_notation_is_named(change, expected):
         (BODY.replace(b"evt_1", b"evt_10"), {"Content-Length": str(len(BODY))}, "Content-Length says"),
     ],
 )
-def test_a_body_that_signpost_cannot_have_sent_was_changed(body, headers, expected):
-    """Where nothing fits, a body that is not compact JSON of the announced length was changed for certain."""
+def test_body_that_signpost_cannot_send_was_changed(body, headers, expected):
+    """If nothing fits, a body that is not compact JSON of the announced length was certainly changed."""
     signed = request(ZENOO, secret="another") | headers
     finding = found(ZENOO, body, headers=signed)
     assert finding.kind == "changed_body"
     assert expected in finding.sentence
 
 
-def test_what_cannot_be_known_is_not_claimed():
-    """A changed amount in a body of the right form looks like another secret, and the answer says so."""
+def test_ambiguous_failure_is_reported_as_ambiguous():
+    """A changed amount in a body of the right form looks like another secret, and a hint says so."""
     finding = found(ZENOO, BODY.replace(b"1.50", b"9.50"))
     assert finding.kind == "wrong_secret_or_body"
     assert "a signature does not tell which" in "".join(finding.hints)
 
 
-def test_no_answer_repeats_the_secret():
-    """Neither a sentence nor a hint holds the secret, in any case."""
+def test_findings_hold_no_secret():
+    """Neither a sentence nor a hint repeats the secret."""
     for sender in (ZENOO, STANDARD):
         secret = SECRETS[sender.name]
         for shown in (secret, f"{secret}\n", secret[7:], "x"):
@@ -211,28 +211,28 @@ def test_no_answer_repeats_the_secret():
 
 
 @given(st.binary(max_size=60), st.text(max_size=30), st.text(max_size=60), st.integers(0, 4))
-def test_hostile_requests_end_in_a_finding(body, secret, value, number):
-    """Whatever the body, the secret and the headers hold, there is an answer, and it is not that they are genuine."""
+def test_hostile_requests_give_a_finding(body, secret, value, number):
+    """Any body, secret and headers give a finding, which is never genuine."""
     sender = list(load_senders().values())[number]
     headers = dict.fromkeys(sender.signature.header_names, value)
     assert not examine(sender, headers, body, secret, NOW).is_genuine
 
 
 @pytest.mark.parametrize("name", ["webhook-timestamp", "content-length"])
-def test_a_number_of_any_length_is_a_finding(name):
-    """A header of thousands of digits, which is more than a number can have, is told like any other mistake."""
+def test_header_with_thousands_of_digits_gives_a_finding(name):
+    """A number that is too long to convert is reported like any other mistake."""
     other = STANDARD.generate_secret()
     assert not found(STANDARD, secret=other, headers=request(STANDARD) | {name: "9" * 5_000}).is_genuine
 
 
-def test_a_body_of_quotes_is_looked_at_once():
-    """A megabyte of escaped quotes takes as long as any other (it took days), and integers of any size are JSON."""
+def test_body_of_quotes_is_read_once():
+    """A megabyte of escaped quotes takes linear time, and integers of any size are JSON."""
     assert found(ZENOO, b'"' + b'\\"' * 500_000).kind == "changed_body"
     assert found(ZENOO, b"1" * 5_000).kind == "wrong_secret_or_body"
 
 
-def test_what_is_said_of_a_hostile_request_can_be_shown():
-    """Names of headers with control characters, or bytes that are no UTF-8, come out as printable ASCII."""
+def test_finding_of_a_hostile_request_is_printable():
+    """Control characters and invalid UTF-8 in header names become printable ASCII."""
     sentence = found(ZENOO, headers={"X\udcff\x1b[31m": "1"}).sentence
     assert sentence.isascii()
     assert sentence.isprintable()

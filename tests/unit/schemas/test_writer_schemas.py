@@ -1,4 +1,4 @@
-"""Events in Confluent's wire format: written with a schema that need not be the sender's own."""
+"""Events in Confluent's wire format, written with other schemas than the sender's own."""
 
 from __future__ import annotations
 
@@ -35,21 +35,21 @@ RECORD: dict[str, Any] = {
 
 
 class Schemas:
-    """A registry in memory."""
+    """A schema registry in memory."""
 
     def __init__(self, *schemas: Any) -> None:
         self.schemas = dict(enumerate(schemas, start=1))
-        self.asked: list[int] = []
+        self.requested: list[int] = []
 
     def get(self, schema_id: int) -> Any:
-        self.asked.append(schema_id)
+        self.requested.append(schema_id)
         if schema_id not in self.schemas:
             raise UnreadableRecord("unknown_schema", f"no {schema_id}")
         return self.schemas[schema_id]
 
 
 def edited(change: Callable[[Any, list[Any]], None]) -> Any:
-    """Return the sender's schema after a change, which gets the schema and the fields of data."""
+    """Return a changed copy of the sender's schema; `change` gets the schema and the fields of data."""
     schema = copy.deepcopy(OWN)
     change(schema, schema["fields"][-1]["type"]["fields"])
     return schema
@@ -71,8 +71,8 @@ def reason(value: bytes, *schemas: Any) -> str:
     return error.value.reason
 
 
-def test_the_sender_s_own_schema_by_its_id_gives_the_same_event():
-    """A value that names the sender's schema by an id is the event that its fingerprint would have given."""
+def test_own_schema_by_id_gives_the_same_event():
+    """A value that names the sender's schema by id decodes like one that names it by fingerprint."""
     event = decoded(OWN)
     assert (event.event_id, event.created_at_us, event.customer_id) == ("evt_1", NOW_US, "acme")
     assert event.data == {
@@ -86,7 +86,7 @@ def test_the_sender_s_own_schema_by_its_id_gives_the_same_event():
 
 @pytest.mark.decision("Z18")
 def test_fields_of_a_newer_schema_follow_the_known_ones():
-    """What a newer writer adds is sent, behind the known fields, at every depth and wherever the writer has it."""
+    """Fields that a newer writer adds are sent after the known fields, at every depth and in any writer order."""
 
     def change(_: Any, fields: list[Any]) -> None:
         fields.insert(0, {"name": "region", "type": "string", "default": ""})
@@ -99,8 +99,8 @@ def test_fields_of_a_newer_schema_follow_the_known_ones():
 
 
 @pytest.mark.decision("Z18")
-def test_what_an_older_schema_lacks_is_null_and_order_is_the_sender_s():
-    """An older writer without a field, and one with another order and narrower types, give the documented order."""
+def test_older_schema_gives_null_and_the_order_of_the_sender():
+    """Missing fields, another order and narrower types of an older writer give the documented order."""
 
     def change(schema: Any, fields: list[Any]) -> None:
         del fields[3]  # resolution_notes
@@ -115,8 +115,8 @@ def test_what_an_older_schema_lacks_is_null_and_order_is_the_sender_s():
     assert event.data["risk_score"] == 45
 
 
-def test_a_field_is_known_by_an_alias_of_the_sender(tmp_path: Path):
-    """A writer that still has a field's former name gives the field; the present name wins where it has both."""
+def test_sender_alias_matches_a_field_of_the_writer(tmp_path: Path):
+    """A writer's field with a former name is matched; the current name wins if both are present."""
     score = {"name": "score", "aliases": ["risk_score", "risk"], "type": ["null", "long"], "default": None}
     sender = load_sender(folder_of(tmp_path / "own", {"type": "record", "name": "Data", "fields": [score]}))
     record = RECORD | {"event_type": "all.kinds"}
@@ -131,8 +131,8 @@ def test_a_field_is_known_by_an_alias_of_the_sender(tmp_path: Path):
     assert rendered(risk=4, score=5) == {"score": 5, "risk": 4}
 
 
-def test_times_in_milliseconds_are_read_as_such():
-    """A writer whose created_at counts milliseconds gives the same time."""
+def test_times_in_milliseconds_are_converted():
+    """A created_at in milliseconds gives the same time."""
 
     def change(schema: Any, _: list[Any]) -> None:
         schema["fields"][2]["type"] = {"type": "long", "logicalType": "timestamp-millis"}
@@ -140,15 +140,15 @@ def test_times_in_milliseconds_are_read_as_such():
     assert decoded(edited(change), RECORD | {"created_at": NOW_US // 1000}).created_at_us == NOW_US // 1000 * 1000
 
 
-def test_a_schema_that_lacks_a_required_field_is_an_invalid_value():
-    """A token that the writer does not have cannot be made up."""
+def test_schema_without_a_required_field_is_an_invalid_value():
+    """A required field that the writer lacks has no default."""
     schema = edited(lambda _, fields: fields.pop(0))
     assert reason(written(schema), schema) == "invalid_value"
 
 
 @pytest.mark.parametrize("other", ["string", "boolean", "double", "bytes"])
-def test_a_field_of_another_type_is_an_invalid_value(other):
-    """A score that is no integer does not reach receivers."""
+def test_field_of_another_type_is_an_invalid_value(other):
+    """A score that is not an integer does not reach receivers."""
 
     def change(_: Any, fields: list[Any]) -> None:
         fields[2] = {"name": "risk_score", "type": other}
@@ -161,16 +161,16 @@ def test_a_field_of_another_type_is_an_invalid_value(other):
 @pytest.mark.parametrize(
     ("added", "value"), [("bytes", b"\xff"), ("double", float("nan")), ({"type": "array", "items": "float"}, [1e400])]
 )
-def test_an_added_field_without_a_form_in_json_is_an_invalid_value(added, value):
-    """Bytes, NaN and infinity in a field that the sender does not know are unreadable, not null."""
+def test_added_field_without_json_form_is_an_invalid_value(added, value):
+    """Bytes, NaN and infinity in an unknown field are unreadable, not null."""
     schema = edited(lambda _, fields: fields.append({"name": "extra", "type": added}))
     with pytest.raises(UnreadableRecord) as error:
         ZENOO.render(decoded(schema, RECORD | {"data": RECORD["data"] | {"extra": value}}))
     assert error.value.reason == "invalid_value"
 
 
-def test_unreadable_records_in_the_wire_format_are_told_apart():
-    """Each kind of unreadable value has its reason."""
+def test_unreadable_records_in_the_wire_format_have_their_reasons():
+    """Each kind of unreadable value has its own reason."""
     good = written(OWN)
     assert reason(good[:4], OWN) == "truncated"
     assert reason(good[:-1], OWN) == "truncated"
@@ -191,38 +191,38 @@ def test_unreadable_records_in_the_wire_format_are_told_apart():
         edited(lambda _, fields: fields.append({"name": "bomb", "type": {"type": "array", "items": "null"}})),
     ],
 )
-def test_a_schema_that_is_none_of_an_event_is_unknown(schema):
-    """Whatever else is registered is told by its id, and takes neither time nor memory."""
+def test_schema_of_no_event_is_unknown(schema):
+    """Any other registered schema is unknown_schema and takes neither time nor memory."""
     assert reason(written(OWN), schema) == "unknown_schema"
 
 
 def test_without_a_registry_the_wire_format_is_unknown():
-    """A value that names an id is told apart where no registry is set."""
+    """Without a registry, a value with a schema id is unknown_format."""
     with pytest.raises(UnreadableRecord, match="schema_registry_url") as error:
         EventDecoder(ZENOO).decode(written(OWN), lambda: "")
     assert error.value.reason == "unknown_format"
 
 
-def test_a_schema_is_asked_for_once():
-    """The registry is not asked again for a schema that was read."""
+def test_schema_is_requested_once():
+    """The registry gets no second request for a known schema."""
     schemas = Schemas(OWN)
     decoder = EventDecoder(ZENOO, schemas)
     for _ in range(3):
         decoder.decode(written(OWN), lambda: "")
-    assert schemas.asked == [1]
+    assert schemas.requested == [1]
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """Answers as a registry does: schema 1 is one of ours, 2 is JSON Schema, 3 fails, others are not there."""
+    """Respond like a registry: schema 1 is ours, 2 is JSON Schema, 3 fails, others do not exist."""
 
     def do_GET(self) -> None:
         schema_id = self.path.partition("?")[0].rpartition("/")[2]
-        status, answer = {
+        status, response = {
             "1": (200, {"schema": json.dumps(OWN)}),
             "2": (200, {"schema": "{}", "schemaType": "JSON"}),
             "3": (503, {"error_code": 50003, "message": "leader is away"}),
         }.get(schema_id, (404, {"error_code": 40403, "message": "Schema not found"}))
-        body = json.dumps(answer).encode()
+        body = json.dumps(response).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/vnd.schemaregistry.v1+json")
         self.send_header("Content-Length", str(len(body)))
@@ -235,7 +235,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def registry():
-    """The client, and a registry that it talks to over HTTP until the test closes it."""
+    """Return the client, and a registry server that runs until the test closes it."""
     server = HTTPServer(("127.0.0.1", 0), _Handler)
     thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
@@ -247,8 +247,8 @@ def registry():
         server.server_close()
 
 
-def test_a_registry_s_answers_are_told_apart(registry):
-    """A schema, another kind of schema, an unknown id and a registry in trouble each have their answer."""
+def test_registry_responses_are_distinguished(registry):
+    """A schema, another schema type, an unknown id and a failing registry give different results."""
     client, _ = registry
     assert EventDecoder(ZENOO, client).decode(written(OWN), lambda: "").data["risk_score"] == 45
     for schema_id in (2, 4):
@@ -259,8 +259,8 @@ def test_a_registry_s_answers_are_told_apart(registry):
         client.get(3)
 
 
-def test_a_registry_that_is_down_is_waited_for(registry):
-    """An unknown id while the registry does not answer is Unavailable; a schema that was read is still known."""
+def test_unreachable_registry_is_unavailable(registry):
+    """An unknown id is Unavailable while the registry is down; a schema that was read stays known."""
     client, server = registry
     client.get(1)
     server.shutdown()
@@ -271,7 +271,7 @@ def test_a_registry_that_is_down_is_waited_for(registry):
 
 
 def nested(levels: int) -> tuple[Any, bytes]:
-    """Return a schema whose data hold a list of records that hold the next one, and a value with so many of them."""
+    """Return a schema with a linked list in its data, and a value with a list of `levels` records."""
     node = {"type": "record", "name": "Node", "fields": [{"name": "next", "type": ["null", "Node"]}]}
     schema = edited(lambda _schema, fields: fields.append({"name": "node", "type": node}))
     shallow = written(schema, RECORD | {"data": RECORD["data"] | {"node": {"next": None}}})
@@ -279,8 +279,8 @@ def nested(levels: int) -> tuple[Any, bytes]:
     return schema, shallow[:-1] + b"\2" * levels + b"\0"
 
 
-def test_a_value_nested_without_end_is_unreadable_and_ends_no_process() -> None:
-    """A few KB of a type that holds itself are an unreadable record; shallow ones are read."""
+def test_deeply_nested_value_is_unreadable_and_ends_no_process() -> None:
+    """Thousands of levels of a recursive type are an unreadable record; a few levels are decoded."""
     schema, shallow = nested(3)
     read = EventDecoder(ZENOO, Schemas(schema)).decode(shallow, lambda: "")
     assert isinstance(read.data, dict)
@@ -292,8 +292,8 @@ def test_a_value_nested_without_end_is_unreadable_and_ends_no_process() -> None:
         assert raised.value.reason == "invalid_value"
 
 
-def test_a_type_that_never_ends_is_read_to_no_end() -> None:
-    """A record that always holds itself takes no bytes and has no end: unreadable, as a field and as an item."""
+def test_endless_type_is_unreadable() -> None:
+    """A record that always contains itself has no bytes and no end: unreadable, as a field and as an item."""
     endless = {"type": "record", "name": "Endless", "fields": [{"name": "next", "type": "Endless"}]}
     for kind, more in ((endless, b""), ({"type": "array", "items": endless}, b"\2")):
         schema = edited(lambda _schema, fields, kind=kind: fields.append({"name": "more", "type": kind}))

@@ -1,4 +1,4 @@
-"""Wrong folders of senders, as `signpost senders check` tells them."""
+"""Invalid sender folders, as `signpost senders check` reports them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Check = Callable[[], str]
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A new sender's folder, named as somebody types it."""
+    """Return a new sender's folder as a relative path."""
     monkeypatch.chdir(tmp_path)
     make_folder(Path("orders"))
     return Path("orders")
@@ -26,7 +26,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def check(folder: Path, capfd: pytest.CaptureFixture[str]) -> Check:
-    """Run the command and return what it says is wrong."""
+    """Return a function that runs the command and returns its error output."""
 
     def run() -> str:
         with pytest.raises(SystemExit) as ended:
@@ -63,8 +63,8 @@ def check(folder: Path, capfd: pytest.CaptureFixture[str]) -> Check:
         ((AVSC, '"total_cents", "type": "long"', '"total_cents", "type": "Money"'), "not an Avro schema: UnknownType"),
     ],
 )
-def test_a_wrong_folder_is_told_by_file_line_and_field(folder, check, change, expected):
-    """Each mistake ends in a sentence that begins with the file, the line and the field, and exit code 2."""
+def test_invalid_folder_is_reported_by_file_line_and_field(folder, check, change, expected):
+    """Each error begins with the file, the line and the field, and the exit code is 2."""
     file, old, new = change
     text = (folder / file).read_text(encoding="utf-8")
     line = text.count("\n", 0, text.index(old)) + 1
@@ -72,8 +72,8 @@ def test_a_wrong_folder_is_told_by_file_line_and_field(folder, check, change, ex
     assert f"error: {folder / file}:{line}: {expected}" in check()
 
 
-def test_a_folder_that_lacks_its_file_or_has_one_too_many(folder, check):
-    """A record that no type names, and a folder without sender.toml, are told by their file."""
+def test_missing_and_extra_files_are_reported(folder, check):
+    """A record without an event type, and a folder without sender.toml, are reported with their file."""
     (folder / "events" / "order.sent.avsc").write_text("{}")
     assert check().startswith(
         "error: orders/events/order.sent.avsc: event type 'order.sent' is not under [event_types]"
@@ -82,8 +82,8 @@ def test_a_folder_that_lacks_its_file_or_has_one_too_many(folder, check):
     assert check() == "error: orders/sender.toml: the file is missing"
 
 
-def test_a_name_that_no_topic_could_have_is_refused(tmp_path, monkeypatch):
-    """The folder's name is the sender's, part of a topic's name, and not that of one that Signpost brings."""
+def test_invalid_folder_name_is_refused(tmp_path, monkeypatch):
+    """The folder's name becomes part of topic names, and must not be that of a built-in sender."""
     monkeypatch.chdir(tmp_path)
     for name, expected in (
         ("Orders", "small letters"),
@@ -97,8 +97,8 @@ def test_a_name_that_no_topic_could_have_is_refused(tmp_path, monkeypatch):
         make_folder(Path("orders"))
 
 
-def test_folders_of_the_setting_are_loaded_beside_those_that_signpost_brings(tmp_path, monkeypatch):
-    """A folder, or one that holds several; each name once, and a path that holds none is an error."""
+def test_folders_of_the_setting_are_loaded_with_the_built_in_ones(tmp_path, monkeypatch):
+    """The setting names sender folders or their parents; a name used twice or a path without senders is an error."""
     monkeypatch.chdir(tmp_path)
     for name in ("mine/orders", "mine/2nd-shop", "other"):
         make_folder(Path(name))
@@ -115,7 +115,7 @@ def test_folders_of_the_setting_are_loaded_beside_those_that_signpost_brings(tmp
 
 
 @pytest.mark.parametrize("file", [TOML, AVSC])
-def test_a_file_nested_without_end_is_an_error_like_others(folder: Path, check: Check, file: str) -> None:
-    """Thousands of brackets end in a sentence that names the file."""
+def test_deeply_nested_file_is_an_ordinary_error(folder: Path, check: Check, file: str) -> None:
+    """Thousands of brackets give an error that names the file."""
     (folder / file).write_text("x = " * (file == TOML) + "[" * 9_000, encoding="utf-8")
     assert f"error: {folder / file}: " in check()

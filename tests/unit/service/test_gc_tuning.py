@@ -1,4 +1,4 @@
-"""The cyclic garbage collector does not scan what a role has loaded."""
+"""The garbage collector does not scan the loaded objects of a role."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from consumers.service.gc_tuning import tune_gc
 
 
 @pytest.fixture(autouse=True)
-def _as_before() -> Iterator[None]:
+def _restored_gc() -> Iterator[None]:
     thresholds = gc.get_threshold()
     yield
     gc.unfreeze()
@@ -19,15 +19,15 @@ def _as_before() -> Iterator[None]:
 
 
 def test_loaded_objects_are_never_scanned_again() -> None:
-    """After a role has loaded its subscriptions, a pass of the collector costs nothing for any of them."""
+    """After a role has loaded its subscriptions, a collector pass visits none of them."""
     loaded = [[number] for number in range(10_000)]
     tune_gc()
     assert gc.get_freeze_count() >= len(loaded)
     assert len(gc.get_objects()) < len(loaded)
 
 
-def test_cycles_are_still_found() -> None:
-    """What refers to itself, and to nothing that is kept, is found after a bounded number of new objects."""
+def test_cycles_are_still_collected() -> None:
+    """Unreachable cycles are found after a bounded number of new objects."""
     tune_gc()
     assert gc.isenabled()
     assert 0 < gc.get_threshold()[0] <= 100_000

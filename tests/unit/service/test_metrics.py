@@ -1,4 +1,4 @@
-"""Metrics and the status server: what is counted, under which labels, and how it is served."""
+"""Metrics and the status server: counts, labels and serving."""
 
 from __future__ import annotations
 
@@ -36,29 +36,29 @@ def outcome(
     sender: str = "zenoo",
     event_type: str = "case.created",
     attempt: int = 1,
-    answer: int | str = 200,
+    response: int | str = 200,
 ) -> Outcome:
-    """An outcome of an attempt that began 250 ms after its event was appended and took 20 ms."""
+    """Return an outcome of an attempt that began 250 ms after its event was appended and took 20 ms."""
     source = ("topic", 0, 0, 1_000)
     job = Job("job-1", "sub_1", 0, 0, 0, 0, attempt, 0, 0, sender, event_type, "evt_1", "acme", *source, b"")
     reason = "" if state == "delivered" else "exhausted"
-    status, error = (answer, None) if isinstance(answer, int) else (None, answer)
+    status, error = (response, None) if isinstance(response, int) else (None, response)
     return Outcome(job, state, reason, status, error, "example.org", 1_250, 20_000, None, b"", False, 0, 0)
 
 
 def samples(registry: CollectorRegistry) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
-    """What a scrape sees, by name and labels."""
+    """Return the values of a scrape by name and labels."""
     families = text_string_to_metric_families(generate_latest(registry).decode())
     return {(s.name, frozenset(s.labels.items())): s.value for family in families for s in family.samples}
 
 
 def value(metrics: RoleMetrics, name: str, **labels: str) -> float:
-    """One value of a scrape."""
+    """Return one value of a scrape."""
     return samples(metrics.registry)[name, frozenset(labels.items())]
 
 
 def names_and_labels() -> dict[str, set[str]]:
-    """Every name that a query can use, and the labels that it has."""
+    """Return every metric name that a query can use, with its labels."""
     names: dict[str, set[str]] = {}
     labels = {spec.name.removesuffix("_total"): set(spec.labels) for spec in SPECS}
     for registry in (RouterMetrics(KNOWN).registry, DeliveryMetrics(KNOWN).registry):
@@ -69,14 +69,14 @@ def names_and_labels() -> dict[str, set[str]]:
 
 
 def queries() -> Iterator[tuple[str, str]]:
-    """The title and expression of each query of each dashboard."""
+    """Yield the title and expression of each query of each dashboard."""
     for file in DASHBOARDS:
         for panel in json.loads(file.read_text(encoding="utf-8"))["panels"]:
             yield from ((panel["title"], target["expr"]) for target in panel.get("targets", []))
 
 
-def test_an_attempt_is_counted_once_with_its_duration_and_its_latency() -> None:
-    """A first attempt adds to attempts by sender, type and result, to durations, and to the latency since its event."""
+def test_attempt_is_counted_once_with_duration_and_latency() -> None:
+    """An attempt adds to attempts, to durations and, if it is the first, to the latency since its event."""
     metrics = DeliveryMetrics(KNOWN)
     metrics.ended(outcome())
     metrics.ended(outcome("retry", attempt=2))
@@ -89,7 +89,7 @@ def test_an_attempt_is_counted_once_with_its_duration_and_its_latency() -> None:
 
 
 def test_dead_jobs_count_as_attempts_and_cancelled_ones_do_not() -> None:
-    """A job's last attempt counts as one and as a dead job; a cancelled job was never attempted."""
+    """The last attempt of a job counts as an attempt and a dead job; a cancelled job counts as no attempt."""
     metrics = DeliveryMetrics(KNOWN)
     metrics.ended(outcome("dead", attempt=6))
     metrics.ended(outcome("cancelled"))
@@ -100,7 +100,7 @@ def test_dead_jobs_count_as_attempts_and_cancelled_ones_do_not() -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "metric", "label"),
+    ("response", "metric", "label"),
     [
         (429, "refused", "429"),
         (410, "refused", "410"),
@@ -111,11 +111,11 @@ def test_dead_jobs_count_as_attempts_and_cancelled_ones_do_not() -> None:
         ("tls_expired", "unanswered", "tls_expired"),
     ],
 )
-def test_a_failed_attempt_is_counted_by_what_came(answer: int | str, metric: str, label: str) -> None:
-    """Each status that is no delivery, and each kind of failure, is counted under one name of a closed list."""
+def test_failed_attempt_is_counted_by_status_or_error(response: int | str, metric: str, label: str) -> None:
+    """Each status and each transport error of a failed attempt counts under one name of a closed list."""
     metrics = DeliveryMetrics(KNOWN)
     before = samples(metrics.registry)
-    metrics.ended(outcome("retry", answer=answer))
+    metrics.ended(outcome("retry", response=response))
     names = ("signpost_delivery_refused_total", "signpost_delivery_unanswered_total")
     counted = {key: v for key, v in samples(metrics.registry).items() if key[0] in names and v}
     [((name, labels), count)] = counted.items()
@@ -123,16 +123,16 @@ def test_a_failed_attempt_is_counted_by_what_came(answer: int | str, metric: str
     assert (name, labels) in before
 
 
-def test_whatever_number_comes_has_a_name() -> None:
-    """Each of a thousand statuses counts under a name that is described."""
+def test_every_status_has_a_name() -> None:
+    """Each failed status below 1000 counts under a name that is described."""
     assert {status_name(status) for status in (*range(200), *range(300, 1_000))} == set(STATUSES)
 
 
 @given(st.lists(st.tuples(st.text(), st.text()), max_size=20))
-def test_what_a_topic_says_makes_no_new_time_series(kinds: list[tuple[str, str]]) -> None:
-    """An event type that no loaded sender knows is `other`, however many of them come."""
+def test_unknown_event_types_create_no_time_series(types: list[tuple[str, str]]) -> None:
+    """Event types of no loaded sender count as `other`."""
     router, delivery = RouterMetrics(KNOWN), DeliveryMetrics(KNOWN)
-    for sender, event_type in kinds:
+    for sender, event_type in types:
         router.routed(sender, event_type, jobs=1)
         delivery.ended(outcome(sender=sender, event_type=event_type))
     allowed = {*KNOWN["zenoo"], "other"}
@@ -142,8 +142,8 @@ def test_what_a_topic_says_makes_no_new_time_series(kinds: list[tuple[str, str]]
             assert dict(labels).get("sender", "other") in {"zenoo", "other"}
 
 
-def test_rates_begin_with_zero() -> None:
-    """Each event type, kind, status and reason has its series from the start: the first one is seen as an increase."""
+def test_series_start_at_zero() -> None:
+    """Each label value has a series from the start, so that its first event is visible as an increase."""
     router, delivery = RouterMetrics(KNOWN), DeliveryMetrics(KNOWN)
     assert value(router, "signpost_router_events_total", sender="zenoo", event_type="case.closed") == 0
     for name, reasons in {
@@ -155,8 +155,8 @@ def test_rates_begin_with_zero() -> None:
         assert {reason: value(delivery, name, reason=reason) for reason in reasons} == dict.fromkeys(reasons, 0)
 
 
-def test_no_metric_has_a_label_that_names_a_customer() -> None:
-    """No label is a URL, an id or a customer, and every metric says what it means."""
+def test_no_label_names_a_customer() -> None:
+    """No label is a URL, an id or a customer, and every metric has a description."""
     names = [spec.name for spec in SPECS]
     assert len(names) == len(set(names))
     for spec in SPECS:
@@ -167,8 +167,8 @@ def test_no_metric_has_a_label_that_names_a_customer() -> None:
 
 
 @given(st.lists(st.floats(0, 20), max_size=50))
-def test_a_histogram_holds_each_value_once(values: list[float]) -> None:
-    """A histogram's buckets hold each value once, in the first bucket whose bound is not below it."""
+def test_histogram_counts_each_value_once(values: list[float]) -> None:
+    """A histogram counts each value once, in the first bucket whose bound is not below it."""
     registry = CollectorRegistry()
     histogram = Histogram(Spec("h", "H.", (), (1.0, 5.0)), registry)
     for single in values:
@@ -181,8 +181,8 @@ def test_a_histogram_holds_each_value_once(values: list[float]) -> None:
 
 
 @pytest.mark.parametrize(("title", "query"), list(queries()))
-def test_every_query_of_a_dashboard_names_metrics_that_exist(title: str, query: str) -> None:
-    """A dashboard asks for no metric, and groups by no label, that the roles do not have."""
+def test_dashboard_queries_use_existing_metrics(title: str, query: str) -> None:
+    """A dashboard queries only metrics, and groups only by labels, that the roles have."""
     names = names_and_labels()
     used = re.findall(r"\b(?:signpost|process)_\w+", query)
     assert used, title
@@ -194,8 +194,8 @@ def test_every_query_of_a_dashboard_names_metrics_that_exist(title: str, query: 
 
 
 @pytest.mark.parametrize("file", DASHBOARDS, ids=lambda file: file.stem)
-def test_a_dashboard_can_be_imported(file: Path) -> None:
-    """Ids are unique, panels do not overlap, and each takes the data source that was chosen."""
+def test_dashboard_can_be_imported(file: Path) -> None:
+    """Ids are unique, panels do not overlap, and each panel uses the selected data source."""
     board = json.loads(file.read_text(encoding="utf-8"))
     others = [json.loads(other.read_text(encoding="utf-8")) for other in DASHBOARDS if other != file]
     assert board["uid"] not in {other["uid"] for other in others}
@@ -211,20 +211,20 @@ def test_a_dashboard_can_be_imported(file: Path) -> None:
         assert panel["type"] == "row" or panel["datasource"]["uid"] == "${datasource}"
 
 
-def test_there_is_a_dashboard_for_every_metric() -> None:
-    """No metric is left out of the dashboards."""
-    asked = " ".join(query for _, query in queries())
-    assert [spec.name for spec in SPECS if spec.name not in asked] == []
+def test_every_metric_is_on_a_dashboard() -> None:
+    """No metric is missing from the dashboards."""
+    queried = " ".join(query for _, query in queries())
+    assert [spec.name for spec in SPECS if spec.name not in queried] == []
 
 
 @pytest.fixture
-def answer() -> Iterator[Callable[[str, str | None], tuple[int, str]]]:
-    """Asks a status server for a path while the role is ready, or not for the reason given."""
+def fetch() -> Iterator[Callable[[str, str | None], tuple[int, str]]]:
+    """Return a function that requests a path while the role is ready, or not ready for a reason."""
     metrics = RouterMetrics(KNOWN)
     reason: list[str | None] = [None]
     with StatusServer("127.0.0.1:0", metrics.registry, lambda: reason[0]) as server:
 
-        def ask(path: str, why_not: str | None) -> tuple[int, str]:
+        def request(path: str, why_not: str | None) -> tuple[int, str]:
             reason[0] = why_not
             response: HTTPResponse | HTTPError
             try:
@@ -234,26 +234,26 @@ def answer() -> Iterator[Callable[[str, str | None], tuple[int, str]]]:
             with response:
                 return response.status or 0, response.read().decode()
 
-        yield ask
+        yield request
 
 
-def test_a_role_that_is_not_ready_says_why(answer: Callable[[str, str | None], tuple[int, str]]) -> None:
-    """/readyz is 503 with the sentence, while /healthz stays 200: the role waits, it is not broken."""
-    assert answer("/readyz", None) == (200, "ok\n")
-    assert answer("/readyz", "no broker answers") == (503, "no broker answers\n")
-    assert answer("/healthz", "no broker answers") == (200, "ok\n")
+def test_unready_role_reports_the_reason(fetch: Callable[[str, str | None], tuple[int, str]]) -> None:
+    """/readyz is 503 with the reason, while /healthz stays 200: the role waits and is not broken."""
+    assert fetch("/readyz", None) == (200, "ok\n")
+    assert fetch("/readyz", "no broker answers") == (503, "no broker answers\n")
+    assert fetch("/healthz", "no broker answers") == (200, "ok\n")
 
 
-def test_metrics_are_served_and_nothing_else(answer: Callable[[str, str | None], tuple[int, str]]) -> None:
-    """/metrics is what Prometheus reads; another path names those that there are."""
-    status, text = answer("/metrics", None)
+def test_unknown_path_is_not_found(fetch: Callable[[str, str | None], tuple[int, str]]) -> None:
+    """/metrics is in the format of Prometheus; an unknown path is a 404."""
+    status, text = fetch("/metrics", None)
     assert status == 200
     assert "signpost_build_info{" in text
-    assert answer("/", None)[0] == 404
+    assert fetch("/", None)[0] == 404
 
 
-def test_an_address_in_use_is_told_in_a_sentence() -> None:
-    """A second server on the same port names the settings that choose another."""
+def test_address_in_use_is_reported() -> None:
+    """A second server on the same port gives an error that names the setting to change."""
     registry = RouterMetrics(KNOWN).registry
     with StatusServer("127.0.0.1:0", registry, lambda: None) as first:
         taken = first.address.removeprefix("http://")

@@ -6,21 +6,21 @@ from consumers.service.restart_policy import RestartPolicy
 
 
 def test_fenced_process_exits_while_it_makes_progress() -> None:
-    """A process that was working until another one took its instance id does not fight for it."""
+    """A process that made progress until another one took its instance id does not restart."""
     policy = RestartPolicy()
     policy.record_progress(100.0)
     assert not policy.should_restart(101.0)
 
 
 def test_process_restarts_after_brokers_were_unreachable() -> None:
-    """A process that could do nothing for a while, as brokers were unreachable, restarts."""
+    """A process that made no progress for a while, since brokers were unreachable, restarts."""
     policy = RestartPolicy()
     policy.record_progress(100.0)
     assert policy.should_restart(103.0)
 
 
 def test_process_that_never_made_progress_exits() -> None:
-    """An error that is there from the start, such as a lost position, ends the process however long the start took."""
+    """An error at startup, such as a lost position, ends the process, however long startup took."""
     assert not RestartPolicy().should_restart(1_000.0)
     assert not RestartPolicy().is_stranded(1_000.0)
 
@@ -34,7 +34,7 @@ def test_lost_partitions_are_awaited_for_a_minute() -> None:
 
 
 def test_fenced_process_exits_after_stall() -> None:
-    """A stall of the process itself is not put down to unreachable brokers: another one got its instance id."""
+    """A stall of the process does not count as unreachable brokers: another process took its instance id."""
     policy = RestartPolicy()
     policy.record_stall(5.0)
     policy.record_progress(100.0)

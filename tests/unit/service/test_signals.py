@@ -1,4 +1,4 @@
-"""What the process of a role knows of its own end and life."""
+"""Signals and liveness of the process of a role."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.support.processes import python, read_line
 
 
 class Clock:
-    """A monotonic clock that stands until it is moved."""
+    """A monotonic clock that only the test advances."""
 
     now_s = 1_000.0
 
@@ -34,8 +34,8 @@ def stop(clock: Clock) -> Iterator[Stop]:
         signal.signal(number, handler)
 
 
-def test_a_loop_that_has_not_turned_for_a_minute_is_to_be_started_again(stop: Stop, clock: Clock) -> None:
-    """/healthz fails once the loop has not asked for 60 s, and is well as soon as it turns again."""
+def test_liveness_fails_after_a_minute_without_a_turn(stop: Stop, clock: Clock) -> None:
+    """/healthz fails if the loop has not turned for 60 s, and recovers with the next turn."""
     clock.now_s += STUCK_AFTER_S - 1
     assert stop.why_not_alive() is None
     clock.now_s += 1
@@ -44,16 +44,16 @@ def test_a_loop_that_has_not_turned_for_a_minute_is_to_be_started_again(stop: St
     assert stop.why_not_alive() is None
 
 
-def test_who_drains_is_not_restarted(stop: Stop, clock: Clock) -> None:
-    """After SIGTERM the drain has its own deadline: no probe ends it early."""
+def test_draining_process_stays_alive(stop: Stop, clock: Clock) -> None:
+    """After SIGTERM the drain has its own deadline, and liveness does not fail."""
     os.kill(os.getpid(), signal.SIGTERM)
     assert stop()
     clock.now_s += 10 * STUCK_AFTER_S
     assert stop.why_not_alive() is None
 
 
-def test_a_signal_that_came_while_it_began_anew_is_heard() -> None:
-    """SIGTERM to a role that replaces itself is kept until the fresh one can drain: it neither kills it nor is lost."""
+def test_signal_during_restart_is_kept() -> None:
+    """SIGTERM during a re-exec is kept until the new program can drain: it neither kills it nor is lost."""
     with python(
         """
         import os, signal
@@ -69,29 +69,29 @@ def test_a_signal_that_came_while_it_began_anew_is_heard() -> None:
 AT_EXEC = """
     import os, signal, threading
     from consumers.service.signals import Stop
-    from deploy.roles import restart as anew
+    from deploy.roles import restart
     from deploy.config.logs import configure_logging
     configure_logging("error", "json")
     def execv(*_):
         os.kill(os.getpid(), signal.SIGTERM)
         print("kept" if signal.SIGTERM in signal.sigpending() else "lost", flush=True)
         os._exit(0)
-    anew.os.execv = execv
+    restart.os.execv = execv
     stop = Stop()
     """
 
 
-def test_a_signal_at_the_last_moment_is_kept_or_ends_the_process() -> None:
-    """No thread of a role that is about to replace itself swallows a SIGTERM."""
-    with python(AT_EXEC + 'anew.begin_anew("test", stop)\n') as process:
+def test_signal_just_before_exec_is_not_lost() -> None:
+    """SIGTERM just before a re-exec stays pending or ends the process: no thread swallows it."""
+    with python(AT_EXEC + 'restart.begin_anew("test", stop)\n') as process:
         assert read_line(process) == "kept"
     waits = "threading.Thread(target=threading.Event().wait, daemon=True).start()\n"
-    with python(AT_EXEC + waits + '    anew.begin_anew("test", stop)\n') as process:
+    with python(AT_EXEC + waits + '    restart.begin_anew("test", stop)\n') as process:
         assert process.wait(30) == -signal.SIGTERM
 
 
-def test_who_was_told_to_end_does_not_begin_anew() -> None:
-    """SIGTERM before it replaces itself ends a role instead."""
-    told = "os.kill(os.getpid(), signal.SIGTERM)\n"
-    with python(AT_EXEC + told + '    anew.begin_anew("test", stop)\n    print("ends", flush=True)\n') as process:
+def test_stopping_role_does_not_restart() -> None:
+    """SIGTERM before a re-exec ends the role instead."""
+    sigterm = "os.kill(os.getpid(), signal.SIGTERM)\n"
+    with python(AT_EXEC + sigterm + '    restart.begin_anew("test", stop)\n    print("ends", flush=True)\n') as process:
         assert read_line(process) == "ends"

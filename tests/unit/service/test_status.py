@@ -1,4 +1,4 @@
-"""The status server of a role, and clients that take their time."""
+"""The status server with slow clients."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from prometheus_client import CollectorRegistry
 from consumers.service.status_server import _MOST_CLIENTS, StatusServer
 
 
-def test_clients_that_say_nothing_keep_nobody_out() -> None:
-    """However many connections stand open, a probe is answered, and only so many of them are kept."""
+def test_idle_clients_do_not_block_probes() -> None:
+    """A probe gets a response despite any number of idle connections, and the oldest of them are closed."""
     with StatusServer("127.0.0.1:0", CollectorRegistry(), lambda: None) as status, ExitStack() as stack:
         url = httpx.URL(status.address)
         idle = [

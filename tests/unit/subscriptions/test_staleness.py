@@ -1,4 +1,4 @@
-"""When a table may be used: bounded staleness."""
+"""Bounded staleness: when a table may be used."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ END = {0: 10}
 
 
 def replay(*steps: tuple[str, int]) -> Staleness:
-    """Replay what happened: asked, answered (the question of then, or that of 300 ms before), failed, or passed."""
+    """Replay steps; an "answered late" responds to the request of 300 ms before."""
     staleness = Staleness()
     for what, at_ms in steps:
         match what:
@@ -49,15 +49,15 @@ SLOWNESS = tuple(
 @pytest.mark.parametrize(
     ("steps", "now_ms", "is_fresh"),
     [
-        pytest.param((), 0, False, id="nothing was asked"),
-        pytest.param((("asked", 0),), 1500, False, id="a broker that never answered is not trusted"),
+        pytest.param((), 0, False, id="no request"),
+        pytest.param((("asked", 0),), 1500, False, id="a broker that never responded is not trusted"),
         pytest.param((("asked", 0), ("answered", 0)), 10, False, id="answered, not read"),
         pytest.param((("asked", 0), ("answered", 0), ("behind", 0)), 10, False, id="one record is missing"),
         pytest.param(VERIFIED, 0, True, id="read to the end"),
         pytest.param(VERIFIED, 200, True, id="200 ms ago"),
         pytest.param(VERIFIED, 201, False, id="201 ms ago"),
-        pytest.param((*VERIFIED, ("asked", 100), ("answered", 100), ("passed", 0)), 300, True, id="asked again"),
-        pytest.param((*VERIFIED, ("asked", 100)), 300, False, id="an answer that is only late is waited for"),
+        pytest.param((*VERIFIED, ("asked", 100), ("answered", 100), ("passed", 0)), 300, True, id="a second request"),
+        pytest.param((*VERIFIED, ("asked", 100)), 300, False, id="a late response is awaited"),
         pytest.param((*VERIFIED, *SILENCE), 1099, False, id="not yet a second of silence"),
         pytest.param((*VERIFIED, *SILENCE), 1100, True, id="a silent broker is trusted"),
         pytest.param((*VERIFIED, *SILENCE), 5000, True, id="for 5 s"),
@@ -66,54 +66,57 @@ SLOWNESS = tuple(
             (*VERIFIED, *(step for at in range(100, 1200, 100) for step in (("asked", at), ("failed", at)))),
             1150,
             True,
-            id="questions that fail are silence",
+            id="failed requests are silence",
         ),
         pytest.param(
             (*VERIFIED, ("asked", 100), ("answered", 100), ("behind", 0), *((what, at + 100) for what, at in SILENCE)),
             1300,
             False,
-            id="known to lack something when the broker fell silent",
+            id="behind when the broker became silent",
         ),
-        pytest.param((*VERIFIED, *SLOWNESS[:24]), 1050, False, id="answers that come late prove nothing"),
+        pytest.param((*VERIFIED, *SLOWNESS[:24]), 1050, False, id="late responses verify nothing"),
         pytest.param((*VERIFIED, *SLOWNESS), 1900, True, id="unless that lasts: the broker is slow"),
         pytest.param(
-            (*VERIFIED, *SLOWNESS, ("answered late", 2000), ("behind", 0)), 2000, False, id="slow, and with news"
+            (*VERIFIED, *SLOWNESS, ("answered late", 2000), ("behind", 0)), 2000, False, id="slow, with a change"
         ),
         pytest.param((*VERIFIED, *SLOWNESS), 6601, False, id="slow, and then silent for 5 s"),
-        pytest.param((*VERIFIED, ("asked", 100), ("asked", 3000)), 3050, False, id="standing still is no silence"),
+        pytest.param((*VERIFIED, ("asked", 100), ("asked", 3000)), 3050, False, id="a stall is not silence"),
         pytest.param(
-            (*VERIFIED, *SILENCE, ("answered", 1100), ("behind", 0)), 1250, False, id="the broker is back with news"
+            (*VERIFIED, *SILENCE, ("answered", 1100), ("behind", 0)), 1250, False, id="the broker is back with a change"
         ),
         pytest.param(
-            (*VERIFIED, *SILENCE, ("answered", 1100), ("passed", 0)), 1250, True, id="the broker is back without news"
+            (*VERIFIED, *SILENCE, ("answered", 1100), ("passed", 0)),
+            1250,
+            True,
+            id="the broker is back without a change",
         ),
         pytest.param(
             (("asked", 0), ("asked", 100), ("answered", 100), ("answered", 0), ("passed", 0)),
             290,
             True,
-            id="an overtaken answer is ignored",
+            id="an overtaken response is ignored",
         ),
     ],
 )
-def test_staleness(steps, now_ms, is_fresh):
-    """A table may be acted on within 200 ms of a question whose answer it has reached, 5 s if it is silent or slow."""
+def test_table_is_fresh_within_its_bound(steps, now_ms, is_fresh):
+    """A table is fresh until 200 ms after requesting an end that it reached, 5 s if brokers are silent or slow."""
     assert replay(*steps).is_fresh(now_ms) is is_fresh
 
 
-def test_current_is_having_reached_an_end_once():
-    """A table is current from the first end on that it has passed, however old that is by then."""
+def test_table_is_verified_once_it_reached_an_end():
+    """A table is verified from the first end that it passes, however old that is."""
     assert not replay(("asked", 0), ("answered", 0)).verified
     assert replay(*VERIFIED).verified
 
 
-def test_questions_are_due_every_100_ms():
-    """A slow answer does not keep the next question back."""
+def test_requests_are_due_every_100_ms():
+    """A slow response does not delay the next request."""
     staleness = replay(("asked", 0))
     assert [at_ms for at_ms in (0, 50, 99, 100, 150) if staleness.is_due(at_ms)] == [100, 150]
 
 
-def test_a_slow_broker_is_not_asked_more_than_it_answers():
-    """Two questions are open at most, and come half an answer apart, whatever a broker takes."""
+def test_slow_broker_gets_no_more_requests_than_it_answers():
+    """At most two requests are open, half a response time apart, for any response time."""
     staleness = replay(("asked", 0), ("asked", 100))
     assert not staleness.is_due(300)
     staleness.answered(0, END, 400)
@@ -128,24 +131,24 @@ def test_a_slow_broker_is_not_asked_more_than_it_answers():
 
 
 @pytest.mark.parametrize(
-    ("answer_ms", "one_by_one"), [(250, False), (1_000, False), (3_000, False), (250, True), (1_500, True)]
+    ("response_ms", "one_by_one"), [(250, False), (1_000, False), (3_000, False), (250, True), (1_500, True)]
 )
-def test_a_slow_broker_stops_nothing(answer_ms, one_by_one):
-    """With answers that take so long, of a broker that is far or takes questions up one by one, a table stays fresh."""
-    staleness, answers, free_ms = replay(*VERIFIED), [], 0
+def test_table_stays_fresh_with_a_slow_broker(response_ms, one_by_one):
+    """A table stays fresh with a broker that is distant or handles requests one by one."""
+    staleness, responses, free_ms = replay(*VERIFIED), [], 0
     for now_ms in range(5, 60_000, 5):
-        while answers and answers[0][0] <= now_ms:
-            staleness.answered(answers.pop(0)[1], END, now_ms)
+        while responses and responses[0][0] <= now_ms:
+            staleness.answered(responses.pop(0)[1], END, now_ms)
         staleness.advanced(END)
         if staleness.is_due(now_ms):
             staleness.asked(now_ms)
-            free_ms = max(now_ms, free_ms if one_by_one else 0) + answer_ms
-            answers.append((free_ms, now_ms))
+            free_ms = max(now_ms, free_ms if one_by_one else 0) + response_ms
+            responses.append((free_ms, now_ms))
         assert now_ms < 9_000 or staleness.is_fresh(now_ms), f"not after {now_ms} ms"
 
 
-def test_a_table_that_reads_for_long_reaches_its_first_end():
-    """A long reading at the start, with an answer every 100 ms meanwhile, ends at the first of these ends."""
+def test_long_initial_read_reaches_its_first_end():
+    """After a long initial read with a response every 100 ms, the table is verified at the first of these ends."""
     staleness = Staleness()
     for number in range(1000):
         staleness.asked(number * 100)
@@ -156,8 +159,8 @@ def test_a_table_that_reads_for_long_reaches_its_first_end():
 
 
 @dataclass
-class Question:
-    """A question for the end of the log, and the end when the broker looked."""
+class Request:
+    """A request for the end of the log, and the end when the broker looked."""
 
     asked_at_ms: int
     end: int | None = None
@@ -165,63 +168,63 @@ class Question:
 
 
 class StalenessModel(RuleBasedStateMachine):
-    """A log that grows, a table that follows, and a broker that answers late, in any order, or not at all."""
+    """A fresh table has read every acknowledged change, with responses late, in any order, or missing."""
 
     @initialize()
     def begin(self) -> None:
         self.now_ms = 1_000
         self.staleness = Staleness()
-        self.ends = [(0, 0)]  # since when the log has ended where
+        self.ends = [(0, 0)]  # time, and the end of the log from then on
         self.position = 0
-        self.open: list[Question] = []
-        self.answered: list[Question] = []
-        self.reached: list[Question] = []  # answers that the table has passed
-        self.stopped_ms: int | None = None  # the broker says nothing from then on
+        self.open: list[Request] = []
+        self.answered: list[Request] = []
+        self.reached: list[Request] = []  # responses whose end the table has passed
+        self.stopped_ms: int | None = None  # the broker is silent from then on
 
     def _end(self) -> int:
         return self.ends[-1][1]
 
-    @rule(ms=st.sampled_from([1, 20, 60, 100, 100, 300, 1_100, 4_000]), asks=st.booleans())
-    def time_passes(self, ms: int, asks: bool) -> None:
-        """A loop that turns asks when it is time; one that stands still does not."""
+    @rule(ms=st.sampled_from([1, 20, 60, 100, 100, 300, 1_100, 4_000]), is_running=st.booleans())
+    def time_passes(self, ms: int, is_running: bool) -> None:
+        """A running loop sends requests that are due; a stalled one does not."""
         until_ms = self.now_ms + ms
         while self.now_ms < until_ms:
-            self.now_ms = min(until_ms, self.now_ms + (20 if asks else ms))
-            if asks and self.staleness.is_due(self.now_ms):
+            self.now_ms = min(until_ms, self.now_ms + (20 if is_running else ms))
+            if is_running and self.staleness.is_due(self.now_ms):
                 self.staleness.asked(self.now_ms)
-                self.open.append(Question(self.now_ms))
+                self.open.append(Request(self.now_ms))
 
     @precondition(lambda self: self.stopped_ms is None)
     @rule()
-    def a_change_is_appended(self) -> None:
+    def change_is_appended(self) -> None:
         self.ends.append((self.now_ms, self._end() + 1))
 
     @precondition(lambda self: self.stopped_ms is None and self.open)
     @rule(index=st.integers(0, 20), at_once=st.booleans())
-    def the_broker_answers(self, index: int, at_once: bool) -> None:
-        """With the end of now, or of when the question was asked."""
-        question = self.open.pop(index % len(self.open))
-        question.end = self._end() if at_once else self._end_at(question.asked_at_ms)
-        question.answered_at_ms = self.now_ms
-        self.staleness.answered(question.asked_at_ms, {0: question.end}, self.now_ms)
-        self.answered.append(question)
-        self._look()
+    def broker_responds(self, index: int, at_once: bool) -> None:
+        """The response has the current end, or the end at the time of the request."""
+        request = self.open.pop(index % len(self.open))
+        request.end = self._end() if at_once else self._end_at(request.asked_at_ms)
+        request.answered_at_ms = self.now_ms
+        self.staleness.answered(request.asked_at_ms, {0: request.end}, self.now_ms)
+        self.answered.append(request)
+        self._advance()
 
     @precondition(lambda self: self.open)
     @rule(index=st.integers(0, 20))
-    def a_question_fails(self, index: int) -> None:
+    def request_fails(self, index: int) -> None:
         self.staleness.failed(self.open.pop(index % len(self.open)).asked_at_ms)
 
     @rule(share=st.sampled_from([0.5, 1.0, 1.0]))
-    def the_table_reads(self, share: float) -> None:
+    def table_reads(self, share: float) -> None:
         self.position += round((self._end() - self.position) * share)
-        self._look()
+        self._advance()
 
     @rule()
-    def the_broker_stops_or_goes_on(self) -> None:
+    def broker_stops_or_resumes(self) -> None:
         self.stopped_ms = self.now_ms if self.stopped_ms is None else None
 
-    def _look(self) -> None:
+    def _advance(self) -> None:
         self.staleness.advanced({0: self.position})
         self.reached += [q for q in self.answered if q.end is not None and q.end <= self.position]
 
@@ -229,11 +232,11 @@ class StalenessModel(RuleBasedStateMachine):
         return max(end for since, end in self.ends if since <= ms)
 
     @invariant()
-    def fresh_is_having_passed_an_end_asked_for_lately(self) -> None:
-        """200 ms ago at most; or 5 s, if the broker has answered nothing of the last second within 200 ms."""
+    def fresh_table_has_passed_a_recent_end(self) -> None:
+        """Its age is at most 200 ms, or 5 s without a response within 200 ms to a request of the last second."""
         if not self.staleness.is_fresh(self.now_ms):
             return
-        asked_at_ms = max(question.asked_at_ms for question in self.reached)
+        asked_at_ms = max(request.asked_at_ms for request in self.reached)
         if self.now_ms - asked_at_ms > MAX_STALENESS_MS:
             assert self.now_ms - asked_at_ms <= GRACE_MS
             since_ms = self.now_ms - SILENT_MS
@@ -241,8 +244,8 @@ class StalenessModel(RuleBasedStateMachine):
             assert not [q for q in in_time if q.asked_at_ms > since_ms]
 
     @invariant()
-    def what_was_acknowledged_is_known(self) -> None:
-        """While the broker answers, whoever is fresh has read every change that could be read 200 ms ago."""
+    def acknowledged_changes_are_read(self) -> None:
+        """While the broker responds, a fresh table has read every change that was readable 200 ms ago."""
         if self.staleness.is_fresh(self.now_ms):
             recent = [q for q in self.reached if q.asked_at_ms >= self.now_ms - MAX_STALENESS_MS]
             if recent:

@@ -1,4 +1,4 @@
-"""Which record of a compacted topic counts."""
+"""The effective record of each id in a compacted topic."""
 
 from __future__ import annotations
 
@@ -26,46 +26,46 @@ def table_of(*records: tuple[int, int, str, bytes | None]) -> TableState[bytes]:
     return table
 
 
-def test_the_last_record_counts():
-    """Of several records of an id the last one counts, and it says where it is."""
+def test_last_record_is_effective():
+    """The last of several records of an id is effective, with its partition and offset."""
     table = table_of((0, 0, "a", b"old"), (0, 4, "a", b"new"))
     assert table.lookup("a", 0, 4) == Entry(b"new", 0, 4)
     assert len(table) == 1
 
 
-def test_a_tombstone_deletes():
-    """After a tombstone the id is gone, and no longer among the entries."""
+def test_tombstone_deletes():
+    """After a tombstone, the id is gone and is not among the entries."""
     table = table_of((0, 0, "a", b"1"), (0, 1, "a", None))
     assert table.lookup("a", 0, 0) == Gone()
     assert len(table) == 0
 
 
-def test_a_record_that_was_not_read_yet_is_waited_for():
-    """Who names a record behind the position is changes NotYet, even if an older record of the id is known."""
+def test_record_after_the_position_is_not_yet_known():
+    """A record after the position is NotYet, even if an older record of the id is known."""
     table = table_of((0, 0, "a", b"1"))
     assert table.lookup("a", 0, 1) == NotYet()
     assert table.lookup("b", 0, 7) == NotYet()
     assert table.lookup("a", 3, 0) == NotYet()
 
 
-def test_an_id_that_was_passed_and_holds_nothing_is_gone():
-    """Markers at the end of a log move the position as records do, and then nothing there is Gone."""
+def test_id_without_a_record_before_the_position_is_gone():
+    """Markers at the end of a log advance the position like records, and an id without a record is Gone."""
     table = table_of((0, 0, "a", b"1"))
     table.advance(0, 8)
     assert table.lookup("b", 0, 7) == Gone()
     assert table.lookup("b", 0, 8) == NotYet()
 
 
-def test_the_position_never_goes_back():
-    """What is read twice, or an end that is reported late, changes nothing."""
+def test_position_never_goes_back():
+    """A record that is read twice, or an end that is reported late, changes nothing."""
     table = table_of((0, 5, "a", b"new"))
     table.advance(0, 2)
     assert not table.apply(0, 5, "a", None).changed
     assert table.lookup("a", 0, 5) == Entry(b"new", 0, 5)
 
 
-def test_an_unusable_record_leaves_the_last_good_one():
-    """A record that cannot be read does not stop an id that worked before, and is reported."""
+def test_unusable_record_keeps_the_last_good_one():
+    """An unreadable record is reported, and does not stop an id that worked before."""
     table = table_of((0, 0, "a", b"good"))
     applied = table.apply(0, 1, "a", BROKEN)
     assert not applied.changed
@@ -74,14 +74,14 @@ def test_an_unusable_record_leaves_the_last_good_one():
     assert table.unusable() == {}
 
 
-def test_an_unusable_record_without_a_good_one_is_not_gone():
-    """An id of which only a broken record is known is Unusable, until it is written anew or deleted."""
+def test_unusable_record_without_a_good_one_is_not_gone():
+    """An id with only a broken record is Unusable until it is written again or deleted."""
     table = table_of((0, 0, "a", BROKEN))
     assert isinstance(table.lookup("a", 0, 0), Unusable)
     assert list(table.unusable()) == ["a"]
 
-    table.apply(0, 1, "a", b"mended")
-    assert table.lookup("a", 0, 1) == Entry(b"mended", 0, 1)
+    table.apply(0, 1, "a", b"good")
+    assert table.lookup("a", 0, 1) == Entry(b"good", 0, 1)
     assert table.unusable() == {}
 
     table.apply(0, 2, "a", None)
@@ -91,7 +91,7 @@ def test_an_unusable_record_without_a_good_one_is_not_gone():
     assert table.lookup("a", 0, 4) == Gone()
 
 
-def test_a_secret_that_cannot_be_opened_makes_a_record_unusable():
+def test_broken_seal_makes_a_record_unusable():
     """A broken seal is treated as a broken record."""
 
     def refuse(_partition: int, _offset: int, _key: str, _value: bytes) -> bytes:
@@ -102,8 +102,8 @@ def test_a_secret_that_cannot_be_opened_makes_a_record_unusable():
     assert table.lookup("a", 0, 0) == Unusable("wrong key", 0, 0)
 
 
-def test_of_two_partitions_the_lower_one_counts():
-    """Where an id is on two partitions, the lower one's record counts in either order, and the id is reported."""
+def test_lower_of_two_partitions_is_effective():
+    """If an id is on two partitions, the record of the lower one is effective in any order, and the id is reported."""
     for records in (((2, 0, "a", b"two"), (1, 0, "a", b"one")), ((1, 0, "a", b"one"), (2, 0, "a", b"two"))):
         table = table_of(*records)
         assert table.lookup("a", 1, 0) == table.lookup("a", 2, 0) == Entry(b"one", 1, 0)
@@ -112,8 +112,8 @@ def test_of_two_partitions_the_lower_one_counts():
         assert table.partitions_of("a") == ()
 
 
-def test_an_unusable_record_of_the_lower_partition_hides_the_higher_one():
-    """It is not known what the lower record says, so the higher one must not be taken for it."""
+def test_unusable_record_of_the_lower_partition_hides_the_higher_one():
+    """The content of the lower record is unknown, so that the higher one must not be used."""
     table = table_of((2, 0, "a", b"two"))
     applied = table.apply(1, 0, "a", BROKEN)
     assert applied.changed
@@ -123,7 +123,7 @@ def test_an_unusable_record_of_the_lower_partition_hides_the_higher_one():
 
 @dataclass
 class Model:
-    """The rules, written as plainly as can be: all records are kept and judged anew for each question."""
+    """The rules in their plainest form: all records are kept and evaluated for each lookup."""
 
     records: list[tuple[int, int, str, bytes | None]]
     positions: dict[int, int]
@@ -158,8 +158,8 @@ steps = st.tuples(
 
 
 @given(st.lists(steps, max_size=25))
-def test_the_table_is_what_all_records_say(history):
-    """Any history of records, tombstones, broken ones and gaps on any partitions gives what the plain rules give."""
+def test_table_matches_the_model(history):
+    """Any history of records, tombstones, broken records and gaps gives the same result as the plain rules."""
     table, model = TableState(interpret), Model([], {})
     changes: dict[str, Entry[bytes] | None] = {}
     for partition, gap, key, value, is_marker in history:
@@ -176,7 +176,7 @@ def test_the_table_is_what_all_records_say(history):
             for number in range(3):
                 for at in {0, model.positions.get(number, 0) - 1, model.positions.get(number, 0)}:
                     assert table.lookup(id_, number, at) == model.lookup(id_, number, at)
-    # The changes alone give the same table.
+    # The reported changes alone give the same table.
     present = {id_: entry for id_ in ("a", "b") if (entry := table.get(id_)) is not None}
     assert {id_: entry for id_, entry in changes.items() if entry is not None} == present
     assert len(table) == len(present)
