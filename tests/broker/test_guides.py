@@ -1,4 +1,4 @@
-"""The code of receivers' guides, run as it stands against what Signpost delivers for every sender."""
+"""The verification code of the receivers' guides, run unchanged against deliveries of every sender."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ OTHER_PRIVATE = "whsk_" + base64.b64encode(bytes(range(32))).decode()
 OTHER_WHSEC = "whsec_" + base64.b64encode(bytes(range(64))).decode()
 ODD_BODY = b'{"a":1}'
 PREFIX = '\\u0041`"${x}%s#'
-WORDS = "schlüssel whsec_ sha256= 株 \\"  # a secret is its bytes, whatever it begins with or looks like
-# Endpoint: its sender, its secret, and another secret of the same form.
+WORDS = "schlüssel whsec_ sha256= 株 \\"  # a secret is its bytes, whatever they look like
+# Per endpoint: its sender, its secret, and another secret of the same form.
 ENDPOINTS = {
     "zenoo": ("zenoo", SECRET, SECRET + "!"),
     "zenoo-words": ("zenoo", WORDS, WORDS[:-1]),
@@ -52,7 +52,7 @@ ENDPOINTS = {
 
 @pytest.fixture(scope="module")
 def requests(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, list[Received]]]:
-    """What each endpoint was sent: an example of up to three types of its sender."""
+    """The requests to each endpoint: an example of up to three types of its sender."""
     prefix = f"test-guides-{time.time_ns():x}."
     with RoleStarter.into(tmp_path_factory.mktemp("roles")) as starter, Receiver() as receiver:
         pipeline = Pipeline(broker.bootstrap_servers, prefix, starter, sources=[])
@@ -83,7 +83,7 @@ def _publish(pipeline: Pipeline, sender: Sender) -> int:
 
 
 def _verifying(secret: str) -> str:
-    """Return what a receiver holds of a secret: the public key of a private one."""
+    """Return the receiver's half of a secret: the public key of a private key, else the secret itself."""
     return public_text(secret) if secret.startswith("whsk_") else secret
 
 
@@ -105,7 +105,7 @@ def _spoiled(case: Case) -> Iterator[Case]:
     signed = SENDERS[case.sender].signature.header_names[-1] if case.sender in SENDERS else "X"
     given = headers[signed]
     yield case.but("a changed byte", body=body[:-2] + b" " + body[-1:])
-    yield case.but("written anew", body=json.dumps(json.loads(body), indent=1).encode())
+    yield case.but("serialised again", body=json.dumps(json.loads(body), indent=1).encode())
     yield case.but("no body", body=b"")
     yield case.but("no signature", headers={name: value for name, value in headers.items() if name != signed})
     for what, value in (
@@ -134,7 +134,7 @@ def _of_standard_webhooks(case: Case, secret: str, other: str) -> Iterator[Case]
 
 
 def _odd(folder: Path) -> Sender:
-    """A sender of one's own whose prefix means something in each language's strings."""
+    """Return a custom sender whose prefix has characters that are special in strings of each language."""
     toml = (folder_of(folder, ALL) / "sender.toml").read_text(encoding="utf-8")
     toml = toml.replace('secret = "utf8"', f"secret = \"utf8\"\nprefix = '{PREFIX}'")
     (folder / "sender.toml").write_text(toml, encoding="utf-8")
@@ -142,10 +142,10 @@ def _odd(folder: Path) -> Sender:
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_the_code_of_every_guide_verifies_what_is_delivered(
+def test_code_of_every_guide_verifies_deliveries(
     requests: Mapping[str, list[Received]], tmp_path: Path, language: str
 ) -> None:
-    """Every delivery is genuine to the guide's code; with another secret, changed, unsigned or stale none is."""
+    """The guide's code accepts every delivery, and none with another secret, changed, unsigned or stale."""
     need(*PARTS[language])
     version = metadata.version("kafka-signpost")
     odd = _odd(tmp_path / "senders" / "odd")
