@@ -62,7 +62,7 @@ def cluster(broker: Broker, prefix: str) -> Cluster:
 
 
 def test_apply_creates_all_topics_and_the_first_position_once(cluster: Cluster) -> None:
-    """After one apply no change is left, roles may start, and the position of delivery is the beginning of `jobs.0s`."""
+    """After one apply no change is left, roles may start, and delivery starts at the beginning of `jobs.0s`."""
     wanted = cluster.wanted(MINUTE)
     with pytest.raises(Unavailable, match="signpost topics apply"):
         check(cluster.kafka, cluster.admin, wanted, cluster.names)
