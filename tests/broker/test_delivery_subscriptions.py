@@ -71,7 +71,8 @@ def put_job(pipeline: Pipeline, subscription: str, partition: int, offset: int) 
 def place_of(pipeline: Pipeline, subscription: str) -> tuple[int, int]:
     """Return partition and offset of the record of a subscription."""
     (message,) = [m for m in pipeline.read(pipeline.names.subscriptions) if m.key() == subscription.encode()]
-    partition, offset = message.partition(), message.offset()
+    partition = message.partition()
+    offset = message.offset()
     assert partition is not None
     assert offset is not None
     return partition, offset

@@ -65,7 +65,8 @@ def test_published_events_are_on_the_topic(broker: Broker, topic: str):
 
 def murmur2(key: bytes) -> int:
     """Return the hash by which Kafka's Java client partitions (org.apache.kafka.common.utils.Utils.murmur2)."""
-    mask, m = 0xFFFFFFFF, 0x5BD1E995
+    mask = 0xFFFFFFFF
+    m = 0x5BD1E995
     h = 0x9747B28C ^ len(key)
     whole = len(key) // 4 * 4
     for start in range(0, whole, 4):
@@ -104,10 +105,12 @@ def test_invalid_event_is_refused_before_it_is_published(broker: Broker, topic: 
                 publisher.publish(good)
             with pytest.raises(EventError):
                 publisher.publish({"event_type": "case.closed", "customer_id": "acme", "data": data})
-        good.data, good.event_type = {"case_token": "c"}, "case.closd"
+        good.data = {"case_token": "c"}
+        good.event_type = "case.closd"
         with pytest.raises(EventError, match=r"zenoo has no event type 'case\.closd'"):
             publisher.publish(good)
-        good.event_type, good.customer_id = "case.closed", ""
+        good.event_type = "case.closed"
+        good.customer_id = ""
         with pytest.raises(EventError, match="customer_id"):
             publisher.publish(good)
     assert publisher.published == 0
@@ -152,7 +155,8 @@ def test_file_with_an_error_is_not_published(
     broker: Broker, topic: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     """One invalid event keeps its whole file from being published, and no other file. The exit code is 2."""
-    good, bad = tmp_path / "good.jsonl", tmp_path / "bad.json"
+    good = tmp_path / "good.jsonl"
+    bad = tmp_path / "bad.json"
     document = EXAMPLES["case.closed"] | {"customer_id": "acme"}
     good.write_text("\n".join(json.dumps(document | {"event_id": f"evt_{n}"}) for n in range(3)), encoding="utf-8")
     bad.write_text(json.dumps([document, document | {"event_id": "evt_x", "data": {}}]), encoding="utf-8")

@@ -91,7 +91,8 @@ def _cases(requests: Mapping[str, list[Received]]) -> Iterator[Case]:
     for id_, found in requests.items():
         name, secret, other = ENDPOINTS[id_]
         for request in found:
-            headers, now_s = dict(request.headers), int(request.arrived_at)
+            headers = dict(request.headers)
+            now_s = int(request.arrived_at)
             case = Case(name, "as it came", _verifying(secret), headers, request.body, now_s, genuine=True)
             yield case
             yield case.but("another secret", secret=_verifying(other))
@@ -101,7 +102,8 @@ def _cases(requests: Mapping[str, list[Received]]) -> Iterator[Case]:
 
 
 def _spoiled(case: Case) -> Iterator[Case]:
-    body, headers = case.body, case.headers
+    body = case.body
+    headers = case.headers
     signed = SENDERS[case.sender].signature.header_names[-1] if case.sender in SENDERS else "X"
     given = headers[signed]
     yield case.but("a changed byte", body=body[:-2] + b" " + body[-1:])
@@ -119,7 +121,8 @@ def _spoiled(case: Case) -> Iterator[Case]:
 
 
 def _of_standard_webhooks(case: Case, secret: str, other: str) -> Iterator[Case]:
-    headers, sent_s = case.headers, int(case.headers["webhook-timestamp"])
+    headers = case.headers
+    sent_s = int(headers["webhook-timestamp"])
     yield case.but("an id of another", headers={**headers, "webhook-id": "evt_2"})
     for seconds, genuine in ((-301, False), (-300, True), (300, True), (301, False)):
         yield case.but(f"{seconds} s later", now_s=sent_s + seconds, genuine=genuine)

@@ -78,7 +78,8 @@ def test_broker_can_be_stopped_and_started(tmp_path: Path) -> None:
     try:
         create_topic(broker.bootstrap_servers, "kept")
         write(broker.bootstrap_servers, "kept", "1")
-        address, pid = broker.bootstrap_servers, broker.pid
+        address = broker.bootstrap_servers
+        pid = broker.pid
 
         broker.stop()
 

@@ -52,7 +52,8 @@ class Here(Installation):
 def here(broker: Broker, prefix: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Here:
     here = Here(broker.bootstrap_servers, prefix)
     here.make_topics()
-    here.capsys, here.monkeypatch = capsys, monkeypatch
+    here.capsys = capsys
+    here.monkeypatch = monkeypatch
     for name, value in here.env.items():
         monkeypatch.setenv(name, value)
     return here
@@ -194,7 +195,8 @@ def test_missing_topics_are_named_with_the_command_that_creates_them(
 ) -> None:
     """On an empty cluster the command names the missing topics and the command that creates them."""
     here = Here(broker.bootstrap_servers, prefix, sources=[])
-    here.capsys, here.monkeypatch = capsys, monkeypatch
+    here.capsys = capsys
+    here.monkeypatch = monkeypatch
     for name, value in here.env.items():
         monkeypatch.setenv(name, value)
     code, _, error = here.run("list")

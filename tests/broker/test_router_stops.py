@@ -65,7 +65,8 @@ def test_unusable_subscription_pauses_its_customer_until_repaired(here: Installa
 
 def test_unusable_subscription_of_an_unknown_customer_pauses_its_partition(here: Installation) -> None:
     """If the customer cannot be read either, all customers of that partition wait until the record is deleted."""
-    mine, other = customer_on(0), customer_on(1)
+    mine = customer_on(0)
+    other = customer_on(1)
     here.subscribe(subscription("mine", customer_id=mine), subscription("other", customer_id=other))
     here.write_subscription("broken", b"not a record", mine)
     here.produce(here.events_topic, value_of(event("mine", mine)), partition=0)

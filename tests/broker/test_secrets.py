@@ -104,14 +104,17 @@ def test_planted_secrets_are_nowhere(
     """No topic, log, metric or command shows a secret, even if endpoints echo it or a process has the wrong key."""
     key = secrets.token_bytes(32)
     sealing_key = base64.b64encode(key).decode()
-    given, other, password = canary("given"), canary("other"), canary("password")
+    given = canary("given")
+    other = canary("other")
+    password = canary("password")
     pipeline = Pipeline(
         broker.bootstrap_servers, prefix, start_role, sealing_key=sealing_key, log_level="debug", delay_speedup=6000
     )
     base = receiver.url.rstrip("/")
     pipeline.subscribe(f"{base}/echo", secret=given)
     pipeline.subscribe(f"{base}/echo-fail", secret=other, start=1)
-    token, private = canary("token"), pem(KEY)
+    token = canary("token")
+    private = pem(KEY)
     pipeline.write(Change("sub-0", sealed_settings(token, private)))
     own = generated_secret(pipeline, start_role, f"{base}/well")
     known = {"/echo": f"{given} {token}", "/echo-fail": other, "/well": own}
@@ -147,7 +150,8 @@ def test_planted_secrets_are_nowhere(
 def test_no_type_shows_its_secret(broker: Broker, prefix: str, start_role: RoleStarter) -> None:
     """`repr` and `str` of settings, commands, subscriptions and endpoints contain no secret."""
     key = secrets.token_bytes(32)
-    secret, password = canary("held"), canary("password")
+    secret = canary("held")
+    password = canary("password")
     sealing_key = base64.b64encode(key).decode()
     pipeline = Pipeline(broker.bootstrap_servers, prefix, start_role, sealing_key=sealing_key)
     draft = Draft(

@@ -139,7 +139,8 @@ def test_attempts_have_the_same_id_and_their_own_time(pipeline, receiver) -> Non
     """A retry has the body and the id of the first attempt, and verifies with the secret and its own time."""
     receiver.behave = fail_first(1, Answer(500), Answer(200))
     pipeline.write(draft("standard-1", "standard", receiver.url, PRIVATE, event_type="invoice.*", customer="initech"))
-    sender, topic = SENDERS["standard"], pipeline.names.events("standard")
+    sender = SENDERS["standard"]
+    topic = pipeline.names.events("standard")
     with EventPublisher(pipeline.settings.kafka_properties(), sender=sender, topic=topic) as publisher:
         for event_type in ("invoice.paid", "user.created", "invoice"):
             publisher.publish(reader("standard", "initech").event({"type": event_type, "data": {"n": 10**30}}))
@@ -159,7 +160,8 @@ def test_two_webhooks_of_one_url_are_two_deliveries(pipeline, receiver) -> None:
     """Each subscription has its own X-Webhook-Id and X-Event-Id, and keeps both in its retry."""
     receiver.behave = lambda request: Answer(500 if request.number <= 2 else 200)  # both first attempts
     pipeline.write(*(draft(f"twin-{n}", "diligent", receiver.url, None, customer="hooli") for n in (1, 2)))
-    sender, topic = SENDERS["diligent"], pipeline.names.events("diligent")
+    sender = SENDERS["diligent"]
+    topic = pipeline.names.events("diligent")
     with EventPublisher(pipeline.settings.kafka_properties(), sender=sender, topic=topic) as publisher:
         publisher.publish(reader("diligent", "hooli").event({"event_type": "cdd_state_changed", "data": "{}"}))
     requests = receiver.wait_for(4)

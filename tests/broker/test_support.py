@@ -21,7 +21,10 @@ def test_read_topic_returns_committed_records_and_tombstones_in_order(broker: Br
         producer.produce(topic, key="a", value=value, partition=0)
         producer.produce(topic, key="b", value=value, partition=1)
         producer.flush()
-        producer.commit_transaction() if commit else producer.abort_transaction()
+        if commit:
+            producer.commit_transaction()
+        else:
+            producer.abort_transaction()
 
     found = [(m.partition(), m.key(), m.value()) for m in read_topic(broker.bootstrap_servers, topic)]
 

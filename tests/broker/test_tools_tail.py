@@ -83,7 +83,7 @@ def test_other_values_are_text_or_hex(here: Installation, signpost: Commands) ->
     assert "\x1b" not in result.out
 
 
-def test_the_newest_lines_are_in_order_of_time(here: Installation, signpost: Commands) -> None:
+def test_newest_lines_are_in_order_of_time(here: Installation, signpost: Commands) -> None:
     """-n shows the newest records of all partitions together, 10 by default; --since shows all."""
     for number in range(30):
         here.produce(here.names.outcomes, outcome_value(job(number)), f"sub-{number}".encode())
