@@ -1,4 +1,4 @@
-"""Fixtures of all tests: one real broker for the whole run, names of a test's own, and an HTTP endpoint."""
+"""Fixtures of all tests: one real broker for the whole run, unique topic names, and an HTTP endpoint."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.support.topics import remove_topics
 if TYPE_CHECKING:
     from xdist.workermanage import WorkerController  # type: ignore[import-untyped]
 
-# How long an example took says something of the machine alone; a failure names what brings it back.
+# No deadline: the time of an example depends on the machine. A failure prints how to reproduce it.
 settings.register_profile(
     "signpost", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
 )
@@ -40,30 +40,30 @@ HOST_ADDRESS = "broker_host"
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Refuse a misspelt SIGNPOST_TEST_REQUIRE before the first test; have one broker for tests in several processes."""
+    """Refuse a misspelt SIGNPOST_TEST_REQUIRE before the first test, and share one broker between test processes."""
     required()
-    # Brokers of tests live for seconds: without Java's second compiler a start takes 2.8 s of CPU instead of 5.
+    # Test brokers live for seconds. Without Java's second compiler (C2) a start takes 2.8 s of CPU instead of 5.
     os.environ.setdefault("JAVA_TOOL_OPTIONS", "-XX:TieredStopAtLevel=1")
     _keep_bytecode(config)
     if _is_worker(config) or config.getoption("dist", "no") == "no":
         return
     config.stash[HOST] = BrokerHost(lambda: _start(config, os.environ.get(BOOTSTRAP)))
-    if config.getoption("dist") == "load":  # what `-n` means where nobody asks for another way
+    if config.getoption("dist") == "load":  # the default of `-n`
         config.pluginmanager.register(Spreading())
 
 
 def _keep_bytecode(config: pytest.Config) -> None:
-    """Where Python is not to leave bytecode beside its sources let processes keep it in the cache of the tests.
+    """If Python must not write bytecode next to its sources, let processes keep it in the cache of the tests.
 
-    Else each role compiles all its modules: a quarter of the CPU that its start takes.
+    Otherwise each role compiles all its modules at each start.
     """
-    cache = getattr(config, "cache", None)  # not there with `-p no:cacheprovider`
+    cache = getattr(config, "cache", None)  # None with `-p no:cacheprovider`
     if cache is not None and os.environ.pop("PYTHONDONTWRITEBYTECODE", ""):
         os.environ.setdefault("PYTHONPYCACHEPREFIX", str(cache.mkdir("bytecode")))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print what the scenarios of the run came to, in whichever process each of them ran."""
+    """Print the results of all scenarios, from every test process."""
     reports = [one for name in ("passed", "failed") for one in terminalreporter.getreports(name) if one.when == "call"]
     if lines := table_of(sorted(reports, key=lambda report: report.start)):
         terminalreporter.section("scenarios")
@@ -79,12 +79,12 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: WorkerController) -> None:
-    """Tell a process that is to run tests where it asks for the broker."""
+    """Pass the address of the broker host to a test process."""
     node.workerinput[HOST_ADDRESS] = node.config.stash[HOST].address
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """In several processes, begin with what takes the longest."""
+    """With several processes, run the longest tests first."""
     if _is_worker(config):
         items.sort(key=lambda item: place_of(unit_of(item.nodeid, config.rootpath)))
 
@@ -94,7 +94,7 @@ def _is_worker(config: pytest.Config) -> bool:
 
 
 def _start(config: pytest.Config, bootstrap_servers: str | None) -> Broker:
-    """Start a broker that says on the terminal, past pytest's capture, which one it is and how its download goes."""
+    """Start a broker, and show its kind and its download on the terminal, past pytest's capture."""
     capture = config.pluginmanager.get_plugin("capturemanager")
     reporter = config.pluginmanager.get_plugin("terminalreporter")
 
@@ -110,7 +110,7 @@ def _start(config: pytest.Config, bootstrap_servers: str | None) -> Broker:
 
 @pytest.fixture(scope="session")
 def broker(request: pytest.FixtureRequest) -> Iterator[Broker]:
-    """A broker that all tests of the run share; the one of SIGNPOST_KAFKA_BOOTSTRAP_SERVERS where that is set."""
+    """The broker that all tests of the run share: the one of SIGNPOST_KAFKA_BOOTSTRAP_SERVERS if that is set."""
     host: str | None = getattr(request.config, "workerinput", {}).get(HOST_ADDRESS)
     with ask(host) if host else _start(request.config, os.environ.get(BOOTSTRAP)) as shared:
         yield shared
@@ -124,8 +124,8 @@ def own_broker(request: pytest.FixtureRequest) -> Iterator[Broker]:
 
 
 @pytest.fixture(autouse=True)
-def logging_as_it_was() -> Iterator[None]:
-    """A command that ran within a test has set up logs to a stream that pytest closes: none goes on there."""
+def restored_logging() -> Iterator[None]:
+    """Remove log handlers that a command installed within the test: pytest closes their streams."""
     yield
     if structlog.is_configured():
         structlog.reset_defaults()
@@ -139,7 +139,7 @@ def _unique() -> str:
 
 @pytest.fixture
 def prefix(request: pytest.FixtureRequest) -> Iterator[str]:
-    """A beginning for names of topics, groups and transactional ids that no other test has; its topics are removed."""
+    """A unique prefix for topics, groups and transactional ids. Its topics are deleted after the test."""
     unique = _unique()
     shared: Broker | None = request.getfixturevalue("broker") if "broker" in request.fixturenames else None
     yield unique
@@ -149,27 +149,27 @@ def prefix(request: pytest.FixtureRequest) -> Iterator[str]:
 
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
-    """An HTTP endpoint on 127.0.0.1 that answers 200 until its `behave` says otherwise."""
+    """An HTTP endpoint on 127.0.0.1 that responds with 200 until the test sets `behave`."""
     with Receiver() as endpoint:
         yield endpoint
 
 
 @pytest.fixture
 def start_role(tmp_path: Path) -> Iterator[RoleStarter]:
-    """Starts role processes, `start_role(["router"], env)`; they are killed when the test ends."""
+    """Start role processes with `start_role(["router"], env)`. They are killed when the test ends."""
     with RoleStarter.into(tmp_path) as starter:
         yield starter
 
 
 @pytest.fixture
 def pipeline(broker: Broker, prefix: str, start_role: RoleStarter) -> Pipeline:
-    """Topics of the test's own, and roles to start on them."""
+    """Topics of this test alone, and roles to start on them."""
     return Pipeline(broker.bootstrap_servers, prefix, start_role)
 
 
 @pytest.fixture(scope="module")
 def module_prefix(broker: Broker) -> Iterator[str]:
-    """As `prefix`, for all tests of a file."""
+    """Like `prefix`, for all tests of a file."""
     unique = _unique()
     yield unique
     remove_topics(broker.bootstrap_servers, unique)
@@ -177,37 +177,37 @@ def module_prefix(broker: Broker) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def module_start_role(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RoleStarter]:
-    """As `start_role`, for all tests of a file."""
+    """Like `start_role`, for all tests of a file."""
     with RoleStarter.into(tmp_path_factory.mktemp("roles")) as starter:
         yield starter
 
 
 @pytest.fixture(scope="module")
 def module_pipeline(broker: Broker, module_prefix: str, module_start_role: RoleStarter) -> Pipeline:
-    """Topics for all tests of a file, which starts the roles on them in a fixture of its own with `scope="module"`."""
+    """Topics for all tests of a file. The file starts the roles in its own fixture with `scope="module"`."""
     return Pipeline(broker.bootstrap_servers, module_prefix, module_start_role)
 
 
 @pytest.fixture
 def shared(module_pipeline: Pipeline) -> Pipeline:
-    """The pipeline of the file, with a customer of the test's own: no other test sees its subscriptions and jobs."""
+    """The pipeline of the file, with a customer of this test: other tests see neither its subscriptions nor jobs."""
     return module_pipeline.of_customer(f"customer-{uuid4().hex[:8]}")
 
 
 @pytest.fixture
 def kafka(broker: Broker) -> dict[str, str]:
-    """The properties of a connection."""
+    """The connection properties of the broker."""
     return kafka_of(broker.bootstrap_servers)
 
 
 @pytest.fixture
 def names(broker: Broker, prefix: str) -> TopicNames:
-    """The names of the test's own topics, of which that of subscriptions is made."""
+    """The names of this test's topics. Only `subscriptions` is created."""
     return subscriptions_topic(broker.bootstrap_servers, prefix)
 
 
 @pytest.fixture
 def make_writer(kafka: dict[str, str], names: TopicNames) -> Iterator[MakeWriter]:
-    """Makes writers of subscriptions, which are closed when the test ends."""
+    """Create subscription writers. They are closed when the test ends."""
     with making_writers(kafka, names) as make:
         yield make

@@ -1,4 +1,4 @@
-"""What tests of commands on a broker share: an installation with its topics, and the commands with its settings."""
+"""Fixtures of command tests on a broker: an installation with its topics, and commands with its settings."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from tests.support.tools import Commands
 
 @pytest.fixture
 def here(broker: Broker, prefix: str) -> Installation:
-    """An installation of its own."""
+    """An installation of this test, with its topics."""
     return Installation(broker.bootstrap_servers, prefix).make_topics()
 
 
 @pytest.fixture
 def signpost(here: Installation, monkeypatch: pytest.MonkeyPatch) -> Commands:
-    """Commands as somebody types them there."""
+    """The `signpost` commands, with the settings of the installation."""
     return Commands(here.env, monkeypatch)

@@ -1,4 +1,4 @@
-"""docs/add-a-sender.md: every command of the page, as it stands, on a real broker."""
+"""docs/add-a-sender.md: every command of the page, unchanged, on a real broker."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from datetime import timedelta
 from pathlib import Path
 from typing import NamedTuple
 
-from deploy.dev import parent_bound as tether
+from deploy.dev import parent_bound
 from deploy.dev.broker import Broker
 from tests.support.waiting import wait_until
 
 PAGE = (Path(__file__).parents[2] / "docs" / "add-a-sender.md").read_text(encoding="utf-8")
-# What runs in a terminal of its own, and what it says when the page goes on.
-LASTING = {"signpost up": "ready; in other terminals", "signpost receiver": "verifies signatures of orders"}
+# Commands that keep running in a terminal of their own, and the text that shows that they are ready.
+READY_TEXTS = {"signpost up": "ready; in other terminals", "signpost receiver": "verifies signatures of orders"}
 
 
 class Block(NamedTuple):
-    """Commands of one terminal, and what they print."""
+    """Commands of one terminal, and the output that the page shows."""
 
     script: str
     shown: tuple[str, ...]
 
     @property
     def waits_for(self) -> str | None:
-        """What a lasting command says when it is ready."""
-        return next((said for command, said in LASTING.items() if command in self.script), None)
+        """The text that a background command prints when it is ready; None for other commands."""
+        return next((text for command, text in READY_TEXTS.items() if command in self.script), None)
 
 
 def blocks() -> Iterator[Block]:
-    """Take the page's console blocks apart into commands, here-documents with them, and output."""
+    """Split the page's console blocks into commands (with their here-documents) and output."""
     for text in re.findall(r"^```console\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE):
         commands = re.findall(r"^\$ (?:[^\n]*<<END\n.*?^END$|[^\n]*)", text, re.DOTALL | re.MULTILINE)
         shown = text
@@ -45,13 +45,13 @@ def blocks() -> Iterator[Block]:
 
 
 @contextmanager
-def lasting(block: Block, folder: Path, env: dict[str, str]) -> Iterator[Path]:
-    """Run what lasts in the background until it is ready, and give its output's file."""
+def in_background(block: Block, folder: Path, env: dict[str, str]) -> Iterator[Path]:
+    """Run a command in the background, wait until it is ready, and yield the file of its output."""
     log = folder / f"{len(list(folder.glob('*.log')))}.log"
     with log.open("wb") as output:
-        # exec, so that the signal at the end comes to the command itself.
+        # exec: the signal at the end must reach the command itself.
         command = re.sub(r"^signpost", "exec signpost", block.script, flags=re.MULTILINE)
-        process = tether.start(
+        process = parent_bound.start(
             ["bash", "-ec", command],
             env=env,
             cwd=folder,
@@ -68,8 +68,8 @@ def lasting(block: Block, folder: Path, env: dict[str, str]) -> Iterator[Path]:
         process.wait(60)
 
 
-def test_every_command_of_the_page_does_what_it_says(broker: Broker, prefix: str, tmp_path: Path) -> None:
-    """A new folder, a type more, checked, loaded, everything started, subscribed, published, delivered and verified."""
+def test_commands_of_the_page_print_the_output_it_shows(broker: Broker, prefix: str, tmp_path: Path) -> None:
+    """A new folder and another type are checked and loaded; an event is published, delivered and verified."""
     env = {key: value for key, value in os.environ.items() if not key.startswith("SIGNPOST_")}
     env |= {
         "PATH": f"{Path(sys.executable).parent}:{env['PATH']}",
@@ -82,7 +82,7 @@ def test_every_command_of_the_page_does_what_it_says(broker: Broker, prefix: str
     with ExitStack() as stack:
         for block in blocks():
             if block.waits_for is not None:
-                logs.append(stack.enter_context(lasting(block, tmp_path, env)))
+                logs.append(stack.enter_context(in_background(block, tmp_path, env)))
                 continue
             done = subprocess.run(
                 ["bash", "-ec", exports + block.script],
@@ -94,8 +94,8 @@ def test_every_command_of_the_page_does_what_it_says(broker: Broker, prefix: str
                 timeout=60,
             )
             assert done.returncode == 0, done.stdout + done.stderr
-            said = done.stdout.replace(prefix, "signpost.").splitlines()
-            assert [line for line in block.shown if line not in said] == []
+            printed = done.stdout.replace(prefix, "signpost.").splitlines()
+            assert [line for line in block.shown if line not in printed] == []
             exports += "".join(f"{line}\n" for line in block.script.splitlines() if line.startswith("export "))
         wait_until(lambda: "evt_1001" in logs[-1].read_text(), 30, "the event is delivered")
     assert "200  evt_1001  order.cancelled  attempt 1  signature ok  148 bytes  POST /hook" in logs[-1].read_text()

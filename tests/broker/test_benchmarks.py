@@ -1,4 +1,4 @@
-"""The benchmarks run and print what they promise; what the figures are is not asserted anywhere."""
+"""The benchmarks run and print all their figures. The values of the figures are not asserted."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ _FIGURES: Final[dict[str, set[str]]] = {
 
 @pytest.fixture
 def bench(broker: Broker) -> Iterator[Bench]:
-    """A bench at a thousandth of the sizes."""
+    """A bench with a thousandth of the usual sizes."""
     try:
         sink = Sink()
     except Unavailable as error:
@@ -64,7 +64,7 @@ def bench(broker: Broker) -> Iterator[Bench]:
 
 
 def measured(found: dict[str, Any]) -> list[float]:
-    """Return all numbers of a benchmark's figures, however deep."""
+    """Return all numbers of a benchmark's figures, nested ones included."""
     numbers = []
     for value in found.values():
         if isinstance(value, dict):
@@ -74,8 +74,8 @@ def measured(found: dict[str, Any]) -> list[float]:
     return numbers
 
 
-def test_delivery_is_measured_beside_its_yardsticks(bench: Bench) -> None:
-    """One line has rate and CPU of the delivery process, of a bare loop of sockets, of httpx consumers, and ratios."""
+def test_delivery_is_compared_with_bare_sockets_and_httpx(bench: Bench) -> None:
+    """The figures have rate and CPU of the delivery process, a bare socket loop and httpx consumers, and ratios."""
     found = BENCHMARKS["delivery"](bench)
 
     assert _FIGURES["delivery"] <= json.loads(json.dumps(found)).keys()
@@ -83,8 +83,8 @@ def test_delivery_is_measured_beside_its_yardsticks(bench: Bench) -> None:
     assert found["bare_sockets"].keys() == found["httpx_8"].keys() == {"rate", "cpu_us"}
 
 
-def test_the_router_is_measured_by_events_and_jobs(bench: Bench) -> None:
-    """A run of the router has events and jobs a second, the CPU of each, and its memory."""
+def test_router_is_measured_by_events_and_jobs(bench: Bench) -> None:
+    """A run of the router has events and jobs per second, the CPU of each, and the memory."""
     found = router.route(bench, 10, 3, 1_000)
 
     assert found["jobs_rate"] >= found["events_rate"] > 0
@@ -94,22 +94,22 @@ def test_the_router_is_measured_by_events_and_jobs(bench: Bench) -> None:
 @pytest.mark.long
 @pytest.mark.parametrize("name", sorted(_FIGURES))
 def test_every_benchmark_prints_its_figures(bench: Bench, name: str) -> None:
-    """Each benchmark runs at any scale, and has all figures of its line."""
+    """Each benchmark runs at a small scale and has all its figures."""
     found = BENCHMARKS[name](bench)
 
     assert _FIGURES[name] <= json.loads(json.dumps(found)).keys()
-    # Freshness counts from an acknowledgement: what has an effect before it is negative.
+    # `freshness` counts from the acknowledgement: an earlier effect is negative.
     assert name == "freshness" or all(number >= 0 for number in measured(found))
 
 
-def test_several_rounds_end_in_medians() -> None:
-    """Of each number, however deep it stands, there is the median of all rounds."""
+def test_several_rounds_are_reduced_to_medians() -> None:
+    """Each number, nested ones included, is the median of all rounds."""
     rounds = [{"rate": rate, "hosts": {"1": {"cpu_us": rate / 2}}, "rss": [rate, 1], "kind": "x"} for rate in (9, 1, 4)]
     assert medians(rounds) == {"rate": 4, "hosts": {"1": {"cpu_us": 2}}, "rss": [4, 1], "kind": "x"}
 
 
-def test_another_commit_is_compared_by_medians() -> None:
-    """Beside another commit stands what the delivery process of now has of its rate and CPU, by medians of rounds."""
+def test_commits_are_compared_by_medians() -> None:
+    """A comparison has the ratios of rate and CPU to the other commit, by medians of the rounds."""
     rounds: dict[str, list[dict[str, float]]] = {
         "before": [{"rate": 90, "cpu_us": 60}, {"rate": 100, "cpu_us": 50}, {"rate": 300, "cpu_us": 40}],
         "now": [{"rate": 110, "cpu_us": 40}, {"rate": 95, "cpu_us": 40}, {"rate": 10, "cpu_us": 90}],
@@ -118,15 +118,15 @@ def test_another_commit_is_compared_by_medians() -> None:
     assert (found["of_rate"], found["of_cpu"]) == (0.95, 0.8)
 
 
-@pytest.mark.skipif(shutil.which("git") is None, reason="git tells what a commit holds")
-def test_an_unknown_commit_is_named() -> None:
-    """A commit that git does not know is told, and nothing is run."""
+@pytest.mark.skipif(shutil.which("git") is None, reason="needs git to check a commit out")
+def test_unknown_commit_is_named() -> None:
+    """A commit that git does not know is an error, and nothing is run."""
     with pytest.raises(InvalidInput, match="no commit 'never-made'"), checked_out("never-made"):
         pass
 
 
-def test_a_missing_sink_is_named_with_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without nginx `make bench` says what to install."""
+def test_missing_nginx_is_named_with_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without nginx `make bench` names the package to install."""
     monkeypatch.setattr(shutil, "which", lambda *_args, **_options: None)
 
     with pytest.raises(Unavailable, match="apt-get install nginx"):

@@ -1,4 +1,4 @@
-"""State on a compacted topic, read whole before its partition is used."""
+"""State on a compacted topic, read completely before its partition is used."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ LOG = logging.getLogger("signpost.kafka")
 
 
 def producer(broker: Broker, transactional_id: str) -> Producer:
-    """Return a producer that has begun a transaction, which the broker ends after 2 s."""
+    """Return a producer with an open transaction, which the broker aborts after 2 s."""
     config = {
         "bootstrap.servers": broker.bootstrap_servers,
         "transactional.id": transactional_id,
         "transaction.timeout.ms": 2_000,
     }
-    made = Producer(config, logger=LOG)
-    made.list_topics(timeout=10)
-    made.init_transactions(10)
-    made.begin_transaction()
-    return made
+    transactional = Producer(config, logger=LOG)
+    transactional.list_topics(timeout=10)
+    transactional.init_transactions(10)
+    transactional.begin_transaction()
+    return transactional
 
 
-def test_what_a_later_owner_committed_is_seen_behind_a_transaction_left_open(broker: Broker, prefix: str) -> None:
-    """A reader waits for the end of an open transaction and then knows all that was committed after it began."""
+def test_records_of_a_later_owner_are_read_behind_an_open_transaction(broker: Broker, prefix: str) -> None:
+    """A reader waits until an open transaction ends, and then has all records committed after it began."""
     topic = f"{prefix}health"
     create_topic(broker.bootstrap_servers, topic, partitions=2)
     zombie = producer(broker, f"{prefix}zombie")

@@ -1,4 +1,4 @@
-"""A broker in a container, where a Docker daemon answers and has the image."""
+"""A broker in a container. The tests need a Docker daemon that has the image."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ def _docker() -> None:
 
 
 def names() -> list[str]:
-    """Return the names of all containers, running or not, that a broker was started in."""
+    """Return the names of all containers of brokers, running or not."""
     command = ["docker", "ps", "--all", "--filter", "name=signpost-kafka-", "--format", "{{.Names}}"]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
 
 
 def silent(line: str) -> None:
-    """Take a line and say nothing."""
+    """Discard a line of progress."""
 
 
-def test_its_data_is_this_users_and_is_used_again(tmp_path: Path) -> None:
-    """Records outlive stop, kill and close in the given folder, which belongs to this user; nothing else is left."""
+def test_data_belongs_to_this_user_and_is_used_again(tmp_path: Path) -> None:
+    """Records survive stop and close in the given folder, all files belong to this user, and no container is left."""
     first = ContainerBroker(data=tmp_path / "data", port=None, say=silent)
     name = first.describe.split()[1]
     try:
@@ -58,8 +58,8 @@ def test_its_data_is_this_users_and_is_used_again(tmp_path: Path) -> None:
         second.close()
 
 
-def test_it_is_gone_with_its_parent() -> None:
-    """After SIGKILL of the process that started it, the container and its temporary data are removed."""
+def test_container_ends_with_its_parent() -> None:
+    """After SIGKILL of the parent process the container and its temporary data are removed."""
     with python(
         """
         import time

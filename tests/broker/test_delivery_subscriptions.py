@@ -1,4 +1,4 @@
-"""What delivery does when subscriptions change, or are not known yet."""
+"""Delivery when subscriptions change, are missing, or are not read yet."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ SPEEDUP = 600
 
 @pytest.fixture(scope="module")
 def deliver(module_pipeline: Pipeline) -> Role:
-    """The delivery process of all tests of this file, beside a router."""
+    """The delivery process of all tests of this file, next to a router."""
     module_pipeline.router()
     return module_pipeline.deliver(delay_speedup=SPEEDUP)
 
 
 @pytest.fixture
 def pipeline(shared: Pipeline, deliver: Role) -> Pipeline:
-    """The pipeline that runs, with a customer of the test's own."""
+    """The running pipeline, with a customer of this test alone."""
     return shared
 
 
@@ -57,7 +57,7 @@ def put_job(pipeline: Pipeline, subscription: str, partition: int, offset: int) 
         subscription_id=subscription,
         subscription_partition=partition,
         subscription_offset=offset,
-        activation=1 << 60,  # of a record that is newer than all others
+        activation=1 << 60,  # higher than that of any record
         run=0,
         attempt=1,
         due_at_ms=0,
@@ -71,7 +71,8 @@ def put_job(pipeline: Pipeline, subscription: str, partition: int, offset: int) 
 def place_of(pipeline: Pipeline, subscription: str) -> tuple[int, int]:
     """Return partition and offset of the record of a subscription."""
     (message,) = [m for m in pipeline.read(pipeline.names.subscriptions) if m.key() == subscription.encode()]
-    partition, offset = message.partition(), message.offset()
+    partition = message.partition()
+    offset = message.offset()
     assert partition is not None
     assert offset is not None
     return partition, offset
@@ -81,18 +82,18 @@ def next_place(pipeline: Pipeline) -> tuple[int, int]:
     """Return where the next record of the customer's subscriptions will be."""
     (probe,) = pipeline.subscribe("http://127.0.0.1:9/probe", start=99)
     partition, offset = place_of(pipeline, probe)
-    return partition, offset + 2  # its transaction's marker is between
+    return partition, offset + 2  # the marker of its transaction is between them
 
 
 def is_signed(request: Received, secret: bytes) -> bool:
-    """Tell whether a secret signed a request."""
+    """Return whether a secret signed a request."""
     return request.header("X-Zenoo-Signature") == f"sha256={hmac.digest(secret, request.body, 'sha256').hex()}"
 
 
 @pytest.mark.promise(1)
 @pytest.mark.parametrize("partition", [0, 99])
-def test_a_job_of_a_record_that_is_nowhere_is_dead(pipeline: Pipeline, receiver: Receiver, partition: int) -> None:
-    """Where the topic lost records, nobody knows whom a job is for; with the subscription back it is delivered."""
+def test_job_of_a_lost_subscription_record_is_dead(pipeline: Pipeline, receiver: Receiver, partition: int) -> None:
+    """A job whose subscription record is lost is dead. Once the subscription exists again, the job is delivered."""
     put_job(pipeline, pipeline.subscription_id(), partition, 1_000_000)
     (outcome,) = pipeline.wait_for_ends(1)
     assert (outcome["state"], outcome["reason"]) == ("dead", "unknown_subscription")
@@ -108,8 +109,8 @@ def test_a_job_of_a_record_that_is_nowhere_is_dead(pipeline: Pipeline, receiver:
 
 
 @pytest.mark.promise(1, 7)
-def test_a_job_of_a_deleted_subscription_is_cancelled(pipeline: Pipeline, receiver: Receiver) -> None:
-    """A job whose subscription is gone ends as cancelled, with the reason, and nothing is sent."""
+def test_job_of_a_deleted_subscription_is_cancelled(pipeline: Pipeline, receiver: Receiver) -> None:
+    """A job of a deleted subscription ends as cancelled with the reason `deleted`, and nothing is sent."""
     (id_,) = pipeline.subscribe(receiver.url)
     place = place_of(pipeline, id_)
     pipeline.write(Delete(id_))
@@ -122,14 +123,14 @@ def test_a_job_of_a_deleted_subscription_is_cancelled(pipeline: Pipeline, receiv
 @pytest.mark.promise(7)
 @pytest.mark.decision("O28", "O29", "D26", "D27")
 @pytest.mark.parametrize(("change", "reason"), [(Delete, "deleted"), (Pause, "paused")])
-def test_no_attempt_starts_after_a_delete_or_pause_was_acknowledged(
+def test_no_attempt_starts_after_an_acknowledged_delete_or_pause(
     pipeline: Pipeline, receiver: Receiver, change: type[Delete] | type[Pause], reason: str
 ) -> None:
-    """Once a delete or pause is acknowledged nothing is sent any more, and what waited ends as cancelled."""
+    """Once a delete or pause is acknowledged, nothing is sent any more, and waiting jobs end as cancelled."""
     receiver.behave = always(Answer(500))
     (id_,) = pipeline.subscribe(receiver.url)
     pipeline.publish_some(200)
-    receiver.wait_for(100)  # a retry follows after 0.1 s, another after 0.5 s: some are always under way
+    receiver.wait_for(100)  # retries follow after 0.1 and 0.5 s: some are always in flight
     pipeline.write(change(id_))
     sent = len(receiver.requests)
     outcomes = pipeline.wait_for_ends(200)
@@ -139,12 +140,12 @@ def test_no_attempt_starts_after_a_delete_or_pause_was_acknowledged(
 
 
 @pytest.mark.promise(7)
-def test_what_waited_when_it_was_paused_is_never_sent(pipeline: Pipeline, receiver: Receiver) -> None:
-    """A job from before a pause is cancelled also when it comes up after the resume; new events are delivered."""
+def test_jobs_that_waited_at_a_pause_are_never_sent(pipeline: Pipeline, receiver: Receiver) -> None:
+    """A job from before a pause is cancelled even if it is due after the resume. New events are delivered."""
     receiver.behave = always(Answer(500))
     (id_,) = pipeline.subscribe(receiver.url)
     pipeline.publish_some(1)
-    receiver.wait_for(4)  # it comes up again in 12 s: time for both changes
+    receiver.wait_for(4)  # the next attempt is due in 12 s: enough time for both changes
     pipeline.write(Pause(id_))
     pipeline.write(Resume(id_))
     receiver.behave = always(Answer(200))
@@ -155,8 +156,8 @@ def test_what_waited_when_it_was_paused_is_never_sent(pipeline: Pipeline, receiv
 
 
 @pytest.mark.decision("D28")
-def test_a_new_url_is_where_waiting_jobs_go(pipeline: Pipeline, receiver: Receiver) -> None:
-    """The URL is looked up when a request starts: a change applies to what already waits."""
+def test_waiting_jobs_go_to_a_new_url(pipeline: Pipeline, receiver: Receiver) -> None:
+    """The URL is looked up when a request starts, so a change applies to waiting jobs."""
     receiver.behave = lambda received: Answer(500 if received.path == "/old" else 200)
     pipeline.subscribe(f"{receiver.url}old")
     pipeline.publish_some(1)
@@ -168,24 +169,24 @@ def test_a_new_url_is_where_waiting_jobs_go(pipeline: Pipeline, receiver: Receiv
 
 
 @pytest.mark.decision("Z12")
-def test_a_new_secret_signs_what_already_waits(pipeline: Pipeline, receiver: Receiver) -> None:
-    """After a rotation the next attempt of a waiting job is signed with the new secret only."""
+def test_new_secret_signs_waiting_jobs(pipeline: Pipeline, receiver: Receiver) -> None:
+    """After a change of the secret the next attempt of a waiting job is signed with the new secret only."""
     receiver.behave = always(Answer(500))
     pipeline.subscribe(receiver.url)
     pipeline.publish_some(1)
     receiver.wait_for(1)
     pipeline.subscribe(receiver.url, secret="the-new-secret")
-    known = len(receiver.requests)  # one more may have been open
+    known = len(receiver.requests)  # one more may be in flight
     wait_until(lambda: is_signed(receiver.requests[-1], b"the-new-secret"), 60, "the new secret signs")
     assert all(is_signed(request, b"the-new-secret") for request in receiver.requests[known + 1 :])
     pipeline.write(Delete(pipeline.subscription_id()))
 
 
 @pytest.mark.promise(1)
-def test_jobs_of_an_unusable_subscription_wait_until_it_is_mended(
+def test_jobs_of_an_unusable_subscription_wait_until_it_is_repaired(
     pipeline: Pipeline, deliver: Role, receiver: Receiver
 ) -> None:
-    """A subscription record that nobody can read cancels nothing: its jobs are deferred until the record is mended."""
+    """An unreadable subscription record cancels nothing: its jobs are deferred until the record is repaired."""
     partition, offset = next_place(pipeline)
     id_ = pipeline.subscription_id()
     producer = Producer({"bootstrap.servers": pipeline.bootstrap_servers})
@@ -194,7 +195,7 @@ def test_jobs_of_an_unusable_subscription_wait_until_it_is_mended(
     put_job(pipeline, id_, partition, offset)
     wait_until(
         lambda: deliver.metric("signpost_delivery_deferred_total", reason="unusable_subscription") >= 2,
-        what="the job is deferred, and again",
+        what="the job is deferred twice",
     )
     assert receiver.requests == []
     pipeline.subscribe(receiver.url)
@@ -205,7 +206,7 @@ def test_jobs_of_an_unusable_subscription_wait_until_it_is_mended(
 
 
 def draft_of(pipeline: Pipeline, receiver: Receiver, **settings: Any) -> Draft:
-    """Return a subscription to everything, with settings of its own."""
+    """Return a subscription to all event types, with the given settings."""
     return Draft(
         id=pipeline.subscription_id(),
         sender="zenoo",
@@ -218,8 +219,8 @@ def draft_of(pipeline: Pipeline, receiver: Receiver, **settings: Any) -> Draft:
 
 
 @pytest.mark.promise(7)
-def test_settings_of_a_subscription_hold_at_once(pipeline: Pipeline, receiver: Receiver) -> None:
-    """Its headers are sent before the signature, its schedule ends its job, and what its endpoint tells is masked."""
+def test_settings_of_a_subscription_apply_at_once(pipeline: Pipeline, receiver: Receiver) -> None:
+    """Its headers are sent before the signature, its schedule ends the job, and echoed header values are masked."""
     token = "canary-token-0123456789"
     receiver.behave = lambda received: Answer(500, body=f"you sent {received.header('Authorization')}".encode())
     draft = draft_of(
@@ -248,18 +249,15 @@ def test_settings_of_a_subscription_hold_at_once(pipeline: Pipeline, receiver: R
     assert (request.header("Authorization"), request.header("X-Region")) == (None, "eu")
 
 
-def test_a_rate_limit_holds_in_every_second(pipeline: Pipeline, receiver: Receiver) -> None:
-    """Of a backlog no more attempts begin in any second than the subscription says, however it was read or deferred."""
-    draft = draft_of(
-        pipeline,
-        receiver,
-        rate_limit=10,
-    )
-    pipeline.write(Apply(draft))
+def test_rate_limit_holds_in_every_second(pipeline: Pipeline, receiver: Receiver) -> None:
+    """At most `rate_limit` attempts of a backlog start in any second, whether jobs wait in memory or are deferred."""
+    pipeline.write(Apply(draft_of(pipeline, receiver, rate_limit=10)))
     pipeline.publish_some(25)
 
     outcomes = pipeline.wait_for_ends(25)
 
-    began = sorted(outcome["at_ms"] for outcome in outcomes)
-    assert len(began) == 25
-    assert [(first, last) for first, last in zip(began, began[10:], strict=False) if last - first < 1_000] == []
+    started_ms = sorted(outcome["at_ms"] for outcome in outcomes)
+    assert len(started_ms) == 25
+    assert [
+        (first, last) for first, last in zip(started_ms, started_ms[10:], strict=False) if last - first < 1_000
+    ] == []

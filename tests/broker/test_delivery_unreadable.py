@@ -1,4 +1,4 @@
-"""Records in the delay topics that nobody can read: each is dead with its bytes and source, and none stops delivery."""
+"""Unreadable records in delay topics: each becomes a dead letter with bytes and source, and none stops delivery."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ UNREADABLE: dict[str, tuple[bytes | None, str]] = {
 
 
 def wait_committed(pipeline: Pipeline, topic: str) -> None:
-    """Wait until delivery has committed all of a topic."""
+    """Wait until delivery has committed a topic to its end."""
     group = f"{pipeline.names.prefix}deliver"
 
     def committed() -> bool:
@@ -77,7 +77,7 @@ def wait_committed(pipeline: Pipeline, topic: str) -> None:
 
 
 def letters_of(pipeline: Pipeline, count: int) -> list[DeadLetter]:
-    """Wait for so many dead letters and return them."""
+    """Wait for this number of dead letters and return them."""
 
     def arrived() -> list[DeadLetter]:
         letters = pipeline.dead_letters()
@@ -91,7 +91,7 @@ def letters_of(pipeline: Pipeline, count: int) -> list[DeadLetter]:
 def test_unreadable_record_is_dead_with_its_bytes_and_stops_nothing(
     pipeline: Pipeline, receiver: Receiver, delay_topic: str
 ) -> None:
-    """A dozen kinds between good jobs: each is one dead letter, its offset is committed, and the good ones arrive."""
+    """Twelve kinds between good jobs: each is one dead letter, its offset is committed, and the good jobs are sent."""
     pipeline.subscribe(receiver.url)
     topic = f"{pipeline.names.prefix}jobs.{delay_topic}"
     for name, (value, _) in UNREADABLE.items():
@@ -119,13 +119,13 @@ def test_unreadable_record_is_dead_with_its_bytes_and_stops_nothing(
     assert {name: deliver.metric("signpost_unreadable_records_total", reason=name) for name in reasons} == reasons
     assert reasons.keys() <= UNREADABLE_REASONS
     assert deliver.terminate() == 0
-    assert len(pipeline.dead_letters()) == len(UNREADABLE), "one for each, not one for each time it was read"
+    assert len(pipeline.dead_letters()) == len(UNREADABLE), "one for each record, not one for each read"
 
 
-def test_a_record_that_is_too_large_for_the_dead_is_named(
+def test_record_too_large_for_the_dead_letter_topic_is_described(
     broker: Broker, prefix: str, start_role: RoleStarter, receiver: Receiver
 ) -> None:
-    """An unreadable record of maximum size, and a job with such a body, are dead without their bytes; others go on."""
+    """An unreadable record of maximum size, and a dead job of that size, keep their source but not their bytes."""
     pipeline = Pipeline(broker.bootstrap_servers, prefix, start_role, max_event=64 * 1024, max_body=1024)
     pipeline.subscribe(receiver.url, receiver.url)
     receiver.behave = always(Answer(410))
@@ -146,8 +146,8 @@ def test_a_record_that_is_too_large_for_the_dead_is_named(
     assert deliver.terminate() == 0
 
 
-def test_what_is_dead_can_be_read_as_what_it_was(pipeline: Pipeline, receiver: Receiver) -> None:
-    """The bytes of a job that is dead are the job, which can be sent again from them."""
+def test_dead_letter_of_a_job_can_be_decoded(pipeline: Pipeline, receiver: Receiver) -> None:
+    """The dead letter of a job holds the bytes of its record, from which the job can be sent again."""
     receiver.behave = always(Answer(410))
     pipeline.subscribe(receiver.url)
     produce(pipeline.bootstrap_servers, f"{pipeline.names.prefix}jobs.0s", GOOD, b"sub-0", partition=0)

@@ -1,4 +1,4 @@
-"""`signpost demo`: the main job, run small."""
+"""`signpost demo` at a small size."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from tests.support.waiting import wait_until
 
 
 def table_in(lines: list[str]) -> list[str]:
-    """Return the lines of the closing table, from its heads to its sum."""
-    head = next(number for number, line in enumerate(lines) if line.startswith("sender "))
-    return lines[head : next(number for number, line in enumerate(lines) if line.startswith("all ")) + 1]
+    """Return the lines of the final table, from its header to its sum."""
+    header = next(number for number, line in enumerate(lines) if line.startswith("sender "))
+    return lines[header : next(number for number, line in enumerate(lines) if line.startswith("all ")) + 1]
 
 
-def test_the_demo_adds_up(broker: Broker, start_role: RoleStarter, tmp_path: Path) -> None:
-    """The demo delivers for every built-in sender, adds up, fits 80 columns, and keeps off what is a user's own."""
+def test_demo_adds_up(broker: Broker, start_role: RoleStarter, tmp_path: Path) -> None:
+    """The demo delivers for every built-in sender, adds up, fits 80 columns, and leaves the user's topics alone."""
     make_folder(tmp_path / "billing")
     demo = start_role(
         ["demo", "--events", "60"],
@@ -41,22 +41,24 @@ def test_the_demo_adds_up(broker: Broker, start_role: RoleStarter, tmp_path: Pat
     assert all(len(line) <= 80 and "…" not in line for line in table)
     figures = {line.split()[0]: dict(zip(names, line.split(), strict=False)) for line in table}
     for name in load_senders():
-        of = figures[name]
-        assert int(of["events"]) >= 8
-        assert {of["jobs"], of["attempts"], of["verified"], of["delivered"]} == {of["events"]}
-    (row,) = [line.split()[2:] for line in table if line.split()[:2] == ["always", "500"]]
-    dead, every = dict(zip(names[1:], row, strict=True)), figures["all"]
+        row = figures[name]
+        assert int(row["events"]) >= 8
+        assert {row["jobs"], row["attempts"], row["verified"], row["delivered"]} == {row["events"]}
+    (cells,) = [line.split()[2:] for line in table if line.split()[:2] == ["always", "500"]]
+    dead = dict(zip(names[1:], cells, strict=True))
+    total = figures["all"]
     assert {dead["dead"], dead["retried"]} == {dead["events"]}
     assert dead["verified"] == dead["attempts"]
     assert dead["delivered"] == "0"
-    assert every["events"] == "60"
-    assert every["dead"] == dead["events"]
+    assert total["events"] == "60"
+    assert total["dead"] == dead["events"]
     assert "billing" not in text
     assert "rdkafka" not in text
     prefix = next(line for line in lines if line.startswith("topics: prefix ")).split()[2].rstrip(",")
-    admin, ours = admin_of(broker.bootstrap_servers), (prefix, "test-demo-user.")
-    # A broker answers from its copy of the metadata, which may still have what the controller has removed.
+    admin = admin_of(broker.bootstrap_servers)
+    prefixes = (prefix, "test-demo-user.")
+    # A broker responds from its copy of the metadata, which may still list topics that the controller has removed.
     wait_until(
-        lambda: not [topic for topic in admin.list_topics(timeout=10).topics if topic.startswith(ours)],
+        lambda: not [topic for topic in admin.list_topics(timeout=10).topics if topic.startswith(prefixes)],
         what="its topics are removed",
     )

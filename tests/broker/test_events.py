@@ -1,4 +1,4 @@
-"""Events on a real broker: published as they were given, or not at all."""
+"""Events on a real broker: published unchanged, or not at all."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DECODER = EventDecoder(ZENOO)
 
 @pytest.fixture
 def topic(broker: Broker, prefix: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The event topic of a prefix of this test, with three partitions; commands find it by the environment."""
+    """The event topic of this test's prefix, with three partitions. Commands find it by the environment."""
     name = f"{prefix}zenoo.events"
     create_topic(broker.bootstrap_servers, name, 3)
     monkeypatch.setenv("SIGNPOST_KAFKA_BOOTSTRAP_SERVERS", broker.bootstrap_servers)
@@ -45,8 +45,8 @@ def run(*arguments: str) -> int:
     return int(end.value.code or 0)
 
 
-def test_what_was_published_is_on_the_topic(broker: Broker, topic: str):
-    """Events as JSON and as objects arrive, with the sender's key, on the partition of Java's murmur2."""
+def test_published_events_are_on_the_topic(broker: Broker, topic: str):
+    """Events given as JSON and as objects are on the topic, with the sender's key, partitioned like Java's murmur2."""
     with EventPublisher(kafka_of(broker), sender=ZENOO, topic=topic) as publisher:
         for document in EXAMPLES.values():
             publisher.publish(document | {"customer_id": "acme"})
@@ -65,7 +65,8 @@ def test_what_was_published_is_on_the_topic(broker: Broker, topic: str):
 
 def murmur2(key: bytes) -> int:
     """Return the hash by which Kafka's Java client partitions (org.apache.kafka.common.utils.Utils.murmur2)."""
-    mask, m = 0xFFFFFFFF, 0x5BD1E995
+    mask = 0xFFFFFFFF
+    m = 0x5BD1E995
     h = 0x9747B28C ^ len(key)
     whole = len(key) // 4 * 4
     for start in range(0, whole, 4):
@@ -81,8 +82,8 @@ PARTITIONS = {key: (murmur2(key.encode()) & 0x7FFFFFFF) % 3 for key in ("cas_xyz
 
 
 @pytest.mark.decision("Z17")
-def test_a_missing_id_and_time_are_filled_in(broker: Broker, topic: str):
-    """An id that is made is random and without a dot; the time is the clock's."""
+def test_missing_id_and_time_are_filled_in(broker: Broker, topic: str):
+    """A generated id is random and has no dot. A missing time is the time of publishing."""
     document = {"event_type": "case.closed", "customer_id": "acme", "data": {"case_token": "c"}}
     with EventPublisher(kafka_of(broker), sender=ZENOO, topic=topic, now_us=lambda: 1_771_236_060_000_000) as publisher:
         ids = {publisher.publish(document).event_id for _ in range(3)}
@@ -94,8 +95,8 @@ def test_a_missing_id_and_time_are_filled_in(broker: Broker, topic: str):
 
 
 @pytest.mark.decision("Z18")
-def test_an_event_that_does_not_fit_is_refused_before_it_is_published(broker: Broker, topic: str):
-    """Unknown fields and types, a missing customer and too many bytes are errors, for JSON and for objects."""
+def test_invalid_event_is_refused_before_it_is_published(broker: Broker, topic: str):
+    """Unknown fields and types, a missing customer and a too large event are errors, for JSON and for objects."""
     good = event_of(EXAMPLES["case.closed"])
     with EventPublisher(kafka_of(broker), sender=ZENOO, topic=topic, max_event=1000) as publisher:
         for data in ({"case_token": "c", "risk_scor": 1}, {"case_token": 3}, {"case_token": "c" * 1000}):
@@ -104,33 +105,35 @@ def test_an_event_that_does_not_fit_is_refused_before_it_is_published(broker: Br
                 publisher.publish(good)
             with pytest.raises(EventError):
                 publisher.publish({"event_type": "case.closed", "customer_id": "acme", "data": data})
-        good.data, good.event_type = {"case_token": "c"}, "case.closd"
+        good.data = {"case_token": "c"}
+        good.event_type = "case.closd"
         with pytest.raises(EventError, match=r"zenoo has no event type 'case\.closd'"):
             publisher.publish(good)
-        good.event_type, good.customer_id = "case.closed", ""
+        good.event_type = "case.closed"
+        good.customer_id = ""
         with pytest.raises(EventError, match="customer_id"):
             publisher.publish(good)
     assert publisher.published == 0
     assert read_topic(broker.bootstrap_servers, topic) == []
 
 
-def test_a_missing_topic_is_said_at_once(broker: Broker, topic: str):
-    """Publishing to a topic that does not exist names it and the command that makes it."""
+def test_missing_topic_is_an_error_at_once(broker: Broker, topic: str):
+    """Publishing to a missing topic is an error that names the topic and the command that creates it."""
     publisher = EventPublisher(kafka_of(broker), sender=ZENOO, topic=f"{topic}.not")
     with pytest.raises(Unavailable, match=r"\.not does not exist at .*signpost topics apply"), publisher:
         pass
 
 
-def test_a_broker_that_does_not_answer_is_said():
-    """Without a broker the error names the address."""
+def test_silent_broker_is_an_error():
+    """If no broker answers, the error names its address."""
     kafka = {"bootstrap.servers": "127.0.0.1:1", "log_level": "0"}
     publisher = EventPublisher(kafka, sender=ZENOO, topic="t", timeout=timedelta(seconds=1))
     with pytest.raises(Unavailable, match=r"no broker answers at 127\.0\.0\.1:1"), publisher:
         pass
 
 
-def test_what_the_broker_refuses_is_raised(broker: Broker, prefix: str):
-    """An event that the broker does not take is an error at the latest when the context is left."""
+def test_event_rejected_by_the_broker_is_an_error(broker: Broker, prefix: str):
+    """An event that the broker rejects is an error, at the latest at the end of the `with` block."""
     create_topic(broker.bootstrap_servers, f"{prefix}small", max_message_bytes="100")
     document = EXAMPLES["case.created"] | {"customer_id": "acme"}
     with (
@@ -140,19 +143,20 @@ def test_what_the_broker_refuses_is_raised(broker: Broker, prefix: str):
         publisher.publish(document)
 
 
-def test_the_command_publishes_the_examples_as_they_are(broker: Broker, topic: str, capsys: pytest.CaptureFixture[str]):
-    """`signpost events publish` takes the contract's files, prints one line a file, and the bodies are theirs."""
+def test_command_publishes_the_examples_unchanged(broker: Broker, topic: str, capsys: pytest.CaptureFixture[str]):
+    """`signpost events publish` accepts the contract's files, prints one line per file, and keeps the bodies."""
     files = sorted(str(file) for file in (DATA / "examples/zenoo").glob("*.json"))
     assert run("events", "publish", "--customer", "acme", *files) == 0
     assert capsys.readouterr().out.splitlines() == [f"{file}: 1 event published to {topic}" for file in files]
     assert sorted(bodies(broker, topic)) == sorted(golden(document) for document in EXAMPLES.values())
 
 
-def test_nothing_of_a_file_with_an_error_is_published(
+def test_file_with_an_error_is_not_published(
     broker: Broker, topic: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
-    """One bad event keeps back all events of its file, and none of another file; the exit code is 2."""
-    good, bad = tmp_path / "good.jsonl", tmp_path / "bad.json"
+    """One invalid event keeps its whole file from being published, and no other file. The exit code is 2."""
+    good = tmp_path / "good.jsonl"
+    bad = tmp_path / "bad.json"
     document = EXAMPLES["case.closed"] | {"customer_id": "acme"}
     good.write_text("\n".join(json.dumps(document | {"event_id": f"evt_{n}"}) for n in range(3)), encoding="utf-8")
     bad.write_text(json.dumps([document, document | {"event_id": "evt_x", "data": {}}]), encoding="utf-8")
@@ -164,8 +168,8 @@ def test_nothing_of_a_file_with_an_error_is_published(
     assert {json.loads(body)["event_id"] for body in bodies(broker, topic)} == {"evt_0", "evt_1", "evt_2"}
 
 
-def test_the_command_simulates(broker: Broker, topic: str, capsys: pytest.CaptureFixture[str]):
-    """`signpost events simulate` publishes rate times seconds readable events of the customers."""
+def test_command_simulates_events(broker: Broker, topic: str, capsys: pytest.CaptureFixture[str]):
+    """`signpost events simulate` publishes rate times seconds events of the given customers, all readable."""
     options = ("--rate", "400", "--seconds", "0.5", "--seed", "1", "--customer", "acme", "--customer", "globex")
     assert run("events", "simulate", *options) == 0
     assert capsys.readouterr().out.startswith("200 events in ")

@@ -1,4 +1,4 @@
-"""The code of receivers' guides, run as it stands against what Signpost delivers for every sender."""
+"""The verification code of the receivers' guides, run unchanged against deliveries of every sender."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ OTHER_PRIVATE = "whsk_" + base64.b64encode(bytes(range(32))).decode()
 OTHER_WHSEC = "whsec_" + base64.b64encode(bytes(range(64))).decode()
 ODD_BODY = b'{"a":1}'
 PREFIX = '\\u0041`"${x}%s#'
-WORDS = "schlüssel whsec_ sha256= 株 \\"  # a secret is its bytes, whatever it begins with or looks like
-# Endpoint: its sender, its secret, and another secret of the same form.
+WORDS = "schlüssel whsec_ sha256= 株 \\"  # a secret is its bytes, whatever they look like
+# Per endpoint: its sender, its secret, and another secret of the same form.
 ENDPOINTS = {
     "zenoo": ("zenoo", SECRET, SECRET + "!"),
     "zenoo-words": ("zenoo", WORDS, WORDS[:-1]),
@@ -52,7 +52,7 @@ ENDPOINTS = {
 
 @pytest.fixture(scope="module")
 def requests(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, list[Received]]]:
-    """What each endpoint was sent: an example of up to three types of its sender."""
+    """The requests to each endpoint: an example of up to three types of its sender."""
     prefix = f"test-guides-{time.time_ns():x}."
     with RoleStarter.into(tmp_path_factory.mktemp("roles")) as starter, Receiver() as receiver:
         pipeline = Pipeline(broker.bootstrap_servers, prefix, starter, sources=[])
@@ -83,7 +83,7 @@ def _publish(pipeline: Pipeline, sender: Sender) -> int:
 
 
 def _verifying(secret: str) -> str:
-    """Return what a receiver holds of a secret: the public key of a private one."""
+    """Return the receiver's half of a secret: the public key of a private key, else the secret itself."""
     return public_text(secret) if secret.startswith("whsk_") else secret
 
 
@@ -91,7 +91,8 @@ def _cases(requests: Mapping[str, list[Received]]) -> Iterator[Case]:
     for id_, found in requests.items():
         name, secret, other = ENDPOINTS[id_]
         for request in found:
-            headers, now_s = dict(request.headers), int(request.arrived_at)
+            headers = dict(request.headers)
+            now_s = int(request.arrived_at)
             case = Case(name, "as it came", _verifying(secret), headers, request.body, now_s, genuine=True)
             yield case
             yield case.but("another secret", secret=_verifying(other))
@@ -101,11 +102,12 @@ def _cases(requests: Mapping[str, list[Received]]) -> Iterator[Case]:
 
 
 def _spoiled(case: Case) -> Iterator[Case]:
-    body, headers = case.body, case.headers
+    body = case.body
+    headers = case.headers
     signed = SENDERS[case.sender].signature.header_names[-1] if case.sender in SENDERS else "X"
     given = headers[signed]
     yield case.but("a changed byte", body=body[:-2] + b" " + body[-1:])
-    yield case.but("written anew", body=json.dumps(json.loads(body), indent=1).encode())
+    yield case.but("serialised again", body=json.dumps(json.loads(body), indent=1).encode())
     yield case.but("no body", body=b"")
     yield case.but("no signature", headers={name: value for name, value in headers.items() if name != signed})
     for what, value in (
@@ -119,7 +121,8 @@ def _spoiled(case: Case) -> Iterator[Case]:
 
 
 def _of_standard_webhooks(case: Case, secret: str, other: str) -> Iterator[Case]:
-    headers, sent_s = case.headers, int(case.headers["webhook-timestamp"])
+    headers = case.headers
+    sent_s = int(headers["webhook-timestamp"])
     yield case.but("an id of another", headers={**headers, "webhook-id": "evt_2"})
     for seconds, genuine in ((-301, False), (-300, True), (300, True), (301, False)):
         yield case.but(f"{seconds} s later", now_s=sent_s + seconds, genuine=genuine)
@@ -134,7 +137,7 @@ def _of_standard_webhooks(case: Case, secret: str, other: str) -> Iterator[Case]
 
 
 def _odd(folder: Path) -> Sender:
-    """A sender of one's own whose prefix means something in each language's strings."""
+    """Return a custom sender whose prefix has characters that are special in strings of each language."""
     toml = (folder_of(folder, ALL) / "sender.toml").read_text(encoding="utf-8")
     toml = toml.replace('secret = "utf8"', f"secret = \"utf8\"\nprefix = '{PREFIX}'")
     (folder / "sender.toml").write_text(toml, encoding="utf-8")
@@ -142,10 +145,10 @@ def _odd(folder: Path) -> Sender:
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_the_code_of_every_guide_verifies_what_is_delivered(
+def test_code_of_every_guide_verifies_deliveries(
     requests: Mapping[str, list[Received]], tmp_path: Path, language: str
 ) -> None:
-    """Every delivery is genuine to the guide's code; with another secret, changed, unsigned or stale none is."""
+    """The guide's code accepts every delivery, and none with another secret, changed, unsigned or stale."""
     need(*PARTS[language])
     version = metadata.version("kafka-signpost")
     odd = _odd(tmp_path / "senders" / "odd")

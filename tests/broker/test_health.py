@@ -1,4 +1,4 @@
-"""Endpoints that are gone or fail for long are disabled, and what was found out holds wherever their jobs go."""
+"""Endpoints that are gone or fail for long are disabled, and the next owner of their jobs knows it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def roles(module_pipeline: Pipeline) -> Roles:
 
 @pytest.fixture
 def pipeline(shared: Pipeline, roles: Roles) -> Pipeline:
-    """The pipeline that runs, with a customer of the test's own."""
+    """The running pipeline, with a customer of this test alone."""
     return shared
 
 
@@ -48,13 +48,13 @@ def signpost(module_pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> Comm
 
 
 def operations(pipeline: Pipeline, subscription: str) -> list[Operation]:
-    """Return what was reported of a subscription, by time."""
+    """Return the operations reported of a subscription, by time."""
     found = [decode_operation(message.value()) for message in pipeline.read(pipeline.names.operations)]
     return sorted((one for one in found if one.subscription_id == subscription), key=lambda one: one.at_ms)
 
 
 def wait_for_kinds(pipeline: Pipeline, subscription: str, *kinds: str) -> list[Operation]:
-    """Wait until these were reported, in this order, and return them."""
+    """Wait until operations of these kinds were reported, in this order, and return them."""
 
     def reported() -> list[Operation]:
         found = operations(pipeline, subscription)
@@ -65,15 +65,15 @@ def wait_for_kinds(pipeline: Pipeline, subscription: str, *kinds: str) -> list[O
 
 
 def states(pipeline: Pipeline) -> list[tuple[str, str]]:
-    """Return event, state and reason of each outcome, by event and time."""
+    """Return event, state and reason of each outcome, sorted by event and time."""
     outcomes = sorted(pipeline.outcomes(), key=lambda outcome: (outcome["event_id"], outcome["at_ms"]))
     return [(outcome["event_id"], f"{outcome['state']} {outcome['reason']}".strip()) for outcome in outcomes]
 
 
-def test_an_endpoint_that_is_gone_gets_nothing_until_it_is_resumed(
+def test_endpoint_that_is_gone_gets_nothing_until_a_resume(
     pipeline: Pipeline, roles: Roles, receiver: Receiver, signpost: Commands
 ) -> None:
-    """A 410 disables: no jobs are made, list and show say so, and after `resume` events are delivered again."""
+    """A 410 disables: no jobs are created, `list` and `show` say so, and `resume` enables delivery again."""
     receiver.behave = always(GONE)
     (id_,) = pipeline.subscribe(receiver.url)
     pipeline.publish_some(1)
@@ -98,8 +98,8 @@ def test_an_endpoint_that_is_gone_gets_nothing_until_it_is_resumed(
     assert "disabled" not in signpost("subscriptions", "show", id_).out
 
 
-def test_what_was_known_of_a_deleted_subscription_is_taken_away(pipeline: Pipeline, receiver: Receiver) -> None:
-    """A subscription that was disabled and is deleted leaves no record, though no job of it ever comes again."""
+def test_health_record_of_a_deleted_subscription_is_removed(pipeline: Pipeline, receiver: Receiver) -> None:
+    """Deleting a disabled subscription also removes its health record, although none of its jobs is left."""
     receiver.behave = always(GONE)
     (id_,) = pipeline.subscribe(receiver.url)
     pipeline.publish_some(1)
@@ -109,11 +109,11 @@ def test_what_was_known_of_a_deleted_subscription_is_taken_away(pipeline: Pipeli
     def is_gone() -> bool:
         return [m.value() for m in pipeline.read(pipeline.names.health) if m.key() == id_.encode()][-1:] == [None]
 
-    wait_until(is_gone, what="its record is taken away")
+    wait_until(is_gone, what="its health record is removed")
 
 
-def test_an_endpoint_that_only_fails_is_reported_then_disabled(pipeline: Pipeline, receiver: Receiver) -> None:
-    """Nothing but failures for the time of the settings disables, and what waits is cancelled with that reason."""
+def test_endpoint_that_only_fails_is_reported_then_disabled(pipeline: Pipeline, receiver: Receiver) -> None:
+    """An endpoint that only fails for `disable_failing_after` is disabled, and its waiting jobs are cancelled."""
     receiver.behave = always(FAILED)
     (id_,) = pipeline.subscribe(receiver.url)
     pipeline.publish_some(1)
@@ -125,8 +125,8 @@ def test_an_endpoint_that_only_fails_is_reported_then_disabled(pipeline: Pipelin
     assert states(pipeline)[-1] == ("evt_0", "cancelled disabled")
 
 
-def test_an_endpoint_that_recovers_is_reported(pipeline: Pipeline, receiver: Receiver) -> None:
-    """One success ends a failure that was reported, and that is reported, too."""
+def test_endpoint_that_recovers_is_reported(pipeline: Pipeline, receiver: Receiver) -> None:
+    """A success after a reported failure is reported as a recovery."""
     receiver.behave = in_turn([FAILED, Answer()])
     (id_,) = pipeline.subscribe(receiver.url)
     pipeline.publish_some(1)
@@ -134,8 +134,8 @@ def test_an_endpoint_that_recovers_is_reported(pipeline: Pipeline, receiver: Rec
     assert recovered.since_ms == failing.since_ms
 
 
-def test_a_late_410_disables_nothing(pipeline: Pipeline, receiver: Receiver) -> None:
-    """A 410 to an attempt from before a resume ends its own job; nothing is disabled, nor said to be."""
+def test_late_410_disables_nothing(pipeline: Pipeline, receiver: Receiver) -> None:
+    """A 410 to an attempt from before a resume ends only that job. It disables and reports nothing."""
     receiver.behave = in_turn([Answer(410, delay=timedelta(seconds=3))])
     (id_,) = pipeline.subscribe(receiver.url)
     pipeline.publish_some(1)
@@ -150,8 +150,10 @@ def test_a_late_410_disables_nothing(pipeline: Pipeline, receiver: Receiver) -> 
     assert operations(pipeline, id_) == []
 
 
-def test_a_410_of_the_url_before_disables_nothing(pipeline: Pipeline, receiver: Receiver, signpost: Commands) -> None:
-    """Whoever moves to another URL and lets the old one answer 410 gets what is published from then on."""
+def test_late_410_of_the_previous_url_disables_nothing(
+    pipeline: Pipeline, receiver: Receiver, signpost: Commands
+) -> None:
+    """A 410 of the previous URL ends only that job. Events published after the change go to the new URL."""
     receiver.behave = lambda got: Answer() if got.path.endswith("/new") else Answer(410, delay=timedelta(seconds=3))
     (id_,) = pipeline.subscribe(f"{receiver.url}/old")
     pipeline.publish_some(1)
@@ -163,8 +165,8 @@ def test_a_410_of_the_url_before_disables_nothing(pipeline: Pipeline, receiver: 
     assert states(pipeline) == [("evt_0", "dead gone"), ("evt_1", "delivered")]
 
 
-def test_what_waited_for_a_disabled_subscription_is_never_sent(pipeline: Pipeline, receiver: Receiver) -> None:
-    """A retry that waited when its subscription was disabled is cancelled, even if it comes up after the resume."""
+def test_jobs_that_waited_for_a_disabled_subscription_are_never_sent(pipeline: Pipeline, receiver: Receiver) -> None:
+    """A retry that waited when its subscription was disabled is cancelled, even if it is due after the resume."""
     receiver.behave = lambda received: FAILED if received.event_id == "evt_0" else GONE
     (id_,) = pipeline.subscribe(receiver.url)
     pipeline.publish_some(1)
@@ -179,10 +181,10 @@ def test_what_waited_for_a_disabled_subscription_is_never_sent(pipeline: Pipelin
     assert all(received.event_id != "evt_0" for received in receiver.requests[4:])
 
 
-def test_another_process_knows_what_was_found_out(
+def test_next_owner_knows_a_disabled_endpoint(
     broker: Broker, prefix: str, start_role: RoleStarter, receiver: Receiver
 ) -> None:
-    """A delivery process that takes partitions over after a kill sends nothing to an endpoint that is disabled."""
+    """A delivery process that takes partitions over after a kill sends nothing to a disabled endpoint."""
     pipeline = Pipeline(broker.bootstrap_servers, prefix, start_role)
     receiver.behave = lambda received: FAILED if received.event_id == "evt_0" else GONE
     pipeline.router()

@@ -1,4 +1,4 @@
-"""A broker for this machine: what it takes, what it leaves behind, and what it says."""
+"""The local broker: requirements, data, end, and messages."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.support.waiting import wait_until
 
 
 def silent(line: str) -> None:
-    """Take a line and say nothing."""
+    """Discard a line of progress."""
 
 
 def write(bootstrap_servers: str, topic: str, value: str) -> None:
@@ -35,8 +35,8 @@ def values(bootstrap_servers: str, topic: str) -> list[bytes | None]:
     return [message.value() for message in read_topic(bootstrap_servers, topic)]
 
 
-def test_it_is_gone_with_its_parent() -> None:
-    """After SIGKILL of the process that started it, the JVM ends and its temporary data is removed."""
+def test_broker_ends_with_its_parent() -> None:
+    """After SIGKILL of the parent process the JVM ends and its temporary data is removed."""
     with python(
         """
         import time
@@ -55,8 +55,8 @@ def test_it_is_gone_with_its_parent() -> None:
         wait_until(lambda: not Path(data).exists(), 20, "its data is removed")
 
 
-def test_a_data_folder_is_used_again(tmp_path: Path) -> None:
-    """A second broker of the same folder has the same records, at the same port; any path will do."""
+def test_data_folder_is_used_again(tmp_path: Path) -> None:
+    """A second broker in the same folder has the same port and records. The path may contain any characters."""
     data = tmp_path / "dåta, with a \\ 日本"
     first = JvmBroker(data=data, port=None, say=silent)
     try:
@@ -72,13 +72,14 @@ def test_a_data_folder_is_used_again(tmp_path: Path) -> None:
         second.close()
 
 
-def test_it_can_be_stopped_and_started(tmp_path: Path) -> None:
-    """Stopped it refuses connections; started again it has the same address and the same records."""
+def test_broker_can_be_stopped_and_started(tmp_path: Path) -> None:
+    """A stopped broker refuses connections. Started again, it has the same address and records."""
     broker = JvmBroker(data=None, port=None, say=silent)
     try:
         create_topic(broker.bootstrap_servers, "kept")
         write(broker.bootstrap_servers, "kept", "1")
-        address, pid = broker.bootstrap_servers, broker.pid
+        address = broker.bootstrap_servers
+        pid = broker.pid
 
         broker.stop()
 
@@ -96,7 +97,7 @@ def test_it_can_be_stopped_and_started(tmp_path: Path) -> None:
 
 
 def listening(pid: int) -> list[tuple[str, int]]:
-    """Return where a process listens (Linux; nothing elsewhere)."""
+    """Return the addresses at which a process listens (on Linux; an empty list elsewhere)."""
     folder = Path(f"/proc/{pid}")
     if sys.platform != "linux":
         return []
@@ -107,24 +108,24 @@ def listening(pid: int) -> list[tuple[str, int]]:
             fields = line.split()
             if fields[3] == "0A" and f"socket:[{fields[9]}]" in inodes:
                 host, _, port = fields[1].partition(":")
-                # Each 32 bits are in the machine's order; the last are the IPv4 address of a mapped one.
+                # Each group of 32 bits is in host byte order. The last group is the IPv4 address of a mapped address.
                 is_v4 = table == "tcp" or host.startswith("0000000000000000FFFF0000")
                 number = int(host[-8:], 16).to_bytes(4, sys.byteorder)
                 found.append((socket.inet_ntoa(number) if is_v4 else f"IPv6 {host}", int(port, 16)))
-    assert found, "it listens somewhere"
+    assert found, "it listens at no address"
     return found
 
 
-def test_a_taken_port_is_refused_at_once() -> None:
-    """A port that somebody listens at is named, and whoever answers there is not taken for the new broker."""
+def test_taken_port_is_refused_at_once() -> None:
+    """A port that is in use is named, and the process that listens there is not taken for the new broker."""
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         with pytest.raises(Unavailable, match=f"port {port} of 127.0.0.1 is taken"):
             JvmBroker(data=None, port=port, say=silent)
 
 
-def test_an_early_death_is_explained(tmp_path: Path) -> None:
-    """A JVM that ends while it starts is reported with the end of its log."""
+def test_jvm_that_exits_early_is_explained(tmp_path: Path) -> None:
+    """A JVM that exits while it starts is reported with the end of its log."""
     storage = tmp_path / kafka.STORAGE
     storage.mkdir()
     (storage / "meta.properties").write_text("version=1\ncluster.id=x\nnode.id=77\n")
@@ -133,33 +134,33 @@ def test_an_early_death_is_explained(tmp_path: Path) -> None:
         JvmBroker(data=tmp_path, port=None, say=silent)
 
 
-def test_given_servers_are_taken_as_they_are() -> None:
-    """Servers that the settings name are used, said, and never stopped."""
-    said: list[str] = []
-    with start_broker("kafka.example:9092", say=said.append) as broker:
+def test_servers_of_the_settings_are_used() -> None:
+    """Servers that the settings name are used and reported, and never stopped."""
+    reported: list[str] = []
+    with start_broker("kafka.example:9092", say=reported.append) as broker:
         assert (broker.bootstrap_servers, broker.kind) == ("kafka.example:9092", "given")
         with pytest.raises(Unavailable, match="was not started here"):
             broker.stop()
-    assert said == ["broker: kafka.example:9092, named by the settings"]
+    assert reported == ["broker: kafka.example:9092, named by the settings"]
 
 
-def test_a_daemon_that_never_answers_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A Docker socket behind which nobody answers costs a few seconds, not the start."""
+def test_silent_docker_daemon_does_not_block_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Docker daemon that never answers delays the start by a few seconds, no more."""
     path = tmp_path / "docker.sock"
     with socket.socket(socket.AF_UNIX) as daemon:
         daemon.bind(str(path))
         daemon.listen()
         monkeypatch.setenv("DOCKER_HOST", f"unix://{path}")
-        started = time.monotonic()
+        started_s = time.monotonic()
 
         with pytest.raises(Unavailable, match="no Docker daemon answers"):
             ContainerBroker(data=None, port=None, say=silent)
 
-        assert time.monotonic() - started < 15
+        assert time.monotonic() - started_s < 15
 
 
-def test_an_old_java_is_refused(tmp_path: Path) -> None:
-    """A Java before 17 is named with its version, and so is one that does not run."""
+def test_old_java_is_refused(tmp_path: Path) -> None:
+    """A Java before 17 is refused with its version. A Java that does not run is refused, too."""
     java = tmp_path / "bin" / "java"
     java.parent.mkdir()
     java.write_text("#!/bin/sh\necho 'openjdk version \"1.8.0_292\"' >&2\n")
@@ -172,22 +173,22 @@ def test_an_old_java_is_refused(tmp_path: Path) -> None:
         find_java({"JAVA_HOME": str(tmp_path)})
 
 
-def test_the_heap_of_a_broker_is_as_large_as_its_user_says() -> None:
-    """KAFKA_HEAP_OPTS, which Kafka's own scripts know, holds for the broker of this machine, too."""
+def test_heap_of_the_broker_can_be_set() -> None:
+    """`KAFKA_HEAP_OPTS`, which Kafka's own scripts read, also sets the heap of the local broker."""
     assert kafka.heap_options({}) == kafka.heap_options({"KAFKA_HEAP_OPTS": ""}) == "-Xms128m -Xmx768m"
     wanted = "-Xms1g -Xmx1g"
     assert kafka.heap_options({"KAFKA_HEAP_OPTS": wanted}) == wanted
 
 
-def test_the_command_runs_one_until_it_is_told_to_end(start_role: RoleStarter, tmp_path: Path) -> None:
-    """`signpost broker` says that it begins, then in one line what it took and where it is; SIGTERM ends it with 0."""
+def test_command_runs_a_broker_until_sigterm(start_role: RoleStarter, tmp_path: Path) -> None:
+    """`signpost broker` reports its start, then kind and address in one line. SIGTERM ends it with exit code 0."""
     role = start_role(["broker", "--data", str(tmp_path / "data")], {})
-    begins, runs = wait_until(
+    starting, running = wait_until(
         lambda: text.splitlines() if (text := role.log_text()).count("\n") >= 2 else [], 120, "the broker runs"
     )[:2]
-    assert begins.startswith("broker: starting Kafka")
-    assert runs.startswith("broker: Kafka")
-    address = next(word for word in runs.split() if word.startswith("127.0.0.1:"))
+    assert starting.startswith("broker: starting Kafka")
+    assert running.startswith("broker: Kafka")
+    address = next(word for word in running.split() if word.startswith("127.0.0.1:"))
     create_topic(address, "there")
 
     assert role.terminate() == 0
@@ -195,16 +196,16 @@ def test_the_command_runs_one_until_it_is_told_to_end(start_role: RoleStarter, t
         socket.create_connection(("127.0.0.1", int(address.rpartition(":")[2])))
 
 
-def test_the_command_ends_where_the_settings_name_a_broker(start_role: RoleStarter) -> None:
-    """With a broker in the settings there is nothing to start: the command says so and ends."""
+def test_command_exits_if_the_settings_name_a_broker(start_role: RoleStarter) -> None:
+    """If the settings name a broker, the command says so and exits."""
     role = start_role(["broker"], {"SIGNPOST_KAFKA_BOOTSTRAP_SERVERS": "kafka.example:9092"})
 
     assert role.wait() == 0
     assert "broker: kafka.example:9092, named by the settings" in role.log_text()
 
 
-def test_without_any_way_the_error_names_all_three(start_role: RoleStarter, tmp_path: Path) -> None:
-    """No servers, no Docker, no Java: one error, exit code 1, and what to do about each."""
+def test_error_names_all_three_ways_to_a_broker(start_role: RoleStarter, tmp_path: Path) -> None:
+    """Without servers, Docker and Java there is one error with exit code 1, which says what to do about each."""
     nothing = {"PATH": str(tmp_path), "JAVA_HOME": "", "DOCKER_HOST": f"unix://{tmp_path}/none"}
     role = start_role(["broker"], nothing)
 

@@ -1,4 +1,4 @@
-"""The main job, end to end: an event on a real Kafka comes out at an HTTP endpoint as a signed webhook."""
+"""The main job, end to end: an event on a real Kafka reaches an HTTP endpoint as a signed webhook."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.pipeline import SECRET, Pipeline, ends_of
 from tests.support.roles import Role
 from tests.support.waiting import wait_until
 
-# The schedule's 26 h 36 min in 9.6 s.
+# The schedule's 26 h 36 min pass in 9.6 s.
 FAST = 10_000
 Roles = tuple[Role, Role]
 
@@ -31,13 +31,13 @@ def roles(module_pipeline: Pipeline) -> Roles:
 
 @pytest.fixture
 def pipeline(shared: Pipeline, roles: Roles) -> Pipeline:
-    """The pipeline that runs, with a customer of the test's own."""
+    """The running pipeline, with a customer of this test alone."""
     return shared
 
 
 @pytest.mark.decision("Z10", "Z15", "Z16", "Z28")
 def test_every_event_type_arrives_as_the_contract_shows_it(pipeline: Pipeline, receiver: Receiver) -> None:
-    """Each of the 14 types, through Avro, Kafka, router and delivery, is byte for byte the documented body, signed."""
+    """Each of the 14 types passes Avro, Kafka, router and delivery, and arrives signed with the documented bytes."""
     pipeline.subscribe(f"{receiver.url}hooks")
     pipeline.publish(event_of(document, pipeline.customer) for document in EXAMPLES.values())
     received = {request.event_id: request for request in receiver.wait_for(14)}
@@ -59,8 +59,8 @@ def test_every_event_type_arrives_as_the_contract_shows_it(pipeline: Pipeline, r
 
 @pytest.mark.promise(1, 3)
 @pytest.mark.decision("Z3", "Z4", "Z8")
-def test_the_whole_schedule_then_dead(pipeline: Pipeline, receiver: Receiver) -> None:
-    """An endpoint that always fails is tried six times, never early, with the same bytes; then the job is dead."""
+def test_job_is_dead_after_the_whole_schedule(pipeline: Pipeline, receiver: Receiver) -> None:
+    """An endpoint that always fails gets six attempts, none early, with the same bytes. Then the job is dead."""
     receiver.behave = always(Answer(500))
     pipeline.subscribe(receiver.url)
     pipeline.publish_some(3)
@@ -71,7 +71,7 @@ def test_the_whole_schedule_then_dead(pipeline: Pipeline, receiver: Receiver) ->
         assert len(requests) == 6
         assert len({request.body for request in requests}) == 1
         gaps = [timedelta(seconds=after.arrived_at - before.arrived_at) for before, after in pairwise(requests)]
-        # Failure and retry are timed by the delivery process, in whole ms, arrivals by the endpoint.
+        # The delivery process times failures and retries in whole ms; the endpoint times arrivals.
         assert all(gap >= wait - timedelta(milliseconds=2) for gap, wait in zip(gaps, waits, strict=True))
     assert [o["state"] for o in outcomes if o["event_id"] == "evt_0"].count("retry") == 5
     letters = pipeline.dead_letters()
@@ -81,8 +81,8 @@ def test_the_whole_schedule_then_dead(pipeline: Pipeline, receiver: Receiver) ->
 
 
 @pytest.mark.promise(1, 2)
-def test_an_endpoint_that_recovers_gets_everything_once(pipeline: Pipeline, receiver: Receiver) -> None:
-    """An endpoint that fails twice and then works gets each event by its third attempt, and no event twice."""
+def test_endpoint_that_recovers_gets_everything_once(pipeline: Pipeline, receiver: Receiver) -> None:
+    """An endpoint that fails twice and then works gets each event by its third attempt, and none again after that."""
     receiver.behave = fail_first(2, Answer(503), Answer(200))
     pipeline.subscribe(receiver.url)
     pipeline.publish_some(50)
@@ -95,8 +95,8 @@ def test_an_endpoint_that_recovers_gets_everything_once(pipeline: Pipeline, rece
 
 
 @pytest.mark.promise(1)
-def test_gone_is_the_end_of_a_job(pipeline: Pipeline, receiver: Receiver) -> None:
-    """410 ends its job at once as dead, reason gone, and nothing is tried again."""
+def test_status_410_ends_a_job(pipeline: Pipeline, receiver: Receiver) -> None:
+    """A 410 ends its job at once as dead (`gone`), and nothing is retried."""
     receiver.behave = always(Answer(410))
     pipeline.subscribe(receiver.url)
     pipeline.publish_some(1)
@@ -108,7 +108,7 @@ def test_gone_is_the_end_of_a_job(pipeline: Pipeline, receiver: Receiver) -> Non
 
 @pytest.mark.promise(5)
 def test_redirects_are_not_followed(pipeline: Pipeline, receiver: Receiver) -> None:
-    """A redirect is a failed attempt: nothing is sent to where it points."""
+    """A redirect is a failed attempt. Nothing is sent to its target."""
     receiver.behave = always(Answer(307, (("Location", f"{receiver.url}elsewhere"),)))
     pipeline.subscribe(f"{receiver.url}hooks")
     pipeline.publish_some(1)
@@ -118,8 +118,8 @@ def test_redirects_are_not_followed(pipeline: Pipeline, receiver: Receiver) -> N
 
 
 @pytest.mark.promise(6)
-def test_what_an_endpoint_says_is_kept_without_its_secret(pipeline: Pipeline, receiver: Receiver) -> None:
-    """The first KiB of a response is on record, and a secret that the endpoint echoes is not."""
+def test_response_is_recorded_without_the_secret(pipeline: Pipeline, receiver: Receiver) -> None:
+    """The outcome holds the first KiB of a response, without a secret that the endpoint echoes."""
     receiver.behave = always(Answer(200, body=f"you signed with {SECRET}".encode() + b"." * 4_000))
     pipeline.subscribe(receiver.url)
     pipeline.publish_some(1)
@@ -128,8 +128,8 @@ def test_what_an_endpoint_says_is_kept_without_its_secret(pipeline: Pipeline, re
     assert len(outcome["response"]) == 1_024
 
 
-def test_metrics_say_what_happened(pipeline: Pipeline, roles: Roles, receiver: Receiver) -> None:
-    """Events, jobs and attempts are counted by sender, event type and result, and no id, URL or customer is a label."""
+def test_metrics_count_events_jobs_and_attempts(pipeline: Pipeline, roles: Roles, receiver: Receiver) -> None:
+    """Events, jobs and attempts are counted by sender, event type and result. No id, URL or customer is a label."""
     router, deliver = roles
     kind = {"sender": "zenoo", "event_type": "case.created"}
 
@@ -152,13 +152,13 @@ def test_metrics_say_what_happened(pipeline: Pipeline, roles: Roles, receiver: R
         assert private not in exposed
 
 
-def test_one_wide_line_for_each_outcome(pipeline: Pipeline, roles: Roles, receiver: Receiver) -> None:
-    """The log has a line for each attempt, with all that someone on call asks for, and of the URL only the host."""
+def test_each_outcome_has_one_wide_log_line(pipeline: Pipeline, roles: Roles, receiver: Receiver) -> None:
+    """The log has one line per attempt with the fields that someone on call needs, and only the host of the URL."""
     _, deliver = roles
     (id_,) = pipeline.subscribe(f"{receiver.url}private/path")
     pipeline.publish_some(1)
     pipeline.wait_for_ends(1)
-    wait_until(lambda: id_ in deliver.log_text(), what="the line is written, which follows the commit")
+    wait_until(lambda: id_ in deliver.log_text(), what="the line is written after the commit")
     (line,) = [json.loads(line) for line in deliver.log_text().splitlines() if id_ in line]
     assert line["event"] == "delivery.attempt"
     assert line["state"] == "delivered"
@@ -170,7 +170,7 @@ def test_one_wide_line_for_each_outcome(pipeline: Pipeline, roles: Roles, receiv
 
 @pytest.mark.decision("Z25")
 def test_large_bodies_arrive_whole(pipeline: Pipeline, receiver: Receiver) -> None:
-    """Bodies of 240 KiB, near the limit of 256, come out as they went in, also by a retry, beside small ones."""
+    """Bodies of 240 KiB, near the limit of 256, arrive unchanged next to small ones, also by a retry."""
     receiver.behave = fail_first(1, Answer(500), Answer(200))
     pipeline.subscribe(receiver.url)
     note = "\N{SNOWMAN}" * 80_000
@@ -195,21 +195,21 @@ def test_large_bodies_arrive_whole(pipeline: Pipeline, receiver: Receiver) -> No
 
 
 def closed_case(pipeline: Pipeline, name: str, note: str) -> dict[str, object]:
-    """Return an event whose body is as long as its name and note make it."""
+    """Return an event whose body grows with its name and note."""
     data = {"resolution_notes": note, "case_token": "cas_1"}
     return {"event_type": "case.closed", "customer_id": pipeline.customer, "event_id": f"evt_{name}", "data": data}
 
 
-def test_a_body_may_have_so_many_bytes_and_not_one_more(pipeline: Pipeline, receiver: Receiver) -> None:
+def test_body_of_max_body_is_delivered_and_one_byte_more_is_dead(pipeline: Pipeline, receiver: Receiver) -> None:
     """A body of `max_body` is delivered whole; one byte more is dead as `body_too_large`, with the event's bytes."""
     pipeline.subscribe(receiver.url)
-    most = pipeline.settings.max_body
+    max_body = pipeline.settings.max_body
     pipeline.publish([closed_case(pipeline, "small", "x")])
     (small,) = receiver.wait_for(1)
-    note = "x" * (1 + most - len(small.body))
+    note = "x" * (1 + max_body - len(small.body))
     pipeline.publish([closed_case(pipeline, "whole", note), closed_case(pipeline, "large", f"{note}x")])
     pipeline.wait_for_ends(2)
-    assert {request.event_id: len(request.body) for request in receiver.requests}["evt_whole"] == most
+    assert {request.event_id: len(request.body) for request in receiver.requests}["evt_whole"] == max_body
 
     def letter() -> DeadLetter:
         decoded = (DeadLetterCodec().decode(message.value()) for message in pipeline.read(pipeline.names.dead))

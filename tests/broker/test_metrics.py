@@ -1,4 +1,4 @@
-"""Every metric of the roles is fed by what they do."""
+"""Every metric of the roles gets values."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ BEHAVIOURS = {
     "/slow": always(Answer(delay=timedelta(seconds=SLOW_S))),
     "/paused": fail_first(1, Answer(500), Answer(200)),
 }
-# Name, labels, and the least and the most that it may be after a bit of everything.
+# Name, labels, and the range of the value after the scenario of the test.
 EXPECTED: dict[str, list[tuple[str, dict[str, str], float, float]]] = {
     "router": [
         ("signpost_router_events_total", {"sender": "zenoo", "event_type": EVENT_TYPE}, EVENTS, EVENTS),
@@ -45,7 +45,7 @@ EXPECTED: dict[str, list[tuple[str, dict[str, str], float, float]]] = {
     "deliver": [
         ("signpost_delivery_attempts_total", {"sender": "zenoo", "result": "delivered"}, EVENTS + 1, EVENTS * 2),
         ("signpost_delivery_attempts_total", {"event_type": EVENT_TYPE, "result": "retry"}, 1, EVENTS * 6),
-        ("signpost_delivery_attempts_total", {"result": "dead"}, 1, 2),  # those that were on their way together
+        ("signpost_delivery_attempts_total", {"result": "dead"}, 1, 2),  # requests that were in flight together
         ("signpost_delivery_refused_total", {"status": "410"}, 1, 2),
         ("signpost_dead_jobs_total", {"reason": "gone"}, 1, 2),
         ("signpost_delivery_cancelled_total", {"reason": "paused"}, 1, EVENTS),
@@ -74,7 +74,7 @@ EXPECTED: dict[str, list[tuple[str, dict[str, str], float, float]]] = {
 
 
 def as_expected(role: Role) -> bool:
-    """Tell whether all that a role counts is what it is to be."""
+    """Return whether all metrics of a role are in their ranges."""
     for name, labels, least, most in EXPECTED[role.name] + EXPECTED["both"]:
         found = role.metric(name, **labels)
         assert least <= found <= most, f"{name} {labels} of {role.name} is {found}, not {least} to {most}"
@@ -82,15 +82,15 @@ def as_expected(role: Role) -> bool:
 
 
 def names_shown(*roles: Role) -> set[str]:
-    """The names of all samples, without what is added for counters and histograms."""
+    """Return the names of all metrics with samples, without the suffixes of counters and histograms."""
     texts = (role.get("/metrics")[1] for role in roles)
     families = (family for text in texts for family in text_string_to_metric_families(text) if family.samples)
     return {family.name for family in families}
 
 
 def truncated_router(pipeline: Pipeline) -> Role:
-    """Start a router that finds that records were removed before it has read them, as delivery will."""
-    assert pipeline.router().terminate() == 0  # it has a position now
+    """Start a router whose next records were deleted unread. Delivery will find the same in `jobs.0s`."""
+    assert pipeline.router().terminate() == 0  # its position is committed now
     for topic in (pipeline.events_topic, pipeline.names.jobs(FIRST)):
         for number in range(2):
             produce(pipeline.bootstrap_servers, topic, b"gone %d" % number, partition=0)
@@ -99,15 +99,15 @@ def truncated_router(pipeline: Pipeline) -> Role:
     return pipeline.router()
 
 
-def test_every_metric_is_fed(broker: Broker, prefix: str, start_role: RoleStarter, receiver: Receiver) -> None:
-    """After a bit of everything each metric of the list is there, and says what happened."""
+def test_every_metric_has_a_value(broker: Broker, prefix: str, start_role: RoleStarter, receiver: Receiver) -> None:
+    """After deliveries, failures, unreadable and truncated records each metric of the list has a plausible value."""
     pipeline = Pipeline(
         broker.bootstrap_servers, prefix, start_role, delay_speedup=60, max_in_flight_per_subscription=2
     )
     receiver.behave = by_path(BEHAVIOURS, always(Answer()))
     ids = pipeline.subscribe(*(f"{receiver.url.rstrip('/')}{path}" for path in PATHS))
     pipeline.write(Pause(ids[4]))
-    elsewhere = (partition_of(CUSTOMER, 3) + 1) % 3  # it would stop the customers of its partition
+    elsewhere = (partition_of(CUSTOMER, 3) + 1) % 3  # an unreadable subscription blocks the customers of its partition
     produce(
         pipeline.bootstrap_servers, pipeline.names.subscriptions, b"nobody can read this", b"odd", partition=elsewhere
     )
@@ -117,8 +117,8 @@ def test_every_metric_is_fed(broker: Broker, prefix: str, start_role: RoleStarte
     produce(pipeline.bootstrap_servers, f"{prefix}jobs.1m", b"nobody can read this", partition=0)
     pipeline.publish_some(EVENTS)
     receiver.wait_for(2, 30, lambda received: received.path == "/slow")
-    wait_until(lambda: under_way(deliver), what="requests are under way and jobs wait")
-    pipeline.write(Pause(ids[1]))  # cancels what fails when it comes up again
+    wait_until(lambda: is_busy(deliver), what="requests are in flight and jobs wait")
+    pipeline.write(Pause(ids[1]))  # cancels the failing jobs at their retry
 
     for role in (router, deliver):
         wait_until(lambda role=role: as_expected(role), 60, f"{role.name} counts what happened")  # type: ignore[misc]  # bound at once
@@ -126,8 +126,8 @@ def test_every_metric_is_fed(broker: Broker, prefix: str, start_role: RoleStarte
     assert wanted - names_shown(router, deliver) == set()
 
 
-def under_way(deliver: Role) -> bool:
-    """Tell whether requests are in flight and jobs wait, none for long."""
+def is_busy(deliver: Role) -> bool:
+    """Return whether requests are in flight and jobs wait, none of them for long."""
     assert 1 <= deliver.metric("signpost_delivery_in_flight_requests") <= 512
     assert deliver.metric("signpost_delivery_jobs_waiting", delay="1m") >= 1
     assert deliver.metric("signpost_delivery_oldest_due_age_seconds", delay="0s") < 60

@@ -1,4 +1,4 @@
-"""`signpost positions`: what it shows, what it sets, and when it refuses."""
+"""`signpost positions`: list, set, and refusals."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.support.topics import read_topic
 
 
 class Here(Installation):
-    """An installation, and the command line with its settings."""
+    """An installation, and the command with its settings."""
 
     capsys: pytest.CaptureFixture[str]
     monkeypatch: pytest.MonkeyPatch
@@ -52,14 +52,15 @@ class Here(Installation):
 def here(broker: Broker, prefix: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Here:
     here = Here(broker.bootstrap_servers, prefix)
     here.make_topics()
-    here.capsys, here.monkeypatch = capsys, monkeypatch
+    here.capsys = capsys
+    here.monkeypatch = monkeypatch
     for name, value in here.env.items():
         monkeypatch.setenv(name, value)
     return here
 
 
-def test_lost_positions_of_a_source_are_shown_and_mended(here: Here) -> None:
-    """A router that stopped for its lost positions goes on where the command has set them."""
+def test_lost_positions_of_a_source_are_shown_and_repaired(here: Here) -> None:
+    """A router that stopped because its positions were lost continues where the command has set them."""
     here.subscribe(subscription("one"))
     here.one_event_each()
     with here.router():
@@ -73,10 +74,10 @@ def test_lost_positions_of_a_source_are_shown_and_mended(here: Here) -> None:
     assert code == 1
     assert f"{here.events_topic}: started at earliest, " in shown
     assert f"`signpost positions set {here.events_topic} --to" in shown
-    code, said, _ = here.run("set", here.events_topic, "--to", "latest", "--yes")
+    code, shown, _ = here.run("set", here.events_topic, "--to", "latest", "--yes")
     assert code == 0
-    assert f"{here.events_topic} partition 1: none -> 1\n" in said
-    assert f"3 positions of the group {router_group(here.names)} set" in said
+    assert f"{here.events_topic} partition 1: none -> 1\n" in shown
+    assert f"3 positions of the group {router_group(here.names)} set" in shown
     here.one_event_each()
     with here.router():
         here.wait_routed()
@@ -85,8 +86,8 @@ def test_lost_positions_of_a_source_are_shown_and_mended(here: Here) -> None:
     assert here.run("list")[0] == 0
 
 
-def test_what_was_noted_is_where_a_source_goes_on(here: Here) -> None:
-    """`--to recorded` sets each partition to the last position that the router has recorded of it."""
+def test_source_continues_at_its_recorded_positions(here: Here) -> None:
+    """`--to recorded` sets each partition to the last position that the router has recorded for it."""
     here.one_event_each()
     with here.router({"start_at": "now"}) as router:
         router.wait_ready()
@@ -98,8 +99,8 @@ def test_what_was_noted_is_where_a_source_goes_on(here: Here) -> None:
     assert here.positions() == {0: 1, 1: 1, 2: 1}
 
 
-def test_a_partition_is_set_to_an_offset_or_a_time(here: Here) -> None:
-    """One partition may be set alone; what that skips or repeats is said, and what is not in the log refused."""
+def test_partition_is_set_to_an_offset_or_a_time(here: Here) -> None:
+    """One partition can be set alone. The command shows the records that are skipped or repeated."""
     for n in range(4):
         here.produce(here.events_topic, value_of(event(f"evt_{n}")), partition=1)
     third = read_topic(here.bootstrap_servers, here.events_topic)[2].timestamp()[1]
@@ -108,14 +109,14 @@ def test_a_partition_is_set_to_an_offset_or_a_time(here: Here) -> None:
     )
     here.commit({0: 0, 1: 4, 2: 0})
 
-    said = here.run("set", here.events_topic, "--partition", "1", "--to", "3", "--yes")[1]
-    assert f"{here.events_topic} partition 1: 4 -> 3 (reads 1 record again)\n" in said
+    shown = here.run("set", here.events_topic, "--partition", "1", "--to", "3", "--yes")[1]
+    assert f"{here.events_topic} partition 1: 4 -> 3 (reads 1 record again)\n" in shown
     assert here.positions() == {0: 0, 1: 3, 2: 0}
     at = datetime.fromtimestamp(third / 1_000, UTC).isoformat()
     assert here.run("set", here.events_topic, "--partition", "1", "--to", at, "--yes")[0] == 0
     assert here.positions()[1] == wanted
-    said = here.run("set", here.events_topic, "--partition", "1", "--to", "latest", "--yes")[1]
-    assert f"(skips {4 - wanted} records)" in said
+    shown = here.run("set", here.events_topic, "--partition", "1", "--to", "latest", "--yes")[1]
+    assert f"(skips {4 - wanted} records)" in shown
 
     assert here.run("set", here.events_topic, "--partition", "1", "--to", "5", "--yes")[0] == 2
     assert here.run("set", here.events_topic, "--partition", "7", "--to", "0", "--yes")[0] == 2
@@ -124,55 +125,57 @@ def test_a_partition_is_set_to_an_offset_or_a_time(here: Here) -> None:
     assert here.positions() == {0: 0, 1: 4, 2: 0}
 
 
-def test_nothing_is_set_without_a_yes(here: Here) -> None:
-    """The command shows what it would set and asks; where nobody can answer it sets nothing."""
+def test_nothing_is_set_without_confirmation(here: Here) -> None:
+    """The command shows the changes and asks for confirmation. Without a terminal it sets nothing."""
     here.commit({0: 0, 1: 0, 2: 0})
     here.one_event_each()
-    code, said, _ = here.run("set", here.events_topic, "--to", "latest")
+    code, shown, _ = here.run("set", here.events_topic, "--to", "latest")
     assert code == 1
-    assert "partition 2: 0 -> 1 (skips 1 record)" in said
+    assert "partition 2: 0 -> 1 (skips 1 record)" in shown
     assert here.positions() == {0: 0, 1: 0, 2: 0}
 
 
-def test_positions_of_a_group_at_work_are_left_alone(here: Here) -> None:
-    """While a router runs, nothing is set, and the sentence names it."""
+def test_positions_of_a_running_group_are_not_changed(here: Here) -> None:
+    """While a router runs, the command sets nothing, and the error names the router's group."""
     with here.router() as router:
         router.wait_ready()
         before = here.positions()
-        code, _, said = here.run("set", here.events_topic, "--to", "earliest", "--yes")
+        code, _, error = here.run("set", here.events_topic, "--to", "earliest", "--yes")
         assert here.positions() == before
 
     assert code == 1
-    assert f"the group {router_group(here.names)} is at work: " in said
-    assert "Stop these processes first" in said
+    assert f"the group {router_group(here.names)} is at work: " in error
+    assert "Stop these processes first" in error
 
 
 def test_lost_positions_of_jobs_are_set_for_all_delay_topics(here: Here) -> None:
-    """Setting jobs.0s alone warns of the delay topics that would be read anew; the pattern sets all of them."""
-    first, parking = here.names.jobs(FIRST), here.names.jobs(DEFERRAL_DELAY)
+    """Setting `jobs.0s` alone warns about delay topics without a position. The pattern sets all of them."""
+    first = here.names.jobs(FIRST)
+    deferral = here.names.jobs(DEFERRAL_DELAY)
     for partition in range(3):
         here.produce(first, b"job", partition=partition)
-        here.produce(parking, b"job", partition=partition)
+        here.produce(deferral, b"job", partition=partition)
     here.lose_positions(delivery_group(here.names))
     code, shown, _ = here.run("list")
     assert code == 1
     assert f"`signpost positions set '{here.names.prefix}jobs.*' --to" in shown
 
-    said = here.run("set", first, "--to", "latest")[1]
-    assert f"warning: {parking} have no position either" in said
+    shown = here.run("set", first, "--to", "latest")[1]
+    assert f"warning: {deferral} have no position either" in shown
     assert here.run("set", "jobs.*", "--to", "latest", "--yes")[0] == 0
 
-    assert here.deliver_positions(first) == here.deliver_positions(parking) == {0: 1, 1: 1, 2: 1}
+    assert here.deliver_positions(first) == here.deliver_positions(deferral) == {0: 1, 1: 1, 2: 1}
     assert here.run("list")[0] == 0
 
 
 def test_positions_are_shown_as_json(here: Here) -> None:
-    """A program reads per partition what is committed, where the log begins and ends, and what waits."""
+    """`--json` has per partition the committed offset, the beginning and end of the log, and the waiting records."""
     here.commit({0: 0, 1: 0, 2: 0})
     here.one_event_each()
     here.delete_events(before=1)
     code, shown, _ = here.run("list", "--json")
-    found, delay_topics = json.loads(shown), delays_of(sender.schedule for sender in load_senders().values())
+    found = json.loads(shown)
+    delay_topics = delays_of(sender.schedule for sender in load_senders().values())
 
     assert code == 0
     wanted = {"committed": 0, "begin": 0, "end": 1, "waiting": 1, "recorded": None}
@@ -187,14 +190,15 @@ def test_positions_are_shown_as_json(here: Here) -> None:
     assert {entry["topic"] for entry in named["positions"]} == {here.events_topic} | delay_topic_names
 
 
-def test_before_topics_are_made_the_command_that_makes_them_is_named(
+def test_missing_topics_are_named_with_the_command_that_creates_them(
     broker: Broker, prefix: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """On an empty cluster the command says what is missing."""
+    """On an empty cluster the command names the missing topics and the command that creates them."""
     here = Here(broker.bootstrap_servers, prefix, sources=[])
-    here.capsys, here.monkeypatch = capsys, monkeypatch
+    here.capsys = capsys
+    here.monkeypatch = monkeypatch
     for name, value in here.env.items():
         monkeypatch.setenv(name, value)
-    code, _, said = here.run("list")
+    code, _, error = here.run("list")
     assert code == 1
-    assert "`signpost topics apply` creates it" in said
+    assert "`signpost topics apply` creates it" in error

@@ -1,4 +1,4 @@
-"""Positions of the delay topics: lost, overtaken by retention, or of a delay topic that is new."""
+"""Positions of delay topics: lost, truncated by retention, or of a new delay topic."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ DAY = timedelta(days=1)
 
 
 def jobs_of(pipeline: Pipeline, receiver: Receiver, count: int) -> int:
-    """Let a router make jobs of one subscription, and return the partition that they are on."""
+    """Let a router create jobs of one subscription, and return their partition."""
     pipeline.subscribe(receiver.url)
     pipeline.publish_some(count)
     router = pipeline.router()
@@ -37,7 +37,7 @@ def jobs_of(pipeline: Pipeline, receiver: Receiver, count: int) -> int:
 
 
 def delete_before(pipeline: Pipeline, topic: str, partition: int, offset: int) -> None:
-    """Remove the first records of a partition, as retention does."""
+    """Delete the first records of a partition, as retention does."""
     (future,) = pipeline.admin.delete_records([TopicPartition(topic, partition, offset)]).values()
     future.result(30)
 
@@ -45,7 +45,7 @@ def delete_before(pipeline: Pipeline, topic: str, partition: int, offset: int) -
 def test_lost_positions_of_jobs_stop_delivery_until_they_are_set(
     pipeline: Pipeline, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Delivery ends with a sentence and sends nothing; the command that it names sets it going again."""
+    """Delivery exits with an error and sends nothing. The command that the error names repairs it."""
     for other in {0, 1, 2} - {jobs_of(pipeline, receiver, 3)}:
         produce(pipeline.bootstrap_servers, pipeline.names.jobs(FIRST), b"nobody can read this", partition=other)
     group = delivery_group(pipeline.names)
@@ -64,13 +64,13 @@ def test_lost_positions_of_jobs_stop_delivery_until_they_are_set(
             main(["positions", "set", f"{pipeline.names.prefix}jobs.*", "--to", "earliest", "--yes"])
         return not ended.value.code
 
-    wait_until(is_set, what="the static member is no longer waited for")
+    wait_until(is_set, what="the group has forgotten the static member")
     pipeline.deliver()
     assert set(ends_of(pipeline.wait_for_ends(3)).values()) == {1}
 
 
-def test_new_jobs_that_retention_overtook_are_reported_as_a_range(pipeline: Pipeline, receiver: Receiver) -> None:
-    """What was deleted before delivery read it is counted and logged, and the rest is delivered."""
+def test_new_jobs_truncated_by_retention_are_reported_as_a_range(pipeline: Pipeline, receiver: Receiver) -> None:
+    """Jobs deleted before delivery read them are counted, logged and reported as a range. The rest is delivered."""
     partition = jobs_of(pipeline, receiver, 5)
     topic = pipeline.names.jobs(FIRST)
     delete_before(pipeline, topic, partition, 3)
@@ -83,13 +83,13 @@ def test_new_jobs_that_retention_overtook_are_reported_as_a_range(pipeline: Pipe
     for part in (f'"topic":"{topic}"', f'"partition":{partition}', '"lost_from":0', '"lost_to":2', '"count":3'):
         assert part in line.replace(": ", ":"), line
     (message,) = pipeline.read(pipeline.names.operations)
-    told = decode_operation(message.value())
-    assert (told.kind, told.topic, told.partition) == ("partition_truncated", topic, partition)
-    assert (told.from_offset, told.to_offset) == (0, 2)
+    operation = decode_operation(message.value())
+    assert (operation.kind, operation.topic, operation.partition) == ("partition_truncated", topic, partition)
+    assert (operation.from_offset, operation.to_offset) == (0, 2)
 
 
-def test_a_delay_topic_is_overtaken_while_it_waits(pipeline: Pipeline, receiver: Receiver) -> None:
-    """A running process whose waiting job is deleted reports it, and sends the one behind when it is due."""
+def test_waiting_jobs_truncated_by_retention_are_reported(pipeline: Pipeline, receiver: Receiver) -> None:
+    """A running process reports a waiting job that retention deletes, and sends the next one when it is due."""
     receiver.behave = fail_first(1, Answer(503), Answer())
     partition = jobs_of(pipeline, receiver, 2)
     waiting = f"{pipeline.names.prefix}jobs.1m"
@@ -102,8 +102,8 @@ def test_a_delay_topic_is_overtaken_while_it_waits(pipeline: Pipeline, receiver:
     assert role.log_text().count('"partition.truncated"') == 1
 
 
-def test_a_delay_topic_that_is_made_while_delivery_runs_is_read(pipeline: Pipeline, receiver: Receiver) -> None:
-    """A newer version brings a delay topic: a running process reads it from its beginning, when its jobs are due."""
+def test_delay_topic_created_while_delivery_runs_is_read(pipeline: Pipeline, receiver: Receiver) -> None:
+    """A running process reads a new delay topic from its beginning, and sends its jobs when they are due."""
     partition = jobs_of(pipeline, receiver, 1)
     pipeline.deliver(delay_speedup=10, kafka_topic_metadata_refresh_interval_ms="500")
     pipeline.wait_for_ends(1)
@@ -111,23 +111,21 @@ def test_a_delay_topic_that_is_made_while_delivery_runs_is_read(pipeline: Pipeli
     newer = f"{pipeline.names.prefix}jobs.25s"
     create_topic(pipeline.bootstrap_servers, newer, 3, message_timestamp_type="LogAppendTime")
     wait_until(lambda: len(end_offsets(pipeline.bootstrap_servers, newer)) == 3, what="the delay topic is there")
-    began_s = time.monotonic()
+    produced_at_s = time.monotonic()
     produce(pipeline.bootstrap_servers, newer, job.value(), job.key(), partition=partition)
 
     wait_until(lambda: len(receiver.requests) == 2, what="the job of the new delay topic is sent")
 
-    assert time.monotonic() - began_s >= 2
+    assert time.monotonic() - produced_at_s >= 2
 
 
 @pytest.mark.parametrize("delay", [DAY, timedelta(hours=23)], ids=["of a sender", "of a newer version"])
-def test_a_delay_topic_that_came_while_a_process_was_restarted_is_read(
-    pipeline: Pipeline, receiver: Receiver, delay: timedelta
-) -> None:
-    """A static member that comes back gets the partitions it had; it sees what is lacking, and asks for all anew."""
+def test_delay_topic_created_during_a_restart_is_read(pipeline: Pipeline, receiver: Receiver, delay: timedelta) -> None:
+    """A static member that returns gets its previous partitions only. It notices the missing ones and joins again."""
     partition = jobs_of(pipeline, receiver, 1)
     (job,) = pipeline.read(pipeline.names.jobs(FIRST))
     newer = pipeline.names.jobs(delay)
-    if delay != DAY:  # no sender that this process knows has it
+    if delay != DAY:  # no loaded sender has this delay
         create_topic(pipeline.bootstrap_servers, newer, 3, message_timestamp_type="LogAppendTime")
         wait_until(lambda: len(end_offsets(pipeline.bootstrap_servers, newer)) == 3, what="the delay topic is there")
     produce(pipeline.bootstrap_servers, newer, job.value(), job.key(), partition=partition)

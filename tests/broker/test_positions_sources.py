@@ -1,4 +1,4 @@
-"""What is noted of sources, and what a router does whose positions are lost."""
+"""Notes on sources, and routers whose positions are lost."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ def note_of(here: Installation) -> SourcePositions:
 
 
 def lose_positions(here: Installation) -> None:
-    """Remove the group and all its positions, as brokers do with one that was away for offsets.retention.minutes."""
+    """Delete the group with all its positions, as brokers do after `offsets.retention.minutes` without a member."""
     group = router_group(here.names)
     here.admin.delete_consumer_groups([group])[group].result(30)
 
 
 def forget_notes(here: Installation) -> None:
-    """Leave no note, as an older version did."""
+    """Delete the note: older versions wrote none."""
     here.produce(here.names.sources, None, here.events_topic.encode(), partition=_partition(here))
     assert notes_of(here) == {}
 
@@ -59,8 +59,8 @@ def started(here: Installation) -> RunningRouter:
     return router
 
 
-def test_where_a_source_started_is_noted_before_it_is_read(here: Installation) -> None:
-    """When a router is ready, its new sources are noted: by which setting they started, and where."""
+def test_start_of_a_source_is_noted_before_it_is_read(here: Installation) -> None:
+    """When a router is ready, its new sources are noted: their `start_at` and their first positions."""
     here.publish([event("old")])
     before = time.time_ns() // 1_000_000
     with here.router({"start_at": "now"}) as router:
@@ -74,8 +74,8 @@ def test_where_a_source_started_is_noted_before_it_is_read(here: Installation) -
     assert note.last_at_ms is None
 
 
-def test_a_source_that_lost_its_positions_stops_the_router(here: Installation) -> None:
-    """Nothing is guessed and nothing committed: the router ends with a sentence that names the command."""
+def test_source_with_lost_positions_stops_the_router(here: Installation) -> None:
+    """The router guesses and commits nothing. It exits with an error that names the command."""
     here.subscribe(subscription("one"))
     started(here)
     lose_positions(here)
@@ -91,8 +91,8 @@ def test_a_source_that_lost_its_positions_stops_the_router(here: Installation) -
     assert here.jobs() == []
 
 
-def test_a_source_with_positions_and_no_note_is_noted(here: Installation) -> None:
-    """What an older version started goes on, and gets its note; when it loses its positions then, that is seen."""
+def test_source_with_positions_and_no_note_gets_one(here: Installation) -> None:
+    """A source that an older version started continues and gets its note. Later lost positions are detected."""
     here.subscribe(subscription("one"))
     here.publish(event(f"evt_{n}") for n in range(5))
     with here.router():
@@ -109,16 +109,14 @@ def test_a_source_with_positions_and_no_note_is_noted(here: Installation) -> Non
         assert isinstance(router.wait_ended(), Unavailable)
 
 
-def test_an_installation_of_an_older_version_is_brought_up_by_topics_apply(here: Installation) -> None:
-    """Without the topic for notes a router says which command makes it; after that its sources go on, and are noted."""
+def test_topics_apply_upgrades_an_older_installation(here: Installation) -> None:
+    """Without the topic `sources` a router names the command that creates it. Then its sources continue."""
     here.subscribe(subscription("one"))
     here.publish(event(f"evt_{n}") for n in range(5))
     with here.router():
         here.wait_routed()
     here.admin.delete_topics([here.names.sources])[here.names.sources].result(30)
-    wait_until(
-        lambda: here.names.sources not in here.admin.list_topics(timeout=10).topics, what="the topic is not there"
-    )
+    wait_until(lambda: here.names.sources not in here.admin.list_topics(timeout=10).topics, what="the topic is deleted")
     with here.router() as router:
         error = router.wait_ended()
     assert isinstance(error, Unavailable)
@@ -132,8 +130,8 @@ def test_an_installation_of_an_older_version_is_brought_up_by_topics_apply(here:
     assert len(here.jobs()) == 5
 
 
-def test_the_last_positions_are_noted_hourly(here: Installation) -> None:
-    """A minute after a router began, and every hour from then on, it notes where its sources are."""
+def test_last_positions_are_noted_hourly(here: Installation) -> None:
+    """A router notes the positions of its sources a minute after its start, and then every hour."""
     here.subscribe(subscription("one"))
     here.publish(event(f"evt_{n}") for n in range(9))
     with here.router():
@@ -160,8 +158,8 @@ def test_the_last_positions_are_noted_hourly(here: Installation) -> None:
     assert sum(note_of(here).first.values()) == 0
 
 
-def test_a_partition_that_was_noted_and_has_no_position_is_lost(here: Installation) -> None:
-    """One partition whose position is gone stops the router; one that was added later starts at its beginning."""
+def test_noted_partition_without_a_position_is_lost(here: Installation) -> None:
+    """A noted partition without a position stops the router. A partition added later starts at its beginning."""
     here.subscribe(subscription("one"))
     started(here)
     here.admin.create_partitions([NewPartitions(here.events_topic, 4)])[here.events_topic].result(30)
@@ -180,8 +178,8 @@ def test_a_partition_that_was_noted_and_has_no_position_is_lost(here: Installati
     assert "(partitions 2)" in str(error)
 
 
-def test_a_note_that_cannot_be_read_is_a_note(here: Installation) -> None:
-    """A source whose note is of a later version goes on, and does not count as new when it has lost its positions."""
+def test_unreadable_note_counts_as_a_note(here: Installation) -> None:
+    """A source with a note of a later version continues, and does not count as new if its positions are lost."""
     here.subscribe(subscription("one"))
     started(here)
     here.produce(

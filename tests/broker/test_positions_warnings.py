@@ -1,4 +1,4 @@
-"""What a role says about its brokers when it starts."""
+"""Warnings of a role about its brokers at the start."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from deploy.dev.broker import Broker
 from tests.support.installation import Installation
 
 
-def test_a_role_warns_of_what_its_brokers_forget(
+def test_role_warns_about_short_retention_of_positions(
     broker: Broker, prefix: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A role on brokers that forget positions too early says so when it starts, and works all the same."""
+    """A role warns at its start about brokers that forget positions too early, and works all the same."""
     here = Installation(broker.bootstrap_servers, prefix).make_topics()
     resource = ConfigResource(ResourceType.BROKER, str(min(here.admin.list_topics(timeout=10).brokers)))
     (future,) = here.admin.describe_configs([resource]).values()

@@ -21,7 +21,7 @@ FENCES = re.findall(
 
 
 def test_example_publishes(broker: Broker, prefix: str) -> None:
-    """The example prints the id of an event that is on the topic, readable by its sender."""
+    """The example prints the id of an event that is on the topic and readable by its sender."""
     topic = f"{prefix}zenoo.events"
     create_topic(broker.bootstrap_servers, topic, 1)
     code = FENCES[0].replace("127.0.0.1:9092", broker.bootstrap_servers).replace("signpost.zenoo.events", topic)
@@ -37,7 +37,7 @@ def test_example_publishes(broker: Broker, prefix: str) -> None:
 
 @pytest.mark.parametrize("code", FENCES[1:])
 def test_further_code_runs(code: str) -> None:
-    """The other examples import what exists."""
+    """The other examples run, so their imports exist."""
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False, timeout=60
     )

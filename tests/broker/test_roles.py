@@ -18,8 +18,8 @@ def settings(broker: Broker, prefix: str) -> dict[str, str]:
     }
 
 
-def test_a_role_gets_ready_and_ends_as_told(broker: Broker, prefix: str, start_role: RoleStarter) -> None:
-    """A role is waited for by /readyz, killed by its own pid, started again, and its exit code after SIGTERM is 0."""
+def test_role_gets_ready_and_ends(broker: Broker, prefix: str, start_role: RoleStarter) -> None:
+    """A role gets ready by /readyz, is killed by its pid, starts again, and exits with 0 after SIGTERM."""
     env = settings(broker, prefix)
     assert start_role(["topics", "apply"], env).wait() == 0
 
@@ -34,8 +34,8 @@ def test_a_role_gets_ready_and_ends_as_told(broker: Broker, prefix: str, start_r
     assert second.log != first.log
 
 
-def test_a_role_that_ends_is_shown_with_its_log(broker: Broker, prefix: str, start_role: RoleStarter) -> None:
-    """Waiting for a role that has ended fails at once, with the end of its log."""
+def test_role_that_exits_is_shown_with_its_log(broker: Broker, prefix: str, start_role: RoleStarter) -> None:
+    """Waiting for a role that has exited fails at once with the end of its log."""
     role = start_role(["router"], settings(broker, prefix))  # its topics are missing
 
     with pytest.raises(AssertionError, match=r"(?s)router ended with exit code 1; its log ends:.*topics apply"):

@@ -1,4 +1,4 @@
-"""The router on a real broker: what it makes of events."""
+"""The router on a real broker: events become jobs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from deploy.dev.broker import Broker
-from schemas.records.delivery import event_id as made_id
+from schemas.records.delivery import event_id as derived_id
 from schemas.records.delivery import job_id
 from schemas.records.partitioner import partition_of
 from tests.support.installation import ZENOO, Installation, event, subscription
@@ -18,8 +18,8 @@ def here(broker: Broker, prefix: str) -> Installation:
     return Installation(broker.bootstrap_servers, prefix).make_topics()
 
 
-def test_an_event_becomes_a_job_for_each_subscription_that_takes_it(here: Installation) -> None:
-    """Every matching subscription of the event's customer gets a job with the rendered body, and nobody else."""
+def test_event_becomes_a_job_for_each_matching_subscription(here: Installation) -> None:
+    """Each matching subscription of the event's customer gets one job with the rendered body, and no other does."""
     here.subscribe(
         subscription("all"),
         subscription("group", event_types=["case.*"], activation=3),
@@ -44,8 +44,8 @@ def test_an_event_becomes_a_job_for_each_subscription_that_takes_it(here: Instal
     assert (job.subscription_partition, job.subscription_offset) == (partition_of("acme", 3), 1)
 
 
-def test_jobs_of_a_subscription_are_on_the_partition_that_every_delay_topic_has_for_it(here: Installation) -> None:
-    """The key of a job is its subscription, hashed by murmur2."""
+def test_jobs_are_partitioned_by_subscription(here: Installation) -> None:
+    """The partition of a job is the murmur2 hash of its key, the subscription id."""
     here.subscribe(*(subscription(f"sub-{n}") for n in range(12)))
     here.publish([event("evt_1")])
     with here.router():
@@ -59,8 +59,8 @@ def test_jobs_of_a_subscription_are_on_the_partition_that_every_delay_topic_has_
 
 
 @pytest.mark.promise(1)
-def test_a_full_table_is_read_before_the_first_event(here: Installation) -> None:
-    """A router without any position that finds thousands of subscriptions and events misses no match."""
+def test_whole_table_is_read_before_the_first_event(here: Installation) -> None:
+    """A new router that finds thousands of subscriptions and events misses no match."""
     here.subscribe(*(subscription(f"sub-{number}", customer_id=f"customer-{number}") for number in range(2_000)))
     here.publish(event(f"evt_{number}", f"customer-{number}") for number in range(2_000))
     with here.router():
@@ -72,7 +72,7 @@ def test_a_full_table_is_read_before_the_first_event(here: Installation) -> None
 
 
 def test_paused_and_deleted_subscriptions_get_no_jobs(here: Installation) -> None:
-    """No job for who is paused (counted) or deleted; the events pass, for the others and for good."""
+    """Paused subscriptions (counted as withheld) and deleted ones get no jobs. The others get theirs."""
     here.subscribe(subscription("active"), subscription("paused", paused=True), subscription("deleted"))
     here.write_subscription("deleted", None, "acme")
     here.publish(event(f"evt_{n}") for n in range(10))
@@ -85,8 +85,8 @@ def test_paused_and_deleted_subscriptions_get_no_jobs(here: Installation) -> Non
 
 
 @pytest.mark.promise(7)
-def test_changes_are_followed(here: Installation) -> None:
-    """What is created, paused and deleted while the router runs counts for the events after it."""
+def test_changes_of_subscriptions_apply_to_later_events(here: Installation) -> None:
+    """Subscriptions created and deleted while the router runs count for later events."""
     with here.router() as router:
         router.wait_ready()
         here.publish([event("before")])
@@ -104,23 +104,22 @@ def test_changes_are_followed(here: Installation) -> None:
 
 
 @pytest.mark.decision("Z17")
-def test_an_event_without_an_id_gets_the_same_one_each_time_it_is_read(here: Installation) -> None:
-    """The id that the router gives follows from topic, partition and offset."""
+def test_event_without_an_id_gets_a_derived_id(here: Installation) -> None:
+    """The id is derived from topic, partition and offset."""
     here.subscribe(subscription("one"))
-    without = event("")
-    here.publish([without])
+    here.publish([event("")])
     with here.router():
         here.wait_routed()
 
     (job,) = here.jobs()
 
-    assert job.event_id == made_id(job.source_topic, job.source_partition, job.source_offset)
+    assert job.event_id == derived_id(job.source_topic, job.source_partition, job.source_offset)
     assert job.event_id.encode() in job.body
 
 
 @pytest.mark.decision("Z25")
-def test_a_body_that_is_too_large_is_one_dead_letter(broker: Broker, prefix: str) -> None:
-    """However many subscriptions take it: the event is dead once, as body_too_large, with its bytes."""
+def test_too_large_body_is_one_dead_letter(broker: Broker, prefix: str) -> None:
+    """An event that renders too large is one dead letter (`body_too_large`) with its bytes, whatever its fan-out."""
     here = Installation(broker.bootstrap_servers, prefix, max_body=1_024).make_topics()
     here.subscribe(*(subscription(f"sub-{n}") for n in range(3)))
     large = event("large")
@@ -139,7 +138,7 @@ def test_a_body_that_is_too_large_is_one_dead_letter(broker: Broker, prefix: str
 
 @pytest.mark.promise(1)
 def test_two_routers_share_the_partitions_and_route_each_event_once(here: Installation) -> None:
-    """A second router takes some of the partitions over; nothing is lost or repeated by that."""
+    """A second router takes over some partitions. No job is lost or repeated by that."""
     here.subscribe(subscription("one"))
     with here.router() as first:
         first.wait_ready()

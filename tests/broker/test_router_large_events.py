@@ -1,4 +1,4 @@
-"""One event that becomes more jobs than memory would hold."""
+"""An event whose jobs would not fit into memory."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ SUBSCRIPTIONS = 2_000
 PARTITIONS = 12
 MAX_UNCOMMITTED = 100
 BODY = 200 * 1024
-# The producer's queue, and what the allocator, compression and requests under way add to it.
+# The producer's queue, plus overhead of the allocator, compression and requests in flight.
 BOUND = 150 * MIB
 
 
-def test_memory_is_bounded_whatever_an_event_becomes(broker: Broker, prefix: str, start_role: RoleStarter) -> None:
-    """An event of 200 KiB for 2,000 subscriptions, 400 MB of jobs, is sent in parts: all are made, once each."""
-    # More than `max_uncommitted` by itself: it begins when nothing else is uncommitted, and is committed alone.
+def test_memory_is_bounded_whatever_the_fan_out(broker: Broker, prefix: str, start_role: RoleStarter) -> None:
+    """An event of 200 KiB for 2,000 subscriptions (400 MB of jobs) is produced in parts. Each job is created once."""
+    # One event exceeds `max_uncommitted`: it starts when nothing else is uncommitted, and is committed alone.
     here = Installation(broker.bootstrap_servers, prefix, partitions=PARTITIONS, max_uncommitted=MAX_UNCOMMITTED)
     here.make_topics()
     ids = [f"sub-{number}" for number in range(SUBSCRIPTIONS)]
@@ -41,21 +41,21 @@ def test_memory_is_bounded_whatever_an_event_becomes(broker: Broker, prefix: str
     assert peak_resident_bytes(router.pid) - before < BOUND
     assert router.terminate() == 0
     keys: Counter[str] = Counter()
-    for number in range(PARTITIONS):  # one after the other: they are the test's memory as well
+    for number in range(PARTITIONS):  # one at a time, to bound the memory of the test
         records = read_topic(here.bootstrap_servers, here.names.jobs(FIRST), partitions=[number])
         keys.update((record.key() or b"").decode() for record in records)
     assert keys == dict.fromkeys(ids, 2)
 
 
 @pytest.mark.promise(1, 2)
-def test_told_to_end_in_the_middle_of_an_event(broker: Broker, prefix: str, start_role: RoleStarter) -> None:
-    """SIGTERM while one event is being sent: it is sent whole and committed, and the next router makes none anew."""
+def test_sigterm_in_the_middle_of_an_event_finishes_it(broker: Broker, prefix: str, start_role: RoleStarter) -> None:
+    """On SIGTERM an event in progress is produced completely and committed. The next router repeats no job."""
     here = Installation(broker.bootstrap_servers, prefix).make_topics()
     ids = [f"sub-{number}" for number in range(SUBSCRIPTIONS)]
     here.subscribe(*(subscription(id_) for id_ in ids))
     router = start_role(["router", "--instance", "0"], here.env).wait_ready()
     here.publish([replace(event("evt_large"), data=DATA | {"entity_name": "x" * (BODY // 4)})])
-    wait_until(lambda: router.metric("signpost_router_jobs_total") > 0, 30, "it is begun")
+    wait_until(lambda: router.metric("signpost_router_jobs_total") > 0, 30, "the first jobs are produced")
     assert router.terminate() == 0
     again = start_role(["router", "--instance", "0"], here.env).wait_ready()
     here.wait_routed()

@@ -1,4 +1,4 @@
-"""Where the router starts, goes on, and what it does when its position is lost."""
+"""Positions of the router: start, continue, lost or truncated."""
 
 from __future__ import annotations
 
@@ -27,10 +27,8 @@ def here(broker: Broker, prefix: str) -> Installation:
 
 
 @pytest.mark.parametrize(("start_at", "expected"), [("now", {"after"}), ("earliest", {"old", "new", "after"})])
-def test_a_new_source_starts_where_the_setting_says(
-    broker: Broker, prefix: str, start_at: str, expected: set[str]
-) -> None:
-    """`now` takes what is published from then on, `earliest` all that is there; the choice is committed at once."""
+def test_new_source_starts_at_start_at(broker: Broker, prefix: str, start_at: str, expected: set[str]) -> None:
+    """`now` routes later events only, `earliest` all events. The first positions are committed at once."""
     here = Installation(broker.bootstrap_servers, prefix, start_at=start_at).make_topics()
     here.subscribe(subscription("one"))
     here.publish([event("old"), event("new")])
@@ -43,8 +41,8 @@ def test_a_new_source_starts_where_the_setting_says(
     assert {job.event_id for job in here.jobs()} == expected
 
 
-def test_a_new_source_starts_at_a_time(broker: Broker, prefix: str) -> None:
-    """With a time, it starts at the first event that is not older, in each partition."""
+def test_new_source_starts_at_a_time(broker: Broker, prefix: str) -> None:
+    """With a time, each partition starts at its first event that is not older."""
     here = Installation(broker.bootstrap_servers, prefix).make_topics()
     here.subscribe(subscription("one"))
     here.publish(event(f"old-{n}") for n in range(9))
@@ -58,8 +56,8 @@ def test_a_new_source_starts_at_a_time(broker: Broker, prefix: str) -> None:
     assert {job.event_id for job in here.jobs()} == {f"new-{n}" for n in range(9)}
 
 
-def test_a_started_source_goes_on_where_it_was(here: Installation) -> None:
-    """What came while no router ran is routed by the next, whatever start_at says, and nothing twice."""
+def test_started_source_continues_at_its_position(here: Installation) -> None:
+    """The next router routes events published while none ran, whatever `start_at` says, and repeats none."""
     here.subscribe(subscription("one"))
     here.publish(event(f"first-{n}") for n in range(20))
     with here.router():
@@ -72,8 +70,8 @@ def test_a_started_source_goes_on_where_it_was(here: Installation) -> None:
     assert len({job.job_id for job in here.jobs()}) == 40
 
 
-def test_a_partition_that_was_added_later_starts_at_its_beginning(here: Installation) -> None:
-    """Events on a partition that a started source got later are all routed, though start_at is `now`."""
+def test_partition_added_later_starts_at_its_beginning(here: Installation) -> None:
+    """All events on a partition added to a started source are routed, even with `start_at` `now`."""
     here.subscribe(subscription("one"))
     with here.router({"start_at": "now"}):
         wait_until(lambda: len(here.positions()) == 3, what="the source is started")
@@ -87,7 +85,7 @@ def test_a_partition_that_was_added_later_starts_at_its_beginning(here: Installa
 
 
 def reported_truncations(here: Installation) -> list[tuple[str | None, int | None, int | None, int | None]]:
-    """Return topic, partition, first and last offset of each range that `operations` tells of."""
+    """Return topic, partition, first and last offset of each range reported on `operations`."""
     values = [message.value() for message in read_topic(here.bootstrap_servers, here.names.operations)]
     found = [decode_operation(value) for value in values]
     return [
@@ -95,10 +93,10 @@ def reported_truncations(here: Installation) -> list[tuple[str | None, int | Non
     ]
 
 
-def test_a_position_that_retention_overtook_goes_on_at_the_start_of_the_log(
+def test_truncated_position_moves_to_the_start_of_the_log(
     here: Installation, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What was lost while no router ran is counted and logged as a range, and what is left is routed."""
+    """Events deleted while no router ran are counted, logged and reported as a range. The remaining ones are routed."""
     here.subscribe(subscription("one"))
     with here.router():
         wait_until(lambda: len(here.positions()) == 3, what="the source is started")
@@ -114,8 +112,8 @@ def test_a_position_that_retention_overtook_goes_on_at_the_start_of_the_log(
     assert reported_truncations(here) == [(here.events_topic, 0, 0, 3)]
 
 
-def test_a_position_behind_the_end_of_the_log_is_not_guessed(here: Installation) -> None:
-    """A router whose position is not in the log any more says so and ends."""
+def test_position_beyond_the_end_of_the_log_stops_the_router(here: Installation) -> None:
+    """A router whose position is beyond the end of the log exits with an error and commits nothing."""
     group = f"{here.settings.prefix}router"
     offsets = [TopicPartition(here.events_topic, n, 50) for n in range(3)]
     here.admin.alter_consumer_group_offsets([ConsumerGroupTopicPartitions(group, offsets)])[group].result(30)
@@ -128,8 +126,8 @@ def test_a_position_behind_the_end_of_the_log_is_not_guessed(here: Installation)
     assert here.positions() == {0: 50, 1: 50, 2: 50}
 
 
-def test_a_source_that_is_not_there_is_named(broker: Broker, prefix: str) -> None:
-    """A configured source topic that does not exist is no reason to wait in silence."""
+def test_missing_source_topic_is_named(broker: Broker, prefix: str) -> None:
+    """The router exits with an error if a configured source topic does not exist."""
     sources = [{"topic": f"{prefix}crm", "sender": "zenoo"}]
     here = Installation(broker.bootstrap_servers, prefix, sources=sources).make_topics()
 
@@ -141,7 +139,7 @@ def test_a_source_that_is_not_there_is_named(broker: Broker, prefix: str) -> Non
 
 
 def test_any_topic_can_be_a_source(broker: Broker, prefix: str) -> None:
-    """A team's own topic, with its own number of partitions, is routed as its sender's."""
+    """A topic of any name and number of partitions is routed for the sender that `sources` gives it."""
     sources = [{"topic": f"{prefix}crm", "sender": "zenoo"}]
     here = Installation(broker.bootstrap_servers, prefix, sources=sources).make_topics()
     create_topic(broker.bootstrap_servers, f"{prefix}crm", 5)
@@ -155,14 +153,14 @@ def test_any_topic_can_be_a_source(broker: Broker, prefix: str) -> None:
     assert len(here.jobs()) == 50
 
 
-def test_a_position_that_retention_overtakes_while_it_runs(here: Installation) -> None:
-    """A running router whose next record is removed goes on at the start of the log, and counts what was lost."""
+def test_running_router_continues_after_truncation(here: Installation) -> None:
+    """A running router whose next record is deleted continues at the start of the log, and counts the lost records."""
     here.subscribe(subscription("one"))
     with here.router() as router:
         router.wait_ready()
         router.role.loop._table = Stale(router.role.table)
         here.produce(here.events_topic, value_of(event("first")), partition=1)
-        wait_until(lambda: router.role.loop._source._suspended, what="it reads nothing ahead")
+        wait_until(lambda: router.role.loop._source._suspended, what="the source is suspended")
         for n in range(10):
             here.produce(here.events_topic, value_of(event(f"evt_{n}")), partition=0)
         here.delete_events(before=4)

@@ -1,4 +1,4 @@
-"""What stops the router, as a whole or before the events of a customer, until it may go on."""
+"""Causes that pause the router completely or for one partition, and its continuation."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ def customer_on(partition: int, partitions: int = 3) -> str:
     return next(name for n in range(1_000) if partition_of(name := f"customer-{n}", partitions) == partition)
 
 
-def test_an_unusable_subscription_stops_its_customer_until_it_is_mended(here: Installation) -> None:
-    """Events of a customer one of whose subscriptions cannot be read wait, others pass, and nothing is lost."""
+def test_unusable_subscription_pauses_its_customer_until_repaired(here: Installation) -> None:
+    """Events of a customer with an unreadable subscription wait. Events of others are routed. Nothing is lost."""
     here.subscribe(subscription("good"), subscription("globex", customer_id="globex"))
-    # It can be decoded, so the customer is known; but its key is not its id.
+    # The record can be decoded, so its customer is known, but its key is not its id.
     here.write_subscription("broken", encode_subscription(subscription("another-id")), "acme")
     acme = [event(f"acme_{n}", "acme") for n in range(5)]
     globex = [event(f"globex_{n}", "globex") for n in range(5)]
@@ -50,7 +50,7 @@ def test_an_unusable_subscription_stops_its_customer_until_it_is_mended(here: In
         assert router.role.loop.not_ready() is not None
         here.subscribe(subscription("unrelated", customer_id="initech"))
         router.wait_knows("unrelated")
-        assert router.role.loop.not_ready() is not None, "only mending it helps"
+        assert router.role.loop.not_ready() is not None, "only a repaired record helps"
 
         here.subscribe(subscription("broken"))
         here.wait_routed()
@@ -63,16 +63,19 @@ def test_an_unusable_subscription_stops_its_customer_until_it_is_mended(here: In
     )
 
 
-def test_an_unusable_subscription_of_nobody_knows_whom_stops_its_partition(here: Installation) -> None:
-    """Where not even the customer can be read, every customer of that partition waits, until the record is deleted."""
-    mine, other = customer_on(0), customer_on(1)
+def test_unusable_subscription_of_an_unknown_customer_pauses_its_partition(here: Installation) -> None:
+    """If the customer cannot be read either, all customers of that partition wait until the record is deleted."""
+    mine = customer_on(0)
+    other = customer_on(1)
     here.subscribe(subscription("mine", customer_id=mine), subscription("other", customer_id=other))
     here.write_subscription("broken", b"not a record", mine)
     here.produce(here.events_topic, value_of(event("mine", mine)), partition=0)
     here.produce(here.events_topic, value_of(event("other", other)), partition=1)
     with here.router() as router:
         router.wait_not_ready(mine)
-        wait_until(lambda: [job.event_id for job in here.jobs()] == ["other"], what="the other partition's pass")
+        wait_until(
+            lambda: [job.event_id for job in here.jobs()] == ["other"], what="events of the other partition are routed"
+        )
         here.write_subscription("broken", None, mine)
         here.wait_routed()
         router.wait_ready()
@@ -80,8 +83,8 @@ def test_an_unusable_subscription_of_nobody_knows_whom_stops_its_partition(here:
     assert sorted(job.event_id for job in here.jobs()) == ["mine", "other"]
 
 
-def test_an_unusable_record_after_a_good_one_stops_nothing(here: Installation) -> None:
-    """The last good record of a subscription counts on."""
+def test_unusable_record_after_a_good_one_stops_nothing(here: Installation) -> None:
+    """The last readable record of a subscription stays in force."""
     here.subscribe(subscription("one"))
     here.write_subscription("one", b"not a record", "acme")
     here.publish([event("evt_1")])
@@ -93,7 +96,7 @@ def test_an_unusable_record_after_a_good_one_stops_nothing(here: Installation) -
 
 
 def refuses(here: Installation, topic: str, size: int) -> bool:
-    """Tell whether a topic refuses a record of so many bytes, to its last partition."""
+    """Return whether a topic refuses a record of this size on its last partition."""
     errors: list[KafkaError | None] = []
     producer = Producer({"bootstrap.servers": here.bootstrap_servers, "log_level": 0})
     producer.produce(topic, b"x" * size, partition=2, on_delivery=lambda error, _: errors.append(error))
@@ -101,13 +104,13 @@ def refuses(here: Installation, topic: str, size: int) -> bool:
     return bool(errors) and errors[0] is not None and errors[0].code() == KafkaError.MSG_SIZE_TOO_LARGE
 
 
-def test_a_refusal_while_it_runs_ends_the_router_without_a_commit(here: Installation) -> None:
-    """Failures of the idempotent producer arrive though successes are not reported: nothing is committed behind one."""
+def test_router_exits_without_a_commit_after_a_refused_record(here: Installation) -> None:
+    """The producer reports failures even though it reports no successes, and the router commits nothing after one."""
     here.subscribe(subscription("one"))
     with here.router() as router:
         router.wait_ready()
         alter(here, here.names.jobs(FIRST), "max.message.bytes", "100")
-        wait_until(lambda: refuses(here, here.names.jobs(FIRST), 200), what="the topic takes no large records any more")
+        wait_until(lambda: refuses(here, here.names.jobs(FIRST), 200), what="the topic refuses large records")
         before = here.positions()
         here.publish([event("evt_1")])
         error = router.wait_ended()
@@ -118,15 +121,15 @@ def test_a_refusal_while_it_runs_ends_the_router_without_a_commit(here: Installa
 
 
 @pytest.mark.promise(7)
-def test_nothing_is_routed_while_the_table_may_lack_something(here: Installation) -> None:
-    """Events wait, with the router standing in its group, until the table is fresh again."""
+def test_nothing_is_routed_while_the_table_is_not_fresh(here: Installation) -> None:
+    """Events wait until the table is fresh again, and the router stays in its group."""
     here.subscribe(subscription("one"))
     with here.router() as router:
         router.wait_ready()
         router.role.loop._table = Stale(router.role.table)
         router.wait_not_ready("do not respond to the request for the end of subscriptions")
         here.publish(event(f"evt_{n}") for n in range(3_000))
-        wait_until(lambda: router.role.loop._source._suspended, what="it stands, and stays in its group")
+        wait_until(lambda: router.role.loop._source._suspended, what="the router pauses its partitions")
         assert here.jobs() == []
         router.role.loop._table = router.role.table
         here.wait_routed()
@@ -134,15 +137,13 @@ def test_nothing_is_routed_while_the_table_may_lack_something(here: Installation
     assert Counter(job.event_id for job in here.jobs()) == Counter(f"evt_{n}" for n in range(3_000))
 
 
-def test_a_schema_that_the_registry_does_not_give_stops_its_partition_alone(
-    broker: Broker, prefix: str, receiver: Receiver
-) -> None:
-    """Events of other partitions pass, those behind it wait, and all are routed in order once it is given."""
+def test_unavailable_schema_pauses_only_its_partition(broker: Broker, prefix: str, receiver: Receiver) -> None:
+    """Events behind an unknown schema id wait until the registry returns the schema. Other partitions continue."""
     schema = json.dumps(ZENOO.event_types["case.created"].schema)
-    away = {7}
+    missing = {7}
 
     def registry(request: Received) -> Answer:
-        if int(urlsplit(request.path).path.rpartition("/")[2]) in away:
+        if int(urlsplit(request.path).path.rpartition("/")[2]) in missing:
             return Answer(500, body=b"{}")
         headers = (("Content-Type", "application/json"),)
         return Answer(200, headers, json.dumps({"schema": schema}).encode())
@@ -157,7 +158,7 @@ def test_a_schema_that_the_registry_does_not_give_stops_its_partition_alone(
         router.wait_not_ready("refuses to give schema 7")
         wait_until(lambda: [job.event_id for job in here.jobs()] == ["other"], what="the other partition is routed")
         assert router.metric("signpost_router_waiting_for_registry") == 1
-        away.clear()
+        missing.clear()
         here.wait_routed()
         router.wait_ready()
 

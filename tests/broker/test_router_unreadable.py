@@ -1,4 +1,4 @@
-"""Records that nobody can read: each is dead with its reason, bytes and source, and none stops the router."""
+"""Unreadable records: each becomes a dead letter with reason, bytes and source, and none stops the router."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ CREATED, CLOSED = ZENOO.event_types["case.created"], ZENOO.event_types["case.clo
 
 
 def encoded(prefix: bytes, **changes: Any) -> bytes:
-    """Encode an event of case.created with what `encode_event` would refuse."""
+    """Encode a case.created event with values that `encode_event` would refuse."""
     one = event("evt_bad")
     record = {
         "event_id": one.event_id,
@@ -46,13 +46,13 @@ def encoded(prefix: bytes, **changes: Any) -> bytes:
     return stream.getvalue()
 
 
-POISON: dict[str, bytes | None] = {
+UNREADABLE: dict[str, bytes | None] = {
     "empty": None,
     "unknown_format": b'{"event_type": "case.created"}',
     "unknown_schema": b"\xc3\x01" + b"\x00" * 8 + GOOD[10:],
     "truncated": GOOD[:-3],
     "trailing_bytes": GOOD + b"\x00",
-    "invalid_value": GOOD[:10] + b"\x07" + GOOD[11:],  # no branch of the union of event_id has this number
+    "invalid_value": GOOD[:10] + b"\x07" + GOOD[11:],  # the union of event_id has no branch of this number
     "unknown_event_type": encoded(CREATED.prefix, event_type="case.exploded"),
     "event_type_mismatch": encoded(CREATED.prefix, event_type="case.closed"),
     "no_customer": encoded(CREATED.prefix, customer_id=""),
@@ -60,21 +60,21 @@ POISON: dict[str, bytes | None] = {
 }
 
 
-def test_there_is_a_sample_of_every_kind() -> None:
-    """The ten samples are the whole closed list."""
-    assert POISON.keys() == UNREADABLE_REASONS
-    assert len(POISON) == 10
+def test_each_reason_has_a_sample() -> None:
+    """The samples cover the closed list of ten reasons."""
+    assert UNREADABLE.keys() == UNREADABLE_REASONS
+    assert len(UNREADABLE) == 10
 
 
 def test_unreadable_record_is_dead_with_its_bytes_and_source_and_stops_nothing(broker: Broker, prefix: str) -> None:
-    """Ten kinds between good events on one partition: ten dead letters, and a job of every good event."""
+    """Ten kinds between good events on one partition give ten dead letters, and a job for every good event."""
     sources = [{"topic": f"{prefix}crm", "sender": "zenoo"}]
     here = Installation(broker.bootstrap_servers, prefix, sources=sources).make_topics()
     create_topic(broker.bootstrap_servers, f"{prefix}crm", 1, max_message_bytes="4000000")
     here.events_topic = f"{prefix}crm"
     here.subscribe(subscription("one"))
     offsets: dict[int, str] = {}
-    for number, (reason, value) in enumerate(POISON.items()):
+    for number, (reason, value) in enumerate(UNREADABLE.items()):
         here.produce(here.events_topic, GOOD, b"good", partition=0)
         here.produce(
             here.events_topic, value, reason.encode(), partition=0, headers=[("trace", b"\xff\x00"), ("none", None)]
@@ -84,26 +84,26 @@ def test_unreadable_record_is_dead_with_its_bytes_and_source_and_stops_nothing(b
     with here.router() as router:
         here.wait_routed()
         router.wait_ready()
-        counted = {reason: router.metric("signpost_unreadable_records_total", reason=reason) for reason in POISON}
+        counted = {reason: router.metric("signpost_unreadable_records_total", reason=reason) for reason in UNREADABLE}
 
     letters = {letter.offset: letter for letter in here.dead()}
 
     assert {offset: letter.reason for offset, letter in letters.items()} == offsets
-    assert counted == dict.fromkeys(POISON, 1)
-    assert len(here.jobs()) == len(POISON) + 1
+    assert counted == dict.fromkeys(UNREADABLE, 1)
+    assert len(here.jobs()) == len(UNREADABLE) + 1
     for offset, reason in offsets.items():
         letter = letters[offset]
         assert (letter.topic, letter.partition) == (here.events_topic, 0)
         assert letter.detail
-        if reason == "too_large":  # more than the topic of dead letters takes: it stays at its source
+        if reason == "too_large":  # too large for the dead letter topic: it stays at its source
             assert (letter.key, letter.value, letter.headers) == (None, None, ())
         else:
-            assert (letter.key, letter.value) == (reason.encode(), POISON[reason] or None)
+            assert (letter.key, letter.value) == (reason.encode(), UNREADABLE[reason] or None)
             assert letter.headers == (("trace", b"\xff\x00"), ("none", None))
 
 
-def test_the_largest_record_that_is_allowed_fits_among_the_dead(broker: Broker, prefix: str) -> None:
-    """Random bytes, which do not compress, of nearly max_event: the whole record is in the dead letter."""
+def test_largest_allowed_record_fits_into_a_dead_letter(broker: Broker, prefix: str) -> None:
+    """The dead letter of an incompressible record of nearly `max_event` contains the whole record."""
     here = Installation(broker.bootstrap_servers, prefix, max_event=64 * 1024).make_topics()
     value = random.Random(7).randbytes(64 * 1024 - 100)
     here.produce(here.events_topic, value, b"key", partition=0)
@@ -116,7 +116,7 @@ def test_the_largest_record_that_is_allowed_fits_among_the_dead(broker: Broker, 
 
 
 class Record:
-    """A record as the broker gives it."""
+    """A consumed record."""
 
     def __init__(self, value: bytes | None, headers: list[tuple[str, bytes | None]] | None = None) -> None:
         self._value = value
@@ -144,8 +144,8 @@ class Record:
         return 1, 1_000
 
 
-class Open:
-    """Subscriptions of which none is unusable."""
+class UsableSubscribers:
+    """Subscriptions without an unusable one."""
 
     def __init__(self) -> None:
         index = SubscriptionIndex()
@@ -163,8 +163,10 @@ def read(letter: KeyValue) -> DeadLetter:
 @given(st.binary(max_size=400) | st.builds(lambda cut, tail: GOOD[:cut] + tail, st.integers(0, len(GOOD)), st.binary()))
 @settings(suppress_health_check=[HealthCheck.too_slow])
 def test_no_bytes_raise(value: bytes) -> None:
-    """Whatever a record holds, it becomes jobs or one dead letter with a reason of the closed list and its bytes."""
-    router = Router({"events": ZENOO}, cast("Subscribers", Open()), SizeLimits(MAX_EVENT, 1_000_000), lambda: 5)
+    """Any bytes become jobs, or one dead letter with a reason of the closed list and the bytes."""
+    router = Router(
+        {"events": ZENOO}, cast("Subscribers", UsableSubscribers()), SizeLimits(MAX_EVENT, 1_000_000), lambda: 5
+    )
 
     match router.route(Record(value)):
         case Routed(jobs=jobs, count=count):
@@ -176,17 +178,19 @@ def test_no_bytes_raise(value: bytes) -> None:
             pytest.fail(f"{other} is neither")
 
 
-class Exploding:
-    """A decoder as none should be."""
+class FailingDecoder:
+    """A decoder that raises an unexpected error."""
 
     def decode(self, value: object, fallback_id: object) -> None:
         raise RecursionError("deep")
 
 
-def test_not_even_an_error_that_nobody_foresaw_stops_the_router() -> None:
-    """An unexpected error while decoding is a dead letter that names it."""
-    router = Router({"events": ZENOO}, cast("Subscribers", Open()), SizeLimits(MAX_EVENT, 1_000_000), lambda: 5)
-    router._sources = {"events": (ZENOO, Exploding())}  # type: ignore[dict-item]  # not a decoder, on purpose
+def test_unexpected_error_does_not_stop_the_router() -> None:
+    """An unexpected error while decoding becomes a dead letter that names the error."""
+    router = Router(
+        {"events": ZENOO}, cast("Subscribers", UsableSubscribers()), SizeLimits(MAX_EVENT, 1_000_000), lambda: 5
+    )
+    router._sources = {"events": (ZENOO, FailingDecoder())}  # type: ignore[dict-item]  # not a decoder, on purpose
 
     routed = router.route(Record(GOOD))
 

@@ -1,4 +1,4 @@
-"""Events whose schemas are in a schema registry, from the publisher through the router: a real registry."""
+"""Events with schemas in a real schema registry, from publisher to router."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ def publish(here: Installation, *ids: str) -> None:
             publisher.publish(event(id_))
 
 
-def test_an_event_in_confluents_format_is_routed(here: Installation) -> None:
-    """Values name the schema that was registered for the topic, and become the same bodies as without a registry."""
+def test_event_in_confluent_wire_format_is_routed(here: Installation) -> None:
+    """Values name the schema registered for the topic, and give the same bodies as without a registry."""
     publish(here, "evt_1")
-    here.publish([event("evt_2")])  # single-object encoding beside it
+    here.publish([event("evt_2")])  # in single-object encoding on the same topic
     with here.router():
         here.wait_routed()
 
@@ -64,10 +64,8 @@ def test_an_event_in_confluents_format_is_routed(here: Installation) -> None:
     }
 
 
-def test_a_registry_that_stands_still_is_waited_for(
-    here: Installation, apicurio: Apicurio, start_role: RoleStarter
-) -> None:
-    """The router says why it waits, keeps its partitions for longer than a group would, and goes on with the event."""
+def test_router_waits_for_a_stalled_registry(here: Installation, apicurio: Apicurio, start_role: RoleStarter) -> None:
+    """The router reports why it waits, keeps its partitions beyond the poll interval, and then routes the event."""
     publish(here, "evt_1")
     apicurio.stand_still()
     try:
@@ -75,8 +73,8 @@ def test_a_registry_that_stands_still_is_waited_for(
         wait_until(lambda: "the schema registry does not answer" in router.get("/readyz")[1], what="/readyz says so")
         assert router.metric("signpost_router_waiting_for_registry") == 1
         assert router.get("/healthz")[0] == httpx.codes.OK
-        since = time.monotonic()
-        wait_until(lambda: time.monotonic() - since > MAX_POLL_INTERVAL_S + 2, 30, "a group would have lost it")
+        since_s = time.monotonic()
+        wait_until(lambda: time.monotonic() - since_s > MAX_POLL_INTERVAL_S + 2, 30, "the poll interval has passed")
         assert here.jobs() == []
     finally:
         apicurio.go_on()
@@ -94,8 +92,8 @@ def test_a_registry_that_stands_still_is_waited_for(
 EVENTS = ("router.assigned", "router.lost", "registry.disconnected", "registry.connected")
 
 
-def test_a_schema_that_the_registry_does_not_know_is_unreadable(here: Installation) -> None:
-    """A value that names a schema which is not there is dead with its bytes; the next event is routed."""
+def test_schema_unknown_to_the_registry_is_unreadable(here: Installation) -> None:
+    """A value with a schema id that the registry does not know is dead with its bytes. The next event is routed."""
     here.produce(here.events_topic, b"\x00\x7f\xff\xff\xff" + b"value", partition=0)
     publish(here, "evt_1")
     with here.router():
@@ -107,15 +105,15 @@ def test_a_schema_that_the_registry_does_not_know_is_unreadable(here: Installati
     assert [job.event_id for job in here.jobs()] == ["evt_1"]
 
 
-def test_a_router_that_waits_for_a_registry_ends_in_time(
+def test_router_that_waits_for_a_registry_ends_on_sigterm(
     here: Installation, apicurio: Apicurio, start_role: RoleStarter
 ) -> None:
-    """SIGTERM ends it with code 0, and the event that waited is routed by the next."""
+    """SIGTERM ends a waiting router with exit code 0, and the next router routes the event."""
     publish(here, "evt_1")
     apicurio.stand_still()
     try:
         router = start_role(["router"], here.env)
-        wait_until(lambda: "registry" in router.get("/readyz")[1], what="it waits")
+        wait_until(lambda: "registry" in router.get("/readyz")[1], what="the router waits for the registry")
         assert router.terminate(10) == 0
     finally:
         apicurio.go_on()
@@ -125,27 +123,27 @@ def test_a_router_that_waits_for_a_registry_ends_in_time(
     assert sum(end_offsets(here.bootstrap_servers, here.names.jobs(FIRST)).values()) == 1
 
 
-def test_the_command_publishes_in_confluents_format(
+def test_command_publishes_in_confluent_wire_format(
     here: Installation, start_role: RoleStarter, tmp_path: Path
 ) -> None:
-    """`signpost events publish` registers the schema where a registry is set; without one that answers it says so."""
+    """`signpost events publish` registers the schema if a registry is set. An unreachable registry is an error."""
     (tmp_path / "event.json").write_text(
         '{"event_type": "alert.ai_research_completed", "customer_id": "acme", "data": {"alert_token": "alt_1", '
         '"confidence": 1, "false_positive_probability": 2, "recommended_action": "Approve"}}'
     )
-    publish_it = ["events", "publish", str(tmp_path / "event.json")]
-    assert start_role(publish_it, here.env).wait() == 0
+    command = ["events", "publish", str(tmp_path / "event.json")]
+    assert start_role(command, here.env).wait() == 0
     (message,) = read_topic(here.bootstrap_servers, here.events_topic)
     assert (message.value() or b"").startswith(b"\x00")
 
-    nowhere = start_role(publish_it, here.env | {"SIGNPOST_SCHEMA_REGISTRY_URL": "http://user:canary-pw@127.0.0.1:1"})
-    assert nowhere.wait() == 1
-    assert "the schema registry does not answer" in nowhere.log_text()
-    assert "canary-pw" not in nowhere.log_text()
+    failed = start_role(command, here.env | {"SIGNPOST_SCHEMA_REGISTRY_URL": "http://user:canary-pw@127.0.0.1:1"})
+    assert failed.wait() == 1
+    assert "the schema registry does not answer" in failed.log_text()
+    assert "canary-pw" not in failed.log_text()
 
 
-def test_a_registry_that_refuses_is_quoted(here: Installation, apicurio: Apicurio) -> None:
-    """An answer that is no id is an error that says what the registry said, or that it is none."""
+def test_refusal_of_the_registry_is_quoted(here: Installation, apicurio: Apicurio) -> None:
+    """A response without an id is an error that quotes the registry, or says that the id is missing."""
     schema = {"type": "record", "name": "X", "fields": [{"name": "a", "type": "no such type"}]}
     with pytest.raises(Unavailable, match=r"refuses the subject .*: 4"):
         SchemaIds(apicurio.url).id_of(here.events_topic, schema)

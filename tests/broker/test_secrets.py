@@ -1,4 +1,4 @@
-"""A secret is readable nowhere but where it belongs: planted ones are looked for in all that is written."""
+"""No secret is readable: the tests plant secrets and search topics, logs, metrics and command output for them."""
 
 from __future__ import annotations
 
@@ -34,25 +34,25 @@ EVENTS = 5
 
 
 def canary(name: str) -> str:
-    """A secret that cannot be anywhere by chance."""
+    """Return a secret that cannot occur by chance."""
     return f"canary-{name}-{secrets.token_hex(12)}"
 
 
-def shapes(secret: str | bytes) -> set[bytes]:
-    """A secret as it might be written: as it is, in base64 of any alignment, in hex, in UTF-16."""
+def encodings(secret: str | bytes) -> set[bytes]:
+    """Return a secret in all encodings that are searched for: plain, base64 of any alignment, hex, UTF-16."""
     raw = secret.encode() if isinstance(secret, str) else secret
     encoded = {base64.b64encode(b"\x00" * shift + raw)[4:-4] for shift in range(3)}
     return {raw, raw.hex().encode(), raw.hex().upper().encode(), raw.decode("latin-1").encode("utf-16-le")} | encoded
 
 
 def found(places: Iterable[tuple[str, bytes]], wanted: Iterable[str | bytes]) -> list[str]:
-    """The places that hold one of the secrets in any shape."""
-    shaped = [shape for secret in wanted for shape in shapes(secret)]
-    return [place for place, content in places if any(shape in content for shape in shaped)]
+    """Return the places that contain one of the secrets in any encoding."""
+    encoded = [encoding for secret in wanted for encoding in encodings(secret)]
+    return [place for place, content in places if any(encoding in content for encoding in encoded)]
 
 
 def topic_contents(pipeline: Pipeline) -> Iterator[tuple[str, bytes]]:
-    """All that is in any topic of the installation: keys, values and headers."""
+    """Yield keys, values and headers of all records in all topics of the installation."""
     for topic in pipeline.admin.list_topics(timeout=30).topics:
         if topic.startswith(pipeline.names.prefix):
             for message in pipeline.read(topic):
@@ -60,20 +60,20 @@ def topic_contents(pipeline: Pipeline) -> Iterator[tuple[str, bytes]]:
                 yield f"{topic} {message.partition()}/{message.offset()}", b"\n".join(map(bytes, parts))
 
 
-def said_by(role: Role) -> Iterator[tuple[str, bytes]]:
-    """All that a role shows and writes."""
+def output_of(role: Role) -> Iterator[tuple[str, bytes]]:
+    """Yield the pages and the log of a role."""
     for path in ("/metrics", "/readyz", "/healthz"):
         yield f"{role.name} {path}", role.get(path)[1].encode()
     yield f"{role.name} log", role.log.read_bytes()
 
 
 def echo(secret: str) -> bytes:
-    """What an endpoint that tells what it knows answers: its secret, and again where what is kept of it ends."""
+    """Return a response that echoes a secret, at the beginning and across the end of the recorded first KiB."""
     return f"{secret} ".encode() * 3 + b"x" * (1_024 - 3 * len(secret) - 10) + secret.encode() + b"y" * 200
 
 
 def generated_secret(pipeline: Pipeline, start_role: RoleStarter, url: str) -> str:
-    """Let the command make a subscription with a secret, and return what it shows of it once."""
+    """Let the command create a subscription with a generated secret, and return the secret that it shows once."""
     folder = start_role(["settings"], pipeline.env()).log.parent
     (folder / "own.yaml").write_text(
         f"subscriptions:\n  - {{id: sub-own, sender: zenoo, customer_id: {CUSTOMER}, url: '{url}', "
@@ -86,13 +86,13 @@ def generated_secret(pipeline: Pipeline, start_role: RoleStarter, url: str) -> s
 
 
 def sealed_settings(token: str, private: str) -> Changes:
-    """A header and a client certificate with secrets in them."""
+    """Return a header and a client certificate that contain secrets."""
     header = HeaderWish("Authorization", f"Bearer {token}")
     return Changes(headers=(header,), client_certificate=read_certificate(certificate(), private))
 
 
 def row_of(outcomes: list[Record]) -> Row:
-    """What it came to that two of three endpoints echo."""
+    """Return the row of this scenario, in which three endpoints echo secrets and one of them always fails."""
     ends = ends_of(outcomes)
     return Row("echoes of secrets", EVENTS * 3, EVENTS * 2, EVENTS * 3 - len(ends), ends.total() - len(ends))
 
@@ -101,17 +101,20 @@ def row_of(outcomes: list[Record]) -> Row:
 def test_planted_secrets_are_nowhere(
     broker: Broker, prefix: str, start_role: RoleStarter, receiver: Receiver, record_property: RecordProperty
 ) -> None:
-    """Not in a topic, log, metric or command, though endpoints echo them and a process lacks the key."""
+    """No topic, log, metric or command shows a secret, even if endpoints echo it or a process has the wrong key."""
     key = secrets.token_bytes(32)
     sealing_key = base64.b64encode(key).decode()
-    given, other, password = canary("given"), canary("other"), canary("password")
+    given = canary("given")
+    other = canary("other")
+    password = canary("password")
     pipeline = Pipeline(
         broker.bootstrap_servers, prefix, start_role, sealing_key=sealing_key, log_level="debug", delay_speedup=6000
     )
     base = receiver.url.rstrip("/")
     pipeline.subscribe(f"{base}/echo", secret=given)
     pipeline.subscribe(f"{base}/echo-fail", secret=other, start=1)
-    token, private = canary("token"), pem(KEY)
+    token = canary("token")
+    private = pem(KEY)
     pipeline.write(Change("sub-0", sealed_settings(token, private)))
     own = generated_secret(pipeline, start_role, f"{base}/well")
     known = {"/echo": f"{given} {token}", "/echo-fail": other, "/well": own}
@@ -124,28 +127,31 @@ def test_planted_secrets_are_nowhere(
     pipeline.publish_some(EVENTS)
     row_of(pipeline.wait_for_ends(EVENTS * 3, 90)).show(record_property)
     wrong = base64.b64encode(secrets.token_bytes(32)).decode()
-    lacking = start_role(
+    keyless = start_role(
         ["deliver", "--instance", "0"], env | {"SIGNPOST_SEALING_KEY": wrong, "SIGNPOST_PREFIX": prefix}
     )
-    wait_until(lambda: "table.record_rejected" in lacking.log_text(), what="a process without the key says so")
-    lacking.kill()
-    asked = ("subscriptions list --json", "subscriptions list", "subscriptions show sub-0", "settings")
-    commands = [start_role(command.split(), env) for command in asked]
+    wait_until(
+        lambda: "table.record_rejected" in keyless.log_text(), what="a process without the key rejects the records"
+    )
+    keyless.kill()
+    command_lines = ("subscriptions list --json", "subscriptions list", "subscriptions show sub-0", "settings")
+    commands = [start_role(line.split(), env) for line in command_lines]
     assert [command.wait() for command in commands] == [0] * len(commands)
 
     places = [*topic_contents(pipeline)]
     assert len(places) > EVENTS * 6
     assert found(places, wanted) == []
-    said = [part for role in (*roles, lacking) for part in said_by(role)]
-    said += [(command.name, command.log.read_bytes()) for command in commands]
-    assert found(said, wanted) == []
-    assert all(b"\n" in content for place, content in said if place.endswith("log"))
+    output = [part for role in (*roles, keyless) for part in output_of(role)]
+    output += [(command.name, command.log.read_bytes()) for command in commands]
+    assert found(output, wanted) == []
+    assert all(b"\n" in content for place, content in output if place.endswith("log"))
 
 
-def test_no_type_shows_the_secret_that_it_holds(broker: Broker, prefix: str, start_role: RoleStarter) -> None:
-    """Whatever is printed of settings, wishes, subscriptions, endpoints and jobs, no secret is in it."""
+def test_no_type_shows_its_secret(broker: Broker, prefix: str, start_role: RoleStarter) -> None:
+    """`repr` and `str` of settings, commands, subscriptions and endpoints contain no secret."""
     key = secrets.token_bytes(32)
-    secret, password = canary("held"), canary("password")
+    secret = canary("held")
+    password = canary("password")
     sealing_key = base64.b64encode(key).decode()
     pipeline = Pipeline(broker.bootstrap_servers, prefix, start_role, sealing_key=sealing_key)
     draft = Draft(

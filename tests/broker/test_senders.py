@@ -1,4 +1,4 @@
-"""All senders, end to end: what is published on a real Kafka comes out as each contract says, signed."""
+"""All senders, end to end: events on a real Kafka arrive signed, as each contract describes them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.support.roles import RoleStarter
 from tests.support.tools import Commands
 from tests.support.topics import remove_topics
 
-# The longest schedule, 75 h 35 min 5 s, in 27 s; its first step in 1 ms.
+# The longest schedule, 75 h 35 min 5 s, passes in 27 s, its first step in 1 ms.
 FAST = 10_000
 PRIVATE = "whsk_6Xb/dCcHpPea21PS1N9VY/NZW723CEc77N4rJCubMbfVKIDij2HKpMKkioLlX0dRqSKJp4AJ6p9lMicMFs6Kvg=="
 EXAMPLES = examples()
@@ -48,7 +48,7 @@ def draft(
 
 
 def headers_sent(request: Received) -> dict[str, str]:
-    """Return the headers that Signpost chose, in their order: all but Host, and Content-Length at the end."""
+    """Return the headers that the sender defines, in order: all but Host (first) and Content-Length (last)."""
     names = [name for name, _ in request.headers]
     assert (names[0], names[-1]) == ("Host", "Content-Length")
     return dict(request.headers[1:-1])
@@ -61,7 +61,7 @@ def of_example(requests: list[Received], path: str, example: Example) -> Receive
 
 @pytest.mark.decision("Z15", "D1", "D2", "D3", "D4", "D5", "D18", "D19", "D20", "D35", "R1", "R4", "R5", "R10", "R20")
 def test_every_example_arrives_as_the_contract_shows_it(pipeline, receiver, monkeypatch) -> None:
-    """Published as they stand by the command line, all 23 arrive byte for byte with the headers of their contract."""
+    """The command publishes all 23 examples unchanged. They arrive byte for byte with the headers of their contract."""
     secrets = {"zenoo": SECRET, "diligent": SECRET, "riskos": WHSEC}
     pipeline.write(
         *(draft(f"{name}-1", name, f"{receiver.url}{name}", secret) for name, secret in secrets.items()),
@@ -69,13 +69,13 @@ def test_every_example_arrives_as_the_contract_shows_it(pipeline, receiver, monk
         draft("riskos-2", "riskos", f"{receiver.url}riskos-unsigned", None),
     )
     signpost = Commands(pipeline.env(), monkeypatch)
-    for name in SENDERS:  # of customers who have no subscription
-        said = signpost("events", "simulate", "--sender", name, "--customer", "nobody", "--seconds", "0.1")
-        assert f"published to {pipeline.names.events(name)}" in said.out
+    for name in SENDERS:  # for a customer without subscriptions
+        result = signpost("events", "simulate", "--sender", name, "--customer", "nobody", "--seconds", "0.1")
+        assert f"published to {pipeline.names.events(name)}" in result.out
     for name in secrets:
         files = sorted(str(file) for file in (DATA / "examples" / name).glob("*.json"))
-        said = signpost("events", "publish", "--sender", name, "--customer", "acme", *files)
-        assert (said.code, said.out.count("1 event published")) == (0, len(files)), said.err
+        result = signpost("events", "publish", "--sender", name, "--customer", "acme", *files)
+        assert (result.code, result.out.count("1 event published")) == (0, len(files)), result.err
     requests = receiver.wait_for(14 + 2 * 7 + 2 * 2)
     jobs = {(job.subscription_id, job.body): job.job_id for job in pipeline.jobs()}
 
@@ -98,14 +98,14 @@ def test_every_example_arrives_as_the_contract_shows_it(pipeline, receiver, monk
 
 
 @pytest.mark.decision("O7", "O8", "O10", "O11", "O14", "O15", "O16", "O17")
-def test_all_types_of_the_onboarding_api_and_all_are_delivered_and_verified(pipeline, receiver) -> None:
-    """Each of 32 subscriptions gets its type, `all` gets every type by its own name, `test` nothing; all verify."""
+def test_all_onboarding_types_and_all_are_delivered_and_verified(pipeline, receiver) -> None:
+    """Each of 32 subscriptions gets its type, `all` gets every type, `test` gets nothing. All requests verify."""
     types = list(SENDERS["onboarding"].event_types)
-    made = {name: SENDERS["onboarding"].generate_secret() for name in (*types, "all", "test")}
+    secrets = {name: SENDERS["onboarding"].generate_secret() for name in (*types, "all", "test")}
     pipeline.write(
         *(
             draft(f"o-{number}", "onboarding", f"{receiver.url}{name}", secret, event_type=name, customer="globex")
-            for number, (name, secret) in enumerate(made.items())
+            for number, (name, secret) in enumerate(secrets.items())
         )
     )
     sender = SENDERS["onboarding"]
@@ -120,8 +120,9 @@ def test_all_types_of_the_onboarding_api_and_all_are_delivered_and_verified(pipe
     assert paths == {f"/{name}": 1 for name in types} | {"/all": 32}
     assert len(receiver.requests) == 64
     for request in requests:
-        headers, path = dict(request.headers), request.path.removeprefix("/")
-        assert sender.verify(headers, request.body, made[path], int(time.time())) is None
+        headers = dict(request.headers)
+        path = request.path.removeprefix("/")
+        assert sender.verify(headers, request.body, secrets[path], int(time.time())) is None
         name = path if path != "all" else next(one for one in types if f'"event_type":"{one}"'.encode() in request.body)
         assert (
             request.body
@@ -135,10 +136,11 @@ def test_all_types_of_the_onboarding_api_and_all_are_delivered_and_verified(pipe
 
 @pytest.mark.decision("O10", "R10")
 def test_attempts_have_the_same_id_and_their_own_time(pipeline, receiver) -> None:
-    """A retry has the bytes and the id of the attempt before it, and verifies by the secret and its own time."""
+    """A retry has the body and the id of the first attempt, and verifies with the secret and its own time."""
     receiver.behave = fail_first(1, Answer(500), Answer(200))
     pipeline.write(draft("standard-1", "standard", receiver.url, PRIVATE, event_type="invoice.*", customer="initech"))
-    sender, topic = SENDERS["standard"], pipeline.names.events("standard")
+    sender = SENDERS["standard"]
+    topic = pipeline.names.events("standard")
     with EventPublisher(pipeline.settings.kafka_properties(), sender=sender, topic=topic) as publisher:
         for event_type in ("invoice.paid", "user.created", "invoice"):
             publisher.publish(reader("standard", "initech").event({"type": event_type, "data": {"n": 10**30}}))
@@ -155,10 +157,11 @@ def test_attempts_have_the_same_id_and_their_own_time(pipeline, receiver) -> Non
 
 @pytest.mark.decision("D18", "D29", "D37")
 def test_two_webhooks_of_one_url_are_two_deliveries(pipeline, receiver) -> None:
-    """Each has its own X-Webhook-Id and X-Event-Id, and keeps both in its retry."""
+    """Each subscription has its own X-Webhook-Id and X-Event-Id, and keeps both in its retry."""
     receiver.behave = lambda request: Answer(500 if request.number <= 2 else 200)  # both first attempts
     pipeline.write(*(draft(f"twin-{n}", "diligent", receiver.url, None, customer="hooli") for n in (1, 2)))
-    sender, topic = SENDERS["diligent"], pipeline.names.events("diligent")
+    sender = SENDERS["diligent"]
+    topic = pipeline.names.events("diligent")
     with EventPublisher(pipeline.settings.kafka_properties(), sender=sender, topic=topic) as publisher:
         publisher.publish(reader("diligent", "hooli").event({"event_type": "cdd_state_changed", "data": "{}"}))
     requests = receiver.wait_for(4)
@@ -172,8 +175,8 @@ def test_two_webhooks_of_one_url_are_two_deliveries(pipeline, receiver) -> None:
     assert {(record.url, record.event_types) for record in twins} == {(receiver.url, ("*",))}
 
 
-def test_the_deliveries_that_official_libraries_verify_are_of_all_kinds() -> None:
-    """Among a thousand there are both senders, ids that go as uuid5, and two signatures."""
+def test_deliveries_for_official_libraries_are_of_all_kinds() -> None:
+    """A thousand deliveries include both senders, ids sent as uuid5, and requests with two signatures."""
     found = list(deliveries(1_000, 0))
     assert len({one.headers["webhook-id"][:3] for one in found}) > 1
     assert any(" " in one.headers["webhook-signature"] for one in found)

@@ -1,4 +1,4 @@
-"""Subscriptions are written by one hand at a time, on a real broker."""
+"""The subscription writer on a real broker."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ def records(broker: Broker, names: TopicNames) -> list[tuple[int | None, bytes |
     return [(m.partition(), m.key(), m.value()) for m in read_topic(broker.bootstrap_servers, names.subscriptions)]
 
 
-def test_a_subscription_lives_from_its_creation_to_its_deletion(make_writer):
-    """Created, changed, paused, resumed, deleted: each is what the next reads, and only a resume raises activation."""
+def test_writer_creates_changes_pauses_resumes_and_deletes(make_writer):
+    """The next writer reads each change. Only a resume raises the activation."""
     writer = make_writer()
-    wishes: list[Wish] = [Apply(draft("a")), Apply(draft("a", description="x")), Pause("a"), Resume("a")]
-    results = [writer.write([wish])[0] for wish in wishes]
+    commands: list[Wish] = [Apply(draft("a")), Apply(draft("a", description="x")), Pause("a"), Resume("a")]
+    results = [writer.write([command])[0] for command in commands]
     assert [result.effect for result in results] == ["created", "changed", "paused", "resumed"]
     first, second, third, fourth = (result.subscription.activation for result in results)
     assert first == second == third < fourth
@@ -47,20 +47,20 @@ def test_a_subscription_lives_from_its_creation_to_its_deletion(make_writer):
     assert present(make_writer()) == {}
 
 
-def test_what_changes_nothing_writes_nothing(broker, names, make_writer):
-    """The same wishes again leave the topic as it is."""
+def test_unchanged_subscriptions_write_nothing(broker, names, make_writer):
+    """Commands that change nothing write no record."""
     writer = make_writer()
-    wishes = [Apply(draft("a", secret=Given(CANARY))), Apply(draft("b", "beta"))]
-    writer.write(wishes)
+    commands = [Apply(draft("a", secret=Given(CANARY))), Apply(draft("b", "beta"))]
+    writer.write(commands)
     writer.write([Pause("a")])
     before = records(broker, names)
-    assert effects(make_writer().write([*wishes])) == [("a", "unchanged"), ("b", "unchanged")]
+    assert effects(make_writer().write([*commands])) == [("a", "unchanged"), ("b", "unchanged")]
     assert effects(make_writer().write([Pause("a"), Resume("b")])) == [("a", "unchanged"), ("b", "unchanged")]
     assert records(broker, names) == before
 
 
-def test_all_of_a_customer_is_on_the_partition_of_its_id(broker, names, make_writer):
-    """Records are keyed by subscription and placed by customer, where a Java producer would put the customer's id."""
+def test_subscriptions_are_partitioned_by_customer(broker, names, make_writer):
+    """A record's key is the subscription id. Its partition is the murmur2 hash of the customer id, as in Java."""
     make_writer().write([Apply(draft(f"{customer}-{n}", customer)) for customer in ("acme", "beta") for n in range(5)])
     for partition, key, value in records(broker, names):
         assert value is not None
@@ -69,8 +69,8 @@ def test_all_of_a_customer_is_on_the_partition_of_its_id(broker, names, make_wri
         assert partition == partition_of(subscription.customer_id, PARTITIONS)
 
 
-def test_nothing_is_written_if_anything_is_wrong(broker, names, make_writer):
-    """All problems of all wishes are said, and the good ones among them are not done."""
+def test_nothing_is_written_if_any_command_is_invalid(broker, names, make_writer):
+    """One invalid command refuses all. The error lists the problems of every command."""
     make_writer().write([Apply(draft("a"))])
     before = records(broker, names)
     with pytest.raises(SubscriptionError) as caught:
@@ -84,41 +84,41 @@ def test_nothing_is_written_if_anything_is_wrong(broker, names, make_writer):
 
 
 @pytest.mark.promise(7)
-def test_the_acknowledgement_waits_until_everybody_knows(make_writer):
-    """Whoever hears of the result does so 250 ms after the record could be read."""
-    seen: list[tuple[float, int]] = []
+def test_acknowledgement_waits_250_ms_after_the_record_is_readable(make_writer):
+    """The writer acknowledges a change 250 ms after its record was readable."""
+    sleeps: list[tuple[float, int]] = []
     other = make_writer()
 
     def sleep(seconds: float) -> None:
-        seen.append((seconds, len(present(other))))
+        sleeps.append((seconds, len(present(other))))
 
     make_writer(surroundings=Surroundings(sleep=sleep)).write([Apply(draft("a"))])
-    waited_s, known = seen[-1]
-    assert waited_s >= ACKNOWLEDGE_AFTER_S
-    assert known == 1
+    slept_s, readable = sleeps[-1]
+    assert slept_s >= ACKNOWLEDGE_AFTER_S
+    assert readable == 1
 
 
 @pytest.mark.promise(6)
 def test_no_secret_is_in_a_topic(broker, names, make_writer, capfd):
-    """A secret that was given and one that was made are in no record, committed or not, nor in anything printed."""
+    """No record, committed or aborted, and no output contains a given or a generated secret."""
     writer = make_writer()
     results = writer.write([Apply(draft("a", secret=Given(CANARY))), Apply(draft("b"))])
-    made = results[1].secret
-    assert made is not None
+    generated = results[1].secret
+    assert generated is not None
     writer.write([Pause("a"), Apply(draft("b", secret=Given(CANARY + "2")))])
     with pytest.raises(SubscriptionError):
         writer.write([Apply(draft("a", "beta", secret=Given(CANARY)))])
     raw = read_topic(broker.bootstrap_servers, names.subscriptions, isolation=IsolationLevel.READ_UNCOMMITTED)
     everything = b"".join((m.key() or b"") + (m.value() or b"") for m in raw)
     printed = "".join(capfd.readouterr())
-    for secret in (CANARY, made):
+    for secret in (CANARY, generated):
         assert secret.encode() not in everything
         assert secret not in printed
         assert secret not in repr(results)
 
 
-def test_a_key_that_opens_nothing_is_refused(broker, names, make_writer):
-    """With another sealing key than the present secrets have, no secret is sealed: the mistake would be found late."""
+def test_sealing_key_that_opens_nothing_is_refused(broker, names, make_writer):
+    """A sealing key that opens none of the existing secrets seals no new one: the mistake would show too late."""
     make_writer().write([Apply(draft("a"))])
     before = records(broker, names)
     with pytest.raises(SealBroken, match="opens none of the secrets that are there"):
@@ -129,8 +129,8 @@ def test_a_key_that_opens_nothing_is_refused(broker, names, make_writer):
     assert effects(make_writer(key=bytes(32)).write([Pause("a")])) == [("a", "paused")]
 
 
-def test_a_broken_record_is_mended(kafka, names, make_writer):
-    """A record that cannot be read is written anew by apply, and deleted by delete."""
+def test_broken_record_is_repaired(kafka, names, make_writer):
+    """`apply` replaces an unreadable record, and `delete` deletes it."""
     producer = Producer(kafka)
     partition = partition_of("acme", PARTITIONS)
     for id_ in ("a", "b"):
@@ -141,8 +141,8 @@ def test_a_broken_record_is_mended(kafka, names, make_writer):
     assert list(make_writer().read().items()) == [("a", results[0].subscription)]
 
 
-def test_a_missing_topic_is_said(kafka, prefix):
-    """Without the topic the error names the command that makes it."""
+def test_missing_topic_is_named(kafka, prefix):
+    """If the topic is missing, the error names the command that creates it."""
     writer = writer_of(kafka, TopicNames(prefix))
     try:
         with pytest.raises(Unavailable, match="signpost topics apply"):

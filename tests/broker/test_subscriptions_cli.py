@@ -1,4 +1,4 @@
-"""`signpost subscriptions`, as somebody types it."""
+"""`signpost subscriptions` on a real broker."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ subscriptions:
 """
 
 
-class Said(NamedTuple):
+class CommandResult(NamedTuple):
     code: int
     out: str
     err: str
 
 
-Signpost = Callable[..., Said]
+Signpost = Callable[..., CommandResult]
 
 
 @pytest.fixture
@@ -53,20 +53,20 @@ def signpost(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> Signpost:
-    """Run `signpost subscriptions …` and return what it says."""
+    """Run `signpost subscriptions …` and return exit code, output and errors."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SIGNPOST_KAFKA_BOOTSTRAP_SERVERS", broker.bootstrap_servers)
     monkeypatch.setenv("SIGNPOST_PREFIX", names.prefix)
     monkeypatch.setenv("SIGNPOST_SEALING_KEY", base64.b64encode(KEY).decode())
     monkeypatch.setenv("ACME_SECRET", CANARY)
 
-    def run(*arguments: str) -> Said:
+    def run(*arguments: str) -> CommandResult:
         with pytest.raises(SystemExit) as ended:
             main(["subscriptions", *arguments])
         captured = capfd.readouterr()
         code = ended.value.code
         assert isinstance(code, int)
-        return Said(code, captured.out, captured.err)
+        return CommandResult(code, captured.out, captured.err)
 
     return run
 
@@ -79,13 +79,13 @@ def file(tmp_path: Path) -> Path:
 
 
 def listed(signpost: Signpost) -> dict[str, dict[str, object]]:
-    said = signpost("list", "--json")
-    assert said.code == 0, said.err
-    return {subscription["id"]: subscription for subscription in json.loads(said.out)}
+    result = signpost("list", "--json")
+    assert result.code == 0, result.err
+    return {subscription["id"]: subscription for subscription in json.loads(result.out)}
 
 
-def test_a_file_is_applied_once(signpost, file):
-    """The first apply says what it creates and shows the secret that it made, the second that nothing changes."""
+def test_file_is_applied_once(signpost, file):
+    """The first apply reports what it creates and shows the generated secret. The second one changes nothing."""
     first = signpost("apply", str(file))
     assert first.code == 0, first.err
     assert "+ acme-1  acme  hooks.acme.example  created" in first.out
@@ -97,17 +97,17 @@ def test_a_file_is_applied_once(signpost, file):
     assert "secret:" not in second.out
 
 
-def test_a_dry_run_writes_nothing(signpost, file):
-    """It says what would be done, shows no secret, and leaves everything as it is."""
-    said = signpost("apply", str(file), "--dry-run")
-    assert said.code == 0
-    assert "beta-1  beta  hooks.beta.example  would be created" in said.out
-    assert "secret: would be generated" in said.out
+def test_dry_run_writes_nothing(signpost, file):
+    """A dry run shows the changes and no secret, and writes nothing."""
+    result = signpost("apply", str(file), "--dry-run")
+    assert result.code == 0
+    assert "beta-1  beta  hooks.beta.example  would be created" in result.out
+    assert "secret: would be generated" in result.out
     assert listed(signpost) == {}
 
 
-def test_prune_deletes_what_the_set_created_and_nothing_else(signpost, file, tmp_path):
-    """What is no longer in the file goes, if the same set made it; what another set or none made stays."""
+def test_prune_deletes_only_subscriptions_of_its_set(signpost, file, tmp_path):
+    """`--prune` deletes subscriptions that the same set created and the file no longer has. Other ones stay."""
     other = tmp_path / "other.yaml"
     other.write_text(FILE.replace("billing", "other").replace("beta-1", "other-1").replace("acme-1", "other-2"))
     for each in (file, other):
@@ -115,40 +115,40 @@ def test_prune_deletes_what_the_set_created_and_nothing_else(signpost, file, tmp
     file.write_text(FILE.replace("beta-1", "beta-2"))
 
     assert "- beta-1  would be deleted" in signpost("apply", "--prune", "--dry-run", str(file)).out
-    said = signpost("apply", "--prune", str(file))
-    assert said.out.splitlines()[-1] == "1 created, 1 deleted, 1 unchanged"
+    result = signpost("apply", "--prune", str(file))
+    assert result.out.splitlines()[-1] == "1 created, 1 deleted, 1 unchanged"
     assert set(listed(signpost)) == {"acme-1", "beta-2", "other-1", "other-2"}
 
 
 def test_prune_without_a_set_is_refused(signpost, file):
-    """Without a name of the set it is not known what may be deleted."""
+    """`--prune` needs the name of a set, because only subscriptions of that set may be deleted."""
     file.write_text(FILE.replace("set: billing\n", ""))
-    said = signpost("apply", "--prune", str(file))
-    assert said.code == 2
-    assert "write `set: NAME`" in said.err
+    result = signpost("apply", "--prune", str(file))
+    assert result.code == 2
+    assert "write `set: NAME`" in result.err
 
 
-def test_all_errors_of_a_file_come_together_and_nothing_is_written(signpost, file):
-    """Errors of form and of rules are in one answer, with exit code 2, and none of the file is written."""
+def test_all_errors_of_a_file_are_reported_together(signpost, file):
+    """Errors of syntax and of rules are reported together with exit code 2, and nothing of the file is written."""
     file.write_text(
         FILE
         + "  - id: bad-1\n    sender: zenoo\n    customer_id: acme\n    url: http://x.example/\n    event_types: [x]\n"
         + "  - id: bad-2\n    url: https://x.example/\n    colour: red\n"
     )
-    said = signpost("apply", str(file))
-    assert said.code == 2
+    result = signpost("apply", str(file))
+    assert result.code == 2
     for expected in (
         "subscription bad-1: url must start with https://",
         "subscription bad-1: event_types: sender zenoo has no 'x'",
         "subscription bad-2: sender: the key is missing",
         ":22: subscription bad-2: colour: unknown key; known: ",
     ):
-        assert expected in said.err
+        assert expected in result.err
     assert listed(signpost) == {}
 
 
 def test_list_and_show(signpost, file):
-    """The list has a line each with the host, show has all fields, JSON all but the secrets."""
+    """`list` has one line per subscription with its host, `show` has all fields, and JSON all but the secrets."""
     signpost("apply", str(file))
     table = signpost("list").out.splitlines()
     assert table[0].split()[:4] == ["ID", "CUSTOMER", "SENDER", "HOST"]
@@ -160,12 +160,12 @@ def test_list_and_show(signpost, file):
     assert re.search(r"^set: +billing$", shown, re.MULTILINE)
     assert listed(signpost)["acme-1"]["secrets"][0].keys() == {"id", "created_at"}
 
-    said = signpost("show", "none")
-    assert (said.code, said.err) == (2, "error: subscription none: does not exist\n")
+    result = signpost("show", "none")
+    assert (result.code, result.err) == (2, "error: subscription none: does not exist\n")
 
 
-def test_the_levers_of_those_on_call(signpost, file):
-    """Pause, resume and delete take ids, a customer or a host, and say what they changed."""
+def test_pause_resume_and_delete_by_id_customer_or_host(signpost, file):
+    """`pause`, `resume` and `delete` accept ids, a customer or a host, and report what they changed."""
     signpost("apply", str(file))
     assert signpost("pause", "--customer", "acme").out.splitlines()[-1] == "1 paused"
     assert listed(signpost)["acme-1"]["state"] == "paused"
@@ -176,38 +176,38 @@ def test_the_levers_of_those_on_call(signpost, file):
     assert set(listed(signpost)) == {"beta-1"}
 
 
-def test_one_subscription_by_options(broker, names, signpost, tmp_path, monkeypatch):
-    """Create, update and rotate change what they name; values from a variable or a file are in nothing that is said."""
+def test_create_update_and_rotate_by_options(broker, names, signpost, tmp_path, monkeypatch):
+    """`create`, `update` and `rotate` change what they name, and print no value from a variable or a file."""
     monkeypatch.setenv("TOKEN", f"Bearer {CANARY}")
     (tmp_path / "key.txt").write_text(f"{CANARY}-2\n")
     where = ("--sender", "standard", "--customer", "acme", "--url", "https://hooks.acme.example/x")
     own = ("--schedule", "5s,5m", "--timeout", "10s", "--max-in-flight", "4", "--rate-limit", "2.5")
     headers = ("--header-env", "Authorization=TOKEN", "--header-file", "X-Key=key.txt", "--header", "X-Region: eu")
-    said = [signpost("create", "one", *where, *own, *headers)]
-    assert (said[0].code, said[0].err) == (0, "")
-    made = re.findall(r"secret: (\S+)  \(generated now", said[0].out)
-    assert len(made) == 1
+    results = [signpost("create", "one", *where, *own, *headers)]
+    assert (results[0].code, results[0].err) == (0, "")
+    secrets = re.findall(r"secret: (\S+)  \(generated now", results[0].out)
+    assert len(secrets) == 1
     wanted = {"schedule": ["5s", "5m"], "timeout": "10s", "max_in_flight": 4, "rate_limit": 2.5}
     wanted |= {"headers": ["X-Region", "Authorization", "X-Key"]}
     assert listed(signpost)["one"].items() >= wanted.items()
 
-    said.append(signpost("update", "one", "--remove-header", "x-region", "--timeout", "default"))
-    assert "changed (headers, timeout)" in said[-1].out
-    said.append(signpost("rotate", "one", "--keep", "24h"))
-    assert "~ one  acme  hooks.acme.example  rotated (secret)" in said[-1].out
-    said.append(signpost("show", "one"))
-    assert re.search(r"^headers: +Authorization: \*\*\*, X-Key: \*\*\*$", said[-1].out, re.MULTILINE)
-    assert re.search(r"^timeout: +the sender's default$", said[-1].out, re.MULTILINE)
-    assert re.search(r"^former_secrets: +sec_\w+ \(until ", said[-1].out, re.MULTILINE)
+    results.append(signpost("update", "one", "--remove-header", "x-region", "--timeout", "default"))
+    assert "changed (headers, timeout)" in results[-1].out
+    results.append(signpost("rotate", "one", "--keep", "24h"))
+    assert "~ one  acme  hooks.acme.example  rotated (secret)" in results[-1].out
+    results.append(signpost("show", "one"))
+    assert re.search(r"^headers: +Authorization: \*\*\*, X-Key: \*\*\*$", results[-1].out, re.MULTILINE)
+    assert re.search(r"^timeout: +the sender's default$", results[-1].out, re.MULTILINE)
+    assert re.search(r"^former_secrets: +sec_\w+ \(until ", results[-1].out, re.MULTILINE)
     assert signpost("create", "one", *where).code == 2
-    said += refused(signpost)
-    assert CANARY not in "".join(each.out + each.err for each in said)
+    results += refused(signpost)
+    assert CANARY not in "".join(each.out + each.err for each in results)
     raw = read_topic(broker.bootstrap_servers, names.subscriptions, isolation=IsolationLevel.READ_UNCOMMITTED)
     assert CANARY.encode() not in b"".join(m.value() or b"" for m in raw)
 
 
-def refused(signpost: Signpost) -> Iterator[Said]:
-    """Update with what cannot be taken, and give what is said of it."""
+def refused(signpost: Signpost) -> Iterator[CommandResult]:
+    """Run `update` with invalid options, check the errors, and yield the results."""
     for wrong, expected in (
         (("--schedule", "7s"), "schedule: no topic waits for 7s; known: "),
         (("--header", "Host: x"), "'Host' is set by Signpost"),
@@ -217,10 +217,10 @@ def refused(signpost: Signpost) -> Iterator[Said]:
         (("--client-certificate", "c.pem"), "--client-certificate and --client-key belong together"),
         ((), "no change is given"),
     ):
-        said = signpost("update", "one", *wrong)
-        assert said.code == 2
-        assert expected in said.err
-        yield said
+        result = signpost("update", "one", *wrong)
+        assert result.code == 2
+        assert expected in result.err
+        yield result
 
 
 @pytest.mark.parametrize(
@@ -232,20 +232,20 @@ def refused(signpost: Signpost) -> Iterator[Said]:
         (("resume", "none"), "subscription none: does not exist"),
     ],
 )
-def test_a_lever_that_fits_nothing_is_refused(signpost, arguments, expected):
-    """Nothing chosen, chosen twice, or not there: an error that says so, with exit code 2."""
-    said = signpost(*arguments)
-    assert said.code == 2
-    assert expected in said.err
+def test_selection_without_a_match_is_refused(signpost, arguments, expected):
+    """No selection, two selections, or an unknown id is an error with exit code 2."""
+    result = signpost(*arguments)
+    assert result.code == 2
+    assert expected in result.err
 
 
-def test_the_wrong_key_is_said(signpost, file, monkeypatch):
-    """With another sealing key nothing is written, and the error says which settings to look at."""
+def test_wrong_sealing_key_is_an_error(signpost, file, monkeypatch):
+    """With another sealing key nothing is written, and the error names the setting."""
     signpost("apply", str(file))
     monkeypatch.setenv("SIGNPOST_SEALING_KEY", base64.b64encode(bytes(32)).decode())
-    said = signpost("apply", str(file))
-    assert said.code == 1
-    assert "sealing_key" in said.err
+    result = signpost("apply", str(file))
+    assert result.code == 1
+    assert "sealing_key" in result.err
     monkeypatch.delenv("SIGNPOST_SEALING_KEY")
     file.write_text(FILE.replace("acme-1", "acme-2"))
     assert "SIGNPOST_SEALING_KEY" in signpost("apply", str(file)).err
@@ -253,18 +253,18 @@ def test_the_wrong_key_is_said(signpost, file, monkeypatch):
 
 
 @pytest.mark.promise(6)
-def test_no_secret_is_said_or_stored(broker, names, signpost, file):
-    """A given secret is in nothing that any command prints, nor in any record of the topic."""
+def test_no_secret_is_printed_or_stored(broker, names, signpost, file):
+    """No command prints a given secret, and no record of the topic contains it."""
     file.write_text(FILE.replace(f"path-{CANARY}", "path"))
     commands = [("apply", str(file)), ("list",), ("list", "--json"), ("show", "acme-1"), ("pause", "acme-1")]
-    said = [signpost(*command) for command in commands]
+    results = [signpost(*command) for command in commands]
     file.write_text(FILE.replace("customer_id: acme", "customer_id: other").replace(f"path-{CANARY}", "path"))
-    said.append(signpost("apply", str(file)))
+    results.append(signpost("apply", str(file)))
     file.write_text(FILE.replace("https", "http").replace("secret_env: ACME_SECRET", f"secret: {CANARY}"))
-    said.append(signpost("apply", str(file)))
+    results.append(signpost("apply", str(file)))
 
-    assert [each.code for each in said] == [0, 0, 0, 0, 0, 2, 2]
-    assert CANARY not in "".join(each.out + each.err for each in said)
+    assert [each.code for each in results] == [0, 0, 0, 0, 0, 2, 2]
+    assert CANARY not in "".join(each.out + each.err for each in results)
     raw = read_topic(broker.bootstrap_servers, names.subscriptions, isolation=IsolationLevel.READ_UNCOMMITTED)
     assert raw
     assert CANARY.encode() not in b"".join((m.key() or b"") + (m.value() or b"") for m in raw)

@@ -1,4 +1,4 @@
-"""The helpers that other tests rest on, tried on the broker itself."""
+"""Tests of the test helpers for topics."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from deploy.dev.broker import Broker
 from tests.support.topics import create_topic, end_offsets, read_topic
 
 
-def test_read_topic_gives_committed_records_and_tombstones_in_order(broker: Broker, prefix: str) -> None:
-    """A whole topic is read up to its last stable offset, without what was aborted and with tombstones."""
+def test_read_topic_returns_committed_records_and_tombstones_in_order(broker: Broker, prefix: str) -> None:
+    """`read_topic` reads up to the last stable offset, with tombstones and without aborted records."""
     topic = f"{prefix}whole"
     create_topic(broker.bootstrap_servers, topic, 2, cleanup_policy="compact")
     producer = Producer({"bootstrap.servers": broker.bootstrap_servers, "transactional.id": f"{prefix}writer"})
@@ -21,7 +21,10 @@ def test_read_topic_gives_committed_records_and_tombstones_in_order(broker: Brok
         producer.produce(topic, key="a", value=value, partition=0)
         producer.produce(topic, key="b", value=value, partition=1)
         producer.flush()
-        producer.commit_transaction() if commit else producer.abort_transaction()
+        if commit:
+            producer.commit_transaction()
+        else:
+            producer.abort_transaction()
 
     found = [(m.partition(), m.key(), m.value()) for m in read_topic(broker.bootstrap_servers, topic)]
 
@@ -30,8 +33,8 @@ def test_read_topic_gives_committed_records_and_tombstones_in_order(broker: Brok
     assert [message.value() for message in everything] == [b"1", b"2", None]
 
 
-def test_an_open_transaction_is_not_waited_for(broker: Broker, prefix: str) -> None:
-    """What a transaction has not committed is neither read nor waited for: a topic ends at its last stable offset."""
+def test_read_topic_does_not_wait_for_an_open_transaction(broker: Broker, prefix: str) -> None:
+    """`read_topic` ends at the last stable offset, so it does not wait for an open transaction."""
     topic = f"{prefix}open"
     create_topic(broker.bootstrap_servers, topic)
     producer = Producer({"bootstrap.servers": broker.bootstrap_servers, "transactional.id": f"{prefix}writer"})
@@ -52,6 +55,6 @@ def empty_topic(broker: Broker, prefix: str) -> str:
     return f"{prefix}empty"
 
 
-def test_an_empty_topic_is_read_at_once(broker: Broker, empty_topic: str) -> None:
-    """A topic without records gives none and does not wait for any."""
+def test_empty_topic_is_read_at_once(broker: Broker, empty_topic: str) -> None:
+    """`read_topic` returns no records of an empty topic without waiting."""
     assert read_topic(broker.bootstrap_servers, empty_topic, deadline_s=5) == []

@@ -1,4 +1,4 @@
-"""The table of subscriptions on a real broker."""
+"""The subscription table on a real broker."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def now_ms() -> int:
 
 
 class Follower:
-    """A table and what it has told."""
+    """A table, and the changes that it has reported."""
 
     def __init__(self, kafka: dict[str, str], names: TopicNames) -> None:
         self.changes: list[tuple[str, bytes | None]] = []
-        self.table = SubscriptionTable(kafka, names, interpret, self._changed)
+        self.table = SubscriptionTable(kafka, names, interpret, self._on_change)
 
-    def _changed(self, id_: str, entry: Entry[bytes] | None) -> None:
+    def _on_change(self, id_: str, entry: Entry[bytes] | None) -> None:
         self.changes.append((id_, None if entry is None else entry.value))
 
     def until(self, condition: Callable[[], bool], what: str, deadline_s: float = 20.0) -> None:
@@ -65,7 +65,7 @@ def following(kafka: dict[str, str], names: TopicNames) -> Iterator[Follower]:
 
 @pytest.fixture
 def write(kafka: dict[str, str], names: TopicNames) -> Callable[..., None]:
-    """Write records to a partition of the topic in one transaction, or abort it."""
+    """Return a function that writes records to a partition in one transaction, and commits or aborts it."""
     producer = Producer({**kafka, "transactional.id": f"{names.prefix}test", "retry.backoff.ms": 1})
     producer.list_topics()
     producer.init_transactions(30)
@@ -75,13 +75,16 @@ def write(kafka: dict[str, str], names: TopicNames) -> Callable[..., None]:
         for key, value in records:
             producer.produce(names.subscriptions, key=key, value=value, partition=partition)
         producer.flush(30)
-        producer.commit_transaction(30) if commit else producer.abort_transaction(30)
+        if commit:
+            producer.commit_transaction(30)
+        else:
+            producer.abort_transaction(30)
 
     return write_all
 
 
-def test_an_empty_topic_is_current(kafka, names):
-    """A table of an empty topic is current and fresh, and knows the number of its partitions."""
+def test_table_of_an_empty_topic_is_current(kafka, names):
+    """The table of an empty topic is current and fresh, and knows the number of partitions."""
     with following(kafka, names) as follower:
         follower.until_current()
         assert follower.table.is_fresh(now_ms())
@@ -89,8 +92,8 @@ def test_an_empty_topic_is_current(kafka, names):
         assert follower.table.lookup("a", 0, 0) == NotYet()
 
 
-def test_a_table_is_current_with_all_that_was_there(kafka, names, write):
-    """At the first moment in which the table is current it holds every record that was committed before."""
+def test_current_table_has_all_committed_records(kafka, names, write):
+    """As soon as the table is current, it holds every record committed before."""
     for partition in range(PARTITIONS):
         write(*((f"{partition}-{number}", b"1") for number in range(500)), partition=partition)
     with following(kafka, names) as follower:
@@ -98,8 +101,8 @@ def test_a_table_is_current_with_all_that_was_there(kafka, names, write):
         assert len(follower.table) == 500 * PARTITIONS
 
 
-def test_tombstones_and_broken_records(kafka, names, write):
-    """A tombstone deletes; a broken record keeps the good one before it; without one it is unusable, not gone."""
+def test_tombstones_delete_and_broken_records_do_not(kafka, names, write):
+    """A tombstone deletes. A broken record leaves the last good one in force, else its id is unusable."""
     write(("kept", b"good"), ("kept", BROKEN), ("broken", BROKEN), ("deleted", b"good"), ("deleted", None))
     with structlog.testing.capture_logs() as logs, following(kafka, names) as follower:
         follower.until_current()
@@ -109,26 +112,26 @@ def test_tombstones_and_broken_records(kafka, names, write):
         assert lookup("deleted", 0, 3) == Gone()
         assert list(follower.table.unusable()) == ["broken"]
 
-        write(("broken", b"mended"))
-        follower.until(lambda: follower.table.unusable() == {}, "the record is mended")
-    told = [(log["id"], log["earlier_kept"]) for log in logs if log["event"] == "table.record_rejected"]
-    assert told == [("kept", True), ("broken", False)]
+        write(("broken", b"repaired"))
+        follower.until(lambda: follower.table.unusable() == {}, "the record is repaired")
+    rejected = [(log["id"], log["earlier_kept"]) for log in logs if log["event"] == "table.record_rejected"]
+    assert rejected == [("kept", True), ("broken", False)]
 
 
-def test_changes_are_followed_in_order(kafka, names, write):
-    """What is committed after the table is current is told, in order; what is aborted never is."""
+def test_changes_are_reported_in_order(kafka, names, write):
+    """A current table reports later committed records in order, and no aborted ones."""
     with following(kafka, names) as follower:
         follower.until_current()
         write(("a", b"1"))
         write(("a", b"aborted"), commit=False)
         write(("a", b"2"), ("b", b"1"))
         write(("b", None))
-        follower.until(lambda: len(follower.changes) == 4, "all changes are told")
+        follower.until(lambda: len(follower.changes) == 4, "all changes are reported")
         assert follower.changes == [("a", b"1"), ("a", b"2"), ("b", b"1"), ("b", None)]
 
 
 def test_markers_at_the_end_are_passed(kafka, names, write):
-    """A log that ends in markers, of a commit or of an abort, is passed to its end: nothing there is Gone."""
+    """The table passes commit and abort markers at the end of a log. An id without a record before it is Gone."""
     write(("a", b"1"))
     write(("b", b"aborted"), commit=False)
     with following(kafka, names) as follower:
@@ -141,8 +144,8 @@ def test_markers_at_the_end_are_passed(kafka, names, write):
         follower.until(lambda: follower.table.state.position(0) == 6, "the new markers are passed")
 
 
-def test_a_record_that_comes_after_its_job_is_waited_for(kafka, names, write):
-    """Who names a record that the table has not read gets NotYet until it has, and then the record."""
+def test_unread_record_is_not_yet_known(kafka, names, write):
+    """A lookup of a record that the table has not read returns NotYet, and later the record."""
     with following(kafka, names) as follower:
         follower.until_current()
         assert follower.table.lookup("a", 0, 0) == NotYet()
@@ -151,8 +154,8 @@ def test_a_record_that_comes_after_its_job_is_waited_for(kafka, names, write):
         assert follower.table.lookup("a", 0, 0) == Entry(b"1", 0, 0)
 
 
-def test_two_partitions_of_one_id_are_reported(kafka, names, write):
-    """Where an id is on two partitions, the lower one's record counts, and a log line says so."""
+def test_id_on_two_partitions_is_reported(kafka, names, write):
+    """If an id is on two partitions, the record of the lower partition counts, and the conflict is logged."""
     write(("a", b"high"), partition=2)
     write(("a", b"low"), partition=1)
     with structlog.testing.capture_logs() as logs, following(kafka, names) as follower:
@@ -162,8 +165,8 @@ def test_two_partitions_of_one_id_are_reported(kafka, names, write):
 
 
 @pytest.mark.promise(7)
-def test_an_acknowledged_change_is_known_to_whoever_is_fresh(kafka, names):
-    """Promise 7: from the acknowledgement on, a table that is fresh has the change."""
+def test_fresh_table_has_every_acknowledged_change(kafka, names):
+    """After the acknowledgement a fresh table has the change."""
     writer = writer_of(kafka, names)
     try:
         with following(kafka, names) as follower:
@@ -181,33 +184,36 @@ def test_an_acknowledged_change_is_known_to_whoever_is_fresh(kafka, names):
         writer.close()
 
 
-def test_a_record_under_another_key_is_broken():
-    """A record whose key is not its id is not read as either."""
+def test_record_under_another_key_is_unreadable():
+    """A record whose key is not its id is unreadable."""
     with pytest.raises(UnreadableRecord, match="key is not the id"):
         read_subscription("b", encode_subscription(subscription("a")))
 
 
-def test_a_topic_that_is_missing_is_waited_for(broker, kafka, prefix):
-    """A table whose topic is not there is neither current nor fresh, and is both when it comes."""
+def test_table_waits_for_a_missing_topic(broker, kafka, prefix):
+    """A table without its topic is not current. It becomes current when the topic is created."""
     with following(kafka, TopicNames(prefix)) as follower:
         with structlog.testing.capture_logs() as logs:
-            follower.until(lambda: bool(logs), "it says that it waits")
+            follower.until(lambda: bool(logs), "the missing topic is logged")
         assert logs[0]["event"] == "table.disconnected"
         assert not follower.table.current
         subscriptions_topic(broker.bootstrap_servers, prefix)
         follower.until_current()
 
 
-def test_a_broker_that_goes_away_is_waited_for(own_broker, prefix):
-    """Without a broker a table stays fresh for 5 s and no longer; when the broker is back it follows again."""
-    names, kafka = subscriptions_topic(own_broker.bootstrap_servers, prefix), kafka_of(own_broker.bootstrap_servers)
+def test_table_waits_for_a_lost_broker(own_broker, prefix):
+    """Without a broker a table stays fresh for 5 s at most. It follows the topic again when the broker returns."""
+    names = subscriptions_topic(own_broker.bootstrap_servers, prefix)
+    kafka = kafka_of(own_broker.bootstrap_servers)
     with following(kafka, names) as follower:
         follower.until_current()
         stopped_at_ms = now_ms()
         own_broker.kill()
-        follower.until(lambda: not follower.table.is_fresh(now_ms()), "the table asks in vain")
-        follower.until(lambda: follower.table.is_fresh(now_ms()), "the silence is taken for an absence")
-        follower.until(lambda: not follower.table.is_fresh(now_ms()), "the absence has been too long")
+        follower.until(lambda: not follower.table.is_fresh(now_ms()), "the last end offset is older than 200 ms")
+        follower.until(
+            lambda: follower.table.is_fresh(now_ms()), "an older end offset counts while the broker is silent"
+        )
+        follower.until(lambda: not follower.table.is_fresh(now_ms()), "the last end offset is older than 5 s")
         assert now_ms() - stopped_at_ms > 4_500
         assert follower.table.current
 

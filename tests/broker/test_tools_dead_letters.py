@@ -18,7 +18,7 @@ from tests.support.topics import read_topic
 from tests.support.waiting import wait_until
 
 
-def bury(here: Installation, one: Job, reason: str = "exhausted") -> None:
+def write_dead_job(here: Installation, one: Job, reason: str = "exhausted") -> None:
     """Write the dead letter of a job."""
     letter = DeadLetter(
         reason=reason,
@@ -37,7 +37,7 @@ def bury(here: Installation, one: Job, reason: str = "exhausted") -> None:
     here.produce(here.names.dead, DeadLetterCodec().encode(letter), letter.key)
 
 
-def dead_letter_of(here: Installation, topic: str, **fields: Any) -> None:
+def write_unreadable(here: Installation, topic: str, **fields: Any) -> None:
     """Write the dead letter of an unreadable record."""
     given: dict[str, Any] = {
         "reason": "unknown_schema",
@@ -55,17 +55,17 @@ def dead_letter_of(here: Installation, topic: str, **fields: Any) -> None:
 
 
 def listed(signpost: Commands, *options: str) -> list[dict[str, Any]]:
-    said = signpost("dead-letters", "list", "--json", *options)
-    assert said.code == 0, said.err
-    found: list[dict[str, Any]] = json.loads(said.out)
+    result = signpost("dead-letters", "list", "--json", *options)
+    assert result.code == 0, result.err
+    found: list[dict[str, Any]] = json.loads(result.out)
     return found
 
 
 def test_list_is_newest_first_and_filtered(here: Installation, signpost: Commands) -> None:
     """All kinds are listed, newest first, and each filter keeps only matching ones."""
-    bury(here, job(1))
-    bury(here, job(2, subscription_id="sub-2"), "gone")
-    dead_letter_of(here, here.events_topic)
+    write_dead_job(here, job(1))
+    write_dead_job(here, job(2, subscription_id="sub-2"), "gone")
+    write_unreadable(here, here.events_topic)
     here.produce(here.names.dead, b"no dead letter", b"k")
     assert [one["reason"] for one in listed(signpost)] == ["unreadable", "unknown_schema", "gone", "exhausted"]
     assert [one["event_id"] for one in listed(signpost, "--reason", "exhausted")] == ["evt_1"]
@@ -89,37 +89,37 @@ def test_show_has_attempts_and_body(here: Installation, signpost: Commands) -> N
             b"sub-1",
         )
     here.produce(here.names.outcomes, outcome_value(job(2)), b"sub-1")
-    bury(here, one)
+    write_dead_job(here, one)
     (found,) = listed(signpost)
-    said = signpost("dead-letters", "show", found["id"])
-    assert "attempt 6 was the last" in said.out
-    assert '{"event_type":"case.created"}' in said.out
-    assert said.out.count("status=503") == 2
+    result = signpost("dead-letters", "show", found["id"])
+    assert "attempt 6 was the last" in result.out
+    assert '{"event_type":"case.created"}' in result.out
+    assert result.out.count("status=503") == 2
     shown = json.loads(signpost("dead-letters", "show", f"{here.names.dead}:{found['id']}", "--json").out)
     assert [attempt["attempt"] for attempt in shown["made"]] == [1, 2]
     assert shown["record"]["body"] == '{"event_type":"case.created"}'
 
 
-def test_a_job_is_retried_as_a_new_run(here: Installation, signpost: Commands) -> None:
+def test_job_is_retried_as_a_new_run(here: Installation, signpost: Commands) -> None:
     """A retry is the same job and body, as run 1, attempt 1, with the current subscription."""
     here.subscribe(subscription("sub-1"), subscription("sub-1", activation=3))
-    bury(here, job(1, attempt=6, due_at_ms=5, first_offset=9))
-    said = signpost("dead-letters", "retry", "--reason", "exhausted")
-    assert (said.code, said.out.splitlines()[-1]) == (0, "1 retried, 0 refused")
+    write_dead_job(here, job(1, attempt=6, due_at_ms=5, first_offset=9))
+    result = signpost("dead-letters", "retry", "--reason", "exhausted")
+    assert (result.code, result.out.splitlines()[-1]) == (0, "1 retried, 0 refused")
     (again,) = here.jobs()
     assert (again.job_id, again.run, again.attempt, again.due_at_ms, again.first_offset) == ("job-1", 1, 1, 0, -1)
     assert (again.activation, again.subscription_offset, again.body) == (3, 1, job(1).body)
 
 
-def test_a_retry_is_not_repeated_by_accident(
+def test_retry_is_not_repeated_by_accident(
     here: Installation, signpost: Commands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Options skip jobs that were retried before; an id retries its job again; the list shows both."""
     here.subscribe(subscription("sub-1"))
-    bury(here, job(1))
+    write_dead_job(here, job(1))
     assert signpost("dead-letters", "retry", "--reason", "exhausted").code == 0
-    said = signpost("dead-letters", "retry", "--reason", "exhausted")
-    assert said.out == "0 retried, 0 refused, 1 skipped: retried before\n"
+    result = signpost("dead-letters", "retry", "--reason", "exhausted")
+    assert result.out == "0 retried, 0 refused, 1 skipped: retried before\n"
     (found,) = listed(signpost)
     assert found["retried_as_run"] == 1
     assert signpost("dead-letters", "retry", found["id"]).code == 0
@@ -127,14 +127,14 @@ def test_a_retry_is_not_repeated_by_accident(
     assert "  run 2    " in signpost("dead-letters", "list").out
     assert json.loads(signpost("dead-letters", "show", found["id"], "--json").out)["retried_as_run"] == 2
     monkeypatch.setattr(dead_letters, "_QUICK", 1)
-    said = signpost("dead-letters", "list")
-    assert ("  ?  " in said.out, "--retried" in said.err) == (True, True)
+    result = signpost("dead-letters", "list")
+    assert ("  ?  " in result.out, "--retried" in result.err) == (True, True)
     assert listed(signpost, "--retried")[0]["retried_as_run"] == 2
 
 
-def test_an_unreadable_record_is_published_unchanged(here: Installation, signpost: Commands) -> None:
+def test_unreadable_record_is_published_unchanged(here: Installation, signpost: Commands) -> None:
     """An unreadable record goes to its topic and partition again: same key, bytes and headers."""
-    dead_letter_of(here, here.events_topic)
+    write_unreadable(here, here.events_topic)
     (found,) = listed(signpost)
     assert signpost("dead-letters", "retry", found["id"]).code == 0
     (record,) = read_topic(here.bootstrap_servers, here.events_topic)
@@ -143,19 +143,19 @@ def test_an_unreadable_record_is_published_unchanged(here: Installation, signpos
 
 
 def test_hopeless_retries_are_refused(here: Installation, signpost: Commands) -> None:
-    """A deleted or paused subscription, lost bytes, a missing topic, not a dead letter: each has its reason."""
+    """Each retry that cannot succeed is refused with its reason."""
     here.subscribe(subscription("sub-2", paused=True))
     here.write_subscription("sub-3", b"damaged", "acme")
-    bury(here, job(1))
-    bury(here, job(2, subscription_id="sub-2"))
-    bury(here, job(3, subscription_id="sub-3"))
-    dead_letter_of(here, here.events_topic, value=None, key=None)
-    dead_letter_of(here, f"{here.names.prefix}nowhere")
-    dead_letter_of(here, f"{here.names.prefix}jobs.0s", value=b"damaged")
+    write_dead_job(here, job(1))
+    write_dead_job(here, job(2, subscription_id="sub-2"))
+    write_dead_job(here, job(3, subscription_id="sub-3"))
+    write_unreadable(here, here.events_topic, value=None, key=None)
+    write_unreadable(here, f"{here.names.prefix}nowhere")
+    write_unreadable(here, f"{here.names.prefix}jobs.0s", value=b"damaged")
     here.produce(here.names.dead, b"no dead letter", b"k")
-    said = signpost("dead-letters", "retry", "--since", "1h")
-    assert said.code == 1
-    assert said.out == "0 retried, 7 refused\n"
+    result = signpost("dead-letters", "retry", "--since", "1h")
+    assert result.code == 1
+    assert result.out == "0 retried, 7 refused\n"
     for part in (
         "sub-1 is deleted",
         "sub-2 is paused",
@@ -165,18 +165,18 @@ def test_hopeless_retries_are_refused(here: Installation, signpost: Commands) ->
         "nobody can read the job",
         "not a dead letter",
     ):
-        assert part in said.err
+        assert part in result.err
     assert here.jobs() == []
 
 
 def test_many_retries_need_confirmation(here: Installation, signpost: Commands) -> None:
-    """Without a terminal, more than ten records are written only with --yes."""
+    """Without a terminal, more than ten records are retried only with `--yes`."""
     here.subscribe(subscription("sub-1"))
     for number in range(11):
-        bury(here, job(number))
-    said = signpost("dead-letters", "retry", "--reason", "exhausted")
-    assert said.code == 2
-    assert "11 records" in said.err
+        write_dead_job(here, job(number))
+    result = signpost("dead-letters", "retry", "--reason", "exhausted")
+    assert result.code == 2
+    assert "11 records" in result.err
     assert here.jobs() == []
     assert signpost("dead-letters", "retry", "--reason", "exhausted", "--yes").code == 0
     assert len(here.jobs()) == 11
@@ -185,27 +185,27 @@ def test_many_retries_need_confirmation(here: Installation, signpost: Commands) 
 def test_empty_missing_and_mistyped_get_a_sentence(
     here: Installation, signpost: Commands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No dead letters, no match, an invalid id, a missing topic: each gets a sentence."""
+    """No dead letters, no match, an invalid id and a missing topic are each reported in a sentence."""
     assert signpost("dead-letters", "list").out == "there are no dead letters\n"
     assert signpost("dead-letters", "list", "--reason", "gone").out == "no dead letter matches\n"
     assert signpost("dead-letters", "retry", "--reason", "gone").out == "0 retried, 0 refused\n"
     for id_ in ("0:0", "77:0", "0", "a:b", "0:99999999999999999999"):
-        said = signpost("dead-letters", "show", id_)
-        assert (said.code, "dead letter" in said.err) == (2, True)
+        result = signpost("dead-letters", "show", id_)
+        assert (result.code, "dead letter" in result.err) == (2, True)
     assert signpost("dead-letters", "retry").code == 2
     monkeypatch.setenv("SIGNPOST_PREFIX", f"{here.names.prefix}elsewhere.")
-    said = signpost("dead-letters", "list")
-    assert said.code == 1
-    assert "topics apply" in said.err
+    result = signpost("dead-letters", "list")
+    assert result.code == 1
+    assert "topics apply" in result.err
 
 
-def test_a_retried_job_is_delivered(pipeline: Pipeline, receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_retried_job_is_delivered(pipeline: Pipeline, receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
     """A permanently refused job is sent with the same bytes after a retry, and recorded as run 1."""
     receiver.behave = always(Answer(410))
     pipeline.subscribe(receiver.url)
     pipeline.publish_some(1)
     pipeline.router()
-    pipeline.deliver(disable_gone=False)  # else the retried job would be cancelled
+    pipeline.deliver(disable_gone=False)  # otherwise the retried job would be cancelled
     pipeline.wait_for_ends(1)
     receiver.behave = always(Answer(200))
     signpost = Commands(pipeline.env(), monkeypatch)

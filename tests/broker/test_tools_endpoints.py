@@ -22,9 +22,9 @@ BEHAVIOURS = {"/fails": always(Answer(500)), "/hangs": always(Hang()), "/gone": 
 
 def rows(signpost: Commands, address: str) -> dict[str, dict[str, Any]]:
     """Return the endpoints of a process, by subscription."""
-    said = signpost("endpoints", "--at", address, "--json")
-    assert said.code == 0, said.err
-    return {row["subscription_id"]: row for row in json.loads(said.out)["endpoints"]}
+    result = signpost("endpoints", "--at", address, "--json")
+    assert result.code == 0, result.err
+    return {row["subscription_id"]: row for row in json.loads(result.out)["endpoints"]}
 
 
 def page_of(deliver: Role, query: str = "") -> dict[str, Any]:
@@ -36,31 +36,32 @@ def page_of(deliver: Role, query: str = "") -> dict[str, Any]:
 
 @pytest.fixture
 def origin(receiver: Receiver) -> str:
-    """Where each path behaves in its own way."""
+    """The origin of a receiver that behaves differently on each path."""
     receiver.behave = by_path(BEHAVIOURS, always(Answer()))
     return receiver.url.rstrip("/")
 
 
-def test_the_worst_endpoints_are_shown_as_they_are_now(
+def test_worst_endpoints_are_shown_with_reasons(
     pipeline: Pipeline, origin: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """One fails, one hangs, one is gone, one takes a flood: the first three are shown, with reasons."""
-    router, deliver = pipeline.router(), pipeline.deliver()
+    """Endpoints that fail, hang or are gone are shown with reasons. A healthy one is not."""
+    router = pipeline.router()
+    deliver = pipeline.deliver()
     addresses = {"router": router.address or "", "deliver": deliver.address or ""}
     signpost = Commands(pipeline.env(), monkeypatch)
     fails, hangs, gone, well = pipeline.subscribe(*(f"{origin}{path}" for path in (*BEHAVIOURS, "/well")))
     assert "all is well" in signpost("endpoints", "--at", addresses["deliver"]).out
     pipeline.publish_some(EVENTS)
 
-    def is_told() -> dict[str, dict[str, Any]]:
+    def three_shown() -> dict[str, dict[str, Any]]:
         found = rows(signpost, addresses["deliver"])
         assert found.keys() == {fails, hangs, gone}, found
         assert found[hangs]["limited_by"] == "no_response", found
-        # What waits in delay topics is estimated.
+        # The number of deferred jobs is an estimate.
         assert 0 < found[hangs]["waiting"] + found[hangs]["deferred"] <= EVENTS, found
         return found
 
-    found = wait_until(is_told, what="the three are told, and the flood has passed")
+    found = wait_until(three_shown, what="the three are shown, and the healthy one has no backlog")
     assert (found[fails]["last_status"], found[fails]["customer_id"]) == (500, pipeline.customer)
     assert found[fails]["failing_since"] is not None
     assert 0 < found[hangs]["in_flight"] <= 16
@@ -80,9 +81,9 @@ def test_the_worst_endpoints_are_shown_as_they_are_now(
 
 
 def assert_is_table(shown: Said, *ids: str) -> None:
-    """The table has these endpoints, and the number of disabled ones."""
+    """Check that the table has these endpoints, and the number of disabled ones."""
     assert shown.code == 0
-    head, *lines = shown.out.splitlines()
-    assert head.split() == ["SUBSCRIPTION", "HOST", "FAILING", "LAST", "FLIGHT", "WAITING", "DUE", "LIMITED", "BY"]
+    header, *lines = shown.out.splitlines()
+    assert header.split() == ["SUBSCRIPTION", "HOST", "FAILING", "LAST", "FLIGHT", "WAITING", "DUE", "LIMITED", "BY"]
     assert {line.split()[0] for line in lines[:-1]} == set(ids)
     assert lines[-1] == "1 subscription disabled; `signpost subscriptions list` shows them"

@@ -1,4 +1,4 @@
-"""`signpost explain`: what happened to an event, read from the topics."""
+"""`signpost explain`: the history of an event, read from the topics."""
 
 from __future__ import annotations
 
@@ -34,21 +34,21 @@ GONE = Health(
 
 
 def explained(signpost: Commands, *arguments: str) -> list[dict[str, Any]]:
-    said = signpost("explain", "--json", *arguments)
-    assert said.code == 0, said.err
-    found: list[dict[str, Any]] = json.loads(said.out)
+    result = signpost("explain", "--json", *arguments)
+    assert result.code == 0, result.err
+    found: list[dict[str, Any]] = json.loads(result.out)
     return found
 
 
-def whys(one: dict[str, Any]) -> dict[str, str]:
-    """Return why each subscription did not take an event, by its id."""
-    return {verdict["subscription_id"]: verdict["why"] for verdict in one["subscriptions"] if not verdict["took"]}
+def reasons_of(one: dict[str, Any]) -> dict[str, str]:
+    """Return by subscription id the reason why a subscription did not take an event."""
+    return {entry["subscription_id"]: entry["why"] for entry in one["subscriptions"] if not entry["took"]}
 
 
 def test_explain_shows_attempts_and_outcome(
     pipeline: Pipeline, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After router and delivery: who took the event, each attempt with status and next time, and the outcome."""
+    """The command shows which subscriptions took the event, each attempt with status and due time, and the end."""
     receiver.behave = fail_first(1, Answer(503), Answer(200))
     pipeline.subscribe(receiver.url, receiver.url)
     pipeline.subscribe(receiver.url, customer="beta", start=2)
@@ -60,7 +60,7 @@ def test_explain_shows_attempts_and_outcome(
     signpost = Commands(pipeline.env(), monkeypatch)
     (one,) = explained(signpost, "evt_0")
     assert (one["event_type"], one["customer_id"]) == ("alert.ai_research_completed", "acme")
-    (taker,) = [verdict for verdict in one["subscriptions"] if verdict["took"]]
+    (taker,) = [entry for entry in one["subscriptions"] if entry["took"]]
     (run,) = taker["runs"]
     assert (taker["subscription_id"], run["ending"]) == ("sub-0", "delivered")
     assert [(a["number"], a["state"], a["status"]) for a in run["attempts"]] == [
@@ -68,7 +68,7 @@ def test_explain_shows_attempts_and_outcome(
         (2, "delivered", 200),
     ]
     assert run["attempts"][0]["next_due_at"] > run["attempts"][0]["at"]
-    assert whys(one) == {"sub-1": "paused"}
+    assert reasons_of(one) == {"sub-1": "paused"}
     assert one["other_customers"] == 1
     text = signpost("explain", "evt_0").out
     for part in ("taken by 1 subscription\n  sub-0  127.0.0.1", "503 in ", "next at", "delivered", "sub-1  paused"):
@@ -79,8 +79,8 @@ def test_explain_shows_attempts_and_outcome(
     )
 
 
-def test_why_a_subscription_did_not_take_it(here: Installation, signpost: Commands) -> None:
-    """Each reason follows from the subscription when the event arrived: its types, a pause, its time, a deletion."""
+def test_explain_shows_why_a_subscription_did_not_take_an_event(here: Installation, signpost: Commands) -> None:
+    """Each reason follows from the state of the subscription when the event arrived."""
     here.subscribe(
         subscription("sub-kind", event_types=["alert.*", "sla.breached"]),
         subscription("sub-paused", paused=True),
@@ -95,10 +95,10 @@ def test_why_a_subscription_did_not_take_it(here: Installation, signpost: Comman
     here.write_subscription("sub-broken", b"damaged", "acme")
     here.publish([event("evt_1")])
     published_s = time.time()
-    wait_until(lambda: time.time() > published_s + 0.01, what="the broker's clock, in ms, is past the event")
+    wait_until(lambda: time.time() > published_s + 0.01, what="the broker's clock (ms) is past the event")
     here.subscribe(subscription("sub-late", created_at_ms=4_000_000_000_000), subscription("sub-changed"))
     (one,) = explained(signpost, "evt_1")
-    reasons = whys(one)
+    reasons = reasons_of(one)
     assert reasons.pop("sub-broken").startswith("its record cannot be read")
     assert reasons == {
         "sub-kind": "takes only alert.*, sla.breached",
@@ -114,12 +114,12 @@ def test_why_a_subscription_did_not_take_it(here: Installation, signpost: Comman
 
 
 def test_explain_shows_waiting_and_ended_jobs(here: Installation, signpost: Commands) -> None:
-    """A waiting job has its delay topic and due time; cancelled, dead and lost ones have their reason."""
+    """A waiting job is shown with delay topic and due time; cancelled, dead and lost jobs with their reason."""
     place = {"source_topic": here.events_topic, "source_partition": 0, "source_offset": 0}
     jobs = {name: job(1, job_id=f"job-{name}", subscription_id=f"sub-{name}", **place) for name in "wcdl"}
-    first, prefix = f"{here.names.prefix}jobs.0s", here.names.prefix
-    for made in jobs.values():
-        here.produce(first, job_value(made), made.subscription_id.encode())
+    prefix = here.names.prefix
+    for waiting in jobs.values():
+        here.produce(f"{prefix}jobs.0s", job_value(waiting), waiting.subscription_id.encode())
     failed = {"state": "retry", "reason": "timeout", "status": None, "error": "timeout"}
     due = {"next_due_at_ms": T0_MS + 300_000}
     here.produce(here.names.outcomes, outcome_value(jobs["w"], **failed, **due), b"sub-w")
@@ -132,7 +132,7 @@ def test_explain_shows_waiting_and_ended_jobs(here: Installation, signpost: Comm
     here.produce(here.names.outcomes, outcome_value(jobs["l"], **failed, **due), b"sub-l")
     (one,) = explained(signpost, "evt_1")
     assert "no longer on the topic" in one["trouble"]
-    runs = {verdict["subscription_id"]: verdict["runs"][0] for verdict in one["subscriptions"]}
+    runs = {entry["subscription_id"]: entry["runs"][0] for entry in one["subscriptions"]}
     assert {id_: (run["ending"], run["reason"]) for id_, run in runs.items()} == {
         "sub-w": ("waiting", ""),
         "sub-c": ("cancelled", "paused"),
@@ -148,18 +148,18 @@ def test_explain_shows_waiting_and_ended_jobs(here: Installation, signpost: Comm
     assert "dead: gone" in text
 
 
-def test_an_event_is_found_by_offset_or_derived_id(here: Installation, signpost: Commands) -> None:
-    """An event without an id is found by the id derived from its offset, and any event by topic:partition:offset."""
+def test_event_is_found_by_offset_or_derived_id(here: Installation, signpost: Commands) -> None:
+    """An event without an id is found by its derived id, and any event by `topic:partition:offset`."""
     here.produce(here.events_topic, value_of(event("")), b"k", partition=1)
-    made = event_id(here.events_topic, 1, 0)
-    for wanted in (made, f"{here.events_topic}:1:0"):
+    derived = event_id(here.events_topic, 1, 0)
+    for wanted in (derived, f"{here.events_topic}:1:0"):
         (one,) = explained(signpost, wanted)
         assert one["place"] == f"{here.events_topic}:1:0"
         assert one["event_id"] == wanted
 
 
 def test_explain_names_the_dead_letter_of_an_unreadable_record(here: Installation, signpost: Commands) -> None:
-    """For an unreadable record, the reason and the place of its dead letter are shown."""
+    """For an unreadable record, the reason and its dead letter are shown."""
     here.produce(here.events_topic, b"evt_1 in plain text", b"k", partition=0)
     with here.router() as router:
         router.wait_ready()
@@ -173,14 +173,14 @@ def test_explain_names_the_dead_letter_of_an_unreadable_record(here: Installatio
 def test_unknown_events_and_missing_topics_get_a_sentence(
     here: Installation, signpost: Commands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No such event, no such source, no topics at all: each ends with a sentence."""
-    said = signpost("explain", "evt_none")
-    assert (said.code, said.out) == (1, "")
-    assert "no event evt_none is in any source" in said.err
+    """An unknown event, an unknown source and missing topics are errors with a sentence."""
+    result = signpost("explain", "evt_none")
+    assert (result.code, result.out) == (1, "")
+    assert "no event evt_none is in any source" in result.err
     assert signpost("explain", "evt_none", "--topic", "zenoo.events").code == 1
     assert signpost("explain", "evt_none", "--topic", "nowhere").code == 2
     assert signpost("explain", f"{here.events_topic}:99:99").code == 1
     monkeypatch.setenv("SIGNPOST_PREFIX", f"{here.names.prefix}elsewhere.")
-    said = signpost("explain", "evt_1")
-    assert said.code == 1
-    assert "topics apply" in said.err
+    result = signpost("explain", "evt_1")
+    assert result.code == 1
+    assert "topics apply" in result.err

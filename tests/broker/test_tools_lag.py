@@ -1,4 +1,4 @@
-"""`signpost lag`: what waits in sources and delay topics, since when, and which process reads it."""
+"""`signpost lag`: waiting records of sources and delay topics, their age, and the processes that read them."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ def commit(here: Installation, role: str, topic: str, position: Position) -> Non
 
 
 def lags(signpost: Commands) -> dict[str, dict[str, Any]]:
-    """Return the command's output, by topic."""
-    said = signpost("lag", "--json")
-    assert said.code == 0, said.err
-    return {one["topic"]: one for one in json.loads(said.out)["topics"]}
+    """Return the output of the command, by topic."""
+    result = signpost("lag", "--json")
+    assert result.code == 0, result.err
+    return {one["topic"]: one for one in json.loads(result.out)["topics"]}
 
 
 def test_lag_counts_waiting_records(here: Installation, signpost: Commands) -> None:
@@ -60,7 +60,7 @@ def test_lag_counts_waiting_records(here: Installation, signpost: Commands) -> N
 
 
 def test_records_finished_beyond_the_position_do_not_count(here: Installation, signpost: Commands) -> None:
-    """Of ten jobs of which the first and two later ones are unfinished, and one was not read, four wait."""
+    """Of ten jobs, three read ones are unfinished and one is unread: four wait."""
     topic = f"{here.names.prefix}jobs.0s"
     for number in range(10):
         here.produce(topic, job_value(job(number)), b"sub-1")
@@ -74,7 +74,7 @@ def test_records_finished_beyond_the_position_do_not_count(here: Installation, s
 
 
 def test_transaction_markers_do_not_count(here: Installation, signpost: Commands) -> None:
-    """If a log ends in transaction markers, only records are counted."""
+    """Only records are counted in a log that ends with transaction markers."""
     delay_topic = f"{here.names.prefix}jobs.5m"
     producer = Producer(
         {"bootstrap.servers": here.bootstrap_servers, "transactional.id": f"{here.names.prefix}test", "log_level": 0}
@@ -96,7 +96,7 @@ def test_transaction_markers_do_not_count(here: Installation, signpost: Commands
 def test_very_many_records_show_an_upper_bound(
     here: Installation, signpost: Commands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Beyond the limit of counting, the number of offsets is shown, marked as a bound."""
+    """Beyond the counting limit the number of offsets is shown as an upper bound."""
     monkeypatch.setattr(lag, "BUDGET", 1)
     here.publish(event(f"evt_{number}") for number in range(1_500))
     commit(here, "router", here.events_topic, Position(0, ""))
@@ -108,7 +108,7 @@ def test_very_many_records_show_an_upper_bound(
 def test_lag_shows_the_members_of_groups(
     pipeline: Pipeline, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each process has its instance, host and partitions; without processes, no process reads them."""
+    """Each process is shown with instance and partitions. Partitions without a process are shown as not read."""
     signpost = Commands(pipeline.env(), monkeypatch)
     assert f"no process reads partitions 0-2 of {pipeline.events_topic}" in signpost("lag").out
     pipeline.subscribe(receiver.url)
@@ -130,7 +130,7 @@ def test_lag_shows_the_members_of_groups(
 def test_empty_and_missing_topics_get_a_sentence(
     here: Installation, signpost: Commands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Empty topics have nothing waiting, a source without a position says so, and missing topics are named."""
+    """Empty topics have no waiting records. A source without a position and missing topics are named."""
     found = lags(signpost)
     assert found[here.events_topic]["waiting"] is None
     assert all(one["waiting"] == 0 for topic, one in found.items() if topic != here.events_topic)
@@ -138,9 +138,9 @@ def test_empty_and_missing_topics_get_a_sentence(
     monkeypatch.setenv("SIGNPOST_SOURCES", json.dumps([{"topic": f"{here.names.prefix}none", "sender": "zenoo"}]))
     assert f"missing: {here.names.prefix}none" in signpost("lag").err
     monkeypatch.setenv("SIGNPOST_PREFIX", f"{here.names.prefix}elsewhere.")
-    said = signpost("lag")
-    assert said.code == 1
-    assert "topics apply" in said.err
+    result = signpost("lag")
+    assert result.code == 1
+    assert "topics apply" in result.err
 
 
 def test_partitions_are_shown_as_spans() -> None:

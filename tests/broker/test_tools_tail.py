@@ -20,7 +20,7 @@ CANARY = "canary-of-this-test"
 
 
 def test_own_records_are_shown_field_by_field(here: Installation, signpost: Commands) -> None:
-    """Jobs, outcomes and dead letters are decoded by their fingerprints, and their lines have all fields."""
+    """Jobs, outcomes and dead letters are decoded by their fingerprints and shown with all fields."""
     here.produce(here.names.outcomes, outcome_value(job(), state="retry", status=503, reason="status_503"), b"sub-1")
     here.produce(f"{here.names.prefix}jobs.5m", job_value(job(attempt=3)), b"sub-1")
     letter = DeadLetter(
@@ -47,8 +47,8 @@ def test_own_records_are_shown_field_by_field(here: Installation, signpost: Comm
 def test_events_are_shown_by_their_senders_schemas(here: Installation, signpost: Commands) -> None:
     """An event's line has its type, id, customer and data; --json has one object per line."""
     here.publish([event("evt_1"), event("evt_2", "beta")])
-    said = signpost("tail", "zenoo.events", "--grep", "beta")
-    (line,) = said.out.splitlines()
+    result = signpost("tail", "zenoo.events", "--grep", "beta")
+    (line,) = result.out.splitlines()
     assert "event event_type=case.created event_id=evt_2 customer_id=beta" in line
     assert "Acme Ltd" in line
     objects = [json.loads(line) for line in signpost("tail", here.events_topic, "--json").out.splitlines()]
@@ -63,11 +63,11 @@ def test_no_secret_is_shown(here: Installation, signpost: Commands) -> None:
     here.subscribe(subscription("sub-1", url=f"https://user@example.com/{CANARY}?{CANARY}", secrets=secrets))
     here.write_subscription("sub-2", None, "acme")
     for options in ((), ("--json",), ("--grep", "sub-1")):
-        said = signpost("tail", "subscriptions", *options)
-        assert "sec_1" in said.out
-        assert "***" in said.out
-        assert CANARY not in said.out
-        assert CANARY.encode().hex() not in said.out
+        result = signpost("tail", "subscriptions", *options)
+        assert "sec_1" in result.out
+        assert "***" in result.out
+        assert CANARY not in result.out
+        assert CANARY.encode().hex() not in result.out
     assert signpost("tail", "subscriptions", "--grep", CANARY).out == ""
     assert "sub-2 tombstone" in signpost("tail", "subscriptions").out
 
@@ -76,14 +76,14 @@ def test_other_values_are_text_or_hex(here: Installation, signpost: Commands) ->
     """Unknown values are shown as text or in hexadecimal; nothing moves the cursor of a terminal."""
     for value in (b"plain text\n\tof two lines", b"\xff\x00\x01", b"\xc3\x01" + bytes(9), b"\x1b[31mred", b""):
         here.produce(here.names.dead, value, b"k\x1b[2J")
-    said = signpost("tail", "dead")
-    assert said.code == 0
-    assert len(said.out.splitlines()) == 5
-    assert "hex=ff0001" in said.out
-    assert "\x1b" not in said.out
+    result = signpost("tail", "dead")
+    assert result.code == 0
+    assert len(result.out.splitlines()) == 5
+    assert "hex=ff0001" in result.out
+    assert "\x1b" not in result.out
 
 
-def test_the_newest_lines_are_in_order_of_time(here: Installation, signpost: Commands) -> None:
+def test_newest_lines_are_in_order_of_time(here: Installation, signpost: Commands) -> None:
     """-n shows the newest records of all partitions together, 10 by default; --since shows all."""
     for number in range(30):
         here.produce(here.names.outcomes, outcome_value(job(number)), f"sub-{number}".encode())
@@ -92,7 +92,7 @@ def test_the_newest_lines_are_in_order_of_time(here: Installation, signpost: Com
         lines = signpost("tail", "outcomes", *options).out.splitlines()
         assert len(lines) == count
         if "--since" not in options:
-            # Two may have come within one millisecond.
+            # Two records may have the same millisecond.
             assert sorted(line.split()[0] for line in lines) == [line.split()[0] for line in lines]
             assert sum(any(one in line for line in lines) for one in ids[-count:]) >= count - 1
     assert signpost("tail", "outcomes", "--since", "2099-01-01").out == ""
@@ -106,18 +106,18 @@ def test_grep_finds_what_a_line_shows(here: Installation, signpost: Commands, te
     assert "contains 'elsewhere'" in signpost("tail", "outcomes", "--grep", "elsewhere").err
 
 
-def test_an_event_without_an_id_is_found_by_its_derived_id(here: Installation, signpost: Commands) -> None:
-    """The id derived from an event's offset is shown and found, though the record has none."""
+def test_event_without_an_id_is_found_by_its_derived_id(here: Installation, signpost: Commands) -> None:
+    """The id derived from an event's offset is shown and found, although the record has none."""
     here.publish([event("")])
     (record,) = read_topic(here.bootstrap_servers, here.events_topic)
     partition = record.partition()
     assert partition is not None
-    made = event_id(here.events_topic, partition, 0)
-    assert f"event_id={made}" in signpost("tail", "zenoo.events", "--grep", made).out
+    derived = event_id(here.events_topic, partition, 0)
+    assert f"event_id={derived}" in signpost("tail", "zenoo.events", "--grep", derived).out
 
 
 def test_follow_shows_new_records(here: Installation) -> None:
-    """Records written after the present end are shown, if they match."""
+    """Records appended after the start of `--follow` are shown if they match."""
     name = here.names.outcomes
     ranges = Scanner(here.settings.kafka_properties(), here.admin).ranges_of([name])
     here.produce(name, outcome_value(job(1)), b"sub-1")
@@ -131,9 +131,9 @@ def test_follow_shows_new_records(here: Installation) -> None:
 
 def test_empty_and_missing_topics_get_a_sentence(here: Installation, signpost: Commands) -> None:
     """An empty topic is reported as empty; for a missing one the existing topics are named."""
-    said = signpost("tail", "outcomes")
-    assert (said.code, said.out) == (0, "")
-    assert said.err == f"{here.names.outcomes} is empty\n"
+    result = signpost("tail", "outcomes")
+    assert (result.code, result.out) == (0, "")
+    assert result.err == f"{here.names.outcomes} is empty\n"
     missing = signpost("tail", "outcome")
     assert missing.code == 2
     assert "there is no topic outcome" in missing.err
@@ -143,6 +143,6 @@ def test_empty_and_missing_topics_get_a_sentence(here: Installation, signpost: C
 @pytest.mark.parametrize("since", ["yesterday", "10", "-5m", "99999999999d"])
 def test_invalid_since_is_refused(signpost: Commands, since: str) -> None:
     """The error shows the accepted forms of --since."""
-    said = signpost("tail", "outcomes", f"--since={since}")
-    assert said.code == 2
-    assert "--since" in said.err
+    result = signpost("tail", "outcomes", f"--since={since}")
+    assert result.code == 2
+    assert "--since" in result.err

@@ -1,4 +1,4 @@
-"""Topics read from given offsets to an end that was requested before."""
+"""The topic reader: from given offsets to end offsets requested before."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def values_of(reader: TopicReader, ranges: list[Range]) -> list[bytes | None]:
 
 
 def test_all_partitions_are_read_to_their_end(broker: Broker, reader: TopicReader, topic: str) -> None:
-    """Records of several partitions come once each, in the order of their partition; an empty one ends at once."""
+    """Each record of several partitions is read once, in partition order. An empty partition ends at once."""
     for number in range(30):
         produce(broker.bootstrap_servers, topic, str(number).encode(), partition=number % 2)
     places = [place_of(one) for batch in reader.read(reader.ranges(reader.partitions_of(topic))) for one in batch]
@@ -59,8 +59,8 @@ def test_all_partitions_are_read_to_their_end(broker: Broker, reader: TopicReade
         assert offsets == list(range(15 if partition < 2 else 0))
 
 
-def test_reading_stops_at_the_end_that_was_requested(broker: Broker, reader: TopicReader, topic: str) -> None:
-    """Records that are appended after the request are left out, and so are those outside a range."""
+def test_reading_stops_at_the_requested_end(broker: Broker, reader: TopicReader, topic: str) -> None:
+    """Records appended after the request for the end are left out, and so are records outside a range."""
     for value in (b"0", b"1", b"2", b"3"):
         produce(broker.bootstrap_servers, topic, value, partition=1)
     ranges = reader.ranges([(topic, 1)])
@@ -69,46 +69,46 @@ def test_reading_stops_at_the_end_that_was_requested(broker: Broker, reader: Top
     assert values_of(reader, [Range(topic, 1, 1, 3)]) == [b"1", b"2"]
 
 
-def test_markers_at_the_end_count(broker: Broker, reader: TopicReader, topic: str) -> None:
-    """A topic whose last offsets are an aborted transaction is read to its end."""
+def test_markers_at_the_end_are_passed(broker: Broker, reader: TopicReader, topic: str) -> None:
+    """A topic that ends with an aborted transaction is read to its end."""
     produce(broker.bootstrap_servers, topic, b"one", partition=0)
     transaction(broker, topic, [b"never"]).abort_transaction(10)
-    # The call returns before the marker is there: one record, another, and the marker.
+    # The call returns before the marker is written. The end is 3: two records and the marker.
     ranges = wait_until(
-        lambda: [one for one in reader.ranges([(topic, 0)]) if one.end == 3], what="the end is behind the marker"
+        lambda: [one for one in reader.ranges([(topic, 0)]) if one.end == 3], what="the marker is written"
     )
     assert values_of(reader, ranges) == [b"one"]
 
 
-def test_an_open_transaction_is_awaited_only_for_the_high_watermark(
+def test_open_transaction_is_awaited_only_for_the_high_watermark(
     broker: Broker, reader: TopicReader, topic: str
 ) -> None:
-    """The last stable offset lies before an open transaction; a reader of the high watermark waits for its end."""
+    """The last stable offset is before an open transaction. A read to the high watermark waits for its end."""
     produce(broker.bootstrap_servers, topic, b"one", partition=0)
-    open_ = transaction(broker, topic, [b"two"])
+    producer = transaction(broker, topic, [b"two"])
     assert values_of(reader, reader.ranges([(topic, 0)])) == [b"one"]
     high = reader.ranges([(topic, 0)], isolation=IsolationLevel.READ_UNCOMMITTED)
-    committing = threading.Timer(0.5, open_.commit_transaction, [10])
+    committing = threading.Timer(0.5, producer.commit_transaction, [10])
     committing.start()
     assert values_of(reader, high) == [b"one", b"two"]
     committing.join()
 
 
 def test_silence_is_an_error(broker: Broker, reader: TopicReader, topic: str) -> None:
-    """A partition that sends nothing up to its end is Unavailable, with a sentence that names the topic."""
+    """A partition that sends nothing before its end raises Unavailable with the name of the topic."""
     produce(broker.bootstrap_servers, topic, b"one", partition=0)
     with pytest.raises(Unavailable, match=rf"{topic} is not read to its end: no broker has sent anything"):
         values_of(reader, [Range(topic, 0, 0, 9)])
 
 
-def test_a_missing_topic_is_an_error(reader: TopicReader) -> None:
-    """A topic that does not exist is not taken for an empty one."""
+def test_missing_topic_is_an_error(reader: TopicReader) -> None:
+    """A missing topic raises Unavailable instead of counting as empty."""
     with pytest.raises(Unavailable, match="does not exist"):
         reader.partitions_of("none")
 
 
 def test_deleted_records_are_skipped(broker: Broker, reader: TopicReader, topic: str) -> None:
-    """A range that retention truncates before it is read yields what is left."""
+    """A range that retention truncates before it is read yields the remaining records."""
     for value in (b"0", b"1", b"2"):
         produce(broker.bootstrap_servers, topic, value, partition=0)
     ranges = reader.ranges([(topic, 0)])
@@ -119,7 +119,7 @@ def test_deleted_records_are_skipped(broker: Broker, reader: TopicReader, topic:
 
 
 def test_unreachable_brokers_are_an_error() -> None:
-    """Without a broker a request ends in Unavailable."""
+    """A request without a reachable broker raises Unavailable."""
     kafka = {"bootstrap.servers": "127.0.0.1:1", "socket.connection.setup.timeout.ms": "1000"}
     reader = TopicReader(kafka, AdminClient(kafka, logger=LOG), "signpost.test")
     reader._timeout.seconds = 1.0

@@ -1,4 +1,4 @@
-"""Topics are planned, made and checked; nothing is lost by doing it twice, at once, or only in part."""
+"""Topics are planned, applied and checked. Applying twice, concurrently or partially loses nothing."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Cluster:
         (future,) = self.admin.describe_configs([resource]).values()
         return {name: entry.value for name, entry in future.result(30).items()}
 
-    def spoil(self, topic: str, name: str, value: str) -> None:
+    def set_config(self, topic: str, name: str, value: str) -> None:
         entry = ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
         resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
         self.admin.incremental_alter_configs([resource])[resource].result(30)
@@ -61,8 +61,8 @@ def cluster(broker: Broker, prefix: str) -> Cluster:
     return Cluster(broker.bootstrap_servers, prefix)
 
 
-def test_apply_makes_all_topics_and_the_first_position_and_then_nothing(cluster: Cluster) -> None:
-    """After one apply there is nothing left to do, roles may start, and delivery has the beginning of jobs.0s."""
+def test_apply_creates_all_topics_and_the_first_position_once(cluster: Cluster) -> None:
+    """After one apply no change is left, roles may start, and delivery starts at the beginning of `jobs.0s`."""
     wanted = cluster.wanted(MINUTE)
     with pytest.raises(Unavailable, match="signpost topics apply"):
         check(cluster.kafka, cluster.admin, wanted, cluster.names)
@@ -77,8 +77,8 @@ def test_apply_makes_all_topics_and_the_first_position_and_then_nothing(cluster:
     assert cluster.configs(cluster.names.jobs(MINUTE))["retention.ms"] == str(30 * 86_400_000 + 60_000)
 
 
-def test_two_at_once_both_succeed(cluster: Cluster) -> None:
-    """Several that apply at the same moment come to the same end, none with an error."""
+def test_concurrent_applies_succeed(cluster: Cluster) -> None:
+    """Concurrent applies all succeed with the same result."""
     wanted = cluster.wanted(MINUTE)
     with ThreadPoolExecutor(4) as pool:
         for future in [
@@ -91,8 +91,8 @@ def test_two_at_once_both_succeed(cluster: Cluster) -> None:
     assert cluster.positions() == {0: 0, 1: 0, 2: 0}
 
 
-def test_a_new_delay_topic_is_made(cluster: Cluster) -> None:
-    """A sender with another step in its schedule brings its delay topic, and nothing else changes."""
+def test_new_delay_topic_is_created(cluster: Cluster) -> None:
+    """A new step in a sender's schedule creates its delay topic and changes nothing else."""
     apply(cluster.kafka, cluster.admin, cluster.wanted(MINUTE), cluster.names)
 
     (change,) = apply(cluster.kafka, cluster.admin, cluster.wanted(MINUTE, HOUR), cluster.names)
@@ -101,12 +101,12 @@ def test_a_new_delay_topic_is_made(cluster: Cluster) -> None:
     assert change.topic.name == cluster.names.jobs(HOUR)
 
 
-def test_wrong_configs_are_altered_back(cluster: Cluster) -> None:
-    """What somebody has changed is shown with both values and set right; foreign configs stay."""
+def test_changed_configs_are_altered_back(cluster: Cluster) -> None:
+    """Changed configs are shown with both values and altered back. Configs that Signpost does not set stay."""
     wanted = cluster.wanted(MINUTE)
     apply(cluster.kafka, cluster.admin, wanted, cluster.names)
-    cluster.spoil(cluster.names.subscriptions, "cleanup.policy", "delete")
-    cluster.spoil(cluster.names.subscriptions, "segment.ms", "86400000")
+    cluster.set_config(cluster.names.subscriptions, "cleanup.policy", "delete")
+    cluster.set_config(cluster.names.subscriptions, "segment.ms", "86400000")
 
     (change,) = wait_until(
         lambda: plan(cluster.kafka, cluster.admin, wanted, cluster.names), what="the brokers know the change"
@@ -121,8 +121,8 @@ def test_wrong_configs_are_altered_back(cluster: Cluster) -> None:
     assert cluster.configs(cluster.names.subscriptions)["segment.ms"] == "86400000"
 
 
-def test_another_number_of_partitions_is_refused_before_anything_is_made(cluster: Cluster) -> None:
-    """The number is fixed at the first apply: nothing is changed, not even what could be."""
+def test_another_number_of_partitions_is_refused_before_any_change(cluster: Cluster) -> None:
+    """The first apply fixes the number of partitions. A plan with another number changes nothing."""
     apply(cluster.kafka, cluster.admin, cluster.wanted(MINUTE), cluster.names)
     wanted = cluster.wanted(MINUTE, HOUR, partitions=6)
 
@@ -133,8 +133,8 @@ def test_another_number_of_partitions_is_refused_before_anything_is_made(cluster
     assert any(isinstance(change, Impossible) for change in plan(cluster.kafka, cluster.admin, wanted, cluster.names))
 
 
-def test_event_topics_are_as_their_teams_have_them(cluster: Cluster) -> None:
-    """An event topic that is there is not compared: neither its partitions nor its configs are ours."""
+def test_existing_event_topics_are_not_changed(cluster: Cluster) -> None:
+    """An existing event topic is not compared: its team decides its partitions and configs."""
     create_topic(cluster.bootstrap_servers, cluster.names.events("zenoo"), 7, retention_ms="1000")
 
     apply(cluster.kafka, cluster.admin, cluster.wanted(MINUTE), cluster.names)
@@ -143,8 +143,8 @@ def test_event_topics_are_as_their_teams_have_them(cluster: Cluster) -> None:
     assert len(cluster.admin.list_topics(timeout=10).topics[cluster.names.events("zenoo")].partitions) == 7
 
 
-def test_an_interrupted_apply_is_completed_by_the_next(cluster: Cluster) -> None:
-    """Topics without delivery's first position, as a killed apply leaves them, keep roles from starting."""
+def test_interrupted_apply_is_completed_by_the_next(cluster: Cluster) -> None:
+    """Topics without delivery's first position, as a killed apply leaves them, get it by the next apply."""
     first = next(topic for topic in cluster.wanted(MINUTE) if topic.name == cluster.names.jobs(FIRST))
     create_topic(cluster.bootstrap_servers, first.name, 3, **{k.replace(".", "_"): v for k, v in first.configs.items()})
     wanted = cluster.wanted(MINUTE)
@@ -160,8 +160,8 @@ def test_an_interrupted_apply_is_completed_by_the_next(cluster: Cluster) -> None
     check(cluster.kafka, cluster.admin, wanted, cluster.names)
 
 
-def test_a_lost_position_of_a_topic_with_jobs_is_not_guessed(cluster: Cluster) -> None:
-    """Where jobs have been written, apply does not set delivery back to the beginning."""
+def test_lost_position_of_a_topic_with_jobs_is_not_guessed(cluster: Cluster) -> None:
+    """If `jobs.0s` has records, apply does not set delivery to the beginning."""
     wanted = cluster.wanted(MINUTE)
     apply(cluster.kafka, cluster.admin, wanted, cluster.names)
     group = f"{cluster.names.prefix}deliver"
@@ -175,8 +175,8 @@ def test_a_lost_position_of_a_topic_with_jobs_is_not_guessed(cluster: Cluster) -
     assert cluster.positions() == {}
 
 
-def test_positions_are_left_alone_while_delivery_runs(cluster: Cluster) -> None:
-    """Applying beside a running delivery role changes none of its positions."""
+def test_positions_are_not_changed_while_delivery_runs(cluster: Cluster) -> None:
+    """Applying while delivery runs changes none of its positions."""
     wanted = cluster.wanted(MINUTE)
     apply(cluster.kafka, cluster.admin, wanted, cluster.names)
     consumer = Consumer(
@@ -194,10 +194,10 @@ def test_positions_are_left_alone_while_delivery_runs(cluster: Cluster) -> None:
     consumer.close()
 
 
-def test_the_command_shows_and_makes_the_difference(
+def test_command_plans_and_applies(
     broker: Broker, prefix: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`topics plan` ends with 1 while there is a difference and with 0 after `topics apply`."""
+    """`topics plan` exits with 1 while topics differ, and with 0 after `topics apply`."""
     monkeypatch.setenv("SIGNPOST_KAFKA_BOOTSTRAP_SERVERS", broker.bootstrap_servers)
     monkeypatch.setenv("SIGNPOST_PREFIX", prefix)
     monkeypatch.setenv("SIGNPOST_PARTITIONS", "2")

@@ -1,4 +1,4 @@
-"""`signpost up`: everything runs, is found through the state folder, comes back when it dies, and ends in order."""
+"""`signpost up`: start, state folder, restart of roles, and end."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SECRET = "secret-of-the-tests-0123456789"
 
 
 class Up:
-    """`signpost up --state <folder>` and the commands that a user gives beside it."""
+    """`signpost up --state <folder>`, and commands that use the same state folder."""
 
     def __init__(self, state: Path, env: Mapping[str, str], start: RoleStarter) -> None:
         self.state = state
@@ -31,13 +31,13 @@ class Up:
         self.process = self.start()
 
     def start(self) -> Role:
-        """Start it, once more if it has ended."""
+        """Start `signpost up`, again if it has ended."""
         self.process = self._start(["up", "--state", str(self.state)], self.env)
         return self.process
 
     @property
     def file(self) -> dict[str, Any]:
-        """Return what up.json says."""
+        """Return the content of up.json."""
         content: dict[str, Any] = json.loads((self.state / "up.json").read_text(encoding="utf-8"))
         return content
 
@@ -47,7 +47,7 @@ class Up:
         return [pid for pids in self.file["pids"].values() for pid in pids]
 
     def wait_ready(self) -> Up:
-        """Wait until it says so; up.json is there by then, and an older one is not taken for it."""
+        """Wait for the line `ready`. up.json of this start exists by then; an older one does not count."""
 
         def ready() -> bool:
             if not self.process.is_alive():
@@ -58,13 +58,13 @@ class Up:
         return self
 
     def run(self, *args: str, code: int = 0, **env: str) -> str:
-        """Run a command that knows nothing but the state folder, and return what it printed."""
+        """Run a command with the state folder as its only setting, and return its output."""
         process = self._start(args, {"SIGNPOST_STATE": str(self.state)} | env)
         assert process.wait() == code, process.log_text()
         return process.log_text()
 
     def receiver(self) -> tuple[Role, str]:
-        """Start `signpost receiver`; return it and its URL."""
+        """Start `signpost receiver`, and return it with its URL."""
         port = kafka.free_port()
         receiver = self._start(["receiver", "--port", str(port), "--secret", SECRET], {})
         wait_until(lambda: "verifies signatures" in receiver.log_text(), what="the receiver listens")
@@ -104,7 +104,7 @@ def up(broker: Broker, prefix: str, tmp_path: Path, start_role: RoleStarter) -> 
 def running(
     broker: Broker, module_prefix: str, module_start_role: RoleStarter, tmp_path_factory: pytest.TempPathFactory
 ) -> Up:
-    """One for the tests after which it still runs."""
+    """A shared `signpost up`, for tests that leave it running."""
     return Up(
         tmp_path_factory.mktemp("up") / "state",
         {
@@ -116,8 +116,8 @@ def running(
     )
 
 
-def test_other_commands_need_the_state_folder_alone(running: Up) -> None:
-    """Subscribing, publishing and receiving work with the state folder as the only setting, whatever up runs with."""
+def test_other_commands_need_only_the_state_folder(running: Up) -> None:
+    """Subscribing, publishing and receiving work with the state folder as the only setting."""
     running.wait_ready()
     receiver, url = running.receiver()
 
@@ -128,18 +128,16 @@ def test_other_commands_need_the_state_folder_alone(running: Up) -> None:
     assert "signature ok" in receiver.log_text()
 
 
-def test_up_json_says_what_runs_and_where(running: Up, broker: Broker) -> None:
-    """up.json says which processes run and are ready, and where; what takes long is said before it is done."""
+def test_up_json_has_pids_and_addresses(running: Up, broker: Broker) -> None:
+    """up.json has the pids and addresses of the ready processes. Each slow step is printed before it starts."""
     running.wait_ready()
-    said = running.process.log_text()
-    assert (
-        said.index("topics: making ") < said.index("changes made in ") < said.index("roles: starting router, deliver")
-    )
+    log = running.process.log_text()
+    assert log.index("topics: making ") < log.index("changes made in ") < log.index("roles: starting router, deliver")
 
     content = running.file
     assert set(content) == {"bootstrap_servers", "pids", "addresses"}
     assert content["bootstrap_servers"] == broker.bootstrap_servers
-    assert {kind: len(pids) for kind, pids in content["pids"].items()} == {"router": 1, "deliver": 1}
+    assert {role: len(pids) for role, pids in content["pids"].items()} == {"router": 1, "deliver": 1}
     assert all(is_running(pid) for pid in running.pids)
     assert set(content["addresses"]) == {"router", "deliver"}
     for address in content["addresses"].values():
@@ -147,19 +145,19 @@ def test_up_json_says_what_runs_and_where(running: Up, broker: Broker) -> None:
         assert address in running.process.log_text()
 
 
-def test_a_killed_role_comes_back(running: Up) -> None:
-    """A role killed by SIGKILL is started again, up.json names the new process, and events are delivered as before."""
+def test_killed_role_is_restarted(running: Up) -> None:
+    """A role killed by SIGKILL is restarted, up.json names the new process, and events are delivered as before."""
     running.wait_ready()
     receiver, url = running.receiver()
     running.subscribe(url)
     before = running.file
 
-    for kind in ("deliver", "router"):
-        os.kill(before["pids"][kind][0], signal.SIGKILL)
+    for role in ("deliver", "router"):
+        os.kill(before["pids"][role][0], signal.SIGKILL)
 
     def replaced() -> bool:
         now = running.file["pids"]
-        return all(now[kind] and now[kind] != before["pids"][kind] for kind in now)
+        return all(now[role] and now[role] != before["pids"][role] for role in now)
 
     wait_until(replaced, what="up.json names the new processes")
     assert all(is_running(pid) for pid in running.pids)
@@ -168,8 +166,8 @@ def test_a_killed_role_comes_back(running: Up) -> None:
     wait_until(lambda: "evt_after" in receiver.log_text(), 60, "the event is delivered")
 
 
-def test_sigterm_drains_all(up: Up) -> None:
-    """After SIGTERM all roles end by themselves, nothing of up.json is left, and the exit code is 0."""
+def test_sigterm_drains_all_roles(up: Up) -> None:
+    """After SIGTERM all roles drain, up.json is removed, and the exit code is 0."""
     pids = up.wait_ready().pids
 
     assert up.process.terminate() == 0
@@ -179,28 +177,28 @@ def test_sigterm_drains_all(up: Up) -> None:
     assert "drained" in (up.state / "logs" / "deliver-0.log").read_text(encoding="utf-8")
 
 
-def test_sigterm_while_it_starts(up: Up) -> None:
-    """A SIGTERM before everything runs ends it with exit code 0 as well."""
-    wait_until(lambda: "broker:" in up.process.log_text(), what="it has begun")
+def test_sigterm_during_the_start_ends_up(up: Up) -> None:
+    """SIGTERM during the start also ends up with exit code 0."""
+    wait_until(lambda: "broker:" in up.process.log_text(), what="the broker is named")
 
     assert up.process.terminate() == 0
 
 
-def test_roles_end_with_an_up_that_is_killed(up: Up) -> None:
-    """SIGKILL of up ends all roles, and the next up in the folder starts anew instead of trusting the old up.json."""
+def test_roles_end_with_a_killed_up(up: Up) -> None:
+    """SIGKILL of up ends all roles. The next up in the folder starts new ones and does not trust the old up.json."""
     pids = up.wait_ready().pids
 
     up.process.kill()
 
     wait_until(lambda: not any(is_running(pid) for pid in pids), what="the roles have ended")
     up.start()
-    wait_until(lambda: "topics:" in up.process.log_text(), what="the next one has begun")
+    wait_until(lambda: "topics:" in up.process.log_text(), what="the next up starts")
     assert not (up.state / "up.json").exists() or not set(up.pids) & set(pids)
     up.wait_ready()
 
 
-def test_a_second_up_is_refused(running: Up, start_role: RoleStarter) -> None:
-    """A second up in the same folder ends at once and says so; the first one is not disturbed."""
+def test_second_up_is_refused(running: Up, start_role: RoleStarter) -> None:
+    """A second up in the same folder exits at once with an error, and does not disturb the first."""
     pids = running.wait_ready().pids
 
     second = start_role(["up", "--state", str(running.state)], running.env)
@@ -211,8 +209,8 @@ def test_a_second_up_is_refused(running: Up, start_role: RoleStarter) -> None:
     assert all(is_running(pid) for pid in pids)
 
 
-def test_a_role_that_cannot_start_ends_up(running: Up, start_role: RoleStarter, tmp_path: Path) -> None:
-    """A role that ends again and again ends up with the role's own sentence, long before any timeout."""
+def test_role_that_cannot_start_ends_up(running: Up, start_role: RoleStarter, tmp_path: Path) -> None:
+    """A role that exits repeatedly ends `signpost up` with the role's own error, long before any timeout."""
     source = json.dumps([{"topic": f"{running.env['SIGNPOST_PREFIX']}nowhere", "sender": "zenoo"}])
 
     other = start_role(["up", "--state", str(tmp_path / "other")], running.env | {"SIGNPOST_SOURCES": source})
@@ -221,8 +219,8 @@ def test_a_role_that_cannot_start_ends_up(running: Up, start_role: RoleStarter, 
     assert "error: router does not start: the source topic" in other.log_text()
 
 
-def test_a_broker_of_its_own_keeps_its_data(tmp_path: Path, start_role: RoleStarter) -> None:
-    """With no broker given up starts one, its data outlives SIGKILL, and a broker that dies is named as the reason."""
+def test_own_broker_keeps_its_data(tmp_path: Path, start_role: RoleStarter) -> None:
+    """If no broker is given, up starts one. Its data survives SIGKILL of up, and its death ends up with an error."""
     up = Up(tmp_path / "state", {"SIGNPOST_PARTITIONS": "1"}, start_role).wait_ready()
     servers = up.file["bootstrap_servers"]
     up.subscribe("http://127.0.0.1:9/hook")

@@ -1,4 +1,4 @@
-"""`signpost up` with several processes of each role: they share the partitions, and one that is killed comes back."""
+"""`signpost up` with several processes per role: they share the partitions, and a killed one is restarted."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ def total(address: str, name: str) -> float:
     return sum(sample.value for family in families for sample in family.samples if sample.name == name)
 
 
-def test_two_processes_of_each_role(
+def test_two_processes_per_role_deliver_and_survive_a_kill(
     pipeline: Pipeline, tmp_path: Path, start_role: RoleStarter, receiver: Receiver
 ) -> None:
-    """Both delivery processes deliver, and with one of each role killed all that is published comes to one end."""
+    """Both delivery processes deliver. With one process per role killed, each job still ends exactly once."""
     pipeline.subscribe(*(f"{receiver.url}{number}" for number in range(SUBSCRIPTIONS)))
     arguments = ["up", "--state", str(tmp_path / "state"), "--deliver", "2", "--router", "2"]
     up = start_role(arguments, pipeline.env())
     wait_until(lambda: "ready; " in up.log_text(), 90, "up is ready")
     content: dict[str, Any] = json.loads((tmp_path / "state" / "up.json").read_text(encoding="utf-8"))
-    assert {kind: len(pids) for kind, pids in content["pids"].items()} == {"router": 2, "deliver": 2}
+    assert {role: len(pids) for role, pids in content["pids"].items()} == {"router": 2, "deliver": 2}
 
     pipeline.publish_some(EVENTS)
     pipeline.wait_for_ends(EVENTS * SUBSCRIPTIONS)

@@ -1,4 +1,4 @@
-"""Deliveries of all kinds for the official libraries of Standard Webhooks, and the one of npm."""
+"""Generated deliveries for the official Standard Webhooks libraries, and the check by the npm package."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _TEXT: Final = 'abc "\\/\n\t\u0000\u007fé€😀\u2028株'
 
 
 class Delivery(NamedTuple):
-    """A request, and the secret by which its receiver verifies it."""
+    """A request, and the secret with which its receiver verifies it."""
 
     secret: str
     headers: dict[str, str]
@@ -29,7 +29,7 @@ class Delivery(NamedTuple):
 
 
 def deliveries(count: int, now_s: int) -> Iterator[Delivery]:
-    """Yield deliveries of onboarding, riskos and standard: what is published, signed by one or two secrets."""
+    """Yield deliveries of onboarding and standard events, signed with one or two secrets."""
     random = Random(20_260_216)
     senders = [(SENDERS[name], EventDecoder(SENDERS[name])) for name in ("onboarding", "standard")]
     for number in range(count):
@@ -44,18 +44,18 @@ def deliveries(count: int, now_s: int) -> Iterator[Delivery]:
         yield Delivery(random.choice(secrets), headers, body)
 
 
-def verified_by_npm(found: Iterable[Delivery]) -> dict[str, Any]:
-    """Return how many deliveries the package of npm takes for genuine, and its first problem."""
+def verified_by_npm(requests: Iterable[Delivery]) -> dict[str, Any]:
+    """Return how many deliveries the npm package accepts as genuine, and its first problem."""
     lines = [
         json.dumps({"secret": one.secret, "headers": one.headers, "body": base64.b64encode(one.body).decode()})
-        for one in found
+        for one in requests
     ]
-    done = subprocess.run(
+    process = subprocess.run(
         ["node", str(installed(_NODE) / "verify.mjs")],
         input="\n".join(lines), capture_output=True, text=True, check=True, timeout=120,
     )  # fmt: skip
-    answer: dict[str, Any] = json.loads(done.stdout)
-    return answer
+    result: dict[str, Any] = json.loads(process.stdout)
+    return result
 
 
 def _secret(random: Random) -> str:

@@ -1,4 +1,4 @@
-"""The contracts' examples of all senders: as they stand, as the bodies that receivers get, and with their headers."""
+"""The contracts' examples of all senders: as files, as request bodies, and with their headers."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from schemas.senders.sender import Sender, load_senders
 DATA: Final = Path(__file__).parent / "data"
 VECTORS: Final[dict[str, Any]] = json.loads((DATA / "signature_vectors.json").read_text(encoding="utf-8"))
 SENDERS: Final = load_senders()
-# Of the Onboarding API's document: 39 bytes without padding.
+# From the Onboarding API's document: 39 bytes in base64 without padding.
 WHSEC: Final = "whsec_A1B2C3D4E5F6G7H8I9J0K1L2M3N4O5P6Q7R8S9T0U1V2W3X4Y5Z6"
 SIGNPOST: Final = f"Signpost/{metadata.version('kafka-signpost')}"
 
 
 class Example(NamedTuple):
-    """A file of a contract."""
+    """An example file of a contract."""
 
     sender: str
     name: str
@@ -39,12 +39,12 @@ class Example(NamedTuple):
 
     @property
     def event_type(self) -> str:
-        """The type, which is the file's name where the document has it in headers alone."""
+        """The event type. It is the name of the file if the document has the type only in a header."""
         return str(self.document.get("event_type", self.name))
 
     @property
     def body(self) -> bytes:
-        """The body that it stands for, by another JSON library: a string payload as it stands, all else compact."""
+        """The expected body, made by another JSON library: a string payload unchanged, any other payload compact."""
         document = self.document
         payload = document.get("payload", document)
         if isinstance(payload, str):
@@ -52,13 +52,13 @@ class Example(NamedTuple):
         return json.dumps(payload, separators=(",", ":"), ensure_ascii=False).encode()
 
     def event(self, customer_id: str = "acme") -> Event:
-        """Return the event that publishing the file as it stands makes of it."""
+        """Return the event that publishing the unchanged file creates."""
         (event,) = reader(self.sender, customer_id).read(self.text, self.name)
         return event
 
 
 def reader(sender: str, customer_id: str = "acme") -> EventReader:
-    """Return what reads a sender's JSON events; those without an id or a time get fixed ones."""
+    """Return a reader of a sender's JSON events. Events without an id or a time get fixed ones."""
     return EventReader(SENDERS[sender], lambda: 1_771_236_060_123_456, lambda: "evt_made", customer_id)
 
 
@@ -71,12 +71,12 @@ def examples() -> list[Example]:
 
 
 def sha256_hex(secret: str, body: bytes) -> str:
-    """Return the signature of zenoo and diligent, as a receiver computes it."""
+    """Return the signature of zenoo and diligent as a receiver computes it."""
     return "sha256=" + hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
 
 
 def diligent_headers(example: Example, *, job_id: str, subscription_id: str, secret: str | None) -> dict[str, str]:
-    """Return the headers of a Diligent example: what the document elides is by the contract's rules, D1 among them."""
+    """Return the headers of a Diligent example. Values that the document elides follow the contract's rules (D1)."""
     shown: dict[str, str] = example.document["headers"]
     known = {
         "X-Webhook-Id": subscription_id,

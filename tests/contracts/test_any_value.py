@@ -1,4 +1,4 @@
-"""Whatever JSON a schema allows comes out as the same JSON, for every sender and for all that a schema can say."""
+"""Any JSON that a schema allows arrives as the same JSON, for every sender and every schema property."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ INNER: list[dict[str, Any]] = [
     {"name": "maybe", "type": ["null", {"type": "string", "json": "integer"}], "default": None},
     {"name": "rest", "type": {"type": "map", "values": {"type": "string", "json": "raw"}}, "json": "members"},
 ]
-# All that schemas/avro/json_form.py knows, in each place where it can stand.
+# All properties of schemas/avro/json_form.py, in each place where they are allowed.
 ALL: dict[str, Any] = {
     "type": "record",
     "name": "AllData",
@@ -97,7 +97,7 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> Sender:
 
 
 def round_trip(sender: Sender, event_type: str, text: str) -> Any:
-    """Publish data as JSON text, and return those of the body, decimals exact."""
+    """Publish data as JSON text, and return the data of the body with exact decimals."""
     document = f'{{"event_id":"e","event_type":"{event_type}","customer_id":"c","created_at":"2026-01-01T00:00:00Z",'
     reader = EventReader(sender, lambda: 0, str)
     (event,) = reader.read(f'{document}"data":{text}}}', "f.json")
@@ -119,10 +119,10 @@ def events(draw: st.DrawFn) -> tuple[Sender, str, Any]:
 @settings(deadline=None, max_examples=40)
 @given(events())
 def test_any_value_of_any_sender_arrives_as_the_same_json(found):
-    """Unicode, big integers, decimals, empty and absent keys come out as they were published, in their order."""
+    """Unicode, big integers, decimals, empty and absent keys arrive as published, in their order."""
     sender, event_type, data = found
     if sender.conditions and list(sender.problems(event_type, data)):
-        event = Event("e", event_type, 0, "c", data)  # what is on the topic already
+        event = Event("e", event_type, 0, "c", data)  # a record that is already on the topic
         body = sender.render(EventDecoder(sender).decode(encode_event(sender, event), str))
         arrived = json.loads(body, parse_float=Decimal)
         arrived = arrived["data"] if sender.envelope_keys else arrived
@@ -133,13 +133,13 @@ def test_any_value_of_any_sender_arrives_as_the_same_json(found):
 
 @settings(deadline=None, max_examples=60)
 @given(json_values_of(parse_type(ALL)))
-def test_all_that_a_schema_can_say_keeps_the_value(everything, data):
-    """Embedded text, free objects, absent keys, exact numbers and further keys are the same JSON at the other end."""
+def test_every_schema_property_keeps_the_value(everything, data):
+    """Embedded text, free objects, absent keys, exact numbers and further keys arrive as the same JSON."""
     assert round_trip(everything, "all.kinds", exact(data)) == json.loads(exact(data), parse_float=Decimal)
 
 
-def test_empty_and_absent_are_told_apart(everything):
-    """An empty string, object and list are sent, null where null is allowed, and what was left out is not there."""
+def test_empty_null_and_absent_are_distinguished(everything):
+    """Empty strings, objects and lists are sent, null where it is allowed, and absent keys stay absent."""
     data = {
         "text": "", "null_or_text": None, "number": 0, "big": -0, "any": None, "free": {},
         "inner": {"exact": 0.0, "maybe": None}, "list": [], "map": {},
@@ -163,8 +163,8 @@ def test_empty_and_absent_are_told_apart(everything):
         ({"inner": {"maybe": None}}, "data.inner.exact: expected a number, found nothing"),
     ],
 )
-def test_what_does_not_fit_is_said(everything, change, problem):
-    """Each misfit has its path, what is expected and what is there."""
+def test_value_that_does_not_fit_is_named(everything, change, problem):
+    """Each error has the path, the expected type and the found value."""
     data = {"text": "", "number": 0, "big": 1, "any": 1, "free": {}, "inner": {"exact": 1}, "list": [], "map": {}}
     reader = EventReader(everything, lambda: 0, str, "c")
     with pytest.raises(EventError) as error:
@@ -186,8 +186,8 @@ def test_what_does_not_fit_is_said(everything, change, problem):
         ),
     ],
 )
-def test_a_property_where_it_cannot_be_is_an_error_of_the_folder(tmp_path, field, problem):
-    """What a schema says wrongly is found when the folder is read."""
+def test_misplaced_schema_property_is_an_error_of_the_folder(tmp_path, field, problem):
+    """A schema property in the wrong place is an error when the folder is read."""
     with pytest.raises(SenderError, match=problem):
         load_sender(folder_of(tmp_path / "wrong", {"type": "record", "name": "W", "fields": [field]}))
 
@@ -208,14 +208,14 @@ def hostile(draw: st.DrawFn) -> tuple[Sender, bytes]:
 
 @settings(deadline=None, max_examples=60)
 @given(hostile())
-def test_hostile_bytes_are_an_event_or_one_of_the_ten_reasons(found):
-    """Embedded text of any shape either renders to JSON or ends in UnreadableRecord."""
+def test_hostile_bytes_are_sent_or_have_one_of_ten_reasons(found):
+    """Any bytes either render to JSON or raise UnreadableRecord with a reason of the closed list."""
     sender, value = found
-    assert answer_to(sender, value) in UNREADABLE_REASONS | {"sent"}
+    assert result_of(sender, value) in UNREADABLE_REASONS | {"sent"}
 
 
-def answer_to(sender: Sender, value: bytes) -> str:
-    """Return `sent` or the reason why a record cannot be."""
+def result_of(sender: Sender, value: bytes) -> str:
+    """Return `sent`, or the reason why a record is unreadable."""
     try:
         json.loads(sender.render(EventDecoder(sender).decode(value, lambda: "evt_x")))
     except UnreadableRecord as error:
@@ -224,8 +224,8 @@ def answer_to(sender: Sender, value: bytes) -> str:
 
 
 @pytest.mark.parametrize("number", [10**30, Decimal("1.10"), Decimal("1E+400"), 1.5, -(2**63)])
-def test_a_program_gives_numbers_as_it_has_them(number):
-    """Python's int, Decimal and float of any size in a free-form payload are written as JSON."""
+def test_python_numbers_of_any_size_are_sent(number):
+    """Python's int, Decimal and float of any size in a free-form payload are written as JSON numbers."""
     sender = SENDERS["standard"]
     event = Event("e", "a.b", 0, "c", {"n": number, "deep": [{"n": number}]})
     body = json.loads(sender.render(EventDecoder(sender).decode(encode_event(sender, event), str)), parse_float=Decimal)
@@ -233,7 +233,7 @@ def test_a_program_gives_numbers_as_it_has_them(number):
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), {1: 2}, b"x", object(), "\ud800", Decimal("NaN")])
-def test_what_json_does_not_have_is_refused_where_it_is_published(value):
-    """A number that JSON lacks, a key that is no text, bytes and objects of a program end as EventError."""
+def test_values_that_json_lacks_are_refused_when_published(value):
+    """NaN, infinity, a key that is no string, bytes and other objects raise EventError."""
     with pytest.raises(EventError):
         encode_event(SENDERS["standard"], Event("e", "a.b", 0, "c", {"v": value}))

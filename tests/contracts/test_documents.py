@@ -1,4 +1,4 @@
-"""Documents for receivers: they say of requests what is so, for the senders that Signpost brings and for any other."""
+"""Documents for receivers describe requests correctly, for shipped senders and for custom ones."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tests.support.parts import need
 from tests.support.tools import Commands
 
 NPM = Path(__file__).parent / "documents"
-# What ALL has no place for: names that are used again, a type that holds itself, several branches, an enum, a uuid.
+# Types that ALL lacks: reused names, a recursive type, a union of several branches, an enum, a uuid.
 NAMED: dict[str, Any] = {
     "type": "record",
     "name": "NamedData",
@@ -63,12 +63,12 @@ def schema_of(sender: Sender, event_type: str) -> dict[str, Any]:
     return schema
 
 
-def fits(schema: dict[str, Any], body: Any) -> bool:
+def is_valid(schema: dict[str, Any], body: Any) -> bool:
     return bool(Draft202012Validator(schema).is_valid(body))
 
 
 def mutants(value: dict[str, Any], schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield the body with each required key left out, and with each known value of another type."""
+    """Yield the body once without each required key, and once with another type of each known value."""
     for key, inner in schema["properties"].items():
         if key in schema["required"]:
             yield {name: one for name, one in value.items() if name != key}
@@ -80,24 +80,24 @@ def mutants(value: dict[str, Any], schema: dict[str, Any]) -> Iterator[dict[str,
 
 
 @pytest.mark.parametrize("example", examples(), ids=str)
-def test_every_body_of_a_contract_fits_its_schema(example: Example) -> None:
-    """The contracts' bodies are valid; without a required key, or with a value of another type, none is."""
+def test_every_body_of_a_contract_is_valid_by_its_schema(example: Example) -> None:
+    """The contracts' bodies are valid. They are invalid without a required key, or with a value of another type."""
     schema = schema_of(SENDERS[example.sender], example.event_type)
     body = json.loads(example.body)
-    assert fits(schema, body)
+    assert is_valid(schema, body)
     if "properties" in schema:
         changed = list(mutants(body, schema))
         assert len(changed) > 2 * len(body)
-        assert [mutant for mutant in changed if fits(schema, mutant)] == []
+        assert [mutant for mutant in changed if is_valid(schema, mutant)] == []
     else:
-        assert example.sender == "diligent"  # of whose payloads nothing is said but that they are objects
-        assert not fits(schema, [body])
+        assert example.sender == "diligent"  # its payloads may be any object
+        assert not is_valid(schema, [body])
 
 
 @settings(deadline=None, max_examples=60)
 @given(st.data())
-def test_whatever_a_schema_allows_fits_the_document(tmp_path_factory, data) -> None:
-    """Any value of all that a schema can say makes a body that its JSON Schema takes."""
+def test_any_value_that_a_schema_allows_is_valid_by_its_document(tmp_path_factory, data) -> None:
+    """The JSON Schema accepts the body of any value that the Avro schema allows."""
     folder = tmp_path_factory.getbasetemp() / "documents" / "everything"
     sender = load_sender(folder if folder.exists() else folder_of(folder, ALL))
     event_type = "all.kinds"
@@ -105,7 +105,7 @@ def test_whatever_a_schema_allows_fits_the_document(tmp_path_factory, data) -> N
     document = f'{{"event_type":"{event_type}","customer_id":"c","created_at":"2026-01-01T00:00:00Z","data":{text}}}'
     (event,) = EventReader(sender, lambda: 0, lambda: "e").read(document, "f.json")
     body = sender.render(EventDecoder(sender).decode(encode_event(sender, event), str))
-    assert fits(schema_of(sender, event_type), json.loads(body))
+    assert is_valid(schema_of(sender, event_type), json.loads(body))
 
 
 @pytest.mark.parametrize(
@@ -122,31 +122,31 @@ def test_whatever_a_schema_allows_fits_the_document(tmp_path_factory, data) -> N
         ({"id": None}, False),
     ],
 )
-def test_types_that_have_names_are_told(tmp_path: Path, change: dict[str, Any], valid: bool) -> None:
-    """Enums, types used again, types that hold themselves and unions are in the schema of a sender of one's own."""
+def test_named_types_are_in_the_json_schema(tmp_path: Path, change: dict[str, Any], valid: bool) -> None:
+    """The JSON Schema of a custom sender has enums, reused types, recursive types and unions."""
     sender = load_sender(folder_of(tmp_path / "named", NAMED))
     body = {"id": "x", "colour": "red", "former": None, "node": {"size": 1, "next": None}, "either": 7, "shares": {}}
-    assert fits(schema_of(sender, "all.kinds"), body | change) is valid
+    assert is_valid(schema_of(sender, "all.kinds"), body | change) is valid
 
 
 @pytest.mark.parametrize("sender", SENDERS.values(), ids=list(SENDERS))
-def test_every_example_is_a_request_as_it_is_sent(sender: Sender) -> None:
-    """Each type has one, which fits its schema, is signed with the secret beside it, and stands in the guide."""
-    found = examples_of(sender)
-    assert list(found) == [event_type.name for event_type in sender.all_types]
+def test_every_example_is_a_valid_signed_request(sender: Sender) -> None:
+    """Each type has an example that fits its schema, is signed with the given secret, and is in the guide."""
+    requests = examples_of(sender)
+    assert list(requests) == [event_type.name for event_type in sender.all_types]
     files = dict(documents_of(sender, "topic", "1"))
     for event_type in sender.all_types:
-        example = found[event_type.name]
-        assert fits(schema_of(sender, example.event_type), example.value)
+        example = requests[event_type.name]
+        assert is_valid(schema_of(sender, example.event_type), example.value)
         assert sender.verify(dict(example.headers), example.body, example.secret, NOW_S) is None
         assert event_type.trigger.split(",")[0] in files["guide.md"].replace("\\", "")
         assert json.dumps(example.value, indent=2, ensure_ascii=False) in files["guide.md"]
-    assert next(iter(found.values())).body.decode() in files["guide.md"]
+    assert next(iter(requests.values())).body.decode() in files["guide.md"]
 
 
 @pytest.mark.parametrize("sender", SENDERS.values(), ids=list(SENDERS))
-def test_the_guide_has_every_header_key_and_wait(sender: Sender) -> None:
-    """What the sender sets, envelopes, waits for and tries is in its guide, and every link leads to a file of it."""
+def test_guide_has_every_header_key_and_wait(sender: Sender) -> None:
+    """The guide has all headers, envelope keys, waits and attempts of its sender, and each link leads to a file."""
     files = dict(documents_of(sender, "topic", "1"))
     guide = files["guide.md"]
     headers = {
@@ -176,8 +176,8 @@ def test_the_guide_has_every_header_key_and_wait(sender: Sender) -> None:
         ("everything", "know one that you have by the body, whose bytes are the same"),
     ],
 )
-def test_the_guide_tells_what_differs_between_senders(tmp_path: Path, name: str, sentence: str) -> None:
-    """How a repeat is known, where the type stands, what a secret is, and how it is changed."""
+def test_guide_explains_differences_between_senders(tmp_path: Path, name: str, sentence: str) -> None:
+    """The guide explains repeats, the place of the event type, the form of a secret, and rotation for each sender."""
     sender = SENDERS[name] if name in SENDERS else load_sender(folder_of(tmp_path / name, ALL))
     assert sentence in dict(documents_of(sender, "topic", "1"))["guide.md"]
 
@@ -192,7 +192,7 @@ def asyncapi() -> Draft7Validator:
 
 @pytest.mark.parametrize("name", [*SENDERS, "everything", "named"])
 def test_asyncapi_is_valid(asyncapi: Draft7Validator, tmp_path: Path, name: str) -> None:
-    """Every document is valid by the official schema, and what it refers to is there; with a mistake it is not."""
+    """Every document is valid by the official schema and its references exist. A wrong document is invalid."""
     own = {"everything": ALL, "named": NAMED}
     sender = load_sender(folder_of(tmp_path / name, own[name])) if name in own else SENDERS[name]
     files = dict(documents_of(sender, f"signpost.{name}.events", "1.2.3"))
@@ -210,16 +210,16 @@ def test_asyncapi_is_valid(asyncapi: Draft7Validator, tmp_path: Path, name: str)
     assert len(document["channels"]["webhooks"]["messages"]) == len(sender.all_types)
 
 
-def test_the_command_writes_all_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`signpost senders docs` writes every sender, one's own among them, or the ones that are named."""
+def test_command_writes_all_documents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`signpost senders docs` writes the documents of all senders, custom ones included, or of the named ones."""
     own = folder_of(tmp_path / "own", NAMED)
     signpost = Commands({"SIGNPOST_SENDERS": json.dumps([str(own)]), "SIGNPOST_PREFIX": "x."}, monkeypatch)
-    said = signpost("senders", "docs", str(tmp_path / "all"))
-    assert (said.code, said.err) == (0, "")
+    result = signpost("senders", "docs", str(tmp_path / "all"))
+    assert (result.code, result.err) == (0, "")
     written = sorted(
         str(file.relative_to(tmp_path / "all")) for file in (tmp_path / "all").rglob("*") if file.is_file()
     )
-    assert f"{len(written)} files of {len(SENDERS) + 1} senders" in said.out
+    assert f"{len(written)} files of {len(SENDERS) + 1} senders" in result.out
     assert {f"{name}/guide.md" for name in (*SENDERS, "own")} < set(written)
     assert "address: x.own.events" in (tmp_path / "all" / "own" / "asyncapi.yaml").read_text(encoding="utf-8")
     assert "1 sender\n" in signpost("senders", "docs", str(tmp_path / "one"), "own").out
@@ -228,7 +228,7 @@ def test_the_command_writes_all_of_it(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_texts_of_a_folder_cannot_break_the_page(tmp_path: Path) -> None:
-    """A title, a trigger or a prefix that Markdown would read as its own is shown as it stands, and code stays code."""
+    """A title, trigger or prefix with Markdown syntax is escaped in text, and unchanged in code."""
     folder = folder_of(tmp_path / "odd", NAMED)
     toml = (folder / "sender.toml").read_text(encoding="utf-8")
     toml = toml.replace('title = "All"', 'title = "A | <b>`x`</b> [y](z)"').replace('"x" }', '"a | b `c`\\n# d" }', 1)

@@ -29,7 +29,7 @@ VECTORS = [
 
 
 @pytest.mark.parametrize(("key", "data", "expected"), VECTORS)
-def test_hmac_keys_sign_as_rfc_4231_says(key: bytes, data: bytes, expected: str) -> None:
-    """Every HMAC-SHA-256 vector of RFC 4231 comes out, and comes out again: signing leaves the key as it was."""
+def test_hmac_keys_sign_as_in_rfc_4231(key: bytes, data: bytes, expected: str) -> None:
+    """Each HMAC-SHA-256 vector of RFC 4231 holds twice in a row: signing does not change the key."""
     sign = hmac_key("v1", key).sign
     assert [sign(data).hex(), sign(data).hex()] == [expected, expected]

@@ -1,4 +1,4 @@
-"""What a receiver of RiskOS webhooks gets, and what is refused where it is published."""
+"""RiskOS webhooks: bodies, headers, keys, and events refused when published."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ TYPE = "case_management_notification_case_closure"
 
 
 def changed(name: str, path: str, value: Any) -> dict[str, Any]:
-    """Return an example with another value at a path; None takes the key out."""
+    """Return an example with another value at a path. None removes the key."""
     document = EXAMPLES[name].document
-    *way, last = path.split(".")
+    *parents, last = path.split(".")
     inner: Any = document
-    for part in way:
+    for part in parents:
         inner = inner[int(part)] if part.isdigit() else inner[part]
     if value is None:
         del inner[last]
@@ -41,8 +41,8 @@ def sent(document: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.decision("R19")
-def test_there_is_one_type_by_its_long_name() -> None:
-    """The value on the wire is the long one; there is no other."""
+def test_only_type_has_the_long_name() -> None:
+    """The only event type is the long name, which is the value in requests."""
     assert list(RISKOS.event_types) == [TYPE]
 
 
@@ -63,8 +63,8 @@ def test_there_is_one_type_by_its_long_name() -> None:
         ("data.globalWatchlist.caseDetails.0.sourceList", "x", 'sourceList: expected an array, found "x"'),
     ],
 )
-def test_other_spellings_are_refused_where_they_are_published(path: str, value: Any, problem: str) -> None:
-    """The error has the field and both values."""
+def test_other_spellings_are_refused_when_published(path: str, value: Any, problem: str) -> None:
+    """The error names the field and both values."""
     with pytest.raises(EventError) as refusal:
         reader("riskos").event(changed("match", path, value))
     assert problem in str(refusal.value)
@@ -72,8 +72,8 @@ def test_other_spellings_are_refused_where_they_are_published(path: str, value: 
 
 
 @pytest.mark.decision("R12", "R13")
-def test_other_spellings_on_the_topic_are_delivered_as_they_are() -> None:
-    """A condition holds where events are published alone."""
+def test_other_spellings_on_the_topic_are_delivered_unchanged() -> None:
+    """Conditions are checked only when events are published."""
     event = EXAMPLES["no_match"].event()
     assert isinstance(event.data, dict)
     event = replace(event, data=event.data | {"environment_name": "staging"})
@@ -92,15 +92,15 @@ def test_other_spellings_on_the_topic_are_delivered_as_they_are() -> None:
         ("match", "data.globalWatchlist.caseDetails.0.entityReviewStatus", "no match"),
     ],
 )
-def test_absent_and_empty_are_told_apart(name: str, path: str, value: Any) -> None:
-    """A key that was left out is left out, an empty string and an empty array are sent."""
+def test_absent_and_empty_are_distinguished(name: str, path: str, value: Any) -> None:
+    """An absent key stays absent. An empty array is sent."""
     document = changed(name, path, value)
     assert sent(document) == document
 
 
 @pytest.mark.decision("R3")
-def test_null_is_not_what_an_absent_key_is() -> None:
-    """The contract has no null: a publisher is told to leave the key out."""
+def test_null_does_not_count_as_absent() -> None:
+    """The contract has no null: the error asks the publisher to leave the key out."""
     document = EXAMPLES["match"].document
     document["data"]["id"] = None
     with pytest.raises(EventError, match=r"data.id: null is not sent here; leave the key out"):
@@ -108,8 +108,8 @@ def test_null_is_not_what_an_absent_key_is() -> None:
 
 
 @pytest.mark.decision("R2", "R17")
-def test_further_keys_pass_through_behind_the_known_ones() -> None:
-    """Per-source dispositioning, other lists and keys of any name are sent as they were given."""
+def test_further_keys_follow_the_known_ones() -> None:
+    """Per-source dispositioning, other lists and keys of any name are sent unchanged."""
     document = EXAMPLES["match"].document
     more = {"sources": [{"name": "é", "score": 1.5}], "more": None, "big": 10**30}
     document["data"] |= {"adverseMedia": {"caseReviewStatus": 7}, **more}
@@ -121,8 +121,8 @@ def test_further_keys_pass_through_behind_the_known_ones() -> None:
     assert list(body["data"]["globalWatchlist"]["caseDetails"][0])[-3:] == list(more)
 
 
-def test_a_further_key_cannot_stand_in_for_a_known_one() -> None:
-    """A record whose further keys repeat a known one is unreadable, as a body with a key twice would be."""
+def test_further_key_cannot_repeat_a_known_one() -> None:
+    """A record whose further keys repeat a known key is unreadable: its body would have a key twice."""
     event = EXAMPLES["match"].event()
     value = encode_event(RISKOS, replace(event, data={**_data(event), "worklow2": 1}))
     with pytest.raises(UnreadableRecord) as error:
@@ -136,14 +136,14 @@ def _data(event: Event) -> dict[str, Any]:
 
 
 @pytest.mark.decision("R16")
-def test_the_kafka_key_is_the_evaluation() -> None:
-    """A case that is closed again has the key that it had before."""
+def test_kafka_key_is_the_evaluation() -> None:
+    """The key is the id of the evaluation, so a case that is closed again has the same key."""
     assert RISKOS.key_of(EXAMPLES["match"].event()) == "8c41de39-7b1e-4e6f-bcea-dd4275b8d41b"
 
 
 @pytest.mark.decision("R4", "R20")
-def test_the_headers_are_its_own_two_and_those_of_the_signature() -> None:
-    """Content-Type and User-Agent, and the three webhook-* headers where there is a secret."""
+def test_headers_are_its_own_two_and_those_of_the_signature() -> None:
+    """The headers are Content-Type and User-Agent, and with a secret the three webhook-* headers."""
     own = {"Content-Type": "application/json", "User-Agent": SIGNPOST}
     assert headers_of(RISKOS, b"{}") == own
     assert [*own, "webhook-id", "webhook-timestamp", "webhook-signature"] == list(headers_of(RISKOS, b"{}", WHSEC))
@@ -151,15 +151,15 @@ def test_the_headers_are_its_own_two_and_those_of_the_signature() -> None:
 
 @pytest.mark.decision("R8", "R9", "R11", "R18")
 def test_schedule_timeout_and_limits_are_those_of_the_contract() -> None:
-    """Nine waits, 30 s for an attempt, any number of subscriptions, bodies of up to 256 KiB."""
+    """Nine waits, a timeout of 30 s, any number of subscriptions, and bodies of up to 256 KiB."""
     waits_s = [int(wait.total_seconds()) for wait in RISKOS.schedule]
     assert waits_s == [5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400]
     assert (RISKOS.timeout.total_seconds(), RISKOS.max_subscriptions, RISKOS.max_body) == (30, None, 262_144)
 
 
 @pytest.mark.decision("R15")
-def test_a_case_that_is_closed_again_is_another_event() -> None:
-    """Two closures of one evaluation have ids of their own and the same key; nothing of the first is changed."""
+def test_case_that_is_closed_again_is_another_event() -> None:
+    """Two closures of one evaluation are two events with their own ids and bodies, and the same key."""
     first = EXAMPLES["match"].event()
     second = replace(first, event_id="evt_2", created_at_us=first.created_at_us + 1_000)
     assert RISKOS.key_of(first) == RISKOS.key_of(second)

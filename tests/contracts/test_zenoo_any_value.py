@@ -1,4 +1,4 @@
-"""Whatever the schemas allow reaches the receiver as it was published; whatever bytes a topic holds have one answer."""
+"""Any value that Zenoo's schemas allow arrives as published, and any bytes on a topic have one result."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def events(draw: st.DrawFn) -> Event:
 @pytest.mark.decision("Z10", "Z15", "Z18")
 @settings(deadline=None)
 @given(events())
-def test_any_value_of_the_schemas_arrives_as_it_was_published(event):
-    """Avro and JSON keep every value and the order of the keys, and rendering twice gives the same bytes."""
+def test_any_value_of_the_schemas_arrives_as_published(event):
+    """Avro and JSON keep every value and the order of keys, and rendering twice gives the same bytes."""
     decoded = DECODER.decode(encode_event(ZENOO, event), lambda: "")
     assert decoded == event
     body = ZENOO.render(decoded)
@@ -61,8 +61,8 @@ def hostile_values(draw: st.DrawFn) -> bytes:
             return value + draw(st.binary(min_size=1, max_size=20))
 
 
-def answer_to(value: bytes) -> str:
-    """Return `sent` or the reason why a record cannot be."""
+def result_of(value: bytes) -> str:
+    """Return `sent`, or the reason why a record is unreadable."""
     try:
         json.loads(ZENOO.render(DECODER.decode(value, lambda: "evt_x")))
     except UnreadableRecord as error:
@@ -72,13 +72,13 @@ def answer_to(value: bytes) -> str:
 
 @settings(deadline=None)
 @given(hostile_values())
-def test_hostile_bytes_are_an_event_or_one_of_the_ten_reasons(value):
-    """Bytes of any shape either render to JSON or end in UnreadableRecord with a reason of the closed list."""
-    assert answer_to(value) in UNREADABLE_REASONS | {"sent"}
+def test_hostile_bytes_are_sent_or_have_one_of_ten_reasons(value):
+    """Any bytes either render to JSON or raise UnreadableRecord with a reason of the closed list."""
+    assert result_of(value) in UNREADABLE_REASONS | {"sent"}
 
 
 def with_type(event_type: str, envelope_of: str = "case.created") -> bytes:
-    """Return a record of one type's schema whose event_type says another."""
+    """Return a record with the schema of one type and the event_type of another."""
     event = event_of(EXAMPLES[envelope_of])
     value = encode_event(ZENOO, event)
     old, new = (bytes([2 * len(name)]) + name.encode() for name in (envelope_of, event_type))
@@ -104,15 +104,15 @@ UNREADABLE: dict[str, bytes | None] = {
 
 
 @pytest.mark.parametrize("reason", UNREADABLE)
-def test_each_kind_of_unreadable_record_is_told_apart(reason):
-    """Each of the ten kinds of record that cannot be sent has its own reason."""
+def test_each_kind_of_unreadable_record_has_its_reason(reason):
+    """Each of the ten kinds of unreadable records has its own reason."""
     with pytest.raises(UnreadableRecord) as error:
         ZENOO.render(DECODER.decode(UNREADABLE[reason], lambda: "evt_x"))
     assert error.value.reason == reason
 
 
-def test_there_are_ten_kinds_of_unreadable_records():
-    """The list of reasons is closed, and each one has a record above."""
+def test_ten_reasons_are_the_closed_list():
+    """The list of reasons is closed, and each reason has a record above."""
     assert set(UNREADABLE) == UNREADABLE_REASONS
     assert len(UNREADABLE) == 10
 
@@ -124,23 +124,23 @@ def test_there_are_ten_kinds_of_unreadable_records():
         (b"\xc3", "unknown_format"),
         (GOOD[:9], "truncated"),
         (GOOD[:10], "truncated"),
-        # Half of a surrogate pair in UTF-8 of its own (CESU), which UTF-8 does not allow.
+        # Half of a surrogate pair, encoded by itself (CESU-8): not allowed in UTF-8.
         (GOOD.replace(b"Acme H", b"\xed\xa0\x80e H"), "invalid_value"),
         # A year that ISO 8601 cannot write with four digits.
         (encode_event(ZENOO, Event("e", "sla.warning", MAX_TIME_US + 1, "acme", {"case_token": "c"})), "invalid_value"),
         (encode_event(ZENOO, Event("e", "sla.warning", MIN_TIME_US - 1, "acme", {"case_token": "c"})), "invalid_value"),
     ],
 )
-def test_the_edges_of_unreadable_records(value, reason):
-    """Records that are almost readable have the reason of what is wrong with them."""
+def test_almost_readable_records_have_their_reason(value, reason):
+    """Records that are almost readable have the reason of their defect."""
     with pytest.raises(UnreadableRecord) as error:
         DECODER.decode(value, lambda: "evt_x")
     assert error.value.reason == reason
 
 
 @pytest.mark.parametrize("value", [2**64, "\ud800", {1: 2}, b"bytes", object()])
-def test_what_json_does_not_have_is_refused_when_it_is_rendered(value):
-    """A number of more than 64 bits, half a surrogate pair, a key that is no text and bytes end as invalid_value."""
+def test_values_that_json_lacks_are_refused_when_rendered(value):
+    """A number over 64 bits, half a surrogate pair, a key that is no string, and bytes are invalid_value."""
     with pytest.raises(UnreadableRecord) as error:
         ZENOO.render(Event("e", "case.created", 0, "acme", {"case_token": value}))
     assert error.value.reason == "invalid_value"

@@ -1,4 +1,4 @@
-"""What a receiver of Zenoo webhooks verifies."""
+"""Zenoo webhooks: signature and headers."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ SECRET = "zenoo-test-secret-0123456789"
 
 
 def documented_receiver(headers: dict[str, str], body: bytes, secret: str) -> bool:
-    """The contract's receiver code: builds the expected value and compares it with the whole header."""
+    """Verify with the contract's receiver code: compare the expected value with the whole header."""
     expected = "sha256=" + hmac.new(secret.encode("utf-8"), body, "sha256").hexdigest()
     return hmac.compare_digest(expected, headers["X-Zenoo-Signature"])
 
 
 @pytest.mark.parametrize("vector", VECTORS["zenoo"], ids=lambda vector: vector["name"])
 @pytest.mark.decision("Z11")
-def test_the_signature_is_that_of_the_vector(vector: dict[str, Any]):
-    """Every vector's header value comes out of its secret and its body, whatever the secret begins with."""
+def test_signature_is_that_of_the_vector(vector: dict[str, Any]):
+    """The secret and body of each vector give its header value, whatever the secret begins with."""
     body = vector["body"].encode()
     assert len(body) == vector["body_length"]
     headers = headers_of(ZENOO, body, vector["secret"])
@@ -35,7 +35,7 @@ def test_the_signature_is_that_of_the_vector(vector: dict[str, Any]):
     assert ZENOO.verify(headers, body, vector["secret"]) is None
 
 
-def test_the_scheme_gives_the_signature_that_github_published():
+def test_scheme_gives_the_signature_that_github_published():
     """The same scheme under another header name gives the value of GitHub's documentation."""
     (vector,) = (v for v in VECTORS["reference"] if v["name"] == "published_github")
     scheme = HmacSha256Hex(
@@ -46,16 +46,16 @@ def test_the_scheme_gives_the_signature_that_github_published():
 
 
 @pytest.mark.decision("Z16")
-def test_nothing_but_the_content_type_the_user_agent_and_the_signature_is_sent():
-    """Three headers, spelled as documented; the version is the package's."""
+def test_headers_are_content_type_user_agent_and_signature():
+    """The request has three headers, spelled as documented, with the version of the package."""
     assert list(headers_of(ZENOO, BODY, SECRET)) == ["Content-Type", "User-Agent", "X-Zenoo-Signature"]
     assert headers_of(ZENOO, BODY, SECRET)["Content-Type"] == "application/json"
     assert headers_of(ZENOO, BODY, SECRET)["User-Agent"] == f"Signpost/{metadata.version('kafka-signpost')}"
 
 
 @pytest.mark.decision("Z12")
-def test_after_a_rotation_the_newest_secret_alone_signs():
-    """The header carries one signature, by the first key, because receivers compare the whole value."""
+def test_only_the_newest_secret_signs_after_a_rotation():
+    """The header has one signature, by the first key, because receivers compare the whole value."""
     headers = headers_of(ZENOO, BODY, "new", "old")
     assert documented_receiver(headers, BODY, "new")
     assert not documented_receiver(headers, BODY, "old")
@@ -63,24 +63,24 @@ def test_after_a_rotation_the_newest_secret_alone_signs():
 
 
 @pytest.mark.decision("Z13")
-def test_a_secret_can_always_be_made():
-    """A subscription always has a secret; a generated one is long, and another each time."""
+def test_secrets_are_required_and_can_be_generated():
+    """A subscription needs a secret. Generated secrets are long and differ."""
     assert ZENOO.needs_secret
-    made = {ZENOO.generate_secret() for _ in range(100)}
-    assert len(made) == 100
-    assert all(len(secret) >= 43 and ZENOO.signing_key(secret) for secret in made)
+    secrets = {ZENOO.generate_secret() for _ in range(100)}
+    assert len(secrets) == 100
+    assert all(len(secret) >= 43 and ZENOO.signing_key(secret) for secret in secrets)
 
 
 @pytest.mark.decision("Z14")
-def test_nothing_that_is_signed_carries_a_time():
-    """The same body has the same headers a day later: receivers recognise repeats by event_id alone."""
+def test_signature_does_not_cover_a_time():
+    """The same body has the same headers a day later: receivers recognise repeats only by event_id."""
     assert headers_of(ZENOO, BODY, SECRET) == headers_of(ZENOO, BODY, SECRET, now_s=1_771_322_460)
 
 
 @pytest.mark.decision("Z11")
 @pytest.mark.parametrize("secret", ["", "half a surrogate \ud800"])
-def test_a_secret_that_is_no_text_is_refused_without_being_shown(secret):
-    """An empty secret, and one that UTF-8 cannot hold, cannot be a key."""
+def test_invalid_secret_is_refused_without_being_shown(secret):
+    """An empty secret, and one that UTF-8 cannot encode, are refused."""
     with pytest.raises(InvalidInput) as refusal:
         ZENOO.signing_key(secret)
     assert "surrogate \\ud800" not in str(refusal.value)
@@ -96,12 +96,12 @@ def test_a_secret_that_is_no_text_is_refused_without_being_shown(secret):
         (headers_of(ZENOO, BODY, "another"), BODY, "X-Zenoo-Signature does not fit the body and the secret"),
     ],
 )
-def test_what_is_not_genuine_is_told_with_its_reason(headers, body, expected):
+def test_request_that_is_not_genuine_has_a_reason(headers, body, expected):
     """A missing, wrong or foreign signature and a changed body are refused."""
     assert ZENOO.verify(headers, body, SECRET) == expected
 
 
-def test_header_names_are_compared_without_regard_to_case():
+def test_header_names_are_case_insensitive():
     """A proxy that lowercases header names does not make a request unverifiable."""
     lowercase = {name.lower(): value for name, value in headers_of(ZENOO, BODY, SECRET).items()}
     assert ZENOO.verify(lowercase, BODY, SECRET) is None

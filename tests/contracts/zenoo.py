@@ -1,4 +1,4 @@
-"""The Zenoo contract's data: its examples as documents and as events, and its signature vectors."""
+"""Data of the Zenoo contract: examples as documents and as events, and signature vectors."""
 
 from __future__ import annotations
 
@@ -26,5 +26,5 @@ def event_of(document: dict[str, Any], customer_id: str = "acme") -> Event:
 
 
 def golden(document: dict[str, Any]) -> bytes:
-    """Return the body that an example stands for: compact, UTF-8, keys as they stand; by another JSON library."""
+    """Return the expected body of an example, made by another JSON library: compact, UTF-8, keys in their order."""
     return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
