@@ -143,7 +143,7 @@ def test_positions_of_a_group_at_work_are_left_alone(here: Here) -> None:
         assert here.positions() == before
 
     assert code == 1
-    assert f"the group {router_group(here.names)} is at work: " in said
+    assert f"the group {router_group(here.names)} has members: " in said
     assert "Stop these processes first" in said
 
 

@@ -154,7 +154,7 @@ def test_a_schema_that_the_registry_does_not_give_stops_its_partition_alone(
         value = b"\x00" + schema_id.to_bytes(4, "big") + value_of(event(id_))[10:]
         here.produce(here.events_topic, value, partition=partition)
     with here.router() as router:
-        router.wait_not_ready("refuses to give schema 7")
+        router.wait_not_ready("does not return schema 7")
         wait_until(lambda: [job.event_id for job in here.jobs()] == ["other"], what="the other partition is routed")
         assert router.metric("signpost_router_waiting_for_registry") == 1
         away.clear()

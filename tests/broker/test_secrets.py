@@ -127,7 +127,7 @@ def test_planted_secrets_are_nowhere(
     lacking = start_role(
         ["deliver", "--instance", "0"], env | {"SIGNPOST_SEALING_KEY": wrong, "SIGNPOST_PREFIX": prefix}
     )
-    wait_until(lambda: "table.record_rejected" in lacking.log_text(), what="a process without the key says so")
+    wait_until(lambda: "record.rejected" in lacking.log_text(), what="a process without the key says so")
     lacking.kill()
     asked = ("subscriptions list --json", "subscriptions list", "subscriptions show sub-0", "settings")
     commands = [start_role(command.split(), env) for command in asked]

@@ -111,7 +111,7 @@ def test_tombstones_and_broken_records(kafka, names, write):
 
         write(("broken", b"mended"))
         follower.until(lambda: follower.table.unusable() == {}, "the record is mended")
-    told = [(log["id"], log["earlier_kept"]) for log in logs if log["event"] == "table.record_rejected"]
+    told = [(log["id"], log["earlier_kept"]) for log in logs if log["event"] == "record.rejected"]
     assert told == [("kept", True), ("broken", False)]
 
 
@@ -192,7 +192,7 @@ def test_a_topic_that_is_missing_is_waited_for(broker, kafka, prefix):
     with following(kafka, TopicNames(prefix)) as follower:
         with structlog.testing.capture_logs() as logs:
             follower.until(lambda: bool(logs), "it says that it waits")
-        assert logs[0]["event"] == "table.disconnected"
+        assert logs[0]["event"] == "table.fetch_failed"
         assert not follower.table.current
         subscriptions_topic(broker.bootstrap_servers, prefix)
         follower.until_current()

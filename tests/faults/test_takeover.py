@@ -30,7 +30,7 @@ def requests_of(receiver: Receiver) -> Counter[tuple[str, str | None]]:
 
 def assignments_of(role: Role) -> int:
     """Return how often partitions were given to a process."""
-    return role.log_text().count("delivery.assigned")
+    return role.log_text().count("partitions.assigned")
 
 
 def test_partitions_move_without_loss(pipeline: Pipeline, receiver: Receiver) -> None:

@@ -117,10 +117,10 @@ def test_a_rebalance_while_a_transaction_ends(pair: Pair, receiver: Receiver) ->
 
     pair.proxies[1].rule = note
     wait_until(lambda: len(answers) >= 3, what="the new owner asks again and again")
-    assert "delivery.assigned" not in second.log_text()
+    assert "partitions.assigned" not in second.log_text()
 
     gate.open()
-    wait_until(lambda: "delivery.assigned" in second.log_text(), what="the second one reads")
+    wait_until(lambda: "partitions.assigned" in second.log_text(), what="the second one reads")
     all_is_well(pair, first, second)
     assert len(receiver.requests) == 3
 

@@ -22,7 +22,7 @@ def test_brokers_that_forget_positions_before_records_are_warned_of(minutes: str
 
 def test_the_warning_says_for_how_long_positions_are_kept() -> None:
     """The default of Kafka is seven days."""
-    assert "away for 7 days" in about_brokers({"offsets.retention.minutes": "10080"})[0]
+    assert "after 7 days" in about_brokers({"offsets.retention.minutes": "10080"})[0]
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from consumers.router.schemas import ASK_AGAIN_S, BeingAsked, SchemasAside
+from consumers.router.schemas import RETRY_S, BeingAsked, SchemasAside
 from schemas.catalog.errors import Unavailable, UnreadableRecord
 from tests.support.waiting import wait_until
 
@@ -65,7 +65,7 @@ def test_a_registry_in_trouble_is_asked_again_after_a_second() -> None:
             answer_of(schemas)
     assert registry.asked == 1
     registry.answer = {"name": "schema"}
-    now[0] = ASK_AGAIN_S
+    now[0] = RETRY_S
     with pytest.raises(Unavailable, match="no answer"):  # while it is asked, it is not known to be well
         schemas.get(1)
 

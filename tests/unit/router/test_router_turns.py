@@ -72,7 +72,7 @@ class World:
 
     # What it asks of its output.
 
-    trouble, jobs_topic, dead_topic, is_full = None, "jobs", "dead", False
+    failure, jobs_topic, dead_topic, is_full = None, "jobs", "dead", False
 
     def send(self, sending: Sending) -> bool:
         for _, value in cast("Iterator[tuple[bytes, bytes]]", sending.records):
@@ -99,7 +99,15 @@ class World:
         return most
 
 
-METRICS = ("routed", "unreadable", "uncommitted", "committed", "table", "lag", "waiting_for_registry")
+METRICS = (
+    "on_routed",
+    "on_unreadable",
+    "on_commit",
+    "set_uncommitted",
+    "set_table",
+    "set_lag",
+    "set_waiting_for_registry",
+)
 
 
 def record(offset: int) -> Any:

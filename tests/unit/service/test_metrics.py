@@ -78,8 +78,8 @@ def queries() -> Iterator[tuple[str, str]]:
 def test_an_attempt_is_counted_once_with_its_duration_and_its_latency() -> None:
     """A first attempt adds to attempts by sender, type and result, to durations, and to the latency since its event."""
     metrics = DeliveryMetrics(KNOWN)
-    metrics.ended(outcome())
-    metrics.ended(outcome("retry", attempt=2))
+    metrics.on_outcome(outcome())
+    metrics.on_outcome(outcome("retry", attempt=2))
     labels = {"sender": "zenoo", "event_type": "case.created"}
     assert value(metrics, "signpost_delivery_attempts_total", **labels, result="delivered") == 1
     assert value(metrics, "signpost_delivery_attempts_total", **labels, result="retry") == 1
@@ -91,8 +91,8 @@ def test_an_attempt_is_counted_once_with_its_duration_and_its_latency() -> None:
 def test_dead_jobs_count_as_attempts_and_cancelled_ones_do_not() -> None:
     """A job's last attempt counts as one and as a dead job; a cancelled job was never attempted."""
     metrics = DeliveryMetrics(KNOWN)
-    metrics.ended(outcome("dead", attempt=6))
-    metrics.ended(outcome("cancelled"))
+    metrics.on_outcome(outcome("dead", attempt=6))
+    metrics.on_outcome(outcome("cancelled"))
     found = samples(metrics.registry)
     assert sum(v for (name, _), v in found.items() if name == "signpost_delivery_attempts_total") == 1
     assert value(metrics, "signpost_dead_jobs_total", reason="exhausted") == 1
@@ -102,21 +102,21 @@ def test_dead_jobs_count_as_attempts_and_cancelled_ones_do_not() -> None:
 @pytest.mark.parametrize(
     ("answer", "metric", "label"),
     [
-        (429, "refused", "429"),
-        (410, "refused", "410"),
-        (302, "refused", "3xx"),
-        (418, "refused", "4xx"),
-        (599, "refused", "5xx"),
-        (999, "refused", "other"),
-        ("tls_expired", "unanswered", "tls_expired"),
+        (429, "rejected", "429"),
+        (410, "rejected", "410"),
+        (302, "rejected", "3xx"),
+        (418, "rejected", "4xx"),
+        (599, "rejected", "5xx"),
+        (999, "rejected", "other"),
+        ("tls_expired", "transport_errors", "tls_expired"),
     ],
 )
-def test_a_failed_attempt_is_counted_by_what_came(answer: int | str, metric: str, label: str) -> None:
-    """Each status that is no delivery, and each kind of failure, is counted under one name of a closed list."""
+def test_failed_attempt_is_counted_by_status_or_transport_error(answer: int | str, metric: str, label: str) -> None:
+    """Each status other than 2xx, and each kind of transport error, is counted under one name of a closed list."""
     metrics = DeliveryMetrics(KNOWN)
     before = samples(metrics.registry)
-    metrics.ended(outcome("retry", answer=answer))
-    names = ("signpost_delivery_refused_total", "signpost_delivery_unanswered_total")
+    metrics.on_outcome(outcome("retry", answer=answer))
+    names = ("signpost_delivery_rejected_total", "signpost_delivery_transport_errors_total")
     counted = {key: v for key, v in samples(metrics.registry).items() if key[0] in names and v}
     [((name, labels), count)] = counted.items()
     assert (name, {*dict(labels).values()}, count) == (f"signpost_delivery_{metric}_total", {label}, 1)
@@ -133,8 +133,8 @@ def test_what_a_topic_says_makes_no_new_time_series(kinds: list[tuple[str, str]]
     """An event type that no loaded sender knows is `other`, however many of them come."""
     router, delivery = RouterMetrics(KNOWN), DeliveryMetrics(KNOWN)
     for sender, event_type in kinds:
-        router.routed(sender, event_type, jobs=1)
-        delivery.ended(outcome(sender=sender, event_type=event_type))
+        router.on_routed(sender, event_type, jobs=1)
+        delivery.on_outcome(outcome(sender=sender, event_type=event_type))
     allowed = {*KNOWN["zenoo"], "other"}
     for registry in (router.registry, delivery.registry):
         for _, labels in samples(registry):
