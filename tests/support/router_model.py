@@ -231,7 +231,7 @@ class RouterProcess:
             self.source,
             MAX_UNCOMMITTED,
             now_s=lambda: broker.now_s,
-            committed=lambda _seconds: None,
+            on_commit=lambda _seconds: None,
         )
         self.failure: str | None = None
         self.arrived: deque[Record] = deque()
