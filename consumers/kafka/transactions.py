@@ -284,7 +284,7 @@ class Transactions:
                 time.sleep(ASK_AGAIN_S)
                 continue
             committed = (found.offset, found.metadata) == (offsets[0].offset, offsets[0].metadata)
-            _log.info("transaction.looked_up", serial=serial, committed=committed)
+            _log.info("transaction.resolved", serial=serial, committed=committed)
             return committed
         return False
 

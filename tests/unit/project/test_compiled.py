@@ -24,7 +24,7 @@ _FEW: Final = (
 )
 _FAST: Final = {"SIGNPOST_MYPYC": "1", "MYPYC_OPT_LEVEL": "0"}
 # What looks at source files.
-_OF_SOURCE: Final = ("compiled", "docs", "house", "readme", "reasons", "site", "spread")
+_OF_SOURCE: Final = ("compiled", "docs", "house", "log_events", "readme", "reasons", "site", "spread")
 # What hands stand-ins to classes: compiled ones take their parts only.
 _STAND_INS: Final = (
     "awaited_subscriptions",
