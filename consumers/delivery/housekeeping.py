@@ -74,10 +74,10 @@ class Housekeeping:
         self._due_ms = now_ms + _EVERY_MS
         self._outcome_log.flush()
         self._forget_deleted(now_ms)
-        self._metrics.waiting_for_broker(waits_for_broker)
-        self._metrics.in_flight(self._client.in_flight, self._client.resolving)
-        self._metrics.uncommitted(self._outbox.uncommitted)
-        self._metrics.table(len(self._table), len(self._table.unusable()))
+        self._metrics.set_waiting_for_broker(waits_for_broker)
+        self._metrics.set_in_flight(self._client.in_flight, self._client.resolving)
+        self._metrics.set_uncommitted(self._outbox.uncommitted)
+        self._metrics.set_table(len(self._table), len(self._table.unusable()))
         if now_ms >= self._summary_due_ms:
             self._summary_due_ms = now_ms + _SUMMARY_EVERY_MS
             self._client.tidy()
@@ -95,9 +95,9 @@ class Housekeeping:
                 self._outbox.attach(partition, records)
 
     def _summarize(self, now_ms: int) -> None:
-        self._metrics.disabled(self._health.disabled)
+        self._metrics.set_disabled(self._health.disabled)
         summary = summarize(self._admission.endpoints)
-        self._metrics.admission(summary.limited, summary.open_circuits, self._admission.bulkhead.slow)
+        self._metrics.set_admission(summary.limited, summary.open_circuits, self._admission.bulkhead.slow)
         _set_partition_gauges(self._consumer, self._metrics, self._reader.partitions.values(), now_ms)
 
 
@@ -115,9 +115,9 @@ def _set_partition_gauges(
         due_ms = partition.oldest_due_ms()
         oldest_ms[delay] = max(oldest_ms.get(delay, 0), 0 if due_ms is None else now_ms - due_ms)
     for topic, lag in behind.items():
-        metrics.lag(topic, lag)
+        metrics.set_lag(topic, lag)
     for delay, jobs in waiting.items():
-        metrics.waiting(delay, jobs, oldest_ms[delay] / 1_000)
+        metrics.set_waiting(delay, jobs, oldest_ms[delay] / 1_000)
 
 
 def _unread(consumer: Consumer, partition: PartitionState) -> int:

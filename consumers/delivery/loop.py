@@ -296,7 +296,7 @@ class DeliveryLoop:
     def _drain(self) -> bool:
         """Wait for open requests, commit, leave the group."""
         deadline = self._monotonic() + self._limits.drain_ms
-        _log.info("delivery.draining", in_flight=self._client.in_flight + self._client.resolving)
+        _log.info("delivery.drain_started", in_flight=self._client.in_flight + self._client.resolving)
         while self._monotonic() < deadline and not self._is_drained():
             self._table.poll(self._monotonic())
             self._committer.collect(self._now())

@@ -208,7 +208,7 @@ class Scheduler:
         for number, health in recovered.health.items():
             self._health.load(number, health)
         for partition, truncated in recovered.truncated:
-            self._metrics.truncated(truncated.count)
+            self._metrics.on_truncated(truncated.count)
             self._outbox.attach(partition, (self._recorder.truncated(truncated, now_ms),))
         self._drop_lost(now_ms)
 
@@ -317,11 +317,11 @@ class Scheduler:
         """Write a job to the delay topic that admission control chooses; no attempt is used up."""
         reason, number = self._admission.defer(task, now_ms)
         self._move(task, self._delay_topics.all[number + 1])
-        self._metrics.deferred(reason)
+        self._metrics.on_deferred(reason)
 
     def _defer_blindly(self, task: DeliveryTask, reason: str) -> None:
         self._move(task, self._delay_topics.deferral)
-        self._metrics.deferred(reason)
+        self._metrics.on_deferred(reason)
 
     def _move(self, task: DeliveryTask, delay_topic: DelayTopic) -> None:
         self.moves += 1
@@ -331,7 +331,7 @@ class Scheduler:
         self, partition: PartitionState, message: Message, offset: int, error: UnreadableRecord, now_ms: int
     ) -> None:
         self._outbox.complete(partition, offset, (self._recorder.unreadable(message, error, now_ms),))
-        self._metrics.unreadable(error.reason)
+        self._metrics.on_unreadable(error.reason)
         place = {"topic": partition.topic, "partition": partition.number, "offset": offset}
         _log.warning("record.dead_lettered", reason=error.reason, detail=error.detail[:200], **place)
 

@@ -1,4 +1,4 @@
-"""Dead letters found, what was tried before them, and whether they had another chance already."""
+"""Search for dead letters, their attempts, and whether they were retried since."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from schemas.records.delivery import DeadLetter, DeadLetterCodec, JobCodec, Outc
 from schemas.records.partitioner import partition_of
 from schemas.records.topics import FIRST, TopicNames
 
-# Times that clients set may be off by this much before something is missed.
+# The tolerance for timestamps set by producers: larger errors hide records.
 MARGIN_MS: Final = 3_600_000
-# Append times are the brokers' own, whose clocks may differ by this much.
+# Brokers set append times; the tolerance for differences between their clocks.
 _CLOCKS_MS: Final = 60_000
-# Records that are read in a second or two.
+# The number of records that takes a second or two to read.
 _QUICK: Final = 500_000
 _CODEC: Final = DeadLetterCodec()
 
 
 @dataclass(frozen=True, slots=True)
 class FoundDeadLetter:
-    """A record of the topic of dead letters; `letter` is a sentence where it is none."""
+    """A record of the topic of dead letters; `letter` is a sentence if it is unreadable."""
 
     partition: int
     offset: int
@@ -36,11 +36,11 @@ class FoundDeadLetter:
 
     @property
     def id(self) -> str:
-        """Its place on the topic, as `show` and `retry` take it."""
+        """Partition and offset on the topic, in the form that `show` and `retry` accept."""
         return f"{self.partition}:{self.offset}"
 
     def retried(self, runs: Mapping[str, int]) -> int | None:
-        """Return the run that a retry of it has made since, of these by job id; None where there is none."""
+        """Return the run of a later retry, given the last runs by job id; None if it was not retried."""
         if not isinstance(self.letter, DeadLetter) or self.letter.job_id is None:
             return None
         last = runs.get(self.letter.job_id, 0)
@@ -48,10 +48,10 @@ class FoundDeadLetter:
 
 
 def id_of(text: str, topic: str) -> tuple[int, int]:
-    """Read `partition:offset`, with or without the topic before it; InvalidInput says how it is written."""
+    """Parse `partition:offset`, with or without the topic before it; InvalidInput shows the form."""
     partition, _, offset = text.removeprefix(f"{topic}:").partition(":")
     if not all(part.isascii() and part.isdigit() and len(part) < 19 for part in (partition, offset)):
-        raise InvalidInput(f"{text!r} is not the id of a dead letter: write partition:offset, as `list` shows it")
+        raise InvalidInput(f"{text!r} is not the id of a dead letter: use partition:offset, as shown by `list`")
     return int(partition), int(offset)
 
 
@@ -64,19 +64,19 @@ class DeadLetters:
 
     @property
     def is_there(self) -> bool:
-        """Whether there is such a topic."""
+        """Whether the topic exists."""
         return bool(self._scanner.partitions([self._names.dead]))
 
     def newest(
         self, limit: int | None, *, reason: str | None, subscription: str | None, since_ms: int | None
     ) -> list[FoundDeadLetter]:
-        """Return the newest that fit, newest first."""
+        """Return the newest dead letters that match, newest first."""
         accepts = _filter(reason, subscription)
         messages = newest(self._scanner, self._scanner.ranges_of([self._names.dead], since_ms), limit, accepts)
         return [_found(message) for message in reversed(messages)]
 
     def get(self, ids: Iterable[str]) -> list[FoundDeadLetter]:
-        """Return these; InvalidInput if one is not there."""
+        """Return the dead letters with these ids; InvalidInput if one does not exist."""
         places = {id_of(text, self._names.dead): text for text in ids}
         ranges = {r.partition: r for r in self._scanner.ranges_of([self._names.dead])}
         wanted = []
@@ -85,20 +85,19 @@ class DeadLetters:
             if whole is None or not whole.begin <= offset < whole.end:
                 raise _unknown(text)
             wanted.append(Range(whole.topic, partition, offset, offset + 1))
-        # A partition is read once, so neighbours and those far apart are asked for one after the other.
+        # One read has at most one range per partition, so each id is read separately.
         found = [_found(m) for one in wanted for batch in self._scanner.read([one]) for m in batch]
         missing = places.keys() - {(one.partition, one.offset) for one in found}
         if missing:
-            raise InvalidInput(
-                f"there is no dead letter {places[min(missing)]}; `signpost dead-letters list` shows them"
-            )
+            raise _unknown(places[min(missing)])
         return found
 
     def attempts(self, letter: DeadLetter) -> list[Record]:
-        """Return the outcomes of the job of a dead letter, in the order of time."""
+        """Return the outcomes of the job of a dead letter, ordered by time."""
         if letter.job_id is None:
             return []
-        needle, codec = letter.job_id.encode(), OutcomeCodec()
+        needle = letter.job_id.encode()
+        codec = OutcomeCodec()
         found = []
         for batch in self._scanner.read(self._scanner.ranges_of([self._names.outcomes], _begin_of(letter))):
             for message in batch:
@@ -108,17 +107,17 @@ class DeadLetters:
         return sorted((o for o in found if o["job_id"] == letter.job_id), key=lambda o: (o["run"], o["at_ms"]))
 
     def runs(self, found: Iterable[FoundDeadLetter]) -> dict[str, int]:
-        """Return the highest run of each of these jobs that is in `jobs.0s`, by job id, where there is one above 0.
+        """Return the highest run of each job on `jobs.0s`, by job id, without those of run 0.
 
-        Only what is younger than the letters is read, and only where the records of their subscriptions are.
+        It reads only records that are younger than the letters, in the partitions of their subscriptions.
         """
         return self._runs(found, None) or {}
 
     def quick_runs(self, found: Iterable[FoundDeadLetter]) -> dict[str, int] | None:
-        """Return the same, None where so much would have to be read for it that somebody had to wait."""
+        """Return the same as `runs`, or None if reading would take more than a second or two."""
         return self._runs(found, _QUICK)
 
-    def _runs(self, found: Iterable[FoundDeadLetter], most: int | None) -> dict[str, int] | None:
+    def _runs(self, found: Iterable[FoundDeadLetter], max_records: int | None) -> dict[str, int] | None:
         jobs = {one.letter.job_id: one for one in found if isinstance(one.letter, DeadLetter) and one.letter.job_id}
         if not jobs:
             return {}
@@ -128,7 +127,7 @@ class DeadLetters:
         ranges = self._scanner.ranges_of([self._names.jobs(FIRST)], since_ms)
         places = {partition_of(id_, len(ranges)) for id_ in ids}
         ranges = [one for one in ranges if one.partition in places]
-        if most is not None and sum(one.end - one.begin for one in ranges) > most:
+        if max_records is not None and sum(one.end - one.begin for one in ranges) > max_records:
             return None
         codec = JobCodec()
         runs: dict[str, int] = {}
@@ -146,7 +145,7 @@ class DeadLetters:
 
 
 def _unknown(id_: str) -> InvalidInput:
-    return InvalidInput(f"there is no dead letter {id_}; `signpost dead-letters list` shows those that there are")
+    return InvalidInput(f"there is no dead letter {id_}; `signpost dead-letters list` shows all")
 
 
 def _found(message: Message) -> FoundDeadLetter:
@@ -159,7 +158,7 @@ def _found(message: Message) -> FoundDeadLetter:
 
 
 def _filter(reason: str | None, subscription: str | None) -> Callable[[Message], bool]:
-    """Compare bytes first: of a million records only those that may fit are decoded."""
+    """Return a filter that compares bytes first, so that only records that may match are decoded."""
     needles = [text.encode() for text in (reason, subscription) if text is not None]
 
     def accepts(message: Message) -> bool:
@@ -182,7 +181,7 @@ def _run_of(letter: DeadLetter) -> int:
 
 
 def _begin_of(letter: DeadLetter) -> int | None:
-    """Return the Unix ms from which attempts of a job may be found, None where that is not known."""
+    """Return the time of the first possible attempt of a job in Unix ms, None if it is unknown."""
     try:
         appended_at_ms = JobCodec().decode(letter.value).appended_at_ms
     except UnreadableRecord:

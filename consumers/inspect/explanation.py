@@ -1,4 +1,4 @@
-"""What became of an event: which subscriptions took it and which did not and why, and how each job went. Pure."""
+"""Explanation of an event: which subscriptions matched it, why others did not, and the result of each job. Pure."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Ending: TypeAlias = Literal["delivered", "dead", "cancelled", "waiting", "unknow
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One attempt; `error` is what came in place of an answer, `next_due_at_ms` is there where another follows."""
+    """One attempt; `error` is the kind of transport error, `next_due_at_ms` is set if another attempt follows."""
 
     number: int
     at_ms: int
@@ -37,7 +37,7 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run of a job: its attempts, and how it ended or where it waits (`place`), since when and till when."""
+    """One run of a job: its attempts and ending; a waiting run also has its place, its start, and its due time."""
 
     job_id: str
     number: int
@@ -52,7 +52,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class SubscriptionExplanation:
-    """What one subscription made of the event: `took` it, or `why` not."""
+    """Whether one subscription took the event, and if not, `why`."""
 
     subscription_id: str
     host: str
@@ -63,7 +63,7 @@ class SubscriptionExplanation:
 
 @dataclass(slots=True)
 class Explanation:
-    """All about an event at one place; `trouble` says why it was not matched with anything."""
+    """An event at one place; `trouble` says why it was matched with no subscription."""
 
     event_id: str
     place: Place
@@ -97,7 +97,7 @@ def explain(
     only: str | None,
     health: Mapping[str, Health] = MappingProxyType({}),
 ) -> Explanation:
-    """Explain the event at a place. `position`: what the router has committed there; `health`: of subscriptions.
+    """Explain the event at a place. `position`: the router's committed position there; `health`: by subscription.
 
     Subscriptions of other customers are only counted, unless `only` names one of them.
     """
@@ -109,13 +109,13 @@ def explain(
         wanted, place, subject.at_ms, subject.sender, subject.event_type, subject.customer_id, subject.routed
     )
     if seen is None:
-        found.trouble = "its record is no longer on the topic; what follows is from its jobs and their outcomes"
+        found.trouble = "its record is no longer on the topic; the rest is from its jobs and their outcomes"
     elif isinstance(seen.event, str):
-        found.trouble = f"nobody can read it: {seen.event}"
+        found.trouble = f"its record is unreadable: {seen.event}"
     unreadable = [one for one in traces.letters if _at(one) == place]
     found.dead_letters = [one.place for one in unreadable]
     if unreadable and not found.trouble:
-        found.trouble = f"it became no webhook: {unreadable[-1].letter.reason}: {unreadable[-1].letter.detail}"
+        found.trouble = f"it was dead-lettered: {unreadable[-1].letter.reason}: {unreadable[-1].letter.detail}"
     runs = _runs(jobs, outcomes, traces.letters)
     by_id = _histories(versions)
     for id_ in sorted(by_id.keys() | runs.keys()):
@@ -155,39 +155,39 @@ def _how(history: Sequence[Version], runs: Sequence[Run]) -> str:
 
 
 def _why_not(history: Sequence[Version], subject: _Subject, health: Health | None) -> str:
-    """Say why a subscription has no job, by what it said when the event came, as far as the topic still holds it."""
+    """Return why a subscription has no job, by its record at the time of the event if the topic still has it."""
     before = [v for v in history if subject.at_ms is None or v.at_ms <= subject.at_ms]
     content = before[-1].content if before else history[0].content
     match content:
         case None:
-            return "deleted before the event came" if before else "deleted since"
+            return "deleted before the event arrived" if before else "deleted since"
         case str():
-            return f"its record cannot be read: {content}; the events of its customer wait"
+            return f"its record is unreadable: {content}; the events of its customer wait"
         case _:
             return _difference(content, subject, health, known_then=bool(before))
 
 
 def _difference(content: Subscription, subject: _Subject, health: Health | None, *, known_then: bool) -> str:
-    """Return the first that holds; `known_then`: it is what the subscription said when the event came."""
+    """Return the first reason that holds; `known_then`: `content` was effective when the event arrived."""
     later = not known_then and subject.at_ms is not None and content.created_at_ms > subject.at_ms
     takes = any(matches(pattern, subject.event_type) for pattern in content.event_types)
     reasons = (
         (content.customer_id != subject.customer_id, f"is of customer {content.customer_id}"),
         (content.sender != subject.sender, f"is of sender {content.sender}"),
-        (later, "created later than the event came"),
+        (later, "created after the event arrived"),
         (not takes, f"takes only {', '.join(content.event_types)}"),
-        (content.paused, "paused" if known_then else "paused, by what it says since"),
+        (content.paused, "paused" if known_then else "paused, by its later record"),
         (
             _was_disabled(content, subject, health),
-            f"disabled ({health.reason if health else ''}) before the event came",
+            f"disabled ({health.reason if health else ''}) before the event arrived",
         ),
-        (not known_then, "changed since: what it said when the event came is no longer on the topic"),
-        (subject.routed is False, "takes it, as soon as the router comes to it"),
-        (subject.routed is None, "takes it, but the router has no position there: it has not begun"),
+        (not known_then, "changed since: its record at the time of the event is no longer on the topic"),
+        (subject.routed is False, "takes it, once the router reaches it"),
+        (subject.routed is None, "takes it, but the router has no position there: it has not started"),
     )
     lost = (
-        "takes it, but no job is there: it was disabled then, retention has removed it, or the router knew another "
-        "record then"
+        "takes it, but there is no job: the subscription was disabled then, retention has deleted the job, or the "
+        "router used another record of the subscription"
     )
     return next((why for holds, why in reasons if holds), lost)
 
@@ -241,16 +241,16 @@ def _run(
         letter = mine[-1] if mine and end["state"] == "dead" else None
         return Run(id_, number, attempts, end["state"], end["reason"], dead_letter=letter)
     if not records:
-        return Run(id_, number, attempts, "unknown", "its record is in no delay topic any more")
+        return Run(id_, number, attempts, "unknown", "its record is no longer in any delay topic")
     last = max(records, key=lambda one: (one.job.attempt, one.at_ms))
     if attempts and last.job.attempt <= attempts[-1].number:
-        return Run(id_, number, attempts, "unknown", "the record of its next attempt is not there")
+        return Run(id_, number, attempts, "unknown", "the record of its next attempt is missing")
     due_at_ms = last.job.due_at_ms or None
     return Run(id_, number, attempts, "waiting", "", place=last.place, since_ms=last.at_ms, due_at_ms=due_at_ms)
 
 
 def _was_sent(outcome: Record) -> bool:
-    """Whether an outcome is of an attempt, which has a status or an error."""
+    """Tell whether an outcome is that of an attempt, which has a status or an error."""
     return outcome["status"] is not None or outcome["error"] is not None
 
 
@@ -275,7 +275,7 @@ def _subject(
 
 
 def _is_of_another(history: Sequence[Version], customer_id: str) -> bool:
-    """Tell whether all that is known of a subscription is that it is another customer's, or deleted."""
+    """Tell whether all known records of a subscription are of other customers, or tombstones."""
     customers = {v.content.customer_id for v in history if isinstance(v.content, Subscription)}
     return customer_id not in customers and not isinstance(history[-1].content, str)
 

@@ -1,8 +1,8 @@
-"""What waits in sources and delay topics, since when, and who reads it.
+"""Lag of sources and delay topics: waiting records, their age, and the members of the consumer group.
 
-Offsets alone say too much: the end of a log may be markers of transactions that no consumer ever sees, and delivery has
-finished more than lies below its position. So what lies beyond a position is read and counted, up to a bound; of what
-is left only the number of offsets is shown.
+Offsets alone overstate lag: the end of a log may be transaction markers that no consumer gets, and delivery may have
+finished jobs after its position. So records after the position are read and counted, up to a bound. For the rest only
+the number of offsets is known.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ PartitionKey = tuple[str, int]
 
 @dataclass(frozen=True, slots=True)
 class TopicLag:
-    """What waits in one topic.
+    """Waiting records of one topic.
 
-    `waiting` is None where nobody has a position, and an upper bound where not `exact`; `oldest_due_ms` is None where
-    nothing waits: for a source when its oldest record came, for a delay topic when its oldest job is due.
+    `waiting` is None if the group has no position, and an upper bound unless `exact`. `oldest_due_ms` is None if no
+    record waits; for a source it is the time of the oldest record, for a delay topic the due time of the oldest job.
     """
 
     topic: str
@@ -57,7 +57,7 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """A consumer group: its state, its members, and the partitions that nobody has."""
+    """A consumer group: its state, its members, and the partitions without an owner."""
 
     name: str
     state: str
@@ -67,10 +67,10 @@ class Group:
 
 @dataclass(slots=True)
 class _Count:
-    """What was found of one partition."""
+    """Counted records of one partition."""
 
     progress: Progress
-    read: int  # next offset that was not looked at
+    read: int  # the next offset to read
     end: int
     waiting: int = 0
     first: Message | None = None
@@ -82,12 +82,12 @@ class _Count:
 
 
 def source_due_ms(message: Message) -> int:
-    """Return when an event came."""
+    """Return the time of an event."""
     return time_of(message)
 
 
 def delay_topic_due_ms(message: Message, wait_ms: int) -> int:
-    """Return when a job is due: not before the tier's wait is over, nor before its own time."""
+    """Return when a job is due: after the wait of its delay topic, and not before its own due time."""
     waited_ms = time_of(message) + wait_ms
     try:
         return max(waited_ms, _JOBS.decode(message.value()).due_at_ms)
@@ -98,7 +98,7 @@ def delay_topic_due_ms(message: Message, wait_ms: int) -> int:
 def lag(
     scanner: Scanner, group: str, due_ms: Mapping[str, Callable[[Message], int]], *, new_at_beginning: bool
 ) -> list[TopicLag]:
-    """Return what waits in these topics (`due_ms`: topic to when a record of it is due), missing ones left out.
+    """Return the lag of those topics that exist; `due_ms`: topic to the due time of its records.
 
     `new_at_beginning`: a partition without a position is read from its beginning.
     """
@@ -107,8 +107,8 @@ def lag(
     begun = new_at_beginning and any(found.offset is not None for found in committed.values())
     counts = {key: _count(ranges[key], found) for key, found in committed.items() if begun or found.offset is not None}
     behind = [key for key, count in counts.items() if count.read < count.end]
-    most = max(1_000, BUDGET // max(1, len(behind)))
-    parts = [Range(*key, counts[key].read, min(counts[key].end, counts[key].read + most)) for key in behind]
+    per_partition = max(1_000, BUDGET // max(1, len(behind)))
+    parts = [Range(*key, counts[key].read, min(counts[key].end, counts[key].read + per_partition)) for key in behind]
     for batch in scanner.read(parts):
         for message in batch:
             topic, partition, offset = place_of(message)
@@ -120,13 +120,10 @@ def lag(
 
 
 def group_of(admin: AdminClient, name: str, partitions: Sequence[PartitionKey]) -> Group:
-    """Return who is in a group, and which of these partitions nobody has."""
+    """Return the members of a group, and which of these partitions have no owner."""
     described = _describe(admin, name)
-    members = tuple(
-        sorted(
-            (_member(name, one) for one in (described.members if described else ())), key=lambda m: (m.instance, m.host)
-        )
-    )
+    found = [_member(name, one) for one in (described.members if described else ())]
+    members = tuple(sorted(found, key=lambda member: (member.instance, member.host)))
     owned = {(topic, n) for member in members for topic, numbers in member.partitions.items() for n in numbers}
     unowned: dict[str, tuple[int, ...]] = {}
     for topic, number in partitions:
@@ -137,7 +134,7 @@ def group_of(admin: AdminClient, name: str, partitions: Sequence[PartitionKey]) 
 
 
 def spans(numbers: Iterable[int]) -> str:
-    """Write numbers as spans: `0-3,7`."""
+    """Format numbers as spans: `0-3,7`."""
     found: list[list[int]] = []
     for number in sorted(numbers):
         if found and number == found[-1][1] + 1:
@@ -177,7 +174,7 @@ def _describe(admin: AdminClient, name: str) -> Any:
     except KafkaException as error:
         if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
             return None
-        raise Unavailable(f"nobody says who is in the group {name}: {error.args[0].str()}") from error
+        raise Unavailable(f"the members of the group {name} are unknown: {error.args[0].str()}") from error
 
 
 def _member(group: str, member: Any) -> Member:

@@ -1,8 +1,8 @@
-"""Any record of any topic as people can read it: what it is, and its fields, with secrets masked. Pure."""
+"""Any record of any topic in readable form: its kind and its fields, with secrets masked. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -23,20 +23,20 @@ from schemas.senders.writer_schemas import CONFLUENT_MAGIC, WriterSchemas
 MASK: Final = "***"
 _OWN: Final = ("job", "outcome", "dead_letter", "subscription", "health", "operation", "source")
 _EMPTY: Final[tuple[Any, ...]] = ("", [], {})
-# Longer text is of more use as itself; of bytes that are no text, so many say enough.
+# The number of bytes shown of a value that is not text.
 _HEX_BYTES: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Readable:
-    """What a record is (`job`, `event`, `text`, …), and its fields in the order of their weight."""
+    """The kind of a record (`job`, `event`, `text`, …) and its fields, most important first."""
 
     kind: str
     fields: dict[str, Any]
 
 
 class RecordReader:
-    """Reads values by their fingerprints; `schemas` is the registry, where there is one (it may block)."""
+    """Decodes values by their fingerprints; `schemas` is the registry, if there is one (it may block)."""
 
     def __init__(self, senders: Mapping[str, Sender], schemas: WriterSchemas | None = None) -> None:
         self._codecs = {name: RecordCodec(name) for name in _OWN}
@@ -47,20 +47,20 @@ class RecordReader:
         self._event_prefixes = {
             event_type.prefix: name for name, sender in senders.items() for event_type in sender.all_types
         }
-        self._shapes: dict[str, Callable[[Record], dict[str, Any]]] = {
+        self._renderers: dict[str, Callable[[Record], dict[str, Any]]] = {
             "job": self._job,
             "outcome": _outcome,
             "dead_letter": self._dead_letter,
             "subscription": _subscription,
-            "health": _as_it_is,
-            "operation": _as_it_is,
-            "source": _as_it_is,
+            "health": _unmasked,
+            "operation": _unmasked,
+            "source": _unmasked,
         }
 
     def read(self, value: bytes | None, place: tuple[str, int, int] | None = None) -> Readable:
-        """Say what a value is; whatever it holds, this raises nothing.
+        """Return a value in readable form; no content raises.
 
-        `place` (topic, partition, offset) gives an event without an id the one that it has everywhere else.
+        `place` (topic, partition, offset) is the source of the derived id of an event without an id.
         """
         if value is None:
             return Readable("tombstone", {})
@@ -75,7 +75,7 @@ class RecordReader:
         known = self._names.get(value[:PREFIX_LENGTH])
         for name, codec in self._codecs.items() if known is None else ((known, self._codecs[known]),):
             try:
-                return Readable(name, self._shapes[name](codec.decode(value)))
+                return Readable(name, self._renderers[name](codec.decode(value)))
             except UnreadableRecord as error:
                 if error.reason != "unknown_schema":
                     return Readable("unreadable", {"why": f"{name}: {error}", **_plain(value).fields})
@@ -83,13 +83,17 @@ class RecordReader:
 
     def _event(self, value: bytes, place: tuple[str, int, int] | None) -> Readable | None:
         name = self._event_prefixes.get(value[:PREFIX_LENGTH])
-        foreign = self._has_registry and value[:1] == CONFLUENT_MAGIC
-        trouble = ""
-        for sender in [name] if name else self._decoders if foreign else ():
+        senders: Iterable[str] = ()
+        if name:
+            senders = (name,)
+        elif self._has_registry and value[:1] == CONFLUENT_MAGIC:
+            senders = self._decoders
+        reason = ""
+        for sender in senders:
             try:
                 event = self._decoders[sender].decode(value, lambda: event_id(*place) if place else "")
-            except SignpostError as error:  # unreadable, or the registry does not answer
-                trouble = str(error)
+            except SignpostError as error:  # unreadable, or the registry does not respond
+                reason = str(error)
                 continue
             return Readable(
                 "event",
@@ -102,7 +106,7 @@ class RecordReader:
                     "data": plain(event.data),
                 },
             )
-        return Readable("unreadable", {"why": trouble, **_plain(value).fields}) if trouble else None
+        return Readable("unreadable", {"why": reason, **_plain(value).fields}) if reason else None
 
     def _job(self, record: Record) -> dict[str, Any]:
         return {
@@ -142,7 +146,7 @@ class RecordReader:
 
 
 def time_text(at_ms: int) -> str:
-    """Return Unix ms as ISO 8601 in UTC; as the number itself where no calendar has it."""
+    """Return Unix ms as ISO 8601 in UTC, or the number itself if it is out of range."""
     second, millisecond = divmod(at_ms, 1_000)
     text = _second(second)
     return f"{text}.{millisecond:03}Z" if text else f"{at_ms} ms"
@@ -157,7 +161,7 @@ def _second(second: int) -> str:
 
 
 def text_of(value: bytes | None) -> str | None:
-    """Return bytes as text where they are UTF-8, else in hexadecimal."""
+    """Return bytes as text if they are UTF-8, otherwise in hexadecimal."""
     if value is None:
         return None
     try:
@@ -167,7 +171,7 @@ def text_of(value: bytes | None) -> str | None:
 
 
 def masked_url(url: str) -> str:
-    """Return of a URL what is no secret: path, query and user info may hold one."""
+    """Return a URL without path, query and user info, which may hold secrets."""
     try:
         parts = urlsplit(url)
         port = f":{parts.port}" if parts.port else ""
@@ -178,8 +182,8 @@ def masked_url(url: str) -> str:
 
 
 def line(fields: Mapping[str, Any]) -> str:
-    """Return fields as one line, `name=value`, without those that are empty; nothing in it moves the cursor."""
-    # Text first: there is nothing that is shown as often.
+    """Return fields as one line, `name=value`, without empty ones and without control characters."""
+    # Text is checked first, as most values are text.
     return " ".join(
         [
             f"{name}={value if type(value) is str and _is_plain(value) else _shown(value)}"
@@ -229,9 +233,9 @@ def _outcome(record: Record) -> dict[str, Any]:
     }
 
 
-# What a subscription's record says as it is. What is not named here, such as a client certificate or what a later
-# version may bring, is masked: a secret is shown by nobody's oversight.
-_OPEN: Final = (
+# Fields of a subscription that are shown unmasked. All others, such as a client certificate or a field of a later
+# version, are masked, so that no oversight shows a secret.
+_UNMASKED: Final = (
     "id",
     "customer_id",
     "sender",
@@ -246,7 +250,7 @@ _OWN_SETTINGS: Final = ("schedule_s", "timeout_s", "max_in_flight", "rate_limit"
 
 
 def _subscription(record: Record) -> dict[str, Any]:
-    fields: dict[str, Any] = {name: record[name] for name in _OPEN}
+    fields: dict[str, Any] = {name: record[name] for name in _UNMASKED}
     fields["url"] = masked_url(record["url"])
     fields["created_at"] = time_text(record["created_at_ms"])
     fields["updated_at"] = time_text(record["updated_at_ms"])
@@ -257,12 +261,12 @@ def _subscription(record: Record) -> dict[str, Any]:
     fields |= {name: record[name] for name in _OWN_SETTINGS if record[name] is not None}
     if record["headers"]:
         fields["headers"] = {header["name"]: MASK for header in record["headers"]}
-    known = {*_OPEN, *_OWN_SETTINGS, "url", "created_at_ms", "updated_at_ms", "secrets", "headers"}
+    known = {*_UNMASKED, *_OWN_SETTINGS, "url", "created_at_ms", "updated_at_ms", "secrets", "headers"}
     return fields | {name: MASK for name, value in record.items() if name not in known and value}
 
 
-def _as_it_is(record: Record) -> dict[str, Any]:
-    """Return a record that holds nothing to be masked: what is absent is left out, times are as people write them."""
+def _unmasked(record: Record) -> dict[str, Any]:
+    """Return the fields of a record without secrets: without absent ones, and with readable times."""
     return {
         name.removesuffix("_ms"): time_text(value) if name.endswith("_ms") else value
         for name, value in record.items()

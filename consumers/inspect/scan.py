@@ -1,6 +1,6 @@
-"""Topics as the console reads them: to their last stable offset, all or only the newest records.
+"""Reading of topics for commands: up to the last stable offset, all records or only the newest.
 
-A command that looks for something compares bytes first, and decodes only the records that may be it.
+A command that searches compares bytes first, and decodes only records that may match.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ GROUP: Final = "signpost.console"
 
 
 def time_of(message: Message) -> int:
-    """Return the time of a record in Unix ms, 0 where it has none."""
+    """Return the time of a record in Unix ms, 0 if it has none."""
     kind, at_ms = message.timestamp()
     return at_ms if kind else 0
 
@@ -31,7 +31,7 @@ class Scanner(TopicReader):
         super().__init__(kafka, admin, GROUP, progress=progress)
 
     def ranges_of(self, topics: Iterable[str], since_ms: int | None = None) -> list[Range]:
-        """Return what there is to read of those topics that exist; `since_ms`: Unix ms."""
+        """Return the ranges of those topics that exist; `since_ms`: Unix ms."""
         return self.ranges(self.partitions(topics), since_ms)
 
     def committed(self, group: str, partitions: Sequence[PartitionKey]) -> dict[PartitionKey, PartitionOffsets]:
@@ -42,9 +42,9 @@ class Scanner(TopicReader):
 def newest(
     scanner: Scanner, ranges: Iterable[Range], limit: int | None, accepts: Callable[[Message], bool]
 ) -> list[Message]:
-    """Return the newest `limit` records of a topic's ranges that are accepted (all with None), oldest first.
+    """Return the newest `limit` accepted records of the ranges of a topic (all if None), oldest first.
 
-    Read from the end backwards in growing steps, so that the last ten of a million cost no more than of a thousand.
+    It reads backwards from the end in growing steps, so the cost depends on `limit`, not on the size of the topic.
     """
     whole = {r.partition: r for r in ranges if r.begin < r.end}
     low = {partition: r.end for partition, r in whole.items()}
@@ -68,7 +68,8 @@ def newest(
         if limit is None:
             continue
         found = found[-limit:] if limit else []
-        # What is not read yet of a partition is older than what was read of it; of markers alone nothing is known.
+        # Unread records of a partition are older than those read. Nothing is known of one with only transaction
+        # markers.
         if len(found) == limit and all(n in oldest and oldest[n] <= time_of(found[0]) for n in low if limit):
             break
         step *= 4

@@ -15,7 +15,7 @@ from schemas.subscriptions.subscription import Subscription
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """One record of a subscription; `content` is None if it deletes it, a sentence if it cannot be read."""
+    """One record of a subscription; `content` is None for a tombstone, a sentence if it is unreadable."""
 
     id: str
     partition: int
@@ -26,7 +26,7 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class Current:
-    """What counts for a subscription now, as a new job names it."""
+    """The effective record of a subscription now, in the form a new job refers to it."""
 
     partition: int
     offset: int
@@ -49,7 +49,7 @@ class SubscriptionHistory:
                 self.versions.append(Version(key, partition, offset, time_of(message), _content_of(key, value)))
 
     def current(self, id_: str) -> Current | str | None:
-        """Return what counts for an id now: None if it is deleted, a sentence if nothing readable is there."""
+        """Return the effective record of an id: None if it is deleted, a sentence if it is unreadable."""
         entry = self._table.get(id_)
         if entry is not None:
             return Current(entry.partition, entry.offset, entry.value.activation, entry.value.paused)

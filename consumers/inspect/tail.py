@@ -1,4 +1,4 @@
-"""The records of one topic, each as a line or as JSON, and only those that hold a text."""
+"""Records of one topic, as lines or as JSON, optionally only those that contain a text."""
 
 from __future__ import annotations
 
@@ -23,42 +23,42 @@ from schemas.settings.kafka_properties import whole_topic_config
 
 _BATCH: Final = 5_000
 _CUT: Final = 600
-# Text of these characters alone is the same in a record's bytes as in its line, unless the line itself adds it.
+# Text of only these characters is equal in the bytes of a record and in its line, unless the line adds it.
 _WORD: Final = re.compile(r"[A-Za-z0-9_@-]+")
 _NUMERIC: Final = re.compile(r"[0-9a-fTZ-]*")
-# An event without an id has one that is made of its place.
-_MADE_ID: Final = re.compile(r"e?v?t?_?[0-9a-f-]*")
+# The derived id of an event without an id.
+_DERIVED_ID: Final = re.compile(r"e?v?t?_?[0-9a-f-]*")
 _ADDED: Final = "true false null None True False job outcome dead_letter subscription event text bytes tombstone ***"
 
 
 class Tail:
-    """Shows records. `grep`: only those in whose line it stands."""
+    """Shows records; with `grep`, only those whose line contains it."""
 
     def __init__(self, reader: RecordReader, senders: Mapping[str, Sender], grep: str | None) -> None:
         self._reader = reader
         self._grep = grep
         self._needle = _needle(grep, senders)
-        self._may_be_made = _MADE_ID.fullmatch(grep or "") is not None
+        self._may_be_derived = _DERIVED_ID.fullmatch(grep or "") is not None
 
     def accepts(self, message: Message) -> bool:
-        """Tell whether a record holds the text that is looked for."""
+        """Tell whether the line of a record contains the text."""
         if self._grep is None:
             return True
         if self._needle is not None and not (
             self._needle in (message.value() or b"")
             or self._needle in (message.key() or b"")
-            or (self._may_be_made and self._grep in event_id(*place_of(message)))
+            or (self._may_be_derived and self._grep in event_id(*place_of(message)))
         ):
             return False
         return self._grep in self._line(message)
 
     def line(self, message: Message) -> str:
-        """Return a record as one line: time, place, key, what it is, and its fields; cut where it is very long."""
+        """Return a record as one line: time, place, key, kind and fields; very long lines are cut."""
         text = self._line(message)
         return text if len(text) <= _CUT else f"{text[:_CUT]}… ({len(text) - _CUT:,} more characters; --json shows all)"
 
     def fields(self, message: Message) -> dict[str, Any]:
-        """Return a record as JSON has it."""
+        """Return a record as JSON fields."""
         topic, partition, offset = place_of(message)
         readable = self._reader.read(message.value(), place_of(message))
         place = {"topic": topic, "partition": partition, "offset": offset, "time": time_text(time_of(message))}
@@ -74,7 +74,7 @@ class Tail:
 
 
 def records(scanner: Scanner, ranges: list[Range], tail: Tail, limit: int | None) -> Iterator[list[Message]]:
-    """Yield what is there: the newest `limit` in the order of time, or with None all, batch by batch."""
+    """Yield the existing records: the newest `limit` ordered by time, or all (None) batch by batch."""
     if limit is not None:
         yield newest(scanner, ranges, limit, tail.accepts)
         return
@@ -85,7 +85,7 @@ def records(scanner: Scanner, ranges: list[Range], tail: Tail, limit: int | None
 def follow(
     kafka: Mapping[str, str], ranges: list[Range], accepts: Callable[[Message], bool]
 ) -> Generator[Message | None]:
-    """Yield without end what comes after these ranges; None at least every half second."""
+    """Yield records after these ranges, without end; None at least every half second."""
     own = {"auto.offset.reset": "earliest", "enable.partition.eof": False}
     config = whole_topic_config(kafka, GROUP, tuning={"fetch.wait.max.ms": 50}, own=own)
     consumer = Consumer(config, logger=logging.getLogger("signpost.kafka"))
@@ -102,18 +102,18 @@ def follow(
                     if accepts(message):
                         yield message
                 elif error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
-                    raise Unavailable(f"the topic {ranges[0].topic} is no longer there")
-                elif not is_lost_broker(error):  # brokers that are down are waited for
+                    raise Unavailable(f"the topic {ranges[0].topic} no longer exists")
+                elif not is_lost_broker(error):  # otherwise wait for the broker
                     raise Unavailable(f"{ranges[0].topic} cannot be read: {error.str()}")
     finally:
         consumer.close()
 
 
 def _needle(grep: str | None, senders: Mapping[str, Sender]) -> bytes | None:
-    """Return the bytes that a record has to hold if its line holds the text; None where that cannot be said.
+    """Return the bytes that every record with the text in its line contains; None if there are none.
 
-    A comparison of bytes takes a hundredth of what decoding takes. Numbers and times are written otherwise in bytes,
-    and names of fields and states are not in them at all.
+    Comparing bytes is a hundred times faster than decoding. Numbers and times are encoded differently in the bytes, and
+    names of fields and states are not in them.
     """
     if grep is None or not _WORD.fullmatch(grep) or _NUMERIC.fullmatch(grep) or grep in _vocabulary(senders):
         return None
@@ -121,7 +121,7 @@ def _needle(grep: str | None, senders: Mapping[str, Sender]) -> bytes | None:
 
 
 def _vocabulary(senders: Mapping[str, Sender]) -> str:
-    """Return all that a line may hold which is not in the record's bytes."""
+    """Return all text that a line may contain and the bytes of its record do not."""
     records = (resources.files("schemas") / "records").iterdir()
     own = [file.read_text(encoding="utf-8") for file in records if file.name.endswith(".avsc")]
     events = [json.dumps(event_type.schema) for sender in senders.values() for event_type in sender.all_types]

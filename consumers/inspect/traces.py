@@ -1,4 +1,4 @@
-"""All that the topics hold of one event: its record, its jobs, their outcomes, dead letters. Nothing is judged here."""
+"""Records of one event on all topics: its record, its jobs, their outcomes, and dead letters."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from schemas.records.topics import TopicNames
 from schemas.senders.event_codec import EventDecoder
 
 Place = tuple[str, int, int]
-# Topic, partition, offset; and the id that an event without one has, which is not in its bytes.
+# Topic, partition, offset; and the derived id of an event without an id, which is not in its bytes.
 _PLACE: Final = re.compile(r"([A-Za-z0-9._-]+):(\d{1,9}):(\d{1,18})")
-_MADE_ID: Final = re.compile(r"evt_[0-9a-f]{8}-[0-9a-f]{4}-5[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}")
+_DERIVED_ID: Final = re.compile(r"evt_[0-9a-f]{8}-[0-9a-f]{4}-5[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 
 @dataclass(frozen=True, slots=True)
 class EventSeen:
-    """An event at its source; `event` is a sentence where it cannot be read."""
+    """An event at its source; `event` is a sentence if it is unreadable."""
 
     place: Place
     at_ms: int
@@ -55,7 +55,7 @@ class LetterSeen:
 
 @dataclass(slots=True)
 class Traces:
-    """What was found; `missing` are topics that are not there."""
+    """All records found; `missing` are topics that do not exist."""
 
     events: list[EventSeen] = field(default_factory=list)
     jobs: list[JobSeen] = field(default_factory=list)
@@ -64,7 +64,7 @@ class Traces:
     missing: list[str] = field(default_factory=list)
 
     def places(self) -> list[Place]:
-        """Return where the event was, by all that is known, in the order of place."""
+        """Return the places of the event by all records found, in order."""
         found = {seen.place for seen in self.events}
         found |= {(j.job.source_topic, j.job.source_partition, j.job.source_offset) for j in self.jobs}
         found |= {(o["source_topic"], o["source_partition"], o["source_offset"]) for o in self.outcomes}
@@ -72,7 +72,7 @@ class Traces:
 
 
 class Tracer:
-    """Looks for an event. `decoders`: source topic to its sender's name and decoder."""
+    """Finds the records of an event. `decoders`: source topic to the name and decoder of its sender."""
 
     def __init__(
         self,
@@ -85,12 +85,14 @@ class Tracer:
         self._names = names
         self._delay_topics = tuple(delay_topics)
         self._decoders = decoders
-        self._jobs, self._outcomes, self._letters = JobCodec(), OutcomeCodec(), DeadLetterCodec()
+        self._jobs = JobCodec()
+        self._outcomes = OutcomeCodec()
+        self._letters = DeadLetterCodec()
 
     def trace(self, wanted: str, sources: Iterable[str]) -> Traces:
-        """Look for an event by its id, or by `topic:partition:offset`, in these source topics, and for what it led to.
+        """Find an event by its id, or by `topic:partition:offset`, in these source topics, with its jobs and outcomes.
 
-        The records of jobs and outcomes are younger than the event's, so only these are read.
+        Jobs and outcomes are younger than the event, so older records are not read.
         """
         sources = tuple(sources)
         own = (*self._delay_topics, self._names.outcomes, self._names.dead)
@@ -106,7 +108,7 @@ class Tracer:
         since_ms = max(0, min(times) - MARGIN_MS) if times else None
         self._follow(wanted, own, since_ms, traces)
         if since_ms is not None and not (traces.jobs or traces.outcomes or traces.letters):
-            self._follow(wanted, own, None, traces)  # the time of the event, which its producer set, may be wrong
+            self._follow(wanted, own, None, traces)  # the producer may have set a wrong time
         return traces
 
     def _id_of(self, traces: Traces, wanted: str) -> str:
@@ -139,7 +141,7 @@ class Tracer:
         sender, decoder = self._decoders[place[0]]
         try:
             event: Event | str = decoder.decode(message.value(), lambda: event_id(*place))
-        except SignpostError as error:  # unreadable, or the registry does not answer
+        except SignpostError as error:  # unreadable, or the registry does not respond
             event = str(error)
         return EventSeen(place, time_of(message), sender, event)
 
@@ -153,7 +155,7 @@ class Tracer:
                     try:
                         self._take(message, value, wanted, places, traces)
                     except UnreadableRecord:
-                        continue  # of what nobody can read, delivery makes a dead letter
+                        continue  # delivery makes a dead letter of an unreadable record
 
     def _take(self, message: Message, value: bytes, wanted: str, places: set[Place], traces: Traces) -> None:
         place = place_of(message)
@@ -172,8 +174,8 @@ class Tracer:
 
 
 def _holds(wanted: str) -> Callable[[Message], bool]:
-    """Compare bytes: of a million records only those that may be it are decoded."""
+    """Return a filter that compares bytes, so that only records that may match are decoded."""
     needle = wanted.encode()
-    if not _MADE_ID.fullmatch(wanted):
+    if not _DERIVED_ID.fullmatch(wanted):
         return lambda message: needle in (message.value() or b"")
     return lambda message: needle in (message.value() or b"") or event_id(*place_of(message)) == wanted

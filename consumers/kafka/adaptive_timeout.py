@@ -1,7 +1,7 @@
-"""Adaptive timeout of requests to the brokers: it grows after a request that timed out, and shrinks after a quick one.
+"""Adaptive timeout of requests to the brokers: it grows after a time-out and shrinks after a quick response.
 
-Ten seconds are enough for a healthy broker, and short enough where a connection is dead. A new client needs six
-responses before it has the positions of a group: where each takes 3 s, a fixed timeout would never let it start.
+Ten seconds are enough for a healthy broker, and short enough to notice a dead connection. A new client needs six
+responses before it has the positions of a group. If each takes 3 s, a fixed timeout of 10 s would never let it start.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _TIMED_OUT: Final = frozenset({KafkaError._TIMED_OUT, KafkaError.REQUEST_TIMED_O
 class AdaptiveTimeout:
     """`seconds` is the timeout of the next request, from 10 to 30.
 
-    A time-out doubles it; after a response it is twice what that took. `now_s` is a monotonic clock.
+    A time-out doubles it. A response sets it to twice the duration of the request. `now_s` is a monotonic clock.
     """
 
     def __init__(self, initial_s: float = INITIAL_S, now_s: Callable[[], float] = time.monotonic) -> None:
@@ -33,7 +33,7 @@ class AdaptiveTimeout:
 
     @contextmanager
     def measured(self) -> Iterator[None]:
-        """Adapt the timeout to how the request in this block ends; its error is raised unchanged."""
+        """Adapt the timeout to the result of the request in this block; an error is raised unchanged."""
         began_s = self._now_s()
         try:
             yield

@@ -1,4 +1,4 @@
-"""Requests to the cluster: futures of the admin client awaited, and its errors translated, once."""
+"""Requests to the cluster: wait for the futures of the admin client and translate its errors."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from schemas.catalog.errors import Unavailable
 TIMEOUT_S: Final = 15.0
 EARLIEST: Final = OffsetSpec.earliest()  # type: ignore[no-untyped-call]  # it has no annotations
 LATEST: Final = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # as above
-# A busy broker makes the logs of hundreds of new partitions in many seconds, and is the leader of none until then.
+# A busy broker takes many seconds to create the logs of hundreds of partitions, and leads none of them until then.
 _SETTLED_WITHIN_S: Final = 45.0
-_NONE_SO_LATE: Final = -1  # the answer to a question for a time that no record has reached
-# A broker answers from its own copy of the metadata, which follows the controller's by some milliseconds.
-_PASSING: Final = frozenset(
+_NO_RECORD: Final = -1  # the response if no record is that young
+# Temporary errors: a broker responds from its own copy of the metadata, some milliseconds behind the controller.
+_TEMPORARY: Final = frozenset(
     {
         KafkaError.NOT_LEADER_FOR_PARTITION,
         KafkaError.LEADER_NOT_AVAILABLE,
@@ -34,10 +34,10 @@ _PASSING: Final = frozenset(
         KafkaError.FENCED_LEADER_EPOCH,
     }
 )
-# A client in which a fatal error has occurred (fenced, a gap) raises it as a bare KafkaError from poll, consume and
-# flush, in place of its error_cb; `except Exception` does not catch that, as it has no base class.
+# After a fatal error (fenced, a gap) a client raises a bare KafkaError from poll, consume and flush instead of calling
+# error_cb. `except Exception` does not catch it, as it is not an Exception.
 CLIENT_ERRORS: Final[tuple[type[BaseException], ...]] = (KafkaError, KafkaException)  # type: ignore[assignment]
-# What a request can raise whose errors are translated already, or not.
+# Errors of a request, translated or not.
 REQUEST_ERRORS: Final[tuple[type[BaseException], ...]] = (*CLIENT_ERRORS, Unavailable)
 _T = TypeVar("_T")
 
@@ -55,7 +55,7 @@ def sentence_of(error: BaseException) -> str:
 
 
 class NotSettled(Unavailable):
-    """The state of the cluster is changing: request again."""
+    """The state of the cluster is changing: repeat the request."""
 
 
 def from_time(at_ms: int) -> Any:
@@ -70,58 +70,60 @@ def list_offsets(
     isolation: IsolationLevel,
     timeout_s: float = TIMEOUT_S,
 ) -> dict[tuple[str, int], Future[Any]]:
-    """Request an offset of each partition; `offset_of` takes the results."""
+    """Request an offset of each partition; `offset_of` reads the results."""
     futures = admin.list_offsets(
         {TopicPartition(*key): spec for key in partitions}, isolation_level=isolation, request_timeout=timeout_s
     )
-    return {(asked.topic, asked.partition): future for asked, future in futures.items()}
+    return {(key.topic, key.partition): future for key, future in futures.items()}
 
 
-def offset_of(answer: Any) -> int:
+def offset_of(response: Any) -> int:
     """Return the offset in a result of `list_offsets` (-1: no record is that young).
 
-    A request that timed out looks like a response with the offset -1001 (seen with librdkafka 2.16), which would pass
-    for the end of an empty log. KafkaException instead.
+    KafkaException for any other negative offset: librdkafka 2.16 reports a request that timed out as a response with
+    the offset -1001, which looks like the end of an empty log.
     """
-    offset = int(answer.offset)
-    if offset < _NONE_SO_LATE:
-        raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "the broker does not say where a log begins or ends"))
+    offset = int(response.offset)
+    if offset < _NO_RECORD:
+        raise KafkaException(
+            KafkaError(KafkaError._TIMED_OUT, "the broker did not return the offsets of a log in time")
+        )
     return offset
 
 
 def offset_result(future: Future[Any], what: str) -> int:
-    """Wait for an answer to `list_offsets`; errors as of `result`."""
-    answer = result(future, what)
+    """Wait for a response to `list_offsets`; raises as `result` does."""
+    response = result(future, what)
     try:
-        return offset_of(answer)
+        return offset_of(response)
     except KafkaException as error:
         raise failed(error, what) from error
 
 
 def failed(error: BaseException, what: str) -> Unavailable:
-    """Return the error to raise for one of CLIENT_ERRORS: NotSettled where asking again helps."""
+    """Return the error to raise for one of CLIENT_ERRORS: NotSettled if a repeated request may succeed."""
     reason = reason_of(error)
-    kind = NotSettled if reason.code() in _PASSING else Unavailable
+    kind = NotSettled if reason.code() in _TEMPORARY else Unavailable
     return kind(f"{what}: {reason.str()}")
 
 
 def result(future: Future[_T], what: str) -> _T:
-    """Wait for an answer; Unavailable (NotSettled where asking again helps) says that `what` failed, and why."""
+    """Wait for a response; Unavailable (NotSettled if a repeated request may succeed) names `what` failed, and why."""
     try:
         return future.result(timeout=TIMEOUT_S + 5)
     except KafkaException as error:
         raise failed(error, what) from error
     except TimeoutError as error:
-        raise Unavailable(f"{what}: no answer in time") from error
+        raise Unavailable(f"{what}: no response in time") from error
 
 
-def settled(ask: Callable[[], _T]) -> _T:
-    """Ask until the cluster has settled, for at most 45 s."""
+def settled(request: Callable[[], _T]) -> _T:
+    """Repeat a request until the cluster has settled, for at most 45 s."""
     deadline = time.monotonic() + _SETTLED_WITHIN_S
     while True:
         try:
-            return ask()
+            return request()
         except NotSettled as error:
             if time.monotonic() > deadline:
-                raise NotSettled(f"{error} (for {_SETTLED_WITHIN_S:g} s now: are the brokers very busy?)") from error
+                raise NotSettled(f"{error} (for {_SETTLED_WITHIN_S:g} s: are the brokers overloaded?)") from error
             time.sleep(0.05)

@@ -1,7 +1,8 @@
-"""State that a role keeps on a compacted topic, by partition number: read whole before a partition is used.
+"""State that a role keeps on a compacted topic, by partition number.
 
-Blocks, and belongs into a helper thread. A partition is read, read_committed, up to its *high watermark*: the last
-stable offset is not enough, as the open transaction of a dead process hides what a later owner committed.
+A partition is read as a whole before the role uses its state. Calls block, so they belong in a helper thread. The
+reader is read_committed and reads up to the *high watermark*. The last stable offset is not enough: the open
+transaction of a dead process hides what a later owner committed.
 """
 
 from __future__ import annotations
@@ -15,24 +16,25 @@ from confluent_kafka.admin import AdminClient
 from consumers.kafka.topic_reader import TopicReader
 
 State: TypeAlias = dict[str, bytes]
-"""The last value of each key of a partition; keys with a tombstone are left out."""
+"""The last value of each key of a partition, without the keys that have a tombstone."""
 
 
 class CompactedPartition:
-    """Reads partitions of one such topic; `kafka` are the properties of the connection."""
+    """Reads partitions of the compacted topic `topic`; `kafka` are the properties of the connection."""
 
     def __init__(self, kafka: Mapping[str, str], admin: AdminClient, topic: str) -> None:
         self._reader = TopicReader(kafka, admin, group=topic)
-        self._topic = topic
+        self.topic = topic
 
     def read(self, partitions: Iterable[int]) -> dict[int, State]:
         """Return the state of these partitions; Unavailable if brokers do not respond."""
         numbers = sorted(set(partitions))
         states: dict[int, State] = {number: {} for number in numbers}
-        keys = [(self._topic, number) for number in numbers]
+        keys = [(self.topic, number) for number in numbers]
         for batch in self._reader.read(self._reader.ranges(keys, isolation=IsolationLevel.READ_UNCOMMITTED)):
             for message in batch:
-                state, value = states[message.partition() or 0], message.value()
+                state = states[message.partition() or 0]
+                value = message.value()
                 key = (message.key() or b"").decode("utf-8", "backslashreplace")
                 if value is None:
                     state.pop(key, None)
@@ -42,4 +44,4 @@ class CompactedPartition:
 
     def read_all(self) -> dict[int, State]:
         """Return the state of all partitions; Unavailable if the topic does not exist, or brokers do not respond."""
-        return self.read(number for _, number in self._reader.partitions_of(self._topic))
+        return self.read(number for _, number in self._reader.partitions_of(self.topic))

@@ -1,4 +1,4 @@
-"""Records that nobody can read, as dead letters: the reason, the original bytes, and where they came from. Pure."""
+"""Unreadable records as dead letters: the reason, the original bytes, and the source. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Final, Protocol, TypeAlias
 
 from schemas.records.delivery import DeadLetter, DeadLetterCodec
 
-# A library's message may quote what it could not read.
+# A library's message may quote the bytes that it could not read.
 MAX_DETAIL: Final = 1_000
 _CODEC: Final = DeadLetterCodec()
 
@@ -16,7 +16,7 @@ KeyAndValue: TypeAlias = tuple[bytes | None, bytes]
 
 
 class SourceRecord(Protocol):
-    """What a role needs of a record that it has read (confluent_kafka.Message has it)."""
+    """A record that a role has read; confluent_kafka.Message implements it."""
 
     def topic(self) -> str: ...  # noqa: D102  # the names of this protocol are Kafka's own
     def partition(self) -> int: ...  # noqa: D102
@@ -28,10 +28,10 @@ class SourceRecord(Protocol):
 
 
 def dead_letter(record: SourceRecord, reason: str, detail: str, now_ms: int, max_record: int) -> KeyAndValue:
-    """Return key and value of the dead letter of a record, with its bytes.
+    """Return key and value of the dead letter of a record, with the record's bytes.
 
-    A record over `max_record` bytes, which the topic of dead letters cannot take, is named without its bytes: they
-    stay readable at the source.
+    The topic of dead letters cannot take a record over `max_record` bytes. Its dead letter has the source without the
+    bytes, which stay readable there.
     """
     key, value, headers = record.key(), record.value(), _headers(record)
     if len(key or b"") + len(value or b"") + _size(headers) > max_record:
@@ -53,7 +53,7 @@ def dead_letter(record: SourceRecord, reason: str, detail: str, now_ms: int, max
 def _headers(record: SourceRecord) -> tuple[tuple[str, bytes | None], ...]:
     try:
         return tuple(record.headers() or ())
-    except Exception:  # a name that is not UTF-8 cannot be handed out, whatever the client makes of it
+    except Exception:  # the client cannot return a name that is not UTF-8, and may raise anything
         return ()
 
 

@@ -1,11 +1,11 @@
-"""What makes a process a member of its role's consumer group: the same for all roles."""
+"""Consumer properties of a group member, the same for all roles."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, Final
 
-# A lost process's partitions stand still for so long.
+# Nobody reads the partitions of a dead process for this long.
 SESSION_TIMEOUT_MS: Final = 10_000
 POLL_INTERVAL_MS: Final = 15_000
 
@@ -15,8 +15,9 @@ def member_config(
 ) -> dict[str, Any]:
     """Return librdkafka's properties for a role's consumer.
 
-    `kafka` is what a person sets, `tuning` what Signpost would have where they set nothing; what the promises rest on
-    is beyond both. `instance` makes the process a static member, whose restart moves no partition.
+    `tuning` are Signpost's defaults and `kafka` the user's properties, which override them. Neither can override the
+    properties that delivery guarantees depend on. `instance` makes the process a static member: its restart moves no
+    partition.
     """
     static = {} if instance is None else {"group.instance.id": f"{group}.{instance}"}
     return {
@@ -25,7 +26,7 @@ def member_config(
         **kafka,
         **static,
         "group.id": group,
-        # On co-partitioned topics it gives partition n of every one to the same process.
+        # The range assignor gives partition n of all co-partitioned topics to the same process.
         "partition.assignment.strategy": "range",
         "isolation.level": "read_committed",
         "enable.auto.commit": False,

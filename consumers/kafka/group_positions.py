@@ -1,4 +1,4 @@
-"""The positions of a group that nobody uses at the moment: who would, and setting them. All calls block."""
+"""Members of a consumer group, and new positions for a group without members. All calls block."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from schemas.catalog.errors import Unavailable
 
 
 def members_of(admin: AdminClient, group: str) -> list[str]:
-    """Return who is in a group, a name each."""
+    """Return a name for each member of a group."""
     members = settled(lambda: _members(admin, group))
     return sorted(f"{member.group_instance_id or member.client_id} at {member.host}" for member in members)
 
@@ -24,7 +24,7 @@ def members_of(admin: AdminClient, group: str) -> list[str]:
 def _members(admin: AdminClient, group: str) -> Sequence[Any]:
     future = admin.describe_consumer_groups([group], request_timeout=TIMEOUT_S)[group]
     try:
-        return result(future, f"the group {group}").members  # type: ignore[no-any-return]  # its futures have no types
+        return result(future, f"the group {group}").members  # type: ignore[no-any-return]  # the futures have no types
     except Unavailable as error:
         cause = error.__cause__
         if isinstance(cause, KafkaException) and cause.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
@@ -33,25 +33,25 @@ def _members(admin: AdminClient, group: str) -> Sequence[Any]:
 
 
 def refuse_members(admin: AdminClient, group: str) -> None:
-    """Raise Unavailable where a group has members: the positions are theirs, and brokers let nobody else set them."""
+    """Raise Unavailable if a group has members: brokers let only members change its positions."""
     if members := members_of(admin, group):
         raise Unavailable(
-            f"the group {group} is at work: {', '.join(members)}. Stop these processes first (one that was started "
-            "with --instance still counts for 10 s after its end), then set positions, then start them"
+            f"the group {group} has members: {', '.join(members)}. Stop these processes, set the positions, then start "
+            "the processes again. A process started with --instance stays a member for 10 s after it stops"
         )
 
 
 def offsets_at(admin: AdminClient, partitions: Iterable[PartitionKey], at: datetime) -> dict[PartitionKey, int]:
-    """Return the offset of the first record that is not older than `at`; the end of the log where none is."""
+    """Return the offset of the first record that is not older than `at`; the end of the log if there is none."""
     keys = list(partitions)
-    # The end first: records that are appended in between are after it, and not skipped.
+    # Request the end first, so that records appended in between come after it and are not skipped.
     ends = _offsets(admin, keys, LATEST)
     found = _offsets(admin, keys, from_time(int(at.timestamp() * 1_000)))
     return {key: offset if offset >= 0 else ends[key] for key, offset in found.items()}
 
 
 def set_positions(kafka: Mapping[str, str], group: str, changes: Iterable[PositionChange]) -> None:
-    """Commit positions for a group without members, without their metadata; Unavailable where brokers refuse."""
+    """Commit positions for a group without members, without their metadata; Unavailable if the brokers refuse."""
     commit_positions(kafka, group, {(change.topic, change.partition): change.to for change in changes})
 
 

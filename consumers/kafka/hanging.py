@@ -1,18 +1,18 @@
-"""Hanging transactions, without an end on a partition: aborted by the process whose transactional id they have.
+"""Hanging transactions, which have no end marker on a partition. The owner of the transactional id aborts them.
 
-A broker that is stopped in order gives its partitions away first. Where no other broker has a replica, a transaction
-that ends in that moment gets no end marker in its partitions, and counts as complete (Kafka 4.3.1: "Couldn't find
-leader endpoint for partitions … likely deleted already and hence can be skipped"). From then on its records hide all
-later ones from read_committed readers, and its offsets stay pending, without end: the next transaction of its id in the
-same partitions would end it, but a process that waits for the offsets never begins one.
+A broker that shuts down in order hands over its partitions first. If no other broker has a replica, a transaction that
+ends at that moment gets no end marker in its partitions but counts as complete (Kafka 4.3.1: "Couldn't find leader
+endpoint for partitions … likely deleted already and hence can be skipped"). From then on its records hide all later
+records from read_committed readers, and its offsets stay pending. The next transaction of the same id in the same
+partitions would end it, but a process that waits for the offsets never begins one.
 
-The same happens to the end of an aborted transaction when a broker restarts after a kill: its coordinator works before
-its partitions do.
+The end marker of an aborted transaction is lost in the same way if a broker restarts after a kill: its coordinator
+works before its partitions do.
 
-Sweep is such a transaction: it writes to every partition, and is aborted. It aborts the hanging records with the
-offsets that belong to them, so that nothing is lost; what they recorded is done once more. Sweep runs where positions
-stay pending, and before records of an uncommitted batch are written again: the next commit would else make the hanging
-records visible, too. It does not run where the offsets were committed: there the next commit completes them.
+Sweep is that next transaction: it writes to every partition and is aborted. This aborts the hanging records together
+with their offsets, so nothing is lost, and the work is done once more. Sweep runs if positions stay pending, and before
+the records of an uncommitted batch are written again: otherwise the next commit would also make the hanging records
+visible. It does not run if the offsets were committed: then the next commit completes the hanging records.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from consumers.kafka.admin import CLIENT_ERRORS, reason_of
 from consumers.kafka.threads import in_thread
 
-# An open transaction is ended by its timeout (10 s) and the brokers' look for such ones (every 10 s).
+# Brokers end an open transaction after its timeout (10 s) and their next check for expired ones (every 10 s).
 HANGING_AFTER_S: Final = 30.0
 _CALL_S: Final = 5.0
 _ALL_S: Final = 20.0
@@ -45,16 +45,16 @@ class Sweep:
         self._topics = tuple(topics)
 
     def through(self, producer: Producer, topics: Iterable[str] | None = None, call_s: float = _CALL_S) -> None:
-        """End what hangs of a producer's id, in which it has nothing open; blocks, raises as the calls do.
+        """End hanging transactions of a producer's id, while none is open; blocks, and raises the errors of the calls.
 
-        `topics`: those that it may hang in, where that is known; each call is given `call_s`.
+        `topics`: the topics of the hanging transaction, if known. `call_s` is the timeout of each call.
         """
         found = producer.list_topics(timeout=call_s).topics
         producer.begin_transaction()
         for topic in self._topics if topics is None else topics:
             for partition in found[topic].partitions if topic in found else ():
                 producer.produce(topic, b"", partition=partition)
-        # Never committed, whatever it says: what counts is that the transaction reaches the group's offsets.
+        # The position is never committed: the transaction only has to reach the offsets of the group.
         consumer = Consumer(self._own, logger=_client_log)
         try:
             producer.send_offsets_to_transaction([self._place], consumer.consumer_group_metadata(), call_s)
@@ -64,18 +64,18 @@ class Sweep:
         producer.abort_transaction(call_s)
 
     def by_successor(self, config: Mapping[str, Any]) -> bool:
-        """End what hangs of the id of a producer with this configuration, which is fenced; blocks for up to 20 s.
+        """End hanging transactions of a producer with this configuration, and fence it; blocks for up to 20 s.
 
-        False where the broker does not answer.
+        False if the broker does not respond.
         """
         task = in_thread("hanging", self._by_successor, config)
-        wait([task], _ALL_S)  # a call can hang without end
+        wait([task], _ALL_S)  # a call may never return
         if not task.done():
             return False
         try:
             task.result()
         except CLIENT_ERRORS as error:
-            _log.warning("hanging_transaction.not_aborted", error=str(reason_of(error)))
+            _log.warning("hanging_transaction.abort_failed", error=str(reason_of(error)))
             return False
         _log.warning("hanging_transaction.aborted")
         return True

@@ -1,4 +1,4 @@
-"""Which positions are lost, and the sentences for it. Pure."""
+"""Lost positions, and the messages that report them. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def lost_partitions(
 ) -> list[int]:
     """Return the partitions of a recorded source that have lost their position.
 
-    `source` is None if its record cannot be read. A partition without a recorded position was added later, unless no
+    `source` is None if its record is unreadable. A partition without a recorded position was added later, unless no
     partition has a position.
     """
     without = [partition for (name, partition), position in found.items() if name == topic and position.offset is None]
@@ -24,47 +24,46 @@ def lost_partitions(
 
 
 def lost_positions_sentence(first_topic: str, partitions: Sequence[int]) -> str:
-    """Say that the positions of new jobs are lost, and which command sets them: those of all delay topics.
+    """Return the message that the first delay topic has lost positions, with the command that sets those of all.
 
-    A delay topic without a position counts as new while new jobs have one, and would be read from its
-    beginning, with all that was done long ago.
+    The command sets all delay topics: once the first one has a position, another without a position counts as new and
+    would be read from its beginning, including all finished jobs.
     """
     numbers = ", ".join(str(partition) for partition in partitions)
     return (
         f"{first_topic} has no position in partitions {numbers}: `signpost topics apply` commits the beginning when it "
-        f"makes the topic, and the brokers forget positions of a group that is away for offsets.retention.minutes. "
-        f"None is guessed: `signpost positions set '{delay_topics_glob(first_topic)}' --to earliest|latest|TIME` sets "
-        "those of "
-        "all tiers"
+        "creates the topic; brokers delete the positions of a group without members after offsets.retention.minutes. "
+        f"Signpost guesses no position: `signpost positions set '{delay_topics_glob(first_topic)}' "
+        "--to earliest|latest|TIME` sets those of all delay topics"
     )
 
 
 def delay_topics_glob(first_topic: str) -> str:
-    """Return the pattern of all tiers' topics for the command line."""
+    """Return the pattern of all delay topics for the command line."""
     return f"{first_topic.rpartition('.')[0]}.*"
 
 
 def beyond_sentence(topic: str, partition: int, offset: int, end: int) -> str:
-    """Say that a position is after the end of its log, and which command sets it."""
+    """Return the message that a position is after the end of its log, with the command that sets it."""
     return (
-        f"the position in {topic}, partition {partition} is {offset}, after the end of the log ({end}): it is another "
-        "log than the one that was read, or has lost records, as by an unclean election. Find out, then "
-        f"`signpost positions set {topic} --partition {partition} --to earliest|latest|TIME` sets the position"
+        f"the position in {topic}, partition {partition} is {offset}, after the end of the log ({end}): the topic was "
+        "created again, or has lost records, for example by an unclean election. Find the cause, then run "
+        f"`signpost positions set {topic} --partition {partition} --to earliest|latest|TIME`"
     )
 
 
 def lost_sentence(topic: str, partitions: Sequence[int], source: SourcePositions | None) -> str:
-    """Say that the positions of a source are lost, and which command sets them."""
+    """Return the message that the positions of a source are lost, with the command that sets them."""
     numbers = ", ".join(str(partition) for partition in partitions)
     since = "" if source is None else f", recorded on {_day(source.started_at_ms)},"
-    last = ""
+    recorded = ""
     if source is not None:
-        known = "where it started is" if source.last_at_ms is None else f"its last on {_day(source.last_at_ms)} are"
-        last = f" (`--to recorded`: {known} known)"
+        which = "its start" if source.last_at_ms is None else f"the positions of {_day(source.last_at_ms)}"
+        recorded = f"; `--to recorded` sets {which}"
     return (
-        f"the source {topic}{since} has lost its positions (partitions {numbers}): the brokers forget those of a group "
-        f"that is away for offsets.retention.minutes, or of a topic that was deleted. None is guessed: "
-        f"`signpost positions set {topic} --to earliest|latest|TIME` sets them{last}"
+        f"the source {topic}{since} has lost its positions (partitions {numbers}). Brokers delete the positions of a "
+        "group without members after offsets.retention.minutes, and those of a deleted topic. Signpost guesses no "
+        f"position: `signpost positions set {topic} --to earliest|latest|TIME` sets them{recorded}"
     )
 
 

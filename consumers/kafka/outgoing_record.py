@@ -1,15 +1,15 @@
-"""A record to be written in a transaction."""
+"""A record to write in a transaction."""
 
 from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-# The partitioner chooses, by the key.
+# The partitioner chooses by the key.
 ANY_PARTITION: Final = -1
 
 
 class OutgoingRecord(NamedTuple):
-    """Topic, partition number (or `ANY_PARTITION`), key and value; without a value it is a tombstone."""
+    """Topic, partition number (or `ANY_PARTITION`), key and value; a record without a value is a tombstone."""
 
     topic: str
     partition: int

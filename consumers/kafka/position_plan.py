@@ -1,4 +1,4 @@
-"""Changes of positions, and what they skip or repeat. Pure: group_positions.py talks to the broker."""
+"""Changes of positions, and the records that they skip or repeat. Pure: group_positions.py talks to the broker."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from schemas.catalog.errors import InvalidInput
 from schemas.input.suggestions import did_you_mean
 
 PositionTarget: TypeAlias = Literal["earliest", "latest", "recorded"] | datetime | int
-"""The beginning or end of the log, the last recorded position of a source, the first record not older, or an offset."""
+"""Beginning or end of the log, last recorded position of a source, time (first record not older), or offset."""
 
 
 @dataclass(frozen=True, slots=True)
 class PositionChange:
-    """A position to set; `was` is None where there was none."""
+    """A position to set; `was` is None if there was none."""
 
     topic: str
     partition: int
@@ -46,7 +46,7 @@ def _plural(count: int) -> str:
 
 
 def parse_target(text: str) -> PositionTarget:
-    """Return what `--to` means; InvalidInput says how it is written."""
+    """Parse `--to`; InvalidInput lists the valid forms."""
     match text:
         case "earliest" | "latest" | "recorded":
             return text
@@ -62,15 +62,15 @@ def parse_target(text: str) -> PositionTarget:
 
 
 def chosen(wanted: Iterable[str], known: Iterable[str], prefix: str) -> list[str]:
-    """Return the topics that are meant: names with or without the prefix, or patterns with `*`."""
+    """Return the topics that match names with or without the prefix, or patterns with `*`."""
     names = sorted(known)
     result: list[str] = []
     for name in wanted:
         found = [topic for topic in names if fnmatchcase(topic, name) or fnmatchcase(topic, prefix + name)]
         if not found:
             short = [topic.removeprefix(prefix) for topic in names]
-            hint = did_you_mean(name.removeprefix(prefix), short) or f"; there are: {', '.join(short)}"
-            raise InvalidInput(f"{name}: is neither a source nor a delay topic of jobs{hint}")
+            hint = did_you_mean(name.removeprefix(prefix), short) or f"; available: {', '.join(short)}"
+            raise InvalidInput(f"{name}: neither a source nor a delay topic{hint}")
         result += [topic for topic in found if topic not in result]
     return result
 
@@ -81,9 +81,9 @@ def plan_changes(
     at_time: Mapping[PartitionKey, int],
     sources: PositionsBySource,
 ) -> list[PositionChange]:
-    """Return the positions to be set; `at_time`: the first offset not older than the target, where it is a time.
+    """Return the positions to set; `at_time`: the first offset not older than the target, if that is a time.
 
-    InvalidInput where an offset is not in the log, or nothing is recorded.
+    InvalidInput if an offset is not in the log, or nothing is recorded.
     """
     return [
         PositionChange(
@@ -105,7 +105,7 @@ def _offset(
     if isinstance(target, int):
         if not known.begin <= target <= known.end:
             raise InvalidInput(
-                f"--to {target}: the log of {key[0]} partition {key[1]} is from {known.begin} to {known.end}"
+                f"--to {target}: the log of {key[0]} partition {key[1]} has offsets {known.begin} to {known.end}"
             )
         return target
     if target == "earliest":
@@ -115,7 +115,7 @@ def _offset(
     source = sources.get(key[0])
     if source is None:
         raise InvalidInput(
-            f"--to recorded: nothing is recorded of {key[0]}; give earliest, latest, a time or an offset"
+            f"--to recorded: no position of {key[0]} is recorded; use earliest, latest, a time or an offset"
         )
-    # A partition that was added after the record starts at its beginning, as it would have.
+    # A partition that was added after the record starts at its beginning.
     return min(max(source.positions.get(key[1], known.begin), known.begin), known.end)

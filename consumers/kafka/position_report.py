@@ -1,4 +1,4 @@
-"""Remarks about positions: of new sources and delay topics, lost positions, positions outside their log. Pure."""
+"""Remarks about positions: new sources and delay topics, lost positions, positions outside their log. Pure."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from consumers.kafka.source_positions import PositionsBySource
 
 @dataclass(frozen=True, slots=True)
 class Remark:
-    """A sentence about a topic; `stops`: its role does not go on before a position is set."""
+    """A sentence about a topic; `stops`: its role does not run until the position is set."""
 
     sentence: str
     stops: bool = False
 
 
 def waiting(known: PartitionOffsets) -> int | None:
-    """Return how many records (transaction markers included) wait in a partition; None where that is not known."""
+    """Return the number of records (with transaction markers) that wait in a partition; None if it has no position."""
     return None if known.offset is None else max(0, known.end - max(known.offset, known.begin))
 
 
 def about_sources(
     topics: Iterable[str], found: Mapping[PartitionKey, PartitionOffsets], sources: PositionsBySource
 ) -> list[Remark]:
-    """Say what is to be said about each source."""
+    """Return the remarks about each source."""
     remarks: list[Remark] = []
     for topic in topics:
         lost = lost_partitions(topic, found, sources[topic]) if topic in sources else []
@@ -35,9 +35,9 @@ def about_sources(
             continue
         without = _without(topic, found)
         if without and len(without) == len([key for key in found if key[0] == topic]):
-            remarks.append(Remark(f"{topic} is new: a router starts it as the setting start_at says"))
+            remarks.append(Remark(f"{topic} is new: it starts at the setting start_at"))
         elif without:
-            remarks.append(Remark(f"{topic} has later partitions, which start at their beginning: {_join(without)}"))
+            remarks.append(Remark(f"{topic} has new partitions, which start at their beginning: {_join(without)}"))
         remarks += _outside(topic, found)
     return remarks
 
@@ -45,7 +45,7 @@ def about_sources(
 def about_delay_topics(
     first: str, topics: Iterable[str], found: Mapping[PartitionKey, PartitionOffsets]
 ) -> list[Remark]:
-    """Say what is to be said about each delay topic; `first` is that of new jobs."""
+    """Return the remarks about each delay topic; `first` is the topic of new jobs."""
     remarks: list[Remark] = []
     lost = _without(first, found)
     if lost:
@@ -73,7 +73,7 @@ def _outside(topic: str, found: Mapping[PartitionKey, PartitionOffsets]) -> list
             remarks.append(
                 Remark(
                     f"{topic} partition {partition}: retention deleted {known.offset} to {known.begin - 1} before "
-                    f"they were read; it goes on at {known.begin}"
+                    f"they were read; reading continues at {known.begin}"
                 )
             )
     return remarks

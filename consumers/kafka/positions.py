@@ -1,8 +1,8 @@
-"""Committed positions of a consumer group, and where the log of each partition begins and ends.
+"""Committed positions of a consumer group, and the begin and end offsets of each partition.
 
-They are asked by a consumer that never joins the group, in a thread of their own: `AdminClient`'s question for a
-group's offsets ends the whole process when a coordinator has moved (librdkafka issue 5040). With `read_committed` the
-answer waits for offsets that a transaction has not ended yet (KIP-447).
+A consumer that never joins the group requests them in a helper thread. `AdminClient` has a call for a group's offsets,
+but it crashes the process after a coordinator has moved (librdkafka issue 5040). With `read_committed` the response
+waits for the offsets of an open transaction (KIP-447).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ PartitionKey = tuple[str, int]
 
 @dataclass(frozen=True, slots=True)
 class PartitionOffsets:
-    """What is known of one partition: `offset` is None where nothing was ever committed."""
+    """The offsets of one partition; `offset` is None if nothing was ever committed."""
 
     offset: int | None
     metadata: str
@@ -41,7 +41,7 @@ class PartitionOffsets:
 
 
 class CommittedPositions:
-    """Asks for the positions of one group; `kafka` are the properties of the connection."""
+    """Requests the positions of one group; `kafka` are the properties of the connection."""
 
     def __init__(
         self, kafka: Mapping[str, str], admin: AdminClient, group: str, timeout: AdaptiveTimeout | None = None
@@ -50,17 +50,17 @@ class CommittedPositions:
         self._admin = admin
         self._group = group
         self._timeout = timeout or AdaptiveTimeout()
-        self.topics: frozenset[str] = frozenset()  # all that there were when `fetch` asked last
+        self.topics: frozenset[str] = frozenset()  # that existed at the last `fetch`
 
     def fetch(self, partitions: Sequence[PartitionKey]) -> dict[PartitionKey, PartitionOffsets]:
-        """Return what is known of these partitions; blocks, and raises KafkaException where the broker cannot say."""
-        # After a broker was restarted its epoch is refused (FENCED_LEADER_EPOCH) until metadata is requested again.
+        """Return the offsets of these partitions; blocks, and raises KafkaException if a request fails."""
+        # After a broker restart requests fail (FENCED_LEADER_EPOCH) until the client refreshes its metadata.
         with self._timeout.measured():
             self.topics = frozenset(self._admin.list_topics(timeout=self._timeout.seconds).topics)
             return self._fetch(partitions)
 
     def fetch_topics(self, topics: Iterable[str]) -> dict[PartitionKey, PartitionOffsets]:
-        """Return what is known of all partitions of these topics that are there; blocks and raises as `fetch`."""
+        """Return the offsets of all partitions of those topics that exist; blocks and raises as `fetch`."""
         present = self._admin.list_topics(timeout=self._timeout.seconds).topics
         return self._fetch(
             [(topic, number) for topic in topics if topic in present for number in sorted(present[topic].partitions)]
@@ -90,38 +90,37 @@ class CommittedPositions:
         own = {"group.id": self._group, "isolation.level": "read_committed", "enable.auto.commit": False}
         consumer = Consumer({**self._kafka, **own}, logger=logging.getLogger("signpost.kafka"))
         try:
-            answers = consumer.committed(wanted, timeout=self._timeout.seconds)
+            committed = consumer.committed(wanted, timeout=self._timeout.seconds)
         finally:
             consumer.close()
-        for answer in answers:
-            if answer.error is not None:
-                raise KafkaException(answer.error)
-        return {(answer.topic, answer.partition): (answer.offset, answer.metadata or "") for answer in answers}
+        for one in committed:
+            if one.error is not None:
+                raise KafkaException(one.error)
+        return {(one.topic, one.partition): (one.offset, one.metadata or "") for one in committed}
 
 
 def commit_positions(kafka: Mapping[str, str], group: str, positions: Mapping[PartitionKey, int]) -> None:
-    """Commit positions for a group without members, without their metadata; Unavailable where brokers refuse.
+    """Commit positions for a group without members, without their metadata; Unavailable if the brokers refuse.
 
-    By a consumer that does not join: the admin client's calls can end the process (librdkafka issue 5040). Blocks.
+    A consumer that does not join commits them: the admin client's calls can crash the process (librdkafka issue 5040).
+    Blocks.
     """
     own = {"group.id": group, "enable.auto.commit": False}
     consumer = Consumer({**kafka, **own}, logger=logging.getLogger("signpost.kafka"))
     try:
         offsets = [TopicPartition(*key, offset) for key, offset in positions.items()]
-        answers = consumer.commit(offsets=offsets, asynchronous=False)
+        committed = consumer.commit(offsets=offsets, asynchronous=False)
     except KafkaException as error:
-        raise Unavailable(f"the positions of the group {group} are not set: {error.args[0].str()}") from error
+        raise Unavailable(f"the positions of the group {group} were not set: {error.args[0].str()}") from error
     finally:
         consumer.close()
-    for answer in answers or ():
-        if answer.error is not None:
-            raise Unavailable(
-                f"the position in {answer.topic} partition {answer.partition} is not set: {answer.error.str()}"
-            )
+    for one in committed or ():
+        if one.error is not None:
+            raise Unavailable(f"the position in {one.topic} partition {one.partition} was not set: {one.error.str()}")
 
 
 class PositionsQuery(Generic[T]):
-    """One question, asked by `fetch` in a helper thread until it is answered; `poll` never blocks."""
+    """One request, which `fetch` repeats in a helper thread until it succeeds; `poll` never blocks."""
 
     def __init__(self, fetch: Callable[[Sequence[PartitionKey]], T], partitions: Sequence[PartitionKey]) -> None:
         self._fetch = fetch
@@ -129,14 +128,14 @@ class PositionsQuery(Generic[T]):
         self._future: Future[T] | None = None
         self._not_before_s = 0.0
         self._since_s: float | None = None
-        self._trouble: str | None = None  # the last error
+        self._last_error: str | None = None
 
     def awaited_s(self, now_s: float) -> float:
-        """Return for how long the answer has been awaited."""
+        """Return how long the result has been awaited."""
         return 0.0 if self._since_s is None else now_s - self._since_s
 
     def poll(self, now_s: float) -> T | None:
-        """Return the answer once it is there (`now_s`: a monotonic clock, in seconds)."""
+        """Return the result once it has arrived (`now_s`: a monotonic clock, in seconds)."""
         if self._since_s is None:
             self._since_s = now_s
         if self._future is None:
@@ -146,16 +145,15 @@ class PositionsQuery(Generic[T]):
         if not self._future.done():
             return None
         try:
-            answer = self._future.result()
+            return self._future.result()
         except REQUEST_ERRORS as error:
             reason = sentence_of(error)
-            if reason != self._trouble:
-                self._trouble = reason
+            if reason != self._last_error:
+                self._last_error = reason
                 _log.info("positions.fetch_failed", error=reason)
             self._future = None
             self._not_before_s = now_s + ASK_AGAIN_S
             return None
-        return answer
 
 
 _HOPELESS: Final = frozenset(
@@ -169,22 +167,22 @@ _HOPELESS: Final = frozenset(
 
 
 def failed_for_good(error: KafkaError) -> str:
-    """Return what a fatal error of a consumer means; the client says twice what it was."""
+    """Return the message for a fatal error of a consumer; librdkafka's own repeats itself."""
     if "fenced" in error.str():
         return "another process has taken this instance id: each process of a role needs its own --instance"
-    return f"the consumer failed for good: {error.str()}"
+    return f"the consumer has a fatal error: {error.str()}"
 
 
 def refuse_hopeless(error: KafkaError, topic: str | None) -> None:
-    """Raise Unavailable where a consumer will never read again."""
-    if error.fatal() or error.code() == KafkaError._FATAL:  # as a message it does not call itself fatal
+    """Raise Unavailable if a consumer will never read again."""
+    if error.fatal() or error.code() == KafkaError._FATAL:  # in a message, `fatal()` is false
         raise Unavailable(failed_for_good(error))
     if error.code() in _HOPELESS:
         raise Unavailable(f"{topic or 'the group'} cannot be read: {error.str()}")
 
 
 def is_lost_broker(error: KafkaError) -> bool:
-    """Tell whether an error means only that brokers are out of reach for now."""
+    """Tell whether an error only means that brokers are unreachable for now."""
     return bool(error.retriable()) or error.code() in {
         KafkaError._ALL_BROKERS_DOWN,
         KafkaError._TRANSPORT,

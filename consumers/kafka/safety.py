@@ -1,6 +1,6 @@
-"""Settings of the brokers and of sources under which something can be lost: said in a sentence each, at every start.
+"""Warnings about settings of brokers and sources that can lose data; each role logs them when it starts.
 
-Own topics need no sentence: `check` refuses to start on them until they are as they must be.
+Signpost's own topics need no warning: a role does not start while their configuration is wrong (topics.py).
 """
 
 from __future__ import annotations
@@ -18,51 +18,51 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its package
 from consumers.kafka.admin import TIMEOUT_S, result
 from schemas.catalog.errors import Unavailable
 
-RETENTION_MINUTES: Final = 30 * 24 * 60  # for as long as records stay
+RETENTION_MINUTES: Final = 30 * 24 * 60  # the retention of records
 
 
 def warnings(admin: AdminClient, sources: Iterable[str]) -> list[str]:
-    """Ask the brokers, and return what there is to warn of."""
+    """Read the configuration of brokers and sources, and return the warnings."""
     try:
         present = admin.list_topics(timeout=TIMEOUT_S)
     except KafkaException as error:
-        raise Unavailable(f"the brokers do not answer: {error.args[0].str()}") from error
+        raise Unavailable(f"the brokers do not respond: {error.args[0].str()}") from error
     broker = ConfigResource(ResourceType.BROKER, str(min(present.brokers)))
-    asked = {topic: ConfigResource(ResourceType.TOPIC, topic) for topic in sources if topic in present.topics}
-    answers = admin.describe_configs([broker, *asked.values()], request_timeout=TIMEOUT_S)
+    resources = {topic: ConfigResource(ResourceType.TOPIC, topic) for topic in sources if topic in present.topics}
+    futures = admin.describe_configs([broker, *resources.values()], request_timeout=TIMEOUT_S)
     found = {
         (resource.restype, resource.name): _values(result(future, f"the configs of {resource.name}"))
-        for resource, future in answers.items()
+        for resource, future in futures.items()
     }
     sentences = about_brokers(found[broker.restype, broker.name])
-    for topic in asked:
+    for topic in resources:
         replicas = min(len(partition.replicas) for partition in present.topics[topic].partitions.values())
         sentences += about_source(topic, replicas, found[ResourceType.TOPIC, topic])
     return sentences
 
 
 def about_brokers(configs: Mapping[str, str | None]) -> list[str]:
-    """Warn of brokers that forget positions before records are deleted."""
+    """Warn of brokers that delete positions before records."""
     minutes = configs.get("offsets.retention.minutes")
     if minutes is None or int(minutes) >= RETENTION_MINUTES:
         return []
     sentence = (
-        f"the brokers forget the positions of a group that is away for {int(minutes) / 1440:g} days, records stay "
-        f"for 30: set offsets.retention.minutes to {RETENTION_MINUTES} or more"
+        f"the brokers delete the positions of a group without members after {int(minutes) / 1440:g} days, but records "
+        f"stay for 30: set offsets.retention.minutes to {RETENTION_MINUTES} or more"
     )
     return [sentence]
 
 
 def about_source(topic: str, replicas: int, configs: Mapping[str, str | None]) -> list[str]:
-    """Warn of a replicated source of which one broker's end can take acknowledged events."""
+    """Warn of a replicated source that loses acknowledged events when one broker is lost."""
     if replicas < 2:
         return []
     sentences = []
     insync = configs.get("min.insync.replicas")
     if insync is not None and int(insync) < 2:
         sentences.append(
-            f"the source {topic} has {replicas} replicas and min.insync.replicas={insync}: an event that was "
-            "acknowledged by one broker alone is lost with it; set it to 2"
+            f"the source {topic} has {replicas} replicas and min.insync.replicas={insync}: an event that only one "
+            "broker has acknowledged is lost with it; set it to 2"
         )
     if configs.get("unclean.leader.election.enable") == "true":
         sentences.append(

@@ -1,6 +1,6 @@
-"""The compacted topic `sources`: read whole, and written. Both block, and belong into a helper thread of a role.
+"""Reader and writer of the compacted topic `sources`. Calls block, so they belong in a helper thread of a role.
 
-It holds about one record for each source and hour, until it is compacted: reading it takes some milliseconds.
+Until compaction the topic holds about one record per source and hour. Reading it takes some milliseconds.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _log = structlog.get_logger("sources")
 _kafka_log = logging.getLogger("signpost.kafka")
 
 PositionsBySource: TypeAlias = dict[str, SourcePositions | None]
-"""By topic; None where the record cannot be read: the source was started, and nothing else is known."""
+"""By topic; None if the record is unreadable: the source was started, and nothing else is known."""
 
 
 class SourcesTopic:
@@ -38,10 +38,10 @@ class SourcesTopic:
     def read(self) -> PositionsBySource:
         """Return what is recorded of all sources; Unavailable if the topic does not exist or brokers do not respond."""
         states = self._partitions.read_all().values()
-        return {topic: _decode(topic, value) for state in states for topic, value in state.items()}
+        return {topic: self._decode(topic, value) for state in states for topic, value in state.items()}
 
     def write(self, sources: Iterable[SourcePositions]) -> None:
-        """Write records and wait until the broker has them; KafkaException if it does not take one."""
+        """Write records and wait until the broker acknowledges them; KafkaException if it rejects one."""
         failed: list[KafkaError] = []
 
         def on_delivery(error: KafkaError | None, message: Message) -> None:
@@ -62,10 +62,9 @@ class SourcesTopic:
         if failed:
             raise KafkaException(failed[0])
 
-
-def _decode(topic: str, value: bytes) -> SourcePositions | None:
-    try:
-        return decode_source(value)
-    except UnreadableRecord as error:
-        _log.warning("source_positions.rejected", topic=topic, error=str(error))
-        return None
+    def _decode(self, source: str, value: bytes) -> SourcePositions | None:
+        try:
+            return decode_source(value)
+        except UnreadableRecord as error:
+            _log.warning("record.rejected", topic=self._topic, id=source, reason=str(error))
+            return None

@@ -1,4 +1,4 @@
-"""Blocking calls in threads of their own, which a process that ends does not wait for."""
+"""Blocking calls in daemon threads: the process does not wait for them at exit."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 def in_thread(name: str, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-    """Make a call in a new daemon thread (50 µs); an executor's threads would be joined at exit, hung ones too."""
+    """Make a call in a new daemon thread (50 µs). An executor would join its threads at exit, even hung ones."""
     future: Future[T] = Future()
 
     def run() -> None:

@@ -1,10 +1,8 @@
-"""Reader of partitions from given offsets to an end that was requested before, in large batches. All calls block.
+"""Reader of partitions: from given offsets to an end that was requested first, in large batches. All calls block.
 
-The end is the last stable offset, or the high watermark where the end of open transactions has to be awaited; the
-consumer is `read_committed` in either case. The last offsets before an end may be markers of transactions, which no
-consumer gets: the client reports the end of a partition instead, and that counts.
-
-A million records take about two seconds, most of it in Python.
+The end is the last stable offset, or the high watermark if the reader has to wait for open transactions. The consumer
+is `read_committed` in both cases. The last offsets before an end may be transaction markers, which no consumer gets;
+then the client's report of the end of the partition completes the range.
 """
 
 from __future__ import annotations
@@ -25,19 +23,19 @@ from schemas.catalog.errors import Unavailable
 from schemas.settings.kafka_properties import whole_topic_config
 
 BATCH: Final = 10_000
-# Brokers end an open transaction after at most 20 s: its timeout (10 s), and the interval at which they look for it.
+# Brokers end an open transaction after at most 20 s: its timeout (10 s) and the interval of their checks (10 s).
 SILENT_AFTER_S: Final = 30.0
 _POLL_S: Final = 0.2
 _TUNING: Final[dict[str, Any]] = {
     "fetch.wait.max.ms": 50,
-    # With the queue full the next fetch is tried after this; the default second would be most of the time.
+    # The delay of the next fetch after a full queue. With the default of 1 s a reader would mostly wait.
     "fetch.queue.backoff.ms": 10,
 }
-# A range that retention deletes while it is read is skipped.
+# The reader skips a range that retention deletes meanwhile.
 _OWN: Final[dict[str, Any]] = {"auto.offset.reset": "earliest"}
 
 Progress: TypeAlias = Callable[[int, int], None]
-"""Called with the number of offsets that were read, and of all."""
+"""Called with the number of offsets read so far, and of all offsets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +58,7 @@ def no_progress(done: int, total: int) -> None:
 
 
 def place_of(message: Message) -> tuple[str, int, int]:
-    """Return topic, partition and offset of a record that was read."""
+    """Return topic, partition and offset of a consumed record."""
     topic, partition, offset = message.topic(), message.partition(), message.offset()
     assert topic is not None
     assert partition is not None
@@ -71,8 +69,8 @@ def place_of(message: Message) -> tuple[str, int, int]:
 class TopicReader:
     """Reads partitions of one cluster; `kafka` are the properties of the connection.
 
-    `group` is the name of a group that is never joined. All calls block; they raise Unavailable, with a sentence, if
-    brokers refuse, or do not respond.
+    `group` is the name of a group that the reader never joins. All calls block, and raise Unavailable if brokers refuse
+    or do not respond.
     """
 
     def __init__(
@@ -104,7 +102,7 @@ class TopicReader:
     def partitions_of(self, topic: str) -> list[PartitionKey]:
         """Return all partitions of a topic; Unavailable if it does not exist."""
         if not (keys := self.partitions([topic])):
-            raise Unavailable(f"the topic {topic} does not exist: `signpost topics apply` makes it")
+            raise Unavailable(f"the topic {topic} does not exist: `signpost topics apply` creates it")
         return keys
 
     def ranges(
@@ -114,7 +112,7 @@ class TopicReader:
         *,
         isolation: IsolationLevel = IsolationLevel.READ_COMMITTED,
     ) -> list[Range]:
-        """Return what there is to read, from the beginning or the first record not older than `since_ms` (Unix ms).
+        """Return the ranges to read, from the beginning or the first record not older than `since_ms` (Unix ms).
 
         The end is the last stable offset, or the high watermark with READ_UNCOMMITTED.
         """
@@ -123,17 +121,17 @@ class TopicReader:
             return []
         begin = EARLIEST if since_ms is None else from_time(since_ms)
 
-        def ask() -> list[Range]:
+        def request() -> list[Range]:
             begins, ends = self._offsets(keys, (begin, LATEST), isolation)
             # -1: no record is that young.
             return [Range(*key, begins[key] if begins[key] >= 0 else ends[key], ends[key]) for key in keys]
 
-        return settled(ask)
+        return settled(request)
 
     def read(self, ranges: Iterable[Range]) -> Iterator[list[Message]]:
-        """Yield all records of these ranges in batches, those of a partition in their order.
+        """Yield all records of these ranges in batches, in order within each partition.
 
-        A caller that has read enough closes the iterator.
+        A caller that needs no more closes the iterator.
         """
         wanted = {one.key: one for one in ranges if one.begin < one.end}
         if not wanted:
@@ -159,13 +157,14 @@ class TopicReader:
                 error = message.error()
                 if error is not None and not _is_end(error):
                     continue
-                key, offset = place_of(message)[:2], place_of(message)[2]
+                topic, number, offset = place_of(message)
+                key = (topic, number)
                 silent_since_s = time.monotonic()
                 if key not in missing:
                     continue
                 if error is None and offset < wanted[key].end:
                     batch.append(message)
-                # The report of an end has the offset of the next record.
+                # The report of an end carries the offset of the next record.
                 positions[key] = min(wanted[key].end, offset + (error is None))
             ended = {key for key in missing if positions[key] >= wanted[key].end}
             if ended:
@@ -174,11 +173,11 @@ class TopicReader:
             self.progress(sum(positions[key] - one.begin for key, one in wanted.items()), total)
             if batch:
                 yield batch
-                silent_since_s = time.monotonic()  # the caller may have taken long
+                silent_since_s = time.monotonic()  # the caller may have been slow
             elif time.monotonic() - silent_since_s > self._silent_after_s:
                 topic, number = min(missing)
                 raise Unavailable(
-                    f"{topic} is not read to its end: no broker has sent anything of partition {number} for "
+                    f"{topic} was not read to its end: no broker has sent a record of partition {number} for "
                     f"{self._silent_after_s:g} s"
                 )
 
@@ -210,7 +209,7 @@ def _consume(consumer: Consumer) -> list[Message]:
 
 
 def _is_end(error: KafkaError) -> bool:
-    """Tell the end of a partition from a connection error, which passes, and any other error, which is raised."""
+    """Return True for the end of a partition, False for a temporary connection error; raise any other error."""
     if error.code() == KafkaError._PARTITION_EOF:
         return True
     if is_lost_broker(error):

@@ -1,7 +1,7 @@
-"""The difference between the topics that are and those that have to be: shown, made, and refused by the roles.
+"""Topic configuration: compare the topics of the cluster with the required ones, and apply the differences.
 
-`plan` only reads. `apply` makes what `plan` found; it may run twice at once, and again after it was interrupted.
-`check` is what a role does before it starts: it never mends anything itself.
+`plan` only reads. `apply` makes the changes of `plan`; it may run twice at once, and again after an interruption.
+Each role calls `check` before it starts. `check` changes nothing.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from consumers.kafka.positions import CommittedPositions, commit_positions
 from schemas.catalog.errors import Unavailable
 from schemas.records.topics import FIRST, Topic, TopicNames
 
-MEND: Final = "run `signpost topics apply`; `signpost topics plan` shows the changes first"
+_ADVICE: Final = "run `signpost topics apply`; `signpost topics plan` shows the changes first"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Create:
 
 @dataclass(frozen=True, slots=True)
 class Reconfigure:
-    """Configs of a topic are not as they must be: name to (what is, what must be)."""
+    """Configs of a topic differ: name to (present value, required value)."""
 
     name: str
     configs: Mapping[str, tuple[str | None, str]]
@@ -53,7 +53,7 @@ class Reconfigure:
 
 @dataclass(frozen=True, slots=True)
 class SetBeginning:
-    """Delivery has no position in the empty topic of new jobs; without one it would have to guess."""
+    """Delivery has no position in the empty topic of new jobs, and would have to guess one."""
 
     group: str
     topic: str
@@ -65,7 +65,7 @@ class SetBeginning:
 
 @dataclass(frozen=True, slots=True)
 class Impossible:
-    """Something that no command of Signpost may change; `reason` says what and what to do."""
+    """A difference that no command of Signpost may change; `reason` names it and what to do."""
 
     name: str
     reason: str
@@ -89,9 +89,9 @@ def router_group(names: TopicNames) -> str:
 
 
 def plan(kafka: Kafka, admin: AdminClient, wanted: Sequence[Topic], names: TopicNames) -> list[Change]:
-    """Compare the topics of the cluster with `wanted`; an empty list means that all is as it must be.
+    """Compare the topics of the cluster with `wanted`; an empty list means no difference.
 
-    `kafka` are the properties of the connection, by which `admin` was made.
+    `kafka` are the properties of the connection of `admin`.
     """
     return settled(lambda: _plan(kafka, admin, wanted, names))
 
@@ -101,7 +101,7 @@ def _plan(kafka: Kafka, admin: AdminClient, wanted: Sequence[Topic], names: Topi
     changes: list[Change] = [Create(topic) for topic in wanted if topic.name not in present]
     existing = [topic for topic in wanted if topic.name in present and _is_own(topic)]
     for topic in existing:
-        changes += _shape(topic, present[topic.name].partitions)
+        changes += _layout(topic, present[topic.name].partitions)
     changes += _configs(admin, existing)
     first = names.jobs(FIRST)
     if first in present and any(topic.name == first for topic in wanted):
@@ -118,23 +118,23 @@ def apply(
     *,
     begin: Callable[[Sequence[Topic]], None] = lambda topics: None,
 ) -> list[Change]:
-    """Make what `plan` finds and return it; nothing is made where something is Impossible (Unavailable says what).
+    """Make the changes of `plan` and return them. If one is Impossible, change nothing and raise Unavailable.
 
-    `begin` gets the topics that are about to be made, if any, which may take long; `report` gets each change made.
+    `begin` gets the topics that are about to be created, if any, which may take long. `report` gets each change made.
     """
     changes = plan(kafka, admin, wanted, names)
     if refused := [str(change) for change in changes if isinstance(change, Impossible)]:
         raise Unavailable("\n".join(refused))
-    made = [change.topic for change in changes if isinstance(change, Create)]
-    if made:
-        begin(made)
-    _create(admin, made)
+    created = [change.topic for change in changes if isinstance(change, Create)]
+    if created:
+        begin(created)
+    _create(admin, created)
     if wrong := [change for change in changes if isinstance(change, Reconfigure)]:
         _alter(admin, wrong)
         settled(lambda: _expect_configs(admin, [topic for topic in wanted if topic.name in {c.name for c in wrong}]))
-    if any(topic.name == names.jobs(FIRST) for topic in made):
-        # Known only now that the topic is there. An apply that ends before this is completed by the next one, and
-        # until then no role starts (check).
+    if any(topic.name == names.jobs(FIRST) for topic in created):
+        # This change is known only after the topic exists. If an apply ends before this line, the next one completes
+        # it, and until then no role starts (check).
         changes += [change for change in plan(kafka, admin, wanted, names) if isinstance(change, SetBeginning)]
     for change in changes:
         if isinstance(change, SetBeginning):
@@ -151,20 +151,20 @@ def check(kafka: Kafka, admin: AdminClient, wanted: Sequence[Topic], names: Topi
     shown = [str(change) for change in changes[:3]]
     if len(changes) > len(shown):
         shown.append(f"and {len(changes) - len(shown)} more")
-    advice = "" if all(isinstance(change, Impossible) for change in changes) else f"; {MEND}"
+    advice = "" if all(isinstance(change, Impossible) for change in changes) else f"; {_ADVICE}"
     raise Unavailable(f"topic configuration mismatch: {'; '.join(shown)}{advice}")
 
 
 def check_sources(admin: AdminClient, topics: Iterable[str]) -> None:
-    """Raise Unavailable where a source topic is missing: it is its team's to make."""
+    """Raise Unavailable if a source topic is missing, which its team has to create."""
     if missing := sorted(set(topics) - _topics(admin).keys()):
         raise Unavailable(
-            f"the source topic {missing[0]} does not exist: create it, or take it out of the setting `sources`"
+            f"the source topic {missing[0]} does not exist: create it, or remove it from the setting `sources`"
         )
 
 
 def check_leaders(admin: AdminClient, topics: Iterable[str]) -> None:
-    """Raise NotSettled where a topic has partitions that cannot be read or written, as long as its brokers start."""
+    """Raise NotSettled if a partition of a topic has no leader, for example while brokers start."""
     present = _topics(admin)
     for topic in topics:
         partitions = present[topic].partitions.values() if topic in present else []
@@ -173,18 +173,19 @@ def check_leaders(admin: AdminClient, topics: Iterable[str]) -> None:
 
 
 def _is_own(topic: Topic) -> bool:
-    # Event topics belong to their teams: made where they are missing, never compared. All others have this config.
+    # Event topics belong to their teams: Signpost creates missing ones, but never compares them. All others have this
+    # config.
     return "message.timestamp.type" in topic.configs
 
 
-def _shape(topic: Topic, partitions: Mapping[int, Any]) -> list[Change]:
+def _layout(topic: Topic, partitions: Mapping[int, Any]) -> list[Change]:
     changes: list[Change] = []
     if len(partitions) != topic.partitions:
-        # Keys are hashed over the number of partitions; jobs of a subscription, its retries and its state have to
-        # stay on the same partition number.
+        # Keys are hashed over the number of partitions. The jobs of a subscription, its retries and its state must stay
+        # on the same partition number.
         reason = (
-            f"it has {len(partitions)} partitions, the settings say {topic.partitions}; the number is fixed when the "
-            f"topic is made: set partitions = {len(partitions)}, or start again with another prefix"
+            f"it has {len(partitions)} partitions, the settings say {topic.partitions}; the number cannot "
+            f"change later: set partitions = {len(partitions)}, or use another prefix"
         )
         changes.append(Impossible(topic.name, reason))
     replicas = min((len(partition.replicas) for partition in partitions.values()), default=0)
@@ -200,24 +201,25 @@ def _shape(topic: Topic, partitions: Mapping[int, Any]) -> list[Change]:
 def _configs(admin: AdminClient, topics: Sequence[Topic]) -> list[Change]:
     if not topics:
         return []
-    asked = {topic.name: ConfigResource(ResourceType.TOPIC, topic.name) for topic in topics}
-    answers = {
+    resources = [ConfigResource(ResourceType.TOPIC, topic.name) for topic in topics]
+    futures = {
         resource.name: future
-        for resource, future in admin.describe_configs(list(asked.values()), request_timeout=TIMEOUT_S).items()
+        for resource, future in admin.describe_configs(resources, request_timeout=TIMEOUT_S).items()
     }
     changes: list[Change] = []
     for topic in topics:
-        entries = result(answers[topic.name], f"the configs of {topic.name}")
+        entries = result(futures[topic.name], f"the configs of {topic.name}")
         present = {name: entry.value for name, entry in entries.items()}
-        if wrong := {
+        wrong = {
             name: (present.get(name), value) for name, value in topic.configs.items() if present.get(name) != value
-        }:
+        }
+        if wrong:
             changes.append(Reconfigure(topic.name, wrong))
     return changes
 
 
 def _beginnings(kafka: Kafka, admin: AdminClient, group: str, topic: str, partitions: int) -> list[Change]:
-    """Find partitions without a position into which nothing was ever written: only there is none to be guessed."""
+    """Find partitions without a position and without any record: only there the beginning is no guess."""
     try:
         positions = CommittedPositions(kafka, admin, group, AdaptiveTimeout(MAX_S))
         found = positions.fetch([(topic, number) for number in range(partitions)])
@@ -237,14 +239,14 @@ def _create(admin: AdminClient, topics: Sequence[Topic]) -> None:
         except Unavailable as error:
             cause = error.__cause__
             if isinstance(cause, KafkaException) and cause.args[0].code() == KafkaError.TOPIC_ALREADY_EXISTS:
-                continue  # another apply was quicker
+                continue  # another apply created it first
             raise
     settled(lambda: check_leaders(admin, [topic.name for topic in topics]))
 
 
 def _expect_configs(admin: AdminClient, topics: Sequence[Topic]) -> None:
     if wrong := _configs(admin, topics):
-        raise NotSettled(f"the brokers do not take a config: {wrong[0]}")
+        raise NotSettled(f"the brokers did not apply a config: {wrong[0]}")
 
 
 def _alter(admin: AdminClient, changes: Sequence[Reconfigure]) -> None:
@@ -269,7 +271,7 @@ def _commit_beginning(
     try:
         commit_positions(kafka, change.group, {(change.topic, number): 0 for number in change.partitions})
     except Unavailable:
-        # The broker refuses this to a group with members. They may be there because another apply was quicker.
+        # The broker refuses this for a group with members. There are some if another apply finished first.
         if any(isinstance(left, SetBeginning) for left in plan(kafka, admin, wanted, names)):
             raise
 
@@ -278,4 +280,4 @@ def _topics(admin: AdminClient) -> Mapping[str, Any]:
     try:
         return admin.list_topics(timeout=TIMEOUT_S).topics
     except KafkaException as error:
-        raise Unavailable(f"the brokers do not answer: {error.args[0].str()}") from error
+        raise Unavailable(f"the brokers do not respond: {error.args[0].str()}") from error

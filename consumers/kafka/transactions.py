@@ -1,15 +1,16 @@
-"""Transactions of one process: records and the offsets they come from, together or not at all.
+"""Kafka transactions of one process: a batch of records and the offsets of their sources, committed atomically.
 
-The loop hands a batch over (`begin`) and goes on without touching the producer; a helper thread makes the blocking
-calls and finds out, whatever it takes, whether the batch was committed:
+The loop passes a batch to `begin` and continues without touching the producer. A helper thread makes the blocking calls
+and finds out whether the batch was committed:
 
-    committed           commit_transaction said so, or the serial of the batch is what the group has committed
-    not committed       it was aborted, or another position is committed: the batch is to be written again
+    committed           commit_transaction succeeded, or the committed position of the group has the serial of the batch
+    not committed       the transaction was aborted, or another position is committed: the batch is written again
 
-A call that got no answer leaves that open, so does a fatal error (the coordinator may have ended the transaction by its
-timeout). Then: a new producer, `init_transactions` (which waits until the old transaction has ended) and a look at the
-committed offsets of the batch. Where these stay pending though our id has nothing open, a broker has lost an earlier
-end (hanging.py): the transaction is aborted, and the process restarts, as its state may be out of date.
+After a call without a response, or a fatal error, the result is unknown: the coordinator may have ended the transaction
+after its timeout. The thread then makes a new producer, calls `init_transactions`, which waits until the old
+transaction has ended, and fetches the committed offsets of the batch. If these stay pending although our id has no open
+transaction, a broker has lost an end marker (hanging.py). The thread aborts that transaction, and the process restarts,
+as its state may be out of date.
 """
 
 from __future__ import annotations
@@ -34,13 +35,14 @@ from consumers.kafka.threads import in_thread
 from schemas.catalog.errors import Unavailable
 
 TRANSACTION_TIMEOUT_S: Final = 10
-_MOST_S: Final = 160  # with twice the time after each that was not in time: of a slow broker none would ever be else
+_MAX_TIMEOUT_S: Final = 160  # each time-out doubles the timeout, as no transaction would complete on a slow broker
 _CALL_TIMEOUT_S: Final = 5.0
 _BEGIN_S: Final = 30.0
 _HUNG_AFTER_S: Final = 2 * _CALL_TIMEOUT_S
-# Produce must not find it full: 64 MiB of rows (committer.MAX_BYTES), and one for each of 32 MiB of jobs at hand.
+# `produce` must never find the queue full: 64 MiB of records (committer.MAX_BYTES), and one for each buffered job (32
+# MiB).
 QUEUE_BYTES: Final = 192 * 1024 * 1024
-_NOT_BEGUN: Final[tuple[type[BaseException], ...]] = (*CLIENT_ERRORS, BufferError)
+_BEGIN_ERRORS: Final[tuple[type[BaseException], ...]] = (*CLIENT_ERRORS, BufferError)
 _log = structlog.get_logger("transaction")
 
 
@@ -48,11 +50,11 @@ def producer_config(kafka: Mapping[str, str], transactional_id: str, max_record:
     """Return librdkafka's properties; `max_record` is the size in bytes of the largest record that can occur."""
     return {
         "compression.type": "lz4",
-        "linger.ms": 5,  # a commit flushes: nothing waits for the linger
+        "linger.ms": 5,  # a commit flushes, so nothing waits this long
         **kafka,
         "transactional.id": transactional_id,
         "transaction.timeout.ms": TRANSACTION_TIMEOUT_S * 1_000,
-        "retry.backoff.ms": 1,  # the default 100 ms is paid on nearly every transaction (CONCURRENT_TRANSACTIONS)
+        "retry.backoff.ms": 1,  # the default of 100 ms would delay nearly every transaction (CONCURRENT_TRANSACTIONS)
         "retry.backoff.max.ms": 5,
         "partitioner": "murmur2_random",
         "message.max.bytes": max_record,
@@ -63,7 +65,7 @@ def producer_config(kafka: Mapping[str, str], transactional_id: str, max_record:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """How a transaction ended, and how long the calls took, in seconds."""
+    """Result of a transaction, and the duration of its calls in seconds."""
 
     committed: bool
     seconds: float
@@ -71,12 +73,12 @@ class Settled:
 
 @dataclass(slots=True)
 class _UnderWay:
-    """A transaction whose end is not known yet."""
+    """A transaction whose result is not known yet."""
 
     future: Future[Settled]
     offsets: list[TopicPartition]
     serial: str
-    topics: frozenset[str]  # of its rows
+    topics: frozenset[str]  # of its records
 
 
 class Transactions:
@@ -95,10 +97,10 @@ class Transactions:
         self._monotonic_s = monotonic_s
         self._producer: Producer | None = None
         self._under_way: _UnderWay | None = None
-        self._generation = 0  # of producers; what a hung thread does for an older one counts for nothing
-        self._call: tuple[int, float] | None = None  # generation and start of the blocking call that is being made
+        self._generation = 0  # of producers; results of a hung thread for an older one are ignored
+        self._call: tuple[int, float] | None = None  # generation and start of the current blocking call
         self._closing = False
-        self._allowed_s = TRANSACTION_TIMEOUT_S  # to each transaction, by us and by the coordinator
+        self._timeout_s = TRANSACTION_TIMEOUT_S  # of a transaction, in this process and at the coordinator
 
     @property
     def busy(self) -> bool:
@@ -106,7 +108,7 @@ class Transactions:
         return self._under_way is not None
 
     def start(self, stopping: Callable[[], bool]) -> bool:
-        """Fence a predecessor with the same id and abort its transaction; waits for the broker, False if `stopping`."""
+        """Fence a predecessor with the same id and abort its transaction; waits for the broker. False if `stopping`."""
         future = in_thread("transaction", self._renew, self._generation)
         while not future.done():
             if stopping():
@@ -124,7 +126,8 @@ class Transactions:
         serial: str,
     ) -> None:
         """Write records and offsets with metadata in one transaction."""
-        producer, topics = self._producer, set[str]()
+        producer = self._producer
+        topics = set[str]()
         try:
             assert producer is not None
             producer.begin_transaction()
@@ -132,16 +135,17 @@ class Transactions:
             for topic, partition, key, value in records:
                 topics.add(topic)
                 produce(topic, value, key, partition)
-        except _NOT_BEGUN as error:
-            _log.warning("transaction.not_begun", error=str(error))
+        except _BEGIN_ERRORS as error:
+            _log.warning("transaction.begin_failed", error=str(error))
             producer = None
-        under_way = self._under_way = _UnderWay(Future(), offsets, serial, frozenset(topics))
+        under_way = _UnderWay(Future(), offsets, serial, frozenset(topics))
+        self._under_way = under_way
         under_way.future = in_thread("transaction", self._settle, producer, under_way, group_metadata, self._generation)
 
     def poll(self, wait_s: float = 0.0) -> Settled | None:
-        """Return how the transaction under way ended, once it has; waits up to `wait_s` for it.
+        """Return the result of the transaction under way once it is known; waits up to `wait_s` for it.
 
-        Unavailable where that cannot be found out, and what is in memory is not to be trusted.
+        Unavailable if it cannot be found out: the state in memory may be wrong.
         """
         under_way = self._under_way
         if under_way is None:
@@ -157,17 +161,17 @@ class Transactions:
         return under_way.future.result()
 
     def end_hanging(self) -> None:
-        """Abort hanging transactions of this id, in a thread: positions that are pending become readable then."""
+        """Abort hanging transactions of this id in a thread, which makes pending positions readable."""
         in_thread("hanging", self._sweep.by_successor, self._config)
 
     def close(self) -> None:
-        """Give up whatever is under way: it stays undecided."""
+        """Abandon the transaction under way; its result stays unknown."""
         self._closing = True
 
     def _abandon(self, under_way: _UnderWay) -> None:
-        """Leave a call that does not return alone with its producer, and find out what became of the transaction.
+        """Abandon a call that does not return, with its producer, and find out whether the transaction committed.
 
-        `send_offsets_to_transaction` can hang without end, whatever its timeout (librdkafka issue 5456).
+        `send_offsets_to_transaction` can hang despite its timeout (librdkafka issue 5456).
         """
         _log.warning("transaction.hung", serial=under_way.serial, after_s=_HUNG_AFTER_S)
         self._generation += 1
@@ -180,75 +184,82 @@ class Transactions:
     def _settle(
         self, producer: Producer | None, under_way: _UnderWay, group_metadata: object, generation: int
     ) -> Settled:
-        began = self._monotonic_s()
+        began_s = self._monotonic_s()
         committed = None if producer is None else self._commit(producer, under_way.offsets, group_metadata, generation)
-        took_s = self._monotonic_s() - began
-        if committed and self._allowed_s > TRANSACTION_TIMEOUT_S > 4 * took_s:
-            self._allowed_s = TRANSACTION_TIMEOUT_S
-            self._renew(generation)  # the coordinator gets the timeout
+        took_s = self._monotonic_s() - began_s
+        if committed and self._timeout_s > TRANSACTION_TIMEOUT_S > 4 * took_s:
+            self._timeout_s = TRANSACTION_TIMEOUT_S
+            self._renew(generation)  # passes the timeout to the coordinator
         elif not committed and took_s > TRANSACTION_TIMEOUT_S / 2:
-            self._allowed_s = min(2 * self._allowed_s, _MOST_S)
+            self._double_timeout()
         if committed is None:
-            return self._recover(under_way, generation, began)
+            return self._recover(under_way, generation, began_s)
         return Settled(committed, took_s)
 
-    def _recover(self, under_way: _UnderWay, generation: int, began: float | None = None) -> Settled:
-        """Make a new producer, which ends the old one's transaction, and see whether it was committed."""
-        began = began or self._monotonic_s()
+    def _double_timeout(self) -> None:
+        self._timeout_s = min(2 * self._timeout_s, _MAX_TIMEOUT_S)
+
+    def _recover(self, under_way: _UnderWay, generation: int, began_s: float | None = None) -> Settled:
+        """Make a new producer, which ends the old transaction, and find out whether that was committed."""
+        if began_s is None:
+            began_s = self._monotonic_s()
         self._renew(generation)
         committed = self._is_committed(under_way.offsets, under_way.serial, generation)
         while not committed and self._is_current(generation) and not self._swept(under_way.topics, generation):
-            self._allowed_s = min(2 * self._allowed_s, _MOST_S)
+            self._double_timeout()
             self._renew(generation)
-        return Settled(committed, self._monotonic_s() - began)
+        return Settled(committed, self._monotonic_s() - began_s)
 
     def _swept(self, topics: Iterable[str], generation: int) -> bool:
-        """End what may hang of a transaction that was not committed, before its rows are written again."""
-        producer, allowed_s = self._producer, self._allowed_s
+        """End a transaction that may hang before its records are written again; False if that failed."""
+        producer = self._producer
+        timeout_s = self._timeout_s
         assert producer is not None
         try:
-            self._calling(generation, self._monotonic_s() + 2 * allowed_s - _HUNG_AFTER_S)  # for all of its calls
-            self._sweep.through(producer, topics, allowed_s / 2)
+            # One start time for all calls of the sweep.
+            self._note_call(generation, self._monotonic_s() + 2 * timeout_s - _HUNG_AFTER_S)
+            self._sweep.through(producer, topics, timeout_s / 2)
         except CLIENT_ERRORS as error:
-            _log.warning("transaction.not_swept", error=str(reason_of(error)))
+            _log.warning("transaction.sweep_failed", error=str(reason_of(error)))
             return False
         finally:
-            self._calling(generation, None)
+            self._note_call(generation, None)
         return True
 
     def _commit(
         self, producer: Producer, offsets: list[TopicPartition], group_metadata: object, generation: int
     ) -> bool | None:
-        """Try to commit: True, False (known to be aborted), or None (not known)."""
+        """Commit; return True, False (aborted), or None (unknown)."""
         try:
             send = partial(producer.send_offsets_to_transaction, offsets, group_metadata, _CALL_TIMEOUT_S)
-            self._insist(send, generation)
-            self._insist(partial(producer.commit_transaction, _CALL_TIMEOUT_S), generation)
+            self._retry(send, generation)
+            self._retry(partial(producer.commit_transaction, _CALL_TIMEOUT_S), generation)
         except CLIENT_ERRORS as error:
             reason = reason_of(error)
             _log.warning("transaction.failed", error=str(reason), abortable=reason.txn_requires_abort())
             if not reason.txn_requires_abort():
                 return None
             try:
-                self._insist(partial(producer.abort_transaction, _CALL_TIMEOUT_S), generation)
+                self._retry(partial(producer.abort_transaction, _CALL_TIMEOUT_S), generation)
             except CLIENT_ERRORS as abort_error:
-                _log.warning("transaction.not_aborted", error=str(reason_of(abort_error)))
+                _log.warning("transaction.abort_failed", error=str(reason_of(abort_error)))
                 return None
             return False
         return True
 
     def _renew(self, generation: int) -> None:
-        """Make a new producer, and wait until the transaction of the one before has ended."""
+        """Make a new producer, and wait until the transaction of the previous one has ended."""
         while self._is_current(generation):
             if self._producer is not None:
                 self._producer.purge()
-            config = {**self._config, "transaction.timeout.ms": self._allowed_s * 1_000}
-            producer = self._producer = Producer(config, logger=logging.getLogger("signpost.kafka"))
+            config = {**self._config, "transaction.timeout.ms": self._timeout_s * 1_000}
+            producer = Producer(config, logger=logging.getLogger("signpost.kafka"))
+            self._producer = producer
             try:
-                # Makes librdkafka find a broker at once, not at its next 500 ms tick.
+                # librdkafka then connects to a broker at once, not at its next 500 ms tick.
                 with suppress(*CLIENT_ERRORS):
                     producer.list_topics(timeout=_CALL_TIMEOUT_S)
-                self._insist(partial(producer.init_transactions, _CALL_TIMEOUT_S), generation, for_s=_BEGIN_S)
+                self._retry(partial(producer.init_transactions, _CALL_TIMEOUT_S), generation, for_s=_BEGIN_S)
             except CLIENT_ERRORS as error:
                 _log.warning("transaction.init_failed", error=str(reason_of(error)))
                 time.sleep(ASK_AGAIN_S)
@@ -273,29 +284,29 @@ class Transactions:
                 time.sleep(ASK_AGAIN_S)
                 continue
             committed = (found.offset, found.metadata) == (offsets[0].offset, offsets[0].metadata)
-            _log.info("transaction.looked_up", serial=serial, committed=committed)
+            _log.info("transaction.resolved", serial=serial, committed=committed)
             return committed
         return False
 
     def _is_current(self, generation: int) -> bool:
         return generation == self._generation and not self._closing
 
-    def _calling(self, generation: int, since_s: float | None) -> None:
-        """Note when a call was begun, or that it has returned; one of an abandoned producer says nothing any more."""
+    def _note_call(self, generation: int, since_s: float | None) -> None:
+        """Note the start of a call, or None when it has returned; calls of an abandoned producer are ignored."""
         if generation == self._generation:
             self._call = None if since_s is None else (generation, since_s)
 
-    def _insist(self, call: Callable[[], object], generation: int, for_s: float | None = None) -> None:
-        """Make a call of a transaction, again while its error can be retried and the transaction may be open."""
-        deadline = self._monotonic_s() + (self._allowed_s if for_s is None else for_s)
+    def _retry(self, call: Callable[[], object], generation: int, for_s: float | None = None) -> None:
+        """Make a call of a transaction, and retry while its error is retriable and the transaction may be open."""
+        deadline_s = self._monotonic_s() + (self._timeout_s if for_s is None else for_s)
         while True:
-            self._calling(generation, self._monotonic_s())
+            self._note_call(generation, self._monotonic_s())
             try:
                 call()
                 return
             except CLIENT_ERRORS as error:
-                if not reason_of(error).retriable() or self._monotonic_s() > deadline or self._closing:
+                if not reason_of(error).retriable() or self._monotonic_s() > deadline_s or self._closing:
                     raise
             finally:
-                self._calling(generation, None)
+                self._note_call(generation, None)
             time.sleep(0.005)

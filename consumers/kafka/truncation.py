@@ -1,4 +1,4 @@
-"""Truncation by retention: records that were deleted before they were read, and their record on `operations`."""
+"""Truncation by retention: records that were deleted before they were read, reported on `operations`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from schemas.records.health import Operation, encode_operation
 
 @dataclass(frozen=True, slots=True)
 class Truncation:
-    """The lost range of a partition: offsets from `lost_from` up to before `begin`, where its log begins now."""
+    """The lost range of a partition: from `lost_from` up to, not including, `begin`, the first offset of the log."""
 
     topic: str
     partition: int
@@ -18,7 +18,7 @@ class Truncation:
 
     @property
     def count(self) -> int:
-        """Number of lost offsets: records, and markers of transactions."""
+        """Number of lost offsets: records and transaction markers."""
         return self.begin - self.lost_from
 
     def record(self, now_ms: int) -> tuple[bytes, bytes]:

@@ -1,4 +1,4 @@
-"""From an event and the subscriptions that take it to job records. Pure."""
+"""Job records of an event, one per matching subscription. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ KeyValue: TypeAlias = tuple[str | bytes | None, bytes]
 
 
 class Origin(NamedTuple):
-    """Where an event was read, and when the broker had it (Unix ms)."""
+    """Source of an event, and the time of its append (Unix ms)."""
 
     topic: str
     partition: int
@@ -23,7 +23,7 @@ class Origin(NamedTuple):
 
 
 class JobMaker:
-    """Makes the job records of an event: what they share is encoded once."""
+    """Makes the job records of an event; their common part is encoded once."""
 
     def __init__(self) -> None:
         self._codec = JobCodec()
@@ -31,10 +31,10 @@ class JobMaker:
     def make(
         self, sender: str, event: Event, body: bytes, origin: Origin, targets: Sequence[Target]
     ) -> Iterator[KeyValue]:
-        """Return a record per target, keyed by subscription: every delay topic has it on the same partition number.
+        """Return a record per target, keyed by subscription, which gives it the same partition in every delay topic.
 
-        Each is made when it is its turn: with a large body and many subscriptions they are more than fits in memory.
-        What the event may make fail has been done before the first.
+        The records are made one by one: with a large body and many subscriptions they would not fit in memory. Steps
+        that the event can make fail run before the first record.
         """
         topic, partition, offset, appended_at_ms = origin
         tail = self._codec.tail(

@@ -1,7 +1,7 @@
-"""The router's loop: read, decide, send, and commit what has been sent.
+"""The router's loop: read events, route them, send their jobs, and commit.
 
-Each turn follows the table and reads a batch; events are routed only while the table is fresh, which was found out
-after they had arrived: whatever was acknowledged 250 ms before one of them was appended is in it.
+Each turn reads a batch and polls the table. Events are routed only while the table is fresh, which is checked after
+they have arrived. So the table has every change that was acknowledged 250 ms before an event was appended.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from schemas.catalog.errors import BeginAnew, Unavailable
 
 _log = structlog.get_logger("router")
 BATCH: Final = 500
-# Long enough to be idle for most of the time, short enough for the table to be asked every 100 ms.
+# Long enough to be idle most of the time, short enough to poll the table well within its 100 ms interval.
 WAIT_S: Final = 0.025
 IDLE_S: Final = 0.002
-# Pausing drops what was read ahead: not for the few ms of a commit, but well before the group misses us.
+# Pausing drops prefetched records. So it waits for longer than a commit takes, but well within max.poll.interval.
 SUSPEND_AFTER_S: Final = 0.5
 # Part of the time to drain.
 CLOSE_S: Final = 1.5
 OBSERVE_EVERY_S: Final = 1.0
-# No turn of a running process takes that long: a longer one is a stall.
+# A turn of a running process is shorter; a longer one is a stall.
 LONG_TURN_S: Final = 1.5
 
 
@@ -67,13 +67,13 @@ class RouterLoop:
         self._metrics = metrics
         self._restart_policy = RestartPolicy()
         self._now_s = now_s
-        self._commits = Commits(output, source, max_uncommitted, now_s=now_s, committed=metrics.committed)
+        self._commits = Commits(output, source, max_uncommitted, now_s=now_s, on_commit=metrics.on_commit)
         self._drain_timeout_s = drain_timeout.total_seconds()
         self._fresh = False
         self._arrived: deque[SourceRecord] = deque()
-        # About the first that arrived, while there is no room for its jobs.
+        # The routing of the first record in `_arrived`, while there is no room for its jobs.
         self._decided: Routed | UnreadableEvent | Blocked | None = None
-        self._sending: Sending | None = None  # the event that was begun
+        self._sending: Sending | None = None  # the event whose records are being sent
         self._suspended_since_s: float | None = None
         self._observe_at_s = 0.0
         self._last_turn_s = now_s()
@@ -88,23 +88,23 @@ class RouterLoop:
             return "the subscriptions have not been read yet"
         if not self._source.reading:
             return "no partition of a source has been assigned yet"
-        if (stopped := self._paused.reason()) is not None:
-            return stopped
+        if (paused := self._paused.reason()) is not None:
+            return paused
         return None if self._fresh else "the brokers do not respond to the request for the end of subscriptions"
 
     def run(self, topics: Sequence[str], stopping: Callable[[], bool]) -> bool:
-        """Work until `stopping`; then send and commit what is begun: False if that could not be done in time.
+        """Work until `stopping`, then send and commit events that were started; False if that was not done in time.
 
-        Unavailable if the work cannot go on.
+        Unavailable if the router cannot continue.
         """
         try:
             while not self._table.current and not stopping():
-                self._follow()
+                self._poll_clients()
                 self._output.wait(IDLE_S)
             if not stopping():
                 _log.info("table.loaded", subscriptions=len(self._table), unusable=self._subscribers.unusable)
                 tune_gc()
-                self._source.subscribe(topics, self._leave)
+                self._source.subscribe(topics, self._on_revoke)
             self._work(stopping)
             return self._drain()
         finally:
@@ -131,12 +131,12 @@ class RouterLoop:
         if self._source.reading and self._connectivity.disconnected is None:
             self._restart_policy.record_progress(now_s)
         elif self._source.lost and self._restart_policy.is_stranded(now_s):
-            raise Unavailable("the partitions were lost, and none were assigned since")
+            raise Unavailable("the partitions were lost, and none has been assigned since")
         self._commits.poll(now_s)
         if self._source.misplaced and self._all_is_sent() and not self._commits.pending:
             self._source.recover_positions()
         self._read(now_s)
-        self._follow()
+        self._poll_clients()
         if not self._commits.flushing and self._send() and self._fresh:
             self._route()
         if now_s >= self._observe_at_s:
@@ -144,7 +144,7 @@ class RouterLoop:
             self._observe()
 
     def _read(self, now_s: float) -> None:
-        """Read a batch when the one before is done; else only stay in the group."""
+        """Read a batch if the previous one is done; otherwise only poll, to stay in the group."""
         if not self._commits.flushing and self._all_is_sent():
             self._suspended_since_s = None
             next_s = self._commits.next_s()
@@ -156,7 +156,7 @@ class RouterLoop:
         if now_s - self._suspended_since_s > SUSPEND_AFTER_S:
             self._arrived.extend(self._source.keep_alive(IDLE_S if self._sending else WAIT_S))
             return
-        # Not for long: what was read ahead is worth keeping. A record that comes with the news is routed in its turn.
+        # A short wait keeps the prefetched records. A record that this poll returns is routed in its turn.
         if self._commits.awaited or self._output.is_full or not self._fresh:
             self._output.wait(IDLE_S)
         self._arrived.extend(self._source.read(0.0, 1))
@@ -164,13 +164,13 @@ class RouterLoop:
     def _all_is_sent(self) -> bool:
         return not self._arrived and self._sending is None
 
-    def _follow(self) -> None:
-        """Take what has come of everything but events."""
+    def _poll_clients(self) -> None:
+        """Poll everything but the events: connectivity, producer and tables."""
         now_s = self._now_s()
         self._connectivity.poll(now_s)
         self._output.wait(0.0)
-        if self._output.trouble is not None:
-            raise Unavailable(f"{self._output.trouble}: the events are read again after the next start")
+        if self._output.failure is not None:
+            raise Unavailable(f"{self._output.failure}: the events are read again after the next start")
         now_ms = int(now_s * 1_000)
         self._table.poll(now_ms)
         self._subscribers.follow(self._table)
@@ -182,7 +182,7 @@ class RouterLoop:
         self._report_registry()
 
     def _route(self) -> None:
-        """Route what has arrived, until there is no room for more before a commit."""
+        """Route records that have arrived, until there is no room for more before a commit."""
         arrived, route, commits = self._arrived, self._router.route, self._commits
         while self._send() and arrived:
             routing = self._decided or route(arrived[0])
@@ -194,17 +194,17 @@ class RouterLoop:
                 commits.make_room()
                 return
             self._decided = None
-            self._carry_out(routing, arrived.popleft())
+            self._apply(routing, arrived.popleft())
 
-    def _carry_out(self, routing: Routed | UnreadableEvent | Blocked, record: SourceRecord) -> None:
+    def _apply(self, routing: Routed | UnreadableEvent | Blocked, record: SourceRecord) -> None:
         key, offset = (record.topic(), record.partition()), record.offset()
         match routing:
             case Routed(sender=sender, event_type=event_type, jobs=jobs, count=count, withheld=withheld):
                 self._sending = Sending(key, offset + 1, self._output.jobs_topic, jobs)
-                self._metrics.routed(sender, event_type, count, withheld)
+                self._metrics.on_routed(sender, event_type, count, withheld)
             case UnreadableEvent(sender=sender, reason=reason, detail=detail, letter=letter):
                 self._sending = Sending(key, offset + 1, self._output.dead_topic, iter((letter,)))
-                self._metrics.unreadable(reason)
+                self._metrics.on_unreadable(reason)
                 place = {"topic": key[0], "partition": key[1], "offset": offset}
                 _log.warning("record.dead_lettered", sender=sender, reason=reason, detail=detail[:200], **place)
             case Blocked():
@@ -215,10 +215,10 @@ class RouterLoop:
                 assert_never(routing)
 
     def _send(self) -> bool:
-        """Go on with the event that was begun; True: there is none that is not sent whole.
+        """Continue to send the records of the current event; return True once all are sent.
 
-        Its offset may be committed only then. Others begin behind it, so that a killed router repeats at most
-        `max_uncommitted` jobs, or those of one event, which began when nothing else was uncommitted.
+        Only then may its offset be committed and the next event start. So a killed router repeats at most
+        `max_uncommitted` jobs, or those of a single event that started when nothing else was uncommitted.
         """
         sending = self._sending
         if sending is None:
@@ -226,18 +226,19 @@ class RouterLoop:
         if not self._output.send(sending):
             return False
         self._sending = None
-        if len(self._arrived) < BATCH:  # else what comes in while we get on would be more without end
+        if len(self._arrived) < BATCH:  # otherwise records would arrive faster than they are routed
             self._suspended_since_s = None
         self._commits.sent(sending.key, sending.next_offset, sending.count, sending.size)
         return True
 
     def _report_registry(self) -> None:
-        """Log once when the registry stops to respond, and once when it responds again."""
-        error, logged = self._paused.registry_error, self._registry_error
+        """Log once when the registry stops responding, and once when it responds again."""
+        error = self._paused.registry_error
+        logged = self._registry_error
         self._registry_error = error
         if (error is None) == (logged is None):
             return
-        self._metrics.waiting_for_registry(error is not None)
+        self._metrics.set_waiting_for_registry(error is not None)
         if error is None:
             _log.info("registry.connected")
         else:
@@ -252,8 +253,8 @@ class RouterLoop:
         self._arrived.extend(kept)
         self._source.pause(key, record.offset())
 
-    def _leave(self, may_commit: bool) -> None:
-        """Let go of all partitions."""
+    def _on_revoke(self, may_commit: bool) -> None:
+        """Release all partitions; `may_commit` is False if they are lost already."""
         self._arrived.clear()
         self._decided = None
         self._sending = None  # the next owner of the partition makes these jobs again, with the same ids
@@ -261,7 +262,7 @@ class RouterLoop:
         self._commits.leave(may_commit)
 
     def _drain(self) -> bool:
-        """Send and commit what is begun; what has only been read is left to the next."""
+        """Send and commit events that were started; the next owner reads the others again."""
         self._arrived.clear()
         self._decided = None
         deadline_s = self._now_s() + self._drain_timeout_s - CLOSE_S
@@ -270,20 +271,20 @@ class RouterLoop:
                 self._commits.poll(self._now_s(), at_once=True)
             self._output.wait(0.0)
             self._source.keep_alive(IDLE_S)
-            if self._output.trouble is not None:
-                raise Unavailable(self._output.trouble)
+            if self._output.failure is not None:
+                raise Unavailable(self._output.failure)
         if self._sending or self._commits.pending:
-            _log.warning("router.not_drained", uncommitted=self._uncommitted())
-            self._commits.leave(may_commit=False)  # closing would try once more, and wait for the broker
+            _log.warning("router.drained", complete=False, uncommitted=self._uncommitted())
+            self._commits.leave(may_commit=False)  # else the close would commit once more, and wait for the broker
             return False
-        _log.info("router.drained")
+        _log.info("router.drained", complete=True)
         return True
 
     def _uncommitted(self) -> int:
         return self._commits.uncommitted + (self._sending.count if self._sending else 0)
 
     def _observe(self) -> None:
-        self._metrics.uncommitted(self._uncommitted())
-        self._metrics.table(len(self._table), self._subscribers.unusable)
+        self._metrics.set_uncommitted(self._uncommitted())
+        self._metrics.set_table(len(self._table), self._subscribers.unusable)
         for topic, records in self._source.lag().items():
-            self._metrics.lag(topic, records)
+            self._metrics.set_lag(topic, records)

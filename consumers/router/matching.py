@@ -1,8 +1,8 @@
-"""Which subscriptions take an event. Pure: an index that the table keeps up to date.
+"""Index of subscriptions, which finds those that match an event. Pure; the table keeps it up to date.
 
-Keyed by (sender, customer), so that a match costs the same with ten subscriptions and with a hundred thousand.
-With many of them each is touched rarely and never in the processor's caches: so a subscription is one small object
-that holds what its jobs begin with, encoded once, and the filters that most share are one object.
+The key is (sender, customer), so that a match costs the same with ten subscriptions and with a hundred thousand. With
+many subscriptions each one is used rarely and is not in the processor's caches. So each is one small object with the
+encoded beginning of its jobs, and subscriptions with equal filters share one filter object.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from schemas.records.health import Health
 from schemas.records.job_record import first_head
 from schemas.subscriptions.subscription import Subscription, matches
 
-# Of so many subscriptions of one customer each is looked at; of more, what was found is kept.
-_FEW: Final = 16
-_MOST_TYPES: Final = 4_096
+# Up to this many subscriptions of a customer are searched at each match; with more, the results are cached.
+_SEARCHED: Final = 16
+_MAX_TYPES: Final = 4_096
 
 _Place: TypeAlias = tuple[str, str]
 
 
 class _Filter(dict[str, bool]):
-    """Whether an event type is taken, for each that was asked for; a sender may take any, so only so many are kept."""
+    """Cache of event type to whether it matches; bounded, as some senders accept any event type."""
 
     __slots__ = ("_patterns",)
 
@@ -33,9 +33,10 @@ class _Filter(dict[str, bool]):
         self._patterns = patterns
 
     def __missing__(self, event_type: str) -> bool:
-        if len(self) >= _MOST_TYPES:
+        if len(self) >= _MAX_TYPES:
             self.clear()
-        taken = self[event_type] = any(matches(pattern, event_type) for pattern in self._patterns)
+        taken = any(matches(pattern, event_type) for pattern in self._patterns)
+        self[event_type] = taken
         return taken
 
 
@@ -44,9 +45,9 @@ _filter_of = lru_cache(maxsize=4_096)(_Filter)
 
 @dataclass(slots=True, eq=False)
 class Target:
-    """What the router keeps of a subscription: `head` is what a job says of the record that its event matched.
+    """A subscription as the router keeps it; `head` is the encoded beginning of its jobs.
 
-    `withheld`: it gets no jobs, as it is paused, or disabled for the activation that it has.
+    `withheld`: it gets no jobs, because it is paused, or disabled for its activation.
     """
 
     id: str
@@ -59,7 +60,7 @@ class Target:
 
     @classmethod
     def of(cls, subscription: Subscription, partition: int, offset: int) -> Target:
-        """Return the target that the subscription record at `offset` of `partition` makes."""
+        """Return the target of the subscription record at `offset` of `partition`."""
         return cls(
             subscription.id,
             (subscription.sender, subscription.customer_id),
@@ -72,7 +73,7 @@ class Target:
 
 
 class Matches(NamedTuple):
-    """The subscriptions that get a job, and how many more there are that are paused or disabled."""
+    """The subscriptions that get a job, and the number of matches that are paused or disabled."""
 
     targets: tuple[Target, ...]
     withheld: int
@@ -82,7 +83,7 @@ NONE: Final = Matches((), 0)
 
 
 class _Many:
-    """The subscriptions of a customer that has more than a few, and what was found since the last change of one."""
+    """The subscriptions of a customer with many of them, and the matches found since the last change."""
 
     __slots__ = ("found", "targets")
 
@@ -94,21 +95,22 @@ class _Many:
         found = self.found.get(event_type)
         if found is None:
             ordered = sorted(self.targets.values(), key=_id_of)
-            found = self.found[event_type] = _search(ordered, event_type)
+            found = _search(ordered, event_type)
+            self.found[event_type] = found
         return found
 
 
 class SubscriptionIndex:
-    """All subscriptions, to be found by sender, customer and event type."""
+    """All subscriptions, indexed by sender and customer."""
 
     def __init__(self) -> None:
-        # A few are a tuple in the order of their ids.
+        # Few subscriptions are a tuple, in the order of their ids.
         self._customers: dict[_Place, tuple[Target, ...] | _Many] = {}
         self._targets: dict[str, Target] = {}
         self._disabled: dict[str, Health] = {}
 
     def change(self, subscription_id: str, entry: Entry[Target] | None) -> None:
-        """Take what counts for a subscription from now on; None: it is deleted."""
+        """Set the effective entry of a subscription; None if it is deleted."""
         held = self._targets.pop(subscription_id, None)
         if held is not None:
             self._remove(held)
@@ -117,8 +119,8 @@ class SubscriptionIndex:
             self._withhold(entry.value)
             self._add(entry.value)
 
-    def found(self, subscription_id: str, entry: Entry[Health] | None) -> None:
-        """Take what delivery has found out about an endpoint; None: nothing is wrong."""
+    def set_health(self, subscription_id: str, entry: Entry[Health] | None) -> None:
+        """Set the health of an endpoint; None if it has no failure."""
         if entry is not None and entry.value.disabled_at_ms is not None:
             self._disabled[subscription_id] = entry.value
         elif self._disabled.pop(subscription_id, None) is None:
@@ -134,7 +136,7 @@ class SubscriptionIndex:
         target.withheld = target.paused or (health is not None and health.disables(target.activation))
 
     def match(self, sender: str, customer_id: str, event_type: str) -> Matches:
-        """Return the subscriptions that take this event, in the order of their ids."""
+        """Return the subscriptions that match the event, in the order of their ids."""
         held = self._customers.get((sender, customer_id))
         if held is None:
             return NONE
@@ -145,7 +147,7 @@ class SubscriptionIndex:
         if isinstance(held, _Many):
             held.targets[target.id] = target
             held.found.clear()
-        elif len(held) < _FEW:
+        elif len(held) < _SEARCHED:
             self._customers[target.place] = tuple(sorted((*held, target), key=_id_of))
         else:
             self._customers[target.place] = _Many((*held, target))

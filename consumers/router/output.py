@@ -1,7 +1,7 @@
-"""Job records and dead letters on their way to the broker: an idempotent producer without a transaction.
+"""The router's producer of job records and dead letters: idempotent, without transactions.
 
-Successful reports cost nothing here: only failures are called back, and an empty queue (`flush`) says that all that
-was sent has been acknowledged or has failed. A failure is final: offsets behind it must not be committed.
+Only failures are reported, so acknowledged records cost nothing. An empty queue (`flush`) means that every record was
+acknowledged or has failed. A failure is final: offsets after it must not be committed.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from schemas.records.topics import FIRST, RECORD_OVERHEAD, TopicNames
 
 _log = structlog.get_logger("router")
 _kafka_log = logging.getLogger("signpost.kafka.producer")
-# librdkafka warns of it at every start, as it calls it experimental. Without it a record that fails for good could let
-# later ones pass; with it the producer ends, and so does the role.
+# librdkafka warns at every start that this property is experimental. Without it, later records could follow one that
+# has failed for good. With it the producer stops, and so does the role.
 _kafka_log.addFilter(lambda record: "enable.gapless.guarantee is experimental" not in record.getMessage())
-# What waits for the broker, and with it most of what an event of any size takes of memory. The events between two
-# commits (commits.MAX_BYTES) fit; one that alone is larger goes on when there is room again.
+# The queue bounds the records that wait for the broker, and so most of the memory of a large event. The events between
+# two commits (commits.MAX_BYTES) fit. A larger single event continues when there is room again.
 _QUEUE_KIB: Final = 64 * 1024
-# So much of an event is sent before its loop looks at everything else again.
+# The most that one turn sends of an event, so that the loop can do its other work.
 PART_BYTES: Final = 2 * 1024 * 1024
 _FAILURES: Final[tuple[type[BaseException], ...]] = (*CLIENT_ERRORS, SystemError)
 
@@ -43,7 +43,7 @@ def producer_config(kafka: Mapping[str, str], max_event: int) -> dict[str, Any]:
         "enable.idempotence": True,
         "enable.gapless.guarantee": True,
         "acks": "all",
-        # A job is never given up: a broker that is away is waited for, and the offsets with it.
+        # No job is dropped: while no broker is reachable, records and offsets wait.
         "message.timeout.ms": 0,
         "delivery.report.only.error": True,
         "partitioner": "murmur2_random",
@@ -55,19 +55,19 @@ def producer_config(kafka: Mapping[str, str], max_event: int) -> dict[str, Any]:
 
 @dataclass(slots=True)
 class Sending:
-    """The records that an event became, on their way: `next_offset` in partition `key` may be committed behind them."""
+    """The records of an event while they are sent; after them, `next_offset` of partition `key` may be committed."""
 
     key: PartitionKey
     next_offset: int
     topic: str
     records: Iterator[KeyValue]
-    count: int = 0  # of those sent
-    size: int = 0  # of those sent, in bytes
-    next: KeyValue | None = None  # made already, and still to be sent
+    count: int = 0  # sent records
+    size: int = 0  # of sent records, in bytes
+    next: KeyValue | None = None  # made, but not sent yet
 
 
 class Output:
-    """Sends records; `on_error` gets errors of the connection, `trouble` is set when something failed for good."""
+    """Sends records; `on_error` gets connection errors, `failure` is set after a permanent failure."""
 
     def __init__(self, config: Mapping[str, Any], names: TopicNames, on_error: Callable[[KafkaError], None]) -> None:
         own = {"on_delivery": self._on_delivery, "error_cb": on_error}
@@ -76,17 +76,17 @@ class Output:
         self.dead_topic = names.dead
         self._operations_topic = names.operations
         self._operations: deque[tuple[bytes, bytes]] = deque()  # buffered while the queue is full
-        self.trouble: str | None = None
-        self.is_full = False  # when something was to be sent last
+        self.failure: str | None = None
+        self.is_full = False  # at the last attempt to send
 
     def send(self, sending: Sending) -> bool:
-        """Send on, as long as there is room and the turn is not too long; whether all has been sent."""
+        """Send records while there is room, up to PART_BYTES; return whether all have been sent."""
         produce, topic, records = self._producer.produce, sending.topic, sending.records
-        enough = sending.size + PART_BYTES
+        stop_at = sending.size + PART_BYTES
         self.is_full = False
         record = sending.next or next(records, None)
         while record is not None:
-            if sending.size >= enough:
+            if sending.size >= stop_at:
                 break
             key, value = record
             try:
@@ -106,8 +106,8 @@ class Output:
         self._send_operations()
 
     def wait(self, seconds: float) -> None:
-        """Take reports; returns early where there are some."""
-        with self._failing():
+        """Wait for delivery reports; returns early if there are any."""
+        with self._catching_failure():
             self._producer.poll(seconds)
         if self._operations:
             self._send_operations()
@@ -120,25 +120,25 @@ class Output:
                 self._operations.popleft()
 
     def flush(self, seconds: float) -> bool:
-        """Send without lingering and wait for the reports; whether all have been there, and none was a failure."""
+        """Send without lingering and wait for the reports; return whether all arrived without a failure."""
         left = 1
-        with self._failing():
+        with self._catching_failure():
             left = self._producer.flush(seconds)
-        return left == 0 and self.trouble is None
+        return left == 0 and self.failure is None
 
     @contextmanager
-    def _failing(self) -> Iterator[None]:
-        """Keep a fatal error, which the client raises in place of its `error_cb`.
+    def _catching_failure(self) -> Iterator[None]:
+        """Keep a fatal error, which the client raises instead of calling `error_cb`.
 
-        It goes on to serve reports with that exception set; whichever callback comes next then ends in SystemError.
+        The client continues to serve reports with that exception set, so the next callback may raise SystemError.
         """
         try:
             yield
         except _FAILURES as error:
-            self.trouble = self.trouble or f"the producer failed for good: {error.__cause__ or error}"
+            self.failure = self.failure or f"the producer has a fatal error: {error.__cause__ or error}"
 
     def _on_delivery(self, error: KafkaError | None, message: Message) -> None:
         if error is None:
             return
-        self.trouble = self.trouble or f"a record for {message.topic()} was refused: {error.str()}"
-        _log.error("router.record_rejected", topic=message.topic(), partition=message.partition(), error=error.str())
+        self.failure = self.failure or f"a record for {message.topic()} was rejected: {error.str()}"
+        _log.error("record.produce_failed", topic=message.topic(), partition=message.partition(), error=error.str())

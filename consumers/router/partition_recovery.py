@@ -1,11 +1,11 @@
-"""Partition recovery: where to read each assigned partition from. Nothing blocks, and no position is guessed.
+"""Partition recovery: find the position of each assigned partition. Nothing blocks, and no position is guessed.
 
-- Reading continues at the committed position. If retention has deleted records behind it, reading continues at the
-  start of the log, and the range is reported. A position after the end means another log (Unavailable).
+- Reading continues at the committed position. If retention has deleted records there, reading continues at the start
+  of the log, and the range is reported. A position after the end means another log (Unavailable).
 - A topic without any position and without a record on `sources` is new: it starts at `start_at`, which is committed and
   then recorded before anything is read. The process that owns partition 0 commits all partitions of the topic, so that
-  no two processes use different moments for `now`; the others wait for it. A process that ends between commit and
-  record leaves positions without a record, as an older version does: the next recovery writes it.
+  no two processes use different moments for `now`; the others wait. A process that stops between commit and record
+  leaves positions without a record, as an older version does. The next recovery writes the record.
 - A topic with a record and without any position has lost its positions, and so has a partition with a recorded
   position and without a committed one (Unavailable).
 - Any other partition without a position was added later: it starts at its beginning.
@@ -30,7 +30,7 @@ from consumers.kafka.truncation import Truncation
 from consumers.router.source_positions import SourcePositionsRecorder
 from schemas.catalog.errors import Unavailable
 
-_ASK_AGAIN_S: Final = 0.2
+_RETRY_S: Final = 0.2
 _STABLE: Final = IsolationLevel.READ_COMMITTED
 _log = structlog.get_logger("router")
 
@@ -40,31 +40,31 @@ StartAt: TypeAlias = Literal["now", "earliest"] | datetime
 
 
 class StartQuery:
-    """One request for the offsets at which the partitions of a new topic start; `poll` until the response is there."""
+    """One request for the start offsets of the partitions of a new topic; call `poll` until it returns them."""
 
     def __init__(self, admin: AdminClient, start_at: StartAt, partitions: Sequence[PartitionKey]) -> None:
-        # Not past the last stable offset: what an open transaction holds is still to come.
+        # Not after the last stable offset: the records of an open transaction are still to be read.
         self._ends = list_offsets(admin, partitions, EARLIEST if start_at == "earliest" else LATEST, _STABLE)
         self._times: dict[PartitionKey, Future[Any]] = {}
         if isinstance(start_at, datetime):
             self._times = list_offsets(admin, partitions, from_time(int(start_at.timestamp() * 1_000)), _STABLE)
 
     def poll(self) -> Positions | None:
-        """Return the offsets once they are there; KafkaException if the request failed."""
+        """Return the offsets once they have arrived; KafkaException if the request failed."""
         if not all(future.done() for future in [*self._ends.values(), *self._times.values()]):
             return None
         positions = {key: offset_of(future.result()) for key, future in self._ends.items()}
         for key, future in self._times.items():
-            # -1: nothing that late is there yet. An earlier end than the one now misses nothing.
+            # -1: no record is that young. The end offset may be older than the log now, which misses nothing.
             offset = offset_of(future.result())
             positions[key] = min(offset, positions[key]) if offset >= 0 else positions[key]
         return positions
 
 
 class PartitionRecovery:
-    """Finds where to read `owned` from.
+    """Finds the positions of the partitions `owned`.
 
-    `commit` commits first positions, and calls back with its success; `on_truncated` gets the ranges that retention
+    `commit` commits first positions, and calls back with its success. `on_truncated` gets the ranges that retention
     deleted before they were read.
     """
 
@@ -124,7 +124,7 @@ class PartitionRecovery:
             self._retry(error, now_s)
             return None
         if self._query is None:
-            # After `sources` was read: positions are committed before they are recorded, so they are found now.
+            # Only after `sources`: positions are committed before they are recorded, so this request finds them.
             if (partitions := self._partitions()) is not None:
                 self._query = PositionsQuery(self._positions.fetch, partitions)
             return None
@@ -132,11 +132,10 @@ class PartitionRecovery:
         return None if found is None else self._decide(found, self._sources.result(), now_s)
 
     def _partitions(self) -> list[PartitionKey] | None:
-        """Return all partitions of the topics of which some are owned."""
+        """Return all partitions of the topics with owned partitions."""
         if self._described is None:
             topics = sorted({topic for topic, _ in self._owned})
-            asked = TopicCollection(topics)
-            self._described = self._admin.describe_topics(asked, request_timeout=TIMEOUT_S)
+            self._described = self._admin.describe_topics(TopicCollection(topics), request_timeout=TIMEOUT_S)
         if not all(future.done() for future in self._described.values()):
             return None
         counts = {topic: len(future.result().partitions) for topic, future in self._described.items()}
@@ -181,7 +180,7 @@ class PartitionRecovery:
         _log.debug("positions.fetch_failed", error=sentence_of(error))
         self._start_over(now_s)
 
-    def _start_over(self, now_s: float, after_s: float = _ASK_AGAIN_S) -> None:
+    def _start_over(self, now_s: float, after_s: float = _RETRY_S) -> None:
         self._described = None
         self._query = None
         self._starts = None
@@ -190,15 +189,22 @@ class PartitionRecovery:
         self._not_before = now_s + after_s
 
     def _resume_at(self, key: PartitionKey, found: PartitionOffsets) -> int:
-        """Return where to continue; a range that retention deleted is reported."""
+        """Return the position of a partition; report a range that retention has deleted."""
         topic, partition = key
         if found.offset is None:
             _log.info("partition.added", topic=topic, partition=partition, offset=found.begin)
             return found.begin
         if found.offset < found.begin:
-            lost = {"first_lost": found.offset, "last_lost": found.begin - 1, "count": found.begin - found.offset}
-            _log.error("partition.truncated", topic=topic, partition=partition, resumed_at=found.begin, **lost)
-            self._on_truncated(Truncation(topic, partition, found.offset, found.begin))
+            truncation = Truncation(topic, partition, found.offset, found.begin)
+            _log.error(
+                "partition.truncated",
+                topic=topic,
+                partition=partition,
+                lost_from=truncation.lost_from,
+                lost_to=truncation.begin - 1,
+                count=truncation.count,
+            )
+            self._on_truncated(truncation)
             return found.begin
         if found.offset > found.end:
             raise Unavailable(beyond_sentence(topic, partition, found.offset, found.end))

@@ -1,7 +1,7 @@
-"""Partitions that are paused before a record which cannot be routed yet; all others continue. Pure.
+"""Partitions paused before a record that cannot be routed yet; all other partitions continue. Pure.
 
-A partition is paused for a subscription that cannot be read (the events of its customer have to wait), or for the
-schema of a record that the registry does not return. No later record of the partition is routed before that one.
+A partition is paused for an unreadable subscription, as the events of its customer have to wait, or for the schema of a
+record that the registry does not return. No later record of the partition is routed before that one.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class PausedPartitions:
     def resume(
         self, blocked: Callable[[str], str | None], route: Callable[[SourceRecord], Routing]
     ) -> list[tuple[PartitionKey, PauseReason]]:
-        """Resume the partitions whose reason is gone, and return them with that reason."""
+        """Resume the partitions whose reason no longer holds, and return them with that reason."""
         resumed: list[tuple[PartitionKey, PauseReason]] = []
         for key, (record, why) in list(self._paused.items()):
             if isinstance(why, Blocked):
@@ -47,7 +47,7 @@ class PausedPartitions:
         self._paused.clear()
 
     def reason(self) -> str | None:
-        """Return the reason of one of them as a sentence, None if none is paused."""
+        """Return the reason of one paused partition as a sentence, None if none is paused."""
         for _, why in list(self._paused.values()):
             if isinstance(why, Blocked):
                 return f"stopped before an event of customer {why.customer_id!r}: {why.reason}"
@@ -55,6 +55,6 @@ class PausedPartitions:
 
     @property
     def registry_error(self) -> str | None:
-        """Why a schema is unknown; None where none is missing, or the registry has yet to respond."""
-        errors = (why.trouble for _, why in list(self._paused.values()) if isinstance(why, Waiting))
+        """Why a schema is unknown; None if none is missing, or the registry has not responded yet."""
+        errors = (why.error for _, why in list(self._paused.values()) if isinstance(why, Waiting))
         return next((error for error in errors if error is not None), None)

@@ -1,4 +1,4 @@
-"""Routing of one record of an event topic: to jobs, to a dead letter, or not yet. Pure, but for its arguments."""
+"""Routing of one record of an event topic: jobs, a dead letter, or a reason to wait. Pure, except for its arguments."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from schemas.senders.writer_schemas import WriterSchemas
 _NO_TIMESTAMP = 0
 
 
-@dataclass(slots=True)  # frozen, it would cost a microsecond more for each event
+@dataclass(slots=True)  # frozen would cost a microsecond more per event
 class Routed:
-    """The event was read: `jobs` makes the `count` records to produce, none where no subscription takes it."""
+    """The event is readable: `jobs` yields the `count` records to produce, none if no subscription matches."""
 
     sender: str
     event_type: str
@@ -34,7 +34,7 @@ class Routed:
 
 @dataclass(frozen=True, slots=True)
 class UnreadableEvent:
-    """The record cannot be read or rendered: `letter` is the dead letter to produce."""
+    """The record cannot be read or rendered; `letter` is its dead letter."""
 
     sender: str
     reason: str
@@ -44,7 +44,7 @@ class UnreadableEvent:
 
 @dataclass(frozen=True, slots=True)
 class Blocked:
-    """A subscription of this customer cannot be read: the event has to wait until it can."""
+    """A subscription of the customer is unreadable: the event has to wait until it is readable."""
 
     customer_id: str
     reason: str
@@ -52,12 +52,12 @@ class Blocked:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """The schema of this record is not known yet: route the same record again, and no other of its partition before it.
+    """The schema of the record is not known yet: route it again later, and no other record of its partition before it.
 
-    `trouble` is the error of the registry, None where it has yet to respond.
+    `error` is the error of the registry, None if it has not responded yet.
     """
 
-    trouble: str | None
+    error: str | None
 
 
 Routing: TypeAlias = Routed | UnreadableEvent | Blocked | Waiting
@@ -72,9 +72,9 @@ class SizeLimits:
 
 
 class Router:
-    """Decides about one record after the other.
+    """Routes one record at a time.
 
-    `senders` are those of the source topics, `schemas` is where writer schemas come from if there is a registry.
+    `senders`: source topic to sender. `schemas`: the source of writer schemas, if there is a registry.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class Router:
         self._jobs = JobMaker()
 
     def route(self, record: SourceRecord) -> Routing:
-        """Decide about one record; nothing that it may hold raises."""
+        """Route a record; no content of a record raises."""
         sender, decoder = self._sources[record.topic()]
         try:
             event = self._decode(record, decoder)
@@ -100,9 +100,7 @@ class Router:
             return self._unreadable(record, sender, error.reason, error.detail)
         except Unavailable as error:
             return Waiting(None if isinstance(error, BeingAsked) else str(error))
-        except (
-            Exception
-        ) as error:  # whatever a library may raise on hostile bytes: an unreadable record never stops the router
+        except Exception as error:  # a library may raise anything on hostile bytes, which must not stop the router
             return self._unreadable(record, sender, "invalid_value", f"{type(error).__name__}: {error}")
         reason = self._subscribers.blocked(event.customer_id)
         if reason is not None:
@@ -115,7 +113,7 @@ class Router:
     def _decode(self, record: SourceRecord, decoder: EventDecoder) -> Event:
         value = record.value()
         if value is not None and len(value) > self._limits.max_event:
-            detail = f"{len(value)} bytes, max_event is {self._limits.max_event}: to be read at its source alone"
+            detail = f"{len(value)} bytes, max_event is {self._limits.max_event}: the bytes are only at the source"
             raise UnreadableRecord("too_large", detail)
         return decoder.decode(value, lambda: event_id(record.topic(), record.partition(), record.offset()))
 
@@ -125,7 +123,9 @@ class Router:
         try:
             body = sender.render(event)
             if len(body) > self._limits.max_body:
-                raise UnreadableRecord("too_large", f"the body has {len(body)} bytes, max_body {self._limits.max_body}")
+                raise UnreadableRecord(
+                    "too_large", f"the body has {len(body)} bytes, max_body is {self._limits.max_body}"
+                )
             jobs = self._jobs.make(sender.name, event, body, origin, matches.targets)
         except UnreadableRecord as error:
             return self._unreadable(record, sender, _RENDERED.get(error.reason, error.reason), error.detail)
@@ -138,5 +138,5 @@ class Router:
         return UnreadableEvent(sender.name, reason, detail, letter)
 
 
-# The record itself could be read: it is the body of its webhook that is too large.
+# The record itself is readable, but the body of its webhook is too large.
 _RENDERED: Mapping[str, str] = {"too_large": "body_too_large"}

@@ -1,7 +1,7 @@
-"""The consumer of event topics: what is assigned, where it is read from, what is committed.
+"""The consumer of event topics: assignment, positions, reading and commits.
 
-Nothing is read before its position is known (partition_recovery.py): an assignment begins empty and gets its positions
-from the loop. Every assignment has a number; records that were read in one are never committed in another.
+No partition is read before its position is known (partition_recovery.py): an assignment starts empty, and the loop
+polls for the positions. Every assignment has a number; records read in one are never committed in another.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ _REFUSED: Final = frozenset(
 
 def consumer_config(kafka: Mapping[str, str], group: str, instance: int | None) -> dict[str, Any]:
     """Return librdkafka's properties for the consumer of the event topics."""
-    # Bound what is read ahead, and with it most of the memory: one answer brings up to the second of them, compressed,
-    # of each partition. A larger record is fetched all the same.
+    # Bounds of the prefetch queue, and so of most of the memory. A response has up to `fetch.message.max.bytes`,
+    # compressed, of each partition, or one larger record.
     tuning = {"queued.max.messages.kbytes": 4_096, "fetch.message.max.bytes": 128 * 1_024, "fetch.queue.backoff.ms": 10}
     return member_config(kafka, group, instance, tuning=tuning)
 
 
 class Source:
-    """The consumer of the event topics, used by one thread; `on_error` gets errors of the connection."""
+    """The consumer of the event topics, used by one thread; `on_error` gets connection errors."""
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class Source:
         self._report_error = on_error
         self._on_truncated = on_truncated
         self._now_s = now_s
-        self._leave: Callable[[bool], None] = lambda may_commit: None
+        self._before_revoke: Callable[[bool], None] = lambda may_commit: None
         own = {"on_commit": self._on_commit, "error_cb": self._on_error}
         self._consumer = Consumer({**config, **own}, logger=logging.getLogger("signpost.kafka"))
         self._owned: list[PartitionKey] = []
@@ -75,17 +75,17 @@ class Source:
         self._paused: dict[PartitionKey, int] = {}
         self._committing: tuple[Positions, Callable[[bool], None]] | None = None
         self.assignment = 0
-        self.lost = False  # the session ended, and nothing has been assigned since
-        self.misplaced = False  # a position turned out to be outside the log: `recover_positions` is due
+        self.lost = False  # the session ended, and no partition has been assigned since
+        self.misplaced = False  # a position is outside its log: `recover_positions` is due
         self._fatal: str | None = None
 
-    def subscribe(self, topics: Sequence[str], leave: Callable[[bool], None]) -> None:
+    def subscribe(self, topics: Sequence[str], before_revoke: Callable[[bool], None]) -> None:
         """Join the group.
 
-        `leave` is called before partitions are taken away (True: they may still be committed; False: they are lost
-        already), inside a call of `read`, `keep_alive` or `close`.
+        `before_revoke` is called inside `read`, `keep_alive` or `close` before partitions are revoked. Its argument is
+        True while offsets may still be committed, False if the partitions are lost already.
         """
-        self._leave = leave
+        self._before_revoke = before_revoke
         self._consumer.subscribe(
             list(topics), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
         )
@@ -97,18 +97,18 @@ class Source:
 
     @property
     def owned(self) -> Sequence[PartitionKey]:
-        """The partitions that are assigned."""
+        """The assigned partitions."""
         return self._owned
 
     def read(self, seconds: float, limit: int) -> list[SourceRecord]:
-        """Return what has arrived, after at most `seconds`; never records of an assignment that has ended."""
+        """Return records that have arrived, after at most `seconds`; never those of an assignment that has ended."""
         if self._suspended:
             self._suspended = False
             self._consumer.resume(_partitions(key for key in self._owned if key not in self._paused))
         return self._poll(seconds, limit)
 
     def keep_alive(self, seconds: float) -> list[SourceRecord]:
-        """Stay in the group without reading on; returns records that had arrived already."""
+        """Stay in the group without reading further; returns records that had arrived already."""
         if self._reading and not self._suspended:
             self._suspended = True
             self._consumer.pause(_partitions(self._owned))
@@ -120,7 +120,7 @@ class Source:
             self._recorder.poll(self._now_s(), self._owned)
         assignment = self.assignment
         try:
-            # `consume` would wait the whole time unless `limit` messages arrive.
+            # `consume` with a time-out would wait for all `limit` messages.
             first = self._consumer.poll(seconds)
             messages = [] if first is None else [first, *self._consumer.consume(limit - 1, 0)]
         except CLIENT_ERRORS as error:
@@ -128,8 +128,8 @@ class Source:
         if self._fatal is not None:
             raise Unavailable(self._fatal)
         if assignment != self.assignment:
-            return []  # a new assignment begins at its positions, which are still to be found
-        # A message that was consumed without an error has all that the protocol says.
+            return []  # a new assignment is read from its positions, which are not known yet
+        # A consumed message without an error implements the whole protocol.
         return cast(
             "list[SourceRecord]",
             [message for message in messages if message.error() is None or self._accept(message)],
@@ -143,30 +143,30 @@ class Source:
 
     def resume(self, key: PartitionKey) -> None:
         """Resume a paused partition."""
-        self._paused.pop(key, None)  # recovery of positions has resumed it already
+        self._paused.pop(key, None)  # partition recovery may have resumed it already
         if not self._suspended:
             self._consumer.resume(_partitions([key]))
 
     def commit(self, positions: Positions, done: Callable[[bool], None]) -> None:
-        """Commit next offsets; `done` is called by a later `read` or `keep_alive` with the success."""
+        """Commit next offsets; a later `read` or `keep_alive` calls `done` with the success."""
         self._committing = (positions, done)
         try:
             self._consumer.commit(offsets=_offsets(positions), asynchronous=True)
         except KafkaException as error:
-            self._ended(error.args[0])
+            self._finish_commit(error.args[0])
 
     def commit_now(self, positions: Positions) -> bool:
-        """Commit next offsets and wait; whether that worked."""
+        """Commit next offsets and wait; return whether that succeeded."""
         self._committing = None
         try:
-            answer = self._consumer.commit(offsets=_offsets(positions), asynchronous=False)
+            committed = self._consumer.commit(offsets=_offsets(positions), asynchronous=False)
         except CLIENT_ERRORS as error:
-            _log.warning("router.not_committed", error=str(error))
+            _log.warning("commit.failed", error=str(error))
             return False
-        return all(partition.error is None for partition in answer or ())
+        return all(partition.error is None for partition in committed or ())
 
     def recover_positions(self) -> None:
-        """Look for the positions of the assignment (again); nothing is read meanwhile."""
+        """Start recovery of the positions of the assignment; no partition is read meanwhile."""
         self.misplaced = False
         self._reading = False
         self._suspended = False
@@ -183,7 +183,7 @@ class Source:
         )
 
     def lag(self) -> dict[str, int]:
-        """Return by topic how many records are there that were not read yet, as far as is known without asking."""
+        """Return the number of unread records by topic, by the cached watermarks."""
         behind = dict.fromkeys((topic for topic, _ in self._owned), 0)
         for position in self._consumer.position(_partitions(self._owned)) if self._reading else ():
             bounds = self._consumer.get_watermark_offsets(position, cached=True)
@@ -192,16 +192,16 @@ class Source:
         return behind
 
     def close(self, seconds: float) -> None:
-        """Leave the group (a static member only goes away); gives up after `seconds`.
+        """Close the consumer, which leaves the group unless it is a static member; gives up after `seconds`.
 
-        A commit on its way to a coordinator that does not answer would hold the close up for minutes (measured), and
-        there is no call that takes it back: then the process ends with the consumer still open.
+        A commit in flight to a coordinator that does not respond would block the close for minutes, and no call cancels
+        it. The process then exits with the consumer still open.
         """
         closing = in_thread("close", self._consumer.close)
         try:
             closing.result(seconds)
         except TimeoutError:
-            _log.warning("router.not_closed")
+            _log.warning("consumer.close_failed")
 
     def _find_positions(self) -> None:
         if self._recovery is None:
@@ -211,12 +211,12 @@ class Source:
             return
         self._recovery = None
         self._consumer.assign([TopicPartition(*key, offset) for key, offset in positions.items()])
-        # A pause outlives the assignment in which it was made.
+        # A pause survives the end of its assignment.
         self._consumer.resume(_partitions(self._owned))
         self._reading = True
 
     def _accept(self, message: Message) -> bool:
-        """Return whether this is a record; an error in its place is handled here."""
+        """Return True for a record; handle an error."""
         error = message.error()
         if error is None:
             return True
@@ -228,27 +228,27 @@ class Source:
 
     def _on_error(self, error: KafkaError) -> None:
         self._report_error(error)
-        if error.fatal() or error.code() == KafkaError._FATAL:  # as a message it does not call itself fatal
+        if error.fatal() or error.code() == KafkaError._FATAL:  # in a message, `fatal()` is false
             self._fatal = failed_for_good(error)
         elif error.code() in _REFUSED:
-            self._fatal = f"the brokers refuse to let the group {self._group} read: {error.str()}"
+            self._fatal = f"the group {self._group} may not read: {error.str()}"
         elif not is_lost_broker(error):
-            _log.warning("router.consumer_failed", error=error.str())
+            _log.warning("consumer.failed", error=error.str())
 
     def _on_commit(self, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
         if self._committing is None:
             return
         offsets = {(partition.topic, partition.partition): partition.offset for partition in partitions}
-        if offsets == self._committing[0]:  # else it is of an assignment that has ended
-            self._ended(error or next((p.error for p in partitions if p.error is not None), None))
+        if offsets == self._committing[0]:  # else the assignment of the commit has ended
+            self._finish_commit(error or next((p.error for p in partitions if p.error is not None), None))
 
-    def _ended(self, error: KafkaError | None) -> None:
+    def _finish_commit(self, error: KafkaError | None) -> None:
         if self._committing is None:
             return
         done = self._committing[1]
         self._committing = None
         if error is not None:
-            _log.warning("router.not_committed", error=error.str())
+            _log.warning("commit.failed", error=error.str())
             self._on_error(error)
         done(error is None)
 
@@ -256,20 +256,20 @@ class Source:
         self.assignment += 1
         self.lost = False
         self._owned = sorted((partition.topic, partition.partition) for partition in partitions)
-        _log.info("router.assigned", partitions=len(partitions), assignment=self.assignment)
+        _log.info("partitions.assigned", partitions=len(partitions), assignment=self.assignment)
         self.recover_positions()
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        self._leave(True)
-        self._drop()
+        self._before_revoke(True)
+        self._drop_assignment()
 
     def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        _log.warning("router.lost", partitions=len(partitions))
+        _log.warning("partitions.lost", partitions=len(partitions))
         self.lost = True
-        self._leave(False)
-        self._drop()
+        self._before_revoke(False)
+        self._drop_assignment()
 
-    def _drop(self) -> None:
+    def _drop_assignment(self) -> None:
         self.assignment += 1
         self.misplaced = False
         self._owned = []

@@ -1,4 +1,4 @@
-"""The records of the router on the topic `sources`, written in threads by the owner of partition 0 of a source."""
+"""The router's records on the topic `sources`. The owner of partition 0 of a source writes them in helper threads."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from consumers.kafka.threads import in_thread
 from schemas.records.source import SourcePositions
 
 EVERY_S: Final = 3_600.0
-# A process that is restarted more often than hourly records its last positions, too.
+# So that a process that restarts more often than hourly also records its last positions.
 FIRST_AFTER_S: Final = 60.0
-_AGAIN_AFTER_S: Final = 60.0
+_RETRY_S: Final = 60.0
 _log = structlog.get_logger("router")
 
 
@@ -33,13 +33,13 @@ class SourcePositionsRecorder:
         self._hourly: Future[int] | None = None
 
     def read(self) -> Future[PositionsBySource]:
-        """Read what is recorded of all sources."""
+        """Read the records of all sources."""
         return in_thread("sources", self._topic.read)
 
     def record_starts(
         self, started: Mapping[str, str | None], found: Mapping[PartitionKey, PartitionOffsets]
     ) -> Future[None]:
-        """Record where sources have started: topic to `start_at`, None where they had positions before."""
+        """Record the start of sources; `started`: topic to `start_at`, None if the topic had positions before."""
         now_ms = self._unix_ms()
         starts = [
             SourcePositions(topic, now_ms, start_at, _committed(topic, found)) for topic, start_at in started.items()
@@ -57,15 +57,15 @@ class SourcePositionsRecorder:
             self._hourly = in_thread("sources", self.record_last, topics) if topics else None
             self._due_s = now_s if topics else now_s + EVERY_S
         elif self._hourly.done():
-            self._due_s += EVERY_S if self._is_written(self._hourly) else _AGAIN_AFTER_S
+            self._due_s += EVERY_S if self._is_written(self._hourly) else _RETRY_S
             self._hourly = None
 
     def record_last(self, topics: Iterable[str]) -> int:
-        """Record the committed positions of these sources; returns how many records were written. Blocks."""
+        """Record the committed positions of these sources; returns the number of records written. Blocks."""
         found = self._positions.fetch_topics(topics)
         now_ms = self._unix_ms()
         last = {topic: _committed(topic, found) for topic, _ in found}
-        # Recovery of its partitions writes the first record of a source.
+        # Partition recovery writes the first record of a source.
         records = [
             replace(source, last={**source.last, **last[topic]}, last_at_ms=now_ms)
             for topic, source in self._topic.read().items()
@@ -78,7 +78,7 @@ class SourcePositionsRecorder:
         try:
             hourly.result()
         except REQUEST_ERRORS as error:
-            _log.warning("source_positions.not_written", error=sentence_of(error))
+            _log.warning("source_positions.write_failed", error=sentence_of(error))
             return False
         return True
 

@@ -1,8 +1,8 @@
-"""What the router knows of subscriptions: the index to match with, and the customers that may not pass.
+"""Subscriptions of the router: the index for matching, and the customers whose events have to wait.
 
-A record that cannot be read, with no good one before it, may be a subscription that an event ought to match. So the
-events of its customer wait; where not even the customer can be read, those of every customer whose subscriptions
-belong on that partition.
+An unreadable record without a good one before it may be a subscription that matches an event. So the events of its
+customer wait. If not even the customer is readable, the events of all customers whose subscriptions belong on that
+partition wait.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from schemas.records.partitioner import partition_of
 
 
 class Subscribers:
-    """The subscriptions, as events are matched with them.
+    """The subscriptions that events are matched with.
 
-    It is made first: the table gets its `interpret` and `change`, and `follow` gets the table.
+    The table gets `interpret` and `change` as callbacks, and `follow` gets the table.
     """
 
     def __init__(self) -> None:
@@ -35,7 +35,7 @@ class Subscribers:
         self._partitions = 0
 
     def interpret(self, partition: int, offset: int, key: str, value: bytes) -> Target:
-        """Read a record, and keep what routing needs: no secret, and little memory."""
+        """Decode a record into what routing needs, which is small and has no secrets."""
         try:
             return Target.of(read_subscription(key, value), partition, offset)
         except UnreadableRecord:
@@ -45,15 +45,15 @@ class Subscribers:
             raise
 
     def change(self, subscription_id: str, entry: Entry[Target] | None) -> None:
-        """Take what counts for a subscription from now on."""
+        """Set the effective entry of a subscription; None if it is deleted."""
         self._index.change(subscription_id, entry)
 
-    def found(self, subscription_id: str, entry: Entry[Health] | None) -> None:
-        """Take what delivery has found out about an endpoint."""
-        self._index.found(subscription_id, entry)
+    def on_health(self, subscription_id: str, entry: Entry[Health] | None) -> None:
+        """Set the health of an endpoint; None if it has no failure."""
+        self._index.set_health(subscription_id, entry)
 
     def follow(self, table: Tables) -> None:
-        """Take over which records of the table cannot be used."""
+        """Update the blocked customers from the unusable records of the table."""
         unusable = table.unusable()
         if unusable == self._unusable:
             return
@@ -62,8 +62,10 @@ class Subscribers:
         self._blocked_customers.clear()
         self._blocked_partitions.clear()
         for subscription_id, record in unusable.items():
-            reason = f"subscription {subscription_id!r} cannot be read (partition {record.partition}, offset "
-            reason += f"{record.offset}): {record.reason}; write it again or delete it"
+            reason = (
+                f"subscription {subscription_id!r} is unreadable (partition {record.partition}, offset {record.offset}"
+                f"): {record.reason}; write it again or delete it"
+            )
             customer = self._customers_of.get((record.partition, record.offset))
             if customer is None:
                 self._blocked_partitions[record.partition] = reason
@@ -71,11 +73,11 @@ class Subscribers:
                 self._blocked_customers[customer] = reason
 
     def match(self, sender: str, customer_id: str, event_type: str) -> Matches:
-        """Return the subscriptions that take an event."""
+        """Return the subscriptions that match an event."""
         return self._index.match(sender, customer_id, event_type)
 
     def blocked(self, customer_id: str) -> str | None:
-        """Return why nothing may be routed for a customer now, or None."""
+        """Return why events of a customer have to wait, or None."""
         if not self._unusable:
             return None
         reason = self._blocked_customers.get(customer_id)
@@ -85,7 +87,7 @@ class Subscribers:
 
     @property
     def unusable(self) -> int:
-        """Number of subscriptions that cannot be read, and so stop their customers."""
+        """Number of unreadable subscriptions."""
         return len(self._unusable)
 
     def _customer_of(self, value: bytes) -> str | None:

@@ -1,4 +1,4 @@
-"""What the router follows: the subscriptions, and what delivery has found out about their endpoints."""
+"""The tables that the router follows: subscriptions, and the health of their endpoints."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ def interpret_health(_partition: int, _offset: int, _key: str, value: bytes) -> 
 
 
 class Tables:
-    """Both tables as one: they are read before the first event, then followed.
+    """Both tables as one: they are read completely before the first event, then followed.
 
-    Health saves jobs that delivery would cancel. Nothing waits for the newest of it: fresh are subscriptions.
+    Health only saves jobs that delivery would cancel. So `is_fresh` does not consider its table.
     """
 
     def __init__(self, subscriptions: SubscriptionTable[Any], health: SubscriptionTable[Health]) -> None:
@@ -26,31 +26,31 @@ class Tables:
 
     @property
     def current(self) -> bool:
-        """Whether everything has been read that was there when the role started."""
+        """Whether both tables have read all records that existed when the role started."""
         return self._subscriptions.current and self._health.current
 
     @property
     def partition_count(self) -> int:
-        """Number of partitions of `subscriptions`; 0 until the broker has said it."""
+        """Number of partitions of `subscriptions`; 0 until the broker has responded."""
         return self._subscriptions.partition_count
 
     def __len__(self) -> int:
         return len(self._subscriptions)
 
     def poll(self, now_ms: int) -> None:
-        """Take what has arrived; `now_ms` is monotonic."""
+        """Read records that have arrived; `now_ms` is monotonic."""
         self._subscriptions.poll(now_ms)
         self._health.poll(now_ms)
 
     def is_fresh(self, now_ms: int) -> bool:
-        """Whether what is known of subscriptions may be acted on now."""
+        """Whether the table of subscriptions may be used now."""
         return self._subscriptions.is_fresh(now_ms)
 
     def unusable(self) -> dict[str, Unusable]:
-        """Return the subscriptions of which nothing is known but an unusable record."""
+        """Return the subscriptions that have only an unusable record."""
         return self._subscriptions.unusable()
 
     def close(self) -> None:
-        """Let go of the broker."""
+        """Close both consumers."""
         self._subscriptions.close()
         self._health.close()

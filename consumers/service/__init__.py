@@ -1,1 +1,1 @@
-"""What every role needs to run: startup, signals, restart policy, status server and metrics."""
+"""The runtime of a role: startup, signals, restart policy, status server and metrics."""

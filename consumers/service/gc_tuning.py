@@ -1,7 +1,7 @@
 """Tuning of Python's cyclic garbage collector for a role: many long-lived objects, many short-lived ones, no cycles.
 
-By default it scans new objects every 700 allocations, and all objects whenever a quarter has been added. In delivery
-that costs CPU for each job, and pauses in which every response waits.
+By default the collector scans new objects every 700 allocations, and all objects whenever their number has grown by a
+quarter. In delivery that costs CPU for each job, and pauses that delay every response.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ _NEW_OBJECTS: Final = 50_000
 
 
 def tune_gc() -> None:
-    """Exempt all present objects, the subscriptions above all, from collection, and scan new ones rarely.
+    """Exempt all present objects from collection, mostly subscriptions, and scan new ones rarely.
 
-    Call this when everything has been loaded. Objects that are dropped later are still freed, as none of them is a
-    cycle; cycles that a library leaves are found after some 50,000 objects.
+    Call this after everything is loaded. Reference counting still frees objects that are dropped later, as none of them
+    is a cycle. The collector finds the cycles of a library after 50,000 new objects.
     """
     gc.freeze()
     gc.set_threshold(_NEW_OBJECTS, 10, 10)

@@ -1,8 +1,8 @@
-"""Counters, gauges and histograms for a hot loop: written by a role's thread, read by the one that serves /metrics.
+"""Counters, gauges and histograms for a hot loop: the role's thread writes them, the thread of /metrics reads them.
 
-prometheus_client's own instruments take a lock for each value: 0.9 µs for an observation, 0.45 µs for a count, of the
-40 µs that a delivery may cost. These are dicts and lists. A reader copies them by one call into C, which no other
-thread interrupts; a histogram's sum may lack the values of the microsecond in which it is read.
+prometheus_client's own instruments take a lock for each value, which costs too much per delivery. These are dicts and
+lists. A reader copies them in one C call, which no other thread interrupts. The sum of a histogram may lack the values
+of the microsecond of the copy.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Labels: TypeAlias = tuple[str, ...]
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """What a metric is called and means; the unit is the end of the name, as Prometheus has it."""
+    """Name, description and labels of a metric; the name ends with the unit, as Prometheus recommends."""
 
     name: str
     help: str
@@ -30,7 +30,7 @@ class Spec:
 
 
 class Counter(Collector):
-    """Counts by labels. `known`, of one label, are there from the start: a rate needs a series that begins with 0."""
+    """Counts by labels. The `known` values of a single label start with 0: a rate needs a series that begins with 0."""
 
     def __init__(self, spec: Spec, registry: CollectorRegistry, known: Iterable[str] = ()) -> None:
         self._spec = spec
@@ -43,7 +43,7 @@ class Counter(Collector):
         counts[labels] = counts.get(labels, 0) + count
 
     def collect(self) -> Iterator[Metric]:
-        """Yield what is counted so far."""
+        """Yield the counts."""
         family = CounterMetricFamily(self._spec.name, self._spec.help, labels=self._spec.labels)
         for labels, count in self._counts.copy().items():
             family.add_metric(labels, count)
@@ -51,7 +51,7 @@ class Counter(Collector):
 
 
 class Gauge(Collector):
-    """Values by labels, the last one each."""
+    """The last value by labels."""
 
     def __init__(self, spec: Spec, registry: CollectorRegistry) -> None:
         self._spec = spec
@@ -71,7 +71,7 @@ class Gauge(Collector):
 
 
 class Histogram(Collector):
-    """Distributions by labels; the buckets' upper bounds are those of the spec, and no bound at all."""
+    """Distributions by labels; the upper bounds of the buckets are those of the spec, and infinity."""
 
     def __init__(self, spec: Spec, registry: CollectorRegistry) -> None:
         self._spec = spec
@@ -79,23 +79,24 @@ class Histogram(Collector):
         self._bound_names = [*(str(float(bound)) for bound in spec.buckets), "+Inf"]
         self._series: dict[Labels, tuple[list[int], list[float]]] = {}
         if not spec.labels:
-            self._of(())
+            self._new_series(())
         registry.register(self)
 
     def observe(self, labels: Labels, value: float) -> None:
-        """Take one value in: 0.2 µs."""
-        counts, total = self._series.get(labels) or self._of(labels)
+        """Add a value."""
+        counts, total = self._series.get(labels) or self._new_series(labels)
         counts[bisect_left(self._bounds, value)] += 1
         total[0] += value
 
-    def _of(self, labels: Labels) -> tuple[list[int], list[float]]:
+    def _new_series(self, labels: Labels) -> tuple[list[int], list[float]]:
         return self._series.setdefault(labels, ([0] * (len(self._bounds) + 1), [0.0]))
 
     def collect(self) -> Iterator[Metric]:
-        """Yield the buckets, each with those below it, as Prometheus wants them."""
+        """Yield the buckets as cumulative counts, as Prometheus requires."""
         family = HistogramMetricFamily(self._spec.name, self._spec.help, labels=self._spec.labels)
         for labels, (counts, total) in self._series.copy().items():
-            below, buckets = 0, []
+            below = 0
+            buckets: list[tuple[str, float]] = []
             for name, count in zip(self._bound_names, counts.copy(), strict=True):
                 below += count
                 buckets.append((name, float(below)))

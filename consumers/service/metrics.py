@@ -1,8 +1,10 @@
-"""Every metric of the roles: a closed list. No label is a URL, an id or a customer.
+"""Metrics of the roles: a closed list. No label is a URL, an id or a customer.
 
-What comes from a topic (sender and event type) is a label only where a loaded sender knows it, and `other` elsewhere:
-the number of time series does not depend on what somebody sends. All methods are cheap enough to be called for each
-record, by the role's one thread.
+Senders and event types come from topics. They are labels only if a loaded sender knows them, else `other`, so that
+events cannot increase the number of time series. All methods are cheap enough to call for each record. One thread calls
+them.
+
+`on_…` counts an event, `set_…` sets a gauge.
 """
 
 from __future__ import annotations
@@ -29,18 +31,22 @@ RESULTS: Final[tuple[Result, ...]] = ("delivered", "retry", "dead")
 
 _QUICK: Final[tuple[float, ...]] = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 _SLOW: Final = (*_QUICK, 20.0, 30.0)
-# Up to where a lag is an incident, not a latency.
+# Up to a lag that is an incident, not a latency.
 _LAGGING: Final = (*_QUICK, 30.0, 60.0, 300.0, 1800.0, 7200.0)
 
 _BUILD: Final = ("role", "version", "python", "librdkafka", "compiled")
-BUILD_INFO: Final = Spec("signpost_build_info", "Versions, and whether hot modules are C; always 1.", _BUILD)
+BUILD_INFO: Final = Spec(
+    "signpost_build_info", "Versions, and whether hot modules are compiled to C; always 1.", _BUILD
+)
 WAITING_FOR_BROKER: Final = Spec("signpost_waiting_for_broker", "1 while no broker answers, else 0.")
 CONSUMER_LAG: Final = Spec(
-    "signpost_consumer_lag_records", "Records that are not read yet, of the partitions of this process.", ("topic",)
+    "signpost_consumer_lag_records", "Unread records in the partitions of this process.", ("topic",)
 )
-TABLE_ENTRIES: Final = Spec("signpost_table_entries", "Entries of the table read from a compacted topic.", ("table",))
+TABLE_ENTRIES: Final = Spec("signpost_table_entries", "Entries of the table of a compacted topic.", ("table",))
 TABLE_UNUSABLE: Final = Spec(
-    "signpost_table_unusable_records", "Records of the table that cannot be used until they are mended.", ("table",)
+    "signpost_table_unusable_records",
+    "Unusable records of the table, until they are written again or deleted.",
+    ("table",),
 )
 UNREADABLE: Final = Spec(
     "signpost_unreadable_records_total", "Unreadable records, which became dead letters.", ("reason",)
@@ -53,13 +59,14 @@ JOBS_WITHHELD: Final = Spec(
     "signpost_router_withheld_total", "Matches without a job: the subscription is paused or disabled."
 )
 ROUTER_TRUNCATED: Final = Spec(
-    "signpost_router_truncated_records_total", "Records that retention removed before they were read."
+    "signpost_router_truncated_records_total", "Records of sources that retention deleted before they were read."
 )
 DELAY_TOPICS_TRUNCATED: Final = Spec(
-    "signpost_delivery_truncated_records_total", "Records of delay topics that retention removed before they were read."
+    "signpost_delivery_truncated_records_total", "Records of delay topics that retention deleted before they were read."
 )
 WAITING_FOR_REGISTRY: Final = Spec(
-    "signpost_router_waiting_for_registry", "1 while an event waits for its schema, as no registry answers, else 0."
+    "signpost_router_waiting_for_registry",
+    "1 while an event waits for its schema because no registry responds, else 0.",
 )
 ROUTER_UNCOMMITTED: Final = Spec("signpost_router_uncommitted_jobs", "Jobs created since the last commit.")
 ROUTER_COMMIT: Final = Spec(
@@ -67,24 +74,27 @@ ROUTER_COMMIT: Final = Spec(
 )
 
 ATTEMPTS: Final = Spec("signpost_delivery_attempts_total", "Attempts.", ("sender", "event_type", "result"))
-UNANSWERED: Final = Spec(
-    "signpost_delivery_unanswered_total", "Attempts without an answer, by the kind of failure.", ("kind",)
+TRANSPORT_ERRORS: Final = Spec(
+    "signpost_delivery_transport_errors_total", "Attempts without a response, by kind of transport error.", ("kind",)
 )
-REFUSED: Final = Spec(
-    "signpost_delivery_refused_total", "Attempts with an answer that was no delivery, by its status.", ("status",)
+REJECTED: Final = Spec(
+    "signpost_delivery_rejected_total", "Attempts with a response other than 2xx, by status.", ("status",)
 )
-CANCELLED: Final = Spec("signpost_delivery_cancelled_total", "Jobs that will never be sent.", ("reason",))
+CANCELLED: Final = Spec("signpost_delivery_cancelled_total", "Jobs cancelled before an attempt.", ("reason",))
 DEFERRED: Final = Spec("signpost_delivery_deferred_total", "Jobs deferred without an attempt.", ("reason",))
 LIMITED: Final = Spec(
-    "signpost_delivery_limited_endpoints", "Endpoints with jobs waiting in memory, by what limits them.", ("reason",)
+    "signpost_delivery_limited_endpoints",
+    "Endpoints with jobs that wait in memory, by the limit they wait for.",
+    ("reason",),
 )
 OPEN_CIRCUITS: Final = Spec(
     "signpost_delivery_open_circuits",
-    "Endpoints whose circuit breaker is not closed: they get single probes or nothing.",
+    "Endpoints whose circuit breaker is open or half-open.",
     ("reason",),
 )
 DISABLED: Final = Spec(
-    "signpost_delivery_disabled_subscriptions", "Subscriptions whose endpoint is gone or failed for days."
+    "signpost_delivery_disabled_subscriptions",
+    "Subscriptions disabled because their endpoint is gone or failed for days.",
 )
 SLOW_REQUESTS: Final = Spec(
     "signpost_delivery_slow_requests",
@@ -92,25 +102,25 @@ SLOW_REQUESTS: Final = Spec(
 )
 ATTEMPT_DURATION: Final = Spec(
     "signpost_delivery_attempt_duration_seconds",
-    "From the start of an attempt to the end of the response headers, or to the failure.",
+    "From the start of an attempt to the end of the response headers, or to the transport error.",
     ("sender",),
     _SLOW,
 )
 FIRST_ATTEMPT: Final = Spec(
     "signpost_delivery_first_attempt_latency_seconds",
-    "From the event's append to the start of its first attempt.",
+    "From the append of the event to the start of its first attempt.",
     ("sender",),
     _LAGGING,
 )
 JOBS_WAITING: Final = Spec("signpost_delivery_jobs_waiting", "Jobs that wait in a delay topic.", ("delay",))
 OLDEST_DUE: Final = Spec(
-    "signpost_delivery_oldest_due_age_seconds", "How long the oldest due job has been due.", ("delay",)
+    "signpost_delivery_oldest_due_age_seconds", "Time since the oldest due job became due.", ("delay",)
 )
-IN_FLIGHT: Final = Spec("signpost_delivery_in_flight_requests", "Requests that wait for an answer.")
+IN_FLIGHT: Final = Spec("signpost_delivery_in_flight_requests", "Requests in flight.")
 MAX_IN_FLIGHT: Final = Spec(
-    "signpost_delivery_in_flight_limit", "Requests that may wait for an answer at a time (max_in_flight)."
+    "signpost_delivery_in_flight_limit", "Maximum number of requests in flight (max_in_flight)."
 )
-RESOLVING: Final = Spec("signpost_delivery_resolving_requests", "Requests that wait for the name of their host.")
+RESOLVING: Final = Spec("signpost_delivery_resolving_requests", "Requests that wait for DNS.")
 DELIVERY_UNCOMMITTED: Final = Spec("signpost_delivery_uncommitted_outcomes", "Outcomes since the last commit.")
 TRANSACTIONS: Final = Spec("signpost_delivery_transactions_total", "Transactions.", ("result",))
 TRANSACTION_DURATION: Final = Spec(
@@ -119,52 +129,51 @@ TRANSACTION_DURATION: Final = Spec(
 
 
 class RoleMetrics:
-    """What both roles count; `known` are the event types of each loaded sender."""
+    """Metrics of both roles; `known` are the event types of each loaded sender."""
 
     def __init__(self, role: str, known: Mapping[str, Collection[str]]) -> None:
         self.registry = CollectorRegistry(auto_describe=False)
         ProcessCollector(registry=self.registry)
-        self._kinds: dict[tuple[str, str], Labels] = {
-            (name, kind): (name, kind) for name in known for kind in known[name]
+        self._known: dict[tuple[str, str], Labels] = {
+            (sender, event_type): (sender, event_type) for sender in known for event_type in known[sender]
         }
         self._senders = frozenset(known)
         build = Gauge(BUILD_INFO, self.registry)
-        made = (version("kafka-signpost"), platform.python_version(), libversion()[0], "yes" if is_compiled() else "no")
-        build.set((role, *made), 1)
+        compiled = "yes" if is_compiled() else "no"
+        build.set((role, version("kafka-signpost"), platform.python_version(), libversion()[0], compiled), 1)
         self._waiting_for_broker = Gauge(WAITING_FOR_BROKER, self.registry)
         self._lag = Gauge(CONSUMER_LAG, self.registry)
         self._entries = Gauge(TABLE_ENTRIES, self.registry)
         self._unusable = Gauge(TABLE_UNUSABLE, self.registry)
         self._unreadable = Counter(UNREADABLE, self.registry, reasons.DEAD_RECORDS)
 
-    def waiting_for_broker(self, waiting: bool) -> None:
-        """Say whether no broker answers."""
+    def set_waiting_for_broker(self, waiting: bool) -> None:
+        """Set whether no broker answers."""
         self._waiting_for_broker.set((), waiting)
 
-    def lag(self, topic: str, records: int) -> None:
-        """Say how many records of a topic's own partitions are not read yet."""
+    def set_lag(self, topic: str, records: int) -> None:
+        """Set the number of unread records in the own partitions of a topic."""
         self._lag.set((topic,), records)
 
-    def table(self, entries: int, unusable: int, name: str = "subscriptions") -> None:
-        """Say how large a table is, and how many of its records cannot be used."""
+    def set_table(self, entries: int, unusable: int, name: str = "subscriptions") -> None:
+        """Set the number of entries and of unusable records of a table."""
         self._entries.set((name,), entries)
         self._unusable.set((name,), unusable)
 
-    def unreadable(self, reason: str, count: int = 1) -> None:
+    def on_unreadable(self, reason: str, count: int = 1) -> None:
         """Count unreadable records."""
         self._unreadable.add((reason,), count)
 
-    def _kind(self, sender: str, event_type: str) -> Labels:
-        """Return the labels of an event: `other` for what no loaded sender knows."""
-        kind = self._kinds.get((sender, event_type))
-        return kind or (self._sender(sender), OTHER)
+    def _event_labels(self, sender: str, event_type: str) -> Labels:
+        """Return the labels of an event, with `other` for unknown values."""
+        return self._known.get((sender, event_type)) or (self._sender_label(sender), OTHER)
 
-    def _sender(self, sender: str) -> str:
+    def _sender_label(self, sender: str) -> str:
         return sender if sender in self._senders else OTHER
 
 
 class RouterMetrics(RoleMetrics):
-    """What the router counts."""
+    """Metrics of the router."""
 
     def __init__(self, known: Mapping[str, Collection[str]]) -> None:
         super().__init__("router", known)
@@ -175,46 +184,46 @@ class RouterMetrics(RoleMetrics):
         self._waiting_for_registry = Gauge(WAITING_FOR_REGISTRY, self.registry)
         self._uncommitted = Gauge(ROUTER_UNCOMMITTED, self.registry)
         self._commits = Histogram(ROUTER_COMMIT, self.registry)
-        for labels in self._kinds:  # a rate needs a series that begins with 0
+        for labels in self._known:  # a rate needs a series that begins with 0
             self._events.add(labels, 0)
             self._jobs.add(labels, 0)
 
-    def routed(self, sender: str, event_type: str, jobs: int, withheld: int = 0, events: int = 1) -> None:
-        """Count events, the jobs made of them, and the matches whose subscription is paused."""
-        kind = self._kind(sender, event_type)
-        self._events.add(kind, events)
+    def on_routed(self, sender: str, event_type: str, jobs: int, withheld: int = 0, events: int = 1) -> None:
+        """Count events, their jobs, and the matches whose subscription is paused or disabled."""
+        labels = self._event_labels(sender, event_type)
+        self._events.add(labels, events)
         if jobs:
-            self._jobs.add(kind, jobs)
+            self._jobs.add(labels, jobs)
         if withheld:
             self._withheld.add((), withheld)
 
-    def truncated(self, records: int) -> None:
-        """Count records that retention removed before they were read."""
+    def on_truncated(self, records: int) -> None:
+        """Count records that retention deleted before they were read."""
         self._truncated.add((), records)
 
-    def waiting_for_registry(self, waiting: bool) -> None:
-        """Say whether an event waits for its schema because no registry answers."""
+    def set_waiting_for_registry(self, waiting: bool) -> None:
+        """Set whether an event waits for its schema because no registry responds."""
         self._waiting_for_registry.set((), waiting)
 
-    def uncommitted(self, jobs: int) -> None:
-        """Say how many jobs were created since the last commit."""
+    def set_uncommitted(self, jobs: int) -> None:
+        """Set the number of jobs created since the last commit."""
         self._uncommitted.set((), jobs)
 
-    def committed(self, seconds: float) -> None:
-        """Take in how long a flush and its commit took."""
+    def on_commit(self, seconds: float) -> None:
+        """Count a commit by the duration of its flush and commit."""
         self._commits.observe((), seconds)
 
 
 class DeliveryMetrics(RoleMetrics):
-    """What delivery counts."""
+    """Metrics of delivery."""
 
     def __init__(self, known: Mapping[str, Collection[str]], max_in_flight: int = 0) -> None:
         super().__init__("deliver", known)
         Gauge(MAX_IN_FLIGHT, self.registry).set((), max_in_flight)
         self._attempts = Counter(ATTEMPTS, self.registry)
         self._dead = Counter(DEAD, self.registry, reasons.DEAD_JOBS)
-        self._unanswered = Counter(UNANSWERED, self.registry, OUTCOME_KINDS)
-        self._refused = Counter(REFUSED, self.registry, STATUSES)
+        self._transport_errors = Counter(TRANSPORT_ERRORS, self.registry, OUTCOME_KINDS)
+        self._rejected = Counter(REJECTED, self.registry, STATUSES)
         self._cancelled = Counter(CANCELLED, self.registry, reasons.CANCELLED)
         self._deferred = Counter(DEFERRED, self.registry, reasons.DEFERRED)
         self._truncated = Counter(DELAY_TOPICS_TRUNCATED, self.registry)
@@ -231,74 +240,74 @@ class DeliveryMetrics(RoleMetrics):
         self._uncommitted = Gauge(DELIVERY_UNCOMMITTED, self.registry)
         self._transactions = Counter(TRANSACTIONS, self.registry)
         self._transaction_duration = Histogram(TRANSACTION_DURATION, self.registry)
-        for labels in self._kinds:  # a rate needs a series that begins with 0
+        for labels in self._known:  # a rate needs a series that begins with 0
             for result in RESULTS:
                 self._attempts.add((*labels, result), 0)
 
-    def ended(self, outcome: Outcome) -> None:
-        """Count an attempt and what came of it, or a job that was cancelled: 1 µs."""
+    def on_outcome(self, outcome: Outcome) -> None:
+        """Count an attempt and its result, or a job that ended without an attempt."""
         job = outcome.job
         if outcome.state == "cancelled":
             self._cancelled.add((outcome.reason,))
             return
         if outcome.state == "dead" and outcome.status is None and outcome.error is None:
-            self._dead.add((outcome.reason,))  # without an attempt
+            self._dead.add((outcome.reason,))  # no attempt was made
             return
-        self._attempts.add((*self._kind(job.sender, job.event_type), outcome.state))
+        self._attempts.add((*self._event_labels(job.sender, job.event_type), outcome.state))
         if outcome.state != "delivered":
-            self._failed(outcome)
-        sender = (self._sender(job.sender),)
+            self._on_failure(outcome)
+        sender = (self._sender_label(job.sender),)
         self._durations.observe(sender, outcome.duration_us / 1_000_000)
         if job.attempt == 1 and job.run == 0:
             self._first.observe(sender, max(0, outcome.at_ms - job.appended_at_ms) / 1_000)
 
-    def _failed(self, outcome: Outcome) -> None:
+    def _on_failure(self, outcome: Outcome) -> None:
         if outcome.error is not None:
-            self._unanswered.add((outcome.error,))
+            self._transport_errors.add((outcome.error,))
         elif outcome.status is not None:
-            self._refused.add((status_name(outcome.status),))
+            self._rejected.add((status_name(outcome.status),))
         if outcome.state == "dead":
             self._dead.add((outcome.reason,))
 
-    def deferred(self, reason: str, count: int = 1) -> None:
+    def on_deferred(self, reason: str, count: int = 1) -> None:
         """Count jobs that were deferred without an attempt."""
         self._deferred.add((reason,), count)
 
-    def admission(self, limited: Mapping[str, int], open_circuits: Mapping[str, int], slow: int) -> None:
-        """Set the numbers of limited endpoints and of circuit breakers that are not closed, and of slow requests."""
+    def set_admission(self, limited: Mapping[str, int], open_circuits: Mapping[str, int], slow: int) -> None:
+        """Set the numbers of limited endpoints, of circuit breakers that are not closed, and of slow requests."""
         for reason, endpoints in limited.items():
             self._limited.set((reason,), endpoints)
         for reason, endpoints in open_circuits.items():
             self._open_circuits.set((reason,), endpoints)
         self._slow.set((), slow)
 
-    def disabled(self, subscriptions: int) -> None:
-        """Say how many subscriptions of the own partitions are disabled."""
+    def set_disabled(self, subscriptions: int) -> None:
+        """Set the number of disabled subscriptions in the own partitions."""
         self._disabled.set((), subscriptions)
 
-    def truncated(self, records: int) -> None:
-        """Count records of delay topics that retention removed before they were read."""
+    def on_truncated(self, records: int) -> None:
+        """Count records of delay topics that retention deleted before they were read."""
         self._truncated.add((), records)
 
-    def waiting(self, delay_topic: str, jobs: int, oldest_due_s: float) -> None:
-        """Say how many jobs wait in a delay topic, and how long the oldest due one has been due (0: none is)."""
+    def set_waiting(self, delay_topic: str, jobs: int, oldest_due_s: float) -> None:
+        """Set the number of jobs that wait in a delay topic, and how long the oldest due one has been due (0: none)."""
         self._jobs_waiting.set((delay_topic,), jobs)
         self._oldest_due.set((delay_topic,), oldest_due_s)
 
-    def in_flight(self, requests: int, resolving: int = 0) -> None:
-        """Say how many requests wait for an answer, and how many for the name of their host."""
+    def set_in_flight(self, requests: int, resolving: int = 0) -> None:
+        """Set the number of requests in flight, and of requests that wait for DNS."""
         self._in_flight.set((), requests)
         self._resolving.set((), resolving)
 
-    def uncommitted(self, outcomes: int) -> None:
-        """Say how many outcomes there are since the last commit."""
+    def set_uncommitted(self, outcomes: int) -> None:
+        """Set the number of outcomes since the last commit."""
         self._uncommitted.set((), outcomes)
 
-    def transaction(self, result: Literal["committed", "aborted", "unknown"], seconds: float) -> None:
-        """Count a transaction and take in how long its calls took."""
+    def on_transaction(self, result: Literal["committed", "aborted", "unknown"], seconds: float) -> None:
+        """Count a transaction and the duration of its calls."""
         self._transactions.add((result,))
         self._transaction_duration.observe((), seconds)
 
 
-# For documentation, dashboards and their tests: all that is named above.
+# All metrics above, for documentation, dashboards and their tests.
 SPECS: Final[tuple[Spec, ...]] = tuple(value for value in list(globals().values()) if isinstance(value, Spec))

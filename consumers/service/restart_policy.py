@@ -1,9 +1,9 @@
 """Restart policy after a fatal Kafka error: re-exec if the brokers were unreachable, exit if another process took over.
 
-When brokers were away for longer than the session timeout, librdkafka may come back to its group without its static
-member id, which the brokers answer as if another process had fenced this one, or never be assigned anything again
-(librdkafka issue 3437). All state is in Kafka, so a fresh start of the process repairs both. A process that another one
-fenced was working until that moment, or stalled; it has to exit. Pure.
+After brokers were unreachable for longer than the session timeout, librdkafka may return to its group without its
+static member id, and brokers respond as if another process had fenced this one. Or it never gets an assignment again
+(librdkafka issue 3437). All state is in Kafka, so a restart of the process repairs both. A process that was fenced by
+another one was working until that moment, or stalled; it has to exit. Pure.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from math import inf
 from typing import Final
 
-# After this long without progress a fatal error is put down to unreachable brokers, not to another process.
+# After this long without progress, unreachable brokers explain a fatal error, not another process.
 _IDLE_S: Final = 2.0
 # Lost partitions are assigned again, or to another process, well within this.
 _STRANDED_S: Final = 60.0
@@ -24,15 +24,15 @@ class RestartPolicy:
         self._progress_s: float | None = None
 
     def record_progress(self, now_s: float) -> None:
-        """Note that the process could do its work just now."""
+        """Note that the process has just made progress."""
         self._progress_s = now_s
 
     def idle_s(self, now_s: float) -> float:
-        """Return for how long the process could do nothing; infinite if it never made progress."""
+        """Return the time since the last progress; infinite if there was none."""
         return inf if self._progress_s is None else now_s - self._progress_s
 
     def record_stall(self, for_s: float) -> None:
-        """Note that the process itself did not run: brokers may be fine, and its instance id may be taken."""
+        """Note a stall of this process: the brokers may be fine, and another process may have its instance id."""
         if self._progress_s is not None:
             self._progress_s += for_s
 

@@ -1,4 +1,4 @@
-"""What a loop's thread shows to others: made when somebody asks, by the loop itself, so that nothing is shared."""
+"""Snapshots of a loop's state for other threads. The loop makes them on request, so that threads share no state."""
 
 from __future__ import annotations
 
@@ -10,44 +10,44 @@ from typing import Final, Generic, TypeVar
 from schemas.catalog.errors import Unavailable
 
 T = TypeVar("T")
-# However many ask: the loop makes one so often at most.
-FRESH_S: Final = 1.0
-_PATIENCE_S: Final = 3.0
+# The maximum age of a snapshot: the loop makes at most one per second for all requests.
+MAX_AGE_S: Final = 1.0
+_TIMEOUT_S: Final = 3.0
 
 
 class Snapshots(Generic[T]):
-    """`make` is called in the loop's thread with the time in ms, and returns something that never changes.
+    """The loop's thread calls `make` with the time in ms; `make` returns an immutable value.
 
-    `now_s` is a monotonic clock. Nobody asks: it costs a look at `wanted` each turn.
+    `now_s` is a monotonic clock. Without requests the only cost is a check of `wanted` in each turn.
     """
 
     def __init__(self, make: Callable[[int], T], now_s: Callable[[], float] = time.monotonic) -> None:
         self._make = make
         self._now_s = now_s
-        self._asking = Lock()
+        self._requesting = Lock()
         self._made = Event()
         self._last: tuple[float, T] | None = None
         self.wanted = False
 
     def turn(self, now_ms: int) -> None:
-        """Make what is wanted; for the loop, in each of its turns."""
+        """Make the snapshot if one is wanted; the loop calls this in each turn."""
         if not self.wanted:
             return
         self.wanted = False
-        self._last = self._now_s(), self._make(now_ms)
+        self._last = (self._now_s(), self._make(now_ms))
         self._made.set()
 
     def ask(self) -> T:
-        """Return a snapshot that is a second old at most; for any other thread. Unavailable where the loop stands."""
-        if not self._asking.acquire(timeout=_PATIENCE_S):
-            raise Unavailable("many ask, and the loop does not answer")
+        """Return a snapshot at most a second old; any other thread may call it. Unavailable if the loop stalls."""
+        if not self._requesting.acquire(timeout=_TIMEOUT_S):
+            raise Unavailable("too many requests wait for the loop")
         try:
-            if self._last is None or self._now_s() - self._last[0] > FRESH_S:
+            if self._last is None or self._now_s() - self._last[0] > MAX_AGE_S:
                 self._made.clear()
                 self.wanted = True
-                if not self._made.wait(_PATIENCE_S):
-                    raise Unavailable(f"the loop has not turned for {_PATIENCE_S:.0f} s, or has not begun")
+                if not self._made.wait(_TIMEOUT_S):
+                    raise Unavailable(f"the loop has not turned for {_TIMEOUT_S:.0f} s, or has not started")
             assert self._last is not None
             return self._last[1]
         finally:
-            self._asking.release()
+            self._requesting.release()

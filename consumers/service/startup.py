@@ -1,4 +1,4 @@
-"""Startup of a role: it waits until the cluster responds, and ends if its topics are misconfigured."""
+"""Startup of a role: wait until the cluster responds, and fail if its topics are misconfigured."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from consumers.kafka.topics import check, check_leaders, check_sources
 from schemas.catalog.errors import Unavailable
 from schemas.records.topics import Topic, TopicNames
 
-# A healthy cluster answers all requests within a tenth of this.
+# A healthy cluster responds to all requests within a tenth of this.
 _SILENT_AFTER_S: Final = 1.0
-_ASK_AGAIN_S: Final = 0.2
-_LOOK_S: Final = 0.05
+_RETRY_S: Final = 0.2
+_POLL_S: Final = 0.05
 _SILENT: Final = "no broker answers"
 
 
@@ -37,13 +37,13 @@ def await_topics(
     waiting: Callable[[str | None], None],
     stopping: Callable[[], bool],
 ) -> bool:
-    """Wait until the cluster answers and all topics have leaders; False if `stopping` returned True.
+    """Wait until the cluster responds and all topics have leaders; False if `stopping` returned True.
 
-    `waiting` gets the reason (for /readyz and the metric), and None once that is over. Unavailable if a topic is
-    missing or wrong: waiting would not help.
+    `waiting` gets the reason to wait (for /readyz and the metric), and None when the wait is over. Unavailable if a
+    topic is missing or misconfigured: waiting would not help.
     """
 
-    def ask() -> list[str]:
+    def request() -> list[str]:
         check(kafka, admin, wanted, names)
         check_sources(admin, sources)
         check_leaders(admin, [*(topic.name for topic in wanted), *sources])
@@ -51,8 +51,8 @@ def await_topics(
 
     report = _ConnectivityReport(log, waiting)
     while not stopping():
-        # The requests may block for longer than a supervisor waits for this process to end: it does not wait for them.
-        warnings = _answer(in_thread("startup", ask), report, stopping)
+        # The requests may block for longer than a supervisor waits for this process to exit, hence the thread.
+        warnings = _result(in_thread("startup", request), report, stopping)
         if warnings is not None:
             report(None)
             for warning in warnings:
@@ -78,30 +78,28 @@ class _ConnectivityReport:
         self._waiting(reason)
 
 
-def _answer(
-    question: Future[list[str]], report: Callable[[str], None], stopping: Callable[[], bool]
-) -> list[str] | None:
-    """Return the answer; None if the request has to be repeated, or the process has to stop."""
+def _result(future: Future[list[str]], report: Callable[[str], None], stopping: Callable[[], bool]) -> list[str] | None:
+    """Return the result; None if the request has to be repeated, or the process has to stop."""
     since_s = time.monotonic()
-    while not wait([question], _LOOK_S).done:
+    while not wait([future], _POLL_S).done:
         if stopping():
             return None
         if time.monotonic() - since_s > _SILENT_AFTER_S:
             report(_SILENT)
     try:
-        return question.result()
+        return future.result()
     except Unavailable as error:
         if not _is_temporary(error):
             raise
         report(str(error))
-    again_s = time.monotonic() + _ASK_AGAIN_S
-    while time.monotonic() < again_s and not stopping():
-        time.sleep(_LOOK_S)
+    retry_at_s = time.monotonic() + _RETRY_S
+    while time.monotonic() < retry_at_s and not stopping():
+        time.sleep(_POLL_S)
     return None
 
 
 def _is_temporary(error: Unavailable) -> bool:
-    """Tell whether the error may go away without a change of settings or topics."""
+    """Tell whether the error may pass without a change of settings or topics."""
     cause = error.__cause__
     if isinstance(cause, KafkaException):
         return isinstance(error, NotSettled) or is_lost_broker(cause.args[0])

@@ -1,6 +1,6 @@
-"""The status of a role over HTTP: /metrics for Prometheus, /healthz and /readyz for its supervisor.
+"""Status of a role over HTTP: /metrics for Prometheus, /healthz and /readyz for its supervisor.
 
-A role may serve pages of its own, in JSON: delivery has /endpoints.
+A role may add JSON pages: delivery has /endpoints.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from schemas.catalog.errors import InvalidInput, Unavailable
 
-# None: yes. Otherwise a sentence that says why not.
+# Returns None for yes, otherwise a sentence with the reason why not.
 Check: TypeAlias = Callable[[], str | None]
-# Gets the query, returns JSON; InvalidInput says what is wrong with the query, Unavailable why there is no answer now.
+# Gets the query and returns JSON; InvalidInput if the query is wrong, Unavailable if there is no response now.
 Page: TypeAlias = Callable[[Mapping[str, str]], bytes]
 _TEXT: Final = "text/plain; charset=utf-8"
 _JSON: Final = "application/json"
-_MOST_FIELDS: Final = 10
-# Descriptors and threads that clients may hold; deliveries need theirs.
-_MOST_CLIENTS: Final = 64
+_MAX_FIELDS: Final = 10
+# Bounds the descriptors and threads of clients: deliveries need theirs.
+_MAX_CLIENTS: Final = 64
 _NO_PAGES: Final[Mapping[str, Page]] = {}
 
 
@@ -37,11 +37,11 @@ def _yes() -> str | None:
 
 
 class StatusServer:
-    """Serves in a thread of its own, which ends with the process or by `close`.
+    """Serves in its own thread, until `close` or the end of the process.
 
-    `listen` is host:port (port 0: any that is free), `ready` says why the role is not ready to work, `alive` why it
-    should be restarted, `pages` are a role's own, by path; all are called in the server's threads. Unavailable if the
-    address cannot be had.
+    `listen` is host:port (port 0: any free port). `ready` returns why the role is not ready, `alive` why it should be
+    restarted. `pages` are the role's own, by path. The server's threads call all of them. Unavailable if the address
+    cannot be used.
     """
 
     def __init__(
@@ -60,20 +60,20 @@ class StatusServer:
             self._server = _Server((host, int(port)), _handler(registry, {"/healthz": alive, "/readyz": ready}, pages))
         except OSError as error:
             raise Unavailable(
-                f"cannot listen on {listen}: {error.strerror}; choose another address by the settings router_listen "
-                "and deliver_listen (port 0 takes any that is free)"
+                f"cannot listen on {listen}: {error.strerror}; choose another address with the settings router_listen "
+                "and deliver_listen (port 0 takes any free port)"
             ) from error
         self._thread = Thread(target=self._server.serve_forever, args=(0.1,), name="status", daemon=True)
         self._thread.start()
 
     @property
     def address(self) -> str:
-        """The URL that it answers at, with the port that it has got."""
+        """URL of the server, with its actual port."""
         host, port = self._server.server_address[:2]
         return f"http://[{host!s}]:{port}" if self._server.address_family == AF_INET6 else f"http://{host!s}:{port}"
 
     def close(self) -> None:
-        """Stop answering."""
+        """Stop serving."""
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
@@ -89,9 +89,9 @@ class StatusServer:
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
-    # A thread that serves a client who never ends its request must not hold up the end of the process.
+    # The process must not wait at exit for the thread of a client that never completes its request.
     block_on_close = False
-    # Connections that wait to be taken: with the library's 5 a burst of probes and scrapes would be refused.
+    # Accept queue: with the library's 5 the system would refuse a burst of probes and scrapes.
     request_queue_size = 128
 
     def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
@@ -101,32 +101,32 @@ class _Server(ThreadingHTTPServer):
         super().__init__(address, handler)
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Serve a client; one too many ends the oldest, which takes its time over its request."""
+        """Serve a client; beyond the maximum, shut down the oldest connection, which is slow to send its request."""
         with self._changing:
             self._clients[request] = None
-            oldest = next(iter(self._clients)) if len(self._clients) > _MOST_CLIENTS else None
+            oldest = next(iter(self._clients)) if len(self._clients) > _MAX_CLIENTS else None
             if oldest is not None:
                 del self._clients[oldest]
         if oldest is not None:
-            with suppress(OSError):  # it is over just now
+            with suppress(OSError):  # it has just ended
                 oldest.shutdown(SHUT_RDWR)
         super().process_request(request, client_address)
 
     def shutdown_request(self, request: Any) -> None:
-        """End the connection of a client that was served."""
+        """Close the connection of a served client."""
         with self._changing:
             self._clients.pop(request, None)
         super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing: a scraper that hangs up in the middle is no news."""
+        """Log nothing: scrapers may disconnect at any time."""
 
 
 def _page(page: Page, query: str) -> tuple[HTTPStatus, str, bytes]:
     """Return status, content type and body."""
     try:
-        return HTTPStatus.OK, _JSON, page(dict(parse_qsl(query, max_num_fields=_MOST_FIELDS)))
-    except (InvalidInput, ValueError) as error:  # ValueError: of parse_qsl
+        return HTTPStatus.OK, _JSON, page(dict(parse_qsl(query, max_num_fields=_MAX_FIELDS)))
+    except (InvalidInput, ValueError) as error:  # parse_qsl raises ValueError
         return HTTPStatus.BAD_REQUEST, _TEXT, f"{error}\n".encode()
     except Unavailable as error:
         return HTTPStatus.SERVICE_UNAVAILABLE, _TEXT, f"{error}\n".encode()
@@ -138,27 +138,27 @@ def _handler(
     paths = ["/metrics", *checks, *pages]
 
     class Handler(BaseHTTPRequestHandler):
-        timeout = 5  # seconds for a client to say what it wants
+        timeout = 5  # seconds for a client to send its request
         server_version = "signpost"
         sys_version = ""
 
         def do_GET(self) -> None:
-            """Answer one of the paths."""
+            """Serve one of the paths."""
             path, _, query = self.path.partition("?")
             if path == "/metrics":
-                self._answer(HTTPStatus.OK, CONTENT_TYPE_LATEST, generate_latest(registry))
+                self._respond(HTTPStatus.OK, CONTENT_TYPE_LATEST, generate_latest(registry))
             elif path in checks:
                 why_not = checks[path]()
                 status = HTTPStatus.OK if why_not is None else HTTPStatus.SERVICE_UNAVAILABLE
-                self._answer(status, _TEXT, f"{why_not or 'ok'}\n".encode())
+                self._respond(status, _TEXT, f"{why_not or 'ok'}\n".encode())
             elif path in pages:
-                self._answer(*_page(pages[path], query))
+                self._respond(*_page(pages[path], query))
             else:
-                self._answer(HTTPStatus.NOT_FOUND, _TEXT, f"{', '.join(paths)} are here\n".encode())
+                self._respond(HTTPStatus.NOT_FOUND, _TEXT, f"not found; paths: {', '.join(paths)}\n".encode())
 
         do_HEAD = do_GET  # noqa: N815  # the name that http.server looks for
 
-        def _answer(self, status: HTTPStatus, content_type: str, body: bytes) -> None:
+        def _respond(self, status: HTTPStatus, content_type: str, body: bytes) -> None:
             self.send_response(status)
             self.send_header("Content-Type", content_type)
             self.send_header("Content-Length", str(len(body)))
@@ -167,6 +167,6 @@ def _handler(
                 self.wfile.write(body)
 
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # the name that http.server gives it
-            """Say nothing: a probe every few seconds is no news."""
+            """Log nothing: probes come every few seconds."""
 
     return Handler

@@ -1,1 +1,1 @@
-"""The compacted topic of subscriptions as a table in memory."""
+"""The compacted topic `subscriptions` as a table in memory."""

@@ -4,9 +4,9 @@ A table may be used while it has consumed up to an end offset that was requested
 acknowledges a change 250 ms after its record can be read, so a table within the bound has read every acknowledged
 change. The other 50 ms cover clocks that tick differently, and the turn of the loop between the check and the act.
 
-If the broker takes longer than that to respond, no table would ever be within the bound. After a second of that, the
-bound is 5 s: a change then takes effect later, by as much as responses take. Writers acknowledge later
-on a slow broker, too.
+If the broker takes longer than 200 ms to respond, no table would ever be within the bound. After a second of such
+responses the bound is 5 s. A change then takes effect later, by the duration of a response. Writers also acknowledge
+later on a slow broker.
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-ASK_EVERY_MS: Final = 100
-# A broker that handles requests one by one would fall further and further behind if it were sent more than it handles.
-# Two at a time, half a response time apart: with responses of 3 s, the one requested 4.5 s ago has always arrived.
+REQUEST_EVERY_MS: Final = 100
+# A broker that handles requests one by one falls behind if it gets more of them than it can handle. So at most two are
+# open, half a response time apart: with responses of 3 s, the response to the request of 4.5 s ago has always arrived.
 MAX_OPEN: Final = 2
-# Turns of a running loop are not further apart.
+# The maximum time between two turns of a running loop.
 _STALLED_MS: Final = 500
 MAX_STALENESS_MS: Final = 200
-# A broker that has answered nothing within MAX_STALENESS_MS for a second is down or slow. The bound is longer then,
-# as a broker that is restarted, or busy, would otherwise stop all deliveries.
+# A broker that has sent no response within MAX_STALENESS_MS for a second is down or slow. The bound is then longer: a
+# broker that restarts or is busy would otherwise stop all deliveries.
 SILENT_MS: Final = 1_000
 GRACE_MS: Final = 5_000
-# End offsets that the table has not reached yet are kept. A table that is behind for long keeps the oldest, which it
-# reaches first, and the newest. 64 are 6 s of them.
+# The number of requested end offsets that the table keeps until it reaches them: 6 s of requests. A table that is
+# behind for longer keeps the oldest, which it reaches first, and the newest.
 MAX_PENDING: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
 class _End:
-    asked_at_ms: int
+    requested_at_ms: int
     ends: Mapping[int, int]
 
 
@@ -41,23 +41,23 @@ class Staleness:
     """Tracks requests for the end of a topic (last stable offsets), and their responses; times are monotonic ms."""
 
     def __init__(self) -> None:
-        self._asked: list[int] = []
-        self._last_asked_ms: int | None = None
+        self._open: list[int] = []  # request times
+        self._last_requested_ms: int | None = None
         self._looked_ms = 0
-        self._took_ms = 0  # of the last response
+        self._took_ms = 0  # the last response
         self._slow_since_ms: int | None = None  # time of the first request without a response in time
         self._pending: list[_End] = []
         self._verified_ms: int | None = None
 
     @property
     def verified(self) -> bool:
-        """Whether the table has ever reached a requested end."""
+        """Whether the table has reached a requested end offset at least once."""
         return self._verified_ms is not None
 
     @property
-    def last_asked_ms(self) -> int:
+    def last_requested_ms(self) -> int:
         """Time of the last request; -1: none."""
-        return -1 if self._last_asked_ms is None else self._last_asked_ms
+        return -1 if self._last_requested_ms is None else self._last_requested_ms
 
     @property
     def verified_ms(self) -> int:
@@ -69,43 +69,43 @@ class Staleness:
         if self._slow_since_ms is not None and now_ms - self._looked_ms > _STALLED_MS:
             self._slow_since_ms = now_ms  # a stall of this process says nothing about the broker
         self._looked_ms = now_ms
-        if self._last_asked_ms is None:
+        if self._last_requested_ms is None:
             return True
-        apart_ms = max(ASK_EVERY_MS, self._took_ms // MAX_OPEN)
-        return len(self._asked) < MAX_OPEN and now_ms - self._last_asked_ms >= apart_ms
+        apart_ms = max(REQUEST_EVERY_MS, self._took_ms // MAX_OPEN)
+        return len(self._open) < MAX_OPEN and now_ms - self._last_requested_ms >= apart_ms
 
-    def asked(self, now_ms: int) -> None:
-        """Note a request. Its time identifies it, so there is at most one in a millisecond."""
+    def on_request(self, now_ms: int) -> None:
+        """Note a request. Its time identifies it, so there is at most one per millisecond."""
         if self._slow_since_ms is None:
             self._slow_since_ms = now_ms
-        self._last_asked_ms = now_ms
-        self._asked.append(now_ms)
+        self._last_requested_ms = now_ms
+        self._open.append(now_ms)
 
-    def answered(self, asked_at_ms: int, ends: Mapping[int, int], now_ms: int) -> None:
-        """Note the response to the request of `asked_at_ms`: the end of each partition.
+    def on_response(self, requested_at_ms: int, ends: Mapping[int, int], now_ms: int) -> None:
+        """Note the response to the request of `requested_at_ms`: the end offset of each partition.
 
-        A response that arrives after that to a later request says nothing about the broker's speed, but the table may
-        not have reached its end yet: the broker may have looked later.
+        Responses may arrive out of order. One that arrives after the response to a later request does not count for the
+        broker's speed, but its end offsets do count: the broker may have read them later.
         """
-        if asked_at_ms in self._asked:
-            self._asked = [other for other in self._asked if other > asked_at_ms]
-            self._took_ms = now_ms - asked_at_ms
+        if requested_at_ms in self._open:
+            self._open = [other for other in self._open if other > requested_at_ms]
+            self._took_ms = now_ms - requested_at_ms
             if self._took_ms <= MAX_STALENESS_MS:
-                self._slow_since_ms = self._asked[0] if self._asked else None
-        self._pending.append(_End(asked_at_ms, ends))
+                self._slow_since_ms = self._open[0] if self._open else None
+        self._pending.append(_End(requested_at_ms, ends))
         if len(self._pending) > MAX_PENDING:
             del self._pending[1]
 
-    def failed(self, asked_at_ms: int) -> None:
-        """Note that the request of `asked_at_ms` failed."""
-        self._asked = [other for other in self._asked if other != asked_at_ms]
+    def on_error(self, requested_at_ms: int) -> None:
+        """Note that the request of `requested_at_ms` failed."""
+        self._open = [other for other in self._open if other != requested_at_ms]
 
-    def advanced(self, positions: Mapping[int, int]) -> None:
-        """Note how far the table has read: its next offset by partition."""
-        reached = [answer for answer in self._pending if _is_reached(answer, positions)]
+    def on_advance(self, positions: Mapping[int, int]) -> None:
+        """Note the next offset of the table by partition."""
+        reached = [end for end in self._pending if _is_reached(end, positions)]
         if reached:
-            self._verified_ms = max([self._verified_ms or 0, *(answer.asked_at_ms for answer in reached)])
-            self._pending = [answer for answer in self._pending if answer not in reached]
+            self._verified_ms = max([self._verified_ms or 0, *(end.requested_at_ms for end in reached)])
+            self._pending = [end for end in self._pending if end not in reached]
 
     def is_fresh(self, now_ms: int) -> bool:
         """Whether the table may be used now."""
@@ -114,13 +114,13 @@ class Staleness:
         age_ms = now_ms - self._verified_ms
         if age_ms <= MAX_STALENESS_MS:
             return True
-        # An end offset that the table has not reached means that records are missing.
+        # The table lacks records while it has not reached an end offset.
         return age_ms <= GRACE_MS and not self._pending and self.is_slow(now_ms)
 
     def is_slow(self, now_ms: int) -> bool:
-        """Whether the broker has answered nothing in time for a second."""
+        """Whether no response was in time for a second."""
         return self._slow_since_ms is not None and now_ms - self._slow_since_ms >= SILENT_MS
 
 
-def _is_reached(answer: _End, positions: Mapping[int, int]) -> bool:
-    return all(positions.get(partition, 0) >= end for partition, end in answer.ends.items())
+def _is_reached(end: _End, positions: Mapping[int, int]) -> bool:
+    return all(positions.get(partition, 0) >= offset for partition, offset in end.ends.items())

@@ -1,13 +1,13 @@
-"""What a compacted topic says, as a table in memory: which record of an id counts. Pure.
+"""State of a compacted topic as a table in memory: the effective record of each id. Pure.
 
-The rules, in the order of their weight:
+The rules, most important first:
 
-- The last record of an id counts; a tombstone deletes it.
-- A record that cannot be interpreted is *unusable*, not gone: the last good one of its partition stays, and where
-  there is none, the id is `Unusable` until it is written again or deleted.
-- All records of an id belong on one partition. Where two writers raced over two of them, the lower partition's record
-  counts, and `partitions_of` has both.
-- What is after the position is not known: a record that somebody names and that the table has not passed is `NotYet`.
+- The last record of an id is effective; a tombstone deletes it.
+- A record that cannot be interpreted is *unusable*, not deleted: the last good record of its partition stays effective.
+  If there is none, the id is `Unusable` until it is written again or deleted.
+- All records of an id belong on one partition. If two writers raced over two partitions, the record of the lower
+  partition is effective, and `partitions_of` returns both.
+- Records after the position are unknown: the lookup of a record that the table has not passed returns `NotYet`.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from schemas.catalog.errors import SealBroken, UnreadableRecord
 T = TypeVar("T")
 
 Interpret: TypeAlias = Callable[[int, int, str, bytes], T]
-"""(partition, offset, key, value) to what the record means to a role; UnreadableRecord or SealBroken if nothing."""
+"""(partition, offset, key, value) to the value that a role keeps; raises UnreadableRecord or SealBroken."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry(Generic[T]):
-    """What counts for an id, and where its record is."""
+    """The effective value of an id, and the place of its record."""
 
     value: T
     partition: int
@@ -35,17 +35,17 @@ class Entry(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Gone:
-    """The table has passed the record in question and holds nothing: deleted."""
+    """The table has passed the record and has none for the id: deleted."""
 
 
 @dataclass(frozen=True, slots=True)
 class NotYet:
-    """The table has not read as far as the record in question."""
+    """The table has not read the record yet."""
 
 
 @dataclass(frozen=True, slots=True)
 class Unusable:
-    """There is a record that cannot be interpreted, and no good one before it."""
+    """The record cannot be interpreted, and there is no good one before it."""
 
     reason: str
     partition: int
@@ -60,7 +60,7 @@ NOT_YET: Final = NotYet()
 
 @dataclass(frozen=True, slots=True)
 class Applied(Generic[T]):
-    """What one record did to its id: what counted before, what counts now, and why it was unusable if it was."""
+    """Effect of one record on its id: the effective entry before and after, and the reason if it is unusable."""
 
     before: Entry[T] | None
     after: Entry[T] | None
@@ -68,36 +68,36 @@ class Applied(Generic[T]):
 
     @property
     def changed(self) -> bool:
-        """Whether another record counts now."""
+        """Whether the effective record is another one now."""
         return self.before is not self.after
 
 
 @dataclass(frozen=True, slots=True)
 class _Held(Generic[T]):
-    """What one partition holds of an id: the last good record, and the unusable one after it."""
+    """Records of an id on one partition: the last good one, and the unusable one after it."""
 
     entry: Entry[T] | None
     unusable: Unusable | None
 
 
 class TableState(Generic[T]):
-    """The table of one topic; `interpret` says what a record means.
+    """The table of one topic; `interpret` returns the value of a record.
 
-    Nearly every id has one good record on one partition, so that `_entries` is all there is of it. The few that have
-    unusable records or records on several partitions are in `_odd` as well, which holds all that is known of them.
+    Nearly every id has one good record on one partition, and is only in `_entries`. The few ids with unusable records,
+    or with records on several partitions, are also in `_irregular`, with all their records.
     """
 
     def __init__(self, interpret: Interpret[T]) -> None:
         self._interpret = interpret
         self._entries: dict[str, Entry[T]] = {}
-        self._odd: dict[str, dict[int, _Held[T]]] = {}
+        self._irregular: dict[str, dict[int, _Held[T]]] = {}
         self._positions: dict[int, int] = {}
 
     def __len__(self) -> int:
         return len(self._entries)
 
     def get(self, id_: str) -> Entry[T] | None:
-        """Return what counts for an id, as far as the table has read."""
+        """Return the effective entry of an id, as far as the table has read."""
         return self._entries.get(id_)
 
     @property
@@ -110,16 +110,16 @@ class TableState(Generic[T]):
         return self._positions.get(partition, 0)
 
     def unusable(self) -> dict[str, Unusable]:
-        """Return the ids of which nothing is known but an unusable record."""
-        found = {id_: self._judge(id_)[1] for id_ in self._odd if id_ not in self._entries}
+        """Return the ids that have only an unusable record."""
+        found = {id_: self._unusable(id_) for id_ in self._irregular if id_ not in self._entries}
         return {id_: reason for id_, reason in found.items() if reason is not None}
 
     def partitions_of(self, id_: str) -> tuple[int, ...]:
-        """Return the partitions that hold an id, ascending, where these are several or its record is unusable."""
-        return tuple(sorted(self._odd.get(id_, ())))
+        """Return the partitions of an id, ascending, if there are several or its record is unusable; else ()."""
+        return tuple(sorted(self._irregular.get(id_, ())))
 
     def apply(self, partition: int, offset: int, key: str, value: bytes | None) -> Applied[T]:
-        """Take the next record of a partition; records at offsets that were passed before change nothing."""
+        """Apply the next record of a partition; a record below the position changes nothing."""
         before = self._entries.get(key)
         if offset < self.position(partition):
             return Applied(before, before, None)
@@ -133,40 +133,40 @@ class TableState(Generic[T]):
             unusable = Unusable(str(error), partition, offset)
             self._hold(key, partition, before, _Held(self._good(key, partition, before), unusable))
             return Applied(before, self._entries.get(key), unusable)
-        if key not in self._odd and (before is None or before.partition == partition):
+        if key not in self._irregular and (before is None or before.partition == partition):
             self._entries[key] = entry
         else:
             self._hold(key, partition, before, _Held(entry, None))
         return Applied(before, self._entries.get(key), None)
 
     def advance(self, partition: int, next_offset: int) -> None:
-        """Note that there is nothing before `next_offset`: what ends a log may be markers that no consumer sees."""
+        """Move the position to `next_offset`: the last offsets of a log may be markers that no consumer gets."""
         if next_offset > self.position(partition):
             self._positions[partition] = next_offset
 
     def lookup(self, id_: str, partition: int, offset: int) -> Lookup[T]:
-        """Return what counts for an id, asked by one who knows of a record of it at `offset` of `partition`."""
+        """Return the effective entry of an id, for a caller that knows a record of it at `offset` of `partition`."""
         if self._positions.get(partition, 0) <= offset:
             return NOT_YET
         entry = self._entries.get(id_)
         if entry is not None:
             return entry
-        if id_ in self._odd:
-            unusable = self._judge(id_)[1]
+        if id_ in self._irregular:
+            unusable = self._unusable(id_)
             if unusable is not None:
                 return unusable
         return GONE
 
     def _good(self, key: str, partition: int, before: Entry[T] | None) -> Entry[T] | None:
         """Return the last good record of an id on a partition."""
-        held = self._odd.get(key, {}).get(partition)
+        held = self._irregular.get(key, {}).get(partition)
         if held is not None:
             return held.entry
         return before if before is not None and before.partition == partition else None
 
     def _hold(self, key: str, partition: int, before: Entry[T] | None, held: _Held[T] | None) -> None:
-        """Set what a partition holds of an id, and with it what counts."""
-        all_held = self._odd.pop(key, None)
+        """Set the records of an id on a partition, and update its effective entry."""
+        all_held = self._irregular.pop(key, None)
         if all_held is None:
             all_held = {} if before is None else {before.partition: _Held(before, None)}
         if held is None:
@@ -174,14 +174,13 @@ class TableState(Generic[T]):
         else:
             all_held[partition] = held
         if len(all_held) > 1 or any(other.unusable is not None for other in all_held.values()):
-            self._odd[key] = all_held
+            self._irregular[key] = all_held
         entry = all_held[min(all_held)].entry if all_held else None
         if entry is None:
             self._entries.pop(key, None)
         else:
             self._entries[key] = entry
 
-    def _judge(self, id_: str) -> tuple[Entry[T] | None, Unusable | None]:
-        held = self._odd[id_]
-        first = held[min(held)]
-        return first.entry, first.unusable
+    def _unusable(self, id_: str) -> Unusable | None:
+        held = self._irregular[id_]
+        return held[min(held)].unusable

@@ -4,8 +4,8 @@
     if table.current and table.is_fresh(now_ms):
         found = table.lookup(job.subscription_id, job.subscription_partition, job.subscription_offset)
 
-table_state.py decides which records count, staleness.py whether the table may be used; this module talks to the broker.
-Nothing blocks: partitions and end offsets are requested as futures. A broker that is down is waited for.
+state.py decides which records are effective, staleness.py whether the table may be used. This module talks to the
+broker. Nothing blocks: partitions and end offsets are requested as futures. The table waits for a broker that is down.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ T = TypeVar("T")
 
 log = structlog.get_logger("table")
 
-# A turn of the loop takes at most so many records: about 10 ms with a secret to open in each.
+# The maximum number of records per turn: about 10 ms if each has a secret to unseal.
 BATCH: Final = 256
-# An empty topic is polled no more often than this, well under the bound of staleness.py.
-LOOK_EVERY_MS: Final = 5
-# A response that took longer would verify nothing (staleness.py).
-ASK_TIMEOUT_S: Final = GRACE_MS / 1_000
+# The interval of polls while no record arrives, well under the bound of staleness.py.
+POLL_EVERY_MS: Final = 5
+# A later response would verify nothing (staleness.py).
+REQUEST_TIMEOUT_S: Final = GRACE_MS / 1_000
 WARN_EVERY_MS: Final = 10_000
 LOG_SLOW_EVERY_MS: Final = 60_000
 
@@ -58,7 +58,7 @@ _OWN: Final[dict[str, str | int | bool]] = {
 
 
 def read_subscription(key: str, value: bytes) -> Subscription:
-    """Decode a record of the topic `subscriptions`; UnreadableRecord also where its key is another id."""
+    """Decode a record of the topic `subscriptions`; UnreadableRecord also if its key is not its id."""
     subscription = decode_subscription(value)
     if subscription.id != key:
         raise UnreadableRecord("invalid_value", "the record's key is not the id in its value")
@@ -68,9 +68,9 @@ def read_subscription(key: str, value: bytes) -> Subscription:
 class SubscriptionTable(Generic[T]):
     """The table of `subscriptions` for one role, used by one thread.
 
-    `kafka` are the properties of the connection, `interpret` says what a record means to the role, and `on_change`
-    gets each id for which another record counts than before (None: no record), in the order of the records. `topic` is
-    another compacted topic that is followed in the same way.
+    `kafka` are the properties of the connection. `interpret` returns the value that the role keeps of a record.
+    `on_change` gets each id with a new effective entry (None: no entry), in the order of the records. `topic` is
+    another compacted topic to follow instead.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class SubscriptionTable(Generic[T]):
         topic: str | None = None,
     ) -> None:
         self.state = TableState(interpret)
-        self.lookup = self.state.lookup  # what counts for a subscription; asked for each job, so without a call more
+        self.lookup = self.state.lookup  # of subscriptions; called for each job, so without a forwarding method
         self._staleness = Staleness()
         self._on_change = on_change
         self._topic = topic or names.subscriptions
@@ -94,29 +94,29 @@ class SubscriptionTable(Generic[T]):
         self._described: Future[Any] | None = None
         self._describe_at_ms = 0
         self._requests: dict[int, dict[tuple[str, int], Future[Any]]] = {}
-        self._look_at_ms = 0
+        self._poll_at_ms = 0
         self._warn_at_ms = 0
         self._log_slow_at_ms = 0
 
     @property
     def current(self) -> bool:
-        """Whether everything has been read that was there when the role started."""
+        """Whether the table has read all records that existed when the role started."""
         return self._staleness.verified
 
     def is_fresh(self, now_ms: int) -> bool:
-        """Whether the table may be used now (promise 7); ask right after `poll`."""
+        """Whether the table may be used now (promise 7); call it right after `poll`."""
         return self._staleness.is_fresh(now_ms)
 
     def barrier(self) -> int:
-        """Return a barrier: `passed` holds for it once the table has read all that is on the topic now."""
-        return self._staleness.last_asked_ms
+        """Return a barrier, which is `passed` once the table has read all records that are on the topic now."""
+        return self._staleness.last_requested_ms
 
     def passed(self, barrier: int) -> bool:
-        """Whether the table has reached an end that was requested after the barrier: a missing record is nowhere."""
+        """Whether the table has reached an end offset requested after the barrier: a record it lacks does not exist."""
         return self._staleness.verified_ms > barrier
 
     def get(self, id_: str) -> Entry[T] | None:
-        """Return what counts for a subscription, as far as the table has read."""
+        """Return the effective entry of a subscription, as far as the table has read."""
         return self.state.get(id_)
 
     def has(self, id_: str) -> bool:
@@ -124,7 +124,7 @@ class SubscriptionTable(Generic[T]):
         return self.state.get(id_) is not None or bool(self.state.partitions_of(id_))
 
     def unusable(self) -> dict[str, Unusable]:
-        """Return the subscriptions of which nothing is known but an unusable record."""
+        """Return the subscriptions that have only an unusable record."""
         return self.state.unusable()
 
     @property
@@ -136,23 +136,23 @@ class SubscriptionTable(Generic[T]):
         return len(self.state)
 
     def poll(self, now_ms: int) -> None:
-        """Take what has arrived and ask for what is due; `now_ms` is monotonic.
+        """Read records that have arrived, and request the end offsets if due; `now_ms` is monotonic.
 
-        Unavailable if the topic has lost records that were read: the role has to restart.
+        Unavailable if the topic has lost records that the table has read: the role has to restart.
         """
         if not self._partitions:
             self._find_partitions(now_ms)
             return
         self._collect(now_ms)
         if self._staleness.is_due(now_ms):
-            self._ask(now_ms)
-        if now_ms >= self._look_at_ms:
-            self._take(now_ms)
-        self._staleness.advanced(self.state.positions)
+            self._request_ends(now_ms)
+        if now_ms >= self._poll_at_ms:
+            self._read(now_ms)
+        self._staleness.on_advance(self.state.positions)
         self._log_slow(now_ms)
 
     def close(self) -> None:
-        """Let go of the broker."""
+        """Close the consumer."""
         self._consumer.close()
 
     def _find_partitions(self, now_ms: int) -> None:
@@ -162,12 +162,13 @@ class SubscriptionTable(Generic[T]):
             return
         if not self._described.done():
             return
-        described, self._described = self._described, None
+        described = self._described
+        self._described = None
         try:
             count = len(described.result().partitions)
         except KafkaException as error:
             self._describe_at_ms = now_ms + 500
-            self._wait(now_ms, _name_of(error))
+            self._log_failure(now_ms, _name_of(error))
             return
         self._partitions = [(self._topic, number) for number in range(count)]
         self._consumer.assign([TopicPartition(*key, OFFSET_BEGINNING) for key in self._partitions])
@@ -176,38 +177,38 @@ class SubscriptionTable(Generic[T]):
         """Log once a minute that the broker is slow or silent."""
         if now_ms >= self._log_slow_at_ms and self._staleness.is_slow(now_ms):
             self._log_slow_at_ms = now_ms + LOG_SLOW_EVERY_MS
-            log.warning("table.slowed", topic=self._topic, slower_than_ms=MAX_STALENESS_MS)
+            log.warning("kafka.slowed", topic=self._topic, slower_than_ms=MAX_STALENESS_MS)
 
     def _describe(self) -> None:
         topics = TopicCollection([self._topic])
-        self._described = self._admin.describe_topics(topics, request_timeout=ASK_TIMEOUT_S)[self._topic]
+        self._described = self._admin.describe_topics(topics, request_timeout=REQUEST_TIMEOUT_S)[self._topic]
 
-    def _ask(self, now_ms: int) -> None:
-        self._staleness.asked(now_ms)
+    def _request_ends(self, now_ms: int) -> None:
+        self._staleness.on_request(now_ms)
         self._requests[now_ms] = list_offsets(
-            self._admin, self._partitions, LATEST, IsolationLevel.READ_COMMITTED, ASK_TIMEOUT_S
+            self._admin, self._partitions, LATEST, IsolationLevel.READ_COMMITTED, REQUEST_TIMEOUT_S
         )
 
     def _collect(self, now_ms: int) -> None:
-        for asked_at_ms, futures in list(self._requests.items()):
+        for requested_at_ms, futures in list(self._requests.items()):
             if not all(future.done() for future in futures.values()):
                 continue
-            del self._requests[asked_at_ms]
+            del self._requests[requested_at_ms]
             try:
                 ends = {number: offset_of(future.result()) for (_, number), future in futures.items()}
             except KafkaException:
-                self._staleness.failed(asked_at_ms)
+                self._staleness.on_error(requested_at_ms)
                 # After a broker restart the client keeps the leaders that it knew, and its requests fail
                 # (FENCED_LEADER_EPOCH) until it refreshes its metadata, as it does here.
                 if self._described is None or self._described.done():
                     self._describe()
             else:
-                self._staleness.answered(asked_at_ms, ends, now_ms)
+                self._staleness.on_response(requested_at_ms, ends, now_ms)
 
-    def _take(self, now_ms: int) -> None:
+    def _read(self, now_ms: int) -> None:
         messages = self._consumer.consume(BATCH, 0)
         if not messages:
-            self._look_at_ms = now_ms + LOOK_EVERY_MS
+            self._poll_at_ms = now_ms + POLL_EVERY_MS
         for message in messages:
             error = message.error()
             if error is None:
@@ -218,34 +219,33 @@ class SubscriptionTable(Generic[T]):
                 self._on_error(now_ms, error)
 
     def _apply(self, message: Message) -> None:
-        # A key that is no UTF-8 is the id of nothing, and is kept apart from all that are.
+        # A key that is not UTF-8 is no id; the backslashes keep it apart from all ids.
         key = (message.key() or b"").decode("utf-8", "backslashreplace")
         partition, offset = _int(message.partition()), _int(message.offset())
         applied = self.state.apply(partition, offset, key, message.value())
         if applied.unusable is not None:
             kept = applied.after is not None
             reason = applied.unusable.reason
-            log.error(
-                "table.record_rejected", id=key, partition=partition, offset=offset, reason=reason, earlier_kept=kept
-            )
+            place = {"topic": self._topic, "partition": partition, "offset": offset}
+            log.error("record.rejected", id=key, reason=reason, earlier_kept=kept, **place)
         if applied.changed:
             self._on_change(key, applied.after)
         partitions = self.state.partitions_of(key)
         if len(partitions) > 1:
-            log.error("table.conflict_detected", id=key, partitions=partitions, counts=partitions[0])
+            log.error("table.conflict_detected", id=key, partitions=partitions, effective=partitions[0])
 
     def _on_error(self, now_ms: int, error: KafkaError) -> None:
         if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._LOG_TRUNCATION):
             raise Unavailable(
-                f"{self._topic} has lost records that were read before ({error.name()}): restart this role, "
+                f"{self._topic} has lost records that this process has read ({error.name()}): restart the role, "
                 "so that it reads the topic again"
             )
-        self._wait(now_ms, error.name())
+        self._log_failure(now_ms, error.name())
 
-    def _wait(self, now_ms: int, error: str) -> None:
+    def _log_failure(self, now_ms: int, error: str) -> None:
         if now_ms >= self._warn_at_ms:
             self._warn_at_ms = now_ms + WARN_EVERY_MS
-            log.warning("table.disconnected", topic=self._topic, error=error)
+            log.warning("table.fetch_failed", topic=self._topic, error=error)
 
 
 def _name_of(error: KafkaException) -> str:
@@ -254,5 +254,5 @@ def _name_of(error: KafkaException) -> str:
 
 
 def _int(number: int | None) -> int:
-    """Return the partition or offset of a message that was consumed, which has both."""
+    """Return the partition or offset of a consumed message, which has both."""
     return -1 if number is None else number

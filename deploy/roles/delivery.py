@@ -98,7 +98,7 @@ class DeliveryRole:
 
     def _on_waiting(self, reason: str | None) -> None:
         self.starting = reason
-        self.metrics.waiting_for_broker(reason is not None)
+        self.metrics.set_waiting_for_broker(reason is not None)
 
 
 def consumer_config(kafka: dict[str, str], group: str, instance: int | None) -> dict[str, Any]:

@@ -71,5 +71,5 @@ def allowed_connections(wanted: int, in_flight: int) -> int:
             "its service), or lower max_in_flight"
         )
     if allowed < wanted:
-        _log.warning("delivery.few_connections", wanted=wanted, allowed=allowed, open_files=soft)
+        _log.warning("connections.limited", wanted=wanted, allowed=allowed, open_files=soft)
     return allowed

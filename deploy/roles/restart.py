@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import structlog
 
-from consumers.service.signals import ENDING
+from consumers.service.signals import STOP_SIGNALS
 
 _log = structlog.get_logger("role")
 
@@ -26,8 +26,8 @@ def begin_anew(reason: str, stopping: Callable[[], bool]) -> None:
     _log.warning("role.restarting", reason=reason)
     sys.stdout.flush()
     sys.stderr.flush()
-    signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
-    for number in ENDING:
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_DFL)
     if not stopping():
         os.execv(sys.executable, [sys.executable, "-m", "deploy.cli.main", *sys.argv[1:]])

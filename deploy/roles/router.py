@@ -84,7 +84,7 @@ class RouterRole:
 
     def _waiting(self, reason: str | None) -> None:
         self.starting = reason
-        self.metrics.waiting_for_broker(reason is not None)
+        self.metrics.set_waiting_for_broker(reason is not None)
 
 
 def build(settings: Settings, instance: int | None) -> RouterRole:
@@ -93,11 +93,11 @@ def build(settings: Settings, instance: int | None) -> RouterRole:
     senders = source_senders(settings)
     metrics = RouterMetrics({name: tuple(sender.event_types) for name, sender in senders_of(settings).items()})
     admin = AdminClient({**kafka}, logger=logging.getLogger("signpost.kafka"))
-    connectivity = ConnectivityMonitor(admin, _log, metrics.waiting_for_broker)
+    connectivity = ConnectivityMonitor(admin, _log, metrics.set_waiting_for_broker)
     subscribers = Subscribers()
     table = Tables(
         SubscriptionTable(kafka, names, subscribers.interpret, subscribers.change),
-        SubscriptionTable(kafka, names, interpret_health, subscribers.found, names.health),
+        SubscriptionTable(kafka, names, interpret_health, subscribers.on_health, names.health),
     )
     positions = CommittedPositions(kafka, admin, router_group(names))
     output = Output(producer_of(kafka, settings.max_event), names, connectivity.on_error)
@@ -131,7 +131,7 @@ def build(settings: Settings, instance: int | None) -> RouterRole:
 
 def _on_truncated(metrics: RouterMetrics, output: Output) -> Callable[[Truncation], None]:
     def on_truncated(lost: Truncation) -> None:
-        metrics.truncated(lost.count)
+        metrics.on_truncated(lost.count)
         output.send_operation(*lost.record(_unix_ms()))
 
     return on_truncated

@@ -160,7 +160,7 @@ def test_each_outcome_has_one_wide_log_line(pipeline: Pipeline, roles: Roles, re
     pipeline.wait_for_ends(1)
     wait_until(lambda: id_ in deliver.log_text(), what="the line is written after the commit")
     (line,) = [json.loads(line) for line in deliver.log_text().splitlines() if id_ in line]
-    assert line["event"] == "delivery.attempt"
+    assert line["event"] == "delivery.attempted"
     assert line["state"] == "delivered"
     assert line["subscription"] == id_
     assert line["host"] == "127.0.0.1"

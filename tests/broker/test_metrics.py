@@ -46,7 +46,7 @@ EXPECTED: dict[str, list[tuple[str, dict[str, str], float, float]]] = {
         ("signpost_delivery_attempts_total", {"sender": "zenoo", "result": "delivered"}, EVENTS + 1, EVENTS * 2),
         ("signpost_delivery_attempts_total", {"event_type": EVENT_TYPE, "result": "retry"}, 1, EVENTS * 6),
         ("signpost_delivery_attempts_total", {"result": "dead"}, 1, 2),  # requests that were in flight together
-        ("signpost_delivery_refused_total", {"status": "410"}, 1, 2),
+        ("signpost_delivery_rejected_total", {"status": "410"}, 1, 2),
         ("signpost_dead_jobs_total", {"reason": "gone"}, 1, 2),
         ("signpost_delivery_cancelled_total", {"reason": "paused"}, 1, EVENTS),
         ("signpost_delivery_truncated_records_total", {}, 2, 2),

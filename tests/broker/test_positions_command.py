@@ -144,7 +144,7 @@ def test_positions_of_a_running_group_are_not_changed(here: Here) -> None:
         assert here.positions() == before
 
     assert code == 1
-    assert f"the group {router_group(here.names)} is at work: " in error
+    assert f"the group {router_group(here.names)} has members: " in error
     assert "Stop these processes first" in error
 
 

@@ -142,4 +142,4 @@ def test_delay_topic_created_during_a_restart_is_read(pipeline: Pipeline, receiv
     role = pipeline.deliver(delay_speedup=86_400)
 
     wait_until(lambda: len(receiver.requests) == 2, what="the job of the new delay topic is sent")
-    assert role.log_text().count('"partitions.lacking"') == 1
+    assert role.log_text().count('"partitions.unassigned"') == 1

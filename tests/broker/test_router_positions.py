@@ -108,7 +108,7 @@ def test_truncated_position_moves_to_the_start_of_the_log(
         assert router.metric("signpost_router_truncated_records_total") == 4
 
     assert [job.event_id for job in here.jobs()] == [f"evt_{n}" for n in range(4, 10)]
-    assert re.search(r"partition\.truncated .*first_lost=0 .*last_lost=3 ", capsys.readouterr().out)
+    assert re.search(r"partition\.truncated .*lost_from=0 .*lost_to=3 ", capsys.readouterr().out)
     assert reported_truncations(here) == [(here.events_topic, 0, 0, 3)]
 
 

@@ -155,7 +155,7 @@ def test_unavailable_schema_pauses_only_its_partition(broker: Broker, prefix: st
         value = b"\x00" + schema_id.to_bytes(4, "big") + value_of(event(id_))[10:]
         here.produce(here.events_topic, value, partition=partition)
     with here.router() as router:
-        router.wait_not_ready("refuses to give schema 7")
+        router.wait_not_ready("does not return schema 7")
         wait_until(lambda: [job.event_id for job in here.jobs()] == ["other"], what="the other partition is routed")
         assert router.metric("signpost_router_waiting_for_registry") == 1
         missing.clear()

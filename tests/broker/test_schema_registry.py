@@ -85,11 +85,11 @@ def test_router_waits_for_a_stalled_registry(here: Installation, apicurio: Apicu
     assert here.dead() == []
     assert router.metric("signpost_router_waiting_for_registry") == 0
     logged = Counter(name for line in router.log_text().splitlines() for name in EVENTS if f'"{name}"' in line)
-    assert logged == {"router.assigned": 1, "registry.disconnected": 1, "registry.connected": 1}
+    assert logged == {"partitions.assigned": 1, "registry.disconnected": 1, "registry.connected": 1}
     assert router.terminate() == 0
 
 
-EVENTS = ("router.assigned", "router.lost", "registry.disconnected", "registry.connected")
+EVENTS = ("partitions.assigned", "partitions.lost", "registry.disconnected", "registry.connected")
 
 
 def test_schema_unknown_to_the_registry_is_unreadable(here: Installation) -> None:

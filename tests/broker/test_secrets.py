@@ -130,9 +130,7 @@ def test_planted_secrets_are_nowhere(
     keyless = start_role(
         ["deliver", "--instance", "0"], env | {"SIGNPOST_SEALING_KEY": wrong, "SIGNPOST_PREFIX": prefix}
     )
-    wait_until(
-        lambda: "table.record_rejected" in keyless.log_text(), what="a process without the key rejects the records"
-    )
+    wait_until(lambda: "record.rejected" in keyless.log_text(), what="a process without the key rejects the records")
     keyless.kill()
     command_lines = ("subscriptions list --json", "subscriptions list", "subscriptions show sub-0", "settings")
     commands = [start_role(line.split(), env) for line in command_lines]

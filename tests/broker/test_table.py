@@ -114,7 +114,7 @@ def test_tombstones_delete_and_broken_records_do_not(kafka, names, write):
 
         write(("broken", b"repaired"))
         follower.until(lambda: follower.table.unusable() == {}, "the record is repaired")
-    rejected = [(log["id"], log["earlier_kept"]) for log in logs if log["event"] == "table.record_rejected"]
+    rejected = [(log["id"], log["earlier_kept"]) for log in logs if log["event"] == "record.rejected"]
     assert rejected == [("kept", True), ("broken", False)]
 
 
@@ -195,7 +195,7 @@ def test_table_waits_for_a_missing_topic(broker, kafka, prefix):
     with following(kafka, TopicNames(prefix)) as follower:
         with structlog.testing.capture_logs() as logs:
             follower.until(lambda: bool(logs), "the missing topic is logged")
-        assert logs[0]["event"] == "table.disconnected"
+        assert logs[0]["event"] == "table.fetch_failed"
         assert not follower.table.current
         subscriptions_topic(broker.bootstrap_servers, prefix)
         follower.until_current()

@@ -99,16 +99,16 @@ def test_explain_shows_why_a_subscription_did_not_take_an_event(here: Installati
     here.subscribe(subscription("sub-late", created_at_ms=4_000_000_000_000), subscription("sub-changed"))
     (one,) = explained(signpost, "evt_1")
     reasons = reasons_of(one)
-    assert reasons.pop("sub-broken").startswith("its record cannot be read")
+    assert reasons.pop("sub-broken").startswith("its record is unreadable")
     assert reasons == {
         "sub-kind": "takes only alert.*, sla.breached",
         "sub-paused": "paused",
         "sub-sender": "is of sender riskos",
         "sub-changed": "paused",
-        "sub-waits": "takes it, but the router has no position there: it has not begun",
-        "sub-gone": "deleted before the event came",
-        "sub-disabled": "disabled (gone) before the event came",
-        "sub-late": "created later than the event came",
+        "sub-waits": "takes it, but the router has no position there: it has not started",
+        "sub-gone": "deleted before the event arrived",
+        "sub-disabled": "disabled (gone) before the event arrived",
+        "sub-late": "created after the event arrived",
     }
     assert "no router has a position there" in signpost("explain", "evt_1").out
 
@@ -137,7 +137,7 @@ def test_explain_shows_waiting_and_ended_jobs(here: Installation, signpost: Comm
         "sub-w": ("waiting", ""),
         "sub-c": ("cancelled", "paused"),
         "sub-d": ("dead", "gone"),
-        "sub-l": ("unknown", "the record of its next attempt is not there"),
+        "sub-l": ("unknown", "the record of its next attempt is missing"),
     }
     assert runs["sub-w"]["place"].startswith(f"{prefix}jobs.5m:")
     assert runs["sub-w"]["due_at"] == "2026-02-16T10:06:00.000Z"

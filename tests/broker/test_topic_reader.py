@@ -97,7 +97,7 @@ def test_open_transaction_is_awaited_only_for_the_high_watermark(
 def test_silence_is_an_error(broker: Broker, reader: TopicReader, topic: str) -> None:
     """A partition that sends nothing before its end raises Unavailable with the name of the topic."""
     produce(broker.bootstrap_servers, topic, b"one", partition=0)
-    with pytest.raises(Unavailable, match=rf"{topic} is not read to its end: no broker has sent anything"):
+    with pytest.raises(Unavailable, match=rf"{topic} was not read to its end: no broker has sent a record"):
         values_of(reader, [Range(topic, 0, 0, 9)])
 
 

@@ -86,4 +86,4 @@ def test_client_certificates_authorities_and_a_proxy_together(
     assert set(asking.clients) == {"acme", "bolt"}
     assert all(heard.startswith("CONNECT 127.0.0.1:") for heard in proxy.heard)
     assert PASSWORD not in log
-    assert 'signpost_delivery_unanswered_total{kind="tls_hostname"}' in deliver.get("/metrics")[1]
+    assert 'signpost_delivery_transport_errors_total{kind="tls_hostname"}' in deliver.get("/metrics")[1]

@@ -317,7 +317,7 @@ def test_proxy_errors_are_logged_once_a_minute(world: World) -> None:
     with structlog.testing.capture_logs() as logged:
         completed_of(client, *[request_to(f"{url}/ok") for _ in range(5)])
     [line] = logged
-    assert (line["event"], line["log_level"], line["kind"]) == ("delivery.trouble", "warning", "proxy_auth")
+    assert (line["event"], line["log_level"], line["kind"]) == ("request.send_failed", "warning", "proxy_auth")
     assert "setting proxy" in line["detail"]
     assert "wrong" not in str(line)
 

@@ -23,18 +23,17 @@ pytestmark = pytest.mark.promise(1)
 SUBSCRIPTIONS = 5
 COMMITS = "signpost_delivery_transactions_total"
 NO_COMMIT = "the broker has not committed for over 2 s"
-# What says that something else happened: a fence, a new beginning, an unknown end, partitions that went.
+# Log events of anything else: a fence, a restart, a transaction in doubt, partitions taken away.
 TROUBLE = (
     "role.restarting",
     "transaction.failed",
-    "transaction.not_begun",
+    "transaction.begin_failed",
     "transaction.hung",
     "transaction.init_failed",
     "partitions.lost",
     "partitions.revoked",
-    "delivery.read_failed",
-    "router.lost",
-    "router.not_committed",
+    "consumer.failed",
+    "commit.failed",
     "kafka.disconnected",
 )
 Slowness = Callable[[KafkaProxy], None]

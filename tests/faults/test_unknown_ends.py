@@ -28,7 +28,7 @@ def proxy(pipeline: Pipeline) -> Iterator[KafkaProxy]:
 
 def looked_up(role: Role) -> list[bool]:
     """Return what a role has found out about transactions of which it did not hear how they ended."""
-    lines = [json.loads(line) for line in role.log_text().splitlines() if '"transaction.looked_up"' in line]
+    lines = [json.loads(line) for line in role.log_text().splitlines() if '"transaction.resolved"' in line]
     return [line["committed"] for line in lines]
 
 

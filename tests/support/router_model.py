@@ -231,9 +231,9 @@ class RouterProcess:
             self.source,
             MAX_UNCOMMITTED,
             now_s=lambda: broker.now_s,
-            committed=lambda _seconds: None,
+            on_commit=lambda _seconds: None,
         )
-        self.trouble: str | None = None
+        self.failure: str | None = None
         self.arrived: deque[Record] = deque()
         self.unflushed: list[tuple[PartitionKey, int]] = []
         self.source.subscribe(["events"], self._leave)

@@ -444,7 +444,7 @@ class HttpClient:
     def _log_own_error(self, error: TransportError, now: float) -> None:
         if now >= self._log_at.get(error.kind, 0.0):
             self._log_at[error.kind] = now + _LOG_EVERY_S
-            _log.warning("delivery.trouble", kind=error.kind, detail=error.detail)
+            _log.warning("request.send_failed", kind=error.kind, detail=error.detail)
 
     def _check_deadlines(self, now: float) -> None:
         """End what is past its deadline."""

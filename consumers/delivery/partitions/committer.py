@@ -78,7 +78,7 @@ class Committer:
         else:
             self._outbox.aborted(batch)
             self._closed_ms = 0
-        self._metrics.transaction("committed" if settled.committed else "aborted", settled.seconds)
+        self._metrics.on_transaction("committed" if settled.committed else "aborted", settled.seconds)
         return batch.number if settled.committed else 0
 
     def commit(self, now_ms: int, group_metadata: object, *, at_once: bool = False) -> None:

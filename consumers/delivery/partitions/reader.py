@@ -166,7 +166,7 @@ class Reader:
         lacking = self._assignment.lacking(self._assigned, self._recovery.topics)
         if lacking and lacking != self._missed:  # once: their owner may be older and not know the topic
             self._lacks = True
-            _log.warning("partitions.lacking", partitions=[f"{topic}-{number}" for topic, number in lacking])
+            _log.warning("partitions.unassigned", partitions=[f"{topic}-{number}" for topic, number in lacking])
         self._missed = lacking
 
     def _resubscribe(self) -> None:
@@ -298,11 +298,11 @@ class Reader:
                 partition.log_end = message.offset() or 0
         elif not is_lost_broker(error):
             # Too long a pause between polls (the partitions come back), a topic that was deleted, a broken batch.
-            _log.warning("delivery.read_failed", topic=message.topic(), error=error.str())
+            _log.warning("consumer.failed", topic=message.topic(), error=error.str())
 
     def _on_truncated(self, message: Message) -> None:
         """Recover all partitions: a position is no longer in its log."""
-        _log.warning("partition.out_of_range", topic=message.topic(), partition=message.partition())
+        _log.warning("position.invalidated", topic=message.topic(), partition=message.partition())
         self._settle()
         self._assignment.suspend()
         self._consumer.assign([])

@@ -13,6 +13,7 @@ import structlog
 
 from consumers.kafka.compacted_partition import CompactedPartition, State
 from consumers.kafka.positions import CommittedPositions, PartitionKey, PartitionOffsets
+from schemas.catalog.errors import UnreadableRecord
 from schemas.records.health import Health, decode_all
 
 _log = structlog.get_logger("delivery")
@@ -42,10 +43,10 @@ class PartitionRecovery:
         """Return what is on record of these partitions."""
         positions = self._positions.fetch(partitions)
         states = self._health.read(number for _topic, number in partitions)
-        return RecoveredState(positions, {number: _health_of(number, state) for number, state in states.items()})
+        return RecoveredState(positions, {number: self._decode(number, state) for number, state in states.items()})
 
+    def _decode(self, number: int, state: State) -> dict[str, Health]:
+        def on_unreadable(key: str, error: UnreadableRecord) -> None:
+            _log.error("record.rejected", topic=self._health.topic, id=key, partition=number, reason=error.reason)
 
-def _health_of(number: int, state: State) -> dict[str, Health]:
-    return decode_all(
-        state, lambda key, error: _log.error("health.unreadable", id=key, partition=number, reason=error.reason)
-    )
+        return decode_all(state, on_unreadable)

@@ -149,7 +149,7 @@ class ResultHandler:
 
     def _ended(self, outcome: Outcome) -> OutgoingRecord:
         """Count and log an outcome; return its record."""
-        self._metrics.ended(outcome)
+        self._metrics.on_outcome(outcome)
         self._outcome_log.write(outcome)
         return self._recorder.outcome(outcome)
 

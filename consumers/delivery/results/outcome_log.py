@@ -105,7 +105,7 @@ def _time(at_ms: int) -> str:
 
 
 def _name(outcome: Outcome) -> str:
-    return "delivery.cancelled" if outcome.state == "cancelled" else "delivery.attempt"
+    return "delivery.cancelled" if outcome.state == "cancelled" else "delivery.attempted"
 
 
 def _value(text: str) -> str:

@@ -152,6 +152,6 @@ def test_a_snapshot_is_made_by_the_loop_and_not_too_often() -> None:
 
 def test_a_loop_that_stands_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits for ever for a loop that does not turn."""
-    monkeypatch.setattr("consumers.service.snapshots._PATIENCE_S", 0.01)
+    monkeypatch.setattr("consumers.service.snapshots._TIMEOUT_S", 0.01)
     with pytest.raises(Unavailable, match="has not turned"):
         Snapshots(lambda now_ms: now_ms).ask()

@@ -67,7 +67,7 @@ def test_recorded_position_is_moved_into_the_log() -> None:
     found = {("crm", n): PartitionOffsets(None, "", 4, 10) for n in range(4)}
     source = SourcePositions("crm", 0, "now", {0: 2, 1: 5, 2: 5}, {2: 12})
     assert [s.to for s in plan_changes("recorded", found, {}, {"crm": source})] == [4, 5, 10, 4]
-    with pytest.raises(InvalidInput, match="nothing is recorded of crm"):
+    with pytest.raises(InvalidInput, match="no position of crm is recorded"):
         plan_changes("recorded", found, {}, {"crm": None})
 
 
@@ -76,7 +76,7 @@ def test_remark_about_a_source() -> None:
     source = SourcePositions("crm", 0, "now", {0: 0})
     cases: list[tuple[list[PartitionOffsets], bool, str, bool]] = [
         ([PartitionOffsets(None, "", 0, 3)], False, "crm is new", False),
-        ([PartitionOffsets(1, "", 0, 3), PartitionOffsets(None, "", 0, 3)], True, "later partitions", False),
+        ([PartitionOffsets(1, "", 0, 3), PartitionOffsets(None, "", 0, 3)], True, "new partitions", False),
         ([PartitionOffsets(1, "", 2, 3)], True, "deleted 1 to 1", False),
         ([PartitionOffsets(9, "", 2, 3)], True, "after the end of the log (3)", True),
         ([PartitionOffsets(None, "", 2, 3)], True, "has lost its positions", True),

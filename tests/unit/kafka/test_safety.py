@@ -22,7 +22,7 @@ def test_short_retention_of_positions_is_reported(minutes: str | None, warned: b
 
 def test_warning_names_the_retention_of_positions() -> None:
     """Kafka's default is seven days."""
-    assert "away for 7 days" in about_brokers({"offsets.retention.minutes": "10080"})[0]
+    assert "after 7 days" in about_brokers({"offsets.retention.minutes": "10080"})[0]
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ _FEW: Final = (
 )
 _FAST: Final = {"SIGNPOST_MYPYC": "1", "MYPYC_OPT_LEVEL": "0"}
 # Tests that read source files.
-_OF_SOURCE: Final = ("compiled", "docs", "house", "readme", "reasons", "site", "spread")
+_OF_SOURCE: Final = ("compiled", "docs", "house", "log_events", "readme", "reasons", "site", "spread")
 # Tests that pass stand-ins to classes: compiled classes accept only the declared types.
 _STAND_INS: Final = (
     "awaited_subscriptions",

@@ -23,7 +23,7 @@ class Broker:
     """Accepts records, and commits when the test says so; a killed router continues from `committed`."""
 
     def __init__(self) -> None:
-        self.trouble: str | None = None
+        self.failure: str | None = None
         self.reachable = True
         self.now = 100.0
         self.committed: Positions = {}
@@ -54,7 +54,7 @@ class Broker:
 
 def commits_of(broker: Broker, max_uncommitted: int = 10) -> Commits:
     stub = cast("Any", broker)
-    return Commits(stub, stub, max_uncommitted, now_s=lambda: broker.now, committed=lambda seconds: None)
+    return Commits(stub, stub, max_uncommitted, now_s=lambda: broker.now, on_commit=lambda seconds: None)
 
 
 class CommitsModel(RuleBasedStateMachine):
@@ -73,7 +73,7 @@ class CommitsModel(RuleBasedStateMachine):
 
     @rule(key=st.sampled_from([("events", 0), ("events", 1)]), records=st.integers(0, 12))
     def event(self, key: PartitionKey, records: int) -> None:
-        if self.commits.flushing or self.broker.trouble is not None:
+        if self.commits.flushing or self.broker.failure is not None:
             return
         if not self.commits.has_room(records):
             self.commits.make_room()
@@ -112,7 +112,7 @@ class CommitsModel(RuleBasedStateMachine):
     @rule()
     def record_is_refused(self) -> None:
         """The role ends; until then nothing is committed, also when it leaves."""
-        self.broker.trouble = "refused"
+        self.broker.failure = "refused"
         self.broker.committed_before_trouble = dict(self.broker.committed)
         self.broker.commit_requests.clear()
 
@@ -125,12 +125,12 @@ class CommitsModel(RuleBasedStateMachine):
 
     @invariant()
     def no_offset_is_committed_after_a_refused_record(self) -> None:
-        if self.broker.trouble is not None:
+        if self.broker.failure is not None:
             assert self.broker.committed == self.broker.committed_before_trouble
 
     def teardown(self) -> None:
         """With a reachable broker, everything that was sent is committed."""
-        if not hasattr(self, "broker") or self.broker.trouble is not None:
+        if not hasattr(self, "broker") or self.broker.failure is not None:
             return
         self.broker.reachable = True
         for _ in range(3):
@@ -164,7 +164,7 @@ def test_no_offset_is_committed_after_a_refused_record() -> None:
     broker = Broker()
     commits = commits_of(broker)
     commits.sent(KEY, 1, 1, 100)
-    broker.trouble = "refused"
+    broker.failure = "refused"
 
     commits.poll(broker.now, at_once=True)
     commits.leave(may_commit=True)

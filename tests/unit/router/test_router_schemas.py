@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from consumers.router.schemas import ASK_AGAIN_S, BeingAsked, SchemasAside
+from consumers.router.schemas import RETRY_S, BeingAsked, SchemasAside
 from schemas.catalog.errors import Unavailable, UnreadableRecord
 from tests.support.waiting import wait_until
 
@@ -65,7 +65,7 @@ def test_failed_request_is_repeated_after_a_second() -> None:
             response_of(schemas)
     assert registry.requests == 1
     registry.response = {"name": "schema"}
-    now[0] = ASK_AGAIN_S
+    now[0] = RETRY_S
     with pytest.raises(Unavailable, match="no answer"):  # the error stays until the new request ends
         schemas.get(1)
 

@@ -79,7 +79,7 @@ class World:
 
     # The output of the loop.
 
-    trouble = None
+    failure = None
     jobs_topic = "jobs"
     dead_topic = "dead"
     is_full = False
@@ -109,7 +109,15 @@ class World:
         return most
 
 
-METRICS = ("routed", "unreadable", "uncommitted", "committed", "table", "lag", "waiting_for_registry")
+METRICS = (
+    "on_routed",
+    "on_unreadable",
+    "on_commit",
+    "set_uncommitted",
+    "set_table",
+    "set_lag",
+    "set_waiting_for_registry",
+)
 
 
 def record(offset: int) -> Any:

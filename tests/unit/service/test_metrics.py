@@ -78,8 +78,8 @@ def queries() -> Iterator[tuple[str, str]]:
 def test_attempt_is_counted_once_with_duration_and_latency() -> None:
     """An attempt adds to attempts, to durations and, if it is the first, to the latency since its event."""
     metrics = DeliveryMetrics(KNOWN)
-    metrics.ended(outcome())
-    metrics.ended(outcome("retry", attempt=2))
+    metrics.on_outcome(outcome())
+    metrics.on_outcome(outcome("retry", attempt=2))
     labels = {"sender": "zenoo", "event_type": "case.created"}
     assert value(metrics, "signpost_delivery_attempts_total", **labels, result="delivered") == 1
     assert value(metrics, "signpost_delivery_attempts_total", **labels, result="retry") == 1
@@ -91,8 +91,8 @@ def test_attempt_is_counted_once_with_duration_and_latency() -> None:
 def test_dead_jobs_count_as_attempts_and_cancelled_ones_do_not() -> None:
     """The last attempt of a job counts as an attempt and a dead job; a cancelled job counts as no attempt."""
     metrics = DeliveryMetrics(KNOWN)
-    metrics.ended(outcome("dead", attempt=6))
-    metrics.ended(outcome("cancelled"))
+    metrics.on_outcome(outcome("dead", attempt=6))
+    metrics.on_outcome(outcome("cancelled"))
     found = samples(metrics.registry)
     assert sum(v for (name, _), v in found.items() if name == "signpost_delivery_attempts_total") == 1
     assert value(metrics, "signpost_dead_jobs_total", reason="exhausted") == 1
@@ -102,21 +102,21 @@ def test_dead_jobs_count_as_attempts_and_cancelled_ones_do_not() -> None:
 @pytest.mark.parametrize(
     ("response", "metric", "label"),
     [
-        (429, "refused", "429"),
-        (410, "refused", "410"),
-        (302, "refused", "3xx"),
-        (418, "refused", "4xx"),
-        (599, "refused", "5xx"),
-        (999, "refused", "other"),
-        ("tls_expired", "unanswered", "tls_expired"),
+        (429, "rejected", "429"),
+        (410, "rejected", "410"),
+        (302, "rejected", "3xx"),
+        (418, "rejected", "4xx"),
+        (599, "rejected", "5xx"),
+        (999, "rejected", "other"),
+        ("tls_expired", "transport_errors", "tls_expired"),
     ],
 )
 def test_failed_attempt_is_counted_by_status_or_error(response: int | str, metric: str, label: str) -> None:
     """Each status and each transport error of a failed attempt counts under one name of a closed list."""
     metrics = DeliveryMetrics(KNOWN)
     before = samples(metrics.registry)
-    metrics.ended(outcome("retry", response=response))
-    names = ("signpost_delivery_refused_total", "signpost_delivery_unanswered_total")
+    metrics.on_outcome(outcome("retry", response=response))
+    names = ("signpost_delivery_rejected_total", "signpost_delivery_transport_errors_total")
     counted = {key: v for key, v in samples(metrics.registry).items() if key[0] in names and v}
     [((name, labels), count)] = counted.items()
     assert (name, {*dict(labels).values()}, count) == (f"signpost_delivery_{metric}_total", {label}, 1)
@@ -133,8 +133,8 @@ def test_unknown_event_types_create_no_time_series(types: list[tuple[str, str]])
     """Event types of no loaded sender count as `other`."""
     router, delivery = RouterMetrics(KNOWN), DeliveryMetrics(KNOWN)
     for sender, event_type in types:
-        router.routed(sender, event_type, jobs=1)
-        delivery.ended(outcome(sender=sender, event_type=event_type))
+        router.on_routed(sender, event_type, jobs=1)
+        delivery.on_outcome(outcome(sender=sender, event_type=event_type))
     allowed = {*KNOWN["zenoo"], "other"}
     for registry in (router.registry, delivery.registry):
         for _, labels in samples(registry):

@@ -57,8 +57,8 @@ def test_signal_during_restart_is_kept() -> None:
     with python(
         """
         import os, signal
-        from consumers.service.signals import ENDING, Stop
-        signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)  # as deploy/roles/restart.py does
+        from consumers.service.signals import STOP_SIGNALS, Stop
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)  # as deploy/roles/restart.py does
         os.kill(os.getpid(), signal.SIGTERM)
         print(Stop()(), flush=True)
         """

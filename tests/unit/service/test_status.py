@@ -8,7 +8,7 @@ from contextlib import ExitStack
 import httpx
 from prometheus_client import CollectorRegistry
 
-from consumers.service.status_server import _MOST_CLIENTS, StatusServer
+from consumers.service.status_server import _MAX_CLIENTS, StatusServer
 
 
 def test_idle_clients_do_not_block_probes() -> None:
@@ -17,7 +17,7 @@ def test_idle_clients_do_not_block_probes() -> None:
         url = httpx.URL(status.address)
         idle = [
             stack.enter_context(socket.create_connection((url.host, url.port or 0), timeout=30))
-            for _ in range(_MOST_CLIENTS + 10)
+            for _ in range(_MAX_CLIENTS + 10)
         ]
         assert httpx.get(f"{status.address}/readyz", timeout=30).text == "ok\n"
         assert idle[0].recv(1) == b""

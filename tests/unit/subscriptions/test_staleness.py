@@ -23,17 +23,17 @@ def replay(*steps: tuple[str, int]) -> Staleness:
         match what:
             case "asked":
                 staleness.is_due(at_ms)
-                staleness.asked(at_ms)
+                staleness.on_request(at_ms)
             case "answered":
-                staleness.answered(at_ms, END, at_ms)
+                staleness.on_response(at_ms, END, at_ms)
             case "answered late":
-                staleness.answered(at_ms - 300, END, at_ms)
+                staleness.on_response(at_ms - 300, END, at_ms)
             case "failed":
-                staleness.failed(at_ms)
+                staleness.on_error(at_ms)
             case "passed":
-                staleness.advanced(END)
+                staleness.on_advance(END)
             case "behind":
-                staleness.advanced({0: 9})
+                staleness.on_advance({0: 9})
     return staleness
 
 
@@ -119,14 +119,14 @@ def test_slow_broker_gets_no_more_requests_than_it_answers():
     """At most two requests are open, half a response time apart, for any response time."""
     staleness = replay(("asked", 0), ("asked", 100))
     assert not staleness.is_due(300)
-    staleness.answered(0, END, 400)
+    staleness.on_response(0, END, 400)
     assert staleness.is_due(401)
-    staleness.asked(401)
-    staleness.answered(100, END, 600)
-    staleness.answered(401, END, 801)
+    staleness.on_request(401)
+    staleness.on_response(100, END, 600)
+    staleness.on_response(401, END, 801)
     assert [at_ms for at_ms in (550, 600, 601, 650) if staleness.is_due(at_ms)] == [601, 650]
-    staleness.asked(801)
-    staleness.failed(801)
+    staleness.on_request(801)
+    staleness.on_error(801)
     assert staleness.is_due(1_001)
 
 
@@ -138,10 +138,10 @@ def test_table_stays_fresh_with_a_slow_broker(response_ms, one_by_one):
     staleness, responses, free_ms = replay(*VERIFIED), [], 0
     for now_ms in range(5, 60_000, 5):
         while responses and responses[0][0] <= now_ms:
-            staleness.answered(responses.pop(0)[1], END, now_ms)
-        staleness.advanced(END)
+            staleness.on_response(responses.pop(0)[1], END, now_ms)
+        staleness.on_advance(END)
         if staleness.is_due(now_ms):
-            staleness.asked(now_ms)
+            staleness.on_request(now_ms)
             free_ms = max(now_ms, free_ms if one_by_one else 0) + response_ms
             responses.append((free_ms, now_ms))
         assert now_ms < 9_000 or staleness.is_fresh(now_ms), f"not after {now_ms} ms"
@@ -151,10 +151,10 @@ def test_long_initial_read_reaches_its_first_end():
     """After a long initial read with a response every 100 ms, the table is verified at the first of these ends."""
     staleness = Staleness()
     for number in range(1000):
-        staleness.asked(number * 100)
-        staleness.answered(number * 100, {0: number + 1}, number * 100)
-        staleness.advanced({0: 0})
-    staleness.advanced({0: 1})
+        staleness.on_request(number * 100)
+        staleness.on_response(number * 100, {0: number + 1}, number * 100)
+        staleness.on_advance({0: 0})
+    staleness.on_advance({0: 1})
     assert staleness.verified
 
 
@@ -191,7 +191,7 @@ class StalenessModel(RuleBasedStateMachine):
         while self.now_ms < until_ms:
             self.now_ms = min(until_ms, self.now_ms + (20 if is_running else ms))
             if is_running and self.staleness.is_due(self.now_ms):
-                self.staleness.asked(self.now_ms)
+                self.staleness.on_request(self.now_ms)
                 self.open.append(Request(self.now_ms))
 
     @precondition(lambda self: self.stopped_ms is None)
@@ -206,14 +206,14 @@ class StalenessModel(RuleBasedStateMachine):
         request = self.open.pop(index % len(self.open))
         request.end = self._end() if at_once else self._end_at(request.asked_at_ms)
         request.answered_at_ms = self.now_ms
-        self.staleness.answered(request.asked_at_ms, {0: request.end}, self.now_ms)
+        self.staleness.on_response(request.asked_at_ms, {0: request.end}, self.now_ms)
         self.answered.append(request)
         self._advance()
 
     @precondition(lambda self: self.open)
     @rule(index=st.integers(0, 20))
     def request_fails(self, index: int) -> None:
-        self.staleness.failed(self.open.pop(index % len(self.open)).asked_at_ms)
+        self.staleness.on_error(self.open.pop(index % len(self.open)).asked_at_ms)
 
     @rule(share=st.sampled_from([0.5, 1.0, 1.0]))
     def table_reads(self, share: float) -> None:
@@ -225,7 +225,7 @@ class StalenessModel(RuleBasedStateMachine):
         self.stopped_ms = self.now_ms if self.stopped_ms is None else None
 
     def _advance(self) -> None:
-        self.staleness.advanced({0: self.position})
+        self.staleness.on_advance({0: self.position})
         self.reached += [q for q in self.answered if q.end is not None and q.end <= self.position]
 
     def _end_at(self, ms: int) -> int:

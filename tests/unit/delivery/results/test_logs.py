@@ -146,7 +146,7 @@ def test_properties_for_another_kind_of_client_are_no_warning() -> None:
 def test_an_outcome_is_one_line_with_all_that_is_asked_for() -> None:
     """The wide line has job, subscription, host, type, attempt, status, duration and the next attempt."""
     line = written(outcome(), as_json=False)
-    assert line.startswith("2023-11-14T22:13:20.184Z [info     ] delivery.attempt state=retry job=job-1 ")
+    assert line.startswith("2023-11-14T22:13:20.184Z [info     ] delivery.attempted state=retry job=job-1 ")
     facts = (
         "subscription=sub_1 host=example.org sender=zenoo event_type=case.created event_id=evt_1 attempt=2 status=503"
     )
@@ -158,7 +158,7 @@ def test_an_outcome_has_the_same_facts_in_json() -> None:
     """The JSON line has the facts of the one for people, as values; neither shows the response or the body."""
     text = written(outcome(), outcome("dead"), as_json=True)
     retry, dead = (json.loads(line) for line in text.splitlines())
-    assert (retry["event"], retry["state"], retry["status"]) == ("delivery.attempt", "retry", 503)
+    assert (retry["event"], retry["state"], retry["status"]) == ("delivery.attempted", "retry", 503)
     assert (retry["duration_ms"], retry["next_due"]) == (184, "2023-11-14T22:18:20.123Z")
     assert (dead["level"], "next_due" in dead) == ("warning", False)
     assert "canary" not in text + written(outcome(), as_json=False)
