@@ -10,7 +10,7 @@ from confluent_kafka import Message
 
 from consumers.inspect.scan import Scanner, newest, time_of
 from consumers.kafka.topic_reader import Range, place_of
-from schemas.avro.codec import Record
+from schemas.avro.codec import DecodedRecord
 from schemas.catalog.errors import InvalidInput, UnreadableRecord
 from schemas.records.delivery import DeadLetter, DeadLetterCodec, JobCodec, OutcomeCodec
 from schemas.records.partitioner import partition_of
@@ -94,7 +94,7 @@ class DeadLetters:
             )
         return found
 
-    def attempts(self, letter: DeadLetter) -> list[Record]:
+    def attempts(self, letter: DeadLetter) -> list[DecodedRecord]:
         """Return the outcomes of the job of a dead letter, in the order of time."""
         if letter.job_id is None:
             return []

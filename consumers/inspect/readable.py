@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from schemas.avro.codec import MAGIC, PREFIX_LENGTH, Record, RecordCodec
+from schemas.avro.codec import MAGIC, PREFIX_LENGTH, DecodedRecord, RecordCodec
 from schemas.avro.json_text import plain
 from schemas.catalog.errors import SignpostError, UnreadableRecord
 from schemas.input.terminal import printable
@@ -47,7 +47,7 @@ class RecordReader:
         self._event_prefixes = {
             event_type.prefix: name for name, sender in senders.items() for event_type in sender.all_types
         }
-        self._shapes: dict[str, Callable[[Record], dict[str, Any]]] = {
+        self._shapes: dict[str, Callable[[DecodedRecord], dict[str, Any]]] = {
             "job": self._job,
             "outcome": _outcome,
             "dead_letter": self._dead_letter,
@@ -104,7 +104,7 @@ class RecordReader:
             )
         return Readable("unreadable", {"why": trouble, **_plain(value).fields}) if trouble else None
 
-    def _job(self, record: Record) -> dict[str, Any]:
+    def _job(self, record: DecodedRecord) -> dict[str, Any]:
         return {
             "event_type": record["event_type"],
             "event_id": record["event_id"],
@@ -123,7 +123,7 @@ class RecordReader:
             "body": text_of(record["body"]),
         }
 
-    def _dead_letter(self, record: Record) -> dict[str, Any]:
+    def _dead_letter(self, record: DecodedRecord) -> dict[str, Any]:
         value = record["value"]
         inner = self.read(value) if value is not None else None
         return {
@@ -202,7 +202,7 @@ def _shown(value: Any) -> str:
     return str(value)
 
 
-def _outcome(record: Record) -> dict[str, Any]:
+def _outcome(record: DecodedRecord) -> dict[str, Any]:
     next_due = record["next_due_at_ms"]
     return {
         "state": record["state"],
@@ -245,7 +245,7 @@ _OPEN: Final = (
 _OWN_SETTINGS: Final = ("schedule_s", "timeout_s", "max_in_flight", "rate_limit")
 
 
-def _subscription(record: Record) -> dict[str, Any]:
+def _subscription(record: DecodedRecord) -> dict[str, Any]:
     fields: dict[str, Any] = {name: record[name] for name in _OPEN}
     fields["url"] = masked_url(record["url"])
     fields["created_at"] = time_text(record["created_at_ms"])
@@ -261,7 +261,7 @@ def _subscription(record: Record) -> dict[str, Any]:
     return fields | {name: MASK for name, value in record.items() if name not in known and value}
 
 
-def _as_it_is(record: Record) -> dict[str, Any]:
+def _as_it_is(record: DecodedRecord) -> dict[str, Any]:
     """Return a record that holds nothing to be masked: what is absent is left out, times are as people write them."""
     return {
         name.removesuffix("_ms"): time_text(value) if name.endswith("_ms") else value

@@ -23,7 +23,7 @@ from schemas.catalog.errors import UnreadableRecord
 MAGIC: Final = b"\xc3\x01"
 PREFIX_LENGTH: Final = 10
 
-Record = dict[str, Any]
+DecodedRecord = dict[str, Any]
 Read: TypeAlias = Callable[[BytesIO, Any, Any], Any]
 """(stream, writer schema, reader schema or None) to the record."""
 
@@ -39,7 +39,7 @@ def single_object_prefix(schema: Any) -> bytes:
     return MAGIC + bytes.fromhex(digest)
 
 
-def read_all(schema: Any, value: bytes, start: int, reader_schema: Any = None, read: Read = COMPILED) -> Record:
+def read_all(schema: Any, value: bytes, start: int, reader_schema: Any = None, read: Read = COMPILED) -> DecodedRecord:
     """Decode one record that takes all of `value` from `start`; UnreadableRecord says why it cannot be.
 
     `read` is BOUNDED for a schema with a type that holds itself.
@@ -47,7 +47,7 @@ def read_all(schema: Any, value: bytes, start: int, reader_schema: Any = None, r
     stream = BytesIO(value)
     stream.seek(start)
     try:
-        record: Record = read(stream, schema, reader_schema)
+        record: DecodedRecord = read(stream, schema, reader_schema)
     except EOFError as error:
         raise UnreadableRecord("truncated", f"the record ends early, after {len(value)} bytes") from error
     except Exception as error:
@@ -74,7 +74,7 @@ class RecordCodec:
             if (added := _added(older, documents[-1])) is not None
         ]
 
-    def encode(self, record: Record) -> bytes:
+    def encode(self, record: DecodedRecord) -> bytes:
         """Encode a record in the oldest version that holds all of it."""
         prefix, schema = self.prefix, self.schema
         for added, older_prefix, older in self._added:
@@ -86,7 +86,7 @@ class RecordCodec:
         fastavro.schemaless_writer(stream, schema, record)
         return stream.getvalue()
 
-    def decode(self, value: bytes | None) -> Record:
+    def decode(self, value: bytes | None) -> DecodedRecord:
         """Decode a record of any published version, as the newest one; UnreadableRecord if it is none."""
         if not value:
             raise UnreadableRecord("empty", f"a {self._name} record has no value")
@@ -108,7 +108,7 @@ class RecordCodec:
         raise UnreadableRecord("unknown_schema", f"no version of {self._name} has the fingerprint {value[2:10].hex()}")
 
 
-def _added(older: Any, newest: Any) -> Record | None:
+def _added(older: Any, newest: Any) -> DecodedRecord | None:
     """Return the fields that only the newest version has, with their defaults; None: it changed others as well."""
     before = {field["name"]: field["type"] for field in older["fields"]}
     now = {field["name"]: field["type"] for field in newest["fields"]}

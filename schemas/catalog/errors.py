@@ -9,7 +9,7 @@
     ├── UnreadableRecord      bytes on a topic that cannot be understood; `reason` is one of UNREADABLE_REASONS
     ├── SealBroken            a sealed secret that cannot be opened with the keys at hand
     └── Unavailable           something that Signpost needs does not answer, or is not as it must be
-        └── BeginAnew         a fresh start of the process mends it
+        └── RestartRequired         a fresh start of the process mends it
 
 Errors of libraries are translated into one of these once, where they enter.
 """
@@ -78,5 +78,5 @@ class Unavailable(SignpostError):
     """Something that Signpost needs does not answer, or is not as it must be."""
 
 
-class BeginAnew(Unavailable):
+class RestartRequired(Unavailable):
     """The process cannot go on as it is, and a fresh start of it can."""

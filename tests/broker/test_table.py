@@ -10,7 +10,7 @@ import pytest
 import structlog
 from confluent_kafka import Producer
 
-from consumers.subscriptions.state import Entry, Gone, NotYet, Unusable
+from consumers.subscriptions.state import Deleted, Entry, NotYet, Unusable
 from consumers.subscriptions.table import SubscriptionTable, read_subscription
 from producers.subscriptions.changes import Apply, Delete
 from schemas.catalog.errors import UnreadableRecord
@@ -106,7 +106,7 @@ def test_tombstones_and_broken_records(kafka, names, write):
         lookup = follower.table.lookup
         assert lookup("kept", 0, 1) == Entry(b"good", 0, 0)
         assert isinstance(lookup("broken", 0, 2), Unusable)
-        assert lookup("deleted", 0, 3) == Gone()
+        assert lookup("deleted", 0, 3) == Deleted()
         assert list(follower.table.unusable()) == ["broken"]
 
         write(("broken", b"mended"))
@@ -128,13 +128,13 @@ def test_changes_are_followed_in_order(kafka, names, write):
 
 
 def test_markers_at_the_end_are_passed(kafka, names, write):
-    """A log that ends in markers, of a commit or of an abort, is passed to its end: nothing there is Gone."""
+    """A log that ends in markers, of a commit or of an abort, is passed to its end: nothing there is Deleted."""
     write(("a", b"1"))
     write(("b", b"aborted"), commit=False)
     with following(kafka, names) as follower:
         follower.until_current()
         assert follower.table.state.position(0) == 4
-        assert follower.table.lookup("b", 0, 2) == Gone()
+        assert follower.table.lookup("b", 0, 2) == Deleted()
         assert follower.table.lookup("b", 0, 4) == NotYet()
 
         write(("c", b"aborted"), commit=False)
