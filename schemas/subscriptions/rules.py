@@ -1,6 +1,6 @@
-"""The rules that a subscription has to keep when it is written. Pure; all that is wrong is said at once.
+"""Validation rules of subscriptions, applied before they are written. Pure. All errors are reported together.
 
-A sentence names the subscription and the field, and repeats neither a secret nor the path or query of a URL.
+A sentence names the subscription and the field. It never contains a secret, or the path or query of a URL.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ RATES: Final = (0.001, 100_000.0)  # requests a second
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """The secret that the customer gave."""
+    """A secret given by the customer."""
 
     secret: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Generate:
-    """A secret is to be made if the subscription has none."""
+    """Generate a secret if the subscription has none."""
 
 
 SecretWish: TypeAlias = Given | Generate | None
@@ -50,7 +50,7 @@ SecretWish: TypeAlias = Given | Generate | None
 
 
 class Keep(Enum):
-    """In place of a value: what is there stays, and a new subscription has none of its own."""
+    """Instead of a value: the present value stays, and a new subscription gets no value of its own."""
 
     KEEP = "keep"
 
@@ -60,7 +60,7 @@ KEEP: Final = Keep.KEEP
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draft:
-    """A subscription as somebody wants it to be. Of a setting None means: as the sender, or Signpost, has it."""
+    """The requested state of a subscription. A setting of None means the default of the sender, or of Signpost."""
 
     id: str
     sender: str
