@@ -93,9 +93,9 @@ def _name_problems(name: str, own: frozenset[str], sender: Sender | None) -> Ite
     elif len(name) > MAX_NAME:
         yield f"{shown} has {len(name)} characters; at most {MAX_NAME} are allowed"
     elif name.lower() in _REFUSED or name.lower().startswith("proxy-"):
-        yield f"{shown} is reserved: only Signpost may set it"
+        yield f"{shown} is reserved and cannot be set"
     elif name.lower() in own and sender is not None:
-        yield f"{shown} is reserved: only the sender {sender.name} sets it"
+        yield f"{shown} is reserved: the sender {sender.name} sets it"
 
 
 def _value_problems(value: str) -> Iterator[str]:

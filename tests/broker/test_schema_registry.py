@@ -140,14 +140,14 @@ def test_the_command_publishes_in_confluents_format(
 
     nowhere = start_role(publish_it, here.env | {"SIGNPOST_SCHEMA_REGISTRY_URL": "http://user:canary-pw@127.0.0.1:1"})
     assert nowhere.wait() == 1
-    assert "the schema registry does not answer" in nowhere.log_text()
+    assert "the schema registry does not respond" in nowhere.log_text()
     assert "canary-pw" not in nowhere.log_text()
 
 
 def test_a_registry_that_refuses_is_quoted(here: Installation, apicurio: Apicurio) -> None:
     """An answer that is no id is an error that says what the registry said, or that it is none."""
     schema = {"type": "record", "name": "X", "fields": [{"name": "a", "type": "no such type"}]}
-    with pytest.raises(Unavailable, match=r"refuses the subject .*: 4"):
+    with pytest.raises(Unavailable, match=r"rejected the subject .*: 4"):
         SchemaIds(apicurio.url).id_of(here.events_topic, schema)
-    with pytest.raises(Unavailable, match=r"without an id|refuses"):
+    with pytest.raises(Unavailable, match=r"without an id|rejected"):
         SchemaIds(f"http://127.0.0.1:{apicurio.port}/nothing").id_of(here.events_topic, schema)

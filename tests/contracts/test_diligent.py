@@ -44,7 +44,7 @@ def test_the_signature_is_that_of_the_vector(vector: dict[str, Any]) -> None:
 def test_a_secret_has_up_to_512_characters_of_any_kind() -> None:
     """512 letters sign, one more is refused."""
     assert headers_of(DILIGENT, BODY, "ü" * 512)["X-Signature"] == sha256_hex("ü" * 512, BODY)
-    with pytest.raises(InvalidInput, match="513 characters, at most 512"):
+    with pytest.raises(InvalidInput, match="513 characters; at most 512"):
         DILIGENT.signing_key("x" * 513)
 
 

@@ -97,7 +97,7 @@ def test_each_sender_writes_times_in_its_own_format(name: str) -> None:
         (
             "riskos",
             {"event_at": "2026-02-16T10:01:00Z", "created_at": "2026-02-16T10:01:00Z"},
-            "created_at: event_at says the same; give one of them",
+            "created_at: event_at has the same meaning; give one of them",
         ),
         ("zenoo", {"event_at": "2026-02-16T10:01:00Z"}, "event_at: an event has no such field"),
         (

@@ -103,7 +103,7 @@ def test_null_is_not_what_an_absent_key_is() -> None:
     """The contract has no null: a publisher is told to leave the key out."""
     document = EXAMPLES["match"].document
     document["data"]["id"] = None
-    with pytest.raises(EventError, match=r"data.id: null is not sent here; leave the key out"):
+    with pytest.raises(EventError, match=r"data.id: null is not allowed; omit the key"):
         reader("riskos").event(document)
 
 

@@ -139,7 +139,7 @@ def test_what_cannot_be_used_is_refused_with_a_sentence(
         ("kafka = 3", "table"),
         (
             "[[sources]]\ntopic = 'a'\nsendr = 'b'",
-            "sources.0.sender: is missing\n.*sources.0.sendr: there is no such key",
+            "sources.0.sender: is missing\n.*sources.0.sendr: unknown key",
         ),
     ],
 )

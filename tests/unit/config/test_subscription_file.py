@@ -120,8 +120,8 @@ def test_all_that_is_wrong_is_told_at_once_line_by_line(read):
         ":12: subscription b: timeout: 'ten' is not a duration",
         ":13: subscription b: rate_limit must be from 0.001",
         ":14: subscription b: headers.X-A.env: the environment variable NOT_SET is not there or empty",
-        ":14: subscription b: headers: 'Host' is set by Signpost",
-        ":15: subscription b: the id is there 2 times",
+        ":14: subscription b: headers: 'Host' is reserved",
+        ":15: subscription b: the id occurs 2 times",
     ]
     assert len(problems) == len(expected), problems
     assert all(told in problem for told, problem in zip(expected, problems, strict=True)), problems
@@ -138,7 +138,7 @@ def test_each_header_and_each_event_type_has_its_own_line(read):
     bounds = Bounds(timedelta(seconds=30), datetime(2026, 1, 1, tzinfo=UTC))
     problems = found.all_problems(faults(found.attempts, load_senders(), EgressPolicy(), bounds))
     expected = [
-        ":8: subscription a: headers: 'Host' is set by Signpost",
+        ":8: subscription a: headers: 'Host' is reserved",
         ":9: subscription a: headers.X-Missing.env: the environment variable NOT_SET",
         ":10: subscription a: headers: 'X-Bad': the value begins or ends with a space",
         ":11: subscription a: headers: 'x-good' is there 2 times",
@@ -213,7 +213,7 @@ def test_a_client_certificate_comes_from_files(read, tmp_path):
     assert draft.client_certificate.key == pem(KEY)
     found = read(f"{HEAD}{TYPES}    client_certificate: {{certificate_file: c.pem, key_env: SECRET}}\n")
     assert found.problems[0].endswith(
-        ":7: subscription a: client_certificate: the key is no private key in PEM (-----BEGIN PRIVATE KEY-----)"
+        ":7: subscription a: client_certificate: the key is not a private key in PEM (-----BEGIN PRIVATE KEY-----)"
     )
 
 

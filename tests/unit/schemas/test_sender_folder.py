@@ -57,7 +57,7 @@ def test_a_folder_is_loaded_by_its_name(folder: Path):
         ('data = "data"', 'data = "date"', "body.envelope.data"),
         ('time_format = "seconds"', 'time_format = "weeks"', "body.time_format"),
         ('"alert_token"]', '"alert_tokn"]', "kafka.key: no event type has a field 'alert_tokn' in data"),
-        ('"case.created" =', '"all" =', "event_types.all: an event type is of letters"),
+        ('"case.created" =', '"all" =', "event_types.all: an event type has only letters"),
         ("required =", 'required = "yes" #', "signature.required: expected true or false (found 'yes')"),
         ("max_bytes = 262144", 'max_bytes = "262144"', "body.max_bytes: expected a whole number (found '262144')"),
     ],
@@ -101,7 +101,7 @@ def test_misspelt_key_hides_no_error_of_its_value(folder: Path):
             '"name": "risk_score", "type": ["null", "long"]',
             '"name": "risk_score", "type": ["null", {"type": "int", "logicalType": "date"}]',
             14,
-            "data.risk_score: int with logicalType date has no form in JSON",
+            "data.risk_score: int with logicalType date has no JSON form",
         ),
     ],
 )
