@@ -96,7 +96,7 @@ REFUSED: Final[dict[str, str]] = {
     "isolation.level": "a reader must never see records of aborted transactions",
     "auto.offset.reset": "Signpost never guesses a position; see the setting start_at",
     "partitioner": "a key must go to the same partition as with Java producers",
-    "allow.auto.create.topics": "`signpost topics apply` creates topics with the right configuration",
+    "allow.auto.create.topics": "only `signpost topics apply` creates topics, with the right configuration",
     "enable.partition.eof": "tables need it to detect that they are current",
     "message.max.bytes": "Signpost derives it from the setting max_event",
     "metadata.broker.list": "it is an alias of bootstrap.servers; set that",

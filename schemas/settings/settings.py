@@ -63,7 +63,7 @@ class Settings(BaseModel):
         "signpost.", "Prefix of the names of all own topics, consumer groups and transactional ids."
     )
     kafka: dict[str, str] = _setting(
-        {}, "librdkafka properties by their own names, for every client; bootstrap.servers is required.", repr=False
+        {}, "Properties of librdkafka by their own names, for every client; bootstrap.servers is required.", repr=False
     )
     schema_registry_url: Url | None = _setting(
         None, "Schema registry of the event topics; without one, events have Avro single-object encoding.", repr=False

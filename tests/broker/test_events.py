@@ -125,7 +125,7 @@ def test_a_broker_that_does_not_answer_is_said():
     """Without a broker the error names the address."""
     kafka = {"bootstrap.servers": "127.0.0.1:1", "log_level": "0"}
     publisher = EventPublisher(kafka, sender=ZENOO, topic="t", timeout=timedelta(seconds=1))
-    with pytest.raises(Unavailable, match=r"no broker answers at 127\.0\.0\.1:1"), publisher:
+    with pytest.raises(Unavailable, match=r"no broker responds at 127\.0\.0\.1:1"), publisher:
         pass
 
 

@@ -58,16 +58,16 @@ def test_a_flow_run_in_another_state_is_refused_where_it_is_published(native, ev
     for data in (payload, json.dumps(payload)):
         with pytest.raises(EventError) as refusal:
             native.event({"event_type": event_type, "data": data})
-        assert f'data.status: {event_type} has "{wanted}" here, found {json.dumps(status)}' in str(refusal.value)
+        assert f'data.status: expected "{wanted}" for {event_type}, found {json.dumps(status)}' in str(refusal.value)
 
 
 @pytest.mark.decision("D36")
 def test_a_flow_run_of_the_other_type_and_one_without_a_status_are_refused(native) -> None:
     """A failed run is not published as completed, nor one that says nothing."""
     failed = EXAMPLES["flow_run_failed"].document["payload"]
-    with pytest.raises(EventError, match=r'data.status: flow_run_completed has "COMPLETED" here, found "FAILED"'):
+    with pytest.raises(EventError, match=r'data.status: expected "COMPLETED" for flow_run_completed, found "FAILED"'):
         native.event({"event_type": "flow_run_completed", "data": failed})
-    with pytest.raises(EventError, match=r"data.status: flow_run_completed .* found nothing"):
+    with pytest.raises(EventError, match=r"data.status: expected .* for flow_run_completed, found nothing"):
         native.event({"event_type": "flow_run_completed", "data": {}})
 
 

@@ -115,8 +115,8 @@ def test_each_sender_writes_times_in_its_own_format(name: str) -> None:
         ("zenoo", {"headers": {}, "payload": "{"}, "payload: it is not JSON"),
         ("onboarding", {"event_type": "test", "data": {}}, 'onboarding has no type "test"'),
         ("onboarding", {"event_type": "all", "data": {}}, 'onboarding has no type "all"'),
-        ("standard", {"event_type": "all", "data": {}}, '"all" is no type'),
-        ("standard", {"type": "a b", "data": {}}, '"a b" is no type'),
+        ("standard", {"event_type": "all", "data": {}}, '"all" is not an event type'),
+        ("standard", {"type": "a b", "data": {}}, '"a b" is not an event type'),
     ],
 )
 def test_what_is_wrong_with_a_form_is_said_by_the_key_that_was_given(name, document, problem) -> None:

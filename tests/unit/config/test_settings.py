@@ -221,7 +221,7 @@ def test_a_key_replaces_a_key_file_of_a_weaker_place(tmp_path: Path, monkeypatch
     assert settings.sealing_key is not None
     assert settings.sealing_key_file is None
     monkeypatch.setenv("SIGNPOST_SEALING_KEY_FILE", "key")
-    with pytest.raises(SettingsError, match="keep one of them"):
+    with pytest.raises(SettingsError, match="remove one of them"):
         load_settings(tmp_path)
 
 

@@ -141,7 +141,7 @@ def test_each_header_and_each_event_type_has_its_own_line(read):
         ":8: subscription a: headers: 'Host' is reserved",
         ":9: subscription a: headers.X-Missing.env: the environment variable NOT_SET",
         ":10: subscription a: headers: 'X-Bad': the value begins or ends with a space",
-        ":11: subscription a: headers: 'x-good' is there 2 times",
+        ":11: subscription a: headers: 'x-good' occurs 2 times",
         ":14: subscription a: event_types: sender zenoo has no 'nothing'",
         ":18: subscription a: schedule.2: 'soon' is not a duration",
     ]

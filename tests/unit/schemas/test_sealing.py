@@ -61,7 +61,7 @@ def test_a_key_is_replaced_by_a_new_first_one():
 
 def test_the_wrong_key_is_named_and_not_shown():
     """The error names the two keys by ids that tell nothing about them, and says what to do."""
-    with pytest.raises(SealBroken, match=r"sealed with the key .* at hand: .* sealing_key") as caught:
+    with pytest.raises(SealBroken, match=r"sealed with the key .* configured: .* sealing_key") as caught:
         Sealer([OTHER]).open(Sealer([KEY]).seal(CANARY, **PLACE), **PLACE)
     assert KEY.hex()[:8] not in str(caught.value)
     assert CANARY not in str(caught.value)

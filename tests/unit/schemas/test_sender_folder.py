@@ -126,11 +126,11 @@ def test_a_missing_a_surplus_and_a_doubled_schema_are_errors(folder: Path):
         == "other/events/case.reopened.avsc: event type 'case.reopened' is not under [event_types] of sender.toml"
     )
     edit(folder / "sender.toml", '"case.closed" =', '"case.reopened" = { trigger = "again" }\n"case.closed" =')
-    assert "case.reopened.avsc has a record CaseClosed as well" in problem(folder)
+    assert "case.reopened.avsc also has a record CaseClosed" in problem(folder)
     (events / "case.reopened.avsc").unlink()
     assert problem(folder) == (
-        "other/sender.toml:8: event_types.case.reopened: its record is missing: there is no "
-        "other/events/case.reopened.avsc"
+        "other/sender.toml:8: event_types.case.reopened: the record is missing: "
+        "other/events/case.reopened.avsc does not exist"
     )
 
 
