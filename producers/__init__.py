@@ -1,1 +1,1 @@
-"""All that writes into the pipeline: events, subscriptions, simulated traffic."""
+"""Writers of the pipeline: events, subscriptions, and retries of dead letters."""

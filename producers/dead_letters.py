@@ -1,7 +1,8 @@
-"""Dead letters given another chance: jobs as a new run, records that nobody could read as they were.
+"""Retry of dead letters: jobs start a new run, unreadable records are published again unchanged.
 
-A job goes to `jobs.0s` as its first attempt, under the same id and with the same bytes, and with what its subscription
-says now: `run` tells it from the run that ended. Never in a transaction, which would hold up its readers.
+A job is written to `jobs.0s` as its first attempt, with the same id and body, and with the current record of its
+subscription. Its `run` distinguishes it from the run that ended. No transactions are used, because an open transaction
+blocks the readers of the topic.
 """
 
 from __future__ import annotations
@@ -15,19 +16,19 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from schemas.catalog.errors import Unavailable, UnreadableRecord
 from schemas.records.delivery import UNKNOWN_OFFSET, DeadLetter, Job, JobCodec
+from schemas.records.job_record import HEAD_FIELDS
 from schemas.records.topics import FIRST, RECORD_OVERHEAD, TopicNames
 
 ANY_PARTITION: Final = -1
 _FIRST_ATTEMPT: Final = 1
 _TIMEOUT_MS: Final = 30_000
 _FULL_QUEUE_WAIT_S: Final = 0.1
-_SHARED: Final = tuple(field.name for field in fields(Job))[
-    9:
-]  # from `sender` on, as schemas/records/delivery.py has it
+# The fields from `sender` on, which the tail of a job record contains.
+_SHARED: Final = tuple(field.name for field in fields(Job))[HEAD_FIELDS:]
 
 
 class RetryTarget(Protocol):
-    """What a job needs of the current record of its subscription; a reader of subscriptions in consumers has it."""
+    """The current record of a subscription, as far as a job needs it; a reader in consumers implements it."""
 
     @property
     def partition(self) -> int: ...  # noqa: D102  # the names say it
@@ -41,7 +42,7 @@ class RetryTarget(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Again:
-    """A record to write: `id` is that of the dead letter, `what` a sentence for people."""
+    """A record to write: `id` is the id of the dead letter, `what` a sentence for people."""
 
     id: str
     topic: str
@@ -54,7 +55,7 @@ class Again:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A dead letter that cannot have another chance, and why."""
+    """A dead letter that cannot be retried, and the reason."""
 
     id: str
     why: str
@@ -64,10 +65,10 @@ Decision: TypeAlias = Again | Refused
 
 
 class Retry:
-    """Decides what a dead letter becomes. Pure, but for its arguments.
+    """Decides how dead letters are retried. No I/O except in `target`.
 
-    `target` returns what counts for a subscription id now, None if it is deleted, or a sentence if it cannot be read;
-    `topics` are those that are there; `runs` holds the highest run of a job that is known, by job id.
+    `target` returns the current record of a subscription id, None if it is deleted, or a sentence if it cannot be read.
+    `topics` are the existing topics. `runs` has the highest known run of each job, by job id.
     """
 
     def __init__(
@@ -84,15 +85,15 @@ class Retry:
         self._codec = JobCodec()
 
     def decide(self, id_: str, letter: DeadLetter) -> Decision:
-        """Return what to write, or why nothing can be written."""
+        """Return the record to write, or the reason why there is none."""
         if letter.value is None:
-            return Refused(id_, f"its bytes were not kept; the record was at {_place(letter)}")
+            return Refused(id_, f"the dead letter does not contain the original record, which was at {_place(letter)}")
         if letter.job_id is None and not letter.topic.startswith(f"{self._names.prefix}jobs."):
             return self._source(id_, letter, letter.value)
         try:
             job = self._codec.decode(letter.value)
         except UnreadableRecord as error:
-            return Refused(id_, f"nobody can read the job in it ({error})")
+            return Refused(id_, f"the job in it is unreadable ({error})")
         target = self._target(job.subscription_id)
         match target:
             case None:
@@ -120,19 +121,19 @@ class Retry:
             first_offset=UNKNOWN_OFFSET,
         )
         topic = self._names.jobs(FIRST)
-        # By its key a record of jobs goes to the partition where all of its subscription's are.
-        what = f"event {job.event_id} goes to {job.subscription_id} again, as run {run} of job {job.job_id}"
+        # The key selects the partition, which is the same for all jobs of a subscription.
+        what = f"event {job.event_id} is sent to {job.subscription_id} again, as run {run} of job {job.job_id}"
         return Again(id_, topic, ANY_PARTITION, job.subscription_id.encode(), value, (), what)
 
     def _source(self, id_: str, letter: DeadLetter, value: bytes) -> Decision:
         if letter.topic not in self._topics:
-            return Refused(id_, f"the topic {letter.topic}, where it was read, is no longer there")
-        what = f"the record is published to {letter.topic} again, as it was"
+            return Refused(id_, f"its source topic {letter.topic} no longer exists")
+        what = f"the record is published to {letter.topic} again, unchanged"
         return Again(id_, letter.topic, letter.partition, letter.key, value, letter.headers, what)
 
 
 class RetryWriter:
-    """Writes what was decided. `max_event`: bytes, as in the settings."""
+    """Writes the decided records. `max_event` is the setting, in bytes."""
 
     def __init__(self, kafka: Mapping[str, str], max_event: int) -> None:
         own: dict[str, Any] = {
@@ -147,7 +148,7 @@ class RetryWriter:
         )
 
     def write(self, records: Iterable[Again], on_written: Callable[[Again], None]) -> None:
-        """Write records, and report each that the broker has; Unavailable if it did not take some."""
+        """Write records and report each acknowledged one; Unavailable if the broker did not acknowledge all."""
         failures: list[tuple[Again, KafkaError]] = []
 
         def delivered(record: Again) -> Callable[[KafkaError | None, Message], None]:
@@ -157,8 +158,8 @@ class RetryWriter:
             self._produce(record, delivered(record))
         self._producer.flush()  # each message ends within message.timeout.ms
         if failures:
-            (first, error), count = failures[0], len(failures)
-            raise Unavailable(f"{count} could not be written: {first.id} to {first.topic}: {error.str()}")
+            first, error = failures[0]
+            raise Unavailable(f"{len(failures)} could not be written: {first.id} to {first.topic}: {error.str()}")
 
     def _produce(self, record: Again, delivered: Callable[[KafkaError | None, Message], None]) -> None:
         while True:
@@ -171,7 +172,7 @@ class RetryWriter:
                     headers=list(record.headers),
                     on_delivery=delivered,
                 )
-            except BufferError:  # the queue is full: wait for reports
+            except BufferError:  # the queue is full: wait for delivery reports
                 self._producer.poll(_FULL_QUEUE_WAIT_S)
             except KafkaException as error:
                 self._producer.flush()

@@ -1,1 +1,1 @@
-"""The language everyone speaks: types, their rules and their records. No broker, no network, no clock."""
+"""Types, rules and records that both sides share. No broker, no network, no clock."""

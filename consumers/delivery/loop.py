@@ -23,7 +23,7 @@ from consumers.delivery.scheduler import MAX_BUFFERED_BYTES, Scheduler
 from consumers.service.gc_tuning import tune_gc
 from consumers.service.restart_policy import RestartPolicy
 from consumers.subscriptions.table import SubscriptionTable
-from schemas.catalog.errors import BeginAnew, Unavailable
+from schemas.catalog.errors import RestartRequired, Unavailable
 
 _log = structlog.get_logger("delivery")
 # This many buffered jobs keep all permits in use; more would only wait in memory instead of in their topic.
@@ -139,7 +139,7 @@ class DeliveryLoop:
             self._note_stall(self._monotonic())
             # A process that stalled and is fenced before it commits again has lost its instance id to another process.
             if self._unverified_until is None and self._restart_policy.should_restart(self._monotonic() / 1_000):
-                raise BeginAnew(str(error)) from error
+                raise RestartRequired(str(error)) from error
             raise
 
     def _turn(self) -> None:

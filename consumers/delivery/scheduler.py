@@ -41,7 +41,7 @@ from consumers.delivery.results.recorder import Recorder
 from consumers.delivery.task import DeliveryTask
 from consumers.kafka.outgoing_record import OutgoingRecord
 from consumers.service.metrics import DeliveryMetrics
-from consumers.subscriptions.state import Entry, Gone, NotYet, Unusable
+from consumers.subscriptions.state import Deleted, Entry, NotYet, Unusable
 from consumers.subscriptions.table import SubscriptionTable
 from schemas.catalog.errors import UnreadableRecord
 from schemas.records.delivery import Job, JobCodec
@@ -247,7 +247,7 @@ class Scheduler:
             if reason is None:
                 return self._admit(task, endpoint, now_ms, waited=waited)
             self._complete(task, self._handler.cancel(task, reason, endpoint.host, now_ms))
-        elif isinstance(found, Gone):
+        elif isinstance(found, Deleted):
             self._complete(task, self._handler.cancel(task, "deleted", "", now_ms))
         elif isinstance(found, NotYet):
             self._await_record(task, now_ms)

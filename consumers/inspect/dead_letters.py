@@ -10,7 +10,7 @@ from confluent_kafka import Message
 
 from consumers.inspect.scan import Scanner, newest, time_of
 from consumers.kafka.topic_reader import Range, place_of
-from schemas.avro.codec import Record
+from schemas.avro.codec import DecodedRecord
 from schemas.catalog.errors import InvalidInput, UnreadableRecord
 from schemas.records.delivery import DeadLetter, DeadLetterCodec, JobCodec, OutcomeCodec
 from schemas.records.partitioner import partition_of
@@ -92,7 +92,7 @@ class DeadLetters:
             raise _unknown(places[min(missing)])
         return found
 
-    def attempts(self, letter: DeadLetter) -> list[Record]:
+    def attempts(self, letter: DeadLetter) -> list[DecodedRecord]:
         """Return the outcomes of the job of a dead letter, ordered by time."""
         if letter.job_id is None:
             return []

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from consumers.inspect.subscriptions import Version
 from consumers.inspect.traces import EventSeen, JobSeen, LetterSeen, Place, Traces
-from schemas.avro.codec import Record
+from schemas.avro.codec import DecodedRecord
 from schemas.catalog.errors import UnreadableRecord
 from schemas.records.delivery import Job, JobCodec
 from schemas.records.health import Health
@@ -199,13 +199,13 @@ def _was_disabled(content: Subscription, subject: _Subject, health: Health | Non
 
 
 def _runs(
-    jobs: Iterable[JobSeen], outcomes: Iterable[Record], letters: Iterable[LetterSeen]
+    jobs: Iterable[JobSeen], outcomes: Iterable[DecodedRecord], letters: Iterable[LetterSeen]
 ) -> dict[str, tuple[Run, ...]]:
     """Return the runs of all jobs by subscription, in their order."""
     records: dict[tuple[str, str, int], list[JobSeen]] = {}
     for one in jobs:
         records.setdefault((one.job.subscription_id, one.job.job_id, one.job.run), []).append(one)
-    tried: dict[tuple[str, str, int], list[Record]] = {}
+    tried: dict[tuple[str, str, int], list[DecodedRecord]] = {}
     for outcome in outcomes:
         tried.setdefault((outcome["subscription_id"], outcome["job_id"], outcome["run"]), []).append(outcome)
     found: dict[str, tuple[Run, ...]] = {}
@@ -217,7 +217,7 @@ def _runs(
 
 
 def _run(
-    key: tuple[str, str, int], records: list[JobSeen], outcomes: list[Record], letters: Sequence[LetterSeen]
+    key: tuple[str, str, int], records: list[JobSeen], outcomes: list[DecodedRecord], letters: Sequence[LetterSeen]
 ) -> Run:
     _, id_, number = key
     outcomes = sorted(outcomes, key=lambda o: (o["at_ms"], o["attempt"]))
@@ -249,7 +249,7 @@ def _run(
     return Run(id_, number, attempts, "waiting", "", place=last.place, since_ms=last.at_ms, due_at_ms=due_at_ms)
 
 
-def _was_sent(outcome: Record) -> bool:
+def _was_sent(outcome: DecodedRecord) -> bool:
     """Tell whether an outcome is that of an attempt, which has a status or an error."""
     return outcome["status"] is not None or outcome["error"] is not None
 
@@ -262,7 +262,7 @@ def _run_of(seen: LetterSeen) -> int:
 
 
 def _subject(
-    seen: EventSeen | None, jobs: Sequence[JobSeen], outcomes: Sequence[Record], routed: bool | None
+    seen: EventSeen | None, jobs: Sequence[JobSeen], outcomes: Sequence[DecodedRecord], routed: bool | None
 ) -> _Subject:
     if seen is not None and not isinstance(seen.event, str):
         return _Subject(seen.sender, seen.event.event_type, seen.event.customer_id, seen.at_ms or None, routed)

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from schemas.avro.codec import MAGIC, PREFIX_LENGTH, Record, RecordCodec
+from schemas.avro.codec import MAGIC, PREFIX_LENGTH, DecodedRecord, RecordCodec
 from schemas.avro.json_text import plain
 from schemas.catalog.errors import SignpostError, UnreadableRecord
 from schemas.input.terminal import printable
@@ -47,7 +47,7 @@ class RecordReader:
         self._event_prefixes = {
             event_type.prefix: name for name, sender in senders.items() for event_type in sender.all_types
         }
-        self._renderers: dict[str, Callable[[Record], dict[str, Any]]] = {
+        self._renderers: dict[str, Callable[[DecodedRecord], dict[str, Any]]] = {
             "job": self._job,
             "outcome": _outcome,
             "dead_letter": self._dead_letter,
@@ -108,7 +108,7 @@ class RecordReader:
             )
         return Readable("unreadable", {"why": reason, **_plain(value).fields}) if reason else None
 
-    def _job(self, record: Record) -> dict[str, Any]:
+    def _job(self, record: DecodedRecord) -> dict[str, Any]:
         return {
             "event_type": record["event_type"],
             "event_id": record["event_id"],
@@ -127,7 +127,7 @@ class RecordReader:
             "body": text_of(record["body"]),
         }
 
-    def _dead_letter(self, record: Record) -> dict[str, Any]:
+    def _dead_letter(self, record: DecodedRecord) -> dict[str, Any]:
         value = record["value"]
         inner = self.read(value) if value is not None else None
         return {
@@ -206,7 +206,7 @@ def _shown(value: Any) -> str:
     return str(value)
 
 
-def _outcome(record: Record) -> dict[str, Any]:
+def _outcome(record: DecodedRecord) -> dict[str, Any]:
     next_due = record["next_due_at_ms"]
     return {
         "state": record["state"],
@@ -249,7 +249,7 @@ _UNMASKED: Final = (
 _OWN_SETTINGS: Final = ("schedule_s", "timeout_s", "max_in_flight", "rate_limit")
 
 
-def _subscription(record: Record) -> dict[str, Any]:
+def _subscription(record: DecodedRecord) -> dict[str, Any]:
     fields: dict[str, Any] = {name: record[name] for name in _UNMASKED}
     fields["url"] = masked_url(record["url"])
     fields["created_at"] = time_text(record["created_at_ms"])
@@ -265,7 +265,7 @@ def _subscription(record: Record) -> dict[str, Any]:
     return fields | {name: MASK for name, value in record.items() if name not in known and value}
 
 
-def _unmasked(record: Record) -> dict[str, Any]:
+def _unmasked(record: DecodedRecord) -> dict[str, Any]:
     """Return the fields of a record without secrets: without absent ones, and with readable times."""
     return {
         name.removesuffix("_ms"): time_text(value) if name.endswith("_ms") else value

@@ -12,7 +12,7 @@ from confluent_kafka import Message
 from consumers.inspect.dead_letters import MARGIN_MS
 from consumers.inspect.scan import Scanner, time_of
 from consumers.kafka.topic_reader import Range, place_of
-from schemas.avro.codec import Record
+from schemas.avro.codec import DecodedRecord
 from schemas.catalog.errors import SignpostError, UnreadableRecord
 from schemas.events.event import Event
 from schemas.records.delivery import DeadLetter, DeadLetterCodec, Job, JobCodec, OutcomeCodec, event_id
@@ -59,7 +59,7 @@ class Traces:
 
     events: list[EventSeen] = field(default_factory=list)
     jobs: list[JobSeen] = field(default_factory=list)
-    outcomes: list[Record] = field(default_factory=list)
+    outcomes: list[DecodedRecord] = field(default_factory=list)
     letters: list[LetterSeen] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
 

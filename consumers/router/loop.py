@@ -25,7 +25,7 @@ from consumers.router.tables import Tables
 from consumers.service.gc_tuning import tune_gc
 from consumers.service.metrics import RouterMetrics
 from consumers.service.restart_policy import RestartPolicy
-from schemas.catalog.errors import BeginAnew, Unavailable
+from schemas.catalog.errors import RestartRequired, Unavailable
 
 _log = structlog.get_logger("router")
 BATCH: Final = 500
@@ -117,7 +117,7 @@ class RouterLoop:
         except Unavailable as error:
             self._check_stall(self._now_s())
             if self._restart_policy.should_restart(self._now_s()):
-                raise BeginAnew(str(error)) from error
+                raise RestartRequired(str(error)) from error
             raise
 
     def _check_stall(self, now_s: float) -> None:

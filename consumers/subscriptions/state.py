@@ -34,7 +34,7 @@ class Entry(Generic[T]):
 
 
 @dataclass(frozen=True, slots=True)
-class Gone:
+class Deleted:
     """The table has passed the record and has none for the id: deleted."""
 
 
@@ -52,9 +52,9 @@ class Unusable:
     offset: int
 
 
-Lookup: TypeAlias = Entry[T] | Gone | NotYet | Unusable
+Lookup: TypeAlias = Entry[T] | Deleted | NotYet | Unusable
 
-GONE: Final = Gone()
+DELETED: Final = Deleted()
 NOT_YET: Final = NotYet()
 
 
@@ -155,7 +155,7 @@ class TableState(Generic[T]):
             unusable = self._unusable(id_)
             if unusable is not None:
                 return unusable
-        return GONE
+        return DELETED
 
     def _good(self, key: str, partition: int, before: Entry[T] | None) -> Entry[T] | None:
         """Return the last good record of an id on a partition."""

@@ -18,7 +18,7 @@ from deploy.cli.context import command_app, print_json, settings_of
 from deploy.cli.looking import Json, Since, no_bar, record_reader, scanning, since_ms
 from deploy.cli.options import print_error
 from producers.dead_letters import Again, Decision, Refused, Retry, RetryWriter
-from schemas.avro.codec import Record
+from schemas.avro.codec import DecodedRecord
 from schemas.catalog.errors import InvalidInput, Unavailable
 from schemas.input.terminal import printable
 from schemas.records.delivery import DeadLetter
@@ -216,7 +216,7 @@ def _as_json(found: FoundDeadLetter, runs: Mapping[str, int] | None) -> dict[str
     }
 
 
-def _attempt(outcome: Record) -> dict[str, Any]:
+def _attempt(outcome: DecodedRecord) -> dict[str, Any]:
     return {
         "run": outcome["run"],
         "attempt": outcome["attempt"],

@@ -13,8 +13,8 @@ from consumers.service.status_server import Page, StatusServer
 from deploy.cli.options import options_of
 from deploy.config.logs import configure_logging
 from deploy.dev.state import pids_of
-from deploy.roles.restart import begin_anew
-from schemas.catalog.errors import BeginAnew, InvalidInput
+from deploy.roles.restart import restart_in_place
+from schemas.catalog.errors import InvalidInput, RestartRequired
 from schemas.settings.settings import Settings
 
 Supervised: TypeAlias = Annotated[bool, typer.Option("--supervised", hidden=True, help="Started by `signpost up`.")]
@@ -67,6 +67,6 @@ def run_role(build: Build, settings: Settings, instance: int | None, listen: str
     try:
         with StatusServer(listen, role.metrics.registry, role.why_not_ready, stop.why_not_alive, role.pages) as status:
             return 0 if role.run(stop, status.address) else 1
-    except BeginAnew as error:
-        begin_anew(str(error), stop)
+    except RestartRequired as error:
+        restart_in_place(str(error), stop)
         return 1  # it returns only if a signal has ended this process meanwhile

@@ -14,7 +14,7 @@ from consumers.service.signals import STOP_SIGNALS
 _log = structlog.get_logger("role")
 
 
-def begin_anew(reason: str, stopping: Callable[[], bool]) -> None:
+def restart_in_place(reason: str, stopping: Callable[[], bool]) -> None:
     """Replace this process by a fresh one with the same arguments; what was not committed is done again.
 
     Returns only where it was told to end before. A signal that asks it to end from then on is kept for the fresh one,

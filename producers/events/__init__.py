@@ -1,1 +1,1 @@
-"""Publishing of events: the publisher, the JSON reader and validation."""
+"""Publishing of events: publisher, JSON reader and validation."""

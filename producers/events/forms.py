@@ -1,8 +1,8 @@
-"""The forms in which JSON gives an event, brought to one: event_id, event_type, created_at, customer_id, data.
+"""Conversion of the JSON forms of an event to the native keys event_id, event_type, created_at, customer_id, data.
 
-native      those five keys, for every sender
-envelope    the keys of the sender's request body, such as event_at, with customer_id beside them where it is known
-request     {"headers": {…}, "payload": …}: a whole request, where the payload is the body or its text
+native      the five native keys, for every sender
+envelope    the keys of the sender's request body, such as event_at, with an optional customer_id
+request     {"headers": {…}, "payload": …}: a whole request; the payload is the body or its text
 """
 
 from __future__ import annotations
@@ -17,28 +17,29 @@ from schemas.senders.sender import Sender
 
 NATIVE: Final = ("event_id", "event_type", "created_at", "customer_id", "data")
 _REQUEST: Final = ("headers", "payload")
-# What documents write in place of a value that they do not show.
+# The placeholder of documents for a value that they do not show.
 _ELIDED: Final = "..."
 
 
 @dataclass(slots=True)
 class Given:
-    """An event as it was given: values by native name, the key that each was under, and what is wrong with the form."""
+    """An event as given: values by native key, the given key of each, and errors in the form."""
 
     values: dict[str, Any] = field(default_factory=dict)
     keys: dict[str, str] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
     def key(self, name: str) -> str:
-        """Return the key under which a value was given."""
+        """Return the given key of a value."""
         return self.keys.get(name, name)
 
     def put(self, name: str, value: Any, key: str) -> None:
-        """Take a value; the same one under two names is a problem."""
+        """Add a value; a value under two keys is an error."""
         if name in self.values:
-            self.problems.append(f"{key}: {self.keys[name]} says the same; give one of them")
+            self.problems.append(f"{key}: {self.keys[name]} has the same meaning; give one of them")
         else:
-            self.values[name], self.keys[name] = value, key
+            self.values[name] = value
+            self.keys[name] = key
 
 
 class EventForms:
@@ -47,7 +48,7 @@ class EventForms:
     def __init__(self, sender: Sender) -> None:
         self._sender = sender
         self._keys = {**{name: name for name in NATIVE}, **sender.envelope_keys}
-        # What a header says in the sender's own requests, where it says one thing alone.
+        # Headers of the sender's requests that consist of a single value.
         self._headers = {
             name.lower(): template[1:-1]
             for name, template in sender.header_templates.items()
@@ -58,7 +59,7 @@ class EventForms:
             self._names |= {name: name, name.upper(): name}
 
     def read(self, document: Mapping[str, Any], parse: Any) -> Given:
-        """Bring an object to the native names; `parse` reads JSON text, ValueError where it is none."""
+        """Convert an object to the native keys; `parse` parses JSON text or raises ValueError."""
         given = Given()
         if all(key in document for key in _REQUEST):
             self._take_request(given, document, parse)
@@ -76,7 +77,8 @@ class EventForms:
                 given.put(name, value, f"{prefix}{key}")
 
     def _take_request(self, given: Given, document: Mapping[str, Any], parse: Any) -> None:
-        headers, payload = document["headers"], document["payload"]
+        headers = document["headers"]
+        payload = document["payload"]
         self._take(given, {key: value for key, value in document.items() if key not in _REQUEST})
         if isinstance(headers, Mapping):
             given.problems += self._take_headers(given, headers)
@@ -98,11 +100,11 @@ class EventForms:
 
     def _take_headers(self, given: Given, headers: Mapping[str, Any]) -> Iterator[str]:
         for name, value in headers.items():
-            says = self._headers.get(str(name).lower())
-            if says is None or value == _ELIDED:
+            meaning = self._headers.get(str(name).lower())
+            if meaning is None or value == _ELIDED:
                 continue
             key = f"headers.{name}"
-            if says == "customer_id":
+            if meaning == "customer_id":
                 given.values.setdefault("customer_id", value)
                 given.keys.setdefault("customer_id", key)
             elif value in self._names:

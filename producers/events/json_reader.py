@@ -1,6 +1,6 @@
-"""Events as JSON, in any of the forms of producers/events/forms.py: each example of a contract is one as it stands.
+"""Reader of events in JSON, in any form of producers/events/forms.py. The examples of the contracts can be read too.
 
-All that is wrong with a document is said at once, each with the event and the field that it is about.
+All errors in a document are reported together, each with its event and field.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from schemas.events.event import Event
 from schemas.senders.sender import Sender
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-# Enough to see a pattern, few enough to read.
+# Enough to show a pattern, and few enough to read.
 _MAX_PROBLEMS: Final = 20
-# Python's int takes no more digits; a number may have them where it is passed through.
+# int() rejects more than 4,300 digits by default. Longer integers stay text.
 _MOST_DIGITS: Final = 4_000
 
 
 @dataclass(frozen=True, slots=True)
 class EventReader:
-    """Turns JSON into events of a sender; what is missing is filled in from `now_us` (µs since 1970) and `new_id`.
+    """Converts JSON to events of a sender. `now_us` (µs since 1970) and `new_id` supply a missing time and id.
 
-    `customer_id` is the customer of events that name none.
+    `customer_id` is the customer of events that do not name one.
     """
 
     sender: Sender
@@ -40,28 +40,31 @@ class EventReader:
     _forms: EventForms = field(init=False)
 
     def __post_init__(self) -> None:
-        """Prepare what depends on the sender alone."""
+        """Build the parts that depend only on the sender."""
         object.__setattr__(self, "_forms", EventForms(self.sender))
 
     def read(self, text: str, file: str) -> list[Event]:
-        """Read one object, an array of objects or JSON Lines; EventError names `file` and all that is wrong."""
+        """Read one object, an array of objects or JSON Lines; EventError has `file` and all errors."""
         events: list[Event] = []
         lines: list[str] = []
         for index, document in enumerate(_documents(text, file), start=1):
             given = self._given(document)
             found = list(self._problems(given))
             name = given.values.get("event_id")
-            where = f"{file}: event {index}" + (f" ({short(name)[1:-1]})" if isinstance(name, str) and name else "")
+            label = f" ({short(name)[1:-1]})" if isinstance(name, str) and name else ""
+            where = f"{file}: event {index}{label}"
             lines += [f"{where}: {problem}" for problem in found]
             if not lines:
                 events.append(self._event(given))
         if lines:
-            more = len(lines) - _MAX_PROBLEMS
-            raise EventError("\n".join(lines[:_MAX_PROBLEMS] + ([f"{file}: and {more} more"] if more > 0 else [])))
+            shown = lines[:_MAX_PROBLEMS]
+            if len(lines) > len(shown):
+                shown.append(f"{file}: and {len(lines) - len(shown)} more")
+            raise EventError("\n".join(shown))
         return events
 
     def event(self, document: Mapping[str, Any]) -> Event:
-        """Turn one object into an event; EventError has a line for each thing that is wrong with it."""
+        """Convert one object to an event; EventError has one line per error."""
         given = self._given(document)
         found = list(self._problems(given))
         if found:
@@ -70,7 +73,7 @@ class EventReader:
         return self._event(given)
 
     def data_problems(self, event_type: str, data: Any, name: str = "data") -> Iterator[str]:
-        """Yield a sentence for each thing in `data` that does not fit a known event type, or its conditions."""
+        """Yield a sentence for each error in the `data` of a known event type, including violated conditions."""
         known = self.sender.type_of(event_type)
         assert known is not None
         found = list(problems(known.data, data, name))
@@ -89,7 +92,8 @@ class EventReader:
         yield from given.problems
         if given.problems and not given.values:
             return
-        event_id, customer_id = given.values.get("event_id"), given.values.get("customer_id")
+        event_id = given.values.get("event_id")
+        customer_id = given.values.get("customer_id")
         if event_id is not None and not (event_id and is_text(event_id)):
             yield f"{given.key('event_id')}: expected a string of one character or more, found {short(event_id)}"
         if customer_id is None and self.customer_id is None:
@@ -104,37 +108,45 @@ class EventReader:
         yield from self._type_problems(given)
 
     def _type_problems(self, given: Given) -> Iterator[str]:
-        event_type, known, key = given.values.get("event_type"), self.sender.event_types, given.key("event_type")
-        if event_type is None and key != "event_type":  # it was a header, about which all is said
+        event_type = given.values.get("event_type")
+        key = given.key("event_type")
+        if event_type is None and key != "event_type":  # it came from a header, and its error is already reported
             return
         if not isinstance(event_type, str):
             found = "nothing" if "event_type" not in given.values else short(event_type)
             yield f"{key}: expected a string, found {found}"
         elif self.sender.type_of(event_type) is None and self.sender.any_type is not None:
-            yield f"{key}: {short(event_type)} is no type: expected letters, digits, '.', '_' and '-', and not 'all'"
+            expected = "letters, digits, '.', '_' and '-', and not 'all'"
+            yield f"{key}: {short(event_type)} is not an event type: expected {expected}"
         elif self.sender.type_of(event_type) is None:
-            yield f"{key}: {self.sender.name} has no type {short(event_type)}{did_you_mean(event_type, known)}"
+            suggestion = did_you_mean(event_type, self.sender.event_types)
+            yield f"{key}: {self.sender.name} has no type {short(event_type)}{suggestion}"
         elif "data" not in given.values:
             yield "data: expected an object, found nothing"
         else:
             yield from self.data_problems(event_type, given.values["data"], given.key("data"))
 
     def _event(self, given: Given) -> Event:
-        created_at, data = given.values.get("created_at"), given.values["data"]
+        created_at = given.values.get("created_at")
+        data = given.values["data"]
+        if isinstance(data, str):
+            data = object_text(data)
+        elif not isinstance(data, JsonText):
+            data = dict(data)
         customer_id = given.values.get("customer_id")
         if self.customer_id is not None and given.key("customer_id").startswith("headers."):
-            customer_id = None  # a request that is played again, for the customer who was named
+            customer_id = None  # a recorded request; the customer of the reader replaces that of the request
         return Event(
             event_id=given.values.get("event_id") or self.new_id(),
             event_type=given.values["event_type"],
             created_at_us=self.now_us() if created_at is None else parse_time(created_at),
             customer_id=customer_id or self.customer_id or "",
-            data=object_text(data) if isinstance(data, str) else data if isinstance(data, JsonText) else dict(data),
+            data=data,
         )
 
 
 def parse_time(value: Any) -> int:
-    """Read ISO 8601 with an offset as µs since 1970, finer digits cut; ValueError says what is wrong."""
+    """Parse ISO 8601 with an offset to µs since 1970; finer digits are truncated. ValueError describes an error."""
     try:
         time = datetime.fromisoformat(value)
         if time.tzinfo is None:
@@ -145,7 +157,7 @@ def parse_time(value: Any) -> int:
 
 
 def _documents(text: str, file: str) -> list[Any]:
-    """Return the objects of one JSON document (an object, an array) or of JSON Lines."""
+    """Return the objects of a JSON document (an object or an array) or of JSON Lines."""
     try:
         document = _parse(text)
     except ValueError as error:
@@ -169,7 +181,7 @@ def _parse(text: str) -> Any:
     try:
         return json.loads(text, object_pairs_hook=_object, parse_float=ExactFloat.of, parse_int=_integer)
     except RecursionError:
-        raise ValueError("it is nested too deeply") from None
+        raise ValueError("nested too deeply") from None
 
 
 def _integer(text: str) -> int | JsonText:
@@ -177,10 +189,10 @@ def _integer(text: str) -> int | JsonText:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Build an object; a key that comes twice is an error, where the last would win silently."""
+    """Build an object. A duplicate key is an error; otherwise the last one would win silently."""
     result = dict(pairs)
     if len(result) < len(pairs):
         keys = [key for key, _ in pairs]
         twice = next(key for key in keys if keys.count(key) > 1)
-        raise ValueError(f"the key {short(twice)} is there twice")
+        raise ValueError(f"the key {short(twice)} occurs twice")
     return result

@@ -1,10 +1,10 @@
-"""EventPublisher: how a platform team puts events on a topic.
+"""EventPublisher: publishes events to a topic, for platform teams.
 
     with EventPublisher(kafka, sender=load_senders()["zenoo"], topic="signpost.zenoo.events") as publisher:
         publisher.publish({"event_type": "case.created", "customer_id": "acme", "data": {…}})
 
-Values are Avro single-object encoding, or with a schema registry in Confluent's wire format; keys are those of the
-sender, and stay where Java producers put them.
+Values have Avro single-object encoding, or with a schema registry Confluent's wire format. The sender determines the
+keys. A key goes to the same partition as with Java producers.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from schemas.senders.event_codec import encode_event
 from schemas.senders.sender import Sender
 from schemas.senders.writer_schemas import confluent_value
 
-if TYPE_CHECKING:  # httpx loads in 0.1 s, and few publishers have a registry
+if TYPE_CHECKING:  # importing httpx is slow, and few publishers use a registry
     from producers.events.schema_ids import SchemaIds
 
 _FULL_QUEUE_WAIT_S: Final = 0.1
@@ -46,7 +46,7 @@ def random_event_id() -> str:
 
 
 class Prepared(NamedTuple):
-    """An event that was checked and encoded."""
+    """A validated and encoded event."""
 
     event: Event
     key: bytes
@@ -54,11 +54,11 @@ class Prepared(NamedTuple):
 
 
 class EventPublisher:
-    """Publishes events of one sender to one topic. Leaving the context waits until the broker has all of them.
+    """Publishes events of one sender to one topic. Leaving the context waits until the broker has acknowledged all.
 
-    `kafka`: librdkafka properties, bootstrap.servers among them. `max_event`: bytes. `timeout`: how long the broker may
-    take to acknowledge an event. `now_us`, `new_id`: where a missing created_at and event_id come from. With
-    `schema_ids` values are in Confluent's wire format.
+    `kafka`: librdkafka properties, including bootstrap.servers. `max_event`: bytes. `timeout`: the maximum time until
+    the broker acknowledges an event. `now_us` and `new_id` supply a missing created_at and event_id. With
+    `schema_ids`, values have Confluent's wire format.
     """
 
     def __init__(
@@ -103,29 +103,29 @@ class EventPublisher:
     ) -> None:
         if error is None:
             self.flush()
-        else:  # what was published before goes out; what went wrong first is what counts
+        else:  # send the queued events, but keep the original error
             self._producer.flush(self._timeout.total_seconds())
 
     def publish(self, event: Event | Mapping[str, Any], key: str | None = None) -> Event:
-        """Check an event and queue it; return it as published, with its id and time.
+        """Validate and queue an event; return it as published, with its id and time.
 
-        A mapping is an event as JSON has it (`created_at`: ISO 8601). EventError: it does not fit its schema.
-        Unavailable: an event that was published before could not be delivered.
+        A mapping is an event in JSON form (`created_at`: ISO 8601). EventError: the event is invalid. Unavailable: the
+        broker did not acknowledge an earlier event.
         """
         prepared = self.prepare(event, key)
         self.publish_prepared(prepared)
         return prepared.event
 
     def prepare(self, event: Event | Mapping[str, Any], key: str | None = None, origin: str = "") -> Prepared:
-        """Check and encode an event without publishing it: for those who publish all of a batch or nothing.
+        """Validate and encode an event without publishing it, so that a caller can check a whole batch first.
 
-        `origin`, such as a file's name, goes before the sentence of an error.
+        Errors begin with `origin`, such as the name of a file.
         """
         try:
             return self._prepared(event, key, origin)
         except RecursionError:
-            raise EventError(f"{origin or 'event'}: it is nested too deeply") from None
-        except ValueError as error:  # JSON text that is none, or has an integer of more digits than Python reads
+            raise EventError(f"{origin or 'event'}: nested too deeply") from None
+        except ValueError as error:  # invalid JSON text, or an integer with more digits than Python parses
             raise EventError(f"{origin or 'event'}: data: {error}") from error
 
     def _prepared(self, event: Event | Mapping[str, Any], key: str | None, origin: str) -> Prepared:
@@ -134,19 +134,19 @@ class EventPublisher:
         if len(value) > self._max_event:
             where = f"{origin}: " if origin else ""
             raise EventError(
-                f"{where}event {event.event_id}: it has {len(value)} bytes, at most {self._max_event} are taken"
+                f"{where}event {event.event_id}: it has {len(value)} bytes; at most {self._max_event} are allowed"
             )
         key = key if key is not None else self._sender.key_of(event)
         return Prepared(event, key.encode(), value)
 
     def publish_prepared(self, prepared: Prepared) -> None:
-        """Queue an event that was prepared. Unavailable: one that was published before could not be delivered."""
+        """Queue a prepared event; Unavailable if the broker did not acknowledge an earlier event."""
         self._producer.poll(0)
         self._raise_failures()
         while True:
             try:
                 self._producer.produce(self.topic, prepared.value, prepared.key, on_delivery=self._delivered)
-            except BufferError:  # the queue is full: wait for reports
+            except BufferError:  # the queue is full: wait for delivery reports
                 self._producer.poll(_FULL_QUEUE_WAIT_S)
             except KafkaException as error:
                 raise Unavailable(f"topic {self.topic}: {error.args[0].str()}") from error
@@ -154,8 +154,8 @@ class EventPublisher:
                 return
 
     def flush(self) -> None:
-        """Wait until the broker has all that was published; Unavailable if it did not take something."""
-        # Every message ends within message.timeout.ms, so this does as well.
+        """Wait until the broker has acknowledged all events; Unavailable if it did not acknowledge one."""
+        # Every message ends within message.timeout.ms, so this call ends too.
         self._producer.flush()
         self._raise_failures()
 
@@ -186,19 +186,20 @@ class EventPublisher:
 
     def _raise_failures(self) -> None:
         if self._failures:
-            failures, self._failures = self._failures, []
+            failures = self._failures
+            self._failures = []
             raise Unavailable(
                 f"topic {self.topic}: {len(failures)} events were not published: {failures[0].str()}; "
-                f"{self.published} were"
+                f"{self.published} were published"
             )
 
     def _check_topic(self) -> None:
-        """Refuse at once what would otherwise fail after the timeout."""
+        """Fail at once if the topic or broker is missing, instead of after the timeout."""
         try:
             topics = self._producer.list_topics(timeout=min(10.0, self._timeout.total_seconds())).topics
         except KafkaException as error:
-            raise Unavailable(f"no broker answers at {self._servers}: {error.args[0].str()}") from error
+            raise Unavailable(f"no broker responds at {self._servers}: {error.args[0].str()}") from error
         if self.topic not in topics:
             raise Unavailable(
-                f"topic {self.topic} does not exist at {self._servers}: `signpost topics apply` makes Signpost's own"
+                f"topic {self.topic} does not exist at {self._servers}: `signpost topics apply` creates own topics"
             )

@@ -1,6 +1,6 @@
-"""Checks a JSON value against an Avro schema, and says of each misfit where it is, what was expected and what is there.
+"""Validation of a JSON value against an Avro schema. Each error has a path, the expected and the found value.
 
-Stricter than writing it: fastavro passes over fields that the schema does not know and takes `true` for a number.
+It is stricter than encoding: fastavro ignores unknown fields and accepts `true` as a number.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, Final, assert_never
 from schemas.avro.json_form import Embedding, embedding, is_absent, is_members
 from schemas.avro.json_text import ExactFloat, JsonText, compact, object_text
 from schemas.avro.types import Array, AvroType, Enum, Fixed, Map, Primitive, PrimitiveName, Record, Reference, Union
-from schemas.input import suggestions as near
+from schemas.input import suggestions
 
 _INTEGERS: Final = {"int": 2**31, "long": 2**63}
 _EXPECTED: Final[Mapping[PrimitiveName, str]] = {
@@ -28,7 +28,7 @@ _EXPECTED: Final[Mapping[PrimitiveName, str]] = {
     "bytes": "bytes, which JSON does not have",
 }
 _EMBEDDED: Final[Mapping[Embedding, str]] = {
-    "raw": "a value that JSON has",
+    "raw": "a JSON value",
     "object": "an object",
     "integer": "an integer",
     "decimal": "a number",
@@ -36,7 +36,7 @@ _EMBEDDED: Final[Mapping[Embedding, str]] = {
 
 
 def problems(node: AvroType, value: Any, path: str) -> Iterator[str]:
-    """Yield a sentence for each misfit of a value; `path` is the name of the value itself."""
+    """Yield a sentence for each error in a value; `path` is the name of the value itself."""
     match node:
         case Primitive() | Enum() | Fixed():
             if not _fits(node, value):
@@ -83,7 +83,7 @@ def _union_problems(union: Union, value: Any, path: str) -> Iterator[str]:
     if not all(found):
         return
     if len(found) == 1 and isinstance(value, dict | list) and not _is_plain(union.others[0]):
-        yield from found[0]  # what is wrong inside says more than that the whole does not fit
+        yield from found[0]  # an error inside is more precise than one about the whole value
     else:
         yield _misfit(path, _expected(union), value)
 
@@ -102,7 +102,7 @@ def _record_problems(record: Record, value: Any, path: str) -> Iterator[str]:
             yield f"{path}.{short(key)[1:-1]}: the schema has no such field{did_you_mean(key, fields)}"
     for name, field in fields.items():
         if name in value and value[name] is None and is_absent(field):
-            yield f"{path}.{name}: null is not sent here; leave the key out"
+            yield f"{path}.{name}: null is not allowed; omit the key"
         elif name in value:
             yield from problems(field.type, value[name], f"{path}.{name}")
         elif not field.default:
@@ -115,18 +115,18 @@ def _map_problems(node: Map, value: Any, path: str) -> Iterator[str]:
         return
     for key, item in value.items():
         if not is_text(key):
-            yield _misfit(path, "keys that are text", key)
+            yield _misfit(path, "keys that are strings", key)
         yield from problems(node.values, item, f"{path}.{short(key)[1:-1]}")
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return `; did you mean …?` with the nearest known name, or what is known where nothing is near."""
+    """Return `; did you mean …?` with a similar known name, or all known names if none is similar."""
     known = list(known)
-    return near.did_you_mean(name, known) or f"; it has {', '.join(known)}"
+    return suggestions.did_you_mean(name, known) or f"; it has {', '.join(known)}"
 
 
 def short(value: Any) -> str:
-    """Return a value as JSON in one line of at most 60 characters, for a message."""
+    """Return a value as one line of JSON with at most 60 characters, for messages."""
     try:
         text = json.dumps(value, ensure_ascii=False)
         text.encode()
@@ -138,7 +138,7 @@ def short(value: Any) -> str:
 
 
 def is_text(value: Any) -> bool:
-    """Tell whether a value is a string that UTF-8 can hold: JSON can escape half of a surrogate pair."""
+    """Return whether a value is a string that UTF-8 can encode. JSON can escape half of a surrogate pair."""
     if not isinstance(value, str):
         return False
     try:
@@ -177,11 +177,11 @@ def _fits_embedded(kind: Embedding, value: Any) -> bool:
         return isinstance(value, int) and not isinstance(value, bool)
     if kind == "decimal":
         return _is_number(value) or isinstance(value, ExactFloat | Decimal)
-    if kind == "object" and isinstance(value, str):  # its text
+    if kind == "object" and isinstance(value, str):  # the text of an object
         return _is_object_text(value)
     try:
         return bool(compact(value)) and (kind == "raw" or isinstance(value, Mapping | JsonText))
-    except (TypeError, ValueError):  # half of a surrogate pair, NaN, a key that is no text, an object of a program
+    except (TypeError, ValueError):  # half of a surrogate pair, NaN, a key that is not a string, an unknown Python type
         return False
 
 

@@ -1,4 +1,4 @@
-"""Words of the simulator: names with the letters of many languages, and the product's own terms."""
+"""Words for simulated events: names with letters of many languages, and terms of the products."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What somebody may wish of a subscription, and what came of it."""
+"""Commands for subscriptions, and their results."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from schemas.subscriptions.subscription import Subscription
 
 @dataclass(frozen=True, slots=True)
 class Apply:
-    """Make it so, whether the subscription is there or not."""
+    """Create or change a subscription, so that it matches the draft."""
 
     draft: Draft
 
@@ -25,7 +25,7 @@ class Apply:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Change some fields of what is there."""
+    """Change some fields of an existing subscription."""
 
     id: str
     changes: Changes
@@ -33,7 +33,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Rotate:
-    """Sign with a new secret (None: one that is made); the present one signs beside it for as long as is said."""
+    """Sign with a new secret (None: a generated one). The present secret also signs during `keep`."""
 
     id: str
     secret: str | None = field(default=None, repr=False)
@@ -42,14 +42,14 @@ class Rotate:
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """Send nothing until it is resumed; what waits is cancelled."""
+    """Send nothing until the subscription is resumed; waiting jobs are cancelled."""
 
     id: str
 
 
 @dataclass(frozen=True, slots=True)
 class Resume:
-    """Send what is published from now on; `disabled_activation` is the one for which its endpoint was disabled."""
+    """Send events that are published from now on; `disabled_activation`: the activation that was disabled, if any."""
 
     id: str
     disabled_activation: int | None = None
@@ -57,7 +57,7 @@ class Resume:
 
 @dataclass(frozen=True, slots=True)
 class Delete:
-    """Remove it; what waits is cancelled."""
+    """Delete the subscription; waiting jobs are cancelled."""
 
     id: str
 
@@ -68,7 +68,7 @@ Effect: TypeAlias = Literal["created", "changed", "paused", "resumed", "rotated"
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """A record that cannot be read: it can be written again or deleted, nothing else."""
+    """An unreadable record. It can only be overwritten or deleted."""
 
     reason: str
 
@@ -78,7 +78,7 @@ Current: TypeAlias = Subscription | Unreadable | None
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """A wish with all that must be the same however often it is tried; the secret is used if one is needed."""
+    """A command with the ids and the secret that stay the same in all tries; the secret is used only if needed."""
 
     wish: Wish
     request_id: str
@@ -88,7 +88,7 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a wish did: the record as it is now, what changed of it, and the secret where one was made."""
+    """The result of a command: the new record, the changed fields, and the secret if one was generated."""
 
     id: str
     effect: Effect

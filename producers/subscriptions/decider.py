@@ -1,7 +1,7 @@
-"""What a wish about a subscription does to its record. Pure.
+"""The effect of a command on the record of a subscription. Pure.
 
-A wish is decided twice: against what was read first, so that all that is wrong with a whole file is said before
-anything is written, and again by the one hand that holds the partition.
+Each command is decided twice. First against the records that were read at the start, so that all errors of a file are
+reported before anything is written. Then again by the writer that has exclusive access to the partition.
 """
 
 from __future__ import annotations
@@ -31,42 +31,42 @@ from schemas.subscriptions.rules import Draft, Given
 from schemas.subscriptions.sealing import Sealer
 from schemas.subscriptions.subscription import FormerSecret, SealedSecret, Subscription
 
-# A rotation that is done again and again, each before the last has ended, keeps so many.
+# The maximum number of former secrets, for rotations that start before the previous one has ended.
 MAX_FORMER: Final = 4
 
 
 class Decider:
-    """Decides orders for one topic; `sealer` is needed only where a secret is given or made."""
+    """Decides commands for one topic; `sealer` is needed only if a secret is given or generated."""
 
     def __init__(self, topic: str, senders: Mapping[str, Sender], sealer: Sealer | None) -> None:
         self._senders = senders
         self._fields = SealedFields(topic, sealer)
 
     def decide(self, order: Order, current: Current, now_ms: int) -> Result:
-        """Return what the order does to `current`.
+        """Return the effect of a command on `current`.
 
-        SubscriptionError if it cannot be done, SealBroken if a secret has to be compared that cannot be opened.
+        SubscriptionError: the command is not possible. SealBroken: a secret to compare with cannot be opened.
         """
         wish = order.wish
         if isinstance(wish, Apply) and not isinstance(current, Subscription):
             return self._create(order, wish.draft, now_ms)
         if isinstance(wish, Delete) and current is not None:
             return Result(wish.id, "deleted", None)
-        there = _readable(wish.id, current)
+        present = _readable(wish.id, current)
         match wish:
             case Apply(draft):
-                result = self._change(order, draft, there, now_ms)
+                result = self._change(order, draft, present, now_ms)
             case Change(changes=changes):
-                result = self._change(order, changes.of(there), there, now_ms)
+                result = self._change(order, changes.of(present), present, now_ms)
             case Rotate():
-                result = self._rotate(order, wish, there, now_ms)
+                result = self._rotate(order, wish, present, now_ms)
             case Pause():
-                result = _set_paused(order, there, now_ms, paused=True)
+                result = _set_paused(order, present, now_ms, paused=True)
             case Resume(disabled_activation=disabled):
-                enables = disabled is not None and disabled >= there.activation
-                result = _set_paused(order, there, now_ms, paused=False, force=enables)
+                enables = disabled is not None and disabled >= present.activation
+                result = _set_paused(order, present, now_ms, paused=False, force=enables)
             case Delete():
-                raise AssertionError("a record that is there was deleted above")
+                raise AssertionError("the deletion of an existing record is handled above")
             case _ as never:
                 assert_never(never)
         return result
@@ -81,8 +81,8 @@ class Decider:
             event_types=draft.event_types,
             secrets=secrets,
             paused=False,
-            # Jobs of a deleted subscription are not to be sent by a later one with its id, so that activations never
-            # begin again: they are at least the time.
+            # A recreated subscription must not send the jobs of a deleted one with its id. Activations therefore never
+            # start from zero: they are at least the current time.
             activation=now_ms,
             set=draft.set,
             description=draft.description,
@@ -102,12 +102,12 @@ class Decider:
         wanted = replace(
             current,
             url=draft.url,
-            # Their order says nothing.
+            # Their order has no meaning.
             event_types=current.event_types
             if set(draft.event_types) == set(current.event_types)
             else draft.event_types,
             secrets=secrets,
-            # A secret that takes the place of another outside a rotation ends all that were before it.
+            # A new secret outside of a rotation ends all former ones.
             former_secrets=_valid(current, now_ms) if is_same_secret else (),
             description=draft.description,
             headers=self._fields.headers(draft, current.headers, order.request_id),
@@ -125,8 +125,8 @@ class Decider:
             raise SubscriptionError(f"subscription {wish.id}: its sender {current.sender} is not loaded")
         if wish.keep and not signs_with_all(sender):
             raise SubscriptionError(
-                f"subscription {wish.id}: requests of sender {sender.name} carry one signature, of the newest secret: "
-                "the present one cannot be kept beside it; give the receiver the new one first, then rotate to it"
+                f"subscription {wish.id}: requests of sender {sender.name} have one signature, of the newest secret, "
+                "so the present secret cannot be kept; give the new secret to the receiver first, then rotate to it"
             )
         if wish.secret is not None and current.secrets and self._fields.is_secret(current, wish.secret):
             return Result(wish.id, "unchanged", current)
@@ -144,21 +144,23 @@ class Decider:
     def _secrets(
         self, order: Order, draft: Draft, current: Subscription | None, now_ms: int
     ) -> tuple[tuple[SealedSecret, ...], str | None]:
-        """Return the secrets to hold, and the one that was made, if one was."""
+        """Return the secrets of the record, and the generated one, if any."""
         present = current.secrets if current is not None else ()
         if isinstance(draft.secret, Given):
             if current is not None and present and self._fields.is_secret(current, draft.secret.secret):
                 return present, None
-            given, made = draft.secret.secret, None
+            given = draft.secret.secret
+            made = None
         elif present or (draft.secret is None and not self._senders[draft.sender].needs_secret):
             return present, None
         else:
-            given = made = _made(order)
+            made = _made(order)
+            given = made
         sealed = self._fields.secret(draft.id, given, order.secret_id)
         return (SealedSecret(order.secret_id, sealed, now_ms),), made
 
 
-# What is said of a change: name of the field, and where it is in the record.
+# The names of changed fields in results, and the fields of the record.
 _CHANGING: Final = {
     "url": "url",
     "event_types": "event_types",
@@ -175,7 +177,7 @@ _CHANGING: Final = {
 
 def _made(order: Order) -> str:
     if order.made_secret is None:
-        raise ValueError("an order that may need a secret has one")
+        raise ValueError("a command that may need a secret has a generated one")
     return order.made_secret
 
 
@@ -188,14 +190,14 @@ def _written(wanted: Subscription, order: Order, now_ms: int) -> Subscription:
 
 
 def is_own(order: Order, current: Current) -> bool:
-    """Tell whether a record shows that the order was done before: it is its own, or holds the secret it made."""
+    """Return whether a command already wrote a record: it has the request id or the secret id of the command."""
     return isinstance(current, Subscription) and (
         current.request_id == order.request_id or any(each.id == order.secret_id for each in sealed_in(current))
     )
 
 
 def is_sealed_by(order: Order, subscription: Subscription) -> bool:
-    """Tell whether the order seals anything that is in the record."""
+    """Return whether the command sealed anything in the record."""
     made = (order.secret_id, f"hdr_{order.request_id}", f"crt_{order.request_id}")
     return any(each.id in made for each in sealed_in(subscription))
 
@@ -203,7 +205,7 @@ def is_sealed_by(order: Order, subscription: Subscription) -> bool:
 def _set_paused(order: Order, current: Subscription, now_ms: int, *, paused: bool, force: bool = False) -> Result:
     if current.paused == paused and not force:
         return Result(current.id, "unchanged", current)
-    # What waited when it was paused has a lower activation than what is matched from now on.
+    # Jobs from before the pause have a lower activation than jobs from now on.
     activation = current.activation if paused else max(current.activation + 1, now_ms)
     subscription = replace(current, paused=paused, activation=activation)
     return Result(current.id, "paused" if paused else "resumed", _written(subscription, order, now_ms))

@@ -1,4 +1,4 @@
-"""How many subscriptions a customer may have, where the sender says so. Pure."""
+"""The sender's limit of subscriptions per customer. Pure."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from schemas.subscriptions.subscription import Subscription
 
 
 def check_limits(present: Iterable[Current], results: Iterable[Result], senders: Mapping[str, Sender]) -> None:
-    """Hold what results would make of `present` against the senders' limits; paused ones count as well.
+    """Check the senders' limits for `present` after `results`; paused subscriptions count too.
 
-    SubscriptionError names each customer that would get more than are allowed by what is made now. What is over a
-    limit already, as that was lowered, may be changed and deleted.
+    SubscriptionError names each customer whose new subscriptions exceed a limit. Without new ones nothing is refused:
+    subscriptions above a lowered limit may still be changed and deleted.
     """
     results = list(results)
     created = {result.id: result.subscription for result in results if result.effect == "created"}
     if not created:
         return
-    gone = {result.id for result in results if result.effect == "deleted"}
+    deleted = {result.id for result in results if result.effect == "deleted"}
     counts = Counter(
         (one.sender, one.customer_id)
         for one in present
-        if isinstance(one, Subscription) and one.id not in gone and one.id not in created
+        if isinstance(one, Subscription) and one.id not in deleted and one.id not in created
     )
     made = Counter((one.sender, one.customer_id) for one in created.values() if one is not None)
     problems = []
@@ -34,7 +34,7 @@ def check_limits(present: Iterable[Current], results: Iterable[Result], senders:
         if most is not None and counts[name, customer] + count > most:
             problems.append(
                 f"customer {customer} has {counts[name, customer]} subscriptions of sender {name}, and {count} more "
-                f"would be made: at most {most} are allowed; delete one first"
+                f"would be created; at most {most} are allowed: delete one first"
             )
     if problems:
         raise SubscriptionError(*problems)

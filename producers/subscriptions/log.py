@@ -1,7 +1,7 @@
-"""The topic `subscriptions` as its writers read it: to an end that was requested, by calls that block.
+"""Reader of the topic `subscriptions` for its writer: blocking calls that read up to a requested end offset.
 
-consumers/kafka/topic_reader.py does the same for consumers, which producers do not import. This one keeps its
-consumer, so that each call reads on from the last.
+consumers/kafka/topic_reader.py does the same for consumers, but producers do not import consumers. This reader keeps
+its Kafka consumer, so that each call continues where the last one ended.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from schemas.subscriptions.subscription import Subscription, decode_subscription
 
 _LATEST: Final = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # the library leaves it without types
 _TUNING: Final[dict[str, str | int]] = {"fetch.wait.max.ms": 10}
-_ANSWER_S: Final = 5.0
+_RESPONSE_S: Final = 5.0
 
 
 class SubscriptionLog:
-    """All records of the topic, as far as they were read; `timeout_s` is what each call may wait."""
+    """All records of the topic up to the read positions; `timeout_s` is the timeout of each call."""
 
     def __init__(
         self,
@@ -62,17 +62,17 @@ class SubscriptionLog:
         return len(self._records)
 
     def read(self) -> None:
-        """Read what is committed now."""
+        """Read up to the current end of committed records."""
         if not self._records:
             self._assign()
         self.read_to(self._ends(range(self.partitions), IsolationLevel.READ_COMMITTED))
 
     def read_all_of(self, partition: int) -> None:
-        """Read a partition to its very end, which waits for transactions that are still open."""
+        """Read a partition up to its high watermark; this waits for the end of open transactions."""
         self.read_to(self._ends([partition], IsolationLevel.READ_UNCOMMITTED))
 
     def read_to(self, ends: Mapping[int, int]) -> None:
-        """Read until each partition has passed its end; Unavailable if it does not come."""
+        """Read until each partition has reached its end; Unavailable after the timeout."""
         deadline = self._monotonic() + self._timeout_s
         while any(self._positions.get(partition, 0) < end for partition, end in ends.items()):
             message = self._consumer.poll(0.1)
@@ -82,7 +82,7 @@ class SubscriptionLog:
                 raise Unavailable(f"{self._topic} could not be read to its end within {self._timeout_s:g} s")
 
     def on(self, partition: int, id_: str) -> Current:
-        """Return the record of an id on a partition."""
+        """Return the current record of an id on a partition."""
         return self._records[partition].get(id_)
 
     def all_on(self, partition: int) -> Iterable[Current]:
@@ -90,21 +90,21 @@ class SubscriptionLog:
         return self._records[partition].values()
 
     def find(self, id_: str) -> tuple[int, Current]:
-        """Return the partition and the record that count for an id: the lowest partition's; -1 if there is none."""
+        """Return partition and record of an id; the lowest partition wins. -1 and None if there is no record."""
         for partition, records in enumerate(self._records):
             if (current := records.get(id_)) is not None:
                 return partition, current
         return -1, None
 
     def items(self) -> Iterator[tuple[str, Subscription | Unreadable]]:
-        """Return what counts for each id, in the order of the ids."""
+        """Yield the winning record of each id, ordered by id."""
         merged: dict[str, Subscription | Unreadable] = {}
         for records in reversed(self._records):
             merged |= records
         return iter(sorted(merged.items()))
 
     def conflicts(self) -> dict[str, tuple[int, ...]]:
-        """Return the ids that are on several partitions, of which the first one counts."""
+        """Return the ids with records on several partitions, of which the first one wins."""
         where: dict[str, tuple[int, ...]] = {}
         for partition, records in enumerate(self._records):
             for id_ in records:
@@ -112,39 +112,41 @@ class SubscriptionLog:
         return {id_: partitions for id_, partitions in where.items() if len(partitions) > 1}
 
     def close(self) -> None:
-        """Let go of the broker."""
+        """Close the consumer."""
         self._consumer.close()
 
     def _assign(self) -> None:
         try:
-            found = self._admin.list_topics(self._topic, timeout=_ANSWER_S).topics[self._topic]
+            found = self._admin.list_topics(self._topic, timeout=_RESPONSE_S).topics[self._topic]
         except KafkaException as error:
-            raise Unavailable(f"no broker answers at {self._servers}: {error.args[0].str()}") from error
+            raise Unavailable(f"no broker responds at {self._servers}: {error.args[0].str()}") from error
         if found.error is not None or not found.partitions:
             reason = found.error.name() if found.error is not None else "no partitions"
-            raise Unavailable(f"the topic {self._topic} is not there ({reason}); `signpost topics apply` makes it")
+            raise Unavailable(f"the topic {self._topic} does not exist ({reason}); `signpost topics apply` creates it")
         numbers = sorted(found.partitions)
         self._records = [{} for _ in numbers]
         self._consumer.assign([TopicPartition(self._topic, number, OFFSET_BEGINNING) for number in numbers])
 
     def _ends(self, partitions: range | list[int], isolation: IsolationLevel) -> dict[int, int]:
-        asked = {TopicPartition(self._topic, partition): _LATEST for partition in partitions}
-        deadline = self._monotonic() + _ANSWER_S
+        requested = {TopicPartition(self._topic, partition): _LATEST for partition in partitions}
+        deadline = self._monotonic() + _RESPONSE_S
         while True:
-            futures = self._admin.list_offsets(asked, isolation_level=isolation, request_timeout=_ANSWER_S)
+            futures = self._admin.list_offsets(requested, isolation_level=isolation, request_timeout=_RESPONSE_S)
             try:
-                return {asked.partition: _offset_of(future.result()) for asked, future in futures.items()}
+                return {one.partition: _offset_of(future.result()) for one, future in futures.items()}
             except KafkaException as error:
-                # A partition that was made just now, or moves, has no leader for a moment.
+                # A partition that was just created, or is moving, has no leader for a moment.
                 if self._monotonic() > deadline:
-                    raise Unavailable(f"Kafka does not say where {self._topic} ends: {_name_of(error)}") from error
+                    raise Unavailable(
+                        f"the end offsets of {self._topic} could not be read: {_name_of(error)}"
+                    ) from error
             self._sleep(0.05)
-            self._look_anew()
+            self._refresh_metadata()
 
-    def _look_anew(self) -> None:
-        """Let the client find the leaders, which it does not do by itself when questions for offsets fail."""
+    def _refresh_metadata(self) -> None:
+        """Update the partition leaders. The client does not do this itself after failed ListOffsets requests."""
         with suppress(KafkaException):
-            self._admin.list_topics(self._topic, timeout=_ANSWER_S)
+            self._admin.list_topics(self._topic, timeout=_RESPONSE_S)
 
     def _take(self, message: Message) -> None:
         partition, offset = message.partition(), message.offset()
@@ -155,7 +157,7 @@ class SubscriptionLog:
             return
         if error is not None:
             if error.retriable() or error.code() in (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN):
-                return  # the broker is looked for until the time is over
+                return  # the client reconnects until the timeout
             raise Unavailable(f"{self._topic} cannot be read: {error.name()}")
         if partition is None or offset is None:
             return
@@ -176,9 +178,9 @@ def _read(id_: str, value: bytes) -> Subscription | Unreadable:
     return subscription if subscription.id == id_ else Unreadable("the record's key is not the id in its value")
 
 
-def _offset_of(answer: Any) -> int:
-    """Return the end of a log; a question that was not answered in time looks like an answer, with -1001."""
-    offset = int(answer.offset)
+def _offset_of(result: Any) -> int:
+    """Return an end offset. The client returns -1001 for a request that timed out."""
+    offset = int(result.offset)
     if offset < 0:
         raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
     return offset

@@ -1,6 +1,6 @@
-"""The fields of a record that a draft gives: settings as numbers; secrets, values of headers and keys sealed.
+"""The record fields of a draft: settings as numbers; secrets, header values and certificate keys sealed.
 
-What is given once more as it is there keeps its seal, so that the same draft again changes nothing.
+An unchanged value keeps its sealed bytes, so that applying the same draft again changes nothing.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Sealed: TypeAlias = SealedSecret | FormerSecret | SealedHeader | ClientCertifica
 
 
 def setting_fields(draft: Draft) -> dict[str, Any]:
-    """Return the fields of the settings that a draft names."""
+    """Return the record fields of the settings in a draft."""
     wanted = {
         "schedule_s": draft.schedule
         if isinstance(draft.schedule, Keep | None)
@@ -34,7 +34,7 @@ def setting_fields(draft: Draft) -> dict[str, Any]:
 
 
 def sealed_in(subscription: Subscription) -> Iterator[Sealed]:
-    """Return all that is sealed in a record."""
+    """Yield all sealed parts of a record."""
     yield from subscription.secrets
     yield from subscription.former_secrets
     yield from subscription.headers
@@ -43,27 +43,27 @@ def sealed_in(subscription: Subscription) -> Iterator[Sealed]:
 
 
 class SealedFields:
-    """Seals for one topic; `sealer` is needed only where there is something to seal."""
+    """Seals fields for one topic; `sealer` is needed only if there is something to seal."""
 
     def __init__(self, topic: str, sealer: Sealer | None) -> None:
         self._topic = topic
         self._sealer = sealer
 
     def secret(self, id_: str, secret: str, secret_id: str) -> bytes:
-        """Return a secret of the subscription `id_`, sealed."""
+        """Seal a secret of the subscription `id_`."""
         return self._seal(id_, secret, secret_id)
 
     def is_secret(self, current: Subscription, secret: str) -> bool:
-        """Tell whether this is the newest secret of a subscription."""
+        """Return whether this is the newest secret of a subscription."""
         newest = current.secrets[0]
         return self._holds(current.id, newest.sealed, newest.id, secret)
 
     def headers(self, draft: Draft, current: tuple[SealedHeader, ...], request_id: str) -> tuple[SealedHeader, ...]:
-        """Return all headers; SubscriptionError where a value is to stay that is not there."""
+        """Return all headers; SubscriptionError if a value should stay but does not exist."""
         if draft.headers is KEEP:
             return current
-        there = {header.name.lower(): header for header in current}
-        return tuple(self._header(draft.id, wish, there.get(wish.name.lower()), request_id) for wish in draft.headers)
+        present = {header.name.lower(): header for header in current}
+        return tuple(self._header(draft.id, wish, present.get(wish.name.lower()), request_id) for wish in draft.headers)
 
     def client_certificate(
         self, draft: Draft, current: ClientCertificate | None, request_id: str
@@ -85,7 +85,7 @@ class SealedFields:
 
     def _header(self, id_: str, wish: HeaderWish, current: SealedHeader | None, request_id: str) -> SealedHeader:
         if wish.value is None and current is None:
-            raise SubscriptionError(f"subscription {id_}: headers: there is no {wish.name!r} whose value could stay")
+            raise SubscriptionError(f"subscription {id_}: headers: there is no {wish.name!r} whose value could be kept")
         if current is not None:
             place = header_place(current.name, current.id)
             if wish.value is None or (
@@ -106,7 +106,7 @@ class SealedFields:
     def _keys(self, id_: str) -> Sealer:
         if self._sealer is None:
             raise InvalidInput(
-                f"subscription {id_}: its secret cannot be sealed without a key; set SIGNPOST_SEALING_KEY (32 bytes in "
+                f"subscription {id_}: sealing its secret needs a key; set SIGNPOST_SEALING_KEY (32 bytes in "
                 "base64) or sealing_key_file, the same for the writers and for delivery"
             )
         return self._sealer

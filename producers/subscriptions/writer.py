@@ -1,9 +1,10 @@
-"""Subscriptions are written by one hand at a time.
+"""The single writer of subscriptions.
 
-A compacted topic has no compare-and-set. So all subscriptions of a customer are on one partition, and a writer takes
-that partition by a transactional id of its own, which fences whoever held it; then it reads the partition to its end,
-decides, writes and commits. Whoever was fenced, or got no answer, begins again with the same ids, and finds by them
-what it had written already. A change is acknowledged later than it was read back (acknowledgement.py).
+A compacted topic has no compare-and-set. Therefore all subscriptions of a customer are on one partition, and each
+partition has one transactional id. A writer initializes that id, which fences the previous writer; then it reads the
+partition to its end, decides, writes and commits. A writer that was fenced or got no response starts again with the
+same request ids, and recognises by them the records that it has written already. A change is acknowledged some time
+after it was read back (acknowledgement.py).
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from schemas.senders.sender import Sender
 from schemas.subscriptions.sealing import Sealer
 from schemas.subscriptions.subscription import Subscription, encode_subscription
 
-# A transaction holds whole customers, so that a file that stops in the middle has done each of them or not.
+# Records per transaction. A transaction contains whole customers: after a failure each customer is done or untouched.
 BATCH: Final = 500
 _CALL_S: Final = 10.0
 _BACKOFF_S: Final = (0.02, 0.2)
@@ -41,7 +42,7 @@ _OWN: Final[dict[str, str | int | bool]] = {
     "acks": "all",
     "enable.idempotence": True,
     "transaction.timeout.ms": 5_000,
-    # The default of 100 ms is paid on nearly every transaction (CONCURRENT_TRANSACTIONS).
+    # Nearly every transaction waits for one backoff (CONCURRENT_TRANSACTIONS); the default is 100 ms.
     "retry.backoff.ms": 1,
     "retry.backoff.max.ms": 5,
 }
@@ -58,7 +59,7 @@ _HOPELESS: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """Time and chance."""
+    """Clock, sleep and randomness."""
 
     clock: Callable[[], float] = time.time
     monotonic: Callable[[], float] = time.monotonic
@@ -68,9 +69,10 @@ class Surroundings:
 
 
 class SubscriptionWriter:
-    """Writes subscriptions, and reads them for those who write.
+    """Writes subscriptions, and reads them for commands that write.
 
-    `sealer` is needed only where a secret is given or made. `timeout_s`: how long a batch is tried before Unavailable.
+    `sealer` is needed only if a secret is given or generated. `timeout_s`: how long a batch is retried before
+    Unavailable.
     """
 
     def __init__(
@@ -87,33 +89,33 @@ class SubscriptionWriter:
         self._names = names
         self._senders = senders
         self._sealer = sealer
-        self._around = surroundings or Surroundings()
+        self._environment = surroundings or Surroundings()
         self._timeout_s = timeout_s
-        self._read_back_s = 0.0  # at most
+        self._read_back_s = 0.0  # the maximum
         self._decider = Decider(names.subscriptions, senders, sealer)
         self.log = SubscriptionLog(
             kafka,
             names.subscriptions,
-            monotonic=self._around.monotonic,
-            sleep=self._around.sleep,
+            monotonic=self._environment.monotonic,
+            sleep=self._environment.sleep,
             timeout_s=timeout_s,
         )
 
     def read(self) -> SubscriptionLog:
-        """Read what is committed now."""
+        """Read up to the current end of committed records."""
         self.log.read()
         return self.log
 
     def plan(self, wishes: Sequence[Wish]) -> list[Result]:
-        """Return what `write` would do to what was read last; SubscriptionError holds all that is wrong."""
+        """Return the results that `write` would have with the records read last; SubscriptionError has all errors."""
         return [result for _, _, result in self._plan(wishes)]
 
     def write(self, wishes: Sequence[Wish], on_written: Callable[[Result], None] = lambda _: None) -> list[Result]:
-        """Do what is wished and return what came of each, when it is acknowledged; one wish an id.
+        """Execute commands, at most one per id, and return their results after the acknowledgement.
 
-        `on_written` gets each result as soon as it is committed, the secrets that were made among them. Nothing is
-        written if anything is wrong by what was read first (SubscriptionError with all of it, SealBroken); what is
-        found wrong only later, as somebody else wrote in between, leaves the batches before it written.
+        `on_written` gets each result as soon as it is committed, including generated secrets. Nothing is written if a
+        command is invalid against the records read first (SubscriptionError with all errors, SealBroken). If a command
+        becomes invalid later through another writer, the batches before it stay written.
         """
         self.read()
         results: dict[str, Result] = {}
@@ -129,11 +131,11 @@ class SubscriptionWriter:
                 results[result.id] = result
                 on_written(result)
         if work:
-            self._around.sleep(acknowledge_after_s(self._read_back_s))
+            self._environment.sleep(acknowledge_after_s(self._read_back_s))
         return [results[wish.id] for wish in wishes]
 
     def close(self) -> None:
-        """Let go of the broker."""
+        """Close the connections to the broker."""
         self.log.close()
 
     def _plan(self, wishes: Sequence[Wish]) -> list[tuple[Order, int, Result]]:
@@ -157,24 +159,24 @@ class SubscriptionWriter:
     def _order(self, wish: Wish) -> Order:
         sender = self._senders.get(self._sender_name(wish))
         made = sender.generate_secret() if sender is not None else None
-        return Order(wish, self._around.new_id(), f"sec_{self._around.new_id()}", made)
+        return Order(wish, self._environment.new_id(), f"sec_{self._environment.new_id()}", made)
 
     def _sender_name(self, wish: Wish) -> str:
-        """Return the sender of a wish that may need a secret."""
+        """Return the sender of a command that may need a secret; otherwise an empty string."""
         if isinstance(wish, Apply):
             return wish.draft.sender
         current = self.log.find(wish.id)[1] if isinstance(wish, Change | Rotate) else None
         return current.sender if isinstance(current, Subscription) else ""
 
     def _where(self, wish: Wish) -> tuple[int, Current]:
-        """Return the partition to write to, and what counts now."""
+        """Return the partition to write to, and the current record."""
         found_on, current = self.log.find(wish.id)
         if not isinstance(wish, Apply) or isinstance(current, Subscription):
             return found_on, current
         partition = partition_of(wish.draft.customer_id, self.log.partitions)
         if isinstance(current, Unreadable) and found_on != partition:
             raise SubscriptionError(
-                f"subscription {wish.id}: partition {found_on} holds a record of it that cannot be read, and customer "
+                f"subscription {wish.id}: its record on partition {found_on} cannot be read, but customer "
                 f"{wish.draft.customer_id} is on partition {partition}; delete the subscription first"
             )
         return partition, current
@@ -186,42 +188,43 @@ class SubscriptionWriter:
         return current.customer_id if isinstance(current, Subscription) else ""
 
     def _check_key(self) -> None:
-        """A new secret under a key that opens none of the present ones would be a mistake that nobody notices."""
+        """Refuse to seal with a key that opens none of the present secrets: delivery could not open the new ones."""
         present = (found for _, found in self.log.items() if isinstance(found, Subscription))
         sealed = [each.sealed for found in present for each in sealed_in(found)]
         if self._sealer is not None and sealed and not any(self._sealer.has_key_of(each) for each in sealed):
             raise SealBroken(
-                "the sealing key opens none of the secrets that are there; use the one that this installation began "
-                "with (sealing_key or sealing_key_file)"
+                "the sealing key opens none of the present secrets; use the original sealing key of this installation "
+                "(sealing_key or sealing_key_file)"
             )
 
     def _write_partition(self, partition: int, batches: list[list[Order]]) -> Iterator[Result]:
-        """Yield the results of the batches, in order, each when its records have been read back."""
+        """Yield the results of the batches in order, each after its records have been read back."""
         tried: dict[str, Result] = {}
-        deadline = self._around.monotonic() + self._timeout_s
+        deadline = self._environment.monotonic() + self._timeout_s
         while batches:
             try:
                 producer = self._take_over(partition)
                 while batches:
                     yield from self._write_batch(producer, partition, batches[0], tried)
                     del batches[0]
-                    deadline = self._around.monotonic() + self._timeout_s
+                    deadline = self._environment.monotonic() + self._timeout_s
             except (KafkaException, Unavailable) as error:
                 cause = _cause(error)
-                if cause.code() in _HOPELESS or self._around.monotonic() > deadline:
+                if cause.code() in _HOPELESS or self._environment.monotonic() > deadline:
                     raise Unavailable(
-                        f"{self._names.subscriptions} could not be written: {cause}; what was not confirmed may or may "
-                        "not be there: do the same again"
+                        f"{self._names.subscriptions} could not be written: {cause}; unconfirmed changes may have been "
+                        "written: run the same command again"
                     ) from error
-                self._around.sleep(self._around.uniform(*_BACKOFF_S))
+                self._environment.sleep(self._environment.uniform(*_BACKOFF_S))
 
     def _take_over(self, partition: int) -> Producer:
-        """Fence whoever holds the partition, and read all that they committed."""
+        """Fence the previous writer of the partition, and read all that it committed."""
         transactional_id = {"transactional.id": f"{self._names.prefix}subscriptions.{partition}"}
-        # What goes wrong is raised by the calls; without an error_cb, callbacks would raise it a second way.
+        # The calls raise all errors. Without an error_cb, callbacks would raise them too.
         own = {**_OWN, **transactional_id, "error_cb": lambda _: None}
         producer = Producer({**_TUNING, **self._kafka, **own}, logger=logging.getLogger("signpost.kafka"))
-        # Without it (and now and then with it for a single topic) the coordinator is looked for on a timer of 500 ms.
+        # Without all metadata, librdkafka looks up the coordinator on a timer of 500 ms; metadata of a single topic is
+        # sometimes not enough.
         producer.list_topics(timeout=_CALL_S)
         producer.init_transactions(_CALL_S)
         self.log.read_all_of(partition)
@@ -234,16 +237,16 @@ class SubscriptionWriter:
         records = [result for result, is_new in results if is_new]
         if records:
             check_limits(self.log.all_on(partition), records, self._senders)
-            # From here on it may be committed, whatever is reported.
+            # From here on the records may be committed, even if an error is reported.
             tried |= {result.id: result for result in records}
             written = self._commit(producer, partition, records)
-            began_s = self._around.monotonic()
+            started_s = self._environment.monotonic()
             self.log.read_to({partition: max(written) + 1})
-            self._read_back_s = max(self._read_back_s, self._around.monotonic() - began_s)
+            self._read_back_s = max(self._read_back_s, self._environment.monotonic() - started_s)
         return [result for result, _ in results]
 
     def _decide(self, order: Order, current: Current, tried: dict[str, Result]) -> tuple[Result, bool]:
-        """Return the result, and whether there is something to write for it."""
+        """Return the result, and whether it has a record to write."""
         before = tried.get(order.wish.id)
         if before is not None and (is_own(order, current) or (current is None and isinstance(order.wish, Delete))):
             return before, False
@@ -271,7 +274,7 @@ class SubscriptionWriter:
             producer.commit_transaction(_CALL_S)
         except KafkaException as error:
             if _cause(error).txn_requires_abort():
-                # Left open, it would hold up every reader of the partition until the broker ends it.
+                # An open transaction blocks every reader of the partition until the broker ends it.
                 producer.abort_transaction(_CALL_S)
             if failed:
                 raise KafkaException(failed[0]) from error
@@ -279,11 +282,11 @@ class SubscriptionWriter:
         return offsets
 
     def _now_ms(self) -> int:
-        return int(self._around.clock() * 1000)
+        return int(self._environment.clock() * 1000)
 
 
 def _batches(work: Iterator[tuple[int, str, Order]]) -> Iterator[list[Order]]:
-    """Put whole customers together, up to about BATCH records."""
+    """Group whole customers into batches of about BATCH records."""
     batch: list[Order] = []
     for _, of_customer in groupby(work, key=lambda item: item[1]):
         orders = [order for _, _, order in of_customer]

@@ -1,1 +1,1 @@
-"""Avro: one tree of types, its walkers, and the binary encodings."""
+"""Avro: the tree of types, functions that walk it, and the binary encodings."""

@@ -1,7 +1,7 @@
-"""Avro's binary encoding (Avro 1.12 specification) of the few types that the two hottest records are made of.
+"""Fast binary encoding (Avro 1.12 specification) of the few types in job and outcome records.
 
-For jobs and outcomes, which are read and written for each attempt: two to three times as fast as a general library.
-What these functions cannot read (`ValueError`, `IndexError`) may still be good: the general reader judges it.
+These records are read or written for every attempt, and these functions are faster than a general library. They reject
+some valid values with `ValueError` or `IndexError`; the general reader then decides.
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ from functools import lru_cache
 from typing import Final
 
 _ONE: Final = tuple(bytes((number,)) for number in range(128))
-# Seven bits a byte: nine of them are a long of 62 bits and its sign; longer ones are left to the general reader.
+# Seven bits per byte: nine bytes hold a long of 62 bits and its sign. The general reader reads longer ones.
 _MOST_BITS: Final = 56
 NULL: Final = b"\x00"
-PRESENT: Final = b"\x02"  # the second branch of a union whose first is null
+PRESENT: Final = b"\x02"  # the second branch of a union with null first
 FALSE: Final = b"\x00"
 TRUE: Final = b"\x01"
 
 
 def long_bytes(number: int) -> bytes:
-    """Encode an int or a long: zigzag, then seven bits a byte, the low ones first."""
+    """Encode an int or a long: zigzag, then seven bits per byte, the low bits first."""
     zigzag = number << 1 if number >= 0 else ~(number << 1)
     if zigzag < 0x80:
         return _ONE[zigzag]
@@ -35,7 +35,7 @@ def long_bytes(number: int) -> bytes:
     return bytes(encoded)
 
 
-# For what many records have in common, such as the millisecond at which they began.
+# For values that many records share, such as the millisecond of the start.
 common_long_bytes = lru_cache(maxsize=1_024)(long_bytes)
 
 
@@ -50,7 +50,7 @@ common_text_bytes = lru_cache(maxsize=1_024)(text_bytes)
 
 
 def read_longs(value: bytes, position: int, count: int) -> tuple[list[int], int]:
-    """Decode `count` ints or longs from `position`; return them and where they end."""
+    """Decode `count` ints or longs from `position`; return them and the position after them."""
     found = []
     for _ in range(count):
         byte = value[position]
@@ -68,12 +68,15 @@ def read_longs(value: bytes, position: int, count: int) -> tuple[list[int], int]
 
 
 def read_texts(value: bytes, position: int, count: int) -> tuple[list[str], int]:
-    """Decode `count` strings from `position`; return them and where they end, which may be beyond the value's end."""
+    """Decode `count` strings from `position`; return them and the position after them.
+
+    That position may be beyond the end of the value.
+    """
     found = []
     for _ in range(count):
         size = value[position]
         position += 1
-        if size & 1:  # the sign, of a length of several bytes as well
+        if size & 1:  # the sign bit, also of a length of several bytes
             raise ValueError("a negative length")
         if size > 127:
             (size,), position = read_longs(value, position - 1, 1)

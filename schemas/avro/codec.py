@@ -1,9 +1,9 @@
 """Avro single-object encoding of Signpost's own records.
 
 A value is `C3 01`, the little-endian CRC-64-AVRO fingerprint of the writer schema, and the record (Avro 1.12
-specification, "Single object encoding"). `records/<name>.v<N>.avsc` holds every published version. All are read, and a
-record is written in the oldest one that holds it whole: a rolling deploy mixes versions in both directions, until
-somebody uses what only the new one has.
+specification, "Single object encoding"). `records/<name>.v<N>.avsc` is version N of a record. All versions can be read.
+A record is written in the oldest version that can hold all its values. Old and new processes can therefore run
+together in a rolling deploy until a record uses a field that only the newest version has.
 """
 
 from __future__ import annotations
@@ -23,31 +23,31 @@ from schemas.catalog.errors import UnreadableRecord
 MAGIC: Final = b"\xc3\x01"
 PREFIX_LENGTH: Final = 10
 
-Record = dict[str, Any]
+DecodedRecord = dict[str, Any]
 Read: TypeAlias = Callable[[BytesIO, Any, Any], Any]
-"""(stream, writer schema, reader schema or None) to the record."""
+"""Takes (stream, writer schema, reader schema or None) and returns the record."""
 
-# The compiled reader calls itself for each level of a value, and a few KB of a type that holds itself are levels
-# enough to end the process (SIGSEGV). The one in Python raises RecursionError at some 200, and is ten times slower.
+# fastavro's compiled reader recurses for each level of a value. A few KB of a recursive type overflow its stack
+# (SIGSEGV). The reader in Python raises RecursionError at about 200 levels, but is ten times slower.
 BOUNDED: Final[Read] = _read_py.schemaless_reader
 COMPILED: Final[Read] = fastavro.schemaless_reader
 
 
 def single_object_prefix(schema: Any) -> bytes:
-    """Return the ten bytes before a record that was written with `schema` (as `json.load` gives it)."""
+    """Return the ten bytes before a record with the writer schema `schema` (as `json.load` returns it)."""
     digest = fingerprint(to_parsing_canonical_form(schema), "CRC-64-AVRO")
     return MAGIC + bytes.fromhex(digest)
 
 
-def read_all(schema: Any, value: bytes, start: int, reader_schema: Any = None, read: Read = COMPILED) -> Record:
-    """Decode one record that takes all of `value` from `start`; UnreadableRecord says why it cannot be.
+def read_all(schema: Any, value: bytes, start: int, reader_schema: Any = None, read: Read = COMPILED) -> DecodedRecord:
+    """Decode one record that fills `value` from `start` to its end; UnreadableRecord if it cannot be decoded.
 
-    `read` is BOUNDED for a schema with a type that holds itself.
+    `read` has to be BOUNDED for a schema with a recursive type.
     """
     stream = BytesIO(value)
     stream.seek(start)
     try:
-        record: Record = read(stream, schema, reader_schema)
+        record: DecodedRecord = read(stream, schema, reader_schema)
     except EOFError as error:
         raise UnreadableRecord("truncated", f"the record ends early, after {len(value)} bytes") from error
     except Exception as error:
@@ -59,7 +59,7 @@ def read_all(schema: Any, value: bytes, start: int, reader_schema: Any = None, r
 
 
 class RecordCodec:
-    """Encodes and decodes one kind of Signpost's own records: `subscription`, `job`, `outcome`, `dead_letter`."""
+    """Encodes and decodes one of Signpost's own records, such as `subscription` or `dead_letter`."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -67,27 +67,29 @@ class RecordCodec:
         self.schema: Any = fastavro.parse_schema(documents[-1])
         self.prefix = single_object_prefix(documents[-1])
         self._older = {single_object_prefix(older): fastavro.parse_schema(older) for older in documents[:-1]}
-        # In the order of the versions: what an older reader would have to do without, as it is where nobody uses it.
+        # For each older version, oldest first: the fields that it lacks and their defaults, its prefix, its schema.
         self._added = [
             (added, prefix, self._older[prefix])
             for prefix, older in zip(self._older, documents, strict=False)
             if (added := _added(older, documents[-1])) is not None
         ]
 
-    def encode(self, record: Record) -> bytes:
-        """Encode a record in the oldest version that holds all of it."""
-        prefix, schema = self.prefix, self.schema
+    def encode(self, record: DecodedRecord) -> bytes:
+        """Encode a record in the oldest version that can hold all its values."""
+        prefix = self.prefix
+        schema = self.schema
         for added, older_prefix, older in self._added:
             if all(_plain(record.get(name, default)) == default for name, default in added.items()):
-                prefix, schema = older_prefix, older
+                prefix = older_prefix
+                schema = older
                 break
         stream = BytesIO()
         stream.write(prefix)
         fastavro.schemaless_writer(stream, schema, record)
         return stream.getvalue()
 
-    def decode(self, value: bytes | None) -> Record:
-        """Decode a record of any published version, as the newest one; UnreadableRecord if it is none."""
+    def decode(self, value: bytes | None) -> DecodedRecord:
+        """Decode a record of any published version, as the newest one; UnreadableRecord if it is invalid."""
         if not value:
             raise UnreadableRecord("empty", f"a {self._name} record has no value")
         prefix = value[:PREFIX_LENGTH]
@@ -101,18 +103,18 @@ class RecordCodec:
     def _refuse(self, value: bytes) -> NoReturn:
         if value[:2] != MAGIC:
             raise UnreadableRecord(
-                "unknown_format", f"a {self._name} record begins with c301, this with {value[:2].hex()}"
+                "unknown_format", f"a {self._name} record begins with c301, this value with {value[:2].hex()}"
             )
         if len(value) < PREFIX_LENGTH:
             raise UnreadableRecord("truncated", f"{len(value)} bytes are too few for a {self._name} record")
         raise UnreadableRecord("unknown_schema", f"no version of {self._name} has the fingerprint {value[2:10].hex()}")
 
 
-def _added(older: Any, newest: Any) -> Record | None:
-    """Return the fields that only the newest version has, with their defaults; None: it changed others as well."""
+def _added(older: Any, newest: Any) -> DecodedRecord | None:
+    """Return the fields that only the newest version has, with their defaults; None if other fields changed too."""
     before = {field["name"]: field["type"] for field in older["fields"]}
     now = {field["name"]: field["type"] for field in newest["fields"]}
-    if any(now.get(name) != kind for name, kind in before.items()):
+    if any(now.get(name) != type_ for name, type_ in before.items()):
         return None
     return {field["name"]: field["default"] for field in newest["fields"] if field["name"] not in before}
 

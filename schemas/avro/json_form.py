@@ -1,13 +1,13 @@
-"""How a value of an Avro schema is written in JSON, and back. Most schemas say nothing, and the value is its JSON form.
+"""Conversion between values of an Avro schema and JSON. Most values need no conversion.
 
-A schema can say more, by properties that Avro ignores:
+Properties that Avro ignores control the conversion:
 
-    {"type": "string", "json": "object"}     the string is the text of a JSON object, which is embedded as it stands
-    {"type": "string", "json": "raw"}        so for JSON of any kind
-    {"type": "string", "json": "integer"}    the digits of an integer of any size, which becomes a number
-    {"type": "string", "json": "decimal"}    a number of any size and precision
-    {"name": …, "type": ["null", …], "absent": true}                            null: the key is left out
-    {"name": …, "type": {"type": "map", "values": …}, "json": "members"}        further keys of the object around it
+    {"type": "string", "json": "object"}     the string is the text of a JSON object, embedded unchanged
+    {"type": "string", "json": "raw"}        the same for any JSON value
+    {"type": "string", "json": "integer"}    the digits of an integer of any size, written as a number
+    {"type": "string", "json": "decimal"}    a number of any size and precision, written as a number
+    {"name": …, "type": ["null", …], "absent": true}                            null: the key is omitted
+    {"name": …, "type": {"type": "map", "values": …}, "json": "members"}        further keys of the enclosing object
 """
 
 from __future__ import annotations
@@ -29,33 +29,33 @@ _MARKS: Final = {"json", "absent"}
 
 @dataclass(frozen=True, slots=True)
 class JsonForm:
-    """`out` turns a decoded value into its JSON form, `into` is the way back; ValueError where there is none."""
+    """`out` converts a decoded value to its JSON form, `into` converts back; ValueError if a value has no such form."""
 
     out: Convert
     into: Convert
 
 
 def json_form(node: AvroType) -> JsonForm | None:
-    """Return the form of a type, None where a value is its own; ValueError: its properties cannot be used so."""
+    """Return the JSON form of a type; None if values need no conversion; ValueError if a property is misplaced."""
     if not _is_marked(node):
         return None
     return JsonForm(*_Compiler().compile(node))
 
 
 def embedding(node: AvroType) -> Embedding | None:
-    """Return what kind of JSON text a type is, if it is one."""
+    """Return the kind of JSON text that a type contains; None if it is not JSON text."""
     if isinstance(node, Primitive) and node.name == "string" and (found := node.properties.get("json")) in _EMBEDDINGS:
         return cast(Embedding, found)
     return None
 
 
 def is_members(field: Field) -> bool:
-    """Tell whether a field holds further keys of its record."""
+    """Return whether a field contains further keys of its record."""
     return bool(field.properties.get("json") == _MEMBERS)
 
 
 def is_absent(field: Field) -> bool:
-    """Tell whether JSON leaves the field's key out where its value is null."""
+    """Return whether JSON omits the key of the field if its value is null."""
     return bool(field.properties.get("absent"))
 
 
@@ -68,7 +68,7 @@ def _is_marked(node: AvroType) -> bool:
 
 
 class _Compiler:
-    """Makes the two functions of each type once, by name where it has one."""
+    """Builds the two functions of each type; those of named types only once."""
 
     def __init__(self) -> None:
         self._named: dict[str, tuple[Convert, Convert]] = {}
@@ -101,7 +101,7 @@ class _Compiler:
         if not any(map(_is_marked, others)) and all(isinstance(branch, Primitive) for branch in others):
             return _same, _same
         if len(others) != 1:
-            raise ValueError("a type with json, absent or members may stand in a union with null alone")
+            raise ValueError("a type with json, absent or members can be in a union only with null")
         out, into = self.compile(others[0])
         return (
             lambda value: None if value is None else out(value),
@@ -115,7 +115,7 @@ class _Compiler:
         def into(value: Any) -> Any:
             return functions[1](value)
 
-        # A record may hold itself: references to it get these two until its own functions are made.
+        # A record may be recursive: references to it get these two functions until its own are built.
         self._named[record.name] = out, into
         fields = [_Field.of(field, *self.compile(field.type)) for field in record.fields]
         functions = self._named[record.name] = _record_out(fields), _record_into(fields)
@@ -135,7 +135,7 @@ class _Field:
     def of(cls, field: Field, out: Convert, into: Convert) -> _Field:
         members, absent = is_members(field), is_absent(field)
         if "json" in field.properties and not members:
-            raise ValueError(f'{field.name}: "json" of a field is "members"; that of a string stands in its type')
+            raise ValueError(f'{field.name}: "json" of a field is "members"; that of a string belongs in its type')
         if members and not isinstance(field.type, Map):
             raise ValueError(f"{field.name}: members are a map")
         if absent and not (isinstance(field.type, Union) and field.type.is_nullable):
@@ -159,7 +159,7 @@ def _record_out(fields: list[_Field]) -> Convert:
         for name, convert in members:
             for key, value in convert(record[name]).items():
                 if key in result:
-                    raise ValueError(f"{name}: {key} is there twice")
+                    raise ValueError(f"{name}: the key {key} occurs twice")
                 result[key] = value
         if len(record) > len(known):  # a newer writer's fields follow the known ones
             result |= {name: value for name, value in record.items() if name not in known}
@@ -205,7 +205,7 @@ def _same(value: Any) -> Any:
 
 
 def _text_of(value: Any) -> str:
-    # Whoever made a JsonText may have put anything into it.
+    # A program may have created the JsonText from any text.
     return any_text(value.text).text if isinstance(value, JsonText) else compact(value)
 
 

@@ -1,4 +1,4 @@
-"""JSON that is text within a record: embedded into a body as it stands, so that no number loses a digit."""
+"""JSON text inside of a record. It is embedded into a body unchanged, so that no number loses a digit."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _OPTIONS: Final = orjson.OPT_PASSTHROUGH_SUBCLASS | orjson.OPT_PASSTHROUGH_DATAC
 
 
 class JsonText:
-    """A JSON value as text. No dataclass: orjson would write one as an object of its fields."""
+    """A JSON value as text. Not a dataclass, because orjson writes those as objects of their fields."""
 
     __slots__ = ("text",)
 
@@ -35,33 +35,33 @@ class JsonText:
         return f"JsonText({self.text!r})"
 
     def value(self) -> Any:
-        """Return what the text says, its numbers as Python's json reads them."""
+        """Return the parsed value, with numbers as Python's json reads them."""
         return json.loads(self.text)
 
 
 class ExactFloat(float):
-    """A number as it was written in JSON: `1.10` stays `1.10`, and `1e400` is more than a float can hold."""
+    """A number with its text in JSON: `1.10` stays `1.10`, and `1e400` is kept although no float can hold it."""
 
     __slots__ = ("text",)
     text: str
 
     @classmethod
     def of(cls, text: str) -> ExactFloat:
-        """Return the number of a text; for `json.loads(…, parse_float=ExactFloat.of)`."""
+        """Return the number for a text; for `json.loads(…, parse_float=ExactFloat.of)`."""
         number = cls(text)
         number.text = text
         return number
 
 
 def embedded(value: object) -> Any:
-    """Return what stands for a value that orjson does not know: `orjson.dumps(…, default=embedded)`."""
+    """Return the JSON of a type that orjson does not know; for `orjson.dumps(…, default=embedded)`."""
     if isinstance(value, JsonText):
         return orjson.Fragment(value.text)
-    raise TypeError(f"{type(value).__name__} has no form in JSON")
+    raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
 def plain(value: Any) -> Any:
-    """Return a value without JsonText, to be shown."""
+    """Return a value with every JsonText parsed, for display."""
     if isinstance(value, JsonText):
         return value.value()
     if isinstance(value, dict):
@@ -70,13 +70,13 @@ def plain(value: Any) -> Any:
 
 
 def any_text(text: str) -> JsonText:
-    """Return JSON text of any kind; ValueError if it is none."""
+    """Return the text of any JSON value; ValueError if it is not JSON."""
     _parsed(text)
     return JsonText(text)
 
 
 def object_text(text: str) -> JsonText:
-    """Return the JSON text of an object, without space around it; ValueError if it is none."""
+    """Return the text of a JSON object, without surrounding whitespace; ValueError if it is not a JSON object."""
     if not text.startswith("{") or not text.endswith("}"):
         text = text.strip(_WHITESPACE)
     if not text.startswith("{"):
@@ -86,26 +86,26 @@ def object_text(text: str) -> JsonText:
 
 
 def integer_text(text: str) -> JsonText:
-    """Return the digits of an integer of any size; ValueError if they are none."""
+    """Return an integer of any size; ValueError if the text is not an integer."""
     if not _INTEGER(text):
         raise ValueError(f"{text[:40]!r} is not an integer")
     return JsonText(text)
 
 
 def decimal_text(text: str) -> JsonText:
-    """Return a number of any size and precision as JSON writes it; ValueError if it is none."""
+    """Return a number of any size and precision; ValueError if the text is not a JSON number."""
     if not _NUMBER(text):
         raise ValueError(f"{text[:40]!r} is not a number")
     return JsonText(text)
 
 
 def compact(value: Any) -> str:
-    """Return a value as compact JSON; TypeError or ValueError where it has no form in JSON."""
+    """Return a value as compact JSON; TypeError or ValueError if it has no JSON form."""
     try:
         text = orjson.dumps(value, default=_exact, option=_OPTIONS).decode()
-    except TypeError:  # an integer of more than 64 bits among others: orjson asks nobody about those
+    except TypeError:  # for example an integer of more than 64 bits, for which orjson does not call `default`
         text = orjson.dumps(_as_text(value), default=_exact, option=_OPTIONS).decode()
-    if "null" in text:  # which is how orjson writes NaN and infinity
+    if "null" in text:  # orjson writes NaN and infinity as null
         _check_numbers(value)
     return text
 
@@ -118,10 +118,10 @@ def _parsed(text: str) -> None:
 
 
 def _check_slowly(text: str) -> None:
-    """Take what orjson refuses and JSON allows: numbers beyond a double. ValueError for everything else."""
+    """Accept the numbers beyond a double that JSON allows and orjson rejects; ValueError for everything else."""
     try:
         value = json.loads(text, parse_int=str, parse_float=str, parse_constant=_refuse_constant)
-        json.dumps(value, ensure_ascii=False).encode()  # half of a surrogate pair is no text
+        json.dumps(value, ensure_ascii=False).encode()  # half of a surrogate pair is not text
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     except ValueError as error:
@@ -129,11 +129,11 @@ def _check_slowly(text: str) -> None:
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no number in JSON")
+    raise ValueError(f"{name} is not a number in JSON")
 
 
 def _exact(value: object) -> Any:
-    """Return what orjson is to write for a value that is none of its own types, their subclasses among them."""
+    """Return the value that orjson writes for a type that it does not know, including subclasses of known types."""
     match value:
         case JsonText() | ExactFloat():
             written: Any = orjson.Fragment(value.text)
@@ -150,7 +150,7 @@ def _exact(value: object) -> Any:
         case list() | tuple():
             written = list(value)
         case _:
-            raise TypeError(f"{type(value).__name__} has no form in JSON")
+            raise TypeError(f"{type(value).__name__} has no JSON form")
     return written
 
 
@@ -162,11 +162,11 @@ def _check_numbers(value: Any) -> None:
         for inner in value:
             _check_numbers(inner)
     elif isinstance(value, float) and not isinstance(value, ExactFloat) and not math.isfinite(value):
-        raise ValueError(f"{value} is no number in JSON")
+        raise ValueError(f"{value} is not a number in JSON")
 
 
 def _as_text(value: Any) -> Any:
-    """Return a copy in which orjson understands every integer."""
+    """Return a copy that replaces each integer by its text."""
     if isinstance(value, int) and not isinstance(value, bool):
         return JsonText(str(int(value)))
     if isinstance(value, Mapping):

@@ -1,7 +1,7 @@
-"""Schema resolution: a record of another writer schema becomes one of the sender's own, by Avro's rules.
+"""Schema resolution by Avro's rules: from a record of any writer schema to a record of the sender's schema.
 
-Known fields come first, in the sender's order, with their default where the writer lacks them; fields that the writer
-adds follow, so that a newer producer reaches receivers before Signpost knows its fields.
+The sender's fields come first, in the sender's order, with their default if the writer lacks them. Additional fields of
+the writer follow, so that receivers get the fields of a newer producer before the sender's schema has them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from schemas.avro.types import Array, AvroType, Enum, Fixed, Map, Primitive, Pri
 from schemas.catalog.errors import UnreadableRecord
 
 Resolve: TypeAlias = Callable[[Any, str], Any]
-"""(value of the writer, path of its field) to the value; UnreadableRecord `invalid_value` where there is none."""
+"""Takes (value of the writer, path of its field); returns the value, or raises UnreadableRecord `invalid_value`."""
 
 _ACCEPTED: Final[Mapping[PrimitiveName, tuple[type, ...]]] = {
     "null": (type(None),),
@@ -25,12 +25,12 @@ _ACCEPTED: Final[Mapping[PrimitiveName, tuple[type, ...]]] = {
     "float": (int, float),
     "double": (int, float),
     "string": (str,),
-    "bytes": (),  # an event type has none
+    "bytes": (),  # event types do not contain bytes
 }
 
 
 def resolver(node: AvroType) -> Resolve:
-    """Return the function that resolves values to a type."""
+    """Return a function that resolves values to the type."""
     return _resolver(node, {})
 
 
@@ -63,7 +63,7 @@ def _primitive(name: PrimitiveName) -> Resolve:
     accepted, takes_bool = _ACCEPTED[name], name == "boolean"
 
     def resolve(value: Any, path: str) -> Any:
-        # bool is an int for Python, and is none for Avro
+        # bool is an int in Python, but not in Avro
         if not isinstance(value, accepted) or (isinstance(value, bool) and not takes_bool):
             raise _misfit(path, name, value)
         return value
@@ -77,7 +77,7 @@ def _embedded(value: Any, path: str) -> Any:
     if not isinstance(value, dict | list):
         raise _misfit(path, "string", value)
     try:
-        return compact(value)  # the writer has fields where ours has their text
+        return compact(value)  # the writer has fields where the sender's schema has JSON text
     except (TypeError, ValueError) as error:
         raise UnreadableRecord("invalid_value", f"{path}: {error}") from error
 
@@ -145,13 +145,13 @@ def _record(record: Record, named: dict[str, Resolve]) -> Resolve:
                 raise UnreadableRecord("invalid_value", f"{inner}: the writer schema lacks it and it has no default")
         return resolved | {name: added for name, added in value.items() if name not in resolved}
 
-    named[record.name] = resolve  # before its fields: a record may hold itself
+    named[record.name] = resolve  # before its fields: a record may be recursive
     fields = [(field.name, _resolver(field.type, named), field.default) for field in record.fields]
     return resolve
 
 
 def _renamed(value: dict[str, Any], aliases: Mapping[str, str]) -> dict[str, Any]:
-    """Return a record whose fields have the sender's names where the writer uses an alias instead."""
+    """Return a record with the sender's field names instead of the writer's aliases."""
     return {name if aliases.get(name, name) in value else aliases[name]: inner for name, inner in value.items()}
 
 

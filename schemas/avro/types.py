@@ -1,4 +1,4 @@
-"""Avro schemas as trees of typed nodes (Avro 1.12 specification): parsed once, matched by all code that reads one.
+"""Avro schemas as trees of typed nodes (Avro 1.12 specification). All code that reads a schema matches these nodes:
 
     match node:
         case avro_types.Primitive(): ...
@@ -6,8 +6,8 @@
         case _: assert_never(node)
 
 A named type is a node where the schema defines it, and a `Reference` where the schema repeats its name. A walk that
-does not follow references therefore ends, even for a type that holds itself. `properties` are the attributes that the
-specification leaves open, and `logicalType`.
+does not follow references therefore ends, even for a recursive type. `properties` are the attributes that the
+specification does not define, and `logicalType`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class _Node:
 
     @property
     def logical_type(self) -> str | None:
-        """The annotation of a type: what its values mean."""
+        """The logical type, which gives values their meaning."""
         return self.properties.get("logicalType")
 
 
@@ -50,21 +50,21 @@ class Array(_Node):
 
 @dataclass(frozen=True, slots=True)
 class Map(_Node):
-    """Values of one type under keys that are text."""
+    """Values of one type with string keys."""
 
     values: AvroType
 
 
 @dataclass(frozen=True, slots=True)
 class Union(_Node):
-    """One of several types. `others` are the branches except null, which is one if the union `is_nullable`."""
+    """One of several types. `others` are the branches except null."""
 
     branches: tuple[AvroType, ...]
     others: tuple[AvroType, ...]
 
     @property
     def is_nullable(self) -> bool:
-        """True: null is one of the branches."""
+        """Whether null is one of the branches."""
         return len(self.others) < len(self.branches)
 
 
@@ -86,7 +86,7 @@ class Fixed(_Node):
 
 @dataclass(frozen=True, slots=True)
 class Field(_Node):
-    """A field of a record. `default` holds one value, or none where the field has no default."""
+    """A field of a record. `default` contains one value, or none if the field has no default."""
 
     name: str
     type: AvroType
@@ -105,7 +105,7 @@ class Record(_Node):
 
 @dataclass(frozen=True, slots=True)
 class Reference(_Node):
-    """The name of a type that the schema defines elsewhere. `is_recursive`: the reference is inside of that type."""
+    """The name of a type that the schema defines elsewhere. `is_recursive`: that type contains the reference."""
 
     name: str
     is_recursive: bool
@@ -113,7 +113,7 @@ class Reference(_Node):
 
     @property
     def target(self) -> Named:
-        """The type of this name."""
+        """The type with this name."""
         return self.definitions[self.name]
 
 
@@ -122,7 +122,7 @@ AvroType: TypeAlias = Primitive | Array | Map | Union | Enum | Fixed | Record | 
 
 
 def parse_type(schema: Any) -> AvroType:
-    """Return the tree of a schema (as `json.load` gives it); ValueError, KeyError or TypeError: it is none of Avro.
+    """Return the tree of a schema (as `json.load` returns it); ValueError, KeyError or TypeError if it is invalid.
 
     `fastavro.parse_schema` checks a schema in detail.
     """
@@ -130,12 +130,12 @@ def parse_type(schema: Any) -> AvroType:
 
 
 def is_null(node: AvroType) -> bool:
-    """Tell whether a type is null."""
+    """Return whether a type is null."""
     return isinstance(node, Primitive) and node.name == "null"
 
 
 def full_name(schema: Mapping[str, Any], namespace: str = "") -> str:
-    """Return the full name of a named type that stands in a namespace."""
+    """Return the full name of a named type in a namespace."""
     name: str = schema["name"]
     own = schema.get("namespace", namespace)
     return name if "." in name or not own else f"{own}.{name}"
@@ -147,7 +147,7 @@ def short_name(name: str) -> str:
 
 
 def walk(node: AvroType, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], AvroType]]:
-    """Yield each type of a tree with the names of the fields that lead to it, the outer type first."""
+    """Yield each type of a tree with the field names on its path, outer types first."""
     yield path, node
     match node:
         case Record():
@@ -167,17 +167,17 @@ def walk(node: AvroType, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str
 
 
 def has_floats(node: AvroType) -> bool:
-    """Tell whether a value can hold a float, which can be NaN or infinite."""
+    """Return whether a value can contain a float, which can be NaN or infinite."""
     return any(isinstance(inner, Primitive) and inner.name in {"float", "double"} for _, inner in walk(node))
 
 
 def is_recursive(node: AvroType) -> bool:
-    """Tell whether a record of the tree can hold itself."""
+    """Return whether a record of the tree can contain itself."""
     return any(isinstance(inner, Reference) and inner.is_recursive for _, inner in walk(node))
 
 
 def has_empty_items(node: AvroType) -> bool:
-    """Tell whether an array's items can take no bytes: ten bytes could then claim 2^62 of them."""
+    """Return whether an array can have items without bytes: ten bytes could then declare 2^62 items."""
     return any(isinstance(inner, Array) and _is_empty(inner.items, {}) for _, inner in walk(node))
 
 
@@ -188,19 +188,19 @@ def _is_empty(node: AvroType, known: dict[str, bool]) -> bool:
         case Fixed():
             return node.size == 0
         case Record():
-            known[node.name] = False  # for a record that always holds itself: its values have no end
+            known[node.name] = False  # for a record that always contains itself: its values never end
             known[node.name] = all(_is_empty(inner.type, known) for inner in node.fields)
             return known[node.name]
         case Reference():
             return known[node.name] if node.name in known else _is_empty(node.target, known)
         case Array() | Map() | Union() | Enum():
-            return False  # each begins with a number
+            return False  # the encoding of each begins with a number
         case _:
             assert_never(node)
 
 
 def without_logical_types(schema: Any) -> Any:
-    """Return a copy of a schema (as `json.load` gives it) in which each type is the one below its logical type."""
+    """Return a copy of a schema (as `json.load` returns it) without logical types."""
     if isinstance(schema, list):
         return [without_logical_types(item) for item in schema]
     if isinstance(schema, dict):
@@ -209,7 +209,7 @@ def without_logical_types(schema: Any) -> Any:
 
 
 class _Parser:
-    """Parses one schema. Types are known by their full names once their definitions have begun."""
+    """Parses one schema. A type can be referenced by its full name from the start of its definition."""
 
     def __init__(self) -> None:
         self._definitions: dict[str, Named] = {}

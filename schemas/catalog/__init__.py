@@ -1,1 +1,1 @@
-"""Closed lists: errors, failures, statuses and reasons, each with what it means and what to do."""
+"""Closed lists of errors, failures, statuses and reasons: what each one means and what to do about it."""

@@ -1,17 +1,17 @@
 """Every error that Signpost raises on purpose.
 
     SignpostError
-    ├── InvalidInput          what a person gave is wrong: the message says what, where and what to do
-    │   ├── SettingsError     signpost.toml or the environment
-    │   ├── SenderError       a sender's folder
-    │   ├── EventError        an event that was to be published
-    │   └── SubscriptionError a subscription that was to be written; `problems` holds all of them
-    ├── UnreadableRecord      bytes on a topic that cannot be understood; `reason` is one of UNREADABLE_REASONS
-    ├── SealBroken            a sealed secret that cannot be opened with the keys at hand
-    └── Unavailable           something that Signpost needs does not answer, or is not as it must be
-        └── BeginAnew         a fresh start of the process mends it
+    ├── InvalidInput            invalid input by a person; the message says what is wrong, where, and what to do
+    │   ├── SettingsError       signpost.toml or the environment
+    │   ├── SenderError         a sender's folder
+    │   ├── EventError          an event to publish
+    │   └── SubscriptionError   a subscription to write; `problems` has one sentence for each error
+    ├── UnreadableRecord        bytes on a topic that cannot be decoded; `reason` is one of UNREADABLE_REASONS
+    ├── SealBroken              a sealed secret that none of the configured keys opens
+    └── Unavailable             a dependency does not respond, or its configuration does not match
+        └── RestartRequired     the process has to restart to recover
 
-Errors of libraries are translated into one of these once, where they enter.
+Library errors are translated into one of these at the border, once.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ UNREADABLE_REASONS: Final[frozenset[str]] = frozenset(UnreadableReason.__args__)
 
 
 class SignpostError(Exception):
-    """The root: catch this to catch whatever Signpost raises on purpose."""
+    """The root of all errors that Signpost raises on purpose."""
 
 
 class InvalidInput(SignpostError):
-    """What a person gave is wrong."""
+    """A person gave invalid input."""
 
 
 class SettingsError(InvalidInput):
@@ -46,15 +46,15 @@ class SettingsError(InvalidInput):
 
 
 class SenderError(InvalidInput):
-    """A sender's folder is not one."""
+    """A sender's folder is invalid."""
 
 
 class EventError(InvalidInput):
-    """An event cannot be published as it is."""
+    """An event is invalid and cannot be published."""
 
 
 class SubscriptionError(InvalidInput):
-    """One or more things are wrong with a subscription; `problems` has a sentence for each."""
+    """A subscription is invalid; `problems` has one sentence for each error."""
 
     def __init__(self, *problems: str) -> None:
         super().__init__("\n".join(problems))
@@ -62,7 +62,7 @@ class SubscriptionError(InvalidInput):
 
 
 class UnreadableRecord(SignpostError):
-    """Bytes on a topic that cannot be understood; `reason` is from a closed list, `detail` is for people."""
+    """Bytes on a topic cannot be decoded; `reason` is from a closed list, `detail` is for people."""
 
     def __init__(self, reason: UnreadableReason, detail: str) -> None:
         super().__init__(f"{reason}: {detail}")
@@ -71,12 +71,12 @@ class UnreadableRecord(SignpostError):
 
 
 class SealBroken(SignpostError):
-    """A sealed secret cannot be opened: wrong key, or moved from where it was sealed."""
+    """A sealed secret cannot be opened: the key is another one, or the bytes were moved from where they were sealed."""
 
 
 class Unavailable(SignpostError):
-    """Something that Signpost needs does not answer, or is not as it must be."""
+    """A dependency does not respond, or its configuration does not match."""
 
 
-class BeginAnew(Unavailable):
-    """The process cannot go on as it is, and a fresh start of it can."""
+class RestartRequired(Unavailable):
+    """The process cannot recover in place; a restart can."""

@@ -1,6 +1,6 @@
-"""Why an attempt got no answer: a closed list, which outcomes, metrics and docs/operations.md share.
+"""Why an attempt got no response: a closed list that outcomes, metrics and docs/operations.md share.
 
-A kind is never renamed, as it is on record in outcomes; a new one is added here and nowhere else.
+A kind is never renamed, because outcomes on the topic contain it. New kinds are added here and nowhere else.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ FailureKind: TypeAlias = Literal[
 
 
 class Meaning(NamedTuple):
-    """What a kind says, and what somebody can do about it."""
+    """What an entry of a closed list means, and what to do about it."""
 
     what: str
     to_do: str
@@ -44,65 +44,77 @@ class Meaning(NamedTuple):
 
 MEANINGS: Final[Mapping[FailureKind, Meaning]] = {
     "dns": Meaning(
-        "the name has no address, or the DNS servers say that they cannot tell",
-        "the customer mends the name; if many names fail, look at `dns_servers`",
+        "the name has no address, or the DNS servers return an error",
+        "the customer corrects the name; if many names fail, check `dns_servers`",
     ),
     "dns_timeout": Meaning(
-        "no DNS server answered within `dns_timeout`, or within the attempt's own time",
-        "one name: its own servers are down; many names: ours are, or are not reachable from here",
+        "no DNS server responded within `dns_timeout`, or before the attempt's deadline",
+        "one name: its own DNS servers are down; many names: our DNS servers are down or cannot be reached",
     ),
     "blocked_url": Meaning(
-        "the subscription's URL is not allowed (any more): scheme, port or host",
-        "the customer changes the URL, or `allow_http`, `allow_ports`, `allow_cidrs` change",
+        "the URL of the subscription is not allowed, or no longer allowed: scheme, port or host",
+        "the customer changes the URL, or an operator changes `allow_http`, `allow_ports` or `allow_cidrs`",
     ),
     "blocked_address": Meaning(
-        "the name leads to an address that is not public, or that `allow_cidrs` does not have",
-        "the customer mends the name; of an own network: add it to `allow_cidrs`",
+        "the name resolves to an address that is not public and not in `allow_cidrs`",
+        "the customer corrects the name; for a private network of your own, add it to `allow_cidrs`",
     ),
-    "refused": Meaning("nobody listens at the port", "the customer starts the endpoint"),
+    "refused": Meaning("no process listens on the port", "the customer starts the endpoint"),
     "unreachable": Meaning(
-        "there is no route to the address, or no connection for another reason", "many endpoints: look at our network"
+        "there is no route to the address, or the connection failed for another reason",
+        "many endpoints: check our network",
     ),
     "timeout_connect": Meaning(
-        "no connection before the deadline", "the customer's firewall or machine drops packets; many endpoints: ours"
+        "no connection was established before the deadline",
+        "the customer's firewall or host drops packets; many endpoints: our firewall does",
     ),
-    "timeout_tls": Meaning("connected, but the TLS handshake did not end before the deadline", "as `timeout_answer`"),
+    "timeout_tls": Meaning(
+        "the connection was established, but the TLS handshake did not finish before the deadline",
+        "as `timeout_answer`",
+    ),
     "timeout_answer": Meaning(
-        "the request was sent, but no complete response headers came before the deadline",
-        "the customer answers first and works afterwards; a longer timeout where the sender allows one",
+        "the request was sent, but the response headers were not complete before the deadline",
+        "the customer responds first and processes afterwards; or set a longer timeout, if the sender allows it",
     ),
     "reset": Meaning(
-        "the connection ended before the response headers did",
-        "the customer looks at their log; over TLS: does the endpoint ask for a client certificate?",
+        "the connection was closed before the response headers were complete",
+        "the customer checks their log; over TLS: does the endpoint require a client certificate?",
     ),
-    "tls_expired": Meaning("the endpoint's certificate is not valid at this time", "the customer renews it"),
-    "tls_hostname": Meaning("the endpoint's certificate is for another name", "the customer mends it"),
+    "tls_expired": Meaning(
+        "the endpoint's certificate has expired or is not valid yet", "the customer renews the certificate"
+    ),
+    "tls_hostname": Meaning(
+        "the endpoint's certificate is for another host name", "the customer installs a certificate for the host name"
+    ),
     "tls_untrusted": Meaning(
-        "the endpoint's certificate is of no authority that we trust: self-signed, or its chain is not complete",
-        "the customer sends the whole chain; of an own authority: add it to `ca_bundle`",
+        "no trusted authority signed the endpoint's certificate: it is self-signed, or its chain is incomplete",
+        "the customer sends the whole chain; for a private authority, add it to `ca_bundle`",
     ),
     "tls_client_certificate": Meaning(
-        "the endpoint asks for a client certificate and got none, or refused the subscription's",
-        "give the subscription a certificate that the endpoint takes",
+        "the endpoint requires a client certificate and got none, or rejected that of the subscription",
+        "give the subscription a certificate that the endpoint accepts",
     ),
-    "tls_version": Meaning("the endpoint speaks no TLS 1.2 or later", "the customer turns TLS 1.2 or 1.3 on"),
+    "tls_version": Meaning("the endpoint does not support TLS 1.2 or later", "the customer enables TLS 1.2 or TLS 1.3"),
     "tls_failed": Meaning(
-        "the TLS handshake failed for another reason", "`openssl s_client -connect host:443` says more"
+        "the TLS handshake failed for another reason", "`openssl s_client -connect host:443` shows the details"
     ),
-    "headers_too_large": Meaning("over 32 KiB of response headers, interim ones included", "the customer sends fewer"),
-    "protocol": Meaning("what came is not the HTTP that was agreed on", "is the URL that of a web server?"),
-    "proxy_unreachable": Meaning("the forward proxy does not answer", "look at the proxy, and at `proxy`"),
-    "proxy_auth": Meaning("the forward proxy refuses our user name or password", "mend `proxy`"),
+    "headers_too_large": Meaning(
+        "the response headers exceed 32 KiB, interim responses included", "the customer sends fewer headers"
+    ),
+    "protocol": Meaning("the response is not valid HTTP/1.1", "does the URL belong to a web server?"),
+    "proxy_unreachable": Meaning("the forward proxy does not respond", "check the proxy and the setting `proxy`"),
+    "proxy_auth": Meaning("the forward proxy rejects the user name or password", "correct `proxy`"),
     "proxy_refused": Meaning(
-        "the forward proxy made no connection to the endpoint", "the proxy's log knows; is the endpoint allowed there?"
+        "the forward proxy did not connect to the endpoint",
+        "check the proxy's log: does the proxy allow the endpoint?",
     ),
     "local": Meaning(
-        "this process could not even try: no file descriptors, no memory, a header that cannot be sent",
-        "raise `ulimit -n`; look at the subscription's headers",
+        "this process could not start the request: no file descriptors, no memory, or an invalid header",
+        "raise `ulimit -n`; check the headers of the subscription",
     ),
-    "cancelled": Meaning("withdrawn before it was sent; never in an outcome", "nothing"),
+    "cancelled": Meaning("the request was cancelled before it was sent; never in an outcome", "nothing"),
 }
-# What an outcome may name: whatever was an attempt.
+# The kinds that outcomes contain: all that count as an attempt.
 OUTCOME_KINDS: Final[tuple[FailureKind, ...]] = tuple(kind for kind in MEANINGS if kind != "cancelled")
-# Nothing that an endpoint did or could mend: it tells nothing about the endpoint's health.
+# Failures on our side. They do not count against the endpoint's health.
 OURS: Final[frozenset[FailureKind]] = frozenset({"proxy_unreachable", "proxy_auth", "local", "cancelled"})

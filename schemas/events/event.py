@@ -1,4 +1,4 @@
-"""Events: what platform teams publish, as every part of Signpost knows them."""
+"""Events as platform teams publish them: the type that all parts of Signpost share."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any, Final
 
 from schemas.avro.json_text import JsonText
 
-# Where a sender takes any type, the one of this name stands for all that have no line of their own.
+# The event type with this name applies to all types that a sender does not list.
 ANY: Final = "*"
-# What ISO 8601 writes with four digits: 0001-01-01T00:00:00Z to 9999-12-31T23:59:59.999999Z.
+# The range of ISO 8601 with four-digit years: 0001-01-01T00:00:00Z to 9999-12-31T23:59:59.999999Z.
 MIN_TIME_US: Final = -62_135_596_800_000_000
 MAX_TIME_US: Final = 253_402_300_799_999_999
 
@@ -18,8 +18,8 @@ MAX_TIME_US: Final = 253_402_300_799_999_999
 class Event:
     """One domain event.
 
-    `data` is as JSON has it, once it was decoded with the fields of its type's schema in their order. Where the schema
-    says that it is text, or holds some, that is a JsonText.
+    `data` is in its JSON form, with the fields in the order of the schema. It is or contains a JsonText where the
+    schema declares JSON text.
     """
 
     event_id: str

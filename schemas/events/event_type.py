@@ -1,8 +1,8 @@
-"""Event types of a sender: the Avro record of each, as `events/<event_type>.avsc` gives it.
+"""Event types of a sender. `events/<event_type>.avsc` defines the Avro record of each.
 
-The record is the whole value on the topic: an envelope, the same for all senders, and `data`, whose fields are the
-type's own, or the text of a JSON object (`{"type": "string", "json": "object"}`). All of `data` has to have a form in
-JSON, because it becomes part of a request body; schemas/avro/json_form.py lists what a schema can say about it.
+The record is the whole value on the topic: an envelope that all senders share, and `data`. `data` is a record with the
+fields of the event type, or the text of a JSON object (`{"type": "string", "json": "object"}`). It becomes part of a
+request body, so each of its types needs a JSON form; schemas/avro/json_form.py lists the properties that control it.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ _FREE_FORM: Final = '{"type": "string", "json": "object"}'
 class EventType:
     """One event type of a sender.
 
-    `schema` is the .avsc as it stands, `tree` its types. `record` is parsed for fastavro without logical types, so that
-    times stay integers (an object per time costs more than the rest of the record). `form` is None where the data are
-    their own form in JSON. `read` reads a record. Event types can share a schema.
+    `schema` is the parsed .avsc, `tree` its types. `record` is the schema for fastavro without logical types, so that
+    times stay integers: one datetime object costs more than the rest of the record. `form` is None if the data need no
+    conversion to JSON. `read` decodes a record. Several event types can share a schema.
     """
 
     name: str
@@ -67,16 +67,16 @@ class EventType:
 
     @property
     def data_fields(self) -> tuple[str, ...] | None:
-        """Names of the fields of `data`, in their order; None: it is an object of any form."""
+        """Names of the fields of `data`, in their order; None if `data` is an object of any form."""
         return tuple(field.name for field in self.data.fields) if isinstance(self.data, Record) else None
 
     def named(self, name: str, trigger: str) -> EventType:
-        """Return another event type of the same schema."""
+        """Return another event type with the same schema."""
         return replace(self, name=name, trigger=trigger)
 
 
 def read_event_type(name: str, trigger: str, text: str, file: str) -> EventType:
-    """Read an .avsc; SenderError names `file`, line and field of what is wrong with it."""
+    """Read an .avsc; SenderError names `file`, line and field of an error."""
     try:
         schema = json.loads(text)
     except ValueError as error:
@@ -96,10 +96,10 @@ def read_event_type(name: str, trigger: str, text: str, file: str) -> EventType:
     for path, node in walk(data, ("data",)):
         if (found := _without_json(node)) is not None:
             raise SenderError(
-                f"{_place(file, text, path)}: {found} has no form in JSON; use a string or a number without logicalType"
+                f"{_place(file, text, path)}: {found} has no JSON form; use a string or a number without logicalType"
             )
     if has_empty_items(tree):
-        raise SenderError(f"{file}: an array has items that take no bytes: a few bytes could claim any number of them")
+        raise SenderError(f"{file}: an array has items without bytes: a few bytes could declare any number of items")
     try:
         form = json_form(data)
     except ValueError as error:
@@ -109,12 +109,12 @@ def read_event_type(name: str, trigger: str, text: str, file: str) -> EventType:
 
 
 def reader_of(node: AvroType) -> Read:
-    """Return what reads values of a type without ever ending the process."""
+    """Return a reader of the type that no value can crash."""
     return BOUNDED if is_recursive(node) else COMPILED
 
 
 def _without_json(node: AvroType) -> str | None:
-    """Return the name of a type whose values have no form in JSON."""
+    """Return the name of a type that has no JSON form; None if it has one."""
     if node.logical_type not in (None, "uuid"):
         return f"{_plain_name(node)} with logicalType {node.logical_type}"
     is_bytes = isinstance(node, Fixed) or (isinstance(node, Primitive) and node.name == "bytes")
@@ -145,13 +145,13 @@ def _check_envelope(record: Record, schema: Any, text: str, file: str) -> None:
 
 
 def _line_of_text(file: str, text: str, unknown: str) -> str:
-    """Return `file:line` of the first string that is what an error complains of, or the file alone."""
+    """Return `file:line` of the first string that equals the unknown name of an error, or the file alone."""
     position = text.find(json.dumps(unknown.rpartition(".")[2])) if unknown else -1
     return file if position < 0 else f"{file}:{text.count(chr(10), 0, position) + 1}"
 
 
 def _place(file: str, text: str, path: tuple[str, ...]) -> str:
-    """Return `file:line: field` of the field at `path`: each name is looked for behind the one before it."""
+    """Return `file:line: field` of the field at `path`. Each name is searched after the previous one."""
     position = 0
     for name in path:
         found = re.compile(rf'"name"\s*:\s*{re.escape(json.dumps(name))}').search(text, position)

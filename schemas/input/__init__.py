@@ -1,1 +1,1 @@
-"""What people write: durations, sizes, files with line numbers, and suggestions for misspelt names."""
+"""Input by people: durations, sizes, files with line numbers, and suggestions for misspelt names."""

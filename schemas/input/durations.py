@@ -1,4 +1,4 @@
-"""Durations as people write them: `5s`, `1m`, `30m`, `2h`, `24h`. Delay topics are named by them."""
+"""Durations as people write them: `5s`, `1m`, `30m`, `2h`, `24h`. Names of delay topics contain them."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _UNITS = {
     "d": timedelta(days=1),
 }
 _SHOWN = 60
-# Nobody means more, and sums with any time of ours stay within what Python counts.
+# Longer durations are mistakes. With this limit a sum with a current time stays in the range of datetime.
 _LONGEST = timedelta(days=36_500)
 
 
 def parse_duration(text: str) -> timedelta:
-    """Read `<integer><ms|s|m|h|d>`, a hundred years at most; anything else is InvalidInput."""
+    """Parse `<integer><ms|s|m|h|d>`, at most a hundred years; InvalidInput for anything else."""
     match = _PATTERN.fullmatch(text)
     if match is None:
         shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
@@ -35,7 +35,7 @@ def parse_duration(text: str) -> timedelta:
 
 
 def format_duration(delay: timedelta) -> str:
-    """Name a duration of whole seconds by the largest unit up to hours that divides it (300 s: `5m`, a day: `24h`)."""
+    """Format whole seconds in the largest unit up to hours that divides them (300 s: `5m`, a day: `24h`)."""
     seconds = int(delay.total_seconds())
     if seconds == 0 or seconds % 60:
         return f"{seconds}s"

@@ -1,7 +1,7 @@
-"""Models of files that people write, and the line of everything that is wrong with one.
+"""Models of files that people write. Every error has a line number.
 
-A file is parsed into plain data (a Document) and validated by a FileModel. pydantic reports an error by the path of
-its key. `Document.problems` turns that path into a line.
+A file is parsed into plain data (a Document) and validated by a FileModel. pydantic reports an error with the path of
+its key. `Document.problems` maps that path to a line.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ _SENTENCES: Final = {
     "dict_type": "expected keys with values",
     "model_attributes_type": "expected keys with values",
 }
-# These errors are about a key, not about a value that was found.
+# These errors concern a key, not its value.
 _OF_KEYS: Final = frozenset({"missing", UNKNOWN_KEY})
 
 
 class Problem(NamedTuple):
-    """One thing that is wrong with a file, and where; lines count from 1."""
+    """One error in a file, and its place; lines count from 1."""
 
     line: int
     path: KeyPath
@@ -50,8 +50,8 @@ class Problem(NamedTuple):
 class Document:
     """A parsed file.
 
-    `line_of` returns the line of a path, or of its nearest ancestor that is in the file. `shown` describes a value for
-    an error message; it returns "" for a value that no message may repeat.
+    `line_of` returns the line of a path, or of its nearest ancestor in the file. `shown` formats a value for an error
+    message; it returns "" for a value that messages must not contain.
     """
 
     file: str
@@ -60,7 +60,7 @@ class Document:
     shown: Callable[[object], str]
 
     def problems(self, error: ValidationError, base: KeyPath = ()) -> list[Problem]:
-        """Return what pydantic found wrong with the value at `base`."""
+        """Return the errors that pydantic found in the value at `base`."""
         value = self.data
         for part in base:
             value = value[part]
@@ -73,7 +73,7 @@ class Document:
 
 
 class FileModel(BaseModel):
-    """A mapping with fixed keys in a file. An unknown key is an error that suggests the known key it resembles."""
+    """A mapping with fixed keys in a file. The error for an unknown key suggests the most similar known key."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -96,31 +96,31 @@ class FileModel(BaseModel):
 
     @classmethod
     def misspelt(cls, data: Mapping[str, Any]) -> dict[str, str]:
-        """Return absent keys for which there is a misspelt one in `data`, each with its spelling in the file.
+        """Return the absent keys that are misspelt in `data`, each with its spelling in the file.
 
-        The value of a misspelt key is validated as that of the key it stands for, which then is not missing.
+        The value of a misspelt key is validated as the value of the intended key, which then does not count as missing.
         """
         found: dict[str, str] = {}
         for key in data:
-            near = None if key in cls.model_fields else nearest(key, cls.model_fields)
-            if near is not None and near not in data:
-                found.setdefault(near, key)
+            intended = None if key in cls.model_fields else nearest(key, cls.model_fields)
+            if intended is not None and intended not in data:
+                found.setdefault(intended, key)
         return found
 
 
 def dotted(path: KeyPath) -> str:
-    """Return a path as messages show it: `headers.X-Region`."""
+    """Return a path in the notation of messages: `headers.X-Region`."""
     return ".".join(text if (text := str(part)[:_MAX_SHOWN]).isprintable() else ascii(text) for part in path)
 
 
 def _unknown_key(key: str, known: Mapping[str, object]) -> InitErrorDetails:
-    near = nearest(key, known)
-    hint = f"known: {', '.join(known)}" if near is None else f"did you mean {near}?"
+    suggestion = nearest(key, known)
+    hint = f"known: {', '.join(known)}" if suggestion is None else f"did you mean {suggestion}?"
     return InitErrorDetails(type=PydanticCustomError(UNKNOWN_KEY, f"unknown key; {hint}"), loc=(key,), input=None)
 
 
 def _as_written(error: ErrorDetails, misspelt: Mapping[str, str]) -> InitErrorDetails:
-    """Return an error with the key as it is spelt in the file."""
+    """Return an error with the spelling of the key in the file."""
     return InitErrorDetails(
         type=PydanticCustomError(error["type"], error["msg"], error.get("ctx")),
         loc=(*(misspelt.get(str(part), part) for part in error["loc"][:1]), *error["loc"][1:]),
@@ -129,7 +129,7 @@ def _as_written(error: ErrorDetails, misspelt: Mapping[str, str]) -> InitErrorDe
 
 
 def _path_of(error: ErrorDetails, data: Any) -> KeyPath:
-    """Return where an error is; what the file does not have is pydantic's own: `[key]`, the tag of a union."""
+    """Return the path of an error without the parts that only pydantic knows: `[key]`, the tag of a union."""
     path: list[str | int] = []
     for part in error["loc"]:
         try:

@@ -11,7 +11,7 @@ _UNITS = {"B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
 
 
 def parse_size(text: str) -> int:
-    """Read a number of bytes, with or without one of the units B, KiB, MiB, GiB; anything else is InvalidInput."""
+    """Parse a number of bytes with an optional unit B, KiB, MiB or GiB; InvalidInput for anything else."""
     match = _PATTERN.fullmatch(text)
     if match is None:
         raise InvalidInput(f"{text!r} is not a size: write bytes, or a number and KiB, MiB or GiB, such as 256KiB")
@@ -19,6 +19,6 @@ def parse_size(text: str) -> int:
 
 
 def format_size(size: int) -> str:
-    """Name a number of bytes by the largest unit that divides it (262,144: `256KiB`; 1,000: `1000B`)."""
+    """Format a number of bytes in the largest unit that divides it (262,144: `256KiB`; 1,000: `1000B`)."""
     unit = max((unit for unit, factor in _UNITS.items() if size and size % factor == 0), key=_UNITS.get, default="B")  # type: ignore[arg-type]  # every unit is in the table
     return f"{size // _UNITS[unit]}{unit}"

@@ -1,19 +1,19 @@
-"""Names that somebody may have meant."""
+"""Suggestions for misspelt names."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
 
-_NEAR = 0.6  # of difflib: 1 is the same
+_MIN_SIMILARITY = 0.6  # of difflib; 1 is identical
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """Return the known name that is most like this one; None where none is like it."""
-    return next(iter(difflib.get_close_matches(name, list(known), n=1, cutoff=_NEAR)), None)
+    """Return the most similar known name; None if none is similar."""
+    return next(iter(difflib.get_close_matches(name, list(known), n=1, cutoff=_MIN_SIMILARITY)), None)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return `; did you mean …?` for a name that is like a known one, else nothing."""
-    meant = nearest(name, known)
-    return "" if meant is None else f"; did you mean {meant}?"
+    """Return `; did you mean …?` with a similar known name, or an empty string."""
+    suggestion = nearest(name, known)
+    return "" if suggestion is None else f"; did you mean {suggestion}?"

@@ -1,8 +1,8 @@
-"""Text from outside, made safe for a terminal."""
+"""Untrusted text, made safe for a terminal."""
 
 from __future__ import annotations
 
 
 def printable(text: str) -> str:
-    """Escape what would move a terminal's cursor, change its colours or begin a line."""
+    """Escape characters that move the cursor, change colours or begin a line."""
     return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)

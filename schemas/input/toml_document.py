@@ -1,4 +1,4 @@
-"""TOML text as a Document: tomllib reads the data, the lines of keys are found in the text."""
+"""TOML text as a Document: tomllib parses the data, and a scan of the text finds the lines of keys."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from schemas.catalog.errors import SenderError
 from schemas.input.file_models import Document, KeyPath
 
 _KEY: Final = r"""(?:"[^"]*"|'[^']*'|[A-Za-z0-9_-]+)"""
-# `[table]`, `[[element]]` or `key =`, each of one or several keys with dots between them.
+# `[table]`, `[[element]]` or `key =`, each with one or several dotted keys.
 _LINE: Final = re.compile(rf"\s*(\[{{0,2}})\s*({_KEY}(?:\s*\.\s*{_KEY})*)\s*(?:=|\]{{1,2}}\s*(?:#.*)?$)")
 _MAX_SHOWN: Final = 100
 
 
 def parse_toml(text: str, file: str) -> Document:
-    """Parse a file's text; SenderError has the file and the line."""
+    """Parse the text of a file; SenderError names file and line."""
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -36,7 +36,7 @@ def parse_toml(text: str, file: str) -> Document:
 
 
 def _lines(text: str) -> dict[KeyPath, int]:
-    """Return the line of each key and each table. An inline table is one line, whatever it holds."""
+    """Return the line of each key and each table. All keys of an inline table are on its line."""
     lines: dict[KeyPath, int] = {(): 1}
     table: KeyPath = ()
     elements: Counter[KeyPath] = Counter()

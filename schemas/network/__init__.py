@@ -1,1 +1,1 @@
-"""Which URLs and addresses may be called."""
+"""Rules for the URLs and addresses that deliveries may use."""

@@ -1,8 +1,9 @@
-"""Where requests may go: the rules for URLs, applied when a subscription is written, and for addresses, applied to
-every answer of DNS and once more at the socket.
+"""Egress policy: rules for URLs and for addresses.
 
-The URL is read by a grammar of its own, narrower than any URL library's, so that what was checked is what the client
-requests: there is no second way to understand a text that passes it.
+URLs are checked when a subscription is written. Addresses are checked in every DNS response, and again at the socket.
+
+URLs have their own grammar, which is narrower than that of any URL library. A URL that passes has only one reading, so
+the client requests exactly the target that was checked.
 """
 
 from __future__ import annotations
@@ -13,18 +14,18 @@ from ipaddress import AddressValueError, IPv4Address, IPv6Address, ip_address
 from typing import Final
 
 from schemas.catalog.errors import InvalidInput
-from schemas.network.addresses import Address, Network, carried, special_purpose
+from schemas.network.addresses import Address, Network, embedded_ipv4, special_purpose
 
 MAX_URL: Final = 2048
 MAX_HOST: Final = 253
-# In `allow_ports`: every port. For development, where a receiver takes any free one.
+# In `allow_ports`: every port. For development, where receivers listen on any free port.
 ANY_PORT: Final = 0
 
 _DEFAULT_PORTS: Final = {"https": 443, "http": 80}
 _SHAPE: Final = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<authority>[^/?]*)(?P<rest>.*)")
 _AUTHORITY: Final = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(?P<port>[1-9][0-9]{0,4}))?")
 _LABEL: Final = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
-# What an IP literal may end in, in one of the notations that inet_aton reads: 127.1, 0x7f.1, 2130706433.
+# The last label of an IP literal in any notation of inet_aton: 127.1, 0x7f.1, 2130706433.
 _NUMERIC: Final = re.compile(r"[0-9]+|0x[0-9a-f]*")
 _LOCAL_NAMES: Final = ("localhost", "local", "internal", "arpa", "onion")
 LOOPBACK: Final = ("127.0.0.1", "::1")
@@ -32,7 +33,7 @@ LOOPBACK: Final = ("127.0.0.1", "::1")
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A URL that may be posted to; `url` has scheme and host in lower case, `host` has no brackets."""
+    """A URL that deliveries may use; `url` has scheme and host in lower case, `host` has no brackets."""
 
     url: str
     scheme: str
@@ -42,16 +43,16 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class EgressPolicy:
-    """What is allowed beyond https to the default port of a public address: plain http, CIDRs, ports."""
+    """Permissions beyond https to the default port of a public address: plain http, CIDRs, ports."""
 
     allow_http: bool = False
     allow_cidrs: tuple[Network, ...] = ()
     allow_ports: frozenset[int] = frozenset()
 
     def check_url(self, url: str) -> Target:
-        """Return the target that a URL names; InvalidInput says in one sentence what is wrong with it."""
+        """Return the target of a URL; InvalidInput describes the error in one sentence."""
         if len(url) > MAX_URL:
-            raise InvalidInput(f"url has {len(url)} characters; {MAX_URL} are the most")
+            raise InvalidInput(f"url has {len(url)} characters; at most {MAX_URL} are allowed")
         _refuse_characters(url)
         shape = _SHAPE.fullmatch(url)
         if shape is None:
@@ -69,9 +70,9 @@ class EgressPolicy:
         return Target(f"{scheme}://{authority}{rest}", scheme, host, port)
 
     def refusal(self, address: str) -> str | None:
-        """Say why an address (as text, without brackets) may not be connected to; None if it may."""
+        """Return the reason why an address (text, without brackets) is not allowed; None if it is allowed."""
         if "%" in address:
-            return "an address with a zone is on a local link"
+            return "an address with a zone is link-local"
         try:
             return self._refusal(ip_address(address))
         except ValueError:
@@ -79,11 +80,11 @@ class EgressPolicy:
 
     def _refusal(self, address: Address) -> str | None:
         if isinstance(address, IPv6Address):
-            # However an IPv6 address came to be allowed, the IPv4 one that it leads to has to be allowed by itself.
-            for inner in carried(address):
+            # Even if `allow_cidrs` contains the IPv6 address, the embedded IPv4 address has to be allowed itself.
+            for inner in embedded_ipv4(address):
                 reason = self._refusal(inner)
                 if reason is not None:
-                    return f"it carries {inner}, and {reason}"
+                    return f"it embeds {inner}, and {reason}"
         if any(address in network for network in self.allow_cidrs if network.version == address.version):
             return None
         return special_purpose(address)
@@ -100,9 +101,9 @@ class EgressPolicy:
         port = int(match["port"] or default_port)
         if port != default_port and not self.allow_ports & {port, ANY_PORT}:
             allowed = " or ".join(str(p) for p in sorted({default_port, *self.allow_ports}))
-            raise InvalidInput(f"url names port {port}; allowed is {allowed} (setting allow_ports)")
+            raise InvalidInput(f"url names port {port}; allowed: {allowed} (setting allow_ports)")
         if port > 65535:
-            raise InvalidInput(f"url names port {port}; 65535 is the highest")
+            raise InvalidInput(f"url names port {port}; the highest port is 65535")
         return self._check_host(match["host"].lower()), port
 
     def _check_host(self, host: str) -> str:
@@ -129,14 +130,14 @@ class EgressPolicy:
         return str(address)
 
     def _allowed(self, literal: str) -> bool:
-        """Tell whether `allow_cidrs` contains an address: a public one is none of a customer's endpoints either."""
+        """Return whether `allow_cidrs` contains an address. A public IP address in a URL is refused as well."""
         address = ip_address(literal)
         contained = any(address in network for network in self.allow_cidrs if network.version == address.version)
         return contained and self._refusal(address) is None
 
 
 def is_literal(host: str) -> bool:
-    """Tell whether the host of a target is an IP address."""
+    """Return whether the host of a target is an IP address."""
     return ":" in host or _NUMERIC.fullmatch(host.rpartition(".")[2]) is not None
 
 

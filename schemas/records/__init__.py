@@ -1,1 +1,1 @@
-"""Records of Signpost's own topics, and the topics themselves."""
+"""Records of Signpost's own topics, and the definitions of these topics."""

@@ -1,8 +1,8 @@
-"""Jobs, outcomes and dead letters: what moves between router and delivery, and their records.
+"""Jobs, outcomes and dead letters, and their records.
 
-A job is encoded in two halves that are simply joined, as Avro has no framing: the head differs per subscription and
-attempt, the tail is the same for all jobs of an event. The router encodes the tail once per event, and a retry keeps
-the bytes of the tail as they are.
+A job record is the concatenation of a head and a tail, because Avro has no framing. The head differs per subscription
+and attempt. The tail is the same for all jobs of an event. The router encodes the tail once per event, and a retry
+copies the bytes of the tail.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from schemas.catalog.errors import UnreadableRecord
 from schemas.records.job_record import UNKNOWN_OFFSET as UNKNOWN_OFFSET  # noqa: PLC0414  # mypy: exported from here as well
 from schemas.records.job_record import job_fields, moved_record, source_bytes, type_bytes
 
-# Namespace of job and event ids (a random uuid4, fixed for ever): f3b1f1e6-7c0e-4c0f-9d0c-0f2f6d1a54c7
+# Namespace of job and event ids (a random uuid4 that never changes): f3b1f1e6-7c0e-4c0f-9d0c-0f2f6d1a54c7
 _NAMESPACE: Final = bytes.fromhex("f3b1f1e67c0e4c0f9d0c0f2f6d1a54c7")
-# The two highest bits of this digit are 10.
+# RFC 9562: the two highest bits of this digit are 10.
 _VARIANT: Final = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
 
 State: TypeAlias = Literal["delivered", "retry", "dead", "cancelled"]
@@ -29,29 +29,29 @@ _STATES: Final = get_args(State)
 
 
 def uuid5(name: str) -> str:
-    """Return the uuid5 (RFC 9562) of a name in Signpost's namespace; a third of the cost of `uuid.uuid5`."""
+    """Return the uuid5 (RFC 9562) of a name in Signpost's namespace. Cheaper than `uuid.uuid5`."""
     text = hashlib.sha1(_NAMESPACE + name.encode(), usedforsecurity=False).hexdigest()
     return f"{text[:8]}-{text[8:12]}-5{text[13:16]}-{_VARIANT[text[16]]}{text[17:20]}-{text[20:32]}"
 
 
 def job_id(topic: str, partition: int, offset: int, subscription_id: str) -> str:
-    """Return the id of the job of one event for one subscription: the same each time the event is routed."""
+    """Return the id of the job of one event for one subscription. Routing the event again gives the same id."""
     return uuid5(job_place(topic, partition, offset) + subscription_id)
 
 
 def job_place(topic: str, partition: int, offset: int) -> str:
-    """Return what the names of all jobs of an event begin with; the subscription's id follows."""
+    """Return the common prefix of the uuid5 names of an event's jobs; the subscription id follows."""
     return f"{topic}:{partition}:{offset}:"
 
 
 def event_id(topic: str, partition: int, offset: int) -> str:
-    """Return the id of an event that came without one: the same each time it is read."""
+    """Return the id of an event that has none. Reading the event again gives the same id."""
     return f"evt_{uuid5(f'{topic}:{partition}:{offset}')}"
 
 
 @dataclass(slots=True)
 class Job:
-    """One event for one subscription; the fields are described in records/job.v1.avsc."""
+    """One event for one subscription; records/job.v1.avsc describes the fields."""
 
     job_id: str
     subscription_id: str
@@ -83,18 +83,18 @@ class JobCodec:
         self._codec = RecordCodec("job")
 
     def decode(self, value: bytes | None) -> Job:
-        """Decode a job record; UnreadableRecord if it is none."""
+        """Decode a job record; UnreadableRecord if it is invalid."""
         if value is not None and value[:PREFIX_LENGTH] == self._codec.prefix:
             try:
                 job = Job(*job_fields(value))
-            except (IndexError, ValueError):  # the general reader says what is wrong with it
+            except (IndexError, ValueError):  # the general reader decides and reports what is wrong
                 pass
             else:
                 if job.attempt > 0:
                     return job
         job = Job(**self._codec.decode(value))
         if job.attempt < 1:
-            raise UnreadableRecord("invalid_value", f"attempt: {job.attempt} is the number of none, the first is 1")
+            raise UnreadableRecord("invalid_value", f"attempt: expected 1 or more, found {job.attempt}")
         return job
 
     def tail(
@@ -110,7 +110,7 @@ class JobCodec:
         appended_at_ms: int,
         body: bytes,
     ) -> bytes:
-        """Encode what all jobs of an event share: the fields from `sender` on."""
+        """Encode the part that all jobs of an event share: the fields from `sender` on."""
         return b"".join(
             (
                 type_bytes(sender, event_type),
@@ -138,20 +138,20 @@ class JobCodec:
         due_at_ms: int,
         first_offset: int,
     ) -> bytes:
-        """Encode a job: the fields up to `first_offset` before the tail of its event."""
+        """Encode a job: the fields up to `first_offset`, followed by the tail of its event."""
         longs = (subscription_partition, subscription_offset, activation, run, attempt, due_at_ms, first_offset)
         return self.join(job_id, text_bytes(subscription_id) + b"".join(map(long_bytes, longs)), tail)
 
     def join(self, job_id: str, head: bytes, tail: bytes) -> bytes:
-        """Encode a job of `head`, the fields from `subscription_id` to `first_offset`, and the tail of its event."""
+        """Encode a job from `head`, the fields from `subscription_id` to `first_offset`, and the tail of its event."""
         return b"".join((self._codec.prefix, text_bytes(job_id), head, tail))
 
     def moved(self, job: Job, value: bytes, *, attempt: int, due_at_ms: int, first_offset: int) -> bytes:
-        """Encode the job of record `value` for its next delay topic: with another attempt number and due time."""
+        """Encode the job of record `value` for its next delay topic, with another attempt number and due time."""
         if value[:PREFIX_LENGTH] == self._codec.prefix:
             with suppress(IndexError, ValueError):
                 return moved_record(value, job.run, attempt, due_at_ms, first_offset)
-        # Of an older version, or with texts that only the general reader reads.
+        # The record has an older version, or strings that only the general reader accepts.
         values = {name: getattr(job, name) for name in _JOB_FIELDS}
         values |= {"attempt": attempt, "due_at_ms": due_at_ms, "first_offset": first_offset}
         return self._codec.encode(values)
@@ -159,7 +159,7 @@ class JobCodec:
 
 @dataclass(slots=True)
 class Outcome:
-    """One attempt and what came of it; the fields are described in records/outcome.v1.avsc."""
+    """The result of one attempt; records/outcome.v1.avsc describes the fields."""
 
     job: Job
     state: State
@@ -177,22 +177,22 @@ class Outcome:
 
 
 class OutcomeCodec:
-    """Encodes outcomes; they are decoded as plain records."""
+    """Encodes outcomes, and decodes them to plain records."""
 
     def __init__(self) -> None:
         self._codec = RecordCodec("outcome")
         self.decode = self._codec.decode
 
     def encode(self, outcome: Outcome) -> bytes:
-        """Encode an outcome, field by field as outcome.v1.avsc has them."""
+        """Encode an outcome in the field order of outcome.v1.avsc."""
         job, next_due_at_ms, response = outcome.job, outcome.next_due_at_ms, outcome.response
         return b"".join(
             (
                 self._codec.prefix,
                 text_bytes(job.job_id),
-                _whose(job.run, job.subscription_id, job.customer_id, job.sender, job.event_type),
+                _job_part(job.run, job.subscription_id, job.customer_id, job.sender, job.event_type),
                 text_bytes(job.event_id),
-                _what(job.attempt, outcome.state, outcome.reason, outcome.status, outcome.error),
+                _result_part(job.attempt, outcome.state, outcome.reason, outcome.status, outcome.error),
                 common_text_bytes(outcome.host),
                 common_long_bytes(outcome.at_ms),
                 long_bytes(outcome.duration_us),
@@ -209,14 +209,14 @@ class OutcomeCodec:
         )
 
 
-# What outcomes have in common is encoded once.
+# Cached, because many outcomes share these parts.
 @lru_cache(maxsize=4_096)
-def _whose(run: int, subscription_id: str, customer_id: str, sender: str, event_type: str) -> bytes:
+def _job_part(run: int, subscription_id: str, customer_id: str, sender: str, event_type: str) -> bytes:
     return long_bytes(run) + b"".join(map(text_bytes, (subscription_id, customer_id, sender, event_type)))
 
 
 @lru_cache(maxsize=1_024)
-def _what(attempt: int, state: State, reason: str, status: int | None, error: str | None) -> bytes:
+def _result_part(attempt: int, state: State, reason: str, status: int | None, error: str | None) -> bytes:
     return b"".join(
         (
             long_bytes(attempt),
@@ -230,7 +230,7 @@ def _what(attempt: int, state: State, reason: str, status: int | None, error: st
 
 @dataclass(slots=True, kw_only=True)
 class DeadLetter:
-    """A job out of attempts, or a record that nobody could read; see records/dead_letter.v1.avsc."""
+    """A job out of attempts, or an unreadable record; records/dead_letter.v1.avsc describes the fields."""
 
     reason: str
     detail: str
@@ -263,7 +263,7 @@ class DeadLetterCodec:
         return self._codec.encode(record)
 
     def decode(self, value: bytes | None) -> DeadLetter:
-        """Decode a dead letter; UnreadableRecord if it is none."""
+        """Decode a dead letter; UnreadableRecord if it is invalid."""
         record = self._codec.decode(value)
         record["headers"] = tuple((header["name"], header["value"]) for header in record["headers"])
         return DeadLetter(**record)

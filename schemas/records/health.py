@@ -1,6 +1,7 @@
-"""What delivery finds out about endpoints: their health, and what operators and customers hear of it.
+"""Records of the topics `health` and `operations`: the health of endpoints, and events for operators and customers.
 
-Health is status, not configuration: it has a topic of its own, so that neither writer overwrites the other.
+Health is status, not configuration. It has its own topic, so that delivery and the subscription writer never overwrite
+each other's records.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ _OPERATION: Final = RecordCodec("operation")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Health:
-    """An endpoint that fails, or is disabled; the fields are described in records/health.v1.avsc."""
+    """A failing or disabled endpoint; records/health.v1.avsc describes the fields."""
 
     subscription_id: str
     customer_id: str
@@ -36,13 +37,13 @@ class Health:
     updated_at_ms: int
 
     def disables(self, activation: int) -> bool:
-        """Tell whether nothing may be sent for a subscription of this activation."""
+        """Return whether this record disables a subscription with the given activation."""
         return self.disabled_at_ms is not None and self.activation >= activation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
-    """Something that happened; the fields are described in records/operation.v1.avsc."""
+    """An event for operators or customers; records/operation.v1.avsc describes the fields."""
 
     kind: OperationKind
     at_ms: int
@@ -65,24 +66,26 @@ def encode_health(health: Health) -> bytes:
 
 
 def decode_health(value: bytes | None) -> Health:
-    """Decode the value of a record of the topic `health`; UnreadableRecord if it is none."""
+    """Decode the value of a record of the topic `health`; UnreadableRecord if it is invalid."""
     record: dict[str, Any] = _HEALTH.decode(value)
     if record["reason"] not in {"", "gone", "failing"}:
         raise UnreadableRecord("invalid_value", f"health has the reason {record['reason'][:64]!r}")
     return Health(**record)
 
 
-def decode_all(values: Mapping[str, bytes], unreadable: Callable[[str, UnreadableRecord], object]) -> dict[str, Health]:
-    """Decode what the topic `health` holds, by its keys; what cannot be read is told to `unreadable`, and left out.
+def decode_all(
+    values: Mapping[str, bytes], on_unreadable: Callable[[str, UnreadableRecord], object]
+) -> dict[str, Health]:
+    """Decode the records of the topic `health` by key. Unreadable ones are passed to `on_unreadable` and left out.
 
-    It is status, not configuration: it is found out anew.
+    Nothing is lost by that: delivery determines the health of an endpoint again from the next attempts.
     """
     found: dict[str, Health] = {}
     for key, value in values.items():
         try:
             found[key] = decode_health(value)
         except UnreadableRecord as error:
-            unreadable(key, error)
+            on_unreadable(key, error)
     return found
 
 
@@ -92,5 +95,5 @@ def encode_operation(operation: Operation) -> bytes:
 
 
 def decode_operation(value: bytes | None) -> Operation:
-    """Decode the value of a record of the topic `operations`; UnreadableRecord if it is none."""
+    """Decode the value of a record of the topic `operations`; UnreadableRecord if it is invalid."""
     return Operation(**_OPERATION.decode(value))

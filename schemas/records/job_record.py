@@ -1,6 +1,7 @@
-"""The record of a job, field by field as job.v1.avsc has them: what router and delivery do for each job.
+"""Hand-written codec of job records, in the field order of job.v1.avsc: router and delivery use it for every job.
 
-Only what Signpost writes itself is read here; `IndexError` and `ValueError` mean that a general reader is to judge.
+It reads only what Signpost itself writes. `IndexError` and `ValueError` mean: use the general Avro reader, which
+accepts every valid record and reports what is wrong with the others.
 """
 
 from __future__ import annotations
@@ -17,35 +18,35 @@ UNKNOWN_OFFSET: Final = -1
 _ID_AT: Final = PREFIX_LENGTH + 1
 _SUBSCRIPTION_AT: Final = _ID_AT + 36
 _UUID_LENGTH: Final = long_bytes(36)[0]
-# The bytes of a number that have another one behind them, and the last one.
+# The bytes of a varint: continuation bytes, and the last byte.
 _LONG: Final = rb"[\x80-\xff]*+[\x00-\x7f]"
 _HEAD_LONGS: Final = re.compile(b"(" + _LONG * 3 + b")(" + _LONG * 4 + b")").match
 _TAIL_LONGS: Final = re.compile((b"(" + _LONG + b")") * 4).match
-# A text whose length is one byte, an even one as it is positive: `length & _OTHER` is 0.
+# `length & _OTHER` is 0 for a string whose length fits one byte. A positive length is an even zigzag number.
 _OTHER: Final = 0x81
-# Run 0, attempt 1, due at once, and no first offset but its own.
+# Run 0, attempt 1, due at once, first offset unknown.
 _FIRST: Final = b"".join(map(long_bytes, (0, 1, 0, UNKNOWN_OFFSET)))
 
 
 def first_head(subscription_id: str, partition: int, offset: int, activation: int) -> bytes:
-    """Encode what a job's first record says of its subscription and attempt, for `JobCodec.join`."""
+    """Encode the head of a job's first record: its subscription and attempt, for `JobCodec.join`."""
     return b"".join((text_bytes(subscription_id), *map(long_bytes, (partition, offset, activation)), _FIRST))
 
 
 @lru_cache(maxsize=1_024)
 def type_bytes(sender: str, event_type: str) -> bytes:
-    """Encode sender and event type, which many records have in common."""
+    """Encode sender and event type. Cached, because many records share them."""
     return text_bytes(sender) + text_bytes(event_type)
 
 
 @lru_cache(maxsize=256)
 def source_bytes(topic: str, partition: int) -> bytes:
-    """Encode source topic and partition, which many records have in common."""
+    """Encode source topic and partition. Cached, because many records share them."""
     return text_bytes(topic) + long_bytes(partition)
 
 
 def moved_record(value: bytes, run: int, attempt: int, due_at_ms: int, first_offset: int) -> bytes:
-    """Return a job record with other numbers in the four fields before its tail; ValueError, IndexError as above."""
+    """Return a job record with other numbers in the four fields before its tail; ValueError, IndexError: see above."""
     head = _head_longs(value)
     longs = map(long_bytes, (run, attempt, due_at_ms, first_offset))
     return b"".join((value[: head.end(1)], *longs, value[head.end() :]))
@@ -54,7 +55,7 @@ def moved_record(value: bytes, run: int, attempt: int, due_at_ms: int, first_off
 def job_fields(value: bytes) -> tuple[Any, ...]:
     """Decode a job record: its fields in their order.
 
-    What many records have in common is found by its bytes, at a fifth of the price of reading it again.
+    Caches keyed by the encoded bytes hold the parts that many records share.
     """
     head_end = _head_longs(value).end()
     event_type = head_end + 1 + (value[head_end] >> 1)
@@ -65,7 +66,7 @@ def job_fields(value: bytes) -> tuple[Any, ...]:
     lengths = value[head_end] | value[event_type] | value[event_id] | value[customer] | value[topic]
     longs = _TAIL_LONGS(value, partition)
     if longs is None or lengths & _OTHER:
-        raise ValueError("a text of 64 bytes or more, or no job at all")
+        raise ValueError("a string of 64 bytes or more, or not a job record")
     _, offset, appended_at_ms, size = longs.groups()
     body = value[longs.end() :]
     if len(body) != _long_of(size):
@@ -84,11 +85,11 @@ def job_fields(value: bytes) -> tuple[Any, ...]:
 
 
 def _head_longs(value: bytes) -> re.Match[bytes]:
-    """Find the seven numbers of a head: those of the subscription's record, and those of the attempt."""
+    """Find the seven numbers of a head: three of the subscription record and four of the attempt."""
     size = value[_SUBSCRIPTION_AT]
     found = _HEAD_LONGS(value, _SUBSCRIPTION_AT + 1 + (size >> 1))
     if found is None or value[PREFIX_LENGTH] != _UUID_LENGTH or size & _OTHER:
-        raise ValueError("another job id than a uuid, a subscription id of 64 bytes or more, or no job at all")
+        raise ValueError("a job id that is not a uuid, a subscription id of 64 bytes or more, or not a job record")
     return found
 
 

@@ -1,4 +1,4 @@
-"""Which partition a key is on: murmur2, as Java's producers and librdkafka's `murmur2_random` have it."""
+"""The partition of a key: murmur2, as in Java producers and in librdkafka's `murmur2_random`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _MASK: Final = 0xFFFFFFFF
 
 
 def murmur2(data: bytes) -> int:
-    """Return the hash of `org.apache.kafka.common.utils.Utils.murmur2`, as an unsigned number of 32 bits."""
+    """Return the hash of `org.apache.kafka.common.utils.Utils.murmur2`, as an unsigned 32-bit integer."""
     length = len(data)
     h = _SEED ^ length
     whole = length & ~3
@@ -25,5 +25,5 @@ def murmur2(data: bytes) -> int:
 
 
 def partition_of(key: str, partitions: int) -> int:
-    """Return the partition of a key; the records of a customer's subscriptions are on that of the customer id."""
+    """Return the partition of a key. The subscriptions of a customer are on the partition of the customer id."""
     return (murmur2(key.encode()) & 0x7FFFFFFF) % partitions

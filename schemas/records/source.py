@@ -1,7 +1,7 @@
-"""What is noted of a source on the compacted topic `sources` (key: its topic).
+"""Records of the compacted topic `sources`: the positions of a source (key: its topic).
 
-Positions of a consumer group can be lost, all at once. A source without any is new only if nothing was ever noted of
-it.
+A consumer group can lose all its committed offsets at once. A source without committed offsets is new only if this
+topic has no record of it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _CODEC: Final = RecordCodec("source")
 
 @dataclass(frozen=True, slots=True)
 class SourcePositions:
-    """That a topic is read, and from where; the fields are described in records/source.v1.avsc."""
+    """Start and last positions of a source; records/source.v1.avsc describes the fields."""
 
     topic: str
     started_at_ms: int
@@ -28,31 +28,31 @@ class SourcePositions:
 
     @property
     def positions(self) -> Mapping[int, int]:
-        """The last position that was noted of each partition."""
+        """The last saved position of each partition."""
         return {**self.first, **self.last}
 
 
-def encode_source(note: SourcePositions) -> bytes:
-    """Encode a note."""
+def encode_source(source: SourcePositions) -> bytes:
+    """Encode the value of a record of the topic `sources`."""
     return _CODEC.encode(
         {
-            "topic": note.topic,
-            "started_at_ms": note.started_at_ms,
-            "start_at": note.start_at,
-            "first": _places(note.first),
-            "last": _places(note.last),
-            "last_at_ms": note.last_at_ms,
+            "topic": source.topic,
+            "started_at_ms": source.started_at_ms,
+            "start_at": source.start_at,
+            "first": _by_partition(source.first),
+            "last": _by_partition(source.last),
+            "last_at_ms": source.last_at_ms,
         }
     )
 
 
 def decode_source(value: bytes | None) -> SourcePositions:
-    """Decode a note; UnreadableRecord if it is none."""
+    """Decode the value of a record of the topic `sources`; UnreadableRecord if it is invalid."""
     record = _CODEC.decode(value)
     for name in ("first", "last"):
-        record[name] = {place["partition"]: place["offset"] for place in record[name]}
+        record[name] = {item["partition"]: item["offset"] for item in record[name]}
     return SourcePositions(**record)
 
 
-def _places(positions: Mapping[int, int]) -> list[dict[str, int]]:
+def _by_partition(positions: Mapping[int, int]) -> list[dict[str, int]]:
     return [{"partition": partition, "offset": offset} for partition, offset in sorted(positions.items())]

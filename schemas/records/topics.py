@@ -1,4 +1,4 @@
-"""The one place that knows Signpost's topics: names, partitions, replication and configs."""
+"""Definitions of Signpost's topics: names, partitions, replication and configs."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from schemas.input.durations import format_duration
 
 FIRST: Final = timedelta(0)
 DEFERRAL_DELAY: Final = timedelta(seconds=5)
-# A job that has to wait for its endpoint comes nearer in steps: with these none is more than six times the next.
+# A deferred job reaches its due time in several steps. With these delays no step is more than six times the next one.
 DEFERRAL_DELAYS: Final = (timedelta(seconds=1), DEFERRAL_DELAY, timedelta(seconds=20))
 DAY_MS: Final = 86_400_000
-# A record of jobs or dead holds a whole source record and what Signpost adds to it.
+# A record of `jobs` or `dead` contains a whole source record and the fields that Signpost adds.
 RECORD_OVERHEAD: Final = 64 * 1024
 MAX_EVENT: Final = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """A topic as it has to be."""
+    """The required configuration of a topic."""
 
     name: str
     partitions: int
@@ -43,45 +43,45 @@ class TopicNames:
 
     @property
     def sources(self) -> str:
-        """Compacted; where each source started, and its last positions."""
+        """Compacted; start and last positions of each source."""
         return f"{self.prefix}sources"
 
     @property
     def outcomes(self) -> str:
-        """One record an attempt."""
+        """One record per attempt."""
         return f"{self.prefix}outcomes"
 
     @property
     def dead(self) -> str:
-        """Jobs out of attempts and records that nobody could read."""
+        """Jobs out of attempts and unreadable records."""
         return f"{self.prefix}dead"
 
     @property
     def health(self) -> str:
-        """Compacted; endpoints that fail or are disabled, each on the partition number of its jobs."""
+        """Compacted; failing and disabled endpoints, each on the partition number of its jobs."""
         return f"{self.prefix}health"
 
     @property
     def operations(self) -> str:
-        """What happened that an operator or a customer wants to hear of."""
+        """Events that operators or customers want to know about."""
         return f"{self.prefix}operations"
 
     @property
     def jobs_pattern(self) -> str:
-        """Regular expression (librdkafka's `^…`) of the topics of all delay topics."""
+        """Regular expression (librdkafka's `^…`) that matches all delay topics."""
         return f"^{re.escape(self.prefix)}jobs\\.[0-9]+[smh]$"
 
     def events(self, sender: str) -> str:
-        """Return the event topic of a sender, used where no other source is configured."""
+        """Return the event topic of a sender: the default source."""
         return f"{self.prefix}{sender}.events"
 
     def jobs(self, delay: timedelta) -> str:
-        """Return the topic of the delay topic with this delay."""
+        """Return the name of the delay topic with this delay."""
         return f"{self.prefix}jobs.{format_duration(delay)}"
 
 
 def delays_of(schedules: Iterable[Iterable[timedelta]]) -> tuple[timedelta, ...]:
-    """Return the delays of all delay topics, ascending: no delay, the schedules' steps, and the deferral delays."""
+    """Return the delays of all delay topics, ascending: zero, the delays of the schedules, and the deferral delays."""
     return tuple(sorted({FIRST, *DEFERRAL_DELAYS}.union(*schedules)))
 
 
@@ -94,9 +94,9 @@ def own_topics(
     replication: int,
     max_event: int = MAX_EVENT,
 ) -> list[Topic]:
-    """Return all topics that Signpost needs; `max_event` is in bytes, `delay topics` are delays."""
-    # Own topics keep records by count of days alone; the broker, not the producer, says when a record was appended:
-    # a tier's wait counts from there.
+    """Return all topics that Signpost needs. `max_event` is in bytes; `delay_topics` are the delays of these topics."""
+    # Signpost's own topics delete records by age only. The broker sets the timestamps, because the delay of a delay
+    # topic counts from the append.
     common = {"message.timestamp.type": "LogAppendTime", "retention.bytes": "-1"}
     if replication > 1:
         common |= {"min.insync.replicas": "2", "unclean.leader.election.enable": "false"}

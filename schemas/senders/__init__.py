@@ -1,1 +1,1 @@
-"""Senders: how a product renders, signs and sends its webhooks. Each folder here is a built-in sender."""
+"""Senders: how a product renders, signs and sends its webhooks. Each folder in this package is a built-in sender."""

@@ -1,7 +1,7 @@
-"""Conditions that an event has to keep where it is published. What is on the topic already is delivered as it is.
+"""Conditions that are checked when an event is published. Events on a topic are delivered without this check.
 
 A field is a path in `data`: `status`, `globalWatchlist.caseReviewStatus`, `caseDetails[].entityReviewStatus` for each
-element of an array. An array that is not there has no elements; any other field has to be there.
+element of an array. A missing array has no elements; any other field has to be present.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _ABSENT: Final = object()
 
 
 class Condition(FileModel):
-    """One of `[[conditions]]`: what the values of a field are, for some event types or for all."""
+    """One of `[[conditions]]`: the allowed values of a field, for some event types or for all."""
 
     field: str = Field(pattern=_PATH)
     event_types: tuple[str, ...] | None = None
@@ -28,19 +28,19 @@ class Condition(FileModel):
     not_empty: StrictBool = False
 
     @model_validator(mode="after")
-    def _says_something(self) -> Condition:
+    def _has_a_rule(self) -> Condition:
         if self.one_of is None and not self.not_empty:
-            raise ValueError("a condition has one_of, or not_empty = true")
+            raise ValueError("a condition needs one_of, or not_empty = true")
         return self
 
     def problems(self, event_type: str, data: Any) -> Iterator[str]:
-        """Yield a sentence for each value that does not keep the condition, with the field and both values."""
+        """Yield a sentence for each value that violates the condition, with field, expected and found value."""
         if self.event_types is not None and event_type not in self.event_types:
             return
         for path, value in _found(data, self.field.split("."), "data"):
             if self.one_of is not None and value not in self.one_of:
                 expected = " or ".join(json.dumps(choice, ensure_ascii=False) for choice in self.one_of)
-                yield f"{path}: {event_type} has {expected} here, found {_shown(value)}"
+                yield f"{path}: expected {expected} for {event_type}, found {_shown(value)}"
             elif self.not_empty and not (isinstance(value, str) and value):
                 yield f"{path}: expected a string of one character or more, found {_shown(value)}"
 

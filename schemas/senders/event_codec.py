@@ -1,8 +1,8 @@
-"""The values of event topics: from bytes to an Event, and back.
+"""Encoding and decoding of the values of event topics.
 
-Without a schema registry a value is Avro single-object encoding: the fingerprint of the writer schema leads to the
-event type. With one it may also be in Confluent's wire format: a zero byte, the big-endian id of the writer schema,
-and the record.
+A value has Avro single-object encoding, whose fingerprint of the writer schema determines the event type. With a schema
+registry, a value may also have Confluent's wire format: a zero byte, the big-endian id of the writer schema, and the
+record.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from schemas.senders.writer_schemas import CONFLUENT_MAGIC, ConfluentDecoder, Wr
 
 
 class EventDecoder:
-    """Decodes the values of a sender's event topic; `schemas` is the registry, where there is one."""
+    """Decodes the values of a sender's event topic; `schemas` is the registry, if there is one."""
 
     def __init__(self, sender: Sender, schemas: WriterSchemas | None = None) -> None:
         self._sender = sender
@@ -31,9 +31,9 @@ class EventDecoder:
         self._by_prefix = {event_type.prefix: event_type for event_type in sender.all_types}
 
     def decode(self, value: bytes | None, fallback_id: Callable[[], str]) -> Event:
-        """Decode one value; one without an id gets `fallback_id()`.
+        """Decode one value; an event without an id gets `fallback_id()`.
 
-        UnreadableRecord says why it cannot be read. Unavailable: the schema registry, which is needed, does not answer.
+        UnreadableRecord: the value is invalid. Unavailable: the required schema registry does not respond.
         """
         if not value:
             raise UnreadableRecord("empty", "an event record has no value")
@@ -58,8 +58,9 @@ class EventDecoder:
         if not record["customer_id"]:
             raise UnreadableRecord("no_customer", "customer_id is empty")
         if has_floats and not _all_finite(record["data"]):
-            raise UnreadableRecord("invalid_value", "data holds a number that JSON does not have: NaN or infinite")
-        event_id, data = record["event_id"] or fallback_id(), record["data"]
+            raise UnreadableRecord("invalid_value", "data contains NaN or infinity, which JSON does not have")
+        event_id = record["event_id"] or fallback_id()
+        data = record["data"]
         if event_type.form is not None:
             try:
                 data = event_type.form.out(data)
@@ -69,9 +70,11 @@ class EventDecoder:
 
     def _refuse(self, value: bytes) -> NoReturn:
         if value[:1] == CONFLUENT_MAGIC:
-            raise UnreadableRecord("unknown_format", "the value names a schema by its id; set schema_registry_url")
+            raise UnreadableRecord(
+                "unknown_format", "the value names a schema by its id in a registry; set schema_registry_url"
+            )
         if value[:2] != MAGIC:
-            raise UnreadableRecord("unknown_format", f"an event begins with c301, this with {value[:2].hex()}")
+            raise UnreadableRecord("unknown_format", f"an event begins with c301, this value with {value[:2].hex()}")
         if len(value) < PREFIX_LENGTH:
             raise UnreadableRecord("truncated", f"{len(value)} bytes are too few for an event")
         raise UnreadableRecord(
@@ -79,21 +82,21 @@ class EventDecoder:
         )
 
     def _sharing(self, name: str, event_type: EventType) -> EventType:
-        """Return the event type of a name, which has to share the schema of `event_type`."""
+        """Return the event type with this name, which has to share the schema of `event_type`."""
         other = self._sender.type_of(name)
         if other is not None and other.prefix == event_type.prefix:
             return other
         if other is None:
             raise UnreadableRecord("unknown_event_type", f"{self._sender.name} has no event type {name[:128]!r}")
         raise UnreadableRecord(
-            "event_type_mismatch", f"event_type is {name!r}, the schema is the one of {event_type.name!r}"
+            "event_type_mismatch", f"event_type is {name!r}, the schema is that of {event_type.name!r}"
         )
 
 
 def encode_event(sender: Sender, event: Event) -> bytes:
-    """Encode an event in single-object encoding; EventError if its type is unknown or its data do not fit.
+    """Encode an event in single-object encoding; EventError if its type is unknown or its data do not fit the schema.
 
-    Nullable fields may be left out. producers/events/validation.py says field by field what is wrong with an event.
+    Nullable fields may be omitted. producers/events/validation.py reports errors field by field.
     """
     event_type = sender.type_of(event.event_type)
     if event_type is None:

@@ -1,7 +1,8 @@
-"""Header lines of a sender: names, and templates of what an attempt fills in.
+"""Header lines of a sender: names and templates. Each attempt fills the placeholders of the templates.
 
-`{version}` is Signpost's. `{event_id}`, `{job_id}`, `{event_type}`, `{EVENT_TYPE}` (in upper case), `{customer_id}` and
-`{subscription_id}` are the attempt's. Any other placeholder is a constant that each event type has in its own line.
+`{version}` is Signpost's version. `{event_id}`, `{job_id}`, `{event_type}`, `{EVENT_TYPE}` (in upper case),
+`{customer_id}` and `{subscription_id}` are values of the attempt. Any other placeholder is a constant of the event
+type, set in its line of sender.toml.
 """
 
 from __future__ import annotations
@@ -27,10 +28,10 @@ KNOWN: Final = ("version", *OF_ATTEMPT)
 
 
 class HeaderLines:
-    """The lines of an attempt before its signature, in the order in which they were given."""
+    """The header lines of an attempt before its signature, in the order of sender.toml."""
 
     def __init__(self, templates: Mapping[str, str], version: str, constants: Mapping[str, Mapping[str, str]]) -> None:
-        """`constants`: by placeholder, then by event type."""
+        """`constants` maps placeholders to their value for each event type."""
         filled = {name: template.replace("{version}", version) for name, template in templates.items()}
         self._constants = constants
         self._static = [f"{name}: {template}".encode() for name, template in filled.items()]
@@ -38,7 +39,7 @@ class HeaderLines:
         self._lines = [self._line(name, template) for name, template in filled.items()]
 
     def of(self, attempt: Attempt) -> Sequence[bytes]:
-        """Return the lines of an attempt. A constant that its type no longer has leaves its line out."""
+        """Return the lines of an attempt. A line is omitted if the event type no longer has a constant for it."""
         if self._is_static:
             return self._static
         lines = []
@@ -49,7 +50,7 @@ class HeaderLines:
         return lines
 
     def _line(self, name: str, template: str) -> bytes | Callable[[Attempt], bytes | None]:
-        # ["", "event_id", " of ", "customer_id", ""]: text and placeholders take turns
+        # ["", "event_id", " of ", "customer_id", ""]: texts and placeholders alternate
         parts = PLACEHOLDER.split(template)
         if len(parts) == 1:
             return f"{name}: {template}".encode()

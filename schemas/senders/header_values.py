@@ -1,4 +1,4 @@
-"""What may stand in a header: ids and names that come from outside can hold anything, a line break among it."""
+"""Safe header values: ids and names from events can contain any characters, even line breaks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _PLAIN: Final = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?").fullmatch
 
 
 class Attempt(Protocol):
-    """What a header can say about an attempt: schemas.records.delivery.Job has it."""
+    """The values of an attempt for headers; schemas.records.delivery.Job has them."""
 
     @property
     def job_id(self) -> str:
@@ -23,12 +23,12 @@ class Attempt(Protocol):
 
     @property
     def event_id(self) -> str:
-        """Whatever the source gave."""
+        """The event id as published: any text."""
         ...
 
     @property
     def event_type(self) -> str:
-        """The type as it is published."""
+        """The event type as published."""
         ...
 
     @property
@@ -43,12 +43,12 @@ class Attempt(Protocol):
 
 
 def header_id(event_id: str) -> str:
-    """Return an event's id as it goes into a header: itself, or the uuid5 of one that has other characters."""
+    """Return an event id for a header: unchanged, or its uuid5 if it contains other characters."""
     return event_id if _ID(event_id) else uuid5(event_id)
 
 
-# A process sends the same few customers, types and subscriptions again and again.
+# A process sends the same few customers, event types and subscriptions repeatedly.
 @lru_cache(maxsize=4_096)
 def header_text(text: str) -> str:
-    """Return a text as it goes into a header: itself, or percent-encoded UTF-8 where it is not printable ASCII."""
+    """Return a text for a header: unchanged, or percent-encoded UTF-8 if it is not printable ASCII."""
     return text if _PLAIN(text) else quote(text, safe="", errors="surrogateescape")

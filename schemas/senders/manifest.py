@@ -1,4 +1,4 @@
-"""A sender.toml: how one product's webhooks look, as data. docs/senders/README.md describes every key."""
+"""The file sender.toml: the format of one product's webhooks. docs/senders/README.md describes every key."""
 
 from __future__ import annotations
 
@@ -20,37 +20,39 @@ from schemas.senders.signing import HmacSha256Hex
 from schemas.senders.standard_webhooks import StandardWebhooks
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-# Names of types come from outside where a sender takes any: they become labels of logs, and parts of headers.
+# A sender may accept any event type. Its name then comes from events, and appears in log fields and headers.
 _LONGEST_NAME: Final = 256
 
 
 def _whole_seconds(value: timedelta) -> timedelta:
-    # Delay topics are named by whole seconds, minutes or hours.
+    # Names of delay topics contain whole seconds, minutes or hours.
     if value <= timedelta(0) or value.microseconds:
         raise ValueError("expected one second or more, in whole seconds")
     return value
 
 
 def is_event_type(name: str) -> bool:
-    """Tell whether a name can be that of an event type. `all` and `*` mean every type in subscriptions."""
+    """Return whether a name is a valid event type. `all` and `*` mean every type in subscriptions."""
     return name != "all" and len(name) <= _LONGEST_NAME and _NAME.fullmatch(name) is not None
 
 
 def _event_type_name(value: str) -> str:
     if value != ANY and not is_event_type(value):
-        raise ValueError("an event type is of letters, digits, '.', '_' and '-', and is not 'all'; '*' is any")
+        raise ValueError(
+            "an event type has only letters, digits, '.', '_' and '-', and is not 'all'; '*' is any event type"
+        )
     return value
 
 
 def _header_value(value: str) -> str:
     if not re.fullmatch(r"[\x20-\x7e]+", value) or value != value.strip():
-        raise ValueError("a header value is printable ASCII without space around it")
+        raise ValueError("a header value is printable ASCII without a space at its start or end")
     return value
 
 
 def _file_name(value: str) -> str:
     if not _NAME.fullmatch(value):
-        raise ValueError("the name of a schema is that of its file in events/, without .avsc")
+        raise ValueError("the name of a schema is the name of its file in events/, without .avsc")
     return value
 
 
@@ -64,24 +66,24 @@ ApiFlavour: TypeAlias = Literal["native", "onboarding", "diligent"]
 
 
 class EventTypeLine(FileModel):
-    """One line of `[event_types]`. What it has beyond these keys is a constant for templates of headers."""
+    """One line of `[event_types]`. Additional keys are constants for header templates."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
     __pydantic_extra__: dict[str, HeaderValue]
 
     trigger: str
-    # The file in events/; by default that of the type's own name.
+    # The file in events/; default: the file with the name of the type.
     record: SchemaName | None = None
-    # False: subscriptions may name the type, and nobody publishes it.
+    # False: subscriptions may name the type, but it is never published.
     published: StrictBool = True
-    # In place of kafka.key.
+    # Replaces kafka.key for this type.
     key: tuple[str, ...] | None = None
-    # Other names under which documents of the product have the type.
+    # Other names of the type in documents of the product.
     aliases: tuple[str, ...] = ()
 
     @property
     def constants(self) -> dict[str, str]:
-        """Values by the placeholder that they stand for."""
+        """Values by placeholder."""
         return self.__pydantic_extra__
 
 
@@ -96,27 +98,27 @@ class Body(FileModel):
     @model_validator(mode="after")
     def _has_what_its_form_needs(self) -> Body:
         if self.form == "payload" and (self.envelope or self.time_format):
-            raise ValueError('form = "payload" is the payload alone, without envelope and time_format')
+            raise ValueError('form = "payload" sends the payload alone; remove envelope and time_format')
         if self.form == "envelope" and not (self.envelope and self.time_format):
             raise ValueError("an envelope needs time_format and [body.envelope]")
         return self
 
 
 class Delivery(FileModel):
-    """`[delivery]`: how long to wait for an answer, and how long after each failure."""
+    """`[delivery]`: timeout of an attempt, and delay after each failed attempt."""
 
     timeout: Wait
     schedule: tuple[Wait, ...]
 
 
 class Kafka(FileModel):
-    """`[kafka]`: fields of `data`, the first of which that has a value is the key."""
+    """`[kafka]`: fields of `data`; the first one with a value is the record key."""
 
     key: tuple[str, ...]
 
 
 class Limits(FileModel):
-    """`[limits]`: what a customer may have."""
+    """`[limits]`: limits per customer."""
 
     subscriptions: StrictInt | None = Field(default=None, ge=1)
 
@@ -137,7 +139,7 @@ class SenderFile(FileModel):
     conditions: tuple[Condition, ...] = ()
 
     def constants(self) -> dict[str, dict[str, str]]:
-        """Return the constants of headers: by placeholder, then by event type."""
+        """Return the constants of header templates: by placeholder, then by event type."""
         found: dict[str, dict[str, str]] = {}
         for event_type, line in self.event_types.items():
             for name, value in line.constants.items():
@@ -146,7 +148,7 @@ class SenderFile(FileModel):
 
 
 def read_sender_file(document: Document) -> SenderFile:
-    """Read a sender.toml; SenderError has a line for everything wrong with it: file, line, key and what."""
+    """Read a sender.toml; SenderError has one line per error, with file, line, key and description."""
     try:
         parsed = SenderFile.model_validate(document.data)
     except ValidationError as error:
@@ -158,7 +160,7 @@ def read_sender_file(document: Document) -> SenderFile:
 
 
 def _contradictions(parsed: SenderFile) -> Iterator[tuple[KeyPath, str]]:
-    """Yield what is wrong between tables, each with the key that it is about."""
+    """Yield contradictions between tables, each with its key."""
     yield from _unknown_placeholders(parsed)
     used = {name for template in parsed.headers.values() for name in PLACEHOLDER.findall(template)}
     for event_type, line in parsed.event_types.items():
@@ -174,14 +176,14 @@ def _contradictions(parsed: SenderFile) -> Iterator[tuple[KeyPath, str]]:
 
 
 def _unknown_placeholders(parsed: SenderFile) -> Iterator[tuple[KeyPath, str]]:
-    """Yield placeholders of headers that neither Signpost nor every event type fills."""
+    """Yield placeholders that neither Signpost nor every event type has a value for."""
     for header, template in parsed.headers.items():
         for name in PLACEHOLDER.findall(template):
-            lacking = [kind for kind, line in parsed.event_types.items() if name not in line.constants]
+            lacking = [event_type for event_type, line in parsed.event_types.items() if name not in line.constants]
             if name in KNOWN or not lacking:
                 continue
             if len(lacking) == len(parsed.event_types):
                 known = ", ".join(f"{{{one}}}" for one in KNOWN)
                 yield ("headers", header), f"unknown placeholder {{{name}}}; known: {known}, and keys of [event_types]"
             else:
-                yield ("event_types", lacking[0]), f"the key {name} is missing; the header {header} is made of it"
+                yield ("event_types", lacking[0]), f"the key {name} is missing; the header {header} needs it"

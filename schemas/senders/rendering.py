@@ -1,4 +1,4 @@
-"""Request bodies: the envelope's keys in their order, or the payload alone, and how a time is written."""
+"""Request bodies: an envelope with its keys in order, or the payload alone; and the formats of times."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _MINUTE_US: Final = 60_000_000
 
 
 def envelope(keys: Mapping[str, EventField], time_format: TimeFormat) -> Render:
-    """Return what makes a body with these keys: compact JSON in UTF-8.
+    """Return a function that renders a body with these keys: compact JSON in UTF-8.
 
-    TypeError, ValueError or OverflowError: a value has no form in JSON.
+    It raises TypeError, ValueError or OverflowError if a value has no JSON form.
     """
     values: dict[EventField, Callable[[Event], Any]] = {
         "event_id": attrgetter("event_id"),
@@ -42,13 +42,13 @@ def envelope(keys: Mapping[str, EventField], time_format: TimeFormat) -> Render:
 
 
 def payload(event: Event) -> bytes:
-    """Return the payload alone as a body; what is JSON text already stays as it stands."""
+    """Return the payload alone as a body. JSON text stays unchanged."""
     if isinstance(event.data, JsonText):
         return event.data.text.encode()
     return orjson.dumps(event.data, embedded)
 
 
-# Events of a batch are mostly of the same minutes, and a look-up costs a tenth of writing the time out.
+# The events of a batch share few minutes, and a cache hit is much cheaper than formatting.
 @lru_cache(maxsize=4096)
 def _minute(minutes: int) -> str:
     # strftime does not pad years below 1000; isoformat does.
@@ -56,7 +56,7 @@ def _minute(minutes: int) -> str:
 
 
 def _split(event: Event) -> tuple[str, int]:
-    """Return `2026-02-16T10:01:` and the µs behind it. What a format does not write is cut, never rounded up."""
+    """Return `2026-02-16T10:01:` and the remaining µs. Formats truncate finer digits and never round up."""
     minutes, rest_us = divmod(event.created_at_us, _MINUTE_US)
     try:
         return _minute(minutes), rest_us

@@ -1,7 +1,7 @@
-"""Senders: how one product's webhooks look to the receiver. A sender is a folder of data, not code.
+"""Senders: the format of one product's webhooks. A sender is a folder of data, not code.
 
 <name>/sender.toml           envelope, headers, signature, schedule, timeout, limits, Kafka key, conditions
-<name>/events/<name>.avsc    the record of an event type, as it is on the topic
+<name>/events/<name>.avsc    the record of an event type on its topic
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ DISTRIBUTION: Final = "kafka-signpost"
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Sender:
-    """One product's webhooks. `timeout` is that of an attempt; `schedule` holds the waits after failed attempts.
+    """One product's webhooks. `timeout` applies to an attempt; `schedule` has the delays after failed attempts.
 
-    `event_types` are those that have a name of their own; `any_type` is for all others, None: there are none.
-    `subscribable`: what subscriptions may name besides patterns. `envelope_keys`: keys of the body and the fields of
-    the event that they hold, none where the body is the payload alone; `time_format` is that of its time.
-    `max_subscriptions`: of a customer.
+    `event_types` are the listed types; `any_type` applies to all others, or is None. `subscribable` are the types that
+    subscriptions may name besides patterns. `envelope_keys` maps keys of the body to fields of the event, and is empty
+    if the body is the payload alone. `time_format` is the format of times in the body. `max_subscriptions` is the limit
+    per customer.
     """
 
     name: str
@@ -66,7 +66,7 @@ class Sender:
 
     @property
     def needs_secret(self) -> bool:
-        """True: a subscription always has a secret."""
+        """Whether every subscription has a secret."""
         return self.signature.required
 
     @property
@@ -76,18 +76,18 @@ class Sender:
 
     @property
     def all_types(self) -> tuple[EventType, ...]:
-        """All event types, that for any other name among them."""
+        """All event types, including `any_type`."""
         return (*self.event_types.values(), *((self.any_type,) if self.any_type is not None else ()))
 
     def type_of(self, name: str) -> EventType | None:
-        """Return the event type of a name, None if the sender has none."""
+        """Return the event type with this name; None if the sender does not have it."""
         event_type = self.event_types.get(name)
         if event_type is None and self.any_type is not None and is_event_type(name):
             return self.any_type
         return event_type
 
     def takes(self, pattern: str) -> bool:
-        """Tell whether a subscription may name this type, or this group of types (`case.*`)."""
+        """Return whether a subscription may name this type, or this group of types (`case.*`)."""
         if pattern in self.subscribable:
             return True
         if pattern.endswith(".*") and any(name.startswith(pattern[:-1]) for name in self.event_types):
@@ -109,21 +109,21 @@ class Sender:
         return event.event_id
 
     def problems(self, event_type: str, data: Any) -> Iterator[str]:
-        """Yield a sentence for each condition of publishing that data in their JSON form do not keep."""
+        """Yield a sentence for each violated condition of publishing; `data` is in its JSON form."""
         for condition in self.conditions:
             yield from condition.problems(event_type, data)
 
     def render(self, event: Event) -> bytes:
         """Return the request body: compact JSON in UTF-8, keys in the documented order.
 
-        UnreadableRecord `invalid_value` if a value has no form in JSON, `too_large` if the body is over `max_body`.
+        UnreadableRecord `invalid_value` if a value has no JSON form, `too_large` if the body exceeds `max_body`.
         """
         try:
             body = self.body(event)
         except (TypeError, ValueError, OverflowError) as error:  # JSONEncodeError is a TypeError
             raise UnreadableRecord("invalid_value", f"{type(error).__name__}: {error}") from error
         if len(body) > self.max_body:
-            raise UnreadableRecord("too_large", f"the body has {len(body)} bytes, at most {self.max_body} are sent")
+            raise UnreadableRecord("too_large", f"the body has {len(body)} bytes; at most {self.max_body} are allowed")
         return body
 
     def generate_secret(self) -> str:
@@ -131,24 +131,24 @@ class Sender:
         return self.signature.generate_secret()
 
     def signing_key(self, secret: str) -> SigningKey:
-        """Return the key that signs for this secret: made once per subscription. InvalidInput if it cannot be one."""
+        """Return the signing key for a secret, built once per subscription; InvalidInput if the secret is invalid."""
         return self.signature.signing_key(secret)
 
     def headers(self, job: Attempt, body: bytes, keys: Sequence[SigningKey], now_s: int) -> list[bytes]:
-        """Return all header lines of an attempt, `Name: value`. `keys`: newest first; `now_s`: Unix seconds."""
+        """Return all header lines of an attempt, `Name: value`. `keys`: newest first. `now_s`: Unix seconds."""
         return [*self.header_lines.of(job), *self.signature.lines(job.event_id, body, keys, now_s)]
 
     def verify(self, headers: Mapping[str, str], body: bytes, secret: str, now_s: int | None = None) -> str | None:
-        """Return None if a request is genuine, else why it is not. Header names compare without regard to case.
+        """Return None if a request is genuine, otherwise the reason. Header names are case-insensitive.
 
-        `now_s`: Unix seconds, where the time of the request counts as well.
+        `now_s`: Unix seconds; None skips the check of the request's time.
         """
         return self.signature.verify({name.lower(): value for name, value in headers.items()}, body, secret, now_s)
 
 
 @cache
 def load_senders() -> Mapping[str, Sender]:
-    """Return the senders that Signpost brings, by name."""
+    """Return the built-in senders by name."""
     folder = resources.files("schemas") / "senders"
     found = (
         load_sender(child)
@@ -159,7 +159,7 @@ def load_senders() -> Mapping[str, Sender]:
 
 
 def load_sender(folder: Traversable) -> Sender:
-    """Read a sender's folder, whose name is the sender's. SenderError names file, line and field of what is wrong."""
+    """Read the folder of a sender, which has the sender's name. SenderError names file, line and field of an error."""
     file = folder / "sender.toml"
     manifest = parse_toml(_read(file), str(file))
     parsed = read_sender_file(manifest)
@@ -197,7 +197,7 @@ def _body(body: Body) -> Render:
 
 
 def _check_keys(parsed: SenderFile, event_types: Mapping[str, EventType], manifest: Document) -> None:
-    """Refuse a field of a key that no event type has; data of any form may have every field."""
+    """Refuse key fields that no event type has. An event type with free-form data may have any field."""
 
     def check(fields: Sequence[str], types: Sequence[EventType], path: KeyPath) -> None:
         if any(event_type.data_fields is None for event_type in types):
@@ -229,14 +229,14 @@ def _read_event_types(folder: Traversable, parsed: SenderFile, manifest: Documen
             file = events / f"{record}.avsc"
             if not file.is_file():
                 where = manifest.place(("event_types", name))
-                raise SenderError(f"{where}: its record is missing: there is no {file}")
+                raise SenderError(f"{where}: the record is missing: {file} does not exist")
             try:
                 read[record] = read_event_type(name, trigger, _read(file), str(file))
             except RecursionError:
-                raise SenderError(f"{file}: it is nested too deeply") from None
+                raise SenderError(f"{file}: nested too deeply") from None
             short = short_name(read[record].tree.name)
             if (owner := owners.setdefault(short, record)) != record:
-                raise SenderError(f"{file}: name: {owner}.avsc has a record {short} as well: give it another name")
+                raise SenderError(f"{file}: name: {owner}.avsc also has a record {short}; choose another name")
         event_types[name] = read[record].named(name, trigger)
     return event_types
 
@@ -247,4 +247,4 @@ def _read(file: Traversable) -> str:
     except FileNotFoundError as error:
         raise SenderError(f"{file}: the file is missing") from error
     except (OSError, UnicodeDecodeError) as error:
-        raise SenderError(f"{file}: cannot be read: {error}") from error
+        raise SenderError(f"{file}: the file cannot be read: {error}") from error

@@ -1,6 +1,6 @@
-"""Signature schemes: how a request proves who sent it. A sender.toml names one and gives its parameters.
+"""Signature schemes. A sender.toml names a scheme and its parameters.
 
-A key is made of a secret once per subscription (`signing_key`); the lines are made per attempt.
+A signing key is derived from a secret once per subscription (`signing_key`). Header lines are built per attempt.
 """
 
 from __future__ import annotations
@@ -24,36 +24,36 @@ _SECRET_BYTES = 32
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SigningKey:
-    """What signs for one secret. `version` is the scheme's own name for how: `v1`, `v1a`; empty where it has none."""
+    """Signs with one secret. `version` is the scheme's name of the algorithm: `v1`, `v1a`, or empty."""
 
     version: str
     sign: Callable[[bytes], bytes] = field(repr=False)
 
 
 class SignatureScheme(Protocol):
-    """What a sender needs of a scheme."""
+    """The interface of a scheme for senders."""
 
     @property
     def required(self) -> bool:
-        """True: every subscription has a secret."""
+        """Whether every subscription has a secret."""
 
     @property
     def header_names(self) -> tuple[str, ...]:
-        """Names of the headers that it sets."""
+        """Names of the headers that the scheme sets."""
 
     def generate_secret(self) -> str:
         """Return a new random secret."""
 
     def signing_key(self, secret: str) -> SigningKey:
-        """Return the key for `lines`; InvalidInput, which does not show the secret, if it cannot be one."""
+        """Return the key for `lines`; InvalidInput, without the secret in its text, if the secret is invalid."""
 
     def lines(self, event_id: str, body: bytes, keys: Sequence[SigningKey], now_s: int) -> list[bytes]:
         """Return the header lines that sign an attempt; the newest key comes first."""
 
     def verify(self, headers: Mapping[str, str], body: bytes, secret: str, now_s: int | None) -> str | None:
-        """Return None if the request is genuine, else why it is not; `headers` have lowercase names.
+        """Return None if the request is genuine, otherwise the reason; `headers` have lowercase names.
 
-        `now_s`: Unix seconds, for schemes that sign the time; None takes a request of any time.
+        `now_s`: Unix seconds, for schemes that sign the time; None accepts a request of any time.
         """
 
 
@@ -73,8 +73,8 @@ def hmac_key(version: str, key: bytes) -> SigningKey:
 class HmacSha256Hex(FileModel):
     """`scheme = "hmac_sha256_hex"`: one header, a prefix and the lowercase hexadecimal HMAC-SHA256 of the body.
 
-    Receivers compare the whole header value with the one that they expect, so it never carries two signatures: the
-    newest key alone signs.
+    Receivers compare the whole header value with the expected one, so it never contains two signatures: only the newest
+    key signs.
     """
 
     scheme: Literal["hmac_sha256_hex"]
@@ -94,18 +94,18 @@ class HmacSha256Hex(FileModel):
         return secrets.token_urlsafe(_SECRET_BYTES)
 
     def signing_key(self, secret: str) -> SigningKey:
-        """Return the UTF-8 bytes of the secret as a key, whatever it begins with."""
+        """Return a key of the UTF-8 bytes of the secret. Prefixes have no meaning."""
         if not secret:
-            raise InvalidInput("the secret is empty: give any text of at least one character")
+            raise InvalidInput("the secret is empty: expected at least one character")
         if self.longest_secret is not None and len(secret) > self.longest_secret:
-            raise InvalidInput(f"the secret has {len(secret)} characters, at most {self.longest_secret} are taken")
+            raise InvalidInput(f"the secret has {len(secret)} characters; at most {self.longest_secret} are allowed")
         try:
             return hmac_key("", secret.encode())
         except UnicodeEncodeError:  # the exception would show the secret
-            raise InvalidInput("the secret is not text: it holds half of a surrogate pair") from None
+            raise InvalidInput("the secret is not valid text: it contains half of a surrogate pair") from None
 
     def lines(self, event_id: str, body: bytes, keys: Sequence[SigningKey], now_s: int) -> list[bytes]:
-        """Return the one signature line, or none where there is no key; id and time are not part of the message."""
+        """Return the signature line, or no line without a key. Id and time are not part of the message."""
         if not keys:
             return []
         return [f"{self.header}: {self.prefix}{keys[0].sign(body).hex()}".encode()]
@@ -116,7 +116,7 @@ class HmacSha256Hex(FileModel):
         if given is None:
             return f"the header {self.header} is missing"
         expected = self.prefix + self.signing_key(secret).sign(body).hex()
-        # As bytes: compare_digest refuses text that is not ASCII, and a header can hold anything.
+        # As bytes: compare_digest refuses text that is not ASCII, and a header can contain anything.
         if hmac.compare_digest(expected.encode(), given.encode("utf-8", "surrogateescape")):
             return None
-        return f"{self.header} does not fit the body and the secret"
+        return f"{self.header} does not match the body and the secret"

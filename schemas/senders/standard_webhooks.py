@@ -1,7 +1,7 @@
 """Standard Webhooks 1.0.0 (specification at standardwebhooks.com): three headers, symmetric and asymmetric keys.
 
-The message is `<id>.<timestamp>.<body>`. A secret is `whsec_` and base64 of 24 to 64 bytes, which sign by HMAC-SHA256
-(`v1`), or `whsk_` and base64 of an ed25519 private key (`v1a`), whose public key receivers know as `whpk_`.
+The message is `<id>.<timestamp>.<body>`. A secret is `whsec_` and the base64 of 24 to 64 bytes, the key of HMAC-SHA256
+(`v1`); or `whsk_` and the base64 of an ed25519 private key (`v1a`). Receivers get its public key as `whpk_`.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ HEADERS: Final = ("webhook-id", "webhook-timestamp", "webhook-signature")
 SYMMETRIC: Final = "whsec_"
 PRIVATE: Final = "whsk_"
 PUBLIC: Final = "whpk_"
-# The specification's bounds of a symmetric key, and the tolerance of its libraries for the time of a request.
+# The specification's bounds of a symmetric key, and the tolerance of its libraries for the request's time.
 _FEWEST_BYTES: Final = 24
 _MOST_BYTES: Final = 64
 TOLERANCE_S: Final = 300
-# 30,000 years; int() refuses some thousand digits by an exception.
+# About 30,000 years. int() raises an exception for several thousand digits.
 _MOST_DIGITS: Final = 12
 _SEED_BYTES: Final = 32
-_SHOULD_BE: Final = "expected whsec_ and the base64 of 24 to 64 bytes"
+_EXPECTED_SECRET: Final = "expected whsec_ and the base64 of 24 to 64 bytes"
 
 
 class StandardWebhooks(FileModel):
     """`scheme = "standard_webhooks"`: `webhook-id`, `webhook-timestamp`, `webhook-signature`.
 
-    During a rotation all secrets sign, the newest first. What a request without a secret carries is `unsigned`.
+    During a rotation all secrets sign, the newest first. `unsigned` selects the headers of a request without a secret.
     """
 
     scheme: Literal["standard_webhooks"]
@@ -54,7 +54,7 @@ class StandardWebhooks(FileModel):
         return HEADERS
 
     def generate_secret(self) -> str:
-        """Return a new secret: symmetric, or an ed25519 private key where only those are taken."""
+        """Return a new secret: symmetric, or an ed25519 private key if `versions` has only `v1a`."""
         if "v1" in self.versions:
             return SYMMETRIC + base64.b64encode(secrets.token_bytes(self.generated_bytes)).decode()
         private = Ed25519PrivateKey.generate()
@@ -63,18 +63,18 @@ class StandardWebhooks(FileModel):
         )
 
     def signing_key(self, secret: str) -> SigningKey:
-        """Return the key behind a `whsec_` or `whsk_` secret."""
+        """Return the key in a `whsec_` or `whsk_` secret."""
         if secret.startswith(SYMMETRIC) and "v1" in self.versions:
             return hmac_key("v1", symmetric_key(secret))
         if secret.startswith(PRIVATE) and "v1a" in self.versions:
             return SigningKey("v1a", private_key(secret).sign)
         if secret.startswith(PUBLIC):
-            raise InvalidInput("the secret is a public key (whpk_), which cannot sign; give the private one, whsk_")
-        asymmetric = ", or whsk_ and that of an ed25519 private key" if "v1a" in self.versions else ""
-        raise InvalidInput(f"the secret has another form: {_SHOULD_BE}{asymmetric}")
+            raise InvalidInput("the secret is a public key (whpk_), which cannot sign; give the private key, whsk_")
+        asymmetric = ", or whsk_ and the base64 of an ed25519 private key" if "v1a" in self.versions else ""
+        raise InvalidInput(f"the secret has the wrong form: {_EXPECTED_SECRET}{asymmetric}")
 
     def lines(self, event_id: str, body: bytes, keys: Sequence[SigningKey], now_s: int) -> list[bytes]:
-        """Return the three lines, or what `unsigned` says where there is no key."""
+        """Return the three lines; without a key, the lines that `unsigned` selects."""
         if not keys and self.unsigned == "nothing":
             return []
         id_ = header_id(event_id).encode()
@@ -89,7 +89,7 @@ class StandardWebhooks(FileModel):
         return lines
 
     def verify(self, headers: Mapping[str, str], body: bytes, secret: str, now_s: int | None) -> str | None:
-        """Say what a receiver's library would: one of the signatures has to fit the secret or public key."""
+        """Verify like the libraries of receivers: one of the signatures has to match the secret or public key."""
         for name in HEADERS:
             if name not in headers:
                 return f"the header {name} is missing"
@@ -97,16 +97,16 @@ class StandardWebhooks(FileModel):
         if not is_unix_seconds(time):
             return "webhook-timestamp is not a number of Unix seconds"
         if now_s is not None and abs(now_s - int(time)) > TOLERANCE_S:
-            return f"webhook-timestamp is {abs(now_s - int(time))} s away from now, at most {TOLERANCE_S} are taken"
-        version, fits = self._verifier(secret)
+            return f"webhook-timestamp is {abs(now_s - int(time))} s away from now; at most {TOLERANCE_S} are accepted"
+        version, matches = self._verifier(secret)
         message = f"{headers['webhook-id']}.{time}.".encode("utf-8", "surrogateescape") + body
         given = [part.partition(",")[::2] for part in headers["webhook-signature"].split(" ")]
         if not any(name == version for name, _ in given):
             return f"webhook-signature has no {version} signature"
         for name, signature in given:
-            if name == version and fits(message, signature.encode("utf-8", "surrogateescape")):
+            if name == version and matches(message, signature.encode("utf-8", "surrogateescape")):
                 return None
-        return "webhook-signature does not fit id, timestamp, body and the secret"
+        return "webhook-signature does not match id, timestamp, body and the secret"
 
     def _verifier(self, secret: str) -> tuple[str, Callable[[bytes, bytes], bool]]:
         if secret.startswith(SYMMETRIC):
@@ -117,31 +117,31 @@ class StandardWebhooks(FileModel):
 
 
 def is_unix_seconds(text: str) -> bool:
-    """Tell whether a header's text is a time: digits, and no more of them than a time has."""
+    """Return whether a header value is a time in Unix seconds: only digits, and at most twelve."""
     return text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS
 
 
 def symmetric_key(secret: str) -> bytes:
-    """Return the bytes behind a `whsec_` secret, whose padding may be missing; InvalidInput if it is none."""
-    key = _decoded(secret, SYMMETRIC, _SHOULD_BE)
+    """Return the bytes in a `whsec_` secret; padding is optional. InvalidInput if the secret is invalid."""
+    key = _decoded(secret, SYMMETRIC, _EXPECTED_SECRET)
     if not _FEWEST_BYTES <= len(key) <= _MOST_BYTES:
-        raise InvalidInput(f"the secret holds {len(key)} bytes: {_SHOULD_BE}")
+        raise InvalidInput(f"the secret has {len(key)} bytes: {_EXPECTED_SECRET}")
     return key
 
 
 def private_key(secret: str) -> Ed25519PrivateKey:
-    """Return the key behind a `whsk_` secret: a seed of 32 bytes, or seed and public key in 64."""
+    """Return the key in a `whsk_` secret: a seed of 32 bytes, or seed and public key in 64 bytes."""
     key = _decoded(secret, PRIVATE, "expected whsk_ and the base64 of an ed25519 private key")
     if len(key) not in {_SEED_BYTES, 2 * _SEED_BYTES}:
-        raise InvalidInput(f"the private key has {len(key)} bytes: expected 32, or 64 with the public key behind them")
+        raise InvalidInput(f"the private key has {len(key)} bytes: expected 32, or 64 with the public key at the end")
     private = Ed25519PrivateKey.from_private_bytes(key[:_SEED_BYTES])
     if key[_SEED_BYTES:] not in {b"", private.public_key().public_bytes_raw()}:
-        raise InvalidInput("the private key is broken: the public key behind it is that of another")
+        raise InvalidInput("the private key is invalid: the public key at its end does not belong to it")
     return private
 
 
 def public_key(secret: str) -> Ed25519PublicKey:
-    """Return the key that verifies, of a `whpk_` public key or of a `whsk_` private one."""
+    """Return the verification key of a `whpk_` public key or a `whsk_` private key."""
     if secret.startswith(PRIVATE):
         return private_key(secret).public_key()
     key = _decoded(secret, PUBLIC, "expected whsec_…, whsk_… or whpk_…")
@@ -151,7 +151,7 @@ def public_key(secret: str) -> Ed25519PublicKey:
 
 
 def public_text(secret: str) -> str:
-    """Return the `whpk_` text of the public key that belongs to a `whsk_` secret: what receivers verify with."""
+    """Return the `whpk_` text of the public key of a `whsk_` secret, for receivers."""
     return PUBLIC + base64.b64encode(public_key(secret).public_bytes_raw()).decode()
 
 
@@ -161,7 +161,7 @@ def _decoded(secret: str, prefix: str, expected: str) -> bytes:
         if text == secret:
             raise ValueError
         return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
-    except ValueError:  # binascii.Error among them; none may show the secret
+    except ValueError:  # includes binascii.Error; the message must not show the secret
         raise InvalidInput(f"the secret is not base64 in the standard alphabet: {expected}") from None
 
 

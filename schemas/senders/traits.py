@@ -1,4 +1,4 @@
-"""What a sender does, found by having it sign an attempt that nobody sends: true of any format of its folder. Pure."""
+"""Properties of a sender, determined by signing a sample attempt. This works for every signature scheme. Pure."""
 
 from __future__ import annotations
 
@@ -22,13 +22,14 @@ class _Attempt:
 
 @lru_cache(maxsize=256)
 def signs_with_all(sender: Sender) -> bool:
-    """Tell whether all valid secrets sign during a rotation; else the newest alone does, and the old one ends at once.
+    """Return whether both secrets sign during a rotation; otherwise only the newest signs, and the old one ends.
 
-    A secret before the newest, beside which it signs, is one that receivers may still hold.
+    With both signatures, receivers that still have the old secret accept the request.
     """
-    newest, former = (sender.signing_key(sender.generate_secret()) for _ in range(2))
-    one, two = (sender.headers(_attempt(sender), _BODY, keys, 0) for keys in ((newest,), (newest, former)))
-    return one != two
+    newest = sender.signing_key(sender.generate_secret())
+    former = sender.signing_key(sender.generate_secret())
+    attempt = _attempt(sender)
+    return sender.headers(attempt, _BODY, (newest,), 0) != sender.headers(attempt, _BODY, (newest, former), 0)
 
 
 def _attempt(sender: Sender) -> _Attempt:

@@ -1,8 +1,8 @@
-"""Why a request is not genuine: the mistakes that people make, each tried until one makes its signature fit. Pure.
+"""Diagnosis of requests that are not genuine: common mistakes are tried until the signature matches. Pure.
 
-A signature alone does not tell a wrong secret from a changed body. But a secret in another form, a body that was
-written anew, a signature in another notation can be tried; and where none fits, the body itself says whether it can be
-one that Signpost sent: compact JSON, as long as its Content-Length.
+A signature alone does not distinguish a wrong secret from a changed body. But a secret in another form, a re-serialized
+body, or a signature in another notation can be tried. If none matches, the body shows whether Signpost can have sent
+it: compact JSON with the length of its Content-Length.
 """
 
 from __future__ import annotations
@@ -22,22 +22,24 @@ Kind: TypeAlias = Literal[
     "missing_header",
     "stale",
     "secret_encoding",  # the right secret in another form
-    "key_encoding",  # the signature was made with the secret in another form
-    "changed_body",  # the body was written anew, or is not one that Signpost sends
-    "signature_notation",  # the right signature, written in another way
+    "key_encoding",  # the request was signed with the secret in another form
+    "changed_body",  # the body was re-serialized, or Signpost cannot have sent it
+    "signature_notation",  # the right signature in another notation
     "wrong_secret_or_body",
 ]
 _NOT_GENUINE: Final = "not genuine: "
-_STALE: Final = ("a request that is kept and sent again later looks so; receivers refuse it by its time",)
-_RAW: Final = ("the signature covers the bytes as they came: keep the raw body, and parse it afterwards",)
-_OTHER_KEY: Final = ("who made this request takes the key from the secret in another way than the sender does",)
-# Headers that are part of the message, and are the same whatever signs it.
+_STALE: Final = ("a request that was recorded and sent again looks like this; receivers reject it because of its time",)
+_RAW: Final = ("the signature covers the received bytes: keep the raw body, and parse it afterwards",)
+_OTHER_KEY: Final = (
+    "the program that signed this request derives the key from the secret in another way than the sender does",
+)
+# Headers that are part of the message. They do not depend on the key.
 _SIGNED: Final = frozenset({"webhook-id", "webhook-timestamp"})
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What came of a request: the kind, a sentence, and what else can be said."""
+    """The diagnosis of a request: the kind, a sentence, and hints."""
 
     kind: Kind
     sentence: str
@@ -45,38 +47,38 @@ class Finding:
 
     @property
     def is_genuine(self) -> bool:
-        """True: the request was signed with the secret."""
+        """Whether the request was signed with the secret."""
         return self.kind == "genuine"
 
 
 def examine(sender: Sender, headers: Mapping[str, str], body: bytes, secret: str, now_s: int | None) -> Finding:
-    """Say whether a request is genuine, and why not. `now_s` (Unix seconds): None takes one of any time."""
+    """Return whether a request is genuine, and otherwise why not. `now_s`: Unix seconds; None accepts any time."""
     given = {name.lower(): value for name, value in headers.items()}
     missing = [name for name in sender.signature.header_names if name.lower() not in given]
     if missing:
-        # Names come from whoever sent the request: what a terminal would obey, or no UTF-8 holds, is escaped.
-        near = f"; given are {', '.join(name.encode('unicode_escape').decode() for name in sorted(headers)) or 'none'}"
-        return Finding("missing_header", f"{_NOT_GENUINE}the header {missing[0]} is missing{near}")
+        # Names are untrusted: control characters and characters outside of UTF-8 are escaped.
+        names = ", ".join(name.encode("unicode_escape").decode() for name in sorted(headers)) or "none"
+        return Finding("missing_header", f"{_NOT_GENUINE}the header {missing[0]} is missing; given headers: {names}")
     reason = _reason(sender, given, body, secret, now_s)
     if reason is None:
         return Finding("genuine", f"genuine: signed by {sender.name} with this secret")
-    if now_s is not None and _fits(sender, given, body, secret):
-        return Finding("stale", f"{_NOT_GENUINE}the signature fits, but {reason}", _STALE)
+    if now_s is not None and _matches(sender, given, body, secret):
+        return Finding("stale", f"{_NOT_GENUINE}the signature matches, but {reason}", _STALE)
     return _guess(sender, given, body, secret) or _unknown(given, body, reason)
 
 
 def _guess(sender: Sender, given: Mapping[str, str], body: bytes, secret: str) -> Finding | None:
-    """Return the mistake that fits, those with one mistake before those with two."""
+    """Return the mistake that explains the request. Single mistakes are tried before pairs."""
     for how, other in secrets(secret):
-        if _fits(sender, given, body, other):
-            return Finding("secret_encoding", f"{_NOT_GENUINE}the secret is the right one in the wrong form: {how}")
+        if _matches(sender, given, body, other):
+            return Finding("secret_encoding", f"{_NOT_GENUINE}the secret is right, but in the wrong form: {how}")
     for how, written in bodies(body):
-        if _fits(sender, given, written, secret):
-            return Finding("changed_body", f"{_NOT_GENUINE}the secret is right and the body was changed: {how}", _RAW)
+        if _matches(sender, given, written, secret):
+            return Finding("changed_body", f"{_NOT_GENUINE}the secret is right, but the body was changed: {how}", _RAW)
     for how, rewritten in notations(given, sender.signature.header_names):
-        if _fits(sender, rewritten, body, secret):
+        if _matches(sender, rewritten, body, secret):
             return Finding(
-                "signature_notation", f"{_NOT_GENUINE}the signature is right and written in another way: {how}"
+                "signature_notation", f"{_NOT_GENUINE}the signature is right, but in the wrong notation: {how}"
             )
     for how, key in keys(secret):
         if _is_signed_by(sender, given, body, key):
@@ -88,34 +90,34 @@ def _guess(sender: Sender, given: Mapping[str, str], body: bytes, secret: str) -
 def _guess_two_mistakes(sender: Sender, given: Mapping[str, str], body: bytes, secret: str) -> Finding | None:
     for secret_how, other in secrets(secret):
         for body_how, written in bodies(body):
-            if _fits(sender, given, written, other):
+            if _matches(sender, given, written, other):
                 sentence = f"the secret is in the wrong form ({secret_how}), and the body was changed ({body_how})"
                 return Finding("changed_body", _NOT_GENUINE + sentence, _RAW)
     return None
 
 
 def _unknown(given: Mapping[str, str], body: bytes, reason: str) -> Finding:
-    """Say what can be known where no mistake fits."""
+    """Return the diagnosis if no mistake matches."""
     why = why_not_as_sent(given, body)
     if why is not None:
         return Finding(
             "changed_body",
             f"{_NOT_GENUINE}the body is not as it was sent: {why}",
-            ("whether the secret is right cannot be told before the body is: give the bytes as they came",),
+            ("the secret can only be checked with the original body: give the received bytes",),
         )
     return Finding(
         "wrong_secret_or_body",
         f"{_NOT_GENUINE}{reason}",
         (
-            "the secret is another one, or the body was changed; a signature does not tell which",
-            "the body has the form in which Signpost sends it, which speaks for another secret",
-            "that may be the secret of another subscription, or one from before a rotation",
-            "if this secret fits another request of the same subscription, the body of this one was changed",
+            "either the secret is wrong, or the body was changed; a signature does not show which",
+            "the body has the form that Signpost sends, so the secret is probably wrong",
+            "it may be the secret of another subscription, or one from before a rotation",
+            "if this secret matches another request of the same subscription, the body of this one was changed",
         ),
     )
 
 
-def _fits(sender: Sender, given: Mapping[str, str], body: bytes, secret: str) -> bool:
+def _matches(sender: Sender, given: Mapping[str, str], body: bytes, secret: str) -> bool:
     return _reason(sender, given, body, secret, None) is None
 
 
@@ -127,7 +129,7 @@ def _reason(sender: Sender, given: Mapping[str, str], body: bytes, secret: str, 
 
 
 def _is_signed_by(sender: Sender, given: Mapping[str, str], body: bytes, key: bytes) -> bool:
-    """Tell whether HMAC with these bytes as its key makes the signature that was given."""
+    """Return whether HMAC with these bytes as its key produces the given signature."""
     time = given.get("webhook-timestamp", "0")
     seconds = int(time) if is_unix_seconds(time) else 0
     made = sender.signature.lines(given.get("webhook-id", ""), body, [hmac_key("v1", key)], seconds)

@@ -1,7 +1,7 @@
-"""Writer schemas that come from a schema registry, by the id in Confluent's wire format.
+"""Decoder of Confluent's wire format with writer schemas from a schema registry.
 
-A value is a zero byte, the id as four big-endian bytes, and the record. Schemas are asked for through a Protocol,
-because this package knows no network.
+A value is a zero byte, the schema id as four big-endian bytes, and the record. The registry is a Protocol, because this
+package does no network I/O.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 CONFLUENT_MAGIC: Final = b"\x00"
 _PREFIX_LENGTH: Final = 5
-# Ids come from values, so anyone who writes to the topic could fill the memory with them.
+# Bounded, because ids come from values: any writer of the topic could otherwise fill the memory.
 _MAX_WRITERS: Final = 1_000
 _MICROSECONDS: Final[Mapping[str | None, int]] = {None: 1, "timestamp-micros": 1, "timestamp-millis": 1_000}
 
 
 def confluent_value(schema_id: int, value: bytes) -> bytes:
-    """Return a value in single-object encoding in Confluent's wire format: the same record after another prefix."""
+    """Convert a value from single-object encoding to Confluent's wire format: the same record after another prefix."""
     return CONFLUENT_MAGIC + schema_id.to_bytes(4, "big") + value[PREFIX_LENGTH:]
 
 
@@ -37,15 +37,16 @@ class WriterSchemas(Protocol):
     """A schema registry."""
 
     def get(self, schema_id: int) -> Any:
-        """Return the Avro schema with this id, as `json.load` gives it.
+        """Return the Avro schema with this id, as `json.load` returns it.
 
-        UnreadableRecord `unknown_schema`: there is none. Unavailable: it cannot be asked now; the record has to wait.
+        UnreadableRecord `unknown_schema`: the id does not exist. Unavailable: the registry does not respond, and the
+        record has to wait.
         """
 
 
 @dataclass(frozen=True, slots=True)
 class Writer:
-    """One writer schema. `time_unit_us` is what created_at counts."""
+    """One writer schema. `time_unit_us` is the unit of created_at in µs."""
 
     name: str
     record: Any
@@ -65,9 +66,9 @@ class ConfluentDecoder:
         self._writers: dict[int, Writer] = {}
 
     def decode(self, value: bytes) -> tuple[dict[str, Any], EventType, bool]:
-        """Return a record, its type and whether it can hold floats.
+        """Return a record, its event type, and whether it can contain floats.
 
-        Raises as `WriterSchemas.get` does, and UnreadableRecord.
+        Raises UnreadableRecord, and the errors of `WriterSchemas.get`.
         """
         if len(value) < _PREFIX_LENGTH:
             raise UnreadableRecord("truncated", f"{len(value)} bytes are too few for an event")
@@ -75,13 +76,13 @@ class ConfluentDecoder:
         record = read_all(writer.record, value, _PREFIX_LENGTH, read=writer.read)
         name = record.get("event_type")
         if not isinstance(name, str):
-            raise UnreadableRecord("invalid_value", f"event_type is no text in the schema {writer.name}")
+            raise UnreadableRecord("invalid_value", f"event_type is not a string in the schema {writer.name}")
         event_type = self._sender.type_of(name)
         if event_type is None:
-            raise UnreadableRecord("unknown_event_type", f"there is no event type {name[:128]!r}")
+            raise UnreadableRecord("unknown_event_type", f"{self._sender.name} has no event type {name[:128]!r}")
         if self._prefixes.get(writer.name, event_type.prefix) != event_type.prefix:
             raise UnreadableRecord(
-                "event_type_mismatch", f"event_type is {name!r}, the schema is the one of {writer.name}"
+                "event_type_mismatch", f"event_type is {name!r}, the schema is that of {writer.name}"
             )
         record = self._resolvers[event_type.prefix](record, "")
         record["created_at"] *= writer.time_unit_us
@@ -99,15 +100,16 @@ class ConfluentDecoder:
 
 def _writer_of(schema: Any, schema_id: int) -> Writer:
     try:
-        record, tree = fastavro.parse_schema(without_logical_types(schema)), parse_type(schema)
+        record = fastavro.parse_schema(without_logical_types(schema))
+        tree = parse_type(schema)
         if not isinstance(tree, Record):
             raise ValueError("it is not a record")
         (created_at,) = (field.type for field in tree.fields if field.name == "created_at")
         time_unit_us = _MICROSECONDS[created_at.logical_type]
         if has_empty_items(tree):
-            raise ValueError("an array has items that take no bytes")
+            raise ValueError("an array has items without bytes")
     except Exception as error:  # anything can be registered
         raise UnreadableRecord(
-            "unknown_schema", f"schema {schema_id} is none of an event: {type(error).__name__}: {error}"
+            "unknown_schema", f"schema {schema_id} is not an event schema: {type(error).__name__}: {error}"
         ) from error
     return Writer(short_name(tree.name), record, reader_of(tree), has_floats(tree), time_unit_us)

@@ -1,7 +1,7 @@
-"""Which properties of librdkafka a person may set, under which name, and why not the others.
+"""The librdkafka properties that settings may contain, and the reason for each refused one.
 
-Properties are passed through as they are, under the names of librdkafka's CONFIGURATION.md: what Signpost promises
-(at least once, bounded repeats, order of offsets) rests on some of them, and those are its own.
+Properties have the names of librdkafka's CONFIGURATION.md and are passed through unchanged. Signpost sets those itself
+on which its promises depend: at-least-once delivery, bounded repeats, order of offsets.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from schemas.catalog.errors import SettingsError
 _LOSS: Final = "an acknowledged record must survive the loss of a broker, once and in order"
 _OFFSETS: Final = "Signpost commits offsets itself, in the transaction that holds the outcomes"
 _GROUP: Final = "one process has to own the same partition of every delay topic"
-_FENCING: Final = "how long a lost process holds its partitions up, and what fences it, are fixed"
-_BACKOFF: Final = "transactions need short backoffs, or each one waits a tenth of a second"
-_API: Final = "it is set by a program, not by text"
+_FENCING: Final = "Signpost fixes how a lost process is fenced and after which time its partitions move"
+_BACKOFF: Final = "transactions need short backoffs; otherwise each one waits about 100 ms"
+_API: Final = "only a program can set it, not text"
 
 REFUSED: Final[dict[str, str]] = {
     **dict.fromkeys(
@@ -91,19 +91,19 @@ REFUSED: Final[dict[str, str]] = {
     ),
     **dict.fromkeys(
         ("queue.buffering.max.messages", "queue.buffering.max.kbytes"),
-        "max_uncommitted bounds what is queued, and the queue must always have room for it",
+        "max_uncommitted bounds the queued records, and the queue must always have room for them",
     ),
-    "isolation.level": "a reader must never see what an aborted transaction wrote",
-    "auto.offset.reset": "a position is never guessed; see the setting start_at",
-    "partitioner": "a key has to come to the partition where Java producers put it",
-    "allow.auto.create.topics": "topics are made by `signpost topics apply`, with the right configuration",
-    "enable.partition.eof": "tables learn from it that they are current",
-    "message.max.bytes": "it follows from the setting max_event",
-    "metadata.broker.list": "set bootstrap.servers, of which it is an alias",
-    "test.mock.num.brokers": "events would go to a broker that only pretends to keep them",
+    "isolation.level": "a reader must never see records of aborted transactions",
+    "auto.offset.reset": "Signpost never guesses a position; see the setting start_at",
+    "partitioner": "a key must go to the same partition as with Java producers",
+    "allow.auto.create.topics": "only `signpost topics apply` creates topics, with the right configuration",
+    "enable.partition.eof": "tables need it to detect that they are current",
+    "message.max.bytes": "Signpost derives it from the setting max_event",
+    "metadata.broker.list": "it is an alias of bootstrap.servers; set that",
+    "test.mock.num.brokers": "events would go to a mock broker that does not store them",
 }
 
-# Of every consumer that reads whole topics, whatever a person tunes.
+# For every consumer that reads whole topics; settings do not override these.
 _WHOLE_TOPIC: Final[dict[str, str | int | bool]] = {
     "isolation.level": "read_committed",
     "enable.auto.commit": False,
@@ -112,49 +112,49 @@ _WHOLE_TOPIC: Final[dict[str, str | int | bool]] = {
     "auto.offset.reset": "error",
 }
 
-# Names with a literal underscore that text can set; in the environment they are written without doubling it.
+# Property names with a literal underscore. In environment variables it does not have to be doubled.
 _UNDERSCORED: Final = {"log.level": "log_level"}
 _NAME: Final = re.compile(r"[a-z][a-z0-9._-]*")
 _SECRET: Final = re.compile(r"password|secret|passphrase|key\.pem|jaas|oauthbearer\.config|kinit\.cmd")
 
 
 def tuned(properties: Mapping[str, str]) -> dict[str, str]:
-    """Return the properties with what suits every client of Signpost, where a person says nothing else.
+    """Return the properties with defaults that suit every client of Signpost.
 
-    What suits one client alone is put before these by that client; what its promises rest on, after them.
+    A client puts its own defaults before these, and the properties on which its promises depend after them.
     """
-    if "reconnect.backoff.ms" in properties:  # librdkafka refuses one that is longer than the longest
+    if "reconnect.backoff.ms" in properties:  # librdkafka refuses a value above reconnect.backoff.max.ms
         return dict(properties)
-    # A broker that is back is found within a second, not within ten.
+    # Reconnect within one second after a broker returns; the default is 10 s.
     return {"reconnect.backoff.max.ms": "1000", **properties}
 
 
 def whole_topic_config(
     kafka: Mapping[str, str], group: str, *, tuning: Mapping[str, Any], own: Mapping[str, Any] = MappingProxyType({})
 ) -> dict[str, Any]:
-    """Return the properties of a consumer that reads whole topics, with the partitions assigned by hand.
+    """Return the properties of a consumer that reads whole topics with manually assigned partitions.
 
-    `kafka` is what a person sets; it overrides `tuning`, and `own` overrides it. The group is never joined and commits
-    nothing: librdkafka needs a name.
+    `kafka`, the properties of the settings, overrides `tuning`; `own` overrides `kafka`. The consumer never joins the
+    group and commits nothing, but librdkafka requires a group id.
     """
     return {**tuning, **kafka, **_WHOLE_TOPIC, **own, "group.id": group}
 
 
 def property_of_variable(rest: str) -> str:
-    """Return the property for what follows `SIGNPOST_KAFKA_`: SASL_MECHANISM is sasl.mechanism; `__` a literal `_`."""
+    """Return the property of a variable name without `SIGNPOST_KAFKA_`: `_` stands for a dot, `__` for `_`."""
     name = "_".join(part.replace("_", ".") for part in rest.lower().split("__"))
     return _UNDERSCORED.get(name, name)
 
 
 def check_property(name: str) -> None:
-    """Raise SettingsError with the reason if this property is not a person's to set."""
+    """Raise SettingsError with the reason if settings may not contain this property."""
     reason = REFUSED.get(name) or (_API if name.endswith("_cb") else None)
     if reason is not None:
         raise SettingsError(f"Kafka property {name} cannot be set: {reason}")
     if _NAME.fullmatch(name) is None:
-        raise SettingsError(f"{name!r} is not the name of a Kafka property: they look like bootstrap.servers")
+        raise SettingsError(f"{name!r} is not the name of a Kafka property; expected a name such as bootstrap.servers")
 
 
 def is_secret(name: str) -> bool:
-    """Tell whether the value of this property must not be shown."""
+    """Return whether the value of this property must not be shown."""
     return _SECRET.search(name) is not None

@@ -29,12 +29,12 @@ from schemas.settings.types import (
 
 
 def _setting(default: Any, description: str, *, unit: str = "", **rules: Any) -> Any:
-    """Describe a setting: `unit` is what a bare number counts, empty where there is none."""
+    """Describe a setting: `unit` is the unit of a bare number, or empty."""
     return Field(default=default, description=description, json_schema_extra={"unit": unit}, **rules)
 
 
 def _count(default: int, description: str, *, unit: str, most: int) -> Any:
-    """Describe a setting that counts: from 1 to `most`."""
+    """Describe a setting that is a count from 1 to `most`."""
     return _setting(default, description, unit=unit, ge=1, le=most)
 
 
@@ -46,7 +46,7 @@ def _wait(
 
 
 class Source(BaseModel):
-    """A topic to read events from, and whose events they are."""
+    """A topic with events, and the sender of these events."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -55,125 +55,137 @@ class Source(BaseModel):
 
 
 class Settings(BaseModel):
-    """What holds for this installation. Each role is handed plain values of it, never the whole."""
+    """The settings of an installation. Roles get single values, never this object."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     prefix: Prefix = _setting(
-        "signpost.", "All of Signpost's own topics, consumer groups and transactional ids begin with it."
+        "signpost.", "Prefix of the names of all own topics, consumer groups and transactional ids."
     )
     kafka: dict[str, str] = _setting(
-        {}, "Properties of librdkafka by their own names, for every client; bootstrap.servers is needed.", repr=False
+        {}, "Properties of librdkafka by their own names, for every client; bootstrap.servers is required.", repr=False
     )
     schema_registry_url: Url | None = _setting(
-        None, "Where event schemas are looked up; without it events are Avro single-object encoded.", repr=False
+        None, "Schema registry of the event topics; without one, events have Avro single-object encoding.", repr=False
     )
     partitions: int = _count(
-        12, "Partitions of each own topic, fixed by the first `signpost topics apply`.", unit="partitions", most=1000
+        12,
+        "Number of partitions of each own topic; the first `signpost topics apply` fixes it.",
+        unit="partitions",
+        most=1000,
     )
-    replication: int = _count(3, "Copies of each own topic.", unit="copies", most=10)
+    replication: int = _count(3, "Replication factor of each own topic.", unit="copies", most=10)
     senders: tuple[Path, ...] = _setting(
-        (), "Senders of your own beside those that Signpost brings: their folders, or folders that hold such folders."
+        (), "Your own senders, in addition to the built-in ones: their folders, or folders that contain such folders."
     )
     sources: tuple[Source, ...] = _setting(
-        (), "Topics that events are read from; none: <prefix><sender>.events of each loaded sender."
+        (), "Topics with events; default: <prefix><sender>.events of each loaded sender."
     )
     start_at: StartAt = _setting(
-        "now", "Where a new source is read from: now, earliest, or an ISO 8601 time with its offset from UTC."
+        "now", "Start position of a new source: now, earliest, or an ISO 8601 time with its offset from UTC."
     )
-    max_event: Size = _setting(MAX_EVENT, "The largest source record.", unit="bytes")
+    max_event: Size = _setting(MAX_EVENT, "Maximum size of a source record.", unit="bytes")
     max_body: Size = _setting(
-        256 * 1024, "The largest request body; an event that renders to more is dead.", unit="bytes"
+        256 * 1024, "Maximum size of a request body; an event with a larger body becomes a dead letter.", unit="bytes"
     )
     delay_speedup: float = _setting(
         1,
-        "Divides the steps of retry schedules and the waits of delay topics and nothing else; for demos and tests.",
+        "Divides the delays of retry schedules and delay topics, and nothing else; for demos and tests.",
         ge=1,
         le=1_000_000,
         allow_inf_nan=False,
     )
     max_in_flight: int = _count(
         512,
-        "Requests at a time, of a delivery process: three eighths for quick endpoints, at most as many for slow ones.",
+        "Maximum concurrent requests per delivery process. 3/8 are reserved for responsive endpoints; slow ones may "
+        "use up to 3/8.",
         unit="requests",
         most=10_000,
     )
     max_in_flight_per_subscription: int = _count(
         16,
-        "Requests at a time for a subscription that has no limit of its own; fewer while its endpoint is slow.",
+        "Maximum concurrent requests to a subscription without its own limit; fewer while its endpoint is slow.",
         unit="requests",
         most=10_000,
     )
     max_in_flight_per_host: int = _count(
         128,
-        "Requests at a time to one host, of one delivery process; its subscriptions take turns.",
+        "Maximum concurrent requests to one host per delivery process; the subscriptions of the host take turns.",
         unit="requests",
         most=10_000,
     )
     max_endpoint_wait: Duration = _wait(
         timedelta(minutes=10),
-        "How long an endpoint that asks to be left alone (Retry-After with 429 or 503) is left alone at most.",
+        "Maximum wait for an endpoint that sends Retry-After with 429 or 503.",
         most=timedelta(hours=24),
     )
     max_uncommitted: int = _count(
         5_000,
-        "Work finished since the last commit at which no more is begun: what a killed process may repeat.",
+        "Maximum finished but uncommitted records; at this number no new work starts. A killed process repeats them.",
         unit="records",
         most=100_000,
     )
     drain_timeout: Duration = _wait(
         timedelta(seconds=35),
-        "How long a role that is told to end waits for requests in flight; the longest timeout of a sender and 5 s.",
+        "How long a stopping role waits for requests in flight; at least the longest timeout of a sender plus 5 s.",
         most=timedelta(hours=1),
     )
     report_failing_after: Duration = _wait(
-        timedelta(hours=1), "How long no attempt of an endpoint has succeeded when `operations` hears of it."
+        timedelta(hours=1),
+        "An endpoint without a successful attempt for this long is reported on the topic `operations`.",
     )
     disable_failing_after: Duration = _wait(
         timedelta(days=5),
-        "How long no attempt of an endpoint has succeeded when its subscription is disabled; 0: it never is.",
+        "A subscription without a successful attempt for this long is disabled; 0: never.",
     )
-    disable_gone: bool = _setting(True, "Disable a subscription whose endpoint answers 410.")
-    allow_http: bool = _setting(False, "Take http:// URLs as well; for development and private networks.")
+    disable_gone: bool = _setting(True, "Disable a subscription if its endpoint responds with 410.")
+    allow_http: bool = _setting(False, "Allow http:// URLs; for development and private networks.")
     allow_cidrs: tuple[Network, ...] = _setting(
-        (), "Networks that endpoints may be in although they are not public, such as 10.20.0.0/16."
+        (), "Networks that are not public and may contain endpoints, such as 10.20.0.0/16."
     )
-    allow_ports: tuple[Port, ...] = _setting((), "Ports of endpoints beside 443 (and 80 for http); 0 stands for any.")
-    dns_servers: tuple[DnsServer, ...] = _setting((), "DNS servers that resolve endpoints; none: the system's.")
+    allow_ports: tuple[Port, ...] = _setting(
+        (), "Allowed ports of endpoints in addition to 443 (and 80 for http); 0: any port."
+    )
+    dns_servers: tuple[DnsServer, ...] = _setting(
+        (), "DNS servers that resolve endpoints; default: those of the system."
+    )
     dns_timeout: Duration = _wait(
         timedelta(seconds=5),
-        "How long a DNS name may take; a name without an answer by then fails with dns_timeout.",
+        "Timeout for resolving a DNS name; the attempt then fails with dns_timeout.",
         least=timedelta(seconds=1),
         most=timedelta(seconds=30),
     )
     ca_bundle: Path | None = _setting(
-        None, "A file of the certificate authorities (PEM) by which endpoints are trusted; none: the system's."
+        None, "A PEM file of certificate authorities that are trusted for endpoints; default: those of the system."
     )
     proxy: ProxyUrl | None = _setting(
         None,
-        "A forward proxy that all deliveries go through: http://host:port or https://host:port, with user:password@ if "
-        "it asks for them. The environment's proxies are never used.",
+        "A forward proxy for all deliveries: http://host:port or https://host:port, with user:password@ if the proxy "
+        "requires it. Proxies of the environment are never used.",
         repr=False,
     )
     proxy_resolves: bool = _setting(
         False,
-        "Give the proxy names in place of checked addresses: it then has to refuse internal ones (docs/security.md).",
+        "Send host names to the proxy instead of checked addresses; the proxy then has to refuse internal addresses "
+        "(docs/security.md).",
     )
     max_connections: int = _count(
         1_024,
-        "Connections to endpoints that one delivery process holds, idle ones included; at least max_in_flight.",
+        "Maximum connections to endpoints per delivery process, including idle ones; at least max_in_flight.",
         unit="connections",
         most=50_000,
     )
-    sealing_key: SealingKey | None = _setting(None, "The key that seals webhook secrets: 32 bytes in base64.")
-    sealing_key_file: Path | None = _setting(None, "A file that holds the sealing key, in place of the key itself.")
-    router_listen: Address = _setting("127.0.0.1:9464", "Where the router serves /metrics, /healthz and /readyz.")
-    deliver_listen: Address = _setting("127.0.0.1:9465", "Where delivery serves the same, and /endpoints.")
-    log_level: Literal["debug", "info", "warning", "error"] = _setting(
-        "info", "The least severe lines that are logged."
+    sealing_key: SealingKey | None = _setting(None, "Key that seals webhook secrets: 32 bytes in base64.")
+    sealing_key_file: Path | None = _setting(None, "File with the sealing key, instead of the key itself.")
+    router_listen: Address = _setting(
+        "127.0.0.1:9464", "Address on which the router serves /metrics, /healthz and /readyz."
     )
+    deliver_listen: Address = _setting(
+        "127.0.0.1:9465", "Address on which delivery serves the same pages and /endpoints."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = _setting("info", "Minimum severity of log lines.")
     log_format: Literal["auto", "console", "json"] = _setting(
-        "auto", "How lines are written to standard error; auto: console on a terminal, json elsewhere."
+        "auto", "Format of log lines on standard error; auto: console on a terminal, otherwise json."
     )
 
     @model_validator(mode="before")
@@ -188,23 +200,23 @@ class Settings(BaseModel):
         for name in self.kafka:
             check_property(name)
         if self.sealing_key is not None and self.sealing_key_file is not None:
-            raise SettingsError("sealing_key and sealing_key_file are both set: keep one of them")
+            raise SettingsError("sealing_key and sealing_key_file are both set: remove one of them")
         if self.proxy_resolves and self.proxy is None:
-            raise SettingsError("proxy_resolves is set without a proxy: set proxy, or leave proxy_resolves out")
+            raise SettingsError("proxy_resolves is set without a proxy: set proxy, or remove proxy_resolves")
         return self
 
     @property
     def names(self) -> TopicNames:
-        """Names of the own topics."""
+        """Names of Signpost's own topics."""
         return TopicNames(self.prefix)
 
     @property
     def bootstrap_servers(self) -> str | None:
-        """Addresses of the brokers, if they are set."""
+        """Addresses of the brokers; None if they are not set."""
         return self.kafka.get("bootstrap.servers") or None
 
     def kafka_properties(self) -> dict[str, str]:
-        """Return librdkafka's properties for any client; SettingsError if bootstrap.servers is not among them."""
+        """Return the librdkafka properties for any client; SettingsError if bootstrap.servers is missing."""
         if self.bootstrap_servers is None:
             raise SettingsError(
                 "bootstrap.servers is not set: set SIGNPOST_KAFKA_BOOTSTRAP_SERVERS=host:port, or write it under "
@@ -214,7 +226,7 @@ class Settings(BaseModel):
 
 
 def flatten_properties(table: Mapping[str, Any], before: str = "") -> dict[str, str]:
-    """Name nested TOML tables by their dotted keys, and write booleans as librdkafka reads them."""
+    """Return nested TOML tables with dotted keys, and booleans as librdkafka spells them."""
     flat: dict[str, str] = {}
     for key, value in table.items():
         match value:
@@ -231,7 +243,7 @@ def flatten_properties(table: Mapping[str, Any], before: str = "") -> dict[str, 
 
 _SENTENCES = {
     "missing": "is missing",
-    "extra_forbidden": "there is no such key",
+    "extra_forbidden": "unknown key",
     "int_parsing": "write a whole number",
     "int_type": "write a whole number",
     "float_parsing": "write a number",
@@ -243,7 +255,7 @@ _SENTENCES = {
 
 
 def problems_of(error: ValidationError) -> list[tuple[str, str]]:
-    """Return (setting, sentence) for each thing that is wrong, without the values, of which some are secret."""
+    """Return (setting, sentence) for each error. Sentences never contain values, because some are secret."""
     problems = []
     for detail in error.errors(include_url=False, include_context=False, include_input=False):
         where = ".".join(str(part) for part in detail["loc"]) or "settings"
@@ -253,6 +265,6 @@ def problems_of(error: ValidationError) -> list[tuple[str, str]]:
 
 
 def unit_of(name: str) -> str:
-    """Return what a bare number counts in this setting; empty where it counts nothing."""
+    """Return the unit of a bare number in this setting, or an empty string."""
     extra = Settings.model_fields[name].json_schema_extra
     return str(extra["unit"]) if isinstance(extra, dict) else ""

@@ -1,4 +1,4 @@
-"""Types of settings: how people write sizes, durations, addresses, networks and times, and what is wrong otherwise."""
+"""Types of settings: the notations of sizes, durations, addresses, networks and times, and their error messages."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _duration(value: Any) -> Any:
 
 
 def _readable(parse: Callable[[str], object], value: Any) -> Any:
-    """Parse text; other types are left to pydantic, which wants ValueError where something is wrong."""
+    """Parse text with errors as ValueError, which pydantic expects. Other types are left to pydantic."""
     if not isinstance(value, str):
         return value
     try:
@@ -44,7 +44,7 @@ def _network(value: Any) -> Any:
     if isinstance(value, IPv4Network | IPv6Network):
         return value
     try:
-        return ip_network(str(value))  # text, as ip_network takes a number for an address
+        return ip_network(str(value))  # as text, because ip_network reads a number as an address
     except ValueError as error:
         raise ValueError(f"{error}; write a network such as 10.20.0.0/16 or fd00::/8") from error
 
@@ -65,7 +65,7 @@ def _start(value: Any) -> Any:
 def _address(value: str) -> str:
     host, separator, port = value.rpartition(":")
     if not separator or not host or not port.isdecimal() or int(port) > 65535:
-        raise ValueError(f"write host:port, such as 127.0.0.1:9464 (got {value!r}); port 0 takes any that is free")
+        raise ValueError(f"write host:port, such as 127.0.0.1:9464 (got {value!r}); port 0 is any free port")
     return value
 
 
@@ -88,7 +88,7 @@ def _url(value: str) -> str:
 
 
 def _proxy(value: str) -> str:
-    """Take the URL of a forward proxy; what is wrong is said without the value, which may hold a password."""
+    """Check the URL of a forward proxy. Messages do not repeat the value, because it may contain a password."""
     try:
         parts = urlsplit(value)
         good = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
@@ -96,7 +96,7 @@ def _proxy(value: str) -> str:
         good = False
     if not good or parts.path.strip("/") or parts.query or parts.fragment or not value.isascii():
         raise ValueError(
-            "write http://host:port or https://host:port, with user:password@ (percent-encoded) if it asks"
+            "write http://host:port or https://host:port, with user:password@ (percent-encoded) if required"
         )
     return value
 
@@ -113,7 +113,7 @@ def _key(value: SecretStr) -> SecretStr:
     except (binascii.Error, ValueError):
         key = b""
     if len(key) != KEY_BYTES:
-        raise ValueError("write 32 random bytes in base64, such as `openssl rand -base64 32` prints them")
+        raise ValueError("write 32 random bytes in base64, such as the output of `openssl rand -base64 32`")
     return value
 
 

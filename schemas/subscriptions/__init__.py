@@ -1,1 +1,1 @@
-"""Subscriptions: their records, the rules that they obey, and how their secrets are sealed."""
+"""Subscriptions: their records, their rules, and the sealing of their secrets."""

@@ -1,4 +1,4 @@
-"""A change of some fields of a subscription, as somebody wants it: what it does not name stays. Pure."""
+"""A change of some fields of a subscription. All other fields stay. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from schemas.subscriptions.subscription import Subscription
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Changes:
-    """Fields to change. A header is added, or takes the place of the one with its name."""
+    """Fields to change. A header is added, or replaces the header with its name."""
 
     url: str | Keep = field(default=KEEP, repr=False)
     event_types: tuple[str, ...] | Keep = KEEP
@@ -28,7 +28,7 @@ class Changes:
     rate_limit: float | Keep | None = KEEP
 
     def of(self, current: Subscription) -> Draft:
-        """Return what a subscription is to be; SubscriptionError if a header that is to go is not there."""
+        """Return the changed subscription as a draft; SubscriptionError if a header to remove does not exist."""
         return Draft(
             id=current.id,
             sender=current.sender,
@@ -48,10 +48,11 @@ class Changes:
     def _headers(self, current: Subscription) -> tuple[HeaderWish, ...] | Keep:
         if not self.headers and not self.without_headers:
             return KEEP
-        gone = {name.lower() for name in self.without_headers}
-        there = [header.name for header in current.headers]
-        if missing := gone - {name.lower() for name in there}:
-            known = f"it has {', '.join(there)}" if there else "it has none"
+        removed = {name.lower() for name in self.without_headers}
+        present = [header.name for header in current.headers]
+        if missing := removed - {name.lower() for name in present}:
+            known = f"it has {', '.join(present)}" if present else "it has none"
             raise SubscriptionError(f"subscription {current.id}: headers: there is no {min(missing)!r}; {known}")
-        gone |= {header.name.lower() for header in self.headers}
-        return (*(HeaderWish(name, None) for name in there if name.lower() not in gone), *self.headers)
+        replaced = {header.name.lower() for header in self.headers}
+        kept = (HeaderWish(name, None) for name in present if name.lower() not in removed | replaced)
+        return (*kept, *self.headers)

@@ -1,6 +1,6 @@
-"""The rules that a subscription has to keep when it is written. Pure; all that is wrong is said at once.
+"""Validation rules of subscriptions, applied before they are written. Pure. All errors are reported together.
 
-A sentence names the subscription and the field, and repeats neither a secret nor the path or query of a URL.
+A sentence names the subscription and the field. It never contains a secret, or the path or query of a URL.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ RATES: Final = (0.001, 100_000.0)  # requests a second
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """The secret that the customer gave."""
+    """A secret given by the customer."""
 
     secret: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Generate:
-    """A secret is to be made if the subscription has none."""
+    """Generate a secret if the subscription has none."""
 
 
 SecretWish: TypeAlias = Given | Generate | None
@@ -50,7 +50,7 @@ SecretWish: TypeAlias = Given | Generate | None
 
 
 class Keep(Enum):
-    """In place of a value: what is there stays, and a new subscription has none of its own."""
+    """Instead of a value: the present value stays, and a new subscription gets no value of its own."""
 
     KEEP = "keep"
 
@@ -60,7 +60,7 @@ KEEP: Final = Keep.KEEP
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draft:
-    """A subscription as somebody wants it to be. Of a setting None means: as the sender, or Signpost, has it."""
+    """The requested state of a subscription. A setting of None means the default of the sender, or of Signpost."""
 
     id: str
     sender: str
@@ -80,24 +80,24 @@ class Draft:
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What the installation allows: the longest timeout that its processes wait for when they end, and the time."""
+    """The longest allowed timeout, which depends on `drain_timeout`, and the current time."""
 
     timeout: timedelta
     now: datetime
 
 
 class UrlRules(Protocol):
-    """What says whether a URL may be delivered to: schemas.network.egress.EgressPolicy."""
+    """The check of URLs; schemas.network.egress.EgressPolicy implements it."""
 
     def check_url(self, url: str) -> object:
-        """Raise InvalidInput with one sentence if not."""
+        """Raise InvalidInput with one sentence if the URL is not allowed."""
         ...
 
 
 class Fault(NamedTuple):
-    """What is wrong with a draft; `number` is the draft's among those that were checked.
+    """An error in a draft; `number` is the index of the draft in the checked sequence.
 
-    `path` is a field, and what of it is wrong where that is known: the name of a header, the index of an event type.
+    `path` is a field, followed by the name of a header or the index of a list item where it is known.
     """
 
     number: int
@@ -109,18 +109,18 @@ class Fault(NamedTuple):
         return f"subscription {self.id}: {self.what}"
 
 
-# A path in a draft, and what is wrong there.
+# A path in a draft, and the error there.
 _Problem: TypeAlias = tuple[KeyPath, str]
 
 
 def check(drafts: Sequence[Draft], senders: Mapping[str, Sender], urls: UrlRules, bounds: Bounds) -> None:
-    """Check drafts that are to be written together; SubscriptionError holds a sentence for each thing wrong."""
+    """Check drafts that are written together; SubscriptionError has one sentence per error."""
     if found := faults(drafts, senders, urls, bounds):
         raise SubscriptionError(*map(str, found))
 
 
 def faults(drafts: Sequence[Draft], senders: Mapping[str, Sender], urls: UrlRules, bounds: Bounds) -> list[Fault]:
-    """Return all that is wrong with drafts that are to be written together, in their order."""
+    """Return all errors in drafts that are written together, in the order of the drafts."""
     delay_topics = delays_of(sender.schedule for sender in senders.values())
     found = [
         Fault(number, draft.id, path, what)
@@ -130,7 +130,7 @@ def faults(drafts: Sequence[Draft], senders: Mapping[str, Sender], urls: UrlRule
     last = {draft.id: number for number, draft in enumerate(drafts)}
     for id_, count in Counter(draft.id for draft in drafts).items():
         if count > 1:
-            what = f"the id is there {count} times; each subscription has its own"
+            what = f"the id occurs {count} times; each subscription needs its own"
             found.append(Fault(last[id_], id_, ("id",), what))
     return found
 
@@ -163,9 +163,9 @@ def _text_problems(name: str, text: str, most: int, *, required: bool = False) -
     if required and not text:
         yield (name,), f"{name} is empty"
     elif len(text) > most:
-        yield (name,), f"{name} has {len(text)} characters, at most {most} are allowed"
+        yield (name,), f"{name} has {len(text)} characters; at most {most} are allowed"
     elif text != text.strip() or (text and not text.isprintable()):
-        yield (name,), f"{name} must neither begin nor end with a space, nor hold control characters"
+        yield (name,), f"{name} must not begin or end with a space, and must not contain control characters"
 
 
 def _event_type_problems(patterns: Sequence[str], sender: Sender) -> Iterator[_Problem]:
@@ -175,18 +175,18 @@ def _event_type_problems(patterns: Sequence[str], sender: Sender) -> Iterator[_P
     for pattern, count in Counter(patterns).items():
         path = ("event_types", patterns.index(pattern))
         if count > 1:
-            yield path, f"event_types: {pattern[:200]!r} is there {count} times"
+            yield path, f"event_types: {pattern[:200]!r} occurs {count} times"
         if pattern not in EVERY_TYPE and not sender.takes(pattern):
             known = did_you_mean(pattern, [*sender.subscribable, *groups]) or _one_of(["*", *groups])
             yield path, f"event_types: sender {sender.name} has no {pattern[:200]!r}{known}"
 
 
 def _secret_problems(secret: str, sender: Sender | None) -> Iterator[str]:
-    """Any text that is not empty is a secret; a sender may say more about its own."""
+    """Any text that is not empty is a valid secret, unless the sender has stricter rules."""
     if not secret:
         yield "secret is empty; give one, or `secret: generate`"
     elif len(secret) > MAX_SECRET:
-        yield f"secret has {len(secret)} characters, at most {MAX_SECRET} are allowed"
+        yield f"secret has {len(secret)} characters; at most {MAX_SECRET} are allowed"
     elif sender is not None:
         try:
             sender.signing_key(secret)
@@ -199,19 +199,17 @@ def _setting_problems(draft: Draft, delay_topics: Iterable[timedelta], bounds: B
         found = certificate_problems(draft.client_certificate.certificate, bounds.now)
         yield from ((("client_certificate",), what) for what in found)
     if isinstance(draft.schedule, tuple):
-        yield from _schedule_problems(
-            draft.schedule, [delay_topic for delay_topic in delay_topics if delay_topic != FIRST]
-        )
-    timeout, most, rate = draft.timeout, draft.max_in_flight, draft.rate_limit
+        yield from _schedule_problems(draft.schedule, [delay for delay in delay_topics if delay != FIRST])
+    timeout = draft.timeout
+    most = draft.max_in_flight
+    rate = draft.rate_limit
     if isinstance(timeout, timedelta):
         if timeout < timedelta(seconds=1) or timeout.microseconds:
             yield ("timeout",), "timeout must be one second or more, in whole seconds"
         elif timeout > bounds.timeout:
             longest = format_duration(bounds.timeout)
-            yield (
-                ("timeout",),
-                f"timeout {format_duration(timeout)} is longer than {longest}, which drain_timeout leaves",
-            )
+            what = f"timeout {format_duration(timeout)} is longer than {longest}, the maximum with this drain_timeout"
+            yield ("timeout",), what
     if isinstance(most, int) and not 1 <= most <= MOST_IN_FLIGHT:
         yield ("max_in_flight",), f"max_in_flight must be from 1 to {MOST_IN_FLIGHT} (got {most})"
     if isinstance(rate, float | int) and not (math.isfinite(rate) and RATES[0] <= rate <= RATES[1]):
@@ -221,10 +219,12 @@ def _setting_problems(draft: Draft, delay_topics: Iterable[timedelta], bounds: B
 
 def _schedule_problems(schedule: Sequence[timedelta], delay_topics: Sequence[timedelta]) -> Iterator[_Problem]:
     if len(schedule) >= MAX_ATTEMPTS:
-        yield ("schedule",), f"schedule has {len(schedule)} waits; {MAX_ATTEMPTS - 1} are the most"
+        yield ("schedule",), f"schedule has {len(schedule)} delays; at most {MAX_ATTEMPTS - 1} are allowed"
     for wait in dict.fromkeys(wait for wait in schedule if wait not in delay_topics):
         shown = format_duration(wait) if wait % timedelta(seconds=1) == timedelta(0) else str(wait)
-        what = f"schedule: no topic waits for {shown}{_one_of(format_duration(delay) for delay in delay_topics)}"
+        what = (
+            f"schedule: there is no delay topic for {shown}{_one_of(format_duration(delay) for delay in delay_topics)}"
+        )
         yield ("schedule", schedule.index(wait)), what
 
 

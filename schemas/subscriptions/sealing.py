@@ -1,12 +1,12 @@
-"""Secrets as they are on a topic: AES-256-GCM, bound to where they belong.
+"""Sealing of secrets on a topic: AES-256-GCM, bound to topic, subscription and secret id.
 
     sealed = 01 | key id (8 bytes) | nonce (12 bytes) | ciphertext and tag
 
-The additional data are topic, subscription id and secret id, each with its length before it, so that sealed bytes that
-were copied to another subscription, secret or topic do not open. The key id is derived from the key and tells nothing
-about it; it says which of several keys opens, so that a key can be replaced: the first key seals, all open.
+The additional data are topic, subscription id and secret id, each after its length. Sealed bytes that were copied to
+another subscription, secret or topic therefore do not open. The key id is derived from the key without revealing it. It
+selects one of several keys, so that a key can be replaced: the first key seals, all keys open.
 
-A nonce is random. NIST SP 800-38D allows 2^32 of them under one key, which is 136 years at one a second.
+Nonces are random. NIST SP 800-38D allows 2^32 of them under one key, which is 136 years at one per second.
 """
 
 from __future__ import annotations
@@ -32,44 +32,44 @@ _TAG_BYTES: Final = 16
 
 
 def load_sealing_key(text: str) -> bytes:
-    """Return the key that is written as base64 of 32 bytes; InvalidInput, which does not repeat the text."""
+    """Decode a key of 32 bytes in base64; the message of InvalidInput does not contain the text."""
     try:
         key = base64.b64decode("".join(text.split()), validate=True)
     except (binascii.Error, ValueError):
         key = b""
     if len(key) != KEY_BYTES:
         raise InvalidInput(
-            "the sealing key has to be 32 random bytes in base64, as `openssl rand -base64 32` prints them"
+            "the sealing key has to be 32 random bytes in base64, such as the output of `openssl rand -base64 32`"
         )
     return key
 
 
 class Sealer:
-    """Seals and opens secrets: the first of `keys` (32 bytes each) seals, all open; `random(n)` gives n bytes."""
+    """Seals and opens secrets: the first of `keys` (32 bytes each) seals, all open. `random(n)` returns n bytes."""
 
     def __init__(self, keys: Sequence[bytes], random: Callable[[int], bytes] = os.urandom) -> None:
         if not keys or any(len(key) != KEY_BYTES for key in keys):
-            raise InvalidInput("sealing needs at least one key, and each has 32 bytes")
+            raise InvalidInput("sealing needs at least one key, and each key needs 32 bytes")
         self._ciphers = {_key_id(key): AESGCM(key) for key in keys}
         self._first = _key_id(keys[0])
         self._random = random
 
     def seal(self, secret: str, *, topic: str, subscription_id: str, secret_id: str) -> bytes:
-        """Return a secret, any text that UTF-8 can hold, as it may be written to `topic`."""
+        """Seal a secret, any text that UTF-8 can encode, for `topic`."""
         nonce = self._random(_NONCE_END - _KEY_ID_END)
         bound = _bound(topic, subscription_id, secret_id)
         return _VERSION + self._first + nonce + self._ciphers[self._first].encrypt(nonce, secret.encode(), bound)
 
     def open(self, sealed: bytes, *, topic: str, subscription_id: str, secret_id: str) -> str:
-        """Return the secret that was sealed for exactly this place; SealBroken says why it cannot be opened."""
+        """Open a secret that was sealed for the same topic and ids; SealBroken if it cannot be opened."""
         where = f"secret {secret_id} of subscription {subscription_id}"
         if sealed[:1] != _VERSION or len(sealed) < _NONCE_END + _TAG_BYTES:
-            raise SealBroken(f"{where}: {len(sealed)} bytes that are no sealed secret; set the secret again")
+            raise SealBroken(f"{where}: {len(sealed)} bytes are not a sealed secret; set the secret again")
         cipher = self._ciphers.get(sealed[1:_KEY_ID_END])
         if cipher is None:
             raise SealBroken(
-                f"{where} was sealed with the key {sealed[1:_KEY_ID_END].hex()}, at hand: {self._key_names()}; "
-                "use the sealing key that this installation began with (sealing_key or sealing_key_file)"
+                f"{where} was sealed with the key {sealed[1:_KEY_ID_END].hex()}; configured: {self._key_names()}; "
+                "use the original sealing key of this installation (sealing_key or sealing_key_file)"
             )
         try:
             bound = _bound(topic, subscription_id, secret_id)
@@ -80,7 +80,7 @@ class Sealer:
             ) from error
 
     def has_key_of(self, sealed: bytes) -> bool:
-        """Tell whether the key that sealed these bytes is at hand."""
+        """Return whether the key that sealed these bytes is configured."""
         return sealed[:1] == _VERSION and sealed[1:_KEY_ID_END] in self._ciphers
 
     def _key_names(self) -> str:
@@ -88,12 +88,12 @@ class Sealer:
 
 
 def header_place(name: str, id_: str) -> str:
-    """Return the `secret_id` under which the value of a header is sealed."""
+    """Return the `secret_id` for sealing the value of a header."""
     return f"{id_} for the header {name.lower()}"
 
 
 def key_place(id_: str) -> str:
-    """Return the `secret_id` under which the key of a client certificate is sealed."""
+    """Return the `secret_id` for sealing the key of a client certificate."""
     return f"{id_} for the client certificate"
 
 

@@ -1,4 +1,4 @@
-"""Subscriptions: which events of a customer go to which URL. The type and its record; the rules are in rules.py."""
+"""Subscriptions: which events of a customer go to which URL. Types and record; the rules are in rules.py."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from schemas.catalog.errors import UnreadableRecord
 
 @dataclass(frozen=True, slots=True)
 class SealedSecret:
-    """A secret as it is on the topic: readable only with the key of schemas/subscriptions/sealing.py."""
+    """A secret on the topic; only a key of schemas/subscriptions/sealing.py opens it."""
 
     id: str
     sealed: bytes
@@ -20,7 +20,7 @@ class SealedSecret:
 
 @dataclass(frozen=True, slots=True)
 class FormerSecret:
-    """The secret before a rotation: it signs beside the newest until it ends."""
+    """A secret from before a rotation: it signs together with the newest one until `until_ms`."""
 
     id: str
     sealed: bytes
@@ -30,7 +30,7 @@ class FormerSecret:
 
 @dataclass(frozen=True, slots=True)
 class SealedHeader:
-    """A header of the customer's own, which is sent with every attempt; its value is sealed like a secret."""
+    """A header of the customer, sent with every attempt; its value is sealed like a secret."""
 
     name: str
     id: str
@@ -39,7 +39,7 @@ class SealedHeader:
 
 @dataclass(frozen=True, slots=True)
 class ClientCertificate:
-    """What an endpoint that asks for it is shown: the certificate (PEM, its chain included) and its sealed key."""
+    """A client certificate (PEM, including its chain) and its sealed key, for endpoints that require one."""
 
     certificate: str
     id: str
@@ -48,7 +48,7 @@ class ClientCertificate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subscription:
-    """Which events go where; the fields are described in records/subscription.v2.avsc."""
+    """Which events go to which URL; records/subscription.v2.avsc describes the fields."""
 
     id: str
     sender: str
@@ -72,12 +72,12 @@ class Subscription:
     rate_limit: float | None = None
 
 
-# `all` is the word of one product's documents; no event type has that name.
+# `all` is the notation of one product's documents. No event type has that name.
 EVERY_TYPE: Final = ("*", "all")
 
 
 def matches(pattern: str, event_type: str) -> bool:
-    """Tell whether a pattern of a subscription (exact, `case.*`, `*`, `all`) takes an event type."""
+    """Return whether a pattern of a subscription (exact, `case.*`, `*`, `all`) matches an event type."""
     if pattern in EVERY_TYPE:
         return True
     return event_type.startswith(pattern[:-1]) if pattern.endswith(".*") else pattern == event_type
@@ -90,12 +90,14 @@ def encode_subscription(subscription: Subscription) -> bytes:
     """Encode the value of a record of the topic `subscriptions`."""
     record = asdict(subscription)
     if subscription.schedule_s is not None:
-        record["schedule_s"] = list(subscription.schedule_s)  # a tuple in a union names a branch to fastavro
+        record["schedule_s"] = list(
+            subscription.schedule_s
+        )  # fastavro reads a tuple in a union as (branch name, value)
     return _CODEC.encode(record)
 
 
 def decode_subscription(value: bytes) -> Subscription:
-    """Decode the value of a record of the topic `subscriptions`; UnreadableRecord if it is none."""
+    """Decode the value of a record of the topic `subscriptions`; UnreadableRecord if it is invalid."""
     record: dict[str, Any] = _CODEC.decode(value)
     record["secrets"] = tuple(SealedSecret(**secret) for secret in record["secrets"])
     record["event_types"] = tuple(record["event_types"])

@@ -7,7 +7,7 @@ import time
 from typing import Any, Final
 
 from producers.events.publisher import EventPublisher
-from schemas.avro.codec import Record
+from schemas.avro.codec import DecodedRecord
 from tests.bench.measure import cpu_seconds
 from tests.bench.stage import Bench, Stage, event
 
@@ -62,7 +62,7 @@ def _publish(stage: Stage, start: int, count: int) -> float:
     return late * 1_000
 
 
-def _until_answer_ms(outcome: Record) -> float:
+def _until_answer_ms(outcome: DecodedRecord) -> float:
     return float(outcome["at_ms"] - outcome["appended_at_ms"] + outcome["duration_us"] / 1_000)
 
 

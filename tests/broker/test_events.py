@@ -128,7 +128,7 @@ def test_silent_broker_is_an_error():
     """If no broker answers, the error names its address."""
     kafka = {"bootstrap.servers": "127.0.0.1:1", "log_level": "0"}
     publisher = EventPublisher(kafka, sender=ZENOO, topic="t", timeout=timedelta(seconds=1))
-    with pytest.raises(Unavailable, match=r"no broker answers at 127\.0\.0\.1:1"), publisher:
+    with pytest.raises(Unavailable, match=r"no broker responds at 127\.0\.0\.1:1"), publisher:
         pass
 
 

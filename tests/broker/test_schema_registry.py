@@ -138,14 +138,14 @@ def test_command_publishes_in_confluent_wire_format(
 
     failed = start_role(command, here.env | {"SIGNPOST_SCHEMA_REGISTRY_URL": "http://user:canary-pw@127.0.0.1:1"})
     assert failed.wait() == 1
-    assert "the schema registry does not answer" in failed.log_text()
+    assert "the schema registry does not respond" in failed.log_text()
     assert "canary-pw" not in failed.log_text()
 
 
 def test_refusal_of_the_registry_is_quoted(here: Installation, apicurio: Apicurio) -> None:
     """A response without an id is an error that quotes the registry, or says that the id is missing."""
     schema = {"type": "record", "name": "X", "fields": [{"name": "a", "type": "no such type"}]}
-    with pytest.raises(Unavailable, match=r"refuses the subject .*: 4"):
+    with pytest.raises(Unavailable, match=r"rejected the subject .*: 4"):
         SchemaIds(apicurio.url).id_of(here.events_topic, schema)
-    with pytest.raises(Unavailable, match=r"without an id|refuses"):
+    with pytest.raises(Unavailable, match=r"without an id|rejected"):
         SchemaIds(f"http://127.0.0.1:{apicurio.port}/nothing").id_of(here.events_topic, schema)

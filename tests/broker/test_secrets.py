@@ -14,7 +14,7 @@ from deploy.dev.broker import Broker
 from deploy.dev.receiver import Receiver
 from deploy.dev.replies import Answer
 from producers.subscriptions.changes import Apply, Change
-from schemas.avro.codec import Record
+from schemas.avro.codec import DecodedRecord
 from schemas.network.egress import EgressPolicy
 from schemas.senders.sender import load_senders
 from schemas.subscriptions.changes import Changes
@@ -91,7 +91,7 @@ def sealed_settings(token: str, private: str) -> Changes:
     return Changes(headers=(header,), client_certificate=read_certificate(certificate(), private))
 
 
-def row_of(outcomes: list[Record]) -> Row:
+def row_of(outcomes: list[DecodedRecord]) -> Row:
     """Return the row of this scenario, in which three endpoints echo secrets and one of them always fails."""
     ends = ends_of(outcomes)
     return Row("echoes of secrets", EVENTS * 3, EVENTS * 2, EVENTS * 3 - len(ends), ends.total() - len(ends))

@@ -209,9 +209,9 @@ def test_create_update_and_rotate_by_options(broker, names, signpost, tmp_path, 
 def refused(signpost: Signpost) -> Iterator[CommandResult]:
     """Run `update` with invalid options, check the errors, and yield the results."""
     for wrong, expected in (
-        (("--schedule", "7s"), "schedule: no topic waits for 7s; known: "),
-        (("--header", "Host: x"), "'Host' is set by Signpost"),
-        (("--header", "webhook-ID: x"), "is a header of the sender standard"),
+        (("--schedule", "7s"), "schedule: there is no delay topic for 7s; known: "),
+        (("--header", "Host: x"), "'Host' is reserved"),
+        (("--header", "webhook-ID: x"), "is reserved: the sender standard sets it"),
         (("--timeout", "31s"), "longer than 30s"),
         (("--max-in-flight", "many"), "--max-in-flight: write a number or `default`"),
         (("--client-certificate", "c.pem"), "--client-certificate and --client-key belong together"),

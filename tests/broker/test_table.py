@@ -10,7 +10,7 @@ import pytest
 import structlog
 from confluent_kafka import Producer
 
-from consumers.subscriptions.state import Entry, Gone, NotYet, Unusable
+from consumers.subscriptions.state import Deleted, Entry, NotYet, Unusable
 from consumers.subscriptions.table import SubscriptionTable, read_subscription
 from producers.subscriptions.changes import Apply, Delete
 from schemas.catalog.errors import UnreadableRecord
@@ -109,7 +109,7 @@ def test_tombstones_delete_and_broken_records_do_not(kafka, names, write):
         lookup = follower.table.lookup
         assert lookup("kept", 0, 1) == Entry(b"good", 0, 0)
         assert isinstance(lookup("broken", 0, 2), Unusable)
-        assert lookup("deleted", 0, 3) == Gone()
+        assert lookup("deleted", 0, 3) == Deleted()
         assert list(follower.table.unusable()) == ["broken"]
 
         write(("broken", b"repaired"))
@@ -131,13 +131,13 @@ def test_changes_are_reported_in_order(kafka, names, write):
 
 
 def test_markers_at_the_end_are_passed(kafka, names, write):
-    """The table passes commit and abort markers at the end of a log. An id without a record before it is Gone."""
+    """The table passes commit and abort markers at the end of a log. An id without a record before it is Deleted."""
     write(("a", b"1"))
     write(("b", b"aborted"), commit=False)
     with following(kafka, names) as follower:
         follower.until_current()
         assert follower.table.state.position(0) == 4
-        assert follower.table.lookup("b", 0, 2) == Gone()
+        assert follower.table.lookup("b", 0, 2) == Deleted()
         assert follower.table.lookup("b", 0, 4) == NotYet()
 
         write(("c", b"aborted"), commit=False)

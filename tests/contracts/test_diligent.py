@@ -44,7 +44,7 @@ def test_signature_is_that_of_the_vector(vector: dict[str, Any]) -> None:
 def test_secret_has_up_to_512_characters_of_any_kind() -> None:
     """A secret of 512 letters signs. One more is refused."""
     assert headers_of(DILIGENT, BODY, "ü" * 512)["X-Signature"] == sha256_hex("ü" * 512, BODY)
-    with pytest.raises(InvalidInput, match="513 characters, at most 512"):
+    with pytest.raises(InvalidInput, match="513 characters; at most 512"):
         DILIGENT.signing_key("x" * 513)
 
 
@@ -58,16 +58,16 @@ def test_flow_run_in_another_state_is_refused_when_published(native, event_type,
     for data in (payload, json.dumps(payload)):
         with pytest.raises(EventError) as refusal:
             native.event({"event_type": event_type, "data": data})
-        assert f'data.status: {event_type} has "{expected}" here, found {json.dumps(status)}' in str(refusal.value)
+        assert f'data.status: expected "{expected}" for {event_type}, found {json.dumps(status)}' in str(refusal.value)
 
 
 @pytest.mark.decision("D36")
 def test_flow_run_of_another_type_or_without_a_status_is_refused(native) -> None:
     """A failed run, or one without a status, cannot be published as completed."""
     failed = EXAMPLES["flow_run_failed"].document["payload"]
-    with pytest.raises(EventError, match=r'data.status: flow_run_completed has "COMPLETED" here, found "FAILED"'):
+    with pytest.raises(EventError, match=r'data.status: expected "COMPLETED" for flow_run_completed, found "FAILED"'):
         native.event({"event_type": "flow_run_completed", "data": failed})
-    with pytest.raises(EventError, match=r"data.status: flow_run_completed .* found nothing"):
+    with pytest.raises(EventError, match=r"data.status: expected .* for flow_run_completed, found nothing"):
         native.event({"event_type": "flow_run_completed", "data": {}})
 
 

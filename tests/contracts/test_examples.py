@@ -100,7 +100,7 @@ def test_each_sender_writes_times_in_its_own_format(name: str) -> None:
         (
             "riskos",
             {"event_at": "2026-02-16T10:01:00Z", "created_at": "2026-02-16T10:01:00Z"},
-            "created_at: event_at says the same; give one of them",
+            "created_at: event_at has the same meaning; give one of them",
         ),
         ("zenoo", {"event_at": "2026-02-16T10:01:00Z"}, "event_at: an event has no such field"),
         (
@@ -118,8 +118,8 @@ def test_each_sender_writes_times_in_its_own_format(name: str) -> None:
         ("zenoo", {"headers": {}, "payload": "{"}, "payload: it is not JSON"),
         ("onboarding", {"event_type": "test", "data": {}}, 'onboarding has no type "test"'),
         ("onboarding", {"event_type": "all", "data": {}}, 'onboarding has no type "all"'),
-        ("standard", {"event_type": "all", "data": {}}, '"all" is no type'),
-        ("standard", {"type": "a b", "data": {}}, '"a b" is no type'),
+        ("standard", {"event_type": "all", "data": {}}, '"all" is not an event type'),
+        ("standard", {"type": "a b", "data": {}}, '"a b" is not an event type'),
     ],
 )
 def test_errors_name_the_key_of_the_document(name, document, problem) -> None:

@@ -50,14 +50,18 @@ def test_only_type_has_the_long_name() -> None:
 @pytest.mark.parametrize(
     ("path", "value", "problem"),
     [
-        ("data.globalWatchlist.caseReviewStatus", "Match", 'has "match" or "no match" here, found "Match"'),
-        ("data.globalWatchlist.caseReviewStatus", "no_match", 'has "match" or "no match" here, found "no_match"'),
+        ("data.globalWatchlist.caseReviewStatus", "Match", f'expected "match" or "no match" for {TYPE}, found "Match"'),
+        (
+            "data.globalWatchlist.caseReviewStatus",
+            "no_match",
+            f'expected "match" or "no match" for {TYPE}, found "no_match"',
+        ),
         (
             "data.globalWatchlist.caseDetails.0.entityReviewStatus",
             "MATCH",
-            f'caseDetails[0].entityReviewStatus: {TYPE} has "match" or "no match" here, found "MATCH"',
+            f'caseDetails[0].entityReviewStatus: expected "match" or "no match" for {TYPE}, found "MATCH"',
         ),
-        ("data.environment_name", "production", 'has "Production" or "Sandbox" here, found "production"'),
+        ("data.environment_name", "production", f'expected "Production" or "Sandbox" for {TYPE}, found "production"'),
         ("data.reviewer_id", "", 'data.reviewer_id: expected a string of one character or more, found ""'),
         ("data.eval_id", None, "data.eval_id: expected a string, found nothing"),
         ("data.globalWatchlist.caseDetails.0.sourceList", "x", 'sourceList: expected an array, found "x"'),
@@ -103,7 +107,7 @@ def test_null_does_not_count_as_absent() -> None:
     """The contract has no null: the error asks the publisher to leave the key out."""
     document = EXAMPLES["match"].document
     document["data"]["id"] = None
-    with pytest.raises(EventError, match=r"data.id: null is not sent here; leave the key out"):
+    with pytest.raises(EventError, match=r"data.id: null is not allowed; omit the key"):
         reader("riskos").event(document)
 
 

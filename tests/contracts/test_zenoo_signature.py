@@ -90,10 +90,10 @@ def test_invalid_secret_is_refused_without_being_shown(secret):
     ("headers", "body", "expected"),
     [
         ({}, BODY, "the header X-Zenoo-Signature is missing"),
-        ({"X-Zenoo-Signature": "sha256=00"}, BODY, "X-Zenoo-Signature does not fit the body and the secret"),
-        ({"X-Zenoo-Signature": "šha256=00"}, BODY, "X-Zenoo-Signature does not fit the body and the secret"),
-        (headers_of(ZENOO, BODY, SECRET), BODY + b"\n", "X-Zenoo-Signature does not fit the body and the secret"),
-        (headers_of(ZENOO, BODY, "another"), BODY, "X-Zenoo-Signature does not fit the body and the secret"),
+        ({"X-Zenoo-Signature": "sha256=00"}, BODY, "X-Zenoo-Signature does not match the body and the secret"),
+        ({"X-Zenoo-Signature": "šha256=00"}, BODY, "X-Zenoo-Signature does not match the body and the secret"),
+        (headers_of(ZENOO, BODY, SECRET), BODY + b"\n", "X-Zenoo-Signature does not match the body and the secret"),
+        (headers_of(ZENOO, BODY, "another"), BODY, "X-Zenoo-Signature does not match the body and the secret"),
     ],
 )
 def test_request_that_is_not_genuine_has_a_reason(headers, body, expected):

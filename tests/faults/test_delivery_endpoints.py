@@ -10,7 +10,7 @@ import pytest
 from consumers.delivery.admission.circuit_breaker import FAILURE_THRESHOLD
 from deploy.dev.receiver import Receiver
 from deploy.dev.replies import Answer, always
-from schemas.avro.codec import Record
+from schemas.avro.codec import DecodedRecord
 from tests.support.hostile import hostile_process
 from tests.support.memory import MIB, resident_bytes
 from tests.support.pipeline import Pipeline
@@ -62,13 +62,13 @@ def late() -> Iterator[Receiver]:
         yield endpoint
 
 
-def result_of(outcome: Record) -> Expected:
+def result_of(outcome: DecodedRecord) -> Expected:
     return outcome["state"], outcome["status"], outcome["error"], outcome["body_cut"]
 
 
-def results_of(pipeline: Pipeline, names: dict[str, str]) -> dict[str, list[Record]]:
+def results_of(pipeline: Pipeline, names: dict[str, str]) -> dict[str, list[DecodedRecord]]:
     """Return the outcomes of first attempts by what the subscription is called in `names`."""
-    found: dict[str, list[Record]] = {}
+    found: dict[str, list[DecodedRecord]] = {}
     for outcome in pipeline.outcomes():
         if outcome["attempt"] == 1 and outcome["subscription_id"] in names:
             found.setdefault(names[outcome["subscription_id"]], []).append(outcome)
@@ -77,10 +77,10 @@ def results_of(pipeline: Pipeline, names: dict[str, str]) -> dict[str, list[Reco
 
 def wait_for_results(
     pipeline: Pipeline, names: dict[str, str], expected: dict[str, Expected], count: int, deadline_s: float
-) -> list[Record]:
+) -> list[DecodedRecord]:
     """Wait until each of `expected` has so many outcomes, see that all are as expected, and return them."""
 
-    def enough() -> dict[str, list[Record]]:
+    def enough() -> dict[str, list[DecodedRecord]]:
         found = results_of(pipeline, names)
         counts = {how: len(found.get(how, [])) for how in expected}
         assert min(counts.values()) >= count, counts

@@ -14,7 +14,7 @@ import pytest
 from deploy.dev.broker import Broker
 from deploy.dev.receiver import Receiver
 from deploy.dev.replies import Answer, always
-from schemas.avro.codec import Record
+from schemas.avro.codec import DecodedRecord
 from tests.support.pipeline import Pipeline, ends_of
 from tests.support.roles import Role, RoleStarter
 from tests.support.topics import end_offsets
@@ -44,7 +44,7 @@ def subscribe(pipeline: Pipeline, receiver: Receiver) -> dict[str, str]:
     return dict(zip(paths, ids, strict=True))
 
 
-def jobs_sent(receiver: Receiver, ids: dict[str, str], outcomes: Iterable[Record]) -> list[str]:
+def jobs_sent(receiver: Receiver, ids: dict[str, str], outcomes: Iterable[DecodedRecord]) -> list[str]:
     """Return the job id of each request, in order of arrival."""
     job_ids = {(outcome["subscription_id"], outcome["event_id"]): outcome["job_id"] for outcome in outcomes}
     return [job_ids[ids[request.path], str(request.event_id)] for request in receiver.requests]

@@ -10,7 +10,7 @@ import pytest
 
 from deploy.dev.receiver import Receiver
 from deploy.dev.replies import Answer, Received, always
-from schemas.avro.codec import Record
+from schemas.avro.codec import DecodedRecord
 from tests.support.pipeline import Pipeline, ends_of
 
 pytestmark = pytest.mark.promise(3)
@@ -29,7 +29,7 @@ def requests_by_job(receiver: Receiver) -> dict[tuple[str, str | None], list[Rec
     return found
 
 
-def due_by_job(outcomes: list[Record]) -> dict[tuple[str, str], list[int]]:
+def due_by_job(outcomes: list[DecodedRecord]) -> dict[tuple[str, str], list[int]]:
     """Return when the retries of each job (subscription, event) are due, in Unix ms, in order."""
     found: dict[tuple[str, str], list[int]] = defaultdict(list)
     for outcome in sorted(outcomes, key=lambda outcome: outcome["attempt"]):

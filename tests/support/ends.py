@@ -9,7 +9,7 @@ from typing import Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from schemas.avro.codec import Record
+from schemas.avro.codec import DecodedRecord
 from schemas.records.delivery import JobCodec, OutcomeCodec
 from schemas.records.topics import FIRST
 from tests.support.pipeline import ENDS, Pipeline
@@ -71,7 +71,8 @@ class Ends:
         self.count: Counter[int] = Counter()  # of ends
         self.started_ms: dict[int, int] = {}  # first attempts
         self._waited_ms: dict[int, int] = {}  # from the append of the event to the start of the first attempt
-        self.before: defaultdict[int, list[Record]] = defaultdict(list)  # all but the delivery at the first attempt
+        # All but the delivery at the first attempt.
+        self.before: defaultdict[int, list[DecodedRecord]] = defaultdict(list)
 
     def look(self) -> None:
         """Take in what has happened since."""
@@ -94,7 +95,7 @@ class Ends:
         """Return how many ends there are of jobs that had one."""
         return sum(self.count[number] - 1 for number in batch if number in self.count)
 
-    def odd(self, batch: Iterable[int]) -> list[Record]:
+    def odd(self, batch: Iterable[int]) -> list[DecodedRecord]:
         """Return the outcomes that are no delivery at the first attempt."""
         return [outcome for number in batch for outcome in self.before.get(number, ())]
 

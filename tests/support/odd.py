@@ -8,7 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from schemas.avro.codec import Record
+from schemas.avro.codec import DecodedRecord
 from tests.support.certificates import Authority
 from tests.support.players import Players
 from tests.support.scenario import Endpoint, Scenario
@@ -86,7 +86,7 @@ class Beside:
         self.batches.append(batch)
         return thread
 
-    def outcomes(self) -> list[Record]:
+    def outcomes(self) -> list[DecodedRecord]:
         """What came of all attempts so far, but for first ones that were deliveries."""
         self._scenario.ends.look()
         return [odd for batch in self.batches for odd in self._scenario.ends.odd(batch)]

@@ -20,7 +20,7 @@ from deploy.config.settings_sources import load_settings
 from producers.events.publisher import EventPublisher
 from producers.subscriptions.changes import Apply, Wish
 from producers.subscriptions.writer import SubscriptionWriter
-from schemas.avro.codec import Record
+from schemas.avro.codec import DecodedRecord
 from schemas.events.event import Event
 from schemas.records.delivery import DeadLetter, DeadLetterCodec, Job, JobCodec, OutcomeCodec
 from schemas.senders.sender import load_senders
@@ -128,7 +128,7 @@ class Pipeline:
         """Publish small events with ids `evt_<number>`."""
         return self.publish(small_event(number, customer or self.customer) for number in range(start, start + count))
 
-    def outcomes(self) -> list[Record]:
+    def outcomes(self) -> list[DecodedRecord]:
         """Return all outcomes that are committed."""
         decode = OutcomeCodec().decode
         found = [decode(message.value()) for message in self.read(self.names.outcomes)]
@@ -162,10 +162,10 @@ class Pipeline:
         """Return the sum of the last stable offsets of a topic."""
         return sum(end_offsets(self.bootstrap_servers, topic).values())
 
-    def wait_for_ends(self, jobs: int, deadline_s: float = 60.0) -> list[Record]:
+    def wait_for_ends(self, jobs: int, deadline_s: float = 60.0) -> list[DecodedRecord]:
         """Wait until so many jobs have come to an end, and return all outcomes."""
 
-        def ended() -> list[Record]:
+        def ended() -> list[DecodedRecord]:
             outcomes = self.outcomes()
             ends = len(ends_of(outcomes))
             assert ends >= jobs, f"{ends} of {jobs} jobs have ended"
@@ -174,7 +174,7 @@ class Pipeline:
         return wait_until(ended, deadline_s, f"{jobs} jobs have ended")
 
 
-def ends_of(outcomes: Iterable[Record]) -> Counter[str]:
+def ends_of(outcomes: Iterable[DecodedRecord]) -> Counter[str]:
     """Return how many ends each job has come to."""
     return Counter(outcome["job_id"] for outcome in outcomes if outcome["state"] in ENDS)
 

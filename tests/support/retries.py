@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from schemas.avro.codec import Record
+from schemas.avro.codec import DecodedRecord
 from tests.support.scenario import Scenario
 from tests.support.waiting import wait_until
 
@@ -31,10 +31,10 @@ class ComeBack:
         return f"at most {self.most_due_in_a_second:,} due in a second, {self.most_begun_in_a_second:,} sent"
 
 
-def come_back(outcomes: Iterable[Record]) -> ComeBack:
+def come_back(outcomes: Iterable[DecodedRecord]) -> ComeBack:
     """Put together what became of jobs that failed first and were delivered then."""
     due: dict[tuple[str, int], int] = {}
-    delivered: list[Record] = []
+    delivered: list[DecodedRecord] = []
     for outcome in outcomes:
         if outcome["next_due_at_ms"] is not None:
             due[outcome["job_id"], outcome["attempt"] + 1] = outcome["next_due_at_ms"]
@@ -76,7 +76,7 @@ def _most_in_a_second(times_ms: Sequence[int]) -> int:
     return max(Counter(at_ms // 1_000 for at_ms in times_ms).values())
 
 
-def _most_at_once(attempts: Iterable[Record]) -> int:
+def _most_at_once(attempts: Iterable[DecodedRecord]) -> int:
     changes = []
     for attempt in attempts:
         at_ms, took_ms = attempt["at_ms"], attempt["duration_us"] // 1_000

@@ -16,8 +16,7 @@ from consumers.delivery.results.retry_policy import Delivered, Exhausted, Gone, 
 from consumers.delivery.task import DeliveryTask
 from consumers.kafka.outgoing_record import OutgoingRecord
 from consumers.service.metrics import DeliveryMetrics
-from consumers.subscriptions.state import Entry
-from consumers.subscriptions.state import Gone as Deleted
+from consumers.subscriptions.state import Deleted, Entry
 from consumers.subscriptions.table import SubscriptionTable
 from schemas.catalog.failures import OURS
 from schemas.records.delivery import Job, Outcome, State

@@ -40,7 +40,7 @@ def test_forged_deliveries_are_rejected(start_role: RoleStarter) -> None:
     genuine, forged = [line for line in role.log_text().splitlines() if "case.created" in line]
     assert "200  evt_1  case.created  attempt 1  signature ok" in genuine
     assert "401" in forged
-    assert "does not fit" in forged
+    assert "does not match" in forged
     assert SECRET not in role.log_text()
 
 

@@ -137,7 +137,7 @@ def test_invalid_variable_is_refused(monkeypatch: pytest.MonkeyPatch, variable: 
         ("kafka = 3", "table"),
         (
             "[[sources]]\ntopic = 'a'\nsendr = 'b'",
-            "sources.0.sender: is missing\n.*sources.0.sendr: there is no such key",
+            "sources.0.sender: is missing\n.*sources.0.sendr: unknown key",
         ),
     ],
 )
@@ -219,7 +219,7 @@ def test_sealing_key_replaces_key_file_of_lower_precedence(tmp_path: Path, monke
     assert settings.sealing_key is not None
     assert settings.sealing_key_file is None
     monkeypatch.setenv("SIGNPOST_SEALING_KEY_FILE", "key")
-    with pytest.raises(SettingsError, match="keep one of them"):
+    with pytest.raises(SettingsError, match="remove one of them"):
         load_settings(tmp_path)
 
 

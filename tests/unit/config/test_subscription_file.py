@@ -120,8 +120,8 @@ def test_all_problems_are_reported_in_line_order(read):
         ":12: subscription b: timeout: 'ten' is not a duration",
         ":13: subscription b: rate_limit must be from 0.001",
         ":14: subscription b: headers.X-A.env: the environment variable NOT_SET is not there or empty",
-        ":14: subscription b: headers: 'Host' is set by Signpost",
-        ":15: subscription b: the id is there 2 times",
+        ":14: subscription b: headers: 'Host' is reserved",
+        ":15: subscription b: the id occurs 2 times",
     ]
     assert len(problems) == len(expected), problems
     assert all(part in problem for part, problem in zip(expected, problems, strict=True)), problems
@@ -138,10 +138,10 @@ def test_problem_has_the_line_of_its_entry(read):
     bounds = Bounds(timedelta(seconds=30), datetime(2026, 1, 1, tzinfo=UTC))
     problems = file.all_problems(faults(file.attempts, load_senders(), EgressPolicy(), bounds))
     expected = [
-        ":8: subscription a: headers: 'Host' is set by Signpost",
+        ":8: subscription a: headers: 'Host' is reserved",
         ":9: subscription a: headers.X-Missing.env: the environment variable NOT_SET",
         ":10: subscription a: headers: 'X-Bad': the value begins or ends with a space",
-        ":11: subscription a: headers: 'x-good' is there 2 times",
+        ":11: subscription a: headers: 'x-good' occurs 2 times",
         ":14: subscription a: event_types: sender zenoo has no 'nothing'",
         ":18: subscription a: schedule.2: 'soon' is not a duration",
     ]
@@ -213,7 +213,7 @@ def test_client_certificate_is_read_from_files(read, tmp_path):
     assert draft.client_certificate.key == pem(KEY)
     file = read(f"{HEAD}{TYPES}    client_certificate: {{certificate_file: c.pem, key_env: SECRET}}\n")
     assert file.problems[0].endswith(
-        ":7: subscription a: client_certificate: the key is no private key in PEM (-----BEGIN PRIVATE KEY-----)"
+        ":7: subscription a: client_certificate: the key is not a private key in PEM (-----BEGIN PRIVATE KEY-----)"
     )
 
 

@@ -17,7 +17,7 @@ from consumers.delivery.partitions.progress import Position, Progress
 from consumers.delivery.partitions.reader import ReadRecord
 from consumers.kafka.transactions import Settled
 from consumers.service.metrics import DeliveryMetrics
-from schemas.catalog.errors import BeginAnew, Unavailable
+from schemas.catalog.errors import RestartRequired, Unavailable
 from schemas.records.topics import TopicNames
 
 pytestmark = pytest.mark.promise(2)
@@ -159,7 +159,7 @@ def test_who_is_fenced_in_a_stall_has_lost_its_instance(standing: Standing, stan
     standing.stands_ms, standing.fenced = stands_ms, Unavailable("another process has taken this instance id")
     with pytest.raises(Unavailable) as raised:
         standing.loop._deliver(lambda: False)
-    assert not isinstance(raised.value, BeginAnew)
+    assert not isinstance(raised.value, RestartRequired)
 
 
 def test_who_is_fenced_after_an_outage_begins_anew(standing: Standing) -> None:
@@ -169,7 +169,7 @@ def test_who_is_fenced_after_an_outage_begins_anew(standing: Standing) -> None:
     standing.turns(6_000)
     assert standing.loop.paused_by is not None
     standing.fenced = Unavailable("another process has taken this instance id")
-    with pytest.raises(BeginAnew):
+    with pytest.raises(RestartRequired):
         standing.loop._deliver(lambda: False)
 
 

@@ -135,8 +135,8 @@ def test_all_problems_of_a_file_are_reported(reader):
         ("", "f.json: the file is empty"),
         ("{", "f.json: not JSON: Expecting property name enclosed in double quotes: line 1 column 2 (char 1)"),
         ('{"a": 1}\n{"b"', "f.json: line 2: not JSON: Expecting ':' delimiter: line 1 column 5 (char 4)"),
-        ('{"a": 1, "a": 2}', 'f.json: not JSON: the key "a" is there twice'),
-        ("[" * 100_000, "f.json: not JSON: it is nested too deeply"),
+        ('{"a": 1, "a": 2}', 'f.json: not JSON: the key "a" occurs twice'),
+        ("[" * 100_000, "f.json: not JSON: nested too deeply"),
         ("7", "f.json: event 1: expected an object, found 7"),
     ],
 )

@@ -255,7 +255,7 @@ def test_rotation_generates_a_secret_and_ends_the_old_one():
     assert result.subscription is not None
     assert secret_of(result.subscription) == "made-1"
     assert result.subscription.former_secrets == ()
-    with pytest.raises(SubscriptionError, match="carry one signature, of the newest secret"):
+    with pytest.raises(SubscriptionError, match="have one signature, of the newest secret"):
         DECIDER.decide(order_of(Rotate("a", keep=timedelta(hours=1))), current, 2_000)
 
 

@@ -113,5 +113,5 @@ def test_refusals_name_the_block() -> None:
     """A refusal names the block of the address, so that an operator can decide to allow it."""
     assert STRICT.refusal("10.2.3.4") == "10.0.0.0/8 is private (RFC 1918)"
     assert STRICT.refusal(str(ip_address("::ffff:10.2.3.4"))) == (
-        "it carries 10.2.3.4, and 10.0.0.0/8 is private (RFC 1918)"
+        "it embeds 10.2.3.4, and 10.0.0.0/8 is private (RFC 1918)"
     )

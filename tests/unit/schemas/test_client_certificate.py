@@ -59,17 +59,17 @@ def test_only_certificates_of_a_file_are_kept():
 @pytest.mark.parametrize(
     ("given", "key", "expected"),
     [
-        ("", pem(KEY), "the certificate is none in PEM"),
+        ("", pem(KEY), "the certificate is not a certificate in PEM"),
         ("x" * 70_000, pem(KEY), "the certificate has 70000 characters"),
-        (certificate(), "canary", "the key is no private key in PEM"),
-        (certificate(), certificate(), "the key is no private key in PEM"),
-        (certificate(), pem(OTHER), "the key is not the key of the certificate"),
-        (certificate(OTHER) + certificate(), pem(KEY), "whose order is wrong"),
+        (certificate(), "canary", "the key is not a private key in PEM"),
+        (certificate(), certificate(), "the key is not a private key in PEM"),
+        (certificate(), pem(OTHER), "the key does not belong to the certificate"),
+        (certificate(OTHER) + certificate(), pem(KEY), "the order of the chain is wrong"),
         (certificate(), pem(rsa.generate_private_key(65537, 1024)), "the key has 1024 bits"),
         (
             certificate(),
             KEY.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"canary")).decode(),
-            "the key needs a passphrase",
+            "the key has a passphrase",
         ),
     ],
 )
@@ -93,7 +93,7 @@ def test_certificate_must_be_valid_now():
     assert found[:2] == [[], []]
     assert found[2:] == [
         ["client_certificate: it expired at 2025-12-31T00:00:00Z"],
-        ["client_certificate: it holds only from 2026-01-08T00:00:00Z on"],
+        ["client_certificate: it is not valid before 2026-01-08T00:00:00Z"],
     ]
     assert [certificate_warning(each, NOW) for each in (good, soon, late)] == [
         None,

@@ -67,8 +67,8 @@ def test_secret_may_be_any_text(secret):
         ({"id": "a" * 129}, "id must be 1 to 128 letters"),
         ({"id": "a\n"}, "id must be 1 to 128 letters"),
         ({"customer_id": ""}, "customer_id is empty"),
-        ({"customer_id": " acme"}, "customer_id must neither begin nor end with a space"),
-        ({"customer_id": "ac\x00me"}, "customer_id must neither begin nor end with a space"),
+        ({"customer_id": " acme"}, "customer_id must not begin or end with a space"),
+        ({"customer_id": "ac\x00me"}, "customer_id must not begin or end with a space"),
         ({"customer_id": "a" * 257}, "customer_id has 257 characters"),
         ({"description": "a" * 1025}, "description has 1025 characters"),
         ({"sender": "zeno"}, "sender 'zeno' is not known; did you mean zenoo?"),
@@ -79,9 +79,9 @@ def test_secret_may_be_any_text(secret):
         ({"event_types": ("case*",)}, "sender zenoo has no 'case*'; did you mean case.*?"),
         ({"event_types": ("test",)}, "sender zenoo has no 'test'"),
         ({"event_types": ("",)}, "sender zenoo has no ''"),
-        ({"event_types": ("*", "*")}, "'*' is there 2 times"),
+        ({"event_types": ("*", "*")}, "'*' occurs 2 times"),
         ({"secret": Given("")}, "secret is empty"),
-        ({"secret": Given("\ud800")}, "secret: the secret is not text"),
+        ({"secret": Given("\ud800")}, "secret: the secret is not valid text"),
         ({"secret": Given("x" * 4097)}, "secret has 4097 characters"),
     ],
 )
@@ -95,7 +95,7 @@ def test_all_problems_are_reported_together():
     """Problems of several subscriptions are reported together, a duplicate id among them."""
     found = problems_of(replace(GOOD, url="http://x", sender="x"), replace(GOOD, event_types=()))
     assert len(found) == 4
-    assert "subscription sub_17: the id is there 2 times" in found[-1]
+    assert "subscription sub_17: the id occurs 2 times" in found[-1]
 
 
 @pytest.mark.promise(6)
@@ -117,12 +117,12 @@ def test_problems_hold_no_secret_and_no_path():
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ({"schedule": (timedelta(seconds=7),)}, "schedule: no topic waits for 7s; known: "),
-        ({"schedule": (timedelta(0),)}, "schedule: no topic waits for 0s; known: "),
-        ({"schedule": (timedelta(minutes=1),) * 50}, "schedule has 50 waits; 49 are the most"),
+        ({"schedule": (timedelta(seconds=7),)}, "schedule: there is no delay topic for 7s; known: "),
+        ({"schedule": (timedelta(0),)}, "schedule: there is no delay topic for 0s; known: "),
+        ({"schedule": (timedelta(minutes=1),) * 50}, "schedule has 50 delays; at most 49 are allowed"),
         ({"timeout": timedelta(0)}, "timeout must be one second or more"),
         ({"timeout": timedelta(milliseconds=1500)}, "in whole seconds"),
-        ({"timeout": timedelta(seconds=31)}, "timeout 31s is longer than 30s, which drain_timeout leaves"),
+        ({"timeout": timedelta(seconds=31)}, "timeout 31s is longer than 30s, the maximum with this drain_timeout"),
         ({"max_in_flight": 0}, "max_in_flight must be from 1 to 10000 (got 0)"),
         ({"rate_limit": 0.0}, "rate_limit must be from 0.001 to 100,000 requests a second (got 0)"),
         ({"rate_limit": float("nan")}, "rate_limit must be from 0.001"),
@@ -146,12 +146,12 @@ def test_valid_settings_are_accepted():
 @pytest.mark.parametrize(
     ("name", "value", "expected"),
     [
-        *((name, "x", "is set by Signpost, or not at all") for name in ("Host", "content-LENGTH", "Transfer-Encoding")),
-        *((name, "x", "is set by Signpost, or not at all") for name in ("Connection", "TE", "Upgrade", "Keep-Alive")),
-        *((name, "x", "is set by Signpost, or not at all") for name in ("Proxy-Authorization", "Expect", "Trailer")),
-        ("Content-Type", "x", "is set by Signpost, or not at all"),
-        ("x-zenoo-signature", "x", "is a header of the sender zenoo"),
-        ("User-agent", "x", "is a header of the sender zenoo"),
+        *((name, "x", "is reserved and cannot be set") for name in ("Host", "content-LENGTH", "Transfer-Encoding")),
+        *((name, "x", "is reserved and cannot be set") for name in ("Connection", "TE", "Upgrade", "Keep-Alive")),
+        *((name, "x", "is reserved and cannot be set") for name in ("Proxy-Authorization", "Expect", "Trailer")),
+        ("Content-Type", "x", "is reserved and cannot be set"),
+        ("x-zenoo-signature", "x", "is reserved: the sender zenoo sets it"),
+        ("User-agent", "x", "is reserved: the sender zenoo sets it"),
         ("", "x", "is not a name"),
         ("X-A:", "x", "is not a name"),
         ("X A", "x", "is not a name"),
@@ -159,11 +159,11 @@ def test_valid_settings_are_accepted():
         ("X-Ä", "x", "is not a name"),
         ("X" * 101, "x", "has 101 characters"),
         ("X-A", "", "the value is empty"),
-        ("X-A", f"{CANARY}\r\nX-B: c", "the value holds a line break"),
-        ("X-A", f"{CANARY}\n", "the value holds a line break"),
-        ("X-A", f"{CANARY}\x00", "the value holds a line break, a control character"),
+        ("X-A", f"{CANARY}\r\nX-B: c", "the value contains a line break"),
+        ("X-A", f"{CANARY}\n", "the value contains a line break"),
+        ("X-A", f"{CANARY}\x00", "the value contains a line break, a control character"),
         ("X-A", f"{CANARY}\t", "a control character"),
-        ("X-A", f"{CANARY}ä", "something that is not ASCII"),
+        ("X-A", f"{CANARY}ä", "a character that is not ASCII"),
         ("X-A", f" {CANARY}", "the value begins or ends with a space"),
         ("X-A", CANARY * 300, "the value has 5700 characters"),
     ],
@@ -180,7 +180,7 @@ def test_headers_are_limited_and_unique():
     many = tuple(HeaderWish(f"X-{number}", "x") for number in range(21))
     large = tuple(HeaderWish(f"X-{number}", "x" * 4_000) for number in range(3))
     double = (HeaderWish("X-A", "1"), HeaderWish("x-a", "2"))
-    for headers, expected in ((many, "there are 21"), (large, "together, at most 8192"), (double, "is there 2 times")):
+    for headers, expected in ((many, "there are 21"), (large, "in total; at most 8192"), (double, "occurs 2 times")):
         (problem,) = problems_of(replace(GOOD, headers=headers))
         assert expected in problem
     assert (

@@ -55,7 +55,7 @@ def edit(folder: Path, old: str, new: str) -> int:
         ('target_type = "CDD"', "target_type = 7", "event_types.cdd_state_changed.target_type: expected text in"),
         ('"{EVENT_TYPE}"', '"{EVENT}"', "headers.X-Event-Name: unknown placeholder {EVENT}; known: {ver"),
         ('form = "payload"', 'form = "envelope"', "body: an envelope needs time_format and [body.envelope]"),
-        ('form = "payload"', 'form = "payload"\ntime_format = "seconds"', 'body: form = "payload" is the payload'),
+        ('form = "payload"', 'form = "payload"\ntime_format = "seconds"', 'body: form = "payload" sends the payload'),
         ('api = "diligent"', 'api = "rest"', "api: Input should be 'native', 'onboarding' or 'diligent'"),
         ('["flow_run_failed"]', '["flow_run_fialed"]', "conditions.1.event_types: there is no event type 'flow_"),
         ('one_of = ["FAILED"]', 'one_off = ["FAILED"]', "conditions.1.one_off: unknown key"),

@@ -57,7 +57,7 @@ def test_folder_is_loaded_by_its_name(folder: Path):
         ('data = "data"', 'data = "date"', "body.envelope.data"),
         ('time_format = "seconds"', 'time_format = "weeks"', "body.time_format"),
         ('"alert_token"]', '"alert_tokn"]', "kafka.key: no event type has a field 'alert_tokn' in data"),
-        ('"case.created" =', '"all" =', "event_types.all: an event type is of letters"),
+        ('"case.created" =', '"all" =', "event_types.all: an event type has only letters"),
         ("required =", 'required = "yes" #', "signature.required: expected true or false (found 'yes')"),
         ("max_bytes = 262144", 'max_bytes = "262144"', "body.max_bytes: expected a whole number (found '262144')"),
     ],
@@ -101,7 +101,7 @@ def test_misspelt_key_hides_no_error_of_its_value(folder: Path):
             '"name": "risk_score", "type": ["null", "long"]',
             '"name": "risk_score", "type": ["null", {"type": "int", "logicalType": "date"}]',
             14,
-            "data.risk_score: int with logicalType date has no form in JSON",
+            "data.risk_score: int with logicalType date has no JSON form",
         ),
     ],
 )
@@ -126,11 +126,11 @@ def test_missing_extra_and_duplicate_schemas_are_errors(folder: Path):
         == "other/events/case.reopened.avsc: event type 'case.reopened' is not under [event_types] of sender.toml"
     )
     edit(folder / "sender.toml", '"case.closed" =', '"case.reopened" = { trigger = "again" }\n"case.closed" =')
-    assert "case.reopened.avsc has a record CaseClosed as well" in problem(folder)
+    assert "case.reopened.avsc also has a record CaseClosed" in problem(folder)
     (events / "case.reopened.avsc").unlink()
     assert problem(folder) == (
-        "other/sender.toml:8: event_types.case.reopened: its record is missing: there is no "
-        "other/events/case.reopened.avsc"
+        "other/sender.toml:8: event_types.case.reopened: the record is missing: "
+        "other/events/case.reopened.avsc does not exist"
     )
 
 

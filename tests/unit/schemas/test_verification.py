@@ -55,11 +55,11 @@ def test_request_of_every_sender_is_genuine(sender):
 @pytest.mark.parametrize(
     ("secret", "expected"),
     [
-        (f"{SECRETS['standard']}\n", "it has a space or the end of a line around it"),
-        (f'"{SECRETS["standard"]}"', "it has quotes around it"),
+        (f"{SECRETS['standard']}\n", "it begins or ends with a space or a line break"),
+        (f'"{SECRETS["standard"]}"', "it is in quotes"),
         (SECRETS["standard"].removeprefix("whsec_"), "the prefix whsec_ is missing"),
-        (KEY.hex(), "it is hex of the key; expected whsec_ and base64"),
-        (base64.b64encode(SECRETS["standard"].encode()).decode(), "it is base64 of the secret"),
+        (KEY.hex(), "it is the hex of the key; expected whsec_ and base64"),
+        (base64.b64encode(SECRETS["standard"].encode()).decode(), "it is the base64 of the secret"),
         (SECRETS["standard"].replace("_", "%5F"), "it is percent-encoded"),
     ],
 )
@@ -74,10 +74,10 @@ def test_secret_in_the_wrong_form_is_identified(secret, expected):
     ("secret", "given", "expected"),
     [
         ("whsec_c2VjcmV0LXRleHQ=", "c2VjcmV0LXRleHQ=", "the prefix whsec_ is missing"),
-        ("c2VjcmV0LXRleHQ=", "secret-text", "it was decoded from base64, and has to stay as it was"),
-        ("secret-text", "c2VjcmV0LXRleHQ=", "it is base64 of the secret"),
+        ("c2VjcmV0LXRleHQ=", "secret-text", "it was decoded from base64; use it without decoding"),
+        ("secret-text", "c2VjcmV0LXRleHQ=", "it is the base64 of the secret"),
         ("secret-text", "whsec_secret-text", "the prefix whsec_ does not belong to this secret"),
-        ("secret-text\n", "secret-text", "the line's end belongs to the secret"),
+        ("secret-text\n", "secret-text", "the line break at the end belongs to the secret"),
     ],
 )
 def test_decoded_or_cut_text_secret_is_identified(secret, given, expected):
@@ -90,9 +90,9 @@ def test_decoded_or_cut_text_secret_is_identified(secret, given, expected):
 @pytest.mark.parametrize(
     ("key", "expected"),
     [
-        (SECRETS["standard"].encode(), "as text, whsec_ and base64 not decoded"),
+        (SECRETS["standard"].encode(), "as text, with whsec_, base64 not decoded"),
         (SECRETS["standard"].removeprefix("whsec_").encode(), "as text without whsec_, base64 not decoded"),
-        (KEY.hex().encode(), "decoded from base64 and written in hex"),
+        (KEY.hex().encode(), "decoded from base64 and encoded in hex"),
     ],
 )
 def test_signature_with_an_undecoded_secret_is_identified(key, expected):
@@ -107,12 +107,12 @@ def test_signature_with_an_undecoded_secret_is_identified(key, expected):
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        (lambda body: body + b"\n", "a line's end was put behind it"),
-        (lambda body: b"\xef\xbb\xbf" + body, "a byte order mark was put before it"),
+        (lambda body: body + b"\n", "a line break was added at the end"),
+        (lambda body: b"\xef\xbb\xbf" + body, "a byte order mark was added at the start"),
         (lambda body: json.dumps(json.loads(body), indent=2, ensure_ascii=False).encode(), "with"),
-        (lambda body: body.replace(b",", b", ").replace(b":", b": "), "with spaces or line ends (pretty-printed)"),
+        (lambda body: body.replace(b",", b", ").replace(b":", b": "), "with spaces or line breaks (pretty-printed)"),
         (lambda body: json.dumps(json.loads(body), separators=(",", ":")).encode(), "with other escapes"),
-        (lambda body: body.decode().encode("cp1252"), "it was changed from UTF-8 to another encoding"),
+        (lambda body: body.decode().encode("cp1252"), "it was converted from UTF-8 to another encoding"),
         (lambda body: body.decode("latin-1").encode(), "UTF-8 was read as Latin-1"),
     ],
 )
@@ -121,7 +121,7 @@ def test_reencoded_body_is_identified(change, expected):
     body = BODY.replace(b"1.50", b"1.5")
     finding = examine(STANDARD, request(STANDARD, body), change(body), SECRETS["standard"], NOW)
     assert finding.kind == "changed_body"
-    assert "the secret is right and the body was changed: " in finding.sentence
+    assert "the secret is right, but the body was changed: " in finding.sentence
     assert expected in finding.sentence
 
 
@@ -135,7 +135,7 @@ def test_two_mistakes_are_identified_together():
     """A missing prefix and a line break after the body are reported in one sentence."""
     finding = found(STANDARD, BODY + b"\n", SECRETS["standard"].removeprefix("whsec_"))
     assert "the prefix whsec_ is missing" in finding.sentence
-    assert "a line's end was put behind it" in finding.sentence
+    assert "a line break was added at the end" in finding.sentence
 
 
 @pytest.mark.parametrize(("at", "away"), [(NOW - 301, 301), (NOW + 900, 900)])
@@ -144,7 +144,7 @@ def test_stale_timestamp_is_distinguished_from_wrong_signature(at, away):
     headers = request(STANDARD, at=at)
     finding = found(STANDARD, headers=headers)
     assert finding.kind == "stale"
-    assert f"webhook-timestamp is {away} s away from now, at most 300 are taken" in finding.sentence
+    assert f"webhook-timestamp is {away} s away from now; at most 300 are accepted" in finding.sentence
     assert examine(STANDARD, headers, BODY, SECRETS["standard"], None).is_genuine
 
 
@@ -155,16 +155,16 @@ def test_missing_header_is_named_with_the_present_ones():
     del headers["WEBHOOK-SIGNATURE"]
     finding = found(STANDARD, headers=headers)
     assert finding.kind == "missing_header"
-    assert "the header webhook-signature is missing; given are CONTENT-TYPE, USER-AGENT, " in finding.sentence
+    assert "the header webhook-signature is missing; given headers: CONTENT-TYPE, USER-AGENT, " in finding.sentence
 
 
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        (lambda value: value.removeprefix("sha256="), "lacks its prefix sha256="),
+        (lambda value: value.removeprefix("sha256="), "lacks the prefix sha256="),
         (lambda value: "sha256=" + value.removeprefix("sha256=").upper(), "has capital letters"),
         (lambda value: base64.b64encode(bytes.fromhex(value.removeprefix("sha256="))).decode(), "is in base64"),
-        (lambda value: f" {value} ", "has a space around its value"),
+        (lambda value: f" {value} ", "begins or ends with a space"),
     ],
 )
 def test_signature_in_another_notation_is_identified(change, expected):
@@ -179,10 +179,10 @@ def test_signature_in_another_notation_is_identified(change, expected):
 @pytest.mark.parametrize(
     ("body", "headers", "expected"),
     [
-        (BODY[:-1] + b" }", {}, "it has spaces or line ends"),
+        (BODY[:-1] + b" }", {}, "it has spaces or line breaks"),
         (BODY[:-3], {}, "it is not JSON"),
         (b"", {}, "it is empty"),
-        (BODY.replace(b"evt_1", b"evt_10"), {"Content-Length": str(len(BODY))}, "Content-Length says"),
+        (BODY.replace(b"evt_1", b"evt_10"), {"Content-Length": str(len(BODY))}, "Content-Length is"),
     ],
 )
 def test_body_that_signpost_cannot_send_was_changed(body, headers, expected):
@@ -197,7 +197,7 @@ def test_ambiguous_failure_is_reported_as_ambiguous():
     """A changed amount in a body of the right form looks like another secret, and a hint says so."""
     finding = found(ZENOO, BODY.replace(b"1.50", b"9.50"))
     assert finding.kind == "wrong_secret_or_body"
-    assert "a signature does not tell which" in "".join(finding.hints)
+    assert "a signature does not show which" in "".join(finding.hints)
 
 
 def test_findings_hold_no_secret():

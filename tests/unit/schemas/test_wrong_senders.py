@@ -54,7 +54,7 @@ def check(folder: Path, capfd: pytest.CaptureFixture[str]) -> Check:
         ((TOML, '["order_id"]', '["orderid"]'), "kafka.key: no event type has a field 'orderid' in data"),
         (
             (TOML, '"order.created" = {', '"order.sent" = { trigger = "it left" }\n"order.created" = {'),
-            "event_types.order.sent: its record is missing: there is no orders/events/order.sent.avsc",
+            "event_types.order.sent: the record is missing: orders/events/order.sent.avsc does not exist",
         ),
         ((AVSC, '"OrderCreated",', '"OrderCreated";'), "not JSON: "),
         ((AVSC, '"event_id"', '"id"'), "id: the fields of the record are event_id, event_type, created_at, "),

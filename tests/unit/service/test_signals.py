@@ -83,15 +83,17 @@ AT_EXEC = """
 
 def test_signal_just_before_exec_is_not_lost() -> None:
     """SIGTERM just before a re-exec stays pending or ends the process: no thread swallows it."""
-    with python(AT_EXEC + 'restart.begin_anew("test", stop)\n') as process:
+    with python(AT_EXEC + 'restart.restart_in_place("test", stop)\n') as process:
         assert read_line(process) == "kept"
     waits = "threading.Thread(target=threading.Event().wait, daemon=True).start()\n"
-    with python(AT_EXEC + waits + '    restart.begin_anew("test", stop)\n') as process:
+    with python(AT_EXEC + waits + '    restart.restart_in_place("test", stop)\n') as process:
         assert process.wait(30) == -signal.SIGTERM
 
 
 def test_stopping_role_does_not_restart() -> None:
     """SIGTERM before a re-exec ends the role instead."""
     sigterm = "os.kill(os.getpid(), signal.SIGTERM)\n"
-    with python(AT_EXEC + sigterm + '    restart.begin_anew("test", stop)\n    print("ends", flush=True)\n') as process:
+    with python(
+        AT_EXEC + sigterm + '    restart.restart_in_place("test", stop)\n    print("ends", flush=True)\n'
+    ) as process:
         assert read_line(process) == "ends"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumers.subscriptions.state import Entry, Gone, NotYet, TableState, Unusable
+from consumers.subscriptions.state import Deleted, Entry, NotYet, TableState, Unusable
 from schemas.catalog.errors import SealBroken, UnreadableRecord
 
 BROKEN = b"broken"
@@ -36,7 +36,7 @@ def test_last_record_is_effective():
 def test_tombstone_deletes():
     """After a tombstone, the id is gone and is not among the entries."""
     table = table_of((0, 0, "a", b"1"), (0, 1, "a", None))
-    assert table.lookup("a", 0, 0) == Gone()
+    assert table.lookup("a", 0, 0) == Deleted()
     assert len(table) == 0
 
 
@@ -49,10 +49,10 @@ def test_record_after_the_position_is_not_yet_known():
 
 
 def test_id_without_a_record_before_the_position_is_gone():
-    """Markers at the end of a log advance the position like records, and an id without a record is Gone."""
+    """Markers at the end of a log advance the position like records, and an id without a record is Deleted."""
     table = table_of((0, 0, "a", b"1"))
     table.advance(0, 8)
-    assert table.lookup("b", 0, 7) == Gone()
+    assert table.lookup("b", 0, 7) == Deleted()
     assert table.lookup("b", 0, 8) == NotYet()
 
 
@@ -88,7 +88,7 @@ def test_unusable_record_without_a_good_one_is_not_gone():
     table.apply(0, 3, "a", BROKEN)
     assert isinstance(table.lookup("a", 0, 3), Unusable)
     table.apply(0, 4, "a", None)
-    assert table.lookup("a", 0, 4) == Gone()
+    assert table.lookup("a", 0, 4) == Deleted()
 
 
 def test_broken_seal_makes_a_record_unusable():
@@ -145,7 +145,7 @@ class Model:
                     entry, bad = Entry(value, where, at), None
             if entry is not None or bad is not None:
                 return entry or bad
-        return Gone()
+        return Deleted()
 
 
 steps = st.tuples(
