@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from schemas.records.topics import FIRST
 from schemas.senders.event_codec import encode_event
 from schemas.subscriptions.subscription import SealedSecret, Subscription, encode_subscription
 from tests.bench.sink import Sink
+from tests.support.compiled import environment
 from tests.support.first_jobs import first_job
 from tests.support.installation import subscription
 from tests.support.pipeline import SECRET, Pipeline
@@ -89,9 +90,9 @@ class Stage(Pipeline):
         """Start a role that logs warnings only: a line for each delivery is the stream's business."""
         return super().start(role, *args, ready=ready, **({"log_level": "warning"} | more))
 
-    def start_in(self, tree: Path, role: str) -> Role:
-        """Start a role with the code of a folder, which may not know today's options and settings."""
-        return self._start_role([role], self.env(log_level="warning") | {"PYTHONPATH": str(tree)})
+    def start_in(self, packages: Path, command: Sequence[str]) -> Role:
+        """Start `signpost <command>` with the packages of a folder, which may be those of another commit."""
+        return self._start_role(command, self.env(log_level="warning") | environment(packages))
 
     def subscribed(self, customers: int, each: int = 1, url: str | None = None) -> list[Subscribed]:
         """Write subscriptions to all events: `each` for so many customers; `url` has a place for the number."""
