@@ -234,8 +234,8 @@ def compared(found: Mapping[str, Sequence[Figures]]) -> dict[str, Any]:
     before, now = usual["before"], usual["now"]
     return {
         **usual,
-        "of_rate": round(now["rate"] / before["rate"], 2),
-        "of_cpu": round(now["cpu_us"] / before["cpu_us"], 2),
+        "rate_ratio": round(now["rate"] / before["rate"], 2),
+        "cpu_ratio": round(now["cpu_us"] / before["cpu_us"], 2),
     }
 
 
@@ -250,7 +250,7 @@ def table(title: str, commit: str, found: Mapping[str, Sequence[Figures]]) -> st
         f"{name:8}{before['rate']:12,.0f}{before['cpu_us']:12.1f}{now['rate']:12,.0f}{now['cpu_us']:12.1f}"
         for name, before, now in rows
     ]
-    ratios = f"now / before: rate {result['of_rate']:.2f}, CPU per job {result['of_cpu']:.2f}"
+    ratios = f"now / before: rate {result['rate_ratio']:.2f}, CPU per job {result['cpu_ratio']:.2f}"
     return "\n".join([f"{title} (before: {commit})", head, *lines, ratios, ""])
 
 
