@@ -111,7 +111,7 @@ def _run(commit: str, names: Sequence[str], scale: float, rounds: int, *, with_c
 
 
 def _compiled(tree: Path, folder: Path) -> dict[str, dict[str, Checkout]]:
-    """Return the compiled sides; none, with a line that says why, where one of them cannot be compiled."""
+    """Return the compiled sides; none, after a report of the reason, if one cannot be compiled."""
     if reason := lacking():
         _report(f"bench-before: the compiled comparison is left out: {reason}")
         return {}

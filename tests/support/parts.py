@@ -68,5 +68,5 @@ def need(*parts: str) -> None:
         if not _is_there(part):
             missing = f"missing part {part}: {PARTS[part][1]}"
             if part in required():
-                pytest.fail(f"{missing}; {REQUIRE} says that it must be here", pytrace=False)
+                pytest.fail(f"{missing}; {REQUIRE} requires it", pytrace=False)
             pytest.skip(missing)

@@ -60,8 +60,8 @@ public final class Peer {
     SecretKeySpec key = new SecretKeySpec(secret.getBytes(), "HmacSHA256");
     processor.vertxFuture(
         job -> {
-          Future<HttpResponse<Buffer>> answer = post(client, url, job, key);
-          return producer == null ? answer : answer.compose(done -> record(producer, outcomes, job, done));
+          Future<HttpResponse<Buffer>> response = post(client, url, job, key);
+          return producer == null ? response : response.compose(done -> record(producer, outcomes, job, done));
         });
   }
 
@@ -96,9 +96,9 @@ public final class Peer {
       KafkaProducer<byte[], byte[]> producer,
       String topic,
       PollContext<byte[], byte[]> job,
-      HttpResponse<Buffer> answer) {
+      HttpResponse<Buffer> response) {
     Promise<Void> recorded = Promise.promise();
-    String outcome = "{\"offset\":" + job.offset() + ",\"status\":" + answer.statusCode() + ",\"state\":\"delivered\"}";
+    String outcome = "{\"offset\":" + job.offset() + ",\"status\":" + response.statusCode() + ",\"state\":\"delivered\"}";
     producer.send(
         new ProducerRecord<>(topic, job.key(), outcome.getBytes()),
         (metadata, error) -> {
