@@ -51,19 +51,19 @@ test-all: $(READY) ## the long fault and load runs as well
 
 # Measured is Signpost: a broker with the heap of Kafka's own scripts seldom stands still to collect it; one of 128 MiB
 # does so for 0.1 to 0.2 s every ten seconds, which makes the slowest hundredth of all.
-scenarios bench bench-peers: export KAFKA_HEAP_OPTS ?= -Xms1g -Xmx1g -Xmn400m
+scenarios bench bench-peers bench-before: export KAFKA_HEAP_OPTS ?= -Xms1g -Xmx1g -Xmn400m
 
 # One after the other, as they compare how quickly healthy endpoints are served.
 scenarios: $(READY) ## endpoints that misbehave, in the long form, and the table of what came of it: 25 minutes
 	@$(BIN)/python -m pytest -n 0 -m scenario -k "not short" --durations 10 --durations-min 2
 
-bench: $(READY) ## figures beside those of yardsticks (nginx as the sink): make bench BENCH="delivery latency" SCALE=0.1
+bench: $(READY) ## benchmarks with yardsticks (nginx is the sink): make bench BENCH="delivery latency" SCALE=0.1
 	@$(BIN)/python -m tests.bench $(BENCH) --scale $(or $(SCALE),1) --rounds $(or $(ROUNDS),1)
 
-bench-peers: $(READY) ## the delivery process beside Confluent's parallel-consumer (Java 17, Maven) and Bento: SCALE, ROUNDS
+bench-peers: $(READY) ## delivery next to Confluent's parallel-consumer (Java 17, Maven) and Bento: SCALE, ROUNDS
 	@$(BIN)/python -m tests.bench.peers --scale $(or $(SCALE),1) --rounds $(or $(ROUNDS),3)
 
-bench-before: $(READY) ## the delivery process beside that of another commit: make bench-before COMMIT=HEAD~1, SCALE, ROUNDS
+bench-before: $(READY) ## delivery and router next to another commit: make bench-before COMMIT=HEAD~1, SCALE, ROUNDS
 	@$(BIN)/python -m tests.bench.before $(or $(COMMIT),HEAD) --scale $(or $(SCALE),1) --rounds $(or $(ROUNDS),3)
 
 check: $(READY) ## ruff, mypy --strict, import-linter

@@ -1,1 +1,1 @@
-"""How fast and how large it is, beside what one would take instead: `make bench`. Nothing here is asserted."""
+"""Benchmarks of speed and memory, with yardsticks: `make bench`. They assert no figures."""

@@ -1,6 +1,6 @@
-"""`python -m tests.bench NAME…`: one line of JSON for each benchmark, with its yardsticks measured in the same run.
+"""`python -m tests.bench NAME…`: prints a line of JSON for each benchmark and its yardsticks.
 
-Of several rounds, in which they take turns, each has a line, and then one of medians.
+In several rounds the benchmarks take turns. Each round prints its lines; lines with medians follow.
 """
 
 from __future__ import annotations
@@ -45,19 +45,21 @@ BENCHMARKS: dict[str, Callable[[Bench], dict[str, Any]]] = {
 
 
 def main() -> None:
-    """Run the benchmarks that were asked for, or all."""
+    """Run the given benchmarks, or all."""
     names = "\n".join(f"  {name:10} {run.__doc__}" for name, run in BENCHMARKS.items())
     parser = argparse.ArgumentParser(
         prog="python -m tests.bench", epilog=names, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("names", nargs="*", metavar="NAME", help="which ones (default: all)")
-    parser.add_argument("--scale", type=float, default=1.0, help="of all sizes; 0.1 takes a tenth (default: 1)")
-    parser.add_argument("--rounds", type=int, default=1, help="how often each is run (default: once)")
-    parser.add_argument("--interpreted", action="store_true", help="leave roles as they are, though gcc is there")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="benchmarks to run (default: all)")
+    parser.add_argument("--scale", type=float, default=1.0, help="factor for all sizes (default: 1)")
+    parser.add_argument("--rounds", type=int, default=1, help="runs of each benchmark (default: 1)")
+    parser.add_argument(
+        "--interpreted", action="store_true", help="run roles interpreted, even if they can be compiled"
+    )
     options = parser.parse_args()
     unknown = set(options.names) - BENCHMARKS.keys()
     if unknown:
-        parser.error(f"there is no {', '.join(sorted(unknown))}; there are {', '.join(BENCHMARKS)}")
+        parser.error(f"unknown benchmark: {', '.join(sorted(unknown))}; known: {', '.join(BENCHMARKS)}")
     try:
         with compiled(wanted=not options.interpreted) as is_compiled:
             _run(options.names or list(BENCHMARKS), options.scale, options.rounds, is_compiled=is_compiled)
@@ -66,21 +68,21 @@ def main() -> None:
 
 
 def _run(names: list[str], scale: float, rounds: int, *, is_compiled: bool) -> None:
-    how = {"scale": scale, "compiled": is_compiled}
+    options = {"scale": scale, "compiled": is_compiled}
     given = os.environ.get("SIGNPOST_KAFKA_BOOTSTRAP_SERVERS")
     with Sink() as sink, start_broker(given, say=lambda line: print(line, file=sys.stderr)) as broker:
         bench = Bench(broker.bootstrap_servers, sink, scale)
         found: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
         for _ in range(rounds):
-            for name, earlier in found.items():
-                began = time.monotonic()
+            for name, results in found.items():
+                started_s = time.monotonic()
                 figures = BENCHMARKS[name](bench)
-                took = round(time.monotonic() - began, 1)
-                figures |= {"took_s": took, "load": os.getloadavg()[0]}
-                earlier.append(figures)
-                print(json.dumps({"benchmark": name, **how, **figures}), flush=True)
-        for name, all_ in found.items() if rounds > 1 else ():
-            print(json.dumps({"benchmark": name, **how, "medians_of": rounds, **medians(all_)}))
+                duration_s = round(time.monotonic() - started_s, 1)
+                figures |= {"duration_s": duration_s, "load_average": os.getloadavg()[0]}
+                results.append(figures)
+                print(json.dumps({"benchmark": name, **options, **figures}), flush=True)
+        for name, results in found.items() if rounds > 1 else ():
+            print(json.dumps({"benchmark": name, **options, "medians_of": rounds, **medians(results)}))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Delivery beside a bare loop of sockets and a plain httpx consumer; with a backlog; in several processes."""
+"""Delivery next to a bare socket loop and plain httpx consumers; with a backlog; in several processes."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ _SUBSCRIPTIONS = 100
 
 
 def delivery(bench: Bench) -> dict[str, Any]:
-    """100,000 jobs of ~320 bytes for 100 subscriptions, and what else would have delivered them."""
-    jobs, sink = bench.scaled(100_000), bench.sink
+    """Delivery of 100,000 jobs of ~320 bytes to 100 subscriptions, next to a bare socket loop and httpx consumers."""
+    jobs = bench.scaled(100_000)
+    sink = bench.sink
     with bench.stage() as stage:
         stage.fill(stage.jobs_for(stage.subscribed(_SUBSCRIPTIONS), jobs))
         before = run("bare", sink.url, str(jobs // 2), "512")
@@ -26,9 +27,10 @@ def delivery(bench: Bench) -> dict[str, Any]:
         after = run("bare", sink.url, str(jobs // 2), "512")
         figures = {"deferred": role.metric("signpost_delivery_deferred_total"), "rss_peak_mib": peak_mib(role)}
         role.terminate()
-        some, topic = str(max(500, jobs // 50)), stage.names.jobs(FIRST)
-        httpx = {tasks: run("httpx", stage.bootstrap_servers, topic, sink.url, some, str(tasks)) for tasks in (8, 64)}
-    # The machine is rarely the same for a minute: the bare loop runs before and after.
+        count = str(max(500, jobs // 50))
+        topic = stage.names.jobs(FIRST)
+        httpx = {tasks: run("httpx", stage.bootstrap_servers, topic, sink.url, count, str(tasks)) for tasks in (8, 64)}
+    # The load of the machine changes within a minute, so the bare loop runs before and after.
     bare = {name: median((before[name], after[name])) for name in before}
     return {
         "jobs": jobs,
@@ -37,23 +39,23 @@ def delivery(bench: Bench) -> dict[str, Any]:
         "bare_sockets": bare,
         "httpx_8": httpx[8],
         "httpx_64": httpx[64],
-        "of_bare_rate": round(work.rate / bare["rate"], 2),
-        "of_bare_cpu": round(work.cpu_us / bare["cpu_us"], 2),
-        "times_httpx": round(work.rate / max(figures_["rate"] for figures_ in httpx.values()), 1),
+        "rate_to_bare": round(work.rate / bare["rate"], 2),
+        "cpu_to_bare": round(work.cpu_us / bare["cpu_us"], 2),
+        "rate_to_httpx": round(work.rate / max(result["rate"] for result in httpx.values()), 1),
     }
 
 
 def backlog(bench: Bench) -> dict[str, Any]:
-    """What a job costs with 1,000, 100,000 and 1,000,000 waiting behind it."""
+    """CPU per job with 1,000, 100,000 and 1,000,000 jobs waiting."""
     found = {}
     for waiting in sorted({bench.scaled(waiting) for waiting in (1_000, 100_000, 1_000_000)}):
         found[str(waiting)] = _cost_with(bench, waiting, bench.scaled(50_000, 2_000))
     costs = [one["cpu_us"] for one in found.values()]
-    return {"waiting": found, "most_of_least": round(max(costs) / min(costs), 2)}
+    return {"waiting": found, "max_to_min_cpu": round(max(costs) / min(costs), 2)}
 
 
 def processes(bench: Bench) -> dict[str, Any]:
-    """Jobs a second with 1, 2 and 4 delivery processes, which broker and sink share the machine with."""
+    """Jobs per second with 1, 2 and 4 delivery processes, on one machine with broker and sink."""
     jobs = bench.scaled(100_000)
     found = {}
     for count in (1, 2, 4):
@@ -69,39 +71,40 @@ def processes(bench: Bench) -> dict[str, Any]:
 
 
 def _drain(stage: Stage, jobs: int) -> tuple[Role, Work]:
-    """Start a process on jobs that wait; the first and the last twentieth do not count: what is parked comes later."""
+    """Start a process with waiting jobs; the first and last twentieth do not count, as deferred jobs come late."""
     counted = stage.bench.sink.counted()
     role = stage.deliver(ready=False)
     return role, work_of([role], counted, begin=0.05 * jobs, end=0.95 * jobs)
 
 
 def _cost_with(bench: Bench, waiting: int, measured: int) -> dict[str, Any]:
-    """Deliver `measured` jobs while at least about `waiting` others wait."""
+    """Deliver `measured` jobs while about `waiting` others wait."""
     with bench.stage() as stage:
         subscribed = stage.subscribed(_SUBSCRIPTIONS)
         stage.fill(stage.jobs_for(subscribed, waiting))
         role = stage.deliver(ready=False)
         feeder = _Feeder(stage, subscribed, waiting)
         counted = bench.sink.counted()
-        work = work_of([role], counted, begin=0.2 * measured, end=1.2 * measured, each=feeder.keep)
+        work = work_of([role], counted, begin=0.2 * measured, end=1.2 * measured, on_count=feeder.keep)
         return _figures(work) | {"rss_mib": resident_mib(role)}
 
 
 class _Feeder:
-    """Writes as many jobs as were delivered, so that as many wait as before."""
+    """Writes a job for each delivered one, so that the number of waiting jobs stays the same."""
 
     def __init__(self, stage: Stage, subscribed: list[Subscribed], waiting: int) -> None:
         self._stage = stage
-        self._waiting = self._written = waiting
-        # Made before: what the feeder takes of the machine, the process does not have.
+        self._waiting = waiting
+        self._written = waiting
+        # Prepared in advance, so that encoding takes no CPU from the measured process.
         self._prepared = iter(list(stage.jobs_for(subscribed, 100_000, start=waiting)))
 
     def keep(self, delivered: float) -> None:
-        """Write what is lacking."""
-        lacking = int(delivered) + self._waiting - self._written
+        """Write the missing jobs."""
+        missing = int(delivered) + self._waiting - self._written
         with suppress(StopIteration):
-            self._stage.fill(islice(self._prepared, max(0, lacking)))
-            self._written += max(0, lacking)
+            self._stage.fill(islice(self._prepared, max(0, missing)))
+            self._written += max(0, missing)
 
 
 def _figures(work: Work) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Delivery to one endpoint, to a hundred and to ten thousand hosts, and over TLS."""
+"""Delivery to one, a hundred and ten thousand hosts, and over TLS."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _TLS_HOST: Final = "hooks.example.com"
 
 
 def endpoints(bench: Bench) -> dict[str, Any]:
-    """Fan-out to 1, 100 and 10,000 hosts, each with a name of its own, and to 100 subscriptions of one over TLS."""
+    """Delivery to 1, 100 and 10,000 host names, and over TLS to 100 subscriptions of one host."""
     jobs = bench.scaled(50_000)
     with tempfile.TemporaryDirectory(prefix="signpost-bench-") as folder:
         authority = Authority(Path(folder))

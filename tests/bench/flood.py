@@ -1,4 +1,4 @@
-"""A flood for one endpoint: how long others wait behind it, in its partition and in the others, and without it."""
+"""A flood of jobs for one endpoint: waiting times of other endpoints, in its partition and in others."""
 
 from __future__ import annotations
 
@@ -16,39 +16,39 @@ _EACH: Final = 10
 
 
 def flood(bench: Bench) -> dict[str, Any]:
-    """100,000 jobs at once for an endpoint that takes 50 a second; jobs for 120 others behind it: the worst wait."""
+    """Longest wait of jobs for 120 endpoints behind 100,000 jobs for an endpoint that takes 50 per second."""
     jobs = bench.scaled(_JOBS)
     with Players() as players, bench.stage() as stage:
         scenario = Scenario(stage, players)
-        others = scenario.endpoints("others", _OTHERS, url=players.url)
-        scenario.ended(scenario.send(others, _EACH * _OTHERS), 60)
-        players.tell("flooded", "serial:20")
+        healthy = scenario.endpoints("others", _OTHERS, url=players.url)
+        scenario.ended(scenario.send(healthy, _EACH * _OTHERS), 60)
+        players.behave("flooded", "serial:20")
         (flooded,) = scenario.endpoints("flooded", 1)
 
-        def shares_its_partition(one: Endpoint) -> bool:
+        def is_in_same_partition(one: Endpoint) -> bool:
             return partition_of(one.id, PARTITIONS) == partition_of(flooded.id, PARTITIONS)
 
-        beside = [one for one in others if shares_its_partition(one)]
-        elsewhere = [one for one in others if not shares_its_partition(one)]
-        without = _waits(scenario, beside, elsewhere)
+        same = [one for one in healthy if is_in_same_partition(one)]
+        others = [one for one in healthy if not is_in_same_partition(one)]
+        same_without, others_without = _waits(scenario, same, others)
         before = cpu_seconds(scenario.role.pid)
         scenario.send([flooded], jobs)
-        behind, apart = _waits(scenario, beside, elsewhere)
+        same_ms, others_ms = _waits(scenario, same, others)
         return {
             "flood": jobs,
-            "behind_it_ms": behind,
-            "other_partitions_ms": apart,
-            "without_it_ms": dict(zip(("its_partition", "other_partitions"), without, strict=True)),
-            "read_past_a_second": round(jobs * 1_000 / max(1, behind)),
+            "same_partition_ms": same_ms,
+            "other_partitions_ms": others_ms,
+            "without_flood_ms": {"same_partition": same_without, "other_partitions": others_without},
+            "read_past_per_second": round(jobs * 1_000 / max(1, same_ms)),
             "deferred": scenario.deferred(),
-            "cpu_us_a_job": round((cpu_seconds(scenario.role.pid) - before) / jobs * 1e6, 1),
+            "cpu_us_per_job": round((cpu_seconds(scenario.role.pid) - before) / jobs * 1e6, 1),
         }
 
 
-def _waits(scenario: Scenario, beside: list[Endpoint], elsewhere: list[Endpoint]) -> tuple[int, int]:
-    """Send jobs to endpoints in a partition and in the others; return the longest wait for a first attempt of each."""
-    batches = scenario.send(beside, _EACH), scenario.send(elsewhere, _EACH * _EACH)
+def _waits(scenario: Scenario, same: list[Endpoint], others: list[Endpoint]) -> tuple[int, int]:
+    """Send jobs to endpoints of the same and of other partitions; return the longest wait for a first attempt."""
+    batches = (scenario.send(same, _EACH), scenario.send(others, _EACH * _EACH))
     for batch in batches:
         scenario.ended(batch, 600)
-    here, there = (max(scenario.ends.waits_ms(batch)) for batch in batches)
-    return here, there
+    same_ms, others_ms = (max(scenario.ends.waits_ms(batch)) for batch in batches)
+    return same_ms, others_ms

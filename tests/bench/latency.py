@@ -1,4 +1,4 @@
-"""Latency: from the broker having an event to its request, with router and delivery at work."""
+"""Latency from the append of an event to its request, with router and delivery running."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from tests.bench.stage import Bench, Stage, event
 
 _RATE: Final = 1_000
 _SECONDS: Final = 30
-# A broker that has just been started compiles its code on one of the cores meanwhile: with 2 s of it p99 was 150 ms.
+# A broker that has just started spends a core on JIT compilation; with a warm-up of 2 s this determines p99.
 _WARM_S: Final = 20
 _SUBSCRIPTIONS: Final = 100
 
 
 def latency(bench: Bench) -> dict[str, Any]:
-    """1,000 events a second for 30 s: append of the event to POST started, and to the end of a 2xx's headers, in ms."""
+    """1,000 events per second for 30 s: ms from the append of an event to the start of its POST, and to the 2xx."""
     part = min(1.0, bench.scale)
-    events, warm = max(2, int(_SECONDS * part)) * _RATE, max(2, int(_WARM_S * part)) * _RATE
+    events = max(2, int(_SECONDS * part)) * _RATE
+    warm = max(2, int(_WARM_S * part)) * _RATE
     with bench.stage() as stage:
         stage.subscribed(_SUBSCRIPTIONS)
         roles = [stage.router(), stage.deliver()]
@@ -40,16 +41,17 @@ def latency(bench: Bench) -> dict[str, Any]:
         "rate": round(events / took),
         "publisher_late_ms": round(late_ms, 1),
         "to_post_ms": percentiles([outcome["at_ms"] - outcome["appended_at_ms"] for outcome in counted]),
-        "to_2xx_ms": percentiles([_until_answer_ms(outcome) for outcome in counted]),
+        "to_2xx_ms": percentiles([_to_response_ms(outcome) for outcome in counted]),
         "cores_router": cpu[0],
         "cores_delivery": cpu[1],
     }
 
 
 def _publish(stage: Stage, start: int, count: int) -> float:
-    """Publish at an even rate; return by how many ms the publisher was late at worst."""
+    """Publish at an even rate; return the longest delay of the publisher in ms."""
     kafka = {**stage.settings.kafka_properties(), "linger.ms": "0"}
-    pause, late = threading.Event(), 0.0
+    pause = threading.Event()
+    late = 0.0
     with EventPublisher(kafka, sender=stage.sender, topic=stage.events_topic) as publisher:
         began = time.monotonic()
         for number in range(count):
@@ -62,14 +64,14 @@ def _publish(stage: Stage, start: int, count: int) -> float:
     return late * 1_000
 
 
-def _until_answer_ms(outcome: DecodedRecord) -> float:
+def _to_response_ms(outcome: DecodedRecord) -> float:
     return float(outcome["at_ms"] - outcome["appended_at_ms"] + outcome["duration_us"] / 1_000)
 
 
 def percentiles(values: list[float]) -> dict[str, float]:
-    """Return percentiles; times of the broker and of the start are whole ms, so these are right to about one."""
+    """Return percentiles; timestamps are whole ms, so these are exact to about 1 ms."""
     ordered = sorted(values)
     return {
         name: round(ordered[min(len(ordered) - 1, int(len(ordered) * part))], 1)
-        for name, part in (("p50", 0.5), ("p99", 0.99), ("p99_9", 0.999), ("most", 1.0))
+        for name, part in (("p50", 0.5), ("p99", 0.99), ("p99_9", 0.999), ("max", 1.0))
     }

@@ -1,4 +1,4 @@
-"""What processes did while something was counted: rate, CPU and memory."""
+"""Rate, CPU and memory of processes while a counter grows."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _TICKS: Final = os.sysconf("SC_CLK_TCK")
 
 
 class Process(Protocol):
-    """What is needed of a process to watch it: a role, or another program."""
+    """A process to measure: a role or another program."""
 
     @property
     def name(self) -> str: ...
@@ -29,18 +29,18 @@ class Process(Protocol):
 
 
 def cpu_seconds(pid: int) -> float:
-    """Return the CPU time of a process and its threads so far, user and system."""
+    """Return user and system CPU time of a process."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / _TICKS
 
 
 def resident_mib(role: Role) -> float:
-    """Return what a process has in memory."""
+    """Return the resident memory of a process."""
     return round(resident_bytes(role.pid) / MIB, 1)
 
 
 def peak_mib(role: Role) -> float:
-    """Return the most that a process has had in memory."""
+    """Return the peak of the resident memory of a process."""
     return round(peak_resident_bytes(role.pid) / MIB, 1)
 
 
@@ -53,7 +53,7 @@ class _Point:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What was done in a stretch of time."""
+    """Count, duration and CPU time of an interval."""
 
     count: float
     seconds: float
@@ -61,12 +61,12 @@ class Work:
 
     @property
     def rate(self) -> float:
-        """How many a second."""
+        """Return the rate per second."""
         return self.count / self.seconds
 
     @property
     def cpu_us(self) -> float:
-        """CPU of one, in microseconds."""
+        """Return the CPU time per item in microseconds."""
         return self.cpu / self.count * 1e6
 
 
@@ -77,29 +77,29 @@ def work_of(
     begin: float,
     end: float,
     deadline_s: float = 300.0,
-    each: Callable[[float], object] = lambda _count: None,
+    on_count: Callable[[float], object] = lambda _count: None,
 ) -> Work:
-    """Watch a counter from `begin` to `end`; what processes do before and after does not count. `each` gets it."""
+    """Measure processes while a counter goes from `begin` to `end`; `on_count` gets each value of the counter."""
     points: list[_Point] = []
 
-    def over() -> bool:
+    def is_over() -> bool:
         for role in roles:
             if not role.is_alive():
                 raise RuntimeError(f"{role.name} ended: {role.log_text()[-2_000:]}")
         done = count()
-        each(done)
+        on_count(done)
         if done >= begin:
             points.append(_Point(time.monotonic(), done, sum(cpu_seconds(role.pid) for role in roles)))
         return done >= end
 
-    wait_until(over, deadline_s, f"{end:g} are done")
-    # The last look came after the last one was done, at an unknown time: the one before it ends the stretch.
+    wait_until(is_over, deadline_s, f"{end:g} are done")
+    # The last point is an unknown time after the last item, so the point before it ends the interval.
     first, last = points[0], points[-2] if len(points) > 2 else points[-1]
     return Work(max(1.0, last.count - first.count), max(1e-9, last.at - first.at), last.cpu - first.cpu)
 
 
 def medians(rounds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the median of each number, however deep, of figures that have the same names in all rounds."""
+    """Return the median of each number, at any depth; all rounds must have the same keys."""
     return {name: _median([figures[name] for figures in rounds]) for name in rounds[0]}
 
 

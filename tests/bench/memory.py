@@ -1,4 +1,4 @@
-"""Memory: router and delivery with a million jobs waiting, and with a table of 100,000 subscriptions."""
+"""Memory of router and delivery with a million waiting jobs, and with a table of 100,000 subscriptions."""
 
 from __future__ import annotations
 
@@ -10,22 +10,24 @@ from tests.bench.measure import peak_mib, resident_mib, work_of
 from tests.bench.stage import Bench
 from tests.support.roles import Role
 
-_CUSTOMERS, _EACH = 25, 4
+_CUSTOMERS: Final = 25
+_EACH: Final = 4
 _WAITING: Final = 1_000_000
-# The last of a million are no other than those before; what delivery needs shows by then.
+# Half of them show what memory delivery needs.
 _DELIVERED: Final = 500_000
 _SUBSCRIPTIONS: Final = 100_000
-_SOME: Final = 20_000
+_EVENTS: Final = 20_000
 
 
 def memory(bench: Bench) -> dict[str, Any]:
-    """RSS in MiB with 1,000,000 events or jobs waiting for 100 subscriptions, and with 100,000 subscriptions."""
+    """RSS in MiB with 1,000,000 waiting events or jobs for 100 subscriptions, and with 100,000 subscriptions."""
     return {"waiting": _with_backlog(bench), "subscriptions": _with_table(bench)}
 
 
 def _with_backlog(bench: Bench) -> dict[str, Any]:
-    """A million events wait for the router, which makes a million jobs of the first quarter; these delivery drains."""
-    waiting, delivered = bench.scaled(_WAITING), bench.scaled(_DELIVERED, 500)
+    """Let a million events wait; the router makes a million jobs of the first quarter, delivery sends half of them."""
+    waiting = bench.scaled(_WAITING)
+    delivered = bench.scaled(_DELIVERED, 500)
     with bench.stage() as stage:
         stage.subscribed(_CUSTOMERS, _EACH)
         stage.fill_events(_CUSTOMERS, waiting)
@@ -39,28 +41,31 @@ def _with_backlog(bench: Bench) -> dict[str, Any]:
 
 
 def _drained(role: Role, count: Callable[[], float], end: int) -> dict[str, Any]:
-    """Watch a process until it has done so much: what it has in memory after each tenth, and at its peak."""
+    """Measure a process until a counter reaches `end`: memory after each tenth, and its peak."""
     series: list[float] = []
 
-    def look(done: float) -> None:
+    def collect(done: float) -> None:
         if done >= (len(series) + 1) * end / 10:
             series.append(resident_mib(role))
 
-    work = work_of([role], count, begin=1, end=end, each=look)
+    work = work_of([role], count, begin=1, end=end, on_count=collect)
     return {"by_tenths": series, "peak": peak_mib(role), "rate": round(work.rate)}
 
 
 def _with_table(bench: Bench) -> dict[str, Any]:
-    customers, events = bench.scaled(_SUBSCRIPTIONS), bench.scaled(_SOME)
+    customers = bench.scaled(_SUBSCRIPTIONS)
+    events = bench.scaled(_EVENTS)
     with bench.stage() as stage:
         stage.subscribed(customers)
-        router, delivery = stage.router(), stage.deliver()
-        ready = [resident_mib(router), resident_mib(delivery)]
+        router = stage.router()
+        delivery = stage.deliver()
+        router_ready = resident_mib(router)
+        delivery_ready = resident_mib(delivery)
         counted = bench.sink.counted()
         stage.fill_events(customers, events)
         work_of([router, delivery], counted, begin=0, end=events)
         return {
             "subscriptions": customers,
-            "router": {"ready": ready[0], "end": resident_mib(router), "peak": peak_mib(router)},
-            "delivery": {"ready": ready[1], "end": resident_mib(delivery), "peak": peak_mib(delivery)},
+            "router": {"ready": router_ready, "end": resident_mib(router), "peak": peak_mib(router)},
+            "delivery": {"ready": delivery_ready, "end": resident_mib(delivery), "peak": peak_mib(delivery)},
         }

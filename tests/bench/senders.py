@@ -1,4 +1,4 @@
-"""What rendering and signing one event costs, for each sender and each way to sign."""
+"""CPU time to render and sign one event, for each sender and signature scheme."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from tests.support.attempts import Attempted
 
 _EVENTS: Final = 500
 _ROUNDS: Final = 40
-# The best of so many is what the code takes; the others had the machine's other work in them.
+# The best try counts; the others include other load of the machine.
 _TRIES: Final = 5
 _PRIVATE: Final = "whsk_6Xb/dCcHpPea21PS1N9VY/NZW723CEc77N4rJCubMbfVKIDij2HKpMKkioLlX0dRqSKJp4AJ6p9lMicMFs6Kvg=="
 
 
 def senders(bench: Bench) -> dict[str, Any]:
-    """CPU µs for rendering and signing one simulated event, by sender; decoding it from Avro apart."""
+    """CPU µs to render and sign one simulated event, by sender, and to decode it from Avro."""
     rounds = max(1, round(_ROUNDS * bench.scale))
     figures: dict[str, Any] = {}
     for name, sender in load_senders().items():
@@ -57,11 +57,11 @@ def _measured(sender: Sender, events: list[Event], secret: str, rounds: int) -> 
 
 
 def _cpu_us(work: Callable[[], None], rounds: int) -> float:
-    """Return the CPU µs of one call, the best of a few measurements."""
+    """Return the CPU µs of one call, the best of several measurements."""
     best = float("inf")
     for _ in range(_TRIES):
-        began = time.process_time()
+        started_s = time.process_time()
         for _ in range(rounds):
             work()
-        best = min(best, (time.process_time() - began) / rounds)
+        best = min(best, (time.process_time() - started_s) / rounds)
     return best * 1e6

@@ -1,4 +1,4 @@
-"""An HTTP server that costs as little as one can: nginx that answers 200 and counts."""
+"""A cheap HTTP server: nginx that responds with 200 and counts requests."""
 
 from __future__ import annotations
 
@@ -47,15 +47,17 @@ _TLS = """    server {{
 
 
 class Sink:
-    """A context manager: nginx on a free port; `requests` says how many it has answered.
+    """Runs nginx on a free port, as a context manager; `requests` returns the number of its responses.
 
-    With a file of certificate and key it answers over TLS at `tls_port` as well.
+    With a file of certificate and key it serves TLS at `tls_port` as well. Unavailable if nginx is not installed.
     """
 
     def __init__(self, certificate: Path | None = None) -> None:
         program = shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/local/bin:/usr/bin:/opt/homebrew/bin")
         if program is None:
-            raise Unavailable("nginx is the sink of the benchmarks: apt-get install nginx-light, or brew install nginx")
+            raise Unavailable(
+                "nginx, the sink of the benchmarks, is missing: apt-get install nginx-light, or brew install nginx"
+            )
         self._folder = Path(tempfile.mkdtemp(prefix="signpost-bench-"))
         self.port = free_port()
         self.tls_port = free_port()
@@ -66,22 +68,22 @@ class Sink:
         command = [program, "-p", str(self._folder), "-c", str(config), "-e", str(self._folder / "error.log")]
         self._process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
         self._connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
-        self._own = 0
+        self._own_requests = 0
 
     def requests(self) -> int:
-        """Return how many requests were answered, those that ask for it left out."""
+        """Return the number of responses, without those of this method."""
         self._connection.request("GET", "/requests")
         counters = self._connection.getresponse().read().decode().splitlines()[2].split()
-        self._own += 1
-        return int(counters[2]) - self._own
+        self._own_requests += 1
+        return int(counters[2]) - self._own_requests
 
     def counted(self) -> Callable[[], float]:
-        """Return what counts requests from here on: the sink knows, and asking it costs the process nothing."""
+        """Return a function that counts the requests from now on; it takes no CPU from the measured process."""
         before = self.requests()
         return lambda: self.requests() - before
 
     def __enter__(self) -> Self:
-        wait_until(self._answers, what="nginx answers")
+        wait_until(self._responds, what="nginx responds")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -90,7 +92,7 @@ class Sink:
         self._process.wait(10)
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _answers(self) -> bool:
+    def _responds(self) -> bool:
         if self._process.poll() is not None:
             raise Unavailable(f"nginx ended with exit code {self._process.returncode}")
         try:

@@ -1,10 +1,10 @@
-"""Where a benchmark runs: topics of its own on the broker, many subscriptions, many jobs or events, and roles."""
+"""The environment of a benchmark: its own topics, many subscriptions, jobs or events, and roles."""
 
 from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from schemas.records.topics import FIRST
 from schemas.senders.event_codec import encode_event
 from schemas.subscriptions.subscription import SealedSecret, Subscription, encode_subscription
 from tests.bench.sink import Sink
+from tests.support.compiled import environment
 from tests.support.first_jobs import first_job
 from tests.support.installation import subscription
 from tests.support.pipeline import SECRET, Pipeline
@@ -34,7 +35,7 @@ _CREATED_US: Final = 1_771_236_060_000_000
 
 @dataclass(frozen=True, slots=True)
 class Subscribed:
-    """A subscription as its topic has it."""
+    """A subscription and the position of its record."""
 
     id: str
     customer: str
@@ -44,19 +45,19 @@ class Subscribed:
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """What all benchmarks of a run share; `scale` is that of their sizes."""
+    """What all benchmarks of a run share; `scale` is the factor for their sizes."""
 
     bootstrap_servers: str
     sink: Sink
     scale: float
 
     def scaled(self, size: int, least: int = 1_000) -> int:
-        """Return a size at the scale of the run."""
+        """Return a size multiplied by the scale, but at least `least`."""
         return max(min(least, size), int(size * self.scale))
 
     @contextmanager
     def stage(self) -> Iterator[Stage]:
-        """Hand out topics of their own; roles are ended and topics removed behind it."""
+        """Yield a stage with its own topics; at the end kill its roles and delete its topics."""
         prefix = f"bench-{uuid4().hex[:8]}."
         with tempfile.TemporaryDirectory(prefix="signpost-bench-") as folder:
             try:
@@ -67,7 +68,7 @@ class Bench:
 
 
 class Stage(Pipeline):
-    """A pipeline with what makes much at once."""
+    """A pipeline that writes many records quickly."""
 
     def __init__(self, bench: Bench, prefix: str, start_role: RoleStarter) -> None:
         super().__init__(bench.bootstrap_servers, prefix, start_role, partitions=PARTITIONS)
@@ -86,20 +87,23 @@ class Stage(Pipeline):
         )
 
     def start(self, role: str, *args: str, ready: bool = True, **more: Any) -> Any:
-        """Start a role that logs warnings only: a line for each delivery is the stream's business."""
+        """Start a role that logs warnings only, as a log line per delivery would be measured, too."""
         return super().start(role, *args, ready=ready, **({"log_level": "warning"} | more))
 
-    def start_in(self, tree: Path, role: str) -> Role:
-        """Start a role with the code of a folder, which may not know today's options and settings."""
-        return self._start_role([role], self.env(log_level="warning") | {"PYTHONPATH": str(tree)})
+    def start_in(self, packages: Path, command: Sequence[str]) -> Role:
+        """Start `signpost <command>` with the packages of a folder, which may be those of another commit."""
+        return self._start_role(command, self.env(log_level="warning") | environment(packages))
 
     def subscribed(self, customers: int, each: int = 1, url: str | None = None) -> list[Subscribed]:
-        """Write subscriptions to all events: `each` for so many customers; `url` has a place for the number."""
+        """Write `each` subscriptions to all event types for each customer; `url` contains `{}` for the number."""
         url = url or self.bench.sink.url + "/h{}"
-        sealer, topic, ends = sealer_of(self.settings), self.names.subscriptions, Counter[int]()
+        sealer = sealer_of(self.settings)
+        topic = self.names.subscriptions
+        ends = Counter[int]()
         made = []
         for number in range(customers * each):
-            id_, customer = f"sub-{number:06}", f"customer-{number // each}"
+            id_ = f"sub-{number:06}"
+            customer = f"customer-{number // each}"
             partition = partition_of(customer, PARTITIONS)
             sealed = sealer.seal(SECRET, topic=topic, subscription_id=id_, secret_id="1")
             one = _subscription(id_, customer, url.format(number), SealedSecret("1", sealed, 0))
@@ -110,8 +114,10 @@ class Stage(Pipeline):
         return made
 
     def jobs_for(self, subscribed: list[Subscribed], count: int, start: int = 0) -> Iterator[tuple[str, bytes]]:
-        """Make jobs with bodies of about 320 bytes, for each subscription in turn: key and value."""
-        codec, topic, template = JobCodec(), self.events_topic, self._template
+        """Yield keys and values of jobs with bodies of about 320 bytes, for each subscription in turn."""
+        codec = JobCodec()
+        topic = self.events_topic
+        template = self._template
         for number in range(start, start + count):
             one = subscribed[number % len(subscribed)]
             _, value = first_job(
@@ -129,19 +135,19 @@ class Stage(Pipeline):
             yield one.id, value
 
     def bodies_for(self, subscribed: list[Subscribed], count: int) -> Iterator[tuple[str, bytes]]:
-        """Make what `jobs_for` makes without all but the bodies, for those who know no jobs."""
+        """Yield keys and bodies of the same jobs, for programs that cannot decode jobs."""
         for number in range(count):
             yield subscribed[number % len(subscribed)].id, self._template % number
 
     def fill(self, jobs: Iterable[tuple[str, bytes]], topic: str | None = None) -> None:
-        """Write jobs to jobs.0s, or records to another topic; returns when the broker has them."""
+        """Write jobs to jobs.0s, or records to another topic; returns when the broker has acknowledged them."""
         topic = topic or self.names.jobs(FIRST)
         for key, value in jobs:
             self._produce(topic, value, key)
         self._producer.flush()
 
     def fill_events(self, customers: int, count: int, start: int = 0) -> None:
-        """Publish events, for each customer in turn; returns when the broker has them."""
+        """Publish events, for each customer in turn; returns when the broker has acknowledged them."""
         for number in range(start, start + count):
             one = event(number, f"customer-{number % customers}")
             self._produce(self.events_topic, encode_event(self.sender, one), one.event_id)
@@ -157,7 +163,7 @@ class Stage(Pipeline):
 
 
 def event(number: int, customer: str) -> Event:
-    """Return an event whose body has about 320 bytes."""
+    """Return an event with a body of about 320 bytes."""
     data = {
         "case_token": f"cas_{number:08}",
         "type": "Onboarding",

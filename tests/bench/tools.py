@@ -1,4 +1,4 @@
-"""The commands for whoever is on call, on topics of a million records."""
+"""The inspection commands, on topics of a million records."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ _LETTERS: Final = 10_000
 
 
 def tools(bench: Bench) -> dict[str, Any]:
-    """Seconds until explain, tail, lag and dead-letters have answered, on 1,000,000 events, jobs and outcomes."""
-    records, letters = bench.scaled(_RECORDS), bench.scaled(_LETTERS, 100)
+    """Seconds of explain, tail, lag and dead-letters, on 1,000,000 events, jobs and outcomes."""
+    records = bench.scaled(_RECORDS)
+    letters = bench.scaled(_LETTERS, 100)
     with bench.stage() as stage:
         stage.subscribed(_CUSTOMERS)
         stage.fill_events(_CUSTOMERS, records)
@@ -28,9 +29,10 @@ def tools(bench: Bench) -> dict[str, Any]:
         wait_until(lambda: stage.size(stage.names.jobs(FIRST)) >= records, 600, "all events are routed")
         router.terminate()
         stage.fill(_letters(stage, letters), stage.names.dead)
-        delivery = stage.deliver()  # outcomes, as many as there are by now
-        middle, source = f"evt_{records // 2:08}", stage.events_topic
-        asked = {
+        delivery = stage.deliver()  # writes outcomes while the commands run
+        middle = f"evt_{records // 2:08}"
+        source = stage.events_topic
+        commands = {
             "explain": ("explain", middle),
             "explain_missing": ("explain", "evt_never"),
             "tail": ("tail", source),
@@ -38,13 +40,13 @@ def tools(bench: Bench) -> dict[str, Any]:
             "lag": ("lag",),
             "dead_letters": ("dead-letters", "list"),
         }
-        took = {name: _seconds(stage, *arguments) for name, arguments in asked.items()}
+        seconds = {name: _seconds(stage, *arguments) for name, arguments in commands.items()}
         delivery.terminate()
     return {
         "records": records,
         "dead_letters": letters,
-        "seconds": took,
-        "start_of_a_command": _seconds(stage, "--help"),
+        "seconds": seconds,
+        "command_start": _seconds(stage, "--help"),
     }
 
 
@@ -75,8 +77,8 @@ def _letters(stage: Stage, count: int) -> list[tuple[str, bytes]]:
 
 
 def _seconds(stage: Stage, *arguments: str) -> float:
-    """Run a command as somebody types it, and return how long that took."""
-    began = time.monotonic()
+    """Run a command as a user does; return its duration."""
+    started_s = time.monotonic()
     ended = subprocess.run(
         [sys.executable, "-m", "deploy.cli.main", *arguments],
         env={**os.environ, **stage.env()},
@@ -85,4 +87,4 @@ def _seconds(stage: Stage, *arguments: str) -> float:
         check=False,
     )
     assert ended.returncode in {0, 1}, ended.stderr.decode()
-    return round(time.monotonic() - began, 2)
+    return round(time.monotonic() - started_s, 2)

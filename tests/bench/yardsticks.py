@@ -1,7 +1,7 @@
-"""What one would take instead, each in a process of its own: `python -m tests.bench.yardsticks bare|httpx …`.
+"""Yardsticks, each in a process of its own: `python -m tests.bench.yardsticks bare|httpx …`.
 
-`bare`: sockets that post the same headers and bodies to the same sink: no Kafka, no HTTP client, nothing to decide.
-`httpx`: a plain consumer of jobs.0s that signs, posts with httpx.AsyncClient from so many tasks, and commits.
+- `bare`: sockets that post the same headers and bodies to the same sink, without Kafka and without an HTTP client.
+- `httpx`: a plain consumer of jobs.0s that signs, posts with httpx.AsyncClient in several tasks, and commits.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ KEYS = (SENDER.signing_key(SECRET),)
 
 
 def run(*args: str) -> dict[str, float]:
-    """Run a yardstick and return its figures: rate and CPU of one request in microseconds."""
+    """Run a yardstick and return its figures: rate per second and CPU per request in microseconds."""
     command = [sys.executable, "-m", "tests.bench.yardsticks", *args]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, timeout=300)
     figures: dict[str, float] = json.loads(done.stdout)
@@ -40,7 +40,7 @@ def run(*args: str) -> dict[str, float]:
 
 
 def bare(url: str, count: int, in_flight: int) -> None:
-    """POST `count` bodies to 100 paths over `in_flight` connections: epoll, `send` and `recv`, and nothing else."""
+    """POST `count` bodies to 100 paths over `in_flight` connections with epoll, `send` and `recv` only."""
     address = urlsplit(url)
     body = SENDER.render(event(0, "customer-0"))
     lines = SENDER.headers(Attempted(event_id="evt_00000000"), body, KEYS, int(time.time()))
@@ -66,7 +66,8 @@ def bare(url: str, count: int, in_flight: int) -> None:
         epoll.register(connection, select.EPOLLIN)
         connections[connection.fileno()] = connection
         connection.send(requests[len(connections) % 100])
-    started, done = len(connections), 0
+    started = len(connections)
+    done = 0
     while done < count:
         for descriptor, _ in epoll.poll():
             connection = connections[descriptor]
@@ -82,7 +83,7 @@ def bare(url: str, count: int, in_flight: int) -> None:
 
 
 async def consume(bootstrap: str, topic: str, url: str, count: int, tasks: int) -> None:
-    """Deliver the first `count` jobs of a topic from so many tasks, as a straightforward consumer would."""
+    """Deliver the first `count` jobs of a topic in `tasks` tasks, as a simple consumer does."""
     consumer = Consumer(
         {
             "bootstrap.servers": bootstrap,
@@ -94,7 +95,8 @@ async def consume(bootstrap: str, topic: str, url: str, count: int, tasks: int) 
     )
     consumer.subscribe([topic])
     jobs: asyncio.Queue[Any] = asyncio.Queue(4 * tasks)
-    decode, done = JobCodec().decode, 0
+    decode = JobCodec().decode
+    done = 0
 
     async def deliver(client: httpx.AsyncClient) -> None:
         nonlocal done
@@ -103,9 +105,9 @@ async def consume(bootstrap: str, topic: str, url: str, count: int, tasks: int) 
             job = decode(message.value())
             lines = SENDER.headers(job, job.body, KEYS, int(time.time()))
             headers = dict(line.decode("latin-1").split(": ", 1) for line in lines)
-            answer = await client.post(f"{url}/h{done % 100}", content=job.body, headers=headers)
-            assert answer.status_code == 200
-            consumer.store_offsets(message)  # auto commit takes it to the broker every 5 s
+            response = await client.post(f"{url}/h{done % 100}", content=job.body, headers=headers)
+            assert response.status_code == 200
+            consumer.store_offsets(message)  # auto commit sends it to the broker every 5 s
             done += 1
 
     limits = httpx.Limits(max_connections=tasks, max_keepalive_connections=tasks)
@@ -118,21 +120,23 @@ async def consume(bootstrap: str, topic: str, url: str, count: int, tasks: int) 
         while done < count:
             for message in await asyncio.to_thread(consumer.consume, 4 * tasks, 0.05):
                 await jobs.put(message)
-        clock.tell(done)
+        clock.report(done)
         for worker in workers:
             worker.cancel()
     consumer.close()
 
 
 class _Clock:
-    """Time and CPU of this process from here on."""
+    """Time and CPU of this process since the clock was made."""
 
     def __init__(self) -> None:
-        self._at, self._cpu = time.monotonic(), _cpu()
+        self._at = time.monotonic()
+        self._cpu = _cpu()
 
-    def tell(self, count: int) -> None:
-        """Print what one of `count` took."""
-        seconds, cpu = time.monotonic() - self._at, _cpu() - self._cpu
+    def report(self, count: int) -> None:
+        """Print the rate, and the CPU per item."""
+        seconds = time.monotonic() - self._at
+        cpu = _cpu() - self._cpu
         print(json.dumps({"rate": round(count / seconds), "cpu_us": round(cpu / count * 1e6, 1)}))
 
 
@@ -141,14 +145,14 @@ def _cpu() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def main(kind: str, *args: str) -> None:
-    """Run one of the two and print its figures as a line of JSON."""
-    if kind == "bare":
+def main(name: str, *args: str) -> None:
+    """Run a yardstick and print its figures as a line of JSON."""
+    if name == "bare":
         url, count, in_flight = args
-        bare(url, 4 * int(in_flight), int(in_flight))  # connections are made before the clock runs
+        bare(url, 4 * int(in_flight), int(in_flight))  # warm up before the clock starts
         clock = _Clock()
         bare(url, int(count), int(in_flight))
-        clock.tell(int(count))
+        clock.report(int(count))
     else:
         bootstrap, topic, url, count, tasks = args
         asyncio.run(consume(bootstrap, topic, url, int(count), int(tasks)))

@@ -27,27 +27,27 @@ _FIGURES: Final[dict[str, set[str]]] = {
         "bare_sockets",
         "httpx_8",
         "httpx_64",
-        "of_bare_rate",
-        "of_bare_cpu",
-        "times_httpx",
+        "rate_to_bare",
+        "cpu_to_bare",
+        "rate_to_httpx",
     },
-    "router": {"fan_out", "table", "large_of_small", "load_s"},
+    "router": {"fan_out", "table", "large_to_small", "load_s"},
     "latency": {"events", "rate", "to_post_ms", "to_2xx_ms"},
     "memory": {"waiting", "subscriptions"},
-    "backlog": {"waiting", "most_of_least"},
+    "backlog": {"waiting", "max_to_min_cpu"},
     "processes": {"jobs", "processes"},
     "freshness": {"changes", "attempts", "acknowledged_after_ms", "violations"},
     "endpoints": {"jobs", "hosts", "tls"},
     "flood": {
         "flood",
-        "behind_it_ms",
+        "same_partition_ms",
         "other_partitions_ms",
-        "without_it_ms",
-        "read_past_a_second",
+        "without_flood_ms",
+        "read_past_per_second",
         "deferred",
-        "cpu_us_a_job",
+        "cpu_us_per_job",
     },
-    "tools": {"records", "dead_letters", "seconds", "start_of_a_command"},
+    "tools": {"records", "dead_letters", "seconds", "command_start"},
     "senders": {"zenoo", "onboarding", "diligent", "riskos", "standard", "standard v1a"},
 }
 
@@ -115,7 +115,7 @@ def test_commits_are_compared_by_medians() -> None:
         "now": [{"rate": 110, "cpu_us": 40}, {"rate": 95, "cpu_us": 40}, {"rate": 10, "cpu_us": 90}],
     }
     found = compared(rounds)
-    assert (found["of_rate"], found["of_cpu"]) == (0.95, 0.8)
+    assert (found["rate_ratio"], found["cpu_ratio"]) == (0.95, 0.8)
 
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="needs git to check a commit out")

@@ -1,4 +1,4 @@
-"""What a role without its broker writes."""
+"""Log lines of a role whose broker is unreachable."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from tests.support.waiting import wait_until
 
 
 @contextmanager
-def hanging_up() -> Iterator[tuple[int, list[None]]]:
-    """Something on a port that takes connections and ends them at once; the list grows with each."""
+def closing_server() -> Iterator[tuple[int, list[None]]]:
+    """Listen on a port and close each connection at once; gives the port, and a list with an item per connection."""
     calls: list[None] = []
     with socket.create_server(("127.0.0.1", 0)) as server:
 
@@ -37,9 +37,9 @@ def hanging_up() -> Iterator[tuple[int, list[None]]]:
 
 
 @pytest.mark.parametrize("role", ["router", "deliver"])
-def test_a_role_without_its_broker_writes_few_lines(start_role: RoleStarter, role: str) -> None:
-    """However often its clients fail to connect, the log has a handful of lines, each of them JSON."""
-    with hanging_up() as (port, calls):
+def test_role_without_broker_writes_few_lines(start_role: RoleStarter, role: str) -> None:
+    """However often its Kafka clients fail to connect, a role writes fewer than ten log lines, all of them JSON."""
+    with closing_server() as (port, calls):
         process = start_role(
             [role],
             {
@@ -50,7 +50,7 @@ def test_a_role_without_its_broker_writes_few_lines(start_role: RoleStarter, rol
             },
         )
         wait_until(lambda: len(calls) > 20, what="the clients have tried 20 times")
-        wait_until(lambda: "kafka.disconnected" in process.log_text(), what="the role says so")
+        wait_until(lambda: "kafka.disconnected" in process.log_text(), what="the role logs it")
         assert process.terminate() == 0
 
     lines = [json.loads(line) for line in process.log_text().splitlines()]

@@ -1,4 +1,4 @@
-"""A whole delivery process with endpoints that misbehave: they fail their own jobs, and nobody else's."""
+"""A delivery process with misbehaving endpoints: they fail their own jobs and no others."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ pytestmark = pytest.mark.promise(4, 5)
 
 HEALTHY = 10
 EVENTS = 40
-# Half of what an endpoint has to answer: who waits behind one that does not is found out.
+# Shorter than the timeout of a request: a job that waits behind a hanging endpoint would be late.
 PROMPT_S = 25
 TIMEOUT_US = 30_000_000
-# How much later than its deadline a request may end here: the machine may be busy, the promise is not about speed.
+# How much later than its deadline a request may end here, as the machine may be busy.
 SLACK_US = 3_000_000
-# What a flood may add: read buffers of 16 requests each, and what the allocator keeps of them.
+# What a flood may add to memory: read buffers of 16 requests per endpoint, and what the allocator keeps of them.
 FLAT = 48 * MIB
 
-# What the first attempt comes to: state, status, error, and whether the body was cut.
+# Result of the first attempt: state, status, error, and whether the body was cut.
 Expected = tuple[str, int | None, str | None, bool]
 AT_ONCE: dict[str, Expected] = {
     "endless-body": ("delivered", 200, None, True),
@@ -57,7 +57,7 @@ def hostile() -> Iterator[str]:
 
 @pytest.fixture
 def late() -> Iterator[Receiver]:
-    """An endpoint that answers well, a second after the deadline."""
+    """An endpoint that responds with 200 one second after the deadline."""
     with Receiver(always(Answer(200, delay=timedelta(seconds=31)))) as endpoint:
         yield endpoint
 
@@ -67,7 +67,7 @@ def result_of(outcome: DecodedRecord) -> Expected:
 
 
 def results_of(pipeline: Pipeline, names: dict[str, str]) -> dict[str, list[DecodedRecord]]:
-    """Return the outcomes of first attempts by what the subscription is called in `names`."""
+    """Return the outcomes of first attempts by the name of the subscription in `names`."""
     found: dict[str, list[DecodedRecord]] = {}
     for outcome in pipeline.outcomes():
         if outcome["attempt"] == 1 and outcome["subscription_id"] in names:
@@ -78,15 +78,15 @@ def results_of(pipeline: Pipeline, names: dict[str, str]) -> dict[str, list[Deco
 def wait_for_results(
     pipeline: Pipeline, names: dict[str, str], expected: dict[str, Expected], count: int, deadline_s: float
 ) -> list[DecodedRecord]:
-    """Wait until each of `expected` has so many outcomes, see that all are as expected, and return them."""
+    """Wait until each name in `expected` has `count` outcomes, check all of them, and return them."""
 
-    def enough() -> dict[str, list[DecodedRecord]]:
+    def enough_outcomes() -> dict[str, list[DecodedRecord]]:
         found = results_of(pipeline, names)
         counts = {how: len(found.get(how, [])) for how in expected}
         assert min(counts.values()) >= count, counts
         return {how: found[how] for how in expected}
 
-    found = wait_until(enough, deadline_s, f"{count} outcomes of each")
+    found = wait_until(enough_outcomes, deadline_s, f"{count} outcomes of each")
     assert {how: {result_of(outcome) for outcome in found[how]} for how in expected} == {
         how: {result} for how, result in expected.items()
     }
@@ -94,33 +94,33 @@ def wait_for_results(
 
 
 def healthy_requests(receiver: Receiver, count: int, deadline_s: float) -> None:
-    """Wait for so many requests at the healthy endpoints, each event once at each."""
+    """Wait for `count` requests at the healthy endpoints; each endpoint gets each event once."""
     received = receiver.wait_for(count, deadline_s)
     assert len({(request.path, request.event_id) for request in received}) == len(received) == count
 
 
 @pytest.mark.decision("Z9")
-@pytest.mark.parametrize("to_the_deadline", [False, pytest.param(True, marks=pytest.mark.long)])
-def test_hostile_receivers(
-    pipeline: Pipeline, receiver: Receiver, hostile: str, late: Receiver, to_the_deadline: bool
+@pytest.mark.parametrize("with_deadlines", [False, pytest.param(True, marks=pytest.mark.long)])
+def test_hostile_receivers_do_not_delay_healthy_ones(
+    pipeline: Pipeline, receiver: Receiver, hostile: str, late: Receiver, with_deadlines: bool
 ) -> None:
-    """Healthy endpoints are served beside every hostile one, each of which fails in its own way; memory stays flat."""
+    """Healthy endpoints get their requests while every hostile endpoint fails in its own way; memory stays flat."""
     pipeline.subscribe(*(f"{receiver.url}{number}" for number in range(HEALTHY)))
     pipeline.router()
     deliver = pipeline.deliver()
     pipeline.publish_some(EVENTS)
     healthy_requests(receiver, HEALTHY * EVENTS, PROMPT_S)
     before = resident_bytes(deliver.pid)
-    ways = [*AT_ONCE, *AT_THE_DEADLINE]
-    urls = [late.url if how == "late" else f"{hostile}{how}" for how in ways]
-    names = dict(zip(pipeline.subscribe(*urls, start=HEALTHY), ways, strict=True))
+    behaviours = [*AT_ONCE, *AT_THE_DEADLINE]
+    urls = [late.url if how == "late" else f"{hostile}{how}" for how in behaviours]
+    names = dict(zip(pipeline.subscribe(*urls, start=HEALTHY), behaviours, strict=True))
 
     pipeline.publish_some(EVENTS, start=EVENTS)
 
     healthy_requests(receiver, 2 * HEALTHY * EVENTS, PROMPT_S)
     wait_for_results(pipeline, names, AT_ONCE, FAILURE_THRESHOLD, PROMPT_S)
     assert not results_of(pipeline, names).keys() & AT_THE_DEADLINE.keys()
-    if to_the_deadline:
+    if with_deadlines:
         for outcome in wait_for_results(pipeline, names, AT_THE_DEADLINE, FAILURE_THRESHOLD, 150):
             assert TIMEOUT_US <= outcome["duration_us"] < TIMEOUT_US + SLACK_US
     pipeline.publish_some(EVENTS, start=2 * EVENTS)

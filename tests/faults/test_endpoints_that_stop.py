@@ -1,4 +1,4 @@
-"""Endpoints that were quick and stop answering all at once, on real connections: what is left for the others."""
+"""Many responsive endpoints stop responding at the same moment: the bulkhead keeps permits for the others."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.promise(4)
 
-PLACES: Final = 512
+PERMITS: Final = 512
 STOPPING: Final = 40
-# None of what hangs ends while the test runs.
+# Longer than the test: no hanging request times out.
 HANGS_S: Final = 120
 DEADLINE_S: Final = 100
 
@@ -27,27 +27,27 @@ def scenario(module_pipeline: Pipeline) -> Iterator[Scenario]:
         yield Scenario(module_pipeline, players)
 
 
-def test_others_go_on_while_forty_that_stopped_together_hold_about_half_of_the_places(scenario: Scenario) -> None:
-    """Forty flooded endpoints stop in one moment: they hold half of the places and one each, the others get theirs."""
+def test_forty_endpoints_that_stop_hold_half_of_the_permits(scenario: Scenario) -> None:
+    """Forty flooded endpoints that stop together hold half of the permits and one each; others get their jobs."""
     players = scenario.players
     stopping = scenario.endpoints("stop", STOPPING, timeout_s=HANGS_S)
     others = scenario.endpoints("others", 20)
     unknown = scenario.endpoints("unknown", 5)
-    # Evenly: on a busy machine what comes at once takes over a second each, and they would be slow.
+    # At an even rate: in a burst on a busy machine responses may take over a second, which makes an endpoint slow.
     scenario.ended(scenario.send([*stopping, *others], 10 * (STOPPING + 20), 200), DEADLINE_S)
 
     def held() -> int:
         return sum(play["requests"] - play["answered"] for play in players.seen("stop").values())
 
-    players.tell("stop", "hang")
+    players.behave("stop", "hang")
     hanging = scenario.send(stopping, 50 * STOPPING)
     wait_until(lambda: held() >= STOPPING, DEADLINE_S, "they hang")
-    beside = scenario.send(others, 100 * len(others))
+    healthy = scenario.send(others, 100 * len(others))
     new = scenario.send(unknown, 5 * len(unknown))
-    scenario.ended(beside, DEADLINE_S)
+    scenario.ended(healthy, DEADLINE_S)
     scenario.ended(new, DEADLINE_S)
 
-    assert scenario.ends.odd(beside) == scenario.ends.odd(new) == []
+    assert scenario.ends.odd(healthy) == scenario.ends.odd(new) == []
     assert scenario.ends.missing(hanging) == len(hanging)
-    assert STOPPING <= held() <= PLACES // 2 + STOPPING
-    assert scenario.role.metric("signpost_delivery_slow_requests") <= PLACES // 2 + STOPPING
+    assert STOPPING <= held() <= PERMITS // 2 + STOPPING
+    assert scenario.role.metric("signpost_delivery_slow_requests") <= PERMITS // 2 + STOPPING

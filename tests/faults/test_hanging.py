@@ -1,4 +1,4 @@
-"""A single broker that is stopped in order may lose the end of a transaction: nobody waits for it for ever."""
+"""Hanging transactions: a single broker that shuts down may lose the end of a transaction."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ EVERY_S = 0.01
 
 
 class OpenTransaction:
-    """A transaction of a delivery process's id, complete but for its end."""
+    """A transaction with the id of a delivery process, complete except for its end."""
 
     def __init__(self, pipeline: Pipeline, instance: int) -> None:
         prefix = pipeline.names.prefix
@@ -45,7 +45,7 @@ class OpenTransaction:
         self._producer.send_offsets_to_transaction([self.place], self.reader.consumer_group_metadata(), 30)
 
     def end(self, after_s: float) -> None:
-        """Ask the broker to end it a moment later, and do not wait for the answer."""
+        """Commit it after a delay, in another thread."""
         threading.Timer(after_s, self._end).start()
 
     def _end(self) -> None:
@@ -55,7 +55,7 @@ class OpenTransaction:
             return
 
     def hangs(self) -> bool:
-        """Tell whether its offset is pending, after its successor has ended what was open."""
+        """Return whether its offset is still pending after a successor has initialized the same transactional id."""
         Producer(self.config).init_transactions(30)
         try:
             self.reader.committed([self.place], timeout=1)
@@ -63,17 +63,17 @@ class OpenTransaction:
             return True
         return False
 
-    def mend(self) -> bool:
-        """End it as its process would."""
+    def abort(self) -> bool:
+        """Abort it as its process would."""
         return Sweep(self.servers, self.group, self.place, [self.outcomes]).by_successor(self.config)
 
 
-def ends_while_it_stops(pipeline: Pipeline, broker: Broker) -> list[OpenTransaction]:
-    """Stop the broker while transactions end, start it again, and return those that hang."""
+def commit_while_broker_stops(pipeline: Pipeline, broker: Broker) -> list[OpenTransaction]:
+    """Stop the broker while transactions commit, start it again, and return the transactions that hang."""
     transactions = [OpenTransaction(pipeline, instance) for instance in range(INSTANCES)]
     stop = threading.Thread(target=broker.stop)
     stop.start()
-    for transaction in transactions:  # one of them meets the moment, which cannot be seen
+    for transaction in transactions:  # the critical moment cannot be observed; one of many commits meets it
         transaction.end(transaction.instance * EVERY_S)
     stop.join()
     broker.start()
@@ -81,23 +81,25 @@ def ends_while_it_stops(pipeline: Pipeline, broker: Broker) -> list[OpenTransact
 
 
 @pytest.mark.long
-def test_a_transaction_whose_end_a_broker_lost(own_broker: Broker, start_role: RoleStarter, receiver: Receiver) -> None:
-    """A delivery process finds positions that stay pending, ends what hangs of its own id, and goes on."""
+def test_hanging_transaction_is_aborted(own_broker: Broker, start_role: RoleStarter, receiver: Receiver) -> None:
+    """A delivery process that finds pending positions aborts the hanging transaction of its own id and continues."""
     pipeline = Pipeline(own_broker.bootstrap_servers, "hangs.", start_role)
     pipeline.subscribe(receiver.url)
     for _ in range(STOPS):
-        if hanging := ends_while_it_stops(pipeline, own_broker):
+        if hanging := commit_while_broker_stops(pipeline, own_broker):
             break
     else:
         pytest.skip(f"{STOPS} stops of the broker lost no end of a transaction")
-    assert all(other.mend() for other in hanging[1:])
+    assert all(other.abort() for other in hanging[1:])
     role = pipeline.start("deliver", "--instance", str(hanging[0].instance), ready=False)
     pipeline.publish_some(3)
     pipeline.router()
 
     receiver.wait_for(3, 90)
-    wait_until(lambda: role.metric("signpost_delivery_uncommitted_outcomes") == 0, what="all is committed")
+    wait_until(lambda: role.metric("signpost_delivery_uncommitted_outcomes") == 0, what="all outcomes are committed")
     ends = end_offsets(pipeline.bootstrap_servers, pipeline.names.outcomes, IsolationLevel.READ_UNCOMMITTED)
-    wait_until(lambda: end_offsets(pipeline.bootstrap_servers, pipeline.names.outcomes) == ends, what="nothing hangs")
+    wait_until(
+        lambda: end_offsets(pipeline.bootstrap_servers, pipeline.names.outcomes) == ends, what="no transaction hangs"
+    )
     assert "hanging_transaction.aborted" in role.log_text()
     assert role.terminate() == 0

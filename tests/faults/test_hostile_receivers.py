@@ -17,14 +17,14 @@ from tests.support.waiting import wait_until
 pytestmark = pytest.mark.promise(5)
 
 DEADLINE_MS = 400
-# For what does not wait for its deadline, however busy the machine is.
+# For requests that end before their deadline, even on a busy machine.
 IN_TIME_MS = 10_000
-# How much later than its deadline a request may end here: the machine may be busy, the promise is not about speed.
+# How much later than its deadline a request may end here, as the machine may be busy.
 SLACK_US = 1_500_000
 EMPTY = Response(200, None, b"", False)
 CUT = Response(200, None, b"", True)
 
-ANSWERED: dict[str, Response] = {
+COMPLETE: dict[str, Response] = {
     "ok": EMPTY,
     "ok-body": Response(200, None, b"hello", False),
     "ok-until-close": EMPTY,
@@ -126,48 +126,48 @@ def client() -> Iterator[HttpClient]:
 
 
 def resident_bytes() -> int:
-    """What this process has in memory."""
+    """Return the resident memory of this process."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 
 
 @pytest.mark.decision("Z9")
-@pytest.mark.parametrize("how", ANSWERED)
+@pytest.mark.parametrize("how", COMPLETE)
 def test_complete_headers_are_the_response(client: HttpClient, hostile: str, how: str) -> None:
-    """Once response headers are complete they are the response, whatever becomes of the body."""
+    """Complete headers are the response, whatever happens to the body."""
     deadline_ms = DEADLINE_MS if how.endswith("hang") else IN_TIME_MS
-    assert response_of(client, request_to(f"{hostile}/{how}", timeout_ms=deadline_ms)) == ANSWERED[how]
+    assert response_of(client, request_to(f"{hostile}/{how}", timeout_ms=deadline_ms)) == COMPLETE[how]
 
 
 @pytest.mark.decision("Z9")
 @pytest.mark.parametrize("how", FAILED)
 def test_without_complete_headers_there_is_no_response(client: HttpClient, hostile: str, how: str) -> None:
-    """Headers that do not arrive complete, as HTTP/1.1 and within 32 KiB, are an error of a known kind."""
+    """Headers that are incomplete, no HTTP/1.1 or larger than 32 KiB are a transport error of a known kind."""
     deadline_ms = DEADLINE_MS if "timeout_answer" in FAILED[how] else IN_TIME_MS
-    answer = response_of(client, request_to(f"{hostile}/{how}", timeout_ms=deadline_ms))
-    assert isinstance(answer, TransportError)
-    assert answer.kind in FAILED[how]
-    assert answer.detail.isprintable()
-    assert answer.detail.isascii()
+    error = response_of(client, request_to(f"{hostile}/{how}", timeout_ms=deadline_ms))
+    assert isinstance(error, TransportError)
+    assert error.kind in FAILED[how]
+    assert error.detail.isprintable()
+    assert error.detail.isascii()
 
 
-def test_deadlines_hold_beside_healthy_requests(client: HttpClient, hostile: str) -> None:
-    """With all kinds of misbehaviour at once, each request ends by its deadline, and the healthy ones are completed."""
-    ways = [*ANSWERED, *FAILED] * 3
-    requests = [request_to(f"{hostile}/{how}", timeout_ms=1_000, context=how) for how in ways]
+def test_deadlines_hold_among_healthy_requests(client: HttpClient, hostile: str) -> None:
+    """With all kinds of misbehaviour at once each request ends by its deadline, and healthy requests complete."""
+    behaviours = [*COMPLETE, *FAILED] * 3
+    requests = [request_to(f"{hostile}/{how}", timeout_ms=1_000, context=how) for how in behaviours]
     healthy = [request_to(f"{hostile}/ok", timeout_ms=20_000, context="healthy") for _ in range(100)]
-    answered = completed_of(client, *requests, *healthy)
-    assert len(answered) == len(requests) + len(healthy)
-    assert {a.response for a in answered if a.request.context == "healthy"} == {EMPTY}
-    for each in answered:
+    completed = completed_of(client, *requests, *healthy)
+    assert len(completed) == len(requests) + len(healthy)
+    assert {each.response for each in completed if each.request.context == "healthy"} == {EMPTY}
+    for each in completed:
         if each.request.context != "healthy":
             assert each.duration_us < 1_000_000 + SLACK_US, each.request.context
 
 
-def test_no_deadline_comes_early(client: HttpClient, hostile: str) -> None:
-    """An endpoint has the whole of its time to respond."""
-    answered = completed_of(client, *[request_to(f"{hostile}/never", timeout_ms=ms) for ms in (100, 350, 200)])
-    assert [each.request.timeout_ms for each in answered] == [100, 200, 350]
-    assert all(each.duration_us >= each.request.timeout_ms * 1_000 for each in answered)
+def test_no_deadline_fires_early(client: HttpClient, hostile: str) -> None:
+    """An endpoint has its whole timeout to respond."""
+    completed = completed_of(client, *[request_to(f"{hostile}/never", timeout_ms=ms) for ms in (100, 350, 200)])
+    assert [each.request.timeout_ms for each in completed] == [100, 200, 350]
+    assert all(each.duration_us >= each.request.timeout_ms * 1_000 for each in completed)
 
 
 FLOODS = [
@@ -183,9 +183,9 @@ FLOODS = [
 
 
 @pytest.mark.parametrize("how", [*FLOODS, "huge-headers"])
-@pytest.mark.parametrize("trusted", [False, True], ids=["at first sight", "after good answers"])
+@pytest.mark.parametrize("trusted", [False, True], ids=["first contact", "after good responses"])
 def test_memory_stays_flat(client: HttpClient, hostile: str, how: str, trusted: bool) -> None:
-    """Endpoints that send without end fill no memory, even if they responded well before."""
+    """Endless responses fill no memory, even if the endpoint responded well before."""
     warm = [request_to(f"{hostile}/ok") for _ in range(60)]
     completed_of(client, *(warm if trusted else warm[:0]))
     completed_of(client, *[request_to(f"{hostile}/{how}", timeout_ms=5_000) for _ in range(20)])
@@ -198,24 +198,24 @@ def test_memory_stays_flat(client: HttpClient, hostile: str, how: str, trusted: 
 
 
 def test_compressed_bodies_stay_compressed(client: HttpClient, hostile: str) -> None:
-    """A gzip bomb is read as the bytes on the network, and no further than 64 KiB of them."""
-    answer = response_of(client, request_to(f"{hostile}/gzip-bomb"))
-    assert isinstance(answer, Response)
-    assert (answer.body[:2], len(answer.body)) == (b"\x1f\x8b", MAX_BODY_KEPT)
+    """A gzip bomb is not decompressed; at most 64 KiB of it are read."""
+    response = response_of(client, request_to(f"{hostile}/gzip-bomb"))
+    assert isinstance(response, Response)
+    assert (response.body[:2], len(response.body)) == (b"\x1f\x8b", MAX_BODY_KEPT)
 
 
 @pytest.mark.decision("Z5")
 def test_redirects_are_not_followed(client: HttpClient) -> None:
-    """A redirect is the response, and nothing is sent to its location."""
+    """A redirect is the response; no request goes to its location."""
     receiver = HostileReceiver()
-    answer = response_of(client, request_to(f"http://127.0.0.1:{receiver.port}/redirect"))
-    assert answer == Response(302, None, b"", False)
+    response = response_of(client, request_to(f"http://127.0.0.1:{receiver.port}/redirect"))
+    assert response == Response(302, None, b"", False)
     assert len(receiver.requests) == 1
     receiver.close()
 
 
 def test_sockets_are_read_before_deadlines_are_checked() -> None:
-    """A response that arrived while the process was stalled past the deadline counts."""
+    """A response that arrived before the deadline counts, even if the process stalled past the deadline."""
     now = [1_000.0]
     receiver = HostileReceiver()
     receiver.gate.clear()
@@ -224,11 +224,11 @@ def test_sockets_are_read_before_deadlines_are_checked() -> None:
         client.start(request_to(f"http://127.0.0.1:{receiver.port}/{how}", timeout_ms=1_000, context=how))
     wait_until(lambda: work(client, 0) == [] and len(receiver.requests) == 4, what="all requests have arrived")
     receiver.gate.set()
-    wait_until(lambda: receiver.answered == 4, what="all answers are in the sockets, unread")
+    wait_until(lambda: receiver.answered == 4, what="all responses are in the sockets, unread")
     now[0] += 3_600
-    answers = {each.request.context: each.response for each in completed_of(client)}
+    results = {each.request.context: each.response for each in completed_of(client)}
     never = TransportError("timeout_answer", "no complete response headers within 1 s")
     hello = Response(200, None, b"hello", False)
-    assert answers == {"ok": EMPTY, "ok-body": hello, "no-chunk-hang": CUT, "never": never}
+    assert results == {"ok": EMPTY, "ok-body": hello, "no-chunk-hang": CUT, "never": never}
     client.close()
     receiver.close()

@@ -1,4 +1,4 @@
-"""Roles killed, told to end, and left without their broker, in the middle of thousands of jobs: nothing is lost."""
+"""Roles are killed, stopped, or lose their broker in the middle of thousands of jobs: no job is lost."""
 
 from __future__ import annotations
 
@@ -33,12 +33,13 @@ short_and_long = pytest.mark.parametrize(
 )
 
 
-def slow_enough_to_be_killed(receiver: Receiver) -> None:
+def respond_slowly(receiver: Receiver) -> None:
+    """Respond slowly enough that a kill meets requests in flight."""
     receiver.behave = always(Answer(200, delay=timedelta(milliseconds=20)))
 
 
 def subscribe(pipeline: Pipeline, receiver: Receiver) -> dict[str, str]:
-    """Write the subscriptions; return their ids by the path that they are called at."""
+    """Write the subscriptions; return their ids by the path of their URL."""
     paths = [f"/{number}" for number in range(SUBSCRIPTIONS)]
     ids = pipeline.subscribe(*(f"{receiver.url}{path[1:]}" for path in paths))
     return dict(zip(paths, ids, strict=True))
@@ -51,7 +52,10 @@ def jobs_sent(receiver: Receiver, ids: dict[str, str], outcomes: Iterable[Decode
 
 
 def repeats_by_kill(seen: Iterable[tuple[str, int]]) -> Counter[int]:
-    """Return how many jobs each kill repeated, of (job id, number of kills before); without a kill none may be."""
+    """Return how many jobs each kill repeated; `seen` has job ids with the number of kills before.
+
+    No job may be repeated without a kill.
+    """
     repeats: Counter[int] = Counter()
     last: dict[str, int] = {}
     for job_id, kills in seen:
@@ -63,7 +67,7 @@ def repeats_by_kill(seen: Iterable[tuple[str, int]]) -> Counter[int]:
 
 
 def settled_end(pipeline: Pipeline, topic: str) -> dict[int, int]:
-    """Return the end of a topic once what a killed process had sent has arrived."""
+    """Return the end offsets of a topic when the requests of a killed process have arrived."""
     before: list[dict[int, int]] = [{}]
 
     def unchanged() -> bool:
@@ -76,44 +80,46 @@ def settled_end(pipeline: Pipeline, topic: str) -> dict[int, int]:
 
 @pytest.mark.decision("Z10")
 @short_and_long
-def test_a_killed_delivery_process_loses_nothing(
-    pipeline: Pipeline, receiver: Receiver, events: int, kills: int
-) -> None:
-    """Killed several times among thousands of jobs, delivery sends all, and repeats what was open or uncommitted."""
-    slow_enough_to_be_killed(receiver)
-    ids, jobs = subscribe(pipeline, receiver), SUBSCRIPTIONS * events
+def test_killed_delivery_process_loses_no_job(pipeline: Pipeline, receiver: Receiver, events: int, kills: int) -> None:
+    """Killed several times, delivery sends every job, and repeats only jobs that were in flight or uncommitted."""
+    respond_slowly(receiver)
+    ids = subscribe(pipeline, receiver)
+    jobs = SUBSCRIPTIONS * events
     pipeline.publish_some(events)
     pipeline.router()
     role = pipeline.deliver(**BOUNDS)
-    marks: list[int] = []  # how many requests there were at each kill
+    requests_at_kill: list[int] = []
     for kill in range(1, kills + 1):
         share = jobs * kill // (kills + 2)
         wait_until(lambda share=share: len(receiver.requests) >= share, 60, "the next share is done")  # type: ignore[misc]
         assert len(receiver.requests) < jobs
         role.kill()
-        wait_until(lambda: receiver.open_connections == 0, what="what the killed process had sent was taken")
-        marks.append(len(receiver.requests))
+        wait_until(lambda: receiver.open_connections == 0, what="the requests of the killed process are received")
+        requests_at_kill.append(len(receiver.requests))
         role = pipeline.deliver(**BOUNDS)
     outcomes = pipeline.wait_for_ends(jobs, 120)
     assert role.terminate() == 0
     sent = jobs_sent(receiver, ids, outcomes)
     assert len(set(sent)) == jobs
-    repeats = repeats_by_kill((job_id, bisect_right(marks, at)) for at, job_id in enumerate(sent))
+    repeats = repeats_by_kill((job_id, bisect_right(requests_at_kill, at)) for at, job_id in enumerate(sent))
     assert max(repeats.values(), default=0) <= IN_FLIGHT + UNCOMMITTED, repeats
     assert repeats.total() == len(sent) - jobs
-    # Every job record came to exactly one end, whatever was repeated to the endpoint.
+    # Every job has exactly one final outcome, even if its request was repeated.
     assert set(ends_of(outcomes).values()) == {1}
     assert {outcome["state"] for outcome in outcomes} == {"delivered"}
 
 
 @short_and_long
-def test_a_killed_router_loses_nothing(pipeline: Pipeline, receiver: Receiver, events: int, kills: int) -> None:
-    """Killed several times among thousands of jobs, the router makes all, and repeats what was uncommitted."""
+def test_killed_router_loses_no_event(pipeline: Pipeline, receiver: Receiver, events: int, kills: int) -> None:
+    """Killed several times, the router makes every job, and repeats only uncommitted ones."""
     subscribe(pipeline, receiver)
-    jobs, part, topic = SUBSCRIPTIONS * events, 10, f"{pipeline.names.prefix}jobs.0s"
-    role, deliver = pipeline.router(**BOUNDS), pipeline.deliver()
+    jobs = SUBSCRIPTIONS * events
+    part = 10
+    topic = f"{pipeline.names.prefix}jobs.0s"
+    role = pipeline.router(**BOUNDS)
+    deliver = pipeline.deliver()
     numbers = count()
-    marks: list[dict[int, int]] = []  # where the topic of jobs ended at each kill
+    ends_at_kill: list[dict[int, int]] = []  # end offsets of jobs.0s
 
     def routed() -> int:
         pipeline.publish_some(part, start=next(numbers) * part)
@@ -123,7 +129,7 @@ def test_a_killed_router_loses_nothing(pipeline: Pipeline, receiver: Receiver, e
         share = jobs * kill // (kills + 2)
         wait_until(lambda share=share: routed() >= share, 60, "the next share is routed")  # type: ignore[misc]
         role.kill()
-        marks.append(settled_end(pipeline, topic))
+        ends_at_kill.append(settled_end(pipeline, topic))
         role = pipeline.router(**BOUNDS)
     jobs = next(numbers) * part * SUBSCRIPTIONS
     pipeline.wait_for_ends(jobs, 120)
@@ -131,10 +137,10 @@ def test_a_killed_router_loses_nothing(pipeline: Pipeline, receiver: Receiver, e
     records = Counter(job_id for job_id, _, _ in places)
     assert len(records) == jobs
     repeats = repeats_by_kill(
-        (job_id, sum(mark[partition] <= offset for mark in marks)) for job_id, partition, offset in places
+        (job_id, sum(ends[partition] <= offset for ends in ends_at_kill)) for job_id, partition, offset in places
     )
     assert max(repeats.values(), default=0) <= UNCOMMITTED, repeats
-    wait_until(lambda: ends_of(pipeline.outcomes()) == records, 60, "every record has come to exactly one end")
+    wait_until(lambda: ends_of(pipeline.outcomes()) == records, 60, "every record has exactly one final outcome")
     requests = Counter((request.path, request.event_id) for request in receiver.requests)
     assert len(requests) == jobs
     assert requests.total() == records.total()
@@ -142,15 +148,17 @@ def test_a_killed_router_loses_nothing(pipeline: Pipeline, receiver: Receiver, e
 
 
 @pytest.mark.parametrize("rounds", [3, pytest.param(10, marks=pytest.mark.long)])
-def test_told_to_end_nothing_is_lost_or_repeated(pipeline: Pipeline, receiver: Receiver, rounds: int) -> None:
-    """Roles told to end under load end with exit code 0, and with their successors every job is sent exactly once."""
-    slow_enough_to_be_killed(receiver)
-    ids, events = subscribe(pipeline, receiver), 80
-    router, deliver = pipeline.router(), pipeline.deliver()
+def test_stopped_roles_lose_and_repeat_no_job(pipeline: Pipeline, receiver: Receiver, rounds: int) -> None:
+    """SIGTERM under load: roles end with exit code 0, and they and their successors send every job exactly once."""
+    respond_slowly(receiver)
+    ids = subscribe(pipeline, receiver)
+    events = 80
+    router = pipeline.router()
+    deliver = pipeline.deliver()
     for done in range(rounds):
         pipeline.publish_some(events, start=done * events)
         enough = (done * events + events // 4) * SUBSCRIPTIONS
-        wait_until(lambda enough=enough: len(receiver.requests) > enough, 60, "requests are under way")  # type: ignore[misc]
+        wait_until(lambda enough=enough: len(receiver.requests) > enough, 60, "requests are in flight")  # type: ignore[misc]
         assert router.terminate() == 0
         assert deliver.terminate() == 0
         router, deliver = pipeline.router(), pipeline.deliver()
@@ -163,16 +171,20 @@ def test_told_to_end_nothing_is_lost_or_repeated(pipeline: Pipeline, receiver: R
 
 
 @pytest.mark.parametrize("another", [False, True], ids=["alone", "while another starts"])
-def test_told_to_end_with_slow_requests_open(pipeline: Pipeline, receiver: Receiver, another: bool) -> None:
-    """Without instances partitions move: one that drains keeps what it can, and all ends well, with nothing lost."""
-    # Nothing is repeated but what is open where a partition is taken away, which a rebalance does not wait for: that of
-    # a process that starts meanwhile; who leaves does so when its requests have ended.
+def test_stop_with_slow_requests_in_flight_loses_no_job(pipeline: Pipeline, receiver: Receiver, another: bool) -> None:
+    """Without instance ids partitions move at SIGTERM: the process drains first, and every job is delivered."""
+    # The process leaves the group when its requests have ended, so nothing is repeated. If another process starts
+    # meanwhile, its rebalance does not wait for open requests: those of revoked partitions are repeated.
     receiver.behave = always(Answer(200, delay=SLOW))
-    ids, events = subscribe(pipeline, receiver), 3
+    ids = subscribe(pipeline, receiver)
+    events = 3
     pipeline.router()
     staying, leaving = pipeline.start("deliver"), pipeline.start("deliver")
     pipeline.publish_some(events)
-    wait_until(lambda: leaving.metric("signpost_delivery_in_flight_requests") >= 12, what="12 are open where it ends")
+    wait_until(
+        lambda: leaving.metric("signpost_delivery_in_flight_requests") >= 12,
+        what="12 requests are in flight in the process that ends",
+    )
 
     starting = [pipeline.start("deliver", ready=False)] if another else []
     assert leaving.terminate() == 0
@@ -183,43 +195,45 @@ def test_told_to_end_with_slow_requests_open(pipeline: Pipeline, receiver: Recei
         assert role.wait_ready().terminate() == 0
     sent = Counter(jobs_sent(receiver, ids, outcomes))
     assert len(sent) == jobs
-    # A request of 3 s does not outlast a rebalance: one that is open is sent again by the partition's new owner. There
-    # are two of them beside a start, as one process joins and one leaves.
+    # A rebalance does not wait for a request of 3 s: the partition's new owner sends it again. With a start there are
+    # two rebalances, as one process joins and one leaves.
     assert set(sent.values()) <= ({1, 2, 3} if another else {1})
     assert set(ends_of(outcomes).values()) == {1}
 
 
 @pytest.mark.parametrize("stops", [1, pytest.param(5, marks=pytest.mark.long)])
-def test_a_broker_that_goes_and_comes_back(
+def test_roles_wait_for_a_stopped_broker(
     own_broker: Broker, start_role: RoleStarter, receiver: Receiver, stops: int
 ) -> None:
-    """A broker stopped under load and started again is waited for, with a log line and a metric; nothing is lost."""
-    slow_enough_to_be_killed(receiver)
+    """Roles wait for a broker that stops under load, with a log line and a metric; no job is lost."""
+    respond_slowly(receiver)
     pipeline = Pipeline(own_broker.bootstrap_servers, "away.", start_role)
-    ids, events = subscribe(pipeline, receiver), 250
-    router, deliver = pipeline.router(), pipeline.deliver()
+    ids = subscribe(pipeline, receiver)
+    events = 250
+    router = pipeline.router()
+    deliver = pipeline.deliver()
     for stop in range(stops):
         pipeline.publish_some(events, start=stop * events)
         receiver.wait_for((stop * events + events // 4) * SUBSCRIPTIONS, 60)
         own_broker.stop()
         for role in (router, deliver):
-            says_that_it_waits(role)
+            wait_until_it_reports_no_broker(role)
         own_broker.start()
     jobs = stops * events * SUBSCRIPTIONS
     outcomes = pipeline.wait_for_ends(jobs, 180)
     assert len(set(jobs_sent(receiver, ids, outcomes))) == jobs
     assert set(ends_of(outcomes).values()) == {1}
     assert (router.is_alive(), deliver.is_alive()) == (True, True)
-    assert "delivery.paused" in deliver.log_text()
+    assert "kafka.disconnected" in deliver.log_text()
     assert (router.terminate(), deliver.terminate()) == (0, 0)
 
 
-def says_that_it_waits(role: Role) -> None:
-    """Wait until the metric of a role says that no broker answers."""
+def wait_until_it_reports_no_broker(role: Role) -> None:
+    """Wait until `signpost_waiting_for_broker` of a role is 1."""
 
     def waits() -> bool:
         if not role.is_alive():
             pytest.fail(f"{role.name} ended: {role.log_text()[-4_000:]}")
         return role.metric("signpost_waiting_for_broker") == 1
 
-    wait_until(waits, 60, f"{role.name} says that it waits for the broker")
+    wait_until(waits, 60, f"{role.name} reports that it waits for the broker")

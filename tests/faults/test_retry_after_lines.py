@@ -1,4 +1,4 @@
-"""The client returns Retry-After as the endpoint wrote it."""
+"""The HTTP client returns Retry-After as the endpoint wrote it."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ def client() -> Iterator[HttpClient]:
 
 
 @pytest.mark.parametrize(
-    "said", ["120", "0", "-5", "86400", "9999999999", "soon", "", "1.5", "Wed, 21 Oct 2099 07:28:00 GMT"]
+    "text", ["120", "0", "-5", "86400", "9999999999", "soon", "", "1.5", "Wed, 21 Oct 2099 07:28:00 GMT"]
 )
-def test_the_text_of_retry_after_is_returned(client: HttpClient, hostile: str, said: str) -> None:
-    """The text of Retry-After is returned as it is, whatever it is; others interpret it."""
-    answer = response_of(client, request_to(f"{hostile}/retry-after-of?{quote(said)}"))
-    assert answer == Response(429, said, b"", False)
+def test_text_of_retry_after_is_returned_unchanged(client: HttpClient, hostile: str, text: str) -> None:
+    """The client returns the text of Retry-After unchanged and does not interpret it."""
+    response = response_of(client, request_to(f"{hostile}/retry-after-of?{quote(text)}"))
+    assert response == Response(429, text, b"", False)
 
 
-def test_retry_after_of_a_known_endpoint_is_returned(client: HttpClient, hostile: str) -> None:
-    """Retry-After of an endpoint that has responded well before is returned in the same way."""
+def test_retry_after_of_known_endpoint_is_returned_unchanged(client: HttpClient, hostile: str) -> None:
+    """The same holds for an endpoint that responded well before."""
     completed_of(client, *[request_to(f"{hostile}/ok") for _ in range(20)])
-    for said in ("120", "0", "21600", "9999999999", "soon", "Wed, 21 Oct 2015 07:28:00 GMT"):
-        response = response_of(client, request_to(f"{hostile}/retry-after-of?{quote(said)}"))
-        assert response == Response(429, said, b"", False)
+    for text in ("120", "0", "21600", "9999999999", "soon", "Wed, 21 Oct 2015 07:28:00 GMT"):
+        response = response_of(client, request_to(f"{hostile}/retry-after-of?{quote(text)}"))
+        assert response == Response(429, text, b"", False)

@@ -1,4 +1,4 @@
-"""The router killed, told to end, or without a broker, in the middle of its work."""
+"""The router is killed, stopped, or loses its broker in the middle of its work."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SUBSCRIPTIONS = ("one", "two")
 
 
 class Run:
-    """Events for two subscriptions, and router processes that are ended before they are through."""
+    """Events for two subscriptions, and router processes that end before all events are routed."""
 
     def __init__(self, here: Installation, start_role: Callable[..., Role], events: int) -> None:
         self.here = here
@@ -34,15 +34,15 @@ class Run:
         self._publish(events)
 
     def router(self) -> Role:
-        """Start a router; with an instance, so that it goes on at once where its predecessor was."""
+        """Start a router with an instance id, so that it gets the partitions of its predecessor at once."""
         return self._start_role(["router", "--instance", "0"], self.here.env)
 
     def made(self) -> int:
-        """Return how many job records there are."""
+        """Return the number of job records."""
         return sum(end_offsets(self.here.bootstrap_servers, self.here.names.jobs(FIRST)).values())
 
     def wait_for_more(self, jobs: int) -> None:
-        """Wait until there are so many more job records while there is work left; publish more where there is none."""
+        """Wait for `jobs` more job records; then publish more events until some are not routed."""
         wanted = self.made() + jobs
         wait_until(lambda: self.made() >= wanted, what=f"{wanted} jobs")
         while self.made() >= len(self.expected):
@@ -55,7 +55,7 @@ class Run:
         self.here.publish(map(event, more))
 
     def jobs(self) -> Counter[tuple[str, str]]:
-        """Return how often each job was made; a repeat has the id of the first."""
+        """Return how often each job was made; a repeated job has the same id."""
         jobs = self.here.jobs()
         ids = {(job.event_id, job.subscription_id): job.job_id for job in jobs}
         assert all(ids[job.event_id, job.subscription_id] == job.job_id for job in jobs)
@@ -67,10 +67,10 @@ def installation(broker: Broker, prefix: str) -> Installation:
 
 
 @pytest.mark.parametrize(("events", "kills"), [(5_000, 3), pytest.param(50_000, 20, marks=pytest.mark.long)])
-def test_a_killed_router_loses_nothing_and_repeats_few(
+def test_killed_router_repeats_at_most_max_uncommitted(
     broker: Broker, prefix: str, start_role: Callable[..., Role], events: int, kills: int
 ) -> None:
-    """After kill -9 in the middle of events every job is there, and each kill repeated at most max_uncommitted."""
+    """After SIGKILL every job is made, and each kill repeats at most `max_uncommitted` jobs."""
     run = Run(installation(broker, prefix), start_role, events)
     for _ in range(kills):
         router = run.router()
@@ -87,10 +87,10 @@ def test_a_killed_router_loses_nothing_and_repeats_few(
 
 
 @pytest.mark.parametrize(("events", "ends"), [(5_000, 3), pytest.param(50_000, 20, marks=pytest.mark.long)])
-def test_a_router_that_is_told_to_end_loses_nothing_and_repeats_nothing(
+def test_stopped_router_loses_and_repeats_nothing(
     broker: Broker, prefix: str, start_role: Callable[..., Role], events: int, ends: int
 ) -> None:
-    """SIGTERM under load: what was sent is committed, the exit code is 0, and the next goes on behind it."""
+    """SIGTERM under load: the router commits the jobs that it made and exits with 0; its successor makes the others."""
     run = Run(installation(broker, prefix), start_role, events)
     for _ in range(ends):
         router = run.router()
@@ -103,15 +103,15 @@ def test_a_router_that_is_told_to_end_loses_nothing_and_repeats_nothing(
     assert run.jobs() == Counter(run.expected)
 
 
-def test_a_router_waits_for_a_broker_that_is_away(own_broker: Broker, prefix: str) -> None:
-    """The broker stopped under load and started again: a metric and /readyz say so, and every event gets its jobs."""
+def test_router_waits_for_a_stopped_broker(own_broker: Broker, prefix: str) -> None:
+    """While the broker is stopped, a metric and /readyz report it; afterwards every event gets its jobs."""
     here = Installation(own_broker.bootstrap_servers, prefix).make_topics()
     here.subscribe(*(subscription(id_) for id_ in SUBSCRIPTIONS))
     here.publish(event(f"a-{n}") for n in range(20_000))
     with here.router() as router:
         wait_until(
             lambda: router.metric("signpost_router_jobs_total", sender="zenoo", event_type="case.created") > 1_000,
-            what="it works",
+            what="it routes",
         )
         own_broker.stop()
         router.wait_not_ready("no broker answers")
@@ -132,17 +132,17 @@ def test_a_router_waits_for_a_broker_that_is_away(own_broker: Broker, prefix: st
     assert jobs.total() - len(jobs) <= here.settings.max_uncommitted
 
 
-def test_a_router_told_to_end_while_the_broker_is_away_ends_in_time(own_broker: Broker, prefix: str) -> None:
-    """It does not wait for ever: what could not be committed is routed again, with the same ids, by the next."""
+def test_router_stops_in_time_without_a_broker(own_broker: Broker, prefix: str) -> None:
+    """Without a broker a stop ends at `drain_timeout`; the next router makes the uncommitted jobs again, same ids."""
     here = Installation(own_broker.bootstrap_servers, prefix, drain_timeout=2).make_topics()
     here.subscribe(subscription("one"))
     here.publish(event(f"evt_{n}") for n in range(40_000))
     with here.router(instance=0) as router:
         wait_until(
             lambda: router.metric("signpost_router_jobs_total", sender="zenoo", event_type="case.created") > 1_000,
-            what="it works",
+            what="it routes",
         )
-        own_broker.kill()  # at once: one that stops in order may let all be routed before it is gone
+        own_broker.kill()  # SIGKILL: during an orderly shutdown the router could route everything
         router.wait_not_ready("no broker answers")
         router.stop()
         assert router.drained is False  # exit code 1
@@ -153,8 +153,8 @@ def test_a_router_told_to_end_while_the_broker_is_away_ends_in_time(own_broker: 
     assert {job.event_id for job in here.jobs()} == {f"evt_{n}" for n in range(40_000)}
 
 
-def test_a_second_router_of_an_instance_ends_the_first(broker: Broker, prefix: str) -> None:
-    """Two processes with one instance cannot both work: the first says why it ends, the second goes on behind it."""
+def test_second_router_of_an_instance_ends_the_first(broker: Broker, prefix: str) -> None:
+    """If two routers have the same instance id, the first ends with the reason, and the second continues."""
     here = installation(broker, prefix).make_topics()
     here.subscribe(subscription("one"))
     here.publish(event(f"a-{n}") for n in range(50))

@@ -1,4 +1,4 @@
-"""Retries follow their schedule through the delay topics: paused at a head that is not due, resumed when it is."""
+"""Retries follow their schedule through the delay topics, which are paused until their first record is due."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.promise(3)
 
 ENDPOINTS = 4
 BATCHES = 3
-EVENTS = 10  # of a batch
+EVENTS = 10  # per batch
 SLACK_S = 30.0
 
 
@@ -30,7 +30,7 @@ def requests_by_job(receiver: Receiver) -> dict[tuple[str, str | None], list[Rec
 
 
 def due_by_job(outcomes: list[DecodedRecord]) -> dict[tuple[str, str], list[int]]:
-    """Return when the retries of each job (subscription, event) are due, in Unix ms, in order."""
+    """Return the due times of the retries of each job (subscription, event), in Unix ms, in order."""
     found: dict[tuple[str, str], list[int]] = defaultdict(list)
     for outcome in sorted(outcomes, key=lambda outcome: outcome["attempt"]):
         if outcome["next_due_at_ms"] is not None:
@@ -38,14 +38,14 @@ def due_by_job(outcomes: list[DecodedRecord]) -> dict[tuple[str, str], list[int]
     return found
 
 
-# The whole schedule takes 160 s at 600; at 60 its first four waits take 156 s, in which heads are fetched many times.
+# At speedup 600 the whole schedule takes 160 s. At 60 its first four steps take 156 s: heads are fetched often.
 @pytest.mark.decision("Z3")
 @pytest.mark.parametrize(
     ("speedup", "retries"),
     [(600, 3), pytest.param(600, 5, marks=pytest.mark.long), pytest.param(60, 4, marks=pytest.mark.long)],
 )
-def test_retries_wait_in_their_topics(pipeline: Pipeline, receiver: Receiver, speedup: int, retries: int) -> None:
-    """Jobs that come while others wait before them get every retry of the schedule, none of them early."""
+def test_retries_keep_their_schedule(pipeline: Pipeline, receiver: Receiver, speedup: int, retries: int) -> None:
+    """Jobs behind others that wait get every retry of the schedule, none of them early."""
     receiver.behave = always(Answer(500))
     ids = pipeline.subscribe(*(f"{receiver.url}{number}" for number in range(ENDPOINTS)))
     pipeline.router()
@@ -54,7 +54,7 @@ def test_retries_wait_in_their_topics(pipeline: Pipeline, receiver: Receiver, sp
 
     for batch in range(BATCHES):
         pipeline.publish_some(EVENTS, start=batch * EVENTS)
-        # The next ones come behind those that wait: the second retry of some is under way.
+        # Wait for two attempts of each, so that the next batch comes behind retries that wait.
         receiver.wait_for((batch + 1) * EVENTS * ENDPOINTS * 2, where=lambda request: request.attempt <= 2)
     jobs = BATCHES * EVENTS * ENDPOINTS
     deadline_s = sum(schedule, timedelta()).total_seconds() * 1.02 + SLACK_S

@@ -1,4 +1,4 @@
-"""A delivery process killed at each seam of its work: what it had begun is all there, or nothing of it."""
+"""A delivery process is killed at each step of a transaction: the transaction takes effect as a whole or not at all."""
 
 from __future__ import annotations
 
@@ -20,23 +20,28 @@ REPEATED = [(1, "delivered")]
 
 
 class Seam(NamedTuple):
-    """A place to be killed at: before the broker has got a request of this kind, or after it has answered it."""
+    """Step at which the process is killed: before the broker gets a request of this kind, or after it has responded."""
 
-    api: Api | None  # None: the request to the endpoint
+    api: Api | None  # None: the HTTP request to the endpoint
     direction: Direction
 
     @property
     def leaves(self) -> list[tuple[int, str]]:
-        """Attempts on record in the end, of a job whose first request fails and whose others do not."""
-        return FAILED_AND_RETRIED if self == (Api.END_TXN, "answer") else REPEATED
+        """Return the recorded attempts of a job whose first request fails and whose others succeed."""
+        return FAILED_AND_RETRIED if self == (Api.END_TXN, "response") else REPEATED
 
 
 SEAMS = [Seam(None, "request")] + [
     Seam(api, direction)
-    for api in (*(Api.ADD_PARTITIONS_TO_TXN, Api.PRODUCE, Api.ADD_OFFSETS_TO_TXN, Api.TXN_OFFSET_COMMIT, Api.END_TXN),)
-    for direction in ("request", "answer")
+    for api in (Api.ADD_PARTITIONS_TO_TXN, Api.PRODUCE, Api.ADD_OFFSETS_TO_TXN, Api.TXN_OFFSET_COMMIT, Api.END_TXN)
+    for direction in ("request", "response")
 ]
-FEW = [Seam(None, "request"), Seam(Api.PRODUCE, "answer"), Seam(Api.END_TXN, "request"), Seam(Api.END_TXN, "answer")]
+FEW = [
+    Seam(None, "request"),
+    Seam(Api.PRODUCE, "response"),
+    Seam(Api.END_TXN, "request"),
+    Seam(Api.END_TXN, "response"),
+]
 
 
 @pytest.fixture
@@ -46,10 +51,11 @@ def proxy(pipeline: Pipeline) -> Iterator[KafkaProxy]:
 
 
 class Killer:
-    """Kills a role when its work on an event comes to a seam."""
+    """A receiver behaviour that kills the role when its transaction for an event reaches the step."""
 
     def __init__(self, seam: Seam, event_id: str, role: Role, proxy: KafkaProxy) -> None:
-        self.seam, self.event_id, self.role = seam, event_id, role
+        self.event_id = event_id
+        self.role = role
         self.gate = None if seam.api is None else Gate(seam.api, seam.direction, self.kill)
         if self.gate is not None:
             proxy.rule = self.gate
@@ -64,17 +70,17 @@ class Killer:
         return Answer(500)
 
     def kill(self) -> None:
-        """Kill the role, and let the broker, or the role, never see the frame."""
+        """Kill the role and drop the frame."""
         self.role.kill()
         assert self.gate is not None
         self.gate.open(lose=True)
 
 
 @pytest.mark.parametrize("seams", [FEW, pytest.param(SEAMS, marks=pytest.mark.long)], ids=["few", "all"])
-def test_killed_at_a_seam(
+def test_kill_between_steps_of_a_transaction_repeats_or_keeps_all(
     pipeline: Pipeline, proxy: KafkaProxy, start_role: RoleStarter, receiver: Receiver, seams: list[Seam]
 ) -> None:
-    """An attempt is on record with its retry and its offset, or is made again; never one without the other."""
+    """An attempt is recorded together with its retry and its offset, or it is made again."""
     behind = Pipeline(proxy.bootstrap_servers, pipeline.names.prefix, start_role, delay_speedup=600)
     pipeline.subscribe(receiver.url)
     pipeline.router()
@@ -85,7 +91,7 @@ def test_killed_at_a_seam(
         role.wait()
         role = behind.deliver()
         receiver.wait_for(2 * (number + 1))
-        pipeline.wait_for_ends(number + 1)  # or the next seam may be one of this job's last transaction
+        pipeline.wait_for_ends(number + 1)  # otherwise the next kill could meet the last transaction of this job
 
     assert role.terminate() == 0
     attempts: dict[Seam, list[tuple[int, str]]] = {seam: [] for seam in seams}

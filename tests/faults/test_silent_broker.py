@@ -1,4 +1,4 @@
-"""Promise 7 where the broker falls silent: who has heard nothing about subscriptions for 5 s starts nothing."""
+"""A broker that stops responding: roles whose subscriptions table may be stale start and route nothing."""
 
 from __future__ import annotations
 
@@ -19,41 +19,44 @@ pytestmark = pytest.mark.promise(7)
 
 
 def behave(received: Received) -> Reply:
-    """Take the first request for `/slow` and never answer."""
+    """Never respond to the first request for `/slow`."""
     return Hang() if received.path == "/slow" and received.attempt == 1 else Answer()
 
 
-def test_who_hears_nothing_for_5_s_starts_and_routes_nothing(
+def test_roles_with_a_stale_table_start_and_route_nothing(
     pipeline: Pipeline, receiver: Receiver, start_role: RoleStarter
 ) -> None:
-    """Deaf roles miss a delete and a create that were acknowledged, and act on neither before they have heard."""
-    speaks = threading.Event()
-    speaks.set()
+    """Roles without a response of the broker act on no subscription until they have read the changes made meanwhile."""
+    responds = threading.Event()
+    responds.set()
     receiver.behave = behave
     pipeline.subscribe(f"{receiver.url}slow")
     pipeline.subscribe(f"{receiver.url}deleted", customer="globex", start=1)
     with KafkaProxy(pipeline.bootstrap_servers) as proxy:
-        proxy.rule = lambda _frame: speaks.wait()
+        proxy.rule = lambda _frame: responds.wait()
         behind = Pipeline(proxy.bootstrap_servers, pipeline.names.prefix, start_role)
         router, deliver = behind.router(), behind.deliver(max_in_flight=1, delay_speedup=60)
-        committed = {"result": "committed"}  # what is new to it, so that later it waits for news alone
+        committed = {"result": "committed"}  # a first commit, so that later only the stale table stops it
         wait_until(lambda: deliver.metric("signpost_delivery_transactions_total", **committed) > 0, what="it commits")
         pipeline.publish_some(1)
         receiver.wait_for(1)
         pipeline.publish_some(1, "globex", start=1)
-        wait_until(lambda: deliver.metric("signpost_delivery_jobs_waiting", delay="0s") == 2, what="both are at hand")
+        wait_until(
+            lambda: deliver.metric("signpost_delivery_jobs_waiting", delay="0s") == 2,
+            what="both jobs are buffered",
+        )
 
-        speaks.clear()
-        no_news = "the broker does not confirm that the subscriptions table is current"
-        wait_until(lambda: no_news in deliver.log_text(), what="delivery says what it waits for")
-        receiver.drop_connections()  # there is a place for the other job now
+        responds.clear()
+        stale = "the broker does not confirm that the subscriptions table is current"
+        wait_until(lambda: stale in deliver.log_text(), what="delivery logs why it paused")
+        receiver.drop_connections()  # frees a permit for the other job
         pipeline.write(Delete("sub-1"))
         pipeline.subscribe(f"{receiver.url}made", customer="globex", start=2)
         pipeline.publish_some(1, "globex", start=2)
-        wait_until(lambda: deliver.metric("signpost_delivery_in_flight_requests") == 0, what="the request is answered")
+        wait_until(lambda: deliver.metric("signpost_delivery_in_flight_requests") == 0, what="the request has ended")
         wait_until(lambda: router.get("/readyz")[0] == SERVICE_UNAVAILABLE, what="the router routes nothing")
         assert len(receiver.requests) == 1
-        speaks.set()
+        responds.set()
 
         outcomes = pipeline.wait_for_ends(3, 120)
     assert {request.path for request in receiver.requests} == {"/slow", "/made"}

@@ -1,4 +1,4 @@
-"""A broker that answers slowly slows delivery and router, and nothing else happens."""
+"""A slow broker slows delivery and router down and has no other effect."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.promise(1)
 SUBSCRIPTIONS = 5
 COMMITS = "signpost_delivery_transactions_total"
 NO_COMMIT = "the broker has not committed for over 2 s"
-# Log events of anything else: a fence, a restart, a transaction in doubt, partitions taken away.
+# Log events of other effects: fencing, restarts, transactions with unknown result, lost partitions.
 TROUBLE = (
     "role.restarting",
     "transaction.failed",
@@ -39,8 +39,8 @@ TROUBLE = (
 Slowness = Callable[[KafkaProxy], None]
 
 
-def far(seconds: float, *apis: Api) -> Slowness:
-    """Have answers take so long."""
+def high_latency(seconds: float, *apis: Api) -> Slowness:
+    """Delay each response by `seconds`; responses overlap."""
 
     def set_(proxy: KafkaProxy) -> None:
         proxy.delay = late(seconds, *apis)
@@ -48,8 +48,8 @@ def far(seconds: float, *apis: Api) -> Slowness:
     return set_
 
 
-def busy(seconds: float, *apis: Api) -> Slowness:
-    """Have requests worked off one after the other, each in so many seconds."""
+def serial(seconds: float, *apis: Api) -> Slowness:
+    """Handle requests one after the other, `seconds` each."""
 
     def set_(proxy: KafkaProxy) -> None:
         proxy.rule = slow(seconds, *apis)
@@ -57,8 +57,8 @@ def busy(seconds: float, *apis: Api) -> Slowness:
     return set_
 
 
-def thin(bytes_per_s: int) -> Slowness:
-    """Have each connection carry so little, each way."""
+def low_bandwidth(bytes_per_s: int) -> Slowness:
+    """Limit the bandwidth of each connection in each direction."""
 
     def set_(proxy: KafkaProxy) -> None:
         proxy.bytes_per_s = bytes_per_s
@@ -67,7 +67,7 @@ def thin(bytes_per_s: int) -> Slowness:
 
 
 class Behind:
-    """Roles behind a proxy, and events for them."""
+    """Roles that use the broker through a proxy, and events for them."""
 
     def __init__(self, pipeline: Pipeline, proxy: KafkaProxy, receiver: Receiver) -> None:
         self.proxy = proxy
@@ -83,29 +83,31 @@ class Behind:
 
     @property
     def jobs(self) -> int:
-        """Number of jobs that were to be delivered so far."""
+        """Number of jobs published so far."""
         return self._events * SUBSCRIPTIONS
 
-    def delivers(self, events: int, deadline_s: float = 120.0) -> None:
-        """Publish events, and wait until each job of them was delivered and committed."""
+    def deliver(self, events: int, deadline_s: float = 120.0) -> None:
+        """Publish events and wait until all jobs are delivered and committed."""
         self._pipeline.publish_some(events, start=self._events)
         self._events += events
         self._pipeline.wait_for_ends(self.jobs, deadline_s)
 
     @contextmanager
-    def that_is(self, slowness: Slowness) -> Iterator[None]:
-        """Have the broker slow for a while."""
+    def slowed_by(self, slowness: Slowness) -> Iterator[None]:
+        """Slow the broker down within the block."""
         slowness(self.proxy)
         yield
-        self.proxy.rule, self.proxy.delay, self.proxy.bytes_per_s = pass_all, at_once, None
+        self.proxy.rule = pass_all
+        self.proxy.delay = at_once
+        self.proxy.bytes_per_s = None
 
-    def is_as_before(self) -> None:
-        """Wait until the roles say that all is well."""
+    def wait_ready(self) -> None:
+        """Wait until all roles are ready."""
         for role in self.roles:
             role.wait_ready()
 
-    def nothing_else_happened(self) -> None:
-        """Each job was delivered once and is on record once; no role was fenced, lost something, or reported."""
+    def assert_no_other_effect(self) -> None:
+        """Assert that each job was sent and recorded once, and that no role was fenced or lost partitions."""
         times = Counter((request.event_id, request.path) for request in self.receiver.requests)
         assert len(times) == self.jobs
         assert set(times.values()) == {1}
@@ -114,11 +116,11 @@ class Behind:
         assert self._pipeline.read(self._pipeline.names.operations) == []
         for role in self.roles:
             assert role.is_alive()
-            assert troubles(role) == set()
+            assert trouble_in(role) == set()
 
 
-def troubles(role: Role) -> set[str]:
-    """Return what a role says has gone wrong."""
+def trouble_in(role: Role) -> set[str]:
+    """Return the log events of a role that are in TROUBLE."""
     events = {json.loads(line)["event"] for line in role.log_text().splitlines() if line.startswith("{")}
     return events & set(TROUBLE)
 
@@ -129,45 +131,53 @@ def behind(pipeline: Pipeline, receiver: Receiver) -> Iterator[Behind]:
         yield Behind(pipeline, proxy, receiver)
 
 
-def test_a_slow_broker_slows_and_nothing_else(behind: Behind) -> None:
-    """Whatever is slow, all is delivered and recorded once, nobody is fenced or disabled, and it is over with it."""
-    behind.delivers(1)
-    for slowness in (far(0.3), busy(0.25), far(0.6, Api.END_TXN), thin(50_000)):
-        with behind.that_is(slowness):
-            behind.delivers(5)
-    behind.delivers(20)
-    behind.is_as_before()
-    behind.nothing_else_happened()
+def test_slow_broker_has_no_other_effect(behind: Behind) -> None:
+    """With every kind of slowness each job is delivered and recorded once; no role is fenced, no endpoint disabled."""
+    behind.deliver(1)
+    for slowness in (high_latency(0.3), serial(0.25), high_latency(0.6, Api.END_TXN), low_bandwidth(50_000)):
+        with behind.slowed_by(slowness):
+            behind.deliver(5)
+    behind.deliver(20)
+    behind.wait_ready()
+    behind.assert_no_other_effect()
 
 
 @pytest.mark.long
-def test_answers_that_take_seconds(behind: Behind) -> None:
-    """With 3 s for each answer starting pauses while a commit is under way, which is said, and goes on after it."""
-    deliver, began_s = behind.roles[1], time.monotonic()
-    for slowness in (far(1), busy(1, Api.PRODUCE), busy(0.5), far(3, Api.PRODUCE), far(3, Api.FETCH), thin(10_000)):
-        with behind.that_is(slowness):
-            behind.delivers(50, 300)
-    with behind.that_is(far(3)):
+def test_responses_that_take_seconds_pause_delivery(behind: Behind) -> None:
+    """With 3 s per response of the broker, delivery pauses during a commit, with a reason in /readyz, and continues."""
+    deliver = behind.roles[1]
+    began_s = time.monotonic()
+    for slowness in (
+        high_latency(1),
+        serial(1, Api.PRODUCE),
+        serial(0.5),
+        high_latency(3, Api.PRODUCE),
+        high_latency(3, Api.FETCH),
+        low_bandwidth(10_000),
+    ):
+        with behind.slowed_by(slowness):
+            behind.deliver(50, 300)
+    with behind.slowed_by(high_latency(3)):
         sent = len(behind.receiver.requests)
         for _ in range(3):
             behind._pipeline.publish_some(20, start=behind._events)
             behind._events += 20
-            wait_until(lambda: NO_COMMIT in deliver.get("/readyz")[1], 60, "it says why it waits")
-            wait_until(lambda: deliver.get("/readyz")[0] == 200, 60, "it goes on")
-        behind.delivers(1, 300)
+            wait_until(lambda: NO_COMMIT in deliver.get("/readyz")[1], 60, "/readyz has the reason")
+            wait_until(lambda: deliver.get("/readyz")[0] == 200, 60, "it continues")
+        behind.deliver(1, 300)
         assert len(behind.receiver.requests) > sent
-    behind.delivers(50)
-    behind.is_as_before()
-    behind.nothing_else_happened()
+    behind.deliver(50)
+    behind.wait_ready()
+    behind.assert_no_other_effect()
     lines = sum("delivery.paused" in line and NO_COMMIT in line for line in deliver.log_text().splitlines())
     assert 1 <= lines <= 1 + (time.monotonic() - began_s) / 60
 
 
 @pytest.mark.long
-def test_roles_start_though_answers_take_seconds(pipeline: Pipeline, receiver: Receiver) -> None:
-    """With 2 s for each answer roles take their time to start, and work."""
+def test_roles_start_with_responses_that_take_seconds(pipeline: Pipeline, receiver: Receiver) -> None:
+    """With 2 s per response of the broker, roles start slowly and work."""
     with KafkaProxy(pipeline.bootstrap_servers) as proxy:
-        far(2)(proxy)
+        high_latency(2)(proxy)
         behind = Pipeline(proxy.bootstrap_servers, pipeline.names.prefix, pipeline._start_role)
         pipeline.subscribe(receiver.url)
         pipeline.publish_some(20)
@@ -179,10 +189,10 @@ def test_roles_start_though_answers_take_seconds(pipeline: Pipeline, receiver: R
 
 
 @pytest.mark.long
-def test_transactions_that_take_longer_than_they_may(
+def test_transactions_that_time_out_are_written_again(
     broker: Broker, prefix: str, start_role: RoleStarter, receiver: Receiver
 ) -> None:
-    """What was not committed in time is written again with more time, and delivery goes on at what the broker takes."""
+    """A transaction that times out is written again with a longer timeout, and delivery continues."""
     settings = {"partitions": 12, "delay_speedup": 30}
     here = Pipeline(broker.bootstrap_servers, prefix, start_role, **settings)
     receiver.behave = lambda received: Answer(500 if received.attempt == 1 else 200)
@@ -190,11 +200,11 @@ def test_transactions_that_take_longer_than_they_may(
     here.router()
     with KafkaProxy(broker.bootstrap_servers) as proxy:
         deliver = Pipeline(proxy.bootstrap_servers, prefix, start_role, **settings).deliver()
-        busy(0.6, Api.PRODUCE)(proxy)  # of dozens in a transaction, one for each partition
+        serial(0.6, Api.PRODUCE)(proxy)  # a transaction has dozens of produce requests, one per partition
         here.publish_some(30)
-        wait_until(lambda: "transaction.failed" in deliver.log_text(), 120, "one is not in time")
+        wait_until(lambda: "transaction.failed" in deliver.log_text(), 120, "a transaction times out")
         committed = deliver.metric(COMMITS, result="committed")
-        wait_until(lambda: deliver.metric(COMMITS, result="committed") >= committed + 2, 300, "others are")
+        wait_until(lambda: deliver.metric(COMMITS, result="committed") >= committed + 2, 300, "others are committed")
         proxy.rule = pass_all
         here.wait_for_ends(30 * 40, 120)
         assert deliver.terminate() == 0

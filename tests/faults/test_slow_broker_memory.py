@@ -1,4 +1,4 @@
-"""What a broker does not take waits in its topics, not in memory: produce back-pressure is bounded in both roles."""
+"""Backpressure of a broker that accepts no records: memory of both roles is bounded, records wait in their topics."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import random
 import string
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import chain
 
 import pytest
@@ -24,29 +24,32 @@ from tests.support.roles import Role
 from tests.support.waiting import wait_until
 
 KIB = 1024
-WELL, AWAY = 3, 3  # subscriptions
-PARTITIONS, DELAY_TOPICS = 3, 13
+HEALTHY = 3  # subscriptions
+FAILING = 3
+PARTITIONS = 3
 _FETCHED = consumer_config({}, "", None)
-# What is read ahead; and one answer's worth of each partition that has something, unpacked: here that is a fifth.
+# The consumer queue, and one decompressed response per partition; events of this test compress to a fifth.
 READ_AHEAD = _FETCHED["queued.max.messages.kbytes"] * KIB + PARTITIONS * 5 * _FETCHED["fetch.message.max.bytes"]
-# The producer's queue twice, as what is under way is packed as well.
+# The producer queue counts twice, as batches in flight are compressed copies.
 ROUTER = 2 * producer_config({}, 0)["queue.buffering.max.kbytes"] * KIB + 2 * READ_AHEAD
-# Records at hand, as they were read and as bodies; rows that wait, rows in a transaction, and these in the producer.
+# Buffered records count twice, as read and as bodies. Outgoing records count three times: waiting, in a
+# transaction, and in the producer queue.
 DELIVERY = 2 * MAX_BUFFERED_BYTES + 3 * MAX_BYTES + 2 * READ_AHEAD
 
 
 class Case:
-    """Both roles behind a proxy that holds produce requests up, and endpoints of which half are away."""
+    """Both roles behind a proxy that delays produce requests, and endpoints of which half fail."""
 
     def __init__(self, pipeline: Pipeline, proxy: KafkaProxy, players: Players) -> None:
         self._pipeline = pipeline
         self._players = players
-        self._takes = threading.Event()
-        self._takes.set()
-        self._slowly = slow(0.02, Api.PRODUCE)
+        self._accepts = threading.Event()
+        self._accepts.set()
+        self._delayed = slow(0.02, Api.PRODUCE)
         proxy.rule = self._rule
         pipeline.subscribe(
-            *(f"{players.url}well/{n}" for n in range(WELL)), *(f"{players.url}away/{n}" for n in range(AWAY))
+            *(f"{players.url}healthy/{n}" for n in range(HEALTHY)),
+            *(f"{players.url}failing/{n}" for n in range(FAILING)),
         )
         behind = Pipeline(proxy.bootstrap_servers, pipeline.names.prefix, pipeline._start_role)
         speedup = {"delay_speedup": 60, "log_level": "warning"}
@@ -56,49 +59,49 @@ class Case:
     def _rule(self, frame: Frame) -> bool:
         if frame.api != Api.PRODUCE or frame.direction != "request":
             return True
-        self._takes.wait()
-        return self._slowly(frame)
+        self._accepts.wait()
+        return self._delayed(frame)
 
     def grown(self, role: Role) -> int:
-        """Return by how many bytes a role has grown at most."""
+        """Return by how many bytes the peak memory of a role has grown."""
         return peak_resident_bytes(role.pid) - self._before[role.name]
 
-    def works(self, sizes: list[int], blocked_s: float) -> None:
-        """Publish events of these sizes; the broker takes nothing for a while, slowly, and again nothing."""
+    def run(self, sizes: list[int], blocked_s: float) -> None:
+        """Publish events of these sizes; the broker accepts nothing for `blocked_s`, then some, then nothing."""
         router, deliver = self.roles
-        jobs = len(sizes) * (WELL + AWAY)
-        self._players.tell("away", "close")
-        self._takes.clear()
+        jobs = len(sizes) * (HEALTHY + FAILING)
+        self._players.behave("failing", "close")
+        self._accepts.clear()
         self._pipeline.publish(large_event(number, size) for number, size in enumerate(sizes))
-        stays(lambda: router.metric("signpost_router_jobs_total"), blocked_s)
-        self._takes.set()
-        wait_until(lambda: deliver.metric("signpost_delivery_attempts_total") > jobs / 10, 120, "some are sent")
-        self._takes.clear()
-        stays(lambda: deliver.metric("signpost_delivery_attempts_total"), blocked_s)
-        self._takes.set()
-        self._players.tell("away", "ok")
-        wait_until(lambda: self.delivered() == jobs, 600, f"{jobs} are delivered")
+        wait_unchanged(lambda: router.metric("signpost_router_jobs_total"), blocked_s)
+        self._accepts.set()
+        wait_until(lambda: deliver.metric("signpost_delivery_attempts_total") > jobs / 10, 120, "some jobs are sent")
+        self._accepts.clear()
+        wait_unchanged(lambda: deliver.metric("signpost_delivery_attempts_total"), blocked_s)
+        self._accepts.set()
+        self._players.behave("failing", "ok")
+        wait_until(lambda: self.delivered() == jobs, 600, f"{jobs} jobs are delivered")
 
     def delivered(self) -> int:
-        """Number of jobs that endpoints have taken."""
-        seen = chain(self._players.seen("well").values(), self._players.seen("away").values())
+        """Return the number of jobs that endpoints responded to with 200."""
+        seen = chain(self._players.seen("healthy").values(), self._players.seen("failing").values())
         return sum(one["answered"] for one in seen)
 
-    def ended_once(self, jobs: int) -> None:
-        """Each job is on record as delivered once, and no process of a role ended."""
+    def assert_delivered_once(self, jobs: int) -> None:
+        """Assert that each job has one final outcome and that no role process ended."""
         assert set(ends_of(self._pipeline.wait_for_ends(jobs, 120)).values()) == {1}
         for role in self.roles:
             assert role.is_alive()
             assert "BufferError" not in role.log_text()
 
 
-def test_a_transaction_fits_into_the_producer_s_queue() -> None:
-    """Rows that wait, and one for each job at hand, are less than the queue takes: produce never finds it full."""
+def test_transaction_fits_into_the_producer_queue() -> None:
+    """Outgoing records and one record per buffered job fit into the producer queue, so produce never finds it full."""
     assert QUEUE_BYTES > MAX_BYTES + MAX_BUFFERED_BYTES + 2 * READ_AHEAD
 
 
 def large_event(number: int, size: int) -> dict[str, object]:
-    """Return an event of about so many bytes, which can be packed to a fifth."""
+    """Return an event of about `size` bytes that compresses to a fifth."""
     event = small_event(number)
     words = random.Random(number)
     part = "".join(words.choices(string.ascii_letters + string.digits, k=size // 5))
@@ -106,18 +109,18 @@ def large_event(number: int, size: int) -> dict[str, object]:
     return event
 
 
-def stays(count: object, for_s: float) -> None:
-    """Wait until so much time has passed, and a number has not changed for as long as that takes at the end."""
-    assert callable(count)
+def wait_unchanged(count: Callable[[], float], for_s: float) -> None:
+    """Wait for `for_s`, and then until two consecutive calls of `count` return the same number."""
     ends_s = time.monotonic() + for_s
     last = [-1.0]
 
-    def is_still() -> bool:
+    def is_unchanged() -> bool:
         now = count()
-        still, last[0] = now == last[0], now
-        return still and time.monotonic() > ends_s
+        unchanged = now == last[0]
+        last[0] = now
+        return unchanged and time.monotonic() > ends_s
 
-    wait_until(is_still, for_s + 120, "nothing goes on")
+    wait_until(is_unchanged, for_s + 120, "the number does not change")
 
 
 @pytest.fixture
@@ -126,8 +129,8 @@ def case(pipeline: Pipeline) -> Iterator[Case]:
         yield Case(pipeline, proxy, players)
 
 
-def bounded(case: Case) -> None:
-    """Neither role has grown by more than its bounds say."""
+def assert_bounded(case: Case) -> None:
+    """Assert that the memory of neither role has grown by more than its bound."""
     router, deliver = case.roles
     print(f"router +{case.grown(router) / MIB:.0f} of {ROUTER / MIB:.0f} MiB", end=", ")
     print(f"delivery +{case.grown(deliver) / MIB:.0f} of {DELIVERY / MIB:.0f} MiB")
@@ -135,18 +138,18 @@ def bounded(case: Case) -> None:
     assert case.grown(deliver) < DELIVERY
 
 
-def test_what_a_broker_does_not_take_does_not_fill_the_memory(case: Case) -> None:
-    """While produce requests wait router and delivery stop growing; afterwards all is delivered and recorded."""
+def test_memory_is_bounded_while_produce_requests_wait(case: Case) -> None:
+    """While produce requests wait, router and delivery stop growing; afterwards every job is delivered and recorded."""
     events = 400
-    case.works([64 * KIB] * events, 1)
-    case.ended_once(events * (WELL + AWAY))
-    bounded(case)
+    case.run([64 * KIB] * events, 1)
+    case.assert_delivered_once(events * (HEALTHY + FAILING))
+    assert_bounded(case)
 
 
 @pytest.mark.long
-def test_a_broker_that_takes_nothing_for_a_minute(case: Case) -> None:
-    """So with bodies of 64 KiB and of nearly `max_body`, and with a minute in which nothing is taken, twice."""
+def test_memory_is_bounded_while_the_broker_accepts_nothing_for_a_minute(case: Case) -> None:
+    """The same with bodies of 64 KiB and of nearly `max_body`, and with two minutes without accepted records."""
     sizes = [64 * KIB, 250 * KIB] * 600
-    case.works(sizes, 60)
-    case.ended_once(len(sizes) * (WELL + AWAY))
-    bounded(case)
+    case.run(sizes, 60)
+    case.assert_delivered_once(len(sizes) * (HEALTHY + FAILING))
+    assert_bounded(case)

@@ -1,4 +1,4 @@
-"""Writers of subscriptions that meet, are interrupted, or are killed."""
+"""Subscription writers that run at the same time, are interrupted, or are killed."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from tests.support.waiting import wait_until
 pytestmark = pytest.mark.promise(7)
 
 
-def test_two_writers_at_once_lose_nothing(make_writer):
-    """Two that write for one customer at the same time fence each other, and both end with all that they were asked."""
+def test_concurrent_writers_lose_no_change(make_writer):
+    """Two writers for one customer fence each other, and both complete all their changes."""
     start = threading.Barrier(2)
     results: dict[str, list[Result]] = {}
 
@@ -43,8 +43,8 @@ def test_two_writers_at_once_lose_nothing(make_writer):
             assert found[result.id] == result.subscription
 
 
-def test_two_writers_that_create_the_same_end_with_one(make_writer):
-    """Two that create one id at the same time: one creates it, and the other finds it and changes what differs."""
+def test_concurrent_creates_of_one_id_make_one_subscription(make_writer):
+    """Of two writers that create one id at the same time, one creates it and the other changes what differs."""
     start = threading.Barrier(2)
 
     def write(name: str) -> Result:
@@ -63,55 +63,60 @@ def test_two_writers_that_create_the_same_end_with_one(make_writer):
 
 
 class Interrupted(SubscriptionWriter):
-    """A writer to which something happens after its first transaction was committed, or before it is."""
+    """A writer that calls `interrupt` once, after its first transaction is committed, or before with `before`."""
 
-    happens: Callable[[], None]
+    interrupt: Callable[[], None]
     before = False
 
     def _commit(self, producer: Producer, partition: int, results: list[Result]) -> list[int]:
         if self.before:
-            self._once()
+            self._interrupt_once()
         written = super()._commit(producer, partition, results)
         if not self.before:
-            self._once()
+            self._interrupt_once()
         return written
 
-    def _once(self) -> None:
-        happens, self.happens = self.happens, lambda: None
-        happens()
+    def _interrupt_once(self) -> None:
+        interrupt = self.interrupt
+        self.interrupt = lambda: None
+        interrupt()
 
 
 @pytest.mark.parametrize("before", [True, False])
-@pytest.mark.parametrize("wish", [Apply(draft("a", description="mine")), Resume("a"), Delete("a")])
-def test_who_gets_no_answer_finds_out(kafka, names, make_writer, wish, before):
-    """A commit whose answer is lost is found done, or done again: once, with the same secret, and never twice."""
-    if not isinstance(wish, Apply):
+@pytest.mark.parametrize("change", [Apply(draft("a", description="mine")), Resume("a"), Delete("a")])
+def test_commit_with_lost_response_takes_effect_once(kafka, names, make_writer, change, before):
+    """If the response to a commit is lost, the writer looks up its result and repeats it if needed, same secret."""
+    if not isinstance(change, Apply):
         make_writer().write([Apply(draft("a"))])
         make_writer().write([Pause("a")])
     plain = make_writer()
     writer = Interrupted(kafka, names, plain._senders, plain._sealer)
     writer.before = before
 
-    def no_answer() -> None:
-        raise Unavailable("no answer")
+    def lose_response() -> None:
+        raise Unavailable("no response")
 
-    writer.happens = no_answer
+    writer.interrupt = lose_response
     try:
-        (result,) = writer.write([wish])
+        (result,) = writer.write([change])
     finally:
         writer.close()
-    assert result.effect == {Apply: "created", Resume: "resumed", Delete: "deleted"}[type(wish)]
-    assert (result.secret is not None) is isinstance(wish, Apply)
+    assert result.effect == {Apply: "created", Resume: "resumed", Delete: "deleted"}[type(change)]
+    assert (result.secret is not None) is isinstance(change, Apply)
     assert present(make_writer()).get("a") == result.subscription
 
 
-def test_a_fenced_writer_does_not_write_over_its_successor(kafka, names, make_writer):
-    """Who is overtaken between its decision and its commit reads what the other wrote before it writes."""
+def test_fenced_writer_keeps_the_changes_of_its_successor(kafka, names, make_writer):
+    """A writer that is fenced between reading and committing reads the other writer's change before it writes."""
+
+    def pause() -> None:
+        make_writer().write([Pause("a")])
+
     make_writer().write([Apply(draft("a"))])
     plain = make_writer()
     writer = Interrupted(kafka, names, plain._senders, plain._sealer)
     writer.before = True
-    writer.happens = lambda: make_writer().write([Pause("a")]) and None
+    writer.interrupt = pause
     try:
         (result,) = writer.write([Apply(draft("a", description="mine"))])
     finally:
@@ -132,8 +137,8 @@ for number in range(8):
 """
 
 
-def test_a_writer_that_is_killed_is_completed_by_the_next(broker, names, make_writer, tmp_path: Path):
-    """Killed in the middle of a file, a customer is there whole or not at all, and the same file again completes it."""
+def test_next_writer_completes_a_killed_one(broker, names, make_writer, tmp_path: Path):
+    """After a kill each customer has all or none of its subscriptions; applying the same file again completes it."""
     root = Path(__file__).parents[2]
     wanted = [Apply(draft(f"{c}-{n}", f"customer-{c}")) for c in range(12) for n in range(3)]
     other = make_writer()
@@ -141,14 +146,14 @@ def test_a_writer_that_is_killed_is_completed_by_the_next(broker, names, make_wr
         command = [sys.executable, "-c", APPLY, broker.bootstrap_servers, names.prefix]
         process = subprocess.Popen(command, stdout=output, stderr=output, cwd=root)
         try:
-            wait_until(lambda: present(other), what="the first customers are there")
+            wait_until(lambda: present(other), what="the first customers are written")
         finally:
             os.kill(process.pid, signal.SIGKILL)
             process.wait(30)
-    there = present(make_writer())
+    written = present(make_writer())
     for customer in range(12):
-        assert sum(f"{customer}-{n}" in there for n in range(3)) in (0, 3)
+        assert sum(f"{customer}-{n}" in written for n in range(3)) in (0, 3)
 
     results = make_writer().write(wanted)
-    assert {result.id for result in results if result.effect == "unchanged"} >= set(there)
-    assert set(present(make_writer())) == {wish.id for wish in wanted}
+    assert {result.id for result in results if result.effect == "unchanged"} >= set(written)
+    assert set(present(make_writer())) == {change.id for change in wanted}

@@ -1,4 +1,4 @@
-"""Partitions that go to another process while the one that had them has not committed, or stands still."""
+"""Partitions move to another process while their former owner has not committed, or stalls."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ EVENTS = 100
 
 
 class Pair:
-    """Two delivery processes behind a proxy each, and customers whose jobs are in a partition that is known."""
+    """Two delivery processes, each behind a proxy, and customers whose jobs are in known partitions."""
 
     def __init__(self, pipeline: Pipeline, proxies: list[KafkaProxy], start_role: RoleStarter, url: str) -> None:
         self.pipeline = pipeline
@@ -38,13 +38,15 @@ class Pair:
         pipeline.publish(small_event(number, customer) for number, customer in enumerate(CUSTOMERS))
         self.published = len(CUSTOMERS)
         pipeline.router()
-        wait_until(lambda: pipeline.size(f"{pipeline.names.prefix}jobs.0s") == self.published, what="all are routed")
+        wait_until(
+            lambda: pipeline.size(f"{pipeline.names.prefix}jobs.0s") == self.published, what="all events are routed"
+        )
         places = zip(pipeline.jobs(), pipeline.job_places(), strict=True)
         partitions = {job.customer_id: partition for job, (_, partition, _) in places}
         self._by_partition = {partition: customer for customer, partition in partitions.items()}
 
     def start(self, instance: int, *, ready: bool = True) -> Role:
-        """Start the process of an instance: the range assignor gives 0 and 1 to the first, 2 to the second."""
+        """Start a process; the range assignor assigns partitions 0 and 1 to instance 0, and 2 to instance 1."""
         return self._behind[instance].start("deliver", "--instance", str(instance), ready=ready)
 
     def publish(self, partition: int, count: int = 1) -> None:
@@ -55,8 +57,7 @@ class Pair:
 
 def draft_of(customer: str, url: str) -> Draft:
     """Return a customer's subscription to all events."""
-    events, secret = ("*",), Given(SECRET)
-    return Draft(id=customer, sender="zenoo", customer_id=customer, url=url, event_types=events, secret=secret)
+    return Draft(id=customer, sender="zenoo", customer_id=customer, url=url, event_types=("*",), secret=Given(SECRET))
 
 
 @pytest.fixture
@@ -65,20 +66,20 @@ def pair(pipeline: Pipeline, start_role: RoleStarter, receiver: Receiver) -> Ite
         yield Pair(pipeline, [first, second], start_role, receiver.url)
 
 
-def arming(gate: Gate, answer: Reply) -> Behaviour:
-    """Give an answer, and arm the gate with the first request."""
+def arming(gate: Gate, reply: Reply) -> Behaviour:
+    """Send this reply, and arm the gate at the first request."""
     waiting = [gate]
 
     def behave(_: Received) -> Reply:
         if waiting:
             waiting.pop().arm()
-        return answer
+        return reply
 
     return behave
 
 
-def joining_while_it_commits(pair: Pair, receiver: Receiver, gate: Gate) -> tuple[Role, Role]:
-    """Have the second process join while the first one's transaction stands at the gate; return both."""
+def join_during_commit(pair: Pair, receiver: Receiver, gate: Gate) -> tuple[Role, Role]:
+    """Let the second process join while a transaction of the first one is held at the gate; return both."""
     first = pair.start(0)
     pair.pipeline.wait_for_ends(pair.published)
     receiver.clear()
@@ -95,8 +96,8 @@ def joining_while_it_commits(pair: Pair, receiver: Receiver, gate: Gate) -> tupl
     return first, second
 
 
-def all_is_well(pair: Pair, *roles: Role) -> None:
-    """Every job comes to exactly one end, the next ones too, and the processes end in order."""
+def assert_all_delivered(pair: Pair, *roles: Role) -> None:
+    """Assert that every job, new ones included, has one final outcome, and that the processes stop with exit code 0."""
     pair.publish(partition=0)
     pair.publish(partition=2)
     outcomes = pair.pipeline.wait_for_ends(pair.published)
@@ -104,41 +105,41 @@ def all_is_well(pair: Pair, *roles: Role) -> None:
     assert set(ends_of(outcomes).values()) == {1}
 
 
-def test_a_rebalance_while_a_transaction_ends(pair: Pair, receiver: Receiver) -> None:
-    """The new owner of a partition waits for offsets that are pending, and does nothing of that over again."""
+def test_new_owner_waits_for_pending_offsets(pair: Pair, receiver: Receiver) -> None:
+    """The new owner of a partition waits while offsets are pending, and repeats no job."""
     gate = Gate(Api.END_TXN, "request")
-    first, second = joining_while_it_commits(pair, receiver, gate)
-    answers: list[Frame] = []
+    first, second = join_during_commit(pair, receiver, gate)
+    responses: list[Frame] = []
 
-    def note(frame: Frame) -> bool:
-        if frame == Frame(Api.OFFSET_FETCH, "answer"):
-            answers.append(frame)
+    def collect(frame: Frame) -> bool:
+        if frame == Frame(Api.OFFSET_FETCH, "response"):
+            responses.append(frame)
         return True
 
-    pair.proxies[1].rule = note
-    wait_until(lambda: len(answers) >= 3, what="the new owner asks again and again")
+    pair.proxies[1].rule = collect
+    wait_until(lambda: len(responses) >= 3, what="the new owner repeats its query")
     assert "partitions.assigned" not in second.log_text()
 
     gate.open()
-    wait_until(lambda: "partitions.assigned" in second.log_text(), what="the second one reads")
-    all_is_well(pair, first, second)
+    wait_until(lambda: "partitions.assigned" in second.log_text(), what="the second process reads")
+    assert_all_delivered(pair, first, second)
     assert len(receiver.requests) == 3
 
 
-def test_a_rebalance_before_offsets_are_sent(pair: Pair, receiver: Receiver) -> None:
-    """Whoever lost a partition commits nothing for it: its outcome is dropped, the new owner sends the job again."""
+def test_former_owner_commits_nothing(pair: Pair, receiver: Receiver) -> None:
+    """A process that lost a partition commits nothing for it: its outcome is dropped; the new owner repeats the job."""
     gate = Gate(Api.TXN_OFFSET_COMMIT, "request")
-    first, second = joining_while_it_commits(pair, receiver, gate)
+    first, second = join_during_commit(pair, receiver, gate)
     receiver.wait_for(2)
 
     gate.open()
-    all_is_well(pair, first, second)
+    assert_all_delivered(pair, first, second)
     assert "transaction.failed" in first.log_text()
     assert len(receiver.requests) == 4
 
 
-def test_a_process_that_stood_still(pair: Pair, receiver: Receiver) -> None:
-    """Stopped past its session it commits nothing of what was open, and starts nothing but what it was just writing."""
+def test_stalled_process_starts_no_request(pair: Pair, receiver: Receiver) -> None:
+    """A process stalled past its session timeout commits nothing, and starts no request but one already being sent."""
     first, second = pair.start(0), pair.start(1)
     pair.pipeline.wait_for_ends(pair.published)
     gate = Gate(Api.END_TXN, "request", lambda: os.kill(first.pid, signal.SIGSTOP))
@@ -151,18 +152,18 @@ def test_a_process_that_stood_still(pair: Pair, receiver: Receiver) -> None:
     sent = Counter((request.path, request.event_id) for request in receiver.requests)
     os.kill(first.pid, signal.SIGCONT)
     gate.open()
-    wait_until(lambda: "delivery.stalled" in first.log_text(), what="the process knows that it stood still")
+    wait_until(lambda: "delivery.stalled" in first.log_text(), what="the process notices the stall")
     first.wait_ready()
 
-    # It had most of these jobs at hand, and free places for them. One may have been on its way to the socket.
+    # It had most of these jobs buffered, and free permits. One request may have been between decision and socket.
     since = Counter((request.path, request.event_id) for request in receiver.requests) - sent
     assert since.total() <= 1, since
     receiver.behave = always(Answer(200))
-    all_is_well(pair, first, second)
+    assert_all_delivered(pair, first, second)
 
 
-def test_a_second_process_of_an_instance_ends_the_first(pair: Pair, receiver: Receiver) -> None:
-    """Two processes with one instance cannot both work: the first says why and ends with 1, even if stalled."""
+def test_second_process_of_an_instance_ends_the_first(pair: Pair, receiver: Receiver) -> None:
+    """If two processes have the same instance id, the first exits with 1 and the reason, even after a stall."""
     zombie = pair.start(0)
     pair.pipeline.wait_for_ends(pair.published)
     join = Gate(Api.JOIN_GROUP, "request")
@@ -170,11 +171,11 @@ def test_a_second_process_of_an_instance_ends_the_first(pair: Pair, receiver: Re
     pair.proxies[0].rule = join
     older = pair.start(0, ready=False)
     join.wait_reached(60)
-    # Longer than half the session timeout, shorter than the whole: then it would join anew, and end the other one.
+    # Longer than half the session timeout, shorter than the whole: after that it would rejoin and fence the other.
     os.kill(zombie.pid, signal.SIGSTOP)
     stopped_s = time.monotonic()
     join.open()
-    wait_until(lambda: time.monotonic() - stopped_s > STALL_MS / 1_000 + 1, what="it has stood still for long")
+    wait_until(lambda: time.monotonic() - stopped_s > STALL_MS / 1_000 + 1, what="the stall has lasted long enough")
     os.kill(zombie.pid, signal.SIGCONT)
     assert zombie.wait() == 1
 
@@ -182,5 +183,5 @@ def test_a_second_process_of_an_instance_ends_the_first(pair: Pair, receiver: Re
     assert older.wait() == 1
     for ended in (zombie, older):
         assert "same group.instance.id" in ended.log_text()
-    all_is_well(pair, newer)
+    assert_all_delivered(pair, newer)
     assert len(receiver.requests) == pair.published

@@ -1,4 +1,4 @@
-"""A real schema registry for tests: Apicurio on the Java of this machine, with Confluent's REST API."""
+"""A real schema registry for tests: Apicurio, run with the Java of this machine, has Confluent's REST API."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ from typing import Final
 
 import pytest
 
-from deploy.dev import kafka
-from deploy.dev import parent_bound as tether
+from deploy.dev import kafka, parent_bound
 from deploy.dev.jars import cache_folder
 from tests.support.waiting import wait_until
 
@@ -29,23 +28,23 @@ _FETCH_S: Final = 300
 
 
 class Apicurio:
-    """A running registry, whose schemas are in its memory."""
+    """A running registry that keeps its schemas in memory."""
 
-    def __init__(self, process: tether.Tethered, port: int) -> None:
+    def __init__(self, process: parent_bound.Tethered, port: int) -> None:
         self._process = process
         self.port = port
         self.url = f"http://127.0.0.1:{port}/apis/ccompat/v7"
 
     def stand_still(self) -> None:
-        """Answer nothing, until `go_on`."""
+        """Suspend the process: it does not respond until `go_on`."""
         self._process.send_signal(signal.SIGSTOP)
 
     def go_on(self) -> None:
-        """Answer again."""
+        """Resume the process."""
         self._process.send_signal(signal.SIGCONT)
 
     def is_ready(self) -> bool:
-        """Tell whether it answers."""
+        """Return whether it responds."""
         assert self._process.poll() is None, "the registry has ended"
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
         try:
@@ -59,12 +58,12 @@ class Apicurio:
 
 @contextmanager
 def running_apicurio() -> Iterator[Apicurio]:
-    """Start a registry, and end it; the test that asks is skipped with what is missing."""
+    """Run a registry; skip the test with the reason if this machine cannot run one."""
     folder = _program()
     port = kafka.free_port()
     environment = os.environ | {"QUARKUS_HTTP_HOST": "127.0.0.1", "QUARKUS_HTTP_PORT": str(port)}
     with tempfile.TemporaryFile() as log:
-        process = tether.start(
+        process = parent_bound.start(
             ["java", "-Xmx256m", "-jar", str(folder / _RUNNER)], env=environment, cwd=folder, stdout=log, stderr=log
         )
         registry = Apicurio(process, port)
@@ -76,7 +75,7 @@ def running_apicurio() -> Iterator[Apicurio]:
 
 
 def _program() -> Path:
-    """Return the folder of the registry, fetched once with Maven and kept beside Kafka's jars."""
+    """Return the folder of the registry, which Maven fetches once, next to Kafka's jars."""
     if shutil.which("java") is None:
         pytest.skip("missing: Java 17 (`java`), for a schema registry")
     folder = cache_folder().with_name(f"apicurio-{_VERSION}")

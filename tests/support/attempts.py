@@ -1,4 +1,4 @@
-"""What a header says about an attempt, where there is no job."""
+"""Attempts without a job, for tests of headers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Attempted(NamedTuple):
 def headers_of(
     sender: Sender, body: bytes, *secrets: str, now_s: int = 1_771_236_060, job: Attempted | None = None
 ) -> dict[str, str]:
-    """Return the headers of an attempt as a receiver has them, signed with these secrets, the newest first."""
+    """Return the headers of an attempt as a receiver gets them, signed with these secrets, newest first."""
     keys = [sender.signing_key(secret) for secret in secrets]
     lines = sender.headers(job or Attempted(), body, keys, now_s)
     return dict(line.decode().split(": ", 1) for line in lines)

@@ -1,4 +1,4 @@
-"""Hypothesis strategies for the values that a type of Avro allows."""
+"""Hypothesis strategies for the values of an Avro type."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis.strategies import SearchStrategy
 from schemas.avro.json_form import embedding, is_absent, is_members
 from schemas.avro.types import Array, AvroType, Enum, Fixed, Map, Primitive, Record, Reference, Union
 
-# What UTF-8 can hold: all characters but halves of surrogate pairs.
+# UTF-8 encodes all characters except surrogates.
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 _SIMPLE: dict[str, SearchStrategy[Any]] = {
     "null": st.none(),
@@ -20,7 +20,7 @@ _SIMPLE: dict[str, SearchStrategy[Any]] = {
     "long": st.integers(-(2**63), 2**63 - 1),
     "string": TEXT,
 }
-# Any JSON, with integers and decimals beyond 64 bits and beyond a double; as a program has it.
+# Any JSON value as a Python object, with integers beyond 64 bits and decimals beyond a double.
 _BIG = st.integers(-(10**60), 10**60)
 DECIMALS = st.decimals(allow_nan=False, allow_infinity=False).map(lambda number: number.normalize())
 JSON: SearchStrategy[Any] = st.recursive(
@@ -38,7 +38,7 @@ _EMBEDDED: dict[str, SearchStrategy[Any]] = {
 
 
 def json_values_of(node: AvroType) -> SearchStrategy[Any]:
-    """Return a strategy for all JSON values that a type allows, with what schemas/avro/json_form.py adds to Avro."""
+    """Return a strategy for all JSON values of a type, including the additions of schemas/avro/json_form.py."""
     values: SearchStrategy[Any]
     match node:
         case Primitive():
@@ -64,8 +64,9 @@ def json_values_of(node: AvroType) -> SearchStrategy[Any]:
 
 
 def _objects_of(record: Record) -> SearchStrategy[dict[str, Any]]:
-    """An absent key is absent, not null; members are any further keys."""
-    required, optional = {}, {}
+    """Return a strategy for objects; optional keys may be absent but not null, members are any further keys."""
+    required = {}
+    optional = {}
     names = {field.name for field in record.fields if not is_members(field)}
     members: SearchStrategy[dict[str, Any]] = st.just({})
     for field in record.fields:
@@ -83,7 +84,7 @@ def _objects_of(record: Record) -> SearchStrategy[dict[str, Any]]:
 
 
 def exact(value: Any) -> str:
-    """Return JSON as Python's own library writes it, decimals as they are: compare it with `parse_float=Decimal`."""
+    """Return JSON as the module `json` writes it, with exact decimals: parse it with `parse_float=Decimal`."""
     if isinstance(value, dict):
         return "{" + ",".join(f"{json.dumps(k, ensure_ascii=False)}:{exact(v)}" for k, v in value.items()) + "}"
     if isinstance(value, list):

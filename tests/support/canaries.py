@@ -1,7 +1,7 @@
-"""Run in a network namespace of its own, where every address is this machine and every one of them is watched.
+"""Hostile URLs and names in a network namespace where this machine has every address and listens on all of them.
 
-`unshare -n -m python -m tests.support.canaries` posts to hostile URLs and names with a real resolver and real sockets,
-and prints as JSON what came of each and which addresses were connected to. Nothing leaves the namespace.
+`unshare -n -m python -m tests.support.canaries` posts to hostile URLs and names with a real resolver and real sockets.
+It prints as JSON the result of each request and the addresses that got connections. Nothing leaves the namespace.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from tests.support.sending import work
 PUBLIC: Final = "93.184.216.34"
 PUBLIC6: Final = "2606:4700::1111"
 PORTS: Final = (80, 443)
-# Public addresses only: http because a canary speaks no TLS, as the policy for addresses does not depend on it.
+# Public addresses only. http, as a canary speaks no TLS and the address policy does not depend on it.
 POLICY: Final = EgressPolicy(allow_http=True)
 _REGISTRIES: Final = Path(__file__).parents[1] / "unit" / "data" / "iana_special_purpose.csv"
 
 
 def _special() -> list[str]:
-    """An address of every special block, and every form in which IPv6 carries loopback and metadata."""
+    """Return the first and last address of every special block, and loopback and metadata in every IPv6 form."""
     with _REGISTRIES.open(encoding="utf-8", newline="") as file:
         blocks = [ip_network(row["Address Block"]) for row in csv.DictReader(file)]
     addresses = {str(block[edge]) for block in blocks for edge in (0, -1)}
@@ -52,16 +52,16 @@ SPECIAL: Final = _special()
 
 
 def zone(name: str, times: int) -> list[str]:
-    """Names that say what they are: special-<n>, mixed-<n>, alias-<n>, flip, flop, public."""
-    kind, _, number = name.partition(".")[0].partition("-")
-    match kind:
+    """Return the addresses of a name: special-<n>, mixed-<n>, alias-<n>, flip, flop or public."""
+    type_, _, number = name.partition(".")[0].partition("-")
+    match type_:
         case "special":
             return [SPECIAL[int(number)]]
         case "mixed":
             return [PUBLIC, PUBLIC6, SPECIAL[int(number)]]
         case "alias":
             return ["=localhost", SPECIAL[int(number)]]
-        case "flip":  # public for the check, something else for whoever asks again
+        case "flip":  # public for the check, internal for every later query
             return [PUBLIC] if times == 0 else ["127.0.0.1"]
         case "flop":
             return ["127.0.0.1"] if times % 2 == 0 else [PUBLIC]
@@ -70,10 +70,10 @@ def zone(name: str, times: int) -> list[str]:
 
 
 class Canaries:
-    """Listens on every address; answers 200 and keeps the addresses that were connected to."""
+    """Listens on every address; responds with 200 and collects the addresses that got connections."""
 
     def __init__(self) -> None:
-        self.heard: list[str] = []
+        self.connected: list[str] = []
         self._selector = selectors.DefaultSelector()
         for port in PORTS:
             for family, host in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")):
@@ -92,14 +92,14 @@ class Canaries:
                 listener = key.fileobj
                 assert isinstance(listener, socket.socket)
                 connection, _ = listener.accept()
-                self.heard.append(connection.getsockname()[0])
+                self.connected.append(connection.getsockname()[0])
                 with connection, contextlib.suppress(OSError):
                     connection.settimeout(2)
                     connection.recv(65_536)
                     connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
 
 
-def _make_world() -> None:
+def _configure_namespace() -> None:
     for command in (
         "ip link set lo up",
         "ip route add local 0.0.0.0/0 dev lo",
@@ -112,15 +112,15 @@ def _make_world() -> None:
 
 
 def _targets() -> dict[str, Target]:
-    """Everything to be tried, by a label; literals as if the URL rules had let them through."""
-    names = [f"{kind}-{n}" for kind in ("special", "mixed", "alias") for n in range(len(SPECIAL))]
+    """Return all targets by label; literals are made as if the URL rules had accepted them."""
+    names = [f"{type_}-{n}" for type_ in ("special", "mixed", "alias") for n in range(len(SPECIAL))]
     targets = {name: POLICY.check_url(f"http://{name}.example.com/") for name in [*names, "flop"]}
     for address in SPECIAL:
         literal = f"[{address}]" if ":" in address else address
         targets[f"literal {address}"] = Target(f"http://{literal}/", "http", address, 80)
     for odd in ("127.1", "0x7f000001", "2130706433", "017700000001", "0", "localhost"):
         with contextlib.suppress(InvalidInput):
-            targets[f"taken {odd}"] = POLICY.check_url(f"http://{odd}/")
+            targets[f"accepted {odd}"] = POLICY.check_url(f"http://{odd}/")
         targets[f"literal {odd}"] = Target(f"http://{odd}/", "http", odd, 80)
     return targets
 
@@ -128,50 +128,50 @@ def _targets() -> dict[str, Target]:
 def _run(client: HttpClient, targets: dict[str, Target]) -> dict[str, str]:
     for label, target in targets.items():
         client.start(Request(target, [b"Content-Type: text/plain"], b"canary", 10_000, label))
-    ended: dict[str, str] = {}
+    results: dict[str, str] = {}
     ends_at = time.monotonic() + 30
     while client.is_busy and time.monotonic() < ends_at:
         for each in work(client, 0.2):
-            answer = each.response
-            ended[str(each.request.context)] = (
-                str(answer.status) if isinstance(answer, Response) else f"{answer.kind}: {answer.detail}"
+            response = each.response
+            results[str(each.request.context)] = (
+                str(response.status) if isinstance(response, Response) else f"{response.kind}: {response.detail}"
             )
-    return ended
+    return results
 
 
-class _Lax(Resolver):
-    """A resolver that believes everything: what the socket's own check is there for."""
+class _UncheckedResolver(Resolver):
+    """A resolver that checks no address: only the socket's own check is left."""
 
     def lookup(self, host: str, port: int, *, waits: bool = True) -> Any:
-        """Give a special address for any name."""
+        """Return a special address for any name."""
         index = int(host.partition(".")[0].rpartition("-")[2])
         return Addresses((SPECIAL[index],))
 
 
 def main() -> None:
-    """Try everything and print what happened."""
-    _make_world()
+    """Send all requests and print the report."""
+    _configure_namespace()
     server = DnsServer(zone, address=("127.0.0.1", 53))
     canaries = Canaries()
     client = HttpClient(POLICY, Resolver(POLICY))
     control = {name: POLICY.check_url(f"http://{name}.example.com/") for name in ("public", "public-again", "flip")}
-    result: dict[str, Any] = {"public": _run(client, control), "public_heard": list(canaries.heard)}
-    canaries.heard.clear()
+    result: dict[str, Any] = {"public": _run(client, control), "public_connected": list(canaries.connected)}
+    canaries.connected.clear()
     result["hostile"] = _run(client, _targets())
-    result["hostile_heard"] = list(canaries.heard)
-    canaries.heard.clear()
-    # Its answer has run out meanwhile: asked again, it says 127.0.0.1.
+    result["hostile_connected"] = list(canaries.connected)
+    canaries.connected.clear()
+    # The TTL of its answer has passed: the next query gets 127.0.0.1.
     result["flipped"] = {}
     ends_at = time.monotonic() + 20
     while not result["flipped"].get("flip", "").startswith("blocked") and time.monotonic() < ends_at:
         result["flipped"] = _run(client, {"flip": control["flip"]})
-    result["flipped_heard"] = list(canaries.heard)
-    canaries.heard.clear()
-    lax = HttpClient(POLICY, _Lax(POLICY))
+    result["flipped_connected"] = list(canaries.connected)
+    canaries.connected.clear()
+    unchecked = HttpClient(POLICY, _UncheckedResolver(POLICY))
     names = {f"special-{n}": POLICY.check_url(f"http://special-{n}.example.com/") for n in range(len(SPECIAL))}
-    result["unchecked"] = _run(lax, names)
-    result["unchecked_heard"] = list(canaries.heard)
-    result["asked"] = sorted({name for name, _ in server.asked})
+    result["unchecked"] = _run(unchecked, names)
+    result["unchecked_connected"] = list(canaries.connected)
+    result["queried"] = sorted({name for name, _ in server.asked})
     json.dump(result, sys.stdout)
 
 

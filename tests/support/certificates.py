@@ -1,4 +1,4 @@
-"""Certificates for tests: an authority of their own, and servers that it vouches for."""
+"""Certificates for tests: a certificate authority, and certificates that it signs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def _name(text: str) -> x509.Name:
 
 
 class Authority:
-    """A certificate authority; `roots` is the file by which it is trusted."""
+    """A certificate authority; `roots` is the file with its certificate."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -40,7 +40,7 @@ class Authority:
         self_signed: bool = False,
         clients: bool = False,
     ) -> ssl.SSLContext:
-        """Return what a server of this host needs; `clients`: it wants certificates of its clients, by us."""
+        """Return the TLS context of a server; with `clients` it requires client certificates of this authority."""
         file = self.server_file(host, when=when, self_signed=self_signed)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(file)
@@ -50,24 +50,24 @@ class Authority:
         return context
 
     def old_server(self, host: str) -> ssl.SSLContext:
-        """As `server`, for one that speaks TLS 1.1 at most."""
+        """Return the TLS context of a server that supports TLS 1.1 at most."""
         context = self.server(host)
         context.set_ciphers("ALL:@SECLEVEL=0")
         context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
-        with warnings.catch_warnings(category=DeprecationWarning, action="ignore"):  # that it is old is the point
+        with warnings.catch_warnings(category=DeprecationWarning, action="ignore"):  # the old version is intended
             context.maximum_version = ssl.TLSVersion.TLSv1_1
         return context
 
     def server_file(
         self, host: str, *, when: Literal["past", "now", "future"] = "now", self_signed: bool = False
     ) -> Path:
-        """Return a file with certificate and key of a server."""
+        """Return a file with the certificate and key of a server."""
         file = self._folder / f"{host}.{when}.{self_signed}.pem"
         file.write_bytes(b"".join(self._pair(host, when=when, self_signed=self_signed)))
         return file
 
     def client(self, name: str, *, trusted: bool = True) -> tuple[bytes, bytes]:
-        """Return certificate and key of a client, in PEM; not trusted: it vouches for itself."""
+        """Return certificate and key of a client in PEM; self-signed unless `trusted`."""
         return self._pair(name, self_signed=not trusted)
 
     def _pair(

@@ -1,4 +1,4 @@
-"""Faulty endpoints of one kind beside healthy ones, on a delivery process of their own in the long form."""
+"""Healthy endpoints compared with and without faulty ones; in the long form each case has its own delivery process."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from tests.support.scenario import Endpoint, Scenario
 from tests.support.table import Row
 from tests.support.windows import Side, Windows, in_turns, per_second
 
-# Retries soon enough for a test, in delay topics that are there; enough of them that nothing is given up.
+# Short steps that have delay topics, and enough of them that no job is exhausted.
 SCHEDULE_S = (5, 5, 5, 20, 20, 20, 60, 60, 60, 300)
-MOST_PER_SECOND = 2_000
+MAX_PER_SECOND = 2_000
 OF_FULL_SPEED = 0.4
 
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How much of everything; `timeout_s` is that of the faulty endpoints."""
+    """Sizes of a run; `timeout_s` is the timeout of the faulty endpoints."""
 
     name: str
     healthy: int
@@ -37,14 +37,14 @@ class Size:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """How so many endpoints misbehave, and which failures that is; those that hang are cut off when they are mended.
+    """Behaviour of faulty endpoints, their number and the kinds of failures that result.
 
-    They get `once` jobs at the beginning, else a tenth of what the healthy ones get. Healthy ones that stand behind
-    a flood in its partition are counted apart: reading past it takes its time.
+    Endpoints get `once` jobs at the beginning, otherwise a tenth of the healthy endpoints' jobs. Healthy endpoints
+    whose partition a flood fills are counted separately, as reading past a flood takes time.
     """
 
     name: str
-    how: str
+    behaviour: str
     kinds: tuple[str, ...]
     endpoints: Callable[[Size], int]
     once: Callable[[Size], int] | None = None
@@ -52,20 +52,20 @@ class Case:
 
 
 class Dns:
-    """Answers to no name that begins with `silent`, until the third part of it is well."""
+    """A DNS server without a response for names that begin with `silent`, until their second label is in `repaired`."""
 
     def __init__(self) -> None:
-        self.well: set[str] = set()
+        self.repaired: set[str] = set()
         self.server = DnsServer(self._zone)
 
-    def _zone(self, name: str, _asked: int) -> list[str]:
-        is_silent = name.startswith("silent") and name.split(".")[1] not in self.well
+    def _zone(self, name: str, _times: int) -> list[str]:
+        is_silent = name.startswith("silent") and name.split(".")[1] not in self.repaired
         return [SILENCE] if is_silent else ["127.0.0.1"]
 
 
 @dataclass(slots=True)
 class World:
-    """What all tests of this file share."""
+    """What all scenarios of a run share."""
 
     broker: Broker
     prefix: str
@@ -79,7 +79,7 @@ class World:
     compared: dict[str, Compared] = field(default_factory=dict)
 
     def side(self, size: Size, name: str = "alone") -> Side:
-        """Return a delivery process with healthy endpoints; in the short form one is all sides."""
+        """Return a delivery process with healthy endpoints; in the short form all sides are the same one."""
         name = f"{name}-{size.name}" if size.is_long else size.name
         if name not in self.sides:
             pipeline = self.shared
@@ -88,103 +88,110 @@ class World:
                     self.broker.bootstrap_servers, f"{self.prefix}{name}.", self.start_role, partitions=12
                 )
             scenario = Scenario(pipeline, self.healthy, dns_servers=[self.dns.server.address])
-            side = self.sides[name] = Side(scenario, scenario.endpoints(f"healthy-{name}", size.healthy))
+            side = Side(scenario, scenario.endpoints(f"healthy-{name}", size.healthy))
+            self.sides[name] = side
             scenario.players = self.faulty
             side.warm(size.windows)
         return self.sides[name]
 
     def windows_of(self, size: Size) -> Windows:
-        """Return the windows at a rate that this machine can do beside much else."""
+        """Return the windows, at a rate that is a part of what this machine can deliver."""
         if size.name not in self.windows:
             windows = size.windows
             if size.is_long:
                 side = self.side(size)
                 full = max(side.at_full_speed(windows) for _ in range(2))
-                windows = replace(windows, per_second=min(MOST_PER_SECOND, int(OF_FULL_SPEED * full)))
+                windows = replace(windows, per_second=min(MAX_PER_SECOND, int(OF_FULL_SPEED * full)))
             self.windows[size.name] = windows
         return self.windows[size.name]
 
 
 class Compared:
-    """One case: its faulty endpoints, what they get, and what it came to."""
+    """One case: its faulty endpoints, their jobs and the results."""
 
     def __init__(self, world: World, case: Case, size: Size) -> None:
-        self.name, self.case, self.size = f"{case.name}-{size.name}", case, size
-        self._players, self._dns = world.faulty, world.dns
+        self.name = f"{case.name}-{size.name}"
+        self.case = case
+        self.size = size
+        self._players = world.faulty
+        self._dns = world.dns
         self.side = world.side(size, case.name)
         self._before = len(self.side.sent)
-        self.healthy: list[range] = []  # their jobs, in windows with faults
-        self.behind: list[int] = []  # of those of even windows, what stood behind a flood
+        self.healthy: list[range] = []  # jobs of healthy endpoints in windows with faults
+        self.behind: list[int] = []  # those of them, at an even rate, that a flood in their partition delayed
         self.batches: list[range] = []
-        self.p99_ms = self.p99_ms_behind = self.per_second = (0.0, 0.0)
+        # Pairs: without faults, with faults.
+        self.p99_ms = (0.0, 0.0)
+        self.p99_ms_behind = (0.0, 0.0)
+        self.per_second = (0.0, 0.0)
         fields: dict[str, Any] = {"timeout_s": size.timeout_s, "schedule_s": SCHEDULE_S}
-        if case.how == "names":
+        if case.behaviour == "names":
             fields["url"] = f"http://silent-{{}}.{self.name}.example:{world.faulty.port}/"
-        elif case.how == "door":
+        elif case.behaviour == "door":
             fields["url"] = f"http://127.0.0.1:{world.faulty.door(self.name)}/"
         else:
-            world.faulty.tell(self.name, case.how)
+            world.faulty.behave(self.name, case.behaviour)
         self.faulty: list[Endpoint] = self.side.scenario.endpoints(self.name, case.endpoints(size), **fields)
 
     def faults(self, seconds: float, healthy_jobs: int) -> threading.Thread | None:
-        """Begin to send what is for the faulty endpoints in this window."""
+        """Start to send the jobs of the faulty endpoints in this window."""
         once = self.case.once
         if once and self.batches:
             return None
-        if self.case.how == "door" and len(self.batches) >= self.size.windows.turns // 2:
+        if self.case.behaviour == "door" and len(self.batches) >= self.size.windows.turns // 2:
             self._players.door(self.name, "drops")
         jobs = once(self.size) if once else healthy_jobs // 10
         rate = 0 if once or not seconds else jobs / seconds
-        thread, batch = self.side.scenario.beside(self.faulty, jobs, rate)
+        thread, batch = self.side.scenario.send_in_thread(self.faulty, jobs, rate)
         self.batches.append(batch)
         return thread
 
     def compare(self, without: Side, windows: Windows) -> None:
-        """Deliver to healthy endpoints without and with faults, evenly and then as fast as it goes."""
-        alone, others = in_turns(without, self.side, windows, self.faults)
-        beside, self.behind = self._apart(others)
+        """Deliver to healthy endpoints without and with faults, first at an even rate, then at full speed."""
+        alone, with_faults = in_turns(without, self.side, windows, self.faults)
+        ahead, self.behind = self._split(with_faults)
         waits_without = without.scenario.ends.p99_ms(*alone)
-        self.p99_ms = waits_without, self.side.scenario.ends.p99_ms(beside)
-        self.p99_ms_behind = waits_without, self.side.scenario.ends.p99_ms(self.behind)
+        self.p99_ms = (waits_without, self.side.scenario.ends.p99_ms(ahead))
+        self.p99_ms_behind = (waits_without, self.side.scenario.ends.p99_ms(self.behind))
         self.per_second = per_second(without, self.side, windows, self.faults)
 
-    def _apart(self, batches: Sequence[range]) -> tuple[list[int], list[int]]:
-        """Part the jobs of healthy endpoints from those that stand behind a flood in its partition."""
+    def _split(self, batches: Sequence[range]) -> tuple[list[int], list[int]]:
+        """Return the jobs of healthy endpoints, without and with a flood in their partition."""
         partitions = self.side.scenario.pipeline.settings.partitions
         flooded = {partition_of(one.id, partitions) for one in self.faulty} if self.case.is_flood else set()
         is_behind = [partition_of(one.id, partitions) in flooded for one in self.side.healthy]
-        parted: tuple[list[int], list[int]] = [], []
+        split: tuple[list[int], list[int]] = [], []
         for batch in batches:
             for turn, number in enumerate(batch):
-                parted[is_behind[turn % len(is_behind)]].append(number)
-        return parted
+                split[is_behind[turn % len(is_behind)]].append(number)
+        return split
 
-    def mend(self) -> None:
-        """From now on they answer, as the one that was flooded did all the time."""
+    def repair(self) -> None:
+        """Let the faulty endpoints respond; a flooded endpoint has responded all the time."""
         self.healthy = self.side.sent[self._before :]
-        if self.case.how == "door":
+        if self.case.behaviour == "door":
             self._players.door(self.name, "open")
-        elif not self.case.how.startswith("serial"):
-            self._players.tell(self.name, "ok")
-        self._dns.well.add(self.name)
+        elif not self.case.behaviour.startswith("serial"):
+            self._players.behave(self.name, "ok")
+        self._dns.repaired.add(self.name)
 
     def ended(self) -> None:
-        """Wait until all jobs for the faulty endpoints have come to an end."""
+        """Wait until all jobs of the faulty endpoints have ended."""
         for batch in self.batches:
             self.side.scenario.ended(batch, self.size.windows.deadline_s)
 
     def leave(self) -> None:
-        """Have its delivery process end once it has nothing left to do."""
+        """Wait for the jobs of the faulty endpoints and end the delivery process."""
         self.ended()
         self.side.scenario.role.terminate()
 
     def errors(self) -> set[str]:
-        """Return how its attempts failed."""
+        """Return the kinds of failures."""
         odd = [one for batch in self.batches for one in self.side.scenario.ends.odd(batch)]
         return {one["error"] for one in odd if one["state"] != "delivered"}
 
     def row(self) -> Row:
-        """What it came to."""
+        """Return the row of the table."""
         scenario = self.side.scenario
         faulty = [number for batch in self.batches for number in batch]
         everything = [*faulty, *(number for batch in self.healthy for number in batch)]
@@ -201,8 +208,9 @@ class Compared:
         )
 
     def row_behind(self) -> Row:
-        """What it came to for those that stood behind a flood."""
-        ends, behind = self.side.scenario.ends, self.behind
+        """Return the row of healthy endpoints with a flood in their partition."""
+        ends = self.side.scenario.ends
+        behind = self.behind
         return Row(
             f"{self.name}, behind it", len(behind), 0, ends.missing(behind), ends.again(behind), self.p99_ms_behind
         )

@@ -1,7 +1,7 @@
-"""Roles of tests and benchmarks run compiled where `SIGNPOST_TEST_COMPILED` names a folder that `make compiled` made.
+"""Compiled roles for tests and benchmarks: `SIGNPOST_TEST_COMPILED` names a folder that `make compiled` made.
 
-The folder holds the compiled wheel, unpacked. It is made again when a source, Python, mypy or pyproject.toml changed:
-a compiled module never hides a module that was edited later.
+The folder contains the unpacked compiled wheel. It is rebuilt when a source file, Python, mypy or pyproject.toml has
+changed, so that a compiled module never hides a later edit.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ _STAMP: Final = "compiled-from"
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """Return the variables with which Python runs the packages of a folder, whatever the working directory is."""
+    """Return the environment in which Python runs the packages of a folder, in any working directory."""
     return {"PYTHONPATH": str(folder), "PYTHONSAFEPATH": "1"}
 
 
 def role_environment() -> dict[str, str]:
-    """Return the variables with which roles run compiled, if `SIGNPOST_TEST_COMPILED` names a folder."""
+    """Return the environment of compiled roles; empty unless `SIGNPOST_TEST_COMPILED` names a folder."""
     folder = os.environ.get(_COMPILED)
     return environment(Path(folder).resolve()) if folder else {}
 
 
 @contextmanager
 def compiled(*, wanted: bool = True) -> Iterator[bool]:
-    """Run roles that start meanwhile compiled, or interpreted; False where nothing can be compiled."""
+    """Run roles that start within the block compiled if `wanted`, else interpreted; yield whether they are."""
     given = os.environ.pop(_COMPILED, None)
     reason = lacking() if wanted else None
     if reason:
@@ -58,7 +58,7 @@ def compiled(*, wanted: bool = True) -> Iterator[bool]:
 
 
 def unpacked(folder: Path = FOLDER) -> Path:
-    """Return a folder that holds the compiled wheel of the present sources; Unavailable if it cannot be built."""
+    """Return a folder with the compiled wheel of the present sources; Unavailable if it cannot be built."""
     digest = sources_digest()
     stamp = folder / _STAMP
     if stamp.is_file() and stamp.read_text() == digest:
@@ -74,7 +74,7 @@ def unpacked(folder: Path = FOLDER) -> Path:
 
 
 def build_wheel(root: Path, into: Path, variables: Mapping[str, str]) -> Path:
-    """Build a wheel of a source tree with hatchling and return its path; Unavailable with what hatchling printed."""
+    """Build a wheel of a source tree with hatchling and return its path; Unavailable with hatchling's output."""
     command = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(into)]
     env = {name: value for name, value in os.environ.items() if name != VARIABLE} | variables
     done = subprocess.run(command, cwd=root, env=env, capture_output=True, text=True, errors="replace", check=False)
@@ -85,7 +85,7 @@ def build_wheel(root: Path, into: Path, variables: Mapping[str, str]) -> Path:
 
 
 def sources_digest() -> str:
-    """Return a digest of all that decides what the compiled modules are."""
+    """Return a digest of everything that affects the compiled modules."""
     level = os.environ.get("MYPYC_OPT_LEVEL", "")
     found = hashlib.sha256(repr((sys.version, sys.executable, metadata.version("mypy"), level)).encode())
     files = [ROOT / "pyproject.toml", ROOT / "hatch_build.py"]

@@ -1,4 +1,4 @@
-"""A DNS server of the tests: answers per name, changes its mind, or says nothing."""
+"""A DNS server for tests: answers that depend on name and number of queries, or no response."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ AAAA: Final = 28
 _NO_SUCH_NAME: Final = 3
 _SERVER_FAILURE: Final = 2
 
-# What a name has: addresses, `=alias`, `SILENCE`, `NO_NAME` or `BROKEN`; asked with how often it was asked before. What
-# does not fit into a datagram is cut there and whole over TCP, as is what begins with `OVER_TCP`.
+# The answer for a name: addresses, `=alias`, or one of these. An answer that starts with OVER_TCP, or does not fit into
+# a datagram, is truncated over UDP and complete over TCP.
 SILENCE: Final = "silence"
 NO_NAME: Final = "no name"
 BROKEN: Final = "broken"
 OVER_TCP: Final = "over TCP"
 _MAX_DATAGRAM: Final = 1_232
 _TRUNCATED: Final = 0x0200
+# Gets the name and the number of earlier queries for it.
 Zone: TypeAlias = Callable[[str, int], list[str]]
 
 
@@ -36,14 +37,15 @@ def _labels(name: str) -> bytes:
 
 def _question(packet: bytes) -> tuple[str, int, bytes]:
     """Return name, type and the bytes of the question."""
-    labels, at = [], 12
+    labels = []
+    at = 12
     while packet[at]:
         labels.append(packet[at + 1 : at + 1 + packet[at]].decode())
         at += 1 + packet[at]
     return ".".join(labels).lower(), struct.unpack(">H", packet[at + 1 : at + 3])[0], packet[12 : at + 5]
 
 
-def _records(owner: bytes, kind: int, found: list[str], ttl: int) -> list[bytes]:
+def _records(owner: bytes, type_: int, found: list[str], ttl: int) -> list[bytes]:
     """Return the records of a type; an alias comes before the addresses that it leads to."""
     records = []
     for item in found:
@@ -52,17 +54,17 @@ def _records(owner: bytes, kind: int, found: list[str], ttl: int) -> list[bytes]
             owner = _labels(item[1:])
             continue
         address = ip_address(item)
-        if kind == (A if address.version == 4 else AAAA):
-            records.append(_record(owner, kind, address.packed, ttl))
+        if type_ == (A if address.version == 4 else AAAA):
+            records.append(_record(owner, type_, address.packed, ttl))
     return records
 
 
-def _record(owner: bytes, kind: int, data: bytes, ttl: int) -> bytes:
-    return owner + struct.pack(">HHIH", kind, 1, ttl, len(data)) + data
+def _record(owner: bytes, type_: int, data: bytes, ttl: int) -> bytes:
+    return owner + struct.pack(">HHIH", type_, 1, ttl, len(data)) + data
 
 
 class DnsServer:
-    """Answers on UDP and TCP at `address`; counts questions by name and type, those over TCP by themselves."""
+    """Answers over UDP and TCP at `address`; counts the queries by name and type, separately for UDP and TCP."""
 
     def __init__(self, zone: Zone, *, address: tuple[str, int] = ("127.0.0.1", 0), ttl: int = 0) -> None:
         self._zone = zone
@@ -79,7 +81,7 @@ class DnsServer:
         serve_each(self._listener, self._serve_stream)
 
     def close(self) -> None:
-        """Answer no more."""
+        """Stop answering."""
         for each in (self._socket, self._listener):
             with contextlib.suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
@@ -105,22 +107,23 @@ class DnsServer:
                     return
                 connection.sendall(len(answer).to_bytes(2, "big") + answer)
 
-    def _answer(self, packet: bytes, asked: Counter[tuple[str, int]]) -> bytes:
+    def _answer(self, packet: bytes, queried: Counter[tuple[str, int]]) -> bytes:
         try:
-            name, kind, question = _question(packet)
+            name, type_, question = _question(packet)
         except (IndexError, ValueError, struct.error):
-            return b""  # of somebody who looks for another server, which had this port before
-        found = self._zone(name, asked[name, kind])
-        asked[name, kind] += 1
+            return b""  # from a client of another server, which had this port before
+        found = self._zone(name, queried[name, type_])
+        queried[name, type_] += 1
         if found == [SILENCE]:
             return b""
-        whole = asked is self.asked_over_tcp
+        whole = queried is self.asked_over_tcp
         forced = found[:1] == [OVER_TCP]
         found = found[1:] if forced else found
         code = {NO_NAME: _NO_SUCH_NAME, BROKEN: _SERVER_FAILURE}.get(found[0], 0) if found else 0
-        records = [] if code else _records(b"\xc0\x0c", kind, found, self.ttl)
+        records = [] if code else _records(b"\xc0\x0c", type_, found, self.ttl)
         flags = 0x8180 | code
         if not whole and (forced or sum(map(len, records)) > _MAX_DATAGRAM):
-            flags, records = flags | _TRUNCATED, []
+            flags |= _TRUNCATED
+            records = []
         header = packet[:2] + struct.pack(">HHHHH", flags, 1, len(records), 0, 0)
         return header + question + b"".join(records)

@@ -1,4 +1,4 @@
-"""Ports that refuse connections, drop them, or are open: three ways in which a host is dead, or not."""
+"""Ports that refuse connections, drop them, or accept them."""
 
 from __future__ import annotations
 
@@ -8,24 +8,25 @@ from collections.abc import Callable
 
 
 class Doors:
-    """Ports by name; `make` is the protocol that serves whoever comes in at an open one."""
+    """Ports by name; `make` returns the protocol for a connection to an open port."""
 
     def __init__(self, make: Callable[[], asyncio.Protocol]) -> None:
         self._make = make
         self._doors: dict[str, socket.socket] = {}
         self._kept: list[object] = []
 
-    async def turn(self, name: str, how: str) -> int:
-        """Make a port `refuses`, `drops` or `open`, in this order; return it."""
+    async def turn(self, name: str, state: str) -> int:
+        """Set the state of a port to `refuses`, `drops` or `open`, in this order; return the port."""
         door = self._doors.get(name)
-        if door is None:  # bound, so that nobody else gets it, and not listening: the system refuses
-            door = self._doors[name] = socket.socket()
+        if door is None:  # bound, so that no other socket gets the port, but not listening: the system refuses
+            door = socket.socket()
+            self._doors[name] = door
             door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             door.bind(("127.0.0.1", 0))
-        if how == "drops":  # whose queue is full and who takes nobody out of it: further SYNs get no answer
+        if state == "drops":  # the accept queue is full and stays full: further SYNs get no answer
             door.listen(0)
             self._kept += [_knock(door) for _ in range(4)]
-        if how == "open":
+        if state == "open":
             self._kept.append(await asyncio.get_running_loop().create_server(self._make, sock=door, backlog=1_024))
         return int(door.getsockname()[1])
 

@@ -1,4 +1,4 @@
-"""What became of jobs, read from their topics as these grow: by the number of their event, `evt_<number>`."""
+"""Outcomes and rewrites of jobs, read from growing topics; a job is known by the number in its event id."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from tests.support.topics import end_offsets
 
 _PAGE: Final = 5_000
 _NO_MORE_S: Final = 0.05
+# Tolerance between the clocks of an outcome: two parts of a process see the same response at different times.
 _AT_ONCE_MS: Final = 100
 
 
@@ -26,7 +27,7 @@ def number_of(event_id: str) -> int:
 
 
 class Growing:
-    """A topic, read on from where it was read to before."""
+    """Reads topics incrementally."""
 
     def __init__(self, bootstrap_servers: str, topics: Iterable[str]) -> None:
         self._consumer = Consumer(
@@ -46,7 +47,7 @@ class Growing:
         self._consumer.assign(places)
 
     def new(self) -> Iterator[Message]:
-        """Give what has come since; the first time at least all that was there."""
+        """Yield the records since the last call; the first call yields at least all that were there."""
         while (first := self._consumer.poll(_NO_MORE_S)) is not None or self._never_ended:
             for message in [first, *self._consumer.consume(_PAGE, 0)] if first is not None else ():
                 error = message.error()
@@ -58,7 +59,7 @@ class Growing:
                     raise KafkaException(error)
 
     def close(self) -> None:
-        """Read no more."""
+        """Close the consumer."""
         self._consumer.close()
 
 
@@ -68,14 +69,14 @@ class Ends:
     def __init__(self, pipeline: Pipeline) -> None:
         self._growing = Growing(pipeline.bootstrap_servers, [pipeline.names.outcomes])
         self._decode = OutcomeCodec().decode
-        self.count: Counter[int] = Counter()  # of ends
-        self.started_ms: dict[int, int] = {}  # first attempts
-        self._waited_ms: dict[int, int] = {}  # from the append of the event to the start of the first attempt
-        # All but the delivery at the first attempt.
+        self.count: Counter[int] = Counter()  # final outcomes of each job
+        self.started_ms: dict[int, int] = {}  # start of the first attempt
+        self._waited_ms: dict[int, int] = {}  # append of the event to start of the first attempt
+        # All except deliveries at the first attempt.
         self.before: defaultdict[int, list[DecodedRecord]] = defaultdict(list)
 
     def look(self) -> None:
-        """Take in what has happened since."""
+        """Read new outcomes."""
         for message in self._growing.new():
             outcome = self._decode(message.value())
             number, attempt, state = number_of(outcome["event_id"]), outcome["attempt"], outcome["state"]
@@ -88,59 +89,59 @@ class Ends:
                 self.before[number].append(outcome)
 
     def missing(self, batch: Iterable[int]) -> int:
-        """Return how many jobs have not come to an end."""
+        """Return the number of jobs that have not ended."""
         return sum(1 for number in batch if number not in self.count)
 
     def again(self, batch: Iterable[int]) -> int:
-        """Return how many ends there are of jobs that had one."""
+        """Return the number of surplus final outcomes."""
         return sum(self.count[number] - 1 for number in batch if number in self.count)
 
     def odd(self, batch: Iterable[int]) -> list[DecodedRecord]:
-        """Return the outcomes that are no delivery at the first attempt."""
+        """Return the outcomes except deliveries at the first attempt."""
         return [outcome for number in batch for outcome in self.before.get(number, ())]
 
     def early(self, batch: range, endpoints: int, wait_ms: int) -> list[tuple[int, int]]:
-        """Return the attempts, as endpoint and Unix ms, that began after a 429 of theirs and before what it asked for.
+        """Return the attempts, as endpoint and Unix ms, that started earlier than a 429 with Retry-After allowed.
 
-        The jobs were for so many endpoints in turn. Within the time that two parts of a process take for one answer,
-        and of what milliseconds cut off, nothing counts.
+        The jobs of the batch were for `endpoints` endpoints in turn. Attempts within _AT_ONCE_MS of a bound may pass.
         """
-        began: defaultdict[int, set[int]] = defaultdict(set)
-        told: defaultdict[int, list[int]] = defaultdict(list)
+        started: defaultdict[int, set[int]] = defaultdict(set)
+        throttled: defaultdict[int, list[int]] = defaultdict(list)
         for number in batch:
             endpoint = (number - batch.start) % endpoints
             if number in self.started_ms:
-                began[endpoint].add(self.started_ms[number])
+                started[endpoint].add(self.started_ms[number])
             for outcome in self.before.get(number, ()):
-                began[endpoint].add(outcome["at_ms"])
+                started[endpoint].add(outcome["at_ms"])
                 if outcome["status"] == 429:
-                    told[endpoint].append(outcome["at_ms"] + outcome["duration_us"] // 1_000)
+                    throttled[endpoint].append(outcome["at_ms"] + outcome["duration_us"] // 1_000)
         return [
             (endpoint, at_ms)
-            for endpoint, answered in told.items()
-            for at_ms in began[endpoint]
-            if any(_AT_ONCE_MS < at_ms - heard_ms < wait_ms - _AT_ONCE_MS for heard_ms in answered)
+            for endpoint, responses_ms in throttled.items()
+            for at_ms in started[endpoint]
+            if any(_AT_ONCE_MS < at_ms - response_ms < wait_ms - _AT_ONCE_MS for response_ms in responses_ms)
         ]
 
     def waits_ms(self, batch: Iterable[int]) -> list[int]:
-        """Return the times from the append of an event to the start of its first attempt."""
+        """Return the times from the append of the event to the start of the first attempt."""
         return [self._waited_ms[number] for number in batch if number in self._waited_ms]
 
     def p99_ms(self, *batches: Iterable[int]) -> float:
-        """Return the 99th percentile of these times; 0 where there are none."""
+        """Return the 99th percentile of these times; 0 if there are none."""
         waits = sorted(wait for batch in batches for wait in self.waits_ms(batch))
         return float(waits[int(len(waits) * 0.99)]) if waits else 0.0
 
     def rate(self, batch: range) -> float:
-        """Return how many first attempts a second were started, without the first and last twentieth."""
+        """Return the rate of first attempts per second, without the first and last twentieth."""
         times = sorted(self.started_ms[number] for number in batch if number in self.started_ms)
         cut = len(times) // 20
         return (len(times) - 2 * cut) / max(0.001, (times[-1 - cut] - times[cut]) / 1_000)
 
 
 def rewrites(pipeline: Pipeline, batch: Iterable[int]) -> float:
-    """Return how often a job that was parked, or moved to another delay topic, was written for that: the mean."""
-    wanted, written = set(batch), Counter[tuple[int, int]]()
+    """Return the mean number of records per deferred job, retries not counted."""
+    wanted = set(batch)
+    written = Counter[tuple[int, int]]()
     decode = JobCodec().decode
     topics = pipeline.admin.list_topics(timeout=30).topics
     delay_topics = re.compile(pipeline.names.jobs_pattern)
@@ -151,8 +152,8 @@ def rewrites(pipeline: Pipeline, batch: Iterable[int]) -> float:
         if (number := number_of(job.event_id)) in wanted:
             written[number, job.attempt] += 1
     growing.close()
-    parked: Counter[int] = Counter()
+    deferred: Counter[int] = Counter()
     for (number, attempt), records in written.items():
-        parked[number] += records - (attempt > 1)  # of which one is the retry itself
-    moved = [count for count in parked.values() if count]
-    return sum(moved) / len(moved) if moved else 0.0
+        deferred[number] += records - (attempt > 1)  # one of them is the retry itself
+    counts = [count for count in deferred.values() if count]
+    return sum(counts) / len(counts) if counts else 0.0

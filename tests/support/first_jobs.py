@@ -1,4 +1,4 @@
-"""Records of `jobs.0s` as the router writes them, for who needs many of them without a router."""
+"""Records of `jobs.0s` as the router writes them, for tests and benchmarks that run no router."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from schemas.records.delivery import UNKNOWN_OFFSET, JobCodec, job_id
 
 
 class Place(Protocol):
-    """A subscription, and where its record is."""
+    """A subscription and the position of its record."""
 
     @property
     def id(self) -> str: ...
@@ -19,7 +19,7 @@ class Place(Protocol):
 
 
 def first_job(codec: JobCodec, one: Place, source_topic: str, source_offset: int, **event: Any) -> tuple[str, bytes]:
-    """Return id and value of the job that an event at this offset makes; `event` are the further fields of its tail."""
+    """Return id and value of the job for an event at this offset; `event` has the further fields of its tail."""
     id_ = job_id(source_topic, 0, source_offset, one.id)
     tail = codec.tail(source_topic=source_topic, source_partition=0, source_offset=source_offset, **event)
     value = codec.encode(

@@ -1,4 +1,4 @@
-"""A forward proxy of the tests: HTTP's CONNECT, and nothing else."""
+"""A forward proxy for tests: HTTP CONNECT only."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ from tests.support.listening import serve_each, stop_listening
 
 
 class ForwardProxy:
-    """Listens on a free port of 127.0.0.1. `heard` holds the head of every request, `tunnels` counts what it made.
+    """Listens on a free port of 127.0.0.1. `requests` has the head of every request, `tunnels` counts tunnels.
 
-    `status` other than 200 refuses, 0 says nothing; `credentials` (user:password) are asked for where there are any;
-    `names` are the hosts that it knows by themselves. With `tls` it takes no connections in the clear. `response` is
-    sent in place of one of HTTP.
+    - `status`: 200 opens a tunnel, 0 sends no response, any other one refuses.
+    - `credentials`: required user:password; empty: none.
+    - `names`: hosts that it resolves by itself.
+    - `tls`: accept TLS connections only.
+    - `response`: bytes to send in place of an HTTP response.
     """
 
     def __init__(
@@ -33,14 +35,14 @@ class ForwardProxy:
         self._response = response
         self._credentials = base64.b64encode(credentials.encode()).decode()
         self._names = names or {}
-        self.heard: list[str] = []
+        self.requests: list[str] = []
         self.tunnels = 0
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=256)
         self.port: int = self._listener.getsockname()[1]
         serve_each(self._listener, self._serve)
 
     def close(self) -> None:
-        """Take no more connections."""
+        """Stop listening."""
         stop_listening(self._listener)
 
     def _serve(self, connection: socket.socket) -> None:
@@ -58,8 +60,8 @@ class ForwardProxy:
                 return
             head += more
         text = head.decode("latin-1")
-        self.heard.append(text)
-        status = self._judge(text)
+        self.requests.append(text)
+        status = self._status_for(text)
         if status == 0:
             connection.recv(1)
             return
@@ -69,11 +71,11 @@ class ForwardProxy:
             while connection.recv(65_536):  # unread bytes would make the close a reset
                 pass
             return
-        connection.sendall(f"HTTP/1.1 {status} Told by the proxy\r\nX-Proxy: yes\r\n\r\n".encode())
+        connection.sendall(f"HTTP/1.1 {status} From the proxy\r\nX-Proxy: yes\r\n\r\n".encode())
         if status == 200:
             self._tunnel(connection, text.split(" ")[1])
 
-    def _judge(self, head: str) -> int:
+    def _status_for(self, head: str) -> int:
         if not head.startswith("CONNECT "):
             return 405
         if self._credentials and f"Proxy-Authorization: Basic {self._credentials}\r\n" not in head:

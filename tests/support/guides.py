@@ -1,4 +1,4 @@
-"""Runs the code of receivers' guides, as it stands in them, over requests: one program a language for all senders."""
+"""Runs the code of the receivers' guides on requests: one program per language for all senders."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from tests.support.npm import installed
 
 _DRIVERS: Final = Path(__file__).parent / "drivers"
 NPM: Final = Path(__file__).parents[1] / "contracts" / "documents"
-# What a language needs of the machine.
+# The parts of the machine that each language needs (tests/support/parts.py).
 PARTS: Final[Mapping[str, tuple[str, ...]]] = {"python": (), "typescript": ("node",), "go": ("go",), "java": ("jdk",)}
 
 
 class Case(NamedTuple):
-    """A request as a receiver has it, its secret, the time on its clock, and whether it is genuine."""
+    """A request as a receiver gets it, its secret, the receiver's time, and whether it is genuine."""
 
     sender: str
     what: str
@@ -32,21 +32,21 @@ class Case(NamedTuple):
     genuine: bool
 
     def but(self, what: str, *, genuine: bool = False, **fields: Any) -> Case:
-        """Return this request with something else about it; not genuine unless told."""
+        """Return this request with other fields; not genuine by default."""
         return self._replace(what=what, genuine=genuine, **fields)
 
 
 def answers(language: str, guides: Mapping[str, str], cases: Sequence[Case], folder: Path) -> list[bool]:
-    """Return what the code of each case's sender says; `guides` are the pages by the name of the sender."""
+    """Return the result of the guide's code for each case; `guides` has the pages by sender."""
     for sender, page in guides.items():
         (code,) = re.findall(rf"^```{language}\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
         (folder / sender).mkdir()
         package = f"package {sender};\n" if language == "java" else ""
         (folder / sender / FILES[language]).write_text(package + code, encoding="utf-8")
     command = _PREPARE[language](folder, list(guides))
-    said = _run(command, folder, "".join(_line(case) for case in cases)).split()
-    assert len(said) == len(cases)
-    return [word == "true" for word in said]
+    words = _run(command, folder, "".join(_line(case) for case in cases)).split()
+    assert len(words) == len(cases)
+    return [word == "true" for word in words]
 
 
 def _line(case: Case) -> str:
@@ -55,8 +55,8 @@ def _line(case: Case) -> str:
     return "\t".join(base64.b64encode(cell).decode() for cell in cells) + "\n"
 
 
-def _run(command: Sequence[str | Path], folder: Path, given: str = "") -> str:
-    done = subprocess.run(command, cwd=folder, input=given, capture_output=True, text=True, check=False, timeout=240)
+def _run(command: Sequence[str | Path], folder: Path, stdin: str = "") -> str:
+    done = subprocess.run(command, cwd=folder, input=stdin, capture_output=True, text=True, check=False, timeout=240)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -66,7 +66,7 @@ def _python(_folder: Path, _senders: Sequence[str]) -> list[str | Path]:
 
 
 def _typescript(folder: Path, senders: Sequence[str]) -> list[str | Path]:
-    """Compile strictly, with the types of Node.js and nothing else."""
+    """Compile in strict mode, with the types of Node.js only."""
     (folder / "package.json").write_text('{"type": "module"}', encoding="utf-8")
     (folder / "node_modules").symlink_to(installed(NPM) / "node_modules")
     options = ["--strict", "--noUnusedLocals", "--target", "es2022", "--module", "nodenext", "--types", "node"]
@@ -77,7 +77,7 @@ def _typescript(folder: Path, senders: Sequence[str]) -> list[str | Path]:
 
 
 def _go(folder: Path, senders: Sequence[str]) -> list[str | Path]:
-    """Compile one program with a package of each sender; gofmt has nothing to change in any of them."""
+    """Compile one program with a package for each sender; gofmt must accept all of them."""
     (folder / "go.mod").write_text("module guides\n\ngo 1.20\n", encoding="utf-8")
     shutil.copy(_DRIVERS / "drive.go", folder)
     imports = "".join(f'\t{sender} "guides/{sender}"\n' for sender in senders)
@@ -96,7 +96,7 @@ def _go(folder: Path, senders: Sequence[str]) -> list[str | Path]:
 
 
 def _java(folder: Path, senders: Sequence[str]) -> list[str | Path]:
-    """Compile all classes at once, without a warning."""
+    """Compile all classes; a warning is an error."""
     files = [folder / sender / FILES["java"] for sender in senders]
     _run(["javac", "-Xlint:all", "-Werror", "-d", folder / "classes", _DRIVERS / "Drive.java", *files], folder)
     return ["java", "-XX:TieredStopAtLevel=1", "-cp", folder / "classes", "Drive"]

@@ -1,6 +1,6 @@
-"""Receivers that misbehave: the path of the request says how. `python -m tests.support.hostile` prints its port.
+"""A receiver that misbehaves as the path of the request says. `python -m tests.support.hostile` prints its port.
 
-It runs as a process of its own, so that what it sends is not in the memory that a test measures.
+It runs in a process of its own, so that its buffers do not count for the memory that a test measures.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _FILLER: Final = b"X-Filler: " + b"a" * 1000 + b"\r\n"
 _INTERIM: Final = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
 _ZEROS: Final = gzip.compress(b"\0" * 50_000_000)
 
-# What is sent at once, and what becomes of the connection then.
+# Bytes to send at once, and what to do with the connection afterwards.
 _SENT: Final[dict[str, tuple[bytes, str]]] = {
     "ok": (_NO_BODY, "keep"),
     "ok-and-close": (_OK + b"Connection: close\r\nContent-Length: 0\r\n\r\n", "close"),
@@ -125,7 +125,7 @@ _SENT: Final[dict[str, tuple[bytes, str]]] = {
     "two-answers": (_NO_BODY + b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n", "keep"),
     "ansi": (_OK + b"Transfer-Encoding: \x1b[31mred\r\n\r\n", "close"),
 }
-# What is sent until the other side has enough; with pauses where bytes drip.
+# Bytes to send first, bytes to send until the client closes, and the pause between them in seconds.
 _ENDLESS: Final[dict[str, tuple[bytes, bytes, float]]] = {
     "endless-body": (_OK + b"\r\n", b"x" * 65_536, 0),
     "gigabyte": (_OK + b"Content-Length: 1073741824\r\n\r\n", b"x" * 65_536, 0),
@@ -141,7 +141,7 @@ _ENDLESS: Final[dict[str, tuple[bytes, bytes, float]]] = {
 
 
 def _read_request(connection: socket.socket, rest: bytes) -> tuple[bytes, bytes]:
-    """Return a request, head and body, and what came behind it; empty when the connection has ended."""
+    """Return a request with its body, and the bytes after it; empty when the connection has ended."""
     while b"\r\n\r\n" not in rest:
         more = connection.recv(65_536)
         if not more:
@@ -156,7 +156,7 @@ def _read_request(connection: socket.socket, rest: bytes) -> tuple[bytes, bytes]
 
 
 def _leave(connection: socket.socket, how: str) -> bool:
-    """End the connection as told; False if it is kept."""
+    """Handle the connection after a response; False keeps it open."""
     if how == "keep":
         return False
     if how == "hang":
@@ -167,13 +167,13 @@ def _leave(connection: socket.socket, how: str) -> bool:
     return True
 
 
-def _converse(connection: socket.socket, seen: Callable[[bytes], None], answered: Callable[[], None]) -> None:
+def _converse(connection: socket.socket, on_request: Callable[[bytes], None], on_answered: Callable[[], None]) -> None:
     rest = b""
     while True:
         request, rest = _read_request(connection, rest)
         if not request:
             return
-        seen(request)
+        on_request(request)
         path = request.split(b" ", 2)[1].decode().lstrip("/").partition("?")[0]
         if path in _ENDLESS:
             first, again, pause_s = _ENDLESS[path]
@@ -181,21 +181,21 @@ def _converse(connection: socket.socket, seen: Callable[[bytes], None], answered
             while True:
                 connection.sendall(again)
                 time.sleep(pause_s)
-        if path == "echo":  # the whole request behind as many bytes as the query says
-            told = b"." * int(request.split(b" ", 2)[1].partition(b"?")[2]) + request
-            connection.sendall(_OK + b"Content-Length: %d\r\n\r\n" % len(told) + told)
+        if path == "echo":  # the whole request, after as many bytes as the query says
+            body = b"." * int(request.split(b" ", 2)[1].partition(b"?")[2]) + request
+            connection.sendall(_OK + b"Content-Length: %d\r\n\r\n" % len(body) + body)
             continue
         sent, how = _SENT[path]
         if path == "retry-after-of":
             sent %= unquote_to_bytes(request.split(b" ", 2)[1].partition(b"?")[2])
         connection.sendall(sent)
-        answered()
+        on_answered()
         if _leave(connection, how):
             return
 
 
 def _shake_hands(connection: ssl.SSLSocket) -> bool:
-    """Return whether the handshake succeeded; what it fails with is given the time to be read."""
+    """Return whether the handshake succeeded; after a failure, wait until the client has read the alert."""
     try:
         connection.do_handshake()
     except OSError:
@@ -209,10 +209,10 @@ def _shake_hands(connection: ssl.SSLSocket) -> bool:
 
 
 class HostileReceiver:
-    """Listens on a free port of 127.0.0.1, with a thread per connection; keeps the requests that it saw.
+    """Listens on a free port of 127.0.0.1, with a thread per connection; keeps the requests.
 
-    While `gate` is closed nothing is answered, while `handshake` is no handshake begins; `answered` counts what was
-    sent whole.
+    No response is sent until `gate` is set, no TLS handshake starts until `handshake` is set. `answered` counts
+    complete responses.
     """
 
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
@@ -221,8 +221,8 @@ class HostileReceiver:
         self.port: int = self._listener.getsockname()[1]
         self.requests: list[bytes] = []
         self.connections = 0
-        self.resumed: list[bool] = []  # of each connection with TLS
-        self.clients: list[str | None] = []  # of each request over TLS, whose certificate the connection has
+        self.resumed: list[bool] = []  # for each TLS connection
+        self.clients: list[str | None] = []  # for each TLS request: name in the client certificate
         self.answered = 0
         self._lock = threading.Lock()
         self.gate, self.handshake = threading.Event(), threading.Event()
@@ -231,11 +231,11 @@ class HostileReceiver:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def close(self) -> None:
-        """Take no more connections."""
+        """Stop listening."""
         stop_listening(self._listener)
 
     def present(self, tls: ssl.SSLContext) -> None:
-        """Be another from the next connection on."""
+        """Use another TLS context for further connections."""
         self._tls = tls
 
     def _accept(self) -> None:
@@ -251,30 +251,30 @@ class HostileReceiver:
             with connection:
                 if isinstance(connection, ssl.SSLSocket) and not _shake_hands(connection):
                     return
-                client = self._shown(connection)
-                _converse(connection, lambda request: self._saw(request, client), self._has_answered)
+                client = self._client_name(connection)
+                _converse(connection, lambda request: self._on_request(request, client), self._on_answered)
 
-    def _shown(self, connection: socket.socket) -> str | None:
-        """Return the name in the client's certificate."""
+    def _client_name(self, connection: socket.socket) -> str | None:
+        """Return the name in the client certificate."""
         if not isinstance(connection, ssl.SSLSocket):
             return None
         self.resumed.append(bool(connection.session_reused))
         subject = (connection.getpeercert() or {}).get("subject", ())
         return next((str(value) for field in subject for _, value in field), None)  # type: ignore[misc]  # typeshed
 
-    def _saw(self, request: bytes, client: str | None) -> None:
+    def _on_request(self, request: bytes, client: str | None) -> None:
         with self._lock:
             self.requests.append(request)
             self.clients.append(client)
         self.gate.wait()
 
-    def _has_answered(self) -> None:
+    def _on_answered(self) -> None:
         self.answered += 1
 
 
 @contextlib.contextmanager
 def hostile_process() -> Iterator[int]:
-    """Run a hostile receiver as a process; gives its port."""
+    """Run a hostile receiver in a process; yields its port."""
     command = [sys.executable, "-m", "tests.support.hostile"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True) as process:
         try:

@@ -1,4 +1,4 @@
-"""A whole installation of a test's own: topics, subscriptions, events, and what the roles made of them."""
+"""An installation for one test: topics, subscriptions, events, and the records that the roles write."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ DATA = {
 def subscription(
     id_: str, customer_id: str = "acme", event_types: Sequence[str] = ("*",), **fields: Any
 ) -> Subscription:
-    """Return a subscription; what is not given is as of a new one."""
+    """Return a subscription; `fields` replace the defaults of a new one."""
     given = {
         "sender": "zenoo",
         "url": "https://example.com/hook",
@@ -74,7 +74,7 @@ def value_of(one: Event) -> bytes:
 
 
 class Installation:
-    """Topics with a prefix of their own on a broker; `settings` as in schemas/settings/settings.py."""
+    """Topics with their own prefix; `settings` as in schemas/settings/settings.py."""
 
     def __init__(self, bootstrap_servers: str, prefix: str, **settings: Any) -> None:
         self.bootstrap_servers = bootstrap_servers
@@ -99,12 +99,12 @@ class Installation:
         )
 
     def make_topics(self) -> Installation:
-        """Make what is missing."""
+        """Create missing topics."""
         topics.apply(self.settings.kafka_properties(), self.admin, topics_and_sources(self.settings), self.names)
         return self
 
     def subscribe(self, *subscriptions: Subscription) -> None:
-        """Write subscription records as they are: nothing is checked, nothing is sealed."""
+        """Write subscription records unchanged: without checks and without sealing."""
         for one in subscriptions:
             partition = partition_of(one.customer_id, self.settings.partitions)
             self._producer.produce(self.names.subscriptions, encode_subscription(one), one.id, partition)
@@ -112,7 +112,7 @@ class Installation:
         self._flush()
 
     def write_subscription(self, id_: str, value: bytes | None, customer_id: str) -> None:
-        """Write any value, None for a tombstone, to where the customer's subscriptions are."""
+        """Write any value (None: a tombstone) to the partition of the customer's subscriptions."""
         partition = partition_of(customer_id, self.settings.partitions)
         self.produce(self.names.subscriptions, value, id_.encode(), partition=partition)
 
@@ -137,20 +137,20 @@ class Installation:
         self._flush()
 
     def _flush(self) -> None:
-        assert self._producer.flush(30) == 0, "the broker did not take the records"
+        assert self._producer.flush(30) == 0, "the broker did not accept the records"
 
     def delete_events(self, before: int) -> None:
-        """Remove the first records of the first partition, as retention does."""
+        """Delete the records of partition 0 below an offset, as retention does."""
         (future,) = self.admin.delete_records([TopicPartition(self.events_topic, 0, before)]).values()
         future.result(30)
 
     def jobs(self) -> list[Job]:
-        """Return all jobs that were made, by partition and offset."""
+        """Return all jobs, by partition and offset."""
         codec = JobCodec()
         return [codec.decode(message.value()) for message in self.job_records()]
 
     def job_records(self) -> list[Message]:
-        """Return the records of all jobs that were made."""
+        """Return the records of all jobs."""
         return read_topic(self.bootstrap_servers, self.names.jobs(FIRST))
 
     def dead(self) -> list[DeadLetter]:
@@ -159,7 +159,7 @@ class Installation:
         return [codec.decode(message.value()) for message in read_topic(self.bootstrap_servers, self.names.dead)]
 
     def positions(self, topic: str | None = None) -> dict[int, int]:
-        """Return the positions that the router has committed."""
+        """Return the committed positions of the router."""
         group = f"{self.settings.prefix}router"
         asked = [
             TopicPartition(topic or self.events_topic, n)
@@ -169,25 +169,25 @@ class Installation:
         return {p.partition: p.offset for p in future.result(30).topic_partitions if p.offset >= 0}
 
     def commit(self, positions: Mapping[int, int]) -> None:
-        """Set positions of the router's group, which has no member."""
+        """Set positions of the router's group; no router may run."""
         group = f"{self.settings.prefix}router"
         offsets = [TopicPartition(self.events_topic, number, offset) for number, offset in positions.items()]
         self.admin.alter_consumer_group_offsets([ConsumerGroupTopicPartitions(group, offsets)])[group].result(30)
 
     def wait_routed(self, deadline_s: float = 30.0) -> None:
-        """Wait until the router has committed all that has been published."""
+        """Wait until the router has committed all events."""
 
-        def routed() -> bool:
+        def is_routed() -> bool:
             ends = end_offsets(self.bootstrap_servers, self.events_topic)
             positions = self.positions()
             assert positions == ends, f"at {positions}, the ends are {ends}"
             return True
 
-        wait_until(routed, deadline_s, "all events are routed")
+        wait_until(is_routed, deadline_s, "all events are routed")
 
     @contextmanager
     def router(self, settings: Mapping[str, Any] | None = None, instance: int | None = None) -> Iterator[RunningRouter]:
-        """Run a router in a thread; it drains at the end, and its error is raised there."""
+        """Run a router in a thread; at the end stop it and raise its error, if any."""
         running = RunningRouter(build(self.settings.model_copy(update=dict(settings or {})), instance))
         try:
             yield running
@@ -202,7 +202,7 @@ class RunningRouter:
     def __init__(self, role: RouterRole) -> None:
         self.role = role
         self.error: BaseException | None = None
-        self.drained: bool | None = None  # what it said at its end
+        self.drained: bool | None = None  # result of `run`
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="router")
         self._thread.start()
@@ -214,7 +214,7 @@ class RunningRouter:
             self.error = error
 
     def wait_ready(self) -> RunningRouter:
-        """Wait until it routes."""
+        """Wait until it is ready."""
         wait_until(self._ready, what="the router is ready")
         return self
 
@@ -225,11 +225,11 @@ class RunningRouter:
         return True
 
     def wait_knows(self, id_: str, known: bool = True) -> None:
-        """Wait until a subscription is in its table, or no longer is, as an acknowledged write waits."""
+        """Wait until a subscription is in its table, or with `known=False` until it is not."""
         wait_until(lambda: (self.role.table._subscriptions.get(id_) is not None) == known, what=f"{id_} known: {known}")
 
     def wait_not_ready(self, part: str) -> str:
-        """Wait until /readyz would say a sentence with this in it, and return the sentence."""
+        """Wait until the reason of /readyz contains `part`; return the reason."""
 
         def found() -> str:
             self.raise_error()
@@ -240,38 +240,38 @@ class RunningRouter:
         return wait_until(found, what=f"not ready: {part}")
 
     def wait_ended(self, deadline_s: float = 30.0) -> BaseException | None:
-        """Wait until it ends by itself and return its error."""
+        """Wait until it ends by itself; return its error."""
         self._thread.join(deadline_s)
         assert not self._thread.is_alive(), "the router did not end"
         error, self.error = self.error, None
         return error
 
     def stop(self) -> None:
-        """Tell it to end, and wait for that."""
+        """Stop it and wait for its end."""
         self._stopping.set()
         self._thread.join(60)
         assert not self._thread.is_alive(), "the router did not end"
 
     def raise_error(self) -> None:
-        """Raise what ended it, if anything did."""
+        """Raise its error, if any."""
         if self.error is not None:
             error, self.error = self.error, None
             raise error
 
     def metric(self, name: str, **labels: str) -> float:
-        """Return the value of a metric of it."""
+        """Return the value of one of its metrics."""
         return self.role.metrics.registry.get_sample_value(name, labels) or 0.0
 
 
 def alter(here: Installation, topic: str, name: str, value: str) -> None:
-    """Change one configuration of a topic."""
+    """Change one configuration entry of a topic."""
     entry = ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
     resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
     here.admin.incremental_alter_configs([resource])[resource].result(30)
 
 
 class Stale:
-    """A table that cannot say that it knows all, as one whose broker does not answer."""
+    """A table that is never fresh, as if the broker did not respond."""
 
     def __init__(self, table: SubscriptionTable[Subscription]) -> None:
         self._table = table

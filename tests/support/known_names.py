@@ -1,4 +1,4 @@
-"""Names whose addresses a test knows: what a client asks in place of DNS."""
+"""A resolver with fixed addresses, in place of DNS."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from consumers.delivery.http.resolver import Addresses
 
 
 class Names:
-    """Knows the addresses of every host, or, while `known` is false, none; the test says when."""
+    """Returns the same addresses for every host; none while `known` is false."""
 
     def __init__(self, *addresses: str) -> None:
         self.addresses = addresses

@@ -1,4 +1,4 @@
-"""The names that the module `select` has on a system with kqueue, made of an epoll."""
+"""The kqueue names of the module `select`, implemented with epoll."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ENDED: Final = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
 
 @dataclass(slots=True)
 class Kevent:
-    """One filter of a descriptor, or what happened to it."""
+    """A filter of a descriptor, as a change or as an event."""
 
     ident: int
     filter: int = KQ_FILTER_READ
@@ -27,7 +27,7 @@ class Kevent:
 
 @dataclass(slots=True)
 class Kqueue:
-    """Reports reading and writing one by one, as a kqueue does, each edge once."""
+    """Reports readable and writable as separate events, edge-triggered, as kqueue does."""
 
     epoll: select.epoll = field(default_factory=select.epoll)
     reported: list[list[Kevent]] = field(default_factory=list)
@@ -35,7 +35,7 @@ class Kqueue:
     def control(
         self, changes: Sequence[Kevent] | None, max_events: int, timeout_s: float | None = None
     ) -> list[Kevent]:
-        """Take changes, or return what has happened."""
+        """Apply changes, or return events."""
         for change in changes or ():
             assert change.flags == KQ_EV_ADD | KQ_EV_CLEAR
             reading = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET

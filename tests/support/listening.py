@@ -1,4 +1,4 @@
-"""What servers of the tests share that take connections of their own."""
+"""Functions that the tests' own servers share."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 
 def connections_of(listener: socket.socket) -> Iterator[socket.socket]:
-    """Yield each connection that comes, until the listener is closed."""
+    """Yield connections until the listener is closed."""
     while True:
         try:
             connection, _ = listener.accept()
@@ -19,9 +19,9 @@ def connections_of(listener: socket.socket) -> Iterator[socket.socket]:
 
 
 def serve_each(listener: socket.socket, serve: Callable[[socket.socket], None]) -> None:
-    """Serve each connection in a thread of its own until the listener is closed; return at once.
+    """Serve each connection in its own thread until the listener is closed; returns at once.
 
-    A connection is closed when `serve` returns, and may end under it.
+    A connection is closed when `serve` returns; its OSErrors are ignored.
     """
 
     def closing(connection: socket.socket) -> None:
@@ -36,7 +36,7 @@ def serve_each(listener: socket.socket, serve: Callable[[socket.socket], None]) 
 
 
 def stop_listening(listener: socket.socket) -> None:
-    """Take no more connections; whoever waits for one hears of it."""
+    """Close a listener and wake a thread that waits in `accept`."""
     with contextlib.suppress(OSError):
         listener.shutdown(socket.SHUT_RDWR)
     listener.close()

@@ -1,4 +1,4 @@
-"""What a process has, and had at most, in memory (Linux)."""
+"""Resident memory of a process (Linux)."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ MIB = 1024 * 1024
 
 
 def resident_bytes(pid: int) -> int:
-    """Return what a process has in memory now."""
+    """Return the resident memory of a process."""
     return _status(pid, "VmRSS")
 
 
 def peak_resident_bytes(pid: int) -> int:
-    """Return the most that a process has had in memory so far."""
+    """Return the peak of the resident memory of a process."""
     return _status(pid, "VmHWM")
 
 

@@ -1,4 +1,4 @@
-"""Packages of npm that tests need: installed as their lock says, once for all runs with this lock."""
+"""npm packages for tests, installed from their lock file, once for all runs with this lock file."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from tests.support.parts import required
 
 
 def installed(source: Path) -> Path:
-    """Install the packages of `source`'s lock into a cache of this user, beside its other files; return that folder.
+    """Copy the files of `source` into a cache of this user and install its packages there; return that folder.
 
-    A test whose packages npm cannot get is skipped, or fails where `node` is required.
+    If npm cannot install them the test is skipped, or fails if `node` is required.
     """
     lock = hashlib.sha256((source / "package-lock.json").read_bytes()).hexdigest()
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "signpost-tests"
     folder = cache / f"{source.name}-{lock[:12]}"
     folder.mkdir(parents=True, exist_ok=True)
     with (cache / ".lock").open("w") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)  # processes of one run
+        fcntl.flock(held, fcntl.LOCK_EX)  # test processes of one run share the cache
         for file in source.iterdir():
             if file.is_file():
                 shutil.copy(file, folder / file.name)

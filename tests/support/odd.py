@@ -1,4 +1,4 @@
-"""Endpoints that are odd in some way beside healthy ones, on a process whose authority and DNS are the tests' own."""
+"""Faulty and healthy endpoints on a delivery process that uses the tests' certificate authority and DNS server."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _EVENT = re.compile(rb'"event_id":"(evt_\d+)"')
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """`jobs` are those of each odd endpoint in a window."""
+    """Number of healthy endpoints; `jobs` is the number of jobs per faulty endpoint and window."""
 
     name: str
     healthy: int
@@ -30,7 +30,7 @@ class Size:
 
 @dataclass(slots=True)
 class World:
-    """A delivery process that trusts an authority, and asks a DNS server that says what `zone` holds."""
+    """A delivery process that trusts `authority` and uses a DNS server with `zone`."""
 
     scenario: Scenario
     players: Players
@@ -46,53 +46,56 @@ class World:
             self.sides[size.name] = side
         return self.sides[size.name]
 
-    def beside(
+    def run(
         self,
         size: Size,
         faulty: Sequence[Endpoint],
-        mend: Callable[[Beside], None],
-        turn: Callable[[Beside], None] = lambda _: None,
-    ) -> Beside:
-        """Serve faulty endpoints beside healthy ones, until they are mended and have got theirs."""
-        one = Beside(self.scenario, faulty, size, turn)
+        repair: Callable[[FaultyRun], None],
+        begin_window: Callable[[FaultyRun], None] = lambda _: None,
+    ) -> FaultyRun:
+        """Deliver to faulty and healthy endpoints, repair the faulty ones, and wait until all jobs have ended."""
+        run = FaultyRun(self.scenario, faulty, size, begin_window)
         side = self.side(size)
         before = len(side.sent)
-        alone, others = in_turns(side, side, size.windows, one.faults)
-        one.p99_ms = self.scenario.ends.p99_ms(*alone), self.scenario.ends.p99_ms(*others)
-        one.healthy = side.sent[before:]
-        mend(one)
-        for batch in one.batches:
+        alone, with_faults = in_turns(side, side, size.windows, run.faults)
+        run.p99_ms = (self.scenario.ends.p99_ms(*alone), self.scenario.ends.p99_ms(*with_faults))
+        run.healthy = side.sent[before:]
+        repair(run)
+        for batch in run.batches:
             self.scenario.ended(batch, size.windows.deadline_s)
-        assert [odd for batch in one.healthy for odd in self.scenario.ends.odd(batch)] == []
-        return one
+        assert [odd for batch in run.healthy for odd in self.scenario.ends.odd(batch)] == []
+        return run
 
 
-class Beside:
-    """One kind of odd endpoints, what they get, and what it came to."""
+class FaultyRun:
+    """Faulty endpoints of one kind, their jobs and their results; `begin_window` is called before each window."""
 
     def __init__(
-        self, scenario: Scenario, faulty: Sequence[Endpoint], size: Size, turn: Callable[[Beside], None]
+        self, scenario: Scenario, faulty: Sequence[Endpoint], size: Size, begin_window: Callable[[FaultyRun], None]
     ) -> None:
-        self._scenario, self._faulty, self._size, self._turn = scenario, faulty, size, turn
+        self._scenario = scenario
+        self._faulty = faulty
+        self._size = size
+        self._begin_window = begin_window
         self.batches: list[range] = []
         self.healthy: list[range] = []
-        self.p99_ms = (0.0, 0.0)
+        self.p99_ms = (0.0, 0.0)  # of healthy endpoints, without and with faults
 
     def faults(self, seconds: float, _healthy_jobs: int) -> threading.Thread:
-        """Begin to send what is for the faulty endpoints in this window."""
-        self._turn(self)
+        """Start to send the jobs of the faulty endpoints in this window."""
+        self._begin_window(self)
         jobs = self._size.jobs * len(self._faulty)
-        thread, batch = self._scenario.beside(self._faulty, jobs, jobs / seconds)
+        thread, batch = self._scenario.send_in_thread(self._faulty, jobs, jobs / seconds)
         self.batches.append(batch)
         return thread
 
     def outcomes(self) -> list[DecodedRecord]:
-        """What came of all attempts so far, but for first ones that were deliveries."""
+        """Return the outcomes of all attempts, except deliveries at the first attempt."""
         self._scenario.ends.look()
         return [odd for batch in self.batches for odd in self._scenario.ends.odd(batch)]
 
     def errors(self) -> dict[int, set[str | None]]:
-        """Return which failures each endpoint has shown so far, by its number."""
+        """Return the kinds of failures of each endpoint, by its number."""
         found: defaultdict[int, set[str | None]] = defaultdict(set)
         for outcome in self.outcomes():
             if outcome["state"] != "delivered":
@@ -100,8 +103,9 @@ class Beside:
         return found
 
     def row(self, name: str, requests: Sequence[bytes] = ()) -> Row:
-        """What it came to; `requests` are those that were answered well."""
-        ends, everything = self._scenario.ends, [n for batch in (*self.healthy, *self.batches) for n in batch]
+        """Return the row of the table; `requests` are those that got a 2xx response."""
+        ends = self._scenario.ends
+        everything = [number for batch in (*self.healthy, *self.batches) for number in batch]
         faulty = sum(map(len, self.batches))
         events = Counter(found[1] for request in requests if (found := _EVENT.search(request)))
         again = ends.again(everything) + sum(count - 1 for count in events.values())

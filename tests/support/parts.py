@@ -1,7 +1,7 @@
-"""Parts of the machine that some tests need: a test without one is skipped with a line that names it.
+"""Optional parts of the machine: a test that needs a missing part is skipped, and the skip names the part.
 
-SIGNPOST_TEST_REQUIRE=netns,node,go,docker,jdk,sphinx,cc (or some) makes a missing one a failure. A broker is no such
-part: without one the tests that need it always fail.
+SIGNPOST_TEST_REQUIRE=netns,node,go,docker,jdk,sphinx,cc (or some of them) makes a missing part a failure. A broker is
+not optional: without one the tests that need it always fail.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ REQUIRE: Final = "SIGNPOST_TEST_REQUIRE"
 
 
 def _runs(*command: str) -> bool:
-    """Tell whether a command ends with 0; asked of nothing that takes longer than a moment."""
+    """Return whether a short command exits with 0."""
     if shutil.which(command[0]) is None:
         return False
     try:
@@ -55,7 +55,7 @@ def _is_there(part: str) -> bool:
 
 
 def required(environment: Mapping[str, str] = os.environ) -> frozenset[str]:
-    """Return the parts that may not be missing; a name that is none is an error."""
+    """Return the required parts; UsageError for an unknown name."""
     names = {name.strip() for name in environment.get(REQUIRE, "").split(",")} - {""}
     if unknown := names - PARTS.keys():
         raise pytest.UsageError(f"{REQUIRE}: no such part: {', '.join(sorted(unknown))} (there are {', '.join(PARTS)})")
@@ -63,10 +63,10 @@ def required(environment: Mapping[str, str] = os.environ) -> frozenset[str]:
 
 
 def need(*parts: str) -> None:
-    """Skip the test that calls this where a part is missing, or fail it where the part is required."""
+    """Skip the calling test if a part is missing; fail it if the part is required."""
     for part in parts:
         if not _is_there(part):
             missing = f"missing part {part}: {PARTS[part][1]}"
             if part in required():
-                pytest.fail(f"{missing}; {REQUIRE} says that it must be here", pytrace=False)
+                pytest.fail(f"{missing}; {REQUIRE} requires it", pytrace=False)
             pytest.skip(missing)

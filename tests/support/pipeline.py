@@ -1,6 +1,6 @@
-"""The whole pipeline for one test: topics of its own, subscriptions, events, and role processes as a user starts them.
+"""A complete pipeline for one test: its own topics, subscriptions, events, and role processes as a user starts them.
 
-Nothing in it is a stand-in: topics are made by `apply`, subscriptions written by the writer, events by the publisher.
+It contains no stand-ins: `apply` creates the topics, SubscriptionWriter writes subscriptions, EventPublisher events.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ ENDS = ("delivered", "dead", "cancelled")
 
 
 class Pipeline:
-    """Topics under `prefix` on a broker, and roles with the same settings."""
+    """Topics with `prefix` on a broker, and roles with the same settings."""
 
     def __init__(self, bootstrap_servers: str, prefix: str, start_role: RoleStarter, **settings: Any) -> None:
         self.bootstrap_servers = bootstrap_servers
@@ -57,7 +57,7 @@ class Pipeline:
         self.settings: Settings = load_settings(kafka={"bootstrap.servers": bootstrap_servers}, **self.values)
         self.names = self.settings.names
         self._start_role = start_role
-        self._only: str | None = None  # the customer whose records are shown, where tests share this
+        self._only: str | None = None  # the customer whose records are visible, if tests share the pipeline
         self.customer = CUSTOMER
         self.admin = admin_of(bootstrap_servers)
         self.sender = load_senders()["zenoo"]
@@ -65,13 +65,14 @@ class Pipeline:
         apply(self.settings.kafka_properties(), self.admin, topics_and_sources(self.settings), self.names)
 
     def of_customer(self, customer: str) -> Pipeline:
-        """Return this pipeline as a test sees it that shares it with others: one customer, and no record of others."""
+        """Return a view of this pipeline for a test that shares it: records of other customers are not visible."""
         view = copy.copy(self)
-        view.customer = view._only = customer
+        view.customer = customer
+        view._only = customer
         return view
 
     def subscription_id(self, number: int = 0) -> str:
-        """Return the id of a subscription that `subscribe` writes."""
+        """Return the id that `subscribe` gives to a subscription."""
         return f"sub-{number}" if self._only is None else f"{self._only}-{number}"
 
     def env(self, **more: Any) -> dict[str, str]:
@@ -81,7 +82,7 @@ class Pipeline:
         return env | {"SIGNPOST_KAFKA_BOOTSTRAP_SERVERS": self.bootstrap_servers}
 
     def start(self, role: str, *args: str, ready: bool = True, **more: Any) -> Role:
-        """Start a role, and wait until it is ready unless told not to; `more` are further settings."""
+        """Start a role and, with `ready`, wait until it is ready; `more` are further settings."""
         process = self._start_role([role, *args], self.env(**more))
         return process.wait_ready() if ready else process
 
@@ -93,17 +94,17 @@ class Pipeline:
         """Start a delivery process."""
         return self.start("deliver", "--instance", str(instance), **more)
 
-    def write(self, *wishes: Wish) -> None:
-        """Change subscriptions; returns when the change is acknowledged."""
+    def write(self, *changes: Wish) -> None:
+        """Write changes of subscriptions; returns when they are acknowledged."""
         senders = load_senders()
         writer = SubscriptionWriter(self.settings.kafka_properties(), self.names, senders, sealer_of(self.settings))
         try:
-            writer.write(wishes)
+            writer.write(changes)
         finally:
             writer.close()
 
     def subscribe(self, *urls: str, customer: str | None = None, secret: str = SECRET, start: int = 0) -> list[str]:
-        """Write a subscription to all event types for each URL; return their ids."""
+        """Write a subscription to all event types for each URL; return the ids."""
         drafts = [
             Draft(
                 id=self.subscription_id(start + number),
@@ -119,7 +120,7 @@ class Pipeline:
         return [draft.id for draft in drafts]
 
     def publish(self, events: Iterable[Event | Mapping[str, Any]]) -> list[Event]:
-        """Publish events; returns when the broker has all of them."""
+        """Publish events; returns when the broker has acknowledged all of them."""
         kafka = self.settings.kafka_properties()
         with EventPublisher(kafka, sender=self.sender, topic=self.events_topic) as publisher:
             return [publisher.publish(event) for event in events]
@@ -129,7 +130,7 @@ class Pipeline:
         return self.publish(small_event(number, customer or self.customer) for number in range(start, start + count))
 
     def outcomes(self) -> list[DecodedRecord]:
-        """Return all outcomes that are committed."""
+        """Return all committed outcomes."""
         decode = OutcomeCodec().decode
         found = [decode(message.value()) for message in self.read(self.names.outcomes)]
         return [outcome for outcome in found if self._is_ours(outcome["subscription_id"])]
@@ -141,8 +142,9 @@ class Pipeline:
         return [job for job in found if self._is_ours(job.subscription_id)]
 
     def job_places(self) -> list[tuple[str, int, int]]:
-        """Return job id, partition and offset of all records of jobs.0s, by place."""
-        decode, messages = JobCodec().decode, self.read(f"{self.names.prefix}jobs.0s")
+        """Return job id, partition and offset of all records of jobs.0s, by partition and offset."""
+        decode = JobCodec().decode
+        messages = self.read(f"{self.names.prefix}jobs.0s")
         return [(decode(m.value()).job_id, m.partition() or 0, m.offset() or 0) for m in messages]
 
     def dead_letters(self) -> list[DeadLetter]:
@@ -155,7 +157,7 @@ class Pipeline:
         return self._only is None or subscription.startswith(f"{self._only}-")
 
     def read(self, topic: str) -> list[Message]:
-        """Return all records of a topic that are committed."""
+        """Return all committed records of a topic."""
         return read_topic(self.bootstrap_servers, topic)
 
     def size(self, topic: str) -> int:
@@ -163,19 +165,19 @@ class Pipeline:
         return sum(end_offsets(self.bootstrap_servers, topic).values())
 
     def wait_for_ends(self, jobs: int, deadline_s: float = 60.0) -> list[DecodedRecord]:
-        """Wait until so many jobs have come to an end, and return all outcomes."""
+        """Wait until `jobs` jobs have ended; return all outcomes."""
 
-        def ended() -> list[DecodedRecord]:
+        def all_ended() -> list[DecodedRecord]:
             outcomes = self.outcomes()
             ends = len(ends_of(outcomes))
             assert ends >= jobs, f"{ends} of {jobs} jobs have ended"
             return outcomes
 
-        return wait_until(ended, deadline_s, f"{jobs} jobs have ended")
+        return wait_until(all_ended, deadline_s, f"{jobs} jobs have ended")
 
 
 def ends_of(outcomes: Iterable[DecodedRecord]) -> Counter[str]:
-    """Return how many ends each job has come to."""
+    """Return the number of final outcomes of each job."""
     return Counter(outcome["job_id"] for outcome in outcomes if outcome["state"] in ENDS)
 
 

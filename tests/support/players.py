@@ -1,9 +1,15 @@
-"""A process that plays thousands of endpoints: the first part of a request's path says which, and may be told anew.
+"""A process that plays thousands of endpoints; the first segment of a request's path is their name.
 
-`python -m tests.support.players` prints its port; `Players` runs it and asks it. How an endpoint answers:
-`ok`, `hang` (never), `drip` (a byte of the head every half second), `close` (no answer), `slow:20` (after 20 ms, all at
-once), `serial:20` (one after the other, 20 ms each), `told:60/120` (429 with Retry-After: 60 for 120 s from its first
-request on, then as `slow:20`).
+`python -m tests.support.players` prints its port. `Players` runs it and controls it. An endpoint has one of these
+behaviours, which tests may change at any time:
+
+- `ok`: responds with 200.
+- `hang`: never responds.
+- `drip`: sends a byte of the response headers every half second.
+- `close`: closes the connection without a response.
+- `slow:20`: responds after 20 ms, to all requests concurrently.
+- `serial:20`: responds to one request after the other, 20 ms each.
+- `throttle:60/120`: responds with 429 and `Retry-After: 60` for 120 s from its first request, then as `slow:20`.
 """
 
 from __future__ import annotations
@@ -22,12 +28,12 @@ from tests.support.doors import Doors
 
 _HOSTS: Final = 100
 _OK: Final = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
-_TOLD: Final = b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: %d\r\nContent-Length: 0\r\n\r\n"
+_THROTTLED: Final = b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: %d\r\nContent-Length: 0\r\n\r\n"
 _NUMBER: Final = b'"event_id":"evt_'
 
 
 class Play:
-    """What one path has seen."""
+    """What one path has received."""
 
     def __init__(self) -> None:
         self.requests = 0
@@ -39,7 +45,7 @@ class Play:
         self.events: set[int] = set()
 
     def shown(self) -> dict[str, int]:
-        """Return it as numbers."""
+        """Return the counters."""
         return {
             "requests": self.requests,
             "most_at_once": self.most_at_once,
@@ -49,36 +55,36 @@ class Play:
 
 
 class Stage:
-    """All paths, and how each of them answers."""
+    """All paths and their behaviours."""
 
     def __init__(self) -> None:
-        self.how: dict[str, str] = {}
+        self.behaviours: dict[str, str] = {}
         self.plays: dict[str, Play] = {}
-        self.held: dict[str, set[Connection]] = {}  # who waits for an answer that never comes, by the first part
+        self.hanging: dict[str, set[Connection]] = {}  # connections that get no response, by name
         self.doors = Doors(lambda: Connection(self))
 
     def play_of(self, path: str) -> Play:
-        """Return what a path has seen."""
+        """Return the counters of a path."""
         play = self.plays.get(path)
         if play is None:
             play = self.plays[path] = Play()
         return play
 
-    async def control(self, told: dict[str, Any]) -> bytes:
-        """Do what the test asks for, and return what it wants to know."""
-        for name, how in told.get("how", {}).items():
-            self.how[name] = how
-            for connection in self.held.pop(name, set()):
+    async def control(self, command: dict[str, Any]) -> bytes:
+        """Run a command of the test and return its result."""
+        for name, behaviour in command.get("behaviours", {}).items():
+            self.behaviours[name] = behaviour
+            for connection in self.hanging.pop(name, set()):
                 connection.close()
-        if "door" in told:
-            return json.dumps(await self.doors.turn(told["door"], told["how_it_is"])).encode()
-        wanted = told.get("show")
-        found = {p: play.shown() for p, play in self.plays.items() if wanted and p.startswith(wanted)}
+        if "door" in command:
+            return json.dumps(await self.doors.turn(command["door"], command["state"])).encode()
+        prefix = command.get("show")
+        found = {path: play.shown() for path, play in self.plays.items() if prefix and path.startswith(prefix)}
         return json.dumps(found).encode()
 
 
 class Connection(asyncio.Protocol):
-    """One connection of a client; requests on it come one after the other."""
+    """One connection of a client, which sends one request after the other."""
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
@@ -91,15 +97,15 @@ class Connection(asyncio.Protocol):
         self._transport = transport
 
     def connection_lost(self, _error: Exception | None) -> None:
-        """The client has given up, or is done."""
+        """End the open request: the client gave up or is done."""
         self._ends()
 
     def close(self) -> None:
-        """End it."""
+        """Close the connection."""
         self._transport.close()
 
     def data_received(self, data: bytes) -> None:
-        """Take requests as they become complete."""
+        """Handle each request that is complete."""
         self._rest += data
         while (end := self._rest.find(b"\r\n\r\n")) >= 0:
             head = self._rest[:end]
@@ -112,20 +118,21 @@ class Connection(asyncio.Protocol):
     def _take(self, path: str, body: bytes) -> None:
         if path == "/_control":
             task = asyncio.ensure_future(self._stage.control(json.loads(body)))
-            task.add_done_callback(lambda done: self._says(done.result()))
+            task.add_done_callback(lambda done: self._send_result(done.result()))
             return
-        play = self._open = self._stage.play_of(path)
+        play = self._stage.play_of(path)
+        self._open = play
         play.requests += 1
         play.at_once += 1
         play.most_at_once = max(play.most_at_once, play.at_once)
-        how, _, detail = self._stage.how.get(path.split("/", 2)[1], "ok").partition(":")
-        if how == "ok":
+        behaviour, _, detail = self._stage.behaviours.get(path.split("/", 2)[1], "ok").partition(":")
+        if behaviour == "ok":
             self._ok(play, body)
         else:
-            getattr(self, f"_{how}")(play, body, path, detail)
+            getattr(self, f"_{behaviour}")(play, body, path, detail)
 
-    def _says(self, answer: bytes) -> None:
-        self._transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(answer) + answer)
+    def _send_result(self, result: bytes) -> None:
+        self._transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(result) + result)
 
     def _ok(self, play: Play, body: bytes) -> None:
         at = body.index(_NUMBER) + len(_NUMBER)
@@ -143,7 +150,7 @@ class Connection(asyncio.Protocol):
         play.free_at = max(play.free_at, loop.time()) + float(each_ms) / 1_000
         loop.call_at(play.free_at, self._ok, play, body)
 
-    def _told(self, play: Play, body: bytes, path: str, detail: str) -> None:
+    def _throttle(self, play: Play, body: bytes, path: str, detail: str) -> None:
         wait_s, _, for_s = detail.partition("/")
         now_ms = time.monotonic() * 1_000
         play.first_ms = play.first_ms or now_ms
@@ -151,23 +158,23 @@ class Connection(asyncio.Protocol):
             self._slow(play, body, path, "20")
             return
         self._ends()
-        self._transport.write(_TOLD % int(wait_s))
+        self._transport.write(_THROTTLED % int(wait_s))
 
     def _close(self, _play: Play, _body: bytes, _path: str, _detail: str) -> None:
         self._transport.close()
 
     def _hang(self, _play: Play, _body: bytes, path: str, _detail: str) -> None:
-        self._stage.held.setdefault(path.split("/", 2)[1], set()).add(self)
+        self._stage.hanging.setdefault(path.split("/", 2)[1], set()).add(self)
 
     def _drip(self, play: Play, body: bytes, path: str, detail: str) -> None:
         self._hang(play, body, path, detail)
         self._transport.write(b"HTTP/1.1 200 OK\r\nX-Drip: ")
-        self._drops()
+        self._send_drop()
 
-    def _drops(self) -> None:
+    def _send_drop(self) -> None:
         if not self._transport.is_closing():
             self._transport.write(b"x")
-            asyncio.get_running_loop().call_later(0.5, self._drops)
+            asyncio.get_running_loop().call_later(0.5, self._send_drop)
 
     def _ends(self) -> None:
         if self._open is not None:
@@ -181,7 +188,7 @@ def _length_in(head: bytes) -> int:
 
 
 class Players:
-    """The process, and questions to it; a context manager. `net`: its hosts are 127.0.<net>.1 and on."""
+    """Runs the process and controls it, as a context manager. Its hosts are 127.0.<net>.1 and following."""
 
     def __init__(self, net: int = 1) -> None:
         self._net = net
@@ -198,7 +205,7 @@ class Players:
         return self
 
     def url_of(self, number: int) -> str:
-        """Return the root URL of one of many hosts, none of which is that of `url` where the system has others."""
+        """Return the root URL of one of many hosts; another host than in `url`, if the system has more than one."""
         host = self._hosts[1 + number % (len(self._hosts) - 1)] if len(self._hosts) > 1 else self._hosts[0]
         return f"http://{host}:{self.port}/"
 
@@ -207,25 +214,25 @@ class Players:
         self._process.kill()
         self._process.communicate()
 
-    def tell(self, name: str, how: str) -> None:
-        """Have all endpoints whose path begins with this part answer so from now on; who hangs there is cut off."""
-        self._ask({"how": {name: how}})
+    def behave(self, name: str, behaviour: str) -> None:
+        """Set the behaviour of all endpoints of this name; connections that hang are closed."""
+        self._command({"behaviours": {name: behaviour}})
 
-    def door(self, name: str, how: str = "refuses") -> int:
-        """Return the port of a host of its own that `refuses` connections, then `drops` them, then is `open`."""
-        return int(self._ask({"door": name, "how_it_is": how}))
+    def door(self, name: str, state: str = "refuses") -> int:
+        """Set the state of a port of its own, `refuses`, then `drops`, then `open`; return the port."""
+        return int(self._command({"door": name, "state": state}))
 
     def seen(self, name: str) -> dict[str, dict[str, int]]:
-        """Return what the endpoints of this part have seen, by path."""
-        found: dict[str, dict[str, int]] = self._ask({"show": f"/{name}/"})
+        """Return the counters of the endpoints of this name, by path."""
+        found: dict[str, dict[str, int]] = self._command({"show": f"/{name}/"})
         return found
 
-    def _ask(self, told: dict[str, Any]) -> Any:
-        return self._client.post(f"{self.url}_control", json=told).json()
+    def _command(self, command: dict[str, Any]) -> Any:
+        return self._client.post(f"{self.url}_control", json=command).json()
 
 
 def hosts_of(net: int) -> tuple[str, ...]:
-    """Return the addresses that a process of players listens on, where the system has them."""
+    """Return the addresses that a process of players listens on, if the system has them."""
     return ("127.0.0.1", *(f"127.0.{net}.{number}" for number in range(1, _HOSTS + 1)))
 
 
@@ -236,7 +243,7 @@ async def _serve(net: int) -> None:
     port = server.sockets[0].getsockname()[1]
     servers = [server]
     for host in others:
-        with contextlib.suppress(OSError):  # an address that not every system has
+        with contextlib.suppress(OSError):  # not every system has this address
             servers += [await loop.create_server(lambda: Connection(stage), host, port, backlog=4_096)]
     print(port, len(servers), flush=True)
     await loop.run_in_executor(None, sys.stdin.read)  # ends with the process that started this one

@@ -1,7 +1,7 @@
-"""A TCP proxy before the broker: a test sees each request and each answer by its name, and may hold, delay or lose it.
+"""A TCP proxy before a Kafka broker: tests can hold, delay or drop each request and each response by its kind.
 
-Only those who are given the proxy's address go through it, and stay with it: in answers that name brokers (metadata,
-coordinators) the broker's port is replaced by the proxy's. All else passes as it is.
+Clients that get the proxy's address keep using it: in responses that name brokers (metadata, coordinators) the proxy
+replaces the broker's port by its own. All other bytes pass unchanged.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tests.support.topics import admin_of
 
 _CHUNK: Final = 1 << 16
 _HEAD: Final = struct.Struct(">ihhi")  # size, api key, api version, correlation id
-_ANSWER: Final = struct.Struct(">ii")  # size, correlation id
+_RESPONSE: Final = struct.Struct(">ii")  # size, correlation id
 
 
 class Api(IntEnum):
@@ -42,27 +42,27 @@ class Api(IntEnum):
     DESCRIBE_CLUSTER = 60
 
 
-Direction: TypeAlias = Literal["request", "answer"]
+Direction: TypeAlias = Literal["request", "response"]
 _NAME_BROKERS: Final = frozenset({Api.METADATA, Api.FIND_COORDINATOR, Api.DESCRIBE_CLUSTER})
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """A request on its way to the broker, or the broker's answer on its way back."""
+    """A request to the broker, or its response."""
 
     api: int
     direction: Direction
 
 
 Rule: TypeAlias = Callable[[Frame], bool]
-"""Asked for each frame, in a thread of its connection, which waits for it; False: the frame is lost."""
+"""Called for each frame, in a thread of its connection, which waits for it; False drops the frame."""
 
 Delay: TypeAlias = Callable[[Frame], float]
-"""How many seconds an answer is on its way: of a broker that is far; what comes behind it is on its way meanwhile."""
+"""Latency of a response in seconds; responses overlap, as those of a distant broker."""
 
 
 def pass_all(_: Frame) -> bool:
-    """Let everything pass."""
+    """Pass every frame."""
     return True
 
 
@@ -72,15 +72,15 @@ def at_once(_: Frame) -> float:
 
 
 def late(seconds: float, *apis: Api) -> Delay:
-    """Delay the answers to these requests, to all where none are named."""
+    """Delay the responses to these requests; to all requests if none are given."""
     return lambda frame: seconds if not apis or frame.api in apis else 0.0
 
 
 def slow(seconds: float, *apis: Api) -> Rule:
-    """Take so long over each of these requests, of all where none are named, one after the other in each connection.
+    """Delay these requests, one after the other in each connection; all requests if none are given.
 
-    So does a broker whose disk or followers are slow: it takes the next request of a connection up when it has
-    answered the one before.
+    A broker with a slow disk or slow followers does the same: it handles the next request of a connection after it has
+    responded to the previous one.
     """
     pause = threading.Event()
 
@@ -93,33 +93,34 @@ def slow(seconds: float, *apis: Api) -> Rule:
 
 
 @dataclass(frozen=True, slots=True)
-class _Link:
-    """A connection of a client, and the one to the broker that it is joined with."""
+class _Connection:
+    """A connection of a client and its connection to the broker."""
 
     client: socket.socket
     broker: socket.socket
-    asked: dict[int, int] = field(default_factory=dict)  # api by correlation id
-    answers: queue.SimpleQueue[tuple[float, bytes] | None] = field(default_factory=queue.SimpleQueue)
+    apis: dict[int, int] = field(default_factory=dict)  # by correlation id
+    responses: queue.SimpleQueue[tuple[float, bytes] | None] = field(default_factory=queue.SimpleQueue)
 
 
 class KafkaProxy:
-    """Listens at 127.0.0.1 for a broker of one node; `rule`, `delay` and `bytes_per_s` may be set anew at any time.
+    """Listens at 127.0.0.1 for a single broker; tests may change `rule`, `delay` and `bytes_per_s` at any time.
 
-    `bytes_per_s` is what a connection carries each way.
+    `bytes_per_s` is the bandwidth of a connection in each direction.
     """
 
     def __init__(self, bootstrap_servers: str) -> None:
         brokers = admin_of(bootstrap_servers).list_topics(timeout=30).brokers
-        assert len(brokers) == 1, "the proxy stands before a single node"
+        assert len(brokers) == 1, "the proxy supports a single broker"
         (broker,) = brokers.values()
         self._host = str(broker.host)
-        assert self._host in {"127.0.0.1", "localhost"}, f"the proxy cannot take the name {self._host}"
+        assert self._host in {"127.0.0.1", "localhost"}, f"the proxy cannot listen at {self._host}"
         self._broker = (self._host, int(broker.port))
         self._listener = socket.create_server((self._host, 0))
         self.port: int = self._listener.getsockname()[1]
-        # Host and port stand side by side in every answer that names a broker.
+        # In every response that names a broker the port follows the host.
         host = self._host.encode()
-        self._named, self._instead = (host + struct.pack(">i", port) for port in (self._broker[1], self.port))
+        self._broker_address = host + struct.pack(">i", self._broker[1])
+        self._proxy_address = host + struct.pack(">i", self.port)
         self._open: set[socket.socket] = set()
         self._closing = threading.Event()
         self.rule: Rule = pass_all
@@ -129,7 +130,7 @@ class KafkaProxy:
 
     @property
     def bootstrap_servers(self) -> str:
-        """Return the address to give to whoever is to go through the proxy."""
+        """Return the address for clients that use the proxy."""
         return f"{self._host}:{self.port}"
 
     def close(self) -> None:
@@ -160,39 +161,39 @@ class KafkaProxy:
                 continue
             broker.settimeout(None)
             self._open |= {client, broker}
-            link = _Link(client, broker)
-            for pump in (self._requests, self._answers, self._arrivals):
+            link = _Connection(client, broker)
+            for pump in (self._requests, self._responses, self._arrivals):
                 threading.Thread(target=self._run, args=(pump, link), daemon=True).start()
 
-    def _run(self, pump: Callable[[_Link], None], link: _Link) -> None:
+    def _run(self, pump: Callable[[_Connection], None], link: _Connection) -> None:
         try:
             pump(link)
         except OSError:
-            pass  # one side has closed the connection: so does the other
+            pass  # one side closed the connection: `finally` closes the other
         finally:
-            link.answers.put(None)
+            link.responses.put(None)
             for connection in (link.client, link.broker):
                 self._open.discard(connection)
                 _end(connection)
 
-    def _requests(self, link: _Link) -> None:
+    def _requests(self, link: _Connection) -> None:
         while frame := _read_frame(link.client):
             _, api, _, correlation = _HEAD.unpack_from(frame)
-            link.asked[correlation] = api
+            link.apis[correlation] = api
             if self.rule(Frame(api, "request")):
                 self._send(link.broker, frame)
 
-    def _answers(self, link: _Link) -> None:
+    def _responses(self, link: _Connection) -> None:
         while frame := _read_frame(link.broker):
-            api = link.asked.pop(_ANSWER.unpack_from(frame)[1])
+            api = link.apis.pop(_RESPONSE.unpack_from(frame)[1])
             if api in _NAME_BROKERS:
-                frame = frame.replace(self._named, self._instead)
-            if self.rule(Frame(api, "answer")):
-                link.answers.put((time.monotonic() + self.delay(Frame(api, "answer")), frame))
+                frame = frame.replace(self._broker_address, self._proxy_address)
+            if self.rule(Frame(api, "response")):
+                link.responses.put((time.monotonic() + self.delay(Frame(api, "response")), frame))
 
-    def _arrivals(self, link: _Link) -> None:
-        while (answer := link.answers.get()) is not None:
-            arrives_s, frame = answer
+    def _arrivals(self, link: _Connection) -> None:
+        while (response := link.responses.get()) is not None:
+            arrives_s, frame = response
             if (left_s := arrives_s - time.monotonic()) > 0:
                 self._closing.wait(left_s)
             self._send(link.client, frame)
@@ -201,51 +202,51 @@ class KafkaProxy:
         if not self.bytes_per_s:
             to.sendall(frame)
             return
-        part = max(1, self.bytes_per_s // 50)  # of a fiftieth of a second
+        part = max(1, self.bytes_per_s // 50)  # bytes of a fiftieth of a second
         for start in range(0, len(frame), part):
             to.sendall(frame[start : start + part])
             self._closing.wait(0.02)
 
 
 class Gate:
-    """A rule that stops the first frame of its kind once it is armed, and what comes behind it in its connection.
+    """A rule that, once armed, holds the next frame of its kind and all frames behind it in its connection.
 
-    `reached` is called when the frame stands there. Opened with `lose` the frame never arrives.
+    `on_reached` is called when a frame is held. `open(lose=True)` drops the frame.
     """
 
-    def __init__(self, api: Api, direction: Direction, reached: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, api: Api, direction: Direction, on_reached: Callable[[], None] = lambda: None) -> None:
         self._frame = Frame(api, direction)
-        self._reached = reached
-        self._armed = threading.Lock()  # taken while it is not
+        self._on_reached = on_reached
+        self._armed = threading.Lock()  # locked while the gate is not armed
         self._armed.acquire()
-        self._stands = threading.Event()
+        self._held = threading.Event()
         self._opened = threading.Event()
         self._lose = False
 
     def __call__(self, frame: Frame) -> bool:
         if frame != self._frame or not self._armed.acquire(blocking=False):
             return True
-        self._stands.set()
-        self._reached()
+        self._held.set()
+        self._on_reached()
         self._opened.wait()
         return not self._lose
 
     def arm(self) -> None:
-        """Stop the next frame of its kind."""
+        """Hold the next frame of its kind."""
         self._armed.release()
 
     def wait_reached(self, deadline_s: float = 30.0) -> None:
-        """Wait until a frame stands there."""
-        assert self._stands.wait(deadline_s), f"no {self._frame} within {deadline_s:g} s"
+        """Wait until a frame is held."""
+        assert self._held.wait(deadline_s), f"no {self._frame} within {deadline_s:g} s"
 
     def open(self, *, lose: bool = False) -> None:
-        """Let it go on its way, or lose it."""
+        """Pass the held frame, or drop it."""
         self._lose = lose
         self._opened.set()
 
 
 def _read_frame(source: socket.socket) -> bytes:
-    """Return the next frame with its size in front; nothing at the end of the connection."""
+    """Return the next frame with its size prefix; empty at the end of the connection."""
     head = _read(source, 4)
     return head + _read(source, int.from_bytes(head, "big")) if head else b""
 
@@ -261,7 +262,7 @@ def _read(source: socket.socket, size: int) -> bytes:
 
 
 def _end(connection: socket.socket) -> None:
-    """Close a socket that another thread may be reading: a plain close would leave that thread waiting."""
-    with contextlib.suppress(OSError):  # the other side was first
+    """Close a socket that another thread may be reading; without the shutdown that thread would keep waiting."""
+    with contextlib.suppress(OSError):  # the other side closed it first
         connection.shutdown(socket.SHUT_RDWR)
     connection.close()

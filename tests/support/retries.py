@@ -1,4 +1,4 @@
-"""How the retries that an outage leaves come back: from their outcomes."""
+"""Retries after an outage of an endpoint, as their outcomes show them."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from schemas.avro.codec import DecodedRecord
 from tests.support.scenario import Scenario
 from tests.support.waiting import wait_until
 
-# Milliseconds are cut off at both ends of an attempt.
+# Start and end of an attempt are rounded down to milliseconds.
 _CUT_MS: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
 class ComeBack:
-    """Retries that were delivered: when they were due, and when they began."""
+    """Delivered retries: when they were due and when they started."""
 
     retries: int
-    early: int  # began before they were due
+    early: int  # started before they were due
     due_within_ms: int
-    begun_within_ms: int
-    most_due_in_a_second: int
-    most_begun_in_a_second: int
-    most_at_once: int
+    started_within_ms: int
+    max_due_per_second: int
+    max_started_per_second: int
+    max_concurrent: int
 
     def __str__(self) -> str:
-        return f"at most {self.most_due_in_a_second:,} due in a second, {self.most_begun_in_a_second:,} sent"
+        return f"at most {self.max_due_per_second:,} due and {self.max_started_per_second:,} sent per second"
 
 
 def come_back(outcomes: Iterable[DecodedRecord]) -> ComeBack:
-    """Put together what became of jobs that failed first and were delivered then."""
+    """Summarize the outcomes of jobs that failed first and were delivered later."""
     due: dict[tuple[str, int], int] = {}
     delivered: list[DecodedRecord] = []
     for outcome in outcomes:
@@ -41,28 +41,29 @@ def come_back(outcomes: Iterable[DecodedRecord]) -> ComeBack:
         if outcome["state"] == "delivered":
             delivered.append(outcome)
     dues = [due[outcome["job_id"], outcome["attempt"]] for outcome in delivered]
-    begun = [outcome["at_ms"] for outcome in delivered]
+    started = [outcome["at_ms"] for outcome in delivered]
     return ComeBack(
         retries=len(delivered),
-        early=sum(at_ms < due_ms for at_ms, due_ms in zip(begun, dues, strict=True)),
+        early=sum(at_ms < due_ms for at_ms, due_ms in zip(started, dues, strict=True)),
         due_within_ms=max(dues) - min(dues),
-        begun_within_ms=max(begun) - min(begun),
-        most_due_in_a_second=_most_in_a_second(dues),
-        most_begun_in_a_second=_most_in_a_second(begun),
-        most_at_once=_most_at_once(delivered),
+        started_within_ms=max(started) - min(started),
+        max_due_per_second=_max_per_second(dues),
+        max_started_per_second=_max_per_second(started),
+        max_concurrent=_max_concurrent(delivered),
     )
 
 
 def outage(scenario: Scenario, name: str, jobs: int, *, step_s: int, deadline_s: float) -> range:
-    """Have so many jobs for one endpoint fail at least once, and then all delivered; return their numbers.
+    """Let `jobs` for one endpoint fail at least once, then deliver all of them; return their numbers.
 
-    It answers 429 at once, and after its outage each request after 100 ms. All steps of the schedule are `step_s`.
+    During its outage the endpoint responds with 429 at once, afterwards with 200 after 100 ms. Each step of the
+    schedule is `step_s`.
     """
-    scenario.players.tell(name, "told:0/100000")
+    scenario.players.behave(name, "throttle:0/100000")
     (one,) = scenario.endpoints(name, 1, schedule_s=(step_s,) * 20)
     batch = scenario.send([one], jobs)
     wait_until(lambda: _failed(scenario, batch), deadline_s, "each has failed")
-    scenario.players.tell(name, "slow:100")
+    scenario.players.behave(name, "slow:100")
     scenario.ended(batch, deadline_s)
     return batch
 
@@ -72,16 +73,18 @@ def _failed(scenario: Scenario, batch: range) -> bool:
     return all(number in scenario.ends.started_ms for number in batch)
 
 
-def _most_in_a_second(times_ms: Sequence[int]) -> int:
+def _max_per_second(times_ms: Sequence[int]) -> int:
     return max(Counter(at_ms // 1_000 for at_ms in times_ms).values())
 
 
-def _most_at_once(attempts: Iterable[DecodedRecord]) -> int:
+def _max_concurrent(attempts: Iterable[DecodedRecord]) -> int:
     changes = []
     for attempt in attempts:
-        at_ms, took_ms = attempt["at_ms"], attempt["duration_us"] // 1_000
+        at_ms = attempt["at_ms"]
+        took_ms = attempt["duration_us"] // 1_000
         changes += [(at_ms, 1), (at_ms + max(0, took_ms - _CUT_MS), -1)]
-    most = open_ = 0
+    most = 0
+    open_ = 0
     for _, change in sorted(changes):
         open_ += change
         most = max(most, open_)

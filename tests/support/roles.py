@@ -1,4 +1,4 @@
-"""Role processes for tests: started as a user would, killed by pid, ended with the test run whatever happens."""
+"""Role processes for tests: started as a user starts them; they never outlive the test run."""
 
 from __future__ import annotations
 
@@ -16,12 +16,11 @@ from urllib.parse import urlsplit
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from deploy.dev import kafka
-from deploy.dev import parent_bound as tether
+from deploy.dev import kafka, parent_bound
 from tests.support.compiled import role_environment
 from tests.support.waiting import wait_until
 
-# The setting that says where a role serves /readyz; tests give each role a port of its own.
+# The setting of the address of /readyz; tests give each role its own port.
 _LISTEN = {"router": "SIGNPOST_ROUTER_LISTEN", "deliver": "SIGNPOST_DELIVER_LISTEN"}
 _LOG_LINES = 40
 
@@ -29,7 +28,7 @@ _LOG_LINES = 40
 class Role:
     """A running `signpost …` process."""
 
-    def __init__(self, process: tether.Tethered, name: str, address: str | None, log: Path) -> None:
+    def __init__(self, process: parent_bound.Tethered, name: str, address: str | None, log: Path) -> None:
         self._process = process
         self.name = name
         self.address = address
@@ -38,7 +37,7 @@ class Role:
 
     @classmethod
     def start(cls, args: Sequence[str], env: Mapping[str, str], *, folder: Path) -> Self:
-        """Start `signpost <args>` with settings from `env` alone, in `folder`, where its log goes as well."""
+        """Start `signpost <args>` in `folder`, which gets its log, with settings from `env` only."""
         name = args[0]
         folder.mkdir(parents=True, exist_ok=True)
         full = {key: value for key, value in os.environ.items() if not key.startswith("SIGNPOST_")}
@@ -48,7 +47,7 @@ class Role:
             full.setdefault(listen, f"127.0.0.1:{kafka.free_port()}")
         log = folder / f"{name}-{len(list(folder.glob(f'{name}-*.log')))}.log"
         with log.open("wb") as output:
-            process = tether.start(
+            process = parent_bound.start(
                 [sys.executable, "-m", "deploy.cli.main", *args],
                 env=full,
                 cwd=folder,
@@ -60,39 +59,39 @@ class Role:
         return cls(process, name, f"http://{full[listen]}" if listen else None, log)
 
     def is_alive(self) -> bool:
-        """Tell whether it runs."""
+        """Return whether the process runs."""
         return self._process.poll() is None
 
     def wait_ready(self, deadline_s: float = 60.0) -> Self:
-        """Wait until /readyz answers 200; AssertionError with the end of its log if it ends, or does not in time."""
+        """Wait until /readyz responds with 200; AssertionError with the end of the log if the role ends or is late."""
 
-        def ready() -> bool:
+        def is_ready() -> bool:
             if not self.is_alive():
                 raise RuntimeError(f"{self.name} ended with exit code {self._process.poll()}")
             return self.get("/readyz")[0] == http.client.OK
 
         try:
-            wait_until(ready, deadline_s, f"{self.name} is ready")
+            wait_until(is_ready, deadline_s, f"{self.name} is ready")
         except (AssertionError, RuntimeError) as error:
-            raise AssertionError(f"{error}; {self._last_words()}") from None
+            raise AssertionError(f"{error}; {self._end_of_log()}") from None
         return self
 
     def get(self, path: str) -> tuple[int, str]:
-        """Ask its status server; (0, reason) where it does not answer."""
-        assert self.address is not None, f"{self.name} serves no status"
+        """GET a page of its status server; (0, reason) if the server does not respond."""
+        assert self.address is not None, f"{self.name} has no status server"
         parts = urlsplit(self.address)
         connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=5)
         try:
             connection.request("GET", path)
-            answer = connection.getresponse()
-            return answer.status, answer.read().decode()
+            response = connection.getresponse()
+            return response.status, response.read().decode()
         except OSError as error:
             return 0, str(error)
         finally:
             connection.close()
 
     def metric(self, name: str, **labels: str) -> float:
-        """Return the sum of a metric's samples that have these labels; 0 where there are none."""
+        """Return the sum of a metric's samples with these labels; 0 if there are none."""
         _, text = self.get("/metrics")
         return sum(
             sample.value
@@ -102,38 +101,38 @@ class Role:
         )
 
     def kill(self) -> None:
-        """End it with SIGKILL, and wait until it is gone."""
+        """Send SIGKILL and wait for the end of the process."""
         self._process.kill()
 
     def terminate(self, deadline_s: float = 60.0) -> int:
-        """Send SIGTERM, wait for its end, and return the exit code."""
+        """Send SIGTERM, wait for the end of the process, and return its exit code."""
         self._process.send_signal(signal.SIGTERM)
         return self.wait(deadline_s)
 
     def wait(self, deadline_s: float = 60.0) -> int:
-        """Wait for its end and return the exit code."""
+        """Wait for the end of the process and return its exit code."""
         try:
             return self._process.wait(deadline_s)
         except subprocess.TimeoutExpired:
-            raise AssertionError(f"{self.name} did not end within {deadline_s:g} s; {self._last_words()}") from None
+            raise AssertionError(f"{self.name} did not end within {deadline_s:g} s; {self._end_of_log()}") from None
 
     def log_text(self) -> str:
-        """Return all that it has written to standard output and standard error."""
+        """Return its standard output and standard error."""
         return self.log.read_text(encoding="utf-8", errors="replace")
 
-    def _last_words(self) -> str:
+    def _end_of_log(self) -> str:
         return "its log ends:\n" + "\n".join(self.log_text().splitlines()[-_LOG_LINES:])
 
 
 class RoleStarter:
-    """What the fixture `start_role` hands out: call it as `start_role(["router"], env)`."""
+    """The type of the fixture `start_role`: call it as `start_role(["router"], env)`."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._roles: list[Role] = []
 
     def __call__(self, args: Sequence[str], env: Mapping[str, str]) -> Role:
-        """Start `signpost <args>` with settings from `env` alone."""
+        """Start `signpost <args>` with settings from `env` only."""
         role = Role.start(args, env, folder=self._folder)
         self._roles.append(role)
         return role
@@ -141,7 +140,7 @@ class RoleStarter:
     @classmethod
     @contextmanager
     def into(cls, folder: Path) -> Iterator[Self]:
-        """Hand out a starter whose roles are killed at the end."""
+        """Yield a starter; kill its roles at the end."""
         starter = cls(folder)
         try:
             yield starter

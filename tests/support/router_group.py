@@ -1,4 +1,4 @@
-"""Two router processes in one group: who is started, killed or stands still, and whose partitions are whose."""
+"""A model of two router processes in one group: start, kill, stall, rebalance."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tests.support.router_model import Broker, RouterProcess
 
 
 class Routers:
-    """Their lives; `quiet` is for how many turns nothing else is to happen to the group."""
+    """The processes of the group; `quiet` is the number of turns without further events in the group."""
 
     broker: Broker
     start_at: StartAt
@@ -18,18 +18,19 @@ class Routers:
         """Begin without a process."""
         self.broker, self.start_at = broker, start_at
         self.processes: list[RouterProcess | None] = [None, None]
-        self.unaware: set[int] = set()  # processes that stand still: others have their partitions
-        self.ends_before: dict[PartitionKey, int] = {}  # where logs ended when partitions moved last
+        self.unaware: set[int] = set()  # stalled processes, whose partitions are assigned to others
+        self.ends_before: dict[PartitionKey, int] = {}  # ends of the logs at the last rebalance
 
     def moves(self) -> None:
-        """Hear that partitions are about to go to others."""
+        """Called before a rebalance assigns partitions to other processes."""
 
     def key(self, part: int) -> PartitionKey:
         keys = sorted(self.broker.logs)
         return keys[part % len(keys)]
 
     def found(self) -> dict[PartitionKey, PartitionOffsets]:
-        away, self.broker.away = self.broker.away, False
+        away = self.broker.away
+        self.broker.away = False
         found = self.broker.found(sorted(self.broker.logs))
         self.broker.away = away
         return found
@@ -42,7 +43,7 @@ class Routers:
             self.end(number)
 
     def go_on(self, starts: bool) -> None:
-        """Start one of them, or leave them all stopped."""
+        """Start one process, or leave all stopped."""
         self.quiet = 2 * starts
         if starts:
             self.start(0)
@@ -52,7 +53,7 @@ class Routers:
         self.processes[number] = RouterProcess(self.broker, self.start_at)
 
     def end(self, number: int) -> None:
-        """It is killed: what it had not sent is gone, and what it had asked for may still happen."""
+        """Kill a process: unsent records are lost, commits that it had sent still arrive."""
         process = self.processes[number]
         self.processes[number] = None
         self.unaware.discard(number)
@@ -62,13 +63,15 @@ class Routers:
         self.rebalance()
 
     def rebalance(self, turned: bool = False) -> None:
-        """Partitions go from those who know of it, and come to them anew."""
+        """Revoke all partitions of the processes that do not stall, and assign the partitions to them again."""
         members = [one for number, one in enumerate(self.processes) if one is not None and number not in self.unaware]
         for one in members:
             one.consumer.gone("on_revoke")
         self.moves()
         self.broker.generation += 1
         self.ends_before = {key: log.end for key, log in self.broker.logs.items()}
-        for place, one in enumerate(members):
-            keys = [key for key in sorted(self.broker.logs) if key[1] % len(members) == (place ^ turned) % len(members)]
+        for position, one in enumerate(members):
+            keys = [
+                key for key in sorted(self.broker.logs) if key[1] % len(members) == (position ^ turned) % len(members)
+            ]
             one.consumer.assigned(self.broker.generation, keys)

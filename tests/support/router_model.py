@@ -1,7 +1,7 @@
-"""Event topics, a group and its router processes, as a model: the real router parts.
+"""A model of event topics and a consumer group around the real parts of the router.
 
-The model is plain: logs that begin and end somewhere, committed positions, records of sources, a generation. A process
-learns in its next poll what happened to its group, and how its commits ended.
+The model has logs with begin and end, committed positions, records of sources and a generation. A process gets group
+events and results of commits at its next poll.
 """
 
 from __future__ import annotations
@@ -30,22 +30,22 @@ MAX_UNCOMMITTED = 6
 
 
 def first_since(log: Log, at_ms: int) -> int:
-    """The first record that is not older, or -1."""
+    """Return the offset of the first record that is not older, or -1."""
     return next((at for at, appended in log.records.items() if at >= log.begin and appended >= at_ms), -1)
 
 
 @dataclass
 class Broker:
-    """What outlives every process."""
+    """State that outlives every process."""
 
     now_s: float = 1_000.0
-    away: bool = False  # answers no question; what was accepted is accepted
+    away: bool = False  # does not respond; accepted commits stay
     logs: dict[PartitionKey, Log] = field(default_factory=dict)
     generation: int = 0
     owners: dict[PartitionKey, RouterProcess] = field(default_factory=dict)
     committed: Positions = field(default_factory=dict)
     sources: PositionsBySource = field(default_factory=dict)
-    routed: set[tuple[PartitionKey, int]] = field(default_factory=set)  # whose records the broker has
+    routed: set[tuple[PartitionKey, int]] = field(default_factory=set)  # events whose jobs the broker has
     told: set[tuple[PartitionKey, int]] = field(default_factory=set)  # reported as truncated
 
     @property
@@ -57,38 +57,39 @@ class Broker:
         return sorted(key for key in self.logs if key[0] in wanted)
 
     def found(self, keys: Sequence[PartitionKey]) -> dict[PartitionKey, PartitionOffsets]:
-        self._answers()
+        self._check_available()
         return {
             key: PartitionOffsets(self.committed.get(key), "", self.logs[key].begin, self.logs[key].end) for key in keys
         }
 
     def commit(self, positions: Positions, generation: int, owned: Iterable[PartitionKey]) -> bool:
-        """Take positions of members of the present generation only, which may set what others own to begin with."""
+        """Accept positions of the current generation only; new positions may be of partitions that others own."""
         if generation != self.generation:
             return False
-        assert not (positions.keys() & self.committed.keys()) - set(owned), "a position of somebody else's partition"
+        assert not (positions.keys() & self.committed.keys()) - set(owned), "a position of another member's partition"
         self.committed |= positions
         return True
 
     def begins(self, key: PartitionKey, at: int, *, first: bool) -> None:
-        """A process begins to read at a position that is found, never guessed; `first`: it owns partition 0.
+        """Check the position at which a process starts to read; `first`: it owns partition 0.
 
-        A range that retention truncated was reported before.
+        Positions are found, never guessed, and ranges that retention truncated were reported before.
         """
-        committed, begin = self.committed.get(key), self.logs[key].begin
+        committed = self.committed.get(key)
+        begin = self.logs[key].begin
         source = self.sources.get(key[0])
         assert source is not None or not first, "read before it was recorded"
         assert at <= self.logs[key].end, "of another log"
         if committed is None:
             assert source is None or key[1] not in source.positions, "a lost position was guessed"
-            assert at <= begin, "a partition that came later begins at its beginning"
-            self.told |= {(key, one) for one in range(at)}  # wherever that is by then
+            assert at <= begin, "a partition added later is read from its beginning"
+            self.told |= {(key, one) for one in range(at)}  # wherever its log begins by then
         else:
-            assert committed <= at <= max(committed, begin), "it goes on where the group was"
+            assert committed <= at <= max(committed, begin), "it continues at the committed position"
             assert all((key, one) in self.told for one in range(committed, at))
 
     def lost(self) -> set[PartitionKey]:
-        """What was recorded and has no position; all of a source where none of it has one."""
+        """Return recorded partitions without a position; all of a source if none of its partitions has one."""
         lost: set[PartitionKey] = set()
         for topic, source in self.sources.items():
             assert source is not None
@@ -98,17 +99,17 @@ class Broker:
         return lost
 
     def beyond(self) -> set[PartitionKey]:
-        """Positions that are behind the end of their log."""
+        """Return the partitions with positions beyond the end of their log."""
         return {key for key, at in self.committed.items() if at > self.logs[key].end}
 
-    # What is asked of `SourcesTopic`, `CommittedPositions` and `AdminClient`:
+    # Methods of `SourcesTopic`, `CommittedPositions` and `AdminClient`:
 
     def read(self) -> PositionsBySource:
-        self._answers()
+        self._check_available()
         return dict(self.sources)
 
     def write(self, sources: Iterable[SourcePositions]) -> None:
-        self._answers()
+        self._check_available()
         self.sources |= {source.topic: source for source in sources}
 
     def fetch(self, keys: Sequence[PartitionKey]) -> dict[PartitionKey, PartitionOffsets]:
@@ -118,10 +119,10 @@ class Broker:
         return self.found(self.keys(topics))
 
     def describe_topics(self, asked: Any, **_: object) -> dict[str, Future[Any]]:
-        return {topic: self._answer(_Described(self.keys([topic]))) for topic in asked.topic_names}
+        return {topic: self._future_of(_Described(self.keys([topic]))) for topic in asked.topic_names}
 
     def list_offsets(self, asked: dict[TopicPartition, Any], **_: object) -> dict[TopicPartition, Future[Any]]:
-        return {place: self._answer(_Offset(self._offset(place, spec))) for place, spec in asked.items()}
+        return {place: self._future_of(_Offset(self._offset(place, spec))) for place, spec in asked.items()}
 
     def _offset(self, place: TopicPartition, spec: Any) -> int:
         log = self.logs[place.topic, place.partition]
@@ -129,16 +130,16 @@ class Broker:
             return first_since(log, spec.timestamp)
         return log.begin if "Earliest" in type(spec).__name__ else log.end
 
-    def _answer(self, answer: object) -> Future[Any]:
+    def _future_of(self, result: object) -> Future[Any]:
         future: Future[Any] = Future()
         try:
-            self._answers()
-            future.set_result(answer)
+            self._check_available()
+            future.set_result(result)
         except KafkaException as error:
             future.set_exception(error)
         return future
 
-    def _answers(self) -> None:
+    def _check_available(self) -> None:
         if self.away:
             raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
 
@@ -154,7 +155,7 @@ class _Offset:
 
 
 class GroupConsumer(LogConsumer):
-    """What `Source` asks of its consumer; `inbox` is what it hears of when it polls next."""
+    """The consumer methods that `Source` calls; `inbox` has callbacks for the next poll."""
 
     def __init__(self, config: dict[str, Any], **_: object) -> None:
         self.broker: Broker = config["broker"]
@@ -163,19 +164,19 @@ class GroupConsumer(LogConsumer):
         self.generation = -1
         self.owned: Sequence[PartitionKey] = ()
         self.inbox: deque[Callable[[], None]] = deque()
-        self.sent: deque[tuple[Positions, int]] = deque()  # commits on their way to the broker
+        self.sent: deque[tuple[Positions, int]] = deque()  # commits that have not reached the broker
 
     def assigned(self, generation: int, keys: Sequence[PartitionKey]) -> None:
-        """The group has a new generation; the process hears of it in its next poll."""
+        """Start a new generation; the process gets its assignment at its next poll."""
 
-        def hear() -> None:
+        def assign() -> None:
             self.generation, self.owned = generation, keys
             self.hears["on_assign"](self, [TopicPartition(*key) for key in keys])
 
-        self.inbox.append(hear)
+        self.inbox.append(assign)
 
     def gone(self, how: str) -> None:
-        """Partitions go: by `on_revoke` while they may still be committed, by `on_lost` when somebody else has them."""
+        """Take all partitions: with `on_revoke` they can still be committed, with `on_lost` others own them."""
         self.inbox.clear()
         self.hears[how](self, [])
         self.position = {}
@@ -201,7 +202,7 @@ class GroupConsumer(LogConsumer):
         return offsets
 
     def arrive(self) -> None:
-        """The oldest commit on its way comes to the broker, and its answer to the process."""
+        """Let the oldest sent commit reach the broker, and queue its result for the process."""
         positions, generation = self.sent.popleft()
         accepted = self.broker.commit(positions, generation, self.owned)
         error = None if accepted else KafkaError(KafkaError.ILLEGAL_GENERATION)
@@ -209,7 +210,7 @@ class GroupConsumer(LogConsumer):
 
 
 class RouterProcess:
-    """One life of a router: what its loop does with the real parts, one record to route an event."""
+    """A router process: its loop with the real parts; each event makes one record."""
 
     def __init__(self, broker: Broker, start_at: StartAt) -> None:
         self.broker = broker
@@ -242,13 +243,13 @@ class RouterProcess:
         self.broker.told |= {((lost.topic, lost.partition), at) for at in range(lost.lost_from, lost.begin)}
 
     def flush(self, _seconds: float) -> bool:
-        """Records come to the broker."""
+        """Let all records reach the broker."""
         self.broker.routed.update(self.unflushed)
         self.unflushed.clear()
         return True
 
     def turn(self, events: int) -> None:
-        """Commit what is due, read, and route so many events."""
+        """Commit what is due, read, and route up to `events` events."""
         self.commits.poll(self.broker.now_s)
         if self.source.misplaced and not self.arrived and not self.commits.pending:
             self.source.recover_positions()

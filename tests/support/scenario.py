@@ -1,7 +1,7 @@
-"""Scenarios: healthy endpoints beside ones that misbehave, on one delivery process.
+"""Scenarios: healthy and misbehaving endpoints on one delivery process.
 
-Jobs are written as the router writes them, at an even rate or all at once, so that no more than delivery runs. Each is
-known by the number of its event, and those that were sent together by their range.
+Tests write jobs as the router writes them, at an even rate or all at once, so that only delivery runs. The number of
+its event identifies a job; a range of numbers identifies a batch.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _FILLER: Final = b"x" * 250
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A subscription, and where its record is."""
+    """A subscription and the position of its record."""
 
     id: str
     partition: int
@@ -41,7 +41,7 @@ class Endpoint:
 
 
 class Scenario:
-    """A delivery process, endpoints, and jobs for them."""
+    """A delivery process, endpoints and their jobs."""
 
     def __init__(self, pipeline: Pipeline, players: Players, **settings: Any) -> None:
         self.pipeline = pipeline
@@ -52,13 +52,14 @@ class Scenario:
         self._codec = JobCodec()
         self._next = 0
         self._pause = threading.Event()
-        # What comes at once does not stand before what comes evenly.
-        self._even, self._at_once = (_producer(pipeline.bootstrap_servers) for _ in range(2))
+        # Two producers, so that jobs at an even rate do not queue behind a burst.
+        self._even = _producer(pipeline.bootstrap_servers)
+        self._at_once = _producer(pipeline.bootstrap_servers)
 
     def endpoints(self, name: str, count: int, url: str | None = None, **fields: Any) -> list[Endpoint]:
-        """Write subscriptions whose requests go to `/<name>/<number>`; `fields` are those of their records.
+        """Write subscriptions with the paths `/<name>/<number>`; `fields` are fields of their records.
 
-        `url` is what is before that, with `{}` for the number; without it they are spread over hosts.
+        `url` is the part before the path, with `{}` for the number; without it, endpoints are spread over hosts.
         """
         roots = (url.format(number) if url else self.players.url_of(number) for number in range(count))
         return self.subscribe(name, [f"{root}{name}/{number}" for number, root in enumerate(roots)], **fields)
@@ -71,9 +72,10 @@ class Scenario:
         each: Callable[[str, int], dict[str, object]] = lambda _id, _number: {},
         **fields: Any,
     ) -> list[Endpoint]:
-        """Write the subscription `<name>-<number>` for each URL, anew where it is there; `each` has further fields."""
+        """Write or replace the subscription `<name>-<number>` for each URL; `each` returns further fields."""
         topic = self.pipeline.names.subscriptions
-        offsets, made = dict(end_offsets(self.pipeline.bootstrap_servers, topic)), []
+        offsets = dict(end_offsets(self.pipeline.bootstrap_servers, topic))
+        made = []
         for number, url in enumerate(urls):
             id_, customer = f"{name}-{number}", f"{name}-{number // 10}"
             partition = partition_of(customer, len(offsets))
@@ -86,14 +88,16 @@ class Scenario:
         return made
 
     def send(self, endpoints: Sequence[Endpoint], jobs: int, per_second: float = 0) -> range:
-        """Write jobs for endpoints in turn, evenly over time (0: all at once); return their numbers."""
+        """Write jobs for endpoints in turn, at an even rate (0: all at once); return their numbers."""
         batch = range(self._next, self._next + jobs)
         self._next += jobs
         self._send(batch, endpoints, per_second)
         return batch
 
-    def beside(self, endpoints: Sequence[Endpoint], jobs: int, per_second: float) -> tuple[threading.Thread, range]:
-        """As `send`, in a thread of its own."""
+    def send_in_thread(
+        self, endpoints: Sequence[Endpoint], jobs: int, per_second: float
+    ) -> tuple[threading.Thread, range]:
+        """Do the same in a thread; return the thread and the numbers."""
         batch = range(self._next, self._next + jobs)
         self._next += jobs
         thread = threading.Thread(target=self._send, args=(batch, endpoints, per_second))
@@ -101,7 +105,7 @@ class Scenario:
         return thread, batch
 
     def ended(self, batch: range, deadline_s: float) -> None:
-        """Wait until these jobs have come to an end."""
+        """Wait until these jobs have ended."""
 
         def ended() -> bool:
             self.ends.look()
@@ -112,12 +116,13 @@ class Scenario:
         wait_until(ended, deadline_s, "all jobs have ended")
 
     def deferred(self) -> float:
-        """How often jobs were deferred so far."""
+        """Return how often jobs were deferred."""
         return self.role.metric("signpost_delivery_deferred_total")
 
     def _send(self, batch: range, endpoints: Sequence[Endpoint], per_second: float) -> None:
         producer = self._even if per_second else self._at_once
-        topic, began = self.pipeline.names.jobs(FIRST), time.monotonic()
+        topic = self.pipeline.names.jobs(FIRST)
+        began = time.monotonic()
         for turn, number in enumerate(batch):
             if per_second and (ahead_s := began + turn / per_second - time.monotonic()) > 0:
                 producer.poll(0)
@@ -166,4 +171,4 @@ def _subscription(id_: str, customer: str, url: str, sealed: bytes, fields: dict
         "updated_at_ms": 0,
         "request_id": "scenario",
     }
-    return Subscription(id=id_, customer_id=customer, url=url, **(values | fields))  # type: ignore[arg-type]  # as the record has them
+    return Subscription(id=id_, customer_id=customer, url=url, **(values | fields))  # type: ignore[arg-type]  # the fields of the record

@@ -1,4 +1,4 @@
-"""The scheduler of tests in several processes: units of work as tests/support/spread.py names them."""
+"""The pytest-xdist scheduler for tests in several processes; tests/support/spread.py defines the units of work."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from xdist.workermanage import WorkerController
 
 from tests.support.spread import unit_of
 
-_AHEAD: Final = 2  # as many as the library's own scheduler
+_AHEAD: Final = 2  # as in the library's own scheduler
 
 
 class Spread(LoadScopeScheduling):
-    """Hands out one unit after the other, the next one to whichever process is about to be done."""
+    """Assigns units in order, the next one to the process that is nearly done."""
 
     def _split_scope(self, nodeid: str) -> str:
         return unit_of(nodeid, self.config.rootpath)
 
     def _reschedule(self, node: WorkerController) -> None:
-        """Give a process what it needs to go on: it begins a test when it knows the next one, or that there is none."""
+        """Assign units to a process: it starts a test only when it knows the next one, or that there is none."""
         while not node.shutting_down and (not self.workqueue or self._pending_of(self.assigned_work[node]) <= _AHEAD):
             super()._reschedule(node)
 
     def remove_node(self, node: WorkerController) -> str | None:
-        """Hand out again what a process left that died, but for the test that it died of; return that.
+        """Assign the unfinished tests of a crashed process to others; return the test in which it crashed.
 
-        What it had done counts as done: the library's own form hands out such units as well, which run nothing, and
-        then waits for their end for ever.
+        Finished tests are not assigned again: the library's own method assigns such units as well, which run nothing,
+        and then waits forever for their end.
         """
         workload = self.assigned_work.pop(node)
         left = {unit: [test for test, done in tests.items() if not done] for unit, tests in workload.items()}

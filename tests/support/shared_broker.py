@@ -1,6 +1,6 @@
-"""One broker for a run in several processes: the one that spreads the tests starts it when the first test asks.
+"""One broker for a test run in several processes: the controlling process starts it when the first test needs it.
 
-It ends with that process, whatever becomes of those that run the tests.
+The broker ends with the controlling process, even if test processes crash.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from schemas.catalog.errors import Unavailable
 
 
 class BrokerHost:
-    """Answers at a Unix socket where the broker is; `start` is called by the first question."""
+    """Serves the broker's address at a Unix socket; calls `start` at the first request."""
 
     def __init__(self, start: Callable[[], Broker]) -> None:
         self._start = start
@@ -30,27 +30,27 @@ class BrokerHost:
         threading.Thread(target=self._serve, name="broker-host", daemon=True).start()
 
     def _serve(self) -> None:
-        # One question after the other: who asks while the broker starts waits for it.
+        # One request after the other: requests during the start of the broker wait for it.
         while not self._closed:
-            with contextlib.suppress(OSError, EOFError), self._listener.accept() as question:
-                self._answer(question)
+            with contextlib.suppress(OSError, EOFError), self._listener.accept() as connection:
+                self._respond(connection)
 
-    def _answer(self, question: Connection[object, object]) -> None:
+    def _respond(self, connection: Connection[object, object]) -> None:
         if self._closed:
             return
         try:
             if self._broker is None:
                 self._broker = self._start()
         except Unavailable as error:
-            question.send((None, str(error)))
+            connection.send((None, str(error)))
         else:
-            question.send((self._broker.bootstrap_servers, None))
+            connection.send((self._broker.bootstrap_servers, None))
 
     def close(self) -> None:
-        """End the broker, if it was started here."""
+        """Stop the broker, if this object started it."""
         self._closed = True
         with contextlib.suppress(OSError):
-            Client(self.address, "AF_UNIX").close()  # wakes the thread, which is not waiting for anything else
+            Client(self.address, "AF_UNIX").close()  # wakes the thread, which waits in accept
         self._listener.close()
         shutil.rmtree(self._folder, ignore_errors=True)
         if self._broker is not None:
@@ -58,7 +58,7 @@ class BrokerHost:
 
 
 def ask(address: str) -> Broker:
-    """Return the broker of the host at `address`; Unavailable says why there is none."""
+    """Return the broker of the host at `address`; Unavailable with the reason if there is none."""
     with Client(address, "AF_UNIX") as host:
         bootstrap_servers, refusal = host.recv()
     if refusal is not None:

@@ -1,6 +1,6 @@
-"""Which event topics an installation of the tests has: that of Zenoo alone, unless a test is about all senders.
+"""Event topics of test installations: that of the sender zenoo only, unless a test is about all senders.
 
-One for each loaded sender would be made, read and reported in every test, which is about something else.
+Otherwise every test would create and read a topic for each loaded sender.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from schemas.settings.settings import Settings
 
 
 def zenoo_alone(prefix: str) -> list[dict[str, str]]:
-    """Return the setting `sources` for Zenoo's own topic."""
+    """Return the setting `sources` with the topic of zenoo only."""
     return [{"topic": f"{prefix}zenoo.events", "sender": "zenoo"}]
 
 
 def topics_and_sources(settings: Settings) -> list[Topic]:
-    """Return all topics that an installation needs, those of its sources that have a name of ours among them."""
+    """Return all topics that an installation needs, including event topics of its sources with Signpost's names."""
     names = settings.names
     ours = [source.sender for source in sources_of(settings) if source.topic == names.events(source.sender)]
     return own_topics(

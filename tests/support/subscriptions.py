@@ -20,7 +20,7 @@ MakeWriter: TypeAlias = Callable[..., SubscriptionWriter]
 
 
 def subscriptions_topic(bootstrap_servers: str, prefix: str, partitions: int = PARTITIONS) -> TopicNames:
-    """Make the topics of subscriptions and of their health."""
+    """Create the topics `subscriptions` and `health`."""
     names = TopicNames(prefix)
     for topic in (names.subscriptions, names.health):
         create_topic(bootstrap_servers, topic, partitions, cleanup_policy="compact")
@@ -28,20 +28,20 @@ def subscriptions_topic(bootstrap_servers: str, prefix: str, partitions: int = P
 
 
 def kafka_of(bootstrap_servers: str) -> dict[str, str]:
-    """Return the properties of a connection."""
+    """Return the Kafka properties of a client."""
     return {"bootstrap.servers": bootstrap_servers}
 
 
 def writer_of(
     kafka: Mapping[str, str], names: TopicNames, key: bytes = KEY, surroundings: Surroundings | None = None
 ) -> SubscriptionWriter:
-    """Return a writer with a sealing key of the tests."""
+    """Return a writer with the sealing key of the tests."""
     return SubscriptionWriter(kafka, names, load_senders(), Sealer([key]), surroundings=surroundings)
 
 
 @contextmanager
 def making_writers(kafka: Mapping[str, str], names: TopicNames) -> Iterator[MakeWriter]:
-    """Hand out what makes writers, with the options of `writer_of`; all are closed at the end."""
+    """Yield a function that makes writers, with the options of `writer_of`; close them at the end."""
     made: list[SubscriptionWriter] = []
 
     def make(**options: Any) -> SubscriptionWriter:
@@ -57,11 +57,11 @@ def making_writers(kafka: Mapping[str, str], names: TopicNames) -> Iterator[Make
 
 
 def present(writer: SubscriptionWriter) -> dict[str, Subscription]:
-    """Return the subscriptions that are there now, by id."""
+    """Return the present subscriptions by id."""
     return {id_: found for id_, found in writer.read().items() if isinstance(found, Subscription)}
 
 
 def draft(id_: str, customer_id: str = "acme", **fields: Any) -> Draft:
-    """Return a draft of a Zenoo subscription to everything."""
+    """Return a draft of a zenoo subscription to all event types."""
     given: dict[str, Any] = {"url": "https://hooks.acme.example/zenoo", "event_types": ("*",)}
     return Draft(id=id_, sender="zenoo", customer_id=customer_id, **(given | fields))

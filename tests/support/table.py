@@ -1,4 +1,4 @@
-"""The table of scenarios: a row for each test that recorded one, at the end of a run, of one process or several."""
+"""The table of scenarios at the end of a test run: one row per test that recorded one, in any process of the run."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ _NAME: Final = "scenario"
 _HEAD: Final = (
     "scenario",
     "events",
-    "of them to faulty ones",
+    "for faulty endpoints",
     "lost",
     "repeated",
     "healthy p99 without",
     "with",
     "healthy per second without",
     "with",
-    "rewritten, a deferred job",
+    "rewrites per deferred job",
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What a scenario came to; None: was not measured."""
+    """Results of a scenario; None: not measured. Pairs are without and with faulty endpoints."""
 
     scenario: str
     events: int
@@ -38,11 +38,11 @@ class Row:
     rewrites: float | None = None
 
     def show(self, record_property: RecordProperty) -> None:
-        """Have it shown at the end of the run."""
+        """Record the row for the table at the end of the run."""
         record_property(_NAME, self.cells())
 
     def cells(self) -> list[str]:
-        """As the table shows it."""
+        """Return the cells of the row."""
         return [
             self.scenario,
             f"{self.events:,}",
@@ -56,15 +56,15 @@ class Row:
 
 
 def _pair(pair: tuple[float, float] | None, form: str) -> tuple[str, str]:
-    """Return both, and by how much the second differs."""
+    """Return both cells; the second one with the difference in per cent."""
     if pair is None:
         return "", ""
-    without, beside = pair
-    return form.format(without), f"{form.format(beside)} ({100 * (beside / max(without, 0.001) - 1):+.0f} %)"
+    without, with_faults = pair
+    return form.format(without), f"{form.format(with_faults)} ({100 * (with_faults / max(without, 0.001) - 1):+.0f} %)"
 
 
 def table_of(reports: Iterable[pytest.TestReport]) -> list[str]:
-    """Return the lines of the table; none where no test recorded a row."""
+    """Return the lines of the table; none if no test recorded a row."""
     rows: list[list[str]] = [cells for report in reports for cells in _cells_of(report)]
     if not rows:
         return []

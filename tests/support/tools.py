@@ -1,4 +1,4 @@
-"""The commands that look into topics, run as somebody types them, and records of every kind to look at."""
+"""Runs `signpost …` commands in this process, and makes records for them to read."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Said(NamedTuple):
 
 
 class Commands:
-    """Runs `signpost …` with settings from `env`."""
+    """Runs `signpost …` with settings from `env`; the result has exit code and output."""
 
     def __init__(self, env: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
         for name, value in env.items():
@@ -66,14 +66,14 @@ def job(number: int = 1, **fields: Any) -> Job:
 def job_value(one: Job) -> bytes:
     """Return a job as the value of a record."""
     codec = JobCodec()
-    names = tuple(field.name for field in dataclasses.fields(Job))  # compiled, it has no __slots__
+    names = tuple(field.name for field in dataclasses.fields(Job))  # the compiled class has no __slots__
     split = names.index("sender")
     tail = codec.tail(**{name: getattr(one, name) for name in names[split:]})
     return codec.encode(tail, **{name: getattr(one, name) for name in names[:split]})
 
 
 def outcome_value(one: Job, **fields: Any) -> bytes:
-    """Return the outcome of an attempt of a job as the value of a record; delivered unless told otherwise."""
+    """Return the outcome of an attempt as the value of a record; delivered by default."""
     given: dict[str, Any] = {
         "state": "delivered",
         "reason": "",

@@ -1,4 +1,4 @@
-"""Topics as tests see them: made, read whole, and removed."""
+"""Creates, reads and deletes topics for tests."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support.waiting import wait_until
 
 Headers: TypeAlias = list[tuple[str, str | bytes | None]]
 _PAGE = 5_000
-# Answers about a topic that was made, or a broker that was started, a moment ago.
+# Transient errors right after a topic was created or a broker started.
 _NOT_YET = (
     KafkaError.NOT_LEADER_FOR_PARTITION,
     KafkaError.LEADER_NOT_AVAILABLE,
@@ -33,21 +33,21 @@ def admin_of(bootstrap_servers: str) -> AdminClient:
 
 
 def create_topic(bootstrap_servers: str, topic: str, partitions: int = 1, **configs: str) -> None:
-    """Make a topic, and wait until it can be written to; `configs` with underscores (`cleanup_policy="compact"`)."""
+    """Create a topic and wait until it is writable; `configs` with underscores (`cleanup_policy="compact"`)."""
     config = {name.replace("_", "."): value for name, value in configs.items()}
-    admin = admin_of(bootstrap_servers)  # kept until the answer is here, which is lost with the client
+    admin = admin_of(bootstrap_servers)  # referenced until the response is here: it is lost with the client
     admin.create_topics([NewTopic(topic, partitions, 1, config=config)])[topic].result(30)
-    end_offsets(bootstrap_servers, topic)  # the controller answers before the broker knows of it
+    end_offsets(bootstrap_servers, topic)  # the controller responds before the broker knows the topic
 
 
 def remove_topics(bootstrap_servers: str, prefix: str) -> None:
-    """Remove all topics whose names begin with `prefix`, so that a long run does not weigh the broker down."""
+    """Delete all topics whose names start with `prefix`, so that a long run does not burden the broker."""
     admin = admin_of(bootstrap_servers)
     found = [name for name in admin.list_topics(timeout=30).topics if name.startswith(prefix)]
     for future in admin.delete_topics(found, operation_timeout=30).values() if found else ():
         try:
             future.result(30)
-        except KafkaException as error:  # a role that is about to end may have removed it
+        except KafkaException as error:  # another cleanup may have deleted it
             if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
                 raise
 
@@ -61,10 +61,10 @@ def produce(
     partition: int = -1,
     headers: Headers | None = None,
 ) -> None:
-    """Write one record, whatever it holds, and wait until the broker has it."""
+    """Write one record and wait until the broker has it."""
     producer = Producer({"bootstrap.servers": bootstrap_servers, "message.max.bytes": 8_000_000, "log_level": 0})
     producer.produce(topic, value, key, partition, headers=headers)  # type: ignore[arg-type]  # None is fine
-    assert producer.flush(30) == 0, "the broker did not take the record"
+    assert producer.flush(30) == 0, "the broker did not accept the record"
 
 
 def end_offsets(
@@ -73,7 +73,7 @@ def end_offsets(
     """Return the last stable offset of each partition of a topic, or with READ_UNCOMMITTED the high watermark."""
     admin = admin_of(bootstrap_servers)
 
-    def ask() -> dict[int, int]:
+    def fetch() -> dict[int, int]:
         partitions = admin.list_topics(topic, timeout=30).topics[topic].partitions
         assert partitions, f"{topic} is not known yet"
         latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # it has no annotations
@@ -85,7 +85,7 @@ def end_offsets(
                 raise AssertionError(str(error)) from error
             raise
 
-    return wait_until(ask, what=f"the partitions of {topic} have leaders")
+    return wait_until(fetch, what=f"the partitions of {topic} have leaders")
 
 
 def read_topic(
@@ -98,7 +98,7 @@ def read_topic(
 ) -> list[Message]:
     """Return all messages of a topic from its beginning to its last stable offset, by partition and offset.
 
-    With READ_UNCOMMITTED: to its high watermark, aborted ones included. Tombstones are among them.
+    With READ_UNCOMMITTED: to its high watermark, including aborted messages. Tombstones are included.
     """
     ends = end_offsets(bootstrap_servers, topic, isolation)
     wanted = set(ends if partitions is None else partitions)
@@ -124,7 +124,7 @@ def read_topic(
 
 
 def _read(consumer: Consumer, missing: set[int], ends: dict[int, int], deadline_s: float) -> list[Message]:
-    """Read until each partition has reported its end at or behind the offset that is wanted."""
+    """Read until each partition has reported its end at or behind the wanted offset."""
     found: list[Message] = []
     ends_at = time.monotonic() + deadline_s
     missing = {number for number in missing if ends[number] > 0}

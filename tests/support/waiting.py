@@ -1,4 +1,4 @@
-"""Waiting for a condition with a deadline: what tests do in place of sleeping."""
+"""Waiting for a condition with a deadline, in place of sleeping."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ T = TypeVar("T")
 
 
 def wait_until(condition: Callable[[], T], deadline_s: float = 60.0, what: str = "the condition") -> T:
-    """Ask until the answer is true and return it; AssertionError with `what` and the last answer after the deadline.
+    """Call `condition` until its result is true and return it; AssertionError with `what` after the deadline.
 
-    An AssertionError of the condition itself counts as "not yet" and is shown at the end.
+    An AssertionError of the condition counts as false; the error at the deadline shows the last result.
     """
     ends_at = time.monotonic() + deadline_s
     pause_s = 0.005
     while True:
-        answer: T | AssertionError
+        result: T | AssertionError
         try:
-            answer = condition()
-            if answer:
-                return answer
+            result = condition()
+            if result:
+                return result
         except AssertionError as error:
-            answer = error
+            result = error
         if time.monotonic() >= ends_at:
-            raise AssertionError(f"not within {deadline_s:g} s: {what} (last: {answer!r})")
+            raise AssertionError(f"not within {deadline_s:g} s: {what} (last: {result!r})")
         time.sleep(pause_s)
         pause_s = min(pause_s * 1.5, 0.1)

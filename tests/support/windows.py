@@ -1,7 +1,7 @@
-"""Healthy endpoints with and without others beside them, in windows that alternate.
+"""Healthy endpoints with and without faulty ones, in alternating windows.
 
-So whatever else happens on the machine happens to both. Each side is a delivery process of its own: what faulty
-endpoints left is not in the way of the healthy ones without them.
+Other load on the machine affects both kinds of windows alike. Each side has its own delivery process, so that leftovers
+of faulty endpoints do not delay the healthy ones of the other side.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from typing import TypeAlias
 
 from tests.support.scenario import Endpoint, Scenario
 
-# Begins to send what is for faulty endpoints within so many seconds (0: at once) beside so many healthy jobs.
+# Starts to send the jobs of faulty endpoints: seconds of the window (0: all at once), healthy jobs in the window.
 Faults: TypeAlias = Callable[[float, int], threading.Thread | None]
 
 
 @dataclass(frozen=True, slots=True)
 class Windows:
-    """How many, how long, at which rate; `backlog` is that of one window at full speed."""
+    """Number, length and rate of windows; `backlog` is the size of one window at full speed."""
 
     turns: int
     without_s: int
-    beside_s: int
+    faulty_s: int
     per_second: int
     backlog: int
     backlogs: int
@@ -33,14 +33,14 @@ class Windows:
 
 @dataclass(slots=True)
 class Side:
-    """A delivery process and its healthy endpoints; `sent` are their jobs so far."""
+    """A delivery process and its healthy endpoints; `sent` has the batches of their jobs."""
 
     scenario: Scenario
     healthy: list[Endpoint]
     sent: list[range] = field(default_factory=list)
 
     def warm(self, windows: Windows) -> None:
-        """Have each endpoint known, and connected to."""
+        """Deliver twice to each endpoint, so that connections are open and response times known."""
         for _ in range(2):
             self._ended(self.scenario.send(self.healthy, len(self.healthy), windows.per_second), windows)
 
@@ -49,7 +49,7 @@ class Side:
         return self._ended(self.scenario.send(self.healthy, windows.per_second * seconds, windows.per_second), windows)
 
     def at_full_speed(self, windows: Windows) -> float:
-        """Deliver a backlog of healthy endpoints; return how many a second."""
+        """Deliver a backlog of healthy endpoints; return the rate per second."""
         return self.scenario.ends.rate(self._ended(self.scenario.send(self.healthy, windows.backlog), windows))
 
     def _ended(self, batch: range, windows: Windows) -> range:
@@ -58,26 +58,28 @@ class Side:
         return batch
 
 
-def in_turns(without: Side, beside: Side, windows: Windows, faults: Faults) -> tuple[list[range], list[range]]:
-    """Return the jobs that were delivered at an even rate, without and with faults."""
-    alone, others = [], []
+def in_turns(without: Side, with_faults: Side, windows: Windows, faults: Faults) -> tuple[list[range], list[range]]:
+    """Deliver at an even rate; return the batches without and with faults."""
+    alone: list[range] = []
+    faulty: list[range] = []
     for _ in range(windows.turns):
         alone.append(without.even(windows.without_s, windows))
-        thread = faults(windows.beside_s, windows.per_second * windows.beside_s)
-        others.append(beside.even(windows.beside_s, windows))
+        thread = faults(windows.faulty_s, windows.per_second * windows.faulty_s)
+        faulty.append(with_faults.even(windows.faulty_s, windows))
         _join([thread])
-    return alone, others
+    return alone, faulty
 
 
-def per_second(without: Side, beside: Side, windows: Windows, faults: Faults) -> tuple[float, float]:
-    """Return how many healthy deliveries a second a backlog makes, without and with faults: medians."""
-    alone, others = [], []
+def per_second(without: Side, with_faults: Side, windows: Windows, faults: Faults) -> tuple[float, float]:
+    """Deliver backlogs; return the median rate of healthy deliveries per second, without and with faults."""
+    alone: list[float] = []
+    faulty: list[float] = []
     for _ in range(windows.backlogs):
         alone.append(without.at_full_speed(windows))
         thread = faults(0, windows.backlog)
-        others.append(beside.at_full_speed(windows))
+        faulty.append(with_faults.at_full_speed(windows))
         _join([thread])
-    return statistics.median(alone), statistics.median(others)
+    return statistics.median(alone), statistics.median(faulty)
 
 
 def _join(threads: Iterable[threading.Thread | None]) -> None:

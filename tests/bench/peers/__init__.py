@@ -1,1 +1,1 @@
-"""What others would have taken instead: `make bench-peers`. Needs Java 17 and Maven; Bento where it is installed."""
+"""Delivery next to other programs: `make bench-peers`. Needs Java 17 and Maven; uses Bento if it is installed."""

@@ -1,11 +1,11 @@
-"""`python -m tests.bench.peers`: Signpost's delivery beside Confluent's parallel-consumer and Bento, one line of JSON.
+"""`python -m tests.bench.peers`: delivery next to Confluent's parallel-consumer and Bento; prints a line of JSON.
 
-Beside them a bare loop of sockets, without Kafka and with nothing to decide: the least that it takes to post.
+A bare socket loop without Kafka shows the minimum cost of the requests.
 
-All read as many records from as many partitions and post the same bodies with an HMAC header to the same sink. They
-take turns for three rounds, and the second half of each run counts, when the JVM is warm. The peers are given bodies as
-they are; only Signpost reads jobs, looks its subscriptions up, checks addresses, and has an outcome of each recorded in
-one transaction with its position. Where there is a C compiler Signpost runs compiled, and once more as it is.
+All programs read the same number of records from the same number of partitions and post the same bodies with an HMAC
+header to the same sink. They take turns. The second half of each run counts, when the JVM is warm. The peers read
+bodies; only Signpost reads jobs, looks up subscriptions, checks addresses, and commits an outcome of each job in a
+transaction with its position. With a C compiler Signpost runs both compiled and interpreted.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ _INTERPRETED: Final = "signpost_interpreted"
 
 
 def main() -> None:
-    """Run all in turn and print their medians."""
+    """Run all programs in turn and print their medians."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench.peers")
-    parser.add_argument("--scale", type=float, default=1.0, help="of all sizes; 0.1 takes a tenth (default: 1)")
-    parser.add_argument("--rounds", type=int, default=3, help="how often each has its turn (default: 3)")
+    parser.add_argument("--scale", type=float, default=1.0, help="factor for all sizes (default: 1)")
+    parser.add_argument("--rounds", type=int, default=3, help="runs of each program (default: 3)")
     options = parser.parse_args()
     try:
         _run(options.scale, options.rounds)
@@ -52,13 +52,13 @@ def _run(scale: float, rounds: int) -> None:
         "parallel_consumer_512_outcomes": ParallelConsumer(in_flight=512, outcomes=True),
     }
     if Bento.program() is None:
-        print("bench-peers: bento is not on the PATH and is left out", file=sys.stderr)
+        print("bench-peers: bento is not on the PATH and is skipped", file=sys.stderr)
     else:
         programs["bento_64"] = Bento(in_flight=64)
     given = os.environ.get("SIGNPOST_KAFKA_BOOTSTRAP_SERVERS")
     with Sink() as sink, start_broker(given, say=lambda line: print(line, file=sys.stderr)) as broker:
         bench = Bench(broker.bootstrap_servers, sink, scale)
-        with compiled() as is_compiled:  # builds it, before anything is measured
+        with compiled() as is_compiled:  # compiles before anything is measured
             own = ("signpost", _INTERPRETED) if is_compiled else ("signpost",)
         found: dict[str, list[dict[str, float]]] = {name: [] for name in (*own, _BARE, *programs)}
         for _ in range(rounds):
@@ -69,7 +69,7 @@ def _run(scale: float, rounds: int) -> None:
 
 
 def _round(bench: Bench, own: Sequence[str], programs: dict[str, Program]) -> Iterator[tuple[str, dict[str, float]]]:
-    """Give each one its turn, on topics of this round."""
+    """Run each program once, on topics of this round."""
     jobs = bench.scaled(_JOBS)
     with bench.stage() as stage:
         bodies, outcomes = f"{stage.names.prefix}bodies", f"{stage.names.prefix}peers"
@@ -81,7 +81,7 @@ def _round(bench: Bench, own: Sequence[str], programs: dict[str, Program]) -> It
             stage.fill(stage.jobs_for(subscribed, 2 * jobs, start=2 * jobs * number))
             with compiled(wanted=name != _INTERPRETED):
                 yield name, _turn(bench, jobs, _signpost(stage))
-        yield _BARE, yardstick("bare", bench.sink.url, str(jobs), "128")  # as many at once as Signpost has for a host
+        yield _BARE, yardstick("bare", bench.sink.url, str(jobs), "128")  # the limit of Signpost for a host
         for name, program in programs.items():
             group = f"{stage.names.prefix}{name}"
             command = program.command(bench.bootstrap_servers, bodies, group, bench.sink.url, outcomes)
@@ -96,7 +96,7 @@ def _signpost(stage: Stage) -> Iterator[Process]:
 
 
 def _turn(bench: Bench, jobs: int, started: AbstractContextManager[Process]) -> dict[str, float]:
-    """Let one work through twice `jobs`; the first half does not count, nor the last of the second."""
+    """Let a program process twice `jobs` records; the first half and the last 5 % of the second do not count."""
     count = bench.sink.counted()
     with started as process:
         work = work_of([process], count, begin=jobs, end=1.95 * jobs)
@@ -104,14 +104,16 @@ def _turn(bench: Bench, jobs: int, started: AbstractContextManager[Process]) -> 
 
 
 def _summary(found: dict[str, list[dict[str, float]]]) -> dict[str, Any]:
-    """Return the median of each, and Signpost's rate and CPU as parts of the others'."""
-    usual = {name: medians(rounds) for name, rounds in found.items()}
-    own = usual["signpost"]
+    """Return the medians of each program, and the ratios of rate and CPU, Signpost to each of the others."""
+    results = {name: medians(rounds) for name, rounds in found.items()}
+    own = results["signpost"]
     return {
-        **usual,
-        "of_rate": {name: round(own["rate"] / other["rate"], 2) for name, other in usual.items() if other is not own},
-        "of_cpu": {
-            name: round(own["cpu_us"] / other["cpu_us"], 2) for name, other in usual.items() if other is not own
+        **results,
+        "rate_ratio": {
+            name: round(own["rate"] / other["rate"], 2) for name, other in results.items() if other is not own
+        },
+        "cpu_ratio": {
+            name: round(own["cpu_us"] / other["cpu_us"], 2) for name, other in results.items() if other is not own
         },
     }
 

@@ -1,4 +1,4 @@
-"""The peers as programs: how each is built, started and configured."""
+"""The peers: how to build, configure and start each program."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
-from deploy.dev import parent_bound as tether
+from deploy.dev import parent_bound
 from schemas.catalog.errors import Unavailable
 from tests.bench.measure import Process
 from tests.support.pipeline import SECRET
@@ -24,7 +24,7 @@ _TARGET: Final = _FOLDER / "target"
 
 
 class Program(Protocol):
-    """Something that posts the bodies of a topic."""
+    """A program that posts the bodies of a topic."""
 
     def command(self, bootstrap: str, topic: str, group: str, url: str, outcomes: str) -> list[str]:
         """Return the command that reads `topic` as `group` from its beginning and posts to `url`."""
@@ -33,9 +33,9 @@ class Program(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Running:
-    """A program at work."""
+    """A running program."""
 
-    process: tether.Tethered
+    process: parent_bound.Tethered
     name: str
     log: Path
 
@@ -56,7 +56,7 @@ def running(command: Sequence[str]) -> Iterator[Process]:
     with tempfile.TemporaryDirectory(prefix="signpost-bench-") as folder:
         log = Path(folder) / "log"
         with log.open("wb") as output:
-            process = tether.start(command, stdout=output, stderr=output, on_parent_death=signal.SIGKILL)
+            process = parent_bound.start(command, stdout=output, stderr=output, on_parent_death=signal.SIGKILL)
         try:
             yield _Running(process, Path(command[0]).name, log)
         finally:
@@ -65,13 +65,13 @@ def running(command: Sequence[str]) -> Iterator[Process]:
 
 @dataclass(frozen=True, slots=True)
 class ParallelConsumer:
-    """Confluent's parallel-consumer with Vert.x, UNORDERED; with `outcomes` it writes a record of each answer."""
+    """Confluent's parallel-consumer with Vert.x, UNORDERED; with `outcomes` it writes a record of each response."""
 
     in_flight: int
     outcomes: bool
 
     def command(self, bootstrap: str, topic: str, group: str, url: str, outcomes: str) -> list[str]:
-        """Return the command; it is built at the first call (from the network, a minute). Unavailable without tools."""
+        """Return the command; the first call builds the program with Maven. Unavailable without the tools."""
         if not _is_built():
             _build()
         path = f"{_TARGET / 'classes'}:{_TARGET / 'lib'}/*"
@@ -81,17 +81,17 @@ class ParallelConsumer:
 
 @dataclass(frozen=True, slots=True)
 class Bento:
-    """Bento, from kafka_franz to http_client."""
+    """Bento, with kafka_franz as input and http_client as output."""
 
     in_flight: int
 
     @staticmethod
     def program() -> str | None:
-        """Return where it is installed, if it is."""
+        """Return its path, None if it is not installed."""
         return shutil.which("bento")
 
     def command(self, bootstrap: str, topic: str, group: str, url: str, outcomes: str) -> list[str]:
-        """Return the command; its configuration is in a file that stays in the folder for temporary files."""
+        """Return the command; its configuration file stays in the folder for temporary files."""
         sign = f'meta signature = content().hash("hmac_sha256", "{SECRET}").encode("hex")'
         source = {"seed_brokers": [bootstrap], "topics": [topic], "consumer_group": group, "start_from_oldest": True}
         headers = {"Content-Type": "application/json", "X-Signature": '${! meta("signature") }'}
@@ -119,7 +119,7 @@ def _build() -> None:
     for tool, package in (("java", "openjdk-17-jdk-headless"), ("mvn", "maven")):
         if shutil.which(tool) is None:
             raise Unavailable(f"{tool} builds and runs the parallel-consumer: apt-get install {package}")
-    print("bench-peers: mvn fetches and builds the parallel-consumer (a minute, once)", file=sys.stderr)
+    print("bench-peers: Maven fetches and builds the parallel-consumer once; this takes a minute", file=sys.stderr)
     goals = ["compile", "dependency:copy-dependencies", f"-DoutputDirectory={_TARGET / 'lib'}"]
     built = subprocess.run(["mvn", "-B", "-q", "-f", str(_FOLDER / "pom.xml"), *goals], check=False)
     if built.returncode != 0:

@@ -9,7 +9,7 @@ import java.util.Locale;
 import java.util.Map;
 import java.util.function.UnaryOperator;
 
-/** Runs guides' Java: a line of tab-separated base64 on standard input is a case, true or false the answer. */
+/** Runs guides' Java: each line of standard input is a case in tab-separated base64; prints true or false for each. */
 public final class Drive {
     public static void main(String[] arguments) throws Exception {
         BufferedReader lines = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.US_ASCII));

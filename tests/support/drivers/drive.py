@@ -1,4 +1,4 @@
-"""Runs guides' Python: a line of tab-separated base64 on standard input is a case, `true` or `false` the answer."""
+"""Runs guides' Python: each line of standard input is a case in tab-separated base64; prints true or false for each."""
 
 import base64
 import importlib.util

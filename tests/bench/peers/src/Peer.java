@@ -22,11 +22,11 @@ import org.apache.kafka.common.serialization.ByteArrayDeserializer;
 import org.apache.kafka.common.serialization.ByteArraySerializer;
 
 /**
- * Posts each record's value with an HMAC header, as one would write it with Confluent's parallel-consumer.
+ * Posts each record's value with an HMAC header, with Confluent's parallel-consumer.
  *
  * <p>Arguments: bootstrap servers, topic, group, URL, requests in flight, secret, topic for an outcome of each or `-`.
- * A job counts as done when its answer has come, and its outcome, if one is asked for, is acknowledged. Runs until it
- * is ended.
+ * A job is done when its response has arrived and its outcome, if requested, is acknowledged. Runs until it is
+ * killed.
  */
 public final class Peer {
   private static final ThreadLocal<Mac> MACS = new ThreadLocal<>();
@@ -44,7 +44,7 @@ public final class Peer {
             new ByteArrayDeserializer(),
             new ByteArrayDeserializer());
     KafkaProducer<byte[], byte[]> producer = outcomes.equals("-") ? null : producer(bootstrap);
-    // As the library makes them itself, but for the client's Vert.x, which has to be known here.
+    // As the library configures them itself, except for the client's Vert.x instance, which this class needs.
     Vertx vertx = Vertx.vertx();
     WebClientOptions pools = new WebClientOptions().setMaxPoolSize(inFlight).setKeepAlive(true);
     WebClient client = WebClient.create(vertx, pools);
@@ -60,8 +60,8 @@ public final class Peer {
     SecretKeySpec key = new SecretKeySpec(secret.getBytes(), "HmacSHA256");
     processor.vertxFuture(
         job -> {
-          Future<HttpResponse<Buffer>> answer = post(client, url, job, key);
-          return producer == null ? answer : answer.compose(done -> record(producer, outcomes, job, done));
+          Future<HttpResponse<Buffer>> response = post(client, url, job, key);
+          return producer == null ? response : response.compose(done -> record(producer, outcomes, job, done));
         });
   }
 
@@ -96,9 +96,9 @@ public final class Peer {
       KafkaProducer<byte[], byte[]> producer,
       String topic,
       PollContext<byte[], byte[]> job,
-      HttpResponse<Buffer> answer) {
+      HttpResponse<Buffer> response) {
     Promise<Void> recorded = Promise.promise();
-    String outcome = "{\"offset\":" + job.offset() + ",\"status\":" + answer.statusCode() + ",\"state\":\"delivered\"}";
+    String outcome = "{\"offset\":" + job.offset() + ",\"status\":" + response.statusCode() + ",\"state\":\"delivered\"}";
     producer.send(
         new ProducerRecord<>(topic, job.key(), outcome.getBytes()),
         (metadata, error) -> {

@@ -1,7 +1,7 @@
-"""Endpoints that misbehave beside healthy ones: nothing is lost, none holds up another, and each gets what it takes.
+"""Healthy and misbehaving endpoints together: no job is lost, no endpoint delays another, limits are kept.
 
-The long forms have the sizes that the promises are made for: healthy endpoints get two fifths of what the machine
-delivers, so that what is measured is the endpoints beside them and not how busy it is.
+The long forms have the sizes that the promises state. Healthy endpoints get 40 % of the rate that the machine can
+deliver, so that the comparison shows the effect of the faulty endpoints and not of a busy machine.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tests.support.waiting import wait_until
 from tests.support.windows import Windows
 
 IN_FLIGHT = 16
-# Whoever is mended at the end of an attempt's time may still be too late for it.
+# An endpoint that is repaired just before the timeout of an attempt may still miss it.
 LATE = ("timeout_connect", "timeout_answer")
 SHORT = Size("short", 100, Windows(2, 1, 1, 200, 1_000, 1, 400), 2, is_long=False)
 LONG = Size("long", 1_000, Windows(6, 10, 20, 500, 60_000, 5, 600), 30, is_long=True)
@@ -56,41 +56,46 @@ def world(
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_healthy_endpoints_beside_others(world: World, case: Case, size: Size) -> None:
-    """Healthy endpoints get all their jobs at the first attempt, once, while others misbehave."""
-    without, windows = world.side(size), world.windows_of(size)
-    compared = world.compared[f"{case.name}-{size.name}"] = Compared(world, case, size)
+def test_faulty_endpoints_do_not_affect_healthy_ones(world: World, case: Case, size: Size) -> None:
+    """While other endpoints misbehave, healthy ones get each of their jobs once, at the first attempt."""
+    without = world.side(size)
+    windows = world.windows_of(size)
+    compared = Compared(world, case, size)
+    world.compared[f"{case.name}-{size.name}"] = compared
     compared.compare(without, windows)
-    compared.mend()
+    compared.repair()
     if size.is_long:
-        compared.leave()  # nothing of it is in the way of the next
+        compared.leave()  # its process takes no CPU from the next case
     assert [odd for batch in compared.healthy for odd in compared.side.scenario.ends.odd(batch)] == []
 
 
 class Away:
-    """Endpoints that were away together: some said for how long, one did not answer."""
+    """Endpoints with an outage at the same time: some throttle with Retry-After, one closes connections."""
 
     def __init__(self, world: World, size: Size) -> None:
-        self.players, self.scenario = world.faulty, world.side(size).scenario
-        self.told, self.back = f"told-{size.name}", f"back-{size.name}"
+        self.players = world.faulty
+        self.scenario = world.side(size).scenario
+        self.throttled = f"throttled-{size.name}"
+        self.back = f"back-{size.name}"
         wait, count, jobs = ("60/120", 1_000, 50_000) if size.is_long else ("2/5", 20, 500)
-        self.players.tell(self.told, f"told:{wait}")
-        self.players.tell(self.back, "close")
-        self.told_endpoints, self.told_ms = count, int(wait.partition("/")[0]) * 1_000
-        told = self.scenario.endpoints(self.told, count, schedule_s=SCHEDULE_S)
+        self.players.behave(self.throttled, f"throttle:{wait}")
+        self.players.behave(self.back, "close")
+        self.throttled_endpoints = count
+        self.retry_after_ms = int(wait.partition("/")[0]) * 1_000
+        throttled = self.scenario.endpoints(self.throttled, count, schedule_s=SCHEDULE_S)
         back = self.scenario.endpoints(self.back, 1, schedule_s=SCHEDULE_S, max_in_flight=8)
-        self.told_jobs = self.scenario.send(told, 40 * count)
+        self.throttled_jobs = self.scenario.send(throttled, 40 * count)
         self.back_jobs = self.scenario.send(back, jobs)
 
     def row(self, name: str, batch: range, deadline_s: float) -> Row:
-        """Wait for the end of all these jobs, and return what it came to, even where they do not come to it."""
+        """Wait until these jobs have ended; return the row of the table, also if they have not."""
         ends = self.scenario.ends
         try:
             self.scenario.ended(batch, deadline_s)
         finally:
-            again = ends.again(batch) + sum(play["answered_twice"] for play in self.players.seen(name).values())
-            moved = rewrites(self.scenario.pipeline, batch)
-            row = Row(name, len(batch), len(batch), ends.missing(batch), again, rewrites=moved)
+            repeated = ends.again(batch) + sum(play["answered_twice"] for play in self.players.seen(name).values())
+            written = rewrites(self.scenario.pipeline, batch)
+            row = Row(name, len(batch), len(batch), ends.missing(batch), repeated, rewrites=written)
         return row
 
 
@@ -107,14 +112,16 @@ def away(world: World) -> Callable[[Size], Away]:
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_an_endpoint_that_comes_back_gets_what_waited_at_its_limit(
+def test_backlog_after_an_outage_drains_within_the_limit(
     away: Callable[[Size], Away], size: Size, record_property: RecordProperty
 ) -> None:
-    """After an outage the jobs that waited go out as fast as the endpoint's limit lets them, not faster."""
-    one, attempts = away(size), 8 if size.is_long else 6
-    players, name = one.players, one.back
+    """After an outage the waiting jobs of an endpoint are sent within its concurrency limit."""
+    one = away(size)
+    attempts = 8 if size.is_long else 6
+    players = one.players
+    name = one.back
     wait_until(lambda: sum(play["requests"] for play in players.seen(name).values()) >= attempts, 300, "probes")
-    players.tell(name, "slow:10")
+    players.behave(name, "slow:10")
     row = one.row(name, one.back_jobs, size.windows.deadline_s)
     row.show(record_property)
     assert (row.lost, row.repeated) == (0, 0)
@@ -123,28 +130,28 @@ def test_an_endpoint_that_comes_back_gets_what_waited_at_its_limit(
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_nobody_is_called_before_the_time_that_they_named(
+def test_retry_after_of_many_endpoints_is_honoured(
     away: Callable[[Size], Away], size: Size, record_property: RecordProperty
 ) -> None:
-    """While endpoints answer 429 with Retry-After none is called early; the backlog drains within their limits."""
+    """No endpoint gets a request before its Retry-After has passed; the backlog drains within the limits."""
     one = away(size)
-    row = one.row(one.told, one.told_jobs, size.windows.deadline_s)
+    row = one.row(one.throttled, one.throttled_jobs, size.windows.deadline_s)
     row.show(record_property)
-    seen = one.players.seen(one.told).values()
+    seen = one.players.seen(one.throttled).values()
     assert (row.lost, row.repeated) == (0, 0)
-    assert {outcome["status"] for outcome in one.scenario.ends.odd(one.told_jobs)} == {200, 429}
-    assert one.scenario.ends.early(one.told_jobs, one.told_endpoints, one.told_ms) == []
+    assert {outcome["status"] for outcome in one.scenario.ends.odd(one.throttled_jobs)} == {200, 429}
+    assert one.scenario.ends.early(one.throttled_jobs, one.throttled_endpoints, one.retry_after_ms) == []
     assert max(play["most_at_once"] for play in seen) <= IN_FLIGHT
 
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_those_that_are_mended_get_theirs(
+def test_repaired_endpoints_get_their_jobs(
     world: World, case: Case, size: Size, record_property: RecordProperty
 ) -> None:
-    """What waited for endpoints that misbehaved is delivered once they do no more, within their limits."""
+    """When misbehaving endpoints respond again, all their jobs are delivered, within their limits."""
     if f"{case.name}-{size.name}" not in world.compared:
-        pytest.skip("nothing waits: the test that has it wait did not run")
+        pytest.skip("no job waits: test_faulty_endpoints_do_not_affect_healthy_ones did not run")
     compared = world.compared[f"{case.name}-{size.name}"]
     try:
         compared.ended()

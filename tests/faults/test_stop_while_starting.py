@@ -1,4 +1,4 @@
-"""SIGTERM to a role that has begun and is not ready yet: it ends in order, and nothing is lost."""
+"""SIGTERM to a role that is starting: it ends with exit code 0, and no job is lost."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LONG = pytest.mark.long
 
 
 class Moment(NamedTuple):
-    """A role whose start stands still: from the first answer to `first` on, those to `held` do not arrive."""
+    """A point of the start: after the first response to `first`, responses to `held` do not arrive."""
 
     role: str
     held: Api
@@ -27,25 +27,25 @@ class Moment(NamedTuple):
 
 
 class Hold:
-    """A rule of the proxy: from the first answer to `first` on, those to `held` do not arrive."""
+    """A proxy rule: after the first response to `first`, responses to `held` do not arrive."""
 
     def __init__(self, held: Api, first: Api) -> None:
         self._held, self._first = held, first
         self._begun = threading.Event()
         self._over = threading.Event()
-        self.stands = threading.Event()
+        self.reached = threading.Event()
 
     def __call__(self, frame: Frame) -> bool:
-        if frame.direction == "answer":
+        if frame.direction == "response":
             if self._begun.is_set() and frame.api == self._held:
-                self.stands.set()
+                self.reached.set()
                 self._over.wait()
             if frame.api == self._first:
                 self._begun.set()
         return True
 
     def end(self) -> None:
-        """Let all go on their way."""
+        """Let all responses pass."""
         self._over.set()
 
 
@@ -58,7 +58,9 @@ def proxy(pipeline: Pipeline) -> Iterator[KafkaProxy]:
 @pytest.mark.parametrize(
     "at",
     [
-        pytest.param(Moment("deliver", Api.INIT_PRODUCER_ID, Api.FIND_COORDINATOR), id="fences", marks=LONG),
+        pytest.param(
+            Moment("deliver", Api.INIT_PRODUCER_ID, Api.FIND_COORDINATOR), id="fences its predecessor", marks=LONG
+        ),
         pytest.param(Moment("deliver", Api.FETCH, Api.INIT_PRODUCER_ID), id="reads subscriptions", marks=LONG),
         pytest.param(Moment("deliver", Api.JOIN_GROUP, Api.INIT_PRODUCER_ID), id="joins its group", marks=LONG),
         pytest.param(Moment("deliver", Api.OFFSET_FETCH, Api.JOIN_GROUP), id="asks for positions"),
@@ -70,15 +72,16 @@ def proxy(pipeline: Pipeline) -> Iterator[KafkaProxy]:
         ),
     ],
 )
-def test_told_to_end_before_it_is_ready(pipeline: Pipeline, proxy: KafkaProxy, receiver: Receiver, at: Moment) -> None:
-    """A role ends with 0 while an answer that it needs to start is missing, and its successor does all the work."""
+def test_stop_before_ready_loses_no_job(pipeline: Pipeline, proxy: KafkaProxy, receiver: Receiver, at: Moment) -> None:
+    """A role stops with exit code 0 while its start waits for a response; its successor does all the work."""
     pipeline.subscribe(receiver.url)
     pipeline.publish_some(5)
     other = pipeline.router() if at.role == "deliver" else pipeline.deliver()
-    hold = proxy.rule = Hold(at.held, at.first)
+    hold = Hold(at.held, at.first)
+    proxy.rule = hold
     behind = Pipeline(proxy.bootstrap_servers, pipeline.names.prefix, pipeline._start_role)
     starting = behind.start(at.role, "--instance", "0", ready=False)
-    wait_until(hold.stands.is_set, 60, f"it waits for {at.held.name}")
+    wait_until(hold.reached.is_set, 60, f"it waits for {at.held.name}")
     assert starting.get("/readyz")[0] != 200
     assert starting.terminate() == 0
     hold.end()

@@ -1,4 +1,4 @@
-"""Several delivery processes: partitions move from one to another, and nothing is lost on the way."""
+"""Several delivery processes: partitions move between them without loss."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ BOUND = 64 + 100
 
 
 def requests_of(receiver: Receiver) -> Counter[tuple[str, str | None]]:
-    """Return how often each event came to each endpoint."""
+    """Return the number of requests of each event to each endpoint."""
     return Counter((request.path, request.event_id) for request in receiver.requests)
 
 
 def assignments_of(role: Role) -> int:
-    """Return how often partitions were given to a process."""
+    """Return how often partitions were assigned to a process."""
     return role.log_text().count("partitions.assigned")
 
 
 def test_partitions_move_without_loss(pipeline: Pipeline, receiver: Receiver) -> None:
-    """A process joins under load, the first is killed, started again, which moves nothing, and killed for good."""
+    """No job is lost when a process joins and another is killed, restarted (no partition moves), and killed again."""
     receiver.behave = always(Answer(200, delay=timedelta(milliseconds=300)))
     pipeline.subscribe(*(f"{receiver.url}{number}" for number in range(SUBSCRIPTIONS)))
     pipeline.publish_some(EVENTS)
@@ -43,14 +43,17 @@ def test_partitions_move_without_loss(pipeline: Pipeline, receiver: Receiver) ->
     first = pipeline.deliver(0, **bounds)
     wait_until(lambda: len(receiver.requests) > JOBS // 8, 60, "the first process delivers")
     second = pipeline.deliver(1, **bounds)
-    wait_until(lambda: second.metric("signpost_delivery_attempts_total") > 0, 60, "the second one delivers")
+    wait_until(lambda: second.metric("signpost_delivery_attempts_total") > 0, 60, "the second process delivers")
 
-    before, killed_s = assignments_of(second), time.monotonic()
+    before = assignments_of(second)
+    killed_s = time.monotonic()
     first.kill()
     first = pipeline.deliver(0, **bounds)
-    wait_until(lambda: first.metric("signpost_delivery_attempts_total") > 0, 60, "the first one delivers again")
+    wait_until(lambda: first.metric("signpost_delivery_attempts_total") > 0, 60, "the first process delivers again")
     in_time = time.monotonic() - killed_s < SESSION_TIMEOUT_MS / 1_000
-    assert assignments_of(second) == before or not in_time  # a machine that takes 10 s for a start lets them move
+    assert (
+        assignments_of(second) == before or not in_time
+    )  # if a start takes longer than the session timeout, they move
 
     first.kill()
     pipeline.publish_some(EVENTS // 3, start=EVENTS)
@@ -58,6 +61,6 @@ def test_partitions_move_without_loss(pipeline: Pipeline, receiver: Receiver) ->
     received = requests_of(receiver)
     assert len(received) == (EVENTS + EVENTS // 3) * SUBSCRIPTIONS
     assert set(ends_of(outcomes).values()) == {1}
-    # A rebalance commits what is answered; what is open then is repeated, as is what a kill left uncommitted.
+    # A rebalance commits completed jobs. It repeats jobs in flight; a kill also repeats uncommitted ones.
     assert sum(received.values()) - len(received) <= 3 * BOUND
     assert second.terminate() == 0

@@ -1,7 +1,7 @@
-"""Endpoints that are odd in each of many ways, beside healthy ones: nothing is lost, nothing is sent where it may not.
+"""Endpoints with many kinds of faults next to healthy ones: no job is lost, nothing goes to a forbidden address.
 
-Their TLS is wrong, DNS points them elsewhere, their subscriptions forge requests, their answers do not end. A delivery
-process serves them and healthy endpoints until they are mended; then all of theirs is delivered.
+Their TLS is wrong, DNS points elsewhere, their subscriptions forge requests, or their responses do not end. A delivery
+process serves them and healthy endpoints. When the faults are repaired, all jobs are delivered.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tests.support.certificates import Authority
 from tests.support.dns import DnsServer
 from tests.support.hostile import HostileReceiver, hostile_process
 from tests.support.memory import MIB, resident_bytes
-from tests.support.odd import Beside, Size, World
+from tests.support.odd import FaultyRun, Size, World
 from tests.support.pipeline import Pipeline
 from tests.support.players import Players
 from tests.support.retries import come_back, outage
@@ -30,9 +30,10 @@ from tests.support.waiting import wait_until
 from tests.support.windows import Windows
 from tests.unit.schemas.test_header_injections import NAMES, VALUES
 
-# Retries soon enough for a test, in delay topics that are there; enough of them that nothing is given up.
+# Short steps that have delay topics, and enough of them that no job is exhausted.
 SCHEDULE_S = (1,) * 30
-PUBLIC, INSIDE = "127.0.0.1", "127.0.0.2"
+PUBLIC = "127.0.0.1"
+INTERNAL = "127.0.0.2"
 FLAT = 48 * MIB
 IN_FLIGHT = 16
 
@@ -47,7 +48,7 @@ pytestmark = [pytest.mark.scenario, pytest.mark.promise(4, 5)]
 def world(module_pipeline: Pipeline, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     authority = Authority(tmp_path_factory.mktemp("authority"))
     zone: dict[str, list[str]] = {}
-    dns = DnsServer(lambda name, _asked: zone.get(name, [PUBLIC]))
+    dns = DnsServer(lambda name, _times: zone.get(name, [PUBLIC]))
     with Players(2) as players:
         settings = {
             "dns_servers": [dns.address],
@@ -84,21 +85,23 @@ def _tls_receiver(authority: Authority, fault: str, host: str) -> HostileReceive
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_faults_of_tls(world: World, size: Size, record_property: RecordProperty) -> None:
-    """Whose certificate, version or handshake is wrong gets nothing, and everything once it is right."""
+def test_endpoints_with_tls_faults_get_nothing_until_repaired(
+    world: World, size: Size, record_property: RecordProperty
+) -> None:
+    """An endpoint with a wrong certificate, TLS version or handshake gets no request until it is repaired."""
     hosts = [f"{fault}.{size.name}.example.com" for fault in TLS_FAULTS]
     receivers = [_tls_receiver(world.authority, *pair) for pair in zip(TLS_FAULTS, hosts, strict=True)]
     urls = [f"https://{host}:{receiver.port}/ok" for host, receiver in zip(hosts, receivers, strict=True)]
     faulty = world.scenario.subscribe(f"tls-{size.name}", urls, timeout_s=2, schedule_s=SCHEDULE_S)
 
-    def mend(one: Beside) -> None:
-        wait_until(lambda: len(one.errors()) == len(TLS_FAULTS), what="each has failed")
+    def repair(one: FaultyRun) -> None:
+        wait_until(lambda: len(one.errors()) == len(TLS_FAULTS), what="each endpoint has failed")
         assert [receiver.requests for receiver in receivers] == [[]] * len(receivers)
         for host, receiver in zip(hosts, receivers, strict=True):
             receiver.present(world.authority.server(host))
             receiver.handshake.set()
 
-    one = world.beside(size, faulty, mend)
+    one = world.run(size, faulty, repair)
     row = one.row("tls", [request for receiver in receivers for request in receiver.requests])
     row.show(record_property)
     for receiver in receivers:
@@ -111,74 +114,78 @@ def test_faults_of_tls(world: World, size: Size, record_property: RecordProperty
 @pytest.mark.parametrize(
     ("jobs", "step_s"), [pytest.param(300, 1, id="short"), pytest.param(5_000, 20, id="long", marks=pytest.mark.long)]
 )
-def test_retries_that_an_outage_leaves(world: World, jobs: int, step_s: int, record_property: RecordProperty) -> None:
-    """They come back as fast as the endpoint's limit lets them, none of them early, though they are due together."""
+def test_retries_after_an_outage_keep_limit_and_due_time(
+    world: World, jobs: int, step_s: int, record_property: RecordProperty
+) -> None:
+    """Retries that are due together are sent within the endpoint's limit, none of them early."""
     batch = outage(world.scenario, f"outage-{jobs}", jobs, step_s=step_s, deadline_s=600)
     ends = world.scenario.ends
     found = come_back(ends.odd(batch))
     Row(f"retries: {found}", jobs, jobs, ends.missing(batch), ends.again(batch)).show(record_property)
     assert (found.retries, found.early) == (jobs, 0)
-    assert found.most_at_once <= IN_FLIGHT
+    assert found.max_concurrent <= IN_FLIGHT
     assert (ends.missing(batch), ends.again(batch)) == (0, 0)
 
 
 @contextlib.contextmanager
 def canaries(port: int) -> Iterator[list[str]]:
-    """Listen where nobody may call; gives who was called, once it is over."""
-    heard: list[str] = []
+    """Listen at internal addresses; at the end the list has the addresses that got a connection."""
+    connected: list[str] = []
     with contextlib.ExitStack() as closing:
         listening = []
-        for family, address in ((socket.AF_INET, INSIDE), (socket.AF_INET6, "::1")):
+        for family, address in ((socket.AF_INET, INTERNAL), (socket.AF_INET6, "::1")):
             canary = closing.enter_context(socket.socket(family))
             canary.bind((address, port))
             canary.listen()
             canary.setblocking(False)
             listening.append((canary, address))
-        yield heard
+        yield connected
         for canary, address in listening:
             with contextlib.suppress(BlockingIOError):
                 canary.accept()
-                heard.append(address)
+                connected.append(address)
 
 
-def turns_at_once(_: list[str], first: int | str, then: list[str], _then: int | str) -> bool:
-    """Whether it is known soon that DNS says another thing: that a name has no address c-ares keeps for half a minute.
+def changes_quickly(_: list[str], first: int | str, later: list[str], _later: int | str) -> bool:
+    """Return whether a change of the DNS answer takes effect soon: c-ares caches missing addresses for half a minute.
 
-    In short test_dns.py has those, by a clock of its own.
+    test_dns.py has a short form of the other cases, with its own clock.
     """
-    return first != "dns" and not any(":" in said for said in then)
+    return first != "dns" and not any(":" in address for address in later)
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_dns_that_points_elsewhere(world: World, size: Size, record_property: RecordProperty) -> None:
-    """Whatever DNS says of a name first, and then, nothing inside is reached, and nobody held up."""
+def test_changing_dns_answers_reach_no_internal_address(
+    world: World, size: Size, record_property: RecordProperty
+) -> None:
+    """Whatever DNS answers first and later, no internal address is reached and no other endpoint is delayed."""
     receiver = HostileReceiver()
-    said = [case for case in DNS_CASES.values() if size is LONG or turns_at_once(*case)]
-    names = [f"{number}.{size.name}.example.com" for number in range(len(said))]
+    cases = [case for case in DNS_CASES.values() if size is LONG or changes_quickly(*case)]
+    names = [f"{number}.{size.name}.example.com" for number in range(len(cases))]
     urls = [f"http://{name}:{receiver.port}/ok-and-close" for name in names]
     faulty = world.scenario.subscribe(f"dns-{size.name}", urls, timeout_s=2, schedule_s=SCHEDULE_S)
 
-    def shown(one: Beside, which: int) -> bool:
-        """Whether each name has failed as it has to, for what DNS says of it first or then."""
+    def have_failed(one: FaultyRun, which: int) -> bool:
+        """Return whether each name has failed as expected for its first (1) or later (3) DNS answer."""
         errors = one.errors()
-        return all(not isinstance(case[which], str) or case[which] in errors[n] for n, case in enumerate(said))
+        return all(not isinstance(case[which], str) or case[which] in errors[n] for n, case in enumerate(cases))
 
-    def turn(one: Beside) -> None:
+    def begin_window(one: FaultyRun) -> None:
         if one.batches:
-            wait_until(lambda: shown(one, 1), 120, what="each was judged by what DNS said first")
-        for name, case in zip(names, said, strict=True):
+            wait_until(lambda: have_failed(one, 1), 120, what="each name has failed by its first answer")
+        for name, case in zip(names, cases, strict=True):
             world.zone[name] = case[2] if one.batches else case[0]
 
-    def mend(one: Beside) -> None:
-        wait_until(lambda: shown(one, 3), 120, what="each was judged by what DNS said then")
+    def repair(one: FaultyRun) -> None:
+        wait_until(lambda: have_failed(one, 3), 120, what="each name has failed by its later answer")
         world.zone.clear()
 
-    with canaries(receiver.port) as heard:
-        one = world.beside(size, faulty, mend, turn)
+    with canaries(receiver.port) as connected:
+        one = world.run(size, faulty, repair, begin_window)
     row = one.row("dns", receiver.requests)
     row.show(record_property)
     receiver.close()
-    assert heard == []
+    assert connected == []
     assert (row.lost, row.repeated) == (0, 0)
 
 
@@ -193,9 +200,10 @@ FORGED = [pair for pair in FORGED if not is_sendable(*pair) and _is_text(*pair)]
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_two_hundred_forged_headers(world: World, size: Size, record_property: RecordProperty) -> None:
-    """Records with headers that would forge a request, whoever wrote them, send nothing until they are mended."""
-    name, topic = f"forged-{size.name}", world.scenario.pipeline.names.subscriptions
+def test_forged_headers_are_never_sent(world: World, size: Size, record_property: RecordProperty) -> None:
+    """Records with headers that would forge a request send nothing until they are replaced."""
+    name = f"forged-{size.name}"
+    topic = world.scenario.pipeline.names.subscriptions
 
     def forged(id_: str, number: int) -> dict[str, object]:
         header, value = FORGED[number]
@@ -206,11 +214,11 @@ def test_two_hundred_forged_headers(world: World, size: Size, record_property: R
     urls = [f"{world.players.url}{name}/{number}" for number in range(len(FORGED))]
     faulty = world.scenario.subscribe(name, urls, each=forged, schedule_s=SCHEDULE_S)
 
-    def mend(_: Beside) -> None:
+    def repair(_: FaultyRun) -> None:
         assert world.players.seen(name) == {}
         world.scenario.subscribe(name, urls, schedule_s=SCHEDULE_S)
 
-    one = world.beside(size, faulty, mend)
+    one = world.run(size, faulty, repair)
     row = one.row("forged headers")
     row.show(record_property)
     assert len(FORGED) >= 200
@@ -218,8 +226,8 @@ def test_two_hundred_forged_headers(world: World, size: Size, record_property: R
     assert sum(play["answered_twice"] for play in world.players.seen(name).values()) == 0
 
 
-# How they answer, and whether that is an answer: who declared lengths before is doubted once.
-ANSWERS = {
+# Kind of response, and whether it counts as a response: after a declared length, an unclear end is doubted once.
+RESPONSES = {
     "gigabyte": "always",
     "gzip-bomb": "always",
     "bad-chunk": "mostly",
@@ -231,23 +239,24 @@ ANSWERS = {
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_answers_without_end(world: World, size: Size, record_property: RecordProperty) -> None:
-    """Bodies of a gibibyte, gzip bombs, 10,000 headers, endless 1xx and the like fill no memory and hold up nobody."""
-    pid, name = world.scenario.role.pid, f"answers-{size.name}"
+def test_endless_responses_use_bounded_memory(world: World, size: Size, record_property: RecordProperty) -> None:
+    """Bodies of a gibibyte, gzip bombs, 10,000 headers and endless 1xx responses fill no memory and delay nobody."""
+    pid = world.scenario.role.pid
+    name = f"responses-{size.name}"
     world.side(size)
     before = resident_bytes(pid)
     with hostile_process() as port:
-        urls = [f"http://127.0.0.1:{port}/{how}" for how in ANSWERS]
+        urls = [f"http://127.0.0.1:{port}/{how}" for how in RESPONSES]
         faulty = world.scenario.subscribe(name, urls, timeout_s=5, schedule_s=SCHEDULE_S)
-        failing = {number for number, answers in enumerate(ANSWERS.values()) if answers == "never"}
+        failing = {number for number, counts in enumerate(RESPONSES.values()) if counts == "never"}
 
-        def mend(one: Beside) -> None:
-            wait_until(lambda: failing <= one.errors().keys(), what="each that fails has failed")
+        def repair(one: FaultyRun) -> None:
+            wait_until(lambda: failing <= one.errors().keys(), what="each failing endpoint has failed")
             world.scenario.subscribe(name, [f"http://127.0.0.1:{port}/ok"] * len(urls), schedule_s=SCHEDULE_S)
 
-        one = world.beside(size, faulty, mend)
-    row = one.row("answers without end")
+        one = world.run(size, faulty, repair)
+    row = one.row("endless responses")
     row.show(record_property)
     assert (row.lost, row.repeated) == (0, 0)
-    assert "always" not in {list(ANSWERS.values())[number] for number in one.errors()}
+    assert "always" not in {list(RESPONSES.values())[number] for number in one.errors()}
     assert resident_bytes(pid) - before < FLAT

@@ -1,4 +1,4 @@
-"""A transaction of which nobody heard how it ended: looked up, and written again only if it was not committed."""
+"""A transaction with unknown result is looked up, and written again only if it was not committed."""
 
 from __future__ import annotations
 
@@ -27,36 +27,37 @@ def proxy(pipeline: Pipeline) -> Iterator[KafkaProxy]:
 
 
 def looked_up(role: Role) -> list[bool]:
-    """Return what a role has found out about transactions of which it did not hear how they ended."""
+    """Return the results that a role found when it looked up transactions: True means committed."""
     lines = [json.loads(line) for line in role.log_text().splitlines() if '"transaction.resolved"' in line]
     return [line["committed"] for line in lines]
 
 
-def test_an_end_that_nobody_heard_of(
+def test_transaction_with_lost_end_takes_effect_once(
     pipeline: Pipeline, proxy: KafkaProxy, start_role: RoleStarter, receiver: Receiver
 ) -> None:
-    """Committed or not, what is recorded is recorded once, offsets go on, and nothing is sent again."""
+    """Whether it was committed or not, outcomes are recorded once, offsets advance, and no request is repeated."""
     behind = Pipeline(proxy.bootstrap_servers, pipeline.names.prefix, start_role)
     pipeline.subscribe(receiver.url)
     pipeline.router()
     role = behind.deliver()
-    ways: dict[Direction, bool] = {"answer": True, "request": False}  # whether the broker had got it
+    # Direction of the lost frame, and whether the transaction was committed.
+    committed: dict[Direction, bool] = {"response": True, "request": False}
 
-    for number, lost in enumerate(ways):
+    for number, lost in enumerate(committed):
         gate = Gate(Api.END_TXN, lost)
         receiver.behave = arming(gate)
         proxy.rule = gate
         pipeline.publish_some(EVENTS, start=number * EVENTS)
         gate.wait_reached()
-        wait_until(lambda heard=number + 1: len(looked_up(role)) == heard, 60, "the end is looked up")  # type: ignore[misc]
+        wait_until(lambda count=number + 1: len(looked_up(role)) == count, 60, "the result is looked up")  # type: ignore[misc]
         gate.open(lose=True)
 
     outcomes = pipeline.wait_for_ends(2 * EVENTS)
-    assert looked_up(role) == list(ways.values())
+    assert looked_up(role) == list(committed.values())
     assert set(ends_of(outcomes).values()) == {1}
     assert role.terminate() == 0
     assert set(Counter(request.event_id for request in receiver.requests).values()) == {1}
-    # Its successor has nothing to do over again.
+    # Its successor repeats nothing.
     role = behind.deliver()
     pipeline.publish_some(1, start=2 * EVENTS)
     pipeline.wait_for_ends(2 * EVENTS + 1)
@@ -65,7 +66,7 @@ def test_an_end_that_nobody_heard_of(
 
 
 def arming(gate: Gate) -> Behaviour:
-    """Answer 200, and arm the gate with the first request."""
+    """Respond with 200, and arm the gate at the first request."""
     waiting = [gate]
 
     def behave(_: Received) -> Reply:
