@@ -21,7 +21,7 @@ from consumers.delivery.http.types import RESOLVER_QUEUE_FULL, Response, Transpo
 from schemas.network.egress import ANY_PORT, EgressPolicy
 from tests.support.dns import BROKEN, NO_NAME, OVER_TCP, SILENCE, A, DnsServer
 from tests.support.hostile import HostileReceiver
-from tests.support.sending import completed_of, request_to, response_of, work
+from tests.support.http_client import completed_of, request_to, response_of, work
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.promise(4, 5)
@@ -158,7 +158,7 @@ def test_a_silent_name_always_fails_after_the_same_time(world: World) -> None:
     assert client.resolving == 1
     world.now[0] = asked + TIMEOUT + 0.001
     [answered] = completed_of(client)
-    assert answered.response == TransportError("dns_timeout", "silent.example.com: no answer of DNS within 5 s")
+    assert answered.response == TransportError("dns_timeout", "silent.example.com: DNS did not answer within 5 s")
 
 
 def test_names_that_hang_leave_room_for_others(world: World) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.flood import Flood, Model
+from tests.support.flood_model import Flood, Model
 
 pytestmark = pytest.mark.promise(4)
 
@@ -20,7 +20,7 @@ def told(jobs: int, per_second: float, flood: Flood) -> str:
 @pytest.mark.parametrize(
     ("jobs", "per_second"), [(5_000, 50), (20_000, 160), (20_000, 800), (50_000, 3_000), (50_000, 8_000)]
 )
-def test_a_flood_is_rewritten_a_few_times_and_keeps_its_endpoint_busy(jobs: int, per_second: float) -> None:
+def test_flood_is_rewritten_a_few_times_and_keeps_its_endpoint_busy(jobs: int, per_second: float) -> None:
     """A job of a flood is rewritten at most five times on average, and the endpoint gets most of what it takes."""
     flood = Model(jobs, per_second).run()
     print(told(jobs, per_second, flood))
@@ -34,7 +34,7 @@ def test_a_flood_is_rewritten_a_few_times_and_keeps_its_endpoint_busy(jobs: int,
     ("jobs", "per_second"),
     [(100_000, 50), (100_000, 160), (100_000, 500), (100_000, 2_000), (1_000_000, 160), (1_000_000, 1_600)],
 )
-def test_a_large_flood_is_rewritten_a_few_times(jobs: int, per_second: float) -> None:
+def test_large_flood_is_rewritten_a_few_times(jobs: int, per_second: float) -> None:
     """A million jobs for one endpoint come nearer step by step, instead of being written every few seconds."""
     flood = Model(jobs, per_second).run()
     print(told(jobs, per_second, flood))

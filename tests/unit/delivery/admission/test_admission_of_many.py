@@ -42,7 +42,7 @@ def test_sweep_wakes_as_many_as_there_are_free_permits() -> None:
     assert 0 < runnable <= PLACES - len(running)
 
 
-def test_all_of_very_many_start_in_order() -> None:
+def test_ten_thousand_endpoints_start_in_order() -> None:
     """Ten thousand endpoints start in order as permits become free, woken by responses alone."""
     control = admission_control(process=PLACES)
     running, waiting = crowd(control)

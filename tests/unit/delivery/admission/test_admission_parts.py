@@ -254,7 +254,7 @@ def test_short_measurement_defers_nothing_for_hours() -> None:
     assert DELAYS_MS[backlog.choose_delay_topic(141, 0, NOW + 60_000)] == 7_200_000
 
 
-def test_a_request_is_overdue_after_four_times_the_usual_time() -> None:
+def test_request_is_overdue_after_four_times_the_usual_time() -> None:
     """A responsive request counts as slow after four times the usual time, within 128 ms and a second."""
     for usual_us, early_ms, late_ms in [(1_000, 128, 192), (100_000, 352, 448), (2_000_000, 960, 1_088)]:
         bulkhead = Bulkhead(100)

@@ -125,7 +125,7 @@ def test_forty_endpoints_that_stop_leave_half_of_the_permits() -> None:
     assert [scene.answered[endpoint] for endpoint in healthy] == [100] * 20
 
 
-def test_a_thousand_endpoints_that_stop_leave_a_quarter_of_the_permits() -> None:
+def test_thousand_endpoints_that_stop_leave_a_quarter_of_the_permits() -> None:
     """A thousand endpoints with few tasks stop: endpoints that still respond are not delayed."""
     scene = world([5] * 1_020)
     everybody = list(scene.usual_ms)

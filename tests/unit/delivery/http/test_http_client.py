@@ -15,7 +15,7 @@ from consumers.delivery.http.resolver import Resolver
 from consumers.delivery.http.types import Response, TransportError
 from schemas.network.egress import ANY_PORT, EgressPolicy
 from tests.support.hostile import HostileReceiver
-from tests.support.sending import LOCAL, completed_of, local_client, request_to, response_of, work
+from tests.support.http_client import LOCAL, completed_of, local_client, request_to, response_of, work
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.promise(5)
@@ -54,7 +54,7 @@ def test_exactly_the_given_headers_are_sent(client: HttpClient, receiver: Hostil
     assert sorted(headers) == sorted([*request.headers, *own])
 
 
-def test_the_client_adds_no_content_type_and_no_expect(client: HttpClient, receiver: HostileReceiver) -> None:
+def test_client_adds_no_content_type_and_no_expect(client: HttpClient, receiver: HostileReceiver) -> None:
     """A request without Content-Type stays without, and a large body asks for no permission first."""
     request = request_to(f"http://127.0.0.1:{receiver.port}/ok", body=b"x" * 1_500_000)
     request.headers = [b"X-A: b"]
@@ -74,7 +74,7 @@ def test_headers_cannot_be_forged(client: HttpClient, receiver: HostileReceiver,
     assert receiver.requests == []
 
 
-def test_the_environment_names_no_proxy(receiver: HostileReceiver, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_proxies_of_the_environment_are_ignored(receiver: HostileReceiver, monkeypatch: pytest.MonkeyPatch) -> None:
     """Proxies of the environment are ignored: a proxy would go where it likes."""
     for name in ("http_proxy", "https_proxy", "all_proxy", "HTTPS_PROXY", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
@@ -83,7 +83,7 @@ def test_the_environment_names_no_proxy(receiver: HostileReceiver, monkeypatch: 
     client.close()
 
 
-def test_no_credentials_or_cookies_are_picked_up(
+def test_no_credentials_cookies_or_redirects_are_used(
     receiver: HostileReceiver, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """The client sends no user of a .netrc, no cookie, and nothing to where a response points."""
@@ -111,7 +111,7 @@ def test_connections_are_reused(client: HttpClient, receiver: HostileReceiver) -
     )
 
 
-def test_sockets_are_not_left_behind(receiver: HostileReceiver) -> None:
+def test_closed_client_leaves_no_descriptors(receiver: HostileReceiver) -> None:
     """However requests end, a closed client holds no file descriptor."""
     before = open_descriptors()
     client = local_client()
@@ -137,7 +137,7 @@ def test_cancelled_requests_are_closed_without_an_outcome(client: HttpClient, re
     assert {answered.request.context for answered in completed_of(client)} == {0, 2}
 
 
-def test_an_idle_client_returns_at_once(client: HttpClient) -> None:
+def test_idle_client_returns_at_once(client: HttpClient) -> None:
     """With nothing in flight, `work` does not wait."""
     began = time.monotonic()
     assert work(client, 60) == []
@@ -163,7 +163,7 @@ def test_refused_and_silent_ports_are_different_errors(client: HttpClient) -> No
     assert timeout == TransportError("timeout_connect", "no complete connection within 0.3 s")
 
 
-def test_the_socket_checks_the_address_again(receiver: HostileReceiver) -> None:
+def test_address_is_checked_again_when_connecting(receiver: HostileReceiver) -> None:
     """An address that passed the resolver by mistake is refused when the client is about to connect to it."""
     strict = EgressPolicy(True, (), frozenset({ANY_PORT}))
     client = HttpClient(strict, Resolver(LOCAL))

@@ -18,7 +18,7 @@ from consumers.delivery.http.resolver import Resolver
 from consumers.delivery.http.types import Response, TransportError
 from tests.support.dns import DnsServer
 from tests.support.hostile import HostileReceiver
-from tests.support.sending import LOCAL, completed_of, request_to, response_of
+from tests.support.http_client import LOCAL, completed_of, request_to, response_of
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.promise(5)
@@ -132,7 +132,7 @@ def test_tidy_closes_idle_connections(how: str) -> None:
     receiver.close()
 
 
-def test_the_next_address_is_tried_if_one_is_silent(dns: DnsServer) -> None:
+def test_next_address_is_tried_if_one_is_silent(dns: DnsServer) -> None:
     """A name with several addresses is reached although one of them takes no connection."""
     receiver = HostileReceiver()
     with contextlib.ExitStack() as closing:

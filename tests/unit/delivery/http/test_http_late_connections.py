@@ -23,8 +23,8 @@ from consumers.delivery.http.types import (
     WorkResult,
 )
 from schemas.network.egress import ANY_PORT, EgressPolicy
+from tests.support.http_client import LOCAL, request_to, work
 from tests.support.known_names import Names
-from tests.support.sending import LOCAL, request_to, work
 
 pytestmark = pytest.mark.promise(7)
 
@@ -88,7 +88,7 @@ def delivers(slow: Slow) -> None:
         assert getattr(slow.answer(), "status", None) == 200
 
 
-def test_a_withdrawn_request_is_not_sent_over_a_late_connection(slow: Slow) -> None:
+def test_withdrawn_request_is_not_sent_over_a_late_connection(slow: Slow) -> None:
     """A withdrawn request is returned unsent, its connection is closed, and it may be started again."""
     slow.may_go = False
     slow.start()
@@ -105,7 +105,7 @@ def test_a_withdrawn_request_is_not_sent_over_a_late_connection(slow: Slow) -> N
 
 
 @pytest.mark.parametrize(("took_s", "asked"), [(0.0, 0), (1.0, 1)])
-def test_a_confirmed_request_is_sent_over_a_late_connection(slow: Slow, took_s: float, asked: int) -> None:
+def test_confirmed_request_is_sent_over_a_late_connection(slow: Slow, took_s: float, asked: int) -> None:
     """A request is sent however long its connection took; only a late one has to be confirmed."""
     slow.start()
     slow.later_s += took_s
@@ -113,7 +113,7 @@ def test_a_confirmed_request_is_sent_over_a_late_connection(slow: Slow, took_s: 
     assert len(slow.asked) == asked
 
 
-def test_a_request_without_a_decision_is_withdrawn(slow: Slow) -> None:
+def test_request_without_a_decision_is_withdrawn(slow: Slow) -> None:
     """A request that its caller neither confirms nor withdraws is withdrawn by the next `work`: nothing is sent."""
     slow.start()
     slow.later_s += 1
@@ -130,7 +130,7 @@ def test_a_request_without_a_decision_is_withdrawn(slow: Slow) -> None:
     assert not slow.client.is_busy
 
 
-def test_a_cancelled_request_cannot_be_confirmed(slow: Slow) -> None:
+def test_cancelled_request_cannot_be_confirmed(slow: Slow) -> None:
     """A request that was cancelled while it waited for its confirmation is not sent, and has no outcome."""
     slow.start()
     slow.later_s += 1
@@ -142,7 +142,7 @@ def test_a_cancelled_request_cannot_be_confirmed(slow: Slow) -> None:
     assert slow.client.work(0.0).completed == []
 
 
-def test_a_deadline_waits_for_the_decision(slow: Slow) -> None:
+def test_deadline_waits_for_the_decision(slow: Slow) -> None:
     """A request whose deadline passed in a stall is withdrawn by its caller, and is no failure of the endpoint."""
     slow.start()
     slow.later_s += 3_600
@@ -158,7 +158,7 @@ def test_a_deadline_waits_for_the_decision(slow: Slow) -> None:
     assert error.kind == "timeout_answer"
 
 
-def test_a_request_that_waited_for_its_name_is_confirmed_before_it_connects(slow: Slow) -> None:
+def test_request_that_waited_for_dns_is_confirmed_before_it_connects(slow: Slow) -> None:
     """Once the name is known, nothing is opened or sent before the confirmation."""
     names = Names("127.0.0.1")
     names.known = False
@@ -182,7 +182,7 @@ def test_a_request_that_waited_for_its_name_is_confirmed_before_it_connects(slow
             assert connection.recv(10_000).startswith(b"POST / ")
 
 
-def test_a_request_that_waits_twice_is_confirmed_twice(slow: Slow) -> None:
+def test_request_that_waits_twice_is_confirmed_twice(slow: Slow) -> None:
     """A confirmed request whose connection then takes long has to be confirmed again, and is not withdrawn."""
     names = Names("127.0.0.1")
     names.known = False
@@ -230,7 +230,7 @@ def test_requests_that_waited_for_the_only_connection_are_confirmed_in_turn(slow
                     client.confirm(following)
 
 
-def test_a_reset_before_the_first_byte_is_one_error(slow: Slow) -> None:
+def test_reset_before_the_first_byte_is_one_error(slow: Slow) -> None:
     """A connection that is reset before the request is sent ends that request, once."""
 
     def reset() -> None:
@@ -278,13 +278,13 @@ def test_waiting_for_a_silent_address_takes_no_cpu() -> None:
 
 
 @pytest.mark.parametrize("second", ["127.0.0.2", "::1", "127.0.0.9"])
-def test_a_failing_address_does_not_replace_a_connecting_one(second: str) -> None:
+def test_failing_address_does_not_replace_a_connecting_one(second: str) -> None:
     """Without room for further sockets, a new address replaces an earlier one only if its connection starts."""
     with socket.socket() as listener, contextlib.ExitStack() as connections:
         port = crowded(listener, connections)
         policy = EgressPolicy(True, (ip_network("127.0.0.1"),), frozenset({ANY_PORT}))
-        attempt = ConnectionAttempt(("127.0.0.1", second), port, policy, lambda _fd: None, 0.0, has_room=lambda: False)
-        attempt.advance(1.0)
+        attempt = ConnectionAttempt(("127.0.0.1", second), port, policy, lambda _fd: None, 0.0, has_room=False)
+        attempt.advance(1.0, has_room=False)
         assert attempt.error is None
         assert len(attempt.descriptors) == 1
         attempt.close()

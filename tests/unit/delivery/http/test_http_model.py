@@ -10,13 +10,12 @@ from random import Random
 
 import pytest
 
-from consumers.delivery.endpoint import ClientIdentity
 from consumers.delivery.http.client import HttpClient
 from consumers.delivery.http.options import ClientOptions
-from consumers.delivery.http.types import Request
+from consumers.delivery.http.types import ClientIdentity, Request
 from tests.support.certificates import Authority
+from tests.support.http_client import LOCAL, request_to
 from tests.support.random_endpoint import RandomEndpoint, RandomNames, check_state, connections_of
-from tests.support.sending import LOCAL, request_to
 
 pytestmark = pytest.mark.promise(5)
 

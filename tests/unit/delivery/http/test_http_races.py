@@ -18,17 +18,16 @@ from pathlib import Path
 
 import pytest
 
-from consumers.delivery.endpoint import ClientIdentity
 from consumers.delivery.http.client import HttpClient
 from consumers.delivery.http.options import ClientOptions
-from consumers.delivery.http.types import Response, ResponseOrError, TransportError
+from consumers.delivery.http.types import ClientIdentity, Response, ResponseOrError, TransportError
 from schemas.catalog.failures import OURS
 from tests.support.certificates import Authority
 from tests.support.hostile import HostileReceiver
+from tests.support.http_client import LOCAL, local_client, request_to, response_of, work
 from tests.support.known_names import Names
 from tests.support.listening import serve_each, stop_listening
 from tests.support.parts import need
-from tests.support.sending import LOCAL, local_client, request_to, response_of, work
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.promise(5)
@@ -44,7 +43,7 @@ SILENT = tuple(f"127.0.1.{number}" for number in range(1, 17))
 WITHOUT_PORTS = """
 import socket, subprocess
 from pathlib import Path
-from tests.support.sending import response_of, local_client, request_to, work
+from tests.support.http_client import response_of, local_client, request_to, work
 
 subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
 Path("/proc/sys/net/ipv4/ip_local_port_range").write_text("40000 40009")
@@ -110,7 +109,7 @@ def sent_whole(connection: socket.socket) -> bool:
 
 
 @pytest.mark.parametrize("used", [False, True], ids=["new", "used before"])
-def test_a_response_to_half_a_body_counts(listener: socket.socket, used: bool) -> None:
+def test_response_to_half_a_body_counts(listener: socket.socket, used: bool) -> None:
     """An endpoint that refuses half a body and resets the connection has responded, and gets the body once."""
     with contextlib.closing(local_client()) as client, contextlib.ExitStack() as closing:
         if used:
@@ -162,7 +161,7 @@ def answer_twice(connection: socket.socket, tls: ssl.SSLContext | None) -> None:
 
 
 @pytest.mark.parametrize("version", [None, ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["clear", "1.2", "1.3"])
-def test_a_second_response_is_not_that_to_the_next_request(tmp_path: Path, version: ssl.TLSVersion | None) -> None:
+def test_second_response_is_not_taken_for_the_next_request(tmp_path: Path, version: ssl.TLSVersion | None) -> None:
     """If an endpoint responds twice in one packet, the next request gets its own response."""
     authority = Authority(tmp_path)
     tls = None if version is None else authority.server("localhost")
@@ -176,7 +175,7 @@ def test_a_second_response_is_not_that_to_the_next_request(tmp_path: Path, versi
     stop_listening(listener)
 
 
-def test_late_bytes_are_no_response_to_a_request_that_waited_for_a_name(listener: socket.socket) -> None:
+def test_late_bytes_are_not_a_response_to_a_request_that_waited_for_dns(listener: socket.socket) -> None:
     """If an idle connection gets a 408 while a request waits for its name, the request is sent over another one."""
     names = Names("127.0.0.1")
     with contextlib.closing(HttpClient(LOCAL, names)) as client:

@@ -9,21 +9,21 @@ import struct
 import tempfile
 import threading
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from consumers.delivery.endpoint import ClientIdentity
 from consumers.delivery.http import tls
 from consumers.delivery.http.client import HttpClient
-from consumers.delivery.http.types import Response, ResponseOrError, TransportError
+from consumers.delivery.http.types import ClientIdentity, Response, ResponseOrError, TransportError
 from schemas.catalog.failures import FailureKind
 from tests.support.certificates import Authority
 from tests.support.dns import DnsServer
 from tests.support.hostile import HostileReceiver
-from tests.support.sending import completed_of, local_client, request_to, response_of, work
+from tests.support.http_client import completed_of, local_client, request_to, response_of, work
 
 pytestmark = pytest.mark.promise(5)
 
@@ -67,7 +67,7 @@ def kind_of(answer: ResponseOrError) -> FailureKind:
     return answer.kind
 
 
-def test_a_genuine_endpoint_gets_requests(world: World) -> None:
+def test_endpoint_with_a_trusted_certificate_gets_requests(world: World) -> None:
     """A certificate of a trusted authority for the name of the URL is accepted; the connection is reused."""
     url, receiver = world.receiver(world.authority.server(HOST))
     for body in (b"{}", b"x" * 250_000, b"{}"):
@@ -84,7 +84,7 @@ def test_a_genuine_endpoint_gets_requests(world: World) -> None:
         (HOST, "future", "tls_expired"),
     ],
 )
-def test_an_impostor_gets_nothing(world: World, host: str, when: Any, kind: FailureKind) -> None:
+def test_endpoint_with_a_wrong_certificate_gets_nothing(world: World, host: str, when: Any, kind: FailureKind) -> None:
     """With the certificate of another name, or one not valid today, the request is not sent, and the error says why."""
     url, receiver = world.receiver(world.authority.server(host, when=when))
     assert kind_of(response_of(world.client, request_to(f"{url}/ok"))) == kind
@@ -92,7 +92,7 @@ def test_an_impostor_gets_nothing(world: World, host: str, when: Any, kind: Fail
 
 
 @pytest.mark.parametrize("self_signed", [False, True])
-def test_an_unknown_authority_is_not_trusted(world: World, self_signed: bool) -> None:
+def test_unknown_authority_is_not_trusted(world: World, self_signed: bool) -> None:
     """A self-signed certificate, or one of an authority that is not in `ca_bundle`, is `tls_untrusted`."""
     url, receiver = world.receiver(world.authority.server(HOST, self_signed=self_signed))
     client = world.client if self_signed else world.distrusting
@@ -107,7 +107,7 @@ def test_old_versions_of_tls_are_refused(world: World) -> None:
     assert receiver.requests == []
 
 
-def test_an_endpoint_without_tls_is_a_tls_failure(world: World) -> None:
+def test_endpoint_without_tls_is_a_tls_failure(world: World) -> None:
     """An endpoint that responds in the clear is `tls_failed`, one whose handshake stalls `timeout_tls`."""
     with socket.create_server(("127.0.0.1", 0)) as silent, socket.create_server(("127.0.0.1", 0)) as plain:
         urls = [f"https://{HOST}:{listener.getsockname()[1]}/" for listener in (silent, plain)]
@@ -142,7 +142,7 @@ def test_sessions_are_resumed(world: World) -> None:
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-def test_the_client_certificate_is_shown_on_request(world: World, version: ssl.TLSVersion) -> None:
+def test_client_certificate_is_sent_on_request(world: World, version: ssl.TLSVersion) -> None:
     """An endpoint that wants a certificate gets the subscription's; without one, or with a stranger's, it refuses."""
     context = world.authority.server(HOST, clients=True)
     context.minimum_version = context.maximum_version = version
@@ -184,7 +184,7 @@ def test_client_certificates_never_mix(world: World, how: str) -> None:
         assert f"X-Name: {client}\r\n".encode() in sent
 
 
-def test_an_unusable_certificate_fails_its_own_requests(world: World) -> None:
+def test_unusable_client_certificate_fails_only_its_own_requests(world: World) -> None:
     """A certificate or key that OpenSSL does not accept fails only the requests that show it."""
     url, _ = world.receiver(world.authority.server(HOST))
     certificate, key = world.authority.client("acme")
@@ -197,7 +197,7 @@ def test_an_unusable_certificate_fails_its_own_requests(world: World) -> None:
     assert response_of(world.client, request_to(f"{url}/ok")) == EMPTY
 
 
-def test_without_memfd_no_file_with_a_client_certificate_stays(
+def test_no_client_certificate_file_remains_without_memfd(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without memfd, as on macOS, the certificate is for a moment in a file that only its user can read."""
@@ -222,18 +222,19 @@ def test_without_memfd_no_file_with_a_client_certificate_stays(
 
 
 class Resetting(threading.Thread):
-    """Takes a connection, and ends it with bytes and a reset when it is told to."""
+    """Accepts a connection. `reset` ends it with bytes that are not TLS and an RST."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
-        self._told, self._done = threading.Event(), threading.Event()
+        self._start_reset = threading.Event()
+        self._done = threading.Event()
         self.start()
 
     def run(self) -> None:
         connection, _ = self._listener.accept()
-        self._told.wait(20)
+        self._start_reset.wait(20)
         connection.sendall(b"no TLS")
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         connection.close()
@@ -241,33 +242,28 @@ class Resetting(threading.Thread):
         self._done.set()
 
     def reset(self) -> None:
-        """Return when the other end has the reset."""
-        self._told.set()
+        """Reset the connection; return when that is done."""
+        self._start_reset.set()
         self._done.wait(20)
 
 
-class LateIdentity:
-    """A client certificate that is asked for between the connection and its handshake, when it is reset."""
-
-    def __init__(self, identity: ClientIdentity, receiver: Resetting) -> None:
-        self._identity, self._receiver = identity, receiver
-        self.key = identity.key
-
-    @property
-    def certificate(self) -> bytes:
-        self._receiver.reset()
-        return self._identity.certificate
-
-
-def test_a_reset_before_the_handshake_is_an_error(world: World) -> None:
-    """An endpoint that accepts connections and ends them at once, at any moment, fails its own requests alone."""
+def test_reset_before_the_handshake_is_an_error(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An endpoint that resets a connection between connect and TLS handshake fails only its own requests."""
     receiver = Resetting()
+    private_file = tls.private_file
+
+    def reset_before_loading(content: bytes) -> AbstractContextManager[str]:
+        """Reset the connection after connect, when the client certificate is loaded for its handshake."""
+        receiver.reset()
+        return private_file(content)
+
+    monkeypatch.setattr(tls, "private_file", reset_before_loading)
     request = request_to(f"https://{HOST}:{receiver.port}/")
-    request.identity = LateIdentity(ClientIdentity(*world.authority.client("acme")), receiver)
+    request.identity = ClientIdentity(*world.authority.client("acme"))
     assert kind_of(response_of(world.client, request)) == "reset"
 
 
-def test_a_slow_handshake_ends_at_the_deadline(world: World) -> None:
+def test_slow_handshake_ends_at_the_deadline(world: World) -> None:
     """An endpoint that feeds the handshake byte by byte is given up at the deadline."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         done = threading.Event()

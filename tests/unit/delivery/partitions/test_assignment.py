@@ -25,13 +25,13 @@ def assignment() -> Assignment:
     return Assignment(DelayTopics(TopicNames("t."), [timedelta(0), timedelta(seconds=5)], 1))
 
 
-def test_a_partition_without_its_first_delay_topic_is_left_alone(assignment: Assignment) -> None:
+def test_partition_without_its_first_delay_topic_is_not_read(assignment: Assignment) -> None:
     """Whoever holds jobs.0s-n reads partition n of every delay topic; nobody else does."""
     assigned = [(FIRST, 0), (LATER, 0), (LATER, 1), ("t.jobs.unknown", 0)]
     assert assignment.owned(assigned) == [(FIRST, 0), (LATER, 0)]
 
 
-def test_a_committed_position_is_where_reading_goes_on(assignment: Assignment) -> None:
+def test_reading_continues_at_the_committed_position(assignment: Assignment) -> None:
     """A partition is read from its committed offset, without what its metadata says is finished."""
     change = assignment.take({(FIRST, 0): PartitionOffsets(5, "1|other.1|BB", 0, 9)})
     assert change.partitions[0].progress.next_offset == 5
@@ -45,7 +45,7 @@ def test_new_delay_topic_starts_at_its_beginning(assignment: Assignment) -> None
     assert change.truncated == []
 
 
-def test_a_delay_topic_of_a_newer_version_is_read(assignment: Assignment) -> None:
+def test_delay_topic_of_a_newer_version_is_read(assignment: Assignment) -> None:
     """A delay topic that no loaded sender has is ours by its number, and waits as its name says."""
     newer, found = "t.jobs.10h", PartitionOffsets(5, "", 0, 9)
     assert assignment.owned([(FIRST, 0), (newer, 0), (newer, 1)]) == [(FIRST, 0), (newer, 0)]
@@ -53,13 +53,13 @@ def test_a_delay_topic_of_a_newer_version_is_read(assignment: Assignment) -> Non
     assert assignment.partitions[newer, 0].delay_topic.wait_ms == 36_000_000
 
 
-def test_partitions_that_should_be_ours_are_missed(assignment: Assignment) -> None:
+def test_missing_partitions_are_found(assignment: Assignment) -> None:
     """The owner of jobs.0s-n knows which partitions n of known delay topics it lacks; newer topics it does not know."""
-    assert assignment.lacking([(FIRST, 0), (LATER, 0), (LATER, 1), ("t.jobs.10h", 1)]) == []
-    assert assignment.lacking([(FIRST, 0), (FIRST, 1), (LATER, 0)]) == [(LATER, 1)]
+    assert assignment.missing([(FIRST, 0), (LATER, 0), (LATER, 1), ("t.jobs.10h", 1)]) == []
+    assert assignment.missing([(FIRST, 0), (FIRST, 1), (LATER, 0)]) == [(LATER, 1)]
     topics = ["t.jobs.10h", "t.outcomes", "other.jobs.2h"]
-    assert assignment.lacking([(FIRST, 0), (LATER, 0)], topics) == [("t.jobs.10h", 0)]
-    assert assignment.lacking([]) == []
+    assert assignment.missing([(FIRST, 0), (LATER, 0)], topics) == [("t.jobs.10h", 0)]
+    assert assignment.missing([]) == []
 
 
 def test_partition_truncated_while_it_is_read_continues_at_the_beginning(assignment: Assignment) -> None:
@@ -76,14 +76,14 @@ def test_partition_truncated_while_it_is_read_continues_at_the_beginning(assignm
     assert assignment.take({(FIRST, 0): PartitionOffsets(5, "1|me.1|", 8, 20)}).truncated == []
 
 
-def test_a_lost_position_is_never_guessed(assignment: Assignment) -> None:
+def test_lost_position_is_never_guessed(assignment: Assignment) -> None:
     """jobs.0s without a position stops the process with a sentence that names partitions and command."""
     sentence = r"t\.jobs\.0s has no position in partitions 0, 2: .*`signpost positions set 't\.jobs\.\*' --to"
     with pytest.raises(Unavailable, match=sentence):
         assignment.take({(FIRST, n): PartitionOffsets(None if n != 1 else 4, "", 0, 9) for n in range(3)})
 
 
-def test_what_retention_deleted_unread_is_reported(assignment: Assignment) -> None:
+def test_truncated_records_are_reported(assignment: Assignment) -> None:
     """A position below the start of the log goes on at the start, and the lost range is named."""
     # Unfinished were 5, 9 and 11 of what was read up to 13.
     change = assignment.take({(FIRST, 0): PartitionOffsets(5, "1|other.1|ECC", 8, 20)})
@@ -93,7 +93,7 @@ def test_what_retention_deleted_unread_is_reported(assignment: Assignment) -> No
     assert [offset for offset in range(8, 15) if progress.read(offset)] == [9, 11, 13, 14]
 
 
-def test_a_log_that_ends_before_the_position_stops_the_process(assignment: Assignment) -> None:
+def test_position_beyond_the_log_stops_the_process(assignment: Assignment) -> None:
     """Where committed offsets are beyond the log, records were lost: the process says so and does not go on."""
     with pytest.raises(
         Unavailable, match=r"is 12, after the end of the log \(9\).*positions set t\.jobs\.0s --partition 0"
@@ -101,7 +101,7 @@ def test_a_log_that_ends_before_the_position_stops_the_process(assignment: Assig
         assignment.take({(FIRST, 0): PartitionOffsets(12, "", 0, 9)})
 
 
-def test_what_is_in_memory_is_kept_only_if_nobody_went_on(assignment: Assignment) -> None:
+def test_state_in_memory_is_kept_only_without_another_owner(assignment: Assignment) -> None:
     """A partition that comes back keeps its jobs if the committed position is the one this process wrote last."""
     partition = assignment.take({(FIRST, 0): PartitionOffsets(5, "1|me.1|", 0, 9)}).partitions[0]
     partition.progress.read(5)
@@ -114,7 +114,7 @@ def test_what_is_in_memory_is_kept_only_if_nobody_went_on(assignment: Assignment
     assert partition.is_lost
 
 
-def test_a_partition_that_does_not_come_back_is_dropped(assignment: Assignment) -> None:
+def test_partition_that_does_not_return_is_dropped(assignment: Assignment) -> None:
     """Jobs of a partition that went to another process are no longer this one's."""
     partition = assignment.take({(FIRST, 0): PartitionOffsets(5, "", 0, 9)}).partitions[0]
     assignment.suspend()

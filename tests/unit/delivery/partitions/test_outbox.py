@@ -51,7 +51,7 @@ def test_batch_holds_the_position_of_every_partition_it_writes_for(outbox: Outbo
     assert all(batch.serial in position.metadata for position in batch.positions.values())
 
 
-def test_an_aborted_batch_is_written_again_before_what_came_later(outbox: Outbox) -> None:
+def test_aborted_batch_is_written_again_before_later_records(outbox: Outbox) -> None:
     """A transaction that was aborted is written again, in order, and counts as uncommitted until then."""
     partition = partition_with(0, 3)
     outbox.complete(partition, 0, outcome(b"first"))
@@ -65,7 +65,7 @@ def test_an_aborted_batch_is_written_again_before_what_came_later(outbox: Outbox
     assert again.positions[partition].offset == 2
 
 
-def test_what_belongs_to_a_lost_partition_is_not_written(outbox: Outbox) -> None:
+def test_completions_of_a_lost_partition_are_dropped(outbox: Outbox) -> None:
     """Outcomes of a partition that another process owns now are its to write: they are dropped here."""
     lost, kept = partition_with(0, 1), partition_with(1, 1)
     for partition in (lost, kept):
@@ -78,7 +78,7 @@ def test_what_belongs_to_a_lost_partition_is_not_written(outbox: Outbox) -> None
     assert partitions(again) == [kept]
 
 
-def test_a_committed_batch_is_this_processs_last_position(outbox: Outbox) -> None:
+def test_committed_batch_updates_the_committed_position(outbox: Outbox) -> None:
     """What was committed is remembered per partition, to be recognised after a rebalance."""
     partition = partition_with(0, 1)
     outbox.complete(partition, 0, outcome())
@@ -101,7 +101,7 @@ def test_serials_of_transactions_differ(outbox: Outbox) -> None:
     assert len(serials) == 2
 
 
-def test_what_belongs_to_a_suspended_partition_waits(outbox: Outbox) -> None:
+def test_completions_of_a_suspended_partition_wait(outbox: Outbox) -> None:
     """After a revocation nothing of that partition is committed, with whatever metadata, until it has come back."""
     suspended, ours = partition_with(0, 1), partition_with(1, 1)
     for partition in (suspended, ours):
@@ -118,7 +118,7 @@ def test_what_belongs_to_a_suspended_partition_waits(outbox: Outbox) -> None:
     assert partitions(outbox.close_batch()) == [suspended]
 
 
-def test_what_is_lost_while_it_waits_is_forgotten(outbox: Outbox) -> None:
+def test_completions_of_a_partition_lost_while_suspended_are_dropped(outbox: Outbox) -> None:
     """Outcomes that waited for a partition to come back go when it does not: nothing of them counts or is kept."""
     partition = partition_with(0, 1)
     outbox.complete(partition, 0, outcome())

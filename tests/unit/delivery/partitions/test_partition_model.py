@@ -243,7 +243,7 @@ TestPartitionModel = PartitionModel.TestCase
 TestPartitionModel.settings = settings(max_examples=60, stateful_step_count=50, derandomize=True)
 
 
-def test_partition_is_resumed_at_most_every_half_second_or_hundredth_of_its_wait() -> None:
+def test_resumes_of_a_partition_have_a_minimum_interval() -> None:
     """Each resume fetches anew: heads that are due one after the other are read together, late by that at most."""
     for delay_topic, apart_ms in zip(DELAY_TOPICS.all[1:], (500, 3_000), strict=True):
         start = Position(0, "")

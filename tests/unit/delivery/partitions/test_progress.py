@@ -83,7 +83,7 @@ def test_metadata_never_exceeds_the_brokers_limit(seed: int, stuck: int, gap: in
 
 
 @pytest.mark.parametrize("stride", [1, 2, 31, 32, 33, 1_024, 1_025, 20_000, 32_768, 100_000])
-def test_metadata_fits_however_far_apart_the_unfinished_are(stride: int) -> None:
+def test_metadata_fits_at_any_distance_between_unfinished_offsets(stride: int) -> None:
     """With nothing finished, at any distance between records, the list fits when reading stops, and is read back."""
     progress = Progress(Position(0, ""))
     offsets: list[int] = []
@@ -123,7 +123,7 @@ def test_list_is_dropped_where_the_log_ends_below_it() -> None:
     assert read_all(Progress(position, log_end=7), [5, 6]) == [5, 6]
 
 
-def test_reading_goes_on_after_a_full_stop() -> None:
+def test_full_partition_is_read_again() -> None:
     """A partition that was full is read on once most of what may be unfinished is finished."""
     progress = Progress(Position(0, ""))
     for offset in range(MAX_UNFINISHED):
@@ -131,10 +131,10 @@ def test_reading_goes_on_after_a_full_stop() -> None:
     assert progress.full
     for offset in range(MAX_UNFINISHED // 2):
         progress.finish(offset)
-        assert not progress.roomy
+        assert not progress.has_room_again
     for offset in range(MAX_UNFINISHED // 2, MAX_UNFINISHED * 2 // 3):
         progress.finish(offset)
-    assert progress.roomy
+    assert progress.has_room_again
 
 
 class ProgressModel(RuleBasedStateMachine):

@@ -10,7 +10,7 @@ from consumers.delivery.endpoint import Endpoint
 from consumers.delivery.http.types import Response
 from consumers.delivery.results.recorder import RESPONSE_KEPT, redacted
 from tests.support.hostile import HostileReceiver
-from tests.support.sending import completed_of, local_client, request_to
+from tests.support.http_client import completed_of, local_client, request_to
 from tests.unit.delivery.test_endpoint import SIGNED, endpoint, header
 
 pytestmark = pytest.mark.promise(6)
@@ -32,7 +32,7 @@ def parts_in(kept: bytes) -> list[str]:
     return [secret[:PART] for secret in (TOKEN, KEY, "the secret") if secret[:PART].encode() in kept]
 
 
-def test_an_endpoint_that_echoes_its_request_tells_no_header(told: Endpoint) -> None:
+def test_echoed_headers_are_masked(told: Endpoint) -> None:
     """Wherever the echo is cut, at the 1 KiB kept or the 5 KiB looked at, no beginning of a value is left."""
     receiver, client = HostileReceiver(), local_client()
     pads = [*range(0, 1_200, 50), *range(990, 1_060), *range(4_900, 5_130, 3)]
@@ -52,7 +52,7 @@ def test_an_endpoint_that_echoes_its_request_tells_no_header(told: Endpoint) -> 
 
 
 @pytest.mark.parametrize("secret", [TOKEN, KEY, "the secret"], ids=["short", "long", "signing"])
-def test_a_secret_that_is_told_over_and_over_is_in_no_place(told: Endpoint, secret: str) -> None:
+def test_repeated_secret_is_masked_everywhere(told: Endpoint, secret: str) -> None:
     """A body full of a secret, begun and cut anywhere, holds no beginning of it afterwards."""
     full = (secret.encode() + b" ") * (12_000 // len(secret))
     for start in range(0, len(secret) + 2, max(1, len(secret) // 100)):

@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 
 from consumers.delivery.classification import Classified, classify
-from consumers.delivery.health_cleanup import LOOK_EVERY_MS, HealthCleanup
+from consumers.delivery.health_cleanup import CHECK_EVERY_MS, HealthCleanup
 from consumers.delivery.http.types import Response, TransportError
 from consumers.delivery.results.health import HealthChange, HealthPolicy, HealthTracker
 from schemas.catalog.failures import FailureKind
@@ -80,7 +80,7 @@ def kinds(endpoint: Endpoint) -> list[str | None]:
     return [change.operation.kind if change.operation else None for change in endpoint.written]
 
 
-def test_a_failure_that_passes_within_a_minute_is_written_nowhere() -> None:
+def test_failure_shorter_than_a_minute_is_not_recorded() -> None:
     """An endpoint that recovers within a minute leaves no record."""
     endpoint = Endpoint()
     assert endpoint.fails(0) is None
@@ -89,7 +89,7 @@ def test_a_failure_that_passes_within_a_minute_is_written_nowhere() -> None:
     assert endpoint.book.of("sub_1") is None
 
 
-def test_a_failure_that_lasts_is_written_once_and_reported_once() -> None:
+def test_lasting_failure_is_recorded_and_reported_once() -> None:
     """After a minute the state is written, after an hour the operator hears of it, each once."""
     endpoint = Endpoint()
     for at_ms in (0, MINUTE, 2 * MINUTE, HOUR, HOUR + 1, 2 * HOUR):
@@ -104,7 +104,7 @@ def test_a_failure_that_lasts_is_written_once_and_reported_once() -> None:
     assert not endpoint.disabled()
 
 
-def test_an_endpoint_that_recovers_says_so() -> None:
+def test_recovery_is_reported() -> None:
     """One success ends a failure that was written, and is reported where the failure was."""
     endpoint = Endpoint()
     for at_ms in (0, MINUTE, HOUR):
@@ -117,7 +117,7 @@ def test_an_endpoint_that_recovers_says_so() -> None:
 
 
 @pytest.mark.decision("Z6", "O34", "D22", "R9")
-def test_five_days_of_nothing_but_failures_disable() -> None:
+def test_five_days_of_failures_disable() -> None:
     """An endpoint that failed for five days is disabled with its reason, and not a moment before."""
     endpoint = Endpoint()
     for day in range(5):
@@ -133,7 +133,7 @@ def test_five_days_of_nothing_but_failures_disable() -> None:
     assert endpoint.fails(5 * DAY + 1) is None
 
 
-def test_silence_is_no_failure() -> None:
+def test_days_without_attempts_do_not_count_as_failing() -> None:
     """Failures with days of silence between them disable nothing: nobody knows how the endpoint was meanwhile."""
     endpoint = Endpoint()
     for week in range(4):
@@ -145,7 +145,7 @@ def test_silence_is_no_failure() -> None:
     assert health.failing_since_ms == START + 21 * DAY
 
 
-def test_one_success_in_five_days_begins_anew() -> None:
+def test_success_restarts_the_five_days() -> None:
     """Five days count from the first failure after the last success."""
     endpoint = Endpoint()
     endpoint.fails(0)
@@ -167,7 +167,7 @@ def test_gone_disables_at_once() -> None:
     assert kinds(endpoint) == ["endpoint_disabled"]
 
 
-def test_a_resume_enables_again() -> None:
+def test_resume_enables_again() -> None:
     """A higher activation voids what was found out under a lower one, and a success under it clears the record."""
     endpoint = Endpoint()
     endpoint.fails(0, why=410)
@@ -179,7 +179,7 @@ def test_a_resume_enables_again() -> None:
 
 
 @pytest.mark.parametrize("known_of_the_new", [True, False])
-def test_a_late_answer_from_before_a_resume_disables_nothing(known_of_the_new: bool) -> None:
+def test_late_response_from_before_a_resume_disables_nothing(known_of_the_new: bool) -> None:
     """A 410 to an attempt from before a resume leaves the resumed subscription enabled, and is not written over it."""
     endpoint = Endpoint()
     if known_of_the_new:
@@ -191,7 +191,7 @@ def test_a_late_answer_from_before_a_resume_disables_nothing(known_of_the_new: b
     assert not endpoint.disabled(activation=2)
 
 
-def test_five_days_count_on_in_another_process() -> None:
+def test_five_days_continue_in_another_process() -> None:
     """What was written is taken over: a restart forgets neither since when it fails nor that it is disabled."""
     endpoint = Endpoint()
     endpoint.fails(0)
@@ -203,7 +203,7 @@ def test_five_days_count_on_in_another_process() -> None:
     assert endpoint.disabled()
 
 
-def test_what_was_lost_with_a_partition_is_forgotten() -> None:
+def test_health_of_a_lost_partition_is_forgotten() -> None:
     """A process knows nothing of partitions that are no longer its own."""
     endpoint = Endpoint()
     endpoint.fails(0, why=410)
@@ -212,7 +212,7 @@ def test_what_was_lost_with_a_partition_is_forgotten() -> None:
     assert endpoint.book.disabled == 0
 
 
-def test_a_deleted_subscription_leaves_no_record() -> None:
+def test_health_record_of_a_deleted_subscription_is_deleted() -> None:
     """The state of a subscription that was deleted is deleted, too."""
     endpoint = Endpoint()
     endpoint.fails(0, why=410)
@@ -237,18 +237,18 @@ class Cleanup:
         self.cleanup = HealthCleanup(book, cast("Any", table))
 
     def look(self, number: int) -> set[str]:
-        return self.cleanup.turn(START + number * LOOK_EVERY_MS, 0)
+        return self.cleanup.turn(START + number * CHECK_EVERY_MS, 0)
 
 
-def test_health_of_a_deleted_subscription_is_forgotten_after_two_looks() -> None:
+def test_health_of_a_deleted_subscription_is_removed_after_two_checks() -> None:
     """A deleted subscription is missing at two looks, five seconds apart; other endpoints stay."""
     case = Cleanup()
     assert case.look(0) == set()
-    assert case.cleanup.turn(START + LOOK_EVERY_MS - 1, 0) == set()
+    assert case.cleanup.turn(START + CHECK_EVERY_MS - 1, 0) == set()
     assert case.look(1) == {"sub_1"}
 
 
-def test_health_of_a_subscription_that_was_not_read_yet_is_kept() -> None:
+def test_health_of_an_unread_subscription_is_kept() -> None:
     """A record that comes between two looks keeps the health, and so does a table that is stale."""
     case = Cleanup()
     assert case.look(0) == set()
@@ -268,7 +268,7 @@ def test_disabling_can_be_switched_off() -> None:
     assert not endpoint.disabled()
 
 
-def test_records_come_back_as_they_were_written() -> None:
+def test_health_records_survive_encoding() -> None:
     """Health and operations survive their encoding."""
     endpoint = Endpoint()
     change = endpoint.fails(0, why=410)

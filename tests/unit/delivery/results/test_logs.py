@@ -57,7 +57,7 @@ def written(*outcomes: Outcome, as_json: bool, dead_only: bool = False) -> str:
     return stream.getvalue().decode()
 
 
-def test_lines_are_json_where_nobody_looks() -> None:
+def test_log_lines_are_json_without_a_terminal() -> None:
     """On a stream that is no terminal each line is an object with time, level, name and facts."""
     stream = lines("auto")
     structlog.get_logger("test").info("router.started", partitions=3)
@@ -66,7 +66,7 @@ def test_lines_are_json_where_nobody_looks() -> None:
     assert line["timestamp"].endswith("Z")
 
 
-def test_lines_for_people_hold_one_event_each() -> None:
+def test_text_log_lines_hold_one_event_each() -> None:
     """Text that somebody sent cannot begin a line of its own, nor colour the terminal."""
     stream = lines("console")
     structlog.get_logger("test").info("router.started", reason="a\nrouter.ended \x1b[31m")
@@ -76,7 +76,7 @@ def test_lines_for_people_hold_one_event_each() -> None:
 
 @pytest.mark.promise(6)
 @pytest.mark.parametrize("format_", ["console", "json"])
-def test_a_traceback_shows_no_values(format_: Format) -> None:
+def test_traceback_shows_no_values(format_: Format) -> None:
     """An exception is logged without the variables of its frames, among which secrets may be."""
     stream = lines(format_)
 
@@ -91,7 +91,7 @@ def test_a_traceback_shows_no_values(format_: Format) -> None:
     assert "canary-secret" not in stream.getvalue()
 
 
-def test_libraries_are_heard_from_warnings_on() -> None:
+def test_libraries_log_from_warnings_on() -> None:
     """httpx would log whole URLs at info; librdkafka's lines come through the logger that is ours."""
     stream = lines("json")
     logging.getLogger("httpx").info("GET https://example.org/canary")
@@ -111,7 +111,7 @@ def kafka_line(text: str, at_s: float, level: int = logging.ERROR, logger: str =
 REFUSED = "FAIL rdkafka#consumer-1 127.0.0.1:1: Connection refused"
 
 
-def test_a_broker_that_is_away_is_a_line_a_minute() -> None:
+def test_repeated_broker_errors_are_logged_once_a_minute() -> None:
     """The first of many equal lines of librdkafka is written, then one a minute with the number left out."""
     stream = lines("json")
     for second in range(150):
@@ -123,7 +123,7 @@ def test_a_broker_that_is_away_is_a_line_a_minute() -> None:
     assert [re.findall(r"and (\d+) more", line) for line in written[1:]] == [["119"], ["119"]]
 
 
-def test_what_is_not_said_again_and_again_is_written() -> None:
+def test_distinct_lines_are_not_suppressed() -> None:
     """Other brokers, other reasons, fatal errors and other loggers are not thinned."""
     stream = lines("json")
     for _ in range(2):
@@ -135,7 +135,7 @@ def test_what_is_not_said_again_and_again_is_written() -> None:
     assert len(stream.getvalue().splitlines()) == 3 + 2 * 2
 
 
-def test_properties_for_another_kind_of_client_are_no_warning() -> None:
+def test_properties_of_another_client_type_are_not_logged() -> None:
     """All clients are given what a person sets; that some of it is for producers alone is no news."""
     stream = lines("json")
     text = "Configuration property linger.ms is a producer property and will be ignored by this consumer instance"
@@ -143,7 +143,7 @@ def test_properties_for_another_kind_of_client_are_no_warning() -> None:
     assert stream.getvalue() == ""
 
 
-def test_an_outcome_is_one_line_with_all_that_is_asked_for() -> None:
+def test_outcome_is_one_wide_line() -> None:
     """The wide line has job, subscription, host, type, attempt, status, duration and the next attempt."""
     line = written(outcome(), as_json=False)
     assert line.startswith("2023-11-14T22:13:20.184Z [info     ] delivery.attempt state=retry job=job-1 ")
@@ -154,7 +154,7 @@ def test_an_outcome_is_one_line_with_all_that_is_asked_for() -> None:
     assert line.endswith(" status=503 duration_ms=184 reason=status next_due=2023-11-14T22:18:20.123Z\n")
 
 
-def test_an_outcome_has_the_same_facts_in_json() -> None:
+def test_outcome_in_json_has_the_same_fields() -> None:
     """The JSON line has the facts of the one for people, as values; neither shows the response or the body."""
     text = written(outcome(), outcome("dead"), as_json=True)
     retry, dead = (json.loads(line) for line in text.splitlines())
@@ -164,7 +164,7 @@ def test_an_outcome_has_the_same_facts_in_json() -> None:
     assert "canary" not in text + written(outcome(), as_json=False)
 
 
-def test_above_info_only_dead_jobs_are_logged() -> None:
+def test_only_dead_jobs_are_logged_above_info() -> None:
     """With a level above info the lines of attempts that go as they may are left out."""
     assert written(outcome(), outcome("delivered"), as_json=True, dead_only=True) == ""
     assert '"state":"dead"' in written(outcome("dead"), as_json=True, dead_only=True)
@@ -181,7 +181,7 @@ def test_any_text_in_an_outcome_stays_on_its_line(event_id: str, error: str, as_
         assert text[:-1].isprintable()
 
 
-def test_a_stream_that_is_gone_does_not_stop_deliveries() -> None:
+def test_failed_log_stream_does_not_stop_deliveries() -> None:
     """A closed pipe or a full disk loses lines, nothing else."""
 
     class Gone(io.BytesIO):

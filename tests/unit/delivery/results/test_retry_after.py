@@ -34,7 +34,7 @@ BEFORE_MS = int(THEN.timestamp()) * 1_000 - 90_000
         ("Sun, 06 Nov 1994 08:49:60 GMT", 112_000),  # a leap second
     ],
 )
-def test_forms_that_are_read(text: str, expected: int) -> None:
+def test_valid_retry_after_is_parsed(text: str, expected: int) -> None:
     """Seconds, and dates as IMF-fixdate, of RFC 850, and of asctime."""
     assert wait_ms(text, BEFORE_MS) == expected
 
@@ -60,12 +60,12 @@ def test_forms_that_are_read(text: str, expected: int) -> None:
         "1994-11-06T08:49:37Z",
     ],
 )
-def test_forms_that_are_not(text: str) -> None:
+def test_invalid_retry_after_is_ignored(text: str) -> None:
     """What is no Retry-After asks for nothing."""
     assert wait_ms(text, BEFORE_MS) is None
 
 
-def test_a_year_of_two_digits_is_never_more_than_fifty_years_ahead() -> None:
+def test_two_digit_year_is_at_most_fifty_years_ahead() -> None:
     """As RFC 9110 has it: further ahead it means the past century."""
     now_ms = int(datetime(2026, 1, 1, tzinfo=UTC).timestamp()) * 1_000
     in_76 = wait_ms("Wednesday, 01-Jan-76 00:00:00 GMT", now_ms)
@@ -73,13 +73,13 @@ def test_a_year_of_two_digits_is_never_more_than_fifty_years_ahead() -> None:
     assert wait_ms("Friday, 01-Jan-77 00:00:00 GMT", now_ms) == 0
 
 
-def test_a_number_of_any_length_is_a_number() -> None:
+def test_number_of_any_length_is_parsed() -> None:
     """No header makes an error, or a number that nothing can hold."""
     assert wait_ms("9" * 30_000, 0) == wait_ms("999999999", 0) == 999_999_999_000
 
 
 @given(st.integers(10**7, 2 * 10**11), st.integers(0, 2**52))
-def test_dates_as_the_standard_library_writes_them(seconds: int, now_ms: int) -> None:
+def test_dates_of_the_standard_library_are_parsed(seconds: int, now_ms: int) -> None:
     """Whatever moment is named, the wait ends there."""
     moment = datetime.fromtimestamp(seconds, UTC)
     expected = max(0, int(moment.timestamp()) * 1_000 - now_ms)
@@ -87,7 +87,7 @@ def test_dates_as_the_standard_library_writes_them(seconds: int, now_ms: int) ->
 
 
 @given(st.text(max_size=60), st.integers(0, 2**52))
-def test_no_text_makes_an_error(text: str, now_ms: int) -> None:
+def test_no_text_raises(text: str, now_ms: int) -> None:
     """An endpoint may send what it likes."""
     found = wait_ms(text, now_ms)
     assert found is None or found >= 0

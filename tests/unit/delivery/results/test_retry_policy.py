@@ -98,7 +98,7 @@ def test_six_attempts_spread_over_26_hours_and_36_minutes() -> None:
     assert disposed(6, responded(500), now_ms) == Exhausted()
 
 
-def test_a_retry_waits_in_the_delay_topic_of_its_step() -> None:
+def test_retry_waits_in_the_delay_topic_of_its_step() -> None:
     """Every step of a schedule is the delay of a delay topic, also when both are sped up."""
     steps = load_senders()["zenoo"].schedule
     for speedup in (1, 60, 10_000):
@@ -120,14 +120,14 @@ def test_a_retry_waits_in_the_delay_topic_of_its_step() -> None:
         (timedelta(days=9), "signpost.jobs.24h"),
     ],
 )
-def test_a_wait_between_two_delay_topics_takes_the_longest_that_fits(remaining: timedelta, topic: str | None) -> None:
+def test_wait_takes_the_longest_delay_topic_that_fits(remaining: timedelta, topic: str | None) -> None:
     """A job never waits in a delay topic past its time; a wait shorter than the shortest delay is in memory."""
     delay_topics = DelayTopics(TopicNames(), delays_of([load_senders()["zenoo"].schedule]), 1)
     delay_topic = delay_topics.fit(remaining // timedelta(milliseconds=1))
     assert (delay_topic.topic if delay_topic else None) == topic
 
 
-def test_a_wait_that_ends_hardly_later_takes_one_step_instead_of_many() -> None:
+def test_wait_may_be_rounded_up_to_save_steps() -> None:
     """With some lateness allowed the rest of a wait is rounded up to a delay topic, but never by more than that."""
     delay_topics = DelayTopics(TopicNames(), delays_of([load_senders()["zenoo"].schedule]), 1)
     found = {remaining: delay_topics.fit(remaining, 1_000) for remaining in (59_000, 58_999)}
