@@ -127,7 +127,5 @@ def _unread(consumer: Consumer, partition: PartitionState) -> int:
         bounds = consumer.get_watermark_offsets(TopicPartition(partition.topic, partition.number), cached=True)
     except KafkaException:
         return 0
-    if not bounds:
-        return 0
     # A log may end with transaction markers, which no consumer returns. Once its end is reached, they count as read.
-    return max(0, bounds[1] - max(partition.progress.next_offset, partition.log_end))
+    return max(0, bounds[1] - max(partition.progress.next_offset, partition.log_end)) if bounds else 0

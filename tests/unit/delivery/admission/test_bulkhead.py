@@ -16,7 +16,7 @@ from tests.support.admission import NOW, EndpointStub, TestedControl, admission_
 pytestmark = pytest.mark.promise(4)
 
 PLACES = 512
-OVERDUE_MS = 1_100  # whatever its endpoint usually takes, a request is overdue by then
+OVERDUE_MS = 1_100  # every request is overdue by then
 
 
 @dataclass
@@ -37,7 +37,7 @@ class World:
             self._started(task, endpoint)
 
     def pass_time(self, ms: int) -> None:
-        """Let time pass in steps of a loop: responses come, waiting tasks start."""
+        """Let time pass in turns of a loop: responses arrive, waiting tasks start."""
         for _ in range(max(1, ms // 8)):
             self.now_ms += 8
             ends = sorted((one for one in self.running if one[0] <= self.now_ms), key=lambda one: one[0])
@@ -57,13 +57,13 @@ class World:
                 self._started(waited, endpoint)
 
     def stop(self, *endpoint: EndpointStub) -> None:
-        """Let endpoints stop responding, also to what is in flight."""
+        """Let endpoints stop responding, also to requests in flight."""
         self.stopped.update(endpoint)
         self.running = deque(one for one in self.running if one[2] not in self.stopped)
 
     @property
     def held_by_stopped(self) -> int:
-        """How many permits those hold."""
+        """Number of permits that the stopped endpoints hold."""
         return sum(self.held[endpoint] for endpoint in self.stopped)
 
     def _started(self, task: AdmittedTask, endpoint: EndpointStub) -> None:
@@ -73,7 +73,7 @@ class World:
 
 
 def world(usual_ms: list[int]) -> World:
-    """Return endpoints on hosts of their own that are known to respond after so many ms each."""
+    """Return a world of endpoints, each on its own host, with these usual response times."""
     control = admission_control(subscription=16, host=128, process=PLACES)
     everybody = {EndpointStub(f"{n}", host=f"{n}.example"): ms for n, ms in enumerate(usual_ms)}
     for endpoint, ms in everybody.items():
@@ -92,7 +92,7 @@ def world(usual_ms: list[int]) -> World:
 def test_endpoints_that_stop_together_hold_at_most_half(
     usual_ms: list[int], loads: list[int], stays: int, steps: list[tuple[int, int]]
 ) -> None:
-    """Responsive endpoints that stop at once hold half of the permits, and one each while a quarter is free."""
+    """Responsive endpoints that stop at once hold at most half of the permits, or one each while a quarter is free."""
     scene = world(usual_ms)
     everybody = list(scene.usual_ms)
     for number, endpoint in enumerate(everybody):
@@ -107,7 +107,7 @@ def test_endpoints_that_stop_together_hold_at_most_half(
 
 
 def test_forty_endpoints_that_stop_leave_half_of_the_permits() -> None:
-    """Forty flooded endpoints that stop hold at most half of the permits; others go on at their limit."""
+    """Forty flooded endpoints that stop hold at most half of the permits. Others continue at their limit."""
     scene = world([5] * 60)
     everybody = list(scene.usual_ms)
     stopping, healthy = everybody[:40], everybody[40:]
@@ -226,7 +226,7 @@ def test_endpoints_with_a_hanging_request_take_one_permit_each() -> None:
 
 @pytest.mark.parametrize(("slow", "new"), [(0, 600), (600, 0), (600, 600)])
 def test_idle_endpoints_get_a_permit_though_all_quotas_are_used(slow: int, new: int) -> None:
-    """Slow and new endpoints use their quotas when forty responsive ones stop: endpoints that were idle go on."""
+    """Slow and new endpoints use their quotas when forty responsive ones stop. Idle endpoints still get permits."""
     scene = world([20_000] * slow + [5] * 60)
     everybody = list(scene.usual_ms)
     stopping, idle = everybody[slow : slow + 40], everybody[slow + 40 :]

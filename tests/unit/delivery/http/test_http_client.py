@@ -1,4 +1,4 @@
-"""What the client sends, and that it sends nothing else and to no one else."""
+"""The HTTP client sends exactly what it is given, to nobody else, and leaves nothing open."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def client() -> Iterator[HttpClient]:
 
 
 def open_descriptors() -> int:
-    """How many files, sockets and the like this process holds."""
+    """Return the number of open descriptors of this process."""
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
@@ -55,7 +55,7 @@ def test_exactly_the_given_headers_are_sent(client: HttpClient, receiver: Hostil
 
 
 def test_client_adds_no_content_type_and_no_expect(client: HttpClient, receiver: HostileReceiver) -> None:
-    """A request without Content-Type stays without, and a large body asks for no permission first."""
+    """The client adds neither Content-Type nor Expect, even for a large body."""
     request = request_to(f"http://127.0.0.1:{receiver.port}/ok", body=b"x" * 1_500_000)
     request.headers = [b"X-A: b"]
     assert response_of(client, request) == EMPTY
@@ -75,7 +75,7 @@ def test_headers_cannot_be_forged(client: HttpClient, receiver: HostileReceiver,
 
 
 def test_proxies_of_the_environment_are_ignored(receiver: HostileReceiver, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Proxies of the environment are ignored: a proxy would go where it likes."""
+    """Proxies of the environment are ignored: they would bypass the check of addresses."""
     for name in ("http_proxy", "https_proxy", "all_proxy", "HTTPS_PROXY", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
     client = local_client()
@@ -86,7 +86,7 @@ def test_proxies_of_the_environment_are_ignored(receiver: HostileReceiver, monke
 def test_no_credentials_cookies_or_redirects_are_used(
     receiver: HostileReceiver, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """The client sends no user of a .netrc, no cookie, and nothing to where a response points."""
+    """The client uses no .netrc, sends no cookies, and follows no redirect."""
     (tmp_path / ".netrc").write_text("machine 127.0.0.1 login somebody password something\n", encoding="utf-8")
     monkeypatch.setenv("HOME", str(tmp_path))
     client = local_client()
@@ -112,7 +112,7 @@ def test_connections_are_reused(client: HttpClient, receiver: HostileReceiver) -
 
 
 def test_closed_client_leaves_no_descriptors(receiver: HostileReceiver) -> None:
-    """However requests end, a closed client holds no file descriptor."""
+    """A closed client holds no descriptor, however its requests ended."""
     before = open_descriptors()
     client = local_client()
     url = f"http://127.0.0.1:{receiver.port}"
@@ -121,7 +121,7 @@ def test_closed_client_leaves_no_descriptors(receiver: HostileReceiver) -> None:
     client.start(request_to(f"{url}/never"))
     work(client, 0)
     client.close()
-    # c-ares gives its own back in another thread, and the receiver's ends of the connections are in this process.
+    # c-ares closes its descriptors in another thread. The receiver's ends of the connections are in this process.
     wait_until(lambda: open_descriptors() <= before, what="all descriptors are closed")
 
 

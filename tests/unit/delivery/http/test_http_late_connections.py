@@ -32,7 +32,7 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 
 
 class Slow:
-    """An endpoint that accepts when the test says so, and a client whose clock the test sets forward."""
+    """An endpoint that accepts when the test lets it, and a client whose clock the test advances."""
 
     def __init__(self) -> None:
         self.listener = socket.create_server(("127.0.0.1", 0))
@@ -44,7 +44,7 @@ class Slow:
         self.client = HttpClient(LOCAL, Resolver(LOCAL, []), monotonic=lambda: self.later_s)
 
     def work(self, timeout_s: float) -> list[CompletedRequest]:
-        """Let the client work; confirm or withdraw what it asks for."""
+        """Let the client work; confirm or withdraw the requests to confirm."""
         result = self.client.work(timeout_s)
         for request in result.to_confirm:
             self.asked.append(request)
@@ -56,7 +56,7 @@ class Slow:
         return result.completed
 
     def start(self) -> None:
-        """Begin a request."""
+        """Start a request."""
         self.client.start(request_to(f"http://127.0.0.1:{self.listener.getsockname()[1]}/"))
 
     def answer(self) -> ResponseOrError:
@@ -77,7 +77,7 @@ def slow() -> Iterator[Slow]:
 
 
 def delivers(slow: Slow) -> None:
-    """Have the request that was begun connect, arrive and be answered."""
+    """Let the started request connect and get its response."""
     assert slow.work(0.0) == []
     connection, _ = slow.listener.accept()
     with connection:
@@ -197,8 +197,8 @@ def test_request_that_waits_twice_is_confirmed_twice(slow: Slow) -> None:
         connection, _ = slow.listener.accept()
         with connection:
             slow.later_s += 1
-            client.confirm(second)  # reads the sockets first, and finds the connection of the other
-            client.confirm(first)  # not asked for
+            client.confirm(second)  # reads the sockets first, and finds the connection of the first
+            client.confirm(first)  # not one to confirm
             assert client.work(0.0) == WorkResult([], [first])
             client.confirm(first)
             connection.settimeout(10)
@@ -248,7 +248,7 @@ def test_reset_before_the_first_byte_is_one_error(slow: Slow) -> None:
 
 
 def crowded(listener: socket.socket, connections: contextlib.ExitStack) -> int:
-    """Fill the queue of a listener, which then answers nobody; return its port."""
+    """Fill the queue of a listener, so that it accepts nothing more; return its port."""
     listener.bind(("127.0.0.1", 0))
     listener.listen(0)
     port: int = listener.getsockname()[1]

@@ -1,4 +1,4 @@
-"""Endpoints that act at an awkward moment, and a machine without resources: each request gets its own outcome."""
+"""Races with endpoints, and a machine without resources: each request gets its own outcome."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ NO = b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n"
 EARLY = b"HTTP/1.1 413 Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 IDLE = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 MOST = 20
-# As many as are tried of one name.
+# The resolver returns at most this many addresses of a name.
 SILENT = tuple(f"127.0.1.{number}" for number in range(1, 17))
-# In a namespace of its own: all local ports are taken, then something is sent.
+# Runs in its own network namespace: takes all local ports, then sends a request.
 WITHOUT_PORTS = """
 import socket, subprocess
 from pathlib import Path
@@ -59,7 +59,7 @@ with socket.create_server(("127.0.0.1", 8080)):
 
 @pytest.fixture
 def listener() -> Iterator[socket.socket]:
-    """Takes connections; what is not read of a body soon fills it up."""
+    """A listener with a small buffer, which an unread body fills soon."""
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
         listener.bind(("127.0.0.1", 0))
@@ -74,12 +74,12 @@ def url_of(listener: socket.socket, host: str = "127.0.0.1") -> str:
 
 
 def status_of(answer: ResponseOrError) -> int | str:
-    """Its status, or the kind of failure."""
+    """Return the status of a response, or the kind of failure."""
     return answer.status if isinstance(answer, Response) else answer.kind
 
 
 def ends_of(client: HttpClient) -> list[int | str]:
-    """What comes of all that is open."""
+    """Return how all open requests end."""
     ends = []
     while client.is_busy:
         ends += [status_of(answered.response) for answered in work(client, 0.1)]
@@ -104,7 +104,7 @@ def request_over(listener: socket.socket, client: HttpClient) -> socket.socket:
 
 
 def sent_whole(connection: socket.socket) -> bool:
-    """Whether the other machine has all that was sent, the end included."""
+    """Return whether the other side has acknowledged all that was sent, FIN included."""
     return not struct.unpack("i", fcntl.ioctl(connection, termios.TIOCOUTQ, bytes(4)))[0]
 
 
@@ -198,7 +198,7 @@ def test_late_bytes_are_not_a_response_to_a_request_that_waited_for_dns(listener
 
 @pytest.fixture
 def silent() -> Iterator[int]:
-    """A port at which none of sixteen addresses takes a connection: their queues are full."""
+    """A port on which sixteen addresses accept no connection, because their queues are full."""
     with contextlib.ExitStack() as closing:
         port = 0
         for address in SILENT:
@@ -245,7 +245,7 @@ def test_no_descriptor_for_a_client_certificate_is_our_error(tmp_path: Path) -> 
     with contextlib.closing(local_client(roots=str(authority.roots))) as client:
         client.start(request)
         wait_until(lambda: receiver.connections)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (1, hard))  # what is open stays so
+        resource.setrlimit(resource.RLIMIT_NOFILE, (1, hard))  # open descriptors stay open
         try:
             answered = [answer for _ in range(100) for answer in work(client, 0.1)]
         finally:
@@ -265,4 +265,4 @@ def test_no_local_port_is_our_error() -> None:
     command = [*unshare, sys.executable, "-c", WITHOUT_PORTS]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split()[-1] in OURS  # behind its log
+    assert done.stdout.split()[-1] in OURS  # after its log lines

@@ -1,4 +1,4 @@
-"""The HTTP client waits in the same way on every system: by epoll, or by kqueue."""
+"""Readiness behaves the same with epoll and kqueue."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
 
 
 def waits(readiness: Readiness) -> Events:
-    """What has happened; nothing has to be waited for."""
+    """Return the events that are there now."""
     return readiness.wait(0.0)
 
 
 def test_wake_ends_the_wait(readiness: Readiness) -> None:
-    """A wake from another thread ends a wait; so does one that came before."""
+    """A wake from another thread ends the wait, even if it came before the wait."""
     waker = threading.Timer(0.05, readiness.wake)
     began = time.monotonic()
     waker.start()
@@ -68,7 +68,7 @@ def test_wake_ends_the_wait(readiness: Readiness) -> None:
 
 
 def test_ten_thousand_wakes_do_not_block(readiness: Readiness) -> None:
-    """Wakes that nobody waits for block nobody, and the next wait ends."""
+    """Many wakes before a wait do not block, and the next wait ends at once."""
     for _ in range(10_000):
         readiness.wake()
     began = time.monotonic()
@@ -105,7 +105,7 @@ def test_closed_socket_is_forgotten(readiness: Readiness, pair: tuple[socket.soc
 
 
 def test_events_of_a_socket_are_joined(pair: tuple[socket.socket, socket.socket]) -> None:
-    """kqueue reports reading and writing one by one; between the two a descriptor could become another socket's."""
+    """kqueue reports reading and writing separately. They are joined: a descriptor may be reused between the two."""
     ours, theirs = pair
     api = kqueue.Kqueue()
     readiness = KqueueReadiness(type("Api", (), {**vars(kqueue), "kqueue": staticmethod(lambda: api)}))
@@ -124,7 +124,7 @@ def test_event_bits_are_those_of_epoll() -> None:
 
 @pytest.mark.parametrize("how", ["ok", "ok-body", "no-content", "ok-and-close", "mid-body", "close", "huge-headers"])
 def test_client_works_with_kqueue(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Requests of any size end by kqueue as by epoll, whatever the endpoint does, over kept connections as well."""
+    """Requests of any size end with kqueue as with epoll, also over reused connections."""
     receiver = HostileReceiver()
     url = f"http://127.0.0.1:{receiver.port}/{how}"
     found = []

@@ -1,4 +1,4 @@
-"""Names are queried once, checked completely, cached for a while, and delay only their own requests."""
+"""The resolver queries a name once, checks all its addresses, caches the answer, and delays no other name."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_cname_is_followed(make: MakeResolver) -> None:
 
 @pytest.mark.parametrize("host", ["mixed", "mixed6", "private", "hidden"])
 def test_one_forbidden_address_refuses_the_name(make: MakeResolver, host: str) -> None:
-    """A name with one forbidden address among others is refused, and the reason does not give the address away."""
+    """A name with one forbidden address is refused, and the reason does not show the address."""
     resolver, _, _ = make()
     found = resolve(resolver, f"{host}.example.com")
     assert isinstance(found, Refused)
@@ -109,7 +109,7 @@ def test_names_without_addresses_fail(make: MakeResolver, host: str) -> None:
 
 
 def test_search_domains_are_not_tried(make: MakeResolver) -> None:
-    """A name that does not exist is not searched for in the machine's own domains."""
+    """A name that does not exist is not tried with the search domains of the machine."""
     resolver, server, _ = make()
     resolve(resolver, "none.example.com")
     assert {name for name, _ in server.asked} == {"none.example.com"}
@@ -164,7 +164,7 @@ def test_name_is_queried_once_at_a_time(make: MakeResolver) -> None:
 
 
 def test_name_that_moves_to_a_private_address_is_refused(make: MakeResolver) -> None:
-    """A name that was public and then points inside is refused from its next answer on."""
+    """A name that moves from a public to a private address is refused from its next answer on."""
     resolver, _, now = make(lambda name, times: [PUBLIC] if times == 0 else ["127.0.0.1"])
     assert isinstance(resolve(resolver, "turns.example.com"), Addresses)
     now[0] += MIN_TTL
@@ -177,7 +177,7 @@ def test_number_of_cached_names_is_bounded(make: MakeResolver) -> None:
     literals = [f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}" for n in range(MAX_NAMES + 50)]
     for host in literals:
         assert isinstance(resolver.lookup(host, 443), Refused)
-    assert len(resolver._known) == MAX_NAMES  # how much is kept shows nowhere else
+    assert len(resolver._known) == MAX_NAMES  # not visible elsewhere
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Responses are parsed as they arrive: however the network cuts them, they mean the same."""
+"""The response parser: any packet boundaries, limits, and the fast path."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LENGTH, CHUNKED, UNTIL_CLOSE = "length", "chunked", "until close"
 
 @st.composite
 def responses(draw: st.DrawFn) -> tuple[bytes, int, bytes, str, bool]:
-    """A good response: its bytes, status, body, how its end is told, and whether the connection stays."""
+    """A valid response: bytes, status, body, how its end is framed, and whether the connection stays open."""
     newline = draw(st.sampled_from([b"\r\n", b"\n"]))
     status = draw(st.sampled_from([200, 201, 204, 302, 404, 410, 429, 500, 503, 999]))
     body = draw(st.binary(max_size=300))
@@ -96,7 +96,7 @@ def test_usual_response_takes_the_fast_path(response: bytes) -> None:
 @given(st.binary(max_size=400))
 @settings(max_examples=300, deadline=None)
 def test_random_bytes_are_refused_or_incomplete(rubbish: bytes) -> None:
-    """Whatever comes, the parser refuses it or waits for more, and keeps no more than its limits allow."""
+    """The parser refuses random bytes or waits for more, and keeps no more than its limits allow."""
     reader = ResponseParser()
     try:
         over = reader.feed(b"HTTP/1.1 200 OK\r\n" + rubbish)
@@ -124,7 +124,7 @@ def test_header_and_body_limits_hold() -> None:
 
 
 def test_body_of_tiny_chunks_is_cut() -> None:
-    """Chunks count towards the limit of header bytes: after some thousand of them the response is cut, and counts."""
+    """Chunk lines count towards the limit of header bytes. After some thousand the body is cut; the response counts."""
     reader = ResponseParser()
     reader.feed(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
     assert reader.feed(b"1\r\nx\r\n" * 10_000)
@@ -134,14 +134,14 @@ def test_body_of_tiny_chunks_is_cut() -> None:
 
 @pytest.mark.parametrize("length", [b"9" * 18, b"9" * 19, b"9" * 5_000, b"0" * 5_000 + b"9" * 5_000])
 def test_content_length_may_have_thousands_of_digits(length: bytes) -> None:
-    """A length beyond all limits is that of a body without end, however many digits it has."""
+    """A length with too many digits counts as a body without end."""
     reader = ResponseParser()
     assert not reader.feed(b"HTTP/1.1 200 OK\r\nContent-Length: %b\r\n\r\nhello" % length)
     assert (reader.status, reader.body, reader.headers_complete) == (200, b"hello", True)
 
 
 def test_content_length_may_begin_with_zeros() -> None:
-    """Leading zeros of a length mean nothing, thousands of them neither."""
+    """Leading zeros of a length are ignored, even thousands of them."""
     for length, over in ((b"0" * 5_000, True), (b"0" * 5_000 + b"5", True), (b"0" * 5_000 + b"6", False)):
         reader = ResponseParser()
         body = b"" if length.endswith(b"0") else b"hello"

@@ -1,4 +1,4 @@
-"""An endpoint is who its certificate says, or it gets nothing; and it sees our certificate if it asks for one."""
+"""TLS: verification of endpoints, client certificates, session resumption, failures."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ EMPTY = Response(200, None, b"", False)
 
 @dataclass(slots=True)
 class World:
-    """An authority, a client that trusts it, and a DNS server by which every name is this machine."""
+    """A certificate authority, a client that trusts it, and a DNS server that resolves every name to this machine."""
 
     authority: Authority
     client: HttpClient
@@ -41,7 +41,7 @@ class World:
     closing: contextlib.ExitStack
 
     def receiver(self, tls: ssl.SSLContext) -> tuple[str, HostileReceiver]:
-        """Start a receiver of this context; returns its URL as well."""
+        """Start a receiver with this context; return its URL and the receiver."""
         receiver = HostileReceiver(tls)
         self.closing.callback(receiver.close)
         return f"https://{HOST}:{receiver.port}", receiver
@@ -62,7 +62,7 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 
 def kind_of(answer: ResponseOrError) -> FailureKind:
-    """The kind of a failure."""
+    """Return the kind of a transport error."""
     assert isinstance(answer, TransportError), answer
     return answer.kind
 
@@ -101,14 +101,14 @@ def test_unknown_authority_is_not_trusted(world: World, self_signed: bool) -> No
 
 
 def test_old_versions_of_tls_are_refused(world: World) -> None:
-    """An endpoint that speaks TLS 1.1 at most is `tls_version`."""
+    """An endpoint with TLS 1.1 at most is `tls_version`."""
     url, receiver = world.receiver(world.authority.old_server(HOST))
     assert kind_of(response_of(world.client, request_to(f"{url}/ok"))) == "tls_version"
     assert receiver.requests == []
 
 
 def test_endpoint_without_tls_is_a_tls_failure(world: World) -> None:
-    """An endpoint that responds in the clear is `tls_failed`, one whose handshake stalls `timeout_tls`."""
+    """An endpoint that responds without TLS is `tls_failed`; one whose handshake stalls is `timeout_tls`."""
     with socket.create_server(("127.0.0.1", 0)) as silent, socket.create_server(("127.0.0.1", 0)) as plain:
         urls = [f"https://{HOST}:{listener.getsockname()[1]}/" for listener in (silent, plain)]
         for url in urls:
@@ -126,7 +126,7 @@ def test_endpoint_without_tls_is_a_tls_failure(world: World) -> None:
 
 @pytest.mark.parametrize("how", ["mid-headers", "no-chunk", "mid-body", "never"])
 def test_incomplete_responses_are_classified_as_without_tls(world: World, how: str) -> None:
-    """Complete headers are a response over TLS too, and incomplete ones are none."""
+    """Over TLS as without it, complete headers are a response and incomplete ones are an error."""
     url, _ = world.receiver(world.authority.server(HOST))
     answer = response_of(world.client, request_to(f"{url}/{how}", timeout_ms=500))
     assert isinstance(answer, Response) == (how in ("no-chunk", "mid-body"))
@@ -143,7 +143,7 @@ def test_sessions_are_resumed(world: World) -> None:
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 def test_client_certificate_is_sent_on_request(world: World, version: ssl.TLSVersion) -> None:
-    """An endpoint that wants a certificate gets the subscription's; without one, or with a stranger's, it refuses."""
+    """An endpoint that requests a certificate gets that of the subscription. Without a trusted one it refuses."""
     context = world.authority.server(HOST, clients=True)
     context.minimum_version = context.maximum_version = version
     url, receiver = world.receiver(context)
@@ -200,7 +200,7 @@ def test_unusable_client_certificate_fails_only_its_own_requests(world: World) -
 def test_no_client_certificate_file_remains_without_memfd(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without memfd, as on macOS, the certificate is for a moment in a file that only its user can read."""
+    """Without memfd, as on macOS, the certificate is briefly in a file that only its user can read."""
     folder, modes = tmp_path / "temporary", []
     folder.mkdir()
 
@@ -264,7 +264,7 @@ def test_reset_before_the_handshake_is_an_error(world: World, monkeypatch: pytes
 
 
 def test_slow_handshake_ends_at_the_deadline(world: World) -> None:
-    """An endpoint that feeds the handshake byte by byte is given up at the deadline."""
+    """A request to an endpoint that sends its handshake byte by byte ends at the deadline."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         done = threading.Event()
 
