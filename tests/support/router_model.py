@@ -170,14 +170,14 @@ class GroupConsumer(LogConsumer):
 
         def hear() -> None:
             self.generation, self.owned = generation, keys
-            self.hears["on_assign"](self, [TopicPartition(*key) for key in keys])
+            self.callbacks["on_assign"](self, [TopicPartition(*key) for key in keys])
 
         self.inbox.append(hear)
 
     def gone(self, how: str) -> None:
         """Partitions go: by `on_revoke` while they may still be committed, by `on_lost` when somebody else has them."""
         self.inbox.clear()
-        self.hears[how](self, [])
+        self.callbacks[how](self, [])
         self.position = {}
 
     def poll(self, seconds: float) -> Record | None:

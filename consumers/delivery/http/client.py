@@ -22,13 +22,13 @@ import structlog
 from consumers.delivery.http.connection import READ_SIZE, WOULD_BLOCK, Connection
 from consumers.delivery.http.connection_pool import ConnectionPool
 from consumers.delivery.http.connector import AddressPolicy, Connector
-from consumers.delivery.http.exchange import Exchange, connection_ended
+from consumers.delivery.http.exchange import Exchange, connection_ended, resolution_error
 from consumers.delivery.http.handshake import HandshakeFailed, handshake_of
 from consumers.delivery.http.options import ClientOptions
 from consumers.delivery.http.proxy import connect_to_proxy_error
 from consumers.delivery.http.readiness import ENDED, READABLE, Events, new_readiness
 from consumers.delivery.http.request_encoder import RequestEncoder
-from consumers.delivery.http.resolver import Addresses, Failed, NameResolver, Refused, Resolution
+from consumers.delivery.http.resolver import Addresses, NameResolver
 from consumers.delivery.http.resolver_queue import ResolverQueue
 from consumers.delivery.http.response_parser import BadResponse, parse_complete_response
 from consumers.delivery.http.tls import TlsContexts
@@ -139,7 +139,7 @@ class HttpClient:
                 return True
             self._complete(exchange, RESOLVER_QUEUE_FULL, now)
         else:
-            self._complete(exchange, _resolution_error(found), now)
+            self._complete(exchange, resolution_error(found), now)
         return False
 
     def work(self, timeout_s: float) -> WorkResult:
@@ -258,7 +258,7 @@ class HttpClient:
             elif found is None:  # the process was stalled for longer than the TTL of the answer
                 self._resolver_queue.add(exchange)
             else:
-                self._complete(exchange, _resolution_error(found), self._monotonic())
+                self._complete(exchange, resolution_error(found), self._monotonic())
 
     def _hold(self, exchange: Exchange) -> None:
         """Hold a request until the caller has confirmed it."""
@@ -495,12 +495,3 @@ class HttpClient:
     def _close(self, connection: Connection) -> None:
         del self._connections[connection.fd]
         connection.close()
-
-
-def _resolution_error(found: Resolution) -> TransportError:
-    match found:
-        case Refused(reason=reason):
-            return TransportError("blocked_address", reason)
-        case Failed(kind=kind, detail=detail):
-            return TransportError(kind, detail)
-    raise AssertionError(found)

@@ -28,7 +28,7 @@ class World:
     stopped: set[EndpointStub] = field(default_factory=set)
     now_ms: int = NOW
     held: Counter[EndpointStub] = field(default_factory=Counter)
-    answered: Counter[EndpointStub] = field(default_factory=Counter)
+    responses: Counter[EndpointStub] = field(default_factory=Counter)
     running: deque[tuple[int, EndpointStub]] = field(default_factory=deque)
 
     def arrive(self, endpoint: EndpointStub, tasks: int) -> None:
@@ -44,7 +44,7 @@ class World:
             self.running = deque(one for one in self.running if one[0] > self.now_ms)
             for _, task, endpoint in ends:
                 self.held[endpoint] -= 1
-                self.answered[endpoint] += 1
+                self.responses[endpoint] += 1
                 self.control.completed(task, ResponseKind.DELIVERED, self.usual_ms[endpoint] * 1_000, self.now_ms)
             self.control.advance(self.now_ms)
             if self.now_ms % 256 == 0:
@@ -122,7 +122,7 @@ def test_forty_endpoints_that_stop_leave_half_of_the_permits() -> None:
             scene.arrive(endpoint, 10)
         scene.pass_time(120)
     assert scene.held_by_stopped <= PLACES // 2 + 40
-    assert [scene.answered[endpoint] for endpoint in healthy] == [100] * 20
+    assert [scene.responses[endpoint] for endpoint in healthy] == [100] * 20
 
 
 def test_thousand_endpoints_that_stop_leave_a_quarter_of_the_permits() -> None:
@@ -137,7 +137,7 @@ def test_thousand_endpoints_that_stop_leave_a_quarter_of_the_permits() -> None:
                 scene.arrive(endpoint, 1)
         scene.pass_time(40)
         assert scene.held_by_stopped <= 3 * PLACES // 4
-    assert [scene.answered[endpoint] for endpoint in healthy] == [100] * 20
+    assert [scene.responses[endpoint] for endpoint in healthy] == [100] * 20
 
 
 def test_idle_endpoints_get_a_permit_during_a_mass_failure() -> None:
@@ -153,7 +153,7 @@ def test_idle_endpoints_get_a_permit_during_a_mass_failure() -> None:
     for endpoint in idle:
         scene.arrive(endpoint, 100)
     scene.pass_time(1_000)
-    assert [scene.answered[endpoint] for endpoint in idle] == [100] * 20
+    assert [scene.responses[endpoint] for endpoint in idle] == [100] * 20
 
 
 def test_tasks_that_wait_for_the_slow_quota_cause_no_backpressure() -> None:
@@ -178,7 +178,7 @@ def test_one_hanging_request_does_not_block_its_endpoint() -> None:
     for _ in range(50):
         scene.arrive(endpoint, 15)
         scene.pass_time(40)
-    assert scene.answered[endpoint] == 750
+    assert scene.responses[endpoint] == 750
 
 
 def test_new_endpoints_count_against_the_slow_quota() -> None:
@@ -243,4 +243,4 @@ def test_idle_endpoints_get_a_permit_though_all_quotas_are_used(slow: int, new: 
         for endpoint in idle:
             scene.arrive(endpoint, 2)
         scene.pass_time(160)
-    assert min(scene.answered[endpoint] for endpoint in idle) >= 40
+    assert min(scene.responses[endpoint] for endpoint in idle) >= 40

@@ -68,9 +68,9 @@ def test_headers_cannot_be_forged(client: HttpClient, receiver: HostileReceiver,
     """A header with a line break is not sent."""
     request = request_to(f"http://127.0.0.1:{receiver.port}/ok")
     request.headers.append(header)
-    answer = response_of(client, request)
-    assert isinstance(answer, TransportError)
-    assert answer.kind == "local"
+    result = response_of(client, request)
+    assert isinstance(result, TransportError)
+    assert result.kind == "local"
     assert receiver.requests == []
 
 
@@ -134,7 +134,7 @@ def test_cancelled_requests_are_closed_without_an_outcome(client: HttpClient, re
     cancelled = client.cancel(lambda request: request.context in (1, 3))
     assert {request.context for request in cancelled} == {1, 3}
     assert client.in_flight == 2
-    assert {answered.request.context for answered in completed_of(client)} == {0, 2}
+    assert {completed.request.context for completed in completed_of(client)} == {0, 2}
 
 
 def test_idle_client_returns_at_once(client: HttpClient) -> None:
@@ -168,10 +168,10 @@ def test_address_is_checked_again_when_connecting(receiver: HostileReceiver) -> 
     strict = EgressPolicy(True, (), frozenset({ANY_PORT}))
     client = HttpClient(strict, Resolver(LOCAL))
     for host in ("127.0.0.1", "localhost"):
-        answer = response_of(client, request_to(f"http://{host}:{receiver.port}/ok"))
-        assert isinstance(answer, TransportError)
-        assert answer.kind == "blocked_address"
-        assert "loopback" in answer.detail or "2000::/3" in answer.detail
+        result = response_of(client, request_to(f"http://{host}:{receiver.port}/ok"))
+        assert isinstance(result, TransportError)
+        assert result.kind == "blocked_address"
+        assert "loopback" in result.detail or "2000::/3" in result.detail
     assert receiver.connections == 0
     client.close()
 
@@ -182,8 +182,8 @@ def test_descriptors_above_1023_work(receiver: HostileReceiver) -> None:
     try:
         client = local_client()
         url = f"http://127.0.0.1:{receiver.port}/ok"
-        answered = completed_of(client, *[request_to(url) for _ in range(100)])
-        assert {each.response for each in answered} == {EMPTY}
+        completed = completed_of(client, *[request_to(url) for _ in range(100)])
+        assert {each.response for each in completed} == {EMPTY}
         client.close()
     finally:
         for fd in held:

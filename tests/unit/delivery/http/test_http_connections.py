@@ -59,12 +59,12 @@ def test_thousands_of_hosts_share_few_connections(dns: DnsServer, hosts: int) ->
     """With any number of hosts the limit of connections holds, and idle connections do not delay a request."""
     receiver = HostileReceiver()
     with client_with(dns, ClientOptions(max_connections=40)) as client:
-        before, most, answered = sockets(), 0, 0
+        before, most, completed = sockets(), 0, 0
         for first in range(0, hosts, 30):
             urls = [f"http://host-{n}.example.com:{receiver.port}/ok" for n in range(first, first + 30)]
-            answered += sum(each.response == EMPTY for each in completed_of(client, *map(request_to, urls)))
+            completed += sum(each.response == EMPTY for each in completed_of(client, *map(request_to, urls)))
             most = max(most, sockets() - before)
-    assert answered == receiver.connections == hosts
+    assert completed == receiver.connections == hosts
     # The receiver's ends are in this process as well, and some are not closed yet.
     assert 40 < most < 40 * 4
     receiver.close()
@@ -84,9 +84,9 @@ def test_requests_that_wait_for_a_connection_fail_in_turn(dns: DnsServer) -> Non
     with socket.socket() as closed, client_with(dns, ClientOptions(max_connections=1)) as client:
         closed.bind(("127.0.0.1", 0))
         urls = [f"http://gone.example.com:{closed.getsockname()[1]}/"] * 1_000
-        answered = completed_of(client, *[request_to(url, timeout_ms=60_000) for url in urls], deadline_s=60)
-    assert {each.response.kind for each in answered if isinstance(each.response, TransportError)} == {"refused"}
-    assert len(answered) == 1_000
+        completed = completed_of(client, *[request_to(url, timeout_ms=60_000) for url in urls], deadline_s=60)
+    assert {each.response.kind for each in completed if isinstance(each.response, TransportError)} == {"refused"}
+    assert len(completed) == 1_000
 
 
 @pytest.mark.parametrize("limit", ["lifetime_s", "idle_s"])

@@ -59,7 +59,7 @@ class Slow:
         """Start a request."""
         self.client.start(request_to(f"http://127.0.0.1:{self.listener.getsockname()[1]}/"))
 
-    def answer(self) -> ResponseOrError:
+    def result(self) -> ResponseOrError:
         """Return how the request ends."""
         while True:
             for completed in self.work(1.0):
@@ -85,7 +85,7 @@ def delivers(slow: Slow) -> None:
         connection.settimeout(10)
         assert connection.recv(10_000).startswith(b"POST / ")
         connection.sendall(OK)
-        assert getattr(slow.answer(), "status", None) == 200
+        assert getattr(slow.result(), "status", None) == 200
 
 
 def test_withdrawn_request_is_not_sent_over_a_late_connection(slow: Slow) -> None:
@@ -93,7 +93,7 @@ def test_withdrawn_request_is_not_sent_over_a_late_connection(slow: Slow) -> Non
     slow.may_go = False
     slow.start()
     slow.later_s += 1
-    assert slow.answer() is CANCELLED
+    assert slow.result() is CANCELLED
     first, _ = slow.listener.accept()
     with first:
         first.settimeout(10)
@@ -147,13 +147,13 @@ def test_deadline_waits_for_the_decision(slow: Slow) -> None:
     slow.start()
     slow.later_s += 3_600
     slow.may_go = False
-    assert slow.answer() is CANCELLED
+    assert slow.result() is CANCELLED
     slow.start()
     slow.later_s += 3_600
     slow.may_go = True
     assert slow.work(0.5) == []
     slow.later_s += 1
-    error = slow.answer()
+    error = slow.result()
     assert isinstance(error, TransportError)
     assert error.kind == "timeout_answer"
 
@@ -241,9 +241,9 @@ def test_reset_before_the_first_byte_is_one_error(slow: Slow) -> None:
     slow.before_the_answer = reset
     slow.start()
     slow.later_s += 1
-    answer = slow.answer()
-    assert isinstance(answer, TransportError)
-    assert answer.kind == "reset"
+    result = slow.result()
+    assert isinstance(result, TransportError)
+    assert result.kind == "reset"
     assert not slow.client.is_busy
 
 
@@ -266,14 +266,15 @@ def test_waiting_for_a_silent_address_takes_no_cpu() -> None:
         policy = EgressPolicy(True, (ip_network("127.0.0.1"),), frozenset({ANY_PORT}))
         client = HttpClient(policy, Names("127.0.0.1", "127.0.0.2"))
         client.start(request_to(f"http://two.example:{port}/", timeout_ms=800))
-        turns, answers = 0, []
-        while not answers:
-            answers = work(client, 0.02)
+        turns = 0
+        completed: list[CompletedRequest] = []
+        while not completed:
+            completed = work(client, 0.02)
             turns += 1
         client.close()
-    answer = answers[0].response
-    assert isinstance(answer, TransportError)
-    assert answer.kind == "timeout_connect"
+    result = completed[0].response
+    assert isinstance(result, TransportError)
+    assert result.kind == "timeout_connect"
     assert turns < 500
 
 

@@ -73,16 +73,16 @@ def url_of(listener: socket.socket, host: str = "127.0.0.1") -> str:
     return f"http://{host}:{listener.getsockname()[1]}/"
 
 
-def status_of(answer: ResponseOrError) -> int | str:
+def status_of(result: ResponseOrError) -> int | str:
     """Return the status of a response, or the kind of failure."""
-    return answer.status if isinstance(answer, Response) else answer.kind
+    return result.status if isinstance(result, Response) else result.kind
 
 
 def ends_of(client: HttpClient) -> list[int | str]:
     """Return how all open requests end."""
     ends = []
     while client.is_busy:
-        ends += [status_of(answered.response) for answered in work(client, 0.1)]
+        ends += [status_of(completed.response) for completed in work(client, 0.1)]
     return ends
 
 
@@ -154,8 +154,8 @@ def answer_twice(connection: socket.socket, tls: ssl.SSLContext | None) -> None:
                 while True:
                     data += speaking.read(65_536)
         if data.endswith(b"\r\n\r\n{}"):
-            for answer in sent:
-                going.write(answer) if speaking is None else speaking.write(answer)
+            for response in sent:
+                going.write(response) if speaking is None else speaking.write(response)
             sent = [OK]
         connection.sendall(going.read())
 
@@ -247,14 +247,14 @@ def test_no_descriptor_for_a_client_certificate_is_our_error(tmp_path: Path) -> 
         wait_until(lambda: receiver.connections)
         resource.setrlimit(resource.RLIMIT_NOFILE, (1, hard))  # open descriptors stay open
         try:
-            answered = [answer for _ in range(100) for answer in work(client, 0.1)]
+            completed = [result for _ in range(100) for result in work(client, 0.1)]
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     receiver.handshake.set()
     receiver.close()
-    (answer,) = [each.response for each in answered]
-    assert isinstance(answer, TransportError)
-    assert answer.kind in OURS
+    (result,) = [each.response for each in completed]
+    assert isinstance(result, TransportError)
+    assert result.kind in OURS
 
 
 def test_no_local_port_is_our_error() -> None:

@@ -192,7 +192,7 @@ def test_literals_are_not_queried(host: str, allowed: bool) -> None:
 
 
 def test_names_that_never_resolve_delay_no_others() -> None:
-    """A hundred names without an answer end at their own deadline, while healthy names are answered."""
+    """A hundred names without an answer end at their own deadline, while healthy names resolve."""
     server = DnsServer(lambda name, _: ZONE.get(name, [SILENCE]))
     receiver = HostileReceiver()
     client = local_client(dns_servers=[server.address])
@@ -206,10 +206,10 @@ def test_names_that_never_resolve_delay_no_others() -> None:
     for request in healthy:
         client.start(request)
     assert (client.in_flight, client.resolving) == (0, 200)
-    answered = completed_of(client)
-    assert {each.response for each in answered[:100]} == {Response(200, None, b"", False)}
-    assert all(each.request.context == "healthy" for each in answered[:100])
-    for each in answered[100:]:
+    completed = completed_of(client)
+    assert {each.response for each in completed[:100]} == {Response(200, None, b"", False)}
+    assert all(each.request.context == "healthy" for each in completed[:100])
+    for each in completed[100:]:
         assert isinstance(each.response, TransportError)
         assert each.response.kind == "dns_timeout"
         assert each.duration_us >= 1_500_000

@@ -61,10 +61,10 @@ def world(tmp_path: Path) -> Iterator[World]:
         yield World(authority, trusting, distrusting, closing)
 
 
-def kind_of(answer: ResponseOrError) -> FailureKind:
+def kind_of(result: ResponseOrError) -> FailureKind:
     """Return the kind of a transport error."""
-    assert isinstance(answer, TransportError), answer
-    return answer.kind
+    assert isinstance(result, TransportError), result
+    return result.kind
 
 
 def test_endpoint_with_a_trusted_certificate_gets_requests(world: World) -> None:
@@ -118,18 +118,18 @@ def test_endpoint_without_tls_is_a_tls_failure(world: World) -> None:
         work(world.client, 0.1)
         connection, _ = plain.accept()
         connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
-        answers = {each.request.context: each.response for each in completed_of(world.client)}
+        results = {each.request.context: each.response for each in completed_of(world.client)}
         connection.close()
-    assert answers[urls[0]] == TransportError("timeout_tls", "no complete TLS handshake within 0.5 s")
-    assert kind_of(answers[urls[1]]) == "tls_failed"
+    assert results[urls[0]] == TransportError("timeout_tls", "no complete TLS handshake within 0.5 s")
+    assert kind_of(results[urls[1]]) == "tls_failed"
 
 
 @pytest.mark.parametrize("how", ["mid-headers", "no-chunk", "mid-body", "never"])
 def test_incomplete_responses_are_classified_as_without_tls(world: World, how: str) -> None:
     """Over TLS as without it, complete headers are a response and incomplete ones are an error."""
     url, _ = world.receiver(world.authority.server(HOST))
-    answer = response_of(world.client, request_to(f"{url}/{how}", timeout_ms=500))
-    assert isinstance(answer, Response) == (how in ("no-chunk", "mid-body"))
+    result = response_of(world.client, request_to(f"{url}/{how}", timeout_ms=500))
+    assert isinstance(result, Response) == (how in ("no-chunk", "mid-body"))
 
 
 def test_sessions_are_resumed(world: World) -> None:
@@ -148,17 +148,17 @@ def test_client_certificate_is_sent_on_request(world: World, version: ssl.TLSVer
     context.minimum_version = context.maximum_version = version
     url, receiver = world.receiver(context)
     own, stranger = (ClientIdentity(*world.authority.client("acme", trusted=trusted)) for trusted in (True, False))
-    answers = []
+    results = []
     for identity in (own, None, stranger):
         request = request_to(f"{url}/ok")
         request.identity = identity
-        answers.append(response_of(world.client, request))
-    assert answers[0] == EMPTY
+        results.append(response_of(world.client, request))
+    assert results[0] == EMPTY
     assert receiver.clients == ["acme"]
     assert len(receiver.requests) == 1
     # TLS 1.2 has no alert for a certificate that is missing.
     missing = "tls_failed" if version == ssl.TLSVersion.TLSv1_2 else "tls_client_certificate"
-    assert [kind_of(answer) for answer in answers[1:]] == [missing, "tls_client_certificate"]
+    assert [kind_of(result) for result in results[1:]] == [missing, "tls_client_certificate"]
 
 
 @pytest.mark.parametrize("how", ["ok-body", "ok-and-close"])
@@ -191,9 +191,9 @@ def test_unusable_client_certificate_fails_only_its_own_requests(world: World) -
     for identity in (ClientIdentity(b"no certificate", key), ClientIdentity(certificate, b"such a key")):
         request = request_to(f"{url}/ok")
         request.identity = identity
-        answer = response_of(world.client, request)
-        assert kind_of(answer) == "tls_client_certificate"
-        assert "such a key" not in str(answer)
+        result = response_of(world.client, request)
+        assert kind_of(result) == "tls_client_certificate"
+        assert "such a key" not in str(result)
     assert response_of(world.client, request_to(f"{url}/ok")) == EMPTY
 
 
@@ -277,6 +277,6 @@ def test_slow_handshake_ends_at_the_deadline(world: World) -> None:
 
         threading.Thread(target=drip, daemon=True).start()
         url = f"https://{HOST}:{listener.getsockname()[1]}/"
-        answer = response_of(world.client, request_to(url, timeout_ms=400))
+        result = response_of(world.client, request_to(url, timeout_ms=400))
         done.set()
-    assert kind_of(answer) == "timeout_tls"
+    assert kind_of(result) == "timeout_tls"

@@ -39,7 +39,7 @@ LATE = 10_000_000_000  # in ms: all records are due by then
 
 
 @pytest.fixture(autouse=True)
-def answers_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def threads_run_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("consumers.kafka.positions.in_thread", at_once)
     quiet = structlog.make_filtering_bound_logger(logging.CRITICAL)
     structlog.configure(wrapper_class=quiet)  # thousands of recoveries, whose log lines take longer than the recoveries
@@ -77,7 +77,7 @@ class Life:
         return RecoveredState(found, {0: {}, 1: {}})
 
     def assigned(self) -> None:
-        self.consumer.hears["on_assign"](self.consumer, [_Place(*key) for key in KEYS])
+        self.consumer.callbacks["on_assign"](self.consumer, [_Place(*key) for key in KEYS])
         while self.reader.recover() is None:
             pass
         self.buffered = [(partition, offset) for partition, offset in self.buffered if not partition.is_lost]
@@ -165,7 +165,7 @@ class PartitionModel(RuleBasedStateMachine):
     @rule(others=st.sets(st.sampled_from(KEYS), max_size=2))
     def partitions_move_and_come_back(self, others: set[PartitionKey]) -> None:
         """Rebalance. The state in memory is dropped where another process has committed meanwhile."""
-        self.life.consumer.hears["on_revoke"](self.life.consumer, [])
+        self.life.consumer.callbacks["on_revoke"](self.life.consumer, [])
         for key in others & self.committed.keys():
             was = self.committed[key]
             parts = was.metadata.split("|")

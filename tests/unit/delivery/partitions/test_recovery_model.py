@@ -51,21 +51,21 @@ class RecoveryModel(RuleBasedStateMachine):
 
     @rule(
         process=PROCESSES,
-        answers=st.lists(st.integers(0, 20), max_size=4),
+        results=st.lists(st.integers(0, 20), max_size=4),
         commits=st.sampled_from([True, True, False]),
         steps=st.integers(0, 3),
         aborts=st.sampled_from([False, False, False, True]),
     )
-    def work(self, process: int, answers: list[int], commits: bool, steps: int, aborts: bool) -> None:
+    def work(self, process: int, results: list[int], commits: bool, steps: int, aborts: bool) -> None:
         """Read, and finish jobs in any order, also of partitions that were revoked and may return."""
         self.quiet_steps -= 1
         one = self.processes[process]
         if self._may_take(one):
             one.recover()
         one.read()
-        for index in answers:
+        for index in results:
             if one.buffered:
-                one.answer(index)
+                one.finish(index)
         if commits:
             one.commit()
         for _ in range(steps):
@@ -117,11 +117,14 @@ class RecoveryModel(RuleBasedStateMachine):
 
     def _may_take(self, process: Process) -> bool:
         """Positions can be fetched only while no transaction has pending offsets for them (KIP-447)."""
-        if process.taking is None or process.committer.busy:
+        if process.recovering is None or process.committer.busy:
             return False
         pending = [other.producer.open for other in self.processes]
         return not any(
-            one is not None and one.accepted and one.committed is None and one.positions.keys() & set(process.taking)
+            one is not None
+            and one.accepted
+            and one.committed is None
+            and one.positions.keys() & set(process.recovering)
             for one in pending
         )
 
@@ -154,7 +157,7 @@ class RecoveryModel(RuleBasedStateMachine):
         for process in self.processes:
             for generation, positions in process.producer.begun[-1:]:
                 open_ = process.producer.open
-                if open_ is not None and generation == process.generation and process.taking is None:
+                if open_ is not None and generation == process.generation and process.recovering is None:
                     partitions = process.assignment.partitions
                     assert not partitions or positions.keys() <= partitions.keys()
 

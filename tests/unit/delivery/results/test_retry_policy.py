@@ -50,7 +50,7 @@ def disposed(attempt: int, response: ResponseOrError, now_ms: int = NOW_MS) -> D
         (responded(429), Retry(NOW_MS + MINUTE_MS), "status_429"),
         (responded(500), Retry(NOW_MS + MINUTE_MS), "status_500"),
         (responded(503), Retry(NOW_MS + MINUTE_MS), "status_503"),
-        (TransportError("timeout_answer", "no answer"), Retry(NOW_MS + MINUTE_MS), "timeout_answer"),
+        (TransportError("timeout_answer", "no response"), Retry(NOW_MS + MINUTE_MS), "timeout_answer"),
         (TransportError("dns", "no such name"), Retry(NOW_MS + MINUTE_MS), "dns"),
         (TransportError("tls_expired", "expired"), Retry(NOW_MS + MINUTE_MS), "tls_expired"),
     ],
@@ -153,12 +153,12 @@ def test_wait_may_be_rounded_up_to_save_steps() -> None:
 )
 def test_retry_after_moves_an_attempt_later(status: int, retry_after: str | None, attempt: int, wait_ms: int) -> None:
     """Retry-After of 429 and 503 moves the next attempt later, never earlier, by at most the longest delay."""
-    answer = Response(status, retry_after, b"", False)
-    assert disposed(attempt, answer) == Retry(NOW_MS + wait_ms)
+    response = Response(status, retry_after, b"", False)
+    assert disposed(attempt, response) == Retry(NOW_MS + wait_ms)
 
 
 def test_retry_after_gives_no_further_attempt() -> None:
     """After the last attempt the job is dead, with or without Retry-After; the endpoint is throttled all the same."""
-    answer = Response(429, "120", b"", False)
-    assert disposed(6, answer) == Exhausted()
-    assert classify(answer, NOW_MS).retry_after_ms == 120_000
+    response = Response(429, "120", b"", False)
+    assert disposed(6, response) == Exhausted()
+    assert classify(response, NOW_MS).retry_after_ms == 120_000
