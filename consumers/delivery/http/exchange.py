@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from consumers.delivery.http.connection import Connection, Key
 from consumers.delivery.http.failures import printable
-from consumers.delivery.http.resolver import Addresses, Failed, Refused
+from consumers.delivery.http.resolver import Addresses, Failed, Refused, Resolution
 from consumers.delivery.http.response_parser import BadResponse, ResponseParser, TooLarge
 from consumers.delivery.http.tls import tls_failure
 from consumers.delivery.http.types import (
@@ -99,10 +99,11 @@ class Exchange:
         return "proxy" if self.addresses is not None and self.addresses.tunnel_to else "connect"
 
 
-def resolution_error(found: Refused | Failed) -> TransportError:
-    """Return the error for a name without addresses to connect to."""
+def resolution_error(found: Resolution) -> TransportError:
+    """Return the error for a name that was refused or not resolved."""
     if isinstance(found, Refused):
         return TransportError("blocked_address", found.reason)
+    assert isinstance(found, Failed)
     return TransportError(found.kind, found.detail)
 
 
