@@ -1,1 +1,1 @@
-"""Jobs in, signed requests out, outcomes on record."""
+"""Delivery: reads jobs, sends signed requests, records outcomes."""

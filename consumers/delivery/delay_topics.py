@@ -15,7 +15,7 @@ from schemas.records.topics import DEFERRAL_DELAY, TopicNames
 
 @dataclass(frozen=True, slots=True)
 class DelayTopic:
-    """A topic in which every record waits for the same time before it is read."""
+    """A topic whose records all wait for the same time before they are read."""
 
     topic: str
     delay: timedelta
@@ -24,11 +24,13 @@ class DelayTopic:
     @property
     def min_resume_interval_ms(self) -> int:
         """Shortest time between two resumes of a partition: each costs a fetch. 0.5 s, or 1 % of a long wait."""
-        return max(500, self.wait_ms // 100) if self.wait_ms >= 1_000 else self.wait_ms // 2
+        if self.wait_ms < 1_000:
+            return self.wait_ms // 2
+        return max(500, self.wait_ms // 100)
 
 
 class DelayTopics:
-    """All delay topics in ascending order of their delay; the first has none."""
+    """All delay topics in ascending order of their delay. The first one is `jobs.0s`, without a delay."""
 
     def __init__(self, names: TopicNames, delays: Sequence[timedelta], speedup: float) -> None:
         self.all = tuple(
@@ -44,30 +46,33 @@ class DelayTopics:
         self._waits = list(self.waits_ms)
 
     def of(self, topic: str) -> DelayTopic | None:
-        """Return the delay topic with this name; None if the name is of no delay topic.
+        """Return the delay topic with this name; None if the name is not that of a delay topic.
 
-        A delay that no loaded sender uses is read from the name: a newer version may have created the topic while this
-        process was running, or its sender is no longer loaded.
+        A delay that no loaded sender uses is parsed from the name: a newer version may have created the topic while
+        this process was running, or its sender is no longer loaded.
         """
-        delay_topic = self._by_topic.get(topic)
-        match = None if delay_topic is not None else self._name.fullmatch(topic)
-        if match is not None:
-            try:
-                delay = parse_duration(match[1])
-            except InvalidInput:  # longer than any duration that is allowed
-                return None
-            delay_topic = DelayTopic(topic, delay, int(milliseconds(delay) / self._speedup))
-            self._by_topic[topic] = delay_topic
+        known = self._by_topic.get(topic)
+        if known is not None:
+            return known
+        match = self._name.fullmatch(topic)
+        if match is None:
+            return None
+        try:
+            delay = parse_duration(match[1])
+        except InvalidInput:  # longer than any duration that is allowed
+            return None
+        delay_topic = DelayTopic(topic, delay, int(milliseconds(delay) / self._speedup))
+        self._by_topic[topic] = delay_topic
         return delay_topic
 
     def number_of(self, delay_topic: DelayTopic) -> int:
-        """Return the index of a delay topic in `all`; 0, where nothing waits, for one that is not in it."""
+        """Return the index of a delay topic in `all`; 0 (the topic without a delay) if it is not in `all`."""
         return self._numbers.get(delay_topic.topic, 0)
 
     def fit(self, remaining_ms: int, late_ms: int = 0) -> DelayTopic | None:
-        """Return the delay topic with the longest wait that ends within `remaining_ms`, or at most `late_ms` later.
+        """Return the delay topic with the longest wait that is at most `remaining_ms` plus `late_ms`.
 
-        None: the wait is shorter than any delay topic's, so the job waits in memory.
+        None: every delay topic waits longer, so the job waits in memory.
         """
         index = bisect_right(self._waits, remaining_ms + late_ms) - 1
         return self.all[index] if index > 0 else None
@@ -75,15 +80,15 @@ class DelayTopics:
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """The waits after each failed attempt, in ms. There is one attempt more than waits."""
+    """The waits after failed attempts, in ms: one for each attempt but the last."""
 
     waits_ms: tuple[int, ...]
 
     @classmethod
     def of(cls, steps: Sequence[timedelta], speedup: float) -> Schedule:
-        """Make the schedule of a sender's or subscription's steps, divided by `speedup`."""
+        """Return the schedule with these waits, divided by `speedup`."""
         return cls(tuple(int(milliseconds(step) / speedup) for step in steps))
 
     def wait_ms(self, attempt: int) -> int | None:
-        """Return the wait after attempt number `attempt` (from 1) failed; None: that was the last attempt."""
+        """Return the wait after attempt number `attempt` (from 1) has failed; None: it was the last attempt."""
         return self.waits_ms[attempt - 1] if attempt <= len(self.waits_ms) else None

@@ -1,15 +1,19 @@
-"""What a subscription record means to delivery: where its requests go and how they are signed."""
+"""The endpoint of a subscription: where its requests go, how they are signed, and its own limits.
+
+An endpoint is decoded from a subscription record. Its secrets are unsealed and stay in memory.
+"""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
 
 from consumers.delivery.delay_topics import Schedule
+from consumers.delivery.http.types import ClientIdentity
 from consumers.subscriptions.state import Interpret
 from consumers.subscriptions.table import read_subscription
 from schemas.catalog.errors import InvalidInput, UnreadableRecord
@@ -22,48 +26,43 @@ from schemas.subscriptions.rules import RATES
 from schemas.subscriptions.sealing import Sealer, header_place, key_place
 from schemas.subscriptions.subscription import Subscription
 
-# `Basic dXNlcjpwYXNz`: an endpoint that tells what it got may tell the part behind the scheme alone.
+# `Basic dXNlcjpwYXNz`: an endpoint may echo only the part after the scheme.
 _CREDENTIALS: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]*[ ]+(\S.*)")
-# What is shorter keeps no secret, and would be taken out of every second answer: `X-Region: eu`.
-_SHORTEST_MASKED: Final = 6
-# Of a wait: a hundred years, which sums with any time of ours.
-_LONGEST_S: Final = 36_500 * 86_400
-
-
-@dataclass(frozen=True, slots=True)
-class ClientIdentity:
-    """What the process shows to an endpoint that asks who calls (mTLS), both in PEM."""
-
-    certificate: bytes
-    key: bytes = field(repr=False)
+# Shorter values are not masked: `X-Region: eu` is not secret, and `eu` would be removed from every second response.
+_MIN_MASKED: Final = 6
+# A hundred years: a wait may be at most this long, so that times remain representable.
+_MAX_WAIT_S: Final = 36_500 * 86_400
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A subscription, ready to send: `target` is where, or a sentence that says why nothing may go there."""
+    """A subscription, decoded for sending. `target` is where requests go, or the reason why none may go there.
+
+    Endpoints are compared by identity (`is`): another record of the subscription is another endpoint.
+    """
 
     subscription_id: str
     customer_id: str
     sender: Sender
     target: Target | str
     host: str
-    # As the receiver knows them, values of headers among them, to be kept out of what is recorded.
+    # Signing secrets and header values, as an endpoint may echo them: they are masked in records of responses.
     secrets: tuple[bytes, ...] = field(repr=False)
     keys: tuple[SigningKey, ...] = field(repr=False)
-    # Keys of secrets that a rotation replaced, and when each ends, in Unix ms; newest first.
+    # Keys that a rotation replaced, newest first, each with the Unix ms at which it expires.
     former_keys: tuple[tuple[int, SigningKey], ...] = field(repr=False)
     paused: bool
     activation: int
-    # `Name: value`, sent with every attempt.
+    # `Name: value` of the subscription's own headers.
     header_lines: tuple[bytes, ...] = field(repr=False)
     schedule: Schedule
     timeout_ms: int
     max_in_flight: int | None
-    rate_limit: float | None  # requests a second
+    rate_limit: float | None  # requests per second
     client_certificate: ClientIdentity | None = field(repr=False)
 
     def keys_at(self, now_ms: int) -> tuple[SigningKey, ...]:
-        """Return the keys that sign now, newest first."""
+        """Return the keys that sign at `now_ms` (Unix ms), newest first."""
         if not self.former_keys:
             return self.keys
         return (*self.keys, *(key for until_ms, key in self.former_keys if now_ms < until_ms))
@@ -72,103 +71,122 @@ class Endpoint:
 def endpoints_of(
     senders: Mapping[str, Sender], policy: EgressPolicy, sealer: Sealer, topic: str, speedup: float
 ) -> Interpret[Endpoint]:
-    """Return how records of `subscriptions` are read: UnreadableRecord or SealBroken makes one unusable.
+    """Return the function that decodes a record of the topic `subscriptions`.
 
-    `speedup` divides the waits of schedules.
+    It raises UnreadableRecord or SealBroken if the record is unusable. `speedup` divides the waits of schedules.
     """
     schedules = {name: Schedule.of(sender.schedule, speedup) for name, sender in senders.items()}
     timeouts_ms = {name: milliseconds(sender.timeout) for name, sender in senders.items()}
 
-    def interpret(_partition: int, _offset: int, key: str, value: bytes) -> Endpoint:
+    def decode(_partition: int, _offset: int, key: str, value: bytes) -> Endpoint:
         subscription = read_subscription(key, value)
-        _check_numbers(subscription)
+        _check_bounds(subscription)
         sender = senders.get(subscription.sender)
         if sender is None:
             raise UnreadableRecord("invalid_value", f"subscription {key}: no sender {subscription.sender!r} is loaded")
-        target: Target | str
-        try:
-            target = policy.check_url(subscription.url)
-            host = target.host
-        except InvalidInput as error:
-            target, host = str(error), ""
-        opened = _Opened(subscription, sealer, topic)
-        waits, timeout_s = subscription.schedule_s, subscription.timeout_s
+        target = _check_url(policy, subscription.url)
+        unsealed = _Unsealed(subscription, sealer, topic)
+        schedule = _own_schedule(subscription, speedup)
+        timeout_ms = _own_timeout_ms(subscription)
         return Endpoint(
             subscription_id=subscription.id,
             customer_id=subscription.customer_id,
             sender=sender,
             target=target,
-            host=host,
-            # The longer text first: it may hold a shorter one.
-            secrets=tuple(sorted({s.encode() for m in opened.masked() for s in _as_told(m)}, key=len)[::-1]),
-            keys=tuple(sender.signing_key(secret) for secret in opened.secrets),
-            former_keys=tuple((until_ms, sender.signing_key(secret)) for until_ms, secret in opened.former),
+            host=target.host if isinstance(target, Target) else "",
+            secrets=_echoes(unsealed.masked()),
+            keys=tuple(sender.signing_key(secret) for secret in unsealed.secrets),
+            former_keys=tuple((until_ms, sender.signing_key(secret)) for until_ms, secret in unsealed.former),
             paused=subscription.paused,
             activation=subscription.activation,
-            header_lines=tuple(f"{name}: {value}".encode() for name, value in opened.headers),
-            schedule=schedules[sender.name] if waits is None else _schedule_of(waits, speedup),
-            timeout_ms=timeouts_ms[sender.name] if timeout_s is None else milliseconds(timedelta(seconds=timeout_s)),
+            header_lines=tuple(f"{name}: {value}".encode() for name, value in unsealed.headers),
+            schedule=schedules[sender.name] if schedule is None else schedule,
+            timeout_ms=timeouts_ms[sender.name] if timeout_ms is None else timeout_ms,
             max_in_flight=subscription.max_in_flight,
             rate_limit=subscription.rate_limit,
-            client_certificate=opened.client_certificate,
+            client_certificate=unsealed.client_certificate,
         )
 
-    return interpret
+    return decode
 
 
-def _schedule_of(waits_s: Sequence[int], speedup: float) -> Schedule:
-    return Schedule.of([timedelta(seconds=wait_s) for wait_s in waits_s], speedup)
+def _check_url(policy: EgressPolicy, url: str) -> Target | str:
+    """Return the target of a URL, or why no request may go there."""
+    try:
+        return policy.check_url(url)
+    except InvalidInput as error:
+        return str(error)
 
 
-def _check_numbers(subscription: Subscription) -> None:
-    """Refuse numbers that nobody can count with, or wait for: rules are kept by those who write, not by the topic."""
+def _own_schedule(subscription: Subscription, speedup: float) -> Schedule | None:
+    if subscription.schedule_s is None:
+        return None
+    return Schedule.of([timedelta(seconds=wait_s) for wait_s in subscription.schedule_s], speedup)
+
+
+def _own_timeout_ms(subscription: Subscription) -> int | None:
+    if subscription.timeout_s is None:
+        return None
+    return milliseconds(timedelta(seconds=subscription.timeout_s))
+
+
+def _check_bounds(subscription: Subscription) -> None:
+    """Raise UnreadableRecord for numbers out of bounds: the writer checks them, but anybody may write to the topic."""
     rate = subscription.rate_limit
     for name, is_good in (
-        ("schedule_s", all(0 <= wait_s <= _LONGEST_S for wait_s in subscription.schedule_s or ())),
+        ("schedule_s", all(0 <= wait_s <= _MAX_WAIT_S for wait_s in subscription.schedule_s or ())),
         ("timeout_s", subscription.timeout_s is None or subscription.timeout_s > 0),
         ("max_in_flight", subscription.max_in_flight is None or subscription.max_in_flight > 0),
-        ("rate_limit", rate is None or RATES[0] <= rate <= RATES[1]),  # what is no number is not between
+        ("rate_limit", rate is None or RATES[0] <= rate <= RATES[1]),  # false for NaN
     ):
         if not is_good:
             raise UnreadableRecord("invalid_value", f"subscription {subscription.id}: {name} is out of bounds")
 
 
-def _as_told(text: str) -> Iterator[str]:
-    """Return a text as an endpoint echoes it: as it is, or within JSON, where `/` may be escaped or not."""
+def _echoes(texts: Iterable[str]) -> tuple[bytes, ...]:
+    """Return the forms in which an endpoint may echo these texts, longest first: a longer one may contain a shorter."""
+    forms = {form.encode() for text in texts for form in _forms(text)}
+    return tuple(sorted(forms, key=len, reverse=True))
+
+
+def _forms(text: str) -> Iterator[str]:
+    """Yield a text as it is, and as it is escaped within JSON, where `/` may be escaped as well."""
     escaped = json.dumps(text)[1:-1]
-    yield from (text, escaped, escaped.replace("/", "\\/"), json.dumps(text, ensure_ascii=False)[1:-1])
+    yield text
+    yield escaped
+    yield escaped.replace("/", "\\/")
+    yield json.dumps(text, ensure_ascii=False)[1:-1]
 
 
-class _Opened:
-    """All that is sealed in a record; SealBroken if any of it cannot be opened."""
+class _Unsealed:
+    """The sealed values of a record, unsealed; SealBroken if one of them cannot be opened."""
 
     def __init__(self, subscription: Subscription, sealer: Sealer, topic: str) -> None:
-        def opened(sealed: bytes, place: str) -> str:
+        def unseal(sealed: bytes, place: str) -> str:
             return sealer.open(sealed, topic=topic, subscription_id=subscription.id, secret_id=place)
 
-        self.secrets = [opened(secret.sealed, secret.id) for secret in subscription.secrets]
-        self.former = [(secret.until_ms, opened(secret.sealed, secret.id)) for secret in subscription.former_secrets]
+        self.secrets = [unseal(secret.sealed, secret.id) for secret in subscription.secrets]
+        self.former = [(secret.until_ms, unseal(secret.sealed, secret.id)) for secret in subscription.former_secrets]
         self.headers = [
-            (header.name, opened(header.sealed, header_place(header.name, header.id)))
+            (header.name, unseal(header.sealed, header_place(header.name, header.id)))
             for header in subscription.headers
         ]
         if not all(is_sendable(name, value) for name, value in self.headers):
-            # Rules are kept by those who write; what somebody else wrote never comes into a request.
+            # The writer checks headers, but anybody may write to the topic.
             raise UnreadableRecord("invalid_value", f"subscription {subscription.id}: a header that may not be sent")
-        shown = subscription.client_certificate
-        self.client_certificate = (
-            None
-            if shown is None
-            else ClientIdentity(shown.certificate.encode(), opened(shown.sealed, key_place(shown.id)).encode())
-        )
+        self.client_certificate: ClientIdentity | None = None
+        certificate = subscription.client_certificate
+        if certificate is not None:
+            key = unseal(certificate.sealed, key_place(certificate.id))
+            self.client_certificate = ClientIdentity(certificate.certificate.encode(), key.encode())
 
     def masked(self) -> Iterator[str]:
-        """Return what an endpoint might tell: its secrets, and of its headers the values and credentials."""
+        """Yield the texts to mask: secrets, header values, and the credentials after the scheme of a header value."""
         yield from self.secrets
         for _, secret in self.former:
             yield secret
         for _, value in self.headers:
             parts = _CREDENTIALS.fullmatch(value)
             for text in (value, parts[1]) if parts else (value,):
-                if len(text) >= _SHORTEST_MASKED:
+                if len(text) >= _MIN_MASKED:
                     yield text

@@ -1,6 +1,6 @@
-"""The endpoints of a process that need somebody's eye, as admission control and health know them. Pure.
+"""Reports the endpoints of a process that need attention, from admission control and endpoint health. Pure.
 
-Nothing in it is secret: no URL path or query, no header, no body.
+A report holds nothing secret: no URL path or query, no header, no body.
 """
 
 from __future__ import annotations
@@ -18,17 +18,18 @@ from consumers.subscriptions.table import SubscriptionTable
 from schemas.records.health import Health
 from schemas.records.partitioner import partition_of
 
-# So many endpoints of a process are told at most.
+# Maximum number of endpoints in a report.
 MOST: Final = 200
 _STATUS: Final = "status_"
 
 
 @dataclass(frozen=True, slots=True)
 class EndpointRow:
-    """One endpoint; times are Unix ms. `disabled` is the reason, or empty; `last_error` a kind of failure.
+    """One endpoint; times are Unix ms.
 
-    `silent_since_ms`: requests are in flight, and none has ended since. `deferred` counts jobs in delay topics, as far
-    as this process knows. `due_at_ms`: nothing starts before.
+    `last_error` is a kind of failure. `silent_since_ms`: requests are in flight, and none has ended since then.
+    `deferred` counts jobs in delay topics, as far as this process knows. No request starts before `due_at_ms`.
+    `disabled` is the reason, or empty.
     """
 
     subscription_id: str
@@ -52,7 +53,7 @@ class EndpointRow:
 
 @dataclass(frozen=True, slots=True)
 class EndpointReport:
-    """A process at a moment: the worst endpoints, worst first, and how many of its subscriptions are disabled."""
+    """The endpoints of a process at `at_ms` (Unix ms), worst first, and the number of its disabled subscriptions."""
 
     at_ms: int
     disabled: int
@@ -60,21 +61,21 @@ class EndpointReport:
 
 
 def rank(row: EndpointRow) -> tuple[int, int, int]:
-    """Sort by this: who fails or does not answer, longest first; who has most to do; who is disabled."""
+    """Return the sort key: failing or unresponsive endpoints, longest first; largest backlogs; disabled ones."""
     since = [at_ms for at_ms in (row.failing_since_ms, row.silent_since_ms) if at_ms is not None]
     group = 2 if row.disabled else 0 if since else 1
     return group, min(since, default=0), -(row.waiting + row.deferred)
 
 
 def row_of(fields: Mapping[str, Any]) -> EndpointRow:
-    """Return the row that a process told, whichever version it has; KeyError if there is no subscription in it."""
+    """Return the row that a process of any version sent; KeyError if it names no subscription."""
     known = {name: fields[name] for name in EndpointRow.__slots__ if name in fields}
     texts = dict.fromkeys(("customer_id", "sender", "host"), "")
     return EndpointRow(**{**texts, "subscription_id": fields["subscription_id"], **known})
 
 
 class EndpointReports:
-    """Makes reports of a process; `partition_count` is the number of partitions of each topic of jobs."""
+    """Makes the reports of a process. `partition_count` is the number of partitions of each delay topic."""
 
     def __init__(
         self,
@@ -91,8 +92,9 @@ class EndpointReports:
         self._partition_count = partition_count
 
     def make(self, now_ms: int) -> EndpointReport:
-        """Return the worst endpoints, `MOST` at most."""
-        # Endpoints whose partitions went to another process are known for some minutes; that process reports them.
+        """Return the report at `now_ms` (Unix ms): at most `MOST` endpoints."""
+        # Admission control knows endpoints for some minutes after their partition went to another process, which
+        # reports them now: they are left out.
         views = {view.subscription_id: view for view in worst_endpoints(self._admission.endpoints, 2 * MOST, now_ms)}
         known = (entry.health for entry in self._health.known.values())
         longest = heapq.nsmallest(2 * MOST, known, key=_badness)
@@ -111,17 +113,17 @@ class EndpointReports:
         if health is not None and health.activation < endpoint.activation:
             health = None  # void since a `resume`
         if view is None:
-            return None if health is None else EndpointRow(**_who(endpoint), **_how(health))
-        told = {name: getattr(view, name) for name in _OF_VIEW}
+            return None if health is None else EndpointRow(**_identity(endpoint), **_failure(health))
+        fields = {name: getattr(view, name) for name in _VIEW_FIELDS}
         if health is not None:
-            told |= _how(health)
+            fields |= _failure(health)
         if view.failing_since_ms is not None:
-            since = [at_ms for at_ms in (view.failing_since_ms, told.get("failing_since_ms")) if at_ms is not None]
-            told |= {"failing_since_ms": min(since), **_last(view.last_label)}
-        return EndpointRow(**_who(endpoint), **told)
+            since = [at_ms for at_ms in (view.failing_since_ms, fields.get("failing_since_ms")) if at_ms is not None]
+            fields |= {"failing_since_ms": min(since), **_last(view.last_label)}
+        return EndpointRow(**_identity(endpoint), **fields)
 
 
-_OF_VIEW: Final = (
+_VIEW_FIELDS: Final = (
     "silent_since_ms",
     "in_flight",
     "limit",
@@ -138,7 +140,7 @@ def _badness(health: Health) -> tuple[bool, int]:
     return health.disabled_at_ms is not None, health.failing_since_ms
 
 
-def _who(endpoint: Endpoint) -> dict[str, Any]:
+def _identity(endpoint: Endpoint) -> dict[str, Any]:
     return {
         "subscription_id": endpoint.subscription_id,
         "customer_id": endpoint.customer_id,
@@ -147,7 +149,7 @@ def _who(endpoint: Endpoint) -> dict[str, Any]:
     }
 
 
-def _how(health: Health) -> dict[str, Any]:
+def _failure(health: Health) -> dict[str, Any]:
     return {
         "failing_since_ms": health.failing_since_ms,
         "last_status": health.last_status,

@@ -1,4 +1,4 @@
-"""What a delivery process does now and then: gauges, idle connections, reports, health of deleted endpoints."""
+"""Periodic work of a delivery process: gauges, idle connections, endpoint reports, health of deleted subscriptions."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from consumers.subscriptions.table import SubscriptionTable
 from schemas.input.durations import format_duration
 
 _EVERY_MS: Final = 250
-# Gauges over all partitions and all endpoints are too costly for four times a second.
+# Summing over all partitions and endpoints four times a second would be too costly.
 _SUMMARY_EVERY_MS: Final = 1_000
 
 
 class Housekeeping:
-    """Called by the loop in each turn; does what is due. `monotonic_ms` is the clock of the table's staleness."""
+    """The loop calls `turn` in each of its turns. `monotonic_ms` is the clock of the table's staleness."""
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ class Housekeeping:
         self._summary_due_ms = 0
 
     def turn(self, now_ms: int, waits_for_broker: bool) -> None:
-        """Do what is due at `now_ms` (Unix ms)."""
+        """Do the work that is due at `now_ms` (Unix ms)."""
         self._reports.turn(now_ms)
         if now_ms < self._due_ms:
             return
@@ -104,12 +104,13 @@ class Housekeeping:
 def _set_partition_gauges(
     consumer: Consumer, metrics: DeliveryMetrics, partitions: Iterable[PartitionState], now_ms: int
 ) -> None:
-    """Set how many jobs wait in each delay topic, and how long the oldest has been due; no broker is asked."""
+    """Set the gauges of waiting jobs and of the oldest due job, by delay topic. This asks no broker."""
     behind: dict[str, int] = {}
     waiting: dict[str, int] = {}
     oldest_ms: dict[str, int] = {}
     for partition in partitions:
-        delay, unread = format_duration(partition.delay_topic.delay), _unread(consumer, partition)
+        delay = format_duration(partition.delay_topic.delay)
+        unread = _unread(consumer, partition)
         behind[partition.topic] = behind.get(partition.topic, 0) + unread
         waiting[delay] = waiting.get(delay, 0) + partition.progress.unfinished + unread
         due_ms = partition.oldest_due_ms()
@@ -121,10 +122,10 @@ def _set_partition_gauges(
 
 
 def _unread(consumer: Consumer, partition: PartitionState) -> int:
-    """Return how many records have not been read, as far as the last fetch reported."""
+    """Return the number of unread records, as of the last fetch."""
     try:
         bounds = consumer.get_watermark_offsets(TopicPartition(partition.topic, partition.number), cached=True)
     except KafkaException:
         return 0
-    # A log may end with transaction markers, which no consumer returns: a reached end counts as read.
+    # A log may end with transaction markers, which no consumer returns. Once its end is reached, they count as read.
     return max(0, bounds[1] - max(partition.progress.next_offset, partition.log_end)) if bounds else 0

@@ -31,14 +31,15 @@ _BUFFERED: Final = 1_024
 # In a busy loop endpoints wait for the loop, not the loop for them. Jobs that are read long before they are sent have
 # left the processor's cache by then.
 _BUFFERED_BUSY: Final = 256
-# With requests open the loop looks at Kafka this often; without any it waits there.
+# While requests are open, the loop polls Kafka this often.
 _SOCKETS_S: Final = 0.002
+# While none are open, a poll of Kafka waits this long.
 _IDLE_S: Final = 0.02
-# A loop that has had something to do for this long is busy.
+# The loop counts as busy after this long without an idle turn.
 _BUSY_AFTER_MS: Final = 100
-# The group has to be polled even if nothing can be taken (max.poll.interval.ms is 15 s): one record a second then.
+# The group has to be polled even while nothing may be read (max.poll.interval.ms is 15 s): one record a second then.
 _POLL_AT_LEAST_MS: Final = 1_000
-# Half the session timeout: a process that stalled for this long may have lost its partitions without knowing.
+# Half the session timeout. After such a stall the process may have lost its partitions without knowing.
 STALL_MS: Final = 5_000
 # No turn of a running process takes this long.
 _LONG_TURN_MS: Final = 1_500
@@ -55,7 +56,7 @@ _NO_PARTITIONS: Final = "no partitions assigned yet"
 
 @dataclass(frozen=True, slots=True)
 class Clocks:
-    """Time, passed in: Unix time and a monotonic clock, both in ms."""
+    """Unix time and a monotonic clock, both in ms."""
 
     unix_ms: Callable[[], int]
     monotonic_ms: Callable[[], int]
@@ -63,7 +64,7 @@ class Clocks:
 
 @dataclass(frozen=True, slots=True)
 class ProcessLimits:
-    """What bounds a process: concurrent requests, and how long draining may take."""
+    """Limits of a process: concurrent requests, and the time for draining."""
 
     max_in_flight: int
     drain_ms: int
@@ -98,24 +99,24 @@ class DeliveryLoop:
         self._last_turn_ms = clocks.monotonic_ms()
         self._last_read_ms = 0
         self._defer_stuck_ms = 0
-        # Number of the last transaction begun before a stall; ownership is verified by the commit of a later one.
+        # Number of the last transaction begun before a stall. The commit of a later one verifies ownership.
         self._unverified_until: int | None = None
         self._restart_policy = RestartPolicy()
         self._moves_in_transaction = 0  # the scheduler's count when the last transaction was begun
         self._moves_committed = 0
-        self._idle_ms = 0  # when the loop had nothing to do last
-        self._may_defer = False  # no reason of ours keeps jobs from starting
+        self._idle_ms = 0  # when the loop was idle last
+        self._has_room = False  # nothing pauses this process, and more results may be uncommitted
         self._logged = True  # whether the pause named by `paused_by` is in the log
         self._log_again_ms: dict[str, int] = {}
-        self.paused_by: str | None = "starting"  # why nothing is started, for /readyz and the log
+        self.paused_by: str | None = "starting"  # why no request may start, for /readyz and the log
 
     @property
     def waits_for_broker(self) -> bool:
-        """Whether nothing is started because the broker does not respond."""
+        """Whether no request may start because the broker does not respond."""
         return self.paused_by in (_NO_COMMIT, _STALE_TABLE)
 
     def run(self, pattern: str, stopping: Callable[[], bool]) -> bool:
-        """Deliver until `stopping`, then drain; True if everything that happened is committed."""
+        """Deliver until `stopping` returns True, then drain. Return whether all results are committed."""
         self._load_table(stopping)
         tune_gc()
         self._reader.subscribe(pattern)
@@ -137,7 +138,7 @@ class DeliveryLoop:
                 self._housekeeping.turn(self._now(), self.waits_for_broker)
         except Unavailable as error:
             self._note_stall(self._monotonic())
-            # A process that stalled and is fenced before it commits again has lost its instance id to another process.
+            # A process that is fenced after a stall, before it commits again, has lost its instance id to another one.
             if self._unverified_until is None and self._restart_policy.should_restart(self._monotonic() / 1_000):
                 raise RestartRequired(str(error)) from error
             raise
@@ -148,7 +149,7 @@ class DeliveryLoop:
         self._table.poll(monotonic_ms)
         self._advance_transactions(self._now())
         self._read(monotonic_ms)
-        # Computed after reading, which may have taken partitions away.
+        # Reading may have taken partitions away, so the room is computed after it.
         now_ms = self._now()
         room = self._room(now_ms, self._monotonic())
         if room > 0 and self._scheduler.has_startable(now_ms):
@@ -166,7 +167,7 @@ class DeliveryLoop:
         self._last_turn_ms = monotonic_ms
 
     def _advance_transactions(self, now_ms: int) -> None:
-        """Collect the end of a transaction, continue a recovery, begin the next transaction, resume partitions."""
+        """Collect a finished transaction, continue a recovery, begin the next transaction, resume partitions."""
         committed = self._committer.collect(now_ms)
         if committed:
             self._moves_committed = self._moves_in_transaction
@@ -178,7 +179,7 @@ class DeliveryLoop:
         self._committer.while_recovering(self._reader.awaited_s)
         if not self._reader.owns:
             if self._reader.lost and self._restart_policy.is_stranded(self._monotonic() / 1_000):
-                raise Unavailable("the partitions were lost, and none were assigned since")
+                raise Unavailable("the partitions were lost, and none have been assigned since")
             return
         if self._unverified_until is not None and not self._outbox.pending:
             self._outbox.touch(next(iter(self._reader.partitions.values())))
@@ -187,12 +188,12 @@ class DeliveryLoop:
         if self._committer.last_number != before:
             self._moves_in_transaction = self._scheduler.moves
         self._reader.wake(now_ms)
-        if now_ms >= self._defer_stuck_ms and self._may_defer:
+        if now_ms >= self._defer_stuck_ms and self._has_room:
             self._defer_stuck_ms = now_ms + _DEFER_STUCK_EVERY_MS
             self._scheduler.defer_stuck(now_ms)
 
     def _recover(self, now_ms: int) -> None:
-        # While a transaction is under way it is open which positions are committed.
+        # Until the transaction under way has ended, the committed positions are unknown.
         if self._committer.busy:
             return
         recovered = self._reader.recover()
@@ -200,27 +201,26 @@ class DeliveryLoop:
             self._scheduler.on_recovered(recovered, now_ms)
 
     def _room(self, now_ms: int, monotonic_ms: int) -> int:
-        """Return how many requests may start now; report why, if none may for a reason of ours."""
+        """Return how many requests may start now. Report the reason if this process has to pause."""
         reason = self._reason_to_pause(now_ms, monotonic_ms)
         self._report_pause(reason, monotonic_ms)
         uncommitted = self._committer.room() if reason is None else 0
-        self._may_defer = uncommitted > 0
-        self._scheduler.may_start = uncommitted > 0
+        self._has_room = uncommitted > 0
         return min(self._limits.max_in_flight - self._client.in_flight, uncommitted)
 
     def _may_start(self, now_ms: int, monotonic_ms: int) -> bool:
-        """Whether a request may start now, given that none is open."""
+        """Whether a request may start now, if none is open."""
         return self._reason_to_pause(now_ms, monotonic_ms) is None and self._committer.room() > 0
 
     def _report_pause(self, reason: str | None, monotonic_ms: int) -> None:
-        """Log a pause once it has lasted a second, and its end; each reason once a minute.
+        """Log a pause that has lasted a second, and its end. Each reason is logged at most once a minute.
 
         With a slow broker the loop pauses in every transaction.
         """
         if reason is None:
             if self._logged and self.paused_by is not None:
                 _log.info("delivery.resumed", after=self.paused_by)
-                # Endpoints got no requests meanwhile: the time says nothing about what they take.
+                # Endpoints got no requests meanwhile: the time says nothing about their throughput.
                 self._scheduler.on_stall(self._now())
             self.paused_by = None
             self._restart_policy.record_progress(monotonic_ms / 1_000)
@@ -263,16 +263,16 @@ class DeliveryLoop:
             self._scheduler.add(records, self._now())
 
     def _may_read(self) -> bool:
-        """Whether more work may become uncommitted.
+        """Whether more records may be read: their results will be uncommitted for a while.
 
-        Half of it is for attempts, though a flood is deferred as fast as it is read. While nothing can be committed,
-        deferred and unreadable records do not add to it either.
+        Deferred jobs may use half of `max_uncommitted`; the other half is reserved for attempts. A flood is deferred as
+        fast as it is read.
         """
         uncommitted_moves = self._scheduler.moves - self._moves_committed
         return self._committer.room() > 0 and uncommitted_moves < _MAX_MOVES
 
     def _idle_s(self) -> float:
-        """Return how long to wait for a record while there is nothing else to do."""
+        """Return how long an idle loop may wait for a record."""
         due_ms = self._scheduler.next_due_ms if self._may_start(self._now(), self._monotonic()) else None
         wake_ms = self._reader.next_wake_ms if self._reader.owns else None
         soon = [at_ms for at_ms in (due_ms, wake_ms) if at_ms is not None]
@@ -291,7 +291,7 @@ class DeliveryLoop:
         if result.completed:
             self._scheduler.on_responses(result.completed, self._now())
         if result.to_confirm:
-            self._scheduler.confirm(result.to_confirm)
+            self._scheduler.confirm(result.to_confirm, may_start=self._has_room)
 
     def _drain(self) -> bool:
         """Wait for open requests, commit, leave the group."""
@@ -314,7 +314,7 @@ class DeliveryLoop:
         return complete
 
     def _is_drained(self) -> bool:
-        """Whether no request is open, and what happened is committed or belongs to other processes."""
+        """Whether no request is open, and every result is committed or belongs to other processes."""
         if self._client.is_busy or self._committer.busy:
             return False
         return self._committer.idle or not (self._reader.owns or self._reader.recovering)

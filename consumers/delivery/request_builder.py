@@ -1,4 +1,4 @@
-"""Builds the request of a delivery task: signed headers of the sender, own headers of the subscription, the body."""
+"""Builds the request of a delivery task: the subscription's own headers, the sender's signed headers, the body."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from schemas.network.egress import Target
 
 
 def build_request(task: DeliveryTask, endpoint: Endpoint, target: Target, now_ms: int) -> Request:
-    """Return the request of a job as it is signed at `now_ms` (Unix ms); its context is the task."""
+    """Return the request of a task, signed at `now_ms` (Unix ms). Its context is the task."""
     job = task.job
     headers = endpoint.sender.headers(job, job.body, endpoint.keys_at(now_ms), now_ms // 1_000)
     if endpoint.header_lines:

@@ -1,4 +1,4 @@
-"""Retry-After (RFC 9110, 10.2.3): seconds, or a date in any of the three forms that HTTP knows. Pure."""
+"""Parses Retry-After (RFC 9110, 10.2.3): seconds, or a date in one of the three formats of HTTP. Pure."""
 
 from __future__ import annotations
 
@@ -19,19 +19,21 @@ _FORMS: Final = tuple(
         rf"[a-z]{{3}} (?P<mon>[a-z]{{3}}) (?P<d>[ \d]\d) {_TIME} (?P<y>\d{{4}})",
     )
 )
-# More digits than any wait that is heeded: 31 years of seconds.
+# Larger numbers are cut to nine digits: 31 years of seconds, longer than any wait that is honoured.
 _MAX_DIGITS: Final = 9
 
 
 def wait_ms(text: str, now_ms: int) -> int | None:
-    """Return how long a Retry-After of `text` asks to wait from `now_ms` (Unix ms) on; None: it cannot be read.
+    """Return the wait that the header's `text` asks for, from `now_ms` (Unix ms) on; None: it cannot be read.
 
-    A date that has passed asks for no wait. A number of any length is a number.
+    A date that has passed is a wait of 0. A number may have any number of digits.
     """
     text = text.strip(" \t")
     if text.isascii() and text.isdigit():
-        digits = text.lstrip("0")
-        return int(digits[:_MAX_DIGITS] or "0" if len(digits) <= _MAX_DIGITS else "9" * _MAX_DIGITS) * 1_000
+        digits = text.lstrip("0") or "0"
+        if len(digits) > _MAX_DIGITS:
+            digits = "9" * _MAX_DIGITS
+        return int(digits) * 1_000
     for form in _FORMS:
         found = form.fullmatch(text)
         if found is not None:
@@ -53,7 +55,7 @@ def _unix_ms(found: re.Match[str], now_ms: int) -> int | None:
 
 
 def _century(year: int, now_ms: int) -> int:
-    """Return the century of a year of two digits: never more than 50 years ahead (RFC 9110, 5.6.7)."""
-    this = datetime.fromtimestamp(now_ms / 1_000, UTC).year
-    century = this - this % 100
-    return century - 100 if century + year > this + 50 else century
+    """Return the century of a two-digit year: the year is at most 50 years ahead (RFC 9110, 5.6.7)."""
+    current_year = datetime.fromtimestamp(now_ms / 1_000, UTC).year
+    century = current_year - current_year % 100
+    return century - 100 if century + year > current_year + 50 else century

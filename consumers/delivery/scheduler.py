@@ -1,10 +1,10 @@
-"""Which delivery task starts now: from the record that was read to the records that follow from its end.
+"""Decides which delivery task starts now, and leads each task from its record to the records of its result.
 
     record ─► ready ─► start ─► HTTP client ─► classify ─► result handler ─► outbox
                 │        └─► waits for its endpoint (admission control), is deferred, moved or cancelled
-                └─► later (due within the shortest delay topic, or its subscription's record is not read yet)
+                └─► later (due soon, or its subscription record is not read yet)
 
-There is no Kafka here: the loop reads and commits.
+The scheduler does not talk to Kafka: the loop reads and commits.
 """
 
 from __future__ import annotations
@@ -47,19 +47,19 @@ from schemas.catalog.errors import UnreadableRecord
 from schemas.records.delivery import Job, JobCodec
 
 _log = structlog.get_logger("delivery")
-# A job whose subscription record is not read yet is looked at again after this.
+# A job whose subscription record is not read yet is considered again after this time.
 _LOOK_AGAIN_MS: Final = 20
-# A wait may end this much later than necessary, if that saves the steps of shorter delay topics.
+# A wait may end this much late if that saves steps through shorter delay topics.
 _LATE_MS: Final = 1_000
 # Before the first start of a turn the loop has checked that the table is fresh and the partitions are ours. That check
 # holds for this long.
 _STARTS_MS: Final = 25
-# Records in memory; each is there twice, as it was read and as a body.
+# Bytes of records in memory. Each record is there twice: as it was read, and as a body.
 MAX_BUFFERED_BYTES: Final = 32 * 1024 * 1024
 
 
 class Scheduler:
-    """The delivery tasks of a process, by what they wait for. `clock` is Unix time in ms."""
+    """The delivery tasks of a process. `clock` is Unix time, `monotonic_ms` the clock of the table's staleness."""
 
     def __init__(
         self,
@@ -73,8 +73,8 @@ class Scheduler:
         admission: AdmissionControl,
         health: HealthTracker,
         metrics: DeliveryMetrics,
-        is_fresh: Callable[[], bool],
         clock: Callable[[], int],
+        monotonic_ms: Callable[[], int],
     ) -> None:
         self._subscriptions = subscriptions
         self._client = client
@@ -85,24 +85,23 @@ class Scheduler:
         self._admission = admission
         self._health = health
         self._metrics = metrics
-        self._is_fresh = is_fresh
         self._clock = clock
+        self._monotonic_ms = monotonic_ms
         self._decode = JobCodec().decode
         self._ready: deque[DeliveryTask] = deque()
         self._later: list[tuple[int, int, DeliveryTask]] = []
         self._number = 0
         self.bytes = 0  # of the records of all unfinished tasks
-        self.may_start = False  # set by the loop in each turn; `confirm` needs it as well
-        self.moves = 0  # jobs that were written to another delay topic without an attempt, since the start
+        self.moves = 0  # jobs written to another delay topic without an attempt, since the start
 
     @property
     def buffered(self) -> int:
-        """How many jobs will start in a moment; those of endpoints at their limit do not count."""
+        """Number of jobs that will start within 0.1 s. Jobs of endpoints at their limit do not count."""
         return len(self._ready) + self._admission.backpressure
 
     @property
     def waiting(self) -> int:
-        """How many jobs in memory have not started."""
+        """Number of jobs in memory that have not started."""
         return len(self._ready) + self._admission.waiting
 
     def has_startable(self, now_ms: int) -> bool:
@@ -112,14 +111,14 @@ class Scheduler:
 
     @property
     def next_due_ms(self) -> int | None:
-        """When the next of the jobs that wait in memory is due."""
+        """When the next job in memory is due: by its own time, or by the rate limit of its endpoint."""
         rate_limited_ms = self._admission.next_start_ms
         if self._later and (rate_limited_ms is None or self._later[0][0] < rate_limited_ms):
             return self._later[0][0]
         return rate_limited_ms
 
     def add(self, records: Iterable[ReadRecord], now_ms: int) -> None:
-        """Take records that were read: jobs become tasks, unreadable records go to `dead`."""
+        """Make tasks of the records that were read. Unreadable records become dead letters."""
         for partition, message in records:
             offset, value = message.offset(), message.value()
             assert offset is not None
@@ -139,7 +138,7 @@ class Scheduler:
                 self._ready.append(task)
 
     def start(self, room: int, now_ms: int) -> None:
-        """Start up to `room` requests, in turn one that waited for its endpoint and one just read."""
+        """Start up to `room` requests, alternately a task that waited for its endpoint and a task just read."""
         while self._later and self._later[0][0] <= now_ms:
             self._ready.append(heapq.heappop(self._later)[2])
         ready, admission = self._ready, self._admission
@@ -156,7 +155,7 @@ class Scheduler:
             room -= self._consider(ready.popleft(), now_ms, waited=False)
 
     def on_responses(self, completed: Iterable[CompletedRequest], now_ms: int) -> None:
-        """Take what came of requests: responses, errors, and requests that were never sent."""
+        """Handle the ends of requests: responses, transport errors, and requests that were never sent."""
         for one in completed:
             task, response = one.request.context, one.response
             assert isinstance(task, DeliveryTask)
@@ -167,43 +166,48 @@ class Scheduler:
             elif response is CANCELLED:
                 self._ready.appendleft(task)
             elif response is RESOLVER_QUEUE_FULL:
-                self._defer_blindly(task, "resolver_queue_full")
+                self._defer_for_default(task, "resolver_queue_full")
             else:
                 self._handle(task, response, classified, one.duration_us, now_ms)
 
-    def confirm(self, requests: Iterable[Request]) -> None:
-        """Send requests that waited, for DNS or long for a connection, if they may still be sent, or withdraw them."""
+    def confirm(self, requests: Iterable[Request], *, may_start: bool) -> None:
+        """Confirm or withdraw requests that waited for DNS, or long for a connection.
+
+        `may_start`: the loop lets requests start at all.
+        """
         for request in requests:
-            if self._may_send(request):
+            if may_start and self._may_send(request):
                 self._client.confirm(request)
             else:
                 self._client.withdraw(request)
 
     def _may_send(self, request: Request) -> bool:
-        """Whether nothing has changed that forbids a request which was started earlier."""
+        """Whether a request that was started earlier may still be sent."""
         task = request.context
         assert isinstance(task, DeliveryTask)
-        if not self.may_start or task.partition.ownership is not Ownership.OURS:
+        if task.partition.ownership is not Ownership.OURS:
             return False
         job = task.job
         found = self._subscriptions.lookup(job.subscription_id, job.subscription_partition, job.subscription_offset)
-        if not (isinstance(found, Entry) and found.value is task.endpoint and self._is_fresh()):
+        if not (isinstance(found, Entry) and found.value is task.endpoint):
+            return False
+        if not self._subscriptions.is_fresh(self._monotonic_ms()):
             return False
         disabled = self._health.is_disabled(job.subscription_id, found.value.activation)
         return not disabled and (task.permit is not None or self._admission.resume(task, self._clock()))
 
     def on_stall(self, now_ms: int) -> None:
-        """Note that this process stood still: the time says nothing about its endpoints."""
+        """Take in that this process stalled: the time that passed says nothing about endpoints."""
         self._admission.on_stall(now_ms)
 
     def defer_stuck(self, now_ms: int) -> None:
-        """Defer what waits for unresponsive endpoints."""
+        """Defer the tasks that wait for unresponsive endpoints."""
         for task in self._admission.sweep(now_ms):
             assert isinstance(task, DeliveryTask)
             self._defer(task, now_ms)
 
     def on_recovered(self, recovered: Recovered, now_ms: int) -> None:
-        """Take what changed when partitions were assigned: endpoint health, truncated records, lost tasks."""
+        """Apply an assignment of partitions: load endpoint health, report truncated records, drop lost tasks."""
         self._health.keep(recovered.kept)
         for number, health in recovered.health.items():
             self._health.load(number, health)
@@ -238,7 +242,7 @@ class Scheduler:
         heapq.heappush(self._later, (at_ms, self._number, task))
 
     def _consider(self, task: DeliveryTask, now_ms: int, *, waited: bool) -> bool:
-        """Start a task, or decide what else becomes of it; True: it was started."""
+        """Start a task, or cancel it, or make it wait. Return whether it was started."""
         job = task.job
         found = self._subscriptions.lookup(job.subscription_id, job.subscription_partition, job.subscription_offset)
         if isinstance(found, Entry):
@@ -252,7 +256,7 @@ class Scheduler:
         elif isinstance(found, NotYet):
             self._await_record(task, now_ms)
         elif isinstance(found, Unusable):
-            self._defer_blindly(task, "unusable_subscription")
+            self._defer_for_default(task, "unusable_subscription")
         else:
             assert_never(found)
         return False
@@ -266,7 +270,7 @@ class Scheduler:
         return "disabled" if health.known and health.is_disabled(job.subscription_id, endpoint.activation) else None
 
     def _await_record(self, task: DeliveryTask, now_ms: int) -> None:
-        """Look again for the subscription record that a job names, until the table has passed its barrier."""
+        """Wait for the subscription record that a job names, until the table has passed the barrier of the task."""
         job, subscriptions = task.job, self._subscriptions
         if task.barrier is None:
             task.barrier = subscriptions.barrier()
@@ -294,13 +298,14 @@ class Scheduler:
             return False
         task.endpoint, task.started_ms = endpoint, now_ms
         if self._client.start(build_request(task, endpoint, target, now_ms)):
-            admission.suspend(task)  # until its host is resolved
+            admission.suspend(task)  # the request waits for the name of its host
         return True
 
     def _may_wait(self, task: DeliveryTask) -> bool:
-        """Whether a job may wait in memory, which it shares with other endpoints, as its partition does.
+        """Whether a task may wait for its endpoint in memory.
 
-        A job that starts soon may. Any other may if the partition, once full, can be read again while the job waits.
+        Half of the memory is reserved for other endpoints. In a partition only tasks that start soon may wait beyond
+        the number at which a full partition is read again.
         """
         if self.bytes >= MAX_BUFFERED_BYTES // 2:
             return False
@@ -319,7 +324,8 @@ class Scheduler:
         self._move(task, self._delay_topics.all[number + 1])
         self._metrics.on_deferred(reason)
 
-    def _defer_blindly(self, task: DeliveryTask, reason: str) -> None:
+    def _defer_for_default(self, task: DeliveryTask, reason: str) -> None:
+        """Write a job to the delay topic for deferrals about whose length nothing is known."""
         self._move(task, self._delay_topics.deferral)
         self._metrics.on_deferred(reason)
 
@@ -336,12 +342,12 @@ class Scheduler:
         _log.warning("record.dead_lettered", reason=error.reason, detail=error.detail[:200], **place)
 
     def _complete(self, task: DeliveryTask, records: Sequence[OutgoingRecord]) -> None:
-        """End a task with the records that follow from it."""
+        """End a task with the records of its result."""
         self._outbox.complete(task.partition, task.offset, records)
         self._forget(task)
 
     def _forget(self, task: DeliveryTask) -> None:
-        """Count the memory of a task that has ended, or belongs to another process now, as free."""
+        """Stop counting the memory of a task that has ended, or that belongs to another process now."""
         self.bytes -= len(task.value)
 
 

@@ -11,14 +11,16 @@ from schemas.records.delivery import UNKNOWN_OFFSET, Job
 class DeliveryTask(AdmittedTask):
     """A job and the record that it was read from.
 
-    The scheduler writes `endpoint` and `started_ms` (Unix ms) when an attempt starts, and `barrier` when the record of
-    the subscription was missed first. Admission control writes the fields of its base class.
+    Only the scheduler writes the fields of this class: `endpoint` and `started_ms` (Unix ms) when an attempt starts,
+    `barrier` when the table lacked the subscription record for the first time. Only admission control writes the fields
+    of the base class.
     """
 
     __slots__ = ("barrier", "endpoint", "job", "offset", "partition", "started_ms", "value")
 
     def __init__(self, job: Job, partition: PartitionState, offset: int, value: bytes) -> None:
-        self.endpoint_state = None  # as the base class does: calling it costs 0.15 µs a job
+        # The fields of the base class: calling its constructor costs 0.15 µs for each job.
+        self.endpoint_state = None
         self.permit = None
         self.job = job
         self.partition = partition

@@ -204,9 +204,8 @@ def _parts(settings: Settings, instance: int | None) -> _Parts:
 
 
 def _scheduler(parts: _Parts) -> Scheduler:
-    table = parts.table
     return Scheduler(
-        subscriptions=table,
+        subscriptions=parts.table,
         client=parts.client,
         outbox=parts.outbox,
         recorder=parts.recorder,
@@ -215,8 +214,8 @@ def _scheduler(parts: _Parts) -> Scheduler:
         admission=parts.admission,
         health=parts.health,
         metrics=parts.metrics,
-        is_fresh=lambda: table.is_fresh(_CLOCKS.monotonic_ms()),
         clock=_CLOCKS.unix_ms,
+        monotonic_ms=_CLOCKS.monotonic_ms,
     )
 
 

@@ -21,7 +21,7 @@ from consumers.delivery.http.types import RESOLVER_QUEUE_FULL, Response, Transpo
 from schemas.network.egress import ANY_PORT, EgressPolicy
 from tests.support.dns import BROKEN, NO_NAME, OVER_TCP, SILENCE, A, DnsServer
 from tests.support.hostile import HostileReceiver
-from tests.support.sending import completed_of, request_to, response_of, work
+from tests.support.http_client import completed_of, request_to, response_of, work
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.promise(4, 5)
@@ -157,8 +157,8 @@ def test_name_without_dns_response_fails_after_dns_timeout(world: World) -> None
     wait_until(lambda: work(client, 0.02) or server.asked["silent.example.com", A] > 3, what="c-ares gave up")
     assert client.resolving == 1
     world.now[0] = started + TIMEOUT + 0.001
-    [completed] = completed_of(client)
-    assert completed.response == TransportError("dns_timeout", "silent.example.com: no answer of DNS within 5 s")
+    [answered] = completed_of(client)
+    assert answered.response == TransportError("dns_timeout", "silent.example.com: DNS did not answer within 5 s")
 
 
 def test_hanging_names_leave_room_for_others(world: World) -> None:

@@ -12,12 +12,11 @@ from pathlib import Path
 import pytest
 import structlog.testing
 
-from consumers.delivery.endpoint import ClientIdentity
 from consumers.delivery.http.client import HttpClient
 from consumers.delivery.http.options import ClientOptions
 from consumers.delivery.http.proxy import ANYWHERE, Proxy, ProxyResolver
 from consumers.delivery.http.resolver import Resolver
-from consumers.delivery.http.types import Response, ResponseOrError, TransportError
+from consumers.delivery.http.types import ClientIdentity, Response, ResponseOrError, TransportError
 from schemas.catalog.errors import SettingsError
 from schemas.catalog.failures import FailureKind
 from schemas.network.egress import ANY_PORT, EgressPolicy
@@ -25,8 +24,8 @@ from tests.support.certificates import Authority
 from tests.support.dns import DnsServer
 from tests.support.forward_proxy import ForwardProxy
 from tests.support.hostile import HostileReceiver
+from tests.support.http_client import completed_of, request_to, response_of
 from tests.support.listening import serve_each, stop_listening
-from tests.support.sending import completed_of, request_to, response_of
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.promise(5)

@@ -13,8 +13,8 @@ import pytest
 from consumers.delivery.http.client import HttpClient
 from consumers.delivery.http.types import Response, ResponseOrError, TransportError
 from tests.support.hostile import hostile_process
+from tests.support.http_client import completed_of, local_client, request_to, response_of
 from tests.support.listening import serve_each, stop_listening
-from tests.support.sending import completed_of, local_client, request_to, response_of
 
 pytestmark = pytest.mark.promise(5)
 

@@ -11,7 +11,7 @@ from consumers.delivery.http.client import HttpClient
 from consumers.delivery.http.types import MAX_BODY_KEPT, Response, TransportError
 from schemas.catalog.failures import FailureKind
 from tests.support.hostile import HostileReceiver, hostile_process
-from tests.support.sending import completed_of, local_client, request_to, response_of, work
+from tests.support.http_client import completed_of, local_client, request_to, response_of, work
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.promise(5)

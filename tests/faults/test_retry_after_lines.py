@@ -10,7 +10,7 @@ import pytest
 from consumers.delivery.http.client import HttpClient
 from consumers.delivery.http.types import Response
 from tests.support.hostile import hostile_process
-from tests.support.sending import completed_of, local_client, request_to, response_of
+from tests.support.http_client import completed_of, local_client, request_to, response_of
 
 pytestmark = pytest.mark.promise(3)
 

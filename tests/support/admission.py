@@ -1,4 +1,4 @@
-"""What tests of admission control share: endpoints, tasks, and an AdmissionControl with small limits."""
+"""Helpers for tests of admission control: endpoints, tasks, an AdmissionControl with small limits."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class EndpointStub:
 
 
 class TestedControl:
-    """An AdmissionControl, and what tests do with it again and again."""
+    """An AdmissionControl with helpers for tests."""
 
     __test__ = False
 
@@ -33,7 +33,7 @@ class TestedControl:
         self._control = AdmissionControl(limits, delays_ms)
 
     def __getattr__(self, name: str) -> Any:
-        # Not by inheritance: a class that is compiled lets no other one inherit from it.
+        # Not by inheritance: an interpreted class cannot inherit from a compiled one.
         return getattr(self._control, name)
 
     def completed(self, task: AdmittedTask, kind: ResponseKind, duration_us: int, now_ms: int, label: str = "") -> None:
@@ -41,13 +41,13 @@ class TestedControl:
         self._control.completed(task, Classified(kind, label, None, None), duration_us, now_ms)
 
     def throttle(self, subscription_id: str, until_ms: int, now_ms: int) -> None:
-        """Let the endpoint of a subscription ask for no requests until then, if it is known."""
+        """Let the endpoint of a subscription, if known, send a Retry-After that ends at `until_ms`."""
         for state in self._control.endpoints:
             if state.id == subscription_id:
                 state.throttle(until_ms, now_ms)
 
     def offer(self, endpoint: EndpointStub, count: int, now_ms: int = NOW) -> dict[str, list[AdmittedTask]]:
-        """Offer so many tasks; return those that started, wait and are deferred."""
+        """Offer `count` tasks; return those that started, wait and are deferred."""
         found: dict[str, list[AdmittedTask]] = {"start": [], "wait": [], "defer": []}
         for _ in range(count):
             task = AdmittedTask()

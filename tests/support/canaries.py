@@ -26,7 +26,7 @@ from consumers.delivery.http.types import Request, Response
 from schemas.catalog.errors import InvalidInput
 from schemas.network.egress import EgressPolicy, Target
 from tests.support.dns import DnsServer
-from tests.support.sending import work
+from tests.support.http_client import work
 
 PUBLIC: Final = "93.184.216.34"
 PUBLIC6: Final = "2606:4700::1111"

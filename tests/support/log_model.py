@@ -1,4 +1,4 @@
-"""A log and the consumer that reads it, as a model: what Kafka's client promises of pause, seek, resume and batches."""
+"""A log and its consumer, as a model of Kafka's client: pause, seek, resume, batches."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 def at_once(_name: str, call: Callable[..., T], *args: Any, **kwargs: Any) -> Future[T]:
-    """What `in_thread` does, without a thread: a model says itself when an answer is heard of."""
+    """Do what `in_thread` does, without a thread: the model decides when a result is collected."""
     future: Future[T] = Future()
     try:
         future.set_result(call(*args, **kwargs))
@@ -26,9 +26,9 @@ def at_once(_name: str, call: Callable[..., T], *args: Any, **kwargs: Any) -> Fu
 
 @dataclass
 class Log:
-    """Records by offset, with when they were appended; between them are markers, which no consumer sees.
+    """Append times of records by offset. The gaps are markers, which no consumer returns.
 
-    `begin` is behind what retention has deleted; the model remembers it.
+    `begin` is the first offset that retention has not deleted.
     """
 
     records: dict[int, int] = field(default_factory=dict)
@@ -36,7 +36,7 @@ class Log:
     end: int = 0
 
     def append(self, gap: int, at_ms: int) -> None:
-        """Append a record behind so many markers."""
+        """Append a record after `gap` markers."""
         self.end += gap
         self.records[self.end] = at_ms
         self.end += 1
@@ -44,7 +44,7 @@ class Log:
 
 @dataclass(frozen=True)
 class Record:
-    """A message as the client hands it out."""
+    """A message as the client returns it."""
 
     key: PartitionKey
     at: int
@@ -68,10 +68,10 @@ class Record:
 
 
 class LogConsumer:
-    """Hands out what is at the position of each partition that is assigned and not paused, in turns.
+    """Returns records of the partitions that are assigned and not paused, from their positions.
 
-    What a call has handed out is behind the position, whoever is paused meanwhile: only a seek brings it back. A pause
-    outlives an assignment. A position outside of its log is an error, once, and nothing is read there.
+    A returned record is returned again only after a seek, even if its partition was paused meanwhile. A pause survives
+    an assignment. A position outside of the log is one error, and nothing is read there.
     """
 
     def __init__(self, logs: dict[PartitionKey, Log]) -> None:
@@ -79,10 +79,10 @@ class LogConsumer:
         self.position: dict[PartitionKey, int] = {}
         self.paused: set[PartitionKey] = set()
         self.outside: set[PartitionKey] = set()
-        self.hears: dict[str, Callable[..., None]] = {}
+        self.callbacks: dict[str, Callable[..., None]] = {}
 
-    def subscribe(self, _topics: list[str], **hears: Callable[..., None]) -> None:
-        self.hears = hears
+    def subscribe(self, _topics: list[str], **callbacks: Callable[..., None]) -> None:
+        self.callbacks = callbacks
 
     def consumer_group_metadata(self) -> object:
         return object()
@@ -98,7 +98,7 @@ class LogConsumer:
         self.paused -= {(place.topic, place.partition) for place in places}
 
     def seek(self, place: TopicPartition) -> None:
-        assert (place.topic, place.partition) in self.position, "of another's partition"
+        assert (place.topic, place.partition) in self.position, "a partition that is not assigned"
         self.position[place.topic, place.partition] = place.offset
 
     def poll(self, _seconds: float) -> Record | None:

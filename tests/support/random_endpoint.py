@@ -1,4 +1,4 @@
-"""Names and endpoints that do anything in any order, drawn from a seed; and what the client's state must agree on."""
+"""Random names and endpoints, drawn from a seed, and invariants of the client's state."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _PIECES: Final = (
     b"\r\n",
     b"x" * 70_000,
 )
-# In place of a record of TLS: an alert in the clear, and what is none.
+# Sent in place of a TLS record: a plain alert, and random bytes.
 _NO_TLS: Final = (b"\x15\x03\x03\x00\x02\x02\x28", b"garbage!!!!")
 _NOW: Final = (ssl.SSLWantReadError, ssl.SSLWantWriteError)
 # Sockets beyond the first of each connection that is being made (consumers/delivery/http/connector.py).
@@ -41,17 +41,17 @@ _FURTHER: Final = 64
 
 
 class RandomNames:
-    """Every host is at some of four addresses, at none, or not known yet; some addresses cannot be called."""
+    """A resolver: every host has some of four addresses, none, or no answer yet. Some addresses are unreachable."""
 
     def __init__(self, rng: Random) -> None:
         self._rng = rng
         self._asked: dict[str, None] = {}
 
     def wake_by(self, _wake: Callable[[], None]) -> None:
-        """Wake nobody: whoever works asks."""
+        """Do nothing: the test calls `work`."""
 
     def lookup(self, host: str, _port: int, *, waits: bool = True) -> Resolution | None:
-        """Return anything."""
+        """Return a random answer."""
         rng = self._rng
         drawn = rng.random()
         if drawn < 0.1:
@@ -66,31 +66,32 @@ class RandomNames:
         return Addresses(tuple(found))
 
     def has_hung(self, _host: str) -> bool:
-        """Say no."""
+        """Return False."""
         return False
 
     def ended(self) -> list[str]:
-        """Return what was asked for."""
-        asked, self._asked = list(self._asked), {}
-        return asked
+        """Return the hosts that were looked up."""
+        hosts = list(self._asked)
+        self._asked = {}
+        return hosts
 
     def close(self) -> None:
         """Do nothing."""
 
 
 class _Peer:
-    """One connection, of which anything may come."""
+    """The peer of one connection, which acts at random."""
 
     def __init__(self, connection: socket.socket) -> None:
         self.connection = connection
-        self.shaken = False
+        self.handshake_done = False
 
-    def go_on(self, rng: Random) -> bool:
-        """Do something, or nothing; False: the connection is closed."""
-        if isinstance(self.connection, ssl.SSLSocket) and not self.shaken and rng.random() < 0.85:
+    def step(self, rng: Random) -> bool:
+        """Run one random action, or none. Return False if the connection is closed."""
+        if isinstance(self.connection, ssl.SSLSocket) and not self.handshake_done and rng.random() < 0.85:
             try:
                 self.connection.do_handshake()
-                self.shaken = True
+                self.handshake_done = True
             except _NOW:
                 pass
             except OSError:
@@ -98,7 +99,7 @@ class _Peer:
                 return False
         for _ in range(rng.randint(0, 2)):
             drawn = rng.random()
-            # Whatever cannot be done now, or any more, is not done.
+            # An action that is impossible now is skipped.
             with contextlib.suppress(OSError, ValueError):
                 self._act(rng, drawn)
             if 0.66 <= drawn < 0.72:
@@ -128,10 +129,11 @@ class _Peer:
 
 
 class RandomEndpoint:
-    """Listens at 127.0.0.1 and 127.0.0.2, and nowhere else; acts only in `step`, in the thread that calls it."""
+    """Listens at 127.0.0.1 and 127.0.0.2. Acts only in `step`, in the thread that calls it."""
 
     def __init__(self, rng: Random, tls: ssl.SSLContext | None = None) -> None:
-        self._rng, self._tls = rng, tls
+        self._rng = rng
+        self._tls = tls
         self._peers: list[_Peer] = []
         self._listeners: list[socket.socket] = []
         self.port = 0
@@ -146,36 +148,36 @@ class RandomEndpoint:
             self.port = listener.getsockname()[1]
 
     def step(self) -> None:
-        """Take connections or not, and have every one do something or nothing."""
+        """Accept connections or not, and let each one act or not."""
         for listener in self._listeners:
             if self._rng.random() < 0.6:
                 with contextlib.suppress(OSError):
                     self._take(listener.accept()[0])
-        self._peers = [peer for peer in self._peers if peer.go_on(self._rng)]
+        self._peers = [peer for peer in self._peers if peer.step(self._rng)]
 
     def _take(self, connection: socket.socket) -> None:
         connection.setblocking(False)
         if self._tls is not None and self._rng.random() < 0.95:
             try:
                 connection = self._tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
-            except OSError:  # it is gone
+            except OSError:  # the connection was reset
                 connection.close()
                 return
         self._peers.append(_Peer(connection))
 
     def close(self) -> None:
-        """End all connections, and take no more."""
+        """Close all connections and listeners."""
         for one in [*(peer.connection for peer in self._peers), *self._listeners]:
             one.close()
 
 
 def connections_of(client: Any) -> int:
-    """How many connections a client has, used and idle."""
+    """Return the number of connections of a client, in use and idle."""
     return len(client._connections)
 
 
 def check_state(client: Any) -> None:
-    """Assert that each request is at one place, each connection is used or idle, and there are not too many."""
+    """Assert that each request is in one place, each connection in use or idle, and all limits hold."""
     pool, connections, attempts = client._pool, client._connections, client._connector._attempts
     idle = set(pool._oldest)
     by_key = [connection for kept in pool._by_key.values() for connection in kept]

@@ -1,4 +1,4 @@
-"""What a model of takeovers is made of: a broker with a group, and the life of a delivery process without I/O."""
+"""Parts of the recovery model: a broker with a consumer group, and delivery processes without I/O."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ KEYS: list[PartitionKey] = [(topic, number) for topic in (FIRST, LATER) for numb
 
 @dataclass
 class Group:
-    """What the broker has: logs, committed positions, the generation, and ends by committed transactions."""
+    """State of the broker: logs, committed positions, the generation, and the jobs ended by committed transactions."""
 
     generation: int = 0
     records: dict[PartitionKey, list[int]] = field(default_factory=lambda: {key: [] for key in KEYS})
@@ -49,7 +49,7 @@ class Group:
 
 @dataclass
 class Transaction:
-    """One transaction as the broker sees it: `accepted` once its offsets have come in with a current generation."""
+    """One transaction at the broker. `accepted`: its offsets came with the current generation."""
 
     generation: int
     records: list[tuple[PartitionKey, int]]
@@ -59,7 +59,7 @@ class Transaction:
 
 
 class Producer:
-    """What `Committer` asks of `Transactions`; the rules of the model decide how its transaction ends."""
+    """The part of `Transactions` that `Committer` uses. The rules of the model end its transactions."""
 
     def __init__(self, group: Group) -> None:
         self.group = group
@@ -74,7 +74,7 @@ class Producer:
         assert self.open is None
         positions = {(one.topic, one.partition): Position(one.offset, one.metadata or "") for one in offsets}
         ended = [_place(record.value or b"") for record in records]
-        assert {key for key, _ in ended} <= positions.keys(), "rows without the offsets that they end"
+        assert {key for key, _ in ended} <= positions.keys(), "records without the position of their partition"
         assert len({f"{serial}|" in position.metadata for position in positions.values()}) == 1
         self.open = Transaction(generation, ended, positions)
         self.begun.append((generation, positions))
@@ -82,7 +82,8 @@ class Producer:
     def poll(self, wait_s: float = 0.0) -> Settled | None:
         if self.open is None or self.open.committed is None:
             return None
-        ended, self.open = self.open, None
+        ended = self.open
+        self.open = None
         return Settled(bool(ended.committed), 0.0)
 
 
@@ -92,7 +93,7 @@ def _place(value: bytes) -> tuple[PartitionKey, int]:
 
 
 class Process:
-    """One life of a delivery process: what its loop, reader and dispatcher do, without I/O."""
+    """One life of a delivery process: its loop, reader and scheduler, without I/O."""
 
     def __init__(self, group: Group, name: str) -> None:
         self.group = group
@@ -103,9 +104,9 @@ class Process:
             self.outbox, cast("Transactions", self.producer), max_uncommitted=1_000, metrics=DeliveryMetrics({}, 1)
         )
         self.buffered: list[tuple[PartitionState, int]] = []
-        self.answered: set[tuple[PartitionState, int]] = set()
+        self.finished: set[tuple[PartitionState, int]] = set()
         self.generation = -1
-        self.taking: list[PartitionKey] | None = None
+        self.recovering: list[PartitionKey] | None = None
         self.now_ms = 0
 
     def read(self) -> None:
@@ -118,28 +119,29 @@ class Process:
                 else:
                     self.outbox.touch(partition)
 
-    def answer(self, index: int) -> None:
+    def finish(self, index: int) -> None:
         partition, offset = self.buffered.pop(index % len(self.buffered))
         assert not partition.is_lost
         value = f"{partition.topic}/{partition.number}/{offset}".encode()
         self.outbox.complete(partition, offset, [OutgoingRecord("t.outcomes", -1, b"key", value)])
-        self.answered.add((partition, offset))
+        self.finished.add((partition, offset))
 
     def commit(self) -> None:
         if self.assignment.partitions:
             self.committer.commit(self.now_ms, self.generation, at_once=True)
 
     def revoked(self) -> None:
-        self.taking = None
+        self.recovering = None
         self.assignment.suspend()
 
     def assigned(self, generation: int, keys: list[PartitionKey]) -> None:
         self.generation = generation
-        self.taking = self.assignment.owned(keys)
+        self.recovering = self.assignment.owned(keys)
 
     def recover(self) -> None:
-        assert self.taking is not None
-        keys, self.taking = self.taking, None
+        assert self.recovering is not None
+        keys = self.recovering
+        self.recovering = None
         self.assignment.take({key: self.group.found(key) for key in keys})
         self.outbox.prune()
         self.buffered = [(partition, offset) for partition, offset in self.buffered if not partition.is_lost]
@@ -148,8 +150,8 @@ class Process:
                 self.outbox.touch(partition)
 
     def uncommitted(self) -> int:
-        """Answers that are not in a committed transaction and that this process still has to write."""
+        """Return how many finished jobs this process still has to commit."""
         return sum(
             not partition.is_lost and not self.group.ended[(partition.topic, partition.number), offset]
-            for partition, offset in self.answered
+            for partition, offset in self.finished
         )

@@ -171,14 +171,14 @@ class GroupConsumer(LogConsumer):
 
         def assign() -> None:
             self.generation, self.owned = generation, keys
-            self.hears["on_assign"](self, [TopicPartition(*key) for key in keys])
+            self.callbacks["on_assign"](self, [TopicPartition(*key) for key in keys])
 
         self.inbox.append(assign)
 
     def gone(self, how: str) -> None:
         """Take all partitions: with `on_revoke` they can still be committed, with `on_lost` others own them."""
         self.inbox.clear()
-        self.hears[how](self, [])
+        self.callbacks[how](self, [])
         self.position = {}
 
     def poll(self, seconds: float) -> Record | None:

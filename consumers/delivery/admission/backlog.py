@@ -1,7 +1,7 @@
 """Backlog of one endpoint: its deferred tasks, its throughput, and the delay topic of the next deferred task. Pure.
 
-A task takes the longest delay topic for which the tasks that come back earlier keep the endpoint busy until then. So
-the short delay topics hold just enough and the rest is far away: a task comes closer in a few steps instead of being
+A task gets the longest delay topic for which the tasks that return earlier keep the endpoint busy until then. The
+short delay topics then hold just enough tasks, and a task reaches the endpoint in a few steps instead of being
 rewritten every few seconds.
 """
 
@@ -14,23 +14,23 @@ _WINDOW_MS: Final = 500
 # Tasks that will start within this time are imminent: nothing more has to be read for their endpoint.
 IMMINENT_S: Final = 0.1
 _IMMINENT_UNMEASURED: Final = 128
-# This long after its delay the last record of a delay topic has been read, perhaps by another process.
+# This long after its delay the last record of a delay topic counts as read, perhaps by another process.
 _GRACE_MS: Final = 30_000
 # A wait just below the delay of a topic is rounded up to it: shorter topics would take many steps.
 _ROUNDED_UP: Final = 0.8
-# The tasks that come back earlier have to keep the endpoint busy for this part of the delay. All of it costs a fifth
-# more rewrites.
+# The tasks that return earlier have to keep the endpoint busy for this part of the delay. Requiring all of it would
+# cost a fifth more rewrites.
 _ENOUGH: Final = 0.9
 # Longest delay for a backlog of any size, because the endpoint may become faster.
 _LONGEST_MS: Final = 2 * 3_600_000
 _LONGEST_UNMEASURED_MS: Final = 5_000
-# A delay is at most a hundred times as long as the throughput has been measured: the first second after an outage, or
-# on a busy machine, is no reason to come back in hours.
+# A delay is at most a hundred times as long as the throughput has been measured. The measurement of the first second
+# after an outage, or on a busy machine, must not defer tasks for hours.
 _TRUSTED: Final = 100
 
 
 class Backlog:
-    """Of one subscription. `delays_ms` are the delay topics' delays, ascending; a delay topic is an index into them.
+    """Backlog of one subscription. `delays_ms` are the delays of the delay topics, ascending; a topic is an index.
 
     `per_second` is the throughput of the endpoint: an estimate at first, then measured while tasks wait for it.
     """
@@ -48,7 +48,7 @@ class Backlog:
 
     @property
     def imminent(self) -> int:
-        """How many waiting tasks start within `IMMINENT_S`."""
+        """How many waiting tasks can start within `IMMINENT_S`."""
         least = _IMMINENT_UNMEASURED if self._measured_since_ms is None else 1
         return max(least, int(self.per_second * IMMINENT_S))
 
@@ -71,7 +71,7 @@ class Backlog:
         self._completed = 0
 
     def raise_estimate(self, per_second: float) -> None:
-        """Take an estimate if it is higher."""
+        """Use an estimate if it is higher."""
         self.per_second = max(self.per_second, per_second)
 
     def add(self, delay_topic: int, now_ms: int) -> None:
@@ -89,7 +89,7 @@ class Backlog:
         return sum(self._count(delay_topic, now_ms) for delay_topic in range(len(self._counts)))
 
     def choose_delay_topic(self, in_memory: int, blocked_ms: int, now_ms: int) -> int:
-        """Return the delay topic for a task, behind `in_memory` waiting ones; nothing starts within `blocked_ms`."""
+        """Return the delay topic for a task behind `in_memory` waiting tasks. No task starts within `blocked_ms`."""
         chosen = 0
         earlier = in_memory + self._count(0, now_ms)
         longest_ms = max(blocked_ms, self._longest_ms(now_ms))
@@ -121,5 +121,6 @@ class Backlog:
     def _count(self, delay_topic: int, now_ms: int) -> int:
         count = self._counts[delay_topic]
         if count and self._last_ms[delay_topic] + self._delays_ms[delay_topic] + _GRACE_MS < now_ms:
-            count = self._counts[delay_topic] = 0
+            self._counts[delay_topic] = 0
+            return 0
         return count

@@ -1,10 +1,11 @@
 """The bulkhead: permits for `capacity` concurrent requests of a process, divided by quotas per traffic class. Pure.
 
 However many endpoints stop responding, permits are left for those that respond. A request in flight counts as
-*responsive* while its endpoint is RESPONSIVE and the request is not overdue, that is, not open for four times as long
-as this endpoint usually takes (within 128 ms and 1 s). All other requests in flight count as *slow*.
+*responsive* while its endpoint is RESPONSIVE and the request is not overdue. A request is overdue when it has been open
+for four times the usual response time of its endpoint, but at least 128 ms and at most 1 s. All other requests in
+flight count as *slow*.
 
-    class       endpoint                               may start while
+    class       endpoints                              may start while
     RESPONSIVE  responded within a second              responsive requests < 3/8, and there is headroom
     NEW         no response yet                        slow requests < slow quota
     SLOW        takes longer than a second             slow requests < 3/4 of the slow quota: a quarter is for NEW
@@ -12,13 +13,13 @@ as this endpoint usually takes (within 128 ms and 1 s). All other requests in fl
     IDLE        RESPONSIVE before a mass failure only  all requests < 3/4, or those of IDLE < 1/16
     UNVERIFIED  NEW, during a mass failure             all requests < 3/4
 
-IDLE and UNVERIFIED endpoints have no request in flight: each gets one request, to show that it responds. Three rules:
+IDLE and UNVERIFIED endpoints have no request in flight: each gets one request, to show that it responds. Rules:
 
 1. Slow quota. Slow requests hold at most 3/8, less where responsive requests need headroom: at most
    capacity - 2 * responsive. This leaves 1/4 while RESPONSIVE endpoints use their whole quota.
 2. Headroom. Above 3/4 of the capacity each responsive request leaves another permit free:
-   2 * responsive + slow <= capacity. If all endpoints stop at once, their requests hold half of what was left at most.
-3. Mass failure. If 1/16 of the capacity turns overdue, what endpoints did before says nothing about them any more.
+   2 * responsive + slow <= capacity. If all endpoints stop at once, their requests hold at most half of the rest.
+3. Mass failure. If 1/16 of the capacity becomes overdue, earlier responses of endpoints no longer count.
    Only endpoints that respond from then on are RESPONSIVE. Slow requests hold at most 1/2 - responsive. The mass
    failure is over when 1/32 or less is left.
 """
@@ -51,10 +52,10 @@ _FOUR_TIMES_BITS: Final = 13  # µs >> 13 is four times the duration, in ticks
 
 
 class Bulkhead:
-    """Counts the requests in flight and says which class may start another one.
+    """Counts the requests in flight, and decides which class may start another one.
 
-    A permit is an int. From 0 on it is the tick in which a responsive request becomes overdue (it is overdue if the
-    permit is at most `tick`). A negative permit is the traffic class of a request that started as slow.
+    A permit is an int. A permit of 0 or more is the tick at which a responsive request becomes overdue: it is overdue
+    if its permit is at most `tick`. A negative permit is the traffic class of a request that started as slow.
 
     `verified_since_ms`: during a mass failure, its start; only a response since then makes an endpoint RESPONSIVE.
     """
@@ -96,12 +97,12 @@ class Bulkhead:
         self.slow = 0
         self._idle = 0  # slow requests of IDLE endpoints
         self._stopped = 0  # slow requests that are overdue, or of endpoints with an overdue request
-        self._accounted_for = 0  # so many stopped requests belong to the mass failure that is known
+        self._accounted_for = 0  # number of stopped requests that belong to the current mass failure
         self._settled_tick = 0  # from this tick on `_accounted_for` follows `_stopped` down
         self.verified_since_ms = 0
         self._ring: list[set[AdmittedTask]] = [set() for _ in range(_RING_SIZE)]
         self.tick = 0
-        self._seen_tick = 0  # by the clock, which may be set back; `tick` never decreases
+        self._seen_tick = 0  # tick of the clock, which may be set back; `tick` never decreases
 
     @property
     def in_flight(self) -> int:
@@ -110,12 +111,13 @@ class Bulkhead:
 
     @property
     def free(self) -> int:
-        """Number of permits that nobody holds."""
+        """Number of free permits."""
         return self.capacity - self.responsive - self.slow
 
     def allows(self, traffic_class: TrafficClass) -> bool:
-        """Tell whether another request of this class may start."""
-        responsive, slow = self.responsive, self.slow
+        """Return whether another request of this class may start."""
+        responsive = self.responsive
+        slow = self.slow
         in_flight = responsive + slow
         if in_flight >= self.capacity:
             return False
@@ -164,11 +166,11 @@ class Bulkhead:
             self._idle -= 1
 
     def advance(self, now_ms: int) -> Sequence[AdmittedTask]:
-        """Let time pass. Return the tasks whose requests have become overdue: they count as slow from now on."""
+        """Advance to `now_ms`. Return the tasks whose requests have become overdue; they count as slow now."""
         tick = now_ms >> _TICK_BITS
         passed = tick - self._seen_tick
         self._seen_tick = tick
-        if passed <= 0:  # the clock may have been set back: time goes on from there
+        if passed <= 0:  # if the clock was set back, ticks count on from there
             return ()
         overdue: list[AdmittedTask] = []
         for at in range(self.tick + 1, self.tick + 1 + min(passed, _RING_SIZE)):
@@ -183,16 +185,16 @@ class Bulkhead:
         return overdue
 
     def _current_slow_quota(self, traffic_class: TrafficClass) -> int:
-        """Rule 1, and rule 3 already for the OVERDUE request that would complete a mass failure."""
+        """Apply rule 1, or rule 3 during a mass failure and for the OVERDUE request that would start one."""
         if self.verified_since_ms or (traffic_class is _OVERDUE and self._stopped + 1 >= self._mass_failure):
             return self._slow_quota_in_mass_failure - self.responsive
         return max(1, min(self._slow_quota, self.capacity - 2 * self.responsive))
 
     def _detect_mass_failure(self, now_ms: int) -> None:
-        """Rule 3. A mass failure may get worse: another 1/16 begins it again."""
+        """Apply rule 3. If another 1/16 of the capacity becomes overdue, the mass failure starts again."""
         stopped = self._stopped
         if stopped >= self._accounted_for + self._mass_failure:
-            # The responsive requests in flight started before: they belong to it if they become overdue as well.
+            # The responsive requests in flight belong to this mass failure if they become overdue as well.
             self._accounted_for = stopped + self.responsive
             self._settled_tick = self.tick + _MAX_TICKS + 1
             self.verified_since_ms = now_ms

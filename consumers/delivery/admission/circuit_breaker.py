@@ -1,4 +1,4 @@
-"""Circuit breaker of one endpoint: an unresponsive endpoint gets single probes, `Retry-After` is honoured. Pure.
+"""Circuit breaker of one endpoint: probes an unresponsive endpoint with single requests, honours Retry-After. Pure.
 
     CLOSED ──(5 failures in a row)──► OPEN ──(pause over)──► HALF_OPEN ──(response)──► CLOSED
        └──(Retry-After)──► THROTTLED ──(wait over)──────────────►│ ──(failure)──► OPEN, for a longer pause
@@ -17,12 +17,12 @@ FAILURE_THRESHOLD: Final = 5
 # Pause before the first probe; it doubles after each failed probe, up to the longest.
 FIRST_PAUSE_MS: Final = 5_000
 LONGEST_PAUSE_MS: Final = 60_000
-# Longest delay of a task during an outage, however long: a task comes at most this late after the outage ends.
+# Longest delay of a task during an outage: the task starts at most this late after the outage ends.
 _LONGEST_DELAY_MS: Final = 1_800_000
 
 
 class State(Enum):
-    """State of a circuit breaker; operators see the values."""
+    """State of a circuit breaker. Operators see the values."""
 
     CLOSED = "closed"
     OPEN = "open"  # no responses
@@ -31,7 +31,7 @@ class State(Enum):
 
 
 class CircuitBreaker:
-    """Times are in ms. `longest_wait_ms` bounds every wait, also when the clock is set back."""
+    """Times are in ms. No wait is longer than `longest_wait_ms`, even if the clock is set back."""
 
     __slots__ = (
         "_failing_since_ms",
@@ -54,10 +54,10 @@ class CircuitBreaker:
         self.failures = 0  # consecutive
         self.not_closed_since_ms = 0
         self.reopens_ms = 0  # when the next probe may start
-        self.probe_expected_until_ms = 0  # a task was deferred to be the next probe; it is expected back by then
+        self.probe_expected_until_ms = 0  # the task that was deferred to be the next probe returns by then
 
     def allows_probe(self, now_ms: int) -> bool:
-        """Tell whether a probe may start now, while the breaker is not closed."""
+        """Return whether a probe may start now, while the breaker is not closed."""
         if self.reopens_ms - now_ms > self._longest_wait_ms:  # the clock was set back
             self.reopens_ms = now_ms
         return now_ms >= self.reopens_ms
@@ -67,8 +67,12 @@ class CircuitBreaker:
         self._become(State.HALF_OPEN)
         self.probe_expected_until_ms = 0
 
+    def on_probe_without_result(self, now_ms: int) -> None:
+        """Take in that a probe ended for a reason unrelated to the endpoint: another one may start."""
+        self.reopens_ms = now_ms
+
     def on_failure(self, now_ms: int, *, is_probe: bool) -> bool:
-        """Take in a timeout or connection error. Return whether the breaker opened, or stays open for longer."""
+        """Take in a timeout or connection error. Return whether the breaker opened, or opened again for longer."""
         self.failures += 1
         if self.failures == 1:
             self._failing_since_ms = now_ms
@@ -87,7 +91,7 @@ class CircuitBreaker:
                 self._open(State.THROTTLED, now_ms)
             return False
         if self.state is State.THROTTLED and now_ms < self.reopens_ms:
-            return False  # this request started before the Retry-After arrived
+            return False  # this request started before Retry-After arrived
         self._become(State.CLOSED)
         self._pause_ms = 0
         self.probe_expected_until_ms = 0
@@ -105,10 +109,11 @@ class CircuitBreaker:
         self.failures = 0
 
     def defer_for_ms(self, now_ms: int) -> int:
-        """Return for how long a task should be deferred.
+        """Return for how long to defer a task.
 
-        Throttled: until the Retry-After ends. Open: one task until the next probe, to be this probe; the others for
-        about as long as the outage has lasted (twice as long up to a minute), so that a long outage is few rewrites.
+        Throttled: until the end of Retry-After. Open: one task until the next probe, for which it is used; the others
+        for about as long as the outage has lasted, or twice as long up to a minute. So a long outage causes few
+        rewrites.
         """
         left_ms = max(0, self.reopens_ms - now_ms)
         if self.state is State.THROTTLED:
@@ -133,7 +138,7 @@ class CircuitBreaker:
 def outage_delay_ms(outage_ms: int) -> int:
     """Return the delay of a task whose endpoint has not responded for `outage_ms`.
 
-    The delay topic that is chosen may be up to a quarter longer.
+    The delay topic may be up to a quarter longer.
     """
     about_ms = max(min(2 * outage_ms, LONGEST_PAUSE_MS), min(outage_ms, _LONGEST_DELAY_MS))
     return max(FIRST_PAUSE_MS, about_ms * 4 // 5)

@@ -1,22 +1,22 @@
-"""Adaptive concurrency limit of one endpoint: as many concurrent requests as it takes without slowing down. Pure.
+"""Adaptive concurrency limit of one endpoint: grows until the endpoint slows down. Pure.
 
 AIMD (additive increase, multiplicative decrease) on response times, with a slow start:
 
-- Slow start: an endpoint begins with `INITIAL` requests. Each response adds one until the first sign of trouble.
+- Slow start: an endpoint begins with `INITIAL` requests. Each response adds one, until the first decrease.
 - Additive increase: after that each full round of good responses adds one, up to `maximum`.
-- Multiplicative decrease: a mean above twice the baseline plus a slack takes a quarter off, a 429, 503 or timeout takes
-  half off. Requests that were in flight together count as one sign.
+- Multiplicative decrease: a mean above twice the baseline plus a slack takes off a quarter; a 429, 503 or timeout takes
+  off half. Requests that were in flight together decrease it once.
 
-`mean_us` weighs each response with an eighth. `baseline_us` is the response time of the endpoint when it is well: it
-follows faster responses at once, slower ones by a 256th of the difference. So a lasting change becomes the new baseline
-after some hundred responses: a slow endpoint is not an overloaded one.
+`mean_us` is a moving average with a weight of 1/8. `baseline_us` is the response time without overload. It follows
+faster responses at once, and slower ones by 1/256 of the difference. So a lasting change becomes the new baseline after
+some hundred responses: a slow endpoint does not count as overloaded.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-# Low, because an endpoint that never responds holds as many permits.
+# Low, because an endpoint that never responds holds this many permits.
 INITIAL: Final = 4
 # The event loop, the network and a busy machine can add this much to a response that takes 1 ms.
 _SLACK_US: Final = 100_000
@@ -41,7 +41,7 @@ class ConcurrencyLimit:
         self.value = min(self.value, maximum)
 
     def restart(self) -> None:
-        """Start with one request again, after an outage of the endpoint."""
+        """Return to one request and slow start, after an outage of the endpoint."""
         self.value = 1
         self._credit = 0
         self._slow_start = True

@@ -1,10 +1,10 @@
-"""AdmissionControl: which task starts, which waits in memory, which is deferred; for all endpoints of a process. Pure.
+"""AdmissionControl: decides for all endpoints which task starts, waits in memory, or is deferred. Pure.
 
     admit ──► in flight ─────────────────────────────────────► completed
       └─► wait ──► next_waiting ──► start ──► in flight ──► completed
-            └─► defer: to which delay topic, and why
+            └─► defer: returns the delay topic and the reason
 
-A task starts if nothing limits it. The limits are asked in this order: the adaptive concurrency limit of the endpoint
+A task starts if nothing limits it. The limits are checked in this order: the adaptive concurrency limit of the endpoint
 (AIMD), its circuit breaker and Retry-After, its rate limit (GCRA), the limit of its host, the bulkhead of the process.
 Endpoints that wait for a permit of the bulkhead or of a host are queued and get one in turn.
 """
@@ -21,6 +21,7 @@ from consumers.delivery.admission.types import AdmissionLimits, AdmittedTask, En
 from consumers.delivery.admission.waiting import MANY, WaitingEndpoints
 from consumers.delivery.classification import Classified
 
+# An endpoint always has room for this many tasks in memory.
 _LEAST_ROOM: Final = 64
 _IN_FLIGHT, _HOST = LimitReason.IN_FLIGHT, LimitReason.HOST  # see types.RESPONSIVE
 
@@ -47,7 +48,7 @@ class AdmissionControl:
 
     @property
     def backpressure(self) -> int:
-        """Number of waiting tasks that are a reason to stop reading."""
+        """Number of waiting tasks that count against reading."""
         return self._waiting.backpressure
 
     @property
@@ -57,11 +58,11 @@ class AdmissionControl:
 
     @property
     def next_start_ms(self) -> int | None:
-        """When the next rate limit lets a waiting task start."""
+        """When a waiting task may start by its rate limit; None: none waits for a rate limit."""
         return self._waiting.next_start_ms
 
     def advance(self, now_ms: int) -> None:
-        """Let time pass, before tasks are admitted."""
+        """Advance to `now_ms`. Call it before tasks are admitted."""
         if overdue := self.bulkhead.advance(now_ms):
             for task in overdue:
                 assert task.endpoint_state is not None
@@ -69,7 +70,7 @@ class AdmissionControl:
             self._waiting.wake_some(self._waiting.for_responsive, self.bulkhead.free)
 
     def admit(self, limits: EndpointLimits, task: AdmittedTask, now_ms: int) -> bool:
-        """Start a task and return True; False: the caller lets it `wait`, or calls `defer`."""
+        """Start a task. Return False if it may not start: the caller calls `wait` or `defer`."""
         state = self._endpoints.get(limits.subscription_id)
         if state is None or state.limits is not limits:
             state = self._update(limits, now_ms)
@@ -85,7 +86,7 @@ class AdmissionControl:
         return False
 
     def wait(self, task: AdmittedTask, now_ms: int) -> bool:
-        """Keep a task that was not admitted in memory; False: the caller calls `defer`."""
+        """Keep a task that was not admitted in memory. Return False if it may not wait: the caller calls `defer`."""
         state = task.endpoint_state
         assert state is not None
         if not state.breaker.is_closed:
@@ -105,7 +106,7 @@ class AdmissionControl:
         return True
 
     def defer(self, task: AdmittedTask, now_ms: int) -> tuple[str, int]:
-        """Return why a task is deferred, and to which delay topic (an index)."""
+        """Return why a task is deferred, and the index of its delay topic."""
         state = task.endpoint_state
         assert state is not None
         task.endpoint_state = None
@@ -144,7 +145,7 @@ class AdmissionControl:
         self._start(state, task, now_ms)
 
     def completed(self, task: AdmittedTask, classified: Classified, duration_us: int, now_ms: int) -> None:
-        """Release what a request held, and take in how it ended. A Retry-After throttles its endpoint."""
+        """Release the permit of a request, and take in how the request ended. Retry-After throttles its endpoint."""
         state = task.endpoint_state
         assert state is not None
         if task.permit is not None:
@@ -162,10 +163,10 @@ class AdmissionControl:
         self._release(task.endpoint_state, task)
 
     def resume(self, task: AdmittedTask, now_ms: int) -> bool:
-        """Acquire a permit again after `suspend`; False: there is none now."""
+        """Acquire a permit again after `suspend`. Return False if there is none now."""
         state = task.endpoint_state
         assert state is not None
-        if state.rate_limit is not None:  # requests that waited for one name must not start together
+        if state.rate_limit is not None:  # requests that waited for the same name must not start together
             if state.rate_limit.ready_at(now_ms) > now_ms:
                 return False
             state.rate_limit.on_start(now_ms)
@@ -180,17 +181,17 @@ class AdmissionControl:
         self._registry.on_stall(now_ms)
 
     def sweep(self, now_ms: int) -> list[AdmittedTask]:
-        """Return the waiting tasks of unresponsive endpoints, to be deferred; let waiting endpoints look again."""
+        """Return the waiting tasks of unresponsive endpoints, to be deferred; wake others for free permits."""
         removed = self._waiting.sweep(self.bulkhead, now_ms)
         self._registry.forget_idle(now_ms)
         return removed
 
     def drop(self, is_lost: Callable[[AdmittedTask], bool]) -> list[AdmittedTask]:
-        """Remove and return the waiting tasks that are lost with their partition."""
+        """Remove and return the waiting tasks of lost partitions."""
         return self._waiting.drop(is_lost)
 
     def _limit_reason(self, state: EndpointState, now_ms: int) -> LimitReason | None:
-        """Return what keeps the next task of an endpoint from starting."""
+        """Return what keeps the next task of an endpoint from starting; None: it may start."""
         if state.in_flight >= state.concurrency.value:
             return state.closed_by or _IN_FLIGHT
         if not state.fast_path:

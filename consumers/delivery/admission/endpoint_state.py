@@ -26,9 +26,9 @@ from consumers.delivery.classification import DELIVERED, Classified, ResponseKin
 
 UNRESPONSIVE_AFTER_MS: Final = 1_000
 _SLOW_US: Final = UNRESPONSIVE_AFTER_MS * 1_000
-# The first response of an endpoint is awaited this long; after that it may never come.
+# How long the first response of an endpoint counts as imminent.
 _FIRST_RESPONSE_MS: Final = 200
-# Tasks that may wait in memory: what the endpoint takes in 20 s, within bounds.
+# Tasks that may wait in memory: as many as the endpoint completes in 20 s, within bounds.
 _ROOM_S: Final = 20
 _MAX_ROOM: Final = 1_000
 _MIN_ROOM: Final = 64
@@ -37,7 +37,7 @@ _PROCESS, _HOST = LimitReason.PROCESS, LimitReason.HOST
 
 
 class HostState:
-    """What the endpoints of one host share in this process."""
+    """State that the endpoints of one host share in this process."""
 
     __slots__ = ("capacity", "endpoints", "in_flight", "name", "slow", "waiting")
 
@@ -45,19 +45,22 @@ class HostState:
         self.name = name
         self.capacity = capacity  # concurrent requests
         self.in_flight = 0
-        self.slow = 0  # of those: started in another class than RESPONSIVE
+        self.slow = 0  # requests in flight that started in another class than RESPONSIVE
         self.endpoints = 0  # known endpoints of the host
         self.waiting: deque[EndpointState] = deque()  # endpoints that wait for a request of the host to end
 
     def allows(self, traffic_class: TrafficClass) -> bool:
-        """Tell whether another request may start. Half of the capacity is reserved for responsive endpoints."""
+        """Return whether another request may start. Half of the capacity is reserved for responsive endpoints."""
         if self.in_flight >= self.capacity:
             return False
         return traffic_class is RESPONSIVE or self.slow < max(1, self.capacity // 2)
 
 
 class EndpointState:
-    """Of one subscription; times are in ms."""
+    """State of the endpoint of one subscription. Times are in ms.
+
+    AdmissionControl, WaitingEndpoints and Registry write `limited_by`, `in_queue`, `imminent`, `waiting` and `overdue`.
+    """
 
     __slots__ = (
         "backlog",
@@ -92,14 +95,14 @@ class EndpointState:
         self.breaker = CircuitBreaker(longest_wait_ms)
         self.concurrency = ConcurrencyLimit(max_in_flight)
         self.rate_limit: RateLimit | None = None
-        self.backlog: Backlog | None = None  # from the first task on that could not start at once
+        self.backlog: Backlog | None = None  # created for the first task that cannot start at once
         self.waiting: deque[AdmittedTask] = deque()
-        self.imminent = 0  # so many of the waiting tasks start within 0.1 s
-        self.in_queue = False  # waits in a queue of WaitingEndpoints or of its host
-        self.limited_by: LimitReason | None = None  # what kept a task from starting last
+        self.imminent = 0  # number of waiting tasks that start within 0.1 s
+        self.in_queue = False  # in a queue of WaitingEndpoints or of its host
+        self.limited_by: LimitReason | None = None  # the last reason that kept a task from starting
         self.in_flight = 0
-        self.overdue = 0  # of those: responsive requests that are overdue
-        self.in_flight_at_stall = 0  # of those: in flight while the process stalled, their durations mean nothing
+        self.overdue = 0  # responsive requests in flight that are overdue
+        self.in_flight_at_stall = 0  # requests in flight during a stall of the process: their durations do not count
         self.probe: AdmittedTask | None = None  # in flight while the breaker is half-open
         self.observed_class = TrafficClass.NEW  # by its responses: NEW, RESPONSIVE or SLOW
         self.traffic_class = TrafficClass.NEW  # of its next request
@@ -107,11 +110,11 @@ class EndpointState:
         self.last_progress_ms = now_ms  # when the last request ended, or the first of those in flight started
         self.failing_since_ms: int | None = None
         self.last_label = ""  # of the last response that was no delivery: status_503, refused
-        self.fast_path = True  # breaker closed and no rate limit: neither has to be asked
+        self.fast_path = True  # breaker closed and no rate limit: neither has to be checked
         self.set_limits(limits, max_in_flight)
 
     def set_limits(self, limits: EndpointLimits, max_in_flight: int) -> None:
-        """Take the limits of the subscription as it is now."""
+        """Set the current limits of the subscription."""
         self.limits = limits
         if self.concurrency.maximum != max_in_flight:
             self.concurrency.set_maximum(max_in_flight)
@@ -129,7 +132,7 @@ class EndpointState:
 
     @property
     def closed_by(self) -> LimitReason | None:
-        """Why the circuit breaker lets no request but probes start; None: it is closed."""
+        """Why the circuit breaker lets only probes start; None: it is closed."""
         if self.breaker.is_closed:
             return None
         return LimitReason.THROTTLED if self.breaker.state is State.THROTTLED else LimitReason.CIRCUIT_OPEN
@@ -156,11 +159,11 @@ class EndpointState:
 
     @property
     def awaits_slow_quota(self) -> bool:
-        """Whether it waits for a permit of the slow quota: nobody knows for how long."""
+        """Whether it waits for a permit of the slow quota, which may take any time."""
         return self.traffic_class is not RESPONSIVE and (self.limited_by is _PROCESS or self.limited_by is _HOST)
 
     def may_respond_yet(self, now_ms: int) -> bool:
-        """Whether its first response may come at any moment. One that only sends 429 or 503 has had its chance."""
+        """Whether its first response may arrive at any moment. False for an endpoint that only sends 429 or 503."""
         if self.last_response_ms or self.failing_since_ms is not None:
             return False
         return now_ms - self.last_progress_ms < _FIRST_RESPONSE_MS
@@ -174,7 +177,7 @@ class EndpointState:
         if not self.concurrency.mean_us or now_ms - self.last_progress_ms >= UNRESPONSIVE_AFTER_MS:
             return 0
         if self.limited_by is _PROCESS:
-            # The process was the bottleneck. The endpoint takes more than was measured, and is not to be deferred.
+            # The process was the bottleneck: the endpoint takes more than was measured, so its tasks are not deferred.
             return max(backlog.imminent, int(self._possible_per_second() * IMMINENT_S))
         return backlog.imminent
 
@@ -207,7 +210,7 @@ class EndpointState:
         return outage_delay_ms(now_ms - self.last_progress_ms) if self.is_unresponsive(now_ms) else 0
 
     def ensure_backlog(self, delays_ms: Sequence[int], now_ms: int) -> Backlog:
-        """Return the backlog, made when the first task cannot start at once."""
+        """Return the backlog; create it when the first task cannot start at once."""
         if self.backlog is None:
             self.backlog = Backlog(delays_ms, self._estimated_per_second(), now_ms)
         return self.backlog
@@ -243,7 +246,7 @@ class EndpointState:
             if kind is not ResponseKind.UNRELATED:
                 self.last_label = "" if kind is DELIVERED else classified.label
             self._on_other_end(task, kind, duration_us, now_ms)
-        if self.backlog is not None and self.breaker.is_closed and kind in RESPONSES:  # the endpoint took it
+        if self.backlog is not None and self.breaker.is_closed and kind in RESPONSES:  # counts for the throughput
             is_busy = bool(self.waiting) and not self.concurrency.is_restarting
             if not self.backlog.on_completed(now_ms, is_busy=is_busy):
                 self.backlog.raise_estimate(self._estimated_per_second())
@@ -261,13 +264,13 @@ class EndpointState:
         self._update_fast_path()
 
     def _on_other_end(self, task: AdmittedTask, kind: ResponseKind, duration_us: int, now_ms: int) -> None:
-        """Take in what was no delivery, or came while the breaker is not closed or under a rate limit."""
+        """Take in a failure; or any response under a rate limit, or while the breaker is not closed."""
         is_probe = self.probe is task and not self.breaker.is_closed
         if self.probe is task:
             self.probe = None
         if kind is ResponseKind.UNRELATED:
-            if is_probe:  # it showed nothing: another probe may start
-                self.breaker.reopens_ms = now_ms
+            if is_probe:
+                self.breaker.on_probe_without_result(now_ms)
             return
         if kind is DELIVERED:
             self.failing_since_ms = None
@@ -286,7 +289,7 @@ class EndpointState:
         is_overloaded = kind is ResponseKind.OVERLOADED
         self.last_response_ms = now_ms
         if self.breaker.on_response(now_ms, is_probe=is_probe, is_overloaded=is_overloaded):
-            self.probe = None  # a probe that is still in flight says nothing about the next outage
+            self.probe = None  # a probe that is still in flight does not count for the next outage
             self.concurrency.restart()
             if self.backlog is not None:
                 self.backlog.restart(self._estimated_per_second(), now_ms)
@@ -297,14 +300,14 @@ class EndpointState:
             self.observed_class = RESPONSIVE if self.concurrency.mean_us <= _SLOW_US else TrafficClass.SLOW
 
     def _estimated_per_second(self) -> float:
-        """Return the throughput by its maximum concurrency and response time, within its rate limit."""
+        """Return the throughput that maximum concurrency and response time allow, within the rate limit."""
         per_second = self.concurrency.maximum * 1_000_000 / (self.concurrency.mean_us or 1_000_000)
         return per_second if self.rate_limit is None else min(per_second, self.rate_limit.per_second)
 
     def _possible_per_second(self) -> float:
-        """Return the throughput by its current concurrency and response time; 0: unknown.
+        """Return the throughput that current concurrency and response time allow; 0: unknown.
 
-        The measured throughput is lower where this process, or the order of its partitions, is the bottleneck.
+        The measured throughput is lower if this process, or the order of its partitions, is the bottleneck.
         """
         mean_us = self.concurrency.mean_us
         if not mean_us:

@@ -1,10 +1,10 @@
 """Rate limit of one subscription: at most `per_second` requests, rounded up, start within any second. Pure.
 
-The algorithm is GCRA (the generic cell rate algorithm, a token bucket kept as one number). Requests have slots on a
-time line, one per `interval`. A request may start late, or early by a tolerance, so that a loop that looks every few ms
-reaches the rate. k requests within a second take (k - 1) * interval < 1 s + tolerance. With
-interval = (1 s + tolerance) / N this is k < N + 1. So N start within a second, and at 1.5 a second two in one second
-and three in two. The tolerance costs 1 % of the rate.
+The algorithm is GCRA (the generic cell rate algorithm, a token bucket kept as one number). Each
+request has a slot, one per `interval`. It may start later than its slot, or earlier by a tolerance, so that a loop with
+turns of a few ms reaches the rate. k requests within a second take (k - 1) * interval < 1 s + tolerance. With
+interval = (1 s + tolerance) / N this is k < N + 1. So at most N start within a second: at a rate of
+1.5, two within one second and three within two. The tolerance costs 1 % of the rate.
 """
 
 from __future__ import annotations

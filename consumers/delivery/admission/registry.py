@@ -8,7 +8,7 @@ from consumers.delivery.admission.endpoint_state import EndpointState, HostState
 from consumers.delivery.admission.types import AdmissionLimits, EndpointLimits
 
 _FORGET_AFTER_MS: Final = 300_000
-_LOOK_EVERY_MS: Final = 10_000
+_CHECK_EVERY_MS: Final = 10_000
 
 
 class Registry:
@@ -17,13 +17,13 @@ class Registry:
     def __init__(self, limits: AdmissionLimits) -> None:
         self._limits = limits
         self._hosts: dict[str, HostState] = {}
-        self._next_look_ms = 0
+        self._next_check_ms = 0
         self.endpoints: dict[str, EndpointState] = {}
 
     def update(self, limits: EndpointLimits, now_ms: int) -> EndpointState:
-        """Return the state of an endpoint, with the limits of its subscription as it is now.
+        """Return the state of an endpoint, with the current limits of its subscription.
 
-        If the host has changed, the state is a new one. Requests to the former host end with the former state; waiting
+        A change of the host creates a new state. Requests to the former host complete on the former state. Waiting
         tasks and the backlog move to the new one.
         """
         max_in_flight = limits.max_in_flight or self._limits.per_subscription
@@ -49,9 +49,9 @@ class Registry:
 
     def forget_idle(self, now_ms: int) -> None:
         """Forget endpoints that have had no request for five minutes and have nothing waiting or deferred."""
-        if now_ms < self._next_look_ms:
+        if now_ms < self._next_check_ms:
             return
-        self._next_look_ms = now_ms + _LOOK_EVERY_MS
+        self._next_check_ms = now_ms + _CHECK_EVERY_MS
         for state in list(self.endpoints.values()):
             is_recent = now_ms - state.last_progress_ms < _FORGET_AFTER_MS
             if is_recent or not state.is_idle or not state.breaker.is_closed:

@@ -1,4 +1,4 @@
-"""The types that admission control shares with its callers: limits, tasks, and what blocks a task."""
+"""Types that admission control shares with its callers: limits, tasks, reasons, traffic classes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class AdmissionLimits:
-    """Limits of a process (settings). An endpoint's own `max_in_flight` replaces `per_subscription`."""
+    """Limits of a process, from its settings. `max_in_flight` of a subscription replaces `per_subscription`."""
 
     per_subscription: int
     per_host: int
@@ -23,7 +23,7 @@ class AdmissionLimits:
 
 
 class EndpointLimits(Protocol):
-    """The endpoint of a subscription, as far as admission control reads it."""
+    """The fields of an endpoint that admission control reads."""
 
     @property
     def subscription_id(self) -> str:
@@ -47,7 +47,7 @@ class EndpointLimits(Protocol):
 
 
 class AdmittedTask:
-    """Base class of tasks. Admission control writes these fields, nobody else does.
+    """Base class of tasks. Only admission control writes these fields.
 
     `endpoint_state` is set while the task waits or runs, `permit` while it holds a permit of the bulkhead.
     """
@@ -76,9 +76,9 @@ class LimitReason(Enum):
 
 
 class TrafficClass(IntEnum):
-    """How an endpoint responded lately, which decides its quota in the bulkhead.
+    """How an endpoint has responded lately. The class decides its quota in the bulkhead.
 
-    All values but RESPONSIVE are negative: they are the permits of their requests as well (see bulkhead.py).
+    All values but RESPONSIVE are negative, because they serve as permits as well (see bulkhead.py).
     """
 
     RESPONSIVE = 0

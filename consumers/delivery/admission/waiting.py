@@ -1,9 +1,9 @@
-"""Endpoints with tasks waiting in memory, queued by what they wait for; and backpressure on reading. Pure.
+"""Endpoints with tasks waiting in memory, queued by what they wait for; backpressure on reading. Pure.
 
-Each of these endpoints is in at most one queue. One that is in none is woken by the end of one of its own requests, or
-its breaker is not closed and the next sweep defers its tasks.
+An endpoint is in at most one queue. An endpoint in no queue is woken when one of its own requests ends, or, if its
+breaker is not closed, the next sweep defers its tasks.
 
-    runnable         may have a permit now: the next ones to look
+    runnable         may be able to start a task now
     for_responsive   wait for a permit of the bulkhead, as RESPONSIVE or IDLE
     for_slow         wait for a permit of the bulkhead, in another class
     HostState.waiting  wait for a request of their host to end
@@ -22,17 +22,20 @@ from consumers.delivery.admission.bulkhead import Bulkhead
 from consumers.delivery.admission.endpoint_state import EndpointState, HostState
 from consumers.delivery.admission.types import RESPONSIVE, AdmittedTask, LimitReason, TrafficClass
 
-# A sweep looks at so many endpoints, which takes a millisecond or two.
+# A sweep checks at most this many endpoints, which takes a millisecond or two.
 _SWEPT: Final = 1_000
-# From so many waiting tasks on, reading stops while tasks start soon. At twice as many, an endpoint may have only its
-# least room.
+# With at least this many waiting tasks, reading stops while at least `_IMMINENT` of them are imminent. With twice as
+# many, an endpoint gets only its minimum room.
 MANY: Final = 2_048
 # With so many imminent tasks it is better to wait than to defer: nothing more is read.
 _IMMINENT: Final = 64
 
 
 class WaitingEndpoints:
-    """`tasks` is the number of waiting tasks, `imminent` how many of them start within 0.1 s."""
+    """Counts of waiting tasks: `tasks` in all, `imminent` start within 0.1 s.
+
+    Tasks of endpoints that do not respond, or that wait for the slow quota, do not count as imminent.
+    """
 
     def __init__(self) -> None:
         self._by_id: dict[str, EndpointState] = {}
@@ -47,25 +50,25 @@ class WaitingEndpoints:
 
     @property
     def has_startable(self) -> bool:
-        """Whether a task may start now, or as soon as time has passed for the bulkhead."""
+        """Whether a task may be able to start now, or after the bulkhead has advanced."""
         return self.tasks > 0 and bool(self.runnable or self.for_responsive)
 
     @property
     def backpressure(self) -> int:
-        """Number of waiting tasks that are a reason to stop reading. Those of a few full endpoints are none."""
+        """Number of waiting tasks that count against reading. Tasks of a few full endpoints do not stop it."""
         return self.tasks if self.tasks >= MANY and self.imminent >= _IMMINENT else self.imminent
 
     @property
     def next_start_ms(self) -> int | None:
-        """When the next rate limit lets a waiting task start."""
+        """When a waiting task may start by its rate limit; None: none waits for a rate limit."""
         return self._timed[0][0] if self._timed else None
 
     def add(self, state: EndpointState) -> None:
-        """Take in an endpoint with waiting tasks."""
+        """Add an endpoint with waiting tasks."""
         self._by_id[state.id] = state
 
     def push(self, state: EndpointState, task: AdmittedTask) -> None:
-        """Let a task wait."""
+        """Add a waiting task."""
         state.waiting.append(task)
         self.tasks += 1
         if len(state.waiting) <= state.imminent:
@@ -117,7 +120,7 @@ class WaitingEndpoints:
         state.in_queue = True
 
     def wake(self, state: EndpointState) -> None:
-        """Make an endpoint runnable that is in no other queue, if tasks of it wait."""
+        """Make an endpoint runnable if it has waiting tasks. It must be in no other queue."""
         state.in_queue = bool(state.waiting)
         if state.in_queue:
             self.runnable.append(state)
@@ -133,7 +136,7 @@ class WaitingEndpoints:
             self.wake(heapq.heappop(self._timed)[2])
 
     def on_released(self, host: HostState, bulkhead: Bulkhead, *, was_slow: bool) -> None:
-        """Wake one endpoint of each queue that the released permit may help."""
+        """Wake endpoints after a permit was released: one of each queue that may use it."""
         for_slow = self.for_slow
         if for_slow and (was_slow or self._may_start_slow(bulkhead)):
             self.wake(for_slow.popleft())
@@ -143,9 +146,9 @@ class WaitingEndpoints:
             self.wake(self.for_responsive.popleft())
 
     def on_limits_changed(self, state: EndpointState) -> None:
-        """Let an endpoint look again whose limits or host have changed."""
+        """Wake an endpoint whose limits or host have changed."""
         self._by_id[state.id] = state
-        timed = [one for one in self._timed if one[2] is not state]
+        timed = [entry for entry in self._timed if entry[2] is not state]
         if len(timed) < len(self._timed):
             self._timed = sorted(timed)
             state.in_queue = False
@@ -153,9 +156,9 @@ class WaitingEndpoints:
             self.wake(state)
 
     def sweep(self, bulkhead: Bulkhead, now_ms: int) -> list[AdmittedTask]:
-        """Remove and return the tasks of endpoints that do not respond, and let others look for permits again.
+        """Remove and return the tasks of unresponsive endpoints; wake others for free permits.
 
-        An endpoint that was woken may have left its permit to the next one.
+        Otherwise an endpoint that was woken, but did not use its permit, would keep the next one waiting.
         """
         removed: list[AdmittedTask] = []
         for state in self._next_swept():
@@ -173,20 +176,20 @@ class WaitingEndpoints:
         return removed
 
     def drop(self, is_lost: Callable[[AdmittedTask], bool]) -> list[AdmittedTask]:
-        """Remove and return the tasks that are lost with their partition."""
+        """Remove and return the tasks of lost partitions."""
         removed = [task for state in list(self._by_id.values()) for task in self.remove(state, is_lost)]
         # Endpoints without tasks leave the queue: `has_startable` would keep the loop awake for them.
         self.wake_some(self.for_responsive, len(self.for_responsive))
         return removed
 
     def _may_start_slow(self, bulkhead: Bulkhead) -> bool:
-        """Tell whether the end of a responsive request lets a slow one start: it may raise the slow quota."""
+        """Return whether the end of a responsive request lets a slow one start, because it raises the slow quota."""
         if self.for_responsive or bulkhead.slow >= bulkhead.slow_ceiling:
             return False
         return bulkhead.allows(self.for_slow[0].traffic_class)
 
     def _next_swept(self) -> list[EndpointState]:
-        """Return the endpoints to sweep: of very many, those that were swept longest ago."""
+        """Return the endpoints to sweep; if there are too many, those that were swept longest ago."""
         found = list(islice(self._by_id.values(), _SWEPT))
         if len(self._by_id) > _SWEPT:
             for state in found:

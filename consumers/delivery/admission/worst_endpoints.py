@@ -1,4 +1,4 @@
-"""The worst endpoints now, and a summary of all, for operators and metrics. Pure."""
+"""The worst endpoints, and a summary of all, for operators and metrics. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class EndpointView:
 
     `last_label` is the status or error of the last response, empty if that was a delivery. `silent_since_ms`: requests
     are in flight, and none has ended for a second or more. `deferred` counts tasks in delay topics, as far as this
-    process knows. `due_at_ms`: nothing starts before; None: no time limit.
+    process knows. No request starts before `due_at_ms`; None: no time limit.
     """
 
     subscription_id: str
@@ -43,9 +43,10 @@ class Summary:
 
 
 def worst_endpoints(states: Iterable[EndpointState], count: int, now_ms: int) -> list[EndpointView]:
-    """Return the worst `count` endpoints: those that fail for longest, then those with the most tasks to do.
+    """Return the worst `count` endpoints: those that have failed for longest, then those with the largest backlog.
 
-    An unresponsive endpoint counts as failing. Healthy endpoints without a backlog are left out. 0.6 µs an endpoint.
+    An unresponsive endpoint counts as failing. Healthy endpoints without a backlog are left out. Takes 0.6 µs for each
+    endpoint.
     """
 
     def badness(state: EndpointState) -> tuple[int, int]:
@@ -59,7 +60,7 @@ def worst_endpoints(states: Iterable[EndpointState], count: int, now_ms: int) ->
 
 
 def summarize(states: Iterable[EndpointState]) -> Summary:
-    """Count endpoints by what limits them; 0.2 µs an endpoint."""
+    """Count endpoints by what limits them. Takes 0.2 µs for each endpoint."""
     limited = dict.fromkeys((reason.value for reason in LimitReason), 0)
     open_circuits = dict.fromkeys((LimitReason.CIRCUIT_OPEN.value, LimitReason.THROTTLED.value), 0)
     for state in states:
@@ -79,7 +80,7 @@ def _deferred(state: EndpointState, now_ms: int) -> int:
 
 
 def _limited_by(state: EndpointState, deferred: int, *, is_unresponsive: bool) -> LimitReason | None:
-    """Return what keeps tasks from starting now; `state.limited_by` alone may be long ago."""
+    """Return what keeps tasks from starting now. `state.limited_by` is of the last admission, which may be long ago."""
     if state.closed_by is not None:
         return state.closed_by
     if is_unresponsive:

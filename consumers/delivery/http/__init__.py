@@ -1,17 +1,19 @@
 """The HTTP client: HTTP/1.1 over our own sockets, driven by one thread that never blocks on one endpoint.
 
-types.py             requests and what comes of them: responses, transport errors
+types.py             requests, responses, transport errors
 client.py            HttpClient: starts requests, returns completed ones and those that the caller has to confirm
 options.py           trusted authorities, forward proxy, limits of connections
-resolver.py          names to checked addresses, by c-ares; resolver_queue.py: requests that wait for a name
-proxy.py             a forward proxy: its settings, how targets are reached through it, CONNECT
+resolver.py          DNS by c-ares: names to addresses that the egress policy allows
+resolver_queue.py    requests that wait for DNS
+proxy.py             forward proxy: settings, resolving through it, CONNECT
 connector.py         TCP connections by Happy Eyeballs (RFC 8305)
-handshake.py         from a TCP connection to one that takes requests: CONNECT and TLS
+handshake.py         CONNECT and TLS on a new TCP connection
 tls.py               TLS contexts, sessions, TLS within TLS, OpenSSL's errors translated
-connection.py        one connection: what can be sent and received without waiting
+connection.py        one connection: non-blocking send and receive
 connection_pool.py   idle connections
-exchange.py          one request and its response, and what they mean when they end
-request_encoder.py   a request to bytes; response_parser.py: bytes to a response
+exchange.py          one request and its response, and how they end
+request_encoder.py   requests to bytes
+response_parser.py   bytes to responses
 readiness.py         epoll or kqueue
-failures.py          errors of the system and of OpenSSL, translated to kinds of failure
+failures.py          system and OpenSSL errors, translated to kinds of failure
 """

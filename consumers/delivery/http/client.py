@@ -1,10 +1,11 @@
 """The HTTP client: one thread, non-blocking sockets, HTTP/1.1.
 
-    start -> [wait for the name] -> [confirm] -> idle connection ------------------------> send -> response -> completed
-                                            `-> connect -> [handshake] -> [confirm] ------'
-    An idle connection that turns out to be dead is replaced once.
+    start -> [wait for DNS] ---> [confirm] -> idle connection ------------------------> send -> response -> completed
+                                         `-> connect -> [handshake] -> [confirm] ------'
 
-Deadlines are checked after the sockets were read: a response that arrived while the process was stalled counts.
+An idle connection that turns out to be dead is replaced once.
+
+Sockets are read before deadlines are checked: a response that arrived while the process was stalled counts.
 """
 
 from __future__ import annotations
@@ -21,13 +22,13 @@ import structlog
 from consumers.delivery.http.connection import READ_SIZE, WOULD_BLOCK, Connection
 from consumers.delivery.http.connection_pool import ConnectionPool
 from consumers.delivery.http.connector import AddressPolicy, Connector
-from consumers.delivery.http.exchange import Exchange, connection_ended
+from consumers.delivery.http.exchange import Exchange, connection_ended, resolution_error
 from consumers.delivery.http.handshake import HandshakeFailed, handshake_of
 from consumers.delivery.http.options import ClientOptions
 from consumers.delivery.http.proxy import connect_to_proxy_error
 from consumers.delivery.http.readiness import ENDED, READABLE, Events, new_readiness
 from consumers.delivery.http.request_encoder import RequestEncoder
-from consumers.delivery.http.resolver import Addresses, Failed, NameResolver, Refused, Resolution
+from consumers.delivery.http.resolver import Addresses, NameResolver
 from consumers.delivery.http.resolver_queue import ResolverQueue
 from consumers.delivery.http.response_parser import BadResponse, parse_complete_response
 from consumers.delivery.http.tls import TlsContexts
@@ -47,22 +48,23 @@ from schemas.catalog.failures import OURS
 
 _log = structlog.get_logger("delivery")
 _HAS_DATA: Final = READABLE | ENDED
-# Errors that no endpoint can fix are logged with their detail, each kind at most this often.
+# Errors of this process or of the proxy are logged with their detail, each kind at most this often.
 _LOG_EVERY_S: Final = 60.0
 # Deadlines are checked at least this often while requests are open.
 _CHECK_EVERY_S: Final = 0.05
 _EXPIRE_EVERY_S: Final = 5.0
-# Idle connections are read again after this time before one is used: late bytes would pass for the next response.
+# If the sockets were not read for this long, they are read before an idle connection is used: late bytes on it would be
+# taken for the next response.
 _POLL_AGAIN_S: Final = 0.01
-# A request that has waited this long since it was started or confirmed has to be confirmed before it is sent.
+# A request has to be confirmed if it waited for longer than this since it was started or confirmed.
 _CONFIRM_AFTER_S: Final = 0.05
 
 
 class HttpClient:
-    """Runs as many requests at once as its caller starts. `monotonic` is in seconds.
+    """Runs as many concurrent requests as its caller starts. `monotonic` is in seconds.
 
-    A request that waited for its host's name, or long for its connection, is not sent before the caller has confirmed
-    it: the caller may know meanwhile that it must not be sent. `work` returns such requests.
+    A request that waited for DNS, or long for its connection, is sent only after the caller has confirmed it, because
+    the request may have become obsolete. `work` returns such requests.
     """
 
     def __init__(
@@ -86,7 +88,7 @@ class HttpClient:
         self._resolver_queue = ResolverQueue()
         self._open: dict[Exchange, None] = {}
         self._connections: dict[int, Connection] = {}  # by descriptor
-        self._queue: deque[Exchange] = deque()  # wait until a connection may be opened
+        self._queue: deque[Exchange] = deque()  # requests that wait until a connection may be opened
         self._unconfirmed: dict[Request, Exchange] = {}
         self._to_confirm: list[Request] = []  # not returned by `work` yet
         self._undecided: dict[Request, None] = {}  # returned by the last `work`
@@ -98,31 +100,32 @@ class HttpClient:
 
     @property
     def in_flight(self) -> int:
-        """Requests under way, or completed and not returned by `work` yet; without those that wait for a name."""
+        """Number of requests under way, or completed but not returned yet. Requests that wait for DNS do not count."""
         return len(self._open) + len(self._completed)
 
     @property
     def resolving(self) -> int:
-        """Requests that wait for the name of their host."""
+        """Number of requests that wait for DNS."""
         return self._resolver_queue.requests
 
     @property
     def is_busy(self) -> bool:
-        """Whether `work` has, or will have, anything to return."""
+        """Whether `work` has, or will have, a request to return."""
         return bool(self._open or self._resolver_queue.requests or self._completed)
 
     def start(self, request: Request) -> bool:
-        """Start a request; its time runs from now. `work` returns it when it has ended, however it ends.
+        """Start a request; its timeout counts from now. `work` returns it when it has ended.
 
-        True: it waits for the name of its host. If the name is unknown and too many requests wait for names already,
-        its outcome is RESOLVER_QUEUE_FULL.
+        Return whether it waits for DNS. Its outcome is RESOLVER_QUEUE_FULL if it would have to wait, and too many
+        requests already do.
         """
         now = self._monotonic()
         deadline = now + request.timeout_ms / 1_000
         check_at = now + _CHECK_EVERY_S
         if check_at < self._check_at or deadline < self._check_at:
             self._check_at = min(check_at, deadline)
-        target, queue = request.target, self._resolver_queue
+        target = request.target
+        queue = self._resolver_queue
         may_wait = queue.is_half_empty or not (queue.is_full or self._resolver.has_hung(target.host))
         found = self._resolver.lookup(target.host, target.port, waits=may_wait)
         key = (target.scheme, target.host, target.port, request.identity)
@@ -136,22 +139,22 @@ class HttpClient:
                 return True
             self._complete(exchange, RESOLVER_QUEUE_FULL, now)
         else:
-            self._complete(exchange, _resolution_error(found), now)
+            self._complete(exchange, resolution_error(found), now)
         return False
 
     def work(self, timeout_s: float) -> WorkResult:
-        """Do all that can be done now; wait up to `timeout_s` for something to return.
+        """Process everything that is ready; wait up to `timeout_s` for a request to return.
 
-        The caller has to `confirm` or `withdraw` each request in `to_confirm`. Those that it has not decided about by
-        the next call are withdrawn.
+        The caller has to `confirm` or `withdraw` each request in `to_confirm`. The next call withdraws those about
+        which the caller has not decided.
         """
         if self._undecided:
             for request in list(self._undecided):
                 self.withdraw(request)
         if self._open or self._resolver_queue.requests:
             self._turn(0.0)
-            has_news = self._completed or self._to_confirm
-            if not has_news and timeout_s > 0 and (self._open or self._resolver_queue.requests):
+            has_result = self._completed or self._to_confirm
+            if not has_result and timeout_s > 0 and (self._open or self._resolver_queue.requests):
                 self._turn(timeout_s)
         if self._to_confirm:
             self._undecided = dict.fromkeys(request for request in self._to_confirm if request in self._unconfirmed)
@@ -164,7 +167,8 @@ class HttpClient:
         exchange = self._decide(request)
         if exchange is None:
             return
-        now = exchange.confirmed_s = self._monotonic()
+        now = self._monotonic()
+        exchange.confirmed_s = now
         if exchange.connection is None:
             self._begin(exchange, now)
         else:
@@ -177,16 +181,16 @@ class HttpClient:
             self._end(exchange, CANCELLED, self._monotonic())
 
     def tidy(self) -> None:
-        """Close connections that are too old, or that the other side has ended; to be called every few seconds.
+        """Close connections that are too old, or that the other side has ended. Call it every few seconds.
 
-        `work` does so while there are requests, and nothing otherwise.
+        `work` does this as well, but only while there are requests.
         """
         if not self.is_busy:
             self._turn(0.0)
             self._check_open(self._monotonic())
 
     def cancel(self, predicate: Callable[[Request], bool]) -> list[Request]:
-        """Close the requests of which `predicate` is true and return them; `work` will not return them."""
+        """Cancel the requests for which `predicate` is true and return them. `work` will not return them."""
         cancelled = [exchange for exchange in self._open if predicate(exchange.request)]
         for exchange in cancelled:
             self._drop(exchange)
@@ -194,7 +198,7 @@ class HttpClient:
         return [exchange.request for exchange in cancelled]
 
     def close(self) -> None:
-        """Close all requests, which get no outcome, and all connections."""
+        """Cancel all requests, without outcomes, and close all connections."""
         self.cancel(lambda _: True)
         self._resolver.close()
         for connection in list(self._connections.values()):
@@ -204,7 +208,7 @@ class HttpClient:
     def _turn(self, timeout_s: float) -> None:
         events = self._readiness.wait(0.0 if timeout_s <= 0 else self._pause(timeout_s))
         now = self._monotonic()
-        self._process(events, now)  # before new requests: late bytes of an idle connection are not their response
+        self._process(events, now)  # before new requests: late bytes of an idle connection are not a response to them
         for host in self._resolver.ended():
             self._on_resolved(host)
         if now >= self._check_at:
@@ -215,15 +219,15 @@ class HttpClient:
         return max(0.0, min(timeout_s, until - self._monotonic()))
 
     def _process(self, events: Events, now: float) -> None:
-        """Handle events of sockets, try further addresses, let requests have connections that are free now."""
+        """Handle events of sockets, try further addresses, and serve requests that wait for a connection."""
         self._polled_at = now
         connections = self._connections
         for descriptor, mask in events:
             connection = connections.get(descriptor)
             if connection is None:
-                made = self._connector.ready(descriptor, now)
-                if made is not None:
-                    self._on_connected(*made, now)
+                connected = self._connector.ready(descriptor, now)
+                if connected is not None:
+                    self._on_connected(*connected, now)
             elif connection.exchange is not None:
                 self._continue(connection.exchange, connection, mask, now)
             elif connection.has_ended(mask):
@@ -244,25 +248,25 @@ class HttpClient:
             self._receive(exchange, connection, mask, now)
 
     def _on_resolved(self, host: str) -> None:
-        """Let what waited for a name be confirmed, or end it."""
+        """Have the requests that waited for a name confirmed, or end them."""
         for exchange in self._resolver_queue.take(host):
             found = self._resolver.lookup(host, exchange.request.target.port)
             if type(found) is Addresses:
                 exchange.addresses = found
                 self._open[exchange] = None
                 self._hold(exchange)
-            elif found is None:  # the process was stalled for longer than the answer's time to live
+            elif found is None:  # the process was stalled for longer than the TTL of the answer
                 self._resolver_queue.add(exchange)
             else:
-                self._complete(exchange, _resolution_error(found), self._monotonic())
+                self._complete(exchange, resolution_error(found), self._monotonic())
 
     def _hold(self, exchange: Exchange) -> None:
-        """Send nothing until the caller has confirmed the request."""
+        """Hold a request until the caller has confirmed it."""
         self._unconfirmed[exchange.request] = exchange
         self._to_confirm.append(exchange.request)
 
     def _decide(self, request: Request) -> Exchange | None:
-        """Return the exchange of a request that is undecided; None if it has ended or is decided already."""
+        """Return the exchange of an undecided request; None if the request has ended or is decided."""
         if request not in self._undecided:
             return None
         del self._undecided[request]
@@ -272,7 +276,7 @@ class HttpClient:
         return self._monotonic() - exchange.confirmed_s > _CONFIRM_AFTER_S
 
     def _begin(self, exchange: Exchange, now: float) -> None:
-        """Send a request whose addresses are known over an idle connection or a new one."""
+        """Send a request over an idle connection or a new one; its addresses are known."""
         lines = b"".join(exchange.request.headers)
         if b"\n" in lines or b"\r" in lines or b"\0" in lines:
             self._open.pop(exchange, None)
@@ -286,14 +290,15 @@ class HttpClient:
     def _assign_connection(self, exchange: Exchange, now: float) -> None:
         while (connection := self._pool.take(exchange.key)) is not None:
             if not connection.is_stale(now):
-                connection.exchange, exchange.connection = exchange, connection
+                connection.exchange = exchange
+                exchange.connection = connection
                 self._send(exchange, connection, now)
                 return
             self._close(connection)
         self._connect(exchange, now)
 
     def _connect(self, exchange: Exchange, now: float) -> None:
-        """Open a connection, or let the request wait until one may be opened."""
+        """Open a connection, or queue the request until one may be opened."""
         if len(self._connections) + len(self._connector) >= self._options.max_connections:
             oldest = self._pool.evict()
             if oldest is None:
@@ -307,7 +312,7 @@ class HttpClient:
             self._on_connected(exchange, error, now)
 
     def _serve_queue(self, now: float) -> None:
-        """Let requests that waited for a connection have one, in their order."""
+        """Give connections to the requests that wait for one, in their order."""
         held = sum(exchange.connection is None for exchange in self._unconfirmed.values())
         room = self._options.max_connections - len(self._connections) - len(self._connector) + len(self._pool) - held
         while self._queue and room > 0:
@@ -320,13 +325,14 @@ class HttpClient:
                 self._assign_connection(exchange, now)
             room -= 1
 
-    def _on_connected(self, exchange: Exchange, made: socket | TransportError, now: float) -> None:
-        if isinstance(made, TransportError):
-            self._end(exchange, made if self._proxy is None else connect_to_proxy_error(made), now)
+    def _on_connected(self, exchange: Exchange, result: socket | TransportError, now: float) -> None:
+        if isinstance(result, TransportError):
+            self._end(exchange, result if self._proxy is None else connect_to_proxy_error(result), now)
             return
-        connection = Connection(made, exchange.key, self._options, now)
+        connection = Connection(result, exchange.key, self._options, now)
         self._connections[connection.fd] = connection
-        connection.exchange, exchange.connection = exchange, connection
+        connection.exchange = exchange
+        exchange.connection = connection
         if self._proxy is None and exchange.key[0] == "http":
             self._send_if_confirmed(exchange, connection, now)
             return
@@ -352,7 +358,7 @@ class HttpClient:
             self._send_first(exchange, connection, now)
 
     def _send_first(self, exchange: Exchange, connection: Connection, now: float) -> None:
-        """Send over a new connection, and read what came before: no further event announces it."""
+        """Send over a new connection, then read: no further event announces bytes that arrived earlier."""
         self._send(exchange, connection, now)
         if exchange in self._open and exchange.connection is connection:
             self._receive(exchange, connection, 0, now)
@@ -385,7 +391,7 @@ class HttpClient:
             self._receive(exchange, connection, mask, now)
 
     def _receive(self, exchange: Exchange, connection: Connection, mask: int, now: float) -> None:
-        """Read until nothing more has come, or the response is complete."""
+        """Read until the response is complete or no more data is there."""
         while True:
             try:
                 data: bytes = connection.recv(READ_SIZE)
@@ -413,9 +419,11 @@ class HttpClient:
     def _on_connection_ended(
         self, exchange: Exchange, connection: Connection, error: OSError | None, now: float
     ) -> None:
-        """The response so far counts; a connection that had been idle is replaced once; else it is an error."""
+        """Replace a connection that had been idle, once; else end the request with the response so far or an error."""
         if exchange.may_retry():
-            exchange.connection = exchange.parser = exchange.unsent = None
+            exchange.connection = None
+            exchange.parser = None
+            exchange.unsent = None
             self._close(connection)
             self._connect(exchange, now)  # other idle connections may be dead as well
         else:
@@ -447,34 +455,34 @@ class HttpClient:
             _log.warning("request.send_failed", kind=error.kind, detail=error.detail)
 
     def _check_deadlines(self, now: float) -> None:
-        """End what is past its deadline."""
-        following = self._check_open(now)
+        """End requests that are past their deadline."""
+        next_deadline = self._check_open(now)
         for exchange in self._resolver_queue.take_where(lambda waiting: waiting.deadline <= now):
             request = exchange.request
-            detail = f"{request.target.host}: no answer of DNS within {request.timeout_ms / 1000:g} s"
+            detail = f"{request.target.host}: DNS did not answer within {request.timeout_ms / 1000:g} s"
             self._complete(exchange, TransportError("dns_timeout", detail), now)
-        following = self._resolver_queue.next_deadline(following)
-        self._check_at = min(following, now + _CHECK_EVERY_S) if self._open else following
+        next_deadline = min(next_deadline, self._resolver_queue.next_deadline())
+        self._check_at = min(next_deadline, now + _CHECK_EVERY_S) if self._open else next_deadline
 
     def _check_open(self, now: float) -> float:
-        """End open requests past their deadline, close old connections; return the next deadline.
+        """End open requests past their deadline, close old connections, return the next deadline.
 
         Requests to be confirmed do not end here: the caller decides about them first.
         """
-        following = math.inf
+        next_deadline = math.inf
         for exchange in list(self._open):
             if exchange.deadline > now:
-                following = min(following, exchange.deadline)
+                next_deadline = min(next_deadline, exchange.deadline)
             elif not self._unconfirmed or exchange.request not in self._unconfirmed:
                 self._end(exchange, exchange.overdue(), now)
         if now >= self._expire_at:
             self._expire_at = now + _EXPIRE_EVERY_S
             for connection in self._pool.expire(now):
                 self._close(connection)
-        return following
+        return next_deadline
 
     def _drop(self, exchange: Exchange) -> None:
-        """Forget an open request and close its connection."""
+        """Remove an open request and close its connection."""
         del self._open[exchange]
         if self._unconfirmed:
             self._unconfirmed.pop(exchange.request, None)
@@ -487,12 +495,3 @@ class HttpClient:
     def _close(self, connection: Connection) -> None:
         del self._connections[connection.fd]
         connection.close()
-
-
-def _resolution_error(found: Resolution) -> TransportError:
-    match found:
-        case Refused(reason=reason):
-            return TransportError("blocked_address", reason)
-        case Failed(kind=kind, detail=detail):
-            return TransportError(kind, detail)
-    raise AssertionError(found)

@@ -1,4 +1,4 @@
-"""One connection: what can be sent and received without waiting."""
+"""One connection: non-blocking send and receive."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
     from consumers.delivery.http.exchange import Exchange
 
 READ_SIZE: Final = 64 * 1024
-# What `recv` and `send` raise if nothing has come, or nothing can be sent.
+# `recv` and `send` raise these if there is no data yet, or if nothing can be sent now.
 WOULD_BLOCK: Final = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
-# Scheme, host, port, and the client certificate that is shown: requests share connections only if all four are equal.
+# Scheme, host, port, client certificate: requests share a connection only if all four are equal.
 Key: TypeAlias = tuple[str, str, int, ClientIdentity | None]
 # TLS with the proxy, CONNECT, TLS with the endpoint, then requests.
 Phase: TypeAlias = Literal["proxy", "tunnel", "tls", "ready"]
 
 
 class Connection:
-    """A connection. `exchange` is the request that uses it, None while it is idle in the pool.
+    """A connection. `exchange` is the request that uses it; None while the connection is idle in the pool.
 
-    `handshake` is what remains to be done before the first request; `used` is true once a request was answered.
+    `handshake` is the handshake under way, if any. `used`: a request got its response over this connection.
     """
 
     __slots__ = (
@@ -62,7 +62,7 @@ class Connection:
 
     @property
     def stream(self) -> Any:
-        """A socket, an ssl.SSLSocket, or TLS within TLS (tls.py)."""
+        """A socket, an ssl.SSLSocket, or a TlsInTls."""
         return self._stream
 
     def replace_stream(self, stream: Any) -> None:
@@ -73,7 +73,7 @@ class Connection:
         self.recv = stream.recv
 
     def try_receive(self, size: int = READ_SIZE) -> bytes | None:
-        """Return what has come, b"" at the end, None if nothing has come; OSError."""
+        """Return data, b"" at the end, None if there is no data yet; OSError."""
         try:
             data: bytes = self.recv(size)
         except WOULD_BLOCK:
@@ -81,7 +81,7 @@ class Connection:
         return data
 
     def try_send(self, data: bytes | memoryview) -> int:
-        """Send what can be sent now; return how much that was; OSError."""
+        """Send as much as possible now; return the number of bytes sent; OSError."""
         try:
             sent: int = self.send(data)
         except WOULD_BLOCK:
@@ -89,27 +89,29 @@ class Connection:
         return sent
 
     def become_idle(self, now: float) -> None:
-        """Note that a request was answered, and the connection is free for the next one."""
+        """Note that a response is complete, and the connection is free for the next request."""
         self.exchange = None
         self.used = True
         stale_s = now + self._idle_limit_s
         self._stale_s = stale_s if stale_s < self._expires_s else self._expires_s
 
     def is_stale(self, now: float) -> bool:
-        """Whether it is too old, or was idle too long, to be used."""
+        """Whether it is too old, or has been idle for too long, to be used."""
         return now > self._stale_s
 
     def has_ended(self, events: int) -> bool:
-        """Whether what happened to an idle connection makes it unusable: anything but a message of TLS itself."""
-        if events & ENDED or not events & READABLE:
-            return bool(events & ENDED)
+        """Whether these events make an idle connection unusable. Only messages of TLS itself are harmless."""
+        if events & ENDED:
+            return True
+        if not events & READABLE:
+            return False
         try:
             return not self.is_secure or self.try_receive() is not None
         except OSError:
             return True
 
     def holds_more(self) -> bool:
-        """Whether bytes came behind the response; TLS is read record by record, and no event announces the rest."""
+        """Whether TLS data follows the response. TLS is read record by record, and no event announces the rest."""
         return self.is_secure and self.has_ended(READABLE)
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Idle connections: the one used last is taken first, the one idle longest is closed first."""
+"""Idle connections: the most recently used one is taken first, the one idle longest is closed first."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class ConnectionPool:
         return len(self._oldest)
 
     def take(self, key: Key) -> Connection | None:
-        """Take the connection of this key that was used last."""
+        """Take the most recently used connection of this key; None if there is none."""
         connections = self._by_key.get(key)
         if connections is None:
             return None

@@ -1,4 +1,4 @@
-"""TCP connections to the first of several addresses that takes one: Happy Eyeballs (RFC 8305)."""
+"""Opens TCP connections to one of several addresses: Happy Eyeballs (RFC 8305)."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from consumers.delivery.http.exchange import Exchange
 from consumers.delivery.http.failures import connect_error, forbidden_address, out_of_resources
 from consumers.delivery.http.types import TransportError
 
-# After this time without an answer the next address is tried as well (RFC 8305: 250 ms).
+# After this time without a connection the next address is tried as well (RFC 8305: 250 ms).
 _ATTEMPT_DELAY_S: Final = 0.25
-# Sockets beyond the first of each connection: names with many silent addresses must not use up what a process may open
-# (deploy leaves 256 descriptors beyond those for connections).
+# Sockets beyond the first of each connection. Names with many silent addresses must not use up the file descriptors of
+# the process (deploy/roles reserves 256 beyond those for connections).
 _MAX_FURTHER: Final = 64
 
 
 class AddressPolicy(Protocol):
-    """Which addresses may be connected to: schemas.network.egress.EgressPolicy, or proxy.ProxyResolver."""
+    """The addresses that may be connected to: schemas.network.egress.EgressPolicy, or proxy.ProxyResolver."""
 
     def refusal(self, address: str) -> str | None:
         """Return why an address may not be connected to; None if it may."""
@@ -30,13 +30,13 @@ class AddressPolicy(Protocol):
 
 
 class ConnectionAttempt:
-    """Connects to one of several addresses; each address is checked once more here. Times are monotonic, in seconds.
+    """Connects to one of several addresses. Checks each address against the policy. Times are monotonic, in seconds.
 
-    `watch` is called with each new descriptor; events of these descriptors go to `ready`. If `has_room` is false, a
-    new address replaces an earlier one.
+    `watch` is called with each new descriptor; events of these descriptors go to `ready`. `has_room`: another socket
+    may be opened; without room a new address replaces the one that was tried first.
     """
 
-    __slots__ = ("_addresses", "_errno", "_has_room", "_open", "_own_error", "_policy", "_port", "_watch", "next_s")
+    __slots__ = ("_addresses", "_errno", "_open", "_own_error", "_policy", "_port", "_watch", "next_s")
 
     def __init__(
         self,
@@ -46,18 +46,17 @@ class ConnectionAttempt:
         watch: Callable[[int], None],
         now: float,
         *,
-        has_room: Callable[[], bool],
+        has_room: bool,
     ) -> None:
-        self._has_room = has_room
         self._addresses = deque(alternating(addresses))
         self._port = port
         self._policy = policy
         self._watch = watch
         self._open: dict[int, socket.socket] = {}
         self._errno = 0
-        self._own_error: TransportError | None = None  # a reason that is no endpoint's
+        self._own_error: TransportError | None = None  # an error of this process or of the policy
         self.next_s = now  # when the next address is tried
-        self.advance(now)
+        self.advance(now, has_room=has_room)
 
     @property
     def descriptors(self) -> Sequence[int]:
@@ -66,25 +65,25 @@ class ConnectionAttempt:
 
     @property
     def error(self) -> TransportError | None:
-        """Why there will be no connection; None while there may be one."""
+        """Why all addresses failed; None while one may still connect."""
         if self._open or self._addresses:
             return None
         return self._own_error or connect_error(self._errno)
 
-    def advance(self, now: float) -> None:
-        """Try the next address if it is time for it."""
+    def advance(self, now: float, *, has_room: bool) -> None:
+        """Try the next address if its time has come."""
         while self._addresses and (now >= self.next_s or not self._open):
-            replaces = bool(self._open) and not self._has_room()
+            replaces = bool(self._open) and not has_room
             if self._try(self._addresses.popleft()):
-                if replaces:  # the address that was tried first
+                if replaces:
                     self._open.pop(next(iter(self._open))).close()
                 self.next_s = now + _ATTEMPT_DELAY_S if self._addresses else math.inf
                 return
         if not self._addresses:
             self.next_s = math.inf
 
-    def ready(self, descriptor: int, now: float) -> socket.socket | None:
-        """Return the connection if this descriptor is connected (the others are closed), else None."""
+    def ready(self, descriptor: int, now: float, *, has_room: bool) -> socket.socket | None:
+        """Handle an event. Return the socket if it is connected, after closing the others; else None."""
         connecting = self._open[descriptor]
         number = connecting.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if number == 0:
@@ -97,7 +96,7 @@ class ConnectionAttempt:
         if number:
             self._errno = number
             self._open.pop(descriptor).close()
-            self.advance(now)
+            self.advance(now, has_room=has_room)
             return None
         del self._open[descriptor]
         self.close()
@@ -105,7 +104,7 @@ class ConnectionAttempt:
         return connecting
 
     def close(self) -> None:
-        """Give up the sockets that are connecting."""
+        """Close the sockets that are connecting."""
         self._addresses.clear()
         for connecting in self._open.values():
             connecting.close()
@@ -127,7 +126,9 @@ class ConnectionAttempt:
         number = connecting.connect_ex((address, self._port))
         if number not in (0, errno.EINPROGRESS):
             self._errno = number
-            if number == errno.EADDRNOTAVAIL and family == socket.AF_INET:  # without IPv6 that is so for all of it
+            if (
+                number == errno.EADDRNOTAVAIL and family == socket.AF_INET
+            ):  # for IPv6 it means that the machine has none
                 self._own_error = TransportError("local", f"no local port: {os.strerror(number)}")
             else:
                 self._own_error = out_of_resources(OSError(number, os.strerror(number))) or self._own_error
@@ -135,7 +136,7 @@ class ConnectionAttempt:
             return False
         try:
             self._watch(connecting.fileno())
-        except OSError as error:  # the system watches no more descriptors of this user
+        except OSError as error:  # the limit of descriptors that this user may watch
             self._own_error = TransportError("local", f"no more sockets can be watched: {error.strerror}")
             connecting.close()
             return False
@@ -144,32 +145,32 @@ class ConnectionAttempt:
 
 
 class Connector:
-    """All connections that are being made; `watch` is called with each new descriptor. Times are monotonic, in s."""
+    """All connection attempts. `watch` is called with each new descriptor. Times are monotonic, in seconds."""
 
     def __init__(self, policy: AddressPolicy, watch: Callable[[int], None]) -> None:
         self._policy = policy
         self._watch = watch
         self._attempts: dict[Exchange, ConnectionAttempt] = {}
         self._by_descriptor: dict[int, Exchange] = {}
-        self.next_s = math.inf  # when the next address of one of them is tried
+        self.next_s = math.inf  # when the next address of any attempt is tried
 
     def __len__(self) -> int:
         return len(self._attempts)
 
     def start(self, exchange: Exchange, addresses: Sequence[str], port: int, now: float) -> TransportError | None:
-        """Start to connect; return why that is impossible."""
-        attempt = ConnectionAttempt(addresses, port, self._policy, self._watch, now, has_room=self._has_room)
+        """Start to connect; return the error if that fails at once."""
+        attempt = ConnectionAttempt(addresses, port, self._policy, self._watch, now, has_room=self._has_room())
         self._attempts[exchange] = attempt
         return self._update(exchange, attempt)
 
     def ready(self, descriptor: int, now: float) -> tuple[Exchange, socket.socket | TransportError] | None:
-        """Handle an event of a descriptor: return a connection, why there is none, or None if that is still open."""
+        """Handle an event of a descriptor. Return a connection or an error; None while the attempt goes on."""
         exchange = self._by_descriptor.get(descriptor)
         if exchange is None:
             return None
         attempt = self._attempts[exchange]
         before = attempt.descriptors
-        connected = attempt.ready(descriptor, now)
+        connected = attempt.ready(descriptor, now, has_room=self._has_room())
         for one in before:
             del self._by_descriptor[one]
         if connected is not None:
@@ -179,13 +180,13 @@ class Connector:
         return None if error is None else (exchange, error)
 
     def advance(self, now: float) -> Iterator[tuple[Exchange, TransportError]]:
-        """Try further addresses where it is time for them; yield the exchanges that have none left."""
+        """Try further addresses whose time has come; yield the exchanges whose addresses have all failed."""
         if now < self.next_s:
             return
         self.next_s = math.inf
         for exchange, attempt in list(self._attempts.items()):
             before = attempt.descriptors
-            attempt.advance(now)
+            attempt.advance(now, has_room=self._has_room())
             for one in before:
                 del self._by_descriptor[one]
             error = self._update(exchange, attempt)
@@ -193,7 +194,7 @@ class Connector:
                 yield exchange, error
 
     def cancel(self, exchange: Exchange) -> None:
-        """Give up a connection that is being made, if there is one."""
+        """End the connection attempt of an exchange, if there is one."""
         attempt = self._attempts.pop(exchange, None)
         if attempt is not None:
             for descriptor in attempt.descriptors:
@@ -215,7 +216,7 @@ class Connector:
 
 
 def alternating(addresses: Sequence[str]) -> list[str]:
-    """Return addresses with the families in turn, that of the first address first: one family may be unreachable."""
+    """Return addresses of both families in turn, because one family may be unreachable."""
     six = [address for address in addresses if ":" in address]
     four = [address for address in addresses if ":" not in address]
     first, second = (six, four) if addresses and ":" in addresses[0] else (four, six)

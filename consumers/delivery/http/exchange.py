@@ -1,4 +1,4 @@
-"""A request and its response: how far they have come, and what that means when they end. No I/O."""
+"""One request and its response: their state, and the outcome when they end. No I/O."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from consumers.delivery.http.connection import Connection, Key
 from consumers.delivery.http.failures import printable
-from consumers.delivery.http.resolver import Addresses
+from consumers.delivery.http.resolver import Addresses, Failed, Refused, Resolution
 from consumers.delivery.http.response_parser import BadResponse, ResponseParser, TooLarge
 from consumers.delivery.http.tls import tls_failure
 from consumers.delivery.http.types import (
@@ -23,9 +23,9 @@ from consumers.delivery.http.types import (
 
 @dataclass(slots=True, eq=False)
 class Exchange:
-    """A request under way. Without `addresses` it waits for a name, without `connection` for a connection.
+    """A request under way. Without `addresses` it waits for DNS, without `connection` for a connection.
 
-    Times are monotonic, in seconds; `confirmed_s` is when the caller last said that the request may be sent.
+    Times are monotonic, in seconds. `confirmed_s` is when the caller started or last confirmed the request.
     """
 
     request: Request
@@ -35,16 +35,16 @@ class Exchange:
     confirmed_s: float
     addresses: Addresses | None = None
     connection: Connection | None = None
-    unsent: memoryview | None = None  # the rest of the request, where one write did not take it all
-    parser: ResponseParser | None = None  # of a response that was not complete in one read
+    unsent: memoryview | None = None  # the rest of the request, if one write was not enough
+    parser: ResponseParser | None = None  # set if the response was not complete in one read
 
     @property
     def leaves_connection(self) -> bool:
-        """Whether its connection can take another request, once the response is complete."""
+        """Whether the connection can take another request. Valid once the response is complete."""
         return self.parser is not None and self.parser.keep_alive and self.unsent is None
 
     def receive(self, data: bytes) -> ResponseOrError | None:
-        """Take the next bytes of the response, b"" at its end; return the response once it is complete.
+        """Parse the next bytes of the response, b"" at its end. Return the response once it is complete.
 
         BadResponse: the connection ended within the response headers.
         """
@@ -61,23 +61,23 @@ class Exchange:
         return self.response() if complete else None
 
     def response(self, *, cut: bool = False) -> Response | None:
-        """Return the response as far as it has come; None while its headers are incomplete."""
+        """Return the response as received so far; None while its headers are incomplete."""
         parser = self.parser
         if parser is None or not parser.headers_complete:
             return None
-        status, cut = parser.status, cut or parser.cut
-        if status in WITH_RETRY_AFTER:
-            after = parser.retry_after
-            return Response(status, None if after is None else printable(after), parser.body, cut)
-        return response_without_retry_after(status, parser.body, cut=cut)
+        status = parser.status
+        body_cut = cut or parser.cut
+        if status in WITH_RETRY_AFTER and parser.retry_after is not None:
+            return Response(status, printable(parser.retry_after), parser.body, body_cut)
+        return response_without_retry_after(status, parser.body, cut=body_cut)
 
     def may_retry(self) -> bool:
-        """Whether its connection had been idle and was dead: the endpoint has not seen the request."""
+        """Whether the connection had been idle and turned out to be dead: the endpoint has not seen the request."""
         parser = self.parser
         return self.connection is not None and self.connection.used and (parser is None or not parser.begun)
 
     def overdue(self) -> ResponseOrError:
-        """Return what had come at the deadline."""
+        """Return the outcome at the deadline: the response so far, or a timeout."""
         response = self.response(cut=True)
         if response is not None:
             return response
@@ -99,10 +99,18 @@ class Exchange:
         return "proxy" if self.addresses is not None and self.addresses.tunnel_to else "connect"
 
 
+def resolution_error(found: Resolution) -> TransportError:
+    """Return the error for a name that was refused or not resolved."""
+    if isinstance(found, Refused):
+        return TransportError("blocked_address", found.reason)
+    assert isinstance(found, Failed)
+    return TransportError(found.kind, found.detail)
+
+
 def connection_ended(error: OSError | None) -> TransportError:
-    """Return why a connection ended before there was a response; None: the other side closed it."""
+    """Return the error for a connection that ended before a response; `error` is None if the endpoint closed it."""
     if error is None:
         return TransportError("reset", "the connection ended within the response headers")
-    if isinstance(error, ssl.SSLError):  # with TLS 1.3 an endpoint asks for a client certificate only here
+    if isinstance(error, ssl.SSLError):  # with TLS 1.3 the alert for a client certificate arrives only now
         return tls_failure(error, "reset")
     return TransportError("reset", f"the connection ended: {printable(error.strerror or str(error))}")

@@ -1,4 +1,4 @@
-"""Errors of the system and of OpenSSL, translated once to kinds of failure."""
+"""Translates errors of the system and of OpenSSL to kinds of failure."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ _CONNECT_KINDS: Final[dict[int, FailureKind]] = {
     errno.ECONNRESET: "reset",
     errno.ETIMEDOUT: "timeout_connect",
 }
-# OpenSSL's results of a verification (x509_vfy.h): not yet valid, expired, another name.
+# OpenSSL's results of verifying a certificate (x509_vfy.h).
 _VERIFY_KINDS: Final[dict[int, FailureKind]] = {
-    9: "tls_expired",
-    10: "tls_expired",
-    62: "tls_hostname",
-    64: "tls_hostname",  # an IP address
+    9: "tls_expired",  # X509_V_ERR_CERT_NOT_YET_VALID
+    10: "tls_expired",  # X509_V_ERR_CERT_HAS_EXPIRED
+    62: "tls_hostname",  # X509_V_ERR_HOSTNAME_MISMATCH
+    64: "tls_hostname",  # X509_V_ERR_IP_ADDRESS_MISMATCH
 }
-# Alerts of the endpoint (RFC 8446, 6.2) in OpenSSL's words; in TLS 1.3 an alert may follow the handshake and looks
-# like a failed read. A server of TLS 1.2 may call a missing client certificate a plain handshake failure.
+# TLS alerts of the endpoint (RFC 8446, 6.2), as OpenSSL words them. In TLS 1.3 an alert may arrive after the handshake:
+# then a read fails. A TLS 1.2 server may report a missing client certificate as a plain handshake failure.
 _ALERTS: Final[tuple[tuple[re.Pattern[str], FailureKind], ...]] = (
     (re.compile(r"alert (protocol version|insufficient security)|unsupported protocol|no protocols"), "tls_version"),
     (
@@ -37,32 +37,32 @@ _ALERTS: Final[tuple[tuple[re.Pattern[str], FailureKind], ...]] = (
 
 
 def kind_of_verification(result: int) -> FailureKind:
-    """Return the kind for OpenSSL's result of checking a certificate."""
+    """Return the kind of failure for OpenSSL's result of verifying a certificate."""
     return _VERIFY_KINDS.get(result, "tls_untrusted")
 
 
-def kind_of_alert(reason: str, otherwise: FailureKind) -> FailureKind:
-    """Return the kind for OpenSSL's reason of a failure, in lower case; `otherwise` if it is no alert."""
-    return next((kind for pattern, kind in _ALERTS if pattern.search(reason)), otherwise)
+def kind_of_alert(reason: str, default: FailureKind) -> FailureKind:
+    """Return the kind of failure for OpenSSL's lower-case `reason`; `default` if that is not an alert."""
+    return next((kind for pattern, kind in _ALERTS if pattern.search(reason)), default)
 
 
 def connect_error(number: int) -> TransportError:
-    """Return the error for the errno of a connection attempt."""
+    """Return the error for a failed connect(); `number` is its errno."""
     return TransportError(_CONNECT_KINDS.get(number, "unreachable"), f"no connection: {os.strerror(number)}")
 
 
 def forbidden_address(reason: str) -> TransportError:
-    """Return the error for an address that was refused when it was about to be connected to."""
+    """Return the error for an address that the egress policy refuses at the time of connecting."""
     return TransportError("blocked_address", f"an address may not be connected to: {reason}")
 
 
 def out_of_resources(error: OSError) -> TransportError | None:
-    """Return the error if this machine has no socket left; None for other errors, such as a missing address family."""
+    """Return an error of our own if this machine is out of sockets or memory; None for any other error."""
     if error.errno in _OUT_OF_RESOURCES:
         return TransportError("local", f"no socket: {error.strerror}")
     return None
 
 
 def printable(text: str) -> str:
-    """Return text that can be logged: printable ASCII, not too long."""
+    """Return text for logs and records: printable ASCII, at most 200 characters."""
     return "".join(c if " " <= c <= "~" else "?" for c in text[:_MAX_DETAIL])

@@ -1,8 +1,8 @@
-"""From a TCP connection to one that takes requests.
+"""The handshake of a new TCP connection, until it can take requests.
 
     [TLS with the proxy] -> [CONNECT] -> [TLS with the endpoint]
 
-A handshake is a generator that yields False whenever it has to wait for its socket, and ends when it is done.
+A handshake is a generator. It yields False whenever it has to wait for its socket, and ends when it is complete.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from consumers.delivery.http.tls import BadIdentity, TlsContexts, not_started, r
 from consumers.delivery.http.types import MAX_HEADERS, TransportError
 
 
-class HandshakeFailed(Exception):  # an outcome of the request, `error` says which
-    """The connection cannot be used."""
+class HandshakeFailed(Exception):
+    """The connection cannot be used; `error` is the outcome of its request."""
 
     def __init__(self, error: TransportError) -> None:
         super().__init__(error.detail)
@@ -28,7 +28,7 @@ class HandshakeFailed(Exception):  # an outcome of the request, `error` says whi
 def handshake_of(connection: Connection, tls: TlsContexts, proxy: Proxy | None, tunnel_to: str) -> Iterator[bool]:
     """Make a connection ready for requests; HandshakeFailed.
 
-    `tunnel_to` is host and port that the proxy connects to.
+    `tunnel_to` is the `host:port` that the proxy connects to.
     """
     scheme, host, port, identity = connection.key
     if proxy is not None:
@@ -92,9 +92,9 @@ def _tunnel(connection: Connection, proxy: Proxy, tunnel_to: str) -> Iterator[bo
 
 
 def _read_head(connection: Connection) -> Generator[bool, None, bytes]:
-    """Return the head of a response, incomplete if it ends early or is too large.
+    """Return the head of the proxy's response. It is incomplete if the response ends early or is too large.
 
-    It is read byte by byte, once for each connection: what follows the head belongs to the endpoint.
+    The head is read byte by byte, because the bytes after it belong to the endpoint.
     """
     head = b""
     while not head.endswith((b"\r\n\r\n", b"\n\n")) and len(head) < MAX_HEADERS:

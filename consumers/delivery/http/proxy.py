@@ -1,7 +1,7 @@
-"""A forward proxy: its settings, how targets are reached through it, and CONNECT.
+"""A forward proxy: settings, resolving through it, and CONNECT.
 
-The host's name is resolved and checked as without a proxy, and the proxy connects to the address that was checked. TLS,
-Host and the check of the certificate keep the name. The socket accepts no address but the proxy's.
+The client resolves and checks the host's name as without a proxy, and the proxy connects to the checked address. TLS,
+Host and the verification of the certificate use the name. Sockets connect to the proxy's addresses only.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from consumers.delivery.http.types import TransportError
 from schemas.catalog.errors import SettingsError
 from schemas.network.egress import EgressPolicy, is_literal
 
-# For the proxy itself: the operator has named it, so it may have any address.
+# The policy for the proxy itself: the operator configured it, so any address is allowed.
 ANYWHERE: Final = EgressPolicy(allow_cidrs=(ip_network("0.0.0.0/0"), ip_network("::/0")))
 _STATUS_LINE: Final = re.compile(rb"HTTP/1\.[01] +(\d{3})\b")
 _PROXY_AUTHENTICATION_REQUIRED: Final = 407
@@ -27,7 +27,7 @@ _PROXY_AUTHENTICATION_REQUIRED: Final = 407
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """A forward proxy. `resolves`: it gets names, and checks itself where they lead."""
+    """A forward proxy. `resolves`: the proxy gets names, resolves them, and checks the addresses."""
 
     scheme: str
     host: str
@@ -38,20 +38,23 @@ class Proxy:
 
     @classmethod
     def of(cls, url: str, *, resolves: bool = False) -> Proxy:
-        """Read http[s]://[user:password@]host[:port]; SettingsError without the URL, which may hold a password."""
+        """Parse http[s]://[user:password@]host[:port]. SettingsError does not show the URL: it may hold a password."""
         try:
             parts = urlsplit(url)
-            port, host = parts.port or {"http": 80, "https": 443}[parts.scheme], parts.hostname or ""
+            port = parts.port or {"http": 80, "https": 443}[parts.scheme]
+            host = parts.hostname or ""
         except (KeyError, ValueError):
-            port, host = 0, ""
+            port = 0
+            host = ""
         if not host or not port:
             raise SettingsError("proxy: write http://host:port or https://host:port, with user:password@ if it asks")
-        user, password = unquote(parts.username or ""), unquote(parts.password or "")
+        user = unquote(parts.username or "")
+        password = unquote(parts.password or "")
         return cls(parts.scheme, host, port, user, password, resolves)
 
 
 def connect_request(proxy: Proxy, tunnel_to: str) -> bytes:
-    """Return the request that has a proxy connect to `host:port`."""
+    """Return the CONNECT request; `tunnel_to` is `host:port`."""
     lines = [f"CONNECT {tunnel_to} HTTP/1.1", f"Host: {tunnel_to}"]
     if proxy.user or proxy.password:
         credentials = base64.b64encode(f"{proxy.user}:{proxy.password}".encode()).decode()
@@ -60,13 +63,13 @@ def connect_request(proxy: Proxy, tunnel_to: str) -> bytes:
 
 
 def status_of(head: bytes) -> int:
-    """Return the status of a proxy's response, 0 if it is no response of HTTP/1."""
+    """Return the status of a proxy's response; 0 if it is not a response of HTTP/1."""
     found = _STATUS_LINE.match(head)
     return int(found[1]) if found else 0
 
 
 def tunnel_error(status: int) -> TransportError | None:
-    """Return why a proxy made no tunnel; None if it did."""
+    """Return the error for a status of CONNECT; None for 2xx."""
     if 200 <= status < 300:
         return None
     if status == _PROXY_AUTHENTICATION_REQUIRED:
@@ -77,16 +80,16 @@ def tunnel_error(status: int) -> TransportError | None:
 
 
 def connect_to_proxy_error(error: TransportError) -> TransportError:
-    """Return why there is no connection to the proxy; an error of ours stays one."""
+    """Return the error for a failed connection to the proxy. Errors of this process stay as they are."""
     if error.kind in ("local", "blocked_address"):
         return error
     return TransportError("proxy_unreachable", f"no connection to the proxy: {error.detail}")
 
 
 class ProxyResolver:
-    """A resolver of targets that are reached through a proxy; also says which addresses a socket may connect to.
+    """Resolves targets that are reached through a proxy. Also the policy of sockets: they connect to the proxy only.
 
-    `proxies` resolves the proxy's own name and refuses nothing.
+    `targets` resolves the names of targets, `proxies` that of the proxy.
     """
 
     def __init__(self, proxy: Proxy, targets: Resolver, proxies: Resolver) -> None:
@@ -96,15 +99,15 @@ class ProxyResolver:
         # The last two addresses of the proxy's name: a socket may be opened a little after the name's time to live.
         self._current: Addresses | None = None
         self._previous: Addresses | None = None
-        self._waiting: set[str] = set()  # targets' hosts whose lookup waits for the proxy's name
+        self._waiting: set[str] = set()  # hosts of targets whose lookup waits for the proxy's name
 
     def wake_by(self, wake: Callable[[], None]) -> None:
-        """Set what to call when a query has ended; it is called from any thread."""
+        """Set the function to call when a query has ended. Any thread may call it."""
         self._targets.wake_by(wake)
         self._proxies.wake_by(wake)
 
     def lookup(self, host: str, port: int, *, waits: bool = True) -> Resolution | None:
-        """Return how a target is reached; None: a query is under way, `ended` will name the target's host."""
+        """Return how a target is reached; None: a query is under way, and `ended` will return the target's host."""
         proxy = self._proxies.lookup(self._proxy.host, self._proxy.port)
         if proxy is None:
             self._waiting.add(host)
@@ -123,7 +126,7 @@ class ProxyResolver:
         return Addresses(proxy.addresses, f"{_preferred(target.addresses)}:{port}")
 
     def ended(self) -> list[str]:
-        """Return the hosts of targets that have news since the last call."""
+        """Return the hosts of targets whose queries have ended since the last call."""
         names = self._targets.ended()
         if self._proxies.ended():
             names += self._waiting
@@ -131,21 +134,21 @@ class ProxyResolver:
         return names
 
     def has_hung(self, host: str) -> bool:
-        """Whether the last query for a name got no answer."""
+        """Whether the last query for a name timed out."""
         return self._targets.has_hung(host)
 
     def refusal(self, address: str) -> str | None:
-        """Return why an address may not be connected to: it is not the proxy's. None if it is."""
+        """Return why a socket may not connect to an address; None if it is an address of the proxy."""
         is_proxy = any(each is not None and address in each.addresses for each in (self._current, self._previous))
-        return None if is_proxy else "it is not that of the proxy"
+        return None if is_proxy else "it is not an address of the proxy"
 
     def close(self) -> None:
-        """Ask nothing more."""
+        """Drop all queries."""
         self._targets.close()
         self._proxies.close()
 
 
 def _preferred(addresses: tuple[str, ...]) -> str:
-    """Return one address for the proxy, of IPv4 if there is one: CONNECT takes no list to try."""
+    """Return the address to name in CONNECT, which takes only one: IPv4 if there is one."""
     address = next((each for each in addresses if ":" not in each), addresses[0])
     return f"[{address}]" if ":" in address else address

@@ -9,29 +9,29 @@ import socket
 from collections.abc import Sequence
 from typing import Any, Final, Protocol, TypeAlias
 
-# Descriptors and what happened to them. The bits are epoll's, so that its events need no translation.
+# Descriptors and their event bits. The bits are those of epoll, whose events need no translation then.
 Events: TypeAlias = Sequence[tuple[int, int]]
 READABLE: Final = 0x001  # EPOLLIN
 WRITABLE: Final = 0x004  # EPOLLOUT
 _SHUT_DOWN: Final = 0x2000  # EPOLLRDHUP
-ENDED: Final = _SHUT_DOWN | 0x010 | 0x008  # with EPOLLHUP, EPOLLERR: the other side ended the connection
+ENDED: Final = _SHUT_DOWN | 0x010 | 0x008  # EPOLLRDHUP, EPOLLHUP or EPOLLERR: the other side ended the connection
 _EDGE_TRIGGERED: Final = 1 << 31  # EPOLLET
 _MAX_EVENTS: Final = 1_024
 
 
 class Readiness(Protocol):
-    """Waits for sockets, edge-triggered; only `wake` may be called from another thread."""
+    """Waits for sockets, edge-triggered. Only `wake` may be called from another thread."""
 
     def watch(self, fd: int) -> None:
-        """Add a new socket; closing it removes it. OSError if the system watches no more descriptors."""
+        """Add a new socket; closing it removes it. OSError: the system watches no more descriptors."""
         ...
 
     def wait(self, timeout_s: float) -> Events:
-        """Return what has happened, each descriptor once, or nothing after the timeout."""
+        """Return the events, each descriptor once; empty after the timeout."""
         ...
 
     def wake(self) -> None:
-        """End the wait, or the next one."""
+        """End the current wait, or the next one."""
         ...
 
     def close(self) -> None:
@@ -40,7 +40,7 @@ class Readiness(Protocol):
 
 
 class EpollReadiness:
-    """One epoll for all sockets of a client."""
+    """Readiness by epoll (Linux)."""
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
@@ -48,15 +48,15 @@ class EpollReadiness:
         self._epoll.register(self._event, READABLE | _EDGE_TRIGGERED)
 
     def watch(self, fd: int) -> None:
-        """Add a new socket; closing it removes it. OSError if the system watches no more descriptors."""
+        """Add a new socket; closing it removes it. OSError: the system watches no more descriptors."""
         self._epoll.register(fd, READABLE | WRITABLE | _SHUT_DOWN | _EDGE_TRIGGERED)
 
     def wait(self, timeout_s: float) -> Events:
-        """Return what has happened, each descriptor once, or nothing after the timeout."""
+        """Return the events, each descriptor once; empty after the timeout."""
         return self._epoll.poll(timeout_s, _MAX_EVENTS)
 
     def wake(self) -> None:
-        """End the wait, or the next one. Nobody reads the counter: each write is an edge."""
+        """End the current wait, or the next one. Each write is an edge, so the counter is never read."""
         os.eventfd_write(self._event, 1)
 
     def close(self) -> None:
@@ -66,45 +66,45 @@ class EpollReadiness:
 
 
 class KqueueReadiness:
-    """One kqueue for all sockets of a client. `api` has the names of the module `select` on a system with kqueue."""
+    """Readiness by kqueue (macOS, BSD). `api` is the module `select` of a system with kqueue."""
 
     def __init__(self, api: Any = select) -> None:
         self._api = api
         self._kqueue = api.kqueue()
-        self._waked, self._waker = socket.socketpair()
-        for end in (self._waked, self._waker):
+        self._wake_receiver, self._wake_sender = socket.socketpair()
+        for end in (self._wake_receiver, self._wake_sender):
             end.setblocking(False)
-        self._add(self._waked.fileno(), api.KQ_FILTER_READ)
+        self._add(self._wake_receiver.fileno(), api.KQ_FILTER_READ)
 
     def watch(self, fd: int) -> None:
-        """Add a new socket; closing it removes it. OSError if the system watches no more descriptors."""
+        """Add a new socket; closing it removes it. OSError: the system watches no more descriptors."""
         self._add(fd, self._api.KQ_FILTER_READ, self._api.KQ_FILTER_WRITE)
 
     def wait(self, timeout_s: float) -> Events:
-        """Return what has happened, each descriptor once, or nothing after the timeout.
+        """Return the events, each descriptor once; empty after the timeout.
 
-        kqueue reports reading and writing one by one. They are joined: after the first event its socket may be closed,
-        and the descriptor belong to another one.
+        kqueue reports reading and writing separately. They are joined: the handler of the first event may close its
+        socket, and a new socket may get the same descriptor.
         """
         found: dict[int, int] = {}
         for event in self._kqueue.control(None, _MAX_EVENTS, timeout_s):
             found[event.ident] = found.get(event.ident, 0) | self._bits_of(event)
-        if found.pop(self._waked.fileno(), 0):
+        if found.pop(self._wake_receiver.fileno(), 0):
             self._drain()
             if not found:
-                return [(self._waked.fileno(), READABLE)]
+                return [(self._wake_receiver.fileno(), READABLE)]
         return list(found.items())
 
     def wake(self) -> None:
-        """End the wait, or the next one."""
-        with contextlib.suppress(BlockingIOError):  # full of wakes: one is enough
-            self._waker.send(b"\0")
+        """End the current wait, or the next one."""
+        with contextlib.suppress(BlockingIOError):  # the buffer is full of wakes: one is enough
+            self._wake_sender.send(b"\0")
 
     def close(self) -> None:
         """Release the descriptors."""
         self._kqueue.close()
-        self._waked.close()
-        self._waker.close()
+        self._wake_receiver.close()
+        self._wake_sender.close()
 
     def _add(self, fd: int, *filters: int) -> None:
         api = self._api
@@ -117,10 +117,10 @@ class KqueueReadiness:
 
     def _drain(self) -> None:
         with contextlib.suppress(BlockingIOError):
-            while self._waked.recv(4_096):
+            while self._wake_receiver.recv(4_096):
                 pass
 
 
 def new_readiness() -> Readiness:
-    """Return the readiness of this system."""
+    """Return the implementation for this system."""
     return EpollReadiness() if hasattr(select, "epoll") else KqueueReadiness()

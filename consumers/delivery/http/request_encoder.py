@@ -1,4 +1,4 @@
-"""A request to the bytes that are sent."""
+"""Encodes a request as HTTP/1.1."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Final
 
 from consumers.delivery.http.types import Request
 
-# URLs whose request line and Host are remembered.
+# Maximum number of URLs whose request line and Host are cached.
 _MAX_URLS: Final = 10_000
 
 
@@ -17,8 +17,9 @@ class RequestEncoder:
         self._beginnings: dict[str, bytes] = {}
 
     def encode(self, request: Request) -> bytes:
-        """Return a request; its header lines hold no line break (the client has checked)."""
-        url, body = request.target.url, request.body
+        """Return the bytes of a request. The client has checked that its header lines hold no line breaks."""
+        url = request.target.url
+        body = request.body
         beginning = self._beginnings.get(url)
         if beginning is None:
             if len(self._beginnings) >= _MAX_URLS:

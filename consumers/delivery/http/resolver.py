@@ -1,4 +1,4 @@
-"""Names to addresses, by c-ares. Nothing blocks here: a name that hangs delays only its own requests."""
+"""Resolves names by c-ares, checks addresses, caches answers. Nothing blocks: a hanging name delays no other."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ import pycares
 
 from schemas.network.egress import LOOPBACK, EgressPolicy, is_literal
 
-# An answer is cached for its TTL within these bounds, in seconds: a TTL of 0 would query for every request, a long one
-# would send to an address that its owner has left. Failures are cached just long enough for the requests that wait.
+# An answer is cached for its TTL within these bounds, in seconds. A TTL of 0 would mean a query for every request; with
+# a long one requests would go to an address that its owner has left. Failures are cached for the requests that wait.
 MIN_TTL: Final = 1.0
 MAX_TTL: Final = 60.0
 FAILURE_TTL: Final = 5.0
 MAX_NAMES: Final = 10_000
-# Names that are prefetched: how many at a time, and how long they are cached, as their requests return in about 5 s.
+# Maximum number of names that are prefetched at a time. Their requests return in about 5 s, so they are cached longer.
 MAX_PREFETCHES: Final = 8_192
 PREFETCH_TTL: Final = 10.0
 # More addresses than this are checked but not tried.
 _MAX_ADDRESSES: Final = 16
-# How long a name may take in all (setting dns_timeout).
+# Default of the setting dns_timeout: how long a name may take in all.
 TIMEOUT: Final = 5.0
-# For each of c-ares' tries. With fast servers c-ares uses less and gives up early; the query is repeated until the time
-# above has passed, so that a name that does not answer always fails after the same time.
+# Timeout of each try of c-ares. With fast servers c-ares uses a shorter one and gives up early. The query is repeated
+# until `TIMEOUT` has passed, so that a name without an answer always fails after the same time.
 _TRY_S: Final = 2.0
 _TRIES: Final = 3
-# c-ares' flag against a connect() to every address to sort them: the connector tries them all.
+# Without this flag c-ares calls connect() for every address to sort them. The connector tries them all.
 _UNSORTED: Final = 1 << 7  # ARES_AI_NOSORT
 _TIMEOUTS: Final = frozenset({pycares.errno.ARES_ETIMEOUT, pycares.errno.ARES_ECANCELLED})
 # Nothing listens at the address of the DNS server.
@@ -39,7 +39,7 @@ _NO_SERVER: Final = frozenset({pycares.errno.ARES_ECONNREFUSED})
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """Where to connect to: a name's addresses, or a proxy's, with the host:port that the proxy connects to."""
+    """The addresses to connect to. If they are those of a proxy, `tunnel_to` is the `host:port` that it connects to."""
 
     addresses: tuple[str, ...]
     tunnel_to: str = ""
@@ -47,14 +47,14 @@ class Addresses:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The policy forbids one of the name's addresses, and with it the name."""
+    """The policy refuses the name, because it refuses one of its addresses."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """There is no answer, or it holds no address."""
+    """There is no answer, or no address in it."""
 
     kind: Literal["dns", "dns_timeout", "proxy_unreachable"]
     detail: str
@@ -72,26 +72,26 @@ class _Entry:
 
 
 class NameResolver(Protocol):
-    """What the client needs of a resolver: Resolver, or proxy.ProxyResolver."""
+    """The resolver of a client: Resolver, or proxy.ProxyResolver."""
 
     def wake_by(self, wake: Callable[[], None]) -> None:
-        """Set what to call when `ended` has news."""
+        """Set the function to call when `ended` has something to return."""
         ...
 
     def lookup(self, host: str, port: int, *, waits: bool = True) -> Resolution | None:
-        """Return what is known of a host; None: nothing yet, and if `waits`, `ended` will name the host."""
+        """Return the answer for a host; None: a query is under way. If `waits`, `ended` will return the host."""
         ...
 
     def ended(self) -> list[str]:
-        """Return the hosts that have news since the last call."""
+        """Return the hosts whose queries have ended since the last call."""
         ...
 
     def has_hung(self, host: str) -> bool:
-        """Whether the last query for a host got no answer."""
+        """Whether the last query for a host timed out."""
         ...
 
     def close(self) -> None:
-        """Ask nothing more."""
+        """Drop all queries."""
         ...
 
 
@@ -110,10 +110,9 @@ class Resolver:
         self._monotonic = monotonic
         self._known: dict[str, _Entry] = {}
         self._timeout = timeout_s
-        # Name to when its query started, oldest first.
-        self._under_way: dict[str, float] = {}
-        self._prefetched: set[str] = set()  # those of them that no request waits for
-        # c-ares calls back in its own thread, or at once in ours; the callback only appends here.
+        self._under_way: dict[str, float] = {}  # start times of queries by name, oldest first
+        self._prefetched: set[str] = set()  # queries that no request waits for
+        # c-ares calls back in its own thread, or at once in this one. The callback only appends here.
         self._ended: deque[tuple[str, float, Any, int | None]] = deque()
         self._wake: Callable[[], None] = lambda: None
         # Without NOSEARCH a name that does not exist is tried again under the search domains of resolv.conf.
@@ -122,14 +121,14 @@ class Resolver:
         self._refreshed = monotonic()
 
     def wake_by(self, wake: Callable[[], None]) -> None:
-        """Set what to call when a query has ended; it is called from any thread."""
+        """Set the function to call when a query has ended. Any thread may call it."""
         self._wake = wake
 
     def lookup(self, host: str, port: int, *, waits: bool = True) -> Resolution | None:
-        """Return what is known of a target's host; None: a query is under way, `ended` will name the host.
+        """Return the answer for a host; None: a query is under way, and `ended` will return the host.
 
-        Without `waits` None promises nothing: the request returns in a few seconds. A name that is not known to hang
-        is prefetched for it.
+        Without `waits` the request is deferred for a few seconds if there is no answer. Then the name is prefetched,
+        unless it is known to hang.
         """
         now = self._monotonic()
         entry = self._known.get(host)
@@ -146,7 +145,7 @@ class Resolver:
         return entry.found
 
     def ended(self) -> list[str]:
-        """Return the names whose query has ended since the last call; `lookup` knows their answer."""
+        """Return the names whose queries have ended since the last call. `lookup` returns their answers."""
         names = []
         while self._ended:
             host, asked, result, error = self._ended.popleft()
@@ -157,17 +156,19 @@ class Resolver:
             host, asked = next(iter(self._under_way.items()))
             if self._monotonic() - asked < self._timeout:
                 break
-            self._end(host, Failed("dns_timeout", f"{host}: no answer of DNS within {self._timeout:g} s"), FAILURE_TTL)
+            self._end(
+                host, Failed("dns_timeout", f"{host}: DNS did not answer within {self._timeout:g} s"), FAILURE_TTL
+            )
             names.append(host)
         return names
 
     def has_hung(self, host: str) -> bool:
-        """Whether the last query for a name got no answer."""
+        """Whether the last query for a name timed out."""
         entry = self._known.get(host)
         return entry is not None and type(entry.found) is Failed and entry.found.kind == "dns_timeout"
 
     def close(self) -> None:
-        """Ask nothing more; drop the queries under way."""
+        """Drop all queries."""
         self._wake = lambda: None
         self._channel.close()
 
@@ -175,8 +176,8 @@ class Resolver:
         if host in self._under_way:
             return
         if now - self._refreshed >= MAX_TTL / 2:
-            # c-ares caches answers for their whole TTL; this drops them (soon, not before this query) and reads
-            # resolv.conf again.
+            # c-ares caches answers for their whole TTL. This drops its cache soon, though not before this query, and
+            # reads resolv.conf again.
             self._channel.reinit()
             self._refreshed = now
         self._under_way[host] = now
@@ -191,9 +192,9 @@ class Resolver:
         self._channel.getaddrinfo(host, None, family=family, type=socket.SOCK_STREAM, flags=_UNSORTED, callback=ended)
 
     def _is_final(self, host: str, asked: float, error: int | None) -> bool:
-        """Whether the end of a query is an answer; if c-ares gave up early, the query is repeated."""
+        """Whether a query has really ended. If c-ares gave up early, the query is repeated."""
         if error is None:
-            return True  # however late
+            return True  # an answer counts even if it is late
         if self._under_way.get(host) != asked:
             return False
         if error in _TIMEOUTS:
@@ -211,7 +212,7 @@ class Resolver:
     def _interpret(self, host: str, result: Any, error: int | None) -> tuple[Resolution, float]:
         if error is not None:
             kind: Literal["dns", "dns_timeout"] = "dns_timeout" if error in _NO_SERVER else "dns"
-            return Failed(kind, f"{host}: {_words(error)}"), FAILURE_TTL
+            return Failed(kind, f"{host}: {_text_of(error)}"), FAILURE_TTL
         addresses = tuple(node.addr[0].decode("ascii") for node in result.nodes)
         if not addresses:
             return Failed("dns", f"{host} has no address"), FAILURE_TTL
@@ -219,7 +220,7 @@ class Resolver:
         return self._checked(host, addresses), min(max(ttl, MIN_TTL), MAX_TTL)
 
     def _checked(self, host: str, addresses: tuple[str, ...]) -> Resolution:
-        """Refuse a name for one forbidden address: nobody can say which address a connection would use."""
+        """Return the addresses of a name. Refuse the name if the policy refuses one of them: any may be used."""
         for address in addresses:
             reason = self._policy.refusal(address)
             if reason is not None:
@@ -241,6 +242,6 @@ class Resolver:
         return entry
 
 
-def _words(error: int) -> str:
-    words = pycares.errno.strerror(error)
-    return words.decode("ascii", "replace") if isinstance(words, bytes) else words
+def _text_of(error: int) -> str:
+    text = pycares.errno.strerror(error)
+    return text.decode("ascii", "replace") if isinstance(text, bytes) else text

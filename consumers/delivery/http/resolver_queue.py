@@ -1,30 +1,31 @@
-"""Requests that wait for the name of their host. They count apart from requests in flight and have limits of their own.
+"""Requests that wait for DNS. They have limits of their own and do not count as in flight.
 
-Names that never answer therefore take no place of a request and no more memory than the limits allow. The second half
-of the queue is for names that are not known to hang.
+Names that never resolve therefore hold no permit of a request, and no more memory than the limits allow. The second
+half of the queue is reserved for names that are not known to hang.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Final
 
 from consumers.delivery.http.exchange import Exchange
 
-# A partition commits at most 2,000 offsets beyond an unfinished one: waiting for names must not use that up.
+# Requests that wait for DNS must not use up the 2,000 unfinished offsets of a partition (partitions/progress.py).
 MAX_REQUESTS: Final = 1_024
-# A quarter of what a process takes into memory at once.
+# A quarter of the record bytes that a process keeps in memory.
 MAX_BYTES: Final = 8 * 1024 * 1024
 
 
 class ResolverQueue:
-    """Exchanges by the name that they wait for."""
+    """Exchanges by the host name that they wait for."""
 
     def __init__(self) -> None:
         self._by_host: dict[str, list[Exchange]] = {}
         self.requests = 0
         self._bytes = 0
-        # An attribute, as it is read for every request: while it is true, requests for any name may wait.
+        # While true, requests for any name may wait. An attribute, because it is read for every request.
         self.is_half_empty = True
 
     @property
@@ -33,19 +34,19 @@ class ResolverQueue:
         return self.requests >= MAX_REQUESTS or self._bytes >= MAX_BYTES
 
     def add(self, exchange: Exchange) -> None:
-        """Let a request wait for its host."""
+        """Add a request."""
         self._by_host.setdefault(exchange.request.target.host, []).append(exchange)
         self._count(1, len(exchange.request.body))
 
     def take(self, host: str) -> list[Exchange]:
-        """Take what waits for a name."""
+        """Remove and return the requests that wait for a name."""
         taken = self._by_host.pop(host, [])
         for exchange in taken:
             self._count(-1, -len(exchange.request.body))
         return taken
 
     def take_where(self, predicate: Callable[[Exchange], bool]) -> list[Exchange]:
-        """Take those of which `predicate` is true."""
+        """Remove and return the requests for which `predicate` is true."""
         taken = []
         for host in list(self._by_host):
             if any(predicate(exchange) for exchange in self._by_host[host]):
@@ -56,9 +57,10 @@ class ResolverQueue:
                         self.add(exchange)
         return taken
 
-    def next_deadline(self, otherwise: float) -> float:
-        """Return the earliest deadline of what waits, or `otherwise` if that is earlier."""
-        return min(otherwise, *(exchange.deadline for here in self._by_host.values() for exchange in here), otherwise)
+    def next_deadline(self) -> float:
+        """Return the earliest deadline of the requests; infinity if there are none."""
+        deadlines = (exchange.deadline for exchanges in self._by_host.values() for exchange in exchanges)
+        return min(deadlines, default=math.inf)
 
     def _count(self, requests: int, size: int) -> None:
         self.requests += requests

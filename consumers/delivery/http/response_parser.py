@@ -1,4 +1,4 @@
-"""Parses responses as their bytes arrive: as lenient as browsers, within bounds. No I/O.
+"""Parses responses as their bytes arrive: as leniently as browsers do, within limits. No I/O.
 
 Nearly all responses arrive complete in one read and declare their length: `parse_complete_response` recognises these.
 `ResponseParser` parses everything else.
@@ -13,27 +13,27 @@ from typing import Final
 from consumers.delivery.http.types import MAX_BODY_KEPT, MAX_BODY_READ, MAX_HEADERS
 
 _COMPLETE_STATUS: Final = re.compile(rb"HTTP/1\.1 (2\d\d)[ \r]")
-# The header lines that frame a response or end its connection.
+# The header lines that decide where a response ends, and whether its connection stays open.
 _FRAMING: Final = re.compile(rb"\n(content-length|transfer-encoding|connection)[ \t]*:[ \t]*([^\r\n]*)", re.IGNORECASE)
 _STATUS_LINE: Final = re.compile(rb"HTTP/1\.([01])[ \t]+(\d{3})(?:[ \t].*)?", re.DOTALL)
 _HEAD_END: Final = re.compile(rb"\r?\n\r?\n")
 _BEGINNING: Final = b"HTTP/1."
 _PLAIN_HEAD: Final = 8 * 1024
-# An endpoint repeats its head, but for the date: a head is parsed about once a second.
+# Heads of an endpoint differ only by the date, so each is cached and parsed about once a second.
 _MAX_HEADS: Final = 256
 _heads: Final[dict[bytes, tuple[int, int]]] = {}
 _ENDLESS: Final = 10**18
 _MAX_DIGITS: Final = 18
 _CHUNK_SIZE: Final = re.compile(rb"[ \t]*([0-9a-fA-F]{1,15})[ \t]*(?:;.*)?", re.DOTALL)
 _MAX_CHUNK_LINE: Final = 4 * 1024
-# Lines between chunks count as header lines, with this overhead each: bounds a body of thousands of tiny chunks.
+# Lines between chunks count as header lines, with this overhead each. That bounds bodies of thousands of tiny chunks.
 _CHUNK_OVERHEAD: Final = 8
 _NO_BODY: Final = frozenset({204, 304})
 _SWITCHED: Final = 101
 
 
-class BadResponse(Exception):  # an outcome of the request
-    """What came is not HTTP; the message says why, without the bytes."""
+class BadResponse(Exception):
+    """The bytes are not an HTTP response. The message says why, without the bytes."""
 
 
 class TooLarge(Exception):
@@ -41,7 +41,7 @@ class TooLarge(Exception):
 
 
 def parse_complete_response(data: bytes) -> tuple[int, int] | None:
-    """Return status and offset of the body if `data` is one 2xx response that keeps its connection; else None."""
+    """Return status and body offset if `data` is exactly one 2xx response that keeps its connection; else None."""
     end = data.find(b"\r\n\r\n") + 4
     if end < len(_BEGINNING) or end > _PLAIN_HEAD:
         return None
@@ -58,7 +58,7 @@ def parse_complete_response(data: bytes) -> tuple[int, int] | None:
 
 
 def _plain_head(head: bytes) -> tuple[int, int] | None:
-    """Return status and length of the body if the head is that of a 2xx that keeps its connection; else None."""
+    """Return status and body length if the head is that of a 2xx response that keeps its connection; else None."""
     found = _COMPLETE_STATUS.match(head)
     if found is None or b"\0" in head:
         return None
@@ -86,7 +86,7 @@ class _State(Enum):
 
 
 class ResponseParser:
-    """Parses one response. Call `feed` until it returns True; once `headers_complete` is true it is a response."""
+    """Parses one response. Call `feed` until it returns True. A response exists once `headers_complete` is true."""
 
     __slots__ = (
         "_at",
@@ -111,7 +111,7 @@ class ResponseParser:
         self.status = 0
         self.retry_after: str | None = None
         self.body = b""
-        self.cut = False  # the body is incomplete, or larger than what is read
+        self.cut = False  # the body is incomplete, or longer than the client reads
         self.keep_alive = False  # valid once the response is complete
         self._state = _State.HEAD
         self._buffer = b""
@@ -122,9 +122,9 @@ class ResponseParser:
         self._read = 0
 
     def feed(self, data: bytes) -> bool:
-        """Take the next bytes (b"": the connection ended); return True once the response is complete.
+        """Parse the next bytes (b"": the connection ended). Return True once the response is complete.
 
-        BadResponse and TooLarge before the headers are complete; afterwards the response is cut.
+        BadResponse, TooLarge: only before the headers are complete. Later errors cut the response.
         """
         if not data:
             return self._ended()
@@ -150,14 +150,15 @@ class ResponseParser:
         self._state = _State.COMPLETE
         self.cut = cut
         self.keep_alive = self._keeps and not cut and self._at == len(self._buffer)
-        self._buffer, self._at = b"", 0
+        self._buffer = b""
+        self._at = 0
 
     def _read_heads(self) -> None:
         """Parse heads until one that is not interim (1xx)."""
         while not self.headers_complete:
             buffer = self._buffer
             if not buffer.startswith(_BEGINNING[: len(buffer)]):
-                raise BadResponse("what came is not HTTP/1.0 or 1.1")
+                raise BadResponse("the response is not HTTP/1.0 or HTTP/1.1")
             end = _HEAD_END.search(buffer)
             size = len(buffer) if end is None else end.end()
             if self._header_bytes + size > MAX_HEADERS:
@@ -172,10 +173,10 @@ class ResponseParser:
         first, *lines = [line.removesuffix(b"\r") for line in head.split(b"\n")]
         found = _STATUS_LINE.fullmatch(first)
         if found is None or found[2] < b"100" or b"\0" in head:
-            raise BadResponse("its status line or a header line is not one of HTTP")
+            raise BadResponse("the status line or a header line is invalid")
         status = int(found[2])
         if status == _SWITCHED:
-            raise BadResponse("it switched to a protocol that was not asked for")
+            raise BadResponse("101: the request did not ask for another protocol")
         if status < 200:
             return
         fields: dict[bytes, list[bytes]] = {}
@@ -184,7 +185,8 @@ class ResponseParser:
             if colon:
                 fields.setdefault(name.strip().lower(), []).append(value.strip())
         self._frame(status, found[1] == b"1", fields)
-        self.status, self.headers_complete = status, True
+        self.status = status
+        self.headers_complete = True
         if b"retry-after" in fields:
             self.retry_after = fields[b"retry-after"][0].decode("latin-1")
 
@@ -198,12 +200,12 @@ class ResponseParser:
             self._complete(cut=False)
         elif codings and codings != [b"identity"]:
             if codings != [b"chunked"]:
-                raise BadResponse("its transfer coding is not one that was asked for")
+                raise BadResponse("the transfer coding is not chunked")
             self._state = _State.CHUNK_LINE
-            self._keeps = self._keeps and not lengths  # with both headers the end is ambiguous
+            self._keeps = self._keeps and not lengths  # with both headers the end of the body is ambiguous
         elif lengths:
             if len(lengths) > 1 or not next(iter(lengths)).isdigit():
-                raise BadResponse("its content-length is none")
+                raise BadResponse("the content-length is not a number")
             digits = lengths.pop().lstrip(b"0")  # int() refuses thousands of digits
             self._left = int(digits or b"0") if len(digits) <= _MAX_DIGITS else _ENDLESS
             self._state = _State.LENGTH if self._left < _ENDLESS else _State.UNTIL_CLOSE
@@ -215,7 +217,8 @@ class ResponseParser:
 
     def _read_body(self) -> None:
         self._read_parts()
-        self._buffer, self._at = self._buffer[self._at :], 0
+        self._buffer = self._buffer[self._at :]
+        self._at = 0
 
     def _read_parts(self) -> None:
         while self._state is not _State.COMPLETE:
@@ -233,7 +236,7 @@ class ResponseParser:
                     self._read_line(line)
 
     def _take(self, most: int) -> bool:
-        """Take up to `most` bytes of the body; return True if more has to come."""
+        """Take up to `most` bytes of the body. Return True if more bytes have to arrive."""
         data = self._buffer[self._at : self._at + most]
         self._at += len(data)
         self._read += len(data)
@@ -255,7 +258,8 @@ class ResponseParser:
 
     def _line(self) -> bytes | None:
         end = self._buffer.find(b"\n", self._at)
-        if (len(self._buffer) if end < 0 else end) - self._at > _MAX_CHUNK_LINE:
+        size = (len(self._buffer) if end < 0 else end) - self._at
+        if size > _MAX_CHUNK_LINE:
             raise BadResponse("a line between chunks is too long")
         if end < 0:
             return None
@@ -271,7 +275,7 @@ class ResponseParser:
             case _State.CHUNK_LINE:
                 found = _CHUNK_SIZE.fullmatch(line)
                 if found is None:
-                    raise BadResponse("the size of a chunk is none")
+                    raise BadResponse("the size of a chunk is not a number")
                 self._left = int(found[1], 16)
                 self._state = _State.CHUNK if self._left else _State.TRAILERS
             case _State.CHUNK_END:
@@ -284,5 +288,5 @@ class ResponseParser:
 
 
 def _listed(fields: dict[bytes, list[bytes]], name: bytes) -> list[bytes]:
-    """Return the members of a list header, over all its lines."""
+    """Return the members of a list header, from all its lines."""
     return [member.strip() for value in fields.get(name, ()) for member in value.split(b",")]

@@ -1,4 +1,4 @@
-"""TLS: contexts, sessions to resume, TLS within TLS, and OpenSSL's errors translated."""
+"""TLS: contexts, session resumption, TLS within TLS, translation of OpenSSL's errors."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from consumers.delivery.http.failures import kind_of_alert, kind_of_verification
 from consumers.delivery.http.types import ClientIdentity, TransportError
 from schemas.catalog.failures import FailureKind
 
-# Hosts whose TLS session is kept.
+# Maximum number of TLS sessions that are kept.
 _MAX_SESSIONS: Final = 4_096
 _MAX_RECORD: Final = 16 * 1024
 _READ_SIZE: Final = 64 * 1024
 
 
-class BadIdentity(Exception):  # the subscription's error, not ours
-    """A client certificate that OpenSSL does not accept."""
+class BadIdentity(Exception):
+    """OpenSSL does not accept the client certificate of a subscription."""
 
 
 class TlsInTls:
-    """TLS with an endpoint inside of TLS with a proxy: non-blocking, with the methods of ssl.SSLSocket in use here."""
+    """TLS with an endpoint inside of TLS with a proxy, non-blocking. Has the methods of ssl.SSLSocket that are used."""
 
     def __init__(
         self, context: ssl.SSLContext, outer: ssl.SSLSocket, host: str, session: ssl.SSLSession | None
@@ -34,15 +34,15 @@ class TlsInTls:
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._inner = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host, session=session)
         self._encrypted = b""  # not sent yet
-        self._sending = 0  # how much of the data given to `send` is in there
+        self._sending = 0  # bytes of the data given to `send` that `_encrypted` holds
 
     @property
     def session(self) -> ssl.SSLSession | None:
-        """The session, to be resumed."""
+        """The TLS session with the endpoint, for resumption."""
         return self._inner.session
 
     def do_handshake(self) -> None:
-        """Continue the handshake; SSLWantReadError or SSLWantWriteError if it has to wait, OSError if it fails."""
+        """Continue the handshake; SSLWantReadError or SSLWantWriteError: it has to wait; OSError: it failed."""
         while True:
             try:
                 self._inner.do_handshake()
@@ -51,14 +51,14 @@ class TlsInTls:
                 self._fill()
             except OSError:
                 with contextlib.suppress(OSError):
-                    self._flush()  # the alert
+                    self._flush()  # sends the alert
                 raise
             else:
                 self._flush()
                 return
 
     def send(self, data: bytes | memoryview) -> int:
-        """Send some of the data; after an SSLWantWriteError call it with the same data, as OpenSSL asks for."""
+        """Send some of the data. After SSLWantWriteError call it again with the same data, as with OpenSSL."""
         if not self._sending:
             self._sending = self._inner.write(data[:_MAX_RECORD])
         self._flush()
@@ -66,7 +66,7 @@ class TlsInTls:
         return sent
 
     def recv(self, size: int) -> bytes:
-        """Return up to `size` bytes, b"" at the end; SSLWantReadError if nothing has come."""
+        """Return up to `size` bytes, b"" at the end; SSLWantReadError: there is no data yet."""
         while True:
             try:
                 return self._inner.read(size)
@@ -101,13 +101,13 @@ class TlsInTls:
 
 
 class TlsContexts:
-    """Starts TLS on connections; `roots` is the file of the trusted authorities."""
+    """Starts TLS on connections. `roots` is the file of trusted authorities."""
 
     def __init__(self, roots: str) -> None:
         self._roots = roots
         self._plain = self._new_context()
-        # A context reads all authorities: 24 ms and 0.8 MB. A connection copies the client certificate of its context
-        # when it is made, so one context serves all client certificates.
+        # A context loads all authorities, which takes 24 ms and 0.8 MB, so one context serves all client certificates:
+        # a connection copies the certificate that its context holds when the connection is made.
         self._with_identity: ssl.SSLContext | None = None
         self._loaded: ClientIdentity | None = None
         self._sessions: dict[tuple[str, int, ClientIdentity | None], ssl.SSLSession] = {}
@@ -115,11 +115,12 @@ class TlsContexts:
     def wrap(
         self, stream: socket.socket | ssl.SSLSocket, host: str, port: int, identity: ClientIdentity | None
     ) -> ssl.SSLSocket | TlsInTls:
-        """Return a stream whose handshake is still to be done.
+        """Return a TLS stream before its handshake.
 
-        BadIdentity if OpenSSL does not accept the client certificate; OSError if the connection was reset meanwhile.
+        BadIdentity: OpenSSL does not accept the client certificate. OSError: the connection was reset meanwhile.
         """
-        context, session = self._context_of(identity), self._sessions.get((host, port, identity))
+        context = self._context_of(identity)
+        session = self._sessions.get((host, port, identity))
         name = host.rstrip(".")
         if isinstance(stream, ssl.SSLSocket):
             return TlsInTls(context, stream, name, session)
@@ -128,13 +129,13 @@ class TlsContexts:
         )
 
     def wrap_for_proxy(self, stream: socket.socket, host: str) -> ssl.SSLSocket:
-        """Return TLS with a proxy, whose handshake is still to be done; OSError."""
+        """Return a TLS stream to a proxy before its handshake; OSError: the connection was reset meanwhile."""
         return self._plain.wrap_socket(
             stream, server_hostname=host, do_handshake_on_connect=False, suppress_ragged_eofs=True
         )
 
     def remember(self, stream: ssl.SSLSocket | TlsInTls, host: str, port: int, identity: ClientIdentity | None) -> None:
-        """Keep the session of a connection that was answered; the next connection of its kind resumes it."""
+        """Keep the TLS session of a connection that got a response; the next connection of its kind resumes it."""
         session = stream.session
         if session is not None and session.has_ticket:
             if len(self._sessions) >= _MAX_SESSIONS:
@@ -162,7 +163,7 @@ class TlsContexts:
 
 @contextlib.contextmanager
 def file_in_memory(content: bytes) -> Iterator[str]:
-    """Give the path of a file that is on no disk."""
+    """Yield the path of a file in memory."""
     file = os.memfd_create("identity", os.MFD_CLOEXEC)
     try:
         with open(file, "wb", closefd=False) as writing:
@@ -174,7 +175,7 @@ def file_in_memory(content: bytes) -> Iterator[str]:
 
 @contextlib.contextmanager
 def temporary_file(content: bytes) -> Iterator[str]:
-    """Give the path of a file that only this user can read, and that is deleted at once."""
+    """Yield the path of a temporary file that only this user can read."""
     with tempfile.NamedTemporaryFile(prefix="identity-") as file:  # mode 0600
         file.write(content)
         file.flush()
@@ -194,23 +195,25 @@ def _load(context: ssl.SSLContext, identity: ClientIdentity) -> None:
 
 
 def not_started(error: BadIdentity | OSError) -> TransportError:
-    """Return why a handshake could not start."""
+    """Return the error for a handshake that could not start."""
     if isinstance(error, OSError):
         return out_of_resources(error) or tls_failure(error, "reset")
     return TransportError("tls_client_certificate", str(error))
 
 
-def tls_failure(error: OSError, otherwise: FailureKind = "tls_failed") -> TransportError:
-    """Return why a handshake failed, or what came instead of a response."""
+def tls_failure(error: OSError, default: FailureKind = "tls_failed") -> TransportError:
+    """Return the error for a failed handshake, or for a TLS error in place of a response."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return TransportError(kind_of_verification(error.verify_code), printable(error.verify_message))
     reason = reason_of(error)
-    return TransportError(kind_of_alert(reason, otherwise), f"TLS: {printable(reason)}")
+    return TransportError(kind_of_alert(reason, default), f"TLS: {printable(reason)}")
 
 
 def reason_of(error: Exception) -> str:
-    """Return OpenSSL's or the system's reason, without numbers."""
+    """Return the reason of OpenSSL or of the system, as text without error numbers."""
     if isinstance(error, ssl.SSLError):
         reason = (error.reason or "").replace("_", " ").lower()
         return reason or "the connection ended"
-    return (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error)

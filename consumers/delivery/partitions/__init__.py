@@ -1,1 +1,1 @@
-"""What is read of each partition, what of it is finished, and how that is committed."""
+"""Partitions of delay topics: assignment, reading, progress, commits."""

@@ -1,7 +1,7 @@
-"""Which partitions of which delay topics are ours, and from where each is read. Pure: the reader talks to the broker.
+"""Decides which partitions of delay topics are ours, and from which offset each is read. Pure: the reader calls Kafka.
 
-The process that is assigned partition n of `jobs.0s` owns partition n of every delay topic. A partition of another
-delay topic without that of `jobs.0s` is not read.
+The process that is assigned partition n of `jobs.0s` owns partition n of every delay topic. A process does not read a
+partition of another delay topic while it does not own that of `jobs.0s`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,11 @@ from schemas.catalog.errors import Unavailable
 
 @dataclass(slots=True)
 class AssignmentChange:
-    """Partitions to read, what retention deleted before it was read, and numbers that start from what is on record."""
+    """The result of an assignment.
+
+    `partitions` are to be read. `truncated` names records that retention deleted before they were read. The partition
+    numbers in `restarted` start from committed positions, without tasks in memory.
+    """
 
     partitions: list[PartitionState] = field(default_factory=list)
     truncated: list[Truncation] = field(default_factory=list)
@@ -28,7 +32,7 @@ class AssignmentChange:
 
 
 class Assignment:
-    """The partitions that are ours; former ones are kept until it is known whether they come back."""
+    """The partitions that are ours. Revoked ones are kept as suspended until the next assignment."""
 
     def __init__(self, delay_topics: DelayTopics) -> None:
         self._delay_topics = delay_topics
@@ -36,16 +40,16 @@ class Assignment:
         self._suspended: dict[PartitionKey, PartitionState] = {}
 
     def owned(self, assigned: Iterable[PartitionKey]) -> list[PartitionKey]:
-        """Return the assigned partitions that are read: the ones whose `jobs.0s` is assigned too."""
+        """Return the assigned partitions that this process owns: those whose partition of `jobs.0s` is assigned too."""
         keys = [key for key in assigned if self._delay_topics.of(key[0]) is not None]
         numbers = self._numbers(keys)
         return [key for key in keys if key[1] in numbers]
 
-    def lacking(self, assigned: Sequence[PartitionKey], topics: Iterable[str] = ()) -> list[PartitionKey]:
-        """Return the partitions that should be ours, by their number, and are not assigned.
+    def missing(self, assigned: Sequence[PartitionKey], topics: Iterable[str] = ()) -> list[PartitionKey]:
+        """Return the partitions that should be ours by their number, but are not assigned.
 
-        Delay topics are those of our senders, and those among the existing `topics`: a newer version may have created
-        one.
+        The delay topics are those of the loaded senders, and those among the existing `topics`: a newer version may
+        have created some.
         """
         wanted_topics = {delay_topic.topic for delay_topic in self._delay_topics.all}
         wanted_topics |= {topic for topic in topics if self._delay_topics.of(topic)}
@@ -53,17 +57,17 @@ class Assignment:
         return sorted(wanted.difference(assigned))
 
     def suspend(self) -> None:
-        """Note that everything was revoked: nothing is read or committed until `take`."""
+        """Take in that all partitions were revoked: nothing is read or committed until `take`."""
         for partition in self.partitions.values():
             partition.ownership = Ownership.SUSPENDED
         self._suspended |= self.partitions
         self.partitions = {}
 
     def take(self, found: Mapping[PartitionKey, PartitionOffsets]) -> AssignmentChange:
-        """Take partitions over from the positions that are committed for them.
+        """Take assigned partitions, with their committed positions.
 
-        What is in memory for a partition is kept only if the committed position is the last one of this process;
-        otherwise another process has continued from there. Unavailable where `jobs.0s` has no position: a position is
+        The state in memory of a partition is kept only if its committed position is the last one of this process.
+        Otherwise another process has continued from there. Unavailable: `jobs.0s` has no position, and positions are
         never guessed.
         """
         first = self._delay_topics.first.topic
@@ -74,13 +78,13 @@ class Assignment:
             topic, number = key
             position = _position(topic, number, known)
             partition = self._suspended.get(key)
-            # A partition without a committed position was continued by nobody.
+            # If there is no committed position, no other process has continued the partition.
             if partition is not None and (known.offset is None or partition.committed == position):
-                lost_from = partition.progress.next_offset  # what is in memory is not lost with its records
+                lost_from = partition.progress.next_offset  # records in memory are not lost with the log
                 self._resume(key, partition, known)
             else:
                 lost_from = position.offset
-                # A delay topic that is new next to partitions that stayed ours changes nothing for their number.
+                # A new delay topic of a number that stayed ours does not restart that number.
                 if partition is not None or topic == first:
                     change.restarted.add(number)
                 partition = self._start(key, position, known)
@@ -99,10 +103,7 @@ class Assignment:
 
     def _resume(self, key: PartitionKey, partition: PartitionState, known: PartitionOffsets) -> None:
         del self._suspended[key]
-        partition.ownership = Ownership.OURS
-        partition.resume_at_ms = None
-        partition.paused_full = False
-        partition.progress.skip_to(known.begin)
+        partition.come_back(known.begin)
 
     def _start(self, key: PartitionKey, position: Position, known: PartitionOffsets) -> PartitionState:
         topic, number = key
@@ -114,7 +115,7 @@ class Assignment:
 
 def _position(topic: str, number: int, known: PartitionOffsets) -> Position:
     if known.offset is None:
-        return Position(known.begin, "")  # a delay topic next to a jobs.0s that has a position is new
+        return Position(known.begin, "")  # jobs.0s has a position, so this delay topic is new
     if known.offset > known.end:
         raise Unavailable(beyond_sentence(topic, number, known.offset, known.end))
     return Position(known.offset, known.metadata)

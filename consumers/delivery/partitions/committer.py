@@ -1,4 +1,4 @@
-"""Commits the outbox about every 200 ms, and bounds how much may be uncommitted, which bounds repeats after a kill."""
+"""Commits the outbox about every 200 ms. Limits uncommitted results, and so the requests repeated after a kill."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from consumers.kafka.transactions import Transactions
 from consumers.service.metrics import DeliveryMetrics
 
 COMMIT_EVERY_MS: Final = 200
-# A transaction that reaches one of these is begun early, so that it stays small.
+# An outbox that reaches one of these is committed early, so that transactions stay small.
 _RECORDS: Final = 4_000
 _BYTES: Final = 16 * 1024 * 1024
-# No attempt starts while completions have waited longer than this for their commit: that bounds repeats.
+# No attempt starts while completions have waited longer than this for their commit. That limits repeated requests.
 MAX_AGE_MS: Final = 2_000
 # A rebalance waits at most this long for a commit.
 _SETTLE_S: Final = 1.0
-# Records are kept until they are committed; no attempt starts while this many bytes of them wait.
+# No attempt starts while this many bytes of records wait for their commit.
 MAX_BYTES: Final = 64 * 1024 * 1024
 
 
 class Committer:
-    """Runs one transaction at a time; the loop goes on while a helper thread waits for the broker."""
+    """Runs one transaction at a time. A background thread waits for the broker, so the loop does not block."""
 
     def __init__(
         self, outbox: Outbox, transactions: Transactions, *, max_uncommitted: int, metrics: DeliveryMetrics
@@ -37,7 +37,7 @@ class Committer:
         self._batch: Batch | None = None
         self._closed_ms = 0
         self._uncommitted_since_ms: int | None = None
-        self._ended_hanging = False  # during this recovery
+        self._ended_hanging = False  # a hanging transaction was ended during this recovery
 
     @property
     def busy(self) -> bool:
@@ -50,13 +50,13 @@ class Committer:
         return not self.busy and self._outbox.empty
 
     def room(self) -> int:
-        """Return how many more attempts may be uncommitted."""
+        """Return how many more jobs may be uncommitted; 0 or less: no attempt may start."""
         if self._outbox.bytes >= MAX_BYTES:
             return 0
         return self._max_uncommitted - self._outbox.uncommitted
 
     def is_overdue(self, now_ms: int) -> bool:
-        """Whether completions have waited for their commit for over `MAX_AGE_MS`."""
+        """Whether completions have waited for their commit for longer than `MAX_AGE_MS`."""
         return self._uncommitted_since_ms is not None and now_ms - self._uncommitted_since_ms > MAX_AGE_MS
 
     @property
@@ -65,7 +65,7 @@ class Committer:
         return self._outbox.last_number
 
     def collect(self, now_ms: int, wait_s: float = 0.0) -> int:
-        """Return the number of the transaction that was committed just now, else 0; waits up to `wait_s` for it."""
+        """Wait up to `wait_s` for the transaction to end. Return its number if it has just been committed, else 0."""
         settled = self._transactions.poll(wait_s)
         if settled is None:
             return 0
@@ -82,11 +82,11 @@ class Committer:
         return batch.number if settled.committed else 0
 
     def commit(self, now_ms: int, group_metadata: object, *, at_once: bool = False) -> None:
-        """Begin a transaction if completions wait and it is time."""
+        """Begin a transaction if completions wait and one is due, or at once."""
         outbox = self._outbox
         if not outbox.pending:
             if not self.busy:
-                # The partitions of what waited belong to other processes now.
+                # The completions that waited were of partitions that belong to other processes now.
                 self._uncommitted_since_ms = None
             return
         if self._uncommitted_since_ms is None:
@@ -107,9 +107,9 @@ class Committer:
         self._transactions.begin(records, offsets, group_metadata, batch.serial)
 
     def while_recovering(self, awaited_s: float) -> None:
-        """End a hanging transaction of this process's predecessor, once, if it keeps positions pending for too long.
+        """End a hanging transaction of this process's predecessor if offsets stay pending too long; once in a recovery.
 
-        `awaited_s` is for how long committed positions have been asked for.
+        `awaited_s`: how long the recovery has waited for committed positions.
         """
         if awaited_s <= HANGING_AFTER_S:
             self._ended_hanging = False
@@ -118,9 +118,9 @@ class Committer:
             self._transactions.end_hanging()
 
     def settle(self, clock: Callable[[], int], group_metadata: object) -> None:
-        """End the transaction under way and commit what is pending, within a second.
+        """Finish the transaction under way and commit what is pending, within a second.
 
-        What is not committed by then stays in the outbox until it is known who owns its partitions.
+        What is not committed by then stays in the outbox until the next assignment.
         """
         deadline = clock() + int(_SETTLE_S * 1_000)
         self.collect(clock(), _SETTLE_S)

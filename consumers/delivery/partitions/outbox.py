@@ -1,7 +1,7 @@
-"""What waits for the next transaction, and what one transaction holds.
+"""The outbox: outgoing records and positions that wait for the next transaction.
 
-Records are kept until their transaction is known to be committed: after an abort they are written again, and no request
-is repeated for it.
+Records are kept until their transaction is known to be committed. After an abort they are written again, without
+repeating any request.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from consumers.kafka.outgoing_record import OutgoingRecord
 
 
 class Completion(NamedTuple):
-    """The records that follow from one record of a partition; they are committed with that partition's position."""
+    """The outgoing records of one finished job. They are committed together with the position of its partition."""
 
     partition: PartitionState
     records: Sequence[OutgoingRecord]
@@ -24,30 +24,30 @@ class Completion(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """One transaction: records, and the position of every partition that they come from."""
+    """The content of one transaction: records, and the position of every partition that they come from."""
 
     number: int
     serial: str
     completions: list[Completion]
     positions: dict[PartitionState, Position]
-    finished: dict[PartitionState, int]  # jobs that ended or moved, by partition
+    finished: dict[PartitionState, int]  # number of jobs that ended or moved, by partition
 
 
 class Outbox:
-    """Completions since the last batch was closed; `process_id` names this process in the serials of batches."""
+    """Completions since the last batch was closed. `process_id` names this process in the serials of batches."""
 
     def __init__(self, process_id: str) -> None:
         self._process_id = process_id
         self._completions: list[Completion] = []
         self._to_commit: list[PartitionState] = []  # partitions whose position has changed
         self._finished = 0
-        self.last_number = 0  # of the batch that was closed last; the first is 1
+        self.last_number = 0  # number of the batch that was closed last; the first one is 1
         self.record_count = 0
         self.bytes = 0
         self.in_commit: Batch | None = None
 
     def complete(self, partition: PartitionState, offset: int, records: Sequence[OutgoingRecord]) -> None:
-        """Add all records that follow from the record at `offset`, which is finished with them."""
+        """Finish the record at `offset` with these outgoing records."""
         self._add(partition, records)
         self._finished += 1
         partition.finished += 1
@@ -56,36 +56,37 @@ class Outbox:
             self.touch(partition)
 
     def attach(self, partition: PartitionState, records: Sequence[OutgoingRecord]) -> None:
-        """Add records that belong to a partition, but to none of its records."""
+        """Add outgoing records that belong to a partition, but to none of its records."""
         self._add(partition, records)
         self.touch(partition)
 
     def touch(self, partition: PartitionState) -> None:
-        """Have the position of a partition committed."""
+        """Have the position of a partition committed with the next batch."""
         if not partition.position_changed:
             partition.position_changed = True
             self._to_commit.append(partition)
 
     @property
     def pending(self) -> bool:
-        """Whether there is anything to commit now."""
+        """Whether a partition of ours has something to commit."""
         return any(partition.ownership is Ownership.OURS for partition in self._to_commit)
 
     @property
     def empty(self) -> bool:
-        """Whether nothing waits, including for partitions that may come back."""
+        """Whether nothing waits for a commit, neither for our partitions nor for suspended ones."""
         return not self._to_commit
 
     @property
     def uncommitted(self) -> int:
-        """Jobs that ended or moved and are not known to be committed."""
-        return self._finished + (sum(self.in_commit.finished.values()) if self.in_commit else 0)
+        """Number of jobs that ended or moved and are not known to be committed."""
+        in_commit = 0 if self.in_commit is None else sum(self.in_commit.finished.values())
+        return self._finished + in_commit
 
     def close_batch(self) -> Batch:
-        """Take what is pending for our partitions as the batch of the next transaction.
+        """Take the completions of our partitions as the batch of the next transaction.
 
         Completions of suspended partitions stay: with the metadata of a newer generation the broker would accept the
-        offsets of a former owner, and rewind the new owner.
+        offsets of the former owner, and so rewind the new owner.
         """
         self.prune()
         self.last_number += 1
@@ -110,20 +111,20 @@ class Outbox:
         return batch
 
     def prune(self) -> None:
-        """Drop what belongs to lost partitions: their new owners write it."""
+        """Drop the completions of lost partitions: their new owners repeat those jobs."""
         if any(partition.is_lost for partition in self._to_commit):
             self._to_commit = [partition for partition in self._to_commit if not partition.is_lost]
             self._completions = [one for one in self._completions if not one.partition.is_lost]
             self._recount()
 
     def committed(self, batch: Batch) -> None:
-        """Note that a batch is committed."""
+        """Note that a batch was committed."""
         self.in_commit = None
         for partition, position in batch.positions.items():
             partition.committed = position
 
     def aborted(self, batch: Batch) -> None:
-        """Note that a batch was not committed: what belongs to partitions that are still ours is written again."""
+        """Take back a batch that was not committed, to write it again, except for lost partitions."""
         self.in_commit = None
         self._completions[:0] = [one for one in batch.completions if not one.partition.is_lost]
         for partition, finished in batch.finished.items():

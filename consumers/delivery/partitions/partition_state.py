@@ -1,7 +1,7 @@
-"""The state of one partition of a delay topic: what was read of it, and when reading goes on.
+"""The state of one partition of a delay topic: its progress, and when it is paused and resumed.
 
-Every record of a delay topic has the same delay, so the head is due first. While the head is not due the partition is
-paused, and everything behind it waits in the topic.
+Every record of a delay topic has the same delay, so the head is due first. While the head is not due, the partition is
+paused, and all records behind it wait in the topic.
 """
 
 from __future__ import annotations
@@ -15,16 +15,19 @@ from consumers.delivery.partitions.progress import Position, Progress
 
 
 class Ownership(Enum):
-    """Whose a partition is, as far as this process knows."""
+    """Who owns a partition, as far as this process knows."""
 
     OURS = "ours"  # read and committed
-    SUSPENDED = "suspended"  # revoked; what is in memory is kept until it is known whether the partition comes back
-    LOST = "lost"  # owned by another process: what is in memory is dropped
+    SUSPENDED = "suspended"  # revoked; the state in memory is kept until the next assignment
+    LOST = "lost"  # owned by another process: the state in memory is dropped
 
 
 @dataclass(slots=True, eq=False)
 class PartitionState:
-    """A partition of a delay topic, as long as this process owns it; `number` is Kafka's partition number."""
+    """A partition of a delay topic while this process owns it. `number` is Kafka's partition number.
+
+    Only the assignment writes `ownership`. Only the outbox writes `committed`, `position_changed` and `finished`.
+    """
 
     delay_topic: DelayTopic
     number: int
@@ -33,12 +36,12 @@ class PartitionState:
     ownership: Ownership = Ownership.OURS
     position_changed: bool = False  # since the last batch was closed
     finished: int = 0  # jobs that ended or moved since then
-    resume_at_ms: int | None = None  # paused until then, as the head is not due
-    paused_full: bool = False  # paused, as too many jobs are unfinished
+    resume_at_ms: int | None = None  # paused until then, because the head is not due
+    paused_full: bool = False  # paused, because too many jobs are unfinished
     last_resume_ms: int = 0
-    head_due_ms: int = 0  # when the record last seen at the head was, or is, due
-    log_end: int = 0  # the offset at which the log ended when it was last reached, transaction markers included
-    _dues: deque[tuple[int, int]] = field(default_factory=deque)  # offset and due time of what was read
+    head_due_ms: int = 0  # due time of the record that was last seen at the head
+    log_end: int = 0  # end of the log when it was last reached, transaction markers included
+    _dues: deque[tuple[int, int]] = field(default_factory=deque)  # offset and due time of the records read
 
     @property
     def topic(self) -> str:
@@ -52,11 +55,11 @@ class PartitionState:
 
     @property
     def paused(self) -> bool:
-        """Whether its records are not to be taken now, though the client may still have some."""
+        """Whether the partition is paused. The client may still return records that it fetched before."""
         return self.paused_full or self.resume_at_ms is not None
 
     def wait_for_head(self, appended_at_ms: int, now_ms: int) -> bool:
-        """Note when the head is due; True: it is not, and the partition has to be paused until `resume_at_ms`."""
+        """Note when the head is due. Return True if the partition has to be paused until `resume_at_ms`."""
         due_ms = appended_at_ms + self.delay_topic.wait_ms
         self.head_due_ms = due_ms
         if due_ms <= now_ms or self.delay_topic.wait_ms == 0:
@@ -65,14 +68,14 @@ class PartitionState:
         return True
 
     def take(self, offset: int) -> bool:
-        """Note that the record at the head was read; False: it is finished already."""
+        """Note that the record at the head was read. Return False if it is finished already."""
         if not self.progress.read(offset):
             return False
         self._dues.append((offset, self.head_due_ms))
         return True
 
     def oldest_due_ms(self) -> int | None:
-        """Return when the oldest unfinished job was due, else the head that the partition waits for; None: neither."""
+        """Return the due time of the oldest unfinished job, else that of the head if the partition waits for it."""
         lowest = self.progress.lowest
         while self._dues and self._dues[0][0] < lowest:
             self._dues.popleft()
@@ -80,15 +83,22 @@ class PartitionState:
             return self._dues[0][1]
         return self.head_due_ms if self.resume_at_ms is not None else None
 
-    def is_over(self, now_ms: int) -> bool:
+    def is_head_due(self, now_ms: int) -> bool:
         """Whether the wait for the head is over."""
         return self.resume_at_ms is not None and self.resume_at_ms <= now_ms
 
     def resumed(self, now_ms: int) -> None:
-        """Note that the wait for the head is over."""
+        """Note that the partition was resumed because its head is due."""
         self.resume_at_ms = None
         self.last_resume_ms = now_ms
 
+    def come_back(self, log_begin: int) -> None:
+        """Note that a suspended partition was assigned to this process again; it is not paused then."""
+        self.ownership = Ownership.OURS
+        self.resume_at_ms = None
+        self.paused_full = False
+        self.progress.skip_to(log_begin)
+
     def has_room_again(self) -> bool:
-        """Whether a full partition has finished enough jobs to be read again."""
-        return self.paused_full and self.progress.roomy
+        """Whether enough jobs of a full partition are finished to read it again."""
+        return self.paused_full and self.progress.has_room_again

@@ -1,8 +1,9 @@
-"""Which offsets of one partition are finished: order of completion is free, the committed offset is not.
+"""The progress of one partition: which of its offsets are finished, and which position to commit.
 
-The commit is the lowest unfinished offset. Its metadata lists what is unfinished beyond it, delta-coded, up to the end
-of what was read; all else there is finished, gaps (markers, aborted records, compaction) included. So a restart repeats
-only the unfinished. A serial in the metadata tells whose commit it was.
+Jobs finish in any order. The committed offset is the lowest unfinished one. Its metadata lists the unfinished offsets
+beyond it, as deltas, up to the end of what was read. All other offsets in that range are finished, including gaps
+(transaction markers, aborted records, compaction). A restart therefore repeats only unfinished jobs. The serial in the
+metadata names the process and transaction of the commit.
 """
 
 from __future__ import annotations
@@ -13,16 +14,17 @@ from dataclasses import dataclass
 from math import log
 from typing import Final
 
-# 4,095 ASCII bytes is the broker's limit (offset.metadata.max.bytes); version and serial take up to 60 of them. A delta
-# d is written in 1 + floor(log32 d) digits, so n of them over a span s take at most n * (1 + log32(s / n)) (the mean of
-# logarithms is below the logarithm of the mean). Reading stops when one more batch could take the list over LIST_BYTES.
+# The broker accepts 4,095 ASCII bytes of metadata (offset.metadata.max.bytes). Version and serial take up to 60 bytes.
+# A delta d takes 1 + floor(log32 d) digits. So n deltas over a span s take at most n * (1 + log32(s / n)) digits,
+# because the mean of logarithms is below the logarithm of the mean. Reading stops when another batch could exceed
+# LIST_BYTES.
 MAX_METADATA: Final = 4_095
 LIST_BYTES: Final = 4_000
 MAX_BATCH: Final = 256
 MAX_UNFINISHED: Final = 2_000
 # A partition that was full is read again when no more than this is unfinished. So fewer jobs may wait for long.
 ROOMY_UNFINISHED: Final = MAX_UNFINISHED // 2 - MAX_BATCH
-# Never over LIST_BYTES: 500 * (1 + log32(2**24 / 500)) is 2,004, and the span may not grow beyond.
+# This many offsets always fit: 500 * (1 + log32(2**24 / 500)) is 2,004 bytes, and a span is at most MAX_SPAN.
 _SURELY_FITS: Final = 500
 MAX_SPAN: Final = 1 << 24
 
@@ -33,53 +35,54 @@ _VERSION: Final = "1"
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """What is committed for a partition: the offset, and metadata of at most 4,095 ASCII bytes."""
+    """A committed position: the offset, and metadata of at most 4,095 ASCII bytes."""
 
     offset: int
     metadata: str
 
 
 class Progress:
-    """The offsets of one partition that were read and are not yet finished."""
+    """The offsets of one partition that were read, and which of them are finished."""
 
-    __slots__ = ("_end", "_finished", "_known", "_order", "next_offset")
+    __slots__ = ("_end", "_finished", "_listed", "_order", "next_offset")
 
     def __init__(self, position: Position, *, log_begin: int = 0, log_end: int | None = None) -> None:
-        """Go on from a committed position, or where the log begins if retention has overtaken it.
+        """Continue from a committed position, or from the begin of the log if retention deleted records beyond it.
 
-        The list of what is finished is dropped where the log (`log_end`) ends below it.
+        If the log ends (`log_end`) below the end of the list in the metadata, the list is dropped: after an unclean
+        leader election the broker assigns the same offsets to other records.
         """
         self.next_offset = max(position.offset, log_begin)
-        self._order: deque[int] = deque()  # what was read, ascending, from the lowest unfinished on
-        self._finished: set[int] = set()  # of _order
+        self._order: deque[int] = deque()  # offsets that were read, ascending, from the lowest unfinished one
+        self._finished: set[int] = set()  # finished offsets in _order
         unfinished, end = _decode(position)
         if log_end is not None and end > log_end:
             unfinished, end = [], position.offset
-        # Below _end, an offset not read again yet is finished unless it stands in _known.
-        self._known: deque[int] = deque(offset for offset in unfinished if offset >= log_begin)
+        # Listed in the metadata as unfinished, not read again yet. All other offsets below _end are finished.
+        self._listed: deque[int] = deque(offset for offset in unfinished if offset >= log_begin)
         self._end = end
 
     def read(self, offset: int) -> bool:
-        """Note that the record at `offset` (ascending) was read; False: it is finished already."""
+        """Note that the record at `offset` was read, in ascending order. Return False if it is finished already."""
         self.next_offset = offset + 1
-        known = self._known
-        while known and known[0] < offset:
-            known.popleft()
+        listed = self._listed
+        while listed and listed[0] < offset:
+            listed.popleft()
         if offset < self._end:
-            if not known or known[0] != offset:
+            if not listed or listed[0] != offset:
                 return False
-            known.popleft()
+            listed.popleft()
         self._order.append(offset)
         return True
 
     def skip_to(self, log_begin: int) -> None:
-        """Go on where the log begins; what was read before and is not finished stays so."""
+        """Continue at the begin of the log. Records that were read and are unfinished stay unfinished."""
         self.next_offset = max(self.next_offset, log_begin)
-        while self._known and self._known[0] < log_begin:
-            self._known.popleft()
+        while self._listed and self._listed[0] < log_begin:
+            self._listed.popleft()
 
     def finish(self, offset: int) -> None:
-        """Note that the record at `offset`, once read, is finished."""
+        """Note that the record at `offset`, which was read, is finished."""
         order = self._order
         if order[0] != offset:
             self._finished.add(offset)
@@ -91,23 +94,29 @@ class Progress:
 
     @property
     def unfinished(self) -> int:
-        """How many offsets are known and not finished."""
-        return len(self._order) - len(self._finished) + len(self._known)
+        """Number of unfinished offsets: read, or listed in the metadata."""
+        return len(self._order) - len(self._finished) + len(self._listed)
 
     @property
     def lowest(self) -> int:
-        """The lowest offset that is not finished: the one to commit."""
+        """The lowest unfinished offset: the offset to commit."""
         if self._order:
             return self._order[0]
-        return self._known[0] if self._known else max(self.next_offset, self._end)
+        if self._listed:
+            return self._listed[0]
+        return max(self.next_offset, self._end)
 
     @property
     def full(self) -> bool:
-        """Whether reading has to stop so that the metadata cannot overflow (not while old ground is read again)."""
-        next_offset, order = self.next_offset, self._order
+        """Whether reading has to stop, because another batch might overflow the metadata.
+
+        Never while offsets below the end of the list in the metadata are read again.
+        """
+        next_offset = self.next_offset
+        order = self._order
         if next_offset < self._end:
             return False
-        if len(order) <= _SURELY_FITS - MAX_BATCH and not self._known:  # as nearly always
+        if len(order) <= _SURELY_FITS - MAX_BATCH and not self._listed:  # the usual case
             return bool(order) and next_offset - order[0] + MAX_BATCH >= MAX_SPAN
         count = self.unfinished + MAX_BATCH
         span = next_offset - self.lowest + MAX_BATCH
@@ -116,24 +125,25 @@ class Progress:
         return count > MAX_UNFINISHED or span >= MAX_SPAN or count * (1 + log(span / count, 32)) > LIST_BYTES
 
     @property
-    def roomy(self) -> bool:
-        """Whether so much is finished since it was full that reading is worth another fetch."""
-        count, span = self.unfinished + MAX_BATCH, self.next_offset - self.lowest + MAX_BATCH
+    def has_room_again(self) -> bool:
+        """Whether enough offsets are finished, after the partition was full, to be worth another fetch."""
+        count = self.unfinished + MAX_BATCH
+        span = self.next_offset - self.lowest + MAX_BATCH
         if self.full or self.unfinished > ROOMY_UNFINISHED:
             return False
         return count * (1 + log(span / count, 32)) <= LIST_BYTES * 0.7
 
     def position(self, serial: str) -> Position:
-        """Return what to commit; `serial` (no `|`, at most 40 characters) names the transaction."""
+        """Return the position to commit. `serial` names the transaction: at most 40 characters, without `|`."""
         lowest = self.lowest
         unfinished = [offset for offset in self._order if offset not in self._finished]
-        unfinished.extend(self._known)
+        unfinished.extend(self._listed)
         end = max(self.next_offset, self._end)
         return Position(lowest, f"{_VERSION}|{serial}|{_encode([*unfinished, end])}")
 
 
 def _encode(offsets: Iterable[int]) -> str:
-    """Write ascending offsets as deltas: digits of 5 bits, the low ones first, 32 added where another one follows."""
+    """Encode ascending offsets as deltas: digits of 5 bits, low bits first. Bit 5 means that another digit follows."""
     digits = []
     previous = None
     for offset in offsets:
@@ -148,12 +158,14 @@ def _encode(offsets: Iterable[int]) -> str:
 
 
 def _decode(position: Position) -> tuple[list[int], int]:
-    """Return the unfinished offsets and the end of what was read; metadata that is not ours lists nothing."""
-    offset, parts = position.offset, position.metadata.split("|")
+    """Return the unfinished offsets and the end of what was read. Foreign metadata lists no offsets."""
+    offset = position.offset
+    parts = position.metadata.split("|")
     if len(parts) != 3 or parts[0] != _VERSION or not parts[2]:
         return [], offset
     offsets = [offset]
-    delta = shift = 0
+    delta = 0
+    shift = 0
     for digit in parts[2]:
         value = _VALUES.get(digit)
         if value is None:
@@ -163,5 +175,6 @@ def _decode(position: Position) -> tuple[list[int], int]:
         if value < 32:
             offset += delta
             offsets.append(offset)
-            delta = shift = 0
+            delta = 0
+            shift = 0
     return offsets[:-1], offsets[-1]

@@ -1,7 +1,7 @@
-"""Reads the delay topics: recovers partitions, returns what is due, and pauses what is not.
+"""Reads the delay topics: recovers partitions, returns due records, pauses partitions whose head is not due.
 
-Nothing waits in a rebalance callback but the end of the transaction under way: `on_assign` assigns nothing, and the
-real assignment follows when the positions are known.
+Rebalance callbacks do not block, except that revocation waits for a commit. `on_assign` assigns nothing: the loop
+assigns the partitions when their committed positions are known.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _TRUNCATED: Final = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_
 
 
 class ReadRecord(NamedTuple):
-    """A record that is due and not finished, and the partition that it was read from."""
+    """A record that is due and unfinished, and its partition."""
 
     partition: PartitionState
     message: Message
@@ -43,11 +43,11 @@ class ReadRecord(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
-    """What changed when partitions were assigned; the caller acts on it.
+    """The result of a recovery; the caller acts on it.
 
-    `kept` are the partition numbers whose state in memory still counts. `health` holds, for each number that starts
-    from what is on record, the health of its endpoints by subscription. `truncated` is what retention deleted before it
-    was read.
+    `kept` are the partition numbers whose state in memory is still valid. `health` holds, for each number that starts
+    from its committed position, the health of its endpoints by subscription id. `truncated` names records that
+    retention deleted before they were read.
     """
 
     kept: frozenset[int]
@@ -75,16 +75,16 @@ class Reader:
         self._committer = committer
         self._clock = clock
         self._pattern = ""
-        self._lacks = False  # partitions that belong to this process are not assigned to it
-        self._missed: list[PartitionKey] = []  # the ones that were lacking at the last look
-        self._emptied = False  # an assignment with nothing to read has not been returned yet
+        self._resubscribes = False  # partitions that should be ours are not assigned
+        self._missing: list[PartitionKey] = []  # those partitions, at the last check
+        self._assigned_nothing = False  # `recover` has not returned an empty assignment yet
         self._assigned: list[PartitionKey] = []
         self._query: PositionsQuery[RecoveredState] | None = None
         self._waking: list[tuple[int, int, PartitionState]] = []
         self._number = 0
         self._full: list[PartitionState] = []
         self.group_metadata: object = None
-        self.lost = False  # the session ended, and nothing has been assigned since
+        self.lost = False  # the session ended, and no partitions have been assigned since
 
     @property
     def partitions(self) -> dict[PartitionKey, PartitionState]:
@@ -93,17 +93,17 @@ class Reader:
 
     @property
     def owns(self) -> bool:
-        """Whether partitions are ours and read."""
+        """Whether this process owns partitions."""
         return bool(self._assignment.partitions)
 
     @property
     def recovering(self) -> bool:
-        """Whether committed positions have been asked for and are not known yet."""
+        """Whether a query for committed positions is under way."""
         return self._query is not None
 
     @property
     def awaited_s(self) -> float:
-        """For how long positions have been asked for; 0 if they are not."""
+        """How long the query for committed positions has taken so far; 0: none is under way."""
         return 0.0 if self._query is None else self._query.awaited_s(time.monotonic())
 
     @property
@@ -112,17 +112,17 @@ class Reader:
         return self._waking[0][0] if self._waking else None
 
     def subscribe(self, pattern: str) -> None:
-        """Join the group for all topics of the pattern."""
+        """Join the group for all topics that match the pattern."""
         self._pattern = pattern
         self._consumer.subscribe([pattern], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost)
 
     def recover(self) -> Recovered | None:
-        """Continue the recovery of assigned partitions; return what changed once it is complete, else None."""
-        if self._lacks:
+        """Continue the recovery of assigned partitions. Return its result once it is complete, else None."""
+        if self._resubscribes:
             self._resubscribe()
             return None
-        if self._emptied:
-            self._emptied = False
+        if self._assigned_nothing:
+            self._assigned_nothing = False
             return self._install(RecoveredState({}, {}))
         if self._query is None:
             return None
@@ -131,12 +131,12 @@ class Reader:
             return None
         self._query = None
         recovered = self._install(state)
-        self._look_for_lacking()  # the recovery has listed the topics that exist
+        self._find_missing()  # the recovery has listed the topics that exist
         return recovered
 
     def _install(self, state: RecoveredState) -> Recovered:
         change = self._assignment.take(state.positions)
-        self._outbox.prune()  # what it holds for other processes would count as uncommitted until the next commit
+        self._outbox.prune()  # else completions of lost partitions would count as uncommitted
         for truncated in change.truncated:
             _log.error(
                 "partition.truncated",
@@ -148,7 +148,7 @@ class Reader:
             )
         for partition in change.partitions:
             if state.positions[partition.topic, partition.number].offset is None:
-                self._outbox.touch(partition)  # what a new delay topic loses later is known only from a position
+                self._outbox.touch(partition)  # without a position, later truncation would go unnoticed
         self._waking, self._full = [], []
         places = [_place(partition, partition.progress.next_offset) for partition in change.partitions]
         if places:
@@ -162,20 +162,20 @@ class Reader:
             truncated=tuple((self.partitions[one.topic, one.partition], one) for one in change.truncated),
         )
 
-    def _look_for_lacking(self) -> None:
-        lacking = self._assignment.lacking(self._assigned, self._recovery.topics)
-        if lacking and lacking != self._missed:  # once: their owner may be older and not know the topic
-            self._lacks = True
-            _log.warning("partitions.unassigned", partitions=[f"{topic}-{number}" for topic, number in lacking])
-        self._missed = lacking
+    def _find_missing(self) -> None:
+        missing = self._assignment.missing(self._assigned, self._recovery.topics)
+        if missing and missing != self._missing:  # once: another process, of an older version, may not know the topic
+            self._resubscribes = True
+            _log.warning("partitions.unassigned", partitions=[f"{topic}-{number}" for topic, number in missing])
+        self._missing = missing
 
     def _resubscribe(self) -> None:
-        """Make the coordinator look at our topics again.
+        """Leave and join the group, so that the coordinator assigns the partitions of new topics as well.
 
-        A static member that comes back with more topics gets its former partitions without a rebalance (KAFKA-12759),
-        and nobody would read a delay topic that was created while all processes restarted.
+        A static member that returns with more topics gets its former partitions without a rebalance (KAFKA-12759). Then
+        no process would read a delay topic that was created while all processes restarted.
         """
-        self._lacks = False
+        self._resubscribes = False
         self._consumer.unsubscribe()
         self.subscribe(self._pattern)
 
@@ -184,15 +184,15 @@ class Reader:
         waking: list[PartitionState] = []
         while self._waking and self._waking[0][0] <= now_ms:
             partition = heapq.heappop(self._waking)[2]
-            if partition.is_over(now_ms):
+            if partition.is_head_due(now_ms):
                 partition.resumed(now_ms)
                 waking.append(partition)
         if self._full:
-            roomy = [partition for partition in self._full if partition.has_room_again()]
-            for partition in roomy:
+            with_room = [partition for partition in self._full if partition.has_room_again()]
+            for partition in with_room:
                 self._full.remove(partition)
                 partition.paused_full = False
-            waking += roomy
+            waking += with_room
         places = [
             _place(partition) for partition in waking if partition.ownership is Ownership.OURS and not partition.paused
         ]
@@ -200,7 +200,7 @@ class Reader:
             self._consumer.resume(places)
 
     def read(self, timeout_s: float, limit: int) -> list[ReadRecord]:
-        """Return up to `limit` records (256 at most) to deliver, waiting for the first one for up to `timeout_s`."""
+        """Return up to `limit` due records (at most 256). Wait up to `timeout_s` for the first one."""
         messages = self._poll(timeout_s, limit)
         now_ms = self._clock()
         partitions = self._assignment.partitions
@@ -217,15 +217,15 @@ class Reader:
         return records
 
     def ignore(self, timeout_s: float) -> None:
-        """Keep up the membership of the group without taking records."""
+        """Poll to stay in the group, without returning records."""
         for message in self._poll(timeout_s, 1):
             if message.error() is not None:
                 self._on_error(message.error(), message)
 
     def close(self) -> None:
-        """Leave the group; a static member stays in it, as it is expected back.
+        """Leave the group. A static member stays in it, because it will return.
 
-        A coordinator that does not answer can hold this up for minutes; the process ends all the same.
+        An unresponsive coordinator can block this for minutes, so the process waits for two seconds only.
         """
         wait([in_thread("close", self._consumer.close)], _CLOSE_S)
 
@@ -239,7 +239,7 @@ class Reader:
             raise Unavailable(failed_for_good(reason_of(error))) from None
 
     def _is_to_deliver(self, partition: PartitionState, message: Message, now_ms: int) -> bool:
-        """Note that a record was read; True: it is due and not finished."""
+        """Note that a record was read. Return whether it is due and unfinished."""
         offset = message.offset()
         assert offset is not None
         progress = partition.progress
@@ -251,17 +251,17 @@ class Reader:
             self._number += 1
             heapq.heappush(self._waking, (partition.resume_at_ms, self._number, partition))
             return False
-        is_open = partition.take(offset)
-        if not is_open:
+        is_unfinished = partition.take(offset)
+        if not is_unfinished:
             self._outbox.touch(partition)
         if progress.full:
             partition.paused_full = True
             self._full.append(partition)
             self._pause(partition, progress.next_offset)
-        return is_open
+        return is_unfinished
 
     def _pause(self, partition: PartitionState, offset: int) -> None:
-        # What was fetched beyond is dropped; the seek makes the next fetch begin at the record that has to wait.
+        # The seek drops what was fetched beyond this offset: the next fetch begins at the record that has to wait.
         self._consumer.pause([_place(partition)])
         self._consumer.seek(_place(partition, offset))
 
@@ -272,8 +272,8 @@ class Reader:
         self._assigned = [(partition.topic, partition.partition) for partition in partitions]
         keys = self._assignment.owned(self._assigned)
         self._query = PositionsQuery(self._recovery.fetch, keys) if keys else None
-        self._emptied = not keys
-        self._look_for_lacking()
+        self._assigned_nothing = not keys
+        self._find_missing()
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._query = None
@@ -297,11 +297,11 @@ class Reader:
             if partition is not None:
                 partition.log_end = message.offset() or 0
         elif not is_lost_broker(error):
-            # Too long a pause between polls (the partitions come back), a topic that was deleted, a broken batch.
+            # For example: max.poll.interval.ms exceeded (the partitions come back), topic deleted, corrupt batch.
             _log.warning("consumer.failed", topic=message.topic(), error=error.str())
 
     def _on_truncated(self, message: Message) -> None:
-        """Recover all partitions: a position is no longer in its log."""
+        """Recover all partitions, because a position is no longer in its log."""
         _log.warning("position.invalidated", topic=message.topic(), partition=message.partition())
         self._settle()
         self._assignment.suspend()

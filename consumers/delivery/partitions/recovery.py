@@ -1,7 +1,7 @@
-"""What has to be known before partitions are read: their committed positions, and the health of their endpoints.
+"""Fetches the state of partitions before they are read: committed positions, and the health of their endpoints.
 
-The committed positions come first, which waits for pending transactions, then the health topic up to its high
-watermark. So both hold what another process committed last.
+The positions are fetched first, which waits for pending transactions. Then the topic `health` is read up to its high
+watermark. So both include the last commit of a previous owner.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ _log = structlog.get_logger("delivery")
 
 @dataclass(frozen=True, slots=True)
 class RecoveredState:
-    """Positions of partitions of delay topics, and the health of endpoints by partition number and subscription."""
+    """Positions of partitions, and the health of endpoints by partition number and subscription id."""
 
     positions: Mapping[PartitionKey, PartitionOffsets]
     health: Mapping[int, Mapping[str, Health]]
 
 
 class PartitionRecovery:
-    """Fetches it; `fetch` blocks, and raises KafkaException where the broker fails."""
+    """Fetches the committed state of partitions."""
 
     def __init__(self, positions: CommittedPositions, health: CompactedPartition) -> None:
         self._positions = positions
@@ -36,11 +36,11 @@ class PartitionRecovery:
 
     @property
     def topics(self) -> frozenset[str]:
-        """The topics that existed when positions were fetched last."""
+        """The topics that existed at the last `fetch`."""
         return self._positions.topics
 
     def fetch(self, partitions: Sequence[PartitionKey]) -> RecoveredState:
-        """Return what is on record of these partitions."""
+        """Return the committed state of these partitions. Blocks; KafkaException if the broker fails."""
         positions = self._positions.fetch(partitions)
         states = self._health.read(number for _topic, number in partitions)
         return RecoveredState(positions, {number: self._decode(number, state) for number, state in states.items()})

@@ -1,1 +1,1 @@
-"""What a response means: for its job, for its endpoint and for whoever watches."""
+"""Results of requests: the end of a delivery, endpoint health, outcome records, the outcome log."""

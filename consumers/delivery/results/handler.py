@@ -1,4 +1,4 @@
-"""From a response to the end of its delivery: delivered, retried, dead, or the subscription disabled."""
+"""Ends deliveries: delivered, retried, dead, cancelled; and disables subscriptions."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ UNKNOWN_SUBSCRIPTION: Final = "unknown_subscription"
 
 
 class ResultHandler:
-    """Decides, by the rules of retry_policy.py and health.py, and returns the records that follow.
+    """Applies the rules of retry_policy.py and health.py. Returns outgoing records; does not write them.
 
-    The caller commits them together with the offset of the job's record. `longest_delay_ms` is the delay of the longest
-    delay topic.
+    The caller commits the records together with the offset of the job's record. `longest_delay_ms` is the delay of the
+    longest delay topic.
     """
 
     def __init__(
@@ -57,13 +57,14 @@ class ResultHandler:
     def handle(
         self, task: DeliveryTask, response: ResponseOrError, classified: Classified, duration_us: int, now_ms: int
     ) -> list[OutgoingRecord]:
-        """Return the records that follow from an attempt: for its endpoint, for its job, and its outcome."""
-        job, endpoint = task.job, task.endpoint
+        """Return the records of an attempt: endpoint health, the next job or dead letter, the outcome."""
+        job = task.job
+        endpoint = task.endpoint
         assert endpoint is not None
         disposition = dispose(job.attempt, classified, endpoint.schedule, now_ms, self._longest_delay_ms)
         records: list[OutgoingRecord] = []
         if classified.kind is not DELIVERED or self._health.known:
-            # A 410, or days of failures, disables the subscription here.
+            # A 410, or a failure that lasts for days, disables the subscription here.
             records += self._endpoint_health(task, endpoint, classified, now_ms)
         state: State
         next_due_at_ms = None
@@ -76,11 +77,13 @@ class ResultHandler:
                 records.append(self._recorder.retry(task, due_at_ms, now_ms))
             case Gone():
                 state, reason = "dead", "gone"
-                records.append(self._recorder.dead(task, "gone", "the endpoint answered 410: never again"))
+                records.append(
+                    self._recorder.dead(task, "gone", "the endpoint responded with 410 Gone", task.started_ms)
+                )
             case Exhausted():
                 state, reason = "dead", "exhausted"
                 detail = f"attempt {job.attempt} was the last; it ended with {classified.label}"
-                records.append(self._recorder.dead(task, "exhausted", detail))
+                records.append(self._recorder.dead(task, "exhausted", detail, task.started_ms))
         outcome = outcome_of(
             task,
             state,
@@ -103,19 +106,17 @@ class ResultHandler:
         return records
 
     def unknown_subscription(self, task: DeliveryTask, now_ms: int) -> list[OutgoingRecord]:
-        """Return the records of a job whose subscription has no record, neither where the job says nor elsewhere."""
-        task.started_ms = now_ms
+        """Return the records of a job whose subscription is not in the table at all."""
         job = task.job
         place = (
             f"partition {job.subscription_partition} offset {job.subscription_offset} of {self._subscriptions_topic}"
         )
-        letter = self._recorder.dead(
-            task, UNKNOWN_SUBSCRIPTION, f"the record of {job.subscription_id} is not there: {place}"
-        )
+        detail = f"subscription {job.subscription_id} has no record at {place}, nor elsewhere"
+        letter = self._recorder.dead(task, UNKNOWN_SUBSCRIPTION, detail, now_ms)
         return [letter, self._ended(outcome_without_attempt(task, "dead", UNKNOWN_SUBSCRIPTION, "", now_ms))]
 
     def health_records(self, change: HealthChange | None, partition: int) -> list[OutgoingRecord]:
-        """Return the records of a change of an endpoint's health, and log it; `partition` is a partition number."""
+        """Return the records of a health change, and log its operation. `partition` is a partition number."""
         if change is None:
             return []
         if change.operation is not None:
@@ -126,7 +127,7 @@ class ResultHandler:
     def _endpoint_health(
         self, task: DeliveryTask, endpoint: Endpoint, classified: Classified, now_ms: int
     ) -> list[OutgoingRecord]:
-        """Return what an attempt changes in its endpoint's health: nothing where it failed for a reason of ours."""
+        """Return the records of the health change that an attempt causes. Failures of this process cause none."""
         number, activation = task.partition.number, endpoint.activation
         if classified.kind is DELIVERED:
             change = self._health.delivered(number, task.job, activation, now_ms)
@@ -137,9 +138,9 @@ class ResultHandler:
         return self.health_records(change, number)
 
     def _is_outdated(self, job: Job, endpoint: Endpoint) -> bool:
-        """Whether the subscription was resumed, deleted or moved to another URL since the attempt started.
+        """Whether the subscription was resumed, deleted or moved to another URL after the attempt started.
 
-        Such a failure disables nothing: the former URL of a subscription that moved often answers 410 soon after.
+        Such a failure must not disable it: the former URL of a subscription often responds with 410 soon after a move.
         """
         found = self._subscriptions.lookup(job.subscription_id, job.subscription_partition, job.subscription_offset)
         if not isinstance(found, Entry):
@@ -147,7 +148,7 @@ class ResultHandler:
         return found.value.activation > endpoint.activation or found.value.target != endpoint.target
 
     def _ended(self, outcome: Outcome) -> OutgoingRecord:
-        """Count and log an outcome; return its record."""
+        """Count and log an outcome, and return its record."""
         self._metrics.on_outcome(outcome)
         self._outcome_log.write(outcome)
         return self._recorder.outcome(outcome)

@@ -1,8 +1,8 @@
-"""Tracks the health of endpoints: failing since when, disabled or not. Pure: changes are returned as data.
+"""Tracks the health of endpoints: failing since when, disabled or not. Pure: returns changes as data.
 
-An endpoint fails while none of its attempts succeed. That is recorded once it has lasted a minute, reported once it has
-lasted an hour, and disables the subscription once it has lasted five days, or at once where the endpoint answered 410
-(settings). A health record names the activation of the subscription that it is about, and is void for a higher one:
+An endpoint is failing while none of its attempts succeed. A failure that lasts a minute is recorded. One that lasts
+`report_failing_after` is reported, and one that lasts `disable_failing_after` disables the subscription. A 410 disables
+it at once (`disable_gone`). A health record names the activation of its subscription and is void for a higher one:
 `resume` starts a new activation.
 """
 
@@ -17,16 +17,16 @@ from schemas.records.delivery import Job
 from schemas.records.health import DisabledReason, Health, Operation, OperationKind
 
 WRITE_AFTER_MS: Final = 60_000
-# Two failures that lie further apart are no failure that lasts: the endpoint gets few events, or Signpost was paused.
-# The longest wait of a schedule is a day.
+# Failures further apart than this do not make one lasting failure: the endpoint gets few events, or Signpost did not
+# run. The longest wait of a schedule is a day.
 GAP_MS: Final = 48 * 3_600_000
-# A failure that goes on is written again after this, for the process that recovers the partition.
+# A failure that continues is written again after this time, for a process that recovers the partition.
 _WRITE_AGAIN_MS: Final = 12 * 3_600_000
 
 
 @dataclass(frozen=True, slots=True)
 class HealthPolicy:
-    """How long an endpoint has to fail before that is reported, and before it is disabled (None: never)."""
+    """How long an endpoint has to fail until that is reported, and until it is disabled (None: never)."""
 
     report_after_ms: int
     disable_after_ms: int | None
@@ -35,7 +35,7 @@ class HealthPolicy:
 
 @dataclass(frozen=True, slots=True)
 class HealthChange:
-    """The record to write (None: a tombstone, nothing is wrong any more), and what to report."""
+    """The health record to write (None: a tombstone, the endpoint is healthy again), and the operation to report."""
 
     subscription_id: str
     health: Health | None
@@ -44,14 +44,14 @@ class HealthChange:
 
 @dataclass(frozen=True, slots=True)
 class TrackedHealth:
-    """The health of an endpoint, and when its record was written last, in Unix ms (None: there is no record)."""
+    """The health of an endpoint, and when its record was last written, in Unix ms (None: there is no record)."""
 
     health: Health
     written_ms: int | None
 
 
 class HealthTracker:
-    """The health of the endpoints of our partitions; `known` holds those that fail or are disabled."""
+    """The health of the endpoints of our partitions. `known` holds those that are failing or disabled."""
 
     def __init__(self, policy: HealthPolicy) -> None:
         self._policy = policy
@@ -59,42 +59,42 @@ class HealthTracker:
         self._of_partition: dict[int, set[str]] = {}
 
     def load(self, partition: int, found: Mapping[str, Health]) -> None:
-        """Replace what is known of a partition number by what is on record."""
+        """Replace the health of a partition number by that of its records."""
         self.drop([partition])
         self.known.update({id_: TrackedHealth(health, health.updated_at_ms) for id_, health in found.items()})
         self._of_partition[partition] = set(found)
 
     def drop(self, partitions: Iterable[int]) -> None:
-        """Forget partition numbers that were lost."""
+        """Forget the health of lost partition numbers."""
         for partition in partitions:
             for id_ in self._of_partition.pop(partition, ()):
                 self.known.pop(id_, None)
 
     def keep(self, partitions: Iterable[int]) -> None:
-        """Forget all partition numbers but these."""
+        """Forget the health of all partition numbers but these."""
         self.drop(set(self._of_partition).difference(partitions))
 
     def is_disabled(self, subscription_id: str, activation: int) -> bool:
-        """Whether nothing may be sent for a subscription of this activation; called for each job."""
+        """Whether a subscription of this activation is disabled. Called for each job."""
         known = self.known.get(subscription_id)
         return known is not None and known.health.disables(activation)
 
     def of(self, subscription_id: str) -> Health | None:
-        """Return what is known of an endpoint; None if nothing is wrong."""
+        """Return the health of an endpoint; None: it is healthy."""
         known = self.known.get(subscription_id)
         return known.health if known else None
 
     def partition_of(self, subscription_id: str) -> int | None:
-        """Return the number of the partition that an endpoint's record is on, looking through all."""
+        """Return the partition number of an endpoint's record. Searches all partitions."""
         return next((number for number, ids in self._of_partition.items() if subscription_id in ids), None)
 
     @property
     def disabled(self) -> int:
-        """Number of endpoints that are disabled (of any activation)."""
+        """Number of disabled endpoints, of any activation."""
         return sum(known.health.disabled_at_ms is not None for known in self.known.values())
 
     def delivered(self, partition: int, job: Job, activation: int, now_ms: int) -> HealthChange | None:
-        """Note a 2xx to an attempt that was made under `activation`."""
+        """Take in a 2xx to an attempt that was made under `activation`."""
         known = self.known.get(job.subscription_id)
         if known is None or known.health.activation > activation or known.health.disables(activation):
             return None
@@ -110,7 +110,7 @@ class HealthTracker:
     def failed(
         self, partition: int, job: Job, activation: int, now_ms: int, classified: Classified
     ) -> HealthChange | None:
-        """Note an attempt under `activation` that failed."""
+        """Take in a failed attempt that was made under `activation`."""
         health = self._current(partition, job, activation, now_ms)
         if health is None:
             return None
@@ -124,7 +124,7 @@ class HealthTracker:
         known = self.known.get(job.subscription_id)
         written_ms = None if known is None else known.written_ms
         write = report or (written_ms is None and lasted_ms >= WRITE_AFTER_MS)
-        # The record must not be of an earlier failure, nor much older than what is known.
+        # The record is of an earlier failure, or much older than the state in memory.
         if written_ms is not None and known is not None:
             is_another = known.health.failing_since_ms != health.failing_since_ms
             write = write or is_another or now_ms - written_ms >= _WRITE_AGAIN_MS
@@ -136,7 +136,7 @@ class HealthTracker:
         return HealthChange(job.subscription_id, health, operation)
 
     def deleted(self, partition: int, subscription_id: str) -> HealthChange | None:
-        """Note that there is no such subscription any more."""
+        """Take in that a subscription was deleted."""
         known = self.known.get(subscription_id)
         if known is None:
             return None

@@ -1,4 +1,4 @@
-"""Encodes what becomes of a job: outcomes, the job in a delay topic, dead letters, endpoint health. Pure."""
+"""Encodes outgoing records: outcomes, jobs for delay topics, dead letters, endpoint health, operations. Pure."""
 
 from __future__ import annotations
 
@@ -25,9 +25,10 @@ _MASK: Final = b"***"
 
 
 class Recorder:
-    """Makes the records; nothing is written here.
+    """Returns outgoing records; does not write them.
 
-    `max_record` is in bytes: a larger record, which `dead` may not take, goes there without its bytes.
+    A dead letter of a record with more than `max_record` bytes is written without its bytes, because the topic `dead`
+    might not accept them.
     """
 
     def __init__(self, names: TopicNames, delay_topics: DelayTopics, max_record: int) -> None:
@@ -44,24 +45,25 @@ class Recorder:
         return OutgoingRecord(self._names.outcomes, ANY_PARTITION, key, self._outcomes.encode(outcome))
 
     def retry(self, task: DeliveryTask, due_at_ms: int, now_ms: int) -> OutgoingRecord:
-        """Return the job with its next attempt, in the delay topic that fits."""
+        """Return the job for its next attempt, for the delay topic that fits its due time."""
         delay_topic = self._delay_topics.fit(due_at_ms - now_ms) or self._delay_topics.deferral
         return self._job(task, delay_topic, attempt=task.job.attempt + 1, due_at_ms=due_at_ms)
 
     def moved(self, task: DeliveryTask, delay_topic: DelayTopic) -> OutgoingRecord:
-        """Return the job as it is, in another delay topic: no attempt is used up."""
+        """Return the job unchanged, for another delay topic. This does not use up an attempt."""
         return self._job(task, delay_topic, attempt=task.job.attempt, due_at_ms=task.job.due_at_ms)
 
-    def dead(self, task: DeliveryTask, reason: str, detail: str) -> OutgoingRecord:
-        """Return the dead letter of a job."""
-        job, partition = task.job, task.partition
+    def dead(self, task: DeliveryTask, reason: str, detail: str, at_ms: int) -> OutgoingRecord:
+        """Return the dead letter of a job that ended at `at_ms` (Unix ms)."""
+        job = task.job
+        partition = task.partition
         letter = DeadLetter(
             reason=reason,
             detail=detail,
             topic=partition.topic,
             partition=partition.number,
             offset=task.offset,
-            at_ms=task.started_ms,
+            at_ms=at_ms,
             key=job.subscription_id.encode(),
             value=task.value if len(task.value) <= self._max_record else None,
             job_id=job.job_id,
@@ -72,15 +74,15 @@ class Recorder:
         return OutgoingRecord(self._names.dead, ANY_PARTITION, letter.key, self._letters.encode(letter))
 
     def unreadable(self, message: Message, error: UnreadableRecord, now_ms: int) -> OutgoingRecord:
-        """Return the dead letter of a record that cannot be read, with its bytes."""
-        record = cast("SourceRecord", message)  # a consumed message has all of it
+        """Return the dead letter of an unreadable record, with its bytes."""
+        record = cast("SourceRecord", message)  # a consumed message has all fields
         key, value = dead_letter(record, error.reason, error.detail, now_ms, self._max_record)
         return OutgoingRecord(self._names.dead, ANY_PARTITION, key, value)
 
     def health(self, change: HealthChange, partition: int) -> list[OutgoingRecord]:
-        """Return what a response means for its endpoint.
+        """Return the record of a health change, and of its operation if there is one.
 
-        `partition` is the number of the job's partition. The process that recovers it reads that number of `health`.
+        `partition` is the number of the job's partition: a process that recovers it reads that partition of `health`.
         """
         key = change.subscription_id.encode()
         value = None if change.health is None else encode_health(change.health)
@@ -91,14 +93,14 @@ class Recorder:
         return records
 
     def truncated(self, truncated: Truncation, now_ms: int) -> OutgoingRecord:
-        """Return the operation that names what retention deleted before it was read."""
+        """Return the operation that names the records that retention deleted before they were read."""
         key, value = truncated.record(now_ms)
         return OutgoingRecord(self._names.operations, ANY_PARTITION, key, value)
 
     def _job(self, task: DeliveryTask, delay_topic: DelayTopic, *, attempt: int, due_at_ms: int) -> OutgoingRecord:
         job = task.job
         value = self._jobs.moved(job, task.value, attempt=attempt, due_at_ms=due_at_ms, first_offset=task.first_offset)
-        # The partition number stays, so that one process sees all jobs of a subscription.
+        # All jobs of a subscription have the same partition number, so that one process delivers them.
         return OutgoingRecord(delay_topic.topic, task.partition.number, job.subscription_id.encode(), value)
 
 
@@ -112,7 +114,7 @@ def outcome_of(
     duration_us: int,
     next_due_at_ms: int | None = None,
 ) -> Outcome:
-    """Return the outcome of an attempt; `task.endpoint` is where it went."""
+    """Return the outcome of an attempt to `task.endpoint`."""
     endpoint = task.endpoint
     assert endpoint is not None
     received = response if type(response) is Response else None
@@ -141,15 +143,15 @@ def outcome_without_attempt(task: DeliveryTask, state: State, reason: str, host:
 
 
 def redacted(response: Response, endpoint: Endpoint) -> bytes:
-    """Return what is kept of a response body, without the secrets of its endpoint.
+    """Return the start of a response body for the record, with the secrets of its endpoint masked.
 
-    An endpoint may echo a secret, whole or cut off at the end of what was read.
+    An endpoint may echo a secret, and the end of the read part may cut it off.
     """
     body = response.body
     for secret in endpoint.secrets:
         body = body.replace(secret, _MASK)
     if response.body_cut or len(response.body) >= MAX_BODY_KEPT:
         for secret in endpoint.secrets:
-            cut = next((size for size in range(len(secret) - 1, 0, -1) if body.endswith(secret[:size])), 0)
-            body = body[: len(body) - cut]
+            partial = next((size for size in range(len(secret) - 1, 0, -1) if body.endswith(secret[:size])), 0)
+            body = body[: len(body) - partial]
     return body[:RESPONSE_KEPT]

@@ -1,4 +1,4 @@
-"""What happens to a job after an attempt. Pure: every rule of retrying is here and nowhere else."""
+"""Retry policy: what happens to a job after an attempt. Pure. All rules of retrying are here."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class Gone:
-    """410: the job is dead, and no attempt follows."""
+    """410: the job is dead, whatever attempts are left."""
 
 
 @dataclass(frozen=True, slots=True)
 class Exhausted:
-    """That was the last attempt of the schedule: the job is dead."""
+    """The last attempt of the schedule failed: the job is dead."""
 
 
 Disposition: TypeAlias = Delivered | Retry | Gone | Exhausted
@@ -40,9 +40,9 @@ _EXHAUSTED: Final = Exhausted()
 def dispose(
     attempt: int, classified: Classified, schedule: Schedule, now_ms: int, longest_delay_ms: int
 ) -> Disposition:
-    """Decide what follows attempt number `attempt` (from 1). Redirects and other 4xx are retried like 5xx.
+    """Return what happens after attempt number `attempt` (from 1). Redirects and other 4xx are retried like 5xx.
 
-    Retry-After moves the next attempt later, never earlier, and by no more than `longest_delay_ms`: the delay of the
+    Retry-After moves the next attempt later, never earlier. It counts at most `longest_delay_ms`, the delay of the
     longest delay topic.
     """
     if classified.kind is DELIVERED:

@@ -1,4 +1,4 @@
-"""A job whose subscription record has not been read yet waits for it, as long as it may still come."""
+"""A job waits for its subscription record while the table may still read it."""
 
 from __future__ import annotations
 
@@ -37,11 +37,12 @@ OFFSET = 7
 
 
 class Table:
-    """The table as far as it has been read; questions for its end are numbered, from 0."""
+    """A subscription table. Its end-offset requests are numbered from 0."""
 
     def __init__(self) -> None:
         self.state: TableState[Endpoint] = TableState(lambda *_: endpoint(replace(SIGNED, activation=1)))
-        self.asked, self.verified = 0, 0
+        self.requested = 0
+        self.verified = 0
 
     def lookup(self, id_: str, partition: int, offset: int) -> Lookup[Endpoint]:
         return self.state.lookup(id_, partition, offset)
@@ -50,14 +51,14 @@ class Table:
         return self.state.get(id_)
 
     def barrier(self) -> int:
-        return self.asked
+        return self.requested
 
     def passed(self, barrier: int) -> bool:
         return self.verified > barrier
 
 
 class Delivery:
-    """A dispatcher with one job, which matched the record at OFFSET."""
+    """A scheduler with one job, which matched the subscription record at OFFSET."""
 
     def __init__(self) -> None:
         self.table = Table()
@@ -87,8 +88,8 @@ class Delivery:
             admission=AdmissionControl(AdmissionLimits(16, 128, 512, 600_000), DELAYS_MS),
             health=health,
             metrics=metrics,
-            is_fresh=lambda: True,
             clock=lambda: NOW,
+            monotonic_ms=lambda: NOW,
         )
         place = SimpleNamespace(id=SIGNED.id, partition=0, offset=OFFSET)
         event = {"sender": "zenoo", "event_type": "case.created", "event_id": "evt_1", "customer_id": "acme"}
@@ -100,58 +101,58 @@ class Delivery:
         self.scheduler.add([ReadRecord(partition, cast("Any", message))], NOW)
         self.now_ms = NOW
 
-    def look(self) -> None:
-        """Have the job looked at, which it is every 20 ms."""
+    def start(self) -> None:
+        """Run `start` of the scheduler, 20 ms later."""
         self.now_ms += 20
         self.scheduler.start(10, self.now_ms)
 
 
 @pytest.fixture
 def delivery() -> Delivery:
-    """A job is at hand, and nothing of the table has been read."""
+    """A job was read, and no subscription record."""
     return Delivery()
 
 
-def test_it_is_sent_once_its_record_is_read(delivery: Delivery) -> None:
-    """The router may be quicker to read `subscriptions` than delivery."""
+def test_job_is_sent_once_its_subscription_record_is_read(delivery: Delivery) -> None:
+    """The router may read `subscriptions` earlier than delivery."""
     for _ in range(3):
-        delivery.look()
+        delivery.start()
     assert not delivery.started
     delivery.table.state.apply(0, OFFSET, SIGNED.id, b"")
-    delivery.look()
+    delivery.start()
     assert len(delivery.started) == 1
 
 
 def test_end_requested_before_the_barrier_does_not_verify(delivery: Delivery) -> None:
-    """The record may have been written after that question, and before the job."""
-    delivery.table.asked = 1
-    delivery.look()
+    """The subscription record may have been written after that end was requested, and before the job."""
+    delivery.table.requested = 1
+    delivery.start()
     delivery.table.verified = 1
-    delivery.look()
+    delivery.start()
     assert not delivery.ended
     assert delivery.outbox.record_count == 0
 
 
-def test_it_is_dead_once_all_has_been_read_that_there_is(delivery: Delivery) -> None:
-    """A record of the past that is beyond the end of its topic never comes; the job can be retried when it is back."""
-    delivery.look()
+def test_job_of_an_unknown_subscription_is_dead(delivery: Delivery) -> None:
+    """A record that is not in the topic up to its verified end is missing. The dead letter can be retried later."""
+    delivery.start()
     delivery.table.verified = 1
-    delivery.look()
+    delivery.start()
     records: list[OutgoingRecord] = [r for one in delivery.outbox.close_batch().completions for r in one.records]
     assert {record.topic for record in records} == {NAMES.dead, NAMES.outcomes}
     (outcome,) = (OutcomeCodec().decode(record.value) for record in records if record.topic == NAMES.outcomes)
     assert (outcome["state"], outcome["reason"]) == ("dead", "unknown_subscription")
     assert len(delivery.ended) == 1
     assert delivery.scheduler.bytes == 0
-    delivery.look()
+    delivery.start()
     assert not delivery.started
 
 
-def test_it_is_sent_by_what_its_subscription_says_elsewhere(delivery: Delivery) -> None:
-    """A topic that was made anew holds the subscription at another offset."""
-    delivery.look()
+def test_subscription_record_at_another_offset_is_used(delivery: Delivery) -> None:
+    """A topic that was created again holds the subscription at another offset."""
+    delivery.start()
     delivery.table.state.apply(1, 0, SIGNED.id, b"")
     delivery.table.verified = 1
-    delivery.look()
-    delivery.look()
+    delivery.start()
+    delivery.start()
     assert len(delivery.started) == 1

@@ -1,4 +1,4 @@
-"""A request that waited, for the name of its host or for a connection, is sent only if it might be started now."""
+"""A request that waited for DNS or for a connection is sent only if it may still start."""
 
 from __future__ import annotations
 
@@ -38,20 +38,27 @@ def request_of(task: DeliveryTask, *_: object) -> Request:
     return Request(cast("Any", None), [], b"", 1_000, task)
 
 
-class Waiting:
-    """A dispatcher, and one request of it that waits for the name of its host."""
+class WaitingRequest:
+    """A scheduler, and one of its requests that waits for DNS."""
 
     def __init__(self) -> None:
         self.endpoint: Endpoint = ENDPOINT
         self.fresh = True
         self.now_ms = NOW
-        self.stands_ms = 0  # within the next start
+        self.start_takes_ms = 0  # duration of the next start
+        self.may_start = True
         self.started: list[Request] = []
         self.decisions: list[str] = []
         self.health = HealthTracker(HealthPolicy(report_after_ms=1, disable_after_ms=None))
         admission = AdmissionControl(AdmissionLimits(16, 128, 512, 600_000), DELAYS_MS)
         self.scheduler = Scheduler(
-            subscriptions=cast("Any", SimpleNamespace(lookup=lambda *_: Entry(self.endpoint, 0, 0))),
+            subscriptions=cast(
+                "Any",
+                SimpleNamespace(
+                    lookup=lambda *_: Entry(self.endpoint, 0, 0),
+                    is_fresh=lambda _now_ms: self.fresh,
+                ),
+            ),
             client=cast(
                 "Any",
                 SimpleNamespace(
@@ -67,10 +74,9 @@ class Waiting:
             admission=admission,
             health=self.health,
             metrics=cast("Any", None),
-            is_fresh=lambda: self.fresh,
             clock=lambda: self.now_ms,
+            monotonic_ms=lambda: self.now_ms,
         )
-        self.scheduler.may_start = True
         start = Position(0, "")
         self.partition = PartitionState(DELAY_TOPICS.first, 0, start, Progress(start))
         self.job = job(SIGNED.id)
@@ -82,71 +88,71 @@ class Waiting:
 
     def _start(self, request: Request) -> bool:
         self.started.append(request)
-        self.now_ms += self.stands_ms
+        self.now_ms += self.start_takes_ms
         return False
 
-    def goes_on(self) -> bool:
-        """Whether the request is sent now that the name is known."""
-        self.scheduler.confirm([self.request])
+    def is_confirmed(self) -> bool:
+        """Whether the scheduler confirms the request."""
+        self.scheduler.confirm([self.request], may_start=self.may_start)
         return self.decisions[-1] == "confirmed"
 
 
 @pytest.fixture
-def waiting() -> Waiting:
-    """A request that nothing stands in the way of."""
-    return Waiting()
+def waiting() -> WaitingRequest:
+    """A request that may be sent."""
+    return WaitingRequest()
 
 
-def test_it_is_sent_if_nothing_has_changed(waiting: Waiting) -> None:
-    """A name that is found lets the request continue."""
-    assert waiting.goes_on()
+def test_unchanged_request_is_confirmed(waiting: WaitingRequest) -> None:
+    """A request is confirmed if nothing has changed while it waited."""
+    assert waiting.is_confirmed()
 
 
 @pytest.mark.parametrize("ownership", [Ownership.SUSPENDED, Ownership.LOST])
-def test_it_is_not_sent_for_a_partition_that_was_revoked(waiting: Waiting, ownership: Ownership) -> None:
-    """The partition's new owner sends the job: the old one starts no request for it any more."""
+def test_request_of_a_revoked_partition_is_withdrawn(waiting: WaitingRequest, ownership: Ownership) -> None:
+    """The new owner of the partition sends the job; the former owner does not."""
     waiting.partition.ownership = ownership
-    assert not waiting.goes_on()
+    assert not waiting.is_confirmed()
 
 
-def test_it_is_not_sent_while_the_loop_starts_nothing(waiting: Waiting) -> None:
-    """After a stall, or with too much uncommitted, no request starts by way of DNS either."""
-    waiting.scheduler.may_start = False
-    assert not waiting.goes_on()
+def test_request_is_withdrawn_while_the_loop_is_paused(waiting: WaitingRequest) -> None:
+    """After a stall, or with too much uncommitted, requests that waited are not sent either."""
+    waiting.may_start = False
+    assert not waiting.is_confirmed()
 
 
-def test_it_is_not_sent_on_stale_or_changed_subscriptions(waiting: Waiting) -> None:
-    """While the subscription has changed, or the table is stale, the request is withdrawn."""
+def test_request_of_a_changed_or_stale_subscription_is_withdrawn(waiting: WaitingRequest) -> None:
+    """A request is withdrawn if its subscription has changed, or if the table is stale."""
     waiting.fresh = False
-    assert not waiting.goes_on()
+    assert not waiting.is_confirmed()
     waiting.fresh = True
     waiting.endpoint = replace(ENDPOINT, paused=True)
-    assert not waiting.goes_on()
+    assert not waiting.is_confirmed()
 
 
-def test_it_is_not_sent_to_an_endpoint_that_was_disabled(waiting: Waiting) -> None:
-    """A 410 that came meanwhile counts for it, too."""
+def test_request_to_a_disabled_endpoint_is_withdrawn(waiting: WaitingRequest) -> None:
+    """A request is withdrawn if a 410 has disabled its subscription meanwhile."""
     gone = Response(410, None, b"", False)
     waiting.health.failed(0, waiting.job, ENDPOINT.activation, NOW, classify(gone, NOW))
-    assert not waiting.goes_on()
+    assert not waiting.is_confirmed()
 
 
-def test_a_request_with_a_permit_needs_no_other(waiting: Waiting) -> None:
-    """A request that waited for a connection has kept its permit, and is sent if nothing else has changed."""
-    assert waiting.goes_on()
-    assert waiting.goes_on()
+def test_request_with_a_permit_needs_no_other(waiting: WaitingRequest) -> None:
+    """A request that waited for a connection has kept its permit, and needs no other one."""
+    assert waiting.is_confirmed()
+    assert waiting.is_confirmed()
     waiting.fresh = False
-    assert not waiting.goes_on()
+    assert not waiting.is_confirmed()
 
 
-def test_a_stall_among_starts_ends_them(waiting: Waiting) -> None:
-    """What was checked before the first start holds for a moment: the other jobs are considered in the next turn."""
+def test_stall_between_starts_ends_the_turn(waiting: WaitingRequest) -> None:
+    """The checks before the first start are valid for a moment. After a stall the other jobs wait for the next turn."""
     waiting.job.activation = ENDPOINT.activation
     for offset in range(1, 4):
         waiting.scheduler._ready.append(DeliveryTask(waiting.job, waiting.partition, offset, b""))
-    waiting.stands_ms = 30
+    waiting.start_takes_ms = 30
     waiting.scheduler.start(100, NOW)
     assert len(waiting.started) == 1
-    waiting.stands_ms = 0
+    waiting.start_takes_ms = 0
     waiting.scheduler.start(100, waiting.now_ms)
     assert len(waiting.started) == 3

@@ -1,4 +1,4 @@
-"""What a subscription's record means to delivery."""
+"""Endpoints are decoded from subscription records: settings, secrets, headers, client certificates."""
 
 from __future__ import annotations
 
@@ -47,16 +47,16 @@ def endpoint(subscription: Subscription) -> Endpoint:
     return interpret(0, 0, subscription.id, encode_subscription(subscription))
 
 
-def test_without_settings_of_its_own_the_sender_s_hold():
-    """Schedule and timeout are the sender's; there are no headers, limits and certificate."""
+def test_settings_of_the_sender_are_defaults():
+    """Without settings of its own a subscription has the schedule and timeout of its sender, and nothing else."""
     found = endpoint(SIGNED)
     assert (found.schedule, found.timeout_ms) == (Schedule.of(SENDER.schedule, 1), milliseconds(SENDER.timeout))
     assert (found.header_lines, found.max_in_flight, found.rate_limit) == ((), None, None)
     assert (found.client_certificate, found.secrets) == (None, (b"the secret",))
 
 
-def test_a_subscription_s_own_settings_hold():
-    """Schedule, timeout and limits are taken from the record, an empty schedule too."""
+def test_settings_of_the_subscription_replace_defaults():
+    """Schedule, timeout and limits are those of the record, even if the schedule is empty."""
     found = endpoint(replace(SIGNED, schedule_s=(5, 60), timeout_s=7, max_in_flight=2, rate_limit=0.5))
     assert found.schedule == Schedule((5_000, 60_000))
     assert (found.timeout_ms, found.max_in_flight, found.rate_limit) == (7_000, 2, 0.5)
@@ -65,8 +65,8 @@ def test_a_subscription_s_own_settings_hold():
 
 @pytest.mark.promise(6)
 @pytest.mark.decision("R6")
-def test_headers_are_opened_and_kept_out_of_what_is_recorded():
-    """A header is sent as it was given; its value is masked, and so is what follows the scheme of an Authorization."""
+def test_headers_are_unsealed_and_masked():
+    """A header is sent as it is. Its value is masked, and so are the credentials after the scheme of Authorization."""
     found = endpoint(
         replace(SIGNED, headers=(header("Authorization", "Bearer canary-12345"), header("X-Region", "eu")))
     )
@@ -76,16 +76,16 @@ def test_headers_are_opened_and_kept_out_of_what_is_recorded():
 
 
 @pytest.mark.promise(6)
-def test_what_json_makes_of_a_secret_is_kept_out_too():
-    """An endpoint that echoes its request as JSON, with quotes and slashes escaped, tells no header's value."""
+def test_json_escaped_secrets_are_masked():
+    """Values are masked even if an endpoint echoes its request as JSON, with escaped quotes and slashes."""
     value = 'tok/en+9876"x=='
     found = endpoint(replace(SIGNED, headers=(header("Authorization", value),)))
     for echo in (json.dumps(value), json.dumps(value).replace("/", "\\/")):
         assert any(secret in echo.encode() for secret in found.secrets), echo
 
 
-def test_a_former_secret_signs_until_it_ends():
-    """During a rotation both keys sign, the newest first; from its end on the former one does not."""
+def test_former_secret_signs_until_it_expires():
+    """During a rotation both keys sign, the newest first. After its end only the new one signs."""
     former = FormerSecret("sec_0", seal("the old one", "sec_0"), 500, until_ms=9_000)
     found = endpoint(replace(SIGNED, former_secrets=(former,)))
     newest, old = (SENDER.signing_key(secret).sign(b"body") for secret in ("the secret", "the old one"))
@@ -94,8 +94,8 @@ def test_a_former_secret_signs_until_it_ends():
     assert set(found.secrets) == {b"the secret", b"the old one"}
 
 
-def test_a_client_certificate_is_opened():
-    """The key comes back as it was sealed, and no print of the endpoint shows it."""
+def test_client_certificate_is_unsealed():
+    """The private key is unsealed, and the repr of the endpoint does not show it."""
     shown = ClientCertificate("CERTIFICATE", "crt_1", seal("canary-key", key_place("crt_1")))
     found = endpoint(replace(SIGNED, client_certificate=shown)).client_certificate
     assert found is not None
@@ -108,8 +108,8 @@ def test_a_client_certificate_is_opened():
     ("name", "value"),
     [("X-A", "a\r\nHost: b"), ("X-A", "a\x00"), ("X-A: b", "c"), ("host", "a"), ("Connection", "close")],
 )
-def test_a_header_that_no_writer_would_take_is_never_sent(name, value):
-    """A record that was made past the rules is unusable, as a header of it could end its line or frame the message."""
+def test_invalid_header_makes_a_record_unusable(name, value):
+    """A record that bypassed the writer is unusable if a header of it could break the request."""
     with pytest.raises(UnreadableRecord, match="a header that may not be sent"):
         endpoint(replace(SIGNED, headers=(header(name, value),)))
 
@@ -123,8 +123,8 @@ def test_a_header_that_no_writer_would_take_is_never_sent(name, value):
         {"client_certificate": ClientCertificate("CERTIFICATE", "sec_1", SIGNED.secrets[0].sealed)},
     ],
 )
-def test_what_was_sealed_as_one_thing_does_not_open_as_another(moved):
-    """Whoever can write to the topic cannot have a secret sent as a header, nor one header under another name."""
+def test_sealed_value_cannot_be_moved_to_another_place(moved):
+    """Write access to the topic does not suffice to send a secret as a header, or a header under another name."""
     with pytest.raises(SealBroken):
         endpoint(replace(SIGNED, **moved))
 
@@ -145,7 +145,7 @@ def test_what_was_sealed_as_one_thing_does_not_open_as_another(moved):
     ],
     ids=str,
 )
-def test_numbers_that_nobody_can_count_with_make_a_record_unusable(setting: dict[str, Any]):
-    """Whatever somebody else wrote, a record's numbers end no process: it is unusable until it is mended."""
+def test_numbers_out_of_bounds_make_a_record_unusable(setting: dict[str, Any]):
+    """Invalid numbers in a record make it unusable. They do not end the process."""
     with pytest.raises(UnreadableRecord, match=f"{next(iter(setting))} is out of bounds"):
         endpoint(replace(SIGNED, **setting))

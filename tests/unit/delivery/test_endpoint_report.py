@@ -1,4 +1,4 @@
-"""The overview of endpoints for operators: what admission control and health know, joined and in order."""
+"""Endpoint reports: admission control and health, joined and sorted."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ DAY = 86_400_000
 
 
 class Process:
-    """Admission control and health of a delivery process, without the process; its jobs are on partition 0."""
+    """Admission control and health of a delivery process that owns partition 0."""
 
     def __init__(self) -> None:
         self.control: TestedControl = admission_control()
@@ -59,20 +59,20 @@ class Process:
 
 @pytest.fixture
 def process() -> Process:
-    one = Process()
-    one.subscribe("a", "b", "c", activation=1)
-    return one
+    process = Process()
+    process.subscribe("a", "b", "c", activation=1)
+    return process
 
 
-def test_nothing_is_shown_of_endpoints_that_are_well(process: Process) -> None:
-    """Requests in flight to an endpoint that answers are no news."""
+def test_healthy_endpoints_are_not_reported(process: Process) -> None:
+    """Endpoints that respond are not reported, even with requests in flight."""
     process.control.warm(EndpointStub("a"), EndpointStub("b"))
     assert process.control.offer(EndpointStub("a"), 1)["start"]
     assert process.rows() == []
 
 
-def test_the_longest_known_failure_counts(process: Process) -> None:
-    """Health, which came with the partition, knows since when; admission control knows the last response."""
+def test_earliest_known_failure_is_reported(process: Process) -> None:
+    """A row has the start of the failure from health, and the last response from admission control."""
     process.fails("a", 503, at_ms=NOW - DAY)
     failed = AdmittedTask()
     assert process.control.admit(EndpointStub("a"), failed, NOW)
@@ -82,8 +82,8 @@ def test_the_longest_known_failure_counts(process: Process) -> None:
     assert (row.customer_id, row.sender, row.host) == (PLAIN.customer_id, "zenoo", "hooks.acme.example")
 
 
-def test_the_order_is_that_of_need(process: Process) -> None:
-    """EndpointStub fails for longest, who does not answer, who has most to do, and at last who is disabled."""
+def test_worst_endpoints_come_first(process: Process) -> None:
+    """Order: failing for longest, unresponsive, largest backlog, disabled."""
     for days in range(6, -1, -1):
         process.fails("a", 500, at_ms=NOW - days * DAY)
     process.fails("b", "refused", at_ms=NOW - 1_000)
@@ -102,8 +102,8 @@ def test_the_order_is_that_of_need(process: Process) -> None:
     ]
 
 
-def test_what_is_not_to_be_sent_is_not_shown(process: Process) -> None:
-    """Neither what is paused or deleted, nor what another process has, nor what a `resume` made void."""
+def test_inactive_subscriptions_are_not_reported(process: Process) -> None:
+    """Reports leave out paused and deleted subscriptions, those of other processes, and health voided by `resume`."""
     for id_ in ("a", "b", "gone"):
         process.fails(id_, 500)
     process.fails("c", 410)
@@ -114,8 +114,8 @@ def test_what_is_not_to_be_sent_is_not_shown(process: Process) -> None:
     assert process.rows() == []
 
 
-def test_two_processes_may_tell_of_one_subscription() -> None:
-    """While jobs change hands the worse of two rows is shown, once; a newer process's fields are passed over."""
+def test_reports_of_two_processes_are_merged() -> None:
+    """Of two rows of a subscription the worse one is shown. Unknown fields of a newer version are ignored."""
     mine = EndpointRow("a", "acme", "zenoo", "one.example", failing_since_ms=5)
     theirs = replace(mine, failing_since_ms=None, waiting=7)
     assert merged([theirs, mine]) == [mine]
@@ -123,8 +123,8 @@ def test_two_processes_may_tell_of_one_subscription() -> None:
     assert rank(mine) < rank(theirs)
 
 
-def test_the_table_fits_a_terminal() -> None:
-    """However long ids and hosts are, no line is wider than the terminal, and the reasons are whole."""
+def test_table_fits_a_terminal() -> None:
+    """Lines with long ids and hosts fit the terminal, and reasons are not cut."""
     row = ("s" * 128, "h" * 253, "120 min", "timeout_connect", "100/100", "1,234,567", "in 60 s", "in_flight_limit")
     for width in (80, 100, 160):
         lines = table(COLUMNS, [row, ("a", "b", *row[2:])], width)
@@ -132,8 +132,8 @@ def test_the_table_fits_a_terminal() -> None:
         assert all(line.endswith("in_flight_limit") for line in lines[1:])
 
 
-def test_a_snapshot_is_made_by_the_loop_and_not_too_often() -> None:
-    """Whoever asks gets what the loop's next turn makes, and within a second the same again."""
+def test_loop_makes_snapshots_at_most_once_a_second() -> None:
+    """A request gets the snapshot of the next turn. Another one within a second gets the same snapshot."""
     clock = [0.0]
     made: list[int] = []
     shown = Snapshots(lambda now_ms: made.append(now_ms) or len(made), lambda: clock[0])
@@ -142,7 +142,7 @@ def test_a_snapshot_is_made_by_the_loop_and_not_too_often() -> None:
     shown.turn(1)
     assert made == []
     asking.start()
-    wait_until(lambda: shown.wanted, what="it is asked for")
+    wait_until(lambda: shown.wanted, what="a snapshot is requested")
     shown.turn(2)
     asking.join()
     assert (found, made) == ([1], [2])
@@ -150,8 +150,8 @@ def test_a_snapshot_is_made_by_the_loop_and_not_too_often() -> None:
     assert shown.ask() == 1
 
 
-def test_a_loop_that_stands_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody waits for ever for a loop that does not turn."""
+def test_snapshot_of_a_stalled_loop_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request for a snapshot fails if the loop does not turn."""
     monkeypatch.setattr("consumers.service.snapshots._TIMEOUT_S", 0.01)
     with pytest.raises(Unavailable, match="has not turned"):
         Snapshots(lambda now_ms: now_ms).ask()

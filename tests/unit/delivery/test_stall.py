@@ -1,4 +1,4 @@
-"""A loop that stood still starts nothing before a transaction that it began afterwards was committed."""
+"""After a stall the loop starts no request until a transaction that began after the stall has committed."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ pytestmark = pytest.mark.promise(2)
 DELAY_TOPICS = DelayTopics(TopicNames("t."), [timedelta(0), timedelta(seconds=5)], 1)
 
 
-class Standing:
-    """A loop whose partitions are its own, whose table is fresh, and whose transactions end when the test says so."""
+class StallingLoop:
+    """A loop that owns its partitions and has a fresh table. The test ends its transactions and makes it stall."""
 
     def __init__(self) -> None:
         self.now_ms = 1_000_000
         self.starts = 0
         self.fenced: Unavailable | None = None
-        self.stands_ms = 0  # in the next read
+        self.read_takes_ms = 0  # duration of the next read
         self.begun = 0
-        self.told: list[int] = []  # when the dispatcher was told of a standstill
+        self.stalls: list[int] = []  # when the loop called `on_stall` of the scheduler
         self.end: Settled | None = None
         start = Position(0, "")
         self.partition = PartitionState(DELAY_TOPICS.first, 0, start, Progress(start))
@@ -45,11 +45,10 @@ class Standing:
             buffered=0,
             bytes=0,
             next_due_ms=None,
-            may_start=False,
             has_startable=lambda _now: True,
             start=self._start,
             defer_stuck=lambda _now: None,
-            on_stall=self.told.append,
+            on_stall=self.stalls.append,
         )
         parts = self._parts()
         committer = Committer(
@@ -82,7 +81,7 @@ class Standing:
         }
 
     def _read(self, *_: object) -> list[ReadRecord]:
-        self.now_ms += self.stands_ms
+        self.now_ms += self.read_takes_ms
         if self.fenced is not None:
             raise self.fenced
         return []
@@ -90,7 +89,7 @@ class Standing:
     def _start(self, _room: int, _now_ms: int) -> None:
         self.starts += 1
 
-    # What the committer asks of `Transactions`.
+    # The part of `Transactions` that the committer uses.
 
     busy = False
 
@@ -104,7 +103,7 @@ class Standing:
         return ended
 
     def turns(self, count: int = 3) -> int:
-        """Turns of the loop, a millisecond each; returns in how many of them requests were started."""
+        """Run turns of the loop, a millisecond each. Return in how many of them requests were started."""
         before = self.starts
         for _ in range(count):
             self.now_ms += 1
@@ -113,88 +112,90 @@ class Standing:
 
 
 @pytest.fixture
-def standing() -> Standing:
-    """A loop at work."""
-    one = Standing()
-    assert one.turns() == 3
-    return one
+def stalling() -> StallingLoop:
+    """A running loop."""
+    loop = StallingLoop()
+    assert loop.turns() == 3
+    return loop
 
 
-def test_who_stood_still_starts_nothing_before_it_has_committed(standing: Standing) -> None:
-    """With nothing to commit, too, a transaction is begun: the broker alone knows whose the partitions are."""
-    standing.now_ms += STALL_MS + 1
-    assert standing.turns() == 0
-    assert standing.begun == 1
-    assert standing.told[1:] == [standing.now_ms - 2]
-    standing.end = Settled(True, 0.0)
-    assert standing.turns(1) == 1
+def test_stalled_loop_starts_nothing_until_it_has_committed(stalling: StallingLoop) -> None:
+    """A transaction is begun even if there is nothing to commit: only the broker knows who owns the partitions."""
+    stalling.now_ms += STALL_MS + 1
+    assert stalling.turns() == 0
+    assert stalling.begun == 1
+    assert stalling.stalls[1:] == [stalling.now_ms - 2]
+    stalling.end = Settled(True, 0.0)
+    assert stalling.turns(1) == 1
 
 
-def test_a_transaction_from_before_a_standstill_proves_nothing(standing: Standing) -> None:
-    """Its offsets may have been taken before the partitions went: the next one counts, if it is committed."""
-    standing.outbox.touch(standing.partition)
-    standing.now_ms += 300
-    assert standing.turns() == 3
-    assert standing.busy
-    standing.now_ms += STALL_MS + 1
-    assert standing.turns() == 0
+def test_transaction_from_before_a_stall_does_not_verify_ownership(stalling: StallingLoop) -> None:
+    """The broker may have accepted its offsets before the partitions moved. The next committed one counts."""
+    stalling.outbox.touch(stalling.partition)
+    stalling.now_ms += 300
+    assert stalling.turns() == 3
+    assert stalling.busy
+    stalling.now_ms += STALL_MS + 1
+    assert stalling.turns() == 0
     for committed in (True, False):
-        standing.end = Settled(committed, 0.0)
-        standing.now_ms += 300
-        assert standing.turns() == 0
-    standing.end = Settled(True, 0.0)
-    assert standing.turns(1) == 1
-    assert standing.begun == 3
+        stalling.end = Settled(committed, 0.0)
+        stalling.now_ms += 300
+        assert stalling.turns() == 0
+    stalling.end = Settled(True, 0.0)
+    assert stalling.turns(1) == 1
+    assert stalling.begun == 3
 
 
-def test_a_short_pause_is_no_standstill(standing: Standing) -> None:
-    """Nobody takes partitions away from a process within half its session timeout."""
-    standing.now_ms += STALL_MS - 1
-    assert standing.turns() == 3
+def test_short_pause_is_not_a_stall(stalling: StallingLoop) -> None:
+    """No process loses partitions within half its session timeout."""
+    stalling.now_ms += STALL_MS - 1
+    assert stalling.turns() == 3
 
 
-@pytest.mark.parametrize("stands_ms", [2_500, STALL_MS + 1])
-def test_who_is_fenced_in_a_stall_has_lost_its_instance(standing: Standing, stands_ms: int) -> None:
-    """The news may come before the loop knows that it stood still: it ends, and takes nothing back from its heir."""
-    standing.stands_ms, standing.fenced = stands_ms, Unavailable("another process has taken this instance id")
+@pytest.mark.parametrize("read_takes_ms", [2_500, STALL_MS + 1])
+def test_process_fenced_after_a_stall_exits(stalling: StallingLoop, read_takes_ms: int) -> None:
+    """The process does not restart, even if it is fenced before the loop notices the stall: its successor goes on."""
+    stalling.read_takes_ms = read_takes_ms
+    stalling.fenced = Unavailable("another process has taken this instance id")
     with pytest.raises(Unavailable) as raised:
-        standing.loop._deliver(lambda: False)
+        stalling.loop._deliver(lambda: False)
     assert not isinstance(raised.value, RestartRequired)
 
 
-def test_who_is_fenced_after_an_outage_begins_anew(standing: Standing) -> None:
-    """Nothing could be done for long, in turns as short as ever: that was no other process."""
-    standing.outbox.touch(standing.partition)
-    standing.turns(300)
-    standing.turns(6_000)
-    assert standing.loop.paused_by is not None
-    standing.fenced = Unavailable("another process has taken this instance id")
+def test_process_fenced_after_an_outage_restarts(stalling: StallingLoop) -> None:
+    """A process whose turns were short was fenced because of the broker, not by another process."""
+    stalling.outbox.touch(stalling.partition)
+    stalling.turns(300)
+    stalling.turns(6_000)
+    assert stalling.loop.paused_by is not None
+    stalling.fenced = Unavailable("another process has taken this instance id")
     with pytest.raises(RestartRequired):
-        standing.loop._deliver(lambda: False)
+        stalling.loop._deliver(lambda: False)
 
 
-def test_a_loop_that_has_enough_at_hand_sends_it_at_once(standing: Standing, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With nothing under way it waits for a moment only where nothing may start either."""
+def test_loop_with_startable_jobs_does_not_sleep(stalling: StallingLoop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An idle loop sleeps only while no job may start."""
     slept: list[float] = []
     monkeypatch.setattr("consumers.delivery.loop.time.sleep", slept.append)
-    standing.scheduler.waiting = standing.scheduler.buffered = 5_000
-    assert standing.turns() == 3
+    stalling.scheduler.waiting = 5_000
+    stalling.scheduler.buffered = 5_000
+    assert stalling.turns() == 3
     assert slept == []
-    standing.scheduler.has_startable = lambda _now: False
-    assert standing.turns() == 0
+    stalling.scheduler.has_startable = lambda _now: False
+    assert stalling.turns() == 0
     assert len(slept) == 3
 
 
-def test_what_endpoints_take_is_measured_anew_after_a_wait_for_the_broker(standing: Standing) -> None:
-    """While nothing may start endpoints get nothing: pacing is told when it goes on, and parks nothing for that."""
-    standing.outbox.touch(standing.partition)
-    standing.now_ms += 300
-    assert standing.turns() == 3
+def test_throughput_measurement_restarts_after_a_broker_outage(stalling: StallingLoop) -> None:
+    """While the loop is paused, endpoints get no requests. That does not lower their measured throughput."""
+    stalling.outbox.touch(stalling.partition)
+    stalling.now_ms += 300
+    assert stalling.turns() == 3
     for _ in range(6):
-        standing.now_ms += 1_000
-        standing.turns(1)
-    assert standing.loop.paused_by is not None
-    told = len(standing.told)
-    standing.end = Settled(True, 0.0)
-    assert standing.turns(1) == 1
-    assert len(standing.told) == told + 1
+        stalling.now_ms += 1_000
+        stalling.turns(1)
+    assert stalling.loop.paused_by is not None
+    stalls = len(stalling.stalls)
+    stalling.end = Settled(True, 0.0)
+    assert stalling.turns(1) == 1
+    assert len(stalling.stalls) == stalls + 1

@@ -21,7 +21,9 @@ from schemas.records.health import DisabledReason, OperationKind
 
 OPERATIONS = Path(__file__).parents[3] / "docs" / "operations.md"
 # Reasons to defer a job before admission control.
-BEFORE_ADMISSION = re.findall(r'_defer_blindly\(\w+, "(\w+)"\)', Path(scheduler.__file__).read_text(encoding="utf-8"))
+BEFORE_ADMISSION = re.findall(
+    r'_defer_for_default\(\w+, "(\w+)"\)', Path(scheduler.__file__).read_text(encoding="utf-8")
+)
 USED: dict[str, Collection[str]] = {
     "DEAD_JOBS": {"exhausted", "gone", UNKNOWN_SUBSCRIPTION},
     "DEAD_RECORDS": {*UNREADABLE_REASONS, *routing._RENDERED.values()},

@@ -10,7 +10,7 @@ from consumers.delivery.http.types import Response
 from schemas.senders.sender import load_senders
 from schemas.subscriptions.header_rules import HeaderWish, header_problems, is_sendable
 from tests.support.hostile import HostileReceiver
-from tests.support.sending import local_client, request_to, response_of
+from tests.support.http_client import local_client, request_to, response_of
 
 pytestmark = pytest.mark.promise(5)
 

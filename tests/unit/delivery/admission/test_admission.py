@@ -43,7 +43,7 @@ def test_max_in_flight_of_a_subscription_replaces_the_setting() -> None:
 
 
 def test_room_in_memory_depends_on_throughput() -> None:
-    """As many tasks may wait in memory as the endpoint takes in 20 s, within bounds."""
+    """As many tasks may wait in memory as the endpoint completes in 20 s, within bounds."""
     waiting = {}
     for duration_us in (1_000, 400_000, 5_000_000):
         control = admission_control(subscription=16)
@@ -64,7 +64,7 @@ def test_tasks_of_an_unresponsive_endpoint_are_deferred() -> None:
 
 
 def test_waiting_tasks_start_in_order() -> None:
-    """A permit goes to the task that waited longest, before a task that arrives at this moment."""
+    """A permit goes to the task that has waited longest, not to a task that arrives at this moment."""
     control = admission_control(subscription=1)
     found = control.offer(A, 3)
     control.completed(found["start"][0], ResponseKind.DELIVERED, FAST_US, NOW)
@@ -155,7 +155,7 @@ def test_open_breaker_allows_single_probes() -> None:
     probe = control.offer(A, 10, now_ms + 10_000)["start"]
     assert len(probe) == 1
     control.completed(probe[0], ResponseKind.REJECTED, 100, now_ms + 10_001)
-    assert len(control.offer(A, 10, now_ms + 10_002)["start"]) == 2  # slow start from one
+    assert len(control.offer(A, 10, now_ms + 10_002)["start"]) == 2  # slow start after the outage
 
 
 def test_retry_after_is_honoured() -> None:
@@ -189,7 +189,7 @@ def test_request_in_the_resolver_queue_holds_no_permit() -> None:
     assert control.bulkhead.in_flight == 0
     other = AdmittedTask()
     assert control.admit(B, other, NOW)
-    assert not control.resume(task, NOW)  # the host's only place is taken
+    assert not control.resume(task, NOW)  # the only permit of the host is taken
     control.completed(other, ResponseKind.DELIVERED, FAST_US, NOW)
     assert control.resume(task, NOW)
     control.completed(task, ResponseKind.DELIVERED, FAST_US, NOW)
@@ -209,7 +209,7 @@ def test_new_host_starts_with_a_new_state() -> None:
 
 
 def test_worst_endpoints_are_listed() -> None:
-    """The list shows since when and how an endpoint fails, what is deferred for it, and what limits it."""
+    """The list shows since when an endpoint is failing, its last error, its deferred tasks, and what limits it."""
     control = admission_control()
     control.warm(B)
     for _ in range(5):

@@ -1,4 +1,4 @@
-"""The circuit breaker within admission control: an endpoint is probed again, however its last requests ended."""
+"""The circuit breaker within admission control: an endpoint is always probed again."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ def start(control: TestedControl, now_ms: int) -> AdmittedTask | None:
     return task if control.admit(A, task, now_ms) else None
 
 
-def go_down(control: TestedControl, now_ms: int, kind: ResponseKind, label: str) -> None:
+def go_down(control: TestedControl, now_ms: int, result: ResponseKind, label: str) -> None:
     """Let requests fail until none starts any more."""
     for _ in range(100):
         task = start(control, now_ms)
         if task is None:
             return
-        control.completed(task, kind, 30_000_000, now_ms, label)
+        control.completed(task, result, 30_000_000, now_ms, label)
     raise AssertionError("requests are begun in spite of a hundred failures")
 
 

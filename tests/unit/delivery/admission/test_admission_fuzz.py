@@ -1,4 +1,4 @@
-"""Admission control through any order of events: its counts are exact, and no task waits for nothing."""
+"""Admission control in any order of events: counts are exact, and no task waits without a reason."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Turns:
         }
 
     def step(self) -> None:
-        """Let one thing happen."""
+        """Run one event."""
         self.rng.choices([*self.events], [*self.events.values()])[0]()
 
     def arrive(self) -> None:
@@ -134,7 +134,7 @@ class Turns:
         self.control.on_stall(self.now_ms)
 
     def look(self) -> None:
-        """Let time pass, or set the clock back, and do what a loop does, or a part of it."""
+        """Let time pass, or set the clock back, and run a turn of the loop or a part of it."""
         rng = self.rng
         drawn = rng.random()
         self.now_ms += 400_000 if drawn < 0.02 else -3_000 if drawn < 0.04 else rng.choice(TIMES_MS)
@@ -216,7 +216,7 @@ def check_queues(turns: Turns) -> None:
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_counts_are_exact_after_any_order_of_events(seed: int) -> None:
-    """No permit is lost or given twice, no waiting task is forgotten, and no probe stays that nobody sends."""
+    """No permit is lost or given twice, no waiting task is forgotten, and no probe blocks its endpoint."""
     turns = Turns(Random(seed))
     for _ in range(STEPS):
         turns.step()

@@ -23,7 +23,7 @@ class AdmissionModel(RuleBasedStateMachine):
 
     @initialize(subscription=st.integers(1, 4), host=st.integers(1, 6), process=st.integers(1, 12))
     def begin(self, subscription: int, host: int, process: int) -> None:
-        """Choose limits; two hosts, and a rate limit for every third subscription."""
+        """Create a control with these limits, two hosts, and a rate limit for every third subscription."""
         self.limits = (subscription, host, process)
         self.control = admission_control(subscription, host, process)
         self.everybody = [EndpointStub(str(n), f"{n % 2}.example", None, None if n % 3 else 5) for n in range(6)]
@@ -74,7 +74,7 @@ class AdmissionModel(RuleBasedStateMachine):
 
     @rule(passes_ms=st.integers(-5_000, 20_000))
     def look(self, passes_ms: int) -> None:
-        """Let time pass or set the clock back, and do what a loop does."""
+        """Let time pass or set the clock back, and run a turn of the loop."""
         self.now_ms += passes_ms
         self.control.advance(self.now_ms)
         for task in self.control.sweep(self.now_ms):

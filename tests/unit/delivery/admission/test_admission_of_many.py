@@ -15,7 +15,7 @@ PLACES = 64
 
 
 def crowd(control: TestedControl, count: int = MANY) -> tuple[list[AdmittedTask], list[AdmittedTask]]:
-    """Offer a task each for new endpoints on hosts of their own; return those that started and those that wait."""
+    """Offer one task for each of many new endpoints and hosts; return those that started and those that wait."""
     found = [control.offer(EndpointStub(f"s{number}", f"h{number}.example"), 1) for number in range(count)]
     return [task for one in found for task in one["start"]], [task for one in found for task in one["wait"]]
 
@@ -42,8 +42,8 @@ def test_sweep_wakes_as_many_as_there_are_free_permits() -> None:
     assert 0 < runnable <= PLACES - len(running)
 
 
-def test_all_of_very_many_start_in_order() -> None:
-    """Ten thousand endpoints start in order as permits become free, woken by responses alone."""
+def test_ten_thousand_endpoints_start_in_order() -> None:
+    """Ten thousand endpoints start in order as responses free permits."""
     control = admission_control(process=PLACES)
     running, waiting = crowd(control)
     order: list[AdmittedTask] = []

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.promise(4)
 
 
 def respond(limit: ConcurrencyLimit, duration_us: int, count: int) -> int:
-    """Let so many responses come, and return the limit then."""
+    """Take in `count` responses, and return the limit after them."""
     for _ in range(count):
         limit.on_response(duration_us)
     return limit.value
@@ -43,7 +43,7 @@ def test_limit_decreases_while_an_endpoint_slows_down() -> None:
 
 
 def test_lasting_slowness_is_the_new_baseline() -> None:
-    """An endpoint that takes longer for good gets its full limit again: it is slow, not overloaded."""
+    """An endpoint that has become slower gets its full limit again: it is slow, not overloaded."""
     limit = ConcurrencyLimit(16)
     respond(limit, 20_000, 100)
     respond(limit, 500_000, 100)
@@ -105,7 +105,7 @@ def test_rate_limit_holds_within_any_second(per_second: float, pauses: list[int]
 
 
 def test_loop_that_looks_every_few_ms_reaches_the_rate() -> None:
-    """A loop with enough work starts 99 % of what the rate limit allows."""
+    """A loop with enough tasks starts 99 % of what the rate limit allows."""
     for per_second in (1.0, 10.0, 250.0, 5_000.0):
         rate, started = RateLimit(per_second), 0
         for now_ms in range(NOW, NOW + 60_000, 4):
@@ -116,7 +116,7 @@ def test_loop_that_looks_every_few_ms_reaches_the_rate() -> None:
 
 
 def test_rate_limit_survives_a_clock_that_is_set_back() -> None:
-    """A clock that jumps back by an hour blocks nothing for an hour."""
+    """If the clock is set back by an hour, requests are not blocked for an hour."""
     rate = RateLimit(2)
     rate.on_start(NOW)
     assert rate.ready_at(NOW - 3_600_000) <= NOW - 3_600_000 + 505
@@ -165,7 +165,7 @@ def test_response_to_an_earlier_request_does_not_end_a_retry_after() -> None:
 
 
 def test_delay_grows_with_the_outage() -> None:
-    """One task comes back to be the next probe, the others after as long as the outage has lasted: few rewrites."""
+    """One task returns for the next probe, the others after as long as the outage has lasted."""
     breaker, now_ms = CircuitBreaker(600_000), NOW
     for _ in range(FAILURE_THRESHOLD):
         breaker.on_failure(now_ms, is_probe=False)
@@ -192,13 +192,13 @@ def test_long_backlog_takes_longer_delay_topics() -> None:
         delay_topics.append(DELAYS_MS[delay_topic])
     assert delay_topics == sorted(delay_topics)
     counts = {wait_ms: delay_topics.count(wait_ms) for wait_ms in dict.fromkeys(delay_topics)}
-    # 400 at hand and 50 in the first delay_topic are what the endpoint takes in 90 % of 5 s, and so on.
-    # 400 at hand and 50 in the first delay_topic are what the endpoint takes in 90 % of 5 s, and so on.
+    # 400 in memory and 50 in the first delay topic are what the endpoint completes in 90 % of 5 s, and so on.
+    # 400 in memory and 50 in the first delay topic are what the endpoint completes in 90 % of 5 s, and so on.
     assert counts == {1_000: 50, 5_000: 1_350, 20_000: 3_600, 60_000: 15_000}
 
 
 def test_wait_is_rounded_up_to_a_slightly_longer_delay_topic() -> None:
-    """59 s are one step of a minute, not a dozen of shorter ones."""
+    """59 s are rounded up to one step of a minute."""
     backlog = Backlog(DELAYS_MS, 100, NOW)
     assert [
         DELAYS_MS[backlog.choose_delay_topic(0, blocked_ms, NOW)] for blocked_ms in (0, 4_100, 15_000, 47_000, 59_000)
@@ -245,7 +245,7 @@ def test_short_measurement_defers_nothing_for_hours() -> None:
     backlog = Backlog(DELAYS_MS, 1_000, NOW)
     for _ in range(18_000):
         backlog.add(3, NOW)
-    backlog.restart(100, NOW)  # it was away
+    backlog.restart(100, NOW)  # after an outage
     assert DELAYS_MS[backlog.choose_delay_topic(141, 5_000, NOW)] == 5_000
     assert backlog.on_completed(NOW + 600, is_busy=True)  # one in 0.6 s
     assert DELAYS_MS[backlog.choose_delay_topic(141, 5_000, NOW + 600)] == 60_000
@@ -254,7 +254,7 @@ def test_short_measurement_defers_nothing_for_hours() -> None:
     assert DELAYS_MS[backlog.choose_delay_topic(141, 0, NOW + 60_000)] == 7_200_000
 
 
-def test_a_request_is_overdue_after_four_times_the_usual_time() -> None:
+def test_request_is_overdue_after_four_times_the_usual_time() -> None:
     """A responsive request counts as slow after four times the usual time, within 128 ms and a second."""
     for usual_us, early_ms, late_ms in [(1_000, 128, 192), (100_000, 352, 448), (2_000_000, 960, 1_088)]:
         bulkhead = Bulkhead(100)
@@ -270,7 +270,7 @@ def test_a_request_is_overdue_after_four_times_the_usual_time() -> None:
 
 
 def test_requests_become_overdue_though_the_clock_was_set_back() -> None:
-    """Time goes on from where a clock was set back to."""
+    """After the clock was set back, requests become overdue by the time that passes from then on."""
     bulkhead = Bulkhead(100)
     bulkhead.advance(NOW)
     bulkhead.acquire(TrafficClass.RESPONSIVE, AdmittedTask(), 1_000)

@@ -13,7 +13,7 @@ A = EndpointStub("a")
 
 
 def test_new_endpoints_without_permit_cause_no_backpressure() -> None:
-    """Thousands of new endpoints may wait for long: reading goes on for others."""
+    """Reading continues while thousands of new endpoints wait for permits."""
     control = admission_control(subscription=16, process=512)
     crowd = [control.offer(EndpointStub(f"new-{number}", host=f"{number}.example"), 1) for number in range(4_000)]
     started = sum(len(found["start"]) for found in crowd)
@@ -38,7 +38,7 @@ def test_burst_for_a_new_endpoint_waits_for_its_first_response() -> None:
     control, endpoint = admission_control(subscription=16), EndpointStub("new")
     found = control.offer(endpoint, 1_000)
     assert not found["defer"]
-    assert control.backpressure >= len(found["wait"])  # nothing more is read for the moment
+    assert control.backpressure >= len(found["wait"])  # reading stops for the moment
 
     control.completed(found["start"][0], ResponseKind.DELIVERED, FAST_US, NOW + 50)
     control.sweep(NOW + 50)
@@ -62,7 +62,7 @@ def test_overloaded_endpoint_causes_no_backpressure() -> None:
 
 
 def test_burst_for_an_unresponsive_endpoint_is_deferred() -> None:
-    """After a moment without a response new tasks are deferred, and reading goes on for others."""
+    """After a moment without a response new tasks are deferred, and reading continues for others."""
     control, endpoint = admission_control(subscription=16), EndpointStub("silent")
     control.offer(endpoint, 1_000)
     assert control.sweep(NOW + 250) == []
@@ -78,7 +78,7 @@ def test_fast_endpoint_with_little_load_is_not_slow(duration_us: int, soon: bool
     control.warm(A, duration_us=duration_us)
     found = control.offer(A, 100)
     running = found["start"]
-    for turn in range(40):  # ten answers a second, while others wait
+    for turn in range(40):  # ten responses a second, while others wait
         now_ms = NOW + 100 * turn
         control.completed(running.pop(0), ResponseKind.DELIVERED, duration_us, now_ms)
         task = control.next_waiting(now_ms)
@@ -99,7 +99,7 @@ def test_responsive_endpoints_wait_in_memory_for_permits() -> None:
     many = [EndpointStub(f"responsive-{number}", host=f"{number}.example") for number in range(50)]
     control.warm(*many)
     running = [task for endpoint in many for task in control.offer(endpoint, 20)["start"]]
-    for turn in range(40):  # a few answers of each a second, while others wait
+    for turn in range(40):  # a few responses of each a second, while others wait
         now_ms = NOW + 100 * turn
         for task in running:
             control.completed(task, ResponseKind.DELIVERED, FAST_US, now_ms)
@@ -119,7 +119,7 @@ def test_responsive_endpoints_wait_in_memory_for_permits() -> None:
 
 @pytest.mark.parametrize("rate_limit", [None, 1_000.0])
 def test_new_rate_limit_applies_to_waiting_tasks(rate_limit: float | None) -> None:
-    """After a limit of one in ten seconds is lifted, nothing waits for the end of the ten seconds."""
+    """After a limit of one request in ten seconds is removed, no task waits for the ten seconds."""
     control, limited = admission_control(subscription=16), EndpointStub("limited", rate_limit=0.1)
     control.warm(limited, responses=1)
     assert len(control.offer(limited, 5)["wait"]) == 5

@@ -16,7 +16,7 @@ from tests.support.admission import NOW, EndpointStub, TestedControl, admission_
 pytestmark = pytest.mark.promise(4)
 
 PLACES = 512
-OVERDUE_MS = 1_100  # whatever its endpoint usually takes, a request is overdue by then
+OVERDUE_MS = 1_100  # every request is overdue by then
 
 
 @dataclass
@@ -28,7 +28,7 @@ class World:
     stopped: set[EndpointStub] = field(default_factory=set)
     now_ms: int = NOW
     held: Counter[EndpointStub] = field(default_factory=Counter)
-    answered: Counter[EndpointStub] = field(default_factory=Counter)
+    responses: Counter[EndpointStub] = field(default_factory=Counter)
     running: deque[tuple[int, EndpointStub]] = field(default_factory=deque)
 
     def arrive(self, endpoint: EndpointStub, tasks: int) -> None:
@@ -37,14 +37,14 @@ class World:
             self._started(task, endpoint)
 
     def pass_time(self, ms: int) -> None:
-        """Let time pass in steps of a loop: responses come, waiting tasks start."""
+        """Let time pass in turns of a loop: responses arrive, waiting tasks start."""
         for _ in range(max(1, ms // 8)):
             self.now_ms += 8
             ends = sorted((one for one in self.running if one[0] <= self.now_ms), key=lambda one: one[0])
             self.running = deque(one for one in self.running if one[0] > self.now_ms)
             for _, task, endpoint in ends:
                 self.held[endpoint] -= 1
-                self.answered[endpoint] += 1
+                self.responses[endpoint] += 1
                 self.control.completed(task, ResponseKind.DELIVERED, self.usual_ms[endpoint] * 1_000, self.now_ms)
             self.control.advance(self.now_ms)
             if self.now_ms % 256 == 0:
@@ -57,13 +57,13 @@ class World:
                 self._started(waited, endpoint)
 
     def stop(self, *endpoint: EndpointStub) -> None:
-        """Let endpoints stop responding, also to what is in flight."""
+        """Let endpoints stop responding, also to requests in flight."""
         self.stopped.update(endpoint)
         self.running = deque(one for one in self.running if one[2] not in self.stopped)
 
     @property
     def held_by_stopped(self) -> int:
-        """How many permits those hold."""
+        """Number of permits that the stopped endpoints hold."""
         return sum(self.held[endpoint] for endpoint in self.stopped)
 
     def _started(self, task: AdmittedTask, endpoint: EndpointStub) -> None:
@@ -73,7 +73,7 @@ class World:
 
 
 def world(usual_ms: list[int]) -> World:
-    """Return endpoints on hosts of their own that are known to respond after so many ms each."""
+    """Return a world of endpoints, each on its own host, with these usual response times."""
     control = admission_control(subscription=16, host=128, process=PLACES)
     everybody = {EndpointStub(f"{n}", host=f"{n}.example"): ms for n, ms in enumerate(usual_ms)}
     for endpoint, ms in everybody.items():
@@ -92,7 +92,7 @@ def world(usual_ms: list[int]) -> World:
 def test_endpoints_that_stop_together_hold_at_most_half(
     usual_ms: list[int], loads: list[int], stays: int, steps: list[tuple[int, int]]
 ) -> None:
-    """Responsive endpoints that stop at once hold half of the permits, and one each while a quarter is free."""
+    """Responsive endpoints that stop at once hold at most half of the permits, or one each while a quarter is free."""
     scene = world(usual_ms)
     everybody = list(scene.usual_ms)
     for number, endpoint in enumerate(everybody):
@@ -107,7 +107,7 @@ def test_endpoints_that_stop_together_hold_at_most_half(
 
 
 def test_forty_endpoints_that_stop_leave_half_of_the_permits() -> None:
-    """Forty flooded endpoints that stop hold at most half of the permits; others go on at their limit."""
+    """Forty flooded endpoints that stop hold at most half of the permits. Others continue at their limit."""
     scene = world([5] * 60)
     everybody = list(scene.usual_ms)
     stopping, healthy = everybody[:40], everybody[40:]
@@ -122,10 +122,10 @@ def test_forty_endpoints_that_stop_leave_half_of_the_permits() -> None:
             scene.arrive(endpoint, 10)
         scene.pass_time(120)
     assert scene.held_by_stopped <= PLACES // 2 + 40
-    assert [scene.answered[endpoint] for endpoint in healthy] == [100] * 20
+    assert [scene.responses[endpoint] for endpoint in healthy] == [100] * 20
 
 
-def test_a_thousand_endpoints_that_stop_leave_a_quarter_of_the_permits() -> None:
+def test_thousand_endpoints_that_stop_leave_a_quarter_of_the_permits() -> None:
     """A thousand endpoints with few tasks stop: endpoints that still respond are not delayed."""
     scene = world([5] * 1_020)
     everybody = list(scene.usual_ms)
@@ -137,7 +137,7 @@ def test_a_thousand_endpoints_that_stop_leave_a_quarter_of_the_permits() -> None
                 scene.arrive(endpoint, 1)
         scene.pass_time(40)
         assert scene.held_by_stopped <= 3 * PLACES // 4
-    assert [scene.answered[endpoint] for endpoint in healthy] == [100] * 20
+    assert [scene.responses[endpoint] for endpoint in healthy] == [100] * 20
 
 
 def test_idle_endpoints_get_a_permit_during_a_mass_failure() -> None:
@@ -153,7 +153,7 @@ def test_idle_endpoints_get_a_permit_during_a_mass_failure() -> None:
     for endpoint in idle:
         scene.arrive(endpoint, 100)
     scene.pass_time(1_000)
-    assert [scene.answered[endpoint] for endpoint in idle] == [100] * 20
+    assert [scene.responses[endpoint] for endpoint in idle] == [100] * 20
 
 
 def test_tasks_that_wait_for_the_slow_quota_cause_no_backpressure() -> None:
@@ -178,7 +178,7 @@ def test_one_hanging_request_does_not_block_its_endpoint() -> None:
     for _ in range(50):
         scene.arrive(endpoint, 15)
         scene.pass_time(40)
-    assert scene.answered[endpoint] == 750
+    assert scene.responses[endpoint] == 750
 
 
 def test_new_endpoints_count_against_the_slow_quota() -> None:
@@ -226,7 +226,7 @@ def test_endpoints_with_a_hanging_request_take_one_permit_each() -> None:
 
 @pytest.mark.parametrize(("slow", "new"), [(0, 600), (600, 0), (600, 600)])
 def test_idle_endpoints_get_a_permit_though_all_quotas_are_used(slow: int, new: int) -> None:
-    """Slow and new endpoints use their quotas when forty responsive ones stop: endpoints that were idle go on."""
+    """Slow and new endpoints use their quotas when forty responsive ones stop. Idle endpoints still get permits."""
     scene = world([20_000] * slow + [5] * 60)
     everybody = list(scene.usual_ms)
     stopping, idle = everybody[slow : slow + 40], everybody[slow + 40 :]
@@ -243,4 +243,4 @@ def test_idle_endpoints_get_a_permit_though_all_quotas_are_used(slow: int, new: 
         for endpoint in idle:
             scene.arrive(endpoint, 2)
         scene.pass_time(160)
-    assert min(scene.answered[endpoint] for endpoint in idle) >= 40
+    assert min(scene.responses[endpoint] for endpoint in idle) >= 40

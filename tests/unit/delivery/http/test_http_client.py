@@ -1,4 +1,4 @@
-"""What the client sends, and that it sends nothing else and to no one else."""
+"""The HTTP client sends exactly what it is given, to nobody else, and leaves nothing open."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from consumers.delivery.http.resolver import Resolver
 from consumers.delivery.http.types import Response, TransportError
 from schemas.network.egress import ANY_PORT, EgressPolicy
 from tests.support.hostile import HostileReceiver
-from tests.support.sending import LOCAL, completed_of, local_client, request_to, response_of, work
+from tests.support.http_client import LOCAL, completed_of, local_client, request_to, response_of, work
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.promise(5)
@@ -38,7 +38,7 @@ def client() -> Iterator[HttpClient]:
 
 
 def open_descriptors() -> int:
-    """How many files, sockets and the like this process holds."""
+    """Return the number of open descriptors of this process."""
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
@@ -54,8 +54,8 @@ def test_exactly_the_given_headers_are_sent(client: HttpClient, receiver: Hostil
     assert sorted(headers) == sorted([*request.headers, *own])
 
 
-def test_the_client_adds_no_content_type_and_no_expect(client: HttpClient, receiver: HostileReceiver) -> None:
-    """A request without Content-Type stays without, and a large body asks for no permission first."""
+def test_client_adds_no_content_type_and_no_expect(client: HttpClient, receiver: HostileReceiver) -> None:
+    """The client adds neither Content-Type nor Expect, even for a large body."""
     request = request_to(f"http://127.0.0.1:{receiver.port}/ok", body=b"x" * 1_500_000)
     request.headers = [b"X-A: b"]
     assert response_of(client, request) == EMPTY
@@ -68,14 +68,14 @@ def test_headers_cannot_be_forged(client: HttpClient, receiver: HostileReceiver,
     """A header with a line break is not sent."""
     request = request_to(f"http://127.0.0.1:{receiver.port}/ok")
     request.headers.append(header)
-    answer = response_of(client, request)
-    assert isinstance(answer, TransportError)
-    assert answer.kind == "local"
+    result = response_of(client, request)
+    assert isinstance(result, TransportError)
+    assert result.kind == "local"
     assert receiver.requests == []
 
 
-def test_the_environment_names_no_proxy(receiver: HostileReceiver, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Proxies of the environment are ignored: a proxy would go where it likes."""
+def test_proxies_of_the_environment_are_ignored(receiver: HostileReceiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Proxies of the environment are ignored: they would bypass the check of addresses."""
     for name in ("http_proxy", "https_proxy", "all_proxy", "HTTPS_PROXY", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
     client = local_client()
@@ -83,10 +83,10 @@ def test_the_environment_names_no_proxy(receiver: HostileReceiver, monkeypatch: 
     client.close()
 
 
-def test_no_credentials_or_cookies_are_picked_up(
+def test_no_credentials_cookies_or_redirects_are_used(
     receiver: HostileReceiver, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """The client sends no user of a .netrc, no cookie, and nothing to where a response points."""
+    """The client uses no .netrc, sends no cookies, and follows no redirect."""
     (tmp_path / ".netrc").write_text("machine 127.0.0.1 login somebody password something\n", encoding="utf-8")
     monkeypatch.setenv("HOME", str(tmp_path))
     client = local_client()
@@ -111,8 +111,8 @@ def test_connections_are_reused(client: HttpClient, receiver: HostileReceiver) -
     )
 
 
-def test_sockets_are_not_left_behind(receiver: HostileReceiver) -> None:
-    """However requests end, a closed client holds no file descriptor."""
+def test_closed_client_leaves_no_descriptors(receiver: HostileReceiver) -> None:
+    """A closed client holds no descriptor, however its requests ended."""
     before = open_descriptors()
     client = local_client()
     url = f"http://127.0.0.1:{receiver.port}"
@@ -121,7 +121,7 @@ def test_sockets_are_not_left_behind(receiver: HostileReceiver) -> None:
     client.start(request_to(f"{url}/never"))
     work(client, 0)
     client.close()
-    # c-ares gives its own back in another thread, and the receiver's ends of the connections are in this process.
+    # c-ares closes its descriptors in another thread. The receiver's ends of the connections are in this process.
     wait_until(lambda: open_descriptors() <= before, what="all descriptors are closed")
 
 
@@ -134,10 +134,10 @@ def test_cancelled_requests_are_closed_without_an_outcome(client: HttpClient, re
     cancelled = client.cancel(lambda request: request.context in (1, 3))
     assert {request.context for request in cancelled} == {1, 3}
     assert client.in_flight == 2
-    assert {answered.request.context for answered in completed_of(client)} == {0, 2}
+    assert {completed.request.context for completed in completed_of(client)} == {0, 2}
 
 
-def test_an_idle_client_returns_at_once(client: HttpClient) -> None:
+def test_idle_client_returns_at_once(client: HttpClient) -> None:
     """With nothing in flight, `work` does not wait."""
     began = time.monotonic()
     assert work(client, 60) == []
@@ -163,15 +163,15 @@ def test_refused_and_silent_ports_are_different_errors(client: HttpClient) -> No
     assert timeout == TransportError("timeout_connect", "no complete connection within 0.3 s")
 
 
-def test_the_socket_checks_the_address_again(receiver: HostileReceiver) -> None:
+def test_address_is_checked_again_when_connecting(receiver: HostileReceiver) -> None:
     """An address that passed the resolver by mistake is refused when the client is about to connect to it."""
     strict = EgressPolicy(True, (), frozenset({ANY_PORT}))
     client = HttpClient(strict, Resolver(LOCAL))
     for host in ("127.0.0.1", "localhost"):
-        answer = response_of(client, request_to(f"http://{host}:{receiver.port}/ok"))
-        assert isinstance(answer, TransportError)
-        assert answer.kind == "blocked_address"
-        assert "loopback" in answer.detail or "2000::/3" in answer.detail
+        result = response_of(client, request_to(f"http://{host}:{receiver.port}/ok"))
+        assert isinstance(result, TransportError)
+        assert result.kind == "blocked_address"
+        assert "loopback" in result.detail or "2000::/3" in result.detail
     assert receiver.connections == 0
     client.close()
 
@@ -182,8 +182,8 @@ def test_descriptors_above_1023_work(receiver: HostileReceiver) -> None:
     try:
         client = local_client()
         url = f"http://127.0.0.1:{receiver.port}/ok"
-        answered = completed_of(client, *[request_to(url) for _ in range(100)])
-        assert {each.response for each in answered} == {EMPTY}
+        completed = completed_of(client, *[request_to(url) for _ in range(100)])
+        assert {each.response for each in completed} == {EMPTY}
         client.close()
     finally:
         for fd in held:

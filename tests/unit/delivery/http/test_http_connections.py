@@ -1,4 +1,4 @@
-"""Connections: as few as possible, and never more than allowed."""
+"""Connections: reused, limited in number, closed in time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from consumers.delivery.http.resolver import Resolver
 from consumers.delivery.http.types import Response, TransportError
 from tests.support.dns import DnsServer
 from tests.support.hostile import HostileReceiver
-from tests.support.sending import LOCAL, completed_of, request_to, response_of
+from tests.support.http_client import LOCAL, completed_of, request_to, response_of
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.promise(5)
@@ -36,15 +36,15 @@ def dns() -> Iterator[DnsServer]:
 
 
 @contextlib.contextmanager
-def transport_with(dns: DnsServer, connections: ClientOptions) -> Iterator[HttpClient]:
-    """A client of these connections."""
+def client_with(dns: DnsServer, connections: ClientOptions) -> Iterator[HttpClient]:
+    """Return a client with these options."""
     client = HttpClient(LOCAL, Resolver(LOCAL, [dns.address]), options=connections)
     yield client
     client.close()
 
 
 def sockets() -> int:
-    """How many sockets this process has open."""
+    """Return the number of open sockets of this process."""
     return sum(1 for fd in Path("/proc/self/fd").iterdir() if "socket:" in str(_target(fd)))
 
 
@@ -56,16 +56,16 @@ def _target(fd: Path) -> Path | None:
 
 @pytest.mark.parametrize("hosts", [300, pytest.param(3_000, marks=pytest.mark.long)])
 def test_thousands_of_hosts_share_few_connections(dns: DnsServer, hosts: int) -> None:
-    """However many hosts are called, the limit of connections holds, and no request waits for an idle one."""
+    """With any number of hosts the limit of connections holds, and idle connections do not delay a request."""
     receiver = HostileReceiver()
-    with transport_with(dns, ClientOptions(max_connections=40)) as client:
-        before, most, answered = sockets(), 0, 0
+    with client_with(dns, ClientOptions(max_connections=40)) as client:
+        before, most, completed = sockets(), 0, 0
         for first in range(0, hosts, 30):
             urls = [f"http://host-{n}.example.com:{receiver.port}/ok" for n in range(first, first + 30)]
-            answered += sum(each.response == EMPTY for each in completed_of(client, *map(request_to, urls)))
+            completed += sum(each.response == EMPTY for each in completed_of(client, *map(request_to, urls)))
             most = max(most, sockets() - before)
-    assert answered == receiver.connections == hosts
-    # The receiver's ends are in this process, too, and some of those that ended are not closed yet.
+    assert completed == receiver.connections == hosts
+    # The receiver's ends are in this process as well, and some are not closed yet.
     assert 40 < most < 40 * 4
     receiver.close()
 
@@ -73,7 +73,7 @@ def test_thousands_of_hosts_share_few_connections(dns: DnsServer, hosts: int) ->
 def test_more_requests_than_connections_take_turns(dns: DnsServer) -> None:
     """Requests beyond the limit of connections wait for one, and all are completed."""
     receiver = HostileReceiver()
-    with transport_with(dns, ClientOptions(max_connections=4)) as client:
+    with client_with(dns, ClientOptions(max_connections=4)) as client:
         urls = [f"http://host-{n % 7}.example.com:{receiver.port}/ok" for n in range(60)]
         assert [each.response for each in completed_of(client, *map(request_to, urls))] == [EMPTY] * 60
     receiver.close()
@@ -81,12 +81,12 @@ def test_more_requests_than_connections_take_turns(dns: DnsServer) -> None:
 
 def test_requests_that_wait_for_a_connection_fail_in_turn(dns: DnsServer) -> None:
     """A thousand requests that wait for the only connection to a closed port are each `refused`."""
-    with socket.socket() as closed, transport_with(dns, ClientOptions(max_connections=1)) as client:
+    with socket.socket() as closed, client_with(dns, ClientOptions(max_connections=1)) as client:
         closed.bind(("127.0.0.1", 0))
         urls = [f"http://gone.example.com:{closed.getsockname()[1]}/"] * 1_000
-        answered = completed_of(client, *[request_to(url, timeout_ms=60_000) for url in urls], deadline_s=60)
-    assert {each.response.kind for each in answered if isinstance(each.response, TransportError)} == {"refused"}
-    assert len(answered) == 1_000
+        completed = completed_of(client, *[request_to(url, timeout_ms=60_000) for url in urls], deadline_s=60)
+    assert {each.response.kind for each in completed if isinstance(each.response, TransportError)} == {"refused"}
+    assert len(completed) == 1_000
 
 
 @pytest.mark.parametrize("limit", ["lifetime_s", "idle_s"])
@@ -96,19 +96,19 @@ def test_connections_end_after_their_lifetime_or_idle_time(
     """A connection in constant use ends as well, so that the client follows a name to its new address."""
     receiver = HostileReceiver()
     request = request_to(f"http://moved.example.com:{receiver.port}/ok")
-    with transport_with(dns, ClientOptions(**{limit: 1})) as client:
+    with client_with(dns, ClientOptions(**{limit: 1})) as client:
 
-        def made_anew() -> bool:
+        def has_new_connection() -> bool:
             assert response_of(client, request) == EMPTY
             return receiver.connections > 1
 
         if limit == "lifetime_s":
-            wait_until(made_anew, what="another connection is made")
+            wait_until(has_new_connection, what="another connection is made")
         else:
             assert response_of(client, request) == EMPTY
             began = time.monotonic()
             wait_until(lambda: time.monotonic() - began > 2.5, what="the connection has been idle for long")
-            assert made_anew()
+            assert has_new_connection()
     receiver.close()
 
 
@@ -132,18 +132,18 @@ def test_tidy_closes_idle_connections(how: str) -> None:
     receiver.close()
 
 
-def test_the_next_address_is_tried_if_one_is_silent(dns: DnsServer) -> None:
+def test_next_address_is_tried_if_one_is_silent(dns: DnsServer) -> None:
     """A name with several addresses is reached although one of them takes no connection."""
     receiver = HostileReceiver()
     with contextlib.ExitStack() as closing:
         silent = closing.enter_context(socket.socket())
         silent.bind(("127.0.0.9", receiver.port))
         silent.listen(0)
-        for _ in range(3):  # its queue is full: whoever comes now hears nothing
+        for _ in range(3):  # fills its queue: further connections get no answer
             filler = closing.enter_context(socket.socket())
             filler.setblocking(False)
             filler.connect_ex(silent.getsockname())
-        client = closing.enter_context(transport_with(dns, ClientOptions()))
+        client = closing.enter_context(client_with(dns, ClientOptions()))
         urls = [f"http://two-{n}.example.com:{receiver.port}/ok" for n in range(10)]
         assert {
             each.response for each in completed_of(client, *[request_to(url, timeout_ms=10_000) for url in urls])

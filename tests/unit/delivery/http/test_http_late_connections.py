@@ -23,8 +23,8 @@ from consumers.delivery.http.types import (
     WorkResult,
 )
 from schemas.network.egress import ANY_PORT, EgressPolicy
+from tests.support.http_client import LOCAL, request_to, work
 from tests.support.known_names import Names
-from tests.support.sending import LOCAL, request_to, work
 
 pytestmark = pytest.mark.promise(7)
 
@@ -32,7 +32,7 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 
 
 class Slow:
-    """An endpoint that accepts when the test says so, and a client whose clock the test sets forward."""
+    """An endpoint that accepts when the test lets it, and a client whose clock the test advances."""
 
     def __init__(self) -> None:
         self.listener = socket.create_server(("127.0.0.1", 0))
@@ -44,7 +44,7 @@ class Slow:
         self.client = HttpClient(LOCAL, Resolver(LOCAL, []), monotonic=lambda: self.later_s)
 
     def work(self, timeout_s: float) -> list[CompletedRequest]:
-        """Let the client work; confirm or withdraw what it asks for."""
+        """Let the client work; confirm or withdraw the requests to confirm."""
         result = self.client.work(timeout_s)
         for request in result.to_confirm:
             self.asked.append(request)
@@ -56,10 +56,10 @@ class Slow:
         return result.completed
 
     def start(self) -> None:
-        """Begin a request."""
+        """Start a request."""
         self.client.start(request_to(f"http://127.0.0.1:{self.listener.getsockname()[1]}/"))
 
-    def answer(self) -> ResponseOrError:
+    def result(self) -> ResponseOrError:
         """Return how the request ends."""
         while True:
             for completed in self.work(1.0):
@@ -77,7 +77,7 @@ def slow() -> Iterator[Slow]:
 
 
 def delivers(slow: Slow) -> None:
-    """Have the request that was begun connect, arrive and be answered."""
+    """Let the started request connect and get its response."""
     assert slow.work(0.0) == []
     connection, _ = slow.listener.accept()
     with connection:
@@ -85,15 +85,15 @@ def delivers(slow: Slow) -> None:
         connection.settimeout(10)
         assert connection.recv(10_000).startswith(b"POST / ")
         connection.sendall(OK)
-        assert getattr(slow.answer(), "status", None) == 200
+        assert getattr(slow.result(), "status", None) == 200
 
 
-def test_a_withdrawn_request_is_not_sent_over_a_late_connection(slow: Slow) -> None:
+def test_withdrawn_request_is_not_sent_over_a_late_connection(slow: Slow) -> None:
     """A withdrawn request is returned unsent, its connection is closed, and it may be started again."""
     slow.may_go = False
     slow.start()
     slow.later_s += 1
-    assert slow.answer() is CANCELLED
+    assert slow.result() is CANCELLED
     first, _ = slow.listener.accept()
     with first:
         first.settimeout(10)
@@ -105,7 +105,7 @@ def test_a_withdrawn_request_is_not_sent_over_a_late_connection(slow: Slow) -> N
 
 
 @pytest.mark.parametrize(("took_s", "asked"), [(0.0, 0), (1.0, 1)])
-def test_a_confirmed_request_is_sent_over_a_late_connection(slow: Slow, took_s: float, asked: int) -> None:
+def test_confirmed_request_is_sent_over_a_late_connection(slow: Slow, took_s: float, asked: int) -> None:
     """A request is sent however long its connection took; only a late one has to be confirmed."""
     slow.start()
     slow.later_s += took_s
@@ -113,7 +113,7 @@ def test_a_confirmed_request_is_sent_over_a_late_connection(slow: Slow, took_s: 
     assert len(slow.asked) == asked
 
 
-def test_a_request_without_a_decision_is_withdrawn(slow: Slow) -> None:
+def test_request_without_a_decision_is_withdrawn(slow: Slow) -> None:
     """A request that its caller neither confirms nor withdraws is withdrawn by the next `work`: nothing is sent."""
     slow.start()
     slow.later_s += 1
@@ -130,7 +130,7 @@ def test_a_request_without_a_decision_is_withdrawn(slow: Slow) -> None:
     assert not slow.client.is_busy
 
 
-def test_a_cancelled_request_cannot_be_confirmed(slow: Slow) -> None:
+def test_cancelled_request_cannot_be_confirmed(slow: Slow) -> None:
     """A request that was cancelled while it waited for its confirmation is not sent, and has no outcome."""
     slow.start()
     slow.later_s += 1
@@ -142,23 +142,23 @@ def test_a_cancelled_request_cannot_be_confirmed(slow: Slow) -> None:
     assert slow.client.work(0.0).completed == []
 
 
-def test_a_deadline_waits_for_the_decision(slow: Slow) -> None:
+def test_deadline_waits_for_the_decision(slow: Slow) -> None:
     """A request whose deadline passed in a stall is withdrawn by its caller, and is no failure of the endpoint."""
     slow.start()
     slow.later_s += 3_600
     slow.may_go = False
-    assert slow.answer() is CANCELLED
+    assert slow.result() is CANCELLED
     slow.start()
     slow.later_s += 3_600
     slow.may_go = True
     assert slow.work(0.5) == []
     slow.later_s += 1
-    error = slow.answer()
+    error = slow.result()
     assert isinstance(error, TransportError)
     assert error.kind == "timeout_answer"
 
 
-def test_a_request_that_waited_for_its_name_is_confirmed_before_it_connects(slow: Slow) -> None:
+def test_request_that_waited_for_dns_is_confirmed_before_it_connects(slow: Slow) -> None:
     """Once the name is known, nothing is opened or sent before the confirmation."""
     names = Names("127.0.0.1")
     names.known = False
@@ -182,7 +182,7 @@ def test_a_request_that_waited_for_its_name_is_confirmed_before_it_connects(slow
             assert connection.recv(10_000).startswith(b"POST / ")
 
 
-def test_a_request_that_waits_twice_is_confirmed_twice(slow: Slow) -> None:
+def test_request_that_waits_twice_is_confirmed_twice(slow: Slow) -> None:
     """A confirmed request whose connection then takes long has to be confirmed again, and is not withdrawn."""
     names = Names("127.0.0.1")
     names.known = False
@@ -197,8 +197,8 @@ def test_a_request_that_waits_twice_is_confirmed_twice(slow: Slow) -> None:
         connection, _ = slow.listener.accept()
         with connection:
             slow.later_s += 1
-            client.confirm(second)  # reads the sockets first, and finds the connection of the other
-            client.confirm(first)  # not asked for
+            client.confirm(second)  # reads the sockets first, and finds the connection of the first
+            client.confirm(first)  # not one to confirm
             assert client.work(0.0) == WorkResult([], [first])
             client.confirm(first)
             connection.settimeout(10)
@@ -230,7 +230,7 @@ def test_requests_that_waited_for_the_only_connection_are_confirmed_in_turn(slow
                     client.confirm(following)
 
 
-def test_a_reset_before_the_first_byte_is_one_error(slow: Slow) -> None:
+def test_reset_before_the_first_byte_is_one_error(slow: Slow) -> None:
     """A connection that is reset before the request is sent ends that request, once."""
 
     def reset() -> None:
@@ -241,14 +241,14 @@ def test_a_reset_before_the_first_byte_is_one_error(slow: Slow) -> None:
     slow.before_the_answer = reset
     slow.start()
     slow.later_s += 1
-    answer = slow.answer()
-    assert isinstance(answer, TransportError)
-    assert answer.kind == "reset"
+    result = slow.result()
+    assert isinstance(result, TransportError)
+    assert result.kind == "reset"
     assert not slow.client.is_busy
 
 
 def crowded(listener: socket.socket, connections: contextlib.ExitStack) -> int:
-    """Fill the queue of a listener, which then answers nobody; return its port."""
+    """Fill the queue of a listener, so that it accepts nothing more; return its port."""
     listener.bind(("127.0.0.1", 0))
     listener.listen(0)
     port: int = listener.getsockname()[1]
@@ -266,25 +266,26 @@ def test_waiting_for_a_silent_address_takes_no_cpu() -> None:
         policy = EgressPolicy(True, (ip_network("127.0.0.1"),), frozenset({ANY_PORT}))
         client = HttpClient(policy, Names("127.0.0.1", "127.0.0.2"))
         client.start(request_to(f"http://two.example:{port}/", timeout_ms=800))
-        turns, answers = 0, []
-        while not answers:
-            answers = work(client, 0.02)
+        turns = 0
+        completed: list[CompletedRequest] = []
+        while not completed:
+            completed = work(client, 0.02)
             turns += 1
         client.close()
-    answer = answers[0].response
-    assert isinstance(answer, TransportError)
-    assert answer.kind == "timeout_connect"
+    result = completed[0].response
+    assert isinstance(result, TransportError)
+    assert result.kind == "timeout_connect"
     assert turns < 500
 
 
 @pytest.mark.parametrize("second", ["127.0.0.2", "::1", "127.0.0.9"])
-def test_a_failing_address_does_not_replace_a_connecting_one(second: str) -> None:
+def test_failing_address_does_not_replace_a_connecting_one(second: str) -> None:
     """Without room for further sockets, a new address replaces an earlier one only if its connection starts."""
     with socket.socket() as listener, contextlib.ExitStack() as connections:
         port = crowded(listener, connections)
         policy = EgressPolicy(True, (ip_network("127.0.0.1"),), frozenset({ANY_PORT}))
-        attempt = ConnectionAttempt(("127.0.0.1", second), port, policy, lambda _fd: None, 0.0, has_room=lambda: False)
-        attempt.advance(1.0)
+        attempt = ConnectionAttempt(("127.0.0.1", second), port, policy, lambda _fd: None, 0.0, has_room=False)
+        attempt.advance(1.0, has_room=False)
         assert attempt.error is None
         assert len(attempt.descriptors) == 1
         attempt.close()

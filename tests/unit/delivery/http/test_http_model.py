@@ -1,4 +1,4 @@
-"""The client against endpoints that do anything: any order of requests, responses, faults, names and time."""
+"""The client in any order of requests, responses, faults, names and time."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ from random import Random
 
 import pytest
 
-from consumers.delivery.endpoint import ClientIdentity
 from consumers.delivery.http.client import HttpClient
 from consumers.delivery.http.options import ClientOptions
-from consumers.delivery.http.types import Request
+from consumers.delivery.http.types import ClientIdentity, Request
 from tests.support.certificates import Authority
+from tests.support.http_client import LOCAL, request_to
 from tests.support.random_endpoint import RandomEndpoint, RandomNames, check_state, connections_of
-from tests.support.sending import LOCAL, request_to
 
 pytestmark = pytest.mark.promise(5)
 
@@ -28,7 +27,7 @@ BODIES = [b"{}", b"{}", b"{}", b"x" * 300_000, b"x" * 3_000_000]
 LAST_TURNS = 100
 
 
-class Sending:
+class ClientModel:
     """A client and an endpoint; `open` are the numbers of the requests that have not ended yet."""
 
     def __init__(self, rng: Random, scheme: str, authority: Authority) -> None:
@@ -61,7 +60,7 @@ class Sending:
             self.client.withdraw(request)
 
     def step(self) -> None:
-        """Let something happen, and do what a loop does."""
+        """Run one event, and a turn of the loop."""
         rng, drawn = self.rng, self.rng.random()
         if drawn < 0.45:
             self._start(rng.randint(1, 4))
@@ -97,7 +96,7 @@ class Sending:
 
     def _end(self, requests: list[Request]) -> None:
         for request in requests:
-            self.open.remove(request.context)  # it has not ended before
+            self.open.remove(request.context)  # fails if it has ended before
 
     def _check(self) -> None:
         assert self.client.in_flight + self.client.resolving == len(self.open)
@@ -110,7 +109,7 @@ class Sending:
 
 
 def open_descriptors() -> int:
-    """How many files, sockets and the like this process holds."""
+    """Return the number of open descriptors of this process."""
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
@@ -119,9 +118,9 @@ def open_descriptors() -> int:
 def test_every_request_ends_once_whatever_endpoints_do(tmp_path: Path, seed: int, scheme: str) -> None:
     """Each request ends once, by its deadline at the latest; no connection or descriptor is lost."""
     authority = Authority(tmp_path)
-    gc.collect()  # what others have left behind
+    gc.collect()  # of other tests
     before = open_descriptors()
-    sending = Sending(Random(seed), scheme, authority)
+    sending = ClientModel(Random(seed), scheme, authority)
     try:
         for _ in range(STEPS):
             sending.step()

@@ -1,4 +1,4 @@
-"""Endpoints that act at an awkward moment, and a machine without resources: each request gets its own outcome."""
+"""Races with endpoints, and a machine without resources: each request gets its own outcome."""
 
 from __future__ import annotations
 
@@ -18,17 +18,16 @@ from pathlib import Path
 
 import pytest
 
-from consumers.delivery.endpoint import ClientIdentity
 from consumers.delivery.http.client import HttpClient
 from consumers.delivery.http.options import ClientOptions
-from consumers.delivery.http.types import Response, ResponseOrError, TransportError
+from consumers.delivery.http.types import ClientIdentity, Response, ResponseOrError, TransportError
 from schemas.catalog.failures import OURS
 from tests.support.certificates import Authority
 from tests.support.hostile import HostileReceiver
+from tests.support.http_client import LOCAL, local_client, request_to, response_of, work
 from tests.support.known_names import Names
 from tests.support.listening import serve_each, stop_listening
 from tests.support.parts import need
-from tests.support.sending import LOCAL, local_client, request_to, response_of, work
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.promise(5)
@@ -38,13 +37,13 @@ NO = b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n"
 EARLY = b"HTTP/1.1 413 Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 IDLE = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 MOST = 20
-# As many as are tried of one name.
+# The resolver returns at most this many addresses of a name.
 SILENT = tuple(f"127.0.1.{number}" for number in range(1, 17))
-# In a namespace of its own: all local ports are taken, then something is sent.
+# Runs in its own network namespace: takes all local ports, then sends a request.
 WITHOUT_PORTS = """
 import socket, subprocess
 from pathlib import Path
-from tests.support.sending import response_of, local_client, request_to, work
+from tests.support.http_client import response_of, local_client, request_to, work
 
 subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
 Path("/proc/sys/net/ipv4/ip_local_port_range").write_text("40000 40009")
@@ -60,7 +59,7 @@ with socket.create_server(("127.0.0.1", 8080)):
 
 @pytest.fixture
 def listener() -> Iterator[socket.socket]:
-    """Takes connections; what is not read of a body soon fills it up."""
+    """A listener with a small buffer, which an unread body fills soon."""
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
         listener.bind(("127.0.0.1", 0))
@@ -74,16 +73,16 @@ def url_of(listener: socket.socket, host: str = "127.0.0.1") -> str:
     return f"http://{host}:{listener.getsockname()[1]}/"
 
 
-def status_of(answer: ResponseOrError) -> int | str:
-    """Its status, or the kind of failure."""
-    return answer.status if isinstance(answer, Response) else answer.kind
+def status_of(result: ResponseOrError) -> int | str:
+    """Return the status of a response, or the kind of failure."""
+    return result.status if isinstance(result, Response) else result.kind
 
 
 def ends_of(client: HttpClient) -> list[int | str]:
-    """What comes of all that is open."""
+    """Return how all open requests end."""
     ends = []
     while client.is_busy:
-        ends += [status_of(answered.response) for answered in work(client, 0.1)]
+        ends += [status_of(completed.response) for completed in work(client, 0.1)]
     return ends
 
 
@@ -105,12 +104,12 @@ def request_over(listener: socket.socket, client: HttpClient) -> socket.socket:
 
 
 def sent_whole(connection: socket.socket) -> bool:
-    """Whether the other machine has all that was sent, the end included."""
+    """Return whether the other side has acknowledged all that was sent, FIN included."""
     return not struct.unpack("i", fcntl.ioctl(connection, termios.TIOCOUTQ, bytes(4)))[0]
 
 
 @pytest.mark.parametrize("used", [False, True], ids=["new", "used before"])
-def test_a_response_to_half_a_body_counts(listener: socket.socket, used: bool) -> None:
+def test_response_to_half_a_body_counts(listener: socket.socket, used: bool) -> None:
     """An endpoint that refuses half a body and resets the connection has responded, and gets the body once."""
     with contextlib.closing(local_client()) as client, contextlib.ExitStack() as closing:
         if used:
@@ -155,14 +154,14 @@ def answer_twice(connection: socket.socket, tls: ssl.SSLContext | None) -> None:
                 while True:
                     data += speaking.read(65_536)
         if data.endswith(b"\r\n\r\n{}"):
-            for answer in sent:
-                going.write(answer) if speaking is None else speaking.write(answer)
+            for response in sent:
+                going.write(response) if speaking is None else speaking.write(response)
             sent = [OK]
         connection.sendall(going.read())
 
 
 @pytest.mark.parametrize("version", [None, ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["clear", "1.2", "1.3"])
-def test_a_second_response_is_not_that_to_the_next_request(tmp_path: Path, version: ssl.TLSVersion | None) -> None:
+def test_second_response_is_not_taken_for_the_next_request(tmp_path: Path, version: ssl.TLSVersion | None) -> None:
     """If an endpoint responds twice in one packet, the next request gets its own response."""
     authority = Authority(tmp_path)
     tls = None if version is None else authority.server("localhost")
@@ -176,7 +175,7 @@ def test_a_second_response_is_not_that_to_the_next_request(tmp_path: Path, versi
     stop_listening(listener)
 
 
-def test_late_bytes_are_no_response_to_a_request_that_waited_for_a_name(listener: socket.socket) -> None:
+def test_late_bytes_are_not_a_response_to_a_request_that_waited_for_dns(listener: socket.socket) -> None:
     """If an idle connection gets a 408 while a request waits for its name, the request is sent over another one."""
     names = Names("127.0.0.1")
     with contextlib.closing(HttpClient(LOCAL, names)) as client:
@@ -199,7 +198,7 @@ def test_late_bytes_are_no_response_to_a_request_that_waited_for_a_name(listener
 
 @pytest.fixture
 def silent() -> Iterator[int]:
-    """A port at which none of sixteen addresses takes a connection: their queues are full."""
+    """A port on which sixteen addresses accept no connection, because their queues are full."""
     with contextlib.ExitStack() as closing:
         port = 0
         for address in SILENT:
@@ -246,16 +245,16 @@ def test_no_descriptor_for_a_client_certificate_is_our_error(tmp_path: Path) -> 
     with contextlib.closing(local_client(roots=str(authority.roots))) as client:
         client.start(request)
         wait_until(lambda: receiver.connections)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (1, hard))  # what is open stays so
+        resource.setrlimit(resource.RLIMIT_NOFILE, (1, hard))  # open descriptors stay open
         try:
-            answered = [answer for _ in range(100) for answer in work(client, 0.1)]
+            completed = [result for _ in range(100) for result in work(client, 0.1)]
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     receiver.handshake.set()
     receiver.close()
-    (answer,) = [each.response for each in answered]
-    assert isinstance(answer, TransportError)
-    assert answer.kind in OURS
+    (result,) = [each.response for each in completed]
+    assert isinstance(result, TransportError)
+    assert result.kind in OURS
 
 
 def test_no_local_port_is_our_error() -> None:
@@ -266,4 +265,4 @@ def test_no_local_port_is_our_error() -> None:
     command = [*unshare, sys.executable, "-c", WITHOUT_PORTS]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split()[-1] in OURS  # behind its log
+    assert done.stdout.split()[-1] in OURS  # after its log lines

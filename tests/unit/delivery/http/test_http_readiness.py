@@ -1,4 +1,4 @@
-"""The HTTP client waits in the same way on every system: by epoll, or by kqueue."""
+"""Readiness behaves the same with epoll and kqueue."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from consumers.delivery.http.readiness import (
 from consumers.delivery.http.types import Response
 from tests.support import kqueue
 from tests.support.hostile import HostileReceiver
-from tests.support.sending import completed_of, local_client, request_to, response_of
+from tests.support.http_client import completed_of, local_client, request_to, response_of
 
 
 def by_kqueue() -> KqueueReadiness:
@@ -50,12 +50,12 @@ def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
 
 
 def waits(readiness: Readiness) -> Events:
-    """What has happened; nothing has to be waited for."""
+    """Return the events that are there now."""
     return readiness.wait(0.0)
 
 
-def test_a_wake_ends_the_wait(readiness: Readiness) -> None:
-    """A wake from another thread ends a wait; so does one that came before."""
+def test_wake_ends_the_wait(readiness: Readiness) -> None:
+    """A wake from another thread ends the wait, even if it came before the wait."""
     waker = threading.Timer(0.05, readiness.wake)
     began = time.monotonic()
     waker.start()
@@ -67,8 +67,8 @@ def test_a_wake_ends_the_wait(readiness: Readiness) -> None:
     assert time.monotonic() - began < 15
 
 
-def test_ten_thousand_wakes_are_one(readiness: Readiness) -> None:
-    """Wakes that nobody waits for block nobody, and the next wait ends."""
+def test_ten_thousand_wakes_do_not_block(readiness: Readiness) -> None:
+    """Many wakes before a wait do not block, and the next wait ends at once."""
     for _ in range(10_000):
         readiness.wake()
     began = time.monotonic()
@@ -95,7 +95,7 @@ def test_each_edge_is_reported_once(readiness: Readiness, pair: tuple[socket.soc
     assert events & ENDED
 
 
-def test_a_closed_socket_is_forgotten(readiness: Readiness, pair: tuple[socket.socket, socket.socket]) -> None:
+def test_closed_socket_is_forgotten(readiness: Readiness, pair: tuple[socket.socket, socket.socket]) -> None:
     """Closing a socket is enough: nothing is reported of it afterwards."""
     ours, theirs = pair
     readiness.watch(ours.fileno())
@@ -104,8 +104,8 @@ def test_a_closed_socket_is_forgotten(readiness: Readiness, pair: tuple[socket.s
     assert waits(readiness) == []
 
 
-def test_what_has_happened_to_a_socket_is_one_event(pair: tuple[socket.socket, socket.socket]) -> None:
-    """kqueue reports reading and writing one by one; between the two a descriptor could become another socket's."""
+def test_events_of_a_socket_are_joined(pair: tuple[socket.socket, socket.socket]) -> None:
+    """kqueue reports reading and writing separately. They are joined: a descriptor may be reused between the two."""
     ours, theirs = pair
     api = kqueue.Kqueue()
     readiness = KqueueReadiness(type("Api", (), {**vars(kqueue), "kqueue": staticmethod(lambda: api)}))
@@ -116,15 +116,15 @@ def test_what_has_happened_to_a_socket_is_one_event(pair: tuple[socket.socket, s
     readiness.close()
 
 
-def test_the_bits_of_events_are_those_of_epoll() -> None:
+def test_event_bits_are_those_of_epoll() -> None:
     """Events of an epoll are used as they are."""
     assert (READABLE, WRITABLE) == (select.EPOLLIN, select.EPOLLOUT)
     assert select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR == ENDED
 
 
 @pytest.mark.parametrize("how", ["ok", "ok-body", "no-content", "ok-and-close", "mid-body", "close", "huge-headers"])
-def test_a_client_with_kqueue_does_the_same(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Requests of any size end by kqueue as by epoll, whatever the endpoint does, over kept connections as well."""
+def test_client_works_with_kqueue(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests of any size end with kqueue as with epoll, also over reused connections."""
     receiver = HostileReceiver()
     url = f"http://127.0.0.1:{receiver.port}/{how}"
     found = []
@@ -139,7 +139,7 @@ def test_a_client_with_kqueue_does_the_same(how: str, monkeypatch: pytest.Monkey
     receiver.close()
 
 
-def test_without_epoll_the_client_takes_kqueue(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_client_uses_kqueue_without_epoll(monkeypatch: pytest.MonkeyPatch) -> None:
     """On macOS and the BSDs the module `select` has a kqueue and no epoll."""
     epoll = select.epoll
     monkeypatch.delattr(select, "epoll")

@@ -1,4 +1,4 @@
-"""Names are queried once, checked completely, cached for a while, and delay only their own requests."""
+"""The resolver queries a name once, checks all its addresses, caches the answer, and delays no other name."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from consumers.delivery.http.types import Response, TransportError
 from schemas.network.egress import EgressPolicy
 from tests.support.dns import AAAA, BROKEN, NO_NAME, SILENCE, A, DnsServer
 from tests.support.hostile import HostileReceiver
-from tests.support.sending import LOCAL, completed_of, local_client, request_to, work
+from tests.support.http_client import LOCAL, completed_of, local_client, request_to, work
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.promise(4, 5)
@@ -80,7 +80,7 @@ def test_all_addresses_of_a_name_are_found(make: MakeResolver) -> None:
     assert resolve(resolver, "two.example.com", 443) == found
 
 
-def test_an_alias_is_followed(make: MakeResolver) -> None:
+def test_cname_is_followed(make: MakeResolver) -> None:
     """A CNAME leads to addresses, which are checked like any others."""
     resolver, _, _ = make()
     found = resolve(resolver, "alias.example.com")
@@ -90,7 +90,7 @@ def test_an_alias_is_followed(make: MakeResolver) -> None:
 
 @pytest.mark.parametrize("host", ["mixed", "mixed6", "private", "hidden"])
 def test_one_forbidden_address_refuses_the_name(make: MakeResolver, host: str) -> None:
-    """A name with one forbidden address among others is refused, and the reason does not give the address away."""
+    """A name with one forbidden address is refused, and the reason does not show the address."""
     resolver, _, _ = make()
     found = resolve(resolver, f"{host}.example.com")
     assert isinstance(found, Refused)
@@ -109,7 +109,7 @@ def test_names_without_addresses_fail(make: MakeResolver, host: str) -> None:
 
 
 def test_search_domains_are_not_tried(make: MakeResolver) -> None:
-    """A name that does not exist is not searched for in the machine's own domains."""
+    """A name that does not exist is not tried with the search domains of the machine."""
     resolver, server, _ = make()
     resolve(resolver, "none.example.com")
     assert {name for name, _ in server.asked} == {"none.example.com"}
@@ -129,7 +129,7 @@ def test_answers_are_cached_for_their_ttl(make: MakeResolver, ttl: int) -> None:
     wait_until(lambda: resolver.ended() == ["one.example.com"])
 
 
-def test_a_long_ttl_is_capped(make: MakeResolver) -> None:
+def test_long_ttl_is_capped(make: MakeResolver) -> None:
     """However long its TTL, a name that has moved is found at its new address after a few minutes at most."""
     resolver, _, now = make(lambda _name, times: [PUBLIC] if times == 0 else ["8.8.8.8"], ttl=86_400)
     assert resolve(resolver, "moves.example.com") == Addresses((PUBLIC,))
@@ -155,7 +155,7 @@ def test_failures_are_cached_briefly(make: MakeResolver) -> None:
     assert resolver.lookup("broken.example.com", 443) is None
 
 
-def test_a_name_is_queried_once_at_a_time(make: MakeResolver) -> None:
+def test_name_is_queried_once_at_a_time(make: MakeResolver) -> None:
     """However many requests wait for a name, one query is under way."""
     resolver, server, _ = make()
     assert [resolver.lookup("one.example.com", 443 + n) for n in range(50)] == [None] * 50
@@ -163,21 +163,21 @@ def test_a_name_is_queried_once_at_a_time(make: MakeResolver) -> None:
     assert server.asked["one.example.com", A] == 1
 
 
-def test_a_name_that_moves_inside_is_refused(make: MakeResolver) -> None:
-    """A name that was public and then points inside is refused from its next answer on."""
+def test_name_that_moves_to_a_private_address_is_refused(make: MakeResolver) -> None:
+    """A name that moves from a public to a private address is refused from its next answer on."""
     resolver, _, now = make(lambda name, times: [PUBLIC] if times == 0 else ["127.0.0.1"])
     assert isinstance(resolve(resolver, "turns.example.com"), Addresses)
     now[0] += MIN_TTL
     assert isinstance(resolve(resolver, "turns.example.com"), Refused)
 
 
-def test_memory_is_bounded(make: MakeResolver) -> None:
+def test_number_of_cached_names_is_bounded(make: MakeResolver) -> None:
     """Names beyond the limit replace the oldest ones."""
     resolver, _, _ = make()
     literals = [f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}" for n in range(MAX_NAMES + 50)]
     for host in literals:
         assert isinstance(resolver.lookup(host, 443), Refused)
-    assert len(resolver._known) == MAX_NAMES  # how much is kept shows nowhere else
+    assert len(resolver._known) == MAX_NAMES  # not visible elsewhere
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ def test_literals_are_not_queried(host: str, allowed: bool) -> None:
 
 
 def test_names_that_never_resolve_delay_no_others() -> None:
-    """A hundred names without an answer end at their own deadline, while healthy names are answered."""
+    """A hundred names without an answer end at their own deadline, while healthy names resolve."""
     server = DnsServer(lambda name, _: ZONE.get(name, [SILENCE]))
     receiver = HostileReceiver()
     client = local_client(dns_servers=[server.address])
@@ -206,10 +206,10 @@ def test_names_that_never_resolve_delay_no_others() -> None:
     for request in healthy:
         client.start(request)
     assert (client.in_flight, client.resolving) == (0, 200)
-    answered = completed_of(client)
-    assert {each.response for each in answered[:100]} == {Response(200, None, b"", False)}
-    assert all(each.request.context == "healthy" for each in answered[:100])
-    for each in answered[100:]:
+    completed = completed_of(client)
+    assert {each.response for each in completed[:100]} == {Response(200, None, b"", False)}
+    assert all(each.request.context == "healthy" for each in completed[:100])
+    for each in completed[100:]:
         assert isinstance(each.response, TransportError)
         assert each.response.kind == "dns_timeout"
         assert each.duration_us >= 1_500_000
@@ -219,7 +219,7 @@ def test_names_that_never_resolve_delay_no_others() -> None:
     receiver.close()
 
 
-def test_requests_that_wait_for_a_name_can_be_cancelled() -> None:
+def test_requests_that_wait_for_dns_can_be_cancelled() -> None:
     """A request that waits for its name can be cancelled, and is then forgotten."""
     server = DnsServer(lambda _name, _times: [SILENCE])
     client = local_client(dns_servers=[server.address])

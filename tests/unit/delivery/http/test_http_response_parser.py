@@ -1,4 +1,4 @@
-"""Responses are parsed as they arrive: however the network cuts them, they mean the same."""
+"""The response parser: any packet boundaries, limits, and the fast path."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LENGTH, CHUNKED, UNTIL_CLOSE = "length", "chunked", "until close"
 
 @st.composite
 def responses(draw: st.DrawFn) -> tuple[bytes, int, bytes, str, bool]:
-    """A good response: its bytes, status, body, how its end is told, and whether the connection stays."""
+    """A valid response: bytes, status, body, how its end is framed, and whether the connection stays open."""
     newline = draw(st.sampled_from([b"\r\n", b"\n"]))
     status = draw(st.sampled_from([200, 201, 204, 302, 404, 410, 429, 500, 503, 999]))
     body = draw(st.binary(max_size=300))
@@ -47,7 +47,7 @@ def responses(draw: st.DrawFn) -> tuple[bytes, int, bytes, str, bool]:
 
 @given(responses(), st.data())
 @settings(max_examples=300, deadline=None)
-def test_a_response_means_the_same_however_it_is_cut(
+def test_response_parsing_does_not_depend_on_packet_boundaries(
     response: tuple[bytes, int, bytes, str, bool], data: st.DataObject
 ) -> None:
     """Status, body and whether the connection is reused do not depend on how the network cuts the bytes."""
@@ -67,7 +67,7 @@ def test_a_response_means_the_same_however_it_is_cut(
 
 @given(responses())
 @settings(max_examples=300, deadline=None)
-def test_the_fast_path_and_the_parser_agree(response: tuple[bytes, int, bytes, str, bool]) -> None:
+def test_fast_path_and_parser_agree(response: tuple[bytes, int, bytes, str, bool]) -> None:
     """The fast path recognises complete 2xx responses that keep their connection, and finds what the parser finds."""
     sent, status, body, framing, closes = response
     found = parse_complete_response(sent)
@@ -87,7 +87,7 @@ def test_the_fast_path_and_the_parser_agree(response: tuple[bytes, int, bytes, s
         b"HTTP/1.1 202 \r\ncontent-length:0\r\n\r\n",
     ],
 )
-def test_the_usual_response_takes_the_fast_path(response: bytes) -> None:
+def test_usual_response_takes_the_fast_path(response: bytes) -> None:
     """The responses of nearly all endpoints take the fast path, and an incomplete response never does."""
     assert parse_complete_response(response) is not None
     assert not any(parse_complete_response(response[:end]) for end in range(len(response)))
@@ -95,8 +95,8 @@ def test_the_usual_response_takes_the_fast_path(response: bytes) -> None:
 
 @given(st.binary(max_size=400))
 @settings(max_examples=300, deadline=None)
-def test_rubbish_is_refused_or_incomplete(rubbish: bytes) -> None:
-    """Whatever comes, the parser refuses it or waits for more, and keeps no more than its limits allow."""
+def test_random_bytes_are_refused_or_incomplete(rubbish: bytes) -> None:
+    """The parser refuses random bytes or waits for more, and keeps no more than its limits allow."""
     reader = ResponseParser()
     try:
         over = reader.feed(b"HTTP/1.1 200 OK\r\n" + rubbish)
@@ -106,7 +106,7 @@ def test_rubbish_is_refused_or_incomplete(rubbish: bytes) -> None:
     assert len(reader.body) <= MAX_BODY_KEPT
 
 
-def test_limits_hold() -> None:
+def test_header_and_body_limits_hold() -> None:
     """Headers beyond 32 KiB are too large, byte by byte as well; of a body 64 KiB are read and 5 KiB kept."""
     reader = ResponseParser()
     reader.feed(b"HTTP/1.1 200 OK\r\n")
@@ -123,8 +123,8 @@ def test_limits_hold() -> None:
     assert (len(reader.body), reader.cut, reader.keep_alive) == (MAX_BODY_KEPT, True, False)
 
 
-def test_a_body_of_tiny_chunks_is_cut() -> None:
-    """Chunks count towards the limit of header bytes: after some thousand of them the response is cut, and counts."""
+def test_body_of_tiny_chunks_is_cut() -> None:
+    """Chunk lines count towards the limit of header bytes. After some thousand the body is cut; the response counts."""
     reader = ResponseParser()
     reader.feed(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
     assert reader.feed(b"1\r\nx\r\n" * 10_000)
@@ -133,15 +133,15 @@ def test_a_body_of_tiny_chunks_is_cut() -> None:
 
 
 @pytest.mark.parametrize("length", [b"9" * 18, b"9" * 19, b"9" * 5_000, b"0" * 5_000 + b"9" * 5_000])
-def test_a_length_may_have_thousands_of_digits(length: bytes) -> None:
-    """A length beyond all limits is that of a body without end, however many digits it has."""
+def test_content_length_may_have_thousands_of_digits(length: bytes) -> None:
+    """A length with too many digits counts as a body without end."""
     reader = ResponseParser()
     assert not reader.feed(b"HTTP/1.1 200 OK\r\nContent-Length: %b\r\n\r\nhello" % length)
     assert (reader.status, reader.body, reader.headers_complete) == (200, b"hello", True)
 
 
-def test_a_length_may_begin_with_zeros() -> None:
-    """Leading zeros of a length mean nothing, thousands of them neither."""
+def test_content_length_may_begin_with_zeros() -> None:
+    """Leading zeros of a length are ignored, even thousands of them."""
     for length, over in ((b"0" * 5_000, True), (b"0" * 5_000 + b"5", True), (b"0" * 5_000 + b"6", False)):
         reader = ResponseParser()
         body = b"" if length.endswith(b"0") else b"hello"

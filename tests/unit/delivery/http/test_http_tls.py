@@ -1,4 +1,4 @@
-"""An endpoint is who its certificate says, or it gets nothing; and it sees our certificate if it asks for one."""
+"""TLS: verification of endpoints, client certificates, session resumption, failures."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ import struct
 import tempfile
 import threading
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from consumers.delivery.endpoint import ClientIdentity
 from consumers.delivery.http import tls
 from consumers.delivery.http.client import HttpClient
-from consumers.delivery.http.types import Response, ResponseOrError, TransportError
+from consumers.delivery.http.types import ClientIdentity, Response, ResponseOrError, TransportError
 from schemas.catalog.failures import FailureKind
 from tests.support.certificates import Authority
 from tests.support.dns import DnsServer
 from tests.support.hostile import HostileReceiver
-from tests.support.sending import completed_of, local_client, request_to, response_of, work
+from tests.support.http_client import completed_of, local_client, request_to, response_of, work
 
 pytestmark = pytest.mark.promise(5)
 
@@ -33,7 +33,7 @@ EMPTY = Response(200, None, b"", False)
 
 @dataclass(slots=True)
 class World:
-    """An authority, a client that trusts it, and a DNS server by which every name is this machine."""
+    """A certificate authority, a client that trusts it, and a DNS server that resolves every name to this machine."""
 
     authority: Authority
     client: HttpClient
@@ -41,7 +41,7 @@ class World:
     closing: contextlib.ExitStack
 
     def receiver(self, tls: ssl.SSLContext) -> tuple[str, HostileReceiver]:
-        """Start a receiver of this context; returns its URL as well."""
+        """Start a receiver with this context; return its URL and the receiver."""
         receiver = HostileReceiver(tls)
         self.closing.callback(receiver.close)
         return f"https://{HOST}:{receiver.port}", receiver
@@ -61,13 +61,13 @@ def world(tmp_path: Path) -> Iterator[World]:
         yield World(authority, trusting, distrusting, closing)
 
 
-def kind_of(answer: ResponseOrError) -> FailureKind:
-    """The kind of a failure."""
-    assert isinstance(answer, TransportError), answer
-    return answer.kind
+def kind_of(result: ResponseOrError) -> FailureKind:
+    """Return the kind of a transport error."""
+    assert isinstance(result, TransportError), result
+    return result.kind
 
 
-def test_a_genuine_endpoint_gets_requests(world: World) -> None:
+def test_endpoint_with_a_trusted_certificate_gets_requests(world: World) -> None:
     """A certificate of a trusted authority for the name of the URL is accepted; the connection is reused."""
     url, receiver = world.receiver(world.authority.server(HOST))
     for body in (b"{}", b"x" * 250_000, b"{}"):
@@ -84,7 +84,7 @@ def test_a_genuine_endpoint_gets_requests(world: World) -> None:
         (HOST, "future", "tls_expired"),
     ],
 )
-def test_an_impostor_gets_nothing(world: World, host: str, when: Any, kind: FailureKind) -> None:
+def test_endpoint_with_a_wrong_certificate_gets_nothing(world: World, host: str, when: Any, kind: FailureKind) -> None:
     """With the certificate of another name, or one not valid today, the request is not sent, and the error says why."""
     url, receiver = world.receiver(world.authority.server(host, when=when))
     assert kind_of(response_of(world.client, request_to(f"{url}/ok"))) == kind
@@ -92,7 +92,7 @@ def test_an_impostor_gets_nothing(world: World, host: str, when: Any, kind: Fail
 
 
 @pytest.mark.parametrize("self_signed", [False, True])
-def test_an_unknown_authority_is_not_trusted(world: World, self_signed: bool) -> None:
+def test_unknown_authority_is_not_trusted(world: World, self_signed: bool) -> None:
     """A self-signed certificate, or one of an authority that is not in `ca_bundle`, is `tls_untrusted`."""
     url, receiver = world.receiver(world.authority.server(HOST, self_signed=self_signed))
     client = world.client if self_signed else world.distrusting
@@ -101,14 +101,14 @@ def test_an_unknown_authority_is_not_trusted(world: World, self_signed: bool) ->
 
 
 def test_old_versions_of_tls_are_refused(world: World) -> None:
-    """An endpoint that speaks TLS 1.1 at most is `tls_version`."""
+    """An endpoint with TLS 1.1 at most is `tls_version`."""
     url, receiver = world.receiver(world.authority.old_server(HOST))
     assert kind_of(response_of(world.client, request_to(f"{url}/ok"))) == "tls_version"
     assert receiver.requests == []
 
 
-def test_an_endpoint_without_tls_is_a_tls_failure(world: World) -> None:
-    """An endpoint that responds in the clear is `tls_failed`, one whose handshake stalls `timeout_tls`."""
+def test_endpoint_without_tls_is_a_tls_failure(world: World) -> None:
+    """An endpoint that responds without TLS is `tls_failed`; one whose handshake stalls is `timeout_tls`."""
     with socket.create_server(("127.0.0.1", 0)) as silent, socket.create_server(("127.0.0.1", 0)) as plain:
         urls = [f"https://{HOST}:{listener.getsockname()[1]}/" for listener in (silent, plain)]
         for url in urls:
@@ -118,18 +118,18 @@ def test_an_endpoint_without_tls_is_a_tls_failure(world: World) -> None:
         work(world.client, 0.1)
         connection, _ = plain.accept()
         connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
-        answers = {each.request.context: each.response for each in completed_of(world.client)}
+        results = {each.request.context: each.response for each in completed_of(world.client)}
         connection.close()
-    assert answers[urls[0]] == TransportError("timeout_tls", "no complete TLS handshake within 0.5 s")
-    assert kind_of(answers[urls[1]]) == "tls_failed"
+    assert results[urls[0]] == TransportError("timeout_tls", "no complete TLS handshake within 0.5 s")
+    assert kind_of(results[urls[1]]) == "tls_failed"
 
 
 @pytest.mark.parametrize("how", ["mid-headers", "no-chunk", "mid-body", "never"])
 def test_incomplete_responses_are_classified_as_without_tls(world: World, how: str) -> None:
-    """Complete headers are a response over TLS too, and incomplete ones are none."""
+    """Over TLS as without it, complete headers are a response and incomplete ones are an error."""
     url, _ = world.receiver(world.authority.server(HOST))
-    answer = response_of(world.client, request_to(f"{url}/{how}", timeout_ms=500))
-    assert isinstance(answer, Response) == (how in ("no-chunk", "mid-body"))
+    result = response_of(world.client, request_to(f"{url}/{how}", timeout_ms=500))
+    assert isinstance(result, Response) == (how in ("no-chunk", "mid-body"))
 
 
 def test_sessions_are_resumed(world: World) -> None:
@@ -142,23 +142,23 @@ def test_sessions_are_resumed(world: World) -> None:
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-def test_the_client_certificate_is_shown_on_request(world: World, version: ssl.TLSVersion) -> None:
-    """An endpoint that wants a certificate gets the subscription's; without one, or with a stranger's, it refuses."""
+def test_client_certificate_is_sent_on_request(world: World, version: ssl.TLSVersion) -> None:
+    """An endpoint that requests a certificate gets that of the subscription. Without a trusted one it refuses."""
     context = world.authority.server(HOST, clients=True)
     context.minimum_version = context.maximum_version = version
     url, receiver = world.receiver(context)
     own, stranger = (ClientIdentity(*world.authority.client("acme", trusted=trusted)) for trusted in (True, False))
-    answers = []
+    results = []
     for identity in (own, None, stranger):
         request = request_to(f"{url}/ok")
         request.identity = identity
-        answers.append(response_of(world.client, request))
-    assert answers[0] == EMPTY
+        results.append(response_of(world.client, request))
+    assert results[0] == EMPTY
     assert receiver.clients == ["acme"]
     assert len(receiver.requests) == 1
     # TLS 1.2 has no alert for a certificate that is missing.
     missing = "tls_failed" if version == ssl.TLSVersion.TLSv1_2 else "tls_client_certificate"
-    assert [kind_of(answer) for answer in answers[1:]] == [missing, "tls_client_certificate"]
+    assert [kind_of(result) for result in results[1:]] == [missing, "tls_client_certificate"]
 
 
 @pytest.mark.parametrize("how", ["ok-body", "ok-and-close"])
@@ -184,23 +184,23 @@ def test_client_certificates_never_mix(world: World, how: str) -> None:
         assert f"X-Name: {client}\r\n".encode() in sent
 
 
-def test_an_unusable_certificate_fails_its_own_requests(world: World) -> None:
+def test_unusable_client_certificate_fails_only_its_own_requests(world: World) -> None:
     """A certificate or key that OpenSSL does not accept fails only the requests that show it."""
     url, _ = world.receiver(world.authority.server(HOST))
     certificate, key = world.authority.client("acme")
     for identity in (ClientIdentity(b"no certificate", key), ClientIdentity(certificate, b"such a key")):
         request = request_to(f"{url}/ok")
         request.identity = identity
-        answer = response_of(world.client, request)
-        assert kind_of(answer) == "tls_client_certificate"
-        assert "such a key" not in str(answer)
+        result = response_of(world.client, request)
+        assert kind_of(result) == "tls_client_certificate"
+        assert "such a key" not in str(result)
     assert response_of(world.client, request_to(f"{url}/ok")) == EMPTY
 
 
-def test_without_memfd_no_file_with_a_client_certificate_stays(
+def test_no_client_certificate_file_remains_without_memfd(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without memfd, as on macOS, the certificate is for a moment in a file that only its user can read."""
+    """Without memfd, as on macOS, the certificate is briefly in a file that only its user can read."""
     folder, modes = tmp_path / "temporary", []
     folder.mkdir()
 
@@ -222,18 +222,19 @@ def test_without_memfd_no_file_with_a_client_certificate_stays(
 
 
 class Resetting(threading.Thread):
-    """Takes a connection, and ends it with bytes and a reset when it is told to."""
+    """Accepts a connection. `reset` ends it with bytes that are not TLS and an RST."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
-        self._told, self._done = threading.Event(), threading.Event()
+        self._start_reset = threading.Event()
+        self._done = threading.Event()
         self.start()
 
     def run(self) -> None:
         connection, _ = self._listener.accept()
-        self._told.wait(20)
+        self._start_reset.wait(20)
         connection.sendall(b"no TLS")
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         connection.close()
@@ -241,34 +242,29 @@ class Resetting(threading.Thread):
         self._done.set()
 
     def reset(self) -> None:
-        """Return when the other end has the reset."""
-        self._told.set()
+        """Reset the connection; return when that is done."""
+        self._start_reset.set()
         self._done.wait(20)
 
 
-class LateIdentity:
-    """A client certificate that is asked for between the connection and its handshake, when it is reset."""
-
-    def __init__(self, identity: ClientIdentity, receiver: Resetting) -> None:
-        self._identity, self._receiver = identity, receiver
-        self.key = identity.key
-
-    @property
-    def certificate(self) -> bytes:
-        self._receiver.reset()
-        return self._identity.certificate
-
-
-def test_a_reset_before_the_handshake_is_an_error(world: World) -> None:
-    """An endpoint that accepts connections and ends them at once, at any moment, fails its own requests alone."""
+def test_reset_before_the_handshake_is_an_error(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An endpoint that resets a connection between connect and TLS handshake fails only its own requests."""
     receiver = Resetting()
+    private_file = tls.private_file
+
+    def reset_before_loading(content: bytes) -> AbstractContextManager[str]:
+        """Reset the connection after connect, when the client certificate is loaded for its handshake."""
+        receiver.reset()
+        return private_file(content)
+
+    monkeypatch.setattr(tls, "private_file", reset_before_loading)
     request = request_to(f"https://{HOST}:{receiver.port}/")
-    request.identity = LateIdentity(ClientIdentity(*world.authority.client("acme")), receiver)
+    request.identity = ClientIdentity(*world.authority.client("acme"))
     assert kind_of(response_of(world.client, request)) == "reset"
 
 
-def test_a_slow_handshake_ends_at_the_deadline(world: World) -> None:
-    """An endpoint that feeds the handshake byte by byte is given up at the deadline."""
+def test_slow_handshake_ends_at_the_deadline(world: World) -> None:
+    """A request to an endpoint that sends its handshake byte by byte ends at the deadline."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         done = threading.Event()
 
@@ -281,6 +277,6 @@ def test_a_slow_handshake_ends_at_the_deadline(world: World) -> None:
 
         threading.Thread(target=drip, daemon=True).start()
         url = f"https://{HOST}:{listener.getsockname()[1]}/"
-        answer = response_of(world.client, request_to(url, timeout_ms=400))
+        result = response_of(world.client, request_to(url, timeout_ms=400))
         done.set()
-    assert kind_of(answer) == "timeout_tls"
+    assert kind_of(result) == "timeout_tls"

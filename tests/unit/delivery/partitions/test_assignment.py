@@ -1,4 +1,4 @@
-"""Which partitions are ours after a takeover, from where each is read, and what of it is kept in memory."""
+"""Assignment: which partitions are ours, where each is read from, and which state in memory is kept."""
 
 from __future__ import annotations
 
@@ -25,45 +25,45 @@ def assignment() -> Assignment:
     return Assignment(DelayTopics(TopicNames("t."), [timedelta(0), timedelta(seconds=5)], 1))
 
 
-def test_a_partition_without_its_first_delay_topic_is_left_alone(assignment: Assignment) -> None:
-    """Whoever holds jobs.0s-n reads partition n of every delay topic; nobody else does."""
+def test_partition_without_its_first_delay_topic_is_not_read(assignment: Assignment) -> None:
+    """Only the owner of jobs.0s-n reads partition n of every delay topic."""
     assigned = [(FIRST, 0), (LATER, 0), (LATER, 1), ("t.jobs.unknown", 0)]
     assert assignment.owned(assigned) == [(FIRST, 0), (LATER, 0)]
 
 
-def test_a_committed_position_is_where_reading_goes_on(assignment: Assignment) -> None:
-    """A partition is read from its committed offset, without what its metadata says is finished."""
+def test_reading_continues_at_the_committed_position(assignment: Assignment) -> None:
+    """A partition is read from its committed offset, without the offsets that its metadata lists as finished."""
     change = assignment.take({(FIRST, 0): PartitionOffsets(5, "1|other.1|BB", 0, 9)})
     assert change.partitions[0].progress.next_offset == 5
     assert [change.partitions[0].progress.read(offset) for offset in (5, 6, 7, 8)] == [True, True, True, True]
 
 
 def test_new_delay_topic_starts_at_its_beginning(assignment: Assignment) -> None:
-    """A delay topic without a position beside a jobs.0s that has one is new: it is read from the start of its log."""
+    """A delay topic without a position is new if jobs.0s has one. It is read from the begin of its log."""
     change = assignment.take({(FIRST, 0): PartitionOffsets(5, "", 0, 9), (LATER, 0): PartitionOffsets(None, "", 3, 9)})
     assert assignment.partitions[LATER, 0].progress.next_offset == 3
     assert change.truncated == []
 
 
-def test_a_delay_topic_of_a_newer_version_is_read(assignment: Assignment) -> None:
-    """A delay topic that no loaded sender has is ours by its number, and waits as its name says."""
+def test_delay_topic_of_a_newer_version_is_read(assignment: Assignment) -> None:
+    """A delay topic that no loaded sender uses is owned by number, and its delay is parsed from its name."""
     newer, found = "t.jobs.10h", PartitionOffsets(5, "", 0, 9)
     assert assignment.owned([(FIRST, 0), (newer, 0), (newer, 1)]) == [(FIRST, 0), (newer, 0)]
     assignment.take({(FIRST, 0): found, (newer, 0): found})
     assert assignment.partitions[newer, 0].delay_topic.wait_ms == 36_000_000
 
 
-def test_partitions_that_should_be_ours_are_missed(assignment: Assignment) -> None:
-    """The owner of jobs.0s-n knows which partitions n of known delay topics it lacks; newer topics it does not know."""
-    assert assignment.lacking([(FIRST, 0), (LATER, 0), (LATER, 1), ("t.jobs.10h", 1)]) == []
-    assert assignment.lacking([(FIRST, 0), (FIRST, 1), (LATER, 0)]) == [(LATER, 1)]
+def test_missing_partitions_are_found(assignment: Assignment) -> None:
+    """The owner of jobs.0s-n finds which partitions n of known and existing delay topics it does not have."""
+    assert assignment.missing([(FIRST, 0), (LATER, 0), (LATER, 1), ("t.jobs.10h", 1)]) == []
+    assert assignment.missing([(FIRST, 0), (FIRST, 1), (LATER, 0)]) == [(LATER, 1)]
     topics = ["t.jobs.10h", "t.outcomes", "other.jobs.2h"]
-    assert assignment.lacking([(FIRST, 0), (LATER, 0)], topics) == [("t.jobs.10h", 0)]
-    assert assignment.lacking([]) == []
+    assert assignment.missing([(FIRST, 0), (LATER, 0)], topics) == [("t.jobs.10h", 0)]
+    assert assignment.missing([]) == []
 
 
 def test_partition_truncated_while_it_is_read_continues_at_the_beginning(assignment: Assignment) -> None:
-    """What is in memory is kept, only what was not read yet is lost, and it is told once."""
+    """Records in memory are kept. Only unread records are lost, and they are reported once."""
     partition = assignment.take({(FIRST, 0): PartitionOffsets(5, "1|me.1|", 0, 20)}).partitions[0]
     assert partition.progress.read(5)
     assignment.suspend()
@@ -76,16 +76,16 @@ def test_partition_truncated_while_it_is_read_continues_at_the_beginning(assignm
     assert assignment.take({(FIRST, 0): PartitionOffsets(5, "1|me.1|", 8, 20)}).truncated == []
 
 
-def test_a_lost_position_is_never_guessed(assignment: Assignment) -> None:
-    """jobs.0s without a position stops the process with a sentence that names partitions and command."""
+def test_lost_position_is_never_guessed(assignment: Assignment) -> None:
+    """jobs.0s without a position stops the process. The error names the partitions and the command to run."""
     sentence = r"t\.jobs\.0s has no position in partitions 0, 2: .*`signpost positions set 't\.jobs\.\*' --to"
     with pytest.raises(Unavailable, match=sentence):
         assignment.take({(FIRST, n): PartitionOffsets(None if n != 1 else 4, "", 0, 9) for n in range(3)})
 
 
-def test_what_retention_deleted_unread_is_reported(assignment: Assignment) -> None:
-    """A position below the start of the log goes on at the start, and the lost range is named."""
-    # Unfinished were 5, 9 and 11 of what was read up to 13.
+def test_truncated_records_are_reported(assignment: Assignment) -> None:
+    """A position below the begin of the log continues at the begin, and the lost range is reported."""
+    # Read up to 13; 5, 9 and 11 are unfinished.
     change = assignment.take({(FIRST, 0): PartitionOffsets(5, "1|other.1|ECC", 8, 20)})
     assert change.truncated == [Truncation(FIRST, 0, 5, 8)]
     progress = change.partitions[0].progress
@@ -93,16 +93,16 @@ def test_what_retention_deleted_unread_is_reported(assignment: Assignment) -> No
     assert [offset for offset in range(8, 15) if progress.read(offset)] == [9, 11, 13, 14]
 
 
-def test_a_log_that_ends_before_the_position_stops_the_process(assignment: Assignment) -> None:
-    """Where committed offsets are beyond the log, records were lost: the process says so and does not go on."""
+def test_position_beyond_the_log_stops_the_process(assignment: Assignment) -> None:
+    """If a committed offset is beyond the end of the log, records were lost. The process stops with an error."""
     with pytest.raises(
         Unavailable, match=r"is 12, after the end of the log \(9\).*positions set t\.jobs\.0s --partition 0"
     ):
         assignment.take({(FIRST, 0): PartitionOffsets(12, "", 0, 9)})
 
 
-def test_what_is_in_memory_is_kept_only_if_nobody_went_on(assignment: Assignment) -> None:
-    """A partition that comes back keeps its jobs if the committed position is the one this process wrote last."""
+def test_state_in_memory_is_kept_only_without_another_owner(assignment: Assignment) -> None:
+    """A partition that returns keeps its jobs if the committed position is the last one of this process."""
     partition = assignment.take({(FIRST, 0): PartitionOffsets(5, "1|me.1|", 0, 9)}).partitions[0]
     partition.progress.read(5)
     assignment.suspend()
@@ -114,8 +114,8 @@ def test_what_is_in_memory_is_kept_only_if_nobody_went_on(assignment: Assignment
     assert partition.is_lost
 
 
-def test_a_partition_that_does_not_come_back_is_dropped(assignment: Assignment) -> None:
-    """Jobs of a partition that went to another process are no longer this one's."""
+def test_partition_that_does_not_return_is_dropped(assignment: Assignment) -> None:
+    """Jobs of a partition that another process owns now are dropped."""
     partition = assignment.take({(FIRST, 0): PartitionOffsets(5, "", 0, 9)}).partitions[0]
     assignment.suspend()
     assignment.take({})
@@ -124,6 +124,6 @@ def test_a_partition_that_does_not_come_back_is_dropped(assignment: Assignment) 
 
 
 def test_own_position_is_recognised_by_its_serial() -> None:
-    """Two commits of one offset differ by the serial of their transaction."""
+    """Two commits of the same offset differ by the serial of their transaction."""
     progress = Progress(Position(5, ""))
     assert progress.position("me.1") != progress.position("me.2")

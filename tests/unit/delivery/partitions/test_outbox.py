@@ -1,4 +1,4 @@
-"""The outbox: what one transaction holds, and that nothing of an aborted one is lost or sent for twice."""
+"""The outbox: the content of a transaction. Nothing of an aborted one is lost, and no request is repeated for it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.promise(1, 2)
 
 
 def partition_with(number: int, read: int) -> PartitionState:
-    """A partition of which the first `read` records were read."""
+    """Return a partition of which the first `read` records were read."""
     start = Position(0, "")
     partition = PartitionState(DelayTopic("t.jobs.0s", timedelta(0), 0), number, start, Progress(start))
     for offset in range(read):
@@ -42,7 +42,7 @@ def outbox() -> Outbox:
 
 
 def test_batch_holds_the_position_of_every_partition_it_writes_for(outbox: Outbox) -> None:
-    """Offsets go with the records that they end, for each partition, so that a zombie is fenced in all of them."""
+    """A batch has the position of each partition that its records come from, so that a zombie is fenced in all."""
     first, second = partition_with(0, 3), partition_with(1, 3)
     for partition, offset in ((first, 0), (second, 1)):
         outbox.complete(partition, offset, outcome())
@@ -51,8 +51,8 @@ def test_batch_holds_the_position_of_every_partition_it_writes_for(outbox: Outbo
     assert all(batch.serial in position.metadata for position in batch.positions.values())
 
 
-def test_an_aborted_batch_is_written_again_before_what_came_later(outbox: Outbox) -> None:
-    """A transaction that was aborted is written again, in order, and counts as uncommitted until then."""
+def test_aborted_batch_is_written_again_before_later_records(outbox: Outbox) -> None:
+    """An aborted batch is written again, in order, and counts as uncommitted until then."""
     partition = partition_with(0, 3)
     outbox.complete(partition, 0, outcome(b"first"))
     batch = outbox.close_batch()
@@ -65,8 +65,8 @@ def test_an_aborted_batch_is_written_again_before_what_came_later(outbox: Outbox
     assert again.positions[partition].offset == 2
 
 
-def test_what_belongs_to_a_lost_partition_is_not_written(outbox: Outbox) -> None:
-    """Outcomes of a partition that another process owns now are its to write: they are dropped here."""
+def test_completions_of_a_lost_partition_are_dropped(outbox: Outbox) -> None:
+    """Completions of a partition that another process owns now are dropped."""
     lost, kept = partition_with(0, 1), partition_with(1, 1)
     for partition in (lost, kept):
         outbox.complete(partition, 0, outcome())
@@ -78,8 +78,8 @@ def test_what_belongs_to_a_lost_partition_is_not_written(outbox: Outbox) -> None
     assert partitions(again) == [kept]
 
 
-def test_a_committed_batch_is_this_processs_last_position(outbox: Outbox) -> None:
-    """What was committed is remembered per partition, to be recognised after a rebalance."""
+def test_committed_batch_updates_the_committed_position(outbox: Outbox) -> None:
+    """The committed position of each partition is kept, to recognise it after a rebalance."""
     partition = partition_with(0, 1)
     outbox.complete(partition, 0, outcome())
     batch = outbox.close_batch()
@@ -90,7 +90,7 @@ def test_a_committed_batch_is_this_processs_last_position(outbox: Outbox) -> Non
 
 
 def test_serials_of_transactions_differ(outbox: Outbox) -> None:
-    """Each transaction has a serial of its own, so that a look at the group tells which one was committed."""
+    """Each transaction has its own serial, so that the committed position shows which transaction committed it."""
     partition = partition_with(0, 2)
     serials = set()
     for offset in range(2):
@@ -101,8 +101,8 @@ def test_serials_of_transactions_differ(outbox: Outbox) -> None:
     assert len(serials) == 2
 
 
-def test_what_belongs_to_a_suspended_partition_waits(outbox: Outbox) -> None:
-    """After a revocation nothing of that partition is committed, with whatever metadata, until it has come back."""
+def test_completions_of_a_suspended_partition_wait(outbox: Outbox) -> None:
+    """After a revocation nothing of the partition is committed, with any group metadata, until it returns."""
     suspended, ours = partition_with(0, 1), partition_with(1, 1)
     for partition in (suspended, ours):
         outbox.complete(partition, 0, outcome())
@@ -118,8 +118,8 @@ def test_what_belongs_to_a_suspended_partition_waits(outbox: Outbox) -> None:
     assert partitions(outbox.close_batch()) == [suspended]
 
 
-def test_what_is_lost_while_it_waits_is_forgotten(outbox: Outbox) -> None:
-    """Outcomes that waited for a partition to come back go when it does not: nothing of them counts or is kept."""
+def test_completions_of_a_partition_lost_while_suspended_are_dropped(outbox: Outbox) -> None:
+    """Completions that waited for a partition are dropped if it does not return, and no longer count."""
     partition = partition_with(0, 1)
     outbox.complete(partition, 0, outcome())
     partition.ownership = Ownership.SUSPENDED

@@ -1,4 +1,4 @@
-"""What is read, paused, resumed and finished of each delay topic, against plain lists of what was appended and ended.
+"""Delay topics against a model: what is read, paused, resumed and finished.
 
 `Reader`, `PartitionState`, `DelayTopics`, `Assignment`, `Outbox` and `Progress` are the real ones; the consumer is a
 model.
@@ -35,18 +35,18 @@ pytestmark = pytest.mark.promise(1, 3)
 DELAY_TOPICS = DelayTopics(TopicNames("t."), [timedelta(seconds=seconds) for seconds in (0, 5, 300)], 1)
 KEYS: list[PartitionKey] = [(delay_topic.topic, number) for delay_topic in DELAY_TOPICS.all for number in (0, 1)]
 WAITS_MS = dict(zip(KEYS, (0, 0, 5_000, 5_000, 300_000, 300_000), strict=True))
-LATE = 10_000_000_000  # long after everything is due
+LATE = 10_000_000_000  # in ms: all records are due by then
 
 
 @pytest.fixture(autouse=True)
-def answers_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def threads_run_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("consumers.kafka.positions.in_thread", at_once)
     quiet = structlog.make_filtering_bound_logger(logging.CRITICAL)
-    structlog.configure(wrapper_class=quiet)  # thousands of recoveries: their lines take longer than they do
+    structlog.configure(wrapper_class=quiet)  # thousands of recoveries, whose log lines take longer than the recoveries
 
 
 class Life:
-    """A process from its start to its end: what it was handed, and what of that has ended."""
+    """One life of a process: the jobs that it read, and those that have ended."""
 
     def __init__(self, model: PartitionModel, name: str) -> None:
         self.model = model
@@ -77,7 +77,7 @@ class Life:
         return RecoveredState(found, {0: {}, 1: {}})
 
     def assigned(self) -> None:
-        self.consumer.hears["on_assign"](self.consumer, [_Place(*key) for key in KEYS])
+        self.consumer.callbacks["on_assign"](self.consumer, [_Place(*key) for key in KEYS])
         while self.reader.recover() is None:
             pass
         self.buffered = [(partition, offset) for partition, offset in self.buffered if not partition.is_lost]
@@ -87,7 +87,7 @@ class Life:
             self._take(partition, message)
 
     def _take(self, partition: PartitionState, message: Message) -> None:
-        """A job is returned when it is due, in the order of its partition, and not if it has ended."""
+        """Assert that a job was returned when due, in the order of its partition, and had not ended."""
         offset, key = cast("int", message.offset()), (partition.topic, partition.number)
         assert self.model.logs[key].records[offset] + WAITS_MS[key] <= self.model.now_ms, "early"
         here = self.taken.setdefault(partition, [])
@@ -113,20 +113,20 @@ class _Place:
 
 
 class PartitionModel(RuleBasedStateMachine):
-    """Logs of three delay topics, one process at a time, and a clock."""
+    """The logs of three delay topics, one process at a time, and a clock."""
 
     @initialize()
     def begin(self) -> None:
         self.now_ms = 1_700_000_000_000
         self.logs = {key: Log() for key in KEYS}
-        self.ended: dict[PartitionKey, set[int]] = {key: set() for key in KEYS}  # and committed
+        self.ended: dict[PartitionKey, set[int]] = {key: set() for key in KEYS}  # and are committed
         self.committed = {key: Position(0, "") for key in KEYS if key[0] == DELAY_TOPICS.first.topic}
         self.lives = 1
         self.life = Life(self, "life-1")
 
     @rule(key=st.sampled_from(KEYS), gaps=st.lists(st.sampled_from([0, 0, 1, 40, MAX_SPAN]), min_size=1, max_size=5))
     def append(self, key: PartitionKey, gaps: list[int]) -> None:
-        """Records come, behind markers or what was compacted away; a span may be too long for the metadata."""
+        """Append records after gaps (markers, compacted records). The span may be too long for the metadata."""
         for gap in gaps:
             self.logs[key].append(gap, self.now_ms)
 
@@ -136,13 +136,13 @@ class PartitionModel(RuleBasedStateMachine):
 
     @rule(early_ms=st.sampled_from([0, 1, 60]))
     def something_is_nearly_due(self, early_ms: int) -> None:
-        """It is just before, or just, the time of a record."""
+        """Move the clock to the due time of a record, or just before it."""
         dues = [ms + WAITS_MS[key] - early_ms for key, log in self.logs.items() for ms in log.records.values()]
         self.now_ms = min((ms for ms in dues if ms > self.now_ms), default=self.now_ms)
 
     @rule(limit=st.sampled_from([1, 2, 3, 256]))
     def turn(self, limit: int) -> None:
-        """A turn of the loop; a partition that was read and is full is paused."""
+        """Run a turn of the loop. A partition that is full after reading is paused."""
         before = {partition: partition.progress.next_offset for partition in self.life.assignment.partitions.values()}
         self.life.reader.wake(self.now_ms)
         self.life.read(limit)
@@ -152,7 +152,7 @@ class PartitionModel(RuleBasedStateMachine):
     @precondition(lambda self: self.life.buffered)
     @rule(which=st.lists(st.integers(0, 100), min_size=1, max_size=6))
     def jobs_end(self, which: list[int]) -> None:
-        """Jobs end in any order."""
+        """Let jobs end in any order."""
         for number in which:
             if self.life.buffered:
                 partition, offset = self.life.buffered.pop(number % len(self.life.buffered))
@@ -164,8 +164,8 @@ class PartitionModel(RuleBasedStateMachine):
 
     @rule(others=st.sets(st.sampled_from(KEYS), max_size=2))
     def partitions_move_and_come_back(self, others: set[PartitionKey]) -> None:
-        """What is in memory is kept, but of those that another process had meanwhile: it has committed something."""
-        self.life.consumer.hears["on_revoke"](self.life.consumer, [])
+        """Rebalance. The state in memory is dropped where another process has committed meanwhile."""
+        self.life.consumer.callbacks["on_revoke"](self.life.consumer, [])
         for key in others & self.committed.keys():
             was = self.committed[key]
             parts = was.metadata.split("|")
@@ -179,14 +179,14 @@ class PartitionModel(RuleBasedStateMachine):
 
     @invariant()
     def nothing_is_left_out(self) -> None:
-        """Every record that was read past is in memory, or has ended."""
+        """Every record below the position is in memory or has ended."""
         for key, partition in self.life.assignment.partitions.items():
             past = {at for at in self.logs[key].records if at < partition.progress.next_offset}
             assert past <= self.ended[key] | set(self.life.taken.get(partition, ()))
 
     @invariant()
     def waiting_partitions_are_paused_and_will_be_resumed(self) -> None:
-        """A partition is paused while its head is not due, or too much is unfinished, and for nothing else."""
+        """A partition is paused only while its head is not due or too much is unfinished."""
         reader = self.life.reader
         for key, partition in self.life.assignment.partitions.items():
             assert partition.paused == (key in self.life.consumer.paused)
@@ -196,19 +196,19 @@ class PartitionModel(RuleBasedStateMachine):
                 late_ms = max(500, WAITS_MS[key] // 100)
                 assert partition.resume_at_ms == max(
                     due_ms, partition.last_resume_ms + late_ms
-                )  # late only to fetch seldom
+                )  # late only by the minimum interval of resumes
                 assert reader.next_wake_ms is not None
                 assert reader.next_wake_ms <= partition.resume_at_ms
 
     @invariant()
     def what_is_unfinished_fits_into_a_position(self) -> None:
-        """One more batch never makes the metadata outgrow what the broker takes."""
+        """Another batch never makes the metadata longer than the broker accepts."""
         for partition in self.life.assignment.partitions.values():
             assert len(partition.progress.position("life-10.1000000").metadata) <= MAX_METADATA
 
     @invariant()
     def the_oldest_that_waits_is_known(self) -> None:
-        """It is the lowest unfinished job, or else the head that the partition waits for."""
+        """The oldest due job is the lowest unfinished one, or else the head that the partition waits for."""
         for key, partition in self.life.assignment.partitions.items():
             open_ = [offset for owner, offset in self.life.buffered if owner is partition]
             oldest = partition.oldest_due_ms()
@@ -218,7 +218,7 @@ class PartitionModel(RuleBasedStateMachine):
                 assert (oldest is not None) == (partition.resume_at_ms is not None)
 
     def teardown(self) -> None:
-        """Left in peace every record comes to hand once it is due, and ends; a new process is handed nothing."""
+        """In the end every record is returned once it is due, and ends. A new process reads no job again."""
         if not hasattr(self, "life"):
             return
         self.now_ms += LATE
@@ -243,8 +243,8 @@ TestPartitionModel = PartitionModel.TestCase
 TestPartitionModel.settings = settings(max_examples=60, stateful_step_count=50, derandomize=True)
 
 
-def test_partition_is_resumed_at_most_every_half_second_or_hundredth_of_its_wait() -> None:
-    """Each resume fetches anew: heads that are due one after the other are read together, late by that at most."""
+def test_resumes_of_a_partition_have_a_minimum_interval() -> None:
+    """Each resume costs a fetch. Heads that become due one after the other are read together, late by the interval."""
     for delay_topic, apart_ms in zip(DELAY_TOPICS.all[1:], (500, 3_000), strict=True):
         start = Position(0, "")
         partition = PartitionState(delay_topic, 0, start, Progress(start))

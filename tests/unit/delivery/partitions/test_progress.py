@@ -1,4 +1,4 @@
-"""Progress of a partition: any order of completion, any gaps, any crash; restart repeats exactly the unfinished."""
+"""Progress of a partition: after any order of completion, any gaps and any crash, only unfinished jobs are repeated."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ SERIAL = "deliver-127-abcdef.4294967295"
 
 
 def read_all(progress: Progress, offsets: list[int]) -> list[int]:
-    """Read the offsets that a consumer sees from the committed position on; return those that are to be done."""
+    """Read the offsets that a consumer returns from the committed position on; return the unfinished ones."""
     return [offset for offset in offsets if offset >= progress.next_offset and progress.read(offset)]
 
 
 @st.composite
 def logs(draw: st.DrawFn) -> list[int]:
-    """Offsets of the records of a log; what is missing between them are markers, aborted or compacted records."""
+    """Offsets of the records of a log. The gaps are markers, aborted or compacted records."""
     gaps = draw(st.lists(st.integers(0, 40), min_size=1, max_size=120))
     first = draw(st.integers(0, 2**40))
     offsets = []
@@ -44,7 +44,7 @@ def logs(draw: st.DrawFn) -> list[int]:
 @settings(max_examples=400, deadline=None)
 @given(offsets=logs(), data=st.data())
 def test_restart_repeats_exactly_the_unfinished(offsets: list[int], data: st.DataObject) -> None:
-    """Whatever is read and finished in any order, over several crashes, a restart does each unfinished job once."""
+    """After any order of reading and finishing, over several crashes, a restart repeats each unfinished job once."""
     finished: set[int] = set()
     position = Position(offsets[0], "")
     for _ in range(data.draw(st.integers(1, 4), label="lives")):
@@ -63,13 +63,13 @@ def test_restart_repeats_exactly_the_unfinished(offsets: list[int], data: st.Dat
 @settings(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 2**32), stuck=st.integers(0, 1_000), gap=st.sampled_from([1, 3, 40, 1_100, 40_000]))
 def test_metadata_never_exceeds_the_brokers_limit(seed: int, stuck: int, gap: int) -> None:
-    """Over gaps of any size, and a restart in between, reading stops before the list outgrows 4,095 ASCII bytes."""
+    """With gaps of any size, and a restart in between, reading stops before the metadata exceeds 4,095 bytes."""
     rng = random.Random(seed)
     progress, offset = Progress(Position(7, "")), 7
     to_do: list[int] = []
     for _ in range(2):
         while not progress.full and offset < 2**22:
-            # The batch at hand when reading stops may be taken as well.
+            # The batch that was read when reading stops is read completely.
             for _ in range(MAX_BATCH):
                 if progress.read(offset):
                     to_do.append(offset)
@@ -84,8 +84,8 @@ def test_metadata_never_exceeds_the_brokers_limit(seed: int, stuck: int, gap: in
 
 
 @pytest.mark.parametrize("stride", [1, 2, 31, 32, 33, 1_024, 1_025, 20_000, 32_768, 100_000])
-def test_metadata_fits_however_far_apart_the_unfinished_are(stride: int) -> None:
-    """With nothing finished, at any distance between records, the list fits when reading stops, and is read back."""
+def test_metadata_fits_at_any_distance_between_unfinished_offsets(stride: int) -> None:
+    """With nothing finished, at any distance between records, the list fits when reading stops, and can be decoded."""
     progress = Progress(Position(0, ""))
     offsets: list[int] = []
     while not progress.full:
@@ -102,19 +102,19 @@ def test_metadata_fits_however_far_apart_the_unfinished_are(stride: int) -> None
 
 
 def test_position_names_its_serial() -> None:
-    """Whoever reads a committed position can tell which transaction of which process wrote it."""
+    """A committed position shows which transaction of which process committed it."""
     assert Progress(Position(3, "")).position(SERIAL).metadata.startswith(f"1|{SERIAL}|")
 
 
 @pytest.mark.parametrize("metadata", ["", "x", "1|", "1||", "2|s|AAAA", "1|s|!!", "1|s|é", "somebody else's"])
 def test_foreign_metadata_lists_nothing(metadata: str) -> None:
-    """Metadata that some other tool committed is not taken for a list: everything from the offset on is read."""
+    """Metadata of other tools is not taken for a list: all records from the offset on are read."""
     progress = Progress(Position(10, metadata))
     assert read_all(progress, [10, 11, 12]) == [10, 11, 12]
 
 
 def test_list_is_dropped_where_the_log_ends_below_it() -> None:
-    """After an unclean election offsets are given anew: what the list calls finished is read again."""
+    """An unclean election reuses offsets, so records that the list calls finished are read again."""
     progress = Progress(Position(5, ""))
     read_all(progress, [5, 6, 7, 8])
     for offset in (6, 7, 8):
@@ -124,22 +124,22 @@ def test_list_is_dropped_where_the_log_ends_below_it() -> None:
     assert read_all(Progress(position, log_end=7), [5, 6]) == [5, 6]
 
 
-def test_reading_goes_on_after_a_full_stop() -> None:
-    """A partition that was full is read on once most of what may be unfinished is finished."""
+def test_full_partition_is_read_again() -> None:
+    """A full partition is read again once enough of its jobs are finished."""
     progress = Progress(Position(0, ""))
     for offset in range(MAX_UNFINISHED):
         progress.read(offset)
     assert progress.full
     for offset in range(MAX_UNFINISHED // 2):
         progress.finish(offset)
-        assert not progress.roomy
+        assert not progress.has_room_again
     for offset in range(MAX_UNFINISHED // 2, MAX_UNFINISHED * 2 // 3):
         progress.finish(offset)
-    assert progress.roomy
+    assert progress.has_room_again
 
 
 class ProgressModel(RuleBasedStateMachine):
-    """A log with gaps, the set of what was finished, and lives that end anywhere: what is committed tells no lies."""
+    """A log with gaps, the set of finished offsets, and crashes at any moment. Committed positions are correct."""
 
     @initialize(first=st.integers(0, 2**40), stride=st.sampled_from([1, 3, 40, 1_100, 40_000]))
     def begin(self, first: int, stride: int) -> None:
@@ -154,7 +154,7 @@ class ProgressModel(RuleBasedStateMachine):
 
     @rule(count=st.integers(1, 400), seed=st.integers(0, 2**32))
     def append(self, count: int, seed: int) -> None:
-        """Records come; between them are markers, or records of aborted transactions."""
+        """Append records, with markers or records of aborted transactions between them."""
         rng = random.Random(seed)
         for _ in range(count):
             self.log_end += rng.randint(0, self.stride - 1)
@@ -163,7 +163,7 @@ class ProgressModel(RuleBasedStateMachine):
 
     @rule()
     def read_a_batch(self) -> None:
-        """As the reader does: not while full, and of the batch at hand all."""
+        """Read a batch as the reader does: completely, and not while full."""
         if not self.progress.full:
             batch = [offset for offset in self.records if offset >= self.progress.next_offset][:MAX_BATCH]
             to_do = read_all(self.progress, batch)
@@ -173,7 +173,7 @@ class ProgressModel(RuleBasedStateMachine):
     @precondition(lambda self: self.at_hand)
     @rule(part=st.sampled_from([0.02, 0.5, 0.9, 1.0]), seed=st.integers(0, 2**32))
     def finish_some(self, part: float, seed: int) -> None:
-        """Jobs end in any order."""
+        """Let jobs end in any order."""
         random.Random(seed).shuffle(self.at_hand)
         for _ in range(int(len(self.at_hand) * part)):
             offset = self.at_hand.pop()
@@ -187,7 +187,7 @@ class ProgressModel(RuleBasedStateMachine):
 
     @rule()
     def crash(self) -> None:
-        """What was finished and not committed is done again, nothing else is."""
+        """Restart. Only jobs that were not finished and committed are repeated."""
         self.finished = set(self.committed_finished)
         self.progress = Progress(self.committed, log_begin=self.log_begin, log_end=self.log_end)
         self.at_hand = []
@@ -195,7 +195,7 @@ class ProgressModel(RuleBasedStateMachine):
     @precondition(lambda self: self.records)
     @rule(kept=st.integers(0, 300))
     def retention(self, kept: int) -> None:
-        """The first records are deleted; what of them was not read is lost, and nothing else is."""
+        """Delete the first records. Only those that were not read are lost."""
         index = max(0, len(self.records) - kept)
         self.log_begin = max(self.log_begin, self.records[index] if index < len(self.records) else self.log_end)
         self.progress.skip_to(self.log_begin)
@@ -203,7 +203,7 @@ class ProgressModel(RuleBasedStateMachine):
 
     @invariant()
     def metadata_fits(self) -> None:
-        """Whatever is read and finished, the list has 4,000 bytes at most, and all of it is what a broker takes."""
+        """The list has at most 4,000 bytes, and the metadata at most what the broker accepts."""
         metadata = self.progress.position(SERIAL).metadata
         assert len(metadata.split("|")[2]) <= LIST_BYTES
         assert len(metadata) <= MAX_METADATA
@@ -211,7 +211,7 @@ class ProgressModel(RuleBasedStateMachine):
 
     @invariant()
     def never_past_an_unfinished_offset(self) -> None:
-        """A restart from the position of now would do again what is not finished, and nothing else."""
+        """A restart from the current position would repeat the unfinished jobs, and nothing else."""
         position = self.progress.position(SERIAL)
         assert position.offset <= min(self.at_hand, default=position.offset)
         again = Progress(position, log_begin=self.log_begin, log_end=max(self.log_end, position.offset))
@@ -232,4 +232,4 @@ def test_full_partition_is_read_again_while_jobs_that_may_wait_are_unfinished() 
     for finished in range(ROOMY_UNFINISHED, offset):
         progress.finish(finished)
     assert progress.unfinished == ROOMY_UNFINISHED
-    assert progress.roomy
+    assert progress.has_room_again

@@ -1,7 +1,7 @@
-"""Two delivery processes and a broker, as a model: whatever happens in whatever order, every record ends once.
+"""Two delivery processes and a broker, as a model: every record ends once, in any order of events.
 
-The model is plain: a log with markers in it, the set of offsets whose ends are committed, and a group with one position
-per partition. `Assignment`, `Progress`, `Outbox` and `Committer` are the real ones.
+The model has a log with markers, the set of offsets whose ends are committed, and a group with one position for each
+partition. `Assignment`, `Progress`, `Outbox` and `Committer` are the real ones.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ OWNERS = st.lists(PROCESSES, min_size=2, max_size=2)  # of partition 0 and of pa
 QUIET = st.integers(0, 8)  # steps of work before partitions move again
 
 
-class TakeoverModel(RuleBasedStateMachine):
-    """Rules are what may happen next; invariants hold between any two of them."""
+class RecoveryModel(RuleBasedStateMachine):
+    """Rules are the events; invariants hold between any two of them."""
 
     @initialize()
     def begin(self) -> None:
         self.group = Group()
         self.lives = 0
         self.processes = [self._process(), self._process()]
-        self.member = [True, True]  # whether the process knows of the present generation
+        self.member = [True, True]  # whether the process is in the current generation
         for key in KEYS:
             self.append(key, [True, False, True, True, True])
         self._rebalance([0, 1])
@@ -43,7 +43,7 @@ class TakeoverModel(RuleBasedStateMachine):
     @precondition(lambda self: self.quiet_steps <= 2)
     @rule(key=st.sampled_from(KEYS), records=st.lists(st.booleans(), min_size=1, max_size=4))
     def append(self, key: PartitionKey, records: list[bool]) -> None:
-        """Records come, and markers (False), which no consumer sees."""
+        """Append records, and markers (False), which no consumer returns."""
         for is_record in records:
             if is_record:
                 self.group.records[key].append(self.group.log_end[key])
@@ -51,32 +51,32 @@ class TakeoverModel(RuleBasedStateMachine):
 
     @rule(
         process=PROCESSES,
-        answers=st.lists(st.integers(0, 20), max_size=4),
+        results=st.lists(st.integers(0, 20), max_size=4),
         commits=st.sampled_from([True, True, False]),
         steps=st.integers(0, 3),
         aborts=st.sampled_from([False, False, False, True]),
     )
-    def work(self, process: int, answers: list[int], commits: bool, steps: int, aborts: bool) -> None:
-        """Read, and take answers in any order, also for partitions that were revoked and may come back."""
+    def work(self, process: int, results: list[int], commits: bool, steps: int, aborts: bool) -> None:
+        """Read, and finish jobs in any order, also of partitions that were revoked and may return."""
         self.quiet_steps -= 1
         one = self.processes[process]
         if self._may_take(one):
             one.recover()
         one.read()
-        for index in answers:
+        for index in results:
             if one.buffered:
-                one.answer(index)
+                one.finish(index)
         if commits:
             one.commit()
         for _ in range(steps):
-            self._go_on(one, aborts)
+            self._advance(one, aborts)
 
-    def _go_on(self, process: Process, aborts: bool) -> None:
-        """The transaction under way goes on: its offsets come in, it ends, and the process hears how it ended."""
+    def _advance(self, process: Process, aborts: bool) -> None:
+        """Advance the transaction under way: the broker gets its offsets, it ends, the process gets its result."""
         open_ = process.producer.open
         if open_ is None:
             return
-        if open_.accepted is None:  # the broker takes offsets of its present generation only
+        if open_.accepted is None:  # the broker accepts offsets of the current generation only
             open_.accepted = open_.generation == self.group.generation
         elif open_.committed is None:
             open_.committed = open_.accepted and not aborts
@@ -89,7 +89,7 @@ class TakeoverModel(RuleBasedStateMachine):
     @precondition(lambda self: self.quiet_steps <= 0)
     @rule(owners=OWNERS, unaware=st.sampled_from([None, None, 0, 1]), quiet=QUIET)
     def rebalance(self, owners: list[int], unaware: int | None, quiet: int) -> None:
-        """Partitions move; a process that stands still does not hear of it, and has none of them."""
+        """Rebalance. A stalled process does not notice, and gets no partitions."""
         if unaware is not None:
             owners = [1 - unaware] * 2
         self._rebalance(owners, unaware)
@@ -98,7 +98,7 @@ class TakeoverModel(RuleBasedStateMachine):
     @precondition(lambda self: self.quiet_steps <= 0)
     @rule(process=PROCESSES, owners=OWNERS, quiet=QUIET)
     def crash(self, process: int, owners: list[int], quiet: int) -> None:
-        """It is killed and started again: its open transaction is aborted first, and all it knew is forgotten."""
+        """Kill and restart a process: its open transaction is aborted first, and its state in memory is lost."""
         open_ = self.processes[process].producer.open
         if open_ is not None and open_.committed is None:
             open_.committed = False
@@ -116,19 +116,22 @@ class TakeoverModel(RuleBasedStateMachine):
             process.assigned(self.group.generation, [key for key in KEYS if owners[key[1]] == number])
 
     def _may_take(self, process: Process) -> bool:
-        """Positions are known only when no transaction's offsets are pending for them (KIP-447)."""
-        if process.taking is None or process.committer.busy:
+        """Positions can be fetched only while no transaction has pending offsets for them (KIP-447)."""
+        if process.recovering is None or process.committer.busy:
             return False
         pending = [other.producer.open for other in self.processes]
         return not any(
-            one is not None and one.accepted and one.committed is None and one.positions.keys() & set(process.taking)
+            one is not None
+            and one.accepted
+            and one.committed is None
+            and one.positions.keys() & set(process.recovering)
             for one in pending
         )
 
     @precondition(lambda self: self.quiet_steps <= 0 and not all(self.member))
     @rule()
-    def hear_of_it(self) -> None:
-        """Whoever stood still hears that its partitions are lost, and joins again: one more rebalance."""
+    def stalled_process_joins_again(self) -> None:
+        """A stalled process notices that it lost its partitions, and joins again: another rebalance."""
         for number, is_member in enumerate(self.member):
             if not is_member:
                 self.processes[number].revoked()
@@ -136,7 +139,7 @@ class TakeoverModel(RuleBasedStateMachine):
 
     @invariant()
     def a_restart_repeats_exactly_the_unfinished(self) -> None:
-        """No position is past an unfinished offset, and none lists as unfinished what has ended."""
+        """No position is beyond an unfinished offset, and none lists an ended job as unfinished."""
         for key in KEYS:
             position = self.group.committed.get(key, Position(0, ""))
             fresh = Progress(position, log_end=self.group.log_end[key])
@@ -145,27 +148,27 @@ class TakeoverModel(RuleBasedStateMachine):
 
     @invariant()
     def every_record_ends_once(self) -> None:
-        """Its end is committed by one transaction at most."""
+        """At most one transaction commits the end of a record."""
         assert max(self.group.ended.values(), default=0) <= 1
 
     @invariant()
     def nothing_of_a_lost_partition_is_committed(self) -> None:
-        """A batch has the generation in which its partitions were assigned, and only what is ours."""
+        """A batch has the generation in which its partitions were assigned, and only owned partitions."""
         for process in self.processes:
             for generation, positions in process.producer.begun[-1:]:
                 open_ = process.producer.open
-                if open_ is not None and generation == process.generation and process.taking is None:
+                if open_ is not None and generation == process.generation and process.recovering is None:
                     partitions = process.assignment.partitions
                     assert not partitions or positions.keys() <= partitions.keys()
 
     @invariant()
     def what_is_uncommitted_is_known(self) -> None:
-        """The bound of repeats counts every answer that is not committed."""
+        """The limit of repeats counts every result that is not committed."""
         for process in self.processes:
             assert process.outbox.uncommitted >= process.uncommitted()
 
     def teardown(self) -> None:
-        """In the end, left in peace, the processes bring every record to its end."""
+        """In the end the processes end every record."""
         if not hasattr(self, "group"):
             return
         for number in (0, 1):
@@ -187,5 +190,5 @@ class TakeoverModel(RuleBasedStateMachine):
         self.a_restart_repeats_exactly_the_unfinished()
 
 
-TestTakeover = TakeoverModel.TestCase
+TestTakeover = RecoveryModel.TestCase
 TestTakeover.settings = settings(max_examples=120, stateful_step_count=40, deadline=None)

@@ -1,4 +1,4 @@
-"""An endpoint that tells what it was sent tells nobody a secret: what is kept of its answer does not have it."""
+"""Recorded response bodies hold no secret, even if the endpoint echoes its request."""
 
 from __future__ import annotations
 
@@ -10,39 +10,39 @@ from consumers.delivery.endpoint import Endpoint
 from consumers.delivery.http.types import Response
 from consumers.delivery.results.recorder import RESPONSE_KEPT, redacted
 from tests.support.hostile import HostileReceiver
-from tests.support.sending import completed_of, local_client, request_to
+from tests.support.http_client import completed_of, local_client, request_to
 from tests.unit.delivery.test_endpoint import SIGNED, endpoint, header
 
 pytestmark = pytest.mark.promise(6)
 
 TOKEN = "tok-7f3a9c51e8b24d60"
 KEY = "key-" + "0123456789abcdef" * 240  # nearly as long as a value may be
-# A part of a secret that nobody would take for chance.
+# A part of a secret of this length is not found by chance.
 PART = 6
 
 
 @pytest.fixture(scope="module")
-def told() -> Endpoint:
-    """An endpoint that is sent two secret headers, beside the secret that signs."""
+def echoing() -> Endpoint:
+    """An endpoint with two secret headers and a signing secret."""
     return endpoint(replace(SIGNED, headers=(header("Authorization", f"Bearer {TOKEN}"), header("X-Key", KEY))))
 
 
 def parts_in(kept: bytes) -> list[str]:
-    """The beginnings of secrets, of PART letters or more, that are in what is kept."""
+    """Return the prefixes of secrets, of PART characters or more, that a recorded body holds."""
     return [secret[:PART] for secret in (TOKEN, KEY, "the secret") if secret[:PART].encode() in kept]
 
 
-def test_an_endpoint_that_echoes_its_request_tells_no_header(told: Endpoint) -> None:
-    """Wherever the echo is cut, at the 1 KiB kept or the 5 KiB looked at, no beginning of a value is left."""
+def test_echoed_headers_are_masked(echoing: Endpoint) -> None:
+    """No prefix of a value remains, wherever the echo is cut: at the recorded 1 KiB, or at the 5 KiB that are kept."""
     receiver, client = HostileReceiver(), local_client()
     pads = [*range(0, 1_200, 50), *range(990, 1_060), *range(4_900, 5_130, 3)]
     requests = [request_to(f"http://127.0.0.1:{receiver.port}/echo?{pad}", timeout_ms=20_000) for pad in pads]
     for request in requests:
-        request.headers[:0] = told.header_lines
+        request.headers[:0] = echoing.header_lines
     kept = []
     for each in completed_of(client, *requests):
         assert isinstance(each.response, Response)
-        kept.append(redacted(each.response, told))  # what is kept shows in topics alone
+        kept.append(redacted(each.response, echoing))  # the result is visible only in topics
     client.close()
     receiver.close()
     assert len(kept) == len(pads)
@@ -52,11 +52,11 @@ def test_an_endpoint_that_echoes_its_request_tells_no_header(told: Endpoint) -> 
 
 
 @pytest.mark.parametrize("secret", [TOKEN, KEY, "the secret"], ids=["short", "long", "signing"])
-def test_a_secret_that_is_told_over_and_over_is_in_no_place(told: Endpoint, secret: str) -> None:
-    """A body full of a secret, begun and cut anywhere, holds no beginning of it afterwards."""
+def test_repeated_secret_is_masked_everywhere(echoing: Endpoint, secret: str) -> None:
+    """A body that repeats a secret, cut anywhere, holds no prefix of it afterwards."""
     full = (secret.encode() + b" ") * (12_000 // len(secret))
     for start in range(0, len(secret) + 2, max(1, len(secret) // 100)):
         for cut in (True, False):
             body = full[start : start + 5_120]
-            kept = redacted(Response(200, None, body, cut), told)
+            kept = redacted(Response(200, None, body, cut), echoing)
             assert parts_in(kept) == [], start

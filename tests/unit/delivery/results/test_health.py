@@ -1,4 +1,4 @@
-"""What an endpoint's answers say about its health, on a clock of the test's own."""
+"""Endpoint health: failing, reported, disabled, recovered."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 
 from consumers.delivery.classification import Classified, classify
-from consumers.delivery.health_cleanup import LOOK_EVERY_MS, HealthCleanup
+from consumers.delivery.health_cleanup import CHECK_EVERY_MS, HealthCleanup
 from consumers.delivery.http.types import Response, TransportError
 from consumers.delivery.results.health import HealthChange, HealthPolicy, HealthTracker
 from schemas.catalog.failures import FailureKind
@@ -49,7 +49,7 @@ def failure(why: int | FailureKind) -> Classified:
 
 
 class Endpoint:
-    """One endpoint of partition 3, whose attempts are told to a book."""
+    """One endpoint of partition 3, and its health tracker."""
 
     def __init__(self, policy: HealthPolicy = POLICY) -> None:
         self.book = HealthTracker(policy)
@@ -65,7 +65,7 @@ class Endpoint:
         return self.book.is_disabled("sub_1", activation)
 
     def restarted(self) -> None:
-        """Begin again from what was written, as another process would."""
+        """Load the written record, as another process would."""
         last = self.written[-1].health if self.written else None
         self.book = HealthTracker(POLICY)
         self.book.load(3, {"sub_1": decode_health(encode_health(last))} if last else {})
@@ -76,12 +76,12 @@ class Endpoint:
         return change
 
 
-def kinds(endpoint: Endpoint) -> list[str | None]:
+def operations_of(endpoint: Endpoint) -> list[str | None]:
     return [change.operation.kind if change.operation else None for change in endpoint.written]
 
 
-def test_a_failure_that_passes_within_a_minute_is_written_nowhere() -> None:
-    """An endpoint that recovers within a minute leaves no record."""
+def test_failure_shorter_than_a_minute_is_not_recorded() -> None:
+    """An endpoint that recovers within a minute has no health record."""
     endpoint = Endpoint()
     assert endpoint.fails(0) is None
     assert endpoint.fails(MINUTE - 1) is None
@@ -89,12 +89,12 @@ def test_a_failure_that_passes_within_a_minute_is_written_nowhere() -> None:
     assert endpoint.book.of("sub_1") is None
 
 
-def test_a_failure_that_lasts_is_written_once_and_reported_once() -> None:
-    """After a minute the state is written, after an hour the operator hears of it, each once."""
+def test_lasting_failure_is_recorded_and_reported_once() -> None:
+    """A failure is recorded after a minute and reported after an hour, each once."""
     endpoint = Endpoint()
     for at_ms in (0, MINUTE, 2 * MINUTE, HOUR, HOUR + 1, 2 * HOUR):
         endpoint.fails(at_ms, why="timeout_answer")
-    assert kinds(endpoint) == [None, "endpoint_failing"]
+    assert operations_of(endpoint) == [None, "endpoint_failing"]
     first, last = endpoint.written
     assert first.health is not None
     assert first.health.failing_since_ms == START
@@ -104,21 +104,21 @@ def test_a_failure_that_lasts_is_written_once_and_reported_once() -> None:
     assert not endpoint.disabled()
 
 
-def test_an_endpoint_that_recovers_says_so() -> None:
-    """One success ends a failure that was written, and is reported where the failure was."""
+def test_recovery_is_reported() -> None:
+    """A success deletes the record of a failure. It is reported if the failure was."""
     endpoint = Endpoint()
     for at_ms in (0, MINUTE, HOUR):
         endpoint.fails(at_ms)
     change = endpoint.succeeds(HOUR + 1)
     assert change is not None
     assert change.health is None
-    assert kinds(endpoint) == [None, "endpoint_failing", "endpoint_recovered"]
+    assert operations_of(endpoint) == [None, "endpoint_failing", "endpoint_recovered"]
     assert endpoint.succeeds(HOUR + 2) is None
 
 
 @pytest.mark.decision("Z6", "O34", "D22", "R9")
-def test_five_days_of_nothing_but_failures_disable() -> None:
-    """An endpoint that failed for five days is disabled with its reason, and not a moment before."""
+def test_five_days_of_failures_disable() -> None:
+    """An endpoint that has failed for five days is disabled with its reason, not earlier."""
     endpoint = Endpoint()
     for day in range(5):
         endpoint.fails(day * DAY)
@@ -129,12 +129,12 @@ def test_five_days_of_nothing_but_failures_disable() -> None:
     health = endpoint.written[-1].health
     assert health is not None
     assert (health.reason, health.disabled_at_ms) == ("failing", START + 5 * DAY)
-    assert kinds(endpoint)[-1] == "endpoint_disabled"
+    assert operations_of(endpoint)[-1] == "endpoint_disabled"
     assert endpoint.fails(5 * DAY + 1) is None
 
 
-def test_silence_is_no_failure() -> None:
-    """Failures with days of silence between them disable nothing: nobody knows how the endpoint was meanwhile."""
+def test_days_without_attempts_do_not_count_as_failing() -> None:
+    """Failures with days without attempts between them do not disable: the endpoint may have been healthy meanwhile."""
     endpoint = Endpoint()
     for week in range(4):
         endpoint.fails(week * 7 * DAY)
@@ -145,7 +145,7 @@ def test_silence_is_no_failure() -> None:
     assert health.failing_since_ms == START + 21 * DAY
 
 
-def test_one_success_in_five_days_begins_anew() -> None:
+def test_success_restarts_the_five_days() -> None:
     """Five days count from the first failure after the last success."""
     endpoint = Endpoint()
     endpoint.fails(0)
@@ -157,18 +157,18 @@ def test_one_success_in_five_days_begins_anew() -> None:
 
 @pytest.mark.decision("Z6", "O34", "D22", "R9")
 def test_gone_disables_at_once() -> None:
-    """A 410 disables the subscription with the reason gone."""
+    """A 410 disables the subscription with the reason `gone`."""
     endpoint = Endpoint()
     change = endpoint.fails(0, why=410)
     assert endpoint.disabled()
     assert change is not None
     assert change.health is not None
     assert change.health.reason == "gone"
-    assert kinds(endpoint) == ["endpoint_disabled"]
+    assert operations_of(endpoint) == ["endpoint_disabled"]
 
 
-def test_a_resume_enables_again() -> None:
-    """A higher activation voids what was found out under a lower one, and a success under it clears the record."""
+def test_resume_enables_again() -> None:
+    """A higher activation voids the record of a lower one, and a success under it deletes the record."""
     endpoint = Endpoint()
     endpoint.fails(0, why=410)
     assert not endpoint.disabled(activation=2)
@@ -179,8 +179,8 @@ def test_a_resume_enables_again() -> None:
 
 
 @pytest.mark.parametrize("known_of_the_new", [True, False])
-def test_a_late_answer_from_before_a_resume_disables_nothing(known_of_the_new: bool) -> None:
-    """A 410 to an attempt from before a resume leaves the resumed subscription enabled, and is not written over it."""
+def test_late_response_from_before_a_resume_disables_nothing(known_of_the_new: bool) -> None:
+    """A 410 to an attempt from before a resume neither disables the resumed subscription nor writes its record."""
     endpoint = Endpoint()
     if known_of_the_new:
         endpoint.fails(0, activation=2)
@@ -191,8 +191,8 @@ def test_a_late_answer_from_before_a_resume_disables_nothing(known_of_the_new: b
     assert not endpoint.disabled(activation=2)
 
 
-def test_five_days_count_on_in_another_process() -> None:
-    """What was written is taken over: a restart forgets neither since when it fails nor that it is disabled."""
+def test_five_days_continue_in_another_process() -> None:
+    """The record is loaded: after a restart the start of the failure and the disabled state are known."""
     endpoint = Endpoint()
     endpoint.fails(0)
     for day in range(6):
@@ -203,8 +203,8 @@ def test_five_days_count_on_in_another_process() -> None:
     assert endpoint.disabled()
 
 
-def test_what_was_lost_with_a_partition_is_forgotten() -> None:
-    """A process knows nothing of partitions that are no longer its own."""
+def test_health_of_a_lost_partition_is_forgotten() -> None:
+    """A process forgets the health of partitions that it lost."""
     endpoint = Endpoint()
     endpoint.fails(0, why=410)
     endpoint.book.drop([3])
@@ -212,8 +212,8 @@ def test_what_was_lost_with_a_partition_is_forgotten() -> None:
     assert endpoint.book.disabled == 0
 
 
-def test_a_deleted_subscription_leaves_no_record() -> None:
-    """The state of a subscription that was deleted is deleted, too."""
+def test_health_record_of_a_deleted_subscription_is_deleted() -> None:
+    """A tombstone is written for the health record of a deleted subscription."""
     endpoint = Endpoint()
     endpoint.fails(0, why=410)
     change = endpoint.book.deleted(3, "sub_1")
@@ -223,7 +223,7 @@ def test_a_deleted_subscription_leaves_no_record() -> None:
 
 
 class Cleanup:
-    """The health of two endpoints, of which the test says whether their subscriptions are in the table."""
+    """The health of two endpoints, and a table in which the test puts their subscriptions."""
 
     def __init__(self) -> None:
         book = HealthTracker(POLICY)
@@ -236,40 +236,40 @@ class Cleanup:
         table = SimpleNamespace(has=lambda id_: id_ in self.exists, is_fresh=lambda _now: self.fresh)
         self.cleanup = HealthCleanup(book, cast("Any", table))
 
-    def look(self, number: int) -> set[str]:
-        return self.cleanup.turn(START + number * LOOK_EVERY_MS, 0)
+    def check(self, number: int) -> set[str]:
+        return self.cleanup.turn(START + number * CHECK_EVERY_MS, 0)
 
 
-def test_health_of_a_deleted_subscription_is_forgotten_after_two_looks() -> None:
-    """A deleted subscription is missing at two looks, five seconds apart; other endpoints stay."""
+def test_health_of_a_deleted_subscription_is_removed_after_two_checks() -> None:
+    """Health is removed if the subscription is missing at two checks, five seconds apart. Other endpoints stay."""
     case = Cleanup()
-    assert case.look(0) == set()
-    assert case.cleanup.turn(START + LOOK_EVERY_MS - 1, 0) == set()
-    assert case.look(1) == {"sub_1"}
+    assert case.check(0) == set()
+    assert case.cleanup.turn(START + CHECK_EVERY_MS - 1, 0) == set()
+    assert case.check(1) == {"sub_1"}
 
 
-def test_health_of_a_subscription_that_was_not_read_yet_is_kept() -> None:
-    """A record that comes between two looks keeps the health, and so does a table that is stale."""
+def test_health_of_an_unread_subscription_is_kept() -> None:
+    """Health stays if the subscription is read between two checks, or while the table is stale."""
     case = Cleanup()
-    assert case.look(0) == set()
+    assert case.check(0) == set()
     case.exists.add("sub_1")
-    assert case.look(1) == set()
+    assert case.check(1) == set()
     case.exists.clear()
-    assert case.look(2) == set()
+    assert case.check(2) == set()
     case.fresh = False
-    assert case.look(3) == set()
+    assert case.check(3) == set()
 
 
 def test_disabling_can_be_switched_off() -> None:
-    """Where the settings say never, neither 410 nor time disables."""
+    """If the settings say never, neither a 410 nor lasting failure disables."""
     endpoint = Endpoint(HealthPolicy(report_after_ms=HOUR, disable_after_ms=None, disable_when_gone=False))
     endpoint.fails(0, why=410)
     endpoint.fails(30 * DAY, why=410)
     assert not endpoint.disabled()
 
 
-def test_records_come_back_as_they_were_written() -> None:
-    """Health and operations survive their encoding."""
+def test_health_records_survive_encoding() -> None:
+    """Health records and operations are equal after encoding and decoding."""
     endpoint = Endpoint()
     change = endpoint.fails(0, why=410)
     assert change is not None

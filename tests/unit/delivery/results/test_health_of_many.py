@@ -1,4 +1,4 @@
-"""What is made of the answers of thousands of endpoints, on a clock of the test's own."""
+"""Endpoint health of thousands of endpoints."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from tests.unit.delivery.results.test_health import MINUTE, Endpoint
 
 
 @pytest.mark.scenario
-def test_of_thousands_of_endpoints_only_those_are_disabled_that_are_gone(record_property: RecordProperty) -> None:
-    """A 410 and five days of failure disable, a 410 to an attempt of before a resume does not; 3,000 times so."""
+def test_only_gone_or_failing_endpoints_are_disabled_among_thousands(record_property: RecordProperty) -> None:
+    """A 410 and five days of failures disable; a 410 to an attempt from before a resume does not. 3,000 endpoints."""
     gone, failing, late = ([Endpoint() for _ in range(1_000)] for _ in range(3))
     events = 0
     for one in gone:

@@ -1,4 +1,4 @@
-"""Logs: lines for people on a terminal, JSON elsewhere, one wide line an outcome, nothing secret."""
+"""Logs: text on a terminal, JSON elsewhere, one wide line per outcome, nothing secret."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from schemas.records.delivery import Job, Outcome, State
 
 @pytest.fixture(autouse=True)
 def as_before() -> Iterator[None]:
-    """Logging is set up for the process: each test leaves it as it was."""
+    """Restore the logging configuration of the process after each test."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     yield
@@ -30,7 +30,7 @@ def as_before() -> Iterator[None]:
 
 
 def outcome(state: State = "retry", *, event_id: str = "evt_1", error: str | None = None) -> Outcome:
-    """The second attempt of a job, answered with 503 after 184 ms."""
+    """Return the outcome of the second attempt of a job, with a 503 after 184 ms."""
     job = Job("job-1", "sub_1", 0, 0, 0, 0, 2, 0, 0, "zenoo", "case.created", event_id, "acme", "t", 0, 0, 0, b"body")
     due = 1_700_000_300_123 if state == "retry" else None
     response = b"canary-response"
@@ -40,14 +40,14 @@ def outcome(state: State = "retry", *, event_id: str = "evt_1", error: str | Non
 
 
 def lines(format_: Format) -> io.StringIO:
-    """Set up logging to a text stream."""
+    """Configure logging to a text stream, and return it."""
     stream = io.StringIO()
     configure_logging("info", format_, stream)
     return stream
 
 
 def written(*outcomes: Outcome, as_json: bool, dead_only: bool = False) -> str:
-    """What the log of outcomes writes."""
+    """Return the text that the outcome log writes."""
     stream = io.BytesIO()
     log = OutcomeLog(stream, as_json, dead_only=dead_only)
     for one in outcomes:
@@ -57,8 +57,8 @@ def written(*outcomes: Outcome, as_json: bool, dead_only: bool = False) -> str:
     return stream.getvalue().decode()
 
 
-def test_lines_are_json_where_nobody_looks() -> None:
-    """On a stream that is no terminal each line is an object with time, level, name and facts."""
+def test_log_lines_are_json_without_a_terminal() -> None:
+    """If the stream is not a terminal, each line is a JSON object with time, level, event and fields."""
     stream = lines("auto")
     structlog.get_logger("test").info("router.started", partitions=3)
     line = json.loads(stream.getvalue())
@@ -66,8 +66,8 @@ def test_lines_are_json_where_nobody_looks() -> None:
     assert line["timestamp"].endswith("Z")
 
 
-def test_lines_for_people_hold_one_event_each() -> None:
-    """Text that somebody sent cannot begin a line of its own, nor colour the terminal."""
+def test_text_log_lines_hold_one_event_each() -> None:
+    """Text from outside cannot start a new line or colour the terminal."""
     stream = lines("console")
     structlog.get_logger("test").info("router.started", reason="a\nrouter.ended \x1b[31m")
     assert stream.getvalue().count("\n") == 1
@@ -76,8 +76,8 @@ def test_lines_for_people_hold_one_event_each() -> None:
 
 @pytest.mark.promise(6)
 @pytest.mark.parametrize("format_", ["console", "json"])
-def test_a_traceback_shows_no_values(format_: Format) -> None:
-    """An exception is logged without the variables of its frames, among which secrets may be."""
+def test_traceback_shows_no_values(format_: Format) -> None:
+    """Tracebacks show no local variables, which may hold secrets."""
     stream = lines(format_)
 
     def use(password: str) -> None:
@@ -91,8 +91,8 @@ def test_a_traceback_shows_no_values(format_: Format) -> None:
     assert "canary-secret" not in stream.getvalue()
 
 
-def test_libraries_are_heard_from_warnings_on() -> None:
-    """httpx would log whole URLs at info; librdkafka's lines come through the logger that is ours."""
+def test_libraries_log_from_warnings_on() -> None:
+    """httpx would log whole URLs at info. Lines of librdkafka go through our logger."""
     stream = lines("json")
     logging.getLogger("httpx").info("GET https://example.org/canary")
     logging.getLogger("other").warning("careful")
@@ -101,7 +101,7 @@ def test_libraries_are_heard_from_warnings_on() -> None:
 
 
 def kafka_line(text: str, at_s: float, level: int = logging.ERROR, logger: str = "signpost.kafka") -> None:
-    """Log as librdkafka does, at a time in seconds."""
+    """Log a line as librdkafka does, at `at_s`."""
     kind, client, rest = text.split(" ", 2)
     record = logging.LogRecord(logger, level, "", 0, "%s [%s] %s", (kind, client, rest), None)
     record.created = at_s
@@ -111,8 +111,8 @@ def kafka_line(text: str, at_s: float, level: int = logging.ERROR, logger: str =
 REFUSED = "FAIL rdkafka#consumer-1 127.0.0.1:1: Connection refused"
 
 
-def test_a_broker_that_is_away_is_a_line_a_minute() -> None:
-    """The first of many equal lines of librdkafka is written, then one a minute with the number left out."""
+def test_repeated_broker_errors_are_logged_once_a_minute() -> None:
+    """Of equal lines of librdkafka the first one is logged, then one a minute with the number of suppressed lines."""
     stream = lines("json")
     for second in range(150):
         kafka_line(f"{REFUSED} (after {second}ms in state CONNECT)", second)
@@ -123,8 +123,8 @@ def test_a_broker_that_is_away_is_a_line_a_minute() -> None:
     assert [re.findall(r"and (\d+) more", line) for line in written[1:]] == [["119"], ["119"]]
 
 
-def test_what_is_not_said_again_and_again_is_written() -> None:
-    """Other brokers, other reasons, fatal errors and other loggers are not thinned."""
+def test_distinct_lines_are_not_suppressed() -> None:
+    """Lines about other brokers, other reasons, fatal errors, or of other loggers are not suppressed."""
     stream = lines("json")
     for _ in range(2):
         kafka_line(REFUSED, 0)
@@ -135,16 +135,16 @@ def test_what_is_not_said_again_and_again_is_written() -> None:
     assert len(stream.getvalue().splitlines()) == 3 + 2 * 2
 
 
-def test_properties_for_another_kind_of_client_are_no_warning() -> None:
-    """All clients are given what a person sets; that some of it is for producers alone is no news."""
+def test_properties_of_another_client_type_are_not_logged() -> None:
+    """All clients get the configured properties. A warning that some are for producers only is not logged."""
     stream = lines("json")
     text = "Configuration property linger.ms is a producer property and will be ignored by this consumer instance"
     kafka_line(f"CONFWARN rdkafka#consumer-1 [thrd:app]: {text}", 0, logging.WARNING)
     assert stream.getvalue() == ""
 
 
-def test_an_outcome_is_one_line_with_all_that_is_asked_for() -> None:
-    """The wide line has job, subscription, host, type, attempt, status, duration and the next attempt."""
+def test_outcome_is_one_wide_line() -> None:
+    """The line has job, subscription, host, event type, attempt, status, duration and next due time."""
     line = written(outcome(), as_json=False)
     assert line.startswith("2023-11-14T22:13:20.184Z [info     ] delivery.attempted state=retry job=job-1 ")
     facts = (
@@ -154,8 +154,8 @@ def test_an_outcome_is_one_line_with_all_that_is_asked_for() -> None:
     assert line.endswith(" status=503 duration_ms=184 reason=status next_due=2023-11-14T22:18:20.123Z\n")
 
 
-def test_an_outcome_has_the_same_facts_in_json() -> None:
-    """The JSON line has the facts of the one for people, as values; neither shows the response or the body."""
+def test_outcome_in_json_has_the_same_fields() -> None:
+    """The JSON line has the same fields as the text line. Neither shows the body or the response."""
     text = written(outcome(), outcome("dead"), as_json=True)
     retry, dead = (json.loads(line) for line in text.splitlines())
     assert (retry["event"], retry["state"], retry["status"]) == ("delivery.attempted", "retry", 503)
@@ -164,15 +164,15 @@ def test_an_outcome_has_the_same_facts_in_json() -> None:
     assert "canary" not in text + written(outcome(), as_json=False)
 
 
-def test_above_info_only_dead_jobs_are_logged() -> None:
-    """With a level above info the lines of attempts that go as they may are left out."""
+def test_only_dead_jobs_are_logged_above_info() -> None:
+    """With a log level above info only outcomes of dead jobs are logged."""
     assert written(outcome(), outcome("delivered"), as_json=True, dead_only=True) == ""
     assert '"state":"dead"' in written(outcome("dead"), as_json=True, dead_only=True)
 
 
 @given(st.text(st.characters(codec=None)), st.text(st.characters(codec=None)), st.booleans())
 def test_any_text_in_an_outcome_stays_on_its_line(event_id: str, error: str, as_json: bool) -> None:
-    """Whatever an event or an endpoint says, an outcome is one line of printable text."""
+    """An outcome is one line of printable text, whatever text an event or endpoint has sent."""
     text = written(outcome(event_id=event_id, error=error), as_json=as_json)
     assert text.count("\n") == 1
     if as_json:
@@ -181,8 +181,8 @@ def test_any_text_in_an_outcome_stays_on_its_line(event_id: str, error: str, as_
         assert text[:-1].isprintable()
 
 
-def test_a_stream_that_is_gone_does_not_stop_deliveries() -> None:
-    """A closed pipe or a full disk loses lines, nothing else."""
+def test_failed_log_stream_does_not_stop_deliveries() -> None:
+    """A closed pipe or a full disk loses log lines, nothing else."""
 
     class Gone(io.BytesIO):
         def write(self, _: object) -> int:

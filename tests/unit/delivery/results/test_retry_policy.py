@@ -50,13 +50,13 @@ def disposed(attempt: int, response: ResponseOrError, now_ms: int = NOW_MS) -> D
         (responded(429), Retry(NOW_MS + MINUTE_MS), "status_429"),
         (responded(500), Retry(NOW_MS + MINUTE_MS), "status_500"),
         (responded(503), Retry(NOW_MS + MINUTE_MS), "status_503"),
-        (TransportError("timeout_answer", "no answer"), Retry(NOW_MS + MINUTE_MS), "timeout_answer"),
+        (TransportError("timeout_answer", "no response"), Retry(NOW_MS + MINUTE_MS), "timeout_answer"),
         (TransportError("dns", "no such name"), Retry(NOW_MS + MINUTE_MS), "dns"),
         (TransportError("tls_expired", "expired"), Retry(NOW_MS + MINUTE_MS), "tls_expired"),
     ],
 )
 def test_responses_and_dispositions(response: ResponseOrError, disposition: Disposition, label: str) -> None:
-    """Any 2xx is a delivery, 410 the end of the job, and everything else, redirects included, is retried."""
+    """2xx is a delivery, 410 ends the job, and everything else, redirects included, is retried."""
     assert disposed(1, response) == disposition
     assert classify(response, NOW_MS).label == label
 
@@ -78,7 +78,7 @@ def test_responses_and_dispositions(response: ResponseOrError, disposition: Disp
     ],
 )
 def test_kinds_of_responses(response: ResponseOrError, kind: ResponseKind) -> None:
-    """Every response and every failure has one kind, which says what it means for its endpoint."""
+    """Every response and every transport error has one kind."""
     classified = classify(response, NOW_MS)
     assert classified.kind is kind
     assert (classified.status is None) != (classified.error is None)
@@ -86,7 +86,7 @@ def test_kinds_of_responses(response: ResponseOrError, kind: ResponseKind) -> No
 
 @pytest.mark.decision("Z3", "Z4")
 def test_six_attempts_spread_over_26_hours_and_36_minutes() -> None:
-    """Each wait counts from the failure before it, without jitter; after the sixth attempt the job is dead."""
+    """Each wait counts from the previous failure, without jitter. After the sixth attempt the job is dead."""
     now_ms, waits = NOW_MS, []
     for attempt in range(1, 6):
         disposition = disposed(attempt, responded(500), now_ms)
@@ -98,8 +98,8 @@ def test_six_attempts_spread_over_26_hours_and_36_minutes() -> None:
     assert disposed(6, responded(500), now_ms) == Exhausted()
 
 
-def test_a_retry_waits_in_the_delay_topic_of_its_step() -> None:
-    """Every step of a schedule is the delay of a delay topic, also when both are sped up."""
+def test_retry_waits_in_the_delay_topic_of_its_step() -> None:
+    """Every wait of a schedule is the delay of a delay topic, also with `delay_speedup`."""
     steps = load_senders()["zenoo"].schedule
     for speedup in (1, 60, 10_000):
         delay_topics = DelayTopics(TopicNames(), delays_of([steps]), speedup)
@@ -120,15 +120,15 @@ def test_a_retry_waits_in_the_delay_topic_of_its_step() -> None:
         (timedelta(days=9), "signpost.jobs.24h"),
     ],
 )
-def test_a_wait_between_two_delay_topics_takes_the_longest_that_fits(remaining: timedelta, topic: str | None) -> None:
-    """A job never waits in a delay topic past its time; a wait shorter than the shortest delay is in memory."""
+def test_wait_takes_the_longest_delay_topic_that_fits(remaining: timedelta, topic: str | None) -> None:
+    """A job never waits in a delay topic beyond its due time. A wait shorter than every delay is in memory."""
     delay_topics = DelayTopics(TopicNames(), delays_of([load_senders()["zenoo"].schedule]), 1)
     delay_topic = delay_topics.fit(remaining // timedelta(milliseconds=1))
     assert (delay_topic.topic if delay_topic else None) == topic
 
 
-def test_a_wait_that_ends_hardly_later_takes_one_step_instead_of_many() -> None:
-    """With some lateness allowed the rest of a wait is rounded up to a delay topic, but never by more than that."""
+def test_wait_may_be_rounded_up_to_save_steps() -> None:
+    """A wait may be rounded up to the delay of a topic, by no more than the allowed lateness."""
     delay_topics = DelayTopics(TopicNames(), delays_of([load_senders()["zenoo"].schedule]), 1)
     found = {remaining: delay_topics.fit(remaining, 1_000) for remaining in (59_000, 58_999)}
     assert [delay_topic.delay.total_seconds() if delay_topic else None for delay_topic in found.values()] == [60, 20]
@@ -143,22 +143,22 @@ def test_a_wait_that_ends_hardly_later_takes_one_step_instead_of_many() -> None:
         (429, "30", 1, MINUTE_MS),  # never earlier
         (429, None, 1, MINUTE_MS),
         (429, "soon", 1, MINUTE_MS),
-        (500, "120", 1, MINUTE_MS),  # means nothing with other statuses
+        (500, "120", 1, MINUTE_MS),  # ignored with other statuses
         (302, "120", 1, MINUTE_MS),
         (429, "9999999999999", 1, DAY_MS),  # within the longest delay topic
         (503, "Tue, 14 Nov 2023 22:23:20 GMT", 1, 600_000),
-        (503, "Tue, 14 Nov 2023 22:03:20 GMT", 1, MINUTE_MS),  # it has passed
+        (503, "Tue, 14 Nov 2023 22:03:20 GMT", 1, MINUTE_MS),  # in the past
         (429, "120", 5, DAY_MS),
     ],
 )
 def test_retry_after_moves_an_attempt_later(status: int, retry_after: str | None, attempt: int, wait_ms: int) -> None:
-    """Retry-After of 429 and 503 moves the next attempt later, never earlier, within the longest delay topic."""
-    answer = Response(status, retry_after, b"", False)
-    assert disposed(attempt, answer) == Retry(NOW_MS + wait_ms)
+    """Retry-After of 429 and 503 moves the next attempt later, never earlier, by at most the longest delay."""
+    response = Response(status, retry_after, b"", False)
+    assert disposed(attempt, response) == Retry(NOW_MS + wait_ms)
 
 
 def test_retry_after_gives_no_further_attempt() -> None:
-    """Where the last attempt is answered so, the job is dead all the same; the endpoint is left alone nevertheless."""
-    answer = Response(429, "120", b"", False)
-    assert disposed(6, answer) == Exhausted()
-    assert classify(answer, NOW_MS).retry_after_ms == 120_000
+    """After the last attempt the job is dead, with or without Retry-After; the endpoint is throttled all the same."""
+    response = Response(429, "120", b"", False)
+    assert disposed(6, response) == Exhausted()
+    assert classify(response, NOW_MS).retry_after_ms == 120_000

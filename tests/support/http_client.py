@@ -23,19 +23,19 @@ def local_client(
     roots: str | None = None,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> HttpClient:
-    """A client that may reach this machine."""
+    """Return a client that may connect to this machine."""
     options = ClientOptions(roots=roots or trusted_roots())
     resolver = Resolver(policy, dns_servers, monotonic=monotonic)
     return HttpClient(policy, resolver, options=options, monotonic=monotonic)
 
 
 def request_to(url: str, *, timeout_ms: int = 5_000, body: bytes = b"{}", context: object = None) -> Request:
-    """A request as delivery makes it."""
+    """Return a request like those of delivery."""
     return Request(LOCAL.check_url(url), list(HEADERS), body, timeout_ms, context)
 
 
 def work(client: HttpClient, timeout_s: float) -> list[CompletedRequest]:
-    """Let a client work, confirm whatever has to be confirmed, and return completed requests."""
+    """Let a client work, confirm its requests, and return the completed ones."""
     result = client.work(timeout_s)
     for request in result.to_confirm:
         client.confirm(request)

@@ -1,4 +1,4 @@
-"""A model of one flooded endpoint: real admission control, queues as delay topics, an endpoint as a rate."""
+"""A model of one flooded endpoint: real admission control, queues for delay topics, a rate for the endpoint."""
 
 from __future__ import annotations
 
@@ -11,34 +11,39 @@ from tests.support.admission import DELAYS_MS, NOW, EndpointStub, admission_cont
 
 _STEP_MS = 100
 _COMMIT_MS = 200
-_RESUME_MS = 250  # half of what a lane waits at least between two looks, as the mean
+_RESUME_MS = 250  # mean wait for the resume of a partition: half of the minimum interval
 
 
 @dataclass(frozen=True, slots=True)
 class Flood:
-    """What became of a flood."""
+    """The result of a flood."""
 
     seconds: float  # until the last delivery
-    used: float  # of what the endpoint could have taken
-    rewrites: float  # of a task, on average
+    used: float  # share of the capacity of the endpoint
+    rewrites: float  # per job, on average
     most_waiting: int
 
 
-class Model:
-    """So many jobs for one endpoint at once; the process reads `reads` records a second."""
+class FloodModel:
+    """`jobs` jobs at once for one endpoint that takes `per_second`. The process reads `reads` records per second."""
 
     def __init__(self, jobs: int, per_second: float, *, reads: int = 25_000, at_once: int = 16) -> None:
         self._control = admission_control(subscription=at_once)
         self._endpoint = EndpointStub("flooded")
-        self._jobs, self._per_second, self._reads = jobs, per_second, reads
+        self._jobs = jobs
+        self._per_second = per_second
+        self._reads = reads
         self._delay_topics: list[deque[tuple[int, AdmittedTask]]] = [deque() for _ in DELAYS_MS]
-        self._fresh, self._done, self._rewrites, self._most = jobs, 0, 0, 0
+        self._unread = jobs
+        self._done = 0
+        self._rewrites = 0
+        self._most_waiting = 0
         self._running: deque[tuple[float, AdmittedTask]] = deque()
         self._took_ms = at_once * 1_000 / per_second
-        self._free_ms = 0.0  # when the endpoint, which takes one after the other, is free again
+        self._free_ms = 0.0  # when the endpoint, which handles one request after the other, is free again
 
     def run(self) -> Flood:
-        """Let time pass until all is delivered."""
+        """Run until all jobs are delivered."""
         now_ms = NOW
         while self._done < self._jobs:
             now_ms += _STEP_MS
@@ -50,17 +55,17 @@ class Model:
                 read = self._read(now_ms, min(256, budget))
                 self._respond(now_ms)
                 budget -= read or budget
-            self._most = max(self._most, self._control.waiting)
+            self._most_waiting = max(self._most_waiting, self._control.waiting)
         seconds = (now_ms - NOW) / 1_000
-        return Flood(seconds, self._jobs / self._per_second / seconds, self._rewrites / self._jobs, self._most)
+        return Flood(seconds, self._jobs / self._per_second / seconds, self._rewrites / self._jobs, self._most_waiting)
 
     def _read(self, now_ms: int, limit: int) -> int:
-        """Read a batch of new jobs and of what has come back."""
-        fresh = min(self._fresh, limit)
-        self._fresh -= fresh
-        for _ in range(fresh):
+        """Read a batch of new jobs and of deferred ones that are due."""
+        new = min(self._unread, limit)
+        self._unread -= new
+        for _ in range(new):
             self._offer(AdmittedTask(), now_ms)
-        read = fresh
+        read = new
         for number, delay_topic in enumerate(self._delay_topics):
             while delay_topic and delay_topic[0][0] <= now_ms and read < limit:
                 read += 1
@@ -84,7 +89,7 @@ class Model:
         self._running.append((self._free_ms, task))
 
     def _respond(self, now_ms: int) -> None:
-        """Let end what ends in this step, and what waited start at that moment."""
+        """End the requests of this step; waiting tasks start at that moment."""
         while self._running and self._running[0][0] <= now_ms:
             at_ms, task = self._running.popleft()
             self._done += 1
