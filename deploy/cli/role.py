@@ -13,7 +13,7 @@ from consumers.service.status_server import Page, StatusServer
 from deploy.cli.options import options_of
 from deploy.config.logs import configure_logging
 from deploy.dev.state import pids_of
-from deploy.roles.restart import begin_anew
+from deploy.roles.restart import restart_process
 from schemas.catalog.errors import BeginAnew, InvalidInput
 from schemas.settings.settings import Settings
 
@@ -68,5 +68,5 @@ def run_role(build: Build, settings: Settings, instance: int | None, listen: str
         with StatusServer(listen, role.metrics.registry, role.why_not_ready, stop.why_not_alive, role.pages) as status:
             return 0 if role.run(stop, status.address) else 1
     except BeginAnew as error:
-        begin_anew(str(error), stop)
+        restart_process(str(error), stop)
         return 1  # it returns only if a signal has ended this process meanwhile

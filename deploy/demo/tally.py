@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
 
-from deploy.dev.replies import Answer, Behaviour, always, fail_first
+from deploy.dev.responses import Behaviour, Response, always, fail_first
 from schemas.senders.sender import Sender
 
-_BUSY: Final = Answer(503)
-_BROKEN: Final = Answer(500)
+_BUSY: Final = Response(503)
+_BROKEN: Final = Response(500)
 _FAILURES: Final = 2
 
 
@@ -36,9 +36,9 @@ def customers_of(senders: Mapping[str, Sender]) -> tuple[Customer, ...]:
     briefest = min(senders.values(), key=lambda sender: sum(sender.schedule, timedelta()))
     found: list[Customer] = []
     for name, sender in senders.items():
-        found.append(Customer(name, sender, "healthy", always(Answer())))
+        found.append(Customer(name, sender, "healthy", always(Response())))
         if sender is briefest:
-            recovers, attempts = fail_first(_FAILURES, _BUSY, Answer()), len(sender.schedule) + 1
+            recovers, attempts = fail_first(_FAILURES, _BUSY, Response()), len(sender.schedule) + 1
             found.append(Customer(f"{name}-twice-503", sender, "twice 503", recovers, _FAILURES + 1))
             found.append(
                 Customer(f"{name}-always-500", sender, "always 500", always(_BROKEN), attempts, succeeds=False)

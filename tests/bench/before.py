@@ -49,7 +49,7 @@ def _run(commit: str, scale: float, rounds: int) -> None:
     with (
         checked_out(commit) as tree,
         Sink() as sink,
-        start_broker(given, say=lambda line: print(line, file=sys.stderr)) as broker,
+        start_broker(given, on_progress=lambda line: print(line, file=sys.stderr)) as broker,
     ):
         trees = {"before": tree, "now": _HERE}
         bench = Bench(broker.bootstrap_servers, sink, scale)

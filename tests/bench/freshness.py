@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from deploy.config.sealing_key import sealer_of
 from deploy.dev.receiver import Receiver
-from deploy.dev.replies import Received, Reply
+from deploy.dev.responses import Received, Reply
 from producers.events.publisher import EventPublisher
 from producers.subscriptions.changes import Apply, Delete, Pause, Wish
 from producers.subscriptions.writer import SubscriptionWriter

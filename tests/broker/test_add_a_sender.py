@@ -13,7 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import NamedTuple
 
-from deploy.dev import parent_bound as tether
+from deploy.dev import parent_bound
 from deploy.dev.broker import Broker
 from tests.support.waiting import wait_until
 
@@ -51,7 +51,7 @@ def lasting(block: Block, folder: Path, env: dict[str, str]) -> Iterator[Path]:
     with log.open("wb") as output:
         # exec, so that the signal at the end comes to the command itself.
         command = re.sub(r"^signpost", "exec signpost", block.script, flags=re.MULTILINE)
-        process = tether.start(
+        process = parent_bound.start(
             ["bash", "-ec", command],
             env=env,
             cwd=folder,

@@ -10,7 +10,7 @@ import pytest
 from confluent_kafka import Producer
 
 from deploy.dev.receiver import Received, Receiver
-from deploy.dev.replies import Answer, always
+from deploy.dev.responses import Response, always
 from producers.subscriptions.changes import Apply, Change, Delete, Pause, Resume
 from schemas.records.delivery import JobCodec, job_id
 from schemas.subscriptions.changes import Changes
@@ -126,7 +126,7 @@ def test_no_attempt_starts_after_a_delete_or_pause_was_acknowledged(
     pipeline: Pipeline, receiver: Receiver, change: type[Delete] | type[Pause], reason: str
 ) -> None:
     """Once a delete or pause is acknowledged nothing is sent any more, and what waited ends as cancelled."""
-    receiver.behave = always(Answer(500))
+    receiver.behave = always(Response(500))
     (id_,) = pipeline.subscribe(receiver.url)
     pipeline.publish_some(200)
     receiver.wait_for(100)  # a retry follows after 0.1 s, another after 0.5 s: some are always under way
@@ -141,13 +141,13 @@ def test_no_attempt_starts_after_a_delete_or_pause_was_acknowledged(
 @pytest.mark.promise(7)
 def test_what_waited_when_it_was_paused_is_never_sent(pipeline: Pipeline, receiver: Receiver) -> None:
     """A job from before a pause is cancelled also when it comes up after the resume; new events are delivered."""
-    receiver.behave = always(Answer(500))
+    receiver.behave = always(Response(500))
     (id_,) = pipeline.subscribe(receiver.url)
     pipeline.publish_some(1)
     receiver.wait_for(4)  # it comes up again in 12 s: time for both changes
     pipeline.write(Pause(id_))
     pipeline.write(Resume(id_))
-    receiver.behave = always(Answer(200))
+    receiver.behave = always(Response(200))
     pipeline.publish_some(1, start=1)
     outcomes = {outcome["event_id"]: outcome for outcome in pipeline.wait_for_ends(2) if outcome["state"] != "retry"}
     assert (outcomes["evt_0"]["state"], outcomes["evt_0"]["reason"]) == ("cancelled", "reactivated")
@@ -157,7 +157,7 @@ def test_what_waited_when_it_was_paused_is_never_sent(pipeline: Pipeline, receiv
 @pytest.mark.decision("D28")
 def test_a_new_url_is_where_waiting_jobs_go(pipeline: Pipeline, receiver: Receiver) -> None:
     """The URL is looked up when a request starts: a change applies to what already waits."""
-    receiver.behave = lambda received: Answer(500 if received.path == "/old" else 200)
+    receiver.behave = lambda received: Response(500 if received.path == "/old" else 200)
     pipeline.subscribe(f"{receiver.url}old")
     pipeline.publish_some(1)
     receiver.wait_for(1)
@@ -170,7 +170,7 @@ def test_a_new_url_is_where_waiting_jobs_go(pipeline: Pipeline, receiver: Receiv
 @pytest.mark.decision("Z12")
 def test_a_new_secret_signs_what_already_waits(pipeline: Pipeline, receiver: Receiver) -> None:
     """After a rotation the next attempt of a waiting job is signed with the new secret only."""
-    receiver.behave = always(Answer(500))
+    receiver.behave = always(Response(500))
     pipeline.subscribe(receiver.url)
     pipeline.publish_some(1)
     receiver.wait_for(1)
@@ -221,7 +221,7 @@ def draft_of(pipeline: Pipeline, receiver: Receiver, **settings: Any) -> Draft:
 def test_settings_of_a_subscription_hold_at_once(pipeline: Pipeline, receiver: Receiver) -> None:
     """Its headers are sent before the signature, its schedule ends its job, and what its endpoint tells is masked."""
     token = "canary-token-0123456789"
-    receiver.behave = lambda received: Answer(500, body=f"you sent {received.header('Authorization')}".encode())
+    receiver.behave = lambda received: Response(500, body=f"you sent {received.header('Authorization')}".encode())
     draft = draft_of(
         pipeline,
         receiver,

@@ -10,7 +10,7 @@ from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
 
 from deploy.dev.broker import Broker
 from deploy.dev.receiver import Receiver
-from deploy.dev.replies import Answer, always
+from deploy.dev.responses import Response, always
 from schemas.avro.codec import single_object_prefix
 from schemas.catalog.errors import UNREADABLE_REASONS
 from schemas.records.delivery import DeadLetter, Job, JobCodec
@@ -128,7 +128,7 @@ def test_a_record_that_is_too_large_for_the_dead_is_named(
     """An unreadable record of maximum size, and a job with such a body, are dead without their bytes; others go on."""
     pipeline = Pipeline(broker.bootstrap_servers, prefix, start_role, max_event=64 * 1024, max_body=1024)
     pipeline.subscribe(receiver.url, receiver.url)
-    receiver.behave = always(Answer(410))
+    receiver.behave = always(Response(410))
     topic = f"{prefix}jobs.0s"
     noise = random.Random(2).randbytes(127 * 1024)
     produce(pipeline.bootstrap_servers, topic, noise, b"key", partition=0)
@@ -148,7 +148,7 @@ def test_a_record_that_is_too_large_for_the_dead_is_named(
 
 def test_what_is_dead_can_be_read_as_what_it_was(pipeline: Pipeline, receiver: Receiver) -> None:
     """The bytes of a job that is dead are the job, which can be sent again from them."""
-    receiver.behave = always(Answer(410))
+    receiver.behave = always(Response(410))
     pipeline.subscribe(receiver.url)
     produce(pipeline.bootstrap_servers, f"{pipeline.names.prefix}jobs.0s", GOOD, b"sub-0", partition=0)
     pipeline.deliver()

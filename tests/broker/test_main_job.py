@@ -11,7 +11,7 @@ from itertools import pairwise
 import pytest
 
 from deploy.dev.receiver import Receiver
-from deploy.dev.replies import Answer, always, fail_first
+from deploy.dev.responses import Response, always, fail_first
 from schemas.records.delivery import DeadLetter, DeadLetterCodec
 from tests.contracts.zenoo import EXAMPLES, event_of, golden
 from tests.support.pipeline import SECRET, Pipeline, ends_of
@@ -61,7 +61,7 @@ def test_every_event_type_arrives_as_the_contract_shows_it(pipeline: Pipeline, r
 @pytest.mark.decision("Z3", "Z4", "Z8")
 def test_the_whole_schedule_then_dead(pipeline: Pipeline, receiver: Receiver) -> None:
     """An endpoint that always fails is tried six times, never early, with the same bytes; then the job is dead."""
-    receiver.behave = always(Answer(500))
+    receiver.behave = always(Response(500))
     pipeline.subscribe(receiver.url)
     pipeline.publish_some(3)
     outcomes = pipeline.wait_for_ends(3)
@@ -83,7 +83,7 @@ def test_the_whole_schedule_then_dead(pipeline: Pipeline, receiver: Receiver) ->
 @pytest.mark.promise(1, 2)
 def test_an_endpoint_that_recovers_gets_everything_once(pipeline: Pipeline, receiver: Receiver) -> None:
     """An endpoint that fails twice and then works gets each event by its third attempt, and no event twice."""
-    receiver.behave = fail_first(2, Answer(503), Answer(200))
+    receiver.behave = fail_first(2, Response(503), Response(200))
     pipeline.subscribe(receiver.url)
     pipeline.publish_some(50)
     outcomes = pipeline.wait_for_ends(50)
@@ -97,7 +97,7 @@ def test_an_endpoint_that_recovers_gets_everything_once(pipeline: Pipeline, rece
 @pytest.mark.promise(1)
 def test_gone_is_the_end_of_a_job(pipeline: Pipeline, receiver: Receiver) -> None:
     """410 ends its job at once as dead, reason gone, and nothing is tried again."""
-    receiver.behave = always(Answer(410))
+    receiver.behave = always(Response(410))
     pipeline.subscribe(receiver.url)
     pipeline.publish_some(1)
     (outcome,) = pipeline.wait_for_ends(1)
@@ -109,7 +109,7 @@ def test_gone_is_the_end_of_a_job(pipeline: Pipeline, receiver: Receiver) -> Non
 @pytest.mark.promise(5)
 def test_redirects_are_not_followed(pipeline: Pipeline, receiver: Receiver) -> None:
     """A redirect is a failed attempt: nothing is sent to where it points."""
-    receiver.behave = always(Answer(307, (("Location", f"{receiver.url}elsewhere"),)))
+    receiver.behave = always(Response(307, (("Location", f"{receiver.url}elsewhere"),)))
     pipeline.subscribe(f"{receiver.url}hooks")
     pipeline.publish_some(1)
     receiver.wait_for(3)
@@ -120,7 +120,7 @@ def test_redirects_are_not_followed(pipeline: Pipeline, receiver: Receiver) -> N
 @pytest.mark.promise(6)
 def test_what_an_endpoint_says_is_kept_without_its_secret(pipeline: Pipeline, receiver: Receiver) -> None:
     """The first KiB of a response is on record, and a secret that the endpoint echoes is not."""
-    receiver.behave = always(Answer(200, body=f"you signed with {SECRET}".encode() + b"." * 4_000))
+    receiver.behave = always(Response(200, body=f"you signed with {SECRET}".encode() + b"." * 4_000))
     pipeline.subscribe(receiver.url)
     pipeline.publish_some(1)
     (outcome,) = pipeline.wait_for_ends(1)
@@ -171,7 +171,7 @@ def test_one_wide_line_for_each_outcome(pipeline: Pipeline, roles: Roles, receiv
 @pytest.mark.decision("Z25")
 def test_large_bodies_arrive_whole(pipeline: Pipeline, receiver: Receiver) -> None:
     """Bodies of 240 KiB, near the limit of 256, come out as they went in, also by a retry, beside small ones."""
-    receiver.behave = fail_first(1, Answer(500), Answer(200))
+    receiver.behave = fail_first(1, Response(500), Response(200))
     pipeline.subscribe(receiver.url)
     note = "\N{SNOWMAN}" * 80_000
     large = {"resolution_notes": note, "case_token": "cas_1"}

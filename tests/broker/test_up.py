@@ -133,7 +133,7 @@ def test_up_json_says_what_runs_and_where(running: Up, broker: Broker) -> None:
     running.wait_ready()
     said = running.process.log_text()
     assert (
-        said.index("topics: making ") < said.index("changes made in ") < said.index("roles: starting router, deliver")
+        said.index("topics: creating ") < said.index("changes made in ") < said.index("roles: starting router, deliver")
     )
 
     content = running.file
@@ -242,4 +242,4 @@ def test_a_broker_of_its_own_keeps_its_data(tmp_path: Path, start_role: RoleStar
     if "pid " in process:  # a local JVM, not a container
         os.kill(int(process.partition("pid ")[2].partition(",")[0]), signal.SIGKILL)
         assert up.process.wait() == 1
-        assert f"error: the broker at {servers} has ended by itself" in up.process.log_text()
+        assert f"error: the broker at {servers} exited by itself" in up.process.log_text()

@@ -13,7 +13,7 @@ import pytest
 
 from deploy.dev.broker import Broker
 from deploy.dev.receiver import Receiver
-from deploy.dev.replies import Answer, always
+from deploy.dev.responses import Response, always
 from schemas.avro.codec import Record
 from tests.support.pipeline import Pipeline, ends_of
 from tests.support.roles import Role, RoleStarter
@@ -34,7 +34,7 @@ short_and_long = pytest.mark.parametrize(
 
 
 def slow_enough_to_be_killed(receiver: Receiver) -> None:
-    receiver.behave = always(Answer(200, delay=timedelta(milliseconds=20)))
+    receiver.behave = always(Response(200, delay=timedelta(milliseconds=20)))
 
 
 def subscribe(pipeline: Pipeline, receiver: Receiver) -> dict[str, str]:
@@ -167,7 +167,7 @@ def test_told_to_end_with_slow_requests_open(pipeline: Pipeline, receiver: Recei
     """Without instances partitions move: one that drains keeps what it can, and all ends well, with nothing lost."""
     # Nothing is repeated but what is open where a partition is taken away, which a rebalance does not wait for: that of
     # a process that starts meanwhile; who leaves does so when its requests have ended.
-    receiver.behave = always(Answer(200, delay=SLOW))
+    receiver.behave = always(Response(200, delay=SLOW))
     ids, events = subscribe(pipeline, receiver), 3
     pipeline.router()
     staying, leaving = pipeline.start("deliver"), pipeline.start("deliver")

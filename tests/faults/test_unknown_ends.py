@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from deploy.dev.receiver import Receiver
-from deploy.dev.replies import Answer, Behaviour, Received, Reply
+from deploy.dev.responses import Behaviour, Received, Reply, Response
 from tests.support.pipeline import Pipeline, ends_of
 from tests.support.proxy import Api, Direction, Gate, KafkaProxy
 from tests.support.roles import Role, RoleStarter
@@ -65,12 +65,12 @@ def test_an_end_that_nobody_heard_of(
 
 
 def arming(gate: Gate) -> Behaviour:
-    """Answer 200, and arm the gate with the first request."""
+    """Response 200, and arm the gate with the first request."""
     waiting = [gate]
 
     def behave(_: Received) -> Reply:
         if waiting:
             waiting.pop().arm()
-        return Answer(200)
+        return Response(200)
 
     return behave

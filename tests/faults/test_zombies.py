@@ -13,7 +13,7 @@ import pytest
 
 from consumers.delivery.loop import STALL_MS
 from deploy.dev.receiver import Receiver
-from deploy.dev.replies import Answer, Behaviour, Received, Reply, always
+from deploy.dev.responses import Behaviour, Received, Reply, Response, always
 from producers.subscriptions.changes import Apply
 from schemas.subscriptions.rules import Draft, Given
 from tests.support.pipeline import SECRET, Pipeline, ends_of, small_event
@@ -87,7 +87,7 @@ def joining_while_it_commits(pair: Pair, receiver: Receiver, gate: Gate) -> tupl
     pair.proxies[1].rule = join
     second = pair.start(1, ready=False)
     join.wait_reached(60)
-    receiver.behave = arming(gate, Answer(200))
+    receiver.behave = arming(gate, Response(200))
     pair.proxies[0].rule = gate
     pair.publish(partition=2)
     gate.wait_reached()
@@ -142,7 +142,7 @@ def test_a_process_that_stood_still(pair: Pair, receiver: Receiver) -> None:
     first, second = pair.start(0), pair.start(1)
     pair.pipeline.wait_for_ends(pair.published)
     gate = Gate(Api.END_TXN, "request", lambda: os.kill(first.pid, signal.SIGSTOP))
-    receiver.behave = arming(gate, Answer(200, delay=timedelta(milliseconds=300)))
+    receiver.behave = arming(gate, Response(200, delay=timedelta(milliseconds=300)))
     pair.proxies[0].rule = gate
     pair.publish(partition=0, count=EVENTS)
     gate.wait_reached()
@@ -157,7 +157,7 @@ def test_a_process_that_stood_still(pair: Pair, receiver: Receiver) -> None:
     # It had most of these jobs at hand, and free places for them. One may have been on its way to the socket.
     since = Counter((request.path, request.event_id) for request in receiver.requests) - sent
     assert since.total() <= 1, since
-    receiver.behave = always(Answer(200))
+    receiver.behave = always(Response(200))
     all_is_well(pair, first, second)
 
 

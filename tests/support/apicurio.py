@@ -16,8 +16,7 @@ from typing import Final
 
 import pytest
 
-from deploy.dev import kafka
-from deploy.dev import parent_bound as tether
+from deploy.dev import kafka, parent_bound
 from deploy.dev.jars import cache_folder
 from tests.support.waiting import wait_until
 
@@ -31,7 +30,7 @@ _FETCH_S: Final = 300
 class Apicurio:
     """A running registry, whose schemas are in its memory."""
 
-    def __init__(self, process: tether.Tethered, port: int) -> None:
+    def __init__(self, process: parent_bound.ChildProcess, port: int) -> None:
         self._process = process
         self.port = port
         self.url = f"http://127.0.0.1:{port}/apis/ccompat/v7"
@@ -64,7 +63,7 @@ def running_apicurio() -> Iterator[Apicurio]:
     port = kafka.free_port()
     environment = os.environ | {"QUARKUS_HTTP_HOST": "127.0.0.1", "QUARKUS_HTTP_PORT": str(port)}
     with tempfile.TemporaryFile() as log:
-        process = tether.start(
+        process = parent_bound.start(
             ["java", "-Xmx256m", "-jar", str(folder / _RUNNER)], env=environment, cwd=folder, stdout=log, stderr=log
         )
         registry = Apicurio(process, port)

@@ -16,8 +16,7 @@ from urllib.parse import urlsplit
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from deploy.dev import kafka
-from deploy.dev import parent_bound as tether
+from deploy.dev import kafka, parent_bound
 from tests.support.compiled import role_environment
 from tests.support.waiting import wait_until
 
@@ -29,7 +28,7 @@ _LOG_LINES = 40
 class Role:
     """A running `signpost …` process."""
 
-    def __init__(self, process: tether.Tethered, name: str, address: str | None, log: Path) -> None:
+    def __init__(self, process: parent_bound.ChildProcess, name: str, address: str | None, log: Path) -> None:
         self._process = process
         self.name = name
         self.address = address
@@ -48,7 +47,7 @@ class Role:
             full.setdefault(listen, f"127.0.0.1:{kafka.free_port()}")
         log = folder / f"{name}-{len(list(folder.glob(f'{name}-*.log')))}.log"
         with log.open("wb") as output:
-            process = tether.start(
+            process = parent_bound.start(
                 [sys.executable, "-m", "deploy.cli.main", *args],
                 env=full,
                 cwd=folder,

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
-from deploy.dev import parent_bound as tether
+from deploy.dev import parent_bound
 from schemas.catalog.errors import Unavailable
 from tests.bench.measure import Process
 from tests.support.pipeline import SECRET
@@ -35,7 +35,7 @@ class Program(Protocol):
 class _Running:
     """A program at work."""
 
-    process: tether.Tethered
+    process: parent_bound.ChildProcess
     name: str
     log: Path
 
@@ -56,7 +56,7 @@ def running(command: Sequence[str]) -> Iterator[Process]:
     with tempfile.TemporaryDirectory(prefix="signpost-bench-") as folder:
         log = Path(folder) / "log"
         with log.open("wb") as output:
-            process = tether.start(command, stdout=output, stderr=output, on_parent_death=signal.SIGKILL)
+            process = parent_bound.start(command, stdout=output, stderr=output, on_parent_death=signal.SIGKILL)
         try:
             yield _Running(process, Path(command[0]).name, log)
         finally:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.dev import parent_bound as tether
+from deploy.dev import parent_bound
 from tests.support.processes import is_running, python, read_line
 from tests.support.waiting import wait_until
 
@@ -19,8 +19,8 @@ PARENT = """
     import signal, subprocess, sys, time
     from datetime import timedelta
     from pathlib import Path
-    from deploy.dev import parent_bound as tether
-    child = tether.start({command!r}, stdout=subprocess.PIPE, on_parent_death=signal.{sent},
+    from deploy.dev import parent_bound
+    child = parent_bound.start({command!r}, stdout=subprocess.PIPE, on_parent_death=signal.{sent},
                          grace=timedelta(seconds={grace}), remove={remove}, ask_kernel={ask_kernel})
     child.output.readline()
     print(child.pid, flush=True)
@@ -78,9 +78,9 @@ def test_the_folder_stays_when_the_command_is_stopped_by_its_parent(tmp_path: Pa
         f"""
         import subprocess
         from pathlib import Path
-        from deploy.dev import parent_bound as tether
+        from deploy.dev import parent_bound
         folder = Path({str(tmp_path)!r})
-        child = tether.start(["sh", "-c", "echo up; exec sleep 600"], stdout=subprocess.PIPE, remove=folder)
+        child = parent_bound.start(["sh", "-c", "echo up; exec sleep 600"], stdout=subprocess.PIPE, remove=folder)
         child.output.readline()
         watcher = subprocess.run(["pgrep", "-P", str(child.pid)], capture_output=True, text=True).stdout
         child.stop()
@@ -97,9 +97,9 @@ def test_the_folder_stays_when_the_command_is_stopped_by_its_parent(tmp_path: Pa
 
 def test_a_command_outlives_the_thread_that_started_it() -> None:
     """The end of a thread, which the kernel takes for the parent's death, ends no command that the thread started."""
-    started: list[tether.Tethered] = []
+    started: list[parent_bound.ChildProcess] = []
     thread = threading.Thread(
-        target=lambda: started.append(tether.start(["sh", "-c", STUBBORN], stdout=subprocess.PIPE))
+        target=lambda: started.append(parent_bound.start(["sh", "-c", STUBBORN], stdout=subprocess.PIPE))
     )
     thread.start()
     thread.join()
@@ -117,20 +117,20 @@ def test_a_command_outlives_the_thread_that_started_it() -> None:
 
 def test_the_pid_and_the_exit_code_are_the_commands_own() -> None:
     """The process started is the command itself: its pid, its output and its exit code, or the signal that ended it."""
-    child = tether.start(["sh", "-c", "echo $$; exit 7"], stdout=subprocess.PIPE)
+    child = parent_bound.start(["sh", "-c", "echo $$; exit 7"], stdout=subprocess.PIPE)
     assert child.output is not None
     with child.output as output:
         assert int(output.read()) == child.pid
     assert child.wait(10) == 7
 
-    sleeper = tether.start(["sleep", "600"])
+    sleeper = parent_bound.start(["sleep", "600"])
     assert sleeper.stop(timedelta(seconds=10)) == -signal.SIGTERM
     assert sleeper.stop() == -signal.SIGTERM  # again: nothing happens
 
 
 def test_a_command_that_is_not_there_ends_with_127() -> None:
     """What cannot be run ends at once as in a shell, and says its name."""
-    child = tether.start(["no-such-command"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    child = parent_bound.start(["no-such-command"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
     assert child.output is not None
     with child.output as output:
@@ -141,7 +141,7 @@ def test_a_command_that_is_not_there_ends_with_127() -> None:
 def test_several_threads_may_see_the_end_at_once() -> None:
     """Whoever kills, polls or waits for a command at the same time as others gets its exit code, and no error."""
     for _ in range(50):
-        child = tether.start(["sleep", "600"])
+        child = parent_bound.start(["sleep", "600"])
         with ThreadPoolExecutor(8) as threads:
             killed = [threads.submit(child.kill) for _ in range(4)]
             seen = threads.submit(wait_until, lambda child=child: child.poll() is not None, 10.0, "its end")

@@ -69,29 +69,31 @@ def test_a_signal_that_came_while_it_began_anew_is_heard() -> None:
 AT_EXEC = """
     import os, signal, threading
     from consumers.service.signals import Stop
-    from deploy.roles import restart as anew
+    from deploy.roles import restart
     from deploy.config.logs import configure_logging
     configure_logging("error", "json")
     def execv(*_):
         os.kill(os.getpid(), signal.SIGTERM)
         print("kept" if signal.SIGTERM in signal.sigpending() else "lost", flush=True)
         os._exit(0)
-    anew.os.execv = execv
+    restart.os.execv = execv
     stop = Stop()
     """
 
 
 def test_a_signal_at_the_last_moment_is_kept_or_ends_the_process() -> None:
     """No thread of a role that is about to replace itself swallows a SIGTERM."""
-    with python(AT_EXEC + 'anew.begin_anew("test", stop)\n') as process:
+    with python(AT_EXEC + 'restart.restart_process("test", stop)\n') as process:
         assert read_line(process) == "kept"
     waits = "threading.Thread(target=threading.Event().wait, daemon=True).start()\n"
-    with python(AT_EXEC + waits + '    anew.begin_anew("test", stop)\n') as process:
+    with python(AT_EXEC + waits + '    restart.restart_process("test", stop)\n') as process:
         assert process.wait(30) == -signal.SIGTERM
 
 
 def test_who_was_told_to_end_does_not_begin_anew() -> None:
     """SIGTERM before it replaces itself ends a role instead."""
     told = "os.kill(os.getpid(), signal.SIGTERM)\n"
-    with python(AT_EXEC + told + '    anew.begin_anew("test", stop)\n    print("ends", flush=True)\n') as process:
+    with python(
+        AT_EXEC + told + '    restart.restart_process("test", stop)\n    print("ends", flush=True)\n'
+    ) as process:
         assert read_line(process) == "ends"
