@@ -116,7 +116,7 @@ def _no_broker(no_container: str, no_jvm: str) -> str:
     return "\n".join(
         (
             "no Kafka broker is available; there are three ways to provide one:",
-            "  1. your own broker: set SIGNPOST_KAFKA_BOOTSTRAP_SERVERS=host:port, or bootstrap.servers in signpost.toml",
+            "  1. your own: set SIGNPOST_KAFKA_BOOTSTRAP_SERVERS=host:port, or write it under [kafka] in signpost.toml",
             f"  2. a container of apache/kafka: {no_container}",
             f"  3. a local JVM, with Java 17 or later and Maven: {no_jvm}",
         )

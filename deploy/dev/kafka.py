@@ -26,9 +26,9 @@ _GROUPS: Final = tuple(f"signpost-ready-{number}" for number in range(_COORDINAT
 _REQUEST_S: Final = 2.0
 _PORTS: Final = range(20_000, 32_768)
 _PORT_TRIES: Final = 20
-# Kafka's own topics have few partitions, as each costs files and start-up time. A single node need not wait 3 s for more
-# members of a group, or 10 s between checks for transactions to abort. Positions are kept for 30 d, as long as records.
-# The cleaner's default buffer of 128 MiB would be a sixth of the heap.
+# Kafka's own topics have few partitions, as each costs files and start-up time. A single node need not wait 3 s for
+# more members of a group, or 10 s between checks for transactions to abort. Positions are kept for 30 d, as long as
+# records. The cleaner's default buffer of 128 MiB would be a sixth of the heap.
 _FIXED: Final = {
     "process.roles": "broker,controller",
     "node.id": "1",

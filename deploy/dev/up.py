@@ -155,14 +155,15 @@ def _prepare(
         admin,
         wanted_topics(settings),
         settings.names,
-        begin=lambda topics: on_progress(f"topics: creating {_count(topics)}"),
+        begin=lambda topics: on_progress(f"topics: creating {topics_text(topics)}"),
     )
     took = f" in {time.monotonic() - began_s:.0f} s"
     on_progress(f"topics: {len(changes)} changes made{took}" if changes else "topics: up to date")
     return settings
 
 
-def _count(topics: Sequence[Topic]) -> str:
+def topics_text(topics: Sequence[Topic]) -> str:
+    """Return the number of topics and of their partitions, for people."""
     count, partitions = len(topics), sum(topic.partitions for topic in topics)
     return f"{count} topic{'' if count == 1 else 's'} ({partitions:,} partitions)"
 
