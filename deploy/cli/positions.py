@@ -74,14 +74,18 @@ def _list(
     check_leaders(cluster.admin, [*cluster.sources, *cluster.delay_topics])
     sources = _found(cluster, cluster.router, cluster.sources)
     delay_topics = _found(cluster, cluster.deliver, cluster.delay_topics)
-    recorded = {topic: note for topic, note in _recorded_positions(cluster).items() if not topics or topic in cluster.sources}
-    remarks = about_sources(cluster.sources, sources, notes)
+    recorded = {
+        topic: source
+        for topic, source in _recorded_positions(cluster).items()
+        if not topics or topic in cluster.sources
+    }
+    remarks = about_sources(cluster.sources, sources, recorded)
     if cluster.delay_topics:
         remarks += about_delay_topics(settings.names.jobs(FIRST), cluster.delay_topics, delay_topics)
     if json:
-        print_json(as_json({**sources, **delay_topics}, cluster.of, notes, remarks))
+        print_json(as_json({**sources, **delay_topics}, cluster.of, recorded, remarks))
     else:
-        print_positions({**sources, **delay_topics}, notes, remarks, each=each)
+        print_positions({**sources, **delay_topics}, recorded, remarks, each=each)
     if any(remark.stops for remark in remarks):
         raise typer.Exit(_STOPPED)
 
