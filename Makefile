@@ -1,10 +1,10 @@
-# Everything is set up on demand, in .venv, from requirements/dev.txt (hashes checked). `make help` lists the targets.
+# Targets set up .venv on demand from requirements/dev.txt, with hashes. `make help` lists the targets.
 SHELL       := bash
 .SHELLFLAGS := -euo pipefail -c
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-# Processes that run tests: most of a test is waiting, so there may be more of them than cores. JOBS=0: no others.
+# Test processes. Tests mostly wait, so there may be more of them than cores. JOBS=0: run in the main process.
 JOBS   ?= 4
 PYTEST := $(BIN)/python -m pytest -n $(JOBS) --durations 20 --durations-min 2
 READY  := $(VENV)/.ready
@@ -13,12 +13,12 @@ READY  := $(VENV)/.ready
 .PHONY: help setup demo wheel compiled test test-all scenarios bench bench-peers bench-before check format reference docs lock \
 	clean
 
-help: ## this list
-	@echo "Signpost: signs Kafka events and delivers them as webhooks. Begin with \`make demo\`."
+help: ## show this list
+	@echo "Signpost: signs Kafka events and delivers them as webhooks. Start with \`make demo\`."
 	@echo
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: $(READY) ## a virtual environment in .venv with everything in it
+setup: $(READY) ## create the virtual environment .venv with all dependencies
 	@echo "setup: $(VENV) is ready"
 
 $(READY): requirements/dev.txt pyproject.toml
@@ -33,40 +33,40 @@ $(READY): requirements/dev.txt pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $(READY)
 
-demo: $(READY) ## the main job on a real broker: events in, signed webhooks out
+demo: $(READY) ## run the demo on a real broker: events in, signed webhooks out
 	@$(BIN)/signpost demo
 
-wheel: $(READY) ## two wheels in dist: of Python alone, and with compiled hot modules (needs a C compiler)
+wheel: $(READY) ## build two wheels in dist: pure Python, and with compiled hot modules (needs a C compiler)
 	@SIGNPOST_MYPYC=0 $(BIN)/python -m hatchling build --target wheel --directory dist
 	@SIGNPOST_MYPYC=1 $(BIN)/python -m hatchling build --target wheel --directory dist
 
-compiled: $(READY) ## the compiled wheel, unpacked in build/compiled, for tests and benchmarks
+compiled: $(READY) ## build the compiled wheel and unpack it in build/compiled, for tests and benchmarks
 	@$(BIN)/python -m tests.support.compiled
 
-test: $(READY) ## all tests in their short form, under 10 minutes on 2 cores
+test: $(READY) ## run all tests in their short form, under 10 minutes on 2 cores
 	@$(PYTEST) -m "not long"
 
-test-all: $(READY) ## the long fault and load runs as well
+test-all: $(READY) ## run all tests, also long fault and load runs
 	@$(PYTEST)
 
-# Measured is Signpost: a broker with the heap of Kafka's own scripts seldom stands still to collect it; one of 128 MiB
-# does so for 0.1 to 0.2 s every ten seconds, which makes the slowest hundredth of all.
+# The heap of Kafka's own scripts. With the small default heap, garbage collections of the broker pause it for 0.1 to
+# 0.2 s every ten seconds. Those pauses would dominate the slowest percent of deliveries.
 scenarios bench bench-peers bench-before: export KAFKA_HEAP_OPTS ?= -Xms1g -Xmx1g -Xmn400m
 
-# One after the other, as they compare how quickly healthy endpoints are served.
-scenarios: $(READY) ## endpoints that misbehave, in the long form, and the table of what came of it: 25 minutes
+# One after the other, because they compare latencies of healthy endpoints.
+scenarios: $(READY) ## run the long tests with misbehaving endpoints and write the table of results: 25 minutes
 	@$(BIN)/python -m pytest -n 0 -m scenario -k "not short" --durations 10 --durations-min 2
 
-bench: $(READY) ## benchmarks with yardsticks (nginx is the sink): make bench BENCH="delivery latency" SCALE=0.1
+bench: $(READY) ## run benchmarks with their yardsticks (needs nginx): make bench BENCH="delivery latency" SCALE=0.1
 	@$(BIN)/python -m tests.bench $(BENCH) --scale $(or $(SCALE),1) --rounds $(or $(ROUNDS),1)
 
-bench-peers: $(READY) ## delivery next to Confluent's parallel-consumer (Java 17, Maven) and Bento: SCALE, ROUNDS
+bench-peers: $(READY) ## compare delivery with Confluent's parallel-consumer (Java 17, Maven) and Bento: SCALE, ROUNDS
 	@$(BIN)/python -m tests.bench.peers --scale $(or $(SCALE),1) --rounds $(or $(ROUNDS),3)
 
-bench-before: $(READY) ## delivery and router next to another commit: make bench-before COMMIT=HEAD~1, SCALE, ROUNDS
+bench-before: $(READY) ## compare delivery and router with another commit: make bench-before COMMIT=HEAD~1, SCALE, ROUNDS
 	@$(BIN)/python -m tests.bench.before $(or $(COMMIT),HEAD) --scale $(or $(SCALE),1) --rounds $(or $(ROUNDS),3)
 
-check: $(READY) ## ruff, mypy --strict, import-linter
+check: $(READY) ## run ruff, mypy --strict and import-linter
 	@echo "check: ruff"
 	@$(BIN)/ruff format --check --quiet . || { echo "check: \`make format\` formats these:"; $(BIN)/ruff format --check .; }
 	@$(BIN)/ruff check --quiet .
@@ -75,15 +75,15 @@ check: $(READY) ## ruff, mypy --strict, import-linter
 	@echo "check: layers"
 	@$(BIN)/lint-imports --no-logo
 
-format: $(READY) ## let ruff format and mend what it can
+format: $(READY) ## format and fix with ruff
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-reference: $(READY) ## docs/reference/ and the generated tables of docs/ from the code
+reference: $(READY) ## generate docs/reference/ and the tables in docs/ from the code
 	@$(BIN)/python -m deploy.reference.tables docs
 	@$(BIN)/python -m tests.support.promises
 
-docs: reference $(VENV)/.ready-docs ## the same, and all pages as a site in site/
+docs: reference $(VENV)/.ready-docs ## generate reference pages, then build all pages as a site in site/
 	@$(BIN)/python -m deploy.reference.site build/site
 	@$(BIN)/python -m sphinx -q -E -W --keep-going -d build/doctrees build/site site
 	@echo "docs: site/index.html; the guides for receivers are under site/docs/receivers"
@@ -93,7 +93,7 @@ $(VENV)/.ready-docs: requirements/docs.txt $(READY)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/docs.txt
 	@touch $@
 
-lock: $(READY) ## new versions into requirements/*.txt (needs uv)
+lock: $(READY) ## update versions in requirements/*.txt (needs uv)
 	@uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
 		--extra local pyproject.toml --output-file requirements/runtime.txt
 	@uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
@@ -101,5 +101,5 @@ lock: $(READY) ## new versions into requirements/*.txt (needs uv)
 	@uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
 		--constraint requirements/dev.txt --group docs --output-file requirements/docs.txt
 
-clean: ## remove what setup and the tests made
+clean: ## remove .venv, build results and caches
 	@rm -rf $(VENV) build site .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

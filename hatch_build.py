@@ -1,8 +1,7 @@
-"""Build hook of hatchling: with SIGNPOST_MYPYC=1 the wheel holds compiled modules, without it the wheel is pure Python.
+"""Build hook of hatchling: SIGNPOST_MYPYC=1 builds a wheel with compiled modules, otherwise it is pure Python.
 
-mypyc compiles the hot modules that pyproject.toml lists, in a copy of the sources, as one group: a call between two
-classes costs what it costs in C only within one group. The compiled modules go into the wheel and never into the source
-tree, where Python would prefer them to a module that was edited later.
+mypyc compiles the hot modules listed in pyproject.toml as one group: only calls within a group are C calls. It compiles
+a copy of the sources. Compiled modules in the source tree would hide later edits of the Python modules.
 """
 
 from __future__ import annotations
@@ -24,20 +23,20 @@ _OUTPUT_SHOWN: Final = 4_000
 
 
 class CustomBuildHook(BuildHookInterface[Any]):
-    """Compiles the hot modules of a wheel. MYPYC_OPT_LEVEL is the C compiler's optimisation, 0 to 3 (default)."""
+    """Compiles the hot modules of a wheel. MYPYC_OPT_LEVEL: optimisation level of the C compiler, 0 to 3 (default)."""
 
     _copy: TemporaryDirectory[str] | None = None
 
     def dependencies(self) -> list[str]:
-        """Return what an isolated build installs: mypyc, and what mypy reads the types of."""
+        """Return the packages of an isolated build: mypyc, and the dependencies whose types mypy reads."""
         return [*self.metadata.core.dependencies, "mypy>=2.4", "setuptools>=80"] if _is_wanted() else []
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Compile the modules and put them into the wheel."""
+        """Compile the modules and add them to the wheel."""
         if version == "editable" or not _is_wanted():
             return
-        if reason := lacking():
-            self.app.abort(f"{VARIABLE}: no module can be compiled: {reason}")
+        if reason := missing_tools():
+            self.app.abort(f"{VARIABLE}: cannot compile: {reason}")
         modules = self._modules()
         self.app.display_waiting(f"mypyc compiles {len(modules)} modules; this takes one to three minutes")
         self._copy = TemporaryDirectory(prefix="signpost-mypyc-")
@@ -52,8 +51,7 @@ class CustomBuildHook(BuildHookInterface[Any]):
             self._copy.cleanup()
 
     def _modules(self) -> list[str]:
-        compiled, interpreted = (self._matches(key) for key in ("compiled", "interpreted"))
-        return sorted(compiled - interpreted)
+        return sorted(self._matches("compiled") - self._matches("interpreted"))
 
     def _matches(self, key: str) -> set[str]:
         found: set[str] = set()
@@ -67,19 +65,19 @@ class CustomBuildHook(BuildHookInterface[Any]):
     def _compile(self, folder: Path, modules: list[str]) -> list[Path]:
         for package in self.build_config.packages:
             shutil.copytree(Path(self.root, package), folder / package, ignore=shutil.ignore_patterns("__pycache__"))
-        # mypy's settings are those of the checks; the packages that these name give way to the modules named here.
+        # mypyc uses the mypy settings of `make check`. The listed modules replace the packages of these settings.
         command = [sys.executable, "-m", "mypyc", "--config-file", str(Path(self.root, "pyproject.toml")), *modules]
         env = {"MYPYC_OPT_LEVEL": "3", **os.environ, "MYPYC_DEBUG_LEVEL": "0", "PYTHONSAFEPATH": "1"}
-        done = subprocess.run(
+        completed = subprocess.run(
             command, cwd=folder, env=env, capture_output=True, text=True, errors="replace", check=False
         )
-        if done.returncode:
-            self.app.abort(f"mypyc: {(done.stdout + done.stderr)[-_OUTPUT_SHOWN:]}")
+        if completed.returncode:
+            self.app.abort(f"mypyc: {(completed.stdout + completed.stderr)[-_OUTPUT_SHOWN:]}")
         shutil.rmtree(folder / "build")
         return sorted(folder.rglob(f"*{sysconfig.get_config_var('EXT_SUFFIX')}"))
 
 
-def lacking() -> str | None:
+def missing_tools() -> str | None:
     """Return what this machine lacks to compile, None if nothing."""
     command = (os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc").split()[0]
     if shutil.which(command) is None:

@@ -105,7 +105,7 @@ def _start(config: pytest.Config, bootstrap_servers: str | None) -> Broker:
             reporter.ensure_newline()
             reporter.write_line(line)
 
-    return start_broker(bootstrap_servers, say=say)
+    return start_broker(bootstrap_servers, on_progress=say)
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ from typing import TypeAlias
 from consumers.kafka.dead_letters import SourceRecord, dead_letter
 from consumers.router.jobs import JobMaker, KeyValue, Origin
 from consumers.router.matching import Matches
-from consumers.router.schemas import BeingAsked
+from consumers.router.schemas import SchemaPending
 from consumers.router.subscriptions import Subscribers
 from schemas.catalog.errors import Unavailable, UnreadableRecord
 from schemas.events.event import Event
@@ -99,7 +99,7 @@ class Router:
         except UnreadableRecord as error:
             return self._unreadable(record, sender, error.reason, error.detail)
         except Unavailable as error:
-            return Waiting(None if isinstance(error, BeingAsked) else str(error))
+            return Waiting(None if isinstance(error, SchemaPending) else str(error))
         except Exception as error:  # a library may raise anything on hostile bytes, which must not stop the router
             return self._unreadable(record, sender, "invalid_value", f"{type(error).__name__}: {error}")
         reason = self._subscribers.blocked(event.customer_id)

@@ -13,15 +13,15 @@ from schemas.senders.writer_schemas import WriterSchemas
 RETRY_S: Final = 1.0
 
 
-class BeingAsked(Unavailable):
+class SchemaPending(Unavailable):
     """The registry has not responded yet: call again in the next turn of the loop."""
 
 
-class SchemasAside:
+class BackgroundSchemas:
     """Implements schemas.senders.writer_schemas.WriterSchemas without waiting; `now_s` is a monotonic clock in seconds.
 
-    `get` raises BeingAsked until there is a response, and Unavailable after an error; the request is repeated after a
-    second. `registry` may block.
+    `get` raises SchemaPending until there is a response, and Unavailable after an error. The request is repeated after
+    a second. `registry` may block.
     """
 
     def __init__(self, registry: WriterSchemas, now_s: Callable[[], float]) -> None:
@@ -55,5 +55,5 @@ class SchemasAside:
     def _pending(self) -> Unavailable:
         """Return the error to raise during a request; after a failure it stays that failure."""
         if self._error is None:
-            return BeingAsked("the schema registry has not responded yet")
+            return SchemaPending("the schema registry has not responded yet")
         return Unavailable(self._error)

@@ -9,7 +9,7 @@ import typer
 
 from deploy.cli.context import command_app, settings_of
 from deploy.dev.broker import start_broker
-from deploy.dev.foreground import Ending
+from deploy.dev.foreground import StopRequest
 from schemas.catalog.errors import Unavailable
 
 _CHECK_EVERY_S: Final = 1.0
@@ -43,10 +43,10 @@ def _broker(
 
     If the settings name a broker, the command reports that and exits without starting one.
     """
-    with start_broker(settings_of(ctx).bootstrap_servers, data=data, port=port, say=typer.echo) as broker:
+    with start_broker(settings_of(ctx).bootstrap_servers, data=data, port=port, on_progress=typer.echo) as broker:
         if broker.kind == "given":
             return
-        ending = Ending()
-        while not ending.wait(_CHECK_EVERY_S):
+        stop_request = StopRequest()
+        while not stop_request.wait(_CHECK_EVERY_S):
             if not broker.is_alive():
                 raise Unavailable(f"the broker exited by itself; the end of its log:\n{broker.log_tail()}")

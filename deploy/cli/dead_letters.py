@@ -15,8 +15,8 @@ from consumers.inspect.scan import Scanner
 from consumers.inspect.subscriptions import SubscriptionHistory
 from deploy.cli.columns import Column, cut, folded, screen_width, table, widths_of
 from deploy.cli.context import command_app, print_json, settings_of
-from deploy.cli.looking import Json, Since, no_bar, record_reader, scanning, since_ms
 from deploy.cli.options import print_error
+from deploy.cli.scanning import Json, Since, no_bar, record_reader, scanning, since_ms
 from producers.dead_letters import Again, Decision, Refused, Retry, RetryWriter
 from schemas.avro.codec import DecodedRecord
 from schemas.catalog.errors import InvalidInput, Unavailable

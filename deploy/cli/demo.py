@@ -19,8 +19,9 @@ from deploy.cli.context import command_app
 from deploy.cli.demo_table import line_of, table_of
 from deploy.cli.options import options_of, print_error
 from deploy.demo import demo
-from deploy.demo.demo import Say
+from deploy.demo.demo import OnPhase
 from deploy.demo.tally import Progress, customers_of
+from deploy.dev.jars import OnProgress
 from deploy.dev.supervisor import Role
 from deploy.dev.up import Stack, running
 from schemas.senders.sender import load_senders
@@ -54,8 +55,8 @@ def _demo(
         console.print("demo: interrupted")
         raise typer.Exit(_INTERRUPTED) from None
     problems = progress.problems()
-    verdict = "every count adds up" if not problems else "the counts do not add up"
-    console.print(table_of(progress, f"{verdict}; {time.monotonic() - began:.0f} s in all", closing=True))
+    summary = "every count adds up" if not problems else "the counts do not add up"
+    console.print(table_of(progress, f"{summary}; {time.monotonic() - began:.0f} s in all", closing=True))
     for problem in problems:
         print_error(problem)
     raise typer.Exit(_FAILED if problems else 0)
@@ -73,33 +74,33 @@ def _run(console: Console, config: Path | None, progress: Progress, events: int)
         console.print(f"topics: prefix {extra['prefix']}, removed at the end")
         stack: Stack | None = None
         try:
-            with running(state, config, roles, _say(console), extra=extra, keep=False) as stack:
+            with running(state, config, roles, _printer(console), extra=extra, keep=False) as stack:
                 demo.check_egress(stack.settings)
                 if not stack.wait_ready(stop):
                     raise KeyboardInterrupt
                 console.print("roles: router and deliver are ready")
-                with demo.prepared(stack.settings, progress) as records, _shown(console, progress, stop) as go_on:
-                    demo.publish(stack.settings, progress, records, events=events, rate=_RATE, go_on=go_on)
-                    demo.finish(progress, records, within_s=_WITHIN_S, go_on=go_on)
+                with demo.prepared(stack.settings, progress) as records, _shown(console, progress, stop) as on_phase:
+                    demo.publish(stack.settings, progress, records, events=events, rate=_RATE, on_phase=on_phase)
+                    demo.finish(progress, records, within_s=_WITHIN_S, on_phase=on_phase)
         finally:
             if stack is not None and stack.broker.kind == "given":
                 demo.remove_topics(stack.settings)
 
 
-def _say(console: Console) -> Say:
+def _printer(console: Console) -> OnProgress:
     return lambda line: console.print(line, soft_wrap=True, markup=False)
 
 
 @contextmanager
-def _shown(console: Console, progress: Progress, stop: Callable[[], bool]) -> Iterator[Say]:
+def _shown(console: Console, progress: Progress, stop: Callable[[], bool]) -> Iterator[OnPhase]:
     """Draw the figures while they grow; without a terminal, write a line every two seconds."""
     began = time.monotonic()
     phase = ""
     due_s = began + _LINE_EVERY_S
 
-    def go_on(now: str) -> None:
+    def on_phase(current: str) -> None:
         nonlocal phase, due_s
-        phase = now
+        phase = current
         if stop():
             raise KeyboardInterrupt
         if not console.is_terminal and time.monotonic() >= due_s:
@@ -107,7 +108,7 @@ def _shown(console: Console, progress: Progress, stop: Callable[[], bool]) -> It
             console.print(line_of(progress, phase, time.monotonic() - began), soft_wrap=True)
 
     if not console.is_terminal:
-        yield go_on
+        yield on_phase
         return
     with Live(
         get_renderable=lambda: table_of(progress, f"{phase}, {time.monotonic() - began:.0f} s", closing=False),
@@ -115,4 +116,4 @@ def _shown(console: Console, progress: Progress, stop: Callable[[], bool]) -> It
         refresh_per_second=5,
         transient=True,
     ):
-        yield go_on
+        yield on_phase

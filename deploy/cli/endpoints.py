@@ -13,8 +13,8 @@ from consumers.inspect.endpoints import EndpointsReport, ask
 from consumers.inspect.readable import time_text
 from deploy.cli.columns import Column, print_table
 from deploy.cli.context import command_app, print_json, settings_of
-from deploy.cli.looking import Json
 from deploy.cli.options import options_of
+from deploy.cli.scanning import Json
 from deploy.dev.state import addresses_of
 from schemas.catalog.errors import InvalidInput, Unavailable
 from schemas.input.terminal import printable

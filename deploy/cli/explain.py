@@ -14,7 +14,7 @@ from consumers.inspect.subscriptions import SubscriptionHistory
 from consumers.inspect.traces import Place, Tracer, Traces
 from consumers.kafka.schema_registry import Registry
 from deploy.cli.context import command_app, print_json, settings_of
-from deploy.cli.looking import Json, ago, no_bar, now_ms, scanning
+from deploy.cli.scanning import Json, ago, no_bar, now_ms, scanning
 from deploy.config.health import read_health
 from deploy.config.senders import senders_of
 from deploy.roles.router import source_senders

@@ -13,7 +13,7 @@ from consumers.inspect.readable import time_text
 from consumers.inspect.scan import Scanner
 from deploy.cli.columns import Column, print_table
 from deploy.cli.context import command_app, print_json, settings_of
-from deploy.cli.looking import Json, ago, no_bar, now_ms, scanning
+from deploy.cli.scanning import Json, ago, no_bar, now_ms, scanning
 from deploy.config.admin import reachable_admin
 from deploy.config.senders import senders_of
 from deploy.config.wanted_topics import sources_of

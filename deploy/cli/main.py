@@ -17,7 +17,7 @@ import typer
 
 from deploy.cli.group import LazyGroup
 from deploy.cli.options import GlobalOptions, print_error
-from deploy.config.kafka_log import thin
+from deploy.config.kafka_log import limit_repeats
 from deploy.roles.ending import leave
 from schemas.catalog.errors import InvalidInput, SignpostError
 
@@ -69,7 +69,7 @@ def _options(
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line (`arguments` without the program's name; sys.argv by default) and exit."""
     gc.set_threshold(_NEW_OBJECTS)
-    thin(logging.lastResort)  # for commands that configure no log
+    limit_repeats(logging.lastResort)  # for commands that configure no log
     try:
         app(None if arguments is None else list(arguments), prog_name="signpost")
     except InvalidInput as error:

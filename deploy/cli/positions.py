@@ -74,14 +74,18 @@ def _list(
     check_leaders(cluster.admin, [*cluster.sources, *cluster.delay_topics])
     sources = _found(cluster, cluster.router, cluster.sources)
     delay_topics = _found(cluster, cluster.deliver, cluster.delay_topics)
-    notes = {topic: note for topic, note in _notes(cluster).items() if not topics or topic in cluster.sources}
-    remarks = about_sources(cluster.sources, sources, notes)
+    recorded = {
+        topic: source
+        for topic, source in _recorded_positions(cluster).items()
+        if not topics or topic in cluster.sources
+    }
+    remarks = about_sources(cluster.sources, sources, recorded)
     if cluster.delay_topics:
         remarks += about_delay_topics(settings.names.jobs(FIRST), cluster.delay_topics, delay_topics)
     if json:
-        print_json(as_json({**sources, **delay_topics}, cluster.of, notes, remarks))
+        print_json(as_json({**sources, **delay_topics}, cluster.of, recorded, remarks))
     else:
-        print_positions({**sources, **delay_topics}, notes, remarks, each=each)
+        print_positions({**sources, **delay_topics}, recorded, remarks, each=each)
     if any(remark.stops for remark in remarks):
         raise typer.Exit(_STOPPED)
 
@@ -159,7 +163,7 @@ def _plan(
             raise InvalidInput(f"--partition {number}: {lacking[0]} has no such partition")
     found = {key: known for key, known in found.items() if not partitions or key[1] in partitions}
     at_time = offsets_at(cluster.admin, found, target) if isinstance(target, datetime) else {}
-    return plan_changes(target, found, at_time, _notes(cluster) if target == "recorded" else {})
+    return plan_changes(target, found, at_time, _recorded_positions(cluster) if target == "recorded" else {})
 
 
 def _show(cluster: _Cluster, names: Sequence[str], plans: Mapping[str, Sequence[PositionChange]]) -> None:
@@ -207,7 +211,7 @@ def _found(cluster: _Cluster, group: str, topics: Sequence[str]) -> Mapping[Part
     return CommittedPositions(cluster.settings.kafka_properties(), cluster.admin, group).fetch_topics(topics)
 
 
-def _notes(cluster: _Cluster) -> PositionsBySource:
+def _recorded_positions(cluster: _Cluster) -> PositionsBySource:
     settings = cluster.settings
     if settings.names.sources not in cluster.admin.list_topics(timeout=10).topics:
         return {}  # an older version created the topics: `signpost topics apply` adds this one

@@ -12,9 +12,9 @@ import typer
 
 from deploy.cli.context import command_app, duration_of, settings_of
 from deploy.config.senders import sender_named
-from deploy.dev.foreground import Ending
+from deploy.dev.foreground import StopRequest
 from deploy.dev.receiver import Receiver, Verify
-from deploy.dev.replies import Answer, Behaviour, Hang, Received, Reply, always, fail_first
+from deploy.dev.responses import Behaviour, Hang, Received, Reply, Response, always, fail_first
 from schemas.catalog.errors import InvalidInput
 from schemas.senders.sender import Sender, load_senders
 
@@ -24,7 +24,7 @@ Show: TypeAlias = Callable[[Received, Reply, str | None, Sender], str]
 
 _FAILURE: Final = 503
 _NOT_GENUINE: Final = 401
-_MAX_SHOWN: Final = 200  # characters of any text from a request, in a line for people
+_MAX_SHOWN: Final = 200  # characters of a text from a request in a line for people
 
 
 @app.command()
@@ -57,27 +57,27 @@ def _receiver(
     """
     key = _secret(secret, secret_env)
     show = _json_line if as_json else _line
-    whose = _sender(ctx, sender)
-    verify = _verifier(whose, key) if key else None
+    known_sender = _sender(ctx, sender)
+    verify = _verifier(known_sender, key) if key else None
     behave = _behaviour(fail, status, duration_of("--delay", delay), hang)
-    _run(behave, host=host, port=port, sender=whose, key=key, verify=verify, show=show)
+    _run(behave, host=host, port=port, sender=known_sender, key=key, verify=verify, show=show)
 
 
 def _run(
     behave: Behaviour, *, host: str, port: int, sender: Sender, key: str | None, verify: Verify | None, show: Show
 ) -> None:
-    ending = Ending()
+    stop_request = StopRequest()
 
     def print_one(received: Received, reply: Reply) -> None:
         try:
             typer.echo(show(received, reply, key, sender))
         except BrokenPipeError:  # `signpost receiver | head`
-            ending.now()
+            stop_request.now()
 
     with Receiver(behave, host=host, port=port, verify=verify, on_delivery=print_one, keep=False) as receiver:
         verified = f"verifies signatures of {sender.name}" if key else "verifies nothing: no secret given"
         typer.echo(f"receiver: {receiver.url}, {verified}", err=True)
-        ending.wait()
+        stop_request.wait()
 
 
 def _secret(secret: str | None, variable: str | None) -> str | None:
@@ -103,25 +103,25 @@ def _verifier(sender: Sender, secret: str) -> Verify:
 
 
 def _behaviour(fail: int, status: int, delay: timedelta, hang: bool) -> Behaviour:
-    usual = Answer(status, delay=delay)
-    failing: Reply = Hang() if hang else Answer(_FAILURE, delay=delay)
-    refused = Answer(_NOT_GENUINE, delay=delay)
+    usual = Response(status, delay=delay)
+    failing: Reply = Hang() if hang else Response(_FAILURE, delay=delay)
+    refused = Response(_NOT_GENUINE, delay=delay)
     behave = fail_first(fail, failing, usual) if fail else always(failing if hang else usual)
     return lambda received: refused if received.problem is not None else behave(received)
 
 
-def _verdict(received: Received, key: str | None) -> str:
+def _verification(received: Received, key: str | None) -> str:
     if received.problem is not None:
         return received.problem
     return "signature ok" if key else "not verified"
 
 
 def _status(reply: Reply) -> int | None:
-    return reply.status if isinstance(reply, Answer) else None
+    return reply.status if isinstance(reply, Response) else None
 
 
 def _event_type(received: Received, sender: Sender) -> str | None:
-    """Return the event type from where this sender puts it: a key of the body's envelope, or a header."""
+    """Return the event type from the body's envelope or from a header, as this sender has it."""
     key = next((key for key, field in sender.envelope_keys.items() if field == "event_type"), None)
     if key is None:
         names = [name.lower() for name, value in sender.header_templates.items() if value.lower() == "{event_type}"]
@@ -130,8 +130,8 @@ def _event_type(received: Received, sender: Sender) -> str | None:
         value = json.loads(received.body)
     except ValueError:
         return None
-    found = value.get(key) if isinstance(value, dict) else None
-    return found if isinstance(found, str) else None
+    event_type = value.get(key) if isinstance(value, dict) else None
+    return event_type if isinstance(event_type, str) else None
 
 
 def _line(received: Received, reply: Reply, key: str | None, sender: Sender) -> str:
@@ -144,7 +144,7 @@ def _line(received: Received, reply: Reply, key: str | None, sender: Sender) -> 
         received.event_id or "no event id",
         _event_type(received, sender) or "no event type",
         f"attempt {received.attempt}",
-        _verdict(received, key),
+        _verification(received, key),
         f"{len(received.body)} bytes",
         f"{received.method} {received.path}",
     )

@@ -13,8 +13,8 @@ import typer
 from deploy.config.subscription_settings import read_schedule
 from schemas.catalog.errors import InvalidInput
 from schemas.input.durations import parse_duration
-from schemas.subscriptions.client_certificate import CertificateWish, read_certificate
-from schemas.subscriptions.header_rules import HeaderWish
+from schemas.subscriptions.client_certificate import GivenCertificate, read_certificate
+from schemas.subscriptions.header_rules import GivenHeader
 from schemas.subscriptions.rules import KEEP, Given, Keep
 
 _STDIN: Final = "-"
@@ -104,14 +104,14 @@ def secret_of(variable: str | None, file: str | None) -> Given | None:
 
 def headers_of(
     literal: Sequence[str] | None, variables: Sequence[str] | None, files: Sequence[str] | None
-) -> tuple[HeaderWish, ...]:
+) -> tuple[GivenHeader, ...]:
     """Return the headers, given literally, by variables or by files."""
-    wishes = []
+    commands = []
     for given in literal or ():
         name, colon, value = given.partition(":")
         if not colon:
             raise InvalidInput(f"--header: write 'Name: value' ({name[:100]!r} has no colon)")
-        wishes.append(HeaderWish(name, value.removeprefix(" ")))
+        commands.append(GivenHeader(name, value.removeprefix(" ")))
     for option, pairs, fetch in (
         ("--header-env", variables, _of_variable),
         ("--header-file", files, _of_file),
@@ -120,11 +120,11 @@ def headers_of(
             name, equals, where = given.partition("=")
             if not equals:
                 raise InvalidInput(f"{option}: write Name=… (there is no =)")
-            wishes.append(HeaderWish(name, fetch(option, where)))
-    return tuple(wishes)
+            commands.append(GivenHeader(name, fetch(option, where)))
+    return tuple(commands)
 
 
-def certificate_of(certificate: str | None, key: str | None) -> CertificateWish | Keep | None:
+def certificate_of(certificate: str | None, key: str | None) -> GivenCertificate | Keep | None:
     """Return the client certificate; KEEP leaves the present one, None removes it."""
     if certificate is None and key is None:
         return KEEP

@@ -26,7 +26,7 @@ from deploy.cli.subscription_view import (
 )
 from deploy.config.health import read_health
 from deploy.config.subscription_file import read_file
-from producers.subscriptions.changes import Apply, Delete, Pause, Resume, Wish
+from producers.subscriptions.changes import Apply, Command, Delete, Pause, Resume
 from schemas.catalog.errors import InvalidInput
 from schemas.subscriptions.subscription import Subscription
 
@@ -78,17 +78,17 @@ def _apply(
     if prune and set_ is None:
         raise InvalidInput(f"--prune deletes only subscriptions of a set; write `set: NAME` at the top of {file}")
     with writer_of(settings) as writer:
-        wishes: list[Wish] = [Apply(draft) for draft in drafts]
+        commands: list[Command] = [Apply(draft) for draft in drafts]
         if prune:
             kept = {draft.id for draft in drafts}
-            wishes += [Delete(s.id) for s in readable(writer.read()) if s.set == set_ and s.id not in kept]
+            commands += [Delete(s.id) for s in readable(writer.read()) if s.set == set_ and s.id not in kept]
         if dry_run:
             writer.read()
-            results = writer.plan(wishes)
+            results = writer.plan(commands)
             for result in results:
                 print_result(result, dry_run=True)
         else:
-            results = writer.write(wishes, print_result)
+            results = writer.write(commands, print_result)
     print_warnings(results)
     print_sum(results, dry_run=dry_run)
 
@@ -167,7 +167,7 @@ def _delete(
 
 def _pull(
     ctx: typer.Context,
-    lever: Callable[[str], Wish],
+    lever: Callable[[str], Command],
     ids: Sequence[str] | None,
     customer: str | None,
     host: str | None,

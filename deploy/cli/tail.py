@@ -17,7 +17,7 @@ from consumers.inspect.tail import Tail, follow, records
 from consumers.kafka.topic_reader import Range
 from deploy.cli.columns import folded, screen_width
 from deploy.cli.context import command_app, settings_of
-from deploy.cli.looking import Json, Since, no_bar, record_reader, scanning, since_ms, topic_named
+from deploy.cli.scanning import Json, Since, no_bar, record_reader, scanning, since_ms, topic_named
 from deploy.config.senders import senders_of
 from schemas.settings.settings import Settings
 

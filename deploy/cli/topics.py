@@ -8,7 +8,7 @@ from consumers.kafka.topics import apply, plan
 from deploy.cli.context import command_app, settings_of
 from deploy.config.admin import reachable_admin
 from deploy.config.wanted_topics import wanted_topics
-from deploy.dev.up import making
+from deploy.dev.up import topics_text
 
 DIFFERENT = 1
 
@@ -38,7 +38,7 @@ def _apply(ctx: typer.Context) -> None:
         wanted,
         settings.names,
         lambda change: typer.echo(str(change)),
-        begin=lambda made: typer.echo(f"making {making(made)}", err=True),
+        begin=lambda topics: typer.echo(f"creating {topics_text(topics)}", err=True),
     )
     outcome = "" if changes else "; nothing changed"
     typer.echo(f"{len(wanted)} topics are configured as required{outcome}")

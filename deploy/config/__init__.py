@@ -1,1 +1,1 @@
-"""From settings and files to the values that roles and commands need."""
+"""Settings and files, read and turned into the values that roles and commands need."""

@@ -1,4 +1,4 @@
-"""An admin client for commands: quiet, and refused with a sentence where no broker answers."""
+"""The admin client of commands, with one clear error if no broker responds."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from confluent_kafka.admin import AdminClient
 from schemas.catalog.errors import Unavailable
 from schemas.settings.settings import Settings
 
-_ANSWER_S: Final = 10.0
+_METADATA_S: Final = 10.0
 
 
 def reachable_admin(settings: Settings) -> AdminClient:
-    """Return a client whose broker has answered; Unavailable names the broker that does not."""
+    """Return a client that has reached a broker; Unavailable names the address that does not respond."""
     admin = AdminClient({**settings.kafka_properties()}, logger=logging.getLogger("signpost.kafka"))
     try:
-        admin.list_topics(timeout=_ANSWER_S)
+        admin.list_topics(timeout=_METADATA_S)
     except KafkaException as error:
         raise Unavailable(
-            f"no broker answers at {settings.bootstrap_servers} within {_ANSWER_S:.0f} s: {error.args[0].str()}; "
+            f"no broker answers at {settings.bootstrap_servers} within {_METADATA_S:.0f} s: {error.args[0].str()}; "
             "`signpost settings` shows where this address comes from"
         ) from error
     return admin

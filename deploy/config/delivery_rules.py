@@ -1,4 +1,4 @@
-"""Settings as the parts of delivery take them."""
+"""Converts settings into limits and policies of delivery."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def admission_limits(settings: Settings) -> AdmissionLimits:
 
 
 def health_policy(settings: Settings) -> HealthPolicy:
-    """Return when an endpoint is reported and disabled."""
+    """Return the policy that reports and disables failing endpoints."""
     return HealthPolicy(
         report_after_ms=milliseconds(settings.report_failing_after),
         disable_after_ms=milliseconds(settings.disable_failing_after) or None,
@@ -32,7 +32,7 @@ def health_policy(settings: Settings) -> HealthPolicy:
 
 
 def outcome_log_of(settings: Settings) -> OutcomeLog:
-    """Return where outcomes are logged: standard error, all of them unless the level is above info."""
-    as_json, colours = is_json(settings.log_format, sys.stderr), sys.stderr.isatty()
-    quiet = settings.log_level in {"warning", "error"}
-    return OutcomeLog(sys.stderr.buffer, as_json, colours=colours, dead_only=quiet)
+    """Return the log of outcomes on standard error: all outcomes, or only dead ones if the level is above info."""
+    as_json = is_json(settings.log_format, sys.stderr)
+    dead_only = settings.log_level in {"warning", "error"}
+    return OutcomeLog(sys.stderr.buffer, as_json, colours=sys.stderr.isatty(), dead_only=dead_only)

@@ -1,4 +1,4 @@
-"""What delivery found out about endpoints, read whole for a command."""
+"""Reads the topic `health` for commands."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from schemas.settings.settings import Settings
 
 
 def read_health(settings: Settings) -> Mapping[str, Health]:
-    """Return what is known of endpoints that fail or are disabled, by subscription; Unavailable if it cannot be read.
+    """Return the health of failing and disabled endpoints, by subscription; Unavailable if it cannot be read.
 
-    What cannot be decoded is left out: it is status, and found out anew.
+    Unreadable entries are skipped: delivery writes them again.
     """
     kafka, topic = settings.kafka_properties(), settings.names.health
     admin = AdminClient({**kafka}, logger=logging.getLogger("signpost.kafka"))
     states = CompactedPartition(kafka, admin, topic).read_all()
-    found: dict[str, Health] = {}
+    by_subscription: dict[str, Health] = {}
     for state in states.values():
-        found |= decode_all(state, lambda _id, _error: None)
-    return found
+        by_subscription |= decode_all(state, lambda _id, _error: None)
+    return by_subscription

@@ -1,6 +1,6 @@
-"""librdkafka's own lines: the same one is written once a minute at most, and says how many more there were.
+"""Log filter for librdkafka: it writes a repeated line at most once a minute, with the number of suppressed lines.
 
-While a broker is away, every client says so about once a second for each address; the roles say it once by themselves.
+While a broker is unreachable, every client logs it about once a second per address. The roles log it once.
 """
 
 from __future__ import annotations
@@ -10,55 +10,56 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-# All clients are given this logger or one below it: without one, librdkafka writes past the log to standard error.
+# All clients get this logger or a child of it. Without one, librdkafka writes to standard error directly.
 LOGGER: Final = "signpost.kafka"
-AGAIN_AFTER_S: Final = 60.0
-# Addresses come from settings and from brokers, texts from librdkafka: there are a few dozen.
-_MAX_KINDS: Final = 1_000
-# What a person sets is given to every client, though some of it is for one kind of them.
-_ON_PURPOSE: Final = re.compile(r"^CONFWARN .* property and will be ignored by this")
-_TIMES: Final = re.compile(r" \(after [^)]*\)|\d+")
+REPEAT_AFTER_S: Final = 60.0
+# Addresses come from settings and brokers, texts from librdkafka: a few dozen lines in practice.
+_MAX_LINES: Final = 1_000
+# Every client gets all properties of the settings, though some apply only to producers or only to consumers.
+_IGNORED: Final = re.compile(r"^CONFWARN .* property and will be ignored by this")
+_NUMBERS: Final = re.compile(r" \(after [^)]*\)|\d+")
 
 
 @dataclass(slots=True)
-class _Seen:
-    since_s: float
-    more: int = 0
+class _Repeats:
+    written_s: float
+    suppressed: int = 0
 
 
-class Thinned(logging.Filter):
-    """Lets a line through that was not written within the last minute; other loggers' lines, and fatal ones, always.
+class RepeatFilter(logging.Filter):
+    """Suppresses a line of librdkafka that was written within the last minute, unless it is critical.
 
-    Lines that differ in numbers alone are the same: the clients of a process are numbered, and so are their attempts.
+    Lines that differ only in numbers are the same line, because they contain numbers of clients and attempts.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self._seen: dict[str, _Seen] = {}
+        self._repeats: dict[str, _Repeats] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Tell whether the line is to be written."""
+        """Return whether to write the line."""
         if not f"{record.name}.".startswith(f"{LOGGER}."):
             return True
         text = record.getMessage()
-        if _ON_PURPOSE.search(text):
+        if _IGNORED.search(text):
             return False
         if record.levelno >= logging.CRITICAL:
             return True
-        kind = _TIMES.sub("", text)
-        seen = self._seen.get(kind)
-        if seen is not None and record.created - seen.since_s < AGAIN_AFTER_S:
-            seen.more += 1
+        line = _NUMBERS.sub("", text)
+        repeats = self._repeats.get(line)
+        if repeats is not None and record.created - repeats.written_s < REPEAT_AFTER_S:
+            repeats.suppressed += 1
             return False
-        if seen is not None and seen.more:
-            record.msg, record.args = f"{text} (and {seen.more} more like it since the last line)", ()
-        if len(self._seen) >= _MAX_KINDS:
-            self._seen.clear()
-        self._seen[kind] = _Seen(record.created)
+        if repeats is not None and repeats.suppressed:
+            record.msg = f"{text} (and {repeats.suppressed} more like it since the last line)"
+            record.args = ()
+        if len(self._repeats) >= _MAX_LINES:
+            self._repeats.clear()
+        self._repeats[line] = _Repeats(record.created)
         return True
 
 
-def thin(handler: logging.Handler | None) -> None:
-    """Let a handler write librdkafka's lines once a minute at most."""
-    if handler is not None and not any(isinstance(known, Thinned) for known in handler.filters):
-        handler.addFilter(Thinned())
+def limit_repeats(handler: logging.Handler | None) -> None:
+    """Add a RepeatFilter to a handler that has none."""
+    if handler is not None and not any(isinstance(known, RepeatFilter) for known in handler.filters):
+        handler.addFilter(RepeatFilter())

@@ -1,7 +1,7 @@
 """Logs of all processes: coloured on a terminal, JSON elsewhere, always on standard error.
 
-Modules log by `structlog.get_logger().info("router.started", partitions=3)`: an event's name and its facts. Of a URL
-only the host may be among them. Libraries that use `logging` come out the same way, from warnings on.
+Modules log with `structlog.get_logger().info("router.started", partitions=3)`: the name of an event and its values.
+Of a URL, only the host may be logged. Lines of libraries that use `logging` have the same format, from warnings up.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from typing import Final, Literal, TextIO, TypeAlias
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from deploy.config.kafka_log import thin
+from deploy.config.kafka_log import limit_repeats
 
 Format: TypeAlias = Literal["auto", "console", "json"]
-# librdkafka's lines are given to this logger by the clients that the roles make.
+# Kafka clients log to children of this logger.
 OWN_LOGGER: Final = "signpost"
 
 
 def is_json(format_: Format, stream: TextIO) -> bool:
-    """Tell whether lines to this stream are JSON."""
+    """Return whether lines to this stream are JSON."""
     return format_ == "json" or (format_ == "auto" and not stream.isatty())
 
 
@@ -40,30 +40,30 @@ def configure_logging(level: str = "info", format_: Format = "auto", stream: Tex
         processors=[*shared, *rendering],
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
         logger_factory=structlog.WriteLoggerFactory(out),
-        cache_logger_on_first_use=False,  # loggers of modules are used before and after a test configures anew
+        cache_logger_on_first_use=False,  # tests configure logging again after modules have used their loggers
     )
     formatter = structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=shared, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendering]
     )
     handler = logging.StreamHandler(out)
     handler.setFormatter(formatter)
-    thin(handler)
+    limit_repeats(handler)
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(max(threshold, logging.WARNING))  # at info, httpx writes the whole URL of each request
+    root.setLevel(max(threshold, logging.WARNING))  # at level info httpx logs whole URLs
     logging.getLogger(OWN_LOGGER).setLevel(threshold)
 
 
 def _rendering(as_json: bool, *, colors: bool) -> list[Processor]:
     if as_json:
         return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
-    # The default shows local variables beside a traceback, secrets among them.
+    # The default traceback shows local variables, which may be secrets.
     plain = structlog.dev.plain_traceback
     return [_escape, structlog.dev.ConsoleRenderer(colors=colors, pad_event_to=24, exception_formatter=plain)]
 
 
 def _escape(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Write text that is not printable as Python does: what somebody sent must not begin a line of its own."""
+    """Escape text that is not printable, so that text of a request cannot start a new log line."""
     for key, value in event.items():
         if isinstance(value, str) and not value.isprintable() and key not in {"exception", "stack"}:
             event[key] = repr(value)

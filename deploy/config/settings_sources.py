@@ -1,8 +1,8 @@
-"""Where settings come from: overrides, the environment, files, defaults, in this order.
+"""Sources of settings, highest precedence first: overrides, the environment, files, defaults.
 
-A file of settings is TOML; three are read, each where it exists, the first named counting most: the one given by
-`--config`, `signpost.toml` in the state folder, and `signpost.toml` in the current folder. Kafka properties are merged
-one by one. What nobody knows is refused, so that a misspelt limit does not silently leave the default in place.
+Files are TOML. Up to three are read, highest precedence first: the one given by `--config`, `signpost.toml` in the
+state folder, `signpost.toml` in the current folder. Kafka properties are merged one by one. Unknown settings are
+refused, so that a misspelt name does not leave a default in place unnoticed.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ KAFKA_PREFIX: Final = "SIGNPOST_KAFKA_"
 STATE_VARIABLE: Final = "SIGNPOST_STATE"
 CONFIG_VARIABLE: Final = "SIGNPOST_CONFIG"
 DEFAULT: Final = "default"
-# Not settings, but ours: where to look for settings, and what the tests need.
+# Variables of Signpost that are not settings: where settings are, the build, the tests.
 _OTHER_VARIABLES: Final = (STATE_VARIABLE, CONFIG_VARIABLE, "SIGNPOST_MYPYC", "SIGNPOST_TEST_REQUIRE")
-# Examples of settings that are lists, which a variable holds as JSON.
+# Examples of settings that are lists. A variable has them as JSON.
 _LISTS: Final = {
     "senders": '["senders/orders"]',
     "sources": '[{"topic": "cases", "sender": "zenoo"}]',
@@ -41,13 +41,13 @@ _LISTS: Final = {
     "allow_ports": "[8080]",
     "dns_servers": '["10.0.0.53"]',
 }
-# Kubernetes sets these in each pod for a service called signpost…: SIGNPOST_PORT, SIGNPOST_ROUTER_SERVICE_HOST, …
+# Kubernetes sets such variables in each pod for a service named signpost…: SIGNPOST_PORT, SIGNPOST_ROUTER_SERVICE_HOST.
 _SERVICE_LINK: Final = re.compile(r".*_SERVICE_HOST|.*_SERVICE_PORT(_.*)?|.*_PORT_\d+_(TCP|UDP|SCTP)(_[A-Z]+)?")
 
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """Settings from one place: `values` by key, and by which name each of them goes there."""
+    """Settings from one source: values, Kafka properties, and the origin of each by key."""
 
     values: dict[str, Any]
     kafka: dict[str, str]
@@ -56,34 +56,34 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """Settings, and where each comes from: by key, and by `kafka.<property>`; a default is not listed."""
+    """Settings and their origins, by key and by `kafka.<property>`. Defaults have no origin."""
 
     settings: Settings
     origins: Mapping[str, str]
 
     def origin(self, key: str) -> str:
-        """Say where the value of this key comes from."""
+        """Return the origin of a key's value."""
         return self.origins.get(key, DEFAULT)
 
 
 class _Variables(Settings, BaseSettings):
-    """Tells pydantic-settings which variables there are and which of them hold JSON."""
+    """The settings for pydantic-settings, which reads them from variables."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, case_sensitive=False, env_ignore_empty=True)
 
 
 def load_settings(state: Path | None = None, file: Path | None = None, **overrides: Any) -> Settings:
-    """Return the settings that hold; SettingsError says what is wrong, where, and what to do."""
+    """Return the merged settings; SettingsError says what is wrong, where, and what to do."""
     return load(state, file, **overrides).settings
 
 
 def load(
     state: Path | None = None, file: Path | None = None, *, without: Path | None = None, **overrides: Any
 ) -> Loaded:
-    """Return the settings that hold and where they come from.
+    """Return the merged settings and their origins.
 
-    `state` is the state folder (SIGNPOST_STATE if None), `file` a file that has to exist, `overrides` come first;
-    `without` is a file that is not read even where it is in the current folder.
+    `state` is the state folder (SIGNPOST_STATE if None), `file` a file that must exist. `overrides` have the highest
+    precedence. `without` is a file that is not read even if it is in the current folder.
     """
     layers = list(_layers(state, file, without, overrides))
     values: dict[str, Any] = {}
@@ -91,7 +91,7 @@ def load(
     origins: dict[str, str] = {}
     for layer in reversed(layers):
         if "sealing_key" in layer.values or "sealing_key_file" in layer.values:
-            for key in ("sealing_key", "sealing_key_file"):  # one replaces the other where it counts more
+            for key in ("sealing_key", "sealing_key_file"):  # they exclude each other: the higher layer wins
                 values.pop(key, None)
                 origins.pop(key, None)
         values |= layer.values
@@ -101,8 +101,8 @@ def load(
         settings = Settings(**values, kafka=kafka)
     except ValidationError as error:
         lines = (_problem(name, sentence, origins) for name, sentence in problems_of(error))
-        raise SettingsError("\n".join(lines)) from None  # the cause shows values, of which some are secret
-    _ask_librdkafka(settings.kafka, origins)
+        raise SettingsError("\n".join(lines)) from None  # the cause contains values, which may be secret
+    _check_with_librdkafka(settings.kafka, origins)
     return Loaded(settings, origins)
 
 
@@ -124,7 +124,7 @@ def _layers(
 
 
 def _layer(values: Mapping[str, Any], place: str, name_of: Any) -> Layer:
-    """Take one place's values apart; `name_of` says what a key is called there."""
+    """Separate Kafka properties from other values; `name_of` returns the name of a key in this source."""
     rest = {key: value for key, value in values.items() if key != "kafka"}
     for key in rest:
         if key not in Settings.model_fields:
@@ -147,7 +147,7 @@ def _file(path: Path) -> Layer:
         raise SettingsError(f"{path}: cannot be read: {error.strerror}; name a file that exists") from error
     except ValueError as error:  # TOMLDecodeError and UnicodeDecodeError
         raise SettingsError(f"{path}: is not TOML: {error}") from error
-    # Paths are beside the file that names them.
+    # Relative paths start at the folder of the file.
     if isinstance(folders := values.get("senders"), list):
         values["senders"] = [path.parent / str(folder) for folder in folders]
     for key in ("sealing_key_file", "ca_bundle"):
@@ -157,11 +157,11 @@ def _file(path: Path) -> Layer:
 
 
 def _environment() -> Layer:
-    """Read all variables that begin with SIGNPOST_; an empty one counts as not set."""
+    """Read all variables that begin with SIGNPOST_. An empty one is not set."""
     kafka: dict[str, str] = {}
     origins: dict[str, str] = {}
     for variable, value in os.environ.items():
-        if not variable.startswith(PREFIX) or not value or _is_foreign(variable, value):
+        if not variable.startswith(PREFIX) or not value or _is_ignored(variable, value):
             continue
         if variable.startswith(KAFKA_PREFIX):
             name = property_of_variable(variable.removeprefix(KAFKA_PREFIX))
@@ -179,7 +179,7 @@ def _environment() -> Layer:
     return Layer(values, kafka, origins)
 
 
-def _is_foreign(variable: str, value: str) -> bool:
+def _is_ignored(variable: str, value: str) -> bool:
     if variable in _OTHER_VARIABLES or variable.startswith("SIGNPOST_TEST_"):
         return True
     return bool(_SERVICE_LINK.fullmatch(variable)) or (variable.endswith("_PORT") and value.startswith("tcp://"))
@@ -188,7 +188,7 @@ def _is_foreign(variable: str, value: str) -> bool:
 def _refuse_variable(variable: str) -> None:
     known = [*(_variable(name) for name in Settings.model_fields if name != "kafka"), *_OTHER_VARIABLES]
     hint = did_you_mean(variable, [*known, "SIGNPOST_KAFKA_BOOTSTRAP_SERVERS"])
-    hint = hint or "; `signpost settings` shows all there are"
+    hint = hint or "; `signpost settings` lists all"
     raise SettingsError(f"{variable}: there is no such setting{hint}")
 
 
@@ -200,19 +200,19 @@ def _check_properties(names: Any, where: Any) -> None:
             raise SettingsError(f"{where(name)}: {error}") from None
 
 
-def _ask_librdkafka(properties: Mapping[str, str], origins: Mapping[str, str]) -> None:
-    """Let librdkafka itself judge the properties: it knows names and values of the version that is installed."""
-    tried = {name: value for name, value in properties.items() if name != "bootstrap.servers"}
-    if tried.get("sasl.mechanism", tried.get("sasl.mechanisms")) == "OAUTHBEARER":
-        # A client that is made with it begins to fetch a token.
-        tried = {name: value for name, value in tried.items() if not name.startswith(("sasl.", "security."))}
-    if not tried:
+def _check_with_librdkafka(properties: Mapping[str, str], origins: Mapping[str, str]) -> None:
+    """Validate the properties with the installed librdkafka, which knows its names and values."""
+    checked = {name: value for name, value in properties.items() if name != "bootstrap.servers"}
+    if checked.get("sasl.mechanism", checked.get("sasl.mechanisms")) == "OAUTHBEARER":
+        # A client with this mechanism fetches a token at once.
+        checked = {name: value for name, value in checked.items() if not name.startswith(("sasl.", "security."))}
+    if not checked:
         return
     try:
-        Producer({**tried, "log_level": 0})
+        Producer({**checked, "log_level": 0})
     except KafkaException as error:
         text = error.args[0].str()
-        name = next((name for name in tried if f'"{name}"' in text), "")
+        name = next((name for name in checked if f'"{name}"' in text), "")
         hint = "; librdkafka's CONFIGURATION.md lists the names" if "No such configuration property" in text else ""
         where = origins.get(f"kafka.{name}", "Kafka properties")
         raise SettingsError(f"{where}: librdkafka: {text}{hint}") from None

@@ -8,7 +8,7 @@
         url: https://hooks.acme.example/zenoo
         event_types: [case.*, sla.breached]
         secret_env: ACME_SECRET  # or secret, or secret_file, or `secret: generate`, or none of them
-        # What follows is for an endpoint that needs something else than its sender has.
+        # The rest is optional. It replaces settings of the sender for this endpoint.
         headers: {X-Region: eu, Authorization: {env: ACME_TOKEN}}         # or {file: token.txt}
         client_certificate: {certificate_file: c.pem, key_file: c.key}    # or key_env
         schedule: [5s, 1m, 30m]  # the wait after each failed attempt; [] makes one attempt
@@ -16,8 +16,8 @@
         max_in_flight: 4
         rate_limit: 2.5          # requests a second
 
-Sealed values (secret, headers, client certificate) stay as they are where the file does not mention them. `null`
-removes headers and client certificate. Every other setting that the file leaves out is the sender's, or a default.
+Sealed values (secret, headers, client certificate) stay as they are if the file does not mention them. `null` removes
+headers and client certificate. Every other setting that the file leaves out gets the sender's value or a default.
 
 Messages contain neither a value of a secret nor a line of the file, which may contain one.
 """
@@ -45,14 +45,14 @@ from deploy.config.subscription_settings import (
 from deploy.config.yaml_document import Unquoted, read_yaml
 from schemas.catalog.errors import SubscriptionError
 from schemas.input.file_models import UNKNOWN_KEY, Document, Duration, FileModel, KeyPath, Problem, dotted
-from schemas.subscriptions.rules import KEEP, Draft, Fault, Generate, Given, SecretWish
+from schemas.subscriptions.rules import KEEP, Draft, Fault, Generate, Given, SecretSource
 
 _SECRETS: Final = ("secret", "secret_env", "secret_file")
 _GENERATE: Final = "generate"
 _MAX_ID: Final = 128
 # The default of fields that are validated as another type.
 _KEEP: Final[Any] = KEEP
-# In place of required fields that cannot be read, so that the other fields can be.
+# Values for required fields that are unreadable, so that the other fields can be validated.
 _EMPTY: Final = {"id": "", "sender": "", "customer_id": "", "url": "", "event_types": []}
 
 
@@ -83,11 +83,11 @@ class _Subscription(FileModel):
     rate_limit: Number | None = None
 
     def draft(self, set_: str | None) -> Draft:
-        """Return the subscription as the file wants it to be."""
+        """Return the subscription that the file describes."""
         values = {name: value for name, value in self if name not in _SECRETS}
         return Draft(**values, secret=self._secret(), set=set_)
 
-    def _secret(self) -> SecretWish:
+    def _secret(self) -> SecretSource:
         given = self.model_fields_set.intersection(_SECRETS)
         if "secret" in given and self.secret == _GENERATE:
             return Generate()
@@ -98,7 +98,7 @@ class _Subscription(FileModel):
 class _Item:
     """A subscription, and where it is in the file.
 
-    `spelling` has the keys of fields that have another name in the file. Fields in `unread` could not be read.
+    `spelling` maps fields to their misspelt keys in the file. Fields in `unread` are unreadable.
     """
 
     draft: Draft
@@ -109,7 +109,7 @@ class _Item:
 
 @dataclass(frozen=True, slots=True)
 class SubscriptionFile:
-    """The subscriptions of a file as far as they can be read, and what is wrong with the rest.
+    """The readable subscriptions of a file, and the problems of the rest.
 
     `key` is the spelling of `subscriptions` in the file.
     """
@@ -122,28 +122,29 @@ class SubscriptionFile:
 
     @property
     def drafts(self) -> tuple[Draft, ...]:
-        """The subscriptions that can be read completely."""
+        """The subscriptions without problems."""
         wrong = {problem.path[:2] for problem in self.found}
         return tuple(item.draft for item in self.items if item.path not in wrong)
 
     @property
     def attempts(self) -> tuple[Draft, ...]:
-        """All subscriptions, to find what else is wrong with them: fields that cannot be read are empty."""
+        """All subscriptions, for further checks. Unreadable fields are empty."""
         return tuple(item.draft for item in self.items)
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """What was wrong when the file was read, in the order of lines."""
+        """The problems of the file, in the order of lines."""
         return self.all_problems(())
 
     def all_problems(self, faults: Iterable[Fault]) -> tuple[str, ...]:
-        """Return everything that is wrong, in the order of lines; `faults` are those of `attempts`.
+        """Return all problems in the order of lines; `faults` are those of `attempts`.
 
-        Faults of fields that could not be read are left out.
+        Faults of unreadable fields are left out, because those fields have a problem already.
         """
         found = [(line, self._sentence(path, what)) for line, path, what in self.found]
         for fault in faults:
-            item, (field, *inner) = self.items[fault.number], fault.path
+            item = self.items[fault.number]
+            field, *inner = fault.path
             if field not in item.unread:
                 line = self.document.line_of((*item.path, item.spelling.get(str(field), field), *inner))
                 found.append((line, self._sentence(item.path, fault.what)))
@@ -162,11 +163,11 @@ class SubscriptionFile:
 
 
 def read_file(path: Path, environment: Mapping[str, str]) -> SubscriptionFile:
-    """Read a file; SubscriptionError if nothing of it can be understood. Secrets come from `environment` and files."""
+    """Read a file; SubscriptionError if none of it is readable. Secrets come from `environment` and files."""
     document, found = read_yaml(path)
     data = document.data
     if not isinstance(data, dict):
-        raise SubscriptionError(f"{path}:1: the file has to hold `subscriptions:` and a list below it")
+        raise SubscriptionError(f"{path}:1: the file must have `subscriptions:` with a list")
     try:
         _File.model_validate(data)
     except ValidationError as error:
@@ -205,13 +206,13 @@ def _read_item(
     if secrets:
         spelling["secret"] = secrets[0]
     if len(secrets) > 1:
-        what = f"{' and '.join(secrets)} are both there; keep one of them"
+        what = f"{' and '.join(secrets)} are both set; keep one of them"
         problems.append(Problem(document.line_of((*path, secrets[1])), path, what))
     return _Item(read.draft(set_), path, spelling, unread), problems
 
 
 def _readable(data: Mapping[str, Any], error: ValidationError) -> dict[str, Any]:
-    """Return the fields that can be read, by their right names, and the headers that can be read."""
+    """Return the readable fields by their correct names, with the readable headers."""
     names = {key: name for name, key in _Subscription.misspelt(data).items()}
     fields = {names.get(key, key): value for key, value in data.items()}
     fields = {name: value for name, value in fields.items() if name in _Subscription.model_fields}

@@ -1,6 +1,6 @@
-"""Values of a subscription as people write them: in a file, and on the command line.
+"""Values of a subscription in the form that people write, in a file and on the command line.
 
-The models of a file read some values from the environment, and from other files: their validation context is Sources.
+The validation context of a file's models is Sources: they read some values from the environment and from other files.
 Messages contain no value of a secret.
 """
 
@@ -18,52 +18,52 @@ from deploy.config.yaml_document import NUMBERS, Unquoted
 from schemas.catalog.errors import InvalidInput
 from schemas.input.durations import parse_duration
 from schemas.input.file_models import Duration, FileModel
-from schemas.subscriptions.client_certificate import CertificateWish, read_certificate
-from schemas.subscriptions.header_rules import HeaderWish
+from schemas.subscriptions.client_certificate import GivenCertificate, read_certificate
+from schemas.subscriptions.header_rules import GivenHeader
 
-# On the command line: a setting of its own goes, and the sender's holds again.
+# On the command line: removes the subscription's own value, so that the sender's applies.
 DEFAULT: Final = "default"
 _VARIABLE: Final = re.compile(r"[A-Z_][A-Z0-9_]*")
 _FILE: Final = re.compile(r"/.*|.*\.[a-z]{1,8}")
 
 
 class Sources(NamedTuple):
-    """Where values come from that a file only names; a relative path starts at `folder`."""
+    """Sources of values that a file refers to. Relative paths start at `folder`."""
 
     folder: Path
     environment: Mapping[str, str]
 
 
 def read_schedule(text: str) -> tuple[timedelta, ...] | None:
-    """Read `5s,1m`: the wait after each failed attempt; `none`: one attempt; `default` (None): the sender's."""
+    """Parse `5s,1m`: the wait after each failed attempt. `none`: one attempt. `default` (None): as the sender."""
     if text == DEFAULT:
         return None
     return () if text == "none" else tuple(parse_duration(step.strip()) for step in text.split(","))
 
 
 def _from_environment(variable: str, info: ValidationInfo[Sources]) -> str:
-    return _found("environment variable", variable, _VARIABLE, info.context.environment.get(variable, ""))
+    return _required("environment variable", variable, _VARIABLE, info.context.environment.get(variable, ""))
 
 
 def _from_file(file: str, info: ValidationInfo[Sources]) -> str:
-    """Return the text of a file without the end of its last line."""
+    """Return the text of a file without its last line break."""
     try:
         text = (info.context.folder / file).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError, ValueError):
         text = ""
-    return _found("file", file, _FILE, text.removesuffix("\n").removesuffix("\r"))
+    return _required("file", file, _FILE, text.removesuffix("\n").removesuffix("\r"))
 
 
-def _found(source: str, name: str, usual_name: re.Pattern[str], value: str) -> str:
+def _required(source: str, name: str, usual_name: re.Pattern[str], value: str) -> str:
     if not value:
-        # A name of another form may be the secret itself, by mistake.
-        named = f" {name}" if usual_name.fullmatch(name) else " that it names"
-        raise ValueError(f"the {source}{named} is not there or empty")
+        # A name of another form may be the secret itself, written here by mistake.
+        shown_name = f" {name}" if usual_name.fullmatch(name) else " that it names"
+        raise ValueError(f"the {source}{shown_name} is missing or empty")
     return value
 
 
 def _list_of(items: str) -> BeforeValidator:
-    """Take one text for a list of one."""
+    """Accept a single text as a list of one."""
 
     def read(value: object) -> object:
         if isinstance(value, str):
@@ -86,7 +86,7 @@ def _number(value: object) -> float:
 
 def _whole_number(value: object) -> int:
     number = _number(value)
-    if not number.is_integer():  # nor is infinity
+    if not number.is_integer():  # False for infinity as well
         raise ValueError("expected a whole number, such as 8")
     return int(number)
 
@@ -111,7 +111,7 @@ def _header_value(value: object, info: ValidationInfo[Sources]) -> object:
         return value
     source = _HeaderSource.model_validate(value, context=info.context)
     if (source.env is None) == (source.file is None):
-        raise ValueError("write `env: VARIABLE` or `file: …`, one of the two")
+        raise ValueError("write `env: VARIABLE` or `file: …`, but not both")
     return source.env or source.file
 
 
@@ -123,24 +123,26 @@ def _headers(value: object) -> object:
     return value
 
 
-def _wishes(headers: dict[str, str]) -> Any:
-    return tuple(HeaderWish(*header) for header in headers.items())
+def _changes(headers: dict[str, str]) -> Any:
+    return tuple(GivenHeader(*header) for header in headers.items())
 
 
 Headers: TypeAlias = Annotated[
-    dict[str, Annotated[str, BeforeValidator(_header_value)]], BeforeValidator(_headers), AfterValidator(_wishes)
+    dict[str, Annotated[str, BeforeValidator(_header_value)]],
+    BeforeValidator(_headers),
+    AfterValidator(_changes),
 ]
 
 
 class _CertificateSource(FileModel):
-    """A certificate with its chain, and its key from one of two places."""
+    """A certificate with its chain, and its key from a file or the environment."""
 
     certificate_file: FileText
     key_file: FileText | None = None
     key_env: EnvironmentText | None = None
 
 
-def _certificate(value: Any, info: ValidationInfo[Sources]) -> CertificateWish:
+def _certificate(value: Any, info: ValidationInfo[Sources]) -> GivenCertificate:
     source = _CertificateSource.model_validate(value, context=info.context)
     keys = [key for key in (source.key_file, source.key_env) if key is not None]
     if len(keys) != 1:
@@ -151,4 +153,4 @@ def _certificate(value: Any, info: ValidationInfo[Sources]) -> CertificateWish:
         raise ValueError(str(error)) from None
 
 
-Certificate: TypeAlias = Annotated[CertificateWish, PlainValidator(_certificate)]
+Certificate: TypeAlias = Annotated[GivenCertificate, PlainValidator(_certificate)]

@@ -1,4 +1,4 @@
-"""Which topics this installation needs: the settings' names and numbers, the loaded senders' delay topics."""
+"""The topics that this installation needs, from the settings and the schedules of the loaded senders."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from schemas.settings.settings import Settings, Source
 
 
 def sources_of(settings: Settings) -> tuple[Source, ...]:
-    """Return the topics that events are read from: those of the settings, or one of our own for each loaded sender."""
+    """Return the source topics: those of the settings, else one topic of Signpost per loaded sender."""
     if settings.sources:
         return settings.sources
     return tuple(Source(topic=settings.names.events(name), sender=name) for name in senders_of(settings))
 
 
 def wanted_topics(settings: Settings) -> list[Topic]:
-    """Return all topics that have to be there; event topics are ours only where the settings name no sources."""
+    """Return all topics that Signpost creates; event topics are among them only if the settings name no sources."""
     senders = senders_of(settings)
     return own_topics(
         settings.names,

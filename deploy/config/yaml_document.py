@@ -1,7 +1,7 @@
 """YAML text as a Document: lists, mappings and text, with the line of each key.
 
-YAML guesses types: `no` is a boolean, `1:30` a number, `2026-01-01` a date. None of these is converted: they stay as
-they are written (`Unquoted`). Messages contain no value of a file, because it may be a secret.
+YAML guesses types: `no` is a boolean, `1:30` a number, `2026-01-01` a date. These are not converted but kept as written
+(`Unquoted`). Messages contain no value of a file, because it may be a secret.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _TAG: Final = "tag:yaml.org,2002:"
 _STR: Final = f"{_TAG}str"
 _NULL: Final = f"{_TAG}null"
 NUMBERS: Final = (f"{_TAG}int", f"{_TAG}float")
-# For messages. A tag may be anything that somebody writes after a `!`.
+# For messages. Other tags can be any text after a `!`.
 _TYPES: Final = {
     f"{_TAG}bool": "a boolean",
     f"{_TAG}float": "a decimal number",
@@ -34,14 +34,14 @@ _TYPES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Unquoted:
-    """A value that is not text to YAML, as it is written."""
+    """A value that YAML does not read as text, as written."""
 
     tag: str
     text: str = field(repr=False)
 
 
 def read_yaml(path: Path) -> tuple[Document, list[Problem]]:
-    """Read a file, and return what is wrong with its keys; SubscriptionError if it is not YAML."""
+    """Read a file; return it with the problems of its keys. SubscriptionError if it is not YAML."""
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except OSError as error:
@@ -83,10 +83,10 @@ class _Converter:
             name = _scalar(key) if isinstance(key, yaml.ScalarNode) else Unquoted(key.tag, "")
             line = key.start_mark.line + 1
             if not isinstance(name, str):
-                what = f"expected text for a key, in quotes if it looks like something else (found {_shown(name)})"
+                what = f"a key must be text, in quotes if YAML reads it as another type (found {_shown(name)})"
                 self.problems.append(Problem(line, path, what))
             elif name in found:
-                self.problems.append(Problem(line, (*path, name), "the key is there twice"))
+                self.problems.append(Problem(line, (*path, name), "duplicate key"))
             else:
                 found[name] = self.plain(value, (*path, name))
         return found
@@ -99,7 +99,7 @@ def _scalar(node: yaml.ScalarNode) -> str | Unquoted | None:
 
 
 def _shown(value: object) -> str:
-    """Return the type of a value, which says nothing of its content."""
+    """Return the type of a value, without its content."""
     if isinstance(value, Unquoted):
         return _TYPES.get(value.tag, "a value with a tag")
     names: dict[type, str] = {dict: "a mapping", list: "a list", type(None): "null"}
@@ -107,8 +107,9 @@ def _shown(value: object) -> str:
 
 
 def _line_of(root: yaml.Node | None, path: KeyPath) -> int:
-    """Return the line of the key, or of the item of a list, at a path, counted from 1."""
-    node, line = root, root.start_mark.line if root is not None else 0
+    """Return the line of the key or list item at a path, from 1."""
+    node = root
+    line = root.start_mark.line if root is not None else 0
     for part in path:
         if isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
             node = node.value[part]
@@ -122,17 +123,17 @@ def _line_of(root: yaml.Node | None, path: KeyPath) -> int:
 
 
 def _not_yaml(path: Path, error: yaml.YAMLError) -> str:
-    """Return where the file stops being YAML, without its content."""
+    """Return the position and kind of the YAML error, without content of the file."""
     if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
-        return f"{path}: not YAML: it holds characters that YAML does not allow"
+        return f"{path}: not YAML: it contains characters that YAML does not allow"
     where = f"{path}:{error.problem_mark.line + 1}"
     if "alias" in f"{error.context} {error.problem}":
-        return f"{where}: not YAML: * and & have a meaning of their own at the start of a value; put it in quotes"
+        return f"{where}: not YAML: * and & have a special meaning at the start of a value; put it in quotes"
     problem = re.sub(r"'([^']*)'", _without_content, error.problem or "")
     return f"{where}: not YAML: {problem}"
 
 
 def _without_content(quoted: re.Match[str]) -> str:
-    """Keep the signs that YAML's own sentences quote, and names of its tokens, but nothing of the file."""
+    """Keep quoted signs and token names of YAML's messages, but remove quoted content of the file."""
     inside = quoted[1]
     return quoted[0] if len(inside) < 2 or inside.startswith("<") else "'…'"

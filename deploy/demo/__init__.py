@@ -1,1 +1,1 @@
-"""The demo: simulated events and a tally of what became of them."""
+"""The demo: simulated events, and counts of their deliveries."""

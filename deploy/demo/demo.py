@@ -1,7 +1,7 @@
-"""The main job, shown: simulated events of all senders, for endpoints that work, fail twice, or fail always.
+"""The demo: simulated events of all senders, for endpoints that work, fail twice, or always fail.
 
-Everything is real: a broker, both roles as processes, HTTP endpoints that verify signatures. What is shown is counted
-at both ends, by the endpoints and by the topic of outcomes, and has to agree.
+Everything is real: a broker, both roles as processes, HTTP endpoints that verify signatures. Deliveries are counted at
+both ends, by the endpoints and from the topic of outcomes. The counts must agree.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from deploy.config.wanted_topics import wanted_topics
 from deploy.demo.simulator import Simulator
 from deploy.demo.tally import Customer, Progress
 from deploy.dev.receiver import Receiver
-from deploy.dev.replies import Answer, Received
+from deploy.dev.responses import Received, Response
 from producers.events.publisher import EventPublisher, wall_clock_us
 from producers.subscriptions.changes import Apply
 from producers.subscriptions.writer import SubscriptionWriter
@@ -34,10 +34,10 @@ from schemas.records.topics import FIRST
 from schemas.settings.settings import Settings
 from schemas.subscriptions.rules import Draft, Given
 
-Say: TypeAlias = Callable[[str], None]
+OnPhase: TypeAlias = Callable[[str], None]
 SPEEDUP: Final = 20_000  # the 26 h 36 min of the shortest schedule take 4.8 s
-# Settings of the demo alone. A user's own must not lead it to topics that are in use, nor to senders that it does not
-# show; four partitions are made faster than twelve.
+# Settings of the demo. The user's settings must not lead it to topics in use or to senders that it does not show. Four
+# partitions are created faster than twelve.
 SETTINGS: Final[Mapping[str, object]] = {
     "delay_speedup": SPEEDUP,
     "partitions": 4,
@@ -45,24 +45,24 @@ SETTINGS: Final[Mapping[str, object]] = {
     "sources": [],
     "start_at": "now",
 }
-_LOOK_S: Final = 0.1
+_POLL_S: Final = 0.1
 _OK: Final = 200
 
 
 def check_egress(settings: Settings) -> None:
-    """SettingsError where the settings keep the demo from endpoints on this machine."""
+    """SettingsError if the settings forbid endpoints on this machine."""
     policy = EgressPolicy(settings.allow_http, settings.allow_cidrs, frozenset(settings.allow_ports))
     try:
         policy.check_url("http://127.0.0.1:50000/webhooks")
     except InvalidInput as error:
         raise SettingsError(
-            f"the demo's endpoints are on this machine, and the settings do not allow them: {error}; run it without "
-            "allow_http, allow_cidrs and allow_ports, and it sets them for itself"
+            f"the demo's endpoints are on this machine, and the settings forbid them: {error}; remove allow_http, "
+            "allow_cidrs and allow_ports from the settings, and the demo sets them itself"
         ) from error
 
 
 class Endpoints:
-    """One receiver a customer; counts in the receivers' threads, one tally each."""
+    """One receiver per customer. Each counts into its own tally, in its own thread."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
@@ -88,28 +88,29 @@ class Endpoints:
             receiver.close()
 
     def _open(self, customer: Customer, secret: str) -> str:
-        tally, accepted = self._progress.tallies[customer.id], set[str | None]()
+        tally = self._progress.tallies[customer.id]
+        accepted: set[str | None] = set()
 
         def verify(received: Received) -> str | None:
-            headers, now_s = dict(received.headers), int(received.arrived_at)
-            problem = customer.sender.verify(headers, received.body, secret, now_s)
+            headers = dict(received.headers)
+            problem = customer.sender.verify(headers, received.body, secret, int(received.arrived_at))
             tally.genuine += problem is None
             tally.refused += problem is not None
             return problem
 
-        def delivered(received: Received, reply: object) -> None:
-            if isinstance(reply, Answer) and reply.status == _OK and received.problem is None:
+        def on_delivery(received: Received, reply: object) -> None:
+            if isinstance(reply, Response) and reply.status == _OK and received.problem is None:
                 tally.repeated += received.event_id in accepted
                 accepted.add(received.event_id)
                 tally.accepted = len(accepted)
 
-        receiver = Receiver(customer.behave, verify=verify, on_delivery=delivered, keep=False)
+        receiver = Receiver(customer.behave, verify=verify, on_delivery=on_delivery, keep=False)
         self._receivers.append(receiver)
         return f"{receiver.url}webhooks"
 
 
 class Records:
-    """Follows the topics of new jobs and of outcomes from their beginning."""
+    """Reads the topics of new jobs and of outcomes from their beginning."""
 
     def __init__(self, settings: Settings, progress: Progress) -> None:
         self._progress = progress
@@ -129,7 +130,7 @@ class Records:
         )
 
     def take(self, timeout_s: float) -> None:
-        """Count what has arrived, waiting up to `timeout_s` for it."""
+        """Count the records that arrive within `timeout_s`."""
         for message in self._consumer.consume(1_000, timeout_s):
             if message.error() is not None:
                 continue
@@ -141,7 +142,7 @@ class Records:
                 self._count(self._decode_outcome(message.value()))
 
     def close(self) -> None:
-        """Let go of the broker."""
+        """Close the consumer."""
         self._consumer.close()
 
     def _count(self, outcome: Mapping[str, object]) -> None:
@@ -160,7 +161,7 @@ class Records:
 
 @contextmanager
 def prepared(settings: Settings, progress: Progress) -> Iterator[Records]:
-    """Open the endpoints, write the subscriptions and follow the records."""
+    """Open the endpoints, write the subscriptions and start to read the records."""
     with ExitStack() as stack:
         endpoints = Endpoints(progress)
         stack.callback(endpoints.close)
@@ -172,10 +173,12 @@ def prepared(settings: Settings, progress: Progress) -> Iterator[Records]:
         yield records
 
 
-def publish(settings: Settings, progress: Progress, records: Records, *, events: int, rate: float, go_on: Say) -> None:
-    """Publish simulated events, as many of each customer, at a steady rate, counting records meanwhile.
+def publish(
+    settings: Settings, progress: Progress, records: Records, *, events: int, rate: float, on_phase: OnPhase
+) -> None:
+    """Publish simulated events at a steady rate, equally many of each customer, and count records meanwhile.
 
-    `go_on` is called again and again.
+    `on_phase` is called repeatedly with the name of the phase.
     """
     with ExitStack() as stack:
         publishers: dict[str, EventPublisher] = {}
@@ -183,12 +186,12 @@ def publish(settings: Settings, progress: Progress, records: Records, *, events:
             publisher = EventPublisher(settings.kafka_properties(), sender=sender, topic=settings.names.events(name))
             publishers[name] = stack.enter_context(publisher)
         simulated = {customer.id: _events_of(customer) for customer in progress.customers}
-        began = time.monotonic()
+        began_s = time.monotonic()
         progress.first_ms = wall_clock_us() // 1_000
         for number, customer in zip(range(events), cycle(progress.customers), strict=False):
-            while number > (time.monotonic() - began) * rate:
+            while number > (time.monotonic() - began_s) * rate:
                 records.take(0.01)
-                go_on("publishing")
+                on_phase("publishing")
             publishers[customer.sender.name].publish(next(simulated[customer.id]))
             progress.tallies[customer.id].events += 1
 
@@ -197,18 +200,18 @@ def _events_of(customer: Customer) -> Iterator[Event]:
     return Simulator(secrets.randbits(32), [customer.id], wall_clock_us, customer.sender).events()
 
 
-def finish(progress: Progress, records: Records, *, within_s: float, go_on: Say) -> None:
-    """Count records until every job has come to its end, or the time is over."""
+def finish(progress: Progress, records: Records, *, within_s: float, on_phase: OnPhase) -> None:
+    """Count records until every job has ended, at most `within_s`. `on_phase` as in `publish`."""
     deadline = time.monotonic() + within_s
     while progress.waiting and time.monotonic() < deadline:
-        records.take(_LOOK_S)
-        go_on("all published; waiting for retries")
-    records.take(_LOOK_S)
+        records.take(_POLL_S)
+        on_phase("all published; waiting for retries")
+    records.take(_POLL_S)
 
 
 def remove_topics(settings: Settings) -> None:
-    """Remove the demo's topics from a broker that stays."""
+    """Delete the demo's topics on a broker that was given."""
     admin = reachable_admin(settings)
     for future in admin.delete_topics([topic.name for topic in wanted_topics(settings)]).values():
-        with suppress(KafkaException):  # not there, or not ours to delete: it was only a demo
+        with suppress(KafkaException):  # missing, or no permission to delete it
             future.result(30)

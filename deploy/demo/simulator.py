@@ -1,7 +1,7 @@
-"""Realistic events of every sender: stories, many of them told at once, the same for the same seed.
+"""Realistic events of every sender, from interleaved stories. The same seed gives the same events.
 
-Each story is a generator that yields the next event of one thing, such as a case of Zenoo, so the tokens of a case, its
-alerts, its checks and its assessments fit together; the simulator interleaves the stories.
+A story is a generator of the events of one thing, such as a case of Zenoo, so that the tokens of a case, its alerts,
+its checks and its assessments fit together.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from random import Random
 from typing import Any, Final
 
 from deploy.demo import stories
-from deploy.demo.stories import Step, Story, Tell, name, token
-from producers.events.vocabulary import (
+from deploy.demo.stories import Step, Story, StoryMaker, name, token
+from deploy.demo.vocabulary import (
     CASE_TYPES,
     CHECKS,
     FAILURES,
@@ -27,16 +27,16 @@ from producers.events.vocabulary import (
 from schemas.events.event import Event
 from schemas.senders.sender import Sender, load_senders
 
-# Cases that are told about at a time: few enough that a short run sees their ends, enough to mix them.
+# Stories in progress: few enough that a short run reaches their ends, enough to mix them.
 _OPEN_STORIES: Final = 24
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
 class Simulator:
-    """Makes events of a sender (Zenoo's, if none is named) for `customers`.
+    """Generates events of a sender (Zenoo if None) for `customers`.
 
-    They are the same for the same `seed` and the same times from `now_us` (µs since 1970).
+    The same `seed` and the same times from `now_us` (µs since 1970) give the same events.
     """
 
     seed: int
@@ -45,25 +45,26 @@ class Simulator:
     sender: Sender | None = None
 
     def events(self) -> Iterator[Event]:
-        """Yield events without end; each has the time at which it was asked for."""
-        random, tell = Random(self.seed), _stories_of(self.sender or load_senders()["zenoo"])
-        told: list[tuple[str, Story]] = []
+        """Yield events without end, each created at the time of its request."""
+        random = Random(self.seed)
+        make_story = _story_maker_of(self.sender or load_senders()["zenoo"])
+        stories_open: list[tuple[str, Story]] = []
         while True:
             now_us = self.now_us()
-            while len(told) < _OPEN_STORIES:
+            while len(stories_open) < _OPEN_STORIES:
                 customer = random.choice(self.customers)
-                told.append((customer, tell(random, _EPOCH + timedelta(microseconds=now_us))))
-            index = random.randrange(len(told))
-            customer_id, story = told[index]
+                stories_open.append((customer, make_story(random, _EPOCH + timedelta(microseconds=now_us))))
+            index = random.randrange(len(stories_open))
+            customer_id, story = stories_open[index]
             step = next(story, None)
             if step is None:
-                del told[index]
+                del stories_open[index]
                 continue
             yield Event(f"evt_{token(random, 20)}", step[0], now_us, customer_id, step[1])
 
 
 class _Case:
-    """One case and all that happens to it."""
+    """One case with its checks, alerts and assessment."""
 
     def __init__(self, random: Random, now: datetime) -> None:
         self._random = random
@@ -73,8 +74,8 @@ class _Case:
         self._analyst = _person(random, "analyst")
         self._manager = _person(random, "manager")
 
-    def tell(self) -> Story:
-        """Yield the case's events: a new case, or an old one that comes near or past its deadline."""
+    def events(self) -> Story:
+        """Yield the case's events: a new case, or an old one close to or past its deadline."""
         if self._random.random() < 0.25:
             yield from self._old_case()
             return
@@ -105,11 +106,11 @@ class _Case:
         yield self._status("New", "In Progress")
 
     def _checked(self, entity_name: str) -> Story:
-        kind, category, provider = self._any(CHECKS)
+        type_, category, provider = self._any(CHECKS)
         check = {
             "check_token": f"chk_{token(self._random)}",
             "case_token": self._token,
-            "type": kind,
+            "type": type_,
             "category": category,
         }
         retries = self._random.choice((0, 0, 0, 1, 2))
@@ -132,7 +133,8 @@ class _Case:
             yield from self._alerted(alert_token, category, entity_name)
 
     def _alerted(self, alert_token: str, category: str, entity_name: str) -> Story:
-        finding, score = self._any(FINDINGS), self._score()
+        finding = self._any(FINDINGS)
+        score = self._score()
         alert = {"alert_token": alert_token, "case_token": self._token}
         yield (
             "alert.created",
@@ -197,7 +199,7 @@ class _Case:
         )
 
     def _old_case(self) -> Story:
-        """A case from before the run. Days are counted as the difference of the UTC calendar dates."""
+        """A case from before the run. Days are the difference of the UTC calendar dates."""
         assigned = self._random.random() < 0.8
         if self._random.random() < 0.5:
             due = self._now + timedelta(hours=self._random.randint(24, 80))
@@ -251,15 +253,15 @@ def _iso(time: datetime) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _stories_of(sender: Sender) -> Tell:
+def _story_maker_of(sender: Sender) -> StoryMaker:
     return _STORIES.get(sender.name) or stories.of_any_sender(sender)
 
 
 def _zenoo(random: Random, now: datetime) -> Story:
-    return _Case(random, now).tell()
+    return _Case(random, now).events()
 
 
-_STORIES: Final[Mapping[str, Tell]] = {
+_STORIES: Final[Mapping[str, StoryMaker]] = {
     "zenoo": _zenoo,
     "onboarding": stories.onboarding,
     "diligent": stories.diligent,

@@ -1,6 +1,6 @@
-"""What happens at the products beside Zenoo, as stories: each yields the events of one thing in their order.
+"""Stories of the products other than Zenoo. A story yields the events of one thing in order.
 
-A sender without a story of its own gets events of all its types with values that fit their schemas.
+A sender without its own story gets events of all its types, with values that fit their schemas.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from random import Random
 from typing import Any, Final, TypeAlias, assert_never
 from uuid import UUID
 
-from producers.events.vocabulary import COMPANIES, COUNTRIES, FIRST_NAMES, FORMS, LAST_NAMES, LISTS, NOTES, PROVIDERS
+from deploy.demo.vocabulary import COMPANIES, COUNTRIES, FIRST_NAMES, FORMS, LAST_NAMES, LISTS, NOTES, PROVIDERS
 from schemas.avro.json_form import embedding, is_members
 from schemas.avro.types import Array, AvroType, Enum, Fixed, Map, Primitive, Record, Reference, Union
 from schemas.senders.sender import Sender
 
 Step: TypeAlias = tuple[str, dict[str, Any]]
 Story: TypeAlias = Iterator[Step]
-Tell: TypeAlias = Callable[[Random, datetime], Story]
+StoryMaker: TypeAlias = Callable[[Random, datetime], Story]
 
 _TOKEN_ALPHABET: Final = "abcdefghijkmnpqrstuvwxyz23456789"
 _ANY_TYPES: Final = ("invoice.paid", "invoice.voided", "user.created", "order.shipped")
@@ -26,7 +26,7 @@ _RISKOS: Final = "case_management_notification_case_closure"
 
 
 def token(random: Random, length: int = 12) -> str:
-    """Return an id as products make them."""
+    """Return an id in the style of the products."""
     return "".join(random.choices(_TOKEN_ALPHABET, k=length))
 
 
@@ -104,7 +104,7 @@ def _screened(random: Random, session: Mapping[str, Any]) -> Story:
 
 
 def diligent(random: Random, now: datetime) -> Story:
-    """A company's CDD runs to its end, with documents, a search, an alert and a flow."""
+    """A company's CDD completes, with documents, a search, an alert and a flow."""
     cdd = {
         "id": uuid(random),
         "state": "RUNNING",
@@ -126,7 +126,8 @@ def diligent(random: Random, now: datetime) -> Story:
 
 
 def _searched(random: Random, now: datetime) -> Story:
-    person, hits = name(random), random.randint(0, 3)
+    person = name(random)
+    hits = random.randint(0, 3)
     search = {
         "id": f"search-{token(random)}",
         "status": "COMPLETED",
@@ -158,7 +159,7 @@ def _flow_run(random: Random, now: datetime) -> dict[str, Any]:
 
 
 def riskos(random: Random, _now: datetime) -> Story:
-    """A case is closed, and a few are closed again."""
+    """A case is closed, sometimes twice."""
     case = {
         "id": random.choice(("", f"own-{token(random, 6)}")),
         "workflow": "consumer_onboarding",
@@ -183,22 +184,22 @@ def _entity(random: Random) -> dict[str, Any]:
     }
 
 
-def of_any_sender(sender: Sender) -> Tell:
+def of_any_sender(sender: Sender) -> StoryMaker:
     """Return a story of all types of a sender, in a random order, with values that fit their schemas."""
     types = list(sender.event_types) or list(_ANY_TYPES)
 
-    def tell(random: Random, _now: datetime) -> Story:
+    def story(random: Random, _now: datetime) -> Story:
         for event_type in random.sample(types, len(types)):
             known = sender.type_of(event_type)
             assert known is not None
             data = _value(known.data, random)
             yield event_type, data if isinstance(data, dict) else {"id": token(random), "name": company(random)}
 
-    return tell
+    return story
 
 
 def _value(node: AvroType, random: Random) -> Any:
-    """Return a value of a type in its JSON form; null, which may not fit, where a type has to hold itself."""
+    """Return a value of a type in its JSON form; null, which may not fit, for a recursive type."""
     value: Any
     match node:
         case Primitive():

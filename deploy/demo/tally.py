@@ -1,4 +1,4 @@
-"""What the demo counts, and whether it adds up."""
+"""The counts of the demo, and a check that they agree."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
 
-from deploy.dev.replies import Answer, Behaviour, always, fail_first
+from deploy.dev.responses import Behaviour, Response, always, fail_first
 from schemas.senders.sender import Sender
 
-_BUSY: Final = Answer(503)
-_BROKEN: Final = Answer(500)
+_BUSY: Final = Response(503)
+_BROKEN: Final = Response(500)
 _FAILURES: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Customer:
-    """One customer of a sender, and how its endpoint behaves: `attempts` of each job, the last of which `succeeds`."""
+    """One customer and its endpoint. Each job takes `attempts`; then it is delivered if it `succeeds`, else dead."""
 
     id: str
     sender: Sender
@@ -28,27 +28,28 @@ class Customer:
 
 
 def customers_of(senders: Mapping[str, Sender]) -> tuple[Customer, ...]:
-    """Return a customer of each sender, with a healthy endpoint, and two more whose endpoints are not.
+    """Return one customer per sender with a healthy endpoint, and two more with failing endpoints.
 
-    Those two are of the sender that gives up first: it is what the whole demo waits for. They do answer, as jobs for an
-    endpoint that does not would wait for it, with few attempts, for longer than anybody looks at a demo.
+    Those two belong to the sender with the shortest schedule, because the demo waits until its jobs are dead. Their
+    endpoints respond with errors. Jobs for an endpoint that does not respond would wait too long for a demo.
     """
-    briefest = min(senders.values(), key=lambda sender: sum(sender.schedule, timedelta()))
-    found: list[Customer] = []
+    shortest = min(senders.values(), key=lambda sender: sum(sender.schedule, timedelta()))
+    customers: list[Customer] = []
     for name, sender in senders.items():
-        found.append(Customer(name, sender, "healthy", always(Answer())))
-        if sender is briefest:
-            recovers, attempts = fail_first(_FAILURES, _BUSY, Answer()), len(sender.schedule) + 1
-            found.append(Customer(f"{name}-twice-503", sender, "twice 503", recovers, _FAILURES + 1))
-            found.append(
+        customers.append(Customer(name, sender, "healthy", always(Response())))
+        if sender is shortest:
+            recovers = fail_first(_FAILURES, _BUSY, Response())
+            attempts = len(sender.schedule) + 1
+            customers.append(Customer(f"{name}-twice-503", sender, "twice 503", recovers, _FAILURES + 1))
+            customers.append(
                 Customer(f"{name}-always-500", sender, "always 500", always(_BROKEN), attempts, succeeds=False)
             )
-    return tuple(found)
+    return tuple(customers)
 
 
 @dataclass(slots=True)
 class Tally:
-    """What is counted for one customer; `latencies_ms` are from the append of an event to its 2xx."""
+    """The counts of one customer. `latencies_ms` are from the append of an event to its 2xx."""
 
     events: int = 0  # published
     jobs: int = 0  # records of jobs.0s
@@ -59,23 +60,23 @@ class Tally:
     genuine: int = 0  # requests whose signature the endpoint verified
     refused: int = 0  # requests whose signature was wrong
     accepted: int = 0  # different events that the endpoint answered with 2xx
-    repeated: int = 0  # 2xx for an event that had one already
+    repeated: int = 0  # 2xx for an event that already had one
     latencies_ms: list[float] = field(default_factory=list)
 
     @property
     def waiting(self) -> int:
-        """Events whose job has not come to an end."""
+        """Events whose job has not ended."""
         return self.events - self.delivered - self.dead
 
     def percentile(self, share: float) -> float | None:
-        """Return a percentile (0 to 1) of the latencies in ms, None while there are none."""
+        """Return a percentile (0 to 1) of the latencies in ms, None without latencies."""
         ordered = sorted(self.latencies_ms)
         return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else None
 
 
 @dataclass(slots=True)
 class Progress:
-    """All that is known while the demo runs; `tallies` are by the customer's id."""
+    """The state of a running demo; `tallies` are by customer id."""
 
     customers: tuple[Customer, ...]
     tallies: dict[str, Tally] = field(init=False)
@@ -91,7 +92,7 @@ class Progress:
         return {customer.sender.name: customer.sender for customer in self.customers}
 
     def sum(self) -> Tally:
-        """Return the figures of all customers together."""
+        """Return the sum of all tallies."""
         every = list(self.tallies.values())
         return Tally(
             events=sum(tally.events for tally in every),
@@ -106,7 +107,7 @@ class Progress:
 
     @property
     def waiting(self) -> int:
-        """Events whose job has not come to an end."""
+        """Events whose job has not ended."""
         return sum(tally.waiting for tally in self.tallies.values())
 
     def rate(self) -> float:
@@ -115,12 +116,13 @@ class Progress:
         return delivered / max(0.001, (self.last_ms - self.first_ms) / 1_000)
 
     def problems(self) -> list[str]:
-        """Return what does not add up, a sentence each."""
+        """Return a sentence for each count that is wrong."""
         return [problem for customer in self.customers for problem in _problems(customer, self.tallies[customer.id])]
 
 
 def _problems(customer: Customer, tally: Tally) -> Iterator[str]:
-    events, delivered = tally.events, tally.events if customer.succeeds else 0
+    events = tally.events
+    delivered = events if customer.succeeds else 0
     expected: Iterable[tuple[str, int, int]] = (
         ("jobs", tally.jobs, events),
         ("waiting", tally.waiting, 0),
@@ -133,6 +135,6 @@ def _problems(customer: Customer, tally: Tally) -> Iterator[str]:
         ("requests with a wrong signature", tally.refused, 0),
         ("requests with a verified signature", tally.genuine, tally.attempts),
     )
-    for what, counted, must in expected:
-        if counted != must:
-            yield f"{customer.id}: {what}: {counted:,}, where {must:,} are right"
+    for what, counted, correct in expected:
+        if counted != correct:
+            yield f"{customer.id}: {what}: {counted:,}, expected {correct:,}"

@@ -1,4 +1,4 @@
-"""A Kafka broker for this machine: the one that the settings name, one in a container, or one on its own Java."""
+"""A Kafka broker for development: named by the settings, in a container, or in a local JVM."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Literal, Protocol, Self
 
 from deploy.dev.container import ContainerBroker
-from deploy.dev.jars import Say
+from deploy.dev.jars import OnProgress
 from deploy.dev.jvm import JvmBroker
 from schemas.catalog.errors import Unavailable
 
@@ -32,7 +32,7 @@ class _Node(Protocol):
 
 
 class Broker:
-    """A broker to use: a context manager that ends what it started, and nothing else."""
+    """A broker to use. As a context manager it ends the broker that it started, but not one that was given."""
 
     def __init__(self, bootstrap_servers: str, node: _Node | None) -> None:
         self.bootstrap_servers = bootstrap_servers
@@ -40,24 +40,24 @@ class Broker:
 
     @property
     def kind(self) -> Literal["given", "container", "jvm"]:
-        """Tell which of the three ways was taken."""
+        """Whether the broker was given, or started in a container or a JVM."""
         return self.node.kind if self.node else "given"
 
     @property
     def pid(self) -> int:
-        """Return the process id of a local JVM."""
+        """The process id of a local JVM."""
         return self._own().pid
 
     def is_alive(self) -> bool:
-        """Tell whether the broker that was started still runs; a given one is taken to."""
+        """Return whether the started broker still runs; always True for a given one."""
         return self.node.is_alive() if self.node else True
 
     def stop(self) -> None:
-        """Stop a broker that was started here, in order; its data stays."""
+        """Stop a broker that was started here (SIGTERM); its data stays."""
         self._own().stop()
 
     def kill(self) -> None:
-        """End a broker that was started here at once (SIGKILL); its data stays."""
+        """Kill a broker that was started here (SIGKILL); its data stays."""
         self._own().kill()
 
     def start(self) -> None:
@@ -69,7 +69,7 @@ class Broker:
         return self._own().log_tail()
 
     def close(self) -> None:
-        """End what was started here; data in no given folder is removed."""
+        """End the broker that was started here; data in a temporary folder is removed."""
         if self.node:
             self.node.close()
 
@@ -88,26 +88,26 @@ class Broker:
 
 
 def start_broker(
-    bootstrap_servers: str | None, *, data: Path | None = None, port: int | None = None, say: Say = print
+    bootstrap_servers: str | None, *, data: Path | None = None, port: int | None = None, on_progress: OnProgress = print
 ) -> Broker:
-    """Return a broker that answers; `say` gets one line on which way was taken, and progress while jars are fetched.
+    """Return a broker that is ready, except that a given one is not contacted.
 
-    In this order: `bootstrap_servers` where given (taken as they are, not asked); a container; a local JVM. `data`
-    keeps the records of the last two (used again when it already holds some), `port` is theirs at 127.0.0.1.
-    Unavailable names the three ways where none is possible.
+    Tried in this order: `bootstrap_servers`; a container; a local JVM. The last two keep their records in `data`, which
+    may hold records of an earlier broker, and listen at `port` of 127.0.0.1. `on_progress` gets a line that names the
+    broker, and lines while jars are fetched. Unavailable lists the three ways if none is possible.
     """
     if bootstrap_servers:
-        say(f"broker: {bootstrap_servers}, named by the settings")
+        on_progress(f"broker: {bootstrap_servers}, named by the settings")
         return Broker(bootstrap_servers, None)
     reasons: list[str] = []
-    for way in (ContainerBroker, JvmBroker):
+    for node_type in (ContainerBroker, JvmBroker):
         try:
-            node: _Node = way(data=data, port=port, say=say)
+            node: _Node = node_type(data=data, port=port, on_progress=on_progress)
         except Unavailable as error:
             reasons.append(str(error))
             continue
-        missed = f" (no container: {reasons[0].splitlines()[0]})" if reasons else ""
-        say(f"broker: {node.describe}{missed}")
+        no_container = f" (no container: {reasons[0].splitlines()[0]})" if reasons else ""
+        on_progress(f"broker: {node.describe}{no_container}")
         return Broker(node.bootstrap_servers, node)
     raise Unavailable(_no_broker(*reasons))
 
@@ -115,8 +115,8 @@ def start_broker(
 def _no_broker(no_container: str, no_jvm: str) -> str:
     return "\n".join(
         (
-            "no Kafka broker could be had; there are three ways, make one of them possible:",
-            "  1. name one: set SIGNPOST_KAFKA_BOOTSTRAP_SERVERS=host:port, or write it under [kafka] in signpost.toml",
+            "no Kafka broker is available; there are three ways to provide one:",
+            "  1. your own: set SIGNPOST_KAFKA_BOOTSTRAP_SERVERS=host:port, or write it under [kafka] in signpost.toml",
             f"  2. a container of apache/kafka: {no_container}",
             f"  3. a local JVM, with Java 17 or later and Maven: {no_jvm}",
         )

@@ -1,4 +1,4 @@
-"""One connection of the receiver: requests come in, replies go out, one after the other and in order."""
+"""One connection of the receiver: it handles requests one after the other, in order."""
 
 from __future__ import annotations
 
@@ -6,70 +6,70 @@ import asyncio
 from typing import Final, Protocol
 
 from deploy.dev.http1 import BadRequest, Head, RequestReader
-from deploy.dev.replies import Answer, Cut, Drip, Endless, Hang, Reply, head
+from deploy.dev.responses import Drip, Endless, Hang, Reply, Response, Truncated, head
 
 _MAX_BODY: Final = 16 * 1024 * 1024
 
 
-class Desk(Protocol):
-    """Where a connection hands in what came; all calls come from the event loop's thread."""
+class RequestHandler(Protocol):
+    """The receiver, as its connections use it. All calls come from the event loop's thread."""
 
-    def connected(self, connection: Connection) -> int:
-        """Note a new connection and return its number."""
+    def on_connect(self, connection: Connection) -> int:
+        """Register a new connection and return its number."""
 
-    def disconnected(self, connection: Connection) -> None:
-        """Forget a connection that is closed."""
+    def on_disconnect(self, connection: Connection) -> None:
+        """Remove a closed connection."""
 
-    def take(self, request: Head, body: bytes, connection: int) -> Reply:
-        """Record a request and decide on its reply."""
+    def on_request(self, request: Head, body: bytes, connection: int) -> Reply:
+        """Record a request and return the reply to it."""
 
 
 class Connection(asyncio.Protocol):
-    """One connection: requests are answered one after the other, in order."""
+    """One connection. A slow reply delays the requests behind it."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, handler: RequestHandler) -> None:
+        self._handler = handler
         self._reader = RequestReader(_MAX_BODY)
         self._transport: asyncio.Transport
         self._number = 0
-        self._busy: asyncio.Task[None] | None = None
+        self._slow_reply: asyncio.Task[None] | None = None
         self._writable = asyncio.Event()
         self._writable.set()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin (asyncio.Protocol)."""
+        """Start to serve the connection (asyncio.Protocol)."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
-        self._number = self._desk.connected(self)
+        self._number = self._handler.on_connect(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End (asyncio.Protocol)."""
-        self._desk.disconnected(self)
+        """Cancel a slow reply (asyncio.Protocol)."""
+        self._handler.on_disconnect(self)
         self._writable.set()
-        if self._busy is not None:
-            self._busy.cancel()
+        if self._slow_reply is not None:
+            self._slow_reply.cancel()
 
     def pause_writing(self) -> None:
-        """Hold an endless reply: the other side does not read."""
+        """Pause an endless reply: the client does not read (asyncio.Protocol)."""
         self._writable.clear()
 
     def resume_writing(self) -> None:
-        """Let an endless reply go on."""
+        """Continue an endless reply (asyncio.Protocol)."""
         self._writable.set()
 
     def data_received(self, data: bytes) -> None:
-        """Take bytes (asyncio.Protocol)."""
+        """Parse bytes and handle complete requests (asyncio.Protocol)."""
         self._reader.feed(data)
-        self._go_on()
+        self._handle_requests()
 
     def abort(self) -> None:
         """Close at once."""
         self._transport.abort()
 
-    def _go_on(self) -> None:
-        """Take all requests that are complete; one with a slow reply holds up those behind it."""
+    def _handle_requests(self) -> None:
+        """Handle all complete requests, up to one with a slow reply."""
         try:
-            while self._busy is None and not self._transport.is_closing():
+            while self._slow_reply is None and not self._transport.is_closing():
                 request = self._reader.next_request()
                 if self._reader.wants_continue():
                     self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -81,26 +81,26 @@ class Connection(asyncio.Protocol):
             self._transport.close()
 
     def _respond(self, request: Head, body: bytes) -> None:
-        reply = self._desk.take(request, body, self._number)
-        if isinstance(reply, Answer) and not reply.delay:  # by far the most: without a task
+        reply = self._handler.on_request(request, body, self._number)
+        if isinstance(reply, Response) and not reply.delay:  # the usual case needs no task
             self._finish(request, reply)
             return
-        self._busy = asyncio.get_running_loop().create_task(self._respond_slowly(request, reply))
+        self._slow_reply = asyncio.get_running_loop().create_task(self._respond_slowly(request, reply))
 
-    def _finish(self, request: Head, answer: Answer) -> None:
-        self._transport.write(answer.encode())
-        if not request.keep_alive or _closes(answer):
+    def _finish(self, request: Head, response: Response) -> None:
+        self._transport.write(response.encode())
+        if not request.keep_alive or _closes(response):
             self._transport.close()
 
     async def _respond_slowly(self, request: Head, reply: Reply) -> None:
         match reply:
-            case Answer(delay=delay):
+            case Response(delay=delay):
                 await asyncio.sleep(delay.total_seconds())
                 self._finish(request, reply)
             case Hang():
                 await asyncio.get_running_loop().create_future()
-            case Drip(answer=answer, interval=interval):
-                for byte in answer.encode():
+            case Drip(response=response, interval=interval):
+                for byte in response.encode():
                     self._transport.write(bytes((byte,)))
                     await asyncio.sleep(interval.total_seconds())
             case Endless(status=status, headers=headers, chunk=chunk, interval=interval):
@@ -109,13 +109,13 @@ class Connection(asyncio.Protocol):
                     self._transport.write(chunk)
                     await self._writable.wait()
                     await asyncio.sleep(interval.total_seconds())
-            case Cut(answer=answer, after=after):
-                self._transport.write(answer.encode()[:after])
+            case Truncated(response=response, after=after):
+                self._transport.write(response.encode()[:after])
                 self._transport.close()
-        self._busy = None
-        self._go_on()
+        self._slow_reply = None
+        self._handle_requests()
 
 
-def _closes(answer: Answer) -> bool:
-    """Tell whether an answer announces that it closes the connection."""
-    return any(name.lower() == "connection" and value.lower() == "close" for name, value in answer.headers)
+def _closes(response: Response) -> bool:
+    """Return whether a response has `Connection: close`."""
+    return any(name.lower() == "connection" and value.lower() == "close" for name, value in response.headers)

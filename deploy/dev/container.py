@@ -1,7 +1,7 @@
-"""Kafka in a container, where a Docker daemon of this machine answers and the image can be had.
+"""Kafka in a container. Needs a Docker daemon on this machine that responds, and the image.
 
-The container runs Kafka from the image with the same properties as the local JVM, in the same data folder (mounted),
-as this user: files of either way are readable by the other, and can be removed by whoever made them.
+The container runs Kafka with the same properties as the local JVM, as the current user, in the mounted data folder. So
+container and JVM can read each other's files, and the user can remove them.
 """
 
 from __future__ import annotations
@@ -19,17 +19,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 from uuid import uuid4
 
-from deploy.dev import kafka
-from deploy.dev import parent_bound as tether
-from deploy.dev.jars import KAFKA_VERSION, Say
+from deploy.dev import kafka, parent_bound
+from deploy.dev.jars import KAFKA_VERSION, OnProgress
 from schemas.catalog.errors import Unavailable
 
 if TYPE_CHECKING:
     from testcontainers.core.container import DockerContainer
 
 IMAGE: Final = f"apache/kafka:{KAFKA_VERSION}"
-_ANSWER_S: Final = 2
-# A pull that stands still is given up after this time, and so is a registry that cannot be reached.
+_CONNECT_S: Final = 2
+# A stalled pull and an unreachable registry fail after this time.
 _PULL_S: Final = 10
 _CALL_S: Final = 60
 _READY_S: Final = 90.0
@@ -45,20 +44,20 @@ _RUN: Final = (
 
 
 class ContainerBroker:
-    """A Kafka node in a container. Stopped by `stop()` it can be started again: same port, same data."""
+    """A Kafka node in a container. After `stop()` it can be started again with the same port and data."""
 
     kind: Literal["container"] = "container"
 
-    def __init__(self, *, data: Path | None, port: int | None, say: Say) -> None:
+    def __init__(self, *, data: Path | None, port: int | None, on_progress: OnProgress) -> None:
         self._docker = _new_container()
         self._name = f"signpost-kafka-{uuid4().hex[:12]}"
-        self._keeper: tether.Tethered | None = None
+        self._keeper: parent_bound.ChildProcess | None = None
         self._temporary = data is None
         self.data = data.absolute() if data else Path(tempfile.mkdtemp(prefix="signpost-kafka-"))
         try:
             self.data.mkdir(parents=True, exist_ok=True)
-            _pull_missing(self._docker, say)
-            say("broker: starting Kafka in a container")
+            _pull_missing(self._docker, on_progress)
+            on_progress("broker: starting Kafka in a container")
             self.port = kafka.choose_port(self.data, port)
             self._run()
         except BaseException:
@@ -67,50 +66,50 @@ class ContainerBroker:
 
     @property
     def bootstrap_servers(self) -> str:
-        """Return `127.0.0.1:<port>`."""
+        """`127.0.0.1:<port>`."""
         return f"127.0.0.1:{self.port}"
 
     @property
     def pid(self) -> int:
-        """Raise Unavailable: a container's process is the daemon's."""
-        raise Unavailable("a broker in a container has no process of this machine")
+        """Raises Unavailable: the container belongs to the daemon."""
+        raise Unavailable("a broker in a container has no process id on this machine")
 
     @property
     def describe(self) -> str:
-        """Return one line for people."""
+        """One line for people: what runs, where, and its data."""
         where = "temporary data" if self._temporary else f"data in {self.data}"
         return f"container {self._name} of {IMAGE} at {self.bootstrap_servers} ({where})"
 
     def is_alive(self) -> bool:
-        """Tell whether the container runs."""
+        """Return whether the container runs."""
         with _translated("the container's state cannot be read"):
             self._docker.reload()
             return self._docker.status == "running"
 
     def start(self) -> None:
-        """Start it again after `stop()`, and wait until it answers."""
+        """Start it again after `stop()`, and wait until it is ready."""
         with _translated("the container cannot be started"):
             self._docker.get_wrapped_container().start()
         self._wait()
 
     def stop(self) -> None:
-        """Stop it as an operator would (SIGTERM), and wait for its end."""
+        """Stop it with SIGTERM and wait until it has ended."""
         with _translated("the container cannot be stopped"):
             self._docker.get_wrapped_container().stop(timeout=_STOP_S)
 
     def kill(self) -> None:
-        """End it at once (SIGKILL); `start()` brings it back with the same data."""
+        """Kill it (SIGKILL); `start()` starts it again with the same data."""
         with _translated("the container cannot be killed"):
             self._docker.get_wrapped_container().kill()
             self._docker.wait()
 
     def log_tail(self) -> str:
-        """Return the last lines that the container has printed."""
+        """Return the last lines of the container's output."""
         with _translated("the container's log cannot be read"):
             return str(self._docker.get_wrapped_container().logs(tail=_LOG_LINES).decode(errors="replace"))
 
     def close(self) -> None:
-        """End it for good; temporary data is removed."""
+        """End and remove it; temporary data is removed."""
         with contextlib.suppress(Unavailable):
             if not self._temporary and self._docker.status != "not_started":
                 self.stop()
@@ -143,11 +142,11 @@ class ContainerBroker:
 
     def _wait(self) -> None:
         if not kafka.wait_until_ready(self.port, self.data, self.is_alive, _READY_S):
-            raise Unavailable(f"a container of {IMAGE} ended while it started; the end of its log:\n{self.log_tail()}")
+            raise Unavailable(f"a container of {IMAGE} exited during start-up; the end of its log:\n{self.log_tail()}")
 
 
 def refusal() -> str | None:
-    """Return why no container can be had on this machine, or None where one can; the image is pulled for that."""
+    """Return why no container can run on this machine, None if one can. Pulls the image."""
     try:
         container = _new_container()
         try:
@@ -161,9 +160,9 @@ def refusal() -> str | None:
 
 @contextlib.contextmanager
 def _translated(what: str) -> Iterator[None]:
-    """Turn what testcontainers, docker-py and requests raise into Unavailable."""
+    """Turn errors of testcontainers, docker-py, requests and urllib3 into Unavailable."""
     from docker.errors import DockerException  # type: ignore[import-untyped]  # noqa: PLC0415  # no types; optional
-    from requests.exceptions import RequestException  # noqa: PLC0415  # comes with docker-py, as does urllib3
+    from requests.exceptions import RequestException  # noqa: PLC0415  # docker-py installs it and urllib3
     from testcontainers.core.exceptions import ContainerStartException  # noqa: PLC0415
     from urllib3.exceptions import HTTPError  # noqa: PLC0415
 
@@ -174,7 +173,7 @@ def _translated(what: str) -> Iterator[None]:
 
 
 def _new_container() -> DockerContainer:
-    """Return a container to be started, of a daemon that answered; Unavailable within a few seconds if none does."""
+    """Return a container that is not started yet; Unavailable within a few seconds if no daemon responds."""
     try:
         from testcontainers.core.config import testcontainers_config  # noqa: PLC0415  # optional
         from testcontainers.core.container import DockerContainer  # noqa: PLC0415
@@ -185,33 +184,33 @@ def _new_container() -> DockerContainer:
     if not host.startswith("unix://"):
         raise Unavailable(f"the Docker daemon at {host} is not on this machine")
     if not (socket := Path(host.removeprefix("unix://") or "/var/run/docker.sock")).exists():
-        raise Unavailable(f"no Docker daemon: there is no {socket}")
-    # The reaper of testcontainers is a second image with a port open on all addresses, and leaves the data folder.
+        raise Unavailable(f"no Docker daemon: {socket} does not exist")
+    # The reaper of testcontainers needs a second image, opens a port on all addresses, and keeps the data folder.
     testcontainers_config.ryuk_disabled = True
-    with _translated("no Docker daemon answers"):
-        container = DockerContainer(IMAGE, docker_client_kw={"timeout": _ANSWER_S})
+    with _translated("no Docker daemon responds"):
+        container = DockerContainer(IMAGE, docker_client_kw={"timeout": _CONNECT_S})
     container.get_docker_client().client.api.timeout = _CALL_S
     return container
 
 
-def _pull_missing(container: DockerContainer, say: Say) -> None:
-    """Pull the image where it is missing; Unavailable where it cannot be had."""
+def _pull_missing(container: DockerContainer, on_progress: OnProgress) -> None:
+    """Pull the image if it is missing; Unavailable if that fails."""
     from docker.errors import ImageNotFound  # noqa: PLC0415  # optional
 
     client = container.get_docker_client().client
-    with _translated(f"the image {container.image} cannot be had"):
+    with _translated(f"the image {container.image} cannot be pulled"):
         try:
             client.images.get(container.image)
         except ImageNotFound:
-            say(f"pulling the image {container.image} (once)")
+            on_progress(f"pulling the image {container.image} (once)")
             client.api.timeout = _PULL_S
             client.images.pull(container.image)
             client.api.timeout = _CALL_S
 
 
-def _start_keeper(name: str, remove: Path | None) -> tether.Tethered:
-    """Start a process that removes the container `name` when this one is gone: a container is the daemon's child."""
-    keeper = tether.start(
+def _start_keeper(name: str, remove: Path | None) -> parent_bound.ChildProcess:
+    """Start a child process that removes the container when this process dies: the container is the daemon's child."""
+    keeper = parent_bound.start(
         [sys.executable, "-m", "deploy.dev.container", name],
         stdout=subprocess.PIPE,
         on_parent_death=signal.SIGTERM,
@@ -220,12 +219,12 @@ def _start_keeper(name: str, remove: Path | None) -> tether.Tethered:
     )
     assert keeper.output is not None
     with keeper.output as output:
-        output.readline()  # the keeper waits for its signal from now on
+        output.readline()  # from now on the keeper waits for its signal
     return keeper
 
 
 def _keep(name: str) -> None:
-    """Wait for SIGTERM, which comes when the parent is gone, and remove the container."""
+    """Wait for SIGTERM, which is sent when the parent dies, and remove the container."""
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     print("ready", flush=True)
     signal.sigwait({signal.SIGTERM})

@@ -1,4 +1,4 @@
-"""Commands that run in the foreground until they are told to end."""
+"""Commands that run in the foreground until SIGTERM or Ctrl-C."""
 
 from __future__ import annotations
 
@@ -9,33 +9,33 @@ from collections.abc import Iterator
 from types import FrameType
 
 
-class Ending:
-    """Is asked for by SIGTERM, by Ctrl-C, or by `now()`; made in the main thread."""
+class StopRequest:
+    """A request to stop, set by SIGTERM, by Ctrl-C, or by `now()`. Create it in the main thread."""
 
     def __init__(self) -> None:
-        self._asked = threading.Event()
+        self._requested = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
 
     def now(self) -> None:
-        """Ask for it, from any thread."""
-        self._asked.set()
+        """Request the stop, from any thread."""
+        self._requested.set()
 
     def wait(self, seconds: float | None = None) -> bool:
-        """Wait until it is asked for, at most `seconds`; tell whether it was."""
-        return self._asked.wait(seconds)
+        """Wait for the request, at most `seconds`; return whether it was made."""
+        return self._requested.wait(seconds)
 
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
-        self._asked.set()
+        self._requested.set()
 
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
-    """Let SIGTERM and Ctrl-C raise KeyboardInterrupt: for work that ends well wherever it is broken off."""
+    """Let SIGTERM and Ctrl-C raise KeyboardInterrupt, for work that is safe to interrupt anywhere."""
     numbers = (signal.SIGTERM, signal.SIGINT)
-    former = [(number, signal.signal(number, signal.default_int_handler)) for number in numbers]
+    previous = [(number, signal.signal(number, signal.default_int_handler)) for number in numbers]
     try:
         yield
     finally:
-        for number, handler in former:
+        for number, handler in previous:
             signal.signal(number, handler)

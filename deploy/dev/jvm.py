@@ -1,4 +1,4 @@
-"""Kafka on this machine's own Java: one node, 127.0.0.1 only, ended with its parent."""
+"""Kafka in a local JVM: one node, on 127.0.0.1 only, that ends with its parent."""
 
 from __future__ import annotations
 
@@ -13,106 +13,105 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Final, Literal
 
-from deploy.dev import kafka
-from deploy.dev import parent_bound as tether
-from deploy.dev.jars import KAFKA_VERSION, Say, kafka_jars
+from deploy.dev import kafka, parent_bound
+from deploy.dev.jars import KAFKA_VERSION, OnProgress, kafka_jars
 from schemas.catalog.errors import Unavailable
 
 _OLDEST_JAVA: Final = 17
-# The serial collector starts fastest and needs no threads of its own; the heap's options are of size only.
+# The serial collector starts fastest and needs no threads of its own.
 _JVM_OPTIONS: Final = ("-XX:+UseSerialGC", "-Dorg.slf4j.simpleLogger.showDateTime=true")
 _LOG: Final = "kafka.log"
 _LOG_LINES: Final = 30
-_READY_S: Final = 90.0  # 3 s on a quiet machine
+_READY_S: Final = 90.0
 _STOP: Final = timedelta(seconds=15)
-_TRIES: Final = 3  # a free port can be taken between the look and the start
+_TRIES: Final = 3  # another process can take the port between the check and the start
 
 
 def find_java(environment: Mapping[str, str] = os.environ) -> str:
-    """Return a java of version 17 or later, from JAVA_HOME or the PATH; Unavailable says what is wrong."""
+    """Return the path of Java 17 or later, from JAVA_HOME or the PATH; Unavailable if there is none."""
     home = environment.get("JAVA_HOME")
     found = shutil.which("java", path=str(Path(home) / "bin") if home else environment.get("PATH"))
     if found is None:
         raise Unavailable(f"no java in {Path(home) / 'bin'} (JAVA_HOME)" if home else "no java on the PATH")
     try:
-        answer = subprocess.run([found, "-version"], capture_output=True, text=True, timeout=20, check=True).stderr
+        output = subprocess.run([found, "-version"], capture_output=True, text=True, timeout=20, check=True).stderr
     except (OSError, subprocess.SubprocessError) as error:
-        # macOS has a /usr/bin/java that only says where to get one.
+        # macOS has a /usr/bin/java that only explains where to get Java.
         raise Unavailable(f"{found} does not run: {error}") from error
-    version = re.search(r'version "(?:1\.)?(\d+)', answer)
+    version = re.search(r'version "(?:1\.)?(\d+)', output)
     if version is None or int(version[1]) < _OLDEST_JAVA:
-        first_line = answer.strip().splitlines()[0] if answer.strip() else "it names no version"
+        first_line = output.strip().splitlines()[0] if output.strip() else "it prints no version"
         raise Unavailable(f"{found} is too old: Kafka needs Java {_OLDEST_JAVA} or later ({first_line})")
     return found
 
 
 class JvmBroker:
-    """A Kafka node in a JVM of its own. Stopped by `stop()` it can be started again: same port, same data."""
+    """A Kafka node in its own JVM. After `stop()` it can be started again with the same port and data."""
 
     kind: Literal["jvm"] = "jvm"
 
-    def __init__(self, *, data: Path | None, port: int | None, say: Say) -> None:
+    def __init__(self, *, data: Path | None, port: int | None, on_progress: OnProgress) -> None:
         self._java = find_java()
-        self._jars = kafka_jars(say)
+        self._jars = kafka_jars(on_progress)
         self._temporary = data is None
         self.data = data.absolute() if data else Path(tempfile.mkdtemp(prefix="signpost-kafka-"))
-        self._process: tether.Tethered | None = None
+        self._process: parent_bound.ChildProcess | None = None
         try:
             self.data.mkdir(parents=True, exist_ok=True)
-            say("broker: starting Kafka on the Java of this machine")
+            on_progress("broker: starting Kafka on the Java of this machine")
             self.port = self._start_somewhere(port)
         except BaseException:
-            self.kill()  # a broker that is told to end while it starts takes its time
+            self.kill()  # a starting broker reacts slowly to SIGTERM
             self.close()
             raise
 
     @property
     def bootstrap_servers(self) -> str:
-        """Return `127.0.0.1:<port>`."""
+        """`127.0.0.1:<port>`."""
         return f"127.0.0.1:{self.port}"
 
     @property
     def pid(self) -> int:
-        """Return the process id of the running JVM; Unavailable while it is stopped."""
+        """The process id of the running JVM; Unavailable while it is stopped."""
         if self._process is None:
             raise Unavailable("the broker is stopped")
         return self._process.pid
 
     @property
     def describe(self) -> str:
-        """Return one line for people."""
+        """One line for people: what runs, where, and its data."""
         where = "temporary data" if self._temporary else f"data in {self.data}"
         return (
             f"Kafka {KAFKA_VERSION} on the Java of this machine at {self.bootstrap_servers} (pid {self.pid}, {where})"
         )
 
     def start(self) -> None:
-        """Start it again after `stop()`, and wait until it answers."""
+        """Start it again after `stop()`, and wait until it is ready."""
         if self._process is not None and self._process.poll() is None:
             return
         if not self._launch(self.port):
-            raise Unavailable(self._obituary())
+            raise Unavailable(self._start_failure())
 
     def stop(self) -> None:
-        """Stop it as an operator would (SIGTERM), and wait for its end."""
+        """Stop it with SIGTERM and wait until it has ended."""
         if self._process is not None:
             self._process.stop(_STOP)
             self._process = None
 
     def kill(self) -> None:
-        """End it at once (SIGKILL); `start()` brings it back with the same data."""
+        """Kill it (SIGKILL); `start()` starts it again with the same data."""
         if self._process is not None:
             self._process.kill()
             self._process = None
 
     def is_alive(self) -> bool:
-        """Tell whether the JVM runs."""
+        """Return whether the JVM runs."""
         return self._process is not None and self._process.poll() is None
 
     def close(self) -> None:
-        """End it for good; temporary data is removed."""
+        """End it; temporary data is removed."""
         if self._temporary:
-            self.kill()  # nothing is worth an orderly shutdown
+            self.kill()  # temporary data needs no orderly shutdown
             shutil.rmtree(self.data, ignore_errors=True)
         else:
             self.stop()
@@ -128,18 +127,18 @@ class JvmBroker:
             return ""
 
     def _start_somewhere(self, port: int | None) -> int:
-        """Start at `port`, or at the port of the last time, or at a free one; return the port."""
+        """Start at `port`, at the previous port, or at a free one; return the port."""
         for attempt in range(_TRIES):
             chosen = kafka.free_port() if attempt else kafka.choose_port(self.data, port)
             if self._launch(chosen):
                 return chosen
-            # Above the many lines of its shutdown.
+            # The whole log: many lines of the shutdown follow the exception.
             if "BindException" not in self._log_text() or port:
                 break
-        raise Unavailable(self._obituary())
+        raise Unavailable(self._start_failure())
 
     def _launch(self, port: int) -> bool:
-        """Run the JVM and wait until it answers; False when it died before."""
+        """Start the JVM and wait until it is ready; False if it died first."""
         controller = f"127.0.0.1:{kafka.free_port()}"
         address = f"127.0.0.1:{port}"
         text = kafka.properties(listen=address, controller=controller, advertised=address)
@@ -147,7 +146,7 @@ class JvmBroker:
         if not kafka.is_formatted(self.data):
             self._format()
         with (self.data / _LOG).open("ab") as log:
-            self._process = tether.start(
+            self._process = parent_bound.start(
                 self._command("kafka.Kafka", kafka.PROPERTIES),
                 cwd=self.data,
                 stdout=log,
@@ -161,16 +160,16 @@ class JvmBroker:
     def _format(self) -> None:
         arguments = ["format", "--ignore-formatted", "-t", kafka.new_cluster_id(), "-c", kafka.PROPERTIES]
         command = self._command("kafka.tools.StorageTool", *arguments)
-        done = subprocess.run(command, cwd=self.data, capture_output=True, text=True, check=False)
-        if done.returncode != 0:
+        completed = subprocess.run(command, cwd=self.data, capture_output=True, text=True, check=False)
+        if completed.returncode != 0:
             raise Unavailable(
-                f"Kafka's storage in {self.data} could not be formatted: {(done.stderr or done.stdout).strip()}"
+                f"Kafka's storage in {self.data} cannot be formatted: {(completed.stderr or completed.stdout).strip()}"
             )
 
     def _command(self, *arguments: str) -> list[str]:
         return [self._java, *_JVM_OPTIONS, *kafka.heap_options().split(), "-cp", f"{self._jars}/*", *arguments]
 
-    def _obituary(self) -> str:
+    def _start_failure(self) -> str:
         lines = [line for line in self._log_text().splitlines() if " INFO " not in line] or [self.log_tail()]
-        told = "\n".join(lines[-_LOG_LINES:])
-        return f"Kafka ended while it started; the end of its log ({self.data / _LOG}):\n{told}"
+        tail = "\n".join(lines[-_LOG_LINES:])
+        return f"Kafka exited during start-up; the end of its log ({self.data / _LOG}):\n{tail}"

@@ -1,4 +1,4 @@
-"""How a single Kafka node for one machine is set up: its properties, its storage, and when it is ready."""
+"""Setup of a single Kafka node for one machine: properties, storage, port, readiness."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ STORAGE: Final = "kafka"
 PROPERTIES: Final = "server.properties"
 
 _COORDINATORS: Final = 4
-# Java's hash of a string grows by one with its last character: these groups are spread over all coordinators.
+# Java's String.hashCode grows by one with the last character, so these groups cover all coordinators.
 _GROUPS: Final = tuple(f"signpost-ready-{number}" for number in range(_COORDINATORS))
-_ANSWER_S: Final = 2.0
+_REQUEST_S: Final = 2.0
 _PORTS: Final = range(20_000, 32_768)
 _PORT_TRIES: Final = 20
-# Few partitions of Kafka's own topics, as each costs files and start-up time. The coordinator's wait of 3 s for more
-# members, and the 10 s between looks for transactions to abort, would only be waited for here. Positions are kept as
-# long as records are (30 d). The cleaner's buffer is 128 MiB by default, a quarter of the heap.
+# Kafka's own topics have few partitions, as each costs files and start-up time. A single node need not wait 3 s for
+# more members of a group, or 10 s between checks for transactions to abort. Positions are kept for 30 d, as long as
+# records. The cleaner's default buffer of 128 MiB would be a sixth of the heap.
 _FIXED: Final = {
     "process.roles": "broker,controller",
     "node.id": "1",
@@ -46,20 +46,20 @@ _FIXED: Final = {
     "group.initial.rebalance.delay.ms": "0",
     "log.cleaner.dedupe.buffer.size": "8388608",
 }
-# Enough for hundreds of small topics. Under load it collects everything each ten seconds, for 0.1 to 0.2 s.
+# Enough for hundreds of small topics.
 _HEAP: Final = "-Xms128m -Xmx768m"
 
 
 def heap_options(environment: Mapping[str, str] = os.environ) -> str:
-    """Return the options for the JVM's heap: those of KAFKA_HEAP_OPTS, as with Kafka's own scripts, or few MiB."""
+    """Return the heap options of the JVM: KAFKA_HEAP_OPTS as in Kafka's own scripts, or a small heap."""
     return environment.get("KAFKA_HEAP_OPTS") or _HEAP
 
 
 def properties(*, listen: str, controller: str, advertised: str) -> str:
     """Return the text of server.properties; arguments are `host:port`.
 
-    The storage is named relative to the folder that the broker runs in: so any path will do, with commas (`log.dirs` is
-    a list) and letters outside Latin-1 (a properties file is not), and the folder may move into a container.
+    The storage path is relative to the broker's working folder. So that folder may have commas in its path (`log.dirs`
+    is a list) and characters outside Latin-1 (the encoding of properties files), and may be mounted in a container.
     """
     own = {
         "listeners": f"PLAINTEXT://{listen},CONTROLLER://{controller}",
@@ -71,31 +71,31 @@ def properties(*, listen: str, controller: str, advertised: str) -> str:
 
 
 def is_formatted(data: Path) -> bool:
-    """Tell whether a data folder holds a formatted storage; its meta.properties is written last."""
+    """Return whether a data folder has a formatted storage; meta.properties is written last."""
     return (data / STORAGE / "meta.properties").is_file()
 
 
 def new_cluster_id() -> str:
-    """Return a random cluster id as Kafka writes them: 16 bytes in URL-safe base64."""
+    """Return a random cluster id in Kafka's format: 16 bytes in URL-safe base64."""
     while (cluster_id := base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")).startswith("-"):
-        pass  # the storage tool would take it for an option
+        pass  # the storage tool would read it as an option
     return cluster_id
 
 
 def choose_port(data: Path, port: int | None) -> int:
-    """Return `port`, or the one that a broker of this data folder had the last time, or any that is free.
+    """Return `port` if given, else the previous port of this data folder, else a free one.
 
-    Unavailable where `port` is taken.
+    Unavailable if `port` is taken.
     """
     if port is not None:
         if not _is_free(port):
             raise Unavailable(f"port {port} of 127.0.0.1 is taken")
         return port
-    former = _former_port(data)
-    return former if former is not None and _is_free(former) else free_port()
+    previous = _previous_port(data)
+    return previous if previous is not None and _is_free(previous) else free_port()
 
 
-def _former_port(data: Path) -> int | None:
+def _previous_port(data: Path) -> int | None:
     try:
         lines = (data / PROPERTIES).read_text(encoding="utf-8").splitlines()
         return next(int(line.rpartition(":")[2]) for line in lines if line.startswith("advertised.listeners="))
@@ -116,8 +116,8 @@ def _is_free(port: int) -> bool:
 def free_port() -> int:
     """Return a port of 127.0.0.1 that was free a moment ago.
 
-    It is below those that systems give to connections (Linux from 32,768, others from 49,152): one of these may be
-    taken by any request to anywhere before a broker listens, or while it is restarted.
+    It is below the ephemeral ports (Linux: from 32,768, others from 49,152). Any outgoing connection could take one of
+    those before the broker listens, or while it restarts.
     """
     for _ in range(_PORT_TRIES):
         port = secrets.choice(_PORTS)
@@ -129,19 +129,19 @@ def free_port() -> int:
     return any_port
 
 
-def wait_until_ready(port: int, data: Path, alive: Callable[[], bool], deadline_s: float) -> bool:
-    """Wait until the broker of a data folder answers at a port of 127.0.0.1; False when it died before.
+def wait_until_ready(port: int, data: Path, is_alive: Callable[[], bool], deadline_s: float) -> bool:
+    """Wait until the broker of a data folder is ready at a port of 127.0.0.1; False if it died first.
 
-    Unavailable when the deadline passed. An answer of somebody else at that port does not count.
+    Unavailable after `deadline_s`. A response from another cluster at that port does not count.
     """
     ends_at = time.monotonic() + deadline_s
     while time.monotonic() < ends_at:
-        if not alive():
+        if not is_alive():
             return False
-        if _accepts(port) and _answers(port, data):
+        if _accepts(port) and _is_ready(port, data):
             return True
         time.sleep(0.05)
-    raise Unavailable(f"Kafka at 127.0.0.1:{port} did not answer within {deadline_s:.0f} s")
+    raise Unavailable(f"Kafka at 127.0.0.1:{port} was not ready within {deadline_s:.0f} s")
 
 
 def _cluster_of(data: Path) -> str:
@@ -153,7 +153,7 @@ def _cluster_of(data: Path) -> str:
 
 
 def _accepts(port: int) -> bool:
-    """Tell whether somebody listens; asked before a Kafka client is, which logs each refusal."""
+    """Return whether a socket listens at the port. Checked first because a Kafka client logs each refusal."""
     try:
         socket.create_connection(("127.0.0.1", port), timeout=1).close()
     except OSError:
@@ -161,8 +161,8 @@ def _accepts(port: int) -> bool:
     return True
 
 
-def _answers(port: int, data: Path) -> bool:
-    """Tell whether the broker at a port is that of a data folder, and all its group coordinators are at work."""
+def _is_ready(port: int, data: Path) -> bool:
+    """Return whether the broker at a port belongs to a data folder and all its group coordinators respond."""
     bootstrap_servers = f"127.0.0.1:{port}"
     admin = AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 0, "socket.timeout.ms": 5000})
     try:
@@ -177,16 +177,15 @@ def _answers(port: int, data: Path) -> bool:
 
 
 def _coordinates(bootstrap_servers: str, group: str) -> bool:
-    """Ask a group for a position, which also makes Kafka create the topic of positions.
+    """Return whether a group's coordinator responds. The request also makes Kafka create `__consumer_offsets`.
 
-    Until that answers `AdminClient.list_consumer_group_offsets` may end the process that calls it: librdkafka 2.16
-    takes the answer NOT_COORDINATOR for one to a consumer (librdkafka issue 5040, a null pointer). A consumer asks, as
-    every question of an AdminClient to a coordinator that is not at work yet may end the process, then or later
-    (`rko_result` in rdkafka_admin.c, seen on a busy machine; `eonce->refcnt`, librdkafka issue 4605).
+    The request comes from a Consumer. An AdminClient request to a coordinator that is not ready can crash the process,
+    at once or later: librdkafka 2.16 handles the response NOT_COORDINATOR like one to a consumer (null pointer,
+    librdkafka issue 5040; `rko_result` in rdkafka_admin.c; `eonce->refcnt`, librdkafka issue 4605).
     """
     consumer = Consumer({"bootstrap.servers": bootstrap_servers, "group.id": group, "log_level": 0})
     try:
-        consumer.committed([TopicPartition("signpost-ready", 0)], timeout=_ANSWER_S)
+        consumer.committed([TopicPartition("signpost-ready", 0)], timeout=_REQUEST_S)
     except KafkaException:
         return False
     finally:

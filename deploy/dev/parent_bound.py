@@ -1,14 +1,14 @@
-"""Processes that end when the one that started them ends, even by SIGKILL.
+"""Parent-bound child processes: they end when their parent ends, even by SIGKILL.
 
 `start()` runs this file as a script in a fresh interpreter. The script asks Linux for a signal on the parent's death
-(PR_SET_PDEATHSIG), forks a watcher, and becomes the command by `exec`: the pid is the command's own. The watcher waits
-for the end of two pipes. The parent alone holds one, the command the other:
+(PR_SET_PDEATHSIG), forks a watcher, and becomes the command by `exec`, so the command keeps the pid. The watcher waits
+for the end of two pipes. Only the parent holds the write end of the first, only the command that of the second:
 
-    parent's pipe ends    the parent is gone: signal the command, kill it after `grace`, delete `remove`
-    command's pipe ends   the command is gone: wait until the parent has seen it (it writes a byte), or is gone too
+    parent's pipe ends    the parent has ended: signal the command, kill it after `grace`, delete `remove`
+    command's pipe ends   the command has ended: wait until the parent notices (it writes a byte) or ends too
 
-Pipes work on every POSIX system and cannot be missed, as the kernel closes them. The kernel's own signal is asked for
-besides because it also holds where somebody killed the watcher.
+Pipes work on every POSIX system, and the kernel closes them whatever happens to a process. PR_SET_PDEATHSIG is used as
+well because it works even if the watcher was killed.
 
 Only the standard library is imported here: the script runs with `-I -S`, which makes it start in a few milliseconds.
 """
@@ -35,39 +35,40 @@ from pathlib import Path
 from typing import IO, Final, TypeAlias
 
 _PR_SET_PDEATHSIG: Final = 1
-_NOT_STARTED: Final = 127  # what a shell answers where a command cannot be run
+_NOT_STARTED: Final = 127  # exit code of a shell for a command that cannot be run
 _GRACE: Final = timedelta(seconds=10)
 Stream: TypeAlias = int | IO[bytes] | None
 
 
-class Tethered:
-    """A running command that ends with this process; forgetting the object does not end it."""
+class ChildProcess:
+    """A running command that ends with this process. Dropping the object does not end it."""
 
-    def __init__(self, process: subprocess.Popen[bytes], lifeline: int) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], parent_pipe: int) -> None:
         self._process = process
-        self._lifelines = deque([lifeline])  # whoever takes it closes it: several threads may see the end
+        # Several threads may see the end. The one that pops the descriptor closes it.
+        self._parent_pipes = deque([parent_pipe])
         self.pid = process.pid
 
     @property
     def output(self) -> IO[bytes] | None:
-        """Return the command's standard output where it was asked for with `subprocess.PIPE`."""
+        """The command's standard output if it was started with `stdout=subprocess.PIPE`."""
         return self._process.stdout
 
     def poll(self) -> int | None:
-        """Return the exit code, minus the signal where one ended it, or None while it runs."""
+        """Return the exit code, the negative number of the signal that ended it, or None while it runs."""
         code = self._process.poll()
         if code is not None:
-            self._let_go()
+            self._release_watcher()
         return code
 
     def wait(self, timeout_s: float | None = None) -> int:
         """Wait for the end and return the exit code; `subprocess.TimeoutExpired` after `timeout_s` seconds."""
         code = self._process.wait(timeout_s)
-        self._let_go()
+        self._release_watcher()
         return code
 
     def send_signal(self, number: signal.Signals) -> None:
-        """Send a signal; nothing happens where the command has ended."""
+        """Send a signal; nothing happens if the command has ended."""
         self._process.send_signal(number)
 
     def stop(self, grace: timedelta = _GRACE) -> int:
@@ -83,12 +84,12 @@ class Tethered:
         self.send_signal(signal.SIGKILL)
         return self.wait()
 
-    def _let_go(self) -> None:
+    def _release_watcher(self) -> None:
         with contextlib.suppress(IndexError):
-            lifeline = self._lifelines.pop()
+            parent_pipe = self._parent_pipes.pop()
             with contextlib.suppress(BrokenPipeError):  # the watcher was killed
-                os.write(lifeline, b".")
-            os.close(lifeline)
+                os.write(parent_pipe, b".")
+            os.close(parent_pipe)
 
 
 def start(
@@ -102,15 +103,15 @@ def start(
     grace: timedelta = _GRACE,
     remove: Path | None = None,
     ask_kernel: bool = True,
-) -> Tethered:
-    """Start `command` in a session of its own, so that Ctrl-C on a terminal reaches this process alone.
+) -> ChildProcess:
+    """Start `command` in a session of its own, so that Ctrl-C on a terminal reaches only this process.
 
-    When this process dies the command gets `on_parent_death`, and SIGKILL after `grace`; when it has ended the folder
-    `remove` is deleted. `ask_kernel=False` leaves out PR_SET_PDEATHSIG.
+    When this process dies, the command gets `on_parent_death`, and SIGKILL after `grace`. Then the folder `remove` is
+    deleted. `ask_kernel=False` leaves out PR_SET_PDEATHSIG.
     A command that cannot be run ends with exit code 127 and a line on standard error.
     """
-    lifeline_read, lifeline_write = os.pipe()
-    options = _options(lifeline_read, on_parent_death, grace, remove, ask_kernel=ask_kernel)
+    pipe_read, pipe_write = os.pipe()
+    options = _options(pipe_read, on_parent_death, grace, remove, ask_kernel=ask_kernel)
 
     def launch() -> subprocess.Popen[bytes]:
         return subprocess.Popen(
@@ -120,24 +121,24 @@ def start(
             stdin=subprocess.DEVNULL,
             stdout=stdout,
             stderr=stderr,
-            pass_fds=[lifeline_read],
+            pass_fds=[pipe_read],
             start_new_session=True,
         )
 
     try:
-        return Tethered(_launcher.run(launch), lifeline_write)
+        return ChildProcess(_launcher.run(launch), pipe_write)
     except BaseException:
-        os.close(lifeline_write)
+        os.close(pipe_write)
         raise
     finally:
-        os.close(lifeline_read)
+        os.close(pipe_read)
 
 
 def _options(
-    lifeline: int, on_parent_death: signal.Signals, grace: timedelta, remove: Path | None, *, ask_kernel: bool
+    parent_pipe: int, on_parent_death: signal.Signals, grace: timedelta, remove: Path | None, *, ask_kernel: bool
 ) -> list[str]:
-    """Return what the script of the fresh process is told (see `_main`)."""
-    options = ["--lifeline", str(lifeline), "--parent", str(os.getpid()), "--signal", str(int(on_parent_death))]
+    """Return the options of the script in the fresh process (see `_main`)."""
+    options = ["--parent-pipe", str(parent_pipe), "--parent", str(os.getpid()), "--signal", str(int(on_parent_death))]
     options += ["--grace", str(grace.total_seconds())]
     options += ["--remove", str(remove.absolute())] if remove else []
     return options + (["--ask-kernel"] if ask_kernel else [])
@@ -146,8 +147,8 @@ def _options(
 class _Launcher:
     """Starts processes from one thread that lives as long as this process.
 
-    PR_SET_PDEATHSIG fires when the *thread* that forked ends (prctl(2)), so a command started by a short-lived thread
-    would be ended with it.
+    PR_SET_PDEATHSIG fires when the *thread* that forked ends (prctl(2)): a short-lived thread would take the commands
+    that it started with it.
     """
 
     def __init__(self) -> None:
@@ -159,7 +160,7 @@ class _Launcher:
     def run(self, launch: Callable[[], subprocess.Popen[bytes]]) -> subprocess.Popen[bytes]:
         with self._lock:
             if self._owner != os.getpid():  # the first time, or after a fork, which copies no thread
-                threading.Thread(target=self._loop, name="tether-launcher", daemon=True).start()
+                threading.Thread(target=self._loop, name="parent-bound-launcher", daemon=True).start()
                 self._owner = os.getpid()
         future: Future[subprocess.Popen[bytes]] = Future()
         self._work.put((launch, future))
@@ -170,18 +171,18 @@ class _Launcher:
             launch, future = self._work.get()
             try:
                 future.set_result(launch())
-            except BaseException as error:  # handed to the caller, whatever it is
+            except BaseException as error:  # the caller raises it
                 future.set_exception(error)
-            del launch, future  # the thread waits for long: it keeps nothing of the last caller alive
+            del launch, future  # otherwise the waiting thread keeps the last caller's objects alive
 
 
 _launcher = _Launcher()
 
 
 def _main() -> None:
-    """Become the command, with a watcher beside it. Runs in the fresh process only."""
+    """Fork the watcher, then become the command. Runs in the fresh process only."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--lifeline", type=int, required=True)
+    parser.add_argument("--parent-pipe", type=int, required=True)
     parser.add_argument("--parent", type=int, required=True)
     parser.add_argument("--signal", type=int, required=True)
     parser.add_argument("--grace", type=float, required=True)
@@ -197,10 +198,10 @@ def _main() -> None:
         os.close(alive_write)
         _watch(options, alive_read, command_pid, kernel_signals)
         os._exit(0)
-    os.close(options.lifeline)
+    os.close(options.parent_pipe)
     os.close(alive_read)
     os.set_inheritable(alive_write, True)
-    if os.getppid() != options.parent:  # died before the kernel was asked
+    if os.getppid() != options.parent:  # the parent died before prctl() was called
         sys.exit(_NOT_STARTED)
     try:
         os.execvp(options.command[0], options.command)
@@ -210,7 +211,7 @@ def _main() -> None:
 
 
 def _signal_on_parent_death(number: int) -> bool:
-    """Ask Linux to send this process `number` when its parent ends; kept by exec. False where it cannot be asked."""
+    """Ask Linux to signal this process when its parent ends; exec keeps that. False if the system cannot do it."""
     if not sys.platform.startswith("linux"):
         return False
     try:
@@ -220,36 +221,36 @@ def _signal_on_parent_death(number: int) -> bool:
 
 
 def _watch(options: argparse.Namespace, alive: int, command_pid: int, kernel_signals: bool) -> None:
-    """Wait for the end of parent or command, and do what the module's docstring says."""
+    """Wait for the end of the parent or the command, and act as the module's docstring describes."""
     os.setsid()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     quiet = os.open(os.devnull, os.O_RDWR)
-    for stream in (0, 1, 2):  # who reads the command's output must see its end
+    for stream in (0, 1, 2):  # the watcher must not keep the command's output open
         os.dup2(quiet, stream)
 
-    ended, _, _ = select.select([options.lifeline, alive], [], [])
+    ended, _, _ = select.select([options.parent_pipe, alive], [], [])
     if alive not in ended:
-        # The kernel has already sent the signal where it was asked; a second one could mean "do not drain".
+        # With PR_SET_PDEATHSIG the kernel has sent the signal. A second one could mean "do not drain".
         if not kernel_signals:
             _send(command_pid, options.signal)
         if not select.select([alive], [], [], options.grace)[0]:
             _send(command_pid, signal.SIGKILL)
             select.select([alive], [], [])
-    parent_saw_the_end = os.read(options.lifeline, 1) != b""
+    parent_saw_the_end = os.read(options.parent_pipe, 1) != b""
     if options.remove and not parent_saw_the_end:
         _remove(options.remove)
 
 
 def _send(command_pid: int, number: int) -> None:
-    """Signal the command while it is this watcher's parent: its pid cannot belong to another process then."""
+    """Signal the command only while it is the watcher's parent: then no other process can have its pid."""
     if os.getppid() == command_pid:
         with contextlib.suppress(ProcessLookupError):
             os.kill(command_pid, number)
 
 
 def _remove(folder: Path) -> None:
-    """Remove a folder; a second try for what a dying grandchild wrote during the first."""
+    """Remove a folder. The second try removes files that a dying grandchild wrote during the first."""
     for _ in range(2):
         shutil.rmtree(folder, ignore_errors=True)
         if not folder.exists():

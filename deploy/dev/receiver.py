@@ -1,7 +1,7 @@
-"""An HTTP/1.1 endpoint for webhooks that records what comes, verifies it, and behaves as badly as it is told to.
+"""An HTTP/1.1 endpoint for webhooks. It records requests, verifies them, and misbehaves on request.
 
-It runs in a thread of its own with its own event loop, listens on loopback unless told otherwise, and is used by tests,
-by the demo and by `signpost receiver`.
+It runs an event loop in its own thread and listens on loopback by default. `signpost receiver`, the demo and tests use
+it.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from typing import Final, Self, TypeAlias
 
 from deploy.dev.connection import Connection
 from deploy.dev.http1 import Head
-from deploy.dev.replies import Answer, AttemptCounter, Behaviour, Received, Reply, always, event_id_of
+from deploy.dev.responses import AttemptCounter, Behaviour, Received, Reply, Response, always, event_id_of
 from schemas.catalog.errors import Unavailable
 
 Verify: TypeAlias = Callable[[Received], str | None]
 OnDelivery: TypeAlias = Callable[[Received, Reply], None]
-# Where senders have an id that stays the same in all attempts, besides the body.
+# Headers with an id that is the same in all attempts, for bodies without `event_id`.
 _ID_HEADERS: Final = ("webhook-id", "x-event-id")
 _BACKLOG: Final = 1024
 _START_S: Final = 10.0
@@ -34,8 +34,9 @@ _START_S: Final = 10.0
 class Receiver:
     """An endpoint that listens from construction to `close()`.
 
-    `behave` decides on the reply to each request and may be set anew at any time; `verify` says what is wrong with a
-    request (None: genuine); `on_delivery` is called for each, in the receiver's thread. `keep` records what came.
+    `behave` chooses the reply to each request and may be replaced at any time. `verify` returns what is wrong with a
+    request, None if it is genuine. `on_delivery` is called for each request, in the receiver's thread. With `keep` the
+    receiver records all requests.
     """
 
     def __init__(
@@ -49,10 +50,13 @@ class Receiver:
         keep: bool = True,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        self.behave = behave or always(Answer())
+        self.behave = behave or always(Response())
         self.verify = verify
-        self.host, self.port = host, port
-        self._on_delivery, self._keep, self._tls = on_delivery, keep, tls
+        self.host = host
+        self.port = port
+        self._on_delivery = on_delivery
+        self._keep = keep
+        self._tls = tls
         self._attempts = AttemptCounter()
         self._count = 0
         self._connections = 0
@@ -74,27 +78,27 @@ class Receiver:
 
     @property
     def url(self) -> str:
-        """Return the root URL, with a slash at its end."""
+        """The root URL, with a slash at its end."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{'https' if self._tls else 'http'}://{host}:{self.port}/"
 
     @property
     def requests(self) -> list[Received]:
-        """Return what has come so far, in order of arrival."""
+        """All requests so far, in order of arrival."""
         with self._arrived:
             return list(self._records)
 
     @property
     def open_connections(self) -> int:
-        """Return how many connections are open now."""
+        """The number of open connections."""
         return len(self._open)
 
     def wait_for(
         self, count: int, deadline_s: float = 60.0, where: Callable[[Received], bool] = lambda _: True
     ) -> list[Received]:
-        """Wait until `count` requests (of those that `where` takes) have come, and return all of them that have.
+        """Wait for `count` requests that match `where`; return all that match.
 
-        AssertionError after `deadline_s` seconds says how many came.
+        AssertionError after `deadline_s` seconds, with the number that came.
         """
         with self._arrived:
             enough = self._arrived.wait_for(lambda: sum(map(where, self._records)) >= count, deadline_s)
@@ -104,17 +108,18 @@ class Receiver:
         return found
 
     def clear(self) -> None:
-        """Forget what has come, and how often; `number` starts anew."""
+        """Forget all requests and attempts; `number` starts at 1 again."""
 
         def forget() -> None:
             with self._arrived:
                 self._records.clear()
-                self._attempts, self._count = AttemptCounter(), 0
+                self._attempts = AttemptCounter()
+                self._count = 0
 
         self._in_loop(forget)
 
     def drop_connections(self) -> None:
-        """Close all connections that are open, as a restarting endpoint does."""
+        """Close all open connections, as an endpoint does when it restarts."""
 
         def drop() -> None:
             for connection in list(self._open):
@@ -161,11 +166,11 @@ class Receiver:
             server.close()
             for connection in list(self._open):
                 connection.abort()
-            loop.run_until_complete(_leave(server))
+            loop.run_until_complete(_end_tasks(server))
             loop.close()
 
-    def take(self, request: Head, body: bytes, connection: int) -> Reply:
-        """Record a request and decide on its reply; called in the receiver's thread."""
+    def on_request(self, request: Head, body: bytes, connection: int) -> Reply:
+        """Record a request and return the reply to it (RequestHandler)."""
         self._count += 1
         event_id = event_id_of(body) or next((v for k, v in request.headers if k.lower() in _ID_HEADERS), None)
         received = Received(
@@ -191,19 +196,19 @@ class Receiver:
             self._on_delivery(received, reply)
         return reply
 
-    def connected(self, connection: Connection) -> int:
-        """Note a new connection and return its number."""
+    def on_connect(self, connection: Connection) -> int:
+        """Register a new connection and return its number (RequestHandler)."""
         self._open.add(connection)
         self._connections += 1
         return self._connections
 
-    def disconnected(self, connection: Connection) -> None:
-        """Forget a connection that is closed."""
+    def on_disconnect(self, connection: Connection) -> None:
+        """Remove a closed connection (RequestHandler)."""
         self._open.discard(connection)
 
 
-async def _leave(server: asyncio.Server) -> None:
-    """Let connections and tasks end, so that nothing is left to complain about."""
+async def _end_tasks(server: asyncio.Server) -> None:
+    """End connections and tasks, so that asyncio logs no warnings about pending ones."""
     tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
     for task in tasks:
         task.cancel()

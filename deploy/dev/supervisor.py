@@ -1,4 +1,4 @@
-"""Role processes kept running: restarted when they die, drained together, ended with this process."""
+"""Supervisor of role processes: restarts them when they die, drains them together, ends them with this process."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
-from deploy.dev import parent_bound as tether
+from deploy.dev import parent_bound
 from deploy.dev.kafka import free_port
 from schemas.catalog.errors import Unavailable
 
-# A role that dies at once is started again after this, doubled up to the maximum while it goes on dying.
+# Pause before a restart. It doubles up to the maximum while the role keeps dying soon after its start.
 _FIRST_PAUSE_S: Final = 0.2
 _LONGEST_PAUSE_S: Final = 5.0
 _STABLE_AFTER_S: Final = 10.0
-# One that ends so often before all are ready will not get ready.
+# Deaths of a role before all are ready that make the start fail.
 _DEATHS_AT_START: Final = 3
-_INVALID: Final = 2  # exit code of a command that was given something wrong: once more would not help
+_INVALID: Final = 2  # exit code for invalid input: a restart would not help
 _END_OF_LOG: Final = 4096
-# A delivery logs a line of 300 bytes for each attempt: with the part before, a role's log takes twice this.
-_LONGEST_LOG: Final = 64 * 1024 * 1024
-_LOOK_AT_LOGS_S: Final = 5.0
+# Delivery logs a line of about 300 bytes per attempt. With the previous part, a role's log takes twice this.
+_MAX_LOG: Final = 64 * 1024 * 1024
+_CHECK_LOGS_S: Final = 5.0
 
 
 @dataclass(slots=True)
@@ -40,25 +40,25 @@ class Role:
     kind: str
     instance: int
     port: int = field(default_factory=free_port)
-    process: tether.Tethered | None = None
+    process: parent_bound.ChildProcess | None = None
     started_s: float = 0.0
     pause_s: float = _FIRST_PAUSE_S
     restart_s: float | None = None
     deaths: int = 0
-    log_begins: int = 0  # where the present process began to write its log
+    log_begins: int = 0  # offset in the log file where the current process began to write
 
     @property
     def name(self) -> str:
-        """Its name in output: the kind, followed by the instance unless that is 0."""
+        """The name in output: the kind, and the instance unless that is 0."""
         return self.kind if self.instance == 0 else f"{self.kind}-{self.instance}"
 
     @property
     def address(self) -> str:
-        """Where it serves its status."""
+        """The URL of its status server."""
         return f"http://127.0.0.1:{self.port}"
 
     def is_ready(self) -> bool:
-        """Ask /readyz."""
+        """Return whether /readyz responds 200."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=2)
         try:
             connection.request("GET", "/readyz")
@@ -70,9 +70,9 @@ class Role:
 
 
 class Supervisor:
-    """Starts roles with the settings of a state folder, and of `config`; `say` gets a line for each restart.
+    """Runs roles with the settings of a state folder and of `config`. `on_progress` gets a line for each restart.
 
-    `extra` are settings that count more than all others.
+    `extra` are settings with the highest precedence.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class Supervisor:
         roles: Sequence[Role],
         *,
         drain: timedelta,
-        say: Callable[[str], None],
+        on_progress: Callable[[str], None],
         extra: Mapping[str, Any] | None = None,
     ) -> None:
         self._environment = os.environ | _variables(extra or {})
@@ -91,10 +91,10 @@ class Supervisor:
             self._options += ["--config", str(config.absolute())]
         self.roles = roles
         self._grace = drain + timedelta(seconds=5)
-        self._say = say
+        self._on_progress = on_progress
         self._logs = state / "logs"
         self._logs.mkdir(parents=True, exist_ok=True)
-        self._look_at_logs_s = 0.0
+        self._check_logs_s = 0.0
 
     def start(self) -> None:
         """Start all roles."""
@@ -103,7 +103,7 @@ class Supervisor:
 
     @property
     def pids(self) -> Mapping[str, list[int]]:
-        """Return the process ids of the running roles, by kind."""
+        """The process ids of the running roles, by kind."""
         pids: dict[str, list[int]] = {role.kind: [] for role in self.roles}
         for role in self.roles:
             if role.process is not None:
@@ -116,13 +116,13 @@ class Supervisor:
         return all(role.process is not None and role.is_ready() for role in self.roles)
 
     def watch(self) -> bool:
-        """Restart what has died, and keep logs short; True if anything was started."""
+        """Restart roles that died and rotate logs; True if a role was started."""
         started = False
         now_s = time.monotonic()
-        if now_s >= self._look_at_logs_s:
-            self._look_at_logs_s = now_s + _LOOK_AT_LOGS_S
+        if now_s >= self._check_logs_s:
+            self._check_logs_s = now_s + _CHECK_LOGS_S
             for role in self.roles:
-                if shortened(self.log_of(role), _LONGEST_LOG):
+                if rotate(self.log_of(role), _MAX_LOG):
                     role.log_begins = 0
         for role in self.roles:
             if role.process is not None and (code := role.process.poll()) is not None:
@@ -133,9 +133,10 @@ class Supervisor:
         return started
 
     def stop(self, grace: timedelta | None = None) -> dict[str, int]:
-        """Have all roles drain at the same time; return the exit codes of those that did not end with 0.
+        """Drain all roles at the same time; return the exit codes of roles that failed.
 
-        One that was still starting ends by the signal itself, which is as good. After `grace` the rest is killed.
+        Death by SIGTERM is no failure: a role that is still starting has nothing to drain. After `grace` the remaining
+        roles are killed.
         """
         running = [role for role in self.roles if role.process is not None and role.process.poll() is None]
         for role in running:
@@ -152,28 +153,28 @@ class Supervisor:
         return {name: code for name, code in codes.items() if code not in (0, -signal.SIGTERM)}
 
     def log_of(self, role: Role) -> Path:
-        """Return where a role's output goes."""
+        """Return the file of a role's output."""
         return self._logs / f"{role.kind}-{role.instance}.log"
 
-    def give_up(self) -> None:
-        """Raise Unavailable where a role ends again and again, and say with what words; asked while all start."""
+    def check_start(self) -> None:
+        """Unavailable if a role keeps dying, with its last errors. For the time before all roles are ready."""
         for role in self.roles:
             if role.deaths >= _DEATHS_AT_START:
-                raise Unavailable(f"{role.name} does not start{self._last_words(role)}")
+                raise Unavailable(f"{role.name} does not start{self._last_errors(role)}")
 
     def _died(self, role: Role, code: int, now_s: float) -> None:
         role.deaths += _DEATHS_AT_START if code == _INVALID else 1
-        self._say(f"{role.name} {_ending(code)}; starting it again{self._last_words(role)}")
+        self._on_progress(f"{role.name} {_exit_text(code)}; restarting it{self._last_errors(role)}")
         if now_s - role.started_s > _STABLE_AFTER_S:
             role.pause_s = _FIRST_PAUSE_S
         else:
-            role.port = free_port()  # somebody may have taken the old one
+            role.port = free_port()  # another process may have taken the old one
         role.process = None
         role.restart_s = now_s + role.pause_s
         role.pause_s = min(role.pause_s * 2, _LONGEST_PAUSE_S)
 
-    def _last_words(self, role: Role) -> str:
-        """Return the error with which a role ended, if it said one, and where its log is."""
+    def _last_errors(self, role: Role) -> str:
+        """Return the errors that a role printed last, if any, and the path of its log."""
         log = self.log_of(role)
         with log.open("rb") as file:
             file.seek(max(role.log_begins, log.stat().st_size - _END_OF_LOG))
@@ -186,7 +187,7 @@ class Supervisor:
         command += ["--instance", str(role.instance), "--listen", f"127.0.0.1:{role.port}", "--supervised"]
         with self.log_of(role).open("ab") as log:
             role.log_begins = log.tell()
-            role.process = tether.start(
+            role.process = parent_bound.start(
                 command,
                 env=self._environment,
                 stdout=log,
@@ -198,12 +199,12 @@ class Supervisor:
         role.restart_s = None
 
 
-def shortened(log: Path, longest: int) -> bool:
-    """Move what is in a log that has got too long to `<log>.1`, over what was there; True if it had.
+def rotate(log: Path, max_bytes: int) -> bool:
+    """Copy a log longer than `max_bytes` to `<log>.1` and truncate it; True if it was longer.
 
-    Its writer appends to the same file from then on. What it writes in the moment between copy and cut is lost.
+    The writer keeps the file open and appends. Lines written between copy and truncation are lost.
     """
-    if not log.exists() or log.stat().st_size <= longest:
+    if not log.exists() or log.stat().st_size <= max_bytes:
         return False
     shutil.copyfile(log, log.with_name(f"{log.name}.1"))
     os.truncate(log, 0)
@@ -217,5 +218,5 @@ def _variables(settings: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def _ending(code: int) -> str:
-    return f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+def _exit_text(code: int) -> str:
+    return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with code {code}"

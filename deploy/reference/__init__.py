@@ -1,1 +1,1 @@
-"""Documents that are generated from the code."""
+"""Documents generated from the code: reference pages, receivers' guides, AsyncAPI, JSON Schemas."""

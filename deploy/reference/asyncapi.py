@@ -26,7 +26,7 @@ def asyncapi(
     schema_file: Callable[[EventType], str],
     version: str,
 ) -> dict[str, Any]:
-    """Return the document; `schema_file` gives the place of the JSON Schema of a type's bodies, as a reference."""
+    """Return the document. `schema_file` returns a reference to the JSON Schema of a type's bodies."""
     webhooks = {
         message_id(event_type): _webhook(event_type, schema_file(event_type), examples)
         for event_type in sender.all_types
@@ -64,22 +64,22 @@ def _channels(topic: str, names: Iterable[str]) -> dict[str, Any]:
         "events": {
             "address": topic,
             "title": "Events",
-            "description": "What platform teams publish, in Avro's single-object encoding, or with a schema registry "
-            "in Confluent's wire format.",
+            "description": "Events of platform teams, in Avro's single-object encoding, or in Confluent's wire format "
+            "with a schema registry.",
             "messages": {name: {"$ref": f"#/components/messages/event.{name}"} for name in names},
             "bindings": {"kafka": {"topic": topic, "bindingVersion": "0.5.0"}},
         },
         "webhooks": {
             "address": None,
             "title": "Webhooks",
-            "description": "The URL of a subscription, which its receiver chooses.",
+            "description": "The URL of a subscription, chosen by its receiver.",
             "messages": {name: {"$ref": f"#/components/messages/webhook.{name}"} for name in names},
         },
     }
 
 
 def as_yaml(document: Any) -> str:
-    """Return a document as YAML, keys in their order and nothing by reference within it."""
+    """Return a document as YAML, with keys in their order and without aliases."""
     return yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
 
 
@@ -89,7 +89,7 @@ class _Dumper(yaml.SafeDumper):
 
 
 def message_id(event_type: EventType) -> str:
-    """Return the name of a type in documents, where `*` has no place."""
+    """Return the name of a type in documents, which do not allow `*`."""
     return "any" if event_type.name == ANY else event_type.name
 
 
@@ -109,7 +109,7 @@ def _webhook(event_type: EventType, schema_file: str, examples: Mapping[str, Exa
 
 def _event(sender: Sender, event_type: EventType) -> dict[str, Any]:
     fields = sender.key_fields_of.get(event_type.name, sender.key_fields)
-    of_data = f"the first of {', '.join(fields)} in data that has a value, else the event's id"
+    key_description = f"the first of {', '.join(fields)} in data that has a value, else the event's id"
     return {
         "name": message_id(event_type),
         "summary": event_type.trigger,
@@ -117,7 +117,7 @@ def _event(sender: Sender, event_type: EventType) -> dict[str, Any]:
         "payload": {"schemaFormat": _AVRO, "schema": event_type.schema},
         "bindings": {
             "kafka": {
-                "key": {"type": "string", "description": of_data if fields else "the event's id"},
+                "key": {"type": "string", "description": key_description if fields else "the event's id"},
                 "bindingVersion": "0.5.0",
             }
         },

@@ -1,4 +1,4 @@
-"""An event of each type as the request that it becomes, with ids, times and secrets that are the same each time."""
+"""Example requests, one per event type, with constant ids, times and secrets."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from schemas.senders.standard_webhooks import PRIVATE, SYMMETRIC
 NOW_S: Final = 1_771_236_060
 _CREATED_US: Final = 1_771_236_059_123_456
 _CUSTOMER: Final = "acme"
-# By then every type of a story with rare turns was told; one that never is has no example.
-_MOST_EVENTS: Final = 5_000
+# Enough for every type of a story with rare branches. A type that never occurs has no example.
+_MAX_EVENTS: Final = 5_000
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A request: its headers in their order, its body, and the secret that signs it."""
+    """A request: its headers in order, its body, and the secret that signs it."""
 
     event_type: str
     headers: tuple[tuple[str, str], ...]
@@ -50,14 +50,14 @@ class _Attempt:
 
 
 def examples_of(sender: Sender) -> Mapping[str, Example]:
-    """Return an example by the name of its type, in the order of the types; `*` has that of types without a name.
+    """Return examples by type name, in the order of the types. `*` has the example of a type that is not listed.
 
-    A type whose values nobody can make up, as its schema refers to itself, has none.
+    A type without valid generated values has no example, for instance if its schema is recursive.
     """
-    told = Simulator(1, [_CUSTOMER], lambda: _CREATED_US, sender).events()
+    events = Simulator(1, [_CUSTOMER], lambda: _CREATED_US, sender).events()
     wanted = {event_type.name for event_type in sender.all_types}
     found: dict[str, Event] = {}
-    for event in islice(told, _MOST_EVENTS):
+    for event in islice(events, _MAX_EVENTS):
         name = event.event_type if event.event_type in sender.event_types else ANY
         if name in wanted:
             found.setdefault(name, event)
@@ -68,7 +68,7 @@ def examples_of(sender: Sender) -> Mapping[str, Example]:
 
 
 def example_secret(sender: Sender) -> str:
-    """Return a secret that everybody may know."""
+    """Return a public secret for examples."""
     if isinstance(sender.signature, HmacSha256Hex):
         return "secret-of-the-examples"[: sender.signature.longest_secret]
     key = base64.b64encode(bytes(range(32))).decode()

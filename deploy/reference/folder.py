@@ -16,8 +16,9 @@ from schemas.senders.sender import Sender
 
 
 def documents_of(sender: Sender, topic: str, version: str) -> Iterator[tuple[str, str]]:
-    """Yield the files of a sender: place below its folder, and text. `topic` is that of its events."""
-    examples, headers = examples_of(sender), headers_of(sender)
+    """Yield the files of a sender as path in its folder and text. `topic` is the topic of its events."""
+    examples = examples_of(sender)
+    headers = headers_of(sender)
     schemas = {event_type.name: _schema_file(event_type) for event_type in sender.all_types}
     yield "guide.md", guide(sender, headers, examples, schemas)
     document = asyncapi(
@@ -34,11 +35,12 @@ def documents_of(sender: Sender, topic: str, version: str) -> Iterator[tuple[str
 
 
 def write_documents(folder: Path, senders: Iterable[Sender], topic_of: Callable[[str], str], version: str) -> int:
-    """Write the documents of these senders and a page that lists them; return how many files there are."""
-    rows, count = [], 1
+    """Write the documents of senders and a page that lists them; return the number of files."""
+    rows = []
+    count = 1
     for sender in senders:
-        for place, text in documents_of(sender, topic_of(sender.name), version):
-            file = folder / sender.name / place
+        for path, text in documents_of(sender, topic_of(sender.name), version):
+            file = folder / sender.name / path
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(text, encoding="utf-8")
             count += 1
@@ -47,7 +49,7 @@ def write_documents(folder: Path, senders: Iterable[Sender], topic_of: Callable[
         links = f"[guide]({sender.name}/guide.md)", f"[AsyncAPI]({sender.name}/asyncapi.yaml)"
         rows.append((plain(sender.title), types, *links))
     heads = ("Product", "Event types", "For receivers", "For machines")
-    (folder / "README.md").write_text(f"# Webhooks, for those who get them\n\n{table(heads, rows)}", encoding="utf-8")
+    (folder / "README.md").write_text(f"# Webhooks, for receivers\n\n{table(heads, rows)}", encoding="utf-8")
     return count
 
 

@@ -1,4 +1,4 @@
-"""The receiver's guide of a sender, in Markdown: what arrives, how to answer, and how to know that it is genuine."""
+"""The receiver's guide of a sender, in Markdown: requests, responses, and verification."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ _FIELDS: Final[Mapping[str, str]] = {
     "customer_id": "the customer whose event it is",
     "data": "the payload, which depends on the type",
 }
-_ANSWERS: Final = (
-    ("2xx", "Delivered. The body of the answer is not read."),
+_RESPONSES: Final = (
+    ("2xx", "Delivered. The body of the response is not read."),
     (
         "410",
-        "This event is never sent to this subscription again, and the subscription may be disabled by it.",
+        "This event is never sent to this subscription again. The subscription may be disabled.",
     ),
-    ("429, 503", "Failed; a `Retry-After` puts the next attempt off, if that is later than its schedule."),
-    ("anything else, a redirect among it", "Failed. Redirects are not followed."),
-    ("no answer in time, or no connection", "Failed."),
+    ("429, 503", "Failed. A `Retry-After` delays the next attempt if it is later than the schedule."),
+    ("anything else, also a redirect", "Failed. Redirects are not followed."),
+    ("no response in time, or no connection", "Failed."),
 )
 
 
 def guide(sender: Sender, headers: list[Header], examples: Mapping[str, Example], schemas: Mapping[str, str]) -> str:
-    """Return the guide; `schemas` has the place of each type's JSON Schema, as a link."""
+    """Return the guide. `schemas` has a link to the JSON Schema of each type."""
     sections = [
         _head(sender),
         _request(sender, examples),
@@ -56,10 +56,10 @@ def guide(sender: Sender, headers: list[Header], examples: Mapping[str, Example]
 def _head(sender: Sender) -> str:
     return (
         f"# {plain(sender.title)}: guide for receivers\n\n"
-        f"Each event is a `POST` of JSON to the URL of your subscription. Everything on this page comes from the "
-        f"definition of the sender {code(sender.name)} by which requests are made, and code like this is run against "
+        f"Each event is a `POST` of JSON to the URL of your subscription. This page is generated from the "
+        f"definition of the sender {code(sender.name)}, which Signpost uses for requests. Tests run the code against "
         "such requests.\n\n"
-        "Beside it: [asyncapi.yaml](asyncapi.yaml), and a JSON Schema (2020-12) of the body of each type.\n"
+        "There are also [asyncapi.yaml](asyncapi.yaml) and a JSON Schema (2020-12) of the body of each type.\n"
     )
 
 
@@ -74,7 +74,7 @@ def _request(sender: Sender, examples: Mapping[str, Example]) -> str:
     return (
         "## A request\n\n"
         f"{fence('http', chr(10).join(lines))}\n"
-        f"It is signed{when} with the secret {code(example.secret)}. The body is one line, as it is here.\n"
+        f"It is signed{when} with the secret {code(example.secret)}. The body is one line, as shown here.\n"
     )
 
 
@@ -90,7 +90,7 @@ def _headers(headers: list[Header]) -> str:
     return (
         "## Headers\n\n"
         f"{table(('Header', 'Value', 'In every request'), rows)}\n"
-        "Names compare without regard to case. A subscription can have further headers of its own.\n"
+        "Header names are case-insensitive. A subscription can have additional headers.\n"
     )
 
 
@@ -100,14 +100,14 @@ def _body(sender: Sender) -> str:
     return (
         "## Body\n\n"
         f"{form}"
-        f"JSON in UTF-8, of at most {sender.max_body:,} bytes. Keys that this page does not name may come with any "
-        "event: pass over them. A number can have more digits than a double holds.\n"
+        f"JSON in UTF-8, of at most {sender.max_body:,} bytes. Ignore keys that this page does not name: any event may "
+        "have them. A number can have more digits than a double holds.\n"
     )
 
 
 def _named_by(sender: Sender) -> str:
     names = [name for name, text in sender.header_templates.items() if text.lower() == "{event_type}"]
-    return f" The type of the event stands in the header {code(names[0])}." if names else ""
+    return f" The event's type is in the header {code(names[0])}." if names else ""
 
 
 def _event_types(sender: Sender, schemas: Mapping[str, str]) -> str:
@@ -131,7 +131,7 @@ def _conditions(sender: Sender) -> str:
         lines.append(f"- {code(condition.field)}{types} is {holds}.\n")
     if not lines:
         return ""
-    return f"\nWhat publishers are held to:\n\n{''.join(lines)}"
+    return f"\nPublished events satisfy these rules:\n\n{''.join(lines)}"
 
 
 def _answer(sender: Sender) -> str:
@@ -144,7 +144,7 @@ def _answer(sender: Sender) -> str:
         "## Answers and retries\n\n"
         f"Answer with 2xx as soon as the request is stored, and work on it afterwards: an attempt fails after "
         f"{timeout}, counted from connecting to the end of the answer's headers.\n\n"
-        f"{table(('Answer', 'What comes of it'), _ANSWERS)}\n"
+        f"{table(('Answer', 'What comes of it'), _RESPONSES)}\n"
         f"There are {len(rows)} attempts at most. Each is made after the one before it has failed, never earlier than "
         "this, and later where the endpoint has much to catch up with:\n\n"
         f"{table(('Attempt', 'Wait', 'After the first'), [tuple(map(str, row)) for row in rows])}\n"
@@ -170,8 +170,8 @@ def _repeats(sender: Sender) -> str:
         known = "by the body, whose bytes are the same"
     return (
         "## Repeats and order\n\n"
-        f"An event comes at least once: know one that you have {known}, and answer 2xx again. Events can come in "
-        "another order than they happened in, as a retry does not hold back those after it.\n"
+        f"An event is delivered at least once. Recognise a repeated event {known}, and respond 2xx again. Events can "
+        "arrive out of order: a retry does not delay later events.\n"
     )
 
 
@@ -180,8 +180,8 @@ def _verification(sender: Sender) -> str:
     for language, title in LANGUAGES.items():
         parts.append(f"### {title}\n\n{fence(language, verification_code(sender, language))}")
     parts.append(
-        f"Where a request does not fit, `signpost verify --sender {sender.name}` says why: another secret, another "
-        "encoding of it, a body that was written anew, an old timestamp.\n"
+        f"If a request fails verification, `signpost verify --sender {sender.name}` says why: a wrong secret, a wrong "
+        "encoding of it, a re-serialised body, an old timestamp.\n"
     )
     return "\n".join(parts)
 
@@ -196,19 +196,19 @@ def _scheme_sentences(sender: Sender) -> Iterator[str]:
         longest = "" if scheme.longest_secret is None else f" of at most {scheme.longest_secret} characters"
         yield (
             f"{code(scheme.header)} is {code(scheme.prefix) + ' and ' if scheme.prefix else ''}the HMAC-SHA256 of the "
-            f"body's bytes in lower-case hexadecimal. The key is the secret, any text{longest}, in UTF-8, whatever it "
-            "begins with. "
+            f"body's bytes in lower-case hexadecimal. The key is the secret, any text{longest}, in UTF-8, including "
+            "any prefix. "
         )
     else:
         yield (
-            "Requests are signed as [Standard Webhooks 1.0](https://www.standardwebhooks.com) says, so its libraries "
-            "verify them as well. What is signed is `<webhook-id>.<webhook-timestamp>.<body>`. A secret `whsec_…` is "
-            "the base64 of the key of HMAC-SHA256 (`v1`), whose padding may be missing. "
+            "Requests are signed according to [Standard Webhooks 1.0](https://www.standardwebhooks.com). Its libraries "
+            "verify them as well. The signed text is `<webhook-id>.<webhook-timestamp>.<body>`. A secret `whsec_…` is "
+            "the key of HMAC-SHA256 (`v1`) in base64, with or without padding. "
         )
         if "v1a" in scheme.versions:
-            yield "One that is signed by ed25519 (`v1a`) is verified with its public key, `whpk_…`. "
-        yield "The code refuses a request whose time is more than five minutes away: nobody can send an old one again. "
-    yield "Verify the bytes as they came: JSON that was parsed and written anew is other bytes.\n"
+            yield "An ed25519 signature (`v1a`) is verified with the public key `whpk_…`. "
+        yield "The code refuses a request whose timestamp differs by more than five minutes, against replays. "
+    yield "Verify the raw bytes of the body: parsing and re-serialising JSON changes them.\n"
     if not scheme.required:
         yield "\nA subscription without a secret gets requests without a signature.\n"
 
@@ -216,13 +216,13 @@ def _scheme_sentences(sender: Sender) -> Iterator[str]:
 def _rotation(sender: Sender) -> str:
     if signs_with_all(sender):
         text = (
-            "While the old secret still holds, requests carry the signatures of both, the newest first; one that fits "
-            "is enough. Change yours at any time until the old one ends.\n"
+            "While the old secret is still valid, requests have the signatures of both, the newest first. One valid "
+            "signature is enough. Change your secret at any time until the old one expires.\n"
         )
     else:
         text = (
-            "A request carries one signature, that of the newest secret. Let your endpoint take both before the secret "
-            "is changed; requests on their way may still have the old one.\n"
+            "A request has one signature, of the newest secret. Let your endpoint accept both secrets before the "
+            "change; requests in flight may still have the old signature.\n"
         )
     return f"## A new secret\n\n{text}"
 

@@ -1,4 +1,4 @@
-"""What each header of a sender says, in words."""
+"""Descriptions of a sender's headers for documents."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from schemas.senders.header_lines import OF_ATTEMPT, PLACEHOLDER
 from schemas.senders.sender import Sender
 from schemas.senders.signing import HmacSha256Hex
 
-_ID: Final = "the event's id, or its uuid5 where that has other characters than letters, digits, - and _"
+_ID: Final = "the event's id, or its uuid5 if the id has characters other than letters, digits, - and _"
 _MEANINGS: Final[Mapping[str, str]] = {
     "version": "the version of Signpost",
     "event_id": _ID,
@@ -25,7 +25,7 @@ _IDS: Final = ("event_id", "job_id")
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """A header; `constant` is its value where that never differs, `always` says whether every request has it."""
+    """A header. `constant` is its value if that never changes. `always`: every request has it."""
 
     name: str
     meaning: str
@@ -34,12 +34,12 @@ class Header:
 
 
 def headers_of(sender: Sender) -> list[Header]:
-    """Return the headers in the order in which they are sent, the signature's last."""
+    """Return the headers in the order of the request, signature headers last."""
     return [*(_template(name, text) for name, text in sender.header_templates.items()), *_signature(sender)]
 
 
 def id_header(sender: Sender) -> str | None:
-    """Return the header that is the same each time that an event comes, None if there is no such header."""
+    """Return the header that is the same in all deliveries of an event, None if there is none."""
     if not isinstance(sender.signature, HmacSha256Hex):
         return "webhook-id"
     whole = {f"{{{placeholder}}}" for placeholder in _IDS}
@@ -64,7 +64,7 @@ def _signature(sender: Sender) -> list[Header]:
         return [Header(scheme.header, meaning, None, scheme.required)]
     identified = scheme.required or scheme.unsigned == "id_and_timestamp"
     return [
-        Header("webhook-id", f"{_ID}; the same each time that it comes", None, identified),
+        Header("webhook-id", f"{_ID}; the same in all deliveries of the event", None, identified),
         Header("webhook-timestamp", "when this attempt was made, in Unix seconds", None, identified),
-        Header("webhook-signature", "one or more signatures with a space between, v1,…", None, scheme.required),
+        Header("webhook-signature", "one or more signatures separated by spaces, v1,…", None, scheme.required),
     ]

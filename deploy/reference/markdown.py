@@ -1,4 +1,4 @@
-"""Markdown whose texts can hold anything."""
+"""Markdown with escaped texts."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ _SPECIAL = re.compile(r"([\\`*_\[\]<>|#~$])")
 
 
 def plain(text: str) -> str:
-    """Return a text that is shown as it stands, in one line."""
+    """Return a text escaped, in one line."""
     return _SPECIAL.sub(r"\\\1", " ".join(text.split()))
 
 
 def code(text: str) -> str:
-    """Return a text in the type of code, in one line; fit for the cells of tables."""
+    """Return a text as inline code, in one line, also for cells of tables."""
     text = " ".join(text.split()).replace("|", "\\|")
     return f"`` {text} ``" if "`" in text else f"`{text}`"
 
@@ -25,7 +25,7 @@ def fence(language: str, text: str) -> str:
 
 
 def table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """Return a table; cells are Markdown already."""
+    """Return a table. The cells are Markdown."""
     lines = [list(heads)]
     lines += [["---"] * len(lines[0]), *map(list, rows)]
     return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)

@@ -1,6 +1,6 @@
 """JSON Schema (2020-12) of request bodies, from a sender's envelope and the Avro schema of each event type.
 
-Objects stay open: a key that a schema does not name may come with any newer version of its product.
+Objects stay open, because newer versions of a product may add keys.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _PRIMITIVES: Final[Mapping[PrimitiveName, Schema]] = {
     "float": {"type": "number"},
     "double": {"type": "number"},
     "string": {"type": "string"},
-    "bytes": {},  # an event type has none
+    "bytes": {},  # event types have none
 }
 _EMBEDDED: Final[Mapping[Embedding, Schema]] = {
     "raw": {"description": "JSON of any kind"},
@@ -81,7 +81,7 @@ def _envelope(sender: Sender, event_type: EventType, data: Schema) -> Schema:
         time["pattern"] = _TIME_PATTERNS[sender.time_format]
     any_name = {"type": "string", "minLength": 1}
     of_field: Mapping[str, Schema] = {
-        "event_id": {"type": "string", "description": "the event's id, the same each time that it comes"},
+        "event_id": {"type": "string", "description": "the event's id, the same in all deliveries of the event"},
         "event_type": any_name if event_type.name == ANY else {"const": event_type.name},
         "created_at": time,
         "customer_id": {"type": "string", "minLength": 1},
@@ -92,7 +92,7 @@ def _envelope(sender: Sender, event_type: EventType, data: Schema) -> Schema:
 
 
 class _Converter:
-    """Makes a JSON Schema of each type; those with a name that is used again stand under `definitions`."""
+    """Converts Avro types to JSON Schemas. Named types that are referenced again go to `definitions`."""
 
     def __init__(self, record: Record) -> None:
         self.definitions: dict[str, Schema] = {}
@@ -117,7 +117,7 @@ class _Converter:
             case Reference():
                 schema = {"$ref": f"#/$defs/{self._labels[node.name]}"}
             case Fixed():
-                schema = {}  # an event type has none
+                schema = {}  # event types have none
             case _:
                 assert_never(node)
         return schema
@@ -126,7 +126,7 @@ class _Converter:
         made = [self.schema(branch) for branch in branches]
         others = [one for one in made if one != {"type": "null"}]
         if any("type" not in one and "$ref" not in one and "enum" not in one and "anyOf" not in one for one in others):
-            return others[0]  # JSON of any kind, null among it
+            return others[0]  # any JSON, also null
         if len(others) == len(made):
             return {"anyOf": made} if len(made) > 1 else made[0]
         if len(others) == 1 and isinstance(others[0].get("type"), str) and "enum" not in others[0]:
@@ -142,7 +142,8 @@ class _Converter:
 
     def _record(self, record: Record) -> Schema:
         properties: dict[str, Schema] = {}
-        required, schema = [], Schema(type="object")
+        required: list[str] = []
+        schema = Schema(type="object")
         for field in record.fields:
             if is_members(field) and isinstance(field.type, Map):
                 schema["additionalProperties"] = self.schema(field.type.values)

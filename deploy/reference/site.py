@@ -1,6 +1,6 @@
-"""The source of the site: the project's pages, the documents of all senders, and what they link to, in one folder.
+"""The source of the site: the project's pages, the documents of all senders, and linked files, in one folder.
 
-`python -m deploy.reference.site FOLDER`, then Sphinx, which refuses links to pages and headings that are not there.
+`python -m deploy.reference.site FOLDER` writes it. Sphinx then refuses links to missing pages and headings.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from schemas.records.topics import TopicNames
 from schemas.senders.sender import load_senders
 
 _ROOT: Final = Path(__file__).parents[2]
-# In the order in which they stand in the navigation; README.md is the first page.
+# In the order of the navigation. README.md is the first page.
 _PARTS: Final = {
     "For receivers": ("docs/receivers/README.md", "docs/receivers/*/guide.md"),
     "Senders": ("docs/add-a-sender.md", "docs/senders/README.md", "docs/senders/*.md"),
@@ -48,7 +48,7 @@ _EXTRA: Final = "_extra"
 
 
 def gather(folder: Path) -> None:
-    """Write the source of the site into an empty folder; ValueError names a link that leads nowhere."""
+    """Write the source of the site into an empty folder; ValueError names a broken link."""
     for page in _pages():
         _copy(page, folder)
     senders = load_senders().values()
@@ -77,7 +77,7 @@ def _copy(file: Path, folder: Path) -> None:
 
 
 def _relinked(page: PurePosixPath, folder: Path) -> Callable[[re.Match[str]], str]:
-    """Return what makes a link of `page` one of the site; a file of the project that is linked to comes along."""
+    """Return a function that converts a link of `page` to the site and copies a linked file of the project."""
 
     def relink(link: re.Match[str]) -> str:
         text, target, anchor = link.groups()
@@ -89,9 +89,9 @@ def _relinked(page: PurePosixPath, folder: Path) -> Callable[[re.Match[str]], st
         if not (folder / place).is_file() and (_ROOT / place).is_file():
             _copy(_ROOT / place, folder)
         if not (folder / place).is_file():
-            raise ValueError(f"{page}: the link to {target} leads nowhere")
+            raise ValueError(f"{page}: the link to {target} is broken")
         if place.startswith(_RECEIVERS) and not place.endswith(".md"):
-            # As it stands beside the page: AsyncAPI refers to the schemas by their places.
+            # Not a Sphinx download: AsyncAPI refers to the schemas by relative paths.
             return f'<a href="{target}">{text}</a>'
         return link[0]
 

@@ -1,4 +1,4 @@
-"""Code that verifies requests, in four languages: a template for each scheme, filled in from the sender."""
+"""Code that verifies requests, in four languages: a template per scheme, filled in from the sender."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Final
 from schemas.senders.sender import Sender
 from schemas.senders.signing import HmacSha256Hex
 
-# By the name of a fence: the language as people call it, and from which version on the code runs.
+# By the language of a code block: the name for people, with the oldest version.
 LANGUAGES: Final[Mapping[str, str]] = {
     "python": "Python 3.10 or later",
     "typescript": "TypeScript (Node.js)",
@@ -26,20 +26,21 @@ FILES: Final[Mapping[str, str]] = {
 
 
 def verification_code(sender: Sender, language: str) -> str:
-    """Return the code of one of LANGUAGES as a whole file."""
+    """Return the code in one of LANGUAGES as a complete file."""
     suffix = FILES[language].rpartition(".")[2]
     template = resources.files("deploy.reference") / "verification" / f"{sender.signature.scheme}.{suffix}.tmpl"
     text = template.read_text(encoding="utf-8")
     if isinstance(sender.signature, HmacSha256Hex):
-        # A string of printable ASCII is written alike in all four languages.
+        # The literal of a printable ASCII string is the same in all four languages.
         values = {"HEADER": json.dumps(sender.signature.header), "PREFIX": json.dumps(sender.signature.prefix)}
         return _filled(text, values, ())
     return _filled(text, {}, sender.signature.versions)
 
 
 def _filled(template: str, values: Mapping[str, str], flags: Collection[str]) -> str:
-    """Fill in `@@NAME@@`; lines between `@if flag`, `@else` and `@end` stay where the flag is set, or is not."""
-    lines, shown = [], True
+    """Fill in `@@NAME@@`, and keep the lines of `@if flag … @else … @end` according to the flags."""
+    lines = []
+    shown = True
     for line in template.splitlines():
         word, _, flag = line.partition(" ")
         if word == "@if":

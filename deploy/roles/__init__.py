@@ -1,1 +1,1 @@
-"""Composition of the roles: each is put together from its parts here."""
+"""Composition of the roles from their parts."""

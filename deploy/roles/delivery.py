@@ -1,4 +1,4 @@
-"""Puts a delivery process together: clients, table, rooms of delivery, loop."""
+"""Composition of a delivery process: Kafka clients, subscriptions table, the parts of delivery, the loop."""
 
 from __future__ import annotations
 
@@ -74,16 +74,17 @@ class DeliveryRole:
 
     @property
     def pages(self) -> Mapping[str, Page]:
-        """Pages of the status server beside metrics and checks."""
+        """Pages of the status server other than metrics and checks."""
         return {"/endpoints": partial(endpoints_page, self.reports)}
 
     def why_not_ready(self) -> str | None:
-        """Return why nothing is sent, None if it is."""
+        """Return why nothing is sent, None if it is ready."""
         return self.starting or self.loop.paused_by
 
     def run(self, stopping: Callable[[], bool], address: str) -> bool:
-        """Deliver until `stopping`; True if everything that happened is committed."""
-        names, kafka = self.settings.names, self.settings.kafka_properties()
+        """Deliver until `stopping`; True if all results are committed."""
+        names = self.settings.names
+        kafka = self.settings.kafka_properties()
         wanted = wanted_topics(self.settings)
         if not await_topics(kafka, self.admin, wanted, names, log=_log, waiting=self._on_waiting, stopping=stopping):
             return True
@@ -104,20 +105,21 @@ class DeliveryRole:
 def consumer_config(kafka: dict[str, str], group: str, instance: int | None) -> dict[str, Any]:
     """Return librdkafka's properties for the consumer of the delay topics."""
     tuning = {
-        # Bounds what is read ahead, and with it most of the process's memory. The queue alone does not: one response
-        # brings up to this much, compressed, of each of its partitions, and all of it is unpacked at once.
+        # These two bound the records read ahead, which are most of the process's memory. The queue limit alone is not
+        # enough: one fetch response has up to 128 KiB of each partition, compressed, and all of it is decompressed at
+        # once.
         "queued.max.messages.kbytes": 512,
         "fetch.message.max.bytes": 128 * 1_024,
-        # With the queue full the next fetch is tried after this; the default second would starve the loop.
+        # Time until the next fetch while the queue is full. The default of one second would starve the loop.
         "fetch.queue.backoff.ms": 10,
         "topic.metadata.refresh.interval.ms": 30_000,
     }
-    # The end of a log is reported though its last records are transaction markers.
+    # Delivery needs the end of a log as an event, because the last records may be transaction markers.
     return member_config(kafka, group, instance, tuning=tuning) | {"enable.partition.eof": True}
 
 
 def build(settings: Settings, instance: int | None) -> DeliveryRole:
-    """Make the parts of a delivery process and join them; no broker is asked yet."""
+    """Create and connect the parts of a delivery process, without a request to a broker."""
     parts = _parts(settings, instance)
     reports = Snapshots(
         EndpointReports(parts.admission, parts.health, parts.table, parts.reader, settings.partitions).make
@@ -139,7 +141,7 @@ def build(settings: Settings, instance: int | None) -> DeliveryRole:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Parts:
-    """What more than one part of the loop uses."""
+    """Parts that several others use."""
 
     clients: _Clients
     delay_topics: DelayTopics
@@ -157,7 +159,8 @@ class _Parts:
 
 
 def _parts(settings: Settings, instance: int | None) -> _Parts:
-    names, senders = settings.names, senders_of(settings)
+    names = settings.names
+    senders = senders_of(settings)
     metrics = DeliveryMetrics(
         {name: tuple(sender.event_types) for name, sender in senders.items()}, settings.max_in_flight
     )
@@ -249,16 +252,18 @@ class _Clients:
 
 
 def _clients(settings: Settings, instance: int | None, process_id: str, delay_topics: DelayTopics) -> _Clients:
-    kafka, names, group = settings.kafka_properties(), settings.names, delivery_group(settings.names)
+    kafka = settings.kafka_properties()
+    names = settings.names
+    group = delivery_group(names)
     logger = logging.getLogger("signpost.kafka")
     admin = AdminClient({**kafka}, logger=logger)
     positions = CommittedPositions(kafka, admin, group)
     transactional_id = f"{group}.{instance if instance is not None else process_id}"
     config = producer_config(kafka, transactional_id, settings.max_event + 2 * RECORD_OVERHEAD)
-    written = [names.outcomes, names.dead, names.health, names.operations]
-    written += [delay_topic.topic for delay_topic in delay_topics.all if delay_topic is not delay_topics.first]
-    place = TopicPartition(names.outcomes, 0, 0)  # a position that nobody reads from
-    transactions = Transactions(config, positions, Sweep(kafka, group, place, written))
+    written_topics = [names.outcomes, names.dead, names.health, names.operations]
+    written_topics += [delay_topic.topic for delay_topic in delay_topics.all if delay_topic is not delay_topics.first]
+    unused_position = TopicPartition(names.outcomes, 0, 0)  # no consumer starts from it
+    transactions = Transactions(config, positions, Sweep(kafka, group, unused_position, written_topics))
     consumer = Consumer(consumer_config(kafka, group, instance), logger=logger)
     health = CompactedPartition(kafka, admin, names.health)
     return _Clients(admin, consumer, positions, health, transactions)

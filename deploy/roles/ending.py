@@ -1,4 +1,4 @@
-"""How a process of ours ends: at once, without taking the interpreter from under threads that are still at work."""
+"""Exit of a process without Python's finalization, which would crash running threads of Kafka clients."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import NoReturn
 
 
 def leave(code: int) -> NoReturn:
-    """End this process with an exit code, after all that it has said is written.
+    """Flush logs and output, and exit at once with `code`.
 
-    Python's own end takes the interpreter apart while threads of Kafka's clients go on. A question to the cluster whose
-    answer (or time-out) comes then calls into what is gone, and the process dies of SIGSEGV: seen where a role that
-    asks for the end of `subscriptions` all the time was told to end, and with any AdminClient that has asked something.
+    Python's finalization tears down the interpreter while threads of Kafka clients still run. If a response or time-out
+    of a pending request arrives then, its callback runs in a dead interpreter and the process dies of SIGSEGV. Any
+    AdminClient with a pending request can cause this.
     """
     logging.shutdown()
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
+        with contextlib.suppress(OSError, ValueError):  # its reader is gone
             stream.flush()
     os._exit(code)

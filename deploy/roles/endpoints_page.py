@@ -1,4 +1,4 @@
-"""/endpoints of a delivery process: the endpoints that need somebody's eye, as JSON."""
+"""/endpoints of a delivery process: the worst endpoints, as JSON."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from schemas.catalog.errors import InvalidInput
 
 
 def endpoints_page(endpoint_reports: Snapshots[EndpointReport], query: Mapping[str, str]) -> bytes:
-    """Return the page; `limit` in the query is how many endpoints are told at most.
+    """Return the page. `limit` in the query is the maximum number of endpoints.
 
-    InvalidInput: the limit is no number. Unavailable: the loop does not answer.
+    InvalidInput if the limit is not a number; Unavailable if the loop does not respond.
     """
     text = query.get("limit", "50")
     if not text.isdecimal() or not 0 < int(text) <= MOST:
         raise InvalidInput(f"limit: {text[:20]!r} is not a number from 1 to {MOST}")
     overview = endpoint_reports.ask()
-    told = {"at_ms": overview.at_ms, "disabled": overview.disabled, "endpoints": overview.endpoints[: int(text)]}
-    return orjson.dumps(told)
+    page = {"at_ms": overview.at_ms, "disabled": overview.disabled, "endpoints": overview.endpoints[: int(text)]}
+    return orjson.dumps(page)

@@ -1,4 +1,4 @@
-"""The HTTP client for the settings, or a SettingsError that says why there is none."""
+"""The HTTP client of a delivery process, from the settings."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from schemas.network.egress import EgressPolicy
 from schemas.settings.settings import Settings
 
 _log = structlog.get_logger("delivery")
-# Descriptors of a process other than its connections: brokers, DNS, files, libraries.
+# File descriptors for everything but connections to endpoints: brokers, DNS, files, libraries.
 _OTHER_FILES: Final = 256
 
 
 def http_client_of(settings: Settings, policy: EgressPolicy) -> HttpClient:
-    """Return a client; SettingsError where authorities cannot be read or there are too few file descriptors."""
+    """Return a client; SettingsError if ca_bundle cannot be read or the limit of open files is too low."""
     proxy = None if settings.proxy is None else Proxy.of(settings.proxy, resolves=settings.proxy_resolves)
     options = ClientOptions(
         roots=roots_of(settings.ca_bundle),
@@ -34,28 +34,28 @@ def http_client_of(settings: Settings, policy: EgressPolicy) -> HttpClient:
     resolver = Resolver(policy, settings.dns_servers, timeout_s=timeout_s)
     if proxy is None:
         return HttpClient(policy, resolver, options=options)
-    proxies = Resolver(ANYWHERE, settings.dns_servers, timeout_s=timeout_s)
-    through = ProxyResolver(proxy, resolver, proxies)
-    return HttpClient(through, through, options=options)
+    resolver_of_proxy = Resolver(ANYWHERE, settings.dns_servers, timeout_s=timeout_s)
+    proxy_resolver = ProxyResolver(proxy, resolver, resolver_of_proxy)
+    return HttpClient(proxy_resolver, proxy_resolver, options=options)
 
 
 def roots_of(ca_bundle: Path | None) -> str:
-    """Return the file of the trusted authorities; SettingsError if it holds none."""
+    """Return the file of trusted certificate authorities; SettingsError if it has none."""
     if ca_bundle is None:
         return trusted_roots()
     try:
-        found = ssl.create_default_context(cafile=ca_bundle).cert_store_stats()["x509_ca"]
+        count = ssl.create_default_context(cafile=ca_bundle).cert_store_stats()["x509_ca"]
     except OSError as error:  # ssl.SSLError is one
         raise SettingsError(f"ca_bundle {ca_bundle}: cannot be read as PEM: {error.strerror or error}") from error
-    if not found:
-        raise SettingsError(f"ca_bundle {ca_bundle}: holds no certificate of an authority")
+    if not count:
+        raise SettingsError(f"ca_bundle {ca_bundle}: contains no certificate of an authority")
     return str(ca_bundle)
 
 
 def allowed_connections(wanted: int, in_flight: int) -> int:
-    """Raise this process's limit of open files as far as `wanted` connections need it; return how many it allows.
+    """Raise this process's limit of open files for `wanted` connections; return how many connections it allows.
 
-    SettingsError where not even all requests that may be in flight have one.
+    SettingsError if it allows fewer than `in_flight`, the maximum number of concurrent requests.
     """
     wanted = max(wanted, in_flight)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -66,9 +66,9 @@ def allowed_connections(wanted: int, in_flight: int) -> int:
     allowed = wanted if soft == resource.RLIM_INFINITY else min(wanted, soft - _OTHER_FILES)
     if allowed < in_flight:
         raise SettingsError(
-            f"max_in_flight is {in_flight}, but this process may have only {soft} files open, of which it needs "
-            f"{_OTHER_FILES} for itself: raise the limit (`ulimit -Hn {in_flight + _OTHER_FILES}`, or LimitNOFILE of "
-            "its service), or lower max_in_flight"
+            f"max_in_flight is {in_flight}, but this process may open only {soft} files and reserves {_OTHER_FILES} of "
+            f"them for itself: raise the limit (`ulimit -Hn {in_flight + _OTHER_FILES}`, or LimitNOFILE of the "
+            "service), or lower max_in_flight"
         )
     if allowed < wanted:
         _log.warning("connections.limited", wanted=wanted, allowed=allowed, open_files=soft)

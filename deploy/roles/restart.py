@@ -1,4 +1,4 @@
-"""A role that begins anew in its own place: the same command, process id and log, and nothing left in memory."""
+"""Re-exec of a role: the same command, process id and log, with nothing left in memory."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ _log = structlog.get_logger("role")
 
 
 def restart_in_place(reason: str, stopping: Callable[[], bool]) -> None:
-    """Replace this process by a fresh one with the same arguments; what was not committed is done again.
+    """Replace this process with a new one with the same arguments. Uncommitted work is repeated.
 
-    Returns only where it was told to end before. A signal that asks it to end from then on is kept for the fresh one,
-    which hears it as soon as it can drain. While other threads are there one of them may get it, whose Python would
-    never come to note it: then the process ends by it, at once. Nothing is lost by that: nothing is under way any more.
+    Returns only if a signal asked the process to stop. A later SIGTERM or SIGINT is blocked and stays pending for the
+    new process, which drains. If other threads still run, the kernel may deliver the signal to one of them, where
+    Python's handler would never run. Therefore the default action is set, which ends the process at once. That is safe:
+    no work is in progress.
     """
     if stopping():
         return

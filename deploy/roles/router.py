@@ -1,4 +1,4 @@
-"""Puts a router process together: clients, table, index, loop."""
+"""Composition of a router process: Kafka clients, tables, source, output, the loop."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from consumers.router.loop import RouterLoop
 from consumers.router.output import Output
 from consumers.router.output import producer_config as producer_of
 from consumers.router.routing import Router, SizeLimits
-from consumers.router.schemas import SchemasAside
+from consumers.router.schemas import BackgroundSchemas
 from consumers.router.source import Source, consumer_config
 from consumers.router.source_positions import SourcePositionsRecorder
 from consumers.router.subscriptions import Subscribers
@@ -39,12 +39,12 @@ _log = structlog.get_logger("router")
 
 
 def source_senders(settings: Settings) -> Mapping[str, Sender]:
-    """Return the sender of each source topic; SettingsError where none of that name is loaded."""
+    """Return the sender of each source topic; SettingsError if a sender is not loaded."""
     senders = senders_of(settings)
     for source in sources_of(settings):
         if source.sender not in senders:
             known = ", ".join(senders)
-            raise SettingsError(f"sources: {source.topic}: there is no sender {source.sender!r}; there are: {known}")
+            raise SettingsError(f"sources: {source.topic}: unknown sender {source.sender!r}; known senders: {known}")
     return {source.topic: senders[source.sender] for source in sources_of(settings)}
 
 
@@ -63,15 +63,23 @@ class RouterRole:
     pages: Mapping[str, Page] = field(default_factory=dict)
 
     def why_not_ready(self) -> str | None:
-        """Return why nothing is routed, None if it is."""
+        """Return why nothing is routed, None if it is ready."""
         return self.starting or self.loop.not_ready()
 
     def run(self, stopping: Callable[[], bool], address: str) -> bool:
-        """Route until told to stop; True if all that was sent is committed. Unavailable if the work cannot go on."""
-        admin, wanted, names = self.admin, wanted_topics(self.settings), self.settings.names
+        """Route until `stopping`; True if everything sent is committed. Unavailable after a fatal Kafka error."""
+        names = self.settings.names
         kafka = self.settings.kafka_properties()
+        wanted = wanted_topics(self.settings)
         if not await_topics(
-            kafka, admin, wanted, names, sources=self.topics, log=_log, waiting=self._waiting, stopping=stopping
+            kafka,
+            self.admin,
+            wanted,
+            names,
+            sources=self.topics,
+            log=_log,
+            waiting=self._on_waiting,
+            stopping=stopping,
         ):
             return True
         _log.info("router.started", address=address, prefix=self.settings.prefix, sources=self.topics)
@@ -82,14 +90,15 @@ class RouterRole:
             if self.registry is not None:
                 self.registry.close()
 
-    def _waiting(self, reason: str | None) -> None:
+    def _on_waiting(self, reason: str | None) -> None:
         self.starting = reason
         self.metrics.set_waiting_for_broker(reason is not None)
 
 
 def build(settings: Settings, instance: int | None) -> RouterRole:
-    """Make the parts of a router process and join them; nothing is asked of the broker yet."""
-    kafka, names = settings.kafka_properties(), settings.names
+    """Create and connect the parts of a router process, without a request to a broker."""
+    kafka = settings.kafka_properties()
+    names = settings.names
     senders = source_senders(settings)
     metrics = RouterMetrics({name: tuple(sender.event_types) for name, sender in senders_of(settings).items()})
     admin = AdminClient({**kafka}, logger=logging.getLogger("signpost.kafka"))
@@ -113,7 +122,7 @@ def build(settings: Settings, instance: int | None) -> RouterRole:
     )
     limits = SizeLimits(max_event=settings.max_event, max_body=settings.max_body)
     registry = None if settings.schema_registry_url is None else Registry(settings.schema_registry_url)
-    schemas = None if registry is None else SchemasAside(registry, time.monotonic)
+    schemas = None if registry is None else BackgroundSchemas(registry, time.monotonic)
     loop = RouterLoop(
         router=Router(senders, subscribers, limits, _unix_ms, schemas),
         subscribers=subscribers,

@@ -62,7 +62,7 @@ class Delete:
     id: str
 
 
-Wish: TypeAlias = Apply | Change | Rotate | Pause | Resume | Delete
+Command: TypeAlias = Apply | Change | Rotate | Pause | Resume | Delete
 Effect: TypeAlias = Literal["created", "changed", "paused", "resumed", "rotated", "deleted", "unchanged"]
 
 
@@ -77,10 +77,10 @@ Current: TypeAlias = Subscription | Unreadable | None
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class PlannedCommand:
     """A command with the ids and the secret that stay the same in all tries; the secret is used only if needed."""
 
-    wish: Wish
+    command: Command
     request_id: str
     secret_id: str
     made_secret: str | None = field(repr=False)

@@ -15,8 +15,8 @@ from producers.subscriptions.changes import (
     Change,
     Current,
     Delete,
-    Order,
     Pause,
+    PlannedCommand,
     Result,
     Resume,
     Rotate,
@@ -42,37 +42,37 @@ class Decider:
         self._senders = senders
         self._fields = SealedFields(topic, sealer)
 
-    def decide(self, order: Order, current: Current, now_ms: int) -> Result:
+    def decide(self, planned_command: PlannedCommand, current: Current, now_ms: int) -> Result:
         """Return the effect of a command on `current`.
 
         SubscriptionError: the command is not possible. SealBroken: a secret to compare with cannot be opened.
         """
-        wish = order.wish
-        if isinstance(wish, Apply) and not isinstance(current, Subscription):
-            return self._create(order, wish.draft, now_ms)
-        if isinstance(wish, Delete) and current is not None:
-            return Result(wish.id, "deleted", None)
-        present = _readable(wish.id, current)
-        match wish:
+        command = planned_command.command
+        if isinstance(command, Apply) and not isinstance(current, Subscription):
+            return self._create(planned_command, command.draft, now_ms)
+        if isinstance(command, Delete) and current is not None:
+            return Result(command.id, "deleted", None)
+        present = _readable(command.id, current)
+        match command:
             case Apply(draft):
-                result = self._change(order, draft, present, now_ms)
+                result = self._change(planned_command, draft, present, now_ms)
             case Change(changes=changes):
-                result = self._change(order, changes.of(present), present, now_ms)
+                result = self._change(planned_command, changes.of(present), present, now_ms)
             case Rotate():
-                result = self._rotate(order, wish, present, now_ms)
+                result = self._rotate(planned_command, command, present, now_ms)
             case Pause():
-                result = _set_paused(order, present, now_ms, paused=True)
+                result = _set_paused(planned_command, present, now_ms, paused=True)
             case Resume(disabled_activation=disabled):
                 enables = disabled is not None and disabled >= present.activation
-                result = _set_paused(order, present, now_ms, paused=False, force=enables)
+                result = _set_paused(planned_command, present, now_ms, paused=False, force=enables)
             case Delete():
                 raise AssertionError("the deletion of an existing record is handled above")
             case _ as never:
                 assert_never(never)
         return result
 
-    def _create(self, order: Order, draft: Draft, now_ms: int) -> Result:
-        secrets, made = self._secrets(order, draft, None, now_ms)
+    def _create(self, planned_command: PlannedCommand, draft: Draft, now_ms: int) -> Result:
+        secrets, made = self._secrets(planned_command, draft, None, now_ms)
         subscription = Subscription(
             id=draft.id,
             sender=draft.sender,
@@ -88,16 +88,16 @@ class Decider:
             description=draft.description,
             created_at_ms=now_ms,
             updated_at_ms=now_ms,
-            request_id=order.request_id,
-            headers=self._fields.headers(draft, (), order.request_id),
-            client_certificate=self._fields.client_certificate(draft, None, order.request_id),
+            request_id=planned_command.request_id,
+            headers=self._fields.headers(draft, (), planned_command.request_id),
+            client_certificate=self._fields.client_certificate(draft, None, planned_command.request_id),
             **setting_fields(draft),
         )
         return Result(draft.id, "created", subscription, secret=made)
 
-    def _change(self, order: Order, draft: Draft, current: Subscription, now_ms: int) -> Result:
+    def _change(self, planned_command: PlannedCommand, draft: Draft, current: Subscription, now_ms: int) -> Result:
         _check_identity(draft, current)
-        secrets, made = self._secrets(order, draft, current, now_ms)
+        secrets, made = self._secrets(planned_command, draft, current, now_ms)
         is_same_secret = secrets == current.secrets
         wanted = replace(
             current,
@@ -110,39 +110,48 @@ class Decider:
             # A new secret outside of a rotation ends all former ones.
             former_secrets=_valid(current, now_ms) if is_same_secret else (),
             description=draft.description,
-            headers=self._fields.headers(draft, current.headers, order.request_id),
-            client_certificate=self._fields.client_certificate(draft, current.client_certificate, order.request_id),
+            headers=self._fields.headers(draft, current.headers, planned_command.request_id),
+            client_certificate=self._fields.client_certificate(
+                draft, current.client_certificate, planned_command.request_id
+            ),
             **setting_fields(draft),
         )
         changed = tuple(name for name, field in _CHANGING.items() if getattr(wanted, field) != getattr(current, field))
         if not changed:
             return Result(draft.id, "unchanged", current)
-        return Result(draft.id, "changed", _written(wanted, order, now_ms), changed, made)
+        return Result(draft.id, "changed", _written(wanted, planned_command, now_ms), changed, made)
 
-    def _rotate(self, order: Order, wish: Rotate, current: Subscription, now_ms: int) -> Result:
+    def _rotate(self, planned_command: PlannedCommand, command: Rotate, current: Subscription, now_ms: int) -> Result:
         sender = self._senders.get(current.sender)
         if sender is None:
-            raise SubscriptionError(f"subscription {wish.id}: its sender {current.sender} is not loaded")
-        if wish.keep and not signs_with_all(sender):
+            raise SubscriptionError(f"subscription {command.id}: its sender {current.sender} is not loaded")
+        if command.keep and not signs_with_all(sender):
             raise SubscriptionError(
-                f"subscription {wish.id}: requests of sender {sender.name} have one signature, of the newest secret, "
+                f"subscription {command.id}: requests of sender {sender.name} have one signature, of the newest "
+                "secret, "
                 "so the present secret cannot be kept; give the new secret to the receiver first, then rotate to it"
             )
-        if wish.secret is not None and current.secrets and self._fields.is_secret(current, wish.secret):
-            return Result(wish.id, "unchanged", current)
-        until_ms = now_ms + milliseconds(wish.keep)
-        former = [FormerSecret(s.id, s.sealed, s.created_at_ms, until_ms) for s in current.secrets] if wish.keep else []
-        made = wish.secret if wish.secret is not None else _made(order)
+        if command.secret is not None and current.secrets and self._fields.is_secret(current, command.secret):
+            return Result(command.id, "unchanged", current)
+        until_ms = now_ms + milliseconds(command.keep)
+        former = (
+            [FormerSecret(s.id, s.sealed, s.created_at_ms, until_ms) for s in current.secrets] if command.keep else []
+        )
+        made = command.secret if command.secret is not None else _made(planned_command)
         wanted = replace(
             current,
-            secrets=(SealedSecret(order.secret_id, self._fields.secret(wish.id, made, order.secret_id), now_ms),),
-            former_secrets=(*former, *(_valid(current, now_ms) if wish.keep else ()))[:MAX_FORMER],
+            secrets=(
+                SealedSecret(
+                    planned_command.secret_id, self._fields.secret(command.id, made, planned_command.secret_id), now_ms
+                ),
+            ),
+            former_secrets=(*former, *(_valid(current, now_ms) if command.keep else ()))[:MAX_FORMER],
         )
-        shown = made if wish.secret is None else None
-        return Result(wish.id, "rotated", _written(wanted, order, now_ms), ("secret",), shown)
+        shown = made if command.secret is None else None
+        return Result(command.id, "rotated", _written(wanted, planned_command, now_ms), ("secret",), shown)
 
     def _secrets(
-        self, order: Order, draft: Draft, current: Subscription | None, now_ms: int
+        self, planned_command: PlannedCommand, draft: Draft, current: Subscription | None, now_ms: int
     ) -> tuple[tuple[SealedSecret, ...], str | None]:
         """Return the secrets of the record, and the generated one, if any."""
         present = current.secrets if current is not None else ()
@@ -154,10 +163,10 @@ class Decider:
         elif present or (draft.secret is None and not self._senders[draft.sender].needs_secret):
             return present, None
         else:
-            made = _made(order)
+            made = _made(planned_command)
             given = made
-        sealed = self._fields.secret(draft.id, given, order.secret_id)
-        return (SealedSecret(order.secret_id, sealed, now_ms),), made
+        sealed = self._fields.secret(draft.id, given, planned_command.secret_id)
+        return (SealedSecret(planned_command.secret_id, sealed, now_ms),), made
 
 
 # The names of changed fields in results, and the fields of the record.
@@ -175,40 +184,43 @@ _CHANGING: Final = {
 }
 
 
-def _made(order: Order) -> str:
-    if order.made_secret is None:
+def _made(planned_command: PlannedCommand) -> str:
+    if planned_command.made_secret is None:
         raise ValueError("a command that may need a secret has a generated one")
-    return order.made_secret
+    return planned_command.made_secret
 
 
 def _valid(current: Subscription, now_ms: int) -> tuple[FormerSecret, ...]:
     return tuple(secret for secret in current.former_secrets if now_ms < secret.until_ms)
 
 
-def _written(wanted: Subscription, order: Order, now_ms: int) -> Subscription:
-    return replace(wanted, updated_at_ms=now_ms, request_id=order.request_id)
+def _written(wanted: Subscription, planned_command: PlannedCommand, now_ms: int) -> Subscription:
+    return replace(wanted, updated_at_ms=now_ms, request_id=planned_command.request_id)
 
 
-def is_own(order: Order, current: Current) -> bool:
+def is_own(planned_command: PlannedCommand, current: Current) -> bool:
     """Return whether a command already wrote a record: it has the request id or the secret id of the command."""
     return isinstance(current, Subscription) and (
-        current.request_id == order.request_id or any(each.id == order.secret_id for each in sealed_in(current))
+        current.request_id == planned_command.request_id
+        or any(each.id == planned_command.secret_id for each in sealed_in(current))
     )
 
 
-def is_sealed_by(order: Order, subscription: Subscription) -> bool:
+def is_sealed_by(planned_command: PlannedCommand, subscription: Subscription) -> bool:
     """Return whether the command sealed anything in the record."""
-    made = (order.secret_id, f"hdr_{order.request_id}", f"crt_{order.request_id}")
+    made = (planned_command.secret_id, f"hdr_{planned_command.request_id}", f"crt_{planned_command.request_id}")
     return any(each.id in made for each in sealed_in(subscription))
 
 
-def _set_paused(order: Order, current: Subscription, now_ms: int, *, paused: bool, force: bool = False) -> Result:
+def _set_paused(
+    planned_command: PlannedCommand, current: Subscription, now_ms: int, *, paused: bool, force: bool = False
+) -> Result:
     if current.paused == paused and not force:
         return Result(current.id, "unchanged", current)
     # Jobs from before the pause have a lower activation than jobs from now on.
     activation = current.activation if paused else max(current.activation + 1, now_ms)
     subscription = replace(current, paused=paused, activation=activation)
-    return Result(current.id, "paused" if paused else "resumed", _written(subscription, order, now_ms))
+    return Result(current.id, "paused" if paused else "resumed", _written(subscription, planned_command, now_ms))
 
 
 def _readable(id_: str, current: Current) -> Subscription:

@@ -11,8 +11,8 @@ from datetime import timedelta
 from typing import Any, TypeAlias
 
 from schemas.catalog.errors import InvalidInput, SubscriptionError
-from schemas.subscriptions.client_certificate import CertificateWish
-from schemas.subscriptions.header_rules import HeaderWish
+from schemas.subscriptions.client_certificate import GivenCertificate
+from schemas.subscriptions.header_rules import GivenHeader
 from schemas.subscriptions.rules import KEEP, Draft, Keep
 from schemas.subscriptions.sealing import Sealer, header_place, key_place
 from schemas.subscriptions.subscription import ClientCertificate, FormerSecret, SealedHeader, SealedSecret, Subscription
@@ -63,38 +63,44 @@ class SealedFields:
         if draft.headers is KEEP:
             return current
         present = {header.name.lower(): header for header in current}
-        return tuple(self._header(draft.id, wish, present.get(wish.name.lower()), request_id) for wish in draft.headers)
+        return tuple(
+            self._header(draft.id, command, present.get(command.name.lower()), request_id) for command in draft.headers
+        )
 
     def client_certificate(
         self, draft: Draft, current: ClientCertificate | None, request_id: str
     ) -> ClientCertificate | None:
         """Return the client certificate."""
-        wish = draft.client_certificate
-        if wish is KEEP:
+        command = draft.client_certificate
+        if command is KEEP:
             return current
-        if not isinstance(wish, CertificateWish):
+        if not isinstance(command, GivenCertificate):
             return None
         if (
             current is not None
-            and current.certificate == wish.certificate
-            and self._holds(draft.id, current.sealed, key_place(current.id), wish.key)
+            and current.certificate == command.certificate
+            and self._holds(draft.id, current.sealed, key_place(current.id), command.key)
         ):
             return current
         id_ = f"crt_{request_id}"
-        return ClientCertificate(wish.certificate, id_, self._seal(draft.id, wish.key, key_place(id_)))
+        return ClientCertificate(command.certificate, id_, self._seal(draft.id, command.key, key_place(id_)))
 
-    def _header(self, id_: str, wish: HeaderWish, current: SealedHeader | None, request_id: str) -> SealedHeader:
-        if wish.value is None and current is None:
-            raise SubscriptionError(f"subscription {id_}: headers: there is no {wish.name!r} whose value could be kept")
+    def _header(self, id_: str, command: GivenHeader, current: SealedHeader | None, request_id: str) -> SealedHeader:
+        if command.value is None and current is None:
+            raise SubscriptionError(
+                f"subscription {id_}: headers: there is no {command.name!r} whose value could be kept"
+            )
         if current is not None:
             place = header_place(current.name, current.id)
-            if wish.value is None or (
-                wish.name == current.name and self._holds(id_, current.sealed, place, wish.value)
+            if command.value is None or (
+                command.name == current.name and self._holds(id_, current.sealed, place, command.value)
             ):
                 return current
         header_id = f"hdr_{request_id}"
-        assert wish.value is not None
-        return SealedHeader(wish.name, header_id, self._seal(id_, wish.value, header_place(wish.name, header_id)))
+        assert command.value is not None
+        return SealedHeader(
+            command.name, header_id, self._seal(id_, command.value, header_place(command.name, header_id))
+        )
 
     def _seal(self, id_: str, text: str, place: str) -> bytes:
         return self._keys(id_).seal(text, topic=self._topic, subscription_id=id_, secret_id=place)

@@ -21,7 +21,17 @@ from typing import Final
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from producers.subscriptions.acknowledgement import acknowledge_after_s
-from producers.subscriptions.changes import Apply, Change, Current, Delete, Order, Result, Rotate, Unreadable, Wish
+from producers.subscriptions.changes import (
+    Apply,
+    Change,
+    Command,
+    Current,
+    Delete,
+    PlannedCommand,
+    Result,
+    Rotate,
+    Unreadable,
+)
 from producers.subscriptions.decider import Decider, is_own, is_sealed_by
 from producers.subscriptions.limits import check_limits
 from producers.subscriptions.log import SubscriptionLog
@@ -58,7 +68,7 @@ _HOPELESS: Final = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class Environment:
     """Clock, sleep and randomness."""
 
     clock: Callable[[], float] = time.time
@@ -82,14 +92,14 @@ class SubscriptionWriter:
         senders: Mapping[str, Sender],
         sealer: Sealer | None,
         *,
-        surroundings: Surroundings | None = None,
+        environment: Environment | None = None,
         timeout_s: float = 30.0,
     ) -> None:
         self._kafka = kafka
         self._names = names
         self._senders = senders
         self._sealer = sealer
-        self._environment = surroundings or Surroundings()
+        self._environment = environment or Environment()
         self._timeout_s = timeout_s
         self._read_back_s = 0.0  # the maximum
         self._decider = Decider(names.subscriptions, senders, sealer)
@@ -106,11 +116,11 @@ class SubscriptionWriter:
         self.log.read()
         return self.log
 
-    def plan(self, wishes: Sequence[Wish]) -> list[Result]:
+    def plan(self, commands: Sequence[Command]) -> list[Result]:
         """Return the results that `write` would have with the records read last; SubscriptionError has all errors."""
-        return [result for _, _, result in self._plan(wishes)]
+        return [result for _, _, result in self._plan(commands)]
 
-    def write(self, wishes: Sequence[Wish], on_written: Callable[[Result], None] = lambda _: None) -> list[Result]:
+    def write(self, commands: Sequence[Command], on_written: Callable[[Result], None] = lambda _: None) -> list[Result]:
         """Execute commands, at most one per id, and return their results after the acknowledgement.
 
         `on_written` gets each result as soon as it is committed, including generated secrets. Nothing is written if a
@@ -119,72 +129,75 @@ class SubscriptionWriter:
         """
         self.read()
         results: dict[str, Result] = {}
-        work: list[tuple[int, str, Order]] = []
-        for order, partition, result in self._plan(wishes):
+        work: list[tuple[int, str, PlannedCommand]] = []
+        for planned_command, partition, result in self._plan(commands):
             if result.effect == "unchanged":
-                results[order.wish.id] = result
+                results[planned_command.command.id] = result
                 on_written(result)
             else:
-                work.append((partition, self._customer(order, partition), order))
-        for partition, orders in groupby(sorted(work, key=lambda item: item[:2]), key=lambda item: item[0]):
-            for result in self._write_partition(partition, list(_batches(orders))):
+                work.append((partition, self._customer(planned_command, partition), planned_command))
+        for partition, planned_commands in groupby(sorted(work, key=lambda item: item[:2]), key=lambda item: item[0]):
+            for result in self._write_partition(partition, list(_batches(planned_commands))):
                 results[result.id] = result
                 on_written(result)
         if work:
             self._environment.sleep(acknowledge_after_s(self._read_back_s))
-        return [results[wish.id] for wish in wishes]
+        return [results[command.id] for command in commands]
 
     def close(self) -> None:
         """Close the connections to the broker."""
         self.log.close()
 
-    def _plan(self, wishes: Sequence[Wish]) -> list[tuple[Order, int, Result]]:
-        planned: list[tuple[Order, int, Result]] = []
+    def _plan(self, commands: Sequence[Command]) -> list[tuple[PlannedCommand, int, Result]]:
+        planned: list[tuple[PlannedCommand, int, Result]] = []
         problems: list[str] = []
         now_ms = self._now_ms()
-        for wish in wishes:
-            order = self._order(wish)
+        for command in commands:
+            planned_command = self._plan_one(command)
             try:
-                partition, current = self._where(wish)
-                planned.append((order, partition, self._decider.decide(order, current, now_ms)))
+                partition, current = self._where(command)
+                planned.append((planned_command, partition, self._decider.decide(planned_command, current, now_ms)))
             except SubscriptionError as error:
                 problems.extend(error.problems)
         if problems:
             raise SubscriptionError(*problems)
         check_limits((found for _, found in self.log.items()), [result for _, _, result in planned], self._senders)
-        if any(result.subscription and is_sealed_by(order, result.subscription) for order, _, result in planned):
+        if any(
+            result.subscription and is_sealed_by(planned_command, result.subscription)
+            for planned_command, _, result in planned
+        ):
             self._check_key()
         return planned
 
-    def _order(self, wish: Wish) -> Order:
-        sender = self._senders.get(self._sender_name(wish))
+    def _plan_one(self, command: Command) -> PlannedCommand:
+        sender = self._senders.get(self._sender_name(command))
         made = sender.generate_secret() if sender is not None else None
-        return Order(wish, self._environment.new_id(), f"sec_{self._environment.new_id()}", made)
+        return PlannedCommand(command, self._environment.new_id(), f"sec_{self._environment.new_id()}", made)
 
-    def _sender_name(self, wish: Wish) -> str:
+    def _sender_name(self, command: Command) -> str:
         """Return the sender of a command that may need a secret; otherwise an empty string."""
-        if isinstance(wish, Apply):
-            return wish.draft.sender
-        current = self.log.find(wish.id)[1] if isinstance(wish, Change | Rotate) else None
+        if isinstance(command, Apply):
+            return command.draft.sender
+        current = self.log.find(command.id)[1] if isinstance(command, Change | Rotate) else None
         return current.sender if isinstance(current, Subscription) else ""
 
-    def _where(self, wish: Wish) -> tuple[int, Current]:
+    def _where(self, command: Command) -> tuple[int, Current]:
         """Return the partition to write to, and the current record."""
-        found_on, current = self.log.find(wish.id)
-        if not isinstance(wish, Apply) or isinstance(current, Subscription):
+        found_on, current = self.log.find(command.id)
+        if not isinstance(command, Apply) or isinstance(current, Subscription):
             return found_on, current
-        partition = partition_of(wish.draft.customer_id, self.log.partitions)
+        partition = partition_of(command.draft.customer_id, self.log.partitions)
         if isinstance(current, Unreadable) and found_on != partition:
             raise SubscriptionError(
-                f"subscription {wish.id}: its record on partition {found_on} cannot be read, but customer "
-                f"{wish.draft.customer_id} is on partition {partition}; delete the subscription first"
+                f"subscription {command.id}: its record on partition {found_on} cannot be read, but customer "
+                f"{command.draft.customer_id} is on partition {partition}; delete the subscription first"
             )
         return partition, current
 
-    def _customer(self, order: Order, partition: int) -> str:
-        if isinstance(order.wish, Apply):
-            return order.wish.draft.customer_id
-        current = self.log.on(partition, order.wish.id)
+    def _customer(self, planned_command: PlannedCommand, partition: int) -> str:
+        if isinstance(planned_command.command, Apply):
+            return planned_command.command.draft.customer_id
+        current = self.log.on(partition, planned_command.command.id)
         return current.customer_id if isinstance(current, Subscription) else ""
 
     def _check_key(self) -> None:
@@ -197,7 +210,7 @@ class SubscriptionWriter:
                 "(sealing_key or sealing_key_file)"
             )
 
-    def _write_partition(self, partition: int, batches: list[list[Order]]) -> Iterator[Result]:
+    def _write_partition(self, partition: int, batches: list[list[PlannedCommand]]) -> Iterator[Result]:
         """Yield the results of the batches in order, each after its records have been read back."""
         tried: dict[str, Result] = {}
         deadline = self._environment.monotonic() + self._timeout_s
@@ -231,9 +244,12 @@ class SubscriptionWriter:
         return producer
 
     def _write_batch(
-        self, producer: Producer, partition: int, orders: list[Order], tried: dict[str, Result]
+        self, producer: Producer, partition: int, planned_commands: list[PlannedCommand], tried: dict[str, Result]
     ) -> list[Result]:
-        results = [self._decide(order, self.log.on(partition, order.wish.id), tried) for order in orders]
+        results = [
+            self._decide(planned_command, self.log.on(partition, planned_command.command.id), tried)
+            for planned_command in planned_commands
+        ]
         records = [result for result, is_new in results if is_new]
         if records:
             check_limits(self.log.all_on(partition), records, self._senders)
@@ -245,12 +261,16 @@ class SubscriptionWriter:
             self._read_back_s = max(self._read_back_s, self._environment.monotonic() - started_s)
         return [result for result, _ in results]
 
-    def _decide(self, order: Order, current: Current, tried: dict[str, Result]) -> tuple[Result, bool]:
+    def _decide(
+        self, planned_command: PlannedCommand, current: Current, tried: dict[str, Result]
+    ) -> tuple[Result, bool]:
         """Return the result, and whether it has a record to write."""
-        before = tried.get(order.wish.id)
-        if before is not None and (is_own(order, current) or (current is None and isinstance(order.wish, Delete))):
+        before = tried.get(planned_command.command.id)
+        if before is not None and (
+            is_own(planned_command, current) or (current is None and isinstance(planned_command.command, Delete))
+        ):
             return before, False
-        result = self._decider.decide(order, current, self._now_ms())
+        result = self._decider.decide(planned_command, current, self._now_ms())
         return result, result.effect != "unchanged"
 
     def _commit(self, producer: Producer, partition: int, results: list[Result]) -> list[int]:
@@ -285,15 +305,15 @@ class SubscriptionWriter:
         return int(self._environment.clock() * 1000)
 
 
-def _batches(work: Iterator[tuple[int, str, Order]]) -> Iterator[list[Order]]:
+def _batches(work: Iterator[tuple[int, str, PlannedCommand]]) -> Iterator[list[PlannedCommand]]:
     """Group whole customers into batches of about BATCH records."""
-    batch: list[Order] = []
+    batch: list[PlannedCommand] = []
     for _, of_customer in groupby(work, key=lambda item: item[1]):
-        orders = [order for _, _, order in of_customer]
-        if batch and len(batch) + len(orders) > BATCH:
+        planned_commands = [planned_command for _, _, planned_command in of_customer]
+        if batch and len(batch) + len(planned_commands) > BATCH:
             yield batch
             batch = []
-        batch = batch + orders
+        batch = batch + planned_commands
     if batch:
         yield batch
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from schemas.catalog.errors import SubscriptionError
-from schemas.subscriptions.client_certificate import CertificateWish
-from schemas.subscriptions.header_rules import HeaderWish
+from schemas.subscriptions.client_certificate import GivenCertificate
+from schemas.subscriptions.header_rules import GivenHeader
 from schemas.subscriptions.rules import KEEP, Draft, Keep
 from schemas.subscriptions.subscription import Subscription
 
@@ -19,9 +19,9 @@ class Changes:
     url: str | Keep = field(default=KEEP, repr=False)
     event_types: tuple[str, ...] | Keep = KEEP
     description: str | Keep = KEEP
-    headers: tuple[HeaderWish, ...] = ()
+    headers: tuple[GivenHeader, ...] = ()
     without_headers: tuple[str, ...] = ()
-    client_certificate: CertificateWish | Keep | None = KEEP
+    client_certificate: GivenCertificate | Keep | None = KEEP
     schedule: tuple[timedelta, ...] | Keep | None = KEEP
     timeout: timedelta | Keep | None = KEEP
     max_in_flight: int | Keep | None = KEEP
@@ -45,7 +45,7 @@ class Changes:
             rate_limit=self.rate_limit,
         )
 
-    def _headers(self, current: Subscription) -> tuple[HeaderWish, ...] | Keep:
+    def _headers(self, current: Subscription) -> tuple[GivenHeader, ...] | Keep:
         if not self.headers and not self.without_headers:
             return KEEP
         removed = {name.lower() for name in self.without_headers}
@@ -54,5 +54,5 @@ class Changes:
             known = f"it has {', '.join(present)}" if present else "it has none"
             raise SubscriptionError(f"subscription {current.id}: headers: there is no {min(missing)!r}; {known}")
         replaced = {header.name.lower() for header in self.headers}
-        kept = (HeaderWish(name, None) for name in present if name.lower() not in removed | replaced)
+        kept = (GivenHeader(name, None) for name in present if name.lower() not in removed | replaced)
         return (*kept, *self.headers)

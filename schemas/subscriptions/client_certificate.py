@@ -31,7 +31,7 @@ _PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519Pr
 
 
 @dataclass(frozen=True, slots=True)
-class CertificateWish:
+class GivenCertificate:
     """A certificate with its chain, the certificate itself first, and its key: PEM texts from `read_certificate`."""
 
     certificate: str
@@ -46,7 +46,7 @@ class Shown:
     until: datetime
 
 
-def read_certificate(certificate: str, key: str) -> CertificateWish:
+def read_certificate(certificate: str, key: str) -> GivenCertificate:
     """Read PEM texts of a user; the message of InvalidInput contains nothing of the key."""
     chain = _chain(certificate)
     if len(key) > MAX_PEM:
@@ -65,7 +65,7 @@ def read_certificate(certificate: str, key: str) -> CertificateWish:
         others = any(_public(private.public_key()) == _public(other.public_key()) for other in chain[1:])
         hint = ": it belongs to a later certificate of the chain; the order of the chain is wrong" if others else ""
         raise InvalidInput(f"the key does not belong to the certificate{hint}")
-    return CertificateWish(
+    return GivenCertificate(
         "".join(each.public_bytes(Encoding.PEM).decode() for each in chain),
         private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode(),
     )

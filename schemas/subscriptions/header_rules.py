@@ -46,7 +46,7 @@ _REFUSED: Final = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class HeaderWish:
+class GivenHeader:
     """A requested header; the value None keeps the present value."""
 
     name: str
@@ -60,7 +60,7 @@ class HeaderProblem(NamedTuple):
     what: str
 
 
-def header_problems(headers: Sequence[HeaderWish], sender: Sender | None) -> Iterator[HeaderProblem]:
+def header_problems(headers: Sequence[GivenHeader], sender: Sender | None) -> Iterator[HeaderProblem]:
     """Yield one sentence per error in the headers of a request; no sentence contains a value."""
     if len(headers) > MAX_HEADERS:
         yield HeaderProblem(None, f"headers: there are {len(headers)}; at most {MAX_HEADERS} are allowed")

@@ -20,8 +20,8 @@ from schemas.input.file_models import KeyPath
 from schemas.input.suggestions import did_you_mean
 from schemas.records.topics import FIRST, delays_of
 from schemas.senders.sender import Sender
-from schemas.subscriptions.client_certificate import CertificateWish, certificate_problems
-from schemas.subscriptions.header_rules import HeaderWish, header_problems
+from schemas.subscriptions.client_certificate import GivenCertificate, certificate_problems
+from schemas.subscriptions.header_rules import GivenHeader, header_problems
 from schemas.subscriptions.subscription import EVERY_TYPE
 
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
@@ -45,7 +45,7 @@ class Generate:
     """Generate a secret if the subscription has none."""
 
 
-SecretWish: TypeAlias = Given | Generate | None
+SecretSource: TypeAlias = Given | Generate | None
 """None: the present secret stays, and a new subscription gets one if its sender needs it."""
 
 
@@ -67,11 +67,11 @@ class Draft:
     customer_id: str
     url: str = field(repr=False)
     event_types: tuple[str, ...]
-    secret: SecretWish = None
+    secret: SecretSource = None
     set: str | None = None
     description: str = ""
-    headers: tuple[HeaderWish, ...] | Keep = KEEP
-    client_certificate: CertificateWish | Keep | None = KEEP
+    headers: tuple[GivenHeader, ...] | Keep = KEEP
+    client_certificate: GivenCertificate | Keep | None = KEEP
     schedule: tuple[timedelta, ...] | Keep | None = KEEP
     timeout: timedelta | Keep | None = KEEP
     max_in_flight: int | Keep | None = KEEP
@@ -195,7 +195,7 @@ def _secret_problems(secret: str, sender: Sender | None) -> Iterator[str]:
 
 
 def _setting_problems(draft: Draft, delay_topics: Iterable[timedelta], bounds: Bounds) -> Iterator[_Problem]:
-    if isinstance(draft.client_certificate, CertificateWish):
+    if isinstance(draft.client_certificate, GivenCertificate):
         found = certificate_problems(draft.client_certificate.certificate, bounds.now)
         yield from ((("client_certificate",), what) for what in found)
     if isinstance(draft.schedule, tuple):

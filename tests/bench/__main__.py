@@ -70,7 +70,7 @@ def main() -> None:
 def _run(names: list[str], scale: float, rounds: int, *, is_compiled: bool) -> None:
     options = {"scale": scale, "compiled": is_compiled}
     given = os.environ.get("SIGNPOST_KAFKA_BOOTSTRAP_SERVERS")
-    with Sink() as sink, start_broker(given, say=lambda line: print(line, file=sys.stderr)) as broker:
+    with Sink() as sink, start_broker(given, on_progress=lambda line: print(line, file=sys.stderr)) as broker:
         bench = Bench(broker.bootstrap_servers, sink, scale)
         found: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
         for _ in range(rounds):

@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 from deploy.dev.broker import start_broker
-from hatch_build import VARIABLE, lacking
+from hatch_build import VARIABLE, missing_tools
 from schemas.catalog.errors import InvalidInput, Unavailable
 from tests.bench.measure import Work, medians, work_of
 from tests.bench.sink import Sink
@@ -102,7 +102,7 @@ def _run(commit: str, names: Sequence[str], scale: float, rounds: int, *, with_c
         for sides in modes.values():
             for checkout in sides.values():
                 checkout.check()
-        with start_broker(given, say=_report) as broker:
+        with start_broker(given, on_progress=_report) as broker:
             found = _measure(Bench(broker.bootstrap_servers, sink, scale), names, modes, rounds)
     for (name, mode), figures in found.items():
         print(table(f"{name}, {mode}", commit, figures))
@@ -112,7 +112,7 @@ def _run(commit: str, names: Sequence[str], scale: float, rounds: int, *, with_c
 
 def _compiled(tree: Path, folder: Path) -> dict[str, dict[str, Checkout]]:
     """Return the compiled sides; none, after a report of the reason, if one cannot be compiled."""
-    if reason := lacking():
+    if reason := missing_tools():
         _report(f"bench-before: the compiled comparison is left out: {reason}")
         return {}
     _report("bench-before: compiling both sides; each takes one to three minutes")

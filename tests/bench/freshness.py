@@ -12,9 +12,9 @@ from typing import Any, Final
 
 from deploy.config.sealing_key import sealer_of
 from deploy.dev.receiver import Receiver
-from deploy.dev.replies import Received, Reply
+from deploy.dev.responses import Received, Reply
 from producers.events.publisher import EventPublisher
-from producers.subscriptions.changes import Apply, Delete, Pause, Wish
+from producers.subscriptions.changes import Apply, Command, Delete, Pause
 from producers.subscriptions.writer import SubscriptionWriter
 from schemas.senders.sender import load_senders
 from schemas.subscriptions.rules import Draft, Given
@@ -73,7 +73,7 @@ class _Watch:
             )
 
 
-def _round(number: int, url: str) -> Iterator[tuple[str, str, Wish]]:
+def _round(number: int, url: str) -> Iterator[tuple[str, str, Command]]:
     id_ = f"sub-{number:05}"
     draft = Draft(
         id=id_,
@@ -93,7 +93,7 @@ def _customer(number: int) -> str:
     return f"customer-{number % _CUSTOMERS}"
 
 
-def _change(write: Callable[[Wish], None], watch: _Watch, kind: str, id_: str, change: Wish) -> _Change:
+def _change(write: Callable[[Command], None], watch: _Watch, kind: str, id_: str, change: Command) -> _Change:
     if kind != "create":
         watch.wait_for(id_)  # its requests are in flight when it is deleted or paused
     requested_ms = time.time() * 1_000
@@ -148,7 +148,7 @@ def _number(name: str) -> int:
 
 
 @contextmanager
-def _writing(stage: Stage) -> Iterator[Callable[[Wish], None]]:
+def _writing(stage: Stage) -> Iterator[Callable[[Command], None]]:
     kafka = stage.settings.kafka_properties()
     writer = SubscriptionWriter(kafka, stage.names, load_senders(), sealer_of(stage.settings))
     try:
@@ -157,7 +157,7 @@ def _writing(stage: Stage) -> Iterator[Callable[[Wish], None]]:
         writer.close()
 
 
-def _write(writer: SubscriptionWriter, change: Wish) -> None:
+def _write(writer: SubscriptionWriter, change: Command) -> None:
     writer.write([change])
 
 

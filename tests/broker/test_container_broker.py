@@ -32,7 +32,7 @@ def silent(line: str) -> None:
 
 def test_data_belongs_to_this_user_and_is_used_again(tmp_path: Path) -> None:
     """Records survive stop and close in the given folder, all files belong to this user, and no container is left."""
-    first = ContainerBroker(data=tmp_path / "data", port=None, say=silent)
+    first = ContainerBroker(data=tmp_path / "data", port=None, on_progress=silent)
     name = first.describe.split()[1]
     try:
         assert name in names()
@@ -49,7 +49,7 @@ def test_data_belongs_to_this_user_and_is_used_again(tmp_path: Path) -> None:
         first.close()
     assert name not in names()
 
-    second = ContainerBroker(data=tmp_path / "data", port=None, say=silent)
+    second = ContainerBroker(data=tmp_path / "data", port=None, on_progress=silent)
     try:
         assert second.bootstrap_servers == first.bootstrap_servers
         assert [message.value() for message in read_topic(second.bootstrap_servers, "kept")] == [b"1"]
@@ -64,7 +64,7 @@ def test_container_ends_with_its_parent() -> None:
         """
         import time
         from deploy.dev.container import ContainerBroker
-        broker = ContainerBroker(data=None, port=None, say=lambda line: None)
+        broker = ContainerBroker(data=None, port=None, on_progress=lambda line: None)
         print(broker.describe.split()[1], broker.data, flush=True)
         time.sleep(600)
         """

@@ -13,7 +13,7 @@ import pytest
 
 from deploy.dev.broker import Broker
 from deploy.dev.receiver import Receiver
-from deploy.dev.replies import Received
+from deploy.dev.responses import Received
 from deploy.reference.examples import examples_of
 from deploy.reference.folder import documents_of
 from deploy.reference.verification import LANGUAGES

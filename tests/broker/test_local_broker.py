@@ -41,7 +41,7 @@ def test_broker_ends_with_its_parent() -> None:
         """
         import time
         from deploy.dev.jvm import JvmBroker
-        broker = JvmBroker(data=None, port=None, say=lambda line: None)
+        broker = JvmBroker(data=None, port=None, on_progress=lambda line: None)
         print(broker.pid, broker.data, flush=True)
         time.sleep(600)
         """
@@ -58,13 +58,13 @@ def test_broker_ends_with_its_parent() -> None:
 def test_data_folder_is_used_again(tmp_path: Path) -> None:
     """A second broker in the same folder has the same port and records. The path may contain any characters."""
     data = tmp_path / "dåta, with a \\ 日本"
-    first = JvmBroker(data=data, port=None, say=silent)
+    first = JvmBroker(data=data, port=None, on_progress=silent)
     try:
         create_topic(first.bootstrap_servers, "kept")
         write(first.bootstrap_servers, "kept", "1")
     finally:
         first.close()
-    second = JvmBroker(data=data, port=None, say=silent)
+    second = JvmBroker(data=data, port=None, on_progress=silent)
     try:
         assert second.port == first.port
         assert values(second.bootstrap_servers, "kept") == [b"1"]
@@ -74,7 +74,7 @@ def test_data_folder_is_used_again(tmp_path: Path) -> None:
 
 def test_broker_can_be_stopped_and_started(tmp_path: Path) -> None:
     """A stopped broker refuses connections. Started again, it has the same address and records."""
-    broker = JvmBroker(data=None, port=None, say=silent)
+    broker = JvmBroker(data=None, port=None, on_progress=silent)
     try:
         create_topic(broker.bootstrap_servers, "kept")
         write(broker.bootstrap_servers, "kept", "1")
@@ -121,7 +121,7 @@ def test_taken_port_is_refused_at_once() -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         with pytest.raises(Unavailable, match=f"port {port} of 127.0.0.1 is taken"):
-            JvmBroker(data=None, port=port, say=silent)
+            JvmBroker(data=None, port=port, on_progress=silent)
 
 
 def test_jvm_that_exits_early_is_explained(tmp_path: Path) -> None:
@@ -130,14 +130,14 @@ def test_jvm_that_exits_early_is_explained(tmp_path: Path) -> None:
     storage.mkdir()
     (storage / "meta.properties").write_text("version=1\ncluster.id=x\nnode.id=77\n")
 
-    with pytest.raises(Unavailable, match=r"(?s)ended while it started; the end of its log.*77"):
-        JvmBroker(data=tmp_path, port=None, say=silent)
+    with pytest.raises(Unavailable, match=r"(?s)exited during start-up; the end of its log.*77"):
+        JvmBroker(data=tmp_path, port=None, on_progress=silent)
 
 
 def test_servers_of_the_settings_are_used() -> None:
     """Servers that the settings name are used and reported, and never stopped."""
     reported: list[str] = []
-    with start_broker("kafka.example:9092", say=reported.append) as broker:
+    with start_broker("kafka.example:9092", on_progress=reported.append) as broker:
         assert (broker.bootstrap_servers, broker.kind) == ("kafka.example:9092", "given")
         with pytest.raises(Unavailable, match="was not started here"):
             broker.stop()
@@ -153,8 +153,8 @@ def test_silent_docker_daemon_does_not_block_the_start(tmp_path: Path, monkeypat
         monkeypatch.setenv("DOCKER_HOST", f"unix://{path}")
         started_s = time.monotonic()
 
-        with pytest.raises(Unavailable, match="no Docker daemon answers"):
-            ContainerBroker(data=None, port=None, say=silent)
+        with pytest.raises(Unavailable, match="no Docker daemon responds"):
+            ContainerBroker(data=None, port=None, on_progress=silent)
 
         assert time.monotonic() - started_s < 15
 

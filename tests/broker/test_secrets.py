@@ -12,14 +12,14 @@ from consumers.delivery.endpoint import endpoints_of
 from deploy.config.sealing_key import sealer_of
 from deploy.dev.broker import Broker
 from deploy.dev.receiver import Receiver
-from deploy.dev.replies import Answer
+from deploy.dev.responses import Response
 from producers.subscriptions.changes import Apply, Change
 from schemas.avro.codec import DecodedRecord
 from schemas.network.egress import EgressPolicy
 from schemas.senders.sender import load_senders
 from schemas.subscriptions.changes import Changes
 from schemas.subscriptions.client_certificate import read_certificate
-from schemas.subscriptions.header_rules import HeaderWish
+from schemas.subscriptions.header_rules import GivenHeader
 from schemas.subscriptions.rules import Draft, Given
 from schemas.subscriptions.subscription import decode_subscription
 from tests.support.pipeline import CUSTOMER, Pipeline, ends_of
@@ -87,7 +87,7 @@ def generated_secret(pipeline: Pipeline, start_role: RoleStarter, url: str) -> s
 
 def sealed_settings(token: str, private: str) -> Changes:
     """Return a header and a client certificate that contain secrets."""
-    header = HeaderWish("Authorization", f"Bearer {token}")
+    header = GivenHeader("Authorization", f"Bearer {token}")
     return Changes(headers=(header,), client_certificate=read_certificate(certificate(), private))
 
 
@@ -118,7 +118,9 @@ def test_planted_secrets_are_nowhere(
     pipeline.write(Change("sub-0", sealed_settings(token, private)))
     own = generated_secret(pipeline, start_role, f"{base}/well")
     known = {"/echo": f"{given} {token}", "/echo-fail": other, "/well": own}
-    receiver.behave = lambda received: Answer(500 if "fail" in received.path else 200, body=echo(known[received.path]))
+    receiver.behave = lambda received: Response(
+        500 if "fail" in received.path else 200, body=echo(known[received.path])
+    )
     wanted: list[str | bytes] = [given, other, own, token, private[40:80], password, sealing_key, key]
 
     extra = {"SIGNPOST_KAFKA_SASL_PASSWORD": password, "SIGNPOST_KAFKA_SSL_KEY_PASSWORD": password}

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from producers.subscriptions.changes import Apply, Delete, Pause, Wish
+from producers.subscriptions.changes import Apply, Command, Delete, Pause
 from schemas.catalog.errors import SubscriptionError
 from schemas.subscriptions.rules import Draft
 from tests.support.subscriptions import draft, present
@@ -38,7 +38,7 @@ def test_eleventh_subscription_is_refused(make_writer):
 def test_limit_holds_for_concurrent_writers(make_writer):
     """Of two concurrent writers that apply six subscriptions of one customer each, one is refused."""
 
-    def write(commands: list[Wish]) -> bool:
+    def write(commands: list[Command]) -> bool:
         try:
             make_writer().write(commands)
         except SubscriptionError:

@@ -7,8 +7,8 @@ from confluent_kafka import IsolationLevel, Producer
 
 from deploy.dev.broker import Broker
 from producers.subscriptions.acknowledgement import ACKNOWLEDGE_AFTER_S
-from producers.subscriptions.changes import Apply, Delete, Effect, Pause, Result, Resume, Wish
-from producers.subscriptions.writer import Surroundings
+from producers.subscriptions.changes import Apply, Command, Delete, Effect, Pause, Result, Resume
+from producers.subscriptions.writer import Environment
 from schemas.catalog.errors import SealBroken, SubscriptionError, Unavailable
 from schemas.records.partitioner import partition_of
 from schemas.records.topics import TopicNames
@@ -36,7 +36,7 @@ def records(broker: Broker, names: TopicNames) -> list[tuple[int | None, bytes |
 def test_writer_creates_changes_pauses_resumes_and_deletes(make_writer):
     """The next writer reads each change. Only a resume raises the activation."""
     writer = make_writer()
-    commands: list[Wish] = [Apply(draft("a")), Apply(draft("a", description="x")), Pause("a"), Resume("a")]
+    commands: list[Command] = [Apply(draft("a")), Apply(draft("a", description="x")), Pause("a"), Resume("a")]
     results = [writer.write([command])[0] for command in commands]
     assert [result.effect for result in results] == ["created", "changed", "paused", "resumed"]
     first, second, third, fourth = (result.subscription.activation for result in results)
@@ -92,7 +92,7 @@ def test_acknowledgement_waits_250_ms_after_the_record_is_readable(make_writer):
     def sleep(seconds: float) -> None:
         sleeps.append((seconds, len(present(other))))
 
-    make_writer(surroundings=Surroundings(sleep=sleep)).write([Apply(draft("a"))])
+    make_writer(environment=Environment(sleep=sleep)).write([Apply(draft("a"))])
     slept_s, readable = sleeps[-1]
     assert slept_s >= ACKNOWLEDGE_AFTER_S
     assert readable == 1

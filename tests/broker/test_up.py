@@ -132,7 +132,7 @@ def test_up_json_has_pids_and_addresses(running: Up, broker: Broker) -> None:
     """up.json has the pids and addresses of the ready processes. Each slow step is printed before it starts."""
     running.wait_ready()
     log = running.process.log_text()
-    assert log.index("topics: making ") < log.index("changes made in ") < log.index("roles: starting router, deliver")
+    assert log.index("topics: creating ") < log.index("changes made in ") < log.index("roles: starting router, deliver")
 
     content = running.file
     assert set(content) == {"bootstrap_servers", "pids", "addresses"}
@@ -240,4 +240,4 @@ def test_own_broker_keeps_its_data(tmp_path: Path, start_role: RoleStarter) -> N
     if "pid " in process:  # a local JVM, not a container
         os.kill(int(process.partition("pid ")[2].partition(",")[0]), signal.SIGKILL)
         assert up.process.wait() == 1
-        assert f"error: the broker at {servers} has ended by itself" in up.process.log_text()
+        assert f"error: the broker at {servers} exited by itself" in up.process.log_text()

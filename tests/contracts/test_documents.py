@@ -164,16 +164,16 @@ def test_guide_has_every_header_key_and_wait(sender: Sender) -> None:
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
-        ("zenoo", "know one that you have by `event_id` in the body"),
-        ("diligent", "know one that you have by the header `X-Event-Id`"),
-        ("diligent", "The type of the event stands in the header `X-Event-Name`."),
+        ("zenoo", "Recognise a repeated event by `event_id` in the body"),
+        ("diligent", "Recognise a repeated event by the header `X-Event-Id`"),
+        ("diligent", "The event's type is in the header `X-Event-Name`."),
         ("diligent", "A subscription without a secret gets requests without a signature."),
         ("diligent", "any text of at most 512 characters, in UTF-8"),
         ("riskos", "- `globalWatchlist.caseReviewStatus` is `match` or `no match`."),
-        ("standard", "know one that you have by the header `webhook-id`"),
-        ("standard", "requests carry the signatures of both"),
-        ("zenoo", "A request carries one signature, that of the newest secret."),
-        ("everything", "know one that you have by the body, whose bytes are the same"),
+        ("standard", "Recognise a repeated event by the header `webhook-id`"),
+        ("standard", "requests have the signatures of both"),
+        ("zenoo", "A request has one signature, of the newest secret."),
+        ("everything", "Recognise a repeated event by the body, whose bytes are the same"),
     ],
 )
 def test_guide_explains_differences_between_senders(tmp_path: Path, name: str, sentence: str) -> None:

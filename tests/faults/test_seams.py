@@ -8,7 +8,7 @@ from typing import NamedTuple
 import pytest
 
 from deploy.dev.receiver import Receiver
-from deploy.dev.replies import Answer, Received, Reply
+from deploy.dev.responses import Received, Reply, Response
 from tests.support.pipeline import Pipeline
 from tests.support.proxy import Api, Direction, Gate, KafkaProxy
 from tests.support.roles import Role, RoleStarter
@@ -62,12 +62,12 @@ class Killer:
 
     def __call__(self, request: Received) -> Reply:
         if request.event_id != self.event_id or request.attempt > 1:
-            return Answer(200)
+            return Response(200)
         if self.gate is None:
             self.role.kill()
         else:
             self.gate.arm()
-        return Answer(500)
+        return Response(500)
 
     def kill(self) -> None:
         """Kill the role and drop the frame."""

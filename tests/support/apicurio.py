@@ -30,7 +30,7 @@ _FETCH_S: Final = 300
 class Apicurio:
     """A running registry that keeps its schemas in memory."""
 
-    def __init__(self, process: parent_bound.Tethered, port: int) -> None:
+    def __init__(self, process: parent_bound.ChildProcess, port: int) -> None:
         self._process = process
         self.port = port
         self.url = f"http://127.0.0.1:{port}/apis/ccompat/v7"

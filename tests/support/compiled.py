@@ -19,7 +19,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
-from hatch_build import VARIABLE, lacking
+from hatch_build import VARIABLE, missing_tools
 from schemas.catalog.errors import Unavailable
 
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -44,7 +44,7 @@ def role_environment() -> dict[str, str]:
 def compiled(*, wanted: bool = True) -> Iterator[bool]:
     """Run roles that start within the block compiled if `wanted`, else interpreted; yield whether they are."""
     given = os.environ.pop(_COMPILED, None)
-    reason = lacking() if wanted else None
+    reason = missing_tools() if wanted else None
     if reason:
         print(f"roles run interpreted: {reason}", file=sys.stderr)
     elif wanted:

@@ -17,7 +17,7 @@ from typing import Final
 import pytest
 
 from deploy.dev import container
-from hatch_build import lacking
+from hatch_build import missing_tools
 
 REQUIRE: Final = "SIGNPOST_TEST_REQUIRE"
 
@@ -45,7 +45,7 @@ PARTS: Final[Mapping[str, tuple[Callable[[], bool], str]]] = {
     "docker": (lambda: container.refusal() is None, f"a Docker daemon that has, or can pull, {container.IMAGE}"),
     "sphinx": (lambda: importlib.util.find_spec("sphinx") is not None, "Sphinx (`make docs` installs it)"),
     "jdk": (lambda: _runs("java", "-version") and _runs("javac", "-version"), "a JDK (`java` and `javac`)"),
-    "cc": (lambda: lacking() is None, "a C compiler (`cc`), with Python's headers"),
+    "cc": (lambda: missing_tools() is None, "a C compiler (`cc`), with Python's headers"),
 }
 
 

@@ -18,7 +18,7 @@ from consumers.kafka.topics import apply
 from deploy.config.sealing_key import sealer_of
 from deploy.config.settings_sources import load_settings
 from producers.events.publisher import EventPublisher
-from producers.subscriptions.changes import Apply, Wish
+from producers.subscriptions.changes import Apply, Command
 from producers.subscriptions.writer import SubscriptionWriter
 from schemas.avro.codec import DecodedRecord
 from schemas.events.event import Event
@@ -94,7 +94,7 @@ class Pipeline:
         """Start a delivery process."""
         return self.start("deliver", "--instance", str(instance), **more)
 
-    def write(self, *changes: Wish) -> None:
+    def write(self, *changes: Command) -> None:
         """Write changes of subscriptions; returns when they are acknowledged."""
         senders = load_senders()
         writer = SubscriptionWriter(self.settings.kafka_properties(), self.names, senders, sealer_of(self.settings))

@@ -28,7 +28,7 @@ _LOG_LINES = 40
 class Role:
     """A running `signpost …` process."""
 
-    def __init__(self, process: parent_bound.Tethered, name: str, address: str | None, log: Path) -> None:
+    def __init__(self, process: parent_bound.ChildProcess, name: str, address: str | None, log: Path) -> None:
         self._process = process
         self.name = name
         self.address = address

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final, TypeAlias
 
-from producers.subscriptions.writer import SubscriptionWriter, Surroundings
+from producers.subscriptions.writer import Environment, SubscriptionWriter
 from schemas.records.topics import TopicNames
 from schemas.senders.sender import load_senders
 from schemas.subscriptions.rules import Draft
@@ -33,10 +33,10 @@ def kafka_of(bootstrap_servers: str) -> dict[str, str]:
 
 
 def writer_of(
-    kafka: Mapping[str, str], names: TopicNames, key: bytes = KEY, surroundings: Surroundings | None = None
+    kafka: Mapping[str, str], names: TopicNames, key: bytes = KEY, environment: Environment | None = None
 ) -> SubscriptionWriter:
     """Return a writer with the sealing key of the tests."""
-    return SubscriptionWriter(kafka, names, load_senders(), Sealer([key]), surroundings=surroundings)
+    return SubscriptionWriter(kafka, names, load_senders(), Sealer([key]), environment=environment)
 
 
 @contextmanager

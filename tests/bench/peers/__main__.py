@@ -56,7 +56,7 @@ def _run(scale: float, rounds: int) -> None:
     else:
         programs["bento_64"] = Bento(in_flight=64)
     given = os.environ.get("SIGNPOST_KAFKA_BOOTSTRAP_SERVERS")
-    with Sink() as sink, start_broker(given, say=lambda line: print(line, file=sys.stderr)) as broker:
+    with Sink() as sink, start_broker(given, on_progress=lambda line: print(line, file=sys.stderr)) as broker:
         bench = Bench(broker.bootstrap_servers, sink, scale)
         with compiled() as is_compiled:  # compiles before anything is measured
             own = ("signpost", _INTERPRETED) if is_compiled else ("signpost",)

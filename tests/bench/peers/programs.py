@@ -35,7 +35,7 @@ class Program(Protocol):
 class _Running:
     """A running program."""
 
-    process: parent_bound.Tethered
+    process: parent_bound.ChildProcess
     name: str
     log: Path
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from deploy.cli.explain import after
-from deploy.cli.looking import ago
+from deploy.cli.scanning import ago
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ from deploy.config.subscription_file import SubscriptionFile, read_file
 from schemas.catalog.errors import SubscriptionError
 from schemas.network.egress import EgressPolicy
 from schemas.senders.sender import load_senders
-from schemas.subscriptions.client_certificate import CertificateWish
-from schemas.subscriptions.header_rules import HeaderWish
+from schemas.subscriptions.client_certificate import GivenCertificate
+from schemas.subscriptions.header_rules import GivenHeader
 from schemas.subscriptions.rules import KEEP, Bounds, Draft, Generate, Given, faults
 from tests.unit.schemas.test_client_certificate import KEY, certificate, pem
 
@@ -73,7 +73,7 @@ def test_secret_has_five_forms(read, tmp_path, line, expected):
         (f"{HEAD}    event_type: [x]\n", ":6: subscription a: event_type: unknown key; did you mean event_types?"),
         (HEAD, ":2: subscription a: event_types: the key is missing"),
         (f"{HEAD}{TYPES}    colour: red\n", ":7: subscription a: colour: unknown key; known: id, sender"),
-        (f"{HEAD}{TYPES}    id: b\n", ":7: subscription a: id: the key is there twice"),
+        (f"{HEAD}{TYPES}    id: b\n", ":7: subscription a: id: duplicate key"),
         (
             f"{HEAD}{TYPES}    description: 5\n",
             ":7: subscription a: description: expected text in quotes (found a number)",
@@ -83,10 +83,10 @@ def test_secret_has_five_forms(read, tmp_path, line, expected):
             f"{HEAD}    event_types: [[x]]\n",
             ":6: subscription a: event_types.0: expected text in quotes (found a list)",
         ),
-        (f"{HEAD}{TYPES}    secret: {CANARY}\n    secret_env: X\n", "secret and secret_env are both there"),
+        (f"{HEAD}{TYPES}    secret: {CANARY}\n    secret_env: X\n", "secret and secret_env are both set"),
         (f"{HEAD}{TYPES}    secret_env: MISSING\n", ":7: subscription a: secret_env: the environment variable MISSING"),
-        (f"{HEAD}{TYPES}    secret_env: EMPTY\n", "the environment variable EMPTY is not there or empty"),
-        (f"{HEAD}{TYPES}    secret_file: none.txt\n", "the file none.txt is not there or empty"),
+        (f"{HEAD}{TYPES}    secret_env: EMPTY\n", "the environment variable EMPTY is missing or empty"),
+        (f"{HEAD}{TYPES}    secret_file: none.txt\n", "the file none.txt is missing or empty"),
         ("sets: x\nsubscriptions: []\n", ":1: sets: unknown key; did you mean set?"),
         ("subscriptions: 5\n", ":1: subscriptions: expected a list (found a number)"),
         ("set: x\n", ":1: subscriptions: the key is missing"),
@@ -119,7 +119,7 @@ def test_all_problems_are_reported_in_line_order(read):
         ":5: subscription a: url must start with https:// (got ftp://)",
         ":12: subscription b: timeout: 'ten' is not a duration",
         ":13: subscription b: rate_limit must be from 0.001",
-        ":14: subscription b: headers.X-A.env: the environment variable NOT_SET is not there or empty",
+        ":14: subscription b: headers.X-A.env: the environment variable NOT_SET is missing or empty",
         ":14: subscription b: headers: 'Host' is reserved",
         ":15: subscription b: the id occurs 2 times",
     ]
@@ -156,13 +156,13 @@ def test_problem_has_the_line_of_its_entry(read):
         ("secret:", "secret: expected text in quotes (found null)"),
         ("description: 2026-01-01", "description: expected text in quotes (found a date)"),
         ("description: !x 5", "description: expected text in quotes (found a value with a tag)"),
-        ("headers: {on: x}", "headers: expected text for a key, in quotes if it looks like something else (found a bo"),
-        ("? [a]\n    : b", "expected text for a key, in quotes if it looks like something else (found a list)"),
-        ("<<: {description: x}", "expected text for a key, in quotes if it looks like something else (found a merge k"),
-        ("headers: {X-A: a, X-A: b}", "headers.X-A: the key is there twice"),
+        ("headers: {on: x}", "headers: a key must be text, in quotes if YAML reads it as another type (found a bo"),
+        ("? [a]\n    : b", "a key must be text, in quotes if YAML reads it as another type (found a list)"),
+        ("<<: {description: x}", "a key must be text, in quotes if YAML reads it as another type (found a merge k"),
+        ("headers: {X-A: a, X-A: b}", "headers.X-A: duplicate key"),
         ("max_in_flight: '8'", "max_in_flight: expected a number without quotes"),
         ("rate_limit: 1:30", "rate_limit: expected a number"),
-        ("headers: {X-A: {env: SECRET, file: a.txt}}", "headers.X-A.file: the file a.txt is not there or empty"),
+        ("headers: {X-A: {env: SECRET, file: a.txt}}", "headers.X-A.file: the file a.txt is missing or empty"),
         ("headers: &a {X-A: *a}", "headers.X-A.X-A: unknown key; known: env, file"),
         ("client_certificate: {key_env: SECRET}", "client_certificate.certificate_file: the key is missing"),
     ],
@@ -189,7 +189,11 @@ def test_optional_settings_are_read(read, tmp_path):
         f"{HEAD}{TYPES}    headers: {{X-Region: eu, X-A: {{env: SECRET}}, X-B: {{file: token.txt}}}}\n"
         "    schedule: [5s, 1m]\n    timeout: 10s\n    max_in_flight: 4\n    rate_limit: 2.5\n"
     ).drafts
-    assert draft.headers == (HeaderWish("X-Region", "eu"), HeaderWish("X-A", CANARY), HeaderWish("X-B", "from a file"))
+    assert draft.headers == (
+        GivenHeader("X-Region", "eu"),
+        GivenHeader("X-A", CANARY),
+        GivenHeader("X-B", "from a file"),
+    )
     assert draft.schedule == (timedelta(seconds=5), timedelta(minutes=1))
     assert (draft.timeout, draft.max_in_flight, draft.rate_limit) == (timedelta(seconds=10), 4, 2.5)
     assert CANARY not in repr(draft)
@@ -209,7 +213,7 @@ def test_client_certificate_is_read_from_files(read, tmp_path):
     (tmp_path / "c.pem").write_text(certificate())
     (tmp_path / "c.key").write_text(pem(KEY))
     (draft,) = read(f"{HEAD}{TYPES}    client_certificate: {{certificate_file: c.pem, key_file: c.key}}\n").drafts
-    assert isinstance(draft.client_certificate, CertificateWish)
+    assert isinstance(draft.client_certificate, GivenCertificate)
     assert draft.client_certificate.key == pem(KEY)
     file = read(f"{HEAD}{TYPES}    client_certificate: {{certificate_file: c.pem, key_env: SECRET}}\n")
     assert file.problems[0].endswith(
@@ -222,8 +226,8 @@ def test_client_certificate_is_read_from_files(read, tmp_path):
     [
         ("headers: [a]", ":7: subscription a: headers: write each as `Name: value`"),
         ("headers: {X-A: 5}", ":7: subscription a: headers.X-A: expected text in quotes"),
-        ("headers: {X-A: {env: MISSING}}", "headers.X-A.env: the environment variable MISSING is not there"),
-        ("headers: {X-A: {file: none.txt}}", "headers.X-A.file: the file none.txt is not there or empty"),
+        ("headers: {X-A: {env: MISSING}}", "headers.X-A.env: the environment variable MISSING is missing"),
+        ("headers: {X-A: {file: none.txt}}", "headers.X-A.file: the file none.txt is missing or empty"),
         ("headers: {X-A: {var: SECRET}}", "headers.X-A.var: unknown key; known: env, file"),
         ("headers: {X-A: {}}", "headers.X-A: write `env: VARIABLE` or `file: …`"),
         ("client_certificate: c.pem", "client_certificate: expected the keys certificate_file, key_file, key_env"),
@@ -248,9 +252,9 @@ def test_invalid_setting_names_line_and_field(read, line, expected):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("", ":1: the file has to hold `subscriptions:`"),
-        ("- a\n", ":1: the file has to hold `subscriptions:`"),
-        (f"{HEAD}    event_types: [*]\n", ":6: not YAML: * and & have a meaning of their own"),
+        ("", ":1: the file must have `subscriptions:`"),
+        ("- a\n", ":1: the file must have `subscriptions:`"),
+        (f"{HEAD}    event_types: [*]\n", ":6: not YAML: * and & have a special meaning"),
         (f"{HEAD}    secret: *{CANARY}\n", ":6: not YAML: * and &"),
         (f"{HEAD}    secret: {CANARY}: {CANARY}\n", ":6: not YAML: "),
         (f"{HEAD}    secret: '{CANARY}\n", "not YAML: "),

@@ -11,21 +11,21 @@ import pytest
 from producers.subscriptions.changes import (
     Apply,
     Change,
+    Command,
     Delete,
-    Order,
     Pause,
+    PlannedCommand,
     Result,
     Resume,
     Rotate,
     Unreadable,
-    Wish,
 )
 from producers.subscriptions.decider import Decider, is_own
 from schemas.catalog.errors import InvalidInput, SealBroken, SubscriptionError
 from schemas.senders.sender import load_senders
 from schemas.subscriptions.changes import Changes
-from schemas.subscriptions.client_certificate import CertificateWish
-from schemas.subscriptions.header_rules import HeaderWish
+from schemas.subscriptions.client_certificate import GivenCertificate
+from schemas.subscriptions.header_rules import GivenHeader
 from schemas.subscriptions.rules import Draft, Generate, Given
 from schemas.subscriptions.sealing import Sealer, header_place, key_place
 from schemas.subscriptions.subscription import Subscription, encode_subscription
@@ -36,8 +36,8 @@ DECIDER = Decider(TOPIC, load_senders(), SEALER)
 DRAFT = Draft(id="a", sender="zenoo", customer_id="acme", url="https://x.example/", event_types=("*",))
 
 
-def order_of(command: Wish, number: int = 1) -> Order:
-    return Order(command, f"req_{number}", f"sec_{number}", f"made-{number}")
+def order_of(command: Command, number: int = 1) -> PlannedCommand:
+    return PlannedCommand(command, f"req_{number}", f"sec_{number}", f"made-{number}")
 
 
 def created(draft: Draft = DRAFT, now_ms: int = 1_000) -> Subscription:
@@ -169,10 +169,10 @@ def test_writer_recognises_its_own_record():
     assert not is_own(order, None)
 
 
-CERTIFICATE = CertificateWish("CERTIFICATE", "the key")
+CERTIFICATE = GivenCertificate("CERTIFICATE", "the key")
 RICH = replace(
     DRAFT,
-    headers=(HeaderWish("Authorization", "Bearer x"), HeaderWish("X-Region", "eu")),
+    headers=(GivenHeader("Authorization", "Bearer x"), GivenHeader("X-Region", "eu")),
     client_certificate=CERTIFICATE,
     schedule=(timedelta(seconds=5), timedelta(minutes=1)),
     timeout=timedelta(seconds=10),
@@ -221,14 +221,14 @@ def test_change_affects_only_named_headers():
     """Headers are replaced, added and removed without knowing the values of the others."""
     current = created(RICH)
     result = change(
-        current, headers=(HeaderWish("authorization", "new"), HeaderWish("X-New", "1")), without_headers=("x-REGION",)
+        current, headers=(GivenHeader("authorization", "new"), GivenHeader("X-New", "1")), without_headers=("x-REGION",)
     )
     assert result.changed == ("headers",)
     found = result.subscription
     assert found is not None
     assert [header.name for header in found.headers] == ["authorization", "X-New"]
     assert value_of(found, "authorization") == "new"
-    kept = change(current, headers=(HeaderWish("X-New", "1"),)).subscription
+    kept = change(current, headers=(GivenHeader("X-New", "1"),)).subscription
     assert kept is not None
     assert kept.headers[:2] == current.headers
 
@@ -266,7 +266,7 @@ def test_old_secret_stays_until_its_end_during_rotation():
     hour = timedelta(hours=1)
 
     def rotate(there: Subscription, number: int, now_ms: int) -> Subscription:
-        order = Order(Rotate("a", keep=hour), f"req_{number}", f"sec_{number}", f"made-{number}")
+        order = PlannedCommand(Rotate("a", keep=hour), f"req_{number}", f"sec_{number}", f"made-{number}")
         found = DECIDER.decide(order, there, now_ms).subscription
         assert found is not None
         return found

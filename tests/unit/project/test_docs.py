@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from consumers.service.metrics import SPECS
-from deploy.reference.tables import pages, renewed
+from deploy.reference.tables import pages, with_tables
 from tests.support.promises import PAGE, held, page, promises
 
 ROOT = Path(__file__).parents[3]
@@ -66,7 +66,7 @@ def test_generated_pages_are_current(file: str) -> None:
 def test_generated_tables_are_current(path: Path) -> None:
     """The marked tables of a page match the output of `make reference`."""
     text = path.read_text(encoding="utf-8")
-    assert renewed(text) == text
+    assert with_tables(text) == text
 
 
 def test_metrics_exist() -> None:

@@ -40,7 +40,7 @@ def test_broken_link_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs" / "page.md").write_text("# A page\n\n[text](../nothing.md)\n", encoding="utf-8")
     monkeypatch.setattr(site, "_ROOT", tmp_path)
-    with pytest.raises(ValueError, match=r"docs/page\.md: the link to \.\./nothing\.md leads nowhere"):
+    with pytest.raises(ValueError, match=r"docs/page\.md: the link to \.\./nothing\.md is broken"):
         site.gather(tmp_path / "out")
 
 

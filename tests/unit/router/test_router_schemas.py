@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from consumers.router.schemas import RETRY_S, BeingAsked, SchemasAside
+from consumers.router.schemas import RETRY_S, BackgroundSchemas, SchemaPending
 from schemas.catalog.errors import Unavailable, UnreadableRecord
 from tests.support.waiting import wait_until
 
@@ -28,13 +28,13 @@ class SlowRegistry:
         return self.response
 
 
-def response_of(schemas: SchemasAside) -> Any:
+def response_of(schemas: BackgroundSchemas) -> Any:
     """Request like the loop, turn after turn, until there is a response."""
 
     def request() -> Any:
         try:
             return schemas.get(1)
-        except BeingAsked:
+        except SchemaPending:
             return None
 
     return wait_until(request, 10, "the registry has responded")
@@ -43,9 +43,9 @@ def response_of(schemas: SchemasAside) -> Any:
 def test_request_does_not_block() -> None:
     """A single request runs in the background until the schema is known."""
     registry = SlowRegistry()
-    schemas = SchemasAside(registry, lambda: 0.0)
+    schemas = BackgroundSchemas(registry, lambda: 0.0)
     for _ in range(3):
-        with pytest.raises(BeingAsked):
+        with pytest.raises(SchemaPending):
             schemas.get(1)
     registry.released.set()
 
@@ -59,7 +59,7 @@ def test_failed_request_is_repeated_after_a_second() -> None:
     registry = SlowRegistry()
     registry.released.set()
     registry.response = Unavailable("no answer")
-    schemas = SchemasAside(registry, lambda: now[0])
+    schemas = BackgroundSchemas(registry, lambda: now[0])
     for _ in range(3):
         with pytest.raises(Unavailable, match="no answer"):
             response_of(schemas)
@@ -84,4 +84,4 @@ def test_unknown_schema_is_reported() -> None:
     registry.released.set()
     registry.response = UnreadableRecord("unknown_schema", "there is none")
     with pytest.raises(UnreadableRecord, match="there is none"):
-        response_of(SchemasAside(registry, lambda: 0.0))
+        response_of(BackgroundSchemas(registry, lambda: 0.0))

@@ -8,7 +8,7 @@ import pytest
 
 from consumers.delivery.http.types import Response
 from schemas.senders.sender import load_senders
-from schemas.subscriptions.header_rules import HeaderWish, header_problems, is_sendable
+from schemas.subscriptions.header_rules import GivenHeader, header_problems, is_sendable
 from tests.support.hostile import HostileReceiver
 from tests.support.http_client import local_client, request_to, response_of
 
@@ -73,7 +73,7 @@ def test_table_has_two_hundred_cases() -> None:
 @pytest.mark.parametrize("value", VALUES, ids=ascii)
 def test_hostile_header_value_is_refused(value: str) -> None:
     """A value that is empty, padded or not printable ASCII is refused, in a message that does not repeat it."""
-    [(_, problem)] = header_problems([HeaderWish("X-Own", value)], ZENOO)
+    [(_, problem)] = header_problems([GivenHeader("X-Own", value)], ZENOO)
     assert "evil" not in problem
     assert problem.isprintable()
     assert not is_sendable("X-Own", value)
@@ -82,7 +82,7 @@ def test_hostile_header_value_is_refused(value: str) -> None:
 @pytest.mark.parametrize("name", NAMES, ids=ascii)
 def test_hostile_header_name_is_refused(name: str) -> None:
     """A name that is no token, that frames the message, or that the sender sets is refused."""
-    [(_, problem)] = header_problems([HeaderWish(name, "a")], ZENOO)
+    [(_, problem)] = header_problems([GivenHeader(name, "a")], ZENOO)
     assert problem.isprintable()
     assert name.lower() in ZENOO.header_names or not is_sendable(name, "a")
 
@@ -90,13 +90,13 @@ def test_hostile_header_name_is_refused(name: str) -> None:
 def test_valid_header_is_sent_unchanged() -> None:
     """A header that only looks dangerous is sent byte for byte, as one line of one request."""
     headers = [
-        HeaderWish("X-Percent", "a%0d%0aHost: evil.example"),
-        HeaderWish("X-Escaped", r"a\r\nHost: evil.example\u000d"),
-        HeaderWish("X-Colons", ": : Content-Length: 0"),
-        HeaderWish("X-Quoted", '"a, b"; c=<d>; HTTP/1.1 200 OK'),
-        HeaderWish("X!#$%&'*+-.^_`|~1", "@"),
-        HeaderWish("Authorization", "Bearer a.b_c-d~e+f/g=="),
-        HeaderWish("X-Longest", "v" * 4_000),
+        GivenHeader("X-Percent", "a%0d%0aHost: evil.example"),
+        GivenHeader("X-Escaped", r"a\r\nHost: evil.example\u000d"),
+        GivenHeader("X-Colons", ": : Content-Length: 0"),
+        GivenHeader("X-Quoted", '"a, b"; c=<d>; HTTP/1.1 200 OK'),
+        GivenHeader("X!#$%&'*+-.^_`|~1", "@"),
+        GivenHeader("Authorization", "Bearer a.b_c-d~e+f/g=="),
+        GivenHeader("X-Longest", "v" * 4_000),
     ]
     assert list(header_problems(headers, ZENOO)) == []
     receiver, client = HostileReceiver(), local_client()

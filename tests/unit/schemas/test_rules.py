@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from schemas.catalog.errors import SubscriptionError
 from schemas.network.egress import EgressPolicy
 from schemas.senders.sender import load_senders
-from schemas.subscriptions.header_rules import HeaderWish, is_sendable
+from schemas.subscriptions.header_rules import GivenHeader, is_sendable
 from schemas.subscriptions.rules import Bounds, Draft, Generate, Given, check
 
 CANARY = "canary-of-this-test"
@@ -170,21 +170,22 @@ def test_valid_settings_are_accepted():
 )
 def test_reserved_or_invalid_header_is_refused(name, value, expected):
     """No header frames the message, belongs to the sender or breaks its line; no message repeats a value."""
-    (problem,) = problems_of(replace(GOOD, headers=(HeaderWish(name, value),)))
+    (problem,) = problems_of(replace(GOOD, headers=(GivenHeader(name, value),)))
     assert expected in problem
     assert CANARY not in problem
 
 
 def test_headers_are_limited_and_unique():
     """At most 20 headers with 8 KiB in total are accepted; names that differ only in case are duplicates."""
-    many = tuple(HeaderWish(f"X-{number}", "x") for number in range(21))
-    large = tuple(HeaderWish(f"X-{number}", "x" * 4_000) for number in range(3))
-    double = (HeaderWish("X-A", "1"), HeaderWish("x-a", "2"))
+    many = tuple(GivenHeader(f"X-{number}", "x") for number in range(21))
+    large = tuple(GivenHeader(f"X-{number}", "x" * 4_000) for number in range(3))
+    double = (GivenHeader("X-A", "1"), GivenHeader("x-a", "2"))
     for headers, expected in ((many, "there are 21"), (large, "in total; at most 8192"), (double, "occurs 2 times")):
         (problem,) = problems_of(replace(GOOD, headers=headers))
         assert expected in problem
     assert (
-        problems_of(replace(GOOD, headers=(HeaderWish("Authorization", "Bearer x"), HeaderWish("X-Kept", None)))) == ()
+        problems_of(replace(GOOD, headers=(GivenHeader("Authorization", "Bearer x"), GivenHeader("X-Kept", None))))
+        == ()
     )
 
 
@@ -200,7 +201,7 @@ _TEXT = st.lists(_NASTY | st.text(max_size=3), max_size=6).map("".join)
 @given(name=_TEXT | st.sampled_from(["X-A", "host", "Transfer-Encoding", "TE"]), value=_TEXT)
 def test_accepted_header_is_exactly_one_line(name, value):
     """Any name and value are refused, or form one line that neither frames the message nor belongs to the sender."""
-    is_accepted = problems_of(replace(GOOD, headers=(HeaderWish(name, value),))) == ()
+    is_accepted = problems_of(replace(GOOD, headers=(GivenHeader(name, value),))) == ()
     assert is_accepted == (is_sendable(name, value) and name.lower() not in load_senders()["zenoo"].header_names)
     if is_accepted:
         assert f"{name}: {value}".splitlines() == [f"{name}: {value}"]

@@ -86,14 +86,14 @@ def test_invalid_folder_name_is_refused(tmp_path, monkeypatch):
     """The folder's name becomes part of topic names, and must not be that of a built-in sender."""
     monkeypatch.chdir(tmp_path)
     for name, expected in (
-        ("Orders", "small letters"),
-        ("a b", "small letters"),
-        ("zenoo", "Signpost brings a sender"),
+        ("Orders", "lower-case letters"),
+        ("a b", "lower-case letters"),
+        ("zenoo", "Signpost has a built-in sender"),
     ):
         with pytest.raises(SenderError, match=expected):
             make_folder(Path(name))
     make_folder(Path("orders"))
-    with pytest.raises(SenderError, match="orders: is there already"):
+    with pytest.raises(SenderError, match="orders: already exists"):
         make_folder(Path("orders"))
 
 
@@ -106,7 +106,7 @@ def test_folders_of_the_setting_are_loaded_with_the_built_in_ones(tmp_path, monk
     assert {"orders", "2nd-shop", "other", "zenoo", "standard"} <= set(found)
     make_folder(Path("twice/orders"))
     for wrong, expected in (
-        ((Path("mine"), Path("twice")), "another folder of the setting senders is called orders as well"),
+        ((Path("mine"), Path("twice")), "another folder of the setting senders is also called orders"),
         ((Path("none"),), "none: there is no such folder"),
         ((Path("other/events"),), "neither a sender.toml nor a sender's folder"),
     ):

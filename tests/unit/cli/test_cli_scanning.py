@@ -6,8 +6,6 @@ import io
 
 import pytest
 
-from deploy.cli import looking
-
 
 class Screen(io.StringIO):
     """A terminal or a file."""
@@ -29,7 +27,7 @@ def test_progress_is_shown_on_a_terminal_after_a_second(
     """Quick commands show no bar, and neither does output into a file."""
     screen, now_s = Screen(is_terminal=is_terminal), [10.0]
     monkeypatch.setattr("sys.stderr", screen)
-    bar = looking.Bar(lambda: now_s[0])
+    bar = scanning.Bar(lambda: now_s[0])
     bar(1, 10)
     assert screen.getvalue() == ""
     now_s[0] += after_s

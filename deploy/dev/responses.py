@@ -1,4 +1,4 @@
-"""What an endpoint answers, well or badly behaved. Each kind of reply is a type; deciding which one is a function."""
+"""Replies of the receiver, good and bad. Each kind of reply is a type. A behaviour is a function that picks one."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ NO_WAIT = timedelta(0)
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """One request as it came; `headers` keep order and spelling."""
+    """One received request; `headers` keep order and spelling."""
 
-    number: int  # counts all requests of this receiver, from 1
-    attempt: int  # counts the requests for this path and event id, from 1
+    number: int  # of all requests of this receiver, from 1
+    attempt: int  # of the requests with this path and event id, from 1
     arrived_at: float  # seconds since 1970
     arrived_monotonic: float  # seconds of time.monotonic()
-    connection: int  # counts connections, from 1
+    connection: int  # number of the connection, from 1
     method: str
     path: str
     headers: tuple[tuple[str, str], ...]
     body: bytes
     event_id: str | None
-    problem: str | None = None  # what the verification had to say; None: genuine, or not verified
+    problem: str | None = None  # result of the verification; None: genuine, or not verified
 
     def header(self, name: str) -> str | None:
-        """Return the value of the first header of this name in any spelling."""
+        """Return the value of the first header with this name, in any case."""
         return next((value for key, value in self.headers if key.lower() == name.lower()), None)
 
     def json(self) -> dict[str, object]:
@@ -40,8 +40,8 @@ class Received:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """A response, after `delay`. A Content-Length is added unless `headers` have one."""
+class Response:
+    """A response, sent after `delay`. A Content-Length is added unless `headers` have one."""
 
     status: int = 200
     headers: tuple[tuple[str, str], ...] = ()
@@ -58,20 +58,20 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Hang:
-    """Take the request and never answer; the connection stays open until the other side closes it."""
+    """Read the request and never respond. The connection stays open until the client closes it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Drip:
-    """Send the response's bytes one by one, `interval` apart: the head alone takes longer than any timeout."""
+    """Send the response byte by byte, `interval` apart: the head alone takes longer than any timeout."""
 
-    answer: Answer = field(default_factory=Answer)
+    response: Response = field(default_factory=Response)
     interval: timedelta = timedelta(milliseconds=100)
 
 
 @dataclass(frozen=True, slots=True)
 class Endless:
-    """Send a complete head and then `chunk` for ever, as fast as the other side reads or `interval` apart."""
+    """Send a complete head and then `chunk` without end, as fast as the client reads or `interval` apart."""
 
     status: int = 200
     headers: tuple[tuple[str, str], ...] = ()
@@ -80,14 +80,14 @@ class Endless:
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
-    """Send the first `after` bytes of the response and close the connection; 0: close without a word."""
+class Truncated:
+    """Send the first `after` bytes of the response and close the connection; 0: close without a response."""
 
-    answer: Answer = field(default_factory=Answer)
+    response: Response = field(default_factory=Response)
     after: int = 0
 
 
-Reply: TypeAlias = Answer | Hang | Drip | Endless | Cut
+Reply: TypeAlias = Response | Hang | Drip | Endless | Truncated
 Behaviour: TypeAlias = Callable[[Received], Reply]
 
 
@@ -102,43 +102,43 @@ def head(status: int, headers: Iterable[tuple[str, str]]) -> bytes:
 
 
 def always(reply: Reply) -> Behaviour:
-    """Answer every request alike."""
+    """Give every request the same reply."""
     return lambda _: reply
 
 
 def fail_first(attempts: int, failure: Reply, then: Reply) -> Behaviour:
-    """Answer the first `attempts` requests of each event id (and path) with `failure`, the later ones with `then`."""
+    """Reply `failure` to the first `attempts` requests of each event id and path, `then` to later ones."""
     return lambda received: failure if received.attempt <= attempts else then
 
 
 def in_turn(replies: Sequence[Reply]) -> Behaviour:
-    """Answer the n-th request of each event id (and path) with the n-th reply, and with the last from then on."""
+    """Give the n-th request of each event id and path the n-th reply; repeat the last reply after that."""
     return lambda received: replies[min(received.attempt, len(replies)) - 1]
 
 
 def by_path(behaviours: dict[str, Behaviour], otherwise: Behaviour) -> Behaviour:
-    """Let each path have its own behaviour, compared without its query."""
+    """Choose the behaviour by the path without its query."""
     return lambda received: behaviours.get(received.path.partition("?")[0], otherwise)(received)
 
 
 def event_id_of(body: bytes) -> str | None:
-    """Return the `event_id` of a JSON body, where there is one."""
+    """Return the `event_id` of a JSON body, None if it has none."""
     try:
         value = json.loads(body)
     except ValueError:
         return None
-    found = value.get("event_id") if isinstance(value, dict) else None
-    return found if isinstance(found, str) else None
+    event_id = value.get("event_id") if isinstance(value, dict) else None
+    return event_id if isinstance(event_id, str) else None
 
 
 class AttemptCounter:
-    """Counts the requests per path and event id; requests without an event id are counted per path and body."""
+    """Counts requests per path and event id, or per path and body if there is no event id."""
 
     def __init__(self) -> None:
         self._counts: Counter[tuple[str, str | int]] = Counter()
 
     def count(self, path: str, event_id: str | None, body: bytes) -> int:
-        """Return which request of its kind this is, from 1."""
+        """Count a request; return its attempt number, from 1."""
         key = (path, event_id if event_id is not None else hash(body))
         self._counts[key] += 1
         return self._counts[key]

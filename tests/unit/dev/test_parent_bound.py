@@ -97,7 +97,7 @@ def test_folder_stays_if_the_parent_stops_the_command(tmp_path: Path) -> None:
 
 def test_command_outlives_the_thread_that_started_it() -> None:
     """The end of a thread, which the kernel treats as the parent's death, ends no command of that thread."""
-    started: list[parent_bound.Tethered] = []
+    started: list[parent_bound.ChildProcess] = []
     thread = threading.Thread(
         target=lambda: started.append(parent_bound.start(["sh", "-c", STUBBORN], stdout=subprocess.PIPE))
     )
