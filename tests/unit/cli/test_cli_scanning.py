@@ -6,6 +6,8 @@ import io
 
 import pytest
 
+from deploy.cli import scanning
+
 
 class Screen(io.StringIO):
     """A terminal or a file."""
