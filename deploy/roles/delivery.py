@@ -43,10 +43,10 @@ from consumers.service.snapshots import Snapshots
 from consumers.service.startup import await_topics
 from consumers.service.status_server import Page
 from consumers.subscriptions.table import SubscriptionTable
-from deploy.config.delivery_rules import admission_limits, health_policy, outcome_log_of
 from deploy.config.sealing_key import sealer_of
 from deploy.config.senders import senders_of
 from deploy.config.wanted_topics import wanted_topics
+from deploy.roles.delivery_rules import admission_limits, health_policy, outcome_log_of
 from deploy.roles.endpoints_page import endpoints_page
 from deploy.roles.http_client import http_client_of
 from schemas.input.durations import milliseconds
