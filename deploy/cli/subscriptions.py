@@ -56,7 +56,7 @@ Host: TypeAlias = Annotated[
 @app.command("apply")
 def _apply(
     ctx: typer.Context,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="In YAML; README.md describes the fields.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="In YAML; docs/subscriptions.md describes the fields.")],
     *,
     prune: Annotated[
         bool,

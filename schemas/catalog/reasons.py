@@ -39,7 +39,7 @@ DEAD_RECORDS: Final[Mapping[str, Meaning]] = {
     "empty": Meaning("the record has no value", "find the program that writes to the topic; there is nothing to retry"),
     "unknown_format": Meaning(
         "the value has neither of the two encodings, or it names a schema of a registry and no registry is configured",
-        "the publisher encodes as the README describes; or set `schema_registry_url`, then retry",
+        "the publisher encodes as docs/publishing.md describes; or set `schema_registry_url`, then retry",
     ),
     "unknown_schema": Meaning(
         "no loaded sender, no version of Signpost and no registry has the schema that the value names",
