@@ -145,7 +145,7 @@ def test_positions_of_a_running_group_are_not_changed(here: Here) -> None:
 
     assert code == 1
     assert f"the group {router_group(here.names)} has members: " in error
-    assert "Stop these processes first" in error
+    assert "Stop these processes, set the positions" in error
 
 
 def test_lost_positions_of_jobs_are_set_for_all_delay_topics(here: Here) -> None:

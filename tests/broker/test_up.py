@@ -161,7 +161,7 @@ def test_killed_role_is_restarted(running: Up) -> None:
 
     wait_until(replaced, what="up.json names the new processes")
     assert all(is_running(pid) for pid in running.pids)
-    assert "ended by SIGKILL" in running.process.log_text()
+    assert "killed by SIGKILL" in running.process.log_text()
     running.publish("evt_after")
     wait_until(lambda: "evt_after" in receiver.log_text(), 60, "the event is delivered")
 

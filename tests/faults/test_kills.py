@@ -224,7 +224,7 @@ def test_roles_wait_for_a_stopped_broker(
     assert len(set(jobs_sent(receiver, ids, outcomes))) == jobs
     assert set(ends_of(outcomes).values()) == {1}
     assert (router.is_alive(), deliver.is_alive()) == (True, True)
-    assert "kafka.disconnected" in deliver.log_text()
+    assert "delivery.paused" in deliver.log_text()
     assert (router.terminate(), deliver.terminate()) == (0, 0)
 
 
