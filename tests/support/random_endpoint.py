@@ -40,7 +40,7 @@ _NOW: Final = (ssl.SSLWantReadError, ssl.SSLWantWriteError)
 _FURTHER: Final = 64
 
 
-class RandomNames:
+class RandomResolver:
     """A resolver: every host has some of four addresses, none, or no answer yet. Some addresses are unreachable."""
 
     def __init__(self, rng: Random) -> None:

@@ -23,8 +23,8 @@ from consumers.delivery.http.types import (
     WorkResult,
 )
 from schemas.network.egress import ANY_PORT, EgressPolicy
+from tests.support.fixed_resolver import FixedResolver
 from tests.support.http_client import LOCAL, request_to, work
-from tests.support.known_names import Names
 
 pytestmark = pytest.mark.promise(7)
 
@@ -160,14 +160,14 @@ def test_deadline_waits_for_the_decision(slow: Slow) -> None:
 
 def test_request_that_waited_for_dns_is_confirmed_before_it_connects(slow: Slow) -> None:
     """Once the name is known, nothing is opened or sent before the confirmation."""
-    names = Names("127.0.0.1")
-    names.known = False
-    with contextlib.closing(HttpClient(LOCAL, names, monotonic=lambda: slow.later_s)) as client:
+    resolver = FixedResolver("127.0.0.1")
+    resolver.known = False
+    with contextlib.closing(HttpClient(LOCAL, resolver, monotonic=lambda: slow.later_s)) as client:
         request = request_to(f"http://named.example.com:{slow.listener.getsockname()[1]}/")
         assert client.start(request)
         assert client.work(0.0).to_confirm == []
         assert (client.in_flight, client.resolving) == (0, 1)
-        names.known, names.news = True, ["named.example.com"]
+        resolver.known, resolver.news = True, ["named.example.com"]
         assert client.work(0.0).to_confirm == [request]
         assert (client.in_flight, client.resolving) == (1, 0)
         slow.listener.settimeout(0)
@@ -184,14 +184,14 @@ def test_request_that_waited_for_dns_is_confirmed_before_it_connects(slow: Slow)
 
 def test_request_that_waits_twice_is_confirmed_twice(slow: Slow) -> None:
     """A confirmed request whose connection then takes long has to be confirmed again, and is not withdrawn."""
-    names = Names("127.0.0.1")
-    names.known = False
-    with contextlib.closing(HttpClient(LOCAL, names, monotonic=lambda: slow.later_s)) as client:
+    resolver = FixedResolver("127.0.0.1")
+    resolver.known = False
+    with contextlib.closing(HttpClient(LOCAL, resolver, monotonic=lambda: slow.later_s)) as client:
         url = f"http://named.example.com:{slow.listener.getsockname()[1]}/"
         first, second = request_to(url), request_to(url)
         for request in (first, second):
             client.start(request)
-        names.known, names.news = True, ["named.example.com"]
+        resolver.known, resolver.news = True, ["named.example.com"]
         assert client.work(0.0).to_confirm == [first, second]
         client.confirm(first)
         connection, _ = slow.listener.accept()
@@ -247,7 +247,7 @@ def test_reset_before_the_first_byte_is_one_error(slow: Slow) -> None:
     assert not slow.client.is_busy
 
 
-def crowded(listener: socket.socket, connections: contextlib.ExitStack) -> int:
+def full_backlog(listener: socket.socket, connections: contextlib.ExitStack) -> int:
     """Fill the queue of a listener, so that it accepts nothing more; return its port."""
     listener.bind(("127.0.0.1", 0))
     listener.listen(0)
@@ -262,9 +262,9 @@ def crowded(listener: socket.socket, connections: contextlib.ExitStack) -> int:
 def test_waiting_for_a_silent_address_takes_no_cpu() -> None:
     """If the first address is silent and the second is forbidden, the client sleeps until the deadline."""
     with socket.socket() as listener, contextlib.ExitStack() as connections:
-        port = crowded(listener, connections)
+        port = full_backlog(listener, connections)
         policy = EgressPolicy(True, (ip_network("127.0.0.1"),), frozenset({ANY_PORT}))
-        client = HttpClient(policy, Names("127.0.0.1", "127.0.0.2"))
+        client = HttpClient(policy, FixedResolver("127.0.0.1", "127.0.0.2"))
         client.start(request_to(f"http://two.example:{port}/", timeout_ms=800))
         turns = 0
         completed: list[CompletedRequest] = []
@@ -282,7 +282,7 @@ def test_waiting_for_a_silent_address_takes_no_cpu() -> None:
 def test_failing_address_does_not_replace_a_connecting_one(second: str) -> None:
     """Without room for further sockets, a new address replaces an earlier one only if its connection starts."""
     with socket.socket() as listener, contextlib.ExitStack() as connections:
-        port = crowded(listener, connections)
+        port = full_backlog(listener, connections)
         policy = EgressPolicy(True, (ip_network("127.0.0.1"),), frozenset({ANY_PORT}))
         attempt = ConnectionAttempt(("127.0.0.1", second), port, policy, lambda _fd: None, 0.0, has_room=False)
         attempt.advance(1.0, has_room=False)

@@ -15,7 +15,7 @@ from consumers.delivery.http.options import ClientOptions
 from consumers.delivery.http.types import ClientIdentity, Request
 from tests.support.certificates import Authority
 from tests.support.http_client import LOCAL, request_to
-from tests.support.random_endpoint import RandomEndpoint, RandomNames, check_state, connections_of
+from tests.support.random_endpoint import RandomEndpoint, RandomResolver, check_state, connections_of
 
 pytestmark = pytest.mark.promise(5)
 
@@ -42,7 +42,7 @@ class ClientModel:
         self.started, self.open = 0, set[object]()
         self.client = HttpClient(
             LOCAL,
-            RandomNames(rng),
+            RandomResolver(rng),
             options=ClientOptions(
                 roots=str(authority.roots), max_connections=rng.choice([1, 2, 3, 6, 50]), idle_s=rng.choice([1, 55])
             ),

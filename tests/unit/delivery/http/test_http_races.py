@@ -23,9 +23,9 @@ from consumers.delivery.http.options import ClientOptions
 from consumers.delivery.http.types import ClientIdentity, Response, ResponseOrError, TransportError
 from schemas.catalog.failures import OURS
 from tests.support.certificates import Authority
+from tests.support.fixed_resolver import FixedResolver
 from tests.support.hostile import HostileReceiver
 from tests.support.http_client import LOCAL, local_client, request_to, response_of, work
-from tests.support.known_names import Names
 from tests.support.listening import serve_each, stop_listening
 from tests.support.parts import need
 from tests.support.waiting import wait_until
@@ -177,19 +177,19 @@ def test_second_response_is_not_taken_for_the_next_request(tmp_path: Path, versi
 
 def test_late_bytes_are_not_a_response_to_a_request_that_waited_for_dns(listener: socket.socket) -> None:
     """If an idle connection gets a 408 while a request waits for its name, the request is sent over another one."""
-    names = Names("127.0.0.1")
-    with contextlib.closing(HttpClient(LOCAL, names)) as client:
+    resolver = FixedResolver("127.0.0.1")
+    with contextlib.closing(HttpClient(LOCAL, resolver)) as client:
         client.start(request_to(url_of(listener, "a.example.com")))
         with request_over(listener, client) as idle:
             idle.sendall(OK)
             assert ends_of(client) == [200]
-            names.known = False
+            resolver.known = False
             assert client.start(request_to(url_of(listener, "a.example.com")))
             work(client, 0.0)
             idle.sendall(IDLE)
             idle.shutdown(socket.SHUT_WR)
             wait_until(lambda: sent_whole(idle), what="the endpoint's last words are there")
-            names.known, names.news = True, ["a.example.com"]
+            resolver.known, resolver.news = True, ["a.example.com"]
             assert work(client, 0.0) == []
             with request_over(listener, client) as another:
                 another.sendall(OK)
@@ -218,7 +218,7 @@ def test_names_with_many_addresses_do_not_use_up_descriptors(silent: int) -> Non
     with contextlib.closing(
         HttpClient(
             LOCAL,
-            Names(*SILENT),
+            FixedResolver(*SILENT),
             options=ClientOptions(max_connections=MOST),
             monotonic=lambda: time.monotonic() + later_s,
         )
