@@ -284,10 +284,10 @@ class DeliveryLoop:
         if not self._client.is_busy:
             self._idle_ms = self._monotonic()
             return
-        result = self._client.work(0.0)
+        result = self._client.poll(0.0)
         if not (result.completed or result.to_confirm):
             self._idle_ms = self._monotonic()
-            result = self._client.work(timeout_s)
+            result = self._client.poll(timeout_s)
         if result.completed:
             self._scheduler.on_responses(result.completed, self._now())
         if result.to_confirm:

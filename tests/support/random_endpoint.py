@@ -48,7 +48,7 @@ class RandomResolver:
         self._asked: dict[str, None] = {}
 
     def wake_by(self, _wake: Callable[[], None]) -> None:
-        """Do nothing: the test calls `work`."""
+        """Do nothing: the test calls `poll`."""
 
     def lookup(self, host: str, _port: int, *, waits: bool = True) -> Resolution | None:
         """Return a random answer."""
