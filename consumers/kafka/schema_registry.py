@@ -13,7 +13,7 @@ _TIMEOUT_S: Final = 2.0
 _NOT_FOUND: Final = 404
 
 
-class Registry:
+class SchemaRegistry:
     """Implements schemas.senders.writer_schemas.WriterSchemas. Schemas never change, so each is requested once."""
 
     def __init__(self, url: str) -> None:

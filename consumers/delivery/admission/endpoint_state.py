@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from consumers.delivery.admission.backlog import IMMINENT_S, Backlog
-from consumers.delivery.admission.circuit_breaker import CircuitBreaker, State, outage_delay_ms
+from consumers.delivery.admission.circuit_breaker import CircuitBreaker, CircuitState, outage_delay_ms
 from consumers.delivery.admission.concurrency_limit import ConcurrencyLimit
 from consumers.delivery.admission.rate_limit import RateLimit
 from consumers.delivery.admission.types import (
@@ -59,7 +59,8 @@ class HostState:
 class EndpointState:
     """State of the endpoint of one subscription. Times are in ms.
 
-    AdmissionControl, WaitingEndpoints and Registry write `limited_by`, `in_queue`, `imminent`, `waiting` and `overdue`.
+    AdmissionControl, WaitingEndpoints and EndpointRegistry write `limited_by`, `in_queue`, `imminent`, `waiting` and
+    `overdue`.
     """
 
     __slots__ = (
@@ -135,7 +136,7 @@ class EndpointState:
         """Why the circuit breaker lets only probes start; None: it is closed."""
         if self.breaker.is_closed:
             return None
-        return LimitReason.THROTTLED if self.breaker.state is State.THROTTLED else LimitReason.CIRCUIT_OPEN
+        return LimitReason.THROTTLED if self.breaker.state is CircuitState.THROTTLED else LimitReason.CIRCUIT_OPEN
 
     def classify(self, verified_since_ms: int) -> TrafficClass:
         """Return the traffic class of its next request; see bulkhead.py."""

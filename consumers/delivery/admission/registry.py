@@ -11,7 +11,7 @@ _FORGET_AFTER_MS: Final = 300_000
 _CHECK_EVERY_MS: Final = 10_000
 
 
-class Registry:
+class EndpointRegistry:
     """Endpoint states by subscription id; hosts by name while they have endpoints."""
 
     def __init__(self, limits: AdmissionLimits) -> None:
