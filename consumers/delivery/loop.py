@@ -220,7 +220,7 @@ class DeliveryLoop:
         if reason is None:
             if self._logged and self.paused_by is not None:
                 _log.info("delivery.resumed", after=self.paused_by)
-                # Endpoints got no requests meanwhile: the time says nothing about their throughput.
+                # Endpoints got no requests meanwhile: the time does not count for their throughput.
                 self._scheduler.on_stall(self._now())
             self.paused_by = None
             self._restart_policy.record_progress(monotonic_ms / 1_000)

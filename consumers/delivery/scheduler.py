@@ -197,7 +197,7 @@ class Scheduler:
         return not disabled and (task.permit is not None or self._admission.resume(task, self._clock()))
 
     def on_stall(self, now_ms: int) -> None:
-        """Take in that this process stalled: the time that passed says nothing about endpoints."""
+        """Account for a stall of this process: its time does not count against endpoints."""
         self._admission.on_stall(now_ms)
 
     def defer_stuck(self, now_ms: int) -> None:

@@ -267,7 +267,7 @@ class Transactions:
                 return
 
     def _is_committed(self, offsets: list[TopicPartition], serial: str, generation: int) -> bool:
-        """Tell whether the group's committed offset is the one of this batch."""
+        """Return whether the group's committed offset is the one of this batch."""
         key = (offsets[0].topic, offsets[0].partition)
         since_s = self._monotonic_s()
         while self._is_current(generation):

@@ -37,9 +37,9 @@ class RestartPolicy:
             self._progress_s += for_s
 
     def should_restart(self, now_s: float) -> bool:
-        """Tell whether unreachable brokers explain a failure now: the process made progress once, and not lately."""
+        """Return whether unreachable brokers explain a failure now: the process made progress once, and not lately."""
         return self._progress_s is not None and now_s - self._progress_s > _IDLE_S
 
     def is_stranded(self, now_s: float) -> bool:
-        """Tell whether the process has waited too long for an assignment after it lost its partitions."""
+        """Return whether the process has waited too long for an assignment after it lost its partitions."""
         return self._progress_s is not None and now_s - self._progress_s > _STRANDED_S

@@ -67,7 +67,7 @@ class Staleness:
     def is_due(self, now_ms: int) -> bool:
         """Whether the next request is due; called each turn."""
         if self._slow_since_ms is not None and now_ms - self._looked_ms > _STALLED_MS:
-            self._slow_since_ms = now_ms  # a stall of this process says nothing about the broker
+            self._slow_since_ms = now_ms  # a stall of this process is not slowness of the broker
         self._looked_ms = now_ms
         if self._last_requested_ms is None:
             return True

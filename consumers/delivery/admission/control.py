@@ -177,7 +177,7 @@ class AdmissionControl:
         return True
 
     def on_stall(self, now_ms: int) -> None:
-        """Take in that this process stalled: the time that passed says nothing about endpoints."""
+        """Account for a stall of this process: its time does not count against endpoints."""
         self._registry.on_stall(now_ms)
 
     def sweep(self, now_ms: int) -> list[AdmittedTask]:

@@ -253,7 +253,7 @@ class EndpointState:
                 self.backlog.raise_estimate(self._estimated_per_second())
 
     def on_stall(self, now_ms: int) -> None:
-        """Take in that this process stalled: the time that passed says nothing about the endpoint."""
+        """Account for a stall of this process: its time does not count against the endpoint."""
         self.in_flight_at_stall = self.in_flight
         self.last_progress_ms = now_ms
         if self.backlog is not None:

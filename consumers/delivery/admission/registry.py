@@ -43,7 +43,7 @@ class EndpointRegistry:
         return state
 
     def on_stall(self, now_ms: int) -> None:
-        """Take in that this process stalled: the time that passed says nothing about endpoints."""
+        """Account for a stall of this process: its time does not count against endpoints."""
         for state in self.endpoints.values():
             state.on_stall(now_ms)
 

@@ -254,14 +254,14 @@ class HttpClient:
             if type(found) is Addresses:
                 exchange.addresses = found
                 self._open[exchange] = None
-                self._hold(exchange)
+                self._require_confirmation(exchange)
             elif found is None:  # the process was stalled for longer than the TTL of the answer
                 self._resolver_queue.add(exchange)
             else:
                 self._complete(exchange, resolution_error(found), self._monotonic())
 
-    def _hold(self, exchange: Exchange) -> None:
-        """Hold a request until the caller has confirmed it."""
+    def _require_confirmation(self, exchange: Exchange) -> None:
+        """Do not send a request until the caller has confirmed it."""
         self._unconfirmed[exchange.request] = exchange
         self._to_confirm.append(exchange.request)
 
@@ -313,14 +313,16 @@ class HttpClient:
 
     def _serve_queue(self, now: float) -> None:
         """Give connections to the requests that wait for one, in their order."""
-        held = sum(exchange.connection is None for exchange in self._unconfirmed.values())
-        room = self._options.max_connections - len(self._connections) - len(self._connector) + len(self._pool) - held
+        reserved = sum(exchange.connection is None for exchange in self._unconfirmed.values())
+        room = (
+            self._options.max_connections - len(self._connections) - len(self._connector) + len(self._pool) - reserved
+        )
         while self._queue and room > 0:
             exchange = self._queue.popleft()
             if exchange not in self._open:  # it has ended
                 continue
             if self._has_to_be_confirmed(exchange):
-                self._hold(exchange)
+                self._require_confirmation(exchange)
             else:
                 self._assign_connection(exchange, now)
             room -= 1
@@ -353,7 +355,7 @@ class HttpClient:
 
     def _send_if_confirmed(self, exchange: Exchange, connection: Connection, now: float) -> None:
         if self._has_to_be_confirmed(exchange):
-            self._hold(exchange)
+            self._require_confirmation(exchange)
         else:
             self._send_first(exchange, connection, now)
 

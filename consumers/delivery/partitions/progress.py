@@ -158,7 +158,7 @@ def _encode(offsets: Iterable[int]) -> str:
 
 
 def _decode(position: Position) -> tuple[list[int], int]:
-    """Return the unfinished offsets and the end of what was read. Foreign metadata lists no offsets."""
+    """Return the unfinished offsets and the end of what was read. Metadata of other tools lists no offsets."""
     offset = position.offset
     parts = position.metadata.split("|")
     if len(parts) != 3 or parts[0] != _VERSION or not parts[2]:

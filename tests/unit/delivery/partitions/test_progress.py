@@ -107,7 +107,7 @@ def test_position_names_its_serial() -> None:
 
 
 @pytest.mark.parametrize("metadata", ["", "x", "1|", "1||", "2|s|AAAA", "1|s|!!", "1|s|é", "somebody else's"])
-def test_foreign_metadata_lists_nothing(metadata: str) -> None:
+def test_metadata_of_other_tools_lists_nothing(metadata: str) -> None:
     """Metadata of other tools is not taken for a list: all records from the offset on are read."""
     progress = Progress(Position(10, metadata))
     assert read_all(progress, [10, 11, 12]) == [10, 11, 12]
