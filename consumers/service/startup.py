@@ -23,7 +23,7 @@ from schemas.records.topics import Topic, TopicNames
 _SILENT_AFTER_S: Final = 1.0
 _RETRY_S: Final = 0.2
 _POLL_S: Final = 0.05
-_SILENT: Final = "no broker answers"
+_SILENT: Final = "no broker responds"
 
 
 def await_topics(

@@ -39,7 +39,7 @@ COMMANDS: Final = (
     CommandEntry(
         "broker",
         "deploy.cli.broker",
-        "Run a Kafka broker on this machine until Ctrl-C: in a container if Docker answers, else on Java 17 or later.",
+        "Run a Kafka broker on this machine until Ctrl-C: in a container if Docker responds, else on Java 17 or later.",
         START,
     ),
     CommandEntry(

@@ -1,6 +1,6 @@
 """The `signpost` command: global options, and errors as sentences.
 
-Exit codes: 0 done; 1 something required does not answer or is misconfigured; 2 invalid input.
+Exit codes: 0 done; 1 something required does not respond or is misconfigured; 2 invalid input.
 """
 
 from __future__ import annotations

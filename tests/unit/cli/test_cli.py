@@ -52,7 +52,7 @@ def run(*arguments: str) -> int:
         (SettingsError("max_body: is not a size"), 2),
         (InvalidInput("no such event type"), 2),
         (InvalidInput("\x1b[2J is no id"), 2),
-        (Unavailable("no broker answers"), 1),
+        (Unavailable("no broker responds"), 1),
         (KafkaException(KafkaError(KafkaError._ALL_BROKERS_DOWN, "1/1 brokers are down")), 1),
     ],
 )
