@@ -31,13 +31,13 @@ class RetryTarget(Protocol):
     """The current record of a subscription, as far as a job needs it; a reader in consumers implements it."""
 
     @property
-    def partition(self) -> int: ...  # noqa: D102  # the names say it
+    def partition(self) -> int: ...  # noqa: D102  # the names are those of the record
     @property
-    def offset(self) -> int: ...  # noqa: D102
+    def offset(self) -> int: ...  # noqa: D102  # as above
     @property
-    def activation(self) -> int: ...  # noqa: D102
+    def activation(self) -> int: ...  # noqa: D102  # as above
     @property
-    def paused(self) -> bool: ...  # noqa: D102
+    def paused(self) -> bool: ...  # noqa: D102  # as above
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ from tests.support.table import table_of
 from tests.support.topics import remove_topics
 
 if TYPE_CHECKING:
-    from xdist.workermanage import WorkerController  # type: ignore[import-untyped]
+    from xdist.workermanage import WorkerController  # type: ignore[import-untyped]  # no type information
 
 # No deadline: the time of an example depends on the machine. A failure prints how to reproduce it.
 settings.register_profile(

@@ -144,10 +144,10 @@ def spans(numbers: Iterable[int]) -> str:
     return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in found)
 
 
-def _count(whole: Range, found: PartitionOffsets) -> _Count:
-    offset = whole.begin if found.offset is None else found.offset
+def _count(log_range: Range, found: PartitionOffsets) -> _Count:
+    offset = log_range.begin if found.offset is None else found.offset
     progress = Progress(Position(offset, found.metadata), log_begin=found.begin, log_end=found.end)
-    return _Count(progress, max(whole.begin, offset), whole.end)
+    return _Count(progress, max(log_range.begin, offset), log_range.end)
 
 
 def _sum(

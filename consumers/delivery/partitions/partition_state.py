@@ -15,7 +15,7 @@ from consumers.delivery.partitions.progress import Position, Progress
 
 
 class Ownership(Enum):
-    """Who owns a partition, as far as this process knows."""
+    """Ownership of a partition, as far as this process knows."""
 
     OURS = "ours"  # read and committed
     SUSPENDED = "suspended"  # revoked; the state in memory is kept until the next assignment

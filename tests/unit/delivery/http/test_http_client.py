@@ -1,4 +1,4 @@
-"""The HTTP client sends exactly what it is given, to nobody else, and leaves nothing open."""
+"""The HTTP client sends exactly what it is given, to no other address, and leaves nothing open."""
 
 from __future__ import annotations
 
