@@ -24,7 +24,7 @@ class RestartPolicy:
         self._progress_s: float | None = None
 
     def record_progress(self, now_s: float) -> None:
-        """Note that the process has just made progress."""
+        """Record that the process has just made progress."""
         self._progress_s = now_s
 
     def idle_s(self, now_s: float) -> float:
@@ -32,7 +32,7 @@ class RestartPolicy:
         return inf if self._progress_s is None else now_s - self._progress_s
 
     def record_stall(self, for_s: float) -> None:
-        """Note a stall of this process: the brokers may be fine, and another process may have its instance id."""
+        """Record a stall of this process: the brokers may be fine, and another process may have its instance id."""
         if self._progress_s is not None:
             self._progress_s += for_s
 
