@@ -9,5 +9,5 @@ html_copy_source = False
 html_show_copyright = False
 # Links to a heading, such as `page.md#the-folder`.
 myst_heading_anchors = 4
-# An example of a request, or of a terminal, need not be whole in the eyes of a highlighter.
+# Examples of requests and terminals may be incomplete in the syntax of their language.
 suppress_warnings = ["misc.highlighting_failure"]

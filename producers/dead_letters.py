@@ -31,17 +31,17 @@ class RetryTarget(Protocol):
     """The current record of a subscription, as far as a job needs it; a reader in consumers implements it."""
 
     @property
-    def partition(self) -> int: ...  # noqa: D102  # the names say it
+    def partition(self) -> int: ...  # noqa: D102  # the names are those of the record
     @property
-    def offset(self) -> int: ...  # noqa: D102
+    def offset(self) -> int: ...  # noqa: D102  # as above
     @property
-    def activation(self) -> int: ...  # noqa: D102
+    def activation(self) -> int: ...  # noqa: D102  # as above
     @property
-    def paused(self) -> bool: ...  # noqa: D102
+    def paused(self) -> bool: ...  # noqa: D102  # as above
 
 
 @dataclass(frozen=True, slots=True)
-class Again:
+class PlannedRetry:
     """A record to write: `id` is the id of the dead letter, `what` a sentence for people."""
 
     id: str
@@ -54,17 +54,17 @@ class Again:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class RefusedRetry:
     """A dead letter that cannot be retried, and the reason."""
 
     id: str
     why: str
 
 
-Decision: TypeAlias = Again | Refused
+Decision: TypeAlias = PlannedRetry | RefusedRetry
 
 
-class Retry:
+class RetryPlanner:
     """Decides how dead letters are retried. No I/O except in `target`.
 
     `target` returns the current record of a subscription id, None if it is deleted, or a sentence if it cannot be read.
@@ -87,13 +87,15 @@ class Retry:
     def decide(self, id_: str, letter: DeadLetter) -> Decision:
         """Return the record to write, or the reason why there is none."""
         if letter.value is None:
-            return Refused(id_, f"the dead letter does not contain the original record, which was at {_place(letter)}")
+            return RefusedRetry(
+                id_, f"the dead letter does not contain the original record, which was at {_place(letter)}"
+            )
         if letter.job_id is None and not letter.topic.startswith(f"{self._names.prefix}jobs."):
             return self._source(id_, letter, letter.value)
         try:
             job = self._codec.decode(letter.value)
         except UnreadableRecord as error:
-            return Refused(id_, f"the job in it is unreadable ({error})")
+            return RefusedRetry(id_, f"the job in it is unreadable ({error})")
         target = self._target(job.subscription_id)
         match target:
             case None:
@@ -104,9 +106,9 @@ class Retry:
                 why = "is paused; resume it first"
             case _:
                 return self._job(id_, job, target)
-        return Refused(id_, f"its subscription {job.subscription_id} {why}")
+        return RefusedRetry(id_, f"its subscription {job.subscription_id} {why}")
 
-    def _job(self, id_: str, job: Job, target: RetryTarget) -> Again:
+    def _job(self, id_: str, job: Job, target: RetryTarget) -> PlannedRetry:
         run = max(job.run, self._runs.get(job.job_id, 0)) + 1
         value = self._codec.encode(
             self._codec.tail(**{name: getattr(job, name) for name in _SHARED}),
@@ -123,13 +125,13 @@ class Retry:
         topic = self._names.jobs(FIRST)
         # The key selects the partition, which is the same for all jobs of a subscription.
         what = f"event {job.event_id} is sent to {job.subscription_id} again, as run {run} of job {job.job_id}"
-        return Again(id_, topic, ANY_PARTITION, job.subscription_id.encode(), value, (), what)
+        return PlannedRetry(id_, topic, ANY_PARTITION, job.subscription_id.encode(), value, (), what)
 
     def _source(self, id_: str, letter: DeadLetter, value: bytes) -> Decision:
         if letter.topic not in self._topics:
-            return Refused(id_, f"its source topic {letter.topic} no longer exists")
+            return RefusedRetry(id_, f"its source topic {letter.topic} no longer exists")
         what = f"the record is published to {letter.topic} again, unchanged"
-        return Again(id_, letter.topic, letter.partition, letter.key, value, letter.headers, what)
+        return PlannedRetry(id_, letter.topic, letter.partition, letter.key, value, letter.headers, what)
 
 
 class RetryWriter:
@@ -147,11 +149,11 @@ class RetryWriter:
             {"compression.type": "lz4", **kafka, **own}, logger=logging.getLogger("signpost.kafka")
         )
 
-    def write(self, records: Iterable[Again], on_written: Callable[[Again], None]) -> None:
+    def write(self, records: Iterable[PlannedRetry], on_written: Callable[[PlannedRetry], None]) -> None:
         """Write records and report each acknowledged one; Unavailable if the broker did not acknowledge all."""
-        failures: list[tuple[Again, KafkaError]] = []
+        failures: list[tuple[PlannedRetry, KafkaError]] = []
 
-        def delivered(record: Again) -> Callable[[KafkaError | None, Message], None]:
+        def delivered(record: PlannedRetry) -> Callable[[KafkaError | None, Message], None]:
             return lambda error, _: failures.append((record, error)) if error is not None else on_written(record)
 
         for record in records:
@@ -161,7 +163,7 @@ class RetryWriter:
             first, error = failures[0]
             raise Unavailable(f"{len(failures)} could not be written: {first.id} to {first.topic}: {error.str()}")
 
-    def _produce(self, record: Again, delivered: Callable[[KafkaError | None, Message], None]) -> None:
+    def _produce(self, record: PlannedRetry, delivered: Callable[[KafkaError | None, Message], None]) -> None:
         while True:
             try:
                 self._producer.produce(

@@ -26,7 +26,7 @@ from tests.support.table import table_of
 from tests.support.topics import remove_topics
 
 if TYPE_CHECKING:
-    from xdist.workermanage import WorkerController  # type: ignore[import-untyped]
+    from xdist.workermanage import WorkerController  # type: ignore[import-untyped]  # no type information
 
 # No deadline: the time of an example depends on the machine. A failure prints how to reproduce it.
 settings.register_profile(
@@ -98,14 +98,14 @@ def _start(config: pytest.Config, bootstrap_servers: str | None) -> Broker:
     capture = config.pluginmanager.get_plugin("capturemanager")
     reporter = config.pluginmanager.get_plugin("terminalreporter")
 
-    def say(line: str) -> None:
+    def show(line: str) -> None:
         if capture is None or reporter is None:
             return
         with capture.global_and_fixture_disabled():
             reporter.ensure_newline()
             reporter.write_line(line)
 
-    return start_broker(bootstrap_servers, on_progress=say)
+    return start_broker(bootstrap_servers, on_progress=show)
 
 
 @pytest.fixture(scope="session")

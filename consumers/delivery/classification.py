@@ -17,12 +17,12 @@ from schemas.catalog.failures import OURS, FailureKind
 
 # 429 Too Many Requests and 503 Service Unavailable. Both may carry Retry-After (RFC 9110, 10.2.3; RFC 6585, 4).
 OVERLOADED_STATUSES: Final = frozenset({429, 503})
-# Failures that say nothing about the endpoint: our own, and addresses that the egress policy refuses.
+# Failures that the endpoint did not cause: our own, and addresses that the egress policy refuses.
 _UNRELATED: Final = OURS | {"blocked_url", "blocked_address"}
 
 
 class ResponseKind(Enum):
-    """What a response or transport error says about its endpoint."""
+    """What a response or transport error means for its endpoint."""
 
     DELIVERED = "delivered"  # 2xx
     GONE = "gone"  # 410
@@ -30,15 +30,15 @@ class ResponseKind(Enum):
     OVERLOADED = "overloaded"  # 429, 503
     TIMEOUT = "timeout"
     UNREACHABLE = "unreachable"
-    UNRELATED = "unrelated"  # says nothing about the endpoint
+    UNRELATED = "unrelated"  # not caused by the endpoint
 
 
 @dataclass(frozen=True, slots=True)
 class Classified:
     """A response or transport error, as the rest of delivery uses it.
 
-    `label` is `status_503`, say, or the kind of the failure. Either `status` or `error` is set. `retry_after_ms` is the
-    wait that Retry-After asks for; 0: none.
+    `label` is the status, such as `status_503`, or the kind of the failure. Either `status` or `error` is set.
+    `retry_after_ms` is the wait that Retry-After asks for; 0: none.
     """
 
     kind: ResponseKind
@@ -48,7 +48,7 @@ class Classified:
     retry_after_ms: int = 0
 
 
-# Bound here because reading a member from its class takes 50 ns in Python 3.11, for each job.
+# Bound here: reading an enum member from its class is slow in Python 3.11.
 DELIVERED: Final = ResponseKind.DELIVERED
 # Nearly every response is one of these, so they are made once.
 _DELIVERIES: Final = {

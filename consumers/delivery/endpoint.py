@@ -131,7 +131,7 @@ def _own_timeout_ms(subscription: Subscription) -> int | None:
 
 
 def _check_bounds(subscription: Subscription) -> None:
-    """Raise UnreadableRecord for numbers out of bounds: the writer checks them, but anybody may write to the topic."""
+    """Raise UnreadableRecord for numbers out of bounds. The writer checks them, but others can write to the topic."""
     rate = subscription.rate_limit
     for name, is_good in (
         ("schedule_s", all(0 <= wait_s <= _MAX_WAIT_S for wait_s in subscription.schedule_s or ())),
@@ -172,7 +172,7 @@ class _Unsealed:
             for header in subscription.headers
         ]
         if not all(is_sendable(name, value) for name, value in self.headers):
-            # The writer checks headers, but anybody may write to the topic.
+            # The writer checks headers, but other programs can write to the topic.
             raise UnreadableRecord("invalid_value", f"subscription {subscription.id}: a header that may not be sent")
         self.client_certificate: ClientIdentity | None = None
         certificate = subscription.client_certificate

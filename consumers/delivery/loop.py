@@ -137,7 +137,7 @@ class DeliveryLoop:
                 self._turn()
                 self._housekeeping.turn(self._now(), self.waits_for_broker)
         except Unavailable as error:
-            self._note_stall(self._monotonic())
+            self._detect_stall(self._monotonic())
             # A process that is fenced after a stall, before it commits again, has lost its instance id to another one.
             if self._unverified_until is None and self._restart_policy.should_restart(self._monotonic() / 1_000):
                 raise RestartRequired(str(error)) from error
@@ -145,7 +145,7 @@ class DeliveryLoop:
 
     def _turn(self) -> None:
         monotonic_ms = self._monotonic()
-        self._note_stall(monotonic_ms)
+        self._detect_stall(monotonic_ms)
         self._table.poll(monotonic_ms)
         self._advance_transactions(self._now())
         self._read(monotonic_ms)
@@ -156,7 +156,7 @@ class DeliveryLoop:
             self._scheduler.start(room, now_ms)
         self._collect_responses(_SOCKETS_S)
 
-    def _note_stall(self, monotonic_ms: int) -> None:
+    def _detect_stall(self, monotonic_ms: int) -> None:
         stalled_ms = monotonic_ms - self._last_turn_ms
         if stalled_ms > _LONG_TURN_MS:
             self._restart_policy.record_stall(stalled_ms / 1_000)
@@ -220,7 +220,7 @@ class DeliveryLoop:
         if reason is None:
             if self._logged and self.paused_by is not None:
                 _log.info("delivery.resumed", after=self.paused_by)
-                # Endpoints got no requests meanwhile: the time says nothing about their throughput.
+                # Endpoints got no requests meanwhile: the time does not count for their throughput.
                 self._scheduler.on_stall(self._now())
             self.paused_by = None
             self._restart_policy.record_progress(monotonic_ms / 1_000)
@@ -284,10 +284,10 @@ class DeliveryLoop:
         if not self._client.is_busy:
             self._idle_ms = self._monotonic()
             return
-        result = self._client.work(0.0)
+        result = self._client.poll(0.0)
         if not (result.completed or result.to_confirm):
             self._idle_ms = self._monotonic()
-            result = self._client.work(timeout_s)
+            result = self._client.poll(timeout_s)
         if result.completed:
             self._scheduler.on_responses(result.completed, self._now())
         if result.to_confirm:

@@ -171,7 +171,7 @@ class Scheduler:
                 self._handle(task, response, classified, one.duration_us, now_ms)
 
     def confirm(self, requests: Iterable[Request], *, may_start: bool) -> None:
-        """Confirm or withdraw requests that waited for DNS, or long for a connection.
+        """Confirm or cancel requests that waited for DNS, or long for a connection.
 
         `may_start`: the loop lets requests start at all.
         """
@@ -179,7 +179,7 @@ class Scheduler:
             if may_start and self._may_send(request):
                 self._client.confirm(request)
             else:
-                self._client.withdraw(request)
+                self._client.cancel(request)
 
     def _may_send(self, request: Request) -> bool:
         """Whether a request that was started earlier may still be sent."""
@@ -197,7 +197,7 @@ class Scheduler:
         return not disabled and (task.permit is not None or self._admission.resume(task, self._clock()))
 
     def on_stall(self, now_ms: int) -> None:
-        """Take in that this process stalled: the time that passed says nothing about endpoints."""
+        """Account for a stall of this process: its time does not count against endpoints."""
         self._admission.on_stall(now_ms)
 
     def defer_stuck(self, now_ms: int) -> None:
@@ -223,7 +223,7 @@ class Scheduler:
         self._ready = deque(task for task in self._ready if not task.partition.is_lost)
         self._later = [item for item in self._later if not item[2].partition.is_lost]
         heapq.heapify(self._later)
-        for request in self._client.cancel(lambda request: _is_lost(request.context)):
+        for request in self._client.cancel_matching(lambda request: _is_lost(request.context)):
             self._admission.completed(request.context, classify(CANCELLED, now_ms), 0, now_ms)
             in_memory.append(request.context)
         for task in in_memory:

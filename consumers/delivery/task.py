@@ -19,7 +19,7 @@ class DeliveryTask(AdmittedTask):
     __slots__ = ("barrier", "endpoint", "job", "offset", "partition", "started_ms", "value")
 
     def __init__(self, job: Job, partition: PartitionState, offset: int, value: bytes) -> None:
-        # The fields of the base class: calling its constructor costs 0.15 µs for each job.
+        # The fields of the base class. Calling its constructor for each job would be slower.
         self.endpoint_state = None
         self.permit = None
         self.job = job

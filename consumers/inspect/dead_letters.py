@@ -81,10 +81,10 @@ class DeadLetters:
         ranges = {r.partition: r for r in self._scanner.ranges_of([self._names.dead])}
         wanted = []
         for (partition, offset), text in places.items():
-            whole = ranges.get(partition)
-            if whole is None or not whole.begin <= offset < whole.end:
+            log_range = ranges.get(partition)
+            if log_range is None or not log_range.begin <= offset < log_range.end:
                 raise _unknown(text)
-            wanted.append(Range(whole.topic, partition, offset, offset + 1))
+            wanted.append(Range(log_range.topic, partition, offset, offset + 1))
         # One read has at most one range per partition, so each id is read separately.
         found = [_found(m) for one in wanted for batch in self._scanner.read([one]) for m in batch]
         missing = places.keys() - {(one.partition, one.offset) for one in found}

@@ -250,7 +250,7 @@ def _run(
 
 
 def _was_sent(outcome: DecodedRecord) -> bool:
-    """Tell whether an outcome is that of an attempt, which has a status or an error."""
+    """Return whether an outcome is that of an attempt, which has a status or an error."""
     return outcome["status"] is not None or outcome["error"] is not None
 
 
@@ -275,7 +275,7 @@ def _subject(
 
 
 def _is_of_another(history: Sequence[Version], customer_id: str) -> bool:
-    """Tell whether all known records of a subscription are of other customers, or tombstones."""
+    """Return whether all known records of a subscription are of other customers, or tombstones."""
     customers = {v.content.customer_id for v in history if isinstance(v.content, Subscription)}
     return customer_id not in customers and not isinstance(history[-1].content, str)
 

@@ -17,7 +17,7 @@ from confluent_kafka.admin import AdminClient
 from consumers.delivery.partitions.progress import Position, Progress
 from consumers.inspect.scan import Scanner, time_of
 from consumers.kafka.admin import TIMEOUT_S
-from consumers.kafka.positions import PartitionOffsets
+from consumers.kafka.positions import PartitionKey, PartitionOffsets
 from consumers.kafka.topic_reader import Range, place_of
 from schemas.catalog.errors import Unavailable, UnreadableRecord
 from schemas.records.delivery import JobCodec
@@ -25,8 +25,6 @@ from schemas.records.delivery import JobCodec
 # About a second of reading.
 BUDGET: Final = 500_000
 _JOBS: Final = JobCodec()
-
-PartitionKey = tuple[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,10 +142,10 @@ def spans(numbers: Iterable[int]) -> str:
     return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in found)
 
 
-def _count(whole: Range, found: PartitionOffsets) -> _Count:
-    offset = whole.begin if found.offset is None else found.offset
+def _count(log_range: Range, found: PartitionOffsets) -> _Count:
+    offset = log_range.begin if found.offset is None else found.offset
     progress = Progress(Position(offset, found.metadata), log_begin=found.begin, log_end=found.end)
-    return _Count(progress, max(whole.begin, offset), whole.end)
+    return _Count(progress, max(log_range.begin, offset), log_range.end)
 
 
 def _sum(

@@ -46,14 +46,14 @@ def newest(
 
     It reads backwards from the end in growing steps, so the cost depends on `limit`, not on the size of the topic.
     """
-    whole = {r.partition: r for r in ranges if r.begin < r.end}
-    low = {partition: r.end for partition, r in whole.items()}
+    by_partition = {r.partition: r for r in ranges if r.begin < r.end}
+    low = {partition: r.end for partition, r in by_partition.items()}
     found: list[Message] = []
     step = 500
     while low:
         steps = [
             replace(r, begin=r.begin if limit is None else max(r.begin, low[r.partition] - step), end=low[r.partition])
-            for r in whole.values()
+            for r in by_partition.values()
             if r.partition in low
         ]
         oldest: dict[int, int] = {}
@@ -64,7 +64,7 @@ def newest(
                 if accepts(message):
                     found.append(message)
         found.sort(key=lambda message: (time_of(message), place_of(message)))
-        low = {r.partition: r.begin for r in steps if r.begin > whole[r.partition].begin}
+        low = {r.partition: r.begin for r in steps if r.begin > by_partition[r.partition].begin}
         if limit is None:
             continue
         found = found[-limit:] if limit else []

@@ -41,7 +41,7 @@ class Tail:
         self._may_be_derived = _DERIVED_ID.fullmatch(grep or "") is not None
 
     def accepts(self, message: Message) -> bool:
-        """Tell whether the line of a record contains the text."""
+        """Return whether the line of a record contains the text."""
         if self._grep is None:
             return True
         if self._needle is not None and not (

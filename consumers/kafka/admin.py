@@ -36,7 +36,7 @@ _TEMPORARY: Final = frozenset(
 )
 # After a fatal error (fenced, a gap) a client raises a bare KafkaError from poll, consume and flush instead of calling
 # error_cb. `except Exception` does not catch it, as it is not an Exception.
-CLIENT_ERRORS: Final[tuple[type[BaseException], ...]] = (KafkaError, KafkaException)  # type: ignore[assignment]
+CLIENT_ERRORS: Final[tuple[type[BaseException], ...]] = (KafkaError, KafkaException)  # type: ignore[assignment]  # as above
 # Errors of a request, translated or not.
 REQUEST_ERRORS: Final[tuple[type[BaseException], ...]] = (*CLIENT_ERRORS, Unavailable)
 _T = TypeVar("_T")

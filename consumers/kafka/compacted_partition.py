@@ -15,7 +15,7 @@ from confluent_kafka.admin import AdminClient
 
 from consumers.kafka.topic_reader import TopicReader
 
-State: TypeAlias = dict[str, bytes]
+LatestValues: TypeAlias = dict[str, bytes]
 """The last value of each key of a partition, without the keys that have a tombstone."""
 
 
@@ -26,10 +26,10 @@ class CompactedPartition:
         self._reader = TopicReader(kafka, admin, group=topic)
         self.topic = topic
 
-    def read(self, partitions: Iterable[int]) -> dict[int, State]:
+    def read(self, partitions: Iterable[int]) -> dict[int, LatestValues]:
         """Return the state of these partitions; Unavailable if brokers do not respond."""
         numbers = sorted(set(partitions))
-        states: dict[int, State] = {number: {} for number in numbers}
+        states: dict[int, LatestValues] = {number: {} for number in numbers}
         keys = [(self.topic, number) for number in numbers]
         for batch in self._reader.read(self._reader.ranges(keys, isolation=IsolationLevel.READ_UNCOMMITTED)):
             for message in batch:
@@ -42,6 +42,6 @@ class CompactedPartition:
                     state[key] = value
         return states
 
-    def read_all(self) -> dict[int, State]:
+    def read_all(self) -> dict[int, LatestValues]:
         """Return the state of all partitions; Unavailable if the topic does not exist, or brokers do not respond."""
         return self.read(number for _, number in self._reader.partitions_of(self.topic))

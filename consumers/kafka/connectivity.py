@@ -29,7 +29,7 @@ class ConnectivityMonitor:
         """Handle an error of a client (its `error_cb`)."""
         if error.code() != KafkaError._ALL_BROKERS_DOWN or self.disconnected is not None:
             return
-        self.disconnected = f"no broker answers: {error.str()}"
+        self.disconnected = f"no broker responds: {error.str()}"
         self._waiting(True)
         self._log.warning("kafka.disconnected", error=error.str(), waiting=True)
 

@@ -19,12 +19,12 @@ class SourceRecord(Protocol):
     """A record that a role has read; confluent_kafka.Message implements it."""
 
     def topic(self) -> str: ...  # noqa: D102  # the names of this protocol are Kafka's own
-    def partition(self) -> int: ...  # noqa: D102
-    def offset(self) -> int: ...  # noqa: D102
-    def key(self) -> bytes | None: ...  # noqa: D102
-    def value(self) -> bytes | None: ...  # noqa: D102
-    def headers(self) -> Headers | None: ...  # noqa: D102
-    def timestamp(self) -> tuple[int, int]: ...  # noqa: D102
+    def partition(self) -> int: ...  # noqa: D102  # as above
+    def offset(self) -> int: ...  # noqa: D102  # as above
+    def key(self) -> bytes | None: ...  # noqa: D102  # as above
+    def value(self) -> bytes | None: ...  # noqa: D102  # as above
+    def headers(self) -> Headers | None: ...  # noqa: D102  # as above
+    def timestamp(self) -> tuple[int, int]: ...  # noqa: D102  # as above
 
 
 def dead_letter(record: SourceRecord, reason: str, detail: str, now_ms: int, max_record: int) -> KeyAndValue:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-# Nobody reads the partitions of a dead process for this long.
+# The partitions of a dead process are read by no other process for this long.
 SESSION_TIMEOUT_MS: Final = 10_000
 POLL_INTERVAL_MS: Final = 15_000
 

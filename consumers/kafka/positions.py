@@ -182,7 +182,7 @@ def refuse_hopeless(error: KafkaError, topic: str | None) -> None:
 
 
 def is_lost_broker(error: KafkaError) -> bool:
-    """Tell whether an error only means that brokers are unreachable for now."""
+    """Return whether an error only means that brokers are unreachable for now."""
     return bool(error.retriable()) or error.code() in {
         KafkaError._ALL_BROKERS_DOWN,
         KafkaError._TRANSPORT,

@@ -13,7 +13,7 @@ _TIMEOUT_S: Final = 2.0
 _NOT_FOUND: Final = 404
 
 
-class Registry:
+class SchemaRegistry:
     """Implements schemas.senders.writer_schemas.WriterSchemas. Schemas never change, so each is requested once."""
 
     def __init__(self, url: str) -> None:
@@ -40,7 +40,7 @@ class Registry:
                 raise UnreadableRecord("unknown_schema", f"the schema registry has no schema {schema_id}") from error
             raise Unavailable(f"the schema registry does not return schema {schema_id}: {error}") from error
         except Exception as error:  # httpx's and the client's own errors of connections, timeouts and responses
-            raise Unavailable(f"the schema registry does not answer: {type(error).__name__}: {error}") from error
+            raise Unavailable(f"the schema registry does not respond: {type(error).__name__}: {error}") from error
         if found.schema_type not in {None, "AVRO"} or found.references or found.schema_str is None:
             raise UnreadableRecord(
                 "unknown_schema", f"schema {schema_id} of the registry must be one Avro schema without references"

@@ -217,13 +217,13 @@ class Transactions:
         assert producer is not None
         try:
             # One start time for all calls of the sweep.
-            self._note_call(generation, self._monotonic_s() + 2 * timeout_s - _HUNG_AFTER_S)
+            self._record_call(generation, self._monotonic_s() + 2 * timeout_s - _HUNG_AFTER_S)
             self._sweep.through(producer, topics, timeout_s / 2)
         except CLIENT_ERRORS as error:
             _log.warning("transaction.sweep_failed", error=str(reason_of(error)))
             return False
         finally:
-            self._note_call(generation, None)
+            self._record_call(generation, None)
         return True
 
     def _commit(
@@ -267,7 +267,7 @@ class Transactions:
                 return
 
     def _is_committed(self, offsets: list[TopicPartition], serial: str, generation: int) -> bool:
-        """Tell whether the group's committed offset is the one of this batch."""
+        """Return whether the group's committed offset is the one of this batch."""
         key = (offsets[0].topic, offsets[0].partition)
         since_s = self._monotonic_s()
         while self._is_current(generation):
@@ -291,8 +291,8 @@ class Transactions:
     def _is_current(self, generation: int) -> bool:
         return generation == self._generation and not self._closing
 
-    def _note_call(self, generation: int, since_s: float | None) -> None:
-        """Note the start of a call, or None when it has returned; calls of an abandoned producer are ignored."""
+    def _record_call(self, generation: int, since_s: float | None) -> None:
+        """Record the start of a call, or None when it has returned; calls of an abandoned producer are ignored."""
         if generation == self._generation:
             self._call = None if since_s is None else (generation, since_s)
 
@@ -300,7 +300,7 @@ class Transactions:
         """Make a call of a transaction, and retry while its error is retriable and the transaction may be open."""
         deadline_s = self._monotonic_s() + (self._timeout_s if for_s is None else for_s)
         while True:
-            self._note_call(generation, self._monotonic_s())
+            self._record_call(generation, self._monotonic_s())
             try:
                 call()
                 return
@@ -308,5 +308,5 @@ class Transactions:
                 if not reason_of(error).retriable() or self._monotonic_s() > deadline_s or self._closing:
                     raise
             finally:
-                self._note_call(generation, None)
+                self._record_call(generation, None)
             time.sleep(0.005)

@@ -83,7 +83,7 @@ class Commits:
         return uncommitted + records <= self._max_uncommitted and self._new.size < MAX_BYTES
 
     def sent(self, key: PartitionKey, next_offset: int, records: int, size: int) -> None:
-        """Note that all records of the event before `next_offset` were sent; `size` is in bytes."""
+        """Count all records of the event before `next_offset` as sent; `size` is in bytes."""
         new = self._new
         new.positions[key] = next_offset
         new.records += records

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple, TypeAlias
 
-from consumers.router.matching import Target
+from consumers.router.matching import RoutedSubscription
 from schemas.events.event import Event
 from schemas.records.delivery import JobCodec, job_place, uuid5
 
@@ -29,9 +29,9 @@ class JobMaker:
         self._codec = JobCodec()
 
     def make(
-        self, sender: str, event: Event, body: bytes, origin: Origin, targets: Sequence[Target]
+        self, sender: str, event: Event, body: bytes, origin: Origin, subscriptions: Sequence[RoutedSubscription]
     ) -> Iterator[KeyValue]:
-        """Return a record per target, keyed by subscription, which gives it the same partition in every delay topic.
+        """Return a record per subscription, keyed by its id, which gives it the same partition in every delay topic.
 
         The records are made one by one: with a large body and many subscriptions they would not fit in memory. Steps
         that the event can make fail run before the first record.
@@ -48,9 +48,9 @@ class JobMaker:
             appended_at_ms=appended_at_ms,
             body=body,
         )
-        return self._each(tail, job_place(topic, partition, offset), targets)
+        return self._each(tail, job_place(topic, partition, offset), subscriptions)
 
-    def _each(self, tail: bytes, place: str, targets: Sequence[Target]) -> Iterator[KeyValue]:
+    def _each(self, tail: bytes, place: str, subscriptions: Sequence[RoutedSubscription]) -> Iterator[KeyValue]:
         join = self._codec.join
-        for target in targets:
-            yield target.id, join(uuid5(place + target.id), target.head, tail)
+        for subscription in subscriptions:
+            yield subscription.id, join(uuid5(place + subscription.id), subscription.head, tail)

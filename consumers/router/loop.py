@@ -16,7 +16,7 @@ import structlog
 from consumers.kafka.connectivity import ConnectivityMonitor
 from consumers.kafka.dead_letters import SourceRecord
 from consumers.router.commits import Commits
-from consumers.router.output import Output, Sending
+from consumers.router.output import EventRecords, Output
 from consumers.router.paused_partitions import PausedPartitions, PauseReason
 from consumers.router.routing import Blocked, Routed, Router, UnreadableEvent, Waiting
 from consumers.router.source import Source
@@ -73,7 +73,7 @@ class RouterLoop:
         self._arrived: deque[SourceRecord] = deque()
         # The routing of the first record in `_arrived`, while there is no room for its jobs.
         self._decided: Routed | UnreadableEvent | Blocked | None = None
-        self._sending: Sending | None = None  # the event whose records are being sent
+        self._unsent: EventRecords | None = None  # the event whose records are being sent
         self._suspended_since_s: float | None = None
         self._observe_at_s = 0.0
         self._last_turn_s = now_s()
@@ -154,7 +154,7 @@ class RouterLoop:
         if self._suspended_since_s is None:
             self._suspended_since_s = now_s
         if now_s - self._suspended_since_s > SUSPEND_AFTER_S:
-            self._arrived.extend(self._source.keep_alive(IDLE_S if self._sending else WAIT_S))
+            self._arrived.extend(self._source.keep_alive(IDLE_S if self._unsent else WAIT_S))
             return
         # A short wait keeps the prefetched records. A record that this poll returns is routed in its turn.
         if self._commits.awaited or self._output.is_full or not self._fresh:
@@ -162,7 +162,7 @@ class RouterLoop:
         self._arrived.extend(self._source.read(0.0, 1))
 
     def _all_is_sent(self) -> bool:
-        return not self._arrived and self._sending is None
+        return not self._arrived and self._unsent is None
 
     def _poll_clients(self) -> None:
         """Poll everything but the events: connectivity, producer and tables."""
@@ -200,10 +200,10 @@ class RouterLoop:
         key, offset = (record.topic(), record.partition()), record.offset()
         match routing:
             case Routed(sender=sender, event_type=event_type, jobs=jobs, count=count, withheld=withheld):
-                self._sending = Sending(key, offset + 1, self._output.jobs_topic, jobs)
+                self._unsent = EventRecords(key, offset + 1, self._output.jobs_topic, jobs)
                 self._metrics.on_routed(sender, event_type, count, withheld)
             case UnreadableEvent(sender=sender, reason=reason, detail=detail, letter=letter):
-                self._sending = Sending(key, offset + 1, self._output.dead_topic, iter((letter,)))
+                self._unsent = EventRecords(key, offset + 1, self._output.dead_topic, iter((letter,)))
                 self._metrics.on_unreadable(reason)
                 place = {"topic": key[0], "partition": key[1], "offset": offset}
                 _log.warning("record.dead_lettered", sender=sender, reason=reason, detail=detail[:200], **place)
@@ -220,15 +220,15 @@ class RouterLoop:
         Only then may its offset be committed and the next event start. So a killed router repeats at most
         `max_uncommitted` jobs, or those of a single event that started when nothing else was uncommitted.
         """
-        sending = self._sending
-        if sending is None:
+        event = self._unsent
+        if event is None:
             return True
-        if not self._output.send(sending):
+        if not self._output.send(event):
             return False
-        self._sending = None
+        self._unsent = None
         if len(self._arrived) < BATCH:  # otherwise records would arrive faster than they are routed
             self._suspended_since_s = None
-        self._commits.sent(sending.key, sending.next_offset, sending.count, sending.size)
+        self._commits.sent(event.key, event.next_offset, event.count, event.size)
         return True
 
     def _report_registry(self) -> None:
@@ -257,7 +257,7 @@ class RouterLoop:
         """Release all partitions; `may_commit` is False if they are lost already."""
         self._arrived.clear()
         self._decided = None
-        self._sending = None  # the next owner of the partition makes these jobs again, with the same ids
+        self._unsent = None  # the next owner of the partition makes these jobs again, with the same ids
         self._paused.clear()
         self._commits.leave(may_commit)
 
@@ -266,14 +266,14 @@ class RouterLoop:
         self._arrived.clear()
         self._decided = None
         deadline_s = self._now_s() + self._drain_timeout_s - CLOSE_S
-        while (self._sending or self._commits.pending) and self._now_s() < deadline_s:
+        while (self._unsent or self._commits.pending) and self._now_s() < deadline_s:
             if self._commits.flushing or self._send():
                 self._commits.poll(self._now_s(), at_once=True)
             self._output.wait(0.0)
             self._source.keep_alive(IDLE_S)
             if self._output.failure is not None:
                 raise Unavailable(self._output.failure)
-        if self._sending or self._commits.pending:
+        if self._unsent or self._commits.pending:
             _log.warning("router.drained", complete=False, uncommitted=self._uncommitted())
             self._commits.leave(may_commit=False)  # else the close would commit once more, and wait for the broker
             return False
@@ -281,7 +281,7 @@ class RouterLoop:
         return True
 
     def _uncommitted(self) -> int:
-        return self._commits.uncommitted + (self._sending.count if self._sending else 0)
+        return self._commits.uncommitted + (self._unsent.count if self._unsent else 0)
 
     def _observe(self) -> None:
         self._metrics.set_uncommitted(self._uncommitted())

@@ -21,7 +21,7 @@ from schemas.subscriptions.subscription import Subscription, matches
 _SEARCHED: Final = 16
 _MAX_TYPES: Final = 4_096
 
-_Place: TypeAlias = tuple[str, str]
+_CustomerKey: TypeAlias = tuple[str, str]
 
 
 class _Filter(dict[str, bool]):
@@ -44,14 +44,14 @@ _filter_of = lru_cache(maxsize=4_096)(_Filter)
 
 
 @dataclass(slots=True, eq=False)
-class Target:
+class RoutedSubscription:
     """A subscription as the router keeps it; `head` is the encoded beginning of its jobs.
 
     `withheld`: it gets no jobs, because it is paused, or disabled for its activation.
     """
 
     id: str
-    place: _Place
+    customer_key: _CustomerKey
     takes: _Filter
     paused: bool
     activation: int
@@ -59,8 +59,8 @@ class Target:
     head: bytes
 
     @classmethod
-    def of(cls, subscription: Subscription, partition: int, offset: int) -> Target:
-        """Return the target of the subscription record at `offset` of `partition`."""
+    def of(cls, subscription: Subscription, partition: int, offset: int) -> RoutedSubscription:
+        """Return the subscription whose record is at `offset` of `partition`."""
         return cls(
             subscription.id,
             (subscription.sender, subscription.customer_id),
@@ -75,7 +75,7 @@ class Target:
 class Matches(NamedTuple):
     """The subscriptions that get a job, and the number of matches that are paused or disabled."""
 
-    targets: tuple[Target, ...]
+    subscriptions: tuple[RoutedSubscription, ...]
     withheld: int
 
 
@@ -85,16 +85,16 @@ NONE: Final = Matches((), 0)
 class _Many:
     """The subscriptions of a customer with many of them, and the matches found since the last change."""
 
-    __slots__ = ("found", "targets")
+    __slots__ = ("found", "subscriptions")
 
-    def __init__(self, targets: Iterable[Target]) -> None:
-        self.targets = {target.id: target for target in targets}
+    def __init__(self, subscriptions: Iterable[RoutedSubscription]) -> None:
+        self.subscriptions = {subscription.id: subscription for subscription in subscriptions}
         self.found: dict[str, Matches] = {}
 
     def match(self, event_type: str) -> Matches:
         found = self.found.get(event_type)
         if found is None:
-            ordered = sorted(self.targets.values(), key=_id_of)
+            ordered = sorted(self.subscriptions.values(), key=_id_of)
             found = _search(ordered, event_type)
             self.found[event_type] = found
         return found
@@ -105,17 +105,17 @@ class SubscriptionIndex:
 
     def __init__(self) -> None:
         # Few subscriptions are a tuple, in the order of their ids.
-        self._customers: dict[_Place, tuple[Target, ...] | _Many] = {}
-        self._targets: dict[str, Target] = {}
+        self._customers: dict[_CustomerKey, tuple[RoutedSubscription, ...] | _Many] = {}
+        self._subscriptions: dict[str, RoutedSubscription] = {}
         self._disabled: dict[str, Health] = {}
 
-    def change(self, subscription_id: str, entry: Entry[Target] | None) -> None:
+    def change(self, subscription_id: str, entry: Entry[RoutedSubscription] | None) -> None:
         """Set the effective entry of a subscription; None if it is deleted."""
-        held = self._targets.pop(subscription_id, None)
-        if held is not None:
-            self._remove(held)
+        indexed = self._subscriptions.pop(subscription_id, None)
+        if indexed is not None:
+            self._remove(indexed)
         if entry is not None:
-            self._targets[subscription_id] = entry.value
+            self._subscriptions[subscription_id] = entry.value
             self._withhold(entry.value)
             self._add(entry.value)
 
@@ -125,50 +125,50 @@ class SubscriptionIndex:
             self._disabled[subscription_id] = entry.value
         elif self._disabled.pop(subscription_id, None) is None:
             return
-        target = self._targets.get(subscription_id)
-        if target is not None:
-            self._remove(target)
-            self._withhold(target)
-            self._add(target)
+        subscription = self._subscriptions.get(subscription_id)
+        if subscription is not None:
+            self._remove(subscription)
+            self._withhold(subscription)
+            self._add(subscription)
 
-    def _withhold(self, target: Target) -> None:
-        health = self._disabled.get(target.id)
-        target.withheld = target.paused or (health is not None and health.disables(target.activation))
+    def _withhold(self, subscription: RoutedSubscription) -> None:
+        health = self._disabled.get(subscription.id)
+        subscription.withheld = subscription.paused or (health is not None and health.disables(subscription.activation))
 
     def match(self, sender: str, customer_id: str, event_type: str) -> Matches:
         """Return the subscriptions that match the event, in the order of their ids."""
-        held = self._customers.get((sender, customer_id))
-        if held is None:
+        indexed = self._customers.get((sender, customer_id))
+        if indexed is None:
             return NONE
-        return held.match(event_type) if isinstance(held, _Many) else _search(held, event_type)
+        return indexed.match(event_type) if isinstance(indexed, _Many) else _search(indexed, event_type)
 
-    def _add(self, target: Target) -> None:
-        held = self._customers.get(target.place, ())
-        if isinstance(held, _Many):
-            held.targets[target.id] = target
-            held.found.clear()
-        elif len(held) < _SEARCHED:
-            self._customers[target.place] = tuple(sorted((*held, target), key=_id_of))
+    def _add(self, subscription: RoutedSubscription) -> None:
+        indexed = self._customers.get(subscription.customer_key, ())
+        if isinstance(indexed, _Many):
+            indexed.subscriptions[subscription.id] = subscription
+            indexed.found.clear()
+        elif len(indexed) < _SEARCHED:
+            self._customers[subscription.customer_key] = tuple(sorted((*indexed, subscription), key=_id_of))
         else:
-            self._customers[target.place] = _Many((*held, target))
+            self._customers[subscription.customer_key] = _Many((*indexed, subscription))
 
-    def _remove(self, target: Target) -> None:
-        held = self._customers[target.place]
-        if isinstance(held, _Many):
-            del held.targets[target.id]
-            held.found.clear()
-            left: Sized = held.targets
+    def _remove(self, subscription: RoutedSubscription) -> None:
+        indexed = self._customers[subscription.customer_key]
+        if isinstance(indexed, _Many):
+            del indexed.subscriptions[subscription.id]
+            indexed.found.clear()
+            left: Sized = indexed.subscriptions
         else:
-            left = self._customers[target.place] = tuple(other for other in held if other is not target)
+            left = self._customers[subscription.customer_key] = tuple(one for one in indexed if one is not subscription)
         if not left:
-            del self._customers[target.place]
+            del self._customers[subscription.customer_key]
 
 
-def _search(targets: Iterable[Target], event_type: str) -> Matches:
-    taken = [target for target in targets if target.takes[event_type]]
-    active = tuple([target for target in taken if not target.withheld])
+def _search(subscriptions: Iterable[RoutedSubscription], event_type: str) -> Matches:
+    taken = [subscription for subscription in subscriptions if subscription.takes[event_type]]
+    active = tuple([subscription for subscription in taken if not subscription.withheld])
     return Matches(active, len(taken) - len(active))
 
 
-def _id_of(target: Target) -> str:
-    return target.id
+def _id_of(subscription: RoutedSubscription) -> str:
+    return subscription.id

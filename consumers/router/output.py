@@ -54,7 +54,7 @@ def producer_config(kafka: Mapping[str, str], max_event: int) -> dict[str, Any]:
 
 
 @dataclass(slots=True)
-class Sending:
+class EventRecords:
     """The records of an event while they are sent; after them, `next_offset` of partition `key` may be committed."""
 
     key: PartitionKey
@@ -79,14 +79,14 @@ class Output:
         self.failure: str | None = None
         self.is_full = False  # at the last attempt to send
 
-    def send(self, sending: Sending) -> bool:
+    def send(self, event: EventRecords) -> bool:
         """Send records while there is room, up to PART_BYTES; return whether all have been sent."""
-        produce, topic, records = self._producer.produce, sending.topic, sending.records
-        stop_at = sending.size + PART_BYTES
+        produce, topic, records = self._producer.produce, event.topic, event.records
+        stop_at = event.size + PART_BYTES
         self.is_full = False
-        record = sending.next or next(records, None)
+        record = event.next or next(records, None)
         while record is not None:
-            if sending.size >= stop_at:
+            if event.size >= stop_at:
                 break
             key, value = record
             try:
@@ -94,10 +94,10 @@ class Output:
             except BufferError:
                 self.is_full = True
                 break
-            sending.count += 1
-            sending.size += len(value)
+            event.count += 1
+            event.size += len(value)
             record = next(records, None)
-        sending.next = record
+        event.next = record
         return record is None
 
     def send_operation(self, key: bytes, value: bytes) -> None:

@@ -21,7 +21,7 @@ from schemas.senders.writer_schemas import WriterSchemas
 _NO_TIMESTAMP = 0
 
 
-@dataclass(slots=True)  # frozen would cost a microsecond more per event
+@dataclass(slots=True)  # not frozen, which is slow to construct: there is one per event
 class Routed:
     """The event is readable: `jobs` yields the `count` records to produce, none if no subscription matches."""
 
@@ -106,7 +106,7 @@ class Router:
         if reason is not None:
             return Blocked(event.customer_id, reason)
         matches = self._subscribers.match(sender.name, event.customer_id, event.event_type)
-        if not matches.targets:
+        if not matches.subscriptions:
             return Routed(sender.name, event.event_type, iter(()), 0, matches.withheld)
         return self._make(record, sender, event, matches)
 
@@ -126,12 +126,12 @@ class Router:
                 raise UnreadableRecord(
                     "too_large", f"the body has {len(body)} bytes, max_body is {self._limits.max_body}"
                 )
-            jobs = self._jobs.make(sender.name, event, body, origin, matches.targets)
+            jobs = self._jobs.make(sender.name, event, body, origin, matches.subscriptions)
         except UnreadableRecord as error:
             return self._unreadable(record, sender, _RENDERED.get(error.reason, error.reason), error.detail)
         except Exception as error:  # as above
             return self._unreadable(record, sender, "invalid_value", f"{type(error).__name__}: {error}")
-        return Routed(sender.name, event.event_type, jobs, len(matches.targets), matches.withheld)
+        return Routed(sender.name, event.event_type, jobs, len(matches.subscriptions), matches.withheld)
 
     def _unreadable(self, record: SourceRecord, sender: Sender, reason: str, detail: str) -> UnreadableEvent:
         letter = dead_letter(record, reason, detail, self._now_ms(), self._limits.max_event)

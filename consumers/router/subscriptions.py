@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from consumers.router.matching import Matches, SubscriptionIndex, Target
+from consumers.router.matching import Matches, RoutedSubscription, SubscriptionIndex
 from consumers.router.tables import Tables
 from consumers.subscriptions.state import Entry, Unusable
 from consumers.subscriptions.table import read_subscription
@@ -34,17 +34,17 @@ class Subscribers:
         self._blocked_partitions: dict[int, str] = {}
         self._partitions = 0
 
-    def interpret(self, partition: int, offset: int, key: str, value: bytes) -> Target:
+    def interpret(self, partition: int, offset: int, key: str, value: bytes) -> RoutedSubscription:
         """Decode a record into what routing needs, which is small and has no secrets."""
         try:
-            return Target.of(read_subscription(key, value), partition, offset)
+            return RoutedSubscription.of(read_subscription(key, value), partition, offset)
         except UnreadableRecord:
             customer = self._customer_of(value)
             if customer is not None:
                 self._customers_of[partition, offset] = customer
             raise
 
-    def change(self, subscription_id: str, entry: Entry[Target] | None) -> None:
+    def change(self, subscription_id: str, entry: Entry[RoutedSubscription] | None) -> None:
         """Set the effective entry of a subscription; None if it is deleted."""
         self._index.change(subscription_id, entry)
 

@@ -6,5 +6,5 @@ from schemas.avro import binary as avro_binary
 
 
 def is_compiled() -> bool:
-    """Tell whether the hot modules are compiled to C."""
+    """Return whether the hot modules are compiled to C."""
     return not (avro_binary.__file__ or "").endswith(".py")

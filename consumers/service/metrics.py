@@ -38,7 +38,7 @@ _BUILD: Final = ("role", "version", "python", "librdkafka", "compiled")
 BUILD_INFO: Final = Spec(
     "signpost_build_info", "Versions, and whether hot modules are compiled to C; always 1.", _BUILD
 )
-WAITING_FOR_BROKER: Final = Spec("signpost_waiting_for_broker", "1 while no broker answers, else 0.")
+WAITING_FOR_BROKER: Final = Spec("signpost_waiting_for_broker", "1 while no broker responds, else 0.")
 CONSUMER_LAG: Final = Spec(
     "signpost_consumer_lag_records", "Unread records in the partitions of this process.", ("topic",)
 )
@@ -148,7 +148,7 @@ class RoleMetrics:
         self._unreadable = Counter(UNREADABLE, self.registry, reasons.DEAD_RECORDS)
 
     def set_waiting_for_broker(self, waiting: bool) -> None:
-        """Set whether no broker answers."""
+        """Set whether no broker responds."""
         self._waiting_for_broker.set((), waiting)
 
     def set_lag(self, topic: str, records: int) -> None:

@@ -24,7 +24,7 @@ class RestartPolicy:
         self._progress_s: float | None = None
 
     def record_progress(self, now_s: float) -> None:
-        """Note that the process has just made progress."""
+        """Record that the process has just made progress."""
         self._progress_s = now_s
 
     def idle_s(self, now_s: float) -> float:
@@ -32,14 +32,14 @@ class RestartPolicy:
         return inf if self._progress_s is None else now_s - self._progress_s
 
     def record_stall(self, for_s: float) -> None:
-        """Note a stall of this process: the brokers may be fine, and another process may have its instance id."""
+        """Record a stall of this process: the brokers may be fine, and another process may have its instance id."""
         if self._progress_s is not None:
             self._progress_s += for_s
 
     def should_restart(self, now_s: float) -> bool:
-        """Tell whether unreachable brokers explain a failure now: the process made progress once, and not lately."""
+        """Return whether unreachable brokers explain a failure now: the process made progress once, and not lately."""
         return self._progress_s is not None and now_s - self._progress_s > _IDLE_S
 
     def is_stranded(self, now_s: float) -> bool:
-        """Tell whether the process has waited too long for an assignment after it lost its partitions."""
+        """Return whether the process has waited too long for an assignment after it lost its partitions."""
         return self._progress_s is not None and now_s - self._progress_s > _STRANDED_S

@@ -28,7 +28,7 @@ class Stop:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
 
     def __call__(self) -> bool:
-        """Tell whether the role has to stop."""
+        """Return whether the role has to stop."""
         self._checked_s = self._monotonic_s()
         return self._stopping
 

@@ -23,7 +23,7 @@ from schemas.records.topics import Topic, TopicNames
 _SILENT_AFTER_S: Final = 1.0
 _RETRY_S: Final = 0.2
 _POLL_S: Final = 0.05
-_SILENT: Final = "no broker answers"
+_SILENT: Final = "no broker responds"
 
 
 def await_topics(
@@ -99,7 +99,7 @@ def _result(future: Future[list[str]], report: Callable[[str], None], stopping: 
 
 
 def _is_temporary(error: Unavailable) -> bool:
-    """Tell whether the error may pass without a change of settings or topics."""
+    """Return whether the error may pass without a change of settings or topics."""
     cause = error.__cause__
     if isinstance(cause, KafkaException):
         return isinstance(error, NotSettled) or is_lost_broker(cause.args[0])

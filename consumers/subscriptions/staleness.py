@@ -67,7 +67,7 @@ class Staleness:
     def is_due(self, now_ms: int) -> bool:
         """Whether the next request is due; called each turn."""
         if self._slow_since_ms is not None and now_ms - self._looked_ms > _STALLED_MS:
-            self._slow_since_ms = now_ms  # a stall of this process says nothing about the broker
+            self._slow_since_ms = now_ms  # a stall of this process is not slowness of the broker
         self._looked_ms = now_ms
         if self._last_requested_ms is None:
             return True
@@ -75,14 +75,14 @@ class Staleness:
         return len(self._open) < MAX_OPEN and now_ms - self._last_requested_ms >= apart_ms
 
     def on_request(self, now_ms: int) -> None:
-        """Note a request. Its time identifies it, so there is at most one per millisecond."""
+        """Record a request. Its time identifies it, so there is at most one per millisecond."""
         if self._slow_since_ms is None:
             self._slow_since_ms = now_ms
         self._last_requested_ms = now_ms
         self._open.append(now_ms)
 
     def on_response(self, requested_at_ms: int, ends: Mapping[int, int], now_ms: int) -> None:
-        """Note the response to the request of `requested_at_ms`: the end offset of each partition.
+        """Record the response to the request of `requested_at_ms`: the end offset of each partition.
 
         Responses may arrive out of order. One that arrives after the response to a later request does not count for the
         broker's speed, but its end offsets do count: the broker may have read them later.
@@ -97,11 +97,11 @@ class Staleness:
             del self._pending[1]
 
     def on_error(self, requested_at_ms: int) -> None:
-        """Note that the request of `requested_at_ms` failed."""
+        """Record that the request of `requested_at_ms` failed."""
         self._open = [other for other in self._open if other != requested_at_ms]
 
     def on_advance(self, positions: Mapping[int, int]) -> None:
-        """Note the next offset of the table by partition."""
+        """Set the next offset of the table by partition."""
         reached = [end for end in self._pending if _is_reached(end, positions)]
         if reached:
             self._verified_ms = max([self._verified_ms or 0, *(end.requested_at_ms for end in reached)])

@@ -73,7 +73,7 @@ class Applied(Generic[T]):
 
 
 @dataclass(frozen=True, slots=True)
-class _Held(Generic[T]):
+class _PartitionRecords(Generic[T]):
     """Records of an id on one partition: the last good one, and the unusable one after it."""
 
     entry: Entry[T] | None
@@ -90,7 +90,7 @@ class TableState(Generic[T]):
     def __init__(self, interpret: Interpret[T]) -> None:
         self._interpret = interpret
         self._entries: dict[str, Entry[T]] = {}
-        self._irregular: dict[str, dict[int, _Held[T]]] = {}
+        self._irregular: dict[str, dict[int, _PartitionRecords[T]]] = {}
         self._positions: dict[int, int] = {}
 
     def __len__(self) -> int:
@@ -125,18 +125,18 @@ class TableState(Generic[T]):
             return Applied(before, before, None)
         self._positions[partition] = offset + 1
         if value is None:
-            self._hold(key, partition, before, None)
+            self._set_records(key, partition, before, None)
             return Applied(before, self._entries.get(key), None)
         try:
             entry = Entry(self._interpret(partition, offset, key, value), partition, offset)
         except (UnreadableRecord, SealBroken) as error:
             unusable = Unusable(str(error), partition, offset)
-            self._hold(key, partition, before, _Held(self._good(key, partition, before), unusable))
+            self._set_records(key, partition, before, _PartitionRecords(self._good(key, partition, before), unusable))
             return Applied(before, self._entries.get(key), unusable)
         if key not in self._irregular and (before is None or before.partition == partition):
             self._entries[key] = entry
         else:
-            self._hold(key, partition, before, _Held(entry, None))
+            self._set_records(key, partition, before, _PartitionRecords(entry, None))
         return Applied(before, self._entries.get(key), None)
 
     def advance(self, partition: int, next_offset: int) -> None:
@@ -159,28 +159,30 @@ class TableState(Generic[T]):
 
     def _good(self, key: str, partition: int, before: Entry[T] | None) -> Entry[T] | None:
         """Return the last good record of an id on a partition."""
-        held = self._irregular.get(key, {}).get(partition)
-        if held is not None:
-            return held.entry
+        records = self._irregular.get(key, {}).get(partition)
+        if records is not None:
+            return records.entry
         return before if before is not None and before.partition == partition else None
 
-    def _hold(self, key: str, partition: int, before: Entry[T] | None, held: _Held[T] | None) -> None:
+    def _set_records(
+        self, key: str, partition: int, before: Entry[T] | None, records: _PartitionRecords[T] | None
+    ) -> None:
         """Set the records of an id on a partition, and update its effective entry."""
-        all_held = self._irregular.pop(key, None)
-        if all_held is None:
-            all_held = {} if before is None else {before.partition: _Held(before, None)}
-        if held is None:
-            all_held.pop(partition, None)
+        by_partition = self._irregular.pop(key, None)
+        if by_partition is None:
+            by_partition = {} if before is None else {before.partition: _PartitionRecords(before, None)}
+        if records is None:
+            by_partition.pop(partition, None)
         else:
-            all_held[partition] = held
-        if len(all_held) > 1 or any(other.unusable is not None for other in all_held.values()):
-            self._irregular[key] = all_held
-        entry = all_held[min(all_held)].entry if all_held else None
+            by_partition[partition] = records
+        if len(by_partition) > 1 or any(other.unusable is not None for other in by_partition.values()):
+            self._irregular[key] = by_partition
+        entry = by_partition[min(by_partition)].entry if by_partition else None
         if entry is None:
             self._entries.pop(key, None)
         else:
             self._entries[key] = entry
 
     def _unusable(self, id_: str) -> Unusable | None:
-        held = self._irregular[id_]
-        return held[min(held)].unusable
+        records = self._irregular[id_]
+        return records[min(records)].unusable

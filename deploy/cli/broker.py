@@ -39,7 +39,7 @@ def _broker(
         ),
     ] = None,
 ) -> None:
-    """Run a Kafka broker on this machine until Ctrl-C: in a container if Docker answers, else on Java 17 or later.
+    """Run a Kafka broker on this machine until Ctrl-C: in a container if Docker responds, else on Java 17 or later.
 
     If the settings name a broker, the command reports that and exits without starting one.
     """

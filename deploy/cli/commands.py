@@ -14,7 +14,7 @@ ROLES: Final = "Roles, one per process"
 OPERATE: Final = "Operate"
 
 
-class Entry(NamedTuple):
+class CommandEntry(NamedTuple):
     """A command; `module` has it as its `app`, `help` is its first paragraph, `panel` is its place in the help."""
 
     name: str
@@ -24,96 +24,96 @@ class Entry(NamedTuple):
 
 
 COMMANDS: Final = (
-    Entry(
+    CommandEntry(
         "up",
         "deploy.cli.up",
         "Run a broker (unless the settings name one), create the topics, and run all roles until Ctrl-C or SIGTERM.",
         START,
     ),
-    Entry(
+    CommandEntry(
         "demo",
         "deploy.cli.demo",
         "Run the main job end to end: events in, signed webhooks out, retries and dead letters, everything counted.",
         START,
     ),
-    Entry(
+    CommandEntry(
         "broker",
         "deploy.cli.broker",
-        "Run a Kafka broker on this machine until Ctrl-C: in a container if Docker answers, else on Java 17 or later.",
+        "Run a Kafka broker on this machine until Ctrl-C: in a container if Docker responds, else on Java 17 or later.",
         START,
     ),
-    Entry(
+    CommandEntry(
         "receiver",
         "deploy.cli.receiver",
         "Receive webhooks, verify their signatures, and print one line per delivery until Ctrl-C.",
         START,
     ),
-    Entry("events", "deploy.cli.events", "Publish events, your own or simulated ones.", PIPELINE),
-    Entry(
+    CommandEntry("events", "deploy.cli.events", "Publish events, your own or simulated ones.", PIPELINE),
+    CommandEntry(
         "subscriptions",
         "deploy.cli.subscriptions",
         "Manage subscriptions: which events of which customer go to which URL.",
         PIPELINE,
     ),
-    Entry("senders", "deploy.cli.senders", "Show how webhooks look, and add senders of your own.", PIPELINE),
-    Entry(
+    CommandEntry("senders", "deploy.cli.senders", "Show how webhooks look, and add senders of your own.", PIPELINE),
+    CommandEntry(
         "verify",
         "deploy.cli.verify",
         "Check whether a request is genuine (exit code 0), and if not, explain why (exit code 1).",
         PIPELINE,
     ),
-    Entry(
+    CommandEntry(
         "router",
         "deploy.cli.router",
         "Match each event with the subscriptions of its customer, and create a job for each match.",
         ROLES,
     ),
-    Entry(
+    CommandEntry(
         "deliver",
         "deploy.cli.deliver",
         "Deliver the jobs that are due: sign, POST, retry on schedule, record every attempt.",
         ROLES,
     ),
-    Entry(
+    CommandEntry(
         "topics",
         "deploy.cli.topics",
         "Compare Signpost's own topics with their required configuration, and create or alter them.",
         OPERATE,
     ),
-    Entry(
+    CommandEntry(
         "positions",
         "deploy.cli.positions",
         "Show where sources and jobs are read from, and set positions that were lost.",
         OPERATE,
     ),
-    Entry(
+    CommandEntry(
         "settings", "deploy.cli.settings", "Show all settings and where each comes from, with secrets masked.", OPERATE
     ),
-    Entry(
+    CommandEntry(
         "lag",
         "deploy.cli.lag",
         "Show what waits in each source and delay topic, since when, and which process reads it.",
         OPERATE,
     ),
-    Entry(
+    CommandEntry(
         "endpoints",
         "deploy.cli.endpoints",
         "Show the worst endpoints: how and since when they fail, what is in flight and waiting, and what limits them.",
         OPERATE,
     ),
-    Entry(
+    CommandEntry(
         "explain",
         "deploy.cli.explain",
         "Explain what happened to an event: who took it, who did not and why, each attempt, and the outcome.",
         OPERATE,
     ),
-    Entry(
+    CommandEntry(
         "tail",
         "deploy.cli.tail",
         "Show the records of any topic, decoded: time, partition:offset, key and fields. Secrets are masked.",
         OPERATE,
     ),
-    Entry(
+    CommandEntry(
         "dead-letters",
         "deploy.cli.dead_letters",
         "Show and retry dead letters: jobs that ran out of attempts, and unreadable records.",

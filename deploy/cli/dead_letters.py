@@ -17,7 +17,7 @@ from deploy.cli.columns import Column, cut, folded, screen_width, table, widths_
 from deploy.cli.context import command_app, print_json, settings_of
 from deploy.cli.options import print_error
 from deploy.cli.scanning import Json, Since, no_bar, record_reader, scanning, since_ms
-from producers.dead_letters import Again, Decision, Refused, Retry, RetryWriter
+from producers.dead_letters import Decision, PlannedRetry, RefusedRetry, RetryPlanner, RetryWriter
 from schemas.avro.codec import DecodedRecord
 from schemas.catalog.errors import InvalidInput, Unavailable
 from schemas.input.terminal import printable
@@ -148,14 +148,14 @@ def _retry(
 
 def _act(settings: Settings, decisions: list[Decision], *, yes: bool) -> tuple[int, int]:
     """Write the retries and report the refusals; return the numbers of both."""
-    records = [decision for decision in decisions if isinstance(decision, Again)]
+    records = [decision for decision in decisions if isinstance(decision, PlannedRetry)]
     if len(records) > _MANY and not yes:
         _ask(records)
     if records:
         writer = RetryWriter(settings.kafka_properties(), settings.max_event)
         writer.write(records, lambda record: typer.echo(f"{record.id}  {record.what}"))
     for decision in decisions:
-        if not isinstance(decision, Again):
+        if not isinstance(decision, PlannedRetry):
             print_error(f"{decision.id}: {decision.why}")
     return len(records), len(decisions) - len(records)
 
@@ -167,13 +167,13 @@ def _decide(
     if not found:
         return [], 0
     runs = letters.runs(found)
-    retry = Retry(settings.names, SubscriptionHistory(scanner, settings.names).current, scanner.topics(), runs)
+    retry = RetryPlanner(settings.names, SubscriptionHistory(scanner, settings.names).current, scanner.topics(), runs)
     decisions: list[Decision] = []
     before = 0
     for one in sorted(found, key=lambda one: (one.at_ms, one.partition, one.offset)):
         letter = one.letter
         if not isinstance(letter, DeadLetter):
-            decisions.append(Refused(one.id, f"not a dead letter: {letter}"))
+            decisions.append(RefusedRetry(one.id, f"not a dead letter: {letter}"))
         elif not again and one.retried(runs) is not None:
             before += 1
         else:
@@ -181,7 +181,7 @@ def _decide(
     return decisions, before
 
 
-def _ask(records: list[Again]) -> None:
+def _ask(records: list[PlannedRetry]) -> None:
     topics = ", ".join(sorted({record.topic for record in records}))
     if not sys.stdin.isatty():
         raise InvalidInput(f"{len(records):,} records would be written to {topics}; confirm with --yes")

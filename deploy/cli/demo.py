@@ -20,9 +20,9 @@ from deploy.cli.demo_table import line_of, table_of
 from deploy.cli.options import options_of, print_error
 from deploy.demo import demo
 from deploy.demo.demo import OnPhase
-from deploy.demo.tally import Progress, customers_of
+from deploy.demo.tally import DemoProgress, customers_of
 from deploy.dev.jars import OnProgress
-from deploy.dev.supervisor import Role
+from deploy.dev.supervisor import RoleProcess
 from deploy.dev.up import Stack, running
 from schemas.senders.sender import load_senders
 
@@ -47,7 +47,7 @@ def _demo(
     Exit code 0 only if every count adds up. The demo removes everything that it created.
     """
     console = Console(highlight=False)
-    progress = Progress(customers_of(load_senders()))
+    progress = DemoProgress(customers_of(load_senders()))
     began = time.monotonic()
     try:
         _run(console, options_of(ctx).config, progress, events)
@@ -62,12 +62,12 @@ def _demo(
     raise typer.Exit(_FAILED if problems else 0)
 
 
-def _run(console: Console, config: Path | None, progress: Progress, events: int) -> None:
+def _run(console: Console, config: Path | None, progress: DemoProgress, events: int) -> None:
     """Start everything, run the demo, and stop everything; KeyboardInterrupt if a signal ends it early."""
-    # The broker lives for seconds: without Java's second compiler the whole demo takes a third less CPU.
+    # The broker lives for seconds: Java's second compiler would use more CPU than it saves.
     os.environ.setdefault("JAVA_TOOL_OPTIONS", "-XX:TieredStopAtLevel=1")
     stop = Stop()
-    roles = [Role("router", 0), Role("deliver", 0)]
+    roles = [RoleProcess("router", 0), RoleProcess("deliver", 0)]
     with tempfile.TemporaryDirectory(prefix="signpost-demo-") as folder:
         state = Path(folder)
         extra: dict[str, Any] = {**demo.SETTINGS, "prefix": f"demo-{state.name[-8:].replace('_', '-')}."}
@@ -92,7 +92,7 @@ def _printer(console: Console) -> OnProgress:
 
 
 @contextmanager
-def _shown(console: Console, progress: Progress, stop: Callable[[], bool]) -> Iterator[OnPhase]:
+def _shown(console: Console, progress: DemoProgress, stop: Callable[[], bool]) -> Iterator[OnPhase]:
     """Draw the figures while they grow; without a terminal, write a line every two seconds."""
     began = time.monotonic()
     phase = ""

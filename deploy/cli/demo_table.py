@@ -8,7 +8,7 @@ from typing import Final, TypeAlias
 from rich import box
 from rich.table import Table
 
-from deploy.demo.tally import Customer, Progress, Tally
+from deploy.demo.tally import Customer, DemoProgress, Tally
 
 _Figure: TypeAlias = Callable[[Tally], str]
 _Columns: TypeAlias = Sequence[tuple[str, _Figure]]
@@ -40,7 +40,7 @@ _CLOSING: Final[_Columns] = (*_COUNTS, ("p50", _latency(0.5)), ("p99", _latency(
 _LEGEND: Final = "verified: signatures that the endpoint verified; p50, p99: event to 2xx, in ms"
 
 
-def table_of(progress: Progress, caption: str, *, closing: bool) -> Table:
+def table_of(progress: DemoProgress, caption: str, *, closing: bool) -> Table:
     """Return the table: counts while the demo runs; latencies and the rate when it closes."""
     table = Table(
         title=f"Webhooks of {len(progress.senders)} senders, for {len(progress.customers)} endpoints",
@@ -69,7 +69,7 @@ def _name(customer: Customer) -> str:
     return customer.sender.name if customer.id == customer.sender.name else f"  {customer.endpoint}"
 
 
-def line_of(progress: Progress, phase: str, seconds: float) -> str:
+def line_of(progress: DemoProgress, phase: str, seconds: float) -> str:
     """Return the progress in one line, for output that is not a terminal."""
     every = progress.sum()
     return (

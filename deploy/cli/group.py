@@ -13,7 +13,7 @@ from typing import Any, Final, TypeAlias
 import typer
 from typer.core import TyperArgument, TyperCommand, TyperGroup
 
-from deploy.cli.commands import COMMANDS, Entry
+from deploy.cli.commands import COMMANDS, CommandEntry
 
 _Context: TypeAlias = Any  # typer keeps the types of its own context, commands and parameters private
 _Command: TypeAlias = Any
@@ -46,7 +46,7 @@ class LazyGroup(TyperGroup):
         return name, None if entry is None else load_command(entry), rest
 
 
-def load_command(entry: Entry) -> _Command:
+def load_command(entry: CommandEntry) -> _Command:
     """Import the module of a command and return the command."""
     command: _Command = typer.main.get_command(import_module(entry.module).app)
     command.name = entry.name

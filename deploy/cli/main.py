@@ -1,6 +1,6 @@
 """The `signpost` command: global options, and errors as sentences.
 
-Exit codes: 0 done; 1 something required does not answer or is misconfigured; 2 invalid input.
+Exit codes: 0 done; 1 something required does not respond or is misconfigured; 2 invalid input.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import typer
 from deploy.cli.group import LazyGroup
 from deploy.cli.options import GlobalOptions, print_error
 from deploy.config.kafka_log import limit_repeats
-from deploy.roles.ending import leave
+from deploy.roles.process_exit import exit_process
 from schemas.catalog.errors import InvalidInput, SignpostError
 
 FAILED: Final = 1
@@ -91,8 +91,8 @@ def run() -> NoReturn:
     try:
         main()
     except SystemExit as ending:
-        leave(_exit_code(ending))
-    leave(0)
+        exit_process(_exit_code(ending))
+    exit_process(0)
 
 
 def _exit_code(ending: SystemExit) -> int:

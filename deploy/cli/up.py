@@ -11,7 +11,7 @@ import typer
 from consumers.service.signals import Stop
 from deploy.cli.context import command_app
 from deploy.cli.options import options_of
-from deploy.dev.supervisor import Role
+from deploy.dev.supervisor import RoleProcess
 from deploy.dev.up import running
 
 DEFAULT_STATE: Final = Path(".signpost")
@@ -32,8 +32,8 @@ def _up(
     """Run a broker (unless the settings name one), create the topics, and run all roles until Ctrl-C or SIGTERM."""
     options = options_of(ctx)
     folder = state or options.state or DEFAULT_STATE
-    roles = [Role("router", instance) for instance in range(router)]
-    roles += [Role("deliver", instance) for instance in range(deliver)]
+    roles = [RoleProcess("router", instance) for instance in range(router)]
+    roles += [RoleProcess("deliver", instance) for instance in range(deliver)]
     stop = Stop()
     try:
         with running(folder, options.config, roles, typer.echo) as stack:

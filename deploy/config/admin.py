@@ -21,7 +21,7 @@ def reachable_admin(settings: Settings) -> AdminClient:
         admin.list_topics(timeout=_METADATA_S)
     except KafkaException as error:
         raise Unavailable(
-            f"no broker answers at {settings.bootstrap_servers} within {_METADATA_S:.0f} s: {error.args[0].str()}; "
+            f"no broker responds at {settings.bootstrap_servers} within {_METADATA_S:.0f} s: {error.args[0].str()}; "
             "`signpost settings` shows where this address comes from"
         ) from error
     return admin

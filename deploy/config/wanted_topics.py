@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from deploy.config.senders import senders_of
 from schemas.records.topics import Topic, delays_of, own_topics
-from schemas.settings.settings import Settings, Source
+from schemas.settings.settings import EventSource, Settings
 
 
-def sources_of(settings: Settings) -> tuple[Source, ...]:
+def sources_of(settings: Settings) -> tuple[EventSource, ...]:
     """Return the source topics: those of the settings, else one topic of Signpost per loaded sender."""
     if settings.sources:
         return settings.sources
-    return tuple(Source(topic=settings.names.events(name), sender=name) for name in senders_of(settings))
+    return tuple(EventSource(topic=settings.names.events(name), sender=name) for name in senders_of(settings))
 
 
 def wanted_topics(settings: Settings) -> list[Topic]:

@@ -20,7 +20,7 @@ from deploy.config.admin import reachable_admin
 from deploy.config.sealing_key import sealer_of
 from deploy.config.wanted_topics import wanted_topics
 from deploy.demo.simulator import Simulator
-from deploy.demo.tally import Customer, Progress
+from deploy.demo.tally import Customer, DemoProgress
 from deploy.dev.receiver import Receiver
 from deploy.dev.responses import Received, Response
 from producers.events.publisher import EventPublisher, wall_clock_us
@@ -64,7 +64,7 @@ def check_egress(settings: Settings) -> None:
 class Endpoints:
     """One receiver per customer. Each counts into its own tally, in its own thread."""
 
-    def __init__(self, progress: Progress) -> None:
+    def __init__(self, progress: DemoProgress) -> None:
         self._progress = progress
         self._receivers: list[Receiver] = []
 
@@ -112,7 +112,7 @@ class Endpoints:
 class Records:
     """Reads the topics of new jobs and of outcomes from their beginning."""
 
-    def __init__(self, settings: Settings, progress: Progress) -> None:
+    def __init__(self, settings: Settings, progress: DemoProgress) -> None:
         self._progress = progress
         self._jobs = settings.names.jobs(FIRST)
         self._decode_job = JobCodec().decode
@@ -160,7 +160,7 @@ class Records:
 
 
 @contextmanager
-def prepared(settings: Settings, progress: Progress) -> Iterator[Records]:
+def prepared(settings: Settings, progress: DemoProgress) -> Iterator[Records]:
     """Open the endpoints, write the subscriptions and start to read the records."""
     with ExitStack() as stack:
         endpoints = Endpoints(progress)
@@ -174,7 +174,7 @@ def prepared(settings: Settings, progress: Progress) -> Iterator[Records]:
 
 
 def publish(
-    settings: Settings, progress: Progress, records: Records, *, events: int, rate: float, on_phase: OnPhase
+    settings: Settings, progress: DemoProgress, records: Records, *, events: int, rate: float, on_phase: OnPhase
 ) -> None:
     """Publish simulated events at a steady rate, equally many of each customer, and count records meanwhile.
 
@@ -200,7 +200,7 @@ def _events_of(customer: Customer) -> Iterator[Event]:
     return Simulator(secrets.randbits(32), [customer.id], wall_clock_us, customer.sender).events()
 
 
-def finish(progress: Progress, records: Records, *, within_s: float, on_phase: OnPhase) -> None:
+def finish(progress: DemoProgress, records: Records, *, within_s: float, on_phase: OnPhase) -> None:
     """Count records until every job has ended, at most `within_s`. `on_phase` as in `publish`."""
     deadline = time.monotonic() + within_s
     while progress.waiting and time.monotonic() < deadline:

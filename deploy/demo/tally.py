@@ -75,7 +75,7 @@ class Tally:
 
 
 @dataclass(slots=True)
-class Progress:
+class DemoProgress:
     """The state of a running demo; `tallies` are by customer id."""
 
     customers: tuple[Customer, ...]

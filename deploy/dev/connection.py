@@ -14,17 +14,17 @@ _MAX_BODY: Final = 16 * 1024 * 1024
 class RequestHandler(Protocol):
     """The receiver, as its connections use it. All calls come from the event loop's thread."""
 
-    def on_connect(self, connection: Connection) -> int:
+    def on_connect(self, connection: ReceiverConnection) -> int:
         """Register a new connection and return its number."""
 
-    def on_disconnect(self, connection: Connection) -> None:
+    def on_disconnect(self, connection: ReceiverConnection) -> None:
         """Remove a closed connection."""
 
     def on_request(self, request: Head, body: bytes, connection: int) -> Reply:
         """Record a request and return the reply to it."""
 
 
-class Connection(asyncio.Protocol):
+class ReceiverConnection(asyncio.Protocol):
     """One connection. A slow reply delays the requests behind it."""
 
     def __init__(self, handler: RequestHandler) -> None:

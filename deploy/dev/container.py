@@ -163,8 +163,8 @@ def _translated(what: str) -> Iterator[None]:
     """Turn errors of testcontainers, docker-py, requests and urllib3 into Unavailable."""
     from docker.errors import DockerException  # type: ignore[import-untyped]  # noqa: PLC0415  # no types; optional
     from requests.exceptions import RequestException  # noqa: PLC0415  # docker-py installs it and urllib3
-    from testcontainers.core.exceptions import ContainerStartException  # noqa: PLC0415
-    from urllib3.exceptions import HTTPError  # noqa: PLC0415
+    from testcontainers.core.exceptions import ContainerStartException  # noqa: PLC0415  # optional
+    from urllib3.exceptions import HTTPError  # noqa: PLC0415  # as above
 
     try:
         yield
@@ -176,8 +176,8 @@ def _new_container() -> DockerContainer:
     """Return a container that is not started yet; Unavailable within a few seconds if no daemon responds."""
     try:
         from testcontainers.core.config import testcontainers_config  # noqa: PLC0415  # optional
-        from testcontainers.core.container import DockerContainer  # noqa: PLC0415
-        from testcontainers.core.docker_client import get_docker_host  # noqa: PLC0415
+        from testcontainers.core.container import DockerContainer  # noqa: PLC0415  # optional
+        from testcontainers.core.docker_client import get_docker_host  # noqa: PLC0415  # optional
     except ImportError as error:
         raise Unavailable("testcontainers is not installed (the extra `local`)") from error
     host = get_docker_host() or "unix://"

@@ -18,7 +18,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Final, Self, TypeAlias
 
-from deploy.dev.connection import Connection
+from deploy.dev.connection import ReceiverConnection
 from deploy.dev.http1 import Head
 from deploy.dev.responses import AttemptCounter, Behaviour, Received, Reply, Response, always, event_id_of
 from schemas.catalog.errors import Unavailable
@@ -60,7 +60,7 @@ class Receiver:
         self._attempts = AttemptCounter()
         self._count = 0
         self._connections = 0
-        self._open: set[Connection] = set()
+        self._open: set[ReceiverConnection] = set()
         self._records: list[Received] = []
         self._arrived = threading.Condition()
         self._loop = asyncio.new_event_loop()
@@ -152,7 +152,12 @@ class Receiver:
         try:
             server = loop.run_until_complete(
                 loop.create_server(
-                    lambda: Connection(self), self.host, self.port, ssl=self._tls, backlog=_BACKLOG, reuse_address=True
+                    lambda: ReceiverConnection(self),
+                    self.host,
+                    self.port,
+                    ssl=self._tls,
+                    backlog=_BACKLOG,
+                    reuse_address=True,
                 )
             )
         except OSError as error:
@@ -196,13 +201,13 @@ class Receiver:
             self._on_delivery(received, reply)
         return reply
 
-    def on_connect(self, connection: Connection) -> int:
+    def on_connect(self, connection: ReceiverConnection) -> int:
         """Register a new connection and return its number (RequestHandler)."""
         self._open.add(connection)
         self._connections += 1
         return self._connections
 
-    def on_disconnect(self, connection: Connection) -> None:
+    def on_disconnect(self, connection: ReceiverConnection) -> None:
         """Remove a closed connection (RequestHandler)."""
         self._open.discard(connection)
 

@@ -17,7 +17,7 @@ from schemas.catalog.errors import Unavailable
 from schemas.input.durations import milliseconds
 from schemas.network.egress import ANY_PORT
 from schemas.settings.kafka_properties import is_secret
-from schemas.settings.settings import Source
+from schemas.settings.settings import EventSource
 
 UP_FILE: Final = "up.json"
 _LOCK_FILE: Final = "up.lock"
@@ -97,7 +97,7 @@ def _toml(value: Any) -> str:
             return _toml(f"{milliseconds(value)}ms" if value.microseconds else f"{milliseconds(value) // 1_000}s")
         case datetime():
             return _toml(value.isoformat())
-        case Source():
+        case EventSource():
             return f"{{ topic = {_toml(value.topic)}, sender = {_toml(value.sender)} }}"
         case list() | tuple():
             return f"[{', '.join(map(_toml, value))}]"

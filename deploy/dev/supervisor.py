@@ -34,7 +34,7 @@ _CHECK_LOGS_S: Final = 5.0
 
 
 @dataclass(slots=True)
-class Role:
+class RoleProcess:
     """One supervised process: `signpost <kind> --instance <instance>`."""
 
     kind: str
@@ -79,7 +79,7 @@ class Supervisor:
         self,
         state: Path,
         config: Path | None,
-        roles: Sequence[Role],
+        roles: Sequence[RoleProcess],
         *,
         drain: timedelta,
         on_progress: Callable[[str], None],
@@ -152,7 +152,7 @@ class Supervisor:
                 codes[role.name] = role.process.kill()
         return {name: code for name, code in codes.items() if code not in (0, -signal.SIGTERM)}
 
-    def log_of(self, role: Role) -> Path:
+    def log_of(self, role: RoleProcess) -> Path:
         """Return the file of a role's output."""
         return self._logs / f"{role.kind}-{role.instance}.log"
 
@@ -162,7 +162,7 @@ class Supervisor:
             if role.deaths >= _DEATHS_AT_START:
                 raise Unavailable(f"{role.name} does not start{self._last_errors(role)}")
 
-    def _died(self, role: Role, code: int, now_s: float) -> None:
+    def _died(self, role: RoleProcess, code: int, now_s: float) -> None:
         role.deaths += _DEATHS_AT_START if code == _INVALID else 1
         self._on_progress(f"{role.name} {_exit_text(code)}; restarting it{self._last_errors(role)}")
         if now_s - role.started_s > _STABLE_AFTER_S:
@@ -173,7 +173,7 @@ class Supervisor:
         role.restart_s = now_s + role.pause_s
         role.pause_s = min(role.pause_s * 2, _LONGEST_PAUSE_S)
 
-    def _last_errors(self, role: Role) -> str:
+    def _last_errors(self, role: RoleProcess) -> str:
         """Return the errors that a role printed last, if any, and the path of its log."""
         log = self.log_of(role)
         with log.open("rb") as file:
@@ -182,7 +182,7 @@ class Supervisor:
         errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
         return f": {'; '.join(errors)} (log: {log})" if errors else f" (log: {log})"
 
-    def _start(self, role: Role) -> None:
+    def _start(self, role: RoleProcess) -> None:
         command = [sys.executable, "-m", "deploy.cli.main", *self._options, role.kind]
         command += ["--instance", str(role.instance), "--listen", f"127.0.0.1:{role.port}", "--supervised"]
         with self.log_of(role).open("ab") as log:

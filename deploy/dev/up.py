@@ -20,7 +20,7 @@ from deploy.dev.broker import Broker, start_broker
 from deploy.dev.foreground import interruptible
 from deploy.dev.jars import OnProgress
 from deploy.dev.state import locked, remove_up, write_settings, write_up
-from deploy.dev.supervisor import Role, Supervisor
+from deploy.dev.supervisor import RoleProcess, Supervisor
 from schemas.catalog.errors import Unavailable
 from schemas.records.topics import Topic
 from schemas.settings.settings import Settings
@@ -98,7 +98,7 @@ def settings_without(state: Path, config: Path | None) -> Loaded:
 def running(
     state: Path,
     config: Path | None,
-    roles: list[Role],
+    roles: list[RoleProcess],
     on_progress: OnProgress,
     *,
     extra: Mapping[str, Any] | None = None,

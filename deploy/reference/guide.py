@@ -44,7 +44,7 @@ def guide(sender: Sender, headers: list[Header], examples: Mapping[str, Example]
         _headers(headers),
         _body(sender),
         _event_types(sender, schemas),
-        _answer(sender),
+        _responses(sender),
         _repeats(sender),
         _verification(sender),
         _rotation(sender),
@@ -134,19 +134,19 @@ def _conditions(sender: Sender) -> str:
     return f"\nPublished events satisfy these rules:\n\n{''.join(lines)}"
 
 
-def _answer(sender: Sender) -> str:
+def _responses(sender: Sender) -> str:
     rows, waited = [(1, "", "")], timedelta(0)
     for number, wait in enumerate(sender.schedule, 2):
         waited += wait
         rows.append((number, format_duration(wait), _in_words(waited)))
     timeout = format_duration(sender.timeout)
     return (
-        "## Answers and retries\n\n"
-        f"Answer with 2xx as soon as the request is stored, and work on it afterwards: an attempt fails after "
-        f"{timeout}, counted from connecting to the end of the answer's headers.\n\n"
-        f"{table(('Answer', 'What comes of it'), _RESPONSES)}\n"
+        "## Responses and retries\n\n"
+        f"Respond with 2xx as soon as the request is stored, and process it afterwards: an attempt fails after "
+        f"{timeout}, counted from connecting to the end of the response headers.\n\n"
+        f"{table(('Response', 'Result'), _RESPONSES)}\n"
         f"There are {len(rows)} attempts at most. Each is made after the one before it has failed, never earlier than "
-        "this, and later where the endpoint has much to catch up with:\n\n"
+        "this, and later where the endpoint has a backlog:\n\n"
         f"{table(('Attempt', 'Wait', 'After the first'), [tuple(map(str, row)) for row in rows])}\n"
         "A subscription can have a schedule and a timeout of its own.\n"
     )

@@ -12,7 +12,7 @@ from confluent_kafka.admin import AdminClient
 
 from consumers.kafka.connectivity import ConnectivityMonitor
 from consumers.kafka.positions import CommittedPositions
-from consumers.kafka.schema_registry import Registry
+from consumers.kafka.schema_registry import SchemaRegistry
 from consumers.kafka.source_positions import SourcesTopic
 from consumers.kafka.topics import router_group
 from consumers.kafka.truncation import Truncation
@@ -58,7 +58,7 @@ class RouterRole:
     table: Tables
     loop: RouterLoop
     topics: tuple[str, ...]
-    registry: Registry | None
+    registry: SchemaRegistry | None
     starting: str | None = "the topics have not been checked yet"
     pages: Mapping[str, Page] = field(default_factory=dict)
 
@@ -121,7 +121,7 @@ def build(settings: Settings, instance: int | None) -> RouterRole:
         now_s=time.monotonic,
     )
     limits = SizeLimits(max_event=settings.max_event, max_body=settings.max_body)
-    registry = None if settings.schema_registry_url is None else Registry(settings.schema_registry_url)
+    registry = None if settings.schema_registry_url is None else SchemaRegistry(settings.schema_registry_url)
     schemas = None if registry is None else BackgroundSchemas(registry, time.monotonic)
     loop = RouterLoop(
         router=Router(senders, subscribers, limits, _unix_ms, schemas),

@@ -22,7 +22,7 @@ _ELIDED: Final = "..."
 
 
 @dataclass(slots=True)
-class Given:
+class GivenEvent:
     """An event as given: values by native key, the given key of each, and errors in the form."""
 
     values: dict[str, Any] = field(default_factory=dict)
@@ -58,16 +58,16 @@ class EventForms:
         for name in sender.event_types:
             self._names |= {name: name, name.upper(): name}
 
-    def read(self, document: Mapping[str, Any], parse: Any) -> Given:
+    def read(self, document: Mapping[str, Any], parse: Any) -> GivenEvent:
         """Convert an object to the native keys; `parse` parses JSON text or raises ValueError."""
-        given = Given()
+        given = GivenEvent()
         if all(key in document for key in _REQUEST):
             self._take_request(given, document, parse)
         else:
             self._take(given, document)
         return given
 
-    def _take(self, given: Given, document: Mapping[str, Any], prefix: str = "") -> None:
+    def _take(self, given: GivenEvent, document: Mapping[str, Any], prefix: str = "") -> None:
         for key, value in document.items():
             name = self._keys.get(key)
             if name is None:
@@ -76,7 +76,7 @@ class EventForms:
             else:
                 given.put(name, value, f"{prefix}{key}")
 
-    def _take_request(self, given: Given, document: Mapping[str, Any], parse: Any) -> None:
+    def _take_request(self, given: GivenEvent, document: Mapping[str, Any], parse: Any) -> None:
         headers = document["headers"]
         payload = document["payload"]
         self._take(given, {key: value for key, value in document.items() if key not in _REQUEST})
@@ -98,7 +98,7 @@ class EventForms:
         else:
             given.problems.append(f"payload: expected an object, found {short(payload)}")
 
-    def _take_headers(self, given: Given, headers: Mapping[str, Any]) -> Iterator[str]:
+    def _take_headers(self, given: GivenEvent, headers: Mapping[str, Any]) -> Iterator[str]:
         for name, value in headers.items():
             meaning = self._headers.get(str(name).lower())
             if meaning is None or value == _ELIDED:

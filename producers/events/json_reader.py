@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from producers.events.forms import EventForms, Given
+from producers.events.forms import EventForms, GivenEvent
 from producers.events.validation import did_you_mean, is_text, problems, short
 from schemas.avro.json_form import embedding
 from schemas.avro.json_text import ExactFloat, JsonText, object_text
@@ -83,12 +83,12 @@ class EventReader:
                 data = json.loads(data if isinstance(data, str) else data.text)
             yield from self.sender.problems(event_type, data)
 
-    def _given(self, document: Any) -> Given:
+    def _given(self, document: Any) -> GivenEvent:
         if not isinstance(document, Mapping):
-            return Given(problems=[f"expected an object, found {short(document)}"])
+            return GivenEvent(problems=[f"expected an object, found {short(document)}"])
         return self._forms.read(document, _parse)
 
-    def _problems(self, given: Given) -> Iterator[str]:
+    def _problems(self, given: GivenEvent) -> Iterator[str]:
         yield from given.problems
         if given.problems and not given.values:
             return
@@ -107,7 +107,7 @@ class EventReader:
                 yield f"{given.key('created_at')}: {error}"
         yield from self._type_problems(given)
 
-    def _type_problems(self, given: Given) -> Iterator[str]:
+    def _type_problems(self, given: GivenEvent) -> Iterator[str]:
         event_type = given.values.get("event_type")
         key = given.key("event_type")
         if event_type is None and key != "event_type":  # it came from a header, and its error is already reported
@@ -126,7 +126,7 @@ class EventReader:
         else:
             yield from self.data_problems(event_type, given.values["data"], given.key("data"))
 
-    def _event(self, given: Given) -> Event:
+    def _event(self, given: GivenEvent) -> Event:
         created_at = given.values.get("created_at")
         data = given.values["data"]
         if isinstance(data, str):

@@ -22,7 +22,7 @@ MAX_HOST: Final = 253
 ANY_PORT: Final = 0
 
 _DEFAULT_PORTS: Final = {"https": 443, "http": 80}
-_SHAPE: Final = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<authority>[^/?]*)(?P<rest>.*)")
+_URL: Final = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<authority>[^/?]*)(?P<rest>.*)")
 _AUTHORITY: Final = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(?P<port>[1-9][0-9]{0,4}))?")
 _LABEL: Final = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
 # The last label of an IP literal in any notation of inet_aton: 127.1, 0x7f.1, 2130706433.
@@ -54,19 +54,19 @@ class EgressPolicy:
         if len(url) > MAX_URL:
             raise InvalidInput(f"url has {len(url)} characters; at most {MAX_URL} are allowed")
         _refuse_characters(url)
-        shape = _SHAPE.fullmatch(url)
-        if shape is None:
+        parts = _URL.fullmatch(url)
+        if parts is None:
             either = "https://host/path or http://host/path" if self.allow_http else "https://host/path"
             raise InvalidInput(f"url must be {either}")
-        scheme = shape["scheme"].lower()
+        scheme = parts["scheme"].lower()
         if scheme != "https" and (scheme != "http" or not self.allow_http):
             allowed = "https:// or http://" if self.allow_http else "https://"
             hint = "; set allow_http for development only" if scheme == "http" else ""
             raise InvalidInput(f"url must start with {allowed} (got {scheme[:20]}://){hint}")
-        host, port = self._check_authority(shape["authority"], _DEFAULT_PORTS[scheme])
+        host, port = self._check_authority(parts["authority"], _DEFAULT_PORTS[scheme])
         bracketed = f"[{host}]" if ":" in host else host
         authority = bracketed if port == _DEFAULT_PORTS[scheme] else f"{bracketed}:{port}"
-        rest = shape["rest"] if shape["rest"].startswith("/") else f"/{shape['rest']}"
+        rest = parts["rest"] if parts["rest"].startswith("/") else f"/{parts['rest']}"
         return Target(f"{scheme}://{authority}{rest}", scheme, host, port)
 
     def refusal(self, address: str) -> str | None:

@@ -11,9 +11,9 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, TypeAlias
 
-from schemas.senders.header_values import Attempt, header_id, header_text
+from schemas.senders.header_values import AttemptValues, header_id, header_text
 
-Filler: TypeAlias = Callable[[Attempt], str]
+Filler: TypeAlias = Callable[[AttemptValues], str]
 
 PLACEHOLDER: Final = re.compile(r"\{([^}]*)\}")
 OF_ATTEMPT: Final[Mapping[str, Filler]] = {
@@ -38,7 +38,7 @@ class HeaderLines:
         self._is_static = not any(PLACEHOLDER.search(template) for template in filled.values())
         self._lines = [self._line(name, template) for name, template in filled.items()]
 
-    def of(self, attempt: Attempt) -> Sequence[bytes]:
+    def of(self, attempt: AttemptValues) -> Sequence[bytes]:
         """Return the lines of an attempt. A line is omitted if the event type no longer has a constant for it."""
         if self._is_static:
             return self._static
@@ -49,7 +49,7 @@ class HeaderLines:
                 lines.append(filled)
         return lines
 
-    def _line(self, name: str, template: str) -> bytes | Callable[[Attempt], bytes | None]:
+    def _line(self, name: str, template: str) -> bytes | Callable[[AttemptValues], bytes | None]:
         # ["", "event_id", " of ", "customer_id", ""]: texts and placeholders alternate
         parts = PLACEHOLDER.split(template)
         if len(parts) == 1:
@@ -60,10 +60,10 @@ class HeaderLines:
             return _of_attempt(texts, [OF_ATTEMPT[placeholder] for placeholder in names])
         return self._of_type(texts, names)
 
-    def _of_type(self, texts: list[str], names: list[str]) -> Callable[[Attempt], bytes | None]:
+    def _of_type(self, texts: list[str], names: list[str]) -> Callable[[AttemptValues], bytes | None]:
         constants = self._constants
 
-        def line(attempt: Attempt) -> bytes | None:
+        def line(attempt: AttemptValues) -> bytes | None:
             values = []
             for name in names:
                 filler = OF_ATTEMPT.get(name)
@@ -77,7 +77,7 @@ class HeaderLines:
         return line
 
 
-def _of_attempt(texts: list[str], fillers: list[Filler]) -> Callable[[Attempt], bytes]:
+def _of_attempt(texts: list[str], fillers: list[Filler]) -> Callable[[AttemptValues], bytes]:
     if len(fillers) == 1:
         (filler,), (before, after) = fillers, texts
         return lambda attempt: f"{before}{filler(attempt)}{after}".encode()

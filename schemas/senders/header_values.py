@@ -13,7 +13,7 @@ _ID: Final = re.compile(r"[A-Za-z0-9_-]{1,128}").fullmatch
 _PLAIN: Final = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?").fullmatch
 
 
-class Attempt(Protocol):
+class AttemptValues(Protocol):
     """The values of an attempt for headers; schemas.records.delivery.Job has them."""
 
     @property

@@ -24,7 +24,7 @@ from schemas.input.file_models import Document, KeyPath
 from schemas.input.toml_document import parse_toml
 from schemas.senders.conditions import Condition
 from schemas.senders.header_lines import HeaderLines
-from schemas.senders.header_values import Attempt
+from schemas.senders.header_values import AttemptValues
 from schemas.senders.manifest import ApiFlavour, Body, SenderFile, Signature, is_event_type, read_sender_file
 from schemas.senders.rendering import Render, TimeFormat, envelope, payload
 from schemas.senders.signing import SigningKey
@@ -134,7 +134,7 @@ class Sender:
         """Return the signing key for a secret, built once per subscription; InvalidInput if the secret is invalid."""
         return self.signature.signing_key(secret)
 
-    def headers(self, job: Attempt, body: bytes, keys: Sequence[SigningKey], now_s: int) -> list[bytes]:
+    def headers(self, job: AttemptValues, body: bytes, keys: Sequence[SigningKey], now_s: int) -> list[bytes]:
         """Return all header lines of an attempt, `Name: value`. `keys`: newest first. `now_s`: Unix seconds."""
         return [*self.header_lines.of(job), *self.signature.lines(job.event_id, body, keys, now_s)]
 

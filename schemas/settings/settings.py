@@ -45,7 +45,7 @@ def _wait(
     return _setting(default, description, unit="seconds", ge=least, le=most)
 
 
-class Source(BaseModel):
+class EventSource(BaseModel):
     """A topic with events, and the sender of these events."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -78,7 +78,7 @@ class Settings(BaseModel):
     senders: tuple[Path, ...] = _setting(
         (), "Your own senders, in addition to the built-in ones: their folders, or folders that contain such folders."
     )
-    sources: tuple[Source, ...] = _setting(
+    sources: tuple[EventSource, ...] = _setting(
         (), "Topics with events; default: <prefix><sender>.events of each loaded sender."
     )
     start_at: StartAt = _setting(

@@ -18,7 +18,6 @@ from schemas.catalog.errors import Unavailable
 from tests.bench.delivery import backlog, delivery, processes
 from tests.bench.endpoints import endpoints
 from tests.bench.flood import flood
-from tests.bench.freshness import freshness
 from tests.bench.latency import latency
 from tests.bench.measure import medians
 from tests.bench.memory import memory
@@ -26,6 +25,7 @@ from tests.bench.router import router
 from tests.bench.senders import senders
 from tests.bench.sink import Sink
 from tests.bench.stage import Bench
+from tests.bench.staleness import staleness
 from tests.bench.tools import tools
 from tests.support.compiled import compiled
 
@@ -33,7 +33,7 @@ BENCHMARKS: dict[str, Callable[[Bench], dict[str, Any]]] = {
     "delivery": delivery,
     "router": router,
     "latency": latency,
-    "freshness": freshness,
+    "staleness": staleness,
     "memory": memory,
     "backlog": backlog,
     "processes": processes,

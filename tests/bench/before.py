@@ -31,7 +31,7 @@ from typing import Any, Final, TypeAlias
 from deploy.dev.broker import start_broker
 from hatch_build import VARIABLE, missing_tools
 from schemas.catalog.errors import InvalidInput, Unavailable
-from tests.bench.measure import Work, medians, work_of
+from tests.bench.measure import Throughput, medians, throughput_of
 from tests.bench.sink import Sink
 from tests.bench.stage import Bench
 from tests.support.compiled import ROOT, build_wheel, environment, unpacked
@@ -204,7 +204,7 @@ def measure_delivery(bench: Bench, checkout: Checkout) -> Figures:
         stage.fill(stage.jobs_for(stage.subscribed(_SUBSCRIPTIONS), jobs))
         counted = bench.sink.counted()
         role = stage.start_in(checkout.packages, checkout.command("deliver"))
-        return _figures(work_of([role], counted, begin=0.5 * jobs, end=0.95 * jobs))
+        return _figures(throughput_of([role], counted, begin=0.5 * jobs, end=0.95 * jobs))
 
 
 def measure_router(bench: Bench, checkout: Checkout) -> Figures:
@@ -215,7 +215,7 @@ def measure_router(bench: Bench, checkout: Checkout) -> Figures:
         stage.fill_events(_CUSTOMERS, events)
         role = stage.start_in(checkout.packages, checkout.command("router")).wait_ready()
         jobs = partial(role.metric, "signpost_router_jobs_total")
-        return _figures(work_of([role], jobs, begin=0.5 * events * _FAN_OUT, end=0.95 * events * _FAN_OUT))
+        return _figures(throughput_of([role], jobs, begin=0.5 * events * _FAN_OUT, end=0.95 * events * _FAN_OUT))
 
 
 BENCHMARKS: Final[Mapping[str, Callable[[Bench, Checkout], Figures]]] = {
@@ -224,8 +224,8 @@ BENCHMARKS: Final[Mapping[str, Callable[[Bench, Checkout], Figures]]] = {
 }
 
 
-def _figures(work: Work) -> Figures:
-    return {"rate": round(work.rate), "cpu_us": round(work.cpu_us, 1)}
+def _figures(throughput: Throughput) -> Figures:
+    return {"rate": round(throughput.rate), "cpu_us": round(throughput.cpu_us, 1)}
 
 
 def compared(found: Mapping[str, Sequence[Figures]]) -> dict[str, Any]:

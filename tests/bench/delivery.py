@@ -8,7 +8,7 @@ from statistics import median
 from typing import Any
 
 from schemas.records.topics import FIRST
-from tests.bench.measure import Work, peak_mib, resident_mib, work_of
+from tests.bench.measure import Throughput, peak_mib, resident_mib, throughput_of
 from tests.bench.stage import Bench, Stage, Subscribed
 from tests.bench.yardsticks import run
 from tests.support.roles import Role
@@ -23,7 +23,7 @@ def delivery(bench: Bench) -> dict[str, Any]:
     with bench.stage() as stage:
         stage.fill(stage.jobs_for(stage.subscribed(_SUBSCRIPTIONS), jobs))
         before = run("bare", sink.url, str(jobs // 2), "512")
-        role, work = _drain(stage, jobs)
+        role, throughput = _drain(stage, jobs)
         after = run("bare", sink.url, str(jobs // 2), "512")
         figures = {"deferred": role.metric("signpost_delivery_deferred_total"), "rss_peak_mib": peak_mib(role)}
         role.terminate()
@@ -34,14 +34,14 @@ def delivery(bench: Bench) -> dict[str, Any]:
     bare = {name: median((before[name], after[name])) for name in before}
     return {
         "jobs": jobs,
-        **_figures(work),
+        **_figures(throughput),
         **figures,
         "bare_sockets": bare,
         "httpx_8": httpx[8],
         "httpx_64": httpx[64],
-        "rate_to_bare": round(work.rate / bare["rate"], 2),
-        "cpu_to_bare": round(work.cpu_us / bare["cpu_us"], 2),
-        "rate_to_httpx": round(work.rate / max(result["rate"] for result in httpx.values()), 1),
+        "rate_to_bare": round(throughput.rate / bare["rate"], 2),
+        "cpu_to_bare": round(throughput.cpu_us / bare["cpu_us"], 2),
+        "rate_to_httpx": round(throughput.rate / max(result["rate"] for result in httpx.values()), 1),
     }
 
 
@@ -65,16 +65,16 @@ def processes(bench: Bench) -> dict[str, Any]:
             roles = [stage.deliver(instance) for instance in range(count)]
             counted = bench.sink.counted()
             stage.fill(prepared)
-            work = work_of(roles, counted, begin=0.3 * jobs, end=0.95 * jobs)
-            found[str(count)] = _figures(work) | {"rss_peak_mib": [peak_mib(role) for role in roles]}
+            throughput = throughput_of(roles, counted, begin=0.3 * jobs, end=0.95 * jobs)
+            found[str(count)] = _figures(throughput) | {"rss_peak_mib": [peak_mib(role) for role in roles]}
     return {"jobs": jobs, "processes": found}
 
 
-def _drain(stage: Stage, jobs: int) -> tuple[Role, Work]:
+def _drain(stage: Stage, jobs: int) -> tuple[Role, Throughput]:
     """Start a process with waiting jobs; the first and last twentieth do not count, as deferred jobs come late."""
     counted = stage.bench.sink.counted()
     role = stage.deliver(ready=False)
-    return role, work_of([role], counted, begin=0.05 * jobs, end=0.95 * jobs)
+    return role, throughput_of([role], counted, begin=0.05 * jobs, end=0.95 * jobs)
 
 
 def _cost_with(bench: Bench, waiting: int, measured: int) -> dict[str, Any]:
@@ -85,8 +85,8 @@ def _cost_with(bench: Bench, waiting: int, measured: int) -> dict[str, Any]:
         role = stage.deliver(ready=False)
         feeder = _Feeder(stage, subscribed, waiting)
         counted = bench.sink.counted()
-        work = work_of([role], counted, begin=0.2 * measured, end=1.2 * measured, on_count=feeder.keep)
-        return _figures(work) | {"rss_mib": resident_mib(role)}
+        throughput = throughput_of([role], counted, begin=0.2 * measured, end=1.2 * measured, on_count=feeder.keep)
+        return _figures(throughput) | {"rss_mib": resident_mib(role)}
 
 
 class _Feeder:
@@ -107,5 +107,9 @@ class _Feeder:
             self._written += max(0, missing)
 
 
-def _figures(work: Work) -> dict[str, Any]:
-    return {"rate": round(work.rate), "cpu_us": round(work.cpu_us, 1), "seconds": round(work.seconds, 1)}
+def _figures(throughput: Throughput) -> dict[str, Any]:
+    return {
+        "rate": round(throughput.rate),
+        "cpu_us": round(throughput.cpu_us, 1),
+        "seconds": round(throughput.seconds, 1),
+    }

@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, Final
 
-from tests.bench.measure import peak_mib, work_of
+from tests.bench.measure import peak_mib, throughput_of
 from tests.bench.sink import Sink
 from tests.bench.stage import Bench
 from tests.support.certificates import Authority
@@ -43,11 +43,11 @@ def _deliver(bench: Bench, sink: Sink, subscriptions: int, jobs: int, url: str, 
         stage.fill(stage.jobs_for(subscribed, jobs))
         counted = sink.counted()
         role = stage.deliver(ready=False, **settings)
-        work = work_of([role], counted, begin=0.25 * jobs, end=0.95 * jobs)
+        throughput = throughput_of([role], counted, begin=0.25 * jobs, end=0.95 * jobs)
         deferred = role.metric("signpost_delivery_deferred_total")
         return {
-            "rate": round(work.rate),
-            "cpu_us": round(work.cpu_us, 1),
+            "rate": round(throughput.rate),
+            "cpu_us": round(throughput.cpu_us, 1),
             "deferred": deferred,
             "rss_peak_mib": peak_mib(role),
         }

@@ -52,7 +52,7 @@ class _Point:
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class Throughput:
     """Count, duration and CPU time of an interval."""
 
     count: float
@@ -70,7 +70,7 @@ class Work:
         return self.cpu / self.count * 1e6
 
 
-def work_of(
+def throughput_of(
     roles: Sequence[Process],
     count: Callable[[], float],
     *,
@@ -78,7 +78,7 @@ def work_of(
     end: float,
     deadline_s: float = 300.0,
     on_count: Callable[[float], object] = lambda _count: None,
-) -> Work:
+) -> Throughput:
     """Measure processes while a counter goes from `begin` to `end`; `on_count` gets each value of the counter."""
     points: list[_Point] = []
 
@@ -95,7 +95,7 @@ def work_of(
     wait_until(is_over, deadline_s, f"{end:g} are done")
     # The last point is an unknown time after the last item, so the point before it ends the interval.
     first, last = points[0], points[-2] if len(points) > 2 else points[-1]
-    return Work(max(1.0, last.count - first.count), max(1e-9, last.at - first.at), last.cpu - first.cpu)
+    return Throughput(max(1.0, last.count - first.count), max(1e-9, last.at - first.at), last.cpu - first.cpu)
 
 
 def medians(rounds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
-from tests.bench.measure import peak_mib, resident_mib, work_of
+from tests.bench.measure import peak_mib, resident_mib, throughput_of
 from tests.bench.stage import Bench
 from tests.support.roles import Role
 
@@ -48,8 +48,8 @@ def _drained(role: Role, count: Callable[[], float], end: int) -> dict[str, Any]
         if done >= (len(series) + 1) * end / 10:
             series.append(resident_mib(role))
 
-    work = work_of([role], count, begin=1, end=end, on_count=collect)
-    return {"by_tenths": series, "peak": peak_mib(role), "rate": round(work.rate)}
+    throughput = throughput_of([role], count, begin=1, end=end, on_count=collect)
+    return {"by_tenths": series, "peak": peak_mib(role), "rate": round(throughput.rate)}
 
 
 def _with_table(bench: Bench) -> dict[str, Any]:
@@ -63,7 +63,7 @@ def _with_table(bench: Bench) -> dict[str, Any]:
         delivery_ready = resident_mib(delivery)
         counted = bench.sink.counted()
         stage.fill_events(customers, events)
-        work_of([router, delivery], counted, begin=0, end=events)
+        throughput_of([router, delivery], counted, begin=0, end=events)
         return {
             "subscriptions": customers,
             "router": {"ready": router_ready, "end": resident_mib(router), "peak": peak_mib(router)},

@@ -6,7 +6,7 @@ import time
 from functools import partial
 from typing import Any
 
-from tests.bench.measure import peak_mib, work_of
+from tests.bench.measure import peak_mib, throughput_of
 from tests.bench.stage import Bench
 
 _FAN_OUTS = {1: 150_000, 3: 100_000, 100: 6_000}  # number of events
@@ -53,14 +53,14 @@ def route(bench: Bench, customers: int, each: int, events: int, event_customers:
         role = stage.router()
         ready_s = time.monotonic() - began
         routed = partial(role.metric, "signpost_router_events_total")
-        work = work_of([role], routed, begin=min(1_000, 0.1 * events), end=events)
+        throughput = throughput_of([role], routed, begin=min(1_000, 0.1 * events), end=events)
         jobs = role.metric("signpost_router_jobs_total")
         assert jobs == events * each, f"{jobs:g} jobs of {events} events for {each} subscriptions"
         return {
-            "events_rate": round(work.rate),
-            "jobs_rate": round(work.rate * each),
-            "cpu_us_event": round(work.cpu_us, 1),
-            "cpu_us_job": round(work.cpu_us / each, 1),
+            "events_rate": round(throughput.rate),
+            "jobs_rate": round(throughput.rate * each),
+            "cpu_us_event": round(throughput.cpu_us, 1),
+            "cpu_us_job": round(throughput.cpu_us / each, 1),
             "ready_s": round(ready_s, 2),
             "rss_peak_mib": peak_mib(role),
         }

@@ -56,12 +56,12 @@ def _measured(sender: Sender, events: list[Event], secret: str, rounds: int) -> 
     }
 
 
-def _cpu_us(work: Callable[[], None], rounds: int) -> float:
+def _cpu_us(call: Callable[[], None], rounds: int) -> float:
     """Return the CPU µs of one call, the best of several measurements."""
     best = float("inf")
     for _ in range(_TRIES):
         started_s = time.process_time()
         for _ in range(rounds):
-            work()
+            call()
         best = min(best, (time.process_time() - started_s) / rounds)
     return best * 1e6

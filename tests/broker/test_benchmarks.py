@@ -36,7 +36,7 @@ _FIGURES: Final[dict[str, set[str]]] = {
     "memory": {"waiting", "subscriptions"},
     "backlog": {"waiting", "max_to_min_cpu"},
     "processes": {"jobs", "processes"},
-    "freshness": {"changes", "attempts", "acknowledged_after_ms", "violations"},
+    "staleness": {"changes", "attempts", "acknowledged_after_ms", "violations"},
     "endpoints": {"jobs", "hosts", "tls"},
     "flood": {
         "flood",
@@ -98,8 +98,8 @@ def test_every_benchmark_prints_its_figures(bench: Bench, name: str) -> None:
     found = BENCHMARKS[name](bench)
 
     assert _FIGURES[name] <= json.loads(json.dumps(found)).keys()
-    # `freshness` counts from the acknowledgement: an earlier effect is negative.
-    assert name == "freshness" or all(number >= 0 for number in measured(found))
+    # `staleness` counts from the acknowledgement: an earlier effect is negative.
+    assert name == "staleness" or all(number >= 0 for number in measured(found))
 
 
 def test_several_rounds_are_reduced_to_medians() -> None:

@@ -125,7 +125,7 @@ def test_missing_topic_is_an_error_at_once(broker: Broker, topic: str):
 
 
 def test_silent_broker_is_an_error():
-    """If no broker answers, the error names its address."""
+    """If no broker responds, the error names its address."""
     kafka = {"bootstrap.servers": "127.0.0.1:1", "log_level": "0"}
     publisher = EventPublisher(kafka, sender=ZENOO, topic="t", timeout=timedelta(seconds=1))
     with pytest.raises(Unavailable, match=r"no broker responds at 127\.0\.0\.1:1"), publisher:

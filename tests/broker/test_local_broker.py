@@ -145,7 +145,7 @@ def test_servers_of_the_settings_are_used() -> None:
 
 
 def test_silent_docker_daemon_does_not_block_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A Docker daemon that never answers delays the start by a few seconds, no more."""
+    """A Docker daemon that never responds delays the start by a few seconds, no more."""
     path = tmp_path / "docker.sock"
     with socket.socket(socket.AF_UNIX) as daemon:
         daemon.bind(str(path))

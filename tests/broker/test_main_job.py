@@ -191,7 +191,7 @@ def test_large_bodies_arrive_whole(pipeline: Pipeline, receiver: Receiver) -> No
     assert len(second) == 40
     bodies = [request.json() for request in second if (request.event_id or "").startswith("evt_large")]
     assert len(bodies) == 20
-    assert all(body["data"]["resolution_notes"] == note for body in bodies)  # type: ignore[index]
+    assert all(body["data"]["resolution_notes"] == note for body in bodies)  # type: ignore[index]  # JSON
 
 
 def closed_case(pipeline: Pipeline, name: str, note: str) -> dict[str, object]:

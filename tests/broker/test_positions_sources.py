@@ -1,4 +1,4 @@
-"""Notes on sources, and routers whose positions are lost."""
+"""Recorded source positions, and routers whose positions are lost."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def here(broker: Broker, prefix: str) -> Installation:
     return Installation(broker.bootstrap_servers, prefix).make_topics()
 
 
-def notes_of(here: Installation) -> PositionsBySource:
+def all_source_positions(here: Installation) -> PositionsBySource:
     return SourcesTopic(here.settings.kafka_properties(), here.admin, here.names).read()
 
 
-def note_of(here: Installation) -> SourcePositions:
-    note = notes_of(here)[here.events_topic]
-    assert note is not None
-    return note
+def source_positions(here: Installation) -> SourcePositions:
+    recorded = all_source_positions(here)[here.events_topic]
+    assert recorded is not None
+    return recorded
 
 
 def lose_positions(here: Installation) -> None:
@@ -42,10 +42,10 @@ def lose_positions(here: Installation) -> None:
     here.admin.delete_consumer_groups([group])[group].result(30)
 
 
-def forget_notes(here: Installation) -> None:
-    """Delete the note: older versions wrote none."""
+def delete_source_positions(here: Installation) -> None:
+    """Delete the record on `sources`: older versions wrote none."""
     here.produce(here.names.sources, None, here.events_topic.encode(), partition=_partition(here))
-    assert notes_of(here) == {}
+    assert all_source_positions(here) == {}
 
 
 def _partition(here: Installation) -> int:
@@ -65,13 +65,13 @@ def test_start_of_a_source_is_noted_before_it_is_read(here: Installation) -> Non
     before = time.time_ns() // 1_000_000
     with here.router({"start_at": "now"}) as router:
         router.wait_ready()
-        note = note_of(here)
+        recorded = source_positions(here)
 
-    assert note.topic == here.events_topic
-    assert note.start_at == "now"
-    assert note.first == end_offsets(here.bootstrap_servers, here.events_topic)
-    assert before <= note.started_at_ms <= time.time_ns() // 1_000_000
-    assert note.last_at_ms is None
+    assert recorded.topic == here.events_topic
+    assert recorded.start_at == "now"
+    assert recorded.first == end_offsets(here.bootstrap_servers, here.events_topic)
+    assert before <= recorded.started_at_ms <= time.time_ns() // 1_000_000
+    assert recorded.last_at_ms is None
 
 
 def test_source_with_lost_positions_stops_the_router(here: Installation) -> None:
@@ -92,17 +92,17 @@ def test_source_with_lost_positions_stops_the_router(here: Installation) -> None
 
 
 def test_source_with_positions_and_no_note_gets_one(here: Installation) -> None:
-    """A source that an older version started continues and gets its note. Later lost positions are detected."""
+    """A source of an older version continues, and its positions are recorded. Later lost positions are detected."""
     here.subscribe(subscription("one"))
     here.publish(event(f"evt_{n}") for n in range(5))
     with here.router():
         here.wait_routed()
-    forget_notes(here)
+    delete_source_positions(here)
 
     started(here)
 
-    note = note_of(here)
-    assert (note.start_at, note.first) == (None, here.positions())
+    recorded = source_positions(here)
+    assert (recorded.start_at, recorded.first) == (None, here.positions())
     assert len(here.jobs()) == 5
     lose_positions(here)
     with here.router() as router:
@@ -126,12 +126,12 @@ def test_topics_apply_upgrades_an_older_installation(here: Installation) -> None
     here.make_topics()
     started(here)
 
-    assert note_of(here).first == here.positions()
+    assert source_positions(here).first == here.positions()
     assert len(here.jobs()) == 5
 
 
 def test_last_positions_are_noted_hourly(here: Installation) -> None:
-    """A router notes the positions of its sources a minute after its start, and then every hour."""
+    """A router records the positions of its sources a minute after its start, and then every hour."""
     here.subscribe(subscription("one"))
     here.publish(event(f"evt_{n}") for n in range(9))
     with here.router():
@@ -147,15 +147,15 @@ def test_last_positions_are_noted_hourly(here: Installation) -> None:
 
     def noted_at(now_s: float) -> int | None:
         noting.poll(now_s, owned)
-        return note_of(here).last_at_ms
+        return source_positions(here).last_at_ms
 
     assert noted_at(0.0) is None
     assert noted_at(FIRST_AFTER_S - 1) is None
     assert wait_until(lambda: noted_at(FIRST_AFTER_S), what="the positions are noted") == 60_000
-    assert note_of(here).last == end_offsets(here.bootstrap_servers, here.events_topic)
+    assert source_positions(here).last == end_offsets(here.bootstrap_servers, here.events_topic)
     again_s = FIRST_AFTER_S + EVERY_S
     wait_until(lambda: noted_at(again_s) == 120_000, what="the positions are noted again")
-    assert sum(note_of(here).first.values()) == 0
+    assert sum(source_positions(here).first.values()) == 0
 
 
 def test_noted_partition_without_a_position_is_lost(here: Installation) -> None:
@@ -179,14 +179,14 @@ def test_noted_partition_without_a_position_is_lost(here: Installation) -> None:
 
 
 def test_unreadable_note_counts_as_a_note(here: Installation) -> None:
-    """A source with a note of a later version continues, and does not count as new if its positions are lost."""
+    """A source with a record of a later version continues, and does not count as new if its positions are lost."""
     here.subscribe(subscription("one"))
     started(here)
     here.produce(
         here.names.sources, b"\xc3\x01 of a later version", here.events_topic.encode(), partition=_partition(here)
     )
     started(here)
-    assert notes_of(here) == {here.events_topic: None}
+    assert all_source_positions(here) == {here.events_topic: None}
 
     lose_positions(here)
     with here.router() as router:

@@ -16,7 +16,7 @@ from tests.support.installation import Installation
 def test_role_warns_about_short_retention_of_positions(
     broker: Broker, prefix: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A role warns at its start about brokers that forget positions too early, and works all the same."""
+    """A role warns at its start about brokers that forget positions too early, and works nevertheless."""
     here = Installation(broker.bootstrap_servers, prefix).make_topics()
     resource = ConfigResource(ResourceType.BROKER, str(min(here.admin.list_topics(timeout=10).brokers)))
     (future,) = here.admin.describe_configs([resource]).values()

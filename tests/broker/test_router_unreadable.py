@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from consumers.router.jobs import KeyValue
-from consumers.router.matching import SubscriptionIndex, Target
+from consumers.router.matching import RoutedSubscription, SubscriptionIndex
 from consumers.router.routing import Routed, Router, SizeLimits, UnreadableEvent
 from consumers.router.subscriptions import Subscribers
 from consumers.subscriptions.state import Entry
@@ -149,7 +149,7 @@ class UsableSubscribers:
 
     def __init__(self) -> None:
         index = SubscriptionIndex()
-        index.change("one", Entry(Target.of(subscription("one"), 0, 0), 0, 0))
+        index.change("one", Entry(RoutedSubscription.of(subscription("one"), 0, 0), 0, 0))
         self.match = index.match
 
     def blocked(self, customer_id: str) -> str | None:

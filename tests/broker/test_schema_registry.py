@@ -70,7 +70,7 @@ def test_router_waits_for_a_stalled_registry(here: Installation, apicurio: Apicu
     apicurio.stand_still()
     try:
         router = start_role(["router"], here.env)
-        wait_until(lambda: "the schema registry does not answer" in router.get("/readyz")[1], what="/readyz says so")
+        wait_until(lambda: "the schema registry does not respond" in router.get("/readyz")[1], what="/readyz says so")
         assert router.metric("signpost_router_waiting_for_registry") == 1
         assert router.get("/healthz")[0] == httpx.codes.OK
         since_s = time.monotonic()

@@ -13,7 +13,7 @@ from deploy.dev.responses import Hang, Response, always, by_path
 from deploy.dev.state import write_up
 from tests.support.pipeline import SECRET, Pipeline
 from tests.support.roles import Role
-from tests.support.tools import Commands, Said
+from tests.support.tools import CommandResult, Commands
 from tests.support.waiting import wait_until
 
 EVENTS = 60
@@ -80,7 +80,7 @@ def test_worst_endpoints_are_shown_with_reasons(
     assert (refused.code, "no delivery process" in refused.err) == (1, True)
 
 
-def assert_is_table(shown: Said, *ids: str) -> None:
+def assert_is_table(shown: CommandResult, *ids: str) -> None:
     """Check that the table has these endpoints, and the number of disabled ones."""
     assert shown.code == 0
     header, *lines = shown.out.splitlines()

@@ -124,7 +124,7 @@ def test_products_with_hmac_only_refuse_a_private_key() -> None:
 
 
 @pytest.mark.decision("R5", "R20", "O37")
-def test_headers_without_a_secret() -> None:
+def test_sender_without_a_secret_adds_no_signature() -> None:
     """Without a secret riskos sends no webhook-* header, and an unsigned Onboarding test has id and time."""
     assert webhook_headers(headers_of(RISKOS, BODY)) == {}
     assert list(headers_of(RISKOS, BODY)) == ["Content-Type", "User-Agent"]

@@ -21,7 +21,7 @@ from consumers.delivery.http.types import RESOLVER_QUEUE_FULL, Response, Transpo
 from schemas.network.egress import ANY_PORT, EgressPolicy
 from tests.support.dns import BROKEN, NO_NAME, OVER_TCP, SILENCE, A, DnsServer
 from tests.support.hostile import HostileReceiver
-from tests.support.http_client import completed_of, request_to, response_of, work
+from tests.support.http_client import completed_of, poll, request_to, response_of
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.promise(4, 5)
@@ -154,7 +154,7 @@ def test_name_without_dns_response_fails_after_dns_timeout(world: World) -> None
     client.start(request_to(world.url("silent.example.com"), timeout_ms=30_000))
     world.now[0] += TIMEOUT - 0.01
     # After three tries c-ares gives up by itself; the resolver starts it again.
-    wait_until(lambda: work(client, 0.02) or server.asked["silent.example.com", A] > 3, what="c-ares gave up")
+    wait_until(lambda: poll(client, 0.02) or server.asked["silent.example.com", A] > 3, what="c-ares gave up")
     assert client.resolving == 1
     world.now[0] = started + TIMEOUT + 0.001
     [answered] = completed_of(client)
@@ -168,7 +168,7 @@ def test_hanging_names_leave_room_for_others(world: World) -> None:
     for request in hanging:
         client.start(request)
     assert client.resolving == resolver_queue.MAX_REQUESTS
-    assert [each.response for each in work(client, 0)] == [RESOLVER_QUEUE_FULL] * (
+    assert [each.response for each in poll(client, 0)] == [RESOLVER_QUEUE_FULL] * (
         len(hanging) - resolver_queue.MAX_REQUESTS
     )
     world.now[0] += TIMEOUT
@@ -179,7 +179,7 @@ def test_hanging_names_leave_room_for_others(world: World) -> None:
     for request in hanging[: resolver_queue.MAX_REQUESTS]:
         client.start(request)
     assert (client.in_flight, client.resolving) == (512, 512)
-    work(client, 0)
+    poll(client, 0)
     assert result_among_waiting(world, client) == 200
 
 
@@ -191,10 +191,10 @@ def test_name_refused_by_full_queue_is_prefetched(world: World) -> None:
 
     def returns() -> bool:
         client.start(request_to(world.url(), context="mine"))
-        return any(isinstance(each.response, Response) for each in work(client, 0.05) + work(client, 0.05))
+        return any(isinstance(each.response, Response) for each in poll(client, 0.05) + poll(client, 0.05))
 
     client.start(request_to(world.url(), context="mine"))
-    assert [each.response for each in work(client, 0)] == [RESOLVER_QUEUE_FULL]
+    assert [each.response for each in poll(client, 0)] == [RESOLVER_QUEUE_FULL]
     wait_until(returns, what="the name is known")
     world.now[0] += 4.9
     client.start(request_to(world.url(), context="mine"))
@@ -206,7 +206,7 @@ def result_among_waiting(world: World, client: HttpClient) -> int | str:
     client.start(request_to(world.url(), context="mine"))
 
     def mine() -> list[int | str]:
-        responses = [each.response for each in work(client, 0.05) if each.request.context == "mine"]
+        responses = [each.response for each in poll(client, 0.05) if each.request.context == "mine"]
         return [response.status if isinstance(response, Response) else response.kind for response in responses]
 
     [result] = wait_until(mine, what="the response")

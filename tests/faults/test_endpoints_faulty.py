@@ -240,7 +240,7 @@ RESPONSES = {
 
 @pytest.mark.parametrize("size", SIZES)
 def test_endless_responses_use_bounded_memory(world: World, size: Size, record_property: RecordProperty) -> None:
-    """Bodies of a gibibyte, gzip bombs, 10,000 headers and endless 1xx responses fill no memory and delay nobody."""
+    """Bodies of a GiB, gzip bombs, 10,000 headers and endless 1xx responses neither fill memory nor cause delay."""
     pid = world.scenario.role.pid
     name = f"responses-{size.name}"
     world.side(size)

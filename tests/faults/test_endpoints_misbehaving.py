@@ -30,7 +30,7 @@ pytestmark = [pytest.mark.scenario, pytest.mark.promise(1, 4)]
 
 
 CASES = [
-    Case("dead", "door", ("refused", "timeout_connect"), lambda _: 1),
+    Case("dead", "port", ("refused", "timeout_connect"), lambda _: 1),
     Case("hang", "hang", ("timeout_answer", "reset"), lambda _: 10),
     Case(
         "drip",

@@ -11,7 +11,7 @@ from consumers.delivery.http.client import HttpClient
 from consumers.delivery.http.types import MAX_BODY_KEPT, Response, TransportError
 from schemas.catalog.failures import FailureKind
 from tests.support.hostile import HostileReceiver, hostile_process
-from tests.support.http_client import completed_of, local_client, request_to, response_of, work
+from tests.support.http_client import completed_of, local_client, poll, request_to, response_of
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.promise(5)
@@ -222,7 +222,7 @@ def test_sockets_are_read_before_deadlines_are_checked() -> None:
     client = local_client(monotonic=lambda: now[0])
     for how in ("ok", "ok-body", "no-chunk-hang", "never"):
         client.start(request_to(f"http://127.0.0.1:{receiver.port}/{how}", timeout_ms=1_000, context=how))
-    wait_until(lambda: work(client, 0) == [] and len(receiver.requests) == 4, what="all requests have arrived")
+    wait_until(lambda: poll(client, 0) == [] and len(receiver.requests) == 4, what="all requests have arrived")
     receiver.gate.set()
     wait_until(lambda: receiver.answered == 4, what="all responses are in the sockets, unread")
     now[0] += 3_600

@@ -91,7 +91,7 @@ def test_killed_delivery_process_loses_no_job(pipeline: Pipeline, receiver: Rece
     requests_at_kill: list[int] = []
     for kill in range(1, kills + 1):
         share = jobs * kill // (kills + 2)
-        wait_until(lambda share=share: len(receiver.requests) >= share, 60, "the next share is done")  # type: ignore[misc]
+        wait_until(lambda share=share: len(receiver.requests) >= share, 60, "the next share is done")  # type: ignore[misc]  # a default has no type
         assert len(receiver.requests) < jobs
         role.kill()
         wait_until(lambda: receiver.open_connections == 0, what="the requests of the killed process are received")
@@ -127,7 +127,7 @@ def test_killed_router_loses_no_event(pipeline: Pipeline, receiver: Receiver, ev
 
     for kill in range(1, kills + 1):
         share = jobs * kill // (kills + 2)
-        wait_until(lambda share=share: routed() >= share, 60, "the next share is routed")  # type: ignore[misc]
+        wait_until(lambda share=share: routed() >= share, 60, "the next share is routed")  # type: ignore[misc]  # a default has no type
         role.kill()
         ends_at_kill.append(settled_end(pipeline, topic))
         role = pipeline.router(**BOUNDS)
@@ -158,7 +158,7 @@ def test_stopped_roles_lose_and_repeat_no_job(pipeline: Pipeline, receiver: Rece
     for done in range(rounds):
         pipeline.publish_some(events, start=done * events)
         enough = (done * events + events // 4) * SUBSCRIPTIONS
-        wait_until(lambda enough=enough: len(receiver.requests) > enough, 60, "requests are in flight")  # type: ignore[misc]
+        wait_until(lambda enough=enough: len(receiver.requests) > enough, 60, "requests are in flight")  # type: ignore[misc]  # a default has no type
         assert router.terminate() == 0
         assert deliver.terminate() == 0
         router, deliver = pipeline.router(), pipeline.deliver()

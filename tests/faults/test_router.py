@@ -114,7 +114,7 @@ def test_router_waits_for_a_stopped_broker(own_broker: Broker, prefix: str) -> N
             what="it routes",
         )
         own_broker.stop()
-        router.wait_not_ready("no broker answers")
+        router.wait_not_ready("no broker responds")
         assert router.metric("signpost_waiting_for_broker") == 1
         own_broker.start()
         here.publish(event(f"b-{n}") for n in range(1_000))
@@ -143,7 +143,7 @@ def test_router_stops_in_time_without_a_broker(own_broker: Broker, prefix: str) 
             what="it routes",
         )
         own_broker.kill()  # SIGKILL: during an orderly shutdown the router could route everything
-        router.wait_not_ready("no broker answers")
+        router.wait_not_ready("no broker responds")
         router.stop()
         assert router.drained is False  # exit code 1
     own_broker.start()

@@ -74,7 +74,7 @@ def test_roles_that_start_before_their_broker_wait(own_broker: Broker, start_rol
     for role in roles:
         role.wait_ready()
         # Its other clients report their lost connections only now, and then reconnect.
-        wait_until(lambda role=role: role.metric("signpost_waiting_for_broker") == 0, what="the metric")  # type: ignore[misc]
+        wait_until(lambda role=role: role.metric("signpost_waiting_for_broker") == 0, what="the metric")  # type: ignore[misc]  # a default has no type
         assert '"kafka.connected"' in role.log_text()
         assert role.terminate() == 0
 

@@ -26,7 +26,7 @@ from consumers.delivery.http.types import Request, Response
 from schemas.catalog.errors import InvalidInput
 from schemas.network.egress import EgressPolicy, Target
 from tests.support.dns import DnsServer
-from tests.support.http_client import work
+from tests.support.http_client import poll
 
 PUBLIC: Final = "93.184.216.34"
 PUBLIC6: Final = "2606:4700::1111"
@@ -131,7 +131,7 @@ def _run(client: HttpClient, targets: dict[str, Target]) -> dict[str, str]:
     results: dict[str, str] = {}
     ends_at = time.monotonic() + 30
     while client.is_busy and time.monotonic() < ends_at:
-        for each in work(client, 0.2):
+        for each in poll(client, 0.2):
             response = each.response
             results[str(each.request.context)] = (
                 str(response.status) if isinstance(response, Response) else f"{response.kind}: {response.detail}"

@@ -127,8 +127,8 @@ class Compared:
         fields: dict[str, Any] = {"timeout_s": size.timeout_s, "schedule_s": SCHEDULE_S}
         if case.behaviour == "names":
             fields["url"] = f"http://silent-{{}}.{self.name}.example:{world.faulty.port}/"
-        elif case.behaviour == "door":
-            fields["url"] = f"http://127.0.0.1:{world.faulty.door(self.name)}/"
+        elif case.behaviour == "port":
+            fields["url"] = f"http://127.0.0.1:{world.faulty.set_port(self.name)}/"
         else:
             world.faulty.behave(self.name, case.behaviour)
         self.faulty: list[Endpoint] = self.side.scenario.endpoints(self.name, case.endpoints(size), **fields)
@@ -138,8 +138,8 @@ class Compared:
         once = self.case.once
         if once and self.batches:
             return None
-        if self.case.behaviour == "door" and len(self.batches) >= self.size.windows.turns // 2:
-            self._players.door(self.name, "drops")
+        if self.case.behaviour == "port" and len(self.batches) >= self.size.windows.turns // 2:
+            self._players.set_port(self.name, "drops")
         jobs = once(self.size) if once else healthy_jobs // 10
         rate = 0 if once or not seconds else jobs / seconds
         thread, batch = self.side.scenario.send_in_thread(self.faulty, jobs, rate)
@@ -169,8 +169,8 @@ class Compared:
     def repair(self) -> None:
         """Let the faulty endpoints respond; a flooded endpoint has responded all the time."""
         self.healthy = self.side.sent[self._before :]
-        if self.case.behaviour == "door":
-            self._players.door(self.name, "open")
+        if self.case.behaviour == "port":
+            self._players.set_port(self.name, "open")
         elif not self.case.behaviour.startswith("serial"):
             self._players.behave(self.name, "ok")
         self._dns.repaired.add(self.name)

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 from schemas.records.delivery import UNKNOWN_OFFSET, JobCodec, job_id
 
 
-class Place(Protocol):
+class SubscriptionRecord(Protocol):
     """A subscription and the position of its record."""
 
     @property
@@ -18,7 +18,9 @@ class Place(Protocol):
     def offset(self) -> int: ...
 
 
-def first_job(codec: JobCodec, one: Place, source_topic: str, source_offset: int, **event: Any) -> tuple[str, bytes]:
+def first_job(
+    codec: JobCodec, one: SubscriptionRecord, source_topic: str, source_offset: int, **event: Any
+) -> tuple[str, bytes]:
     """Return id and value of the job for an event at this offset; `event` has the further fields of its tail."""
     id_ = job_id(source_topic, 0, source_offset, one.id)
     tail = codec.tail(source_topic=source_topic, source_partition=0, source_offset=source_offset, **event)

@@ -34,22 +34,22 @@ def request_to(url: str, *, timeout_ms: int = 5_000, body: bytes = b"{}", contex
     return Request(LOCAL.check_url(url), list(HEADERS), body, timeout_ms, context)
 
 
-def work(client: HttpClient, timeout_s: float) -> list[CompletedRequest]:
-    """Let a client work, confirm its requests, and return the completed ones."""
-    result = client.work(timeout_s)
+def poll(client: HttpClient, timeout_s: float) -> list[CompletedRequest]:
+    """Poll a client; confirm its requests, and return the completed ones."""
+    result = client.poll(timeout_s)
     for request in result.to_confirm:
         client.confirm(request)
     return result.completed
 
 
 def completed_of(client: HttpClient, *requests: Request, deadline_s: float = 20.0) -> list[CompletedRequest]:
-    """Start requests and work until nothing is in flight; AssertionError after the deadline."""
+    """Start requests and poll until nothing is in flight; AssertionError after the deadline."""
     for request in requests:
         client.start(request)
     ends_at = time.monotonic() + deadline_s
     completed: list[CompletedRequest] = []
     while client.is_busy:
-        completed += work(client, 0.1)
+        completed += poll(client, 0.1)
         assert time.monotonic() < ends_at, f"some of {len(requests)} requests are still open"
     return completed
 

@@ -24,7 +24,7 @@ from typing import Any, Final, Self
 
 import httpx
 
-from tests.support.doors import Doors
+from tests.support.ports import Ports
 
 _HOSTS: Final = 100
 _OK: Final = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
@@ -61,7 +61,7 @@ class Stage:
         self.behaviours: dict[str, str] = {}
         self.plays: dict[str, Play] = {}
         self.hanging: dict[str, set[Connection]] = {}  # connections that get no response, by name
-        self.doors = Doors(lambda: Connection(self))
+        self.ports = Ports(lambda: Connection(self))
 
     def play_of(self, path: str) -> Play:
         """Return the counters of a path."""
@@ -76,8 +76,8 @@ class Stage:
             self.behaviours[name] = behaviour
             for connection in self.hanging.pop(name, set()):
                 connection.close()
-        if "door" in command:
-            return json.dumps(await self.doors.turn(command["door"], command["state"])).encode()
+        if "port" in command:
+            return json.dumps(await self.ports.set_state(command["port"], command["state"])).encode()
         prefix = command.get("show")
         found = {path: play.shown() for path, play in self.plays.items() if prefix and path.startswith(prefix)}
         return json.dumps(found).encode()
@@ -218,9 +218,9 @@ class Players:
         """Set the behaviour of all endpoints of this name; connections that hang are closed."""
         self._command({"behaviours": {name: behaviour}})
 
-    def door(self, name: str, state: str = "refuses") -> int:
+    def set_port(self, name: str, state: str = "refuses") -> int:
         """Set the state of a port of its own, `refuses`, then `drops`, then `open`; return the port."""
-        return int(self._command({"door": name, "state": state}))
+        return int(self._command({"port": name, "state": state}))
 
     def seen(self, name: str) -> dict[str, dict[str, int]]:
         """Return the counters of the endpoints of this name, by path."""

@@ -161,42 +161,42 @@ class KafkaProxy:
                 continue
             broker.settimeout(None)
             self._open |= {client, broker}
-            link = _Connection(client, broker)
+            connection = _Connection(client, broker)
             for pump in (self._requests, self._responses, self._arrivals):
-                threading.Thread(target=self._run, args=(pump, link), daemon=True).start()
+                threading.Thread(target=self._run, args=(pump, connection), daemon=True).start()
 
-    def _run(self, pump: Callable[[_Connection], None], link: _Connection) -> None:
+    def _run(self, pump: Callable[[_Connection], None], connection: _Connection) -> None:
         try:
-            pump(link)
+            pump(connection)
         except OSError:
             pass  # one side closed the connection: `finally` closes the other
         finally:
-            link.responses.put(None)
-            for connection in (link.client, link.broker):
-                self._open.discard(connection)
-                _end(connection)
+            connection.responses.put(None)
+            for side in (connection.client, connection.broker):
+                self._open.discard(side)
+                _end(side)
 
-    def _requests(self, link: _Connection) -> None:
-        while frame := _read_frame(link.client):
+    def _requests(self, connection: _Connection) -> None:
+        while frame := _read_frame(connection.client):
             _, api, _, correlation = _HEAD.unpack_from(frame)
-            link.apis[correlation] = api
+            connection.apis[correlation] = api
             if self.rule(Frame(api, "request")):
-                self._send(link.broker, frame)
+                self._send(connection.broker, frame)
 
-    def _responses(self, link: _Connection) -> None:
-        while frame := _read_frame(link.broker):
-            api = link.apis.pop(_RESPONSE.unpack_from(frame)[1])
+    def _responses(self, connection: _Connection) -> None:
+        while frame := _read_frame(connection.broker):
+            api = connection.apis.pop(_RESPONSE.unpack_from(frame)[1])
             if api in _NAME_BROKERS:
                 frame = frame.replace(self._broker_address, self._proxy_address)
             if self.rule(Frame(api, "response")):
-                link.responses.put((time.monotonic() + self.delay(Frame(api, "response")), frame))
+                connection.responses.put((time.monotonic() + self.delay(Frame(api, "response")), frame))
 
-    def _arrivals(self, link: _Connection) -> None:
-        while (response := link.responses.get()) is not None:
+    def _arrivals(self, connection: _Connection) -> None:
+        while (response := connection.responses.get()) is not None:
             arrives_s, frame = response
             if (left_s := arrives_s - time.monotonic()) > 0:
                 self._closing.wait(left_s)
-            self._send(link.client, frame)
+            self._send(connection.client, frame)
 
     def _send(self, to: socket.socket, frame: bytes) -> None:
         if not self.bytes_per_s:

@@ -40,7 +40,7 @@ _NOW: Final = (ssl.SSLWantReadError, ssl.SSLWantWriteError)
 _FURTHER: Final = 64
 
 
-class RandomNames:
+class RandomResolver:
     """A resolver: every host has some of four addresses, none, or no answer yet. Some addresses are unreachable."""
 
     def __init__(self, rng: Random) -> None:
@@ -48,7 +48,7 @@ class RandomNames:
         self._asked: dict[str, None] = {}
 
     def wake_by(self, _wake: Callable[[], None]) -> None:
-        """Do nothing: the test calls `work`."""
+        """Do nothing: the test calls `poll`."""
 
     def lookup(self, host: str, _port: int, *, waits: bool = True) -> Resolution | None:
         """Return a random answer."""

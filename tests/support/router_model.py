@@ -46,7 +46,7 @@ class Broker:
     committed: Positions = field(default_factory=dict)
     sources: PositionsBySource = field(default_factory=dict)
     routed: set[tuple[PartitionKey, int]] = field(default_factory=set)  # events whose jobs the broker has
-    told: set[tuple[PartitionKey, int]] = field(default_factory=set)  # reported as truncated
+    reported: set[tuple[PartitionKey, int]] = field(default_factory=set)  # reported as truncated
 
     @property
     def now_ms(self) -> int:
@@ -83,10 +83,10 @@ class Broker:
         if committed is None:
             assert source is None or key[1] not in source.positions, "a lost position was guessed"
             assert at <= begin, "a partition added later is read from its beginning"
-            self.told |= {(key, one) for one in range(at)}  # wherever its log begins by then
+            self.reported |= {(key, one) for one in range(at)}  # wherever its log begins by then
         else:
             assert committed <= at <= max(committed, begin), "it continues at the committed position"
-            assert all((key, one) in self.told for one in range(committed, at))
+            assert all((key, one) in self.reported for one in range(committed, at))
 
     def lost(self) -> set[PartitionKey]:
         """Return recorded partitions without a position; all of a source if none of its partitions has one."""
@@ -240,7 +240,7 @@ class RouterProcess:
         self.source.subscribe(["events"], self._leave)
 
     def _on_truncated(self, lost: Truncation) -> None:
-        self.broker.told |= {((lost.topic, lost.partition), at) for at in range(lost.lost_from, lost.begin)}
+        self.broker.reported |= {((lost.topic, lost.partition), at) for at in range(lost.lost_from, lost.begin)}
 
     def flush(self, _seconds: float) -> bool:
         """Let all records reach the broker."""

@@ -76,4 +76,4 @@ def table_of(reports: Iterable[pytest.TestReport]) -> list[str]:
 
 
 def _cells_of(report: pytest.TestReport) -> list[list[str]]:
-    return [[str(cell) for cell in cells] for name, cells in report.user_properties if name == _NAME]  # type: ignore[attr-defined]
+    return [[str(cell) for cell in cells] for name, cells in report.user_properties if name == _NAME]  # type: ignore[attr-defined]  # pytest sets it

@@ -16,7 +16,7 @@ from schemas.records.delivery import UNKNOWN_OFFSET, Job, JobCodec, Outcome, Out
 T0_MS = 1_771_236_060_000
 
 
-class Said(NamedTuple):
+class CommandResult(NamedTuple):
     code: int
     out: str
     err: str
@@ -29,13 +29,13 @@ class Commands:
         for name, value in env.items():
             monkeypatch.setenv(name, value)
 
-    def __call__(self, *arguments: str) -> Said:
+    def __call__(self, *arguments: str) -> CommandResult:
         out, err = io.StringIO(), io.StringIO()
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as ended:
             main(arguments)
         code = ended.value.code
         assert code is None or isinstance(code, int)
-        return Said(code or 0, out.getvalue(), err.getvalue())
+        return CommandResult(code or 0, out.getvalue(), err.getvalue())
 
 
 def job(number: int = 1, **fields: Any) -> Job:

@@ -21,7 +21,7 @@ LONGEST_PAUSE_MS: Final = 60_000
 _LONGEST_DELAY_MS: Final = 1_800_000
 
 
-class State(Enum):
+class CircuitState(Enum):
     """State of a circuit breaker. Operators see the values."""
 
     CLOSED = "closed"
@@ -49,7 +49,7 @@ class CircuitBreaker:
         self._longest_wait_ms = max(longest_wait_ms, LONGEST_PAUSE_MS)
         self._pause_ms = 0
         self._failing_since_ms = 0  # time of the first of the consecutive failures
-        self.state = State.CLOSED
+        self.state = CircuitState.CLOSED
         self.is_closed = True
         self.failures = 0  # consecutive
         self.not_closed_since_ms = 0
@@ -64,7 +64,7 @@ class CircuitBreaker:
 
     def on_probe_start(self) -> None:
         """Become half-open."""
-        self._become(State.HALF_OPEN)
+        self._become(CircuitState.HALF_OPEN)
         self.probe_expected_until_ms = 0
 
     def on_probe_without_result(self, now_ms: int) -> None:
@@ -77,7 +77,7 @@ class CircuitBreaker:
         if self.failures == 1:
             self._failing_since_ms = now_ms
         if is_probe or (self.is_closed and self.failures >= FAILURE_THRESHOLD):
-            self._open(State.OPEN, now_ms)
+            self._open(CircuitState.OPEN, now_ms)
             return True
         return False
 
@@ -88,11 +88,11 @@ class CircuitBreaker:
             return False
         if is_overloaded:
             if is_probe:
-                self._open(State.THROTTLED, now_ms)
+                self._open(CircuitState.THROTTLED, now_ms)
             return False
-        if self.state is State.THROTTLED and now_ms < self.reopens_ms:
+        if self.state is CircuitState.THROTTLED and now_ms < self.reopens_ms:
             return False  # this request started before Retry-After arrived
-        self._become(State.CLOSED)
+        self._become(CircuitState.CLOSED)
         self._pause_ms = 0
         self.probe_expected_until_ms = 0
         return True
@@ -102,9 +102,9 @@ class CircuitBreaker:
         if self.is_closed:
             self.not_closed_since_ms = now_ms
         until_ms = min(until_ms, now_ms + self._longest_wait_ms)
-        if self.state is State.THROTTLED:
+        if self.state is CircuitState.THROTTLED:
             until_ms = max(until_ms, self.reopens_ms)
-        self._become(State.THROTTLED)
+        self._become(CircuitState.THROTTLED)
         self.reopens_ms = until_ms
         self.failures = 0
 
@@ -116,23 +116,23 @@ class CircuitBreaker:
         rewrites.
         """
         left_ms = max(0, self.reopens_ms - now_ms)
-        if self.state is State.THROTTLED:
+        if self.state is CircuitState.THROTTLED:
             return left_ms
-        if self.state is State.OPEN and self.probe_expected_until_ms <= now_ms:
+        if self.state is CircuitState.OPEN and self.probe_expected_until_ms <= now_ms:
             self.probe_expected_until_ms = self.reopens_ms + FIRST_PAUSE_MS
             return left_ms
         return max(left_ms, outage_delay_ms(now_ms - self.not_closed_since_ms))
 
-    def _open(self, state: State, now_ms: int) -> None:
+    def _open(self, state: CircuitState, now_ms: int) -> None:
         if self.is_closed:
-            self.not_closed_since_ms = self._failing_since_ms if state is State.OPEN else now_ms
+            self.not_closed_since_ms = self._failing_since_ms if state is CircuitState.OPEN else now_ms
         self._pause_ms = min(LONGEST_PAUSE_MS, 2 * self._pause_ms or FIRST_PAUSE_MS)
         self._become(state)
         self.reopens_ms = now_ms + self._pause_ms
 
-    def _become(self, state: State) -> None:
+    def _become(self, state: CircuitState) -> None:
         self.state = state
-        self.is_closed = state is State.CLOSED
+        self.is_closed = state is CircuitState.CLOSED
 
 
 def outage_delay_ms(outage_ms: int) -> int:

@@ -16,7 +16,7 @@ from typing import Final
 
 from consumers.delivery.admission.bulkhead import Bulkhead
 from consumers.delivery.admission.endpoint_state import EndpointState
-from consumers.delivery.admission.registry import Registry
+from consumers.delivery.admission.registry import EndpointRegistry
 from consumers.delivery.admission.types import AdmissionLimits, AdmittedTask, EndpointLimits, LimitReason
 from consumers.delivery.admission.waiting import MANY, WaitingEndpoints
 from consumers.delivery.classification import Classified
@@ -31,7 +31,7 @@ class AdmissionControl:
 
     def __init__(self, limits: AdmissionLimits, delays_ms: Sequence[int]) -> None:
         self._delays_ms = delays_ms
-        self._registry = Registry(limits)
+        self._registry = EndpointRegistry(limits)
         self._endpoints = self._registry.endpoints
         self._waiting = WaitingEndpoints()
         self.bulkhead = Bulkhead(limits.per_process)
@@ -177,7 +177,7 @@ class AdmissionControl:
         return True
 
     def on_stall(self, now_ms: int) -> None:
-        """Take in that this process stalled: the time that passed says nothing about endpoints."""
+        """Account for a stall of this process: its time does not count against endpoints."""
         self._registry.on_stall(now_ms)
 
     def sweep(self, now_ms: int) -> list[AdmittedTask]:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from consumers.delivery.admission.backlog import IMMINENT_S, Backlog
-from consumers.delivery.admission.circuit_breaker import CircuitBreaker, State, outage_delay_ms
+from consumers.delivery.admission.circuit_breaker import CircuitBreaker, CircuitState, outage_delay_ms
 from consumers.delivery.admission.concurrency_limit import ConcurrencyLimit
 from consumers.delivery.admission.rate_limit import RateLimit
 from consumers.delivery.admission.types import (
@@ -59,7 +59,8 @@ class HostState:
 class EndpointState:
     """State of the endpoint of one subscription. Times are in ms.
 
-    AdmissionControl, WaitingEndpoints and Registry write `limited_by`, `in_queue`, `imminent`, `waiting` and `overdue`.
+    AdmissionControl, WaitingEndpoints and EndpointRegistry write `limited_by`, `in_queue`, `imminent`, `waiting` and
+    `overdue`.
     """
 
     __slots__ = (
@@ -135,7 +136,7 @@ class EndpointState:
         """Why the circuit breaker lets only probes start; None: it is closed."""
         if self.breaker.is_closed:
             return None
-        return LimitReason.THROTTLED if self.breaker.state is State.THROTTLED else LimitReason.CIRCUIT_OPEN
+        return LimitReason.THROTTLED if self.breaker.state is CircuitState.THROTTLED else LimitReason.CIRCUIT_OPEN
 
     def classify(self, verified_since_ms: int) -> TrafficClass:
         """Return the traffic class of its next request; see bulkhead.py."""
@@ -252,7 +253,7 @@ class EndpointState:
                 self.backlog.raise_estimate(self._estimated_per_second())
 
     def on_stall(self, now_ms: int) -> None:
-        """Take in that this process stalled: the time that passed says nothing about the endpoint."""
+        """Account for a stall of this process: its time does not count against the endpoint."""
         self.in_flight_at_stall = self.in_flight
         self.last_progress_ms = now_ms
         if self.backlog is not None:

@@ -11,7 +11,7 @@ _FORGET_AFTER_MS: Final = 300_000
 _CHECK_EVERY_MS: Final = 10_000
 
 
-class Registry:
+class EndpointRegistry:
     """Endpoint states by subscription id; hosts by name while they have endpoints."""
 
     def __init__(self, limits: AdmissionLimits) -> None:
@@ -43,7 +43,7 @@ class Registry:
         return state
 
     def on_stall(self, now_ms: int) -> None:
-        """Take in that this process stalled: the time that passed says nothing about endpoints."""
+        """Account for a stall of this process: its time does not count against endpoints."""
         for state in self.endpoints.values():
             state.on_stall(now_ms)
 

@@ -89,5 +89,5 @@ class TrafficClass(IntEnum):
     IDLE = -5  # was responsive, but has not responded since a mass failure began; no request in flight
 
 
-# Bound here because reading a member from its class takes 50 ns in Python 3.11, for each task.
+# Bound here: reading an enum member from its class is slow in Python 3.11.
 RESPONSIVE: Final = TrafficClass.RESPONSIVE

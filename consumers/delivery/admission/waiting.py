@@ -27,7 +27,7 @@ _SWEPT: Final = 1_000
 # With at least this many waiting tasks, reading stops while at least `_IMMINENT` of them are imminent. With twice as
 # many, an endpoint gets only its minimum room.
 MANY: Final = 2_048
-# With so many imminent tasks it is better to wait than to defer: nothing more is read.
+# With this many imminent tasks nothing more is read: waiting is cheaper than deferring.
 _IMMINENT: Final = 64
 
 

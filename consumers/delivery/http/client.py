@@ -37,11 +37,11 @@ from consumers.delivery.http.types import (
     MAX_BODY_KEPT,
     RESOLVER_QUEUE_FULL,
     CompletedRequest,
+    PollResult,
     Request,
     Response,
     ResponseOrError,
     TransportError,
-    WorkResult,
     response_without_retry_after,
 )
 from schemas.catalog.failures import OURS
@@ -64,7 +64,7 @@ class HttpClient:
     """Runs as many concurrent requests as its caller starts. `monotonic` is in seconds.
 
     A request that waited for DNS, or long for its connection, is sent only after the caller has confirmed it, because
-    the request may have become obsolete. `work` returns such requests.
+    the request may have become obsolete. `poll` returns such requests.
     """
 
     def __init__(
@@ -90,8 +90,8 @@ class HttpClient:
         self._connections: dict[int, Connection] = {}  # by descriptor
         self._queue: deque[Exchange] = deque()  # requests that wait until a connection may be opened
         self._unconfirmed: dict[Request, Exchange] = {}
-        self._to_confirm: list[Request] = []  # not returned by `work` yet
-        self._undecided: dict[Request, None] = {}  # returned by the last `work`
+        self._to_confirm: list[Request] = []  # not returned by `poll` yet
+        self._undecided: dict[Request, None] = {}  # returned by the last `poll`
         self._completed: list[CompletedRequest] = []
         self._check_at = math.inf
         self._expire_at = 0.0
@@ -110,11 +110,11 @@ class HttpClient:
 
     @property
     def is_busy(self) -> bool:
-        """Whether `work` has, or will have, a request to return."""
+        """Whether `poll` has, or will have, a request to return."""
         return bool(self._open or self._resolver_queue.requests or self._completed)
 
     def start(self, request: Request) -> bool:
-        """Start a request; its timeout counts from now. `work` returns it when it has ended.
+        """Start a request; its timeout counts from now. `poll` returns it when it has ended.
 
         Return whether it waits for DNS. Its outcome is RESOLVER_QUEUE_FULL if it would have to wait, and too many
         requests already do.
@@ -142,15 +142,15 @@ class HttpClient:
             self._complete(exchange, resolution_error(found), now)
         return False
 
-    def work(self, timeout_s: float) -> WorkResult:
+    def poll(self, timeout_s: float) -> PollResult:
         """Process everything that is ready; wait up to `timeout_s` for a request to return.
 
-        The caller has to `confirm` or `withdraw` each request in `to_confirm`. The next call withdraws those about
+        The caller has to `confirm` or `cancel` each request in `to_confirm`. The next call cancels those about
         which the caller has not decided.
         """
         if self._undecided:
             for request in list(self._undecided):
-                self.withdraw(request)
+                self.cancel(request)
         if self._open or self._resolver_queue.requests:
             self._turn(0.0)
             has_result = self._completed or self._to_confirm
@@ -160,10 +160,10 @@ class HttpClient:
             self._undecided = dict.fromkeys(request for request in self._to_confirm if request in self._unconfirmed)
             self._to_confirm = []
         completed, self._completed = self._completed, []
-        return WorkResult(completed, list(self._undecided))
+        return PollResult(completed, list(self._undecided))
 
     def confirm(self, request: Request) -> None:
-        """Send a request that `work` returned in `to_confirm`. It may have to be confirmed again if it waits again."""
+        """Send a request that `poll` returned in `to_confirm`. It may have to be confirmed again if it waits again."""
         exchange = self._decide(request)
         if exchange is None:
             return
@@ -174,8 +174,8 @@ class HttpClient:
         else:
             self._send_first(exchange, exchange.connection, now)
 
-    def withdraw(self, request: Request) -> None:
-        """Do not send a request that `work` returned in `to_confirm`; its outcome is CANCELLED."""
+    def cancel(self, request: Request) -> None:
+        """Do not send a request that `poll` returned in `to_confirm`; its outcome is CANCELLED."""
         exchange = self._decide(request)
         if exchange is not None:
             self._end(exchange, CANCELLED, self._monotonic())
@@ -183,14 +183,14 @@ class HttpClient:
     def tidy(self) -> None:
         """Close connections that are too old, or that the other side has ended. Call it every few seconds.
 
-        `work` does this as well, but only while there are requests.
+        `poll` does this as well, but only while there are requests.
         """
         if not self.is_busy:
             self._turn(0.0)
             self._check_open(self._monotonic())
 
-    def cancel(self, predicate: Callable[[Request], bool]) -> list[Request]:
-        """Cancel the requests for which `predicate` is true and return them. `work` will not return them."""
+    def cancel_matching(self, predicate: Callable[[Request], bool]) -> list[Request]:
+        """Cancel the requests for which `predicate` is true and return them. `poll` will not return them."""
         cancelled = [exchange for exchange in self._open if predicate(exchange.request)]
         for exchange in cancelled:
             self._drop(exchange)
@@ -199,7 +199,7 @@ class HttpClient:
 
     def close(self) -> None:
         """Cancel all requests, without outcomes, and close all connections."""
-        self.cancel(lambda _: True)
+        self.cancel_matching(lambda _: True)
         self._resolver.close()
         for connection in list(self._connections.values()):
             self._close(connection)
@@ -254,14 +254,14 @@ class HttpClient:
             if type(found) is Addresses:
                 exchange.addresses = found
                 self._open[exchange] = None
-                self._hold(exchange)
+                self._require_confirmation(exchange)
             elif found is None:  # the process was stalled for longer than the TTL of the answer
                 self._resolver_queue.add(exchange)
             else:
                 self._complete(exchange, resolution_error(found), self._monotonic())
 
-    def _hold(self, exchange: Exchange) -> None:
-        """Hold a request until the caller has confirmed it."""
+    def _require_confirmation(self, exchange: Exchange) -> None:
+        """Do not send a request until the caller has confirmed it."""
         self._unconfirmed[exchange.request] = exchange
         self._to_confirm.append(exchange.request)
 
@@ -313,14 +313,16 @@ class HttpClient:
 
     def _serve_queue(self, now: float) -> None:
         """Give connections to the requests that wait for one, in their order."""
-        held = sum(exchange.connection is None for exchange in self._unconfirmed.values())
-        room = self._options.max_connections - len(self._connections) - len(self._connector) + len(self._pool) - held
+        reserved = sum(exchange.connection is None for exchange in self._unconfirmed.values())
+        room = (
+            self._options.max_connections - len(self._connections) - len(self._connector) + len(self._pool) - reserved
+        )
         while self._queue and room > 0:
             exchange = self._queue.popleft()
             if exchange not in self._open:  # it has ended
                 continue
             if self._has_to_be_confirmed(exchange):
-                self._hold(exchange)
+                self._require_confirmation(exchange)
             else:
                 self._assign_connection(exchange, now)
             room -= 1
@@ -353,7 +355,7 @@ class HttpClient:
 
     def _send_if_confirmed(self, exchange: Exchange, connection: Connection, now: float) -> None:
         if self._has_to_be_confirmed(exchange):
-            self._hold(exchange)
+            self._require_confirmation(exchange)
         else:
             self._send_first(exchange, connection, now)
 

@@ -89,7 +89,7 @@ class Connection:
         return sent
 
     def become_idle(self, now: float) -> None:
-        """Note that a response is complete, and the connection is free for the next request."""
+        """Free the connection for the next request: a response is complete."""
         self.exchange = None
         self.used = True
         stale_s = now + self._idle_limit_s

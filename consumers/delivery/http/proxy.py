@@ -75,8 +75,8 @@ def tunnel_error(status: int) -> TransportError | None:
     if status == _PROXY_AUTHENTICATION_REQUIRED:
         return TransportError("proxy_auth", "the proxy refuses the user or password in the setting proxy")
     if status:
-        return TransportError("proxy_refused", f"the proxy answered CONNECT with {status}")
-    return TransportError("proxy_refused", "the proxy did not answer CONNECT with HTTP/1.1")
+        return TransportError("proxy_refused", f"the proxy responded to CONNECT with {status}")
+    return TransportError("proxy_refused", "the proxy did not respond to CONNECT with HTTP/1.1")
 
 
 def connect_to_proxy_error(error: TransportError) -> TransportError:

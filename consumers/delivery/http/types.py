@@ -57,8 +57,8 @@ class TransportError:
 
 
 ResponseOrError: TypeAlias = Response | TransportError
-# Not an outcome of an attempt: the caller withdrew the request, and nothing was sent.
-CANCELLED: Final = TransportError("cancelled", "withdrawn before it was sent")
+# Not an outcome of an attempt: the caller cancelled the request, and nothing was sent.
+CANCELLED: Final = TransportError("cancelled", "cancelled before it was sent")
 # Not an outcome of an attempt: too many requests wait for DNS. The request may be started again in a few seconds.
 RESOLVER_QUEUE_FULL: Final = TransportError("cancelled", "too many names are being looked up")
 
@@ -74,8 +74,8 @@ class CompletedRequest:
 
 
 @dataclass(slots=True)
-class WorkResult:
-    """What `HttpClient.work` returns: requests that have ended, and requests that the caller has to confirm."""
+class PollResult:
+    """What `HttpClient.poll` returns: requests that have ended, and requests that the caller has to confirm."""
 
     completed: list[CompletedRequest]
     to_confirm: list[Request]

@@ -118,7 +118,7 @@ class Outbox:
             self._recount()
 
     def committed(self, batch: Batch) -> None:
-        """Note that a batch was committed."""
+        """Remove a batch that was committed."""
         self.in_commit = None
         for partition, position in batch.positions.items():
             partition.committed = position

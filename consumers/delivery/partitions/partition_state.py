@@ -15,7 +15,7 @@ from consumers.delivery.partitions.progress import Position, Progress
 
 
 class Ownership(Enum):
-    """Who owns a partition, as far as this process knows."""
+    """Ownership of a partition, as far as this process knows."""
 
     OURS = "ours"  # read and committed
     SUSPENDED = "suspended"  # revoked; the state in memory is kept until the next assignment
@@ -59,7 +59,7 @@ class PartitionState:
         return self.paused_full or self.resume_at_ms is not None
 
     def wait_for_head(self, appended_at_ms: int, now_ms: int) -> bool:
-        """Note when the head is due. Return True if the partition has to be paused until `resume_at_ms`."""
+        """Set when the head is due. Return True if the partition has to be paused until `resume_at_ms`."""
         due_ms = appended_at_ms + self.delay_topic.wait_ms
         self.head_due_ms = due_ms
         if due_ms <= now_ms or self.delay_topic.wait_ms == 0:
@@ -68,7 +68,7 @@ class PartitionState:
         return True
 
     def take(self, offset: int) -> bool:
-        """Note that the record at the head was read. Return False if it is finished already."""
+        """Count the record at the head as read. Return False if it is finished already."""
         if not self.progress.read(offset):
             return False
         self._dues.append((offset, self.head_due_ms))
@@ -88,12 +88,12 @@ class PartitionState:
         return self.resume_at_ms is not None and self.resume_at_ms <= now_ms
 
     def resumed(self, now_ms: int) -> None:
-        """Note that the partition was resumed because its head is due."""
+        """Set the state of a partition that was resumed because its head is due."""
         self.resume_at_ms = None
         self.last_resume_ms = now_ms
 
     def come_back(self, log_begin: int) -> None:
-        """Note that a suspended partition was assigned to this process again; it is not paused then."""
+        """Set the state of a suspended partition that was assigned to this process again; it is not paused then."""
         self.ownership = Ownership.OURS
         self.resume_at_ms = None
         self.paused_full = False

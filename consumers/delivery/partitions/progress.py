@@ -63,7 +63,7 @@ class Progress:
         self._end = end
 
     def read(self, offset: int) -> bool:
-        """Note that the record at `offset` was read, in ascending order. Return False if it is finished already."""
+        """Add the record at `offset`, which was read, in ascending order. Return False if it is finished already."""
         self.next_offset = offset + 1
         listed = self._listed
         while listed and listed[0] < offset:
@@ -82,7 +82,7 @@ class Progress:
             self._listed.popleft()
 
     def finish(self, offset: int) -> None:
-        """Note that the record at `offset`, which was read, is finished."""
+        """Finish the record at `offset`, which was read."""
         order = self._order
         if order[0] != offset:
             self._finished.add(offset)
@@ -158,7 +158,7 @@ def _encode(offsets: Iterable[int]) -> str:
 
 
 def _decode(position: Position) -> tuple[list[int], int]:
-    """Return the unfinished offsets and the end of what was read. Foreign metadata lists no offsets."""
+    """Return the unfinished offsets and the end of what was read. Metadata of other tools lists no offsets."""
     offset = position.offset
     parts = position.metadata.split("|")
     if len(parts) != 3 or parts[0] != _VERSION or not parts[2]:

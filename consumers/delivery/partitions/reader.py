@@ -239,7 +239,7 @@ class Reader:
             raise Unavailable(failed_for_good(reason_of(error))) from None
 
     def _is_to_deliver(self, partition: PartitionState, message: Message, now_ms: int) -> bool:
-        """Note that a record was read. Return whether it is due and unfinished."""
+        """Count a record as read. Return whether it is due and unfinished."""
         offset = message.offset()
         assert offset is not None
         progress = partition.progress

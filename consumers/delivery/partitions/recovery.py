@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from consumers.kafka.compacted_partition import CompactedPartition, State
+from consumers.kafka.compacted_partition import CompactedPartition, LatestValues
 from consumers.kafka.positions import CommittedPositions, PartitionKey, PartitionOffsets
 from schemas.catalog.errors import UnreadableRecord
 from schemas.records.health import Health, decode_all
@@ -45,7 +45,7 @@ class PartitionRecovery:
         states = self._health.read(number for _topic, number in partitions)
         return RecoveredState(positions, {number: self._decode(number, state) for number, state in states.items()})
 
-    def _decode(self, number: int, state: State) -> dict[str, Health]:
+    def _decode(self, number: int, state: LatestValues) -> dict[str, Health]:
         def on_unreadable(key: str, error: UnreadableRecord) -> None:
             _log.error("record.rejected", topic=self._health.topic, id=key, partition=number, reason=error.reason)
 

@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from deploy.dev.broker import start_broker
 from schemas.catalog.errors import Unavailable
-from tests.bench.measure import Process, medians, work_of
+from tests.bench.measure import Process, medians, throughput_of
 from tests.bench.peers.programs import Bento, ParallelConsumer, Program, running
 from tests.bench.sink import Sink
 from tests.bench.stage import PARTITIONS, Bench, Stage
@@ -99,8 +99,8 @@ def _turn(bench: Bench, jobs: int, started: AbstractContextManager[Process]) -> 
     """Let a program process twice `jobs` records; the first half and the last 5 % of the second do not count."""
     count = bench.sink.counted()
     with started as process:
-        work = work_of([process], count, begin=jobs, end=1.95 * jobs)
-    return {"rate": round(work.rate), "cpu_us": round(work.cpu_us, 1)}
+        throughput = throughput_of([process], count, begin=jobs, end=1.95 * jobs)
+    return {"rate": round(throughput.rate), "cpu_us": round(throughput.cpu_us, 1)}
 
 
 def _summary(found: dict[str, list[dict[str, float]]]) -> dict[str, Any]:

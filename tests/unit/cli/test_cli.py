@@ -15,7 +15,7 @@ import typer
 from confluent_kafka import KafkaError, KafkaException
 
 from deploy.cli import main as command_line
-from deploy.cli.commands import COMMANDS, Entry
+from deploy.cli.commands import COMMANDS, CommandEntry
 from deploy.cli.context import settings_of
 from deploy.cli.group import all_commands, hoisted, load_command
 from schemas.catalog.errors import InvalidInput, SettingsError, SignpostError, Unavailable
@@ -52,7 +52,7 @@ def run(*arguments: str) -> int:
         (SettingsError("max_body: is not a size"), 2),
         (InvalidInput("no such event type"), 2),
         (InvalidInput("\x1b[2J is no id"), 2),
-        (Unavailable("no broker answers"), 1),
+        (Unavailable("no broker responds"), 1),
         (KafkaException(KafkaError(KafkaError._ALL_BROKERS_DOWN, "1/1 brokers are down")), 1),
     ],
 )
@@ -205,7 +205,7 @@ def test_misspelt_commands_get_a_suggestion(
 
 
 @pytest.mark.parametrize("entry", COMMANDS, ids=lambda entry: entry.name)
-def test_table_of_commands_has_their_help(entry: Entry) -> None:
+def test_table_of_commands_has_their_help(entry: CommandEntry) -> None:
     """The help that `signpost --help` lists for a command is the first paragraph of the command's own help."""
     first, *_ = inspect.cleandoc(load_command(entry).help).split("\n\n")
     assert first.replace("\n", " ") == entry.help

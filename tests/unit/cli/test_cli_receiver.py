@@ -44,7 +44,7 @@ def test_forged_deliveries_are_rejected(start_role: RoleStarter) -> None:
     assert SECRET not in role.log_text()
 
 
-def test_json_lines_and_failing_first_attempts(start_role: RoleStarter) -> None:
+def test_receiver_fails_first_attempts_and_prints_json_lines(start_role: RoleStarter) -> None:
     """`--fail 2 --status 202 --json`: two failures, then the requested status, each a JSON object."""
     role = start_role(["receiver", "--port", "0", "--fail", "2", "--status", "202", "--json"], {})
     url = url_of(role)

@@ -20,7 +20,7 @@ from deploy.cli.scanning import ago
         (90_000_000, "+25.0 h"),
     ],
 )
-def test_times_relative_to_the_event(ms: int, text: str) -> None:
+def test_time_is_shown_relative_to_the_event(ms: int, text: str) -> None:
     """Short spans are exact to the millisecond, long ones have a larger unit; clocks may differ."""
     assert after(ms) == text
 
@@ -28,6 +28,6 @@ def test_times_relative_to_the_event(ms: int, text: str) -> None:
 @pytest.mark.parametrize(
     ("at_ms", "text"), [(0, "10.0 s ago"), (10_000, "0.0 s ago"), (310_000, "in 5 min"), (9_010_000, "in 2.5 h")]
 )
-def test_times_relative_to_now(at_ms: int, text: str) -> None:
+def test_time_is_shown_relative_to_now(at_ms: int, text: str) -> None:
     """The past is `… ago`, the future `in …`."""
     assert ago(at_ms, 10_000) == text

@@ -64,7 +64,7 @@ class WaitingRequest:
                 SimpleNamespace(
                     start=self._start,
                     confirm=lambda _: self.decisions.append("confirmed"),
-                    withdraw=lambda _: self.decisions.append("withdrawn"),
+                    cancel=lambda _: self.decisions.append("cancelled"),
                 ),
             ),
             outbox=Outbox("one"),
@@ -109,20 +109,20 @@ def test_unchanged_request_is_confirmed(waiting: WaitingRequest) -> None:
 
 
 @pytest.mark.parametrize("ownership", [Ownership.SUSPENDED, Ownership.LOST])
-def test_request_of_a_revoked_partition_is_withdrawn(waiting: WaitingRequest, ownership: Ownership) -> None:
+def test_request_of_a_revoked_partition_is_cancelled(waiting: WaitingRequest, ownership: Ownership) -> None:
     """The new owner of the partition sends the job; the former owner does not."""
     waiting.partition.ownership = ownership
     assert not waiting.is_confirmed()
 
 
-def test_request_is_withdrawn_while_the_loop_is_paused(waiting: WaitingRequest) -> None:
+def test_request_is_cancelled_while_the_loop_is_paused(waiting: WaitingRequest) -> None:
     """After a stall, or with too much uncommitted, requests that waited are not sent either."""
     waiting.may_start = False
     assert not waiting.is_confirmed()
 
 
-def test_request_of_a_changed_or_stale_subscription_is_withdrawn(waiting: WaitingRequest) -> None:
-    """A request is withdrawn if its subscription has changed, or if the table is stale."""
+def test_request_of_a_changed_or_stale_subscription_is_cancelled(waiting: WaitingRequest) -> None:
+    """A request is cancelled if its subscription has changed, or if the table is stale."""
     waiting.fresh = False
     assert not waiting.is_confirmed()
     waiting.fresh = True
@@ -130,8 +130,8 @@ def test_request_of_a_changed_or_stale_subscription_is_withdrawn(waiting: Waitin
     assert not waiting.is_confirmed()
 
 
-def test_request_to_a_disabled_endpoint_is_withdrawn(waiting: WaitingRequest) -> None:
-    """A request is withdrawn if a 410 has disabled its subscription meanwhile."""
+def test_request_to_a_disabled_endpoint_is_cancelled(waiting: WaitingRequest) -> None:
+    """A request is cancelled if a 410 has disabled its subscription meanwhile."""
     gone = Response(410, None, b"", False)
     waiting.health.failed(0, waiting.job, ENDPOINT.activation, NOW, classify(gone, NOW))
     assert not waiting.is_confirmed()

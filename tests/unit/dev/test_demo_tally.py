@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from deploy.cli.demo_table import table_of
-from deploy.demo.tally import Customer, Progress, Tally, customers_of
+from deploy.demo.tally import Customer, DemoProgress, Tally, customers_of
 from schemas.senders.sender import load_senders
 
 
@@ -29,9 +29,9 @@ def expected_tally(customer: Customer, events: int) -> Tally:
 
 
 @pytest.fixture
-def progress() -> Progress:
+def progress() -> DemoProgress:
     """Return a demo that ended well."""
-    progress = Progress(customers_of(load_senders()))
+    progress = DemoProgress(customers_of(load_senders()))
     progress.tallies = {customer.id: expected_tally(customer, 12_345) for customer in progress.customers}
     return progress
 
@@ -46,7 +46,7 @@ def test_every_sender_has_a_healthy_endpoint() -> None:
     assert len({customer.id for customer in customers}) == len(customers)
 
 
-def test_complete_demo_has_no_problems(progress: Progress) -> None:
+def test_complete_demo_has_no_problems(progress: DemoProgress) -> None:
     """A demo in which everything arrived has no problems, with any schedule of the senders."""
     assert progress.problems() == []
     assert progress.waiting == 0
@@ -56,7 +56,7 @@ def test_complete_demo_has_no_problems(progress: Progress) -> None:
     "figure",
     ["events", "jobs", "delivered", "retried", "dead", "attempts", "genuine", "refused", "accepted", "repeated"],
 )
-def test_every_figure_is_checked(progress: Progress, figure: str) -> None:
+def test_every_figure_is_checked(progress: DemoProgress, figure: str) -> None:
     """Each figure of each endpoint that is one too high is a problem that names the endpoint."""
     for customer in progress.customers:
         tally = progress.tallies[customer.id]
@@ -68,7 +68,7 @@ def test_every_figure_is_checked(progress: Progress, figure: str) -> None:
 
 
 @pytest.mark.parametrize("closing", [False, True])
-def test_table_fits_80_columns(progress: Progress, *, closing: bool) -> None:
+def test_table_fits_80_columns(progress: DemoProgress, *, closing: bool) -> None:
     """The table has a row for each endpoint and their sum, and cuts nothing off at 80 columns."""
     for tally in progress.tallies.values():
         tally.events = 499

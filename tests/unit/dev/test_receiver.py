@@ -61,7 +61,7 @@ def test_first_attempts_of_each_event_fail(receiver: Receiver, client: httpx.Cli
     assert other == 503
 
 
-def test_replies_in_turn_and_by_path(receiver: Receiver, client: httpx.Client) -> None:
+def test_replies_are_sent_in_turn_and_by_path(receiver: Receiver, client: httpx.Client) -> None:
     """Each path may have its own behaviour, and each attempt its own response."""
     turns = in_turn([Response(500), Response(429, headers=(("Retry-After", "7"),)), Response(200)])
     receiver.behave = by_path({"/turns": turns}, otherwise=always(Response(404, body=b"nobody")))

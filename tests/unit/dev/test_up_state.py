@@ -11,7 +11,7 @@ import pytest
 from deploy.cli.main import main
 from deploy.config.settings_sources import load
 from deploy.dev.state import write_settings, write_up
-from schemas.settings.settings import Source
+from schemas.settings.settings import EventSource
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +41,7 @@ def test_written_settings_are_those_of_up(tmp_path: Path, monkeypatch: pytest.Mo
     assert settings.prefix == "mine."
     assert settings.drain_timeout == timedelta(seconds=1.5)
     assert settings.start_at == given.settings.start_at
-    assert settings.sources == (Source(topic="cases", sender="zenoo"),)
+    assert settings.sources == (EventSource(topic="cases", sender="zenoo"),)
     assert settings.allow_cidrs == given.settings.allow_cidrs
     assert settings.sealing_key_file == tmp_path / "my.key"
     assert settings.delay_speedup == 2.5

@@ -71,7 +71,7 @@ def test_recorded_position_is_moved_into_the_log() -> None:
         plan_changes("recorded", found, {}, {"crm": None})
 
 
-def test_remark_about_a_source() -> None:
+def test_source_positions_have_their_remark() -> None:
     """New, later partition, truncated, after the end, lost: each has its remark, and the last two stop the router."""
     source = SourcePositions("crm", 0, "now", {0: 0})
     cases: list[tuple[list[PartitionOffsets], bool, str, bool]] = [

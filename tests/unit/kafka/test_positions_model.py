@@ -248,7 +248,7 @@ class PositionsModel(Routers, RuleBasedStateMachine):
         """Records before a committed position were routed, reported as truncated, or skipped by a change."""
         for key, position in self.broker.committed.items():
             behind = {at for at in self.broker.logs[key].records if self.due[key] <= at < position}
-            accounted = self.broker.routed | self.broker.told | self.skipped
+            accounted = self.broker.routed | self.broker.reported | self.skipped
             assert all((key, at) in accounted for at in behind), (key, position, behind)
 
     @invariant()

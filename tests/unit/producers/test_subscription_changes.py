@@ -36,12 +36,12 @@ DECIDER = Decider(TOPIC, load_senders(), SEALER)
 DRAFT = Draft(id="a", sender="zenoo", customer_id="acme", url="https://x.example/", event_types=("*",))
 
 
-def order_of(command: Command, number: int = 1) -> PlannedCommand:
+def planned(command: Command, number: int = 1) -> PlannedCommand:
     return PlannedCommand(command, f"req_{number}", f"sec_{number}", f"made-{number}")
 
 
 def created(draft: Draft = DRAFT, now_ms: int = 1_000) -> Subscription:
-    subscription = DECIDER.decide(order_of(Apply(draft), 0), None, now_ms).subscription
+    subscription = DECIDER.decide(planned(Apply(draft), 0), None, now_ms).subscription
     assert subscription is not None
     return subscription
 
@@ -54,7 +54,7 @@ def secret_of(subscription: Subscription) -> str:
 @pytest.mark.decision("Z13")
 def test_new_subscription_gets_a_secret():
     """Zenoo always signs: a secret that is not given is generated and returned in the result."""
-    result = DECIDER.decide(order_of(Apply(DRAFT)), None, 1_000)
+    result = DECIDER.decide(planned(Apply(DRAFT)), None, 1_000)
     assert (result.effect, result.secret) == ("created", "made-1")
     assert result.subscription is not None
     assert secret_of(result.subscription) == "made-1"
@@ -63,7 +63,7 @@ def test_new_subscription_gets_a_secret():
 
 def test_given_secret_is_not_returned():
     """The result does not repeat a given secret."""
-    result = DECIDER.decide(order_of(Apply(replace(DRAFT, secret=Given("mine")))), None, 1_000)
+    result = DECIDER.decide(planned(Apply(replace(DRAFT, secret=Given("mine")))), None, 1_000)
     assert result.secret is None
     assert result.subscription is not None
     assert secret_of(result.subscription) == "mine"
@@ -73,7 +73,7 @@ def test_given_secret_is_not_returned():
 def test_same_draft_changes_nothing(secret):
     """The current secret stays, also if it is given again."""
     current = created()
-    result = DECIDER.decide(order_of(Apply(replace(DRAFT, secret=secret))), current, 2_000)
+    result = DECIDER.decide(planned(Apply(replace(DRAFT, secret=secret))), current, 2_000)
     assert result.effect == "unchanged"
     assert result.subscription is current
 
@@ -81,7 +81,7 @@ def test_same_draft_changes_nothing(secret):
 @pytest.mark.decision("Z12")
 def test_new_secret_replaces_the_old_one_at_once():
     """After a rotation, the new secret is the only one."""
-    result = DECIDER.decide(order_of(Apply(replace(DRAFT, secret=Given("new")))), created(), 2_000)
+    result = DECIDER.decide(planned(Apply(replace(DRAFT, secret=Given("new")))), created(), 2_000)
     assert (result.effect, result.changed) == ("changed", ("secret",))
     assert result.subscription is not None
     assert secret_of(result.subscription) == "new"
@@ -90,7 +90,7 @@ def test_new_secret_replaces_the_old_one_at_once():
 def test_change_keeps_other_fields():
     """A new URL leaves secret, activation, pause and set unchanged."""
     current = replace(created(), paused=True, set="billing")
-    result = DECIDER.decide(order_of(Apply(replace(DRAFT, url="https://y.example/"))), current, 2_000)
+    result = DECIDER.decide(planned(Apply(replace(DRAFT, url="https://y.example/"))), current, 2_000)
     assert result.changed == ("url",)
     assert result.subscription == replace(current, url="https://y.example/", updated_at_ms=2_000, request_id="req_1")
 
@@ -98,7 +98,7 @@ def test_change_keeps_other_fields():
 def test_sender_and_customer_never_change():
     """A subscription keeps its sender and its customer, and both problems are reported."""
     with pytest.raises(SubscriptionError) as caught:
-        DECIDER.decide(order_of(Apply(DRAFT)), replace(created(), sender="x", customer_id="y"), 2_000)
+        DECIDER.decide(planned(Apply(DRAFT)), replace(created(), sender="x", customer_id="y"), 2_000)
     assert [problem.split(" never")[0] for problem in caught.value.problems] == [
         "subscription a: sender",
         "subscription a: customer_id",
@@ -108,11 +108,11 @@ def test_sender_and_customer_never_change():
 def test_only_resume_raises_the_activation():
     """Jobs from before a resume are distinguished from later ones, even if the clock went back."""
     current = created(now_ms=5_000)
-    paused = DECIDER.decide(order_of(Pause("a")), current, 6_000).subscription
+    paused = DECIDER.decide(planned(Pause("a")), current, 6_000).subscription
     assert paused is not None
     assert (paused.paused, paused.activation) == (True, 5_000)
     for now_ms, expected in ((4_000, 5_001), (9_000, 9_000)):
-        resumed = DECIDER.decide(order_of(Resume("a")), paused, now_ms).subscription
+        resumed = DECIDER.decide(planned(Resume("a")), paused, now_ms).subscription
         assert resumed is not None
         assert (resumed.paused, resumed.activation) == (False, expected)
 
@@ -125,48 +125,48 @@ def test_recreated_subscription_has_a_higher_activation():
 @pytest.mark.parametrize(("command", "paused"), [(Pause("a"), True), (Resume("a"), False)])
 def test_repeated_pause_or_resume_changes_nothing(command, paused):
     """Pausing a paused subscription or resuming an active one writes nothing."""
-    assert DECIDER.decide(order_of(command), replace(created(), paused=paused), 2_000).effect == "unchanged"
+    assert DECIDER.decide(planned(command), replace(created(), paused=paused), 2_000).effect == "unchanged"
 
 
 @pytest.mark.parametrize("command", [Pause("a"), Resume("a"), Delete("a")])
 def test_unknown_subscription_is_an_error(command):
     """Pause, resume and delete of an unknown id give an error that names it."""
     with pytest.raises(SubscriptionError, match="subscription a: does not exist"):
-        DECIDER.decide(order_of(command), None, 2_000)
+        DECIDER.decide(planned(command), None, 2_000)
 
 
 def test_unreadable_record_can_be_applied_or_deleted():
     """An unreadable record can be written again or deleted; a pause gives an error that says so."""
-    assert DECIDER.decide(order_of(Apply(DRAFT)), Unreadable("broken"), 2_000).effect == "created"
-    assert DECIDER.decide(order_of(Delete("a")), Unreadable("broken"), 2_000).effect == "deleted"
+    assert DECIDER.decide(planned(Apply(DRAFT)), Unreadable("broken"), 2_000).effect == "created"
+    assert DECIDER.decide(planned(Delete("a")), Unreadable("broken"), 2_000).effect == "deleted"
     with pytest.raises(SubscriptionError, match=r"cannot be read \(broken\); apply it again or delete it"):
-        DECIDER.decide(order_of(Pause("a")), Unreadable("broken"), 2_000)
+        DECIDER.decide(planned(Pause("a")), Unreadable("broken"), 2_000)
 
 
 def test_secret_sealed_with_another_key_is_not_overwritten():
     """With the wrong key, a given secret cannot be compared, and the command is refused."""
     other = Decider(TOPIC, load_senders(), Sealer([bytes(31) + b"1"]))
     with pytest.raises(SealBroken, match="sealed with the key"):
-        other.decide(order_of(Apply(replace(DRAFT, secret=Given("new")))), created(), 2_000)
+        other.decide(planned(Apply(replace(DRAFT, secret=Given("new")))), created(), 2_000)
 
 
 def test_missing_key_blocks_only_secrets():
     """Without a key, a secret is refused with the setting to set; pausing still works."""
     keyless = Decider(TOPIC, load_senders(), None)
     with pytest.raises(InvalidInput, match="SIGNPOST_SEALING_KEY"):
-        keyless.decide(order_of(Apply(DRAFT)), None, 1_000)
-    assert keyless.decide(order_of(Pause("a")), created(), 2_000).effect == "paused"
+        keyless.decide(planned(Apply(DRAFT)), None, 1_000)
+    assert keyless.decide(planned(Pause("a")), created(), 2_000).effect == "paused"
 
 
 def test_writer_recognises_its_own_record():
     """A record is the writer's own by its request id, or by its generated secret after a later change."""
-    order = order_of(Apply(DRAFT))
-    own = DECIDER.decide(order, None, 1_000).subscription
+    command = planned(Apply(DRAFT))
+    own = DECIDER.decide(command, None, 1_000).subscription
     assert own is not None
-    assert is_own(order, own)
-    assert is_own(order, replace(own, request_id="req_of_another"))
-    assert not is_own(order, created())
-    assert not is_own(order, None)
+    assert is_own(command, own)
+    assert is_own(command, replace(own, request_id="req_of_another"))
+    assert not is_own(command, created())
+    assert not is_own(command, None)
 
 
 CERTIFICATE = GivenCertificate("CERTIFICATE", "the key")
@@ -188,7 +188,7 @@ def value_of(subscription: Subscription, name: str) -> str:
 
 
 def change(current: Subscription, **fields: Any) -> Result:
-    return DECIDER.decide(order_of(Change("a", Changes(**fields))), current, 2_000)
+    return DECIDER.decide(planned(Change("a", Changes(**fields))), current, 2_000)
 
 
 def test_settings_are_written_as_given():
@@ -206,13 +206,13 @@ def test_settings_are_written_as_given():
 def test_same_settings_change_nothing():
     """Values that are given again keep their seal, and nothing is written."""
     current = created(RICH)
-    assert DECIDER.decide(order_of(Apply(RICH)), current, 2_000).effect == "unchanged"
+    assert DECIDER.decide(planned(Apply(RICH)), current, 2_000).effect == "unchanged"
 
 
 def test_draft_without_settings_keeps_them():
     """A new URL leaves headers, certificate, schedule, timeout and limits unchanged."""
     current = created(RICH)
-    result = DECIDER.decide(order_of(Apply(replace(DRAFT, url="https://y.example/"))), current, 2_000)
+    result = DECIDER.decide(planned(Apply(replace(DRAFT, url="https://y.example/"))), current, 2_000)
     assert result.changed == ("url",)
     assert result.subscription == replace(current, url="https://y.example/", updated_at_ms=2_000, request_id="req_1")
 
@@ -250,13 +250,13 @@ def test_removing_an_unknown_header_is_an_error():
 def test_rotation_generates_a_secret_and_ends_the_old_one():
     """With one signature per request, only the new secret signs; keeping the old one is refused."""
     current = created()
-    result = DECIDER.decide(order_of(Rotate("a")), current, 2_000)
+    result = DECIDER.decide(planned(Rotate("a")), current, 2_000)
     assert (result.effect, result.secret) == ("rotated", "made-1")
     assert result.subscription is not None
     assert secret_of(result.subscription) == "made-1"
     assert result.subscription.former_secrets == ()
     with pytest.raises(SubscriptionError, match="have one signature, of the newest secret"):
-        DECIDER.decide(order_of(Rotate("a", keep=timedelta(hours=1))), current, 2_000)
+        DECIDER.decide(planned(Rotate("a", keep=timedelta(hours=1))), current, 2_000)
 
 
 def test_old_secret_stays_until_its_end_during_rotation():
@@ -266,8 +266,8 @@ def test_old_secret_stays_until_its_end_during_rotation():
     hour = timedelta(hours=1)
 
     def rotate(there: Subscription, number: int, now_ms: int) -> Subscription:
-        order = PlannedCommand(Rotate("a", keep=hour), f"req_{number}", f"sec_{number}", f"made-{number}")
-        found = DECIDER.decide(order, there, now_ms).subscription
+        command = PlannedCommand(Rotate("a", keep=hour), f"req_{number}", f"sec_{number}", f"made-{number}")
+        found = DECIDER.decide(command, there, now_ms).subscription
         assert found is not None
         return found
 
@@ -276,15 +276,15 @@ def test_old_secret_stays_until_its_end_during_rotation():
     second = rotate(first, 2, 20_000)
     assert [(s.id, s.until_ms) for s in second.former_secrets] == [("sec_1", 3_620_000), ("sec_0", 3_610_000)]
     assert [s.id for s in second.secrets] == ["sec_2"]
-    later = DECIDER.decide(order_of(Change("a", Changes(description="x")), 3), second, 3_615_000).subscription
+    later = DECIDER.decide(planned(Change("a", Changes(description="x")), 3), second, 3_615_000).subscription
     assert later is not None
     assert [s.id for s in later.former_secrets] == ["sec_1"]
     given = replace(draft, secret=Given("another"))
-    at_once = DECIDER.decide(order_of(Apply(given), 4), second, 30_000).subscription
+    at_once = DECIDER.decide(planned(Apply(given), 4), second, 30_000).subscription
     assert at_once is not None
     assert at_once.former_secrets == ()
 
 
 def test_rotation_to_the_current_secret_changes_nothing():
     """A repeated rotation command is harmless."""
-    assert DECIDER.decide(order_of(Rotate("a", "made-0")), created(), 2_000).effect == "unchanged"
+    assert DECIDER.decide(planned(Rotate("a", "made-0")), created(), 2_000).effect == "unchanged"

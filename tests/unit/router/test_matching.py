@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumers.router.matching import SubscriptionIndex, Target
+from consumers.router.matching import RoutedSubscription, SubscriptionIndex
 from consumers.subscriptions.state import Entry
 from schemas.records.job_record import first_head
 from schemas.subscriptions.subscription import Subscription, matches
@@ -37,9 +37,9 @@ changes = st.lists(
 )
 
 
-def entry(one: Subscription, partition: int, offset: int) -> Entry[Target]:
+def entry(one: Subscription, partition: int, offset: int) -> Entry[RoutedSubscription]:
     """Return the table entry of a subscription."""
-    return Entry(Target.of(one, partition, offset), partition, offset)
+    return Entry(RoutedSubscription.of(one, partition, offset), partition, offset)
 
 
 def full_scan(table: dict[str, Subscription], sender: str, customer: str, event_type: str) -> tuple[list[str], int]:
@@ -68,20 +68,20 @@ def test_index_finds_the_same_as_a_full_scan(
             for customer in ("acme", "globex"):
                 for event_type in TYPES:
                     found = index.match(sender, customer, event_type)
-                    assert ([target.id for target in found.targets], found.withheld) == full_scan(
+                    assert ([one.id for one in found.subscriptions], found.withheld) == full_scan(
                         table, sender, customer, event_type
                     )
 
 
 def test_match_names_the_newest_record() -> None:
-    """The target has partition, offset and activation of the subscription's newest record."""
+    """The match has partition, offset and activation of the subscription's newest record."""
     index = SubscriptionIndex()
     index.change("one", entry(subscription("one", activation=1), 2, 10))
     index.change("one", entry(subscription("one", activation=2), 2, 17))
 
-    (target,) = index.match("zenoo", "acme", "case.created").targets
+    (one,) = index.match("zenoo", "acme", "case.created").subscriptions
 
-    assert (target.id, target.head) == ("one", first_head("one", partition=2, offset=17, activation=2))
+    assert (one.id, one.head) == ("one", first_head("one", partition=2, offset=17, activation=2))
 
 
 def calls(index: SubscriptionIndex) -> int:

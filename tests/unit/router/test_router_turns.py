@@ -11,7 +11,7 @@ from typing import Any, cast
 import pytest
 
 from consumers.router.loop import BATCH, RouterLoop
-from consumers.router.output import Sending
+from consumers.router.output import EventRecords
 from consumers.router.partition_recovery import Positions
 from consumers.router.routing import Routed
 
@@ -84,10 +84,10 @@ class World:
     dead_topic = "dead"
     is_full = False
 
-    def send(self, sending: Sending) -> bool:
-        for _, value in cast("Iterator[tuple[bytes, bytes]]", sending.records):
-            sending.count += 1
-            sending.size += len(value)
+    def send(self, event: EventRecords) -> bool:
+        for _, value in cast("Iterator[tuple[bytes, bytes]]", event.records):
+            event.count += 1
+            event.size += len(value)
             self.sent += 1
             self.now_s += SEND_S
         return True

@@ -15,7 +15,7 @@ from typing import Any
 import fastavro
 import pytest
 
-from consumers.kafka.schema_registry import Registry
+from consumers.kafka.schema_registry import SchemaRegistry
 from schemas.catalog.errors import Unavailable, UnreadableRecord
 from schemas.events.event import Event
 from schemas.senders.event_codec import EventDecoder
@@ -240,7 +240,7 @@ def registry():
     thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
-        yield Registry(f"http://127.0.0.1:{server.server_port}"), server
+        yield SchemaRegistry(f"http://127.0.0.1:{server.server_port}"), server
     finally:
         server.shutdown()
         thread.join()

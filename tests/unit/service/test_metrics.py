@@ -240,8 +240,8 @@ def fetch() -> Iterator[Callable[[str, str | None], tuple[int, str]]]:
 def test_unready_role_reports_the_reason(fetch: Callable[[str, str | None], tuple[int, str]]) -> None:
     """/readyz is 503 with the reason, while /healthz stays 200: the role waits and is not broken."""
     assert fetch("/readyz", None) == (200, "ok\n")
-    assert fetch("/readyz", "no broker answers") == (503, "no broker answers\n")
-    assert fetch("/healthz", "no broker answers") == (200, "ok\n")
+    assert fetch("/readyz", "no broker responds") == (503, "no broker responds\n")
+    assert fetch("/healthz", "no broker responds") == (200, "ok\n")
 
 
 def test_unknown_path_is_not_found(fetch: Callable[[str, str | None], tuple[int, str]]) -> None:

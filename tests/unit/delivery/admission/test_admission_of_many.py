@@ -11,7 +11,7 @@ from tests.support.admission import FAST_US, NOW, EndpointStub, TestedControl, a
 pytestmark = pytest.mark.promise(4)
 
 MANY = 10_000
-PLACES = 64
+PERMITS = 64
 
 
 def crowd(control: TestedControl, count: int = MANY) -> tuple[list[AdmittedTask], list[AdmittedTask]]:
@@ -31,7 +31,7 @@ def started(control: TestedControl, now_ms: int) -> list[AdmittedTask]:
 
 def test_sweep_wakes_as_many_as_there_are_free_permits() -> None:
     """Of ten thousand endpoints that wait for permits, a sweep wakes as many as there are free permits."""
-    control = admission_control(process=PLACES)
+    control = admission_control(process=PERMITS)
     running, waiting = crowd(control)
     assert len(waiting) == MANY - len(running)
     assert started(control, NOW) == []
@@ -39,12 +39,12 @@ def test_sweep_wakes_as_many_as_there_are_free_permits() -> None:
     control.sweep(NOW)
 
     runnable = len(control._waiting.runnable)
-    assert 0 < runnable <= PLACES - len(running)
+    assert 0 < runnable <= PERMITS - len(running)
 
 
 def test_ten_thousand_endpoints_start_in_order() -> None:
     """Ten thousand endpoints start in order as responses free permits."""
-    control = admission_control(process=PLACES)
+    control = admission_control(process=PERMITS)
     running, waiting = crowd(control)
     order: list[AdmittedTask] = []
     for step in range(2 * MANY):
@@ -62,7 +62,7 @@ def test_ten_thousand_endpoints_start_in_order() -> None:
 
 def test_unresponsive_endpoint_is_found_among_very_many() -> None:
     """Tasks of an unresponsive endpoint are deferred within a few sweeps, though ten thousand other endpoints wait."""
-    control = admission_control(process=PLACES)
+    control = admission_control(process=PERMITS)
     stuck = EndpointStub("stuck", "stuck.example")
     of_stuck = control.offer(stuck, 10)
     assert of_stuck["start"]

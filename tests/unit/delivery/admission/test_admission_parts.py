@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from consumers.delivery.admission.backlog import Backlog
 from consumers.delivery.admission.bulkhead import Bulkhead
-from consumers.delivery.admission.circuit_breaker import FAILURE_THRESHOLD, CircuitBreaker, State
+from consumers.delivery.admission.circuit_breaker import FAILURE_THRESHOLD, CircuitBreaker, CircuitState
 from consumers.delivery.admission.concurrency_limit import ConcurrencyLimit
 from consumers.delivery.admission.rate_limit import RateLimit
 from consumers.delivery.admission.types import AdmittedTask, TrafficClass
@@ -131,7 +131,7 @@ def test_breaker_opens_after_consecutive_failures() -> None:
         breaker.on_response(NOW, is_probe=False, is_overloaded=False)
     assert breaker.is_closed
     assert any(breaker.on_failure(NOW, is_probe=False) for _ in range(FAILURE_THRESHOLD))
-    assert breaker.state is State.OPEN
+    assert breaker.state is CircuitState.OPEN
 
 
 def test_pauses_between_probes_double_up_to_a_minute() -> None:

@@ -15,7 +15,7 @@ from tests.support.admission import NOW, EndpointStub, TestedControl, admission_
 
 pytestmark = pytest.mark.promise(4)
 
-PLACES = 512
+PERMITS = 512
 OVERDUE_MS = 1_100  # every request is overdue by then
 
 
@@ -74,7 +74,7 @@ class World:
 
 def world(usual_ms: list[int]) -> World:
     """Return a world of endpoints, each on its own host, with these usual response times."""
-    control = admission_control(subscription=16, host=128, process=PLACES)
+    control = admission_control(subscription=16, host=128, process=PERMITS)
     everybody = {EndpointStub(f"{n}", host=f"{n}.example"): ms for n, ms in enumerate(usual_ms)}
     for endpoint, ms in everybody.items():
         control.warm(endpoint, duration_us=ms * 1_000)
@@ -103,7 +103,7 @@ def test_endpoints_that_stop_together_hold_at_most_half(
         scene.pass_time(pause_ms)
         for endpoint in everybody[number % 3 :: 3]:
             scene.arrive(endpoint, tasks)
-        assert scene.held_by_stopped <= min(PLACES // 2 + len(scene.stopped), 3 * PLACES // 4)
+        assert scene.held_by_stopped <= min(PERMITS // 2 + len(scene.stopped), 3 * PERMITS // 4)
 
 
 def test_forty_endpoints_that_stop_leave_half_of_the_permits() -> None:
@@ -116,12 +116,12 @@ def test_forty_endpoints_that_stop_leave_half_of_the_permits() -> None:
     scene.pass_time(16)
     scene.stop(*stopping)
     scene.pass_time(OVERDUE_MS)
-    assert 150 <= scene.held_by_stopped <= PLACES // 2 + 40
+    assert 150 <= scene.held_by_stopped <= PERMITS // 2 + 40
     for _ in range(10):
         for endpoint in [*healthy, *stopping]:
             scene.arrive(endpoint, 10)
         scene.pass_time(120)
-    assert scene.held_by_stopped <= PLACES // 2 + 40
+    assert scene.held_by_stopped <= PERMITS // 2 + 40
     assert [scene.responses[endpoint] for endpoint in healthy] == [100] * 20
 
 
@@ -136,7 +136,7 @@ def test_thousand_endpoints_that_stop_leave_a_quarter_of_the_permits() -> None:
             if number % 25 == turn % 25 or endpoint in healthy:
                 scene.arrive(endpoint, 1)
         scene.pass_time(40)
-        assert scene.held_by_stopped <= 3 * PLACES // 4
+        assert scene.held_by_stopped <= 3 * PERMITS // 4
     assert [scene.responses[endpoint] for endpoint in healthy] == [100] * 20
 
 
@@ -183,10 +183,10 @@ def test_one_hanging_request_does_not_block_its_endpoint() -> None:
 
 def test_new_endpoints_count_against_the_slow_quota() -> None:
     """New endpoints that do not respond hold at most 3/8 of the permits."""
-    control = admission_control(subscription=16, host=128, process=PLACES)
+    control = admission_control(subscription=16, host=128, process=PERMITS)
     hanging = [EndpointStub(f"h{n}", host=f"h{n}.example") for n in range(500)]
     started = sum(len(control.offer(endpoint, 20)["start"]) for endpoint in hanging)
-    assert started == control.bulkhead.slow == 3 * PLACES // 8
+    assert started == control.bulkhead.slow == 3 * PERMITS // 8
     responsive = EndpointStub("responsive", host="responsive.example")
     assert not control.admit(responsive, AdmittedTask(), NOW)
 

@@ -1,4 +1,4 @@
-"""The HTTP client sends exactly what it is given, to nobody else, and leaves nothing open."""
+"""The HTTP client sends exactly what it is given, to no other address, and leaves nothing open."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from consumers.delivery.http.resolver import Resolver
 from consumers.delivery.http.types import Response, TransportError
 from schemas.network.egress import ANY_PORT, EgressPolicy
 from tests.support.hostile import HostileReceiver
-from tests.support.http_client import LOCAL, completed_of, local_client, request_to, response_of, work
+from tests.support.http_client import LOCAL, completed_of, local_client, poll, request_to, response_of
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.promise(5)
@@ -119,7 +119,7 @@ def test_closed_client_leaves_no_descriptors(receiver: HostileReceiver) -> None:
     ways = ["ok", "close", "never", "huge-headers", "ok-until-close", "endless-body"]
     completed_of(client, *[request_to(f"{url}/{how}", timeout_ms=200) for how in ways * 5])
     client.start(request_to(f"{url}/never"))
-    work(client, 0)
+    poll(client, 0)
     client.close()
     # c-ares closes its descriptors in another thread. The receiver's ends of the connections are in this process.
     wait_until(lambda: open_descriptors() <= before, what="all descriptors are closed")
@@ -130,17 +130,17 @@ def test_cancelled_requests_are_closed_without_an_outcome(client: HttpClient, re
     url = f"http://127.0.0.1:{receiver.port}"
     for number in range(4):
         client.start(request_to(f"{url}/never", timeout_ms=300, context=number))
-    wait_until(lambda: work(client, 0.02) == [] and len(receiver.requests) == 4)
-    cancelled = client.cancel(lambda request: request.context in (1, 3))
+    wait_until(lambda: poll(client, 0.02) == [] and len(receiver.requests) == 4)
+    cancelled = client.cancel_matching(lambda request: request.context in (1, 3))
     assert {request.context for request in cancelled} == {1, 3}
     assert client.in_flight == 2
     assert {completed.request.context for completed in completed_of(client)} == {0, 2}
 
 
 def test_idle_client_returns_at_once(client: HttpClient) -> None:
-    """With nothing in flight, `work` does not wait."""
+    """With nothing in flight, `poll` does not wait."""
     began = time.monotonic()
-    assert work(client, 60) == []
+    assert poll(client, 60) == []
     assert time.monotonic() - began < 30
 
 

@@ -15,7 +15,7 @@ from consumers.delivery.http.options import ClientOptions
 from consumers.delivery.http.types import ClientIdentity, Request
 from tests.support.certificates import Authority
 from tests.support.http_client import LOCAL, request_to
-from tests.support.random_endpoint import RandomEndpoint, RandomNames, check_state, connections_of
+from tests.support.random_endpoint import RandomEndpoint, RandomResolver, check_state, connections_of
 
 pytestmark = pytest.mark.promise(5)
 
@@ -42,7 +42,7 @@ class ClientModel:
         self.started, self.open = 0, set[object]()
         self.client = HttpClient(
             LOCAL,
-            RandomNames(rng),
+            RandomResolver(rng),
             options=ClientOptions(
                 roots=str(authority.roots), max_connections=rng.choice([1, 2, 3, 6, 50]), idle_s=rng.choice([1, 55])
             ),
@@ -50,14 +50,14 @@ class ClientModel:
         )
 
     def _decide(self, request: Request) -> None:
-        """Confirm or withdraw a request, or leave it undecided."""
+        """Confirm or cancel a request, or leave it undecided."""
         if self.rng.random() < 0.3:
             self.endpoint.step()
         drawn = self.rng.random()
         if drawn < 0.9:
             self.client.confirm(request)
         elif drawn < 0.95:
-            self.client.withdraw(request)
+            self.client.cancel(request)
 
     def step(self) -> None:
         """Run one event, and a turn of the loop."""
@@ -68,17 +68,17 @@ class ClientModel:
             self.later_s += rng.choice([0.02, 0.06, 0.3, 2, 60])
         elif drawn < 0.54:
             which = rng.randint(1, 5)
-            self._end(self.client.cancel(lambda request: int(str(request.context)) % 5 == which))
+            self._end(self.client.cancel_matching(lambda request: int(str(request.context)) % 5 == which))
         elif drawn < 0.57:
             self.client.tidy()
         self._check()
         for _ in range(rng.randint(0, 3)):
             self.endpoint.step()
-        self.work(rng.choice([0, 0, 0, 0.001]))
+        self.poll(rng.choice([0, 0, 0, 0.001]))
 
-    def work(self, timeout_s: float) -> None:
+    def poll(self, timeout_s: float) -> None:
         """Take completed requests, and decide about those that have to be confirmed."""
-        result = self.client.work(timeout_s)
+        result = self.client.poll(timeout_s)
         self._end([completed.request for completed in result.completed])
         self._check()
         for request in result.to_confirm:
@@ -128,7 +128,7 @@ def test_every_request_ends_once_whatever_endpoints_do(tmp_path: Path, seed: int
             if not sending.client.is_busy:
                 break
             sending.later_s += 1
-            sending.work(0.001)
+            sending.poll(0.001)
         assert not sending.open
         assert not sending.client.is_busy
         sending.later_s += 100

@@ -23,9 +23,9 @@ from consumers.delivery.http.options import ClientOptions
 from consumers.delivery.http.types import ClientIdentity, Response, ResponseOrError, TransportError
 from schemas.catalog.failures import OURS
 from tests.support.certificates import Authority
+from tests.support.fixed_resolver import FixedResolver
 from tests.support.hostile import HostileReceiver
-from tests.support.http_client import LOCAL, local_client, request_to, response_of, work
-from tests.support.known_names import Names
+from tests.support.http_client import LOCAL, local_client, poll, request_to, response_of
 from tests.support.listening import serve_each, stop_listening
 from tests.support.parts import need
 from tests.support.waiting import wait_until
@@ -43,7 +43,7 @@ SILENT = tuple(f"127.0.1.{number}" for number in range(1, 17))
 WITHOUT_PORTS = """
 import socket, subprocess
 from pathlib import Path
-from tests.support.http_client import response_of, local_client, request_to, work
+from tests.support.http_client import response_of, local_client, request_to, poll
 
 subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
 Path("/proc/sys/net/ipv4/ip_local_port_range").write_text("40000 40009")
@@ -82,19 +82,19 @@ def ends_of(client: HttpClient) -> list[int | str]:
     """Return how all open requests end."""
     ends = []
     while client.is_busy:
-        ends += [status_of(completed.response) for completed in work(client, 0.1)]
+        ends += [status_of(completed.response) for completed in poll(client, 0.1)]
     return ends
 
 
 def request_over(listener: socket.socket, client: HttpClient) -> socket.socket:
     """Take the connection that the client makes, until a request has come over it, with two bytes of body."""
-    work(client, 0.0)
+    poll(client, 0.0)
     connection, _ = listener.accept()
     connection.settimeout(0.02)
     taken = bytearray()
 
     def has_come() -> bool:
-        work(client, 0.01)
+        poll(client, 0.01)
         with contextlib.suppress(TimeoutError):
             taken.extend(connection.recv(4_096))
         return taken.endswith(b"{}")
@@ -118,7 +118,7 @@ def test_response_to_half_a_body_counts(listener: socket.socket, used: bool) -> 
             connection.sendall(OK)
             assert ends_of(client) == [200]
         client.start(request_to(url_of(listener), body=b"x" * 12_000_000, timeout_ms=20_000))
-        work(client, 0.0)
+        poll(client, 0.0)
         if not used:
             connection = closing.enter_context(listener.accept()[0])
         connection.settimeout(0.02)
@@ -132,7 +132,7 @@ def test_response_to_half_a_body_counts(listener: socket.socket, used: bool) -> 
 
 
 def _reads(client: HttpClient, connection: socket.socket) -> bool:
-    work(client, 0.01)
+    poll(client, 0.01)
     with contextlib.suppress(TimeoutError):
         return bool(connection.recv(1_000))
     return False
@@ -177,20 +177,20 @@ def test_second_response_is_not_taken_for_the_next_request(tmp_path: Path, versi
 
 def test_late_bytes_are_not_a_response_to_a_request_that_waited_for_dns(listener: socket.socket) -> None:
     """If an idle connection gets a 408 while a request waits for its name, the request is sent over another one."""
-    names = Names("127.0.0.1")
-    with contextlib.closing(HttpClient(LOCAL, names)) as client:
+    resolver = FixedResolver("127.0.0.1")
+    with contextlib.closing(HttpClient(LOCAL, resolver)) as client:
         client.start(request_to(url_of(listener, "a.example.com")))
         with request_over(listener, client) as idle:
             idle.sendall(OK)
             assert ends_of(client) == [200]
-            names.known = False
+            resolver.known = False
             assert client.start(request_to(url_of(listener, "a.example.com")))
-            work(client, 0.0)
+            poll(client, 0.0)
             idle.sendall(IDLE)
             idle.shutdown(socket.SHUT_WR)
             wait_until(lambda: sent_whole(idle), what="the endpoint's last words are there")
-            names.known, names.news = True, ["a.example.com"]
-            assert work(client, 0.0) == []
+            resolver.known, resolver.news = True, ["a.example.com"]
+            assert poll(client, 0.0) == []
             with request_over(listener, client) as another:
                 another.sendall(OK)
                 assert ends_of(client) == [200]
@@ -218,7 +218,7 @@ def test_names_with_many_addresses_do_not_use_up_descriptors(silent: int) -> Non
     with contextlib.closing(
         HttpClient(
             LOCAL,
-            Names(*SILENT),
+            FixedResolver(*SILENT),
             options=ClientOptions(max_connections=MOST),
             monotonic=lambda: time.monotonic() + later_s,
         )
@@ -227,10 +227,10 @@ def test_names_with_many_addresses_do_not_use_up_descriptors(silent: int) -> Non
             client.start(request_to(f"http://silent.example.com:{silent}/", timeout_ms=60_000))
         for _ in range(20):
             later_s += 0.3
-            assert work(client, 0.0) == []
+            assert poll(client, 0.0) == []
         assert len(list(Path("/proc/self/fd").iterdir())) - before <= MOST + 64 + 3
         client.start(request_to(f"http://127.0.0.1:{receiver.port}/ok"))
-        wait_until(lambda: [status_of(each.response) for each in work(client, 0.1)] == [200])
+        wait_until(lambda: [status_of(each.response) for each in poll(client, 0.1)] == [200])
     receiver.close()
 
 
@@ -247,7 +247,7 @@ def test_no_descriptor_for_a_client_certificate_is_our_error(tmp_path: Path) -> 
         wait_until(lambda: receiver.connections)
         resource.setrlimit(resource.RLIMIT_NOFILE, (1, hard))  # open descriptors stay open
         try:
-            completed = [result for _ in range(100) for result in work(client, 0.1)]
+            completed = [result for _ in range(100) for result in poll(client, 0.1)]
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     receiver.handshake.set()

@@ -22,7 +22,7 @@ from consumers.delivery.http.types import Response, TransportError
 from schemas.network.egress import EgressPolicy
 from tests.support.dns import AAAA, BROKEN, NO_NAME, SILENCE, A, DnsServer
 from tests.support.hostile import HostileReceiver
-from tests.support.http_client import LOCAL, completed_of, local_client, request_to, work
+from tests.support.http_client import LOCAL, completed_of, local_client, poll, request_to
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.promise(4, 5)
@@ -202,7 +202,7 @@ def test_names_that_never_resolve_delay_no_others() -> None:
     began = time.monotonic()
     for request in hanging:
         client.start(request)
-    work(client, 0)
+    poll(client, 0)
     for request in healthy:
         client.start(request)
     assert (client.in_flight, client.resolving) == (0, 200)
@@ -226,7 +226,7 @@ def test_requests_that_wait_for_dns_can_be_cancelled() -> None:
     for number in range(3):
         client.start(request_to("http://never.example.com/", timeout_ms=200, context=number))
     assert (client.in_flight, client.resolving) == (0, 3)
-    assert [request.context for request in client.cancel(lambda request: request.context != 1)] == [0, 2]
+    assert [request.context for request in client.cancel_matching(lambda request: request.context != 1)] == [0, 2]
     (left,) = completed_of(client)
     assert left.request.context == 1
     client.close()

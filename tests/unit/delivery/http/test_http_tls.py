@@ -23,7 +23,7 @@ from schemas.catalog.failures import FailureKind
 from tests.support.certificates import Authority
 from tests.support.dns import DnsServer
 from tests.support.hostile import HostileReceiver
-from tests.support.http_client import completed_of, local_client, request_to, response_of, work
+from tests.support.http_client import completed_of, local_client, poll, request_to, response_of
 
 pytestmark = pytest.mark.promise(5)
 
@@ -114,8 +114,8 @@ def test_endpoint_without_tls_is_a_tls_failure(world: World) -> None:
         for url in urls:
             world.client.start(request_to(url, timeout_ms=500, context=url))
         plain.settimeout(10)
-        work(world.client, 0.1)
-        work(world.client, 0.1)
+        poll(world.client, 0.1)
+        poll(world.client, 0.1)
         connection, _ = plain.accept()
         connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
         results = {each.request.context: each.response for each in completed_of(world.client)}

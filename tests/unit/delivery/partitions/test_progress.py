@@ -107,7 +107,7 @@ def test_position_names_its_serial() -> None:
 
 
 @pytest.mark.parametrize("metadata", ["", "x", "1|", "1||", "2|s|AAAA", "1|s|!!", "1|s|é", "somebody else's"])
-def test_foreign_metadata_lists_nothing(metadata: str) -> None:
+def test_metadata_of_other_tools_lists_nothing(metadata: str) -> None:
     """Metadata of other tools is not taken for a list: all records from the offset on are read."""
     progress = Progress(Position(10, metadata))
     assert read_all(progress, [10, 11, 12]) == [10, 11, 12]
@@ -150,7 +150,7 @@ class ProgressModel(RuleBasedStateMachine):
         self.committed = Position(first, "")
         self.committed_finished: set[int] = set()
         self.progress = Progress(self.committed)
-        self.at_hand: list[int] = []
+        self.buffered: list[int] = []
 
     @rule(count=st.integers(1, 400), seed=st.integers(0, 2**32))
     def append(self, count: int, seed: int) -> None:
@@ -168,15 +168,15 @@ class ProgressModel(RuleBasedStateMachine):
             batch = [offset for offset in self.records if offset >= self.progress.next_offset][:MAX_BATCH]
             to_do = read_all(self.progress, batch)
             assert not self.committed_finished & set(to_do), "it was finished before the restart"
-            self.at_hand += to_do
+            self.buffered += to_do
 
-    @precondition(lambda self: self.at_hand)
+    @precondition(lambda self: self.buffered)
     @rule(part=st.sampled_from([0.02, 0.5, 0.9, 1.0]), seed=st.integers(0, 2**32))
     def finish_some(self, part: float, seed: int) -> None:
         """Let jobs end in any order."""
-        random.Random(seed).shuffle(self.at_hand)
-        for _ in range(int(len(self.at_hand) * part)):
-            offset = self.at_hand.pop()
+        random.Random(seed).shuffle(self.buffered)
+        for _ in range(int(len(self.buffered) * part)):
+            offset = self.buffered.pop()
             self.progress.finish(offset)
             self.finished.add(offset)
 
@@ -190,7 +190,7 @@ class ProgressModel(RuleBasedStateMachine):
         """Restart. Only jobs that were not finished and committed are repeated."""
         self.finished = set(self.committed_finished)
         self.progress = Progress(self.committed, log_begin=self.log_begin, log_end=self.log_end)
-        self.at_hand = []
+        self.buffered = []
 
     @precondition(lambda self: self.records)
     @rule(kept=st.integers(0, 300))
@@ -213,7 +213,7 @@ class ProgressModel(RuleBasedStateMachine):
     def never_past_an_unfinished_offset(self) -> None:
         """A restart from the current position would repeat the unfinished jobs, and nothing else."""
         position = self.progress.position(SERIAL)
-        assert position.offset <= min(self.at_hand, default=position.offset)
+        assert position.offset <= min(self.buffered, default=position.offset)
         again = Progress(position, log_begin=self.log_begin, log_end=max(self.log_end, position.offset))
         assert read_all(again, self.records) == [at for at in self.records if at not in self.finished]
 

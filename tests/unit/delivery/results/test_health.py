@@ -56,10 +56,10 @@ class Endpoint:
         self.written: list[HealthChange] = []
 
     def fails(self, at_ms: int, *, activation: int = 1, why: int | FailureKind = 500) -> HealthChange | None:
-        return self._note(self.book.failed(3, job(), activation, START + at_ms, failure(why)))
+        return self._recorded(self.book.failed(3, job(), activation, START + at_ms, failure(why)))
 
     def succeeds(self, at_ms: int, *, activation: int = 1) -> HealthChange | None:
-        return self._note(self.book.delivered(3, job(), activation, START + at_ms))
+        return self._recorded(self.book.delivered(3, job(), activation, START + at_ms))
 
     def disabled(self, activation: int = 1) -> bool:
         return self.book.is_disabled("sub_1", activation)
@@ -70,7 +70,7 @@ class Endpoint:
         self.book = HealthTracker(POLICY)
         self.book.load(3, {"sub_1": decode_health(encode_health(last))} if last else {})
 
-    def _note(self, change: HealthChange | None) -> HealthChange | None:
+    def _recorded(self, change: HealthChange | None) -> HealthChange | None:
         if change is not None:
             self.written.append(change)
         return change

@@ -55,7 +55,7 @@ def disposed(attempt: int, response: ResponseOrError, now_ms: int = NOW_MS) -> D
         (TransportError("tls_expired", "expired"), Retry(NOW_MS + MINUTE_MS), "tls_expired"),
     ],
 )
-def test_responses_and_dispositions(response: ResponseOrError, disposition: Disposition, label: str) -> None:
+def test_response_has_its_disposition(response: ResponseOrError, disposition: Disposition, label: str) -> None:
     """2xx is a delivery, 410 ends the job, and everything else, redirects included, is retried."""
     assert disposed(1, response) == disposition
     assert classify(response, NOW_MS).label == label
@@ -77,7 +77,7 @@ def test_responses_and_dispositions(response: ResponseOrError, disposition: Disp
         (TransportError("blocked_address", ""), ResponseKind.UNRELATED),
     ],
 )
-def test_kinds_of_responses(response: ResponseOrError, kind: ResponseKind) -> None:
+def test_response_has_one_kind(response: ResponseOrError, kind: ResponseKind) -> None:
     """Every response and every transport error has one kind."""
     classified = classify(response, NOW_MS)
     assert classified.kind is kind
@@ -158,7 +158,7 @@ def test_retry_after_moves_an_attempt_later(status: int, retry_after: str | None
 
 
 def test_retry_after_gives_no_further_attempt() -> None:
-    """After the last attempt the job is dead, with or without Retry-After; the endpoint is throttled all the same."""
+    """After the last attempt the job is dead, with or without Retry-After; the endpoint is throttled in both cases."""
     response = Response(429, "120", b"", False)
     assert disposed(6, response) == Exhausted()
     assert classify(response, NOW_MS).retry_after_ms == 120_000

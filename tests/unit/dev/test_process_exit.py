@@ -11,7 +11,7 @@ _EXIT_DURING_REQUEST = """
 import ctypes, sys
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
-from deploy.roles.ending import leave
+from deploy.roles.process_exit import exit_process
 
 libc = ctypes.CDLL(None)
 libc["__cxa_atexit"](libc.pause, None, None)
@@ -25,7 +25,7 @@ print("requested")
 @pytest.mark.parametrize("code", [0, 1])
 def test_late_response_does_not_change_the_exit_code(code: int) -> None:
     """A process that ends during a request to the cluster keeps its exit code, and its output is complete."""
-    with python(f"{_EXIT_DURING_REQUEST}\nleave({code})") as process:
+    with python(f"{_EXIT_DURING_REQUEST}\nexit_process({code})") as process:
         output, _ = process.communicate(timeout=60)
 
     assert (process.returncode, output) == (code, "requested\n")

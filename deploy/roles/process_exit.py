@@ -9,7 +9,7 @@ import sys
 from typing import NoReturn
 
 
-def leave(code: int) -> NoReturn:
+def exit_process(code: int) -> NoReturn:
     """Flush logs and output, and exit at once with `code`.
 
     Python's finalization tears down the interpreter while threads of Kafka clients still run. If a response or time-out

@@ -5,7 +5,7 @@ from __future__ import annotations
 from consumers.delivery.http.resolver import Addresses
 
 
-class Names:
+class FixedResolver:
     """Returns the same addresses for every host; none while `known` is false."""
 
     def __init__(self, *addresses: str) -> None:

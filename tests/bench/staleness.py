@@ -1,4 +1,4 @@
-"""Freshness: time from an acknowledged change of a subscription to its effect in router and delivery (promise 7)."""
+"""Staleness: time from an acknowledged change of a subscription to its effect in router and delivery (promise 7)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _CUSTOMERS: Final = 2  # each has an event every 7 ms, which is the resolution o
 _TIMEOUT_S: Final = 10.0
 
 
-def freshness(bench: Bench) -> dict[str, Any]:
+def staleness(bench: Bench) -> dict[str, Any]:
     """Time in ms from the acknowledgement of creates, deletes and pauses under load to their effect."""
     rounds = bench.scaled(_ROUNDS, 5)
     watch = _Watch()
