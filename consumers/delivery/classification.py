@@ -11,12 +11,10 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from consumers.delivery.http.types import Response, ResponseOrError, TransportError
+from consumers.delivery.http.types import OVERLOADED_STATUSES, Response, ResponseOrError, TransportError
 from consumers.delivery.retry_after import wait_ms
 from schemas.catalog.failures import OURS, FailureKind
 
-# 429 Too Many Requests and 503 Service Unavailable. Both may carry Retry-After (RFC 9110, 10.2.3; RFC 6585, 4).
-OVERLOADED_STATUSES: Final = frozenset({429, 503})
 # Failures that the endpoint did not cause: our own, and addresses that the egress policy refuses.
 _UNRELATED: Final = OURS | {"blocked_url", "blocked_address"}
 

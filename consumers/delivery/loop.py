@@ -168,13 +168,7 @@ class DeliveryLoop:
 
     def _advance_transactions(self, now_ms: int) -> None:
         """Collect a finished transaction, continue a recovery, begin the next transaction, resume partitions."""
-        committed = self._committer.collect(now_ms)
-        if committed:
-            self._moves_committed = self._moves_in_transaction
-        elif self._committer.idle:
-            self._moves_committed = self._scheduler.moves
-        if self._unverified_until is not None and committed > self._unverified_until:
-            self._unverified_until = None
+        self._collect_transaction(now_ms)
         self._recover(now_ms)
         self._committer.while_recovering(self._reader.awaited_s)
         if not self._reader.owns:
@@ -191,6 +185,15 @@ class DeliveryLoop:
         if now_ms >= self._defer_stuck_ms and self._has_room:
             self._defer_stuck_ms = now_ms + _DEFER_STUCK_EVERY_MS
             self._scheduler.defer_stuck(now_ms)
+
+    def _collect_transaction(self, now_ms: int) -> None:
+        committed = self._committer.collect(now_ms)
+        if committed:
+            self._moves_committed = self._moves_in_transaction
+        elif self._committer.idle:
+            self._moves_committed = self._scheduler.moves
+        if self._unverified_until is not None and committed > self._unverified_until:
+            self._unverified_until = None
 
     def _recover(self, now_ms: int) -> None:
         # Until the transaction under way has ended, the committed positions are unknown.
@@ -209,7 +212,7 @@ class DeliveryLoop:
         return min(self._limits.max_in_flight - self._client.in_flight, uncommitted)
 
     def _may_start(self, now_ms: int, monotonic_ms: int) -> bool:
-        """Whether a request may start now, if none is open."""
+        """Whether a request may start now, as far as the limit of requests in flight allows."""
         return self._reason_to_pause(now_ms, monotonic_ms) is None and self._committer.room() > 0
 
     def _report_pause(self, reason: str | None, monotonic_ms: int) -> None:
@@ -298,13 +301,15 @@ class DeliveryLoop:
         deadline = self._monotonic() + self._limits.drain_ms
         _log.info("delivery.drain_started", in_flight=self._client.in_flight + self._client.resolving)
         while self._monotonic() < deadline and not self._is_drained():
+            self._note_stall(self._monotonic())
             self._table.poll(self._monotonic())
-            self._committer.collect(self._now())
+            self._collect_transaction(self._now())
             self._recover(self._now())
             if self._reader.owns:
                 at_once = not self._client.is_busy
                 self._committer.commit(self._now(), self._reader.group_metadata, at_once=at_once)
             self._reader.ignore(0.0 if self._client.is_busy else _SOCKETS_S)
+            self._has_room = self._may_start(self._now(), self._monotonic())  # for requests to confirm
             self._collect_responses(_SOCKETS_S)
             self._housekeeping.turn(self._now(), self.waits_for_broker)
         complete = self._is_drained()

@@ -118,8 +118,10 @@ class Staleness:
         return age_ms <= GRACE_MS and not self._pending and self.is_slow(now_ms)
 
     def is_slow(self, now_ms: int) -> bool:
-        """Whether no response was in time for a second."""
-        return self._slow_since_ms is not None and now_ms - self._slow_since_ms >= SILENT_MS
+        """Whether no response was in time for a second. Right after a stall of this process that is unknown."""
+        if self._slow_since_ms is None or now_ms - self._looked_ms > _STALLED_MS:
+            return False
+        return now_ms - self._slow_since_ms >= SILENT_MS
 
 
 def _is_reached(end: _End, positions: Mapping[int, int]) -> bool:

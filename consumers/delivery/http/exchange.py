@@ -11,8 +11,8 @@ from consumers.delivery.http.resolver import Addresses, Failed, Refused, Resolut
 from consumers.delivery.http.response_parser import BadResponse, ResponseParser, TooLarge
 from consumers.delivery.http.tls import tls_failure
 from consumers.delivery.http.types import (
+    OVERLOADED_STATUSES,
     TOO_LARGE,
-    WITH_RETRY_AFTER,
     Request,
     Response,
     ResponseOrError,
@@ -67,7 +67,7 @@ class Exchange:
             return None
         status = parser.status
         body_cut = cut or parser.cut
-        if status in WITH_RETRY_AFTER and parser.retry_after is not None:
+        if status in OVERLOADED_STATUSES and parser.retry_after is not None:
             return Response(status, printable(parser.retry_after), parser.body, body_cut)
         return response_without_retry_after(status, parser.body, cut=body_cut)
 

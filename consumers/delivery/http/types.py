@@ -87,8 +87,9 @@ MAX_BODY_READ: Final = 64 * 1024
 MAX_BODY_KEPT: Final = 5 * 1024
 MAX_HEADERS: Final = 32 * 1024
 TOO_LARGE: Final = TransportError("headers_too_large", f"more than {MAX_HEADERS // 1024} KiB of response headers")
-# Retry-After is honoured with these statuses only.
-WITH_RETRY_AFTER: Final = frozenset({429, 503})
+# 429 Too Many Requests and 503 Service Unavailable: the only statuses with which Retry-After is honoured (RFC 9110,
+# 10.2.3; RFC 6585, 4).
+OVERLOADED_STATUSES: Final = frozenset({429, 503})
 _WITHOUT_BODY: Final = {status: Response(status, None, b"", False) for status in range(200, 600)}
 
 

@@ -9,6 +9,7 @@ from typing import Any, cast
 import pytest
 
 from consumers.delivery.delay_topics import DelayTopics
+from consumers.delivery.http.types import WorkResult
 from consumers.delivery.loop import STALL_MS, Clocks, DeliveryLoop, ProcessLimits
 from consumers.delivery.partitions.committer import Committer
 from consumers.delivery.partitions.outbox import Outbox
@@ -199,3 +200,24 @@ def test_throughput_measurement_restarts_after_a_broker_outage(stalling: Stallin
     stalling.end = Settled(True, 0.0)
     assert stalling.turns(1) == 1
     assert len(stalling.stalls) == stalls + 1
+
+
+def test_draining_loop_confirms_no_request_after_a_stall(stalling: StallingLoop) -> None:
+    """A request that waits for its connection while the process drains is withdrawn after a stall."""
+    confirmed: list[bool] = []
+
+    def confirm(_requests: object, *, may_start: bool) -> None:
+        confirmed.append(may_start)
+        stalling.now_ms += STALL_MS + 1 if len(confirmed) == 2 else 10
+
+    stalling.scheduler.confirm = confirm
+    loop = cast("Any", stalling.loop)
+    loop._client = SimpleNamespace(
+        in_flight=1, resolving=0, is_busy=True, work=lambda _timeout_s: WorkResult([], [cast("Any", None)])
+    )
+    loop._reader.ignore = lambda _timeout_s: None
+    loop._reader.close = loop._table.close = lambda: None
+    loop._limits = ProcessLimits(512, STALL_MS + 100)
+    loop._drain()
+    assert confirmed[:2] == [True, True]
+    assert set(confirmed[2:]) == {False}

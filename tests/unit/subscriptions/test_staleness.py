@@ -21,6 +21,8 @@ def replay(*steps: tuple[str, int]) -> Staleness:
     staleness = Staleness()
     for what, at_ms in steps:
         match what:
+            case "turned":
+                staleness.is_due(at_ms)
             case "asked":
                 staleness.is_due(at_ms)
                 staleness.on_request(at_ms)
@@ -39,6 +41,7 @@ def replay(*steps: tuple[str, int]) -> Staleness:
 
 VERIFIED = (("asked", 0), ("answered", 0), ("passed", 0))
 SILENCE = tuple(("asked", at_ms) for at_ms in range(100, 1200, 100))
+TURNS = tuple(("turned", at_ms) for at_ms in range(1200, 7000, 100))
 SLOWNESS = tuple(
     step
     for at_ms in range(100, 2000, 100)
@@ -60,8 +63,8 @@ SLOWNESS = tuple(
         pytest.param((*VERIFIED, ("asked", 100)), 300, False, id="a late response is awaited"),
         pytest.param((*VERIFIED, *SILENCE), 1099, False, id="not yet a second of silence"),
         pytest.param((*VERIFIED, *SILENCE), 1100, True, id="a silent broker is trusted"),
-        pytest.param((*VERIFIED, *SILENCE), 5000, True, id="for 5 s"),
-        pytest.param((*VERIFIED, *SILENCE), 5001, False, id="and no longer"),
+        pytest.param((*VERIFIED, *SILENCE, *TURNS[:38]), 5000, True, id="for 5 s"),
+        pytest.param((*VERIFIED, *SILENCE, *TURNS[:38]), 5001, False, id="and no longer"),
         pytest.param(
             (*VERIFIED, *(step for at in range(100, 1200, 100) for step in (("asked", at), ("failed", at)))),
             1150,
@@ -79,8 +82,9 @@ SLOWNESS = tuple(
         pytest.param(
             (*VERIFIED, *SLOWNESS, ("answered late", 2000), ("behind", 0)), 2000, False, id="slow, with a change"
         ),
-        pytest.param((*VERIFIED, *SLOWNESS), 6601, False, id="slow, and then silent for 5 s"),
+        pytest.param((*VERIFIED, *SLOWNESS, *TURNS[8:54]), 6601, False, id="slow, and then silent for 5 s"),
         pytest.param((*VERIFIED, ("asked", 100), ("asked", 3000)), 3050, False, id="a stall is not silence"),
+        pytest.param((*VERIFIED, ("asked", 100)), 3050, False, id="a stall within a turn is not silence"),
         pytest.param(
             (*VERIFIED, *SILENCE, ("answered", 1100), ("behind", 0)), 1250, False, id="the broker is back with a change"
         ),
