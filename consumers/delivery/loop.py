@@ -301,7 +301,7 @@ class DeliveryLoop:
         deadline = self._monotonic() + self._limits.drain_ms
         _log.info("delivery.drain_started", in_flight=self._client.in_flight + self._client.resolving)
         while self._monotonic() < deadline and not self._is_drained():
-            self._note_stall(self._monotonic())
+            self._detect_stall(self._monotonic())
             self._table.poll(self._monotonic())
             self._collect_transaction(self._now())
             self._recover(self._now())

@@ -150,10 +150,10 @@ class SchedulerModel:
     def confirm(self, request: Request) -> None:
         self.sent.append(request)
 
-    def withdraw(self, request: Request) -> None:
+    def cancel(self, request: Request) -> None:
         self.completed.append(CompletedRequest(request, CANCELLED, 0.0, 0))
 
-    def cancel(self, predicate: Any) -> list[Request]:
+    def cancel_matching(self, predicate: Any) -> list[Request]:
         cancelled = [request for request in (*self.sent, *self.waiting) if predicate(request)]
         self.sent = [request for request in self.sent if request not in cancelled]
         self.waiting = [request for request in self.waiting if request not in cancelled]

@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from consumers.delivery.delay_topics import DelayTopics
-from consumers.delivery.http.types import WorkResult
+from consumers.delivery.http.types import PollResult
 from consumers.delivery.loop import STALL_MS, Clocks, DeliveryLoop, ProcessLimits
 from consumers.delivery.partitions.committer import Committer
 from consumers.delivery.partitions.outbox import Outbox
@@ -213,7 +213,7 @@ def test_draining_loop_confirms_no_request_after_a_stall(stalling: StallingLoop)
     stalling.scheduler.confirm = confirm
     loop = cast("Any", stalling.loop)
     loop._client = SimpleNamespace(
-        in_flight=1, resolving=0, is_busy=True, work=lambda _timeout_s: WorkResult([], [cast("Any", None)])
+        in_flight=1, resolving=0, is_busy=True, poll=lambda _timeout_s: PollResult([], [cast("Any", None)])
     )
     loop._reader.ignore = lambda _timeout_s: None
     loop._reader.close = loop._table.close = lambda: None

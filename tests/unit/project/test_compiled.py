@@ -32,6 +32,7 @@ _STAND_INS: Final = (
     "endpoint_report",
     "partition_model",
     "recovery_model",
+    "scheduler_model",
     "stall",
 )
 _WHERE: Final = (
