@@ -16,9 +16,3 @@ def parse_size(text: str) -> int:
     if match is None:
         raise InvalidInput(f"{text!r} is not a size: write bytes, or a number and KiB, MiB or GiB, such as 256KiB")
     return int(match[1]) * _UNITS[match[2] or "B"]
-
-
-def format_size(size: int) -> str:
-    """Format a number of bytes in the largest unit that divides it (262,144: `256KiB`; 1,000: `1000B`)."""
-    unit = max((unit for unit, factor in _UNITS.items() if size and size % factor == 0), key=_UNITS.get, default="B")  # type: ignore[arg-type]  # every unit is in the table
-    return f"{size // _UNITS[unit]}{unit}"

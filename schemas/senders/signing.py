@@ -1,6 +1,10 @@
 """Signature schemes. A sender.toml names a scheme and its parameters.
 
-A signing key is derived from a secret once per subscription (`signing_key`). Header lines are built per attempt.
+A signing key is derived from a secret once per subscription (`signing_key`; InvalidInput, without the secret in its
+text, if the secret is invalid). Header lines are built per attempt (`lines`; the newest key comes first).
+
+`verify` returns None if a request is genuine, otherwise the reason. It expects lowercase header names. `now_s` is in
+Unix seconds, for schemes that sign the time; None accepts a request of any time.
 """
 
 from __future__ import annotations
@@ -9,7 +13,7 @@ import hmac
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal
 
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.hmac import HMAC
@@ -28,33 +32,6 @@ class SigningKey:
 
     version: str
     sign: Callable[[bytes], bytes] = field(repr=False)
-
-
-class SignatureScheme(Protocol):
-    """The interface of a scheme for senders."""
-
-    @property
-    def required(self) -> bool:
-        """Whether every subscription has a secret."""
-
-    @property
-    def header_names(self) -> tuple[str, ...]:
-        """Names of the headers that the scheme sets."""
-
-    def generate_secret(self) -> str:
-        """Return a new random secret."""
-
-    def signing_key(self, secret: str) -> SigningKey:
-        """Return the key for `lines`; InvalidInput, without the secret in its text, if the secret is invalid."""
-
-    def lines(self, event_id: str, body: bytes, keys: Sequence[SigningKey], now_s: int) -> list[bytes]:
-        """Return the header lines that sign an attempt; the newest key comes first."""
-
-    def verify(self, headers: Mapping[str, str], body: bytes, secret: str, now_s: int | None) -> str | None:
-        """Return None if the request is genuine, otherwise the reason; `headers` have lowercase names.
-
-        `now_s`: Unix seconds, for schemes that sign the time; None accepts a request of any time.
-        """
 
 
 def hmac_key(version: str, key: bytes) -> SigningKey:
