@@ -13,8 +13,8 @@ from typing import Final
 
 from consumers.kafka.positions import PartitionKey
 from consumers.router.output import Output
-from consumers.router.partition_recovery import Positions
 from consumers.router.source import Source
+from consumers.router.source_recovery import Positions
 
 COMMIT_EVERY_S: Final = 0.1
 # A flush waits at most this long, as the consumer has to be polled meanwhile.

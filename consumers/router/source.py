@@ -1,6 +1,6 @@
 """The consumer of event topics: assignment, positions, reading and commits.
 
-No partition is read before its position is known (partition_recovery.py): an assignment starts empty, and the loop
+No partition is read before its position is known (source_recovery.py): an assignment starts empty, and the loop
 polls for the positions. Every assignment has a number; records read in one are never committed in another.
 """
 
@@ -20,8 +20,8 @@ from consumers.kafka.group_member import member_config
 from consumers.kafka.positions import CommittedPositions, PartitionKey, failed_for_good, is_lost_broker
 from consumers.kafka.threads import in_thread
 from consumers.kafka.truncation import Truncation
-from consumers.router.partition_recovery import PartitionRecovery, Positions, StartAt
 from consumers.router.source_positions import SourcePositionsRecorder
+from consumers.router.source_recovery import Positions, SourceRecovery, StartAt
 from schemas.catalog.errors import Unavailable
 
 _log = structlog.get_logger("router")
@@ -69,7 +69,7 @@ class Source:
         own = {"on_commit": self._on_commit, "error_cb": self._on_error}
         self._consumer = Consumer({**config, **own}, logger=logging.getLogger("signpost.kafka"))
         self._owned: list[PartitionKey] = []
-        self._recovery: PartitionRecovery | None = None
+        self._recovery: SourceRecovery | None = None
         self._reading = False
         self._suspended = False
         self._paused: dict[PartitionKey, int] = {}
@@ -172,7 +172,7 @@ class Source:
         self._suspended = False
         self._paused.clear()
         self._consumer.assign([])
-        self._recovery = PartitionRecovery(
+        self._recovery = SourceRecovery(
             self._admin,
             self._positions,
             self._recorder,

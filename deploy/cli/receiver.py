@@ -14,7 +14,7 @@ from deploy.cli.context import command_app, duration_of, settings_of
 from deploy.config.senders import sender_named
 from deploy.dev.foreground import StopRequest
 from deploy.dev.receiver import Receiver, Verify
-from deploy.dev.responses import Behaviour, Hang, Received, Reply, Response, always, fail_first
+from deploy.dev.responses import Behaviour, CannedResponse, Hang, Received, Reply, always, fail_first
 from schemas.catalog.errors import InvalidInput
 from schemas.senders.sender import Sender, load_senders
 
@@ -103,9 +103,9 @@ def _verifier(sender: Sender, secret: str) -> Verify:
 
 
 def _behaviour(fail: int, status: int, delay: timedelta, hang: bool) -> Behaviour:
-    usual = Response(status, delay=delay)
-    failing: Reply = Hang() if hang else Response(_FAILURE, delay=delay)
-    refused = Response(_NOT_GENUINE, delay=delay)
+    usual = CannedResponse(status, delay=delay)
+    failing: Reply = Hang() if hang else CannedResponse(_FAILURE, delay=delay)
+    refused = CannedResponse(_NOT_GENUINE, delay=delay)
     behave = fail_first(fail, failing, usual) if fail else always(failing if hang else usual)
     return lambda received: refused if received.problem is not None else behave(received)
 
@@ -117,7 +117,7 @@ def _verification(received: Received, key: str | None) -> str:
 
 
 def _status(reply: Reply) -> int | None:
-    return reply.status if isinstance(reply, Response) else None
+    return reply.status if isinstance(reply, CannedResponse) else None
 
 
 def _event_type(received: Received, sender: Sender) -> str | None:

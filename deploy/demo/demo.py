@@ -22,7 +22,7 @@ from deploy.config.wanted_topics import wanted_topics
 from deploy.demo.simulator import Simulator
 from deploy.demo.tally import Customer, DemoProgress
 from deploy.dev.receiver import Receiver
-from deploy.dev.responses import Received, Response
+from deploy.dev.responses import CannedResponse, Received
 from producers.events.publisher import EventPublisher, wall_clock_us
 from producers.subscriptions.changes import Apply
 from producers.subscriptions.writer import SubscriptionWriter
@@ -99,7 +99,7 @@ class Endpoints:
             return problem
 
         def on_delivery(received: Received, reply: object) -> None:
-            if isinstance(reply, Response) and reply.status == _OK and received.problem is None:
+            if isinstance(reply, CannedResponse) and reply.status == _OK and received.problem is None:
                 tally.repeated += received.event_id in accepted
                 accepted.add(received.event_id)
                 tally.accepted = len(accepted)

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
 
-from deploy.dev.responses import Behaviour, Response, always, fail_first
+from deploy.dev.responses import Behaviour, CannedResponse, always, fail_first
 from schemas.senders.sender import Sender
 
-_BUSY: Final = Response(503)
-_BROKEN: Final = Response(500)
+_BUSY: Final = CannedResponse(503)
+_BROKEN: Final = CannedResponse(500)
 _FAILURES: Final = 2
 
 
@@ -36,9 +36,9 @@ def customers_of(senders: Mapping[str, Sender]) -> tuple[Customer, ...]:
     shortest = min(senders.values(), key=lambda sender: sum(sender.schedule, timedelta()))
     customers: list[Customer] = []
     for name, sender in senders.items():
-        customers.append(Customer(name, sender, "healthy", always(Response())))
+        customers.append(Customer(name, sender, "healthy", always(CannedResponse())))
         if sender is shortest:
-            recovers = fail_first(_FAILURES, _BUSY, Response())
+            recovers = fail_first(_FAILURES, _BUSY, CannedResponse())
             attempts = len(sender.schedule) + 1
             customers.append(Customer(f"{name}-twice-503", sender, "twice 503", recovers, _FAILURES + 1))
             customers.append(

@@ -6,7 +6,7 @@ import asyncio
 from typing import Final, Protocol
 
 from deploy.dev.http1 import BadRequest, Head, RequestReader
-from deploy.dev.responses import Drip, Endless, Hang, Reply, Response, Truncated, head
+from deploy.dev.responses import CannedResponse, Drip, Endless, Hang, Reply, Truncated, head
 
 _MAX_BODY: Final = 16 * 1024 * 1024
 
@@ -82,19 +82,19 @@ class ReceiverConnection(asyncio.Protocol):
 
     def _respond(self, request: Head, body: bytes) -> None:
         reply = self._handler.on_request(request, body, self._number)
-        if isinstance(reply, Response) and not reply.delay:  # the usual case needs no task
+        if isinstance(reply, CannedResponse) and not reply.delay:  # the usual case needs no task
             self._finish(request, reply)
             return
         self._slow_reply = asyncio.get_running_loop().create_task(self._respond_slowly(request, reply))
 
-    def _finish(self, request: Head, response: Response) -> None:
+    def _finish(self, request: Head, response: CannedResponse) -> None:
         self._transport.write(response.encode())
         if not request.keep_alive or _closes(response):
             self._transport.close()
 
     async def _respond_slowly(self, request: Head, reply: Reply) -> None:
         match reply:
-            case Response(delay=delay):
+            case CannedResponse(delay=delay):
                 await asyncio.sleep(delay.total_seconds())
                 self._finish(request, reply)
             case Hang():
@@ -116,6 +116,6 @@ class ReceiverConnection(asyncio.Protocol):
         self._handle_requests()
 
 
-def _closes(response: Response) -> bool:
+def _closes(response: CannedResponse) -> bool:
     """Return whether a response has `Connection: close`."""
     return any(name.lower() == "connection" and value.lower() == "close" for name, value in response.headers)

@@ -20,7 +20,7 @@ from typing import Final, Self, TypeAlias
 
 from deploy.dev.connection import ReceiverConnection
 from deploy.dev.http1 import Head
-from deploy.dev.responses import AttemptCounter, Behaviour, Received, Reply, Response, always, event_id_of
+from deploy.dev.responses import AttemptCounter, Behaviour, CannedResponse, Received, Reply, always, event_id_of
 from schemas.catalog.errors import Unavailable
 
 Verify: TypeAlias = Callable[[Received], str | None]
@@ -50,7 +50,7 @@ class Receiver:
         keep: bool = True,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        self.behave = behave or always(Response())
+        self.behave = behave or always(CannedResponse())
         self.verify = verify
         self.host = host
         self.port = port

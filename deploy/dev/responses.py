@@ -40,7 +40,7 @@ class Received:
 
 
 @dataclass(frozen=True, slots=True)
-class Response:
+class CannedResponse:
     """A response, sent after `delay`. A Content-Length is added unless `headers` have one."""
 
     status: int = 200
@@ -65,7 +65,7 @@ class Hang:
 class Drip:
     """Send the response byte by byte, `interval` apart: the head alone takes longer than any timeout."""
 
-    response: Response = field(default_factory=Response)
+    response: CannedResponse = field(default_factory=CannedResponse)
     interval: timedelta = timedelta(milliseconds=100)
 
 
@@ -83,11 +83,11 @@ class Endless:
 class Truncated:
     """Send the first `after` bytes of the response and close the connection; 0: close without a response."""
 
-    response: Response = field(default_factory=Response)
+    response: CannedResponse = field(default_factory=CannedResponse)
     after: int = 0
 
 
-Reply: TypeAlias = Response | Hang | Drip | Endless | Truncated
+Reply: TypeAlias = CannedResponse | Hang | Drip | Endless | Truncated
 Behaviour: TypeAlias = Callable[[Received], Reply]
 
 

@@ -10,7 +10,7 @@ import pytest
 from confluent_kafka import Producer
 
 from deploy.dev.receiver import Received, Receiver
-from deploy.dev.responses import Response, always
+from deploy.dev.responses import CannedResponse, always
 from producers.subscriptions.changes import Apply, Change, Delete, Pause, Resume
 from schemas.records.delivery import JobCodec, job_id
 from schemas.subscriptions.changes import Changes
@@ -127,7 +127,7 @@ def test_no_attempt_starts_after_an_acknowledged_delete_or_pause(
     pipeline: Pipeline, receiver: Receiver, change: type[Delete] | type[Pause], reason: str
 ) -> None:
     """Once a delete or pause is acknowledged, nothing is sent any more, and waiting jobs end as cancelled."""
-    receiver.behave = always(Response(500))
+    receiver.behave = always(CannedResponse(500))
     (id_,) = pipeline.subscribe(receiver.url)
     pipeline.publish_some(200)
     receiver.wait_for(100)  # retries follow after 0.1 and 0.5 s: some are always in flight
@@ -142,13 +142,13 @@ def test_no_attempt_starts_after_an_acknowledged_delete_or_pause(
 @pytest.mark.promise(7)
 def test_jobs_that_waited_at_a_pause_are_never_sent(pipeline: Pipeline, receiver: Receiver) -> None:
     """A job from before a pause is cancelled even if it is due after the resume. New events are delivered."""
-    receiver.behave = always(Response(500))
+    receiver.behave = always(CannedResponse(500))
     (id_,) = pipeline.subscribe(receiver.url)
     pipeline.publish_some(1)
     receiver.wait_for(4)  # the next attempt is due in 12 s: enough time for both changes
     pipeline.write(Pause(id_))
     pipeline.write(Resume(id_))
-    receiver.behave = always(Response(200))
+    receiver.behave = always(CannedResponse(200))
     pipeline.publish_some(1, start=1)
     outcomes = {outcome["event_id"]: outcome for outcome in pipeline.wait_for_ends(2) if outcome["state"] != "retry"}
     assert (outcomes["evt_0"]["state"], outcomes["evt_0"]["reason"]) == ("cancelled", "reactivated")
@@ -158,7 +158,7 @@ def test_jobs_that_waited_at_a_pause_are_never_sent(pipeline: Pipeline, receiver
 @pytest.mark.decision("D28")
 def test_waiting_jobs_go_to_a_new_url(pipeline: Pipeline, receiver: Receiver) -> None:
     """The URL is looked up when a request starts, so a change applies to waiting jobs."""
-    receiver.behave = lambda received: Response(500 if received.path == "/old" else 200)
+    receiver.behave = lambda received: CannedResponse(500 if received.path == "/old" else 200)
     pipeline.subscribe(f"{receiver.url}old")
     pipeline.publish_some(1)
     receiver.wait_for(1)
@@ -171,7 +171,7 @@ def test_waiting_jobs_go_to_a_new_url(pipeline: Pipeline, receiver: Receiver) ->
 @pytest.mark.decision("Z12")
 def test_new_secret_signs_waiting_jobs(pipeline: Pipeline, receiver: Receiver) -> None:
     """After a change of the secret the next attempt of a waiting job is signed with the new secret only."""
-    receiver.behave = always(Response(500))
+    receiver.behave = always(CannedResponse(500))
     pipeline.subscribe(receiver.url)
     pipeline.publish_some(1)
     receiver.wait_for(1)
@@ -222,7 +222,7 @@ def draft_of(pipeline: Pipeline, receiver: Receiver, **settings: Any) -> Draft:
 def test_settings_of_a_subscription_apply_at_once(pipeline: Pipeline, receiver: Receiver) -> None:
     """Its headers are sent before the signature, its schedule ends the job, and echoed header values are masked."""
     token = "canary-token-0123456789"
-    receiver.behave = lambda received: Response(500, body=f"you sent {received.header('Authorization')}".encode())
+    receiver.behave = lambda received: CannedResponse(500, body=f"you sent {received.header('Authorization')}".encode())
     draft = draft_of(
         pipeline,
         receiver,

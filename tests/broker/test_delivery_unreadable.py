@@ -10,7 +10,7 @@ from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
 
 from deploy.dev.broker import Broker
 from deploy.dev.receiver import Receiver
-from deploy.dev.responses import Response, always
+from deploy.dev.responses import CannedResponse, always
 from schemas.avro.codec import single_object_prefix
 from schemas.catalog.errors import UNREADABLE_REASONS
 from schemas.records.delivery import DeadLetter, Job, JobCodec
@@ -128,7 +128,7 @@ def test_record_too_large_for_the_dead_letter_topic_is_described(
     """An unreadable record of maximum size, and a dead job of that size, keep their source but not their bytes."""
     pipeline = Pipeline(broker.bootstrap_servers, prefix, start_role, max_event=64 * 1024, max_body=1024)
     pipeline.subscribe(receiver.url, receiver.url)
-    receiver.behave = always(Response(410))
+    receiver.behave = always(CannedResponse(410))
     topic = f"{prefix}jobs.0s"
     noise = random.Random(2).randbytes(127 * 1024)
     produce(pipeline.bootstrap_servers, topic, noise, b"key", partition=0)
@@ -148,7 +148,7 @@ def test_record_too_large_for_the_dead_letter_topic_is_described(
 
 def test_dead_letter_of_a_job_can_be_decoded(pipeline: Pipeline, receiver: Receiver) -> None:
     """The dead letter of a job holds the bytes of its record, from which the job can be sent again."""
-    receiver.behave = always(Response(410))
+    receiver.behave = always(CannedResponse(410))
     pipeline.subscribe(receiver.url)
     produce(pipeline.bootstrap_servers, f"{pipeline.names.prefix}jobs.0s", GOOD, b"sub-0", partition=0)
     pipeline.deliver()

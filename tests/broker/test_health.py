@@ -9,7 +9,7 @@ import pytest
 
 from deploy.dev.broker import Broker
 from deploy.dev.receiver import Receiver
-from deploy.dev.responses import Response, always, in_turn
+from deploy.dev.responses import CannedResponse, always, in_turn
 from producers.subscriptions.changes import Delete, Pause, Resume
 from schemas.records.health import Operation, decode_operation
 from tests.support.pipeline import Pipeline
@@ -17,7 +17,7 @@ from tests.support.roles import Role, RoleStarter
 from tests.support.tools import Commands
 from tests.support.waiting import wait_until
 
-GONE, FAILED = Response(410), Response(500)
+GONE, FAILED = CannedResponse(410), CannedResponse(500)
 # Retries after 0.1, 0.5, 3 and 12 s.
 SPEEDUP = 600
 # Reported with the first failure, disabled by the retry after 3 s.
@@ -89,7 +89,7 @@ def test_endpoint_that_is_gone_gets_nothing_until_a_resume(
     )
     assert len(pipeline.jobs()) == 1
 
-    receiver.behave = always(Response())
+    receiver.behave = always(CannedResponse())
     resumed = signpost("subscriptions", "resume", id_)
     assert "1 resumed" in resumed.out
     pipeline.publish_some(1, start=9)
@@ -127,7 +127,7 @@ def test_endpoint_that_only_fails_is_reported_then_disabled(pipeline: Pipeline, 
 
 def test_endpoint_that_recovers_is_reported(pipeline: Pipeline, receiver: Receiver) -> None:
     """A success after a reported failure is reported as a recovery."""
-    receiver.behave = in_turn([FAILED, Response()])
+    receiver.behave = in_turn([FAILED, CannedResponse()])
     (id_,) = pipeline.subscribe(receiver.url)
     pipeline.publish_some(1)
     failing, recovered = wait_for_kinds(pipeline, id_, "endpoint_failing", "endpoint_recovered")
@@ -136,14 +136,14 @@ def test_endpoint_that_recovers_is_reported(pipeline: Pipeline, receiver: Receiv
 
 def test_late_410_disables_nothing(pipeline: Pipeline, receiver: Receiver) -> None:
     """A 410 to an attempt from before a resume ends only that job. It disables and reports nothing."""
-    receiver.behave = in_turn([Response(410, delay=timedelta(seconds=3))])
+    receiver.behave = in_turn([CannedResponse(410, delay=timedelta(seconds=3))])
     (id_,) = pipeline.subscribe(receiver.url)
     pipeline.publish_some(1)
     receiver.wait_for(1)
     pipeline.write(Pause(id_))
     pipeline.write(Resume(id_))
     pipeline.wait_for_ends(1)
-    receiver.behave = always(Response())
+    receiver.behave = always(CannedResponse())
     pipeline.publish_some(1, start=1)
     pipeline.wait_for_ends(2)
     assert states(pipeline) == [("evt_0", "dead gone"), ("evt_1", "delivered")]
@@ -154,7 +154,8 @@ def test_late_410_of_the_previous_url_disables_nothing(
     pipeline: Pipeline, receiver: Receiver, signpost: Commands
 ) -> None:
     """A 410 of the previous URL ends only that job. Events published after the change go to the new URL."""
-    receiver.behave = lambda got: Response() if got.path.endswith("/new") else Response(410, delay=timedelta(seconds=3))
+    gone = CannedResponse(410, delay=timedelta(seconds=3))
+    receiver.behave = lambda got: CannedResponse() if got.path.endswith("/new") else gone
     (id_,) = pipeline.subscribe(f"{receiver.url}/old")
     pipeline.publish_some(1)
     receiver.wait_for(1)
@@ -174,7 +175,7 @@ def test_jobs_that_waited_for_a_disabled_subscription_are_never_sent(pipeline: P
     pipeline.publish_some(1, start=1)
     *_, disabled = wait_for_kinds(pipeline, id_, "endpoint_failing", "endpoint_disabled")
     assert disabled.reason == "gone"
-    receiver.behave = always(Response())
+    receiver.behave = always(CannedResponse())
     pipeline.write(Resume(id_, disabled_activation=1 << 60))
     pipeline.wait_for_ends(2)
     assert states(pipeline)[-2:] == [("evt_0", "cancelled reactivated"), ("evt_1", "dead gone")]

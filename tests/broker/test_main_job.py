@@ -11,7 +11,7 @@ from itertools import pairwise
 import pytest
 
 from deploy.dev.receiver import Receiver
-from deploy.dev.responses import Response, always, fail_first
+from deploy.dev.responses import CannedResponse, always, fail_first
 from schemas.records.delivery import DeadLetter, DeadLetterCodec
 from tests.contracts.zenoo import EXAMPLES, event_of, golden
 from tests.support.pipeline import SECRET, Pipeline, ends_of
@@ -61,7 +61,7 @@ def test_every_event_type_arrives_as_the_contract_shows_it(pipeline: Pipeline, r
 @pytest.mark.decision("Z3", "Z4", "Z8")
 def test_job_is_dead_after_the_whole_schedule(pipeline: Pipeline, receiver: Receiver) -> None:
     """An endpoint that always fails gets six attempts, none early, with the same bytes. Then the job is dead."""
-    receiver.behave = always(Response(500))
+    receiver.behave = always(CannedResponse(500))
     pipeline.subscribe(receiver.url)
     pipeline.publish_some(3)
     outcomes = pipeline.wait_for_ends(3)
@@ -83,7 +83,7 @@ def test_job_is_dead_after_the_whole_schedule(pipeline: Pipeline, receiver: Rece
 @pytest.mark.promise(1, 2)
 def test_endpoint_that_recovers_gets_everything_once(pipeline: Pipeline, receiver: Receiver) -> None:
     """An endpoint that fails twice and then works gets each event by its third attempt, and none again after that."""
-    receiver.behave = fail_first(2, Response(503), Response(200))
+    receiver.behave = fail_first(2, CannedResponse(503), CannedResponse(200))
     pipeline.subscribe(receiver.url)
     pipeline.publish_some(50)
     outcomes = pipeline.wait_for_ends(50)
@@ -97,7 +97,7 @@ def test_endpoint_that_recovers_gets_everything_once(pipeline: Pipeline, receive
 @pytest.mark.promise(1)
 def test_status_410_ends_a_job(pipeline: Pipeline, receiver: Receiver) -> None:
     """A 410 ends its job at once as dead (`gone`), and nothing is retried."""
-    receiver.behave = always(Response(410))
+    receiver.behave = always(CannedResponse(410))
     pipeline.subscribe(receiver.url)
     pipeline.publish_some(1)
     (outcome,) = pipeline.wait_for_ends(1)
@@ -109,7 +109,7 @@ def test_status_410_ends_a_job(pipeline: Pipeline, receiver: Receiver) -> None:
 @pytest.mark.promise(5)
 def test_redirects_are_not_followed(pipeline: Pipeline, receiver: Receiver) -> None:
     """A redirect is a failed attempt. Nothing is sent to its target."""
-    receiver.behave = always(Response(307, (("Location", f"{receiver.url}elsewhere"),)))
+    receiver.behave = always(CannedResponse(307, (("Location", f"{receiver.url}elsewhere"),)))
     pipeline.subscribe(f"{receiver.url}hooks")
     pipeline.publish_some(1)
     receiver.wait_for(3)
@@ -120,7 +120,7 @@ def test_redirects_are_not_followed(pipeline: Pipeline, receiver: Receiver) -> N
 @pytest.mark.promise(6)
 def test_response_is_recorded_without_the_secret(pipeline: Pipeline, receiver: Receiver) -> None:
     """The outcome holds the first KiB of a response, without a secret that the endpoint echoes."""
-    receiver.behave = always(Response(200, body=f"you signed with {SECRET}".encode() + b"." * 4_000))
+    receiver.behave = always(CannedResponse(200, body=f"you signed with {SECRET}".encode() + b"." * 4_000))
     pipeline.subscribe(receiver.url)
     pipeline.publish_some(1)
     (outcome,) = pipeline.wait_for_ends(1)
@@ -171,7 +171,7 @@ def test_each_outcome_has_one_wide_log_line(pipeline: Pipeline, roles: Roles, re
 @pytest.mark.decision("Z25")
 def test_large_bodies_arrive_whole(pipeline: Pipeline, receiver: Receiver) -> None:
     """Bodies of 240 KiB, near the limit of 256, arrive unchanged next to small ones, also by a retry."""
-    receiver.behave = fail_first(1, Response(500), Response(200))
+    receiver.behave = fail_first(1, CannedResponse(500), CannedResponse(200))
     pipeline.subscribe(receiver.url)
     note = "\N{SNOWMAN}" * 80_000
     large = {"resolution_notes": note, "case_token": "cas_1"}

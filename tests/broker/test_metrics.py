@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from consumers.service.metrics import SPECS
 from deploy.dev.broker import Broker
 from deploy.dev.receiver import Receiver
-from deploy.dev.responses import Response, always, by_path, fail_first
+from deploy.dev.responses import CannedResponse, always, by_path, fail_first
 from producers.subscriptions.changes import Pause
 from schemas.records.partitioner import partition_of
 from schemas.records.topics import FIRST
@@ -24,10 +24,10 @@ EVENT_TYPE = "alert.ai_research_completed"
 SLOW_S = 2
 PATHS = ("/well", "/failing", "/gone", "/slow", "/paused")
 BEHAVIOURS = {
-    "/failing": always(Response(503)),
-    "/gone": always(Response(410)),
-    "/slow": always(Response(delay=timedelta(seconds=SLOW_S))),
-    "/paused": fail_first(1, Response(500), Response(200)),
+    "/failing": always(CannedResponse(503)),
+    "/gone": always(CannedResponse(410)),
+    "/slow": always(CannedResponse(delay=timedelta(seconds=SLOW_S))),
+    "/paused": fail_first(1, CannedResponse(500), CannedResponse(200)),
 }
 # Name, labels, and the range of the value after the scenario of the test.
 EXPECTED: dict[str, list[tuple[str, dict[str, str], float, float]]] = {
@@ -104,7 +104,7 @@ def test_every_metric_has_a_value(broker: Broker, prefix: str, start_role: RoleS
     pipeline = Pipeline(
         broker.bootstrap_servers, prefix, start_role, delay_speedup=60, max_in_flight_per_subscription=2
     )
-    receiver.behave = by_path(BEHAVIOURS, always(Response()))
+    receiver.behave = by_path(BEHAVIOURS, always(CannedResponse()))
     ids = pipeline.subscribe(*(f"{receiver.url.rstrip('/')}{path}" for path in PATHS))
     pipeline.write(Pause(ids[4]))
     elsewhere = (partition_of(CUSTOMER, 3) + 1) % 3  # an unreadable subscription blocks the customers of its partition

@@ -14,7 +14,7 @@ from consumers.kafka.topics import delivery_group
 from deploy.cli.main import main
 from deploy.config.wanted_topics import wanted_topics
 from deploy.dev.receiver import Receiver
-from deploy.dev.responses import Response, fail_first
+from deploy.dev.responses import CannedResponse, fail_first
 from schemas.records.health import decode_operation
 from schemas.records.topics import FIRST
 from tests.support.pipeline import Pipeline, ends_of
@@ -90,7 +90,7 @@ def test_new_jobs_truncated_by_retention_are_reported_as_a_range(pipeline: Pipel
 
 def test_waiting_jobs_truncated_by_retention_are_reported(pipeline: Pipeline, receiver: Receiver) -> None:
     """A running process reports a waiting job that retention deletes, and sends the next one when it is due."""
-    receiver.behave = fail_first(1, Response(503), Response())
+    receiver.behave = fail_first(1, CannedResponse(503), CannedResponse())
     partition = jobs_of(pipeline, receiver, 2)
     waiting = f"{pipeline.names.prefix}jobs.1m"
     role = pipeline.deliver(delay_speedup=10)

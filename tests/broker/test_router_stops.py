@@ -11,7 +11,7 @@ from confluent_kafka import KafkaError, Producer
 
 from deploy.dev.broker import Broker
 from deploy.dev.receiver import Receiver
-from deploy.dev.responses import Received, Response
+from deploy.dev.responses import CannedResponse, Received
 from schemas.catalog.errors import Unavailable
 from schemas.records.partitioner import partition_of
 from schemas.records.topics import FIRST
@@ -142,11 +142,11 @@ def test_unavailable_schema_pauses_only_its_partition(broker: Broker, prefix: st
     schema = json.dumps(ZENOO.event_types["case.created"].schema)
     missing = {7}
 
-    def registry(request: Received) -> Response:
+    def registry(request: Received) -> CannedResponse:
         if int(urlsplit(request.path).path.rpartition("/")[2]) in missing:
-            return Response(500, body=b"{}")
+            return CannedResponse(500, body=b"{}")
         headers = (("Content-Type", "application/json"),)
-        return Response(200, headers, json.dumps({"schema": schema}).encode())
+        return CannedResponse(200, headers, json.dumps({"schema": schema}).encode())
 
     receiver.behave = registry
     here = Installation(broker.bootstrap_servers, prefix, schema_registry_url=receiver.url.rstrip("/")).make_topics()

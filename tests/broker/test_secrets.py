@@ -12,7 +12,7 @@ from consumers.delivery.endpoint import endpoints_of
 from deploy.config.sealing_key import sealer_of
 from deploy.dev.broker import Broker
 from deploy.dev.receiver import Receiver
-from deploy.dev.responses import Response
+from deploy.dev.responses import CannedResponse
 from producers.subscriptions.changes import Apply, Change
 from schemas.avro.codec import DecodedRecord
 from schemas.network.egress import EgressPolicy
@@ -118,7 +118,7 @@ def test_planted_secrets_are_nowhere(
     pipeline.write(Change("sub-0", sealed_settings(token, private)))
     own = generated_secret(pipeline, start_role, f"{base}/well")
     known = {"/echo": f"{given} {token}", "/echo-fail": other, "/well": own}
-    receiver.behave = lambda received: Response(
+    receiver.behave = lambda received: CannedResponse(
         500 if "fail" in received.path else 200, body=echo(known[received.path])
     )
     wanted: list[str | bytes] = [given, other, own, token, private[40:80], password, sealing_key, key]

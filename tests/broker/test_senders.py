@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from deploy.dev.broker import Broker
-from deploy.dev.responses import Received, Response, fail_first
+from deploy.dev.responses import CannedResponse, Received, fail_first
 from producers.events.publisher import EventPublisher
 from producers.subscriptions.changes import Apply
 from schemas.senders.standard_webhooks import public_text
@@ -137,7 +137,7 @@ def test_all_onboarding_types_and_all_are_delivered_and_verified(pipeline, recei
 @pytest.mark.decision("O10", "R10")
 def test_attempts_have_the_same_id_and_their_own_time(pipeline, receiver) -> None:
     """A retry has the body and the id of the first attempt, and verifies with the secret and its own time."""
-    receiver.behave = fail_first(1, Response(500), Response(200))
+    receiver.behave = fail_first(1, CannedResponse(500), CannedResponse(200))
     pipeline.write(draft("standard-1", "standard", receiver.url, PRIVATE, event_type="invoice.*", customer="initech"))
     sender = SENDERS["standard"]
     topic = pipeline.names.events("standard")
@@ -158,7 +158,7 @@ def test_attempts_have_the_same_id_and_their_own_time(pipeline, receiver) -> Non
 @pytest.mark.decision("D18", "D29", "D37")
 def test_two_webhooks_of_one_url_are_two_deliveries(pipeline, receiver) -> None:
     """Each subscription has its own X-Webhook-Id and X-Event-Id, and keeps both in its retry."""
-    receiver.behave = lambda request: Response(500 if request.number <= 2 else 200)  # both first attempts
+    receiver.behave = lambda request: CannedResponse(500 if request.number <= 2 else 200)  # both first attempts
     pipeline.write(*(draft(f"twin-{n}", "diligent", receiver.url, None, customer="hooli") for n in (1, 2)))
     sender = SENDERS["diligent"]
     topic = pipeline.names.events("diligent")

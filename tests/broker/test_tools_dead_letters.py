@@ -9,7 +9,7 @@ import pytest
 
 from consumers.inspect import dead_letters
 from deploy.dev.receiver import Receiver
-from deploy.dev.responses import Response, always
+from deploy.dev.responses import CannedResponse, always
 from schemas.records.delivery import DeadLetter, DeadLetterCodec, Job
 from tests.support.installation import Installation, event, subscription, value_of
 from tests.support.pipeline import Pipeline
@@ -201,13 +201,13 @@ def test_empty_missing_and_mistyped_get_a_sentence(
 
 def test_retried_job_is_delivered(pipeline: Pipeline, receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
     """A permanently refused job is sent with the same bytes after a retry, and recorded as run 1."""
-    receiver.behave = always(Response(410))
+    receiver.behave = always(CannedResponse(410))
     pipeline.subscribe(receiver.url)
     pipeline.publish_some(1)
     pipeline.router()
     pipeline.deliver(disable_gone=False)  # otherwise the retried job would be cancelled
     pipeline.wait_for_ends(1)
-    receiver.behave = always(Response(200))
+    receiver.behave = always(CannedResponse(200))
     signpost = Commands(pipeline.env(), monkeypatch)
     assert signpost("dead-letters", "retry", "--reason", "gone").code == 0
     first, second = receiver.wait_for(2)

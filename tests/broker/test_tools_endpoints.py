@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from deploy.dev.receiver import Receiver
-from deploy.dev.responses import Hang, Response, always, by_path
+from deploy.dev.responses import CannedResponse, Hang, always, by_path
 from deploy.dev.state import write_up
 from tests.support.pipeline import SECRET, Pipeline
 from tests.support.roles import Role
@@ -17,7 +17,7 @@ from tests.support.tools import CommandResult, Commands
 from tests.support.waiting import wait_until
 
 EVENTS = 60
-BEHAVIOURS = {"/fails": always(Response(500)), "/hangs": always(Hang()), "/gone": always(Response(410))}
+BEHAVIOURS = {"/fails": always(CannedResponse(500)), "/hangs": always(Hang()), "/gone": always(CannedResponse(410))}
 
 
 def rows(signpost: Commands, address: str) -> dict[str, dict[str, Any]]:
@@ -37,7 +37,7 @@ def page_of(deliver: Role, query: str = "") -> dict[str, Any]:
 @pytest.fixture
 def origin(receiver: Receiver) -> str:
     """The origin of a receiver that behaves differently on each path."""
-    receiver.behave = by_path(BEHAVIOURS, always(Response()))
+    receiver.behave = by_path(BEHAVIOURS, always(CannedResponse()))
     return receiver.url.rstrip("/")
 
 

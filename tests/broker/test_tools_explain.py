@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from deploy.dev.receiver import Receiver
-from deploy.dev.responses import Response, fail_first
+from deploy.dev.responses import CannedResponse, fail_first
 from producers.subscriptions.changes import Pause
 from schemas.records.delivery import event_id
 from schemas.records.health import Health, encode_health
@@ -49,7 +49,7 @@ def test_explain_shows_attempts_and_outcome(
     pipeline: Pipeline, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The command shows which subscriptions took the event, each attempt with status and due time, and the end."""
-    receiver.behave = fail_first(1, Response(503), Response(200))
+    receiver.behave = fail_first(1, CannedResponse(503), CannedResponse(200))
     pipeline.subscribe(receiver.url, receiver.url)
     pipeline.subscribe(receiver.url, customer="beta", start=2)
     pipeline.write(Pause("sub-1"))

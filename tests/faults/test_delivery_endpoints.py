@@ -9,7 +9,7 @@ import pytest
 
 from consumers.delivery.admission.circuit_breaker import FAILURE_THRESHOLD
 from deploy.dev.receiver import Receiver
-from deploy.dev.responses import Response, always
+from deploy.dev.responses import CannedResponse, always
 from schemas.avro.codec import DecodedRecord
 from tests.support.hostile import hostile_process
 from tests.support.memory import MIB, resident_bytes
@@ -58,7 +58,7 @@ def hostile() -> Iterator[str]:
 @pytest.fixture
 def late() -> Iterator[Receiver]:
     """An endpoint that responds with 200 one second after the deadline."""
-    with Receiver(always(Response(200, delay=timedelta(seconds=31)))) as endpoint:
+    with Receiver(always(CannedResponse(200, delay=timedelta(seconds=31)))) as endpoint:
         yield endpoint
 
 

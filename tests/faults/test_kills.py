@@ -13,7 +13,7 @@ import pytest
 
 from deploy.dev.broker import Broker
 from deploy.dev.receiver import Receiver
-from deploy.dev.responses import Response, always
+from deploy.dev.responses import CannedResponse, always
 from schemas.avro.codec import DecodedRecord
 from tests.support.pipeline import Pipeline, ends_of
 from tests.support.roles import Role, RoleStarter
@@ -35,7 +35,7 @@ short_and_long = pytest.mark.parametrize(
 
 def respond_slowly(receiver: Receiver) -> None:
     """Respond slowly enough that a kill meets requests in flight."""
-    receiver.behave = always(Response(200, delay=timedelta(milliseconds=20)))
+    receiver.behave = always(CannedResponse(200, delay=timedelta(milliseconds=20)))
 
 
 def subscribe(pipeline: Pipeline, receiver: Receiver) -> dict[str, str]:
@@ -175,7 +175,7 @@ def test_stop_with_slow_requests_in_flight_loses_no_job(pipeline: Pipeline, rece
     """Without instance ids partitions move at SIGTERM: the process drains first, and every job is delivered."""
     # The process leaves the group when its requests have ended, so nothing is repeated. If another process starts
     # meanwhile, its rebalance does not wait for open requests: those of revoked partitions are repeated.
-    receiver.behave = always(Response(200, delay=SLOW))
+    receiver.behave = always(CannedResponse(200, delay=SLOW))
     ids = subscribe(pipeline, receiver)
     events = 3
     pipeline.router()

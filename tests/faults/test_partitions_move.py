@@ -10,7 +10,7 @@ import pytest
 
 from consumers.kafka.group_member import SESSION_TIMEOUT_MS
 from deploy.dev.receiver import Receiver
-from deploy.dev.responses import Response, always
+from deploy.dev.responses import CannedResponse, always
 from tests.support.pipeline import Pipeline, ends_of
 from tests.support.roles import Role
 from tests.support.waiting import wait_until
@@ -35,7 +35,7 @@ def assignments_of(role: Role) -> int:
 
 def test_partitions_move_without_loss(pipeline: Pipeline, receiver: Receiver) -> None:
     """No job is lost when a process joins and another is killed, restarted (no partition moves), and killed again."""
-    receiver.behave = always(Response(200, delay=timedelta(milliseconds=300)))
+    receiver.behave = always(CannedResponse(200, delay=timedelta(milliseconds=300)))
     pipeline.subscribe(*(f"{receiver.url}{number}" for number in range(SUBSCRIPTIONS)))
     pipeline.publish_some(EVENTS)
     pipeline.router()

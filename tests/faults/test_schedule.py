@@ -9,7 +9,7 @@ from itertools import pairwise
 import pytest
 
 from deploy.dev.receiver import Receiver
-from deploy.dev.responses import Received, Response, always
+from deploy.dev.responses import CannedResponse, Received, always
 from schemas.avro.codec import DecodedRecord
 from tests.support.pipeline import Pipeline, ends_of
 
@@ -46,7 +46,7 @@ def due_by_job(outcomes: list[DecodedRecord]) -> dict[tuple[str, str], list[int]
 )
 def test_retries_keep_their_schedule(pipeline: Pipeline, receiver: Receiver, speedup: int, retries: int) -> None:
     """Jobs behind others that wait get every retry of the schedule, none of them early."""
-    receiver.behave = always(Response(500))
+    receiver.behave = always(CannedResponse(500))
     ids = pipeline.subscribe(*(f"{receiver.url}{number}" for number in range(ENDPOINTS)))
     pipeline.router()
     pipeline.deliver(delay_speedup=speedup)

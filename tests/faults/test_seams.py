@@ -8,7 +8,7 @@ from typing import NamedTuple
 import pytest
 
 from deploy.dev.receiver import Receiver
-from deploy.dev.responses import Received, Reply, Response
+from deploy.dev.responses import CannedResponse, Received, Reply
 from tests.support.pipeline import Pipeline
 from tests.support.proxy import Api, Direction, Gate, KafkaProxy
 from tests.support.roles import Role, RoleStarter
@@ -62,12 +62,12 @@ class Killer:
 
     def __call__(self, request: Received) -> Reply:
         if request.event_id != self.event_id or request.attempt > 1:
-            return Response(200)
+            return CannedResponse(200)
         if self.gate is None:
             self.role.kill()
         else:
             self.gate.arm()
-        return Response(500)
+        return CannedResponse(500)
 
     def kill(self) -> None:
         """Kill the role and drop the frame."""

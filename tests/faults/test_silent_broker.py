@@ -8,7 +8,7 @@ from http.client import SERVICE_UNAVAILABLE
 import pytest
 
 from deploy.dev.receiver import Receiver
-from deploy.dev.responses import Hang, Received, Reply, Response
+from deploy.dev.responses import CannedResponse, Hang, Received, Reply
 from producers.subscriptions.changes import Delete
 from tests.support.pipeline import Pipeline
 from tests.support.proxy import KafkaProxy
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.promise(7)
 
 def behave(received: Received) -> Reply:
     """Never respond to the first request for `/slow`."""
-    return Hang() if received.path == "/slow" and received.attempt == 1 else Response()
+    return Hang() if received.path == "/slow" and received.attempt == 1 else CannedResponse()
 
 
 def test_roles_with_a_stale_table_start_and_route_nothing(

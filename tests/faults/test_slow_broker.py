@@ -12,7 +12,7 @@ import pytest
 
 from deploy.dev.broker import Broker
 from deploy.dev.receiver import Receiver
-from deploy.dev.responses import Response
+from deploy.dev.responses import CannedResponse
 from tests.support.pipeline import Pipeline, ends_of
 from tests.support.proxy import Api, KafkaProxy, at_once, late, pass_all, slow
 from tests.support.roles import Role, RoleStarter
@@ -195,7 +195,7 @@ def test_transactions_that_time_out_are_written_again(
     """A transaction that times out is written again with a longer timeout, and delivery continues."""
     settings = {"partitions": 12, "delay_speedup": 30}
     here = Pipeline(broker.bootstrap_servers, prefix, start_role, **settings)
-    receiver.behave = lambda received: Response(500 if received.attempt == 1 else 200)
+    receiver.behave = lambda received: CannedResponse(500 if received.attempt == 1 else 200)
     here.subscribe(*(f"{receiver.url}{number}" for number in range(40)))
     here.router()
     with KafkaProxy(broker.bootstrap_servers) as proxy:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from deploy.dev.receiver import Receiver
-from deploy.dev.responses import Behaviour, Received, Reply, Response
+from deploy.dev.responses import Behaviour, CannedResponse, Received, Reply
 from tests.support.pipeline import Pipeline, ends_of
 from tests.support.proxy import Api, Direction, Gate, KafkaProxy
 from tests.support.roles import Role, RoleStarter
@@ -72,6 +72,6 @@ def arming(gate: Gate) -> Behaviour:
     def behave(_: Received) -> Reply:
         if waiting:
             waiting.pop().arm()
-        return Response(200)
+        return CannedResponse(200)
 
     return behave

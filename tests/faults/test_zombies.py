@@ -13,7 +13,7 @@ import pytest
 
 from consumers.delivery.loop import STALL_MS
 from deploy.dev.receiver import Receiver
-from deploy.dev.responses import Behaviour, Received, Reply, Response, always
+from deploy.dev.responses import Behaviour, CannedResponse, Received, Reply, always
 from producers.subscriptions.changes import Apply
 from schemas.subscriptions.rules import Draft, Given
 from tests.support.pipeline import SECRET, Pipeline, ends_of, small_event
@@ -88,7 +88,7 @@ def join_during_commit(pair: Pair, receiver: Receiver, gate: Gate) -> tuple[Role
     pair.proxies[1].rule = join
     second = pair.start(1, ready=False)
     join.wait_reached(60)
-    receiver.behave = arming(gate, Response(200))
+    receiver.behave = arming(gate, CannedResponse(200))
     pair.proxies[0].rule = gate
     pair.publish(partition=2)
     gate.wait_reached()
@@ -143,7 +143,7 @@ def test_stalled_process_starts_no_request(pair: Pair, receiver: Receiver) -> No
     first, second = pair.start(0), pair.start(1)
     pair.pipeline.wait_for_ends(pair.published)
     gate = Gate(Api.END_TXN, "request", lambda: os.kill(first.pid, signal.SIGSTOP))
-    receiver.behave = arming(gate, Response(200, delay=timedelta(milliseconds=300)))
+    receiver.behave = arming(gate, CannedResponse(200, delay=timedelta(milliseconds=300)))
     pair.proxies[0].rule = gate
     pair.publish(partition=0, count=EVENTS)
     gate.wait_reached()
@@ -158,7 +158,7 @@ def test_stalled_process_starts_no_request(pair: Pair, receiver: Receiver) -> No
     # It had most of these jobs buffered, and free permits. One request may have been between decision and socket.
     since = Counter((request.path, request.event_id) for request in receiver.requests) - sent
     assert since.total() <= 1, since
-    receiver.behave = always(Response(200))
+    receiver.behave = always(CannedResponse(200))
     assert_all_delivered(pair, first, second)
 
 

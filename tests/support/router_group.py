@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from consumers.kafka.positions import PartitionKey, PartitionOffsets
-from consumers.router.partition_recovery import StartAt
+from consumers.router.source_recovery import StartAt
 from tests.support.router_model import Broker, RouterProcess
 
 

@@ -20,9 +20,9 @@ from consumers.kafka.source_positions import PositionsBySource, SourcesTopic
 from consumers.kafka.truncation import Truncation
 from consumers.router.commits import Commits
 from consumers.router.output import Output
-from consumers.router.partition_recovery import Positions, StartAt
 from consumers.router.source import Source
 from consumers.router.source_positions import SourcePositionsRecorder
+from consumers.router.source_recovery import Positions, StartAt
 from schemas.records.source import SourcePositions
 from tests.support.log_model import Log, LogConsumer, Record
 

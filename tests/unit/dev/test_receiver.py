@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from deploy.dev.receiver import Receiver
-from deploy.dev.responses import Drip, Endless, Hang, Response, Truncated, always, by_path, fail_first, in_turn
+from deploy.dev.responses import CannedResponse, Drip, Endless, Hang, Truncated, always, by_path, fail_first, in_turn
 from schemas.catalog.errors import Unavailable
 from tests.support.waiting import wait_until
 
@@ -52,7 +52,7 @@ def test_connection_is_kept_for_many_requests(receiver: Receiver, client: httpx.
 
 def test_first_attempts_of_each_event_fail(receiver: Receiver, client: httpx.Client) -> None:
     """`fail_first` counts per event id and path, not over all requests."""
-    receiver.behave = fail_first(2, Response(503), Response(204))
+    receiver.behave = fail_first(2, CannedResponse(503), CannedResponse(204))
 
     codes = [client.post(receiver.url, content=event(number)).status_code for number in (1, 2, 1, 1, 2, 2)]
     other = client.post(f"{receiver.url}other", content=event(1)).status_code
@@ -63,8 +63,8 @@ def test_first_attempts_of_each_event_fail(receiver: Receiver, client: httpx.Cli
 
 def test_replies_are_sent_in_turn_and_by_path(receiver: Receiver, client: httpx.Client) -> None:
     """Each path may have its own behaviour, and each attempt its own response."""
-    turns = in_turn([Response(500), Response(429, headers=(("Retry-After", "7"),)), Response(200)])
-    receiver.behave = by_path({"/turns": turns}, otherwise=always(Response(404, body=b"nobody")))
+    turns = in_turn([CannedResponse(500), CannedResponse(429, headers=(("Retry-After", "7"),)), CannedResponse(200)])
+    receiver.behave = by_path({"/turns": turns}, otherwise=always(CannedResponse(404, body=b"nobody")))
 
     responses = [client.post(f"{receiver.url}turns", content=event(1)) for _ in range(4)]
 
@@ -75,8 +75,8 @@ def test_replies_are_sent_in_turn_and_by_path(receiver: Receiver, client: httpx.
 
 def test_delayed_response_blocks_no_other_connection(receiver: Receiver, client: httpx.Client) -> None:
     """The delay is kept, and other connections get responses meanwhile."""
-    slow = always(Response(delay=timedelta(seconds=0.3)))
-    receiver.behave = by_path({"/slow": slow}, otherwise=always(Response()))
+    slow = always(CannedResponse(delay=timedelta(seconds=0.3)))
+    receiver.behave = by_path({"/slow": slow}, otherwise=always(CannedResponse()))
     with httpx.Client(trust_env=False, timeout=5) as patient:
         started = time.monotonic()
         assert patient.post(f"{receiver.url}slow", content=event(1)).status_code == 200
@@ -90,7 +90,7 @@ def test_delayed_response_blocks_no_other_connection(receiver: Receiver, client:
         (Hang(), httpx.ReadTimeout),
         (Drip(interval=timedelta(seconds=1)), httpx.ReadTimeout),
         (Truncated(), httpx.RemoteProtocolError),
-        (Truncated(Response(body=b"x" * 1000), after=500), httpx.RemoteProtocolError),
+        (Truncated(CannedResponse(body=b"x" * 1000), after=500), httpx.RemoteProtocolError),
     ],
     ids=lambda value: type(value).__name__ if not isinstance(value, type) else "",
 )
@@ -124,7 +124,8 @@ def test_endless_body_lasts_until_the_client_closes(receiver: Receiver, client: 
 
 def test_pipelined_requests_are_answered_in_order(receiver: Receiver) -> None:
     """A slow response is not overtaken by the next one on its connection."""
-    receiver.behave = by_path({"/slow": always(Response(201, delay=timedelta(seconds=0.1)))}, always(Response(202)))
+    slow = always(CannedResponse(201, delay=timedelta(seconds=0.1)))
+    receiver.behave = by_path({"/slow": slow}, always(CannedResponse(202)))
     with socket.create_connection((receiver.host, receiver.port), timeout=5) as connection:
         connection.sendall(b"GET /slow HTTP/1.1\r\n\r\nGET /fast HTTP/1.1\r\nConnection: close\r\n\r\n")
         response = b"".join(iter(lambda: connection.recv(4096), b""))
@@ -145,8 +146,8 @@ def test_malformed_request_gets_400_and_is_not_recorded(receiver: Receiver) -> N
 def test_verification_result_is_recorded() -> None:
     """The result of `verify` is recorded with the request, and behaviour can depend on it."""
 
-    def refuse_if_forged(received: object) -> Response:
-        return Response(401) if getattr(received, "problem", None) else Response()
+    def refuse_if_forged(received: object) -> CannedResponse:
+        return CannedResponse(401) if getattr(received, "problem", None) else CannedResponse()
 
     def check(received: object) -> str | None:
         return None if getattr(received, "body", b"") == event(1) else "forged"

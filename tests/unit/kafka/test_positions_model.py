@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from consumers.kafka.position_plan import PositionTarget, plan_changes
 from consumers.kafka.positions import PartitionKey
-from consumers.router.partition_recovery import StartAt
+from consumers.router.source_recovery import StartAt
 from schemas.catalog.errors import Unavailable
 from tests.support.log_model import Log, at_once
 from tests.support.router_group import Routers

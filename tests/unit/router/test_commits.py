@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from consumers.kafka.positions import PartitionKey
 from consumers.router.commits import COMMIT_EVERY_S, Commits
-from consumers.router.partition_recovery import Positions
+from consumers.router.source_recovery import Positions
 
 pytestmark = pytest.mark.promise(1, 2)
 

@@ -12,8 +12,8 @@ import pytest
 
 from consumers.router.loop import BATCH, RouterLoop
 from consumers.router.output import EventRecords
-from consumers.router.partition_recovery import Positions
 from consumers.router.routing import Routed
+from consumers.router.source_recovery import Positions
 
 KEY = ("events", 0)
 SEND_S = 9e-6

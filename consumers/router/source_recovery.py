@@ -61,7 +61,7 @@ class StartQuery:
         return positions
 
 
-class PartitionRecovery:
+class SourceRecovery:
     """Finds the positions of the partitions `owned`.
 
     `commit` commits first positions, and calls back with its success. `on_truncated` gets the ranges that retention
