@@ -33,7 +33,7 @@ Id: TypeAlias = Annotated[
 ]
 Types: TypeAlias = Annotated[
     list[str] | None,
-    typer.Option("--event-type", "-e", metavar="TYPE", help="An event type, `case.*`, or `*`; repeatable."),
+    typer.Option("--event-type", "-e", metavar="TYPE", help="An event type, `case.*`, `*` or `all`; repeatable."),
 ]
 NoTypes: TypeAlias = Annotated[
     bool, typer.Option("--no-event-types", help="An empty list, which receives nothing, if the sender allows it.")
