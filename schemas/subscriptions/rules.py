@@ -228,7 +228,8 @@ def _known_types(pattern: str, sender: Sender, groups: Sequence[str]) -> str:
 def _secret_problems(secret: str, sender: Sender | None) -> Iterator[str]:
     """Any text that is not empty is a valid secret, unless the sender has stricter rules."""
     if not secret:
-        yield "secret is empty; give one, or `secret: generate`"
+        without = "" if sender is None or sender.needs_secret else ", or `secret: none` for unsigned requests"
+        yield f"secret is empty; give one, or `secret: generate`{without}"
     elif len(secret) > MAX_SECRET:
         yield f"secret has {len(secret)} characters; at most {MAX_SECRET} are allowed"
     elif sender is not None:

@@ -131,6 +131,8 @@ def test_secret_may_be_absent_where_the_sender_allows_it(sender, is_optional):
     """A subscription may have no secret if its sender also sends unsigned requests."""
     found = problems_of(replace(GOOD, sender=sender, event_types=KEEP, secret=NoSecret()))
     assert (found == ()) == is_optional
+    (empty,) = problems_of(replace(GOOD, sender=sender, event_types=KEEP, secret=Given("")))
+    assert ("`secret: none` for unsigned requests" in empty) == is_optional
 
 
 @pytest.mark.parametrize("sender", ["zenoo", "diligent", "riskos", "standard", "onboarding"])
