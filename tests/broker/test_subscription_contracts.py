@@ -229,7 +229,8 @@ def publish(pipeline: Pipeline, customer: str, *event_types: str) -> None:
     topic = pipeline.names.events("diligent")
     with EventPublisher(pipeline.settings.kafka_properties(), sender=sender, topic=topic) as publisher:
         for event_type in event_types:
-            publisher.publish(reader("diligent", customer).event({"event_type": event_type, "data": {"x": event_type}}))
+            data = {"status": event_type.rpartition("_")[2].upper()}  # flow runs need COMPLETED or FAILED
+            publisher.publish(reader("diligent", customer).event({"event_type": event_type, "data": data}))
 
 
 @pytest.mark.decision("D5", "D28")
