@@ -175,7 +175,7 @@ def _difference(content: Subscription, subject: _Subject, health: Health | None,
         (content.customer_id != subject.customer_id, f"is of customer {content.customer_id}"),
         (content.sender != subject.sender, f"is of sender {content.sender}"),
         (later, "created after the event arrived"),
-        (not takes, f"takes only {', '.join(content.event_types)}"),
+        (not takes, f"takes only {', '.join(content.event_types)}" if content.event_types else "takes no event types"),
         (content.paused, "paused" if known_then else "paused, by its later record"),
         (
             _was_disabled(content, subject, health),

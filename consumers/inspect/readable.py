@@ -246,7 +246,7 @@ _UNMASKED: Final = (
     "description",
     "request_id",
 )
-_OWN_SETTINGS: Final = ("schedule_s", "timeout_s", "max_in_flight", "rate_limit")
+_OWN_SETTINGS: Final = ("schedule_s", "timeout_s", "max_in_flight", "rate_limit", "filters")
 
 
 def _subscription(record: DecodedRecord) -> dict[str, Any]:

@@ -27,15 +27,15 @@ _CustomerKey: TypeAlias = tuple[str, str]
 class _Filter(dict[str, bool]):
     """Cache of event type to whether it matches; bounded, as some senders accept any event type."""
 
-    __slots__ = ("_patterns",)
+    __slots__ = ("patterns",)
 
     def __init__(self, patterns: tuple[str, ...]) -> None:
-        self._patterns = patterns
+        self.patterns = patterns
 
     def __missing__(self, event_type: str) -> bool:
         if len(self) >= _MAX_TYPES:
             self.clear()
-        taken = any(matches(pattern, event_type) for pattern in self._patterns)
+        taken = any(matches(pattern, event_type) for pattern in self.patterns)
         self[event_type] = taken
         return taken
 
@@ -110,11 +110,14 @@ class SubscriptionIndex:
         self._disabled: dict[str, Health] = {}
 
     def change(self, subscription_id: str, entry: Entry[RoutedSubscription] | None) -> None:
-        """Set the effective entry of a subscription; None if it is deleted."""
+        """Set the effective entry of a subscription; None if it is deleted.
+
+        A subscription without event types matches nothing, so the index leaves it out.
+        """
         indexed = self._subscriptions.pop(subscription_id, None)
         if indexed is not None:
             self._remove(indexed)
-        if entry is not None:
+        if entry is not None and entry.value.takes.patterns:
             self._subscriptions[subscription_id] = entry.value
             self._withhold(entry.value)
             self._add(entry.value)

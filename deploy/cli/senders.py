@@ -104,6 +104,8 @@ def _as_json(sender: Sender) -> dict[str, Any]:
         "timeout": format_duration(sender.timeout),
         "max_body": sender.max_body,
         "max_subscriptions": sender.max_subscriptions,
+        "subscription_types": sender.type_count,
+        "filters": sender.has_filters,
         "kafka_key": list(sender.key_fields),
     }
 

@@ -13,12 +13,15 @@ from deploy.cli.subscription_access import check_drafts, existing, writer_of
 from deploy.cli.subscription_options import (
     Certificate,
     Description,
+    Filters,
     Header,
     HeaderEnv,
     HeaderFile,
     Id,
     Key,
     MaxInFlight,
+    NoTypes,
+    Paused,
     RateLimit,
     RemoveHeader,
     Schedule,
@@ -26,17 +29,19 @@ from deploy.cli.subscription_options import (
     SecretFile,
     Timeout,
     Types,
+    WithoutSecret,
     certificate_of,
     headers_of,
-    secret_of,
+    secret_source,
     settings_named,
+    types_of,
 )
 from deploy.cli.subscription_view import print_result, print_warnings
 from producers.subscriptions.changes import Apply, Change, Rotate
 from schemas.catalog.errors import InvalidInput, SubscriptionError
 from schemas.settings.settings import Settings
 from schemas.subscriptions.changes import Changes
-from schemas.subscriptions.rules import KEEP, Draft
+from schemas.subscriptions.rules import KEEP, Draft, Given
 
 app = command_app()
 
@@ -54,9 +59,13 @@ def _create(
     ],
     url: Annotated[str, typer.Option("--url", metavar="URL", help="URL of the endpoint: https://host/path.")],
     event_types: Types = None,
+    no_event_types: NoTypes = False,
     description: Description = None,
     secret_env: SecretEnv = None,
     secret_file: SecretFile = None,
+    no_secret: WithoutSecret = False,
+    paused: Paused = False,
+    filters: Filters = None,
     header: Header = None,
     header_env: HeaderEnv = None,
     header_file: HeaderFile = None,
@@ -67,14 +76,20 @@ def _create(
     max_in_flight: MaxInFlight = None,
     rate_limit: RateLimit = None,
 ) -> None:
-    """Create a subscription, to all event types by default; without a given secret, one is generated and shown once."""
+    """Create a subscription.
+
+    Without a given secret, one is generated and shown once, if the sender needs one. Without event types, it takes all
+    types, or none if the sender allows an empty list.
+    """
     draft = Draft(
         id=id_,
         sender=sender,
         customer_id=customer,
         url=url,
-        event_types=tuple(event_types or ("*",)),
-        secret=secret_of(secret_env, secret_file),
+        event_types=types_of(event_types, none=no_event_types),
+        secret=secret_source(secret_env, secret_file, none=no_secret),
+        paused=paused,
+        filters=KEEP if filters is None else filters,
         description=description or "",
         headers=headers_of(header, header_env, header_file) or KEEP,
         client_certificate=certificate_of(client_certificate, client_key),
@@ -100,7 +115,10 @@ def _update(
     *,
     url: Annotated[str | None, typer.Option("--url", metavar="URL", help="New URL of the endpoint.")] = None,
     event_types: Types = None,
+    no_event_types: NoTypes = False,
     description: Description = None,
+    no_secret: WithoutSecret = False,
+    filters: Filters = None,
     header: Header = None,
     header_env: HeaderEnv = None,
     header_file: HeaderFile = None,
@@ -115,7 +133,9 @@ def _update(
     """Change the given fields, keep the others. `default` resets a setting, `none` removes a client certificate."""
     changes = Changes(
         url=KEEP if url is None else url,
-        event_types=tuple(event_types) if event_types else KEEP,
+        event_types=types_of(event_types, none=no_event_types),
+        secret=secret_source(None, None, none=no_secret),
+        filters=KEEP if filters is None else filters,
         description=KEEP if description is None else description,
         headers=headers_of(header, header_env, header_file),
         without_headers=tuple(remove_header or ()),
@@ -144,11 +164,13 @@ def _rotate(
     ] = None,
     secret_env: SecretEnv = None,
     secret_file: SecretFile = None,
+    no_secret: WithoutSecret = False,
 ) -> None:
     """Sign with a new secret from now on; without a given secret, one is generated and shown once."""
     settings = settings_of(ctx)
-    given = secret_of(secret_env, secret_file)
+    given = secret_source(secret_env, secret_file, none=no_secret)
     kept = timedelta(0) if keep is None else duration_of("--keep", keep)
     with writer_of(settings) as writer:
         check_drafts(settings, [replace(Changes().of(existing(writer.read(), id_)), secret=given)])
-        writer.write([Rotate(id_, None if given is None else given.secret, kept)], print_result)
+        secret = given.secret if isinstance(given, Given) else given
+        print_warnings(writer.write([Rotate(id_, secret, kept)], print_result))

@@ -15,7 +15,7 @@ from schemas.catalog.errors import InvalidInput
 from schemas.input.durations import parse_duration
 from schemas.subscriptions.client_certificate import GivenCertificate, read_certificate
 from schemas.subscriptions.header_rules import GivenHeader
-from schemas.subscriptions.rules import KEEP, Given, Keep
+from schemas.subscriptions.rules import KEEP, Given, Keep, NoSecret
 
 _STDIN: Final = "-"
 _DEFAULT: Final = "default"
@@ -33,7 +33,10 @@ Id: TypeAlias = Annotated[
 ]
 Types: TypeAlias = Annotated[
     list[str] | None,
-    typer.Option("--event-type", "-e", metavar="TYPE", help="An event type, `case.*`, or `*`; repeatable."),
+    typer.Option("--event-type", "-e", metavar="TYPE", help="An event type, `case.*`, `*` or `all`; repeatable."),
+]
+NoTypes: TypeAlias = Annotated[
+    bool, typer.Option("--no-event-types", help="An empty list, which receives nothing, if the sender allows it.")
 ]
 Description: TypeAlias = Annotated[
     str | None, typer.Option("--description", metavar="TEXT", help="For people; never sent.")
@@ -44,6 +47,14 @@ SecretEnv: TypeAlias = Annotated[
 SecretFile: TypeAlias = Annotated[
     str | None,
     typer.Option("--secret-file", metavar="FILE", help="File with the secret; - is standard input."),
+]
+WithoutSecret: TypeAlias = Annotated[
+    bool, typer.Option("--no-secret", help="No secret: requests are not signed, if the sender allows it.")
+]
+Paused: TypeAlias = Annotated[bool, typer.Option("--paused", help="Send nothing until `resume`.")]
+Filters: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--filters", metavar="JSON", help="An object, if the sender has filters; stored, not evaluated."),
 ]
 Header: TypeAlias = Annotated[
     list[str] | None,
@@ -100,6 +111,20 @@ def secret_of(variable: str | None, file: str | None) -> Given | None:
     if variable is not None:
         return Given(_of_variable("--secret-env", variable))
     return None if file is None else Given(_of_file("--secret-file", file))
+
+
+def secret_source(variable: str | None, file: str | None, *, none: bool) -> Given | NoSecret | None:
+    """Return the given secret, the wish for none, or None if nothing is said about it."""
+    if none and (variable, file) != (None, None):
+        raise InvalidInput("--no-secret excludes --secret-env and --secret-file")
+    return NoSecret() if none else secret_of(variable, file)
+
+
+def types_of(names: Sequence[str] | None, *, none: bool) -> tuple[str, ...] | Keep:
+    """Return the event types; KEEP leaves the present ones, or those that a new subscription gets by default."""
+    if none and names:
+        raise InvalidInput("--no-event-types excludes --event-type")
+    return tuple(names) if names else () if none else KEEP
 
 
 def headers_of(

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+import orjson
 import typer
 
 from producers.subscriptions.changes import Result
+from schemas.catalog.errors import InvalidInput
 from schemas.input.durations import format_duration
 from schemas.input.terminal import printable
 from schemas.records.health import Health
 from schemas.subscriptions.client_certificate import certificate_warning, shown
+from schemas.subscriptions.filters import NO_FILTERS, read_filters
 from schemas.subscriptions.subscription import Subscription
 
 _SIGNS: Final = {
@@ -68,6 +71,7 @@ def as_json(subscription: Subscription, health: Health | None) -> dict[str, Any]
         "customer_id": subscription.customer_id,
         "url": subscription.url,
         "event_types": list(subscription.event_types),
+        "filters": _filters(subscription.filters or NO_FILTERS),
         "state": state_of(subscription, health),
         "health": _health(subscription, health),
         "set": subscription.set,
@@ -88,6 +92,14 @@ def as_json(subscription: Subscription, health: Health | None) -> dict[str, Any]
     }
 
 
+def _filters(text: str) -> orjson.Fragment | str:
+    """Return the filters as JSON, with numbers as written; as text if they are unreadable."""
+    try:
+        return orjson.Fragment(read_filters(text))
+    except InvalidInput:
+        return text
+
+
 def print_fields(subscription: Subscription, health: Health | None) -> None:
     """Print all fields except sealed ones, one line each."""
     fields = as_json(subscription, health)
@@ -97,7 +109,11 @@ def print_fields(subscription: Subscription, health: Health | None) -> None:
         if found is None
         else ", ".join(f"{name} {value}".replace("_", " ", 1) for name, value in found.items() if value is not None)
     )
-    fields["secrets"] = [f"{secret['id']} ({secret['created_at']})" for secret in fields["secrets"]] or ["none"]
+    fields["event_types"] = fields["event_types"] or ["none: it receives nothing"]
+    fields["filters"] = subscription.filters or "none"
+    fields["secrets"] = [f"{secret['id']} ({secret['created_at']})" for secret in fields["secrets"]] or [
+        "none: requests are not signed"
+    ]
     former = [f"{secret['id']} (until {secret['until']})" for secret in fields.pop("former_secrets")]
     if former:
         fields["former_secrets"] = former
@@ -120,14 +136,26 @@ def print_fields(subscription: Subscription, health: Health | None) -> None:
 
 
 def print_warnings(results: Iterable[Result]) -> None:
-    """Warn about client certificates that expire soon."""
+    """Warn about removed secrets, empty lists of event types, and client certificates that expire soon."""
     for result in results:
-        found = result.subscription.client_certificate if result.subscription is not None else None
-        warning = None if found is None else certificate_warning(found.certificate, datetime.now(UTC))
-        if warning is not None:
+        for warning in _warnings(result):
             typer.echo(
                 f"{typer.style('warning:', fg='yellow', bold=True)} subscription {result.id}: {warning}", err=True
             )
+
+
+def _warnings(result: Result) -> Iterator[str]:
+    found = result.subscription
+    if found is None:
+        return
+    if "secret" in result.changed and not found.secrets:
+        yield "its secret is removed; from the next attempt on its requests are not signed"
+    if not found.event_types and (result.effect == "created" or "event_types" in result.changed):
+        yield "it has no event types and receives nothing"
+    if found.client_certificate is not None:
+        warning = certificate_warning(found.client_certificate.certificate, datetime.now(UTC))
+        if warning is not None:
+            yield warning
 
 
 def _time(at_ms: int) -> str:
@@ -146,7 +174,9 @@ def print_result(result: Result, *, dry_run: bool = False) -> None:
     """Print the effect of a change, and a generated secret, once."""
     what = _would(result.effect, dry_run=dry_run)
     where = f"  {result.subscription.customer_id}  {host_of(result.subscription)}" if result.subscription else ""
-    fields = f" ({', '.join(result.changed)})" if result.changed else ""
+    is_created_paused = result.effect == "created" and result.subscription is not None and result.subscription.paused
+    changed = ("paused",) if is_created_paused else result.changed
+    fields = f" ({', '.join(changed)})" if changed else ""
     typer.echo(printable(f"{_SIGNS[result.effect]} {result.id}{where}  {what}{fields}"))
     if result.secret is not None:
         shown = "would be generated" if dry_run else f"{result.secret}  (generated now, shown only once)"

@@ -114,7 +114,7 @@ def _list(
         print_json(shown + [{"id": id_, "state": "unreadable"} for id_ in broken])
         return
     rows = [
-        (s.id, s.customer_id, s.sender, host_of(s), state_of(s, known.get(s.id)), ",".join(s.event_types))
+        (s.id, s.customer_id, s.sender, host_of(s), state_of(s, known.get(s.id)), ",".join(s.event_types) or "none")
         for s in found
     ]
     rows += [(id_, "?", "?", "?", "unreadable", "") for id_ in broken]

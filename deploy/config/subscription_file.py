@@ -7,7 +7,7 @@
         customer_id: acme
         url: https://hooks.acme.example/zenoo
         event_types: [case.*, sla.breached]
-        secret_env: ACME_SECRET  # or secret, or secret_file, or `secret: generate`, or none of them
+        secret_env: ACME_SECRET  # or secret, secret_file, `secret: generate`, `secret: none`, or none of these
         # The rest is optional. It replaces settings of the sender for this endpoint.
         headers: {X-Region: eu, Authorization: {env: ACME_TOKEN}}         # or {file: token.txt}
         client_certificate: {certificate_file: c.pem, key_file: c.key}    # or key_env
@@ -15,9 +15,12 @@
         timeout: 10s
         max_in_flight: 4
         rate_limit: 2.5          # requests a second
+        paused: true             # nothing is sent until it is resumed
+        filters: {country: GB}   # of senders that have filters: stored and returned
 
-Sealed values (secret, headers, client certificate) stay as they are if the file does not mention them. `null` removes
-headers and client certificate. Every other setting that the file leaves out gets the sender's value or a default.
+Sealed values (secret, headers, client certificate) and a pause stay as they are if the file does not mention them.
+`null` removes headers and client certificate, `secret: none` the secret. Every other setting that the file leaves out
+gets the sender's value or a default.
 
 Messages contain neither a value of a secret nor a line of the file, which may contain one.
 """
@@ -32,10 +35,12 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from deploy.config.subscription_settings import (
+    Boolean,
     Certificate,
     EnvironmentText,
     EventTypes,
     FileText,
+    Filters,
     Headers,
     Number,
     Schedule,
@@ -45,10 +50,12 @@ from deploy.config.subscription_settings import (
 from deploy.config.yaml_document import Unquoted, read_yaml
 from schemas.catalog.errors import SubscriptionError
 from schemas.input.file_models import UNKNOWN_KEY, Document, Duration, FileModel, KeyPath, Problem, dotted
-from schemas.subscriptions.rules import KEEP, Draft, Fault, Generate, Given, SecretSource
+from schemas.subscriptions.filters import NO_FILTERS
+from schemas.subscriptions.rules import KEEP, Draft, Fault, Generate, Given, NoSecret, SecretSource
 
 _SECRETS: Final = ("secret", "secret_env", "secret_file")
 _GENERATE: Final = "generate"
+_NONE: Final = "none"
 _MAX_ID: Final = 128
 # The default of fields that are validated as another type.
 _KEEP: Final[Any] = KEEP
@@ -81,6 +88,8 @@ class _Subscription(FileModel):
     timeout: Duration | None = None
     max_in_flight: WholeNumber | None = None
     rate_limit: Number | None = None
+    paused: Boolean = _KEEP
+    filters: Filters = NO_FILTERS
 
     def draft(self, set_: str | None) -> Draft:
         """Return the subscription that the file describes."""
@@ -91,6 +100,8 @@ class _Subscription(FileModel):
         given = self.model_fields_set.intersection(_SECRETS)
         if "secret" in given and self.secret == _GENERATE:
             return Generate()
+        if "secret" in given and self.secret == _NONE:
+            return NoSecret()
         return Given(self.secret or self.secret_env or self.secret_file) if given else None
 
 

@@ -8,21 +8,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Final, NamedTuple, TypeAlias
 
 from pydantic import AfterValidator, BeforeValidator, PlainValidator, ValidationInfo
 
-from deploy.config.yaml_document import NUMBERS, Unquoted
+from deploy.config.yaml_document import BOOLEAN, NUMBERS, Unquoted
+from schemas.avro.json_text import decimal_text
 from schemas.catalog.errors import InvalidInput
 from schemas.input.durations import parse_duration
 from schemas.input.file_models import Duration, FileModel
 from schemas.subscriptions.client_certificate import GivenCertificate, read_certificate
+from schemas.subscriptions.filters import filters_text
 from schemas.subscriptions.header_rules import GivenHeader
 
 # On the command line: removes the subscription's own value, so that the sender's applies.
 DEFAULT: Final = "default"
+_BOOLEANS: Final = ("true", "false")
 _VARIABLE: Final = re.compile(r"[A-Z_][A-Z0-9_]*")
 _FILE: Final = re.compile(r"/.*|.*\.[a-z]{1,8}")
 
@@ -91,12 +95,43 @@ def _whole_number(value: object) -> int:
     return int(number)
 
 
+def _boolean(value: object) -> bool:
+    text = value.text.lower() if isinstance(value, Unquoted) and value.tag == BOOLEAN else ""
+    if text not in _BOOLEANS:
+        raise ValueError("expected true or false, without quotes")
+    return text == "true"
+
+
+def _filters(value: object) -> str:
+    """Return a mapping as the text of a JSON object."""
+    if not isinstance(value, dict):
+        raise ValueError("expected a mapping, such as {country: GB}")
+    try:
+        return filters_text(value, _scalar)
+    except InvalidInput as error:
+        raise ValueError(str(error)) from None
+
+
+def _scalar(value: object) -> object:
+    """Return a value of YAML as a value of JSON. Values with a form of YAML alone, such as `no`, need quotes."""
+    if not isinstance(value, Unquoted):
+        return value
+    if value.tag == BOOLEAN and value.text.lower() in _BOOLEANS:
+        return value.text.lower() == "true"
+    if value.tag in NUMBERS:
+        with suppress(ValueError):  # 0x10, 1_000 and .inf are numbers to YAML
+            return decimal_text(value.text)
+    raise InvalidInput("a value has no JSON form: write true, false, null or a number as in JSON, or put it in quotes")
+
+
 EnvironmentText: TypeAlias = Annotated[str, AfterValidator(_from_environment)]
 FileText: TypeAlias = Annotated[str, AfterValidator(_from_file)]
 EventTypes: TypeAlias = Annotated[tuple[str, ...], _list_of("event types, such as [case.created, case.*]")]
 Schedule: TypeAlias = Annotated[tuple[Duration, ...], _list_of("waits, such as [5s, 1m, 30m]")]
 Number: TypeAlias = Annotated[float, PlainValidator(_number)]
 WholeNumber: TypeAlias = Annotated[int, PlainValidator(_whole_number)]
+Boolean: TypeAlias = Annotated[bool, PlainValidator(_boolean)]
+Filters: TypeAlias = Annotated[str, PlainValidator(_filters)]
 
 
 class _HeaderSource(FileModel):

@@ -19,6 +19,7 @@ from schemas.input.file_models import Document, KeyPath, Problem
 _TAG: Final = "tag:yaml.org,2002:"
 _STR: Final = f"{_TAG}str"
 _NULL: Final = f"{_TAG}null"
+BOOLEAN: Final = f"{_TAG}bool"
 NUMBERS: Final = (f"{_TAG}int", f"{_TAG}float")
 # For messages. Other tags can be any text after a `!`.
 _TYPES: Final = {

@@ -77,7 +77,7 @@ class Endpoints:
                 sender=customer.sender.name,
                 customer_id=customer.id,
                 url=self._open(customer, secret),
-                event_types=("*",),
+                event_types=(customer.sender.every_type,),
                 secret=Given(secret),
                 description=f"demo: {customer.endpoint}",
             )

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Literal, TypeAlias
 
 from schemas.subscriptions.changes import Changes
-from schemas.subscriptions.rules import Draft
+from schemas.subscriptions.rules import Draft, NoSecret
 from schemas.subscriptions.subscription import Subscription
 
 
@@ -25,18 +25,22 @@ class Apply:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Change some fields of an existing subscription."""
+    """Change some fields of an existing subscription.
+
+    `disabled_activation`: the activation that was disabled, if any. `paused=False` enables it, as `Resume` does.
+    """
 
     id: str
     changes: Changes
+    disabled_activation: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Rotate:
-    """Sign with a new secret (None: a generated one). The present secret also signs during `keep`."""
+    """Sign with a new secret (None: a generated one), or not at all. The present secret also signs during `keep`."""
 
     id: str
-    secret: str | None = field(default=None, repr=False)
+    secret: str | NoSecret | None = field(default=None, repr=False)
     keep: timedelta = timedelta(0)
 
 

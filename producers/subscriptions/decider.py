@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from operator import attrgetter
 from typing import Final, assert_never
 
 from producers.subscriptions.changes import (
@@ -27,7 +28,9 @@ from schemas.catalog.errors import SubscriptionError
 from schemas.input.durations import milliseconds
 from schemas.senders.sender import Sender
 from schemas.senders.traits import signs_with_all
-from schemas.subscriptions.rules import Draft, Given
+from schemas.subscriptions.changes import Changes
+from schemas.subscriptions.filters import NO_FILTERS, are_equal, read_filters
+from schemas.subscriptions.rules import KEEP, Draft, Given, NoSecret, sender_problems
 from schemas.subscriptions.sealing import Sealer
 from schemas.subscriptions.subscription import FormerSecret, SealedSecret, Subscription
 
@@ -45,7 +48,8 @@ class Decider:
     def decide(self, planned_command: PlannedCommand, current: Current, now_ms: int) -> Result:
         """Return the effect of a command on `current`.
 
-        SubscriptionError: the command is not possible. SealBroken: a secret to compare with cannot be opened.
+        SubscriptionError: the command is not possible, or the sender's rules for subscriptions forbid it. SealBroken: a
+        secret to compare with cannot be opened.
         """
         command = planned_command.command
         if isinstance(command, Apply) and not isinstance(current, Subscription):
@@ -56,14 +60,15 @@ class Decider:
         match command:
             case Apply(draft):
                 result = self._change(planned_command, draft, present, now_ms)
-            case Change(changes=changes):
-                result = self._change(planned_command, changes.of(present), present, now_ms)
+            case Change(changes=changes, disabled_activation=disabled):
+                enables = changes.paused is False and _is_disabled(present, disabled)
+                result = self._change(planned_command, changes.of(present), present, now_ms, enables=enables)
             case Rotate():
                 result = self._rotate(planned_command, command, present, now_ms)
             case Pause():
                 result = _set_paused(planned_command, present, now_ms, paused=True)
             case Resume(disabled_activation=disabled):
-                enables = disabled is not None and disabled >= present.activation
+                enables = _is_disabled(present, disabled)
                 result = _set_paused(planned_command, present, now_ms, paused=False, force=enables)
             case Delete():
                 raise AssertionError("the deletion of an existing record is handled above")
@@ -72,15 +77,16 @@ class Decider:
         return result
 
     def _create(self, planned_command: PlannedCommand, draft: Draft, now_ms: int) -> Result:
+        sender = self._checked(draft)
         secrets, made = self._secrets(planned_command, draft, None, now_ms)
         subscription = Subscription(
             id=draft.id,
             sender=draft.sender,
             customer_id=draft.customer_id,
             url=draft.url,
-            event_types=draft.event_types,
+            event_types=sender.default_types if draft.event_types is KEEP else draft.event_types,
             secrets=secrets,
-            paused=False,
+            paused=draft.paused is True,
             # A recreated subscription must not send the jobs of a deleted one with its id. Activations therefore never
             # start from zero: they are at least the current time.
             activation=now_ms,
@@ -91,21 +97,32 @@ class Decider:
             request_id=planned_command.request_id,
             headers=self._fields.headers(draft, (), planned_command.request_id),
             client_certificate=self._fields.client_certificate(draft, None, planned_command.request_id),
+            filters=_filters(draft, None),
             **setting_fields(draft),
         )
         return Result(draft.id, "created", subscription, secret=made)
 
-    def _change(self, planned_command: PlannedCommand, draft: Draft, current: Subscription, now_ms: int) -> Result:
+    def _change(
+        self,
+        planned_command: PlannedCommand,
+        draft: Draft,
+        current: Subscription,
+        now_ms: int,
+        *,
+        enables: bool = False,
+    ) -> Result:
         _check_identity(draft, current)
+        self._checked(draft)
         secrets, made = self._secrets(planned_command, draft, current, now_ms)
         is_same_secret = secrets == current.secrets
+        paused = current.paused if draft.paused is KEEP else draft.paused
+        is_resumed = enables or (current.paused and not paused)
         wanted = replace(
             current,
             url=draft.url,
-            # Their order has no meaning.
-            event_types=current.event_types
-            if set(draft.event_types) == set(current.event_types)
-            else draft.event_types,
+            event_types=_event_types(draft, current),
+            paused=paused,
+            activation=_next_activation(current, now_ms) if is_resumed else current.activation,
             secrets=secrets,
             # A new secret outside of a rotation ends all former ones.
             former_secrets=_valid(current, now_ms) if is_same_secret else (),
@@ -114,9 +131,10 @@ class Decider:
             client_certificate=self._fields.client_certificate(
                 draft, current.client_certificate, planned_command.request_id
             ),
+            filters=_filters(draft, current.filters),
             **setting_fields(draft),
         )
-        changed = tuple(name for name, field in _CHANGING.items() if getattr(wanted, field) != getattr(current, field))
+        changed = tuple(name for name, part in _CHANGING.items() if part(wanted) != part(current))
         if not changed:
             return Result(draft.id, "unchanged", current)
         return Result(draft.id, "changed", _written(wanted, planned_command, now_ms), changed, made)
@@ -124,7 +142,9 @@ class Decider:
     def _rotate(self, planned_command: PlannedCommand, command: Rotate, current: Subscription, now_ms: int) -> Result:
         sender = self._senders.get(current.sender)
         if sender is None:
-            raise SubscriptionError(f"subscription {command.id}: its sender {current.sender} is not loaded")
+            raise _not_loaded(command.id, current.sender)
+        if isinstance(command.secret, NoSecret):
+            return self._remove_secret(planned_command, command, current, now_ms)
         if command.keep and not signs_with_all(sender):
             raise SubscriptionError(
                 f"subscription {command.id}: requests of sender {sender.name} have one signature, of the newest "
@@ -150,11 +170,33 @@ class Decider:
         shown = made if command.secret is None else None
         return Result(command.id, "rotated", _written(wanted, planned_command, now_ms), ("secret",), shown)
 
+    def _remove_secret(
+        self, planned_command: PlannedCommand, command: Rotate, current: Subscription, now_ms: int
+    ) -> Result:
+        if command.keep:
+            raise SubscriptionError(
+                f"subscription {command.id}: without a secret, requests are not signed from the next attempt on; the "
+                "present secret cannot be kept"
+            )
+        result = self._change(planned_command, Changes(secret=NoSecret()).of(current), current, now_ms)
+        return replace(result, effect="rotated") if result.effect == "changed" else result
+
+    def _checked(self, draft: Draft) -> Sender:
+        """Return the sender of a draft; SubscriptionError if its rules for subscriptions forbid the draft."""
+        sender = self._senders.get(draft.sender)
+        if sender is None:
+            raise _not_loaded(draft.id, draft.sender)
+        if problems := [f"subscription {draft.id}: {what}" for _, what in sender_problems(draft, sender)]:
+            raise SubscriptionError(*problems)
+        return sender
+
     def _secrets(
         self, planned_command: PlannedCommand, draft: Draft, current: Subscription | None, now_ms: int
     ) -> tuple[tuple[SealedSecret, ...], str | None]:
         """Return the secrets of the record, and the generated one, if any."""
         present = current.secrets if current is not None else ()
+        if isinstance(draft.secret, NoSecret):
+            return (), None
         if isinstance(draft.secret, Given):
             if current is not None and present and self._fields.is_secret(current, draft.secret.secret):
                 return present, None
@@ -169,19 +211,38 @@ class Decider:
         return (SealedSecret(planned_command.secret_id, sealed, now_ms),), made
 
 
-# The names of changed fields in results, and the fields of the record.
+# The names of changed fields in results, and the parts of the record.
 _CHANGING: Final = {
-    "url": "url",
-    "event_types": "event_types",
-    "secret": "secrets",
-    "description": "description",
-    "headers": "headers",
-    "client_certificate": "client_certificate",
-    "schedule": "schedule_s",
-    "timeout": "timeout_s",
-    "max_in_flight": "max_in_flight",
-    "rate_limit": "rate_limit",
+    "url": attrgetter("url"),
+    "event_types": attrgetter("event_types"),
+    "secret": attrgetter("secrets"),
+    "paused": attrgetter("paused", "activation"),
+    "filters": attrgetter("filters"),
+    "description": attrgetter("description"),
+    "headers": attrgetter("headers"),
+    "client_certificate": attrgetter("client_certificate"),
+    "schedule": attrgetter("schedule_s"),
+    "timeout": attrgetter("timeout_s"),
+    "max_in_flight": attrgetter("max_in_flight"),
+    "rate_limit": attrgetter("rate_limit"),
 }
+
+
+def _event_types(draft: Draft, current: Subscription) -> tuple[str, ...]:
+    """Return the event types of a changed subscription; their order has no meaning."""
+    if draft.event_types is KEEP or set(draft.event_types) == set(current.event_types):
+        return current.event_types
+    return draft.event_types
+
+
+def _filters(draft: Draft, current: str | None) -> str | None:
+    """Return the filters for the record; None stands for an empty object, which older versions can hold."""
+    if draft.filters is KEEP:
+        return current
+    wanted = read_filters(draft.filters)
+    if current is not None and are_equal(wanted, current):
+        return current
+    return None if wanted == NO_FILTERS else wanted
 
 
 def _made(planned_command: PlannedCommand) -> str:
@@ -196,6 +257,19 @@ def _valid(current: Subscription, now_ms: int) -> tuple[FormerSecret, ...]:
 
 def _written(wanted: Subscription, planned_command: PlannedCommand, now_ms: int) -> Subscription:
     return replace(wanted, updated_at_ms=now_ms, request_id=planned_command.request_id)
+
+
+def _is_disabled(current: Subscription, disabled_activation: int | None) -> bool:
+    return disabled_activation is not None and disabled_activation >= current.activation
+
+
+def _next_activation(current: Subscription, now_ms: int) -> int:
+    """Return a higher activation, so that jobs from now on differ from earlier ones."""
+    return max(current.activation + 1, now_ms)
+
+
+def _not_loaded(id_: str, sender: str) -> SubscriptionError:
+    return SubscriptionError(f"subscription {id_}: its sender {sender} is not loaded")
 
 
 def is_own(planned_command: PlannedCommand, current: Current) -> bool:
@@ -217,8 +291,7 @@ def _set_paused(
 ) -> Result:
     if current.paused == paused and not force:
         return Result(current.id, "unchanged", current)
-    # Jobs from before the pause have a lower activation than jobs from now on.
-    activation = current.activation if paused else max(current.activation + 1, now_ms)
+    activation = current.activation if paused else _next_activation(current, now_ms)
     subscription = replace(current, paused=paused, activation=activation)
     return Result(current.id, "paused" if paused else "resumed", _written(subscription, planned_command, now_ms))
 

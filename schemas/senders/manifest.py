@@ -63,6 +63,8 @@ HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9-]+$")]
 HeaderValue = Annotated[str, AfterValidator(_header_value)]
 Signature: TypeAlias = Annotated[HmacSha256Hex | StandardWebhooks, Field(discriminator="scheme")]
 ApiFlavour: TypeAlias = Literal["native", "onboarding", "diligent"]
+TypeCount: TypeAlias = Literal["at_least_one", "any_number", "exactly_one"]
+"""How many event types a subscription names. `exactly_one`: a single type, or `all`."""
 
 
 class EventTypeLine(FileModel):
@@ -123,6 +125,13 @@ class Limits(FileModel):
     subscriptions: StrictInt | None = Field(default=None, ge=1)
 
 
+class Subscriptions(FileModel):
+    """`[subscriptions]`: how many event types a subscription names, and whether it has `filters`."""
+
+    event_types: TypeCount = "at_least_one"
+    filters: StrictBool = False
+
+
 class SenderFile(FileModel):
     """The whole file."""
 
@@ -136,6 +145,7 @@ class SenderFile(FileModel):
     delivery: Delivery
     kafka: Kafka
     limits: Limits = Limits()
+    subscriptions: Subscriptions = Subscriptions()
     conditions: tuple[Condition, ...] = ()
 
     def constants(self) -> dict[str, dict[str, str]]:

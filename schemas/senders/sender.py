@@ -25,7 +25,7 @@ from schemas.input.toml_document import parse_toml
 from schemas.senders.conditions import Condition
 from schemas.senders.header_lines import HeaderLines
 from schemas.senders.header_values import AttemptValues
-from schemas.senders.manifest import ApiFlavour, Body, SenderFile, Signature, is_event_type, read_sender_file
+from schemas.senders.manifest import ApiFlavour, Body, SenderFile, Signature, TypeCount, is_event_type, read_sender_file
 from schemas.senders.rendering import Render, TimeFormat, envelope, payload
 from schemas.senders.signing import SigningKey
 
@@ -39,7 +39,7 @@ class Sender:
     `event_types` are the listed types; `any_type` applies to all others, or is None. `subscribable` are the types that
     subscriptions may name besides patterns. `envelope_keys` maps keys of the body to fields of the event, and is empty
     if the body is the payload alone. `time_format` is the format of times in the body. `max_subscriptions` is the limit
-    per customer.
+    per customer. `type_count` says how many event types a subscription names, `has_filters` whether it has filters.
     """
 
     name: str
@@ -54,6 +54,8 @@ class Sender:
     timeout: timedelta
     max_body: int
     max_subscriptions: int | None
+    type_count: TypeCount
+    has_filters: bool
     key_fields: tuple[str, ...]
     key_fields_of: Mapping[str, tuple[str, ...]]
     conditions: tuple[Condition, ...]
@@ -68,6 +70,16 @@ class Sender:
     def needs_secret(self) -> bool:
         """Whether every subscription has a secret."""
         return self.signature.required
+
+    @property
+    def every_type(self) -> str:
+        """The name of all types together, in the notation of the sender's subscriptions."""
+        return "all" if self.type_count == "exactly_one" else "*"
+
+    @property
+    def default_types(self) -> tuple[str, ...]:
+        """The event types of a new subscription that names none."""
+        return () if self.type_count == "any_number" else (self.every_type,)
 
     @property
     def header_names(self) -> frozenset[str]:
@@ -180,6 +192,8 @@ def load_sender(folder: Traversable) -> Sender:
         timeout=parsed.delivery.timeout,
         max_body=parsed.body.max_bytes,
         max_subscriptions=parsed.limits.subscriptions,
+        type_count=parsed.subscriptions.event_types,
+        has_filters=parsed.subscriptions.filters,
         key_fields=parsed.kafka.key,
         key_fields_of=MappingProxyType({name: line.key for name, line in lines.items() if line.key is not None}),
         conditions=parsed.conditions,

@@ -8,16 +8,22 @@ from datetime import timedelta
 from schemas.catalog.errors import SubscriptionError
 from schemas.subscriptions.client_certificate import GivenCertificate
 from schemas.subscriptions.header_rules import GivenHeader
-from schemas.subscriptions.rules import KEEP, Draft, Keep
+from schemas.subscriptions.rules import KEEP, Draft, Keep, SecretSource
 from schemas.subscriptions.subscription import Subscription
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Changes:
-    """Fields to change. A header is added, or replaces the header with its name."""
+    """Fields to change. A header is added, or replaces the header with its name.
+
+    `paused`: True acts like a pause, False like a resume, together with the other changes.
+    """
 
     url: str | Keep = field(default=KEEP, repr=False)
     event_types: tuple[str, ...] | Keep = KEEP
+    secret: SecretSource = None
+    paused: bool | Keep = KEEP
+    filters: str | Keep = KEEP
     description: str | Keep = KEEP
     headers: tuple[GivenHeader, ...] = ()
     without_headers: tuple[str, ...] = ()
@@ -34,7 +40,10 @@ class Changes:
             sender=current.sender,
             customer_id=current.customer_id,
             url=current.url if self.url is KEEP else self.url,
-            event_types=current.event_types if self.event_types is KEEP else self.event_types,
+            event_types=self.event_types,
+            secret=self.secret,
+            paused=self.paused,
+            filters=self.filters,
             set=current.set,
             description=current.description if self.description is KEEP else self.description,
             headers=self._headers(current),

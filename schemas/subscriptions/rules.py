@@ -21,6 +21,7 @@ from schemas.input.suggestions import did_you_mean
 from schemas.records.topics import FIRST, delays_of
 from schemas.senders.sender import Sender
 from schemas.subscriptions.client_certificate import GivenCertificate, certificate_problems
+from schemas.subscriptions.filters import NO_FILTERS, read_filters
 from schemas.subscriptions.header_rules import GivenHeader, header_problems
 from schemas.subscriptions.subscription import EVERY_TYPE
 
@@ -31,6 +32,7 @@ MAX_SECRET: Final = 4096
 MAX_ATTEMPTS: Final = 50
 MOST_IN_FLIGHT: Final = 10_000
 RATES: Final = (0.001, 100_000.0)  # requests a second
+_MAX_LISTED: Final = 12  # names in a message
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,12 @@ class Generate:
     """Generate a secret if the subscription has none."""
 
 
-SecretSource: TypeAlias = Given | Generate | None
+@dataclass(frozen=True, slots=True)
+class NoSecret:
+    """Have no secret: requests are not signed, from the next attempt on. The present secret is removed."""
+
+
+SecretSource: TypeAlias = Given | Generate | NoSecret | None
 """None: the present secret stays, and a new subscription gets one if its sender needs it."""
 
 
@@ -60,14 +67,20 @@ KEEP: Final = Keep.KEEP
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draft:
-    """The requested state of a subscription. A setting of None means the default of the sender, or of Signpost."""
+    """The requested state of a subscription. A setting of None means the default of the sender, or of Signpost.
+
+    `filters` is the text of a JSON object; `{}` means none. A new subscription without `event_types` gets the default
+    types of its sender, and without `paused` it is active.
+    """
 
     id: str
     sender: str
     customer_id: str
     url: str = field(repr=False)
-    event_types: tuple[str, ...]
+    event_types: tuple[str, ...] | Keep = KEEP
     secret: SecretSource = None
+    paused: bool | Keep = KEEP
+    filters: str | Keep = KEEP
     set: str | None = None
     description: str = ""
     headers: tuple[GivenHeader, ...] | Keep = KEEP
@@ -151,12 +164,28 @@ def _problems(draft: Draft, senders: Mapping[str, Sender], urls: UrlRules) -> It
         known = did_you_mean(draft.sender, senders) or _one_of(senders)
         yield ("sender",), f"sender {draft.sender[:200]!r} is not known{known}"
     else:
-        yield from _event_type_problems(draft.event_types, sender)
+        yield from sender_problems(draft, sender)
     if isinstance(draft.secret, Given):
         yield from ((("secret",), what) for what in _secret_problems(draft.secret.secret, sender))
     if draft.headers is not KEEP:
         for name, what in header_problems(draft.headers, sender):
             yield ("headers",) if name is None else ("headers", name), what
+
+
+def sender_problems(draft: Draft, sender: Sender) -> Iterator[_Problem]:
+    """Yield the errors by the rules of the sender for subscriptions: event types, no secret, filters."""
+    if draft.event_types is not KEEP:
+        yield from _event_type_problems(draft.event_types, sender)
+    if isinstance(draft.secret, NoSecret) and sender.needs_secret:
+        yield ("secret",), f"secret: sender {sender.name} signs every request; a subscription needs a secret"
+    if isinstance(draft.filters, str):
+        try:
+            has_filters = read_filters(draft.filters) != NO_FILTERS
+        except InvalidInput as error:
+            yield ("filters",), f"filters: {error}"
+        else:
+            if has_filters and not sender.has_filters:
+                yield ("filters",), f"filters: subscriptions of sender {sender.name} have no filters"
 
 
 def _text_problems(name: str, text: str, most: int, *, required: bool = False) -> Iterator[_Problem]:
@@ -169,22 +198,38 @@ def _text_problems(name: str, text: str, most: int, *, required: bool = False) -
 
 
 def _event_type_problems(patterns: Sequence[str], sender: Sender) -> Iterator[_Problem]:
-    if not patterns:
+    is_single = sender.type_count == "exactly_one"
+    single = f"a subscription of sender {sender.name} takes exactly one event type, or {sender.every_type!r}"
+    if is_single and len(patterns) != 1:
+        yield ("event_types",), f"event_types: {single} (got {len(patterns)})"
+    elif not patterns and sender.type_count == "at_least_one":
         yield ("event_types",), "event_types is empty; name at least one, or '*' for all"
     groups = sorted({f"{name.rpartition('.')[0]}.*" for name in sender.subscribable if "." in name})
     for pattern, count in Counter(patterns).items():
         path = ("event_types", patterns.index(pattern))
         if count > 1:
             yield path, f"event_types: {pattern[:200]!r} occurs {count} times"
-        if pattern not in EVERY_TYPE and not sender.takes(pattern):
-            known = did_you_mean(pattern, [*sender.subscribable, *groups]) or _one_of(["*", *groups])
+        if is_single and len(patterns) == 1 and pattern.endswith("*"):
+            yield path, f"event_types: {pattern[:200]!r} is not an event type; {single}"
+        elif pattern not in EVERY_TYPE and not sender.takes(pattern):
+            known = _known_types(pattern, sender, [] if is_single else groups)
             yield path, f"event_types: sender {sender.name} has no {pattern[:200]!r}{known}"
+
+
+def _known_types(pattern: str, sender: Sender, groups: Sequence[str]) -> str:
+    """Return the most similar event type or group; if there is none, the groups, or all types of a small sender."""
+    similar = did_you_mean(pattern, [*sender.subscribable, *groups])
+    names = groups or sender.subscribable
+    if not similar and len(names) > _MAX_LISTED:
+        return f"; `signpost senders show {sender.name}` lists its types"
+    return similar or _one_of([sender.every_type, *names])
 
 
 def _secret_problems(secret: str, sender: Sender | None) -> Iterator[str]:
     """Any text that is not empty is a valid secret, unless the sender has stricter rules."""
     if not secret:
-        yield "secret is empty; give one, or `secret: generate`"
+        without = "" if sender is None or sender.needs_secret else ", or `secret: none` for unsigned requests"
+        yield f"secret is empty; give one, or `secret: generate`{without}"
     elif len(secret) > MAX_SECRET:
         yield f"secret has {len(secret)} characters; at most {MAX_SECRET} are allowed"
     elif sender is not None:

@@ -48,7 +48,7 @@ class ClientCertificate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subscription:
-    """Which events go to which URL; records/subscription.v2.avsc describes the fields."""
+    """Which events go to which URL; records/subscription.v3.avsc describes the fields."""
 
     id: str
     sender: str
@@ -70,6 +70,7 @@ class Subscription:
     timeout_s: int | None = None
     max_in_flight: int | None = None
     rate_limit: float | None = None
+    filters: str | None = None
 
 
 # `all` is the notation of one product's documents. No event type has that name.

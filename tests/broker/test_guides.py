@@ -67,7 +67,8 @@ def requests(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 def _subscription(id_: str, url: str) -> Apply:
     sender, secret, _ = ENDPOINTS[id_]
-    return Apply(Draft(id=id_, sender=sender, customer_id="acme", url=url, event_types=("*",), secret=Given(secret)))
+    types = (SENDERS[sender].every_type,)
+    return Apply(Draft(id=id_, sender=sender, customer_id="acme", url=url, secret=Given(secret), event_types=types))
 
 
 def _publish(pipeline: Pipeline, sender: Sender) -> int:

@@ -83,6 +83,7 @@ def test_explain_shows_why_a_subscription_did_not_take_an_event(here: Installati
     """Each reason follows from the state of the subscription when the event arrived."""
     here.subscribe(
         subscription("sub-kind", event_types=["alert.*", "sla.breached"]),
+        subscription("sub-empty", event_types=()),
         subscription("sub-paused", paused=True),
         subscription("sub-sender", sender="riskos"),
         subscription("sub-changed", paused=True),
@@ -102,6 +103,7 @@ def test_explain_shows_why_a_subscription_did_not_take_an_event(here: Installati
     assert reasons.pop("sub-broken").startswith("its record is unreadable")
     assert reasons == {
         "sub-kind": "takes only alert.*, sla.breached",
+        "sub-empty": "takes no event types",
         "sub-paused": "paused",
         "sub-sender": "is of sender riskos",
         "sub-changed": "paused",

@@ -13,7 +13,7 @@ from schemas.network.egress import EgressPolicy
 from schemas.senders.sender import load_senders
 from schemas.subscriptions.client_certificate import GivenCertificate
 from schemas.subscriptions.header_rules import GivenHeader
-from schemas.subscriptions.rules import KEEP, Bounds, Draft, Generate, Given, faults
+from schemas.subscriptions.rules import KEEP, Bounds, Draft, Generate, Given, NoSecret, faults
 from tests.unit.schemas.test_client_certificate import KEY, certificate, pem
 
 CANARY = "canary-of-this-test"
@@ -46,6 +46,8 @@ def test_file_is_parsed_into_drafts(read):
         timeout=None,
         max_in_flight=None,
         rate_limit=None,
+        paused=KEEP,
+        filters="{}",
     )
     assert (file.set, file.drafts, file.problems) == ("billing", (expected,), ())
 
@@ -54,6 +56,7 @@ def test_file_is_parsed_into_drafts(read):
     ("line", "expected"),
     [
         ("secret: plain", Given("plain")),
+        ("secret: none", NoSecret()),
         ("secret: generate", Generate()),
         ("secret_env: SECRET", Given(CANARY)),
         ("secret_file: secret.txt", Given("from a file")),
@@ -199,6 +202,64 @@ def test_optional_settings_are_read(read, tmp_path):
     assert CANARY not in repr(draft)
 
 
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("{}", "{}"),
+        ("{country: GB}", '{"country":"GB"}'),
+        (
+            "{a: [1, -2.50, 1.0e+400, true, False, null, ~, 'no', {b: é}]}",
+            '{"a":[1,-2.50,1.0e+400,true,false,null,null,"no",{"b":"é"}]}',
+        ),
+        (
+            "\n      z: 123456789012345678901234567890\n      a: |\n        two\n        lines\n",
+            '{"z":123456789012345678901234567890,"a":"two\\nlines\\n"}',
+        ),
+        ("{x: [1], y: &b [2], z: *b}", '{"x":[1],"y":[2],"z":[2]}'),
+    ],
+)
+def test_filters_become_json(read, line, expected):
+    """A mapping becomes JSON text, with its keys in order and its numbers as written."""
+    (draft,) = read(f"{HEAD}{TYPES}    filters: {line}\n").drafts
+    assert draft.filters == expected
+
+
+@pytest.mark.parametrize(("line", "expected"), [("true", True), ("false", False), ("True", True)])
+def test_pause_is_read(read, line, expected):
+    """A file creates subscriptions that are paused."""
+    (draft,) = read(f"{HEAD}{TYPES}    paused: {line}\n").drafts
+    assert draft.paused is expected
+
+
+def test_empty_list_of_event_types_is_read(read):
+    """An empty list is a value, and the rules of the sender decide whether it is valid."""
+    file = read(f"{HEAD}    event_types: []\n")
+    assert (file.drafts[0].event_types, file.problems) == ((), ())
+    bounds = Bounds(timedelta(seconds=30), datetime(2026, 1, 1, tzinfo=UTC))
+    (problem,) = file.all_problems(faults(file.attempts, load_senders(), EgressPolicy(), bounds))
+    assert problem.endswith(":6: subscription a: event_types is empty; name at least one, or '*' for all")
+
+
+def test_rules_of_the_sender_name_the_line(read):
+    """Event types, a secret and filters that the sender forbids are each reported with their line."""
+    head = HEAD.replace("zenoo", "onboarding")
+    file = read(f"{head}    filters: {{a: 1}}\n    secret: none\n    event_types: [case.opened, case.resolved]\n")
+    other = read(f"{HEAD}{TYPES}    filters:\n      a: 1\n")
+    bounds = Bounds(timedelta(seconds=30), datetime(2026, 1, 1, tzinfo=UTC))
+    problems = [
+        problem
+        for each in (file, other)
+        for problem in each.all_problems(faults(each.attempts, load_senders(), EgressPolicy(), bounds))
+    ]
+    expected = [
+        ":7: subscription a: secret: sender onboarding signs every request",
+        ":8: subscription a: event_types: a subscription of sender onboarding takes exactly one event type, or 'all'",
+        ":7: subscription a: filters: subscriptions of sender zenoo have no filters",
+    ]
+    assert len(problems) == len(expected), problems
+    assert all(part in problem for part, problem in zip(expected, problems, strict=True)), problems
+
+
 def test_omitted_settings_are_reset_unless_sealed(read):
     """A missing schedule, timeout or limit means the default; only null removes headers and certificate."""
     (draft,) = read(f"{HEAD}{TYPES}").drafts
@@ -240,6 +301,22 @@ def test_client_certificate_is_read_from_files(read, tmp_path):
         ("max_in_flight: 1.0e+400", ":7: subscription a: max_in_flight: expected a whole number"),
         ("max_in_flight: .nan", ":7: subscription a: max_in_flight: expected a number"),
         ("rate_limit: 0x10", ":7: subscription a: rate_limit: expected a number"),
+        ("paused: yes", ":7: subscription a: paused: expected true or false, without quotes"),
+        ("paused: 'true'", ":7: subscription a: paused: expected true or false, without quotes"),
+        ("paused:", ":7: subscription a: paused: expected true or false, without quotes"),
+        ("paused: 1", ":7: subscription a: paused: expected true or false, without quotes"),
+        ("filters: []", ":7: subscription a: filters: expected a mapping, such as {country: GB}"),
+        ("filters:", ":7: subscription a: filters: expected a mapping"),
+        ("filters: '{}'", ":7: subscription a: filters: expected a mapping"),
+        ("filters: {a: no}", ":7: subscription a: filters: a value has no JSON form"),
+        ("filters: {a: 2026-01-01}", "filters: a value has no JSON form"),
+        ("filters: {a: [0x10]}", "filters: a value has no JSON form"),
+        ("filters: {a: .nan}", "filters: a value has no JSON form"),
+        ("filters: {a: 1_000}", "filters: a value has no JSON form"),
+        ('filters: {a: "\\ud800"}', "filters: not JSON: it contains half of a surrogate pair"),
+        ("filters: &a {b: *a}", "filters: nested too deeply"),
+        ("filters: {1: x}", "a key must be text, in quotes if YAML reads it as another type (found a number)"),
+        ("filters: {a: 1, a: 2}", "filters.a: duplicate key"),
     ],
 )
 def test_invalid_setting_names_line_and_field(read, line, expected):

@@ -11,12 +11,27 @@ from hypothesis import strategies as st
 
 from consumers.router.matching import RoutedSubscription, SubscriptionIndex
 from consumers.subscriptions.state import Entry
+from schemas.records.health import Health
 from schemas.records.job_record import first_head
 from schemas.subscriptions.subscription import Subscription, matches
 from tests.support.installation import subscription
 
 TYPES = ["case.created", "case.closed", "case", "case.", "a.b.c", "alert.created", ".", "x"]
 PATTERNS = ["*", "case.*", "a.*", "a.b.*", ".*", "alert.*", "case.created.*", *TYPES]
+
+DISABLED = Health(
+    subscription_id="sub-0",
+    customer_id="acme",
+    sender="zenoo",
+    activation=0,
+    failing_since_ms=0,
+    reported=True,
+    disabled_at_ms=1,
+    reason="gone",
+    last_status=410,
+    last_error=None,
+    updated_at_ms=1,
+)
 
 ids = st.sampled_from([f"sub-{n}" for n in range(6)])
 changes = st.lists(
@@ -28,7 +43,7 @@ changes = st.lists(
             st.just("replaced below"),
             customer_id=st.sampled_from(["acme", "globex"]),
             sender=st.sampled_from(["zenoo", "riskos"]),
-            event_types=st.lists(st.sampled_from(PATTERNS), min_size=1, max_size=4, unique=True),
+            event_types=st.lists(st.sampled_from(PATTERNS), max_size=4, unique=True),
             paused=st.booleans(),
             activation=st.integers(0, 3),
         ),
@@ -98,6 +113,24 @@ def calls(index: SubscriptionIndex) -> int:
     finally:
         sys.setprofile(None)
     return counted
+
+
+def test_subscription_without_event_types_costs_nothing() -> None:
+    """A match does the same with a hundred such subscriptions of the customer as without; a later record counts."""
+    index = SubscriptionIndex()
+    index.change("mine", entry(subscription("mine"), 0, 0))
+    calls(index)  # fills the cache of the filter
+    alone = calls(index)
+    for number in range(100):
+        index.change(f"sub-{number}", entry(subscription(f"sub-{number}", event_types=()), 0, number + 1))
+        index.set_health(f"sub-{number}", Entry(DISABLED, 0, 0))
+    assert calls(index) == alone
+    assert [one.id for one in index.match("zenoo", "acme", "x").subscriptions] == ["mine"]
+    index.set_health("sub-7", None)
+    index.change("sub-7", entry(subscription("sub-7"), 0, 200))
+    assert [one.id for one in index.match("zenoo", "acme", "x").subscriptions] == ["mine", "sub-7"]
+    index.change("sub-7", entry(subscription("sub-7", event_types=()), 0, 201))
+    assert [one.id for one in index.match("zenoo", "acme", "x").subscriptions] == ["mine"]
 
 
 def test_match_costs_the_same_with_100_000_subscriptions() -> None:

@@ -46,6 +46,7 @@ FULL = replace(
     max_in_flight=4,
     rate_limit=0.5,
 )
+FILTERED = replace(PLAIN, filters='{"country":"GB"}')
 
 
 def schema(version: int) -> object:
@@ -73,6 +74,23 @@ def test_record_with_a_new_field_uses_the_new_version(field):
     assert decode_subscription(value) == changed
 
 
+@pytest.mark.parametrize("base", [PLAIN, FULL])
+def test_record_with_filters_uses_version_3(base):
+    """Filters make the record use version 3. Without them, every record is readable by older processes."""
+    value = encode_subscription(replace(base, filters=FILTERED.filters))
+    assert value.startswith(single_object_prefix(schema(3)))
+    assert decode_subscription(value) == replace(base, filters=FILTERED.filters)
+    assert not encode_subscription(base).startswith(single_object_prefix(schema(3)))
+
+
+@pytest.mark.parametrize("changes", [{"event_types": ()}, {"secrets": ()}, {"paused": True}])
+def test_older_processes_read_empty_lists_and_pauses(changes):
+    """A subscription without event types or secret, or created paused, is a record of version 1."""
+    value = encode_subscription(replace(PLAIN, **changes))
+    assert value.startswith(single_object_prefix(schema(1)))
+    assert decode_subscription(value) == replace(PLAIN, **changes)
+
+
 def test_empty_schedule_survives_encoding():
     """An empty schedule means no retries: it differs from the sender's schedule."""
     assert decode_subscription(encode_subscription(replace(PLAIN, schedule_s=()))).schedule_s == ()
@@ -80,7 +98,8 @@ def test_empty_schedule_survives_encoding():
 
 def test_all_fields_survive_encoding():
     """A record with every field set decodes to the same subscription."""
-    assert decode_subscription(encode_subscription(FULL)) == FULL
+    everything = replace(FULL, filters=FILTERED.filters)
+    assert decode_subscription(encode_subscription(everything)) == everything
 
 
 def test_displayed_record_masks_sealed_values():
@@ -92,3 +111,4 @@ def test_displayed_record_masks_sealed_values():
     assert (fields["schedule_s"], fields["timeout_s"], fields["rate_limit"]) == ([5, 60], 10, 0.5)
     assert (fields["headers"], fields["client_certificate"], fields["former_secrets"]) == ({"X-A": "***"}, "***", "***")
     assert "canary" not in str(fields)
+    assert RecordReader({}).read(encode_subscription(FILTERED)).fields["filters"] == FILTERED.filters

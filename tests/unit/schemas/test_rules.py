@@ -13,7 +13,7 @@ from schemas.catalog.errors import SubscriptionError
 from schemas.network.egress import EgressPolicy
 from schemas.senders.sender import load_senders
 from schemas.subscriptions.header_rules import GivenHeader, is_sendable
-from schemas.subscriptions.rules import Bounds, Draft, Generate, Given, check
+from schemas.subscriptions.rules import KEEP, Bounds, Draft, Generate, Given, NoSecret, check
 
 CANARY = "canary-of-this-test"
 BOUNDS = Bounds(timedelta(seconds=30), datetime(2026, 1, 1, tzinfo=UTC))
@@ -83,12 +83,65 @@ def test_secret_may_be_any_text(secret):
         ({"secret": Given("")}, "secret is empty"),
         ({"secret": Given("\ud800")}, "secret: the secret is not valid text"),
         ({"secret": Given("x" * 4097)}, "secret has 4097 characters"),
+        ({"secret": NoSecret()}, "secret: sender zenoo signs every request; a subscription needs a secret"),
+        ({"filters": '{"a":1}'}, "filters: subscriptions of sender zenoo have no filters"),
+        ({"filters": "[]"}, "filters: expected a JSON object"),
     ],
 )
 def test_invalid_field_is_explained(change, expected):
     """Each broken rule gives a message with the field, the problem and suggestions."""
     (problem,) = problems_of(replace(GOOD, **change))
     assert expected in problem
+
+
+@pytest.mark.parametrize(
+    ("sender", "event_types", "expected"),
+    [
+        ("onboarding", (), "takes exactly one event type, or 'all' (got 0)"),
+        ("onboarding", ("*",), "'*' is not an event type; a subscription of sender onboarding takes exactly one"),
+        ("onboarding", ("batch.*",), "'batch.*' is not an event type; a subscription of sender onboarding takes"),
+        ("onboarding", ("case.opened", "batch.*"), "takes exactly one event type, or 'all' (got 2)"),
+        ("onboarding", ("case.opened", "case.resolved"), "takes exactly one event type, or 'all' (got 2)"),
+        ("onboarding", ("all", "case.opened"), "takes exactly one event type, or 'all' (got 2)"),
+        ("onboarding", ("case.opned",), "sender onboarding has no 'case.opned'; did you mean case.opened?"),
+        ("onboarding", ("nothing like it",), "`signpost senders show onboarding` lists its types"),
+        ("onboarding", ("all",), None),
+        ("onboarding", ("case.opened",), None),
+        ("onboarding", ("test",), None),
+        ("onboarding", KEEP, None),
+        ("diligent", (), None),
+        ("diligent", ("cdd_state_changed", "flow_run_failed"), None),
+        ("diligent", KEEP, None),
+        ("diligent", ("nothing like it",), "has no 'nothing like it'; known: *, cdd_state_changed, monitoring_alert"),
+        ("riskos", (), "event_types is empty; name at least one, or '*' for all"),
+        ("standard", (), "event_types is empty; name at least one, or '*' for all"),
+    ],
+)
+def test_sender_decides_how_many_event_types_there_are(sender, event_types, expected):
+    """Onboarding takes one type or `all`, Diligent any number, also none; other senders need at least one."""
+    found = problems_of(replace(GOOD, sender=sender, event_types=event_types))
+    assert len(found) == (expected is not None)
+    assert expected is None or expected in found[0]
+
+
+@pytest.mark.parametrize(
+    ("sender", "is_optional"), [("diligent", True), ("riskos", True), ("onboarding", False), ("standard", False)]
+)
+def test_secret_may_be_absent_where_the_sender_allows_it(sender, is_optional):
+    """A subscription may have no secret if its sender also sends unsigned requests."""
+    found = problems_of(replace(GOOD, sender=sender, event_types=KEEP, secret=NoSecret()))
+    assert (found == ()) == is_optional
+    (empty,) = problems_of(replace(GOOD, sender=sender, event_types=KEEP, secret=Given("")))
+    assert ("`secret: none` for unsigned requests" in empty) == is_optional
+
+
+@pytest.mark.parametrize("sender", ["zenoo", "diligent", "riskos", "standard", "onboarding"])
+def test_only_onboarding_has_filters(sender):
+    """Subscriptions of Onboarding may have filters, which are any object; those of all senders may have none."""
+    draft = replace(GOOD, sender=sender, event_types=KEEP)
+    assert problems_of(replace(draft, filters="{}")) == ()
+    found = problems_of(replace(draft, filters='{"country": ["GB"]}'))
+    assert (found == ()) == (sender == "onboarding")
 
 
 def test_all_problems_are_reported_together():

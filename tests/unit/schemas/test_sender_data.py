@@ -62,6 +62,8 @@ def edit(folder: Path, old: str, new: str) -> int:
         ('field = "status"', 'field = "status..x"', "conditions.0.field: String should match pattern"),
         ('longest_secret = 512', "longest_secret = 0", "signature.longest_secret: Input should be greater than"),
         ("subscriptions = 10", "subscriptions = -1", "limits.subscriptions: Input should be greater than"),
+        ('"any_number"', '"one"', "subscriptions.event_types: Input should be 'at_least_one', 'any_number' or 'exac"),
+        ('"any_number"', '"any_number"\nfilters = 1', "subscriptions.filters: expected true or false (found 1)"),
         ('record = "event"', 'record = "../event"', "event_types.cdd_state_changed.record: the name of a schema"),
     ],
 )  # fmt: skip
@@ -128,7 +130,8 @@ def problems(**fields: Any) -> tuple[str, ...]:
         ("standard", "a b", False),
         ("onboarding", "all", True),
         ("onboarding", "test", True),
-        ("onboarding", "screening.*", True),
+        ("onboarding", "screening.*", False),
+        ("onboarding", "*", False),
         ("onboarding", "screening", False),
         ("diligent", "flow_run_failed", True),
         ("diligent", "FLOW_RUN_FAILED", False),
@@ -139,6 +142,17 @@ def problems(**fields: Any) -> tuple[str, ...]:
 def test_subscription_may_name_types_groups_and_all(sender: str, pattern: str, known: bool) -> None:
     """A pattern is a type, a group of types or all types of a sender; standard accepts any type."""
     assert (problems(sender=sender, event_types=(pattern,)) == ()) == known
+
+
+def test_folder_says_what_its_subscriptions_may_say(folder: Path) -> None:
+    """A folder without the table needs event types and has no filters; one with it has what the table says."""
+    edit(folder, '[subscriptions]\nevent_types = "any_number"', "[subscriptions]")
+    plain = load_sender(folder)
+    assert (plain.type_count, plain.default_types, plain.has_filters) == ("at_least_one", ("*",), False)
+    edit(folder, "[subscriptions]", '[subscriptions]\nevent_types = "exactly_one"\nfilters = true')
+    single = load_sender(folder)
+    assert (single.type_count, single.default_types, single.has_filters) == ("exactly_one", ("all",), True)
+    assert DILIGENT.default_types == ()
 
 
 def test_secret_must_fit_its_sender() -> None:
