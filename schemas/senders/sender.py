@@ -2,6 +2,7 @@
 
 <name>/sender.toml           envelope, headers, signature, schedule, timeout, limits, Kafka key, conditions
 <name>/events/<name>.avsc    the record of an event type on its topic
+<name>/payloads, examples    for documents only: payload_schemas.py, producers/events/examples.py
 """
 
 from __future__ import annotations
@@ -39,9 +40,10 @@ class Sender:
     `event_types` are the listed types; `any_type` applies to all others, or is None. `subscribable` are the types that
     subscriptions may name besides patterns. `envelope_keys` maps keys of the body to fields of the event, and is empty
     if the body is the payload alone. `time_format` is the format of times in the body. `max_subscriptions` is the limit
-    per customer.
+    per customer. `header_constants` are values of placeholders in `header_templates`: by placeholder, then event type.
     """
 
+    folder: Traversable
     name: str
     title: str
     api: ApiFlavour
@@ -61,6 +63,7 @@ class Sender:
     time_format: TimeFormat | None
     body: Render
     header_templates: Mapping[str, str]
+    header_constants: Mapping[str, Mapping[str, str]]
     header_lines: HeaderLines
     signature: Signature
 
@@ -167,7 +170,9 @@ def load_sender(folder: Traversable) -> Sender:
     _check_keys(parsed, event_types, manifest)
     version = metadata.version(DISTRIBUTION)
     lines = parsed.event_types
+    constants = parsed.constants()
     return Sender(
+        folder=folder,
         name=folder.name,
         title=parsed.title,
         api=parsed.api,
@@ -187,7 +192,8 @@ def load_sender(folder: Traversable) -> Sender:
         time_format=parsed.body.time_format,
         body=_body(parsed.body),
         header_templates=MappingProxyType(dict(parsed.headers)),
-        header_lines=HeaderLines(parsed.headers, version, parsed.constants()),
+        header_constants=MappingProxyType(constants),
+        header_lines=HeaderLines(parsed.headers, version, constants),
         signature=parsed.signature,
     )
 
