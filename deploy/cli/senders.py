@@ -47,7 +47,9 @@ def _show(ctx: typer.Context, name: Annotated[str, typer.Argument(metavar="NAME"
 
 @app.command("check")
 def _check(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a sender: sender.toml and events/*.avsc.")],
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Folder of a sender: sender.toml, events, payloads, examples.")
+    ],
 ) -> None:
     """Check a sender's folder; errors name file, line and field."""
     sender = read_folder(folder)

@@ -9,12 +9,15 @@ import yaml
 
 from deploy.reference.examples import Example
 from deploy.reference.headers import Header
+from deploy.reference.payloads import depth_of
 from schemas.avro.json_text import ExactFloat, JsonText
 from schemas.events.event import ANY
 from schemas.events.event_type import EventType
 from schemas.senders.sender import Sender
 
 VERSION: Final = "3.0.0"
+# The YAML writer calls itself about six times per level, and Python allows 1,000 calls.
+_MAX_DEPTH: Final = 50
 _AVRO: Final = "application/vnd.apache.avro+json;version=1.9.0"
 
 
@@ -37,7 +40,11 @@ def asyncapi(
             event_type,
             schema_file(event_type),
             headers,
-            [_example(example, notes.get(event_type.name)) for example in examples.get(event_type.name, ())],
+            [
+                _example(example, notes.get(event_type.name))
+                for example in examples.get(event_type.name, ())
+                if depth_of(example.body.decode()) <= _MAX_DEPTH
+            ],
         )
         for event_type in sender.all_types
     }

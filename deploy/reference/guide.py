@@ -216,8 +216,8 @@ def _repeats(sender: Sender) -> str:
         known = "by the body, whose bytes are the same"
     return (
         "## Repeats and order\n\n"
-        f"An event is delivered at least once. Recognise a repeated event {known}, and respond 2xx again. Events can "
-        "arrive out of order: a retry does not delay later events.\n"
+        f"Delivery is at least once: the same event can arrive again. Recognise a repeated event {known}, and respond "
+        "2xx again. Events can arrive out of order: a retry does not delay later events.\n"
     )
 
 
@@ -225,9 +225,10 @@ def _verification(sender: Sender) -> str:
     parts = ["## Verify\n", f"{_scheme(sender)}\n"]
     for language, title in LANGUAGES.items():
         parts.append(f"### {title}\n\n{fence(language, verification_code(sender, language))}")
+    timed = "" if isinstance(sender.signature, HmacSha256Hex) else ", an old timestamp"
     parts.append(
-        f"If a request fails verification, `signpost verify --sender {sender.name}` says why: a wrong secret, a wrong "
-        "encoding of it, a re-serialised body, an old timestamp.\n"
+        f"If a request fails verification, `signpost verify --sender {sender.name}` finds the likely mistake: a wrong "
+        f"secret, a wrong encoding of it, a re-serialised body{timed}.\n"
     )
     return "\n".join(parts)
 
@@ -253,7 +254,7 @@ def _scheme_sentences(sender: Sender) -> Iterator[str]:
         )
         if "v1a" in scheme.versions:
             yield "An ed25519 signature (`v1a`) is verified with the public key `whpk_…`. "
-        yield "The code refuses a request whose timestamp differs by more than five minutes, against replays. "
+        yield "The code refuses a request whose timestamp differs by more than five minutes. This limits replays. "
     yield "Verify the raw bytes of the body: parsing and re-serialising JSON changes them.\n"
     if not scheme.required:
         yield "\nA subscription without a secret gets requests without a signature.\n"

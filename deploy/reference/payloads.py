@@ -13,7 +13,7 @@ from typing import Any, Final, assert_never
 
 from deploy.reference.examples import Example
 from schemas.avro.json_form import Embedding, embedding, is_absent, is_members
-from schemas.avro.json_text import compact
+from schemas.avro.json_text import JsonText, compact
 from schemas.avro.types import (
     Array,
     AvroType,
@@ -87,7 +87,7 @@ def body_schema(
         body = {**data, "description": ". ".join(filter(None, (event_type.trigger, data.get("description"))))}
     tail: Schema = {"$defs": definitions} if definitions else {}
     if examples:
-        tail["examples"] = [example.value for example in examples]
+        tail["examples"] = [JsonText(example.body.decode()) for example in examples]
     return {**head, **body, **tail}
 
 
@@ -193,6 +193,15 @@ def _primitive(node: Primitive) -> Schema:
 def as_text(document: Any) -> str:
     """Return a document as JSON for people, with numbers as written."""
     return indented(compact(document)) + "\n"
+
+
+def depth_of(text: str) -> int:
+    """Return how deep the objects and arrays of a JSON text are nested."""
+    depth = deepest = 0
+    for token in _TOKEN.findall(text):
+        depth += (token in {"{", "["}) - (token in {"}", "]"})
+        deepest = max(deepest, depth)
+    return deepest
 
 
 def indented(text: str) -> str:

@@ -30,7 +30,7 @@ def example_events(sender: Sender) -> Mapping[str, tuple[Event, ...]]:
     folder = sender.folder / _FOLDER
     files = sorted(folder.iterdir(), key=lambda file: file.name) if folder.is_dir() else []
     found: dict[str, tuple[Event, ...]] = {}
-    for file in (file for file in files if file.name.endswith(_ENDING)):
+    for file in (file for file in files if file.name.endswith(_ENDING) and not file.name.startswith(".")):
         reader = EventReader(sender, lambda: CREATED_US, partial(example_id, file.name), CUSTOMER)
         try:
             text = file.read_text(encoding="utf-8-sig")

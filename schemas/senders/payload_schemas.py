@@ -27,6 +27,7 @@ def payload_schemas(sender: Sender) -> Mapping[str, Schema]:
     """Return the schemas by event type, `*` included; SenderError has a line for each error in the files."""
     folder = sender.folder / _FOLDER
     files = sorted(folder.iterdir(), key=lambda file: file.name) if folder.is_dir() else []
+    files = [file for file in files if not file.name.startswith(".")]
     known = {file_name(event_type.name): event_type for event_type in sender.all_types}
     found: dict[str, Schema] = {}
     problems: list[str] = []

@@ -78,7 +78,7 @@ def mutants(value: dict[str, Any], schema: dict[str, Any]) -> Iterator[dict[str,
         if key not in value or not (inner.keys() & {"type", "const", "enum", "$ref", "anyOf"}):
             continue
         yield value | {key: [[value[key]]]}
-        if inner.get("properties"):
+        if inner.get("properties") and isinstance(value[key], dict):
             yield from (value | {key: changed} for changed in mutants(value[key], inner))
 
 
@@ -378,6 +378,19 @@ def test_numbers_of_an_example_keep_their_digits(tmp_path: Path) -> None:
     yaml.safe_load(files["asyncapi.yaml"].replace("9" * 5000, "9"))
 
 
+def test_deep_example_is_shown_except_in_yaml(tmp_path: Path) -> None:
+    """An example that is nested 500 deep is in guide and JSON Schema. AsyncAPI leaves it out."""
+    folder = own_sender(tmp_path)
+    deep = '{"a":' * 500 + "1" + "}" * 500
+    put(folder, "examples/a.json", json.dumps({"event_type": "all.kinds", "data": deep}))
+    put(folder, "examples/.hidden.json", "not an example")
+    put(folder, "payloads/.DS_Store", "not a schema")
+    files = dict(documents_of(load_sender(folder), "topic", "1"))
+    assert f"\n\n{deep}\n" in files["guide.md"]
+    assert deep in "".join(files["schemas/all.kinds.schema.json"].split())
+    assert "examples" not in yaml.safe_load(files["asyncapi.yaml"])["components"]["messages"]["webhook.all.kinds"]
+
+
 @pytest.mark.parametrize(
     ("path", "value", "problem"),
     [
@@ -390,7 +403,11 @@ def test_numbers_of_an_example_keep_their_digits(tmp_path: Path) -> None:
             "propertys: unknown keyword; did you mean properties?",
         ),
         ("payloads/all.kinds.schema.json", PAYLOAD | {"$schema": "http://x"}, "$schema: expected https"),
-        ("examples/a.json", {"event_type": "all.kind", "data": {}}, 'a.json: event 1: event_type: own has no type "all.kind"; did you mean all.kinds?'),
+        (
+            "examples/a.json",
+            {"event_type": "all.kind", "data": {}},
+            'a.json: event 1: event_type: own has no type "all.kind"; did you mean all.kinds?',
+        ),
         ("examples/a.json", {"event_type": "all.kinds", "data": [1]}, "data: expected an object"),
         ("examples/a.json", "{", "a.json: not JSON"),
     ],
