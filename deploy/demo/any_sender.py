@@ -92,7 +92,10 @@ def _put(value: Any, path: Sequence[str], choices: Sequence[str], random: Random
 
 @dataclass(frozen=True, slots=True)
 class _SchemaValues:
-    """Makes values of a JSON Schema: an example of it, else one of its type. Objects have all their properties."""
+    """Makes values of a JSON Schema: an example of it, else one of its type. Objects have all their properties.
+
+    Values keep to limits of numbers and lengths, but not to `pattern`.
+    """
 
     root: Schema
     random: Random
@@ -120,13 +123,21 @@ class _SchemaValues:
             case "array":
                 return [self.of(schema["items"], depth + 1)] if "items" in schema else []
             case "string":
-                return self._text(schema.get("format"))
+                text = self._text(schema.get("format")).ljust(schema.get("minLength", 0), "x")
+                return text[: schema.get("maxLength")]
             case "integer" | "number":
-                return schema.get("minimum", self.random.randint(0, 100))
+                return self._number(schema)
             case "boolean":
                 return self.random.random() < 0.5
             case _:
                 return None
+
+    def _number(self, schema: Mapping[str, Any]) -> Any:
+        step = schema.get("multipleOf", 1)
+        lowest = schema.get("minimum", schema.get("exclusiveMinimum", -1) + 1)
+        highest = schema.get("maximum", schema.get("exclusiveMaximum", lowest + 101) - 1)
+        multiple = -(-lowest // step) * step + step * self.random.randint(0, 100)
+        return multiple if multiple <= highest else -(-lowest // step) * step
 
     def _text(self, form: str | None) -> str:
         match form:
