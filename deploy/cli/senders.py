@@ -11,7 +11,7 @@ import typer
 from deploy.cli.columns import Column, print_table
 from deploy.cli.context import command_app, print_json, settings_of
 from deploy.config.senders import make_folder, read_folder, sender_named, senders_of
-from deploy.reference.folder import write_documents
+from deploy.reference.folder import check_documents, write_documents
 from schemas.input.durations import format_duration
 from schemas.senders.sender import Sender, load_senders
 from schemas.senders.traits import signs_with_all
@@ -47,10 +47,13 @@ def _show(ctx: typer.Context, name: Annotated[str, typer.Argument(metavar="NAME"
 
 @app.command("check")
 def _check(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a sender: sender.toml and events/*.avsc.")],
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Folder of a sender: sender.toml, events, payloads, examples.")
+    ],
 ) -> None:
     """Check a sender's folder; errors name file, line and field."""
     sender = read_folder(folder)
+    check_documents(sender)
     typer.echo(f"{folder}: sender {sender.name} is valid: {_types(sender)}, {len(sender.schedule) + 1} attempts")
 
 
@@ -63,6 +66,7 @@ def _new(
     typer.echo(f"{folder / 'sender.toml'}: envelope, headers, signature, schedule; edit what differs")
     for name in sender.event_types:
         typer.echo(f"{folder / 'events' / name}.avsc: the fields of {name}")
+        typer.echo(f"{folder / 'examples' / name}.json: an example for documents")
     typer.echo(f"then run `signpost senders check {folder}`, and add {folder} to the setting `senders`")
 
 
@@ -97,7 +101,7 @@ def _as_json(sender: Sender) -> dict[str, Any]:
             {"name": name, "trigger": event_type.trigger} for name, event_type in sender.event_types.items()
         ],
         "any_event_type": sender.any_type is not None,
-        "headers": sorted(sender.header_names),
+        "headers": [*sender.header_templates, *sender.signature.header_names],
         "needs_secret": sender.needs_secret,
         "secrets_that_sign": "all" if signs_with_all(sender) else "newest",
         "schedule": [format_duration(wait) for wait in sender.schedule],

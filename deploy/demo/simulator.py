@@ -13,6 +13,7 @@ from random import Random
 from typing import Any, Final
 
 from deploy.demo import stories
+from deploy.demo.any_sender import of_any_sender
 from deploy.demo.stories import Step, Story, StoryMaker, name, token
 from deploy.demo.vocabulary import (
     CASE_TYPES,
@@ -254,7 +255,7 @@ def _iso(time: datetime) -> str:
 
 
 def _story_maker_of(sender: Sender) -> StoryMaker:
-    return _STORIES.get(sender.name) or stories.of_any_sender(sender)
+    return _STORIES.get(sender.name) or of_any_sender(sender)
 
 
 def _zenoo(random: Random, now: datetime) -> Story:

@@ -1,6 +1,6 @@
 """Stories of the products other than Zenoo. A story yields the events of one thing in order.
 
-A sender without its own story gets events of all its types, with values that fit their schemas.
+A sender without its own story gets one from any_sender.py.
 """
 
 from __future__ import annotations
@@ -8,20 +8,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
 from random import Random
-from typing import Any, Final, TypeAlias, assert_never
+from typing import Any, Final, TypeAlias
 from uuid import UUID
 
 from deploy.demo.vocabulary import COMPANIES, COUNTRIES, FIRST_NAMES, FORMS, LAST_NAMES, LISTS, NOTES, PROVIDERS
-from schemas.avro.json_form import embedding, is_members
-from schemas.avro.types import Array, AvroType, Enum, Fixed, Map, Primitive, Record, Reference, Union
-from schemas.senders.sender import Sender
 
 Step: TypeAlias = tuple[str, dict[str, Any]]
 Story: TypeAlias = Iterator[Step]
 StoryMaker: TypeAlias = Callable[[Random, datetime], Story]
 
 _TOKEN_ALPHABET: Final = "abcdefghijkmnpqrstuvwxyz23456789"
-_ANY_TYPES: Final = ("invoice.paid", "invoice.voided", "user.created", "order.shipped")
 _RISKOS: Final = "case_management_notification_case_closure"
 
 
@@ -48,6 +44,10 @@ def uuid(random: Random) -> str:
 def iso_ms(time: datetime) -> str:
     """Return a time with milliseconds and Z."""
     return f"{time:%Y-%m-%dT%H:%M:%S}.{time.microsecond // 1_000:03d}Z"
+
+
+def _iso_s(time: datetime) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def onboarding(random: Random, now: datetime) -> Story:
@@ -105,17 +105,22 @@ def _screened(random: Random, session: Mapping[str, Any]) -> Story:
 
 def diligent(random: Random, now: datetime) -> Story:
     """A company's CDD completes, with documents, a search, an alert and a flow."""
+    begun = now - timedelta(hours=1)
     cdd = {
         "id": uuid(random),
         "state": "RUNNING",
-        "input": {"legal_name": company(random), "country_code": random.choice(COUNTRIES)},
-        "created_at": iso_ms(now - timedelta(hours=1)),
+        "input": {
+            "website": "https://example.com",
+            "legal_name": company(random),
+            "country_code": random.choice(COUNTRIES),
+            "external_id": _customer_reference(random, now),
+        },
+        "created_at": iso_ms(begun),
     }
-    documents = [{"id": f"doc-{n:03d}", "type": "INCORPORATION", "file_type": "application/pdf"} for n in (1, 2)]
+    documents = [_document(number, begun + timedelta(minutes=10 * number)) for number in (1, 2)]
     for count in range(1, random.randint(1, 2) + 1):
         yield "cdd_document_fetched", cdd | {"documents": documents[:count]}
-    state = random.choice(("COMPLETED", "COMPLETED", "INCONCLUSIVE"))
-    yield "cdd_state_changed", cdd | {"state": state, "documents": documents}
+    yield "cdd_state_changed", cdd | {"state": random.choice(("COMPLETED", "COMPLETED", "INCONCLUSIVE"))}
     yield from _searched(random, now)
     run = _flow_run(random, now)
     yield f"flow_run_{run['status'].lower()}", run
@@ -125,37 +130,127 @@ def diligent(random: Random, now: datetime) -> Story:
         yield "monitoring_alert_fired", alert
 
 
+def _customer_reference(random: Random, now: datetime) -> str:
+    return f"CUST-{now:%Y}-{random.randint(1, 999):03d}"
+
+
+def _document(number: int, fetched: datetime) -> dict[str, Any]:
+    return {
+        "id": f"doc-{number:03d}",
+        "type": "INCORPORATION",
+        "file_name": f"incorporation-{number}.pdf",
+        "file_type": "application/pdf",
+        "url": f"https://example.com/documents/doc-{number:03d}.pdf",
+        "created_at": iso_ms(fetched),
+    }
+
+
 def _searched(random: Random, now: datetime) -> Story:
     person = name(random)
+    reference = _customer_reference(random, now)
     hits = random.randint(0, 3)
     search = {
         "id": f"search-{token(random)}",
+        "reference": reference,
         "status": "COMPLETED",
-        "input": [{"value": person, "label": "FULL_NAME"}],
-        "hit_counts": {"UNRESOLVED": hits},
-        "hits": [{"id": f"hit-{n:03d}", "status": "UNRESOLVED", "hit_categories": ["PEP"]} for n in range(hits)],
-        "updated_at": iso_ms(now),
+        "input": [{"value": person, "label": "FULL_NAME"}, {"value": "INDIVIDUAL", "label": "ENTITY_TYPE"}],
+        "hit_counts": {"FALSE_POSITIVE": 0, "TRUE_POSITIVE": 0, "UNRESOLVED": hits},
+        "hits": [_search_hit(random, number, person, now) for number in range(1, hits + 1)],
+        "created_at": _iso_s(now - timedelta(minutes=5)),
+        "updated_at": _iso_s(now),
     }
     yield "search_completed", search
     if hits:
-        fact = {"predicate": "has_name", "value": person, "citations": [{"name": "PROFILE", "url": None}]}
-        alert = {"id": uuid(random), "status": "COMPLETED", "remediation_status": "REMEDIATED", "profile_facts": [fact]}
-        yield "alert_remediated", alert
+        yield "alert_remediated", _alert(random, person, reference, now)
+
+
+def _search_hit(random: Random, number: int, person: str, now: datetime) -> dict[str, Any]:
+    profile = f"WX{random.randint(1, 10**10 - 1):010d}"
+    return {
+        "id": f"hit-{number:03d}",
+        "provider_reference": str(random.randint(10**10, 10**11 - 1)),
+        "status": "UNRESOLVED",
+        "fields": [{"value": profile, "label": "Profile ID"}, {"value": person, "label": "Name"}],
+        "hit_categories": [random.choice(("SANCTION", "PEP", "MEDIA"))],
+        "remediation": {
+            "sync_status": "PENDING",
+            "determination": "UNRESOLVED",
+            "action": "DO_NOTHING",
+            "determined_at": _iso_s(now),
+            "author": "DILIGENT",
+            "summary": "Names match with high confidence",
+        },
+    }
+
+
+def _alert(random: Random, person: str, reference: str, now: datetime) -> dict[str, Any]:
+    """A remediated alert: the only hit is another person, who was born in another year."""
+    born, other = f"19{random.randint(50, 69)}-01-27", str(random.randint(1980, 1999))
+    profile = [_fact("has_name", person, "PROFILE"), _fact("date_of_birth", born, "PROFILE")]
+    names = {
+        "type": "PRIMARY_NAME",
+        "categories": ["NAME_GIVEN_NAME_EXACT_MATCH", "NAME_MAIN"],
+        "supporting_facts": [_fact("has_name", person.upper(), "HIT"), profile[0]],
+    }
+    births = {
+        "type": "DOB",
+        "categories": ["DOB_YEAR_MISMATCH"],
+        "supporting_facts": [
+            _fact("date_of_birth", other, "HIT"),
+            _fact("date_of_birth", other, "ARTICLE", "https://example.com/article"),
+            profile[1],
+        ],
+    }
+    resolution = {
+        "status": "NOTHING",
+        "summary": "DOB mismatch — all hit dates are 2+ years off the profile DOB",
+        "author": "DILIGENT",
+        "action": "COMMENT_FALSE_POSITIVE",
+        "determination": "FALSE_POSITIVE",
+        "applied_rule": {"name": "Date of Birth Mismatch"},
+    }
+    return {
+        "id": uuid(random),
+        "reference": reference,
+        "alt_reference": token(random, 13).upper(),
+        "status": "COMPLETED",
+        "remediation_status": "REMEDIATED",
+        "profile_facts": profile,
+        "hits": [
+            {
+                "reference": token(random, 25),
+                "hit_categories": ["MEDIA"],
+                "evidences": [names, births],
+                "resolution": resolution,
+            }
+        ],
+        "created_at": _iso_s(now - timedelta(hours=1)),
+        "updated_at": _iso_s(now),
+    }
+
+
+def _fact(predicate: str, value: str, source: str, url: str | None = None) -> dict[str, Any]:
+    return {"predicate": predicate, "value": value, "citations": [{"name": source, "url": url}]}
 
 
 def _flow_run(random: Random, now: datetime) -> dict[str, Any]:
     failed = random.random() < 0.25
     error = {"code": "EXECUTION_ERROR", "message": "entityName is required", "step": None}
+    triggered = now - timedelta(seconds=random.randint(10, 60))
     run = {
         "id": uuid(random),
         "flow_id": f"flow-{token(random, 6)}",
+        "flow_version_id": f"ver-{token(random, 6)}",
+        "triggered_at": iso_ms(triggered),
         "status": "FAILED" if failed else "COMPLETED",
+        "started_at": iso_ms(triggered + timedelta(seconds=1)),
+        "completed_at": iso_ms(now),
         "input": {"subject": company(random)},
         "report": None if failed else f"s3://flows-artifacts/reports/{token(random)}.json",
         "error": error if failed else None,
-        "completed_at": iso_ms(now),
     }
-    return run | ({"meta": {"case_ref": f"CASE-{random.randint(1, 999):03d}"}} if random.random() < 0.5 else {})
+    meta = {"meta": {"case_ref": f"CASE-{random.randint(1, 999):03d}"}} if random.random() < 0.5 else {}
+    return run | meta | {"created_at": iso_ms(triggered), "updated_at": iso_ms(now)}
 
 
 def riskos(random: Random, _now: datetime) -> Story:
@@ -182,62 +277,3 @@ def _entity(random: Random) -> dict[str, Any]:
         "sourceList": [random.choice(LISTS)],
         "associatedCategories": [f"Pep Class {random.randint(1, 4)}"],
     }
-
-
-def of_any_sender(sender: Sender) -> StoryMaker:
-    """Return a story of all types of a sender, in a random order, with values that fit their schemas."""
-    types = list(sender.event_types) or list(_ANY_TYPES)
-
-    def story(random: Random, _now: datetime) -> Story:
-        for event_type in random.sample(types, len(types)):
-            known = sender.type_of(event_type)
-            assert known is not None
-            data = _value(known.data, random)
-            yield event_type, data if isinstance(data, dict) else {"id": token(random), "name": company(random)}
-
-    return story
-
-
-def _value(node: AvroType, random: Random) -> Any:
-    """Return a value of a type in its JSON form; null, which may not fit, for a recursive type."""
-    value: Any
-    match node:
-        case Primitive():
-            value = _embedded(node, random) if embedding(node) else _primitive(node, random)
-        case Record():
-            value = {field.name: _value(field.type, random) for field in node.fields if not is_members(field)}
-        case Union():
-            value = _value(node.others[0], random) if node.others else None
-        case Enum():
-            value = node.symbols[0]
-        case Array():
-            value = []
-        case Map():
-            value = {}
-        case Reference():
-            value = None if node.is_recursive else _value(node.target, random)
-        case Fixed():
-            value = None  # JSON has no bytes
-        case _:
-            assert_never(node)
-    return value
-
-
-def _embedded(node: Primitive, random: Random) -> Any:
-    return random.randint(0, 1_000) if embedding(node) in {"integer", "decimal"} else {"note": random.choice(NOTES)}
-
-
-def _primitive(node: Primitive, random: Random) -> Any:
-    match node.name:
-        case "string":
-            return random.choice(NOTES)
-        case "boolean":
-            return random.random() < 0.5
-        case "float" | "double":
-            return 0.5
-        case "int" | "long":
-            return random.randint(0, 100)
-        case "null" | "bytes":
-            return None
-        case _:
-            assert_never(node.name)

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import yaml
 
 from deploy.reference.examples import Example
 from deploy.reference.headers import Header
+from deploy.reference.payloads import depth_of
+from schemas.avro.json_text import ExactFloat, JsonText
 from schemas.events.event import ANY
 from schemas.events.event_type import EventType
 from schemas.senders.sender import Sender
 
 VERSION: Final = "3.0.0"
+# The YAML writer calls itself about six times per level, and Python allows 1,000 calls.
+_MAX_DEPTH: Final = 50
 _AVRO: Final = "application/vnd.apache.avro+json;version=1.9.0"
 
 
@@ -22,13 +26,26 @@ def asyncapi(
     *,
     topic: str,
     headers: list[Header],
-    examples: Mapping[str, Example],
+    examples: Mapping[str, Sequence[Example]],
+    notes: Mapping[str, str],
     schema_file: Callable[[EventType], str],
     version: str,
 ) -> dict[str, Any]:
-    """Return the document. `schema_file` returns a reference to the JSON Schema of a type's bodies."""
+    """Return the document. `schema_file` returns a reference to the JSON Schema of a type's bodies.
+
+    `notes` say of which types the examples are made up.
+    """
     webhooks = {
-        message_id(event_type): _webhook(event_type, schema_file(event_type), examples)
+        message_id(event_type): _webhook(
+            event_type,
+            schema_file(event_type),
+            headers,
+            [
+                _example(example, notes.get(event_type.name))
+                for example in examples.get(event_type.name, ())
+                if depth_of(example.body.decode()) <= _MAX_DEPTH
+            ],
+        )
         for event_type in sender.all_types
     }
     events = {message_id(event_type): _event(sender, event_type) for event_type in sender.all_types}
@@ -88,23 +105,39 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
+_Dumper.add_representer(
+    ExactFloat, lambda dumper, number: dumper.represent_scalar("tag:yaml.org,2002:float", number.text)
+)
+_Dumper.add_representer(JsonText, lambda dumper, number: dumper.represent_scalar("tag:yaml.org,2002:int", number.text))
+
+
 def message_id(event_type: EventType) -> str:
     """Return the name of a type in documents, which do not allow `*`."""
     return "any" if event_type.name == ANY else event_type.name
 
 
-def _webhook(event_type: EventType, schema_file: str, examples: Mapping[str, Example]) -> dict[str, Any]:
+def _webhook(
+    event_type: EventType, schema_file: str, headers: list[Header], examples: list[dict[str, Any]]
+) -> dict[str, Any]:
+    of_type = {
+        header.name: {"const": header.by_type[event_type.name]}
+        for header in headers
+        if event_type.name in header.by_type
+    }
+    shared = {"$ref": "#/components/schemas/headers"}
     message: dict[str, Any] = {
         "name": message_id(event_type),
         "summary": event_type.trigger,
         "contentType": "application/json",
-        "headers": {"$ref": "#/components/schemas/headers"},
+        "headers": {"type": "object", "allOf": [shared, {"properties": of_type}]} if of_type else shared,
         "payload": {"$ref": schema_file},
     }
-    example = examples.get(event_type.name)
-    if example is not None:
-        message["examples"] = [{"headers": dict(example.headers), "payload": example.value}]
-    return message
+    return message | ({"examples": examples} if examples else {})
+
+
+def _example(example: Example, note: str | None) -> dict[str, Any]:
+    shown = {"headers": dict(example.headers), "payload": example.value}
+    return shown if note is None else {"summary": note, **shown}
 
 
 def _event(sender: Sender, event_type: EventType) -> dict[str, Any]:
@@ -125,9 +158,15 @@ def _event(sender: Sender, event_type: EventType) -> dict[str, Any]:
 
 
 def _headers(headers: list[Header]) -> dict[str, Any]:
-    properties = {}
-    for header in headers:
-        value = {"const": header.constant} if header.constant is not None else {}
-        properties[header.name] = {"type": "string", **value, "description": header.meaning}
     required = [header.name for header in headers if header.always]
-    return {"type": "object", "properties": properties, "required": required}
+    return {"type": "object", "properties": {header.name: _header(header) for header in headers}, "required": required}
+
+
+def _header(header: Header) -> dict[str, Any]:
+    schema: dict[str, Any] = {"type": "string"}
+    if header.constant is not None:
+        schema["const"] = header.constant
+    elif header.by_type:
+        schema["enum"] = list(header.values)
+    schema["description"] = header.meaning
+    return schema | ({"examples": [header.example]} if header.example is not None else {})

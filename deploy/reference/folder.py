@@ -5,33 +5,51 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from deploy.reference.asyncapi import as_yaml, asyncapi, message_id
-from deploy.reference.examples import examples_of
+from deploy.reference.asyncapi import as_yaml, asyncapi
+from deploy.reference.examples import examples_of, sample_headers
 from deploy.reference.guide import guide
 from deploy.reference.headers import headers_of
 from deploy.reference.markdown import plain, table
-from deploy.reference.payloads import as_text, body_schema
+from deploy.reference.payloads import as_text, body_schema, note_of
 from schemas.events.event_type import EventType
+from schemas.senders.payload_schemas import file_name, payload_schemas
 from schemas.senders.sender import Sender
 
 
 def documents_of(sender: Sender, topic: str, version: str) -> Iterator[tuple[str, str]]:
-    """Yield the files of a sender as path in its folder and text. `topic` is the topic of its events."""
+    """Yield the files of a sender as path in its folder and text. `topic` is the topic of its events.
+
+    SenderError and EventError name an invalid file for documents in the sender's folder.
+    """
+    payloads = payload_schemas(sender)
     examples = examples_of(sender)
-    headers = headers_of(sender)
+    headers = headers_of(sender, sample_headers(sender))
     schemas = {event_type.name: _schema_file(event_type) for event_type in sender.all_types}
-    yield "guide.md", guide(sender, headers, examples, schemas)
+    notes = {
+        event_type.name: note
+        for event_type in sender.all_types
+        if (note := note_of(event_type, payloads.get(event_type.name), examples.get(event_type.name, ()))) is not None
+    }
+    yield "guide.md", guide(sender, headers, examples, notes, schemas)
     document = asyncapi(
         sender,
         topic=topic,
         headers=headers,
         examples=examples,
+        notes=notes,
         schema_file=lambda event_type: f"./{_schema_file(event_type)}",
         version=version,
     )
     yield "asyncapi.yaml", as_yaml(document)
     for event_type in sender.all_types:
-        yield _schema_file(event_type), as_text(body_schema(sender, event_type, examples.get(event_type.name)))
+        name = event_type.name
+        yield schemas[name], as_text(body_schema(sender, event_type, payloads.get(name), examples.get(name, ())))
+
+
+def check_documents(sender: Sender) -> None:
+    """SenderError or EventError if a file of the sender's folder for documents is invalid."""
+    payload_schemas(sender)
+    examples_of(sender)
 
 
 def write_documents(folder: Path, senders: Iterable[Sender], topic_of: Callable[[str], str], version: str) -> int:
@@ -54,4 +72,4 @@ def write_documents(folder: Path, senders: Iterable[Sender], topic_of: Callable[
 
 
 def _schema_file(event_type: EventType) -> str:
-    return f"schemas/{message_id(event_type)}.schema.json"
+    return f"schemas/{file_name(event_type.name)}"

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Final
 
+from consumers.delivery.http.types import MAX_BODY_READ
+from consumers.delivery.results.recorder import RESPONSE_KEPT
 from deploy.reference.examples import NOW_S, Example
 from deploy.reference.headers import Header, id_header
 from deploy.reference.markdown import code, fence, plain, table
+from deploy.reference.payloads import indented
 from deploy.reference.verification import LANGUAGES, verification_code
 from schemas.events.event import ANY
-from schemas.input.durations import format_duration
 from schemas.senders.sender import Sender
 from schemas.senders.signing import HmacSha256Hex
 from schemas.senders.traits import signs_with_all
 
+# A cell of the table of headers lists at most this many values. The table of event types has all of them.
+_MAX_VALUES: Final = 12
+# What documents of products write for a value that they do not show.
+_ELIDED: Final = b'"..."'
 _FIELDS: Final[Mapping[str, str]] = {
     "event_id": "the event's id",
     "event_type": "the event's type",
@@ -25,7 +30,7 @@ _FIELDS: Final[Mapping[str, str]] = {
     "data": "the payload, which depends on the type",
 }
 _RESPONSES: Final = (
-    ("2xx", "Delivered. The body of the response is not read."),
+    ("2xx", "Delivered."),
     (
         "410",
         "This event is never sent to this subscription again. The subscription may be disabled.",
@@ -36,61 +41,86 @@ _RESPONSES: Final = (
 )
 
 
-def guide(sender: Sender, headers: list[Header], examples: Mapping[str, Example], schemas: Mapping[str, str]) -> str:
-    """Return the guide. `schemas` has a link to the JSON Schema of each type."""
+def guide(
+    sender: Sender,
+    headers: list[Header],
+    examples: Mapping[str, Sequence[Example]],
+    notes: Mapping[str, str],
+    schemas: Mapping[str, str],
+) -> str:
+    """Return the guide.
+
+    `notes` say of which types the examples are made up. `schemas` has a link to the JSON Schema of each type.
+    """
     sections = [
-        _head(sender),
-        _request(sender, examples),
+        _head(sender, notes),
+        _request(sender, examples, notes),
         _headers(headers),
         _body(sender),
-        _event_types(sender, schemas),
+        _event_types(sender, headers, schemas),
         _responses(sender),
         _repeats(sender),
         _verification(sender),
         _rotation(sender),
-        _examples(sender, examples),
+        _examples(sender, examples, notes),
     ]
     return "\n".join(section for section in sections if section)
 
 
-def _head(sender: Sender) -> str:
+def _head(sender: Sender, notes: Mapping[str, str]) -> str:
+    made_up = " Examples that it does not contain are made up, and marked as such." if notes else ""
     return (
         f"# {plain(sender.title)}: guide for receivers\n\n"
         f"Each event is a `POST` of JSON to the URL of your subscription. This page is generated from the "
-        f"definition of the sender {code(sender.name)}, which Signpost uses for requests. Tests run the code against "
-        "such requests.\n\n"
-        "There are also [asyncapi.yaml](asyncapi.yaml) and a JSON Schema (2020-12) of the body of each type.\n"
+        f"definition of the sender {code(sender.name)}. Signpost builds its requests from the same definition.{made_up}"
+        "\n\n"
+        "[asyncapi.yaml](asyncapi.yaml) describes the same for programs. The body of each event type has a JSON Schema "
+        "(2020-12).\n"
     )
 
 
-def _request(sender: Sender, examples: Mapping[str, Example]) -> str:
-    example = next(iter(examples.values()), None)
-    if example is None:
+def _request(sender: Sender, examples: Mapping[str, Sequence[Example]], notes: Mapping[str, str]) -> str:
+    # The first documented payload without an elided value, if there is one.
+    names = sorted(examples, key=lambda name: (name in notes, _ELIDED in examples[name][0].body))
+    if not names:
         return ""
+    example = examples[names[0]][0]
     lines = ["POST /your/path HTTP/1.1", "Host: hooks.example.com"]
     lines += [f"{name}: {value}" for name, value in example.headers]
     lines += [f"Content-Length: {len(example.body)}", "", example.body.decode()]
     when = "" if isinstance(sender.signature, HmacSha256Hex) else f" at {NOW_S} Unix seconds"
+    note = f" {notes[names[0]]}" if names[0] in notes else ""
     return (
         "## A request\n\n"
         f"{fence('http', chr(10).join(lines))}\n"
-        f"It is signed{when} with the secret {code(example.secret)}. The body is one line, as shown here.\n"
+        f"It is signed{when} with the secret {code(example.secret)}. The body has exactly these bytes.{note}\n"
     )
 
 
 def _headers(headers: list[Header]) -> str:
     rows = [
-        (
-            code(header.name),
-            plain(header.meaning) if header.constant is None else code(header.constant),
-            "yes" if header.always else "no",
-        )
+        (code(header.name), _header_value(header), "yes" if header.always else "if the subscription has a secret")
         for header in headers
     ]
     return (
         "## Headers\n\n"
         f"{table(('Header', 'Value', 'In every request'), rows)}\n"
         "Header names are case-insensitive. A subscription can have additional headers.\n"
+    )
+
+
+def _header_value(header: Header) -> str:
+    if header.constant is not None:
+        return code(header.constant)
+    values = header.values
+    if len(values) > _MAX_VALUES:
+        return f"{plain(header.meaning)}; see [Event types](#event-types)"
+    if values:
+        return f"{plain(header.meaning)}: {', '.join(map(code, values))}"
+    return (
+        plain(header.meaning)
+        if header.example is None
+        else f"such as {code(header.example)}, with {plain(header.meaning)}"
     )
 
 
@@ -110,17 +140,20 @@ def _named_by(sender: Sender) -> str:
     return f" The event's type is in the header {code(names[0])}." if names else ""
 
 
-def _event_types(sender: Sender, schemas: Mapping[str, str]) -> str:
+def _event_types(sender: Sender, headers: list[Header], schemas: Mapping[str, str]) -> str:
     any_name = "any other" if sender.event_types else "any"
+    of_type = [header for header in headers if header.by_type]
     rows = [
         (
             any_name if event_type.name == ANY else code(event_type.name),
             plain(event_type.trigger),
+            *(code(header.by_type[event_type.name]) for header in of_type),
             f"[schema]({schemas[event_type.name]})",
         )
         for event_type in sender.all_types
     ]
-    return f"## Event types\n\n{table(('Type', 'When', 'Body'), rows)}{_conditions(sender)}"
+    heads = ("Type", "When", *(code(header.name) for header in of_type), "Body")
+    return f"## Event types\n\n{table(heads, rows)}{_conditions(sender)}"
 
 
 def _conditions(sender: Sender) -> str:
@@ -135,20 +168,33 @@ def _conditions(sender: Sender) -> str:
 
 
 def _responses(sender: Sender) -> str:
+    return (
+        "## Responses and retries\n\n"
+        "Respond with 2xx as soon as the request is stored, and process it afterwards. An attempt fails if the headers "
+        f"of the response are not complete within {_in_words(sender.timeout)}. The time starts with the DNS lookup of "
+        "your host and includes connecting and TLS.\n\n"
+        f"{table(('Response', 'Result'), _RESPONSES)}\n"
+        f"Signpost reads up to {MAX_BODY_READ // 1024} KiB of the response body, also of a 2xx, and records the first "
+        f"{RESPONSE_KEPT // 1024} KiB of it for the people who operate Signpost. The body does not change the result. "
+        "Do not put personal data or secrets into it.\n\n"
+        f"{_attempts(sender)}"
+        "A subscription can have a schedule and a timeout of its own. One whose attempts keep failing for days may be "
+        "disabled.\n"
+    )
+
+
+def _attempts(sender: Sender) -> str:
+    if not sender.schedule:
+        return "There is one attempt. "
     rows, waited = [(1, "", "")], timedelta(0)
     for number, wait in enumerate(sender.schedule, 2):
         waited += wait
-        rows.append((number, format_duration(wait), _in_words(waited)))
-    timeout = format_duration(sender.timeout)
+        rows.append((number, _in_words(wait), _in_words(waited)))
     return (
-        "## Responses and retries\n\n"
-        f"Respond with 2xx as soon as the request is stored, and process it afterwards: an attempt fails after "
-        f"{timeout}, counted from connecting to the end of the response headers.\n\n"
-        f"{table(('Response', 'Result'), _RESPONSES)}\n"
-        f"There are {len(rows)} attempts at most. Each is made after the one before it has failed, never earlier than "
-        "this, and later where the endpoint has a backlog:\n\n"
-        f"{table(('Attempt', 'Wait', 'After the first'), [tuple(map(str, row)) for row in rows])}\n"
-        "A subscription can have a schedule and a timeout of its own.\n"
+        f"There are {len(rows)} attempts at most. Each waits after the failure of the one before, never shorter than "
+        "this, and longer if the endpoint has a backlog:\n\n"
+        f"{table(('Attempt', 'Wait', 'Waits in total'), [tuple(map(str, row)) for row in rows])}\n"
+        "After the last one, the event is sent again only by hand. "
     )
 
 
@@ -170,8 +216,8 @@ def _repeats(sender: Sender) -> str:
         known = "by the body, whose bytes are the same"
     return (
         "## Repeats and order\n\n"
-        f"An event is delivered at least once. Recognise a repeated event {known}, and respond 2xx again. Events can "
-        "arrive out of order: a retry does not delay later events.\n"
+        f"Delivery is at least once: the same event can arrive again. Recognise a repeated event {known}, and respond "
+        "2xx again. Events can arrive out of order: a retry does not delay later events.\n"
     )
 
 
@@ -179,9 +225,10 @@ def _verification(sender: Sender) -> str:
     parts = ["## Verify\n", f"{_scheme(sender)}\n"]
     for language, title in LANGUAGES.items():
         parts.append(f"### {title}\n\n{fence(language, verification_code(sender, language))}")
+    timed = "" if isinstance(sender.signature, HmacSha256Hex) else ", an old timestamp"
     parts.append(
-        f"If a request fails verification, `signpost verify --sender {sender.name}` says why: a wrong secret, a wrong "
-        "encoding of it, a re-serialised body, an old timestamp.\n"
+        f"If a request fails verification, `signpost verify --sender {sender.name}` finds the likely mistake: a wrong "
+        f"secret, a wrong encoding of it, a re-serialised body{timed}.\n"
     )
     return "\n".join(parts)
 
@@ -207,7 +254,7 @@ def _scheme_sentences(sender: Sender) -> Iterator[str]:
         )
         if "v1a" in scheme.versions:
             yield "An ed25519 signature (`v1a`) is verified with the public key `whpk_…`. "
-        yield "The code refuses a request whose timestamp differs by more than five minutes, against replays. "
+        yield "The code refuses a request whose timestamp differs by more than five minutes. This limits replays. "
     yield "Verify the raw bytes of the body: parsing and re-serialising JSON changes them.\n"
     if not scheme.required:
         yield "\nA subscription without a secret gets requests without a signature.\n"
@@ -227,11 +274,13 @@ def _rotation(sender: Sender) -> str:
     return f"## A new secret\n\n{text}"
 
 
-def _examples(sender: Sender, examples: Mapping[str, Example]) -> str:
-    parts = ["## An example of each type\n"] if examples else []
+def _examples(sender: Sender, examples: Mapping[str, Sequence[Example]], notes: Mapping[str, str]) -> str:
+    parts = ["## Examples of each type\n"] if examples else []
     for event_type in sender.all_types:
-        example = examples.get(event_type.name)
-        if example is not None:
-            parts.append(f"### {plain(example.event_type)}\n")
-            parts.append(fence("json", json.dumps(example.value, indent=2, ensure_ascii=False)))
+        shown = examples.get(event_type.name, ())
+        for name in dict.fromkeys(example.event_type for example in shown):
+            parts.append(f"### {plain(name)}\n")
+            if event_type.name in notes:
+                parts.append(f"{notes[event_type.name]}\n")
+            parts += (fence("json", indented(one.body.decode())) for one in shown if one.event_type == name)
     return "\n".join(parts)

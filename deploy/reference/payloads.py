@@ -1,17 +1,19 @@
-"""JSON Schema (2020-12) of request bodies, from a sender's envelope and the Avro schema of each event type.
+"""JSON Schema (2020-12) of request bodies: the sender's envelope, and the payload of each event type.
 
+The Avro record describes the payload, or a JSON Schema in the sender's folder if the payload is JSON text in Avro.
 Objects stay open, because newer versions of a product may add keys.
 """
 
 from __future__ import annotations
 
-import json
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, TypeAlias, assert_never
+from typing import Any, Final, assert_never
 
 from deploy.reference.examples import Example
 from schemas.avro.json_form import Embedding, embedding, is_absent, is_members
+from schemas.avro.json_text import JsonText, compact
 from schemas.avro.types import (
     Array,
     AvroType,
@@ -28,12 +30,14 @@ from schemas.avro.types import (
 )
 from schemas.events.event import ANY
 from schemas.events.event_type import EventType
+from schemas.senders.json_schema import DIALECT
+from schemas.senders.payload_schemas import Schema
 from schemas.senders.rendering import TimeFormat
 from schemas.senders.sender import Sender
 
-Schema: TypeAlias = dict[str, Any]
-
-DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
+UNDOCUMENTED: Final = "The fields of this payload are not documented. Examples of it are made up; do not rely on them."
+MADE_UP: Final = "The values of the example are made up."
+_TOKEN: Final = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],:]|[^\s{}\[\],:"]+')
 _TIME: Final = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}"
 _TIME_PATTERNS: Final[Mapping[TimeFormat, str]] = {
     "seconds": _TIME + "Z$",
@@ -53,22 +57,43 @@ _PRIMITIVES: Final[Mapping[PrimitiveName, Schema]] = {
 }
 _EMBEDDED: Final[Mapping[Embedding, Schema]] = {
     "raw": {"description": "JSON of any kind"},
-    "object": {"type": "object"},
+    "object": {"type": "object", "additionalProperties": True},
     "integer": {"type": "integer", "description": "an integer of any size"},
     "decimal": {"type": "number", "description": "a number of any size and precision"},
 }
 
 
-def body_schema(sender: Sender, event_type: EventType, example: Example | None = None) -> Schema:
-    """Return the schema of the bodies of an event type."""
+def note_of(event_type: EventType, payload: Schema | None, examples: Sequence[Example]) -> str | None:
+    """Return what documents say of examples that the product does not document; None if it documents them."""
+    if event_type.data_fields is None and payload is None:
+        return UNDOCUMENTED
+    return MADE_UP if any(example.made_up for example in examples) else None
+
+
+def body_schema(
+    sender: Sender, event_type: EventType, payload: Schema | None = None, examples: Sequence[Example] = ()
+) -> Schema:
+    """Return the schema of the bodies of an event type. `payload`: the schema of its payload in the sender's folder."""
     converter = _Converter(event_type.tree)
-    data = converter.schema(event_type.data)
+    data = converter.schema(event_type.data) if payload is None else _of_file(payload)
+    definitions = converter.definitions if payload is None else payload.get("$defs", {})
+    note = note_of(event_type, payload, examples)
+    if note is not None:
+        data = {**data, "description": " ".join(filter(None, (data.get("description"), note)))}
     head: Schema = {"$schema": DIALECT, "title": _title(event_type), "description": event_type.trigger}
-    body = _envelope(sender, event_type, data) if sender.envelope_keys else data
-    tail: Schema = {"$defs": converter.definitions} if converter.definitions else {}
-    if example is not None:
-        tail["examples"] = [example.value]
+    if sender.envelope_keys:
+        body = _envelope(sender, event_type, data)
+    else:
+        body = {**data, "description": ". ".join(filter(None, (event_type.trigger, data.get("description"))))}
+    tail: Schema = {"$defs": definitions} if definitions else {}
+    if examples:
+        tail["examples"] = [JsonText(example.body.decode()) for example in examples]
     return {**head, **body, **tail}
+
+
+def _of_file(payload: Schema) -> Schema:
+    """Return a schema as a part of another document."""
+    return {key: value for key, value in payload.items() if key not in {"$schema", "$id", "$defs"}}
 
 
 def _title(event_type: EventType) -> str:
@@ -88,7 +113,7 @@ def _envelope(sender: Sender, event_type: EventType, data: Schema) -> Schema:
         "data": data,
     }
     properties = {key: dict(of_field[field]) for key, field in sender.envelope_keys.items()}
-    return {"type": "object", "properties": properties, "required": list(properties)}
+    return {"type": "object", "additionalProperties": True, "properties": properties, "required": list(properties)}
 
 
 class _Converter:
@@ -143,7 +168,7 @@ class _Converter:
     def _record(self, record: Record) -> Schema:
         properties: dict[str, Schema] = {}
         required: list[str] = []
-        schema = Schema(type="object")
+        schema = Schema(type="object", additionalProperties=True)
         for field in record.fields:
             if is_members(field) and isinstance(field.type, Map):
                 schema["additionalProperties"] = self.schema(field.type.values)
@@ -166,5 +191,31 @@ def _primitive(node: Primitive) -> Schema:
 
 
 def as_text(document: Any) -> str:
-    """Return a document as JSON for people."""
-    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+    """Return a document as JSON for people, with numbers as written."""
+    return indented(compact(document)) + "\n"
+
+
+def depth_of(text: str) -> int:
+    """Return how deep the objects and arrays of a JSON text are nested."""
+    depth = deepest = 0
+    for token in _TOKEN.findall(text):
+        depth += (token in {"{", "["}) - (token in {"}", "]"})
+        deepest = max(deepest, depth)
+    return deepest
+
+
+def indented(text: str) -> str:
+    """Return JSON text with a line for each key and item. Only space between the tokens changes."""
+    parts: list[str] = []
+    depth = 0
+    for token in _TOKEN.findall(text):
+        if token in {"}", "]"}:
+            depth -= 1
+            is_empty = parts[-1] in {"{", "["}
+            parts.append(token if is_empty else f"\n{'  ' * depth}{token}")
+            continue
+        if parts and (parts[-1] in {"{", "[", ","}):
+            parts.append(f"\n{'  ' * depth}")
+        parts.append(": " if token == ":" else token)
+        depth += token in {"{", "["}
+    return "".join(parts)

@@ -2,6 +2,7 @@
 
 <name>/sender.toml           envelope, headers, signature, schedule, timeout, limits, Kafka key, conditions
 <name>/events/<name>.avsc    the record of an event type on its topic
+<name>/payloads, examples    for documents only: payload_schemas.py, producers/events/examples.py
 """
 
 from __future__ import annotations
@@ -40,8 +41,10 @@ class Sender:
     subscriptions may name besides patterns. `envelope_keys` maps keys of the body to fields of the event, and is empty
     if the body is the payload alone. `time_format` is the format of times in the body. `max_subscriptions` is the limit
     per customer. `type_count` says how many event types a subscription names, `has_filters` whether it has filters.
+    `header_constants` are values of placeholders in `header_templates`: by placeholder, then event type.
     """
 
+    folder: Traversable
     name: str
     title: str
     api: ApiFlavour
@@ -63,6 +66,7 @@ class Sender:
     time_format: TimeFormat | None
     body: Render
     header_templates: Mapping[str, str]
+    header_constants: Mapping[str, Mapping[str, str]]
     header_lines: HeaderLines
     signature: Signature
 
@@ -179,7 +183,9 @@ def load_sender(folder: Traversable) -> Sender:
     _check_keys(parsed, event_types, manifest)
     version = metadata.version(DISTRIBUTION)
     lines = parsed.event_types
+    constants = parsed.constants()
     return Sender(
+        folder=folder,
         name=folder.name,
         title=parsed.title,
         api=parsed.api,
@@ -201,7 +207,8 @@ def load_sender(folder: Traversable) -> Sender:
         time_format=parsed.body.time_format,
         body=_body(parsed.body),
         header_templates=MappingProxyType(dict(parsed.headers)),
-        header_lines=HeaderLines(parsed.headers, version, parsed.constants()),
+        header_constants=MappingProxyType(constants),
+        header_lines=HeaderLines(parsed.headers, version, constants),
         signature=parsed.signature,
     )
 

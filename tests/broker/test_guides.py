@@ -74,7 +74,7 @@ def _subscription(id_: str, url: str) -> Apply:
 def _publish(pipeline: Pipeline, sender: Sender) -> int:
     kafka = pipeline.settings.kafka_properties()
     with EventPublisher(kafka, sender=sender, topic=pipeline.names.events(sender.name)) as publisher:
-        chosen = list(examples_of(sender).values())[:3]
+        chosen = [example for example, *_ in examples_of(sender).values()][:3]
         for example in chosen:
             data = example.value["data"] if sender.envelope_keys else example.value
             publisher.publish(
