@@ -199,9 +199,9 @@ class RouterLoop:
     def _apply(self, routing: Routed | UnreadableEvent | Blocked, record: SourceRecord) -> None:
         key, offset = (record.topic(), record.partition()), record.offset()
         match routing:
-            case Routed(sender=sender, event_type=event_type, jobs=jobs, count=count, withheld=withheld):
+            case Routed(sender, event_type, jobs, count, withheld, age_ms):
                 self._unsent = EventRecords(key, offset + 1, self._output.jobs_topic, jobs)
-                self._metrics.on_routed(sender, event_type, count, withheld)
+                self._metrics.on_routed(sender, event_type, count, withheld, age_ms)
             case UnreadableEvent(sender=sender, reason=reason, detail=detail, letter=letter):
                 self._unsent = EventRecords(key, offset + 1, self._output.dead_topic, iter((letter,)))
                 self._metrics.on_unreadable(reason)

@@ -29,6 +29,7 @@ class World:
         self.slept_s = 0.0
         self.suspended = 0
         self.sent = 0
+        self.age_ms = 0
         self.events = deque(range(events))
         self.commits: deque[tuple[float, Callable[[bool], None]]] = deque()
         self.loop = RouterLoop(
@@ -45,7 +46,7 @@ class World:
         )
 
     def _route(self, _record: object) -> Routed:
-        return Routed("s", "t", iter([(b"k", b"x" * 300)] * self.jobs), self.jobs, 0)
+        return Routed("s", "t", iter([(b"k", b"x" * 300)] * self.jobs), self.jobs, 0, self.age_ms)
 
     def _sleep(self, seconds: float) -> None:
         self.now_s += seconds
