@@ -15,6 +15,7 @@ import structlog
 
 from consumers.kafka.connectivity import ConnectivityMonitor
 from consumers.kafka.dead_letters import SourceRecord
+from consumers.kafka.waiting_records import WaitingRecords
 from consumers.router.commits import Commits
 from consumers.router.output import EventRecords, Output
 from consumers.router.paused_partitions import PausedPartitions, PauseReason
@@ -54,6 +55,7 @@ class RouterLoop:
         output: Output,
         connectivity: ConnectivityMonitor,
         metrics: RouterMetrics,
+        waiting: WaitingRecords,
         now_s: Callable[[], float],
         max_uncommitted: int,
         drain_timeout: timedelta,
@@ -65,6 +67,7 @@ class RouterLoop:
         self._output = output
         self._connectivity = connectivity
         self._metrics = metrics
+        self._waiting = waiting
         self._restart_policy = RestartPolicy()
         self._now_s = now_s
         self._commits = Commits(output, source, max_uncommitted, now_s=now_s, on_commit=metrics.on_commit)
@@ -286,5 +289,10 @@ class RouterLoop:
     def _observe(self) -> None:
         self._metrics.set_uncommitted(self._uncommitted())
         self._metrics.set_table(len(self._table), self._subscribers.unusable)
-        for topic, records in self._source.lag().items():
-            self._metrics.set_lag(topic, records)
+        positions = self._source.positions()
+        for record in reversed(self._arrived):
+            positions[record.topic(), record.partition()] = record.offset()
+        if self._unsent is not None:
+            positions[self._unsent.key] = self._unsent.next_offset - 1
+        self._waiting.turn(self._now_s(), positions)
+        self._metrics.set_lag(self._waiting.by_topic(positions))

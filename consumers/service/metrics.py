@@ -43,7 +43,9 @@ BUILD_INFO: Final = Spec(
 )
 WAITING_FOR_BROKER: Final = Spec("signpost_waiting_for_broker", "1 while no broker responds, else 0.")
 CONSUMER_LAG: Final = Spec(
-    "signpost_consumer_lag_records", "Unread records in the partitions of this process.", ("topic",)
+    "signpost_consumer_lag_records",
+    "Unread records in the partitions of this process, counted every 5 s.",
+    ("topic",),
 )
 TABLE_ENTRIES: Final = Spec("signpost_table_entries", "Entries of the table of a compacted topic.", ("table",))
 TABLE_UNUSABLE: Final = Spec(
@@ -122,7 +124,9 @@ FIRST_ATTEMPT: Final = Spec(
     ("sender",),
     _LAGGING,
 )
-JOBS_WAITING: Final = Spec("signpost_delivery_jobs_waiting", "Jobs that wait in a delay topic.", ("delay",))
+JOBS_WAITING: Final = Spec(
+    "signpost_delivery_jobs_waiting", "Jobs that wait in a delay topic: unread, or read and unfinished.", ("delay",)
+)
 OLDEST_DUE: Final = Spec(
     "signpost_delivery_oldest_due_age_seconds", "Time since the oldest due job became due.", ("delay",)
 )
@@ -161,9 +165,9 @@ class RoleMetrics:
         """Set whether no broker responds."""
         self._waiting_for_broker.set((), waiting)
 
-    def set_lag(self, topic: str, records: int) -> None:
-        """Set the number of unread records in the own partitions of a topic."""
-        self._lag.set((topic,), records)
+    def set_lag(self, records: Mapping[str, int]) -> None:
+        """Set the numbers of unread records in the own partitions, by topic. Other topics have no value."""
+        self._lag.replace(records)
 
     def set_table(self, entries: int, unusable: int, name: str = "subscriptions") -> None:
         """Set the number of entries and of unusable records of a table."""
@@ -301,10 +305,13 @@ class DeliveryMetrics(RoleMetrics):
         """Count records of delay topics that retention deleted before they were read."""
         self._truncated.add((), records)
 
-    def set_waiting(self, delay_topic: str, jobs: int, oldest_due_s: float) -> None:
-        """Set the number of jobs that wait in a delay topic, and how long the oldest due one has been due (0: none)."""
-        self._jobs_waiting.set((delay_topic,), jobs)
-        self._oldest_due.set((delay_topic,), oldest_due_s)
+    def set_jobs_waiting(self, jobs: Mapping[str, int]) -> None:
+        """Set the numbers of waiting jobs by delay. Other delays have no value."""
+        self._jobs_waiting.replace(jobs)
+
+    def set_oldest_due(self, seconds: Mapping[str, float]) -> None:
+        """Set for how long the oldest due job has been due, by delay (0: none). Other delays have no value."""
+        self._oldest_due.replace(seconds)
 
     def set_in_flight(self, requests: int, resolving: int = 0) -> None:
         """Set the number of requests in flight, and of requests that wait for DNS."""
