@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
-
 from consumers.delivery.admission import AdmissionControl, summarize
 from consumers.delivery.delay_topics import DelayTopics
 from consumers.delivery.endpoint import Endpoint
@@ -19,6 +17,7 @@ from consumers.delivery.partitions.reader import Reader
 from consumers.delivery.results.handler import ResultHandler
 from consumers.delivery.results.health import HealthTracker
 from consumers.delivery.results.outcome_log import OutcomeLog
+from consumers.kafka.waiting_records import WaitingRecords
 from consumers.service.metrics import DeliveryMetrics
 from consumers.service.snapshots import Snapshots
 from consumers.subscriptions.table import SubscriptionTable
@@ -36,7 +35,6 @@ class Housekeeping:
         self,
         *,
         reader: Reader,
-        consumer: Consumer,
         delay_topics: DelayTopics,
         outbox: Outbox,
         client: HttpClient,
@@ -47,10 +45,10 @@ class Housekeeping:
         reports: Snapshots[EndpointReport],
         outcome_log: OutcomeLog,
         metrics: DeliveryMetrics,
+        waiting: WaitingRecords,
         monotonic_ms: Callable[[], int],
     ) -> None:
         self._reader = reader
-        self._consumer = consumer
         self._first_topic = delay_topics.first.topic
         self._outbox = outbox
         self._client = client
@@ -61,6 +59,7 @@ class Housekeeping:
         self._reports = reports
         self._outcome_log = outcome_log
         self._metrics = metrics
+        self._waiting = waiting
         self._monotonic_ms = monotonic_ms
         self._cleanup = HealthCleanup(health, table)
         self._due_ms = 0
@@ -98,34 +97,31 @@ class Housekeeping:
         self._metrics.set_disabled(self._health.disabled)
         summary = summarize(self._admission.endpoints)
         self._metrics.set_admission(summary.limited, summary.open_circuits, self._admission.bulkhead.slow)
-        _set_partition_gauges(self._consumer, self._metrics, self._reader.partitions.values(), now_ms)
+        self._set_lag()
+        _set_oldest_due(self._metrics, self._reader.partitions.values(), now_ms)
+
+    def _set_lag(self) -> None:
+        """Set the numbers of unread records and of waiting jobs, by topic."""
+        partitions = self._reader.partitions
+        positions = {key: partition.progress.next_offset for key, partition in partitions.items()}
+        self._waiting.turn(self._monotonic_ms() / 1_000, positions)
+        unread = self._waiting.by_topic(positions)
+        waiting: dict[str, int] = {}
+        for partition in partitions.values():
+            if partition.topic in unread:
+                delay = format_duration(partition.delay_topic.delay)
+                jobs = waiting.get(delay, unread[partition.topic])
+                waiting[delay] = jobs + partition.progress.unfinished
+        self._metrics.set_lag(unread)
+        self._metrics.set_jobs_waiting(waiting)
 
 
-def _set_partition_gauges(
-    consumer: Consumer, metrics: DeliveryMetrics, partitions: Iterable[PartitionState], now_ms: int
-) -> None:
-    """Set the gauges of waiting jobs and of the oldest due job, by delay topic. This asks no broker."""
-    behind: dict[str, int] = {}
-    waiting: dict[str, int] = {}
-    oldest_ms: dict[str, int] = {}
+def _set_oldest_due(metrics: DeliveryMetrics, partitions: Iterable[PartitionState], now_ms: int) -> None:
+    """Set for how long the oldest due job of each delay topic has been due."""
+    oldest_s: dict[str, float] = {}
     for partition in partitions:
         delay = format_duration(partition.delay_topic.delay)
-        unread = _unread(consumer, partition)
-        behind[partition.topic] = behind.get(partition.topic, 0) + unread
-        waiting[delay] = waiting.get(delay, 0) + partition.progress.unfinished + unread
         due_ms = partition.oldest_due_ms()
-        oldest_ms[delay] = max(oldest_ms.get(delay, 0), 0 if due_ms is None else now_ms - due_ms)
-    for topic, lag in behind.items():
-        metrics.set_lag(topic, lag)
-    for delay, jobs in waiting.items():
-        metrics.set_waiting(delay, jobs, oldest_ms[delay] / 1_000)
-
-
-def _unread(consumer: Consumer, partition: PartitionState) -> int:
-    """Return the number of unread records, as of the last fetch."""
-    try:
-        bounds = consumer.get_watermark_offsets(TopicPartition(partition.topic, partition.number), cached=True)
-    except KafkaException:
-        return 0
-    # A log may end with transaction markers, which no consumer returns. Once its end is reached, they count as read.
-    return max(0, bounds[1] - max(partition.progress.next_offset, partition.log_end)) if bounds else 0
+        age_ms = 0 if due_ms is None else now_ms - due_ms
+        oldest_s[delay] = max(oldest_s.get(delay, 0.0), age_ms / 1_000)
+    metrics.set_oldest_due(oldest_s)

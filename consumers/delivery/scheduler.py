@@ -19,7 +19,7 @@ from confluent_kafka import Message
 
 from consumers.delivery.admission import AdmissionControl, AdmittedTask
 from consumers.delivery.classification import Classified, classify
-from consumers.delivery.delay_topics import DelayTopic, DelayTopics
+from consumers.delivery.delay_topics import DelayTopic, DelayTopics, rounding_ms
 from consumers.delivery.endpoint import Endpoint
 from consumers.delivery.http.client import HttpClient
 from consumers.delivery.http.types import (
@@ -49,8 +49,6 @@ from schemas.records.delivery import Job, JobCodec
 _log = structlog.get_logger("delivery")
 # A job whose subscription record is not read yet is considered again after this time.
 _LOOK_AGAIN_MS: Final = 20
-# A wait may end this much late if that saves steps through shorter delay topics.
-_LATE_MS: Final = 1_000
 # Before the first start of a turn the loop has checked that the table is fresh and the partitions are ours. That check
 # holds for this long.
 _STARTS_MS: Final = 25
@@ -231,7 +229,7 @@ class Scheduler:
                 self._forget(task)
 
     def _wait_until_due(self, task: DeliveryTask, remaining_ms: int) -> None:
-        delay_topic = self._delay_topics.fit(remaining_ms, min(_LATE_MS, remaining_ms // 50))
+        delay_topic = self._delay_topics.fit(remaining_ms, rounding_ms(remaining_ms))
         if delay_topic is None:
             self._look_again_at(task, task.job.due_at_ms)
         else:

@@ -44,6 +44,14 @@ class TopicLag:
 
 
 @dataclass(frozen=True, slots=True)
+class WaitingCount:
+    """Waiting records of one partition: an upper bound unless `exact`."""
+
+    records: int
+    exact: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Member:
     """One process of a group: its `instance` (empty if it is not a static member) and its partitions by topic."""
 
@@ -104,17 +112,20 @@ def lag(
     committed = scanner.committed(group, list(ranges))
     begun = new_at_beginning and any(found.offset is not None for found in committed.values())
     counts = {key: _count(ranges[key], found) for key, found in committed.items() if begun or found.offset is not None}
-    behind = [key for key, count in counts.items() if count.read < count.end]
-    per_partition = max(1_000, BUDGET // max(1, len(behind)))
-    parts = [Range(*key, counts[key].read, min(counts[key].end, counts[key].read + per_partition)) for key in behind]
-    for batch in scanner.read(parts):
-        for message in batch:
-            topic, partition, offset = place_of(message)
-            counts[topic, partition].take(message, offset)
-    for part in parts:
-        counts[part.topic, part.partition].read = part.end
+    _read(scanner, counts)
     topics = dict.fromkeys(topic for topic, _ in ranges)
     return [_sum(topic, [k for k in ranges if k[0] == topic], counts, due_ms[topic]) for topic in topics]
+
+
+def waiting_records(
+    scanner: Scanner, positions: Mapping[PartitionKey, PartitionOffsets]
+) -> dict[PartitionKey, WaitingCount]:
+    """Return what waits in each partition that has a position. It reads the waiting records, up to a bound."""
+    known = {key: found for key, found in positions.items() if found.offset is not None}
+    counts = {log.key: _count(log, known[log.key]) for log in scanner.ranges(known)}
+    _read(scanner, counts)
+    rest = {key: max(0, count.end - count.read) for key, count in counts.items()}
+    return {key: WaitingCount(count.waiting + rest[key], exact=rest[key] == 0) for key, count in counts.items()}
 
 
 def group_of(admin: AdminClient, name: str, partitions: Sequence[PartitionKey]) -> Group:
@@ -140,6 +151,19 @@ def spans(numbers: Iterable[int]) -> str:
         else:
             found.append([number, number])
     return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in found)
+
+
+def _read(scanner: Scanner, counts: Mapping[PartitionKey, _Count]) -> None:
+    """Read and count the records that wait, up to a bound in each partition."""
+    behind = [key for key, count in counts.items() if count.read < count.end]
+    per_partition = max(1_000, BUDGET // max(1, len(behind)))
+    parts = [Range(*key, counts[key].read, min(counts[key].end, counts[key].read + per_partition)) for key in behind]
+    for batch in scanner.read(parts):
+        for message in batch:
+            topic, partition, offset = place_of(message)
+            counts[topic, partition].take(message, offset)
+    for part in parts:
+        counts[part.topic, part.partition].read = part.end
 
 
 def _count(log_range: Range, found: PartitionOffsets) -> _Count:

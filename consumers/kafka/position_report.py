@@ -18,11 +18,6 @@ class Remark:
     stops: bool = False
 
 
-def waiting(known: PartitionOffsets) -> int | None:
-    """Return the number of records (with transaction markers) that wait in a partition; None if it has no position."""
-    return None if known.offset is None else max(0, known.end - max(known.offset, known.begin))
-
-
 def about_sources(
     topics: Iterable[str], found: Mapping[PartitionKey, PartitionOffsets], sources: PositionsBySource
 ) -> list[Remark]:

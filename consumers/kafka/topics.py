@@ -99,7 +99,8 @@ def plan(kafka: Kafka, admin: AdminClient, wanted: Sequence[Topic], names: Topic
 def _plan(kafka: Kafka, admin: AdminClient, wanted: Sequence[Topic], names: TopicNames) -> list[Change]:
     present = _topics(admin)
     changes: list[Change] = [Create(topic) for topic in wanted if topic.name not in present]
-    existing = [topic for topic in wanted if topic.name in present and _is_own(topic)]
+    # Event topics belong to their teams: Signpost creates missing ones, but never compares them.
+    existing = [topic for topic in wanted if topic.name in present and topic.own]
     for topic in existing:
         changes += _layout(topic, present[topic.name].partitions)
     changes += _configs(admin, existing)
@@ -170,12 +171,6 @@ def check_leaders(admin: AdminClient, topics: Iterable[str]) -> None:
         partitions = present[topic].partitions.values() if topic in present else []
         if not partitions or any(partition.leader < 0 for partition in partitions):
             raise NotSettled(f"the topic {topic} has partitions without a leader: are all brokers up?")
-
-
-def _is_own(topic: Topic) -> bool:
-    # Event topics belong to their teams: Signpost creates missing ones, but never compares them. All others have this
-    # config.
-    return "message.timestamp.type" in topic.configs
 
 
 def _layout(topic: Topic, partitions: Mapping[int, Any]) -> list[Change]:

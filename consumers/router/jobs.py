@@ -14,7 +14,7 @@ KeyValue: TypeAlias = tuple[str | bytes | None, bytes]
 
 
 class Origin(NamedTuple):
-    """Source of an event, and the time of its append (Unix ms)."""
+    """Source of an event, and when it arrived there: `appended_at_ms` of job.v1.avsc (Unix ms)."""
 
     topic: str
     partition: int

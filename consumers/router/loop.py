@@ -15,6 +15,7 @@ import structlog
 
 from consumers.kafka.connectivity import ConnectivityMonitor
 from consumers.kafka.dead_letters import SourceRecord
+from consumers.kafka.waiting_records import WaitingRecords
 from consumers.router.commits import Commits
 from consumers.router.output import EventRecords, Output
 from consumers.router.paused_partitions import PausedPartitions, PauseReason
@@ -54,6 +55,7 @@ class RouterLoop:
         output: Output,
         connectivity: ConnectivityMonitor,
         metrics: RouterMetrics,
+        waiting: WaitingRecords,
         now_s: Callable[[], float],
         max_uncommitted: int,
         drain_timeout: timedelta,
@@ -65,6 +67,7 @@ class RouterLoop:
         self._output = output
         self._connectivity = connectivity
         self._metrics = metrics
+        self._waiting = waiting
         self._restart_policy = RestartPolicy()
         self._now_s = now_s
         self._commits = Commits(output, source, max_uncommitted, now_s=now_s, on_commit=metrics.on_commit)
@@ -199,9 +202,9 @@ class RouterLoop:
     def _apply(self, routing: Routed | UnreadableEvent | Blocked, record: SourceRecord) -> None:
         key, offset = (record.topic(), record.partition()), record.offset()
         match routing:
-            case Routed(sender=sender, event_type=event_type, jobs=jobs, count=count, withheld=withheld):
+            case Routed(sender, event_type, jobs, count, withheld, age_ms):
                 self._unsent = EventRecords(key, offset + 1, self._output.jobs_topic, jobs)
-                self._metrics.on_routed(sender, event_type, count, withheld)
+                self._metrics.on_routed(sender, event_type, count, withheld, age_ms)
             case UnreadableEvent(sender=sender, reason=reason, detail=detail, letter=letter):
                 self._unsent = EventRecords(key, offset + 1, self._output.dead_topic, iter((letter,)))
                 self._metrics.on_unreadable(reason)
@@ -286,5 +289,10 @@ class RouterLoop:
     def _observe(self) -> None:
         self._metrics.set_uncommitted(self._uncommitted())
         self._metrics.set_table(len(self._table), self._subscribers.unusable)
-        for topic, records in self._source.lag().items():
-            self._metrics.set_lag(topic, records)
+        positions = self._source.positions()
+        for record in reversed(self._arrived):
+            positions[record.topic(), record.partition()] = record.offset()
+        if self._unsent is not None:
+            positions[self._unsent.key] = self._unsent.next_offset - 1
+        self._waiting.turn(self._now_s(), positions)
+        self._metrics.set_lag(self._waiting.by_topic(positions))

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Final, TypeAlias
+
+from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME
 
 from consumers.kafka.dead_letters import SourceRecord, dead_letter
+from consumers.kafka.positions import PartitionKey
 from consumers.router.jobs import JobMaker, KeyValue, Origin
 from consumers.router.matching import Matches
 from consumers.router.schemas import SchemaPending
@@ -18,18 +21,23 @@ from schemas.senders.event_codec import EventDecoder
 from schemas.senders.sender import Sender
 from schemas.senders.writer_schemas import WriterSchemas
 
-_NO_TIMESTAMP = 0
+_US_PER_MS: Final = 1_000
 
 
 @dataclass(slots=True)  # not frozen, which is slow to construct: there is one per event
 class Routed:
-    """The event is readable: `jobs` yields the `count` records to produce, none if no subscription matches."""
+    """The event is readable: `jobs` yields the `count` records to produce, none if no subscription matches.
+
+    `age_ms` is the time since `created_at` of the event, by the clock of its producer: negative if that is in the
+    future.
+    """
 
     sender: str
     event_type: str
     jobs: Iterator[KeyValue]
     count: int
     withheld: int
+    age_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +98,19 @@ class Router:
         self._limits = limits
         self._now_ms = now_ms
         self._jobs = JobMaker()
+        # The record that each partition waited at last: its offset, and when it was read first.
+        self._held: dict[PartitionKey, tuple[int, int]] = {}
 
     def route(self, record: SourceRecord) -> Routing:
         """Route a record; no content of a record raises."""
+        routing = self._route(record)
+        if isinstance(routing, (Blocked, Waiting)):
+            key, offset = (record.topic(), record.partition()), record.offset()
+            if self._held.get(key, (None, 0))[0] != offset:
+                self._held[key] = (offset, self._now_ms())
+        return routing
+
+    def _route(self, record: SourceRecord) -> Routing:
         sender, decoder = self._sources[record.topic()]
         try:
             event = self._decode(record, decoder)
@@ -106,9 +124,11 @@ class Router:
         if reason is not None:
             return Blocked(event.customer_id, reason)
         matches = self._subscribers.match(sender.name, event.customer_id, event.event_type)
+        now_ms = self._now_ms()
         if not matches.subscriptions:
-            return Routed(sender.name, event.event_type, iter(()), 0, matches.withheld)
-        return self._make(record, sender, event, matches)
+            age_ms = now_ms - event.created_at_us // _US_PER_MS
+            return Routed(sender.name, event.event_type, iter(()), 0, matches.withheld, age_ms)
+        return self._make(record, sender, event, matches, now_ms)
 
     def _decode(self, record: SourceRecord, decoder: EventDecoder) -> Event:
         value = record.value()
@@ -117,9 +137,21 @@ class Router:
             raise UnreadableRecord("too_large", detail)
         return decoder.decode(value, lambda: event_id(record.topic(), record.partition(), record.offset()))
 
-    def _make(self, record: SourceRecord, sender: Sender, event: Event, matches: Matches) -> Routed | UnreadableEvent:
-        kind, timestamp = record.timestamp()
-        origin = Origin(record.topic(), record.partition(), record.offset(), timestamp if kind else _NO_TIMESTAMP)
+    def _arrived_ms(self, record: SourceRecord, now_ms: int) -> int:
+        """Return when the broker appended a record; if its timestamp is the producer's, when the router read it first.
+
+        The clock of a producer may be wrong, and a producer may set any timestamp.
+        """
+        kind, timestamp_ms = record.timestamp()
+        if kind == TIMESTAMP_LOG_APPEND_TIME:
+            return timestamp_ms
+        held = self._held.get((record.topic(), record.partition())) if self._held else None
+        return held[1] if held is not None and held[0] == record.offset() else now_ms
+
+    def _make(
+        self, record: SourceRecord, sender: Sender, event: Event, matches: Matches, now_ms: int
+    ) -> Routed | UnreadableEvent:
+        origin = Origin(record.topic(), record.partition(), record.offset(), self._arrived_ms(record, now_ms))
         try:
             body = sender.render(event)
             if len(body) > self._limits.max_body:
@@ -131,7 +163,8 @@ class Router:
             return self._unreadable(record, sender, _RENDERED.get(error.reason, error.reason), error.detail)
         except Exception as error:  # as above
             return self._unreadable(record, sender, "invalid_value", f"{type(error).__name__}: {error}")
-        return Routed(sender.name, event.event_type, jobs, len(matches.subscriptions), matches.withheld)
+        age_ms = now_ms - event.created_at_us // _US_PER_MS
+        return Routed(sender.name, event.event_type, jobs, len(matches.subscriptions), matches.withheld, age_ms)
 
     def _unreadable(self, record: SourceRecord, sender: Sender, reason: str, detail: str) -> UnreadableEvent:
         letter = dead_letter(record, reason, detail, self._now_ms(), self._limits.max_event)

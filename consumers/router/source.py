@@ -73,6 +73,7 @@ class Source:
         self._reading = False
         self._suspended = False
         self._paused: dict[PartitionKey, int] = {}
+        self._started: dict[PartitionKey, int] = {}  # where reading began in this assignment
         self._committing: tuple[Positions, Callable[[bool], None]] | None = None
         self.assignment = 0
         self.lost = False  # the session ended, and no partition has been assigned since
@@ -182,14 +183,15 @@ class Source:
             on_truncated=self._on_truncated,
         )
 
-    def lag(self) -> dict[str, int]:
-        """Return the number of unread records by topic, by the cached watermarks."""
-        behind = dict.fromkeys((topic for topic, _ in self._owned), 0)
-        for position in self._consumer.position(_partitions(self._owned)) if self._reading else ():
-            bounds = self._consumer.get_watermark_offsets(position, cached=True)
-            if bounds is not None and position.offset >= 0:
-                behind[position.topic] += max(0, bounds[1] - position.offset)
-        return behind
+    def positions(self) -> dict[PartitionKey, int]:
+        """Return the next offset to read of each assigned partition; none before their positions are known."""
+        if not self._reading:
+            return {}
+        found = self._started | self._paused
+        for place in self._consumer.position(_partitions(key for key in self._owned if key not in self._paused)):
+            if place.offset >= 0:  # else nothing of it was read yet
+                found[place.topic, place.partition] = place.offset
+        return found
 
     def close(self, seconds: float) -> None:
         """Close the consumer, which leaves the group unless it is a static member; gives up after `seconds`.
@@ -210,6 +212,7 @@ class Source:
         if positions is None:
             return
         self._recovery = None
+        self._started = dict(positions)
         self._consumer.assign([TopicPartition(*key, offset) for key, offset in positions.items()])
         # A pause survives the end of its assignment.
         self._consumer.resume(_partitions(self._owned))

@@ -8,7 +8,7 @@ of the microsecond of the copy.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
@@ -61,6 +61,10 @@ class Gauge(Collector):
     def set(self, labels: Labels, value: float) -> None:
         """Set the value of these labels."""
         self._values[labels] = value
+
+    def replace(self, values: Mapping[str, float]) -> None:
+        """Set all values by their single label. Labels without a value are no longer shown."""
+        self._values = {(label,): value for label, value in values.items()}
 
     def collect(self) -> Iterator[Metric]:
         """Yield the last values."""

@@ -33,6 +33,9 @@ _QUICK: Final[tuple[float, ...]] = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 
 _SLOW: Final = (*_QUICK, 20.0, 30.0)
 # Up to a lag that is an incident, not a latency.
 _LAGGING: Final = (*_QUICK, 30.0, 60.0, 300.0, 1800.0, 7200.0)
+_AGES: Final[tuple[float, ...]] = (0.01, 0.1, 1.0, 10.0, 60.0, 300.0, 1800.0, 7200.0, 86_400.0, 604_800.0)
+# An event from 1970 would outweigh the ages of all others in the sum.
+_MAX_AGE_MS: Final = 30 * 86_400_000
 
 _BUILD: Final = ("role", "version", "python", "librdkafka", "compiled")
 BUILD_INFO: Final = Spec(
@@ -40,7 +43,9 @@ BUILD_INFO: Final = Spec(
 )
 WAITING_FOR_BROKER: Final = Spec("signpost_waiting_for_broker", "1 while no broker responds, else 0.")
 CONSUMER_LAG: Final = Spec(
-    "signpost_consumer_lag_records", "Unread records in the partitions of this process.", ("topic",)
+    "signpost_consumer_lag_records",
+    "Unread records in the partitions of this process, counted every 5 s.",
+    ("topic",),
 )
 TABLE_ENTRIES: Final = Spec("signpost_table_entries", "Entries of the table of a compacted topic.", ("table",))
 TABLE_UNUSABLE: Final = Spec(
@@ -57,6 +62,12 @@ EVENTS_ROUTED: Final = Spec("signpost_router_events_total", "Events routed.", ("
 JOBS_CREATED: Final = Spec("signpost_router_jobs_total", "Jobs created.", ("sender", "event_type"))
 JOBS_WITHHELD: Final = Spec(
     "signpost_router_withheld_total", "Matches without a job: the subscription is paused or disabled."
+)
+EVENT_AGE: Final = Spec(
+    "signpost_router_event_age_seconds",
+    "From `created_at` of an event, as its producer set it, to its routing: 0 if in the future, at most 30 days.",
+    ("sender",),
+    _AGES,
 )
 ROUTER_TRUNCATED: Final = Spec(
     "signpost_router_truncated_records_total", "Records of sources that retention deleted before they were read."
@@ -108,11 +119,14 @@ ATTEMPT_DURATION: Final = Spec(
 )
 FIRST_ATTEMPT: Final = Spec(
     "signpost_delivery_first_attempt_latency_seconds",
-    "From the append of the event to the start of its first attempt.",
+    "From the append of the event to the start of its first attempt. "
+    "From the router's read of it if its topic keeps the timestamps of producers.",
     ("sender",),
     _LAGGING,
 )
-JOBS_WAITING: Final = Spec("signpost_delivery_jobs_waiting", "Jobs that wait in a delay topic.", ("delay",))
+JOBS_WAITING: Final = Spec(
+    "signpost_delivery_jobs_waiting", "Jobs that wait in a delay topic: unread, or read and unfinished.", ("delay",)
+)
 OLDEST_DUE: Final = Spec(
     "signpost_delivery_oldest_due_age_seconds", "Time since the oldest due job became due.", ("delay",)
 )
@@ -151,9 +165,9 @@ class RoleMetrics:
         """Set whether no broker responds."""
         self._waiting_for_broker.set((), waiting)
 
-    def set_lag(self, topic: str, records: int) -> None:
-        """Set the number of unread records in the own partitions of a topic."""
-        self._lag.set((topic,), records)
+    def set_lag(self, records: Mapping[str, int]) -> None:
+        """Set the numbers of unread records in the own partitions, by topic. Other topics have no value."""
+        self._lag.replace(records)
 
     def set_table(self, entries: int, unusable: int, name: str = "subscriptions") -> None:
         """Set the number of entries and of unusable records of a table."""
@@ -180,6 +194,7 @@ class RouterMetrics(RoleMetrics):
         self._events = Counter(EVENTS_ROUTED, self.registry)
         self._jobs = Counter(JOBS_CREATED, self.registry)
         self._withheld = Counter(JOBS_WITHHELD, self.registry)
+        self._ages = Histogram(EVENT_AGE, self.registry)
         self._truncated = Counter(ROUTER_TRUNCATED, self.registry)
         self._waiting_for_registry = Gauge(WAITING_FOR_REGISTRY, self.registry)
         self._uncommitted = Gauge(ROUTER_UNCOMMITTED, self.registry)
@@ -188,10 +203,11 @@ class RouterMetrics(RoleMetrics):
             self._events.add(labels, 0)
             self._jobs.add(labels, 0)
 
-    def on_routed(self, sender: str, event_type: str, jobs: int, withheld: int = 0, events: int = 1) -> None:
-        """Count events, their jobs, and the matches whose subscription is paused or disabled."""
+    def on_routed(self, sender: str, event_type: str, jobs: int, withheld: int = 0, age_ms: int = 0) -> None:
+        """Count an event, its age, its jobs, and the matches whose subscription is paused or disabled."""
         labels = self._event_labels(sender, event_type)
-        self._events.add(labels, events)
+        self._events.add(labels)
+        self._ages.observe(labels[:1], min(max(age_ms, 0), _MAX_AGE_MS) / 1_000)
         if jobs:
             self._jobs.add(labels, jobs)
         if withheld:
@@ -289,10 +305,13 @@ class DeliveryMetrics(RoleMetrics):
         """Count records of delay topics that retention deleted before they were read."""
         self._truncated.add((), records)
 
-    def set_waiting(self, delay_topic: str, jobs: int, oldest_due_s: float) -> None:
-        """Set the number of jobs that wait in a delay topic, and how long the oldest due one has been due (0: none)."""
-        self._jobs_waiting.set((delay_topic,), jobs)
-        self._oldest_due.set((delay_topic,), oldest_due_s)
+    def set_jobs_waiting(self, jobs: Mapping[str, int]) -> None:
+        """Set the numbers of waiting jobs by delay. Other delays have no value."""
+        self._jobs_waiting.replace(jobs)
+
+    def set_oldest_due(self, seconds: Mapping[str, float]) -> None:
+        """Set for how long the oldest due job has been due, by delay (0: none). Other delays have no value."""
+        self._oldest_due.replace(seconds)
 
     def set_in_flight(self, requests: int, resolving: int = 0) -> None:
         """Set the number of requests in flight, and of requests that wait for DNS."""

@@ -32,8 +32,9 @@ _COLUMNS: Final = (Column("TOPIC"), Column("WAITING", right=True), Column("OLDES
 def _lag(ctx: typer.Context, *, json: Json = False) -> None:
     """Show what waits in each source and delay topic, since when, and which process reads it.
 
-    OLDEST is when the oldest event arrived, or when the oldest job is due. The command counts waiting records one by
-    one; of very many it shows an upper bound (≤).
+    OLDEST is when the oldest event arrived, or when the oldest job is due. If a topic keeps the timestamps of
+    producers, it is the time that the producer set. The command counts waiting records one by one; of very many it
+    shows an upper bound (≤).
     """
     settings = settings_of(ctx)
     with scanning(settings) as scanner:

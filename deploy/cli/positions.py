@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final
 import typer
 from confluent_kafka.admin import AdminClient
 
+from consumers.inspect.lag import waiting_records
 from consumers.kafka.group_positions import offsets_at, refuse_members, set_positions
 from consumers.kafka.position_plan import PositionChange, PositionTarget, chosen, parse_target, plan_changes
 from consumers.kafka.position_report import about_delay_topics, about_sources
@@ -19,6 +20,7 @@ from consumers.kafka.source_positions import PositionsBySource, SourcesTopic
 from consumers.kafka.topics import check_leaders, check_sources, delivery_group, router_group
 from deploy.cli.context import command_app, print_json, settings_of
 from deploy.cli.positions_view import as_json, print_positions
+from deploy.cli.scanning import no_bar, scanning
 from deploy.config.admin import reachable_admin
 from deploy.config.wanted_topics import sources_of
 from schemas.catalog.errors import InvalidInput, Unavailable
@@ -65,9 +67,9 @@ def _list(
 ) -> None:
     """Show committed positions, where each log begins and ends, what waits, and the positions recorded of sources.
 
-    Similar partitions of a topic share a row with their lowest and highest numbers. WAITING counts offsets, including
-    transaction markers; `signpost lag` counts records. Remarks follow below the table. Exit code 1: a position is lost,
-    and a role stops until it is set.
+    Similar partitions of a topic share a row with their lowest and highest numbers. WAITING counts records one by
+    one; of very many it is an upper bound (≤). Remarks follow below the table. Exit code 1: a position is lost, and a
+    role stops until it is set.
     """
     settings = settings_of(ctx)
     cluster = _named(_cluster(settings), topics)
@@ -82,10 +84,14 @@ def _list(
     remarks = about_sources(cluster.sources, sources, recorded)
     if cluster.delay_topics:
         remarks += about_delay_topics(settings.names.jobs(FIRST), cluster.delay_topics, delay_topics)
+    found = {**sources, **delay_topics}
+    with scanning(settings) as scanner:
+        waiting = waiting_records(scanner, found)
+        no_bar(scanner)
     if json:
-        print_json(as_json({**sources, **delay_topics}, cluster.of, recorded, remarks))
+        print_json(as_json(found, waiting, cluster.of, recorded, remarks))
     else:
-        print_positions({**sources, **delay_topics}, recorded, remarks, each=each)
+        print_positions(found, waiting, recorded, remarks, each=each)
     if any(remark.stops for remark in remarks):
         raise typer.Exit(_STOPPED)
 

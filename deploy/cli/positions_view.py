@@ -8,8 +8,8 @@ from typing import Any, Final
 
 import typer
 
-from consumers.inspect.lag import spans
-from consumers.kafka.position_report import Remark, waiting
+from consumers.inspect.lag import WaitingCount, spans
+from consumers.kafka.position_report import Remark
 from consumers.kafka.positions import PartitionKey, PartitionOffsets
 from consumers.kafka.source_positions import PositionsBySource
 from deploy.cli.columns import Column, print_table
@@ -26,10 +26,15 @@ _COLUMNS: Final = (
 
 
 def print_positions(
-    found: Mapping[PartitionKey, PartitionOffsets], sources: PositionsBySource, remarks: Sequence[Remark], *, each: bool
+    found: Mapping[PartitionKey, PartitionOffsets],
+    waiting: Mapping[PartitionKey, WaitingCount],
+    sources: PositionsBySource,
+    remarks: Sequence[Remark],
+    *,
+    each: bool,
 ) -> None:
-    """Print a table of positions, the positions recorded of sources, and the remarks."""
-    print_table(_COLUMNS, rows_of(found, sources, each=each))
+    """Print a table of positions and of what waits, the positions recorded of sources, and the remarks."""
+    print_table(_COLUMNS, rows_of(found, waiting, sources, each=each))
     topics = {topic for topic, _ in found}
     for _, source in sorted(sources.items()):
         if source is not None and source.topic in topics:
@@ -41,20 +46,24 @@ def print_positions(
 
 
 def rows_of(
-    found: Mapping[PartitionKey, PartitionOffsets], sources: PositionsBySource, *, each: bool
+    found: Mapping[PartitionKey, PartitionOffsets],
+    waiting: Mapping[PartitionKey, WaitingCount],
+    sources: PositionsBySource,
+    *,
+    each: bool,
 ) -> list[tuple[str, ...]]:
     """Return one row per group of similar partitions of a topic, or one per partition with `each`.
 
     The groups: everything is read, something waits, no position, position outside the log. Different numbers are shown
-    as `lowest…highest`, waiting records as their sum.
+    as `lowest…highest`, waiting records as their sum; `≤` marks an upper bound.
     """
     similar: dict[tuple[object, ...], list[PartitionKey]] = {}
     for key, known in found.items():
-        similar.setdefault((key[0], key[1] if each else _kind(known)), []).append(key)
+        similar.setdefault((key[0], key[1] if each else _kind(known, waiting.get(key))), []).append(key)
     rows: list[tuple[str, ...]] = []
     for (topic, _), keys in similar.items():
         of = [found[key] for key in keys]
-        waits = [count for known in of if (count := _waiting(known)) is not None]
+        waits = [waiting[key] for key in keys if key in waiting]
         rows.append(
             (
                 str(topic),
@@ -62,7 +71,7 @@ def rows_of(
                 _range(known.offset for known in of),
                 _range(known.begin for known in of),
                 _range(known.end for known in of),
-                f"{sum(waits):,}" if waits else "-",
+                _sum(waits),
                 _range(_recorded(sources, key) for key in keys),
             )
         )
@@ -71,6 +80,7 @@ def rows_of(
 
 def as_json(
     found: Mapping[PartitionKey, PartitionOffsets],
+    waiting: Mapping[PartitionKey, WaitingCount],
     group_of: Callable[[str], str],
     sources: PositionsBySource,
     remarks: Sequence[Remark],
@@ -85,7 +95,8 @@ def as_json(
                 "committed": known.offset,
                 "begin": known.begin,
                 "end": known.end,
-                "waiting": _waiting(known),
+                "waiting": waiting[key].records if key in waiting else None,
+                "exact": key not in waiting or waiting[key].exact,
                 "recorded": _recorded(sources, key),
             }
             for key, known in found.items()
@@ -104,16 +115,18 @@ def as_json(
     }
 
 
-def _kind(known: PartitionOffsets) -> str:
+def _kind(known: PartitionOffsets, waiting: WaitingCount | None) -> str:
     if known.offset is None:
         return "none"
     if not known.begin <= known.offset <= known.end:
         return "outside"
-    return "waits" if _waiting(known) else "read"
+    return "waits" if waiting is not None and waiting.records else "read"
 
 
-def _waiting(known: PartitionOffsets) -> int | None:
-    return waiting(known)
+def _sum(waits: Sequence[WaitingCount]) -> str:
+    if not waits:
+        return "-"
+    return f"{'' if all(one.exact for one in waits) else '≤ '}{sum(one.records for one in waits):,}"
 
 
 def _recorded(sources: PositionsBySource, key: PartitionKey) -> int | None:

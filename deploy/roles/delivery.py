@@ -35,8 +35,10 @@ from consumers.kafka.compacted_partition import CompactedPartition
 from consumers.kafka.group_member import member_config
 from consumers.kafka.hanging import Sweep
 from consumers.kafka.positions import CommittedPositions
+from consumers.kafka.topic_reader import TopicReader
 from consumers.kafka.topics import delivery_group
 from consumers.kafka.transactions import Transactions, producer_config
+from consumers.kafka.waiting_records import TUNING, WaitingRecords
 from consumers.service.compiled import is_compiled
 from consumers.service.metrics import DeliveryMetrics
 from consumers.service.snapshots import Snapshots
@@ -114,8 +116,7 @@ def consumer_config(kafka: dict[str, str], group: str, instance: int | None) -> 
         "fetch.queue.backoff.ms": 10,
         "topic.metadata.refresh.interval.ms": 30_000,
     }
-    # Delivery needs the end of a log as an event, because the last records may be transaction markers.
-    return member_config(kafka, group, instance, tuning=tuning) | {"enable.partition.eof": True}
+    return member_config(kafka, group, instance, tuning=tuning)
 
 
 def build(settings: Settings, instance: int | None) -> DeliveryRole:
@@ -225,7 +226,6 @@ def _scheduler(parts: _Parts) -> Scheduler:
 def _housekeeping(parts: _Parts, reports: Snapshots[EndpointReport]) -> Housekeeping:
     return Housekeeping(
         reader=parts.reader,
-        consumer=parts.clients.consumer,
         delay_topics=parts.delay_topics,
         outbox=parts.outbox,
         client=parts.client,
@@ -236,6 +236,7 @@ def _housekeeping(parts: _Parts, reports: Snapshots[EndpointReport]) -> Housekee
         reports=reports,
         outcome_log=parts.outcome_log,
         metrics=parts.metrics,
+        waiting=WaitingRecords(parts.clients.lag_reader),
         monotonic_ms=_CLOCKS.monotonic_ms,
     )
 
@@ -249,6 +250,7 @@ class _Clients:
     positions: CommittedPositions
     health: CompactedPartition
     transactions: Transactions
+    lag_reader: TopicReader
 
 
 def _clients(settings: Settings, instance: int | None, process_id: str, delay_topics: DelayTopics) -> _Clients:
@@ -266,7 +268,8 @@ def _clients(settings: Settings, instance: int | None, process_id: str, delay_to
     transactions = Transactions(config, positions, Sweep(kafka, group, unused_position, written_topics))
     consumer = Consumer(consumer_config(kafka, group, instance), logger=logger)
     health = CompactedPartition(kafka, admin, names.health)
-    return _Clients(admin, consumer, positions, health, transactions)
+    lag_reader = TopicReader({**TUNING, **kafka}, admin, group)
+    return _Clients(admin, consumer, positions, health, transactions, lag_reader)
 
 
 def _table(settings: Settings, senders: Mapping[str, Sender], policy: EgressPolicy) -> SubscriptionTable[Endpoint]:

@@ -14,8 +14,10 @@ from consumers.kafka.connectivity import ConnectivityMonitor
 from consumers.kafka.positions import CommittedPositions
 from consumers.kafka.schema_registry import SchemaRegistry
 from consumers.kafka.source_positions import SourcesTopic
+from consumers.kafka.topic_reader import TopicReader
 from consumers.kafka.topics import router_group
 from consumers.kafka.truncation import Truncation
+from consumers.kafka.waiting_records import TUNING, WaitingRecords
 from consumers.router.loop import RouterLoop
 from consumers.router.output import Output
 from consumers.router.output import producer_config as producer_of
@@ -131,6 +133,7 @@ def build(settings: Settings, instance: int | None) -> RouterRole:
         output=output,
         connectivity=connectivity,
         metrics=metrics,
+        waiting=WaitingRecords(TopicReader({**TUNING, **kafka}, admin, router_group(names))),
         now_s=time.monotonic,
         max_uncommitted=settings.max_uncommitted,
         drain_timeout=settings.drain_timeout,

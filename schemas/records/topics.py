@@ -22,12 +22,13 @@ MAX_EVENT: Final = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """The required configuration of a topic."""
+    """The required configuration of a topic; of one that is not `own`, how it is created if it is missing."""
 
     name: str
     partitions: int
     replication: int
     configs: Mapping[str, str]
+    own: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +96,9 @@ def own_topics(
     max_event: int = MAX_EVENT,
 ) -> list[Topic]:
     """Return all topics that Signpost needs. `max_event` is in bytes; `delay_topics` are the delays of these topics."""
-    # Signpost's own topics delete records by age only. The broker sets the timestamps, because the delay of a delay
-    # topic counts from the append.
-    common = {"message.timestamp.type": "LogAppendTime", "retention.bytes": "-1"}
+    # The broker sets the timestamps. The delay of a delay topic and the latency of an event count from the append.
+    timestamps = {"message.timestamp.type": "LogAppendTime"}
+    common = timestamps | {"retention.bytes": "-1"}  # Signpost's own topics delete records by age only
     if replication > 1:
         common |= {"min.insync.replicas": "2", "unclean.leader.election.enable": "false"}
     large = {"max.message.bytes": str(max_event + RECORD_OVERHEAD)}
@@ -112,8 +113,9 @@ def own_topics(
         for delay_topic in delay_topics
     ]
     compacted = common | {"cleanup.policy": "compact"}
+    of_events = timestamps | {"max.message.bytes": str(max_event)}
     return [
-        *(Topic(names.events(s), partitions, replication, {"max.message.bytes": str(max_event)}) for s in senders),
+        *(Topic(names.events(sender), partitions, replication, of_events, own=False) for sender in senders),
         Topic(names.subscriptions, partitions, replication, compacted),
         Topic(names.sources, partitions, replication, compacted),
         *jobs,

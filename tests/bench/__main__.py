@@ -19,6 +19,7 @@ from tests.bench.delivery import backlog, delivery, processes
 from tests.bench.endpoints import endpoints
 from tests.bench.flood import flood
 from tests.bench.latency import latency
+from tests.bench.lateness import lateness
 from tests.bench.measure import medians
 from tests.bench.memory import memory
 from tests.bench.router import router
@@ -33,6 +34,7 @@ BENCHMARKS: dict[str, Callable[[Bench], dict[str, Any]]] = {
     "delivery": delivery,
     "router": router,
     "latency": latency,
+    "lateness": lateness,
     "staleness": staleness,
     "memory": memory,
     "backlog": backlog,

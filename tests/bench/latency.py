@@ -26,10 +26,10 @@ def latency(bench: Bench) -> dict[str, Any]:
     with bench.stage() as stage:
         stage.subscribed(_SUBSCRIPTIONS)
         roles = [stage.router(), stage.deliver()]
-        _publish(stage, 0, warm)
+        publish_evenly(stage, 0, warm, _RATE)
         before = [cpu_seconds(role.pid) for role in roles]
         began = time.monotonic()
-        late_ms = _publish(stage, warm, events)
+        late_ms = publish_evenly(stage, warm, events, _RATE)
         took = time.monotonic() - began
         cpu = [round((cpu_seconds(role.pid) - was) / took, 2) for role, was in zip(roles, before, strict=True)]
         outcomes = stage.wait_for_ends(warm + events)
@@ -47,15 +47,15 @@ def latency(bench: Bench) -> dict[str, Any]:
     }
 
 
-def _publish(stage: Stage, start: int, count: int) -> float:
-    """Publish at an even rate; return the longest delay of the publisher in ms."""
+def publish_evenly(stage: Stage, start: int, count: int, rate: int) -> float:
+    """Publish `rate` events per second; return the longest delay of the publisher in ms."""
     kafka = {**stage.settings.kafka_properties(), "linger.ms": "0"}
     pause = threading.Event()
     late = 0.0
     with EventPublisher(kafka, sender=stage.sender, topic=stage.events_topic) as publisher:
         began = time.monotonic()
         for number in range(count):
-            ahead = began + number / _RATE - time.monotonic()
+            ahead = began + number / rate - time.monotonic()
             if ahead > 0:
                 pause.wait(ahead)
             late = max(late, -ahead)

@@ -1,4 +1,4 @@
-"""A cheap HTTP server: nginx that responds with 200 and counts requests."""
+"""A cheap HTTP server: nginx that responds with 200 and counts requests. Below /failing it responds with 500."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ http {{
     server {{
         listen 127.0.0.1:{port} backlog=4096;
         location = /requests {{ stub_status; }}
+        location /failing/ {{ return 500; }}
         location / {{ return 200; }}
     }}
 {tls}}}

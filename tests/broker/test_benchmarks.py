@@ -33,6 +33,7 @@ _FIGURES: Final[dict[str, set[str]]] = {
     },
     "router": {"fan_out", "table", "large_to_small", "load_s"},
     "latency": {"events", "rate", "to_post_ms", "to_2xx_ms"},
+    "lateness": {"events", "late_ms", "early", "later_than_promised"},
     "memory": {"waiting", "subscriptions"},
     "backlog": {"waiting", "max_to_min_cpu"},
     "processes": {"jobs", "processes"},

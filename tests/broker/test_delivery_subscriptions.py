@@ -168,6 +168,21 @@ def test_waiting_jobs_go_to_a_new_url(pipeline: Pipeline, receiver: Receiver) ->
     assert (set(before), last) == ({"/old"}, "/new")
 
 
+@pytest.mark.decision("D28")
+def test_narrower_event_types_cancel_no_job(pipeline: Pipeline, receiver: Receiver) -> None:
+    """A job keeps its retries after its subscription has stopped to take events of that type."""
+    receiver.behave = always(CannedResponse(500))
+    (id_,) = pipeline.subscribe(receiver.url)
+    pipeline.publish_some(1)
+    receiver.wait_for(2)
+    pipeline.write(Change(id_, Changes(event_types=("case.closed",))))
+    sent = len(receiver.requests)
+    receiver.behave = always(CannedResponse(200))
+    outcomes = pipeline.wait_for_ends(1)
+    assert [outcome["state"] for outcome in outcomes][-1] == "delivered"
+    assert len(receiver.requests) > sent  # an attempt after the change
+
+
 @pytest.mark.decision("Z12")
 def test_new_secret_signs_waiting_jobs(pipeline: Pipeline, receiver: Receiver) -> None:
     """After a change of the secret the next attempt of a waiting job is signed with the new secret only."""

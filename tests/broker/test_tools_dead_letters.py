@@ -199,6 +199,7 @@ def test_empty_missing_and_mistyped_get_a_sentence(
     assert "topics apply" in result.err
 
 
+@pytest.mark.decision("Z8")
 def test_retried_job_is_delivered(pipeline: Pipeline, receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
     """A permanently refused job is sent with the same bytes after a retry, and recorded as run 1."""
     receiver.behave = always(CannedResponse(410))

@@ -43,6 +43,13 @@ def lags(signpost: Commands) -> dict[str, dict[str, Any]]:
     return {one["topic"]: one for one in json.loads(result.out)["topics"]}
 
 
+def waiting_by_positions(signpost: Commands) -> dict[str, int]:
+    """Return what waits in each topic of one partition, as `positions list` shows it."""
+    result = signpost("positions", "list", "--json")
+    assert result.code == 0, result.err
+    return {one["topic"]: one["waiting"] for one in json.loads(result.out)["positions"]}
+
+
 def test_lag_counts_waiting_records(here: Installation, signpost: Commands) -> None:
     """A source shows how many events wait and when the oldest arrived, a delay topic when its oldest job is due."""
     here.publish(event(f"evt_{number}") for number in range(5))
@@ -88,9 +95,12 @@ def test_transaction_markers_do_not_count(here: Installation, signpost: Commands
         lambda: end_offsets(here.bootstrap_servers, delay_topic) == {0: 6}, what="three records and three markers"
     )
     assert lags(signpost)[delay_topic]["waiting"] == 3
+    commit(here, "deliver", delay_topic, Position(0, ""))
+    assert waiting_by_positions(signpost)[delay_topic] == 3
     commit(here, "deliver", delay_topic, Position(5, ""))
     found = lags(signpost)[delay_topic]
     assert (found["waiting"], found["exact"], found["oldest_due"]) == (0, True, None)
+    assert waiting_by_positions(signpost)[delay_topic] == 0
 
 
 def test_very_many_records_show_an_upper_bound(

@@ -40,7 +40,6 @@ class PartitionState:
     paused_full: bool = False  # paused, because too many jobs are unfinished
     last_resume_ms: int = 0
     head_due_ms: int = 0  # due time of the record that was last seen at the head
-    log_end: int = 0  # end of the log when it was last reached, transaction markers included
     _dues: deque[tuple[int, int]] = field(default_factory=deque)  # offset and due time of the records read
 
     @property

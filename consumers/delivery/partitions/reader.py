@@ -292,10 +292,6 @@ class Reader:
         refuse_hopeless(error, message.topic())
         if error.code() in _TRUNCATED:
             self._on_truncated(message)
-        elif error.code() == KafkaError._PARTITION_EOF:
-            partition = self._assignment.partitions.get((message.topic(), message.partition()))  # type: ignore[arg-type]  # has both
-            if partition is not None:
-                partition.log_end = message.offset() or 0
         elif not is_lost_broker(error):
             # For example: max.poll.interval.ms exceeded (the partitions come back), topic deleted, corrupt batch.
             _log.warning("consumer.failed", topic=message.topic(), error=error.str())

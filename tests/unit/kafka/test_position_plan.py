@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from consumers.kafka.position_plan import PositionChange, PositionTarget, chosen, parse_target, plan_changes
-from consumers.kafka.position_report import about_delay_topics, about_sources, waiting
+from consumers.kafka.position_report import about_delay_topics, about_sources
 from consumers.kafka.positions import PartitionOffsets
 from schemas.catalog.errors import InvalidInput
 from schemas.records.source import SourcePositions
@@ -96,9 +96,3 @@ def test_remark_about_delay_topics() -> None:
     (remark,) = about_delay_topics("j.0s", ["j.0s", "j.5s"], new | {("j.0s", 0): PartitionOffsets(None, "", 0, 3)})
     assert "'j.*'" in remark.sentence
     assert remark.stops
-
-
-def test_waiting_records_count_from_the_beginning_of_the_log() -> None:
-    """Deleted records do not count as waiting; without a position the number is unknown."""
-    assert [waiting(PartitionOffsets(offset, "", 4, 10)) for offset in (2, 4, 9, 10, 12)] == [6, 6, 1, 0, 0]
-    assert waiting(PartitionOffsets(None, "", 4, 10)) is None

@@ -29,6 +29,8 @@ class World:
         self.slept_s = 0.0
         self.suspended = 0
         self.sent = 0
+        self.read_to = 0
+        self.age_ms = 0
         self.events = deque(range(events))
         self.commits: deque[tuple[float, Callable[[bool], None]]] = deque()
         self.loop = RouterLoop(
@@ -39,13 +41,14 @@ class World:
             output=cast("Any", self),
             connectivity=cast("Any", SimpleNamespace(disconnected=None, poll=lambda _now: None)),
             metrics=cast("Any", SimpleNamespace(**dict.fromkeys(METRICS, lambda *_: None))),
+            waiting=cast("Any", None),
             now_s=lambda: self.now_s,
             max_uncommitted=max_uncommitted,
             drain_timeout=timedelta(seconds=5),
         )
 
     def _route(self, _record: object) -> Routed:
-        return Routed("s", "t", iter([(b"k", b"x" * 300)] * self.jobs), self.jobs, 0)
+        return Routed("s", "t", iter([(b"k", b"x" * 300)] * self.jobs), self.jobs, 0, self.age_ms)
 
     def _sleep(self, seconds: float) -> None:
         self.now_s += seconds
@@ -56,7 +59,9 @@ class World:
     reading = True
     lost = False
     misplaced = False
-    lag = ()
+
+    def positions(self) -> dict[tuple[str, int], int]:
+        return {KEY: self.read_to}
 
     def read(self, seconds: float, limit: int) -> list[Any]:
         self.now_s += 1e-6
@@ -64,7 +69,9 @@ class World:
             self.commits.popleft()[1](True)
         if not self.events:
             self._sleep(seconds)
-        return [record(self.events.popleft()) for _ in range(min(limit, len(self.events)))]
+        read = [self.events.popleft() for _ in range(min(limit, len(self.events)))]
+        self.read_to += len(read)
+        return [record(offset) for offset in read]
 
     def keep_alive(self, seconds: float) -> list[Any]:
         self.suspended += 1

@@ -1,0 +1,157 @@
+"""Counts the records that wait in partitions. Their number is not a difference of offsets.
+
+A log has offsets that no consumer gets: transaction markers and records of aborted transactions. A job that waits alone
+in a delay topic takes two offsets. So a helper thread requests the ends of the logs every few seconds. It reads what
+was appended, with a consumer of its own, and keeps the offsets of the records until the role has passed them.
+
+Unknown are records that were appended after the last look, those of open transactions, and those beyond the limits
+below. In the last two cases each offset counts as a record: the number is an upper bound then.
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left
+from collections.abc import Collection, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Final
+
+import structlog
+from confluent_kafka import IsolationLevel
+
+from consumers.kafka.admin import REQUEST_ERRORS, sentence_of
+from consumers.kafka.positions import PartitionKey
+from consumers.kafka.threads import in_thread
+from consumers.kafka.topic_reader import Range, TopicReader, place_of
+
+_log = structlog.get_logger("lag")
+EVERY_S: Final = 5.0
+# Offsets that one look reads, and offsets of records that are kept. They bound the CPU and memory of the count.
+MAX_READ: Final = 5_000
+MAX_KEPT: Final = 100_000
+# A partition that advanced further than this since the last look is not read a second time for its count.
+FAST: Final = 1_000
+# The reader needs only offsets, so it fetches little ahead. Properties of the settings override these.
+TUNING: Final = {"queued.max.messages.kbytes": "512", "fetch.message.max.bytes": "131072"}
+
+
+@dataclass(slots=True)
+class Known:
+    """The offsets of the records of one partition from `begin` up to `read_to`, and the end of its log."""
+
+    begin: int
+    read_to: int
+    end: int
+    offsets: array[int] = field(default_factory=lambda: array("q"))
+
+    def count(self, position: int) -> int:
+        """Return the number of records from `position` on; outside of what was read, that of offsets."""
+        before = max(0, min(self.begin, self.end) - position)
+        beyond = max(0, self.end - max(self.read_to, position))
+        return before + len(self.offsets) - bisect_left(self.offsets, position) + beyond
+
+    def forget(self, position: int) -> None:
+        """Drop the offsets below `position`."""
+        if (passed := bisect_left(self.offsets, position)) > 0:
+            self.offsets = self.offsets[passed:]
+        self.begin = max(self.begin, position)
+        self.read_to = max(self.read_to, position)
+
+    def extend(self, later: Known) -> None:
+        """Add what was read from `read_to` on."""
+        self.offsets.extend(later.offsets)
+        self.read_to = max(self.read_to, later.read_to)
+        self.end = later.end
+
+
+class WaitingRecords:
+    """Counts for one role; one thread uses it. `turn` never blocks."""
+
+    def __init__(self, reader: TopicReader) -> None:
+        self._reader = reader
+        self._known: dict[PartitionKey, Known] = {}
+        self._positions: dict[PartitionKey, int] = {}  # at the last look
+        self._look: Future[dict[PartitionKey, Known]] | None = None
+        self._next_s = 0.0
+        self._failed = False
+
+    def turn(self, now_s: float, positions: Mapping[PartitionKey, int]) -> None:
+        """Take the result of the last look, and begin the next one if it is due.
+
+        `positions` are the next offsets that the role reads, `now_s` is a monotonic clock.
+        """
+        self._collect()
+        self._known = {key: known for key, known in self._known.items() if key in positions}
+        for key, known in self._known.items():
+            known.forget(positions[key])
+        is_due = now_s >= self._next_s or self._positions.keys() != positions.keys()
+        if self._look is not None or not is_due or not positions:
+            return
+        self._next_s = now_s + EVERY_S
+        starts = {key: self._start(key, position) for key, position in positions.items()}
+        fast = {key for key, position in positions.items() if position - self._positions.get(key, position) > FAST}
+        self._positions = dict(positions)
+        room = min(MAX_READ, MAX_KEPT - sum(len(known.offsets) for known in self._known.values()))
+        self._look = in_thread("lag", look, self._reader, starts, fast, room)
+
+    def by_partition(self, positions: Mapping[PartitionKey, int]) -> dict[PartitionKey, int]:
+        """Return the number of records from these positions on, without partitions that no look has found yet."""
+        return {key: self._known[key].count(position) for key, position in positions.items() if key in self._known}
+
+    def by_topic(self, positions: Mapping[PartitionKey, int]) -> dict[str, int]:
+        """Return the same by topic, without topics of which a partition is unknown."""
+        counts = self.by_partition(positions)
+        unknown = {topic for topic, number in positions if (topic, number) not in counts}
+        totals: dict[str, int] = {}
+        for (topic, _), count in counts.items():
+            if topic not in unknown:
+                totals[topic] = totals.get(topic, 0) + count
+        return totals
+
+    def _start(self, key: PartitionKey, position: int) -> int:
+        known = self._known.get(key)
+        return position if known is None or position < known.begin else known.read_to
+
+    def _collect(self) -> None:
+        if self._look is None or not self._look.done():
+            return
+        look, self._look = self._look, None
+        try:
+            found = look.result()
+        except REQUEST_ERRORS as error:
+            if not self._failed:
+                _log.warning("lag.count_failed", error=sentence_of(error))
+            self._failed = True
+            return
+        self._failed = False
+        for key, new in found.items():
+            known = self._known.get(key)
+            if known is None or new.begin < known.begin:
+                self._known[key] = new
+            else:
+                known.extend(new)
+
+
+def look(
+    reader: TopicReader, starts: Mapping[PartitionKey, int], fast: Collection[PartitionKey], room: int
+) -> dict[PartitionKey, Known]:
+    """Read up to `room` offsets from these starts on, of no `fast` partition; the shortest parts first. Blocks."""
+    logs = {log.key: log for log in reader.ranges(starts)}
+    # Records of open transactions wait as well. They cannot be read yet.
+    ends = {log.key: log.end for log in reader.ranges(starts, isolation=IsolationLevel.READ_UNCOMMITTED)}
+    found = {key: Known(start, start, ends[key]) for key, start in starts.items()}
+    parts: list[Range] = []
+    for key, log in sorted(logs.items(), key=lambda one: one[1].end - starts[one[0]]):
+        begin = max(starts[key], log.begin)
+        size = min(log.end - begin, room)
+        if size > 0 and key not in fast:
+            parts.append(Range(*key, begin, begin + size))
+            room -= size
+    for batch in reader.read(parts):
+        for message in batch:
+            topic, number, offset = place_of(message)
+            found[topic, number].offsets.append(offset)
+    for part in parts:
+        found[part.key].read_to = part.end
+    return found
