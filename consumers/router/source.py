@@ -16,6 +16,7 @@ from confluent_kafka.admin import AdminClient
 
 from consumers.kafka.admin import CLIENT_ERRORS, reason_of
 from consumers.kafka.dead_letters import SourceRecord
+from consumers.kafka.end_offsets import EndOffsets
 from consumers.kafka.group_member import member_config
 from consumers.kafka.positions import CommittedPositions, PartitionKey, failed_for_good, is_lost_broker
 from consumers.kafka.threads import in_thread
@@ -72,7 +73,9 @@ class Source:
         self._recovery: SourceRecovery | None = None
         self._reading = False
         self._suspended = False
+        self._starts: Positions = {}
         self._paused: dict[PartitionKey, int] = {}
+        self._ends = EndOffsets(admin)
         self._committing: tuple[Positions, Callable[[bool], None]] | None = None
         self.assignment = 0
         self.lost = False  # the session ended, and no partition has been assigned since
@@ -94,6 +97,17 @@ class Source:
     def reading(self) -> bool:
         """Whether there is an assignment, and its positions are known."""
         return self._reading
+
+    @property
+    def why_not_reading(self) -> str | None:
+        """Why nothing is read, or None; any thread may call it."""
+        if self._reading:
+            return None
+        if not self._owned:
+            return "no partition of a source has been assigned yet"
+        recovery = self._recovery
+        error = f": {recovery.error}" if recovery is not None and recovery.error else ""
+        return f"the positions of the assigned partitions are not known yet{error}"
 
     @property
     def owned(self) -> Sequence[PartitionKey]:
@@ -136,7 +150,7 @@ class Source:
         )
 
     def pause(self, key: PartitionKey, offset: int) -> None:
-        """Stop reading a partition before the record at `offset`, until `resume`."""
+        """Stop reading a partition until `resume`, which continues at `offset`."""
         self._paused[key] = offset
         self._consumer.pause(_partitions([key]))
         self._consumer.seek(TopicPartition(*key, offset))
@@ -183,12 +197,20 @@ class Source:
         )
 
     def lag(self) -> dict[str, int]:
-        """Return the number of unread records by topic, by the cached watermarks."""
+        """Return the number of unread records by topic, as of the last fetch; never blocks.
+
+        The ends of paused partitions, which are not fetched, are requested for the next call.
+        """
         behind = dict.fromkeys((topic for topic, _ in self._owned), 0)
+        unfetched = set(self._owned if self._suspended else self._paused)
+        self._ends.poll(sorted(unfetched))
         for position in self._consumer.position(_partitions(self._owned)) if self._reading else ():
+            key = (position.topic, position.partition)
+            # A client that has returned no record yet reports no position.
+            offset = position.offset if position.offset >= 0 else self._starts[key]
             bounds = self._consumer.get_watermark_offsets(position, cached=True)
-            if bounds is not None and position.offset >= 0:
-                behind[position.topic] += max(0, bounds[1] - position.offset)
+            end = max(bounds[1] if bounds is not None else 0, self._ends.get(key) if key in unfetched else 0)
+            behind[position.topic] += max(0, end - self._paused.get(key, offset))
         return behind
 
     def close(self, seconds: float) -> None:
@@ -210,6 +232,7 @@ class Source:
         if positions is None:
             return
         self._recovery = None
+        self._starts = positions
         self._consumer.assign([TopicPartition(*key, offset) for key, offset in positions.items()])
         # A pause survives the end of its assignment.
         self._consumer.resume(_partitions(self._owned))
@@ -277,6 +300,7 @@ class Source:
         self._reading = False
         self._suspended = False
         self._paused.clear()
+        self._ends.clear()
         self._committing = None
 
 

@@ -66,7 +66,12 @@ DELAY_TOPICS_TRUNCATED: Final = Spec(
 )
 WAITING_FOR_REGISTRY: Final = Spec(
     "signpost_router_waiting_for_registry",
-    "1 while an event waits for its schema because no registry responds, else 0.",
+    "1 while an event waits for its schema because the registry does not return it, else 0.",
+)
+PAUSED_PARTITIONS: Final = Spec(
+    "signpost_router_paused_partitions",
+    "Partitions paused before a record that waits: for a readable subscription, or for its schema.",
+    ("reason",),
 )
 ROUTER_UNCOMMITTED: Final = Spec("signpost_router_uncommitted_jobs", "Jobs created since the last commit.")
 ROUTER_COMMIT: Final = Spec(
@@ -182,11 +187,14 @@ class RouterMetrics(RoleMetrics):
         self._withheld = Counter(JOBS_WITHHELD, self.registry)
         self._truncated = Counter(ROUTER_TRUNCATED, self.registry)
         self._waiting_for_registry = Gauge(WAITING_FOR_REGISTRY, self.registry)
+        self._paused_partitions = Gauge(PAUSED_PARTITIONS, self.registry)
         self._uncommitted = Gauge(ROUTER_UNCOMMITTED, self.registry)
         self._commits = Histogram(ROUTER_COMMIT, self.registry)
         for labels in self._known:  # a rate needs a series that begins with 0
             self._events.add(labels, 0)
             self._jobs.add(labels, 0)
+        for reason in reasons.PAUSED:
+            self.set_paused_partitions(reason, 0)
 
     def on_routed(self, sender: str, event_type: str, jobs: int, withheld: int = 0, events: int = 1) -> None:
         """Count events, their jobs, and the matches whose subscription is paused or disabled."""
@@ -202,8 +210,12 @@ class RouterMetrics(RoleMetrics):
         self._truncated.add((), records)
 
     def set_waiting_for_registry(self, waiting: bool) -> None:
-        """Set whether an event waits for its schema because no registry responds."""
+        """Set whether an event waits for its schema because the registry does not return it."""
         self._waiting_for_registry.set((), waiting)
+
+    def set_paused_partitions(self, reason: str, partitions: int) -> None:
+        """Set the number of partitions that are paused before a record, for one reason."""
+        self._paused_partitions.set((reason,), partitions)
 
     def set_uncommitted(self, jobs: int) -> None:
         """Set the number of jobs created since the last commit."""

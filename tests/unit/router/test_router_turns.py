@@ -54,6 +54,7 @@ class World:
     # The source of the loop.
 
     reading = True
+    why_not_reading = None
     lost = False
     misplaced = False
     lag = ()
@@ -117,6 +118,7 @@ METRICS = (
     "set_table",
     "set_lag",
     "set_waiting_for_registry",
+    "set_paused_partitions",
 )
 
 
