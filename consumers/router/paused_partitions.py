@@ -97,7 +97,7 @@ class PausedPartitions:
         pauses = self.pauses()
         for pause in sorted(pauses.values(), key=lambda pause: PAUSE_KINDS.index(pause.kind)):
             topic, partition = pause.key
-            others = f" ({len(pauses) - 1} more partitions wait)" if len(pauses) > 1 else ""
+            others = f" (partitions that wait: {len(pauses)})" if len(pauses) > 1 else ""
             return f"stopped before offset {pause.offset} of {topic}, partition {partition}: {pause.reason}{others}"
         return None
 
