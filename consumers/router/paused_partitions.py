@@ -68,9 +68,8 @@ class PausedPartitions:
         return [record for record, _ in self._paused.values()]
 
     def clear(self) -> None:
-        """Forget all of them."""
+        """Forget all of them: their records are read again, here or by another process."""
         self._paused.clear()
-        self._reported.clear()
 
     def pauses(self) -> dict[PartitionKey, Pause]:
         """Return the paused partitions, without those that wait for the first response to a request."""

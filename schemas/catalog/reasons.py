@@ -45,8 +45,8 @@ DEAD_RECORDS: Final[Mapping[str, Meaning]] = {
     "unknown_schema": Meaning(
         "no loaded sender, no version of Signpost and no registry has the schema that the value names, or the registry "
         "has a schema that is not that of an event, such as a JSON Schema; `detail` says which",
-        "load the sender and retry; or upgrade Signpost and retry; or register the schema and retry after a minute, for "
-        "which the router remembers that there was none",
+        "load the sender, or upgrade Signpost, then retry; or register the schema and retry after a minute: the router "
+        "remembers for a minute that there was none",
     ),
     "truncated": Meaning("the value ends before its record does", "find the program that writes to the topic"),
     "trailing_bytes": Meaning("bytes follow the record in the value", "find the program that writes to the topic"),

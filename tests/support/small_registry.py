@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 import threading
+from base64 import b64encode
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ Override: TypeAlias = Callable[[str], Response | None]
 _NO_SUBJECT: Final = (404, {"error_code": 40401, "message": "Subject not found."})
 _NO_VERSION: Final = (404, {"error_code": 40402, "message": "Version not found."})
 _NO_SCHEMA: Final = (404, {"error_code": 40403, "message": "Schema not found"})
+_UNAUTHORIZED: Final = (401, {"error_code": 401, "message": "Unauthorized"})
 _NO_PATH: Final = (404, {"error_code": 404, "message": "HTTP 404 Not Found"})
 
 
@@ -37,10 +39,14 @@ class Reference(NamedTuple):
 
 
 class SmallRegistry:
-    """A registry at `url`. `respond` replaces its responses, `requests` counts the paths that it was asked for."""
+    """A registry at `url`. `respond` replaces its responses, `requests` counts the paths that it was asked for.
+
+    With `password` ("user:password") it requires one.
+    """
 
     def __init__(self) -> None:
         self.respond: Override | None = None
+        self.password: str | None = None
         self.requests: Counter[str] = Counter()
         self._schemas: list[dict[str, Any]] = []
         self._subjects: dict[str, list[int]] = {}
@@ -102,10 +108,12 @@ class SmallRegistry:
                 versions.append(schema_id)
             return schema_id
 
-    def handle(self, method: str, path: str, body: bytes) -> Response:
+    def handle(self, method: str, path: str, body: bytes, authorization: str | None) -> Response:
         """Return the response to a request."""
         self.requests[path] += 1
         self._running.wait()
+        if self.password is not None and authorization != f"Basic {b64encode(self.password.encode()).decode()}":
+            return _UNAUTHORIZED
         if self.respond is not None and (response := self.respond(path)) is not None:
             return response
         if path == "/subjects":
@@ -152,14 +160,15 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _handle(self) -> None:
         length = int(self.headers.get("Content-Length") or 0)
-        status, value = self.of.handle(self.command, urlsplit(self.path).path, self.rfile.read(length))
-        body = value if isinstance(value, bytes) else json.dumps(value).encode()
+        path, body = urlsplit(self.path).path, self.rfile.read(length)
+        status, value = self.of.handle(self.command, path, body, self.headers.get("Authorization"))
+        content = value if isinstance(value, bytes) else json.dumps(value).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/vnd.schemaregistry.v1+json")
-        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Content-Length", str(len(content)))
         self.send_header("Connection", "close")  # `stop` ends idle connections too
         self.end_headers()
-        self.wfile.write(body)
+        self.wfile.write(content)
 
     def log_message(self, *_: Any) -> None:
         """Keep the output of tests clean."""

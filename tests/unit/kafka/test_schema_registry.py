@@ -143,6 +143,19 @@ def test_error_does_not_show_the_password() -> None:
     client.close()
 
 
+def test_user_and_password_of_the_url_are_sent(registry: SmallRegistry) -> None:
+    """A registry that requires a password gets the one of the URL, decoded."""
+    schema_id = registry.register("events-shop.A", RECORD)
+    registry.password = "user:p@ss word"
+    for user, found in (("user:p%40ss%20word@", RECORD), ("", None)):
+        client = SchemaRegistry(registry.url.replace("//", f"//{user}"))
+        if found is None:
+            assert "401 Unauthorized" in error(client, schema_id)
+        else:
+            assert client.get(schema_id) == found
+        client.close()
+
+
 def test_command_does_not_wait_for_each_record(registry: SmallRegistry) -> None:
     """After an error, a client that fails fast sends no request for a while. Known schemas stay known."""
     now_s = [0.0]

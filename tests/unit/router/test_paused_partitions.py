@@ -107,7 +107,6 @@ class PausedPartitionsModel(RuleBasedStateMachine):
         """Read from the committed position again: behind the last decided record."""
         self.paused.clear()
         self.expected.clear()
-        self.reported.clear()
         self.next = {number: len(decided) for number, decided in self.decided.items()}
 
     def _blocked(self, customer: str) -> str | None:

@@ -100,3 +100,14 @@ def test_other_reason_for_the_same_record_is_another_pause(reported: Reported) -
     assert reported.paused.reason() == (
         "stopped before offset 7 of events, partition 0: a subscription of customer 'acme' cannot be used: unreadable"
     )
+
+
+def test_revoked_partitions_wait_no_longer(reported: Reported) -> None:
+    """After a revocation the gauges are 0: another process reports the wait."""
+    reported.pause(0, Waiting("503"))
+    reported.turn(0.0)
+    reported.paused.clear()
+    assert reported.turn(1.0) == ["registry.connected", "partition.resumed"]
+    assert reported.metric(PAUSED_METRIC, reason="schema_registry") == 0
+    assert reported.metric("signpost_router_waiting_for_registry") == 0
+    assert reported.paused.reason() is None
