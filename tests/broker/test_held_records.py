@@ -10,13 +10,12 @@ from typing import Any
 
 import fastavro
 import pytest
+from structlog.testing import capture_logs
 
 from deploy.dev.broker import Broker
 from schemas.avro.references import with_definitions
-from schemas.records.topics import FIRST
 from schemas.subscriptions.subscription import encode_subscription
-from tests.support.installation import DATA, ZENOO, Installation, RunningRouter, alter, event, subscription, value_of
-from tests.support.roles import Role, RoleStarter
+from tests.support.installation import DATA, ZENOO, Installation, RunningRouter, event, subscription, value_of
 from tests.support.small_registry import Reference, Response, SmallRegistry, running_registry
 from tests.support.tools import Commands
 from tests.support.waiting import wait_until
@@ -176,30 +175,29 @@ RESPONSES: dict[str, Response] = {
 
 @pytest.mark.parametrize("fault", [*RESPONSES, "away", "slow"])
 def test_registry_that_does_not_return_a_schema_is_waited_for(
-    here: Installation, registry: SmallRegistry, start_role: RoleStarter, fault: str
+    here: Installation, registry: SmallRegistry, fault: str
 ) -> None:
     """The record and its partition wait, and nothing else; log, metrics, lag and /readyz show it until it ends."""
     schema_id = registry.register("good", OWN)
     produce(here, value_by_id(schema_id, "held"), *[value_of(event(f"behind_{number}")) for number in range(3)])
     produce(here, value_of(event("other")), partition=1)
     begin_fault(registry, fault)
-    router = start_role(["router"], here.env)
-    wait_until(lambda: [job.event_id for job in here.jobs()] == ["other"], what="the other partition is routed")
-    wait_until(lambda: f"stopped before offset 0 of {here.events_topic}, partition 0" in router.get("/readyz")[1])
-    produce(here, value_of(event("late")))
-    wait_until(lambda: shows_waiting(router, here, "schema_registry", records=5), what="the metrics show the wait")
-    assert router.metric("signpost_router_waiting_for_registry") == 1
-    end_fault(registry, fault)
-    here.wait_routed()
-    router.wait_ready()
-    wait_until(lambda: shows_waiting(router, here, "schema_registry", records=0, paused=0), what="the wait has ended")
-    assert router.terminate() == 0
+    with capture_logs() as lines, here.router() as router:
+        wait_until(lambda: [job.event_id for job in here.jobs()] == ["other"], what="the other partition is routed")
+        router.wait_not_ready(f"stopped before offset 0 of {here.events_topic}, partition 0: the schema registry")
+        produce(here, value_of(event("late")))
+        wait_until(lambda: shows_waiting(router, here, "schema_registry", records=5), what="the metrics show the wait")
+        assert router.metric("signpost_router_waiting_for_registry") == 1
+        end_fault(registry, fault)
+        here.wait_routed()
+        router.wait_ready()
+        wait_until(lambda: shows_waiting(router, here, "schema_registry", records=0, paused=0), what="it has ended")
 
     assert sorted(job.event_id for job in here.jobs()) == ["behind_0", "behind_1", "behind_2", "held", "late", "other"]
     assert next(job.event_id for job in here.jobs() if job.source_partition == 0) == "held"
     assert here.dead() == []
     expected = {"partition.paused": 1, "partition.resumed": 1, "registry.disconnected": 1, "registry.connected": 1}
-    assert logged(router, *expected) == expected
+    assert Counter(line["event"] for line in lines if line["event"] in expected) == expected
 
 
 def begin_fault(registry: SmallRegistry, fault: str) -> None:
@@ -218,18 +216,11 @@ def end_fault(registry: SmallRegistry, fault: str) -> None:
     registry.go_on()
 
 
-def shows_waiting(
-    role: Role | RunningRouter, here: Installation, reason: str, *, records: int, paused: int = 1
-) -> bool:
+def shows_waiting(router: RunningRouter, here: Installation, reason: str, *, records: int, paused: int = 1) -> bool:
     """Return whether the metrics show the paused partitions, and the records that wait."""
-    assert role.metric("signpost_router_paused_partitions", reason=reason) == paused
-    assert role.metric("signpost_consumer_lag_records", topic=here.events_topic) == records
+    assert router.metric("signpost_router_paused_partitions", reason=reason) == paused
+    assert router.metric("signpost_consumer_lag_records", topic=here.events_topic) == records
     return True
-
-
-def logged(role: Role, *events: str) -> Counter[str]:
-    """Count log lines by their event."""
-    return Counter(name for line in role.log_text().splitlines() for name in events if f'"{name}"' in line)
 
 
 def test_record_that_waits_for_a_schema_and_then_for_a_subscription(
@@ -286,25 +277,3 @@ def test_next_router_reads_a_record_that_waited(here: Installation, registry: Sm
         here.wait_routed()
 
     assert [job.event_id for job in here.jobs()] == ["before", "held", "behind"]
-
-
-def test_jobs_that_the_broker_does_not_acknowledge_are_visible(here: Installation, start_role: RoleStarter) -> None:
-    """While the topic of jobs takes no record, the router is not ready, and log, metric and lag show why."""
-    router = start_role(["router"], here.env)
-    router.wait_ready()
-    alter(here, here.names.jobs(FIRST), "min.insync.replicas", "2")
-    produce(here, value_of(event("evt_1")))
-    reason = "the brokers have not acknowledged jobs or positions for over 2 s"
-    wait_until(lambda: reason in router.get("/readyz")[1], what="/readyz says why")
-    wait_until(lambda: router.metric("signpost_waiting_for_broker") == 1, what="the metric shows it")
-    wait_until(lambda: logged(router, "router.paused") == {"router.paused": 1}, what="it is logged")
-    assert here.jobs() == []
-    alter(here, here.names.jobs(FIRST), "min.insync.replicas", "1")
-    here.wait_routed()
-    router.wait_ready()
-    wait_until(lambda: router.metric("signpost_waiting_for_broker") == 0, what="the metric is 0 again")
-    assert router.terminate() == 0
-
-    assert [job.event_id for job in here.jobs()] == ["evt_1"]
-    assert logged(router, "router.paused", "router.resumed") == {"router.paused": 1, "router.resumed": 1}
-    assert reason in router.log_text()
