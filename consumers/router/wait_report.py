@@ -61,8 +61,7 @@ class WaitReport:
         for pause in ended:
             _log.info("partition.resumed", kind=pause.kind, **_place(pause))
         for pause in began:
-            log = _log.error if pause.kind == "unreadable_subscription" else _log.warning
-            log("partition.paused", kind=pause.kind, reason=pause.reason, **_place(pause))
+            _log.warning("partition.paused", kind=pause.kind, reason=pause.reason, **_place(pause))
 
     def _report_registry(self, waits: bool, began: list[Pause]) -> None:
         if waits == self._waits_for_registry:

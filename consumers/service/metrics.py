@@ -38,7 +38,9 @@ _BUILD: Final = ("role", "version", "python", "librdkafka", "compiled")
 BUILD_INFO: Final = Spec(
     "signpost_build_info", "Versions, and whether hot modules are compiled to C; always 1.", _BUILD
 )
-WAITING_FOR_BROKER: Final = Spec("signpost_waiting_for_broker", "1 while no broker responds, else 0.")
+WAITING_FOR_BROKER: Final = Spec(
+    "signpost_waiting_for_broker", "1 while the brokers do not respond, acknowledge or commit, else 0."
+)
 CONSUMER_LAG: Final = Spec(
     "signpost_consumer_lag_records", "Unread records in the partitions of this process.", ("topic",)
 )
