@@ -1,55 +1,209 @@
-"""Client of a schema registry with Confluent's REST API: writer schemas of events in Confluent's wire format."""
+"""Client of a schema registry with Confluent's REST API: writer schemas of events in Confluent's wire format.
+
+A response is final (a schema, or that there is none) or not: the registry is down, refuses the request, or responds
+with something else. Only final responses are remembered.
+"""
 
 from __future__ import annotations
 
 import json
-import warnings
-from typing import Any, Final
+import time
+from collections.abc import Callable
+from typing import Any, Final, TypeGuard
+from urllib.parse import quote
 
+from schemas.avro.references import with_definitions
 from schemas.catalog.errors import Unavailable, UnreadableRecord
 
-# The router waits for the response, and repeats the request if there is none.
-_TIMEOUT_S: Final = 2.0
+REMEMBERED_S: Final = 60.0
+# For commands that read many records.
+FAIL_FAST_S: Final = 30.0
+_TIMEOUT_S: Final = 10.0
+_HEADERS: Final = {"Accept": "application/vnd.schemaregistry.v1+json, application/json"}
+_OK: Final = 200
 _NOT_FOUND: Final = 404
+# The registry's own codes for a subject, a version or a schema that it does not have. An unknown path has 404.
+_ERROR_CODES: Final = range(40_401, 40_500)
+# Ids are positive 32-bit integers in every registry, so a larger one is no id.
+_MAX_ID: Final = 2**31 - 1
+# Bounded, because ids come from values.
+_MAX_REMEMBERED: Final = 10_000
+_MAX_SCHEMAS: Final = 1_000
+_MAX_REFERENCES: Final = 1_000
+_TYPE_NAMES: Final = {"JSON": "a JSON Schema", "PROTOBUF": "a Protobuf schema"}
+
+
+class Refusals:
+    """Ids without a usable schema, each remembered for a minute: somebody may register a schema meanwhile."""
+
+    def __init__(self, now_s: Callable[[], float]) -> None:
+        self._now_s = now_s
+        self._refused: dict[int, tuple[float, UnreadableRecord]] = {}
+
+    def check(self, schema_id: int) -> None:
+        """Raise the remembered UnreadableRecord of an id, if there is one."""
+        until_s, error = self._refused.get(schema_id, (0.0, None))
+        if error is None:
+            return
+        if self._now_s() < until_s:
+            # A copy, because an exception that is raised again and again collects tracebacks.
+            raise UnreadableRecord(error.reason, error.detail)
+        self._refused.pop(schema_id, None)
+
+    def add(self, schema_id: int, error: UnreadableRecord) -> None:
+        """Remember the response for an id."""
+        if len(self._refused) >= _MAX_REMEMBERED:
+            self._refused.clear()
+        self._refused[schema_id] = (self._now_s() + REMEMBERED_S, error)
 
 
 class SchemaRegistry:
-    """Implements schemas.senders.writer_schemas.WriterSchemas. Schemas never change, so each is requested once."""
+    """Implements schemas.senders.writer_schemas.WriterSchemas; several threads may use it.
 
-    def __init__(self, url: str) -> None:
-        with warnings.catch_warnings():
-            from authlib.deprecate import (  # type: ignore[import-untyped]  # noqa: PLC0415  # no type information; see below
-                AuthlibDeprecationWarning,
-            )
+    For `fail_fast_s` after an error, `get` repeats the error without a request: a command that reads many records must
+    not wait for a registry that is down at each of them.
+    """
 
-            # The client imports authlib for OAuth, which is not used here. authlib warns that httpx2 replaces httpx,
-            # which only the client can change. The import of authlib.deprecate enables its warnings, so the filter
-            # comes after.
-            warnings.simplefilter("ignore", AuthlibDeprecationWarning)
-            from confluent_kafka import schema_registry  # noqa: PLC0415  # 0.3 s, only with a registry
+    def __init__(self, url: str, *, fail_fast_s: float = 0.0, now_s: Callable[[], float] = time.monotonic) -> None:
+        import httpx  # noqa: PLC0415  # 0.1 s, only with a registry
 
-        self._error = schema_registry.SchemaRegistryError
-        self._client = schema_registry.SchemaRegistryClient({"url": url, "timeout": _TIMEOUT_S, "max.retries": 0})
+        self._url = url.rstrip("/")
+        self._client = httpx.Client(timeout=_TIMEOUT_S, headers=_HEADERS)
+        self._errors = (httpx.HTTPError, httpx.InvalidURL)
+        self._fail_fast_s = fail_fast_s
+        self._now_s = now_s
+        self._schemas: dict[int, Any] = {}
+        self._refusals = Refusals(now_s)
+        self._error: str | None = None
+        self._not_before_s = 0.0
 
     def get(self, schema_id: int) -> Any:
         """Return the Avro schema with this id; raises UnreadableRecord or Unavailable as WriterSchemas does."""
+        found = self._schemas.get(schema_id)
+        if found is not None:
+            return found
+        self._refusals.check(schema_id)
+        if self._error is not None and self._now_s() < self._not_before_s:
+            raise Unavailable(self._error)
         try:
-            found = self._client.get_schema(schema_id)
-        except self._error as error:
-            if error.http_status_code == _NOT_FOUND:
-                raise UnreadableRecord("unknown_schema", f"the schema registry has no schema {schema_id}") from error
-            raise Unavailable(f"the schema registry does not return schema {schema_id}: {error}") from error
-        except Exception as error:  # httpx's and the client's own errors of connections, timeouts and responses
-            raise Unavailable(f"the schema registry does not respond: {type(error).__name__}: {error}") from error
-        if found.schema_type not in {None, "AVRO"} or found.references or found.schema_str is None:
-            raise UnreadableRecord(
-                "unknown_schema", f"schema {schema_id} of the registry must be one Avro schema without references"
-            )
-        try:
-            return json.loads(found.schema_str)
-        except ValueError as error:
-            raise UnreadableRecord("unknown_schema", f"schema {schema_id} of the registry is not JSON") from error
+            found = self._request(schema_id)
+        except UnreadableRecord as error:
+            self._refusals.add(schema_id, error)
+            raise
+        except Unavailable as error:
+            self._error = str(error)
+            self._not_before_s = self._now_s() + self._fail_fast_s
+            raise
+        if len(self._schemas) >= _MAX_SCHEMAS:
+            self._schemas.clear()
+        self._schemas[schema_id] = found
+        return found
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connections."""
         self._client.close()
+
+    def _request(self, schema_id: int) -> Any:
+        what = f"schema {schema_id}"
+        if schema_id > _MAX_ID:
+            raise _unknown(f"{schema_id} is too large for a schema id")
+        response = self._get(f"schemas/ids/{schema_id}", what)
+        if response is None:
+            raise _unknown(f"the schema registry has no {what}")
+        schema = _avro(response, what)
+        referenced = self._referenced(response, what)
+        if not referenced:
+            return schema
+        try:
+            return with_definitions(schema, referenced)
+        except Exception as error:  # anything can be registered
+            raise _unknown(f"{what} of the registry is not an Avro schema: {type(error).__name__}: {error}") from error
+
+    def _referenced(self, response: dict[str, Any], what: str) -> list[Any]:
+        """Return the schemas that a schema refers to, directly or through others."""
+        schemas: list[Any] = []
+        seen: set[tuple[str, int]] = set()
+        pending = _references_of(response, what)
+        while pending:
+            subject, version = pending.pop()
+            if (subject, version) in seen:
+                continue
+            if len(seen) == _MAX_REFERENCES:
+                raise _unknown(f"{what} of the registry refers to more than {_MAX_REFERENCES} schemas")
+            seen.add((subject, version))
+            name = f"version {version} of subject {subject}"
+            # A deleted version can still be read, and old events need it.
+            found = self._get(f"subjects/{quote(subject, safe='')}/versions/{version}?deleted=true", name)
+            if found is None:
+                raise _unknown(f"{what} of the registry refers to {name}, which the registry does not have")
+            schemas.append(_avro(found, f"{name}, to which {what} refers,"))
+            pending += _references_of(found, name)
+        return schemas
+
+    def _get(self, path: str, what: str) -> dict[str, Any] | None:
+        """Return a response with a schema; None if the registry does not have it."""
+        status, body, content = self._fetch(path)
+        if status == _OK:
+            if isinstance(body, dict) and isinstance(body.get("schema"), str):
+                return body
+            raise Unavailable(f"the schema registry returns no schema for {what}, but {_cut(content)}; {_CHECK_URL}")
+        error_code = body.get("error_code") if isinstance(body, dict) else None
+        if status == _NOT_FOUND and self._means_none(error_code, bool(content) and not isinstance(body, dict)):
+            return None
+        message = body.get("message", "") if isinstance(body, dict) else content
+        raise Unavailable(f"the schema registry does not return {what}: {status} {_cut(message)}".rstrip())
+
+    def _means_none(self, error_code: Any, is_page: bool) -> bool:
+        """Return whether a 404 is the registry's: a wrong URL and a proxy without the registry respond with 404 too."""
+        if error_code in _ERROR_CODES:
+            return True
+        if error_code is None and not is_page:
+            return True
+        status, subjects, _ = self._fetch("subjects")
+        return status == _OK and isinstance(subjects, list)
+
+    def _fetch(self, path: str) -> tuple[int, Any, str]:
+        """Return status, JSON (None if there is none) and text of a response."""
+        try:
+            response = self._client.get(f"{self._url}/{path}")
+        except self._errors as error:
+            # Its message may contain the URL with its password.
+            raise Unavailable(f"the schema registry does not respond ({type(error).__name__}); {_CHECK_URL}") from None
+        try:
+            return response.status_code, json.loads(response.content), response.text
+        except (ValueError, RecursionError):
+            return response.status_code, None, response.text
+
+
+_CHECK_URL: Final = "see the setting schema_registry_url"
+
+
+def _avro(response: dict[str, Any], what: str) -> Any:
+    """Return the Avro schema of a response; UnreadableRecord if it is of another type."""
+    kind = response.get("schemaType") or "AVRO"
+    if kind != "AVRO":
+        raise _unknown(f"{what} of the registry is {_TYPE_NAMES.get(kind, kind)}, and events need an Avro schema")
+    try:
+        return json.loads(response["schema"])
+    except (ValueError, RecursionError) as error:
+        raise _unknown(f"{what} of the registry is not JSON: {error}") from error
+
+
+def _references_of(response: dict[str, Any], what: str) -> list[tuple[str, int]]:
+    """Return subject and version of each reference."""
+    references = response.get("references") or []
+    if not isinstance(references, list) or not all(_is_reference(one) for one in references):
+        raise Unavailable(f"the schema registry returns invalid references of {what}: {_cut(str(references))}")
+    return [(one["subject"], one["version"]) for one in references]
+
+
+def _is_reference(value: Any) -> TypeGuard[dict[str, Any]]:
+    return isinstance(value, dict) and isinstance(value.get("subject"), str) and isinstance(value.get("version"), int)
+
+
+def _unknown(detail: str) -> UnreadableRecord:
+    return UnreadableRecord("unknown_schema", detail)
+
+
+def _cut(text: Any) -> str:
+    return " ".join(str(text).split())[:200]

@@ -54,6 +54,7 @@ class Commits:
         self._in_flight: _Sent | None = None
         self._flushing_since_s: float | None = None
         self._due_at_s = 0.0
+        self.committed = 0  # number of successful commits
 
     @property
     def uncommitted(self) -> int:
@@ -132,6 +133,7 @@ class Commits:
             return  # the partitions were revoked
         self._in_flight = None
         if committed:
+            self.committed += 1
             self._on_commit(self._now_s() - since_s)
             return
         # Add its offsets to the next commit.

@@ -7,8 +7,9 @@ they have arrived. So the table has every change that was acknowledged 250 ms be
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
+from itertools import chain
 from typing import Final, assert_never
 
 import structlog
@@ -18,11 +19,12 @@ from consumers.kafka.dead_letters import SourceRecord
 from consumers.kafka.waiting_records import WaitingRecords
 from consumers.router.commits import Commits
 from consumers.router.output import EventRecords, Output
-from consumers.router.paused_partitions import PausedPartitions, PauseReason
-from consumers.router.routing import Blocked, Routed, Router, UnreadableEvent, Waiting
+from consumers.router.paused_partitions import PausedPartitions
+from consumers.router.routing import Blocked, Decision, PauseReason, Routed, Router, UnreadableEvent, Waiting
 from consumers.router.source import Source
 from consumers.router.subscriptions import Subscribers
 from consumers.router.tables import Tables
+from consumers.router.wait_report import WaitReport
 from consumers.service.gc_tuning import tune_gc
 from consumers.service.metrics import RouterMetrics
 from consumers.service.restart_policy import RestartPolicy
@@ -40,6 +42,10 @@ CLOSE_S: Final = 1.5
 OBSERVE_EVERY_S: Final = 1.0
 # A turn of a running process is shorter; a longer one is a stall.
 LONG_TURN_S: Final = 1.5
+# A broker acknowledges and commits within milliseconds. One that restarts takes a second or two.
+UNACKNOWLEDGED_S: Final = 2.0
+_STALE_TABLE: Final = "the brokers do not respond to the request for the end of subscriptions"
+_UNACKNOWLEDGED: Final = f"the brokers have not acknowledged jobs or positions for over {UNACKNOWLEDGED_S:g} s"
 
 
 class RouterLoop:
@@ -74,26 +80,33 @@ class RouterLoop:
         self._drain_timeout_s = drain_timeout.total_seconds()
         self._fresh = False
         self._arrived: deque[SourceRecord] = deque()
-        # The routing of the first record in `_arrived`, while there is no room for its jobs.
-        self._decided: Routed | UnreadableEvent | Blocked | None = None
+        # Records with a decision that are not sent yet: of partitions that were paused, and the first one of `_arrived`
+        # while there is no room for its jobs. They are sent before the others.
+        self._decided: deque[tuple[SourceRecord, Decision]] = deque()
         self._unsent: EventRecords | None = None  # the event whose records are being sent
         self._suspended_since_s: float | None = None
         self._observe_at_s = 0.0
         self._last_turn_s = now_s()
         self._paused = PausedPartitions()
-        self._registry_error: str | None = None  # the last one logged
+        self._wait_report = WaitReport(self._paused, metrics)
+        self._progress: tuple[int, int] = (0, 0)
+        self._progress_s = now_s()
+        self._unacknowledged = False  # for over UNACKNOWLEDGED_S
+        self._fresh_s = now_s()  # when the table was fresh last, or not read yet
 
     def not_ready(self) -> str | None:
-        """Return why the router routes nothing, or None; any thread may call it."""
-        if self._connectivity.disconnected is not None:
-            return self._connectivity.disconnected
+        """Return why the router does not route everything, or None; any thread may call it."""
+        return self._connectivity.disconnected or self._waits_for() or self._paused.reason()
+
+    def _waits_for(self) -> str | None:
+        """Return why no event can be routed, apart from a lost connection."""
         if not self._table.current:
             return "the subscriptions have not been read yet"
-        if not self._source.reading:
-            return "no partition of a source has been assigned yet"
-        if (paused := self._paused.reason()) is not None:
-            return paused
-        return None if self._fresh else "the brokers do not respond to the request for the end of subscriptions"
+        if (reason := self._source.why_not_reading) is not None:
+            return reason
+        if not self._fresh:
+            return _STALE_TABLE
+        return _UNACKNOWLEDGED if self._unacknowledged else None
 
     def run(self, topics: Sequence[str], stopping: Callable[[], bool]) -> bool:
         """Work until `stopping`, then send and commit events that were started; False if that was not done in time.
@@ -137,6 +150,7 @@ class RouterLoop:
             raise Unavailable("the partitions were lost, and none has been assigned since")
         self._commits.poll(now_s)
         if self._source.misplaced and self._all_is_sent() and not self._commits.pending:
+            self._paused.clear()  # their records are read again
             self._source.recover_positions()
         self._read(now_s)
         self._poll_clients()
@@ -165,7 +179,7 @@ class RouterLoop:
         self._arrived.extend(self._source.read(0.0, 1))
 
     def _all_is_sent(self) -> bool:
-        return not self._arrived and self._unsent is None
+        return not self._arrived and not self._decided and self._unsent is None
 
     def _poll_clients(self) -> None:
         """Poll everything but the events: connectivity, producer and tables."""
@@ -178,30 +192,48 @@ class RouterLoop:
         self._table.poll(now_ms)
         self._subscribers.follow(self._table)
         self._fresh = self._table.is_fresh(now_ms)
-        for key, why in self._paused.resume(self._subscribers.blocked, self._router.route):
-            self._source.resume(key)
-            if isinstance(why, Blocked):
-                _log.info("partition.resumed", topic=key[0], partition=key[1], customer=why.customer_id)
-        self._report_registry()
+        self._check_progress(now_s)
+        self._wait_report.turn(None if self._connectivity.disconnected else self._waits_for(), now_s)
+
+    def _check_progress(self, now_s: float) -> None:
+        """Detect that the brokers accept nothing: records that wait for them look like an idle router otherwise."""
+        progress = (self._commits.committed, self._unsent.count if self._unsent else -1)
+        if progress != self._progress or (self._unsent is None and not self._commits.pending):
+            self._progress = progress
+            self._progress_s = now_s
+        self._unacknowledged = now_s - self._progress_s > UNACKNOWLEDGED_S
+        if self._fresh or not self._table.current:
+            self._fresh_s = now_s
 
     def _route(self) -> None:
         """Route records that have arrived, until there is no room for more before a commit."""
-        arrived, route, commits = self._arrived, self._router.route, self._commits
-        while self._send() and arrived:
-            routing = self._decided or route(arrived[0])
-            if isinstance(routing, Waiting):
-                self._pause_before(arrived.popleft(), routing)
-                continue
+        self._resume_partitions()
+        arrived, decided, route, commits = self._arrived, self._decided, self._router.route, self._commits
+        while self._send() and (decided or arrived):
+            if decided:
+                record, routing = decided.popleft()
+            else:
+                record = arrived.popleft()
+                found = route(record)
+                if isinstance(found, (Blocked, Waiting)):
+                    self._pause_before(record, found)
+                    continue
+                routing = found
             if not commits.has_room(routing.count if isinstance(routing, Routed) else 1):
-                self._decided = routing
+                decided.appendleft((record, routing))
                 commits.make_room()
                 return
-            self._decided = None
-            self._apply(routing, arrived.popleft())
+            self._apply(routing, record)
 
-    def _apply(self, routing: Routed | UnreadableEvent | Blocked, record: SourceRecord) -> None:
+    def _resume_partitions(self) -> None:
+        """Resume paused partitions whose record has a decision now. The record is sent before the next one is read."""
+        for resumed in self._paused.resume(self._subscribers.blocked, self._router.route):
+            self._decided.append((resumed.record, resumed.decision))
+            self._source.resume(resumed.key)
+
+    def _apply(self, decision: Decision, record: SourceRecord) -> None:
         key, offset = (record.topic(), record.partition()), record.offset()
-        match routing:
+        match decision:
             case Routed(sender, event_type, jobs, count, withheld, age_ms):
                 self._unsent = EventRecords(key, offset + 1, self._output.jobs_topic, jobs)
                 self._metrics.on_routed(sender, event_type, count, withheld, age_ms)
@@ -210,12 +242,8 @@ class RouterLoop:
                 self._metrics.on_unreadable(reason)
                 place = {"topic": key[0], "partition": key[1], "offset": offset}
                 _log.warning("record.dead_lettered", sender=sender, reason=reason, detail=detail[:200], **place)
-            case Blocked():
-                self._pause_before(record, routing)
-                place = {"topic": key[0], "partition": key[1], "offset": offset}
-                _log.error("partition.paused", customer=routing.customer_id, reason=routing.reason, **place)
             case _:
-                assert_never(routing)
+                assert_never(decision)
 
     def _send(self) -> bool:
         """Continue to send the records of the current event; return True once all are sent.
@@ -234,32 +262,19 @@ class RouterLoop:
         self._commits.sent(event.key, event.next_offset, event.count, event.size)
         return True
 
-    def _report_registry(self) -> None:
-        """Log once when the registry stops responding, and once when it responds again."""
-        error = self._paused.registry_error
-        logged = self._registry_error
-        self._registry_error = error
-        if (error is None) == (logged is None):
-            return
-        self._metrics.set_waiting_for_registry(error is not None)
-        if error is None:
-            _log.info("registry.connected")
-        else:
-            _log.warning("registry.disconnected", error=error, waiting=True)
-
     def _pause_before(self, record: SourceRecord, why: PauseReason) -> None:
-        """Pause the partition of the record; the others continue."""
+        """Keep a record until there is a decision, and pause its partition behind it; the others continue."""
         key = (record.topic(), record.partition())
         self._paused.pause(key, record, why)
         kept = [other for other in self._arrived if (other.topic(), other.partition()) != key]
         self._arrived.clear()
         self._arrived.extend(kept)
-        self._source.pause(key, record.offset())
+        self._source.pause(key, record.offset() + 1)
 
     def _on_revoke(self, may_commit: bool) -> None:
         """Release all partitions; `may_commit` is False if they are lost already."""
         self._arrived.clear()
-        self._decided = None
+        self._decided.clear()
         self._unsent = None  # the next owner of the partition makes these jobs again, with the same ids
         self._paused.clear()
         self._commits.leave(may_commit)
@@ -267,7 +282,7 @@ class RouterLoop:
     def _drain(self) -> bool:
         """Send and commit events that were started; the next owner reads the others again."""
         self._arrived.clear()
-        self._decided = None
+        self._decided.clear()
         deadline_s = self._now_s() + self._drain_timeout_s - CLOSE_S
         while (self._unsent or self._commits.pending) and self._now_s() < deadline_s:
             if self._commits.flushing or self._send():
@@ -289,10 +304,19 @@ class RouterLoop:
     def _observe(self) -> None:
         self._metrics.set_uncommitted(self._uncommitted())
         self._metrics.set_table(len(self._table), self._subscribers.unusable)
+        stale = self._now_s() - self._fresh_s > UNACKNOWLEDGED_S
+        self._metrics.set_waiting_for_broker(
+            self._connectivity.disconnected is not None or stale or self._unacknowledged
+        )
         positions = self._source.positions()
-        for record in reversed(self._arrived):
-            positions[record.topic(), record.partition()] = record.offset()
+        for record in self._in_memory():
+            key, offset = (record.topic(), record.partition()), record.offset()
+            positions[key] = min(offset, positions.get(key, offset))
         if self._unsent is not None:
             positions[self._unsent.key] = self._unsent.next_offset - 1
         self._waiting.turn(self._now_s(), positions)
         self._metrics.set_lag(self._waiting.by_topic(positions))
+
+    def _in_memory(self) -> Iterable[SourceRecord]:
+        """Return the records that were read and have no jobs yet."""
+        return chain(self._arrived, (record for record, _ in self._decided), self._paused.records())

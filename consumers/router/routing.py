@@ -68,7 +68,11 @@ class Waiting:
     error: str | None
 
 
-Routing: TypeAlias = Routed | UnreadableEvent | Blocked | Waiting
+Decision: TypeAlias = Routed | UnreadableEvent
+"""What becomes of a record; final."""
+PauseReason: TypeAlias = Blocked | Waiting
+"""Why a record has to wait. It is routed again later."""
+Routing: TypeAlias = Decision | PauseReason
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,6 +97,17 @@ class Source:
         return self._reading
 
     @property
+    def why_not_reading(self) -> str | None:
+        """Why nothing is read, or None; any thread may call it."""
+        if self._reading:
+            return None
+        if not self._owned:
+            return "no partition of a source has been assigned yet"
+        recovery = self._recovery
+        error = f": {recovery.error}" if recovery is not None and recovery.error else ""
+        return f"the positions of the assigned partitions are not known yet{error}"
+
+    @property
     def owned(self) -> Sequence[PartitionKey]:
         """The assigned partitions."""
         return self._owned
@@ -137,7 +148,7 @@ class Source:
         )
 
     def pause(self, key: PartitionKey, offset: int) -> None:
-        """Stop reading a partition before the record at `offset`, until `resume`."""
+        """Stop reading a partition until `resume`, which continues at `offset`."""
         self._paused[key] = offset
         self._consumer.pause(_partitions([key]))
         self._consumer.seek(TopicPartition(*key, offset))

@@ -94,6 +94,7 @@ class SourceRecovery:
         self._started: dict[str, str] = {}  # topics that this recovery has started, with the setting
         self._committing = False
         self._not_before = 0.0
+        self.error: str | None = None  # of the last request that failed
 
     def poll(self, now_s: float) -> Positions | None:
         """Return the positions once they are known; never blocks. Unavailable if one cannot be known."""
@@ -177,6 +178,7 @@ class SourceRecovery:
         self._commit(starts, done)
 
     def _retry(self, error: BaseException, now_s: float) -> None:
+        self.error = sentence_of(error)
         _log.debug("positions.fetch_failed", error=sentence_of(error))
         self._start_over(now_s)
 

@@ -41,7 +41,9 @@ _BUILD: Final = ("role", "version", "python", "librdkafka", "compiled")
 BUILD_INFO: Final = Spec(
     "signpost_build_info", "Versions, and whether hot modules are compiled to C; always 1.", _BUILD
 )
-WAITING_FOR_BROKER: Final = Spec("signpost_waiting_for_broker", "1 while no broker responds, else 0.")
+WAITING_FOR_BROKER: Final = Spec(
+    "signpost_waiting_for_broker", "1 while the brokers do not respond, acknowledge or commit, else 0."
+)
 CONSUMER_LAG: Final = Spec(
     "signpost_consumer_lag_records",
     "Unread records in the partitions of this process, counted every 5 s.",
@@ -77,7 +79,12 @@ DELAY_TOPICS_TRUNCATED: Final = Spec(
 )
 WAITING_FOR_REGISTRY: Final = Spec(
     "signpost_router_waiting_for_registry",
-    "1 while an event waits for its schema because no registry responds, else 0.",
+    "1 while an event waits for its schema because the registry does not return it, else 0.",
+)
+PAUSED_PARTITIONS: Final = Spec(
+    "signpost_router_paused_partitions",
+    "Partitions paused before a record that waits: for a readable subscription, or for its schema.",
+    ("reason",),
 )
 ROUTER_UNCOMMITTED: Final = Spec("signpost_router_uncommitted_jobs", "Jobs created since the last commit.")
 ROUTER_COMMIT: Final = Spec(
@@ -197,11 +204,14 @@ class RouterMetrics(RoleMetrics):
         self._ages = Histogram(EVENT_AGE, self.registry)
         self._truncated = Counter(ROUTER_TRUNCATED, self.registry)
         self._waiting_for_registry = Gauge(WAITING_FOR_REGISTRY, self.registry)
+        self._paused_partitions = Gauge(PAUSED_PARTITIONS, self.registry)
         self._uncommitted = Gauge(ROUTER_UNCOMMITTED, self.registry)
         self._commits = Histogram(ROUTER_COMMIT, self.registry)
         for labels in self._known:  # a rate needs a series that begins with 0
             self._events.add(labels, 0)
             self._jobs.add(labels, 0)
+        for reason in reasons.PAUSED:
+            self.set_paused_partitions(reason, 0)
 
     def on_routed(self, sender: str, event_type: str, jobs: int, withheld: int = 0, age_ms: int = 0) -> None:
         """Count an event, its age, its jobs, and the matches whose subscription is paused or disabled."""
@@ -218,8 +228,12 @@ class RouterMetrics(RoleMetrics):
         self._truncated.add((), records)
 
     def set_waiting_for_registry(self, waiting: bool) -> None:
-        """Set whether an event waits for its schema because no registry responds."""
+        """Set whether an event waits for its schema because the registry does not return it."""
         self._waiting_for_registry.set((), waiting)
+
+    def set_paused_partitions(self, reason: str, partitions: int) -> None:
+        """Set the number of partitions that are paused before a record, for one reason."""
+        self._paused_partitions.set((reason,), partitions)
 
     def set_uncommitted(self, jobs: int) -> None:
         """Set the number of jobs created since the last commit."""

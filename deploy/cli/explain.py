@@ -12,7 +12,7 @@ from consumers.inspect.readable import time_text
 from consumers.inspect.scan import Scanner
 from consumers.inspect.subscriptions import SubscriptionHistory
 from consumers.inspect.traces import Place, Tracer, Traces
-from consumers.kafka.schema_registry import SchemaRegistry
+from consumers.kafka.schema_registry import FAIL_FAST_S, SchemaRegistry
 from deploy.cli.context import command_app, print_json, settings_of
 from deploy.cli.scanning import Json, ago, no_bar, now_ms, scanning
 from deploy.config.health import read_health
@@ -78,7 +78,7 @@ def _found(
 ) -> tuple[Traces, list[Explanation]]:
     names = settings.names
     url = settings.schema_registry_url
-    registry = None if url is None else SchemaRegistry(url)
+    registry = None if url is None else SchemaRegistry(url, fail_fast_s=FAIL_FAST_S)
     decoders = {
         source: (sender.name, EventDecoder(sender, registry)) for source, sender in source_senders(settings).items()
     }

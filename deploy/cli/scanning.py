@@ -16,7 +16,7 @@ from rich.progress import Progress
 
 from consumers.inspect.readable import RecordReader
 from consumers.inspect.scan import Scanner
-from consumers.kafka.schema_registry import SchemaRegistry
+from consumers.kafka.schema_registry import FAIL_FAST_S, SchemaRegistry
 from consumers.kafka.topic_reader import no_progress
 from deploy.config.admin import reachable_admin
 from deploy.config.senders import senders_of
@@ -52,7 +52,7 @@ def scanning(settings: Settings) -> Iterator[Scanner]:
 def record_reader(settings: Settings) -> RecordReader:
     """Return a decoder of records that uses the schema registry of the settings."""
     url = settings.schema_registry_url
-    return RecordReader(senders_of(settings), None if url is None else SchemaRegistry(url))
+    return RecordReader(senders_of(settings), None if url is None else SchemaRegistry(url, fail_fast_s=FAIL_FAST_S))
 
 
 def since_ms(text: str | None, now_s: float) -> int | None:

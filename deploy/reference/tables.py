@@ -20,7 +20,7 @@ from deploy.cli.main import app
 from deploy.cli.settings import rows_of
 from deploy.config.settings_sources import Loaded
 from schemas.catalog.failures import MEANINGS, OUTCOME_KINDS, Meaning
-from schemas.catalog.reasons import CANCELLED, DEAD, DEFERRED, DISABLED, OPERATIONS
+from schemas.catalog.reasons import CANCELLED, DEAD, DEFERRED, DISABLED, OPERATIONS, PAUSED
 from schemas.catalog.statuses import STATUSES
 from schemas.settings.settings import Settings
 
@@ -40,6 +40,7 @@ def sections() -> Mapping[str, str]:
         "cancelled": CANCELLED,
         "disabled": DISABLED,
         "deferred": DEFERRED,
+        "paused": PAUSED,
         "operations": OPERATIONS,
     }
     tables = {name: _meanings("Reason", meanings) for name, meanings in reasons.items()}

@@ -129,6 +129,11 @@ def parse_type(schema: Any) -> AvroType:
     return _Parser().parse(schema, "")
 
 
+def is_primitive(name: str) -> bool:
+    """Return whether a name is that of a primitive type."""
+    return name in _PRIMITIVES
+
+
 def is_null(node: AvroType) -> bool:
     """Return whether a type is null."""
     return isinstance(node, Primitive) and node.name == "null"

@@ -1,4 +1,5 @@
-"""Why a job is dead, cancelled or deferred, why a subscription is disabled, and which events `operations` reports.
+"""Why a job is dead, cancelled or deferred, why a partition is paused or a subscription disabled, and which events
+`operations` reports.
 
 Closed lists, like failures.py for attempts without a response. Records, metrics and docs/operations.md share them. No
 entry is ever renamed. A test compares them with the code that uses them.
@@ -42,8 +43,10 @@ DEAD_RECORDS: Final[Mapping[str, Meaning]] = {
         "the publisher encodes as docs/publishing.md describes; or set `schema_registry_url`, then retry",
     ),
     "unknown_schema": Meaning(
-        "no loaded sender, no version of Signpost and no registry has the schema that the value names",
-        "load the sender, upgrade Signpost, or register the schema; then retry",
+        "no loaded sender, no version of Signpost and no registry has the schema that the value names, or the registry "
+        "has a schema that is not that of an event, such as a JSON Schema; `detail` says which",
+        "load the sender, or upgrade Signpost, then retry; or register the schema and retry after a minute: the router "
+        "remembers for a minute that there was none",
     ),
     "truncated": Meaning("the value ends before its record does", "find the program that writes to the topic"),
     "trailing_bytes": Meaning("bytes follow the record in the value", "find the program that writes to the topic"),
@@ -122,6 +125,18 @@ DEFERRED: Final[Mapping[str, Meaning]] = {
     "unusable_subscription": Meaning(
         "the subscription's record cannot be decoded or opened: another sealing key, or a sender that is not loaded",
         "check the sealing key and the loaded senders; otherwise correct or delete the subscription: its jobs wait",
+    ),
+}
+
+PAUSED: Final[Mapping[str, Meaning]] = {
+    "unreadable_subscription": Meaning(
+        "a subscription of the event's customer cannot be read, and it may match the event",
+        "check the sealing key and the loaded senders; otherwise write the subscription again, or delete it",
+    ),
+    "schema_registry": Meaning(
+        "the schema registry does not respond, refuses the request (401, 403), or does not return the schema of the "
+        "record (409, 5xx, or something that is no schema)",
+        "check the registry and `schema_registry_url`; the log has its response",
     ),
 }
 

@@ -40,6 +40,7 @@ EXPECTED: dict[str, list[tuple[str, dict[str, str], float, float]]] = {
         ("signpost_router_commit_duration_seconds_count", {}, 1, 1_000),
         ("signpost_router_commit_duration_seconds_sum", {}, 0.0001, 60),
         ("signpost_router_waiting_for_registry", {}, 0, 0),
+        ("signpost_router_paused_partitions", {}, 0, 0),
         ("signpost_consumer_lag_records", {}, 0, 0),
     ],
     "deliver": [

@@ -1,10 +1,14 @@
-"""Events with schemas in a real schema registry, from publisher to router."""
+"""Events with schemas in a schema registry, from publisher to router.
+
+The registry is a small one of our own, on any machine, and Apicurio where Java is.
+"""
 
 from __future__ import annotations
 
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import httpx
@@ -18,22 +22,24 @@ from schemas.records.topics import FIRST
 from tests.support.apicurio import Apicurio, running_apicurio
 from tests.support.installation import ZENOO, Installation, event, subscription
 from tests.support.roles import RoleStarter
+from tests.support.small_registry import SmallRegistry, running_registry
 from tests.support.topics import end_offsets, read_topic
 from tests.support.waiting import wait_until
 
-pytestmark = pytest.mark.long
 MAX_POLL_INTERVAL_S = 15
 
 
-@pytest.fixture(scope="module")
-def apicurio() -> Iterator[Apicurio]:
-    with running_apicurio() as registry:
+@pytest.fixture(scope="module", params=["small", pytest.param("apicurio", marks=pytest.mark.long)])
+def registry(request: pytest.FixtureRequest) -> Iterator[Apicurio | SmallRegistry]:
+    running: AbstractContextManager[Apicurio | SmallRegistry]
+    running = running_apicurio() if request.param == "apicurio" else running_registry()
+    with running as registry:
         yield registry
 
 
 @pytest.fixture
-def here(broker: Broker, prefix: str, apicurio: Apicurio) -> Installation:
-    here = Installation(broker.bootstrap_servers, prefix, schema_registry_url=apicurio.url).make_topics()
+def here(broker: Broker, prefix: str, registry: Apicurio | SmallRegistry) -> Installation:
+    here = Installation(broker.bootstrap_servers, prefix, schema_registry_url=registry.url).make_topics()
     here.subscribe(subscription("one"))
     return here
 
@@ -64,10 +70,13 @@ def test_event_in_confluent_wire_format_is_routed(here: Installation) -> None:
     }
 
 
-def test_router_waits_for_a_stalled_registry(here: Installation, apicurio: Apicurio, start_role: RoleStarter) -> None:
+@pytest.mark.long
+def test_router_waits_for_a_stalled_registry(
+    here: Installation, registry: Apicurio | SmallRegistry, start_role: RoleStarter
+) -> None:
     """The router reports why it waits, keeps its partitions beyond the poll interval, and then routes the event."""
     publish(here, "evt_1")
-    apicurio.stand_still()
+    registry.stand_still()
     try:
         router = start_role(["router"], here.env)
         wait_until(lambda: "the schema registry does not respond" in router.get("/readyz")[1], what="/readyz says so")
@@ -77,7 +86,7 @@ def test_router_waits_for_a_stalled_registry(here: Installation, apicurio: Apicu
         wait_until(lambda: time.monotonic() - since_s > MAX_POLL_INTERVAL_S + 2, 30, "the poll interval has passed")
         assert here.jobs() == []
     finally:
-        apicurio.go_on()
+        registry.go_on()
     here.wait_routed()
     router.wait_ready()
 
@@ -106,17 +115,17 @@ def test_schema_unknown_to_the_registry_is_unreadable(here: Installation) -> Non
 
 
 def test_router_that_waits_for_a_registry_ends_on_sigterm(
-    here: Installation, apicurio: Apicurio, start_role: RoleStarter
+    here: Installation, registry: Apicurio | SmallRegistry, start_role: RoleStarter
 ) -> None:
     """SIGTERM ends a waiting router with exit code 0, and the next router routes the event."""
     publish(here, "evt_1")
-    apicurio.stand_still()
+    registry.stand_still()
     try:
         router = start_role(["router"], here.env)
         wait_until(lambda: "registry" in router.get("/readyz")[1], what="the router waits for the registry")
         assert router.terminate(10) == 0
     finally:
-        apicurio.go_on()
+        registry.go_on()
     with here.router():
         here.wait_routed()
 
@@ -142,10 +151,10 @@ def test_command_publishes_in_confluent_wire_format(
     assert "canary-pw" not in failed.log_text()
 
 
-def test_refusal_of_the_registry_is_quoted(here: Installation, apicurio: Apicurio) -> None:
+def test_refusal_of_the_registry_is_quoted(here: Installation, registry: Apicurio | SmallRegistry) -> None:
     """A response without an id is an error that quotes the registry, or says that the id is missing."""
     schema = {"type": "record", "name": "X", "fields": [{"name": "a", "type": "no such type"}]}
     with pytest.raises(Unavailable, match=r"rejected the subject .*: 4"):
-        SchemaIds(apicurio.url).id_of(here.events_topic, schema)
+        SchemaIds(registry.url).id_of(here.events_topic, schema)
     with pytest.raises(Unavailable, match=r"without an id|rejected"):
-        SchemaIds(f"http://127.0.0.1:{apicurio.port}/nothing").id_of(here.events_topic, schema)
+        SchemaIds(f"http://127.0.0.1:{registry.port}/nothing").id_of(here.events_topic, schema)

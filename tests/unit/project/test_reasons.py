@@ -14,6 +14,7 @@ from consumers.delivery.admission.types import LimitReason
 from consumers.delivery.results.handler import UNKNOWN_SUBSCRIPTION, CancelReason
 from consumers.delivery.results.retry_policy import Delivered, Disposition, Exhausted, Gone, Retry
 from consumers.router import routing
+from consumers.router.paused_partitions import PAUSE_KINDS
 from deploy.reference.tables import sections
 from schemas.catalog import reasons
 from schemas.catalog.errors import UNREADABLE_REASONS
@@ -31,6 +32,7 @@ USED: dict[str, Collection[str]] = {
     "DISABLED": get_args(DisabledReason),
     "DEFERRED": {*(reason.value for reason in LimitReason), *BEFORE_ADMISSION},
     "OPERATIONS": get_args(OperationKind),
+    "PAUSED": PAUSE_KINDS,
 }
 
 

@@ -1,4 +1,4 @@
-"""Paused partitions: no later record is routed, other partitions continue, and every pause ends."""
+"""Paused partitions: no later record is routed, other partitions continue, every record gets exactly one decision."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from consumers.kafka.dead_letters import SourceRecord
 from consumers.router.paused_partitions import PausedPartitions
-from consumers.router.routing import Blocked, Routed, Routing, Waiting
+from consumers.router.routing import Blocked, Decision, Routed, Routing, UnreadableEvent, Waiting
 
 pytestmark = pytest.mark.promise(1)
 
@@ -21,11 +21,12 @@ PARTITIONS = st.integers(0, 2)
 
 @dataclass(frozen=True)
 class Record:
-    """An event that may need a customer's subscriptions or a schema."""
+    """An event that may need a schema and a customer's subscriptions, and that may be unreadable."""
 
     partition_: int
     offset_: int
-    needs: str
+    needs: frozenset[str]
+    dead: bool
 
     def topic(self) -> str:
         return "events"
@@ -37,20 +38,25 @@ class Record:
         return self.offset_
 
 
+NEEDS = st.frozensets(st.sampled_from(["customer", "schema 1", "schema 2"]))
+
+
 class PausedPartitionsModel(RuleBasedStateMachine):
-    """A partition waits for a readable subscription or a known schema; then every record is routed in order."""
+    """A partition waits for a readable subscription or a known schema; then every record is decided in order."""
 
     @initialize()
     def begin(self) -> None:
         self.paused = PausedPartitions()
         self.logs: dict[int, list[Record]] = {0: [], 1: [], 2: []}
-        self.next = dict.fromkeys(self.logs, 0)  # the next offset of each partition
+        self.next = dict.fromkeys(self.logs, 0)  # the next offset to read of each partition
         self.expected: dict[int, Record] = {}
+        self.decided: dict[int, list[tuple[int, type[Decision]]]] = {0: [], 1: [], 2: []}
         self.missing: dict[str, str | None] = {}  # what records need, and why it is missing
+        self.reported: dict[tuple[str, int], str] = {}
 
-    @rule(partition=PARTITIONS, needs=st.sampled_from(["", "customer", "schema 1", "schema 2"]))
-    def append(self, partition: int, needs: str) -> None:
-        self.logs[partition].append(Record(partition, len(self.logs[partition]), needs))
+    @rule(partition=PARTITIONS, needs=NEEDS, dead=st.booleans())
+    def append(self, partition: int, needs: frozenset[str], dead: bool) -> None:
+        self.logs[partition].append(Record(partition, len(self.logs[partition]), needs, dead))
 
     @rule(what=st.sampled_from(["customer", "schema 1", "schema 2"]), why=st.sampled_from(["requested", "away"]))
     def becomes_missing(self, what: str, why: str) -> None:
@@ -66,49 +72,68 @@ class PausedPartitionsModel(RuleBasedStateMachine):
         if partition in self.expected or self.next[partition] == len(self.logs[partition]):
             return
         record = self.logs[partition][self.next[partition]]
+        self.next[partition] += 1
         routing = self._route(record)
-        if isinstance(routing, Routed):
-            self.next[partition] += 1
-            return
-        assert isinstance(routing, Blocked | Waiting)
-        self.expected[partition] = record
-        self.paused.pause(("events", partition), cast("SourceRecord", record), routing)
+        if isinstance(routing, (Blocked, Waiting)):
+            self.expected[partition] = record
+            self.paused.pause(("events", partition), cast("SourceRecord", record), routing)
+        else:
+            self.decided[partition].append((record.offset_, type(routing)))
 
     @rule()
     def resume_partitions(self) -> None:
-        """A partition is resumed once, when its reason is gone."""
-        resumed = {key[1] for key, _ in self.paused.resume(self._blocked, lambda one: self._route(cast("Record", one)))}
-        assert resumed == {number for number, record in self.expected.items() if record.needs not in self.missing}
-        for number in resumed:
-            del self.expected[number]
+        """A partition is resumed once, when nothing is missing, with the decision about its record."""
+        resumed = self.paused.resume(self._blocked, lambda one: self._route(cast("Record", one)))
+        free = {number for number, record in self.expected.items() if not record.needs & self.missing.keys()}
+        assert {one.key[1] for one in resumed} == free
+        for one in resumed:
+            record = self.expected.pop(one.key[1])
+            assert one.record is cast("SourceRecord", record)
+            self.decided[one.key[1]].append((record.offset_, type(one.decision)))
+
+    @rule()
+    def changes_are_reported(self) -> None:
+        """A pause is reported once when it begins, and once when it ends."""
+        began, ended = self.paused.changes()
+        for pause in ended:
+            assert self.reported.pop(pause.key) == pause.kind
+        for pause in began:
+            assert pause.key not in self.reported
+            self.reported[pause.key] = pause.kind
+        assert self.reported == {key: pause.kind for key, pause in self.paused.pauses().items()}
 
     @rule()
     def partitions_are_revoked(self) -> None:
+        """Read from the committed position again: behind the last decided record."""
         self.paused.clear()
         self.expected.clear()
+        self.next = {number: len(decided) for number, decided in self.decided.items()}
 
     def _blocked(self, customer: str) -> str | None:
         return self.missing.get(customer)
 
     def _route(self, record: Record) -> Routing:
-        if record.needs not in self.missing:
-            return Routed("zenoo", "case.created", iter(()), 0, 0)
-        if record.needs == "customer":
+        for schema in sorted(record.needs - {"customer"}):
+            if schema in self.missing:
+                return Waiting(self.missing[schema])
+        if "customer" in record.needs & self.missing.keys():
             return Blocked("customer", "unusable")
-        return Waiting(self.missing[record.needs])
+        if record.dead:
+            return UnreadableEvent("zenoo", "truncated", "", (None, b""))
+        return Routed("zenoo", "case.created", iter(()), 0, 0)
 
     @invariant()
     def reason_is_reported(self) -> None:
-        """A reason is reported while a customer's events wait, and none while no partition is paused."""
+        """A reason is reported while the router knows why a record waits, and none while no partition is paused."""
         reason = self.paused.reason()
-        if not self.expected:
-            assert reason is None
-        if any(record.needs == "customer" for record in self.expected.values()):
+        pauses = self.paused.pauses()
+        assert (reason is None) == (not pauses)
+        if any(pause.kind == "unreadable_subscription" for pause in pauses.values()):
             assert reason is not None
             assert "customer" in reason
 
     def teardown(self) -> None:
-        """Once nothing is missing, every record is routed."""
+        """Once nothing is missing, every record has one decision, in order."""
         if not hasattr(self, "paused"):
             return
         self.missing.clear()
@@ -116,7 +141,11 @@ class PausedPartitionsModel(RuleBasedStateMachine):
         for number, log in self.logs.items():
             for _ in log[self.next[number] :]:
                 self.read(number)
-            assert self.next[number] == len(log)
+            assert self.decided[number] == [
+                (record.offset_, UnreadableEvent if record.dead else Routed) for record in log
+            ]
+        self.changes_are_reported()
+        assert not self.reported
 
 
 TestPausedPartitions = PausedPartitionsModel.TestCase

@@ -9,11 +9,13 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from structlog.testing import capture_logs
 
-from consumers.router.loop import BATCH, RouterLoop
+from consumers.router.loop import BATCH, UNACKNOWLEDGED_S, RouterLoop
 from consumers.router.output import EventRecords
 from consumers.router.routing import Routed
 from consumers.router.source_recovery import Positions
+from consumers.router.wait_report import LOG_AFTER_S
 
 KEY = ("events", 0)
 SEND_S = 9e-6
@@ -57,6 +59,7 @@ class World:
     # The source of the loop.
 
     reading = True
+    why_not_reading = None
     lost = False
     misplaced = False
 
@@ -66,7 +69,7 @@ class World:
     def read(self, seconds: float, limit: int) -> list[Any]:
         self.now_s += 1e-6
         if self.commits and self.now_s >= self.commits[0][0]:
-            self.commits.popleft()[1](True)
+            self.commits.popleft()[1](self.commits_succeed)
         if not self.events:
             self._sleep(seconds)
         read = [self.events.popleft() for _ in range(min(limit, len(self.events)))]
@@ -77,6 +80,8 @@ class World:
         self.suspended += 1
         self._sleep(seconds)
         return self.read(0.0, 0)
+
+    commits_succeed = True
 
     def commit(self, _positions: Positions, done: Callable[[bool], None]) -> None:
         self.commits.append((self.now_s + self.commit_s, done))
@@ -102,9 +107,11 @@ class World:
     def wait(self, seconds: float) -> None:
         self._sleep(seconds)
 
+    acknowledges = True
+
     def flush(self, _seconds: float) -> bool:
         self.now_s += 0.003
-        return True
+        return self.acknowledges
 
     def turns(self, seconds: float, most: int = 1_000_000) -> int:
         """Run until `seconds` have passed; return the number of turns, `most` at the end of the range."""
@@ -124,6 +131,7 @@ METRICS = (
     "set_table",
     "set_lag",
     "set_waiting_for_registry",
+    "set_paused_partitions",
 )
 
 
@@ -170,3 +178,23 @@ def test_slow_router_keeps_few_events_in_memory(commit_s: float) -> None:
     world.turns(10.0)
     assert world.sent > 100_000
     assert len(world.loop._arrived) < 2 * BATCH
+
+
+@pytest.mark.parametrize("fault", ["acknowledges", "commits_succeed"])
+def test_router_that_waits_for_the_brokers_is_not_ready(fault: str) -> None:
+    """If jobs are not acknowledged or positions not committed for two seconds, /readyz and the log say so."""
+    world = World(events=1, jobs=1, commit_s=0.003)
+    world.turns(0.5)
+    assert world.loop.not_ready() is None
+    setattr(world, fault, False)
+    world.events.append(1)
+    with capture_logs() as lines:
+        world.turns(UNACKNOWLEDGED_S / 2)
+        assert world.loop.not_ready() is None
+        world.turns(UNACKNOWLEDGED_S)
+        assert world.loop.not_ready() == "the brokers have not acknowledged jobs or positions for over 2 s"
+        world.turns(LOG_AFTER_S)
+        setattr(world, fault, True)
+        world.turns(1.0)
+    assert world.loop.not_ready() is None
+    assert [line["event"] for line in lines] == ["router.paused", "router.resumed"]

@@ -6,17 +6,14 @@ import copy
 import json
 import struct
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from io import BytesIO
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import fastavro
 import pytest
 
-from consumers.kafka.schema_registry import SchemaRegistry
-from schemas.catalog.errors import Unavailable, UnreadableRecord
+from schemas.catalog.errors import UnreadableRecord
 from schemas.events.event import Event
 from schemas.senders.event_codec import EventDecoder
 from schemas.senders.sender import load_sender, load_senders
@@ -212,62 +209,49 @@ def test_schema_is_requested_once():
     assert schemas.requested == [1]
 
 
-class _Handler(BaseHTTPRequestHandler):
-    """Respond like a registry: schema 1 is ours, 2 is JSON Schema, 3 fails, others do not exist."""
-
-    def do_GET(self) -> None:
-        schema_id = self.path.partition("?")[0].rpartition("/")[2]
-        status, response = {
-            "1": (200, {"schema": json.dumps(OWN)}),
-            "2": (200, {"schema": "{}", "schemaType": "JSON"}),
-            "3": (503, {"error_code": 50003, "message": "leader is away"}),
-        }.get(schema_id, (404, {"error_code": 40403, "message": "Schema not found"}))
-        body = json.dumps(response).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/vnd.schemaregistry.v1+json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: Any) -> None:
-        """Keep the test's output clean."""
+def test_schema_of_no_event_is_requested_once():
+    """A schema never changes: one that is no event schema is not requested again for the next record."""
+    schemas = Schemas("string")
+    decoder = EventDecoder(ZENOO, schemas)
+    for _ in range(3):
+        with pytest.raises(UnreadableRecord):
+            decoder.decode(written(OWN), lambda: "")
+    assert schemas.requested == [1]
 
 
-@pytest.fixture
-def registry():
-    """Return the client, and a registry server that runs until the test closes it."""
-    server = HTTPServer(("127.0.0.1", 0), _Handler)
-    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        yield SchemaRegistry(f"http://127.0.0.1:{server.server_port}"), server
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+ORDERS = edited(lambda schema, _: schema.update(name="Orders", namespace="other"))
 
 
-def test_registry_responses_are_distinguished(registry):
-    """A schema, another schema type, an unknown id and a failing registry give different results."""
-    client, _ = registry
-    assert EventDecoder(ZENOO, client).decode(written(OWN), lambda: "").data["risk_score"] == 45
-    for schema_id in (2, 4):
-        with pytest.raises(UnreadableRecord) as error:
-            client.get(schema_id)
-        assert error.value.reason == "unknown_schema"
-    with pytest.raises(Unavailable):
-        client.get(3)
+def test_record_of_a_union_is_decoded():
+    """A topic of many event types may have one schema, a union of their records. Each branch is decoded."""
+    union = ["null", OWN, ORDERS]
+    for branch, schema in ((1, OWN), (2, ORDERS)):
+        value = written(schema)
+        value = value[:5] + bytes([2 * branch]) + value[5:]
+        event = EventDecoder(ZENOO, Schemas(union)).decode(value, str)
+        assert (event.event_id, event.data["risk_score"]) == ("evt_1", 45)
 
 
-def test_unreachable_registry_is_unavailable(registry):
-    """An unknown id is Unavailable while the registry is down; a schema that was read stays known."""
-    client, server = registry
-    client.get(1)
-    server.shutdown()
-    server.server_close()
-    assert client.get(1) == OWN
-    with pytest.raises(Unavailable):
-        client.get(4)
+def test_other_values_of_a_union_are_unreadable():
+    """A null, a branch that does not exist, and a missing branch number are unreadable."""
+    union = ["null", OWN]
+    head = written(OWN)[:5]
+    assert reason(head + b"\x00", union) == "invalid_value"
+    assert reason(head + b"\x04" + written(OWN)[5:], union) == "invalid_value"
+    assert reason(head + b"\x01" + written(OWN)[5:], union) == "invalid_value"
+    assert reason(head, union) == "truncated"
+    assert reason(written(OWN), ["null", "string"]) == "unknown_schema"
+
+
+def test_recursive_type_of_another_branch_is_read_with_bounds():
+    """A branch may use a recursive type that another branch defines: deep values end no process."""
+    node = {"type": "record", "name": "Node", "fields": [{"name": "next", "type": ["null", "Node"]}]}
+    first = edited(lambda schema, fields: (schema.update(name="First"), fields.append({"name": "node", "type": node})))
+    second = edited(lambda _schema, fields: fields.append({"name": "node", "type": "zenoo.Node"}))
+    value = written(OWN)
+    value = value[:5] + b"\x02" + value[5:] + b"\2" * 100_000 + b"\0"
+    with pytest.raises(UnreadableRecord, match="RecursionError"):
+        EventDecoder(ZENOO, Schemas([first, second])).decode(value, str)
 
 
 def nested(levels: int) -> tuple[Any, bytes]:
