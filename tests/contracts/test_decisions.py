@@ -26,6 +26,7 @@ NOT_BUILT: dict[str, str] = {
     "Z8": "the replay of dead letters",
     "O34": _ACTIVE,
     "D22": _ACTIVE,
+    "O43": "filters of a subscription",
     "O37": "the choice of the secret that signs a test event (the test operation)",
 }
 

@@ -75,22 +75,14 @@ def test_headers_are_those_of_the_contract() -> None:
     assert (headers["Content-Type"], headers["User-Agent"]) == ("application/json", SIGNPOST)
 
 
-@pytest.mark.decision("O19", "O33", "O34", "O43", "O44")
-def test_schedule_timeout_limits_key_and_filters_are_those_of_the_contract() -> None:
-    """Nine waits, a timeout of 30 s, no limit of webhooks, the event's id as key, and filters without effect."""
+@pytest.mark.decision("O19", "O33", "O34", "O44")
+def test_schedule_timeout_limits_and_key_are_those_of_the_contract() -> None:
+    """Nine waits, a timeout of 30 s, no limit of webhooks, and the event's id as key."""
     waits_s = [int(wait.total_seconds()) for wait in ONBOARDING.schedule]
     assert waits_s == [5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400]
     assert (ONBOARDING.timeout.total_seconds(), ONBOARDING.max_subscriptions) == (30, None)
-    assert (ONBOARDING.max_body, ONBOARDING.evaluate_filters) == (262_144, False)
+    assert ONBOARDING.max_body == 262_144
     assert ONBOARDING.key_of(Event("evt_1", "case.opened", 0, "acme", {"id": "x"})) == "evt_1"
-
-
-def test_flavours_of_the_apis_are_data() -> None:
-    """The folder of a sender says which REST API manages its webhooks."""
-    flavours = {name: sender.api for name, sender in SENDERS.items()}
-    assert flavours == {
-        "zenoo": "native", "onboarding": "onboarding", "diligent": "diligent", "riskos": "native", "standard": "native"
-    }  # fmt: skip
 
 
 def test_url_of_the_document_is_allowed() -> None:
