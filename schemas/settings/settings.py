@@ -20,11 +20,11 @@ from schemas.settings.types import (
     Port,
     Prefix,
     ProxyUrl,
+    RegistryUrl,
     SealingKey,
     Size,
     StartAt,
     TopicName,
-    Url,
 )
 
 
@@ -65,7 +65,7 @@ class Settings(BaseModel):
     kafka: dict[str, str] = _setting(
         {}, "Properties of librdkafka by their own names, for every client; bootstrap.servers is required.", repr=False
     )
-    schema_registry_url: Url | None = _setting(
+    schema_registry_url: RegistryUrl | None = _setting(
         None, "Schema registry of the event topics; without one, events have Avro single-object encoding.", repr=False
     )
     partitions: int = _count(
