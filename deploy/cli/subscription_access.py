@@ -30,8 +30,7 @@ def writer_of(settings: Settings) -> Iterator[SubscriptionWriter]:
     """Yield a writer of subscriptions."""
     kafka = settings.kafka_properties()
     # Listing, pausing and deleting need no key.
-    has_key = settings.sealing_key is not None or settings.sealing_key_file is not None
-    sealer = sealer_of(settings) if has_key else None
+    sealer = sealer_of(settings) if settings.has_sealing_key else None
     writer = SubscriptionWriter(kafka, settings.names, senders_of(settings), sealer)
     # Another writer may take over a partition: a fatal error for the client, which logs it, but the writer retries. If
     # it fails, the command reports an error.

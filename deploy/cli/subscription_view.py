@@ -20,6 +20,7 @@ _SIGNS: Final = {
     "created": "+",
     "changed": "~",
     "rotated": "~",
+    "resealed": "~",
     "paused": "~",
     "resumed": "~",
     "deleted": "-",

@@ -17,7 +17,7 @@ from schemas.catalog.errors import Unavailable
 from schemas.input.durations import milliseconds
 from schemas.network.egress import ANY_PORT
 from schemas.settings.kafka_properties import is_secret
-from schemas.settings.settings import EventSource
+from schemas.settings.settings import EventSource, NamedKey
 
 UP_FILE: Final = "up.json"
 _LOCK_FILE: Final = "up.lock"
@@ -62,11 +62,15 @@ def write_settings(state: Path, loaded: Loaded, bootstrap_servers: str, extra: M
     withheld = [f"{key} ({loaded.origin(key)})" for key in secret]
     left_out = {"kafka", *_LISTENING}
     values = {key: value for key, value in values_set.items() if key not in left_out and not _is_secret(key, value)}
-    if settings.sealing_key is None and settings.sealing_key_file is None:
+    if not settings.has_sealing_key:
         create_key_file(state / _KEY_FILE)
         values["sealing_key_file"] = _KEY_FILE
     elif settings.sealing_key_file is not None:
         values["sealing_key_file"] = settings.sealing_key_file.absolute()
+    elif settings.sealing_keys and "sealing_keys" in values:
+        values["sealing_keys"] = [
+            named.model_copy(update={"file": named.file.absolute()}) for named in settings.sealing_keys if named.file
+        ]
     if settings.ca_bundle is not None:
         values["ca_bundle"] = settings.ca_bundle.absolute()
     if settings.senders:
@@ -85,6 +89,8 @@ def write_settings(state: Path, loaded: Loaded, bootstrap_servers: str, extra: M
 
 
 def _is_secret(key: str, value: Any) -> bool:
+    if key == "sealing_keys":
+        return any(named.key is not None for named in value)
     return key == "sealing_key" or (key in ("schema_registry_url", "proxy") and "@" in str(value))
 
 
@@ -97,8 +103,9 @@ def _toml(value: Any) -> str:
             return _toml(f"{milliseconds(value)}ms" if value.microseconds else f"{milliseconds(value) // 1_000}s")
         case datetime():
             return _toml(value.isoformat())
-        case EventSource():
-            return f"{{ topic = {_toml(value.topic)}, sender = {_toml(value.sender)} }}"
+        case EventSource() | NamedKey():
+            fields = value.model_dump(exclude_none=True)
+            return f"{{ {', '.join(f'{name} = {_toml(field)}' for name, field in fields.items())} }}"
         case list() | tuple():
             return f"[{', '.join(map(_toml, value))}]"
         case _:  # networks and paths

@@ -89,7 +89,7 @@ def _prefix(value: str) -> str:
 
 def _key(value: SecretStr) -> SecretStr:
     try:
-        key = base64.b64decode(value.get_secret_value(), validate=True)
+        key = base64.b64decode("".join(value.get_secret_value().split()), validate=True)
     except (binascii.Error, ValueError):
         key = b""
     if len(key) != KEY_BYTES:
@@ -101,6 +101,7 @@ Size: TypeAlias = Annotated[int, BeforeValidator(_size), Field(ge=1024, le=100 *
 Duration: TypeAlias = Annotated[timedelta, BeforeValidator(_duration)]
 Address: TypeAlias = Annotated[str, AfterValidator(_address)]
 DnsServer: TypeAlias = Annotated[str, AfterValidator(_dns_server)]
+KeyName: TypeAlias = Annotated[str, Field(pattern="^[A-Za-z0-9._-]{1,64}$")]
 Network: TypeAlias = Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)]
 Port: TypeAlias = Annotated[int, Field(ge=0, le=65535)]
 Prefix: TypeAlias = Annotated[str, AfterValidator(_prefix)]
