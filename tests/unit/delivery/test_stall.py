@@ -78,6 +78,7 @@ class StallingLoop:
             "scheduler": self.scheduler,
             "client": SimpleNamespace(in_flight=0, is_busy=False),
             "table": SimpleNamespace(poll=lambda _now: None, is_fresh=lambda _now: True, current=True),
+            "long_timeouts": SimpleNamespace(check_start=lambda: None),
             "housekeeping": SimpleNamespace(turn=lambda _now, _waits: None),
         }
 
