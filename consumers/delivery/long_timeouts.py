@@ -37,7 +37,7 @@ class LongTimeouts:
         timeout_ms = entry.value.timeout_ms
         if self._started and self._found.get(id_) != timeout_ms:
             _log.warning(
-                "subscription.timeout_too_long", subscription=id_, timeout_ms=timeout_ms, drain_ms=self._drain_ms
+                "subscription.drain_exceeded", subscription=id_, timeout_ms=timeout_ms, drain_ms=self._drain_ms
             )
         self._found[id_] = timeout_ms
 

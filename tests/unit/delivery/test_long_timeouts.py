@@ -56,7 +56,7 @@ def test_longer_timeout_after_the_start_is_logged_once():
         for _ in range(2):
             timeouts.on_change("a", entry(60))
     assert [(log["event"], log["subscription"], log["timeout_ms"]) for log in logs] == [
-        ("subscription.timeout_too_long", "a", 60_000)
+        ("subscription.drain_exceeded", "a", 60_000)
     ]
 
 
