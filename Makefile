@@ -26,9 +26,9 @@ $(READY): requirements/dev.txt pyproject.toml
 		|| { echo "signpost needs Python 3.11 or later; $(PYTHON) is $$($(PYTHON) --version). Try: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
 	@echo "setup: virtual environment in $(VENV), with $$($(PYTHON) --version)"
 	@$(PYTHON) -m venv $(VENV) || { echo "setup: on Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
-	@echo "setup: packages of requirements/dev.txt (half a minute the first time)"
-	@$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off --require-hashes -r requirements/dev.txt \
-		| awk '/^Collecting/ {printf "."; fflush()} /^Successfully/ {print " " NF - 2 " packages"}'
+	@echo "setup: packages of requirements/dev.txt"
+	@$(BIN)/python -u -m pip install --disable-pip-version-check --progress-bar off --require-hashes \
+		-r requirements/dev.txt | bash requirements/show-progress
 	@echo "setup: Signpost itself"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $(READY)
@@ -90,7 +90,8 @@ docs: reference $(VENV)/.ready-docs ## generate reference pages, then build all 
 
 $(VENV)/.ready-docs: requirements/docs.txt $(READY)
 	@echo "setup: packages of requirements/docs.txt"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/docs.txt
+	@$(BIN)/python -u -m pip install --disable-pip-version-check --progress-bar off --require-hashes \
+		-r requirements/docs.txt | bash requirements/show-progress
 	@touch $@
 
 lock: $(READY) ## update versions in requirements/*.txt (needs uv)

@@ -15,6 +15,7 @@ import structlog
 from consumers.delivery.endpoint import Endpoint
 from consumers.delivery.housekeeping import Housekeeping
 from consumers.delivery.http.client import HttpClient
+from consumers.delivery.long_timeouts import LongTimeouts
 from consumers.delivery.partitions.committer import Committer
 from consumers.delivery.partitions.outbox import Outbox
 from consumers.delivery.partitions.progress import MAX_BATCH
@@ -51,6 +52,7 @@ _LOG_AGAIN_MS: Final = 60_000
 _NO_COMMIT: Final = "the broker has not committed for over 2 s"
 _STALE_TABLE: Final = "the broker does not confirm that the subscriptions table is current"
 _UNVERIFIED: Final = "the process stalled: ownership of its partitions is unverified until a transaction commits"
+_CUT: Final = "drain_timeout is over: the next process sends the open requests again"
 _NO_PARTITIONS: Final = "no partitions assigned yet"
 _NO_POSITIONS: Final = "the positions of the assigned partitions are not known yet"
 
@@ -83,6 +85,7 @@ class DeliveryLoop:
         outbox: Outbox,
         committer: Committer,
         table: SubscriptionTable[Endpoint],
+        long_timeouts: LongTimeouts,
         housekeeping: Housekeeping,
         clocks: Clocks,
         limits: ProcessLimits,
@@ -93,6 +96,7 @@ class DeliveryLoop:
         self._outbox = outbox
         self._committer = committer
         self._table = table
+        self._long_timeouts = long_timeouts
         self._housekeeping = housekeeping
         self._now = clocks.unix_ms
         self._monotonic = clocks.monotonic_ms
@@ -117,8 +121,12 @@ class DeliveryLoop:
         return self.paused_by in (_NO_COMMIT, _STALE_TABLE)
 
     def run(self, pattern: str, stopping: Callable[[], bool]) -> bool:
-        """Deliver until `stopping` returns True, then drain. Return whether all results are committed."""
+        """Deliver until `stopping` returns True, then drain. Return whether all results are committed.
+
+        SettingsError if a subscription has a timeout that is too long for the drain.
+        """
         self._load_table(stopping)
+        self._long_timeouts.check_start()
         tune_gc()
         self._reader.subscribe(pattern)
         self._deliver(stopping)
@@ -314,9 +322,13 @@ class DeliveryLoop:
             self._collect_responses(_SOCKETS_S)
             self._housekeeping.turn(self._now(), self.waits_for_broker)
         complete = self._is_drained()
+        open_requests = self._client.in_flight
         self._reader.close()
         self._table.close()
-        _log.info("delivery.drained", complete=complete)
+        if complete:
+            _log.info("delivery.drained", complete=True)
+        else:
+            _log.warning("delivery.drained", complete=False, open_requests=open_requests, note=_CUT)
         return complete
 
     def _is_drained(self) -> bool:

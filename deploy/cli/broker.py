@@ -43,10 +43,12 @@ def _broker(
 
     If the settings name a broker, the command reports that and exits without starting one.
     """
-    with start_broker(settings_of(ctx).bootstrap_servers, data=data, port=port, on_progress=typer.echo) as broker:
+    with start_broker(
+        settings_of(ctx, broker=False).bootstrap_servers, data=data, port=port, on_progress=typer.echo
+    ) as broker:
         if broker.kind == "given":
             return
         stop_request = StopRequest()
         while not stop_request.wait(_CHECK_EVERY_S):
             if not broker.is_alive():
-                raise Unavailable(f"the broker exited by itself; the end of its log:\n{broker.log_tail()}")
+                raise Unavailable(f"the broker {broker.ended}; log: {broker.save_log()}")

@@ -13,6 +13,7 @@ import typer
 
 from deploy.cli.options import options_of
 from deploy.config.settings_sources import Loaded, load
+from deploy.dev.state import check_up_runs
 from schemas.catalog.errors import InvalidInput, SettingsError
 from schemas.input.durations import parse_duration
 from schemas.settings.settings import Settings
@@ -47,9 +48,15 @@ def _check_state(state: Path | None) -> None:
     raise SettingsError(f"{named}: there is no folder {state}; name the one that `signpost up` wrote into, or none")
 
 
-def settings_of(ctx: typer.Context) -> Settings:
-    """Return the settings, read once per run; SettingsError names the wrong ones."""
-    return loaded_of(ctx).settings
+def settings_of(ctx: typer.Context, *, broker: bool = True) -> Settings:
+    """Return the settings, read once per run; SettingsError names the wrong ones.
+
+    If the command needs a `broker`: Unavailable at once if that is the one of a `signpost up` that is not running.
+    """
+    loaded = loaded_of(ctx)
+    if broker:
+        check_up_runs(loaded)
+    return loaded.settings
 
 
 def duration_of(option: str, text: str) -> timedelta:

@@ -31,7 +31,7 @@ def _deliver(
     supervised: Supervised = False,
 ) -> None:
     """Deliver the jobs that are due: sign, POST, retry on schedule, record every attempt."""
-    settings = settings_of(ctx)
+    settings = settings_of(ctx, broker=not supervised)
     if not supervised:
         refuse_instance_of_up(ctx, "deliver", instance)
     raise typer.Exit(run_role(build, settings, instance, listen or settings.deliver_listen))

@@ -91,7 +91,7 @@ def _secret(secret: str | None, variable: str | None) -> str | None:
 
 
 def _sender(ctx: typer.Context, name: str) -> Sender:
-    return load_senders().get(name) or sender_named(settings_of(ctx), name)
+    return load_senders().get(name) or sender_named(settings_of(ctx, broker=False), name)
 
 
 def _verifier(sender: Sender, secret: str) -> Verify:

@@ -31,7 +31,7 @@ def _router(
     supervised: Supervised = False,
 ) -> None:
     """Match each event with the subscriptions of its customer, and create a job for each match."""
-    settings = settings_of(ctx)
+    settings = settings_of(ctx, broker=not supervised)
     if not supervised:
         refuse_instance_of_up(ctx, "router", instance)
     raise typer.Exit(run_role(build, settings, instance, listen or settings.router_listen))

@@ -28,7 +28,7 @@ def _list(
     json: Annotated[bool, typer.Option("--json", help="As JSON, with all fields of `show`.")] = False,
 ) -> None:
     """List all senders."""
-    senders = senders_of(settings_of(ctx))
+    senders = senders_of(settings_of(ctx, broker=False))
     if json:
         print_json([_as_json(sender) for sender in senders.values()])
         return
@@ -42,7 +42,7 @@ def _list(
 @app.command("show")
 def _show(ctx: typer.Context, name: Annotated[str, typer.Argument(metavar="NAME", help="As `list` shows it.")]) -> None:
     """Show one sender: event types, headers, schedule and limits."""
-    _print(sender_named(settings_of(ctx), name))
+    _print(sender_named(settings_of(ctx, broker=False), name))
 
 
 @app.command("check")
@@ -79,7 +79,7 @@ def _docs(
     ] = None,
 ) -> None:
     """Write documents for receivers: a guide with code, AsyncAPI, and a JSON Schema for each body."""
-    settings = settings_of(ctx)
+    settings = settings_of(ctx, broker=False)
     senders = [sender_named(settings, name) for name in names or senders_of(settings)]
     count = write_documents(folder, senders, settings.names.events, version("kafka-signpost"))
     typer.echo(f"{folder}: {count} files of {len(senders)} sender{'' if len(senders) == 1 else 's'}")

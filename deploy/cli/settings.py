@@ -15,7 +15,7 @@ from deploy.cli.columns import Column, print_table, screen_width
 from deploy.cli.context import command_app, loaded_of, print_json
 from deploy.config.settings_sources import Loaded
 from schemas.settings.kafka_properties import is_secret
-from schemas.settings.settings import Settings, unit_of
+from schemas.settings.settings import NamedKey, Settings, unit_of
 
 app = command_app()
 
@@ -108,6 +108,8 @@ def _shown(key: str, value: Any) -> Any:
             shown = value.isoformat()
         case tuple():
             shown = [_shown(key, item) for item in value]
+        case NamedKey():
+            shown = {"id": value.id, **({"key": MASK} if value.file is None else {"file": str(value.file)})}
         case _ if hasattr(value, "model_dump"):
             shown = value.model_dump()
     return shown
@@ -128,6 +130,17 @@ def _short(origin: str) -> str:
     return min(origin, os.path.relpath(origin), key=len)
 
 
+def _item_text(item: Any) -> str:
+    """Return an item of a list as text: an event source, a sealing key, or a plain value."""
+    match item:
+        case {"topic": topic, "sender": sender}:
+            return f"{topic} ({sender})"
+        case {"id": id_}:
+            return str(id_)
+        case _:
+            return str(item)
+
+
 def _text(row: Row) -> str:
     """Return a value as a cell of the table."""
     match row.value:
@@ -138,6 +151,6 @@ def _text(row: Row) -> str:
         case int() | float():
             return f"{row.value} {row.unit}".rstrip()
         case list(items):
-            return ", ".join(f"{i['topic']} ({i['sender']})" if isinstance(i, dict) else str(i) for i in items)
+            return ", ".join(_item_text(item) for item in items)
         case _:
             return str(row.value)

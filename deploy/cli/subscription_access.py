@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
-from typing import Final, TypeGuard
+from datetime import UTC, datetime
+from typing import TypeGuard
 
+from deploy.config.drain import longest_timeout
 from deploy.config.sealing_key import sealer_of
 from deploy.config.senders import senders_of
 from deploy.config.subscription_file import SubscriptionFile
@@ -21,17 +22,13 @@ from schemas.settings.settings import Settings
 from schemas.subscriptions.rules import Bounds, Draft, Fault, faults
 from schemas.subscriptions.subscription import Subscription
 
-# A draining process needs this after the last response: to record it and to exit.
-_TO_DRAIN: Final = timedelta(seconds=5)
-
 
 @contextmanager
 def writer_of(settings: Settings) -> Iterator[SubscriptionWriter]:
     """Yield a writer of subscriptions."""
     kafka = settings.kafka_properties()
     # Listing, pausing and deleting need no key.
-    has_key = settings.sealing_key is not None or settings.sealing_key_file is not None
-    sealer = sealer_of(settings) if has_key else None
+    sealer = sealer_of(settings) if settings.has_sealing_key else None
     writer = SubscriptionWriter(kafka, settings.names, senders_of(settings), sealer)
     # Another writer may take over a partition: a fatal error for the client, which logs it, but the writer retries. If
     # it fails, the command reports an error.
@@ -59,8 +56,7 @@ def check_drafts(settings: Settings, drafts: Sequence[Draft]) -> None:
 
 def _faults(settings: Settings, drafts: Sequence[Draft]) -> list[Fault]:
     policy = EgressPolicy(settings.allow_http, settings.allow_cidrs, frozenset(settings.allow_ports))
-    longest = max(settings.drain_timeout - _TO_DRAIN, timedelta(seconds=1))
-    return faults(drafts, senders_of(settings), policy, Bounds(longest, datetime.now(UTC)))
+    return faults(drafts, senders_of(settings), policy, Bounds(longest_timeout(settings), datetime.now(UTC)))
 
 
 def readable(log: SubscriptionLog) -> list[Subscription]:

@@ -23,6 +23,7 @@ _SIGNS: Final = {
     "created": "+",
     "changed": "~",
     "rotated": "~",
+    "resealed": "~",
     "paused": "~",
     "resumed": "~",
     "deleted": "-",

@@ -10,7 +10,7 @@ from typing import Annotated, Final, TypeAlias
 
 import typer
 
-from deploy.cli import subscription_edit
+from deploy.cli import subscription_edit, subscription_reseal
 from deploy.cli.columns import Column, print_table
 from deploy.cli.context import command_app, print_json, settings_of
 from deploy.cli.subscription_access import check_file, existing, is_subscription, readable, writer_of
@@ -192,3 +192,4 @@ def _is_chosen(subscription: Subscription, customer: str | None, host: str | Non
 
 
 app.add_typer(subscription_edit.app)
+app.add_typer(subscription_reseal.app)

@@ -36,7 +36,7 @@ def _up(
     roles += [RoleProcess("deliver", instance) for instance in range(deliver)]
     stop = Stop()
     try:
-        with running(folder, options.config, roles, typer.echo) as stack:
+        with running(folder, options.config, roles, typer.echo, listen=True) as stack:
             if stack.wait_ready(stop):
                 for line in _summary(folder, stack.broker.bootstrap_servers, stack.addresses):
                     typer.echo(line)

@@ -55,7 +55,7 @@ def _verify(
 
     The command tries common mistakes with the secret, the body and the signature, and names the one that explains it.
     """
-    known = load_senders().get(sender) or sender_named(settings_of(ctx), sender)
+    known = load_senders().get(sender) or sender_named(settings_of(ctx, broker=False), sender)
     if [file, headers_file, secret_file].count(_STDIN) > 1:
         raise InvalidInput("only one of FILE, --headers-file and --secret-file can be standard input")
     headers = _headers([*_lines(headers_file), *(header or ())])

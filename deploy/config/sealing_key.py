@@ -1,4 +1,4 @@
-"""The key that seals webhook secrets: from the settings or a file. Creates key files."""
+"""The keys that seal webhook secrets: from the settings or files. Creates key files."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import secrets
 from pathlib import Path
 from typing import Final
 
-from schemas.catalog.errors import SettingsError
-from schemas.settings.settings import Settings
+from schemas.catalog.errors import InvalidInput, SettingsError
+from schemas.settings.settings import NamedKey, Settings
 from schemas.subscriptions.sealing import Sealer, load_sealing_key
 
 _OTHERS: Final = 0o077
 _WHAT_TO_DO: Final = (
-    "set SIGNPOST_SEALING_KEY to 32 random bytes in base64, or sealing_key_file to a file with them, "
-    "the same for all processes"
+    "set SIGNPOST_SEALING_KEY to 32 random bytes in base64, sealing_key_file to a file with them, or sealing_keys to "
+    "several keys, the same for all processes"
 )
 
 
@@ -25,19 +25,35 @@ def sealer_of(settings: Settings) -> Sealer:
         return Sealer([load_sealing_key(settings.sealing_key.get_secret_value())])
     if settings.sealing_key_file is not None:
         return Sealer([read_key_file(settings.sealing_key_file)])
-    raise SettingsError(f"no sealing key is set: {_WHAT_TO_DO}")
+    if not settings.sealing_keys:
+        raise SettingsError(f"no sealing key is set: {_WHAT_TO_DO}")
+    keys = {named.id: _key_of(named) for named in settings.sealing_keys}
+    for id_, key in keys.items():
+        if same := next((other for other in keys if other != id_ and keys[other] == key), None):
+            raise SettingsError(f"sealing_keys: {id_} and {same} are the same key; remove one of them")
+    return Sealer(list(keys.values()), list(keys))
 
 
-def read_key_file(path: Path) -> bytes:
+def _key_of(named: NamedKey) -> bytes:
+    if named.file is not None:
+        return read_key_file(named.file, f"sealing_keys: {named.id}: file")
+    assert named.key is not None  # a rule of the setting
+    return load_sealing_key(named.key.get_secret_value())
+
+
+def read_key_file(path: Path, setting: str = "sealing_key_file") -> bytes:
     """Read a key file; SettingsError if it is missing, is not a key, or can be read by other users."""
     try:
         mode = path.stat().st_mode
-        text = path.read_text(encoding="ascii")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"sealing_key_file {path}: cannot be read: {error}; {_WHAT_TO_DO}") from error
+        text = path.read_text(encoding="utf-8-sig", errors="replace")  # some editors begin a file with a BOM
+    except OSError as error:
+        raise SettingsError(f"{setting} {path}: cannot be read: {error.strerror}; {_WHAT_TO_DO}") from error
     if mode & _OTHERS:
-        raise SettingsError(f"sealing_key_file {path}: other users can read it; run chmod 600 {path}")
-    return load_sealing_key(text.strip())
+        raise SettingsError(f"{setting} {path}: other users can read it; run chmod 600 {path}")
+    try:
+        return load_sealing_key(text)
+    except InvalidInput as error:
+        raise SettingsError(f"{setting} {path}: {error}") from None
 
 
 def create_key_file(path: Path) -> None:

@@ -23,7 +23,7 @@ from pydantic_settings import SettingsError as UnreadableVariable
 from schemas.catalog.errors import SettingsError
 from schemas.input.suggestions import did_you_mean
 from schemas.settings.kafka_properties import check_property, property_of_variable
-from schemas.settings.settings import Settings, flatten_properties, problems_of
+from schemas.settings.settings import SEALING_KEYS, Settings, flatten_properties, problems_of
 
 FILE_NAME: Final = "signpost.toml"
 PREFIX: Final = "SIGNPOST_"
@@ -40,6 +40,7 @@ _LISTS: Final = {
     "allow_cidrs": '["10.0.0.0/8"]',
     "allow_ports": "[8080]",
     "dns_servers": '["10.0.0.53"]',
+    "sealing_keys": '[{"id": "2026", "file": "2026.key"}, {"id": "2025", "file": "2025.key"}]',
 }
 # Kubernetes sets such variables in each pod for a service named signpost…: SIGNPOST_PORT, SIGNPOST_ROUTER_SERVICE_HOST.
 _SERVICE_LINK: Final = re.compile(r".*_SERVICE_HOST|.*_SERVICE_PORT(_.*)?|.*_PORT_\d+_(TCP|UDP|SCTP)(_[A-Z]+)?")
@@ -90,8 +91,8 @@ def load(
     kafka: dict[str, str] = {}
     origins: dict[str, str] = {}
     for layer in reversed(layers):
-        if "sealing_key" in layer.values or "sealing_key_file" in layer.values:
-            for key in ("sealing_key", "sealing_key_file"):  # they exclude each other: the higher layer wins
+        if any(key in layer.values for key in SEALING_KEYS):
+            for key in SEALING_KEYS:  # they exclude one another: the higher layer wins
                 values.pop(key, None)
                 origins.pop(key, None)
         values |= layer.values
@@ -153,6 +154,9 @@ def _file(path: Path) -> Layer:
     for key in ("sealing_key_file", "ca_bundle"):
         if isinstance(file := values.get(key), str):
             values[key] = path.parent / file
+    for named in keys if isinstance(keys := values.get("sealing_keys"), list) else ():
+        if isinstance(named, dict) and isinstance(file := named.get("file"), str):
+            named["file"] = path.parent / file
     return _layer(values, str(path), lambda key: key)
 
 

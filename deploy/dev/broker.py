@@ -28,7 +28,10 @@ class _Node(Protocol):
     def stop(self) -> None: ...
     def kill(self) -> None: ...
     def close(self) -> None: ...
+    @property
+    def ended(self) -> str: ...
     def log_tail(self) -> str: ...
+    def save_log(self) -> Path: ...
 
 
 class Broker:
@@ -64,9 +67,23 @@ class Broker:
         """Start a stopped broker again, at the same address with the same data."""
         self._own().start()
 
+    @property
+    def describe(self) -> str:
+        """One line for people about a broker that was started here: what runs, where, and its data."""
+        return self._own().describe
+
+    @property
+    def ended(self) -> str:
+        """How a broker that was started here ended, such as `was killed by SIGKILL`."""
+        return self._own().ended
+
     def log_tail(self) -> str:
         """Return the last lines of the log of a broker that was started here."""
         return self._own().log_tail()
+
+    def save_log(self) -> Path:
+        """Return a file with the log of a broker that was started here; it outlives temporary data."""
+        return self._own().save_log()
 
     def close(self) -> None:
         """End the broker that was started here; data in a temporary folder is removed."""

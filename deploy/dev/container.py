@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 from uuid import uuid4
 
-from deploy.dev import kafka, parent_bound
+from deploy.dev import broker_log, kafka, parent_bound
 from deploy.dev.jars import KAFKA_VERSION, OnProgress
 from schemas.catalog.errors import Unavailable
 
@@ -107,6 +107,19 @@ class ContainerBroker:
         """Return the last lines of the container's output."""
         with _translated("the container's log cannot be read"):
             return str(self._docker.get_wrapped_container().logs(tail=_LOG_LINES).decode(errors="replace"))
+
+    @property
+    def ended(self) -> str:
+        """How the container ended; Docker keeps no more than its exit code."""
+        with _translated("the container's state cannot be read"):
+            container = self._docker.get_wrapped_container()
+            container.reload()
+            return f"exited with code {container.attrs['State']['ExitCode']}"
+
+    def save_log(self) -> Path:
+        """Return a file with the container's output; it outlives temporary data and the container."""
+        with _translated("the container's log cannot be read"):
+            return broker_log.save(self._docker.get_wrapped_container().logs())
 
     def close(self) -> None:
         """End and remove it; temporary data is removed."""

@@ -13,7 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Final, Literal
 
-from deploy.dev import kafka, parent_bound
+from deploy.dev import broker_log, kafka, parent_bound
 from deploy.dev.jars import KAFKA_VERSION, OnProgress, kafka_jars
 from schemas.catalog.errors import Unavailable
 
@@ -56,6 +56,7 @@ class JvmBroker:
         self._temporary = data is None
         self.data = data.absolute() if data else Path(tempfile.mkdtemp(prefix="signpost-kafka-"))
         self._process: parent_bound.ChildProcess | None = None
+        self._log_begins = 0  # offset in the log where the present JVM began to write
         try:
             self.data.mkdir(parents=True, exist_ok=True)
             on_progress("broker: starting Kafka on the Java of this machine")
@@ -106,7 +107,14 @@ class JvmBroker:
 
     def is_alive(self) -> bool:
         """Return whether the JVM runs."""
-        return self._process is not None and self._process.poll() is None
+        process = self._process  # another thread may kill it
+        return process is not None and process.poll() is None
+
+    @property
+    def ended(self) -> str:
+        """How the JVM ended."""
+        code = None if self._process is None else self._process.poll()
+        return "is stopped" if code is None else parent_bound.exit_text(code)
 
     def close(self) -> None:
         """End it; temporary data is removed."""
@@ -120,9 +128,17 @@ class JvmBroker:
         """Return the last lines of the JVM's log."""
         return "\n".join(self._log_text().splitlines()[-_LOG_LINES:])
 
+    def save_log(self) -> Path:
+        """Return a file with the JVM's log; it outlives temporary data."""
+        log = self.data / _LOG
+        return broker_log.save(log.read_bytes()) if self._temporary and log.exists() else log
+
     def _log_text(self) -> str:
+        """Return what the JVM has logged since its last start."""
         try:
-            return (self.data / _LOG).read_text(encoding="utf-8", errors="replace")
+            with (self.data / _LOG).open("rb") as log:
+                log.seek(self._log_begins)
+                return log.read().decode("utf-8", errors="replace")
         except OSError:
             return ""
 
@@ -146,6 +162,7 @@ class JvmBroker:
         if not kafka.is_formatted(self.data):
             self._format()
         with (self.data / _LOG).open("ab") as log:
+            self._log_begins = log.tell()
             self._process = parent_bound.start(
                 self._command("kafka.Kafka", kafka.PROPERTIES),
                 cwd=self.data,
@@ -162,14 +179,12 @@ class JvmBroker:
         command = self._command("kafka.tools.StorageTool", *arguments)
         completed = subprocess.run(command, cwd=self.data, capture_output=True, text=True, check=False)
         if completed.returncode != 0:
-            raise Unavailable(
-                f"Kafka's storage in {self.data} cannot be formatted: {(completed.stderr or completed.stdout).strip()}"
-            )
+            reason = broker_log.reason_in(completed.stdout + completed.stderr)
+            raise Unavailable(f"Kafka's storage in {self.data} cannot be formatted: {reason}")
 
     def _command(self, *arguments: str) -> list[str]:
         return [self._java, *_JVM_OPTIONS, *kafka.heap_options().split(), "-cp", f"{self._jars}/*", *arguments]
 
     def _start_failure(self) -> str:
-        lines = [line for line in self._log_text().splitlines() if " INFO " not in line] or [self.log_tail()]
-        tail = "\n".join(lines[-_LOG_LINES:])
-        return f"Kafka exited during start-up; the end of its log ({self.data / _LOG}):\n{tail}"
+        reason = broker_log.reason_in(self._log_text())
+        return f"Kafka {self.ended} during start-up: {reason} (log: {self.save_log()})"

@@ -15,6 +15,7 @@ from typing import Final
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
+from deploy.dev.addresses import accepts, is_free
 from schemas.catalog.errors import Unavailable
 
 STORAGE: Final = "kafka"
@@ -88,29 +89,26 @@ def choose_port(data: Path, port: int | None) -> int:
     Unavailable if `port` is taken.
     """
     if port is not None:
-        if not _is_free(port):
+        if not is_free(port):
             raise Unavailable(f"port {port} of 127.0.0.1 is taken")
         return port
     previous = _previous_port(data)
-    return previous if previous is not None and _is_free(previous) else free_port()
+    return previous if previous is not None and is_free(previous) else free_port()
 
 
 def _previous_port(data: Path) -> int | None:
+    address = previous_address(data)
+    port = "" if address is None else address.rpartition(":")[2]
+    return int(port) if port.isdecimal() else None
+
+
+def previous_address(data: Path) -> str | None:
+    """Return the address that clients used of the last broker of a data folder; None if there was none."""
     try:
         lines = (data / PROPERTIES).read_text(encoding="utf-8").splitlines()
-        return next(int(line.rpartition(":")[2]) for line in lines if line.startswith("advertised.listeners="))
-    except (OSError, ValueError, StopIteration):
+    except (OSError, ValueError):
         return None
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
+    return next((line.rpartition("//")[2] for line in lines if line.startswith("advertised.listeners=")), None)
 
 
 def free_port() -> int:
@@ -121,7 +119,7 @@ def free_port() -> int:
     """
     for _ in range(_PORT_TRIES):
         port = secrets.choice(_PORTS)
-        if _is_free(port):
+        if is_free(port):
             return port
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -138,7 +136,8 @@ def wait_until_ready(port: int, data: Path, is_alive: Callable[[], bool], deadli
     while time.monotonic() < ends_at:
         if not is_alive():
             return False
-        if _accepts(port) and _is_ready(port, data):
+        # A Kafka client would log each refusal.
+        if accepts(f"127.0.0.1:{port}") and _is_ready(port, data):
             return True
         time.sleep(0.05)
     raise Unavailable(f"Kafka at 127.0.0.1:{port} was not ready within {deadline_s:.0f} s")
@@ -150,15 +149,6 @@ def _cluster_of(data: Path) -> str:
     except OSError:  # a container formats its storage itself
         return "not formatted yet"
     return next((line.partition("=")[2] for line in lines if line.startswith("cluster.id=")), "unknown")
-
-
-def _accepts(port: int) -> bool:
-    """Return whether a socket listens at the port. Checked first because a Kafka client logs each refusal."""
-    try:
-        socket.create_connection(("127.0.0.1", port), timeout=1).close()
-    except OSError:
-        return False
-    return True
 
 
 def _is_ready(port: int, data: Path) -> bool:

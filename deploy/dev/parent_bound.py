@@ -92,6 +92,11 @@ class ChildProcess:
             os.close(parent_pipe)
 
 
+def exit_text(code: int) -> str:
+    """Return how a process ended, from what `poll` returns: `was killed by SIGKILL`, `exited with code 1`."""
+    return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with code {code}"
+
+
 def start(
     command: Sequence[str],
     *,

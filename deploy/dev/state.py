@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import json
 import os
+import shlex
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -13,20 +14,22 @@ from typing import Any, Final
 
 from deploy.config.sealing_key import create_key_file
 from deploy.config.settings_sources import FILE_NAME, Loaded
+from deploy.dev.addresses import accepts
+from deploy.dev.kafka import previous_address
 from schemas.catalog.errors import Unavailable
 from schemas.input.durations import milliseconds
 from schemas.network.egress import ANY_PORT
 from schemas.settings.kafka_properties import is_secret
-from schemas.settings.settings import EventSource
+from schemas.settings.settings import EventSource, NamedKey
 
 UP_FILE: Final = "up.json"
+BROKER_FOLDER: Final = "broker"
 _LOCK_FILE: Final = "up.lock"
 _KEY_FILE: Final = "sealing.key"
 _HEAD: Final = """\
 # Written by `signpost up` at each start: other commands find this installation by it (--state, SIGNPOST_STATE).
 # Put your own settings into the environment, a file given by --config, or ./signpost.toml.
 """
-_LISTENING: Final = ("router_listen", "deliver_listen")  # `up` chooses a port for each role
 
 
 @contextlib.contextmanager
@@ -49,6 +52,37 @@ def locked(state: Path) -> Iterator[None]:
         yield
 
 
+def is_locked(state: Path) -> bool:
+    """Return whether a `signpost up` runs in the folder."""
+    try:
+        with (state / _LOCK_FILE).open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        pass
+    return False
+
+
+def check_up_runs(loaded: Loaded) -> None:
+    """Unavailable if the broker of these settings is the one that a `signpost up` started, and that does not run.
+
+    A client would only find that nothing listens, after ten seconds. A broker that was started by hand with the data of
+    `signpost up` has the same address: then something listens.
+    """
+    origin = Path(loaded.origin("kafka.bootstrap.servers"))
+    state = origin.parent
+    servers = loaded.settings.bootstrap_servers
+    if servers is None or origin.name != FILE_NAME or servers != previous_address(state / BROKER_FOLDER):
+        return
+    if is_locked(state) or accepts(servers):
+        return
+    raise Unavailable(
+        f"`signpost up` is not running in {state}, and its broker at {servers} runs only with "
+        f"it: start both with `signpost up --state {shlex.quote(str(state))}`; the data is kept"
+    )
+
+
 def write_settings(state: Path, loaded: Loaded, bootstrap_servers: str, extra: Mapping[str, Any]) -> list[str]:
     """Write `signpost.toml`: the current settings without defaults and secrets, overridden by `extra`.
 
@@ -60,13 +94,16 @@ def write_settings(state: Path, loaded: Loaded, bootstrap_servers: str, extra: M
     secret = [key for key, value in values_set.items() if _is_secret(key, value)]
     secret += [f"kafka.{name}" for name in settings.kafka if is_secret(name)]
     withheld = [f"{key} ({loaded.origin(key)})" for key in secret]
-    left_out = {"kafka", *_LISTENING}
-    values = {key: value for key, value in values_set.items() if key not in left_out and not _is_secret(key, value)}
-    if settings.sealing_key is None and settings.sealing_key_file is None:
+    values = {key: value for key, value in values_set.items() if key != "kafka" and not _is_secret(key, value)}
+    if not settings.has_sealing_key:
         create_key_file(state / _KEY_FILE)
         values["sealing_key_file"] = _KEY_FILE
     elif settings.sealing_key_file is not None:
         values["sealing_key_file"] = settings.sealing_key_file.absolute()
+    elif settings.sealing_keys and "sealing_keys" in values:
+        values["sealing_keys"] = [
+            named.model_copy(update={"file": named.file.absolute()}) for named in settings.sealing_keys if named.file
+        ]
     if settings.ca_bundle is not None:
         values["ca_bundle"] = settings.ca_bundle.absolute()
     if settings.senders:
@@ -85,6 +122,8 @@ def write_settings(state: Path, loaded: Loaded, bootstrap_servers: str, extra: M
 
 
 def _is_secret(key: str, value: Any) -> bool:
+    if key == "sealing_keys":
+        return any(named.key is not None for named in value)
     return key == "sealing_key" or (key in ("schema_registry_url", "proxy") and "@" in str(value))
 
 
@@ -97,8 +136,9 @@ def _toml(value: Any) -> str:
             return _toml(f"{milliseconds(value)}ms" if value.microseconds else f"{milliseconds(value) // 1_000}s")
         case datetime():
             return _toml(value.isoformat())
-        case EventSource():
-            return f"{{ topic = {_toml(value.topic)}, sender = {_toml(value.sender)} }}"
+        case EventSource() | NamedKey():
+            fields = value.model_dump(exclude_none=True)
+            return f"{{ {', '.join(f'{name} = {_toml(field)}' for name, field in fields.items())} }}"
         case list() | tuple():
             return f"[{', '.join(map(_toml, value))}]"
         case _:  # networks and paths

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from deploy.dev import parent_bound
+from deploy.dev.addresses import LOOPBACK, join, reachable
 from deploy.dev.kafka import free_port
 from schemas.catalog.errors import Unavailable
 
@@ -35,11 +36,16 @@ _CHECK_LOGS_S: Final = 5.0
 
 @dataclass(slots=True)
 class RoleProcess:
-    """One supervised process: `signpost <kind> --instance <instance>`."""
+    """One supervised process: `signpost <kind> --instance <instance>`.
+
+    Its status server listens at `host` and `port`. A `movable` one may get another port if its own may be taken.
+    """
 
     kind: str
     instance: int
+    host: str = LOOPBACK
     port: int = field(default_factory=free_port)
+    movable: bool = True
     process: parent_bound.ChildProcess | None = None
     started_s: float = 0.0
     pause_s: float = _FIRST_PAUSE_S
@@ -55,11 +61,11 @@ class RoleProcess:
     @property
     def address(self) -> str:
         """The URL of its status server."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{join(reachable(self.host), self.port)}"
 
     def is_ready(self) -> bool:
         """Return whether /readyz responds 200."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=2)
+        connection = http.client.HTTPConnection(reachable(self.host), self.port, timeout=2)
         try:
             connection.request("GET", "/readyz")
             return connection.getresponse().status == http.client.OK
@@ -164,10 +170,10 @@ class Supervisor:
 
     def _died(self, role: RoleProcess, code: int, now_s: float) -> None:
         role.deaths += _DEATHS_AT_START if code == _INVALID else 1
-        self._on_progress(f"{role.name} {_exit_text(code)}; restarting it{self._last_errors(role)}")
+        self._on_progress(f"{role.name} {parent_bound.exit_text(code)}; restarting it{self._last_errors(role)}")
         if now_s - role.started_s > _STABLE_AFTER_S:
             role.pause_s = _FIRST_PAUSE_S
-        else:
+        elif role.movable:
             role.port = free_port()  # another process may have taken the old one
         role.process = None
         role.restart_s = now_s + role.pause_s
@@ -184,7 +190,7 @@ class Supervisor:
 
     def _start(self, role: RoleProcess) -> None:
         command = [sys.executable, "-m", "deploy.cli.main", *self._options, role.kind]
-        command += ["--instance", str(role.instance), "--listen", f"127.0.0.1:{role.port}", "--supervised"]
+        command += ["--instance", str(role.instance), "--listen", join(role.host, role.port), "--supervised"]
         with self.log_of(role).open("ab") as log:
             role.log_begins = log.tell()
             role.process = parent_bound.start(
@@ -216,7 +222,3 @@ def _variables(settings: Mapping[str, Any]) -> dict[str, str]:
         f"SIGNPOST_{key.upper()}": value if isinstance(value, str) else json.dumps(value)
         for key, value in settings.items()
     }
-
-
-def _exit_text(code: int) -> str:
-    return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with code {code}"

@@ -14,21 +14,25 @@ from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-def
 from consumers.kafka.admin import result
 from consumers.kafka.topics import apply
 from deploy.config.admin import reachable_admin
-from deploy.config.settings_sources import FILE_NAME, Loaded, load
+from deploy.config.drain import check_drain_timeout
+from deploy.config.senders import senders_of
+from deploy.config.settings_sources import DEFAULT, FILE_NAME, Loaded, load
 from deploy.config.wanted_topics import wanted_topics
+from deploy.dev.addresses import HIGHEST_PORT, is_free, join, split
 from deploy.dev.broker import Broker, start_broker
+from deploy.dev.broker_guard import BrokerGuard
 from deploy.dev.foreground import interruptible
 from deploy.dev.jars import OnProgress
-from deploy.dev.state import locked, remove_up, write_settings, write_up
+from deploy.dev.kafka import free_port
+from deploy.dev.parent_bound import exit_text
+from deploy.dev.state import BROKER_FOLDER, locked, remove_up, write_settings, write_up
 from deploy.dev.supervisor import RoleProcess, Supervisor
-from schemas.catalog.errors import Unavailable
+from schemas.catalog.errors import InvalidInput, Unavailable
 from schemas.records.topics import Topic
 from schemas.settings.settings import Settings
 
 READY_WITHIN_S: Final = 60.0
 _POLL_S: Final = 0.1
-_CHECK_BROKER_S: Final = 1.0  # for a container this is a request to Docker
-_BROKER_FOLDER: Final = "broker"
 _GRACE_WITHOUT_BROKER: Final = timedelta(seconds=5)  # roles cannot commit what they drain
 _METADATA_S: Final = 10.0
 
@@ -36,13 +40,15 @@ _METADATA_S: Final = 10.0
 class Stack:
     """A broker and all roles, running."""
 
-    def __init__(self, state: Path, broker: Broker, supervisor: Supervisor, settings: Settings) -> None:
+    def __init__(
+        self, state: Path, broker: Broker, guard: BrokerGuard, supervisor: Supervisor, settings: Settings
+    ) -> None:
         self.state = state
         self.broker = broker
+        self._guard = guard
         self.supervisor = supervisor
         self.settings = settings
         self._published = False
-        self._check_broker_s = 0.0
 
     @property
     def addresses(self) -> dict[str, str]:
@@ -69,17 +75,10 @@ class Stack:
         return True
 
     def watch(self) -> None:
-        """Restart roles that died; Unavailable if the broker died."""
+        """Restart roles and the broker if they died; Unavailable if the broker died too often in a row."""
         if self.supervisor.watch() and self._published:
             self.publish()
-        if time.monotonic() < self._check_broker_s:
-            return
-        self._check_broker_s = time.monotonic() + _CHECK_BROKER_S
-        if not self.broker.is_alive():
-            raise Unavailable(
-                f"the broker at {self.broker.bootstrap_servers} exited by itself; "
-                f"`signpost up` starts it again with its data; the end of its log:\n{self.broker.log_tail()}"
-            )
+        self._guard.watch()
 
     def run(self, stopping: Callable[[], bool]) -> None:
         """Keep everything running until `stopping`."""
@@ -90,8 +89,33 @@ class Stack:
 
 def settings_without(state: Path, config: Path | None) -> Loaded:
     """Return the settings without the file that an earlier `up` wrote into the state folder."""
-    no_settings = state / _BROKER_FOLDER  # a folder without a signpost.toml
+    no_settings = state / BROKER_FOLDER  # a folder without a signpost.toml
     return load(no_settings, config, without=state / FILE_NAME)
+
+
+def choose_addresses(roles: Sequence[RoleProcess], given: Loaded) -> dict[str, str]:
+    """Give each role the address of its status server; return router_listen and deliver_listen as they are now.
+
+    The first process of a role listens where its setting says. The ports of further ones are counted up from there,
+    past those that another process here has. A port that a setting gives has to be free: InvalidInput if it is not. The
+    default ports may be taken, by another `signpost up` for example; then they are counted up as well.
+    """
+    chosen: dict[str, str] = {}
+    taken: set[int] = set()
+    for role in sorted(roles, key=lambda one: one.instance):  # the first of each role first
+        name = f"{role.kind}_listen"
+        host, port = split(getattr(given.settings, name))
+        is_given = given.origin(name) != DEFAULT
+        while port and (port in taken or (not is_given and not is_free(port, host))):
+            port += 1
+        if port > HIGHEST_PORT or (port and not is_free(port, host)):
+            raise InvalidInput(f"{name}: port {port} of {host}, for {role.name}, is taken; choose another one")
+        role.host = host
+        role.port = port or free_port()
+        role.movable = not is_given or not port
+        taken.add(role.port)
+        chosen.setdefault(name, join(host, role.port))
+    return chosen
 
 
 @contextlib.contextmanager
@@ -103,10 +127,12 @@ def running(
     *,
     extra: Mapping[str, Any] | None = None,
     keep: bool = True,
+    listen: bool = False,
 ) -> Iterator[Stack]:
     """Start broker and roles, and drain them at the end. The roles may not be ready when the body begins.
 
     `extra` are settings with the highest precedence. Without `keep`, a broker that is started here deletes its data.
+    With `listen`, status servers listen where the settings say, else at any free ports.
     KeyboardInterrupt if SIGTERM or Ctrl-C comes before the roles have started.
     """
     with contextlib.ExitStack() as exits:
@@ -114,36 +140,53 @@ def running(
         remove_up(state)  # an `up` that was killed leaves it behind
         with interruptible():
             given = settings_without(state, config)
-            data = state / _BROKER_FOLDER if keep else None
+            check_drain_timeout(given.settings, senders_of(given.settings))
+            addresses = choose_addresses(roles, given) if listen else {}
+            data = state / BROKER_FOLDER if keep else None
             broker = exits.enter_context(
                 start_broker(given.settings.bootstrap_servers, data=data, on_progress=on_progress)
             )
-            settings = _prepare(state, config, given, broker, on_progress, extra=dict(extra or {}))
+            settings = _prepare(state, config, given, broker, on_progress, extra=dict(extra or {}), addresses=addresses)
+        guard = BrokerGuard(broker, on_progress)
         supervisor = Supervisor(
             state, config, roles, drain=settings.drain_timeout, on_progress=on_progress, extra=extra
         )
         try:
             on_progress(f"roles: starting {', '.join(role.name for role in roles)}")
             supervisor.start()
-            yield Stack(state, broker, supervisor, settings)
+            yield Stack(state, broker, guard, supervisor, settings)
         finally:
             remove_up(state)
+            guard.close()
             failed = supervisor.stop(None if broker.is_alive() else _GRACE_WITHOUT_BROKER)
         if failed:
-            codes = ", ".join(f"{name}: {code}" for name, code in failed.items())
-            raise Unavailable(f"not all roles drained; exit codes: {codes}; see {state / 'logs'}")
+            ends = ", ".join(f"{name} {exit_text(code)}" for name, code in failed.items())
+            raise Unavailable(
+                f"not everything was drained: {ends}; requests that were open are sent again at the next start, with "
+                f"the same ids; see {state / 'logs'}"
+            )
 
 
 def _prepare(
-    state: Path, config: Path | None, given: Loaded, broker: Broker, on_progress: OnProgress, *, extra: dict[str, Any]
+    state: Path,
+    config: Path | None,
+    given: Loaded,
+    broker: Broker,
+    on_progress: OnProgress,
+    *,
+    extra: dict[str, Any],
+    addresses: dict[str, str],
 ) -> Settings:
-    """Write the settings of the state folder, create the topics, and return the current settings."""
+    """Write the settings of the state folder, create the topics, and return the current settings.
+
+    `addresses` are the settings by which other commands find the status servers.
+    """
     properties = given.settings.kafka | {"bootstrap.servers": broker.bootstrap_servers}
     admin = reachable_admin(given.settings.model_copy(update={"kafka": properties}))
     brokers = len(admin.list_topics(timeout=_METADATA_S).brokers)
     if given.origin("replication") == "default":
         extra = {"replication": min(brokers, given.settings.replication)} | extra
-    for name in write_settings(state, given, broker.bootstrap_servers, extra):
+    for name in write_settings(state, given, broker.bootstrap_servers, extra | addresses):
         on_progress(f"settings: {name} is secret and not written into {state}; set it for other commands as well")
     settings = load(state, config, **extra).settings
     if broker.kind != "given":

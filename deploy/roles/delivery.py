@@ -20,6 +20,7 @@ from consumers.delivery.endpoint import Endpoint, endpoints_of
 from consumers.delivery.endpoint_report import EndpointReport, EndpointReports
 from consumers.delivery.housekeeping import Housekeeping
 from consumers.delivery.http.client import HttpClient
+from consumers.delivery.long_timeouts import LongTimeouts
 from consumers.delivery.loop import Clocks, DeliveryLoop, ProcessLimits
 from consumers.delivery.partitions.assignment import Assignment
 from consumers.delivery.partitions.committer import Committer
@@ -45,6 +46,7 @@ from consumers.service.snapshots import Snapshots
 from consumers.service.startup import await_topics
 from consumers.service.status_server import Page
 from consumers.subscriptions.table import SubscriptionTable
+from deploy.config.drain import check_drain_timeout
 from deploy.config.sealing_key import sealer_of
 from deploy.config.senders import senders_of
 from deploy.config.wanted_topics import wanted_topics
@@ -121,6 +123,7 @@ def consumer_config(kafka: dict[str, str], group: str, instance: int | None) -> 
 
 def build(settings: Settings, instance: int | None) -> DeliveryRole:
     """Create and connect the parts of a delivery process, without a request to a broker."""
+    check_drain_timeout(settings, senders_of(settings))
     parts = _parts(settings, instance)
     reports = Snapshots(
         EndpointReports(parts.admission, parts.health, parts.table, parts.reader, settings.partitions).make
@@ -132,6 +135,7 @@ def build(settings: Settings, instance: int | None) -> DeliveryRole:
         outbox=parts.outbox,
         committer=parts.committer,
         table=parts.table,
+        long_timeouts=parts.long_timeouts,
         housekeeping=_housekeeping(parts, reports),
         clocks=_CLOCKS,
         limits=ProcessLimits(settings.max_in_flight, milliseconds(settings.drain_timeout)),
@@ -147,6 +151,7 @@ class _Parts:
     clients: _Clients
     delay_topics: DelayTopics
     table: SubscriptionTable[Endpoint]
+    long_timeouts: LongTimeouts
     metrics: DeliveryMetrics
     outcome_log: OutcomeLog
     health: HealthTracker
@@ -170,7 +175,8 @@ def _parts(settings: Settings, instance: int | None) -> _Parts:
     process_id = f"{instance if instance is not None else 'x'}-{secrets.token_hex(4)}"
     clients = _clients(settings, instance, process_id, delay_topics)
     policy = EgressPolicy(settings.allow_http, settings.allow_cidrs, frozenset(settings.allow_ports))
-    table = _table(settings, senders, policy)
+    long_timeouts = LongTimeouts(milliseconds(settings.drain_timeout))
+    table = _table(settings, senders, policy, long_timeouts)
     health = HealthTracker(health_policy(settings))
     recorder = Recorder(names, delay_topics, settings.max_event + RECORD_OVERHEAD // 2)
     outbox = Outbox(process_id)
@@ -179,6 +185,7 @@ def _parts(settings: Settings, instance: int | None) -> _Parts:
         clients=clients,
         delay_topics=delay_topics,
         table=table,
+        long_timeouts=long_timeouts,
         metrics=metrics,
         outcome_log=outcome_log,
         health=health,
@@ -272,7 +279,9 @@ def _clients(settings: Settings, instance: int | None, process_id: str, delay_to
     return _Clients(admin, consumer, positions, health, transactions, lag_reader)
 
 
-def _table(settings: Settings, senders: Mapping[str, Sender], policy: EgressPolicy) -> SubscriptionTable[Endpoint]:
+def _table(
+    settings: Settings, senders: Mapping[str, Sender], policy: EgressPolicy, long_timeouts: LongTimeouts
+) -> SubscriptionTable[Endpoint]:
     names = settings.names
     endpoint_of = endpoints_of(senders, policy, sealer_of(settings), names.subscriptions, settings.delay_speedup)
-    return SubscriptionTable(settings.kafka_properties(), names, endpoint_of, lambda _id, _entry: None)
+    return SubscriptionTable(settings.kafka_properties(), names, endpoint_of, long_timeouts.on_change)

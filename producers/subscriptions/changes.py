@@ -60,14 +60,21 @@ class Resume:
 
 
 @dataclass(frozen=True, slots=True)
+class Reseal:
+    """Seal secrets, header values and the client key with the present sealing key; nothing else changes."""
+
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Delete:
     """Delete the subscription; waiting jobs are cancelled."""
 
     id: str
 
 
-Command: TypeAlias = Apply | Change | Rotate | Pause | Resume | Delete
-Effect: TypeAlias = Literal["created", "changed", "paused", "resumed", "rotated", "deleted", "unchanged"]
+Command: TypeAlias = Apply | Change | Rotate | Pause | Resume | Reseal | Delete
+Effect: TypeAlias = Literal["created", "changed", "paused", "resumed", "rotated", "resealed", "deleted", "unchanged"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,13 +18,14 @@ from producers.subscriptions.changes import (
     Delete,
     Pause,
     PlannedCommand,
+    Reseal,
     Result,
     Resume,
     Rotate,
     Unreadable,
 )
 from producers.subscriptions.sealed_fields import SealedFields, sealed_in, setting_fields
-from schemas.catalog.errors import SubscriptionError
+from schemas.catalog.errors import SealBroken, SubscriptionError
 from schemas.input.durations import milliseconds
 from schemas.senders.sender import Sender
 from schemas.senders.traits import signs_with_all
@@ -70,6 +71,8 @@ class Decider:
             case Resume(disabled_activation=disabled):
                 enables = _is_disabled(present, disabled)
                 result = _set_paused(planned_command, present, now_ms, paused=False, force=enables)
+            case Reseal():
+                result = self._reseal(planned_command, present, now_ms)
             case Delete():
                 raise AssertionError("the deletion of an existing record is handled above")
             case _ as never:
@@ -189,6 +192,15 @@ class Decider:
         if problems := [f"subscription {draft.id}: {what}" for _, what in sender_problems(draft, sender)]:
             raise SubscriptionError(*problems)
         return sender
+
+    def _reseal(self, planned_command: PlannedCommand, current: Subscription, now_ms: int) -> Result:
+        try:
+            wanted = self._fields.resealed(current)
+        except SealBroken as error:
+            raise SubscriptionError(str(error)) from error  # one of several problems
+        if wanted == current:
+            return Result(current.id, "unchanged", current)
+        return Result(current.id, "resealed", _written(wanted, planned_command, now_ms))
 
     def _secrets(
         self, planned_command: PlannedCommand, draft: Draft, current: Subscription | None, now_ms: int

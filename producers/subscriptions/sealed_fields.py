@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from schemas.catalog.errors import InvalidInput, SubscriptionError
 from schemas.subscriptions.client_certificate import GivenCertificate
@@ -17,6 +18,7 @@ from schemas.subscriptions.rules import KEEP, Draft, Keep
 from schemas.subscriptions.sealing import Sealer, header_place, key_place
 from schemas.subscriptions.subscription import ClientCertificate, FormerSecret, SealedHeader, SealedSecret, Subscription
 
+_Part = TypeVar("_Part", SealedSecret, FormerSecret, SealedHeader, ClientCertificate)
 Sealed: TypeAlias = SealedSecret | FormerSecret | SealedHeader | ClientCertificate
 
 
@@ -85,6 +87,25 @@ class SealedFields:
         id_ = f"crt_{request_id}"
         return ClientCertificate(command.certificate, id_, self._seal(draft.id, command.key, key_place(id_)))
 
+    def resealed(self, current: Subscription) -> Subscription:
+        """Return a record with everything sealed by the first key; SealBroken if something cannot be opened."""
+        sealer = self._keys(current.id)
+
+        def again(part: _Part, place: str) -> _Part:
+            if sealer.is_current(part.sealed):
+                return part
+            bound = {"topic": self._topic, "subscription_id": current.id, "secret_id": place}
+            return replace(part, sealed=sealer.seal(sealer.open(part.sealed, **bound), **bound))
+
+        certificate = current.client_certificate
+        return replace(
+            current,
+            secrets=tuple(again(secret, secret.id) for secret in current.secrets),
+            former_secrets=tuple(again(secret, secret.id) for secret in current.former_secrets),
+            headers=tuple(again(header, header_place(header.name, header.id)) for header in current.headers),
+            client_certificate=None if certificate is None else again(certificate, key_place(certificate.id)),
+        )
+
     def _header(self, id_: str, command: GivenHeader, current: SealedHeader | None, request_id: str) -> SealedHeader:
         if command.value is None and current is None:
             raise SubscriptionError(
@@ -113,7 +134,7 @@ class SealedFields:
         if self._sealer is None:
             raise InvalidInput(
                 f"subscription {id_}: sealing its secret needs a key; set SIGNPOST_SEALING_KEY (32 bytes in "
-                "base64) or sealing_key_file, the same for the writers and for delivery"
+                "base64), sealing_key_file or sealing_keys, the same for the writers and for delivery"
             )
         return self._sealer
 

@@ -40,7 +40,7 @@ from schemas.catalog.errors import SealBroken, SubscriptionError, Unavailable
 from schemas.records.partitioner import partition_of
 from schemas.records.topics import TopicNames
 from schemas.senders.sender import Sender
-from schemas.subscriptions.sealing import Sealer
+from schemas.subscriptions.sealing import ADD_THE_KEY, Sealer
 from schemas.subscriptions.subscription import Subscription, encode_subscription
 
 # Records per transaction. A transaction contains whole customers: after a failure each customer is done or untouched.
@@ -206,8 +206,8 @@ class SubscriptionWriter:
         sealed = [each.sealed for found in present for each in sealed_in(found)]
         if self._sealer is not None and sealed and not any(self._sealer.has_key_of(each) for each in sealed):
             raise SealBroken(
-                "the sealing key opens none of the present secrets; use the original sealing key of this installation "
-                "(sealing_key or sealing_key_file)"
+                f"the sealing key {self._sealer.key_names} opens none of the present secrets of this installation; "
+                f"{ADD_THE_KEY}"
             )
 
     def _write_partition(self, partition: int, batches: list[list[PlannedCommand]]) -> Iterator[Result]:

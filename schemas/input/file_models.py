@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Annotated, Any, Final, NamedTuple, Self, TypeAlias
+from typing import Annotated, Any, ClassVar, Final, NamedTuple, Self, TypeAlias
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ModelWrapValidatorHandler, ValidationError, model_validator
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
@@ -76,6 +76,8 @@ class FileModel(BaseModel):
     """A mapping with fixed keys in a file. The error for an unknown key suggests the most similar known key."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+    # Keys that nothing would act on, each with the reason. Without them such a key could be taken for a misspelt one.
+    without_effect: ClassVar[Mapping[str, str]] = {}
 
     @model_validator(mode="wrap")
     @classmethod
@@ -85,7 +87,7 @@ class FileModel(BaseModel):
         unknown = [key for key in data if key not in cls.model_fields]
         if not unknown or cls.model_config.get("extra") == "allow":
             return handler(data)
-        errors = [_unknown_key(key, cls.model_fields) for key in unknown]
+        errors = [_unknown_key(key, cls.model_fields, cls.without_effect) for key in unknown]
         misspelt = cls.misspelt(data)
         known = {key: value for key, value in data.items() if key in cls.model_fields}
         try:
@@ -102,7 +104,8 @@ class FileModel(BaseModel):
         """
         found: dict[str, str] = {}
         for key in data:
-            intended = None if key in cls.model_fields else nearest(key, cls.model_fields)
+            known = key in cls.model_fields or key in cls.without_effect
+            intended = None if known else nearest(key, cls.model_fields)
             if intended is not None and intended not in data:
                 found.setdefault(intended, key)
         return found
@@ -113,9 +116,12 @@ def dotted(path: KeyPath) -> str:
     return ".".join(text if (text := str(part)[:_MAX_SHOWN]).isprintable() else ascii(text) for part in path)
 
 
-def _unknown_key(key: str, known: Mapping[str, object]) -> InitErrorDetails:
-    suggestion = nearest(key, known)
-    hint = f"known: {', '.join(known)}" if suggestion is None else f"did you mean {suggestion}?"
+def _unknown_key(key: str, known: Mapping[str, object], without_effect: Mapping[str, str]) -> InitErrorDetails:
+    if key in without_effect:
+        hint = f"{without_effect[key]}: remove it"
+    else:
+        suggestion = nearest(key, known)
+        hint = f"known: {', '.join(known)}" if suggestion is None else f"did you mean {suggestion}?"
     return InitErrorDetails(type=PydanticCustomError(UNKNOWN_KEY, f"unknown key; {hint}"), loc=(key,), input=None)
 
 

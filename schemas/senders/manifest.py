@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from datetime import timedelta
+from types import MappingProxyType
 from typing import Annotated, Final, Literal, TypeAlias
 
 from pydantic import AfterValidator, ConfigDict, Field, StrictBool, StrictInt, ValidationError, model_validator
@@ -62,7 +63,6 @@ SchemaName = Annotated[str, AfterValidator(_file_name)]
 HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9-]+$")]
 HeaderValue = Annotated[str, AfterValidator(_header_value)]
 Signature: TypeAlias = Annotated[HmacSha256Hex | StandardWebhooks, Field(discriminator="scheme")]
-ApiFlavour: TypeAlias = Literal["native", "onboarding", "diligent"]
 TypeCount: TypeAlias = Literal["at_least_one", "any_number", "exactly_one"]
 """How many event types a subscription names. `exactly_one`: a single type, or `all`."""
 
@@ -135,9 +135,14 @@ class Subscriptions(FileModel):
 class SenderFile(FileModel):
     """The whole file."""
 
+    without_effect = MappingProxyType(
+        {
+            "api": "no REST API exists that this key could select",
+            "evaluate_filters": "filters of subscriptions are not evaluated",
+        }
+    )
+
     title: str
-    api: ApiFlavour = "native"
-    evaluate_filters: bool = False
     event_types: dict[EventTypeName, EventTypeLine] = Field(min_length=1)
     body: Body
     headers: dict[HeaderName, HeaderValue]

@@ -26,7 +26,7 @@ from schemas.input.toml_document import parse_toml
 from schemas.senders.conditions import Condition
 from schemas.senders.header_lines import HeaderLines
 from schemas.senders.header_values import AttemptValues
-from schemas.senders.manifest import ApiFlavour, Body, SenderFile, Signature, TypeCount, is_event_type, read_sender_file
+from schemas.senders.manifest import Body, SenderFile, Signature, TypeCount, is_event_type, read_sender_file
 from schemas.senders.rendering import Render, TimeFormat, envelope, payload
 from schemas.senders.signing import SigningKey
 
@@ -47,8 +47,6 @@ class Sender:
     folder: Traversable
     name: str
     title: str
-    api: ApiFlavour
-    evaluate_filters: bool
     event_types: Mapping[str, EventType]
     any_type: EventType | None
     subscribable: tuple[str, ...]
@@ -188,8 +186,6 @@ def load_sender(folder: Traversable) -> Sender:
         folder=folder,
         name=folder.name,
         title=parsed.title,
-        api=parsed.api,
-        evaluate_filters=parsed.evaluate_filters,
         event_types=MappingProxyType({name: found for name, found in event_types.items() if name != ANY}),
         any_type=event_types.get(ANY),
         subscribable=tuple(name for name in lines if name != ANY),

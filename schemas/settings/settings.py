@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -16,16 +16,20 @@ from schemas.settings.types import (
     Address,
     DnsServer,
     Duration,
+    KeyName,
     Network,
     Port,
     Prefix,
     ProxyUrl,
+    RegistryUrl,
     SealingKey,
     Size,
     StartAt,
     TopicName,
-    Url,
 )
+
+# The settings that give sealing keys; they exclude one another.
+SEALING_KEYS: Final = ("sealing_key", "sealing_key_file", "sealing_keys")
 
 
 def _setting(default: Any, description: str, *, unit: str = "", **rules: Any) -> Any:
@@ -54,6 +58,22 @@ class EventSource(BaseModel):
     sender: Annotated[str, Field(min_length=1)]
 
 
+class NamedKey(BaseModel):
+    """One of several sealing keys: the key itself, or a file with it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    id: KeyName
+    key: SealingKey | None = None
+    file: Path | None = None
+
+    @model_validator(mode="after")
+    def _has_one_source(self) -> NamedKey:
+        if (self.key is None) == (self.file is None):
+            raise ValueError(f"{self.id}: write either key or file")
+        return self
+
+
 class Settings(BaseModel):
     """The settings of an installation. Roles get single values, never this object."""
 
@@ -65,7 +85,7 @@ class Settings(BaseModel):
     kafka: dict[str, str] = _setting(
         {}, "Properties of librdkafka by their own names, for every client; bootstrap.servers is required.", repr=False
     )
-    schema_registry_url: Url | None = _setting(
+    schema_registry_url: RegistryUrl | None = _setting(
         None, "Schema registry of the event topics; without one, events have Avro single-object encoding.", repr=False
     )
     partitions: int = _count(
@@ -177,6 +197,10 @@ class Settings(BaseModel):
     )
     sealing_key: SealingKey | None = _setting(None, "Key that seals webhook secrets: 32 bytes in base64.")
     sealing_key_file: Path | None = _setting(None, "File with the sealing key, instead of the key itself.")
+    sealing_keys: tuple[NamedKey, ...] = _setting(
+        (),
+        "Several sealing keys, each with an id and a key or a file, instead of one key: the first seals, all open.",
+    )
     router_listen: Address = _setting(
         "127.0.0.1:9464", "Address on which the router serves /metrics, /healthz and /readyz."
     )
@@ -199,8 +223,12 @@ class Settings(BaseModel):
     def _agree(self) -> Settings:
         for name in self.kafka:
             check_property(name)
-        if self.sealing_key is not None and self.sealing_key_file is not None:
-            raise SettingsError("sealing_key and sealing_key_file are both set: remove one of them")
+        given = [name for name in SEALING_KEYS if getattr(self, name)]
+        if len(given) > 1:
+            raise SettingsError(f"{' and '.join(given)} are both set: remove one of them")
+        ids = [named.id for named in self.sealing_keys]
+        if repeated := next((id_ for id_ in ids if ids.count(id_) > 1), None):
+            raise SettingsError(f"sealing_keys: two keys have the id {repeated}")
         if self.proxy_resolves and self.proxy is None:
             raise SettingsError("proxy_resolves is set without a proxy: set proxy, or remove proxy_resolves")
         return self
@@ -209,6 +237,11 @@ class Settings(BaseModel):
     def names(self) -> TopicNames:
         """Names of Signpost's own topics."""
         return TopicNames(self.prefix)
+
+    @property
+    def has_sealing_key(self) -> bool:
+        """Whether any sealing key is set."""
+        return any(getattr(self, name) for name in SEALING_KEYS)
 
     @property
     def bootstrap_servers(self) -> str | None:

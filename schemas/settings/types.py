@@ -9,13 +9,13 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Annotated, Any, Final, Literal, TypeAlias
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, SecretStr
 
 from schemas.catalog.errors import InvalidInput
 from schemas.input.durations import parse_duration
 from schemas.input.sizes import parse_size
+from schemas.settings.urls import proxy_url, registry_url
 
 KEY_BYTES: Final = 32
 
@@ -81,26 +81,6 @@ def _dns_server(value: str) -> str:
     return value
 
 
-def _url(value: str) -> str:
-    if urlsplit(value).scheme not in {"http", "https"} or not urlsplit(value).hostname:
-        raise ValueError("write an http:// or https:// URL")
-    return value
-
-
-def _proxy(value: str) -> str:
-    """Check the URL of a forward proxy. Messages do not repeat the value, because it may contain a password."""
-    try:
-        parts = urlsplit(value)
-        good = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        good = False
-    if not good or parts.path.strip("/") or parts.query or parts.fragment or not value.isascii():
-        raise ValueError(
-            "write http://host:port or https://host:port, with user:password@ (percent-encoded) if required"
-        )
-    return value
-
-
 def _prefix(value: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9._-]{1,100}", value):
         raise ValueError(f"write 1 to 100 letters, digits, dots, underscores or dashes (got {value!r})")
@@ -109,7 +89,7 @@ def _prefix(value: str) -> str:
 
 def _key(value: SecretStr) -> SecretStr:
     try:
-        key = base64.b64decode(value.get_secret_value(), validate=True)
+        key = base64.b64decode("".join(value.get_secret_value().split()), validate=True)
     except (binascii.Error, ValueError):
         key = b""
     if len(key) != KEY_BYTES:
@@ -121,11 +101,12 @@ Size: TypeAlias = Annotated[int, BeforeValidator(_size), Field(ge=1024, le=100 *
 Duration: TypeAlias = Annotated[timedelta, BeforeValidator(_duration)]
 Address: TypeAlias = Annotated[str, AfterValidator(_address)]
 DnsServer: TypeAlias = Annotated[str, AfterValidator(_dns_server)]
+KeyName: TypeAlias = Annotated[str, Field(pattern="^[A-Za-z0-9._-]{1,64}$")]
 Network: TypeAlias = Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)]
 Port: TypeAlias = Annotated[int, Field(ge=0, le=65535)]
 Prefix: TypeAlias = Annotated[str, AfterValidator(_prefix)]
-ProxyUrl: TypeAlias = Annotated[str, AfterValidator(_proxy)]
+ProxyUrl: TypeAlias = Annotated[str, AfterValidator(proxy_url)]
 SealingKey: TypeAlias = Annotated[SecretStr, AfterValidator(_key)]
 StartAt: TypeAlias = Annotated[Literal["now", "earliest"] | AwareDatetime, BeforeValidator(_start)]
 TopicName: TypeAlias = Annotated[str, Field(pattern="^[A-Za-z0-9._-]{1,249}$")]
-Url: TypeAlias = Annotated[str, AfterValidator(_url)]
+RegistryUrl: TypeAlias = Annotated[str, AfterValidator(registry_url)]

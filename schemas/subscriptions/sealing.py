@@ -4,7 +4,8 @@
 
 The additional data are topic, subscription id and secret id, each after its length. Sealed bytes that were copied to
 another subscription, secret or topic therefore do not open. The key id is derived from the key without revealing it. It
-selects one of several keys, so that a key can be replaced: the first key seals, all keys open.
+selects one of several keys, so that a key can be replaced: the first key seals, all keys open, and what an older key
+sealed is sealed again with the first.
 
 Nonces are random. NIST SP 800-38D allows 2^32 of them under one key, which is 136 years at one per second.
 """
@@ -29,6 +30,11 @@ _VERSION: Final = b"\x01"
 _KEY_ID_END: Final = 9
 _NONCE_END: Final = 21
 _TAG_BYTES: Final = 16
+# What an operator can do about a secret whose key is not configured.
+ADD_THE_KEY: Final = (
+    "add its key to sealing_keys, after the first; if the key is lost, delete the subscriptions that it sealed "
+    "(`signpost subscriptions delete` needs no key) and create them again with new secrets"
+)
 
 
 def load_sealing_key(text: str) -> bytes:
@@ -45,12 +51,18 @@ def load_sealing_key(text: str) -> bytes:
 
 
 class Sealer:
-    """Seals and opens secrets: the first of `keys` (32 bytes each) seals, all open. `random(n)` returns n bytes."""
+    """Seals and opens secrets: the first of `keys` (32 bytes each) seals, all open.
 
-    def __init__(self, keys: Sequence[bytes], random: Callable[[int], bytes] = os.urandom) -> None:
+    `names` are what an operator calls the keys, for messages. `random(n)` returns n bytes.
+    """
+
+    def __init__(
+        self, keys: Sequence[bytes], names: Sequence[str] = (), random: Callable[[int], bytes] = os.urandom
+    ) -> None:
         if not keys or any(len(key) != KEY_BYTES for key in keys):
             raise InvalidInput("sealing needs at least one key, and each key needs 32 bytes")
         self._ciphers = {_key_id(key): AESGCM(key) for key in keys}
+        self._names = {_key_id(key): name for key, name in zip(keys, names, strict=False)}
         self._first = _key_id(keys[0])
         self._random = random
 
@@ -68,8 +80,8 @@ class Sealer:
         cipher = self._ciphers.get(sealed[1:_KEY_ID_END])
         if cipher is None:
             raise SealBroken(
-                f"{where} was sealed with the key {sealed[1:_KEY_ID_END].hex()}; configured: {self._key_names()}; "
-                "use the original sealing key of this installation (sealing_key or sealing_key_file)"
+                f"{where} was sealed with the key {sealed[1:_KEY_ID_END].hex()}, which is not configured; configured: "
+                f"{self.key_names}; {ADD_THE_KEY}"
             )
         try:
             bound = _bound(topic, subscription_id, secret_id)
@@ -83,8 +95,17 @@ class Sealer:
         """Return whether the key that sealed these bytes is configured."""
         return sealed[:1] == _VERSION and sealed[1:_KEY_ID_END] in self._ciphers
 
-    def _key_names(self) -> str:
-        return ", ".join(key_id.hex() for key_id in self._ciphers)
+    def is_current(self, sealed: bytes) -> bool:
+        """Return whether the first key sealed these bytes."""
+        return sealed[:1] == _VERSION and sealed[1:_KEY_ID_END] == self._first
+
+    @property
+    def key_names(self) -> str:
+        """The configured keys: their names, and the ids derived from them."""
+        return ", ".join(
+            f"{name} ({key_id.hex()})" if (name := self._names.get(key_id)) else key_id.hex()
+            for key_id in self._ciphers
+        )
 
 
 def header_place(name: str, id_: str) -> str:

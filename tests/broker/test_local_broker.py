@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
 import sys
 import time
@@ -125,13 +127,29 @@ def test_taken_port_is_refused_at_once() -> None:
 
 
 def test_jvm_that_exits_early_is_explained(tmp_path: Path) -> None:
-    """A JVM that exits while it starts is reported with the end of its log."""
+    """A JVM that exits while it starts is reported in one sentence with the reason and the file of its log."""
     storage = tmp_path / kafka.STORAGE
     storage.mkdir()
     (storage / "meta.properties").write_text("version=1\ncluster.id=x\nnode.id=77\n")
 
-    with pytest.raises(Unavailable, match=r"(?s)exited during start-up; the end of its log.*77"):
+    with pytest.raises(Unavailable, match=r"exited with code 1 during start-up: .*77.* \(log: .*kafka\.log\)") as error:
         JvmBroker(data=tmp_path, port=None, on_progress=silent)
+    assert "\n" not in str(error.value)
+
+
+def test_log_outlives_temporary_data() -> None:
+    """The log of a killed broker can be read after its temporary data was removed."""
+    broker = JvmBroker(data=None, port=None, on_progress=silent)
+    try:
+        os.kill(broker.pid, signal.SIGKILL)
+        wait_until(lambda: not broker.is_alive(), what="the JVM ends")
+        log = broker.save_log()
+    finally:
+        broker.close()
+    assert broker.ended == "was killed by SIGKILL"
+    assert not broker.data.exists()
+    assert "Kafka Server started" in log.read_text(encoding="utf-8")
+    log.unlink()
 
 
 def test_servers_of_the_settings_are_used() -> None:

@@ -268,3 +268,34 @@ def test_no_secret_is_printed_or_stored(broker, names, signpost, file):
     raw = read_topic(broker.bootstrap_servers, names.subscriptions, isolation=IsolationLevel.READ_UNCOMMITTED)
     assert raw
     assert CANARY.encode() not in b"".join((m.key() or b"") + (m.value() or b"") for m in raw)
+
+
+@pytest.mark.promise(6)
+def test_sealing_key_is_replaced(broker, names, signpost, file, monkeypatch):
+    """With the new key first, `reseal` seals every secret again; from then on the old key is not needed."""
+    file.write_text(FILE.replace(f"path-{CANARY}", "path"))
+    signpost("apply", str(file))
+    old, new = (base64.b64encode(key).decode() for key in (KEY, bytes(32)))
+    monkeypatch.delenv("SIGNPOST_SEALING_KEY")
+    monkeypatch.setenv("SIGNPOST_SEALING_KEYS", json.dumps([{"id": "b", "key": new}, {"id": "a", "key": old}]))
+    assert "2 would be resealed (dry run" in signpost("reseal", "--dry-run").out
+    assert "2 resealed" in signpost("reseal").out
+    assert "2 unchanged" in signpost("reseal").out
+
+    monkeypatch.setenv("SIGNPOST_SEALING_KEYS", json.dumps([{"id": "b", "key": new}]))
+    assert "2 unchanged" in signpost("apply", str(file)).out
+    raw = read_topic(broker.bootstrap_servers, names.subscriptions, isolation=IsolationLevel.READ_UNCOMMITTED)
+    assert CANARY.encode() not in b"".join((m.key() or b"") + (m.value() or b"") for m in raw)
+
+
+def test_subscriptions_of_a_lost_key_are_created_again(signpost, file, monkeypatch):
+    """`reseal` names what a lost key sealed. Deleted subscriptions can be created again with a new key."""
+    signpost("apply", str(file))
+    monkeypatch.setenv("SIGNPOST_SEALING_KEY", base64.b64encode(bytes(32)).decode())
+    lost = signpost("reseal")
+    assert lost.code == 2
+    assert [line.partition("of subscription ")[2].split()[0] for line in lost.err.splitlines()] == ["acme-1", "beta-1"]
+    assert "if the key is lost, delete the subscriptions" in signpost("apply", str(file)).err
+
+    assert signpost("delete", "acme-1", "beta-1", "--yes").code == 0
+    assert "2 created" in signpost("apply", str(file)).out

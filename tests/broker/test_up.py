@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import signal
@@ -13,12 +14,45 @@ import httpx
 import pytest
 
 from deploy.dev import kafka
+from deploy.dev.addresses import is_free
 from deploy.dev.broker import Broker
 from tests.support.processes import is_running
 from tests.support.roles import Role, RoleStarter
 from tests.support.waiting import wait_until
 
 SECRET = "secret-of-the-tests-0123456789"
+
+
+# Every kind of command that asks a broker. The folder of a stopped `up` is their only setting.
+NEED_A_BROKER = [
+    ["lag"],
+    ["tail", "dead"],
+    ["explain", "evt_1"],
+    ["positions", "list"],
+    ["topics", "plan"],
+    ["dead-letters", "list"],
+    ["endpoints"],
+    ["subscriptions", "list"],
+    ["subscriptions", "pause", "sub-1"],
+    ["events", "simulate", "--seconds", "1"],
+    ["router", "--instance", "7"],
+    ["deliver", "--instance", "7"],
+]
+KEY = base64.b64encode(bytes(32)).decode()
+
+
+def broker_pids(up: Up) -> list[int]:
+    """Return the pids of the JVMs that `up` has started as its broker, oldest first; none for a container."""
+    lines = [line for line in up.process.log_text().splitlines() if line.startswith("broker:") and "(pid " in line]
+    return [int(line.partition("(pid ")[2].partition(",")[0]) for line in lines]
+
+
+def free_ports_from(count: int) -> int:
+    """Return the first of `count` free ports in a row."""
+    while True:
+        first = kafka.free_port()
+        if all(is_free(first + number) for number in range(count)):
+            return first
 
 
 class Up:
@@ -220,7 +254,7 @@ def test_role_that_cannot_start_ends_up(running: Up, start_role: RoleStarter, tm
 
 
 def test_own_broker_keeps_its_data(tmp_path: Path, start_role: RoleStarter) -> None:
-    """If no broker is given, up starts one. Its data survives SIGKILL of up, and its death ends up with an error."""
+    """If no broker is given, up starts one. Its data survives SIGKILL of up, and SIGKILL of the broker itself."""
     up = Up(tmp_path / "state", {"SIGNPOST_PARTITIONS": "1"}, start_role).wait_ready()
     servers = up.file["bootstrap_servers"]
     up.subscribe("http://127.0.0.1:9/hook")
@@ -236,8 +270,92 @@ def test_own_broker_keeps_its_data(tmp_path: Path, start_role: RoleStarter) -> N
     }
     assert (up.state / "sealing.key").stat().st_mode & 0o777 == 0o600
 
-    process = next(line for line in up.process.log_text().splitlines() if line.startswith("broker:"))
-    if "pid " in process:  # a local JVM, not a container
-        os.kill(int(process.partition("pid ")[2].partition(",")[0]), signal.SIGKILL)
-        assert up.process.wait() == 1
-        assert f"error: the broker at {servers} exited by itself" in up.process.log_text()
+    if not (pids := broker_pids(up)):
+        return  # a container, not a local JVM
+    os.kill(pids[-1], signal.SIGKILL)
+    wait_until(lambda: len(broker_pids(up)) > len(pids), 60, "the broker is started again")
+    assert f"the broker at {servers} was killed by SIGKILL (log: " in up.process.log_text()
+    assert "sub-1" in up.run("subscriptions", "list")
+    assert not [line for line in up.process.log_text().splitlines() if line.startswith("error:")]
+    receiver, url = up.receiver()
+    up.subscribe(url)
+    up.publish("evt_after")
+    wait_until(lambda: "evt_after" in receiver.log_text(), 60, "events are delivered as before")
+    assert up.process.terminate() == 0
+
+    for command in NEED_A_BROKER:
+        assert f"`signpost up` is not running in {up.state}" in up.run(*command, code=1), command
+    for command in (["settings"], ["senders", "list"]):
+        up.run(*command)
+
+
+def test_broker_that_cannot_start_again_ends_up(tmp_path: Path, start_role: RoleStarter) -> None:
+    """A broker that died and cannot start with its data is tried a few times; then up ends with one sentence."""
+    up = Up(tmp_path / "state", {"SIGNPOST_PARTITIONS": "1"}, start_role).wait_ready()
+    if not (pids := broker_pids(up)):
+        pytest.skip("the broker runs in a container")
+    (up.state / "broker" / "kafka" / "meta.properties").write_text("version=1\ncluster.id=x\nnode.id=77\n")
+    os.kill(pids[-1], signal.SIGKILL)
+
+    assert up.process.wait(120) == 1
+
+    lines = up.process.log_text().splitlines()
+    (error,) = (line for line in lines if line.startswith("error:"))
+    assert "did not start again: Kafka exited with code 1 during start-up: " in error
+    assert "4 times in a row; its data is kept" in error
+    assert len([line for line in lines if "starting it again with its data in" in line]) == 3
+
+
+def test_up_listens_where_the_settings_say(up: Up, start_role: RoleStarter, tmp_path: Path) -> None:
+    """Status servers have the ports of the settings, counted up for further processes, and after a restart as well."""
+    router, deliver = (free_ports_from(2) for _ in range(2))
+    up.process.kill()
+    up.env |= {"SIGNPOST_ROUTER_LISTEN": f"127.0.0.1:{router}", "SIGNPOST_DELIVER_LISTEN": f"0.0.0.0:{deliver}"}
+    up.process = start_role(["up", "--state", str(up.state), "--deliver", "2"], up.env)
+    up.wait_ready()
+
+    addresses = {
+        name: f"http://127.0.0.1:{port}"
+        for name, port in (("router", router), ("deliver", deliver), ("deliver-1", deliver + 1))
+    }
+    assert up.file["addresses"] == addresses
+    for address in addresses.values():
+        assert httpx.get(f"{address}/metrics").status_code == 200
+        assert f"{address}/metrics" in up.process.log_text()
+
+    before = up.file["pids"]["deliver"][0]
+    os.kill(before, signal.SIGKILL)
+    wait_until(lambda: before not in up.file["pids"]["deliver"], what="the process is replaced")
+    wait_until(lambda: httpx.get(f"{addresses['deliver']}/readyz").status_code == 200, what="it has its old port")
+
+    shown = json.loads(up.run("settings", "--json"))
+    assert shown["deliver_listen"]["value"] == f"0.0.0.0:{deliver}"
+    second = start_role(["up", "--state", str(tmp_path / "second")], up.env)
+    assert second.wait() == 2
+    assert f"router_listen: port {router} of 127.0.0.1, for router, is taken" in second.log_text()
+
+
+def test_drain_timeout_that_is_too_short_is_refused(up: Up, start_role: RoleStarter, tmp_path: Path) -> None:
+    """`up` and a delivery process refuse a `drain_timeout` that does not cover the timeouts of senders."""
+    sentence = "drain_timeout is 5s, but a request of sender diligent may take 30s: set drain_timeout to 35s or more"
+    for command in (["up", "--state", str(tmp_path / "other")], ["deliver", "--instance", "0"]):
+        refused = start_role(command, up.env | {"SIGNPOST_DRAIN_TIMEOUT": "5s", "SIGNPOST_SEALING_KEY": KEY})
+        assert refused.wait() == 2
+        assert sentence in refused.log_text()
+
+
+def test_subscription_whose_timeout_exceeds_the_drain_is_refused(up: Up, start_role: RoleStarter) -> None:
+    """A `drain_timeout` that was lowered below what a subscription's timeout needs ends the start, with its name."""
+    up.env["SIGNPOST_DRAIN_TIMEOUT"] = "65s"
+    up.process.kill()
+    up.start()
+    up.wait_ready()
+    arguments = ["--sender", "zenoo", "--customer", "acme", "--url", "http://127.0.0.1:9/hook", "--timeout", "1m"]
+    up.run("subscriptions", "create", "sub-slow", *arguments)
+    assert up.process.terminate() == 0
+
+    up.env["SIGNPOST_DRAIN_TIMEOUT"] = "35s"
+    up.start()
+
+    assert up.process.wait() == 1
+    assert "subscription sub-slow has a timeout of 60s: set drain_timeout to 65s or more" in up.process.log_text()

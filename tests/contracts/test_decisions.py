@@ -25,7 +25,6 @@ _OF_APIS = {
 # Decisions of which nothing is built, and what is missing. No test names them.
 NOT_BUILT: dict[str, str] = {
     **{f"{letter}{number}": _API for letter, numbers in _OF_APIS.items() for number in numbers},
-    "O43": "filters of a subscription",
 }
 # Parts of decisions that are not built. Tests name the decision for its other parts. A test of the part itself names
 # `O29.repeated`, and the entry goes.

@@ -85,14 +85,6 @@ def test_schedule_timeout_limits_and_key_are_those_of_the_contract() -> None:
     assert ONBOARDING.key_of(Event("evt_1", "case.opened", 0, "acme", {"id": "x"})) == "evt_1"
 
 
-def test_flavours_of_the_apis_are_data() -> None:
-    """The folder of a sender says which REST API manages its webhooks."""
-    flavours = {name: sender.api for name, sender in SENDERS.items()}
-    assert flavours == {
-        "zenoo": "native", "onboarding": "onboarding", "diligent": "diligent", "riskos": "native", "standard": "native"
-    }  # fmt: skip
-
-
 def test_url_of_the_document_is_allowed() -> None:
     """The URL of the document, with HTTPS and a public name, is allowed."""
     EgressPolicy().check_url("https://api.yourcompany.com/webhooks/screening")

@@ -63,7 +63,9 @@ SETTINGS_FILES = {
 }
 VARIABLES = {
     "not base64": {"SIGNPOST_SEALING_KEY": CANARY},
-    "misspelt": {"SIGNPOST_SEALING_KEYS": CANARY},
+    "misspelt": {"SIGNPOST_SEALING_KYE": CANARY},
+    "several keys": {"SIGNPOST_SEALING_KEYS": CANARY},
+    "a key of several": {"SIGNPOST_SEALING_KEYS": f'[{{"id": "a", "key": "{CANARY}"}}]'},
     "a registry": {"SIGNPOST_SCHEMA_REGISTRY_URL": f"user:{CANARY}@host"},
     "a property that is none": {"SIGNPOST_KAFKA_SASL_PASSWROD": CANARY},
     "a key that librdkafka refuses": {"SIGNPOST_KAFKA_SSL_KEY_PEM": CANARY, "SIGNPOST_KAFKA_SECURITY_PROTOCOL": "ssl"},

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from structlog.testing import capture_logs
 
 from consumers.delivery.delay_topics import DelayTopics
 from consumers.delivery.http.types import PollResult
@@ -78,6 +79,7 @@ class StallingLoop:
             "scheduler": self.scheduler,
             "client": SimpleNamespace(in_flight=0, is_busy=False),
             "table": SimpleNamespace(poll=lambda _now: None, is_fresh=lambda _now: True, current=True),
+            "long_timeouts": SimpleNamespace(check_start=lambda: None),
             "housekeeping": SimpleNamespace(turn=lambda _now, _waits: None),
         }
 
@@ -218,6 +220,10 @@ def test_draining_loop_confirms_no_request_after_a_stall(stalling: StallingLoop)
     loop._reader.ignore = lambda _timeout_s: None
     loop._reader.close = loop._table.close = lambda: None
     loop._limits = ProcessLimits(512, STALL_MS + 100)
-    loop._drain()
+    with capture_logs() as logs:
+        assert not loop._drain()
+    assert logs[-1]["event"] == "delivery.drained"
+    assert (logs[-1]["complete"], logs[-1]["open_requests"]) == (False, 1)
+    assert "the next process sends the open requests again" in logs[-1]["note"]
     assert confirmed[:2] == [True, True]
     assert set(confirmed[2:]) == {False}

@@ -15,6 +15,7 @@ from producers.subscriptions.changes import (
     Delete,
     Pause,
     PlannedCommand,
+    Reseal,
     Result,
     Resume,
     Rotate,
@@ -288,3 +289,44 @@ def test_old_secret_stays_until_its_end_during_rotation():
 def test_rotation_to_the_current_secret_changes_nothing():
     """A repeated rotation command is harmless."""
     assert DECIDER.decide(planned(Rotate("a", "made-0")), created(), 2_000).effect == "unchanged"
+
+
+def test_reseal_changes_the_seals_alone():
+    """Reseal seals everything with the first key. Ids, secrets, header values and the client key stay the same."""
+    draft = replace(
+        DRAFT,
+        sender="standard",
+        secret=Given("one"),
+        headers=(GivenHeader("X-Token", "token"),),
+        client_certificate=GivenCertificate("certificate", "key"),
+    )
+    old = DECIDER.decide(planned(Rotate("a", "two", timedelta(hours=1)), 2), created(draft), 2_000).subscription
+    new_key = bytes(range(32))
+    decider = Decider(TOPIC, load_senders(), Sealer([new_key, bytes(32)]))
+    result = decider.decide(planned(Reseal("a"), 3), old, 3_000)
+    assert result.effect == "resealed"
+    new = result.subscription
+    assert new is not None
+    assert new.client_certificate is not None
+    for sealed, place, text in (
+        (new.secrets[0].sealed, new.secrets[0].id, "two"),
+        (new.former_secrets[0].sealed, new.former_secrets[0].id, "one"),
+        (new.headers[0].sealed, header_place("X-Token", new.headers[0].id), "token"),
+        (new.client_certificate.sealed, key_place(new.client_certificate.id), "key"),
+    ):
+        assert Sealer([new_key]).open(sealed, topic=TOPIC, subscription_id="a", secret_id=place) == text
+
+    assert old is not None
+    seals = {"secrets", "former_secrets", "headers", "client_certificate", "request_id", "updated_at_ms"}
+    assert {name for name in seals if getattr(new, name) != getattr(old, name)} == seals
+    assert replace(old, **{name: getattr(new, name) for name in seals}) == new
+    assert decider.decide(planned(Reseal("a"), 4), new, 4_000).effect == "unchanged"
+
+
+def test_reseal_names_what_cannot_be_opened():
+    """A secret of a key that is not configured is an error of that subscription, one of possibly several."""
+    decider = Decider(TOPIC, load_senders(), Sealer([bytes(range(32))]))
+    with pytest.raises(
+        SubscriptionError, match=r"of subscription a was sealed with the key .* which is not configured"
+    ):
+        decider.decide(planned(Reseal("a")), created(), 2_000)

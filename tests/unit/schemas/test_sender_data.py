@@ -56,7 +56,12 @@ def edit(folder: Path, old: str, new: str) -> int:
         ('"{EVENT_TYPE}"', '"{EVENT}"', "headers.X-Event-Name: unknown placeholder {EVENT}; known: {ver"),
         ('form = "payload"', 'form = "envelope"', "body: an envelope needs time_format and [body.envelope]"),
         ('form = "payload"', 'form = "payload"\ntime_format = "seconds"', 'body: form = "payload" sends the payload'),
-        ('api = "diligent"', 'api = "rest"', "api: Input should be 'native', 'onboarding' or 'diligent'"),
+        ("[event_types]", 'api = "native"\n[event_types]', "api: unknown key; no REST API exists that this key could"),
+        (
+            "[event_types]",
+            "evaluate_filters = true\n[event_types]",
+            "evaluate_filters: unknown key; filters of subscriptions are not evaluated: remove it",
+        ),
         ('["flow_run_failed"]', '["flow_run_fialed"]', "conditions.1.event_types: there is no event type 'flow_"),
         ('one_of = ["FAILED"]', 'one_off = ["FAILED"]', "conditions.1.one_off: unknown key"),
         ('field = "status"', 'field = "status..x"', "conditions.0.field: String should match pattern"),
