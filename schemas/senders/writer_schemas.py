@@ -16,6 +16,7 @@ from schemas.avro.codec import PREFIX_LENGTH, Read, read_all
 from schemas.avro.resolution import resolver
 from schemas.avro.types import Record, has_empty_items, has_floats, parse_type, short_name, without_logical_types
 from schemas.catalog.errors import UnreadableRecord
+from schemas.events.event_head import EventHead, head_of
 from schemas.events.event_type import EventType, reader_of
 
 if TYPE_CHECKING:
@@ -87,6 +88,14 @@ class ConfluentDecoder:
         record = self._resolvers[event_type.prefix](record, "")
         record["created_at"] *= writer.time_unit_us
         return record, event_type, writer.has_floats
+
+    def head(self, value: bytes) -> EventHead | None:
+        """Return the names of the event in a value, without any check of the rest; None if it cannot be decoded."""
+        writer = self._writer(int.from_bytes(value[1:_PREFIX_LENGTH], "big"))
+        try:
+            return head_of(read_all(writer.record, value, _PREFIX_LENGTH, read=writer.read))
+        except UnreadableRecord:
+            return None
 
     def _writer(self, schema_id: int) -> Writer:
         writer = self._writers.get(schema_id)
