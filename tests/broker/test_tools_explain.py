@@ -201,7 +201,7 @@ def test_event_is_found_by_the_id_that_its_receiver_sees(
     """The id in the header of a request finds the event in `explain` and in `tail --grep`, for each product."""
     signpost = Commands(products.env, monkeypatch)
     known = SENDERS[sender]
-    events = list(islice(Simulator(7, ("acme",), wall_clock_us, known).events(), 40))
+    events = islice(Simulator(7, ("acme",), wall_clock_us, known).events(), 2_000)
     data = next(one.data for one in events if one.event_type == event_type or known.any_type is not None)
     topic = products.names.events(sender)
     for id_ in ("order 7: paid.", "evt_other"):

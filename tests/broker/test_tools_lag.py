@@ -138,6 +138,7 @@ def test_each_partition_has_its_row(broker: Broker, prefix: str, monkeypatch: py
     assert [(one["partition"], one["waiting"]) for one in topic["each"]] == [(0, 0), (1, None)]
     assert (topic["waiting"], topic["without_position"]) == (0, 1)
     assert "each" not in lags(signpost)[here.events_topic]
+    assert "no process; no position" in signpost("lag", "--each").out
     with here.router() as router:
         router.wait_ready()
         here.wait_routed()
@@ -146,7 +147,8 @@ def test_each_partition_has_its_row(broker: Broker, prefix: str, monkeypatch: py
         rows = {(line[0], line[1]): line for line in lines if len(line) > 2}
     assert rows[here.events_topic, "1"][2] == "0"
     assert "no process" not in " ".join(rows[here.events_topic, "1"])
-    assert "no process; no position" in " ".join(rows[f"{here.names.prefix}jobs.0s", "1"])
+    assert rows[f"{prefix}jobs.0s", "1"][2:] == ["0", "no", "process"]
+    assert rows[f"{prefix}jobs.5m", "1"][2] == "1"
 
 
 def test_empty_and_missing_topics_get_a_sentence(

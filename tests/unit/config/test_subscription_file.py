@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -359,3 +360,14 @@ def test_missing_file_is_an_error(tmp_path: Path):
     """The error names the file and the reason."""
     with pytest.raises(SubscriptionError, match=r"none\.yaml: cannot be read: No such file"):
         read_file(tmp_path / "none.yaml", {})
+
+
+def test_documented_files_are_valid(tmp_path):
+    """The examples of docs/subscriptions.md are read without a problem."""
+    text = (Path(__file__).parents[3] / "docs" / "subscriptions.md").read_text(encoding="utf-8")
+    examples = re.findall(r"^```yaml\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    assert len(examples) == 2
+    for example in examples:
+        (tmp_path / "subs.yaml").write_text(example, encoding="utf-8")
+        file = read_file(tmp_path / "subs.yaml", {"ACME_SECRET": CANARY})
+        assert (file.problems, len(file.drafts) > 0) == ((), True)
