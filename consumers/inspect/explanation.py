@@ -8,12 +8,13 @@ from types import MappingProxyType
 from typing import Final, Literal, TypeAlias
 from urllib.parse import urlsplit
 
+from consumers.inspect.disabled import Disabling
+from consumers.inspect.readable import time_text
 from consumers.inspect.subscriptions import Version
 from consumers.inspect.traces import EventSeen, JobSeen, LetterSeen, Place, Traces
 from schemas.avro.codec import DecodedRecord
 from schemas.catalog.errors import UnreadableRecord
 from schemas.records.delivery import Job, JobCodec
-from schemas.records.health import Health
 from schemas.subscriptions.subscription import Subscription, matches
 
 _JOBS: Final = JobCodec()
@@ -37,10 +38,14 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run of a job: its attempts and ending; a waiting run also has its place, its start, and its due time."""
+    """One run of a job: its attempts and ending; a waiting run also has its place, its start, and its due time.
+
+    `began_at_ms` is when its first record was written; None if retention has deleted that record.
+    """
 
     job_id: str
     number: int
+    began_at_ms: int | None
     attempts: tuple[Attempt, ...]
     ending: Ending
     reason: str
@@ -63,9 +68,13 @@ class SubscriptionExplanation:
 
 @dataclass(slots=True)
 class Explanation:
-    """An event at one place; `trouble` says why it was matched with no subscription."""
+    """An event at one place; `trouble` says why it was matched with no subscription.
+
+    `found_by` says which kind of id was given, unless it is that of the event.
+    """
 
     event_id: str
+    found_by: str
     place: Place
     at_ms: int | None
     sender: str
@@ -95,27 +104,29 @@ def explain(
     *,
     position: int | None,
     only: str | None,
-    health: Mapping[str, Health] = MappingProxyType({}),
+    disabled: Mapping[str, Sequence[Disabling]] = MappingProxyType({}),
 ) -> Explanation:
-    """Explain the event at a place. `position`: the router's committed position there; `health`: by subscription.
+    """Explain the event at a place. `position`: the router's committed position there; `disabled`: by subscription.
 
     Subscriptions of other customers are only counted, unless `only` names one of them.
     """
     seen = next((one for one in traces.events if one.place == place), None)
     jobs = [one for one in traces.jobs if _source(one.job) == place]
-    outcomes = [o for o in traces.outcomes if (o["source_topic"], o["source_partition"], o["source_offset"]) == place]
+    outcomes = [outcome for outcome in traces.outcomes if _source_of(outcome) == place]
     subject = _subject(seen, jobs, outcomes, None if position is None else position > place[2])
-    found = Explanation(
-        wanted, place, subject.at_ms, subject.sender, subject.event_type, subject.customer_id, subject.routed
-    )
-    if seen is None:
-        found.trouble = "its record is no longer on the topic; the rest is from its jobs and their outcomes"
-    elif isinstance(seen.event, str):
-        found.trouble = f"its record is unreadable: {seen.event}"
     unreadable = [one for one in traces.letters if _at(one) == place]
-    found.dead_letters = [one.place for one in unreadable]
-    if unreadable and not found.trouble:
-        found.trouble = f"it was dead-lettered: {unreadable[-1].letter.reason}: {unreadable[-1].letter.detail}"
+    found = Explanation(
+        event_id=_id_of(place, traces, wanted),
+        found_by=traces.found_by,
+        place=place,
+        at_ms=subject.at_ms,
+        sender=subject.sender,
+        event_type=subject.event_type,
+        customer_id=subject.customer_id,
+        routed=subject.routed,
+        trouble=_trouble(seen, unreadable),
+        dead_letters=[one.place for one in unreadable],
+    )
     runs = _runs(jobs, outcomes, traces.letters)
     by_id = _histories(versions)
     for id_ in sorted(by_id.keys() | runs.keys()):
@@ -125,8 +136,25 @@ def explain(
         if only is None and not made and _is_of_another(history, subject.customer_id):
             found.other_customers += 1
         elif made or not found.trouble:
-            found.subscriptions.append(_explain_one(id_, history, made, subject, health.get(id_)))
+            found.subscriptions.append(_explain_one(id_, history, made, subject, disabled.get(id_, ())))
     return found
+
+
+def _id_of(place: Place, traces: Traces, wanted: str) -> str:
+    """Return the id of the event at a place; `wanted` if no record has it."""
+    found = [seen.event_id for seen in traces.events if seen.place == place]
+    found += [one.job.event_id for one in traces.jobs if _source(one.job) == place]
+    found += [str(o["event_id"]) for o in traces.outcomes if _source_of(o) == place]
+    found += [one.event_id for one in traces.letters if one.source == place]
+    return next((id_ for id_ in found if id_), wanted)
+
+
+def _trouble(seen: EventSeen | None, unreadable: Sequence[LetterSeen]) -> str:
+    last = unreadable[-1].letter if unreadable else None
+    dead = "" if last is None else f"it was dead-lettered: {last.reason}: {last.detail}"
+    if seen is None:
+        return f"its record is no longer on the topic; {dead or 'the rest is from its jobs and their outcomes'}"
+    return f"its record is unreadable: {seen.event}" if isinstance(seen.event, str) else dead
 
 
 def _histories(versions: Sequence[Version]) -> dict[str, list[Version]]:
@@ -138,13 +166,13 @@ def _histories(versions: Sequence[Version]) -> dict[str, list[Version]]:
 
 
 def _explain_one(
-    id_: str, history: Sequence[Version], runs: Sequence[Run], subject: _Subject, health: Health | None
+    id_: str, history: Sequence[Version], runs: Sequence[Run], subject: _Subject, disabled: Sequence[Disabling]
 ) -> SubscriptionExplanation:
     last = next((v.content for v in reversed(history) if isinstance(v.content, Subscription)), None)
     host = _host(last) if last else ""
     if runs:
         return SubscriptionExplanation(id_, host, True, _how(history, runs), tuple(runs))
-    return SubscriptionExplanation(id_, host, False, _why_not(history, subject, health))
+    return SubscriptionExplanation(id_, host, False, _why_not(history, subject, disabled))
 
 
 def _how(history: Sequence[Version], runs: Sequence[Run]) -> str:
@@ -154,7 +182,7 @@ def _how(history: Sequence[Version], runs: Sequence[Run]) -> str:
     return "paused now" if isinstance(content, Subscription) and content.paused and runs[-1].ending == "waiting" else ""
 
 
-def _why_not(history: Sequence[Version], subject: _Subject, health: Health | None) -> str:
+def _why_not(history: Sequence[Version], subject: _Subject, disabled: Sequence[Disabling]) -> str:
     """Return why a subscription has no job, by its record at the time of the event if the topic still has it."""
     before = [v for v in history if subject.at_ms is None or v.at_ms <= subject.at_ms]
     content = before[-1].content if before else history[0].content
@@ -164,38 +192,65 @@ def _why_not(history: Sequence[Version], subject: _Subject, health: Health | Non
         case str():
             return f"its record is unreadable: {content}; the events of its customer wait"
         case _:
-            return _difference(content, subject, health, known_then=bool(before))
+            later = history[len(before) :]
+            reason = _difference(content, subject, disabled, known_then=bool(before))
+            return reason or _withheld_by_later(later, subject, disabled)
 
 
-def _difference(content: Subscription, subject: _Subject, health: Health | None, *, known_then: bool) -> str:
+def _difference(
+    content: Subscription, subject: _Subject, disabled: Sequence[Disabling], *, known_then: bool
+) -> str | None:
     """Return the first reason that holds; `known_then`: `content` was effective when the event arrived."""
     later = not known_then and subject.at_ms is not None and content.created_at_ms > subject.at_ms
     takes = any(matches(pattern, subject.event_type) for pattern in content.event_types)
+    disabling = _disabled_then(content, subject, disabled)
+    # An activation is the time of the resume, in Unix ms.
+    resumed = not known_then and subject.at_ms is not None and content.activation > subject.at_ms
     reasons = (
         (content.customer_id != subject.customer_id, f"is of customer {content.customer_id}"),
         (content.sender != subject.sender, f"is of sender {content.sender}"),
         (later, "created after the event arrived"),
         (not takes, f"takes only {', '.join(content.event_types)}" if content.event_types else "takes no event types"),
         (content.paused, "paused" if known_then else "paused, by its later record"),
-        (
-            _was_disabled(content, subject, health),
-            f"disabled ({health.reason if health else ''}) before the event arrived",
-        ),
+        (disabling is not None, f"disabled ({disabling.reason if disabling else ''}) before the event arrived"),
+        (resumed, f"paused or disabled when the event arrived; resumed at {time_text(content.activation)}"),
         (not known_then, "changed since: its record at the time of the event is no longer on the topic"),
         (subject.routed is False, "takes it, once the router reaches it"),
         (subject.routed is None, "takes it, but the router has no position there: it has not started"),
     )
-    lost = (
-        "takes it, but there is no job: the subscription was disabled then, retention has deleted the job, or the "
-        "router used another record of the subscription"
+    return next((why for holds, why in reasons if holds), None)
+
+
+def _disabled_then(content: Subscription, subject: _Subject, disabled: Sequence[Disabling]) -> Disabling | None:
+    """Return what disabled a subscription until the event arrived; None if it was active, or resumed in between."""
+    found = None
+    for one in disabled:
+        is_before = subject.at_ms is None or one.at_ms <= subject.at_ms
+        resumed = one.at_ms < content.activation and (subject.at_ms is None or content.activation <= subject.at_ms)
+        if is_before and not resumed:
+            found = one
+    return found
+
+
+def _withheld_by_later(later: Sequence[Version], subject: _Subject, disabled: Sequence[Disabling]) -> str:
+    """Return why a subscription that took the event has no job: the router reads it some time after it has arrived."""
+    arrived_ms = subject.at_ms or 0
+    ends = [(one.at_ms, f"disabled ({one.reason})") for one in disabled if one.at_ms > arrived_ms]
+    for version in later:
+        if version.content is None:
+            ends.append((version.at_ms, "deleted"))
+        elif isinstance(version.content, Subscription) and version.content.paused:
+            ends.append((version.at_ms, "paused"))
+    if ends:
+        at_ms, what = min(ends)
+        return (
+            f"takes it, but there is no job: it was {what} at {time_text(at_ms)}, probably before the router read the "
+            "event"
+        )
+    return (
+        "takes it, but there is no job: retention has deleted the job, or the router used another record of the "
+        "subscription"
     )
-    return next((why for holds, why in reasons if holds), lost)
-
-
-def _was_disabled(content: Subscription, subject: _Subject, health: Health | None) -> bool:
-    if health is None or health.disabled_at_ms is None or not health.disables(content.activation):
-        return False
-    return subject.at_ms is None or health.disabled_at_ms <= subject.at_ms
 
 
 def _runs(
@@ -235,18 +290,19 @@ def _run(
         for o in outcomes
         if _was_sent(o)
     )
+    first = min((one.at_ms for one in records if one.job.attempt == 1), default=None)
     end = next((o for o in reversed(outcomes) if o["state"] != "retry"), None)
     if end is not None:
         mine = [one.place for one in letters if one.letter.job_id == id_ and _run_of(one) == number]
         letter = mine[-1] if mine and end["state"] == "dead" else None
-        return Run(id_, number, attempts, end["state"], end["reason"], dead_letter=letter)
+        return Run(id_, number, first, attempts, end["state"], end["reason"], dead_letter=letter)
     if not records:
-        return Run(id_, number, attempts, "unknown", "its record is no longer in any delay topic")
+        return Run(id_, number, first, attempts, "unknown", "its record is no longer in any delay topic")
     last = max(records, key=lambda one: (one.job.attempt, one.at_ms))
     if attempts and last.job.attempt <= attempts[-1].number:
-        return Run(id_, number, attempts, "unknown", "the record of its next attempt is missing")
+        return Run(id_, number, first, attempts, "unknown", "the record of its next attempt is missing")
     due_at_ms = last.job.due_at_ms or None
-    return Run(id_, number, attempts, "waiting", "", place=last.place, since_ms=last.at_ms, due_at_ms=due_at_ms)
+    return Run(id_, number, first, attempts, "waiting", "", place=last.place, since_ms=last.at_ms, due_at_ms=due_at_ms)
 
 
 def _was_sent(outcome: DecodedRecord) -> bool:
@@ -278,6 +334,10 @@ def _is_of_another(history: Sequence[Version], customer_id: str) -> bool:
     """Return whether all known records of a subscription are of other customers, or tombstones."""
     customers = {v.content.customer_id for v in history if isinstance(v.content, Subscription)}
     return customer_id not in customers and not isinstance(history[-1].content, str)
+
+
+def _source_of(outcome: DecodedRecord) -> Place:
+    return outcome["source_topic"], outcome["source_partition"], outcome["source_offset"]
 
 
 def _source(job: Job) -> Place:

@@ -28,8 +28,18 @@ _JOBS: Final = JobCodec()
 
 
 @dataclass(frozen=True, slots=True)
+class PartitionLag:
+    """Waiting records of one partition; the fields are those of TopicLag."""
+
+    partition: int
+    waiting: int | None
+    exact: bool
+    oldest_due_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class TopicLag:
-    """Waiting records of one topic.
+    """Waiting records of one topic, and of `each` of its partitions.
 
     `waiting` is None if the group has no position, and an upper bound unless `exact`. `oldest_due_ms` is None if no
     record waits; for a source it is the time of the oldest record, for a delay topic the due time of the oldest job.
@@ -41,6 +51,7 @@ class TopicLag:
     oldest_due_ms: int | None
     partitions: int
     without_position: int
+    each: tuple[PartitionLag, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,16 +189,25 @@ def _sum(
     counts: Mapping[PartitionKey, _Count],
     due_ms: Callable[[Message], int],
 ) -> TopicLag:
-    known = [counts[key] for key in keys if key in counts]
-    rest = sum(max(0, count.end - count.read) for count in known)
+    each = tuple(_of_partition(key[1], counts.get(key), due_ms) for key in keys)
+    waiting = [one.waiting for one in each if one.waiting is not None]
     return TopicLag(
         topic=topic,
-        waiting=sum(count.waiting for count in known) + rest if known else None,
-        exact=rest == 0,
-        oldest_due_ms=min((due_ms(count.first) for count in known if count.first is not None), default=None),
+        waiting=sum(waiting) if waiting else None,
+        exact=all(one.exact for one in each),
+        oldest_due_ms=min((one.oldest_due_ms for one in each if one.oldest_due_ms is not None), default=None),
         partitions=len(keys),
-        without_position=len(keys) - len(known),
+        without_position=len(each) - len(waiting),
+        each=each,
     )
+
+
+def _of_partition(number: int, count: _Count | None, due_ms: Callable[[Message], int]) -> PartitionLag:
+    if count is None:
+        return PartitionLag(number, None, exact=True, oldest_due_ms=None)
+    rest = max(0, count.end - count.read)
+    oldest_due_ms = None if count.first is None else due_ms(count.first)
+    return PartitionLag(number, count.waiting + rest, exact=rest == 0, oldest_due_ms=oldest_due_ms)
 
 
 def _describe(admin: AdminClient, name: str) -> Any:

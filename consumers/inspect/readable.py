@@ -17,7 +17,9 @@ from schemas.catalog.errors import SignpostError, UnreadableRecord
 from schemas.input.terminal import printable
 from schemas.records.delivery import event_id
 from schemas.senders.event_codec import EventDecoder
+from schemas.senders.header_values import header_id
 from schemas.senders.sender import Sender
+from schemas.senders.traits import id_headers
 from schemas.senders.writer_schemas import CONFLUENT_MAGIC, WriterSchemas
 
 MASK: Final = "***"
@@ -42,6 +44,7 @@ class RecordReader:
         self._codecs = {name: RecordCodec(name) for name in _OWN}
         # By the newest version's prefix, which nearly all records have.
         self._names = {codec.prefix: name for name, codec in self._codecs.items()}
+        self._senders = senders
         self._decoders = {name: EventDecoder(sender, schemas) for name, sender in senders.items()}
         self._has_registry = schemas is not None
         self._event_prefixes = {
@@ -49,7 +52,7 @@ class RecordReader:
         }
         self._renderers: dict[str, Callable[[DecodedRecord], dict[str, Any]]] = {
             "job": self._job,
-            "outcome": _outcome,
+            "outcome": self._outcome,
             "dead_letter": self._dead_letter,
             "subscription": _subscription,
             "health": _unmasked,
@@ -88,30 +91,57 @@ class RecordReader:
             senders = (name,)
         elif self._has_registry and value[:1] == CONFLUENT_MAGIC:
             senders = self._decoders
-        reason = ""
+        refused: Readable | None = None
         for sender in senders:
             try:
                 event = self._decoders[sender].decode(value, lambda: event_id(*place) if place else "")
             except SignpostError as error:  # unreadable, or the registry does not respond
-                reason = str(error)
+                refused = Readable("unreadable", {"why": str(error), **self._head(value, sender, place)})
                 continue
             return Readable(
                 "event",
                 {
                     "event_type": event.event_type,
                     "event_id": event.event_id,
+                    "header_id": self._header_id(sender, event.event_id),
                     "customer_id": event.customer_id,
                     "created_at": time_text(event.created_at_us // 1_000),
                     "sender": sender,
                     "data": plain(event.data),
                 },
             )
-        return Readable("unreadable", {"why": reason, **_plain(value).fields}) if reason else None
+        return refused and Readable(refused.kind, {**refused.fields, **_plain(value).fields})
+
+    def _head(self, value: bytes, sender: str, place: tuple[str, int, int] | None) -> dict[str, Any]:
+        """Return the names of an invalid event, as far as its bytes contain them."""
+        try:
+            head = self._decoders[sender].head(value)
+        except SignpostError:  # the registry has no such schema, or does not respond
+            head = None
+        if head is None:
+            return {}
+        id_ = head.event_id or (event_id(*place) if place else "")
+        return {
+            "event_type": head.event_type,
+            "event_id": id_,
+            "header_id": self._header_id(sender, id_),
+            "customer_id": head.customer_id,
+            "sender": sender,
+        }
+
+    def _header_id(self, sender: str, id_: str) -> str | None:
+        """Return the form of an event id in the headers of its sender; None if it is the id itself, or is not sent."""
+        known = self._senders.get(sender)
+        sent = header_id(id_)
+        if sent == id_ or known is None or not any(header.id_field == "event_id" for header in id_headers(known)):
+            return None
+        return sent
 
     def _job(self, record: DecodedRecord) -> dict[str, Any]:
         return {
             "event_type": record["event_type"],
             "event_id": record["event_id"],
+            "header_id": self._header_id(record["sender"], record["event_id"]),
             "attempt": record["attempt"],
             "run": record["run"],
             "due_at": time_text(record["due_at_ms"]) if record["due_at_ms"] else None,
@@ -127,9 +157,13 @@ class RecordReader:
             "body": text_of(record["body"]),
         }
 
+    def _outcome(self, record: DecodedRecord) -> dict[str, Any]:
+        return {**_outcome(record), "header_id": self._header_id(record["sender"], record["event_id"])}
+
     def _dead_letter(self, record: DecodedRecord) -> dict[str, Any]:
         value = record["value"]
-        inner = self.read(value) if value is not None else None
+        place = (record["topic"], record["partition"], record["offset"])
+        inner = self.read(value, place) if value is not None else None
         return {
             "reason": record["reason"],
             "detail": record["detail"],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping
 from importlib import resources
 from typing import Any, Final
 
@@ -15,6 +15,7 @@ from consumers.inspect.readable import RecordReader, line, text_of, time_text
 from consumers.inspect.scan import GROUP, Scanner, newest, time_of
 from consumers.kafka.positions import is_lost_broker
 from consumers.kafka.topic_reader import Range, place_of
+from schemas.avro.codec import PREFIX_LENGTH, RecordCodec
 from schemas.catalog.errors import Unavailable
 from schemas.input.terminal import printable
 from schemas.records.delivery import event_id
@@ -28,26 +29,40 @@ _WORD: Final = re.compile(r"[A-Za-z0-9_@-]+")
 _NUMERIC: Final = re.compile(r"[0-9a-fTZ-]*")
 # The derived id of an event without an id.
 _DERIVED_ID: Final = re.compile(r"e?v?t?_?[0-9a-f-]*")
+_DEAD_LETTER: Final = RecordCodec("dead_letter").prefix
 _ADDED: Final = "true false null None True False job outcome dead_letter subscription event text bytes tombstone ***"
 
 
 class Tail:
-    """Shows records; with `grep`, only those whose line contains it."""
+    """Shows records; with `grep`, only those whose line contains it, and those at `places`."""
 
-    def __init__(self, reader: RecordReader, senders: Mapping[str, Sender], grep: str | None) -> None:
+    def __init__(
+        self,
+        reader: RecordReader,
+        senders: Mapping[str, Sender],
+        grep: str | None,
+        places: Collection[tuple[str, int, int]] = (),
+    ) -> None:
         self._reader = reader
         self._grep = grep
+        self._places = places
         self._needle = _needle(grep, senders)
         self._may_be_derived = _DERIVED_ID.fullmatch(grep or "") is not None
 
     def accepts(self, message: Message) -> bool:
         """Return whether the line of a record contains the text."""
-        if self._grep is None:
+        if self._grep is None or place_of(message) in self._places:
             return True
-        if self._needle is not None and not (
-            self._needle in (message.value() or b"")
-            or self._needle in (message.key() or b"")
-            or (self._may_be_derived and self._grep in event_id(*place_of(message)))
+        value = message.value() or b""
+        if (
+            self._needle is not None
+            and not (
+                self._needle in value
+                or self._needle in (message.key() or b"")
+                or (self._may_be_derived and self._grep in event_id(*place_of(message)))
+                # A dead letter may have an event without an id, whose derived id is in the line.
+                or (self._may_be_derived and value[:PREFIX_LENGTH] == _DEAD_LETTER)
+            )
         ):
             return False
         return self._grep in self._line(message)
@@ -126,5 +141,5 @@ def _vocabulary(senders: Mapping[str, Sender]) -> str:
     own = [file.read_text(encoding="utf-8") for file in records if file.name.endswith(".avsc")]
     events = [json.dumps(event_type.schema) for sender in senders.values() for event_type in sender.all_types]
     names = [name for sender in senders for name in (sender, *senders[sender].event_types)]
-    labels = "source first next_due duration_ms appended_at created_at updated_at why hex size"
+    labels = "source first header_id next_due duration_ms appended_at created_at updated_at why hex size"
     return " ".join([_ADDED, labels, *own, *events, *names])

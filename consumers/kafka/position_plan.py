@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from consumers.kafka.positions import PartitionKey, PartitionOffsets
 from consumers.kafka.source_positions import PositionsBySource
@@ -15,6 +15,7 @@ from schemas.input.suggestions import did_you_mean
 
 PositionTarget: TypeAlias = Literal["earliest", "latest", "recorded"] | datetime | int
 """Beginning or end of the log, last recorded position of a source, time (first record not older), or offset."""
+_WORDS: Final = ("earliest", "latest", "recorded")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,19 +58,23 @@ def parse_target(text: str) -> PositionTarget:
         return at if at.tzinfo else at.replace(tzinfo=UTC)
     except ValueError:
         raise InvalidInput(
-            f"--to: {text!r} is none of: earliest, latest, recorded, an offset, or a time such as 2026-02-16T10:05:30Z"
+            f"--to: {text!r} is none of: {', '.join(_WORDS)}, an offset, or a time such as 2026-02-16T10:05:30Z"
+            f"{did_you_mean(text, _WORDS)}"
         ) from None
 
 
-def chosen(wanted: Iterable[str], known: Iterable[str], prefix: str) -> list[str]:
-    """Return the topics that match names with or without the prefix, or patterns with `*`."""
+def chosen(wanted: Iterable[str], known: Iterable[str], prefix: str, groups: Iterable[str] = ()) -> list[str]:
+    """Return the topics that match names with or without the prefix, or patterns with `*`.
+
+    An error suggests one of them, or one of `groups`, which the caller accepts as well.
+    """
     names = sorted(known)
     result: list[str] = []
     for name in wanted:
         found = [topic for topic in names if fnmatchcase(topic, name) or fnmatchcase(topic, prefix + name)]
         if not found:
             short = [topic.removeprefix(prefix) for topic in names]
-            hint = did_you_mean(name.removeprefix(prefix), short) or f"; available: {', '.join(short)}"
+            hint = did_you_mean(name.removeprefix(prefix), [*short, *groups]) or f"; available: {', '.join(short)}"
             raise InvalidInput(f"{name}: neither a source nor a delay topic{hint}")
         result += [topic for topic in found if topic not in result]
     return result

@@ -233,10 +233,22 @@ def _create(admin: AdminClient, topics: Sequence[Topic]) -> None:
             result(future, f"create {name}")
         except Unavailable as error:
             cause = error.__cause__
-            if isinstance(cause, KafkaException) and cause.args[0].code() == KafkaError.TOPIC_ALREADY_EXISTS:
+            code = cause.args[0].code() if isinstance(cause, KafkaException) else None
+            if code == KafkaError.TOPIC_ALREADY_EXISTS:
                 continue  # another apply created it first
+            if code == KafkaError.INVALID_REPLICATION_FACTOR:
+                raise _too_few_brokers(admin, next(topic for topic in topics if topic.name == name)) from error
             raise
     settled(lambda: check_leaders(admin, [topic.name for topic in topics]))
+
+
+def _too_few_brokers(admin: AdminClient, topic: Topic) -> Unavailable:
+    brokers = len(admin.list_topics(timeout=TIMEOUT_S).brokers)
+    number = f"{brokers} broker{'' if brokers == 1 else 's'}"
+    return Unavailable(
+        f"create {topic.name}: replication {topic.replication} needs as many brokers, and the cluster has {number}; "
+        f"set replication = {brokers} in signpost.toml (SIGNPOST_REPLICATION={brokers}), or add brokers"
+    )
 
 
 def _expect_configs(admin: AdminClient, topics: Sequence[Topic]) -> None:

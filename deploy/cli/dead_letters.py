@@ -10,22 +10,26 @@ from typing import Annotated, Any, Final, TypeAlias
 import typer
 
 from consumers.inspect.dead_letters import DeadLetters, FoundDeadLetter
-from consumers.inspect.readable import line, text_of, time_text
+from consumers.inspect.readable import Readable, line, text_of, time_text
 from consumers.inspect.scan import Scanner
 from consumers.inspect.subscriptions import SubscriptionHistory
 from deploy.cli.columns import Column, cut, folded, screen_width, table, widths_of
 from deploy.cli.context import command_app, print_json, settings_of
 from deploy.cli.options import print_error
 from deploy.cli.scanning import Json, Since, no_bar, record_reader, scanning, since_ms
+from deploy.config.wanted_topics import sources_of
 from producers.dead_letters import Decision, PlannedRetry, RefusedRetry, RetryPlanner, RetryWriter
 from schemas.avro.codec import DecodedRecord
 from schemas.catalog.errors import InvalidInput, Unavailable
+from schemas.catalog.reasons import DEAD
+from schemas.input.suggestions import did_you_mean, one_of
 from schemas.input.terminal import printable
 from schemas.records.delivery import DeadLetter
 from schemas.settings.settings import Settings
 
 _MANY: Final = 10
 _DETAIL_WIDTH: Final = 24
+_SHOWN_ABOVE: Final = frozenset({"event_id", "event_type", "sender", "subscription_id", "job_id"})
 _COLUMNS: Final = (
     Column("ID"),
     Column("TIME"),
@@ -34,13 +38,18 @@ _COLUMNS: Final = (
     Column("RETRIED"),
     Column("SUBSCRIPTION", least=12, cut_order=1),
 )
-_MORE: Final = (Column("EVENT"), Column("DETAIL", least=_DETAIL_WIDTH))
+_MORE: Final = (Column("SENDER"), Column("EVENT"), Column("DETAIL", least=_DETAIL_WIDTH))
 
 app = command_app("Show and retry dead letters: jobs that ran out of attempts, and unreadable records.")
 
 Reason: TypeAlias = Annotated[
     str | None,
-    typer.Option("--reason", help="Only this reason: exhausted, gone, unknown_schema, …", show_default=False),
+    typer.Option(
+        "--reason",
+        callback=lambda reason: reason if reason is None else one_of("--reason", reason, DEAD),
+        help="Only this reason: exhausted, gone, unknown_schema, …; docs/operations.md lists all.",
+        show_default=False,
+    ),
 ]
 Subscription: TypeAlias = Annotated[
     str | None, typer.Option("--subscription", metavar="ID", help="Only of this subscription.", show_default=False)
@@ -62,7 +71,7 @@ def _list(
 ) -> None:
     """List dead letters, newest first; a retried job has the number of its new run.
 
-    Narrow terminals show event and detail on a second line. `signpost explain EVENT` shows how a retry went.
+    Narrow terminals show event, sender and detail on a second line. `signpost explain EVENT` shows how a retry went.
     """
     settings = settings_of(ctx)
     begin_ms = since_ms(since, time.time())
@@ -70,18 +79,20 @@ def _list(
         letters = _letters(scanner, settings)
         found = letters.newest(limit, reason=reason, subscription=subscription, since_ms=begin_ms)
         runs = letters.runs(found) if retried else letters.quick_runs(found)
+        hint = "" if found or subscription is None else _unknown_subscription(scanner, settings, subscription)
+    events = DeadEvents(settings)
     if runs is None:
         typer.echo("too many records to look up which were retried; --retried does it anyway", err=True)
     if json:
-        print_json([_as_json(one, runs) for one in found])
+        print_json([_as_json(one, runs, events) for one in found])
     elif found:
-        for line in lines_of([_as_json(one, runs) for one in found], screen_width()):
+        for line in lines_of([_as_json(one, runs, events) for one in found], screen_width()):
             typer.echo(line)
         if len(found) == limit:
             typer.echo(f"the newest {limit} only; --limit shows more", err=True)
     else:
         chosen = any(option is not None for option in (reason, subscription, since))
-        typer.echo("no dead letter matches" if chosen else "there are no dead letters")
+        typer.echo(f"no dead letter matches{hint}" if chosen else "there are no dead letters")
 
 
 @app.command("show")
@@ -98,10 +109,11 @@ def _show(
         (found,) = letters.get([id_])
         attempts = letters.attempts(found.letter) if isinstance(found.letter, DeadLetter) else []
         runs = letters.quick_runs([found])
-    fields = _as_json(found, runs)
+    events = DeadEvents(settings)
+    fields = _as_json(found, runs, events)
     fields["made"] = [_attempt(outcome) for outcome in attempts]
     if isinstance(found.letter, DeadLetter):
-        readable = record_reader(settings).read(found.letter.value)
+        readable = events.record_of(found.letter)
         fields["record"] = {"kind": readable.kind, **readable.fields}
     if json:
         print_json(fields)
@@ -188,6 +200,12 @@ def _ask(records: list[PlannedRetry]) -> None:
     typer.confirm(f"Write {len(records):,} records to {topics}?", abort=True, err=True)
 
 
+def _unknown_subscription(scanner: Scanner, settings: Settings, id_: str) -> str:
+    """Return a hint if a subscription is not known. A deleted one may still have dead letters."""
+    known = {version.id for version in SubscriptionHistory(scanner, settings.names).versions}
+    return "" if id_ in known else f"; there is no subscription {printable(id_)}{did_you_mean(id_, known)}"
+
+
 def _letters(scanner: Scanner, settings: Settings) -> DeadLetters:
     letters = DeadLetters(scanner, settings.names)
     if not letters.is_there:
@@ -195,7 +213,27 @@ def _letters(scanner: Scanner, settings: Settings) -> DeadLetters:
     return letters
 
 
-def _as_json(found: FoundDeadLetter, runs: Mapping[str, int] | None) -> dict[str, Any]:
+class DeadEvents:
+    """The events of dead letters, as far as their bytes and sources tell."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._reader = record_reader(settings)
+        self._sources = {source.topic: source.sender for source in sources_of(settings)}
+
+    def record_of(self, letter: DeadLetter) -> Readable:
+        """Return the record of a dead letter in readable form."""
+        return self._reader.read(letter.value, (letter.topic, letter.partition, letter.offset))
+
+    def ids_of(self, letter: DeadLetter) -> dict[str, str | None]:
+        """Return event id, event type and sender; None where they are unknown."""
+        fields = self.record_of(letter).fields if letter.value is not None else {}
+        known: dict[str, str | None] = {name: fields.get(name) or None for name in ("event_id", "event_type", "sender")}
+        known["event_id"] = letter.event_id or known["event_id"]
+        known["sender"] = known["sender"] or self._sources.get(letter.topic)
+        return known
+
+
+def _as_json(found: FoundDeadLetter, runs: Mapping[str, int] | None, events: DeadEvents) -> dict[str, Any]:
     head = {"id": found.id, "time": time_text(found.at_ms)}
     letter = found.letter
     if isinstance(letter, str):
@@ -205,7 +243,7 @@ def _as_json(found: FoundDeadLetter, runs: Mapping[str, int] | None) -> dict[str
         "reason": letter.reason,
         "detail": letter.detail,
         "subscription_id": letter.subscription_id,
-        "event_id": letter.event_id,
+        **events.ids_of(letter),
         "job_id": letter.job_id,
         "attempts": letter.attempts,
         **({} if runs is None else {"retried_as_run": found.retried(runs)}),
@@ -239,8 +277,9 @@ def lines_of(letters: list[dict[str, Any]], width: int | None) -> list[str]:
         return table(columns, rows, width)
     head, *firsts = table(_COLUMNS, [row[: len(_COLUMNS)] for row in rows], width)
     lines = [head]
-    for first, (*_, event, detail) in zip(firsts, rows, strict=True):
-        lines += [first, cut(f"  {'' if event == '-' else f'{event}  '}{detail}", width)]
+    for first, (*_, sender, event, detail) in zip(firsts, rows, strict=True):
+        known = "  ".join(cell for cell in (event, sender) if cell != "-")
+        lines += [first, cut(f"  {f'{known}  ' if known else ''}{detail}", width)]
     return lines
 
 
@@ -253,6 +292,7 @@ def _cells(letter: dict[str, Any]) -> tuple[str, ...]:
         str(letter.get("attempts") or "-"),
         f"run {run}" if isinstance(run, int) else run or "-",
         letter.get("subscription_id") or "-",
+        letter.get("sender") or "-",
         letter.get("event_id") or "-",
         cut(letter["detail"], 80),
     )
@@ -274,6 +314,6 @@ def _print_fields(fields: dict[str, Any]) -> None:
         return
     typer.echo(f"record:          {record.pop('kind')}")
     for name, value in record.items():
-        if value is not None and name not in {"event_id", "subscription_id", "job_id"}:
+        if value is not None and name not in _SHOWN_ABOVE:
             shown = line({"": value}).removeprefix("=") if isinstance(value, dict) else printable(str(value))
             typer.echo(folded(f"  {name + ':':<15}{shown}", width))

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import typer
 
-from consumers.inspect.lag import Group, Member, TopicLag, delay_topic_due_ms, group_of, lag, source_due_ms, spans
+from consumers.inspect.lag import (
+    Group,
+    Member,
+    PartitionLag,
+    TopicLag,
+    delay_topic_due_ms,
+    group_of,
+    lag,
+    source_due_ms,
+    spans,
+)
 from consumers.inspect.readable import time_text
 from consumers.inspect.scan import Scanner
 from deploy.cli.columns import Column, print_table
@@ -26,10 +37,24 @@ from schemas.settings.settings import Settings
 app = command_app()
 
 _COLUMNS: Final = (Column("TOPIC"), Column("WAITING", right=True), Column("OLDEST"), Column(""))
+_EACH: Final = (
+    Column("TOPIC"),
+    Column("PARTITION", right=True),
+    Column("WAITING", right=True),
+    Column("OLDEST"),
+    Column("READ BY"),
+)
 
 
 @app.command()
-def _lag(ctx: typer.Context, *, json: Json = False) -> None:
+def _lag(
+    ctx: typer.Context,
+    *,
+    each: Annotated[
+        bool, typer.Option("--each", help="One row per partition, with the process that reads it.")
+    ] = False,
+    json: Json = False,
+) -> None:
     """Show what waits in each source and delay topic, since when, and which process reads it.
 
     OLDEST is when the oldest event arrived, or when the oldest job is due. If a topic keeps the timestamps of
@@ -45,10 +70,22 @@ def _lag(ctx: typer.Context, *, json: Json = False) -> None:
     if missing:
         typer.echo(f"missing: {', '.join(missing)}; `signpost topics apply` creates Signpost's own", err=True)
     if json:
-        print_json({"topics": [_as_json(one) for one in lags], "groups": [asdict(group) for group in groups]})
+        print_json(
+            {"topics": [_as_json(one, each=each) for one in lags], "groups": [asdict(group) for group in groups]}
+        )
         return
     at_ms = now_ms()
-    print_table(_COLUMNS, [_row(one, at_ms) for one in lags])
+    if each:
+        readers = {
+            (topic, number): _name(member)
+            for group in groups
+            for member in group.members
+            for topic, numbers in member.partitions.items()
+            for number in numbers
+        }
+        print_table(_EACH, [row for one in lags for row in _rows(one, readers, at_ms)])
+    else:
+        print_table(_COLUMNS, [_row(one, at_ms) for one in lags])
     for group in groups:
         _print_group(group)
 
@@ -74,15 +111,35 @@ def _found(scanner: Scanner, settings: Settings) -> tuple[list[TopicLag], list[G
     return lags, groups, [topic for topic in (*sources, *delay_topics) if topic not in there]
 
 
+def _rows(one: TopicLag, readers: Mapping[tuple[str, int], str], at_ms: int) -> list[tuple[str, ...]]:
+    return [
+        (
+            one.topic,
+            str(part.partition),
+            _waiting(part),
+            _oldest(part, at_ms),
+            readers.get((one.topic, part.partition), "no process")
+            + ("" if part.waiting is not None else "; no position"),
+        )
+        for part in one.each
+    ]
+
+
+def _waiting(one: TopicLag | PartitionLag) -> str:
+    return "?" if one.waiting is None else f"{'' if one.exact else '≤ '}{one.waiting:,}"
+
+
+def _oldest(one: TopicLag | PartitionLag, at_ms: int) -> str:
+    return "" if one.oldest_due_ms is None else f"{time_text(one.oldest_due_ms)} ({ago(one.oldest_due_ms, at_ms)})"
+
+
 def _row(one: TopicLag, at_ms: int) -> tuple[str, ...]:
-    waiting = "?" if one.waiting is None else f"{'' if one.exact else '≤ '}{one.waiting:,}"
-    oldest = "" if one.oldest_due_ms is None else f"{time_text(one.oldest_due_ms)} ({ago(one.oldest_due_ms, at_ms)})"
     note = ""
     if one.without_position == one.partitions and one.waiting is None:
         note = "no position is committed: `signpost positions list` shows more"
     elif one.without_position:
         note = f"{one.without_position} of {one.partitions} partitions have no position"
-    return one.topic, waiting, oldest, note
+    return one.topic, _waiting(one), _oldest(one, at_ms), note
 
 
 def _print_group(group: Group) -> None:
@@ -112,7 +169,11 @@ def _named(topics: list[str]) -> str:
     return ", ".join(topics) if len(topics) < 3 else f"{len(topics)} topics, {topics[0]} …"
 
 
-def _as_json(one: TopicLag) -> dict[str, Any]:
+def _as_json(one: TopicLag | PartitionLag, *, each: bool = False) -> dict[str, Any]:
     fields = asdict(one)
+    fields.pop("each", None)
     due_ms = fields.pop("oldest_due_ms")
-    return {**fields, "oldest_due": None if due_ms is None else time_text(due_ms)}
+    fields["oldest_due"] = None if due_ms is None else time_text(due_ms)
+    if each and isinstance(one, TopicLag):
+        fields["each"] = [_as_json(part) for part in one.each]
+    return fields

@@ -103,7 +103,7 @@ def _named(cluster: _Cluster, wanted: Sequence[str] | None) -> _Cluster:
     groups = {"router": cluster.sources, "deliver": cluster.delay_topics}
     named = [topic for name in wanted for topic in groups.get(name, [])]
     others = [name for name in wanted if name not in groups]
-    named += chosen(others, [*cluster.sources, *cluster.delay_topics], cluster.settings.prefix)
+    named += chosen(others, [*cluster.sources, *cluster.delay_topics], cluster.settings.prefix, groups)
     return replace(
         cluster,
         sources=[topic for topic in cluster.sources if topic in named],

@@ -58,7 +58,7 @@ def _settings(
                 typer.echo(line)
         return
     columns = [Column("SETTING"), Column("VALUE"), Column("FROM")]
-    cells = [[row.key, _text(row), _short(row.origin)] for row in rows]
+    cells = [[row.key, cell(row), _short(row.origin)] for row in rows]
     if describe:
         columns.append(Column("DESCRIPTION"))
         cells = [[*shown, row.description] for shown, row in zip(cells, rows, strict=True)]
@@ -67,7 +67,7 @@ def _settings(
 
 def described(row: Row, width: int) -> list[str]:
     """Return a setting as a paragraph: value, origin and description."""
-    lines = [f"{row.key} = {_text(row)}"]
+    lines = [f"{row.key} = {cell(row)}"]
     if row.origin != "default":
         origin = f"from {_short(row.origin)}"
         if len(lines[0]) + 2 + len(origin) <= width:
@@ -141,7 +141,7 @@ def _item_text(item: Any) -> str:
             return str(item)
 
 
-def _text(row: Row) -> str:
+def cell(row: Row) -> str:
     """Return a value as a cell of the table."""
     match row.value:
         case None | []:
@@ -149,8 +149,15 @@ def _text(row: Row) -> str:
         case bool(value):
             return str(value).lower()
         case int() | float():
-            return f"{row.value} {row.unit}".rstrip()
+            whole = isinstance(row.value, int) or row.value.is_integer()
+            # Units are plurals: bytes, copies, requests.
+            unit = _singular(row.unit) if row.value == 1 else row.unit
+            return f"{int(row.value) if whole else row.value} {unit}".rstrip()
         case list(items):
             return ", ".join(_item_text(item) for item in items)
         case _:
             return str(row.value)
+
+
+def _singular(unit: str) -> str:
+    return f"{unit.removesuffix('ies')}y" if unit.endswith("ies") else unit.removesuffix("s")

@@ -13,6 +13,7 @@ import typer
 from deploy.config.subscription_settings import read_schedule
 from schemas.catalog.errors import InvalidInput
 from schemas.input.durations import parse_duration
+from schemas.input.suggestions import did_you_mean
 from schemas.subscriptions.client_certificate import GivenCertificate, read_certificate
 from schemas.subscriptions.header_rules import GivenHeader
 from schemas.subscriptions.rules import KEEP, Given, Keep, NoSecret
@@ -89,8 +90,8 @@ Schedule: TypeAlias = Annotated[
     _own(
         "--schedule",
         "WAITS",
-        "Waits after failed attempts, such as 5s,1m,30m; each needs a delay topic (`signpost topics plan`). `none`: "
-        "one attempt.",
+        "Waits after failed attempts, such as 5s,1m,30m. Each is 1s, 5s, 20s, 1m, 5m, 30m, 2h, 5h, 10h, 14h, 20h or "
+        "24h, or one in the schedule of a sender of your own: these have delay topics. `none`: one attempt.",
     ),
 ]
 Timeout: TypeAlias = Annotated[
@@ -174,9 +175,13 @@ def settings_named(schedule: str | None, timeout: str | None, most: str | None, 
         try:
             found[name] = None if text == _DEFAULT else read(text)
         except ValueError:
-            raise InvalidInput(f"--{name.replace('_', '-')}: write a number or `default` (got {text!r})") from None
+            hint = did_you_mean(text, (_DEFAULT,))
+            raise InvalidInput(
+                f"--{name.replace('_', '-')}: write a number or `default` (got {text!r}){hint}"
+            ) from None
         except InvalidInput as error:
-            raise InvalidInput(f"--{name.replace('_', '-')}: {error}") from None
+            words = (_DEFAULT, "none") if name == "schedule" else (_DEFAULT,)
+            raise InvalidInput(f"--{name.replace('_', '-')}: {error}{did_you_mean(text, words)}") from None
     return found
 
 

@@ -56,7 +56,12 @@ Host: TypeAlias = Annotated[
 @app.command("apply")
 def _apply(
     ctx: typer.Context,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="In YAML; docs/subscriptions.md describes the fields.")],
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE", help="In YAML; - is standard input. docs/subscriptions.md describes the fields."
+        ),
+    ],
     *,
     prune: Annotated[
         bool,
@@ -76,7 +81,9 @@ def _apply(
     drafts = found.drafts
     set_ = found.set
     if prune and set_ is None:
-        raise InvalidInput(f"--prune deletes only subscriptions of a set; write `set: NAME` at the top of {file}")
+        raise InvalidInput(
+            f"--prune deletes only subscriptions of a set; write `set: NAME` at the top of {found.document.file}"
+        )
     with writer_of(settings) as writer:
         commands: list[Command] = [Apply(draft) for draft in drafts]
         if prune:
@@ -112,6 +119,9 @@ def _list(
     if json:
         shown = [as_json(s, known.get(s.id)) for s in found]
         print_json(shown + [{"id": id_, "state": "unreadable"} for id_ in broken])
+        return
+    if not found and not broken:
+        typer.echo("no subscription matches" if chosen else "there are no subscriptions")
         return
     rows = [
         (s.id, s.customer_id, s.sender, host_of(s), state_of(s, known.get(s.id)), ",".join(s.event_types) or "none")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from typing import Annotated
 
@@ -14,10 +14,12 @@ from confluent_kafka import Message
 
 from consumers.inspect.scan import Scanner
 from consumers.inspect.tail import Tail, follow, records
+from consumers.inspect.traces import Place, is_derived_id
 from consumers.kafka.topic_reader import Range
 from deploy.cli.columns import folded, screen_width
 from deploy.cli.context import command_app, settings_of
 from deploy.cli.scanning import Json, Since, no_bar, record_reader, scanning, since_ms, topic_named
+from deploy.cli.tracing import tracer_of
 from deploy.config.senders import senders_of
 from schemas.settings.settings import Settings
 
@@ -36,7 +38,12 @@ def _tail(
     since: Since = None,
     grep: Annotated[
         str | None,
-        typer.Option("--grep", metavar="TEXT", help="Only lines with this text.", show_default=False),
+        typer.Option(
+            "--grep",
+            metavar="TEXT",
+            help="Only lines with this text; in a source also the event with this id of a job or header.",
+            show_default=False,
+        ),
     ] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep showing new records until Ctrl-C.")] = False,
     lines: Annotated[
@@ -58,15 +65,24 @@ def _tail(
     settings = settings_of(ctx)
     begin_ms = since_ms(since, time.time())
     limit = _DEFAULT_LINES if lines is None and since is None else lines
-    shown = Tail(record_reader(settings), senders_of(settings), grep)
     with scanning(settings) as scanner:
         name = topic_named(scanner, topic, settings.prefix)
+        places = _places_of(scanner, settings, name, grep)
+        shown = Tail(record_reader(settings), senders_of(settings), grep, places)
         ranges = scanner.ranges_of([name], begin_ms)
         if not _show_present(scanner, ranges, shown, limit, json=json):
             is_empty = all(r.begin == r.end for r in scanner.ranges_of([name]))
             typer.echo(_nothing(name, is_empty=is_empty, grep=grep, since=since), err=True)
         if follow:
             _follow(settings, ranges, shown, json=json)
+
+
+def _places_of(scanner: Scanner, settings: Settings, topic: str, grep: str | None) -> Collection[Place]:
+    """Return the places in a source of the event that the text names by an id that is not in its bytes."""
+    if grep is None or not is_derived_id(grep):
+        return ()
+    tracer, sources = tracer_of(scanner, settings)
+    return frozenset(tracer.trace(grep, [topic]).places()) if topic in sources else ()
 
 
 def _show_present(scanner: Scanner, ranges: list[Range], shown: Tail, limit: int | None, *, json: bool) -> int:

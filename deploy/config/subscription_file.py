@@ -174,11 +174,14 @@ class SubscriptionFile:
 
 
 def read_file(path: Path, environment: Mapping[str, str]) -> SubscriptionFile:
-    """Read a file; SubscriptionError if none of it is readable. Secrets come from `environment` and files."""
-    document, found = read_yaml(path)
+    """Read a file (`-`: standard input); SubscriptionError if none of it is readable.
+
+    Secrets come from `environment` and files. Relative paths of files start at the folder of `path`.
+    """
+    document, found = read_yaml(path, _File.model_fields)
     data = document.data
     if not isinstance(data, dict):
-        raise SubscriptionError(f"{path}:1: the file must have `subscriptions:` with a list")
+        raise SubscriptionError(f"{document.file}:1: the file must have `subscriptions:` with a list")
     try:
         _File.model_validate(data)
     except ValidationError as error:

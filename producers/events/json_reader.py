@@ -30,13 +30,15 @@ _MOST_DIGITS: Final = 4_000
 class EventReader:
     """Converts JSON to events of a sender. `now_us` (µs since 1970) and `new_id` supply a missing time and id.
 
-    `customer_id` is the customer of events that do not name one.
+    `customer_id` is the customer of events that do not name one. `others` are senders whose events may have been given
+    by mistake; errors name the right one.
     """
 
     sender: Sender
     now_us: Callable[[], int]
     new_id: Callable[[], str]
     customer_id: str | None = None
+    others: Mapping[str, Sender] = field(default_factory=dict)
     _forms: EventForms = field(init=False)
 
     def __post_init__(self) -> None:
@@ -49,7 +51,7 @@ class EventReader:
         lines: list[str] = []
         for index, document in enumerate(_documents(text, file), start=1):
             given = self._given(document)
-            found = list(self._problems(given))
+            found = self._problems_of(document, given)
             name = given.values.get("event_id")
             label = f" ({short(name)[1:-1]})" if isinstance(name, str) and name else ""
             where = f"{file}: event {index}{label}"
@@ -66,7 +68,7 @@ class EventReader:
     def event(self, document: Mapping[str, Any]) -> Event:
         """Convert one object to an event; EventError has one line per error."""
         given = self._given(document)
-        found = list(self._problems(given))
+        found = self._problems_of(document, given)
         if found:
             name = short(given.values.get("event_id"))
             raise EventError("\n".join(f"event {name}: {problem}" for problem in found))
@@ -87,6 +89,22 @@ class EventReader:
         if not isinstance(document, Mapping):
             return GivenEvent(problems=[f"expected an object, found {short(document)}"])
         return self._forms.read(document, _parse)
+
+    def _problems_of(self, document: Any, given: GivenEvent) -> list[str]:
+        """Return the errors of an event; a single one if its type is that of another sender."""
+        found = list(self._problems(given))
+        if not found or not isinstance(document, Mapping) or self._has_type(document, self.sender):
+            return found
+        right = [name for name, other in self.others.items() if self._has_type(document, other)]
+        if not right:
+            return found
+        options = " or ".join(f"--sender {name}" for name in right)
+        return [f"{self.sender.name} is the wrong sender: this is an event of {', '.join(right)}; give {options}"]
+
+    def _has_type(self, document: Mapping[str, Any], sender: Sender) -> bool:
+        """Return whether a sender lists the type of an event that is given in a form of that sender."""
+        event_type = EventForms(sender).read(document, _parse).values.get("event_type")
+        return isinstance(event_type, str) and event_type in sender.event_types
 
     def _problems(self, given: GivenEvent) -> Iterator[str]:
         yield from given.problems

@@ -24,6 +24,7 @@ from producers.events.json_reader import EventReader
 from schemas.catalog.errors import EventError, Unavailable
 from schemas.events.event import Event
 from schemas.input.durations import milliseconds
+from schemas.input.suggestions import did_you_mean
 from schemas.records.topics import MAX_EVENT, RECORD_OVERHEAD
 from schemas.senders.event_codec import encode_event
 from schemas.senders.sender import Sender
@@ -202,4 +203,5 @@ class EventPublisher:
         if self.topic not in topics:
             raise Unavailable(
                 f"topic {self.topic} does not exist at {self._servers}: `signpost topics apply` creates own topics"
+                f"{did_you_mean(self.topic, topics)}"
             )

@@ -31,13 +31,13 @@ from schemas.avro.types import (
 from schemas.catalog.errors import SenderError
 
 _TIME: Final = {"type": "long", "logicalType": "timestamp-micros"}
-_ENVELOPE: Final[dict[str, Any]] = {
+ENVELOPE: Final[dict[str, Any]] = {
     "event_id": ["null", "string"],
     "event_type": "string",
     "created_at": _TIME,
     "customer_id": "string",
 }
-_FIELDS: Final = (*_ENVELOPE, "data")
+_FIELDS: Final = (*ENVELOPE, "data")
 _FREE_FORM: Final = '{"type": "string", "json": "object"}'
 
 
@@ -134,7 +134,7 @@ def _check_envelope(record: Record, schema: Any, text: str, file: str) -> None:
             )
     if len(names) < len(_FIELDS):
         raise SenderError(f"{file}:1: {_FIELDS[len(names)]}: the field is missing")
-    for (name, expected), field in zip(_ENVELOPE.items(), schema["fields"], strict=False):
+    for (name, expected), field in zip(ENVELOPE.items(), schema["fields"], strict=False):
         if field["type"] != expected:
             types = f"expected type {json.dumps(expected)}, found {json.dumps(field['type'])}"
             raise SenderError(f"{_place(file, text, (name,))}: {types}")

@@ -17,6 +17,7 @@ import fastavro
 from schemas.avro.codec import MAGIC, PREFIX_LENGTH, read_all
 from schemas.catalog.errors import EventError, UnreadableRecord
 from schemas.events.event import ANY, MAX_TIME_US, MIN_TIME_US, Event
+from schemas.events.event_head import EventHead, read_head
 from schemas.events.event_type import EventType
 from schemas.senders.sender import Sender
 from schemas.senders.writer_schemas import CONFLUENT_MAGIC, ConfluentDecoder, WriterSchemas
@@ -48,6 +49,17 @@ class EventDecoder:
         if name != event_type.name or name == ANY:
             event_type = self._sharing(name, event_type)
         return self._event(record, event_type, event_type.has_floats, fallback_id)
+
+    def head(self, value: bytes | None) -> EventHead | None:
+        """Return the names of the event in a value, valid or not; None if its bytes do not contain them.
+
+        Raises the errors of `WriterSchemas.get`.
+        """
+        if value and value[:PREFIX_LENGTH] in self._by_prefix:
+            return read_head(value, PREFIX_LENGTH)
+        if value and self._confluent is not None and value[:1] == CONFLUENT_MAGIC:
+            return self._confluent.head(value)
+        return None
 
     def _event(
         self, record: dict[str, Any], event_type: EventType, has_floats: bool, fallback_id: Callable[[], str]

@@ -27,6 +27,7 @@ from schemas.avro.types import (
     without_logical_types,
 )
 from schemas.catalog.errors import UnreadableRecord
+from schemas.events.event_head import EventHead, head_of
 from schemas.events.event_type import EventType, reader_of
 
 if TYPE_CHECKING:
@@ -82,11 +83,7 @@ class ConfluentDecoder:
 
         Raises UnreadableRecord, and the errors of `WriterSchemas.get`.
         """
-        if len(value) < _PREFIX_LENGTH:
-            raise UnreadableRecord("truncated", f"{len(value)} bytes are too few for an event")
-        writers = self._writers_of(int.from_bytes(value[1:_PREFIX_LENGTH], "big"))
-        writer, start = writers.select(value)
-        record = read_all(writer.record, value, start, read=writer.read)
+        record, writer = self._read(value)
         name = record.get("event_type")
         if not isinstance(name, str):
             raise UnreadableRecord("invalid_value", f"event_type is not a string in the schema {writer.name}")
@@ -100,6 +97,23 @@ class ConfluentDecoder:
         record = self._resolvers[event_type.prefix](record, "")
         record["created_at"] *= writer.time_unit_us
         return record, event_type, writer.has_floats
+
+    def head(self, value: bytes) -> EventHead | None:
+        """Return the names of the event in a value, without any check of the rest; None if it cannot be decoded.
+
+        Raises the errors of `WriterSchemas.get`.
+        """
+        try:
+            return head_of(self._read(value)[0])
+        except UnreadableRecord:
+            return None
+
+    def _read(self, value: bytes) -> tuple[dict[str, Any], Writer]:
+        if len(value) < _PREFIX_LENGTH:
+            raise UnreadableRecord("truncated", f"{len(value)} bytes are too few for an event")
+        writers = self._writers_of(int.from_bytes(value[1:_PREFIX_LENGTH], "big"))
+        writer, start = writers.select(value)
+        return read_all(writer.record, value, start, read=writer.read), writer
 
     def _writers_of(self, schema_id: int) -> _Writers:
         known = self._writers.get(schema_id)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,8 +16,10 @@ from deploy.dev.broker import Broker
 from producers.events.publisher import EventPublisher
 from schemas.catalog.errors import EventError, Unavailable
 from schemas.senders.event_codec import EventDecoder
+from schemas.senders.header_values import header_id
 from tests.contracts.zenoo import DATA, EXAMPLES, ZENOO, event_of, golden
-from tests.support.topics import create_topic, read_topic
+from tests.support.topics import create_topic, end_offsets, read_topic
+from tests.support.waiting import wait_until
 
 DECODER = EventDecoder(ZENOO)
 
@@ -144,10 +149,12 @@ def test_event_rejected_by_the_broker_is_an_error(broker: Broker, prefix: str):
 
 
 def test_command_publishes_the_examples_unchanged(broker: Broker, topic: str, capsys: pytest.CaptureFixture[str]):
-    """`signpost events publish` accepts the contract's files, prints one line per file, and keeps the bodies."""
+    """`signpost events publish` accepts the contract's files, prints each with its event id, and keeps the bodies."""
     files = sorted(str(file) for file in (DATA / "examples/zenoo").glob("*.json"))
     assert run("events", "publish", "--customer", "acme", *files) == 0
-    assert capsys.readouterr().out.splitlines() == [f"{file}: 1 event published to {topic}" for file in files]
+    ids = [json.loads(Path(file).read_text(encoding="utf-8"))["event_id"] for file in files]
+    expected = [(f"{file}: 1 event published to {topic}", f"  {id_}") for file, id_ in zip(files, ids, strict=True)]
+    assert capsys.readouterr().out.splitlines() == [line for lines in expected for line in lines]
     assert sorted(bodies(broker, topic)) == sorted(golden(document) for document in EXAMPLES.values())
 
 
@@ -162,7 +169,7 @@ def test_file_with_an_error_is_not_published(
     bad.write_text(json.dumps([document, document | {"event_id": "evt_x", "data": {}}]), encoding="utf-8")
     assert run("events", "publish", str(bad), str(good), str(tmp_path / "none.json")) == 2
     output = capsys.readouterr()
-    assert output.out.splitlines() == [f"{good}: 3 events published to {topic}"]
+    assert output.out.splitlines() == [f"{good}: 3 events published to {topic}", "  evt_0", "  evt_1", "  evt_2"]
     assert f"{bad}: event 2 (evt_x): data.case_token: expected a string, found nothing" in output.err
     assert "none.json: cannot be read: No such file or directory" in output.err
     assert {json.loads(body)["event_id"] for body in bodies(broker, topic)} == {"evt_0", "evt_1", "evt_2"}
@@ -176,3 +183,67 @@ def test_command_simulates_events(broker: Broker, topic: str, capsys: pytest.Cap
     messages = read_topic(broker.bootstrap_servers, topic)
     assert {DECODER.decode(m.value(), lambda: "?").customer_id for m in messages} == {"acme", "globex"}
     assert len(messages) == 200
+
+
+def test_published_ids_are_shown(broker: Broker, topic: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """The first ids are listed, generated ones too, with a count of the others; --json has all."""
+    file = tmp_path / "many.jsonl"
+    document = {key: value for key, value in EXAMPLES["case.closed"].items() if key != "event_id"}
+    file.write_text("\n".join([json.dumps(document)] * 12), encoding="utf-8")
+    assert run("events", "publish", "--customer", "acme", str(file)) == 0
+    head, *ids, rest = capsys.readouterr().out.splitlines()
+    assert head == f"{file}: 12 events published to {topic}"
+    assert rest == "  and 2 more; --json shows all ids"
+    found = {DECODER.decode(m.value(), lambda: "?").event_id for m in read_topic(broker.bootstrap_servers, topic)}
+    assert len(ids) == 10
+    assert {id_.strip() for id_ in ids} < found
+    assert run("events", "publish", "--customer", "acme", "--json", str(file), str(tmp_path / "none.json")) == 2
+    (published,) = json.loads(capsys.readouterr().out)
+    ids = [one["event_id"] for one in published.pop("events")]
+    assert published == {"file": str(file), "topic": topic, "published": 12}
+    found |= set(ids)
+    assert len(found) == 24
+
+
+def test_published_id_is_shown_in_the_form_of_headers(
+    broker: Broker, topic: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    """An id that headers cannot contain is shown with the id that receivers see instead."""
+    file = tmp_path / "event.json"
+    file.write_text(json.dumps({"event_id": "order 7", "event_type": "a", "customer_id": "c", "data": {}}))
+    options = ("--sender", "standard", "--topic", topic)
+    assert run("events", "publish", *options, str(file)) == 0
+    assert capsys.readouterr().out.splitlines()[1] == f"  order 7  (webhook-id: {header_id('order 7')})"
+    assert run("events", "publish", *options, "--json", str(file)) == 0
+    (published,) = json.loads(capsys.readouterr().out)
+    assert published["events"] == [{"event_id": "order 7", "webhook-id": header_id("order 7")}]
+
+
+def test_wrong_sender_is_named(topic: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """An event of another product gets the option to give, and is not published."""
+    file = tmp_path / "event.json"
+    file.write_text(json.dumps({"event_at": "x", "event_type": "case_management_notification_case_closure"}))
+    assert run("events", "publish", str(file)) == 2
+    assert "zenoo is the wrong sender: this is an event of riskos; give --sender riskos" in capsys.readouterr().err
+
+
+def test_misspelt_topic_gets_a_suggestion(topic: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """A topic that does not exist is an error with the most similar one."""
+    file = tmp_path / "event.json"
+    file.write_text(json.dumps(EXAMPLES["case.closed"]))
+    assert run("events", "publish", "--topic", topic.replace("events", "evenst"), str(file)) == 1
+    assert f"did you mean {topic}?" in capsys.readouterr().err
+
+
+def test_interrupted_simulation_says_how_many_were_published(broker: Broker, topic: str):
+    """Ctrl-C ends a simulation with the number of published events, all of which are on the topic."""
+    command = [sys.executable, "-m", "deploy.cli.main", "events", "simulate", "--rate", "200", "--seconds", "600"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        wait_until(lambda: sum(end_offsets(broker.bootstrap_servers, topic).values()) > 10, what="events arrive")
+    finally:
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (130, "")
+    count = len(read_topic(broker.bootstrap_servers, topic))
+    assert out.startswith(f"{count:,} events of 120,000, stopped by Ctrl-C, in ")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -95,6 +96,25 @@ def test_file_is_applied_once(signpost, file):
     second = signpost("apply", str(file))
     assert second.out.splitlines()[-1] == "2 unchanged"
     assert "secret:" not in second.out
+
+
+def test_file_is_applied_from_standard_input(signpost, monkeypatch):
+    """`apply -` reads the file from standard input; an error names it so."""
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(FILE.encode())))
+    applied = signpost("apply", "-")
+    assert (applied.code, applied.err) == (0, "")
+    assert listed(signpost).keys() == {"acme-1", "beta-1"}
+    unnamed = FILE.replace("set: billing", "")
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(unnamed.encode())))
+    assert "at the top of standard input" in signpost("apply", "-", "--prune").err
+
+
+def test_empty_list_says_so(signpost, file):
+    """Without subscriptions, and without one that matches, the list is a sentence."""
+    assert signpost("list").out == "there are no subscriptions\n"
+    assert signpost("list", "--json").out == "[]\n"
+    assert signpost("apply", str(file)).code == 0
+    assert signpost("list", "--customer", "nobody").out == "no subscription matches\n"
 
 
 def test_dry_run_writes_nothing(signpost, file):

@@ -10,7 +10,8 @@ import pytest
 from consumers.inspect import dead_letters
 from deploy.dev.receiver import Receiver
 from deploy.dev.responses import CannedResponse, always
-from schemas.records.delivery import DeadLetter, DeadLetterCodec, Job
+from schemas.catalog.reasons import DEAD
+from schemas.records.delivery import DeadLetter, DeadLetterCodec, Job, event_id
 from tests.support.installation import Installation, event, subscription, value_of
 from tests.support.pipeline import Pipeline
 from tests.support.tools import T0_MS, Commands, job, job_value, outcome_value
@@ -76,6 +77,52 @@ def test_list_is_newest_first_and_filtered(here: Installation, signpost: Command
     table = signpost("dead-letters", "list").out.splitlines()
     assert table[0].startswith("ID ")
     assert len(table) == 5
+
+
+def test_event_and_sender_of_dead_events_are_shown(here: Installation, signpost: Commands) -> None:
+    """A dead event has its id and sender, as far as its bytes or its source tell; a dead job has those of its event."""
+    write_unreadable(here, here.events_topic, reason="body_too_large")
+    write_unreadable(here, here.events_topic, reason="no_customer", value=value_of(event("evt_8", "")))
+    write_unreadable(here, here.events_topic, reason="no_customer", value=value_of(event("", "")))
+    write_unreadable(here, here.events_topic, reason="trailing_bytes", value=value_of(event("evt_7")) + b"more")
+    write_unreadable(here, here.events_topic, reason="too_large", value=None)
+    write_unreadable(here, "elsewhere", reason="unknown_format", value=b"text")
+    write_dead_job(here, job(1))
+    found = [(one["event_id"], one["sender"]) for one in reversed(listed(signpost))]
+    assert found == [
+        ("evt_9", "zenoo"),
+        ("evt_8", "zenoo"),
+        (event_id(here.events_topic, 1, 3), "zenoo"),
+        ("evt_7", "zenoo"),
+        (None, "zenoo"),
+        (None, None),
+        ("evt_1", "zenoo"),
+    ]
+    too_large = next(one["id"] for one in listed(signpost) if one["reason"] == "body_too_large")
+    shown = signpost("dead-letters", "show", too_large).out
+    assert "event_id:        evt_9" in shown
+    assert "sender:          zenoo" in shown
+    for line, parts in zip(signpost("dead-letters", "list").out.splitlines()[1:], reversed(found), strict=True):
+        assert all((part or "-") in line.split() for part in parts)
+
+
+def test_unknown_reason_is_refused_with_the_nearest(here: Installation, signpost: Commands) -> None:
+    """`--reason` takes a reason of the closed list, in `list` and in `retry`."""
+    for command in ("list", "retry"):
+        result = signpost("dead-letters", command, "--reason", "exhausteed")
+        assert (result.code, "--reason: unknown value 'exhausteed'; did you mean exhausted?" in result.err) == (2, True)
+        result = signpost("dead-letters", command, "--reason", "nosuch")
+        assert (result.code, "; known: exhausted, gone, " in result.err) == (2, True)
+        for reason in DEAD:
+            assert signpost("dead-letters", command, "--reason", reason).code == 0
+
+
+def test_unknown_subscription_gets_a_hint(here: Installation, signpost: Commands) -> None:
+    """A misspelt subscription is not mistaken for one without dead letters."""
+    here.subscribe(subscription("acme-cases"))
+    out = signpost("dead-letters", "list", "--subscription", "acme-case").out
+    assert out == "no dead letter matches; there is no subscription acme-case; did you mean acme-cases?\n"
+    assert signpost("dead-letters", "list", "--subscription", "acme-cases").out == "no dead letter matches\n"
 
 
 def test_show_has_attempts_and_body(here: Installation, signpost: Commands) -> None:

@@ -15,7 +15,7 @@ from deploy.dev.broker import Broker
 from deploy.dev.receiver import Receiver
 from schemas.records.topics import delays_of
 from schemas.senders.sender import load_senders
-from tests.support.installation import Installation, event
+from tests.support.installation import Installation, event, value_of
 from tests.support.pipeline import Pipeline
 from tests.support.tools import Commands, job, job_value
 from tests.support.topics import end_offsets
@@ -135,6 +135,30 @@ def test_lag_shows_the_members_of_groups(
     assert "deliver: 1 process, stable" in text
     delay_topics = delays_of(sender.schedule for sender in load_senders().values())
     assert f"0-2 of {len(delay_topics)} topics" in text
+
+
+def test_each_partition_has_its_row(broker: Broker, prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`--each` shows for every partition what waits, since when, and which process reads it; --json has the same."""
+    here = Installation(broker.bootstrap_servers, prefix, partitions=2).make_topics()
+    signpost = Commands(here.env, monkeypatch)
+    here.produce(here.events_topic, value_of(event("evt_1")), b"k", partition=1)
+    commit(here, "router", here.events_topic, Position(0, ""))
+    result = signpost("lag", "--each", "--json")
+    topic = next(one for one in json.loads(result.out)["topics"] if one["topic"] == here.events_topic)
+    assert [(one["partition"], one["waiting"]) for one in topic["each"]] == [(0, 0), (1, None)]
+    assert (topic["waiting"], topic["without_position"]) == (0, 1)
+    assert "each" not in lags(signpost)[here.events_topic]
+    assert "no process; no position" in signpost("lag", "--each").out
+    with here.router() as router:
+        router.wait_ready()
+        here.wait_routed()
+        here.produce(f"{here.names.prefix}jobs.5m", job_value(job(1)), b"sub-1", partition=1)
+        lines = [line.split() for line in signpost("lag", "--each").out.splitlines() if line.startswith(prefix)]
+        rows = {(line[0], line[1]): line for line in lines if len(line) > 2}
+    assert rows[here.events_topic, "1"][2] == "0"
+    assert "no process" not in " ".join(rows[here.events_topic, "1"])
+    assert rows[f"{prefix}jobs.0s", "1"][2:] == ["0", "no", "process"]
+    assert rows[f"{prefix}jobs.5m", "1"][2] == "1"
 
 
 def test_empty_and_missing_topics_get_a_sentence(

@@ -12,7 +12,7 @@ from consumers.inspect.tail import Tail, follow
 from schemas.records.delivery import DeadLetter, DeadLetterCodec, event_id
 from schemas.senders.sender import load_senders
 from schemas.subscriptions.subscription import SealedSecret
-from tests.support.installation import Installation, event, subscription
+from tests.support.installation import Installation, event, subscription, value_of
 from tests.support.tools import Commands, job, job_value, outcome_value
 from tests.support.topics import read_topic
 
@@ -114,6 +114,19 @@ def test_event_without_an_id_is_found_by_its_derived_id(here: Installation, sign
     assert partition is not None
     derived = event_id(here.events_topic, partition, 0)
     assert f"event_id={derived}" in signpost("tail", "zenoo.events", "--grep", derived).out
+
+
+def test_dead_event_is_found_by_its_derived_id(here: Installation, signpost: Commands) -> None:
+    """The derived id of an event in a dead letter is shown and found; an invalid event shows its names."""
+    value = value_of(event("", ""))
+    letter = DeadLetter(
+        reason="no_customer", detail="", topic=here.events_topic, partition=1, offset=3, at_ms=0, key=None, value=value
+    )
+    here.produce(here.names.dead, DeadLetterCodec().encode(letter), b"k")
+    derived = event_id(here.events_topic, 1, 3)
+    assert derived in signpost("tail", "dead", "--grep", derived[:12]).out
+    here.produce(here.events_topic, value_of(event("evt_1", "")), b"k")
+    assert "unreadable why=" in signpost("tail", "zenoo.events", "--grep", "event_id=evt_1").out
 
 
 def test_follow_shows_new_records(here: Installation) -> None:

@@ -214,3 +214,17 @@ def test_command_plans_and_applies(
     assert f"create {prefix}jobs.24h: 2 partitions, replication 1" in made
     assert run("plan") == (0, "all topics are configured as required\n")
     assert "nothing changed" in run("apply")[1]
+
+
+def test_too_few_brokers_name_the_setting(
+    broker: Broker, prefix: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`topics apply` on one broker with the default replication says which setting helps."""
+    monkeypatch.setenv("SIGNPOST_KAFKA_BOOTSTRAP_SERVERS", broker.bootstrap_servers)
+    monkeypatch.setenv("SIGNPOST_PREFIX", prefix)
+    with pytest.raises(SystemExit) as ended:
+        main(["topics", "apply"])
+    error = capsys.readouterr().err
+    assert ended.value.code == 1
+    assert "replication 3 needs as many brokers, and the cluster has 1 broker; set replication = 1 in" in error
+    assert "SIGNPOST_REPLICATION=1" in error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,9 @@ from deploy.cli.commands import COMMANDS, CommandEntry
 from deploy.cli.context import settings_of
 from deploy.cli.group import all_commands, hoisted, load_command
 from schemas.catalog.errors import InvalidInput, SettingsError, SignpostError, Unavailable
+from schemas.input.durations import format_duration
+from schemas.records.topics import delays_of
+from schemas.senders.sender import load_senders
 
 # Libraries and modules that take long to import.
 HEAVY = ["confluent_kafka", "fastavro", "pycares", "httpx", "cryptography", "deploy.config.settings_sources"]
@@ -264,3 +268,13 @@ def test_missing_state_folder_is_an_error(
 def test_global_options_may_follow_the_command(given: list[str], parsed: list[str]) -> None:
     """--state and --config are accepted after the command, with their values, but not after `--`."""
     assert hoisted(given) == parsed
+
+
+def test_help_of_a_schedule_names_the_delays() -> None:
+    """The delays of the built-in senders and of deferrals, which all installations have, are in the help."""
+    delays = [format_duration(delay) for delay in delays_of(sender.schedule for sender in load_senders().values())]
+    for words, command in all_commands():
+        for parameter in command.params:
+            if words[0] == "subscriptions" and "--schedule" in parameter.opts:
+                named = re.findall(r"\b[0-9]+[smh]\b", parameter.help.partition("Each is ")[2])
+                assert named == [delay for delay in delays if delay != "0s"]

@@ -59,7 +59,7 @@ def test_dead_letters_fit_a_terminal(width: int) -> None:
 def test_dead_letter_in_a_pipe_is_one_line() -> None:
     """Outside a terminal, each dead letter is one line with the full subscription id, for grep."""
     head, line = lines_of([LETTER], None)
-    assert head.split() == ["ID", "TIME", "REASON", "TRIES", "RETRIED", "SUBSCRIPTION", "EVENT", "DETAIL"]
+    assert head.split() == ["ID", "TIME", "REASON", "TRIES", "RETRIED", "SUBSCRIPTION", "SENDER", "EVENT", "DETAIL"]
     assert LETTER["subscription_id"] in line
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from deploy.cli.settings import Row, described, rows_of
+from deploy.cli.settings import Row, cell, described, rows_of
 from deploy.config.settings_sources import Loaded
 from schemas.settings.settings import Settings
 
@@ -30,3 +30,12 @@ def test_durations_are_shown_with_a_unit() -> None:
     """A duration is shown in the largest unit that divides it."""
     shown = {row.key: row.value for row in rows_of(Loaded(Settings(), {}))}
     assert (shown["disable_failing_after"], shown["max_endpoint_wait"], shown["drain_timeout"]) == ("5d", "10m", "35s")
+
+
+def test_numbers_are_shown_as_people_write_them() -> None:
+    """A single unit has no plural, and a whole number no decimals."""
+    settings = Settings(replication=1, partitions=1, delay_speedup=600.0)
+    shown = {row.key: cell(row) for row in rows_of(Loaded(settings, {}))}
+    assert (shown["replication"], shown["partitions"], shown["delay_speedup"]) == ("1 copy", "1 partition", "600")
+    assert cell(Row("delay_speedup", 2.5, "", "", "")) == "2.5"
+    assert cell(Row("replication", 3, "", "copies", "")) == "3 copies"

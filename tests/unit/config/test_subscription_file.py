@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -161,7 +163,9 @@ def test_problem_has_the_line_of_its_entry(read):
         ("description: !x 5", "description: expected text in quotes (found a value with a tag)"),
         ("headers: {on: x}", "headers: a key must be text, in quotes if YAML reads it as another type (found a bo"),
         ("? [a]\n    : b", "a key must be text, in quotes if YAML reads it as another type (found a list)"),
-        ("<<: {description: x}", "a key must be text, in quotes if YAML reads it as another type (found a merge k"),
+        ("<<: text", "<<: expected a mapping, such as *name, or a list of mappings (found text)"),
+        ("<<: [{description: x}, 5]", "<<: expected a mapping, such as *name, or a list of mappings (found a list)"),
+        ("<<: {secret: no}", "secret: expected text in quotes (found a boolean)"),
         ("headers: {X-A: a, X-A: b}", "headers.X-A: duplicate key"),
         ("max_in_flight: '8'", "max_in_flight: expected a number without quotes"),
         ("rate_limit: 1:30", "rate_limit: expected a number"),
@@ -171,18 +175,85 @@ def test_problem_has_the_line_of_its_entry(read):
     ],
 )
 def test_values_of_other_yaml_types_are_refused(read, line, expected):
-    """Booleans, dates, nulls, tags and merges are never converted to text or numbers."""
+    """Booleans, dates, nulls and tags are never converted to text or numbers."""
     file = read(f"{HEAD}{TYPES}    {line}\n")
     assert any(f":7: subscription a: {expected}" in problem for problem in file.problems), file.problems
     assert file.drafts == ()
 
 
+def test_merge_keys_are_expanded(read):
+    """`<<` takes the keys of other mappings: own keys have precedence, then those of the first mapping in a list."""
+    file = read(
+        "defaults: &defaults\n  sender: zenoo\n  customer_id: acme\n  headers: &headers {X-Region: eu}\n"
+        "limits: {quick: &quick {timeout: 10s, max_in_flight: 4}}\n"
+        "types: &types [case.*]\n"
+        "subscriptions:\n"
+        "  - &first\n    <<: [*quick, *defaults]\n    id: a\n    url: https://x.example/\n    event_types: *types\n"
+        "  - <<: *first\n    id: b\n    timeout: 20s\n"
+        "  - <<: {id: c, sender: zenoo}\n    customer_id: beta\n    url: https://y.example/\n    event_types: *types\n"
+        "    headers: {<<: *headers, X-B: b}\n"
+    )
+    assert file.problems == ()
+    a, b, c = file.drafts
+    assert (a.sender, a.customer_id, a.timeout, a.event_types) == ("zenoo", "acme", timedelta(seconds=10), ("case.*",))
+    assert (b.id, b.url, b.timeout, b.max_in_flight) == ("b", "https://x.example/", timedelta(seconds=20), 4)
+    assert a.headers == b.headers == (GivenHeader("X-Region", "eu"),)
+    assert (c.id, c.customer_id, {header.name for header in c.headers}) == ("c", "beta", {"X-B", "X-Region"})
+
+
+def test_problem_of_a_merged_key_has_the_line_where_it_is_written(read):
+    """An error in a shared value names its own line, once for each subscription that merges it."""
+    file = read(
+        "base: &base\n  sender: zenoo\n  customer_id: acme\n  url: ftp://x.example/\n  event_types:\n  - case.*\n"
+        "  - nothing\n  headers:\n    X-A: a\n    Host: x\n"
+        "subscriptions:\n- {<<: *base, id: a}\n- {<<: *base, id: b, timeout: ten}\n"
+    )
+    bounds = Bounds(timedelta(seconds=30), datetime(2026, 1, 1, tzinfo=UTC))
+    problems = file.all_problems(faults(file.attempts, load_senders(), EgressPolicy(), bounds))
+    assert [problem.split(".yaml:")[1].split(":")[0] for problem in problems] == ["4", "4", "7", "7", "10", "10", "13"]
+    assert all(f"subscription {id_}: " in problem for problem, id_ in zip(problems, "ababab", strict=False))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (f"base: &b {{x: 1}}\n{HEAD}{TYPES}", ":1: base: unknown key"),
+        (f"base: &b {{x: 1}}\n{HEAD}{TYPES}    <<: *b\n", ":1: subscription a: x: unknown key"),
+        (
+            f"{HEAD}{TYPES}    <<: {{set: a}}\n    <<: {{set: b}}\n",
+            ":8: subscription a: <<: duplicate key; write `<<: [*",
+        ),
+        (f"{HEAD}{TYPES}    '<<': {{set: a}}\n", ":7: subscription a: <<: unknown key"),
+    ],
+)
+def test_merges_hide_no_mistake(read, text, expected):
+    """A key that nothing shares, a merged unknown key, and a second merge key are problems with their lines."""
+    problems = read(text).problems
+    assert any(expected in problem for problem in problems), problems
+
+
+def test_standard_input_is_a_file_as_well(monkeypatch, tmp_path):
+    """`-` reads standard input; errors call it so, and relative paths start at the current folder."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "secret.txt").write_text("from a file")
+
+    def given(text: str) -> SubscriptionFile:
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+        return read_file(Path("-"), {})
+
+    (draft,) = given(f"{HEAD}{TYPES}    secret_file: secret.txt\n").drafts
+    assert draft.secret == Given("from a file")
+    assert given(f"{HEAD}{TYPES}    colour: red\n").problems[0].startswith("standard input:7: subscription a: colour: ")
+    with pytest.raises(SubscriptionError, match=r"^standard input:6: not YAML: "):
+        given(f"{HEAD}    event_types: [*]\n")
+
+
 def test_nested_aliases_are_not_expanded(read):
-    """Nested aliases that stand for ten billion values give one problem for each field, at once."""
+    """Nested aliases that stand for ten billion values give one problem for each of the ten outermost, at once."""
     levels = "".join(f"l{n + 1}: &l{n + 1} [{', '.join([f'*l{n}'] * 10)}]\n" for n in range(10))
     file = read(f"l0: &l0 [x]\n{levels}{HEAD}    event_types: *l10\n")
     assert any("event_types.0: expected text in quotes (found a list)" in problem for problem in file.problems)
-    assert len(file.problems) == 21
+    assert len(file.problems) == 10
 
 
 def test_optional_settings_are_read(read, tmp_path):
@@ -337,7 +408,13 @@ def test_invalid_setting_names_line_and_field(read, line, expected):
         (f"{HEAD}    secret: '{CANARY}\n", "not YAML: "),
         (f"{HEAD}    secret: \x01{CANARY}\n", "characters that YAML does not allow"),
         (f"{HEAD}---\nsecret: {CANARY}\n", "not YAML: "),
-        ("[" * 5000, "not YAML: "),
+        (f"{HEAD}    secret: *nothing\n", ":6: not YAML: * and &"),
+        (f"{HEAD}    secret: @{CANARY}\n", ":6: not YAML: "),
+        (f'{HEAD}    secret: "\\q{CANARY}"\n', ":6: not YAML: "),
+        ("[" * 5_000, "not YAML: "),
+        ("[" * 200_000 + "]" * 200_000, "not YAML: nested too deeply"),
+        ("{a: " * 200_000 + "}" * 200_000, "not YAML: nested too deeply"),
+        ("".join(f"{' ' * n}a:\n" for n in range(2_000)), "not YAML: nested too deeply"),
     ],
 )
 def test_invalid_yaml_is_one_error_with_its_line(read, text, expected):
@@ -360,3 +437,14 @@ def test_missing_file_is_an_error(tmp_path: Path):
     """The error names the file and the reason."""
     with pytest.raises(SubscriptionError, match=r"none\.yaml: cannot be read: No such file"):
         read_file(tmp_path / "none.yaml", {})
+
+
+def test_documented_files_are_valid(tmp_path):
+    """The examples of docs/subscriptions.md are read without a problem."""
+    text = (Path(__file__).parents[3] / "docs" / "subscriptions.md").read_text(encoding="utf-8")
+    examples = re.findall(r"^```yaml\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    assert len(examples) == 2
+    for example in examples:
+        (tmp_path / "subs.yaml").write_text(example, encoding="utf-8")
+        file = read_file(tmp_path / "subs.yaml", {"ACME_SECRET": CANARY})
+        assert (file.problems, len(file.drafts) > 0) == ((), True)

@@ -14,6 +14,7 @@ from schemas.senders.sender import load_senders
 ZENOO = load_senders()["zenoo"]
 NOW_US = 1_771_236_060_123_456
 A_TIME = "created_at: expected a time such as 2026-02-16T10:01:00Z"
+RISKOS_TYPE = "case_management_notification_case_closure"
 A_CUSTOMER = "customer_id: expected a string"
 CLOSED = {"event_id": "evt_3", "event_type": "case.closed", "customer_id": "acme", "data": {"case_token": "cas_1"}}
 
@@ -143,3 +144,48 @@ def test_all_problems_of_a_file_are_reported(reader):
 def test_invalid_json_names_its_position(reader, text, sentence):
     """A file that is not JSON gives one error."""
     assert problems(reader, text) == [sentence]
+
+
+CLOSURE = {"event_id": "e", "event_at": "2026-02-16T10:01:00Z", "event_type": RISKOS_TYPE, "data": {}}
+CREATED = {"event_type": "alert.created", "customer_id": "acme", "data": {"anything": 1}}
+FIRED = {"headers": {"X-Event-Name": "MONITORING_ALERT_FIRED"}, "payload": {"id": 1}}
+
+
+@pytest.mark.parametrize(
+    ("sender", "document", "right"),
+    [
+        ("zenoo", CLOSURE, "riskos"),
+        ("zenoo", {"event_type": RISKOS_TYPE}, "riskos"),
+        ("zenoo", FIRED, "diligent"),
+        ("riskos", {**CREATED, "event_type": "case.closed"}, "zenoo"),
+        ("riskos", {**CREATED, "event_type": "case.opened"}, "onboarding"),
+        ("diligent", {**CREATED, "event_type": "sla.breached"}, "zenoo"),
+        ("onboarding", CLOSURE, "riskos"),
+    ],
+)
+def test_wrong_sender_is_the_only_problem(sender: str, document: dict[str, Any], right: str) -> None:
+    """An event of another sender gets one sentence with the option to give, not the errors of its form."""
+    senders = load_senders()
+    reader = EventReader(senders[sender], lambda: NOW_US, lambda: "evt_made", others=senders)
+    (problem,) = problems(reader, json.dumps(document))
+    assert problem.endswith(f"{sender} is the wrong sender: this is an event of {right}; give --sender {right}")
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        CREATED,
+        {"event_type": "case.craeted"},
+        {"event_type": "nobodys"},
+        {"event_type": ["x"]},
+        {},
+        5,
+        CLOSED | {"x": 1},
+    ],
+)
+def test_event_of_no_other_sender_keeps_its_problems(document: Any) -> None:
+    """A misspelt type, an unknown type and an error of form are reported as without other senders."""
+    alone = EventReader(ZENOO, lambda: NOW_US, lambda: "evt_made")
+    among = EventReader(ZENOO, lambda: NOW_US, lambda: "evt_made", others=load_senders())
+    text = json.dumps(document)
+    assert problems(among, text) == problems(alone, text)
