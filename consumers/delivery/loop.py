@@ -53,8 +53,7 @@ _NO_COMMIT: Final = "the broker has not committed for over 2 s"
 _STALE_TABLE: Final = "the broker does not confirm that the subscriptions table is current"
 _UNVERIFIED: Final = "the process stalled: ownership of its partitions is unverified until a transaction commits"
 _CUT: Final = "drain_timeout is over: the next process sends the open requests again"
-_NO_PARTITIONS: Final = "no partitions assigned yet"
-_NO_POSITIONS: Final = "the positions of the assigned partitions are not known yet"
+_NO_PARTITIONS: Final = "no partitions are assigned yet, or their positions are not known yet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,7 +244,7 @@ class DeliveryLoop:
 
     def _reason_to_pause(self, now_ms: int, monotonic_ms: int) -> str | None:
         if not self._reader.owns:
-            return _NO_POSITIONS if self._reader.recovering else _NO_PARTITIONS
+            return _NO_PARTITIONS
         if self._committer.is_overdue(now_ms):
             return _NO_COMMIT
         if self._unverified_until is not None:
