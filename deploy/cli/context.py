@@ -8,11 +8,11 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
-import orjson
 import typer
 
 from deploy.cli.options import options_of
 from deploy.config.settings_sources import Loaded, load
+from schemas.avro.json_writer import readable
 from schemas.catalog.errors import InvalidInput, SettingsError
 from schemas.input.durations import parse_duration
 from schemas.settings.settings import Settings
@@ -61,5 +61,6 @@ def duration_of(option: str, text: str) -> timedelta:
 
 
 def print_json(value: Any) -> None:
-    """Print a value as indented JSON to standard output."""
-    sys.stdout.write(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode() + "\n")
+    """Print a value as indented JSON to standard output; JSON text in it stays on one line."""
+    sys.stdout.write(readable(value, indent=True) + "\n")
+    sys.stdout.flush()

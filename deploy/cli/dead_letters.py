@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final, TypeAlias
 import typer
 
 from consumers.inspect.dead_letters import DeadLetters, FoundDeadLetter
-from consumers.inspect.readable import line, text_of, time_text
+from consumers.inspect.readable import cut_hex, line, response_fields, text_of, time_text
 from consumers.inspect.scan import Scanner
 from consumers.inspect.subscriptions import SubscriptionHistory
 from deploy.cli.columns import Column, cut, folded, screen_width, table, widths_of
@@ -19,6 +19,7 @@ from deploy.cli.options import print_error
 from deploy.cli.scanning import Json, Since, no_bar, record_reader, scanning, since_ms
 from producers.dead_letters import Decision, PlannedRetry, RefusedRetry, RetryPlanner, RetryWriter
 from schemas.avro.codec import DecodedRecord
+from schemas.avro.json_text import JsonText
 from schemas.catalog.errors import InvalidInput, Unavailable
 from schemas.input.terminal import printable
 from schemas.records.delivery import DeadLetter
@@ -226,7 +227,7 @@ def _attempt(outcome: DecodedRecord) -> dict[str, Any]:
         "status": outcome["status"],
         "duration_ms": outcome["duration_us"] / 1_000,
         "host": outcome["host"],
-        "response": outcome["response"].decode("utf-8", "backslashreplace"),
+        **response_fields(outcome),
     }
 
 
@@ -273,7 +274,8 @@ def _print_fields(fields: dict[str, Any]) -> None:
     if record is None:
         return
     typer.echo(f"record:          {record.pop('kind')}")
-    for name, value in record.items():
+    for name, value in cut_hex(record).items():
         if value is not None and name not in {"event_id", "subscription_id", "job_id"}:
-            shown = line({"": value}).removeprefix("=") if isinstance(value, dict) else printable(str(value))
+            is_json = isinstance(value, dict | list | JsonText)
+            shown = line({"": value}).removeprefix("=") if is_json else printable(str(value))
             typer.echo(folded(f"  {name + ':':<15}{shown}", width))

@@ -14,7 +14,7 @@ from deploy.cli.context import command_app, duration_of, settings_of
 from deploy.config.senders import sender_named
 from deploy.dev.foreground import StopRequest
 from deploy.dev.receiver import Receiver, Verify
-from deploy.dev.responses import Behaviour, CannedResponse, Hang, Received, Reply, always, fail_first
+from deploy.dev.responses import Behaviour, CannedResponse, Hang, Received, Reply, always, fail_first, text_in
 from schemas.catalog.errors import InvalidInput
 from schemas.senders.sender import Sender, load_senders
 
@@ -126,12 +126,7 @@ def _event_type(received: Received, sender: Sender) -> str | None:
     if key is None:
         names = [name.lower() for name, value in sender.header_templates.items() if value.lower() == "{event_type}"]
         return next((value for name, value in received.headers if name.lower() in names), None)
-    try:
-        value = json.loads(received.body)
-    except ValueError:
-        return None
-    event_type = value.get(key) if isinstance(value, dict) else None
-    return event_type if isinstance(event_type, str) else None
+    return text_in(received.body, key)
 
 
 def _line(received: Received, reply: Reply, key: str | None, sender: Sender) -> str:

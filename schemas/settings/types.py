@@ -18,6 +18,7 @@ from schemas.input.durations import parse_duration
 from schemas.input.sizes import parse_size
 
 KEY_BYTES: Final = 32
+_LEVELS: Final = {"warn": "warning"}
 
 
 def _size(value: Any) -> Any:
@@ -60,6 +61,14 @@ def _start(value: Any) -> Any:
         example = "2026-01-31T12:00:00Z"
         raise ValueError(f"write now, earliest, or a time with its offset, such as {example} (got '{value}')")
     return instant
+
+
+def _log_level(value: Any) -> Any:
+    """Accept any case, and the name that Python and librdkafka have for `warning` as well."""
+    if not isinstance(value, str):
+        return value
+    level = value.strip().lower()
+    return _LEVELS.get(level, level)
 
 
 def _address(value: str) -> str:
@@ -121,6 +130,7 @@ Size: TypeAlias = Annotated[int, BeforeValidator(_size), Field(ge=1024, le=100 *
 Duration: TypeAlias = Annotated[timedelta, BeforeValidator(_duration)]
 Address: TypeAlias = Annotated[str, AfterValidator(_address)]
 DnsServer: TypeAlias = Annotated[str, AfterValidator(_dns_server)]
+LogLevel: TypeAlias = Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_log_level)]
 Network: TypeAlias = Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)]
 Port: TypeAlias = Annotated[int, Field(ge=0, le=65535)]
 Prefix: TypeAlias = Annotated[str, AfterValidator(_prefix)]
