@@ -307,4 +307,3 @@ def _plain(value: bytes) -> Readable:
     if sum(not (character.isprintable() or character.isspace()) for character in text) > 0:
         return Readable("bytes", {"hex": value.hex(), "size": len(value)})
     return Readable("text", {"text": text})
-

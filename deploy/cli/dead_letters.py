@@ -13,7 +13,7 @@ from consumers.inspect.dead_letters import DeadLetters, FoundDeadLetter
 from consumers.inspect.readable import cut_hex, line, response_fields, text_of, time_text
 from consumers.inspect.scan import Scanner
 from consumers.inspect.subscriptions import SubscriptionHistory
-from deploy.cli.columns import Column, cut, folded, screen_width, table, widths_of
+from deploy.cli.columns import Column, cut, folded, least_width, screen_width, table, widths_of
 from deploy.cli.context import command_app, print_json, settings_of
 from deploy.cli.options import print_error
 from deploy.cli.scanning import Json, Since, no_bar, record_reader, scanning, since_ms
@@ -232,11 +232,12 @@ def _attempt(outcome: DecodedRecord) -> dict[str, Any]:
 
 
 def lines_of(letters: list[dict[str, Any]], width: int | None) -> list[str]:
-    """Return a table of dead letters, given as for `--json`; two lines per letter if one would be too long."""
+    """Return a table of dead letters, given as for `--json`; several lines per letter if one would be too long."""
     rows = [tuple(printable(cell) for cell in _cells(letter)) for letter in letters]
     columns = (*_COLUMNS, *_MORE)
     widths = widths_of(columns, rows)
-    if width is None or sum(widths[:-1]) + _DETAIL_WIDTH + 2 * (len(columns) - 1) <= width:
+    fits = width is None or sum(widths[:-1]) + _DETAIL_WIDTH + 2 * (len(columns) - 1) <= width
+    if fits or least_width(_COLUMNS, [row[: len(_COLUMNS)] for row in rows]) > width:
         return table(columns, rows, width)
     head, *firsts = table(_COLUMNS, [row[: len(_COLUMNS)] for row in rows], width)
     lines = [head]

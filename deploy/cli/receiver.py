@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Callable
@@ -67,17 +68,22 @@ def _run(
     behave: Behaviour, *, host: str, port: int, sender: Sender, key: str | None, verify: Verify | None, show: Show
 ) -> None:
     stop_request = StopRequest()
+    failures: list[OSError] = []
 
     def print_one(received: Received, reply: Reply) -> None:
         try:
             typer.echo(show(received, reply, key, sender))
-        except BrokenPipeError:  # `signpost receiver | head`
+        except OSError as error:  # the endpoint still responds to this request
+            failures.append(error)
             stop_request.now()
 
     with Receiver(behave, host=host, port=port, verify=verify, on_delivery=print_one, keep=False) as receiver:
         verified = f"verifies signatures of {sender.name}" if key else "verifies nothing: no secret given"
         typer.echo(f"receiver: {receiver.url}, {verified}", err=True)
         stop_request.wait()
+    for failure in failures[:1]:
+        if failure.errno != errno.EPIPE:  # `signpost receiver | head`
+            raise failure
 
 
 def _secret(secret: str | None, variable: str | None) -> str | None:

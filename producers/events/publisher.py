@@ -59,8 +59,8 @@ class EventPublisher:
     """Publishes events of one sender to one topic. Leaving the context waits until the broker has acknowledged all.
 
     `kafka`: librdkafka properties, including bootstrap.servers. `max_event` and `max_body`: the router's settings of
-    these names, in bytes. `timeout`: the maximum time until the broker acknowledges an event. `now_us` and `new_id` supply a missing created_at and event_id. With
-    `schema_ids`, values have Confluent's wire format.
+    these names, in bytes. `timeout`: the maximum time until the broker acknowledges an event. `now_us` and `new_id`
+    supply a missing created_at and event_id. With `schema_ids`, values have Confluent's wire format.
     """
 
     def __init__(

@@ -71,14 +71,8 @@ def text_problem(path: str, value: Any) -> Iterator[str]:
 def _problems(node: AvroType, value: Any, path: str, repeats: int) -> Iterator[str]:
     """Yield the errors in a value that is inside of `repeats` records of types that contain themselves."""
     match node:
-        case Primitive() if (kind := embedding(node)) is not None:
-            yield from _embedded_problems(kind, value, path)
-        case Primitive() if node.name == "string" and isinstance(value, str):
-            if problem := half_surrogate_problem(value):
-                yield f"{path}: {problem}"
         case Primitive() | Enum() | Fixed():
-            if not _fits(node, value):
-                yield _misfit(path, _expected(node), value)
+            yield from _plain_problems(node, value, path)
         case Union():
             yield from _union_problems(node, value, path, repeats)
         case Record():
@@ -94,6 +88,16 @@ def _problems(node: AvroType, value: Any, path: str, repeats: int) -> Iterator[s
                 yield from _problems(node.target, value, path, repeats + node.is_recursive)
         case _:
             assert_never(node)
+
+
+def _plain_problems(node: Primitive | Enum | Fixed, value: Any, path: str) -> Iterator[str]:
+    kind = embedding(node)
+    if kind is not None:
+        yield from _embedded_problems(kind, value, path)
+    elif not _fits(node, value):
+        yield _misfit(path, _expected(node), value)
+    elif isinstance(value, str) and (problem := half_surrogate_problem(value)):
+        yield f"{path}: {problem}"
 
 
 def _fits(node: Primitive | Enum | Fixed, value: Any) -> bool:

@@ -1,4 +1,4 @@
-"""Changes to JSON text that keep its digits, and facts about it. No function recurses: text may have any depth. Pure."""
+"""Changes to JSON text that keep its digits, and facts about it. Text may have any depth: nothing recurses. Pure."""
 
 from __future__ import annotations
 

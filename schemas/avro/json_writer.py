@@ -105,7 +105,7 @@ def _digits(number: int) -> str:
 class _Level:
     """An array or an object whose end is not written yet; `key` is that of the value that is written now."""
 
-    __slots__ = ("closing", "is_first", "key", "items")
+    __slots__ = ("closing", "is_first", "items", "key")
 
     def __init__(self, items: Iterator[tuple[Any, Any]], closing: str) -> None:
         self.items = items
@@ -178,26 +178,25 @@ class _Writer:
 
     def _scalar(self, value: Any) -> str:
         match value:
-            case None | True | False:
-                return "null" if value is None else str(value).lower()
             case str():
-                return self._string(value)
+                text = self._string(value)
             case JsonText():
-                return minified(value.text) if self._is_lenient else value.text
+                text = minified(value.text) if self._is_lenient else value.text
             case ExactFloat():
-                return value.text
+                text = value.text
+            case None | bool():
+                text = "null" if value is None else str(value).lower()
             case int():
-                return _digits(int(value))
-            case float() | Decimal() if math.isfinite(value):
-                return str(value) if isinstance(value, Decimal) else repr(float(value))
-            case float() if self._is_lenient:
-                return json.dumps(value)
+                text = _digits(int(value))
+            case float() | Decimal() if self._is_lenient or math.isfinite(value):
+                text = str(value) if isinstance(value, Decimal) else json.dumps(float(value))
+            case _ if self._is_lenient:
+                text = self._string(str(value))
             case float() | Decimal():
                 raise NoJsonForm(self._path(), f"{json.dumps(float(value))} is not a number in JSON")
-            case _ if self._is_lenient:
-                return self._string(str(value))
             case _:
                 raise NoJsonForm(self._path(), f"{type(value).__name__} has no JSON form")
+        return text
 
     def _string(self, text: str) -> str:
         problem = half_surrogate_problem(text)
