@@ -236,8 +236,9 @@ def lines_of(letters: list[dict[str, Any]], width: int | None) -> list[str]:
     rows = [tuple(printable(cell) for cell in _cells(letter)) for letter in letters]
     columns = (*_COLUMNS, *_MORE)
     widths = widths_of(columns, rows)
-    fits = width is None or sum(widths[:-1]) + _DETAIL_WIDTH + 2 * (len(columns) - 1) <= width
-    if fits or least_width(_COLUMNS, [row[: len(_COLUMNS)] for row in rows]) > width:
+    if width is None or sum(widths[:-1]) + _DETAIL_WIDTH + 2 * (len(columns) - 1) <= width:
+        return table(columns, rows, width)
+    if least_width(_COLUMNS, [row[: len(_COLUMNS)] for row in rows]) > width:
         return table(columns, rows, width)
     head, *firsts = table(_COLUMNS, [row[: len(_COLUMNS)] for row in rows], width)
     lines = [head]

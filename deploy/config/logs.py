@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
-from typing import Final, Literal, TextIO, TypeAlias
+from typing import Final, Literal, TextIO, TypeAlias, cast
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
@@ -28,7 +28,7 @@ def is_json(format_: Format, stream: TextIO) -> bool:
 
 def configure_logging(level: str = "info", format_: Format = "auto", stream: TextIO | None = None) -> None:
     """Set up structlog and logging; `stream` is standard error by default."""
-    out = _Lossy(stream or sys.stderr)
+    out = cast("TextIO", _Lossy(stream or sys.stderr))
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,

@@ -5,6 +5,7 @@ All errors in a document are reported together, each with its event and field.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -186,7 +187,6 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Build an object. A duplicate key is an error; otherwise the last one would win silently."""
     result = dict(pairs)
     if len(result) < len(pairs):
-        seen: set[str] = set()
-        twice = next(key for key, _ in pairs if key in seen or seen.add(key))
+        [(twice, _)] = Counter(key for key, _ in pairs).most_common(1)
         raise ValueError(f"the key {short(twice)} occurs twice")
     return result

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from json.decoder import scanstring
 from typing import Any, Final, TypeAlias
 
 from schemas.avro.json_text import ExactFloat, JsonText
@@ -15,8 +14,6 @@ MakeObject: TypeAlias = Callable[[list[tuple[str, Any]]], Any]
 # int() rejects more than 4,300 digits by default. Longer integers stay text.
 _MOST_DIGITS: Final = 4_000
 _SPACE: Final = re.compile(r"[ \t\n\r]*")
-_NUMBER: Final = re.compile(r"(-?(?:0|[1-9][0-9]*))(\.[0-9]+)?([eE][+-]?[0-9]+)?")
-_NAMES: Final = {"t": ("true", True), "f": ("false", False), "n": ("null", None)}
 
 
 def parse(text: str, make_object: MakeObject = dict) -> Any:
@@ -33,6 +30,9 @@ def parse(text: str, make_object: MakeObject = dict) -> Any:
 
 def _integer(text: str) -> int | JsonText:
     return int(text) if len(text) < _MOST_DIGITS else JsonText(text)
+
+
+_SCALARS: Final = json.JSONDecoder(parse_float=ExactFloat.of, parse_int=_integer)
 
 
 class _Container:
@@ -108,7 +108,7 @@ class _DeepParser:
             return
         if self._character() != '"':
             raise self._error("Expecting property name enclosed in double quotes")
-        container.key = self._string()
+        container.key = self._scalar()
         self._skip_space()
         if self._character() != ":":
             raise self._error("Expecting ':' delimiter")
@@ -116,21 +116,7 @@ class _DeepParser:
         self._skip_space()
 
     def _scalar(self) -> Any:
-        first = self._character()
-        if first == '"':
-            return self._string()
-        name, value = _NAMES.get(first, ("", None))
-        if name and self._text.startswith(name, self._at):
-            self._at += len(name)
-            return value
-        found = _NUMBER.match(self._text, self._at)
-        if found is None:
-            raise self._error("Expecting value")
-        self._at = found.end()
-        return _integer(found[1]) if found[2] is None and found[3] is None else ExactFloat.of(found[0])
-
-    def _string(self) -> str:
-        value, self._at = scanstring(self._text, self._at + 1, True)
+        value, self._at = _SCALARS.raw_decode(self._text, self._at)
         return value
 
     def _character(self) -> str:

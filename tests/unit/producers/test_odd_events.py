@@ -125,7 +125,7 @@ def test_body_above_a_limit_is_refused_where_it_is_published() -> None:
         STANDARD, standard_event({"text": "x" * 3_000}), max_event=2_000
     )
     body = STANDARD.render(Event("evt_1", "note.added", 0, "acme", JsonText("{}")))
-    fits = JsonText(json.dumps({"t": "x" * (262_144 - len(body) - len('"t": ""') + 0)}))
+    fits = JsonText(json.dumps({"t": "x" * (262_144 - len(body) - len('"t": ""'))}))
     publisher_of(STANDARD).prepare(Event("evt_1", "note.added", 0, "acme", fits))
 
 
@@ -141,7 +141,9 @@ def test_data_that_are_too_deep_are_refused(is_text: bool) -> None:
             continue
         with pytest.raises(EventError) as error:
             READER.read(document, "f")
-        assert f"data: it has {levels:,} levels of arrays and objects, and at most 1,024 are allowed" in str(error.value)
+        assert f"data: it has {levels:,} levels of arrays and objects, and at most 1,024 are allowed" in str(
+            error.value
+        )
 
 
 def test_record_inside_of_itself_has_a_limit(tmp_path: Path) -> None:
@@ -150,9 +152,12 @@ def test_record_inside_of_itself_has_a_limit(tmp_path: Path) -> None:
     reader = EventReader(sender, lambda: 0, str, "c")
 
     def chain(levels: int) -> str:
-        return f'{{"event_type":"all.kinds","data":{"{" + chr(34) + "next" + chr(34) + ":"}' + '{"next":' * (
-            levels - 1
-        ) + "null" + "}" * (levels + 1)
+        return (
+            f'{{"event_type":"all.kinds","data":{"{" + chr(34) + "next" + chr(34) + ":"}'
+            + '{"next":' * (levels - 1)
+            + "null"
+            + "}" * (levels + 1)
+        )
 
     (event,) = reader.read(chain(101), "f")
     prepared = publisher_of(sender).prepare(event)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
@@ -22,6 +23,14 @@ VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner) | st.dictionaries(T
 DEEP = 50_000
 
 
+def result_of(parsing: Callable[[], Any]) -> Any:
+    """Return the parsed value, or the error without its place."""
+    try:
+        return parsing()
+    except ValueError as error:
+        return type(error), str(error).split(":")[0]
+
+
 def nested(levels: int, innermost: str = "") -> str:
     return "[" * levels + innermost + "]" * levels
 
@@ -39,15 +48,7 @@ def test_parser_without_recursion_refuses_what_json_refuses(value: Any, data: st
     text = json.dumps(value)
     at = data.draw(st.integers(0, len(text)))
     text = text[:at] + data.draw(st.sampled_from(list('[]{},:"01-.e\\ nt'))) + text[at + 1 :]
-    try:
-        expected = json.loads(text)
-    except ValueError as error:
-        with pytest.raises(ValueError) as refused:  # noqa: PT011  # the whole message is compared
-            _DeepParser(text, dict).parse()
-        if "trailing comma" not in str(refused.value):
-            assert str(refused.value).split(":")[0] == str(error).split(":")[0]
-    else:
-        assert _DeepParser(text, dict).parse() == expected
+    assert result_of(lambda: _DeepParser(text, dict).parse()) == result_of(lambda: json.loads(text))
 
 
 @given(VALUES)
@@ -83,11 +84,13 @@ def test_digits_stay_as_they_are(number: str) -> None:
     json.loads(readable({"data": JsonText(text)}, indent=True), parse_float=Decimal, parse_int=Decimal)
 
 
-@pytest.mark.parametrize("wrong", ["01", "1.", "1.5.3", "1e5e5", "--1", "-", "1e", "+1", ".5", "NaN", "Infinity", "1e9-1"])
+@pytest.mark.parametrize(
+    "wrong", ["01", "1.", "1.5.3", "1e5e5", "--1", "-", "1e", "+1", ".5", "NaN", "Infinity", "1e9-1"]
+)
 @pytest.mark.parametrize("beside", ["", "1e400,"])
 def test_what_looks_like_a_number_is_refused(wrong: str, beside: str) -> None:
     """Text that is not a number is refused, also beside a number that only the slow check accepts."""
-    with pytest.raises(ValueError, match="not JSON|not a number in JSON"):
+    with pytest.raises(ValueError, match=r"not JSON|not a number in JSON"):
         any_text(f"[{beside}{wrong}]")
 
 
