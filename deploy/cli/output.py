@@ -9,6 +9,7 @@ import json
 import os
 import sys
 from encodings import ascii as ascii_codec
+from functools import cache
 from pathlib import Path
 from typing import Final, TextIO
 
@@ -20,8 +21,7 @@ _WRITE_FAILURES: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, er
 
 def accept_any_text() -> None:
     """Let both streams escape what their encoding lacks, as JSON does: `…` is `\\u2026` on an ASCII terminal."""
-    codecs.register_error(_ERRORS, _escaped)
-    codecs.register(_ascii_of_another_name)
+    _register()
     # A process can be started without these files. Another file would get their numbers.
     sys.stdout = sys.stdout or _nowhere()
     sys.stderr = sys.stderr or _nowhere()
@@ -29,6 +29,12 @@ def accept_any_text() -> None:
         if isinstance(stream, io.TextIOWrapper):
             is_ascii = codecs.lookup(stream.encoding).name == "ascii"
             stream.reconfigure(encoding=_ASCII if is_ascii else None, errors=_ERRORS)
+
+
+@cache
+def _register() -> None:
+    codecs.register_error(_ERRORS, _escaped)
+    codecs.register(_ascii_of_another_name)
 
 
 def _nowhere() -> TextIO:

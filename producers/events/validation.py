@@ -144,7 +144,7 @@ def _union_problems(union: Union, value: Any, path: str, repeats: int) -> Iterat
     found = [list(_problems(branch, value, path, repeats)) for branch in union.others]
     if not all(found):
         return
-    if len(found) == 1 and found[0] != [_misfit(path, _expected(union.others[0]), value)]:
+    if len(found) == 1 and not found[0][0].startswith(f"{path}: expected {_expected(union.others[0])}, found "):
         yield from found[0]  # an error inside is more precise than one about the whole value
     else:
         yield _misfit(path, _expected(union), value)
