@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -9,10 +10,9 @@ from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-import orjson
-
 from schemas.avro.codec import MAGIC, PREFIX_LENGTH, DecodedRecord, RecordCodec
-from schemas.avro.json_text import plain
+from schemas.avro.json_text import JsonText
+from schemas.avro.json_writer import readable
 from schemas.catalog.errors import SignpostError, UnreadableRecord
 from schemas.input.terminal import printable
 from schemas.records.delivery import event_id
@@ -25,7 +25,7 @@ from schemas.senders.writer_schemas import CONFLUENT_MAGIC, WriterSchemas
 MASK: Final = "***"
 _OWN: Final = ("job", "outcome", "dead_letter", "subscription", "health", "operation", "source")
 _EMPTY: Final[tuple[Any, ...]] = ("", [], {})
-# The number of bytes shown of a value that is not text.
+# The number of bytes that a line shows of a value that is not text; JSON has all.
 _HEX_BYTES: Final = 64
 
 
@@ -42,8 +42,9 @@ class RecordReader:
 
     def __init__(self, senders: Mapping[str, Sender], schemas: WriterSchemas | None = None) -> None:
         self._codecs = {name: RecordCodec(name) for name in _OWN}
-        # By the newest version's prefix, which nearly all records have.
-        self._names = {codec.prefix: name for name, codec in self._codecs.items()}
+        self._names = {
+            prefix: name for name, codec in self._codecs.items() for prefix in (codec.prefix, *codec.older_prefixes)
+        }
         self._senders = senders
         self._decoders = {name: EventDecoder(sender, schemas) for name, sender in senders.items()}
         self._has_registry = schemas is not None
@@ -107,7 +108,7 @@ class RecordReader:
                     "customer_id": event.customer_id,
                     "created_at": time_text(event.created_at_us // 1_000),
                     "sender": sender,
-                    "data": plain(event.data),
+                    "data": event.data,
                 },
             )
         return refused and Readable(refused.kind, {**refused.fields, **_plain(value).fields})
@@ -201,7 +202,17 @@ def text_of(value: bytes | None) -> str | None:
     try:
         return value.decode()
     except UnicodeDecodeError:
-        return _hex(value)
+        return value.hex()
+
+
+def response_text(response: bytes) -> tuple[str, int]:
+    """Return the kept start of a response body as text, and how many bytes at its end are part of a character.
+
+    Other bytes that are not UTF-8 are escaped, as in `caf\\xe9`.
+    """
+    decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace")
+    text = decoder.decode(response)
+    return text, len(decoder.getstate()[0])
 
 
 def masked_url(url: str) -> str:
@@ -227,6 +238,14 @@ def line(fields: Mapping[str, Any]) -> str:
     )
 
 
+def cut_hex(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return fields for people: the first bytes of a value in hexadecimal are enough."""
+    value = fields.get("hex")
+    if not isinstance(value, str) or len(value) <= 2 * _HEX_BYTES:
+        return dict(fields)
+    return {**fields, "hex": f"{value[: 2 * _HEX_BYTES]}…"}
+
+
 def _is_plain(text: str) -> bool:
     return text.isprintable() and " " not in text and '"' not in text
 
@@ -234,9 +253,9 @@ def _is_plain(text: str) -> bool:
 def _shown(value: Any) -> str:
     if isinstance(value, str):
         text = printable(value)
-        return text if _is_plain(text) else orjson.dumps(text).decode()
-    if isinstance(value, dict | list | bool):
-        return printable(orjson.dumps(value, default=str).decode())
+        return text if _is_plain(text) else readable(text)
+    if isinstance(value, dict | list | bool | JsonText):
+        return printable(readable(value))
     return str(value)
 
 
@@ -262,9 +281,15 @@ def _outcome(record: DecodedRecord) -> dict[str, Any]:
         "source": f"{record['source_topic']}:{record['source_partition']}:{record['source_offset']}",
         "first": f"{record['partition']}:{record['first_offset']}",
         "appended_at": time_text(record["appended_at_ms"]),
-        "response": text_of(record["response"]),
-        "body_cut": record["body_cut"] or None,
+        **response_fields(record),
     }
+
+
+def response_fields(outcome: DecodedRecord) -> dict[str, Any]:
+    """Return what is known of the response body of an outcome, and how many bytes of it were not kept."""
+    text, part = response_text(outcome["response"])
+    not_kept = outcome["response_not_kept"] + part
+    return {"response": text, "response_not_kept": not_kept or None, "body_cut": outcome["body_cut"] or None}
 
 
 # Fields of a subscription that are shown unmasked. All others, such as a client certificate or a field of a later
@@ -312,11 +337,7 @@ def _plain(value: bytes) -> Readable:
     try:
         text = value.decode()
     except UnicodeDecodeError:
-        return Readable("bytes", {"hex": _hex(value), "size": len(value)})
+        return Readable("bytes", {"hex": value.hex(), "size": len(value)})
     if sum(not (character.isprintable() or character.isspace()) for character in text) > 0:
-        return Readable("bytes", {"hex": _hex(value), "size": len(value)})
+        return Readable("bytes", {"hex": value.hex(), "size": len(value)})
     return Readable("text", {"text": text})
-
-
-def _hex(value: bytes) -> str:
-    return value[:_HEX_BYTES].hex() + ("…" if len(value) > _HEX_BYTES else "")

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
-from consumers.inspect.readable import RecordReader, line, text_of, time_text
+from consumers.inspect.readable import RecordReader, cut_hex, line, text_of, time_text
 from consumers.inspect.scan import GROUP, Scanner, newest, time_of
 from consumers.kafka.positions import is_lost_broker
 from consumers.kafka.topic_reader import Range, place_of
@@ -83,9 +83,8 @@ class Tail:
         _, partition, offset = place_of(message)
         readable = self._reader.read(message.value(), place_of(message))
         key = printable(text_of(message.key()) or "-")
-        return (
-            f"{time_text(time_of(message))} {partition}:{offset} {key} {readable.kind} {line(readable.fields)}".rstrip()
-        )
+        shown = line(cut_hex(readable.fields))
+        return f"{time_text(time_of(message))} {partition}:{offset} {key} {readable.kind} {shown}".rstrip()
 
 
 def records(scanner: Scanner, ranges: list[Range], tail: Tail, limit: int | None) -> Iterator[list[Message]]:

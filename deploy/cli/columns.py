@@ -45,7 +45,8 @@ def print_table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> Non
 def table(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int | None) -> list[str]:
     """Return the lines of a table: the heads and one line per row; columns are cut to fit `width`.
 
-    Records may hold hostile text: a cell moves no cursor and has at most 300 characters.
+    If they do not fit even then, each row is a paragraph, one folded line per cell. Records may hold hostile text: a
+    cell moves no cursor and has at most 300 characters.
     """
     rows = [[printable(cut(cell, _MAX_CELL)) for cell in row] for row in rows]
     widths = widths_of(columns, rows)
@@ -54,9 +55,25 @@ def table(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int |
         columns = [column for at, column in enumerate(columns) if at != optional]
         rows = [[cell for at, cell in enumerate(row) if at != optional] for row in rows]
         return table(columns, rows, width)
+    if width is not None and least_width(columns, rows) > width:
+        return [line for row in rows for line in _paragraph(columns, row, width)]
     shown = [[column.head for column in columns], *rows]
     widths = _cut_to(columns, widths, width)
     return [_GAP.join(_cells(columns, row, widths)).rstrip() for row in shown]
+
+
+def least_width(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> int:
+    """Return the width of a table whose columns are cut as far as possible."""
+    widths = widths_of(columns, rows)
+    needed = [w if c.least is None else min(w, c.least) for c, w in zip(columns, widths, strict=True)]
+    return sum(needed) + len(_GAP) * (len(columns) - 1)
+
+
+def _paragraph(columns: Sequence[Column], row: Sequence[str], width: int) -> list[str]:
+    """Return a row as lines: its first cell, and below it the other cells after the heads of their columns."""
+    first, *others = zip(columns, row, strict=True)
+    lines = [first[1], *(f"  {column.head.lower()}: {cell}" for column, cell in others if cell)]
+    return [part for line in lines for part in folded(line, width).split("\n")]
 
 
 def _fits(columns: Sequence[Column], widths: Sequence[int], optional: int, width: int) -> bool:

@@ -8,12 +8,12 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
-import orjson
 import typer
 
 from deploy.cli.options import options_of
 from deploy.config.settings_sources import Loaded, load
 from deploy.dev.state import check_up_runs
+from schemas.avro.json_writer import readable
 from schemas.catalog.errors import InvalidInput, SettingsError
 from schemas.input.durations import parse_duration
 from schemas.settings.settings import Settings
@@ -68,5 +68,6 @@ def duration_of(option: str, text: str) -> timedelta:
 
 
 def print_json(value: Any) -> None:
-    """Print a value as indented JSON to standard output."""
-    sys.stdout.write(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode() + "\n")
+    """Print a value as indented JSON to standard output; JSON text in it stays on one line."""
+    sys.stdout.write(readable(value, indent=True) + "\n")
+    sys.stdout.flush()

@@ -10,16 +10,17 @@ from typing import Annotated, Any, Final, TypeAlias
 import typer
 
 from consumers.inspect.dead_letters import DeadLetters, FoundDeadLetter
-from consumers.inspect.readable import Readable, line, text_of, time_text
+from consumers.inspect.readable import Readable, cut_hex, line, response_fields, text_of, time_text
 from consumers.inspect.scan import Scanner
 from consumers.inspect.subscriptions import SubscriptionHistory
-from deploy.cli.columns import Column, cut, folded, screen_width, table, widths_of
+from deploy.cli.columns import Column, cut, folded, least_width, screen_width, table, widths_of
 from deploy.cli.context import command_app, print_json, settings_of
 from deploy.cli.options import print_error
 from deploy.cli.scanning import Json, Since, no_bar, record_reader, scanning, since_ms
 from deploy.config.wanted_topics import sources_of
 from producers.dead_letters import Decision, PlannedRetry, RefusedRetry, RetryPlanner, RetryWriter
 from schemas.avro.codec import DecodedRecord
+from schemas.avro.json_text import JsonText
 from schemas.catalog.errors import InvalidInput, Unavailable
 from schemas.catalog.reasons import DEAD
 from schemas.input.suggestions import did_you_mean, one_of
@@ -264,16 +265,18 @@ def _attempt(outcome: DecodedRecord) -> dict[str, Any]:
         "status": outcome["status"],
         "duration_ms": outcome["duration_us"] / 1_000,
         "host": outcome["host"],
-        "response": outcome["response"].decode("utf-8", "backslashreplace"),
+        **response_fields(outcome),
     }
 
 
 def lines_of(letters: list[dict[str, Any]], width: int | None) -> list[str]:
-    """Return a table of dead letters, given as for `--json`; two lines per letter if one would be too long."""
+    """Return a table of dead letters, given as for `--json`; several lines per letter if one would be too long."""
     rows = [tuple(printable(cell) for cell in _cells(letter)) for letter in letters]
     columns = (*_COLUMNS, *_MORE)
     widths = widths_of(columns, rows)
     if width is None or sum(widths[:-1]) + _DETAIL_WIDTH + 2 * (len(columns) - 1) <= width:
+        return table(columns, rows, width)
+    if least_width(_COLUMNS, [row[: len(_COLUMNS)] for row in rows]) > width:
         return table(columns, rows, width)
     head, *firsts = table(_COLUMNS, [row[: len(_COLUMNS)] for row in rows], width)
     lines = [head]
@@ -313,7 +316,8 @@ def _print_fields(fields: dict[str, Any]) -> None:
     if record is None:
         return
     typer.echo(f"record:          {record.pop('kind')}")
-    for name, value in record.items():
+    for name, value in cut_hex(record).items():
         if value is not None and name not in _SHOWN_ABOVE:
-            shown = line({"": value}).removeprefix("=") if isinstance(value, dict) else printable(str(value))
+            is_json = isinstance(value, dict | list | JsonText)
+            shown = line({"": value}).removeprefix("=") if is_json else printable(str(value))
             typer.echo(folded(f"  {name + ':':<15}{shown}", width))

@@ -181,6 +181,7 @@ def _publisher(settings: Settings, sender: Sender, topic: str | None) -> EventPu
         sender=sender,
         topic=topic or next(sources, settings.names.events(sender.name)),
         max_event=settings.max_event,
+        max_body=settings.max_body,
         schema_ids=None if registry is None else SchemaIds(registry),
     )
 

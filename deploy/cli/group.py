@@ -14,6 +14,7 @@ import typer
 from typer.core import TyperArgument, TyperCommand, TyperGroup
 
 from deploy.cli.commands import COMMANDS, CommandEntry
+from deploy.cli.interrupts import ending_at_once
 
 _Context: TypeAlias = Any  # typer keeps the types of its own context, commands and parameters private
 _Command: TypeAlias = Any
@@ -48,7 +49,9 @@ class LazyGroup(TyperGroup):
 
 def load_command(entry: CommandEntry) -> _Command:
     """Import the module of a command and return the command."""
-    command: _Command = typer.main.get_command(import_module(entry.module).app)
+    with ending_at_once():
+        module = import_module(entry.module)
+    command: _Command = typer.main.get_command(module.app)
     command.name = entry.name
     _name_values(command)
     return command

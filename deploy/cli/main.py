@@ -5,6 +5,7 @@ Exit codes: 0 done; 1 something required does not respond or is misconfigured; 2
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import logging
 import sys
@@ -17,12 +18,14 @@ import typer
 
 from deploy.cli.group import LazyGroup
 from deploy.cli.options import GlobalOptions, print_error
+from deploy.cli.output import accept_any_text, flush_failure, write_failure
 from deploy.config.kafka_log import limit_repeats
 from deploy.roles.process_exit import exit_process
 from schemas.catalog.errors import InvalidInput, SignpostError
 
 FAILED: Final = 1
 INVALID: Final = 2
+_INTERRUPTED: Final = 130  # as shells report Ctrl-C
 # Imported modules stay alive: to scan them every 700 new objects, Python's default, took a tenth of a start (450 ms).
 _NEW_OBJECTS: Final = 50_000
 
@@ -69,30 +72,46 @@ def _options(
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line (`arguments` without the program's name; sys.argv by default) and exit."""
     gc.set_threshold(_NEW_OBJECTS)
+    accept_any_text()
     limit_repeats(logging.lastResort)  # for commands that configure no log
     try:
         app(None if arguments is None else list(arguments), prog_name="signpost")
+    except KeyboardInterrupt:
+        sys.exit(_INTERRUPTED)
     except InvalidInput as error:
-        print_error(str(error))
+        _report(str(error))
         sys.exit(INVALID)
     except SignpostError as error:
-        print_error(str(error))
+        _report(str(error))
         sys.exit(FAILED)
     except Exception as error:
-        sentence = _kafka_sentence(error)
+        sentence = write_failure(error) if isinstance(error, OSError) else _kafka_sentence(error)
         if sentence is None:
             raise
-        print_error(sentence)
+        _report(sentence)
         sys.exit(FAILED)
 
 
 def run() -> NoReturn:
-    """Run the command line and end this process: the entry point of `signpost`."""
+    """Run the command line and end this process."""
+    code = 0
     try:
         main()
     except SystemExit as ending:
-        exit_process(_exit_code(ending))
-    exit_process(0)
+        code = _exit_code(ending)
+    except KeyboardInterrupt:
+        code = _INTERRUPTED
+    sentence = flush_failure()
+    if sentence is not None and code == 0:  # otherwise an error is already reported
+        _report(sentence)
+        code = FAILED
+    exit_process(code)
+
+
+def _report(sentence: str) -> None:
+    """Print an error; without effect if standard error cannot be written either, or the sentence is empty."""
+    with contextlib.suppress(OSError):
+        print_error(sentence)
 
 
 def _exit_code(ending: SystemExit) -> int:

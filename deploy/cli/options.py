@@ -26,5 +26,5 @@ def options_of(ctx: typer.Context) -> GlobalOptions:
 
 def print_error(message: str) -> None:
     """Print an error to standard error, red on a terminal, one line per problem."""
-    for line in message.splitlines():
+    for line in message.split("\n") if message else ():
         typer.echo(f"{typer.style('error:', fg='red', bold=True)} {printable(line)}", err=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from deploy.cli.context import command_app, duration_of, settings_of
 from deploy.config.senders import sender_named
 from deploy.dev.foreground import StopRequest
 from deploy.dev.receiver import Receiver, Verify
-from deploy.dev.responses import Behaviour, CannedResponse, Hang, Received, Reply, always, fail_first
+from deploy.dev.responses import Behaviour, CannedResponse, Hang, Received, Reply, always, fail_first, text_in
 from schemas.catalog.errors import InvalidInput
 from schemas.senders.sender import Sender, load_senders
 
@@ -67,17 +68,22 @@ def _run(
     behave: Behaviour, *, host: str, port: int, sender: Sender, key: str | None, verify: Verify | None, show: Show
 ) -> None:
     stop_request = StopRequest()
+    failures: list[OSError] = []
 
     def print_one(received: Received, reply: Reply) -> None:
         try:
             typer.echo(show(received, reply, key, sender))
-        except BrokenPipeError:  # `signpost receiver | head`
+        except OSError as error:  # the endpoint still responds to this request
+            failures.append(error)
             stop_request.now()
 
     with Receiver(behave, host=host, port=port, verify=verify, on_delivery=print_one, keep=False) as receiver:
         verified = f"verifies signatures of {sender.name}" if key else "verifies nothing: no secret given"
         typer.echo(f"receiver: {receiver.url}, {verified}", err=True)
         stop_request.wait()
+    for failure in failures[:1]:
+        if failure.errno != errno.EPIPE:  # `signpost receiver | head`
+            raise failure
 
 
 def _secret(secret: str | None, variable: str | None) -> str | None:
@@ -126,12 +132,7 @@ def _event_type(received: Received, sender: Sender) -> str | None:
     if key is None:
         names = [name.lower() for name, value in sender.header_templates.items() if value.lower() == "{event_type}"]
         return next((value for name, value in received.headers if name.lower() in names), None)
-    try:
-        value = json.loads(received.body)
-    except ValueError:
-        return None
-    event_type = value.get(key) if isinstance(value, dict) else None
-    return event_type if isinstance(event_type, str) else None
+    return text_in(received.body, key)
 
 
 def _line(received: Received, reply: Reply, key: str | None, sender: Sender) -> str:

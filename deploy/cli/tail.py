@@ -8,7 +8,6 @@ from collections.abc import Collection, Iterable
 from contextlib import suppress
 from typing import Annotated
 
-import orjson
 import typer
 from confluent_kafka import Message
 
@@ -21,6 +20,7 @@ from deploy.cli.context import command_app, settings_of
 from deploy.cli.scanning import Json, Since, no_bar, record_reader, scanning, since_ms, topic_named
 from deploy.cli.tracing import tracer_of
 from deploy.config.senders import senders_of
+from schemas.avro.json_writer import readable
 from schemas.settings.settings import Settings
 
 app = command_app()
@@ -110,7 +110,7 @@ def _show(tail: Tail, messages: Iterable[Message], json: bool) -> int:
     width = screen_width()
     for message in messages:
         count += 1
-        text = orjson.dumps(tail.fields(message), default=str).decode() if json else tail.line(message)
+        text = readable(tail.fields(message)) if json else tail.line(message)
         sys.stdout.write((text if json else folded(text, width)) + "\n")
     sys.stdout.flush()
     return count

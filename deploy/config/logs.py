@@ -6,9 +6,10 @@ Of a URL, only the host may be logged. Lines of libraries that use `logging` hav
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
-from typing import Final, Literal, TextIO, TypeAlias
+from typing import Final, Literal, TextIO, TypeAlias, cast
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
@@ -27,7 +28,7 @@ def is_json(format_: Format, stream: TextIO) -> bool:
 
 def configure_logging(level: str = "info", format_: Format = "auto", stream: TextIO | None = None) -> None:
     """Set up structlog and logging; `stream` is standard error by default."""
-    out = stream or sys.stderr
+    out = cast("TextIO", _Lossy(stream or sys.stderr))
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -52,6 +53,23 @@ def configure_logging(level: str = "info", format_: Format = "auto", stream: Tex
     root.handlers[:] = [handler]
     root.setLevel(max(threshold, logging.WARNING))  # at level info httpx logs whole URLs
     logging.getLogger(OWN_LOGGER).setLevel(threshold)
+
+
+class _Lossy:
+    """A stream that drops lines which cannot be written: on a full disk, deliveries are worth more than their log."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self.isatty = stream.isatty
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError):
+            return self._stream.write(text)
+        return 0
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.flush()
 
 
 def _rendering(as_json: bool, *, colors: bool) -> list[Processor]:

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Final, NamedTuple, TypeAlias
 from pydantic import AfterValidator, BeforeValidator, PlainValidator, ValidationInfo
 
 from deploy.config.yaml_document import BOOLEAN, NUMBERS, Unquoted
-from schemas.avro.json_text import decimal_text
+from schemas.avro.json_check import decimal_text
 from schemas.catalog.errors import InvalidInput
 from schemas.input.durations import parse_duration
 from schemas.input.file_models import Duration, FileModel

@@ -16,7 +16,8 @@ from deploy.demo.stories import Story, StoryMaker, company, iso_ms, token, uuid
 from deploy.demo.vocabulary import NOTES
 from producers.events.examples import example_events
 from schemas.avro.json_form import embedding, is_members
-from schemas.avro.json_text import plain
+from schemas.avro.json_parser import parse
+from schemas.avro.json_text import JsonText
 from schemas.avro.types import Array, AvroType, Enum, Fixed, Map, Primitive, Record, Reference, Union, is_recursive
 from schemas.events.event import ANY
 from schemas.senders.conditions import Condition
@@ -41,7 +42,7 @@ def of_any_sender(sender: Sender) -> StoryMaker:
             assert known is not None
             given = [event for event in examples.get(known.name, ()) if event.event_type == event_type]
             if given:
-                yield event_type, _with_own_key(sender, event_type, plain(random.choice(given).data), random)
+                yield event_type, _with_own_key(sender, event_type, _plain(random.choice(given).data), random)
                 continue
             schema = payloads.get(known.name)
             if schema is not None:
@@ -63,6 +64,15 @@ def _with_own_key(sender: Sender, event_type: str, data: Any, random: Random) ->
         if isinstance(data.get(field), str):
             return {**data, field: token(random)}
     return dict(data)
+
+
+def _plain(value: Any) -> Any:
+    """Return a value with every JsonText parsed."""
+    if isinstance(value, JsonText):
+        return parse(value.text)
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items()}
+    return [_plain(inner) for inner in value] if isinstance(value, list) else value
 
 
 def _satisfy(data: Any, condition: Condition, event_type: str, random: Random) -> None:

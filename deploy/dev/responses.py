@@ -10,6 +10,8 @@ from datetime import timedelta
 from http import HTTPStatus
 from typing import TypeAlias
 
+from schemas.avro.json_parser import parse
+
 NO_WAIT = timedelta(0)
 
 
@@ -123,12 +125,17 @@ def by_path(behaviours: dict[str, Behaviour], otherwise: Behaviour) -> Behaviour
 
 def event_id_of(body: bytes) -> str | None:
     """Return the `event_id` of a JSON body, None if it has none."""
+    return text_in(body, "event_id")
+
+
+def text_in(body: bytes, key: str) -> str | None:
+    """Return the text under a key of a JSON body, None if it has none; no content of a body raises."""
     try:
-        value = json.loads(body)
+        value = parse(body.decode("utf-8-sig"))
     except ValueError:
         return None
-    event_id = value.get("event_id") if isinstance(value, dict) else None
-    return event_id if isinstance(event_id, str) else None
+    text = value.get(key) if isinstance(value, dict) else None
+    return text if isinstance(text, str) else None
 
 
 class AttemptCounter:

@@ -184,12 +184,12 @@ class Supervisor:
         log = self.log_of(role)
         with log.open("rb") as file:
             file.seek(max(role.log_begins, log.stat().st_size - _END_OF_LOG))
-            lines = file.read().decode(errors="replace").splitlines()
+            lines = file.read().decode(errors="replace").split("\n")
         errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
         return f": {'; '.join(errors)} (log: {log})" if errors else f" (log: {log})"
 
     def _start(self, role: RoleProcess) -> None:
-        command = [sys.executable, "-m", "deploy.cli.main", *self._options, role.kind]
+        command = [sys.executable, "-m", "deploy.cli", *self._options, role.kind]
         command += ["--instance", str(role.instance), "--listen", join(role.host, role.port), "--supervised"]
         with self.log_of(role).open("ab") as log:
             role.log_begins = log.tell()

@@ -13,7 +13,8 @@ from typing import Any, Final, assert_never
 
 from deploy.reference.examples import Example
 from schemas.avro.json_form import Embedding, embedding, is_absent, is_members
-from schemas.avro.json_text import JsonText, compact
+from schemas.avro.json_text import JsonText
+from schemas.avro.json_writer import compact
 from schemas.avro.types import (
     Array,
     AvroType,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -25,10 +26,11 @@ def restart_in_place(reason: str, stopping: Callable[[], bool]) -> None:
     if stopping():
         return
     _log.warning("role.restarting", reason=reason)
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):  # its reader is gone, or its disk is full
+            stream.flush()
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_DFL)
     if not stopping():
-        os.execv(sys.executable, [sys.executable, "-m", "deploy.cli.main", *sys.argv[1:]])
+        os.execv(sys.executable, [sys.executable, "-m", "deploy.cli", *sys.argv[1:]])

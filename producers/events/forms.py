@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from producers.events.validation import did_you_mean, is_text, short
-from schemas.avro.json_text import object_text
+from producers.events.validation import did_you_mean, short
+from schemas.avro.json_check import object_text
 from schemas.senders.sender import Sender
 
 NATIVE: Final = ("event_id", "event_type", "created_at", "customer_id", "data")
@@ -87,7 +87,7 @@ class EventForms:
         if not self._sender.envelope_keys:
             given.put("data", payload, "payload")
             return
-        if is_text(payload):
+        if isinstance(payload, str):
             try:
                 payload = parse(object_text(payload).text)
             except ValueError as error:

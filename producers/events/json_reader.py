@@ -5,16 +5,18 @@ All errors in a document are reported together, each with its event and field.
 
 from __future__ import annotations
 
-import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from producers.events.forms import EventForms, GivenEvent
-from producers.events.validation import did_you_mean, is_text, problems, short
+from producers.events.validation import did_you_mean, problems, short, text_problem
+from schemas.avro.json_check import object_text
 from schemas.avro.json_form import embedding
-from schemas.avro.json_text import ExactFloat, JsonText, object_text
+from schemas.avro.json_parser import parse
+from schemas.avro.json_text import JsonText
 from schemas.catalog.errors import EventError
 from schemas.events.event import Event
 from schemas.senders.sender import Sender
@@ -22,8 +24,7 @@ from schemas.senders.sender import Sender
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 # Enough to show a pattern, and few enough to read.
 _MAX_PROBLEMS: Final = 20
-# int() rejects more than 4,300 digits by default. Longer integers stay text.
-_MOST_DIGITS: Final = 4_000
+_SPACE: Final = " \t\r"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +79,11 @@ class EventReader:
         """Yield a sentence for each error in the `data` of a known event type, including violated conditions."""
         known = self.sender.type_of(event_type)
         assert known is not None
-        found = list(problems(known.data, data, name))
+        found = problems(known.data, data, name)
         yield from found
         if not found and self.sender.conditions:
             if embedding(known.data) is not None and isinstance(data, str | JsonText):
-                data = json.loads(data if isinstance(data, str) else data.text)
+                data = parse(data if isinstance(data, str) else data.text)
             yield from self.sender.problems(event_type, data)
 
     def _given(self, document: Any) -> GivenEvent:
@@ -112,12 +113,12 @@ class EventReader:
             return
         event_id = given.values.get("event_id")
         customer_id = given.values.get("customer_id")
-        if event_id is not None and not (event_id and is_text(event_id)):
-            yield f"{given.key('event_id')}: expected a string of one character or more, found {short(event_id)}"
+        if event_id is not None:
+            yield from text_problem(given.key("event_id"), event_id)
         if customer_id is None and self.customer_id is None:
             yield "customer_id: expected a string, found nothing; write it into the event or give --customer"
-        elif customer_id is not None and not (customer_id and is_text(customer_id)):
-            yield f"{given.key('customer_id')}: expected a string of one character or more, found {short(customer_id)}"
+        elif customer_id is not None:
+            yield from text_problem(given.key("customer_id"), customer_id)
         if given.values.get("created_at") is not None:
             try:
                 parse_time(given.values["created_at"])
@@ -179,7 +180,8 @@ def _documents(text: str, file: str) -> list[Any]:
     try:
         document = _parse(text)
     except ValueError as error:
-        lines = [(number, line) for number, line in enumerate(text.splitlines(), start=1) if line.strip()]
+        # Only \n ends a line of JSON Lines. Strings may contain U+2028, U+0085 and other line separators of Unicode.
+        lines = [(number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip(_SPACE)]
         if not lines:
             raise EventError(f"{file}: the file is empty") from error
         if len(lines) == 1 or not str(error).startswith("Extra data"):
@@ -196,21 +198,13 @@ def _parse_line(line: str, where: str) -> Any:
 
 
 def _parse(text: str) -> Any:
-    try:
-        return json.loads(text, object_pairs_hook=_object, parse_float=ExactFloat.of, parse_int=_integer)
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
-
-
-def _integer(text: str) -> int | JsonText:
-    return int(text) if len(text) < _MOST_DIGITS else JsonText(text)
+    return parse(text, _object)
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Build an object. A duplicate key is an error; otherwise the last one would win silently."""
     result = dict(pairs)
     if len(result) < len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
+        [(twice, _)] = Counter(key for key, _ in pairs).most_common(1)
         raise ValueError(f"the key {short(twice)} occurs twice")
     return result

@@ -21,12 +21,14 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from producers.events.json_reader import EventReader
-from schemas.catalog.errors import EventError, Unavailable
+from producers.events.validation import short, text_problem
+from schemas.avro.json_tokens import half_surrogate_problem
+from schemas.catalog.errors import EventError, Unavailable, UnreadableRecord
 from schemas.events.event import Event
 from schemas.input.durations import milliseconds
 from schemas.input.suggestions import did_you_mean
-from schemas.records.topics import MAX_EVENT, RECORD_OVERHEAD
-from schemas.senders.event_codec import encode_event
+from schemas.records.topics import MAX_BODY, MAX_EVENT, RECORD_OVERHEAD
+from schemas.senders.event_codec import EventDecoder, encode_event
 from schemas.senders.sender import Sender
 from schemas.senders.writer_schemas import confluent_value
 
@@ -57,9 +59,9 @@ class Prepared(NamedTuple):
 class EventPublisher:
     """Publishes events of one sender to one topic. Leaving the context waits until the broker has acknowledged all.
 
-    `kafka`: librdkafka properties, including bootstrap.servers. `max_event`: bytes. `timeout`: the maximum time until
-    the broker acknowledges an event. `now_us` and `new_id` supply a missing created_at and event_id. With
-    `schema_ids`, values have Confluent's wire format.
+    `kafka`: librdkafka properties, including bootstrap.servers. `max_event` and `max_body`: the router's settings of
+    these names, in bytes. `timeout`: the maximum time until the broker acknowledges an event. `now_us` and `new_id`
+    supply a missing created_at and event_id. With `schema_ids`, values have Confluent's wire format.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class EventPublisher:
         sender: Sender,
         topic: str,
         max_event: int = MAX_EVENT,
+        max_body: int = MAX_BODY,
         timeout: timedelta = timedelta(seconds=30),
         now_us: Callable[[], int] = wall_clock_us,
         new_id: Callable[[], str] = random_event_id,
@@ -77,6 +80,8 @@ class EventPublisher:
         self._sender = sender
         self.topic = topic
         self._max_event = max_event
+        self._max_body = max_body
+        self._decoder = EventDecoder(sender)
         self._timeout = timeout
         self._new_id = new_id
         self._schema_ids = schema_ids
@@ -123,22 +128,42 @@ class EventPublisher:
         Errors begin with `origin`, such as the name of a file.
         """
         try:
-            return self._prepared(event, key, origin)
+            return self._prepared(event, key)
         except RecursionError:
-            raise EventError(f"{origin or 'event'}: nested too deeply") from None
-        except ValueError as error:  # invalid JSON text, or an integer with more digits than Python parses
-            raise EventError(f"{origin or 'event'}: data: {error}") from error
+            sentences = "event: data: nested too deeply"
+        except EventError as error:
+            sentences = str(error)
+        raise EventError("\n".join(f"{origin}: {line}" if origin else line for line in sentences.split("\n")))
 
-    def _prepared(self, event: Event | Mapping[str, Any], key: str | None, origin: str) -> Prepared:
+    def _prepared(self, event: Event | Mapping[str, Any], key: str | None) -> Prepared:
         event = self._checked(event) if isinstance(event, Event) else self._reader.event(event)
-        value = self._encoded(event)
-        if len(value) > self._max_event:
-            where = f"{origin}: " if origin else ""
-            raise EventError(
-                f"{where}event {event.event_id}: it has {len(value)} bytes; at most {self._max_event} are allowed"
-            )
+        value = encode_event(self._sender, event)
+        self._check_for_router(event, value)
         key = key if key is not None else self._sender.key_of(event)
-        return Prepared(event, key.encode(), value)
+        if problem := half_surrogate_problem(key):
+            raise EventError(f"event {event.event_id}: key: {problem}")
+        return Prepared(event, key.encode(), self._in_wire_format(event, value))
+
+    def _check_for_router(self, event: Event, value: bytes) -> None:
+        """Refuse an event that the router cannot read or that has too large a body: it would be a dead letter."""
+        where = f"event {event.event_id}"
+        if len(value) > self._max_event:
+            raise EventError(
+                f"{where}: the record has {len(value):,} bytes; at most {self._max_event:,} are allowed (max_event): "
+                "publish less data, or a link to it"
+            )
+        try:
+            body = self._sender.body(self._decoder.decode(value, str))
+        except UnreadableRecord as error:
+            raise EventError(f"{where}: {error.detail}") from error
+        except (TypeError, ValueError, OverflowError) as error:
+            raise EventError(f"{where}: data has no JSON form: {error}") from error
+        for limit, name in ((self._sender.max_body, f"{self._sender.name}'s max_bytes"), (self._max_body, "max_body")):
+            if len(body) > limit:
+                raise EventError(
+                    f"{where}: data: the request body would have {len(body):,} bytes; at most {limit:,} are allowed "
+                    f"({name}): publish less data, or a link to it"
+                )
 
     def publish_prepared(self, prepared: Prepared) -> None:
         """Queue a prepared event; Unavailable if the broker did not acknowledge an earlier event."""
@@ -160,8 +185,7 @@ class EventPublisher:
         self._producer.flush()
         self._raise_failures()
 
-    def _encoded(self, event: Event) -> bytes:
-        value = encode_event(self._sender, event)
+    def _in_wire_format(self, event: Event, value: bytes) -> bytes:
         if self._schema_ids is None:
             return value
         event_type = self._sender.type_of(event.event_type)
@@ -171,12 +195,12 @@ class EventPublisher:
     def _checked(self, event: Event) -> Event:
         if not event.event_id:
             event = replace(event, event_id=self._new_id())
+        problems = [*text_problem("event_id", event.event_id), *text_problem("customer_id", event.customer_id)]
         if self._sender.type_of(event.event_type) is not None:  # encode_event refuses the others
-            problems = list(self._reader.data_problems(event.event_type, event.data))
-            if not event.customer_id:
-                problems.append("customer_id: expected a string of one character or more, found nothing")
-            if problems:
-                raise EventError("\n".join(f"event {event.event_id}: {problem}" for problem in problems))
+            problems += self._reader.data_problems(event.event_type, event.data)
+        if problems:
+            where = f"event {short(event.event_id)[1:-1]}"
+            raise EventError("\n".join(f"{where}: {problem}" for problem in problems))
         return event
 
     def _delivered(self, error: KafkaError | None, message: Message) -> None:

@@ -5,15 +5,29 @@ It is stricter than encoding: fastavro ignores unknown fields and accepts `true`
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
 from typing import Any, Final, assert_never
 
+from schemas.avro.json_check import any_text, integer_text, object_text
 from schemas.avro.json_form import Embedding, embedding, is_absent, is_members
-from schemas.avro.json_text import ExactFloat, JsonText, compact, object_text
-from schemas.avro.types import Array, AvroType, Enum, Fixed, Map, Primitive, PrimitiveName, Record, Reference, Union
+from schemas.avro.json_text import ExactFloat, JsonText
+from schemas.avro.json_tokens import half_surrogate_problem
+from schemas.avro.json_writer import NoJsonForm, compact, readable
+from schemas.avro.types import (
+    Array,
+    AvroType,
+    Enum,
+    Fixed,
+    Map,
+    Primitive,
+    PrimitiveName,
+    Record,
+    Reference,
+    Union,
+    short_name,
+)
 from schemas.input import suggestions
 
 _INTEGERS: Final = {"int": 2**31, "long": 2**63}
@@ -27,6 +41,9 @@ _EXPECTED: Final[Mapping[PrimitiveName, str]] = {
     "string": "a string",
     "bytes": "bytes, which JSON does not have",
 }
+_NUMBERS: Final = {"integer", "decimal"}
+# How often a record may be inside of a record of its type. The router can read about 200 levels.
+_MAX_REPEATS: Final = 100
 _EMBEDDED: Final[Mapping[Embedding, str]] = {
     "raw": "a JSON value",
     "object": "an object",
@@ -35,31 +52,58 @@ _EMBEDDED: Final[Mapping[Embedding, str]] = {
 }
 
 
-def problems(node: AvroType, value: Any, path: str) -> Iterator[str]:
-    """Yield a sentence for each error in a value; `path` is the name of the value itself."""
+def problems(node: AvroType, value: Any, path: str) -> list[str]:
+    """Return a sentence for each error in a value; `path` is the name of the value itself."""
+    try:
+        return list(_problems(node, value, path, 0))
+    except RecursionError:
+        return [f"{path}: nested too deeply"]
+
+
+def text_problem(path: str, value: Any) -> Iterator[str]:
+    """Yield a sentence if a value is not a string of one character or more."""
+    if isinstance(value, str) and (problem := half_surrogate_problem(value)):
+        yield f"{path}: {problem}"
+    elif not (value and isinstance(value, str)):
+        yield f"{path}: expected a string of one character or more, found {short(value)}"
+
+
+def _problems(node: AvroType, value: Any, path: str, repeats: int) -> Iterator[str]:
+    """Yield the errors in a value that is inside of `repeats` records of types that contain themselves."""
     match node:
         case Primitive() | Enum() | Fixed():
-            if not _fits(node, value):
-                yield _misfit(path, _expected(node), value)
+            yield from _plain_problems(node, value, path)
         case Union():
-            yield from _union_problems(node, value, path)
+            yield from _union_problems(node, value, path, repeats)
         case Record():
-            yield from _record_problems(node, value, path)
+            yield from _record_problems(node, value, path, repeats)
         case Array():
-            yield from _array_problems(node, value, path)
+            yield from _array_problems(node, value, path, repeats)
         case Map():
-            yield from _map_problems(node, value, path)
+            yield from _map_problems(node, value, path, repeats)
         case Reference():
-            yield from problems(node.target, value, path)
+            if repeats >= _MAX_REPEATS:
+                yield f"{path}: {short_name(node.name)} is inside of itself {repeats} times, and no more are allowed"
+            else:
+                yield from _problems(node.target, value, path, repeats + node.is_recursive)
         case _:
             assert_never(node)
+
+
+def _plain_problems(node: Primitive | Enum | Fixed, value: Any, path: str) -> Iterator[str]:
+    kind = embedding(node)
+    if kind is not None:
+        yield from _embedded_problems(kind, value, path)
+    elif not _fits(node, value):
+        yield _misfit(path, _expected(node), value)
+    elif isinstance(value, str) and (problem := half_surrogate_problem(value)):
+        yield f"{path}: {problem}"
 
 
 def _fits(node: Primitive | Enum | Fixed, value: Any) -> bool:
     match node:
         case Primitive():
-            embedded = embedding(node)
-            return _fits_primitive(node.name, value) if embedded is None else _fits_embedded(embedded, value)
+            return _fits_primitive(node.name, value)
         case Enum():
             return value in node.symbols
         case Fixed():  # JSON has no bytes
@@ -68,27 +112,45 @@ def _fits(node: Primitive | Enum | Fixed, value: Any) -> bool:
             assert_never(node)
 
 
-def _array_problems(array: Array, value: Any, path: str) -> Iterator[str]:
+def _embedded_problems(kind: Embedding, value: Any, path: str) -> Iterator[str]:
+    """Yield the error in a value that becomes JSON text, which the router has to be able to read."""
+    if not _fits_embedded(kind, value):
+        yield _misfit(path, _EMBEDDED[kind], value)
+        return
+    if kind in _NUMBERS:
+        return
+    try:
+        if kind == "object" and isinstance(value, str | JsonText):
+            object_text(value if isinstance(value, str) else value.text)
+        else:
+            any_text(compact(value))
+    except NoJsonForm as error:
+        yield f"{path}{error.path}: {error.why}"
+    except ValueError as error:
+        yield f"{path}: {error}"
+
+
+def _array_problems(array: Array, value: Any, path: str, repeats: int) -> Iterator[str]:
     if not isinstance(value, list):
         yield _misfit(path, _expected(array), value)
         return
     for index, item in enumerate(value):
-        yield from problems(array.items, item, f"{path}[{index}]")
+        yield from _problems(array.items, item, f"{path}[{index}]", repeats)
 
 
-def _union_problems(union: Union, value: Any, path: str) -> Iterator[str]:
+def _union_problems(union: Union, value: Any, path: str, repeats: int) -> Iterator[str]:
     if value is None and union.is_nullable:
         return
-    found = [list(problems(branch, value, path)) for branch in union.others]
+    found = [list(_problems(branch, value, path, repeats)) for branch in union.others]
     if not all(found):
         return
-    if len(found) == 1 and isinstance(value, dict | list) and not _is_plain(union.others[0]):
+    if len(found) == 1 and not found[0][0].startswith(f"{path}: expected {_expected(union.others[0])}, found "):
         yield from found[0]  # an error inside is more precise than one about the whole value
     else:
         yield _misfit(path, _expected(union), value)
 
 
-def _record_problems(record: Record, value: Any, path: str) -> Iterator[str]:
+def _record_problems(record: Record, value: Any, path: str, repeats: int) -> Iterator[str]:
     if not isinstance(value, Mapping):
         yield _misfit(path, "an object", value)
         return
@@ -96,27 +158,30 @@ def _record_problems(record: Record, value: Any, path: str) -> Iterator[str]:
     members = next((field.type for field in record.fields if is_members(field)), None)
     if members is not None:
         others = {key: inner for key, inner in value.items() if key not in fields}
-        yield from problems(members, others, path)
+        yield from _problems(members, others, path, repeats)
     for key in value:
         if key not in fields and members is None:
-            yield f"{path}.{short(key)[1:-1]}: the schema has no such field{did_you_mean(key, fields)}"
+            yield f"{path}.{short(key)[1:-1]}: the schema has no such field{did_you_mean(str(key), fields)}"
     for name, field in fields.items():
         if name in value and value[name] is None and is_absent(field):
             yield f"{path}.{name}: null is not allowed; omit the key"
         elif name in value:
-            yield from problems(field.type, value[name], f"{path}.{name}")
+            yield from _problems(field.type, value[name], f"{path}.{name}", repeats)
         elif not field.default:
             yield f"{path}.{name}: expected {_expected(field.type)}, found nothing"
 
 
-def _map_problems(node: Map, value: Any, path: str) -> Iterator[str]:
+def _map_problems(node: Map, value: Any, path: str, repeats: int) -> Iterator[str]:
     if not isinstance(value, Mapping):
         yield _misfit(path, "an object", value)
         return
     for key, item in value.items():
-        if not is_text(key):
+        inner = f"{path}.{short(key)[1:-1]}"
+        if not isinstance(key, str):
             yield _misfit(path, "keys that are strings", key)
-        yield from problems(node.values, item, f"{path}.{short(key)[1:-1]}")
+        elif problem := half_surrogate_problem(key):
+            yield f"{inner}: {problem}"
+        yield from _problems(node.values, item, inner, repeats)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -127,35 +192,14 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 def short(value: Any) -> str:
     """Return a value as one line of JSON with at most 60 characters, for messages."""
-    try:
-        text = json.dumps(value, ensure_ascii=False)
-        text.encode()
-    except UnicodeEncodeError:
-        text = json.dumps(value)
-    except (TypeError, ValueError):
-        text = repr(value)
+    text = readable(value)
     return text if len(text) <= 60 else f"{text[:56]} …{text[-1]}"
-
-
-def is_text(value: Any) -> bool:
-    """Return whether a value is a string that UTF-8 can encode. JSON can escape half of a surrogate pair."""
-    if not isinstance(value, str):
-        return False
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _is_plain(node: AvroType) -> bool:
-    return isinstance(node, Primitive) and embedding(node) is None
 
 
 def _fits_primitive(name: PrimitiveName, value: Any) -> bool:
     match name:
         case "string":
-            fits = is_text(value)
+            fits = isinstance(value, str)
         case "boolean":
             fits = isinstance(value, bool)
         case "null":
@@ -173,21 +217,26 @@ def _fits_primitive(name: PrimitiveName, value: Any) -> bool:
 
 
 def _fits_embedded(kind: Embedding, value: Any) -> bool:
-    if kind == "integer":
-        return isinstance(value, int) and not isinstance(value, bool)
-    if kind == "decimal":
-        return _is_number(value) or isinstance(value, ExactFloat | Decimal)
-    if kind == "object" and isinstance(value, str):  # the text of an object
-        return _is_object_text(value)
-    try:
-        return bool(compact(value)) and (kind == "raw" or isinstance(value, Mapping | JsonText))
-    except (TypeError, ValueError):  # half of a surrogate pair, NaN, a key that is not a string, an unknown Python type
-        return False
+    match kind:
+        case "integer":
+            fits = (isinstance(value, int) and not isinstance(value, bool)) or _is_long_integer(value)
+        case "decimal":
+            is_exact = isinstance(value, ExactFloat) or (isinstance(value, Decimal) and value.is_finite())
+            fits = is_exact or _is_number(value) or _is_long_integer(value)
+        case "object":  # or the text of an object
+            text = value.text if isinstance(value, JsonText) else value
+            fits = text.lstrip().startswith("{") if isinstance(text, str) else isinstance(value, Mapping)
+        case "raw":
+            fits = True
+        case _:
+            assert_never(kind)
+    return fits
 
 
-def _is_object_text(text: str) -> bool:
+def _is_long_integer(value: Any) -> bool:
+    """Return whether a value is an integer of so many digits that it stayed text."""
     try:
-        return bool(object_text(text)) and is_text(text)
+        return isinstance(value, JsonText) and bool(integer_text(value.text))
     except ValueError:
         return False
 

@@ -74,6 +74,11 @@ class RecordCodec:
             if (added := _added(older, documents[-1])) is not None
         ]
 
+    @property
+    def older_prefixes(self) -> tuple[bytes, ...]:
+        """The prefixes of all versions before the newest, oldest first."""
+        return tuple(self._older)
+
     def encode(self, record: DecodedRecord) -> bytes:
         """Encode a record in the oldest version that can hold all its values."""
         prefix = self.prefix

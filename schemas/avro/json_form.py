@@ -16,7 +16,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias, assert_never, cast, get_args
 
-from schemas.avro.json_text import ExactFloat, JsonText, any_text, compact, decimal_text, integer_text, object_text
+from schemas.avro.json_check import any_text, decimal_text, integer_text, object_text
+from schemas.avro.json_text import ExactFloat, JsonText
+from schemas.avro.json_writer import compact
 from schemas.avro.types import Array, AvroType, Enum, Field, Fixed, Map, Primitive, Record, Reference, Union, walk
 
 Convert: TypeAlias = Callable[[Any], Any]

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias, assert_never
 
 from schemas.avro.json_form import embedding
-from schemas.avro.json_text import compact
+from schemas.avro.json_writer import compact
 from schemas.avro.types import Array, AvroType, Enum, Fixed, Map, Primitive, PrimitiveName, Record, Reference, Union
 from schemas.catalog.errors import UnreadableRecord
 

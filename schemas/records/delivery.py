@@ -159,7 +159,7 @@ class JobCodec:
 
 @dataclass(slots=True)
 class Outcome:
-    """The result of one attempt; records/outcome.v1.avsc describes the fields."""
+    """The result of one attempt; records/outcome.v2.avsc describes the fields."""
 
     job: Job
     state: State
@@ -174,21 +174,27 @@ class Outcome:
     body_cut: bool
     partition: int
     first_offset: int
+    response_not_kept: int = 0
 
 
 class OutcomeCodec:
-    """Encodes outcomes, and decodes them to plain records."""
+    """Encodes outcomes, and decodes them to plain records.
+
+    Most responses are kept completely: their outcomes have version 1, which lacks only `response_not_kept`.
+    """
 
     def __init__(self) -> None:
         self._codec = RecordCodec("outcome")
+        (self._version_1,) = self._codec.older_prefixes
         self.decode = self._codec.decode
 
     def encode(self, outcome: Outcome) -> bytes:
-        """Encode an outcome in the field order of outcome.v1.avsc."""
+        """Encode an outcome in the field order of its schema, whose last field is only in version 2."""
         job, next_due_at_ms, response = outcome.job, outcome.next_due_at_ms, outcome.response
+        not_kept = outcome.response_not_kept
         return b"".join(
             (
-                self._codec.prefix,
+                self._codec.prefix if not_kept else self._version_1,
                 text_bytes(job.job_id),
                 _job_part(job.run, job.subscription_id, job.customer_id, job.sender, job.event_type),
                 text_bytes(job.event_id),
@@ -205,6 +211,7 @@ class OutcomeCodec:
                 source_bytes(job.source_topic, job.source_partition),
                 long_bytes(job.source_offset),
                 common_long_bytes(job.appended_at_ms),
+                long_bytes(not_kept) if not_kept else b"",
             )
         )
 

@@ -18,6 +18,7 @@ DAY_MS: Final = 86_400_000
 # A record of `jobs` or `dead` contains a whole source record and the fields that Signpost adds.
 RECORD_OVERHEAD: Final = 64 * 1024
 MAX_EVENT: Final = 1024 * 1024
+MAX_BODY: Final = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)

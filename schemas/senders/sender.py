@@ -16,6 +16,7 @@ from importlib.resources.abc import Traversable
 from types import MappingProxyType
 from typing import Any, Final
 
+from schemas.avro.json_parser import parse
 from schemas.avro.json_text import JsonText
 from schemas.avro.types import short_name
 from schemas.catalog.errors import SenderError, UnreadableRecord
@@ -113,11 +114,11 @@ class Sender:
         fields = self.key_fields_of.get(event.event_type, self.key_fields)
         data: Any = event.data
         if fields and isinstance(data, JsonText):
-            data = data.value()
+            data = parse(data.text)
         for field in fields:
             value = data.get(field)
             if isinstance(value, JsonText):
-                value = value.value()
+                value = parse(value.text)
             if isinstance(value, str | int) and value != "":
                 return str(value)
         return event.event_id

@@ -10,13 +10,14 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from schemas.catalog.errors import SettingsError
-from schemas.records.topics import MAX_EVENT, TopicNames
+from schemas.records.topics import MAX_BODY, MAX_EVENT, TopicNames
 from schemas.settings.kafka_properties import check_property, tuned
 from schemas.settings.types import (
     Address,
     DnsServer,
     Duration,
     KeyName,
+    LogLevel,
     Network,
     Port,
     Prefix,
@@ -106,7 +107,7 @@ class Settings(BaseModel):
     )
     max_event: Size = _setting(MAX_EVENT, "Maximum size of a source record.", unit="bytes")
     max_body: Size = _setting(
-        256 * 1024, "Maximum size of a request body; an event with a larger body becomes a dead letter.", unit="bytes"
+        MAX_BODY, "Maximum size of a request body; an event with a larger body becomes a dead letter.", unit="bytes"
     )
     delay_speedup: float = _setting(
         1,
@@ -207,7 +208,7 @@ class Settings(BaseModel):
     deliver_listen: Address = _setting(
         "127.0.0.1:9465", "Address on which delivery serves the same pages and /endpoints."
     )
-    log_level: Literal["debug", "info", "warning", "error"] = _setting("info", "Minimum severity of log lines.")
+    log_level: LogLevel = _setting("info", "Minimum severity of log lines: debug, info, warning or error.")
     log_format: Literal["auto", "console", "json"] = _setting(
         "auto", "Format of log lines on standard error; auto: console on a terminal, otherwise json."
     )

@@ -18,6 +18,7 @@ from schemas.input.sizes import parse_size
 from schemas.settings.urls import proxy_url, registry_url
 
 KEY_BYTES: Final = 32
+_LEVELS: Final = {"warn": "warning"}
 
 
 def _size(value: Any) -> Any:
@@ -62,6 +63,14 @@ def _start(value: Any) -> Any:
     return instant
 
 
+def _log_level(value: Any) -> Any:
+    """Accept any case, and the name that Python and librdkafka have for `warning` as well."""
+    if not isinstance(value, str):
+        return value
+    level = value.strip().lower()
+    return _LEVELS.get(level, level)
+
+
 def _address(value: str) -> str:
     host, separator, port = value.rpartition(":")
     if not separator or not host or not port.isdecimal() or int(port) > 65535:
@@ -102,6 +111,8 @@ Duration: TypeAlias = Annotated[timedelta, BeforeValidator(_duration)]
 Address: TypeAlias = Annotated[str, AfterValidator(_address)]
 DnsServer: TypeAlias = Annotated[str, AfterValidator(_dns_server)]
 KeyName: TypeAlias = Annotated[str, Field(pattern="^[A-Za-z0-9._-]{1,64}$")]
+
+LogLevel: TypeAlias = Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_log_level)]
 Network: TypeAlias = Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)]
 Port: TypeAlias = Annotated[int, Field(ge=0, le=65535)]
 Prefix: TypeAlias = Annotated[str, AfterValidator(_prefix)]

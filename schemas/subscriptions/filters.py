@@ -8,7 +8,8 @@ from typing import Any, Final, NoReturn
 
 import orjson
 
-from schemas.avro.json_text import JsonText, compact, embedded
+from schemas.avro.json_text import JsonText, embedded
+from schemas.avro.json_writer import compact
 from schemas.catalog.errors import InvalidInput
 
 MAX_FILTERS: Final = 16_384  # characters of the compact text

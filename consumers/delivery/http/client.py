@@ -406,7 +406,8 @@ class HttpClient:
                 found = parse_complete_response(data)
                 if found is not None:
                     status, begin = found
-                    kept = response_without_retry_after(status, data[begin : begin + MAX_BODY_KEPT])
+                    body = data[begin : begin + MAX_BODY_KEPT]
+                    kept = response_without_retry_after(status, body, not_kept=len(data) - begin - len(body))
                     self._end(exchange, kept, now, keep=not mask & ENDED and len(data) < READ_SIZE)
                     return
             try:

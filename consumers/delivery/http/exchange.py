@@ -68,8 +68,8 @@ class Exchange:
         status = parser.status
         body_cut = cut or parser.cut
         if status in OVERLOADED_STATUSES and parser.retry_after is not None:
-            return Response(status, printable(parser.retry_after), parser.body, body_cut)
-        return response_without_retry_after(status, parser.body, cut=body_cut)
+            return Response(status, printable(parser.retry_after), parser.body, body_cut, parser.not_kept)
+        return response_without_retry_after(status, parser.body, cut=body_cut, not_kept=parser.not_kept)
 
     def may_retry(self) -> bool:
         """Whether the connection had been idle and turned out to be dead: the endpoint has not seen the request."""

@@ -121,6 +121,11 @@ class ResponseParser:
         self._left = 0
         self._read = 0
 
+    @property
+    def not_kept(self) -> int:
+        """How many bytes of the body were received and are not in `body`."""
+        return self._read - len(self.body)
+
     def feed(self, data: bytes) -> bool:
         """Parse the next bytes (b"": the connection ended). Return True once the response is complete.
 

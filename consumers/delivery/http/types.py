@@ -39,13 +39,15 @@ class Request:
 class Response:
     """A response with complete headers. `retry_after` is the text of the header, kept for 429 and 503 only.
 
-    `body` is its first 5 KiB. `body_cut`: the body is incomplete, or longer than the client reads.
+    `body` is its first 5 KiB, and `not_kept` the number of bytes that were received after it. `body_cut`: the body is
+    incomplete, or longer than the client reads.
     """
 
     status: int
     retry_after: str | None
     body: bytes
     body_cut: bool
+    not_kept: int = field(default=0, compare=False)  # it depends on how much a read returned
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +95,8 @@ OVERLOADED_STATUSES: Final = frozenset({429, 503})
 _WITHOUT_BODY: Final = {status: Response(status, None, b"", False) for status in range(200, 600)}
 
 
-def response_without_retry_after(status: int, body: bytes, *, cut: bool = False) -> Response:
+def response_without_retry_after(status: int, body: bytes, *, cut: bool = False, not_kept: int = 0) -> Response:
     """Return a response. Most have no body: these are shared objects, made once for each status."""
     if not body and not cut:
         return _WITHOUT_BODY.get(status) or Response(status, None, b"", False)
-    return Response(status, None, body, cut)
+    return Response(status, None, body, cut, not_kept)

@@ -118,6 +118,9 @@ def outcome_of(
     endpoint = task.endpoint
     assert endpoint is not None
     received = response if type(response) is Response else None
+    kept, not_kept = b"", 0
+    if received is not None and received.body:
+        kept, not_kept = _kept(received, endpoint)
     return Outcome(
         task.job,
         state,
@@ -128,10 +131,11 @@ def outcome_of(
         task.started_ms,
         duration_us,
         next_due_at_ms,
-        redacted(received, endpoint) if received is not None and received.body else b"",
+        kept,
         received is not None and received.body_cut,
         task.partition.number,
         task.first_offset,
+        not_kept,
     )
 
 
@@ -143,15 +147,22 @@ def outcome_without_attempt(task: DeliveryTask, state: State, reason: str, host:
 
 
 def redacted(response: Response, endpoint: Endpoint) -> bytes:
-    """Return the start of a response body for the record, with the secrets of its endpoint masked.
+    """Return the start of a response body for the record, with the secrets of its endpoint masked."""
+    return _kept(response, endpoint)[0]
+
+
+def _kept(response: Response, endpoint: Endpoint) -> tuple[bytes, int]:
+    """Return the redacted start of a response body, and how many received bytes follow it.
 
     An endpoint may echo a secret, and the end of the read part may cut it off.
     """
     body = response.body
+    not_kept = response.not_kept
     for secret in endpoint.secrets:
         body = body.replace(secret, _MASK)
     if response.body_cut or len(response.body) >= MAX_BODY_KEPT:
         for secret in endpoint.secrets:
             partial = next((size for size in range(len(secret) - 1, 0, -1) if body.endswith(secret[:size])), 0)
             body = body[: len(body) - partial]
-    return body[:RESPONSE_KEPT]
+            not_kept += partial
+    return body[:RESPONSE_KEPT], not_kept + max(0, len(body) - RESPONSE_KEPT)

@@ -26,7 +26,7 @@ def test_columns_are_cut_in_order() -> None:
     row = ("a" * 10, "b" * 10, "c" * 10)
     assert table(columns, [row], 30)[1] == "a" * 10 + "  " + "b" * 10 + "  " + "c" * 5 + "…"
     assert table(columns, [row], 24)[1] == "a" * 10 + "  " + "b" * 6 + "…  cc…"
-    assert table(columns, [row], 10)[1] == "a" * 10 + "  bbb…  cc…"
+    assert table(columns, [row], 21)[1] == "a" * 10 + "  bbb…  cc…"
     assert table(columns, [row], None)[1] == "  ".join(row)
 
 

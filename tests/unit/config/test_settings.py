@@ -256,3 +256,16 @@ def test_any_text_is_a_size_or_an_error(text: str) -> None:
     """Any text gives a size or InvalidInput."""
     with suppress(InvalidInput):
         assert parse_size(text) >= 0
+
+
+@pytest.mark.parametrize(
+    ("given", "level"),
+    [("INFO", "info"), ("Debug", "debug"), ("warn", "warning"), ("WARNING", "warning"), ("error", "error")],
+)
+def test_log_level_has_any_case(monkeypatch: pytest.MonkeyPatch, given: str, level: str) -> None:
+    """Log levels are accepted in any case, as other programs spell them; others are refused with the list."""
+    monkeypatch.setenv("SIGNPOST_LOG_LEVEL", given)
+    assert load_settings(None, None).log_level == level
+    monkeypatch.setenv("SIGNPOST_LOG_LEVEL", "loud")
+    with pytest.raises(SettingsError, match=r"SIGNPOST_LOG_LEVEL: has to be 'debug', 'info', 'warning' or 'error'"):
+        load_settings(None, None)

@@ -26,10 +26,9 @@ def publisher() -> EventPublisher:
         "[1]",
         '{"a":NaN}',
         '{"a":"\\ud800"}',
-        '{"id":' + "1" * 5_000 + "}",
         '{"a":' + "[" * 5_000 + "]" * 5_000 + "}",
     ],
-    ids=["broken", "not an object", "NaN", "lone surrogate", "5,000 digits", "5,000 levels"],
+    ids=["broken", "not an object", "NaN", "lone surrogate", "5,000 levels"],
 )
 def test_unusable_json_text_is_refused(publisher: EventPublisher, text: str) -> None:
     """Text that is not JSON, or too large to parse, is an EventError: published, it would be a dead letter."""

@@ -50,6 +50,7 @@ OUTCOMES = st.builds(
     body_cut=st.booleans(),
     partition=INT,
     first_offset=LONG,
+    response_not_kept=st.just(0) | LONG,
 )
 
 
@@ -133,3 +134,15 @@ def test_outcome_encoding_matches_its_schema(outcome: Outcome) -> None:
     of_job = {field["name"] for field in OUTCOME.schema["fields"]} - set(own)
     record = {name: getattr(outcome.job, name) for name in of_job} | {name: getattr(outcome, name) for name in own}
     assert OutcomeCodec().encode(outcome) == OUTCOME.encode(record)
+
+
+def test_completely_kept_response_uses_the_first_version() -> None:
+    """Only an outcome whose response was not kept completely needs version 2; both versions are read alike."""
+    given: dict[str, Any] = {"state": "retry", "reason": "r", "status": 500, "error": None, "host": "h", "at_ms": 0}
+    given |= {"duration_us": 0, "next_due_at_ms": None, "response": b"x", "body_cut": False, "partition": 0}
+    job = Job("j", "s", 0, 0, 0, 0, 1, 0, 0, "standard", "a.b", "e", "c", "t", 0, 0, 0, b"{}")
+    complete, cut = (
+        OutcomeCodec().encode(Outcome(job, **given, first_offset=0, response_not_kept=size)) for size in (0, 7)
+    )
+    assert [complete[:10], cut[:10]] == [*OUTCOME.older_prefixes, OUTCOME.prefix]
+    assert [OutcomeCodec().decode(value)["response_not_kept"] for value in (complete, cut)] == [0, 7]

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from schemas.senders.sender import Sender, load_senders
 from schemas.senders.verification import examine
+from schemas.senders.verification_guesses import why_not_as_sent
 
 ZENOO, STANDARD = load_senders()["zenoo"], load_senders()["standard"]
 SECRETS = {"zenoo": "a-secret-of-acme-0123456789", "standard": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"}
@@ -236,3 +237,11 @@ def test_finding_of_a_hostile_request_is_printable():
     sentence = found(ZENOO, headers={"X\udcff\x1b[31m": "1"}).sentence
     assert sentence.isascii()
     assert sentence.isprintable()
+
+
+@pytest.mark.parametrize("inner", ["1", "1e400", "7" * 5_000])
+def test_form_of_a_body_of_any_depth_is_recognized(inner: str) -> None:
+    """Compact and pretty-printed bodies are told apart, whatever their depth and numbers."""
+    deep = '{"a":' + "[" * 3_000 + inner + "]" * 3_000 + "}"
+    assert why_not_as_sent({}, deep.encode()) is None
+    assert "spaces or line breaks" in (why_not_as_sent({}, deep.replace(":", ": ").encode()) or "")
