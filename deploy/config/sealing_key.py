@@ -32,7 +32,7 @@ def read_key_file(path: Path) -> bytes:
     """Read a key file; SettingsError if it is missing, is not a key, or can be read by other users."""
     try:
         mode = path.stat().st_mode
-        text = path.read_text(encoding="ascii")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"sealing_key_file {path}: cannot be read: {error}; {_WHAT_TO_DO}") from error
     if mode & _OTHERS:

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from deploy.config.sealing_key import sealer_of
 from deploy.config.settings_sources import load, load_settings
 from schemas.catalog.errors import InvalidInput, SettingsError
 from schemas.input.sizes import parse_size
@@ -256,3 +257,17 @@ def test_any_text_is_a_size_or_an_error(text: str) -> None:
     """Any text gives a size or InvalidInput."""
     with suppress(InvalidInput):
         assert parse_size(text) >= 0
+
+
+def test_byte_order_mark_is_no_part_of_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files of settings and of keys, and secrets in variables, lose a byte order mark."""
+    (tmp_path / "signpost.toml").write_text('sealing_key_file = "key"\n', encoding="utf-8-sig")
+    key = tmp_path / "key"
+    key.write_text(f"{KEY}\n", encoding="utf-8-sig")
+    key.chmod(0o600)
+    monkeypatch.setenv("SIGNPOST_KAFKA_SASL_PASSWORD", "\ufeffpassword")
+    settings = load_settings(tmp_path)
+    assert settings.kafka["sasl.password"] == "password"
+    sealer = sealer_of(settings)
+    place = {"topic": "t", "subscription_id": "s", "secret_id": "i"}
+    assert sealer.open(sealer.seal("secret", **place), **place) == "secret"
