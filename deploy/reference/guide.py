@@ -180,8 +180,8 @@ def _verification(sender: Sender) -> str:
     for language, title in LANGUAGES.items():
         parts.append(f"### {title}\n\n{fence(language, verification_code(sender, language))}")
     parts.append(
-        f"If a request fails verification, `signpost verify --sender {sender.name}` says why: a wrong secret, a wrong "
-        "encoding of it, a re-serialised body, an old timestamp.\n"
+        f"If a request fails verification, `signpost verify --sender {sender.name}` says why: another form of the "
+        "secret, a changed body, another notation of the signature, an old timestamp.\n"
     )
     return "\n".join(parts)
 

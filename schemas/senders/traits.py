@@ -1,4 +1,4 @@
-"""Properties of a sender, determined by signing a sample attempt. This works for every signature scheme. Pure."""
+"""Properties of a sender that follow from its signatures and its schemas. Pure."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
+from schemas.avro.json_form import embedding
+from schemas.avro.types import walk
 from schemas.senders.sender import Sender
 
 _BODY: Final = b"{}"
@@ -34,3 +36,14 @@ def signs_with_all(sender: Sender) -> bool:
 
 def _attempt(sender: Sender) -> _Attempt:
     return _Attempt(next(iter(sender.event_types), "a"))
+
+
+@lru_cache(maxsize=256)
+def writes_all_json(sender: Sender) -> bool:
+    """Return whether Signpost writes all JSON of the sender's bodies, which is then compact.
+
+    Otherwise parts of a body are JSON text of its publisher, which stays as it is.
+    """
+    return not any(
+        embedding(node) in ("object", "raw") for event_type in sender.all_types for _, node in walk(event_type.data)
+    )

@@ -55,7 +55,7 @@ def test_request_of_every_sender_is_genuine(sender):
 @pytest.mark.parametrize(
     ("secret", "expected"),
     [
-        (f"{SECRETS['standard']}\n", "it begins or ends with a space or a line break"),
+        (f"{SECRETS['standard']}\n", "it ends with a line break (\\n)"),
         (f'"{SECRETS["standard"]}"', "it is in quotes"),
         (SECRETS["standard"].removeprefix("whsec_"), "the prefix whsec_ is missing"),
         (KEY.hex(), "it is the hex of the key; expected whsec_ and base64"),
