@@ -31,7 +31,7 @@ from deploy.cli.subscription_options import (
     secret_of,
     settings_named,
 )
-from deploy.cli.subscription_view import print_result, print_warnings
+from deploy.cli.subscription_view import print_result, print_secret_warnings, print_warnings
 from producers.subscriptions.changes import Apply, Change, Rotate
 from schemas.catalog.errors import InvalidInput, SubscriptionError
 from schemas.settings.settings import Settings
@@ -67,7 +67,10 @@ def _create(
     max_in_flight: MaxInFlight = None,
     rate_limit: RateLimit = None,
 ) -> None:
-    """Create a subscription, to all event types by default; without a given secret, one is generated and shown once."""
+    """Create a subscription, to all event types by default.
+
+    Without a given secret, one is generated and shown once if the sender needs one. Otherwise requests are not signed.
+    """
     draft = Draft(
         id=id_,
         sender=sender,
@@ -85,6 +88,7 @@ def _create(
 
 def _make(settings: Settings, draft: Draft) -> None:
     check_drafts(settings, [draft])
+    print_secret_warnings([draft])
     with writer_of(settings) as writer:
         if writer.read().find(draft.id)[1] is not None:
             raise SubscriptionError(
@@ -150,5 +154,7 @@ def _rotate(
     given = secret_of(secret_env, secret_file)
     kept = timedelta(0) if keep is None else duration_of("--keep", keep)
     with writer_of(settings) as writer:
-        check_drafts(settings, [replace(Changes().of(existing(writer.read(), id_)), secret=given)])
+        draft = replace(Changes().of(existing(writer.read(), id_)), secret=given)
+        check_drafts(settings, [draft])
+        print_secret_warnings([draft])
         writer.write([Rotate(id_, None if given is None else given.secret, kept)], print_result)
