@@ -12,12 +12,14 @@ from typing import Annotated, Final, TypeAlias
 import typer
 
 from deploy.cli.context import command_app, duration_of, settings_of
+from deploy.config.secret_text import without_bom
 from deploy.config.senders import sender_named
 from deploy.dev.foreground import StopRequest
 from deploy.dev.receiver import Receiver, Verify
 from deploy.dev.responses import Behaviour, CannedResponse, Hang, Received, Reply, always, fail_first, text_in
 from schemas.catalog.errors import InvalidInput
 from schemas.senders.sender import Sender, load_senders
+from schemas.subscriptions.secret_warnings import form_of
 
 app = command_app()
 
@@ -91,9 +93,9 @@ def _secret(secret: str | None, variable: str | None) -> str | None:
         raise InvalidInput("--secret and --secret-env exclude each other: give one")
     if not variable:
         return secret
-    if not os.environ.get(variable):
+    if not (value := without_bom(os.environ.get(variable, ""))):
         raise InvalidInput(f"--secret-env: the environment variable {variable} is not set")
-    return os.environ[variable]
+    return value
 
 
 def _sender(ctx: typer.Context, name: str) -> Sender:
@@ -104,7 +106,7 @@ def _verifier(sender: Sender, secret: str) -> Verify:
     try:
         sender.signing_key(secret)
     except InvalidInput as error:  # otherwise every delivery would be refused
-        raise InvalidInput(f"invalid secret for sender {sender.name}: {error}") from None
+        raise InvalidInput(f"invalid secret for sender {sender.name}: {error}{form_of(secret)}") from None
     return lambda received: sender.verify(dict(received.headers), received.body, secret)
 
 

@@ -36,7 +36,7 @@ from deploy.cli.subscription_options import (
     settings_named,
     types_of,
 )
-from deploy.cli.subscription_view import print_result, print_warnings
+from deploy.cli.subscription_view import print_result, print_secret_warnings, print_warnings
 from producers.subscriptions.changes import Apply, Change, Rotate
 from schemas.catalog.errors import InvalidInput, SubscriptionError
 from schemas.settings.settings import Settings
@@ -78,8 +78,8 @@ def _create(
 ) -> None:
     """Create a subscription.
 
-    Without a given secret, one is generated and shown once, if the sender needs one. Without event types, it takes all
-    types, or none if the sender allows an empty list.
+    Without a given secret, one is generated and shown once if the sender needs one; otherwise requests are not signed.
+    Without event types, it takes all types, or none if the sender allows an empty list.
     """
     draft = Draft(
         id=id_,
@@ -100,6 +100,7 @@ def _create(
 
 def _make(settings: Settings, draft: Draft) -> None:
     check_drafts(settings, [draft])
+    print_secret_warnings([draft])
     with writer_of(settings) as writer:
         if writer.read().find(draft.id)[1] is not None:
             raise SubscriptionError(
@@ -171,6 +172,8 @@ def _rotate(
     given = secret_source(secret_env, secret_file, none=no_secret)
     kept = timedelta(0) if keep is None else duration_of("--keep", keep)
     with writer_of(settings) as writer:
-        check_drafts(settings, [replace(Changes().of(existing(writer.read(), id_)), secret=given)])
+        draft = replace(Changes().of(existing(writer.read(), id_)), secret=given)
+        check_drafts(settings, [draft])
+        print_secret_warnings([draft])
         secret = given.secret if isinstance(given, Given) else given
         print_warnings(writer.write([Rotate(id_, secret, kept)], print_result))

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final, TypeAlias
 
 import typer
 
+from deploy.config.secret_text import read_secret, without_bom
 from deploy.config.subscription_settings import read_schedule
 from schemas.catalog.errors import InvalidInput
 from schemas.input.durations import parse_duration
@@ -186,7 +187,7 @@ def settings_named(schedule: str | None, timeout: str | None, most: str | None, 
 
 
 def _of_variable(option: str, name: str) -> str:
-    value = os.environ.get(name)
+    value = without_bom(os.environ.get(name, ""))
     if not value:
         raise InvalidInput(f"{option}: the environment variable {name} is not set, or empty")
     return value
@@ -194,10 +195,10 @@ def _of_variable(option: str, name: str) -> str:
 
 def _of_file(option: str, name: str) -> str:
     try:
-        text = sys.stdin.read() if name == _STDIN else Path(name).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        content = sys.stdin.buffer.read() if name == _STDIN else Path(name).read_bytes()
+    except OSError as error:
         raise InvalidInput(f"{option}: {name} cannot be read: {error}") from None
-    text = text.removesuffix("\n").removesuffix("\r")
+    text = read_secret(content, f"{option}: {name}")
     if not text:
         raise InvalidInput(f"{option}: {name} is empty")
     return text

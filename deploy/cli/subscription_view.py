@@ -17,6 +17,8 @@ from schemas.input.terminal import printable
 from schemas.records.health import Health
 from schemas.subscriptions.client_certificate import certificate_warning, shown
 from schemas.subscriptions.filters import NO_FILTERS, read_filters
+from schemas.subscriptions.rules import Draft, Given
+from schemas.subscriptions.secret_warnings import secret_warnings
 from schemas.subscriptions.subscription import Subscription
 
 _SIGNS: Final = {
@@ -140,9 +142,19 @@ def print_warnings(results: Iterable[Result]) -> None:
     """Warn about removed secrets, empty lists of event types, and client certificates that expire soon."""
     for result in results:
         for warning in _warnings(result):
-            typer.echo(
-                f"{typer.style('warning:', fg='yellow', bold=True)} subscription {result.id}: {warning}", err=True
-            )
+            _warn(result.id, warning)
+
+
+def print_secret_warnings(drafts: Iterable[Draft]) -> None:
+    """Warn about given secrets that look as if a copy or a file added something to them."""
+    for draft in drafts:
+        if isinstance(draft.secret, Given):
+            for warning in secret_warnings(draft.secret.secret):
+                _warn(draft.id, warning)
+
+
+def _warn(id_: str, warning: str) -> None:
+    typer.echo(f"{typer.style('warning:', fg='yellow', bold=True)} subscription {id_}: {warning}", err=True)
 
 
 def _warnings(result: Result) -> Iterator[str]:
@@ -179,6 +191,9 @@ def print_result(result: Result, *, dry_run: bool = False) -> None:
     changed = ("paused",) if is_created_paused else result.changed
     fields = f" ({', '.join(changed)})" if changed else ""
     typer.echo(printable(f"{_SIGNS[result.effect]} {result.id}{where}  {what}{fields}"))
+    if result.effect == "created" and result.subscription is not None and not result.subscription.secrets:
+        requests = "would not be signed" if dry_run else "are not signed"
+        typer.echo(f"    secret: none, so the requests {requests}")
     if result.secret is not None:
         shown = "would be generated" if dry_run else f"{result.secret}  (generated now, shown only once)"
         typer.echo(f"    secret: {shown}")

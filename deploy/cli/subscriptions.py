@@ -20,6 +20,7 @@ from deploy.cli.subscription_view import (
     host_of,
     print_fields,
     print_result,
+    print_secret_warnings,
     print_sum,
     print_warnings,
     state_of,
@@ -79,6 +80,7 @@ def _apply(
     found = read_file(file, os.environ)
     check_file(settings, found)
     drafts = found.drafts
+    print_secret_warnings(drafts)
     set_ = found.set
     if prune and set_ is None:
         raise InvalidInput(

@@ -90,7 +90,7 @@ def make_folder(folder: Path) -> Sender:
     # Avro names contain no hyphens and do not start with a digit.
     namespace = re.sub(r"^(?=\d)", "_", folder.name.replace("-", "_"))
     for file in (folder / _FILE, *(folder / "events").iterdir()):
-        text = file.read_text(encoding="utf-8")
+        text = file.read_text(encoding="utf-8-sig")
         text = text.replace("NAMESPACE", namespace).replace("NAME", folder.name).replace("TITLE", title)
         file.write_text(text, encoding="utf-8")
     return read_folder(folder)

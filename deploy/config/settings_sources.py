@@ -20,6 +20,7 @@ from pydantic import ValidationError
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
 from pydantic_settings import SettingsError as UnreadableVariable
 
+from deploy.config.secret_text import without_bom
 from schemas.catalog.errors import SettingsError
 from schemas.input.suggestions import did_you_mean
 from schemas.settings.kafka_properties import check_property, property_of_variable
@@ -143,7 +144,7 @@ def _layer(values: Mapping[str, Any], place: str, name_of: Any) -> Layer:
 
 def _file(path: Path) -> Layer:
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise SettingsError(f"{path}: cannot be read: {error.strerror}; name a file that exists") from error
     except ValueError as error:  # TOMLDecodeError and UnicodeDecodeError
@@ -170,7 +171,7 @@ def _environment() -> Layer:
         if variable.startswith(KAFKA_PREFIX):
             name = property_of_variable(variable.removeprefix(KAFKA_PREFIX))
             _check_properties([name], lambda _, variable=variable: variable)
-            kafka[name] = value
+            kafka[name] = without_bom(value)
             origins[f"kafka.{name}"] = variable
         elif variable.removeprefix(PREFIX).lower() not in Settings.model_fields or variable == "SIGNPOST_KAFKA":
             _refuse_variable(variable)

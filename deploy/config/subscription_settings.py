@@ -15,6 +15,7 @@ from typing import Annotated, Any, Final, NamedTuple, TypeAlias
 
 from pydantic import AfterValidator, BeforeValidator, PlainValidator, ValidationInfo
 
+from deploy.config.secret_text import read_secret, without_bom
 from deploy.config.yaml_document import BOOLEAN, NUMBERS, Unquoted
 from schemas.avro.json_check import decimal_text
 from schemas.catalog.errors import InvalidInput
@@ -46,24 +47,32 @@ def read_schedule(text: str) -> tuple[timedelta, ...] | None:
 
 
 def _from_environment(variable: str, info: ValidationInfo[Sources]) -> str:
-    return _required("environment variable", variable, _VARIABLE, info.context.environment.get(variable, ""))
+    value = without_bom(info.context.environment.get(variable, ""))
+    return _required("environment variable", variable, _VARIABLE, value)
 
 
 def _from_file(file: str, info: ValidationInfo[Sources]) -> str:
-    """Return the text of a file without its last line break."""
+    """Return the text of a file without a byte order mark and without its last line break."""
     try:
-        text = (info.context.folder / file).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError, ValueError):
-        text = ""
-    return _required("file", file, _FILE, text.removesuffix("\n").removesuffix("\r"))
+        content = (info.context.folder / file).read_bytes()
+    except (OSError, ValueError):
+        content = b""
+    try:
+        text = read_secret(content, f"the file{_shown_name(file, _FILE)}")
+    except InvalidInput as error:
+        raise ValueError(str(error)) from None
+    return _required("file", file, _FILE, text)
 
 
 def _required(source: str, name: str, usual_name: re.Pattern[str], value: str) -> str:
     if not value:
-        # A name of another form may be the secret itself, written here by mistake.
-        shown_name = f" {name}" if usual_name.fullmatch(name) else " that it names"
-        raise ValueError(f"the {source}{shown_name} is missing or empty")
+        raise ValueError(f"the {source}{_shown_name(name, usual_name)} is missing or empty")
     return value
+
+
+def _shown_name(name: str, usual_name: re.Pattern[str]) -> str:
+    # A name of another form may be the secret itself, written here by mistake.
+    return f" {name}" if usual_name.fullmatch(name) else " that it names"
 
 
 def _list_of(items: str) -> BeforeValidator:

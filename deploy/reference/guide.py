@@ -227,8 +227,8 @@ def _verification(sender: Sender) -> str:
         parts.append(f"### {title}\n\n{fence(language, verification_code(sender, language))}")
     timed = "" if isinstance(sender.signature, HmacSha256Hex) else ", an old timestamp"
     parts.append(
-        f"If a request fails verification, `signpost verify --sender {sender.name}` finds the likely mistake: a wrong "
-        f"secret, a wrong encoding of it, a re-serialised body{timed}.\n"
+        f"If a request fails verification, `signpost verify --sender {sender.name}` says why: another form of the "
+        f"secret, a changed body, another notation of the signature{timed}.\n"
     )
     return "\n".join(parts)
 

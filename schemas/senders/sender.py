@@ -261,7 +261,7 @@ def _read_event_types(folder: Traversable, parsed: SenderFile, manifest: Documen
 
 def _read(file: Traversable) -> str:
     try:
-        return file.read_text(encoding="utf-8")
+        return file.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
         raise SenderError(f"{file}: the file is missing") from error
     except (OSError, UnicodeDecodeError) as error:

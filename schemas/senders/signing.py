@@ -81,6 +81,10 @@ class HmacSha256Hex(FileModel):
         except UnicodeEncodeError:  # the exception would show the secret
             raise InvalidInput("the secret is not valid text: it contains half of a surrogate pair") from None
 
+    def check_verification_key(self, secret: str) -> None:
+        """Raise InvalidInput if receivers cannot verify with this text: it is not a secret of the scheme."""
+        self.signing_key(secret)
+
     def lines(self, event_id: str, body: bytes, keys: Sequence[SigningKey], now_s: int) -> list[bytes]:
         """Return the signature line, or no line without a key. Id and time are not part of the message."""
         if not keys:

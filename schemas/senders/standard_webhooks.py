@@ -73,6 +73,15 @@ class StandardWebhooks(FileModel):
         asymmetric = ", or whsk_ and the base64 of an ed25519 private key" if "v1a" in self.versions else ""
         raise InvalidInput(f"the secret has the wrong form: {_EXPECTED_SECRET}{asymmetric}")
 
+    def check_verification_key(self, secret: str) -> None:
+        """Raise InvalidInput if receivers cannot verify with this text: it is neither a secret nor a public key."""
+        if not secret.startswith(PUBLIC):
+            self.signing_key(secret)
+        elif "v1a" in self.versions:
+            public_key(secret)
+        else:
+            raise InvalidInput(f"it is a public key (whpk_): {_EXPECTED_SECRET}")
+
     def lines(self, event_id: str, body: bytes, keys: Sequence[SigningKey], now_s: int) -> list[bytes]:
         """Return the three lines; without a key, the lines that `unsigned` selects."""
         if not keys and self.unsigned == "nothing":

@@ -1,4 +1,4 @@
-"""Properties of a sender, determined by signing a sample attempt. This works for every signature scheme. Pure."""
+"""Properties of a sender that follow from its signatures and its schemas. Pure."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final, Literal, TypeAlias
 
+from schemas.avro.json_form import embedding
+from schemas.avro.types import walk
 from schemas.senders.sender import Sender
 
 IdField: TypeAlias = Literal["event_id", "job_id", "subscription_id"]
@@ -96,3 +98,14 @@ def ids_in(text: str, senders: Mapping[str, Sender]) -> tuple[str, ...]:
 
 def _attempt(sender: Sender) -> _Attempt:
     return _Attempt(next(iter(sender.event_types), "a"))
+
+
+@lru_cache(maxsize=256)
+def writes_all_json(sender: Sender) -> bool:
+    """Return whether Signpost writes all JSON of the sender's bodies, which is then compact.
+
+    Otherwise parts of a body are JSON text of its publisher, which stays as it is.
+    """
+    return not any(
+        embedding(node) in ("object", "raw") for event_type in sender.all_types for _, node in walk(event_type.data)
+    )

@@ -83,7 +83,7 @@ class ConfluentDecoder:
 
         Raises UnreadableRecord, and the errors of `WriterSchemas.get`.
         """
-        record, writer = self._read(value)
+        record, writer = _read(self._writers_of(value), value)
         name = record.get("event_type")
         if not isinstance(name, str):
             raise UnreadableRecord("invalid_value", f"event_type is not a string in the schema {writer.name}")
@@ -103,19 +103,16 @@ class ConfluentDecoder:
 
         Raises the errors of `WriterSchemas.get`.
         """
+        writers = self._writers_of(value)
         try:
-            return head_of(self._read(value)[0])
+            return head_of(_read(writers, value)[0])
         except UnreadableRecord:
             return None
 
-    def _read(self, value: bytes) -> tuple[dict[str, Any], Writer]:
+    def _writers_of(self, value: bytes) -> _Writers:
         if len(value) < _PREFIX_LENGTH:
             raise UnreadableRecord("truncated", f"{len(value)} bytes are too few for an event")
-        writers = self._writers_of(int.from_bytes(value[1:_PREFIX_LENGTH], "big"))
-        writer, start = writers.select(value)
-        return read_all(writer.record, value, start, read=writer.read), writer
-
-    def _writers_of(self, schema_id: int) -> _Writers:
+        schema_id = int.from_bytes(value[1:_PREFIX_LENGTH], "big")
         known = self._writers.get(schema_id)
         if known is None:
             schema = self._schemas.get(schema_id)
@@ -157,6 +154,11 @@ class _Writers:
         if writer is None:
             raise UnreadableRecord("invalid_value", "the value is not of a branch with events")
         return writer, start
+
+
+def _read(writers: _Writers, value: bytes) -> tuple[dict[str, Any], Writer]:
+    writer, start = writers.select(value)
+    return read_all(writer.record, value, start, read=writer.read), writer
 
 
 def _parse(schema: Any) -> _Writers:

@@ -23,6 +23,7 @@ from schemas.senders.sender import Sender
 from schemas.subscriptions.client_certificate import GivenCertificate, certificate_problems
 from schemas.subscriptions.filters import NO_FILTERS, read_filters
 from schemas.subscriptions.header_rules import GivenHeader, header_problems
+from schemas.subscriptions.secret_warnings import form_of
 from schemas.subscriptions.subscription import EVERY_TYPE
 
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
@@ -236,7 +237,7 @@ def _secret_problems(secret: str, sender: Sender | None) -> Iterator[str]:
         try:
             sender.signing_key(secret)
         except InvalidInput as error:
-            yield f"secret: {error}"
+            yield f"secret: {error}{form_of(secret)}"
 
 
 def _setting_problems(draft: Draft, delay_topics: Iterable[timedelta], bounds: Bounds) -> Iterator[_Problem]:

@@ -40,7 +40,7 @@ ADD_THE_KEY: Final = (
 def load_sealing_key(text: str) -> bytes:
     """Decode a key of 32 bytes in base64; the message of InvalidInput does not contain the text."""
     try:
-        key = base64.b64decode("".join(text.split()), validate=True)
+        key = base64.b64decode("".join(text.removeprefix("\ufeff").split()), validate=True)
     except (binascii.Error, ValueError):
         key = b""
     if len(key) != KEY_BYTES:

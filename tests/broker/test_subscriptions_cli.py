@@ -126,6 +126,57 @@ def test_dry_run_writes_nothing(signpost, file):
     assert listed(signpost) == {}
 
 
+def test_secret_with_white_space_is_warned_of(signpost, file, tmp_path, monkeypatch):
+    """`apply`, `create` and `rotate` warn of what stands around a secret, and take a byte order mark off."""
+    file.write_text(FILE.replace("acme-1", "one"))
+    monkeypatch.setenv("ACME_SECRET", f"{CANARY}\r")
+    applied = signpost("apply", str(file), "--dry-run")
+    assert "warning: subscription one: its secret ends with a carriage return (\\r)" in applied.err
+    assert CANARY not in applied.err
+
+    secret = tmp_path / "secret"
+    secret.write_text(f"\ufeffv1,{CANARY}\n", encoding="utf-8")
+    endpoint = ("--sender", "zenoo", "--customer", "acme", "--url", "https://hooks.acme.example/x")
+    created = signpost("create", "two", *endpoint, "--secret-file", str(secret))
+    assert created.code == 0
+    assert "warning: subscription two: its secret begins with v1," in created.err
+    assert "byte order" not in created.err
+
+    monkeypatch.setenv("ACME_SECRET", f" {CANARY}")
+    rotated = signpost("rotate", "two", "--secret-env", "ACME_SECRET")
+    assert rotated.code == 0
+    assert "warning: subscription two: its secret begins with a space" in rotated.err
+
+
+def test_invalid_secret_says_what_stands_around_it(signpost, monkeypatch):
+    """A whsec_ secret with v1, before it is refused, and the error names the v1,."""
+    monkeypatch.setenv("ACME_SECRET", "v1,whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=")
+    endpoint = ("--sender", "standard", "--customer", "acme", "--url", "https://hooks.acme.example/x")
+    result = signpost("create", "one", *endpoint, "--secret-env", "ACME_SECRET")
+    assert result.code == 2
+    assert "the secret has the wrong form" in result.err
+    assert "; the prefix v1, does not belong before the secret" in result.err
+
+
+@pytest.mark.parametrize("sender", ["diligent", "riskos"])
+def test_unsigned_subscription_is_said_so_when_it_is_created(signpost, tmp_path, sender):
+    """Senders with an optional secret: `create` and `apply` say that requests are not signed, and only then."""
+    endpoint = ("--sender", sender, "--customer", "acme", "--url", "https://hooks.acme.example/x")
+    created = signpost("create", "one", *endpoint)
+    assert created.code == 0, created.err
+    assert "secret: none, so the requests are not signed" in created.out
+
+    written = tmp_path / "unsigned.yaml"
+    written.write_text(
+        "subscriptions:\n  - {id: two, customer_id: acme, url: 'https://hooks.acme.example/y', event_types: ['*'], "
+        f"sender: {sender}}}\n"
+    )
+    planned = signpost("apply", str(written), "--dry-run")
+    assert "secret: none, so the requests would not be signed" in planned.out
+    assert "secret: none, so the requests are not signed" in signpost("apply", str(written)).out
+    assert "secret:" not in signpost("apply", str(written)).out
+
+
 def test_prune_deletes_only_subscriptions_of_its_set(signpost, file, tmp_path):
     """`--prune` deletes subscriptions that the same set created and the file no longer has. Other ones stay."""
     other = tmp_path / "other.yaml"

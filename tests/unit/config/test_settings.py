@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from deploy.config.sealing_key import sealer_of
 from deploy.config.settings_sources import load, load_settings
 from schemas.catalog.errors import InvalidInput, SettingsError
 from schemas.input.sizes import parse_size
@@ -269,3 +270,17 @@ def test_log_level_has_any_case(monkeypatch: pytest.MonkeyPatch, given: str, lev
     monkeypatch.setenv("SIGNPOST_LOG_LEVEL", "loud")
     with pytest.raises(SettingsError, match=r"SIGNPOST_LOG_LEVEL: has to be 'debug', 'info', 'warning' or 'error'"):
         load_settings(None, None)
+
+
+def test_byte_order_mark_is_no_part_of_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files of settings and of keys, and secrets in variables, lose a byte order mark."""
+    (tmp_path / "signpost.toml").write_text('sealing_key_file = "key"\n', encoding="utf-8-sig")
+    key = tmp_path / "key"
+    key.write_text(f"{KEY}\n", encoding="utf-8-sig")
+    key.chmod(0o600)
+    monkeypatch.setenv("SIGNPOST_KAFKA_SASL_PASSWORD", "\ufeffpassword")
+    settings = load_settings(tmp_path)
+    assert settings.kafka_properties()["sasl.password"] == "password"
+    sealer = sealer_of(settings)
+    place = {"topic": "t", "subscription_id": "s", "secret_id": "i"}
+    assert sealer.open(sealer.seal("secret", **place), **place) == "secret"

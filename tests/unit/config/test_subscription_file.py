@@ -72,6 +72,34 @@ def test_secret_has_five_forms(read, tmp_path, line, expected):
     assert draft.secret == expected
 
 
+@pytest.mark.parametrize("content", ["\ufeff{}", "\ufeff{}\r\n", "{}\n"])
+def test_byte_order_mark_is_no_part_of_a_secret(read, tmp_path, content):
+    """Secrets, headers and keys from files lose a byte order mark, like one last line break."""
+    (tmp_path / "text.txt").write_text(content.format(CANARY), encoding="utf-8", newline="")
+    (draft,) = read(f"{HEAD}{TYPES}    secret_file: text.txt\n    headers: {{A: {{file: text.txt}}}}\n").drafts
+    assert (draft.secret, draft.headers) == (Given(CANARY), (GivenHeader("A", CANARY),))
+
+
+def test_byte_order_mark_of_a_variable_is_no_part_of_a_secret(tmp_path):
+    """A variable can have the byte order mark of the file that it was set from; other white space stays."""
+    file = tmp_path / "subs.yaml"
+    file.write_text(f"{HEAD}{TYPES}    secret_env: SECRET\n", encoding="utf-8")
+    (draft,) = read_file(file, {"SECRET": f"\ufeff{CANARY} "}).drafts
+    assert draft.secret == Given(f"{CANARY} ")
+
+
+@pytest.mark.parametrize(
+    ("encoding", "expected"),
+    [("utf-16", "the text is UTF-16, as PowerShell writes it"), ("latin-1", "not UTF-8 (byte 19)")],
+)
+def test_secret_file_in_another_encoding_is_named(read, tmp_path, encoding, expected):
+    """A file that exists is not called missing."""
+    (tmp_path / "secret.txt").write_text(f"{CANARY}é", encoding=encoding)
+    (problem,) = read(f"{HEAD}{TYPES}    secret_file: secret.txt\n").problems
+    assert "secret_file: the file secret.txt: " in problem
+    assert expected in problem
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

@@ -88,6 +88,11 @@ def test_key_is_base64_of_32_bytes():
     assert load_sealing_key(base64.b64encode(KEY).decode() + "\n") == KEY
 
 
+def test_byte_order_mark_is_no_part_of_a_key():
+    """Editors write a byte order mark at the start of a file."""
+    assert load_sealing_key(f"\ufeff{base64.b64encode(KEY).decode()}\r\n") == KEY
+
+
 @pytest.mark.parametrize("text", ["", "canary", base64.b64encode(KEY[:16]).decode(), "canary-" * 9])
 def test_invalid_key_is_refused_and_not_repeated(text):
     """The error names the command that makes a key and does not repeat the input."""
