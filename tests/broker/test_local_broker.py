@@ -143,10 +143,10 @@ def test_log_outlives_temporary_data() -> None:
     try:
         os.kill(broker.pid, signal.SIGKILL)
         wait_until(lambda: not broker.is_alive(), what="the JVM ends")
+        assert broker.ended == "was killed by SIGKILL"
         log = broker.save_log()
     finally:
         broker.close()
-    assert broker.ended == "was killed by SIGKILL"
     assert not broker.data.exists()
     assert "Kafka Server started" in log.read_text(encoding="utf-8")
     log.unlink()

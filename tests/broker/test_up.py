@@ -16,6 +16,7 @@ import pytest
 from deploy.dev import kafka
 from deploy.dev.addresses import is_free
 from deploy.dev.broker import Broker
+from deploy.dev.supervisor import RoleProcess
 from tests.support.processes import is_running
 from tests.support.roles import Role, RoleStarter
 from tests.support.waiting import wait_until
@@ -326,7 +327,7 @@ def test_up_listens_where_the_settings_say(up: Up, start_role: RoleStarter, tmp_
     before = up.file["pids"]["deliver"][0]
     os.kill(before, signal.SIGKILL)
     wait_until(lambda: before not in up.file["pids"]["deliver"], what="the process is replaced")
-    wait_until(lambda: httpx.get(f"{addresses['deliver']}/readyz").status_code == 200, what="it has its old port")
+    wait_until(RoleProcess("deliver", 0, port=deliver).is_ready, what="it is ready at its old port")
 
     shown = json.loads(up.run("settings", "--json"))
     assert shown["deliver_listen"]["value"] == f"0.0.0.0:{deliver}"
