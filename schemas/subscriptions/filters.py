@@ -49,9 +49,7 @@ def filters_text(filters: Mapping[str, Any], scalar: Callable[[Any], Any] = lamb
     try:
         text = compact(converted(filters, 1))
     except (TypeError, ValueError) as error:
-        is_half = "surrogate" in str(error)
-        what = "it contains half of a surrogate pair, which is not text" if is_half else str(error)
-        raise InvalidInput(f"not JSON: {what}") from None
+        raise InvalidInput(f"not JSON: {error}") from None
     if len(text) > MAX_FILTERS:
         raise _too_large()
     return text

@@ -412,7 +412,6 @@ def test_client_certificate_is_read_from_files(read, tmp_path):
         ("filters: {a: [0x10]}", "filters: a value has no JSON form"),
         ("filters: {a: .nan}", "filters: a value has no JSON form"),
         ("filters: {a: 1_000}", "filters: a value has no JSON form"),
-        ('filters: {a: "\\ud800"}', "filters: not JSON: it contains half of a surrogate pair"),
         ("filters: &a {b: *a}", "filters: nested too deeply"),
         ("filters: {1: x}", "a key must be text, in quotes if YAML reads it as another type (found a number)"),
         ("filters: {a: 1, a: 2}", "filters.a: duplicate key"),

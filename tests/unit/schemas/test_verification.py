@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from schemas.senders.mistakes.json_forms import serialisations
 from schemas.senders.sender import Sender, load_senders
 from schemas.senders.verification import examine
