@@ -63,14 +63,6 @@ class WaitingCount:
 
 
 @dataclass(frozen=True, slots=True)
-class WaitingCount:
-    """Waiting records of one partition: an upper bound unless `exact`."""
-
-    records: int
-    exact: bool
-
-
-@dataclass(frozen=True, slots=True)
 class Member:
     """One process of a group: its `instance` (empty if it is not a static member) and its partitions by topic."""
 
