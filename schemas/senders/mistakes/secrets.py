@@ -47,8 +47,6 @@ def _prefixed(text: str) -> _Changes:
         yield "it is in the URL-safe base64 alphabet", prefix + bare.replace("-", "+").replace("_", "/")
     if prefix and " " in bare:
         yield "its + signs were turned into spaces", prefix + bare.replace(" ", "+")
-    if prefix and bare.endswith("="):
-        yield "its padding (=) is wrong", prefix + bare.rstrip("=")
     for how, key in decodings(bare):
         for wanted in PREFIXES[:2]:
             encoded = wanted + base64.b64encode(key).decode()

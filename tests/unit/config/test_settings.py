@@ -280,7 +280,7 @@ def test_byte_order_mark_is_no_part_of_settings(tmp_path: Path, monkeypatch: pyt
     key.chmod(0o600)
     monkeypatch.setenv("SIGNPOST_KAFKA_SASL_PASSWORD", "\ufeffpassword")
     settings = load_settings(tmp_path)
-    assert settings.kafka_properties()["sasl.password"] == "password"
+    assert settings.kafka["sasl.password"] == "password"
     sealer = sealer_of(settings)
     place = {"topic": "t", "subscription_id": "s", "secret_id": "i"}
     assert sealer.open(sealer.seal("secret", **place), **place) == "secret"
