@@ -101,5 +101,4 @@ def test_hanging_transaction_is_aborted(own_broker: Broker, start_role: RoleStar
     wait_until(
         lambda: end_offsets(pipeline.bootstrap_servers, pipeline.names.outcomes) == ends, what="no transaction hangs"
     )
-    assert "hanging_transaction.aborted" in role.log_text()
     assert role.terminate() == 0
