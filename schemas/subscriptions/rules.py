@@ -17,7 +17,7 @@ from typing import Final, NamedTuple, Protocol, TypeAlias
 from schemas.catalog.errors import InvalidInput, SubscriptionError
 from schemas.input.durations import format_duration
 from schemas.input.file_models import KeyPath
-from schemas.input.suggestions import did_you_mean
+from schemas.input.suggestions import among, did_you_mean
 from schemas.records.topics import FIRST, delays_of
 from schemas.senders.sender import Sender
 from schemas.subscriptions.client_certificate import GivenCertificate, certificate_problems
@@ -162,7 +162,7 @@ def _problems(draft: Draft, senders: Mapping[str, Sender], urls: UrlRules) -> It
         yield ("url",), str(error)
     sender = senders.get(draft.sender)
     if sender is None:
-        known = did_you_mean(draft.sender, senders) or _one_of(senders)
+        known = did_you_mean(draft.sender, senders) or among(senders)
         yield ("sender",), f"sender {draft.sender[:200]!r} is not known{known}"
     else:
         yield from sender_problems(draft, sender)
@@ -223,7 +223,7 @@ def _known_types(pattern: str, sender: Sender, groups: Sequence[str]) -> str:
     names = groups or sender.subscribable
     if not similar and len(names) > _MAX_LISTED:
         return f"; `signpost senders show {sender.name}` lists its types"
-    return similar or _one_of([sender.every_type, *names])
+    return similar or among([sender.every_type, *names])
 
 
 def _secret_problems(secret: str, sender: Sender | None) -> Iterator[str]:
@@ -268,11 +268,5 @@ def _schedule_problems(schedule: Sequence[timedelta], delay_topics: Sequence[tim
         yield ("schedule",), f"schedule has {len(schedule)} delays; at most {MAX_ATTEMPTS - 1} are allowed"
     for wait in dict.fromkeys(wait for wait in schedule if wait not in delay_topics):
         shown = format_duration(wait) if wait % timedelta(seconds=1) == timedelta(0) else str(wait)
-        what = (
-            f"schedule: there is no delay topic for {shown}{_one_of(format_duration(delay) for delay in delay_topics)}"
-        )
+        what = f"schedule: there is no delay topic for {shown}{among(format_duration(delay) for delay in delay_topics)}"
         yield ("schedule", schedule.index(wait)), what
-
-
-def _one_of(names: Iterable[str]) -> str:
-    return f"; known: {', '.join(names)}"
