@@ -13,7 +13,7 @@ from consumers.inspect.dead_letters import MARGIN_MS
 from consumers.inspect.scan import Scanner, time_of
 from consumers.kafka.topic_reader import Range, place_of
 from schemas.avro.codec import DecodedRecord
-from schemas.catalog.errors import SignpostError, UnreadableRecord
+from schemas.catalog.errors import SignpostError, Unavailable, UnreadableRecord
 from schemas.events.event import Event
 from schemas.records.delivery import DeadLetter, DeadLetterCodec, Job, JobCodec, OutcomeCodec, event_id
 from schemas.records.topics import TopicNames
@@ -200,11 +200,23 @@ class Tracer:
         if not ids:
             return frozenset()
         found = set()
+        failure: Unavailable | None = None
         for batch in self._scanner.read(self._scanner.ranges_of(sources)):
-            heads = (self._sources[topic][1].head(m.value()) for m in batch if (topic := m.topic()) is not None)
-            found |= {head.event_id for head in heads if head is not None and header_id(head.event_id) in ids}
+            for message in batch:
+                place = place_of(message)
+                try:
+                    head = self._sources[place[0]][1].head(message.value())
+                except UnreadableRecord:  # the registry has no such schema
+                    continue
+                except Unavailable as error:
+                    failure = error
+                    continue
+                if head is not None and header_id(head.event_id) in ids:
+                    found.add(head.event_id)
         if not found:  # retention has deleted the event
             found |= {named.event_id for _, named in self._records() if header_id(named.event_id) in ids}
+        if not found and failure is not None:
+            raise failure  # the event may be one of the records that were not decoded
         return frozenset(found)
 
     def _event(self, message: Message) -> EventSeen:

@@ -14,6 +14,7 @@ from structlog.testing import capture_logs
 
 from deploy.dev.broker import Broker
 from schemas.avro.references import with_definitions
+from schemas.senders.header_values import header_id
 from schemas.subscriptions.subscription import encode_subscription
 from tests.support.installation import DATA, ZENOO, Installation, RunningRouter, event, subscription, value_of
 from tests.support.small_registry import Reference, Response, SmallRegistry, running_registry
@@ -160,6 +161,20 @@ def test_schema_with_references_is_resolved(here: Installation, registry: SmallR
     assert (data["buyer"], data["seller"]) == (party, party)
     assert here.dead() == []
     assert "case.created of acme" in signpost("explain", "evt_1").out
+
+
+def test_explain_finds_an_event_among_records_without_a_known_schema(
+    here: Installation, registry: SmallRegistry, signpost: Commands
+) -> None:
+    """The id of a header finds its event, whatever the registry responds for others; without it, the error is shown."""
+    produce(here, framed(UNKNOWN, b"hello"), value_of(event("order 7: paid.")), framed(UNKNOWN + 1, b"hello"))
+    sent, other = header_id("order 7: paid."), header_id("order 8: paid.")
+    assert "order 7: paid." in signpost("explain", sent).out
+    assert "no event" in signpost("explain", other).err
+    registry.stop()
+    assert "order 7: paid." in signpost("explain", sent).out
+    assert "the schema registry does not respond" in signpost("explain", other).err
+    registry.start()
 
 
 RESPONSES: dict[str, Response] = {
