@@ -20,7 +20,7 @@ PAUSE_KINDS: Final[tuple[PauseKind, ...]] = get_args(PauseKind)
 
 
 @dataclass(frozen=True, slots=True)
-class Pause:
+class PartitionPause:
     """A partition that is paused for longer than a request to the registry takes; `reason` is a sentence."""
 
     key: PartitionKey
@@ -43,7 +43,7 @@ class PausedPartitions:
 
     def __init__(self) -> None:
         self._paused: dict[PartitionKey, tuple[SourceRecord, PauseReason]] = {}
-        self._reported: dict[PartitionKey, Pause] = {}
+        self._reported: dict[PartitionKey, PartitionPause] = {}
 
     def pause(self, key: PartitionKey, record: SourceRecord, why: PauseReason) -> None:
         """Pause a partition before a record."""
@@ -71,18 +71,18 @@ class PausedPartitions:
         """Forget all of them: their records are read again, here or by another process."""
         self._paused.clear()
 
-    def pauses(self) -> dict[PartitionKey, Pause]:
+    def pauses(self) -> dict[PartitionKey, PartitionPause]:
         """Return the paused partitions, without those that wait for the first response to a request."""
         found = {}
         for key, (record, why) in list(self._paused.items()):
             if isinstance(why, Blocked):
                 reason = f"a subscription of customer {why.customer_id!r} cannot be used: {why.reason}"
-                found[key] = Pause(key, record.offset() or 0, "unreadable_subscription", reason)
+                found[key] = PartitionPause(key, record.offset() or 0, "unreadable_subscription", reason)
             elif why.error is not None:
-                found[key] = Pause(key, record.offset() or 0, "schema_registry", why.error)
+                found[key] = PartitionPause(key, record.offset() or 0, "schema_registry", why.error)
         return found
 
-    def changes(self) -> tuple[list[Pause], list[Pause]]:
+    def changes(self) -> tuple[list[PartitionPause], list[PartitionPause]]:
         """Return the pauses that began and that ended since the last call. A new kind of reason is a new pause."""
         if not self._paused and not self._reported:
             return [], []
@@ -101,5 +101,5 @@ class PausedPartitions:
         return None
 
 
-def _is_same(one: Pause, other: Pause) -> bool:
+def _is_same(one: PartitionPause, other: PartitionPause) -> bool:
     return (one.offset, one.kind) == (other.offset, other.kind)

@@ -10,7 +10,7 @@ from typing import Final
 
 import structlog
 
-from consumers.router.paused_partitions import PAUSE_KINDS, Pause, PausedPartitions
+from consumers.router.paused_partitions import PAUSE_KINDS, PartitionPause, PausedPartitions
 from consumers.service.metrics import RouterMetrics
 
 _log = structlog.get_logger("router")
@@ -53,7 +53,7 @@ class WaitReport:
             self._log_again_s = {reason: now_s + _LOG_AGAIN_S}
             _log.warning("router.paused", reason=reason)
 
-    def _report_partitions(self, began: list[Pause], ended: list[Pause]) -> None:
+    def _report_partitions(self, began: list[PartitionPause], ended: list[PartitionPause]) -> None:
         kinds = Counter(pause.kind for pause in self._paused.pauses().values())
         for kind in PAUSE_KINDS:
             self._metrics.set_paused_partitions(kind, kinds[kind])
@@ -63,7 +63,7 @@ class WaitReport:
         for pause in began:
             _log.warning("partition.paused", kind=pause.kind, reason=pause.reason, **_place(pause))
 
-    def _report_registry(self, waits: bool, began: list[Pause]) -> None:
+    def _report_registry(self, waits: bool, began: list[PartitionPause]) -> None:
         if waits == self._waits_for_registry:
             return
         self._waits_for_registry = waits
@@ -75,6 +75,6 @@ class WaitReport:
             _log.info("registry.connected")
 
 
-def _place(pause: Pause) -> dict[str, object]:
+def _place(pause: PartitionPause) -> dict[str, object]:
     topic, partition = pause.key
     return {"topic": topic, "partition": partition, "offset": pause.offset}
