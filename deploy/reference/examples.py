@@ -11,7 +11,8 @@ from typing import Any, Final
 
 from deploy.demo.simulator import Simulator
 from producers.events.examples import CREATED_US, CUSTOMER, example_events, example_id
-from schemas.avro.json_text import ExactFloat, JsonText
+from schemas.avro.json_parser import integer
+from schemas.avro.json_text import ExactFloat
 from schemas.catalog.errors import EventError, UnreadableRecord
 from schemas.events.event import ANY, Event
 from schemas.records.delivery import uuid5
@@ -23,8 +24,6 @@ from schemas.senders.standard_webhooks import PRIVATE, SYMMETRIC
 NOW_S: Final = 1_771_236_060
 # Enough for every type of a story with rare branches. A type that never occurs has no example.
 _MAX_EVENTS: Final = 5_000
-# int() refuses more than 4,300 digits.
-_MOST_DIGITS: Final = 4_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +39,7 @@ class Example:
     @property
     def value(self) -> Any:
         """The body as JSON. Numbers keep their digits."""
-        return json.loads(self.body, parse_float=ExactFloat.of, parse_int=_integer)
+        return json.loads(self.body, parse_float=ExactFloat.of, parse_int=integer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +112,3 @@ def _headers(sender: Sender, event: Event, body: bytes) -> Iterator[tuple[str, s
     for line in sender.headers(attempt, body, [sender.signing_key(example_secret(sender))], NOW_S):
         name, _, value = line.decode().partition(": ")
         yield name, value
-
-
-def _integer(text: str) -> int | JsonText:
-    return int(text) if len(text) < _MOST_DIGITS else JsonText(text)

@@ -23,16 +23,17 @@ def parse(text: str, make_object: MakeObject = dict) -> Any:
     makes an object of its keys and values, and may raise ValueError.
     """
     try:
-        return json.loads(text, object_pairs_hook=make_object, parse_float=ExactFloat.of, parse_int=_integer)
+        return json.loads(text, object_pairs_hook=make_object, parse_float=ExactFloat.of, parse_int=integer)
     except RecursionError:  # json recurses for each level
         return _DeepParser(text, make_object).parse()
 
 
-def _integer(text: str) -> int | JsonText:
+def integer(text: str) -> int | JsonText:
+    """Return an integer as `parse` does, for `parse_int` of Python's json."""
     return int(text) if len(text) < _MOST_DIGITS else JsonText(text)
 
 
-_SCALARS: Final = json.JSONDecoder(parse_float=ExactFloat.of, parse_int=_integer)
+_SCALARS: Final = json.JSONDecoder(parse_float=ExactFloat.of, parse_int=integer)
 
 
 class _Container:

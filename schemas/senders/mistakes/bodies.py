@@ -16,7 +16,7 @@ from contextlib import suppress
 from typing import Any, Final, TypeAlias
 from urllib.parse import unquote_to_bytes
 
-from schemas.senders.mistakes.json_forms import has_order_of, rendered, serialisations
+from schemas.senders.mistakes.json_forms import has_order_of, json_or_none, rendered, serialisations
 from schemas.senders.mistakes.mistake import Form, forms
 from schemas.senders.sender import Sender
 
@@ -145,7 +145,7 @@ def _json(body: bytes, sender: Sender) -> _Changes:
             yield f"{before}it was re-serialized {how}", _utf8(again)
         yield from _out_of_json(inner)
     if '\\"' in text:
-        found = _loads(text) if inner[:1] == '"' else _loads(f'"{text}"')
+        found = json_or_none(text) if inner[:1] == '"' else json_or_none(f'"{text}"')
         if isinstance(found, str):
             yield "it was written as a JSON string (encoded twice)", _utf8(found)
     if "'" in text and len(text) <= _MOST_OF_PYTHON:
@@ -154,7 +154,7 @@ def _json(body: bytes, sender: Sender) -> _Changes:
 
 def _out_of_json(text: str) -> _Changes:
     """Yield values of an object that contains the body: a wrapper of a gateway, or a Buffer as JSON."""
-    value = _loads(text)
+    value = json_or_none(text)
     if not isinstance(value, dict):
         return
     data = value.get("data")
@@ -185,13 +185,6 @@ def _out_of_python(text: str) -> _Changes:
         with suppress(ValueError, TypeError, RecursionError):
             written = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
             yield "it is a printed dict of Python, not JSON", _utf8(written)
-
-
-def _loads(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return None
 
 
 def _utf8(text: str) -> bytes:

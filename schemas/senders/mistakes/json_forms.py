@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from schemas.avro.json_form import is_members
-from schemas.avro.json_text import ExactFloat, JsonText
+from schemas.avro.json_parser import integer
+from schemas.avro.json_text import ExactFloat
 from schemas.avro.json_writer import compact
 from schemas.avro.types import Array, AvroType, Map, Primitive, Record, Reference, Union, is_null
 from schemas.senders.sender import Sender
@@ -16,7 +17,6 @@ from schemas.senders.sender import Sender
 # A JSON string, whitespace, a separator, or other text. An unterminated string matches up to the end of the text;
 # searching for its end from each quote would take quadratic time.
 _TOKEN: Final = re.compile(r'(?P<string>"(?:[^"\\]++|\\.)*+"?)|(?P<space>\s+)|(?P<sign>[,:])|[^"\s,:]+', re.DOTALL)
-_MOST_DIGITS: Final = 4_000  # int() raises an exception for longer text
 _MOST_DEPTH: Final = 200
 
 
@@ -92,7 +92,7 @@ def _keys(text: str) -> list[str]:
 def exact_value(text: str) -> Any:
     """Return the value of JSON text, with numbers that are written again digit by digit; None if it is not JSON."""
     try:
-        return json.loads(text, parse_float=ExactFloat.of, parse_int=_integer)
+        return json.loads(text, parse_float=ExactFloat.of, parse_int=integer)
     except (ValueError, RecursionError):
         return None
 
@@ -144,10 +144,6 @@ def _ascii_and_slashes(string: str) -> str:
     return _ascii(string).replace("/", "\\/")
 
 
-def _integer(text: str) -> int | JsonText:
-    return int(text) if len(text) < _MOST_DIGITS else JsonText(text)
-
-
 def _in_order(value: Any, node: AvroType, depth: int = 0) -> Any:
     """Return a value with the keys of its objects in the order of the schema."""
     if depth > _MOST_DEPTH:
@@ -179,3 +175,11 @@ def _record_in_order(value: Mapping[str, Any], record: Record, depth: int) -> di
         elif field.name in value:
             found[field.name] = _in_order(value[field.name], field.type, depth + 1)
     return found | {key: inner for key, inner in value.items() if key not in found}
+
+
+def json_or_none(text: str) -> Any:
+    """Return the value of a JSON text, None if it is not JSON or has too many levels."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None

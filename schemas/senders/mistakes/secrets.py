@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import base64
 import html
-import json
 import re
 import unicodedata
 from collections.abc import Iterator
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 from urllib.parse import unquote
 
 from schemas.senders.mistakes.decoding import decodings
+from schemas.senders.mistakes.json_forms import json_or_none
 from schemas.senders.mistakes.mistake import Form, forms
 from schemas.senders.mistakes.whitespace import BOM, MISREAD_BOM, edges, name_of, stripped
 from schemas.senders.standard_webhooks import PRIVATE, PUBLIC, SYMMETRIC
@@ -125,7 +125,7 @@ def _unescaped(text: str) -> _Changes:
     if (decoded := html.unescape(text)) != text:
         yield "it has HTML entities", decoded
     if "\\" in text and '"' not in text:
-        value = _json(f'"{text}"')
+        value = json_or_none(f'"{text}"')
         if isinstance(value, str):
             yield "its escapes with \\ were not decoded", value
 
@@ -142,7 +142,7 @@ def _out_of_text(text: str) -> _Changes:
     if len(lines) > 1:
         for line in lines[:_MOST_LINES]:
             yield "other lines stand before or after it", line.strip()
-    if text.lstrip().startswith("{") and isinstance(value := _json(text), dict):
+    if text.lstrip().startswith("{") and isinstance(value := json_or_none(text), dict):
         for inner in value.values():
             if isinstance(inner, str):
                 yield "it is in a JSON object", inner
@@ -174,10 +174,3 @@ def _decoded(how: str, content: bytes) -> _Changes:
     yield f"it is the {how} of the secret", decoded
     if decoded.strip("\r\n") != decoded:
         yield f"it is the {how} of the secret and a line break", decoded.strip("\r\n")
-
-
-def _json(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return None
