@@ -151,8 +151,8 @@ class Decider:
         if command.keep and not signs_with_all(sender):
             raise SubscriptionError(
                 f"subscription {command.id}: requests of sender {sender.name} have one signature, of the newest "
-                "secret, "
-                "so the present secret cannot be kept; give the new secret to the receiver first, then rotate to it"
+                "secret, so the present secret cannot be kept; give the new secret to the receiver first, then rotate "
+                "to it"
             )
         if command.secret is not None and current.secrets and self._fields.is_secret(current, command.secret):
             return Result(command.id, "unchanged", current)
