@@ -148,7 +148,7 @@ class Settings(BaseModel):
     )
     drain_timeout: Duration = _wait(
         timedelta(seconds=35),
-        "How long a stopping role waits for requests in flight; at least the longest timeout of a sender plus 5 s.",
+        "How long a stopping role waits for open requests; 5 s more than the longest timeout, or longer.",
         most=timedelta(hours=1),
     )
     report_failing_after: Duration = _wait(
@@ -200,7 +200,7 @@ class Settings(BaseModel):
     sealing_key_file: Path | None = _setting(None, "File with the sealing key, instead of the key itself.")
     sealing_keys: tuple[NamedKey, ...] = _setting(
         (),
-        "Several sealing keys, each with an id and a key or a file, instead of one key: the first seals, all open.",
+        "Several sealing keys, each with an id and a key or a file: the first seals, each opens what it has sealed.",
     )
     router_listen: Address = _setting(
         "127.0.0.1:9464", "Address on which the router serves /metrics, /healthz and /readyz."
