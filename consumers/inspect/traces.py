@@ -201,8 +201,8 @@ class Tracer:
             return frozenset()
         found = set()
         for batch in self._scanner.read(self._scanner.ranges_of(sources)):
-            heads = (self._sources[topic][1].head(m.value()) for m in batch if (topic := m.topic()) is not None)
-            found |= {head.event_id for head in heads if head is not None and header_id(head.event_id) in ids}
+            names = (self._id_in(message.value(), place_of(message)) for message in batch)
+            found |= {name for name in names if name and header_id(name) in ids}
         if not found:  # retention has deleted the event
             found |= {named.event_id for _, named in self._records() if header_id(named.event_id) in ids}
         return frozenset(found)
