@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,6 +43,9 @@ HOST_ADDRESS = "broker_host"
 def pytest_configure(config: pytest.Config) -> None:
     """Refuse a misspelt SIGNPOST_TEST_REQUIRE before the first test, and share one broker between test processes."""
     required()
+    # A shell starts background jobs with SIGINT ignored, which the processes of the tests would inherit.
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     # Test brokers live for seconds. Without Java's second compiler (C2) a start takes 2.8 s of CPU instead of 5.
     os.environ.setdefault("JAVA_TOOL_OPTIONS", "-XX:TieredStopAtLevel=1")
     _keep_bytecode(config)

@@ -228,14 +228,6 @@ class Tracer:
             return EventSeen(place, time_of(message), sender.name, str(error), self._id_in(message.value(), place))
         return EventSeen(place, time_of(message), sender.name, event, event.event_id)
 
-    def _id_in(self, value: bytes | None, place: Place) -> str:
-        """Return the id of an unreadable event, empty if its bytes have none."""
-        try:
-            head = self._sources[place[0]][1].head(value)
-        except SignpostError:  # the registry has no such schema, or does not respond
-            head = None
-        return "" if head is None else head.event_id or event_id(*place)
-
     def _follow(self, ids: Collection[str], traces: Traces) -> None:
         """Add jobs, outcomes and dead letters. They are younger than the event, so older records are not read."""
         places = {seen.place for seen in traces.events}

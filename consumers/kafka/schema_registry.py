@@ -57,11 +57,15 @@ class Refusals:
         self._refused[schema_id] = (self._now_s() + REMEMBERED_S, error)
 
 
+class _InvalidResponse(Unavailable):
+    """The registry responds, but not with the schema asked for. Other schemas may be fine."""
+
+
 class SchemaRegistry:
     """Implements schemas.senders.writer_schemas.WriterSchemas; several threads may use it.
 
     For `fail_fast_s` after an error, `get` repeats the error without a request: a command that reads many records must
-    not wait for a registry that is down at each of them.
+    not wait for a registry that is down at each of them. An invalid response concerns only the schema asked for.
     """
 
     def __init__(self, url: str, *, fail_fast_s: float = 0.0, now_s: Callable[[], float] = time.monotonic) -> None:
@@ -74,8 +78,8 @@ class SchemaRegistry:
         self._now_s = now_s
         self._schemas: dict[int, Any] = {}
         self._refusals = Refusals(now_s)
-        self._error: str | None = None
-        self._not_before_s = 0.0
+        # When requests go on, and why they stopped: by schema, and None for all.
+        self._failures: dict[int | None, tuple[float, str]] = {}
 
     def get(self, schema_id: int) -> Any:
         """Return the Avro schema with this id; raises UnreadableRecord or Unavailable as WriterSchemas does."""
@@ -83,16 +87,21 @@ class SchemaRegistry:
         if found is not None:
             return found
         self._refusals.check(schema_id)
-        if self._error is not None and self._now_s() < self._not_before_s:
-            raise Unavailable(self._error)
+        for failed in (None, schema_id):
+            not_before_s, why = self._failures.get(failed, (0.0, ""))
+            if why and self._now_s() < not_before_s:
+                raise Unavailable(why)
         try:
             found = self._request(schema_id)
         except UnreadableRecord as error:
             self._refusals.add(schema_id, error)
             raise
         except Unavailable as error:
-            self._error = str(error)
-            self._not_before_s = self._now_s() + self._fail_fast_s
+            if self._fail_fast_s:
+                if len(self._failures) >= _MAX_REMEMBERED:
+                    self._failures.clear()
+                failed = schema_id if isinstance(error, _InvalidResponse) else None
+                self._failures[failed] = (self._now_s() + self._fail_fast_s, str(error))
             raise
         if len(self._schemas) >= _MAX_SCHEMAS:
             self._schemas.clear()
@@ -146,7 +155,9 @@ class SchemaRegistry:
         if status == _OK:
             if isinstance(body, dict) and isinstance(body.get("schema"), str):
                 return body
-            raise Unavailable(f"the schema registry returns no schema for {what}, but {_cut(content)}; {_CHECK_URL}")
+            raise _InvalidResponse(
+                f"the schema registry returns no schema for {what}, but {_cut(content)}; {_CHECK_URL}"
+            )
         error_code = body.get("error_code") if isinstance(body, dict) else None
         if status == _NOT_FOUND and self._means_none(error_code, bool(content) and not isinstance(body, dict)):
             return None
@@ -193,7 +204,7 @@ def _references_of(response: dict[str, Any], what: str) -> list[tuple[str, int]]
     """Return subject and version of each reference."""
     references = response.get("references") or []
     if not isinstance(references, list) or not all(_is_reference(one) for one in references):
-        raise Unavailable(f"the schema registry returns invalid references of {what}: {_cut(str(references))}")
+        raise _InvalidResponse(f"the schema registry returns invalid references of {what}: {_cut(str(references))}")
     return [(one["subject"], one["version"]) for one in references]
 
 

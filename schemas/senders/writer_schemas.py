@@ -191,7 +191,9 @@ def _is_event(node: AvroType) -> TypeGuard[Record]:
 
 
 def _writer(record: Record, parsed: Any, schema: AvroType) -> Writer:
-    (created_at,) = (field.type for field in record.fields if field.name == "created_at")
+    created_at = next((field.type for field in record.fields if field.name == "created_at"), None)
+    if created_at is None:
+        raise ValueError("it has no field created_at")
     time_unit_us = _MICROSECONDS[created_at.logical_type]
     # The whole schema decides how to read it: a branch of a union may use types of other branches.
     return Writer(short_name(record.name), parsed, reader_of(schema), has_floats(schema), time_unit_us)

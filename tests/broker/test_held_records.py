@@ -292,3 +292,15 @@ def test_next_router_reads_a_record_that_waited(here: Installation, registry: Sm
         here.wait_routed()
 
     assert [job.event_id for job in here.jobs()] == ["before", "held", "behind"]
+
+
+def test_record_of_unknown_schema_hides_no_event_from_explain(
+    here: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The id in headers finds an event on a topic with records that nobody can decode."""
+    for value in (b"\0\0\0\x03\xe7hello", b"\0\0\0"):
+        here.produce(here.events_topic, value, b"k", partition=0)
+    here.publish([event("order 7")])
+    result = Commands(here.env, monkeypatch)("explain", header_id("order 7"))
+    assert result.code == 0, result.err
+    assert result.out.startswith("order 7 ")

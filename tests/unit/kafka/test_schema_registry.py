@@ -173,6 +173,23 @@ def test_command_does_not_wait_for_each_record(registry: SmallRegistry) -> None:
     client.close()
 
 
+def test_invalid_response_for_one_schema_hides_no_other(registry: SmallRegistry) -> None:
+    """A client that fails fast repeats an invalid response only for the schema asked for."""
+    client = SchemaRegistry(registry.url, fail_fast_s=30.0)
+    known = registry.register("events-shop.A", RECORD)
+    registry.respond = {
+        "/schemas/ids/10": (200, {"schema": None}),
+        "/schemas/ids/11": (200, {"schema": '"int"', "references": "x"}),
+    }.get
+    for _ in range(2):
+        assert "no schema for schema 10" in error(client, 10)
+        assert "invalid references of schema 11" in error(client, 11)
+    assert "has no schema 12" in refusal(client, 12)
+    assert client.get(known) == RECORD
+    assert set(registry.requests.values()) == {1}
+    client.close()
+
+
 MONEY: dict[str, Any] = {
     "type": "record",
     "name": "Money",

@@ -193,6 +193,15 @@ def test_schema_of_no_event_is_unknown(schema):
     assert reason(written(OWN), schema) == "unknown_schema"
 
 
+OTHER = {"type": "record", "name": "Other", "fields": [{"name": "next", "type": "Other"}]}
+
+
+def test_record_without_created_at_is_named():
+    """The error of another record says what it lacks."""
+    with pytest.raises(UnreadableRecord, match="it has no field created_at"):
+        EventDecoder(ZENOO, Schemas(OTHER)).decode(written(OWN), lambda: "")
+
+
 def test_without_a_registry_the_wire_format_is_unknown():
     """Without a registry, a value with a schema id is unknown_format."""
     with pytest.raises(UnreadableRecord, match="schema_registry_url") as error:
