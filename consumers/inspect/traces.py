@@ -211,8 +211,9 @@ class Tracer:
                 except Unavailable as error:
                     failure = error
                     continue
-                if head is not None and header_id(head.event_id) in ids:
-                    found.add(head.event_id)
+                name = "" if head is None else head.event_id or event_id(*place)
+                if name and header_id(name) in ids:
+                    found.add(name)
         if not found:  # retention has deleted the event
             found |= {named.event_id for _, named in self._records() if header_id(named.event_id) in ids}
         if not found and failure is not None:
@@ -227,6 +228,14 @@ class Tracer:
         except SignpostError as error:  # unreadable, or the registry does not respond
             return EventSeen(place, time_of(message), sender.name, str(error), self._id_in(message.value(), place))
         return EventSeen(place, time_of(message), sender.name, event, event.event_id)
+
+    def _id_in(self, value: bytes | None, place: Place) -> str:
+        """Return the id of an unreadable event, empty if its bytes have none."""
+        try:
+            head = self._sources[place[0]][1].head(value)
+        except SignpostError:  # the registry has no such schema, or does not respond
+            head = None
+        return "" if head is None else head.event_id or event_id(*place)
 
     def _follow(self, ids: Collection[str], traces: Traces) -> None:
         """Add jobs, outcomes and dead letters. They are younger than the event, so older records are not read."""
