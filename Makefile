@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 # Test processes. Tests mostly wait, so there may be more of them than cores. JOBS=0: run in the main process.
-JOBS   ?= 6
+JOBS   ?= 4
 PYTEST := $(BIN)/python -m pytest -n $(JOBS) --durations 20 --durations-min 2
 READY  := $(VENV)/.ready
 
