@@ -161,10 +161,14 @@ def test_repaired_endpoints_get_their_jobs(
         row.show(record_property)
         if case.is_flood:
             compared.row_behind().show(record_property)
-    assert (row.lost, row.repeated) == (0, 0)
+    errors = compared.errors()
+    # On a busy machine a repaired endpoint may respond after the timeout. Such an attempt is repeated.
+    late = 0 if "timeout_answer" in case.kinds else errors["timeout_answer"]
+    assert row.lost == 0
+    assert row.repeated <= late
     assert max(seen["most_at_once"] for seen in world.faulty.seen(compared.name).values()) <= IN_FLIGHT
-    assert compared.errors() <= {*case.kinds, *LATE}
+    assert set(errors) <= {*case.kinds, *LATE}
     if size.is_long:
         assert row.rewrites is not None
         assert row.rewrites <= 5
-        assert set(case.kinds[:1]) <= compared.errors()
+        assert set(case.kinds[:1]) <= set(errors)

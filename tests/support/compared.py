@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -185,10 +186,10 @@ class Compared:
         self.ended()
         self.side.scenario.role.terminate()
 
-    def errors(self) -> set[str]:
-        """Return the kinds of failures."""
+    def errors(self) -> Counter[str]:
+        """Return how many attempts failed, by kind of failure."""
         odd = [one for batch in self.batches for one in self.side.scenario.ends.odd(batch)]
-        return {one["error"] for one in odd if one["state"] != "delivered"}
+        return Counter(one["error"] for one in odd if one["state"] != "delivered")
 
     def row(self) -> Row:
         """Return the row of the table."""
