@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final, Literal, TypeAlias
-from urllib.parse import urlsplit
 
 from consumers.inspect.disabled import Disabling
 from consumers.inspect.readable import time_text
@@ -15,7 +14,7 @@ from consumers.inspect.traces import EventSeen, JobSeen, LetterSeen, Place, Trac
 from schemas.avro.codec import DecodedRecord
 from schemas.catalog.errors import UnreadableRecord
 from schemas.records.delivery import Job, JobCodec
-from schemas.subscriptions.subscription import Subscription, matches
+from schemas.subscriptions.subscription import Subscription, host_of, matches
 
 _JOBS: Final = JobCodec()
 
@@ -169,7 +168,7 @@ def _explain_one(
     id_: str, history: Sequence[Version], runs: Sequence[Run], subject: _Subject, disabled: Sequence[Disabling]
 ) -> SubscriptionExplanation:
     last = next((v.content for v in reversed(history) if isinstance(v.content, Subscription)), None)
-    host = _host(last) if last else ""
+    host = host_of(last) if last else ""
     if runs:
         return SubscriptionExplanation(id_, host, True, _how(history, runs), tuple(runs))
     return SubscriptionExplanation(id_, host, False, _why_not(history, subject, disabled))
@@ -346,10 +345,3 @@ def _source(job: Job) -> Place:
 
 def _at(seen: LetterSeen) -> Place:
     return seen.letter.topic, seen.letter.partition, seen.letter.offset
-
-
-def _host(subscription: Subscription) -> str:
-    try:
-        return urlsplit(subscription.url).hostname or "?"
-    except ValueError:
-        return "?"

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import orjson
 import typer
@@ -19,7 +18,7 @@ from schemas.subscriptions.client_certificate import certificate_warning, shown
 from schemas.subscriptions.filters import NO_FILTERS, read_filters
 from schemas.subscriptions.rules import Draft, Given
 from schemas.subscriptions.secret_warnings import secret_warnings
-from schemas.subscriptions.subscription import Subscription
+from schemas.subscriptions.subscription import Subscription, host_of
 
 _SIGNS: Final = {
     "created": "+",
@@ -31,14 +30,6 @@ _SIGNS: Final = {
     "deleted": "-",
     "unchanged": "=",
 }
-
-
-def host_of(subscription: Subscription) -> str:
-    """Return the host of a subscription's URL."""
-    try:
-        return urlsplit(subscription.url).hostname or "?"
-    except ValueError:
-        return "?"
 
 
 def state_of(subscription: Subscription, health: Health | None) -> str:

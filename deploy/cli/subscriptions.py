@@ -17,7 +17,6 @@ from deploy.cli.subscription_access import check_file, existing, is_subscription
 from deploy.cli.subscription_view import (
     as_json,
     count_of,
-    host_of,
     print_fields,
     print_result,
     print_secret_warnings,
@@ -29,7 +28,7 @@ from deploy.config.health import read_health
 from deploy.config.subscription_file import read_file
 from producers.subscriptions.changes import Apply, Command, Delete, Pause, Resume
 from schemas.catalog.errors import InvalidInput
-from schemas.subscriptions.subscription import Subscription
+from schemas.subscriptions.subscription import Subscription, host_of
 
 _COLUMNS: Final = (
     Column("ID", least=16, cut_order=1),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from schemas.avro.codec import RecordCodec
 from schemas.catalog.errors import UnreadableRecord
@@ -114,3 +115,11 @@ def decode_subscription(value: bytes) -> Subscription:
             "invalid_value", f"subscription {subscription.id!r} lacks id, sender, customer_id or url"
         )
     return subscription
+
+
+def host_of(subscription: Subscription) -> str:
+    """Return the host of a subscription's URL."""
+    try:
+        return urlsplit(subscription.url).hostname or "?"
+    except ValueError:
+        return "?"
