@@ -4,8 +4,8 @@ A log has offsets that no consumer gets: transaction markers and records of abor
 in a delay topic takes two offsets. So a helper thread requests the ends of the logs every few seconds. It reads what
 was appended, with a consumer of its own, and keeps the offsets of the records until the role has passed them.
 
-Unknown are records that were appended after the last look, those of open transactions, and those beyond the limits
-below. In the last two cases each offset counts as a record: the number is an upper bound then.
+Records that were appended after the last look are not counted. Records of open transactions cannot be read, and records
+beyond the limits below are not read. There each offset counts as a record, so the number is an upper bound.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Known:
     offsets: array[int] = field(default_factory=lambda: array("q"))
 
     def count(self, position: int) -> int:
-        """Return the number of records from `position` on; outside of what was read, that of offsets."""
+        """Return the number of records from `position` on. Where nothing was read, each offset counts as a record."""
         before = max(0, min(self.begin, self.end) - position)
         beyond = max(0, self.end - max(self.read_to, position))
         return before + len(self.offsets) - bisect_left(self.offsets, position) + beyond
@@ -136,7 +136,7 @@ class WaitingRecords:
 def look(
     reader: TopicReader, starts: Mapping[PartitionKey, int], fast: Collection[PartitionKey], room: int
 ) -> dict[PartitionKey, Known]:
-    """Read up to `room` offsets from these starts on, of no `fast` partition; the shortest parts first. Blocks."""
+    """Read up to `room` offsets from these starts on, the shortest parts first. Skip `fast` partitions. Blocks."""
     logs = {log.key: log for log in reader.ranges(starts)}
     # Records of open transactions wait as well. They cannot be read yet.
     ends = {log.key: log.end for log in reader.ranges(starts, isolation=IsolationLevel.READ_UNCOMMITTED)}

@@ -74,11 +74,6 @@ class _Variables(Settings, BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, case_sensitive=False, env_ignore_empty=True)
 
 
-def load_settings(state: Path | None = None, file: Path | None = None, **overrides: Any) -> Settings:
-    """Return the merged settings; SettingsError says what is wrong, where, and what to do."""
-    return load(state, file, **overrides).settings
-
-
 def load(
     state: Path | None = None, file: Path | None = None, *, without: Path | None = None, **overrides: Any
 ) -> Loaded:

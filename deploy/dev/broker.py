@@ -12,7 +12,7 @@ from deploy.dev.jvm import JvmBroker
 from schemas.catalog.errors import Unavailable
 
 
-class _Node(Protocol):
+class _BrokerNode(Protocol):
     """A broker that this process started."""
 
     @property
@@ -37,7 +37,7 @@ class _Node(Protocol):
 class Broker:
     """A broker to use. As a context manager it ends the broker that it started, but not one that was given."""
 
-    def __init__(self, bootstrap_servers: str, node: _Node | None) -> None:
+    def __init__(self, bootstrap_servers: str, node: _BrokerNode | None) -> None:
         self.bootstrap_servers = bootstrap_servers
         self.node = node
 
@@ -90,7 +90,7 @@ class Broker:
         if self.node:
             self.node.close()
 
-    def _own(self) -> _Node:
+    def _own(self) -> _BrokerNode:
         if self.node is None:
             raise Unavailable(f"the broker at {self.bootstrap_servers} was not started here")
         return self.node
@@ -119,7 +119,7 @@ def start_broker(
     reasons: list[str] = []
     for node_type in (ContainerBroker, JvmBroker):
         try:
-            node: _Node = node_type(data=data, port=port, on_progress=on_progress)
+            node: _BrokerNode = node_type(data=data, port=port, on_progress=on_progress)
         except Unavailable as error:
             reasons.append(str(error))
             continue

@@ -43,7 +43,7 @@ class Example:
 
 
 @dataclass(frozen=True, slots=True)
-class _Attempt:
+class _ExampleAttempt:
     job_id: str
     event_id: str
     event_type: str
@@ -108,7 +108,7 @@ def _request(sender: Sender, event: Event, *, made_up: bool) -> Example:
 
 
 def _headers(sender: Sender, event: Event, body: bytes) -> Iterator[tuple[str, str]]:
-    attempt = _Attempt(uuid5(event.event_id), event.event_id, event.event_type, event.customer_id)
+    attempt = _ExampleAttempt(uuid5(event.event_id), event.event_id, event.event_type, event.customer_id)
     for line in sender.headers(attempt, body, [sender.signing_key(example_secret(sender))], NOW_S):
         name, _, value = line.decode().partition(": ")
         yield name, value

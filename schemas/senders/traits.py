@@ -26,7 +26,7 @@ _CUSTOMER: Final = "sample-customer"
 
 
 @dataclass(frozen=True, slots=True)
-class _Attempt:
+class _SampleAttempt:
     event_type: str
     job_id: str = _IDS["job_id"]
     event_id: str = _IDS["event_id"]
@@ -96,8 +96,8 @@ def ids_in(text: str, senders: Mapping[str, Sender]) -> tuple[str, ...]:
     return tuple(one for one in found if one)
 
 
-def _attempt(sender: Sender) -> _Attempt:
-    return _Attempt(next(iter(sender.event_types), "a"))
+def _attempt(sender: Sender) -> _SampleAttempt:
+    return _SampleAttempt(next(iter(sender.event_types), "a"))
 
 
 @lru_cache(maxsize=256)

@@ -19,6 +19,7 @@ from deploy.dev.broker import Broker
 from deploy.dev.supervisor import RoleProcess
 from tests.support.processes import is_running
 from tests.support.roles import Role, RoleStarter
+from tests.support.tools import Commands
 from tests.support.waiting import wait_until
 
 SECRET = "secret-of-the-tests-0123456789"
@@ -254,7 +255,7 @@ def test_role_that_cannot_start_ends_up(running: Up, start_role: RoleStarter, tm
     assert "error: router does not start: the source topic" in other.log_text()
 
 
-def test_own_broker_keeps_its_data(tmp_path: Path, start_role: RoleStarter) -> None:
+def test_own_broker_keeps_its_data(tmp_path: Path, start_role: RoleStarter, monkeypatch: pytest.MonkeyPatch) -> None:
     """If no broker is given, up starts one. Its data survives SIGKILL of up, and SIGKILL of the broker itself."""
     up = Up(tmp_path / "state", {"SIGNPOST_PARTITIONS": "1"}, start_role).wait_ready()
     servers = up.file["bootstrap_servers"]
@@ -284,10 +285,14 @@ def test_own_broker_keeps_its_data(tmp_path: Path, start_role: RoleStarter) -> N
     wait_until(lambda: "evt_after" in receiver.log_text(), 60, "events are delivered as before")
     assert up.process.terminate() == 0
 
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("SIGNPOST_KAFKA_BOOTSTRAP_SERVERS", raising=False)
+    run = Commands({"SIGNPOST_STATE": str(up.state)}, monkeypatch)
     for command in NEED_A_BROKER:
-        assert f"`signpost up` is not running in {up.state}" in up.run(*command, code=1), command
+        code, _, error = run(*command)
+        assert (code, f"`signpost up` is not running in {up.state}" in error) == (1, True), command
     for command in (["settings"], ["senders", "list"]):
-        up.run(*command)
+        assert run(*command).code == 0, command
 
 
 def test_broker_that_cannot_start_again_ends_up(tmp_path: Path, start_role: RoleStarter) -> None:

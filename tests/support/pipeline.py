@@ -16,7 +16,6 @@ from confluent_kafka import Message
 
 from consumers.kafka.topics import apply
 from deploy.config.sealing_key import sealer_of
-from deploy.config.settings_sources import load_settings
 from producers.events.publisher import EventPublisher
 from producers.subscriptions.changes import Apply, Command
 from producers.subscriptions.writer import SubscriptionWriter
@@ -27,6 +26,7 @@ from schemas.senders.sender import load_senders
 from schemas.settings.settings import Settings
 from schemas.subscriptions.rules import Draft, Given
 from tests.support.roles import Role, RoleStarter
+from tests.support.settings import load_settings
 from tests.support.sources import topics_and_sources, zenoo_alone
 from tests.support.topics import admin_of, end_offsets, read_topic
 from tests.support.waiting import wait_until

@@ -11,10 +11,11 @@ import pytest
 
 from deploy.cli.main import main
 from deploy.config.sealing_key import create_key_file, sealer_of
-from deploy.config.settings_sources import load, load_settings
+from deploy.config.settings_sources import load
 from deploy.dev.state import write_settings
 from schemas.catalog.errors import SealBroken, SettingsError
 from schemas.subscriptions.sealing import Sealer
+from tests.support.settings import load_settings
 
 pytestmark = pytest.mark.promise(6)
 

@@ -15,11 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deploy.config.sealing_key import sealer_of
-from deploy.config.settings_sources import load, load_settings
+from deploy.config.settings_sources import load
 from schemas.catalog.errors import InvalidInput, SettingsError
 from schemas.input.sizes import parse_size
 from schemas.settings.kafka_properties import REFUSED, check_property, property_of_variable
 from schemas.settings.settings import Settings, unit_of
+from tests.support.settings import load_settings
 
 KEY = base64.b64encode(bytes(range(32))).decode()
 

@@ -17,10 +17,10 @@ from pydantic import ValidationError
 
 from consumers.delivery.http.proxy import Proxy
 from consumers.kafka.schema_registry import SchemaRegistry
-from deploy.config.settings_sources import load_settings
 from producers.events.schema_ids import SchemaIds
 from schemas.catalog.errors import SettingsError
 from schemas.settings.settings import Settings
+from tests.support.settings import load_settings
 
 CANARY = "canary2741"
 SCHEMA = {"type": "record", "name": "Order", "namespace": "shop", "fields": []}

@@ -10,9 +10,9 @@ from structlog.testing import capture_logs
 from consumers.delivery.long_timeouts import LongTimeouts
 from consumers.subscriptions.state import Entry
 from deploy.config.drain import check_drain_timeout
-from deploy.config.settings_sources import load_settings
 from schemas.catalog.errors import SettingsError
 from schemas.senders.sender import load_senders
+from tests.support.settings import load_settings
 from tests.unit.delivery.test_endpoint import SIGNED, endpoint
 
 pytestmark = pytest.mark.promise(2)

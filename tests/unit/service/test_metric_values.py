@@ -55,7 +55,7 @@ def router() -> RouterMetrics:
     metrics.on_routed("zenoo", "case.created", 4, 0, age_ms=2_000)
     metrics.on_truncated(5)
     metrics.set_waiting_for_registry(True)
-    metrics.set_paused_partitions("schema", 46)
+    metrics.set_paused_partitions("schema_registry", 46)
     metrics.set_uncommitted(6)
     metrics.on_commit(0.5)
     metrics.on_commit(0.25)
@@ -105,7 +105,7 @@ ROUTER: Final[list[tuple[Sample, float]]] = [
     (("signpost_router_event_age_seconds_count", ZENOO), 2),
     (("signpost_router_truncated_records_total", {}), 5),
     (("signpost_router_waiting_for_registry", {}), 1),
-    (("signpost_router_paused_partitions", {"reason": "schema"}), 46),
+    (("signpost_router_paused_partitions", {"reason": "schema_registry"}), 46),
     (("signpost_router_uncommitted_jobs", {}), 6),
     (("signpost_router_commit_duration_seconds_sum", {}), 0.75),
     (("signpost_router_commit_duration_seconds_count", {}), 2),
