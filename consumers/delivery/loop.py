@@ -257,7 +257,7 @@ class DeliveryLoop:
         if monotonic_ms - self._idle_ms < _BUSY_AFTER_MS:
             wanted = _BUFFERED - self._scheduler.buffered
         else:
-            wanted = _BUFFERED_BUSY - self._scheduler.waiting
+            wanted = _BUFFERED_BUSY - self._scheduler.soon
         now_ms = self._now()
         idle = not self._client.is_busy and not (
             self._scheduler.has_startable(now_ms) and self._may_start(now_ms, monotonic_ms)

@@ -98,9 +98,9 @@ class Scheduler:
         return len(self._ready) + self._admission.backpressure
 
     @property
-    def waiting(self) -> int:
-        """Number of jobs in memory that have not started."""
-        return len(self._ready) + self._admission.waiting
+    def soon(self) -> int:
+        """Number of jobs that will start within a second."""
+        return len(self._ready) + self._admission.soon
 
     def has_startable(self, now_ms: int) -> bool:
         """Whether `start` has anything to do."""

@@ -47,6 +47,11 @@ class AdmissionControl:
         return self._waiting.tasks
 
     @property
+    def soon(self) -> int:
+        """Number of waiting tasks that start within a second."""
+        return self._waiting.soon
+
+    @property
     def backpressure(self) -> int:
         """Number of waiting tasks that count against reading."""
         return self._waiting.backpressure
@@ -95,8 +100,11 @@ class AdmissionControl:
             state.limited_by = LimitReason.NO_RESPONSE
             return False
         waiting = len(state.waiting)
-        if waiting >= _LEAST_ROOM and (self._waiting.tasks >= 2 * MANY or waiting >= state.room(now_ms)):
-            return False
+        if waiting >= _LEAST_ROOM:
+            # Tasks that wait for long take no room from endpoints whose tasks start soon.
+            others = self._waiting.soon if state.imminent else self._waiting.tasks
+            if others >= 2 * MANY or waiting >= state.room(now_ms):
+                return False
         if not waiting:
             backlog = state.ensure_backlog(self._delays_ms, now_ms)
             state.imminent = state.count_imminent(backlog, now_ms)

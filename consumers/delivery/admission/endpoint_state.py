@@ -182,12 +182,6 @@ class EndpointState:
             return max(backlog.imminent, int(self._possible_per_second() * IMMINENT_S))
         return backlog.imminent
 
-    def recount_imminent(self, now_ms: int) -> int:
-        """Count the imminent tasks again; return the difference."""
-        waiting, before = len(self.waiting), self.imminent
-        self.imminent = self.count_imminent(self.backlog, now_ms)
-        return min(waiting, self.imminent) - min(waiting, before)
-
     @property
     def starts_soon(self) -> bool:
         """Whether the waiting tasks start within a second or so."""

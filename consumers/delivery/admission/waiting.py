@@ -24,17 +24,19 @@ from consumers.delivery.admission.types import RESPONSIVE, AdmittedTask, LimitRe
 
 # A sweep checks at most this many endpoints, which takes a millisecond or two.
 _SWEPT: Final = 1_000
-# With at least this many waiting tasks, reading stops while at least `_IMMINENT` of them are imminent. With twice as
-# many, an endpoint gets only its minimum room.
+# With at least this many tasks that start soon, reading stops while at least `_IMMINENT` of them are imminent. With
+# twice as many, an endpoint gets only its minimum room.
 MANY: Final = 2_048
 # With this many imminent tasks nothing more is read: waiting is cheaper than deferring.
 _IMMINENT: Final = 64
+# Imminent tasks start within 0.1 s. Ten times as many start soon, which means within a second.
+_SOON: Final = 10
 
 
 class WaitingEndpoints:
-    """Counts of waiting tasks: `tasks` in all, `imminent` start within 0.1 s.
+    """Counts of waiting tasks: `tasks` in all; of them, `soon` start within a second and `imminent` within 0.1 s.
 
-    Tasks of endpoints that do not respond, or that wait for the slow quota, do not count as imminent.
+    Tasks of endpoints that do not respond, or that wait for the slow quota, are neither. They cause no backpressure.
     """
 
     def __init__(self) -> None:
@@ -46,6 +48,7 @@ class WaitingEndpoints:
         self.for_responsive: deque[EndpointState] = deque()
         self.for_slow: deque[EndpointState] = deque()
         self.tasks = 0
+        self.soon = 0
         self.imminent = 0
 
     @property
@@ -56,7 +59,7 @@ class WaitingEndpoints:
     @property
     def backpressure(self) -> int:
         """Number of waiting tasks that count against reading. Tasks of a few full endpoints do not stop it."""
-        return self.tasks if self.tasks >= MANY and self.imminent >= _IMMINENT else self.imminent
+        return self.soon if self.soon >= MANY and self.imminent >= _IMMINENT else self.imminent
 
     @property
     def next_start_ms(self) -> int | None:
@@ -71,16 +74,14 @@ class WaitingEndpoints:
         """Add a waiting task."""
         state.waiting.append(task)
         self.tasks += 1
-        if len(state.waiting) <= state.imminent:
-            self.imminent += 1
+        self._count(state, len(state.waiting) - 1, len(state.waiting))
 
     def pop(self, state: EndpointState) -> AdmittedTask:
         """Take the first waiting task of an endpoint that was runnable; it is runnable again if more tasks wait."""
         waiting = state.waiting
-        self.tasks -= 1
-        if len(waiting) <= state.imminent:
-            self.imminent -= 1
         task = waiting.popleft()
+        self.tasks -= 1
+        self._count(state, len(waiting) + 1, len(waiting))
         if waiting:
             state.in_queue = True
             self.runnable.append(state)
@@ -92,10 +93,10 @@ class WaitingEndpoints:
         """Remove waiting tasks of an endpoint and return them."""
         removed = [task for task in state.waiting if is_removed(task)]
         if removed:
-            before = min(len(state.waiting), state.imminent)
+            before = len(state.waiting)
             state.waiting = deque(task for task in state.waiting if not is_removed(task))
             self.tasks -= len(removed)
-            self.imminent -= before - min(len(state.waiting), state.imminent)
+            self._count(state, before, len(state.waiting))
             if not state.waiting:
                 self._by_id.pop(state.id, None)
         return removed
@@ -166,7 +167,7 @@ class WaitingEndpoints:
                 state.limited_by = state.closed_by or LimitReason.NO_RESPONSE
                 removed += self.remove(state, lambda _task: True)
             else:
-                self.imminent += state.recount_imminent(now_ms)
+                self._recount(state, now_ms)
             self.wake_some(state.host.waiting, state.host.capacity - state.host.in_flight)
         self.wake_some(self.for_responsive, bulkhead.free)
         self.wake_some(self.for_slow, bulkhead.free)
@@ -187,6 +188,20 @@ class WaitingEndpoints:
         if self.for_responsive or bulkhead.slow >= bulkhead.slow_ceiling:
             return False
         return bulkhead.allows(self.for_slow[0].traffic_class)
+
+    def _count(self, state: EndpointState, before: int, after: int) -> None:
+        """Count a change of the number of waiting tasks of an endpoint."""
+        imminent = state.imminent
+        if imminent:
+            self.imminent += min(after, imminent) - min(before, imminent)
+            self.soon += min(after, _SOON * imminent) - min(before, _SOON * imminent)
+
+    def _recount(self, state: EndpointState, now_ms: int) -> None:
+        """Estimate again how many tasks of an endpoint are imminent."""
+        waiting = len(state.waiting)
+        self._count(state, waiting, 0)
+        state.imminent = state.count_imminent(state.backlog, now_ms)
+        self._count(state, 0, waiting)
 
     def _next_swept(self) -> list[EndpointState]:
         """Return the endpoints to sweep; if there are too many, those that were swept longest ago."""

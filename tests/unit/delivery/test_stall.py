@@ -43,7 +43,7 @@ class StallingLoop:
         self.outbox = Outbox("one")
         self.scheduler = SimpleNamespace(
             moves=0,
-            waiting=0,
+            soon=0,
             buffered=0,
             bytes=0,
             next_due_ms=None,
@@ -180,7 +180,7 @@ def test_loop_with_startable_jobs_does_not_sleep(stalling: StallingLoop, monkeyp
     """An idle loop sleeps only while no job may start."""
     slept: list[float] = []
     monkeypatch.setattr("consumers.delivery.loop.time.sleep", slept.append)
-    stalling.scheduler.waiting = 5_000
+    stalling.scheduler.soon = 5_000
     stalling.scheduler.buffered = 5_000
     assert stalling.turns() == 3
     assert slept == []
