@@ -17,7 +17,6 @@ from typing import Any, Final, Generic, TypeVar
 
 import structlog
 from confluent_kafka import (
-    OFFSET_BEGINNING,
     Consumer,
     IsolationLevel,
     KafkaError,
@@ -28,7 +27,7 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import AdminClient
 
-from consumers.kafka.admin import LATEST, list_offsets, offset_of
+from consumers.kafka.admin import EARLIEST, LATEST, list_offsets, offset_of
 from consumers.subscriptions.staleness import GRACE_MS, MAX_STALENESS_MS, Staleness
 from consumers.subscriptions.state import Entry, Interpret, TableState, Unusable
 from schemas.catalog.errors import Unavailable, UnreadableRecord
@@ -91,6 +90,8 @@ class SubscriptionTable(Generic[T]):
         self._consumer = Consumer(config, logger=logger)
         self._admin = AdminClient({**kafka}, logger=logger)
         self._partitions: list[tuple[str, int]] = []
+        self._beginnings: dict[tuple[str, int], Future[Any]] = {}
+        self._assigned = False
         self._described: Future[Any] | None = None
         self._describe_at_ms = 0
         self._requests: dict[int, dict[tuple[str, int], Future[Any]]] = {}
@@ -140,8 +141,8 @@ class SubscriptionTable(Generic[T]):
 
         Unavailable if the topic has lost records that the table has read: the role has to restart.
         """
-        if not self._partitions:
-            self._find_partitions(now_ms)
+        if not self._assigned:
+            self._find_beginnings(now_ms)
             return
         self._collect(now_ms)
         if self._staleness.is_due(now_ms):
@@ -155,6 +156,29 @@ class SubscriptionTable(Generic[T]):
         """Close the consumer."""
         self._consumer.close()
 
+    def _find_beginnings(self, now_ms: int) -> None:
+        """Request the partitions, then their first offsets, then read from there.
+
+        With OFFSET_BEGINNING the client looks up the offsets itself, half a second later.
+        """
+        if not self._partitions:
+            self._find_partitions(now_ms)
+        elif not self._beginnings:
+            if now_ms >= self._describe_at_ms:
+                self._beginnings = list_offsets(
+                    self._admin, self._partitions, EARLIEST, IsolationLevel.READ_UNCOMMITTED, REQUEST_TIMEOUT_S
+                )
+        elif all(future.done() for future in self._beginnings.values()):
+            beginnings, self._beginnings = self._beginnings, {}
+            try:
+                offsets = {key: offset_of(future.result()) for key, future in beginnings.items()}
+            except KafkaException as error:
+                self._retry_later(now_ms, error)
+                self._partitions = []  # describing the topic also refreshes the leaders that the client knows
+                return
+            self._consumer.assign([TopicPartition(*key, offset) for key, offset in offsets.items()])
+            self._assigned = True
+
     def _find_partitions(self, now_ms: int) -> None:
         if self._described is None:
             if now_ms >= self._describe_at_ms:
@@ -167,11 +191,13 @@ class SubscriptionTable(Generic[T]):
         try:
             count = len(described.result().partitions)
         except KafkaException as error:
-            self._describe_at_ms = now_ms + 500
-            self._log_failure(now_ms, _name_of(error))
+            self._retry_later(now_ms, error)
             return
         self._partitions = [(self._topic, number) for number in range(count)]
-        self._consumer.assign([TopicPartition(*key, OFFSET_BEGINNING) for key in self._partitions])
+
+    def _retry_later(self, now_ms: int, error: KafkaException) -> None:
+        self._describe_at_ms = now_ms + 500
+        self._log_failure(now_ms, _name_of(error))
 
     def _log_slow(self, now_ms: int) -> None:
         """Log once a minute that the broker is slow or silent."""

@@ -12,7 +12,6 @@ from contextlib import suppress
 from typing import Any, Final
 
 from confluent_kafka import (
-    OFFSET_BEGINNING,
     Consumer,
     IsolationLevel,
     KafkaError,
@@ -28,7 +27,8 @@ from schemas.catalog.errors import Unavailable, UnreadableRecord
 from schemas.settings.kafka_properties import whole_topic_config
 from schemas.subscriptions.subscription import Subscription, decode_subscription
 
-_LATEST: Final = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # the library leaves it without types
+_EARLIEST: Final = OffsetSpec.earliest()  # type: ignore[no-untyped-call]  # the library leaves it without types
+_LATEST: Final = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # as above
 _TUNING: Final[dict[str, str | int]] = {"fetch.wait.max.ms": 10}
 _RESPONSE_S: Final = 5.0
 
@@ -124,11 +124,16 @@ class SubscriptionLog:
             reason = found.error.name() if found.error is not None else "no partitions"
             raise Unavailable(f"the topic {self._topic} does not exist ({reason}); `signpost topics apply` creates it")
         numbers = sorted(found.partitions)
+        # With OFFSET_BEGINNING the client looks up the offset itself, half a second later.
+        begins = self._offsets(numbers, _EARLIEST, IsolationLevel.READ_UNCOMMITTED)
         self._records = [{} for _ in numbers]
-        self._consumer.assign([TopicPartition(self._topic, number, OFFSET_BEGINNING) for number in numbers])
+        self._consumer.assign([TopicPartition(self._topic, number, offset) for number, offset in begins.items()])
 
-    def _ends(self, partitions: range | list[int], isolation: IsolationLevel) -> dict[int, int]:
-        requested = {TopicPartition(self._topic, partition): _LATEST for partition in partitions}
+    def _ends(self, partitions: Iterable[int], isolation: IsolationLevel) -> dict[int, int]:
+        return self._offsets(partitions, _LATEST, isolation)
+
+    def _offsets(self, partitions: Iterable[int], spec: OffsetSpec, isolation: IsolationLevel) -> dict[int, int]:
+        requested = {TopicPartition(self._topic, partition): spec for partition in partitions}
         deadline = self._monotonic() + _RESPONSE_S
         while True:
             futures = self._admin.list_offsets(requested, isolation_level=isolation, request_timeout=_RESPONSE_S)
@@ -137,9 +142,7 @@ class SubscriptionLog:
             except KafkaException as error:
                 # A partition that was just created, or is moving, has no leader for a moment.
                 if self._monotonic() > deadline:
-                    raise Unavailable(
-                        f"the end offsets of {self._topic} could not be read: {_name_of(error)}"
-                    ) from error
+                    raise Unavailable(f"the offsets of {self._topic} could not be read: {_name_of(error)}") from error
             self._sleep(0.05)
             self._refresh_metadata()
 
