@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import re
-import select
+import selectors
 import shutil
 import subprocess
 import tempfile
@@ -125,14 +125,16 @@ def _lines(process: parent_bound.ChildProcess) -> Iterator[bytes]:
     assert process.output is not None
     descriptor = process.output.fileno()
     rest = b""
-    while True:
-        if not select.select([descriptor], [], [], _STALLED_S)[0]:
-            raise Unavailable(f"Maven could not fetch Kafka: no output for {_STALLED_S:.0f} s")
-        chunk = os.read(descriptor, 65_536)
-        *lines, rest = (rest + chunk).split(b"\n")
-        yield from lines
-        if not chunk:
-            return
+    with selectors.DefaultSelector() as selector:  # `select` refuses descriptors from 1,024 on
+        selector.register(descriptor, selectors.EVENT_READ)
+        while True:
+            if not selector.select(_STALLED_S):
+                raise Unavailable(f"Maven could not fetch Kafka: no output for {_STALLED_S:.0f} s")
+            chunk = os.read(descriptor, 65_536)
+            *lines, rest = (rest + chunk).split(b"\n")
+            yield from lines
+            if not chunk:
+                return
 
 
 def _reason(lines: deque[str]) -> str:

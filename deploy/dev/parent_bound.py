@@ -20,7 +20,7 @@ import contextlib
 import ctypes
 import os
 import queue
-import select
+import selectors
 import shutil
 import signal
 import subprocess
@@ -234,17 +234,24 @@ def _watch(options: argparse.Namespace, alive: int, command_pid: int, kernel_sig
     for stream in (0, 1, 2):  # the watcher must not keep the command's output open
         os.dup2(quiet, stream)
 
-    ended, _, _ = select.select([options.parent_pipe, alive], [], [])
-    if alive not in ended:
+    if alive not in _ended(options.parent_pipe, alive):
         # With PR_SET_PDEATHSIG the kernel has sent the signal. A second one could mean "do not drain".
         if not kernel_signals:
             _send(command_pid, options.signal)
-        if not select.select([alive], [], [], options.grace)[0]:
+        if not _ended(alive, within_s=options.grace):
             _send(command_pid, signal.SIGKILL)
-            select.select([alive], [], [])
+            _ended(alive)
     parent_saw_the_end = os.read(options.parent_pipe, 1) != b""
     if options.remove and not parent_saw_the_end:
         _remove(options.remove)
+
+
+def _ended(*pipes: int, within_s: float | None = None) -> set[int]:
+    """Return which of the pipes have ended or can be read, once one of them is; none after `within_s` seconds."""
+    with selectors.DefaultSelector() as selector:  # `select` refuses descriptors from 1,024 on
+        for pipe in pipes:
+            selector.register(pipe, selectors.EVENT_READ)
+        return {key.fd for key, _ in selector.select(within_s)}
 
 
 def _send(command_pid: int, number: int) -> None:

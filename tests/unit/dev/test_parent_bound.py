@@ -51,6 +51,19 @@ def test_command_gets_one_sigterm_after_its_parent_is_killed(tmp_path: Path, ask
     assert signals.read_text() == "SIGTERM\n"
 
 
+def test_command_of_a_process_with_many_open_files_ends_with_it(tmp_path: Path) -> None:
+    """Pipes with numbers from 1,024 on are watched as well."""
+    signals = tmp_path / "signals"
+    many = "import os; kept = [os.open(os.devnull, os.O_RDONLY) for _ in range(1_100)]"
+    with python(f"    {many}{parent_of(POLITE.format(file=signals), ask_kernel=False)}") as parent:
+        pid = int(read_line(parent))
+        parent.kill()
+
+        wait_until(lambda: not is_running(pid), 10, "the command ends")
+
+    assert signals.read_text() == "SIGTERM\n"
+
+
 def test_command_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
     """A command that does not end within the grace period after its parent's death gets SIGKILL."""
     with python(parent_of(STUBBORN, grace=0.2)) as parent:
