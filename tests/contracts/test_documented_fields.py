@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from functools import cache
 from itertools import islice
 from typing import Any
 
@@ -14,9 +15,9 @@ from jsonschema import Draft202012Validator
 from deploy.demo.simulator import Simulator
 from deploy.reference.examples import examples_of
 from deploy.reference.folder import documents_of
+from schemas.events.event import Event
 from schemas.senders.json_schema import schema_problems
 from schemas.senders.payload_schemas import payload_schemas
-from schemas.senders.sender import Sender
 from tests.contracts.fields import (
     Field,
     missing_in,
@@ -47,6 +48,7 @@ UNDOCUMENTED = [
 MADE_UP = "Examples of it are made up"
 
 
+@cache
 def files_of(name: str) -> dict[str, str]:
     return dict(documents_of(SENDERS[name], f"signpost.{name}.events", "1"))
 
@@ -63,10 +65,15 @@ def in_body(sender: str, fields: list[Field]) -> list[Field]:
     return [Field(("data", *field.path), field.types, field.optional) for field in fields]
 
 
-def simulated(sender: Sender, event_type: str, count: int = 4_000) -> list[Any]:
+@cache
+def simulation(sender: str) -> list[Event]:
+    """Return simulated events of a sender."""
+    return list(islice(Simulator(7, ("acme",), lambda: NOW_US, SENDERS[sender]).events(), 4_000))
+
+
+def simulated(sender: str, event_type: str) -> list[Any]:
     """Return the data of simulated events of a type."""
-    made = islice(Simulator(7, ("acme",), lambda: NOW_US, sender).events(), count)
-    return [event.data for event in made if event.event_type == event_type]
+    return [event.data for event in simulation(sender) if event.event_type == event_type]
 
 
 def test_tables_of_the_contracts_are_read() -> None:
@@ -135,7 +142,7 @@ def test_folder_has_the_example_files_of_the_contract(sender: str) -> None:
 )
 def test_simulated_events_have_every_documented_field(sender: str, types: tuple[str, ...], fields: list[Field]) -> None:
     """Every object of every simulated event has all its documented fields, and each optional field occurs."""
-    values = [data for event_type in types for data in simulated(SENDERS[sender], event_type)]
+    values = [data for event_type in types for data in simulated(sender, event_type)]
     assert values
     assert {name for data in values for name in missing_in(data, fields)} == set()
     assert {str(field) for field in fields} - {name for data in values for name in seen_in(data, fields)} == set()
@@ -147,7 +154,7 @@ def test_simulated_events_of_riskos_have_every_documented_field() -> None:
     fields = [
         Field(field.path[1:], field.types, field.optional) for field in riskos_fields() if field.path[0] == "data"
     ][1:]
-    values = simulated(SENDERS["riskos"], event_type)
+    values = simulated("riskos", event_type)
     assert {name for data in values for name in missing_in(data, fields)} == set()
     assert {str(field) for field in fields} - {name for data in values for name in seen_in(data, fields)} == set()
 
@@ -248,7 +255,7 @@ def test_payload_schemas_of_the_folders_are_valid(sender: str) -> None:
     for event_type, schema in found.items():
         assert list(schema_problems(schema)) == []
         Draft202012Validator.check_schema(schema)
-        for data in simulated(SENDERS[sender], event_type):
+        for data in simulated(sender, event_type):
             assert [error.message for error in Draft202012Validator(schema).iter_errors(data)] == []
 
 

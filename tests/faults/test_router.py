@@ -107,7 +107,7 @@ def test_router_waits_for_a_stopped_broker(own_broker: Broker, prefix: str) -> N
     """While the broker is stopped, a metric and /readyz report it; afterwards every event gets its jobs."""
     here = Installation(own_broker.bootstrap_servers, prefix).make_topics()
     here.subscribe(*(subscription(id_) for id_ in SUBSCRIPTIONS))
-    here.publish(event(f"a-{n}") for n in range(20_000))
+    here.publish(event(f"a-{n}") for n in range(8_000))
     with here.router() as router:
         wait_until(
             lambda: router.metric("signpost_router_jobs_total", sender="zenoo", event_type="case.created") > 1_000,
@@ -125,7 +125,7 @@ def test_router_waits_for_a_stopped_broker(own_broker: Broker, prefix: str) -> N
     jobs = Counter((job.event_id, job.subscription_id) for job in here.jobs())
     assert jobs.keys() == {
         (f"{part}-{n}", id_)
-        for part, count in (("a", 20_000), ("b", 1_000))
+        for part, count in (("a", 8_000), ("b", 1_000))
         for n in range(count)
         for id_ in SUBSCRIPTIONS
     }
@@ -136,7 +136,7 @@ def test_router_stops_in_time_without_a_broker(own_broker: Broker, prefix: str) 
     """Without a broker a stop ends at `drain_timeout`; the next router makes the uncommitted jobs again, same ids."""
     here = Installation(own_broker.bootstrap_servers, prefix, drain_timeout=2).make_topics()
     here.subscribe(subscription("one"))
-    here.publish(event(f"evt_{n}") for n in range(40_000))
+    here.publish(event(f"evt_{n}") for n in range(15_000))
     with here.router(instance=0) as router:
         wait_until(
             lambda: router.metric("signpost_router_jobs_total", sender="zenoo", event_type="case.created") > 1_000,
@@ -150,7 +150,7 @@ def test_router_stops_in_time_without_a_broker(own_broker: Broker, prefix: str) 
     with here.router(instance=0):
         here.wait_routed(60)
 
-    assert {job.event_id for job in here.jobs()} == {f"evt_{n}" for n in range(40_000)}
+    assert {job.event_id for job in here.jobs()} == {f"evt_{n}" for n in range(15_000)}
 
 
 def test_second_router_of_an_instance_ends_the_first(broker: Broker, prefix: str) -> None:

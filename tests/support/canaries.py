@@ -109,6 +109,7 @@ def _configure_namespace() -> None:
     with tempfile.NamedTemporaryFile("w", suffix=".resolv.conf", delete=False) as file:
         file.write("nameserver 127.0.0.1\nsearch internal.example\n")
     subprocess.run(["mount", "--bind", file.name, "/etc/resolv.conf"], check=True)
+    Path(file.name).unlink()  # the mount keeps the content
 
 
 def _targets() -> dict[str, Target]:

@@ -28,7 +28,7 @@ from schemas.subscriptions.rules import Draft, Given
 from tests.support.roles import Role, RoleStarter
 from tests.support.settings import load_settings
 from tests.support.sources import topics_and_sources, zenoo_alone
-from tests.support.topics import admin_of, end_offsets, read_topic
+from tests.support.topics import TopicFollower, admin_of, end_offsets, read_topic
 from tests.support.waiting import wait_until
 
 SECRET = "secret-of-the-tests-0123456789"
@@ -61,6 +61,8 @@ class Pipeline:
         self.customer = CUSTOMER
         self.admin = admin_of(bootstrap_servers)
         self.sender = load_senders()["zenoo"]
+        self._outcomes: list[DecodedRecord] = []
+        self._new_outcomes = TopicFollower(bootstrap_servers, self.names.outcomes)
         self.events_topic = self.names.events(self.sender.name)
         apply(self.settings.kafka_properties(), self.admin, topics_and_sources(self.settings), self.names)
 
@@ -130,10 +132,10 @@ class Pipeline:
         return self.publish(small_event(number, customer or self.customer) for number in range(start, start + count))
 
     def outcomes(self) -> list[DecodedRecord]:
-        """Return all committed outcomes."""
+        """Return all committed outcomes, by partition and offset in the order in which they were seen here."""
         decode = OutcomeCodec().decode
-        found = [decode(message.value()) for message in self.read(self.names.outcomes)]
-        return [outcome for outcome in found if self._is_ours(outcome["subscription_id"])]
+        self._outcomes += [decode(message.value()) for message in self._new_outcomes.read()]
+        return [outcome for outcome in self._outcomes if self._is_ours(outcome["subscription_id"])]
 
     def jobs(self) -> list[Job]:
         """Return all records of jobs.0s."""
@@ -162,7 +164,7 @@ class Pipeline:
 
     def size(self, topic: str) -> int:
         """Return the sum of the last stable offsets of a topic."""
-        return sum(end_offsets(self.bootstrap_servers, topic).values())
+        return sum(end_offsets(self.bootstrap_servers, topic, admin=self.admin).values())
 
     def wait_for_ends(self, jobs: int, deadline_s: float = 60.0) -> list[DecodedRecord]:
         """Wait until `jobs` jobs have ended; return all outcomes."""

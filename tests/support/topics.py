@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import TypeAlias
 
 from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, Message, Producer, TopicPartition
@@ -68,10 +69,13 @@ def produce(
 
 
 def end_offsets(
-    bootstrap_servers: str, topic: str, isolation: IsolationLevel = IsolationLevel.READ_COMMITTED
+    bootstrap_servers: str,
+    topic: str,
+    isolation: IsolationLevel = IsolationLevel.READ_COMMITTED,
+    admin: AdminClient | None = None,
 ) -> dict[int, int]:
     """Return the last stable offset of each partition of a topic, or with READ_UNCOMMITTED the high watermark."""
-    admin = admin_of(bootstrap_servers)
+    admin = admin or admin_of(bootstrap_servers)
 
     def fetch() -> dict[int, int]:
         partitions = admin.list_topics(topic, timeout=30).topics[topic].partitions
@@ -94,14 +98,20 @@ def read_topic(
     *,
     partitions: Iterable[int] | None = None,
     isolation: IsolationLevel = IsolationLevel.READ_COMMITTED,
+    begins: Mapping[int, int] = MappingProxyType({}),
+    admin: AdminClient | None = None,
     deadline_s: float = 60.0,
 ) -> list[Message]:
-    """Return all messages of a topic from its beginning to its last stable offset, by partition and offset.
+    """Return all messages of a topic from `begins` to its last stable offset, by partition and offset.
 
-    With READ_UNCOMMITTED: to its high watermark, including aborted messages. Tombstones are included.
+    With READ_UNCOMMITTED: to its high watermark, including aborted messages. Tombstones are included. A partition
+    without an offset in `begins` is read from its beginning.
     """
-    ends = end_offsets(bootstrap_servers, topic, isolation)
-    wanted = set(ends if partitions is None else partitions)
+    ends = end_offsets(bootstrap_servers, topic, isolation, admin)
+    chosen = ends if partitions is None else partitions
+    wanted = {number for number in chosen if ends[number] > begins.get(number, 0)}
+    if not wanted:
+        return []
     committed = isolation == IsolationLevel.READ_COMMITTED
     consumer = Consumer(
         {
@@ -116,18 +126,37 @@ def read_topic(
         }
     )
     try:
-        consumer.assign([TopicPartition(topic, number, 0) for number in wanted])
+        consumer.assign([TopicPartition(topic, number, begins.get(number, 0)) for number in wanted])
         messages = _read(consumer, wanted, {number: ends[number] for number in wanted}, deadline_s)
     finally:
         consumer.close()
     return sorted(messages, key=lambda message: (message.partition(), message.offset()))
 
 
+class TopicFollower:
+    """Reads the committed records of a topic; each read continues where the last one ended."""
+
+    def __init__(self, bootstrap_servers: str, topic: str) -> None:
+        self._bootstrap_servers = bootstrap_servers
+        self._topic = topic
+        self._admin = admin_of(bootstrap_servers)
+        self._begins: dict[int, int] = {}
+
+    def read(self) -> list[Message]:
+        """Return the records since the last read, by partition and offset."""
+        messages = read_topic(self._bootstrap_servers, self._topic, begins=self._begins, admin=self._admin)
+        for message in messages:
+            partition, offset = message.partition(), message.offset()
+            assert partition is not None
+            assert offset is not None
+            self._begins[partition] = offset + 1
+        return messages
+
+
 def _read(consumer: Consumer, missing: set[int], ends: dict[int, int], deadline_s: float) -> list[Message]:
     """Read until each partition has reported its end at or behind the wanted offset."""
     found: list[Message] = []
     ends_at = time.monotonic() + deadline_s
-    missing = {number for number in missing if ends[number] > 0}
     while missing:
         if time.monotonic() > ends_at:
             raise AssertionError(f"partitions {sorted(missing)} were not read to their end within {deadline_s:g} s")
