@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import shutil
@@ -148,6 +149,17 @@ def restored_logging() -> Iterator[None]:
         structlog.reset_defaults()
         root = logging.getLogger()
         root.handlers[:] = [handler for handler in root.handlers if type(handler) is not logging.StreamHandler]
+
+
+@pytest.fixture(autouse=True)
+def restored_gc() -> Iterator[None]:
+    """Collect what a role in this process has exempted from collection: its clients have threads and sockets."""
+    thresholds = gc.get_threshold()
+    yield
+    if gc.get_threshold() != thresholds:
+        gc.set_threshold(*thresholds)
+        gc.unfreeze()
+        gc.collect()
 
 
 def _unique() -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-import select
+import selectors
 import socket
 import ssl
 from collections.abc import Mapping
@@ -85,10 +85,13 @@ class ForwardProxy:
     def _tunnel(self, connection: socket.socket, authority: str) -> None:
         host, _, port = authority.rpartition(":")
         host = self._names.get(host, host).strip("[]")
-        with socket.create_connection((host, int(port))) as other:
+        with socket.create_connection((host, int(port))) as other, selectors.DefaultSelector() as selector:
             self.tunnels += 1
+            for end in (connection, other):
+                selector.register(end, selectors.EVENT_READ)
             while True:
-                for ready in select.select([connection, other], [], [])[0]:
+                for ready in (key.fileobj for key, _ in selector.select()):
+                    assert isinstance(ready, socket.socket)
                     data = ready.recv(65_536)
                     while isinstance(ready, ssl.SSLSocket) and ready.pending():
                         data += ready.recv(65_536)

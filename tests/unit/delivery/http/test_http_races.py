@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import resource
-import select
+import selectors
 import socket
 import ssl
 import struct
@@ -207,7 +207,9 @@ def silent() -> Iterator[int]:
             listener.listen(0)
             port = listener.getsockname()[1]
             closing.enter_context(socket.create_connection((address, port), 10))
-            assert select.select([listener], [], [], 10)[0]
+            with selectors.DefaultSelector() as selector:  # `select` refuses descriptors from 1,024 on
+                selector.register(listener, selectors.EVENT_READ)
+                assert selector.select(10)
         yield port
 
 
