@@ -187,6 +187,7 @@ class OutcomeCodec:
         self._codec = RecordCodec("outcome")
         (self._version_1,) = self._codec.older_prefixes
         self.decode = self._codec.decode
+        self.decode_as_written = self._codec.decode_as_written
 
     def encode(self, outcome: Outcome) -> bytes:
         """Encode an outcome in the field order of its schema, whose last field is only in version 2."""

@@ -146,3 +146,10 @@ def test_completely_kept_response_uses_the_first_version() -> None:
     )
     assert [complete[:10], cut[:10]] == [*OUTCOME.older_prefixes, OUTCOME.prefix]
     assert [OutcomeCodec().decode(value)["response_not_kept"] for value in (complete, cut)] == [0, 7]
+    for value in (complete, cut):
+        resolved, written = OutcomeCodec().decode(value), OutcomeCodec().decode_as_written(value)
+        assert resolved == {"response_not_kept": 0} | written
+    assert "response_not_kept" not in OutcomeCodec().decode_as_written(complete)
+    for wrong in (None, b"", b"nonsense", complete[:-1]):
+        with pytest.raises(UnreadableRecord):
+            OutcomeCodec().decode_as_written(wrong)
