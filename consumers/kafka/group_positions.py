@@ -32,11 +32,11 @@ def _members(admin: AdminClient, group: str) -> Sequence[Any]:
         raise
 
 
-def refuse_members(admin: AdminClient, group: str) -> None:
-    """Raise Unavailable if a group has members: brokers let only members change its positions."""
+def refuse_members(admin: AdminClient, group: str, then: str = "set the positions") -> None:
+    """Raise Unavailable if a group has members, such as when brokers let only them change its positions."""
     if members := members_of(admin, group):
         raise Unavailable(
-            f"the group {group} has members: {', '.join(members)}. Stop these processes, set the positions, then start "
+            f"the group {group} has members: {', '.join(members)}. Stop these processes, {then}, then start "
             "the processes again. A process started with --instance stays a member for 10 s after it stops"
         )
 

@@ -88,6 +88,11 @@ def router_group(names: TopicNames) -> str:
     return f"{names.prefix}router"
 
 
+def ledger_group(names: TopicNames) -> str:
+    """Return the id of the consumer group of the ledger, which shares the partitions; its positions are in SQL."""
+    return f"{names.prefix}ledger"
+
+
 def plan(kafka: Kafka, admin: AdminClient, wanted: Sequence[Topic], names: TopicNames) -> list[Change]:
     """Compare the topics of the cluster with `wanted`; an empty list means no difference.
 

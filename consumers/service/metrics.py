@@ -148,9 +148,27 @@ TRANSACTION_DURATION: Final = Spec(
     "signpost_delivery_transaction_duration_seconds", "From the first call of a transaction to the last.", (), _QUICK
 )
 
+WAITING_FOR_DATABASE: Final = Spec(
+    "signpost_ledger_waiting_for_database", "1 while the database of the ledger does not respond, else 0."
+)
+LEDGER_OUTCOMES: Final = Spec("signpost_ledger_outcomes_total", "Outcomes written into the database.")
+LEDGER_BATCH: Final = Spec(
+    "signpost_ledger_batch_duration_seconds", "From the lookup of a batch's deliveries to its commit.", (), _QUICK
+)
+LEDGER_LAG: Final = Spec(
+    "signpost_ledger_lag_seconds",
+    "Age of the oldest outcome that was read and is not in the database; 0 if there is none.",
+)
+LEDGER_DAYS_AHEAD: Final = Spec(
+    "signpost_ledger_days_ahead", "Days for which the tables are prepared, from now on; at 0 nothing can be written."
+)
+LEDGER_TRUNCATED: Final = Spec(
+    "signpost_ledger_truncated_records_total", "Records that retention deleted before the ledger read them."
+)
+
 
 class RoleMetrics:
-    """Metrics of both roles; `known` are the event types of each loaded sender."""
+    """Metrics of all roles; `known` are the event types of each loaded sender."""
 
     def __init__(self, role: str, known: Mapping[str, Collection[str]]) -> None:
         self.registry = CollectorRegistry(auto_describe=False)
@@ -343,4 +361,40 @@ class DeliveryMetrics(RoleMetrics):
 
 
 # All metrics above, for documentation, dashboards and their tests.
+
+
+class LedgerMetrics(RoleMetrics):
+    """Metrics of the ledger."""
+
+    def __init__(self) -> None:
+        super().__init__("ledger", {})
+        self._waiting_for_database = Gauge(WAITING_FOR_DATABASE, self.registry)
+        self._outcomes = Counter(LEDGER_OUTCOMES, self.registry)
+        self._batches = Histogram(LEDGER_BATCH, self.registry)
+        self._lag_seconds = Gauge(LEDGER_LAG, self.registry)
+        self._days_ahead = Gauge(LEDGER_DAYS_AHEAD, self.registry)
+        self._truncated = Counter(LEDGER_TRUNCATED, self.registry)
+
+    def set_waiting_for_database(self, waiting: bool) -> None:
+        """Set whether the database does not respond."""
+        self._waiting_for_database.set((), waiting)
+
+    def on_batch(self, outcomes: int, seconds: float) -> None:
+        """Count the outcomes of a batch that is committed, and its duration."""
+        self._outcomes.add((), outcomes)
+        self._batches.observe((), seconds)
+
+    def set_days_ahead(self, days: float) -> None:
+        """Set for how many days from now on the tables are prepared."""
+        self._days_ahead.set((), days)
+
+    def set_lag_seconds(self, seconds: float) -> None:
+        """Set the age of the oldest outcome that was read and is not written."""
+        self._lag_seconds.set((), seconds)
+
+    def on_truncated(self, records: int) -> None:
+        """Count records that retention deleted before they were read."""
+        self._truncated.add((), records)
+
+
 SPECS: Final[tuple[Spec, ...]] = tuple(value for value in list(globals().values()) if isinstance(value, Spec))

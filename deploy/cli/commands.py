@@ -75,6 +75,12 @@ COMMANDS: Final = (
         ROLES,
     ),
     CommandEntry(
+        "ledger",
+        "deploy.cli.ledger",
+        "Write every outcome into the database of the ledger: attempts, deliveries, hourly numbers and totals.",
+        ROLES,
+    ),
+    CommandEntry(
         "topics",
         "deploy.cli.topics",
         "Compare Signpost's own topics with their required configuration, and create or alter them.",

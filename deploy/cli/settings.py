@@ -100,7 +100,7 @@ def _shown(key: str, value: Any) -> Any:
             shown = value
         case _ if key == "sealing_key":
             shown = MASK
-        case _ if key in ("schema_registry_url", "proxy"):
+        case _ if key in ("schema_registry_url", "proxy", "database_url"):
             shown = re.sub(r"//[^/]*@", f"//{MASK}@", value)
         case timedelta():
             shown = _duration(value)

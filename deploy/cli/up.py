@@ -34,6 +34,7 @@ def _up(
     folder = state or options.state or DEFAULT_STATE
     roles = [RoleProcess("router", instance) for instance in range(router)]
     roles += [RoleProcess("deliver", instance) for instance in range(deliver)]
+    roles += [RoleProcess("ledger", 0)]
     stop = Stop()
     try:
         with running(folder, options.config, roles, typer.echo, listen=True) as stack:

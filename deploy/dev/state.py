@@ -124,7 +124,7 @@ def write_settings(state: Path, loaded: Loaded, bootstrap_servers: str, extra: M
 def _is_secret(key: str, value: Any) -> bool:
     if key == "sealing_keys":
         return any(named.key is not None for named in value)
-    return key == "sealing_key" or (key in ("schema_registry_url", "proxy") and "@" in str(value))
+    return key == "sealing_key" or (key in ("schema_registry_url", "proxy", "database_url") and "@" in str(value))
 
 
 def _toml(value: Any) -> str:

@@ -14,6 +14,7 @@ from schemas.records.topics import MAX_BODY, MAX_EVENT, TopicNames
 from schemas.settings.kafka_properties import check_property, tuned
 from schemas.settings.types import (
     Address,
+    DatabaseUrl,
     DnsServer,
     Duration,
     KeyName,
@@ -202,11 +203,26 @@ class Settings(BaseModel):
         (),
         "Several sealing keys, each with an id and a key or a file: the first seals, each opens what it has sealed.",
     )
+    database_url: DatabaseUrl | None = _setting(
+        None,
+        "Database of the ledger: postgresql://user:password@host/name or sqlite:////path; default: ledger.db in the "
+        "state folder.",
+        repr=False,
+    )
+    ledger_retention: Duration = _wait(
+        timedelta(days=30),
+        "How long the ledger keeps attempts, deliveries and hourly numbers, in whole days; totals stay for ever.",
+        least=timedelta(days=1),
+        most=timedelta(days=3650),
+    )
     router_listen: Address = _setting(
         "127.0.0.1:9464", "Address on which the router serves /metrics, /healthz and /readyz."
     )
     deliver_listen: Address = _setting(
         "127.0.0.1:9465", "Address on which delivery serves the same pages and /endpoints."
+    )
+    ledger_listen: Address = _setting(
+        "127.0.0.1:9466", "Address on which the ledger serves /metrics, /healthz and /readyz."
     )
     log_level: LogLevel = _setting("info", "Minimum severity of log lines: debug, info, warning or error.")
     log_format: Literal["auto", "console", "json"] = _setting(

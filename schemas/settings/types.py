@@ -15,7 +15,7 @@ from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, Secr
 from schemas.catalog.errors import InvalidInput
 from schemas.input.durations import parse_duration
 from schemas.input.sizes import parse_size
-from schemas.settings.urls import proxy_url, registry_url
+from schemas.settings.urls import database_url, proxy_url, registry_url
 
 KEY_BYTES: Final = 32
 _LEVELS: Final = {"warn": "warning"}
@@ -121,3 +121,4 @@ SealingKey: TypeAlias = Annotated[SecretStr, AfterValidator(_key)]
 StartAt: TypeAlias = Annotated[Literal["now", "earliest"] | AwareDatetime, BeforeValidator(_start)]
 TopicName: TypeAlias = Annotated[str, Field(pattern="^[A-Za-z0-9._-]{1,249}$")]
 RegistryUrl: TypeAlias = Annotated[str, AfterValidator(registry_url)]
+DatabaseUrl: TypeAlias = Annotated[str, AfterValidator(database_url)]

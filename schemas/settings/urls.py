@@ -44,6 +44,20 @@ def proxy_url(value: str) -> str:
     return value
 
 
+def database_url(value: str) -> str:
+    """Return the URL of the ledger's database; ValueError with a sentence if it is of neither kind.
+
+    PostgreSQL's own URLs have parameters after `?`, such as sslmode, which libpq checks.
+    """
+    if re.search(r"[\s\x00-\x20\x7f]", value):
+        raise ValueError("the URL contains a space, a line end or another control character")
+    if "password=" in value.partition("?")[2]:
+        raise ValueError("write the password before the host, as in postgresql://user:password@host:5432/name")
+    if re.fullmatch(r"sqlite:////?[^/?#][^?#]*", value) or re.fullmatch(r"postgresql://[^/]+/[^/?]+(\?.*)?", value):
+        return value
+    raise ValueError("write postgresql://user:password@host:5432/name, or sqlite:////path/of/file.db")
+
+
 def _checked(value: str) -> str:
     """Return the path of an http or https URL; ValueError if the URL cannot work."""
     found = _URL.fullmatch(value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 
 from confluent_kafka import TopicPartition
 from prometheus_client.parser import text_string_to_metric_families
@@ -64,6 +65,18 @@ EXPECTED: dict[str, list[tuple[str, dict[str, str], float, float]]] = {
         ("signpost_delivery_transaction_duration_seconds_sum", {}, 0.0001, 60),
         ("signpost_delivery_uncommitted_outcomes", {}, 0, 5_000),
     ],
+    "ledger": [
+        ("signpost_build_info", {}, 1, 1),
+        ("signpost_waiting_for_broker", {}, 0, 0),
+        ("signpost_ledger_waiting_for_database", {}, 0, 0),
+        ("signpost_ledger_outcomes_total", {}, EVENTS * 2, EVENTS * 10),
+        ("signpost_ledger_batch_duration_seconds_count", {}, 1, 1_000),
+        ("signpost_ledger_batch_duration_seconds_sum", {}, 0.0001, 60),
+        ("signpost_ledger_lag_seconds", {}, 0, 60),
+        ("signpost_ledger_days_ahead", {}, 2, 3),
+        ("signpost_ledger_truncated_records_total", {}, 0, 0),
+        ("signpost_consumer_lag_records", {}, 0, EVENTS * 10),
+    ],
     "both": [
         ("signpost_build_info", {}, 1, 1),
         ("signpost_unreadable_records_total", {"reason": "unknown_format"}, 1, 1),
@@ -76,7 +89,8 @@ EXPECTED: dict[str, list[tuple[str, dict[str, str], float, float]]] = {
 
 def as_expected(role: Role) -> bool:
     """Return whether all metrics of a role are in their ranges."""
-    for name, labels, least, most in EXPECTED[role.name] + EXPECTED["both"]:
+    expected = EXPECTED[role.name] + (EXPECTED["both"] if role.name != "ledger" else [])
+    for name, labels, least, most in expected:
         found = role.metric(name, **labels)
         assert least <= found <= most, f"{name} {labels} of {role.name} is {found}, not {least} to {most}"
     return True
@@ -100,7 +114,9 @@ def truncated_router(pipeline: Pipeline) -> Role:
     return pipeline.router()
 
 
-def test_every_metric_has_a_value(broker: Broker, prefix: str, start_role: RoleStarter, receiver: Receiver) -> None:
+def test_every_metric_has_a_value(
+    broker: Broker, prefix: str, start_role: RoleStarter, receiver: Receiver, tmp_path: Path
+) -> None:
     """After deliveries, failures, unreadable and truncated records each metric of the list has a plausible value."""
     pipeline = Pipeline(
         broker.bootstrap_servers, prefix, start_role, delay_speedup=180, max_in_flight_per_subscription=2
@@ -127,6 +143,8 @@ def test_every_metric_has_a_value(broker: Broker, prefix: str, start_role: RoleS
     assert deliver.metric("signpost_delivery_oldest_due_age_seconds", delay="0s") < 60
     pipeline.write(Pause(ids[1]))  # cancels the failing jobs at their retry
 
+    ledger = pipeline.ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
     wait_until(lambda: as_expected(deliver), what="delivery counts what happened")
+    wait_until(lambda: as_expected(ledger), what="the ledger counts what happened")
     wanted = {spec.name.removesuffix("_total") for spec in SPECS}
-    assert wanted - names_shown(router, deliver) == set()
+    assert wanted - names_shown(router, deliver, ledger) == set()

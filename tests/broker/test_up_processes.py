@@ -38,7 +38,7 @@ def test_two_processes_per_role_deliver_and_survive_a_kill(
     up = start_role(arguments, pipeline.env())
     wait_until(lambda: "ready; " in up.log_text(), 90, "up is ready")
     content: dict[str, Any] = json.loads((tmp_path / "state" / "up.json").read_text(encoding="utf-8"))
-    assert {role: len(pids) for role, pids in content["pids"].items()} == {"router": 2, "deliver": 2}
+    assert {role: len(pids) for role, pids in content["pids"].items()} == {"router": 2, "deliver": 2, "ledger": 1}
 
     pipeline.publish_some(EVENTS)
     pipeline.wait_for_ends(EVENTS * SUBSCRIPTIONS)
@@ -46,7 +46,7 @@ def test_two_processes_per_role_deliver_and_survive_a_kill(
     assert all(total(address, "signpost_delivery_attempts_total") > 0 for address in delivering)
 
     for pids in content["pids"].values():
-        os.kill(pids[1], signal.SIGKILL)
+        os.kill(pids[-1], signal.SIGKILL)
     pipeline.publish_some(EVENTS, start=EVENTS)
     outcomes = pipeline.wait_for_ends(2 * EVENTS * SUBSCRIPTIONS, 90)
     assert set(ends_of(outcomes).values()) == {1}

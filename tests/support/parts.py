@@ -1,7 +1,7 @@
 """Optional parts of the machine: a test that needs a missing part is skipped, and the skip names the part.
 
-SIGNPOST_TEST_REQUIRE=netns,node,go,docker,jdk,sphinx,cc (or some of them) makes a missing part a failure. A broker is
-not optional: without one the tests that need it always fail.
+SIGNPOST_TEST_REQUIRE=netns,node,go,docker,jdk,postgres,sphinx,cc (or some of them) makes a missing part a failure. A
+broker is not optional: without one the tests that need it always fail.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import pytest
 
 from deploy.dev import container
 from hatch_build import missing_tools
+from tests.support.postgres import programs
 
 REQUIRE: Final = "SIGNPOST_TEST_REQUIRE"
 
@@ -45,6 +46,10 @@ PARTS: Final[Mapping[str, tuple[Callable[[], bool], str]]] = {
     "docker": (lambda: container.refusal() is None, f"a Docker daemon that has, or can pull, {container.IMAGE}"),
     "sphinx": (lambda: importlib.util.find_spec("sphinx") is not None, "Sphinx (`make docs` installs it)"),
     "jdk": (lambda: _runs("java", "-version") and _runs("javac", "-version"), "a JDK (`java` and `javac`)"),
+    "postgres": (
+        lambda: programs() is not None,
+        "PostgreSQL's server (`initdb`; on Debian: apt-get install postgresql)",
+    ),
     "cc": (lambda: missing_tools() is None, "a C compiler (`cc`), with Python's headers"),
 }
 

@@ -96,6 +96,10 @@ class Pipeline:
         """Start a delivery process."""
         return self.start("deliver", "--instance", str(instance), **more)
 
+    def ledger(self, url: str, instance: int = 0, *, ready: bool = True) -> Role:
+        """Start a ledger process that writes into the database at `url`."""
+        return self.start("ledger", "--instance", str(instance), ready=ready, database_url=url)
+
     def write(self, *changes: Command) -> None:
         """Write changes of subscriptions; returns when they are acknowledged."""
         senders = load_senders()

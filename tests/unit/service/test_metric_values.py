@@ -11,7 +11,7 @@ from confluent_kafka import libversion
 
 from consumers.service.compiled import is_compiled
 from consumers.service.instruments import Spec
-from consumers.service.metrics import SPECS, DeliveryMetrics, RoleMetrics, RouterMetrics
+from consumers.service.metrics import SPECS, DeliveryMetrics, LedgerMetrics, RoleMetrics, RouterMetrics
 from schemas.records.delivery import Job, Outcome, State
 from tests.unit.service.test_metrics import samples
 
@@ -39,7 +39,7 @@ def outcome(
 
 
 def common(metrics: RoleMetrics) -> None:
-    """Set the metrics that both roles have."""
+    """Set the metrics that all roles have."""
     metrics.set_waiting_for_broker(True)
     metrics.set_lag({"gone": 1})
     metrics.set_lag({"events": 41, "other": 42})
@@ -87,6 +87,19 @@ def delivery() -> DeliveryMetrics:
     return metrics
 
 
+def ledger() -> LedgerMetrics:
+    """Return the ledger's metrics after every method was called."""
+    metrics = LedgerMetrics()
+    common(metrics)
+    metrics.set_waiting_for_database(True)
+    metrics.on_batch(7, 0.5)
+    metrics.on_batch(8, 0.25)
+    metrics.set_lag_seconds(3.5)
+    metrics.set_days_ahead(2.5)
+    metrics.on_truncated(9)
+    return metrics
+
+
 COMMON: Final[list[tuple[Sample, float]]] = [
     (("signpost_waiting_for_broker", {}), 1),
     (("signpost_consumer_lag_records", {"topic": "events"}), 41),
@@ -109,6 +122,17 @@ ROUTER: Final[list[tuple[Sample, float]]] = [
     (("signpost_router_uncommitted_jobs", {}), 6),
     (("signpost_router_commit_duration_seconds_sum", {}), 0.75),
     (("signpost_router_commit_duration_seconds_count", {}), 2),
+]
+LEDGER: Final[list[tuple[Sample, float]]] = [
+    (("signpost_build_info", {"role": "ledger", **BUILD}), 1),
+    *COMMON,
+    (("signpost_ledger_waiting_for_database", {}), 1),
+    (("signpost_ledger_outcomes_total", {}), 15),
+    (("signpost_ledger_batch_duration_seconds_sum", {}), 0.75),
+    (("signpost_ledger_batch_duration_seconds_count", {}), 2),
+    (("signpost_ledger_lag_seconds", {}), 3.5),
+    (("signpost_ledger_days_ahead", {}), 2.5),
+    (("signpost_ledger_truncated_records_total", {}), 9),
 ]
 DELIVERY: Final[list[tuple[Sample, float]]] = [
     (("signpost_build_info", {"role": "deliver", **BUILD}), 1),
@@ -145,7 +169,11 @@ DELIVERY: Final[list[tuple[Sample, float]]] = [
 ]
 
 
-@pytest.mark.parametrize(("metrics", "expected"), [(router, ROUTER), (delivery, DELIVERY)], ids=["router", "delivery"])
+@pytest.mark.parametrize(
+    ("metrics", "expected"),
+    [(router, ROUTER), (delivery, DELIVERY), (ledger, LEDGER)],
+    ids=["router", "delivery", "ledger"],
+)
 def test_values_of_a_role_are_exact(metrics: object, expected: list[tuple[Sample, float]]) -> None:
     """Each sample that is not 0 has the value that was set or counted, and there is no other."""
     assert callable(metrics)
@@ -161,7 +189,7 @@ def test_values_of_a_role_are_exact(metrics: object, expected: list[tuple[Sample
 def test_each_metric_of_the_catalog_has_an_exact_value(spec: Spec) -> None:
     """A metric without a value other than 0 in the lists above could be fixed at 0."""
     suffix = "_sum" if spec.buckets else ""
-    values = [value for (name, labels), value in ROUTER + DELIVERY if name == spec.name + suffix]
+    values = [value for (name, labels), value in ROUTER + DELIVERY + LEDGER if name == spec.name + suffix]
     assert values
     assert 0 not in values
 
@@ -169,6 +197,6 @@ def test_each_metric_of_the_catalog_has_an_exact_value(spec: Spec) -> None:
 def test_every_label_of_the_catalog_is_used() -> None:
     """The samples have the labels of their metric, in the names of the catalog."""
     labels = {spec.name: set(spec.labels) for spec in SPECS}
-    for (name, given), _ in ROUTER + DELIVERY:
+    for (name, given), _ in ROUTER + DELIVERY + LEDGER:
         base = name if name in labels else name.rpartition("_")[0]
         assert set(given) == labels[base], name

@@ -1,0 +1,1 @@
+"""The ledger: reads `outcomes` and writes SQL that answers what happened to a delivery."""

@@ -1,0 +1,75 @@
+"""Decodes the records of the three topics that the ledger reads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
+
+from consumers.kafka.dead_letters import SourceRecord
+from consumers.ledger.rows import DeadLetterRow, OperationRow, Recorded, Unwritten
+from schemas.records.delivery import DeadLetterCodec, OutcomeCodec
+from schemas.records.health import decode_operation
+from schemas.records.topics import TopicNames
+
+Take: TypeAlias = Callable[[SourceRecord, Unwritten], None]
+"""Adds a record to what has to be written; UnreadableRecord if it cannot be decoded."""
+
+
+def readers_of(names: TopicNames) -> Mapping[str, Take]:
+    """Return what to do with a record, by topic."""
+    decode_outcome = OutcomeCodec().decode_as_written
+    decode_letter = DeadLetterCodec().decode
+
+    def outcome(message: SourceRecord, into: Unwritten) -> None:
+        record = decode_outcome(message.value())
+        into.outcomes.append(Recorded(message.partition(), message.offset(), message.timestamp()[1], record))
+
+    def letter(message: SourceRecord, into: Unwritten) -> None:
+        found = decode_letter(message.value())
+        into.dead_letters.append(
+            DeadLetterRow(
+                message.timestamp()[1],
+                message.partition(),
+                message.offset(),
+                found.at_ms,
+                found.reason,
+                storable(found.detail),
+                found.topic,
+                found.partition,
+                found.offset,
+                found.job_id,
+                None if found.subscription_id is None else storable(found.subscription_id),
+                None if found.event_id is None else storable(found.event_id),
+                found.attempts,
+            )
+        )
+
+    def operation(message: SourceRecord, into: Unwritten) -> None:
+        found = decode_operation(message.value())
+        into.operations.append(
+            OperationRow(
+                message.timestamp()[1],
+                message.partition(),
+                message.offset(),
+                found.at_ms,
+                found.kind,
+                found.subscription_id,
+                found.customer_id,
+                found.sender,
+                found.since_ms,
+                found.reason,
+                found.status,
+                found.error,
+                found.topic,
+                found.partition,
+                found.from_offset,
+                found.to_offset,
+            )
+        )
+
+    return {names.outcomes: outcome, names.dead: letter, names.operations: operation}
+
+
+def storable(text: str) -> str:
+    """Return the text without NUL characters, which PostgreSQL cannot store."""
+    return text.replace("\0", "\ufffd") if "\0" in text else text

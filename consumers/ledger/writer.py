@@ -1,0 +1,40 @@
+"""What the ledger needs of a database. `sqlite.py` and `postgresql.py` implement it; all calls block."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Protocol
+
+from consumers.kafka.positions import PartitionKey
+from consumers.ledger.rows import Batch, Delivery, Kept
+from schemas.catalog.errors import Unavailable
+
+
+class DatabaseAway(Unavailable):
+    """The database does not respond, or refuses the request: it is repeated."""
+
+
+class Overtaken(Unavailable):
+    """Another process has advanced a position meanwhile: it owns the partition now. Nothing was written."""
+
+
+class LedgerWriter(Protocol):
+    """Writes batches. Every method raises DatabaseAway if the request fails."""
+
+    def positions(self) -> dict[PartitionKey, int]:
+        """Return the next offset of each partition that has one."""
+
+    def known(self, job_ids: Collection[str], kept: Kept) -> dict[str, Delivery]:
+        """Return those of the deliveries that exist, by job id."""
+
+    def write(self, batch: Batch) -> None:
+        """Write a batch in one transaction, positions included; Overtaken if a position is not the expected one."""
+
+    def keep(self, kept: Kept) -> bool:
+        """Remove some of the rows that are too old, and prepare for those to come; True if old rows remain."""
+
+    def clear(self) -> None:
+        """Remove all rows but totals and positions."""
+
+    def close(self) -> None:
+        """Close the connection."""

@@ -1,0 +1,198 @@
+"""The writers for SQLite and PostgreSQL, on real databases: each test runs on both."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+
+from consumers.ledger.database import engine_of, migrate
+from consumers.ledger.fold import fold
+from consumers.ledger.postgresql import PostgresWriter
+from consumers.ledger.rows import DAY_MS, Advance, Kept, Recorded, Unwritten
+from consumers.ledger.sqlite import SqliteWriter
+from consumers.ledger.tables import DAILY, METADATA
+from consumers.ledger.writer import LedgerWriter, Overtaken
+from schemas.catalog.errors import Unavailable
+from tests.support.parts import need
+from tests.support.postgres import PostgresServer, postgres_server
+from tests.unit.ledger.test_fold import KEPT, NOW_MS, outcome, retry
+
+TOPIC = "outcomes"
+
+
+class Database:
+    """An empty database with the tables of the ledger."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        migrate(url)
+
+    def writer(self) -> LedgerWriter:
+        """Return a writer of its own connection, which has prepared the days to keep."""
+        writer = self.opened()
+        writer.keep(KEPT)
+        return writer
+
+    def opened(self) -> LedgerWriter:
+        """Return a writer of its own connection."""
+        if self.url.startswith("sqlite"):
+            return SqliteWriter(Path(self.url.removeprefix("sqlite:///")))
+        return PostgresWriter(self.url)
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        """Return the rows of a query."""
+        if self.url.startswith("sqlite"):
+            with closing(sqlite3.connect(self.url.removeprefix("sqlite:///"))) as file:
+                return file.execute(query).fetchall()
+        with psycopg.connect(self.url) as connection:
+            return connection.execute(query).fetchall()
+
+    def write(
+        self, writer: LedgerWriter, *outcomes: Recorded, expected: int | None, next_offset: int, kept: Kept = KEPT
+    ) -> None:
+        """Write a batch of partition 3."""
+        known = writer.known({one.record["job_id"] for one in outcomes}, kept)
+        writer.write(fold(Unwritten(list(outcomes)), known, {(TOPIC, 3): Advance(expected, next_offset)}, kept))
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[PostgresServer]:
+    with postgres_server() as running:
+        yield running
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
+    if request.param == "sqlite":
+        return Database(f"sqlite:///{tmp_path / 'ledger.db'}")
+    need("postgres")
+    server: PostgresServer = request.getfixturevalue("server")
+    return Database(server.database(f"test_{uuid4().hex[:12]}"))
+
+
+def test_migrations_create_the_tables_that_the_code_uses(database: Database) -> None:
+    """The migrated database has no difference to the tables of the code, and a second migration changes nothing."""
+    migrate(database.url)
+    engine = engine_of(database.url)
+    with engine.connect() as connection:
+        found = compare_metadata(MigrationContext.configure(connection), METADATA)
+    engine.dispose()
+
+    assert found == []
+
+
+def test_tables_of_a_newer_version_are_refused(database: Database) -> None:
+    """A database that a newer Signpost has upgraded is left alone, and the error says so."""
+    engine = engine_of(database.url)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    engine.dispose()
+
+    with pytest.raises(Unavailable, match="version 9999, which is newer than this Signpost: update it"):
+        migrate(database.url)
+
+
+def test_batch_and_position_are_written_together(database: Database) -> None:
+    """Rows of all tables and the position of the next outcome are there after a batch."""
+    with closing(database.writer()) as writer:
+        assert writer.positions() == {}
+        database.write(writer, retry(5), outcome(6, attempt=2), expected=None, next_offset=7)
+
+        assert writer.positions() == {(TOPIC, 3): 7}
+    assert database.rows("SELECT attempt, state, status, response FROM attempts ORDER BY attempt") == [
+        (1, "retry", 503, b"ok"),
+        (2, "delivered", 200, None),
+    ]
+    assert database.rows("SELECT state, attempts, last_status, ended_runs FROM deliveries") == [
+        ("delivered", 2, 200, 1)
+    ]
+    assert database.rows("SELECT result, count, bucket_0 FROM rollups ORDER BY result") == [
+        ("delivered", 1, 1),
+        ("retry", 1, 1),
+    ]
+    assert database.rows("SELECT delivered, dead, cancelled, attempts FROM totals") == [(1, 0, 0, 2)]
+
+
+def test_later_batches_add_to_numbers_and_replace_the_delivery(database: Database) -> None:
+    """Numbers of several batches are added; a delivery has one row; the latest attempt stays the last."""
+    with closing(database.writer()) as writer:
+        database.write(writer, retry(0, at_ms=NOW_MS + 9), expected=None, next_offset=1)
+        database.write(writer, outcome(1, attempt=2, at_ms=NOW_MS + 5), outcome(2), expected=1, next_offset=3)
+
+    assert database.rows("SELECT state, attempts FROM deliveries") == [("delivered", 3)]
+    assert database.rows("SELECT delivered, attempts, last_at_ms, last_status FROM totals") == [(1, 3, NOW_MS + 9, 503)]
+    assert database.rows("SELECT sum(count) FROM rollups WHERE result = 'delivered'") == [(2,)]
+
+
+def test_process_that_lost_its_partition_writes_nothing(database: Database) -> None:
+    """A batch from a position that another process has advanced is refused, and leaves no row."""
+    with closing(database.writer()) as first, closing(database.writer()) as second:
+        database.write(first, outcome(0), expected=None, next_offset=1)
+        for expected in (None, 0):
+            with pytest.raises(Overtaken):
+                database.write(second, outcome(0), expected=expected, next_offset=1)
+        database.write(second, outcome(1, job_id="job-2"), expected=1, next_offset=2)
+
+    assert database.rows("SELECT delivered FROM totals") == [(2,)]
+    assert len(database.rows("SELECT job_id FROM attempts")) == 2
+
+
+def test_old_rows_are_removed_and_totals_stay(database: Database) -> None:
+    """After the retention rows are gone from all tables but the totals, and new ones can be written."""
+    later = Kept(KEPT.begin_ms + 31 * DAY_MS, KEPT.end_ms + 31 * DAY_MS)
+    with closing(database.writer()) as writer:
+        database.write(writer, retry(0), outcome(1, attempt=2), expected=None, next_offset=2)
+        while writer.keep(later):
+            pass
+        now = NOW_MS + 31 * DAY_MS
+        database.write(
+            writer,
+            outcome(2, job_id="job-2", recorded_at_ms=now, at_ms=now, appended_at_ms=now),
+            expected=2,
+            next_offset=3,
+            kept=later,
+        )
+
+    assert database.rows("SELECT job_id FROM attempts") == [("job-2",)]
+    assert database.rows("SELECT job_id FROM deliveries") == [("job-2",)]
+    assert database.rows("SELECT sum(count) FROM rollups") == [(1,)]
+    assert database.rows("SELECT delivered, attempts FROM totals") == [(2, 3)]
+
+
+def test_any_text_of_an_outcome_can_be_stored(database: Database) -> None:
+    """Quotes, tabs, line ends, emoji and NUL in ids and responses neither break a statement nor the batch."""
+    odd = "a'\"\t\n\\N\0é😀"
+    with closing(database.writer()) as writer:
+        database.write(writer, retry(0, event_id=odd, host=odd, response=odd.encode()), expected=None, next_offset=1)
+
+    assert database.rows("SELECT event_id, host, response FROM attempts") == [
+        (odd.replace("\0", "\ufffd"), odd.replace("\0", "\ufffd"), odd.encode())
+    ]
+
+
+def test_postgres_days_are_made_ahead_and_dropped(server_url: str) -> None:
+    """PostgreSQL has a partition for each day to keep and two days ahead, no default one, and none that is older."""
+    database = Database(server_url)
+    with closing(database.writer()) as writer:
+        writer.keep(Kept(KEPT.begin_ms + DAY_MS, KEPT.end_ms + DAY_MS))
+    names = [name for (name,) in database.rows("SELECT relname FROM pg_class WHERE relispartition AND relkind = 'r'")]
+
+    for table in DAILY:
+        assert len([name for name in names if name.startswith(f"{table}_2")]) == 33
+    assert not [name for name in names if "default" in name]
+
+
+@pytest.fixture
+def server_url(request: pytest.FixtureRequest) -> str:
+    need("postgres")
+    server: PostgresServer = request.getfixturevalue("server")
+    return server.database(f"test_{uuid4().hex[:12]}")
