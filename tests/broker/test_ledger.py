@@ -180,10 +180,13 @@ def test_ledger_waits_for_its_database(pipeline: Pipeline, receiver: Receiver) -
         assert ledger.terminate() == 0
 
 
-def test_two_ledgers_share_the_partitions(pipeline: Pipeline, receiver: Receiver, database: LedgerDatabase) -> None:
+def test_two_ledgers_share_the_partitions(
+    pipeline: Pipeline, receiver: Receiver, request: pytest.FixtureRequest
+) -> None:
     """A second process takes over partitions while outcomes arrive, and each outcome counts once."""
-    if database.url.startswith("sqlite"):
-        pytest.skip("SQLite has one writing process")
+    need("postgres")
+    server: PostgresServer = request.getfixturevalue("server")
+    database = LedgerDatabase(server.database(f"test_{uuid4().hex[:12]}"))
     pipeline.subscribe(*(f"{receiver.url}{number}" for number in range(20)))
     first = pipeline.ledger(database.url, 0)
     pipeline.router()
