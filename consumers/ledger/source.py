@@ -14,11 +14,9 @@ from typing import Any, Final, cast
 import structlog
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
-from consumers.kafka.admin import CLIENT_ERRORS, reason_of
 from consumers.kafka.dead_letters import SourceRecord
-from consumers.kafka.group_member import member_config
-from consumers.kafka.positions import PartitionKey, failed_for_good, is_lost_broker, refuse_hopeless
-from consumers.kafka.threads import in_thread
+from consumers.kafka.group_member import OUTSIDE_OF_LOG, close_within, member_config, poll_messages
+from consumers.kafka.positions import PartitionKey, is_lost_broker, refuse_hopeless
 from consumers.kafka.topic_reader import Range
 from consumers.kafka.truncation import Truncation
 from schemas.catalog.errors import Unavailable
@@ -43,7 +41,7 @@ def start_of(log: Range, position: int | None) -> Start:
     if position > log.end:
         raise Unavailable(
             f"the ledger has read {log.topic} partition {log.partition} up to offset {position}, but it ends at "
-            f"{log.end}: was the topic created again? `signpost ledger rebuild` starts from its beginning"
+            f"{log.end}: was the topic created again? Give the ledger an empty database"
         )
     lost = Truncation(log.topic, log.partition, position, log.begin) if position < log.begin else None
     return Start(max(position, log.begin), lost)
@@ -96,12 +94,7 @@ class LedgerSource:
         """Return records that have arrived, after at most `seconds`. With a limit of 0, only stay in the group."""
         self._pause(limit == 0)
         assignment = self.assignment
-        try:
-            first = self._consumer.poll(seconds)
-            # `consume` with a timeout would wait for all of them.
-            messages = [] if first is None else [first, *self._consumer.consume(max(0, limit - 1), 0)]
-        except CLIENT_ERRORS as error:
-            raise Unavailable(failed_for_good(reason_of(error))) from error
+        messages = poll_messages(self._consumer, seconds, limit)
         if self._fatal is not None:
             raise Unavailable(self._fatal)
         if assignment != self.assignment or not self.reading:
@@ -111,10 +104,7 @@ class LedgerSource:
 
     def close(self, seconds: float) -> None:
         """Leave the group; gives up after `seconds`."""
-        try:
-            in_thread("close", self._consumer.close).result(seconds)
-        except TimeoutError:
-            _log.warning("consumer.close_failed")
+        close_within(self._consumer, seconds, _log)
 
     def _pause(self, pause: bool) -> None:
         if not self.reading or pause == self._paused:
@@ -127,7 +117,7 @@ class LedgerSource:
         error = message.error()
         if error is None:
             return True
-        if error.code() in {KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE}:
+        if error.code() in OUTSIDE_OF_LOG:
             self.misplaced = True
         else:
             self._on_error(error)

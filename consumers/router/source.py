@@ -14,11 +14,10 @@ import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from consumers.kafka.admin import CLIENT_ERRORS, reason_of
+from consumers.kafka.admin import CLIENT_ERRORS
 from consumers.kafka.dead_letters import SourceRecord
-from consumers.kafka.group_member import member_config
+from consumers.kafka.group_member import OUTSIDE_OF_LOG, close_within, member_config, poll_messages
 from consumers.kafka.positions import CommittedPositions, PartitionKey, failed_for_good, is_lost_broker
-from consumers.kafka.threads import in_thread
 from consumers.kafka.truncation import Truncation
 from consumers.router.source_positions import SourcePositionsRecorder
 from consumers.router.source_recovery import Positions, SourceRecovery, StartAt
@@ -131,12 +130,7 @@ class Source:
         if self._reading:
             self._recorder.poll(self._now_s(), self._owned)
         assignment = self.assignment
-        try:
-            # `consume` with a time-out would wait for all `limit` messages.
-            first = self._consumer.poll(seconds)
-            messages = [] if first is None else [first, *self._consumer.consume(limit - 1, 0)]
-        except CLIENT_ERRORS as error:
-            raise Unavailable(failed_for_good(reason_of(error))) from error
+        messages = poll_messages(self._consumer, seconds, limit)
         if self._fatal is not None:
             raise Unavailable(self._fatal)
         if assignment != self.assignment:
@@ -205,16 +199,8 @@ class Source:
         return found
 
     def close(self, seconds: float) -> None:
-        """Close the consumer, which leaves the group unless it is a static member; gives up after `seconds`.
-
-        A commit in flight to a coordinator that does not respond would block the close for minutes, and no call cancels
-        it. The process then exits with the consumer still open.
-        """
-        closing = in_thread("close", self._consumer.close)
-        try:
-            closing.result(seconds)
-        except TimeoutError:
-            _log.warning("consumer.close_failed")
+        """Close the consumer; gives up after `seconds`."""
+        close_within(self._consumer, seconds, _log)
 
     def _find_positions(self) -> None:
         if self._recovery is None:
@@ -234,7 +220,7 @@ class Source:
         error = message.error()
         if error is None:
             return True
-        if error.code() in {KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE}:
+        if error.code() in OUTSIDE_OF_LOG:
             self.misplaced = True
         else:
             self._on_error(error)
