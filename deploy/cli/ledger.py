@@ -17,7 +17,7 @@ from consumers.ledger.rebuild import rebuild
 from consumers.ledger.rows import Kept
 from deploy.cli.context import settings_of
 from deploy.cli.options import options_of
-from deploy.cli.role import Supervised, refuse_instance_of_up, run_role
+from deploy.cli.role import Listen, Supervised, instance_option, refuse_instance_of_up, run_role
 from deploy.config.admin import reachable_admin
 from deploy.config.database import database_url_of
 from deploy.roles.ledger import build, writer_of
@@ -28,17 +28,8 @@ app = typer.Typer(invoke_without_command=True, add_completion=False, rich_markup
 @app.callback()
 def _ledger(
     ctx: typer.Context,
-    instance: Annotated[
-        int | None,
-        typer.Option(
-            min=0,
-            help="Number of this process among the ledgers, for `group.instance.id`: with it, a restart keeps the "
-            "process's partitions.",
-        ),
-    ] = None,
-    listen: Annotated[
-        str | None, typer.Option(metavar="HOST:PORT", help="Address of /metrics, /healthz and /readyz.")
-    ] = None,
+    instance: Annotated[int | None, instance_option("ledgers")] = None,
+    listen: Listen = None,
     *,
     supervised: Supervised = False,
 ) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Annotated, Protocol, TypeAlias
 
 import typer
+from typer.models import OptionInfo
 
 from consumers.service.metrics import RoleMetrics
 from consumers.service.signals import Stop
@@ -18,6 +19,20 @@ from schemas.catalog.errors import InvalidInput, RestartRequired
 from schemas.settings.settings import Settings
 
 Supervised: TypeAlias = Annotated[bool, typer.Option("--supervised", hidden=True, help="Started by `signpost up`.")]
+
+Listen: TypeAlias = Annotated[
+    str | None, typer.Option(metavar="HOST:PORT", help="Address of /metrics, /healthz and /readyz.")
+]
+
+
+def instance_option(processes: str) -> OptionInfo:
+    """Return the option --instance of a role; `processes` is what its processes are called, such as `routers`."""
+    option: OptionInfo = typer.Option(
+        min=0,
+        help=f"Number of this process among the {processes}, for `group.instance.id`: with it, a restart keeps the "
+        "process's partitions.",
+    )
+    return option
 
 
 class Role(Protocol):

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from deploy.cli.context import command_app, settings_of
-from deploy.cli.role import Supervised, refuse_instance_of_up, run_role
+from deploy.cli.role import Listen, Supervised, instance_option, refuse_instance_of_up, run_role
 from deploy.roles.router import build
 
 app = command_app()
@@ -16,17 +16,8 @@ app = command_app()
 @app.command()
 def _router(
     ctx: typer.Context,
-    instance: Annotated[
-        int | None,
-        typer.Option(
-            min=0,
-            help="Number of this process among the routers, for `group.instance.id`: with it, a restart keeps the "
-            "process's partitions.",
-        ),
-    ] = None,
-    listen: Annotated[
-        str | None, typer.Option(metavar="HOST:PORT", help="Address of /metrics, /healthz and /readyz.")
-    ] = None,
+    instance: Annotated[int | None, instance_option("routers")] = None,
+    listen: Listen = None,
     *,
     supervised: Supervised = False,
 ) -> None:
