@@ -1,4 +1,4 @@
-"""Turns a batch of outcomes into rows. Pure: what is known of their deliveries is an argument."""
+"""Turns a batch of outcomes into rows. Pure: the deliveries that exist are an argument."""
 
 from __future__ import annotations
 

@@ -38,8 +38,8 @@ def readers_of(names: TopicNames) -> Mapping[str, Take]:
                 found.partition,
                 found.offset,
                 found.job_id,
-                None if found.subscription_id is None else storable(found.subscription_id),
-                None if found.event_id is None else storable(found.event_id),
+                _storable(found.subscription_id),
+                _storable(found.event_id),
                 found.attempts,
             )
         )
@@ -53,9 +53,9 @@ def readers_of(names: TopicNames) -> Mapping[str, Take]:
                 message.offset(),
                 found.at_ms,
                 found.kind,
-                found.subscription_id,
-                found.customer_id,
-                found.sender,
+                _storable(found.subscription_id),
+                _storable(found.customer_id),
+                _storable(found.sender),
                 found.since_ms,
                 found.reason,
                 found.status,
@@ -68,6 +68,10 @@ def readers_of(names: TopicNames) -> Mapping[str, Take]:
         )
 
     return {names.outcomes: outcome, names.dead: letter, names.operations: operation}
+
+
+def _storable(text: str | None) -> str | None:
+    return None if text is None else storable(text)
 
 
 def storable(text: str) -> str:
