@@ -12,7 +12,7 @@ from deploy.config.drain import longest_timeout
 from deploy.config.sealing_key import sealer_of
 from deploy.config.senders import senders_of
 from deploy.config.subscription_file import SubscriptionFile
-from producers.subscriptions.changes import Unreadable
+from producers.compacted.log import Unreadable
 from producers.subscriptions.log import SubscriptionLog
 from producers.subscriptions.writer import SubscriptionWriter
 from schemas.catalog.errors import SubscriptionError

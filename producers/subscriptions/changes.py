@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Literal, TypeAlias
 
+from producers.compacted.log import Unreadable
 from schemas.subscriptions.changes import Changes
 from schemas.subscriptions.rules import Draft, NoSecret
 from schemas.subscriptions.subscription import Subscription
@@ -75,13 +76,6 @@ class Delete:
 
 Command: TypeAlias = Apply | Change | Rotate | Pause | Resume | Reseal | Delete
 Effect: TypeAlias = Literal["created", "changed", "paused", "resumed", "rotated", "resealed", "deleted", "unchanged"]
-
-
-@dataclass(frozen=True, slots=True)
-class Unreadable:
-    """An unreadable record. It can only be overwritten or deleted."""
-
-    reason: str
 
 
 Current: TypeAlias = Subscription | Unreadable | None

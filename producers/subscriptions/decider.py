@@ -11,6 +11,7 @@ from dataclasses import replace
 from operator import attrgetter
 from typing import Final, assert_never
 
+from producers.compacted.log import Unreadable
 from producers.subscriptions.changes import (
     Apply,
     Change,
@@ -22,7 +23,6 @@ from producers.subscriptions.changes import (
     Result,
     Resume,
     Rotate,
-    Unreadable,
 )
 from producers.subscriptions.sealed_fields import SealedFields, sealed_in, setting_fields
 from schemas.catalog.errors import SealBroken, SubscriptionError

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import TypeAlias
 
-from producers.subscriptions.changes import Current, Result
+from producers.subscriptions.changes import Result
 from schemas.catalog.errors import SubscriptionError
 from schemas.senders.sender import Sender
 from schemas.subscriptions.subscription import Subscription
 
+OfCustomer: TypeAlias = Callable[[str, str], Iterable[Subscription]]
+"""(sender, customer id) to the present subscriptions of a customer."""
 
-def check_limits(present: Iterable[Current], results: Iterable[Result], senders: Mapping[str, Sender]) -> None:
+
+def check_limits(present: OfCustomer, results: Iterable[Result], senders: Mapping[str, Sender]) -> None:
     """Check the senders' limits for `present` after `results`; paused subscriptions count too.
 
     SubscriptionError names each customer whose new subscriptions exceed a limit. Without new ones nothing is refused:
@@ -19,22 +23,18 @@ def check_limits(present: Iterable[Current], results: Iterable[Result], senders:
     """
     results = list(results)
     created = {result.id: result.subscription for result in results if result.effect == "created"}
-    if not created:
-        return
-    deleted = {result.id for result in results if result.effect == "deleted"}
-    counts = Counter(
-        (one.sender, one.customer_id)
-        for one in present
-        if isinstance(one, Subscription) and one.id not in deleted and one.id not in created
-    )
+    gone = {result.id for result in results if result.effect == "deleted"}
     made = Counter((one.sender, one.customer_id) for one in created.values() if one is not None)
     problems = []
     for (name, customer), count in made.items():
         most = senders[name].max_subscriptions if name in senders else None
-        if most is not None and counts[name, customer] + count > most:
+        if most is None:
+            continue
+        others = sum(one.id not in gone and one.id not in created for one in present(name, customer))
+        if others + count > most:
             problems.append(
-                f"customer {customer} has {counts[name, customer]} subscriptions of sender {name}, and {count} more "
-                f"would be created; at most {most} are allowed: delete one first"
+                f"customer {customer} has {others} subscriptions of sender {name}, and {count} more would be created; "
+                f"at most {most} are allowed: delete one first"
             )
     if problems:
         raise SubscriptionError(*problems)

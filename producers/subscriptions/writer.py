@@ -1,42 +1,31 @@
 """The single writer of subscriptions.
 
-A compacted topic has no compare-and-set. Therefore all subscriptions of a customer are on one partition, and each
-partition has one transactional id. A writer initializes that id, which fences the previous writer; then it reads the
-partition to its end, decides, writes and commits. A writer that was fenced or got no response starts again with the
-same request ids, and recognises by them the records that it has written already. A change is acknowledged some time
-after it was read back (acknowledgement.py).
+A compacted topic has no compare-and-set. Therefore all subscriptions of a customer are on one partition, and a writer
+has exclusive access to the partition while it decides and writes (producers/compacted/partition_owner.py). A writer
+that was fenced or got no response starts again with the same request ids, and recognises by them the records that it
+has written already. A change is acknowledged some time after it was read back (producers/compacted/acknowledgement.py).
 """
 
 from __future__ import annotations
 
-import logging
 import random
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
-from typing import Final
+from operator import itemgetter
+from typing import Final, TypeAlias, TypeVar
 
-from confluent_kafka import KafkaError, KafkaException, Message, Producer
-
-from producers.subscriptions.acknowledgement import acknowledge_after_s
-from producers.subscriptions.changes import (
-    Apply,
-    Change,
-    Command,
-    Current,
-    Delete,
-    PlannedCommand,
-    Result,
-    Rotate,
-    Unreadable,
-)
+from producers.compacted.acknowledgement import acknowledge_after_s
+from producers.compacted.log import Unreadable
+from producers.compacted.partition_owner import KeyedRecord, PartitionOwner, Write
+from producers.subscriptions.changes import Apply, Change, Command, Current, Delete, PlannedCommand, Result, Rotate
 from producers.subscriptions.decider import Decider, is_own, is_sealed_by
 from producers.subscriptions.limits import check_limits
 from producers.subscriptions.log import SubscriptionLog
 from producers.subscriptions.sealed_fields import sealed_in
-from schemas.catalog.errors import SealBroken, SubscriptionError, Unavailable
+from schemas.catalog.errors import SealBroken, SignpostError, SubscriptionError, Unavailable
 from schemas.records.partitioner import partition_of
 from schemas.records.topics import TopicNames
 from schemas.senders.sender import Sender
@@ -45,26 +34,9 @@ from schemas.subscriptions.subscription import Subscription, encode_subscription
 
 # Records per transaction. A transaction contains whole customers: after a failure each customer is done or untouched.
 BATCH: Final = 500
-_CALL_S: Final = 10.0
-_BACKOFF_S: Final = (0.02, 0.2)
-_TUNING: Final[dict[str, str | int]] = {"linger.ms": 0, "compression.type": "lz4"}
-_OWN: Final[dict[str, str | int | bool]] = {
-    "acks": "all",
-    "enable.idempotence": True,
-    "transaction.timeout.ms": 5_000,
-    # Nearly every transaction waits for one backoff (CONCURRENT_TRANSACTIONS); the default is 100 ms.
-    "retry.backoff.ms": 1,
-    "retry.backoff.max.ms": 5,
-}
-_HOPELESS: Final = frozenset(
-    {
-        KafkaError.TOPIC_AUTHORIZATION_FAILED,
-        KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
-        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
-        KafkaError.SASL_AUTHENTICATION_FAILED,
-        KafkaError.MSG_SIZE_TOO_LARGE,
-    }
-)
+
+_R = TypeVar("_R", Result, Result | SignpostError)
+_DecideBatch: TypeAlias = Callable[[int, Sequence[PlannedCommand], Mapping[str, Result]], list[tuple[_R, bool]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,20 +66,30 @@ class SubscriptionWriter:
         *,
         environment: Environment | None = None,
         timeout_s: float = 30.0,
+        fetch_wait_ms: int = 10,
     ) -> None:
-        self._kafka = kafka
-        self._names = names
         self._senders = senders
         self._sealer = sealer
         self._environment = environment or Environment()
         self._timeout_s = timeout_s
         self._read_back_s = 0.0  # the maximum
         self._decider = Decider(names.subscriptions, senders, sealer)
+        self._has_key_of_present = False
         self.log = SubscriptionLog(
             kafka,
             names.subscriptions,
             monotonic=self._environment.monotonic,
             sleep=self._environment.sleep,
+            timeout_s=timeout_s,
+            fetch_wait_ms=fetch_wait_ms,
+        )
+        self._owner = PartitionOwner(
+            kafka,
+            self.log,
+            lambda partition: f"{names.prefix}subscriptions.{partition}",
+            monotonic=self._environment.monotonic,
+            sleep=self._environment.sleep,
+            uniform=self._environment.uniform,
             timeout_s=timeout_s,
         )
 
@@ -137,12 +119,44 @@ class SubscriptionWriter:
             else:
                 work.append((partition, self._customer(planned_command, partition), planned_command))
         for partition, planned_commands in groupby(sorted(work, key=lambda item: item[:2]), key=lambda item: item[0]):
-            for result in self._write_partition(partition, list(_batches(planned_commands))):
-                results[result.id] = result
-                on_written(result)
+            for batch in _batches(planned_commands):
+                for result in self._write_batch(partition, batch, self._decide_all):
+                    results[result.id] = result
+                    on_written(result)
         if work:
-            self._environment.sleep(acknowledge_after_s(self._read_back_s))
+            self._environment.sleep(self.acknowledge_after_s())
         return [results[command.id] for command in commands]
+
+    def write_each(self, commands: Sequence[Command]) -> list[Result | SignpostError]:
+        """Execute independent commands, at most one per id; return the result or the error of each.
+
+        The results are committed and read back. The caller waits for `acknowledge_after_s` before it acknowledges them.
+        """
+        self.read()
+        done: dict[str, Result | SignpostError] = {}
+        work: list[tuple[int, PlannedCommand]] = []
+        for command in commands:
+            try:
+                ((planned_command, partition, result),) = self._plan([command])
+            except SignpostError as error:
+                done[command.id] = error
+            else:
+                done[command.id] = result
+                if result.effect != "unchanged":
+                    work.append((partition, planned_command))
+        for partition, planned in groupby(sorted(work, key=itemgetter(0)), key=itemgetter(0)):
+            batch = [planned_command for _, planned_command in planned]
+            try:
+                results = self._write_batch(partition, batch, self._decide_each)
+            except Unavailable as error:
+                done |= dict.fromkeys((planned_command.command.id for planned_command in batch), error)
+            else:
+                done |= {one.command.id: result for one, result in zip(batch, results, strict=True)}
+        return [done[command.id] for command in commands]
+
+    def acknowledge_after_s(self) -> float:
+        """Return the wait after which all that was written counts in every process, in seconds."""
+        return acknowledge_after_s(self._read_back_s)
 
     def close(self) -> None:
         """Close the connections to the broker."""
@@ -161,7 +175,7 @@ class SubscriptionWriter:
                 problems.extend(error.problems)
         if problems:
             raise SubscriptionError(*problems)
-        check_limits((found for _, found in self.log.items()), [result for _, _, result in planned], self._senders)
+        check_limits(self.log.of_customer, [result for _, _, result in planned], self._senders)
         if any(
             result.subscription and is_sealed_by(planned_command, result.subscription)
             for planned_command, _, result in planned
@@ -202,69 +216,63 @@ class SubscriptionWriter:
 
     def _check_key(self) -> None:
         """Refuse to seal with a key that opens none of the present secrets: delivery could not open the new ones."""
+        if self._sealer is None or self._has_key_of_present:
+            return
         present = (found for _, found in self.log.items() if isinstance(found, Subscription))
         sealed = [each.sealed for found in present for each in sealed_in(found)]
-        if self._sealer is not None and sealed and not any(self._sealer.has_key_of(each) for each in sealed):
+        if sealed and not any(self._sealer.has_key_of(each) for each in sealed):
             raise SealBroken(
                 f"the sealing key {self._sealer.key_names} opens none of the present secrets of this installation; "
                 f"{ADD_THE_KEY}"
             )
+        self._has_key_of_present = True
 
-    def _write_partition(self, partition: int, batches: list[list[PlannedCommand]]) -> Iterator[Result]:
-        """Yield the results of the batches in order, each after its records have been read back."""
+    def _write_batch(self, partition: int, batch: Sequence[PlannedCommand], decide: _DecideBatch[_R]) -> list[_R]:
+        """Write the records of a batch in one transaction; return the results in the order of the commands."""
+        # Results whose records may be committed, even if an error was reported.
         tried: dict[str, Result] = {}
-        deadline = self._environment.monotonic() + self._timeout_s
-        while batches:
+        results: list[_R] = []
+
+        def write() -> Write:
+            decisions = decide(partition, batch, tried)
+            results[:] = [result for result, _ in decisions]
+            new = [result for result, is_new in decisions if is_new and isinstance(result, Result)]
+            tried.update({result.id: result for result in new})
+            return Write([KeyedRecord(result.id, _value_of(result)) for result in new])
+
+        self._read_back_s = max(self._read_back_s, self._owner.write(partition, write))
+        return results
+
+    def _decide_all(
+        self, partition: int, batch: Sequence[PlannedCommand], tried: Mapping[str, Result]
+    ) -> list[tuple[Result, bool]]:
+        """Return the results, and whether each has a record to write; SubscriptionError if one is not possible."""
+        decisions = [self._decide(partition, planned_command, tried) for planned_command in batch]
+        check_limits(self.log.of_customer, [result for result, is_new in decisions if is_new], self._senders)
+        return decisions
+
+    def _decide_each(
+        self, partition: int, batch: Sequence[PlannedCommand], tried: Mapping[str, Result]
+    ) -> list[tuple[Result | SignpostError, bool]]:
+        """Return the result or the error of each command, and whether it has a record to write."""
+        decisions: list[tuple[Result | SignpostError, bool]] = []
+        written: list[Result] = []
+        for planned_command in batch:
             try:
-                producer = self._take_over(partition)
-                while batches:
-                    yield from self._write_batch(producer, partition, batches[0], tried)
-                    del batches[0]
-                    deadline = self._environment.monotonic() + self._timeout_s
-            except (KafkaException, Unavailable) as error:
-                cause = _cause(error)
-                if cause.code() in _HOPELESS or self._environment.monotonic() > deadline:
-                    raise Unavailable(
-                        f"{self._names.subscriptions} could not be written: {cause}; unconfirmed changes may have been "
-                        "written: run the same command again"
-                    ) from error
-                self._environment.sleep(self._environment.uniform(*_BACKOFF_S))
-
-    def _take_over(self, partition: int) -> Producer:
-        """Fence the previous writer of the partition, and read all that it committed."""
-        transactional_id = {"transactional.id": f"{self._names.prefix}subscriptions.{partition}"}
-        # The calls raise all errors. Without an error_cb, callbacks would raise them too.
-        own = {**_OWN, **transactional_id, "error_cb": lambda _: None}
-        producer = Producer({**_TUNING, **self._kafka, **own}, logger=logging.getLogger("signpost.kafka"))
-        # Without all metadata, librdkafka looks up the coordinator on a timer of 500 ms; metadata of a single topic is
-        # sometimes not enough.
-        producer.list_topics(timeout=_CALL_S)
-        producer.init_transactions(_CALL_S)
-        self.log.read_all_of(partition)
-        return producer
-
-    def _write_batch(
-        self, producer: Producer, partition: int, planned_commands: list[PlannedCommand], tried: dict[str, Result]
-    ) -> list[Result]:
-        results = [
-            self._decide(planned_command, self.log.on(partition, planned_command.command.id), tried)
-            for planned_command in planned_commands
-        ]
-        records = [result for result, is_new in results if is_new]
-        if records:
-            check_limits(self.log.all_on(partition), records, self._senders)
-            # From here on the records may be committed, even if an error is reported.
-            tried |= {result.id: result for result in records}
-            written = self._commit(producer, partition, records)
-            started_s = self._environment.monotonic()
-            self.log.read_to({partition: max(written) + 1})
-            self._read_back_s = max(self._read_back_s, self._environment.monotonic() - started_s)
-        return [result for result, _ in results]
+                result, is_new = self._decide(partition, planned_command, tried)
+                if is_new:
+                    check_limits(self.log.of_customer, [*written, result], self._senders)
+                    written.append(result)
+                decisions.append((result, is_new))
+            except SignpostError as error:
+                decisions.append((error, False))
+        return decisions
 
     def _decide(
-        self, planned_command: PlannedCommand, current: Current, tried: dict[str, Result]
+        self, partition: int, planned_command: PlannedCommand, tried: Mapping[str, Result]
     ) -> tuple[Result, bool]:
         """Return the result, and whether it has a record to write."""
+        current = self.log.on(partition, planned_command.command.id)
         before = tried.get(planned_command.command.id)
         if before is not None and (
             is_own(planned_command, current) or (current is None and isinstance(planned_command.command, Delete))
@@ -272,34 +280,6 @@ class SubscriptionWriter:
             return before, False
         result = self._decider.decide(planned_command, current, self._now_ms())
         return result, result.effect != "unchanged"
-
-    def _commit(self, producer: Producer, partition: int, results: list[Result]) -> list[int]:
-        """Write the records in one transaction and return their offsets."""
-        offsets: list[int] = []
-        failed: list[KafkaError] = []
-
-        def reported(error: KafkaError | None, message: Message) -> None:
-            offset = message.offset()
-            if error is not None:
-                failed.append(error)
-            elif offset is not None:
-                offsets.append(offset)
-
-        producer.begin_transaction()
-        try:
-            for result in results:
-                value = None if result.subscription is None else encode_subscription(result.subscription)
-                topic = self._names.subscriptions
-                producer.produce(topic, key=result.id, value=value, partition=partition, on_delivery=reported)
-            producer.commit_transaction(_CALL_S)
-        except KafkaException as error:
-            if _cause(error).txn_requires_abort():
-                # An open transaction blocks every reader of the partition until the broker ends it.
-                producer.abort_transaction(_CALL_S)
-            if failed:
-                raise KafkaException(failed[0]) from error
-            raise
-        return offsets
 
     def _now_ms(self) -> int:
         return int(self._environment.clock() * 1000)
@@ -318,6 +298,5 @@ def _batches(work: Iterator[tuple[int, str, PlannedCommand]]) -> Iterator[list[P
         yield batch
 
 
-def _cause(error: KafkaException | Unavailable) -> KafkaError:
-    cause = error.args[0] if error.args else None
-    return cause if isinstance(cause, KafkaError) else KafkaError(KafkaError._FAIL, str(error))
+def _value_of(result: Result) -> bytes | None:
+    return None if result.subscription is None else encode_subscription(result.subscription)

@@ -6,7 +6,7 @@ import pytest
 from confluent_kafka import IsolationLevel, Producer
 
 from deploy.dev.broker import Broker
-from producers.subscriptions.acknowledgement import ACKNOWLEDGE_AFTER_S
+from producers.compacted.acknowledgement import ACKNOWLEDGE_AFTER_S
 from producers.subscriptions.changes import Apply, Command, Delete, Effect, Pause, Result, Resume
 from producers.subscriptions.writer import Environment
 from schemas.catalog.errors import SealBroken, SubscriptionError, Unavailable

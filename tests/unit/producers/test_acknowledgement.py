@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from consumers.subscriptions.staleness import MAX_STALENESS_MS
-from producers.subscriptions.acknowledgement import ACKNOWLEDGE_AFTER_S, acknowledge_after_s
+from producers.compacted.acknowledgement import ACKNOWLEDGE_AFTER_S, acknowledge_after_s
 
 pytestmark = pytest.mark.promise(7)
 

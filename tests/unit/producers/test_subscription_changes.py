@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from producers.compacted.log import Unreadable
 from producers.subscriptions.changes import (
     Apply,
     Change,
@@ -19,7 +20,6 @@ from producers.subscriptions.changes import (
     Result,
     Resume,
     Rotate,
-    Unreadable,
 )
 from producers.subscriptions.decider import Decider, is_own
 from schemas.catalog.errors import InvalidInput, SealBroken, SubscriptionError

@@ -1,0 +1,1 @@
+"""Compacted topics as their writers see them: read to the end, exclusive access, acknowledgement."""

@@ -1,0 +1,165 @@
+"""Exclusive write access to the partitions of a compacted topic.
+
+Each partition has a transactional id. A writer that initializes this id fences the previous writer; then it reads the
+partition to its end, decides, writes and commits. As long as nobody fences it, its log has every record of the
+partition, so the next write needs no second initialization.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from producers.compacted.log import CompactedLog
+from schemas.catalog.errors import Unavailable
+
+_CALL_S: Final = 10.0
+_BACKOFF_S: Final = (0.02, 0.2)
+_TUNING: Final[dict[str, str | int]] = {"linger.ms": 0, "compression.type": "lz4"}
+_OWN: Final[dict[str, str | int | bool]] = {
+    "acks": "all",
+    "enable.idempotence": True,
+    "transaction.timeout.ms": 5_000,
+    # Nearly every transaction waits for one backoff (CONCURRENT_TRANSACTIONS); the default is 100 ms.
+    "retry.backoff.ms": 1,
+    "retry.backoff.max.ms": 5,
+}
+_HOPELESS: Final = frozenset(
+    {
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+        KafkaError.SASL_AUTHENTICATION_FAILED,
+        KafkaError.MSG_SIZE_TOO_LARGE,
+    }
+)
+
+
+class KeyedRecord(NamedTuple):
+    """A record to write on the owned partition; a value of None deletes the key."""
+
+    key: str
+    value: bytes | None
+
+
+class SideRecord(NamedTuple):
+    """A record of the same transaction on another topic, on any partition."""
+
+    topic: str
+    key: bytes
+    value: bytes
+
+
+class Write(NamedTuple):
+    """What one transaction writes."""
+
+    records: Sequence[KeyedRecord]
+    side_records: Sequence[SideRecord] = ()
+
+
+class PartitionOwner:
+    """Writes to the partitions of a topic that `log` reads.
+
+    `transactional_id` returns the id of a partition. A write is repeated for `timeout_s` before Unavailable.
+    """
+
+    def __init__(
+        self,
+        kafka: Mapping[str, str],
+        log: CompactedLog[Any],
+        transactional_id: Callable[[int], str],
+        *,
+        monotonic: Callable[[], float],
+        sleep: Callable[[float], None],
+        uniform: Callable[[float, float], float],
+        timeout_s: float,
+    ) -> None:
+        self._kafka = kafka
+        self._log = log
+        self._transactional_id = transactional_id
+        self._monotonic = monotonic
+        self._sleep = sleep
+        self._uniform = uniform
+        self._timeout_s = timeout_s
+        self._producers: dict[int, Producer] = {}
+
+    def write(self, partition: int, decide: Callable[[], Write]) -> float:
+        """Write what `decide` returns; return how long reading it back took, in seconds.
+
+        `decide` is called with exclusive access, when the log has read the partition to its end. It is called again in
+        each repetition: after an error the records may have been written or not.
+        """
+        deadline = self._monotonic() + self._timeout_s
+        while True:
+            try:
+                producer = self._producers.get(partition) or self._take_over(partition)
+                write = decide()
+                if not write.records:
+                    return 0.0
+                return self._read_back(partition, _commit(producer, self._log.topic, partition, write))
+            except (KafkaException, Unavailable) as error:
+                self._producers.pop(partition, None)
+                cause = cause_of(error)
+                if cause.code() in _HOPELESS or self._monotonic() > deadline:
+                    raise Unavailable(
+                        f"{self._log.topic} could not be written: {cause}; unconfirmed changes may have been "
+                        "written: run the same command again"
+                    ) from error
+                self._sleep(self._uniform(*_BACKOFF_S))
+
+    def _take_over(self, partition: int) -> Producer:
+        """Fence the previous writer of the partition, and read all that it committed."""
+        transactional_id = {"transactional.id": self._transactional_id(partition)}
+        # The calls raise all errors. Without an error_cb, callbacks would raise them too.
+        own = {**_OWN, **transactional_id, "error_cb": lambda _: None}
+        producer = Producer({**_TUNING, **self._kafka, **own}, logger=logging.getLogger("signpost.kafka"))
+        # Without all metadata, librdkafka looks up the coordinator on a timer of 500 ms; metadata of a single topic is
+        # sometimes not enough.
+        producer.list_topics(timeout=_CALL_S)
+        producer.init_transactions(_CALL_S)
+        self._log.read_all_of(partition)
+        self._producers[partition] = producer
+        return producer
+
+    def _read_back(self, partition: int, offsets: Iterable[int]) -> float:
+        started_s = self._monotonic()
+        self._log.read_to({partition: max(offsets) + 1})
+        return self._monotonic() - started_s
+
+
+def _commit(producer: Producer, topic: str, partition: int, write: Write) -> list[int]:
+    """Write the records in one transaction and return the offsets of those on the partition."""
+    offsets: list[int] = []
+    failed: list[KafkaError] = []
+
+    def reported(error: KafkaError | None, message: Message) -> None:
+        offset = message.offset()
+        if error is not None:
+            failed.append(error)
+        elif offset is not None and message.topic() == topic:
+            offsets.append(offset)
+
+    producer.begin_transaction()
+    try:
+        for key, value in write.records:
+            producer.produce(topic, key=key, value=value, partition=partition, on_delivery=reported)
+        for other in write.side_records:
+            producer.produce(other.topic, key=other.key, value=other.value, on_delivery=reported)
+        producer.commit_transaction(_CALL_S)
+    except KafkaException as error:
+        if cause_of(error).txn_requires_abort():
+            # An open transaction blocks every reader of the partition until the broker ends it.
+            producer.abort_transaction(_CALL_S)
+        if failed:
+            raise KafkaException(failed[0]) from error
+        raise
+    return offsets
+
+
+def cause_of(error: KafkaException | Unavailable) -> KafkaError:
+    """Return the error of Kafka behind an exception."""
+    cause = error.args[0] if error.args else None
+    return cause if isinstance(cause, KafkaError) else KafkaError(KafkaError._FAIL, str(error))
