@@ -64,6 +64,9 @@ def readers_of(names: TopicNames) -> Mapping[str, Take]:
                 found.partition,
                 found.from_offset,
                 found.to_offset,
+                _storable(found.actor),
+                _storable(found.request_id),
+                storable(",".join(found.changed)),
             )
         )
 

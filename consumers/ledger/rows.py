@@ -110,7 +110,10 @@ class DeadLetterRow(NamedTuple):
 
 
 class OperationRow(NamedTuple):
-    """A record of `operations`: what happened to an endpoint, or records that retention deleted unread."""
+    """A record of `operations`: what happened to an endpoint or a subscription, or records that were deleted unread.
+
+    `changed` are the names of changed fields, separated by commas.
+    """
 
     recorded_at_ms: int
     partition: int
@@ -128,6 +131,9 @@ class OperationRow(NamedTuple):
     source_partition: int | None
     from_offset: int | None
     to_offset: int | None
+    actor: str | None
+    request_id: str | None
+    changed: str
 
 
 class RollupKey(NamedTuple):

@@ -108,6 +108,9 @@ OPERATIONS: Final = _table(
     _number("source_partition", nullable=True),
     _big("from_offset", nullable=True),
     _big("to_offset", nullable=True),
+    _text("actor", nullable=True),
+    _text("request_id", nullable=True),
+    _text("changed"),
     Index("operations_by_subscription", "subscription_id", "at_ms"),
 )
 

@@ -165,6 +165,18 @@ LEDGER_DAYS_AHEAD: Final = Spec(
 LEDGER_TRUNCATED: Final = Spec(
     "signpost_ledger_truncated_records_total", "Records that retention deleted before the ledger read them."
 )
+API_REQUESTS: Final = Spec(
+    "signpost_api_requests_total",
+    "Answered requests, by API, operation and class of the status (2xx, 4xx, 5xx).",
+    ("flavour", "operation", "status"),
+)
+API_DURATION: Final = Spec(
+    "signpost_api_request_duration_seconds",
+    "From the headers of a request to its answer.",
+    ("flavour", "operation"),
+    _QUICK,
+)
+API_WRITES: Final = Spec("signpost_api_writes_total", "Changes of subscriptions, by their effect.", ("effect",))
 
 
 class RoleMetrics:
@@ -395,6 +407,25 @@ class LedgerMetrics(RoleMetrics):
     def on_truncated(self, records: int) -> None:
         """Count records that retention deleted before they were read."""
         self._truncated.add((), records)
+
+
+class ApiMetrics(RoleMetrics):
+    """Metrics of the API."""
+
+    def __init__(self) -> None:
+        super().__init__("api", {})
+        self._requests = Counter(API_REQUESTS, self.registry)
+        self._durations = Histogram(API_DURATION, self.registry)
+        self._writes = Counter(API_WRITES, self.registry)
+
+    def on_request(self, flavour: str, operation: str, status: int, duration_s: float) -> None:
+        """Count an answered request and its duration."""
+        self._requests.add((flavour, operation, f"{status // 100}xx"))
+        self._durations.observe((flavour, operation), duration_s)
+
+    def on_write(self, effect: str) -> None:
+        """Count a change of a subscription, or a refused one."""
+        self._writes.add((effect,))
 
 
 SPECS: Final[tuple[Spec, ...]] = tuple(value for value in list(globals().values()) if isinstance(value, Spec))

@@ -75,6 +75,24 @@ class Delete:
 
 
 Command: TypeAlias = Apply | Change | Rotate | Pause | Resume | Reseal | Delete
+
+
+@dataclass(frozen=True, slots=True)
+class Author:
+    """Who gave a command, for the audit record on `operations`: `key:<id>`, and the id of the request."""
+
+    name: str
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class AuthoredCommand:
+    """A command of an author."""
+
+    command: Command
+    author: Author
+
+
 Effect: TypeAlias = Literal["created", "changed", "paused", "resumed", "rotated", "resealed", "deleted", "unchanged"]
 
 
@@ -89,6 +107,7 @@ class PlannedCommand:
     request_id: str
     secret_id: str
     made_secret: str | None = field(repr=False)
+    author: Author | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,15 +12,27 @@ import random
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from operator import itemgetter
 from typing import Final, TypeAlias, TypeVar
 
 from producers.compacted.acknowledgement import acknowledge_after_s
 from producers.compacted.log import Unreadable
-from producers.compacted.partition_owner import KeyedRecord, PartitionOwner, Write
-from producers.subscriptions.changes import Apply, Change, Command, Current, Delete, PlannedCommand, Result, Rotate
+from producers.compacted.partition_owner import KeyedRecord, PartitionOwner, SideRecord, Write
+from producers.subscriptions.audit import audit_record
+from producers.subscriptions.changes import (
+    Apply,
+    Author,
+    AuthoredCommand,
+    Change,
+    Command,
+    Current,
+    Delete,
+    PlannedCommand,
+    Result,
+    Rotate,
+)
 from producers.subscriptions.decider import Decider, is_own, is_sealed_by
 from producers.subscriptions.limits import check_limits
 from producers.subscriptions.log import SubscriptionLog
@@ -68,6 +80,7 @@ class SubscriptionWriter:
         timeout_s: float = 30.0,
         fetch_wait_ms: int = 10,
     ) -> None:
+        self._names = names
         self._senders = senders
         self._sealer = sealer
         self._environment = environment or Environment()
@@ -127,15 +140,16 @@ class SubscriptionWriter:
             self._environment.sleep(self.acknowledge_after_s())
         return [results[command.id] for command in commands]
 
-    def write_each(self, commands: Sequence[Command]) -> list[Result | SignpostError]:
+    def write_each(self, commands: Sequence[AuthoredCommand]) -> list[Result | SignpostError]:
         """Execute independent commands, at most one per id; return the result or the error of each.
 
-        The results are committed and read back. The caller waits for `acknowledge_after_s` before it acknowledges them.
+        The transaction of a change also has its audit record. The results are committed and read back. The caller waits
+        for `acknowledge_after_s` before it acknowledges them.
         """
         self.read()
         done: dict[str, Result | SignpostError] = {}
         work: list[tuple[int, PlannedCommand]] = []
-        for command in commands:
+        for command, author in ((one.command, one.author) for one in commands):
             try:
                 ((planned_command, partition, result),) = self._plan([command])
             except SignpostError as error:
@@ -143,7 +157,7 @@ class SubscriptionWriter:
             else:
                 done[command.id] = result
                 if result.effect != "unchanged":
-                    work.append((partition, planned_command))
+                    work.append((partition, replace(planned_command, author=author)))
         for partition, planned in groupby(sorted(work, key=itemgetter(0)), key=itemgetter(0)):
             batch = [planned_command for _, planned_command in planned]
             try:
@@ -152,7 +166,7 @@ class SubscriptionWriter:
                 done |= dict.fromkeys((planned_command.command.id for planned_command in batch), error)
             else:
                 done |= {one.command.id: result for one, result in zip(batch, results, strict=True)}
-        return [done[command.id] for command in commands]
+        return [done[one.command.id] for one in commands]
 
     def acknowledge_after_s(self) -> float:
         """Return the wait after which all that was written counts in every process, in seconds."""
@@ -236,12 +250,21 @@ class SubscriptionWriter:
         def write() -> Write:
             decisions = decide(partition, batch, tried)
             results[:] = [result for result, _ in decisions]
-            new = [result for result, is_new in decisions if is_new and isinstance(result, Result)]
-            tried.update({result.id: result for result in new})
-            return Write([KeyedRecord(result.id, _value_of(result)) for result in new])
+            new = [
+                (result, planned_command.author)
+                for planned_command, (result, is_new) in zip(batch, decisions, strict=True)
+                if is_new and isinstance(result, Result)
+            ]
+            tried.update({result.id: result for result, _ in new})
+            audits = [self._audit(partition, result, author) for result, author in new if author is not None]
+            return Write([KeyedRecord(result.id, _value_of(result)) for result, _ in new], audits)
 
         self._read_back_s = max(self._read_back_s, self._owner.write(partition, write))
         return results
+
+    def _audit(self, partition: int, result: Result, author: Author) -> SideRecord:
+        before = self.log.on(partition, result.id)
+        return audit_record(self._names.operations, result, before, author, self._now_ms())
 
     def _decide_all(
         self, partition: int, batch: Sequence[PlannedCommand], tried: Mapping[str, Result]

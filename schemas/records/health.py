@@ -14,7 +14,19 @@ from schemas.avro.codec import RecordCodec
 from schemas.catalog.errors import UnreadableRecord
 
 DisabledReason = Literal["gone", "failing"]
-OperationKind = Literal["endpoint_failing", "endpoint_disabled", "endpoint_recovered", "partition_truncated"]
+OperationKind = Literal[
+    "endpoint_failing",
+    "endpoint_disabled",
+    "endpoint_recovered",
+    "partition_truncated",
+    "subscription_created",
+    "subscription_changed",
+    "subscription_paused",
+    "subscription_resumed",
+    "subscription_rotated",
+    "subscription_resealed",
+    "subscription_deleted",
+]
 
 _HEALTH: Final = RecordCodec("health")
 _OPERATION: Final = RecordCodec("operation")
@@ -43,7 +55,7 @@ class Health:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
-    """An event for operators or customers; records/operation.v1.avsc describes the fields."""
+    """An event for operators or customers; records/operation.v2.avsc describes the fields."""
 
     kind: OperationKind
     at_ms: int
@@ -58,6 +70,9 @@ class Operation:
     partition: int | None = None
     from_offset: int | None = None
     to_offset: int | None = None
+    actor: str | None = None
+    request_id: str | None = None
+    changed: tuple[str, ...] = ()
 
 
 def encode_health(health: Health) -> bytes:
@@ -91,9 +106,10 @@ def decode_all(
 
 def encode_operation(operation: Operation) -> bytes:
     """Encode the value of a record of the topic `operations`."""
-    return _OPERATION.encode(asdict(operation))
+    return _OPERATION.encode(asdict(operation) | {"changed": list(operation.changed)})
 
 
 def decode_operation(value: bytes | None) -> Operation:
     """Decode the value of a record of the topic `operations`; UnreadableRecord if it is invalid."""
-    return Operation(**_OPERATION.decode(value))
+    record: dict[str, Any] = _OPERATION.decode(value)
+    return Operation(**record | {"changed": tuple(record["changed"])})

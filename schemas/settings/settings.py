@@ -224,6 +224,11 @@ class Settings(BaseModel):
     ledger_listen: Address = _setting(
         "127.0.0.1:9466", "Address on which the ledger serves /metrics, /healthz and /readyz."
     )
+    api_listen: Address = _setting(
+        "127.0.0.1:9467",
+        "Address on which the API serves its customers, and /metrics, /healthz and /readyz; a proxy in front of it "
+        "ends TLS.",
+    )
     log_level: LogLevel = _setting("info", "Minimum severity of log lines: debug, info, warning or error.")
     log_format: Literal["auto", "console", "json"] = _setting(
         "auto", "Format of log lines on standard error; auto: console on a terminal, otherwise json."

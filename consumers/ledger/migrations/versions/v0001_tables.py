@@ -71,6 +71,9 @@ def _create_records() -> None:
         _number("source_partition", nullable=True),
         _big("from_offset", nullable=True),
         _big("to_offset", nullable=True),
+        _text("actor", nullable=True),
+        _text("request_id", nullable=True),
+        _text("changed"),
     )
     op.create_index("operations_by_subscription", "operations", ["subscription_id", "at_ms"])
 

@@ -1,0 +1,64 @@
+"""A thread that follows compacted topics, so that their records in memory stay current."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from threading import Event, Thread
+from typing import Any, Final
+
+from producers.compacted.log import CompactedLog
+from schemas.catalog.errors import Unavailable
+
+_FOLLOW_S: Final = 0.05
+# An end offset is requested at least this often: an idle topic does not show that its broker is away.
+_CHECK_S: Final = 2.0
+_RETRY_S: Final = 0.2
+
+
+class Follower:
+    """Reads `logs` to their ends, and follows them. Other threads may look records up."""
+
+    def __init__(self, logs: Sequence[CompactedLog[Any]]) -> None:
+        self._logs = logs
+        self._stopping = Event()
+        self._check_at_s = 0.0
+        self._reason: str | None = f"{', '.join(log.topic for log in logs)}: not read yet"
+        self._thread = Thread(target=self._run, name="follower", daemon=True)
+
+    def start(self) -> None:
+        """Start to read."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """End the thread, and close the logs."""
+        self._stopping.set()
+        self._thread.join()
+        for log in self._logs:
+            log.close()
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the thread runs."""
+        return self._thread.is_alive()
+
+    def why_not_ready(self) -> str | None:
+        """Return why the records may be old or incomplete, None if they are neither."""
+        return self._reason
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                self._turn()
+            except Unavailable as error:
+                self._reason = str(error)
+                self._stopping.wait(_RETRY_S)
+
+    def _turn(self) -> None:
+        if time.monotonic() >= self._check_at_s:
+            for log in self._logs:
+                log.read()
+            self._check_at_s = time.monotonic() + _CHECK_S
+            self._reason = None
+        for log in self._logs:
+            log.follow(_FOLLOW_S)
