@@ -81,6 +81,12 @@ COMMANDS: Final = (
         ROLES,
     ),
     CommandEntry(
+        "api",
+        "deploy.cli.api",
+        "Serve the REST APIs by which customers manage their webhooks. Any number of processes may run.",
+        ROLES,
+    ),
+    CommandEntry(
         "topics",
         "deploy.cli.topics",
         "Compare Signpost's own topics with their required configuration, and create or alter them.",

@@ -14,6 +14,8 @@ from deploy.cli.options import options_of
 from deploy.dev.supervisor import RoleProcess
 from deploy.dev.up import running
 
+_STATUS: Final = "/metrics  /healthz  /readyz"
+_PATHS: Final = {"api": "/api/v1/webhooks/  /webhooks  (REST; keys: `signpost keys create`)"}
 DEFAULT_STATE: Final = Path(".signpost")
 
 app = command_app()
@@ -34,7 +36,7 @@ def _up(
     folder = state or options.state or DEFAULT_STATE
     roles = [RoleProcess("router", instance) for instance in range(router)]
     roles += [RoleProcess("deliver", instance) for instance in range(deliver)]
-    roles += [RoleProcess("ledger", 0)]
+    roles += [RoleProcess("ledger", 0), RoleProcess("api", 0)]
     stop = Stop()
     try:
         with running(folder, options.config, roles, typer.echo, listen=True) as stack:
@@ -51,7 +53,7 @@ def _up(
 def _summary(state: Path, bootstrap_servers: str, addresses: dict[str, str]) -> list[str]:
     width = max(map(len, [*addresses, "state"]))
     lines = ["", f"  {'kafka':{width}}  {bootstrap_servers}"]
-    lines += [f"  {name:{width}}  {address}/metrics  /healthz  /readyz" for name, address in addresses.items()]
+    lines += [f"  {name:{width}}  {address}{_PATHS.get(name, _STATUS)}" for name, address in addresses.items()]
     lines += [
         f"  {'state':{width}}  {state}  (logs in {state / 'logs'})",
         "",

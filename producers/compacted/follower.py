@@ -23,6 +23,7 @@ class Follower:
         self._logs = logs
         self._stopping = Event()
         self._check_at_s = 0.0
+        self._has_read = False
         self._reason: str | None = f"{', '.join(log.topic for log in logs)}: not read yet"
         self._thread = Thread(target=self._run, name="follower", daemon=True)
 
@@ -33,7 +34,8 @@ class Follower:
     def close(self) -> None:
         """End the thread, and close the logs."""
         self._stopping.set()
-        self._thread.join()
+        if self._thread.ident is not None:
+            self._thread.join()
         for log in self._logs:
             log.close()
 
@@ -41,6 +43,11 @@ class Follower:
     def is_alive(self) -> bool:
         """Whether the thread runs."""
         return self._thread.is_alive()
+
+    @property
+    def has_read(self) -> bool:
+        """Whether all records that existed at the start have been read."""
+        return self._has_read
 
     def why_not_ready(self) -> str | None:
         """Return why the records may be old or incomplete, None if they are neither."""
@@ -59,6 +66,7 @@ class Follower:
             for log in self._logs:
                 log.read()
             self._check_at_s = time.monotonic() + _CHECK_S
+            self._has_read = True
             self._reason = None
         for log in self._logs:
             log.follow(_FOLLOW_S)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from producers.compacted.log import CompactedLog, Unreadable
 from schemas.catalog.errors import UnreadableRecord
@@ -33,7 +33,7 @@ class SubscriptionLog(CompactedLog[Subscription]):
         )
         self._by_customer: dict[tuple[str, str], dict[str, Subscription]] = {}
 
-    def of_customer(self, sender: str, customer_id: str) -> Iterable[Subscription]:
+    def of_customer(self, sender: str, customer_id: str) -> Sequence[Subscription]:
         """Return the readable subscriptions of a customer, in any order."""
         found = self._by_customer.get((sender, customer_id))
         return () if found is None else tuple(found.values())  # a copy: another thread may change the original

@@ -56,6 +56,7 @@ class SubscriptionStore:
         self._stopping = Event()
         self._check_at_s = 0.0
         self._disconnected = False
+        self._has_read = False
         self._reason: str | None = "the subscriptions have not been read yet"
         self._thread = Thread(target=self._run, name="subscriptions", daemon=True)
 
@@ -66,13 +67,19 @@ class SubscriptionStore:
     def close(self) -> None:
         """Write what waits, and end the thread."""
         self._stopping.set()
-        self._thread.join()
+        if self._thread.ident is not None:
+            self._thread.join()
         self._writer.close()
 
     @property
     def is_alive(self) -> bool:
         """Whether the thread runs."""
         return self._thread.is_alive()
+
+    @property
+    def has_read(self) -> bool:
+        """Whether all subscriptions that existed at the start have been read."""
+        return self._has_read
 
     def why_not_ready(self) -> str | None:
         """Return why the table may be old or incomplete, None if it is neither."""
@@ -83,7 +90,7 @@ class SubscriptionStore:
         found = self._writer.log.find(id_)[1]
         return found if isinstance(found, Subscription) else None
 
-    def of_customer(self, sender: str, customer_id: str) -> Iterable[Subscription]:
+    def of_customer(self, sender: str, customer_id: str) -> Sequence[Subscription]:
         """Return the readable subscriptions of a customer, in any order."""
         return self._writer.log.of_customer(sender, customer_id)
 
@@ -138,6 +145,7 @@ class SubscriptionStore:
         if self._disconnected:
             _log.info("kafka.connected")
         self._disconnected = False
+        self._has_read = True
         self._reason = None
         self._on_waiting(None)
 
