@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from producers.subscriptions.changes import Current, Result
-from schemas.catalog.errors import SubscriptionError
+from schemas.catalog.errors import TooManySubscriptions
 from schemas.senders.sender import Sender
 from schemas.subscriptions.subscription import Subscription
 
@@ -14,8 +14,8 @@ from schemas.subscriptions.subscription import Subscription
 def check_limits(present: Iterable[Current], results: Iterable[Result], senders: Mapping[str, Sender]) -> None:
     """Check the senders' limits for `present` after `results`; paused subscriptions count too.
 
-    SubscriptionError names each customer whose new subscriptions exceed a limit. Without new ones nothing is refused:
-    subscriptions above a lowered limit may still be changed and deleted.
+    TooManySubscriptions names each customer whose new subscriptions exceed a limit. Without new ones nothing is
+    refused: subscriptions above a lowered limit may still be changed and deleted.
     """
     results = list(results)
     created = {result.id: result.subscription for result in results if result.effect == "created"}
@@ -37,4 +37,4 @@ def check_limits(present: Iterable[Current], results: Iterable[Result], senders:
                 f"would be created; at most {most} are allowed: delete one first"
             )
     if problems:
-        raise SubscriptionError(*problems)
+        raise TooManySubscriptions(*problems)
