@@ -25,7 +25,7 @@ from producers.subscriptions.changes import (
     Rotate,
 )
 from producers.subscriptions.sealed_fields import SealedFields, sealed_in, setting_fields
-from schemas.catalog.errors import SealBroken, SubscriptionError
+from schemas.catalog.errors import SealBroken, SubscriptionError, UnknownSubscription
 from schemas.input.durations import milliseconds
 from schemas.senders.sender import Sender
 from schemas.senders.traits import signs_with_all
@@ -310,7 +310,7 @@ def _set_paused(
 
 def _readable(id_: str, current: Current) -> Subscription:
     if current is None:
-        raise SubscriptionError(f"subscription {id_}: does not exist")
+        raise UnknownSubscription(f"subscription {id_}: does not exist")
     if isinstance(current, Unreadable):
         raise SubscriptionError(
             f"subscription {id_}: its record cannot be read ({current.reason}); apply it again or delete it"

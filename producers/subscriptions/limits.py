@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TypeAlias
 
 from producers.subscriptions.changes import Result
-from schemas.catalog.errors import SubscriptionError
+from schemas.catalog.errors import TooManySubscriptions
 from schemas.senders.sender import Sender
 from schemas.subscriptions.subscription import Subscription
 
@@ -18,8 +18,8 @@ OfCustomer: TypeAlias = Callable[[str, str], Iterable[Subscription]]
 def check_limits(present: OfCustomer, results: Iterable[Result], senders: Mapping[str, Sender]) -> None:
     """Check the senders' limits for `present` after `results`; paused subscriptions count too.
 
-    SubscriptionError names each customer whose new subscriptions exceed a limit. Without new ones nothing is refused:
-    subscriptions above a lowered limit may still be changed and deleted.
+    TooManySubscriptions names each customer whose new subscriptions exceed a limit. Without new ones nothing is
+    refused: subscriptions above a lowered limit may still be changed and deleted.
     """
     results = list(results)
     created = {result.id: result.subscription for result in results if result.effect == "created"}
@@ -37,4 +37,4 @@ def check_limits(present: OfCustomer, results: Iterable[Result], senders: Mappin
                 f"at most {most} are allowed: delete one first"
             )
     if problems:
-        raise SubscriptionError(*problems)
+        raise TooManySubscriptions(*problems)

@@ -178,7 +178,7 @@ class SubscriptionWriter:
 
     def _plan(self, commands: Sequence[Command]) -> list[tuple[PlannedCommand, int, Result]]:
         planned: list[tuple[PlannedCommand, int, Result]] = []
-        problems: list[str] = []
+        errors: list[SubscriptionError] = []
         now_ms = self._now_ms()
         for command in commands:
             planned_command = self._plan_one(command)
@@ -186,9 +186,9 @@ class SubscriptionWriter:
                 partition, current = self._where(command)
                 planned.append((planned_command, partition, self._decider.decide(planned_command, current, now_ms)))
             except SubscriptionError as error:
-                problems.extend(error.problems)
-        if problems:
-            raise SubscriptionError(*problems)
+                errors.append(error)
+        if errors:
+            raise errors[0] if len(errors) == 1 else SubscriptionError(*(one for e in errors for one in e.problems))
         check_limits(self.log.of_customer, [result for _, _, result in planned], self._senders)
         if any(
             result.subscription and is_sealed_by(planned_command, result.subscription)

@@ -6,6 +6,8 @@
     │   ├── SenderError         a sender's folder
     │   ├── EventError          an event to publish
     │   └── SubscriptionError   a subscription to write; `problems` has one sentence for each error
+    │       ├── UnknownSubscription   there is no subscription with this id
+    │       └── TooManySubscriptions  the customer has as many as the sender allows
     ├── UnreadableRecord        bytes on a topic that cannot be decoded; `reason` is one of UNREADABLE_REASONS
     ├── SealBroken              a sealed secret that none of the configured keys opens
     └── Unavailable             a dependency does not respond, or its configuration does not match
@@ -38,7 +40,11 @@ class SignpostError(Exception):
 
 
 class InvalidInput(SignpostError):
-    """A person gave invalid input."""
+    """A person gave invalid input. `hint` ends the message for operators: it names a setting. `what` is without it."""
+
+    def __init__(self, what: str = "", *, hint: str = "") -> None:
+        super().__init__(f"{what}{hint}")
+        self.what = what
 
 
 class SettingsError(InvalidInput):
@@ -59,6 +65,14 @@ class SubscriptionError(InvalidInput):
     def __init__(self, *problems: str) -> None:
         super().__init__("\n".join(problems))
         self.problems = problems
+
+
+class UnknownSubscription(SubscriptionError):
+    """There is no subscription with this id."""
+
+
+class TooManySubscriptions(SubscriptionError):
+    """The customer has as many subscriptions as the sender allows."""
 
 
 class UnreadableRecord(SignpostError):

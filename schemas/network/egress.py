@@ -62,7 +62,7 @@ class EgressPolicy:
         if scheme != "https" and (scheme != "http" or not self.allow_http):
             allowed = "https:// or http://" if self.allow_http else "https://"
             hint = "; set allow_http for development only" if scheme == "http" else ""
-            raise InvalidInput(f"url must start with {allowed} (got {scheme[:20]}://){hint}")
+            raise InvalidInput(f"url must start with {allowed} (got {scheme[:20]}://)", hint=hint)
         host, port = self._check_authority(parts["authority"], _DEFAULT_PORTS[scheme])
         bracketed = f"[{host}]" if ":" in host else host
         authority = bracketed if port == _DEFAULT_PORTS[scheme] else f"{bracketed}:{port}"
@@ -101,7 +101,7 @@ class EgressPolicy:
         port = int(match["port"] or default_port)
         if port != default_port and not self.allow_ports & {port, ANY_PORT}:
             allowed = " or ".join(str(p) for p in sorted({default_port, *self.allow_ports}))
-            raise InvalidInput(f"url names port {port}; allowed: {allowed} (setting allow_ports)")
+            raise InvalidInput(f"url names port {port}; allowed: {allowed}", hint=" (setting allow_ports)")
         if port > 65535:
             raise InvalidInput(f"url names port {port}; the highest port is 65535")
         return self._check_host(match["host"].lower()), port
@@ -126,7 +126,7 @@ class EgressPolicy:
         except AddressValueError:
             raise InvalidInput("url must name a host, not an IP address in a special notation") from None
         if not self._allowed(str(address)):
-            raise InvalidInput("url must name a host, not an IP address, unless allow_cidrs contains it")
+            raise InvalidInput("url must name a host, not an IP address", hint=", unless allow_cidrs contains it")
         return str(address)
 
     def _allowed(self, literal: str) -> bool:

@@ -1,0 +1,1 @@
+"""Diligent's API: `/webhooks`, as docs/senders/diligent.md documents it; Dn is a decision there."""
