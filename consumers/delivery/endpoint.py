@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
@@ -75,15 +75,27 @@ def endpoints_of(
 
     It raises UnreadableRecord or SealBroken if the record is unusable. `speedup` divides the waits of schedules.
     """
+    endpoint_of = endpoint_builder(senders, policy, sealer, topic, speedup)
+
+    def decode(_partition: int, _offset: int, key: str, value: bytes) -> Endpoint:
+        return endpoint_of(read_subscription(key, value))
+
+    return decode
+
+
+def endpoint_builder(
+    senders: Mapping[str, Sender], policy: EgressPolicy, sealer: Sealer, topic: str, speedup: float
+) -> Callable[[Subscription], Endpoint]:
+    """Return the function that makes the endpoint of a subscription; arguments and errors as of `endpoints_of`."""
     schedules = {name: Schedule.of(sender.schedule, speedup) for name, sender in senders.items()}
     timeouts_ms = {name: milliseconds(sender.timeout) for name, sender in senders.items()}
 
-    def decode(_partition: int, _offset: int, key: str, value: bytes) -> Endpoint:
-        subscription = read_subscription(key, value)
+    def build(subscription: Subscription) -> Endpoint:
         _check_bounds(subscription)
         sender = senders.get(subscription.sender)
         if sender is None:
-            raise UnreadableRecord("invalid_value", f"subscription {key}: no sender {subscription.sender!r} is loaded")
+            detail = f"subscription {subscription.id}: no sender {subscription.sender!r} is loaded"
+            raise UnreadableRecord("invalid_value", detail)
         target = _check_url(policy, subscription.url)
         unsealed = _Unsealed(subscription, sealer, topic)
         schedule = _own_schedule(subscription, speedup)
@@ -107,7 +119,7 @@ def endpoints_of(
             client_certificate=unsealed.client_certificate,
         )
 
-    return decode
+    return build
 
 
 def _check_url(policy: EgressPolicy, url: str) -> Target | str:

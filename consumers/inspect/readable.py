@@ -23,7 +23,7 @@ from schemas.senders.traits import id_headers
 from schemas.senders.writer_schemas import CONFLUENT_MAGIC, WriterSchemas
 
 MASK: Final = "***"
-_OWN: Final = ("job", "outcome", "dead_letter", "subscription", "health", "operation", "source")
+_OWN: Final = ("job", "outcome", "dead_letter", "subscription", "health", "operation", "source", "test_delivery")
 _EMPTY: Final[tuple[Any, ...]] = ("", [], {})
 # The number of bytes that a line shows of a value that is not text; JSON has all.
 _HEX_BYTES: Final = 64
@@ -59,6 +59,7 @@ class RecordReader:
             "health": _unmasked,
             "operation": _unmasked,
             "source": _unmasked,
+            "test_delivery": _unmasked,
         }
 
     def read(self, value: bytes | None, place: tuple[str, int, int] | None = None) -> Readable:

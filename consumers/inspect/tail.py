@@ -30,7 +30,9 @@ _NUMERIC: Final = re.compile(r"[0-9a-fTZ-]*")
 # The derived id of an event without an id.
 _DERIVED_ID: Final = re.compile(r"e?v?t?_?[0-9a-f-]*")
 _DEAD_LETTER: Final = RecordCodec("dead_letter").prefix
-_ADDED: Final = "true false null None True False job outcome dead_letter subscription event text bytes tombstone ***"
+_ADDED: Final = (
+    "true false null None True False job outcome dead_letter subscription event test_delivery text bytes tombstone ***"
+)
 
 
 class Tail:

@@ -37,7 +37,8 @@ class Create:
 
     def __str__(self) -> str:
         topic = self.topic
-        return f"create {topic.name}: {topic.partitions} partitions, replication {topic.replication}"
+        partitions = f"{topic.partitions} partition{'' if topic.partitions == 1 else 's'}"
+        return f"create {topic.name}: {partitions}, replication {topic.replication}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +181,13 @@ def check_leaders(admin: AdminClient, topics: Iterable[str]) -> None:
 
 def _layout(topic: Topic, partitions: Mapping[int, Any]) -> list[Change]:
     changes: list[Change] = []
-    if len(partitions) != topic.partitions:
+    if len(partitions) != topic.partitions and topic.has_fixed_partitions:
+        reason = (
+            f"it has {len(partitions)} partitions, and {topic.partitions} is the only right number; the number cannot "
+            "change later: delete the topic, or use another prefix"
+        )
+        changes.append(Impossible(topic.name, reason))
+    elif len(partitions) != topic.partitions:
         # Keys are hashed over the number of partitions. The jobs of a subscription, its retries and its state must stay
         # on the same partition number.
         reason = (

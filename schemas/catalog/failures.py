@@ -114,6 +114,32 @@ MEANINGS: Final[Mapping[FailureKind, Meaning]] = {
     ),
     "cancelled": Meaning("the request was cancelled before it was sent; never in an outcome", "nothing"),
 }
+# For customers: short, without addresses, names of hosts and anything about our network.
+SHORT: Final[Mapping[FailureKind, str]] = {
+    "dns": "host name not found",
+    "dns_timeout": "DNS lookup timed out",
+    "blocked_url": "URL not allowed",
+    "blocked_address": "address not allowed",
+    "refused": "connection refused",
+    "unreachable": "host unreachable",
+    "timeout_connect": "connection timed out",
+    "timeout_tls": "TLS handshake timed out",
+    "timeout_answer": "response timed out",
+    "reset": "connection closed before the response",
+    "tls_expired": "certificate expired or not valid yet",
+    "tls_hostname": "certificate for another host name",
+    "tls_untrusted": "certificate not trusted",
+    "tls_client_certificate": "client certificate missing or rejected",
+    "tls_version": "TLS version not supported",
+    "tls_failed": "TLS handshake failed",
+    "headers_too_large": "response headers too large",
+    "protocol": "response is not HTTP/1.1",
+    "proxy_unreachable": "request could not be sent",
+    "proxy_auth": "request could not be sent",
+    "proxy_refused": "host unreachable",
+    "local": "request could not be sent",
+    "cancelled": "request could not be sent",
+}
 # The kinds that outcomes contain: all that count as an attempt.
 OUTCOME_KINDS: Final[tuple[FailureKind, ...]] = tuple(kind for kind in MEANINGS if kind != "cancelled")
 # Failures on our side. They do not count against the endpoint's health.

@@ -30,6 +30,8 @@ class Topic:
     replication: int
     configs: Mapping[str, str]
     own: bool = True
+    # The number of partitions is part of what the topic is, whatever the settings say.
+    has_fixed_partitions: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,11 @@ class TopicNames:
     def operations(self) -> str:
         """Events that operators or customers want to know about."""
         return f"{self.prefix}operations"
+
+    @property
+    def tests(self) -> str:
+        """One record per test delivery, on one partition: the offset plus 1 is the log id."""
+        return f"{self.prefix}tests"
 
     @property
     def jobs_pattern(self) -> str:
@@ -109,6 +116,7 @@ def own_topics(
         return Topic(name, partitions, replication, own)
 
     month = 30 * DAY_MS
+    tests = Topic(names.tests, 1, replication, topic(names.tests, month).configs, has_fixed_partitions=True)
     jobs = [
         topic(names.jobs(delay_topic), month + delay_topic // timedelta(milliseconds=1), **large)
         for delay_topic in delay_topics
@@ -124,4 +132,5 @@ def own_topics(
         topic(names.outcomes, month),
         topic(names.operations, month),
         topic(names.dead, month, **large),
+        tests,
     ]

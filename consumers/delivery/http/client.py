@@ -81,7 +81,8 @@ class HttpClient:
         self._monotonic = monotonic
         self._tls = TlsContexts(self._options.roots)
         self._readiness = new_readiness()
-        resolver.wake_by(self._readiness.wake)
+        self.wake: Callable[[], None] = self._readiness.wake  # ends a wait of `poll`; any thread may call it
+        resolver.wake_by(self.wake)
         self._connector = Connector(policy, self._readiness.watch)
         self._pool = ConnectionPool()
         self._encoder = RequestEncoder()
@@ -314,9 +315,8 @@ class HttpClient:
     def _serve_queue(self, now: float) -> None:
         """Give connections to the requests that wait for one, in their order."""
         reserved = sum(exchange.connection is None for exchange in self._unconfirmed.values())
-        room = (
-            self._options.max_connections - len(self._connections) - len(self._connector) + len(self._pool) - reserved
-        )
+        used = len(self._connections) + len(self._connector) - len(self._pool)
+        room = self._options.max_connections - used - reserved
         while self._queue and room > 0:
             exchange = self._queue.popleft()
             if exchange not in self._open:  # it has ended
