@@ -15,7 +15,9 @@ from typing import Final
 
 import structlog
 from confluent_kafka.admin import AdminClient
+from consumers.ledger.reads import LedgerReads
 from fastapi import FastAPI
+from producers.keys.service import ApiKeys
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from starlette.requests import Request
@@ -24,7 +26,6 @@ from starlette.routing import Route
 
 from consumers.delivery.inline_deliveries import InlineDeliveries
 from consumers.kafka.append_log import AppendLog
-from consumers.ledger.reads import LedgerReads
 from consumers.service.metrics import ApiMetrics
 from consumers.service.startup import await_topics
 from deploy.config.drain import longest_timeout
@@ -37,7 +38,6 @@ from deploy.roles.inline_deliveries import inline_deliveries_of
 from producers.api.app import app_of
 from producers.compacted.follower import Follower
 from producers.compacted.log import CompactedLog
-from producers.keys.service import ApiKeys
 from producers.subscriptions.store import SubscriptionStore
 from producers.subscriptions.writer import SubscriptionWriter
 from schemas.catalog.errors import SignpostError
