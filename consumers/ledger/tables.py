@@ -4,7 +4,8 @@ In PostgreSQL all tables but `totals` and `positions` are partitioned by day (`D
 ahead and drops old ones, so nothing is ever deleted row by row. SQLite deletes old rows in slices (sqlite.py).
 
 No table has a payload: the request body is in `jobs.0s` at `job_partition` and `job_offset`. No query counts rows of
-`attempts`; `rollups` and `totals` have the numbers.
+`attempts`; `rollups` and `totals` have the numbers. An index exists only if a query of queries.py uses it, because each
+one costs CPU for each attempt.
 """
 
 from __future__ import annotations
@@ -68,7 +69,6 @@ ATTEMPTS: Final = _table(
     _big("response_not_kept"),
     _number("job_partition"),
     _big("job_offset"),
-    Index("attempts_by_subscription", "subscription_id", "at_ms"),
     Index("attempts_by_job", "job_id"),
 )
 
@@ -87,7 +87,6 @@ DEAD_LETTERS: Final = _table(
     _text("subscription_id", nullable=True),
     _text("event_id", nullable=True),
     _number("attempts"),
-    Index("dead_letters_by_subscription", "subscription_id", "at_ms"),
 )
 
 OPERATIONS: Final = _table(
@@ -111,7 +110,6 @@ OPERATIONS: Final = _table(
     _text("actor", nullable=True),
     _text("request_id", nullable=True),
     _text("changed"),
-    Index("operations_by_subscription", "subscription_id", "at_ms"),
 )
 
 DELIVERIES: Final = _table(
@@ -132,7 +130,8 @@ DELIVERIES: Final = _table(
     _text("last_error", nullable=True),
     _big("next_due_at_ms", nullable=True),
     _big("ended_runs"),
-    Index("deliveries_by_subscription", "subscription_id", "appended_at_ms"),
+    Index("deliveries_by_subscription", "subscription_id", "state", "appended_at_ms"),
+    Index("deliveries_by_customer", "sender", "customer_id", "state", "appended_at_ms"),
     Index("deliveries_by_event", "event_id"),
 )
 

@@ -21,7 +21,7 @@ from tests.support.compiled import role_environment
 from tests.support.waiting import wait_until
 
 # The setting of the address of /readyz; tests give each role its own port.
-_LISTEN = {role: f"SIGNPOST_{role.upper()}_LISTEN" for role in ("router", "deliver", "ledger")}
+_LISTEN = {role: f"SIGNPOST_{role.upper()}_LISTEN" for role in ("router", "deliver", "ledger", "api")}
 _LOG_LINES = 40
 
 

@@ -2,81 +2,19 @@
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
-from typing import Any
-from uuid import uuid4
 
-import psycopg
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
 from consumers.ledger.database import engine_of, migrate
-from consumers.ledger.fold import fold
-from consumers.ledger.postgresql import PostgresWriter
-from consumers.ledger.rows import DAY_MS, Advance, Kept, Recorded, Unwritten
-from consumers.ledger.sqlite import SqliteWriter
+from consumers.ledger.rows import DAY_MS, Kept
 from consumers.ledger.tables import DAILY, METADATA
-from consumers.ledger.writer import LedgerWriter, Overtaken
+from consumers.ledger.writer import Overtaken
 from schemas.catalog.errors import Unavailable
-from tests.support.parts import need
-from tests.support.postgres import PostgresServer, postgres_server
+from tests.unit.ledger.database import TOPIC, Database
 from tests.unit.ledger.test_fold import KEPT, NOW_MS, outcome, retry
-
-TOPIC = "outcomes"
-
-
-class Database:
-    """An empty database with the tables of the ledger."""
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-        migrate(url)
-
-    def writer(self) -> LedgerWriter:
-        """Return a writer of its own connection, which has prepared the days to keep."""
-        writer = self.opened()
-        writer.keep(KEPT)
-        return writer
-
-    def opened(self) -> LedgerWriter:
-        """Return a writer of its own connection."""
-        if self.url.startswith("sqlite"):
-            return SqliteWriter(Path(self.url.removeprefix("sqlite:///")))
-        return PostgresWriter(self.url)
-
-    def rows(self, query: str) -> list[tuple[Any, ...]]:
-        """Return the rows of a query."""
-        if self.url.startswith("sqlite"):
-            with closing(sqlite3.connect(self.url.removeprefix("sqlite:///"))) as file:
-                return file.execute(query).fetchall()
-        with psycopg.connect(self.url) as connection:
-            return connection.execute(query).fetchall()
-
-    def write(
-        self, writer: LedgerWriter, *outcomes: Recorded, expected: int | None, next_offset: int, kept: Kept = KEPT
-    ) -> None:
-        """Write a batch of partition 3."""
-        known = writer.known({one.record["job_id"] for one in outcomes}, kept)
-        writer.write(fold(Unwritten(list(outcomes)), known, {(TOPIC, 3): Advance(expected, next_offset)}, kept))
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[PostgresServer]:
-    with postgres_server() as running:
-        yield running
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
-    if request.param == "sqlite":
-        return Database(f"sqlite:///{tmp_path / 'ledger.db'}")
-    need("postgres")
-    server: PostgresServer = request.getfixturevalue("server")
-    return Database(server.database(f"test_{uuid4().hex[:12]}"))
 
 
 def test_migrations_create_the_tables_that_the_code_uses(database: Database) -> None:
@@ -189,10 +127,3 @@ def test_postgres_days_are_made_ahead_and_dropped(server_url: str) -> None:
     for table in DAILY:
         assert len([name for name in names if name.startswith(f"{table}_2")]) == 33
     assert not [name for name in names if "default" in name]
-
-
-@pytest.fixture
-def server_url(request: pytest.FixtureRequest) -> str:
-    need("postgres")
-    server: PostgresServer = request.getfixturevalue("server")
-    return server.database(f"test_{uuid4().hex[:12]}")

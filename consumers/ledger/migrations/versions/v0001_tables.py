@@ -42,7 +42,6 @@ def _create_records() -> None:
         _number("job_partition"),
         _big("job_offset"),
     )
-    op.create_index("attempts_by_subscription", "attempts", ["subscription_id", "at_ms"])
     op.create_index("attempts_by_job", "attempts", ["job_id"])
     _create(
         "dead_letters",
@@ -56,7 +55,6 @@ def _create_records() -> None:
         *(_text(name, nullable=True) for name in ("job_id", "subscription_id", "event_id")),
         _number("attempts"),
     )
-    op.create_index("dead_letters_by_subscription", "dead_letters", ["subscription_id", "at_ms"])
     _create(
         "operations",
         "recorded_at_ms",
@@ -75,7 +73,6 @@ def _create_records() -> None:
         _text("request_id", nullable=True),
         _text("changed"),
     )
-    op.create_index("operations_by_subscription", "operations", ["subscription_id", "at_ms"])
 
 
 def _create_deliveries() -> None:
@@ -94,7 +91,8 @@ def _create_deliveries() -> None:
         _big("ended_runs"),
         sa.PrimaryKeyConstraint("job_id", "appended_at_ms"),
     )
-    op.create_index("deliveries_by_subscription", "deliveries", ["subscription_id", "appended_at_ms"])
+    op.create_index("deliveries_by_subscription", "deliveries", ["subscription_id", "state", "appended_at_ms"])
+    op.create_index("deliveries_by_customer", "deliveries", ["sender", "customer_id", "state", "appended_at_ms"])
     op.create_index("deliveries_by_event", "deliveries", ["event_id"])
 
 
