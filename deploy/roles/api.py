@@ -15,7 +15,6 @@ from typing import Final
 
 import structlog
 from confluent_kafka.admin import AdminClient
-from consumers.ledger.reads import LedgerReads
 from fastapi import FastAPI
 from producers.keys.service import ApiKeys
 from prometheus_client import CollectorRegistry
@@ -26,6 +25,7 @@ from starlette.routing import Route
 
 from consumers.delivery.inline_deliveries import InlineDeliveries
 from consumers.kafka.append_log import AppendLog
+from consumers.ledger.reads import LedgerReads
 from consumers.service.metrics import ApiMetrics
 from consumers.service.startup import await_topics
 from deploy.config.drain import longest_timeout
