@@ -85,7 +85,7 @@ class SubscriptionWriter:
         self._sealer = sealer
         self._environment = environment or Environment()
         self._timeout_s = timeout_s
-        self._read_back_s = 0.0  # the maximum
+        self._read_back_s = 0.0  # the longest of the last `write` or `write_each`
         self._decider = Decider(names.subscriptions, senders, sealer)
         self._has_key_of_present = False
         self.log = SubscriptionLog(
@@ -123,6 +123,7 @@ class SubscriptionWriter:
         becomes invalid later through another writer, the batches before it stay written.
         """
         self.read()
+        self._read_back_s = 0.0
         results: dict[str, Result] = {}
         work: list[tuple[int, str, PlannedCommand]] = []
         for planned_command, partition, result in self._plan(commands):
@@ -147,6 +148,7 @@ class SubscriptionWriter:
         for `acknowledge_after_s` before it acknowledges them.
         """
         self.read()
+        self._read_back_s = 0.0
         done: dict[str, Result | SignpostError] = {}
         work: list[tuple[int, PlannedCommand]] = []
         for command, author in ((one.command, one.author) for one in commands):
@@ -169,7 +171,7 @@ class SubscriptionWriter:
         return [done[one.command.id] for one in commands]
 
     def acknowledge_after_s(self) -> float:
-        """Return the wait after which all that was written counts in every process, in seconds."""
+        """Return the wait after which all that was written last counts in every process, in seconds."""
         return acknowledge_after_s(self._read_back_s)
 
     def close(self) -> None:
@@ -239,7 +241,7 @@ class SubscriptionWriter:
                 f"the sealing key {self._sealer.key_names} opens none of the present secrets of this installation; "
                 f"{ADD_THE_KEY}"
             )
-        self._has_key_of_present = True
+        self._has_key_of_present = bool(sealed)
 
     def _write_batch(self, partition: int, batch: Sequence[PlannedCommand], decide: _DecideBatch[_R]) -> list[_R]:
         """Write the records of a batch in one transaction; return the results in the order of the commands."""

@@ -15,6 +15,7 @@ from typing import Any
 
 from deploy.dev.broker import start_broker
 from schemas.catalog.errors import Unavailable
+from tests.bench.api import api
 from tests.bench.delivery import backlog, delivery, processes
 from tests.bench.endpoints import endpoints
 from tests.bench.flood import flood
@@ -43,6 +44,7 @@ BENCHMARKS: dict[str, Callable[[Bench], dict[str, Any]]] = {
     "flood": flood,
     "senders": senders,
     "tools": tools,
+    "api": api,
 }
 
 

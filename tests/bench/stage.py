@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from confluent_kafka import Producer
 
@@ -19,7 +19,7 @@ from schemas.records.delivery import JobCodec
 from schemas.records.partitioner import partition_of
 from schemas.records.topics import FIRST
 from schemas.senders.event_codec import encode_event
-from schemas.subscriptions.subscription import SealedSecret, Subscription, encode_subscription
+from schemas.subscriptions.subscription import SealedSecret, encode_subscription
 from tests.bench.sink import Sink
 from tests.support.compiled import environment
 from tests.support.first_jobs import first_job
@@ -94,7 +94,9 @@ class Stage(Pipeline):
         """Start `signpost <command>` with the packages of a folder, which may be those of another commit."""
         return self._start_role(command, self.env(log_level="warning") | environment(packages))
 
-    def subscribed(self, customers: int, each: int = 1, url: str | None = None) -> list[Subscribed]:
+    def subscribed(
+        self, customers: int, each: int = 1, url: str | None = None, sender: str = "zenoo"
+    ) -> list[Subscribed]:
         """Write `each` subscriptions to all event types for each customer; `url` contains `{}` for the number."""
         url = url or self.bench.sink.url + "/h{}"
         sealer = sealer_of(self.settings)
@@ -102,11 +104,19 @@ class Stage(Pipeline):
         ends = Counter[int]()
         made = []
         for number in range(customers * each):
-            id_ = f"sub-{number:06}"
+            id_ = str(UUID(int=number, version=4)) if sender == "diligent" else f"sub-{number:06}"
             customer = f"customer-{number // each}"
             partition = partition_of(customer, PARTITIONS)
             sealed = sealer.seal(SECRET, topic=topic, subscription_id=id_, secret_id="1")
-            one = _subscription(id_, customer, url.format(number), SealedSecret("1", sealed, 0))
+            one = subscription(
+                id_,
+                customer,
+                sender=sender,
+                url=url.format(number),
+                secrets=(SealedSecret("1", sealed, 0),),
+                activation=1,
+                request_id="bench",
+            )
             self._produce(topic, encode_subscription(one), id_, partition)
             made.append(Subscribed(id_, customer, partition, ends[partition]))
             ends[partition] += 1
@@ -174,7 +184,3 @@ def event(number: int, customer: str) -> Event:
         "due_date": "2026-03-02T10:00:00Z",
     }
     return Event(f"evt_{number:08}", EVENT_TYPE, _CREATED_US, customer, data)
-
-
-def _subscription(id_: str, customer: str, url: str, secret: SealedSecret) -> Subscription:
-    return subscription(id_, customer, url=url, secrets=(secret,), activation=1, request_id="bench")
