@@ -23,7 +23,18 @@ from schemas.senders.traits import id_headers
 from schemas.senders.writer_schemas import CONFLUENT_MAGIC, WriterSchemas
 
 MASK: Final = "***"
-_OWN: Final = ("job", "outcome", "dead_letter", "subscription", "health", "operation", "source", "test_delivery")
+_OWN: Final = (
+    "job",
+    "outcome",
+    "dead_letter",
+    "subscription",
+    "health",
+    "operation",
+    "source",
+    "test_delivery",
+    "api_key",
+    "api_key_use",
+)
 _EMPTY: Final[tuple[Any, ...]] = ("", [], {})
 # The number of bytes that a line shows of a value that is not text; JSON has all.
 _HEX_BYTES: Final = 64
@@ -60,6 +71,8 @@ class RecordReader:
             "operation": _unmasked,
             "source": _unmasked,
             "test_delivery": _unmasked,
+            "api_key": _api_key,
+            "api_key_use": _unmasked,
         }
 
     def read(self, value: bytes | None, place: tuple[str, int, int] | None = None) -> Readable:
@@ -323,6 +336,10 @@ def _subscription(record: DecodedRecord) -> dict[str, Any]:
         fields["headers"] = {header["name"]: MASK for header in record["headers"]}
     known = {*_UNMASKED, *_OWN_SETTINGS, "url", "created_at_ms", "updated_at_ms", "secrets", "headers"}
     return fields | {name: MASK for name, value in record.items() if name not in known and value}
+
+
+def _api_key(record: DecodedRecord) -> dict[str, Any]:
+    return _unmasked({**record, "sealing_key": record["sealing_key"].hex(), "hash": MASK})
 
 
 def _unmasked(record: DecodedRecord) -> dict[str, Any]:

@@ -55,6 +55,12 @@ COMMANDS: Final = (
         "Manage subscriptions: which events of which customer go to which URL.",
         PIPELINE,
     ),
+    CommandEntry(
+        "keys",
+        "deploy.cli.keys",
+        "Manage API keys: who may read and write the subscriptions of a customer over the REST APIs.",
+        PIPELINE,
+    ),
     CommandEntry("senders", "deploy.cli.senders", "Show how webhooks look, and add senders of your own.", PIPELINE),
     CommandEntry(
         "verify",

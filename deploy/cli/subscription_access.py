@@ -30,16 +30,27 @@ def writer_of(settings: Settings) -> Iterator[SubscriptionWriter]:
     # Listing, pausing and deleting need no key.
     sealer = sealer_of(settings) if settings.has_sealing_key else None
     writer = SubscriptionWriter(kafka, settings.names, senders_of(settings), sealer)
-    # Another writer may take over a partition: a fatal error for the client, which logs it, but the writer retries. If
-    # it fails, the command reports an error.
+    try:
+        with silent_client():
+            yield writer
+    finally:
+        writer.close()
+
+
+@contextmanager
+def silent_client() -> Iterator[None]:
+    """Log nothing of Kafka clients while a command writes.
+
+    Another writer may take over a partition: a fatal error for the client, which logs it, but the writer retries. If it
+    fails, the command reports an error.
+    """
     client_log = logging.getLogger("signpost.kafka")
     level = client_log.level
     client_log.setLevel(logging.CRITICAL + 1)
     try:
-        yield writer
+        yield
     finally:
         client_log.setLevel(level)
-        writer.close()
 
 
 def check_file(settings: Settings, file: SubscriptionFile) -> None:

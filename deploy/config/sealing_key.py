@@ -21,17 +21,26 @@ _WHAT_TO_DO: Final = (
 
 def sealer_of(settings: Settings) -> Sealer:
     """Return the sealer of secrets; SettingsError if no usable key is set."""
+    keys = sealing_keys_of(settings)
+    return Sealer([key for _, key in keys], [name for name, _ in keys if name])
+
+
+def sealing_keys_of(settings: Settings) -> list[tuple[str, bytes]]:
+    """Return (name, key) of each sealing key, the current one first; SettingsError if no usable key is set.
+
+    A single key has no name.
+    """
     if settings.sealing_key is not None:
-        return Sealer([load_sealing_key(settings.sealing_key.get_secret_value())])
+        return [("", load_sealing_key(settings.sealing_key.get_secret_value()))]
     if settings.sealing_key_file is not None:
-        return Sealer([read_key_file(settings.sealing_key_file)])
+        return [("", read_key_file(settings.sealing_key_file))]
     if not settings.sealing_keys:
         raise SettingsError(f"no sealing key is set: {_WHAT_TO_DO}")
     keys = {named.id: _key_of(named) for named in settings.sealing_keys}
     for id_, key in keys.items():
         if same := next((other for other in keys if other != id_ and keys[other] == key), None):
             raise SettingsError(f"sealing_keys: {id_} and {same} are the same key; remove one of them")
-    return Sealer(list(keys.values()), list(keys))
+    return list(keys.items())
 
 
 def _key_of(named: NamedKey) -> bytes:

@@ -16,7 +16,6 @@ from typing import Final
 import structlog
 from confluent_kafka.admin import AdminClient
 from fastapi import FastAPI
-from producers.keys.service import ApiKeys
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from starlette.requests import Request
@@ -29,7 +28,7 @@ from consumers.ledger.reads import LedgerReads
 from consumers.service.metrics import ApiMetrics
 from consumers.service.startup import await_topics
 from deploy.config.drain import longest_timeout
-from deploy.config.sealing_key import sealer_of
+from deploy.config.sealing_key import sealer_of, sealing_keys_of
 from deploy.config.senders import senders_of
 from deploy.config.wanted_topics import wanted_topics
 from deploy.roles.api_ports import CheckedKeys, GatheredTotals, GuardedTests, StoredSubscriptions
@@ -38,6 +37,7 @@ from deploy.roles.inline_deliveries import inline_deliveries_of
 from producers.api.app import app_of
 from producers.compacted.follower import Follower
 from producers.compacted.log import CompactedLog
+from producers.keys.service import ApiKeys
 from producers.subscriptions.store import SubscriptionStore
 from producers.subscriptions.writer import SubscriptionWriter
 from schemas.catalog.errors import SignpostError
@@ -118,8 +118,12 @@ class ApiRole:
 
     def _has_failed(self) -> bool:
         if self.failure is None and self.starting is None:
-            parts = {"subscriptions": self.store, "health": self.follower, "API keys": self.keys}
-            if ended := [name for name, part in parts.items() if not part.is_alive]:
+            alive = {
+                "subscriptions": self.store.is_alive,
+                "health": self.follower.is_alive,
+                "API keys": self.keys.is_alive,
+            }
+            if ended := [name for name, is_alive in alive.items() if not is_alive]:
                 self.failure = f"the thread that reads {' and '.join(ended)} has ended"
         return self.failure is not None
 
@@ -205,7 +209,7 @@ def build(settings: Settings, ledger_url: str) -> ApiRole:
         store=SubscriptionStore(writer, lambda reason: metrics.set_waiting_for_broker(reason is not None)),
         health=health,
         follower=Follower([health]),
-        keys=ApiKeys(kafka, names, sealing_keys_of(settings), rate_limit=settings.api_rate_limit),
+        keys=ApiKeys(kafka, names, [key for _, key in sealing_keys_of(settings)], rate_limit=settings.api_rate_limit),
         ledger=LedgerReads(ledger_url),
         log_of_tests=log_of_tests,
         tests=inline_deliveries_of(settings, log_of_tests),

@@ -46,6 +46,16 @@ class TopicNames:
         return f"{self.prefix}subscriptions"
 
     @property
+    def api_keys(self) -> str:
+        """Compacted; API keys by id, with keyed hashes."""
+        return f"{self.prefix}api-keys"
+
+    @property
+    def api_key_uses(self) -> str:
+        """Compacted; the last use of each API key."""
+        return f"{self.prefix}api-key-uses"
+
+    @property
     def sources(self) -> str:
         """Compacted; start and last positions of each source."""
         return f"{self.prefix}sources"
@@ -126,6 +136,8 @@ def own_topics(
     return [
         *(Topic(names.events(sender), partitions, replication, of_events, own=False) for sender in senders),
         Topic(names.subscriptions, partitions, replication, compacted),
+        Topic(names.api_keys, partitions, replication, compacted),
+        Topic(names.api_key_uses, partitions, replication, compacted),
         Topic(names.sources, partitions, replication, compacted),
         *jobs,
         Topic(names.health, partitions, replication, compacted),

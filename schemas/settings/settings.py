@@ -215,6 +215,14 @@ class Settings(BaseModel):
         least=timedelta(days=1),
         most=timedelta(days=3650),
     )
+    api_rate_limit: float = _setting(
+        50,
+        "Maximum requests a second per API key and API process, a second's worth at once; 0: no limit.",
+        unit="requests a second",
+        ge=0,
+        le=1_000_000,
+        allow_inf_nan=False,
+    )
     router_listen: Address = _setting(
         "127.0.0.1:9464", "Address on which the router serves /metrics, /healthz and /readyz."
     )

@@ -61,9 +61,9 @@ class Sealer:
     ) -> None:
         if not keys or any(len(key) != KEY_BYTES for key in keys):
             raise InvalidInput("sealing needs at least one key, and each key needs 32 bytes")
-        self._ciphers = {_key_id(key): AESGCM(key) for key in keys}
-        self._names = {_key_id(key): name for key, name in zip(keys, names, strict=False)}
-        self._first = _key_id(keys[0])
+        self._ciphers = {sealing_key_id(key): AESGCM(key) for key in keys}
+        self._names = {sealing_key_id(key): name for key, name in zip(keys, names, strict=False)}
+        self._first = sealing_key_id(keys[0])
         self._random = random
 
     def seal(self, secret: str, *, topic: str, subscription_id: str, secret_id: str) -> bytes:
@@ -118,7 +118,8 @@ def key_place(id_: str) -> str:
     return f"{id_} for the client certificate"
 
 
-def _key_id(key: bytes) -> bytes:
+def sealing_key_id(key: bytes) -> bytes:
+    """Return the id of a sealing key, which does not reveal the key."""
     return hmac.digest(key, b"signpost sealing key id", hashlib.sha256)[: _KEY_ID_END - 1]
 
 

@@ -90,7 +90,9 @@ def test_webhook_lives_from_create_to_delete(
     installation: Pipeline, signpost: Commands, receiver: Receiver, database: str
 ) -> None:
     """A webhook made over REST gets events, its statistics are exact, and after the delete nothing is sent."""
-    receiver.behave = by_path({"/flaky": fail_first(1, CannedResponse(503), CannedResponse(200))}, always(CannedResponse(410)))
+    receiver.behave = by_path(
+        {"/flaky": fail_first(1, CannedResponse(503), CannedResponse(200))}, always(CannedResponse(410))
+    )
     key = key_of(signpost, "onboarding")
     client = client_of(start_api(installation, database), key["key"])
     flaky = created(client, f"{receiver.url.rstrip('/')}/flaky")
@@ -263,9 +265,7 @@ def test_tests_are_logged_one_after_another(
     )
 
 
-def test_reads_need_the_ledger_and_writes_do_not(
-    installation: Pipeline, signpost: Commands, tmp_path: Path
-) -> None:
+def test_reads_need_the_ledger_and_writes_do_not(installation: Pipeline, signpost: Commands, tmp_path: Path) -> None:
     """Without its database the API creates, changes and deletes webhooks, and answers reads with 503 and a reason."""
     key = key_of(signpost, "onboarding")["key"]
     client = client_of(start_api(installation, f"sqlite:///{tmp_path / 'missing.db'}"), key)

@@ -1,0 +1,1 @@
+"""API keys: their writer, the table that authenticates requests, rate limits, last uses."""

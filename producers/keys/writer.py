@@ -1,0 +1,207 @@
+"""The writer of API keys: exclusive access to the partition of a key, as for subscriptions.
+
+A revoked or expired key stays on the topic for 90 days, so that a list shows it. After that the next write to its
+partition deletes it.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import Final, Literal, TypeAlias
+
+from producers.compacted.acknowledgement import acknowledge_after_s
+from producers.compacted.log import Unreadable
+from producers.compacted.partition_owner import KeyedRecord, PartitionOwner, Write
+from producers.keys.log import KeyLog
+from schemas.catalog.errors import InvalidInput, SealBroken
+from schemas.input.durations import milliseconds
+from schemas.input.suggestions import did_you_mean
+from schemas.keys.hashing import KeyHasher
+from schemas.keys.text import KeyText, generate_key
+from schemas.records.api_key import ApiKey, Scope, encode_api_key
+from schemas.records.topics import TopicNames
+
+RevokeEffect: TypeAlias = Literal["revoked", "unchanged", "deleted"]
+KEPT_AFTER_END: Final = timedelta(days=90)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewKey:
+    """A key to create. Without sender and customer it is an operator's key."""
+
+    sender: str | None = None
+    customer_id: str | None = None
+    scope: Scope = "write"
+    lifetime: timedelta | None = None
+    description: str = ""
+
+    def __post_init__(self) -> None:
+        if (self.sender is None) != (self.customer_id is None):
+            raise InvalidInput("an API key has both a sender and a customer, or neither of them")
+
+
+@dataclass(frozen=True, slots=True)
+class CreatedKey:
+    """A created key; `text` is the key itself, to show once."""
+
+    key: ApiKey
+    text: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Revocation:
+    """What became of a key: revoked, unchanged (it was revoked before), or deleted (its record was unreadable)."""
+
+    id: str
+    effect: RevokeEffect
+    key: ApiKey | None
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """Clock, sleep and randomness."""
+
+    clock: Callable[[], float] = time.time
+    monotonic: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+    uniform: Callable[[float, float], float] = field(default=random.SystemRandom().uniform)
+    random: Callable[[int], bytes] = os.urandom
+
+
+class KeyWriter:
+    """Creates and revokes API keys. `hasher` is needed only to create.
+
+    Both methods return when every API process that is connected to its broker knows the change. `timeout_s`: how long a
+    write is retried before Unavailable.
+    """
+
+    def __init__(
+        self,
+        kafka: Mapping[str, str],
+        names: TopicNames,
+        hasher: KeyHasher | None,
+        *,
+        environment: Environment | None = None,
+        timeout_s: float = 30.0,
+    ) -> None:
+        self._hasher = hasher
+        self._environment = environment or Environment()
+        self.log = KeyLog(kafka, names, timeout_s=timeout_s)
+        self._owner = PartitionOwner(
+            kafka,
+            self.log.compacted,
+            lambda partition: f"{names.prefix}api-keys.{partition}",
+            monotonic=self._environment.monotonic,
+            sleep=self._environment.sleep,
+            uniform=self._environment.uniform,
+            timeout_s=timeout_s,
+        )
+
+    def read(self) -> KeyLog:
+        """Read up to the current end of committed records."""
+        self.log.compacted.read()
+        return self.log
+
+    def create(self, new: NewKey) -> CreatedKey:
+        """Create a key. SealBroken if its hash would need a sealing key that no active key has."""
+        self.read()
+        text = generate_key(self._environment.random)
+        key = self._key_of(new, text)
+
+        def decide() -> Write:
+            if self.log.get(key.id) == key:  # written by an earlier try
+                return Write([])
+            return Write([KeyedRecord(key.id, encode_api_key(key)), *self._ended_on(self.log.partition(key.id))])
+
+        self._acknowledge(self._owner.write(self.log.partition(key.id), decide))
+        return CreatedKey(key, text.text())
+
+    def revoke(self, ids: Sequence[str]) -> list[Revocation]:
+        """Revoke keys. InvalidInput has a sentence for each unknown id, and then nothing is written."""
+        log = self.read()
+        known = log.all()
+        if unknown := [id_ for id_ in ids if id_ not in known]:
+            raise InvalidInput("\n".join(f"key {id_}: does not exist{did_you_mean(id_, known)}" for id_ in unknown))
+        done: dict[str, Revocation] = {}
+        read_back_s = 0.0
+        for partition in sorted({log.partition(id_) for id_ in ids}):
+            here = [id_ for id_ in dict.fromkeys(ids) if log.partition(id_) == partition]
+            read_back_s = max(read_back_s, self._revoke_on(partition, here, done))
+        if any(one.effect != "unchanged" for one in done.values()):
+            self._acknowledge(read_back_s)
+        return [done[id_] for id_ in ids]
+
+    def close(self) -> None:
+        """Close the connections to the broker."""
+        self.log.compacted.close()
+
+    def _key_of(self, new: NewKey, text: KeyText) -> ApiKey:
+        if self._hasher is None:
+            raise InvalidInput("API keys can only be created with a sealing key")
+        now_ms = self._now_ms()
+        self._check_sealing_key(self._hasher, now_ms)
+        key = ApiKey(
+            id=text.id,
+            sender=new.sender,
+            customer_id=new.customer_id,
+            scope=new.scope,
+            description=new.description,
+            created_at_ms=now_ms,
+            expires_at_ms=None if new.lifetime is None else now_ms + milliseconds(new.lifetime),
+            revoked_at_ms=None,
+            sealing_key=self._hasher.current,
+            hash=b"",
+        )
+        return replace(key, hash=self._hasher.hash(key, text.secret))
+
+    def _check_sealing_key(self, hasher: KeyHasher, now_ms: int) -> None:
+        """Refuse a sealing key that no active key has: the API would probably not accept the new key."""
+        found = self.log.all().values()
+        active = [key for key in found if isinstance(key, ApiKey) and key.state(now_ms) == "active"]
+        if active and not any(hasher.has_key_of(key) for key in active):
+            raise SealBroken(
+                "the sealing key is not the one of any active API key, so the API would not accept a new one; name "
+                "the same sealing keys as for the API, or revoke the present keys first if their sealing key is lost"
+            )
+
+    def _revoke_on(self, partition: int, ids: Sequence[str], done: dict[str, Revocation]) -> float:
+        """Revoke keys of a partition in one transaction; return how long reading it back took."""
+        now_ms = self._now_ms()
+
+        def decide() -> Write:
+            records: list[KeyedRecord] = []
+            for id_ in ids:
+                current = self.log.get(id_)
+                if isinstance(current, ApiKey) and current.revoked_at_ms is None:
+                    revoked = replace(current, revoked_at_ms=now_ms)
+                    done[id_] = Revocation(id_, "revoked", revoked)
+                    records.append(KeyedRecord(id_, encode_api_key(revoked)))
+                elif isinstance(current, Unreadable):
+                    done[id_] = Revocation(id_, "deleted", None)
+                    records.append(KeyedRecord(id_, None))
+                else:  # revoked before, perhaps by an earlier try
+                    done.setdefault(id_, Revocation(id_, "unchanged", current))
+            return Write([*records, *self._ended_on(partition, ids)] if records else [])
+
+        return self._owner.write(partition, decide)
+
+    def _ended_on(self, partition: int, kept: Sequence[str] = ()) -> list[KeyedRecord]:
+        """Return tombstones of the keys of a partition that ended long ago, except `kept`."""
+        before_ms = self._now_ms() - milliseconds(KEPT_AFTER_END)
+        found = [key for key in self.log.compacted.all_on(partition) if isinstance(key, ApiKey)]
+        return [
+            KeyedRecord(key.id, None)
+            for key in found
+            if key.id not in kept and (ended_at_ms := key.ended_at_ms()) is not None and ended_at_ms < before_ms
+        ]
+
+    def _acknowledge(self, read_back_s: float) -> None:
+        self._environment.sleep(acknowledge_after_s(read_back_s))
+
+    def _now_ms(self) -> int:
+        return int(self._environment.clock() * 1_000)
