@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from deploy.dev.responses import CannedResponse, always, by_path, fail_first
 from producers.events.publisher import EventPublisher
 from schemas.records.health import Operation, decode_operation
 from schemas.senders.sender import load_senders
-from tests.support.api import ApiClient, client_of, start_api
+from tests.support.api import ApiClient, client_of, key_of, start_api
 from tests.support.pipeline import Pipeline
 from tests.support.roles import Role, RoleStarter
 from tests.support.tools import Commands
@@ -46,14 +45,6 @@ def database(tmp_path: Path) -> str:
     url = f"sqlite:///{tmp_path / 'ledger.db'}"
     migrate(url)
     return url
-
-
-def key_of(signpost: Commands, sender: str, customer: str = "acme", *options: str) -> dict[str, Any]:
-    """Create an API key."""
-    made = signpost("keys", "create", "--sender", sender, "--customer", customer, "--json", *options)
-    assert made.code == 0, made.err
-    found: dict[str, Any] = json.loads(made.out)
-    return found
 
 
 def publish(installation: Pipeline, sender: str, events: list[dict[str, Any]]) -> None:

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from tests.support.pipeline import Pipeline
 from tests.support.roles import Role
+from tests.support.tools import Commands
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,14 @@ class ApiClient:
     def delete(self, path: str) -> Answer:
         """DELETE."""
         return self.request("DELETE", path)
+
+
+def key_of(signpost: Commands, sender: str, customer: str = "acme", *options: str) -> dict[str, Any]:
+    """Create an API key by the command; return what it prints."""
+    made = signpost("keys", "create", "--sender", sender, "--customer", customer, "--json", *options)
+    assert made.code == 0, made.err
+    found: dict[str, Any] = json.loads(made.out)
+    return found
 
 
 def start_api(pipeline: Pipeline, database_url: str, *, ready: bool = True, **settings: Any) -> Role:

@@ -18,7 +18,7 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from consumers.service.instruments import Histogram, Spec
-from consumers.service.metrics import SPECS, DeliveryMetrics, LedgerMetrics, RoleMetrics, RouterMetrics
+from consumers.service.metrics import SPECS, ApiMetrics, DeliveryMetrics, LedgerMetrics, RoleMetrics, RouterMetrics
 from consumers.service.status_server import StatusServer
 from schemas.catalog.errors import InvalidInput, Unavailable
 from schemas.catalog.reasons import CANCELLED, DEAD_JOBS, DEAD_RECORDS, DEFERRED
@@ -61,8 +61,9 @@ def names_and_labels() -> dict[str, set[str]]:
     """Return every metric name that a query can use, with its labels."""
     names: dict[str, set[str]] = {}
     labels = {spec.name.removesuffix("_total"): set(spec.labels) for spec in SPECS}
-    for registry in (RouterMetrics(KNOWN).registry, DeliveryMetrics(KNOWN).registry, LedgerMetrics().registry):
-        for family in registry.collect():
+    roles: tuple[RoleMetrics, ...] = (RouterMetrics(KNOWN), DeliveryMetrics(KNOWN), LedgerMetrics(), ApiMetrics())
+    for metrics in roles:
+        for family in metrics.registry.collect():
             suffixes = {"counter": ["_total"], "histogram": ["_bucket", "_sum", "_count"]}.get(family.type, [""])
             names |= {family.name + suffix: labels.get(family.name, set()) for suffix in suffixes}
     return names
@@ -161,7 +162,16 @@ def test_no_label_names_a_customer() -> None:
     assert len(names) == len(set(names))
     for spec in SPECS:
         allowed = {"sender", "event_type", "result", "reason", "delay", "topic", "table", "role", "version"}
-        assert set(spec.labels) <= allowed | {"kind", "status", "python", "librdkafka", "compiled"}
+        assert set(spec.labels) <= allowed | {
+            "kind",
+            "status",
+            "python",
+            "librdkafka",
+            "compiled",
+            "flavour",
+            "operation",
+            "effect",
+        }
         assert re.fullmatch(r"signpost_[a-z_]+", spec.name)
         assert spec.help.endswith(".")
 
