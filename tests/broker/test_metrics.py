@@ -18,7 +18,6 @@ from schemas.records.topics import FIRST
 from tests.support.api import client_of, key_of, start_api
 from tests.support.pipeline import CUSTOMER, Pipeline
 from tests.support.roles import Role, RoleStarter
-from tests.support.tools import Commands
 from tests.support.topics import produce
 from tests.support.waiting import wait_until
 
@@ -129,7 +128,6 @@ def test_every_metric_has_a_value(
     start_role: RoleStarter,
     receiver: Receiver,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """After deliveries, failures, unreadable and truncated records each metric of the list has a plausible value."""
     pipeline = Pipeline(
@@ -161,7 +159,7 @@ def test_every_metric_has_a_value(
     wait_until(lambda: as_expected(deliver), what="delivery counts what happened")
     wait_until(lambda: as_expected(ledger), what="the ledger counts what happened")
     api = start_api(pipeline, f"sqlite:///{tmp_path / 'ledger.db'}")
-    client = client_of(api, key_of(Commands(pipeline.env(), monkeypatch), "onboarding")["key"])
+    client = client_of(api, key_of(pipeline, "onboarding").text)
     client.post("/api/v1/webhooks/", {"event_type": "all", "webhook_url": receiver.url})
     wait_until(lambda: as_expected(api), what="the API counts what happened")
     wanted = {spec.name.removesuffix("_total") for spec in SPECS}
