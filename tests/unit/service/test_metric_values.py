@@ -9,6 +9,7 @@ from typing import Final, TypeAlias
 import pytest
 from confluent_kafka import libversion
 
+from consumers.router.routing import Routed
 from consumers.service.compiled import is_compiled
 from consumers.service.instruments import Spec
 from consumers.service.metrics import SPECS, ApiMetrics, DeliveryMetrics, LedgerMetrics, RoleMetrics, RouterMetrics
@@ -52,8 +53,9 @@ def router() -> RouterMetrics:
     """Return the router's metrics after every method was called."""
     metrics = RouterMetrics(KNOWN)
     common(metrics)
-    metrics.on_routed("zenoo", "case.created", 3, 2, age_ms=4_000)
-    metrics.on_routed("zenoo", "case.created", 4, 0, age_ms=2_000)
+    first = Routed("zenoo", "case.created", iter(()), count=3, withheld=2, age_ms=4_000)
+    second = Routed("zenoo", "case.created", iter(()), count=4, withheld=0, age_ms=2_000)
+    metrics.on_routed([first, second])
     metrics.on_truncated(5)
     metrics.set_waiting_for_registry(True)
     metrics.set_paused_partitions("schema_registry", 46)
