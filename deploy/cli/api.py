@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from importlib.metadata import version
 from typing import Annotated, Final
 
 import typer
@@ -13,7 +14,9 @@ from deploy.cli.options import options_of
 from deploy.cli.role import Supervised
 from deploy.config.database import database_url_of
 from deploy.config.logs import configure_logging
+from deploy.config.senders import senders_of
 from deploy.dev.addresses import split
+from deploy.reference.openapi.pages import files
 from deploy.roles.api import build
 from schemas.catalog.errors import InvalidInput, Unavailable
 
@@ -38,7 +41,8 @@ def _api(
     configure_logging(settings.log_level, settings.log_format)
     stop = Stop()
     with _listening(listen or settings.api_listen) as listening:
-        raise typer.Exit(0 if build(settings, url).run(stop, stop.why_not_alive, listening) else 1)
+        docs = list(files(senders_of(settings).values(), version("kafka-signpost")))
+        raise typer.Exit(0 if build(settings, url, docs).run(stop, stop.why_not_alive, listening) else 1)
 
 
 def _listening(listen: str) -> socket.socket:

@@ -1,4 +1,7 @@
-"""The documents of senders as files: `<folder>/<sender>/guide.md`, `asyncapi.yaml` and `schemas/<type>.schema.json`."""
+"""The documents of senders as files: `<folder>/<sender>/guide.md`, `asyncapi.yaml`, `schemas/<type>.schema.json`.
+
+A sender with a REST API also has `openapi.json`.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,8 @@ from deploy.reference.examples import examples_of, sample_headers
 from deploy.reference.guide import guide
 from deploy.reference.headers import headers_of
 from deploy.reference.markdown import plain, table
-from deploy.reference.payloads import as_text, body_schema, note_of
+from deploy.reference.openapi.document import has_api, openapi
+from deploy.reference.payloads import as_text, body_schema, notes_of
 from schemas.events.event_type import EventType
 from schemas.senders.payload_schemas import file_name, payload_schemas
 from schemas.senders.sender import Sender
@@ -25,11 +29,7 @@ def documents_of(sender: Sender, topic: str, version: str) -> Iterator[tuple[str
     examples = examples_of(sender)
     headers = headers_of(sender, sample_headers(sender))
     schemas = {event_type.name: _schema_file(event_type) for event_type in sender.all_types}
-    notes = {
-        event_type.name: note
-        for event_type in sender.all_types
-        if (note := note_of(event_type, payloads.get(event_type.name), examples.get(event_type.name, ()))) is not None
-    }
+    notes = notes_of(sender, payloads, examples)
     yield "guide.md", guide(sender, headers, examples, notes, schemas)
     document = asyncapi(
         sender,
@@ -41,6 +41,8 @@ def documents_of(sender: Sender, topic: str, version: str) -> Iterator[tuple[str
         version=version,
     )
     yield "asyncapi.yaml", as_yaml(document)
+    if has_api(sender):
+        yield "openapi.json", as_text(openapi(sender, version=version))
     for event_type in sender.all_types:
         name = event_type.name
         yield schemas[name], as_text(body_schema(sender, event_type, payloads.get(name), examples.get(name, ())))
@@ -64,8 +66,9 @@ def write_documents(folder: Path, senders: Iterable[Sender], topic_of: Callable[
             count += 1
         named = len(sender.event_types)
         types = f"{named} event type{'' if named == 1 else 's'}" if sender.any_type is None else "any event type"
-        links = f"[guide]({sender.name}/guide.md)", f"[AsyncAPI]({sender.name}/asyncapi.yaml)"
-        rows.append((plain(sender.title), types, *links))
+        links = [f"[AsyncAPI]({sender.name}/asyncapi.yaml)"]
+        links += [f"[OpenAPI]({sender.name}/openapi.json)"] if has_api(sender) else []
+        rows.append((plain(sender.title), types, f"[guide]({sender.name}/guide.md)", ", ".join(links)))
     heads = ("Product", "Event types", "For receivers", "For machines")
     (folder / "README.md").write_text(f"# Webhooks, for receivers\n\n{table(heads, rows)}", encoding="utf-8")
     return count

@@ -71,6 +71,14 @@ def note_of(event_type: EventType, payload: Schema | None, examples: Sequence[Ex
     return MADE_UP if any(example.made_up for example in examples) else None
 
 
+def notes_of(
+    sender: Sender, payloads: Mapping[str, Schema], examples: Mapping[str, Sequence[Example]]
+) -> Mapping[str, str]:
+    """Return the notes of all event types that have one, by their names."""
+    found = {one.name: note_of(one, payloads.get(one.name), examples.get(one.name, ())) for one in sender.all_types}
+    return {name: note for name, note in found.items() if note is not None}
+
+
 def body_schema(
     sender: Sender, event_type: EventType, payload: Schema | None = None, examples: Sequence[Example] = ()
 ) -> Schema:

@@ -6,7 +6,7 @@ import logging
 import socket
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -31,6 +31,7 @@ from deploy.config.drain import longest_timeout
 from deploy.config.sealing_key import sealer_of, sealing_keys_of
 from deploy.config.senders import senders_of
 from deploy.config.wanted_topics import wanted_topics
+from deploy.roles.api_docs import File, add_docs
 from deploy.roles.api_ports import CheckedKeys, GatheredTotals, GuardedTests, StoredSubscriptions
 from deploy.roles.http_server import serve, url_of
 from deploy.roles.inline_deliveries import inline_deliveries_of
@@ -69,6 +70,7 @@ class ApiRole:
     ledger: LedgerReads
     log_of_tests: AppendLog
     tests: InlineDeliveries
+    docs: Sequence[File]
     starting: str | None = "the topics have not been checked yet"
     failure: str | None = None
 
@@ -143,6 +145,7 @@ class ApiRole:
             clock=time.time,
             new_id=lambda: str(uuid.uuid4()),
         )
+        add_docs(app, self.docs)
         add_status_pages(app, self.metrics.registry, self.why_not_ready, why_not_alive)
         return app
 
@@ -179,8 +182,8 @@ def add_status_pages(
         app.router.routes.insert(0, Route(path, page, methods=["GET"]))
 
 
-def build(settings: Settings, ledger_url: str) -> ApiRole:
-    """Create the parts of an API process, without a request to a broker or the database."""
+def build(settings: Settings, ledger_url: str, docs: Sequence[File]) -> ApiRole:
+    """Create the parts of an API process, without a request to a broker or the database. `docs` are under /docs."""
     kafka = settings.kafka_properties()
     names = settings.names
     metrics = ApiMetrics()
@@ -213,4 +216,5 @@ def build(settings: Settings, ledger_url: str) -> ApiRole:
         ledger=LedgerReads(ledger_url),
         log_of_tests=log_of_tests,
         tests=inline_deliveries_of(settings, log_of_tests),
+        docs=docs,
     )

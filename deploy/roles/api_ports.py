@@ -6,13 +6,12 @@ import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Executor
 
-from producers.keys.service import ApiKeys
-
 from consumers.delivery.inline_deliveries import InlineDeliveries, InlineDelivery
 from consumers.ledger.rows import Totals
 from consumers.ledger.writer import DatabaseAway
 from producers.api.ports import Caller, DeliveryTotals, LedgerAway, NotReady, TestDelivery, TestResult
 from producers.compacted.log import CompactedLog
+from producers.keys.service import ApiKeys
 from producers.subscriptions.changes import Author, AuthoredCommand, Command, Result
 from producers.subscriptions.store import SubscriptionStore
 from schemas.catalog.errors import Unavailable
