@@ -15,8 +15,7 @@ CONTRACTS = TESTS.parent / "docs/senders"
 TABLES = {"zenoo": ("Z", 28), "onboarding": ("O", 44), "diligent": ("D", 37), "riskos": ("R", 20)}
 
 # Decisions of which nothing is built, and what is missing. No test names them.
-NOT_BUILT: dict[str, str] = {
-}
+NOT_BUILT: dict[str, str] = {}
 # Parts of decisions that are not built. Tests name the decision for its other parts. A test of the part itself names
 # `O29.repeated`, and the entry goes.
 PARTS_NOT_BUILT: dict[str, str] = {
