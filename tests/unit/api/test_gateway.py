@@ -240,19 +240,19 @@ def test_each_request_is_one_log_line(api: MemoryApi) -> None:
         api.request("GET", "/")
     assert [line.pop("duration_ms") >= 0 for line in lines] == [True] * 4
     common = {"event": "api.requested", "log_level": "info", "flavour": "onboarding"}
-    whose = {"key_id": "id-of-0", "customer_id": "acme"}
+    whose = {"key_id": "id-of-0", "customer": "acme"}
     assert lines[0] == common | whose | {
         "operation": "create",
         "status": 201,
-        "subscription_id": id_,
+        "subscription": id_,
         "request_id": response.headers["X-Request-Id"],
     }
-    assert [(line["operation"], line["status"], line["subscription_id"], line.get("code")) for line in lines[1:]] == [
+    assert [(line["operation"], line["status"], line["subscription"], line.get("code")) for line in lines[1:]] == [
         ("get", 200, id_, None),
         ("get", 404, None, "not_found"),
         ("none", 404, None, "not_found"),
     ]
-    assert (lines[3]["flavour"], lines[3]["key_id"], lines[3]["customer_id"]) == ("diligent", None, None)
+    assert (lines[3]["flavour"], lines[3]["key_id"], lines[3]["customer"]) == ("diligent", None, None)
 
 
 def test_log_has_no_secret_and_no_url(api: MemoryApi) -> None:
