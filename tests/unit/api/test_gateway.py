@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from ipaddress import ip_network
 from typing import Any
@@ -28,6 +29,11 @@ JSON = st.recursive(
     max_leaves=8,
 )
 NAMES = ["event_type", "webhook_url", "description", "filters", "is_active", "secret", "events", "secret_key"]
+
+
+def json_bytes(value: object) -> bytes:
+    """JSON with integers of any size, which orjson refuses."""
+    return json.dumps(value).encode()
 
 
 @pytest.fixture
@@ -58,7 +64,7 @@ def assert_documented(response: httpx.Response) -> None:
 
 
 @settings(max_examples=60)
-@given(st.binary(max_size=200) | JSON.map(orjson.dumps))
+@given(st.binary(max_size=200) | JSON.map(json_bytes))
 def test_any_body_has_a_documented_answer(body: bytes) -> None:
     """No bytes cause a 5xx or an undocumented status, in any operation."""
     api = MemoryApi()
@@ -72,9 +78,9 @@ def test_any_values_of_the_fields_have_a_documented_answer(fields: dict[str, Any
     """No values of the known fields cause a 5xx or an undocumented status."""
     api = MemoryApi()
     for method, path, headers in writing(api):
-        assert_documented(api.request(method, path, headers=headers, content=orjson.dumps(fields)))
+        assert_documented(api.request(method, path, headers=headers, content=json_bytes(fields)))
         valid = {"event_type": "all", "webhook_url": URL} | fields
-        assert_documented(api.request(method, path, headers=headers, content=orjson.dumps(valid)))
+        assert_documented(api.request(method, path, headers=headers, content=json_bytes(valid)))
 
 
 def test_large_bodies_are_refused_everywhere(api: MemoryApi) -> None:
