@@ -69,7 +69,7 @@ def test_lists_are_newest_first_and_pages_leave_nothing_out(database: Database, 
     ]
     with closing(database.writer()) as writer:
         database.write(writer, *rows, expected=None, next_offset=23)
-    order = [(-row.record["appended_at_ms"], row.record["job_id"], row.record["state"]) for row in rows]
+    order = [(-row.appended_at_ms, row.attempt.job_id, row.attempt.state) for row in rows]
     order.sort(key=lambda row: row[1], reverse=True)
     order.sort(key=lambda row: row[0])
 
