@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
+from consumers.kafka.dead_letters import SourceRecord
 from consumers.router.matching import RoutedSubscription
 from schemas.events.event import Event
 from schemas.records.delivery import JobCodec, job_place, uuid5
 
 KeyValue: TypeAlias = tuple[str | bytes | None, bytes]
 """Key and value of a record to produce."""
-
-
-class Origin(NamedTuple):
-    """Source of an event, and when it arrived there: `appended_at_ms` of job.v1.avsc (Unix ms)."""
-
-    topic: str
-    partition: int
-    offset: int
-    appended_at_ms: int
 
 
 class JobMaker:
@@ -29,14 +21,23 @@ class JobMaker:
         self._codec = JobCodec()
 
     def make(
-        self, sender: str, event: Event, body: bytes, origin: Origin, subscriptions: Sequence[RoutedSubscription]
+        self,
+        sender: str,
+        event: Event,
+        body: bytes,
+        source: SourceRecord,
+        subscriptions: Sequence[RoutedSubscription],
+        *,
+        appended_at_ms: int,
     ) -> Iterator[KeyValue]:
         """Return a record per subscription, keyed by its id, which gives it the same partition in every delay topic.
+
+        `source` is the record of the event, and `appended_at_ms` the field of job.v1.avsc (Unix ms).
 
         The records are made one by one: with a large body and many subscriptions they would not fit in memory. Steps
         that the event can make fail run before the first record.
         """
-        topic, partition, offset, appended_at_ms = origin
+        topic, partition, offset = source.topic(), source.partition(), source.offset()
         tail = self._codec.tail(
             sender=sender,
             event_type=event.event_type,

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Final
 
 import structlog
@@ -63,7 +64,7 @@ class EventRecords:
     records: Iterator[KeyValue]
     count: int = 0  # sent records
     size: int = 0  # of sent records, in bytes
-    next: KeyValue | None = None  # made, but not sent yet
+    next: KeyValue | None = None  # made, but there was no room for it
 
 
 class Output:
@@ -81,24 +82,24 @@ class Output:
 
     def send(self, event: EventRecords) -> bool:
         """Send records while there is room, up to PART_BYTES; return whether all have been sent."""
-        produce, topic, records = self._producer.produce, event.topic, event.records
+        produce, topic = self._producer.produce, event.topic
         stop_at = event.size + PART_BYTES
         self.is_full = False
-        record = event.next or next(records, None)
-        while record is not None:
-            if event.size >= stop_at:
-                break
+        records = event.records if event.next is None else chain((event.next,), event.records)
+        event.next = None
+        for record in records:
             key, value = record
             try:
                 produce(topic, value, key)
             except BufferError:
+                event.next = record
                 self.is_full = True
-                break
+                return False
             event.count += 1
             event.size += len(value)
-            record = next(records, None)
-        event.next = record
-        return record is None
+            if event.size >= stop_at:
+                return False
+        return True
 
     def send_operation(self, key: bytes, value: bytes) -> None:
         """Send a record to `operations`, now or with a later `wait`."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import ClassVar, Final, TypeAlias
 
 from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME
 
 from consumers.kafka.dead_letters import SourceRecord, dead_letter
 from consumers.kafka.positions import PartitionKey
-from consumers.router.jobs import JobMaker, KeyValue, Origin
+from consumers.router.jobs import JobMaker, KeyValue
 from consumers.router.matching import Matches
 from consumers.router.schemas import SchemaPending
 from consumers.router.subscriptions import Subscribers
@@ -44,6 +44,7 @@ class Routed:
 class UnreadableEvent:
     """The record cannot be read or rendered; `letter` is its dead letter."""
 
+    count: ClassVar[int] = 1  # records to produce
     sender: str
     reason: str
     detail: str
@@ -107,32 +108,27 @@ class Router:
 
     def route(self, record: SourceRecord) -> Routing:
         """Route a record; no content of a record raises."""
-        routing = self._route(record)
-        if isinstance(routing, (Blocked, Waiting)):
-            key, offset = (record.topic(), record.partition()), record.offset()
-            if self._held.get(key, (None, 0))[0] != offset:
-                self._held[key] = (offset, self._now_ms())
-        return routing
-
-    def _route(self, record: SourceRecord) -> Routing:
         sender, decoder = self._sources[record.topic()]
         try:
             event = self._decode(record, decoder)
         except UnreadableRecord as error:
             return self._unreadable(record, sender, error.reason, error.detail)
         except Unavailable as error:
-            return Waiting(None if isinstance(error, SchemaPending) else str(error))
+            return self._hold(record, Waiting(None if isinstance(error, SchemaPending) else str(error)))
         except Exception as error:  # a library may raise anything on hostile bytes, which must not stop the router
             return self._unreadable(record, sender, "invalid_value", f"{type(error).__name__}: {error}")
         reason = self._subscribers.blocked(event.customer_id)
         if reason is not None:
-            return Blocked(event.customer_id, reason)
+            return self._hold(record, Blocked(event.customer_id, reason))
         matches = self._subscribers.match(sender.name, event.customer_id, event.event_type)
-        now_ms = self._now_ms()
-        if not matches.subscriptions:
-            age_ms = now_ms - event.created_at_us // _US_PER_MS
-            return Routed(sender.name, event.event_type, iter(()), 0, matches.withheld, age_ms)
-        return self._make(record, sender, event, matches, now_ms)
+        return self._make(record, sender, event, matches)
+
+    def _hold(self, record: SourceRecord, reason: PauseReason) -> PauseReason:
+        """Keep when a record that has to wait was read first."""
+        key, offset = (record.topic(), record.partition()), record.offset()
+        if self._held.get(key, (None, 0))[0] != offset:
+            self._held[key] = (offset, self._now_ms())
+        return reason
 
     def _decode(self, record: SourceRecord, decoder: EventDecoder) -> Event:
         value = record.value()
@@ -141,34 +137,33 @@ class Router:
             raise UnreadableRecord("too_large", detail)
         return decoder.decode(value, lambda: event_id(record.topic(), record.partition(), record.offset()))
 
-    def _arrived_ms(self, record: SourceRecord, now_ms: int) -> int:
-        """Return when the broker appended a record; if its timestamp is the producer's, when the router read it first.
-
-        The clock of a producer may be wrong, and a producer may set any timestamp.
-        """
-        kind, timestamp_ms = record.timestamp()
-        if kind == TIMESTAMP_LOG_APPEND_TIME:
-            return timestamp_ms
-        held = self._held.get((record.topic(), record.partition())) if self._held else None
-        return held[1] if held is not None and held[0] == record.offset() else now_ms
-
-    def _make(
-        self, record: SourceRecord, sender: Sender, event: Event, matches: Matches, now_ms: int
-    ) -> Routed | UnreadableEvent:
-        origin = Origin(record.topic(), record.partition(), record.offset(), self._arrived_ms(record, now_ms))
+    def _make(self, record: SourceRecord, sender: Sender, event: Event, matches: Matches) -> Decision:
+        now_ms = self._now_ms()
+        jobs: Iterator[KeyValue] = iter(())
         try:
-            body = sender.render(event)
-            if len(body) > self._limits.max_body:
-                raise UnreadableRecord(
-                    "too_large", f"the body has {len(body)} bytes, max_body is {self._limits.max_body}"
+            if matches.subscriptions:
+                body = sender.render(event)
+                if len(body) > self._limits.max_body:
+                    raise UnreadableRecord(
+                        "too_large", f"the body has {len(body)} bytes, max_body is {self._limits.max_body}"
+                    )
+                kind, appended_at_ms = record.timestamp()
+                if kind != TIMESTAMP_LOG_APPEND_TIME:
+                    # The clock of a producer may be wrong, and a producer may set any timestamp.
+                    appended_at_ms = self._first_read_ms(record, now_ms)
+                jobs = self._jobs.make(
+                    sender.name, event, body, record, matches.subscriptions, appended_at_ms=appended_at_ms
                 )
-            jobs = self._jobs.make(sender.name, event, body, origin, matches.subscriptions)
         except UnreadableRecord as error:
             return self._unreadable(record, sender, _RENDERED.get(error.reason, error.reason), error.detail)
         except Exception as error:  # as above
             return self._unreadable(record, sender, "invalid_value", f"{type(error).__name__}: {error}")
         age_ms = now_ms - event.created_at_us // _US_PER_MS
         return Routed(sender.name, event.event_type, jobs, len(matches.subscriptions), matches.withheld, age_ms)
+
+    def _first_read_ms(self, record: SourceRecord, now_ms: int) -> int:
+        held = self._held.get((record.topic(), record.partition()))
+        return held[1] if held is not None and held[0] == record.offset() else now_ms
 
     def _unreadable(self, record: SourceRecord, sender: Sender, reason: str, detail: str) -> UnreadableEvent:
         letter = dead_letter(record, reason, detail, self._now_ms(), self._limits.max_event)

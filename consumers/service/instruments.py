@@ -8,7 +8,7 @@ of the microsecond of the copy.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
@@ -91,6 +91,14 @@ class Histogram(Collector):
         counts, total = self._series.get(labels) or self._new_series(labels)
         counts[bisect_left(self._bounds, value)] += 1
         total[0] += value
+
+    def observe_all(self, labels: Labels, values: Sequence[float]) -> None:
+        """Add values. Cheaper than one by one."""
+        counts, total = self._series.get(labels) or self._new_series(labels)
+        bounds = self._bounds
+        for value in values:
+            counts[bisect_left(bounds, value)] += 1
+        total[0] += sum(values)
 
     def _new_series(self, labels: Labels) -> tuple[list[int], list[float]]:
         return self._series.setdefault(labels, ([0] * (len(self._bounds) + 1), [0.0]))

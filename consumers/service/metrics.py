@@ -10,9 +10,9 @@ them.
 from __future__ import annotations
 
 import platform
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from importlib.metadata import version
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, Protocol, TypeAlias
 
 from confluent_kafka import libversion
 from prometheus_client import CollectorRegistry
@@ -223,6 +223,16 @@ class RoleMetrics:
         return sender if sender in self._senders else OTHER
 
 
+class RoutedEvent(Protocol):
+    """A routed event, as the router counts it."""
+
+    sender: str
+    event_type: str
+    count: int  # of its jobs
+    withheld: int  # matches without a job: their subscription is paused or disabled
+    age_ms: int
+
+
 class RouterMetrics(RoleMetrics):
     """Metrics of the router."""
 
@@ -243,15 +253,17 @@ class RouterMetrics(RoleMetrics):
         for reason in reasons.PAUSED:
             self.set_paused_partitions(reason, 0)
 
-    def on_routed(self, sender: str, event_type: str, jobs: int, withheld: int = 0, age_ms: int = 0) -> None:
-        """Count an event, its age, its jobs, and the matches whose subscription is paused or disabled."""
-        labels = self._event_labels(sender, event_type)
-        self._events.add(labels)
-        self._ages.observe(labels[:1], min(max(age_ms, 0), _MAX_AGE_MS) / 1_000)
-        if jobs:
-            self._jobs.add(labels, jobs)
-        if withheld:
-            self._withheld.add((), withheld)
+    def on_routed(self, events: Iterable[RoutedEvent]) -> None:
+        """Count a batch of events, their ages, their jobs, and the matches without a job."""
+        by_type: dict[tuple[str, str], list[RoutedEvent]] = {}
+        for event in events:
+            by_type.setdefault((event.sender, event.event_type), []).append(event)
+        for (sender, event_type), same_type in by_type.items():
+            labels = self._event_labels(sender, event_type)
+            self._events.add(labels, len(same_type))
+            self._jobs.add(labels, sum([event.count for event in same_type]))
+            self._withheld.add((), sum([event.withheld for event in same_type]))
+            self._ages.observe_all(labels[:1], [_bounded_age_s(event.age_ms) for event in same_type])
 
     def on_truncated(self, records: int) -> None:
         """Count records that retention deleted before they were read."""
@@ -272,6 +284,12 @@ class RouterMetrics(RoleMetrics):
     def on_commit(self, seconds: float) -> None:
         """Count a commit by the duration of its flush and commit."""
         self._commits.observe((), seconds)
+
+
+def _bounded_age_s(age_ms: int) -> float:
+    if age_ms <= 0:
+        return 0.0
+    return (age_ms if age_ms < _MAX_AGE_MS else _MAX_AGE_MS) / 1_000
 
 
 class DeliveryMetrics(RoleMetrics):

@@ -108,14 +108,14 @@ class ApiRole:
                 self.store.start()
                 self.follower.start()
                 self.keys.start()
-                self._on_waiting(None)
+                self.starting = None
         except Exception as error:
             self.failure = str(error)
             if not isinstance(error, SignpostError):
                 raise
 
     def _on_waiting(self, reason: str | None) -> None:
-        self.starting = reason
+        self.starting = reason or "the topics have not been read yet"
         self.metrics.set_waiting_for_broker(reason is not None)
 
     def _has_failed(self) -> bool:

@@ -10,7 +10,7 @@ from typing import Final
 
 # Full buckets are forgotten when there are this many buckets, or twice as many as were not full.
 _LEAST_PRUNED: Final = 1_024
-# Additions of 1/rate may be off by some ulps, which must not cost the last request of a burst.
+# Sums of 1/rate may be off by some ulps. This must cost neither the last request of a burst nor one after its wait.
 _ROUNDING_S: Final = 1e-6
 
 
@@ -33,7 +33,7 @@ class RateLimiter:
         full_at_s = max(self._full_at_s.get(key_id, now_s), now_s)
         ahead_s = full_at_s - now_s
         if ahead_s > self._tolerance_s:
-            return ahead_s - self._tolerance_s
+            return ahead_s - self._tolerance_s + _ROUNDING_S
         self._full_at_s[key_id] = full_at_s + self._interval_s
         if len(self._full_at_s) >= self._prune_at:
             self._prune(now_s)

@@ -140,6 +140,7 @@ PAUSED: Final[Mapping[str, Meaning]] = {
     ),
 }
 
+_AUDIT: Final = "nothing; `actor` is the API key, `request_id` leads to the log line `api.requested`"
 OPERATIONS: Final[Mapping[str, Meaning]] = {
     "endpoint_failing": Meaning(
         "no attempt has succeeded for `report_failing_after`",
@@ -154,4 +155,11 @@ OPERATIONS: Final[Mapping[str, Meaning]] = {
         "and offsets",
         "publish those events again; set a longer retention, run more processes, and watch `signpost lag`",
     ),
+    "subscription_created": Meaning("a customer made a webhook over the API", _AUDIT),
+    "subscription_changed": Meaning("a customer changed a webhook; `changed` names the fields", _AUDIT),
+    "subscription_paused": Meaning("a customer paused a webhook", _AUDIT),
+    "subscription_resumed": Meaning("a customer resumed or enabled a webhook", _AUDIT),
+    "subscription_rotated": Meaning("a customer changed the secret of a webhook", _AUDIT),
+    "subscription_resealed": Meaning("the secrets of a webhook were sealed with the present key", _AUDIT),
+    "subscription_deleted": Meaning("a customer deleted a webhook", _AUDIT),
 }

@@ -98,7 +98,7 @@ class _Load:
             start = time.monotonic()
             if due is not None:
                 start = next(due)
-                await asyncio.sleep(max(0.0, start - time.monotonic()))
+                await _until(start)
             if start >= until:
                 break
             writer.write(self._request())
@@ -122,6 +122,12 @@ class _Load:
             f"Content-Length: {len(body)}\r\n\r\n"
         )
         return head.encode() + body
+
+
+async def _until(at: float) -> None:
+    reached: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    asyncio.get_running_loop().call_later(max(0.0, at - time.monotonic()), reached.set_result, None)
+    await reached
 
 
 def _times(began: float, rate: float) -> Iterator[float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from deploy.dev.responses import CannedResponse, always, by_path, fail_first
 from producers.events.publisher import EventPublisher
 from schemas.records.health import Operation, decode_operation
 from schemas.senders.sender import load_senders
-from tests.support.api import ApiClient, client_of, start_api
+from tests.support.api import ApiClient, client_of, key_of, start_api
 from tests.support.pipeline import Pipeline
 from tests.support.roles import Role, RoleStarter
 from tests.support.tools import Commands
@@ -46,14 +45,6 @@ def database(tmp_path: Path) -> str:
     url = f"sqlite:///{tmp_path / 'ledger.db'}"
     migrate(url)
     return url
-
-
-def key_of(signpost: Commands, sender: str, customer: str = "acme", *options: str) -> dict[str, Any]:
-    """Create an API key."""
-    made = signpost("keys", "create", "--sender", sender, "--customer", customer, "--json", *options)
-    assert made.code == 0, made.err
-    found: dict[str, Any] = json.loads(made.out)
-    return found
 
 
 def publish(installation: Pipeline, sender: str, events: list[dict[str, Any]]) -> None:
@@ -86,15 +77,13 @@ def created(client: ApiClient, url: str, event_type: str = "screening.completed"
 
 @pytest.mark.decision("O26", "O27", "O29.repeated", "O35")
 @pytest.mark.promise(7)
-def test_webhook_lives_from_create_to_delete(
-    installation: Pipeline, signpost: Commands, receiver: Receiver, database: str
-) -> None:
+def test_webhook_lives_from_create_to_delete(installation: Pipeline, receiver: Receiver, database: str) -> None:
     """A webhook made over REST gets events, its statistics are exact, and after the delete nothing is sent."""
     receiver.behave = by_path(
         {"/flaky": fail_first(1, CannedResponse(503), CannedResponse(200))}, always(CannedResponse(410))
     )
-    key = key_of(signpost, "onboarding")
-    client = client_of(start_api(installation, database), key["key"])
+    key = key_of(installation, "onboarding")
+    client = client_of(start_api(installation, database), key.text)
     flaky = created(client, f"{receiver.url.rstrip('/')}/flaky")
     gone = created(client, f"{receiver.url.rstrip('/')}/gone", "all")
     installation.router()
@@ -126,9 +115,9 @@ def test_webhook_lives_from_create_to_delete(
     assert not any(request.path == "/flaky" for request in receiver.requests[sent:])
 
 
-def test_processes_see_changes_of_one_another(installation: Pipeline, signpost: Commands, database: str) -> None:
+def test_processes_see_changes_of_one_another(installation: Pipeline, database: str) -> None:
     """A webhook that one process made is in the list of the other, and so is its change, after a restart as well."""
-    key = key_of(signpost, "diligent")["key"]
+    key = key_of(installation, "diligent").text
     first, second = start_api(installation, database), start_api(installation, database)
     made = client_of(first, key, "diligent").post(DILIGENT, {"webhook_url": "http://127.0.0.1:9/x"})
     assert made.status == 201
@@ -146,9 +135,9 @@ def test_processes_see_changes_of_one_another(installation: Pipeline, signpost: 
 
 
 @pytest.mark.decision("D13")
-def test_limit_holds_in_two_processes_at_once(installation: Pipeline, signpost: Commands, database: str) -> None:
+def test_limit_holds_in_two_processes_at_once(installation: Pipeline, database: str) -> None:
     """Of 24 simultaneous requests to two processes ten create a webhook; the others get 400."""
-    key = key_of(signpost, "diligent")["key"]
+    key = key_of(installation, "diligent").text
     clients = [client_of(start_api(installation, database), key, "diligent") for _ in range(2)]
     with ThreadPoolExecutor(24) as executor:
         answers = list(
@@ -160,10 +149,10 @@ def test_limit_holds_in_two_processes_at_once(installation: Pipeline, signpost: 
         wait_until(lambda client=client: len(client.get(DILIGENT).json) == 10, what="both list ten")
 
 
-def test_every_change_has_an_audit_record(installation: Pipeline, signpost: Commands, database: str) -> None:
+def test_every_change_has_an_audit_record(installation: Pipeline, database: str) -> None:
     """Each change is on `operations` with the id of the key, the id of the request, and the names of changed fields."""
-    key = key_of(signpost, "diligent")
-    client = client_of(start_api(installation, database), key["key"], "diligent")
+    key = key_of(installation, "diligent")
+    client = client_of(start_api(installation, database), key.text, "diligent")
     made = client.post(DILIGENT, {"webhook_url": "http://127.0.0.1:9/x"})
     path = f"{DILIGENT}/{made.json['id']}"
     changed = client.patch(path, {"events": ["search_completed"], "is_active": False})
@@ -172,9 +161,9 @@ def test_every_change_has_an_audit_record(installation: Pipeline, signpost: Comm
 
     found = operations(installation)
     assert [(one.kind, one.actor, one.request_id) for one in found] == [
-        ("subscription_created", f"key:{key['id']}", made.headers["x-request-id"]),
-        ("subscription_changed", f"key:{key['id']}", changed.headers["x-request-id"]),
-        ("subscription_deleted", f"key:{key['id']}", deleted.headers["x-request-id"]),
+        ("subscription_created", f"key:{key.key.id}", made.headers["x-request-id"]),
+        ("subscription_changed", f"key:{key.key.id}", changed.headers["x-request-id"]),
+        ("subscription_deleted", f"key:{key.key.id}", deleted.headers["x-request-id"]),
     ]
     assert {(one.customer_id, one.sender) for one in found} == {("acme", "diligent")}
     assert set(found[1].changed) == {"event_types", "paused"}
@@ -188,25 +177,25 @@ def operations(installation: Pipeline) -> list[Operation]:
 
 def test_revoked_key_counts_within_a_second(installation: Pipeline, signpost: Commands, database: str) -> None:
     """When `keys revoke` has returned, no process accepts the key."""
-    key = key_of(signpost, "onboarding")
-    clients = [client_of(start_api(installation, database), key["key"]) for _ in range(2)]
+    key = key_of(installation, "onboarding")
+    clients = [client_of(start_api(installation, database), key.text) for _ in range(2)]
     assert [client.get(ONBOARDING).status for client in clients] == [200, 200]
-    assert signpost("keys", "revoke", key["id"]).code == 0
+    assert signpost("keys", "revoke", key.key.id).code == 0
     for client in clients:
         wait_until(lambda client=client: client.get(ONBOARDING).status == 401, 1.0, "the key is refused")
 
 
 @pytest.mark.promise(6)
 def test_secrets_are_shown_once_and_nowhere_else(
-    installation: Pipeline, signpost: Commands, receiver: Receiver, database: str, tmp_path: Path
+    installation: Pipeline, receiver: Receiver, database: str, tmp_path: Path
 ) -> None:
     """Keys, secrets, and the paths of URLs are in no log, topic, metric, database file or later answer."""
     canary = "canary0123456789"
-    onboarding, diligent = key_of(signpost, "onboarding"), key_of(signpost, "diligent")
+    onboarding, diligent = key_of(installation, "onboarding"), key_of(installation, "diligent")
     api = start_api(installation, database)
     ledger = installation.ledger(database)
-    first = client_of(api, onboarding["key"])
-    second = client_of(api, diligent["key"], "diligent")
+    first = client_of(api, onboarding.text)
+    second = client_of(api, diligent.text, "diligent")
     made = created(first, f"{receiver.url.rstrip('/')}/{canary}/?token={canary}")
     given = second.post(DILIGENT, {"webhook_url": f"{receiver.url}{canary}", "secret": f"{canary}-secret"})
     assert given.status == 201
@@ -218,9 +207,9 @@ def test_secrets_are_shown_once_and_nowhere_else(
         second.get(DILIGENT),
         second.patch(f"{DILIGENT}/{given.json['id']}", {"secret": f"{canary}-other", "events": ["unknown"]}),
         second.request("POST", DILIGENT, f'{{"secret": "{canary}"'.encode()),
-        client_of(api, f"{onboarding['key'][:-1]}x").get(ONBOARDING),
+        client_of(api, f"{onboarding.text[:-1]}x").get(ONBOARDING),
     ]
-    secrets = [made["secret_key"], onboarding["key"], diligent["key"], f"{canary}-secret", f"{canary}-other"]
+    secrets = [made["secret_key"], onboarding.text, diligent.text, f"{canary}-secret", f"{canary}-other"]
     _, metrics = api.get("/metrics")
     assert ledger.terminate() == 0
     assert api.terminate() == 0
@@ -244,12 +233,10 @@ def test_secrets_are_shown_once_and_nowhere_else(
 
 
 @pytest.mark.decision("O41", "O42")
-def test_tests_are_logged_one_after_another(
-    installation: Pipeline, signpost: Commands, receiver: Receiver, database: str
-) -> None:
+def test_tests_are_logged_one_after_another(installation: Pipeline, receiver: Receiver, database: str) -> None:
     """Test deliveries of two processes get the ids 1, 2, 3, …, failed ones included; a refused one gets none."""
     receiver.behave = by_path({"/missing": always(CannedResponse(404))}, always(CannedResponse(200)))
-    key = key_of(signpost, "onboarding")["key"]
+    key = key_of(installation, "onboarding").text
     clients = [client_of(start_api(installation, database), key) for _ in range(2)]
     base = receiver.url.rstrip("/")
     paths = [f"{base}/well", f"{base}/missing", "http://10.0.0.1/", f"{base}/well"]
@@ -265,9 +252,9 @@ def test_tests_are_logged_one_after_another(
     )
 
 
-def test_reads_need_the_ledger_and_writes_do_not(installation: Pipeline, signpost: Commands, tmp_path: Path) -> None:
+def test_reads_need_the_ledger_and_writes_do_not(installation: Pipeline, tmp_path: Path) -> None:
     """Without its database the API creates, changes and deletes webhooks, and answers reads with 503 and a reason."""
-    key = key_of(signpost, "onboarding")["key"]
+    key = key_of(installation, "onboarding").text
     client = client_of(start_api(installation, f"sqlite:///{tmp_path / 'missing.db'}"), key)
     made = created(client, "http://127.0.0.1:9/x")
     answer = client.get(ONBOARDING)
@@ -276,9 +263,9 @@ def test_reads_need_the_ledger_and_writes_do_not(installation: Pipeline, signpos
     assert client.delete(f"{ONBOARDING}{made['id']}/").status == 200
 
 
-def test_api_is_ready_when_it_has_read_its_topics(installation: Pipeline, signpost: Commands, database: str) -> None:
+def test_api_is_ready_when_it_has_read_its_topics(installation: Pipeline, database: str) -> None:
     """An API process ends with 0 after SIGTERM, and its status pages are those of the other roles."""
-    key = key_of(signpost, "onboarding")["key"]
+    key = key_of(installation, "onboarding").text
     api: Role = start_api(installation, database)
     client = client_of(api, key)
     assert client.get(ONBOARDING).json == {"webhooks": []}

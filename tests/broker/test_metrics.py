@@ -15,6 +15,7 @@ from deploy.dev.responses import CannedResponse, always, by_path, fail_first
 from producers.subscriptions.changes import Pause
 from schemas.records.partitioner import partition_of
 from schemas.records.topics import FIRST
+from tests.support.api import client_of, key_of, start_api
 from tests.support.pipeline import CUSTOMER, Pipeline
 from tests.support.roles import Role, RoleStarter
 from tests.support.topics import produce
@@ -77,6 +78,13 @@ EXPECTED: dict[str, list[tuple[str, dict[str, str], float, float]]] = {
         ("signpost_ledger_truncated_records_total", {}, 0, 0),
         ("signpost_consumer_lag_records", {}, 0, EVENTS * 10),
     ],
+    "api": [
+        ("signpost_build_info", {}, 1, 1),
+        ("signpost_waiting_for_broker", {}, 0, 0),
+        ("signpost_api_requests_total", {"operation": "create", "status": "2xx"}, 1, 1),
+        ("signpost_api_request_duration_seconds_sum", {"operation": "create"}, 0.25, 60),
+        ("signpost_api_writes_total", {"effect": "created"}, 1, 1),
+    ],
     "both": [
         ("signpost_build_info", {}, 1, 1),
         ("signpost_unreadable_records_total", {"reason": "unknown_format"}, 1, 1),
@@ -89,7 +97,7 @@ EXPECTED: dict[str, list[tuple[str, dict[str, str], float, float]]] = {
 
 def as_expected(role: Role) -> bool:
     """Return whether all metrics of a role are in their ranges."""
-    expected = EXPECTED[role.name] + (EXPECTED["both"] if role.name != "ledger" else [])
+    expected = EXPECTED[role.name] + (EXPECTED["both"] if role.name in ("router", "deliver") else [])
     for name, labels, least, most in expected:
         found = role.metric(name, **labels)
         assert least <= found <= most, f"{name} {labels} of {role.name} is {found}, not {least} to {most}"
@@ -115,7 +123,11 @@ def truncated_router(pipeline: Pipeline) -> Role:
 
 
 def test_every_metric_has_a_value(
-    broker: Broker, prefix: str, start_role: RoleStarter, receiver: Receiver, tmp_path: Path
+    broker: Broker,
+    prefix: str,
+    start_role: RoleStarter,
+    receiver: Receiver,
+    tmp_path: Path,
 ) -> None:
     """After deliveries, failures, unreadable and truncated records each metric of the list has a plausible value."""
     pipeline = Pipeline(
@@ -146,5 +158,9 @@ def test_every_metric_has_a_value(
     ledger = pipeline.ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
     wait_until(lambda: as_expected(deliver), what="delivery counts what happened")
     wait_until(lambda: as_expected(ledger), what="the ledger counts what happened")
+    api = start_api(pipeline, f"sqlite:///{tmp_path / 'ledger.db'}")
+    client = client_of(api, key_of(pipeline, "onboarding").text)
+    client.post("/api/v1/webhooks/", {"event_type": "all", "webhook_url": receiver.url})
+    wait_until(lambda: as_expected(api), what="the API counts what happened")
     wanted = {spec.name.removesuffix("_total") for spec in SPECS}
-    assert wanted - names_shown(router, deliver, ledger) == set()
+    assert wanted - names_shown(router, deliver, ledger, api) == set()

@@ -133,6 +133,25 @@ def test_another_number_of_partitions_is_refused_before_any_change(cluster: Clus
     assert any(isinstance(change, Impossible) for change in plan(cluster.kafka, cluster.admin, wanted, cluster.names))
 
 
+@pytest.mark.decision("O42")
+def test_tests_has_one_partition_whatever_the_settings_say(cluster: Cluster) -> None:
+    """`tests` is created with one partition. A topic with more is refused, and no setting is blamed."""
+    create_topic(cluster.bootstrap_servers, cluster.names.tests, 3)
+    wanted = cluster.wanted(MINUTE)
+    with pytest.raises(Unavailable, match="it has 3 partitions, and 1 is the only right number") as refused:
+        apply(cluster.kafka, cluster.admin, wanted, cluster.names)
+    assert "settings" not in str(refused.value)
+    cluster.admin.delete_topics([cluster.names.tests])[cluster.names.tests].result(30)
+    wait_until(lambda: cluster.names.tests not in cluster.admin.list_topics(timeout=10).topics, what="it is deleted")
+
+    changes = apply(cluster.kafka, cluster.admin, wanted, cluster.names)
+
+    assert f"create {cluster.names.tests}: 1 partition, replication 1" in map(str, changes)
+    assert len(cluster.admin.list_topics(timeout=10).topics[cluster.names.tests].partitions) == 1
+    assert cluster.configs(cluster.names.tests)["cleanup.policy"] == "delete"
+    assert cluster.configs(cluster.names.tests)["retention.ms"] == str(30 * 86_400_000)
+
+
 def test_existing_event_topics_are_not_changed(cluster: Cluster) -> None:
     """An existing event topic is not compared: its team decides its partitions and configs."""
     create_topic(cluster.bootstrap_servers, cluster.names.events("zenoo"), 7, retention_ms="1000")

@@ -9,6 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from deploy.config.sealing_key import sealing_keys_of
+from producers.keys.writer import CreatedKey, KeyWriter, NewKey
+from schemas.keys.hashing import KeyHasher
+from schemas.records.api_key import Scope
 from tests.support.pipeline import Pipeline
 from tests.support.roles import Role
 
@@ -64,6 +68,16 @@ class ApiClient:
     def delete(self, path: str) -> Answer:
         """DELETE."""
         return self.request("DELETE", path)
+
+
+def key_of(pipeline: Pipeline, sender: str | None, customer: str | None = "acme", scope: Scope = "write") -> CreatedKey:
+    """Create an API key; without a sender, an operator's key."""
+    hasher = KeyHasher(pipeline.names.api_keys, [key for _, key in sealing_keys_of(pipeline.settings)])
+    writer = KeyWriter(pipeline.settings.kafka_properties(), pipeline.names, hasher)
+    try:
+        return writer.create(NewKey(sender=sender, customer_id=customer if sender else None, scope=scope))
+    finally:
+        writer.close()
 
 
 def start_api(pipeline: Pipeline, database_url: str, *, ready: bool = True, **settings: Any) -> Role:

@@ -144,7 +144,7 @@ def test_age_of_an_event_is_bounded(created_ms: int, age_s: float) -> None:
         if not customer_has_subscription:
             process.customers.match = lambda *_: Matches((), 0)  # type: ignore[method-assign]  # nothing matches
         routed = process.routed(record(TIMESTAMP_CREATE_TIME, 0, created_ms))
-        metrics.on_routed("zenoo", "case.created", 1, 0, routed.age_ms)
+        metrics.on_routed([routed])
     value = metrics.registry.get_sample_value
     assert value("signpost_router_event_age_seconds_sum", {"sender": "zenoo"}) == pytest.approx(2 * age_s)
     assert value("signpost_router_event_age_seconds_count", {"sender": "zenoo"}) == 2

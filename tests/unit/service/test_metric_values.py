@@ -9,9 +9,10 @@ from typing import Final, TypeAlias
 import pytest
 from confluent_kafka import libversion
 
+from consumers.router.routing import Routed
 from consumers.service.compiled import is_compiled
 from consumers.service.instruments import Spec
-from consumers.service.metrics import SPECS, DeliveryMetrics, LedgerMetrics, RoleMetrics, RouterMetrics
+from consumers.service.metrics import SPECS, ApiMetrics, DeliveryMetrics, LedgerMetrics, RoleMetrics, RouterMetrics
 from schemas.records.delivery import Job, Outcome, State
 from tests.unit.service.test_metrics import samples
 
@@ -20,6 +21,7 @@ Sample: TypeAlias = tuple[str, dict[str, str]]
 KNOWN: Final = {"zenoo": ["case.created"]}
 TYPE: Final = {"sender": "zenoo", "event_type": "case.created"}
 ZENOO: Final = {"sender": "zenoo"}
+LIST: Final = {"flavour": "diligent", "operation": "list"}
 BUILD: Final = {
     "version": version("kafka-signpost"),
     "python": platform.python_version(),
@@ -51,8 +53,9 @@ def router() -> RouterMetrics:
     """Return the router's metrics after every method was called."""
     metrics = RouterMetrics(KNOWN)
     common(metrics)
-    metrics.on_routed("zenoo", "case.created", 3, 2, age_ms=4_000)
-    metrics.on_routed("zenoo", "case.created", 4, 0, age_ms=2_000)
+    first = Routed("zenoo", "case.created", iter(()), count=3, withheld=2, age_ms=4_000)
+    second = Routed("zenoo", "case.created", iter(()), count=4, withheld=0, age_ms=2_000)
+    metrics.on_routed([first, second])
     metrics.on_truncated(5)
     metrics.set_waiting_for_registry(True)
     metrics.set_paused_partitions("schema_registry", 46)
@@ -100,6 +103,17 @@ def ledger() -> LedgerMetrics:
     return metrics
 
 
+def api() -> ApiMetrics:
+    """Return the API's metrics after every method was called."""
+    metrics = ApiMetrics()
+    common(metrics)
+    metrics.on_request("diligent", "list", 200, 0.5)
+    metrics.on_request("diligent", "list", 204, 0.25)
+    metrics.on_request("diligent", "list", 404, 0.25)
+    metrics.on_write("created")
+    return metrics
+
+
 COMMON: Final[list[tuple[Sample, float]]] = [
     (("signpost_waiting_for_broker", {}), 1),
     (("signpost_consumer_lag_records", {"topic": "events"}), 41),
@@ -133,6 +147,15 @@ LEDGER: Final[list[tuple[Sample, float]]] = [
     (("signpost_ledger_lag_seconds", {}), 3.5),
     (("signpost_ledger_days_ahead", {}), 2.5),
     (("signpost_ledger_truncated_records_total", {}), 9),
+]
+API: Final[list[tuple[Sample, float]]] = [
+    (("signpost_build_info", {"role": "api", **BUILD}), 1),
+    *COMMON,
+    (("signpost_api_requests_total", {**LIST, "status": "2xx"}), 2),
+    (("signpost_api_requests_total", {**LIST, "status": "4xx"}), 1),
+    (("signpost_api_request_duration_seconds_sum", LIST), 1),
+    (("signpost_api_request_duration_seconds_count", LIST), 3),
+    (("signpost_api_writes_total", {"effect": "created"}), 1),
 ]
 DELIVERY: Final[list[tuple[Sample, float]]] = [
     (("signpost_build_info", {"role": "deliver", **BUILD}), 1),
@@ -171,8 +194,8 @@ DELIVERY: Final[list[tuple[Sample, float]]] = [
 
 @pytest.mark.parametrize(
     ("metrics", "expected"),
-    [(router, ROUTER), (delivery, DELIVERY), (ledger, LEDGER)],
-    ids=["router", "delivery", "ledger"],
+    [(router, ROUTER), (delivery, DELIVERY), (ledger, LEDGER), (api, API)],
+    ids=["router", "delivery", "ledger", "api"],
 )
 def test_values_of_a_role_are_exact(metrics: object, expected: list[tuple[Sample, float]]) -> None:
     """Each sample that is not 0 has the value that was set or counted, and there is no other."""
@@ -189,7 +212,7 @@ def test_values_of_a_role_are_exact(metrics: object, expected: list[tuple[Sample
 def test_each_metric_of_the_catalog_has_an_exact_value(spec: Spec) -> None:
     """A metric without a value other than 0 in the lists above could be fixed at 0."""
     suffix = "_sum" if spec.buckets else ""
-    values = [value for (name, labels), value in ROUTER + DELIVERY + LEDGER if name == spec.name + suffix]
+    values = [value for (name, labels), value in ROUTER + DELIVERY + LEDGER + API if name == spec.name + suffix]
     assert values
     assert 0 not in values
 
@@ -197,6 +220,6 @@ def test_each_metric_of_the_catalog_has_an_exact_value(spec: Spec) -> None:
 def test_every_label_of_the_catalog_is_used() -> None:
     """The samples have the labels of their metric, in the names of the catalog."""
     labels = {spec.name: set(spec.labels) for spec in SPECS}
-    for (name, given), _ in ROUTER + DELIVERY + LEDGER:
+    for (name, given), _ in ROUTER + DELIVERY + LEDGER + API:
         base = name if name in labels else name.rpartition("_")[0]
         assert set(given) == labels[base], name

@@ -17,8 +17,9 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+from consumers.router.routing import Routed
 from consumers.service.instruments import Histogram, Spec
-from consumers.service.metrics import SPECS, DeliveryMetrics, LedgerMetrics, RoleMetrics, RouterMetrics
+from consumers.service.metrics import SPECS, ApiMetrics, DeliveryMetrics, LedgerMetrics, RoleMetrics, RouterMetrics
 from consumers.service.status_server import StatusServer
 from schemas.catalog.errors import InvalidInput, Unavailable
 from schemas.catalog.reasons import CANCELLED, DEAD_JOBS, DEAD_RECORDS, DEFERRED
@@ -26,6 +27,7 @@ from schemas.catalog.statuses import STATUSES, status_name
 from schemas.records.delivery import Job, Outcome, State
 
 KNOWN = {"zenoo": ["case.created", "case.closed"]}
+EVENTS_TOTAL = "signpost_router_events_total"
 DASHBOARDS = sorted((Path(__file__).parents[3] / "deploy" / "grafana").glob("*.json"))
 # Labels that Prometheus adds.
 SCRAPED = {"instance", "job", "le"}
@@ -61,8 +63,9 @@ def names_and_labels() -> dict[str, set[str]]:
     """Return every metric name that a query can use, with its labels."""
     names: dict[str, set[str]] = {}
     labels = {spec.name.removesuffix("_total"): set(spec.labels) for spec in SPECS}
-    for registry in (RouterMetrics(KNOWN).registry, DeliveryMetrics(KNOWN).registry, LedgerMetrics().registry):
-        for family in registry.collect():
+    roles: tuple[RoleMetrics, ...] = (RouterMetrics(KNOWN), DeliveryMetrics(KNOWN), LedgerMetrics(), ApiMetrics())
+    for metrics in roles:
+        for family in metrics.registry.collect():
             suffixes = {"counter": ["_total"], "histogram": ["_bucket", "_sum", "_count"]}.get(family.type, [""])
             names |= {family.name + suffix: labels.get(family.name, set()) for suffix in suffixes}
     return names
@@ -128,12 +131,36 @@ def test_every_status_has_a_name() -> None:
     assert {status_name(status) for status in (*range(200), *range(300, 1_000))} == set(STATUSES)
 
 
+EVENTS = st.builds(
+    Routed,
+    st.sampled_from(["zenoo", "unknown"]),
+    st.sampled_from(["case.created", "case.closed", "unknown"]),
+    st.just(iter(())),
+    st.integers(0, 3),
+    st.integers(0, 3),
+    st.integers(-1_000, 100_000_000),
+)
+
+
+@given(st.lists(EVENTS, max_size=20))
+def test_batch_of_events_counts_as_its_events_one_by_one(events: list[Routed]) -> None:
+    """A batch with events of several senders and types counts each one under its own labels."""
+    batch, single = RouterMetrics(KNOWN), RouterMetrics(KNOWN)
+    batch.on_routed(events)
+    for event in events:
+        single.on_routed([event])
+    counted = {key: number for key, number in samples(batch.registry).items() if key[0].startswith("signpost_")}
+    expected = {key: number for key, number in samples(single.registry).items() if key[0].startswith("signpost_")}
+    assert counted == pytest.approx(expected)
+    assert sum(number for (name, _), number in counted.items() if name == EVENTS_TOTAL) == len(events)
+
+
 @given(st.lists(st.tuples(st.text(), st.text()), max_size=20))
 def test_unknown_event_types_create_no_time_series(types: list[tuple[str, str]]) -> None:
     """Event types of no loaded sender count as `other`."""
     router, delivery = RouterMetrics(KNOWN), DeliveryMetrics(KNOWN)
     for sender, event_type in types:
-        router.on_routed(sender, event_type, jobs=1)
+        router.on_routed([Routed(sender, event_type, iter(()), count=1, withheld=0)])
         delivery.on_outcome(outcome(sender=sender, event_type=event_type))
     allowed = {*KNOWN["zenoo"], "other"}
     for registry in (router.registry, delivery.registry):
@@ -161,7 +188,16 @@ def test_no_label_names_a_customer() -> None:
     assert len(names) == len(set(names))
     for spec in SPECS:
         allowed = {"sender", "event_type", "result", "reason", "delay", "topic", "table", "role", "version"}
-        assert set(spec.labels) <= allowed | {"kind", "status", "python", "librdkafka", "compiled"}
+        assert set(spec.labels) <= allowed | {
+            "kind",
+            "status",
+            "python",
+            "librdkafka",
+            "compiled",
+            "flavour",
+            "operation",
+            "effect",
+        }
         assert re.fullmatch(r"signpost_[a-z_]+", spec.name)
         assert spec.help.endswith(".")
 

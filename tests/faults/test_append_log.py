@@ -1,0 +1,43 @@
+"""The log of test deliveries while the broker is away: appends fail in time, and continue after its return."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import Any
+
+import pytest
+
+from consumers.kafka.append_log import AppendLog
+from deploy.dev.broker import Broker
+from schemas.catalog.errors import Unavailable
+from tests.support.topics import create_topic, read_topic
+from tests.support.waiting import wait_until
+
+
+@pytest.mark.parametrize("properties", [{}, {"enable.gapless.guarantee": True}], ids=["usual", "fatal error"])
+def test_appends_continue_after_the_broker_returns(own_broker: Broker, properties: dict[str, Any]) -> None:
+    """A record that no broker acknowledges fails, even with a fatal error of the client; later ones are appended."""
+    create_topic(own_broker.bootstrap_servers, "tests")
+    kafka = {"bootstrap.servers": own_broker.bootstrap_servers, **properties}
+    with closing(AppendLog(kafka, "tests", timeout_s=3.0)) as log:
+        assert log.append(b"first").result(60) == 0
+        own_broker.kill()
+        with pytest.raises(Unavailable, match="tests could not be written"):
+            log.append(b"lost").result(60)
+        own_broker.start()
+
+        assert wait_until(lambda: _appended(log), what="the broker acknowledges a record") >= 1
+
+    with pytest.raises(Unavailable, match="could not be written"):
+        log.append(b"too late").result(60)
+    values = [message.value() for message in read_topic(own_broker.bootstrap_servers, "tests")]
+    assert values[0] == b"first"
+    assert b"too late" not in values
+
+
+def _appended(log: AppendLog) -> int:
+    """Return the offset of a new record; AssertionError if it failed."""
+    try:
+        return log.append(b"again").result(60)
+    except Unavailable as error:
+        raise AssertionError(str(error)) from error
