@@ -34,6 +34,11 @@ class StoredSubscriptions:
         """Return a subscription of any customer."""
         return self._store.find(id_)
 
+    async def find_latest(self, id_: str) -> Subscription | None:
+        """Return a subscription after the table has read everything that was acknowledged before this call."""
+        await asyncio.wrap_future(self._store.caught_up())
+        return self._store.find(id_)
+
     def is_disabled(self, subscription: Subscription) -> bool:
         """Return whether delivery has disabled the present activation of a subscription."""
         health = self._health_of(subscription.id)

@@ -103,6 +103,13 @@ class Subscriptions(Protocol):
         """Return a subscription of any customer."""
         ...
 
+    async def find_latest(self, id_: str) -> Subscription | None:
+        """Return a subscription after the table has read everything that was acknowledged before this call.
+
+        Unavailable: the brokers do not respond.
+        """
+        ...
+
     def is_disabled(self, subscription: Subscription) -> bool:
         """Return whether delivery has disabled the present activation of a subscription."""
         ...

@@ -49,9 +49,12 @@ class Webhooks:
         self._deliveries = deliveries
         self._metrics = metrics
 
-    def own(self, call: Call) -> Subscription:
-        """Return the customer's webhook with the id in the path; Refusal if there is none."""
-        found = self._subscriptions.find(call.webhook_id)
+    async def own(self, call: Call) -> Subscription:
+        """Return the customer's webhook with the id in the path; Refusal if there is none.
+
+        A webhook that this process does not know may have been made by another one, a moment ago.
+        """
+        found = self._subscriptions.find(call.webhook_id) or await self._subscriptions.find_latest(call.webhook_id)
         if found is None or (found.sender, found.customer_id) != (self.sender.name, call.customer_id):
             raise unknown_webhook()
         call.subscription_id = found.id

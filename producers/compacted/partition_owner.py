@@ -8,8 +8,9 @@ partition, so the next write needs no second initialization.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
@@ -18,6 +19,7 @@ from schemas.catalog.errors import Unavailable
 
 _CALL_S: Final = 10.0
 _BACKOFF_S: Final = (0.02, 0.2)
+_MAX_COMMITS: Final = 32  # at the same time; each waits for the broker
 _TUNING: Final[dict[str, str | int]] = {"linger.ms": 0, "compression.type": "lz4"}
 _OWN: Final[dict[str, str | int | bool]] = {
     "acks": "all",
@@ -46,7 +48,10 @@ class KeyedRecord(NamedTuple):
 
 
 class SideRecord(NamedTuple):
-    """A record of the same transaction on another topic, on any partition."""
+    """A record of the same transaction on another topic, on the partition with the same number.
+
+    Each further partition of a transaction costs a request and a marker.
+    """
 
     topic: str
     key: bytes
@@ -58,6 +63,9 @@ class Write(NamedTuple):
 
     records: Sequence[KeyedRecord]
     side_records: Sequence[SideRecord] = ()
+
+
+Decide: TypeAlias = Callable[[], Write]
 
 
 class PartitionOwner:
@@ -85,30 +93,71 @@ class PartitionOwner:
         self._uniform = uniform
         self._timeout_s = timeout_s
         self._producers: dict[int, Producer] = {}
+        self._committers = ThreadPoolExecutor(_MAX_COMMITS, "commit")
 
-    def write(self, partition: int, decide: Callable[[], Write]) -> float:
-        """Write what `decide` returns; return how long reading it back took, in seconds.
+    def write(self, partition: int, decide: Decide) -> float:
+        """Write what `decide` returns; return how long reading it back took, in seconds. Unavailable."""
+        result = self.write_all({partition: decide})[partition]
+        if isinstance(result, Unavailable):
+            raise result
+        return result
 
-        `decide` is called with exclusive access, when the log has read the partition to its end. It is called again in
-        each repetition: after an error the records may have been written or not.
+    def write_all(self, decisions: Mapping[int, Decide]) -> dict[int, float | Unavailable]:
+        """Write to several partitions at the same time, each in a transaction of its own.
+
+        Returns for each partition how long reading back took, in seconds, or why the write is not confirmed. A `decide`
+        is called with exclusive access, when the log has read the partition to its end. It is called again in each
+        repetition: after an error the records may have been written or not.
         """
         deadline = self._monotonic() + self._timeout_s
-        while True:
-            try:
-                producer = self._producers.get(partition) or self._take_over(partition)
-                write = decide()
-                if not write.records:
-                    return 0.0
-                return self._read_back(partition, _commit(producer, self._log.topic, partition, write))
-            except (KafkaException, Unavailable) as error:
+        ended: dict[int, float | Unavailable] = {}
+        waiting = dict(decisions)
+        while waiting:
+            read_back_s, failed = self._try_all(waiting)
+            ended |= {partition: read_back_s for partition in waiting if partition not in failed}
+            for partition, error in failed.items():
                 self._producers.pop(partition, None)
                 cause = cause_of(error)
                 if cause.code() in _HOPELESS or self._monotonic() > deadline:
-                    raise Unavailable(
-                        f"{self._log.topic} could not be written: {cause}; unconfirmed changes may have been "
-                        "written: run the same command again"
-                    ) from error
+                    ended[partition] = self._unconfirmed(cause, error)
+            waiting = {partition: decide for partition, decide in waiting.items() if partition not in ended}
+            if waiting:
                 self._sleep(self._uniform(*_BACKOFF_S))
+        return ended
+
+    def _try_all(self, decisions: Mapping[int, Decide]) -> tuple[float, dict[int, KafkaException | Unavailable]]:
+        """Write to the partitions once; return how long reading back took, and the errors."""
+        failed: dict[int, KafkaException | Unavailable] = {}
+        commits: dict[int, Future[list[int]]] = {}
+        for partition, decide in decisions.items():
+            try:
+                producer = self._producers.get(partition) or self._take_over(partition)
+                write = decide()
+            except (KafkaException, Unavailable) as error:
+                failed[partition] = error
+            else:
+                if write.records:
+                    commits[partition] = self._committers.submit(_commit, producer, self._log.topic, partition, write)
+        ends: dict[int, int] = {}
+        for partition, commit in commits.items():
+            try:
+                ends[partition] = max(commit.result()) + 1
+            except KafkaException as error:
+                failed[partition] = error
+        started_s = self._monotonic()
+        try:
+            self._log.read_to(ends)
+        except Unavailable as error:
+            failed |= dict.fromkeys(ends, error)
+        return self._monotonic() - started_s, failed
+
+    def _unconfirmed(self, cause: KafkaError, error: Exception) -> Unavailable:
+        unavailable = Unavailable(
+            f"{self._log.topic} could not be written: {cause}; unconfirmed changes may have been written: run the same "
+            "command again"
+        )
+        unavailable.__cause__ = error
+        return unavailable
 
     def _take_over(self, partition: int) -> Producer:
         """Fence the previous writer of the partition, and read all that it committed."""
@@ -123,11 +172,6 @@ class PartitionOwner:
         self._log.read_all_of(partition)
         self._producers[partition] = producer
         return producer
-
-    def _read_back(self, partition: int, offsets: Iterable[int]) -> float:
-        started_s = self._monotonic()
-        self._log.read_to({partition: max(offsets) + 1})
-        return self._monotonic() - started_s
 
 
 def _commit(producer: Producer, topic: str, partition: int, write: Write) -> list[int]:
@@ -147,7 +191,7 @@ def _commit(producer: Producer, topic: str, partition: int, write: Write) -> lis
         for key, value in write.records:
             producer.produce(topic, key=key, value=value, partition=partition, on_delivery=reported)
         for other in write.side_records:
-            producer.produce(other.topic, key=other.key, value=other.value, on_delivery=reported)
+            producer.produce(other.topic, key=other.key, value=other.value, partition=partition, on_delivery=reported)
         producer.commit_transaction(_CALL_S)
     except KafkaException as error:
         if cause_of(error).txn_requires_abort():

@@ -53,6 +53,7 @@ class SubscriptionStore:
         self._writer = writer
         self._on_waiting = on_waiting
         self._waiting: deque[_Request] = deque()
+        self._barriers: deque[Future[None]] = deque()
         self._stopping = Event()
         self._check_at_s = 0.0
         self._disconnected = False
@@ -105,6 +106,12 @@ class SubscriptionStore:
         self._waiting.append(request)
         return request.done
 
+    def caught_up(self) -> Future[None]:
+        """Return a future that is done when all that was committed before this call has been read; Unavailable."""
+        done: Future[None] = Future()
+        self._barriers.append(done)
+        return done
+
     def _run(self) -> None:
         while not self._stopping.is_set() or self._waiting:
             try:
@@ -118,11 +125,26 @@ class SubscriptionStore:
             self._writer.read()
             self._check_at_s = time.monotonic() + _CHECK_S
             self._on_connected()
+        if self._barriers:
+            self._pass_barriers()
         batch = _next_batch(self._waiting)
         if batch:
             self._write(batch)
         else:
             self._writer.log.follow(_FOLLOW_S)
+
+    def _pass_barriers(self) -> None:
+        barriers = [self._barriers.popleft() for _ in range(len(self._barriers))]
+        try:
+            self._writer.read()
+        except Unavailable as error:
+            for barrier in barriers:
+                if barrier.set_running_or_notify_cancel():
+                    barrier.set_exception(error)
+            raise
+        for barrier in barriers:
+            if barrier.set_running_or_notify_cancel():
+                barrier.set_result(None)
 
     def _write(self, batch: Sequence[_Request]) -> None:
         running = [request for request in batch if request.done.set_running_or_notify_cancel()]
@@ -156,6 +178,10 @@ class SubscriptionStore:
         self._disconnected = True
         self._reason = str(error)
         self._on_waiting(self._reason)
+        for _ in range(len(self._barriers)):
+            barrier = self._barriers.popleft()
+            if barrier.set_running_or_notify_cancel():
+                barrier.set_exception(error)
         for _ in range(len(self._waiting)):
             request = self._waiting.popleft()
             if request.done.set_running_or_notify_cancel():

@@ -13,9 +13,9 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import groupby
-from operator import itemgetter
-from typing import Final, TypeAlias, TypeVar
+from typing import Final, Generic, TypeAlias, TypeVar
 
 from producers.compacted.acknowledgement import acknowledge_after_s
 from producers.compacted.log import Unreadable
@@ -48,7 +48,22 @@ from schemas.subscriptions.subscription import Subscription, encode_subscription
 BATCH: Final = 500
 
 _R = TypeVar("_R", Result, Result | SignpostError)
-_DecideBatch: TypeAlias = Callable[[int, Sequence[PlannedCommand], Mapping[str, Result]], list[tuple[_R, bool]]]
+
+
+@dataclass(slots=True)
+class _Batch(Generic[_R]):
+    """Commands of one transaction. `results` are in their order, from the last time that they were decided.
+
+    `tried` are results whose records may be committed, even if an error was reported.
+    """
+
+    partition: int
+    commands: list[PlannedCommand]
+    results: list[_R] = field(default_factory=list)
+    tried: dict[str, Result] = field(default_factory=dict)
+
+
+_DecideEach: TypeAlias = Callable[[_Batch[_R]], list[tuple[_R, bool]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,8 +148,11 @@ class SubscriptionWriter:
             else:
                 work.append((partition, self._customer(planned_command, partition), planned_command))
         for partition, planned_commands in groupby(sorted(work, key=lambda item: item[:2]), key=lambda item: item[0]):
-            for batch in _batches(planned_commands):
-                for result in self._write_batch(partition, batch, self._decide_all):
+            for commands_of_batch in _batches(planned_commands):
+                batch: _Batch[Result] = _Batch(partition, commands_of_batch)
+                read_back_s = self._owner.write(partition, partial(self._decide_batch, batch, self._decide_all))
+                self._read_back_s = max(self._read_back_s, read_back_s)
+                for result in batch.results:
                     results[result.id] = result
                     on_written(result)
         if work:
@@ -150,24 +168,27 @@ class SubscriptionWriter:
         self.read()
         self._read_back_s = 0.0
         done: dict[str, Result | SignpostError] = {}
-        work: list[tuple[int, PlannedCommand]] = []
+        batches: dict[int, _Batch[Result | SignpostError]] = {}
         for command, author in ((one.command, one.author) for one in commands):
+            planned_command = replace(self._plan_one(command), author=author)
             try:
-                ((planned_command, partition, result),) = self._plan([command])
+                partition, current = self._where(command)
+                if partition < 0:
+                    done[command.id] = self._decider.decide(planned_command, current, self._now_ms())
+                else:
+                    batches.setdefault(partition, _Batch(partition, [])).commands.append(planned_command)
             except SignpostError as error:
                 done[command.id] = error
+        ended = self._owner.write_all(
+            {partition: partial(self._decide_batch, batch, self._decide_each) for partition, batch in batches.items()}
+        )
+        for partition, end in ended.items():
+            batch = batches[partition]
+            if isinstance(end, Unavailable):
+                done |= dict.fromkeys((one.command.id for one in batch.commands), end)
             else:
-                done[command.id] = result
-                if result.effect != "unchanged":
-                    work.append((partition, replace(planned_command, author=author)))
-        for partition, planned in groupby(sorted(work, key=itemgetter(0)), key=itemgetter(0)):
-            batch = [planned_command for _, planned_command in planned]
-            try:
-                results = self._write_batch(partition, batch, self._decide_each)
-            except Unavailable as error:
-                done |= dict.fromkeys((planned_command.command.id for planned_command in batch), error)
-            else:
-                done |= {one.command.id: result for one, result in zip(batch, results, strict=True)}
+                self._read_back_s = max(self._read_back_s, end)
+                done |= {one.command.id: result for one, result in zip(batch.commands, batch.results, strict=True)}
         return [done[one.command.id] for one in commands]
 
     def acknowledge_after_s(self) -> float:
@@ -192,11 +213,8 @@ class SubscriptionWriter:
         if errors:
             raise errors[0] if len(errors) == 1 else SubscriptionError(*(one for e in errors for one in e.problems))
         check_limits(self.log.of_customer, [result for _, _, result in planned], self._senders)
-        if any(
-            result.subscription and is_sealed_by(planned_command, result.subscription)
-            for planned_command, _, result in planned
-        ):
-            self._check_key()
+        for planned_command, _, result in planned:
+            self._check_sealing(planned_command, result)
         return planned
 
     def _plan_one(self, command: Command) -> PlannedCommand:
@@ -230,9 +248,11 @@ class SubscriptionWriter:
         current = self.log.on(partition, planned_command.command.id)
         return current.customer_id if isinstance(current, Subscription) else ""
 
-    def _check_key(self) -> None:
+    def _check_sealing(self, planned_command: PlannedCommand, result: Result) -> None:
         """Refuse to seal with a key that opens none of the present secrets: delivery could not open the new ones."""
         if self._sealer is None or self._has_key_of_present:
+            return
+        if result.subscription is None or not is_sealed_by(planned_command, result.subscription):
             return
         present = (found for _, found in self.log.items() if isinstance(found, Subscription))
         sealed = [each.sealed for found in present for each in sealed_in(found)]
@@ -243,62 +263,49 @@ class SubscriptionWriter:
             )
         self._has_key_of_present = bool(sealed)
 
-    def _write_batch(self, partition: int, batch: Sequence[PlannedCommand], decide: _DecideBatch[_R]) -> list[_R]:
-        """Write the records of a batch in one transaction; return the results in the order of the commands."""
-        # Results whose records may be committed, even if an error was reported.
-        tried: dict[str, Result] = {}
-        results: list[_R] = []
-
-        def write() -> Write:
-            decisions = decide(partition, batch, tried)
-            results[:] = [result for result, _ in decisions]
-            new = [
-                (result, planned_command.author)
-                for planned_command, (result, is_new) in zip(batch, decisions, strict=True)
-                if is_new and isinstance(result, Result)
-            ]
-            tried.update({result.id: result for result, _ in new})
-            audits = [self._audit(partition, result, author) for result, author in new if author is not None]
-            return Write([KeyedRecord(result.id, _value_of(result)) for result, _ in new], audits)
-
-        self._read_back_s = max(self._read_back_s, self._owner.write(partition, write))
-        return results
+    def _decide_batch(self, batch: _Batch[_R], decide: _DecideEach[_R]) -> Write:
+        """Decide the commands of a batch into its results; return what has to be written."""
+        decisions = decide(batch)
+        batch.results[:] = [result for result, _ in decisions]
+        new = [
+            (result, planned_command.author)
+            for planned_command, (result, is_new) in zip(batch.commands, decisions, strict=True)
+            if is_new and isinstance(result, Result)
+        ]
+        batch.tried.update({result.id: result for result, _ in new})
+        audits = [self._audit(batch.partition, result, author) for result, author in new if author is not None]
+        return Write([KeyedRecord(result.id, _value_of(result)) for result, _ in new], audits)
 
     def _audit(self, partition: int, result: Result, author: Author) -> SideRecord:
         before = self.log.on(partition, result.id)
         return audit_record(self._names.operations, result, before, author, self._now_ms())
 
-    def _decide_all(
-        self, partition: int, batch: Sequence[PlannedCommand], tried: Mapping[str, Result]
-    ) -> list[tuple[Result, bool]]:
+    def _decide_all(self, batch: _Batch[Result]) -> list[tuple[Result, bool]]:
         """Return the results, and whether each has a record to write; SubscriptionError if one is not possible."""
-        decisions = [self._decide(partition, planned_command, tried) for planned_command in batch]
+        decisions = [self._decide(batch, planned_command) for planned_command in batch.commands]
         check_limits(self.log.of_customer, [result for result, is_new in decisions if is_new], self._senders)
         return decisions
 
-    def _decide_each(
-        self, partition: int, batch: Sequence[PlannedCommand], tried: Mapping[str, Result]
-    ) -> list[tuple[Result | SignpostError, bool]]:
+    def _decide_each(self, batch: _Batch[Result | SignpostError]) -> list[tuple[Result | SignpostError, bool]]:
         """Return the result or the error of each command, and whether it has a record to write."""
         decisions: list[tuple[Result | SignpostError, bool]] = []
         written: list[Result] = []
-        for planned_command in batch:
+        for planned_command in batch.commands:
             try:
-                result, is_new = self._decide(partition, planned_command, tried)
+                result, is_new = self._decide(batch, planned_command)
                 if is_new:
                     check_limits(self.log.of_customer, [*written, result], self._senders)
+                    self._check_sealing(planned_command, result)
                     written.append(result)
                 decisions.append((result, is_new))
             except SignpostError as error:
                 decisions.append((error, False))
         return decisions
 
-    def _decide(
-        self, partition: int, planned_command: PlannedCommand, tried: Mapping[str, Result]
-    ) -> tuple[Result, bool]:
+    def _decide(self, batch: _Batch[_R], planned_command: PlannedCommand) -> tuple[Result, bool]:
         """Return the result, and whether it has a record to write."""
-        current = self.log.on(partition, planned_command.command.id)
-        before = tried.get(planned_command.command.id)
+        current = self.log.on(batch.partition, planned_command.command.id)
+        before = batch.tried.get(planned_command.command.id)
         if before is not None and (
             is_own(planned_command, current) or (current is None and isinstance(planned_command.command, Delete))
         ):

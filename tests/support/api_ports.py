@@ -77,6 +77,9 @@ class MemorySubscriptions:
     def find(self, id_: str) -> Subscription | None:
         return self.found.get(id_)
 
+    async def find_latest(self, id_: str) -> Subscription | None:
+        return self.find(id_)
+
     def is_disabled(self, subscription: Subscription) -> bool:
         activation = self.disabled.get(subscription.id)
         return activation is not None and activation >= subscription.activation
@@ -129,7 +132,7 @@ class MemoryChanges:
         made = self.made_secret or (self._senders[sender].generate_secret() if sender else None)
         planned = PlannedCommand(command, request_id, f"sec_{request_id}", made)
         result = self._decider.decide(planned, current, self.now_ms)
-        check_limits(self._subscriptions.found.values(), [result], self._senders)
+        check_limits(self._subscriptions.of_customer, [result], self._senders)
         self.written.append(Written(command, by, request_id))
         if result.subscription is None:
             del self._subscriptions.found[command.id]

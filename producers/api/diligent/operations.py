@@ -59,11 +59,11 @@ class DiligentApi:
         return Answer(200, answers.listed(oldest_first, self._every_type))
 
     async def _get(self, call: Call) -> Answer:
-        (webhook,) = await self._webhooks.with_totals([self._webhooks.own(call)])
+        (webhook,) = await self._webhooks.with_totals([await self._webhooks.own(call)])
         return Answer(200, answers.shown(webhook, self._every_type))
 
     async def _update(self, call: Call) -> Answer:
-        current = self._webhooks.own(call)
+        current = await self._webhooks.own(call)
         changes = requests.changes_of(await call.read_fields(), current, self._rules)
         changed = await self._webhooks.change(call, current, changes)
         try:
@@ -73,7 +73,7 @@ class DiligentApi:
         return Answer(200, answers.shown(webhook, self._every_type))
 
     async def _delete(self, call: Call) -> Answer:
-        await self._webhooks.delete(call, self._webhooks.own(call))
+        await self._webhooks.delete(call, await self._webhooks.own(call))
         return Answer(204)
 
     def _answer(

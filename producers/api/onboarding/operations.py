@@ -76,17 +76,17 @@ class OnboardingApi:
         return Answer(200, answers.listed(await self._webhooks.with_totals(newest_first)))
 
     async def _get(self, call: Call) -> Answer:
-        (webhook,) = await self._webhooks.with_totals([self._own(call)])
+        (webhook,) = await self._webhooks.with_totals([await self._own(call)])
         return Answer(200, answers.shown(webhook))
 
     async def _update(self, call: Call) -> Answer:
-        current = self._own(call)
+        current = await self._own(call)
         changes = requests.changes_of(await call.read_fields(), current, self._rules)
         await self._webhooks.change(call, current, changes)
         return Answer(200, answers.updated(current.id))
 
     async def _delete(self, call: Call) -> Answer:
-        await self._webhooks.delete(call, self._own(call))
+        await self._webhooks.delete(call, await self._own(call))
         return Answer(200, answers.DELETED)
 
     async def _test(self, call: Call) -> Answer:
@@ -105,7 +105,7 @@ class OnboardingApi:
         result = await self._tests.send(delivery)
         return Answer(200 if answers.is_delivered(result) else 502, answers.tested(result))
 
-    def _own(self, call: Call) -> Subscription:
+    async def _own(self, call: Call) -> Subscription:
         if not requests.is_webhook_id(call.webhook_id):
             raise unknown_webhook()
-        return self._webhooks.own(call)
+        return await self._webhooks.own(call)
