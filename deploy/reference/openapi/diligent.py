@@ -145,7 +145,7 @@ def _paths(sender: Sender) -> Json:
         "schema": {"type": "string", "minLength": 1},
     }
     return {
-        "/webhooks": {"get": _list(), "post": _create(sender)},
+        "/webhooks": {"post": _create(sender), "get": _list()},
         "/webhooks/{webhook_id}": {
             "parameters": [id_parameter],
             "get": _get(),

@@ -259,7 +259,7 @@ def _paths(sender: Sender) -> Json:
         "schema": {"type": "string", "format": "uuid", "pattern": _UUID},
     }
     return {
-        "/api/v1/webhooks/": {"get": _list(), "post": _create()},
+        "/api/v1/webhooks/": {"post": _create(), "get": _list()},
         "/api/v1/webhooks/test/": {"post": _test()},
         "/api/v1/webhooks/{webhook_id}/": {
             "parameters": [id_parameter],

@@ -13,6 +13,7 @@ from deploy.reference.payloads import indented
 from schemas.avro.json_writer import compact
 
 _JSON: Final = "application/json"
+_MAX_LEVELS: Final = 5  # a schema can contain itself
 _CODE: Final = re.compile(r"`([^`]+)`")
 
 
@@ -134,13 +135,23 @@ def _fields(document: Json, schema: Json, *, with_required: bool = False) -> Ite
         yield from _fields(document, schema["items"])
         return
     rows = []
-    for name, given in schema.get("properties", {}).items():
-        field = _resolved(document, given)
-        needed = ["yes" if name in schema.get("required", ()) else "no"] if with_required else []
+    for name, field, is_required in _flat(document, schema):
+        needed = ["yes" if is_required else "no"] if with_required else []
         text = _text(" ".join(filter(None, (field.get("description", ""), _values(field)))))
         rows.append((f"<code>{escape(name)}</code>", _type(field), *needed, text))
     if rows:
         yield _table(("Field", "Type", *(["Required"] if with_required else []), "Meaning"), rows)
+
+
+def _flat(document: Json, schema: Json, prefix: str = "", level: int = 0) -> Iterator[tuple[str, Json, bool]]:
+    """Yield all fields with their paths, such as `stats.total_deliveries` and `hits[].id`."""
+    for name, given in schema.get("properties", {}).items():
+        field = _resolved(document, given)
+        yield prefix + name, field, name in schema.get("required", ())
+        if level < _MAX_LEVELS:
+            inner = _resolved(document, field["items"]) if "items" in field else field
+            path = f"{prefix}{name}[]." if "items" in field else f"{prefix}{name}."
+            yield from _flat(document, inner, path, level + 1)
 
 
 def _type(field: Json) -> str:
