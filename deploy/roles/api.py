@@ -53,6 +53,8 @@ _READERS: Final = 4
 _WRITE_TIMEOUT_S: Final = 10.0
 # How long a broker may hold a fetch of a process that follows a topic for hours.
 _FETCH_WAIT_MS: Final = 100
+# A writer waits this long for the end of a partition whose last record is a marker of a transaction.
+_WRITER_FETCH_WAIT_MS: Final = 20
 _log = structlog.get_logger("api")
 
 
@@ -193,7 +195,7 @@ def build(settings: Settings, ledger_url: str, docs: Sequence[File]) -> ApiRole:
         senders_of(settings),
         sealer_of(settings),
         timeout_s=_WRITE_TIMEOUT_S,
-        fetch_wait_ms=_FETCH_WAIT_MS,
+        fetch_wait_ms=_WRITER_FETCH_WAIT_MS,
     )
     health: CompactedLog[Health] = CompactedLog(
         kafka,

@@ -7,7 +7,7 @@ each other's records.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Final, Literal
 
 from schemas.avro.codec import RecordCodec
@@ -75,6 +75,9 @@ class Operation:
     changed: tuple[str, ...] = ()
 
 
+_OPERATION_FIELDS: Final = tuple(field.name for field in fields(Operation))
+
+
 def encode_health(health: Health) -> bytes:
     """Encode the value of a record of the topic `health`."""
     return _HEALTH.encode(asdict(health))
@@ -106,7 +109,9 @@ def decode_all(
 
 def encode_operation(operation: Operation) -> bytes:
     """Encode the value of a record of the topic `operations`."""
-    return _OPERATION.encode(asdict(operation) | {"changed": list(operation.changed)})
+    record = {name: getattr(operation, name) for name in _OPERATION_FIELDS}
+    record["changed"] = list(operation.changed)
+    return _OPERATION.encode(record)
 
 
 def decode_operation(value: bytes | None) -> Operation:

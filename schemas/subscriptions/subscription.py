@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -86,11 +86,16 @@ def matches(pattern: str, event_type: str) -> bool:
 
 
 _CODEC: Final = RecordCodec("subscription")
+_FIELDS: Final = tuple(field.name for field in fields(Subscription))
 
 
 def encode_subscription(subscription: Subscription) -> bytes:
     """Encode the value of a record of the topic `subscriptions`."""
-    record = asdict(subscription)
+    record = {name: getattr(subscription, name) for name in _FIELDS}
+    for name in ("secrets", "former_secrets", "headers"):
+        record[name] = [asdict(sealed) for sealed in record[name]]
+    if subscription.client_certificate is not None:
+        record["client_certificate"] = asdict(subscription.client_certificate)
     if subscription.schedule_s is not None:
         record["schedule_s"] = list(
             subscription.schedule_s
