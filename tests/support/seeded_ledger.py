@@ -1,7 +1,8 @@
 """Fills the ledger's tables in PostgreSQL with many rows, by SQL alone: a million takes seconds.
 
-Subscription 0 has a tenth of all deliveries, and most others have few. Of 1,000 deliveries 20 are dead after six
-attempts, 5 are cancelled, 5 wait for their next attempt, and the others were delivered by their first attempt.
+Subscription 0 has most deliveries: of 1,000 subscriptions a tenth. Most others have few. Of 1,000 deliveries 20 are
+dead after six attempts, 5 are cancelled, 5 wait for their next attempt, and the others were delivered by their first
+attempt.
 """
 
 from __future__ import annotations
