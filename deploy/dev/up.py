@@ -15,6 +15,7 @@ from consumers.kafka.admin import result
 from consumers.kafka.topics import apply
 from deploy.config.admin import reachable_admin
 from deploy.config.drain import check_drain_timeout
+from deploy.config.sealing_key import sealer_of
 from deploy.config.senders import senders_of
 from deploy.config.settings_sources import DEFAULT, FILE_NAME, Loaded, load
 from deploy.config.wanted_topics import wanted_topics
@@ -141,6 +142,8 @@ def running(
         with interruptible():
             given = settings_without(state, config)
             check_drain_timeout(given.settings, senders_of(given.settings))
+            if given.settings.has_sealing_key:
+                sealer_of(given.settings)  # reports a key that cannot be used before anything is started
             addresses = choose_addresses(roles, given) if listen else {}
             data = state / BROKER_FOLDER if keep else None
             broker = exits.enter_context(

@@ -351,6 +351,15 @@ def test_drain_timeout_that_is_too_short_is_refused(up: Up, start_role: RoleStar
         assert sentence in refused.log_text()
 
 
+def test_missing_sealing_key_is_refused_before_the_start(start_role: RoleStarter, tmp_path: Path) -> None:
+    """`up` with a sealing key that cannot be read names the file, and starts neither broker nor roles."""
+    keys = json.dumps([{"id": "new", "file": str(tmp_path / "missing.key")}])
+    refused = start_role(["up", "--state", str(tmp_path / "state")], {"SIGNPOST_SEALING_KEYS": keys})
+    assert refused.wait() == 2
+    assert "missing.key: cannot be read" in refused.log_text()
+    assert "broker:" not in refused.log_text()
+
+
 def test_subscription_whose_timeout_exceeds_the_drain_is_refused(up: Up, start_role: RoleStarter) -> None:
     """A `drain_timeout` that was lowered below what a subscription's timeout needs ends the start, with its name."""
     up.env["SIGNPOST_DRAIN_TIMEOUT"] = "65s"
