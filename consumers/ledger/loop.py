@@ -192,7 +192,7 @@ class LedgerLoop:
         }
 
         def write() -> bool:
-            job_ids = {outcome.record["job_id"] for outcome in self._unwritten.outcomes}
+            job_ids = self._unwritten.job_ids()
             self._writer.write(fold(self._unwritten, self._writer.known(job_ids, kept), advances, kept))
             return True
 
@@ -243,5 +243,5 @@ class LedgerLoop:
         self._metrics.set_days_ahead(max(0.0, (self._prepared_until_ms - self._now_ms()) / DAY_MS))
         self._waiting.turn(now_s, unwritten_from)
         self._metrics.set_lag(self._waiting.by_topic(unwritten_from))
-        oldest_ms = min((row.recorded_at_ms for row in self._unwritten.outcomes[:1]), default=None)
+        oldest_ms = min((one.attempt.recorded_at_ms for one in self._unwritten.outcomes[:1]), default=None)
         self._metrics.set_lag_seconds(0.0 if oldest_ms is None else max(0, self._now_ms() - oldest_ms) / 1_000)

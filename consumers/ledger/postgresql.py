@@ -68,9 +68,9 @@ class PostgresWriter:
                     raise Overtaken(f"another process has written {topic} partition {number}")
             for table, rows in rows_of(batch):
                 if table in APPENDED:
-                    _copy(cursor, table, table.name, rows)
+                    copy_rows(cursor, table, table.name, rows)
                     continue
-                _copy(cursor, table, f"stage_{table.name}", rows)
+                copy_rows(cursor, table, f"stage_{table.name}", rows)
                 cursor.execute(_UPSERTS[table])
 
     def keep(self, kept: Kept) -> bool:
@@ -121,7 +121,8 @@ def _connect(url: str) -> psycopg.Connection:
     return connection
 
 
-def _copy(cursor: psycopg.Cursor[Any], table: Table, target: str, rows: Iterable[tuple[Any, ...]]) -> None:
+def copy_rows(cursor: psycopg.Cursor[Any], table: Table, target: str, rows: Iterable[tuple[Any, ...]]) -> None:
+    """Add rows of a table to `target`, which has its columns."""
     with cursor.copy(f"COPY {target} ({columns(table)}) FROM STDIN (FORMAT BINARY)") as copy:
         copy.set_types([_type(column.type) for column in table.columns])
         for row in rows:

@@ -7,12 +7,13 @@ respond in that time, or refuses the request.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from consumers.ledger.queries import (
     MAX_PAGE,
     Cursor,
+    OfEvent,
     Period,
     Scope,
     attempts_of,
@@ -22,7 +23,7 @@ from consumers.ledger.queries import (
     totals_of,
 )
 from consumers.ledger.read_connections import ReadConnections
-from consumers.ledger.rows import Attempt, Delivery, Rollup, RollupKey, Totals
+from consumers.ledger.rows import DAY_MS, Attempt, Delivery, Rollup, RollupKey, Totals
 from schemas.records.delivery import State
 
 STATEMENT_S: Final = 5.0
@@ -86,3 +87,21 @@ class LedgerReads:
     def close(self) -> None:
         """Close all connections."""
         self.connections.close()
+
+
+def _windows(scope: Scope, period: Period, after: Cursor | None) -> Iterator[Period]:
+    """Yield parts of a period, newest first: a day, six days, and the rest.
+
+    Most pages are full after the first one. PostgreSQL takes longer to plan a query over 30 partitions than to execute
+    it. All deliveries of an event have the same time, so these are not divided.
+    """
+    since_ms, until_ms = period
+    if after is not None:
+        until_ms = min(until_ms, after.appended_at_ms + 1)
+    for days in () if isinstance(scope, OfEvent) else (1, 6):
+        begin_ms = until_ms - days * DAY_MS
+        if begin_ms <= since_ms:
+            break
+        yield Period(begin_ms, until_ms)
+        until_ms = begin_ms
+    yield Period(since_ms, until_ms)

@@ -45,7 +45,7 @@ def rebuild(reader: TopicReader, writer: LedgerWriter, names: TopicNames, kept: 
 
 
 def _write(writer: LedgerWriter, unwritten: Unwritten, kept: Kept) -> int:
-    job_ids = {outcome.record["job_id"] for outcome in unwritten.outcomes}
+    job_ids = unwritten.job_ids()
     batch = fold(unwritten, writer.known(job_ids, kept), {}, kept)
     batch.totals = {}
     writer.write(batch)

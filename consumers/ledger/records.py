@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import TypeAlias
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
 
 from consumers.kafka.dead_letters import SourceRecord
-from consumers.ledger.rows import DeadLetterRow, OperationRow, Recorded, Unwritten
+from consumers.ledger.rows import Attempt, DeadLetterRow, OperationRow, Recorded, Unwritten
 from schemas.records.delivery import DeadLetterCodec, OutcomeCodec
 from schemas.records.health import decode_operation
 from schemas.records.topics import TopicNames
@@ -17,12 +17,12 @@ Take: TypeAlias = Callable[[SourceRecord, Unwritten], None]
 
 def readers_of(names: TopicNames) -> Mapping[str, Take]:
     """Return what to do with a record, by topic."""
-    decode_outcome = OutcomeCodec().decode_as_written
+    decode_outcome = OutcomeCodec().decode_fields
     decode_letter = DeadLetterCodec().decode
 
     def outcome(message: SourceRecord, into: Unwritten) -> None:
-        record = decode_outcome(message.value())
-        into.outcomes.append(Recorded(message.partition(), message.offset(), message.timestamp()[1], record))
+        fields = decode_outcome(message.value())
+        into.outcomes.append(recorded(message.partition(), message.offset(), message.timestamp()[1], fields))
 
     def letter(message: SourceRecord, into: Unwritten) -> None:
         found = decode_letter(message.value())
@@ -71,6 +71,69 @@ def readers_of(names: TopicNames) -> Mapping[str, Take]:
         )
 
     return {names.outcomes: outcome, names.dead: letter, names.operations: operation}
+
+
+def recorded(partition: int, offset: int, recorded_at_ms: int, fields: Sequence[Any]) -> Recorded:
+    """Return the row of an outcome, given the fields in the order of the newest schema.
+
+    Text loses its NUL characters, which PostgreSQL cannot store.
+    """
+    (
+        job_id,
+        run,
+        subscription_id,
+        customer_id,
+        sender,
+        event_type,
+        event_id,
+        attempt,
+        state,
+        reason,
+        status,
+        error,
+        host,
+        at_ms,
+        duration_us,
+        next_due_at_ms,
+        response,
+        _body_cut,
+        job_partition,
+        job_offset,
+        _source_topic,
+        _source_partition,
+        _source_offset,
+        appended_at_ms,
+        response_not_kept,
+    ) = fields
+    if "\0" in f"{job_id}{subscription_id}{customer_id}{sender}{event_type}{event_id}{reason}{error}{host}":
+        without = [storable(one) if isinstance(one, str) else one for one in fields]
+        return recorded(partition, offset, recorded_at_ms, without)
+    row = (
+        recorded_at_ms,
+        partition,
+        offset,
+        job_id,
+        run,
+        attempt,
+        subscription_id,
+        customer_id,
+        sender,
+        event_type,
+        event_id,
+        state,
+        reason,
+        status,
+        error,
+        host,
+        at_ms,
+        duration_us,
+        next_due_at_ms,
+        None if status is not None and 200 <= status < 300 else response,
+        response_not_kept,
+        job_partition,
+        job_offset,
+    )
+    return Recorded(Attempt._make(row), appended_at_ms)
 
 
 def _storable(text: str | None) -> str | None:

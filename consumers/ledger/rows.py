@@ -9,16 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from schemas.records.delivery import State
 
 HOUR_MS: Final = 3_600_000
 DAY_MS: Final = 24 * HOUR_MS
 DAYS_AHEAD: Final = 2
-# Upper bounds of the latency histogram in ms; the last bucket has none.
-LATENCY_BOUNDS_MS: Final = (100, 300, 1_000, 3_000, 10_000, 30_000)
-BUCKETS: Final = len(LATENCY_BOUNDS_MS) + 1
+# Upper bounds of the latency histogram in microseconds; the last bucket has none.
+LATENCY_BOUNDS_US: Final = (100_000, 300_000, 1_000_000, 3_000_000, 10_000_000, 30_000_000)
+BUCKETS: Final = len(LATENCY_BOUNDS_US) + 1
 # `ended_runs` is a set of bits in a signed 64-bit integer.
 _MAX_RUN: Final = 62
 
@@ -209,12 +209,10 @@ class Batch:
 
 
 class Recorded(NamedTuple):
-    """A decoded record and its place. `recorded_at_ms` is when the broker appended it, in Unix ms."""
+    """A decoded outcome: its row, and when the broker appended its event, in Unix ms."""
 
-    partition: int
-    offset: int
-    recorded_at_ms: int
-    record: Mapping[str, Any]
+    attempt: Attempt
+    appended_at_ms: int
 
 
 @dataclass(slots=True)
@@ -229,3 +227,7 @@ class Unwritten:
     def size(self) -> int:
         """Number of records."""
         return len(self.outcomes) + len(self.dead_letters) + len(self.operations)
+
+    def job_ids(self) -> set[str]:
+        """Return the ids of the jobs of all outcomes."""
+        return {outcome.attempt.job_id for outcome in self.outcomes}

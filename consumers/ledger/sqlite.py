@@ -19,13 +19,13 @@ from consumers.ledger.writer import Overtaken
 # A slice of old rows takes a few milliseconds. Between two slices the ledger writes what has arrived.
 _SLICE: Final = 2_000
 _PAGES: Final = 500
-_INSERTS: Final = {
+INSERTS: Final = {
     table: f"INSERT INTO {table.name} ({columns(table)}) VALUES ({', '.join('?' * len(columns_of(table)))})"
     for table in (*APPENDED, *UPSERTED, POSITIONS)
 }
-_FIRST: Final = f"{_INSERTS[POSITIONS]} ON CONFLICT DO NOTHING"
-_WRITES: Final = {table: _INSERTS[table] for table in APPENDED} | {
-    table: f"{_INSERTS[table]} {on_conflict(table)}" for table in UPSERTED
+_FIRST: Final = f"{INSERTS[POSITIONS]} ON CONFLICT DO NOTHING"
+_WRITES: Final = {table: INSERTS[table] for table in APPENDED} | {
+    table: f"{INSERTS[table]} {on_conflict(table)}" for table in UPSERTED
 }
 _KNOWN: Final = (
     f"SELECT {columns(DELIVERIES)} FROM deliveries "

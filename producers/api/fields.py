@@ -80,7 +80,7 @@ class Fields:
                 break
             if not isinstance(value, str):
                 self.refuse((name, index), "invalid_type", _expected(str, value))
-            elif value not in seen and self._is_known(value, known, (name, index)):
+            elif self._is_known(value, known, (name, index)):
                 seen[value] = None
         return tuple(seen) if len(self._problems) == wrong else KEEP
 

@@ -141,8 +141,8 @@ class Gateway:
             status=status,
             duration_ms=round(duration_s * 1_000, 1),
             key_id=None if record.caller is None else record.caller.key_id,
-            customer_id=None if call is None else call.customer_id,
-            subscription_id=None if call is None else call.subscription_id,
+            customer=None if call is None else call.customer_id,
+            subscription=None if call is None else call.subscription_id,
             request_id=record.request_id,
             **record.facts,
         )

@@ -146,7 +146,7 @@ def refusal_of(error: Exception) -> Refusal:
         case Unavailable():
             return Refusal(
                 "unavailable",
-                "the change is not confirmed, and may or may not be made; read the webhook before you try again",
+                "the request is not confirmed and may or may not have taken effect; check before you try again",
             )
         case _:
             return Refusal("internal_error", "Internal server error")

@@ -63,7 +63,9 @@ class Decider:
                 result = self._change(planned_command, draft, present, now_ms)
             case Change(changes=changes, disabled_activation=disabled):
                 enables = changes.paused is False and _is_disabled(present, disabled)
-                result = self._change(planned_command, changes.of(present), present, now_ms, enables=enables)
+                result = self._change(
+                    planned_command, changes.of(present), present, now_ms, enables=enables, is_ordered=True
+                )
             case Rotate():
                 result = self._rotate(planned_command, command, present, now_ms)
             case Pause():
@@ -113,6 +115,7 @@ class Decider:
         now_ms: int,
         *,
         enables: bool = False,
+        is_ordered: bool = False,
     ) -> Result:
         _check_identity(draft, current)
         self._checked(draft)
@@ -123,7 +126,7 @@ class Decider:
         wanted = replace(
             current,
             url=draft.url,
-            event_types=_event_types(draft, current),
+            event_types=_event_types(draft, current, is_ordered=is_ordered),
             paused=paused,
             activation=_next_activation(current, now_ms) if is_resumed else current.activation,
             secrets=secrets,
@@ -240,9 +243,15 @@ _CHANGING: Final = {
 }
 
 
-def _event_types(draft: Draft, current: Subscription) -> tuple[str, ...]:
-    """Return the event types of a changed subscription; their order has no meaning."""
-    if draft.event_types is KEEP or set(draft.event_types) == set(current.event_types):
+def _event_types(draft: Draft, current: Subscription, *, is_ordered: bool) -> tuple[str, ...]:
+    """Return the event types of a changed subscription.
+
+    Their order has no meaning for deliveries. A file in another order changes nothing; a change of the list itself is
+    kept as it was given, because the APIs show it.
+    """
+    if draft.event_types is KEEP:
+        return current.event_types
+    if not is_ordered and set(draft.event_types) == set(current.event_types):
         return current.event_types
     return draft.event_types
 

@@ -105,19 +105,6 @@ class RecordCodec:
             self._refuse(value)
         return read_all(older, value, PREFIX_LENGTH, self.schema)
 
-    def decode_as_written(self, value: bytes | None) -> DecodedRecord:
-        """Decode a record of any published version without the fields that only later versions have.
-
-        Faster than `decode`, which resolves older versions. UnreadableRecord if the record is invalid.
-        """
-        if not value:
-            raise UnreadableRecord("empty", f"a {self._name} record has no value")
-        prefix = value[:PREFIX_LENGTH]
-        schema = self.schema if prefix == self.prefix else self._older.get(prefix)
-        if schema is None:
-            self._refuse(value)
-        return read_all(schema, value, PREFIX_LENGTH)
-
     def _refuse(self, value: bytes) -> NoReturn:
         if value[:2] != MAGIC:
             raise UnreadableRecord(

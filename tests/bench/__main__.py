@@ -21,6 +21,7 @@ from tests.bench.endpoints import endpoints
 from tests.bench.flood import flood
 from tests.bench.latency import latency
 from tests.bench.lateness import lateness
+from tests.bench.ledger import ledger
 from tests.bench.measure import medians
 from tests.bench.memory import memory
 from tests.bench.router import router
@@ -43,6 +44,7 @@ BENCHMARKS: dict[str, Callable[[Bench], dict[str, Any]]] = {
     "endpoints": endpoints,
     "flood": flood,
     "senders": senders,
+    "ledger": ledger,
     "tools": tools,
     "api": api,
 }

@@ -131,14 +131,12 @@ def test_key_is_created_used_listed_and_revoked(here: Installation, signpost: Co
     assert signpost("keys", "revoke", key["id"]).out == f"= {key['id']}  unchanged (onboarding acme, write)\n"
 
 
-def test_operator_key_expires(signpost: Commands, here: Installation, make_table: Callable[..., KeyTable]) -> None:
+def test_operator_key_expires(signpost: Commands, make_table: Callable[..., KeyTable]) -> None:
     """An operator's key is for all senders and customers, and counts until the millisecond in which it expires."""
     key = created(signpost, "--operator", "--scope", "read", "--expires", "90d")
     shown = listed(signpost)[key["id"]]
     assert (shown["operator"], shown["sender"], shown["customer_id"], shown["scope"]) == (True, None, None, "read")
     table = make_table()
-    (value,) = [message.value() for message in read_topic(here.bootstrap_servers, here.names.api_keys)]
-    assert value is not None
     found = table.authenticate(key["key"], 0)
     assert found is not None
     assert found.is_operator
@@ -245,8 +243,10 @@ def test_record_on_another_partition_does_not_count(
     here: Installation, signpost: Commands, make_writer: MakeWriter, make_table: Callable[..., KeyTable]
 ) -> None:
     """The record on the partition of the id counts: one elsewhere neither brings back nor hides a revoked key."""
-    writer = make_writer()
+    writer = make_writer(sleep=lambda _: None)
     new = writer.create(ACME)
+    while writer.log.partition(new.key.id) == 0:  # of several records of an id, other tables take the one on 0
+        new = writer.create(ACME)
     writer.revoke([new.key.id])
     own = writer.log.partition(new.key.id)
     for partition in {0, 1, 2} - {own}:

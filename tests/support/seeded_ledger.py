@@ -6,9 +6,11 @@ attempts, 5 are cancelled, 5 wait for their next attempt, and the others were de
 
 from __future__ import annotations
 
+import hashlib
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Final, LiteralString
+from uuid import UUID
 
 import psycopg
 
@@ -88,6 +90,18 @@ class Seeded:
     def customer(self, number: int) -> str:
         """Return the id of a customer, who has three subscriptions."""
         return f"customer-{number}"
+
+    def job_id(self, number: int) -> str:
+        """Return the job id of a delivery."""
+        return str(UUID(_md5(str(number))))
+
+    def event_id(self, number: int) -> str:
+        """Return the id of a delivery's event."""
+        return f"evt_{UUID(_md5(f'event{number // 3}'))}"
+
+
+def _md5(text: str) -> str:
+    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
 
 
 def seed(url: str, *, deliveries: int, subscriptions: int, days: int, end_ms: int) -> Seeded:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from ipaddress import ip_network
 from typing import Any
@@ -28,6 +29,11 @@ JSON = st.recursive(
     max_leaves=8,
 )
 NAMES = ["event_type", "webhook_url", "description", "filters", "is_active", "secret", "events", "secret_key"]
+
+
+def json_bytes(value: object) -> bytes:
+    """JSON with integers of any size, which orjson refuses."""
+    return json.dumps(value).encode()
 
 
 @pytest.fixture
@@ -58,7 +64,7 @@ def assert_documented(response: httpx.Response) -> None:
 
 
 @settings(max_examples=60)
-@given(st.binary(max_size=200) | JSON.map(orjson.dumps))
+@given(st.binary(max_size=200) | JSON.map(json_bytes))
 def test_any_body_has_a_documented_answer(body: bytes) -> None:
     """No bytes cause a 5xx or an undocumented status, in any operation."""
     api = MemoryApi()
@@ -72,9 +78,9 @@ def test_any_values_of_the_fields_have_a_documented_answer(fields: dict[str, Any
     """No values of the known fields cause a 5xx or an undocumented status."""
     api = MemoryApi()
     for method, path, headers in writing(api):
-        assert_documented(api.request(method, path, headers=headers, content=orjson.dumps(fields)))
+        assert_documented(api.request(method, path, headers=headers, content=json_bytes(fields)))
         valid = {"event_type": "all", "webhook_url": URL} | fields
-        assert_documented(api.request(method, path, headers=headers, content=orjson.dumps(valid)))
+        assert_documented(api.request(method, path, headers=headers, content=json_bytes(valid)))
 
 
 def test_large_bodies_are_refused_everywhere(api: MemoryApi) -> None:
@@ -240,19 +246,19 @@ def test_each_request_is_one_log_line(api: MemoryApi) -> None:
         api.request("GET", "/")
     assert [line.pop("duration_ms") >= 0 for line in lines] == [True] * 4
     common = {"event": "api.requested", "log_level": "info", "flavour": "onboarding"}
-    whose = {"key_id": "id-of-0", "customer_id": "acme"}
+    whose = {"key_id": "id-of-0", "customer": "acme"}
     assert lines[0] == common | whose | {
         "operation": "create",
         "status": 201,
-        "subscription_id": id_,
+        "subscription": id_,
         "request_id": response.headers["X-Request-Id"],
     }
-    assert [(line["operation"], line["status"], line["subscription_id"], line.get("code")) for line in lines[1:]] == [
+    assert [(line["operation"], line["status"], line["subscription"], line.get("code")) for line in lines[1:]] == [
         ("get", 200, id_, None),
         ("get", 404, None, "not_found"),
         ("none", 404, None, "not_found"),
     ]
-    assert (lines[3]["flavour"], lines[3]["key_id"], lines[3]["customer_id"]) == ("diligent", None, None)
+    assert (lines[3]["flavour"], lines[3]["key_id"], lines[3]["customer"]) == ("diligent", None, None)
 
 
 def test_log_has_no_secret_and_no_url(api: MemoryApi) -> None:

@@ -340,6 +340,16 @@ def test_upper_case_id_is_not_found(acme: Onboarding) -> None:
     assert acme.request("GET", "F67F165D-0D1E-4EB7-81E6-3494A260DCD4").status_code == 404
 
 
+@pytest.mark.decision("O30")
+def test_subscription_whose_id_is_no_uuid_has_no_path(acme: Onboarding) -> None:
+    """A command can write any id. The list shows it, and only commands can change it."""
+    acme.api.add(replace(DRAFT, id="hook-1"))
+    assert [one["id"] for one in acme.request("GET").json()["webhooks"]] == ["hook-1"]
+    for method in ("GET", "PATCH", "DELETE"):
+        assert acme.request(method, "hook-1", {} if method == "PATCH" else None).status_code == 404
+    assert list(acme.api.subscriptions.found) == ["hook-1"]
+
+
 @pytest.mark.decision("O31")
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PATCH", "DELETE", "PUT", "OPTIONS"])
 def test_test_is_no_id(acme: Onboarding, method: str) -> None:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from consumers.inspect.readable import RecordReader
 from schemas.catalog.errors import InvalidInput, UnreadableRecord
 from schemas.keys.hashing import KeyHasher
 from schemas.keys.text import KeyText
@@ -158,3 +159,17 @@ def test_hostile_records_are_unreadable(value):
 def test_last_use_survives_encoding():
     """The record of a last use holds its time."""
     assert decode_api_key_use(encode_api_key_use("a" * 16, 1_771_236_060_000)) == 1_771_236_060_000
+
+
+def test_hash_is_masked_for_people():
+    """`signpost tail` shows the fields of a key without its hash, and last uses as times."""
+    reader = RecordReader({})
+    key = api_key(KeyHasher(TOPIC, [FIRST]))
+    shown = reader.read(encode_api_key(key))
+    assert shown.kind == "api_key"
+    assert (shown.fields["id"], shown.fields["hash"]) == (key.id, "***")
+    assert shown.fields["sealing_key"] == key.sealing_key.hex()
+    assert reader.read(encode_api_key_use(key.id, 1_000)).fields == {
+        "key_id": key.id,
+        "last_used_at": "1970-01-01T00:00:01.000Z",
+    }

@@ -65,5 +65,6 @@ class Database:
         self, writer: LedgerWriter, *outcomes: Recorded, expected: int | None, next_offset: int, kept: Kept = KEPT
     ) -> None:
         """Write a batch of partition 3."""
-        known = writer.known({one.record["job_id"] for one in outcomes}, kept)
-        writer.write(fold(Unwritten(list(outcomes)), known, {(TOPIC, 3): Advance(expected, next_offset)}, kept))
+        unwritten = Unwritten(list(outcomes))
+        known = writer.known(unwritten.job_ids(), kept)
+        writer.write(fold(unwritten, known, {(TOPIC, 3): Advance(expected, next_offset)}, kept))

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consumers.ledger.fold import fold
+from consumers.ledger.records import recorded
 from consumers.ledger.rows import BUCKETS, DAY_MS, HOUR_MS, Batch, Delivery, Kept, Recorded, Unwritten
 
 NOW_MS = 1_771_236_060_000
@@ -35,12 +36,17 @@ def outcome(offset: int = 0, *, recorded_at_ms: int = NOW_MS, **fields: Any) -> 
         "duration_us": 20_000,
         "next_due_at_ms": None,
         "response": b"ok",
-        "response_not_kept": 0,
+        "body_cut": False,
         "partition": 2,
         "first_offset": 77,
+        "source_topic": "zenoo.events",
+        "source_partition": 0,
+        "source_offset": 5,
         "appended_at_ms": NOW_MS - 50,
+        "response_not_kept": 0,
     }
-    return Recorded(3, offset, recorded_at_ms, record | fields)
+    assert fields.keys() <= record.keys()
+    return recorded(3, offset, recorded_at_ms, [*(record | fields).values()])
 
 
 def retry(offset: int = 0, **fields: Any) -> Recorded:

@@ -69,7 +69,7 @@ def test_lists_are_newest_first_and_pages_leave_nothing_out(database: Database, 
     ]
     with closing(database.writer()) as writer:
         database.write(writer, *rows, expected=None, next_offset=23)
-    order = [(-row.record["appended_at_ms"], row.record["job_id"], row.record["state"]) for row in rows]
+    order = [(-row.appended_at_ms, row.attempt.job_id, row.attempt.state) for row in rows]
     order.sort(key=lambda row: row[1], reverse=True)
     order.sort(key=lambda row: row[0])
 
@@ -86,6 +86,30 @@ def test_lists_are_newest_first_and_pages_leave_nothing_out(database: Database, 
                 expected = [job_id for _, job_id, state in order if wanted is None or state in wanted]
                 assert [one.job_id for one in found] == expected
     assert reads.deliveries(OfSubscription("sub-1"), PERIOD, states=()).deliveries == []
+
+
+def test_pages_over_many_days_leave_nothing_out(database: Database, reads: LedgerReads) -> None:
+    """A list reads days and weeks in turn. A delivery at the boundary of two of them is in it once."""
+    day_ms = [0, 1, DAY_MS - 1, DAY_MS, DAY_MS + 1, 7 * DAY_MS - 1, 7 * DAY_MS, 7 * DAY_MS + 1, 20 * DAY_MS]
+    rows = [
+        outcome(number, job_id=f"job-{number}", appended_at_ms=NOW_MS - ago_ms) for number, ago_ms in enumerate(day_ms)
+    ]
+    with closing(database.writer()) as writer:
+        database.write(writer, *rows, expected=None, next_offset=len(rows))
+    period = Period(NOW_MS - 20 * DAY_MS, NOW_MS + 1)
+
+    for limit in (1, 2, 5, 9, 10):
+        for until_ms in (NOW_MS + 1, NOW_MS, NOW_MS + 10 * DAY_MS):
+            found = []
+            page = reads.deliveries(OfSubscription("sub-1"), period._replace(until_ms=until_ms), limit=limit)
+            found += page.deliveries
+            while page.next is not None:
+                page = reads.deliveries(
+                    OfSubscription("sub-1"), period._replace(until_ms=until_ms), after=page.next, limit=limit
+                )
+                found += page.deliveries
+            wanted = [row.attempt.job_id for row in rows if row.appended_at_ms < until_ms]
+            assert [one.job_id for one in found] == wanted
 
 
 def test_lists_are_of_one_subscription_customer_or_event(database: Database, reads: LedgerReads) -> None:

@@ -50,9 +50,12 @@ def test_new_subscription_without_event_types_gets_the_default_of_its_sender(sen
 
 
 def test_empty_list_of_event_types_is_written_and_changed():
-    """A list becomes empty and full again; the same list in another order changes nothing."""
+    """A list becomes empty and full again; the same list in another order is a change only if the list was given."""
     current = created(replace(DILIGENT, event_types=("search_completed", "flow_run_failed")))
-    assert change(current, event_types=("flow_run_failed", "search_completed")).effect == "unchanged"
+    other_order = ("flow_run_failed", "search_completed")
+    assert decide(Apply(replace(DILIGENT, event_types=other_order)), current).effect == "unchanged"
+    assert change(current, event_types=current.event_types).effect == "unchanged"
+    assert written(Change("a", Changes(event_types=other_order)), current).event_types == other_order
     result = change(current, event_types=())
     assert (result.effect, result.changed) == ("changed", ("event_types",))
     assert result.subscription is not None
