@@ -10,6 +10,7 @@ from consumers.delivery.http.types import MAX_BODY_READ
 from consumers.delivery.results.recorder import RESPONSE_KEPT
 from deploy.reference.examples import NOW_S, Example
 from deploy.reference.headers import Header, id_header
+from deploy.reference.management import management
 from deploy.reference.markdown import code, fence, plain, table
 from deploy.reference.payloads import indented
 from deploy.reference.verification import LANGUAGES, verification_code
@@ -62,6 +63,7 @@ def guide(
         _repeats(sender),
         _verification(sender),
         _rotation(sender),
+        management(sender),
         _examples(sender, examples, notes),
     ]
     return "\n".join(section for section in sections if section)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,10 @@ import pytest
 import requests
 
 from deploy.dev.broker import Broker
+from deploy.reference.folder import documents_of
+from schemas.senders.sender import load_senders
+from tests.support.management import run_python, run_shell, run_typescript
+from tests.support.parts import need
 from tests.support.served_api import APIS, ServedApi, served_api
 from tests.support.topics import remove_topics
 
@@ -139,6 +144,47 @@ def test_documents_are_served_without_a_key(api: ServedApi, path: str, media_typ
             dict(answer.headers) | {"date": ""},
         )
         assert client.post(path, json={}).status_code == 405
+
+
+def guide_of(sender: str) -> str:
+    """Return the guide for receivers."""
+    return dict(documents_of(load_senders()[sender], "topic", "1"))["guide.md"]
+
+
+@pytest.mark.parametrize("sender", APIS)
+def test_commands_of_guides_manage_webhooks(api: ServedApi, sender: str, tmp_path: Path) -> None:
+    """The guide's curl commands create, list, show, update, test and delete a webhook."""
+    need("curl")
+    made, answers = run_shell(guide_of(sender), api, sender, tmp_path)
+    listed, shown, updated, *tested, deleted = answers
+    if sender == "onboarding":
+        assert made["secret_key"].startswith("whsec_")
+        assert made["id"] in [one["id"] for one in listed["webhooks"]]
+        assert (shown["id"], shown["is_active"]) == (made["id"], True)
+        assert updated == {"message": "Webhook updated", "id": made["id"]}
+        assert [(one["success"], one["http_status_code"]) for one in tested] == [(False, None)]
+        assert deleted == {"message": "Webhook deleted successfully"}
+    else:
+        assert made in listed
+        assert shown == made
+        assert updated == made | {"is_active": False, "status": "disabled"}
+        assert (tested, deleted) == ([], None)
+
+
+@pytest.mark.parametrize("sender", APIS)
+@pytest.mark.parametrize(
+    ("run", "parts"), [(run_python, ()), (run_typescript, ("node",))], ids=["python", "typescript"]
+)
+def test_code_of_guides_manages_webhooks(
+    api: ServedApi, sender: str, run: Callable[..., Any], parts: tuple[str, ...], tmp_path: Path
+) -> None:
+    """The guide's code creates, lists, shows, updates, tests and deletes a webhook, and raises the API's errors."""
+    need(*parts)
+    made, listed, shown, updated, *tested, error = run(guide_of(sender), api, sender, tmp_path)
+    assert shown in [{**one, "updated_at": shown["updated_at"]} if "updated_at" in shown else one for one in listed]
+    assert (shown["id"], shown["is_active"], updated["is_active"]) == (made["id"], True, False)
+    assert [(one["success"], one["http_status_code"]) for one in tested] == [(False, None)] * (sender == "onboarding")
+    assert re.match("404: .*there is no webhook with this id", error)
 
 
 def explore(api: ServedApi, sender: str, folder: Path, *options: str) -> None:

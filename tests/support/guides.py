@@ -36,10 +36,16 @@ class Case(NamedTuple):
         return self._replace(what=what, genuine=genuine, **fields)
 
 
+def blocks(page: str, chapter: str, language: str) -> list[str]:
+    """Return the code of a chapter in a language."""
+    text = page.partition(f"\n## {chapter}\n")[2].partition("\n## ")[0]
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+
+
 def answers(language: str, guides: Mapping[str, str], cases: Sequence[Case], folder: Path) -> list[bool]:
     """Return the result of the guide's code for each case; `guides` has the pages by sender."""
     for sender, page in guides.items():
-        (code,) = re.findall(rf"^```{language}\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+        (code,) = blocks(page, "Verify", language)
         (folder / sender).mkdir()
         package = f"package {sender};\n" if language == "java" else ""
         (folder / sender / FILES[language]).write_text(package + code, encoding="utf-8")

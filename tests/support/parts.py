@@ -1,7 +1,7 @@
 """Optional parts of the machine: a test that needs a missing part is skipped, and the skip names the part.
 
-SIGNPOST_TEST_REQUIRE=netns,node,go,docker,jdk,postgres,sphinx,cc (or some of them) makes a missing part a failure. A
-broker is not optional: without one the tests that need it always fail.
+SIGNPOST_TEST_REQUIRE=netns,node,go,curl,docker,jdk,postgres,sphinx,cc (or some of them) makes a missing part a failure.
+A broker is not optional: without one the tests that need it always fail.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ PARTS: Final[Mapping[str, tuple[Callable[[], bool], str]]] = {
     ),
     "node": (lambda: _runs("node", "--version"), "Node.js (`node`)"),
     "go": (lambda: _runs("go", "version"), "Go (`go`)"),
+    "curl": (lambda: _runs("curl", "--version"), "curl"),
     "docker": (lambda: container.refusal() is None, f"a Docker daemon that has, or can pull, {container.IMAGE}"),
     "sphinx": (lambda: importlib.util.find_spec("sphinx") is not None, "Sphinx (`make docs` installs it)"),
     "jdk": (lambda: _runs("java", "-version") and _runs("javac", "-version"), "a JDK (`java` and `javac`)"),

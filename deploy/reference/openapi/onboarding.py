@@ -98,6 +98,7 @@ def _count(description: str) -> Json:
 
 
 _WEBHOOK_ID: Final = _text("The id of the webhook.", format="uuid")
+_MESSAGE: Final = _text("A sentence for people.")
 _URL_SHOWN: Final = _text("The endpoint.")
 _FILTERS: Final[Json] = {
     "type": "object",
@@ -158,7 +159,41 @@ def _schemas(sender: Sender) -> Json:
 
 
 def _answers() -> Json:
-    message = _text("A sentence for people.")
+    return {
+        "Created": closed(
+            {
+                "id": _WEBHOOK_ID,
+                "event_type": schema_ref("EventType"),
+                "webhook_url": _URL_SHOWN,
+                "secret_key": _text(
+                    "The secret that signs all requests to this webhook. Store it: no other answer has it.",
+                    pattern="^whsec_[A-Za-z0-9+/]{52}$",
+                ),
+                "message": _MESSAGE,
+            }
+        ),
+        **_webhook(),
+        "Updated": closed({"message": _MESSAGE, "id": _WEBHOOK_ID}),
+        "Deleted": closed({"message": _MESSAGE}),
+        "TestResult": closed(
+            {
+                "success": {"type": "boolean", "description": "Whether the endpoint answered with 2xx."},
+                "message": _MESSAGE,
+                "log_id": {
+                    "type": "integer",
+                    "minimum": 1,
+                    "description": "The number of this test delivery. Each test is one more, failed ones included.",
+                },
+                "http_status_code": {
+                    "type": ["integer", "null"],
+                    "description": "The status of the endpoint's answer; null if there was none.",
+                },
+            }
+        ),
+    }
+
+
+def _webhook() -> Json:
     deliveries = {
         "stats": schema_ref("Stats"),
         "last_triggered_at": {
@@ -178,18 +213,6 @@ def _answers() -> Json:
     }
     updated_at = {**_TIME, "description": "When the last update was made; at first equal to `created_at`."}
     return {
-        "Created": closed(
-            {
-                "id": _WEBHOOK_ID,
-                "event_type": schema_ref("EventType"),
-                "webhook_url": _URL_SHOWN,
-                "secret_key": _text(
-                    "The secret that signs all requests to this webhook. Store it: no other answer has it.",
-                    pattern="^whsec_[A-Za-z0-9+/]{52}$",
-                ),
-                "message": message,
-            }
-        ),
         "Stats": closed(
             {
                 "total_deliveries": _count("Deliveries that ended."),
@@ -203,40 +226,22 @@ def _answers() -> Json:
             {"webhooks": {"type": "array", "items": schema_ref("WebhookEntry"), "description": "The newest first."}}
         ),
         "Webhook": closed({**head, "updated_at": updated_at, **deliveries}),
-        "Updated": closed({"message": message, "id": _WEBHOOK_ID}),
-        "Deleted": closed({"message": message}),
-        "TestResult": closed(
-            {
-                "success": {"type": "boolean", "description": "Whether the endpoint answered with 2xx."},
-                "message": message,
-                "log_id": {
-                    "type": "integer",
-                    "minimum": 1,
-                    "description": "The number of this test delivery. Each test is one more, failed ones included.",
-                },
-                "http_status_code": {
-                    "type": ["integer", "null"],
-                    "description": "The status of the endpoint's answer; null if there was none.",
-                },
-            }
-        ),
     }
 
 
 def _errors() -> Json:
     request_id = _text("The id of the request, as in `X-Request-Id`.", format="uuid")
-    message = _text("A sentence for people.")
     return {
         "Error": closed(
             {
-                "error": message,
+                "error": _MESSAGE,
                 "code": _text("The kind of error.", enum=[code for code in STATUSES if code != "validation_error"]),
                 "request_id": request_id,
             }
         ),
         "ValidationError": closed(
             {
-                "error": message,
+                "error": _MESSAGE,
                 "code": {"const": "validation_error"},
                 "request_id": request_id,
                 "errors": {
