@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -13,7 +14,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Final, Literal
 
-from deploy.dev import broker_log, kafka, parent_bound
+from deploy.dev import broker_log, class_archive, kafka, parent_bound
 from deploy.dev.jars import KAFKA_VERSION, OnProgress, kafka_jars
 from schemas.catalog.errors import Unavailable
 
@@ -24,6 +25,9 @@ _LOG: Final = "kafka.log"
 _LOG_LINES: Final = 30
 _READY_S: Final = 90.0
 _STOP: Final = timedelta(seconds=15)
+_STOP_RECORDING: Final = timedelta(seconds=60)
+# Signals that end a JVM after an error of its own.
+_CRASHES: Final = frozenset({signal.SIGABRT, signal.SIGBUS, signal.SIGSEGV})
 _TRIES: Final = 3  # another process can take the port between the check and the start
 
 
@@ -33,11 +37,7 @@ def find_java(environment: Mapping[str, str] = os.environ) -> str:
     found = shutil.which("java", path=str(Path(home) / "bin") if home else environment.get("PATH"))
     if found is None:
         raise Unavailable(f"no java in {Path(home) / 'bin'} (JAVA_HOME)" if home else "no java on the PATH")
-    try:
-        output = subprocess.run([found, "-version"], capture_output=True, text=True, timeout=20, check=True).stderr
-    except (OSError, subprocess.SubprocessError) as error:
-        # macOS has a /usr/bin/java that only explains where to get Java.
-        raise Unavailable(f"{found} does not run: {error}") from error
+    output = _version_text(found)
     version = re.search(r'version "(?:1\.)?(\d+)', output)
     if version is None or int(version[1]) < _OLDEST_JAVA:
         first_line = output.strip().splitlines()[0] if output.strip() else "it prints no version"
@@ -45,14 +45,30 @@ def find_java(environment: Mapping[str, str] = os.environ) -> str:
     return found
 
 
+def _version_text(java: str) -> str:
+    try:
+        return subprocess.run([java, "-version"], capture_output=True, text=True, timeout=20, check=True).stderr
+    except (OSError, subprocess.SubprocessError) as error:
+        # macOS has a /usr/bin/java that only explains where to get Java.
+        raise Unavailable(f"{java} does not run: {error}") from error
+
+
 class JvmBroker:
     """A Kafka node in its own JVM. After `stop()` it can be started again with the same port and data."""
 
     kind: Literal["jvm"] = "jvm"
 
-    def __init__(self, *, data: Path | None, port: int | None, on_progress: OnProgress) -> None:
+    def __init__(
+        self, *, data: Path | None, port: int | None, on_progress: OnProgress, record_to: Path | None = None
+    ) -> None:
+        """Start a broker. `record_to`: write an archive of its classes to this path when it is stopped."""
         self._java = find_java()
         self._jars = kafka_jars(on_progress)
+        self._record_to = record_to
+        self._archive: Path | None = None
+        if record_to is None:
+            java = _version_text(self._java)
+            self._archive = class_archive.find_or_record(java, self._jars, _record_classes, on_progress)
         self._temporary = data is None
         self.data = data.absolute() if data else Path(tempfile.mkdtemp(prefix="signpost-kafka-"))
         self._process: parent_bound.ChildProcess | None = None
@@ -96,7 +112,7 @@ class JvmBroker:
     def stop(self) -> None:
         """Stop it with SIGTERM and wait until it has ended."""
         if self._process is not None:
-            self._process.stop(_STOP)
+            self._process.stop(_STOP if self._record_to is None else _STOP_RECORDING)
             self._process = None
 
     def kill(self) -> None:
@@ -113,7 +129,7 @@ class JvmBroker:
     @property
     def ended(self) -> str:
         """How the JVM ended."""
-        code = None if self._process is None else self._process.poll()
+        code = self._exit_code()
         return "is stopped" if code is None else parent_bound.exit_text(code)
 
     def close(self) -> None:
@@ -155,6 +171,28 @@ class JvmBroker:
 
     def _launch(self, port: int) -> bool:
         """Start the JVM and wait until it is ready; False if it died first."""
+        if self._launch_once(port):
+            return True
+        if not self._drop_archive(self._exit_code()):
+            return False
+        return self._launch_once(port)
+
+    def _drop_archive(self, exit_code: int | None) -> bool:
+        """Remove the archive of classes if a JVM with it crashed; return whether that was so.
+
+        Java checks the head of an archive only, and a damaged one crashes it.
+        """
+        if self._archive is None or exit_code is None or -exit_code not in _CRASHES:
+            return False
+        with contextlib.suppress(OSError):
+            self._archive.unlink()
+        self._archive = None
+        return True
+
+    def _exit_code(self) -> int | None:
+        return None if self._process is None else self._process.poll()
+
+    def _launch_once(self, port: int) -> bool:
         controller = f"127.0.0.1:{kafka.free_port()}"
         address = f"127.0.0.1:{port}"
         text = kafka.properties(listen=address, controller=controller, advertised=address)
@@ -164,7 +202,7 @@ class JvmBroker:
         with (self.data / _LOG).open("ab") as log:
             self._log_begins = log.tell()
             self._process = parent_bound.start(
-                self._command("kafka.Kafka", kafka.PROPERTIES),
+                self._command("kafka.Kafka", kafka.PROPERTIES, record_to=self._record_to),
                 cwd=self.data,
                 stdout=log,
                 stderr=log,
@@ -176,15 +214,30 @@ class JvmBroker:
 
     def _format(self) -> None:
         arguments = ["format", "--ignore-formatted", "-t", kafka.new_cluster_id(), "-c", kafka.PROPERTIES]
-        command = self._command("kafka.tools.StorageTool", *arguments)
-        completed = subprocess.run(command, cwd=self.data, capture_output=True, text=True, check=False)
+        completed = self._run_tool("kafka.tools.StorageTool", *arguments)
+        if self._drop_archive(completed.returncode):
+            completed = self._run_tool("kafka.tools.StorageTool", *arguments)
         if completed.returncode != 0:
             reason = broker_log.reason_in(completed.stdout + completed.stderr)
             raise Unavailable(f"Kafka's storage in {self.data} cannot be formatted: {reason}")
 
-    def _command(self, *arguments: str) -> list[str]:
-        return [self._java, *_JVM_OPTIONS, *kafka.heap_options().split(), "-cp", f"{self._jars}/*", *arguments]
+    def _run_tool(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(self._command(*arguments), cwd=self.data, capture_output=True, text=True, check=False)
+
+    def _command(self, *arguments: str, record_to: Path | None = None) -> list[str]:
+        archive = class_archive.options(self._archive, record_to)
+        heap = kafka.heap_options().split()
+        return [self._java, *_JVM_OPTIONS, *archive, *heap, "-cp", f"{self._jars}/*", *arguments]
 
     def _start_failure(self) -> str:
         reason = broker_log.reason_in(self._log_text())
         return f"Kafka {self.ended} during start-up: {reason} (log: {self.save_log()})"
+
+
+def _record_classes(archive: Path) -> None:
+    """Run a broker once, which writes its classes to `archive` when it ends."""
+    broker = JvmBroker(data=None, port=None, on_progress=lambda line: None, record_to=archive)
+    try:
+        broker.stop()
+    finally:
+        broker.close()

@@ -15,6 +15,7 @@ from confluent_kafka import Producer
 from deploy.dev import kafka
 from deploy.dev.broker import start_broker
 from deploy.dev.container import ContainerBroker
+from deploy.dev.jars import kafka_jars
 from deploy.dev.jvm import JvmBroker, find_java
 from schemas.catalog.errors import Unavailable
 from tests.support.processes import is_running, python, read_line
@@ -152,6 +153,33 @@ def test_log_outlives_temporary_data() -> None:
     log.unlink()
 
 
+@pytest.mark.long
+def test_damaged_archive_of_classes_prevents_no_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first start records an archive of classes, and the broker uses it. A damaged one is removed."""
+    jars = kafka_jars(silent)
+    own = tmp_path / "signpost" / jars.name
+    own.mkdir(parents=True)
+    for jar in jars.glob("*.jar"):
+        (own / jar.name).symlink_to(jar)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    first = JvmBroker(data=None, port=None, on_progress=silent)
+    try:
+        (archive,) = own.glob("*.jsa")
+        if sys.platform == "linux":
+            assert str(archive) in Path(f"/proc/{first.pid}/maps").read_text()
+    finally:
+        first.close()
+    archive.chmod(0o600)
+    os.truncate(archive, archive.stat().st_size // 2)
+
+    second = JvmBroker(data=None, port=None, on_progress=silent)
+    try:
+        assert second.is_alive()
+        assert not archive.exists()
+    finally:
+        second.close()
+
+
 def test_servers_of_the_settings_are_used() -> None:
     """Servers that the settings name are used and reported, and never stopped."""
     reported: list[str] = []
@@ -201,9 +229,8 @@ def test_heap_of_the_broker_can_be_set() -> None:
 def test_command_runs_a_broker_until_sigterm(start_role: RoleStarter, tmp_path: Path) -> None:
     """`signpost broker` reports its start, then kind and address in one line. SIGTERM ends it with exit code 0."""
     role = start_role(["broker", "--data", str(tmp_path / "data")], {})
-    starting, running = wait_until(
-        lambda: text.splitlines() if (text := role.log_text()).count("\n") >= 2 else [], 120, "the broker runs"
-    )[:2]
+    wait_until(lambda: "broker: Kafka" in role.log_text(), 120, "the broker runs")
+    *_, starting, running = role.log_text().splitlines()
     assert starting.startswith("broker: starting Kafka")
     assert running.startswith("broker: Kafka")
     address = next(word for word in running.split() if word.startswith("127.0.0.1:"))
