@@ -75,6 +75,7 @@ class JvmBroker:
         self._log_begins = 0  # offset in the log where the present JVM began to write
         try:
             self.data.mkdir(parents=True, exist_ok=True)
+            self._keep_previous_log()
             on_progress("broker: starting Kafka on the Java of this machine")
             self.port = self._start_somewhere(port)
         except BaseException:
@@ -148,6 +149,12 @@ class JvmBroker:
         """Return a file with the JVM's log; it outlives temporary data."""
         log = self.data / _LOG
         return broker_log.save(log.read_bytes()) if self._temporary and log.exists() else log
+
+    def _keep_previous_log(self) -> None:
+        """Begin a new log, and keep only that of the previous broker in this folder."""
+        log = self.data / _LOG
+        if log.exists():
+            log.replace(log.with_name(f"{_LOG}.1"))
 
     def _log_text(self) -> str:
         """Return what the JVM has logged since its last start."""

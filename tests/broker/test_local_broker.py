@@ -59,7 +59,10 @@ def test_broker_ends_with_its_parent() -> None:
 
 
 def test_data_folder_is_used_again(tmp_path: Path) -> None:
-    """A second broker in the same folder has the same port and records. The path may contain any characters."""
+    """A second broker in the same folder has the same port and records, and the log of the first one is kept.
+
+    The path may contain any characters.
+    """
     data = tmp_path / "dåta, with a \\ 日本"
     first = JvmBroker(data=data, port=None, on_progress=silent)
     try:
@@ -71,6 +74,8 @@ def test_data_folder_is_used_again(tmp_path: Path) -> None:
     try:
         assert second.port == first.port
         assert values(second.bootstrap_servers, "kept") == [b"1"]
+        for log in ("kafka.log", "kafka.log.1"):
+            assert (data / log).read_text(encoding="utf-8").count("Kafka Server started") == 1
     finally:
         second.close()
 
