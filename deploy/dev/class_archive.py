@@ -13,7 +13,7 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from deploy.dev.jars import OnProgress
 from schemas.catalog.errors import Unavailable
@@ -47,9 +47,14 @@ def find_or_record(java: str, jars: Path, record: Callable[[Path], None], on_pro
 def archive_name(java: str, jars: Path) -> str:
     """Return the name of an archive. Java refuses an archive if the time or size of a jar has changed."""
     files = sorted((jar.name, jar.stat().st_size, jar.stat().st_mtime_ns) for jar in jars.glob("*.jar"))
-    digest = hashlib.sha256(f"{java} {jars} {files}".encode()).hexdigest()
     version = re.search(r'version "([\w.]+)', java)
-    return f"classes-java-{version[1] if version else 'unknown'}-{digest[:16]}.jsa"
+    # Options of the environment change the other lines of the text, and the mode after the build.
+    builds = re.findall(r"^.*\(build [^,)]*", java, re.MULTILINE)
+    return f"classes-java-{version[1] if version else 'unknown'}-{_digest(builds)}-{_digest([jars, files])}.jsa"
+
+
+def _digest(values: list[Any]) -> str:
+    return hashlib.sha256(repr(values).encode()).hexdigest()[:12]
 
 
 def _record(archive: Path, record: Callable[[Path], None], on_progress: OnProgress) -> None:
@@ -65,7 +70,7 @@ def _record(archive: Path, record: Callable[[Path], None], on_progress: OnProgre
             record(fresh)
             fresh.touch()
             fresh.replace(archive)
-        family = archive.name.rpartition("-")[0]
-        for other in archive.parent.glob(f"{family}-*.jsa"):  # of jars that have changed since
+        same_java = archive.name.rpartition("-")[0]
+        for other in archive.parent.glob(f"{same_java}-*.jsa"):  # of jars that have changed since
             if other != archive:
                 other.unlink(missing_ok=True)

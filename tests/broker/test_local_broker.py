@@ -59,10 +59,7 @@ def test_broker_ends_with_its_parent() -> None:
 
 
 def test_data_folder_is_used_again(tmp_path: Path) -> None:
-    """A second broker in the same folder has the same port and records, and the log of the first one is kept.
-
-    The path may contain any characters.
-    """
+    """A second broker in a folder of any name has the same port and records, and keeps the log of the first one."""
     data = tmp_path / "dåta, with a \\ 日本"
     first = JvmBroker(data=data, port=None, on_progress=silent)
     try:

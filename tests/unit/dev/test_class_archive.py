@@ -11,7 +11,10 @@ from deploy.dev.class_archive import archive_name, find_or_record, options
 from schemas.catalog.errors import Unavailable
 from tests.support.processes import python, read_line
 
-JAVA = 'openjdk version "17.0.15" 2025-04-15'
+JAVA = """openjdk version "17.0.15" 2025-04-15
+OpenJDK Runtime Environment (build 17.0.15+6-Debian-1deb12u1)
+OpenJDK 64-Bit Server VM (build 17.0.15+6-Debian-1deb12u1, mixed mode, sharing)
+"""
 # Records until it is killed.
 RECORD = """
     import time
@@ -76,6 +79,18 @@ def test_archive_belongs_to_one_java_and_one_set_of_jars(jars: Path) -> None:
     assert find_or_record(JAVA, jars, write, silent) is not None
     assert not first.exists()
     assert other_java.exists()
+
+
+def test_options_of_the_environment_do_not_change_the_archive(jars: Path) -> None:
+    """JAVA_TOOL_OPTIONS, which Java prints with its version, makes no other archive. Another build does."""
+    limited = "Picked up JAVA_TOOL_OPTIONS: -XX:TieredStopAtLevel=1\n" + JAVA.replace("mixed", "mixed mode, emulated")
+    archive = find_or_record(JAVA, jars, write, silent)
+    assert archive is not None
+    assert find_or_record(limited, jars, never, silent) == archive
+    other_build = find_or_record(JAVA.replace("+6", "+7"), jars, write, silent)
+    assert other_build is not None
+    assert other_build != archive
+    assert archive.exists()
 
 
 def test_process_does_not_wait_for_a_recording_of_another_one(jars: Path) -> None:

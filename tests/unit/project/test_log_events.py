@@ -12,7 +12,7 @@ LOGGED: Final = re.compile(r'\blog\.(?:debug|info|warning|error)\(\s*"([^"]+)"')
 OUTCOMES: Final = frozenset({"delivery.attempted", "delivery.cancelled"})
 FORM: Final = re.compile(r"[a-z]+(_[a-z]+)*\.([a-z]+_)*([a-z]+ed|lost|hung)")
 # Names of files that look like names of events.
-FILES: Final = frozenset({"ledger.db"})
+FILES: Final = frozenset({"ledger.db", "kafka.log"})
 # The process is about to restart when it logs this.
 PRESENT: Final = frozenset({"role.restarting"})
 
