@@ -27,6 +27,8 @@ from consumers.ledger.rows import DAY_MS, Attempt, Delivery, Rollup, RollupKey, 
 from schemas.records.delivery import State
 
 STATEMENT_S: Final = 5.0
+# Databases limit the parameters of a statement: SQLite to 32,766, PostgreSQL to 65,535.
+_MAX_IDS: Final = 1_000
 
 
 class Page(NamedTuple):
@@ -44,7 +46,9 @@ class LedgerReads:
 
     def totals(self, ids: Collection[str]) -> dict[str, Totals]:
         """Return the totals of those subscriptions that have any, by id. They never expire."""
-        return {row[0]: Totals(*row[1:]) for row in self.connections.rows(totals_of(ids))} if ids else {}
+        wanted = list(ids)
+        parts = (wanted[begin : begin + _MAX_IDS] for begin in range(0, len(wanted), _MAX_IDS))
+        return {row[0]: Totals(*row[1:]) for part in parts for row in self.connections.rows(totals_of(part))}
 
     def deliveries(
         self,

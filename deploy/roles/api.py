@@ -91,7 +91,7 @@ class ApiRole:
             serve(app, listening, lambda: stopping() or self._has_failed(), self.settings.drain_timeout)
         self._close()
         if self.failure is not None:
-            _log.error("api.failed", error=self.failure)
+            _log.error("api.ended", error=self.failure)
         return self.failure is None
 
     def _start(self, stopping: Callable[[], bool]) -> None:

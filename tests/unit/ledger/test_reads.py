@@ -60,6 +60,14 @@ def test_totals_are_by_subscription(database: Database, reads: LedgerReads) -> N
     assert reads.totals([]) == {}
 
 
+def test_totals_of_any_number_of_subscriptions_are_found(database: Database, reads: LedgerReads) -> None:
+    """More ids than a statement may have parameters are no error."""
+    with closing(database.writer()) as writer:
+        database.write(writer, outcome(0), expected=None, next_offset=1)
+
+    assert reads.totals([*(f"other-{number}" for number in range(70_000)), "sub-1"]).keys() == {"sub-1"}
+
+
 def test_lists_are_newest_first_and_pages_leave_nothing_out(database: Database, reads: LedgerReads) -> None:
     """Pages of any size contain each delivery once, in order, also those of the same millisecond."""
     states: tuple[State, ...] = ("delivered", "dead", "retry", "cancelled")
