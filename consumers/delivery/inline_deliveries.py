@@ -41,6 +41,10 @@ _TOO_MANY: Final = "too many test deliveries are under way; nothing was sent"
 _STOPPING: Final = "the process is stopping; nothing was sent"
 
 
+class NotStarted(Unavailable):
+    """Nothing was sent."""
+
+
 class NotLogged(Unavailable):
     """The attempt was made, but its record could not be written: it has no log id."""
 
@@ -57,6 +61,7 @@ class InlineDelivery:
     body: bytes
     subscription: Subscription | None = None
     event_type: str = "test"
+    request_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +75,12 @@ class InlineResult:
 
 @dataclass(frozen=True, slots=True)
 class InlineLimits:
-    """Attempts at the same time, in all and of one customer, and how many may wait for one of them to end."""
+    """Attempts at the same time, in all and of one customer, and how many may wait, in all and of one customer."""
 
     at_once: int = 16
     of_customer: int = 4
     waiting: int = 256
+    waiting_of_customer: int = 16
 
 
 @dataclass(slots=True, eq=False)
@@ -151,23 +157,28 @@ class InlineDeliveries:
     def send(self, delivery: InlineDelivery) -> Future[InlineResult]:
         """Make a delivery. The attempt has the timeout of the sender, and waits at most as long for its start.
 
-        InvalidInput: the URL is not allowed. Unavailable: nothing was sent. Both are raised at once or by the result,
+        InvalidInput: the URL is not allowed. NotStarted: nothing was sent. Both are raised at once or by the result,
         which may also raise NotLogged.
         """
         target = self._policy.check_url(delivery.url)
         sender = self._senders.get(delivery.sender)
         if sender is None:
-            raise Unavailable(f"the sender {delivery.sender} is not loaded; nothing was sent")
+            raise NotStarted(f"the sender {delivery.sender} is not loaded; nothing was sent")
         endpoint = None if delivery.subscription is None else self._opened(delivery.subscription)
         timeout_ms = milliseconds(sender.timeout)
         until_s = self._monotonic() + timeout_ms / 1_000
         task = _Task(delivery, sender, target, endpoint, timeout_ms, until_s, Future())
         with self._lock:  # the client must not be closed when it is woken
             if self._closes_at is not None:
-                raise Unavailable(_STOPPING)
+                raise NotStarted(_STOPPING)
             self._accepted.put(task)
             self._client.wake()
         return task.result
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the thread runs."""
+        return self._thread.is_alive()
 
     def close(self, wait_s: float = 0.0) -> None:
         """Start nothing more, and wait up to `wait_s` for the attempts under way. Does not close the log."""
@@ -183,7 +194,7 @@ class InlineDeliveries:
             return self._endpoint_of(subscription)
         except (SealBroken, UnreadableRecord, InvalidInput) as error:
             _log.warning("test_delivery.refused", subscription=subscription.id, reason=str(error))
-            raise Unavailable("the secrets of the webhook cannot be opened; nothing was sent") from error
+            raise NotStarted("the secrets of the webhook cannot be opened; nothing was sent") from error
 
     def _run(self) -> None:
         try:
@@ -228,12 +239,21 @@ class InlineDeliveries:
             task = self._accepted.get(timeout=timeout_s) if timeout_s else self._accepted.get_nowait()
             while True:
                 if task is not None:
-                    self._waiting.append(task)
+                    self._queue(task)
                 task = self._accepted.get_nowait()
         except Empty:
             pass
         while len(self._waiting) > self._limits.waiting + self._limits.at_once - len(self._running):
             self._refuse(self._waiting.pop(), _TOO_MANY)
+
+    def _queue(self, task: _Task) -> None:
+        """Let a delivery wait. A customer whose endpoints are silent must not fill the queue."""
+        free = self._limits.of_customer - self._of_customer[task.owner]
+        waiting = sum(other.owner == task.owner for other in self._waiting)
+        if waiting - free >= self._limits.waiting_of_customer:
+            self._refuse(task, _TOO_MANY)
+        else:
+            self._waiting.append(task)
 
     def _next(self) -> _Task | None:
         """Remove and return the next delivery that may start."""
@@ -268,7 +288,7 @@ class InlineDeliveries:
         response = completed.response
         classified = classify(response, self._clock())
         if classified.error == "cancelled":  # too many names are looked up
-            task.result.set_exception(Unavailable(_TOO_MANY))
+            task.result.set_exception(NotStarted(_TOO_MANY))
             return
         test = _test_of(task, classified, completed.duration_us)
         detail = response.detail if isinstance(response, TransportError) else ""
@@ -277,7 +297,7 @@ class InlineDeliveries:
         except Exception as error:  # as above
             task.result.set_exception(error)
         else:
-            appended.add_done_callback(partial(_on_logged, task.result, test, detail))
+            appended.add_done_callback(partial(_on_logged, task, test, detail))
 
     def _refuse_waiting(self, is_refused: Callable[[_Task], bool], reason: str) -> None:
         refused = [task for task in self._waiting if is_refused(task)]
@@ -287,7 +307,7 @@ class InlineDeliveries:
 
     def _refuse(self, task: _Task, reason: str) -> None:
         if task.result.set_running_or_notify_cancel():
-            task.result.set_exception(Unavailable(reason))
+            task.result.set_exception(NotStarted(reason))
 
 
 def _request_of(task: _Task, now_ms: int) -> Request:
@@ -314,14 +334,15 @@ def _test_of(task: _Task, classified: Classified, duration_us: int) -> LoggedTes
     )
 
 
-def _on_logged(result: Future[InlineResult], test: LoggedTest, detail: str, appended: Future[int]) -> None:
+def _on_logged(task: _Task, test: LoggedTest, detail: str, appended: Future[int]) -> None:
     """End a delivery whose record was written, or could not be written."""
     error = appended.exception()
     number = None if error is not None else log_id(appended.result())
     _log.info(
         "test_delivery.attempted",
         log_id=number,
-        key=test.key_id,
+        key_id=test.key_id,
+        request_id=task.delivery.request_id,
         subscription=test.subscription_id,
         customer=test.customer_id,
         host=test.host,
@@ -334,7 +355,7 @@ def _on_logged(result: Future[InlineResult], test: LoggedTest, detail: str, appe
     )
     reason = SHORT[test.error] if test.error is not None else ""
     if number is not None:
-        result.set_result(InlineResult(number, test.status, reason))
+        task.result.set_result(InlineResult(number, test.status, reason))
         return
     end = f"HTTP {test.status}" if test.status is not None else reason
-    result.set_exception(NotLogged(f"the test delivery was attempted ({end}), but has no log id: {error}"))
+    task.result.set_exception(NotLogged(f"the test delivery was attempted ({end}), but has no log id: {error}"))

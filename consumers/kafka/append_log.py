@@ -67,6 +67,11 @@ class AppendLog:
             self._end(appended, KafkaError(KafkaError._QUEUE_FULL))
         return appended
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether the thread runs."""
+        return self._thread.is_alive()
+
     def close(self) -> None:
         """Wait until each record is acknowledged or has failed. Records that are appended later fail."""
         self._is_closed = True

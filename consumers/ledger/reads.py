@@ -66,9 +66,13 @@ class LedgerReads:
         if states is not None and not states:
             return Page([], None)
         limit = max(1, min(limit, MAX_PAGE))
-        found = [
-            Delivery(*row) for row in self.connections.rows(deliveries_of(scope, period, states, after, limit + 1))
-        ]
+        found: list[Delivery] = []
+        for window in _windows(scope, period, after):
+            wanted = limit + 1 - len(found)
+            rows = self.connections.rows(deliveries_of(scope, window, states, after, wanted))
+            found += [Delivery(*row) for row in rows]
+            if len(found) > limit:
+                break
         page = found[:limit]
         return Page(page, Cursor(page[-1].appended_at_ms, page[-1].job_id) if len(found) > limit else None)
 

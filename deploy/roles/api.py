@@ -34,27 +34,28 @@ from deploy.config.wanted_topics import wanted_topics
 from deploy.roles.api_docs import File, add_docs
 from deploy.roles.api_ports import CheckedKeys, GatheredTotals, GuardedTests, StoredSubscriptions
 from deploy.roles.http_server import serve, url_of
-from deploy.roles.inline_deliveries import inline_deliveries_of
+from deploy.roles.inline_deliveries import inline_deliveries_of, log_of_tests
 from producers.api.app import app_of
 from producers.compacted.follower import Follower
 from producers.compacted.log import CompactedLog
 from producers.keys.service import ApiKeys
 from producers.subscriptions.store import SubscriptionStore
 from producers.subscriptions.writer import SubscriptionWriter
-from schemas.catalog.errors import SignpostError
+from schemas.catalog.errors import SignpostError, Unavailable
 from schemas.network.egress import EgressPolicy
 from schemas.records.health import Health, decode_health
 from schemas.settings.settings import Settings
 from schemas.subscriptions.rules import Bounds
 
-# Queries of the ledger at the same time. The connections of LedgerReads are as many.
-_READERS: Final = 4
+# Queries of the ledger at the same time: one, which has the ids of all requests that wait.
+_READERS: Final = 1
 # A change is answered or refused within this time: clients wait for it.
 _WRITE_TIMEOUT_S: Final = 10.0
 # How long a broker may hold a fetch of a process that follows a topic for hours.
 _FETCH_WAIT_MS: Final = 100
 # A writer waits this long for the end of a partition whose last record is a marker of a transaction.
 _WRITER_FETCH_WAIT_MS: Final = 20
+_RETRY_S: Final = 0.2
 _log = structlog.get_logger("api")
 
 
@@ -75,6 +76,7 @@ class ApiRole:
     docs: Sequence[File]
     starting: str | None = "the topics have not been checked yet"
     failure: str | None = None
+    stopped: bool = False
 
     def why_not_ready(self) -> str | None:
         """Return why requests are refused, or may get old data; None if neither."""
@@ -84,12 +86,17 @@ class ApiRole:
         self, stopping: Callable[[], bool], why_not_alive: Callable[[], str | None], listening: socket.socket
     ) -> bool:
         """Serve until `stopping`; False if a part of the process has ended by itself."""
-        Thread(target=self._start, args=(stopping,), name="startup", daemon=True).start()
-        with ThreadPoolExecutor(_READERS, "ledger") as executor:
-            app = self._app(executor, why_not_alive)
-            _log.info("api.started", address=url_of(listening))
-            serve(app, listening, lambda: stopping() or self._has_failed(), self.settings.drain_timeout)
-        self._close()
+        startup = Thread(target=self._start, args=(lambda: self.stopped or stopping(),), name="startup", daemon=True)
+        startup.start()
+        try:
+            with ThreadPoolExecutor(_READERS, "ledger") as executor:
+                app = self._app(executor, why_not_alive)
+                _log.info("api.started", address=url_of(listening))
+                serve(app, listening, lambda: stopping() or self._has_failed(), self.settings.drain_timeout)
+        finally:
+            self.stopped = True
+            startup.join()
+            self._close()
         if self.failure is not None:
             _log.error("api.ended", error=self.failure)
         return self.failure is None
@@ -109,12 +116,23 @@ class ApiRole:
             if ready:
                 self.store.start()
                 self.follower.start()
-                self.keys.start()
+                self._start_keys(stopping)
                 self.starting = None
         except Exception as error:
             self.failure = str(error)
             if not isinstance(error, SignpostError):
                 raise
+
+    def _start_keys(self, stopping: Callable[[], bool]) -> None:
+        while not stopping():
+            try:
+                self.keys.start()
+            except Unavailable as error:
+                self._on_waiting(str(error))
+                time.sleep(_RETRY_S)
+            else:
+                self._on_waiting(None)
+                return
 
     def _on_waiting(self, reason: str | None) -> None:
         self.starting = reason or "the topics have not been read yet"
@@ -126,9 +144,11 @@ class ApiRole:
                 "subscriptions": self.store.is_alive,
                 "health": self.follower.is_alive,
                 "API keys": self.keys.is_alive,
+                "test deliveries": self.tests.is_alive,
+                "log of tests": self.log_of_tests.is_alive,
             }
             if ended := [name for name, is_alive in alive.items() if not is_alive]:
-                self.failure = f"the thread that reads {' and '.join(ended)} has ended"
+                self.failure = f"the thread of {' and '.join(ended)} has ended"
         return self.failure is not None
 
     def _app(self, executor: Executor, why_not_alive: Callable[[], str | None]) -> FastAPI:
@@ -158,9 +178,12 @@ class ApiRole:
         return None if self.store.has_read and self.follower.has_read else "the topics have not been read yet"
 
     def _close(self) -> None:
+        parts = (self.store, self.follower, self.keys)
+        for part in parts:
+            part.stop()
         self.tests.close()
         self.log_of_tests.close()
-        for part in (self.store, self.follower, self.keys):
+        for part in parts:
             part.close()
         self.ledger.close()
 
@@ -206,7 +229,7 @@ def build(settings: Settings, ledger_url: str, docs: Sequence[File]) -> ApiRole:
         timeout_s=_WRITE_TIMEOUT_S,
         fetch_wait_ms=_FETCH_WAIT_MS,
     )
-    log_of_tests = AppendLog(kafka, names.tests)
+    log = log_of_tests(settings)
     return ApiRole(
         settings=settings,
         metrics=metrics,
@@ -216,7 +239,7 @@ def build(settings: Settings, ledger_url: str, docs: Sequence[File]) -> ApiRole:
         follower=Follower([health]),
         keys=ApiKeys(kafka, names, [key for _, key in sealing_keys_of(settings)], rate_limit=settings.api_rate_limit),
         ledger=LedgerReads(ledger_url),
-        log_of_tests=log_of_tests,
-        tests=inline_deliveries_of(settings, log_of_tests),
+        log_of_tests=log,
+        tests=inline_deliveries_of(settings, log),
         docs=docs,
     )

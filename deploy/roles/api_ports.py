@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Executor
+from typing import Final
 
-from consumers.delivery.inline_deliveries import InlineDeliveries, InlineDelivery
+from consumers.delivery.inline_deliveries import InlineDeliveries, InlineDelivery, NotStarted
 from consumers.ledger.rows import Totals
 from consumers.ledger.writer import DatabaseAway
-from producers.api.ports import Caller, DeliveryTotals, LedgerAway, NotReady, TestDelivery, TestResult
+from producers.api.ports import Caller, DeliveryTotals, LedgerAway, NotDone, NotReady, TestDelivery, TestResult
 from producers.compacted.log import CompactedLog
 from producers.keys.service import ApiKeys
 from producers.subscriptions.changes import Author, AuthoredCommand, Command, Result
@@ -17,6 +19,10 @@ from producers.subscriptions.store import SubscriptionStore
 from schemas.catalog.errors import Unavailable
 from schemas.records.health import Health
 from schemas.subscriptions.subscription import Subscription
+
+# A query takes milliseconds. Its own deadline is longer, so that a slow database ends it and not the network.
+_ANSWER_S: Final = 2.0
+_AWAY_S: Final = 1.0
 
 
 class StoredSubscriptions:
@@ -36,7 +42,10 @@ class StoredSubscriptions:
 
     async def find_latest(self, id_: str) -> Subscription | None:
         """Return a subscription after the table has read everything that was acknowledged before this call."""
-        await asyncio.wrap_future(self._store.caught_up())
+        try:
+            await asyncio.wrap_future(self._store.caught_up())
+        except Unavailable as error:
+            raise NotReady(str(error)) from error
         return self._store.find(id_)
 
     def is_disabled(self, subscription: Subscription) -> bool:
@@ -52,7 +61,11 @@ class StoredSubscriptions:
     async def write(self, command: Command, by: Caller, request_id: str) -> Result:
         """Execute a command, and return when every process knows its result."""
         author = Author(f"key:{by.key_id}", request_id)
-        committed = await asyncio.wrap_future(self._store.submit(AuthoredCommand(command, author)))
+        try:
+            submitted = self._store.submit(AuthoredCommand(command, author))
+        except Unavailable as error:
+            raise NotDone(str(error)) from error
+        committed = await asyncio.wrap_future(submitted)
         await asyncio.sleep(committed.acknowledge_after_s)
         return committed.result
 
@@ -86,34 +99,54 @@ class CheckedKeys:
 class GatheredTotals:
     """Implements ports.DeliveryLog. While a query runs, the ids of further requests gather for the next one.
 
-    `read` blocks, so it runs in a thread of `executor`.
+    `read` blocks, so it runs in a thread of `executor`. A database that hangs must not hold all requests of a process:
+    after a failure, requests are refused for a second without a query.
     """
 
-    def __init__(self, read: Callable[[Collection[str]], Mapping[str, Totals]], executor: Executor) -> None:
+    def __init__(
+        self,
+        read: Callable[[Collection[str]], Mapping[str, Totals]],
+        executor: Executor,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._read = read
         self._executor = executor
+        self._monotonic = monotonic
         self._waiting: list[tuple[Sequence[str], asyncio.Future[Mapping[str, Totals]]]] = []
         self._reading: asyncio.Task[None] | None = None
+        self._away: LedgerAway | None = None
+        self._away_until_s = 0.0
 
     async def totals(self, ids: Sequence[str]) -> Mapping[str, DeliveryTotals]:
         """Return the totals of these subscriptions, without those that never had an attempt; LedgerAway."""
         if not ids:
             return {}
+        if self._away is not None and self._monotonic() < self._away_until_s:
+            raise self._away
         loop = asyncio.get_running_loop()
         found: asyncio.Future[Mapping[str, Totals]] = loop.create_future()
         self._waiting.append((ids, found))
         if self._reading is None:
             self._reading = loop.create_task(self._read_waiting(loop))
         try:
-            totals = await found
+            async with asyncio.timeout(_ANSWER_S):
+                totals = await found
         except DatabaseAway as error:
-            raise LedgerAway(str(error)) from error
+            raise self._is_away(str(error)) from error
+        except TimeoutError as error:
+            raise self._is_away(f"the database of the ledger did not respond within {_ANSWER_S:g} s") from error
+        self._away = None
         return {id_: _delivery_totals(totals[id_]) for id_ in ids if id_ in totals}
+
+    def _is_away(self, reason: str) -> LedgerAway:
+        self._away = LedgerAway(reason)
+        self._away_until_s = self._monotonic() + _AWAY_S
+        return self._away
 
     async def _read_waiting(self, loop: asyncio.AbstractEventLoop) -> None:
         while self._waiting:
             waiting, self._waiting = self._waiting, []
-            wanted = sorted({id_ for ids, _ in waiting for id_ in ids})
+            wanted = sorted({id_ for ids, found in waiting if not found.done() for id_ in ids})
             try:
                 totals = await loop.run_in_executor(self._executor, self._read, wanted)
             except Exception as error:
@@ -134,7 +167,13 @@ class GuardedTests:
         self._deliveries = deliveries
 
     async def send(self, delivery: TestDelivery) -> TestResult:
-        """Make one attempt; Unavailable if it cannot be logged."""
+        """Make one attempt; NotDone if none was made, Unavailable if it cannot be logged."""
+        try:
+            return await self._send(delivery)
+        except NotStarted as error:
+            raise NotDone(str(error)) from error
+
+    async def _send(self, delivery: TestDelivery) -> TestResult:
         sent = self._deliveries.send(
             InlineDelivery(
                 sender=delivery.sender,
@@ -144,6 +183,7 @@ class GuardedTests:
                 event_id=delivery.event_id,
                 body=delivery.body,
                 subscription=delivery.subscription,
+                request_id=delivery.request_id,
             )
         )
         result = await asyncio.wrap_future(sent)

@@ -1,4 +1,8 @@
-"""The HTTP server of the API: uvicorn on a socket of this process, stopped by the process's own signals."""
+"""The HTTP server of the API: uvicorn on a socket of this process, stopped by the process's own signals.
+
+The application limits requests. The server limits what arrives before a request is known, for which uvicorn has no
+limits: the bytes and the time of its headers, and connections.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +15,13 @@ from typing import Final
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 _CHECK_S: Final = 0.05
-# Requests under way at most. A further one gets 503 at once.
-_MAX_REQUESTS: Final = 1_000
 _KEEP_ALIVE_S: Final = 65  # longer than the idle timeout of usual load balancers
+_MAX_CONNECTIONS: Final = 4_096
+_MAX_HEAD: Final = 64 * 1024
+_HEAD_S: Final = 10.0
 
 
 def url_of(listening: socket.socket) -> str:
@@ -29,14 +35,13 @@ def serve(app: ASGIApp, listening: socket.socket, stopping: Callable[[], bool], 
     config = uvicorn.Config(
         app,
         loop="uvloop",
-        http="httptools",
+        http=_Protocol,
         ws="none",
         lifespan="off",
         log_config=None,
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        limit_concurrency=_MAX_REQUESTS,
         timeout_keep_alive=_KEEP_ALIVE_S,
         timeout_graceful_shutdown=int(drain.total_seconds()),
     )
@@ -58,3 +63,51 @@ class _Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Leave the signals to the process."""
         yield
+
+
+class _Protocol(HttpToolsProtocol):
+    """A connection whose request line and headers have to arrive in time, and in 64 KiB."""
+
+    _head_bytes = 0
+    _head_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
+        """Begin to wait for a request; close the connection at once if there are too many."""
+        if len(self.connections) >= _MAX_CONNECTIONS:
+            self.transport = transport
+            transport.close()
+            return
+        super().connection_made(transport)
+        self._expect_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End the deadline."""
+        self._on_head_end()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse bytes; close the connection if they are too many for a head that is still incomplete."""
+        self._head_bytes += len(data)
+        super().data_received(data)
+        if self._head_timer is not None and self._head_bytes > _MAX_HEAD:
+            self.transport.close()
+
+    def on_message_begin(self) -> None:
+        """Begin to wait for the headers of a request."""
+        self._expect_head()
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """Run the request."""
+        self._on_head_end()
+        super().on_headers_complete()
+
+    def _expect_head(self) -> None:
+        self._on_head_end()
+        self._head_bytes = 0
+        self._head_timer = self.loop.call_later(_HEAD_S, self.transport.close)
+
+    def _on_head_end(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+        self._head_timer = None

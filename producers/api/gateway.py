@@ -19,13 +19,17 @@ from producers.api.access import authenticate, customer_of, header
 from producers.api.body import parse_fields, read_body
 from producers.api.flavours import Answer, Call, Flavour, Operation
 from producers.api.ports import ApiMetrics, Caller, Keys, OperationName
-from producers.api.refusals import Refusal, refusal_of, unknown_path, wrong_method
+from producers.api.refusals import Refusal, overloaded, refusal_of, unknown_path, wrong_method
 from schemas.catalog.errors import Unavailable
 
 log = structlog.get_logger("api")
 
 BODY_TIMEOUT_S: Final = 10.0
+# Requests of a process at the same time.
+MAX_UNDER_WAY: Final = 1_000
 JSON: Final = "application/json"
+# The status of a request that was not answered, in logs and metrics only (nginx has the same).
+_CANCELLED: Final = 499
 # An int of more digits is no length that anyone sends.
 _MOST_DIGITS: Final = 12
 
@@ -58,10 +62,15 @@ class _Record:
     """What is known of a request while it is served, for its log line."""
 
     request_id: str
-    operation: OperationName
+    operation: Operation | None
     caller: Caller | None = None
     call: Call | None = None
     facts: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> OperationName:
+        """Name of the operation."""
+        return "none" if self.operation is None else self.operation.name
 
 
 class Gateway:
@@ -80,6 +89,7 @@ class Gateway:
         self._new_id = new_id
         self._monotonic = monotonic
         self._body_timeout_s = body_timeout_s
+        self._under_way = 0
 
     async def serve(
         self,
@@ -90,24 +100,52 @@ class Gateway:
         send: Send,
     ) -> None:
         """Answer a request to a path that has these operations, by method."""
+        self._under_way += 1
+        try:
+            await self._serve(flavour, operations, scope, receive, send)
+        finally:
+            self._under_way -= 1
+
+    async def _serve(
+        self,
+        flavour: Flavour,
+        operations: Mapping[str, Operation],
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+    ) -> None:
         started_s = self._monotonic()
         is_head = scope["method"] == "HEAD"
-        operation = operations.get("GET" if is_head else scope["method"])
-        record = _Record(self._new_id(), "none" if operation is None else operation.name)
+        record = _Record(self._new_id(), operations.get("GET" if is_head else scope["method"]))
         body = _Body(scope, receive, self._body_timeout_s)
+        # The status of a request that is cancelled at the end of the process. A change may be made nevertheless.
+        status = _CANCELLED
         try:
-            if operation is None:
-                raise wrong_method(tuple(operations)) if operations else unknown_path()
-            answer = await self._run(flavour, operation, scope, body, record)
-        except Exception as error:
-            answer = self._refuse(flavour, error, record)
-        response = _response(answer, record.request_id, is_closing=body.is_left)
-        if is_head:
-            response.body = b""  # the headers are those of GET
-        try:
+            answer = await self._answer(flavour, operations, scope, body, record)
+            status = answer.status
+            response = _response(answer, record.request_id, is_closing=body.is_left)
+            if is_head:
+                response.body = b""  # the headers are those of GET
             await response(scope, receive, send)
         finally:
-            self._report(flavour, answer.status, self._monotonic() - started_s, record)
+            self._report(flavour, status, self._monotonic() - started_s, record)
+
+    async def _answer(
+        self,
+        flavour: Flavour,
+        operations: Mapping[str, Operation],
+        scope: Scope,
+        body: _Body,
+        record: _Record,
+    ) -> Answer:
+        try:
+            if self._under_way > MAX_UNDER_WAY:
+                raise overloaded(MAX_UNDER_WAY)
+            if record.operation is None:
+                raise wrong_method(tuple(operations)) if operations else unknown_path()
+            return await self._run(flavour, record.operation, scope, body, record)
+        except Exception as error:
+            return self._refuse(flavour, error, record)
 
     async def _run(self, flavour: Flavour, operation: Operation, scope: Scope, body: _Body, record: _Record) -> Answer:
         headers = scope["headers"]
@@ -132,11 +170,11 @@ class Gateway:
         return Answer(refusal.status, flavour.error_body(refusal, record.request_id), refusal.headers)
 
     def _report(self, flavour: Flavour, status: int, duration_s: float, record: _Record) -> None:
-        self._metrics.on_request(flavour.name, record.operation, status, duration_s)
+        self._metrics.on_request(flavour.name, record.name, status, duration_s)
         call = record.call
         log.info(
             "api.requested",
-            operation=record.operation,
+            operation=record.name,
             flavour=flavour.name,
             status=status,
             duration_ms=round(duration_s * 1_000, 1),

@@ -51,6 +51,10 @@ class NotReady(Unavailable):
     """The process has not read its topics yet, or not lately. The message is for the log."""
 
 
+class NotDone(Unavailable):
+    """A request was refused before anything was changed or sent. The message is for the log."""
+
+
 @dataclass(frozen=True, slots=True)
 class TestDelivery:
     """A test event for a URL. `subscription` is the one whose secret signs; without it the request is not signed."""
@@ -64,6 +68,7 @@ class TestDelivery:
     event_id: str
     subscription: Subscription | None
     body: bytes = field(repr=False)
+    request_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +111,7 @@ class Subscriptions(Protocol):
     async def find_latest(self, id_: str) -> Subscription | None:
         """Return a subscription after the table has read everything that was acknowledged before this call.
 
-        Unavailable: the brokers do not respond.
+        NotReady: the brokers do not respond.
         """
         ...
 
@@ -125,7 +130,8 @@ class Changes(Protocol):
     async def write(self, command: Command, by: Caller, request_id: str) -> Result:
         """Execute a command. When it returns, `Subscriptions` has the change and no process uses the old record.
 
-        SubscriptionError: the command is not possible. Unavailable: the change is not confirmed; it may be written.
+        SubscriptionError: the command is not possible. NotDone: nothing was written. Unavailable: the change is not
+        confirmed; it may be written.
         """
         ...
 
@@ -142,7 +148,7 @@ class TestDeliveries(Protocol):
     """The guarded HTTP client, and the log of test deliveries."""
 
     async def send(self, delivery: TestDelivery) -> TestResult:
-        """Make one attempt; Unavailable if it cannot be logged."""
+        """Make one attempt; NotDone if none was made, Unavailable if it cannot be logged."""
         ...
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Final, Literal, TypeAlias
 
-from producers.api.ports import LedgerAway, NotReady
+from producers.api.ports import LedgerAway, NotDone, NotReady
 from schemas.catalog.errors import Unavailable
 
 Code: TypeAlias = Literal[
@@ -38,8 +38,6 @@ STATUSES: Final[Mapping[Code, int]] = {
     "internal_error": 500,
     "unavailable": 503,
 }
-# Part of the body is unread, so that the next request on the connection could not be found.
-_CLOSE: Final = (("Connection", "close"),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,17 +109,17 @@ def wrong_method(allowed: Sequence[str]) -> Refusal:
 
 def too_large(most: int) -> Refusal:
     """Return the refusal of a body of too many bytes."""
-    return Refusal("body_too_large", f"the body is too large; at most {most} bytes are allowed", headers=_CLOSE)
+    return Refusal("body_too_large", f"the body is too large; at most {most} bytes are allowed")
 
 
 def too_slow(seconds: float) -> Refusal:
     """Return the refusal of a body that did not arrive in time."""
-    return Refusal("request_timeout", f"the body did not arrive within {seconds:g} s", headers=_CLOSE)
+    return Refusal("request_timeout", f"the body did not arrive within {seconds:g} s")
 
 
 def interrupted() -> Refusal:
     """Return the refusal of a body whose client closed the connection. Nobody reads it."""
-    return Refusal("request_timeout", "the connection ended before the body", headers=_CLOSE)
+    return Refusal("request_timeout", "the connection ended before the body")
 
 
 def too_often(wait_s: float) -> Refusal:
@@ -134,6 +132,15 @@ def too_often(wait_s: float) -> Refusal:
     )
 
 
+def overloaded(most: int) -> Refusal:
+    """Return the refusal of a request beyond those that a process serves at the same time."""
+    return Refusal(
+        "unavailable",
+        f"{most:,} requests are under way in this process; try again later",
+        headers=(("Retry-After", "1"),),
+    )
+
+
 def refusal_of(error: Exception) -> Refusal:
     """Return the refusal for any error of an operation. Of unexpected errors it says nothing."""
     match error:
@@ -143,6 +150,8 @@ def refusal_of(error: Exception) -> Refusal:
             return Refusal("unavailable", "delivery statistics are not available at the moment; try again later")
         case NotReady():
             return Refusal("unavailable", "the API cannot reach its data at the moment; try again later")
+        case NotDone():
+            return Refusal("unavailable", "too many requests are under way, and nothing was done; try again later")
         case Unavailable():
             return Refusal(
                 "unavailable",

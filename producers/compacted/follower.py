@@ -31,9 +31,13 @@ class Follower:
         """Start to read."""
         self._thread.start()
 
+    def stop(self) -> None:
+        """Let the thread end. `close` waits for it."""
+        self._stopping.set()
+
     def close(self) -> None:
         """End the thread, and close the logs."""
-        self._stopping.set()
+        self.stop()
         if self._thread.ident is not None:
             self._thread.join()
         for log in self._logs:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
@@ -113,7 +113,7 @@ class PartitionOwner:
         ended: dict[int, float | Unavailable] = {}
         waiting = dict(decisions)
         while waiting:
-            read_back_s, failed = self._try_all(waiting)
+            read_back_s, failed = self._try_all(waiting, deadline)
             ended |= {partition: read_back_s for partition in waiting if partition not in failed}
             for partition, error in failed.items():
                 self._producers.pop(partition, None)
@@ -125,24 +125,29 @@ class PartitionOwner:
                 self._sleep(self._uniform(*_BACKOFF_S))
         return ended
 
-    def _try_all(self, decisions: Mapping[int, Decide]) -> tuple[float, dict[int, KafkaException | Unavailable]]:
+    def _try_all(
+        self, decisions: Mapping[int, Decide], deadline: float
+    ) -> tuple[float, dict[int, KafkaException | Unavailable]]:
         """Write to the partitions once; return how long reading back took, and the errors."""
         failed: dict[int, KafkaException | Unavailable] = {}
         commits: dict[int, Future[list[int]]] = {}
-        for partition, decide in decisions.items():
-            try:
-                producer = self._producers.get(partition) or self._take_over(partition)
-                write = decide()
-            except (KafkaException, Unavailable) as error:
-                failed[partition] = error
-            else:
-                if write.records:
-                    commits[partition] = self._committers.submit(_commit, producer, self._log.topic, partition, write)
+        try:
+            for partition, decide in decisions.items():
+                try:
+                    producer = self._producers.get(partition) or self._take_over(partition, deadline)
+                    write = decide()
+                except (KafkaException, Unavailable) as error:
+                    failed[partition] = error
+                else:
+                    if write.records:
+                        commits[partition] = self._committers.submit(self._commit, producer, partition, write)
+        finally:
+            wait(commits.values())
         ends: dict[int, int] = {}
         for partition, commit in commits.items():
             try:
                 ends[partition] = max(commit.result()) + 1
-            except KafkaException as error:
+            except (KafkaException, Unavailable) as error:
                 failed[partition] = error
         started_s = self._monotonic()
         try:
@@ -150,6 +155,36 @@ class PartitionOwner:
         except Unavailable as error:
             failed |= dict.fromkeys(ends, error)
         return self._monotonic() - started_s, failed
+
+    def _commit(self, producer: Producer, partition: int, write: Write) -> list[int]:
+        """Write the records in one transaction and return the offsets of those on the partition."""
+        offsets: list[int] = []
+        failed: list[KafkaError] = []
+
+        def reported(error: KafkaError | None, message: Message) -> None:
+            offset = message.offset()
+            if error is not None:
+                failed.append(error)
+            elif offset is not None and message.topic() == self._log.topic:
+                offsets.append(offset)
+
+        producer.begin_transaction()
+        try:
+            for key, value in write.records:
+                producer.produce(self._log.topic, key=key, value=value, partition=partition, on_delivery=reported)
+            for other in write.side_records:
+                producer.produce(
+                    other.topic, key=other.key, value=other.value, partition=partition, on_delivery=reported
+                )
+            producer.commit_transaction(_CALL_S)
+        except KafkaException as error:
+            if cause_of(error).txn_requires_abort():
+                # An open transaction blocks every reader of the partition until the broker ends it.
+                producer.abort_transaction(_CALL_S)
+            if failed:
+                raise KafkaException(failed[0]) from error
+            raise
+        return offsets
 
     def _unconfirmed(self, cause: KafkaError, error: Exception) -> Unavailable:
         unavailable = Unavailable(
@@ -159,48 +194,27 @@ class PartitionOwner:
         unavailable.__cause__ = error
         return unavailable
 
-    def _take_over(self, partition: int) -> Producer:
-        """Fence the previous writer of the partition, and read all that it committed."""
+    def close(self) -> None:
+        """Close the connections to the broker."""
+        self._committers.shutdown()
+        self._producers.clear()
+
+    def _take_over(self, partition: int, deadline: float) -> Producer:
+        """Fence the previous writer of the partition, and read all that it committed; Unavailable after `deadline`."""
+        call_s = min(_CALL_S, deadline - self._monotonic())
+        if call_s <= 0:
+            raise Unavailable("the brokers do not respond in time")
         transactional_id = {"transactional.id": self._transactional_id(partition)}
         # The calls raise all errors. Without an error_cb, callbacks would raise them too.
         own = {**_OWN, **transactional_id, "error_cb": lambda _: None}
         producer = Producer({**_TUNING, **self._kafka, **own}, logger=logging.getLogger("signpost.kafka"))
         # Without all metadata, librdkafka looks up the coordinator on a timer of 500 ms; metadata of a single topic is
         # sometimes not enough.
-        producer.list_topics(timeout=_CALL_S)
-        producer.init_transactions(_CALL_S)
+        producer.list_topics(timeout=call_s)
+        producer.init_transactions(call_s)
         self._log.read_all_of(partition)
         self._producers[partition] = producer
         return producer
-
-
-def _commit(producer: Producer, topic: str, partition: int, write: Write) -> list[int]:
-    """Write the records in one transaction and return the offsets of those on the partition."""
-    offsets: list[int] = []
-    failed: list[KafkaError] = []
-
-    def reported(error: KafkaError | None, message: Message) -> None:
-        offset = message.offset()
-        if error is not None:
-            failed.append(error)
-        elif offset is not None and message.topic() == topic:
-            offsets.append(offset)
-
-    producer.begin_transaction()
-    try:
-        for key, value in write.records:
-            producer.produce(topic, key=key, value=value, partition=partition, on_delivery=reported)
-        for other in write.side_records:
-            producer.produce(other.topic, key=other.key, value=other.value, partition=partition, on_delivery=reported)
-        producer.commit_transaction(_CALL_S)
-    except KafkaException as error:
-        if cause_of(error).txn_requires_abort():
-            # An open transaction blocks every reader of the partition until the broker ends it.
-            producer.abort_transaction(_CALL_S)
-        if failed:
-            raise KafkaException(failed[0]) from error
-        raise
-    return offsets
 
 
 def cause_of(error: KafkaException | Unavailable) -> KafkaError:

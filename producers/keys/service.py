@@ -18,7 +18,7 @@ from schemas.keys.hashing import KeyHasher
 from schemas.records.api_key import ApiKey
 from schemas.records.topics import TopicNames
 
-_FOLLOW_S: Final = 0.1
+_FOLLOW_S: Final = 0.02
 _STOP_S: Final = 15.0
 _log = structlog.get_logger("api")
 
@@ -76,9 +76,13 @@ class ApiKeys:
         """Return why no key can be checked at present, or None."""
         return None if self._table.is_current else "the API keys could not be read for 5 s"
 
+    def stop(self) -> None:
+        """Let the thread end. `close` waits for it."""
+        self._stopping.set()
+
     def close(self) -> None:
         """Stop the thread, write the last uses, and close the connections to the broker."""
-        self._stopping.set()
+        self.stop()
         if self._thread.ident is not None:
             self._thread.join(_STOP_S)
         self._uses.close()

@@ -138,6 +138,7 @@ class KeyWriter:
 
     def close(self) -> None:
         """Close the connections to the broker."""
+        self._owner.close()
         self.log.compacted.close()
 
     def _key_of(self, new: NewKey, text: KeyText) -> ApiKey:

@@ -42,13 +42,22 @@ class SubscriptionLog(CompactedLog[Subscription]):
         before = self.find(id_)[1]
         super()._set(partition, id_, record)
         after = self.find(id_)[1]
-        if isinstance(before, Subscription):
-            others = self._by_customer[before.sender, before.customer_id]
+        # First in, then out: a subscription that only changes is in the index all the time.
+        if isinstance(after, Subscription):
+            self._by_customer.setdefault(_owner(after), {})[id_] = after
+        if isinstance(before, Subscription) and _owner_of(after) != _owner(before):
+            others = self._by_customer[_owner(before)]
             del others[id_]
             if not others:
-                del self._by_customer[before.sender, before.customer_id]
-        if isinstance(after, Subscription):
-            self._by_customer.setdefault((after.sender, after.customer_id), {})[id_] = after
+                del self._by_customer[_owner(before)]
+
+
+def _owner_of(record: Subscription | Unreadable | None) -> tuple[str, str] | None:
+    return _owner(record) if isinstance(record, Subscription) else None
+
+
+def _owner(subscription: Subscription) -> tuple[str, str]:
+    return subscription.sender, subscription.customer_id
 
 
 def _read(id_: str, value: bytes) -> Subscription:

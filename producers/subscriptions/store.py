@@ -27,6 +27,8 @@ _FOLLOW_S: Final = 0.02
 # An end offset is requested at least this often: an idle topic does not show that its broker is away.
 _CHECK_S: Final = 2.0
 _RETRY_S: Final = 0.2
+# A batch of changes may take 10 s while a broker is slow, and the thread reads nothing meanwhile.
+_STALE_S: Final = 15.0
 _log = structlog.get_logger("api")
 
 
@@ -58,6 +60,7 @@ class SubscriptionStore:
         self._check_at_s = 0.0
         self._disconnected = False
         self._has_read = False
+        self._read_at_s = 0.0
         self._reason: str | None = "the subscriptions have not been read yet"
         self._thread = Thread(target=self._run, name="subscriptions", daemon=True)
 
@@ -65,9 +68,13 @@ class SubscriptionStore:
         """Start to read."""
         self._thread.start()
 
+    def stop(self) -> None:
+        """Let the thread end. `close` waits for it."""
+        self._stopping.set()
+
     def close(self) -> None:
         """Write what waits, and end the thread."""
-        self._stopping.set()
+        self.stop()
         if self._thread.ident is not None:
             self._thread.join()
         self._writer.close()
@@ -84,6 +91,8 @@ class SubscriptionStore:
 
     def why_not_ready(self) -> str | None:
         """Return why the table may be old or incomplete, None if it is neither."""
+        if self._reason is None and time.monotonic() - self._read_at_s > _STALE_S:
+            return f"the subscriptions could not be read for {_STALE_S:g} s"
         return self._reason
 
     def find(self, id_: str) -> Subscription | None:
@@ -167,6 +176,7 @@ class SubscriptionStore:
         if self._disconnected:
             _log.info("kafka.connected")
         self._disconnected = False
+        self._read_at_s = time.monotonic()
         self._has_read = True
         self._reason = None
         self._on_waiting(None)

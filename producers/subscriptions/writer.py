@@ -197,6 +197,7 @@ class SubscriptionWriter:
 
     def close(self) -> None:
         """Close the connections to the broker."""
+        self._owner.close()
         self.log.close()
 
     def _plan(self, commands: Sequence[Command]) -> list[tuple[PlannedCommand, int, Result]]:

@@ -55,10 +55,6 @@ class KeyHasher:
         """Return whether the sealing key of this API key is configured."""
         return key.sealing_key in self._keys
 
-    def is_current(self, key: ApiKey) -> bool:
-        """Return whether the hash uses the first sealing key."""
-        return key.sealing_key == self.current
-
     def hash(self, key: ApiKey, secret: bytes) -> bytes:
         """Return the hash of a secret part for a key, whose `sealing_key` has to be configured."""
         return hmac.digest(self._keys[key.sealing_key], _bound(self._topic, key, secret), hashlib.sha256)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,18 @@ def screening(number: int, customer: str = "acme") -> dict[str, Any]:
         "created_at": "2026-01-19T10:30:00.123456+00:00",
         "customer_id": customer,
         "data": {"number": number},
+    }
+
+
+def alert(number: int) -> dict[str, Any]:
+    """Return an event of Diligent."""
+    details = {"reason": "Suspicious activity detected", "triggered_at": "2025-07-31T05:12:03.123Z"}
+    return {
+        "event_id": f"evt_{number}",
+        "event_type": "monitoring_alert_fired",
+        "created_at": "2026-01-19T10:30:00.123Z",
+        "customer_id": "acme",
+        "data": {"alert_id": "a", "monitoring_id": "m", "type": "FRAUD", "details": details},
     }
 
 
@@ -230,6 +243,30 @@ def test_secrets_are_shown_once_and_nowhere_else(
     for secret in secrets:
         assert secret.encode() not in files
         assert not any(secret.encode() in record for record in records)
+
+
+@pytest.mark.decision("D28", "D31")
+@pytest.mark.promise(7)
+def test_changes_count_from_the_next_attempt(installation: Pipeline, receiver: Receiver, database: str) -> None:
+    """After a new URL and secret were acknowledged, retries go to the new URL, signed with the new secret only."""
+    receiver.behave = by_path({"/old": always(CannedResponse(503))}, always(CannedResponse(200)))
+    client = client_of(start_api(installation, database), key_of(installation, "diligent").text, "diligent")
+    base = receiver.url.rstrip("/")
+    fields = {"webhook_url": f"{base}/old", "secret": "old", "events": ["monitoring_alert_fired"]}
+    path = f"{DILIGENT}/{client.post(DILIGENT, fields).json['id']}"
+    installation.router()
+    installation.deliver(delay_speedup=2)
+    publish(installation, "diligent", [alert(1)])
+    receiver.wait_for(1, 30)
+
+    assert client.patch(path, {"webhook_url": f"{base}/new", "secret": "new"}).status == 200
+
+    before = len(receiver.requests)
+    receiver.wait_for(1, 30, lambda received: received.path == "/new")
+    assert {received.path for received in receiver.requests[before:]} == {"/new"}
+    last = receiver.requests[-1]
+    signature = hmac.new(b"new", last.body, "sha256").hexdigest()
+    assert last.header("X-Signature") == f"sha256={signature}"
 
 
 @pytest.mark.decision("O41", "O42")

@@ -174,9 +174,14 @@ def test_up_json_has_pids_and_addresses(running: Up, broker: Broker) -> None:
     content = running.file
     assert set(content) == {"bootstrap_servers", "pids", "addresses"}
     assert content["bootstrap_servers"] == broker.bootstrap_servers
-    assert {role: len(pids) for role, pids in content["pids"].items()} == {"router": 1, "deliver": 1, "ledger": 1}
+    assert {role: len(pids) for role, pids in content["pids"].items()} == {
+        "router": 1,
+        "deliver": 1,
+        "ledger": 1,
+        "api": 1,
+    }
     assert all(is_running(pid) for pid in running.pids)
-    assert set(content["addresses"]) == {"router", "deliver", "ledger"}
+    assert set(content["addresses"]) == {"router", "deliver", "ledger", "api"}
     for address in content["addresses"].values():
         assert httpx.get(f"{address}/readyz").status_code == 200
 
@@ -188,7 +193,7 @@ def test_killed_role_is_restarted(running: Up) -> None:
     running.subscribe(url)
     before = running.file
 
-    for role in ("deliver", "router", "ledger"):
+    for role in ("deliver", "router", "ledger", "api"):
         os.kill(before["pids"][role][0], signal.SIGKILL)
 
     def replaced() -> bool:
@@ -325,7 +330,7 @@ def test_up_listens_where_the_settings_say(up: Up, start_role: RoleStarter, tmp_
         name: f"http://127.0.0.1:{port}"
         for name, port in (("router", router), ("deliver", deliver), ("deliver-1", deliver + 1))
     }
-    assert {name: url for name, url in up.file["addresses"].items() if name != "ledger"} == addresses
+    assert {name: url for name, url in up.file["addresses"].items() if name not in ("ledger", "api")} == addresses
     for address in addresses.values():
         assert httpx.get(f"{address}/metrics").status_code == 200
         assert f"{address}/metrics" in up.process.log_text()

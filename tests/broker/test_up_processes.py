@@ -38,7 +38,12 @@ def test_two_processes_per_role_deliver_and_survive_a_kill(
     up = start_role(arguments, pipeline.env())
     wait_until(lambda: "ready; " in up.log_text(), 90, "up is ready")
     content: dict[str, Any] = json.loads((tmp_path / "state" / "up.json").read_text(encoding="utf-8"))
-    assert {role: len(pids) for role, pids in content["pids"].items()} == {"router": 2, "deliver": 2, "ledger": 1}
+    assert {role: len(pids) for role, pids in content["pids"].items()} == {
+        "router": 2,
+        "deliver": 2,
+        "ledger": 1,
+        "api": 1,
+    }
 
     pipeline.publish_some(EVENTS)
     pipeline.wait_for_ends(EVENTS * SUBSCRIPTIONS)

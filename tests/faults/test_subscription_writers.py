@@ -10,10 +10,12 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from confluent_kafka import Producer
 
+from producers.compacted.partition_owner import Write
 from producers.subscriptions.changes import Apply, Delete, Pause, Result, Resume
 from producers.subscriptions.writer import SubscriptionWriter
 from schemas.catalog.errors import Unavailable
@@ -68,13 +70,19 @@ class Interrupted(SubscriptionWriter):
     interrupt: Callable[[], None]
     before = False
 
-    def _commit(self, producer: Producer, partition: int, results: list[Result]) -> list[int]:
-        if self.before:
-            self._interrupt_once()
-        written = super()._commit(producer, partition, results)
-        if not self.before:
-            self._interrupt_once()
-        return written
+    def __init__(self, *args: Any, **more: Any) -> None:
+        super().__init__(*args, **more)
+        commit = self._owner._commit
+
+        def interrupted(producer: Producer, partition: int, write: Write) -> list[int]:
+            if self.before:
+                self._interrupt_once()
+            written = commit(producer, partition, write)
+            if not self.before:
+                self._interrupt_once()
+            return written
+
+        self._owner._commit = interrupted  # type: ignore[method-assign]  # the place of the interruption
 
     def _interrupt_once(self) -> None:
         interrupt = self.interrupt
@@ -128,6 +136,7 @@ def test_fenced_writer_keeps_the_changes_of_its_successor(kafka, names, make_wri
 
 APPLY = """
 import sys
+from producers.compacted.partition_owner import Write
 from producers.subscriptions.changes import Apply
 from tests.support.subscriptions import *
 writer = writer_of(kafka_of(sys.argv[1]), TopicNames(sys.argv[2]))

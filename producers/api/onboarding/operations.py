@@ -101,6 +101,7 @@ class OnboardingApi:
             event_id=event_id,
             subscription=requests.signing_webhook(self._webhooks.all_of(call), url, self._webhooks.is_active),
             body=requests.body_of_test(sender, event_id, call.customer_id, self._clock()),
+            request_id=call.request_id,
         )
         result = await self._tests.send(delivery)
         return Answer(200 if answers.is_delivered(result) else 502, answers.tested(result))
