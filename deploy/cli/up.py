@@ -15,7 +15,7 @@ from deploy.dev.supervisor import RoleProcess
 from deploy.dev.up import running
 
 _STATUS: Final = "/metrics  /healthz  /readyz"
-_PATHS: Final = {"api": "/api/v1/webhooks/  /webhooks  (REST; keys: `signpost keys create`)"}
+_PATHS: Final = {"api": "/api/v1/webhooks/  /webhooks  /docs  (REST; keys: `signpost keys create`)"}
 DEFAULT_STATE: Final = Path(".signpost")
 
 app = command_app()

@@ -104,13 +104,14 @@ def _requests(sender: Sender) -> Json:
     scheme = sender.signature
     longest = scheme.longest_secret if isinstance(scheme, HmacSha256Hex) else None
     secret: Json = {"type": "string"} if longest is None else {"type": "string", "maxLength": longest}
+    most = "" if longest is None else f", at most {longest} characters"
     fields = {
         "webhook_url": URL,
         "secret": {
             **secret,
             "writeOnly": True,
-            "description": 'The secret that signs requests. `""` means no secret: requests are not signed. No answer '
-            "contains it.",
+            "description": f'The secret that signs requests{most}. `""` means no secret: requests are not signed. No '
+            "answer contains it.",
         },
         "is_active": {"type": "boolean", "description": "Switches the webhook on or off.", "default": True},
         "events": {

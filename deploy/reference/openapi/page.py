@@ -137,7 +137,7 @@ def _fields(document: Json, schema: Json, *, with_required: bool = False) -> Ite
     rows = []
     for name, field, is_required in _flat(document, schema):
         needed = ["yes" if is_required else "no"] if with_required else []
-        text = _text(" ".join(filter(None, (field.get("description", ""), _values(field)))))
+        text = _text(" ".join(filter(None, (field.get("description", ""), _values(document, field)))))
         rows.append((f"<code>{escape(name)}</code>", _type(field), *needed, text))
     if rows:
         yield _table(("Field", "Type", *(["Required"] if with_required else []), "Meaning"), rows)
@@ -161,8 +161,9 @@ def _type(field: Json) -> str:
     return escape(kind if isinstance(kind, str) else " or ".join(kind))
 
 
-def _values(field: Json) -> str:
-    values = field.get("enum", ())
+def _values(document: Json, field: Json) -> str:
+    """Return the values that a field, or each item of a list, can have."""
+    values = _resolved(document, field.get("items", field)).get("enum", ())
     return f"One of {', '.join(f'`{value}`' for value in values)}." if values else ""
 
 
