@@ -45,6 +45,8 @@ BATCH: Final = 256
 POLL_EVERY_MS: Final = 5
 # A later response would verify nothing (staleness.py).
 REQUEST_TIMEOUT_S: Final = GRACE_MS / 1_000
+# The client has been seen to lose requests to a broker that was stopped for longer than their timeout: they never end.
+LOST_AFTER_MS: Final = 2 * GRACE_MS
 WARN_EVERY_MS: Final = 10_000
 LOG_SLOW_EVERY_MS: Final = 60_000
 
@@ -94,6 +96,7 @@ class SubscriptionTable(Generic[T]):
         self._assigned = False
         self._described: Future[Any] | None = None
         self._describe_at_ms = 0
+        self._asked_ms = 0  # time of the last request for partitions or their first offsets
         self._requests: dict[int, dict[tuple[str, int], Future[Any]]] = {}
         self._poll_at_ms = 0
         self._warn_at_ms = 0
@@ -165,9 +168,12 @@ class SubscriptionTable(Generic[T]):
             self._find_partitions(now_ms)
         elif not self._beginnings:
             if now_ms >= self._describe_at_ms:
+                self._asked_ms = now_ms
                 self._beginnings = list_offsets(
                     self._admin, self._partitions, EARLIEST, IsolationLevel.READ_UNCOMMITTED, REQUEST_TIMEOUT_S
                 )
+        elif now_ms - self._asked_ms > LOST_AFTER_MS:
+            self._beginnings = {}
         elif all(future.done() for future in self._beginnings.values()):
             beginnings, self._beginnings = self._beginnings, {}
             try:
@@ -182,9 +188,11 @@ class SubscriptionTable(Generic[T]):
     def _find_partitions(self, now_ms: int) -> None:
         if self._described is None:
             if now_ms >= self._describe_at_ms:
-                self._describe()
+                self._describe(now_ms)
             return
         if not self._described.done():
+            if now_ms - self._asked_ms > LOST_AFTER_MS:
+                self._described = None
             return
         described = self._described
         self._described = None
@@ -205,7 +213,8 @@ class SubscriptionTable(Generic[T]):
             self._log_slow_at_ms = now_ms + LOG_SLOW_EVERY_MS
             log.warning("kafka.slowed", topic=self._topic, slower_than_ms=MAX_STALENESS_MS)
 
-    def _describe(self) -> None:
+    def _describe(self, now_ms: int) -> None:
+        self._asked_ms = now_ms
         topics = TopicCollection([self._topic])
         self._described = self._admin.describe_topics(topics, request_timeout=REQUEST_TIMEOUT_S)[self._topic]
 
@@ -218,6 +227,9 @@ class SubscriptionTable(Generic[T]):
     def _collect(self, now_ms: int) -> None:
         for requested_at_ms, futures in list(self._requests.items()):
             if not all(future.done() for future in futures.values()):
+                if now_ms - requested_at_ms > LOST_AFTER_MS:
+                    del self._requests[requested_at_ms]
+                    self._staleness.on_error(requested_at_ms)
                 continue
             del self._requests[requested_at_ms]
             try:
@@ -227,7 +239,7 @@ class SubscriptionTable(Generic[T]):
                 # After a broker restart the client keeps the leaders that it knew, and its requests fail
                 # (FENCED_LEADER_EPOCH) until it refreshes its metadata, as it does here.
                 if self._described is None or self._described.done():
-                    self._describe()
+                    self._describe(now_ms)
             else:
                 self._staleness.on_response(requested_at_ms, ends, now_ms)
 

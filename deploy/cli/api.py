@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from importlib.metadata import version
 from typing import Annotated, Final
@@ -45,6 +46,11 @@ def _api(
         raise typer.Exit(0 if build(settings, url, docs).run(stop, stop.why_not_alive, listening) else 1)
 
 
+def _reason(error: OSError) -> str:
+    """Return the reason of a failed `create_server` without the address, which its text repeats."""
+    return os.strerror(error.errno) if error.errno is not None else str(error)
+
+
 def _listening(listen: str) -> socket.socket:
     """Return a socket that listens; InvalidInput or Unavailable if the address cannot be used."""
     try:
@@ -56,6 +62,6 @@ def _listening(listen: str) -> socket.socket:
         return socket.create_server((host, port), family=family, backlog=_BACKLOG)
     except OSError as error:
         raise Unavailable(
-            f"cannot listen on {listen}: {error.strerror}; choose another address with --listen or the setting "
+            f"cannot listen on {listen}: {_reason(error)}; choose another address with --listen or the setting "
             "api_listen (port 0 takes any free port)"
         ) from error

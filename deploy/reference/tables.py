@@ -128,6 +128,8 @@ def _commands(group: _Command, path: str, parent: Any) -> Iterator[tuple[str, _C
     for name in group.list_commands(context):
         command = group.resolve_command(context, [name])[1]  # get_command() returns a placeholder
         if hasattr(command, "list_commands"):
+            if command.invoke_without_command:  # the group is a command itself
+                yield f"{path} {name}", command, command.context_class(command, info_name=name, parent=context)
             yield from _commands(command, f"{path} {name}", context)
         else:
             yield f"{path} {name}", command, command.context_class(command, info_name=name, parent=context)

@@ -162,6 +162,8 @@ class Gateway:
     def _refuse(self, flavour: Flavour, error: Exception, record: _Record) -> Answer:
         refusal = refusal_of(error)
         record.facts["code"] = refusal.code
+        if refusal.problems:
+            record.facts["fields"] = sorted({str(problem.path[0]) for problem in refusal.problems if problem.path})
         if isinstance(error, Unavailable):
             record.facts["reason"] = str(error)
         elif not isinstance(error, Refusal):

@@ -29,6 +29,8 @@ from schemas.settings.kafka_properties import whole_topic_config
 _EARLIEST: Final = OffsetSpec.earliest()  # type: ignore[no-untyped-call]  # the library leaves it without types
 _LATEST: Final = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # as above
 _RESPONSE_S: Final = 5.0
+# The client has been seen to lose requests to a broker that was stopped for longer than their timeout: they never end.
+_LOST_S: Final = 2 * _RESPONSE_S
 _BATCH: Final = 1_000
 
 T = TypeVar("T")
@@ -163,7 +165,9 @@ class CompactedLog(Generic[T]):
         while True:
             futures = self._admin.list_offsets(requested, isolation_level=isolation, request_timeout=_RESPONSE_S)
             try:
-                return {one.partition: _offset_of(future.result()) for one, future in futures.items()}
+                return {one.partition: _offset_of(future.result(_LOST_S)) for one, future in futures.items()}
+            except TimeoutError as error:
+                raise Unavailable(f"the offsets of {self.topic} could not be read: no response") from error
             except KafkaException as error:
                 # A partition that was just created, or is moving, has no leader for a moment.
                 if self._monotonic() > deadline:

@@ -9,28 +9,22 @@ from producers.subscriptions.changes import Author, Current, Effect, Result
 from schemas.records.health import Operation, OperationKind, encode_operation
 from schemas.subscriptions.subscription import Subscription
 
-_KINDS: Final[dict[Effect, OperationKind]] = {
-    "created": "subscription_created",
-    "changed": "subscription_changed",
-    "paused": "subscription_paused",
-    "resumed": "subscription_resumed",
-    "rotated": "subscription_rotated",
-    "resealed": "subscription_resealed",
-    "deleted": "subscription_deleted",
-}
+# All other effects are changes.
+_KINDS: Final[dict[Effect, OperationKind]] = {"created": "subscription_created", "deleted": "subscription_deleted"}
+_CHANGED: Final[dict[Effect, tuple[str, ...]]] = {"paused": ("paused",), "resumed": ("paused",)}
 
 
 def audit_record(topic: str, result: Result, before: Current, author: Author, now_ms: int) -> SideRecord:
     """Return the record about a result; `before` is the record that it replaces, `topic` is `operations`."""
     known = result.subscription or (before if isinstance(before, Subscription) else None)
     operation = Operation(
-        kind=_KINDS[result.effect],
+        kind=_KINDS.get(result.effect, "subscription_changed"),
         at_ms=now_ms,
         subscription_id=result.id,
         customer_id=known.customer_id if known is not None else None,
         sender=known.sender if known is not None else None,
         actor=author.name,
         request_id=author.request_id,
-        changed=result.changed,
+        changed=result.changed or _CHANGED.get(result.effect, ()),
     )
     return SideRecord(topic, result.id.encode(), encode_operation(operation))

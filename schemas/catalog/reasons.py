@@ -157,9 +157,5 @@ OPERATIONS: Final[Mapping[str, Meaning]] = {
     ),
     "subscription_created": Meaning("a customer made a webhook over the API", _AUDIT),
     "subscription_changed": Meaning("a customer changed a webhook; `changed` names the fields", _AUDIT),
-    "subscription_paused": Meaning("a customer paused a webhook", _AUDIT),
-    "subscription_resumed": Meaning("a customer resumed or enabled a webhook", _AUDIT),
-    "subscription_rotated": Meaning("a customer changed the secret of a webhook", _AUDIT),
-    "subscription_resealed": Meaning("the secrets of a webhook were sealed with the present key", _AUDIT),
     "subscription_deleted": Meaning("a customer deleted a webhook", _AUDIT),
 }

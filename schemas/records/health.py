@@ -21,10 +21,6 @@ OperationKind = Literal[
     "partition_truncated",
     "subscription_created",
     "subscription_changed",
-    "subscription_paused",
-    "subscription_resumed",
-    "subscription_rotated",
-    "subscription_resealed",
     "subscription_deleted",
 ]
 

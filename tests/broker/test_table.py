@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 import structlog
 from confluent_kafka import Producer
 
+from consumers.subscriptions import table as table_module
 from consumers.subscriptions.state import Deleted, Entry, NotYet, Unusable
 from consumers.subscriptions.table import SubscriptionTable, read_subscription
 from producers.subscriptions.changes import Apply, Delete
@@ -225,3 +228,32 @@ def test_table_waits_for_a_lost_broker(own_broker, prefix):
         finally:
             writer.close()
         follower.until(lambda: len(follower.table) == 1, "the table follows")
+
+
+@pytest.mark.parametrize("is_started", [True, False])
+def test_lost_requests_are_repeated(
+    kafka: dict[str, str], names: TopicNames, monkeypatch: pytest.MonkeyPatch, *, is_started: bool
+) -> None:
+    """Requests that the client loses, so that they never end, are given up and repeated: the table goes on."""
+    with following(kafka, names) as follower:
+        if is_started:
+            follower.until_current()
+        lost: list[Future[Any]] = []
+
+        def list_offsets(_admin: object, partitions: Iterable[tuple[str, int]], *_: object) -> dict[Any, Future[Any]]:
+            lost.extend(Future() for _ in partitions)
+            return dict(zip(partitions, lost[-len(list(partitions)) :], strict=True))
+
+        with monkeypatch.context() as patched:
+            patched.setattr(table_module, "list_offsets", list_offsets)
+            follower.until(lambda: len(lost) > PARTITIONS or bool(lost and not is_started), "requests are lost")
+        started_ms = now_ms()
+        skipped_ms = 0
+
+        def is_fresh() -> bool:
+            nonlocal skipped_ms
+            skipped_ms += 500  # the clock of the table goes faster
+            follower.table.poll(started_ms + skipped_ms)
+            return follower.table.current and follower.table.is_fresh(started_ms + skipped_ms)
+
+        wait_until(is_fresh, 20, "the table is fresh")

@@ -136,7 +136,6 @@ def test_fenced_writer_keeps_the_changes_of_its_successor(kafka, names, make_wri
 
 APPLY = """
 import sys
-from producers.compacted.partition_owner import Write
 from producers.subscriptions.changes import Apply
 from tests.support.subscriptions import *
 writer = writer_of(kafka_of(sys.argv[1]), TopicNames(sys.argv[2]))

@@ -1,0 +1,172 @@
+"""Changes of many requests that are written together, and the table of an API process, on a real broker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError, Future, wait
+from typing import Any
+
+import pytest
+from confluent_kafka import Producer
+
+from deploy.dev.broker import Broker
+from producers.compacted.partition_owner import Write
+from producers.subscriptions.changes import (
+    Apply,
+    Author,
+    AuthoredCommand,
+    Change,
+    Command,
+    Delete,
+    Pause,
+    Result,
+    Resume,
+)
+from producers.subscriptions.store import Committed, SubscriptionStore
+from producers.subscriptions.writer import SubscriptionWriter
+from schemas.catalog.errors import SubscriptionError, Unavailable, UnknownSubscription
+from schemas.records.health import Operation, decode_operation
+from schemas.records.topics import TopicNames
+from schemas.subscriptions.changes import Changes
+from tests.support.subscriptions import PARTITIONS, MakeWriter, draft, present
+from tests.support.topics import create_topic, read_topic
+
+pytestmark = pytest.mark.promise(7)
+
+AUTHOR = Author("key:of-the-tests", "request-1")
+
+
+def authored(*commands: Command) -> list[AuthoredCommand]:
+    return [AuthoredCommand(command, AUTHOR) for command in commands]
+
+
+@pytest.fixture
+def audited(broker: Broker, names: TopicNames) -> Callable[[], list[Operation]]:
+    """Return a function that reads the audit records, oldest first."""
+    create_topic(broker.bootstrap_servers, names.operations, PARTITIONS)
+
+    def read() -> list[Operation]:
+        messages = read_topic(broker.bootstrap_servers, names.operations)
+        return sorted((decode_operation(message.value()) for message in messages), key=lambda one: one.at_ms)
+
+    return read
+
+
+@pytest.fixture
+def store(make_writer: MakeWriter, audited: object) -> Iterator[SubscriptionStore]:
+    """A running store."""
+    writer = make_writer()
+    running = SubscriptionStore(writer)
+    running.start()
+    yield running
+    running.stop()
+    running._thread.join()  # the fixture of the writer closes it
+
+
+def effects(results: list[Any]) -> list[str]:
+    return [result.effect if isinstance(result, Result) else type(result).__name__ for result in results]
+
+
+def test_each_command_has_its_own_result_or_error(
+    make_writer: MakeWriter, audited: Callable[[], list[Operation]]
+) -> None:
+    """An invalid command refuses no other one, on its partition or elsewhere, and only changes have audit records."""
+    writer = make_writer()
+    first = writer.write_each(authored(*(Apply(draft(f"s{n}", f"customer-{n}")) for n in range(8))))
+    assert effects(first) == ["created"] * 8
+    unchanged = Change("s1", Changes(description=""))
+    unknown_type = Change("s2", Changes(event_types=("no.such.type",)))
+    commands = [Pause("s0"), unchanged, unknown_type, Delete("s3"), Delete("missing"), Pause("missing-too")]
+
+    results = writer.write_each(authored(*commands))
+
+    wanted = ["paused", "unchanged", "SubscriptionError", "deleted", "UnknownSubscription", "UnknownSubscription"]
+    assert effects(results) == wanted
+    assert set(present(make_writer())) == {f"s{n}" for n in range(8)} - {"s3"}
+    kinds = [(one.kind, one.subscription_id, one.actor, one.request_id) for one in audited()[8:]]
+    assert sorted(kinds) == [
+        ("subscription_changed", "s0", AUTHOR.name, AUTHOR.request_id),
+        ("subscription_deleted", "s3", AUTHOR.name, AUTHOR.request_id),
+    ]
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["fenced", "response lost"])
+def test_interrupted_batch_takes_effect_once(
+    make_writer: MakeWriter, audited: Callable[[], list[Operation]], *, before: bool
+) -> None:
+    """A writer that is fenced, or loses the response to a commit, writes each change and its audit record once."""
+    writer, other = make_writer(), make_writer()
+    writer.write_each(authored(*(Apply(draft(f"s{n}")) for n in range(3))))
+    commit = writer._owner._commit
+    interruptions = [before]
+
+    def interrupted(producer: Producer, partition: int, write: Write) -> list[int]:
+        if interruptions == [True]:
+            interruptions.clear()
+            other.write([Pause("s0")])
+        offsets = commit(producer, partition, write)
+        if interruptions == [False]:
+            interruptions.clear()
+            raise Unavailable("no response")
+        return offsets
+
+    writer._owner._commit = interrupted  # type: ignore[method-assign]  # the place of the interruption
+    changes = [Change(f"s{n}", Changes(description="mine")) for n in range(3)]
+    results = writer.write_each(authored(*changes))
+
+    assert effects(results) == ["changed"] * 3
+    found = present(make_writer())
+    assert {one.description for one in found.values()} == {"mine"}
+    assert found["s0"].paused is before
+    assert [one.kind for one in audited()] == ["subscription_created"] * 3 + ["subscription_changed"] * 3
+
+
+def test_changes_of_one_subscription_are_made_in_order(
+    store: SubscriptionStore, audited: Callable[[], list[Operation]]
+) -> None:
+    """Requests for one id that wait at the same time are written one after another."""
+    commands = [Apply(draft("a")), Pause("a"), Resume("a"), Delete("a"), Apply(draft("a", description="again"))]
+    futures = [store.submit(command) for command in authored(*commands)]
+    results = [future.result(30).result for future in futures]
+    assert effects(list(results)) == ["created", "paused", "resumed", "deleted", "created"]
+    found = store.find("a")
+    assert found is not None
+    assert found.description == "again"
+    kinds = [one.kind.removeprefix("subscription_") for one in audited()]
+    assert kinds == ["created", "changed", "changed", "deleted", "created"]
+
+
+def test_table_has_what_was_acknowledged_before(store: SubscriptionStore, make_writer: MakeWriter) -> None:
+    """After `caught_up` the table has each change that any process had acknowledged before the call."""
+    writer = make_writer()
+    for number in range(5):
+        writer.write_each(authored(Apply(draft(f"s{number}"))))
+        store.caught_up().result(30)
+        assert {one.id for one in store.of_customer("zenoo", "acme")} == {f"s{n}" for n in range(number + 1)}
+
+
+def test_cancelled_requests_are_not_written(store: SubscriptionStore) -> None:
+    """A request whose client has gone before its turn changes nothing."""
+    futures: list[Future[Committed]] = [store.submit(command) for command in authored(Apply(draft("a")))]
+    futures += [store.submit(AuthoredCommand(Change("a", Changes(description=f"{n}")), AUTHOR)) for n in range(20)]
+    cancelled = [future for future in futures[10:] if future.cancel()]
+    wait(futures, 30)
+    for future in cancelled:
+        with pytest.raises(CancelledError):
+            future.result()
+    done = [future.result().result for future in futures if future not in cancelled]
+    found = store.find("a")
+    assert found is not None
+    assert done[-1].subscription is not None
+    assert found.description == done[-1].subscription.description
+
+
+def test_errors_name_the_reason(make_writer: MakeWriter) -> None:
+    """An unknown id and a forbidden value are different errors."""
+    writer: SubscriptionWriter = make_writer()
+    unknown, forbidden = writer.write_each(
+        authored(Delete("missing"), Apply(draft("a", event_types=("no.such.type",))))
+    )
+    assert isinstance(unknown, UnknownSubscription)
+    assert isinstance(forbidden, SubscriptionError)
+    assert "no.such.type" in str(forbidden)
