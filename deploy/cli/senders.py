@@ -78,7 +78,7 @@ def _docs(
         list[str] | None, typer.Argument(metavar="NAME", help="Senders; all by default.", show_default=False)
     ] = None,
 ) -> None:
-    """Write documents for receivers: a guide with code, AsyncAPI, OpenAPI if there is a REST API, JSON Schemas of the bodies."""
+    """Write documents for receivers: a guide with code, AsyncAPI, OpenAPI if it has an API, and JSON Schemas."""
     settings = settings_of(ctx, broker=False)
     senders = [sender_named(settings, name) for name in names or senders_of(settings)]
     count = write_documents(folder, senders, settings.names.events, version("kafka-signpost"))
