@@ -253,7 +253,9 @@ def test_changes_count_from_the_next_attempt(installation: Pipeline, receiver: R
     client = client_of(start_api(installation, database), key_of(installation, "diligent").text, "diligent")
     base = receiver.url.rstrip("/")
     fields = {"webhook_url": f"{base}/old", "secret": "old", "events": ["monitoring_alert_fired"]}
-    path = f"{DILIGENT}/{client.post(DILIGENT, fields).json['id']}"
+    made = client.post(DILIGENT, fields)
+    assert made.status == 201, made.body
+    path = f"{DILIGENT}/{made.json['id']}"
     installation.router()
     installation.deliver(delay_speedup=2)
     publish(installation, "diligent", [alert(1)])
