@@ -50,7 +50,7 @@ from schemas.subscriptions.rules import Bounds
 # Queries of the ledger at the same time: one, which has the ids of all requests that wait.
 _READERS: Final = 1
 # A change is answered or refused within this time: clients wait for it.
-_WRITE_TIMEOUT_S: Final = 10.0
+_WRITE_TIMEOUT_S: Final = 15.0
 # How long a broker may hold a fetch of a process that follows a topic for hours.
 _FETCH_WAIT_MS: Final = 100
 # A writer waits this long for the end of a partition whose last record is a marker of a transaction.

@@ -27,8 +27,8 @@ _FOLLOW_S: Final = 0.02
 # An end offset is requested at least this often: an idle topic does not show that its broker is away.
 _CHECK_S: Final = 2.0
 _RETRY_S: Final = 0.2
-# A batch of changes may take 10 s while a broker is slow, and the thread reads nothing meanwhile.
-_STALE_S: Final = 15.0
+# A batch of changes may take 15 s while a broker is slow, and the thread reads nothing meanwhile.
+_STALE_S: Final = 20.0
 _log = structlog.get_logger("api")
 
 

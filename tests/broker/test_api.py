@@ -250,7 +250,8 @@ def test_secrets_are_shown_once_and_nowhere_else(
 def test_changes_count_from_the_next_attempt(installation: Pipeline, receiver: Receiver, database: str) -> None:
     """After a new URL and secret were acknowledged, retries go to the new URL, signed with the new secret only."""
     receiver.behave = by_path({"/old": always(CannedResponse(503))}, always(CannedResponse(200)))
-    client = client_of(start_api(installation, database), key_of(installation, "diligent").text, "diligent")
+    key = key_of(installation, "diligent").text
+    client = client_of(start_api(installation, database), key, "diligent")
     base = receiver.url.rstrip("/")
     fields = {"webhook_url": f"{base}/old", "secret": "old", "events": ["monitoring_alert_fired"]}
     made = client.post(DILIGENT, fields)
