@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from threading import Event, Thread
 from typing import Any, Final
 
 from producers.compacted.log import CompactedLog
+from producers.compacted.worker import Worker
 from schemas.catalog.errors import Unavailable
 
 _FOLLOW_S: Final = 0.05
 # An end offset is requested at least this often: an idle topic does not show that its broker is away.
 _CHECK_S: Final = 2.0
-_RETRY_S: Final = 0.2
 
 
 class Follower:
@@ -21,32 +20,29 @@ class Follower:
 
     def __init__(self, logs: Sequence[CompactedLog[Any]]) -> None:
         self._logs = logs
-        self._stopping = Event()
         self._check_at_s = 0.0
         self._has_read = False
         self._reason: str | None = f"{', '.join(log.topic for log in logs)}: not read yet"
-        self._thread = Thread(target=self._run, name="follower", daemon=True)
+        self._worker = Worker("follower", self._turn, self._on_unavailable)
 
     def start(self) -> None:
         """Start to read."""
-        self._thread.start()
+        self._worker.start()
 
     def stop(self) -> None:
         """Let the thread end. `close` waits for it."""
-        self._stopping.set()
+        self._worker.stop()
 
     def close(self) -> None:
         """End the thread, and close the logs."""
-        self.stop()
-        if self._thread.ident is not None:
-            self._thread.join()
+        self._worker.join()
         for log in self._logs:
             log.close()
 
     @property
     def is_alive(self) -> bool:
         """Whether the thread runs."""
-        return self._thread.is_alive()
+        return self._worker.is_alive
 
     @property
     def has_read(self) -> bool:
@@ -57,13 +53,8 @@ class Follower:
         """Return why the records may be old or incomplete, None if they are neither."""
         return self._reason
 
-    def _run(self) -> None:
-        while not self._stopping.is_set():
-            try:
-                self._turn()
-            except Unavailable as error:
-                self._reason = str(error)
-                self._stopping.wait(_RETRY_S)
+    def _on_unavailable(self, error: Unavailable) -> None:
+        self._reason = str(error)
 
     def _turn(self) -> None:
         if time.monotonic() >= self._check_at_s:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
@@ -10,6 +9,7 @@ from typing import Final
 import structlog
 from confluent_kafka import KafkaException
 
+from producers.compacted.worker import Worker
 from producers.keys.rate_limit import RateLimiter
 from producers.keys.table import KeyTable
 from producers.keys.uses import LastUses
@@ -44,13 +44,13 @@ class ApiKeys:
         self._uses = LastUses(kafka, names)
         self._clock = clock
         self._monotonic = monotonic
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._follow, name="api-keys", daemon=True)
+        self._is_failing = False
+        self._worker = Worker("api-keys", self._turn, self._on_unavailable, retry_s=_FOLLOW_S)
 
     def start(self) -> None:
         """Read all keys, then follow the topic in a thread; Unavailable if it cannot be read."""
         self._table.read()
-        self._thread.start()
+        self._worker.start()
 
     def authenticate(self, text: str) -> ApiKey | None:
         """Return the active key that a text is, and record its use; None if there is none.
@@ -70,7 +70,7 @@ class ApiKeys:
     @property
     def is_alive(self) -> bool:
         """Whether the thread runs."""
-        return self._thread.is_alive()
+        return self._worker.is_alive
 
     def why_not_ready(self) -> str | None:
         """Return why no key can be checked at present, or None."""
@@ -78,25 +78,23 @@ class ApiKeys:
 
     def stop(self) -> None:
         """Let the thread end. `close` waits for it."""
-        self._stopping.set()
+        self._worker.stop()
 
     def close(self) -> None:
         """Stop the thread, write the last uses, and close the connections to the broker."""
-        self.stop()
-        if self._thread.ident is not None:
-            self._thread.join(_STOP_S)
+        self._worker.join(_STOP_S)
         self._uses.close()
         self._table.close()
 
-    def _follow(self) -> None:
-        is_failing = False
-        while not self._stopping.is_set():
-            try:
-                self._table.follow(_FOLLOW_S)
-                self._uses.flush()
-                is_failing = False
-            except (Unavailable, KafkaException) as error:
-                if not is_failing:
-                    _log.warning("api_keys.read_failed", why=str(error))
-                is_failing = True
-                self._stopping.wait(_FOLLOW_S)
+    def _turn(self) -> None:
+        try:
+            self._table.follow(_FOLLOW_S)
+            self._uses.flush()
+        except KafkaException as error:
+            raise Unavailable(str(error)) from error
+        self._is_failing = False
+
+    def _on_unavailable(self, error: Unavailable) -> None:
+        if not self._is_failing:
+            _log.warning("api_keys.read_failed", why=str(error))
+        self._is_failing = True

@@ -11,11 +11,11 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from threading import Event, Thread
 from typing import Final, NamedTuple
 
 import structlog
 
+from producers.compacted.worker import Worker
 from producers.subscriptions.changes import AuthoredCommand, Result
 from producers.subscriptions.writer import SubscriptionWriter
 from schemas.catalog.errors import SignpostError, Unavailable
@@ -26,7 +26,6 @@ _MAX_WAITING: Final = 5_000
 _FOLLOW_S: Final = 0.02
 # An end offset is requested at least this often: an idle topic does not show that its broker is away.
 _CHECK_S: Final = 2.0
-_RETRY_S: Final = 0.2
 # A batch of changes may take 15 s while a broker is slow, and the thread reads nothing meanwhile.
 _STALE_S: Final = 20.0
 _log = structlog.get_logger("api")
@@ -56,33 +55,30 @@ class SubscriptionStore:
         self._on_waiting = on_waiting
         self._waiting: deque[_Request] = deque()
         self._barriers: deque[Future[None]] = deque()
-        self._stopping = Event()
         self._check_at_s = 0.0
         self._disconnected = False
         self._has_read = False
         self._read_at_s = 0.0
         self._reason: str | None = "the subscriptions have not been read yet"
-        self._thread = Thread(target=self._run, name="subscriptions", daemon=True)
+        self._worker = Worker("subscriptions", self._turn, self._on_unavailable, has_work=lambda: bool(self._waiting))
 
     def start(self) -> None:
         """Start to read."""
-        self._thread.start()
+        self._worker.start()
 
     def stop(self) -> None:
         """Let the thread end. `close` waits for it."""
-        self._stopping.set()
+        self._worker.stop()
 
     def close(self) -> None:
         """Write what waits, and end the thread."""
-        self.stop()
-        if self._thread.ident is not None:
-            self._thread.join()
+        self._worker.join()
         self._writer.close()
 
     @property
     def is_alive(self) -> bool:
         """Whether the thread runs."""
-        return self._thread.is_alive()
+        return self._worker.is_alive
 
     @property
     def has_read(self) -> bool:
@@ -121,14 +117,6 @@ class SubscriptionStore:
         self._barriers.append(done)
         return done
 
-    def _run(self) -> None:
-        while not self._stopping.is_set() or self._waiting:
-            try:
-                self._turn()
-            except Unavailable as error:
-                self._on_unavailable(error)
-                self._stopping.wait(_RETRY_S)
-
     def _turn(self) -> None:
         if time.monotonic() >= self._check_at_s:
             self._writer.read()
@@ -143,15 +131,10 @@ class SubscriptionStore:
             self._writer.log.follow(_FOLLOW_S)
 
     def _pass_barriers(self) -> None:
-        barriers = [self._barriers.popleft() for _ in range(len(self._barriers))]
-        try:
-            self._writer.read()
-        except Unavailable as error:
-            for barrier in barriers:
-                if barrier.set_running_or_notify_cancel():
-                    barrier.set_exception(error)
-            raise
-        for barrier in barriers:
+        count = len(self._barriers)  # those that come during the reading wait for the next one
+        self._writer.read()
+        for _ in range(count):
+            barrier = self._barriers.popleft()
             if barrier.set_running_or_notify_cancel():
                 barrier.set_result(None)
 

@@ -59,8 +59,7 @@ def store(make_writer: MakeWriter, audited: object) -> Iterator[SubscriptionStor
     running = SubscriptionStore(writer)
     running.start()
     yield running
-    running.stop()
-    running._thread.join()  # the fixture of the writer closes it
+    running._worker.join()  # the fixture of the writer closes it
 
 
 def effects(results: list[Any]) -> list[str]:
