@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import TypeGuard
 
 from deploy.config.drain import longest_timeout
+from deploy.config.egress import egress_policy_of
 from deploy.config.sealing_key import sealer_of
 from deploy.config.senders import senders_of
 from deploy.config.subscription_file import SubscriptionFile
@@ -17,7 +18,6 @@ from producers.subscriptions.log import SubscriptionLog
 from producers.subscriptions.writer import SubscriptionWriter
 from schemas.catalog.errors import SubscriptionError
 from schemas.input.suggestions import did_you_mean
-from schemas.network.egress import EgressPolicy
 from schemas.settings.settings import Settings
 from schemas.subscriptions.rules import Bounds, Draft, Fault, faults
 from schemas.subscriptions.subscription import Subscription
@@ -66,7 +66,7 @@ def check_drafts(settings: Settings, drafts: Sequence[Draft]) -> None:
 
 
 def _faults(settings: Settings, drafts: Sequence[Draft]) -> list[Fault]:
-    policy = EgressPolicy(settings.allow_http, settings.allow_cidrs, frozenset(settings.allow_ports))
+    policy = egress_policy_of(settings)
     return faults(drafts, senders_of(settings), policy, Bounds(longest_timeout(settings), datetime.now(UTC)))
 
 

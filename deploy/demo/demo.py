@@ -17,6 +17,7 @@ from typing import Final, TypeAlias
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, TopicPartition
 
 from deploy.config.admin import reachable_admin
+from deploy.config.egress import egress_policy_of
 from deploy.config.sealing_key import sealer_of
 from deploy.config.wanted_topics import wanted_topics
 from deploy.demo.simulator import Simulator
@@ -28,7 +29,6 @@ from producers.subscriptions.changes import Apply
 from producers.subscriptions.writer import SubscriptionWriter
 from schemas.catalog.errors import InvalidInput, SettingsError
 from schemas.events.event import Event
-from schemas.network.egress import EgressPolicy
 from schemas.records.delivery import JobCodec, OutcomeCodec
 from schemas.records.topics import FIRST
 from schemas.settings.settings import Settings
@@ -51,7 +51,7 @@ _OK: Final = 200
 
 def check_egress(settings: Settings) -> None:
     """SettingsError if the settings forbid endpoints on this machine."""
-    policy = EgressPolicy(settings.allow_http, settings.allow_cidrs, frozenset(settings.allow_ports))
+    policy = egress_policy_of(settings)
     try:
         policy.check_url("http://127.0.0.1:50000/webhooks")
     except InvalidInput as error:

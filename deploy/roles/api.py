@@ -28,6 +28,7 @@ from consumers.ledger.reads import LedgerReads
 from consumers.service.metrics import ApiMetrics
 from consumers.service.startup import await_topics
 from deploy.config.drain import longest_timeout
+from deploy.config.egress import egress_policy_of
 from deploy.config.sealing_key import sealer_of, sealing_keys_of
 from deploy.config.senders import senders_of
 from deploy.config.wanted_topics import wanted_topics
@@ -42,7 +43,6 @@ from producers.keys.service import ApiKeys
 from producers.subscriptions.store import SubscriptionStore
 from producers.subscriptions.writer import SubscriptionWriter
 from schemas.catalog.errors import SignpostError, Unavailable
-from schemas.network.egress import EgressPolicy
 from schemas.records.health import Health, decode_health
 from schemas.settings.settings import Settings
 from schemas.subscriptions.rules import Bounds
@@ -162,7 +162,7 @@ class ApiRole:
             tests=GuardedTests(self.tests),
             metrics=self.metrics,
             senders=senders_of(settings),
-            urls=EgressPolicy(settings.allow_http, settings.allow_cidrs, frozenset(settings.allow_ports)),
+            urls=egress_policy_of(settings),
             bounds=Bounds(longest_timeout(settings), datetime.now(UTC)),
             clock=time.time,
             new_id=lambda: str(uuid.uuid4()),

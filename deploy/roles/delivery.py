@@ -47,6 +47,7 @@ from consumers.service.startup import await_topics
 from consumers.service.status_server import Page
 from consumers.subscriptions.table import SubscriptionTable
 from deploy.config.drain import check_drain_timeout
+from deploy.config.egress import egress_policy_of
 from deploy.config.sealing_key import sealer_of
 from deploy.config.senders import senders_of
 from deploy.config.wanted_topics import wanted_topics
@@ -174,7 +175,7 @@ def _parts(settings: Settings, instance: int | None) -> _Parts:
     delay_topics = DelayTopics(names, delays_of(sender.schedule for sender in senders.values()), settings.delay_speedup)
     process_id = f"{instance if instance is not None else 'x'}-{secrets.token_hex(4)}"
     clients = _clients(settings, instance, process_id, delay_topics)
-    policy = EgressPolicy(settings.allow_http, settings.allow_cidrs, frozenset(settings.allow_ports))
+    policy = egress_policy_of(settings)
     long_timeouts = LongTimeouts(milliseconds(settings.drain_timeout))
     table = _table(settings, senders, policy, long_timeouts)
     health = HealthTracker(health_policy(settings))

@@ -7,10 +7,10 @@ import time
 from consumers.delivery.endpoint import endpoint_builder
 from consumers.delivery.inline_deliveries import InlineDeliveries
 from consumers.kafka.append_log import AppendLog
+from deploy.config.egress import egress_policy_of
 from deploy.config.sealing_key import sealer_of
 from deploy.config.senders import senders_of
 from deploy.roles.http_client import http_client_of
-from schemas.network.egress import EgressPolicy
 from schemas.settings.settings import Settings
 
 
@@ -22,7 +22,7 @@ def log_of_tests(settings: Settings) -> AppendLog:
 def inline_deliveries_of(settings: Settings, log: AppendLog) -> InlineDeliveries:
     """Return test deliveries with the rules for URLs and addresses that deliveries have. The caller closes both."""
     senders = senders_of(settings)
-    policy = EgressPolicy(settings.allow_http, settings.allow_cidrs, frozenset(settings.allow_ports))
+    policy = egress_policy_of(settings)
     topic, speedup = settings.names.subscriptions, settings.delay_speedup
     return InlineDeliveries(
         client=http_client_of(settings, policy),
