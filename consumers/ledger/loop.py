@@ -148,7 +148,7 @@ class LedgerLoop:
         _log.warning("record.skipped", reason=error.reason, detail=error.detail[:200], **place)
 
     def _forget(self) -> None:
-        """Forget what was read in an assignment that has ended: its next owner reads it again."""
+        """Drop the records of an assignment that has ended. The next owner of a partition reads them again."""
         self._assignment = self._source.assignment
         self._logs = None
         self._positions.clear()

@@ -217,7 +217,7 @@ class Recorded(NamedTuple):
 
 @dataclass(slots=True)
 class Unwritten:
-    """What was read and is not in the database."""
+    """Records that were read and are not in the database yet."""
 
     outcomes: list[Recorded] = field(default_factory=list)
     dead_letters: list[DeadLetterRow] = field(default_factory=list)

@@ -13,13 +13,13 @@ from typing import Final, TypeAlias
 from producers.api.flavours import Flavour, Operation
 from producers.api.ports import Caller, Keys
 from producers.api.refusals import Problem, Refusal, invalid, read_only, too_often, unauthenticated
+from schemas.subscriptions.rules import MAX_CUSTOMER_ID
 
 Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
 """Names in lower case, and values, as ASGI gives them."""
 
 CUSTOMER_HEADER: Final = "X-Signpost-Customer"
 _KEY: Final = re.compile(rb"[\x21-\x7e]{1,512}")
-_MAX_CUSTOMER_ID: Final = 256
 
 
 def header(headers: Headers, name: bytes) -> bytes | None:
@@ -57,8 +57,8 @@ def customer_of(caller: Caller, operation: Operation, headers: Headers) -> str:
         raise _unnamed_customer("is not UTF-8") from None
     if not customer_id:
         raise _unnamed_customer("an operator's key needs this header, once, with the id of a customer")
-    if len(customer_id) > _MAX_CUSTOMER_ID or not customer_id.isprintable() or customer_id != customer_id.strip():
-        raise _unnamed_customer(f"is not an id of a customer: at most {_MAX_CUSTOMER_ID} printable characters")
+    if len(customer_id) > MAX_CUSTOMER_ID or not customer_id.isprintable() or customer_id != customer_id.strip():
+        raise _unnamed_customer(f"is not an id of a customer: at most {MAX_CUSTOMER_ID} printable characters")
     return customer_id
 
 

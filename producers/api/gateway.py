@@ -59,7 +59,7 @@ class _Body:
 
 @dataclass(slots=True)
 class _Record:
-    """What is known of a request while it is served, for its log line."""
+    """The facts about a request, for its log line."""
 
     request_id: str
     operation: Operation | None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, get_args
+from typing import Final, get_args
 
 from deploy.reference.openapi.parts import (
     URL,
@@ -16,6 +16,7 @@ from deploy.reference.openapi.parts import (
     request_body,
     response,
     schema_ref,
+    text,
 )
 from producers.api.diligent.operations import FLAVOUR, WITHOUT_TOTALS
 from producers.api.refusals import ProblemCode
@@ -40,25 +41,21 @@ _UPDATED: Final[Json] = {
 }
 
 
-def _text(description: str, **more: Any) -> Json:
-    return {"type": "string", "description": description, **more}
-
-
 def _schemas(sender: Sender) -> Json:
     return {
         "EventType": {"type": "string", "enum": list(sender.subscribable)},
         **_requests(sender),
         "Webhook": closed(
             {
-                "id": _text("The id of the webhook."),
-                "webhook_url": _text("The endpoint."),
+                "id": text("The id of the webhook."),
+                "webhook_url": text("The endpoint."),
                 "is_active": {
                     "type": "boolean",
                     "description": "Whether events are sent. False also after an endpoint answered 410 or failed for "
                     "days; an update to `true` enables the webhook again.",
                 },
                 "has_secret": {"type": "boolean", "description": "Whether requests are signed."},
-                "status": _text(
+                "status": text(
                     "`disabled` if `is_active` is false; else `failing` if the last attempt got no 2xx; else `active`.",
                     enum=["active", "failing", "disabled"],
                 ),
@@ -77,7 +74,7 @@ def _schemas(sender: Sender) -> Json:
             "A webhook. No answer contains its secret.",
         ),
         "WebhookList": {"type": "array", "items": schema_ref("Webhook"), "description": "The oldest first."},
-        "Error": closed({"error": _text("A sentence for people.")}),
+        "Error": closed({"error": text("A sentence for people.")}),
         "ValidationError": closed(
             {
                 "error": {
@@ -85,13 +82,13 @@ def _schemas(sender: Sender) -> Json:
                     "minItems": 1,
                     "items": closed(
                         {
-                            "code": _text("The kind of error.", enum=list(get_args(ProblemCode))),
+                            "code": text("The kind of error.", enum=list(get_args(ProblemCode))),
                             "path": {
                                 "type": "array",
                                 "items": {"type": ["string", "integer"]},
                                 "description": "The field, and the index in a list; empty for the whole body.",
                             },
-                            "message": _text("A sentence for people."),
+                            "message": text("A sentence for people."),
                         }
                     ),
                 }

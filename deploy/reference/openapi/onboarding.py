@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
 from deploy.reference.headers import Header
 from deploy.reference.openapi.events import request
@@ -21,6 +21,7 @@ from deploy.reference.openapi.parts import (
     request_body,
     response,
     schema_ref,
+    text,
 )
 from producers.api.onboarding.operations import FLAVOUR
 from producers.api.onboarding.requests import TEST_DATA, TEST_TYPE, body_of_test
@@ -89,17 +90,13 @@ _NO_ANSWER: Final[Json] = {
 }
 
 
-def _text(description: str, **more: Any) -> Json:
-    return {"type": "string", "description": description, **more}
-
-
 def _count(description: str) -> Json:
     return {"type": "integer", "minimum": 0, "description": description}
 
 
-_WEBHOOK_ID: Final = _text("The id of the webhook.", format="uuid")
-_MESSAGE: Final = _text("A sentence for people.")
-_URL_SHOWN: Final = _text("The endpoint.")
+_WEBHOOK_ID: Final = text("The id of the webhook.", format="uuid")
+_MESSAGE: Final = text("A sentence for people.")
+_URL_SHOWN: Final = text("The endpoint.")
 _FILTERS: Final[Json] = {
     "type": "object",
     "description": f"Filters, stored and returned as given. Nothing evaluates them yet. At most {MAX_FILTERS:,} "
@@ -110,7 +107,7 @@ _IS_ACTIVE: Final[Json] = {
     "description": "Whether events are sent. False also after an endpoint answered 410 or failed for days; an update "
     "to `true` enables the webhook again.",
 }
-_DESCRIPTION: Final = _text(
+_DESCRIPTION: Final = text(
     f"A text for people: at most {MAX_DESCRIPTION:,} printable characters, no space at its beginning or end.",
     maxLength=MAX_DESCRIPTION,
     pattern=r"^([^\u0000-\u0020\u007f-\u00a0]([^\u0000-\u001f\u007f-\u00a0]*[^\u0000-\u0020\u007f-\u00a0])?)?$",
@@ -119,7 +116,7 @@ _DESCRIPTION: Final = _text(
 
 def _schemas(sender: Sender) -> Json:
     return {
-        "EventType": _text(
+        "EventType": text(
             f"The type to subscribe to: one type, or `{sender.every_type}` for every type. A webhook for `{TEST_TYPE}` "
             "gets nothing: test events go to the URL of the test request.",
             enum=[sender.every_type, *sender.subscribable],
@@ -165,7 +162,7 @@ def _answers() -> Json:
                 "id": _WEBHOOK_ID,
                 "event_type": schema_ref("EventType"),
                 "webhook_url": _URL_SHOWN,
-                "secret_key": _text(
+                "secret_key": text(
                     "The secret that signs all requests to this webhook. Store it: no other answer has it.",
                     pattern="^whsec_[A-Za-z0-9+/]{52}$",
                 ),
@@ -207,7 +204,7 @@ def _webhook() -> Json:
         "event_type": schema_ref("EventType"),
         "webhook_url": _URL_SHOWN,
         "is_active": _IS_ACTIVE,
-        "description": _text("The text for people."),
+        "description": text("The text for people."),
         "filters": _FILTERS,
         "created_at": {**_TIME, "description": "When the webhook was created."},
     }
@@ -230,12 +227,12 @@ def _webhook() -> Json:
 
 
 def _errors() -> Json:
-    request_id = _text("The id of the request, as in `X-Request-Id`.", format="uuid")
+    request_id = text("The id of the request, as in `X-Request-Id`.", format="uuid")
     return {
         "Error": closed(
             {
                 "error": _MESSAGE,
-                "code": _text("The kind of error.", enum=[code for code in STATUSES if code != "validation_error"]),
+                "code": text("The kind of error.", enum=[code for code in STATUSES if code != "validation_error"]),
                 "request_id": request_id,
             }
         ),
@@ -373,7 +370,7 @@ def _webhooks(sender: Sender, sent: Sequence[Header]) -> Json:
     schema = {
         "type": "object",
         "properties": {
-            "event_id": _text("The id of this test."),
+            "event_id": text("The id of this test."),
             "event_type": {"const": TEST_TYPE},
             "created_at": _TIME,
             "data": data,

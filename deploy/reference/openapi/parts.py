@@ -89,6 +89,11 @@ def closed(properties: Mapping[str, Json], description: str = "") -> Json:
     return {**head, "properties": dict(properties), "required": list(properties), "additionalProperties": False}
 
 
+def text(description: str, **more: Any) -> Json:
+    """Return the schema of a string."""
+    return {"type": "string", "description": description, **more}
+
+
 def schema_ref(name: str) -> Json:
     """Return a reference to a schema of the document."""
     return {"$ref": f"#/components/schemas/{name}"}
