@@ -217,7 +217,7 @@ def test_schemathesis_finds_no_violation(api: ServedApi, sender: str, tmp_path: 
 @pytest.mark.long
 @pytest.mark.parametrize("sender", APIS)
 def test_schemathesis_finds_no_violation_in_many_requests(api: ServedApi, sender: str, tmp_path: Path) -> None:
-    """Hundreds of requests of each kind are answered as documented, also with any Unicode text."""
-    explore(api, sender, tmp_path, "--max-examples", "200", "--generation-codec", "ascii")
+    """Many requests of each kind are answered as documented, also with any Unicode text."""
+    explore(api, sender, tmp_path, "--max-examples", "50", "--generation-codec", "ascii")
     # A description may be refused for a character that is not printable.
-    explore(api, sender, tmp_path, "--max-examples", "100", "--exclude-checks", "positive_data_acceptance")
+    explore(api, sender, tmp_path, "--max-examples", "25", "--exclude-checks", "positive_data_acceptance")
