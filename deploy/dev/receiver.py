@@ -94,7 +94,7 @@ class Receiver:
         return len(self._open)
 
     def wait_for(
-        self, count: int, deadline_s: float = 60.0, where: Callable[[Received], bool] = lambda _: True
+        self, count: int, deadline_s: float = 180.0, where: Callable[[Received], bool] = lambda _: True
     ) -> list[Received]:
         """Wait for `count` requests that match `where`; return all that match.
 

@@ -76,7 +76,7 @@ def throughput_of(
     *,
     begin: float,
     end: float,
-    deadline_s: float = 300.0,
+    deadline_s: float = 900.0,
     on_count: Callable[[float], object] = lambda _count: None,
 ) -> Throughput:
     """Measure processes while a counter goes from `begin` to `end`; `on_count` gets each value of the counter."""

@@ -97,5 +97,5 @@ def test_commands_of_the_page_print_the_output_it_shows(broker: Broker, prefix: 
             printed = done.stdout.replace(prefix, "signpost.").splitlines()
             assert [line for line in block.shown if line not in printed] == []
             exports += "".join(f"{line}\n" for line in block.script.splitlines() if line.startswith("export "))
-        wait_until(lambda: "evt_1001" in logs[-1].read_text(), 30, "the event is delivered")
+        wait_until(lambda: "evt_1001" in logs[-1].read_text(), what="the event is delivered")
     assert "200  evt_1001  order.cancelled  attempt 1  signature ok  148 bytes  POST /hook" in logs[-1].read_text()

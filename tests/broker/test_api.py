@@ -260,7 +260,7 @@ def test_changes_count_from_the_next_attempt(installation: Pipeline, receiver: R
     installation.router()
     installation.deliver(delay_speedup=2)
     publish(installation, "diligent", [alert(1)])
-    receiver.wait_for(1, 30)
+    receiver.wait_for(1)
 
     assert client.patch(path, {"webhook_url": f"{base}/new", "secret": "new"}).status == 200
 

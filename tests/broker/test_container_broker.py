@@ -73,5 +73,5 @@ def test_container_ends_with_its_parent() -> None:
         assert name in names()
         parent.kill()
 
-        wait_until(lambda: name not in names(), 30, "the container is removed")
-        wait_until(lambda: not Path(data).exists(), 30, "its data is removed")
+        wait_until(lambda: name not in names(), what="the container is removed")
+        wait_until(lambda: not Path(data).exists(), what="its data is removed")

@@ -192,7 +192,7 @@ def test_new_secret_signs_waiting_jobs(pipeline: Pipeline, receiver: Receiver) -
     receiver.wait_for(1)
     pipeline.subscribe(receiver.url, secret="the-new-secret")
     known = len(receiver.requests)  # one more may be in flight
-    wait_until(lambda: is_signed(receiver.requests[-1], b"the-new-secret"), 60, "the new secret signs")
+    wait_until(lambda: is_signed(receiver.requests[-1], b"the-new-secret"), what="the new secret signs")
     assert all(is_signed(request, b"the-new-secret") for request in receiver.requests[known + 1 :])
     pipeline.write(Delete(pipeline.subscription_id()))
 

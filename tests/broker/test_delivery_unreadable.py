@@ -73,7 +73,7 @@ def wait_committed(pipeline: Pipeline, topic: str) -> None:
         assert found == ends, f"at {found}, the ends are {ends}"
         return True
 
-    wait_until(committed, 30, f"{topic} is committed")
+    wait_until(committed, what=f"{topic} is committed")
 
 
 def letters_of(pipeline: Pipeline, count: int) -> list[DeadLetter]:
@@ -84,7 +84,7 @@ def letters_of(pipeline: Pipeline, count: int) -> list[DeadLetter]:
         assert len(letters) >= count, f"{len(letters)} of {count} dead letters"
         return letters
 
-    return wait_until(arrived, 60, f"{count} dead letters")
+    return wait_until(arrived, what=f"{count} dead letters")
 
 
 @pytest.mark.parametrize("delay_topic", ["0s", "1m"])
@@ -101,7 +101,7 @@ def test_unreadable_record_is_dead_with_its_bytes_and_stops_nothing(
 
     letters = {(letter.key or b"").decode(): letter for letter in letters_of(pipeline, len(UNREADABLE))}
     pipeline.wait_for_ends(1)
-    receiver.wait_for(len(UNREADABLE), 60)
+    receiver.wait_for(len(UNREADABLE))
     wait_committed(pipeline, topic)
 
     assert deliver.log_text().count('"record.dead_lettered"') == len(UNREADABLE)

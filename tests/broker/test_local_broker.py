@@ -54,8 +54,8 @@ def test_broker_ends_with_its_parent() -> None:
         assert Path(data).exists()
         parent.kill()
 
-        wait_until(lambda: not is_running(int(pid)), 20, "the JVM ends")
-        wait_until(lambda: not Path(data).exists(), 20, "its data is removed")
+        wait_until(lambda: not is_running(int(pid)), what="the JVM ends")
+        wait_until(lambda: not Path(data).exists(), what="its data is removed")
 
 
 def test_data_folder_is_used_again(tmp_path: Path) -> None:
@@ -231,7 +231,7 @@ def test_heap_of_the_broker_can_be_set() -> None:
 def test_command_runs_a_broker_until_sigterm(start_role: RoleStarter, tmp_path: Path) -> None:
     """`signpost broker` reports its start, then kind and address in one line. SIGTERM ends it with exit code 0."""
     role = start_role(["broker", "--data", str(tmp_path / "data")], {})
-    wait_until(lambda: "broker: Kafka" in role.log_text(), 120, "the broker runs")
+    wait_until(lambda: "broker: Kafka" in role.log_text(), what="the broker runs")
     *_, starting, running = role.log_text().splitlines()
     assert starting.startswith("broker: starting Kafka")
     assert running.startswith("broker: Kafka")

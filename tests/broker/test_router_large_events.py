@@ -55,7 +55,7 @@ def test_sigterm_in_the_middle_of_an_event_finishes_it(broker: Broker, prefix: s
     here.subscribe(*(subscription(id_) for id_ in ids))
     router = start_role(["router", "--instance", "0"], here.env).wait_ready()
     here.publish([replace(event("evt_large"), data=DATA | {"entity_name": "x" * (BODY // 4)})])
-    wait_until(lambda: router.metric("signpost_router_jobs_total") > 0, 30, "the first jobs are produced")
+    wait_until(lambda: router.metric("signpost_router_jobs_total") > 0, what="the first jobs are produced")
     assert router.terminate() == 0
     again = start_role(["router", "--instance", "0"], here.env).wait_ready()
     here.wait_routed()

@@ -83,7 +83,7 @@ def test_router_waits_for_a_stalled_registry(
         assert router.metric("signpost_router_waiting_for_registry") == 1
         assert router.get("/healthz")[0] == httpx.codes.OK
         since_s = time.monotonic()
-        wait_until(lambda: time.monotonic() - since_s > MAX_POLL_INTERVAL_S + 2, 30, "the poll interval has passed")
+        wait_until(lambda: time.monotonic() - since_s > MAX_POLL_INTERVAL_S + 2, what="the poll interval has passed")
         assert here.jobs() == []
     finally:
         registry.go_on()

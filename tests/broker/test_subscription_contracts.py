@@ -254,7 +254,7 @@ def test_requests_are_unsigned_from_the_next_attempt_on(pipeline, receiver, way)
     }
     pipeline.write(commands[way])
     known = len(receiver.requests)  # one more may be in flight
-    wait_until(lambda: receiver.requests[-1].header("X-Signature") is None, 60, "a request without a signature")
+    wait_until(lambda: receiver.requests[-1].header("X-Signature") is None, what="a request without a signature")
     assert all(request.header("X-Signature") is None for request in receiver.requests[known + 1 :])
     pipeline.write(Delete(wanted.id))
 

@@ -256,4 +256,4 @@ def test_lost_requests_are_repeated(
             follower.table.poll(started_ms + skipped_ms)
             return follower.table.current and follower.table.is_fresh(started_ms + skipped_ms)
 
-        wait_until(is_fresh, 20, "the table is fresh")
+        wait_until(is_fresh, what="the table is fresh")

@@ -90,7 +90,7 @@ class Up:
                 raise RuntimeError(self.process.log_text())
             return "ready; " in self.process.log_text()
 
-        wait_until(ready, 90, "up is ready")
+        wait_until(ready, what="up is ready")
         return self
 
     def run(self, *args: str, code: int = 0, **env: str) -> str:
@@ -204,7 +204,7 @@ def test_killed_role_is_restarted(running: Up) -> None:
     assert all(is_running(pid) for pid in running.pids)
     assert "killed by SIGKILL" in running.process.log_text()
     running.publish("evt_after")
-    wait_until(lambda: "evt_after" in receiver.log_text(), 60, "the event is delivered")
+    wait_until(lambda: "evt_after" in receiver.log_text(), what="the event is delivered")
 
 
 def test_sigterm_drains_all_roles(up: Up) -> None:
@@ -281,14 +281,14 @@ def test_own_broker_keeps_its_data(tmp_path: Path, start_role: RoleStarter, monk
     if not (pids := broker_pids(up)):
         return  # a container, not a local JVM
     os.kill(pids[-1], signal.SIGKILL)
-    wait_until(lambda: len(broker_pids(up)) > len(pids), 60, "the broker is started again")
+    wait_until(lambda: len(broker_pids(up)) > len(pids), what="the broker is started again")
     assert f"the broker at {servers} was killed by SIGKILL (log: " in up.process.log_text()
     assert "sub-1" in up.run("subscriptions", "list")
     assert not [line for line in up.process.log_text().splitlines() if line.startswith("error:")]
     receiver, url = up.receiver()
     up.subscribe(url)
     up.publish("evt_after")
-    wait_until(lambda: "evt_after" in receiver.log_text(), 60, "events are delivered as before")
+    wait_until(lambda: "evt_after" in receiver.log_text(), what="events are delivered as before")
     assert up.process.terminate() == 0
 
     monkeypatch.chdir(tmp_path)

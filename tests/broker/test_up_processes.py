@@ -36,7 +36,7 @@ def test_two_processes_per_role_deliver_and_survive_a_kill(
     pipeline.subscribe(*(f"{receiver.url}{number}" for number in range(SUBSCRIPTIONS)))
     arguments = ["up", "--state", str(tmp_path / "state"), "--deliver", "2", "--router", "2"]
     up = start_role(arguments, pipeline.env())
-    wait_until(lambda: "ready; " in up.log_text(), 90, "up is ready")
+    wait_until(lambda: "ready; " in up.log_text(), what="up is ready")
     content: dict[str, Any] = json.loads((tmp_path / "state" / "up.json").read_text(encoding="utf-8"))
     assert {role: len(pids) for role, pids in content["pids"].items()} == {
         "router": 2,
@@ -53,6 +53,6 @@ def test_two_processes_per_role_deliver_and_survive_a_kill(
     for pids in content["pids"].values():
         os.kill(pids[-1], signal.SIGKILL)
     pipeline.publish_some(EVENTS, start=EVENTS)
-    outcomes = pipeline.wait_for_ends(2 * EVENTS * SUBSCRIPTIONS, 90)
+    outcomes = pipeline.wait_for_ends(2 * EVENTS * SUBSCRIPTIONS)
     assert set(ends_of(outcomes).values()) == {1}
     assert up.terminate() == 0

@@ -31,7 +31,7 @@ def is_soon(found: Callable[[], object], expected: object) -> None:
         assert found() == expected
         return True
 
-    wait_until(is_expected, 60, f"{expected}")
+    wait_until(is_expected, what=f"{expected}")
 
 
 def test_job_that_waits_alone_counts_as_one(pipeline: Pipeline, receiver: Receiver) -> None:
@@ -44,7 +44,7 @@ def test_job_that_waits_alone_counts_as_one(pipeline: Pipeline, receiver: Receiv
     for jobs in (1, 2):
         pipeline.publish_some(1, start=jobs)
         receiver.wait_for(jobs)
-        wait_until(lambda jobs=jobs: pipeline.size(topic) == 2 * jobs, 30, "the retry is committed")  # type: ignore[misc]  # bound at once
+        wait_until(lambda jobs=jobs: pipeline.size(topic) == 2 * jobs, what="the retry is committed")  # type: ignore[misc]  # bound at once
         is_soon(lambda: waiting(deliver, topic, "1m"), (jobs, jobs))
     assert deliver.terminate() == 0
     deliver = pipeline.deliver()

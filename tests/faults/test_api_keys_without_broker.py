@@ -26,12 +26,12 @@ def test_no_key_is_accepted_while_a_revocation_could_be_unread(own_broker: Broke
     assert api.authenticate(kept.text)
 
     own_broker.stop()
-    wait_until(lambda: api.why_not_ready() is not None, 60, "the process does not rely on its table any more")
+    wait_until(lambda: api.why_not_ready() is not None, what="the process does not rely on its table any more")
     with pytest.raises(Unavailable, match="no API key can be checked"):
         api.authenticate(kept.text)
 
     own_broker.start()
-    wait_until(lambda: api.why_not_ready() is None, 60, "the process has read the topic")
+    wait_until(lambda: api.why_not_ready() is None, what="the process has read the topic")
     assert api.authenticate(kept.text)
     writer.revoke([revoked.key.id])
     wait_until(lambda: api.authenticate(revoked.text) is None, what="the revocation counts")

@@ -200,8 +200,8 @@ def check(pipeline: Pipeline, customers: Customers, database: LedgerDatabase) ->
         assert database.totals() == totals_of(pipeline.outcomes())
         return True
 
-    wait_until(all_have_ended, 120, "all jobs have ended")
-    wait_until(are_counted, 60, "the totals are those of the topic")
+    wait_until(all_have_ended, what="all jobs have ended")
+    wait_until(are_counted, what="the totals are those of the topic")
     wanted = totals_of(pipeline.outcomes())
     for client in customers.clients:
         listed = {one["id"]: one for one in client.get(PATH).json["webhooks"]}

@@ -39,7 +39,7 @@ IN_FLIGHT = 16
 
 
 SHORT = Size("short", 100, 1, Windows(2, 1, 1, 200, 0, 0, 400))
-LONG = Size("long", 1_000, 10, Windows(2, 4, 6, 500, 0, 0, 600))
+LONG = Size("long", 1_000, 10, Windows(2, 4, 6, 500, 0, 0, 1_800))
 SIZES = [pytest.param(SHORT, id="short"), pytest.param(LONG, id="long", marks=pytest.mark.long)]
 pytestmark = [pytest.mark.scenario, pytest.mark.promise(4, 5)]
 
@@ -118,7 +118,7 @@ def test_retries_after_an_outage_keep_limit_and_due_time(
     world: World, jobs: int, step_s: int, record_property: RecordProperty
 ) -> None:
     """Retries that are due together are sent within the endpoint's limit, none of them early."""
-    batch = outage(world.scenario, f"outage-{jobs}", jobs, step_s=step_s, deadline_s=600)
+    batch = outage(world.scenario, f"outage-{jobs}", jobs, step_s=step_s, deadline_s=1_800)
     ends = world.scenario.ends
     found = come_back(ends.odd(batch))
     Row(f"retries: {found}", jobs, jobs, ends.missing(batch), ends.again(batch)).show(record_property)

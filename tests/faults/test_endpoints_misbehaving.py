@@ -25,7 +25,7 @@ IN_FLIGHT = 16
 # answered by then, the name has no address (`dns`).
 LATE = ("timeout_connect", "timeout_answer", "dns")
 SHORT = Size("short", 100, Windows(2, 1, 1, 200, 1_000, 1, 400), 2, is_long=False)
-LONG = Size("long", 1_000, Windows(6, 10, 20, 500, 60_000, 5, 600), 30, is_long=True)
+LONG = Size("long", 1_000, Windows(6, 10, 20, 500, 60_000, 5, 1_800), 30, is_long=True)
 SIZES = [pytest.param(SHORT, id="short"), pytest.param(LONG, id="long", marks=pytest.mark.long)]
 pytestmark = [pytest.mark.scenario, pytest.mark.promise(1, 4)]
 

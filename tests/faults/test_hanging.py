@@ -95,7 +95,7 @@ def test_hanging_transaction_is_aborted(own_broker: Broker, start_role: RoleStar
     pipeline.publish_some(3)
     pipeline.router()
 
-    receiver.wait_for(3, 90)
+    receiver.wait_for(3)
     wait_until(lambda: role.metric("signpost_delivery_uncommitted_outcomes") == 0, what="all outcomes are committed")
     ends = end_offsets(pipeline.bootstrap_servers, pipeline.names.outcomes, IsolationLevel.READ_UNCOMMITTED)
     wait_until(

@@ -91,13 +91,13 @@ def test_killed_delivery_process_loses_no_job(pipeline: Pipeline, receiver: Rece
     requests_at_kill: list[int] = []
     for kill in range(1, kills + 1):
         share = jobs * kill // (kills + 2)
-        wait_until(lambda share=share: len(receiver.requests) >= share, 60, "the next share is done")  # type: ignore[misc]  # a default has no type
+        wait_until(lambda share=share: len(receiver.requests) >= share, what="the next share is done")  # type: ignore[misc]  # a default has no type
         assert len(receiver.requests) < jobs
         role.kill()
         wait_until(lambda: receiver.open_connections == 0, what="the requests of the killed process are received")
         requests_at_kill.append(len(receiver.requests))
         role = pipeline.deliver(**BOUNDS)
-    outcomes = pipeline.wait_for_ends(jobs, 120)
+    outcomes = pipeline.wait_for_ends(jobs)
     assert role.terminate() == 0
     sent = jobs_sent(receiver, ids, outcomes)
     assert len(set(sent)) == jobs
@@ -127,12 +127,12 @@ def test_killed_router_loses_no_event(pipeline: Pipeline, receiver: Receiver, ev
 
     for kill in range(1, kills + 1):
         share = jobs * kill // (kills + 2)
-        wait_until(lambda share=share: routed() >= share, 60, "the next share is routed")  # type: ignore[misc]  # a default has no type
+        wait_until(lambda share=share: routed() >= share, what="the next share is routed")  # type: ignore[misc]  # a default has no type
         role.kill()
         ends_at_kill.append(settled_end(pipeline, topic))
         role = pipeline.router(**BOUNDS)
     jobs = next(numbers) * part * SUBSCRIPTIONS
-    pipeline.wait_for_ends(jobs, 120)
+    pipeline.wait_for_ends(jobs)
     places = pipeline.job_places()
     records = Counter(job_id for job_id, _, _ in places)
     assert len(records) == jobs
@@ -140,7 +140,7 @@ def test_killed_router_loses_no_event(pipeline: Pipeline, receiver: Receiver, ev
         (job_id, sum(ends[partition] <= offset for ends in ends_at_kill)) for job_id, partition, offset in places
     )
     assert max(repeats.values(), default=0) <= UNCOMMITTED, repeats
-    wait_until(lambda: ends_of(pipeline.outcomes()) == records, 60, "every record has exactly one final outcome")
+    wait_until(lambda: ends_of(pipeline.outcomes()) == records, what="every record has exactly one final outcome")
     requests = Counter((request.path, request.event_id) for request in receiver.requests)
     assert len(requests) == jobs
     assert requests.total() == records.total()
@@ -158,12 +158,12 @@ def test_stopped_roles_lose_and_repeat_no_job(pipeline: Pipeline, receiver: Rece
     for done in range(rounds):
         pipeline.publish_some(events, start=done * events)
         enough = (done * events + events // 4) * SUBSCRIPTIONS
-        wait_until(lambda enough=enough: len(receiver.requests) > enough, 60, "requests are in flight")  # type: ignore[misc]  # a default has no type
+        wait_until(lambda enough=enough: len(receiver.requests) > enough, what="requests are in flight")  # type: ignore[misc]  # a default has no type
         assert router.terminate() == 0
         assert deliver.terminate() == 0
         router, deliver = pipeline.router(), pipeline.deliver()
     jobs = rounds * events * SUBSCRIPTIONS
-    outcomes = pipeline.wait_for_ends(jobs, 120)
+    outcomes = pipeline.wait_for_ends(jobs)
     sent = Counter(jobs_sent(receiver, ids, outcomes))
     assert (len(sent), set(sent.values())) == (jobs, {1})
     assert set(Counter(job.job_id for job in pipeline.jobs()).values()) == {1}
@@ -214,13 +214,13 @@ def test_roles_wait_for_a_stopped_broker(
     deliver = pipeline.deliver()
     for stop in range(stops):
         pipeline.publish_some(events, start=stop * events)
-        receiver.wait_for((stop * events + events // 4) * SUBSCRIPTIONS, 60)
+        receiver.wait_for((stop * events + events // 4) * SUBSCRIPTIONS)
         own_broker.stop()
         for role in (router, deliver):
             wait_until_it_reports_no_broker(role)
         own_broker.start()
     jobs = stops * events * SUBSCRIPTIONS
-    outcomes = pipeline.wait_for_ends(jobs, 180)
+    outcomes = pipeline.wait_for_ends(jobs)
     assert len(set(jobs_sent(receiver, ids, outcomes))) == jobs
     assert set(ends_of(outcomes).values()) == {1}
     assert (router.is_alive(), deliver.is_alive()) == (True, True)
@@ -236,4 +236,4 @@ def wait_until_it_reports_no_broker(role: Role) -> None:
             pytest.fail(f"{role.name} ended: {role.log_text()[-4_000:]}")
         return role.metric("signpost_waiting_for_broker") == 1
 
-    wait_until(waits, 60, f"{role.name} reports that it waits for the broker")
+    wait_until(waits, what=f"{role.name} reports that it waits for the broker")

@@ -41,15 +41,15 @@ def test_partitions_move_without_loss(pipeline: Pipeline, receiver: Receiver) ->
     pipeline.router()
     bounds = {"max_in_flight": 64, "max_uncommitted": 100}
     first = pipeline.deliver(0, **bounds)
-    wait_until(lambda: len(receiver.requests) > JOBS // 8, 60, "the first process delivers")
+    wait_until(lambda: len(receiver.requests) > JOBS // 8, what="the first process delivers")
     second = pipeline.deliver(1, **bounds)
-    wait_until(lambda: second.metric("signpost_delivery_attempts_total") > 0, 60, "the second process delivers")
+    wait_until(lambda: second.metric("signpost_delivery_attempts_total") > 0, what="the second process delivers")
 
     before = assignments_of(second)
     killed_s = time.monotonic()
     first.kill()
     first = pipeline.deliver(0, **bounds)
-    wait_until(lambda: first.metric("signpost_delivery_attempts_total") > 0, 60, "the first process delivers again")
+    wait_until(lambda: first.metric("signpost_delivery_attempts_total") > 0, what="the first process delivers again")
     in_time = time.monotonic() - killed_s < SESSION_TIMEOUT_MS / 1_000
     assert (
         assignments_of(second) == before or not in_time
@@ -57,7 +57,7 @@ def test_partitions_move_without_loss(pipeline: Pipeline, receiver: Receiver) ->
 
     first.kill()
     pipeline.publish_some(EVENTS // 3, start=EVENTS)
-    outcomes = pipeline.wait_for_ends((EVENTS + EVENTS // 3) * SUBSCRIPTIONS, 90)
+    outcomes = pipeline.wait_for_ends((EVENTS + EVENTS // 3) * SUBSCRIPTIONS)
     received = requests_of(receiver)
     assert len(received) == (EVENTS + EVENTS // 3) * SUBSCRIPTIONS
     assert set(ends_of(outcomes).values()) == {1}

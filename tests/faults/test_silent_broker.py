@@ -58,7 +58,7 @@ def test_roles_with_a_stale_table_start_and_route_nothing(
         assert len(receiver.requests) == 1
         responds.set()
 
-        outcomes = pipeline.wait_for_ends(3, 120)
+        outcomes = pipeline.wait_for_ends(3)
     assert {request.path for request in receiver.requests} == {"/slow", "/made"}
     ends = {(one["subscription_id"], one["event_id"]): (one["state"], one["reason"]) for one in outcomes}
     assert ends["sub-1", "evt_1"] == ("cancelled", "deleted")

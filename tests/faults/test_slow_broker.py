@@ -162,8 +162,8 @@ def test_responses_that_take_seconds_pause_delivery(behind: Behind) -> None:
         for _ in range(3):
             behind._pipeline.publish_some(20, start=behind._events)
             behind._events += 20
-            wait_until(lambda: NO_COMMIT in deliver.get("/readyz")[1], 60, "/readyz has the reason")
-            wait_until(lambda: deliver.get("/readyz")[0] == 200, 60, "it continues")
+            wait_until(lambda: NO_COMMIT in deliver.get("/readyz")[1], what="/readyz has the reason")
+            wait_until(lambda: deliver.get("/readyz")[0] == 200, what="it continues")
         behind.deliver(1, 300)
         assert len(behind.receiver.requests) > sent
     behind.deliver(50)
@@ -202,10 +202,10 @@ def test_transactions_that_time_out_are_written_again(
         deliver = Pipeline(proxy.bootstrap_servers, prefix, start_role, **settings).deliver()
         serial(0.6, Api.PRODUCE)(proxy)  # a transaction has dozens of produce requests, one per partition
         here.publish_some(30)
-        wait_until(lambda: "transaction.failed" in deliver.log_text(), 120, "a transaction times out")
+        wait_until(lambda: "transaction.failed" in deliver.log_text(), what="a transaction times out")
         committed = deliver.metric(COMMITS, result="committed")
         wait_until(lambda: deliver.metric(COMMITS, result="committed") >= committed + 2, 300, "others are committed")
         proxy.rule = pass_all
-        here.wait_for_ends(30 * 40, 120)
+        here.wait_for_ends(30 * 40)
         assert deliver.terminate() == 0
     assert set(Counter((request.event_id, request.path) for request in receiver.requests).values()) == {2}

@@ -75,7 +75,7 @@ class Case:
         self._pipeline.publish(large_event(number, size) for number, size in enumerate(sizes))
         wait_unchanged(lambda: router.metric("signpost_router_jobs_total"), blocked_s)
         self._accepts.set()
-        wait_until(lambda: deliver.metric("signpost_delivery_attempts_total") > jobs / 10, 120, "some jobs are sent")
+        wait_until(lambda: deliver.metric("signpost_delivery_attempts_total") > jobs / 10, what="some jobs are sent")
         self._accepts.clear()
         wait_unchanged(lambda: deliver.metric("signpost_delivery_attempts_total"), blocked_s)
         self._accepts.set()
@@ -89,7 +89,7 @@ class Case:
 
     def assert_delivered_once(self, jobs: int) -> None:
         """Assert that each job has one final outcome and that no role process ended."""
-        assert set(ends_of(self._pipeline.wait_for_ends(jobs, 120)).values()) == {1}
+        assert set(ends_of(self._pipeline.wait_for_ends(jobs)).values()) == {1}
         for role in self.roles:
             assert role.is_alive()
             assert "BufferError" not in role.log_text()

@@ -81,7 +81,7 @@ def test_stop_before_ready_loses_no_job(pipeline: Pipeline, proxy: KafkaProxy, r
     proxy.rule = hold
     behind = Pipeline(proxy.bootstrap_servers, pipeline.names.prefix, pipeline._start_role)
     starting = behind.start(at.role, "--instance", "0", ready=False)
-    wait_until(hold.reached.is_set, 60, f"it waits for {at.held.name}")
+    wait_until(hold.reached.is_set, what=f"it waits for {at.held.name}")
     assert starting.get("/readyz")[0] != 200
     assert starting.terminate() == 0
     hold.end()

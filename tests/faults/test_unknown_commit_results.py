@@ -49,7 +49,7 @@ def test_transaction_with_lost_end_takes_effect_once(
         proxy.rule = gate
         pipeline.publish_some(EVENTS, start=number * EVENTS)
         gate.wait_reached()
-        wait_until(lambda count=number + 1: len(looked_up(role)) == count, 60, "the result is looked up")  # type: ignore[misc]  # a default has no type
+        wait_until(lambda count=number + 1: len(looked_up(role)) == count, what="the result is looked up")  # type: ignore[misc]  # a default has no type
         gate.open(lose=True)
 
     outcomes = pipeline.wait_for_ends(2 * EVENTS)

@@ -68,7 +68,7 @@ def running_apicurio() -> Iterator[Apicurio]:
         )
         registry = Apicurio(process, port)
         try:
-            wait_until(registry.is_ready, 120, "the schema registry is ready")
+            wait_until(registry.is_ready, what="the schema registry is ready")
             yield registry
         finally:
             process.kill()

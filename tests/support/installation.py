@@ -30,7 +30,7 @@ from schemas.settings.settings import Settings
 from schemas.subscriptions.subscription import Subscription, encode_subscription
 from tests.support.sources import topics_and_sources, zenoo_alone
 from tests.support.topics import admin_of, end_offsets, read_topic
-from tests.support.waiting import wait_until
+from tests.support.waiting import HANGS_S, wait_until
 
 ZENOO = load_senders()["zenoo"]
 DATA = {
@@ -174,7 +174,7 @@ class Installation:
         offsets = [TopicPartition(self.events_topic, number, offset) for number, offset in positions.items()]
         self.admin.alter_consumer_group_offsets([ConsumerGroupTopicPartitions(group, offsets)])[group].result(30)
 
-    def wait_routed(self, deadline_s: float = 30.0) -> None:
+    def wait_routed(self, deadline_s: float = HANGS_S) -> None:
         """Wait until the router has committed all events."""
 
         def is_routed() -> bool:
@@ -239,7 +239,7 @@ class RunningRouter:
 
         return wait_until(found, what=f"not ready: {part}")
 
-    def wait_ended(self, deadline_s: float = 30.0) -> BaseException | None:
+    def wait_ended(self, deadline_s: float = HANGS_S) -> BaseException | None:
         """Wait until it ends by itself; return its error."""
         self._thread.join(deadline_s)
         assert not self._thread.is_alive(), "the router did not end"

@@ -29,7 +29,7 @@ from tests.support.roles import Role, RoleStarter
 from tests.support.settings import load_settings
 from tests.support.sources import topics_and_sources, zenoo_alone
 from tests.support.topics import TopicFollower, admin_of, end_offsets, read_topic
-from tests.support.waiting import wait_until
+from tests.support.waiting import HANGS_S, wait_until
 
 SECRET = "secret-of-the-tests-0123456789"
 CUSTOMER = "acme"
@@ -170,7 +170,7 @@ class Pipeline:
         """Return the sum of the last stable offsets of a topic."""
         return sum(end_offsets(self.bootstrap_servers, topic, admin=self.admin).values())
 
-    def wait_for_ends(self, jobs: int, deadline_s: float = 60.0) -> list[DecodedRecord]:
+    def wait_for_ends(self, jobs: int, deadline_s: float = HANGS_S) -> list[DecodedRecord]:
         """Wait until `jobs` jobs have ended; return all outcomes."""
 
         def all_ended() -> list[DecodedRecord]:

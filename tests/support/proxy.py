@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import Final, Literal, Self, TypeAlias
 
 from tests.support.topics import admin_of
+from tests.support.waiting import HANGS_S
 
 _CHUNK: Final = 1 << 16
 _HEAD: Final = struct.Struct(">ihhi")  # size, api key, api version, correlation id
@@ -235,7 +236,7 @@ class Gate:
         """Hold the next frame of its kind."""
         self._armed.release()
 
-    def wait_reached(self, deadline_s: float = 30.0) -> None:
+    def wait_reached(self, deadline_s: float = HANGS_S) -> None:
         """Wait until a frame is held."""
         assert self._held.wait(deadline_s), f"no {self._frame} within {deadline_s:g} s"
 

@@ -18,7 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from deploy.dev import kafka, parent_bound
 from tests.support.compiled import role_environment
-from tests.support.waiting import wait_until
+from tests.support.waiting import HANGS_S, wait_until
 
 # The setting of the address of /readyz; tests give each role its own port.
 _LISTEN = {role: f"SIGNPOST_{role.upper()}_LISTEN" for role in ("router", "deliver", "ledger", "api")}
@@ -62,7 +62,7 @@ class Role:
         """Return whether the process runs."""
         return self._process.poll() is None
 
-    def wait_ready(self, deadline_s: float = 60.0) -> Self:
+    def wait_ready(self, deadline_s: float = HANGS_S) -> Self:
         """Wait until /readyz responds with 200; AssertionError with the end of the log if the role ends or is late."""
 
         def is_ready() -> bool:
@@ -104,12 +104,12 @@ class Role:
         """Send SIGKILL and wait for the end of the process."""
         self._process.kill()
 
-    def terminate(self, deadline_s: float = 60.0) -> int:
+    def terminate(self, deadline_s: float = HANGS_S) -> int:
         """Send SIGTERM, wait for the end of the process, and return its exit code."""
         self._process.send_signal(signal.SIGTERM)
         return self.wait(deadline_s)
 
-    def wait(self, deadline_s: float = 60.0) -> int:
+    def wait(self, deadline_s: float = HANGS_S) -> int:
         """Wait for the end of the process and return its exit code."""
         try:
             return self._process.wait(deadline_s)

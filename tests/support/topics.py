@@ -14,7 +14,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its __all__
     OffsetSpec,
 )
 
-from tests.support.waiting import wait_until
+from tests.support.waiting import HANGS_S, wait_until
 
 Headers: TypeAlias = list[tuple[str, str | bytes | None]]
 _PAGE = 5_000
@@ -100,7 +100,7 @@ def read_topic(
     isolation: IsolationLevel = IsolationLevel.READ_COMMITTED,
     begins: Mapping[int, int] = MappingProxyType({}),
     admin: AdminClient | None = None,
-    deadline_s: float = 60.0,
+    deadline_s: float = HANGS_S,
 ) -> list[Message]:
     """Return all messages of a topic from `begins` to its last stable offset, by partition and offset.
 

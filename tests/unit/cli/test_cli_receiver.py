@@ -17,7 +17,7 @@ SECRET = "whsec_of_the_test"
 
 
 def url_of(role: Role) -> str:
-    found = wait_until(lambda: re.search(r"http://\S+/", role.log_text()), 20, "the receiver has printed its address")
+    found = wait_until(lambda: re.search(r"http://\S+/", role.log_text()), what="the receiver has printed its address")
     assert found is not None
     return found[0]
 

@@ -63,9 +63,9 @@ def test_killed_fetch_leaves_no_partial_folder(bin_folder: Path, tmp_path: Path)
     folder = tmp_path / "cache" / "kafka"
     install_maven(bin_folder, 'echo x > "$target/a.jar"; exec sleep 600')
     with python(FETCH.format(folder=str(folder))) as first:
-        [maven] = wait_until(lambda: runs(bin_folder), 20, "Maven runs")
+        [maven] = wait_until(lambda: runs(bin_folder), what="Maven runs")
         first.kill()
-        wait_until(lambda: not is_running(maven), 20, "Maven ends")
+        wait_until(lambda: not is_running(maven), what="Maven ends")
     assert not folder.exists()
 
     install_maven(bin_folder, SLOWLY)

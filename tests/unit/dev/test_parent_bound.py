@@ -46,7 +46,7 @@ def test_command_gets_one_sigterm_after_its_parent_is_killed(tmp_path: Path, ask
         pid = int(read_line(parent))
         parent.kill()
 
-        wait_until(lambda: not is_running(pid), 10, "the command ends")
+        wait_until(lambda: not is_running(pid), what="the command ends")
 
     assert signals.read_text() == "SIGTERM\n"
 
@@ -59,7 +59,7 @@ def test_command_of_a_process_with_many_open_files_ends_with_it(tmp_path: Path) 
         pid = int(read_line(parent))
         parent.kill()
 
-        wait_until(lambda: not is_running(pid), 10, "the command ends")
+        wait_until(lambda: not is_running(pid), what="the command ends")
 
     assert signals.read_text() == "SIGTERM\n"
 
@@ -70,7 +70,7 @@ def test_command_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
         pid = int(read_line(parent))
         parent.kill()
 
-        wait_until(lambda: not is_running(pid), 10, "the command ends")
+        wait_until(lambda: not is_running(pid), what="the command ends")
 
 
 def test_folder_is_removed_after_the_parent_is_killed(tmp_path: Path) -> None:
@@ -82,7 +82,7 @@ def test_folder_is_removed_after_the_parent_is_killed(tmp_path: Path) -> None:
         read_line(parent)
         parent.kill()
 
-        wait_until(lambda: not folder.exists(), 10, "the folder is removed")
+        wait_until(lambda: not folder.exists(), what="the folder is removed")
 
 
 def test_folder_stays_if_the_parent_stops_the_command(tmp_path: Path) -> None:
@@ -103,7 +103,7 @@ def test_folder_stays_if_the_parent_stops_the_command(tmp_path: Path) -> None:
         watcher = int(read_line(parent))
         parent.wait()
 
-        wait_until(lambda: not is_running(watcher), 10, "the watcher ends")
+        wait_until(lambda: not is_running(watcher), what="the watcher ends")
 
     assert tmp_path.exists()
 

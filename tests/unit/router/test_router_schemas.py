@@ -37,7 +37,7 @@ def response_of(schemas: BackgroundSchemas) -> Any:
         except SchemaPending:
             return None
 
-    return wait_until(request, 10, "the registry has responded")
+    return wait_until(request, what="the registry has responded")
 
 
 def test_request_does_not_block() -> None:
@@ -91,7 +91,7 @@ def settled(schemas: BackgroundSchemas, registry: Registry, schema_id: int, requ
         done = registry.requests[schema_id] >= requests and not _is_open(schemas, schema_id)
         return found if done else None
 
-    return wait_until(request, 10, "the registry has responded")
+    return wait_until(request, what="the registry has responded")
 
 
 def _is_open(schemas: BackgroundSchemas, schema_id: int) -> bool:
