@@ -82,9 +82,10 @@ def _cost_with(bench: Bench, waiting: int, measured: int) -> dict[str, Any]:
     with bench.stage() as stage:
         subscribed = stage.subscribed(_SUBSCRIPTIONS)
         stage.fill(stage.jobs_for(subscribed, waiting))
-        role = stage.deliver(ready=False)
         feeder = _Feeder(stage, subscribed, waiting)
+        # Count from before the start: a small backlog may be delivered before the next line runs.
         counted = bench.sink.counted()
+        role = stage.deliver(ready=False)
         throughput = throughput_of([role], counted, begin=0.2 * measured, end=1.2 * measured, on_count=feeder.keep)
         return _figures(throughput) | {"rss_mib": resident_mib(role)}
 
