@@ -69,7 +69,7 @@ class OpenTransaction:
 
 
 def commit_while_broker_stops(pipeline: Pipeline, broker: Broker) -> list[OpenTransaction]:
-    """Stop the broker while transactions commit, start it again, and return the transactions that hang."""
+    """Stop the broker while transactions commit, and start it again."""
     transactions = [OpenTransaction(pipeline, instance) for instance in range(INSTANCES)]
     stop = threading.Thread(target=broker.stop)
     stop.start()
@@ -77,7 +77,7 @@ def commit_while_broker_stops(pipeline: Pipeline, broker: Broker) -> list[OpenTr
         transaction.end(transaction.instance * EVERY_S)
     stop.join()
     broker.start()
-    return [transaction for transaction in transactions if transaction.hangs()]
+    return transactions
 
 
 @pytest.mark.long
@@ -86,11 +86,13 @@ def test_hanging_transaction_is_aborted(own_broker: Broker, start_role: RoleStar
     pipeline = Pipeline(own_broker.bootstrap_servers, "hangs.", start_role)
     pipeline.subscribe(receiver.url)
     for _ in range(STOPS):
-        if hanging := commit_while_broker_stops(pipeline, own_broker):
+        transactions = commit_while_broker_stops(pipeline, own_broker)
+        if hanging := [transaction for transaction in transactions if transaction.hangs()]:
             break
     else:
         pytest.skip(f"{STOPS} stops of the broker lost no end of a transaction")
-    assert all(other.abort() for other in hanging[1:])
+    # Another may have lost the end of its record only, which `hangs` does not see.
+    assert all(other.abort() for other in transactions if other is not hanging[0])
     role = pipeline.start("deliver", "--instance", str(hanging[0].instance), ready=False)
     pipeline.publish_some(3)
     pipeline.router()
