@@ -202,7 +202,7 @@ def test_registry_that_does_not_return_a_schema_is_waited_for(
         router.wait_not_ready(f"stopped before offset 0 of {here.events_topic}, partition 0: the schema registry")
         produce(here, value_of(event("late")))
         wait_until(lambda: shows_waiting(router, here, "schema_registry", records=5), what="the metrics show the wait")
-        assert router.metric("signpost_router_waiting_for_registry") == 1
+        wait_until(lambda: router.metric("signpost_router_waiting_for_registry") == 1, what="the metric agrees")
         end_fault(registry, fault)
         here.wait_routed()
         router.wait_ready()

@@ -157,7 +157,7 @@ def test_unavailable_schema_pauses_only_its_partition(broker: Broker, prefix: st
     with here.router() as router:
         router.wait_not_ready("does not return schema 7")
         wait_until(lambda: [job.event_id for job in here.jobs()] == ["other"], what="the other partition is routed")
-        assert router.metric("signpost_router_waiting_for_registry") == 1
+        wait_until(lambda: router.metric("signpost_router_waiting_for_registry") == 1, what="the metric agrees")
         missing.clear()
         here.wait_routed()
         router.wait_ready()

@@ -80,7 +80,7 @@ def test_router_waits_for_a_stalled_registry(
     try:
         router = start_role(["router"], here.env)
         wait_until(lambda: "the schema registry does not respond" in router.get("/readyz")[1], what="/readyz says so")
-        assert router.metric("signpost_router_waiting_for_registry") == 1
+        wait_until(lambda: router.metric("signpost_router_waiting_for_registry") == 1, what="the metric agrees")
         assert router.get("/healthz")[0] == httpx.codes.OK
         since_s = time.monotonic()
         wait_until(lambda: time.monotonic() - since_s > MAX_POLL_INTERVAL_S + 2, what="the poll interval has passed")
@@ -92,7 +92,7 @@ def test_router_waits_for_a_stalled_registry(
 
     assert [job.event_id for job in here.jobs()] == ["evt_1"]
     assert here.dead() == []
-    assert router.metric("signpost_router_waiting_for_registry") == 0
+    wait_until(lambda: router.metric("signpost_router_waiting_for_registry") == 0, what="the metric agrees")
     logged = Counter(name for line in router.log_text().splitlines() for name in EVENTS if f'"{name}"' in line)
     assert logged == {"partitions.assigned": 1, "registry.disconnected": 1, "registry.connected": 1}
     assert router.terminate() == 0

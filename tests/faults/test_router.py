@@ -115,12 +115,12 @@ def test_router_waits_for_a_stopped_broker(own_broker: Broker, prefix: str) -> N
         )
         own_broker.stop()
         router.wait_not_ready("no broker responds")
-        assert router.metric("signpost_waiting_for_broker") == 1
+        wait_until(lambda: router.metric("signpost_waiting_for_broker") == 1, what="the metric agrees")
         own_broker.start()
         here.publish(event(f"b-{n}") for n in range(1_000))
         here.wait_routed(60)
         router.wait_ready()
-        assert router.metric("signpost_waiting_for_broker") == 0
+        wait_until(lambda: router.metric("signpost_waiting_for_broker") == 0, what="the metric agrees")
 
     jobs = Counter((job.event_id, job.subscription_id) for job in here.jobs())
     assert jobs.keys() == {
