@@ -247,9 +247,10 @@ class Gate:
 
 
 def _read_frame(source: socket.socket) -> bytes:
-    """Return the next frame with its size prefix; empty at the end of the connection."""
+    """Return the next frame with its size prefix; empty at the end of the connection, also in the middle of a frame."""
     head = _read(source, 4)
-    return head + _read(source, int.from_bytes(head, "big")) if head else b""
+    body = _read(source, int.from_bytes(head, "big"))
+    return head + body if body else b""
 
 
 def _read(source: socket.socket, size: int) -> bytes:
