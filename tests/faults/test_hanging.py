@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 
 import pytest
 from confluent_kafka import Consumer, IsolationLevel, KafkaException, Producer, TopicPartition
@@ -99,8 +100,10 @@ def test_hanging_transaction_is_aborted(own_broker: Broker, start_role: RoleStar
 
     receiver.wait_for(3)
     wait_until(lambda: role.metric("signpost_delivery_uncommitted_outcomes") == 0, what="all outcomes are committed")
-    ends = end_offsets(pipeline.bootstrap_servers, pipeline.names.outcomes, IsolationLevel.READ_UNCOMMITTED)
-    wait_until(
-        lambda: end_offsets(pipeline.bootstrap_servers, pipeline.names.outcomes) == ends, what="no transaction hangs"
-    )
+
+    def none_hangs() -> bool:
+        ends = partial(end_offsets, pipeline.bootstrap_servers, pipeline.names.outcomes)
+        return ends() == ends(IsolationLevel.READ_UNCOMMITTED)
+
+    wait_until(none_hangs, what="no transaction hangs")
     assert role.terminate() == 0
