@@ -64,12 +64,18 @@ class Up:
         self.state = state
         self.env = dict(env)
         self._start = start
-        self.process = self.start()
+        self._process: Role | None = None
 
-    def start(self) -> Role:
+    def start(self, *options: str) -> Up:
         """Start `signpost up`, again if it has ended."""
-        self.process = self._start(["up", "--state", str(self.state)], self.env)
-        return self.process
+        self._process = self._start(["up", "--state", str(self.state), *options], self.env)
+        return self
+
+    @property
+    def process(self) -> Role:
+        """The process of the last start."""
+        assert self._process is not None, "up has not been started"
+        return self._process
 
     @property
     def file(self) -> dict[str, Any]:
@@ -83,7 +89,9 @@ class Up:
         return [pid for pids in self.file["pids"].values() for pid in pids]
 
     def wait_ready(self) -> Up:
-        """Wait for the line `ready`. up.json of this start exists by then; an older one does not count."""
+        """Wait for the line `ready`; start it first if that was not done. An older up.json does not count."""
+        if self._process is None:
+            self.start()
 
         def ready() -> bool:
             if not self.process.is_alive():
@@ -220,6 +228,7 @@ def test_sigterm_drains_all_roles(up: Up) -> None:
 
 def test_sigterm_during_the_start_ends_up(up: Up) -> None:
     """SIGTERM during the start also ends up with exit code 0."""
+    up.start()
     wait_until(lambda: "broker:" in up.process.log_text(), what="the broker is named")
 
     assert up.process.terminate() == 0
@@ -321,10 +330,8 @@ def test_broker_that_cannot_start_again_ends_up(tmp_path: Path, start_role: Role
 def test_up_listens_where_the_settings_say(up: Up, start_role: RoleStarter, tmp_path: Path) -> None:
     """Status servers have the ports of the settings, counted up for further processes, and after a restart as well."""
     router, deliver = (free_ports_from(2) for _ in range(2))
-    up.process.kill()
     up.env |= {"SIGNPOST_ROUTER_LISTEN": f"127.0.0.1:{router}", "SIGNPOST_DELIVER_LISTEN": f"0.0.0.0:{deliver}"}
-    up.process = start_role(["up", "--state", str(up.state), "--deliver", "2"], up.env)
-    up.wait_ready()
+    up.start("--deliver", "2").wait_ready()
 
     addresses = {
         name: f"http://127.0.0.1:{port}"
@@ -368,8 +375,6 @@ def test_missing_sealing_key_is_refused_before_the_start(start_role: RoleStarter
 def test_subscription_whose_timeout_exceeds_the_drain_is_refused(up: Up, start_role: RoleStarter) -> None:
     """A `drain_timeout` that was lowered below what a subscription's timeout needs ends the start, with its name."""
     up.env["SIGNPOST_DRAIN_TIMEOUT"] = "65s"
-    up.process.kill()
-    up.start()
     up.wait_ready()
     arguments = ["--sender", "zenoo", "--customer", "acme", "--url", "http://127.0.0.1:9/hook", "--timeout", "1m"]
     up.run("subscriptions", "create", "sub-slow", *arguments)
