@@ -39,13 +39,15 @@ def _prepare_sqlite(connection: object, _record: object) -> None:
 
 # A database file gets its page layout (auto_vacuum) before its first table. In WAL mode readers never wait for the
 # writer. NORMAL survives the death of the process; after a power cut the last transactions may be missing, positions
-# included, and are read again.
+# included, and are read again. A batch changes up to some thousand pages, many of them the same as the batch before:
+# they are copied from the log into the file after 32 MiB, not after each batch.
 SQLITE_PRAGMAS: Final = (
     "PRAGMA auto_vacuum = INCREMENTAL",
     "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = NORMAL",
     "PRAGMA busy_timeout = 5000",
     "PRAGMA cache_size = -65536",
+    "PRAGMA wal_autocheckpoint = 8192",
 )
 
 

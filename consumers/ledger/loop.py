@@ -21,6 +21,7 @@ from consumers.kafka.threads import in_thread
 from consumers.kafka.topic_reader import Range, TopicReader
 from consumers.kafka.waiting_records import WaitingRecords
 from consumers.ledger.fold import fold
+from consumers.ledger.lookup import look_up
 from consumers.ledger.records import readers_of
 from consumers.ledger.rows import DAY_MS, Advance, Kept, Unwritten
 from consumers.ledger.source import LedgerSource, start_of
@@ -131,13 +132,16 @@ class LedgerLoop:
         """Take the records that arrive before the batch is due; without a database only stay in the group."""
         room = BATCH - self._unwritten.size if self._database_error is None else 0
         wait_s = max(0.0, min(_WAIT_S, self._due_s - now_s)) if self._has_advanced and room else _WAIT_S
-        for message in self._source.poll(wait_s, room):
-            if not self._has_advanced:
-                self._has_advanced = True
-                self._due_s = self._now_s() + BATCH_S
-            self._read[message.topic(), message.partition()] = message.offset() + 1
+        messages = self._source.poll(wait_s, room)
+        if messages and not self._has_advanced:
+            self._has_advanced = True
+            self._due_s = self._now_s() + BATCH_S
+        read, take, unwritten = self._read, self._take, self._unwritten
+        for message in messages:
+            topic = message.topic()
+            read[topic, message.partition()] = message.offset() + 1
             try:
-                self._take[message.topic()](message, self._unwritten)
+                take[topic](message, unwritten)
             except UnreadableRecord as error:
                 self._on_unreadable(message, error)
 
@@ -192,8 +196,8 @@ class LedgerLoop:
         }
 
         def write() -> bool:
-            job_ids = self._unwritten.job_ids()
-            self._writer.write(fold(self._unwritten, self._writer.known(job_ids, kept), advances, kept))
+            known = look_up(self._writer, self._unwritten.outcomes, kept)
+            self._writer.write(fold(self._unwritten, known, advances, kept))
             return True
 
         try:
@@ -243,5 +247,5 @@ class LedgerLoop:
         self._metrics.set_days_ahead(max(0.0, (self._prepared_until_ms - self._now_ms()) / DAY_MS))
         self._waiting.turn(now_s, unwritten_from)
         self._metrics.set_lag(self._waiting.by_topic(unwritten_from))
-        oldest_ms = min((one.attempt.recorded_at_ms for one in self._unwritten.outcomes[:1]), default=None)
+        oldest_ms = min((one.recorded_at_ms for one in self._unwritten.outcomes[:1]), default=None)
         self._metrics.set_lag_seconds(0.0 if oldest_ms is None else max(0, self._now_ms() - oldest_ms) / 1_000)

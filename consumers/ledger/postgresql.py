@@ -14,10 +14,12 @@ from sqlalchemy import BigInteger, Integer, LargeBinary, Table
 from consumers.kafka.positions import PartitionKey
 from consumers.ledger.database import away
 from consumers.ledger.rows import DAY_MS, Batch, Delivery, Kept
-from consumers.ledger.statements import APPENDED, UPSERTED, columns, delivery_of, on_conflict, rows_of
+from consumers.ledger.statements import UPSERTED, appended_rows, columns, delivery_of, on_conflict, upserted_rows
 from consumers.ledger.tables import DAILY, DELIVERIES, POSITIONS
 from consumers.ledger.writer import Overtaken
 
+# Compiling a statement would cost more than executing it.
+_SESSION: Final = "SET jit = off"
 _STAGE: Final = "CREATE TEMPORARY TABLE stage_{name} (LIKE {name} INCLUDING DEFAULTS) ON COMMIT DELETE ROWS"
 _UPSERTS: Final = {
     table: f"INSERT INTO {table.name} ({columns(table)}) SELECT {columns(table)} FROM stage_{table.name} "
@@ -50,26 +52,19 @@ class PostgresWriter:
             cursor.execute(f"SELECT {columns(POSITIONS)} FROM positions")
             return {(topic, number): offset for topic, number, offset in cursor.fetchall()}
 
-    def known(self, job_ids: Collection[str], kept: Kept) -> dict[str, Delivery]:
-        """Return those of the deliveries that exist, by job id."""
+    def known(self, job_ids: Collection[str], within: Kept) -> dict[str, Delivery]:
+        """Return those of the deliveries that exist and whose events were appended within the times, by job id."""
         with self._transaction() as cursor:
-            cursor.execute(_KNOWN, (list(job_ids), kept.begin_ms, kept.end_ms))
+            cursor.execute(_KNOWN, (list(job_ids), *within))
             return {delivery.job_id: delivery for delivery in map(delivery_of, cursor.fetchall())}
 
     def write(self, batch: Batch) -> None:
-        """Write a batch in one transaction. The rows of `positions` are locked first, in order of their keys."""
+        """Write a batch in one transaction, the positions first: their locks keep out other processes."""
         with self._transaction() as cursor:
-            for (topic, number), (expected, next_offset) in sorted(batch.advances.items()):
-                if expected is None:
-                    cursor.execute(_FIRST, (topic, number, next_offset))
-                else:
-                    cursor.execute(_ADVANCE, (next_offset, topic, number, expected))
-                if cursor.rowcount != 1:
-                    raise Overtaken(f"another process has written {topic} partition {number}")
-            for table, rows in rows_of(batch):
-                if table in APPENDED:
-                    copy_rows(cursor, table, table.name, rows)
-                    continue
+            _advance(cursor, batch)
+            for table, rows in appended_rows(batch):
+                copy_rows(cursor, table, table.name, rows)
+            for table, rows in upserted_rows(batch):
                 copy_rows(cursor, table, f"stage_{table.name}", rows)
                 cursor.execute(_UPSERTS[table])
 
@@ -108,6 +103,8 @@ class PostgresWriter:
                 self._connection = _connect(self._url)
             with self._connection.transaction(), self._connection.cursor(binary=True) as cursor:
                 yield cursor
+        except psycopg.errors.UniqueViolation as error:
+            raise Overtaken("another process has written a delivery of this batch") from error
         except psycopg.Error as error:
             if self._connection is not None and self._connection.broken:
                 self._connection.close()
@@ -116,9 +113,22 @@ class PostgresWriter:
 
 def _connect(url: str) -> psycopg.Connection:
     connection = psycopg.connect(url, autocommit=True, connect_timeout=5, application_name="signpost-ledger")
+    connection.execute(_SESSION)
     for table in UPSERTED:
         connection.execute(_STAGE.format(name=table.name))
     return connection
+
+
+def _advance(cursor: psycopg.Cursor[Any], batch: Batch) -> None:
+    """Advance all positions in one round trip."""
+    advances = sorted(batch.advances.items())
+    first: list[tuple[Any, ...]] = [(*key, to) for key, (expected, to) in advances if expected is None]
+    later: list[tuple[Any, ...]] = [(to, *key, expected) for key, (expected, to) in advances if expected is not None]
+    for statement, rows in ((_FIRST, first), (_ADVANCE, later)):
+        if rows:
+            cursor.executemany(statement, rows)
+            if cursor.rowcount != len(rows):
+                raise Overtaken("another process has written a partition of this batch")
 
 
 def copy_rows(cursor: psycopg.Cursor[Any], table: Table, target: str, rows: Iterable[tuple[Any, ...]]) -> None:

@@ -7,7 +7,8 @@ respond in that time, or refuses the request.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
+from math import ceil
 from typing import Final, NamedTuple
 
 from consumers.ledger.queries import (
@@ -48,7 +49,7 @@ class LedgerReads:
         """Return the totals of those subscriptions that have any, by id. They never expire."""
         wanted = list(ids)
         parts = (wanted[begin : begin + _MAX_IDS] for begin in range(0, len(wanted), _MAX_IDS))
-        return {row[0]: Totals(*row[1:]) for part in parts for row in self.connections.rows(totals_of(part))}
+        return {row[0]: Totals(*row[1:]) for part in parts for row in self.connections.rows(*totals_of(part))}
 
     def deliveries(
         self,
@@ -66,30 +67,36 @@ class LedgerReads:
         if states is not None and not states:
             return Page([], None)
         limit = max(1, min(limit, MAX_PAGE))
+        since_ms, until_ms = period
+        if after is not None:
+            until_ms = min(until_ms, after.appended_at_ms + 1)
         found: list[Delivery] = []
-        for window in _windows(scope, period, after):
+        # All deliveries of an event have the same time: its list is not divided.
+        days = None if isinstance(scope, OfEvent) else 1
+        while since_ms < until_ms and len(found) <= limit:
+            window = Period(since_ms if days is None else max(since_ms, until_ms - days * DAY_MS), until_ms)
             wanted = limit + 1 - len(found)
-            rows = self.connections.rows(deliveries_of(scope, window, states, after, wanted))
+            rows = self.connections.rows(*deliveries_of(scope, window, states, after, wanted))
             found += [Delivery(*row) for row in rows]
-            if len(found) > limit:
-                break
+            until_ms = window.since_ms
+            days = _next_days(days, len(rows), wanted)
         page = found[:limit]
         return Page(page, Cursor(page[-1].appended_at_ms, page[-1].job_id) if len(found) > limit else None)
 
     def delivery(self, job_id: str, period: Period) -> Delivery | None:
         """Return the delivery of a job whose event was appended within a period; None if there is none."""
-        rows = self.connections.rows(delivery_of(job_id, period))
+        rows = self.connections.rows(*delivery_of(job_id, period))
         return Delivery(*rows[0]) if rows else None
 
     def attempts(self, delivery: Delivery, until_ms: int) -> list[Attempt]:
         """Return the attempts of a delivery that were recorded before a time, newest first: the latest 1,000."""
-        return [Attempt(*row) for row in self.connections.rows(attempts_of(delivery, until_ms))]
+        return [Attempt(*row) for row in self.connections.rows(*attempts_of(delivery, until_ms))]
 
     def hours(self, subscription_id: str, period: Period) -> dict[RollupKey, Rollup]:
         """Return the numbers of a subscription by hour and result, for the hours that begin within a period."""
         return {
             RollupKey(*row[:3]): Rollup(row[3], row[4], list(row[5:]))
-            for row in self.connections.rows(hours_of(subscription_id, period))
+            for row in self.connections.rows(*hours_of(subscription_id, period))
         }
 
     def close(self) -> None:
@@ -97,19 +104,10 @@ class LedgerReads:
         self.connections.close()
 
 
-def _windows(scope: Scope, period: Period, after: Cursor | None) -> Iterator[Period]:
-    """Yield parts of a period, newest first: a day, six days, and the rest.
+def _next_days(days: int | None, rows: int, wanted: int) -> int | None:
+    """Return how many days to read next, None for all: twice as many as the missing rows take at the pace of the last.
 
-    Most pages are full after the first one. PostgreSQL takes longer to plan a query over 30 partitions than to execute
-    it. All deliveries of an event have the same time, so these are not divided.
+    Most pages are full after the newest day. PostgreSQL takes longer to plan a query over 30 partitions than to execute
+    it, but two such queries take longer than one.
     """
-    since_ms, until_ms = period
-    if after is not None:
-        until_ms = min(until_ms, after.appended_at_ms + 1)
-    for days in () if isinstance(scope, OfEvent) else (1, 6):
-        begin_ms = until_ms - days * DAY_MS
-        if begin_ms <= since_ms:
-            break
-        yield Period(begin_ms, until_ms)
-        until_ms = begin_ms
-    yield Period(since_ms, until_ms)
+    return ceil(2 * days * (wanted - rows) / rows) if days and rows else None

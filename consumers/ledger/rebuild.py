@@ -6,6 +6,7 @@ import structlog
 
 from consumers.kafka.topic_reader import Range, TopicReader, place_of
 from consumers.ledger.fold import fold
+from consumers.ledger.lookup import look_up
 from consumers.ledger.loop import BATCH
 from consumers.ledger.records import readers_of
 from consumers.ledger.rows import Kept, Unwritten
@@ -45,8 +46,7 @@ def rebuild(reader: TopicReader, writer: LedgerWriter, names: TopicNames, kept: 
 
 
 def _write(writer: LedgerWriter, unwritten: Unwritten, kept: Kept) -> int:
-    job_ids = unwritten.job_ids()
-    batch = fold(unwritten, writer.known(job_ids, kept), {}, kept)
+    batch = fold(unwritten, look_up(writer, unwritten.outcomes, kept), {}, kept)
     batch.totals = {}
     writer.write(batch)
     return unwritten.size

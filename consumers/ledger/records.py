@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from consumers.kafka.dead_letters import SourceRecord
-from consumers.ledger.rows import Attempt, DeadLetterRow, OperationRow, Recorded, Unwritten
+from consumers.ledger.rows import Attempt, DeadLetterRow, OperationRow, Unwritten
 from schemas.records.delivery import DeadLetterCodec, OutcomeCodec
 from schemas.records.health import decode_operation
 from schemas.records.topics import TopicNames
@@ -73,7 +73,7 @@ def readers_of(names: TopicNames) -> Mapping[str, Take]:
     return {names.outcomes: outcome, names.dead: letter, names.operations: operation}
 
 
-def recorded(partition: int, offset: int, recorded_at_ms: int, fields: Sequence[Any]) -> Recorded:
+def recorded(partition: int, offset: int, recorded_at_ms: int, fields: Sequence[Any]) -> Attempt:
     """Return the row of an outcome, given the fields in the order of the newest schema.
 
     Text loses its NUL characters, which PostgreSQL cannot store.
@@ -132,8 +132,9 @@ def recorded(partition: int, offset: int, recorded_at_ms: int, fields: Sequence[
         response_not_kept,
         job_partition,
         job_offset,
+        appended_at_ms,
     )
-    return Recorded(Attempt._make(row), appended_at_ms)
+    return Attempt._make(row)
 
 
 def _storable(text: str | None) -> str | None:

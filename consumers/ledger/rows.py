@@ -24,7 +24,10 @@ _MAX_RUN: Final = 62
 
 
 class Attempt(NamedTuple):
-    """One outcome: an attempt, or the end of a job without one. The body is in `jobs.0s`, at the job's place."""
+    """One outcome: an attempt, or the end of a job without one. The body is in `jobs.0s`, at the job's place.
+
+    `appended_at_ms` is that of its delivery, in Unix ms: together with the job id the key by which attempts are found.
+    """
 
     recorded_at_ms: int
     partition: int
@@ -49,6 +52,12 @@ class Attempt(NamedTuple):
     response_not_kept: int
     job_partition: int
     job_offset: int
+    appended_at_ms: int
+
+
+def bit_of(run: int) -> int:
+    """Return the bit of a run in `ended_runs`. All runs above 62 share one."""
+    return 1 << min(run, _MAX_RUN)
 
 
 @dataclass(slots=True)
@@ -80,7 +89,7 @@ class Delivery:
 
     def end(self, run: int) -> bool:
         """Mark a run as ended; False if it had ended already."""
-        bit = 1 << min(run, _MAX_RUN)
+        bit = bit_of(run)
         if self.ended_runs & bit:
             return False
         self.ended_runs |= bit
@@ -88,7 +97,7 @@ class Delivery:
 
     def has_ended(self, run: int) -> bool:
         """Return whether a run has ended."""
-        return bool(self.ended_runs & (1 << min(run, _MAX_RUN)))
+        return bool(self.ended_runs & bit_of(run))
 
 
 class DeadLetterRow(NamedTuple):
@@ -187,6 +196,12 @@ class Kept(NamedTuple):
         """Return the time of a row; None if the row is too old."""
         return None if at_ms < self.begin_ms else min(at_ms, self.end_ms - 1)
 
+    def around(self, day: int) -> Kept:
+        """Return those of the times that belong to a day, the day before or the day after. Days count from 1970."""
+        last = self.end_ms // DAY_MS - 1
+        begin = min(day, last) - 1
+        return Kept(max(self.begin_ms, begin * DAY_MS), min(self.end_ms, (begin + 3) * DAY_MS))
+
 
 class Advance(NamedTuple):
     """An advance of a position: from the offset in the database (None: nothing yet) to the next one to read."""
@@ -197,29 +212,23 @@ class Advance(NamedTuple):
 
 @dataclass(slots=True)
 class Batch:
-    """All rows of one database transaction."""
+    """All rows of one database transaction. `deliveries` are new ones; those of `known_deliveries` exist already."""
 
     attempts: list[Attempt]
     dead_letters: list[DeadLetterRow]
     operations: list[OperationRow]
     deliveries: list[Delivery]
+    known_deliveries: list[Delivery]
     rollups: Mapping[RollupKey, Rollup]
     totals: Mapping[str, Totals]
     advances: Mapping[tuple[str, int], Advance]
-
-
-class Recorded(NamedTuple):
-    """A decoded outcome: its row, and when the broker appended its event, in Unix ms."""
-
-    attempt: Attempt
-    appended_at_ms: int
 
 
 @dataclass(slots=True)
 class Unwritten:
     """Records that were read and are not in the database yet."""
 
-    outcomes: list[Recorded] = field(default_factory=list)
+    outcomes: list[Attempt] = field(default_factory=list)
     dead_letters: list[DeadLetterRow] = field(default_factory=list)
     operations: list[OperationRow] = field(default_factory=list)
 
@@ -227,7 +236,3 @@ class Unwritten:
     def size(self) -> int:
         """Number of records."""
         return len(self.outcomes) + len(self.dead_letters) + len(self.operations)
-
-    def job_ids(self) -> set[str]:
-        """Return the ids of the jobs of all outcomes."""
-        return {outcome.attempt.job_id for outcome in self.outcomes}

@@ -12,7 +12,15 @@ from typing import Final
 from consumers.kafka.positions import PartitionKey
 from consumers.ledger.database import SQLITE_PRAGMAS, away
 from consumers.ledger.rows import Batch, Delivery, Kept
-from consumers.ledger.statements import APPENDED, UPSERTED, columns, delivery_of, on_conflict, rows_of
+from consumers.ledger.statements import (
+    APPENDED,
+    UPSERTED,
+    appended_rows,
+    columns,
+    delivery_of,
+    on_conflict,
+    upserted_rows,
+)
 from consumers.ledger.tables import DAILY, DELIVERIES, POSITIONS, columns_of
 from consumers.ledger.writer import Overtaken
 
@@ -21,15 +29,13 @@ _SLICE: Final = 2_000
 _PAGES: Final = 500
 INSERTS: Final = {
     table: f"INSERT INTO {table.name} ({columns(table)}) VALUES ({', '.join('?' * len(columns_of(table)))})"
-    for table in (*APPENDED, *UPSERTED, POSITIONS)
+    for table in {*APPENDED, *UPSERTED, POSITIONS}
 }
 _FIRST: Final = f"{INSERTS[POSITIONS]} ON CONFLICT DO NOTHING"
-_WRITES: Final = {table: INSERTS[table] for table in APPENDED} | {
-    table: f"{INSERTS[table]} {on_conflict(table)}" for table in UPSERTED
-}
+_UPSERTS: Final = {table: f"{INSERTS[table]} {on_conflict(table)}" for table in UPSERTED}
 _KNOWN: Final = (
     f"SELECT {columns(DELIVERIES)} FROM deliveries "
-    "WHERE job_id IN (SELECT value FROM json_each(?)) AND appended_at_ms >= ?"
+    "WHERE job_id IN (SELECT value FROM json_each(?)) AND appended_at_ms >= ? AND appended_at_ms < ?"
 )
 _ADVANCE: Final = 'UPDATE positions SET next_offset = ? WHERE topic = ? AND "partition" = ? AND next_offset = ?'
 
@@ -49,10 +55,10 @@ class SqliteWriter:
             rows = self._connection.execute(f"SELECT {columns(POSITIONS)} FROM positions")
             return {(topic, number): offset for topic, number, offset in rows}
 
-    def known(self, job_ids: Collection[str], kept: Kept) -> dict[str, Delivery]:
-        """Return those of the deliveries that exist, by job id."""
+    def known(self, job_ids: Collection[str], within: Kept) -> dict[str, Delivery]:
+        """Return those of the deliveries that exist and whose events were appended within the times, by job id."""
         with _translated():
-            rows = self._connection.execute(_KNOWN, (json.dumps(list(job_ids)), kept.begin_ms))
+            rows = self._connection.execute(_KNOWN, (json.dumps(list(job_ids)), *within))
             return {delivery.job_id: delivery for delivery in map(delivery_of, rows)}
 
     def write(self, batch: Batch) -> None:
@@ -60,8 +66,10 @@ class SqliteWriter:
         with _translated(), self._transaction():
             for (topic, number), (expected, next_offset) in batch.advances.items():
                 self._advance(topic, number, expected, next_offset)
-            for table, rows in rows_of(batch):
-                self._connection.executemany(_WRITES[table], rows)
+            for table, rows in appended_rows(batch):
+                self._connection.executemany(INSERTS[table], rows)
+            for table, rows in upserted_rows(batch):
+                self._connection.executemany(_UPSERTS[table], rows)
 
     def keep(self, kept: Kept) -> bool:
         """Remove a slice of each table's oldest rows; their pages return to the file system in slices as well.
@@ -112,5 +120,7 @@ class SqliteWriter:
 def _translated() -> Iterator[None]:
     try:
         yield
+    except sqlite3.IntegrityError as error:
+        raise Overtaken("another process has written a delivery of this batch") from error
     except sqlite3.Error as error:
         raise away(error) from error

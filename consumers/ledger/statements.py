@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from sqlalchemy import Table
 
-from consumers.ledger.rows import Batch, Delivery, Rollup, RollupKey, Totals
+from consumers.ledger.rows import Batch, Delivery, Totals
 from consumers.ledger.tables import ATTEMPTS, DEAD_LETTERS, DELIVERIES, OPERATIONS, ROLLUPS, TOTALS, columns_of
 
 # The latest attempt wins. An older one may arrive later: a subscription's jobs can move between delivery processes.
 _LATEST: Final = ("last_at_ms", "last_status", "last_error")
 _IS_LATER: Final = "excluded.last_at_ms >= coalesce(totals.last_at_ms, excluded.last_at_ms)"
+_OF_EVENT: Final = ("subscription_id", "customer_id", "sender", "event_type", "event_id")
 
 
 def columns(table: Table) -> str:
@@ -22,9 +23,13 @@ def columns(table: Table) -> str:
 
 
 def on_conflict(table: Table) -> str:
-    """Return what happens to a row that exists: a delivery is replaced, numbers are added."""
+    """Return what happens to a row that exists: numbers are added; a delivery keeps its event and subscription.
+
+    SQLite writes each index again that has one of the named columns, also if the value is the same.
+    """
     key = [column.name for column in table.primary_key.columns]
-    updates = ", ".join(f'"{name}" = {_updated(table, name)}' for name in columns_of(table) if name not in key)
+    fixed = {*key, *_OF_EVENT} if table is DELIVERIES else set(key)
+    updates = ", ".join(f'"{name}" = {_updated(table, name)}' for name in columns_of(table) if name not in fixed)
     return f"ON CONFLICT ({', '.join(key)}) DO UPDATE SET {updates}"
 
 
@@ -36,29 +41,35 @@ def _updated(table: Table, name: str) -> str:
     return f'{table.name}."{name}" + excluded."{name}"'
 
 
-# Rows of these tables are only added; those of the others may exist.
-APPENDED: Final = (ATTEMPTS, DEAD_LETTERS, OPERATIONS)
+# Rows of these tables are only added. Those of the others may exist; deliveries are in both.
+APPENDED: Final = (ATTEMPTS, DEAD_LETTERS, OPERATIONS, DELIVERIES)
 UPSERTED: Final = (DELIVERIES, ROLLUPS, TOTALS)
+Rows: TypeAlias = list[tuple[Table, Sequence[tuple[Any, ...]]]]
 _delivery_row: Callable[[Delivery], tuple[Any, ...]] = attrgetter(*columns_of(DELIVERIES))
 _totals_row: Callable[[Totals], tuple[Any, ...]] = attrgetter(*columns_of(TOTALS)[1:])
 
 
-def rows_of(batch: Batch) -> list[tuple[Table, Iterable[tuple[Any, ...]]]]:
-    """Return the rows of a batch by table, in the order of the columns."""
-    return [
+def appended_rows(batch: Batch) -> Rows:
+    """Return the rows of a batch that are new, in the order of the columns, for each table that gets any."""
+    rows: Rows = [
         (ATTEMPTS, batch.attempts),
         (DEAD_LETTERS, batch.dead_letters),
         (OPERATIONS, batch.operations),
-        (DELIVERIES, map(_delivery_row, batch.deliveries)),
-        (ROLLUPS, (_rollup_row(key, rollup) for key, rollup in batch.rollups.items())),
-        (TOTALS, ((id_, *_totals_row(total)) for id_, total in batch.totals.items())),
+        (DELIVERIES, list(map(_delivery_row, batch.deliveries))),
     ]
+    return [one for one in rows if one[1]]
 
 
-def _rollup_row(key: RollupKey, rollup: Rollup) -> tuple[Any, ...]:
-    return (*key, rollup.count, rollup.duration_us, *rollup.buckets)
+def upserted_rows(batch: Batch) -> Rows:
+    """Return the rows of a batch that may exist, in the order of the columns, for each table that gets any."""
+    rows: Rows = [
+        (DELIVERIES, list(map(_delivery_row, batch.known_deliveries))),
+        (ROLLUPS, [(*key, one.count, one.duration_us, *one.buckets) for key, one in batch.rollups.items()]),
+        (TOTALS, [(id_, *_totals_row(total)) for id_, total in batch.totals.items()]),
+    ]
+    return [one for one in rows if one[1]]
 
 
 def delivery_of(row: Iterable[Any]) -> Delivery:
-    """Return a delivery from its row."""
-    return Delivery(**dict(zip(columns_of(DELIVERIES), row, strict=True)))
+    """Return a delivery from its row, whose columns are in the order of the fields."""
+    return Delivery(*row)

@@ -24,8 +24,8 @@ class LedgerWriter(Protocol):
     def positions(self) -> dict[PartitionKey, int]:
         """Return the next offset of each partition that has one."""
 
-    def known(self, job_ids: Collection[str], kept: Kept) -> dict[str, Delivery]:
-        """Return those of the deliveries that exist, by job id."""
+    def known(self, job_ids: Collection[str], within: Kept) -> dict[str, Delivery]:
+        """Return those of the deliveries that exist and whose events were appended within the times, by job id."""
 
     def write(self, batch: Batch) -> None:
         """Write a batch in one transaction, positions included; Overtaken if a position is not the expected one."""

@@ -15,7 +15,7 @@ from uuid import uuid4
 import psycopg
 from sqlalchemy import Table
 
-from consumers.ledger.database import SQLITE, engine_of, migrate
+from consumers.ledger.database import SQLITE, SQLITE_PRAGMAS, engine_of, migrate
 from consumers.ledger.postgresql import PostgresWriter, copy_rows
 from consumers.ledger.rows import Kept
 from consumers.ledger.sqlite import INSERTS
@@ -148,7 +148,8 @@ def _plain(written: str, url: str) -> dict[str, float]:
 def _executemany(url: str, rows: dict[Table, list[tuple[Any, ...]]], batches: int) -> None:
     path = url.removeprefix("sqlite:///")
     with closing(sqlite3.connect(path)) as connection:
-        connection.execute("PRAGMA synchronous = NORMAL")
+        for pragma in SQLITE_PRAGMAS:
+            connection.execute(pragma)
         for number in range(batches):
             with connection:
                 for table, all_rows in rows.items():

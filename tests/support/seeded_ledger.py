@@ -50,7 +50,7 @@ _FILLS: Final[tuple[LiteralString, ...]] = (
     SELECT at_ms + number * 60, i %% 12, i, job_id, 0, number, {_NAMED}, %(sender)s, %(event_type)s, event_id,
         CASE WHEN number < 6 AND state = 'dead' THEN 'retry' ELSE state END, '',
         CASE state WHEN 'delivered' THEN 200 ELSE 503 END, NULL, 'hooks.example.com', at_ms + number * 50, 20000, NULL,
-        CASE state WHEN 'delivered' THEN NULL ELSE 'try again later'::bytea END, 0, i %% 12, i
+        CASE state WHEN 'delivered' THEN NULL ELSE 'try again later'::bytea END, 0, i %% 12, i, at_ms
     FROM seeds, generate_series(1, CASE state WHEN 'dead' THEN 6 ELSE 1 END) AS number
     """,
     """

@@ -12,8 +12,9 @@ import psycopg
 
 from consumers.ledger.database import migrate
 from consumers.ledger.fold import fold
+from consumers.ledger.lookup import look_up
 from consumers.ledger.postgresql import PostgresWriter
-from consumers.ledger.rows import Advance, Kept, Recorded, Unwritten
+from consumers.ledger.rows import Advance, Attempt, Kept, Unwritten
 from consumers.ledger.sqlite import SqliteWriter
 from consumers.ledger.writer import LedgerWriter
 from tests.unit.ledger.test_fold import KEPT
@@ -62,9 +63,9 @@ class Database:
             connection.commit()
 
     def write(
-        self, writer: LedgerWriter, *outcomes: Recorded, expected: int | None, next_offset: int, kept: Kept = KEPT
+        self, writer: LedgerWriter, *outcomes: Attempt, expected: int | None, next_offset: int, kept: Kept = KEPT
     ) -> None:
         """Write a batch of partition 3."""
         unwritten = Unwritten(list(outcomes))
-        known = writer.known(unwritten.job_ids(), kept)
+        known = look_up(writer, unwritten.outcomes, kept)
         writer.write(fold(unwritten, known, {(TOPIC, 3): Advance(expected, next_offset)}, kept))

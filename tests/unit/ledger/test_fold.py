@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 
 from consumers.ledger.fold import fold
 from consumers.ledger.records import recorded
-from consumers.ledger.rows import BUCKETS, DAY_MS, HOUR_MS, Batch, Delivery, Kept, Recorded, Unwritten
+from consumers.ledger.rows import BUCKETS, DAY_MS, HOUR_MS, Attempt, Batch, Delivery, Kept, Unwritten
 
 NOW_MS = 1_771_236_060_000
 KEPT = Kept.at(NOW_MS, 30)
 
 
-def outcome(offset: int = 0, *, recorded_at_ms: int = NOW_MS, **fields: Any) -> Recorded:
+def outcome(offset: int = 0, *, recorded_at_ms: int = NOW_MS, **fields: Any) -> Attempt:
     """Return a delivered first attempt of `job-1`, with other fields."""
     record = {
         "job_id": "job-1",
@@ -49,18 +49,18 @@ def outcome(offset: int = 0, *, recorded_at_ms: int = NOW_MS, **fields: Any) -> 
     return recorded(3, offset, recorded_at_ms, [*(record | fields).values()])
 
 
-def retry(offset: int = 0, **fields: Any) -> Recorded:
+def retry(offset: int = 0, **fields: Any) -> Attempt:
     """Return an attempt that got a 503 and is tried again."""
     failed = {"state": "retry", "reason": "status", "status": 503, "next_due_at_ms": NOW_MS + 60_000}
     return outcome(offset, **(failed | fields))
 
 
-def cancelled(offset: int = 0, **fields: Any) -> Recorded:
+def cancelled(offset: int = 0, **fields: Any) -> Attempt:
     """Return the end of a job without an attempt."""
     return outcome(offset, **({"state": "cancelled", "reason": "paused", "status": None, "duration_us": 0} | fields))
 
 
-def folded(*outcomes: Recorded, known: dict[str, Delivery] | None = None) -> Batch:
+def folded(*outcomes: Attempt, known: dict[str, Delivery] | None = None) -> Batch:
     """Return the rows of a batch."""
     return fold(Unwritten(list(outcomes)), known or {}, {}, KEPT)
 
@@ -98,7 +98,8 @@ def test_run_that_ended_in_an_earlier_batch_does_not_count_again() -> None:
     batch = folded(outcome(1), retry(2, attempt=1), known={"job-1": known})
 
     assert batch.totals["sub-1"].delivered == 0
-    assert batch.deliveries[0].state == "delivered"
+    assert batch.deliveries == []
+    assert batch.known_deliveries[0].state == "delivered"
 
 
 def test_each_run_counts_as_a_delivery_of_its_own() -> None:
@@ -182,8 +183,31 @@ def test_times_of_a_wrong_clock_stay_within_the_days_to_come() -> None:
 
     last = KEPT.end_ms - 1
     assert batch.attempts[0].recorded_at_ms == last
-    assert batch.deliveries[0].appended_at_ms == last
+    assert batch.deliveries[0].appended_at_ms == batch.attempts[0].appended_at_ms == last
     assert [key.hour_ms for key in batch.rollups] == [last // HOUR_MS * HOUR_MS]
+
+
+def test_attempts_have_the_time_of_their_delivery() -> None:
+    """A job that was repeated may have another time: its attempts get that of the row by which they are found."""
+    [known] = folded(outcome()).deliveries
+    later = NOW_MS + HOUR_MS
+
+    within = folded(outcome(), outcome(1, appended_at_ms=later))
+    after = folded(outcome(1, appended_at_ms=later), known={"job-1": known})
+
+    assert [row.appended_at_ms for row in within.attempts] == [known.appended_at_ms] * 2
+    assert [row.appended_at_ms for row in after.attempts] == [known.appended_at_ms]
+    assert [row.offset for row in within.attempts] == [0, 1]
+
+
+def test_deliveries_of_a_batch_are_new_or_known() -> None:
+    """A delivery that exists is changed, all others are added; each one is in the batch once."""
+    [known] = folded(retry()).deliveries
+
+    batch = folded(outcome(1, attempt=2), retry(2, job_id="job-2"), outcome(3, job_id="job-2"), known={"job-1": known})
+
+    assert [(one.job_id, one.state, one.attempts) for one in batch.known_deliveries] == [("job-1", "delivered", 2)]
+    assert [(one.job_id, one.state, one.attempts) for one in batch.deliveries] == [("job-2", "delivered", 2)]
 
 
 def test_text_has_no_nul_characters() -> None:

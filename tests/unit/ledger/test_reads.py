@@ -77,7 +77,7 @@ def test_lists_are_newest_first_and_pages_leave_nothing_out(database: Database, 
     ]
     with closing(database.writer()) as writer:
         database.write(writer, *rows, expected=None, next_offset=23)
-    order = [(-row.appended_at_ms, row.attempt.job_id, row.attempt.state) for row in rows]
+    order = [(-row.appended_at_ms, row.job_id, row.state) for row in rows]
     order.sort(key=lambda row: row[1], reverse=True)
     order.sort(key=lambda row: row[0])
 
@@ -116,7 +116,7 @@ def test_pages_over_many_days_leave_nothing_out(database: Database, reads: Ledge
                     OfSubscription("sub-1"), period._replace(until_ms=until_ms), after=page.next, limit=limit
                 )
                 found += page.deliveries
-            wanted = [row.attempt.job_id for row in rows if row.appended_at_ms < until_ms]
+            wanted = [row.job_id for row in rows if row.appended_at_ms < until_ms]
             assert [one.job_id for one in found] == wanted
 
 

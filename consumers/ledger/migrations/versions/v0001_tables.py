@@ -11,6 +11,7 @@ revision = "0001"
 down_revision = None
 
 BUCKETS = 7
+TEXT = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 
 
 def upgrade() -> None:
@@ -41,8 +42,9 @@ def _create_records() -> None:
         _big("response_not_kept"),
         _number("job_partition"),
         _big("job_offset"),
+        _big("appended_at_ms"),
     )
-    op.create_index("attempts_by_job", "attempts", ["job_id"])
+    op.create_index("attempts_by_delivery", "attempts", ["appended_at_ms", "job_id"])
     _create(
         "dead_letters",
         "recorded_at_ms",
@@ -92,7 +94,7 @@ def _create_deliveries() -> None:
         sa.PrimaryKeyConstraint("job_id", "appended_at_ms"),
     )
     op.create_index("deliveries_by_subscription", "deliveries", ["subscription_id", "state", "appended_at_ms"])
-    op.create_index("deliveries_by_customer", "deliveries", ["sender", "customer_id", "state", "appended_at_ms"])
+    op.create_index("deliveries_by_customer", "deliveries", ["customer_id", "sender", "state", "appended_at_ms"])
     op.create_index("deliveries_by_event", "deliveries", ["event_id"])
 
 
@@ -140,7 +142,7 @@ def _last_attempt() -> tuple[sa.Column[Any], ...]:
 
 
 def _text(name: str, *, nullable: bool = False) -> sa.Column[str]:
-    return sa.Column(name, sa.Text, nullable=nullable)
+    return sa.Column(name, TEXT, nullable=nullable)
 
 
 def _number(name: str, *, nullable: bool = False) -> sa.Column[int]:

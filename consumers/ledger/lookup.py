@@ -1,0 +1,33 @@
+"""Looks up those deliveries of a batch that exist already, in few of the days that are kept.
+
+PostgreSQL searches each partition of the asked days for each job, so searching all days would cost more than writing.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from consumers.ledger.rows import DAY_MS, Attempt, Delivery, Kept
+from consumers.ledger.writer import LedgerWriter
+
+
+def look_up(writer: LedgerWriter, outcomes: Sequence[Attempt], kept: Kept) -> dict[str, Delivery]:
+    """Return those of the deliveries of outcomes that exist, by job id.
+
+    A delivery is searched in the day of its event and the days next to it. A job that was repeated can have another
+    time: if a topic of events keeps the timestamps of producers, the time is when the router read the event, and a
+    killed router reads it again. A retry or a later run that is not there is searched in all days.
+    """
+    days: defaultdict[int, set[str]] = defaultdict(set)
+    for outcome in outcomes:
+        days[outcome.appended_at_ms // DAY_MS].add(outcome.job_id)
+    found: dict[str, Delivery] = {}
+    for day, job_ids in days.items():
+        within = kept.around(day)
+        if within.begin_ms < within.end_ms:
+            found |= writer.known(job_ids, within)
+    missing = {outcome.job_id for outcome in outcomes if outcome.attempt > 1 or outcome.run > 0} - found.keys()
+    if missing:
+        missing -= {outcome.job_id for outcome in outcomes if outcome.attempt == 1 and outcome.run == 0}
+    return found | writer.known(missing, kept) if missing else found
