@@ -86,16 +86,24 @@ class CompactedLog(Generic[T]):
         """Read up to the current end of committed records."""
         if not self._records:
             self._assign()
-        self.read_to(self._ends(range(self.partitions), IsolationLevel.READ_COMMITTED))
+        self.read_to(self.ends())
 
-    def read_all_of(self, partition: int) -> None:
-        """Read a partition up to its high watermark; this waits for the end of open transactions."""
-        self.read_to(self._ends([partition], IsolationLevel.READ_UNCOMMITTED))
+    def ends(self) -> dict[int, int]:
+        """Return the current end of committed records of each partition; Unavailable. Any thread may call it."""
+        return self._ends(range(self.partitions), IsolationLevel.READ_COMMITTED)
+
+    def high_watermark(self, partition: int) -> int:
+        """Return the end of a partition, behind open transactions; Unavailable. Any thread may call it."""
+        return self._ends([partition], IsolationLevel.READ_UNCOMMITTED)[partition]
+
+    def has_read(self, partition: int, end: int) -> bool:
+        """Return whether a partition has been read up to this offset."""
+        return self._positions.get(partition, 0) >= end
 
     def read_to(self, ends: Mapping[int, int]) -> None:
         """Read until each partition has reached its end; Unavailable after the timeout."""
         deadline = self._monotonic() + self._timeout_s
-        while any(self._positions.get(partition, 0) < end for partition, end in ends.items()):
+        while not all(self.has_read(partition, end) for partition, end in ends.items()):
             message = self._consumer.poll(0.1)
             if message is not None:
                 self._take_all([message, *self._consumer.consume(_BATCH, 0)])
