@@ -23,7 +23,7 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._listoffsets import OffsetSpec
 
-from schemas.catalog.errors import Unavailable, UnreadableRecord
+from schemas.catalog.errors import NoResponse, Unavailable, UnreadableRecord
 from schemas.settings.kafka_properties import whole_topic_config
 
 _EARLIEST: Final = OffsetSpec.earliest()  # type: ignore[no-untyped-call]  # the library leaves it without types
@@ -108,7 +108,7 @@ class CompactedLog(Generic[T]):
             if message is not None:
                 self._take_all([message, *self._consumer.consume(_BATCH, 0)])
             if self._monotonic() > deadline:
-                raise Unavailable(f"{self.topic} could not be read to its end within {self._timeout_s:g} s")
+                raise NoResponse(f"{self.topic} could not be read to its end within {self._timeout_s:g} s")
 
     def follow(self, wait_s: float) -> None:
         """Wait at most `wait_s` for new records, and read those that have arrived. `read` has to be called first."""
@@ -175,11 +175,11 @@ class CompactedLog(Generic[T]):
             try:
                 return {one.partition: _offset_of(future.result(_LOST_S)) for one, future in futures.items()}
             except TimeoutError as error:
-                raise Unavailable(f"the offsets of {self.topic} could not be read: no response") from error
+                raise NoResponse(f"the offsets of {self.topic} could not be read: no response") from error
             except KafkaException as error:
                 # A partition that was just created, or is moving, has no leader for a moment.
                 if self._monotonic() > deadline:
-                    raise Unavailable(f"the offsets of {self.topic} could not be read: {_name_of(error)}") from error
+                    raise NoResponse(f"the offsets of {self.topic} could not be read: {_name_of(error)}") from error
             self._sleep(0.05)
             self._refresh_metadata()
 
