@@ -228,8 +228,8 @@ class PartitionOwner:
                 return self._monotonic() < not_before_s
             case _Reading(end):
                 return not self._log.has_read(partition, end)
-            case _TakingOver(call) | _Committing(call):
-                return not call.done()
+            case _TakingOver() | _Committing():
+                return not step.call.done()
             case _ as never:
                 assert_never(never)
 

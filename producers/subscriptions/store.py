@@ -148,8 +148,8 @@ class SubscriptionStore:
             self._writer.read()
             self._on_connected()
         self._begin_to_catch_up()
-        self._begin_batches()
         try:
+            self._begin_batches()
             ended = self._writer.turn(_FOLLOW_S if self._catch_up is None else _CATCHING_UP_S)
         except Unavailable:
             raise
