@@ -116,7 +116,6 @@ class _UnderWay:
     deadline_s: float
     step: _Step
     read_s: float = 0.0  # how long the last reading took
-    error: KafkaException | Unavailable | None = None  # of the last try
 
 
 class PartitionOwner:
@@ -217,10 +216,10 @@ class PartitionOwner:
                 write.step = following
         except (KafkaException, Unavailable) as error:
             return self._try_again(partition, write, error)
-        if self._monotonic() <= write.deadline_s:
-            return None
-        self._drop(partition)  # the next write fences what may still be under way
-        return self._unconfirmed(write.error or Unavailable("the brokers did not respond in time"))
+        if isinstance(write.step, _Reading) and self._monotonic() > write.step.since_s + self._timeout_s:
+            late = NoResponse(f"it could not be read to its end within {self._timeout_s:g} s")
+            return self._try_again(partition, write, late)
+        return None
 
     def _waits(self, partition: int, step: _Step) -> bool:
         match step:
@@ -264,7 +263,6 @@ class PartitionOwner:
     def _try_again(self, partition: int, write: _UnderWay, error: KafkaException | Unavailable) -> Unavailable | None:
         """Let a write start again after a backoff; return its error if that is hopeless, or there is no time left."""
         self._drop(partition)
-        write.error = error
         if cause_of(error).code() in _HOPELESS:
             return self._unconfirmed(error, Unavailable)
         now_s = self._monotonic()
