@@ -237,17 +237,17 @@ class SubscriptionStore:
                 request.done.set_exception(result)
         for result in ended.results:
             if isinstance(result, NoResponse):
-                self._refuse_waiting(ended.partition, result)
+                self._refuse_waiting(ended.partition)
                 break
             if isinstance(result, Exception) and not isinstance(result, SignpostError):
                 raise result
 
-    def _refuse_waiting(self, partition: int, error: NoResponse) -> None:
+    def _refuse_waiting(self, partition: int) -> None:
         """Answer the requests that wait for a partition that does not respond: their clients know best what to do."""
         waiting = [self._waiting.popleft() for _ in range(len(self._waiting))]
         self._waiting.extendleft(request for request in reversed(waiting) if request.partition != partition)
         refused = [request for request in waiting if request.partition == partition]
-        _fail_waiting(refused, NoResponse(f"nothing was written, as an earlier change got no response: {error}"))
+        _fail_waiting(refused, NoResponse("nothing was written: an earlier change to the same partition got no response"))
 
     def _on_connected(self) -> None:
         if self._disconnected:
