@@ -247,7 +247,7 @@ class SubscriptionStore:
         waiting = [self._waiting.popleft() for _ in range(len(self._waiting))]
         self._waiting.extendleft(request for request in reversed(waiting) if request.partition != partition)
         refused = [request for request in waiting if request.partition == partition]
-        _fail_waiting(refused, NoResponse("nothing was written: an earlier change to the same partition got no response"))
+        _fail_waiting(refused, NoResponse("nothing was written: an earlier change to its partition got no response"))
 
     def _on_connected(self) -> None:
         if self._disconnected:
