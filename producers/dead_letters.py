@@ -8,13 +8,14 @@ blocks the readers of the topic.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Final, Protocol, TypeAlias
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from schemas.catalog.errors import Unavailable, UnreadableRecord
+from schemas.catalog.errors import NoResponse, Unavailable, UnreadableRecord
 from schemas.records.delivery import UNKNOWN_OFFSET, DeadLetter, Job, JobCodec
 from schemas.records.job_record import HEAD_FIELDS
 from schemas.records.topics import FIRST, RECORD_OVERHEAD, TopicNames
@@ -23,6 +24,7 @@ ANY_PARTITION: Final = -1
 _FIRST_ATTEMPT: Final = 1
 _TIMEOUT_MS: Final = 30_000
 _FULL_QUEUE_WAIT_S: Final = 0.1
+_LOST_AFTER_S: Final = _TIMEOUT_MS / 1_000 + 10.0  # the client ends each message in time, unless it has lost it
 # The fields from `sender` on, which the tail of a job record contains.
 _SHARED: Final = tuple(field.name for field in fields(Job))[HEAD_FIELDS:]
 
@@ -158,12 +160,15 @@ class RetryWriter:
 
         for record in records:
             self._produce(record, delivered(record))
-        self._producer.flush()  # each message ends within message.timeout.ms
+        lost = self._producer.flush(_LOST_AFTER_S)
         if failures:
             first, error = failures[0]
             raise Unavailable(f"{len(failures)} could not be written: {first.id} to {first.topic}: {error.str()}")
+        if lost:
+            raise _no_response(lost)
 
     def _produce(self, record: PlannedRetry, delivered: Callable[[KafkaError | None, Message], None]) -> None:
+        lost_s = time.monotonic() + _LOST_AFTER_S
         while True:
             try:
                 self._producer.produce(
@@ -175,9 +180,11 @@ class RetryWriter:
                     on_delivery=delivered,
                 )
             except BufferError:  # the queue is full: wait for delivery reports
+                if time.monotonic() > lost_s:
+                    raise _no_response(len(self._producer)) from None
                 self._producer.poll(_FULL_QUEUE_WAIT_S)
             except KafkaException as error:
-                self._producer.flush()
+                self._producer.flush(_LOST_AFTER_S)
                 raise Unavailable(f"{record.id} to {record.topic}: {error.args[0].str()}") from error
             else:
                 self._producer.poll(0)
@@ -186,3 +193,7 @@ class RetryWriter:
 
 def _place(letter: DeadLetter) -> str:
     return f"{letter.topic}:{letter.partition}:{letter.offset}"
+
+
+def _no_response(records: int) -> NoResponse:
+    return NoResponse(f"no response of the brokers for {records} records, which may be written or not")

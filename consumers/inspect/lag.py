@@ -16,7 +16,7 @@ from confluent_kafka.admin import AdminClient
 
 from consumers.delivery.partitions.progress import Position, Progress
 from consumers.inspect.scan import Scanner, time_of
-from consumers.kafka.admin import TIMEOUT_S
+from consumers.kafka.admin import TIMEOUT_S, result
 from consumers.kafka.positions import PartitionKey, PartitionOffsets
 from consumers.kafka.topic_reader import Range, place_of
 from schemas.catalog.errors import Unavailable, UnreadableRecord
@@ -211,12 +211,14 @@ def _of_partition(number: int, count: _Count | None, due_ms: Callable[[Message],
 
 
 def _describe(admin: AdminClient, name: str) -> Any:
+    future = admin.describe_consumer_groups([name], request_timeout=TIMEOUT_S)[name]
     try:
-        return admin.describe_consumer_groups([name], request_timeout=TIMEOUT_S)[name].result(TIMEOUT_S + 5)
-    except KafkaException as error:
-        if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
+        return result(future, f"the members of the group {name} are unknown")
+    except Unavailable as error:
+        cause = error.__cause__
+        if isinstance(cause, KafkaException) and cause.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
             return None
-        raise Unavailable(f"the members of the group {name} are unknown: {error.args[0].str()}") from error
+        raise
 
 
 def _member(group: str, member: Any) -> Member:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from typing import Any, Final, TypeVar
 
-from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import (  # type: ignore[attr-defined]  # OffsetSpec is missing from its __all__
+from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its package names no __all__
     AdminClient,
+    ClusterMetadata,
     OffsetSpec,
 )
 
-from schemas.catalog.errors import Unavailable
+from consumers.kafka.pending import Pending
+from schemas.catalog.errors import NoResponse, Unavailable
 
 TIMEOUT_S: Final = 15.0
 EARLIEST: Final = OffsetSpec.earliest()  # type: ignore[no-untyped-call]  # it has no annotations
@@ -32,6 +34,18 @@ _TEMPORARY: Final = frozenset(
         KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
         KafkaError.UNKNOWN_LEADER_EPOCH,
         KafkaError.FENCED_LEADER_EPOCH,
+    }
+)
+# No broker is reachable, or none responds in time.
+NO_RESPONSE: Final = frozenset(
+    {
+        KafkaError._ALL_BROKERS_DOWN,
+        KafkaError._TRANSPORT,
+        KafkaError._RESOLVE,
+        KafkaError._TIMED_OUT,
+        KafkaError._TIMED_OUT_QUEUE,
+        KafkaError._MSG_TIMED_OUT,
+        KafkaError.REQUEST_TIMED_OUT,
     }
 )
 # After a fatal error (fenced, a gap) a client raises a bare KafkaError from poll, consume and flush instead of calling
@@ -69,19 +83,39 @@ def list_offsets(
     spec: OffsetSpec,
     isolation: IsolationLevel,
     timeout_s: float = TIMEOUT_S,
-) -> dict[tuple[str, int], Future[Any]]:
-    """Request an offset of each partition; `offset_of` reads the results."""
+) -> Pending[tuple[str, int], int]:
+    """Request an offset of each partition (-1: no record is that young)."""
     futures = admin.list_offsets(
         {TopicPartition(*key): spec for key in partitions}, isolation_level=isolation, request_timeout=timeout_s
     )
-    return {(key.topic, key.partition): future for key, future in futures.items()}
+    return Pending({(key.topic, key.partition): future for key, future in futures.items()}, _offset_of, timeout_s)
 
 
-def offset_of(response: Any) -> int:
-    """Return the offset in a result of `list_offsets` (-1: no record is that young).
+def count_partitions(admin: AdminClient, topics: Sequence[str], timeout_s: float = TIMEOUT_S) -> Pending[str, int]:
+    """Request the number of partitions of each topic. The client refreshes its metadata as well."""
+    futures = admin.describe_topics(TopicCollection(list(topics)), request_timeout=timeout_s)
+    return Pending(futures, lambda described: len(described.partitions), timeout_s)
 
-    KafkaException for any other negative offset: librdkafka 2.16 reports a request that timed out as a response with
-    the offset -1001, which looks like the end of an empty log.
+
+def metadata_of(admin: AdminClient, timeout_s: float = TIMEOUT_S) -> ClusterMetadata:
+    """Return the brokers and topics of the cluster; NoResponse, or NotSettled if it lists no broker.
+
+    A broker that stood still is not listed until its controller has heard from it.
+    """
+    try:
+        metadata = admin.list_topics(timeout=timeout_s)
+    except KafkaException as error:
+        raise failed(error, "the brokers do not respond") from error
+    if not metadata.brokers:
+        raise NotSettled("the cluster lists no broker: have the brokers just started?")
+    return metadata
+
+
+def _offset_of(response: Any) -> int:
+    """Return the offset in a result of `list_offsets`.
+
+    KafkaException for any other negative offset than -1: librdkafka 2.16 reports a request that timed out as a response
+    with the offset -1001, which looks like the end of an empty log.
     """
     offset = int(response.offset)
     if offset < _NO_RECORD:
@@ -91,30 +125,25 @@ def offset_of(response: Any) -> int:
     return offset
 
 
-def offset_result(future: Future[Any], what: str) -> int:
-    """Wait for a response to `list_offsets`; raises as `result` does."""
-    response = result(future, what)
-    try:
-        return offset_of(response)
-    except KafkaException as error:
-        raise failed(error, what) from error
-
-
 def failed(error: BaseException, what: str) -> Unavailable:
-    """Return the error to raise for one of CLIENT_ERRORS: NotSettled if a repeated request may succeed."""
+    """Return the error to raise for one of CLIENT_ERRORS; NotSettled and NoResponse: a repeated request may succeed."""
     reason = reason_of(error)
-    kind = NotSettled if reason.code() in _TEMPORARY else Unavailable
+    kind: type[Unavailable] = Unavailable
+    if reason.code() in _TEMPORARY:
+        kind = NotSettled
+    elif reason.code() in NO_RESPONSE:
+        kind = NoResponse
     return kind(f"{what}: {reason.str()}")
 
 
 def result(future: Future[_T], what: str) -> _T:
-    """Wait for a response; Unavailable (NotSettled if a repeated request may succeed) names `what` failed, and why."""
+    """Wait for a response, at most 20 s; the error names `what` failed, and is one of `failed`."""
     try:
         return future.result(timeout=TIMEOUT_S + 5)
     except KafkaException as error:
         raise failed(error, what) from error
     except TimeoutError as error:
-        raise Unavailable(f"{what}: no response in time") from error
+        raise NoResponse(f"{what}: no response in time") from error
 
 
 def settled(request: Callable[[], _T]) -> _T:

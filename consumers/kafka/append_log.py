@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any, Final
@@ -20,15 +21,28 @@ from schemas.catalog.errors import Unavailable
 
 # How long a record may wait for the brokers.
 TIMEOUT_S: Final = 10.0
+# The client ends a record in time, unless it has lost the request.
+_LOST_AFTER_S: Final = 5.0
 _POLL_S: Final = 1.0
 
 
 class AppendLog:
-    """A topic of one partition. Any thread may append; a thread of this object collects the acknowledgements."""
+    """A topic of one partition. Any thread may append; a thread of this object collects the acknowledgements.
 
-    def __init__(self, kafka: Mapping[str, str], topic: str, *, timeout_s: float = TIMEOUT_S) -> None:
+    After a fatal error, or a record that never ends, the producer is replaced by a new one.
+    """
+
+    def __init__(
+        self,
+        kafka: Mapping[str, str],
+        topic: str,
+        *,
+        timeout_s: float = TIMEOUT_S,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._topic = topic
         self._timeout_s = timeout_s
+        self._monotonic = monotonic
         own: dict[str, Any] = {
             "enable.idempotence": True,
             "acks": "all",
@@ -38,7 +52,7 @@ class AppendLog:
         self._config = {**kafka, **own}
         self._lock = threading.Lock()
         self._producer = self._new_producer()
-        self._pending: set[Future[int]] = set()
+        self._pending: dict[Future[int], float] = {}  # to the time when they are lost
         self._is_closed = False
         self._thread = threading.Thread(target=self._collect, name=f"append to {topic}", daemon=True)
         self._thread.start()
@@ -54,7 +68,7 @@ class AppendLog:
             self._end(appended, message.offset() if error is None else error)
 
         with self._lock:
-            self._pending.add(appended)
+            self._pending[appended] = self._monotonic() + self._timeout_s + _LOST_AFTER_S
             producer = self._producer
         if self._is_closed:
             self._end(appended, KafkaError(KafkaError._DESTROY))
@@ -85,9 +99,19 @@ class AppendLog:
             try:
                 self._producer.poll(_POLL_S)
             except CLIENT_ERRORS as error:  # fatal: this producer sends nothing any more
-                with self._lock:
-                    self._producer = self._new_producer()
-                self._fail_pending(reason_of(error))
+                self._renew(reason_of(error))
+            if self._has_lost_record():  # later records of this producer would wait for it
+                self._renew(KafkaError(KafkaError._MSG_TIMED_OUT))
+
+    def _renew(self, error: KafkaError) -> None:
+        with self._lock:
+            self._producer = self._new_producer()
+        self._fail_pending(error)
+
+    def _has_lost_record(self) -> bool:
+        now_s = self._monotonic()
+        with self._lock:
+            return any(lost_s < now_s for lost_s in self._pending.values())
 
     def _new_producer(self) -> Producer:
         # Without an error_cb `poll` might not raise fatal errors. The logger gets all others.
@@ -104,7 +128,7 @@ class AppendLog:
         with self._lock:
             if appended not in self._pending:
                 return
-            self._pending.discard(appended)
+            del self._pending[appended]
         if isinstance(result, int):
             appended.set_result(result)
         else:

@@ -9,7 +9,7 @@ from typing import Any
 from confluent_kafka import IsolationLevel, KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 
-from consumers.kafka.admin import LATEST, TIMEOUT_S, from_time, list_offsets, offset_result, result, settled
+from consumers.kafka.admin import LATEST, TIMEOUT_S, failed, from_time, list_offsets, result, settled
 from consumers.kafka.position_plan import PositionChange
 from consumers.kafka.positions import PartitionKey, commit_positions
 from schemas.catalog.errors import Unavailable
@@ -56,5 +56,7 @@ def set_positions(kafka: Mapping[str, str], group: str, changes: Iterable[Positi
 
 
 def _offsets(admin: AdminClient, keys: Sequence[PartitionKey], spec: Any) -> dict[PartitionKey, int]:
-    futures = list_offsets(admin, keys, spec, IsolationLevel.READ_UNCOMMITTED)
-    return {key: offset_result(future, f"the offsets of {key[0]}") for key, future in futures.items()}
+    try:
+        return list_offsets(admin, keys, spec, IsolationLevel.READ_UNCOMMITTED).wait()
+    except KafkaException as error:
+        raise failed(error, f"the offsets of {', '.join(sorted({topic for topic, _ in keys}))}") from error

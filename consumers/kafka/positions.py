@@ -18,11 +18,13 @@ from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 
 from consumers.kafka.adaptive_timeout import AdaptiveTimeout
-from consumers.kafka.admin import EARLIEST, LATEST, REQUEST_ERRORS, list_offsets, offset_of, sentence_of
+from consumers.kafka.admin import EARLIEST, LATEST, REQUEST_ERRORS, failed, list_offsets, sentence_of
 from consumers.kafka.threads import in_thread
-from schemas.catalog.errors import Unavailable
+from schemas.catalog.errors import NoResponse, Unavailable
 
 ASK_AGAIN_S: Final = 0.05
+# A client looks for the coordinator for 45 s.
+_COMMIT_S: Final = 60.0
 
 _log = structlog.get_logger("positions")
 
@@ -72,17 +74,13 @@ class CommittedPositions:
         wanted = [TopicPartition(topic, partition) for topic, partition in partitions]
         committed = self._committed(wanted)
         timeout_s = self._timeout.seconds
-        begins, ends = (
+        requests = [
             list_offsets(self._admin, partitions, spec, IsolationLevel.READ_UNCOMMITTED, timeout_s)
             for spec in (EARLIEST, LATEST)
-        )
+        ]
+        begins, ends = (request.wait() for request in requests)
         return {
-            key: PartitionOffsets(
-                offset if offset >= 0 else None,
-                metadata,
-                offset_of(begins[key].result()),
-                offset_of(ends[key].result()),
-            )
+            key: PartitionOffsets(offset if offset >= 0 else None, metadata, begins[key], ends[key])
             for key, (offset, metadata) in committed.items()
         }
 
@@ -103,20 +101,29 @@ def commit_positions(kafka: Mapping[str, str], group: str, positions: Mapping[Pa
     """Commit positions for a group without members, without their metadata; Unavailable if the brokers refuse.
 
     A consumer that does not join commits them: the admin client's calls can crash the process (librdkafka issue 5040).
-    Blocks.
+    Blocks. The commit has no timeout of its own, so it runs in a thread.
     """
+    try:
+        committed = in_thread("commit", _commit, kafka, group, positions).result(_COMMIT_S)
+    except KafkaException as error:
+        raise failed(error, f"the positions of the group {group} were not set") from error
+    except TimeoutError as error:
+        raise NoResponse(
+            f"the positions of the group {group} may be set or not: no response within {_COMMIT_S:g} s"
+        ) from error
+    for one in committed:
+        if one.error is not None:
+            raise Unavailable(f"the position in {one.topic} partition {one.partition} was not set: {one.error.str()}")
+
+
+def _commit(kafka: Mapping[str, str], group: str, positions: Mapping[PartitionKey, int]) -> Sequence[TopicPartition]:
     own = {"group.id": group, "enable.auto.commit": False}
     consumer = Consumer({**kafka, **own}, logger=logging.getLogger("signpost.kafka"))
     try:
         offsets = [TopicPartition(*key, offset) for key, offset in positions.items()]
-        committed = consumer.commit(offsets=offsets, asynchronous=False)
-    except KafkaException as error:
-        raise Unavailable(f"the positions of the group {group} were not set: {error.args[0].str()}") from error
+        return consumer.commit(offsets=offsets, asynchronous=False) or ()
     finally:
         consumer.close()
-    for one in committed or ():
-        if one.error is not None:
-            raise Unavailable(f"the position in {one.topic} partition {one.partition} was not set: {one.error.str()}")
 
 
 class PositionsQuery(Generic[T]):

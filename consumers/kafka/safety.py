@@ -8,25 +8,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from confluent_kafka import KafkaException
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its package names no __all__
     AdminClient,
     ConfigResource,
     ResourceType,
 )
 
-from consumers.kafka.admin import TIMEOUT_S, result
-from schemas.catalog.errors import Unavailable
+from consumers.kafka.admin import TIMEOUT_S, metadata_of, result
 
 RETENTION_MINUTES: Final = 30 * 24 * 60  # the retention of records
 
 
 def warnings(admin: AdminClient, sources: Iterable[str]) -> list[str]:
     """Read the configuration of brokers and sources, and return the warnings."""
-    try:
-        present = admin.list_topics(timeout=TIMEOUT_S)
-    except KafkaException as error:
-        raise Unavailable(f"the brokers do not respond: {error.args[0].str()}") from error
+    present = metadata_of(admin)
     broker = ConfigResource(ResourceType.BROKER, str(min(present.brokers)))
     resources = {topic: ConfigResource(ResourceType.TOPIC, topic) for topic in sources if topic in present.topics}
     futures = admin.describe_configs([broker, *resources.values()], request_timeout=TIMEOUT_S)

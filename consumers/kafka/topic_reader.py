@@ -17,9 +17,9 @@ from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 
 from consumers.kafka.adaptive_timeout import AdaptiveTimeout
-from consumers.kafka.admin import EARLIEST, LATEST, failed, from_time, list_offsets, offset_of, settled
+from consumers.kafka.admin import EARLIEST, LATEST, failed, from_time, list_offsets, settled
 from consumers.kafka.positions import PartitionKey, is_lost_broker
-from schemas.catalog.errors import Unavailable
+from schemas.catalog.errors import NoResponse, Unavailable
 from schemas.settings.kafka_properties import whole_topic_config
 
 BATCH: Final = 10_000
@@ -176,7 +176,7 @@ class TopicReader:
                 silent_since_s = time.monotonic()  # the caller may have been slow
             elif time.monotonic() - silent_since_s > self._silent_after_s:
                 topic, number = min(missing)
-                raise Unavailable(
+                raise NoResponse(
                     f"{topic} was not read to its end: no broker has sent a record of partition {number} for "
                     f"{self._silent_after_s:g} s"
                 )
@@ -195,7 +195,7 @@ class TopicReader:
         try:
             with self._timeout.measured():
                 requests = [list_offsets(self._admin, keys, spec, isolation, timeout_s) for spec in specs]
-                return [{key: offset_of(future.result()) for key, future in one.items()} for one in requests]
+                return [request.wait() for request in requests]
         except KafkaException as error:
             # After a broker restart the client keeps the leaders that it knew, and its requests fail
             # (FENCED_LEADER_EPOCH) until it refreshes its metadata.

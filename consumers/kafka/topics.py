@@ -21,7 +21,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its package
 )
 
 from consumers.kafka.adaptive_timeout import MAX_S, AdaptiveTimeout
-from consumers.kafka.admin import CLIENT_ERRORS, TIMEOUT_S, NotSettled, failed, result, settled
+from consumers.kafka.admin import CLIENT_ERRORS, TIMEOUT_S, NotSettled, failed, metadata_of, result, settled
 from consumers.kafka.positions import CommittedPositions, commit_positions
 from schemas.catalog.errors import Unavailable
 from schemas.records.topics import FIRST, Topic, TopicNames
@@ -255,7 +255,7 @@ def _create(admin: AdminClient, topics: Sequence[Topic]) -> None:
 
 
 def _too_few_brokers(admin: AdminClient, topic: Topic) -> Unavailable:
-    brokers = len(admin.list_topics(timeout=TIMEOUT_S).brokers)
+    brokers = len(metadata_of(admin).brokers)
     number = f"{brokers} broker{'' if brokers == 1 else 's'}"
     return Unavailable(
         f"create {topic.name}: replication {topic.replication} needs as many brokers, and the cluster has {number}; "
@@ -296,7 +296,4 @@ def _commit_beginning(
 
 
 def _topics(admin: AdminClient) -> Mapping[str, Any]:
-    try:
-        return admin.list_topics(timeout=TIMEOUT_S).topics
-    except KafkaException as error:
-        raise Unavailable(f"the brokers do not respond: {error.args[0].str()}") from error
+    return metadata_of(admin).topics

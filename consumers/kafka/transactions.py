@@ -114,6 +114,10 @@ class Transactions:
             if stopping():
                 self._closing = True
                 return False
+            if self._is_hung():
+                _log.warning("transaction.hung", after_s=_HUNG_AFTER_S)
+                self._generation += 1
+                future = in_thread("transaction", self._renew, self._generation)
             wait([future], ASK_AGAIN_S)
         future.result()
         return True

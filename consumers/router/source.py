@@ -18,11 +18,13 @@ from consumers.kafka.admin import CLIENT_ERRORS
 from consumers.kafka.dead_letters import SourceRecord
 from consumers.kafka.group_member import OUTSIDE_OF_LOG, close_within, member_config, poll_messages
 from consumers.kafka.positions import CommittedPositions, PartitionKey, failed_for_good, is_lost_broker
+from consumers.kafka.threads import in_thread
 from consumers.kafka.truncation import Truncation
 from consumers.router.source_positions import SourcePositionsRecorder
 from consumers.router.source_recovery import Positions, SourceRecovery, StartAt
 from schemas.catalog.errors import Unavailable
 
+_COMMIT_NOW_S: Final = 10.0
 _log = structlog.get_logger("router")
 _REFUSED: Final = frozenset(
     {
@@ -162,10 +164,15 @@ class Source:
             self._finish_commit(error.args[0])
 
     def commit_now(self, positions: Positions) -> bool:
-        """Commit next offsets and wait; return whether that succeeded."""
+        """Commit next offsets and wait, at most 10 s; return whether that succeeded."""
         self._committing = None
+        # The call has no timeout of its own.
+        commit = in_thread("commit", lambda: self._consumer.commit(offsets=_offsets(positions), asynchronous=False))
         try:
-            committed = self._consumer.commit(offsets=_offsets(positions), asynchronous=False)
+            committed = commit.result(_COMMIT_NOW_S)
+        except TimeoutError:
+            _log.warning("commit.failed", error=f"no response within {_COMMIT_NOW_S:g} s")
+            return False
         except CLIENT_ERRORS as error:
             _log.warning("commit.failed", error=str(error))
             return False

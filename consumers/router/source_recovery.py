@@ -16,14 +16,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from datetime import datetime
-from typing import Any, Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import structlog
-from confluent_kafka import IsolationLevel, KafkaException, TopicCollection
+from confluent_kafka import IsolationLevel, KafkaException
 from confluent_kafka.admin import AdminClient
 
-from consumers.kafka.admin import EARLIEST, LATEST, TIMEOUT_S, from_time, list_offsets, offset_of, sentence_of
+from consumers.kafka.admin import EARLIEST, LATEST, count_partitions, from_time, list_offsets, sentence_of
 from consumers.kafka.lost_positions import beyond_sentence, lost_partitions, lost_sentence
+from consumers.kafka.pending import Pending
 from consumers.kafka.positions import CommittedPositions, PartitionKey, PartitionOffsets, PositionsQuery
 from consumers.kafka.source_positions import PositionsBySource
 from consumers.kafka.truncation import Truncation
@@ -45,20 +46,18 @@ class StartQuery:
     def __init__(self, admin: AdminClient, start_at: StartAt, partitions: Sequence[PartitionKey]) -> None:
         # Not after the last stable offset: the records of an open transaction are still to be read.
         self._ends = list_offsets(admin, partitions, EARLIEST if start_at == "earliest" else LATEST, _STABLE)
-        self._times: dict[PartitionKey, Future[Any]] = {}
+        self._times: Pending[PartitionKey, int] | None = None
         if isinstance(start_at, datetime):
             self._times = list_offsets(admin, partitions, from_time(int(start_at.timestamp() * 1_000)), _STABLE)
 
-    def poll(self) -> Positions | None:
-        """Return the offsets once they have arrived; KafkaException if the request failed."""
-        if not all(future.done() for future in [*self._ends.values(), *self._times.values()]):
+    def poll(self, now_s: float) -> Positions | None:
+        """Return the offsets once they have arrived; KafkaException if the request failed, or was lost."""
+        ends = self._ends.poll(now_s)
+        times: Positions | None = {} if self._times is None else self._times.poll(now_s)
+        if ends is None or times is None:
             return None
-        positions = {key: offset_of(future.result()) for key, future in self._ends.items()}
-        for key, future in self._times.items():
-            # -1: no record is that young. The end offset may be older than the log now, which misses nothing.
-            offset = offset_of(future.result())
-            positions[key] = min(offset, positions[key]) if offset >= 0 else positions[key]
-        return positions
+        # -1: no record is that young. The end offset may be older than the log now, which misses nothing.
+        return {key: min(times[key], end) if times.get(key, -1) >= 0 else end for key, end in ends.items()}
 
 
 class SourceRecovery:
@@ -86,7 +85,7 @@ class SourceRecovery:
         self._owned = owned
         self._commit = commit
         self._on_truncated = on_truncated
-        self._described: dict[str, Future[Any]] | None = None
+        self._described: Pending[str, int] | None = None
         self._query: PositionsQuery[dict[PartitionKey, PartitionOffsets]] | None = None
         self._starts: StartQuery | None = None
         self._sources: Future[PositionsBySource] | None = None
@@ -108,7 +107,7 @@ class SourceRecovery:
 
     def _step(self, now_s: float) -> Positions | None:
         if self._starts is not None:
-            starts = self._starts.poll()
+            starts = self._starts.poll(now_s)
             if starts is not None:
                 self._set(starts, now_s)
             return None
@@ -126,20 +125,20 @@ class SourceRecovery:
             return None
         if self._query is None:
             # Only after `sources`: positions are committed before they are recorded, so this request finds them.
-            if (partitions := self._partitions()) is not None:
+            if (partitions := self._partitions(now_s)) is not None:
                 self._query = PositionsQuery(self._positions.fetch, partitions)
             return None
         found = self._query.poll(now_s)
         return None if found is None else self._decide(found, self._sources.result(), now_s)
 
-    def _partitions(self) -> list[PartitionKey] | None:
+    def _partitions(self, now_s: float) -> list[PartitionKey] | None:
         """Return all partitions of the topics with owned partitions."""
         if self._described is None:
             topics = sorted({topic for topic, _ in self._owned})
-            self._described = self._admin.describe_topics(TopicCollection(topics), request_timeout=TIMEOUT_S)
-        if not all(future.done() for future in self._described.values()):
+            self._described = count_partitions(self._admin, topics)
+        counts = self._described.poll(now_s)
+        if counts is None:
             return None
-        counts = {topic: len(future.result().partitions) for topic, future in self._described.items()}
         return [(topic, number) for topic, count in counts.items() for number in range(count)]
 
     def _decide(
@@ -178,8 +177,10 @@ class SourceRecovery:
         self._commit(starts, done)
 
     def _retry(self, error: BaseException, now_s: float) -> None:
-        self.error = sentence_of(error)
-        _log.debug("positions.fetch_failed", error=sentence_of(error))
+        sentence = sentence_of(error)
+        if sentence != self.error:
+            _log.info("positions.fetch_failed", error=sentence)
+        self.error = sentence
         self._start_over(now_s)
 
     def _start_over(self, now_s: float, after_s: float = _RETRY_S) -> None:

@@ -16,7 +16,7 @@ from consumers.kafka.admin import NotSettled
 from consumers.kafka.positions import is_lost_broker
 from consumers.kafka.threads import in_thread
 from consumers.kafka.topics import check, check_leaders, check_sources
-from schemas.catalog.errors import Unavailable
+from schemas.catalog.errors import NoResponse, Unavailable
 from schemas.records.topics import Topic, TopicNames
 
 # A healthy cluster responds to all requests within a tenth of this.
@@ -103,4 +103,4 @@ def _is_temporary(error: Unavailable) -> bool:
     cause = error.__cause__
     if isinstance(cause, KafkaException):
         return isinstance(error, NotSettled) or is_lost_broker(cause.args[0])
-    return isinstance(error, NotSettled) or isinstance(cause, TimeoutError)
+    return isinstance(error, NotSettled | NoResponse)

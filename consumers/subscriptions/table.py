@@ -12,8 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future
-from typing import Any, Final, Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 import structlog
 from confluent_kafka import (
@@ -22,12 +21,12 @@ from confluent_kafka import (
     KafkaError,
     KafkaException,
     Message,
-    TopicCollection,
     TopicPartition,
 )
 from confluent_kafka.admin import AdminClient
 
-from consumers.kafka.admin import EARLIEST, LATEST, list_offsets, offset_of
+from consumers.kafka.admin import EARLIEST, LATEST, count_partitions, list_offsets
+from consumers.kafka.pending import Pending
 from consumers.subscriptions.staleness import GRACE_MS, MAX_STALENESS_MS, Staleness
 from consumers.subscriptions.state import Entry, Interpret, TableState, Unusable
 from schemas.catalog.errors import Unavailable, UnreadableRecord
@@ -45,8 +44,6 @@ BATCH: Final = 256
 POLL_EVERY_MS: Final = 5
 # A later response would verify nothing (staleness.py).
 REQUEST_TIMEOUT_S: Final = GRACE_MS / 1_000
-# The client has been seen to lose requests to a broker that was stopped for longer than their timeout: they never end.
-LOST_AFTER_MS: Final = 2 * GRACE_MS
 WARN_EVERY_MS: Final = 10_000
 LOG_SLOW_EVERY_MS: Final = 60_000
 
@@ -92,12 +89,11 @@ class SubscriptionTable(Generic[T]):
         self._consumer = Consumer(config, logger=logger)
         self._admin = AdminClient({**kafka}, logger=logger)
         self._partitions: list[tuple[str, int]] = []
-        self._beginnings: dict[tuple[str, int], Future[Any]] = {}
+        self._beginnings: Pending[tuple[str, int], int] | None = None
         self._assigned = False
-        self._described: Future[Any] | None = None
+        self._described: Pending[str, int] | None = None
         self._describe_at_ms = 0
-        self._asked_ms = 0  # time of the last request for partitions or their first offsets
-        self._requests: dict[int, dict[tuple[str, int], Future[Any]]] = {}
+        self._requests: dict[int, Pending[tuple[str, int], int]] = {}
         self._poll_at_ms = 0
         self._warn_at_ms = 0
         self._log_slow_at_ms = 0
@@ -166,18 +162,15 @@ class SubscriptionTable(Generic[T]):
         """
         if not self._partitions:
             self._find_partitions(now_ms)
-        elif not self._beginnings:
+        elif self._beginnings is None:
             if now_ms >= self._describe_at_ms:
-                self._asked_ms = now_ms
                 self._beginnings = list_offsets(
                     self._admin, self._partitions, EARLIEST, IsolationLevel.READ_UNCOMMITTED, REQUEST_TIMEOUT_S
                 )
-        elif now_ms - self._asked_ms > LOST_AFTER_MS:
-            self._beginnings = {}
-        elif all(future.done() for future in self._beginnings.values()):
-            beginnings, self._beginnings = self._beginnings, {}
+        elif self._beginnings.is_over(now_ms / 1_000):
+            beginnings, self._beginnings = self._beginnings, None
             try:
-                offsets = {key: offset_of(future.result()) for key, future in beginnings.items()}
+                offsets = beginnings.responses()
             except KafkaException as error:
                 self._retry_later(now_ms, error)
                 self._partitions = []  # describing the topic also refreshes the leaders that the client knows
@@ -188,20 +181,15 @@ class SubscriptionTable(Generic[T]):
     def _find_partitions(self, now_ms: int) -> None:
         if self._described is None:
             if now_ms >= self._describe_at_ms:
-                self._describe(now_ms)
-            return
-        if not self._described.done():
-            if now_ms - self._asked_ms > LOST_AFTER_MS:
-                self._described = None
-            return
-        described = self._described
-        self._described = None
-        try:
-            count = len(described.result().partitions)
-        except KafkaException as error:
-            self._retry_later(now_ms, error)
-            return
-        self._partitions = [(self._topic, number) for number in range(count)]
+                self._describe()
+        elif self._described.is_over(now_ms / 1_000):
+            described, self._described = self._described, None
+            try:
+                count = described.responses()[self._topic]
+            except KafkaException as error:
+                self._retry_later(now_ms, error)
+                return
+            self._partitions = [(self._topic, number) for number in range(count)]
 
     def _retry_later(self, now_ms: int, error: KafkaException) -> None:
         self._describe_at_ms = now_ms + 500
@@ -213,10 +201,8 @@ class SubscriptionTable(Generic[T]):
             self._log_slow_at_ms = now_ms + LOG_SLOW_EVERY_MS
             log.warning("kafka.slowed", topic=self._topic, slower_than_ms=MAX_STALENESS_MS)
 
-    def _describe(self, now_ms: int) -> None:
-        self._asked_ms = now_ms
-        topics = TopicCollection([self._topic])
-        self._described = self._admin.describe_topics(topics, request_timeout=REQUEST_TIMEOUT_S)[self._topic]
+    def _describe(self) -> None:
+        self._described = count_partitions(self._admin, [self._topic], REQUEST_TIMEOUT_S)
 
     def _request_ends(self, now_ms: int) -> None:
         self._staleness.on_request(now_ms)
@@ -225,21 +211,19 @@ class SubscriptionTable(Generic[T]):
         )
 
     def _collect(self, now_ms: int) -> None:
-        for requested_at_ms, futures in list(self._requests.items()):
-            if not all(future.done() for future in futures.values()):
-                if now_ms - requested_at_ms > LOST_AFTER_MS:
-                    del self._requests[requested_at_ms]
-                    self._staleness.on_error(requested_at_ms)
+        now_s = now_ms / 1_000
+        for requested_at_ms, request in list(self._requests.items()):
+            if not request.is_over(now_s):
                 continue
             del self._requests[requested_at_ms]
             try:
-                ends = {number: offset_of(future.result()) for (_, number), future in futures.items()}
+                ends = {number: offset for (_, number), offset in request.responses().items()}
             except KafkaException:
                 self._staleness.on_error(requested_at_ms)
                 # After a broker restart the client keeps the leaders that it knew, and its requests fail
                 # (FENCED_LEADER_EPOCH) until it refreshes its metadata, as it does here.
-                if self._described is None or self._described.done():
-                    self._describe(now_ms)
+                if self._described is None or self._described.is_over(now_s):
+                    self._describe()
             else:
                 self._staleness.on_response(requested_at_ms, ends, now_ms)
 

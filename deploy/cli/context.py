@@ -6,19 +6,17 @@ import os
 import sys
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import typer
 
-from deploy.cli.options import options_of
+from deploy.cli.options import LOADED, options_of
 from deploy.config.settings_sources import Loaded, load
 from deploy.dev.state import check_up_runs
 from schemas.avro.json_writer import readable
 from schemas.catalog.errors import InvalidInput, SettingsError
 from schemas.input.durations import parse_duration
 from schemas.settings.settings import Settings
-
-_LOADED: Final = "deploy.cli.context.loaded"
 
 
 def command_app(text: str | None = None) -> typer.Typer:
@@ -32,11 +30,11 @@ def command_app(text: str | None = None) -> typer.Typer:
 def loaded_of(ctx: typer.Context) -> Loaded:
     """Return the settings with their origins, read once per run; SettingsError names the wrong ones."""
     meta = ctx.find_root().meta
-    if _LOADED not in meta:
+    if LOADED not in meta:
         options = options_of(ctx)
         _check_state(options.state)
-        meta[_LOADED] = load(options.state, options.config)
-    loaded: Loaded = meta[_LOADED]
+        meta[LOADED] = load(options.state, options.config)
+    loaded: Loaded = meta[LOADED]
     return loaded
 
 

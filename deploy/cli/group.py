@@ -15,6 +15,7 @@ from typer.core import TyperArgument, TyperCommand, TyperGroup
 
 from deploy.cli.commands import COMMANDS, CommandEntry
 from deploy.cli.interrupts import ending_at_once
+from deploy.cli.options import LOADED, note_brokers
 
 _Context: TypeAlias = Any  # typer keeps the types of its own context, commands and parameters private
 _Command: TypeAlias = Any
@@ -39,6 +40,14 @@ class LazyGroup(TyperGroup):
     def parse_args(self, ctx: _Context, args: list[str]) -> list[str]:
         """Parse the command line."""
         return super().parse_args(ctx, hoisted(args))
+
+    def invoke(self, ctx: _Context) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except Exception as error:
+            note_brokers(error, ctx.meta.get(LOADED))
+            raise
 
     def resolve_command(self, ctx: _Context, args: list[str]) -> tuple[str | None, _Command | None, list[str]]:
         """Return the command that the arguments call, loaded; typer completes options with it as well."""

@@ -17,7 +17,7 @@ from typing import Annotated, Final, NoReturn
 import typer
 
 from deploy.cli.group import LazyGroup
-from deploy.cli.options import GlobalOptions, print_error
+from deploy.cli.options import GlobalOptions, print_error, with_notes
 from deploy.cli.output import accept_any_text, flush_failure, write_failure
 from deploy.config.kafka_log import limit_repeats
 from deploy.roles.process_exit import exit_process
@@ -82,13 +82,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _report(str(error))
         sys.exit(INVALID)
     except SignpostError as error:
-        _report(str(error))
+        _report(with_notes(str(error), error))
         sys.exit(FAILED)
     except Exception as error:
         sentence = write_failure(error) if isinstance(error, OSError) else _kafka_sentence(error)
         if sentence is None:
             raise
-        _report(sentence)
+        _report(with_notes(sentence, error))
         sys.exit(FAILED)
 
 

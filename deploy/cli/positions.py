@@ -12,6 +12,7 @@ import typer
 from confluent_kafka.admin import AdminClient
 
 from consumers.inspect.lag import waiting_records
+from consumers.kafka.admin import metadata_of
 from consumers.kafka.group_positions import offsets_at, refuse_members, set_positions
 from consumers.kafka.position_plan import PositionChange, PositionTarget, chosen, parse_target, plan_changes
 from consumers.kafka.position_report import about_delay_topics, about_sources
@@ -194,7 +195,7 @@ def _show(cluster: _Cluster, names: Sequence[str], plans: Mapping[str, Sequence[
 def _cluster(settings: Settings) -> _Cluster:
     admin = reachable_admin(settings)
     sources = [source.topic for source in sources_of(settings)]
-    there = admin.list_topics(timeout=10).topics
+    there = metadata_of(admin).topics
     if not settings.sources and (missing := [topic for topic in sources if topic not in there]):
         raise Unavailable(f"the topic {missing[0]} does not exist: `signpost topics apply` creates it")
     check_sources(admin, sources)
@@ -219,6 +220,6 @@ def _found(cluster: _Cluster, group: str, topics: Sequence[str]) -> Mapping[Part
 
 def _recorded_positions(cluster: _Cluster) -> PositionsBySource:
     settings = cluster.settings
-    if settings.names.sources not in cluster.admin.list_topics(timeout=10).topics:
+    if settings.names.sources not in metadata_of(cluster.admin).topics:
         return {}  # an older version created the topics: `signpost topics apply` adds this one
     return SourcesTopic(settings.kafka_properties(), cluster.admin, settings.names).read()

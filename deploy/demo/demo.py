@@ -14,8 +14,9 @@ from contextlib import ExitStack, contextmanager, suppress
 from itertools import cycle
 from typing import Final, TypeAlias
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 
+from consumers.kafka.admin import TIMEOUT_S, result
 from deploy.config.admin import reachable_admin
 from deploy.config.egress import egress_policy_of
 from deploy.config.sealing_key import sealer_of
@@ -27,7 +28,7 @@ from deploy.dev.responses import CannedResponse, Received
 from producers.events.publisher import EventPublisher, wall_clock_us
 from producers.subscriptions.changes import Apply
 from producers.subscriptions.writer import SubscriptionWriter
-from schemas.catalog.errors import InvalidInput, SettingsError
+from schemas.catalog.errors import InvalidInput, SettingsError, Unavailable
 from schemas.events.event import Event
 from schemas.records.delivery import JobCodec, OutcomeCodec
 from schemas.records.topics import FIRST
@@ -212,6 +213,7 @@ def finish(progress: DemoProgress, records: Records, *, within_s: float, on_phas
 def remove_topics(settings: Settings) -> None:
     """Delete the demo's topics on a broker that was given."""
     admin = reachable_admin(settings)
-    for future in admin.delete_topics([topic.name for topic in wanted_topics(settings)]).values():
-        with suppress(KafkaException):  # missing, or no permission to delete it
-            future.result(30)
+    names = [topic.name for topic in wanted_topics(settings)]
+    for name, future in admin.delete_topics(names, request_timeout=TIMEOUT_S).items():
+        with suppress(Unavailable):  # missing, or no permission to delete it
+            result(future, f"delete {name}")

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]  # its package names no __all__
 
-from consumers.kafka.admin import result
+from consumers.kafka.admin import TIMEOUT_S, metadata_of, result
 from consumers.kafka.topics import apply
 from deploy.config.admin import reachable_admin
 from deploy.config.drain import check_drain_timeout
@@ -35,7 +35,6 @@ from schemas.settings.settings import Settings
 READY_WITHIN_S: Final = 60.0
 _POLL_S: Final = 0.1
 _GRACE_WITHOUT_BROKER: Final = timedelta(seconds=5)  # roles cannot commit what they drain
-_METADATA_S: Final = 10.0
 
 
 class Stack:
@@ -186,7 +185,7 @@ def _prepare(
     """
     properties = given.settings.kafka | {"bootstrap.servers": broker.bootstrap_servers}
     admin = reachable_admin(given.settings.model_copy(update={"kafka": properties}))
-    brokers = len(admin.list_topics(timeout=_METADATA_S).brokers)
+    brokers = len(metadata_of(admin).brokers)
     if given.origin("replication") == "default":
         extra = {"replication": min(brokers, given.settings.replication)} | extra
     for name in write_settings(state, given, broker.bootstrap_servers, extra | addresses):
@@ -216,8 +215,8 @@ def topics_text(topics: Sequence[Topic]) -> str:
 
 def _create_sources(admin: AdminClient, settings: Settings, on_progress: OnProgress) -> None:
     """Create the topics of the setting `sources` on a broker that was started here: no one else can have done it."""
-    missing = {source.topic for source in settings.sources} - admin.list_topics(timeout=_METADATA_S).topics.keys()
+    missing = {source.topic for source in settings.sources} - metadata_of(admin).topics.keys()
     new = [NewTopic(topic, settings.partitions, replication_factor=1) for topic in sorted(missing)]
-    for topic, future in (admin.create_topics(new) if new else {}).items():
+    for topic, future in (admin.create_topics(new, request_timeout=TIMEOUT_S) if new else {}).items():
         result(future, f"create {topic}")
         on_progress(f"topics: source {topic} created")

@@ -89,7 +89,7 @@ class LedgerRole:
         kafka = self.settings.kafka_properties()
         names = self.settings.names
         group = ledger_group(names)
-        connectivity = ConnectivityMonitor(self.admin, _log, self.metrics.set_waiting_for_broker)
+        connectivity = ConnectivityMonitor(kafka, _log, self.metrics.set_waiting_for_broker)
         return LedgerLoop(
             names=names,
             source=LedgerSource(kafka, group, readers_of(names), self.instance, on_error=connectivity.on_error),

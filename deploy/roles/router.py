@@ -104,7 +104,7 @@ def build(settings: Settings, instance: int | None) -> RouterRole:
     senders = source_senders(settings)
     metrics = RouterMetrics({name: tuple(sender.event_types) for name, sender in senders_of(settings).items()})
     admin = AdminClient({**kafka}, logger=logging.getLogger("signpost.kafka"))
-    connectivity = ConnectivityMonitor(admin, _log, metrics.set_waiting_for_broker)
+    connectivity = ConnectivityMonitor(kafka, _log, metrics.set_waiting_for_broker)
     subscribers = Subscribers()
     table = Tables(
         SubscriptionTable(kafka, names, subscribers.interpret, subscribers.change),

@@ -23,7 +23,7 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._listoffsets import OffsetSpec
 
-from schemas.catalog.errors import Unavailable, UnreadableRecord
+from schemas.catalog.errors import NoResponse, Unavailable, UnreadableRecord
 from schemas.settings.kafka_properties import whole_topic_config
 
 _EARLIEST: Final = OffsetSpec.earliest()  # type: ignore[no-untyped-call]  # the library leaves it without types
@@ -86,21 +86,29 @@ class CompactedLog(Generic[T]):
         """Read up to the current end of committed records."""
         if not self._records:
             self._assign()
-        self.read_to(self._ends(range(self.partitions), IsolationLevel.READ_COMMITTED))
+        self.read_to(self.ends())
 
-    def read_all_of(self, partition: int) -> None:
-        """Read a partition up to its high watermark; this waits for the end of open transactions."""
-        self.read_to(self._ends([partition], IsolationLevel.READ_UNCOMMITTED))
+    def ends(self) -> dict[int, int]:
+        """Return the current end of committed records of each partition; Unavailable. Any thread may call it."""
+        return self._ends(range(self.partitions), IsolationLevel.READ_COMMITTED)
+
+    def high_watermark(self, partition: int) -> int:
+        """Return the end of a partition, behind open transactions; Unavailable. Any thread may call it."""
+        return self._ends([partition], IsolationLevel.READ_UNCOMMITTED)[partition]
+
+    def has_read(self, partition: int, end: int) -> bool:
+        """Return whether a partition has been read up to this offset."""
+        return self._positions.get(partition, 0) >= end
 
     def read_to(self, ends: Mapping[int, int]) -> None:
         """Read until each partition has reached its end; Unavailable after the timeout."""
         deadline = self._monotonic() + self._timeout_s
-        while any(self._positions.get(partition, 0) < end for partition, end in ends.items()):
+        while not all(self.has_read(partition, end) for partition, end in ends.items()):
             message = self._consumer.poll(0.1)
             if message is not None:
                 self._take_all([message, *self._consumer.consume(_BATCH, 0)])
             if self._monotonic() > deadline:
-                raise Unavailable(f"{self.topic} could not be read to its end within {self._timeout_s:g} s")
+                raise NoResponse(f"{self.topic} could not be read to its end within {self._timeout_s:g} s")
 
     def follow(self, wait_s: float) -> None:
         """Wait at most `wait_s` for new records, and read those that have arrived. `read` has to be called first."""
@@ -167,11 +175,11 @@ class CompactedLog(Generic[T]):
             try:
                 return {one.partition: _offset_of(future.result(_LOST_S)) for one, future in futures.items()}
             except TimeoutError as error:
-                raise Unavailable(f"the offsets of {self.topic} could not be read: no response") from error
+                raise NoResponse(f"the offsets of {self.topic} could not be read: no response") from error
             except KafkaException as error:
                 # A partition that was just created, or is moving, has no leader for a moment.
                 if self._monotonic() > deadline:
-                    raise Unavailable(f"the offsets of {self.topic} could not be read: {_name_of(error)}") from error
+                    raise NoResponse(f"the offsets of {self.topic} could not be read: {_name_of(error)}") from error
             self._sleep(0.05)
             self._refresh_metadata()
 

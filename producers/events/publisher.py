@@ -23,7 +23,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from producers.events.json_reader import EventReader
 from producers.events.validation import short, text_problem
 from schemas.avro.json_tokens import half_surrogate_problem
-from schemas.catalog.errors import EventError, Unavailable, UnreadableRecord
+from schemas.catalog.errors import EventError, NoResponse, Unavailable, UnreadableRecord
 from schemas.events.event import Event
 from schemas.input.durations import milliseconds
 from schemas.input.suggestions import did_you_mean
@@ -36,6 +36,7 @@ if TYPE_CHECKING:  # importing httpx is slow, and few publishers use a registry
     from producers.events.schema_ids import SchemaIds
 
 _FULL_QUEUE_WAIT_S: Final = 0.1
+_LOST_AFTER_S: Final = 10.0  # the client ends each message in time, unless it has lost it
 
 
 def wall_clock_us() -> int:
@@ -169,10 +170,13 @@ class EventPublisher:
         """Queue a prepared event; Unavailable if the broker did not acknowledge an earlier event."""
         self._producer.poll(0)
         self._raise_failures()
+        lost_s = time.monotonic() + self._timeout.total_seconds() + _LOST_AFTER_S
         while True:
             try:
                 self._producer.produce(self.topic, prepared.value, prepared.key, on_delivery=self._delivered)
             except BufferError:  # the queue is full: wait for delivery reports
+                if time.monotonic() > lost_s:
+                    raise self._no_response(len(self._producer)) from None
                 self._producer.poll(_FULL_QUEUE_WAIT_S)
             except KafkaException as error:
                 raise Unavailable(f"topic {self.topic}: {error.args[0].str()}") from error
@@ -181,9 +185,17 @@ class EventPublisher:
 
     def flush(self) -> None:
         """Wait until the broker has acknowledged all events; Unavailable if it did not acknowledge one."""
-        # Every message ends within message.timeout.ms, so this call ends too.
-        self._producer.flush()
+        # Every message ends within message.timeout.ms, so the call ends before its own timeout.
+        lost = self._producer.flush(self._timeout.total_seconds() + _LOST_AFTER_S)
         self._raise_failures()
+        if lost:
+            raise self._no_response(lost)
+
+    def _no_response(self, events: int) -> NoResponse:
+        return NoResponse(
+            f"topic {self.topic}: no response from {self._servers} for {events} events, which may be published or not; "
+            f"{self.published} were published"
+        )
 
     def _in_wire_format(self, event: Event, value: bytes) -> bytes:
         if self._schema_ids is None:

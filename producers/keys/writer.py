@@ -97,7 +97,6 @@ class KeyWriter:
             self.log.compacted,
             lambda partition: f"{names.prefix}api-keys.{partition}",
             monotonic=self._environment.monotonic,
-            sleep=self._environment.sleep,
             uniform=self._environment.uniform,
             timeout_s=timeout_s,
         )

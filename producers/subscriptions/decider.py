@@ -57,7 +57,7 @@ class Decider:
             return self._create(planned_command, command.draft, now_ms)
         if isinstance(command, Delete) and current is not None:
             return Result(command.id, "deleted", None)
-        present = _readable(command.id, current)
+        present = existing(command.id, current)
         match command:
             case Apply(draft):
                 result = self._change(planned_command, draft, present, now_ms)
@@ -317,7 +317,8 @@ def _set_paused(
     return Result(current.id, "paused" if paused else "resumed", _written(subscription, planned_command, now_ms))
 
 
-def _readable(id_: str, current: Current) -> Subscription:
+def existing(id_: str, current: Current) -> Subscription:
+    """Return a readable subscription; SubscriptionError if it does not exist, or its record cannot be read."""
     if current is None:
         raise UnknownSubscription(f"subscription {id_}: does not exist")
     if isinstance(current, Unreadable):

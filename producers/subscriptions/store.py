@@ -1,15 +1,16 @@
 """Subscriptions of an API process: a table in memory that follows the topic, and writes of many requests in batches.
 
-One thread follows the topic and writes. While a batch is written, the next requests wait and become the next batch, so
-the number of transactions does not grow with the number of requests.
+One thread follows the topic and writes. While a batch is written to a partition, the next requests for that partition
+wait and become its next batch, so the number of transactions does not grow with the number of requests. Requests for
+other partitions do not wait: each batch is answered when its own records have been read back.
 """
 
 from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -17,16 +18,20 @@ import structlog
 
 from producers.compacted.worker import Worker
 from producers.subscriptions.changes import AuthoredCommand, Result
-from producers.subscriptions.writer import SubscriptionWriter
-from schemas.catalog.errors import SignpostError, Unavailable
+from producers.subscriptions.writer import EndedCommands, SubscriptionWriter
+from schemas.catalog.errors import NoResponse, SignpostError, Unavailable
 from schemas.subscriptions.subscription import Subscription
 
 _MAX_BATCH: Final = 500
 _MAX_WAITING: Final = 5_000
 _FOLLOW_S: Final = 0.02
-# An end offset is requested at least this often: an idle topic does not show that its broker is away.
+_CATCHING_UP_S: Final = 0.005  # a request waits
+# End offsets are requested at least this often: an idle topic does not show that its broker is away.
 _CHECK_S: Final = 2.0
-# A batch of changes may take 15 s while a broker is slow, and the thread reads nothing meanwhile.
+_RETRY_S: Final = 0.2
+# From the request for the end offsets until they are read: as long as the client needs to give up a lost request.
+_CATCH_UP_S: Final = 15.0
+# A check that fails takes 15 s, and the one before it may have ended 2 s earlier.
 _STALE_S: Final = 20.0
 _log = structlog.get_logger("api")
 
@@ -38,10 +43,24 @@ class Committed(NamedTuple):
     acknowledge_after_s: float
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class _Request:
     command: AuthoredCommand
     done: Future[Committed] = field(default_factory=Future)
+    partition: int | None = None  # that it waits for
+
+    @property
+    def id(self) -> str:
+        return self.command.command.id
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _CatchUp:
+    """A reading up to the ends of all partitions, which were requested after the `barriers` had come."""
+
+    barriers: Sequence[Future[None]]
+    ends: Future[dict[int, int]]
+    deadline_s: float
 
 
 class SubscriptionStore:
@@ -54,13 +73,18 @@ class SubscriptionStore:
         self._writer = writer
         self._on_waiting = on_waiting
         self._waiting: deque[_Request] = deque()
+        self._writing: dict[int, list[_Request]] = {}  # by partition
         self._barriers: deque[Future[None]] = deque()
+        self._catch_up: _CatchUp | None = None
+        self._ends = ThreadPoolExecutor(1, "subscriptions ends")
         self._check_at_s = 0.0
         self._disconnected = False
         self._has_read = False
         self._read_at_s = 0.0
         self._reason: str | None = "the subscriptions have not been read yet"
-        self._worker = Worker("subscriptions", self._turn, self._on_unavailable, has_work=lambda: bool(self._waiting))
+        self._worker = Worker(
+            "subscriptions", self._turn, self._on_unavailable, has_work=lambda: bool(self._waiting or self._writing)
+        )
 
     def start(self) -> None:
         """Start to read."""
@@ -73,6 +97,7 @@ class SubscriptionStore:
     def close(self) -> None:
         """Write what waits, and end the thread."""
         self._worker.join()
+        self._ends.shutdown(wait=False, cancel_futures=True)
         self._writer.close()
 
     @property
@@ -101,9 +126,10 @@ class SubscriptionStore:
         return self._writer.log.of_customer(sender, customer_id)
 
     def submit(self, command: AuthoredCommand) -> Future[Committed]:
-        """Write a command with the next batch; Unavailable if too many wait.
+        """Write a command with the next batch of its partition; Unavailable if too many wait.
 
-        The future has the result, or SubscriptionError, SealBroken or Unavailable.
+        The future has the result, or SubscriptionError, SealBroken or Unavailable. A subscription that the table lacks
+        is unknown: callers look it up first, with `caught_up` if they do not find it.
         """
         if len(self._waiting) >= _MAX_WAITING:
             raise Unavailable(f"{_MAX_WAITING:,} changes wait to be written; try again later")
@@ -118,77 +144,145 @@ class SubscriptionStore:
         return done
 
     def _turn(self) -> None:
-        if time.monotonic() >= self._check_at_s:
+        if not self._has_read:
             self._writer.read()
-            self._check_at_s = time.monotonic() + _CHECK_S
             self._on_connected()
-        if self._barriers:
-            self._pass_barriers()
-        batch = _next_batch(self._waiting)
-        if batch:
-            self._write(batch)
-        else:
-            self._writer.log.follow(_FOLLOW_S)
-
-    def _pass_barriers(self) -> None:
-        count = len(self._barriers)  # those that come during the reading wait for the next one
-        self._writer.read()
-        for _ in range(count):
-            barrier = self._barriers.popleft()
-            if barrier.set_running_or_notify_cancel():
-                barrier.set_result(None)
-
-    def _write(self, batch: Sequence[_Request]) -> None:
-        running = [request for request in batch if request.done.set_running_or_notify_cancel()]
+        self._begin_to_catch_up()
         try:
-            results = self._writer.write_each([request.command for request in running])
-        except BaseException as error:
-            for request in running:
-                request.done.set_exception(error)
-            if isinstance(error, SignpostError):
-                return
+            self._begin_batches()
+            ended = self._writer.turn(_FOLLOW_S if self._catch_up is None else _CATCHING_UP_S)
+        except Unavailable:
             raise
-        after_s = self._writer.acknowledge_after_s()
-        for request, result in zip(running, results, strict=True):
-            if isinstance(result, SignpostError):
-                request.done.set_exception(result)
+        except BaseException as error:
+            for requests in self._writing.values():
+                _fail(requests, error)
+            self._writing.clear()
+            raise
+        for batch in ended:
+            self._answer(batch)
+        self._end_catching_up()
+
+    def _begin_to_catch_up(self) -> None:
+        """Request the end offsets for a check, or for the barriers that wait. Later ones wait for the next request."""
+        now_s = time.monotonic()
+        if self._catch_up is not None or not (self._barriers or now_s >= self._check_at_s):
+            return
+        barriers = [self._barriers.popleft() for _ in range(len(self._barriers))]
+        self._catch_up = _CatchUp(barriers, self._ends.submit(self._writer.log.ends), now_s + _CATCH_UP_S)
+
+    def _end_catching_up(self) -> None:
+        """Pass the barriers once the table has been read up to the end offsets."""
+        catch_up = self._catch_up
+        if catch_up is None:
+            return
+        try:
+            if catch_up.ends.done() and self._has_read_to(catch_up.ends.result()):
+                self._catch_up = None
+                self._on_connected()
+                for barrier in catch_up.barriers:
+                    if barrier.set_running_or_notify_cancel():
+                        barrier.set_result(None)
+            elif time.monotonic() > catch_up.deadline_s:
+                raise Unavailable(f"{self._writer.log.topic} could not be read to its end within {_CATCH_UP_S:g} s")
+        except Unavailable as error:
+            self._catch_up = None
+            self._check_at_s = time.monotonic() + _RETRY_S
+            self._on_disconnected(error)
+            _fail_barriers(catch_up.barriers, error)
+
+    def _has_read_to(self, ends: Mapping[int, int]) -> bool:
+        return all(self._writer.log.has_read(partition, end) for partition, end in ends.items())
+
+    def _begin_batches(self) -> None:
+        """Begin a batch for each partition without one.
+
+        A batch has at most one request per id: the second change of a subscription needs the record of the first one.
+        """
+        if not self._waiting:
+            return
+        batches: dict[int, list[_Request]] = {}
+        ahead = {request.id: partition for partition, requests in self._writing.items() for request in requests}
+        left: list[_Request] = []
+        for _ in range(len(self._waiting)):
+            request = self._waiting.popleft()
+            if request.id in ahead:
+                request.partition = ahead[request.id]
+                left.append(request)
+            elif self._is_placed(request):
+                partition = ahead[request.id] = request.partition or 0
+                batch = batches.setdefault(partition, [])
+                (left if partition in self._writing or len(batch) >= _MAX_BATCH else batch).append(request)
+        self._waiting.extendleft(reversed(left))
+        for partition, batch in batches.items():
+            if running := [request for request in batch if request.done.set_running_or_notify_cancel()]:
+                self._writing[partition] = running
+                self._writer.begin_each(partition, [request.command for request in running])
+
+    def _is_placed(self, request: _Request) -> bool:
+        """Return whether a request has a partition, which is looked up unless a batch of that one is under way."""
+        if request.partition is not None and request.partition in self._writing:
+            return True
+        try:
+            request.partition = self._writer.partition_for(request.command.command)
+        except SignpostError as error:
+            _fail_waiting([request], error)
+            return False
+        return True
+
+    def _answer(self, ended: EndedCommands) -> None:
+        for request, result in zip(self._writing.pop(ended.partition), ended.results, strict=True):
+            if isinstance(result, Result):
+                request.done.set_result(Committed(result, ended.acknowledge_after_s))
             else:
-                request.done.set_result(Committed(result, after_s))
+                request.done.set_exception(result)
+        for result in ended.results:
+            if isinstance(result, NoResponse):
+                self._refuse_waiting(ended.partition)
+                break
+            if isinstance(result, Exception) and not isinstance(result, SignpostError):
+                raise result
+
+    def _refuse_waiting(self, partition: int) -> None:
+        """Answer the requests that wait for a partition that does not respond: their clients know best what to do."""
+        waiting = [self._waiting.popleft() for _ in range(len(self._waiting))]
+        self._waiting.extendleft(request for request in reversed(waiting) if request.partition != partition)
+        refused = [request for request in waiting if request.partition == partition]
+        _fail_waiting(refused, NoResponse("nothing was written: an earlier change to its partition got no response"))
 
     def _on_connected(self) -> None:
         if self._disconnected:
             _log.info("kafka.connected")
         self._disconnected = False
         self._read_at_s = time.monotonic()
+        self._check_at_s = self._read_at_s + _CHECK_S
         self._has_read = True
         self._reason = None
         self._on_waiting(None)
 
-    def _on_unavailable(self, error: Unavailable) -> None:
-        """Answer the requests that wait: their clients know best whether to try again."""
+    def _on_disconnected(self, error: Unavailable) -> None:
         if not self._disconnected:
             _log.warning("kafka.disconnected", error=str(error))
         self._disconnected = True
         self._reason = str(error)
         self._on_waiting(self._reason)
-        for _ in range(len(self._barriers)):
-            barrier = self._barriers.popleft()
-            if barrier.set_running_or_notify_cancel():
-                barrier.set_exception(error)
-        for _ in range(len(self._waiting)):
-            request = self._waiting.popleft()
-            if request.done.set_running_or_notify_cancel():
-                request.done.set_exception(error)
+
+    def _on_unavailable(self, error: Unavailable) -> None:
+        """Answer the requests that wait while the topic cannot be read: their clients know best what to do."""
+        self._on_disconnected(error)
+        _fail_barriers([self._barriers.popleft() for _ in range(len(self._barriers))], error)
+        _fail_waiting([self._waiting.popleft() for _ in range(len(self._waiting))], error)
 
 
-def _next_batch(waiting: deque[_Request]) -> list[_Request]:
-    """Take the next requests, at most one per id: the second change of a subscription needs the first one's record."""
-    batch: list[_Request] = []
-    ids: set[str] = set()
-    for _ in range(min(len(waiting), _MAX_BATCH)):
-        if waiting[0].command.command.id in ids:
-            break
-        request = waiting.popleft()
-        ids.add(request.command.command.id)
-        batch.append(request)
-    return batch
+def _fail(requests: Sequence[_Request], error: BaseException) -> None:
+    for request in requests:
+        request.done.set_exception(error)
+
+
+def _fail_waiting(requests: Sequence[_Request], error: SignpostError) -> None:
+    _fail([request for request in requests if request.done.set_running_or_notify_cancel()], error)
+
+
+def _fail_barriers(barriers: Sequence[Future[None]], error: Unavailable) -> None:
+    for barrier in barriers:
+        if barrier.set_running_or_notify_cancel():
+            barrier.set_exception(error)

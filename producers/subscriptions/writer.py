@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import groupby
-from typing import Final, Generic, TypeAlias, TypeVar
+from typing import Final, Generic, NamedTuple, TypeAlias, TypeVar
 
 from producers.compacted.acknowledgement import acknowledge_after_s
 from producers.compacted.log import Unreadable
@@ -33,11 +33,11 @@ from producers.subscriptions.changes import (
     Result,
     Rotate,
 )
-from producers.subscriptions.decider import Decider, is_own, is_sealed_by
+from producers.subscriptions.decider import Decider, existing, is_own, is_sealed_by
 from producers.subscriptions.limits import check_limits
 from producers.subscriptions.log import SubscriptionLog
 from producers.subscriptions.sealed_fields import sealed_in
-from schemas.catalog.errors import SealBroken, SignpostError, SubscriptionError, Unavailable
+from schemas.catalog.errors import SealBroken, SignpostError, SubscriptionError
 from schemas.records.partitioner import partition_of
 from schemas.records.topics import TopicNames
 from schemas.senders.sender import Sender
@@ -64,6 +64,17 @@ class _Batch(Generic[_R]):
 
 
 _DecideEach: TypeAlias = Callable[[_Batch[_R]], list[tuple[_R, bool]]]
+
+
+class EndedCommands(NamedTuple):
+    """Commands of one partition that have ended: the result or the error of each, in their order.
+
+    The results are committed and read back. Every process knows them `acknowledge_after_s` later.
+    """
+
+    partition: int
+    results: Sequence[Result | Exception]
+    acknowledge_after_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +111,7 @@ class SubscriptionWriter:
         self._sealer = sealer
         self._environment = environment or Environment()
         self._timeout_s = timeout_s
-        self._read_back_s = 0.0  # the longest of the last `write` or `write_each`
+        self._under_way: dict[int, _Batch[Result | SignpostError]] = {}  # by partition
         self._decider = Decider(names.subscriptions, senders, sealer)
         self._has_key_of_present = False
         self.log = SubscriptionLog(
@@ -116,7 +127,6 @@ class SubscriptionWriter:
             self.log,
             lambda partition: f"{names.prefix}subscriptions.{partition}",
             monotonic=self._environment.monotonic,
-            sleep=self._environment.sleep,
             uniform=self._environment.uniform,
             timeout_s=timeout_s,
         )
@@ -138,7 +148,7 @@ class SubscriptionWriter:
         becomes invalid later through another writer, the batches before it stay written.
         """
         self.read()
-        self._read_back_s = 0.0
+        longest_s = 0.0
         results: dict[str, Result] = {}
         work: list[tuple[int, str, PlannedCommand]] = []
         for planned_command, partition, result in self._plan(commands):
@@ -151,49 +161,48 @@ class SubscriptionWriter:
             for commands_of_batch in _batches(planned_commands):
                 batch: _Batch[Result] = _Batch(partition, commands_of_batch)
                 read_back_s = self._owner.write(partition, partial(self._decide_batch, batch, self._decide_all))
-                self._read_back_s = max(self._read_back_s, read_back_s)
+                longest_s = max(longest_s, read_back_s)
                 for result in batch.results:
                     results[result.id] = result
                     on_written(result)
         if work:
-            self._environment.sleep(self.acknowledge_after_s())
+            self._environment.sleep(acknowledge_after_s(longest_s))
         return [results[command.id] for command in commands]
 
-    def write_each(self, commands: Sequence[AuthoredCommand]) -> list[Result | SignpostError]:
-        """Execute independent commands, at most one per id; return the result or the error of each.
+    def partition_for(self, command: Command) -> int:
+        """Return the partition to write a command to, as far as the log has read; SubscriptionError if there is none.
 
-        The transaction of a change also has its audit record. The results are committed and read back. The caller waits
-        for `acknowledge_after_s` before it acknowledges them.
+        A subscription that the log lacks is unknown: callers read up to the end first if they have not seen it.
         """
-        self.read()
-        self._read_back_s = 0.0
-        done: dict[str, Result | SignpostError] = {}
-        batches: dict[int, _Batch[Result | SignpostError]] = {}
-        for command, author in ((one.command, one.author) for one in commands):
-            planned_command = replace(self._plan_one(command), author=author)
-            try:
-                partition, current = self._where(command)
-                if partition < 0:
-                    done[command.id] = self._decider.decide(planned_command, current, self._now_ms())
-                else:
-                    batches.setdefault(partition, _Batch(partition, [])).commands.append(planned_command)
-            except SignpostError as error:
-                done[command.id] = error
-        ended = self._owner.write_all(
-            {partition: partial(self._decide_batch, batch, self._decide_each) for partition, batch in batches.items()}
-        )
-        for partition, end in ended.items():
-            batch = batches[partition]
-            if isinstance(end, Unavailable):
-                done |= dict.fromkeys((one.command.id for one in batch.commands), end)
-            else:
-                self._read_back_s = max(self._read_back_s, end)
-                done |= {one.command.id: result for one, result in zip(batch.commands, batch.results, strict=True)}
-        return [done[one.command.id] for one in commands]
+        partition, current = self._where(command)
+        if partition < 0:
+            existing(command.id, current)
+        return partition
 
-    def acknowledge_after_s(self) -> float:
-        """Return the wait after which all that was written last counts in every process, in seconds."""
-        return acknowledge_after_s(self._read_back_s)
+    def begin_each(self, partition: int, commands: Sequence[AuthoredCommand]) -> None:
+        """Begin to execute independent commands of one partition, at most one per id, in one transaction.
+
+        Its records include the audit record of each change. The partition must have no other ones under way.
+        """
+        planned_commands = [replace(self._plan_one(one.command), author=one.author) for one in commands]
+        batch: _Batch[Result | SignpostError] = _Batch(partition, planned_commands)
+        self._under_way[partition] = batch
+        self._owner.begin(partition, partial(self._decide_batch, batch, self._decide_each))
+
+    def turn(self, wait_s: float) -> list[EndedCommands]:
+        """Read new records, and continue what `begin_each` began; wait at most `wait_s` for a record or a response.
+
+        Returns the commands that have ended. A partition whose leader does not respond delays no other one. Unavailable
+        if nothing is under way, and the topic cannot be read.
+        """
+        ended: list[EndedCommands] = []
+        for partition, end in self._owner.turn(wait_s).items():
+            batch = self._under_way.pop(partition)
+            if isinstance(end, Exception):
+                ended.append(EndedCommands(partition, [end] * len(batch.commands), 0.0))
+            else:
+                ended.append(EndedCommands(partition, batch.results, acknowledge_after_s(end)))
+        return ended
 
     def close(self) -> None:
         """Close the connections to the broker."""

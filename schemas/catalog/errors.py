@@ -11,6 +11,7 @@
     ├── UnreadableRecord        bytes on a topic that cannot be decoded; `reason` is one of UNREADABLE_REASONS
     ├── SealBroken              a sealed secret that none of the configured keys opens
     └── Unavailable             a dependency does not respond, or its configuration does not match
+        ├── NoResponse          the brokers did not respond in time; a later try may succeed
         └── RestartRequired     the process has to restart to recover
 
 Library errors are translated into one of these at the border, once.
@@ -90,6 +91,10 @@ class SealBroken(SignpostError):
 
 class Unavailable(SignpostError):
     """A dependency does not respond, or its configuration does not match."""
+
+
+class NoResponse(Unavailable):
+    """The brokers did not respond in time. A later try may succeed."""
 
 
 class RestartRequired(Unavailable):

@@ -12,9 +12,10 @@ import pytest
 import structlog
 from confluent_kafka import Producer
 
+from consumers.kafka.pending import Pending
 from consumers.subscriptions import table as table_module
 from consumers.subscriptions.state import Deleted, Entry, NotYet, Unusable
-from consumers.subscriptions.table import SubscriptionTable, read_subscription
+from consumers.subscriptions.table import REQUEST_TIMEOUT_S, SubscriptionTable, read_subscription
 from producers.subscriptions.changes import Apply, Delete
 from schemas.catalog.errors import UnreadableRecord
 from schemas.records.topics import TopicNames
@@ -238,15 +239,15 @@ def test_lost_requests_are_repeated(
     with following(kafka, names) as follower:
         if is_started:
             follower.until_current()
-        lost: list[Future[Any]] = []
+        lost: list[Pending[Any, int]] = []
 
-        def list_offsets(_admin: object, partitions: Iterable[tuple[str, int]], *_: object) -> dict[Any, Future[Any]]:
-            lost.extend(Future() for _ in partitions)
-            return dict(zip(partitions, lost[-len(list(partitions)) :], strict=True))
+        def list_offsets(_admin: object, partitions: Iterable[tuple[str, int]], *_: object) -> Pending[Any, int]:
+            lost.append(Pending({key: Future() for key in partitions}, int, REQUEST_TIMEOUT_S))
+            return lost[-1]
 
         with monkeypatch.context() as patched:
             patched.setattr(table_module, "list_offsets", list_offsets)
-            follower.until(lambda: len(lost) > PARTITIONS or bool(lost and not is_started), "requests are lost")
+            follower.until(lambda: len(lost) > is_started, "requests are lost")
         started_ms = now_ms()
         skipped_ms = 0
 

@@ -1,4 +1,4 @@
-"""The log of test deliveries while the broker is away: appends fail in time, and continue after its return."""
+"""The log of test deliveries after faults of its broker or its producer: appends fail in time, and continue."""
 
 from __future__ import annotations
 
@@ -31,6 +31,20 @@ def test_appends_continue_after_the_broker_returns(own_broker: Broker) -> None:
     values = [message.value() for message in read_topic(own_broker.bootstrap_servers, "tests")]
     assert values[0] == b"first"
     assert b"too late" not in values
+
+
+def test_producer_with_a_fatal_error_is_replaced(broker: Broker, prefix: str) -> None:
+    """A fatal error of the producer fails the record that caused it, and later records are appended without a gap."""
+    topic = f"{prefix}tests"
+    create_topic(broker.bootstrap_servers, topic, max_message_bytes="1000")
+    # With this property, a record that the broker refuses is a fatal error of the producer.
+    kafka = {"bootstrap.servers": broker.bootstrap_servers, "enable.gapless.guarantee": "true"}
+    with closing(AppendLog(kafka, topic)) as log:
+        assert log.append(b"first").result(60) == 0
+        with pytest.raises(Unavailable, match="could not be written"):
+            log.append(b"x" * 5_000).result(60)
+
+        assert wait_until(lambda: _appended(log), what="a new producer appends a record") == 1
 
 
 def _appended(log: AppendLog) -> int:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import CancelledError, Future, wait
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -24,12 +25,15 @@ from producers.subscriptions.changes import (
 )
 from producers.subscriptions.store import Committed, SubscriptionStore
 from producers.subscriptions.writer import SubscriptionWriter
-from schemas.catalog.errors import SubscriptionError, Unavailable, UnknownSubscription
+from schemas.catalog.errors import NoResponse, SubscriptionError, Unavailable, UnknownSubscription
 from schemas.records.health import Operation, decode_operation
+from schemas.records.partitioner import partition_of
 from schemas.records.topics import TopicNames
 from schemas.subscriptions.changes import Changes
-from tests.support.subscriptions import PARTITIONS, MakeWriter, draft, present
+from tests.support.proxy import Api, Gate, KafkaProxy
+from tests.support.subscriptions import PARTITIONS, MakeWriter, draft, kafka_of, making_writers, present, write_each
 from tests.support.topics import create_topic, read_topic
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.promise(7)
 
@@ -55,11 +59,49 @@ def audited(broker: Broker, names: TopicNames) -> Callable[[], list[Operation]]:
 @pytest.fixture
 def store(make_writer: MakeWriter, audited: object) -> Iterator[SubscriptionStore]:
     """A running store."""
-    writer = make_writer()
-    running = SubscriptionStore(writer)
-    running.start()
-    yield running
-    running._worker.join()  # the fixture of the writer closes it
+    with running(make_writer()) as store:
+        yield store
+
+
+@contextmanager
+def running(writer: SubscriptionWriter) -> Iterator[SubscriptionStore]:
+    """Run a store. Its writer is closed by the caller."""
+    store = SubscriptionStore(writer)
+    store.start()
+    try:
+        yield store
+    finally:
+        store._worker.join()
+
+
+@pytest.fixture
+def gate() -> Iterator[Gate]:
+    """A gate that can hold the next commit of a writer of `behind_gate`."""
+    gate = Gate(Api.END_TXN, "request")
+    yield gate
+    gate.open()
+
+
+@pytest.fixture
+def behind_gate(broker: Broker, names: TopicNames, audited: object, gate: Gate) -> Iterator[MakeWriter]:
+    """Create writers with a proxy before their broker."""
+    with (
+        KafkaProxy(broker.bootstrap_servers) as proxy,
+        making_writers(kafka_of(proxy.bootstrap_servers), names) as make,
+    ):
+        proxy.rule = gate
+        yield make
+
+
+def customers(partitions: int) -> list[str]:
+    """Return customers on so many different partitions."""
+    by_partition = {partition_of(f"customer-{n}", PARTITIONS): f"customer-{n}" for n in range(100)}
+    return list(by_partition.values())[:partitions]
+
+
+def created(store: SubscriptionStore, id_: str, customer: str) -> Future[Committed]:
+    """Create a subscription."""
+    return store.submit(AuthoredCommand(Apply(draft(id_, customer)), AUTHOR))
 
 
 def effects(results: list[Any]) -> list[str]:
@@ -71,13 +113,13 @@ def test_each_command_has_its_own_result_or_error(
 ) -> None:
     """An invalid command refuses no other one, on its partition or elsewhere, and only changes have audit records."""
     writer = make_writer()
-    first = writer.write_each(authored(*(Apply(draft(f"s{n}", f"customer-{n}")) for n in range(8))))
+    first = write_each(writer, authored(*(Apply(draft(f"s{n}", f"customer-{n}")) for n in range(8))))
     assert effects(first) == ["created"] * 8
     unchanged = Change("s1", Changes(description=""))
     unknown_type = Change("s2", Changes(event_types=("no.such.type",)))
     commands = [Pause("s0"), unchanged, unknown_type, Delete("s3"), Delete("missing"), Pause("missing-too")]
 
-    results = writer.write_each(authored(*commands))
+    results = write_each(writer, authored(*commands))
 
     wanted = ["paused", "unchanged", "SubscriptionError", "deleted", "UnknownSubscription", "UnknownSubscription"]
     assert effects(results) == wanted
@@ -95,7 +137,7 @@ def test_interrupted_batch_takes_effect_once(
 ) -> None:
     """A writer that is fenced, or loses the response to a commit, writes each change and its audit record once."""
     writer, other = make_writer(), make_writer()
-    writer.write_each(authored(*(Apply(draft(f"s{n}")) for n in range(3))))
+    write_each(writer, authored(*(Apply(draft(f"s{n}")) for n in range(3))))
     commit = writer._owner._commit
     interruptions = [before]
 
@@ -111,7 +153,7 @@ def test_interrupted_batch_takes_effect_once(
 
     writer._owner._commit = interrupted  # type: ignore[method-assign]  # the place of the interruption
     changes = [Change(f"s{n}", Changes(description="mine")) for n in range(3)]
-    results = writer.write_each(authored(*changes))
+    results = write_each(writer, authored(*changes))
 
     assert effects(results) == ["changed"] * 3
     found = present(make_writer())
@@ -139,7 +181,7 @@ def test_table_has_what_was_acknowledged_before(store: SubscriptionStore, make_w
     """After `caught_up` the table has each change that any process had acknowledged before the call."""
     writer = make_writer()
     for number in range(5):
-        writer.write_each(authored(Apply(draft(f"s{number}"))))
+        write_each(writer, authored(Apply(draft(f"s{number}"))))
         store.caught_up().result(30)
         assert {one.id for one in store.of_customer("zenoo", "acme")} == {f"s{n}" for n in range(number + 1)}
 
@@ -163,9 +205,51 @@ def test_cancelled_requests_are_not_written(store: SubscriptionStore) -> None:
 def test_errors_name_the_reason(make_writer: MakeWriter) -> None:
     """An unknown id and a forbidden value are different errors."""
     writer: SubscriptionWriter = make_writer()
-    unknown, forbidden = writer.write_each(
-        authored(Delete("missing"), Apply(draft("a", event_types=("no.such.type",))))
+    unknown, forbidden = write_each(
+        writer, authored(Delete("missing"), Apply(draft("a", event_types=("no.such.type",))))
     )
     assert isinstance(unknown, UnknownSubscription)
     assert isinstance(forbidden, SubscriptionError)
     assert "no.such.type" in str(forbidden)
+
+
+def test_partition_whose_commit_hangs_delays_no_other(behind_gate: MakeWriter, gate: Gate) -> None:
+    """Of changes that are written together, those of a partition without a response are answered later than others."""
+    one, other = customers(2)
+    with running(behind_gate()) as store:
+        for customer in (one, other):
+            created(store, f"{customer}-1", customer).result(60)
+        gate.arm()
+        both = {customer: created(store, f"{customer}-2", customer) for customer in (one, other)}
+        gate.wait_reached()
+        wait(both.values(), 60, FIRST_COMPLETED)
+        (held,) = [customer for customer, future in both.items() if not future.done()]
+        free = other if held == one else one
+        assert created(store, f"{free}-3", free).result(60).result.effect == "created"
+        assert not both[held].done()
+        store.caught_up().result(60)
+        gate.open()
+        assert both[held].result(60).result.effect == "created"
+        found = {subscription.id for customer in (one, other) for subscription in store.of_customer("zenoo", customer)}
+        assert found == {f"{one}-1", f"{one}-2", f"{other}-1", f"{other}-2", f"{free}-3"}
+
+
+def test_requests_behind_a_write_without_response_end_with_it(behind_gate: MakeWriter, gate: Gate) -> None:
+    """A write without a response may have been made, those behind it were not, and later ones are made."""
+    (customer,) = customers(1)
+    with running(behind_gate(timeout_s=4.0)) as store:
+        created(store, "a", customer).result(60)
+        gate.arm()
+        held = created(store, "b", customer)
+        gate.wait_reached()
+        behind = created(store, "c", customer)
+        with pytest.raises(NoResponse, match="may have been written"):
+            held.result(60)
+        with pytest.raises(NoResponse, match="nothing was written"):
+            behind.result(60)
+        gate.open(lose=True)
+
+        def is_written() -> bool:
+            return created(store, "c", customer).exception(60) is None
+
+        wait_until(is_written, 60, "the partition is written again")

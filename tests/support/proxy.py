@@ -99,14 +99,15 @@ class _Connection:
 
     client: socket.socket
     broker: socket.socket
-    apis: dict[int, int] = field(default_factory=dict)  # by correlation id
+    requests: dict[int, tuple[int, int]] = field(default_factory=dict)  # api and version, by correlation id
     responses: queue.SimpleQueue[tuple[float, bytes] | None] = field(default_factory=queue.SimpleQueue)
 
 
 class KafkaProxy:
-    """Listens at 127.0.0.1 for a single broker; tests may change `rule`, `delay` and `bytes_per_s` at any time.
+    """Listens at 127.0.0.1 for a single broker; tests may change the public attributes at any time.
 
-    `bytes_per_s` is the bandwidth of a connection in each direction.
+    `bytes_per_s` is the bandwidth of a connection in each direction. With `lists_no_broker`, metadata has neither
+    brokers nor topics, as that of a broker that stood still until its controller has heard from it again.
     """
 
     def __init__(self, bootstrap_servers: str) -> None:
@@ -127,6 +128,7 @@ class KafkaProxy:
         self.rule: Rule = pass_all
         self.delay: Delay = at_once
         self.bytes_per_s: int | None = None
+        self.lists_no_broker = False
         threading.Thread(target=self._accept, name="proxy", daemon=True).start()
 
     @property
@@ -179,16 +181,18 @@ class KafkaProxy:
 
     def _requests(self, connection: _Connection) -> None:
         while frame := _read_frame(connection.client):
-            _, api, _, correlation = _HEAD.unpack_from(frame)
-            connection.apis[correlation] = api
+            _, api, version, correlation = _HEAD.unpack_from(frame)
+            connection.requests[correlation] = (api, version)
             if self.rule(Frame(api, "request")):
                 self._send(connection.broker, frame)
 
     def _responses(self, connection: _Connection) -> None:
         while frame := _read_frame(connection.broker):
-            api = connection.apis.pop(_RESPONSE.unpack_from(frame)[1])
+            api, version = connection.requests.pop(_RESPONSE.unpack_from(frame)[1])
             if api in _NAME_BROKERS:
                 frame = frame.replace(self._broker_address, self._proxy_address)
+            if api == Api.METADATA and self.lists_no_broker:
+                frame = _empty_metadata(frame, version)
             if self.rule(Frame(api, "response")):
                 connection.responses.put((time.monotonic() + self.delay(Frame(api, "response")), frame))
 
@@ -244,6 +248,20 @@ class Gate:
         """Pass the held frame, or drop it."""
         self._lose = lose
         self._opened.set()
+
+
+def _empty_metadata(frame: bytes, version: int) -> bytes:
+    """Return a metadata response without brokers and topics, in place of another one."""
+    assert version >= 9, "the older encoding of metadata"
+    body = frame[4:8] + b"\0"  # correlation id, no tags
+    body += struct.pack(">i", 0) + b"\1"  # not throttled, no brokers
+    body += b"\0" + struct.pack(">i", -1) + b"\1"  # no cluster id, no controller, no topics
+    if version < 11:
+        body += struct.pack(">i", -1)  # authorized operations
+    if version >= 13:
+        body += struct.pack(">h", 0)  # no error
+    body += b"\0"  # no tags
+    return struct.pack(">i", len(body)) + body
 
 
 def _read_frame(source: socket.socket) -> bytes:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, TypeAlias
 
+from producers.subscriptions.changes import AuthoredCommand, Result
 from producers.subscriptions.writer import Environment, SubscriptionWriter
+from schemas.catalog.errors import SubscriptionError
 from schemas.records.topics import TopicNames
 from schemas.senders.sender import load_senders
 from schemas.subscriptions.rules import Draft
@@ -33,10 +35,14 @@ def kafka_of(bootstrap_servers: str) -> dict[str, str]:
 
 
 def writer_of(
-    kafka: Mapping[str, str], names: TopicNames, key: bytes = KEY, environment: Environment | None = None
+    kafka: Mapping[str, str],
+    names: TopicNames,
+    key: bytes = KEY,
+    environment: Environment | None = None,
+    timeout_s: float = 30.0,
 ) -> SubscriptionWriter:
     """Return a writer with the sealing key of the tests."""
-    return SubscriptionWriter(kafka, names, load_senders(), Sealer([key]), environment=environment)
+    return SubscriptionWriter(kafka, names, load_senders(), Sealer([key]), environment=environment, timeout_s=timeout_s)
 
 
 @contextmanager
@@ -65,3 +71,22 @@ def draft(id_: str, customer_id: str = "acme", **fields: Any) -> Draft:
     """Return a draft of a zenoo subscription to all event types."""
     given: dict[str, Any] = {"url": "https://hooks.acme.example/zenoo", "event_types": ("*",)}
     return Draft(id=id_, sender="zenoo", customer_id=customer_id, **(given | fields))
+
+
+def write_each(writer: SubscriptionWriter, commands: Sequence[AuthoredCommand]) -> list[Result | Exception]:
+    """Execute independent commands, at most one per id, as an API does; return the result or the error of each."""
+    writer.read()
+    done: dict[str, Result | Exception] = {}
+    batches: dict[int, list[AuthoredCommand]] = {}
+    for one in commands:
+        try:
+            batches.setdefault(writer.partition_for(one.command), []).append(one)
+        except SubscriptionError as error:
+            done[one.command.id] = error
+    for partition, batch in batches.items():
+        writer.begin_each(partition, batch)
+    while batches:
+        for ended in writer.turn(0.05):
+            batch = batches.pop(ended.partition)
+            done |= {one.command.id: result for one, result in zip(batch, ended.results, strict=True)}
+    return [done[one.command.id] for one in commands]

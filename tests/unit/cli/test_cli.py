@@ -19,7 +19,7 @@ from deploy.cli import main as command_line
 from deploy.cli.commands import COMMANDS, CommandEntry
 from deploy.cli.context import settings_of
 from deploy.cli.group import all_commands, hoisted, load_command
-from schemas.catalog.errors import InvalidInput, SettingsError, SignpostError, Unavailable
+from schemas.catalog.errors import InvalidInput, NoResponse, SettingsError, SignpostError, Unavailable
 from schemas.input.durations import format_duration
 from schemas.records.topics import delays_of
 from schemas.senders.sender import load_senders
@@ -77,6 +77,23 @@ def test_errors_are_sentences_with_exit_codes(
     assert sentence in printed.err
     assert "Traceback" not in printed.err
     assert printed.out == ""
+
+
+@pytest.mark.parametrize(
+    "error", [NoResponse("no response in time"), KafkaException(KafkaError(KafkaError._TIMED_OUT, "timed out"))]
+)
+def test_errors_of_silent_brokers_name_their_address(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """If brokers do not respond, the error has their address and where the setting comes from."""
+
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setenv("SIGNPOST_KAFKA_BOOTSTRAP_SERVERS", "kafka.example:9092")
+    monkeypatch.setattr("deploy.cli.topics.reachable_admin", fail)
+    assert run("topics", "plan") == 1
+    assert "bootstrap.servers is kafka.example:9092 (from SIGNPOST_KAFKA_BOOTSTRAP_SERVERS)" in capsys.readouterr().err
 
 
 def test_every_problem_has_its_line(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,6 +34,7 @@ QUIET = st.integers(0, 5)
 def group_without_a_broker(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("consumers.kafka.positions.in_thread", at_once)
     monkeypatch.setattr("consumers.router.source_positions.in_thread", at_once)
+    monkeypatch.setattr("consumers.router.source.in_thread", at_once)
     monkeypatch.setattr("consumers.router.source.Consumer", GroupConsumer)
     quiet = structlog.make_filtering_bound_logger(logging.CRITICAL)
     structlog.configure(wrapper_class=quiet)  # thousands of recoveries: logging takes longer than they do
