@@ -30,7 +30,7 @@ from tests.support.api import Answer, ApiClient, client_of, key_of, start_api
 from tests.support.ledger import totals_of
 from tests.support.pipeline import ENDS, Pipeline
 from tests.support.planted import canary, found, output_of, topic_contents
-from tests.support.planted_requests import Planted, Planter
+from tests.support.planted_requests import KINDS, Planted, Planter, beginning
 from tests.support.roles import Role, RoleStarter
 from tests.support.tools import Commands
 from tests.support.topics import produce, read_topic
@@ -315,21 +315,21 @@ def test_secrets_are_shown_once_and_nowhere_else(
     later.append(failed(installation, clients["diligent"], ids["diligent"], planter))
     assert_every_field_has_a_canary(apis[0], [*creations, *requests])
 
-    nowhere, kept, refused = (planter.texts[kind] for kind in ("nowhere", "kept", "refused"))
+    nowhere, kept, refused = (beginning(kind) for kind in KINDS)
     once = [*keys.values(), made["onboarding"].json["secret_key"]]
-    assert found(bytes_of([*made.values(), *refusals, *later]), nowhere) == []
+    assert found(bytes_of([*made.values(), *refusals, *later]), [nowhere]) == []
     assert found(bytes_of([made["diligent"], *refusals, *later]), once) == []
-    assert found(bytes_of([*made.values(), *later]), refused) == []
+    assert found(bytes_of([*made.values(), *later]), [refused]) == []
     shown_bytes = b"".join(answer.body for answer in [*made.values(), *later])
-    assert [text for text in kept if text.encode() not in shown_bytes] == []
+    assert [text for text in planter.texts["kept"] if text.encode() not in shown_bytes] == []
     files = [(file.name, file.read_bytes()) for file in Path(database.removeprefix("sqlite:///")).parent.iterdir()]
     outputs = [part for role in (*apis, *deliveries) for part in output_of(role)]
     assert any(b"api.failed" in content for _, content in outputs)
-    assert found([*outputs, *files], [*nowhere, *once, *kept, *refused]) == []
+    assert found([*outputs, *files], [nowhere, kept, refused, *once]) == []
     topics = list(topic_contents(installation))
-    assert found(topics, [*nowhere, *once, *refused]) == []
+    assert found(topics, [nowhere, refused, *once]) == []
     elsewhere = [one for one in topics if not one[0].startswith(f"{installation.names.subscriptions} ")]
-    assert found(elsewhere, kept) == []
+    assert found(elsewhere, [kept]) == []
 
 
 def sent(client: ApiClient, request: Planted, ids: Mapping[str, str] | None = None) -> Answer:

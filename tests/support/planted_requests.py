@@ -19,10 +19,16 @@ from typing import Any, Final, Literal, NamedTuple, TypeAlias
 from tests.support.planted import canary
 
 Kind: TypeAlias = Literal["nowhere", "kept", "refused"]
+KINDS: Final[tuple[Kind, ...]] = ("nowhere", "kept", "refused")
 
 _PATHS: Final = {"onboarding": "/api/v1/webhooks/", "diligent": "/webhooks"}
 _PATHS_OF_ONE: Final = {"onboarding": "/api/v1/webhooks/{webhook_id}/", "diligent": "/webhooks/{webhook_id}"}
 _TEST: Final = "/api/v1/webhooks/test/"
+
+
+def beginning(kind: Kind) -> str:
+    """Return what all canaries of a kind begin with: a cut one is found as well."""
+    return f"canary-{kind}-"
 
 
 class Planted(NamedTuple):
