@@ -61,13 +61,19 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(scope="module")
 def apis(installation: Pipeline, database: str) -> tuple[Role, Role]:
     """Two API processes, which no test ends."""
-    return start_api(installation, database), start_api(installation, database)
+    one, other = (start_api(installation, database, ready=False) for _ in range(2))
+    return one.wait_ready(), other.wait_ready()
 
 
 @pytest.fixture(scope="module")
 def deliveries(installation: Pipeline, database: str) -> tuple[Role, ...]:
     """A router, a delivery process and a ledger, which no test ends."""
-    return installation.router(), installation.deliver(delay_speedup=SPEEDUP), installation.ledger(database)
+    starting = (
+        installation.router(ready=False),
+        installation.deliver(ready=False, delay_speedup=SPEEDUP),
+        installation.ledger(database, ready=False),
+    )
+    return tuple(role.wait_ready() for role in starting)
 
 
 @pytest.fixture
