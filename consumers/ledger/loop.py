@@ -73,6 +73,7 @@ class LedgerLoop:
         self._logs: Future[list[Range]] | None = None
         self._positions: dict[PartitionKey, int | None] = {}  # as the database has them
         self._read: dict[PartitionKey, int] = {}  # the next offset to read
+        self._unwritten_from: dict[PartitionKey, int] = {}  # a new database has no position, although records wait
         self._unwritten = Unwritten()
         self._has_advanced = False  # `_read` is ahead of `_positions`
         self._due_s = 0.0
@@ -157,6 +158,7 @@ class LedgerLoop:
         self._logs = None
         self._positions.clear()
         self._read.clear()
+        self._unwritten_from.clear()
         self._unwritten = Unwritten()
         self._has_advanced = False
 
@@ -185,6 +187,7 @@ class LedgerLoop:
                 place = {"topic": start.lost.topic, "partition": start.lost.partition}
                 _log.warning("records.truncated", records=start.lost.count, **place)
         self._read = {key: start.offset for key, start in starts.items()}
+        self._unwritten_from = dict(self._read)
         self._source.start(self._read)
 
     def _write(self, now_s: float) -> None:
@@ -211,6 +214,7 @@ class LedgerLoop:
         self._metrics.on_batch(len(self._unwritten.outcomes), self._now_s() - now_s)
         for key, advance in advances.items():
             self._positions[key] = advance.next_offset
+        self._unwritten_from = dict(self._read)
         self._unwritten = Unwritten()
         self._has_advanced = False
 
@@ -243,9 +247,8 @@ class LedgerLoop:
     def _observe(self, now_s: float) -> None:
         self._metrics.set_waiting_for_broker(self._connectivity.disconnected is not None)
         self._metrics.set_waiting_for_database(self._database_error is not None)
-        unwritten_from = self._read | {key: offset for key, offset in self._positions.items() if offset is not None}
         self._metrics.set_days_ahead(max(0.0, (self._prepared_until_ms - self._now_ms()) / DAY_MS))
-        self._waiting.turn(now_s, unwritten_from)
-        self._metrics.set_lag(self._waiting.by_topic(unwritten_from))
+        self._waiting.turn(now_s, self._unwritten_from)
+        self._metrics.set_lag(self._waiting.by_topic(self._unwritten_from))
         oldest_ms = min((one.recorded_at_ms for one in self._unwritten.outcomes[:1]), default=None)
         self._metrics.set_lag_seconds(0.0 if oldest_ms is None else max(0, self._now_ms() - oldest_ms) / 1_000)

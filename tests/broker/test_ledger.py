@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
+import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from uuid import uuid4
 
@@ -15,7 +18,7 @@ from tests.support.ledger import LedgerDatabase, totals_of
 from tests.support.parts import need
 from tests.support.pipeline import Pipeline
 from tests.support.postgres import PostgresServer, postgres_server
-from tests.support.tools import Commands
+from tests.support.tools import Commands, job, outcome_value
 from tests.support.topics import produce
 from tests.support.waiting import wait_until
 
@@ -69,21 +72,50 @@ def test_totals_are_those_of_the_topic(pipeline: Pipeline, receiver: Receiver, d
     assert ledger.terminate() == 0
 
 
-def test_unreadable_records_are_skipped_and_counted(pipeline: Pipeline, receiver: Receiver, tmp_path: Path) -> None:
+def write_outcomes(pipeline: Pipeline, count: int) -> None:
+    """Write outcomes of the subscription `sub-1`, spread over the partitions."""
+    for number in range(count):
+        value = outcome_value(job(number))
+        produce(pipeline.bootstrap_servers, pipeline.names.outcomes, value, partition=number % 3)
+
+
+def test_unreadable_records_are_skipped_and_counted(pipeline: Pipeline, tmp_path: Path) -> None:
     """A record that is no outcome stops nothing: a metric and the log name it, and the next outcome is written."""
     database = LedgerDatabase(f"sqlite:///{tmp_path / 'ledger.db'}")
     for topic in (pipeline.names.outcomes, pipeline.names.dead, pipeline.names.operations):
         for number in range(3):
             produce(pipeline.bootstrap_servers, topic, b"nobody can read this", partition=number)
-    pipeline.subscribe(receiver.url)
+    write_outcomes(pipeline, 3)
     ledger = pipeline.ledger(database.url)
-    pipeline.router()
-    pipeline.deliver()
-    pipeline.publish_some(2)
 
-    wait_until(lambda: database.attempts() == 2, what="the outcomes are written")
+    wait_until(lambda: database.attempts() == 3, what="the outcomes are written")
     assert ledger.metric("signpost_unreadable_records_total", reason="unknown_format") == 9
     assert ledger.log_text().count("record.skipped") == 9
+
+
+def test_ledger_that_is_behind_says_how_far(pipeline: Pipeline, tmp_path: Path) -> None:
+    """While the database is locked, metrics show the waiting records and the age of the oldest one; then both are 0."""
+    file = tmp_path / "ledger.db"
+    database = LedgerDatabase(f"sqlite:///{file}")
+    ledger = pipeline.ledger(database.url)
+
+    def lag() -> float:
+        return ledger.metric("signpost_consumer_lag_records", topic=pipeline.names.outcomes)
+
+    with closing(sqlite3.connect(file, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        began_ms = time.time_ns() // 1_000_000
+        write_outcomes(pipeline, 7)
+        wait_until(lambda: ledger.get("/readyz")[0] == 503, what="the ledger misses its database")
+        assert "the database of the ledger cannot be used" in ledger.get("/readyz")[1]
+        wait_until(lambda: lag() == 7, what="the outcomes wait")
+        oldest_ms = round(ledger.metric("signpost_ledger_lag_seconds") * 1_000)
+        assert 0 < oldest_ms <= time.time_ns() // 1_000_000 - began_ms
+        other.execute("ROLLBACK")
+
+    wait_until(lambda: database.totals() == {"sub-1": (7, 0, 0, 7)}, what="the outcomes are written")
+    wait_until(lambda: lag() == ledger.metric("signpost_ledger_lag_seconds") == 0, what="nothing waits")
+    ledger.wait_ready()
 
 
 def test_dead_letters_and_operations_are_recorded(pipeline: Pipeline, receiver: Receiver, tmp_path: Path) -> None:

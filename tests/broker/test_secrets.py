@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import secrets
-from collections.abc import Iterable, Iterator
 
 import pytest
 
@@ -23,7 +22,8 @@ from schemas.subscriptions.header_rules import GivenHeader
 from schemas.subscriptions.rules import Draft, Given
 from schemas.subscriptions.subscription import decode_subscription
 from tests.support.pipeline import CUSTOMER, Pipeline, ends_of
-from tests.support.roles import Role, RoleStarter
+from tests.support.planted import canary, found, output_of, topic_contents
+from tests.support.roles import RoleStarter
 from tests.support.table import RecordProperty, Row
 from tests.support.waiting import wait_until
 from tests.unit.schemas.test_client_certificate import KEY, certificate, pem
@@ -31,40 +31,6 @@ from tests.unit.schemas.test_client_certificate import KEY, certificate, pem
 pytestmark = pytest.mark.promise(6)
 
 EVENTS = 5
-
-
-def canary(name: str) -> str:
-    """Return a secret that cannot occur by chance."""
-    return f"canary-{name}-{secrets.token_hex(12)}"
-
-
-def encodings(secret: str | bytes) -> set[bytes]:
-    """Return a secret in all encodings that are searched for: plain, base64 of any alignment, hex, UTF-16."""
-    raw = secret.encode() if isinstance(secret, str) else secret
-    encoded = {base64.b64encode(b"\x00" * shift + raw)[4:-4] for shift in range(3)}
-    return {raw, raw.hex().encode(), raw.hex().upper().encode(), raw.decode("latin-1").encode("utf-16-le")} | encoded
-
-
-def found(places: Iterable[tuple[str, bytes]], wanted: Iterable[str | bytes]) -> list[str]:
-    """Return the places that contain one of the secrets in any encoding."""
-    encoded = [encoding for secret in wanted for encoding in encodings(secret)]
-    return [place for place, content in places if any(encoding in content for encoding in encoded)]
-
-
-def topic_contents(pipeline: Pipeline) -> Iterator[tuple[str, bytes]]:
-    """Yield keys, values and headers of all records in all topics of the installation."""
-    for topic in pipeline.admin.list_topics(timeout=30).topics:
-        if topic.startswith(pipeline.names.prefix):
-            for message in pipeline.read(topic):
-                parts = [message.key() or b"", message.value() or b"", repr(message.headers()).encode()]
-                yield f"{topic} {message.partition()}/{message.offset()}", b"\n".join(map(bytes, parts))
-
-
-def output_of(role: Role) -> Iterator[tuple[str, bytes]]:
-    """Yield the pages and the log of a role."""
-    for path in ("/metrics", "/readyz", "/healthz"):
-        yield f"{role.name} {path}", role.get(path)[1].encode()
-    yield f"{role.name} log", role.log.read_bytes()
 
 
 def echo(secret: str) -> bytes:

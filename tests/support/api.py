@@ -22,6 +22,7 @@ class Answer:
     """An answer of the API."""
 
     status: int
+    reason: str
     headers: Mapping[str, str]
     body: bytes
 
@@ -49,7 +50,8 @@ class ApiClient:
         try:
             connection.request(method, path, sent, given | self._headers | dict(headers or {}))
             response = connection.getresponse()
-            return Answer(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
+            found = {k.lower(): v for k, v in response.getheaders()}
+            return Answer(response.status, response.reason, found, response.read())
         finally:
             connection.close()
 

@@ -110,7 +110,6 @@ class MemoryChanges:
         self.sealer = Sealer([bytes(32)])
         self._decider = Decider(TOPIC, senders, self.sealer)
         self.now_ms = START_MS
-        self.made_secret: str | None = None
         self.error: Exception | None = None
         self.written: list[Written] = []
 
@@ -129,7 +128,7 @@ class MemoryChanges:
             raise self.error
         current = self._subscriptions.find(command.id)
         sender = command.draft.sender if isinstance(command, Apply) else current.sender if current else ""
-        made = self.made_secret or (self._senders[sender].generate_secret() if sender else None)
+        made = self._senders[sender].generate_secret() if sender else None
         planned = PlannedCommand(command, request_id, f"sec_{request_id}", made)
         result = self._decider.decide(planned, current, self.now_ms)
         check_limits(self._subscriptions.of_customer, [result], self._senders)

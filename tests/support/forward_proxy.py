@@ -17,6 +17,7 @@ class ForwardProxy:
     - `status`: 200 opens a tunnel, 0 sends no response, any other one refuses.
     - `credentials`: required user:password; empty: none.
     - `names`: hosts that it resolves by itself.
+    - `only`: ports of 127.0.0.1 by host. It opens tunnels to these hosts only, for any port that the request names.
     - `tls`: accept TLS connections only.
     - `response`: bytes to send in place of an HTTP response.
     """
@@ -27,6 +28,7 @@ class ForwardProxy:
         status: int = 200,
         credentials: str = "",
         names: Mapping[str, str] | None = None,
+        only: Mapping[str, int] | None = None,
         tls: ssl.SSLContext | None = None,
         response: bytes | None = None,
     ) -> None:
@@ -35,6 +37,7 @@ class ForwardProxy:
         self._response = response
         self._credentials = base64.b64encode(credentials.encode()).decode()
         self._names = names or {}
+        self._only = only
         self.requests: list[str] = []
         self.tunnels = 0
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=256)
@@ -80,12 +83,17 @@ class ForwardProxy:
             return 405
         if self._credentials and f"Proxy-Authorization: Basic {self._credentials}\r\n" not in head:
             return 407
+        if self._only is not None and _host_of(head) not in self._only:
+            return 502
         return self.status
 
     def _tunnel(self, connection: socket.socket, authority: str) -> None:
-        host, _, port = authority.rpartition(":")
-        host = self._names.get(host, host).strip("[]")
-        with socket.create_connection((host, int(port))) as other, selectors.DefaultSelector() as selector:
+        host, _, number = authority.rpartition(":")
+        if self._only is None:
+            host, port = self._names.get(host, host).strip("[]"), int(number)
+        else:
+            host, port = "127.0.0.1", self._only[host]
+        with socket.create_connection((host, port)) as other, selectors.DefaultSelector() as selector:
             self.tunnels += 1
             for end in (connection, other):
                 selector.register(end, selectors.EVENT_READ)
@@ -98,3 +106,7 @@ class ForwardProxy:
                     if not data:
                         return
                     (other if ready is connection else connection).sendall(data)
+
+
+def _host_of(head: str) -> str:
+    return head.split(" ")[1].rpartition(":")[0]

@@ -18,7 +18,7 @@ from consumers.kafka.topics import apply
 from deploy.config.sealing_key import sealer_of
 from producers.events.publisher import EventPublisher
 from producers.subscriptions.changes import Apply, Command
-from producers.subscriptions.writer import SubscriptionWriter
+from producers.subscriptions.writer import Environment, SubscriptionWriter
 from schemas.avro.codec import DecodedRecord
 from schemas.events.event import Event
 from schemas.records.delivery import DeadLetter, DeadLetterCodec, Job, JobCodec, OutcomeCodec
@@ -100,10 +100,11 @@ class Pipeline:
         """Start a ledger process that writes into the database at `url`."""
         return self.start("ledger", "--instance", str(instance), ready=ready, database_url=url)
 
-    def write(self, *changes: Command) -> None:
-        """Write changes of subscriptions; returns when they are acknowledged."""
+    def write(self, *changes: Command, now_ms: int | None = None) -> None:
+        """Write changes of subscriptions, at `now_ms` instead of now; returns when they are acknowledged."""
         senders = load_senders()
-        writer = SubscriptionWriter(self.settings.kafka_properties(), self.names, senders, sealer_of(self.settings))
+        kafka, sealer = self.settings.kafka_properties(), sealer_of(self.settings)
+        writer = SubscriptionWriter(kafka, self.names, senders, sealer, environment=_environment_at(now_ms))
         try:
             writer.write(changes)
         finally:
@@ -205,3 +206,8 @@ def small_event(number: int, customer: str = CUSTOMER) -> dict[str, Any]:
 
 def _variable(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
+
+
+def _environment_at(now_ms: int | None) -> Environment:
+    # Half a millisecond more, because the writer cuts off the rest of a float.
+    return Environment() if now_ms is None else Environment(clock=lambda: (now_ms + 0.5) / 1_000)

@@ -1,4 +1,4 @@
-"""Hooks for schemathesis, which loads this file in a process of its own (tests/broker/test_api_clients.py).
+"""Hooks for schemathesis, which loads this file in a process of its own (tests/broker/api/test_clients.py).
 
 A customer of Diligent has at most ten webhooks, which no schema can say: the oldest makes room for a further one.
 """

@@ -1,4 +1,7 @@
-"""An API process with an API key of each product, for tests of its clients. Nothing is sent beyond this machine."""
+"""An API process with an API key of each product, for tests of its clients. Nothing is sent beyond this machine.
+
+Test deliveries use a forward proxy, which opens tunnels to one endpoint only: that of the documents' examples.
+"""
 
 from __future__ import annotations
 
@@ -12,21 +15,34 @@ from typing import Any
 import pytest
 
 from consumers.ledger.database import migrate
+from deploy.dev.receiver import Receiver
+from deploy.dev.responses import CannedResponse, always, by_path
 from tests.support.api import ApiClient, client_of, start_api
+from tests.support.certificates import Authority
 from tests.support.dns import NO_NAME, DnsServer
+from tests.support.forward_proxy import ForwardProxy
 from tests.support.pipeline import Pipeline
 from tests.support.roles import Role, RoleStarter
 from tests.support.tools import Commands
 
 APIS = ("onboarding", "diligent")
 CUSTOMER = "acme"
+# The host of all endpoints in the examples of the Onboarding API, and the path that responds with 404 there.
+HOST = "api.yourcompany.com"
+MISSING = "/webhooks/missing"
 
 
 @dataclass(frozen=True, slots=True)
 class ServedApi:
-    """A running API. `keys` are by sender; they may write."""
+    """A running API. `keys` are by sender; they may write. `database` is the file of its ledger.
+
+    `endpoint` is at https://api.yourcompany.com, for this API alone.
+    """
 
     role: Role
+    pipeline: Pipeline
+    database: Path
+    endpoint: Receiver
     keys: Mapping[str, str]
 
     @property
@@ -47,14 +63,34 @@ def served_api(bootstrap_servers: str, prefix: str, folder: Path, **settings: An
         starter = stack.enter_context(RoleStarter.into(folder))
         names = DnsServer(lambda _name, _queries: [NO_NAME])
         stack.callback(names.close)
-        database = f"sqlite:///{folder / 'ledger.db'}"
+        authority = Authority(folder)
+        behave = by_path({MISSING: always(CannedResponse(404))}, always(CannedResponse()))
+        endpoint = stack.enter_context(Receiver(behave, tls=authority.server(HOST)))
+        proxy = ForwardProxy(only={HOST: endpoint.port})
+        stack.callback(proxy.close)
+        file = folder / "ledger.db"
+        database = f"sqlite:///{file}"
         migrate(database)
-        given = {"sources": [], "dns_servers": [names.address], "api_rate_limit": 0, **settings}
+        given = {
+            "sources": [],
+            "dns_servers": [names.address],
+            "proxy": f"http://127.0.0.1:{proxy.port}",
+            "proxy_resolves": True,
+            "ca_bundle": str(authority.roots),
+            "api_rate_limit": 0,
+            **settings,
+        }
         pipeline = Pipeline(bootstrap_servers, prefix, starter, **given)
-        signpost = Commands(pipeline.env(), stack.enter_context(pytest.MonkeyPatch.context()))
+        keys = _keys_of(pipeline)
+        yield ServedApi(start_api(pipeline, database), pipeline, file, endpoint, keys)
+
+
+def _keys_of(pipeline: Pipeline) -> dict[str, str]:
+    with pytest.MonkeyPatch.context() as environment:
+        signpost = Commands(pipeline.env(), environment)
         keys = {}
         for sender in APIS:
             made = signpost("keys", "create", "--sender", sender, "--customer", CUSTOMER, "--json")
             assert made.code == 0, made.err
             keys[sender] = json.loads(made.out)["key"]
-        yield ServedApi(start_api(pipeline, database), keys)
+    return keys

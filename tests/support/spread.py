@@ -1,7 +1,7 @@
 """Units of work and their order for pytest-xdist with several processes.
 
 Tests with a broker take the longest and come first, one by one, so that short units are left for the end and no process
-idles. A file without broker tests is one unit, as is a file whose tests share a fixture.
+idles. A file without broker tests is one unit, as is a file or a folder whose tests share a fixture.
 """
 
 from __future__ import annotations
@@ -15,13 +15,19 @@ import pytest
 # By the duration of one test, longest first.
 FOLDERS: Final = ("tests/faults/", "tests/broker/", "tests/contracts/", "tests/unit/")
 ONE_BY_ONE: Final = FOLDERS[:2]
-_SHARED: Final = 'scope="module"'
+_SHARED_BY_FILE: Final = 'scope="module"'
+_SHARED_BY_FOLDER: Final = 'scope="package"'
 
 
 def unit_of(test: str, root: Path) -> str:
-    """Return the unit of work of a test, given by its node id: the test itself or its file."""
+    """Return the unit of work of a test, given by its node id: the test itself, its file, or its folder."""
     file = test.partition("::")[0]
-    return test if file.startswith(ONE_BY_ONE) and not _shares(root / file) else file
+    if not file.startswith(ONE_BY_ONE):
+        return file
+    folder = file.rpartition("/")[0]
+    if _has(root / folder / "conftest.py", _SHARED_BY_FOLDER):
+        return folder
+    return file if _has(root / file, _SHARED_BY_FILE) else test
 
 
 def place_of(unit: str) -> tuple[int, bool]:
@@ -31,8 +37,8 @@ def place_of(unit: str) -> tuple[int, bool]:
 
 
 @cache
-def _shares(file: Path) -> bool:
-    return _SHARED in file.read_text(encoding="utf-8")
+def _has(file: Path, text: str) -> bool:
+    return file.is_file() and text in file.read_text(encoding="utf-8")
 
 
 class Spreading:

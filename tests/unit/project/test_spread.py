@@ -29,10 +29,11 @@ def pytest_configure(config):
         ),
         ("tests/faults/test_kills.py::test_x[1]", "tests/faults/test_kills.py::test_x[1]"),
         ("tests/broker/test_main_job.py::test_x", "tests/broker/test_main_job.py"),
+        ("tests/broker/api/test_clients.py::test_x[1]", "tests/broker/api"),
     ],
 )
 def test_tests_are_grouped_into_units(test: str, unit: str) -> None:
-    """Tests with a broker are single units unless they share a fixture of their file; other files are units."""
+    """Tests with a broker are single units unless their file or folder shares a fixture; other files are units."""
     assert unit_of(test, ROOT) == unit
 
 
