@@ -231,7 +231,7 @@ def kafka(broker: Broker) -> dict[str, str]:
 
 @pytest.fixture
 def names(broker: Broker, prefix: str) -> TopicNames:
-    """The names of this test's topics. Only `subscriptions` is created."""
+    """The names of this test's topics. `subscriptions`, `health` and `operations` are created."""
     return subscriptions_topic(broker.bootstrap_servers, prefix)
 
 

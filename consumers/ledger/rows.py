@@ -110,7 +110,7 @@ class DeadLetterRow(NamedTuple):
 
 
 class OperationRow(NamedTuple):
-    """A record of `operations`: what happened to an endpoint or a subscription, or records that were deleted unread.
+    """A record of `operations`: what happened to an endpoint, a subscription or an API key, or records deleted unread.
 
     `changed` are the names of changed fields, separated by commas.
     """
@@ -134,6 +134,7 @@ class OperationRow(NamedTuple):
     actor: str | None
     request_id: str | None
     changed: str
+    key_id: str | None
 
 
 class RollupKey(NamedTuple):

@@ -17,6 +17,7 @@ from typing import Final, TypeAlias
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, TopicPartition
 
 from deploy.config.admin import reachable_admin
+from deploy.config.author import command_author
 from deploy.config.egress import egress_policy_of
 from deploy.config.sealing_key import sealer_of
 from deploy.config.wanted_topics import wanted_topics
@@ -167,7 +168,7 @@ def prepared(settings: Settings, progress: DemoProgress) -> Iterator[Records]:
         stack.callback(endpoints.close)
         writer = SubscriptionWriter(settings.kafka_properties(), settings.names, progress.senders, sealer_of(settings))
         stack.callback(writer.close)
-        writer.write([Apply(draft) for draft in endpoints.drafts()])
+        writer.write([Apply(draft) for draft in endpoints.drafts()], command_author())
         records = Records(settings, progress)
         stack.callback(records.close)
         yield records

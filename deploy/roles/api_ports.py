@@ -12,9 +12,10 @@ from consumers.delivery.inline_deliveries import InlineDeliveries, InlineDeliver
 from consumers.ledger.rows import Totals
 from consumers.ledger.writer import DatabaseAway
 from producers.api.ports import Caller, DeliveryTotals, LedgerAway, NotDone, NotReady, TestDelivery, TestResult
+from producers.compacted.author import Author
 from producers.compacted.log import CompactedLog
 from producers.keys.service import ApiKeys
-from producers.subscriptions.changes import Author, AuthoredCommand, Command, Result
+from producers.subscriptions.changes import AuthoredCommand, Command, Result
 from producers.subscriptions.store import SubscriptionStore
 from schemas.catalog.errors import Unavailable
 from schemas.records.health import Health

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Literal, TypeAlias
 
+from producers.compacted.author import Author
 from producers.compacted.log import Unreadable
 from schemas.subscriptions.changes import Changes
 from schemas.subscriptions.rules import Draft, NoSecret
@@ -78,14 +79,6 @@ Command: TypeAlias = Apply | Change | Rotate | Pause | Resume | Reseal | Delete
 
 
 @dataclass(frozen=True, slots=True)
-class Author:
-    """Who gave a command, for the audit record on `operations`: `key:<id>`, and the id of the request."""
-
-    name: str
-    request_id: str
-
-
-@dataclass(frozen=True, slots=True)
 class AuthoredCommand:
     """A command of an author."""
 
@@ -107,7 +100,6 @@ class PlannedCommand:
     request_id: str
     secret_id: str
     made_secret: str | None = field(repr=False)
-    author: Author | None = None
 
 
 @dataclass(frozen=True, slots=True)

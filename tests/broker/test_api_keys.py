@@ -22,7 +22,7 @@ from schemas.keys.hashing import KeyHasher
 from schemas.records.api_key import ApiKey, encode_api_key
 from tests.support.api_keys import other_process
 from tests.support.installation import Installation
-from tests.support.subscriptions import KEY
+from tests.support.subscriptions import AUTHOR, KEY
 from tests.support.tools import Commands
 from tests.support.topics import read_topic
 from tests.support.waiting import wait_until
@@ -170,9 +170,9 @@ def test_change_is_acknowledged_after_tables_can_read_it(
             slept.append((seconds, table.authenticate(text, 0)))
 
     writer = make_writer(sleep=sleep)
-    new = writer.create(ACME)
+    new = writer.create(ACME, AUTHOR)
     text = new.text
-    writer.revoke([new.key.id])
+    writer.revoke([new.key.id], AUTHOR)
     seconds, found = slept[-1]
     assert seconds >= ACKNOWLEDGE_AFTER_S
     assert found is None
@@ -229,7 +229,7 @@ def test_unreadable_record_authenticates_nobody_and_can_be_removed(
 ) -> None:
     """A key whose record became unreadable is refused and listed, and revoking it removes the record."""
     writer = make_writer()
-    new = writer.create(ACME)
+    new = writer.create(ACME, AUTHOR)
     here.produce(here.names.api_keys, b"broken", new.key.id.encode(), partition=writer.log.partition(new.key.id))
     assert make_table().authenticate(new.text, 0) is None
     assert listed(signpost) == {new.key.id: {"id": new.key.id, "state": "unreadable"}}
@@ -244,10 +244,10 @@ def test_record_on_another_partition_does_not_count(
 ) -> None:
     """The record on the partition of the id counts: one elsewhere neither brings back nor hides a revoked key."""
     writer = make_writer(sleep=lambda _: None)
-    new = writer.create(ACME)
+    new = writer.create(ACME, AUTHOR)
     while writer.log.partition(new.key.id) == 0:  # of several records of an id, other tables take the one on 0
-        new = writer.create(ACME)
-    writer.revoke([new.key.id])
+        new = writer.create(ACME, AUTHOR)
+    writer.revoke([new.key.id], AUTHOR)
     own = writer.log.partition(new.key.id)
     for partition in {0, 1, 2} - {own}:
         here.produce(here.names.api_keys, encode_api_key(new.key), new.key.id.encode(), partition=partition)
@@ -258,9 +258,11 @@ def test_record_on_another_partition_does_not_count(
 def test_writers_take_turns(make_writer: MakeWriter) -> None:
     """Two writers that fence each other again and again lose no change."""
     one, two = make_writer(), make_writer()
-    new = [writer.create(ACME) for _ in range(4) for writer in (one, two)]
-    two.revoke([each.key.id for each in new[:4]])
-    assert [each.effect for each in one.revoke([each.key.id for each in new])] == ["unchanged"] * 4 + ["revoked"] * 4
+    new = [writer.create(ACME, AUTHOR) for _ in range(4) for writer in (one, two)]
+    two.revoke([each.key.id for each in new[:4]], AUTHOR)
+    assert [each.effect for each in one.revoke([each.key.id for each in new], AUTHOR)] == ["unchanged"] * 4 + [
+        "revoked"
+    ] * 4
     found = make_writer().read().all()
     assert {id_ for id_, key in found.items() if isinstance(key, ApiKey) and key.revoked_at_ms is not None} == {
         each.key.id for each in new
@@ -275,14 +277,14 @@ def test_ended_keys_are_removed_after_90_days(make_writer: MakeWriter) -> None:
     def create_on(partition: int | None = None, lifetime: timedelta | None = None) -> ApiKey:
         """Create keys until one is on the partition."""
         while True:
-            key = writer.create(NewKey(lifetime=lifetime)).key
+            key = writer.create(NewKey(lifetime=lifetime), AUTHOR).key
             if partition in (None, writer.log.partition(key.id)):
                 return key
 
     revoked = create_on()
     partition = writer.log.partition(revoked.id)
     expired, kept = create_on(partition, timedelta(seconds=1)), create_on(partition)
-    writer.revoke([revoked.id])
+    writer.revoke([revoked.id], AUTHOR)
     now_s += KEPT_AFTER_END.total_seconds()
     create_on(partition)
     assert {revoked.id, expired.id, kept.id} <= writer.read().all().keys()
@@ -296,7 +298,7 @@ def test_table_that_is_not_current_authenticates_nobody(
 ) -> None:
     """A table that could not read for 5 s may have missed a revocation: it accepts no key until it has read again."""
     now_s = 100.0
-    new = make_writer().create(ACME)
+    new = make_writer().create(ACME, AUTHOR)
     table = make_table(monotonic=lambda: now_s)
     now_s += MAX_STALE_S
     assert table.authenticate(new.text, 0) is not None
@@ -359,12 +361,12 @@ def test_keys_of_a_removed_sealing_key(
 
 def test_wrong_sealing_key_creates_no_key(make_writer: MakeWriter, here: Installation) -> None:
     """A sealing key that no active API key has is refused: the API would not accept the new key."""
-    first = make_writer().create(ACME)
+    first = make_writer().create(ACME, AUTHOR)
     with pytest.raises(SealBroken, match="not the one of any active API key"):
-        make_writer(OTHER_KEY).create(ACME)
+        make_writer(OTHER_KEY).create(ACME, AUTHOR)
     assert len(read_topic(here.bootstrap_servers, here.names.api_keys)) == 1
-    make_writer().revoke([first.key.id])
-    assert make_writer(OTHER_KEY).create(ACME).key.sealing_key == hasher_of(here, OTHER_KEY).current
+    make_writer().revoke([first.key.id], AUTHOR)
+    assert make_writer(OTHER_KEY).create(ACME, AUTHOR).key.sealing_key == hasher_of(here, OTHER_KEY).current
 
 
 def test_key_for_half_an_owner_is_refused() -> None:

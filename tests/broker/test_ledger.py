@@ -15,6 +15,7 @@ from tests.support.ledger import LedgerDatabase, totals_of
 from tests.support.parts import need
 from tests.support.pipeline import Pipeline
 from tests.support.postgres import PostgresServer, postgres_server
+from tests.support.subscriptions import AUTHOR
 from tests.support.tools import Commands
 from tests.support.topics import produce
 from tests.support.waiting import wait_until
@@ -87,7 +88,7 @@ def test_unreadable_records_are_skipped_and_counted(pipeline: Pipeline, receiver
 
 
 def test_dead_letters_and_operations_are_recorded(pipeline: Pipeline, receiver: Receiver, tmp_path: Path) -> None:
-    """A subscription whose endpoint is gone leaves a dead letter and a report in the tables."""
+    """A subscription whose endpoint is gone leaves its audit record, a dead letter and a report in the tables."""
     database = LedgerDatabase(f"sqlite:///{tmp_path / 'ledger.db'}")
     receiver.behave = always(CannedResponse(410))
     ids = pipeline.subscribe(receiver.url)
@@ -100,9 +101,13 @@ def test_dead_letters_and_operations_are_recorded(pipeline: Pipeline, receiver: 
         lambda: database.rows("SELECT reason, subscription_id FROM dead_letters") == [("gone", ids[0])],
         what="the dead letter is written",
     )
+    recorded = [
+        ("endpoint_disabled", "gone", 410, None),
+        ("subscription_created", "", None, AUTHOR.name),
+    ]
     wait_until(
-        lambda: database.rows("SELECT kind, reason, status FROM operations") == [("endpoint_disabled", "gone", 410)],
-        what="the report is written",
+        lambda: database.rows("SELECT kind, reason, status, actor FROM operations ORDER BY kind") == recorded,
+        what="the report and the audit record are written",
     )
 
 

@@ -28,6 +28,7 @@ from schemas.subscriptions.rules import Draft, Given
 from tests.support.roles import Role, RoleStarter
 from tests.support.settings import load_settings
 from tests.support.sources import topics_and_sources, zenoo_alone
+from tests.support.subscriptions import AUTHOR
 from tests.support.topics import TopicFollower, admin_of, end_offsets, read_topic
 from tests.support.waiting import wait_until
 
@@ -105,7 +106,7 @@ class Pipeline:
         senders = load_senders()
         writer = SubscriptionWriter(self.settings.kafka_properties(), self.names, senders, sealer_of(self.settings))
         try:
-            writer.write(changes)
+            writer.write(changes, AUTHOR)
         finally:
             writer.close()
 
