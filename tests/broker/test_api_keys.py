@@ -131,6 +131,31 @@ def test_key_is_created_used_listed_and_revoked(here: Installation, signpost: Co
     assert signpost("keys", "revoke", key["id"]).out == f"= {key['id']}  unchanged (onboarding acme, write)\n"
 
 
+def test_revocations_are_printed_as_json(signpost: Commands) -> None:
+    """`revoke --json` prints an object per key in the order of the arguments: the fields of `list`, and the effect."""
+    one = created(signpost, "--sender", "diligent", "--customer", "acme", "--description", "build server")
+    other = created(signpost, "--operator")
+    assert signpost("keys", "revoke", other["id"]).code == 0
+
+    result = signpost("keys", "revoke", one["key"], other["id"], one["id"], "--json")
+
+    assert (result.code, result.err) == (0, "")
+    found = json.loads(result.out)
+    assert [(key["id"], key["state"], key["effect"]) for key in found] == [
+        (one["id"], "revoked", "revoked"),
+        (other["id"], "revoked", "unchanged"),
+    ]
+    known = listed(signpost)
+    for key in found:
+        del key["effect"]
+        assert key.items() <= known[key["id"]].items()
+    assert list(found[0])[:4] == ["id", "sender", "customer_id", "operator"]
+    assert found[0]["revoked_at"] is not None
+    assert one["key"][-48:] not in result.out
+    unknown = signpost("keys", "revoke", "nothing", "--json")
+    assert (unknown.code, unknown.out) == (2, "")
+
+
 def test_operator_key_expires(signpost: Commands, make_table: Callable[..., KeyTable]) -> None:
     """An operator's key is for all senders and customers, and counts until the millisecond in which it expires."""
     key = created(signpost, "--operator", "--scope", "read", "--expires", "90d")
@@ -234,7 +259,8 @@ def test_unreadable_record_authenticates_nobody_and_can_be_removed(
     assert make_table().authenticate(new.text, 0) is None
     assert listed(signpost) == {new.key.id: {"id": new.key.id, "state": "unreadable"}}
     assert "unreadable" in signpost("keys", "list").out
-    assert signpost("keys", "revoke", new.key.id).out == f"- {new.key.id}  deleted\n"
+    result = signpost("keys", "revoke", new.key.id, "--json")
+    assert json.loads(result.out) == [{"id": new.key.id, "effect": "deleted"}]
     assert listed(signpost) == {}
     assert signpost("keys", "list").out == "there are no API keys\n"
 
