@@ -89,12 +89,17 @@ class Webhooks:
         call.subscription_id = result.id
         return result
 
-    async def change(self, call: Call, current: Subscription, changes: FieldChanges) -> Subscription:
-        """Change a webhook and return the new record; without a change to make, nothing is written."""
+    async def change(
+        self, call: Call, current: Subscription, changes: FieldChanges, *, touches: bool = False
+    ) -> Subscription:
+        """Change a webhook and return the new record. A request without fields writes nothing.
+
+        One whose fields have these values already writes a new time of update if it `touches`, otherwise nothing.
+        """
         if changes == FieldChanges():
             return current
         disabled = self._subscriptions.disabled_activation(current.id)
-        result = await self._write(call, Change(current.id, changes, disabled))
+        result = await self._write(call, Change(current.id, changes, disabled, touches))
         return result.subscription or current
 
     async def delete(self, call: Call, current: Subscription) -> None:

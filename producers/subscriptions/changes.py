@@ -30,11 +30,13 @@ class Change:
     """Change some fields of an existing subscription.
 
     `disabled_activation`: the activation that was disabled, if any. `paused=False` enables it, as `Resume` does.
+    `touches`: the record gets a new time of update even if all fields have these values already.
     """
 
     id: str
     changes: Changes
     disabled_activation: int | None = None
+    touches: bool = False
 
 
 @dataclass(frozen=True, slots=True)

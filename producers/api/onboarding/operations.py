@@ -82,7 +82,7 @@ class OnboardingApi:
     async def _update(self, call: Call) -> Answer:
         current = await self._own(call)
         changes = requests.changes_of(await call.read_fields(), current, self._rules)
-        await self._webhooks.change(call, current, changes)
+        await self._webhooks.change(call, current, changes, touches=True)  # O23
         return Answer(200, answers.updated(current.id))
 
     async def _delete(self, call: Call) -> Answer:
