@@ -52,12 +52,16 @@ Routes: TypeAlias = Mapping[str, Mapping[str, Operation]]
 
 @dataclass(frozen=True, slots=True)
 class Flavour:
-    """A documented API. `key_in` returns the key in the values of the header `key_header`, if there is one."""
+    """A documented API. `key_in` returns the key in the values of the header `key_header`, if there is one.
+
+    `paths` is a sentence about its paths, for clients that use another one.
+    """
 
     name: FlavourName
     key_header: bytes
     key_in: Callable[[bytes], bytes | None]
     challenge: str
+    paths: str
     error_body: Callable[[Refusal, str], bytes]
 
 

@@ -142,7 +142,7 @@ class Gateway:
             if self._under_way > MAX_UNDER_WAY:
                 raise overloaded(MAX_UNDER_WAY)
             if record.operation is None:
-                raise wrong_method(tuple(operations)) if operations else unknown_path()
+                raise wrong_method(tuple(operations)) if operations else unknown_path(flavour.paths)
             return await self._run(flavour, record.operation, scope, body, record)
         except Exception as error:
             return self._refuse(flavour, error, record)

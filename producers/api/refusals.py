@@ -95,15 +95,18 @@ def unknown_webhook() -> Refusal:
     return Refusal("not_found", "there is no webhook with this id")
 
 
-def unknown_path() -> Refusal:
-    """Return the refusal of a path that the API does not have."""
-    return Refusal("not_found", "there is nothing at this path")
+def unknown_path(paths: str) -> Refusal:
+    """Return the refusal of a path that the API does not have; `paths` says what its paths look like."""
+    return Refusal("not_found", f"there is nothing at this path; {paths}")
 
 
 def wrong_method(allowed: Sequence[str]) -> Refusal:
     """Return the refusal of a method that the path does not have."""
+    methods = ", ".join(allowed)
     return Refusal(
-        "method_not_allowed", "this path does not have this method", headers=(("Allow", ", ".join(allowed)),)
+        "method_not_allowed",
+        f"this path does not have this method; it has {methods}",
+        headers=(("Allow", methods),),
     )
 
 

@@ -17,6 +17,7 @@ FLAVOUR: Final = Flavour(
     key_header=b"x-api-key",  # D10
     key_in=lambda value: value,
     challenge="X-API-KEY",
+    paths="all paths of this API begin with /webhooks and do not end in a slash",  # D9
     error_body=answers.error_body,
 )
 # The answer to an update has the latest attempt, but the update itself does not need the ledger.

@@ -27,6 +27,7 @@ FLAVOUR: Final = Flavour(
     key_header=b"authorization",
     key_in=_key_in,
     challenge="Bearer",
+    paths="all paths of this API begin with /api/v1/webhooks/ and end in a slash",  # O30
     error_body=answers.error_body,
 )
 
