@@ -10,9 +10,9 @@ from consumers.ledger.rows import (
     LATENCY_BOUNDS_US,
     Advance,
     Attempt,
-    Batch,
     Delivery,
     Kept,
+    LedgerBatch,
     Rollup,
     RollupKey,
     Totals,
@@ -25,7 +25,7 @@ def fold(
     known: Mapping[str, Delivery],
     advances: Mapping[tuple[str, int], Advance],
     kept: Kept,
-) -> Batch:
+) -> LedgerBatch:
     """Return the rows of a batch. `known` has the deliveries that exist already, by job id; they are changed."""
     attempts: list[Attempt] = []
     deliveries: dict[str, Delivery] = {}
@@ -50,7 +50,7 @@ def fold(
     written = [one for one in deliveries.values() if begin_ms <= one.appended_at_ms < end_ms or one.place_within(kept)]
     letters = [row for row in unwritten.dead_letters if kept.clamped(row.recorded_at_ms) is not None]
     operations = [row for row in unwritten.operations if kept.clamped(row.recorded_at_ms) is not None]
-    return Batch(attempts, letters, operations, written, rollups, totals, advances)
+    return LedgerBatch(attempts, letters, operations, written, rollups, totals, advances)
 
 
 def _add(attempt: Attempt, delivery: Delivery, total: Totals) -> None:

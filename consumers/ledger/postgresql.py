@@ -13,7 +13,7 @@ from sqlalchemy import BigInteger, Integer, LargeBinary, Table
 
 from consumers.kafka.positions import PartitionKey
 from consumers.ledger.database import away
-from consumers.ledger.rows import DAY_MS, Batch, Delivery, Kept
+from consumers.ledger.rows import DAY_MS, Delivery, Kept, LedgerBatch
 from consumers.ledger.statements import APPENDED, UPSERTED, columns, delivery_of, on_conflict, rows_of
 from consumers.ledger.tables import DAILY, DELIVERIES, POSITIONS
 from consumers.ledger.writer import Overtaken
@@ -56,7 +56,7 @@ class PostgresWriter:
             cursor.execute(_KNOWN, (list(job_ids), kept.begin_ms, kept.end_ms))
             return {delivery.job_id: delivery for delivery in map(delivery_of, cursor.fetchall())}
 
-    def write(self, batch: Batch) -> None:
+    def write(self, batch: LedgerBatch) -> None:
         """Write a batch in one transaction. The rows of `positions` are locked first, in order of their keys."""
         with self._transaction() as cursor:
             for (topic, number), (expected, next_offset) in sorted(batch.advances.items()):

@@ -58,7 +58,7 @@ class OfEvent:
     customer: OfCustomer | None = None
 
 
-Scope: TypeAlias = OfSubscription | OfCustomer | OfEvent
+DeliveryScope: TypeAlias = OfSubscription | OfCustomer | OfEvent
 
 
 class Cursor(NamedTuple):
@@ -74,7 +74,7 @@ def totals_of(ids: Collection[str]) -> Query:
 
 
 def deliveries_of(
-    scope: Scope, period: Period, states: Sequence[State] | None, after: Cursor | None, limit: int
+    scope: DeliveryScope, period: Period, states: Sequence[State] | None, after: Cursor | None, limit: int
 ) -> Query:
     """Select deliveries whose events were appended within a period, newest first.
 
@@ -132,7 +132,7 @@ def _newest(
     return found.order_by(appended_at_ms.desc(), job_id.desc()).limit(limit)
 
 
-def _scoped(scope: Scope) -> ColumnElement[bool]:
+def _scoped(scope: DeliveryScope) -> ColumnElement[bool]:
     columns = DELIVERIES.c
     match scope:
         case OfSubscription(subscription_id):

@@ -13,9 +13,9 @@ from typing import Final, NamedTuple
 from consumers.ledger.queries import (
     MAX_PAGE,
     Cursor,
+    DeliveryScope,
     OfEvent,
     Period,
-    Scope,
     attempts_of,
     deliveries_of,
     delivery_of,
@@ -52,7 +52,7 @@ class LedgerReads:
 
     def deliveries(
         self,
-        scope: Scope,
+        scope: DeliveryScope,
         period: Period,
         *,
         states: Sequence[State] | None = None,
@@ -97,7 +97,7 @@ class LedgerReads:
         self.connections.close()
 
 
-def _windows(scope: Scope, period: Period, after: Cursor | None) -> Iterator[Period]:
+def _windows(scope: DeliveryScope, period: Period, after: Cursor | None) -> Iterator[Period]:
     """Yield parts of a period, newest first: a day, six days, and the rest.
 
     Most pages are full after the first one. PostgreSQL takes longer to plan a query over 30 partitions than to execute

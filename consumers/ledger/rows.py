@@ -197,7 +197,7 @@ class Advance(NamedTuple):
 
 
 @dataclass(slots=True)
-class Batch:
+class LedgerBatch:
     """All rows of one database transaction."""
 
     attempts: list[Attempt]

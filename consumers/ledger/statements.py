@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from sqlalchemy import Table
 
-from consumers.ledger.rows import Batch, Delivery, Rollup, RollupKey, Totals
+from consumers.ledger.rows import Delivery, LedgerBatch, Rollup, RollupKey, Totals
 from consumers.ledger.tables import ATTEMPTS, DEAD_LETTERS, DELIVERIES, OPERATIONS, ROLLUPS, TOTALS, columns_of
 
 # The latest attempt wins. An older one may arrive later: a subscription's jobs can move between delivery processes.
@@ -43,7 +43,7 @@ _delivery_row: Callable[[Delivery], tuple[Any, ...]] = attrgetter(*columns_of(DE
 _totals_row: Callable[[Totals], tuple[Any, ...]] = attrgetter(*columns_of(TOTALS)[1:])
 
 
-def rows_of(batch: Batch) -> list[tuple[Table, Iterable[tuple[Any, ...]]]]:
+def rows_of(batch: LedgerBatch) -> list[tuple[Table, Iterable[tuple[Any, ...]]]]:
     """Return the rows of a batch by table, in the order of the columns."""
     return [
         (ATTEMPTS, batch.attempts),

@@ -27,7 +27,7 @@ _AWAY_S: Final = 1.0
 
 
 class StoredSubscriptions:
-    """Implements ports.Subscriptions and ports.Changes."""
+    """Implements ports.Subscriptions and ports.ChangeWriter."""
 
     def __init__(self, store: SubscriptionStore, health: CompactedLog[Health]) -> None:
         self._store = store

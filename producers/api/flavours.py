@@ -38,7 +38,7 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
-class Operation:
+class ApiOperation:
     """What a path and a method do. A key that may only read cannot use one that `writes`."""
 
     name: OperationName
@@ -47,7 +47,7 @@ class Operation:
 
 
 # Path templates, and the operations of each by method.
-Routes: TypeAlias = Mapping[str, Mapping[str, Operation]]
+Routes: TypeAlias = Mapping[str, Mapping[str, ApiOperation]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,4 +65,4 @@ class Flavour:
     error_body: Callable[[Refusal, str], bytes]
 
 
-NO_OPERATIONS: Final[Mapping[str, Operation]] = {}
+NO_OPERATIONS: Final[Mapping[str, ApiOperation]] = {}

@@ -41,7 +41,7 @@ STATUSES: Final[Mapping[Code, int]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class RequestProblem:
     """An error in a request. `path` leads to the field, in the names of the API; it is empty for the whole body."""
 
     path: tuple[str | int, ...]
@@ -56,7 +56,7 @@ class Refusal(Exception):
         self,
         code: Code,
         message: str,
-        problems: Sequence[Problem] = (),
+        problems: Sequence[RequestProblem] = (),
         headers: Sequence[tuple[str, str]] = (),
     ) -> None:
         super().__init__(message)
@@ -67,7 +67,7 @@ class Refusal(Exception):
         self.headers: Final = tuple(headers)
 
 
-def invalid(*problems: Problem) -> Refusal:
+def invalid(*problems: RequestProblem) -> Refusal:
     """Return the refusal of a request with these errors."""
     fields = dict.fromkeys(str(problem.path[0]) if problem.path else "body" for problem in problems)
     return Refusal("validation_error", f"the request is invalid: {', '.join(fields)}", problems)
@@ -75,7 +75,7 @@ def invalid(*problems: Problem) -> Refusal:
 
 def invalid_body(message: str) -> Refusal:
     """Return the refusal of a body that is no JSON object."""
-    return invalid(Problem((), "invalid_json", message))
+    return invalid(RequestProblem((), "invalid_json", message))
 
 
 def unauthenticated(challenge: str) -> Refusal:

@@ -6,16 +6,14 @@ partition deletes it.
 
 from __future__ import annotations
 
-import os
-import random
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Final, Literal, NamedTuple, TypeAlias
 
 from producers.compacted.acknowledgement import acknowledge_after_s
 from producers.compacted.author import Author
+from producers.compacted.environment import Environment
 from producers.compacted.log import Unreadable
 from producers.compacted.partition_owner import KeyedRecord, PartitionOwner, SideRecord, Write
 from producers.keys.log import KeyLog
@@ -76,17 +74,6 @@ class _Change(NamedTuple):
         if self.key is None or self.kind == "api_key_deleted":
             return KeyedRecord(self.id, None)
         return KeyedRecord(self.id, encode_api_key(self.key))
-
-
-@dataclass(frozen=True, slots=True)
-class Environment:
-    """Clock, sleep and randomness."""
-
-    clock: Callable[[], float] = time.time
-    monotonic: Callable[[], float] = time.monotonic
-    sleep: Callable[[float], None] = time.sleep
-    uniform: Callable[[float, float], float] = field(default=random.SystemRandom().uniform)
-    random: Callable[[int], bytes] = os.urandom
 
 
 class KeyWriter:

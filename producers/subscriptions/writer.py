@@ -8,9 +8,6 @@ has written already. A change is acknowledged some time after it was read back (
 
 from __future__ import annotations
 
-import random
-import time
-import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,6 +16,7 @@ from typing import Final, Generic, TypeAlias, TypeVar
 
 from producers.compacted.acknowledgement import acknowledge_after_s
 from producers.compacted.author import Author
+from producers.compacted.environment import Environment
 from producers.compacted.log import Unreadable
 from producers.compacted.partition_owner import KeyedRecord, PartitionOwner, SideRecord, Write
 from producers.subscriptions.audit import audit_record
@@ -65,17 +63,6 @@ class _Batch(Generic[_R]):
 
 
 _DecideEach: TypeAlias = Callable[[_Batch[_R]], list[tuple[_R, bool]]]
-
-
-@dataclass(frozen=True, slots=True)
-class Environment:
-    """Clock, sleep and randomness."""
-
-    clock: Callable[[], float] = time.time
-    monotonic: Callable[[], float] = time.monotonic
-    sleep: Callable[[float], None] = time.sleep
-    uniform: Callable[[float, float], float] = field(default=random.SystemRandom().uniform)
-    new_id: Callable[[], str] = field(default=lambda: uuid.uuid4().hex)
 
 
 class SubscriptionWriter:

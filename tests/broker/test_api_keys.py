@@ -12,11 +12,12 @@ import pytest
 from confluent_kafka import IsolationLevel
 
 from producers.compacted.acknowledgement import ACKNOWLEDGE_AFTER_S
+from producers.compacted.environment import Environment
 from producers.keys.log import read_last_uses
 from producers.keys.service import ApiKeys
 from producers.keys.table import MAX_STALE_S, KeyTable
 from producers.keys.uses import LastUses
-from producers.keys.writer import KEPT_AFTER_END, Environment, KeyWriter, NewKey
+from producers.keys.writer import KEPT_AFTER_END, KeyWriter, NewKey
 from schemas.catalog.errors import InvalidInput, SealBroken, Unavailable
 from schemas.keys.hashing import KeyHasher
 from schemas.records.api_key import ApiKey, encode_api_key

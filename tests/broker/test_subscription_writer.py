@@ -7,8 +7,8 @@ from confluent_kafka import IsolationLevel, Producer
 
 from deploy.dev.broker import Broker
 from producers.compacted.acknowledgement import ACKNOWLEDGE_AFTER_S
+from producers.compacted.environment import Environment
 from producers.subscriptions.changes import Apply, Command, Delete, Effect, Pause, Result, Resume
-from producers.subscriptions.writer import Environment
 from schemas.catalog.errors import SealBroken, SubscriptionError, Unavailable
 from schemas.records.partitioner import partition_of
 from schemas.records.topics import TopicNames

@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from typing import Any, Final, TypeAlias
 
 from producers.compacted.author import Author
-from producers.subscriptions.writer import Environment, SubscriptionWriter
+from producers.compacted.environment import Environment
+from producers.subscriptions.writer import SubscriptionWriter
 from schemas.records.topics import TopicNames
 from schemas.senders.sender import load_senders
 from schemas.subscriptions.rules import Draft

@@ -17,8 +17,8 @@ from producers.api.flavours import Flavour
 from producers.api.gateway import BODY_TIMEOUT_S
 from producers.api.ports import LedgerAway, NotReady
 from producers.api.refusals import (
-    Problem,
     Refusal,
+    RequestProblem,
     invalid,
     read_only,
     refusal_of,
@@ -183,7 +183,7 @@ def responses(flavour: Flavour) -> Json:
 
 
 def _refusals(flavour: Flavour) -> Mapping[int, Mapping[str, Refusal]]:
-    url = Problem(("webhook_url",), "invalid_url", "must start with https:// (got http://)")
+    url = RequestProblem(("webhook_url",), "invalid_url", "must start with https:// (got http://)")
     found: Mapping[str, Refusal] = {
         "invalid": invalid(url),
         "unauthenticated": unauthenticated(flavour.challenge),

@@ -15,7 +15,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from consumers.ledger.queries import OfCustomer, OfEvent, OfSubscription, Period, Scope
+from consumers.ledger.queries import DeliveryScope, OfCustomer, OfEvent, OfSubscription, Period
 from consumers.ledger.reads import LedgerReads
 from consumers.ledger.rows import DAY_MS, HOUR_MS, RollupKey
 from consumers.ledger.writer import DatabaseAway
@@ -33,7 +33,7 @@ def reads(database: Database) -> Iterator[LedgerReads]:
         yield found
 
 
-def job_ids(reads: LedgerReads, scope: Scope, period: Period = PERIOD, **more: Any) -> list[str]:
+def job_ids(reads: LedgerReads, scope: DeliveryScope, period: Period = PERIOD, **more: Any) -> list[str]:
     """Return the job ids of a list of deliveries."""
     return [delivery.job_id for delivery in reads.deliveries(scope, period, **more).deliveries]
 
