@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
 
@@ -14,28 +12,16 @@ from producers.subscriptions.changes import Pause
 from tests.support.ledger import LedgerDatabase, totals_of
 from tests.support.parts import need
 from tests.support.pipeline import Pipeline
-from tests.support.postgres import PostgresServer, postgres_server
+from tests.support.postgres import postgres_server
 from tests.support.subscriptions import AUTHOR
 from tests.support.tools import Commands
 from tests.support.topics import produce
 from tests.support.waiting import wait_until
 
-KINDS = ("sqlite", "postgres")
 
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[PostgresServer]:
-    with postgres_server() as running:
-        yield running
-
-
-@pytest.fixture(params=KINDS)
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> LedgerDatabase:
-    if request.param == "sqlite":
-        return LedgerDatabase(f"sqlite:///{tmp_path / 'ledger.db'}")
-    need("postgres")
-    server: PostgresServer = request.getfixturevalue("server")
-    return LedgerDatabase(server.database(f"test_{uuid4().hex[:12]}"))
+@pytest.fixture
+def database(database_url: str) -> LedgerDatabase:
+    return LedgerDatabase(database_url)
 
 
 def same_totals(database: LedgerDatabase, pipeline: Pipeline) -> bool:
@@ -185,13 +171,9 @@ def test_ledger_waits_for_its_database(pipeline: Pipeline, receiver: Receiver) -
         assert ledger.terminate() == 0
 
 
-def test_two_ledgers_share_the_partitions(
-    pipeline: Pipeline, receiver: Receiver, request: pytest.FixtureRequest
-) -> None:
+def test_two_ledgers_share_the_partitions(pipeline: Pipeline, receiver: Receiver, postgres_url: str) -> None:
     """A second process takes over partitions while outcomes arrive, and each outcome counts once."""
-    need("postgres")
-    server: PostgresServer = request.getfixturevalue("server")
-    database = LedgerDatabase(server.database(f"test_{uuid4().hex[:12]}"))
+    database = LedgerDatabase(postgres_url)
     pipeline.subscribe(*(f"{receiver.url}{number}" for number in range(20)))
     first = pipeline.ledger(database.url, 0)
     pipeline.router()

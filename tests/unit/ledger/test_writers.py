@@ -141,9 +141,9 @@ def test_any_text_of_an_outcome_can_be_stored(database: Database) -> None:
     ]
 
 
-def test_postgres_days_are_made_ahead_and_dropped(server_url: str) -> None:
+def test_postgres_days_are_made_ahead_and_dropped(postgres_url: str) -> None:
     """PostgreSQL has a partition for each day to keep and two days ahead, no default one, and none that is older."""
-    database = Database(server_url)
+    database = Database(postgres_url)
     with closing(database.writer()) as writer:
         writer.keep(Kept(KEPT.begin_ms + DAY_MS, KEPT.end_ms + DAY_MS))
     names = [name for (name,) in database.rows("SELECT relname FROM pg_class WHERE relispartition AND relkind = 'r'")]
