@@ -39,10 +39,7 @@ def silent(line: str) -> None:
 
 
 def test_data_belongs_to_this_user_and_is_used_again(tmp_path: Path) -> None:
-    """Records survive stop and close in the given folder, all files belong to this user, and no container is left.
-
-    Docker keeps a bounded part of the log.
-    """
+    """Records survive stop and close, files belong to this user, the log is bounded, and no container is left."""
     first = ContainerBroker(data=tmp_path / "data", port=None, on_progress=silent)
     name = first.describe.split()[1]
     try:

@@ -95,10 +95,7 @@ class Interrupted(SubscriptionWriter):
 @pytest.mark.parametrize("before", [True, False])
 @pytest.mark.parametrize("change", [Apply(draft("a", description="mine")), Resume("a"), Delete("a")])
 def test_commit_with_lost_response_takes_effect_once(kafka, names, make_writer, change, before):
-    """If the response to a commit is lost, the writer looks up its result and repeats it if needed, same secret.
-
-    The change has one audit record.
-    """
+    """After a lost response the writer looks up its result, repeats it if needed, and leaves one audit record."""
     if not isinstance(change, Apply):
         make_writer().write([Apply(draft("a"))], AUTHOR)
         make_writer().write([Pause("a")], AUTHOR)
