@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from importlib import resources
+from typing import Any
 
 import fastavro
 
@@ -17,7 +18,7 @@ CHANGE = Operation(
 KEY = Operation(kind="api_key_created", at_ms=1_000, actor="cli:root", key_id="ukbm5b4zqyxq5x7c")
 
 
-def schema(version: int) -> object:
+def schema(version: int) -> Any:
     """Return a published version of the schema."""
     file = resources.files("schemas") / "records" / f"operation.v{version}.avsc"
     return json.loads(file.read_text())
