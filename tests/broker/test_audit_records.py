@@ -8,14 +8,16 @@ import os
 import pwd
 from collections.abc import Callable
 from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 from confluent_kafka import IsolationLevel, Producer
 
+from producers.compacted.environment import Environment
 from producers.compacted.partition_owner import Write
-from producers.keys.writer import KeyWriter, NewKey
+from producers.keys.writer import KEPT_AFTER_END, KeyWriter, NewKey
 from schemas.catalog.errors import Unavailable
 from schemas.keys.hashing import KeyHasher
 from schemas.records.health import decode_operation
@@ -163,6 +165,23 @@ def test_removed_key_records_leave_theirs(here: Installation, signpost: Commands
     here.produce(here.names.api_keys, b"broken", key["id"].encode(), partition=place.partition() or 0)
     assert signpost("keys", "revoke", key["id"]).code == 0
     assert new_audits() == [Audit("api_key_deleted", key["id"])]
+
+
+def test_keys_that_ended_long_ago_leave_a_record_when_they_are_removed(here: Installation) -> None:
+    """The write that removes an expired key of its partition after 90 days leaves an audit record of that as well."""
+    now_s = 1_800_000_000.0
+    environment = Environment(clock=lambda: now_s, sleep=lambda _: None)
+    hasher = KeyHasher(here.names.api_keys, [KEY])
+    writer = KeyWriter(here.settings.kafka_properties(), here.names, hasher, environment=environment)
+    with closing(writer):
+        old = writer.create(NewKey(lifetime=timedelta(seconds=1)), AUTHOR).key
+        now_s += KEPT_AFTER_END.total_seconds() + 2
+        while writer.log.get(old.id) is not None:
+            writer.create(NewKey(), AUTHOR)
+
+    found = [decode_operation(one.value()) for one in read_topic(here.bootstrap_servers, here.names.operations)]
+    (deleted,) = (one for one in found if one.kind != "api_key_created")
+    assert (deleted.kind, deleted.key_id, deleted.actor) == ("api_key_deleted", old.id, AUTHOR.name)
 
 
 @pytest.mark.parametrize("before", [True, False], ids=["fenced", "response lost"])
