@@ -19,6 +19,7 @@ from schemas.senders.sender import load_senders
 from tests.support.api import ApiClient, client_of, key_of, start_api
 from tests.support.pipeline import Pipeline
 from tests.support.roles import Role, RoleStarter
+from tests.support.subscriptions import AUTHOR
 from tests.support.tools import Commands
 from tests.support.topics import read_topic
 from tests.support.waiting import wait_until
@@ -174,12 +175,13 @@ def test_every_change_has_an_audit_record(installation: Pipeline, database: str)
 
     found = operations(installation)
     assert [(one.kind, one.actor, one.request_id) for one in found] == [
+        ("api_key_created", AUTHOR.name, None),
         ("subscription_created", f"key:{key.key.id}", made.headers["x-request-id"]),
         ("subscription_changed", f"key:{key.key.id}", changed.headers["x-request-id"]),
         ("subscription_deleted", f"key:{key.key.id}", deleted.headers["x-request-id"]),
     ]
     assert {(one.customer_id, one.sender) for one in found} == {("acme", "diligent")}
-    assert set(found[1].changed) == {"event_types", "paused"}
+    assert set(found[2].changed) == {"event_types", "paused"}
 
 
 def operations(installation: Pipeline) -> list[Operation]:
