@@ -20,8 +20,9 @@ from hypothesis import HealthCheck, settings
 from deploy.dev.broker import Broker, start_broker
 from deploy.dev.receiver import Receiver
 from schemas.records.topics import TopicNames
-from tests.support.parts import required
+from tests.support.parts import need, required
 from tests.support.pipeline import Pipeline
+from tests.support.postgres import PostgresServer, postgres_server
 from tests.support.roles import RoleStarter
 from tests.support.shared_broker import BrokerHost, ask
 from tests.support.spread import Spreading, place_of, unit_of
@@ -231,7 +232,7 @@ def kafka(broker: Broker) -> dict[str, str]:
 
 @pytest.fixture
 def names(broker: Broker, prefix: str) -> TopicNames:
-    """The names of this test's topics. Only `subscriptions` is created."""
+    """The names of this test's topics. `subscriptions`, `health` and `operations` are created."""
     return subscriptions_topic(broker.bootstrap_servers, prefix)
 
 
@@ -240,3 +241,26 @@ def make_writer(kafka: dict[str, str], names: TopicNames) -> Iterator[MakeWriter
     """Create subscription writers. They are closed when the test ends."""
     with making_writers(kafka, names) as make:
         yield make
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """The PostgreSQL server of the run. It needs the part `postgres`."""
+    need("postgres")
+    with postgres_server() as running:
+        yield running
+
+
+@pytest.fixture
+def postgres_url(postgres: PostgresServer) -> str:
+    """The URL of an empty database of this test in PostgreSQL."""
+    return postgres.new_database()
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of an empty database: the test runs once with a file of SQLite, and once with PostgreSQL."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'ledger.db'}"
+    url: str = request.getfixturevalue("postgres_url")
+    return url

@@ -22,7 +22,7 @@ Ending: TypeAlias = Literal["delivered", "dead", "cancelled", "waiting", "unknow
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
+class ExplainedAttempt:
     """One attempt; `error` is the kind of transport error, `next_due_at_ms` is set if another attempt follows."""
 
     number: int
@@ -45,7 +45,7 @@ class Run:
     job_id: str
     number: int
     began_at_ms: int | None
-    attempts: tuple[Attempt, ...]
+    attempts: tuple[ExplainedAttempt, ...]
     ending: Ending
     reason: str
     place: Place | None = None
@@ -276,7 +276,7 @@ def _run(
     _, id_, number = key
     outcomes = sorted(outcomes, key=lambda o: (o["at_ms"], o["attempt"]))
     attempts = tuple(
-        Attempt(
+        ExplainedAttempt(
             number=o["attempt"],
             at_ms=o["at_ms"],
             state=o["state"],

@@ -13,7 +13,7 @@ from confluent_kafka import Message
 from confluent_kafka.admin import AdminClient
 
 from consumers.kafka.positions import CommittedPositions, PartitionKey, PartitionOffsets
-from consumers.kafka.topic_reader import Progress, Range, TopicReader, no_progress, place_of
+from consumers.kafka.topic_reader import Range, ReadProgress, TopicReader, no_progress, place_of
 
 GROUP: Final = "signpost.console"
 
@@ -27,7 +27,7 @@ def time_of(message: Message) -> int:
 class Scanner(TopicReader):
     """Reads topics of one cluster for a command; `kafka` are the properties of the connection."""
 
-    def __init__(self, kafka: Mapping[str, str], admin: AdminClient, progress: Progress = no_progress) -> None:
+    def __init__(self, kafka: Mapping[str, str], admin: AdminClient, progress: ReadProgress = no_progress) -> None:
         super().__init__(kafka, admin, GROUP, progress=progress)
 
     def ranges_of(self, topics: Iterable[str], since_ms: int | None = None) -> list[Range]:

@@ -25,7 +25,7 @@ class Version:
 
 
 @dataclass(frozen=True, slots=True)
-class Current:
+class CurrentSubscription:
     """The effective record of a subscription now, in the form a new job refers to it."""
 
     partition: int
@@ -48,11 +48,11 @@ class SubscriptionHistory:
                 self._table.apply(partition, offset, key, value)
                 self.versions.append(Version(key, partition, offset, time_of(message), _content_of(key, value)))
 
-    def current(self, id_: str) -> Current | str | None:
+    def current(self, id_: str) -> CurrentSubscription | str | None:
         """Return the effective record of an id: None if it is deleted, a sentence if it is unreadable."""
         entry = self._table.get(id_)
         if entry is not None:
-            return Current(entry.partition, entry.offset, entry.value.activation, entry.value.paused)
+            return CurrentSubscription(entry.partition, entry.offset, entry.value.activation, entry.value.paused)
         unusable = self._table.unusable().get(id_)
         return None if unusable is None else unusable.reason
 

@@ -34,7 +34,7 @@ _TUNING: Final[dict[str, Any]] = {
 # The reader skips a range that retention deletes meanwhile.
 _OWN: Final[dict[str, Any]] = {"auto.offset.reset": "earliest"}
 
-Progress: TypeAlias = Callable[[int, int], None]
+ReadProgress: TypeAlias = Callable[[int, int], None]
 """Called with the number of offsets read so far, and of all offsets."""
 
 
@@ -79,7 +79,7 @@ class TopicReader:
         admin: AdminClient,
         group: str,
         *,
-        progress: Progress = no_progress,
+        progress: ReadProgress = no_progress,
         silent_after_s: float = SILENT_AFTER_S,
     ) -> None:
         self._kafka = kafka

@@ -75,7 +75,7 @@ class Impossible:
         return f"cannot change {self.name}: {self.reason}"
 
 
-Change: TypeAlias = Create | Reconfigure | SetBeginning | Impossible
+TopicChange: TypeAlias = Create | Reconfigure | SetBeginning | Impossible
 Kafka: TypeAlias = Mapping[str, str]
 
 
@@ -94,7 +94,7 @@ def ledger_group(names: TopicNames) -> str:
     return f"{names.prefix}ledger"
 
 
-def plan(kafka: Kafka, admin: AdminClient, wanted: Sequence[Topic], names: TopicNames) -> list[Change]:
+def plan(kafka: Kafka, admin: AdminClient, wanted: Sequence[Topic], names: TopicNames) -> list[TopicChange]:
     """Compare the topics of the cluster with `wanted`; an empty list means no difference.
 
     `kafka` are the properties of the connection of `admin`.
@@ -102,9 +102,9 @@ def plan(kafka: Kafka, admin: AdminClient, wanted: Sequence[Topic], names: Topic
     return settled(lambda: _plan(kafka, admin, wanted, names))
 
 
-def _plan(kafka: Kafka, admin: AdminClient, wanted: Sequence[Topic], names: TopicNames) -> list[Change]:
+def _plan(kafka: Kafka, admin: AdminClient, wanted: Sequence[Topic], names: TopicNames) -> list[TopicChange]:
     present = _topics(admin)
-    changes: list[Change] = [Create(topic) for topic in wanted if topic.name not in present]
+    changes: list[TopicChange] = [Create(topic) for topic in wanted if topic.name not in present]
     # Event topics belong to their teams: Signpost creates missing ones, but never compares them.
     existing = [topic for topic in wanted if topic.name in present and topic.own]
     for topic in existing:
@@ -121,10 +121,10 @@ def apply(
     admin: AdminClient,
     wanted: Sequence[Topic],
     names: TopicNames,
-    report: Callable[[Change], None] = lambda change: None,
+    report: Callable[[TopicChange], None] = lambda change: None,
     *,
     begin: Callable[[Sequence[Topic]], None] = lambda topics: None,
-) -> list[Change]:
+) -> list[TopicChange]:
     """Make the changes of `plan` and return them. If one is Impossible, change nothing and raise Unavailable.
 
     `begin` gets the topics that are about to be created, if any, which may take long. `report` gets each change made.
@@ -179,8 +179,8 @@ def check_leaders(admin: AdminClient, topics: Iterable[str]) -> None:
             raise NotSettled(f"the topic {topic} has partitions without a leader: are all brokers up?")
 
 
-def _layout(topic: Topic, partitions: Mapping[int, Any]) -> list[Change]:
-    changes: list[Change] = []
+def _layout(topic: Topic, partitions: Mapping[int, Any]) -> list[TopicChange]:
+    changes: list[TopicChange] = []
     if len(partitions) != topic.partitions and topic.has_fixed_partitions:
         reason = (
             f"it has {len(partitions)} partitions, and {topic.partitions} is the only right number; the number cannot "
@@ -205,7 +205,7 @@ def _layout(topic: Topic, partitions: Mapping[int, Any]) -> list[Change]:
     return changes
 
 
-def _configs(admin: AdminClient, topics: Sequence[Topic]) -> list[Change]:
+def _configs(admin: AdminClient, topics: Sequence[Topic]) -> list[TopicChange]:
     if not topics:
         return []
     resources = [ConfigResource(ResourceType.TOPIC, topic.name) for topic in topics]
@@ -213,7 +213,7 @@ def _configs(admin: AdminClient, topics: Sequence[Topic]) -> list[Change]:
         resource.name: future
         for resource, future in admin.describe_configs(resources, request_timeout=TIMEOUT_S).items()
     }
-    changes: list[Change] = []
+    changes: list[TopicChange] = []
     for topic in topics:
         entries = result(futures[topic.name], f"the configs of {topic.name}")
         present = {name: entry.value for name, entry in entries.items()}
@@ -225,7 +225,7 @@ def _configs(admin: AdminClient, topics: Sequence[Topic]) -> list[Change]:
     return changes
 
 
-def _beginnings(kafka: Kafka, admin: AdminClient, group: str, topic: str, partitions: int) -> list[Change]:
+def _beginnings(kafka: Kafka, admin: AdminClient, group: str, topic: str, partitions: int) -> list[TopicChange]:
     """Find partitions without a position and without any record: only there the beginning is no guess."""
     try:
         positions = CommittedPositions(kafka, admin, group, AdaptiveTimeout(MAX_S))

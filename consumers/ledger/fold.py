@@ -14,9 +14,9 @@ from consumers.ledger.rows import (
     LATENCY_BOUNDS_US,
     Advance,
     Attempt,
-    Batch,
     Delivery,
     Kept,
+    LedgerBatch,
     Rollup,
     RollupKey,
     Totals,
@@ -31,14 +31,14 @@ def fold(
     known: Mapping[str, Delivery],
     advances: Mapping[tuple[str, int], Advance],
     kept: Kept,
-) -> Batch:
+) -> LedgerBatch:
     """Return the rows of a batch. `known` has the deliveries that exist already, by job id; they are changed."""
     outcomes = unwritten.outcomes
     new: dict[str, Delivery] = {}
     changed: dict[str, Delivery] = {}
     ends = _add_to_deliveries(outcomes, known, new, changed)
     deliveries, known_deliveries = _placed(new, kept), _placed(changed, kept)
-    return Batch(
+    return LedgerBatch(
         attempts=_attempts(outcomes, new, changed, kept),
         dead_letters=[row for row in unwritten.dead_letters if kept.clamped(row.recorded_at_ms) is not None],
         operations=[row for row in unwritten.operations if kept.clamped(row.recorded_at_ms) is not None],

@@ -13,7 +13,7 @@ from sqlalchemy import BigInteger, Integer, LargeBinary, Table
 
 from consumers.kafka.positions import PartitionKey
 from consumers.ledger.database import away
-from consumers.ledger.rows import DAY_MS, Batch, Delivery, Kept
+from consumers.ledger.rows import DAY_MS, Delivery, Kept, LedgerBatch
 from consumers.ledger.statements import UPSERTED, appended_rows, columns, delivery_of, on_conflict, upserted_rows
 from consumers.ledger.tables import DAILY, DELIVERIES, POSITIONS
 from consumers.ledger.writer import Overtaken
@@ -58,7 +58,7 @@ class PostgresWriter:
             cursor.execute(_KNOWN, (list(job_ids), *within))
             return {delivery.job_id: delivery for delivery in map(delivery_of, cursor.fetchall())}
 
-    def write(self, batch: Batch) -> None:
+    def write(self, batch: LedgerBatch) -> None:
         """Write a batch in one transaction, the positions first: their locks keep out other processes."""
         with self._transaction() as cursor:
             _advance(cursor, batch)
@@ -119,7 +119,7 @@ def _connect(url: str) -> psycopg.Connection:
     return connection
 
 
-def _advance(cursor: psycopg.Cursor[Any], batch: Batch) -> None:
+def _advance(cursor: psycopg.Cursor[Any], batch: LedgerBatch) -> None:
     """Advance all positions in one round trip."""
     advances = sorted(batch.advances.items())
     first: list[tuple[Any, ...]] = [(*key, to) for key, (expected, to) in advances if expected is None]

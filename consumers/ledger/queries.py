@@ -71,7 +71,7 @@ class OfEvent:
     customer: OfCustomer | None = None
 
 
-Scope: TypeAlias = OfSubscription | OfCustomer | OfEvent
+DeliveryScope: TypeAlias = OfSubscription | OfCustomer | OfEvent
 
 
 class Cursor(NamedTuple):
@@ -92,7 +92,7 @@ def _totals() -> Statement:
 
 
 def deliveries_of(
-    scope: Scope, period: Period, states: Collection[State] | None, after: Cursor | None, limit: int
+    scope: DeliveryScope, period: Period, states: Collection[State] | None, after: Cursor | None, limit: int
 ) -> Query:
     """Select deliveries whose events were appended within a period, newest first."""
     values = {**_values_of(scope), "limit": limit}
@@ -182,7 +182,7 @@ def _newest(conditions: Sequence[ColumnElement[bool]]) -> Select[Any]:
     return found.order_by(DELIVERIES.c.appended_at_ms.desc(), DELIVERIES.c.job_id.desc()).limit(_LIMIT)
 
 
-def _values_of(scope: Scope) -> dict[str, Any]:
+def _values_of(scope: DeliveryScope) -> dict[str, Any]:
     match scope:
         case OfSubscription(subscription_id):
             return {"subscription_id": _text(subscription_id)}

@@ -14,9 +14,9 @@ from typing import Final, NamedTuple
 from consumers.ledger.queries import (
     MAX_PAGE,
     Cursor,
+    DeliveryScope,
     OfEvent,
     Period,
-    Scope,
     attempts_of,
     deliveries_of,
     delivery_of,
@@ -53,7 +53,7 @@ class LedgerReads:
 
     def deliveries(
         self,
-        scope: Scope,
+        scope: DeliveryScope,
         period: Period,
         *,
         states: Sequence[State] | None = None,

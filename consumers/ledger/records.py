@@ -67,6 +67,7 @@ def readers_of(names: TopicNames) -> Mapping[str, Take]:
                 _storable(found.actor),
                 _storable(found.request_id),
                 storable(",".join(found.changed)),
+                _storable(found.key_id),
             )
         )
 

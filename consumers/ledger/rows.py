@@ -119,7 +119,7 @@ class DeadLetterRow(NamedTuple):
 
 
 class OperationRow(NamedTuple):
-    """A record of `operations`: what happened to an endpoint or a subscription, or records that were deleted unread.
+    """A record of `operations`: what happened to an endpoint, a subscription or an API key, or records deleted unread.
 
     `changed` are the names of changed fields, separated by commas.
     """
@@ -143,6 +143,7 @@ class OperationRow(NamedTuple):
     actor: str | None
     request_id: str | None
     changed: str
+    key_id: str | None
 
 
 class RollupKey(NamedTuple):
@@ -211,7 +212,7 @@ class Advance(NamedTuple):
 
 
 @dataclass(slots=True)
-class Batch:
+class LedgerBatch:
     """All rows of one database transaction. `deliveries` are new ones; those of `known_deliveries` exist already."""
 
     attempts: list[Attempt]

@@ -11,7 +11,7 @@ from typing import Final
 
 from consumers.kafka.positions import PartitionKey
 from consumers.ledger.database import SQLITE_PRAGMAS, away
-from consumers.ledger.rows import Batch, Delivery, Kept
+from consumers.ledger.rows import Delivery, Kept, LedgerBatch
 from consumers.ledger.statements import (
     APPENDED,
     UPSERTED,
@@ -61,7 +61,7 @@ class SqliteWriter:
             rows = self._connection.execute(_KNOWN, (json.dumps(list(job_ids)), *within))
             return {delivery.job_id: delivery for delivery in map(delivery_of, rows)}
 
-    def write(self, batch: Batch) -> None:
+    def write(self, batch: LedgerBatch) -> None:
         """Write a batch in one transaction."""
         with _translated(), self._transaction():
             for (topic, number), (expected, next_offset) in batch.advances.items():

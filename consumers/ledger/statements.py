@@ -8,7 +8,7 @@ from typing import Any, Final, TypeAlias
 
 from sqlalchemy import Table
 
-from consumers.ledger.rows import Batch, Delivery, Totals
+from consumers.ledger.rows import Delivery, LedgerBatch, Totals
 from consumers.ledger.tables import ATTEMPTS, DEAD_LETTERS, DELIVERIES, OPERATIONS, ROLLUPS, TOTALS, columns_of
 
 # The latest attempt wins. An older one may arrive later: a subscription's jobs can move between delivery processes.
@@ -49,7 +49,7 @@ _delivery_row: Callable[[Delivery], tuple[Any, ...]] = attrgetter(*columns_of(DE
 _totals_row: Callable[[Totals], tuple[Any, ...]] = attrgetter(*columns_of(TOTALS)[1:])
 
 
-def appended_rows(batch: Batch) -> Rows:
+def appended_rows(batch: LedgerBatch) -> Rows:
     """Return the rows of a batch that are new, in the order of the columns, for each table that gets any."""
     rows: Rows = [
         (ATTEMPTS, batch.attempts),
@@ -60,7 +60,7 @@ def appended_rows(batch: Batch) -> Rows:
     return [one for one in rows if one[1]]
 
 
-def upserted_rows(batch: Batch) -> Rows:
+def upserted_rows(batch: LedgerBatch) -> Rows:
     """Return the rows of a batch that may exist, in the order of the columns, for each table that gets any."""
     rows: Rows = [
         (DELIVERIES, list(map(_delivery_row, batch.known_deliveries))),

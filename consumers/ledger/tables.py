@@ -113,6 +113,7 @@ OPERATIONS: Final = _table(
     _text("actor", nullable=True),
     _text("request_id", nullable=True),
     _text("changed"),
+    _text("key_id", nullable=True),
 )
 
 DELIVERIES: Final = _table(

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from typing import Protocol
 
 from consumers.kafka.positions import PartitionKey
-from consumers.ledger.rows import Batch, Delivery, Kept
+from consumers.ledger.rows import Delivery, Kept, LedgerBatch
 from schemas.catalog.errors import Unavailable
 
 
@@ -27,7 +27,7 @@ class LedgerWriter(Protocol):
     def known(self, job_ids: Collection[str], within: Kept) -> dict[str, Delivery]:
         """Return those of the deliveries that exist and whose events were appended within the times, by job id."""
 
-    def write(self, batch: Batch) -> None:
+    def write(self, batch: LedgerBatch) -> None:
         """Write a batch in one transaction, positions included; Overtaken if a position is not the expected one."""
 
     def keep(self, kept: Kept) -> bool:

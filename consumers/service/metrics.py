@@ -26,8 +26,8 @@ from schemas.catalog.statuses import STATUSES, status_name
 from schemas.records.delivery import Outcome
 
 OTHER: Final = "other"
-Result: TypeAlias = Literal["delivered", "retry", "dead"]
-RESULTS: Final[tuple[Result, ...]] = ("delivered", "retry", "dead")
+AttemptResult: TypeAlias = Literal["delivered", "retry", "dead"]
+RESULTS: Final[tuple[AttemptResult, ...]] = ("delivered", "retry", "dead")
 
 _QUICK: Final[tuple[float, ...]] = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 _SLOW: Final = (*_QUICK, 20.0, 30.0)

@@ -23,13 +23,13 @@ from schemas.catalog.errors import InvalidInput, Unavailable
 # Returns None for yes, otherwise a sentence with the reason why not.
 Check: TypeAlias = Callable[[], str | None]
 # Gets the query and returns JSON; InvalidInput if the query is wrong, Unavailable if there is no response now.
-Page: TypeAlias = Callable[[Mapping[str, str]], bytes]
+StatusPage: TypeAlias = Callable[[Mapping[str, str]], bytes]
 _TEXT: Final = "text/plain; charset=utf-8"
 _JSON: Final = "application/json"
 _MAX_FIELDS: Final = 10
 # Bounds the descriptors and threads of clients: deliveries need theirs.
 _MAX_CLIENTS: Final = 64
-_NO_PAGES: Final[Mapping[str, Page]] = {}
+_NO_PAGES: Final[Mapping[str, StatusPage]] = {}
 
 
 def _yes() -> str | None:
@@ -50,7 +50,7 @@ class StatusServer:
         registry: CollectorRegistry,
         ready: Check,
         alive: Check = _yes,
-        pages: Mapping[str, Page] = _NO_PAGES,
+        pages: Mapping[str, StatusPage] = _NO_PAGES,
     ) -> None:
         host, separator, port = listen.rpartition(":")
         if not separator or not port.isdecimal() or int(port) > 65535:
@@ -122,7 +122,7 @@ class _Server(ThreadingHTTPServer):
         """Log nothing: scrapers may disconnect at any time."""
 
 
-def _page(page: Page, query: str) -> tuple[HTTPStatus, str, bytes]:
+def _page(page: StatusPage, query: str) -> tuple[HTTPStatus, str, bytes]:
     """Return status, content type and body."""
     try:
         return HTTPStatus.OK, _JSON, page(dict(parse_qsl(query, max_num_fields=_MAX_FIELDS)))
@@ -133,7 +133,7 @@ def _page(page: Page, query: str) -> tuple[HTTPStatus, str, bytes]:
 
 
 def _handler(
-    registry: CollectorRegistry, checks: Mapping[str, Check], pages: Mapping[str, Page]
+    registry: CollectorRegistry, checks: Mapping[str, Check], pages: Mapping[str, StatusPage]
 ) -> type[BaseHTTPRequestHandler]:
     paths = ["/metrics", *checks, *pages]
 

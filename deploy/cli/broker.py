@@ -52,3 +52,4 @@ def _broker(
         while not stop_request.wait(_CHECK_EVERY_S):
             if not broker.is_alive():
                 raise Unavailable(f"the broker {broker.ended}; log: {broker.save_log()}")
+            broker.limit_log()

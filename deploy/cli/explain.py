@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from consumers.inspect.disabled import disablings
-from consumers.inspect.explanation import Attempt, Explanation, Run, SubscriptionExplanation, explain
+from consumers.inspect.explanation import ExplainedAttempt, Explanation, Run, SubscriptionExplanation, explain
 from consumers.inspect.readable import time_text
 from consumers.inspect.scan import Scanner
 from consumers.inspect.subscriptions import SubscriptionHistory, Version
@@ -172,7 +172,7 @@ def _taker_lines(subscription: SubscriptionExplanation, event_ms: int | None) ->
     return lines
 
 
-def _attempt(attempt: Attempt, began_ms: int | None) -> str:
+def _attempt(attempt: ExplainedAttempt, began_ms: int | None) -> str:
     """Return an attempt as a line: when it started, absolute and relative to the event or the retry, and its result."""
     result = str(attempt.status) if attempt.status is not None else attempt.error or attempt.reason
     started = time_text(attempt.at_ms)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, get_args
 
 import typer
 
@@ -14,11 +14,13 @@ from deploy.cli.columns import Column, print_table
 from deploy.cli.context import command_app, duration_of, print_json, settings_of
 from deploy.cli.scanning import ago, now_ms
 from deploy.cli.subscription_access import silent_client
+from deploy.config.author import command_author
 from deploy.config.sealing_key import sealing_keys_of
 from deploy.config.senders import senders_of
+from producers.api.ports import FlavourName
 from producers.compacted.log import Unreadable
 from producers.keys.log import read_last_uses
-from producers.keys.writer import CreatedKey, KeyWriter, NewKey
+from producers.keys.writer import CreatedKey, KeyWriter, NewKey, Revocation
 from schemas.catalog.errors import InvalidInput
 from schemas.input.suggestions import among, did_you_mean, one_of
 from schemas.input.terminal import printable
@@ -42,6 +44,7 @@ _COLUMNS: Final = (
 # A mistyped id is at most this long. A longer argument may be a part of a key, which an error must not show.
 _MAX_SHOWN: Final = 20
 _SIGNS: Final = {"revoked": "-", "deleted": "-", "unchanged": "="}
+_WITH_API: Final[tuple[str, ...]] = get_args(FlavourName)
 
 app = command_app("Manage API keys: who may read and write the subscriptions of a customer over the REST APIs.")
 
@@ -52,7 +55,9 @@ def _create(
     *,
     sender: Annotated[
         str | None,
-        typer.Option("--sender", metavar="NAME", help="Sender, as in `signpost senders list`.", show_default=False),
+        typer.Option(
+            "--sender", metavar="NAME", help="Sender that has a REST API: onboarding, diligent.", show_default=False
+        ),
     ] = None,
     customer: Annotated[
         str | None,
@@ -95,7 +100,7 @@ def _create(
     )
     hasher = KeyHasher(settings.names.api_keys, [key for _, key in sealing_keys_of(settings)])
     with _writer_of(settings, hasher) as writer:
-        created = writer.create(new)
+        created = writer.create(new, command_author())
     _print_created(created, json=json)
 
 
@@ -130,6 +135,8 @@ def _list(
 def _revoke(
     ctx: typer.Context,
     ids: Annotated[list[str], typer.Argument(metavar="ID", help="Ids of keys; a whole key also names its id.")],
+    *,
+    json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
     """Revoke API keys for good.
 
@@ -137,7 +144,10 @@ def _revoke(
     """
     chosen = list(dict.fromkeys(_id_of(text) for text in ids))
     with _writer_of(settings_of(ctx), None) as writer:
-        results = writer.revoke(chosen)
+        results = writer.revoke(chosen, command_author())
+    if json:
+        print_json([_revoked_fields(result) for result in results])
+        return
     for result in results:
         typer.echo(f"{_SIGNS[result.effect]} {printable(result.id)}  {result.effect}{_owner(result.key)}")
 
@@ -163,6 +173,11 @@ def _check_owner(settings: Settings, sender: str | None, customer: str | None, *
     known = senders_of(settings)
     if sender not in known:
         raise InvalidInput(f"--sender: unknown sender {sender[:100]!r}{did_you_mean(sender, known) or among(known)}")
+    if sender not in _WITH_API:
+        raise InvalidInput(
+            f"--sender: {sender} has no REST API, so a key for it would open nothing; senders with one: "
+            f"{', '.join(_WITH_API)}"
+        )
     if not customer:
         raise InvalidInput("--customer is empty")
     _check_text("--customer", customer, MAX_CUSTOMER_ID)
@@ -236,19 +251,31 @@ def _fields(
     if state == "active" and names is not None and record.sealing_key not in names:
         state = "unusable"
     return {
-        "id": id_,
-        "sender": record.sender,
-        "customer_id": record.customer_id,
-        "operator": record.is_operator,
-        "scope": record.scope,
-        "state": state,
-        "description": record.description,
-        "created_at": time_text(record.created_at_ms),
-        "expires_at": _time(record.expires_at_ms),
-        "revoked_at": _time(record.revoked_at_ms),
+        **_key_fields(record, state),
         "last_used_at": _time(last_used_ms),
         "sealing_key": (names or {}).get(record.sealing_key) or record.sealing_key.hex(),
     }
+
+
+def _key_fields(key: ApiKey, state: str) -> dict[str, Any]:
+    return {
+        "id": key.id,
+        "sender": key.sender,
+        "customer_id": key.customer_id,
+        "operator": key.is_operator,
+        "scope": key.scope,
+        "state": state,
+        "description": key.description,
+        "created_at": time_text(key.created_at_ms),
+        "expires_at": _time(key.expires_at_ms),
+        "revoked_at": _time(key.revoked_at_ms),
+    }
+
+
+def _revoked_fields(result: Revocation) -> dict[str, Any]:
+    """Return a key as `revoke --json` shows it; of a deleted record only the id is known."""
+    known: dict[str, Any] = {"id": result.id} if result.key is None else _key_fields(result.key, "revoked")
+    return {**known, "effect": result.effect}
 
 
 def _row(fields: Mapping[str, Any], last_used_ms: int | None, at_ms: int) -> tuple[str, ...]:

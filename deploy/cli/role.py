@@ -10,7 +10,7 @@ from typer.models import OptionInfo
 
 from consumers.service.metrics import RoleMetrics
 from consumers.service.signals import Stop
-from consumers.service.status_server import Page, StatusServer
+from consumers.service.status_server import StatusPage, StatusServer
 from deploy.cli.options import options_of
 from deploy.config.logs import configure_logging
 from deploy.dev.state import pids_of
@@ -44,7 +44,7 @@ class Role(Protocol):
         ...
 
     @property
-    def pages(self) -> Mapping[str, Page]:
+    def pages(self) -> Mapping[str, StatusPage]:
         """Further pages of its status server, by path."""
         ...
 

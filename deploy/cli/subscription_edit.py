@@ -37,6 +37,7 @@ from deploy.cli.subscription_options import (
     types_of,
 )
 from deploy.cli.subscription_view import print_result, print_secret_warnings, print_warnings
+from deploy.config.author import command_author
 from producers.subscriptions.changes import Apply, Change, Rotate
 from schemas.catalog.errors import InvalidInput, SubscriptionError
 from schemas.settings.settings import Settings
@@ -106,7 +107,7 @@ def _make(settings: Settings, draft: Draft) -> None:
             raise SubscriptionError(
                 f"subscription {draft.id}: exists already; `signpost subscriptions update` changes it"
             )
-        print_warnings(writer.write([Apply(draft)], print_result))
+        print_warnings(writer.write([Apply(draft)], command_author(), print_result))
 
 
 @app.command("update")
@@ -151,7 +152,7 @@ def _update(
 def _change(settings: Settings, id_: str, changes: Changes) -> None:
     with writer_of(settings) as writer:
         check_drafts(settings, [changes.of(existing(writer.read(), id_))])
-        print_warnings(writer.write([Change(id_, changes)], print_result))
+        print_warnings(writer.write([Change(id_, changes)], command_author(), print_result))
 
 
 @app.command("rotate")
@@ -176,4 +177,4 @@ def _rotate(
         check_drafts(settings, [draft])
         print_secret_warnings([draft])
         secret = given.secret if isinstance(given, Given) else given
-        print_warnings(writer.write([Rotate(id_, secret, kept)], print_result))
+        print_warnings(writer.write([Rotate(id_, secret, kept)], command_author(), print_result))

@@ -9,6 +9,7 @@ import typer
 from deploy.cli.context import command_app, settings_of
 from deploy.cli.subscription_access import readable, writer_of
 from deploy.cli.subscription_view import print_result, print_sum
+from deploy.config.author import command_author
 from deploy.config.sealing_key import sealer_of
 from producers.subscriptions.changes import Command, Reseal
 
@@ -35,5 +36,5 @@ def _reseal(
             for result in results:
                 print_result(result, dry_run=True)
         else:
-            results = writer.write(commands, print_result)
+            results = writer.write(commands, command_author(), print_result)
     print_sum(results, dry_run=dry_run)

@@ -24,6 +24,7 @@ from deploy.cli.subscription_view import (
     print_warnings,
     state_of,
 )
+from deploy.config.author import command_author
 from deploy.config.health import read_health
 from deploy.config.subscription_file import read_file
 from producers.subscriptions.changes import Apply, Command, Delete, Pause, Resume
@@ -96,7 +97,7 @@ def _apply(
             for result in results:
                 print_result(result, dry_run=True)
         else:
-            results = writer.write(commands, print_result)
+            results = writer.write(commands, command_author(), print_result)
     print_warnings(results)
     print_sum(results, dry_run=dry_run)
 
@@ -194,7 +195,7 @@ def _pull(
             raise InvalidInput("no subscription matches; `signpost subscriptions list` shows all")
         if ask:
             typer.confirm(f"Delete {count_of(len(chosen))}: {', '.join(chosen[:10])}?", abort=True)
-        results = writer.write([lever(id_) for id_ in dict.fromkeys(chosen)], print_result)
+        results = writer.write([lever(id_) for id_ in dict.fromkeys(chosen)], command_author(), print_result)
     print_sum(results, dry_run=False)
 
 

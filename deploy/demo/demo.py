@@ -18,6 +18,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 
 from consumers.kafka.admin import TIMEOUT_S, result
 from deploy.config.admin import reachable_admin
+from deploy.config.author import command_author
 from deploy.config.egress import egress_policy_of
 from deploy.config.sealing_key import sealer_of
 from deploy.config.wanted_topics import wanted_topics
@@ -168,7 +169,7 @@ def prepared(settings: Settings, progress: DemoProgress) -> Iterator[Records]:
         stack.callback(endpoints.close)
         writer = SubscriptionWriter(settings.kafka_properties(), settings.names, progress.senders, sealer_of(settings))
         stack.callback(writer.close)
-        writer.write([Apply(draft) for draft in endpoints.drafts()])
+        writer.write([Apply(draft) for draft in endpoints.drafts()], command_author())
         records = Records(settings, progress)
         stack.callback(records.close)
         yield records

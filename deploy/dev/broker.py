@@ -31,6 +31,7 @@ class _BrokerNode(Protocol):
     @property
     def ended(self) -> str: ...
     def log_tail(self) -> str: ...
+    def limit_log(self) -> None: ...
     def save_log(self) -> Path: ...
 
 
@@ -80,6 +81,11 @@ class Broker:
     def log_tail(self) -> str:
         """Return the last lines of the log of a broker that was started here."""
         return self._own().log_tail()
+
+    def limit_log(self) -> None:
+        """Bound the log of a broker that was started here, or do nothing for a given one. Call it again and again."""
+        if self.node:
+            self.node.limit_log()
 
     def save_log(self) -> Path:
         """Return a file with the log of a broker that was started here; it outlives temporary data."""

@@ -1,4 +1,4 @@
-"""Restarts a broker of `signpost up` that died, with its data.
+"""Restarts a broker of `signpost up` that died, with its data, and bounds its log.
 
 A restart takes seconds, so a thread of its own does it: meanwhile roles are watched, and Ctrl-C ends everything.
 """
@@ -37,7 +37,7 @@ class BrokerGuard:
         self._restart: Future[None] | None = None
 
     def watch(self) -> None:
-        """Restart the broker if it died; returns at once. Unavailable if it died too often in a row."""
+        """Restart the broker if it died, and bound its log; returns at once. Unavailable if it died too often."""
         now_s = time.monotonic()
         if self._restart is not None:
             if self._restart.done():
@@ -48,6 +48,8 @@ class BrokerGuard:
                 self._restart = in_thread("broker", self._broker.start)
             elif not self._broker.is_alive():
                 self._on_death(self._broker.ended, now_s)
+            else:
+                self._broker.limit_log()
 
     def close(self) -> None:
         """End a restart that is under way."""

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -21,6 +19,8 @@ from uuid import uuid4
 
 from deploy.dev import broker_log, kafka, parent_bound
 from deploy.dev.jars import KAFKA_VERSION, OnProgress
+from deploy.dev.local_broker import LocalBroker
+from deploy.dev.log_files import MAX_LOG
 from schemas.catalog.errors import Unavailable
 
 if TYPE_CHECKING:
@@ -34,6 +34,8 @@ _CALL_S: Final = 60
 _READY_S: Final = 90.0
 _STOP_S: Final = 15
 _LOG_LINES: Final = 30
+# Two files of the size of MAX_LOG. Without a limit, Docker keeps everything that a container prints.
+_LOG_CONFIG: Final = {"type": "json-file", "config": {"max-size": f"{MAX_LOG // 2**20}m", "max-file": "2"}}
 _INSIDE: Final = "/signpost"
 _PORT: Final = 9092
 _RUN: Final = (
@@ -43,17 +45,16 @@ _RUN: Final = (
 )
 
 
-class ContainerBroker:
+class ContainerBroker(LocalBroker):
     """A Kafka node in a container. After `stop()` it can be started again with the same port and data."""
 
     kind: Literal["container"] = "container"
 
     def __init__(self, *, data: Path | None, port: int | None, on_progress: OnProgress) -> None:
         self._docker = _new_container()
+        super().__init__(data)
         self._name = f"signpost-kafka-{uuid4().hex[:12]}"
         self._keeper: parent_bound.ChildProcess | None = None
-        self._temporary = data is None
-        self.data = data.absolute() if data else Path(tempfile.mkdtemp(prefix="signpost-kafka-"))
         try:
             self.data.mkdir(parents=True, exist_ok=True)
             _pull_missing(self._docker, on_progress)
@@ -65,11 +66,6 @@ class ContainerBroker:
             raise
 
     @property
-    def bootstrap_servers(self) -> str:
-        """`127.0.0.1:<port>`."""
-        return f"127.0.0.1:{self.port}"
-
-    @property
     def pid(self) -> int:
         """Raises Unavailable: the container belongs to the daemon."""
         raise Unavailable("a broker in a container has no process id on this machine")
@@ -77,8 +73,7 @@ class ContainerBroker:
     @property
     def describe(self) -> str:
         """One line for people: what runs, where, and its data."""
-        where = "temporary data" if self._temporary else f"data in {self.data}"
-        return f"container {self._name} of {IMAGE} at {self.bootstrap_servers} ({where})"
+        return f"container {self._name} of {IMAGE} at {self.bootstrap_servers} ({self._data_text})"
 
     def is_alive(self) -> bool:
         """Return whether the container runs."""
@@ -116,6 +111,9 @@ class ContainerBroker:
             container.reload()
             return f"exited with code {container.attrs['State']['ExitCode']}"
 
+    def limit_log(self) -> None:
+        """Do nothing: Docker bounds the log by itself."""
+
     def save_log(self) -> Path:
         """Return a file with the container's output; it outlives temporary data and the container."""
         with _translated("the container's log cannot be read"):
@@ -130,8 +128,7 @@ class ContainerBroker:
                 self._docker.stop()
         if self._keeper is not None:
             self._keeper.kill()
-        if self._temporary:
-            shutil.rmtree(self.data, ignore_errors=True)
+        self._remove_temporary_data()
 
     def _run(self) -> None:
         text = kafka.properties(
@@ -143,7 +140,12 @@ class ContainerBroker:
             .with_command(["-c", _RUN.format(cluster_id=kafka.new_cluster_id())])
             .with_volume_mapping(self.data, _INSIDE, "rw,z")
             .with_envs(KAFKA_HEAP_OPTS=kafka.heap_options(), LOG_DIR="/tmp")
-            .with_kwargs(entrypoint="/bin/sh", working_dir=_INSIDE, user=f"{os.getuid()}:{os.getgid()}")
+            .with_kwargs(
+                entrypoint="/bin/sh",
+                working_dir=_INSIDE,
+                user=f"{os.getuid()}:{os.getgid()}",
+                log_config=_LOG_CONFIG,
+            )
         )
         # with_bind_ports() takes no address: the port would be open on all of them.
         ports: dict[str, Any] = self._docker.ports  # docker-py takes an address as well

@@ -8,7 +8,6 @@ import re
 import shutil
 import signal
 import subprocess
-import tempfile
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -16,6 +15,8 @@ from typing import Final, Literal
 
 from deploy.dev import broker_log, class_archive, kafka, parent_bound
 from deploy.dev.jars import KAFKA_VERSION, OnProgress, kafka_jars
+from deploy.dev.local_broker import LocalBroker
+from deploy.dev.log_files import MAX_LOG, previous, rotate
 from schemas.catalog.errors import Unavailable
 
 _OLDEST_JAVA: Final = 17
@@ -53,7 +54,7 @@ def _version_text(java: str) -> str:
         raise Unavailable(f"{java} does not run: {error}") from error
 
 
-class JvmBroker:
+class JvmBroker(LocalBroker):
     """A Kafka node in its own JVM. After `stop()` it can be started again with the same port and data."""
 
     kind: Literal["jvm"] = "jvm"
@@ -69,8 +70,7 @@ class JvmBroker:
         if record_to is None:
             java = _version_text(self._java)
             self._archive = class_archive.find_or_record(java, self._jars, _record_classes, on_progress)
-        self._temporary = data is None
-        self.data = data.absolute() if data else Path(tempfile.mkdtemp(prefix="signpost-kafka-"))
+        super().__init__(data)
         self._process: parent_bound.ChildProcess | None = None
         self._log_begins = 0  # offset in the log where the present JVM began to write
         try:
@@ -84,11 +84,6 @@ class JvmBroker:
             raise
 
     @property
-    def bootstrap_servers(self) -> str:
-        """`127.0.0.1:<port>`."""
-        return f"127.0.0.1:{self.port}"
-
-    @property
     def pid(self) -> int:
         """The process id of the running JVM; Unavailable while it is stopped."""
         if self._process is None:
@@ -98,9 +93,9 @@ class JvmBroker:
     @property
     def describe(self) -> str:
         """One line for people: what runs, where, and its data."""
-        where = "temporary data" if self._temporary else f"data in {self.data}"
         return (
-            f"Kafka {KAFKA_VERSION} on the Java of this machine at {self.bootstrap_servers} (pid {self.pid}, {where})"
+            f"Kafka {KAFKA_VERSION} on the Java of this machine at {self.bootstrap_servers} "
+            f"(pid {self.pid}, {self._data_text})"
         )
 
     def start(self) -> None:
@@ -137,13 +132,18 @@ class JvmBroker:
         """End it; temporary data is removed."""
         if self._temporary:
             self.kill()  # temporary data needs no orderly shutdown
-            shutil.rmtree(self.data, ignore_errors=True)
         else:
             self.stop()
+        self._remove_temporary_data()
 
     def log_tail(self) -> str:
         """Return the last lines of the JVM's log."""
         return "\n".join(self._log_text().splitlines()[-_LOG_LINES:])
+
+    def limit_log(self, max_bytes: int = MAX_LOG) -> None:
+        """Move what the JVM has logged to `kafka.log.1` if it is more than `max_bytes`. Call it again and again."""
+        if rotate(self.data / _LOG, max_bytes):
+            self._log_begins = 0
 
     def save_log(self) -> Path:
         """Return a file with the JVM's log; it outlives temporary data."""
@@ -154,7 +154,7 @@ class JvmBroker:
         """Begin a new log, and keep only that of the previous broker in this folder."""
         log = self.data / _LOG
         if log.exists():
-            log.replace(log.with_name(f"{_LOG}.1"))
+            log.replace(previous(log))
 
     def _log_text(self) -> str:
         """Return what the JVM has logged since its last start."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from typing import Any, Final
 from deploy.dev import parent_bound
 from deploy.dev.addresses import LOOPBACK, join, reachable
 from deploy.dev.kafka import free_port
+from deploy.dev.log_files import rotate
 from schemas.catalog.errors import Unavailable
 
 # Pause before a restart. It doubles up to the maximum while the role keeps dying soon after its start.
@@ -29,8 +29,6 @@ _STABLE_AFTER_S: Final = 10.0
 _DEATHS_AT_START: Final = 3
 _INVALID: Final = 2  # exit code for invalid input: a restart would not help
 _END_OF_LOG: Final = 4096
-# Delivery logs a line of about 300 bytes per attempt. With the previous part, a role's log takes twice this.
-_MAX_LOG: Final = 64 * 1024 * 1024
 _CHECK_LOGS_S: Final = 5.0
 
 
@@ -128,7 +126,7 @@ class Supervisor:
         if now_s >= self._check_logs_s:
             self._check_logs_s = now_s + _CHECK_LOGS_S
             for role in self.roles:
-                if rotate(self.log_of(role), _MAX_LOG):
+                if rotate(self.log_of(role)):
                     role.log_begins = 0
         for role in self.roles:
             if role.process is not None and (code := role.process.poll()) is not None:
@@ -203,18 +201,6 @@ class Supervisor:
             )
         role.started_s = time.monotonic()
         role.restart_s = None
-
-
-def rotate(log: Path, max_bytes: int) -> bool:
-    """Copy a log longer than `max_bytes` to `<log>.1` and truncate it; True if it was longer.
-
-    The writer keeps the file open and appends. Lines written between copy and truncation are lost.
-    """
-    if not log.exists() or log.stat().st_size <= max_bytes:
-        return False
-    shutil.copyfile(log, log.with_name(f"{log.name}.1"))
-    os.truncate(log, 0)
-    return True
 
 
 def _variables(settings: Mapping[str, Any]) -> dict[str, str]:

@@ -180,8 +180,8 @@ def _responses(sender: Sender) -> str:
         f"{RESPONSE_KEPT // 1024} KiB of it for the people who operate Signpost. The body does not change the result. "
         "Do not put personal data or secrets into it.\n\n"
         f"{_attempts(sender)}"
-        "A subscription can have a schedule and a timeout of its own. One whose attempts keep failing for days may be "
-        "disabled.\n"
+        "A subscription can have a schedule and a timeout of its own. It may be disabled if its attempts fail for "
+        "days.\n"
     )
 
 
@@ -193,8 +193,8 @@ def _attempts(sender: Sender) -> str:
         waited += wait
         rows.append((number, _in_words(wait), _in_words(waited)))
     return (
-        f"There are {len(rows)} attempts at most. Each waits after the failure of the one before, never shorter than "
-        "this, and longer if the endpoint has a backlog:\n\n"
+        f"There are {len(rows)} attempts at most. Each starts this long after the previous one failed, never earlier, "
+        "and later if the endpoint has a backlog:\n\n"
         f"{table(('Attempt', 'Wait', 'Waits in total'), [tuple(map(str, row)) for row in rows])}\n"
         "After the last one, the event is sent again only by hand. "
     )

@@ -16,13 +16,16 @@ def management(sender: Sender) -> str:
     """Return the chapter; empty for a sender without an API."""
     if not has_api(sender):
         return ""
-    (scheme,) = APIS[sender.name].security.values()
+    api = APIS[sender.name]
+    (scheme,) = api.security.values()
+    paths = api.flavour.paths
     intro = (
-        "Webhooks are created, listed, updated and deleted over a REST API. [openapi.json](openapi.json) describes it "
-        "for programs. In the API a subscription is a webhook. You need the address of the API and an API key: "
-        f"{scheme['description']} The key can change everything. Keep it on your servers.\n"
+        "You create, list, update and delete webhooks over a REST API. [openapi.json](openapi.json) describes it for "
+        "programs. The API calls a subscription a webhook. You need the address of the API and an API key: "
+        f"{scheme['description']} Whoever has the key can change all your webhooks: keep it on your servers.\n"
     )
     errors = (
+        f"{paths[0].upper()}{paths[1:]}; the answer to any other path is a 404. "
         "An error has a JSON body that names all problems of the request. After 429 wait for `Retry-After` seconds. "
         "After 503, or without an answer, a change may have been made: read the webhook before you try again.\n"
     )

@@ -12,9 +12,10 @@ from consumers.delivery.inline_deliveries import InlineDeliveries, InlineDeliver
 from consumers.ledger.rows import Totals
 from consumers.ledger.writer import DatabaseAway
 from producers.api.ports import Caller, DeliveryTotals, LedgerAway, NotDone, NotReady, TestDelivery, TestResult
+from producers.compacted.author import Author
 from producers.compacted.log import CompactedLog
 from producers.keys.service import ApiKeys
-from producers.subscriptions.changes import Author, AuthoredCommand, Command, Result
+from producers.subscriptions.changes import AuthoredCommand, Command, Result
 from producers.subscriptions.store import SubscriptionStore
 from schemas.catalog.errors import Unavailable
 from schemas.records.health import Health
@@ -26,7 +27,7 @@ _AWAY_S: Final = 1.0
 
 
 class StoredSubscriptions:
-    """Implements ports.Subscriptions and ports.Changes."""
+    """Implements ports.Subscriptions and ports.ChangeWriter."""
 
     def __init__(self, store: SubscriptionStore, health: CompactedLog[Health]) -> None:
         self._store = store

@@ -44,7 +44,7 @@ from consumers.service.compiled import is_compiled
 from consumers.service.metrics import DeliveryMetrics
 from consumers.service.snapshots import Snapshots
 from consumers.service.startup import await_topics
-from consumers.service.status_server import Page
+from consumers.service.status_server import StatusPage
 from consumers.subscriptions.table import SubscriptionTable
 from deploy.config.drain import check_drain_timeout
 from deploy.config.egress import egress_policy_of
@@ -78,7 +78,7 @@ class DeliveryRole:
     starting: str | None = "the topics have not been checked yet"
 
     @property
-    def pages(self) -> Mapping[str, Page]:
+    def pages(self) -> Mapping[str, StatusPage]:
         """Pages of the status server other than metrics and checks."""
         return {"/endpoints": partial(endpoints_page, self.reports)}
 

@@ -26,7 +26,7 @@ from consumers.ledger.sqlite import SqliteWriter
 from consumers.ledger.writer import DatabaseAway, LedgerWriter
 from consumers.service.metrics import LedgerMetrics
 from consumers.service.startup import await_topics
-from consumers.service.status_server import Page
+from consumers.service.status_server import StatusPage
 from deploy.config.wanted_topics import wanted_topics
 from schemas.settings.settings import Settings
 
@@ -45,7 +45,7 @@ class LedgerRole:
     admin: AdminClient
     loop: LedgerLoop | None = None
     starting: str | None = "the topics have not been checked yet"
-    pages: Mapping[str, Page] = field(default_factory=dict)
+    pages: Mapping[str, StatusPage] = field(default_factory=dict)
 
     def why_not_ready(self) -> str | None:
         """Return why nothing is written, None if it is ready."""

@@ -29,7 +29,7 @@ from consumers.router.subscriptions import Subscribers
 from consumers.router.tables import Tables, interpret_health
 from consumers.service.metrics import RouterMetrics
 from consumers.service.startup import await_topics
-from consumers.service.status_server import Page
+from consumers.service.status_server import StatusPage
 from consumers.subscriptions.table import SubscriptionTable
 from deploy.config.senders import senders_of
 from deploy.config.wanted_topics import sources_of, wanted_topics
@@ -62,7 +62,7 @@ class RouterRole:
     topics: tuple[str, ...]
     registry: SchemaRegistry | None
     starting: str | None = "the topics have not been checked yet"
-    pages: Mapping[str, Page] = field(default_factory=dict)
+    pages: Mapping[str, StatusPage] = field(default_factory=dict)
 
     def why_not_ready(self) -> str | None:
         """Return why nothing is routed, None if it is ready."""

@@ -10,9 +10,9 @@ import re
 from collections.abc import Sequence
 from typing import Final, TypeAlias
 
-from producers.api.flavours import Flavour, Operation
+from producers.api.flavours import ApiOperation, Flavour
 from producers.api.ports import Caller, Keys
-from producers.api.refusals import Problem, Refusal, invalid, read_only, too_often, unauthenticated
+from producers.api.refusals import Refusal, RequestProblem, invalid, read_only, too_often, unauthenticated
 from schemas.subscriptions.rules import MAX_CUSTOMER_ID
 
 Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
@@ -40,7 +40,7 @@ def authenticate(flavour: Flavour, headers: Headers, keys: Keys) -> Caller:
     return caller
 
 
-def customer_of(caller: Caller, operation: Operation, headers: Headers) -> str:
+def customer_of(caller: Caller, operation: ApiOperation, headers: Headers) -> str:
     """Return the customer for whom a caller acts; Refusal if the key does not permit the operation.
 
     A customer's key acts for its customer, whatever the headers say. An operator's key acts for the customer that
@@ -63,4 +63,4 @@ def customer_of(caller: Caller, operation: Operation, headers: Headers) -> str:
 
 
 def _unnamed_customer(message: str) -> Refusal:
-    return invalid(Problem((CUSTOMER_HEADER,), "invalid_value", message))
+    return invalid(RequestProblem((CUSTOMER_HEADER,), "invalid_value", message))

@@ -17,11 +17,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from producers.api.diligent.operations import FLAVOUR as DILIGENT
 from producers.api.diligent.operations import DiligentApi
 from producers.api.fields import Rules
-from producers.api.flavours import NO_OPERATIONS, Flavour, Operation, Routes
+from producers.api.flavours import NO_OPERATIONS, ApiOperation, Flavour, Routes
 from producers.api.gateway import BODY_TIMEOUT_S, Gateway
 from producers.api.onboarding.operations import FLAVOUR as ONBOARDING
 from producers.api.onboarding.operations import OnboardingApi
-from producers.api.ports import ApiMetrics, Changes, DeliveryLog, Keys, Subscriptions, TestDeliveries
+from producers.api.ports import ChangeWriter, DeliveryLog, Keys, RequestMetrics, Subscriptions, TestDeliveries
 from producers.api.webhooks import Webhooks
 from schemas.senders.sender import Sender
 from schemas.subscriptions.rules import Bounds, UrlRules
@@ -34,10 +34,10 @@ def app_of(
     *,
     keys: Keys,
     subscriptions: Subscriptions,
-    changes: Changes,
+    changes: ChangeWriter,
     deliveries: DeliveryLog,
     tests: TestDeliveries,
-    metrics: ApiMetrics,
+    metrics: RequestMetrics,
     senders: Mapping[str, Sender],
     urls: UrlRules,
     bounds: Bounds,
@@ -69,7 +69,7 @@ def app_of(
 class _Endpoint:
     """A path of a flavour, for all methods."""
 
-    def __init__(self, gateway: Gateway, flavour: Flavour, operations: Mapping[str, Operation]) -> None:
+    def __init__(self, gateway: Gateway, flavour: Flavour, operations: Mapping[str, ApiOperation]) -> None:
         self._gateway = gateway
         self._flavour = flavour
         self._operations = operations

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
-from producers.api.refusals import Problem, ProblemCode, invalid
+from producers.api.refusals import ProblemCode, RequestProblem, invalid
 from schemas.catalog.errors import InvalidInput
 from schemas.input.suggestions import among, did_you_mean
 from schemas.senders.sender import Sender
@@ -41,7 +41,7 @@ class Fields:
 
     def __init__(self, given: Mapping[str, Any]) -> None:
         self._given = given
-        self._problems: list[Problem] = []
+        self._problems: list[RequestProblem] = []
 
     def text(self, name: str, *, required: bool = False) -> str | Keep:
         """Return a string."""
@@ -103,7 +103,7 @@ class Fields:
 
     def refuse(self, path: tuple[str | int, ...], code: ProblemCode, message: str) -> None:
         """Add a problem."""
-        self._problems.append(Problem(path, code, message))
+        self._problems.append(RequestProblem(path, code, message))
 
     def check(self) -> None:
         """Raise the refusal with all problems, if there are any."""

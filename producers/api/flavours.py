@@ -38,7 +38,7 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
-class Operation:
+class ApiOperation:
     """What a path and a method do. A key that may only read cannot use one that `writes`."""
 
     name: OperationName
@@ -47,18 +47,22 @@ class Operation:
 
 
 # Path templates, and the operations of each by method.
-Routes: TypeAlias = Mapping[str, Mapping[str, Operation]]
+Routes: TypeAlias = Mapping[str, Mapping[str, ApiOperation]]
 
 
 @dataclass(frozen=True, slots=True)
 class Flavour:
-    """A documented API. `key_in` returns the key in the values of the header `key_header`, if there is one."""
+    """A documented API. `key_in` returns the key in the values of the header `key_header`, if there is one.
+
+    `paths` is a sentence about its paths, for clients that use another one.
+    """
 
     name: FlavourName
     key_header: bytes
     key_in: Callable[[bytes], bytes | None]
     challenge: str
+    paths: str
     error_body: Callable[[Refusal, str], bytes]
 
 
-NO_OPERATIONS: Final[Mapping[str, Operation]] = {}
+NO_OPERATIONS: Final[Mapping[str, ApiOperation]] = {}

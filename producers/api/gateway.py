@@ -17,8 +17,8 @@ from starlette.types import Receive, Scope, Send
 
 from producers.api.access import authenticate, customer_of, header
 from producers.api.body import parse_fields, read_body
-from producers.api.flavours import Answer, Call, Flavour, Operation
-from producers.api.ports import ApiMetrics, Caller, Keys, OperationName
+from producers.api.flavours import Answer, ApiOperation, Call, Flavour
+from producers.api.ports import Caller, Keys, OperationName, RequestMetrics
 from producers.api.refusals import Refusal, overloaded, refusal_of, unknown_path, wrong_method
 from schemas.catalog.errors import Unavailable
 
@@ -62,7 +62,7 @@ class _Record:
     """The facts about a request, for its log line."""
 
     request_id: str
-    operation: Operation | None
+    operation: ApiOperation | None
     caller: Caller | None = None
     call: Call | None = None
     facts: dict[str, Any] = field(default_factory=dict)
@@ -79,7 +79,7 @@ class Gateway:
     def __init__(
         self,
         keys: Keys,
-        metrics: ApiMetrics,
+        metrics: RequestMetrics,
         new_id: Callable[[], str],
         monotonic: Callable[[], float],
         body_timeout_s: float = BODY_TIMEOUT_S,
@@ -94,7 +94,7 @@ class Gateway:
     async def serve(
         self,
         flavour: Flavour,
-        operations: Mapping[str, Operation],
+        operations: Mapping[str, ApiOperation],
         scope: Scope,
         receive: Receive,
         send: Send,
@@ -109,7 +109,7 @@ class Gateway:
     async def _serve(
         self,
         flavour: Flavour,
-        operations: Mapping[str, Operation],
+        operations: Mapping[str, ApiOperation],
         scope: Scope,
         receive: Receive,
         send: Send,
@@ -133,7 +133,7 @@ class Gateway:
     async def _answer(
         self,
         flavour: Flavour,
-        operations: Mapping[str, Operation],
+        operations: Mapping[str, ApiOperation],
         scope: Scope,
         body: _Body,
         record: _Record,
@@ -142,12 +142,14 @@ class Gateway:
             if self._under_way > MAX_UNDER_WAY:
                 raise overloaded(MAX_UNDER_WAY)
             if record.operation is None:
-                raise wrong_method(tuple(operations)) if operations else unknown_path()
+                raise wrong_method(tuple(operations)) if operations else unknown_path(flavour.paths)
             return await self._run(flavour, record.operation, scope, body, record)
         except Exception as error:
             return self._refuse(flavour, error, record)
 
-    async def _run(self, flavour: Flavour, operation: Operation, scope: Scope, body: _Body, record: _Record) -> Answer:
+    async def _run(
+        self, flavour: Flavour, operation: ApiOperation, scope: Scope, body: _Body, record: _Record
+    ) -> Answer:
         headers = scope["headers"]
         record.caller = authenticate(flavour, headers, self._keys)
         record.call = Call(

@@ -124,7 +124,7 @@ class Subscriptions(Protocol):
         ...
 
 
-class Changes(Protocol):
+class ChangeWriter(Protocol):
     """The writer of subscriptions."""
 
     async def write(self, command: Command, by: Caller, request_id: str) -> Result:
@@ -152,7 +152,7 @@ class TestDeliveries(Protocol):
         ...
 
 
-class ApiMetrics(Protocol):
+class RequestMetrics(Protocol):
     """The metrics of the API."""
 
     def on_request(self, flavour: FlavourName, operation: OperationName, status: int, duration_s: float) -> None:

@@ -41,7 +41,7 @@ STATUSES: Final[Mapping[Code, int]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class RequestProblem:
     """An error in a request. `path` leads to the field, in the names of the API; it is empty for the whole body."""
 
     path: tuple[str | int, ...]
@@ -56,7 +56,7 @@ class Refusal(Exception):
         self,
         code: Code,
         message: str,
-        problems: Sequence[Problem] = (),
+        problems: Sequence[RequestProblem] = (),
         headers: Sequence[tuple[str, str]] = (),
     ) -> None:
         super().__init__(message)
@@ -67,7 +67,7 @@ class Refusal(Exception):
         self.headers: Final = tuple(headers)
 
 
-def invalid(*problems: Problem) -> Refusal:
+def invalid(*problems: RequestProblem) -> Refusal:
     """Return the refusal of a request with these errors."""
     fields = dict.fromkeys(str(problem.path[0]) if problem.path else "body" for problem in problems)
     return Refusal("validation_error", f"the request is invalid: {', '.join(fields)}", problems)
@@ -75,7 +75,7 @@ def invalid(*problems: Problem) -> Refusal:
 
 def invalid_body(message: str) -> Refusal:
     """Return the refusal of a body that is no JSON object."""
-    return invalid(Problem((), "invalid_json", message))
+    return invalid(RequestProblem((), "invalid_json", message))
 
 
 def unauthenticated(challenge: str) -> Refusal:
@@ -95,15 +95,18 @@ def unknown_webhook() -> Refusal:
     return Refusal("not_found", "there is no webhook with this id")
 
 
-def unknown_path() -> Refusal:
-    """Return the refusal of a path that the API does not have."""
-    return Refusal("not_found", "there is nothing at this path")
+def unknown_path(paths: str) -> Refusal:
+    """Return the refusal of a path that the API does not have; `paths` says what its paths look like."""
+    return Refusal("not_found", f"there is nothing at this path; {paths}")
 
 
 def wrong_method(allowed: Sequence[str]) -> Refusal:
     """Return the refusal of a method that the path does not have."""
+    methods = ", ".join(allowed)
     return Refusal(
-        "method_not_allowed", "this path does not have this method", headers=(("Allow", ", ".join(allowed)),)
+        "method_not_allowed",
+        f"this path does not have this method; it has {methods}",
+        headers=(("Allow", methods),),
     )
 
 

@@ -11,12 +11,12 @@ from operator import attrgetter
 from typing import Final
 
 from producers.api.flavours import Call
-from producers.api.ports import ApiMetrics, Changes, DeliveryLog, DeliveryTotals, Subscriptions
-from producers.api.refusals import Problem, Refusal, invalid, unknown_webhook
+from producers.api.ports import ChangeWriter, DeliveryLog, DeliveryTotals, RequestMetrics, Subscriptions
+from producers.api.refusals import Refusal, RequestProblem, invalid, unknown_webhook
 from producers.subscriptions.changes import Apply, Change, Command, Delete, Result
 from schemas.catalog.errors import SubscriptionError, TooManySubscriptions, Unavailable, UnknownSubscription
 from schemas.senders.sender import Sender
-from schemas.subscriptions.changes import Changes as FieldChanges
+from schemas.subscriptions.changes import Changes
 from schemas.subscriptions.rules import Draft
 from schemas.subscriptions.subscription import EVERY_TYPE, Subscription
 
@@ -39,9 +39,9 @@ class Webhooks:
         self,
         sender: Sender,
         subscriptions: Subscriptions,
-        changes: Changes,
+        changes: ChangeWriter,
         deliveries: DeliveryLog,
-        metrics: ApiMetrics,
+        metrics: RequestMetrics,
     ) -> None:
         self.sender: Final = sender
         self._subscriptions = subscriptions
@@ -89,12 +89,17 @@ class Webhooks:
         call.subscription_id = result.id
         return result
 
-    async def change(self, call: Call, current: Subscription, changes: FieldChanges) -> Subscription:
-        """Change a webhook and return the new record; without a change to make, nothing is written."""
-        if changes == FieldChanges():
+    async def change(
+        self, call: Call, current: Subscription, changes: Changes, *, touches: bool = False
+    ) -> Subscription:
+        """Change a webhook and return the new record. A request without fields writes nothing.
+
+        One whose fields have these values already writes a new time of update if it `touches`, otherwise nothing.
+        """
+        if changes == Changes():
             return current
         disabled = self._subscriptions.disabled_activation(current.id)
-        result = await self._write(call, Change(current.id, changes, disabled))
+        result = await self._write(call, Change(current.id, changes, disabled, touches))
         return result.subscription or current
 
     async def delete(self, call: Call, current: Subscription) -> None:
@@ -121,11 +126,11 @@ class Webhooks:
             not isinstance(command, Apply) and self._subscriptions.find(command.id) is None
         ):
             return unknown_webhook()
-        return invalid(*(Problem((), "invalid_value", sentence) for sentence in error.problems))
+        return invalid(*(RequestProblem((), "invalid_value", sentence) for sentence in error.problems))
 
     def _too_many(self) -> Refusal:
         most = self.sender.max_subscriptions
-        return invalid(Problem((), "too_many", f"at most {most} webhooks are allowed; delete one first"))
+        return invalid(RequestProblem((), "too_many", f"at most {most} webhooks are allowed; delete one first"))
 
 
 def names_every_type(event_types: Iterable[str]) -> bool:

@@ -284,7 +284,7 @@ class PartitionOwner:
         def reported(error: KafkaError | None, message: Message) -> None:
             offset = message.offset()
             if error is not None:
-                failed.append(error)
+                failed.append(KafkaError(error.code(), f"{message.topic()}: {error.str()}"))
             elif offset is not None and message.topic() == self._log.topic:
                 offsets.append(offset)
 

@@ -6,17 +6,16 @@ partition deletes it.
 
 from __future__ import annotations
 
-import os
-import random
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, NamedTuple, TypeAlias
 
 from producers.compacted.acknowledgement import acknowledge_after_s
+from producers.compacted.author import Author
+from producers.compacted.environment import Environment
 from producers.compacted.log import Unreadable
-from producers.compacted.partition_owner import KeyedRecord, PartitionOwner, Write
+from producers.compacted.partition_owner import KeyedRecord, PartitionOwner, SideRecord, Write
 from producers.keys.log import KeyLog
 from schemas.catalog.errors import InvalidInput, SealBroken
 from schemas.input.durations import milliseconds
@@ -24,6 +23,7 @@ from schemas.input.suggestions import did_you_mean
 from schemas.keys.hashing import KeyHasher
 from schemas.keys.text import KeyText, generate_key
 from schemas.records.api_key import ApiKey, Scope, encode_api_key
+from schemas.records.health import KeyOperation, Operation, encode_operation
 from schemas.records.topics import TopicNames
 
 RevokeEffect: TypeAlias = Literal["revoked", "unchanged", "deleted"]
@@ -62,22 +62,25 @@ class Revocation:
     key: ApiKey | None
 
 
-@dataclass(frozen=True, slots=True)
-class Environment:
-    """Clock, sleep and randomness."""
+class _Change(NamedTuple):
+    """A change of the record of a key. `key` is the new record, or the deleted one (None: it was unreadable)."""
 
-    clock: Callable[[], float] = time.time
-    monotonic: Callable[[], float] = time.monotonic
-    sleep: Callable[[float], None] = time.sleep
-    uniform: Callable[[float, float], float] = field(default=random.SystemRandom().uniform)
-    random: Callable[[int], bytes] = os.urandom
+    kind: KeyOperation
+    id: str
+    key: ApiKey | None
+
+    def record(self) -> KeyedRecord:
+        """Return the record to write."""
+        if self.key is None or self.kind == "api_key_deleted":
+            return KeyedRecord(self.id, None)
+        return KeyedRecord(self.id, encode_api_key(self.key))
 
 
 class KeyWriter:
     """Creates and revokes API keys. `hasher` is needed only to create.
 
-    Both methods return when every API process that is connected to its broker knows the change. `timeout_s`: how long a
-    write is retried before Unavailable.
+    Both methods return when every API process that is connected to its broker knows the change. The transaction of a
+    change also has its audit record, with `author`. `timeout_s`: how long a write is retried before Unavailable.
     """
 
     def __init__(
@@ -90,6 +93,7 @@ class KeyWriter:
         timeout_s: float = 30.0,
     ) -> None:
         self._hasher = hasher
+        self._operations = names.operations
         self._environment = environment or Environment()
         self.log = KeyLog(kafka, names, timeout_s=timeout_s)
         self._owner = PartitionOwner(
@@ -106,7 +110,7 @@ class KeyWriter:
         self.log.compacted.read()
         return self.log
 
-    def create(self, new: NewKey) -> CreatedKey:
+    def create(self, new: NewKey, author: Author) -> CreatedKey:
         """Create a key. SealBroken if its hash would need a sealing key that no active key has."""
         self.read()
         text = generate_key(self._environment.random)
@@ -115,12 +119,13 @@ class KeyWriter:
         def decide() -> Write:
             if self.log.get(key.id) == key:  # written by an earlier try
                 return Write([])
-            return Write([KeyedRecord(key.id, encode_api_key(key)), *self._ended_on(self.log.partition(key.id))])
+            ended = self._ended_on(self.log.partition(key.id))
+            return self._write([_Change("api_key_created", key.id, key), *ended], author)
 
         self._acknowledge(self._owner.write(self.log.partition(key.id), decide))
         return CreatedKey(key, text.text())
 
-    def revoke(self, ids: Sequence[str]) -> list[Revocation]:
+    def revoke(self, ids: Sequence[str], author: Author) -> list[Revocation]:
         """Revoke keys. InvalidInput has a sentence for each unknown id, and then nothing is written."""
         log = self.read()
         known = log.all()
@@ -130,7 +135,7 @@ class KeyWriter:
         read_back_s = 0.0
         for partition in sorted({log.partition(id_) for id_ in ids}):
             here = [id_ for id_ in dict.fromkeys(ids) if log.partition(id_) == partition]
-            read_back_s = max(read_back_s, self._revoke_on(partition, here, done))
+            read_back_s = max(read_back_s, self._revoke_on(partition, here, done, author))
         if any(one.effect != "unchanged" for one in done.values()):
             self._acknowledge(read_back_s)
         return [done[id_] for id_ in ids]
@@ -169,33 +174,49 @@ class KeyWriter:
                 "the same sealing keys as for the API, or revoke the present keys first if their sealing key is lost"
             )
 
-    def _revoke_on(self, partition: int, ids: Sequence[str], done: dict[str, Revocation]) -> float:
+    def _revoke_on(self, partition: int, ids: Sequence[str], done: dict[str, Revocation], author: Author) -> float:
         """Revoke keys of a partition in one transaction; return how long reading it back took."""
         now_ms = self._now_ms()
 
         def decide() -> Write:
-            records: list[KeyedRecord] = []
+            changes: list[_Change] = []
             for id_ in ids:
                 current = self.log.get(id_)
                 if isinstance(current, ApiKey) and current.revoked_at_ms is None:
                     revoked = replace(current, revoked_at_ms=now_ms)
                     done[id_] = Revocation(id_, "revoked", revoked)
-                    records.append(KeyedRecord(id_, encode_api_key(revoked)))
+                    changes.append(_Change("api_key_revoked", id_, revoked))
                 elif isinstance(current, Unreadable):
                     done[id_] = Revocation(id_, "deleted", None)
-                    records.append(KeyedRecord(id_, None))
+                    changes.append(_Change("api_key_deleted", id_, None))
                 else:  # revoked before, perhaps by an earlier try
                     done.setdefault(id_, Revocation(id_, "unchanged", current))
-            return Write([*records, *self._ended_on(partition, ids)] if records else [])
+            return self._write([*changes, *self._ended_on(partition, ids)] if changes else [], author)
 
         return self._owner.write(partition, decide)
 
-    def _ended_on(self, partition: int, kept: Sequence[str] = ()) -> list[KeyedRecord]:
-        """Return tombstones of the keys of a partition that ended long ago, except `kept`."""
+    def _write(self, changes: Sequence[_Change], author: Author) -> Write:
+        return Write([one.record() for one in changes], [self._audit(one, author) for one in changes])
+
+    def _audit(self, change: _Change, author: Author) -> SideRecord:
+        """Return the audit record of a change: which key, and who changed it."""
+        operation = Operation(
+            kind=change.kind,
+            at_ms=self._now_ms(),
+            customer_id=None if change.key is None else change.key.customer_id,
+            sender=None if change.key is None else change.key.sender,
+            actor=author.name,
+            request_id=author.request_id,
+            key_id=change.id,
+        )
+        return SideRecord(self._operations, change.id.encode(), encode_operation(operation))
+
+    def _ended_on(self, partition: int, kept: Sequence[str] = ()) -> list[_Change]:
+        """Return deletions of the keys of a partition that ended long ago, except `kept`."""
         before_ms = self._now_ms() - milliseconds(KEPT_AFTER_END)
         found = [key for key in self.log.compacted.all_on(partition) if isinstance(key, ApiKey)]
         return [
-            KeyedRecord(key.id, None)
+            _Change("api_key_deleted", key.id, key)
             for key in found
             if key.id not in kept and (ended_at_ms := key.ended_at_ms()) is not None and ended_at_ms < before_ms
         ]

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from typing import Final
 
+from producers.compacted.author import Author
 from producers.compacted.partition_owner import SideRecord
-from producers.subscriptions.changes import Author, Current, Effect, Result
+from producers.subscriptions.changes import Current, Effect, Result
 from schemas.records.health import Operation, OperationKind, encode_operation
 from schemas.subscriptions.subscription import Subscription
 
 # All other effects are changes.
 _KINDS: Final[dict[Effect, OperationKind]] = {"created": "subscription_created", "deleted": "subscription_deleted"}
-_CHANGED: Final[dict[Effect, tuple[str, ...]]] = {"paused": ("paused",), "resumed": ("paused",)}
+# What changes by commands whose results name no fields.
+_CHANGED: Final[dict[Effect, tuple[str, ...]]] = {
+    "paused": ("paused",),
+    "resumed": ("paused",),
+    "resealed": ("sealing_key",),
+}
 
 
 def audit_record(topic: str, result: Result, before: Current, author: Author, now_ms: int) -> SideRecord:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Literal, TypeAlias
 
+from producers.compacted.author import Author
 from producers.compacted.log import Unreadable
 from schemas.subscriptions.changes import Changes
 from schemas.subscriptions.rules import Draft, NoSecret
@@ -29,11 +30,13 @@ class Change:
     """Change some fields of an existing subscription.
 
     `disabled_activation`: the activation that was disabled, if any. `paused=False` enables it, as `Resume` does.
+    `touches`: the record gets a new time of update even if all fields have these values already.
     """
 
     id: str
     changes: Changes
     disabled_activation: int | None = None
+    touches: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,14 +81,6 @@ Command: TypeAlias = Apply | Change | Rotate | Pause | Resume | Reseal | Delete
 
 
 @dataclass(frozen=True, slots=True)
-class Author:
-    """Who gave a command, for the audit record on `operations`: `key:<id>`, and the id of the request."""
-
-    name: str
-    request_id: str
-
-
-@dataclass(frozen=True, slots=True)
 class AuthoredCommand:
     """A command of an author."""
 
@@ -107,7 +102,6 @@ class PlannedCommand:
     request_id: str
     secret_id: str
     made_secret: str | None = field(repr=False)
-    author: Author | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,11 +61,8 @@ class Decider:
         match command:
             case Apply(draft):
                 result = self._change(planned_command, draft, present, now_ms)
-            case Change(changes=changes, disabled_activation=disabled):
-                enables = changes.paused is False and _is_disabled(present, disabled)
-                result = self._change(
-                    planned_command, changes.of(present), present, now_ms, enables=enables, is_ordered=True
-                )
+            case Change():
+                result = self._change_fields(planned_command, command, present, now_ms)
             case Rotate():
                 result = self._rotate(planned_command, command, present, now_ms)
             case Pause():
@@ -144,6 +141,16 @@ class Decider:
         if not changed:
             return Result(draft.id, "unchanged", current)
         return Result(draft.id, "changed", _written(wanted, planned_command, now_ms), changed, made)
+
+    def _change_fields(
+        self, planned_command: PlannedCommand, command: Change, current: Subscription, now_ms: int
+    ) -> Result:
+        changes = command.changes
+        enables = changes.paused is False and _is_disabled(current, command.disabled_activation)
+        result = self._change(planned_command, changes.of(current), current, now_ms, enables=enables, is_ordered=True)
+        if command.touches and result.effect == "unchanged":
+            return Result(command.id, "changed", _written(current, planned_command, now_ms), ("updated_at",))
+        return result
 
     def _rotate(self, planned_command: PlannedCommand, command: Rotate, current: Subscription, now_ms: int) -> Result:
         sender = self._senders.get(current.sender)

@@ -11,11 +11,11 @@ from schemas.catalog.errors import TooManySubscriptions
 from schemas.senders.sender import Sender
 from schemas.subscriptions.subscription import Subscription
 
-OfCustomer: TypeAlias = Callable[[str, str], Iterable[Subscription]]
+FindOfCustomer: TypeAlias = Callable[[str, str], Iterable[Subscription]]
 """(sender, customer id) to the present subscriptions of a customer."""
 
 
-def check_limits(present: OfCustomer, results: Iterable[Result], senders: Mapping[str, Sender]) -> None:
+def check_limits(present: FindOfCustomer, results: Iterable[Result], senders: Mapping[str, Sender]) -> None:
     """Check the senders' limits for `present` after `results`; paused subscriptions count too.
 
     TooManySubscriptions names each customer whose new subscriptions exceed a limit. Without new ones nothing is

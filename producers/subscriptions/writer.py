@@ -8,22 +8,20 @@ has written already. A change is acknowledged some time after it was read back (
 
 from __future__ import annotations
 
-import random
-import time
-import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import groupby
 from typing import Final, Generic, NamedTuple, TypeAlias, TypeVar
 
 from producers.compacted.acknowledgement import acknowledge_after_s
+from producers.compacted.author import Author
+from producers.compacted.environment import Environment
 from producers.compacted.log import Unreadable
 from producers.compacted.partition_owner import KeyedRecord, PartitionOwner, SideRecord, Write
 from producers.subscriptions.audit import audit_record
 from producers.subscriptions.changes import (
     Apply,
-    Author,
     AuthoredCommand,
     Change,
     Command,
@@ -52,13 +50,14 @@ _R = TypeVar("_R", Result, Result | SignpostError)
 
 @dataclass(slots=True)
 class _Batch(Generic[_R]):
-    """Commands of one transaction. `results` are in their order, from the last time that they were decided.
+    """Commands of one transaction. `authors` and `results` are in their order, `results` as decided last.
 
     `tried` are results whose records may be committed, even if an error was reported.
     """
 
     partition: int
     commands: list[PlannedCommand]
+    authors: list[Author]
     results: list[_R] = field(default_factory=list)
     tried: dict[str, Result] = field(default_factory=dict)
 
@@ -75,17 +74,6 @@ class EndedCommands(NamedTuple):
     partition: int
     results: Sequence[Result | Exception]
     acknowledge_after_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class Environment:
-    """Clock, sleep and randomness."""
-
-    clock: Callable[[], float] = time.time
-    monotonic: Callable[[], float] = time.monotonic
-    sleep: Callable[[float], None] = time.sleep
-    uniform: Callable[[float, float], float] = field(default=random.SystemRandom().uniform)
-    new_id: Callable[[], str] = field(default=lambda: uuid.uuid4().hex)
 
 
 class SubscriptionWriter:
@@ -140,12 +128,15 @@ class SubscriptionWriter:
         """Return the results that `write` would have with the records read last; SubscriptionError has all errors."""
         return [result for _, _, result in self._plan(commands)]
 
-    def write(self, commands: Sequence[Command], on_written: Callable[[Result], None] = lambda _: None) -> list[Result]:
+    def write(
+        self, commands: Sequence[Command], author: Author, on_written: Callable[[Result], None] = lambda _: None
+    ) -> list[Result]:
         """Execute commands, at most one per id, and return their results after the acknowledgement.
 
-        `on_written` gets each result as soon as it is committed, including generated secrets. Nothing is written if a
-        command is invalid against the records read first (SubscriptionError with all errors, SealBroken). If a command
-        becomes invalid later through another writer, the batches before it stay written.
+        The transaction of a change also has its audit record, with `author`. `on_written` gets each result as soon as
+        it is committed, including generated secrets. Nothing is written if a command is invalid against the records
+        read first (SubscriptionError with all errors, SealBroken). If a command becomes invalid later through another
+        writer, the batches before it stay written.
         """
         self.read()
         longest_s = 0.0
@@ -159,7 +150,7 @@ class SubscriptionWriter:
                 work.append((partition, self._customer(planned_command, partition), planned_command))
         for partition, planned_commands in groupby(sorted(work, key=lambda item: item[:2]), key=lambda item: item[0]):
             for commands_of_batch in _batches(planned_commands):
-                batch: _Batch[Result] = _Batch(partition, commands_of_batch)
+                batch: _Batch[Result] = _Batch(partition, commands_of_batch, [author] * len(commands_of_batch))
                 read_back_s = self._owner.write(partition, partial(self._decide_batch, batch, self._decide_all))
                 longest_s = max(longest_s, read_back_s)
                 for result in batch.results:
@@ -184,8 +175,8 @@ class SubscriptionWriter:
 
         Its records include the audit record of each change. The partition must have no other ones under way.
         """
-        planned_commands = [replace(self._plan_one(one.command), author=one.author) for one in commands]
-        batch: _Batch[Result | SignpostError] = _Batch(partition, planned_commands)
+        planned_commands = [self._plan_one(one.command) for one in commands]
+        batch: _Batch[Result | SignpostError] = _Batch(partition, planned_commands, [one.author for one in commands])
         self._under_way[partition] = batch
         self._owner.begin(partition, partial(self._decide_batch, batch, self._decide_each))
 
@@ -278,12 +269,12 @@ class SubscriptionWriter:
         decisions = decide(batch)
         batch.results[:] = [result for result, _ in decisions]
         new = [
-            (result, planned_command.author)
-            for planned_command, (result, is_new) in zip(batch.commands, decisions, strict=True)
+            (result, author)
+            for author, (result, is_new) in zip(batch.authors, decisions, strict=True)
             if is_new and isinstance(result, Result)
         ]
         batch.tried.update({result.id: result for result, _ in new})
-        audits = [self._audit(batch.partition, result, author) for result, author in new if author is not None]
+        audits = [self._audit(batch.partition, result, author) for result, author in new]
         return Write([KeyedRecord(result.id, _value_of(result)) for result, _ in new], audits)
 
     def _audit(self, partition: int, result: Result, author: Author) -> SideRecord:

@@ -140,7 +140,7 @@ PAUSED: Final[Mapping[str, Meaning]] = {
     ),
 }
 
-_AUDIT: Final = "nothing; `actor` is the API key, `request_id` leads to the log line `api.requested`"
+_AUDIT: Final = "nothing; `actor` is the API key (`key:…`), or the user who ran a command (`cli:…`)"
 OPERATIONS: Final[Mapping[str, Meaning]] = {
     "endpoint_failing": Meaning(
         "no attempt has succeeded for `report_failing_after`",
@@ -155,7 +155,14 @@ OPERATIONS: Final[Mapping[str, Meaning]] = {
         "and offsets",
         "publish those events again; set a longer retention, run more processes, and watch `signpost lag`",
     ),
-    "subscription_created": Meaning("a customer made a webhook over the API", _AUDIT),
-    "subscription_changed": Meaning("a customer changed a webhook; `changed` names the fields", _AUDIT),
-    "subscription_deleted": Meaning("a customer deleted a webhook", _AUDIT),
+    "subscription_created": Meaning("the API or a command created a subscription", _AUDIT),
+    "subscription_changed": Meaning("the API or a command changed a subscription; `changed` names the fields", _AUDIT),
+    "subscription_deleted": Meaning("the API or a command deleted a subscription", _AUDIT),
+    "api_key_created": Meaning("a command created the API key `key_id`", _AUDIT),
+    "api_key_revoked": Meaning("a command revoked the API key `key_id`", _AUDIT),
+    "api_key_deleted": Meaning(
+        "a command deleted the record of the API key `key_id`: it ended 90 days ago, or could not be read when it was "
+        "revoked",
+        _AUDIT,
+    ),
 }

@@ -14,6 +14,7 @@ from schemas.avro.codec import RecordCodec
 from schemas.catalog.errors import UnreadableRecord
 
 DisabledReason = Literal["gone", "failing"]
+KeyOperation = Literal["api_key_created", "api_key_revoked", "api_key_deleted"]
 OperationKind = Literal[
     "endpoint_failing",
     "endpoint_disabled",
@@ -22,6 +23,7 @@ OperationKind = Literal[
     "subscription_created",
     "subscription_changed",
     "subscription_deleted",
+    KeyOperation,
 ]
 
 _HEALTH: Final = RecordCodec("health")
@@ -51,7 +53,7 @@ class Health:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
-    """An event for operators or customers; records/operation.v2.avsc describes the fields."""
+    """An event for operators or customers; records/operation.v3.avsc describes the fields."""
 
     kind: OperationKind
     at_ms: int
@@ -69,6 +71,7 @@ class Operation:
     actor: str | None = None
     request_id: str | None = None
     changed: tuple[str, ...] = ()
+    key_id: str | None = None
 
 
 _OPERATION_FIELDS: Final = tuple(field.name for field in fields(Operation))

@@ -89,7 +89,7 @@ class EventTypeLine(FileModel):
         return self.__pydantic_extra__
 
 
-class Body(FileModel):
+class BodySection(FileModel):
     """`[body]`: the request body."""
 
     form: Literal["envelope", "payload"] = "envelope"
@@ -98,7 +98,7 @@ class Body(FileModel):
     envelope: dict[str, EventField] = Field(default_factory=dict)
 
     @model_validator(mode="after")
-    def _has_what_its_form_needs(self) -> Body:
+    def _has_what_its_form_needs(self) -> BodySection:
         if self.form == "payload" and (self.envelope or self.time_format):
             raise ValueError('form = "payload" sends the payload alone; remove envelope and time_format')
         if self.form == "envelope" and not (self.envelope and self.time_format):
@@ -106,26 +106,26 @@ class Body(FileModel):
         return self
 
 
-class Delivery(FileModel):
+class DeliverySection(FileModel):
     """`[delivery]`: timeout of an attempt, and delay after each failed attempt."""
 
     timeout: Wait
     schedule: tuple[Wait, ...]
 
 
-class Kafka(FileModel):
+class KafkaSection(FileModel):
     """`[kafka]`: fields of `data`; the first one with a value is the record key."""
 
     key: tuple[str, ...]
 
 
-class Limits(FileModel):
+class LimitsSection(FileModel):
     """`[limits]`: limits per customer."""
 
     subscriptions: StrictInt | None = Field(default=None, ge=1)
 
 
-class Subscriptions(FileModel):
+class SubscriptionsSection(FileModel):
     """`[subscriptions]`: how many event types a subscription names, and whether it has `filters`."""
 
     event_types: TypeCount = "at_least_one"
@@ -144,13 +144,13 @@ class SenderFile(FileModel):
 
     title: str
     event_types: dict[EventTypeName, EventTypeLine] = Field(min_length=1)
-    body: Body
+    body: BodySection
     headers: dict[HeaderName, HeaderValue]
     signature: Signature
-    delivery: Delivery
-    kafka: Kafka
-    limits: Limits = Limits()
-    subscriptions: Subscriptions = Subscriptions()
+    delivery: DeliverySection
+    kafka: KafkaSection
+    limits: LimitsSection = LimitsSection()
+    subscriptions: SubscriptionsSection = SubscriptionsSection()
     conditions: tuple[Condition, ...] = ()
 
     def constants(self) -> dict[str, dict[str, str]]:

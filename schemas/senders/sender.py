@@ -27,7 +27,7 @@ from schemas.input.toml_document import parse_toml
 from schemas.senders.conditions import Condition
 from schemas.senders.header_lines import HeaderLines
 from schemas.senders.header_values import AttemptValues
-from schemas.senders.manifest import Body, SenderFile, Signature, TypeCount, is_event_type, read_sender_file
+from schemas.senders.manifest import BodySection, SenderFile, Signature, TypeCount, is_event_type, read_sender_file
 from schemas.senders.rendering import Render, TimeFormat, envelope, payload
 from schemas.senders.signing import SigningKey
 
@@ -210,7 +210,7 @@ def load_sender(folder: Traversable) -> Sender:
     )
 
 
-def _body(body: Body) -> Render:
+def _body(body: BodySection) -> Render:
     return payload if body.time_format is None else envelope(body.envelope, body.time_format)
 
 

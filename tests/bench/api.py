@@ -1,4 +1,4 @@
-"""The REST API: one process with 100,000 subscriptions, and clients in another process."""
+"""The REST API: one process with 100,000 subscriptions, and clients in another process, next to yardsticks."""
 
 from __future__ import annotations
 
@@ -11,14 +11,18 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from consumers.ledger.database import migrate
+from tests.bench.api_yardsticks import Server, fixed_server, plain_transactions, transactions_since
 from tests.bench.latency import percentiles
 from tests.bench.measure import cpu_seconds, resident_mib
 from tests.bench.stage import Bench, Stage
+from tests.support.api import Answer, ApiClient
+from tests.support.topics import end_offsets
 
 _CUSTOMERS: Final = 10_000
 _EACH: Final = 10
@@ -28,7 +32,7 @@ _WRITERS: Final = 300
 
 
 def api(bench: Bench) -> dict[str, Any]:
-    """Reads and acknowledged writes per second of one API process with 100,000 subscriptions, and their latency."""
+    """Reads and acknowledged writes per second of one API process, next to fixed bytes and to plain transactions."""
     customers = bench.scaled(_CUSTOMERS, 100)
     seconds = max(2.0, _SECONDS * bench.scale)
     with bench.stage() as stage, tempfile.TemporaryDirectory() as folder:
@@ -41,28 +45,67 @@ def api(bench: Bench) -> dict[str, Any]:
         key = _operator_key(stage)
         targets = Path(folder) / "targets.json"
         targets.write_text(json.dumps([(one.id, one.customer) for one in subscribed]))
+        clients, server = _Clients(key, targets, seconds), Server(role.address, role.pid)
 
-        def load(kind: str, connections: int, rate: float = 0.0) -> dict[str, Any]:
-            before = cpu_seconds(role.pid)
-            command = [sys.executable, "-m", "tests.bench.api", role.address, key, str(targets), kind]
-            ended = subprocess.run(
-                [*command, str(connections), str(seconds), str(rate)], capture_output=True, timeout=600, check=False
-            )
-            assert ended.returncode == 0, ended.stderr.decode()
-            found: dict[str, Any] = json.loads(ended.stdout)
-            used = cpu_seconds(role.pid) - before
-            return {"rate": found["rate"], "cpu_us": round(used / found["count"] * 1e6, 1), "ms": found["ms"]}
+        def compared(kind: str, path: str) -> dict[str, Any]:
+            """Read from the API, and from a server that answers each request with the bytes of one answer of it."""
+            found = clients.load(server, kind, _READERS)
+            with fixed_server(_answer(server, key, subscribed[0].customer, path), Path(folder)) as fixed:
+                return _next_to(found, clients.load(fixed, kind, _READERS))
 
-        reads = load("read", _READERS)
+        reads = compared("read", f"/webhooks/{subscribed[0].id}")
+        at_half_load = clients.load(server, "read", _READERS, reads["rate"] / 2)
+        lists = compared("list", "/webhooks")
+        topics = (stage.names.subscriptions, stage.names.operations)
+        begins = {topic: end_offsets(stage.bootstrap_servers, topic) for topic in topics}
+        writes = clients.load(server, "write", _WRITERS)
         return {
             "subscriptions": len(subscribed),
             "ready_s": round(ready_s, 2),
             "reads": reads,
-            "reads_at_half_load": load("read", _READERS, reads["rate"] / 2),
-            "lists": load("list", _READERS),
-            "writes": load("write", _WRITERS),
+            "reads_at_half_load": at_half_load,
+            "lists": lists,
+            "writes": _next_to(writes, plain_transactions(stage, transactions_since(stage, begins))),
             "resident_mib": resident_mib(role),
         }
+
+
+@dataclass(frozen=True, slots=True)
+class _Clients:
+    """Clients with an operator's key, in another process. `targets` is a file with ids and customers of webhooks."""
+
+    key: str
+    targets: Path
+    seconds: float
+
+    def load(self, server: Server, kind: str, connections: int, rate: float = 0.0) -> dict[str, Any]:
+        """Return the requests per second, the CPU of the server per request, and the latency."""
+        before = cpu_seconds(server.pid)
+        command = [sys.executable, "-m", "tests.bench.api", server.address, self.key, str(self.targets), kind]
+        ended = subprocess.run(
+            [*command, str(connections), str(self.seconds), str(rate)], capture_output=True, timeout=600, check=False
+        )
+        assert ended.returncode == 0, ended.stderr.decode()
+        found: dict[str, Any] = json.loads(ended.stdout)
+        used = cpu_seconds(server.pid) - before
+        return {"rate": found["rate"], "cpu_us": round(used / found["count"] * 1e6, 1), "ms": found["ms"]}
+
+
+def _next_to(found: dict[str, Any], plain: Mapping[str, Any]) -> dict[str, Any]:
+    """Return figures with those of a yardstick, and their ratios."""
+    return {
+        **found,
+        "plain": plain,
+        "rate_to_plain": round(found["rate"] / plain["rate"], 2),
+        "cpu_to_plain": round(found["cpu_us"] / max(0.1, plain["cpu_us"]), 2),
+    }
+
+
+def _answer(server: Server, key: str, customer: str, path: str) -> Answer:
+    client = ApiClient(server.address, key, flavour="diligent")
+    answer = client.request("GET", path, headers={"X-Signpost-Customer": customer})
+    assert answer.status == 200, answer.body
+    return answer
 
 
 def _operator_key(stage: Stage) -> str:

@@ -21,6 +21,7 @@ from schemas.subscriptions.rules import Draft, Given
 from tests.bench.latency import percentiles
 from tests.bench.stage import Bench, Stage, event
 from tests.support.pipeline import SECRET
+from tests.support.subscriptions import AUTHOR
 
 _ROUNDS: Final = 120  # each creates a subscription, and deletes or pauses it under load
 _EVENTS_A_SECOND: Final = 300
@@ -158,7 +159,7 @@ def _writing(stage: Stage) -> Iterator[Callable[[Command], None]]:
 
 
 def _write(writer: SubscriptionWriter, change: Command) -> None:
-    writer.write([change])
+    writer.write([change], AUTHOR)
 
 
 @contextmanager

@@ -12,17 +12,18 @@ import pytest
 from confluent_kafka import IsolationLevel
 
 from producers.compacted.acknowledgement import ACKNOWLEDGE_AFTER_S
+from producers.compacted.environment import Environment
 from producers.keys.log import read_last_uses
 from producers.keys.service import ApiKeys
 from producers.keys.table import MAX_STALE_S, KeyTable
 from producers.keys.uses import LastUses
-from producers.keys.writer import KEPT_AFTER_END, Environment, KeyWriter, NewKey
+from producers.keys.writer import KEPT_AFTER_END, KeyWriter, NewKey
 from schemas.catalog.errors import InvalidInput, SealBroken, Unavailable
 from schemas.keys.hashing import KeyHasher
 from schemas.records.api_key import ApiKey, encode_api_key
 from tests.support.api_keys import other_process
 from tests.support.installation import Installation
-from tests.support.subscriptions import KEY
+from tests.support.subscriptions import AUTHOR, KEY
 from tests.support.tools import Commands
 from tests.support.topics import read_topic
 from tests.support.waiting import wait_until
@@ -131,6 +132,31 @@ def test_key_is_created_used_listed_and_revoked(here: Installation, signpost: Co
     assert signpost("keys", "revoke", key["id"]).out == f"= {key['id']}  unchanged (onboarding acme, write)\n"
 
 
+def test_revocations_are_printed_as_json(signpost: Commands) -> None:
+    """`revoke --json` prints an object per key in the order of the arguments: the fields of `list`, and the effect."""
+    one = created(signpost, "--sender", "diligent", "--customer", "acme", "--description", "build server")
+    other = created(signpost, "--operator")
+    assert signpost("keys", "revoke", other["id"]).code == 0
+
+    result = signpost("keys", "revoke", one["key"], other["id"], one["id"], "--json")
+
+    assert (result.code, result.err) == (0, "")
+    found = json.loads(result.out)
+    assert [(key["id"], key["state"], key["effect"]) for key in found] == [
+        (one["id"], "revoked", "revoked"),
+        (other["id"], "revoked", "unchanged"),
+    ]
+    known = listed(signpost)
+    for key in found:
+        del key["effect"]
+        assert key.items() <= known[key["id"]].items()
+    assert list(found[0])[:4] == ["id", "sender", "customer_id", "operator"]
+    assert found[0]["revoked_at"] is not None
+    assert one["key"][-48:] not in result.out
+    unknown = signpost("keys", "revoke", "nothing", "--json")
+    assert (unknown.code, unknown.out) == (2, "")
+
+
 def test_operator_key_expires(signpost: Commands, make_table: Callable[..., KeyTable]) -> None:
     """An operator's key is for all senders and customers, and counts until the millisecond in which it expires."""
     key = created(signpost, "--operator", "--scope", "read", "--expires", "90d")
@@ -170,9 +196,9 @@ def test_change_is_acknowledged_after_tables_can_read_it(
             slept.append((seconds, table.authenticate(text, 0)))
 
     writer = make_writer(sleep=sleep)
-    new = writer.create(ACME)
+    new = writer.create(ACME, AUTHOR)
     text = new.text
-    writer.revoke([new.key.id])
+    writer.revoke([new.key.id], AUTHOR)
     seconds, found = slept[-1]
     assert seconds >= ACKNOWLEDGE_AFTER_S
     assert found is None
@@ -229,12 +255,13 @@ def test_unreadable_record_authenticates_nobody_and_can_be_removed(
 ) -> None:
     """A key whose record became unreadable is refused and listed, and revoking it removes the record."""
     writer = make_writer()
-    new = writer.create(ACME)
+    new = writer.create(ACME, AUTHOR)
     here.produce(here.names.api_keys, b"broken", new.key.id.encode(), partition=writer.log.partition(new.key.id))
     assert make_table().authenticate(new.text, 0) is None
     assert listed(signpost) == {new.key.id: {"id": new.key.id, "state": "unreadable"}}
     assert "unreadable" in signpost("keys", "list").out
-    assert signpost("keys", "revoke", new.key.id).out == f"- {new.key.id}  deleted\n"
+    result = signpost("keys", "revoke", new.key.id, "--json")
+    assert json.loads(result.out) == [{"id": new.key.id, "effect": "deleted"}]
     assert listed(signpost) == {}
     assert signpost("keys", "list").out == "there are no API keys\n"
 
@@ -244,10 +271,10 @@ def test_record_on_another_partition_does_not_count(
 ) -> None:
     """The record on the partition of the id counts: one elsewhere neither brings back nor hides a revoked key."""
     writer = make_writer(sleep=lambda _: None)
-    new = writer.create(ACME)
+    new = writer.create(ACME, AUTHOR)
     while writer.log.partition(new.key.id) == 0:  # of several records of an id, other tables take the one on 0
-        new = writer.create(ACME)
-    writer.revoke([new.key.id])
+        new = writer.create(ACME, AUTHOR)
+    writer.revoke([new.key.id], AUTHOR)
     own = writer.log.partition(new.key.id)
     for partition in {0, 1, 2} - {own}:
         here.produce(here.names.api_keys, encode_api_key(new.key), new.key.id.encode(), partition=partition)
@@ -258,9 +285,11 @@ def test_record_on_another_partition_does_not_count(
 def test_writers_take_turns(make_writer: MakeWriter) -> None:
     """Two writers that fence each other again and again lose no change."""
     one, two = make_writer(), make_writer()
-    new = [writer.create(ACME) for _ in range(4) for writer in (one, two)]
-    two.revoke([each.key.id for each in new[:4]])
-    assert [each.effect for each in one.revoke([each.key.id for each in new])] == ["unchanged"] * 4 + ["revoked"] * 4
+    new = [writer.create(ACME, AUTHOR) for _ in range(4) for writer in (one, two)]
+    two.revoke([each.key.id for each in new[:4]], AUTHOR)
+    assert [each.effect for each in one.revoke([each.key.id for each in new], AUTHOR)] == ["unchanged"] * 4 + [
+        "revoked"
+    ] * 4
     found = make_writer().read().all()
     assert {id_ for id_, key in found.items() if isinstance(key, ApiKey) and key.revoked_at_ms is not None} == {
         each.key.id for each in new
@@ -275,14 +304,14 @@ def test_ended_keys_are_removed_after_90_days(make_writer: MakeWriter) -> None:
     def create_on(partition: int | None = None, lifetime: timedelta | None = None) -> ApiKey:
         """Create keys until one is on the partition."""
         while True:
-            key = writer.create(NewKey(lifetime=lifetime)).key
+            key = writer.create(NewKey(lifetime=lifetime), AUTHOR).key
             if partition in (None, writer.log.partition(key.id)):
                 return key
 
     revoked = create_on()
     partition = writer.log.partition(revoked.id)
     expired, kept = create_on(partition, timedelta(seconds=1)), create_on(partition)
-    writer.revoke([revoked.id])
+    writer.revoke([revoked.id], AUTHOR)
     now_s += KEPT_AFTER_END.total_seconds()
     create_on(partition)
     assert {revoked.id, expired.id, kept.id} <= writer.read().all().keys()
@@ -296,7 +325,7 @@ def test_table_that_is_not_current_authenticates_nobody(
 ) -> None:
     """A table that could not read for 5 s may have missed a revocation: it accepts no key until it has read again."""
     now_s = 100.0
-    new = make_writer().create(ACME)
+    new = make_writer().create(ACME, AUTHOR)
     table = make_table(monotonic=lambda: now_s)
     now_s += MAX_STALE_S
     assert table.authenticate(new.text, 0) is not None
@@ -359,12 +388,12 @@ def test_keys_of_a_removed_sealing_key(
 
 def test_wrong_sealing_key_creates_no_key(make_writer: MakeWriter, here: Installation) -> None:
     """A sealing key that no active API key has is refused: the API would not accept the new key."""
-    first = make_writer().create(ACME)
+    first = make_writer().create(ACME, AUTHOR)
     with pytest.raises(SealBroken, match="not the one of any active API key"):
-        make_writer(OTHER_KEY).create(ACME)
+        make_writer(OTHER_KEY).create(ACME, AUTHOR)
     assert len(read_topic(here.bootstrap_servers, here.names.api_keys)) == 1
-    make_writer().revoke([first.key.id])
-    assert make_writer(OTHER_KEY).create(ACME).key.sealing_key == hasher_of(here, OTHER_KEY).current
+    make_writer().revoke([first.key.id], AUTHOR)
+    assert make_writer(OTHER_KEY).create(ACME, AUTHOR).key.sealing_key == hasher_of(here, OTHER_KEY).current
 
 
 def test_key_for_half_an_owner_is_refused() -> None:

@@ -103,6 +103,18 @@ def test_every_benchmark_prints_its_figures(bench: Bench, name: str) -> None:
     assert name == "staleness" or all(number >= 0 for number in measured(found))
 
 
+@pytest.mark.long
+def test_api_is_compared_with_fixed_bytes_and_plain_transactions(bench: Bench) -> None:
+    """Reads, lists and writes have rate, CPU and latency, those of a yardstick in the same run, and the ratios."""
+    found = json.loads(json.dumps(BENCHMARKS["api"](bench)))
+
+    assert {"subscriptions", "ready_s", "reads_at_half_load", "resident_mib"} <= found.keys()
+    for name in ("reads", "lists", "writes"):
+        figures = found[name]
+        assert {"rate", "cpu_us", "ms", "plain", "rate_to_plain", "cpu_to_plain"} == figures.keys()
+        assert figures["plain"]["rate"] > 0
+
+
 def test_several_rounds_are_reduced_to_medians() -> None:
     """Each number, nested ones included, is the median of all rounds."""
     rounds = [{"rate": rate, "hosts": {"1": {"cpu_us": rate / 2}}, "rss": [rate, 1], "kind": "x"} for rate in (9, 1, 4)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from pathlib import Path
 
@@ -26,16 +27,24 @@ def names() -> list[str]:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
 
 
+def log_options(name: str) -> dict[str, str]:
+    """Return the options of a container's log."""
+    command = ["docker", "inspect", "--format", "{{json .HostConfig.LogConfig.Config}}", name]
+    found: dict[str, str] = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+    return found
+
+
 def silent(line: str) -> None:
     """Discard a line of progress."""
 
 
 def test_data_belongs_to_this_user_and_is_used_again(tmp_path: Path) -> None:
-    """Records survive stop and close in the given folder, all files belong to this user, and no container is left."""
+    """Records survive stop and close, files belong to this user, the log is bounded, and no container is left."""
     first = ContainerBroker(data=tmp_path / "data", port=None, on_progress=silent)
     name = first.describe.split()[1]
     try:
         assert name in names()
+        assert log_options(name) == {"max-file": "2", "max-size": "64m"}
         create_topic(first.bootstrap_servers, "kept")
         producer = Producer({"bootstrap.servers": first.bootstrap_servers, "log_level": 0})
         producer.produce("kept", value="1")

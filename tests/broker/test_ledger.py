@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
 
@@ -17,27 +15,16 @@ from producers.subscriptions.changes import Pause
 from tests.support.ledger import LedgerDatabase, totals_of
 from tests.support.parts import need
 from tests.support.pipeline import Pipeline
-from tests.support.postgres import PostgresServer, postgres_server
+from tests.support.postgres import postgres_server
+from tests.support.subscriptions import AUTHOR
 from tests.support.tools import Commands, job, outcome_value
 from tests.support.topics import produce
 from tests.support.waiting import wait_until
 
-KINDS = ("sqlite", "postgres")
 
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[PostgresServer]:
-    with postgres_server() as running:
-        yield running
-
-
-@pytest.fixture(params=KINDS)
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> LedgerDatabase:
-    if request.param == "sqlite":
-        return LedgerDatabase(f"sqlite:///{tmp_path / 'ledger.db'}")
-    need("postgres")
-    server: PostgresServer = request.getfixturevalue("server")
-    return LedgerDatabase(server.database(f"test_{uuid4().hex[:12]}"))
+@pytest.fixture
+def database(database_url: str) -> LedgerDatabase:
+    return LedgerDatabase(database_url)
 
 
 def same_totals(database: LedgerDatabase, pipeline: Pipeline) -> bool:
@@ -119,7 +106,7 @@ def test_ledger_that_is_behind_says_how_far(pipeline: Pipeline, tmp_path: Path) 
 
 
 def test_dead_letters_and_operations_are_recorded(pipeline: Pipeline, receiver: Receiver, tmp_path: Path) -> None:
-    """A subscription whose endpoint is gone leaves a dead letter and a report in the tables."""
+    """A subscription whose endpoint is gone leaves its audit record, a dead letter and a report in the tables."""
     database = LedgerDatabase(f"sqlite:///{tmp_path / 'ledger.db'}")
     receiver.behave = always(CannedResponse(410))
     ids = pipeline.subscribe(receiver.url)
@@ -132,9 +119,13 @@ def test_dead_letters_and_operations_are_recorded(pipeline: Pipeline, receiver: 
         lambda: database.rows("SELECT reason, subscription_id FROM dead_letters") == [("gone", ids[0])],
         what="the dead letter is written",
     )
+    recorded = [
+        ("endpoint_disabled", "gone", 410, None),
+        ("subscription_created", "", None, AUTHOR.name),
+    ]
     wait_until(
-        lambda: database.rows("SELECT kind, reason, status FROM operations") == [("endpoint_disabled", "gone", 410)],
-        what="the report is written",
+        lambda: database.rows("SELECT kind, reason, status, actor FROM operations ORDER BY kind") == recorded,
+        what="the report and the audit record are written",
     )
 
 
@@ -212,13 +203,9 @@ def test_ledger_waits_for_its_database(pipeline: Pipeline, receiver: Receiver) -
         assert ledger.terminate() == 0
 
 
-def test_two_ledgers_share_the_partitions(
-    pipeline: Pipeline, receiver: Receiver, request: pytest.FixtureRequest
-) -> None:
+def test_two_ledgers_share_the_partitions(pipeline: Pipeline, receiver: Receiver, postgres_url: str) -> None:
     """A second process takes over partitions while outcomes arrive, and each outcome counts once."""
-    need("postgres")
-    server: PostgresServer = request.getfixturevalue("server")
-    database = LedgerDatabase(server.database(f"test_{uuid4().hex[:12]}"))
+    database = LedgerDatabase(postgres_url)
     pipeline.subscribe(*(f"{receiver.url}{number}" for number in range(20)))
     first = pipeline.ledger(database.url, 0)
     pipeline.router()

@@ -17,6 +17,7 @@ from deploy.dev.broker import start_broker
 from deploy.dev.container import ContainerBroker
 from deploy.dev.jars import kafka_jars
 from deploy.dev.jvm import JvmBroker, find_java
+from deploy.dev.log_files import MAX_LOG, previous
 from schemas.catalog.errors import Unavailable
 from tests.support.processes import is_running, python, read_line
 from tests.support.roles import RoleStarter
@@ -140,6 +141,30 @@ def test_jvm_that_exits_early_is_explained(tmp_path: Path) -> None:
     assert "\n" not in str(error.value)
 
 
+def test_log_of_a_running_broker_is_bounded(tmp_path: Path) -> None:
+    """A long log moves to kafka.log.1, the JVM continues in an empty file, and a failed start is still explained."""
+    broker = JvmBroker(data=tmp_path / "data", port=None, on_progress=silent)
+    log = broker.data / "kafka.log"
+    try:
+        broker.limit_log()
+        assert "Kafka Server started" in log.read_text(encoding="utf-8")  # it is far from the limit
+        broker.limit_log(1_000)
+        create_topic(broker.bootstrap_servers, "after-the-limit")
+        wait_until(lambda: "after-the-limit" in broker.log_tail(), what="Kafka logs the new topic")
+
+        assert "Kafka Server started" in previous(log).read_text(encoding="utf-8")
+        logged = log.read_text(encoding="utf-8")
+        assert "Kafka Server started" not in logged
+        assert "\0" not in logged  # the JVM appends: it does not continue at its old offset
+        broker.stop()
+        with socket.create_server(("127.0.0.1", broker.port)), pytest.raises(Unavailable, match="during start-up: "):
+            broker.start()
+        broker.start()
+        assert "Kafka Server started" in log.read_text(encoding="utf-8")
+    finally:
+        broker.close()
+
+
 def test_log_outlives_temporary_data() -> None:
     """The log of a killed broker can be read after its temporary data was removed."""
     broker = JvmBroker(data=None, port=None, on_progress=silent)
@@ -229,7 +254,7 @@ def test_heap_of_the_broker_can_be_set() -> None:
 
 
 def test_command_runs_a_broker_until_sigterm(start_role: RoleStarter, tmp_path: Path) -> None:
-    """`signpost broker` reports its start, then kind and address in one line. SIGTERM ends it with exit code 0."""
+    """`signpost broker` reports its start, then kind and address. It bounds its log, and ends with 0 after SIGTERM."""
     role = start_role(["broker", "--data", str(tmp_path / "data")], {})
     wait_until(lambda: "broker: Kafka" in role.log_text(), what="the broker runs")
     *_, starting, running = role.log_text().splitlines()
@@ -237,6 +262,9 @@ def test_command_runs_a_broker_until_sigterm(start_role: RoleStarter, tmp_path: 
     assert running.startswith("broker: Kafka")
     address = next(word for word in running.split() if word.startswith("127.0.0.1:"))
     create_topic(address, "there")
+    if (log := tmp_path / "data" / "kafka.log").exists():  # of a JVM; Docker bounds the log of a container
+        os.truncate(log, MAX_LOG + 1)
+        wait_until(lambda: log.stat().st_size < MAX_LOG, what="the log begins again")
 
     assert role.terminate() == 0
     with pytest.raises(ConnectionRefusedError):

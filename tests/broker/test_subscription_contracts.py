@@ -24,7 +24,7 @@ from tests.contracts.senders import SENDERS, reader
 from tests.support.installation import Installation
 from tests.support.pipeline import SECRET, Pipeline
 from tests.support.roles import RoleStarter
-from tests.support.subscriptions import KEY, draft, present
+from tests.support.subscriptions import AUTHOR, KEY, draft, present
 from tests.support.tools import Commands
 from tests.support.topics import read_topic, remove_topics
 from tests.support.waiting import wait_until
@@ -201,11 +201,11 @@ def test_writer_refuses_what_the_sender_forbids(make_writer) -> None:
         Apply(replace(draft("c"), filters='{"a":1}')),
     ]
     with pytest.raises(SubscriptionError) as caught:
-        writer.write(wrong)
+        writer.write(wrong, AUTHOR)
     assert [problem.split(": ")[1] for problem in caught.value.problems] == ["event_types", "secret", "filters"]
-    writer.write([Apply(good)])
+    writer.write([Apply(good)], AUTHOR)
     with pytest.raises(SubscriptionError, match="'\\*' is not an event type"):
-        writer.write([Change("a", Changes(event_types=("*",)))])
+        writer.write([Change("a", Changes(event_types=("*",)))], AUTHOR)
     assert [one.event_types for one in present(make_writer()).values()] == [("case.opened",)]
 
 

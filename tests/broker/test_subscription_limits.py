@@ -10,7 +10,7 @@ import pytest
 from producers.subscriptions.changes import Apply, Command, Delete, Pause
 from schemas.catalog.errors import SubscriptionError
 from schemas.subscriptions.rules import Draft
-from tests.support.subscriptions import draft, present
+from tests.support.subscriptions import AUTHOR, draft, present
 
 
 def apply(number: int, customer: str = "acme") -> Apply:
@@ -25,12 +25,12 @@ def apply(number: int, customer: str = "acme") -> Apply:
 def test_eleventh_subscription_is_refused(make_writer):
     """A customer can have ten subscriptions of such a sender, paused ones included, and one more after a deletion."""
     writer = make_writer()
-    writer.write([apply(number) for number in range(10)])
-    writer.write([Pause("acme-0")])
+    writer.write([apply(number) for number in range(10)], AUTHOR)
+    writer.write([Pause("acme-0")], AUTHOR)
     with pytest.raises(SubscriptionError, match=r"customer acme has 10 subscriptions of sender diligent.*at most 10"):
-        writer.write([apply(10)])
-    writer.write([apply(0, "beta"), apply(3)])
-    writer.write([Delete("acme-4"), apply(11)])
+        writer.write([apply(10)], AUTHOR)
+    writer.write([apply(0, "beta"), apply(3)], AUTHOR)
+    writer.write([Delete("acme-4"), apply(11)], AUTHOR)
     assert len([id_ for id_ in present(make_writer()) if id_.startswith("acme")]) == 10
 
 
@@ -40,7 +40,7 @@ def test_limit_holds_for_concurrent_writers(make_writer):
 
     def write(commands: list[Command]) -> bool:
         try:
-            make_writer().write(commands)
+            make_writer().write(commands, AUTHOR)
         except SubscriptionError:
             return False
         return True

@@ -7,14 +7,15 @@ from confluent_kafka import IsolationLevel, Producer
 
 from deploy.dev.broker import Broker
 from producers.compacted.acknowledgement import ACKNOWLEDGE_AFTER_S
+from producers.compacted.environment import Environment
 from producers.subscriptions.changes import Apply, Command, Delete, Effect, Pause, Result, Resume
-from producers.subscriptions.writer import Environment
 from schemas.catalog.errors import SealBroken, SubscriptionError, Unavailable
 from schemas.records.partitioner import partition_of
 from schemas.records.topics import TopicNames
 from schemas.subscriptions.rules import Given
 from schemas.subscriptions.subscription import decode_subscription
 from tests.support.subscriptions import (
+    AUTHOR,
     PARTITIONS,
     draft,
     present,
@@ -37,13 +38,13 @@ def test_writer_creates_changes_pauses_resumes_and_deletes(make_writer):
     """The next writer reads each change. Only a resume raises the activation."""
     writer = make_writer()
     commands: list[Command] = [Apply(draft("a")), Apply(draft("a", description="x")), Pause("a"), Resume("a")]
-    results = [writer.write([command])[0] for command in commands]
+    results = [writer.write([command], AUTHOR)[0] for command in commands]
     assert [result.effect for result in results] == ["created", "changed", "paused", "resumed"]
     first, second, third, fourth = (result.subscription.activation for result in results)
     assert first == second == third < fourth
     assert present(make_writer()) == {"a": results[-1].subscription}
 
-    assert effects(writer.write([Delete("a")])) == [("a", "deleted")]
+    assert effects(writer.write([Delete("a")], AUTHOR)) == [("a", "deleted")]
     assert present(make_writer()) == {}
 
 
@@ -51,17 +52,19 @@ def test_unchanged_subscriptions_write_nothing(broker, names, make_writer):
     """Commands that change nothing write no record."""
     writer = make_writer()
     commands = [Apply(draft("a", secret=Given(CANARY))), Apply(draft("b", "beta"))]
-    writer.write(commands)
-    writer.write([Pause("a")])
+    writer.write(commands, AUTHOR)
+    writer.write([Pause("a")], AUTHOR)
     before = records(broker, names)
-    assert effects(make_writer().write([*commands])) == [("a", "unchanged"), ("b", "unchanged")]
-    assert effects(make_writer().write([Pause("a"), Resume("b")])) == [("a", "unchanged"), ("b", "unchanged")]
+    assert effects(make_writer().write([*commands], AUTHOR)) == [("a", "unchanged"), ("b", "unchanged")]
+    assert effects(make_writer().write([Pause("a"), Resume("b")], AUTHOR)) == [("a", "unchanged"), ("b", "unchanged")]
     assert records(broker, names) == before
 
 
 def test_subscriptions_are_partitioned_by_customer(broker, names, make_writer):
     """A record's key is the subscription id. Its partition is the murmur2 hash of the customer id, as in Java."""
-    make_writer().write([Apply(draft(f"{customer}-{n}", customer)) for customer in ("acme", "beta") for n in range(5)])
+    make_writer().write(
+        [Apply(draft(f"{customer}-{n}", customer)) for customer in ("acme", "beta") for n in range(5)], AUTHOR
+    )
     for partition, key, value in records(broker, names):
         assert value is not None
         subscription = decode_subscription(value)
@@ -71,10 +74,10 @@ def test_subscriptions_are_partitioned_by_customer(broker, names, make_writer):
 
 def test_nothing_is_written_if_any_command_is_invalid(broker, names, make_writer):
     """One invalid command refuses all. The error lists the problems of every command."""
-    make_writer().write([Apply(draft("a"))])
+    make_writer().write([Apply(draft("a"))], AUTHOR)
     before = records(broker, names)
     with pytest.raises(SubscriptionError) as caught:
-        make_writer().write([Apply(draft("new")), Apply(draft("a", "beta")), Pause("none"), Delete("none2")])
+        make_writer().write([Apply(draft("new")), Apply(draft("a", "beta")), Pause("none"), Delete("none2")], AUTHOR)
     assert [problem.split(":")[0] for problem in caught.value.problems] == [
         "subscription a",
         "subscription none",
@@ -92,7 +95,7 @@ def test_acknowledgement_waits_250_ms_after_the_record_is_readable(make_writer):
     def sleep(seconds: float) -> None:
         sleeps.append((seconds, len(present(other))))
 
-    make_writer(environment=Environment(sleep=sleep)).write([Apply(draft("a"))])
+    make_writer(environment=Environment(sleep=sleep)).write([Apply(draft("a"))], AUTHOR)
     slept_s, readable = sleeps[-1]
     assert slept_s >= ACKNOWLEDGE_AFTER_S
     assert readable == 1
@@ -102,12 +105,12 @@ def test_acknowledgement_waits_250_ms_after_the_record_is_readable(make_writer):
 def test_no_secret_is_in_a_topic(broker, names, make_writer, capfd):
     """No record, committed or aborted, and no output contains a given or a generated secret."""
     writer = make_writer()
-    results = writer.write([Apply(draft("a", secret=Given(CANARY))), Apply(draft("b"))])
+    results = writer.write([Apply(draft("a", secret=Given(CANARY))), Apply(draft("b"))], AUTHOR)
     generated = results[1].secret
     assert generated is not None
-    writer.write([Pause("a"), Apply(draft("b", secret=Given(CANARY + "2")))])
+    writer.write([Pause("a"), Apply(draft("b", secret=Given(CANARY + "2")))], AUTHOR)
     with pytest.raises(SubscriptionError):
-        writer.write([Apply(draft("a", "beta", secret=Given(CANARY)))])
+        writer.write([Apply(draft("a", "beta", secret=Given(CANARY)))], AUTHOR)
     raw = read_topic(broker.bootstrap_servers, names.subscriptions, isolation=IsolationLevel.READ_UNCOMMITTED)
     everything = b"".join((m.key() or b"") + (m.value() or b"") for m in raw)
     printed = "".join(capfd.readouterr())
@@ -119,14 +122,14 @@ def test_no_secret_is_in_a_topic(broker, names, make_writer, capfd):
 
 def test_sealing_key_that_opens_nothing_is_refused(broker, names, make_writer):
     """A sealing key that opens none of the existing secrets seals no new one: the mistake would show too late."""
-    make_writer().write([Apply(draft("a"))])
+    make_writer().write([Apply(draft("a"))], AUTHOR)
     before = records(broker, names)
     with pytest.raises(SealBroken, match="opens none of the present secrets"):
-        make_writer(key=bytes(32)).write([Apply(draft("b"))])
+        make_writer(key=bytes(32)).write([Apply(draft("b"))], AUTHOR)
     with pytest.raises(SealBroken, match="was sealed with the key"):
-        make_writer(key=bytes(32)).write([Apply(draft("a", secret=Given(CANARY)))])
+        make_writer(key=bytes(32)).write([Apply(draft("a", secret=Given(CANARY)))], AUTHOR)
     assert records(broker, names) == before
-    assert effects(make_writer(key=bytes(32)).write([Pause("a")])) == [("a", "paused")]
+    assert effects(make_writer(key=bytes(32)).write([Pause("a")], AUTHOR)) == [("a", "paused")]
 
 
 def test_broken_record_is_repaired(kafka, names, make_writer):
@@ -136,7 +139,7 @@ def test_broken_record_is_repaired(kafka, names, make_writer):
     for id_ in ("a", "b"):
         producer.produce(names.subscriptions, key=id_, value=b"broken", partition=partition)
     assert producer.flush(30) == 0
-    results = make_writer().write([Apply(draft("a")), Delete("b")])
+    results = make_writer().write([Apply(draft("a")), Delete("b")], AUTHOR)
     assert effects(results) == [("a", "created"), ("b", "deleted")]
     assert list(make_writer().read().items()) == [("a", results[0].subscription)]
 
@@ -146,6 +149,6 @@ def test_missing_topic_is_named(kafka, prefix):
     writer = writer_of(kafka, TopicNames(prefix))
     try:
         with pytest.raises(Unavailable, match="signpost topics apply"):
-            writer.write([Apply(draft("a"))])
+            writer.write([Apply(draft("a"))], AUTHOR)
     finally:
         writer.close()

@@ -21,7 +21,7 @@ from schemas.catalog.errors import UnreadableRecord
 from schemas.records.topics import TopicNames
 from schemas.subscriptions.subscription import encode_subscription
 from tests.support.installation import subscription
-from tests.support.subscriptions import PARTITIONS, draft, kafka_of, subscriptions_topic, writer_of
+from tests.support.subscriptions import AUTHOR, PARTITIONS, draft, kafka_of, subscriptions_topic, writer_of
 from tests.support.waiting import wait_until
 
 BROKEN = b"broken"
@@ -176,12 +176,12 @@ def test_fresh_table_has_every_acknowledged_change(kafka, names):
         with following(kafka, names) as follower:
             follower.until_current()
             for round_ in range(3):
-                writer.write([Apply(draft("a", description=str(round_)))])
+                writer.write([Apply(draft("a", description=str(round_)))], AUTHOR)
                 follower.until(lambda: follower.table.is_fresh(now_ms()), "the table is fresh")
                 entry = follower.table.get("a")
                 assert entry is not None
                 assert read_subscription("a", entry.value).description == str(round_)
-                writer.write([Delete("a")])
+                writer.write([Delete("a")], AUTHOR)
                 follower.until(lambda: follower.table.is_fresh(now_ms()), "the table is fresh")
                 assert follower.table.get("a") is None
     finally:
@@ -225,7 +225,7 @@ def test_table_waits_for_a_lost_broker(own_broker, prefix):
         follower.until(lambda: follower.table.is_fresh(now_ms()), "the table is fresh again", deadline_s=60)
         writer = writer_of(kafka, names)
         try:
-            writer.write([Apply(draft("a"))])
+            writer.write([Apply(draft("a"))], AUTHOR)
         finally:
             writer.close()
         follower.until(lambda: len(follower.table) == 1, "the table follows")

@@ -16,6 +16,8 @@ import pytest
 from deploy.dev import kafka
 from deploy.dev.addresses import is_free
 from deploy.dev.broker import Broker
+from deploy.dev.log_files import MAX_LOG, previous
+from deploy.dev.state import BROKER_FOLDER
 from deploy.dev.supervisor import RoleProcess
 from tests.support.processes import is_running
 from tests.support.roles import Role, RoleStarter
@@ -270,7 +272,7 @@ def test_role_that_cannot_start_ends_up(running: Up, start_role: RoleStarter, tm
 
 
 def test_own_broker_keeps_its_data(tmp_path: Path, start_role: RoleStarter, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If no broker is given, up starts one. Its data survives SIGKILL of up, and SIGKILL of the broker itself."""
+    """If no broker is given, up starts one and bounds its log. Its data survives SIGKILL of up and of the broker."""
     up = Up(tmp_path / "state", {"SIGNPOST_PARTITIONS": "1"}, start_role).wait_ready()
     servers = up.file["bootstrap_servers"]
     up.subscribe("http://127.0.0.1:9/hook")
@@ -289,6 +291,10 @@ def test_own_broker_keeps_its_data(tmp_path: Path, start_role: RoleStarter, monk
 
     if not (pids := broker_pids(up)):
         return  # a container, not a local JVM
+    log = up.state / BROKER_FOLDER / "kafka.log"
+    os.truncate(log, MAX_LOG + 1)
+    wait_until(lambda: log.stat().st_size < MAX_LOG, what="the log begins again")
+    assert previous(log).stat().st_size > MAX_LOG
     os.kill(pids[-1], signal.SIGKILL)
     wait_until(lambda: len(broker_pids(up)) > len(pids), what="the broker is started again")
     assert f"the broker at {servers} was killed by SIGKILL (log: " in up.process.log_text()

@@ -11,7 +11,7 @@ from producers.keys.writer import KeyWriter, NewKey
 from schemas.catalog.errors import Unavailable
 from schemas.keys.hashing import KeyHasher
 from tests.support.installation import Installation
-from tests.support.subscriptions import KEY
+from tests.support.subscriptions import AUTHOR, KEY
 from tests.support.waiting import wait_until
 
 
@@ -20,7 +20,7 @@ def test_no_key_is_accepted_while_a_revocation_could_be_unread(own_broker: Broke
     here = Installation(own_broker.bootstrap_servers, prefix).make_topics()
     kafka = here.settings.kafka_properties()
     writer = KeyWriter(kafka, here.names, KeyHasher(here.names.api_keys, [KEY]))
-    kept, revoked = writer.create(NewKey()), writer.create(NewKey())
+    kept, revoked = writer.create(NewKey(), AUTHOR), writer.create(NewKey(), AUTHOR)
     api = ApiKeys(kafka, here.names, [KEY], rate_limit=0)
     api.start()
     assert api.authenticate(kept.text)
@@ -33,7 +33,7 @@ def test_no_key_is_accepted_while_a_revocation_could_be_unread(own_broker: Broke
     own_broker.start()
     wait_until(lambda: api.why_not_ready() is None, what="the process has read the topic")
     assert api.authenticate(kept.text)
-    writer.revoke([revoked.key.id])
+    writer.revoke([revoked.key.id], AUTHOR)
     wait_until(lambda: api.authenticate(revoked.text) is None, what="the revocation counts")
     writer.close()
     api.close()

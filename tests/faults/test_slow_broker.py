@@ -13,6 +13,7 @@ import pytest
 from deploy.dev.broker import Broker
 from deploy.dev.receiver import Receiver
 from deploy.dev.responses import CannedResponse
+from schemas.records.health import decode_operation
 from tests.support.pipeline import Pipeline, ends_of
 from tests.support.proxy import Api, KafkaProxy, at_once, late, pass_all, slow
 from tests.support.roles import Role, RoleStarter
@@ -113,7 +114,8 @@ class Behind:
         assert set(times.values()) == {1}
         assert set(ends_of(self._pipeline.outcomes()).values()) == {1}
         assert self._pipeline.read(self._pipeline.names.health) == []
-        assert self._pipeline.read(self._pipeline.names.operations) == []
+        reports = [decode_operation(one.value()) for one in self._pipeline.read(self._pipeline.names.operations)]
+        assert {one.kind for one in reports} <= {"subscription_created"}
         for role in self.roles:
             assert role.is_alive()
             assert trouble_in(role) == set()

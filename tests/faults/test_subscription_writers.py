@@ -19,7 +19,9 @@ from producers.compacted.partition_owner import Write
 from producers.subscriptions.changes import Apply, Delete, Pause, Result, Resume
 from producers.subscriptions.writer import SubscriptionWriter
 from schemas.catalog.errors import Unavailable
-from tests.support.subscriptions import draft, present
+from schemas.records.health import decode_operation
+from tests.support.subscriptions import AUTHOR, draft, present
+from tests.support.topics import read_topic
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.promise(7)
@@ -33,7 +35,7 @@ def test_concurrent_writers_lose_no_change(make_writer):
     def write(name: str) -> list[Result]:
         writer = make_writer()
         start.wait(30)
-        return [writer.write([Apply(draft(f"{name}-{n}", description=name))])[0] for n in range(5)]
+        return [writer.write([Apply(draft(f"{name}-{n}", description=name))], AUTHOR)[0] for n in range(5)]
 
     with ThreadPoolExecutor(2) as pool:
         results = dict(zip("xy", pool.map(write, "xy"), strict=True))
@@ -52,7 +54,7 @@ def test_concurrent_creates_of_one_id_make_one_subscription(make_writer):
     def write(name: str) -> Result:
         writer = make_writer()
         start.wait(30)
-        return writer.write([Apply(draft("a", description=name))])[0]
+        return writer.write([Apply(draft("a", description=name))], AUTHOR)[0]
 
     with ThreadPoolExecutor(2) as pool:
         results = list(pool.map(write, "xy"))
@@ -93,10 +95,10 @@ class Interrupted(SubscriptionWriter):
 @pytest.mark.parametrize("before", [True, False])
 @pytest.mark.parametrize("change", [Apply(draft("a", description="mine")), Resume("a"), Delete("a")])
 def test_commit_with_lost_response_takes_effect_once(kafka, names, make_writer, change, before):
-    """If the response to a commit is lost, the writer looks up its result and repeats it if needed, same secret."""
+    """After a lost response the writer looks up its result, repeats it if needed, and leaves one audit record."""
     if not isinstance(change, Apply):
-        make_writer().write([Apply(draft("a"))])
-        make_writer().write([Pause("a")])
+        make_writer().write([Apply(draft("a"))], AUTHOR)
+        make_writer().write([Pause("a")], AUTHOR)
     plain = make_writer()
     writer = Interrupted(kafka, names, plain._senders, plain._sealer)
     writer.before = before
@@ -106,27 +108,31 @@ def test_commit_with_lost_response_takes_effect_once(kafka, names, make_writer, 
 
     writer.interrupt = lose_response
     try:
-        (result,) = writer.write([change])
+        (result,) = writer.write([change], AUTHOR)
     finally:
         writer.close()
     assert result.effect == {Apply: "created", Resume: "resumed", Delete: "deleted"}[type(change)]
     assert (result.secret is not None) is isinstance(change, Apply)
     assert present(make_writer()).get("a") == result.subscription
+    kinds = [decode_operation(one.value()).kind for one in read_topic(kafka["bootstrap.servers"], names.operations)]
+    earlier = [] if isinstance(change, Apply) else ["subscription_created", "subscription_changed"]
+    last = {Apply: "subscription_created", Resume: "subscription_changed", Delete: "subscription_deleted"}
+    assert kinds == [*earlier, last[type(change)]]
 
 
 def test_fenced_writer_keeps_the_changes_of_its_successor(kafka, names, make_writer):
     """A writer that is fenced between reading and committing reads the other writer's change before it writes."""
 
     def pause() -> None:
-        make_writer().write([Pause("a")])
+        make_writer().write([Pause("a")], AUTHOR)
 
-    make_writer().write([Apply(draft("a"))])
+    make_writer().write([Apply(draft("a"))], AUTHOR)
     plain = make_writer()
     writer = Interrupted(kafka, names, plain._senders, plain._sealer)
     writer.before = True
     writer.interrupt = pause
     try:
-        (result,) = writer.write([Apply(draft("a", description="mine"))])
+        (result,) = writer.write([Apply(draft("a", description="mine"))], AUTHOR)
     finally:
         writer.close()
     found = present(make_writer())["a"]
@@ -139,8 +145,9 @@ import sys
 from producers.subscriptions.changes import Apply
 from tests.support.subscriptions import *
 writer = writer_of(kafka_of(sys.argv[1]), TopicNames(sys.argv[2]))
+commands = [Apply(draft(f"{c}-{n}", f"customer-{c}")) for c in range(12) for n in range(3)]
 for number in range(8):
-    for result in writer.write([Apply(draft(f"{c}-{n}", f"customer-{c}")) for c in range(12) for n in range(3)]):
+    for result in writer.write(commands, AUTHOR):
         print(result.id, result.effect, flush=True)
 """
 
@@ -162,6 +169,6 @@ def test_next_writer_completes_a_killed_one(broker, names, make_writer, tmp_path
     for customer in range(12):
         assert sum(f"{customer}-{n}" in written for n in range(3)) in (0, 3)
 
-    results = make_writer().write(wanted)
+    results = make_writer().write(wanted, AUTHOR)
     assert {result.id for result in results if result.effect == "unchanged"} >= set(written)
     assert set(present(make_writer())) == {change.id for change in wanted}

@@ -15,6 +15,7 @@ from schemas.keys.hashing import KeyHasher
 from schemas.records.api_key import Scope
 from tests.support.pipeline import Pipeline
 from tests.support.roles import Role
+from tests.support.subscriptions import AUTHOR
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,7 @@ def key_of(pipeline: Pipeline, sender: str | None, customer: str | None = "acme"
     hasher = KeyHasher(pipeline.names.api_keys, [key for _, key in sealing_keys_of(pipeline.settings)])
     writer = KeyWriter(pipeline.settings.kafka_properties(), pipeline.names, hasher)
     try:
-        return writer.create(NewKey(sender=sender, customer_id=customer if sender else None, scope=scope))
+        return writer.create(NewKey(sender=sender, customer_id=customer if sender else None, scope=scope), AUTHOR)
     finally:
         writer.close()
 

@@ -28,6 +28,7 @@ from schemas.subscriptions.rules import Draft, Given
 from tests.support.roles import Role, RoleStarter
 from tests.support.settings import load_settings
 from tests.support.sources import topics_and_sources, zenoo_alone
+from tests.support.subscriptions import AUTHOR
 from tests.support.topics import TopicFollower, admin_of, end_offsets, read_topic
 from tests.support.waiting import HANGS_S, wait_until
 
@@ -106,7 +107,7 @@ class Pipeline:
         kafka, sealer = self.settings.kafka_properties(), sealer_of(self.settings)
         writer = SubscriptionWriter(kafka, self.names, senders, sealer, environment=_environment_at(now_ms))
         try:
-            writer.write(changes)
+            writer.write(changes, AUTHOR)
         finally:
             writer.close()
 

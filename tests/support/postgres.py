@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Final
+from uuid import uuid4
 
 import psycopg
 
@@ -67,6 +68,10 @@ class PostgresServer:
         with psycopg.connect(self.url, autocommit=True) as connection:
             connection.execute(f'CREATE DATABASE "{name}"')
         return self.url.replace("/postgres", f"/{name}")
+
+    def new_database(self) -> str:
+        """Create an empty database with a name of its own and return its URL."""
+        return self.database(f"test_{uuid4().hex[:12]}")
 
     def start(self) -> None:
         """Start the server and wait until it accepts connections."""

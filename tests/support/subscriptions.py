@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, TypeAlias
 
+from producers.compacted.author import Author
+from producers.compacted.environment import Environment
 from producers.subscriptions.changes import AuthoredCommand, Result
-from producers.subscriptions.writer import Environment, SubscriptionWriter
+from producers.subscriptions.writer import SubscriptionWriter
 from schemas.catalog.errors import SubscriptionError
 from schemas.records.topics import TopicNames
 from schemas.senders.sender import load_senders
@@ -17,13 +19,15 @@ from schemas.subscriptions.subscription import Subscription
 from tests.support.topics import create_topic
 
 KEY: Final = bytes(range(32))
+AUTHOR: Final = Author("cli:of-the-tests")
 PARTITIONS: Final = 4
 MakeWriter: TypeAlias = Callable[..., SubscriptionWriter]
 
 
 def subscriptions_topic(bootstrap_servers: str, prefix: str, partitions: int = PARTITIONS) -> TopicNames:
-    """Create the topics `subscriptions` and `health`."""
+    """Create the topics `subscriptions` and `health`, and `operations` for the audit records."""
     names = TopicNames(prefix)
+    create_topic(bootstrap_servers, names.operations, partitions)
     for topic in (names.subscriptions, names.health):
         create_topic(bootstrap_servers, topic, partitions, cleanup_policy="compact")
     return names

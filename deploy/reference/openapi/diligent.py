@@ -165,7 +165,7 @@ def _create(sender: Sender) -> Json:
         "createWebhook",
         "Create a webhook",
         "Each request creates a new webhook; none updates an existing one. A customer can have at most "
-        f"{sender.max_subscriptions} webhooks, inactive ones included. One more is answered with 400.",
+        f"{sender.max_subscriptions} webhooks, inactive ones included. The answer to one more is 400.",
         body=request_body(schema_ref("CreateRequest"), {"two_types": example(request)}),
         answers={201: {**created, "links": links("getWebhook", "updateWebhook", "deleteWebhook")}},
         errors=(403,),

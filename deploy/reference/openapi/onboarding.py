@@ -208,7 +208,10 @@ def _webhook() -> Json:
         "filters": _FILTERS,
         "created_at": {**_TIME, "description": "When the webhook was created."},
     }
-    updated_at = {**_TIME, "description": "When the last update was made; at first equal to `created_at`."}
+    updated_at = {
+        **_TIME,
+        "description": "When the last update that named a field was made; at first equal to `created_at`.",
+    }
     return {
         "Stats": closed(
             {

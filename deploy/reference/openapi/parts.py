@@ -17,8 +17,8 @@ from producers.api.flavours import Flavour
 from producers.api.gateway import BODY_TIMEOUT_S
 from producers.api.ports import LedgerAway, NotReady
 from producers.api.refusals import (
-    Problem,
     Refusal,
+    RequestProblem,
     invalid,
     read_only,
     refusal_of,
@@ -26,6 +26,7 @@ from producers.api.refusals import (
     too_often,
     too_slow,
     unauthenticated,
+    unknown_path,
     unknown_webhook,
     wrong_method,
 )
@@ -54,7 +55,7 @@ _MEANINGS: Final[Mapping[int, str]] = {
     400: "The request is invalid. Nothing was changed or sent. All problems are named together.",
     401: "The API key is missing or not valid: unknown, revoked, expired, or of another product.",
     403: "The API key may only read.",
-    404: "There is no such webhook. A webhook of another customer is answered in the same way.",
+    404: "There is no such webhook, or no such path. A webhook of another customer is answered like an unknown one.",
     405: "The path does not have this method. `Allow` names those that it has.",
     408: f"The body did not arrive within {BODY_TIMEOUT_S:g} s. The connection closes.",
     413: f"The body has more than {MAX_BODY // 1024} KiB. The connection closes.",
@@ -182,12 +183,13 @@ def responses(flavour: Flavour) -> Json:
 
 
 def _refusals(flavour: Flavour) -> Mapping[int, Mapping[str, Refusal]]:
-    url = Problem(("webhook_url",), "invalid_url", "must start with https:// (got http://)")
+    url = RequestProblem(("webhook_url",), "invalid_url", "must start with https:// (got http://)")
     found: Mapping[str, Refusal] = {
         "invalid": invalid(url),
         "unauthenticated": unauthenticated(flavour.challenge),
         "read_only": read_only(),
         "unknown": unknown_webhook(),
+        "unknown_path": unknown_path(flavour.paths),
         "wrong_method": wrong_method(("GET", "POST")),
         "too_slow": too_slow(BODY_TIMEOUT_S),
         "too_large": too_large(MAX_BODY),

@@ -7,7 +7,7 @@ from typing import Final
 
 from producers.api.diligent import answers, requests
 from producers.api.fields import Rules
-from producers.api.flavours import Answer, Call, Flavour, Operation, Routes
+from producers.api.flavours import Answer, ApiOperation, Call, Flavour, Routes
 from producers.api.ports import DeliveryTotals, LedgerAway
 from producers.api.webhooks import Webhooks
 from schemas.subscriptions.subscription import Subscription
@@ -17,6 +17,7 @@ FLAVOUR: Final = Flavour(
     key_header=b"x-api-key",  # D10
     key_in=lambda value: value,
     challenge="X-API-KEY",
+    paths="all paths of this API begin with /webhooks and do not end in a slash",  # D9
     error_body=answers.error_body,
 )
 # The answer to an update has the latest attempt, but the update itself does not need the ledger.
@@ -37,13 +38,13 @@ class DiligentApi:
         """The paths, without a prefix and without a final slash (D9)."""
         return {
             "/webhooks": {
-                "GET": Operation("list", self._list),
-                "POST": Operation("create", self._create, writes=True),
+                "GET": ApiOperation("list", self._list),
+                "POST": ApiOperation("create", self._create, writes=True),
             },
             "/webhooks/{webhook_id}": {
-                "GET": Operation("get", self._get),
-                "PATCH": Operation("update", self._update, writes=True),
-                "DELETE": Operation("delete", self._delete, writes=True),
+                "GET": ApiOperation("get", self._get),
+                "PATCH": ApiOperation("update", self._update, writes=True),
+                "DELETE": ApiOperation("delete", self._delete, writes=True),
             },
         }
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Final
 
 from producers.api.fields import Rules
-from producers.api.flavours import Answer, Call, Flavour, Operation, Routes
+from producers.api.flavours import Answer, ApiOperation, Call, Flavour, Routes
 from producers.api.onboarding import answers, requests
 from producers.api.ports import TestDeliveries, TestDelivery
 from producers.api.refusals import unknown_webhook
@@ -27,6 +27,7 @@ FLAVOUR: Final = Flavour(
     key_header=b"authorization",
     key_in=_key_in,
     challenge="Bearer",
+    paths="all paths of this API begin with /api/v1/webhooks/ and end in a slash",  # O30
     error_body=answers.error_body,
 )
 
@@ -53,14 +54,14 @@ class OnboardingApi:
         """The paths. The first one that matches counts, so that `test` is no id (O31)."""
         return {
             "/api/v1/webhooks/": {
-                "GET": Operation("list", self._list),
-                "POST": Operation("create", self._create, writes=True),
+                "GET": ApiOperation("list", self._list),
+                "POST": ApiOperation("create", self._create, writes=True),
             },
-            "/api/v1/webhooks/test/": {"POST": Operation("test", self._test, writes=True)},
+            "/api/v1/webhooks/test/": {"POST": ApiOperation("test", self._test, writes=True)},
             "/api/v1/webhooks/{webhook_id}/": {
-                "GET": Operation("get", self._get),
-                "PATCH": Operation("update", self._update, writes=True),
-                "DELETE": Operation("delete", self._delete, writes=True),
+                "GET": ApiOperation("get", self._get),
+                "PATCH": ApiOperation("update", self._update, writes=True),
+                "DELETE": ApiOperation("delete", self._delete, writes=True),
             },
         }
 
@@ -82,7 +83,7 @@ class OnboardingApi:
     async def _update(self, call: Call) -> Answer:
         current = await self._own(call)
         changes = requests.changes_of(await call.read_fields(), current, self._rules)
-        await self._webhooks.change(call, current, changes)
+        await self._webhooks.change(call, current, changes, touches=True)  # O23
         return Answer(200, answers.updated(current.id))
 
     async def _delete(self, call: Call) -> Answer:

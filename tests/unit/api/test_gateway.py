@@ -140,6 +140,7 @@ def test_other_method_is_not_allowed(api: MemoryApi, path: str, method: str, all
     response = api.request(method, path)
     assert (response.status_code, response.headers["Allow"]) == (405, allowed)
     if method != "HEAD":
+        assert response.json()["error"] == f"this path does not have this method; it has {allowed}"
         assert ("code" in response.json()) == path.startswith("/api/")
 
 
@@ -151,6 +152,36 @@ def test_unknown_path_is_not_found(api: MemoryApi, path: str) -> None:
     response = api.request("GET", path)
     assert response.status_code == 404
     assert ("code" in response.json()) == path.startswith("/api/")
+
+
+ID = "99999999-9999-4999-8999-999999999999"
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "PATCH", "DELETE"])
+@pytest.mark.parametrize(
+    ("path", "advice"),
+    [
+        *(
+            (path, "all paths of this API begin with /api/v1/webhooks/ and end in a slash")
+            for path in ("/api/v1/webhooks", f"/api/v1/webhooks/{ID}", "/api/v1/webhooks/test", "/api/v1/webhooks//")
+        ),
+        *(
+            (path, "all paths of this API begin with /webhooks and do not end in a slash")
+            for path in ("/webhooks/", f"/webhooks/{ID}/", "/webhooks//", "/v1/webhooks")
+        ),
+    ],
+)
+@pytest.mark.decision("O30", "D9")
+def test_wrong_slash_is_not_found_and_the_error_names_the_form(
+    api: MemoryApi, path: str, advice: str, method: str
+) -> None:
+    """A forgotten or an additional slash gives 404 without a redirect, and the error says how paths end."""
+    no_key: dict[str, str] = {}
+    for headers in (no_key, Onboarding(api).headers, Diligent(api).headers):
+        response = api.request(method, path, headers=headers)
+        assert response.status_code == 404
+        assert response.json()["error"] == f"there is nothing at this path; {advice}"
+        assert "Location" not in response.headers
 
 
 def test_head_is_get_without_a_body(api: MemoryApi) -> None:

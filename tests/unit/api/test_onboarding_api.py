@@ -210,6 +210,24 @@ def test_updated_at_is_the_time_of_the_last_update(acme: Onboarding) -> None:
     assert list(entry) == [key for key in shown if key != "updated_at"]
 
 
+@pytest.mark.decision("O22", "O23")
+def test_update_with_present_values_sets_the_time_of_update(acme: Onboarding) -> None:
+    """An update that names a field sets `updated_at`, even to present values; one without a known field does not."""
+    id_ = acme.created(description="present")
+    created = acme.request("GET", id_).json()
+    present = {name: created[name] for name in ("webhook_url", "is_active", "description", "filters")}
+    for number, fields in enumerate([*({name: value} for name, value in present.items()), present], 1):
+        acme.api.changes.now_ms += 1_000
+        response = acme.request("PATCH", id_, fields)
+        assert (response.status_code, response.json()) == (200, {"message": "Webhook updated", "id": id_})
+        for nothing in ({}, {"colour": "red"}):
+            acme.api.changes.now_ms += 1
+            assert acme.request("PATCH", id_, nothing).status_code == 200
+            acme.api.changes.now_ms -= 1
+        updated_at = f"2026-01-19T10:30:0{number}.123000+00:00"
+        assert acme.request("GET", id_).json() == {**created, "updated_at": updated_at}
+
+
 def test_update_changes_the_fields_that_it_has(acme: Onboarding) -> None:
     """URL, description, filters and state change one by one; the others stay."""
     id_ = acme.created()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from deploy.dev.supervisor import rotate
+from deploy.dev.log_files import rotate
 
 
 def test_long_log_is_rotated_under_its_writer(tmp_path: Path) -> None:

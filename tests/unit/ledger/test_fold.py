@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from consumers.ledger.fold import fold
 from consumers.ledger.records import recorded
-from consumers.ledger.rows import BUCKETS, DAY_MS, HOUR_MS, Attempt, Batch, Delivery, Kept, Unwritten
+from consumers.ledger.rows import BUCKETS, DAY_MS, HOUR_MS, Attempt, Delivery, Kept, LedgerBatch, Unwritten
 
 NOW_MS = 1_771_236_060_000
 KEPT = Kept.at(NOW_MS, 30)
@@ -60,7 +60,7 @@ def cancelled(offset: int = 0, **fields: Any) -> Attempt:
     return outcome(offset, **({"state": "cancelled", "reason": "paused", "status": None, "duration_us": 0} | fields))
 
 
-def folded(*outcomes: Attempt, known: dict[str, Delivery] | None = None) -> Batch:
+def folded(*outcomes: Attempt, known: dict[str, Delivery] | None = None) -> LedgerBatch:
     """Return the rows of a batch."""
     return fold(Unwritten(list(outcomes)), known or {}, {}, KEPT)
 

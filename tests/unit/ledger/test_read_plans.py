@@ -8,7 +8,6 @@ from contextlib import closing, contextmanager
 from inspect import getmembers, isfunction
 from pathlib import Path
 from typing import Any, Final
-from uuid import uuid4
 
 import psycopg
 import pytest
@@ -29,9 +28,9 @@ Statement = tuple[str, Any]
 
 
 @pytest.fixture(scope="module")
-def seeded(server: PostgresServer) -> Seeded:
+def seeded(postgres: PostgresServer) -> Seeded:
     """A PostgreSQL ledger with six days of 10,000 deliveries each."""
-    url = server.database(f"test_{uuid4().hex[:12]}")
+    url = postgres.new_database()
     return seed(url, deliveries=60_000, subscriptions=3_000, days=6, end_ms=NOW_MS)
 
 

@@ -8,14 +8,13 @@ from contextlib import closing, suppress
 from pathlib import Path
 from threading import Thread
 from typing import Any, Final
-from uuid import uuid4
 
 import psycopg
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from consumers.ledger.queries import OfCustomer, OfEvent, OfSubscription, Period, Scope
+from consumers.ledger.queries import DeliveryScope, OfCustomer, OfEvent, OfSubscription, Period
 from consumers.ledger.reads import LedgerReads
 from consumers.ledger.rows import DAY_MS, HOUR_MS, RollupKey
 from consumers.ledger.writer import DatabaseAway
@@ -33,7 +32,7 @@ def reads(database: Database) -> Iterator[LedgerReads]:
         yield found
 
 
-def job_ids(reads: LedgerReads, scope: Scope, period: Period = PERIOD, **more: Any) -> list[str]:
+def job_ids(reads: LedgerReads, scope: DeliveryScope, period: Period = PERIOD, **more: Any) -> list[str]:
     """Return the job ids of a list of deliveries."""
     return [delivery.job_id for delivery in reads.deliveries(scope, period, **more).deliveries]
 
@@ -258,10 +257,10 @@ def test_slow_statement_is_ended(database: Database) -> None:
         assert reads.totals(["sub-1"]) == {}
 
 
-def test_missing_tables_and_files_are_an_absent_ledger(tmp_path: Path, server: PostgresServer) -> None:
+def test_missing_tables_and_files_are_an_absent_ledger(tmp_path: Path, postgres: PostgresServer) -> None:
     """Before the first start of the ledger its reads say that the database cannot be used. No file appears."""
     file = tmp_path / "odd ?#%41 name.db"
-    empty = server.database(f"test_{uuid4().hex[:12]}")
+    empty = postgres.new_database()
     for url in (f"sqlite:///{file}", empty):
         with closing(LedgerReads(url)) as reads, pytest.raises(DatabaseAway, match="cannot be used"):
             reads.totals(["sub-1"])
@@ -294,19 +293,19 @@ def test_reads_recover_from_a_restart_of_the_server() -> None:
             assert reads.totals(["sub-1"])["sub-1"].delivered == 1
 
 
-def test_server_that_stops_in_the_middle_is_away(server_url: str) -> None:
+def test_server_that_stops_in_the_middle_is_away(postgres_url: str) -> None:
     """A connection over which nothing arrives any more, and which stays open, ends with its deadline."""
-    Database(server_url)
-    with Stalling(server_url) as stalling, closing(LedgerReads(stalling.url, statement_s=0.1)) as reads:
+    Database(postgres_url)
+    with Stalling(postgres_url) as stalling, closing(LedgerReads(stalling.url, statement_s=0.1)) as reads:
         assert reads.totals(["sub-1"]) == {}
         stalling.is_stalled = True
         with pytest.raises(DatabaseAway, match="the database of the ledger does not respond"):
             reads.totals(["sub-1"])
 
 
-def test_password_is_in_no_error(server: PostgresServer) -> None:
+def test_password_is_in_no_error(postgres: PostgresServer) -> None:
     """The error of a refused login names the reason, not the password."""
-    url = server.url.replace("signpost@", "nobody:Hidden-Password@")
+    url = postgres.url.replace("signpost@", "nobody:Hidden-Password@")
     with closing(LedgerReads(url)) as reads, pytest.raises(DatabaseAway) as caught:
         reads.totals(["sub-1"])
 

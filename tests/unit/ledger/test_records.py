@@ -42,3 +42,20 @@ def test_ids_of_operations_have_no_nul_characters() -> None:
     [row] = unwritten.operations
     assert (row.subscription_id, row.customer_id, row.sender) == ("a\ufffdb", "c\ufffdd", "e\ufffdf")
     assert (row.partition, row.offset, row.recorded_at_ms) == (1, 7, 1_000)
+
+
+def test_audit_records_of_keys_name_the_key() -> None:
+    """The row of an audit record has its author, and the id of the API key instead of a subscription."""
+    names = TopicNames()
+    value = encode_operation(Operation(kind="api_key_revoked", at_ms=1, actor="cli:root", key_id="key\0id"))
+    unwritten = Unwritten()
+
+    readers_of(names)[names.operations](cast("SourceRecord", Message(value)), unwritten)
+
+    [row] = unwritten.operations
+    assert (row.kind, row.actor, row.key_id, row.subscription_id) == (
+        "api_key_revoked",
+        "cli:root",
+        "key\ufffdid",
+        None,
+    )

@@ -9,7 +9,8 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
 from consumers.ledger.database import engine_of, migrate
-from consumers.ledger.rows import DAY_MS, Kept
+from consumers.ledger.fold import fold
+from consumers.ledger.rows import DAY_MS, Kept, OperationRow, Unwritten
 from consumers.ledger.tables import DAILY, METADATA
 from consumers.ledger.writer import Overtaken
 from schemas.catalog.errors import Unavailable
@@ -26,6 +27,29 @@ def test_migrations_create_the_tables_that_the_code_uses(database: Database) -> 
     engine.dispose()
 
     assert found == []
+
+
+def test_tables_of_an_earlier_version_are_upgraded(database: Database) -> None:
+    """A database of the first version gets the new column; its rows stay, and new ones can be written."""
+    with closing(database.writer()):
+        pass  # PostgreSQL needs the partition of the day
+    place = 'INSERT INTO operations (recorded_at_ms, "partition", "offset", at_ms, kind, reason, changed)'
+    engine = engine_of(database.url)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE operations DROP COLUMN key_id")
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0001'")
+        connection.exec_driver_sql(f"{place} VALUES ({NOW_MS}, 0, 0, {NOW_MS}, 'endpoint_failing', '', '')")
+    engine.dispose()
+
+    migrate(database.url)
+
+    row = [NOW_MS, 0, 1, NOW_MS, "api_key_created", *[None] * 4, "", *[None] * 8, "", "key-id"]
+    with closing(database.writer()) as writer:
+        writer.write(fold(Unwritten(operations=[OperationRow._make(row)]), {}, {}, KEPT))
+    assert database.rows('SELECT kind, key_id FROM operations ORDER BY "offset"') == [
+        ("endpoint_failing", None),
+        ("api_key_created", "key-id"),
+    ]
 
 
 def test_tables_of_a_newer_version_are_refused(database: Database) -> None:
@@ -117,9 +141,9 @@ def test_any_text_of_an_outcome_can_be_stored(database: Database) -> None:
     ]
 
 
-def test_postgres_days_are_made_ahead_and_dropped(server_url: str) -> None:
+def test_postgres_days_are_made_ahead_and_dropped(postgres_url: str) -> None:
     """PostgreSQL has a partition for each day to keep and two days ahead, no default one, and none that is older."""
-    database = Database(server_url)
+    database = Database(postgres_url)
     with closing(database.writer()) as writer:
         writer.keep(Kept(KEPT.begin_ms + DAY_MS, KEPT.end_ms + DAY_MS))
     names = [name for (name,) in database.rows("SELECT relname FROM pg_class WHERE relispartition AND relkind = 'r'")]

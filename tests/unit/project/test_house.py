@@ -84,6 +84,17 @@ def test_modules_and_functions_are_short(path: Path) -> None:
         assert lines <= MAX_FUNCTION_LINES, function.name
 
 
+def test_no_name_of_a_class_stands_for_two_things() -> None:
+    """Public classes of the product have different names, so that a search finds one meaning."""
+    places: dict[str, list[str]] = {}
+    for path in MODULES:
+        if ROOT / "tests" not in path.parents:
+            for node in parsed(path).body:
+                if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                    places.setdefault(node.name, []).append(name(path))
+    assert {one: found for one, found in places.items() if len(found) > 1} == {}
+
+
 @pytest.mark.parametrize("path", [path for path in MODULES if path.name.startswith("test_")], ids=name)
 def test_every_test_states_its_promise(path: Path) -> None:
     """Every test has a docstring of one sentence."""

@@ -1,0 +1,13 @@
+"""Who makes a change of a compacted topic, for the audit record of the change on `operations`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Author:
+    """Who makes a change: `key:<id of the API key>` with the id of the request, or `cli:<user>` for a command."""
+
+    name: str
+    request_id: str | None = None
