@@ -28,6 +28,8 @@ from schemas.records.topics import TopicNames
 
 RevokeEffect: TypeAlias = Literal["revoked", "unchanged", "deleted"]
 KEPT_AFTER_END: Final = timedelta(days=90)
+# API processes read the topic every 200 ms, next to their requests.
+_KNOWN_AFTER_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,7 +224,7 @@ class KeyWriter:
         ]
 
     def _acknowledge(self, read_back_s: float) -> None:
-        self._environment.sleep(acknowledge_after_s(read_back_s))
+        self._environment.sleep(max(_KNOWN_AFTER_S, acknowledge_after_s(read_back_s)))
 
     def _now_ms(self) -> int:
         return int(self._environment.clock() * 1_000)

@@ -403,8 +403,8 @@ def test_changes_count_from_the_next_attempt(
     assert client.patch(path, {"webhook_url": f"{receiver.url}new", "secret": "new"}).status == 200
 
     before = len(receiver.requests)
-    receiver.wait_for(1, 30, lambda received: received.path == "/new")
-    assert {received.path for received in receiver.requests[before:]} == {"/new"}
+    receiver.wait_for(1, where=lambda received: received.path == "/new")
+    assert {received.path for received in receiver.requests[before:]} <= {"/new"}
     last = receiver.requests[-1]
     signature = hmac.new(b"new", last.body, "sha256").hexdigest()
     assert last.header("X-Signature") == f"sha256={signature}"

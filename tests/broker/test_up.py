@@ -13,14 +13,13 @@ from typing import Any
 import httpx
 import pytest
 
-from deploy.dev import kafka
 from deploy.dev.addresses import is_free
 from deploy.dev.broker import Broker
 from deploy.dev.log_files import MAX_LOG, previous
 from deploy.dev.state import BROKER_FOLDER
 from deploy.dev.supervisor import RoleProcess
 from tests.support.processes import is_running
-from tests.support.roles import Role, RoleStarter
+from tests.support.roles import Role, RoleStarter, free_port
 from tests.support.tools import Commands
 from tests.support.waiting import wait_until
 
@@ -54,7 +53,7 @@ def broker_pids(up: Up) -> list[int]:
 def free_ports_from(count: int) -> int:
     """Return the first of `count` free ports in a row."""
     while True:
-        first = kafka.free_port()
+        first = free_port()
         if all(is_free(first + number) for number in range(count)):
             return first
 
@@ -111,7 +110,7 @@ class Up:
 
     def receiver(self) -> tuple[Role, str]:
         """Start `signpost receiver`, and return it with its URL."""
-        port = kafka.free_port()
+        port = free_port()
         receiver = self._start(["receiver", "--port", str(port), "--secret", SECRET], {})
         wait_until(lambda: "verifies signatures" in receiver.log_text(), what="the receiver listens")
         return receiver, f"http://127.0.0.1:{port}/hook"

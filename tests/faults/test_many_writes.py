@@ -76,7 +76,7 @@ def running(writer: SubscriptionWriter) -> Iterator[SubscriptionStore]:
 @pytest.fixture
 def gate() -> Iterator[Gate]:
     """A gate that can hold the next commit of a writer of `behind_gate`."""
-    gate = Gate(Api.END_TXN, "request")
+    gate = Gate(Api.END_TXN, "request", every=True)
     yield gate
     gate.open()
 

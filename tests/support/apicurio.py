@@ -16,8 +16,9 @@ from typing import Final
 
 import pytest
 
-from deploy.dev import kafka, parent_bound
+from deploy.dev import parent_bound
 from deploy.dev.jars import cache_folder
+from tests.support.roles import free_port
 from tests.support.waiting import wait_until
 
 _VERSION: Final = "2.6.13.Final"
@@ -60,7 +61,7 @@ class Apicurio:
 def running_apicurio() -> Iterator[Apicurio]:
     """Run a registry; skip the test with the reason if this machine cannot run one."""
     folder = _program()
-    port = kafka.free_port()
+    port = free_port()
     environment = os.environ | {"QUARKUS_HTTP_HOST": "127.0.0.1", "QUARKUS_HTTP_PORT": str(port)}
     with tempfile.TemporaryFile() as log:
         process = parent_bound.start(

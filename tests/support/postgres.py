@@ -17,7 +17,8 @@ from uuid import uuid4
 
 import psycopg
 
-from deploy.dev import kafka, parent_bound
+from deploy.dev import parent_bound
+from tests.support.roles import free_port
 from tests.support.waiting import wait_until
 
 # Debian's packages keep the server's programs out of the PATH.
@@ -42,7 +43,7 @@ class PostgresServer:
         self._folder = folder
         self._data = folder / "data"
         self._as_user = _unprivileged(folder)
-        self.port = kafka.free_port()
+        self.port = free_port()
         self._process: parent_bound.ChildProcess | None = None
         self._run(
             "initdb",

@@ -216,11 +216,15 @@ class KafkaProxy:
 class Gate:
     """A rule that, once armed, holds the next frame of its kind and all frames behind it in its connection.
 
-    `on_reached` is called when a frame is held. `open(lose=True)` drops the frame.
+    `on_reached` is called when a frame is held. `open(lose=True)` drops the frame. With `every` it holds the frames of
+    all connections: a client that gets no response tries again with another connection.
     """
 
-    def __init__(self, api: Api, direction: Direction, on_reached: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, api: Api, direction: Direction, on_reached: Callable[[], None] = lambda: None, *, every: bool = False
+    ) -> None:
         self._frame = Frame(api, direction)
+        self._every = every
         self._on_reached = on_reached
         self._armed = threading.Lock()  # locked while the gate is not armed
         self._armed.acquire()
@@ -229,8 +233,11 @@ class Gate:
         self._lose = False
 
     def __call__(self, frame: Frame) -> bool:
-        if frame != self._frame or not self._armed.acquire(blocking=False):
+        is_open = self._every and self._opened.is_set()
+        if frame != self._frame or is_open or not self._armed.acquire(blocking=False):
             return True
+        if self._every:
+            self._armed.release()
         self._held.set()
         self._on_reached()
         self._opened.wait()

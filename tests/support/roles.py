@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -16,13 +17,27 @@ from urllib.parse import urlsplit
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from deploy.dev import kafka, parent_bound
+from deploy.dev import parent_bound
+from deploy.dev.addresses import is_free
 from tests.support.compiled import role_environment
 from tests.support.waiting import HANGS_S, wait_until
 
 # The setting of the address of /readyz; tests give each role its own port.
 _LISTEN = {role: f"SIGNPOST_{role.upper()}_LISTEN" for role in ("router", "deliver", "ledger", "api")}
 _LOG_LINES = 40
+# Signpost itself chooses ports from 20,000. A role listens seconds after its port was chosen, so test processes choose
+# from ranges of their own.
+_FIRST_PORT = 10_000
+_PORTS_EACH = 500
+
+
+def free_port() -> int:
+    """Return a port of 127.0.0.1 that is free and that no other test process returns."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    ports = range(_FIRST_PORT + worker * _PORTS_EACH, _FIRST_PORT + (worker + 1) * _PORTS_EACH)
+    while not is_free(port := random.choice(ports)):
+        pass
+    return port
 
 
 class Role:
@@ -44,7 +59,7 @@ class Role:
         full |= role_environment() | dict(env)
         listen = _LISTEN.get(name)
         if listen:
-            full.setdefault(listen, f"127.0.0.1:{kafka.free_port()}")
+            full.setdefault(listen, f"127.0.0.1:{free_port()}")
         log = folder / f"{name}-{len(list(folder.glob(f'{name}-*.log')))}.log"
         with log.open("wb") as output:
             process = parent_bound.start(

@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 import pytest
 
-from consumers.ledger.rows import Batch, Totals
+from consumers.ledger.rows import LedgerBatch, Totals
 from consumers.ledger.sqlite import SqliteWriter
 from producers.subscriptions.changes import Apply
 from schemas.subscriptions.rules import Draft, Given
@@ -91,7 +91,7 @@ def clients(api: ServedApi) -> Mapping[tuple[str, str], ApiClient]:
     for draft, created_at_ms in WEBHOOKS:
         api.pipeline.write(Apply(draft), now_ms=created_at_ms)
     with closing(SqliteWriter(api.database)) as ledger:
-        ledger.write(Batch([], [], [], [], {}, TOTALS, {}))
+        ledger.write(LedgerBatch([], [], [], [], [], {}, TOTALS, {}))
     return {
         (sender, customer): client_of(api.role, key_of(api.pipeline, sender, customer).text, sender)
         for sender in APIS
