@@ -76,7 +76,7 @@ def running(writer: SubscriptionWriter) -> Iterator[SubscriptionStore]:
 @pytest.fixture
 def gate() -> Iterator[Gate]:
     """A gate that can hold the next commit of a writer of `behind_gate`."""
-    gate = Gate(Api.END_TXN, "request", every=True)
+    gate = Gate(Api.END_TXN, "request")
     yield gate
     gate.open()
 
@@ -239,7 +239,7 @@ def test_requests_behind_a_write_without_response_end_with_it(behind_gate: MakeW
     (customer,) = customers(1)
     with running(behind_gate(timeout_s=4.0)) as store:
         created(store, "a", customer).result(60)
-        gate.arm()
+        gate.arm(every=True)
         held = created(store, "b", customer)
         gate.wait_reached()
         behind = created(store, "c", customer)

@@ -216,15 +216,12 @@ class KafkaProxy:
 class Gate:
     """A rule that, once armed, holds the next frame of its kind and all frames behind it in its connection.
 
-    `on_reached` is called when a frame is held. `open(lose=True)` drops the frame. With `every` it holds the frames of
-    all connections: a client that gets no response tries again with another connection.
+    `on_reached` is called when a frame is held. `open(lose=True)` drops the frame.
     """
 
-    def __init__(
-        self, api: Api, direction: Direction, on_reached: Callable[[], None] = lambda: None, *, every: bool = False
-    ) -> None:
+    def __init__(self, api: Api, direction: Direction, on_reached: Callable[[], None] = lambda: None) -> None:
         self._frame = Frame(api, direction)
-        self._every = every
+        self._every = False
         self._on_reached = on_reached
         self._armed = threading.Lock()  # locked while the gate is not armed
         self._armed.acquire()
@@ -243,8 +240,12 @@ class Gate:
         self._opened.wait()
         return not self._lose
 
-    def arm(self) -> None:
-        """Hold the next frame of its kind."""
+    def arm(self, *, every: bool = False) -> None:
+        """Hold the next frame of its kind; with `every`, hold all of them until the gate is opened.
+
+        A client that gets no response sends its request again, with another connection.
+        """
+        self._every = every
         self._armed.release()
 
     def wait_reached(self, deadline_s: float = HANGS_S) -> None:
