@@ -100,7 +100,7 @@ def count_partitions(admin: AdminClient, topics: Sequence[str], timeout_s: float
 def metadata_of(admin: AdminClient, timeout_s: float = TIMEOUT_S) -> ClusterMetadata:
     """Return the brokers and topics of the cluster; NoResponse, or NotSettled if it lists no broker.
 
-    A broker that stood still is not listed until its controller has heard from it.
+    A stalled broker is not listed until its controller has received a heartbeat.
     """
     try:
         metadata = admin.list_topics(timeout=timeout_s)

@@ -1,6 +1,6 @@
 """Responses to a request of the admin client, with a deadline.
 
-The client loses requests to a broker that stood still: their futures never end (docs/architecture/kafka-clients.md). A
+The client loses requests to a broker that was stalled: their futures never end (docs/architecture/kafka-clients.md). A
 request without a response counts as timed out after twice its timeout, and its caller requests the same again.
 """
 
@@ -19,7 +19,7 @@ V = TypeVar("V")
 class Pending(Generic[K, V]):
     """The responses to one request, by key; `read` returns the value of a response.
 
-    `timeout_s` is the timeout of the request. The client counts it twice: it finds the leaders, then it asks them.
+    `timeout_s` is the timeout of the request. The client applies it twice: to find the leaders, then to ask them.
     """
 
     def __init__(self, futures: Mapping[K, Future[Any]], read: Callable[[Any], V], timeout_s: float) -> None:

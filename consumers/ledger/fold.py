@@ -55,7 +55,8 @@ def _add_to_deliveries(
 ) -> list[tuple[str, State]]:
     """Add outcomes to their deliveries, and return subscription and state of each run that ended for the first time.
 
-    `new` and `changed` get the deliveries of the batch by job id. A job that was repeated may end again.
+    `new` and `changed` get the deliveries of the batch by job id. A repeated job can end a run twice; only the first
+    end is returned.
     """
     ends: list[tuple[str, State]] = []
     for outcome in outcomes:

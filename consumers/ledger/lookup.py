@@ -1,4 +1,4 @@
-"""Looks up those deliveries of a batch that exist already, in few of the days that are kept.
+"""Finds the deliveries of a batch that the database already has. It searches few days.
 
 PostgreSQL searches each partition of the asked days for each job, so searching all days would cost more than writing.
 """
@@ -15,9 +15,9 @@ from consumers.ledger.writer import LedgerWriter
 def look_up(writer: LedgerWriter, outcomes: Sequence[Attempt], kept: Kept) -> dict[str, Delivery]:
     """Return those of the deliveries of outcomes that exist, by job id.
 
-    A delivery is searched in the day of its event and the days next to it. A job that was repeated can have another
-    time: if a topic of events keeps the timestamps of producers, the time is when the router read the event, and a
-    killed router reads it again. A retry or a later run that is not there is searched in all days.
+    Each delivery is searched in the day of its event, the day before and the day after. The time of a repeated job can
+    differ: if the topic keeps producers' timestamps, it is the time when the router read the event. A retry or a later
+    run that is not found is searched in all days. So a job counts twice if a router repeats it more than a day later.
     """
     days: defaultdict[int, set[str]] = defaultdict(set)
     for outcome in outcomes:

@@ -73,7 +73,7 @@ class LedgerLoop:
         self._logs: Future[list[Range]] | None = None
         self._positions: dict[PartitionKey, int | None] = {}  # as the database has them
         self._read: dict[PartitionKey, int] = {}  # the next offset to read
-        self._unwritten_from: dict[PartitionKey, int] = {}  # a new database has no position, although records wait
+        self._unwritten_from: dict[PartitionKey, int] = {}  # the first offset that is not in the database
         self._unwritten = Unwritten()
         self._has_advanced = False  # `_read` is ahead of `_positions`
         self._due_s = 0.0

@@ -16,7 +16,7 @@ from consumers.ledger.database import away
 from consumers.ledger.rows import DAY_MS, Delivery, Kept, LedgerBatch
 from consumers.ledger.statements import UPSERTED, appended_rows, columns, delivery_of, on_conflict, upserted_rows
 from consumers.ledger.tables import DAILY, DELIVERIES, POSITIONS
-from consumers.ledger.writer import Overtaken
+from consumers.ledger.writer import DatabaseAway, Overtaken
 
 # Compiling a statement would cost more than executing it.
 _SESSION: Final = "SET jit = off"
@@ -60,13 +60,18 @@ class PostgresWriter:
 
     def write(self, batch: LedgerBatch) -> None:
         """Write a batch in one transaction, the positions first: their locks keep out other processes."""
-        with self._transaction() as cursor:
-            _advance(cursor, batch)
-            for table, rows in appended_rows(batch):
-                copy_rows(cursor, table, table.name, rows)
-            for table, rows in upserted_rows(batch):
-                copy_rows(cursor, table, f"stage_{table.name}", rows)
-                cursor.execute(_UPSERTS[table])
+        try:
+            with self._transaction() as cursor:
+                _advance(cursor, batch)
+                for table, rows in appended_rows(batch):
+                    copy_rows(cursor, table, table.name, rows)
+                for table, rows in upserted_rows(batch):
+                    copy_rows(cursor, table, f"stage_{table.name}", rows)
+                    cursor.execute(_UPSERTS[table])
+        except DatabaseAway as error:
+            if isinstance(error.__cause__, psycopg.errors.UniqueViolation):
+                raise Overtaken("another process has written a delivery of this batch") from error
+            raise
 
     def keep(self, kept: Kept) -> bool:
         """Create the partitions of all days to keep, and drop older ones."""
@@ -103,8 +108,6 @@ class PostgresWriter:
                 self._connection = _connect(self._url)
             with self._connection.transaction(), self._connection.cursor(binary=True) as cursor:
                 yield cursor
-        except psycopg.errors.UniqueViolation as error:
-            raise Overtaken("another process has written a delivery of this batch") from error
         except psycopg.Error as error:
             if self._connection is not None and self._connection.broken:
                 self._connection.close()

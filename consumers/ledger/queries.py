@@ -3,7 +3,7 @@
 Each query names an id and, except for the totals, a period of time: it reads an index, and only the partitions of that
 period. A test reads the plan of each one. No query counts rows.
 
-A statement is made once for each form of a query: making one of four states takes longer than executing it.
+Each form of a statement is built once: building one for four states takes longer than executing it.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ def _deliveries(names: frozenset[str], states: tuple[State, ...] | None) -> Stat
     table = DELIVERIES
     columns: dict[str, ColumnElement[str]] = {name: table.c[name] for name in _IDS if name in names}
     if "event_id" in names:
-        # A database without statistics would prefer the index of customers, and read all their deliveries.
+        # `|| ''` excludes the index by customer. Without statistics the planner would choose it, and read them all.
         columns |= {name: column.concat("") for name, column in columns.items() if name != "event_id"}
     conditions = [column == _parameter(name, TEXT) for name, column in columns.items()]
     conditions.append(_within(table.c.appended_at_ms))

@@ -105,7 +105,9 @@ class LedgerReads:
 
 
 def _next_days(days: int | None, rows: int, wanted: int) -> int | None:
-    """Return how many days to read next, None for all: twice as many as the missing rows take at the pace of the last.
+    """Return the days of the next window, None for the rest of the period.
+
+    The window is twice what the missing rows need if each day has as many rows as those of the last window.
 
     Most pages are full after the newest day. PostgreSQL takes longer to plan a query over 30 partitions than to execute
     it, but two such queries take longer than one.

@@ -26,7 +26,7 @@ _MAX_RUN: Final = 62
 class Attempt(NamedTuple):
     """One outcome: an attempt, or the end of a job without one. The body is in `jobs.0s`, at the job's place.
 
-    `appended_at_ms` is that of its delivery, in Unix ms: together with the job id the key by which attempts are found.
+    `appended_at_ms` is the time of the delivery's row, in Unix ms. Attempts are found by it and the job id.
     """
 
     recorded_at_ms: int
@@ -165,7 +165,7 @@ class Rollup:
 
 @dataclass(slots=True)
 class Totals:
-    """What a batch adds to the totals of a subscription, which stay for ever, and its latest attempt."""
+    """What a batch adds to the totals of a subscription, which never expire, and its latest attempt."""
 
     customer_id: str
     sender: str

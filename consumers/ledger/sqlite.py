@@ -26,6 +26,7 @@ from consumers.ledger.writer import Overtaken
 
 # A slice of old rows takes a few milliseconds. Between two slices the ledger writes what has arrived.
 _SLICE: Final = 2_000
+_DUPLICATES: Final = frozenset({sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY, sqlite3.SQLITE_CONSTRAINT_UNIQUE})
 _PAGES: Final = 500
 INSERTS: Final = {
     table: f"INSERT INTO {table.name} ({columns(table)}) VALUES ({', '.join('?' * len(columns_of(table)))})"
@@ -121,6 +122,8 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except sqlite3.IntegrityError as error:
+        if error.sqlite_errorcode not in _DUPLICATES:
+            raise away(error) from error
         raise Overtaken("another process has written a delivery of this batch") from error
     except sqlite3.Error as error:
         raise away(error) from error

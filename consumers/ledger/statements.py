@@ -25,7 +25,7 @@ def columns(table: Table) -> str:
 def on_conflict(table: Table) -> str:
     """Return what happens to a row that exists: numbers are added; a delivery keeps its event and subscription.
 
-    SQLite writes each index again that has one of the named columns, also if the value is the same.
+    SQLite rewrites an index if the statement names one of its columns, even if the value is the same.
     """
     key = [column.name for column in table.primary_key.columns]
     fixed = {*key, *_OF_EVENT} if table is DELIVERIES else set(key)

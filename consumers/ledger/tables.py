@@ -17,7 +17,7 @@ from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData
 from consumers.ledger.rows import BUCKETS
 
 METADATA: Final = MetaData()
-# PostgreSQL compares bytes then, as SQLite does. By the rules of a language each comparison costs many times as much.
+# PostgreSQL then compares bytes, as SQLite does. The collation of a language compares more slowly.
 TEXT: Final = Text().with_variant(Text(collation="C"), "postgresql")
 # The column with the time in Unix ms by which each table is partitioned.
 DAILY: Final = {

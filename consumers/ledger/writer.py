@@ -15,7 +15,7 @@ class DatabaseAway(Unavailable):
 
 
 class Overtaken(Unavailable):
-    """Another process has advanced a position meanwhile: it owns the partition now. Nothing was written."""
+    """Another process has advanced a position, or added a delivery of the batch. Nothing was written."""
 
 
 class LedgerWriter(Protocol):

@@ -118,7 +118,7 @@ class Commits:
             self.make_room()
 
     def leave(self, may_commit: bool) -> None:
-        """Commit within about a second if possible, then forget everything: the next owner routes the rest again."""
+        """Flush for a second, commit for at most 10 s, then forget everything: the next owner routes the rest again."""
         positions = (self._in_flight.positions if self._in_flight else {}) | self._new.positions
         may_commit = may_commit and bool(positions) and self._output.failure is None
         # The flush may report a failure.

@@ -1,4 +1,4 @@
-"""Who runs a command, for the audit records of its changes."""
+"""The author of changes by commands, for their audit records."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ class Broker:
         return self._own().log_tail()
 
     def limit_log(self) -> None:
-        """Bound the log of a broker that was started here, or do nothing for a given one. Call it again and again."""
+        """Bound the log of a broker that was started here, or do nothing for a given one. Call it periodically."""
         if self.node:
             self.node.limit_log()
 

@@ -141,7 +141,7 @@ class JvmBroker(LocalBroker):
         return "\n".join(self._log_text().splitlines()[-_LOG_LINES:])
 
     def limit_log(self, max_bytes: int = MAX_LOG) -> None:
-        """Move what the JVM has logged to `kafka.log.1` if it is more than `max_bytes`. Call it again and again."""
+        """Move what the JVM has logged to `kafka.log.1` if it is more than `max_bytes`. Call it periodically."""
         if rotate(self.data / _LOG, max_bytes):
             self._log_begins = 0
 

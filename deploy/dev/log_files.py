@@ -1,4 +1,4 @@
-"""Bounds the log files of programs that run for long: the roles, and Kafka in a JVM."""
+"""Bounds the log files of long-running programs: the roles, and Kafka in a JVM."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ def unknown_webhook() -> Refusal:
 
 
 def unknown_path(paths: str) -> Refusal:
-    """Return the refusal of a path that the API does not have; `paths` says what its paths look like."""
+    """Return the refusal of a path that the API does not have; `paths` describes its paths."""
     return Refusal("not_found", f"there is nothing at this path; {paths}")
 
 

@@ -1,4 +1,4 @@
-"""Who makes a change of a compacted topic, for the audit record of the change on `operations`."""
+"""The author of a change, for its audit record on `operations`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the writers of compacted topics need from outside: clock, sleep and randomness. Tests replace them."""
+"""Clock, sleep and randomness for the writers of compacted topics. Tests replace them."""
 
 from __future__ import annotations
 

@@ -189,8 +189,14 @@ class CompactedLog(Generic[T]):
             self._admin.list_topics(self.topic, timeout=_RESPONSE_S)
 
     def _take_all(self, messages: Iterable[Message]) -> None:
+        failed: Unavailable | None = None
         for message in messages:
-            self._take(message)
+            try:
+                self._take(message)
+            except Unavailable as error:  # the positions pass this message: those behind it have to be taken now
+                failed = error
+        if failed is not None:
+            raise failed
 
     def _take(self, message: Message) -> None:
         partition, offset = message.partition(), message.offset()

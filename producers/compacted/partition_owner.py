@@ -4,13 +4,15 @@ Each partition has a transactional id. A writer that initializes this id fences 
 partition to its end, decides, writes and commits. As long as nobody fences it, its log has every record of the
 partition, so the next write needs no second initialization.
 
-A write goes through the steps `_TakingOver`, `_Reading`, `_Committing`, `_Reading`. No step blocks, so a partition
+A write goes through the steps `_TakingOver`, `_Reading`, `_Committing`, `_Reading`. If an owned partition needs no
+record, its end is looked up and read before that is the result. No step blocks, so a partition
 whose leader does not respond delays no other one.
 """
 
 from __future__ import annotations
 
 import logging
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -25,6 +27,8 @@ _CALL_S: Final = 10.0
 _WAIT_S: Final = 0.05
 _BACKOFF_S: Final = (0.02, 0.2)
 _MAX_CALLS: Final = 32  # at the same time; each waits for the broker
+# A call has several requests of `_CALL_S` each. One that takes longer than all of them together never returns.
+_ABANDON_S: Final = 4 * _CALL_S
 _TUNING: Final[dict[str, str | int]] = {"linger.ms": 0, "compression.type": "lz4"}
 _OWN: Final[dict[str, str | int | bool]] = {
     "acks": "all",
@@ -87,6 +91,15 @@ class _TakingOver:
     """A thread fences the previous writer; the result is the producer and the end of the partition."""
 
     call: Future[tuple[Producer, int]]
+    since_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class _LookingUp:
+    """A thread requests the end of the partition, for a decision that writes nothing."""
+
+    call: Future[int]
+    since_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +116,10 @@ class _Committing:
     """A thread writes the records; the result is their offsets."""
 
     call: Future[list[int]]
+    since_s: float
 
 
-_Step: TypeAlias = _Waiting | _TakingOver | _Reading | _Committing
+_Step: TypeAlias = _Waiting | _TakingOver | _LookingUp | _Reading | _Committing
 
 
 @dataclass(slots=True)
@@ -116,13 +130,14 @@ class _UnderWay:
     deadline_s: float
     step: _Step
     read_s: float = 0.0  # how long the last reading took
+    is_current: bool = False  # the log has read up to an end that was requested after the write had begun
 
 
 class PartitionOwner:
     """Writes to the partitions of a topic that `log` reads. No write waits for another partition.
 
-    `transactional_id` returns the id of a partition. A write is repeated for `timeout_s` before Unavailable. One thread
-    uses the owner. Calls that block run in threads of its own.
+    `transactional_id` returns the id of a partition. A write is retried for `timeout_s`; then it ends with NoResponse.
+    One thread uses the owner. Calls that block run in threads of its own.
     """
 
     def __init__(
@@ -189,7 +204,9 @@ class PartitionOwner:
 
     def _read(self, wait_s: float) -> None:
         steps = [write.step for write in self._under_way.values()]
-        calls: list[Future[Any]] = [step.call for step in steps if isinstance(step, _TakingOver | _Committing)]
+        calls: list[Future[Any]] = [
+            step.call for step in steps if isinstance(step, _TakingOver | _LookingUp | _Committing)
+        ]
         if calls and not any(isinstance(step, _Reading) for step in steps):
             wait(calls, wait_s, FIRST_COMPLETED)
             wait_s = 0.0
@@ -216,10 +233,18 @@ class PartitionOwner:
                 write.step = following
         except (KafkaException, Unavailable) as error:
             return self._try_again(partition, write, error)
-        if isinstance(write.step, _Reading) and self._monotonic() > write.step.since_s + self._timeout_s:
-            late = NoResponse(f"it could not be read to its end within {self._timeout_s:g} s")
-            return self._try_again(partition, write, late)
-        return None
+        match write.step:
+            case _Waiting():
+                return None
+            case _Reading(_, since_s):
+                limit_s, what = self._timeout_s, "it could not be read to its end"
+            case _TakingOver(_, since_s) | _LookingUp(_, since_s) | _Committing(_, since_s):
+                limit_s, what = _ABANDON_S, "a call of the client has not returned"
+            case _ as never:
+                assert_never(never)
+        if self._monotonic() <= since_s + limit_s:
+            return None
+        return self._try_again(partition, write, NoResponse(f"{what} within {limit_s:g} s"))
 
     def _waits(self, partition: int, step: _Step) -> bool:
         match step:
@@ -227,7 +252,7 @@ class PartitionOwner:
                 return self._monotonic() < not_before_s
             case _Reading(end):
                 return not self._log.has_read(partition, end)
-            case _TakingOver() | _Committing():
+            case _TakingOver() | _LookingUp() | _Committing():
                 return not step.call.done()
             case _ as never:
                 assert_never(never)
@@ -239,10 +264,14 @@ class PartitionOwner:
             case _Waiting():
                 if partition in self._producers:
                     return _Reading(0, now_s, is_written=False)  # the log has all records
-                return _TakingOver(self._calls.submit(self._take_over, partition, write.deadline_s))
+                return _TakingOver(self._calls.submit(self._take_over, partition, write.deadline_s), now_s)
             case _TakingOver(taken_over):
                 self._producers[partition], end = taken_over.result()
+                write.is_current = True
                 return _Reading(end, now_s, is_written=False)
+            case _LookingUp(looked_up):
+                write.is_current = True
+                return _Reading(looked_up.result(), now_s, is_written=False)
             case _Reading(_, since_s, is_written):
                 write.read_s = now_s - since_s
                 return write.read_s if is_written else self._decide(partition, write)
@@ -252,17 +281,25 @@ class PartitionOwner:
                 assert_never(never)
 
     def _decide(self, partition: int, write: _UnderWay) -> _Step | Ended:
+        failed: Exception | None = None
+        decided = Write([])
         try:
             decided = write.decide()
         except Exception as error:  # a repetition would not help
-            return error
-        if not decided.records:
-            return write.read_s
-        return _Committing(self._calls.submit(self._commit, self._producers[partition], partition, decided))
+            failed = error
+        now_s = self._monotonic()
+        if decided.records:
+            return _Committing(self._calls.submit(self._commit, self._producers[partition], partition, decided), now_s)
+        if not write.is_current:
+            # A commit would show that another writer owns the partition. Without one, its records may be unread.
+            return _LookingUp(self._calls.submit(self._log.high_watermark, partition), now_s)
+        return failed or write.read_s
 
     def _try_again(self, partition: int, write: _UnderWay, error: KafkaException | Unavailable) -> Unavailable | None:
         """Let a write start again after a backoff; return its error if that is hopeless, or there is no time left."""
         self._drop(partition)
+        self._calls.submit(_release, error)
+        write.is_current = False
         if cause_of(error).code() in _HOPELESS:
             return self._unconfirmed(error, Unavailable)
         now_s = self._monotonic()
@@ -327,7 +364,7 @@ class PartitionOwner:
         # sometimes not enough.
         producer.list_topics(timeout=call_s)
         producer.init_transactions(call_s)
-        # Behind the last stable offset, an open transaction of a dead process hides what a later owner committed.
+        # Not the last stable offset: what a later owner committed may lie behind an open transaction of a dead process.
         return producer, self._log.high_watermark(partition)
 
 
@@ -339,3 +376,10 @@ def cause_of(error: KafkaException | Unavailable) -> KafkaError:
 
 def _closed(_: Producer) -> None:
     """Close a producer, by dropping the last reference to it."""
+
+
+def _release(error: BaseException | None) -> None:
+    """Drop what the frames of a failed call refer to. Their producer would live until the next garbage collection."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__

@@ -12,7 +12,7 @@ from schemas.subscriptions.subscription import Subscription
 
 # All other effects are changes.
 _KINDS: Final[dict[Effect, OperationKind]] = {"created": "subscription_created", "deleted": "subscription_deleted"}
-# What changes by commands whose results name no fields.
+# The changed fields of effects whose results name none.
 _CHANGED: Final[dict[Effect, tuple[str, ...]]] = {
     "paused": ("paused",),
     "resumed": ("paused",),

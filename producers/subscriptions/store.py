@@ -29,7 +29,7 @@ _CATCHING_UP_S: Final = 0.005  # a request waits
 # End offsets are requested at least this often: an idle topic does not show that its broker is away.
 _CHECK_S: Final = 2.0
 _RETRY_S: Final = 0.2
-# From the request for the end offsets until they are read: as long as the client needs to give up a lost request.
+# From the request for the end offsets until they are read.
 _CATCH_UP_S: Final = 15.0
 # A check that fails takes 15 s, and the one before it may have ended 2 s earlier.
 _STALE_S: Final = 20.0
@@ -47,7 +47,7 @@ class Committed(NamedTuple):
 class _Request:
     command: AuthoredCommand
     done: Future[Committed] = field(default_factory=Future)
-    partition: int | None = None  # that it waits for
+    partition: int | None = None  # None until it has been looked up
 
     @property
     def id(self) -> str:
@@ -56,7 +56,7 @@ class _Request:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _CatchUp:
-    """A reading up to the ends of all partitions, which were requested after the `barriers` had come."""
+    """A reading of all partitions up to their ends. The ends were requested after the barriers had been submitted."""
 
     barriers: Sequence[Future[None]]
     ends: Future[dict[int, int]]
@@ -97,6 +97,7 @@ class SubscriptionStore:
     def close(self) -> None:
         """Write what waits, and end the thread."""
         self._worker.join()
+        self._fail_all(Unavailable("this process stops"))
         self._ends.shutdown(wait=False, cancel_futures=True)
         self._writer.close()
 
@@ -151,16 +152,25 @@ class SubscriptionStore:
         try:
             self._begin_batches()
             ended = self._writer.turn(_FOLLOW_S if self._catch_up is None else _CATCHING_UP_S)
+            errors = [error for batch in ended if (error := self._answer(batch)) is not None]
+            if errors:
+                raise errors[0]
+            self._end_catching_up()
         except Unavailable:
             raise
         except BaseException as error:
-            for requests in self._writing.values():
-                _fail(requests, error)
-            self._writing.clear()
+            self._fail_all(error)
             raise
-        for batch in ended:
-            self._answer(batch)
-        self._end_catching_up()
+
+    def _fail_all(self, error: BaseException) -> None:
+        """Answer everyone who waits: the thread ends."""
+        for requests in self._writing.values():
+            _fail(requests, error)
+        self._writing.clear()
+        _fail_waiting([self._waiting.popleft() for _ in range(len(self._waiting))], error)
+        barriers = [self._barriers.popleft() for _ in range(len(self._barriers))]
+        _fail_barriers([*barriers, *(self._catch_up.barriers if self._catch_up else ())], error)
+        self._catch_up = None
 
     def _begin_to_catch_up(self) -> None:
         """Request the end offsets for a check, or for the barriers that wait. Later ones wait for the next request."""
@@ -213,10 +223,13 @@ class SubscriptionStore:
                 batch = batches.setdefault(partition, [])
                 (left if partition in self._writing or len(batch) >= _MAX_BATCH else batch).append(request)
         self._waiting.extendleft(reversed(left))
+        begun: dict[int, list[_Request]] = {}
         for partition, batch in batches.items():
             if running := [request for request in batch if request.done.set_running_or_notify_cancel()]:
-                self._writing[partition] = running
-                self._writer.begin_each(partition, [request.command for request in running])
+                begun[partition] = running
+        self._writing |= begun
+        for partition, running in begun.items():
+            self._writer.begin_each(partition, [request.command for request in running])
 
     def _is_placed(self, request: _Request) -> bool:
         """Return whether a request has a partition, which is looked up unless a batch of that one is under way."""
@@ -229,7 +242,8 @@ class SubscriptionStore:
             return False
         return True
 
-    def _answer(self, ended: EndedCommands) -> None:
+    def _answer(self, ended: EndedCommands) -> Exception | None:
+        """Answer the requests of a batch; return an error that is none of theirs."""
         for request, result in zip(self._writing.pop(ended.partition), ended.results, strict=True):
             if isinstance(result, Result):
                 request.done.set_result(Committed(result, ended.acknowledge_after_s))
@@ -240,10 +254,11 @@ class SubscriptionStore:
                 self._refuse_waiting(ended.partition)
                 break
             if isinstance(result, Exception) and not isinstance(result, SignpostError):
-                raise result
+                return result
+        return None
 
     def _refuse_waiting(self, partition: int) -> None:
-        """Answer the requests that wait for a partition that does not respond: their clients know best what to do."""
+        """Fail the requests that wait for a partition without responses. Their clients may repeat them."""
         waiting = [self._waiting.popleft() for _ in range(len(self._waiting))]
         self._waiting.extendleft(request for request in reversed(waiting) if request.partition != partition)
         refused = [request for request in waiting if request.partition == partition]
@@ -267,7 +282,7 @@ class SubscriptionStore:
         self._on_waiting(self._reason)
 
     def _on_unavailable(self, error: Unavailable) -> None:
-        """Answer the requests that wait while the topic cannot be read: their clients know best what to do."""
+        """Fail the requests that wait while the topic cannot be read. Their clients may repeat them."""
         self._on_disconnected(error)
         _fail_barriers([self._barriers.popleft() for _ in range(len(self._barriers))], error)
         _fail_waiting([self._waiting.popleft() for _ in range(len(self._waiting))], error)
@@ -278,11 +293,11 @@ def _fail(requests: Sequence[_Request], error: BaseException) -> None:
         request.done.set_exception(error)
 
 
-def _fail_waiting(requests: Sequence[_Request], error: SignpostError) -> None:
+def _fail_waiting(requests: Sequence[_Request], error: BaseException) -> None:
     _fail([request for request in requests if request.done.set_running_or_notify_cancel()], error)
 
 
-def _fail_barriers(barriers: Sequence[Future[None]], error: Unavailable) -> None:
+def _fail_barriers(barriers: Sequence[Future[None]], error: BaseException) -> None:
     for barrier in barriers:
         if barrier.set_running_or_notify_cancel():
             barrier.set_exception(error)

@@ -161,8 +161,8 @@ OPERATIONS: Final[Mapping[str, Meaning]] = {
     "api_key_created": Meaning("a command created the API key `key_id`", _AUDIT),
     "api_key_revoked": Meaning("a command revoked the API key `key_id`", _AUDIT),
     "api_key_deleted": Meaning(
-        "a command deleted the record of the API key `key_id`: it ended 90 days ago, or could not be read when it was "
-        "revoked",
+        "a command deleted the record of the API key `key_id`: it ended more than 90 days ago, or could not be read "
+        "when it was revoked",
         _AUDIT,
     ),
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from contextlib import contextmanager
+from threading import Event
 from typing import Any
 
 import pytest
@@ -30,7 +31,7 @@ from schemas.records.health import Operation, decode_operation
 from schemas.records.partitioner import partition_of
 from schemas.records.topics import TopicNames
 from schemas.subscriptions.changes import Changes
-from tests.support.proxy import Api, Gate, KafkaProxy
+from tests.support.proxy import Api, Frame, Gate, KafkaProxy
 from tests.support.subscriptions import PARTITIONS, MakeWriter, draft, kafka_of, making_writers, present, write_each
 from tests.support.topics import read_topic
 from tests.support.waiting import wait_until
@@ -232,6 +233,52 @@ def test_partition_whose_commit_hangs_delays_no_other(behind_gate: MakeWriter, g
         assert both[held].result(60).result.effect == "created"
         found = {subscription.id for customer in (one, other) for subscription in store.of_customer("zenoo", customer)}
         assert found == {f"{one}-1", f"{one}-2", f"{other}-1", f"{other}-2", f"{free}-3"}
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_error_of_the_program_answers_everyone(make_writer: MakeWriter, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error that nobody expects ends the thread. Neither a change nor a reader waits for it any longer."""
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("broken")
+
+    writer = make_writer()
+    monkeypatch.setattr(writer, "begin_each", broken)
+    store = SubscriptionStore(writer)
+    changes = [created(store, id_, customer) for customer in customers(2) for id_ in (customer, customer)]
+    caught_up = store.caught_up()
+    store.start()
+    store._worker.join(60)
+
+    assert not store.is_alive
+    assert {str(one.exception(0)) for one in (*changes, caught_up)} == {"broken"}
+
+
+def test_result_without_a_record_is_current(broker: Broker, names: TopicNames, make_writer: MakeWriter) -> None:
+    """A change that seems to change nothing is decided by what other processes have written meanwhile."""
+    gate = Gate(Api.FETCH, "response")
+    asked = Event()
+
+    def rule(frame: Frame) -> bool:
+        if frame == Frame(Api.LIST_OFFSETS, "request"):
+            asked.set()
+        return gate(frame)
+
+    with (
+        KafkaProxy(broker.bootstrap_servers) as proxy,
+        making_writers(kafka_of(proxy.bootstrap_servers), names) as make,
+        running(make()) as store,
+    ):
+        created(store, "a", "acme").result(60)
+        proxy.rule = rule
+        gate.arm(every=True)
+        gate.wait_reached()
+        make_writer().write([Pause("a")], AUTHOR)
+        asked.clear()
+        resumed = store.submit(AuthoredCommand(Resume("a"), AUTHOR))
+        wait_until(lambda: resumed.done() or asked.is_set(), what="the change is answered, or the end is requested")
+        gate.open()
+        assert resumed.result(60).result.effect == "resumed"
 
 
 def test_requests_behind_a_write_without_response_end_with_it(behind_gate: MakeWriter, gate: Gate) -> None:

@@ -9,6 +9,9 @@ revision = "0002"
 down_revision = "0001"
 
 
+TEXT = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
+
+
 def upgrade() -> None:
     """Add the column, which is null in all present rows."""
-    op.add_column("operations", sa.Column("key_id", sa.Text, nullable=True))
+    op.add_column("operations", sa.Column("key_id", TEXT, nullable=True))
