@@ -197,11 +197,10 @@ class Kept(NamedTuple):
         """Return the time of a row; None if the row is too old."""
         return None if at_ms < self.begin_ms else min(at_ms, self.end_ms - 1)
 
-    def around(self, day: int) -> Kept:
-        """Return those of the times that belong to a day, the day before or the day after. Days count from 1970."""
-        last = self.end_ms // DAY_MS - 1
-        begin = min(day, last) - 1
-        return Kept(max(self.begin_ms, begin * DAY_MS), min(self.end_ms, (begin + 3) * DAY_MS))
+    def around(self, day: int, near: int) -> Kept:
+        """Return those of the times that belong to a day or are at most `near` days from it. Days count from 1970."""
+        day = min(day, self.end_ms // DAY_MS - 1)
+        return Kept(max(self.begin_ms, (day - near) * DAY_MS), min(self.end_ms, (day + 1 + near) * DAY_MS))
 
 
 class Advance(NamedTuple):

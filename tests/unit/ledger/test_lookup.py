@@ -34,17 +34,17 @@ def asked(*outcomes: Attempt) -> list[tuple[set[str], range]]:
 
 
 def test_first_attempts_are_searched_around_the_day_of_their_event() -> None:
-    """Each job is searched in three days, jobs of the same day by one query."""
+    """Each job is searched in the days near its event, jobs of the same day by one query."""
     assert asked(
         outcome(job_id="a"), outcome(job_id="b"), outcome(job_id="c", appended_at_ms=NOW_MS - 10 * DAY_MS)
-    ) == [({"a", "b"}, range(-1, 2)), ({"c"}, range(-11, -8))]
+    ) == [({"a", "b"}, range(-3, 3)), ({"c"}, range(-13, -6))]
 
 
 def test_days_that_are_not_kept_are_not_searched() -> None:
     """Events that are older than the retention have no rows; a time in the future is that of the last days."""
     assert asked(outcome(appended_at_ms=NOW_MS - 40 * DAY_MS)) == []
-    assert asked(outcome(appended_at_ms=NOW_MS - 30 * DAY_MS)) == [({"job-1"}, range(-30, -28))]
-    assert asked(outcome(appended_at_ms=NOW_MS + 400 * DAY_MS)) == [({"job-1"}, range(1, 3))]
+    assert asked(outcome(appended_at_ms=NOW_MS - 30 * DAY_MS)) == [({"job-1"}, range(-30, -26))]
+    assert asked(outcome(appended_at_ms=NOW_MS + 400 * DAY_MS)) == [({"job-1"}, range(-1, 3))]
 
 
 @pytest.mark.parametrize("later", [{"attempt": 2}, {"run": 1}])
@@ -52,15 +52,15 @@ def test_later_attempts_are_searched_in_all_days_if_they_are_not_near(later: dic
     """A retry or a later run has a row, unless its first attempt is in the same batch."""
     everywhere = range(-30, 3)
 
-    assert asked(outcome(**later)) == [({"job-1"}, range(-1, 2)), ({"job-1"}, everywhere)]
-    assert asked(retry(), outcome(**later)) == [({"job-1"}, range(-1, 2))]
+    assert asked(outcome(**later)) == [({"job-1"}, range(-3, 3)), ({"job-1"}, everywhere)]
+    assert asked(retry(), outcome(**later)) == [({"job-1"}, range(-3, 3))]
 
 
 @pytest.mark.parametrize(
     ("repeated", "appended_at_ms"),
     [
-        ({}, NOW_MS - DAY_MS),
-        ({}, NOW_MS + DAY_MS),
+        ({}, NOW_MS - 3 * DAY_MS),
+        ({}, NOW_MS + 2 * DAY_MS),
         ({"attempt": 2}, NOW_MS - 20 * DAY_MS),
         ({"attempt": 2}, NOW_MS + 2 * DAY_MS),
     ],
