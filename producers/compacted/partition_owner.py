@@ -12,7 +12,6 @@ whose leader does not respond delays no other one.
 from __future__ import annotations
 
 import logging
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -298,7 +297,6 @@ class PartitionOwner:
     def _try_again(self, partition: int, write: _UnderWay, error: KafkaException | Unavailable) -> Unavailable | None:
         """Let a write start again after a backoff; return its error if that is hopeless, or there is no time left."""
         self._drop(partition)
-        self._calls.submit(_release, error)
         write.is_current = False
         if cause_of(error).code() in _HOPELESS:
             return self._unconfirmed(error, Unavailable)
@@ -376,10 +374,3 @@ def cause_of(error: KafkaException | Unavailable) -> KafkaError:
 
 def _closed(_: Producer) -> None:
     """Close a producer, by dropping the last reference to it."""
-
-
-def _release(error: BaseException | None) -> None:
-    """Drop what the frames of a failed call refer to. Their producer would live until the next garbage collection."""
-    while error is not None:
-        traceback.clear_frames(error.__traceback__)
-        error = error.__cause__ or error.__context__
