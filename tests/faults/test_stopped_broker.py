@@ -20,6 +20,7 @@ pytestmark = pytest.mark.promise(1)
 SESSION_S = 9.0
 
 
+@pytest.mark.long
 def test_roles_continue_after_their_broker_stood_still(
     own_broker: Broker, prefix: str, start_role: RoleStarter, tmp_path: Path
 ) -> None:
