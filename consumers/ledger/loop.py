@@ -22,7 +22,7 @@ from consumers.kafka.topic_reader import Range, TopicReader
 from consumers.kafka.waiting_records import WaitingRecords
 from consumers.ledger.fold import fold
 from consumers.ledger.records import readers_of
-from consumers.ledger.rows import DAY_MS, Advance, Kept, Unwritten
+from consumers.ledger.rows import Advance, Kept, Unwritten
 from consumers.ledger.source import LedgerSource, start_of
 from consumers.ledger.writer import DatabaseAway, LedgerWriter, Overtaken
 from consumers.service.metrics import LedgerMetrics
@@ -240,7 +240,7 @@ class LedgerLoop:
         self._metrics.set_waiting_for_broker(self._connectivity.disconnected is not None)
         self._metrics.set_waiting_for_database(self._database_error is not None)
         unwritten_from = self._read | {key: offset for key, offset in self._positions.items() if offset is not None}
-        self._metrics.set_days_ahead(max(0.0, (self._prepared_until_ms - self._now_ms()) / DAY_MS))
+        self._metrics.set_prepared(max(0, self._prepared_until_ms - self._now_ms()) / 1_000)
         self._waiting.turn(now_s, unwritten_from)
         self._metrics.set_lag(self._waiting.by_topic(unwritten_from))
         oldest_ms = min((one.attempt.recorded_at_ms for one in self._unwritten.outcomes[:1]), default=None)
