@@ -243,5 +243,6 @@ class LedgerLoop:
         self._metrics.set_prepared(max(0, self._prepared_until_ms - self._now_ms()) / 1_000)
         self._waiting.turn(now_s, unwritten_from)
         self._metrics.set_lag(self._waiting.by_topic(unwritten_from))
+        self._metrics.set_unread_age(self._waiting.ages_by_topic(unwritten_from))
         oldest_ms = min((one.attempt.recorded_at_ms for one in self._unwritten.outcomes[:1]), default=None)
         self._metrics.set_lag_seconds(0.0 if oldest_ms is None else max(0, self._now_ms() - oldest_ms) / 1_000)
