@@ -179,7 +179,7 @@ class WaitingRecords:
 def look(
     reader: TopicReader, starts: Mapping[PartitionKey, int], fast: Collection[PartitionKey], room: int
 ) -> dict[PartitionKey, Known]:
-    """Read up to `room` offsets from these starts on, the shortest parts first; of `fast` partitions a sample. Blocks."""
+    """Read up to `room` offsets from these starts on, shortest parts first; of `fast` partitions a sample. Blocks."""
     logs = {log.key: log for log in reader.ranges(starts)}
     # Records of open transactions wait as well. They cannot be read yet.
     ends = {log.key: log.end for log in reader.ranges(starts, isolation=IsolationLevel.READ_UNCOMMITTED)}

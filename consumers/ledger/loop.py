@@ -99,7 +99,10 @@ class LedgerLoop:
                 self._turn()
             if self._has_advanced and self._source.assignment == self._assignment:
                 self._write(self._now_s())
-            return not self._has_advanced
+            complete = not self._has_advanced
+            log = _log.info if complete else _log.warning
+            log("ledger.drained", complete=complete, unwritten=self._unwritten.size)
+            return complete
         finally:
             self._source.close(CLOSE_S)
             self._writer.close()

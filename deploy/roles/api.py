@@ -25,6 +25,7 @@ from consumers.delivery.inline_deliveries import InlineDeliveries
 from consumers.kafka.append_log import AppendLog
 from consumers.ledger.reads import LedgerReads
 from consumers.service.exposition import Exposition
+from consumers.service.log_sampling import SuccessSampler
 from consumers.service.metrics import ApiMetrics
 from consumers.service.startup import await_topics
 from deploy.config.drain import longest_timeout
@@ -99,6 +100,8 @@ class ApiRole:
             self._close()
         if self.failure is not None:
             _log.error("api.ended", error=self.failure)
+        else:
+            _log.info("api.drained", complete=True)
         return self.failure is None
 
     def _start(self, stopping: Callable[[], bool]) -> None:
@@ -161,6 +164,7 @@ class ApiRole:
             deliveries=GatheredTotals(self.ledger.totals, executor),
             tests=GuardedTests(self.tests),
             metrics=self.metrics,
+            sampler=SuccessSampler(settings.log_successes_per_second),
             senders=senders_of(settings),
             urls=egress_policy_of(settings),
             bounds=Bounds(longest_timeout(settings), datetime.now(UTC)),
