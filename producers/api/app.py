@@ -59,7 +59,7 @@ def app_of(
 
     `clock` is in Unix seconds. `new_id` returns a new UUID in its canonical form, for webhooks, requests and events.
     """
-    gateway = Gateway(keys, metrics, sampler, new_id, monotonic, body_timeout_s)
+    gateway = Gateway(keys, metrics, sampler=sampler, new_id=new_id, monotonic=monotonic, body_timeout_s=body_timeout_s)
     flavours: list[tuple[Flavour, Callable[[Webhooks, Rules], Routes]]] = [
         (ONBOARDING, lambda webhooks, rules: OnboardingApi(webhooks, rules, tests, clock, new_id).routes),
         (DILIGENT, lambda webhooks, rules: DiligentApi(webhooks, rules, new_id).routes),

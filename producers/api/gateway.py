@@ -83,6 +83,7 @@ class Gateway:
         self,
         keys: Keys,
         metrics: ApiMetrics,
+        *,
         sampler: SuccessSampler,
         new_id: Callable[[], str],
         monotonic: Callable[[], float],
