@@ -10,7 +10,6 @@ them.
 from __future__ import annotations
 
 import platform
-import time
 from collections.abc import Collection, Iterable, Mapping
 from importlib.metadata import version
 from typing import Final, Literal, Protocol, TypeAlias
@@ -52,7 +51,7 @@ class RoleMetrics:
         build = Gauge(specs.BUILD_INFO, self.registry)
         compiled = "yes" if is_compiled() else "no"
         build.set((role, version("kafka-signpost"), platform.python_version(), libversion()[0], compiled), 1)
-        Gauge(specs.ROLE_START, self.registry).set((), time.time())
+        self._role_start = Gauge(specs.ROLE_START, self.registry)
         self._waiting_for_broker = Gauge(specs.WAITING_FOR_BROKER, self.registry)
         self._lag = Gauge(specs.CONSUMER_LAG, self.registry)
         self._unread_age = Gauge(specs.UNREAD_AGE, self.registry)
@@ -60,6 +59,10 @@ class RoleMetrics:
         self._unusable = Gauge(specs.TABLE_UNUSABLE, self.registry)
         self._staleness = Gauge(specs.TABLE_STALENESS, self.registry)
         self._unreadable = Counter(specs.UNREADABLE, self.registry, reasons.DEAD_RECORDS)
+
+    def set_role_start(self, unix_s: float) -> None:
+        """Set when the role started in this process."""
+        self._role_start.set((), unix_s)
 
     def set_waiting_for_broker(self, waiting: bool) -> None:
         """Set whether no broker responds."""

@@ -74,7 +74,7 @@ EXPECTED: dict[str, list[tuple[str, dict[str, str], float, float]]] = {
         ("signpost_ledger_batch_duration_seconds_count", {}, 1, 1_000),
         ("signpost_ledger_batch_duration_seconds_sum", {}, 0.0001, 60),
         ("signpost_ledger_lag_seconds", {}, 0, 60),
-        ("signpost_ledger_days_ahead", {}, 2, 3),
+        ("signpost_ledger_prepared_seconds", {}, 2 * 86_400, 3 * 86_400),
         ("signpost_ledger_truncated_records_total", {}, 0, 0),
         ("signpost_consumer_lag_records", {}, 0, EVENTS * 10),
     ],
