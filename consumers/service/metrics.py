@@ -197,7 +197,7 @@ class DeliveryMetrics(RoleMetrics):
         self._uncommitted = Gauge(specs.DELIVERY_UNCOMMITTED, self.registry)
         self._transactions = Counter(specs.TRANSACTIONS, self.registry, TRANSACTION_RESULTS)
         self._transaction_duration = Histogram(specs.TRANSACTION_DURATION, self.registry)
-        self._lines_omitted = _lines_omitted("delivery.attempted", self.registry)
+        self._lines_omitted = _counter_of_lines("delivery.attempted", self.registry)
         for labels in self._known:  # a rate needs a series that begins with 0
             for result in RESULTS:
                 self._attempts.add((*labels, result), 0)
@@ -279,7 +279,7 @@ class DeliveryMetrics(RoleMetrics):
         self._lines_omitted.set_total(("delivery.attempted",), lines)
 
 
-def _lines_omitted(event: SampledEvent, registry: CollectorRegistry) -> Counter:
+def _counter_of_lines(event: SampledEvent, registry: CollectorRegistry) -> Counter:
     return Counter(specs.LINES_OMITTED, registry, (event,))
 
 
@@ -325,7 +325,7 @@ class ApiMetrics(RoleMetrics):
         self._requests = Counter(specs.API_REQUESTS, self.registry)
         self._durations = Histogram(specs.API_DURATION, self.registry)
         self._writes = Counter(specs.API_WRITES, self.registry)
-        self._lines_omitted = _lines_omitted("api.requested", self.registry)
+        self._lines_omitted = _counter_of_lines("api.requested", self.registry)
 
     def on_request(
         self, flavour: str, operation: str, status: int, duration_s: float, trace_id: str | None = None
