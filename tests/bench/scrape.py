@@ -22,7 +22,7 @@ _OPENMETRICS: Final = "application/openmetrics-text; version=1.0.0"
 def scrape(bench: Bench) -> dict[str, Any]:
     """CPU of a delivery with and without a scrape each second, and CPU and duration of one scrape."""
     jobs = bench.scaled(100_000)
-    found = {}
+    found: dict[str, dict[str, Any]] = {}
     for name, scrapes in (("without", False), ("with", True)):
         with bench.stage() as stage:
             role, scraper = _prepared(stage, jobs)
@@ -37,11 +37,8 @@ def scrape(bench: Bench) -> dict[str, Any]:
             found[name] = figures_of(throughput) | {"scrapes": scraper.scrapes}
             if scrapes:
                 found["one"] = _cost_of_one(role, scraper, bench.scaled(_SCRAPES, 10))
-    return {
-        "jobs": jobs,
-        **found,
-        "with_to_without_cpu": round(found["with"]["cpu_us"] / found["without"]["cpu_us"], 3),
-    }
+    ratio = found["with"]["cpu_us"] / max(0.1, found["without"]["cpu_us"])
+    return {"jobs": jobs, **found, "with_to_without_cpu": round(ratio, 3)}
 
 
 class _Scraper:
@@ -54,9 +51,9 @@ class _Scraper:
         self.scrapes = 0
         self.size = 0
 
-    def keep(self, _count: float) -> None:
-        """Scrape if the last scrape is a second ago."""
-        if time.monotonic() >= self._due_s:
+    def keep(self, delivered: float) -> None:
+        """Scrape if the last scrape is a second ago, once the process delivers."""
+        if delivered > 0 and time.monotonic() >= self._due_s:
             self._due_s = time.monotonic() + _EVERY_S
             self.scrape()
 
@@ -81,7 +78,7 @@ def _cost_of_one(role: Role, scraper: _Scraper, scrapes: int) -> dict[str, Any]:
     for _ in range(scrapes):
         scraper.scrape()
     seconds = time.monotonic() - begun_s
-    cpu = cpu_seconds(role.pid) - cpu_from - idle * seconds
+    cpu = max(0.0, cpu_seconds(role.pid) - cpu_from - idle * seconds)
     return {
         "bytes": scraper.size,
         "ms": round(seconds / scrapes * 1_000, 2),
