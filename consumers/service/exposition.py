@@ -40,9 +40,12 @@ class Exposition:
     def render(self, accept: str) -> tuple[str, bytes]:
         """Return content type and body for the value of the header Accept; empty: there is none."""
         content_type = negotiate(accept)
-        generate = openmetrics.generate_latest if content_type == OPENMETRICS else prometheus_text.generate_latest
         with self._rendering:
-            return content_type, generate(self._metrics)
+            if content_type == OPENMETRICS:
+                body: bytes = openmetrics.generate_latest(self._metrics)  # type: ignore[no-untyped-call]  # not typed
+            else:
+                body = prometheus_text.generate_latest(self._metrics)
+        return content_type, body
 
 
 class _Paced(Collector):
