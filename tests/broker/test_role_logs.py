@@ -73,7 +73,7 @@ def test_successes_are_sampled_and_failures_are_not(sampled: Pipeline) -> None:
 
 
 def test_log_of_an_unreadable_record_does_not_quote_it(sampled: Pipeline) -> None:
-    """Router and delivery log reason and place of an unreadable record. Only its dead letter says what it contains."""
+    """Router and delivery log reason and place of an unreadable record. Only its dead letter quotes it."""
     event = encoded(CREATED.prefix, event_type="canary-type")
     produce(sampled.bootstrap_servers, sampled.events_topic, event, partition=0)
     produce(sampled.bootstrap_servers, sampled.names.jobs(FIRST), b"canary-job", partition=1)
@@ -88,7 +88,7 @@ def test_log_of_an_unreadable_record_does_not_quote_it(sampled: Pipeline) -> Non
     assert any("canary-type" in letter.detail for letter in sampled.dead_letters())
 
 
-def test_log_of_a_process_tells_its_life_and_no_content(sampled: Pipeline) -> None:
+def test_log_of_a_process_shows_its_life_and_no_content(sampled: Pipeline) -> None:
     """Start, partitions and end are lines, and so is each outcome. Bodies, responses, secrets and URLs are in none."""
     router, deliver = sampled.router(), sampled.deliver()
     sampled.publish_some(3)

@@ -1,6 +1,6 @@
 """Writes one wide log line per outcome, for those on call. Of the URL it shows only the host.
 
-At a high rate, lines of delivered jobs may be sampled. The next line that is written says how many were left out.
+At a high rate, lines of delivered jobs may be sampled. The next line that is written has the number of those left out.
 
 This does not use structlog, which takes longer for such a line than delivery takes for the request.
 """
