@@ -29,7 +29,7 @@ FIELDS: Final = {
 def lines_of(role: Role) -> list[dict[str, Any]]:
     """Return the log of a role, line by line."""
     complete = role.log_text().rpartition("\n")[0]  # the process may be writing the last line
-    return [json.loads(line) for line in complete.splitlines()]
+    return [json.loads(line) for line in complete.splitlines() if line.startswith("{")]
 
 
 def first_attempts(role: Role, state: str) -> list[dict[str, Any]]:
