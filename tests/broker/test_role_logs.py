@@ -88,6 +88,17 @@ def test_log_of_an_unreadable_record_does_not_quote_it(sampled: Pipeline) -> Non
     assert any("canary-type" in letter.detail for letter in sampled.dead_letters())
 
 
+@pytest.mark.parametrize("role", ["router", "deliver"])
+def test_role_that_ends_with_an_error_logs_it(broker: Broker, prefix: str, start_role: RoleStarter, role: str) -> None:
+    """The reason is a line for programs, besides the sentence for people."""
+    env = {"SIGNPOST_KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap_servers, "SIGNPOST_PREFIX": prefix}
+    process = start_role([role], env | {"SIGNPOST_SEALING_KEY": "A" * 43 + "=", "SIGNPOST_LOG_FORMAT": "json"})
+    assert process.wait() == 1  # its topics are missing
+    (failed,) = [line for line in lines_of(process) if line["event"] == "role.failed"]
+    assert failed["level"] == "error"
+    assert "signpost topics apply" in failed["error"]
+
+
 def test_log_of_a_process_shows_its_life_and_no_content(sampled: Pipeline) -> None:
     """Start, partitions and end are lines, and so is each outcome. Bodies, responses, secrets and URLs are in none."""
     router, deliver = sampled.router(), sampled.deliver()
