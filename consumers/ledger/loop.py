@@ -23,7 +23,7 @@ from consumers.kafka.waiting_records import WaitingRecords
 from consumers.ledger.fold import fold
 from consumers.ledger.lookup import look_up
 from consumers.ledger.records import readers_of
-from consumers.ledger.rows import DAY_MS, Advance, Kept, Unwritten
+from consumers.ledger.rows import Advance, Kept, Unwritten
 from consumers.ledger.source import LedgerSource, start_of
 from consumers.ledger.writer import DatabaseAway, LedgerWriter, Overtaken
 from consumers.service.metrics import LedgerMetrics
@@ -101,7 +101,11 @@ class LedgerLoop:
                 self._turn()
             if self._has_advanced and self._source.assignment == self._assignment:
                 self._write(self._now_s())
-            return not self._has_advanced
+            if self._has_advanced:
+                _log.warning("ledger.drained", complete=False, unwritten=self._unwritten.size)
+                return False
+            _log.info("ledger.drained", complete=True)
+            return True
         finally:
             self._source.close(CLOSE_S)
             self._writer.close()
@@ -150,7 +154,8 @@ class LedgerLoop:
         """Report a record that is no record of Signpost. Its bytes stay on its topic as long as all others."""
         self._metrics.on_unreadable(error.reason)
         place = {"topic": message.topic(), "partition": message.partition(), "offset": message.offset()}
-        _log.warning("record.skipped", reason=error.reason, detail=error.detail[:200], **place)
+        # Without the detail, which may quote the record.
+        _log.warning("record.skipped", reason=error.reason, **place)
 
     def _forget(self) -> None:
         """Drop the records of an assignment that has ended. The next owner of a partition reads them again."""
@@ -247,8 +252,9 @@ class LedgerLoop:
     def _observe(self, now_s: float) -> None:
         self._metrics.set_waiting_for_broker(self._connectivity.disconnected is not None)
         self._metrics.set_waiting_for_database(self._database_error is not None)
-        self._metrics.set_days_ahead(max(0.0, (self._prepared_until_ms - self._now_ms()) / DAY_MS))
+        self._metrics.set_prepared(max(0, self._prepared_until_ms - self._now_ms()) / 1_000)
         self._waiting.turn(now_s, self._unwritten_from)
         self._metrics.set_lag(self._waiting.by_topic(self._unwritten_from))
+        self._metrics.set_unread_age(self._waiting.ages_by_topic(self._unwritten_from))
         oldest_ms = min((one.recorded_at_ms for one in self._unwritten.outcomes[:1]), default=None)
         self._metrics.set_lag_seconds(0.0 if oldest_ms is None else max(0, self._now_ms() - oldest_ms) / 1_000)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -12,6 +13,7 @@ from typing import Any, Final
 import httpx
 from fastapi import FastAPI
 
+from consumers.service.log_sampling import SuccessSampler
 from producers.api.app import app_of
 from producers.api.ports import (
     Caller,
@@ -180,6 +182,7 @@ class MemoryMetrics:
     requests: list[tuple[FlavourName, OperationName, int]] = field(default_factory=list)
     durations_s: list[float] = field(default_factory=list)
     writes: list[WriteResult] = field(default_factory=list)
+    lines_omitted: int = 0
 
     def on_request(self, flavour: FlavourName, operation: OperationName, status: int, duration_s: float) -> None:
         self.requests.append((flavour, operation, status))
@@ -188,11 +191,21 @@ class MemoryMetrics:
     def on_write(self, result: WriteResult) -> None:
         self.writes.append(result)
 
+    def set_lines_omitted(self, lines: int) -> None:
+        self.lines_omitted = lines
+
 
 class MemoryApi:
     """The application over ports in memory, and a client that speaks ASGI with it."""
 
-    def __init__(self, egress: EgressPolicy | None = None, body_timeout_s: float = 10.0) -> None:
+    def __init__(
+        self,
+        egress: EgressPolicy | None = None,
+        body_timeout_s: float = 10.0,
+        *,
+        successes_per_second: int = 0,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.senders = load_senders()
         self.keys = MemoryKeys()
         self.subscriptions = MemorySubscriptions()
@@ -208,11 +221,13 @@ class MemoryApi:
             deliveries=self.deliveries,
             tests=self.tests,
             metrics=self.metrics,
+            sampler=SuccessSampler(successes_per_second),
             senders=self.senders,
             urls=egress or EgressPolicy(),
             bounds=Bounds(timedelta(seconds=60), datetime.now(UTC)),
             clock=lambda: self.changes.now_ms / 1_000,
             new_id=lambda: next(self.ids),
+            monotonic=monotonic,
             body_timeout_s=body_timeout_s,
         )
 
