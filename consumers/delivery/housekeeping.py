@@ -77,6 +77,8 @@ class Housekeeping:
         self._metrics.set_in_flight(self._client.in_flight, self._client.resolving)
         self._metrics.set_uncommitted(self._outbox.uncommitted)
         self._metrics.set_table(len(self._table), len(self._table.unusable()))
+        self._metrics.set_table_staleness(self._table.staleness_ms(self._monotonic_ms()) / 1_000)
+        self._metrics.set_lines_omitted(self._outcome_log.omitted)
         if now_ms >= self._summary_due_ms:
             self._summary_due_ms = now_ms + _SUMMARY_EVERY_MS
             self._client.tidy()
@@ -113,6 +115,7 @@ class Housekeeping:
                 jobs = waiting.get(delay, unread[partition.topic])
                 waiting[delay] = jobs + partition.progress.unfinished
         self._metrics.set_lag(unread)
+        self._metrics.set_unread_age(self._waiting.ages_by_topic(positions))
         self._metrics.set_jobs_waiting(waiting)
 
 

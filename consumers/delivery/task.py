@@ -21,6 +21,7 @@ class DeliveryTask(AdmittedTask):
     def __init__(self, job: Job, partition: PartitionState, offset: int, value: bytes) -> None:
         # The fields of the base class. Calling its constructor for each job would be slower.
         self.endpoint_state = None
+        self.limited = False
         self.permit = None
         self.job = job
         self.partition = partition

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Final, TypeAlias
 
 import structlog
@@ -39,6 +40,12 @@ class SourcesTopic:
         """Return what is recorded of all sources; Unavailable if the topic does not exist or brokers do not respond."""
         states = self._partitions.read_all().values()
         return {topic: self._decode(topic, value) for state in states for topic, value in state.items()}
+
+    def record_set(self, topics: Iterable[str], now_ms: int) -> None:
+        """Record that positions of these sources were set at `now_ms` (Unix ms). Sources without a record get none."""
+        known = self.read()
+        found = [source for topic in topics if (source := known.get(topic)) is not None]
+        self.write([replace(source, set_at_ms=now_ms) for source in found])
 
     def write(self, sources: Iterable[SourcePositions]) -> None:
         """Write records and wait until the broker acknowledges them; KafkaException if it rejects one."""

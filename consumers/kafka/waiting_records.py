@@ -1,4 +1,4 @@
-"""Counts the records that wait in partitions. Their number is not a difference of offsets.
+"""Counts the records that wait in partitions, and their age. Their number is not a difference of offsets.
 
 A log has offsets that no consumer gets: transaction markers and records of aborted transactions. A job that waits alone
 in a delay topic takes two offsets. So a helper thread requests the ends of the logs every few seconds. It reads what
@@ -6,19 +6,23 @@ was appended, with a consumer of its own, and keeps the offsets of the records u
 
 Records that were appended after the last look are not counted. Records of open transactions cannot be read, and records
 beyond the limits below are not read. There each offset counts as a record, so the number is an upper bound.
+
+The age is that of the oldest record that waits, by its timestamp. Of the fast partitions of a topic only the one that
+is furthest behind is sampled; the others count as current.
 """
 
 from __future__ import annotations
 
+import time
 from array import array
 from bisect import bisect_left
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Final
 
 import structlog
-from confluent_kafka import IsolationLevel
+from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, IsolationLevel
 
 from consumers.kafka.admin import REQUEST_ERRORS, sentence_of
 from consumers.kafka.positions import PartitionKey
@@ -32,7 +36,11 @@ MAX_READ: Final = 5_000
 MAX_KEPT: Final = 100_000
 # A partition that advanced further than this since the last look is not read a second time for its count.
 FAST: Final = 1_000
-# The reader needs only offsets, so it fetches little ahead. Properties of the settings override these.
+# Offsets that a look reads of a fast partition, for a timestamp. The role has passed them when the look ends.
+SAMPLE: Final = 8
+# The timestamp of a record without one: it never has an age.
+_NO_TIME_MS: Final = 1 << 62
+# The reader needs only offsets and timestamps, so it fetches little ahead. Properties of the settings override these.
 TUNING: Final = {"queued.max.messages.kbytes": "512", "fetch.message.max.bytes": "131072"}
 
 
@@ -44,6 +52,8 @@ class Known:
     read_to: int
     end: int
     offsets: array[int] = field(default_factory=lambda: array("q"))
+    timestamps: array[int] = field(default_factory=lambda: array("q"))  # of the same records, in Unix ms
+    passed_ms: int | None = None  # timestamp of the last record that was passed since the last look
 
     def count(self, position: int) -> int:
         """Return the number of records from `position` on. Where nothing was read, each offset counts as a record."""
@@ -51,25 +61,49 @@ class Known:
         beyond = max(0, self.end - max(self.read_to, position))
         return before + len(self.offsets) - bisect_left(self.offsets, position) + beyond
 
+    def age_ms(self, position: int, now_ms: int) -> int:
+        """Return the age of the oldest record from `position` on; 0: none waits, or nothing is known of it."""
+        oldest = bisect_left(self.offsets, position)
+        if oldest < len(self.offsets):
+            return max(0, now_ms - self.timestamps[oldest])
+        if self.passed_ms is None or self.count(position) == 0:
+            return 0
+        return max(0, now_ms - self.passed_ms)  # the next record is younger than the one before it
+
+    def add(self, offset: int, timestamp: tuple[int, int]) -> None:
+        """Add a record, which was read, with the timestamp that the client returns."""
+        kind, at_ms = timestamp
+        self.offsets.append(offset)
+        self.timestamps.append(_NO_TIME_MS if kind == TIMESTAMP_NOT_AVAILABLE else at_ms)
+
     def forget(self, position: int) -> None:
-        """Drop the offsets below `position`."""
+        """Drop the records below `position`."""
         if (passed := bisect_left(self.offsets, position)) > 0:
+            self.passed_ms = self.timestamps[passed - 1]
             self.offsets = self.offsets[passed:]
+            self.timestamps = self.timestamps[passed:]
         self.begin = max(self.begin, position)
         self.read_to = max(self.read_to, position)
 
     def extend(self, later: Known) -> None:
         """Add what was read from `read_to` on."""
         self.offsets.extend(later.offsets)
+        self.timestamps.extend(later.timestamps)
+        self.passed_ms = None
         self.read_to = max(self.read_to, later.read_to)
         self.end = later.end
 
 
-class WaitingRecords:
-    """Counts for one role; one thread uses it. `turn` never blocks."""
+def _unix_ms() -> int:
+    return time.time_ns() // 1_000_000
 
-    def __init__(self, reader: TopicReader) -> None:
+
+class WaitingRecords:
+    """Counts for one role; one thread uses it. `turn` never blocks. `now_ms` is Unix time."""
+
+    def __init__(self, reader: TopicReader, now_ms: Callable[[], int] = _unix_ms) -> None:
         self._reader = reader
+        self._now_ms = now_ms
         self._known: dict[PartitionKey, Known] = {}
         self._positions: dict[PartitionKey, int] = {}  # at the last look
         self._look: Future[dict[PartitionKey, Known]] | None = None
@@ -109,6 +143,15 @@ class WaitingRecords:
                 totals[topic] = totals.get(topic, 0) + count
         return totals
 
+    def ages_by_topic(self, positions: Mapping[PartitionKey, int]) -> dict[str, float]:
+        """Return the age in seconds of the oldest record from these positions on, for the topics of `by_topic`."""
+        now_ms = self._now_ms()
+        ages = dict.fromkeys(self.by_topic(positions), 0.0)
+        for key, position in positions.items():
+            if key[0] in ages:
+                ages[key[0]] = max(ages[key[0]], self._known[key].age_ms(position, now_ms) / 1_000)
+        return ages
+
     def _start(self, key: PartitionKey, position: int) -> int:
         known = self._known.get(key)
         return position if known is None or position < known.begin else known.read_to
@@ -136,22 +179,31 @@ class WaitingRecords:
 def look(
     reader: TopicReader, starts: Mapping[PartitionKey, int], fast: Collection[PartitionKey], room: int
 ) -> dict[PartitionKey, Known]:
-    """Read up to `room` offsets from these starts on, the shortest parts first. Skip `fast` partitions. Blocks."""
+    """Read up to `room` offsets from these starts on, shortest parts first; of `fast` partitions a sample. Blocks."""
     logs = {log.key: log for log in reader.ranges(starts)}
     # Records of open transactions wait as well. They cannot be read yet.
     ends = {log.key: log.end for log in reader.ranges(starts, isolation=IsolationLevel.READ_UNCOMMITTED)}
     found = {key: Known(start, start, ends[key]) for key, start in starts.items()}
+    sampled = _furthest_behind(starts, fast, ends)
     parts: list[Range] = []
     for key, log in sorted(logs.items(), key=lambda one: one[1].end - starts[one[0]]):
         begin = max(starts[key], log.begin)
-        size = min(log.end - begin, room)
-        if size > 0 and key not in fast:
+        size = min(log.end - begin, SAMPLE if key in fast else room)
+        if size > 0 and (key not in fast or key in sampled):
             parts.append(Range(*key, begin, begin + size))
             room -= size
     for batch in reader.read(parts):
         for message in batch:
             topic, number, offset = place_of(message)
-            found[topic, number].offsets.append(offset)
+            found[topic, number].add(offset, message.timestamp())
     for part in parts:
         found[part.key].read_to = part.end
     return found
+
+
+def _furthest_behind(
+    starts: Mapping[PartitionKey, int], fast: Collection[PartitionKey], ends: Mapping[PartitionKey, int]
+) -> set[PartitionKey]:
+    """Return of each topic the fast partition that is furthest behind, unless it is close to the end of its log."""
+    behind = sorted((ends[key] - starts[key], key) for key in fast)
+    return set({key[0]: key for count, key in behind if count > FAST}.values())

@@ -22,7 +22,7 @@ from consumers.kafka.topic_reader import Range, TopicReader
 from consumers.kafka.waiting_records import WaitingRecords
 from consumers.ledger.fold import fold
 from consumers.ledger.records import readers_of
-from consumers.ledger.rows import DAY_MS, Advance, Kept, Unwritten
+from consumers.ledger.rows import Advance, Kept, Unwritten
 from consumers.ledger.source import LedgerSource, start_of
 from consumers.ledger.writer import DatabaseAway, LedgerWriter, Overtaken
 from consumers.service.metrics import LedgerMetrics
@@ -99,7 +99,10 @@ class LedgerLoop:
                 self._turn()
             if self._has_advanced and self._source.assignment == self._assignment:
                 self._write(self._now_s())
-            return not self._has_advanced
+            complete = not self._has_advanced
+            log = _log.info if complete else _log.warning
+            log("ledger.drained", complete=complete, unwritten=self._unwritten.size)
+            return complete
         finally:
             self._source.close(CLOSE_S)
             self._writer.close()
@@ -240,8 +243,9 @@ class LedgerLoop:
         self._metrics.set_waiting_for_broker(self._connectivity.disconnected is not None)
         self._metrics.set_waiting_for_database(self._database_error is not None)
         unwritten_from = self._read | {key: offset for key, offset in self._positions.items() if offset is not None}
-        self._metrics.set_days_ahead(max(0.0, (self._prepared_until_ms - self._now_ms()) / DAY_MS))
+        self._metrics.set_prepared(max(0, self._prepared_until_ms - self._now_ms()) / 1_000)
         self._waiting.turn(now_s, unwritten_from)
         self._metrics.set_lag(self._waiting.by_topic(unwritten_from))
+        self._metrics.set_unread_age(self._waiting.ages_by_topic(unwritten_from))
         oldest_ms = min((one.attempt.recorded_at_ms for one in self._unwritten.outcomes[:1]), default=None)
         self._metrics.set_lag_seconds(0.0 if oldest_ms is None else max(0, self._now_ms() - oldest_ms) / 1_000)

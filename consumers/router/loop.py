@@ -117,6 +117,7 @@ class RouterLoop:
         try:
             while not self._table.current and not stopping():
                 self._poll_clients()
+                self._observe_if_due(self._now_s())
                 self._output.wait(IDLE_S)
             if not stopping():
                 _log.info("table.loaded", subscriptions=len(self._table), unusable=self._subscribers.unusable)
@@ -158,9 +159,7 @@ class RouterLoop:
         if not self._commits.flushing and self._send() and self._fresh:
             self._route()
             self._count_routed()
-        if now_s >= self._observe_at_s:
-            self._observe_at_s = now_s + OBSERVE_EVERY_S
-            self._observe()
+        self._observe_if_due(now_s)
 
     def _read(self, now_s: float) -> None:
         """Read a batch if the previous one is done; otherwise only poll, to stay in the group."""
@@ -309,9 +308,15 @@ class RouterLoop:
     def _uncommitted(self) -> int:
         return self._commits.uncommitted + (self._unsent.count if self._unsent else 0)
 
+    def _observe_if_due(self, now_s: float) -> None:
+        if now_s >= self._observe_at_s:
+            self._observe_at_s = now_s + OBSERVE_EVERY_S
+            self._observe()
+
     def _observe(self) -> None:
         self._metrics.set_uncommitted(self._uncommitted())
         self._metrics.set_table(len(self._table), self._subscribers.unusable)
+        self._metrics.set_table_staleness(self._table.staleness_ms(int(self._now_s() * 1_000)) / 1_000)
         stale = self._now_s() - self._fresh_s > UNACKNOWLEDGED_S
         self._metrics.set_waiting_for_broker(
             self._connectivity.disconnected is not None or stale or self._unacknowledged
@@ -324,6 +329,7 @@ class RouterLoop:
             positions[self._unsent.key] = self._unsent.next_offset - 1
         self._waiting.turn(self._now_s(), positions)
         self._metrics.set_lag(self._waiting.by_topic(positions))
+        self._metrics.set_unread_age(self._waiting.ages_by_topic(positions))
 
     def _in_memory(self) -> Iterable[SourceRecord]:
         """Return the records that were read and have no jobs yet."""

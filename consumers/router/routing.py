@@ -88,6 +88,7 @@ class Router:
     """Routes one record at a time.
 
     `senders`: source topic to sender. `schemas`: the source of writer schemas, if there is a registry.
+    `readable_since_ms` returns for a source topic since when its records can be read (Unix ms).
     """
 
     def __init__(
@@ -97,11 +98,14 @@ class Router:
         limits: SizeLimits,
         now_ms: Callable[[], int],
         schemas: WriterSchemas | None = None,
+        *,
+        readable_since_ms: Callable[[str], int] = lambda _topic: 0,
     ) -> None:
         self._sources = {topic: (sender, EventDecoder(sender, schemas)) for topic, sender in senders.items()}
         self._subscribers = subscribers
         self._limits = limits
         self._now_ms = now_ms
+        self._readable_since_ms = readable_since_ms
         self._jobs = JobMaker()
         # The record that each partition waited at last: its offset, and when it was read first.
         self._held: dict[PartitionKey, tuple[int, int]] = {}
@@ -147,12 +151,13 @@ class Router:
                     raise UnreadableRecord(
                         "too_large", f"the body has {len(body)} bytes, max_body is {self._limits.max_body}"
                     )
-                kind, appended_at_ms = record.timestamp()
-                if kind != TIMESTAMP_LOG_APPEND_TIME:
-                    # The clock of a producer may be wrong, and a producer may set any timestamp.
-                    appended_at_ms = self._first_read_ms(record, now_ms)
                 jobs = self._jobs.make(
-                    sender.name, event, body, record, matches.subscriptions, appended_at_ms=appended_at_ms
+                    sender.name,
+                    event,
+                    body,
+                    record,
+                    matches.subscriptions,
+                    appended_at_ms=self._readable_at_ms(record, now_ms),
                 )
         except UnreadableRecord as error:
             return self._unreadable(record, sender, _RENDERED.get(error.reason, error.reason), error.detail)
@@ -160,6 +165,14 @@ class Router:
             return self._unreadable(record, sender, "invalid_value", f"{type(error).__name__}: {error}")
         age_ms = now_ms - event.created_at_us // _US_PER_MS
         return Routed(sender.name, event.event_type, jobs, len(matches.subscriptions), matches.withheld, age_ms)
+
+    def _readable_at_ms(self, record: SourceRecord, now_ms: int) -> int:
+        """Return when the router could first have read a record."""
+        kind, appended_at_ms = record.timestamp()
+        if kind != TIMESTAMP_LOG_APPEND_TIME:
+            # The clock of a producer may be wrong, and a producer may set any timestamp.
+            return self._first_read_ms(record, now_ms)
+        return max(appended_at_ms, self._readable_since_ms(record.topic()))
 
     def _first_read_ms(self, record: SourceRecord, now_ms: int) -> int:
         held = self._held.get((record.topic(), record.partition()))

@@ -73,6 +73,7 @@ class Source:
         self._suspended = False
         self._paused: dict[PartitionKey, int] = {}
         self._started: dict[PartitionKey, int] = {}  # where reading began in this assignment
+        self._readable_since_ms: dict[str, int] = {}
         self._committing: tuple[Positions, Callable[[bool], None]] | None = None
         self.assignment = 0
         self.lost = False  # the session ended, and no partition has been assigned since
@@ -110,6 +111,13 @@ class Source:
     def owned(self) -> Sequence[PartitionKey]:
         """The assigned partitions."""
         return self._owned
+
+    def readable_since_ms(self, topic: str) -> int:
+        """Return since when (Unix ms) the records of a topic can be read: since its start, or since positions were set.
+
+        Older records are a backfill, which was not late.
+        """
+        return self._readable_since_ms.get(topic, 0)
 
     def read(self, seconds: float, limit: int) -> list[SourceRecord]:
         """Return records that have arrived, after at most `seconds`; never those of an assignment that has ended."""
@@ -208,6 +216,7 @@ class Source:
         positions = self._recovery.poll(self._now_s())
         if positions is None:
             return
+        self._readable_since_ms = self._recovery.readable_since_ms
         self._recovery = None
         self._started = dict(positions)
         self._consumer.assign([TopicPartition(*key, offset) for key, offset in positions.items()])

@@ -32,6 +32,10 @@ class SourcePositionsRecorder:
         self._due_s: float | None = None
         self._hourly: Future[int] | None = None
 
+    def now_ms(self) -> int:
+        """Return the time of the records' clock (Unix ms)."""
+        return self._unix_ms()
+
     def read(self) -> Future[PositionsBySource]:
         """Read the records of all sources."""
         return in_thread("sources", self._topic.read)

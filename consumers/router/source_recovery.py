@@ -29,6 +29,7 @@ from consumers.kafka.source_positions import PositionsBySource
 from consumers.kafka.truncation import Truncation
 from consumers.router.source_positions import SourcePositionsRecorder
 from schemas.catalog.errors import Unavailable
+from schemas.records.source import SourcePositions
 
 _RETRY_S: Final = 0.2
 _STABLE: Final = IsolationLevel.READ_COMMITTED
@@ -95,6 +96,7 @@ class SourceRecovery:
         self._committing = False
         self._not_before = 0.0
         self.error: str | None = None  # of the last request that failed
+        self.readable_since_ms: dict[str, int] = {}  # by topic, once the positions are known (Unix ms)
 
     def poll(self, now_s: float) -> Positions | None:
         """Return the positions once they are known; never blocks. Unavailable if one cannot be known."""
@@ -153,6 +155,7 @@ class SourceRecovery:
         new = topics - started
         mine = {topic for topic in topics if (topic, 0) in self._owned}
         if not new and not mine - sources.keys():
+            self.readable_since_ms = {topic: self._readable_since_ms(sources.get(topic)) for topic in topics}
             return {key: self._resume_at(key, found[key]) for key in self._owned}
         if starting := new & mine:
             partitions = [key for key in found if key[0] in starting]
@@ -164,6 +167,13 @@ class SourceRecovery:
         else:
             self._start_over(now_s)
         return None
+
+    def _readable_since_ms(self, source: SourcePositions | None) -> int:
+        """Return since when the records of a source can be read.
+
+        Without a record the source has just been started by the owner of its partition 0, who is about to write it.
+        """
+        return self._recorder.now_ms() if source is None else source.readable_since_ms
 
     def _set(self, starts: Positions, now_s: float) -> None:
         def done(committed: bool) -> None:

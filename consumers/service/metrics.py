@@ -1,4 +1,4 @@
-"""Metrics of the roles: a closed list. No label is a URL, an id or a customer.
+"""Metrics of the roles, by the closed list of metric_specs.py. No label is a URL, an id or a customer.
 
 Senders and event types come from topics. They are labels only if a loaded sender knows them, else `other`, so that
 events cannot increase the number of time series. All methods are cheap enough to call for each record. One thread calls
@@ -10,6 +10,7 @@ them.
 from __future__ import annotations
 
 import platform
+import time
 from collections.abc import Collection, Iterable, Mapping
 from importlib.metadata import version
 from typing import Final, Literal, Protocol, TypeAlias
@@ -18,165 +19,24 @@ from confluent_kafka import libversion
 from prometheus_client import CollectorRegistry
 from prometheus_client.process_collector import ProcessCollector
 
+from consumers.service import metric_specs as specs
 from consumers.service.compiled import is_compiled
-from consumers.service.instruments import Counter, Gauge, Histogram, Labels, Spec
+from consumers.service.instruments import Counter, Gauge, Histogram, Labels
 from schemas.catalog import reasons
 from schemas.catalog.failures import OUTCOME_KINDS
 from schemas.catalog.statuses import STATUSES, status_name
-from schemas.records.delivery import Outcome
+from schemas.records.delivery import UNKNOWN_OFFSET, Outcome
 
+SPECS: Final = specs.SPECS
 OTHER: Final = "other"
 Result: TypeAlias = Literal["delivered", "retry", "dead"]
 RESULTS: Final[tuple[Result, ...]] = ("delivered", "retry", "dead")
+TransactionResult: TypeAlias = Literal["committed", "aborted", "unknown"]
+TRANSACTION_RESULTS: Final[tuple[TransactionResult, ...]] = ("committed", "aborted", "unknown")
+SampledEvent: TypeAlias = Literal["delivery.attempted", "api.requested"]
 
-_QUICK: Final[tuple[float, ...]] = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
-_SLOW: Final = (*_QUICK, 20.0, 30.0)
-# Up to a lag that is an incident, not a latency.
-_LAGGING: Final = (*_QUICK, 30.0, 60.0, 300.0, 1800.0, 7200.0)
-_AGES: Final[tuple[float, ...]] = (0.01, 0.1, 1.0, 10.0, 60.0, 300.0, 1800.0, 7200.0, 86_400.0, 604_800.0)
 # An event from 1970 would outweigh the ages of all others in the sum.
 _MAX_AGE_MS: Final = 30 * 86_400_000
-
-_BUILD: Final = ("role", "version", "python", "librdkafka", "compiled")
-BUILD_INFO: Final = Spec(
-    "signpost_build_info", "Versions, and whether hot modules are compiled to C; always 1.", _BUILD
-)
-WAITING_FOR_BROKER: Final = Spec(
-    "signpost_waiting_for_broker", "1 while the brokers do not respond, acknowledge or commit, else 0."
-)
-CONSUMER_LAG: Final = Spec(
-    "signpost_consumer_lag_records",
-    "Unread records in the partitions of this process, counted every 5 s.",
-    ("topic",),
-)
-TABLE_ENTRIES: Final = Spec("signpost_table_entries", "Entries of the table of a compacted topic.", ("table",))
-TABLE_UNUSABLE: Final = Spec(
-    "signpost_table_unusable_records",
-    "Unusable records of the table, until they are written again or deleted.",
-    ("table",),
-)
-UNREADABLE: Final = Spec(
-    "signpost_unreadable_records_total", "Unreadable records, which became dead letters.", ("reason",)
-)
-DEAD: Final = Spec("signpost_dead_jobs_total", "Jobs that ended without a delivery.", ("reason",))
-
-EVENTS_ROUTED: Final = Spec("signpost_router_events_total", "Events routed.", ("sender", "event_type"))
-JOBS_CREATED: Final = Spec("signpost_router_jobs_total", "Jobs created.", ("sender", "event_type"))
-JOBS_WITHHELD: Final = Spec(
-    "signpost_router_withheld_total", "Matches without a job: the subscription is paused or disabled."
-)
-EVENT_AGE: Final = Spec(
-    "signpost_router_event_age_seconds",
-    "From `created_at` of an event, as its producer set it, to its routing: 0 if in the future, at most 30 days.",
-    ("sender",),
-    _AGES,
-)
-ROUTER_TRUNCATED: Final = Spec(
-    "signpost_router_truncated_records_total", "Records of sources that retention deleted before they were read."
-)
-DELAY_TOPICS_TRUNCATED: Final = Spec(
-    "signpost_delivery_truncated_records_total", "Records of delay topics that retention deleted before they were read."
-)
-WAITING_FOR_REGISTRY: Final = Spec(
-    "signpost_router_waiting_for_registry",
-    "1 while an event waits for its schema because the registry does not return it, else 0.",
-)
-PAUSED_PARTITIONS: Final = Spec(
-    "signpost_router_paused_partitions",
-    "Partitions paused before a record that waits: for a readable subscription, or for its schema.",
-    ("reason",),
-)
-ROUTER_UNCOMMITTED: Final = Spec("signpost_router_uncommitted_jobs", "Jobs created since the last commit.")
-ROUTER_COMMIT: Final = Spec(
-    "signpost_router_commit_duration_seconds", "From the start of a flush to the end of its commit.", (), _QUICK
-)
-
-ATTEMPTS: Final = Spec("signpost_delivery_attempts_total", "Attempts.", ("sender", "event_type", "result"))
-TRANSPORT_ERRORS: Final = Spec(
-    "signpost_delivery_transport_errors_total", "Attempts without a response, by kind of transport error.", ("kind",)
-)
-REJECTED: Final = Spec(
-    "signpost_delivery_rejected_total", "Attempts with a response other than 2xx, by status.", ("status",)
-)
-CANCELLED: Final = Spec("signpost_delivery_cancelled_total", "Jobs cancelled before an attempt.", ("reason",))
-DEFERRED: Final = Spec("signpost_delivery_deferred_total", "Jobs deferred without an attempt.", ("reason",))
-LIMITED: Final = Spec(
-    "signpost_delivery_limited_endpoints",
-    "Endpoints with jobs that wait in memory, by the limit they wait for.",
-    ("reason",),
-)
-OPEN_CIRCUITS: Final = Spec(
-    "signpost_delivery_open_circuits",
-    "Endpoints whose circuit breaker is open or half-open.",
-    ("reason",),
-)
-DISABLED: Final = Spec(
-    "signpost_delivery_disabled_subscriptions",
-    "Subscriptions disabled because their endpoint is gone or failed for days.",
-)
-SLOW_REQUESTS: Final = Spec(
-    "signpost_delivery_slow_requests",
-    "In-flight requests counted against the slow quota: overdue, to slow endpoints, or first contact.",
-)
-ATTEMPT_DURATION: Final = Spec(
-    "signpost_delivery_attempt_duration_seconds",
-    "From the start of an attempt to the end of the response headers, or to the transport error.",
-    ("sender",),
-    _SLOW,
-)
-FIRST_ATTEMPT: Final = Spec(
-    "signpost_delivery_first_attempt_latency_seconds",
-    "From the append of the event to the start of its first attempt. "
-    "From the router's read of it if its topic keeps the timestamps of producers.",
-    ("sender",),
-    _LAGGING,
-)
-JOBS_WAITING: Final = Spec(
-    "signpost_delivery_jobs_waiting", "Jobs that wait in a delay topic: unread, or read and unfinished.", ("delay",)
-)
-OLDEST_DUE: Final = Spec(
-    "signpost_delivery_oldest_due_age_seconds", "Time since the oldest due job became due.", ("delay",)
-)
-IN_FLIGHT: Final = Spec("signpost_delivery_in_flight_requests", "Requests in flight.")
-MAX_IN_FLIGHT: Final = Spec(
-    "signpost_delivery_in_flight_limit", "Maximum number of requests in flight (max_in_flight)."
-)
-RESOLVING: Final = Spec("signpost_delivery_resolving_requests", "Requests that wait for DNS.")
-DELIVERY_UNCOMMITTED: Final = Spec("signpost_delivery_uncommitted_outcomes", "Outcomes since the last commit.")
-TRANSACTIONS: Final = Spec("signpost_delivery_transactions_total", "Transactions.", ("result",))
-TRANSACTION_DURATION: Final = Spec(
-    "signpost_delivery_transaction_duration_seconds", "From the first call of a transaction to the last.", (), _QUICK
-)
-
-WAITING_FOR_DATABASE: Final = Spec(
-    "signpost_ledger_waiting_for_database", "1 while the database of the ledger does not respond, else 0."
-)
-LEDGER_OUTCOMES: Final = Spec("signpost_ledger_outcomes_total", "Outcomes written into the database.")
-LEDGER_BATCH: Final = Spec(
-    "signpost_ledger_batch_duration_seconds", "From the lookup of a batch's deliveries to its commit.", (), _QUICK
-)
-LEDGER_LAG: Final = Spec(
-    "signpost_ledger_lag_seconds",
-    "Age of the oldest outcome that was read and is not in the database; 0 if there is none.",
-)
-LEDGER_DAYS_AHEAD: Final = Spec(
-    "signpost_ledger_days_ahead", "Days for which the tables are prepared, from now on; at 0 nothing can be written."
-)
-LEDGER_TRUNCATED: Final = Spec(
-    "signpost_ledger_truncated_records_total", "Records that retention deleted before the ledger read them."
-)
-API_REQUESTS: Final = Spec(
-    "signpost_api_requests_total",
-    "Answered requests, by API, operation and class of the status (2xx, 4xx, 5xx).",
-    ("flavour", "operation", "status"),
-)
-API_DURATION: Final = Spec(
-    "signpost_api_request_duration_seconds",
-    "From the headers of a request to its answer.",
-    ("flavour", "operation"),
-    _QUICK,
-)
-API_WRITES: Final = Spec("signpost_api_writes_total", "Changes of subscriptions, by their effect.", ("effect",))
 
 
 class RoleMetrics:
@@ -189,14 +49,17 @@ class RoleMetrics:
             (sender, event_type): (sender, event_type) for sender in known for event_type in known[sender]
         }
         self._senders = frozenset(known)
-        build = Gauge(BUILD_INFO, self.registry)
+        build = Gauge(specs.BUILD_INFO, self.registry)
         compiled = "yes" if is_compiled() else "no"
         build.set((role, version("kafka-signpost"), platform.python_version(), libversion()[0], compiled), 1)
-        self._waiting_for_broker = Gauge(WAITING_FOR_BROKER, self.registry)
-        self._lag = Gauge(CONSUMER_LAG, self.registry)
-        self._entries = Gauge(TABLE_ENTRIES, self.registry)
-        self._unusable = Gauge(TABLE_UNUSABLE, self.registry)
-        self._unreadable = Counter(UNREADABLE, self.registry, reasons.DEAD_RECORDS)
+        Gauge(specs.ROLE_START, self.registry).set((), time.time())
+        self._waiting_for_broker = Gauge(specs.WAITING_FOR_BROKER, self.registry)
+        self._lag = Gauge(specs.CONSUMER_LAG, self.registry)
+        self._unread_age = Gauge(specs.UNREAD_AGE, self.registry)
+        self._entries = Gauge(specs.TABLE_ENTRIES, self.registry)
+        self._unusable = Gauge(specs.TABLE_UNUSABLE, self.registry)
+        self._staleness = Gauge(specs.TABLE_STALENESS, self.registry)
+        self._unreadable = Counter(specs.UNREADABLE, self.registry, reasons.DEAD_RECORDS)
 
     def set_waiting_for_broker(self, waiting: bool) -> None:
         """Set whether no broker responds."""
@@ -206,10 +69,18 @@ class RoleMetrics:
         """Set the numbers of unread records in the own partitions, by topic. Other topics have no value."""
         self._lag.replace(records)
 
+    def set_unread_age(self, seconds: Mapping[str, float]) -> None:
+        """Set the ages of the oldest unread records in the own partitions, by topic. Other topics have no value."""
+        self._unread_age.replace(seconds)
+
     def set_table(self, entries: int, unusable: int, name: str = "subscriptions") -> None:
         """Set the number of entries and of unusable records of a table."""
         self._entries.set((name,), entries)
         self._unusable.set((name,), unusable)
+
+    def set_table_staleness(self, seconds: float, name: str = "subscriptions") -> None:
+        """Set for how long it is unknown whether a table is complete."""
+        self._staleness.set((name,), seconds)
 
     def on_unreadable(self, reason: str, count: int = 1) -> None:
         """Count unreadable records."""
@@ -238,15 +109,15 @@ class RouterMetrics(RoleMetrics):
 
     def __init__(self, known: Mapping[str, Collection[str]]) -> None:
         super().__init__("router", known)
-        self._events = Counter(EVENTS_ROUTED, self.registry)
-        self._jobs = Counter(JOBS_CREATED, self.registry)
-        self._withheld = Counter(JOBS_WITHHELD, self.registry)
-        self._ages = Histogram(EVENT_AGE, self.registry)
-        self._truncated = Counter(ROUTER_TRUNCATED, self.registry)
-        self._waiting_for_registry = Gauge(WAITING_FOR_REGISTRY, self.registry)
-        self._paused_partitions = Gauge(PAUSED_PARTITIONS, self.registry)
-        self._uncommitted = Gauge(ROUTER_UNCOMMITTED, self.registry)
-        self._commits = Histogram(ROUTER_COMMIT, self.registry)
+        self._events = Counter(specs.EVENTS_ROUTED, self.registry)
+        self._jobs = Counter(specs.JOBS_CREATED, self.registry)
+        self._withheld = Counter(specs.JOBS_WITHHELD, self.registry)
+        self._ages = Histogram(specs.EVENT_AGE, self.registry)
+        self._truncated = Counter(specs.ROUTER_TRUNCATED, self.registry)
+        self._waiting_for_registry = Gauge(specs.WAITING_FOR_REGISTRY, self.registry)
+        self._paused_partitions = Gauge(specs.PAUSED_PARTITIONS, self.registry)
+        self._uncommitted = Gauge(specs.ROUTER_UNCOMMITTED, self.registry)
+        self._commits = Histogram(specs.ROUTER_COMMIT, self.registry)
         for labels in self._known:  # a rate needs a series that begins with 0
             self._events.add(labels, 0)
             self._jobs.add(labels, 0)
@@ -297,33 +168,42 @@ class DeliveryMetrics(RoleMetrics):
 
     def __init__(self, known: Mapping[str, Collection[str]], max_in_flight: int = 0) -> None:
         super().__init__("deliver", known)
-        Gauge(MAX_IN_FLIGHT, self.registry).set((), max_in_flight)
-        self._attempts = Counter(ATTEMPTS, self.registry)
-        self._dead = Counter(DEAD, self.registry, reasons.DEAD_JOBS)
-        self._transport_errors = Counter(TRANSPORT_ERRORS, self.registry, OUTCOME_KINDS)
-        self._rejected = Counter(REJECTED, self.registry, STATUSES)
-        self._cancelled = Counter(CANCELLED, self.registry, reasons.CANCELLED)
-        self._deferred = Counter(DEFERRED, self.registry, reasons.DEFERRED)
-        self._truncated = Counter(DELAY_TOPICS_TRUNCATED, self.registry)
-        self._durations = Histogram(ATTEMPT_DURATION, self.registry)
-        self._first = Histogram(FIRST_ATTEMPT, self.registry)
-        self._jobs_waiting = Gauge(JOBS_WAITING, self.registry)
-        self._oldest_due = Gauge(OLDEST_DUE, self.registry)
-        self._in_flight = Gauge(IN_FLIGHT, self.registry)
-        self._resolving = Gauge(RESOLVING, self.registry)
-        self._limited = Gauge(LIMITED, self.registry)
-        self._open_circuits = Gauge(OPEN_CIRCUITS, self.registry)
-        self._slow = Gauge(SLOW_REQUESTS, self.registry)
-        self._disabled = Gauge(DISABLED, self.registry)
-        self._uncommitted = Gauge(DELIVERY_UNCOMMITTED, self.registry)
-        self._transactions = Counter(TRANSACTIONS, self.registry)
-        self._transaction_duration = Histogram(TRANSACTION_DURATION, self.registry)
+        Gauge(specs.MAX_IN_FLIGHT, self.registry).set((), max_in_flight)
+        self._attempts = Counter(specs.ATTEMPTS, self.registry)
+        self._dead = Counter(specs.DEAD, self.registry, reasons.DEAD_JOBS)
+        self._transport_errors = Counter(specs.TRANSPORT_ERRORS, self.registry, OUTCOME_KINDS)
+        self._rejected = Counter(specs.REJECTED, self.registry, STATUSES)
+        self._cancelled = Counter(specs.CANCELLED, self.registry, reasons.CANCELLED)
+        self._deferred = Counter(specs.DEFERRED, self.registry, reasons.DEFERRED)
+        self._truncated = Counter(specs.DELAY_TOPICS_TRUNCATED, self.registry)
+        self._durations = Histogram(specs.ATTEMPT_DURATION, self.registry)
+        self._first = Histogram(specs.FIRST_ATTEMPT, self.registry)
+        # Made once: the labels of each delivery would be new tuples otherwise.
+        senders = (*known, OTHER)
+        self._sender_labels: dict[str, Labels] = {sender: (sender,) for sender in senders}
+        self._unlimited: dict[str, Labels] = {sender: (sender, "no") for sender in senders}
+        self._limited_labels: dict[str, Labels] = {sender: (sender, "yes") for sender in senders}
+        self._jobs_waiting = Gauge(specs.JOBS_WAITING, self.registry)
+        self._oldest_due = Gauge(specs.OLDEST_DUE, self.registry)
+        self._in_flight = Gauge(specs.IN_FLIGHT, self.registry)
+        self._resolving = Gauge(specs.RESOLVING, self.registry)
+        self._limited = Gauge(specs.LIMITED, self.registry)
+        self._open_circuits = Gauge(specs.OPEN_CIRCUITS, self.registry)
+        self._slow = Gauge(specs.SLOW_REQUESTS, self.registry)
+        self._disabled = Gauge(specs.DISABLED, self.registry)
+        self._uncommitted = Gauge(specs.DELIVERY_UNCOMMITTED, self.registry)
+        self._transactions = Counter(specs.TRANSACTIONS, self.registry, TRANSACTION_RESULTS)
+        self._transaction_duration = Histogram(specs.TRANSACTION_DURATION, self.registry)
+        self._lines_omitted = _lines_omitted("delivery.attempted", self.registry)
         for labels in self._known:  # a rate needs a series that begins with 0
             for result in RESULTS:
                 self._attempts.add((*labels, result), 0)
 
-    def on_outcome(self, outcome: Outcome) -> None:
-        """Count an attempt and its result, or a job that ended without an attempt."""
+    def on_outcome(self, outcome: Outcome, limited: bool = False, trace_id: str | None = None) -> None:
+        """Count an attempt and its result, or a job that ended without an attempt.
+
+        `limited`: the job waited in memory for a limit of its endpoint or host. `trace_id` is that of the attempt.
+        """
         job = outcome.job
         if outcome.state == "cancelled":
             self._cancelled.add((outcome.reason,))
@@ -334,10 +214,12 @@ class DeliveryMetrics(RoleMetrics):
         self._attempts.add((*self._event_labels(job.sender, job.event_type), outcome.state))
         if outcome.state != "delivered":
             self._on_failure(outcome)
-        sender = (self._sender_label(job.sender),)
-        self._durations.observe(sender, outcome.duration_us / 1_000_000)
+        sender = self._sender_label(job.sender)
+        self._durations.observe(self._sender_labels[sender], outcome.duration_us / 1_000_000, trace_id)
         if job.attempt == 1 and job.run == 0:
-            self._first.observe(sender, max(0, outcome.at_ms - job.appended_at_ms) / 1_000)
+            # A job with the offset of an earlier record was deferred.
+            by_sender = self._limited_labels if limited or job.first_offset != UNKNOWN_OFFSET else self._unlimited
+            self._first.observe(by_sender[sender], max(0, outcome.at_ms - job.appended_at_ms) / 1_000, trace_id)
 
     def _on_failure(self, outcome: Outcome) -> None:
         if outcome.error is not None:
@@ -384,13 +266,18 @@ class DeliveryMetrics(RoleMetrics):
         """Set the number of outcomes since the last commit."""
         self._uncommitted.set((), outcomes)
 
-    def on_transaction(self, result: Literal["committed", "aborted", "unknown"], seconds: float) -> None:
+    def on_transaction(self, result: TransactionResult, seconds: float) -> None:
         """Count a transaction and the duration of its calls."""
         self._transactions.add((result,))
         self._transaction_duration.observe((), seconds)
 
+    def set_lines_omitted(self, lines: int) -> None:
+        """Set the number of lines of delivered jobs that sampling has left out."""
+        self._lines_omitted.set_total(("delivery.attempted",), lines)
 
-# All metrics above, for documentation, dashboards and their tests.
+
+def _lines_omitted(event: SampledEvent, registry: CollectorRegistry) -> Counter:
+    return Counter(specs.LINES_OMITTED, registry, (event,))
 
 
 class LedgerMetrics(RoleMetrics):
@@ -398,12 +285,12 @@ class LedgerMetrics(RoleMetrics):
 
     def __init__(self) -> None:
         super().__init__("ledger", {})
-        self._waiting_for_database = Gauge(WAITING_FOR_DATABASE, self.registry)
-        self._outcomes = Counter(LEDGER_OUTCOMES, self.registry)
-        self._batches = Histogram(LEDGER_BATCH, self.registry)
-        self._lag_seconds = Gauge(LEDGER_LAG, self.registry)
-        self._days_ahead = Gauge(LEDGER_DAYS_AHEAD, self.registry)
-        self._truncated = Counter(LEDGER_TRUNCATED, self.registry)
+        self._waiting_for_database = Gauge(specs.WAITING_FOR_DATABASE, self.registry)
+        self._outcomes = Counter(specs.LEDGER_OUTCOMES, self.registry)
+        self._batches = Histogram(specs.LEDGER_BATCH, self.registry)
+        self._lag_seconds = Gauge(specs.LEDGER_LAG, self.registry)
+        self._prepared = Gauge(specs.LEDGER_PREPARED, self.registry)
+        self._truncated = Counter(specs.LEDGER_TRUNCATED, self.registry)
 
     def set_waiting_for_database(self, waiting: bool) -> None:
         """Set whether the database does not respond."""
@@ -414,9 +301,9 @@ class LedgerMetrics(RoleMetrics):
         self._outcomes.add((), outcomes)
         self._batches.observe((), seconds)
 
-    def set_days_ahead(self, days: float) -> None:
-        """Set for how many days from now on the tables are prepared."""
-        self._days_ahead.set((), days)
+    def set_prepared(self, seconds: float) -> None:
+        """Set for how long from now on the tables are prepared."""
+        self._prepared.set((), seconds)
 
     def set_lag_seconds(self, seconds: float) -> None:
         """Set the age of the oldest outcome that was read and is not written."""
@@ -432,18 +319,22 @@ class ApiMetrics(RoleMetrics):
 
     def __init__(self) -> None:
         super().__init__("api", {})
-        self._requests = Counter(API_REQUESTS, self.registry)
-        self._durations = Histogram(API_DURATION, self.registry)
-        self._writes = Counter(API_WRITES, self.registry)
+        self._requests = Counter(specs.API_REQUESTS, self.registry)
+        self._durations = Histogram(specs.API_DURATION, self.registry)
+        self._writes = Counter(specs.API_WRITES, self.registry)
+        self._lines_omitted = _lines_omitted("api.requested", self.registry)
 
-    def on_request(self, flavour: str, operation: str, status: int, duration_s: float) -> None:
+    def on_request(
+        self, flavour: str, operation: str, status: int, duration_s: float, trace_id: str | None = None
+    ) -> None:
         """Count an answered request and its duration."""
         self._requests.add((flavour, operation, f"{status // 100}xx"))
-        self._durations.observe((flavour, operation), duration_s)
+        self._durations.observe((flavour, operation), duration_s, trace_id)
+
+    def set_lines_omitted(self, lines: int) -> None:
+        """Set the number of lines of successful requests that sampling has left out."""
+        self._lines_omitted.set_total(("api.requested",), lines)
 
     def on_write(self, effect: str) -> None:
         """Count a change of a subscription, or a refused one."""
         self._writes.add((effect,))
-
-
-SPECS: Final[tuple[Spec, ...]] = tuple(value for value in list(globals().values()) if isinstance(value, Spec))

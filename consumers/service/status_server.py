@@ -16,8 +16,8 @@ from typing import Any, Final, Self, TypeAlias
 from urllib.parse import parse_qsl
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
+from consumers.service.exposition import Exposition
 from schemas.catalog.errors import InvalidInput, Unavailable
 
 # Returns None for yes, otherwise a sentence with the reason why not.
@@ -136,6 +136,7 @@ def _handler(
     registry: CollectorRegistry, checks: Mapping[str, Check], pages: Mapping[str, Page]
 ) -> type[BaseHTTPRequestHandler]:
     paths = ["/metrics", *checks, *pages]
+    exposition = Exposition(registry)
 
     class Handler(BaseHTTPRequestHandler):
         timeout = 5  # seconds for a client to send its request
@@ -146,7 +147,8 @@ def _handler(
             """Serve one of the paths."""
             path, _, query = self.path.partition("?")
             if path == "/metrics":
-                self._respond(HTTPStatus.OK, CONTENT_TYPE_LATEST, generate_latest(registry))
+                accept = ",".join(self.headers.get_all("Accept", []))
+                self._respond(HTTPStatus.OK, *exposition.render(accept))
             elif path in checks:
                 why_not = checks[path]()
                 status = HTTPStatus.OK if why_not is None else HTTPStatus.SERVICE_UNAVAILABLE

@@ -48,6 +48,7 @@ class Staleness:
         self._slow_since_ms: int | None = None  # time of the first request without a response in time
         self._pending: list[_End] = []
         self._verified_ms: int | None = None
+        self._began_ms: int | None = None
 
     @property
     def verified(self) -> bool:
@@ -63,6 +64,11 @@ class Staleness:
     def verified_ms(self) -> int:
         """Time of the latest request whose end offset the table has reached; -1: none."""
         return -1 if self._verified_ms is None else self._verified_ms
+
+    def begin(self, now_ms: int) -> None:
+        """Count the age from the first call on, while no end offset is reached."""
+        if self._began_ms is None:
+            self._began_ms = now_ms
 
     def is_due(self, now_ms: int) -> bool:
         """Whether the next request is due; called each turn."""
@@ -106,6 +112,11 @@ class Staleness:
         if reached:
             self._verified_ms = max([self._verified_ms or 0, *(end.requested_at_ms for end in reached)])
             self._pending = [end for end in self._pending if end not in reached]
+
+    def age_ms(self, now_ms: int) -> int:
+        """Return the time since the last moment at which the table was surely complete, or since it began."""
+        since_ms = self._began_ms if self._verified_ms is None else self._verified_ms
+        return 0 if since_ms is None else max(0, now_ms - since_ms)
 
     def is_fresh(self, now_ms: int) -> bool:
         """Whether the table may be used now."""

@@ -111,6 +111,10 @@ class SubscriptionTable(Generic[T]):
         """Whether the table may be used now (promise 7); call it right after `poll`."""
         return self._staleness.is_fresh(now_ms)
 
+    def staleness_ms(self, now_ms: int) -> int:
+        """Return for how long it is unknown whether the table is complete; while it is read first, since it began."""
+        return self._staleness.age_ms(now_ms)
+
     def barrier(self) -> int:
         """Return a barrier, which is `passed` once the table has read all records that are on the topic now."""
         return self._staleness.last_requested_ms
@@ -145,6 +149,7 @@ class SubscriptionTable(Generic[T]):
         Unavailable if the topic has lost records that the table has read: the role has to restart.
         """
         if not self._assigned:
+            self._staleness.begin(now_ms)
             self._find_beginnings(now_ms)
             return
         self._collect(now_ms)

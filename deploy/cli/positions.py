@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -12,6 +13,7 @@ import typer
 from confluent_kafka.admin import AdminClient
 
 from consumers.inspect.lag import waiting_records
+from consumers.kafka.admin import REQUEST_ERRORS, sentence_of
 from consumers.kafka.group_positions import offsets_at, refuse_members, set_positions
 from consumers.kafka.position_plan import PositionChange, PositionTarget, chosen, parse_target, plan_changes
 from consumers.kafka.position_report import about_delay_topics, about_sources
@@ -158,6 +160,22 @@ def _set_all(
     for group, plan in plans.items():
         set_positions(cluster.settings.kafka_properties(), group, plan)
         typer.echo(f"{len(plan)} position{'' if len(plan) == 1 else 's'} of the group {group} set")
+    _record_set(cluster, [name for name in names if name in cluster.sources])
+
+
+def _record_set(cluster: _Cluster, sources: Sequence[str]) -> None:
+    """Record the time on `sources`: old events that are read from now on are not late deliveries."""
+    settings = cluster.settings
+    if not sources or settings.names.sources not in cluster.admin.list_topics(timeout=10).topics:
+        return
+    try:
+        topic = SourcesTopic(settings.kafka_properties(), cluster.admin, settings.names)
+        topic.record_set(sources, time.time_ns() // 1_000_000)
+    except REQUEST_ERRORS as error:
+        typer.echo(
+            f"warning: {settings.names.sources} could not be written ({sentence_of(error)}): the time to the first "
+            "attempt of events that are read again counts from their append"
+        )
 
 
 def _plan(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Annotated, Protocol, TypeAlias
 
+import structlog
 import typer
 from typer.models import OptionInfo
 
@@ -15,8 +16,10 @@ from deploy.cli.options import options_of
 from deploy.config.logs import configure_logging
 from deploy.dev.state import pids_of
 from deploy.roles.restart import restart_in_place
-from schemas.catalog.errors import InvalidInput, RestartRequired
+from schemas.catalog.errors import InvalidInput, RestartRequired, SignpostError
 from schemas.settings.settings import Settings
+
+_log = structlog.get_logger("role")
 
 Supervised: TypeAlias = Annotated[bool, typer.Option("--supervised", hidden=True, help="Started by `signpost up`.")]
 
@@ -85,3 +88,7 @@ def run_role(build: Build, settings: Settings, instance: int | None, listen: str
     except RestartRequired as error:
         restart_in_place(str(error), stop)
         return 1  # it returns only if a signal has ended this process meanwhile
+    except SignpostError as error:
+        # The caller prints a sentence for people. Programs that collect the log look for a line.
+        _log.error("role.failed", error=str(error))
+        raise

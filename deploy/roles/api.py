@@ -17,7 +17,6 @@ import structlog
 from confluent_kafka.admin import AdminClient
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
-from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
@@ -25,6 +24,8 @@ from starlette.routing import Route
 from consumers.delivery.inline_deliveries import InlineDeliveries
 from consumers.kafka.append_log import AppendLog
 from consumers.ledger.reads import LedgerReads
+from consumers.service.exposition import Exposition
+from consumers.service.log_sampling import SuccessSampler
 from consumers.service.metrics import ApiMetrics
 from consumers.service.startup import await_topics
 from deploy.config.drain import longest_timeout
@@ -99,6 +100,8 @@ class ApiRole:
             self._close()
         if self.failure is not None:
             _log.error("api.ended", error=self.failure)
+        else:
+            _log.info("api.drained", complete=True)
         return self.failure is None
 
     def _start(self, stopping: Callable[[], bool]) -> None:
@@ -161,6 +164,7 @@ class ApiRole:
             deliveries=GatheredTotals(self.ledger.totals, executor),
             tests=GuardedTests(self.tests),
             metrics=self.metrics,
+            sampler=SuccessSampler(settings.log_successes_per_second),
             senders=senders_of(settings),
             urls=egress_policy_of(settings),
             bounds=Bounds(longest_timeout(settings), datetime.now(UTC)),
@@ -193,8 +197,11 @@ def add_status_pages(
 ) -> None:
     """Add /metrics, /healthz and /readyz, as the other roles serve them."""
 
-    def metrics(_: Request) -> Response:
-        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+    exposition = Exposition(registry)
+
+    def metrics(request: Request) -> Response:
+        content_type, body = exposition.render(",".join(request.headers.getlist("accept")))
+        return Response(body, headers={"Content-Type": content_type})
 
     def check(why_not: Callable[[], str | None]) -> Callable[[Request], Response]:
         def page(_: Request) -> Response:

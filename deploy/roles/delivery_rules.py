@@ -32,7 +32,13 @@ def health_policy(settings: Settings) -> HealthPolicy:
 
 
 def outcome_log_of(settings: Settings) -> OutcomeLog:
-    """Return the log of outcomes on standard error: all outcomes, or only dead ones if the level is above info."""
+    """Return the log of outcomes on standard error; above the level info, it has only outcomes of dead jobs."""
     as_json = is_json(settings.log_format, sys.stderr)
     dead_only = settings.log_level in {"warning", "error"}
-    return OutcomeLog(sys.stderr.buffer, as_json, colours=sys.stderr.isatty(), dead_only=dead_only)
+    return OutcomeLog(
+        sys.stderr.buffer,
+        as_json,
+        colours=sys.stderr.isatty(),
+        dead_only=dead_only,
+        successes_per_second=settings.log_successes_per_second,
+    )

@@ -126,7 +126,7 @@ def build(settings: Settings, instance: int | None) -> RouterRole:
     registry = None if settings.schema_registry_url is None else SchemaRegistry(settings.schema_registry_url)
     schemas = None if registry is None else BackgroundSchemas(registry, time.monotonic)
     loop = RouterLoop(
-        router=Router(senders, subscribers, limits, _unix_ms, schemas),
+        router=Router(senders, subscribers, limits, _unix_ms, schemas, readable_since_ms=source.readable_since_ms),
         subscribers=subscribers,
         table=table,
         source=source,

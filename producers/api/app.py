@@ -21,7 +21,15 @@ from producers.api.flavours import NO_OPERATIONS, Flavour, Operation, Routes
 from producers.api.gateway import BODY_TIMEOUT_S, Gateway
 from producers.api.onboarding.operations import FLAVOUR as ONBOARDING
 from producers.api.onboarding.operations import OnboardingApi
-from producers.api.ports import ApiMetrics, Changes, DeliveryLog, Keys, Subscriptions, TestDeliveries
+from producers.api.ports import (
+    ApiMetrics,
+    Changes,
+    DeliveryLog,
+    Keys,
+    Subscriptions,
+    SuccessSampler,
+    TestDeliveries,
+)
 from producers.api.webhooks import Webhooks
 from schemas.senders.sender import Sender
 from schemas.subscriptions.rules import Bounds, UrlRules
@@ -38,6 +46,7 @@ def app_of(
     deliveries: DeliveryLog,
     tests: TestDeliveries,
     metrics: ApiMetrics,
+    sampler: SuccessSampler,
     senders: Mapping[str, Sender],
     urls: UrlRules,
     bounds: Bounds,
@@ -50,7 +59,7 @@ def app_of(
 
     `clock` is in Unix seconds. `new_id` returns a new UUID in its canonical form, for webhooks, requests and events.
     """
-    gateway = Gateway(keys, metrics, new_id, monotonic, body_timeout_s)
+    gateway = Gateway(keys, metrics, sampler=sampler, new_id=new_id, monotonic=monotonic, body_timeout_s=body_timeout_s)
     flavours: list[tuple[Flavour, Callable[[Webhooks, Rules], Routes]]] = [
         (ONBOARDING, lambda webhooks, rules: OnboardingApi(webhooks, rules, tests, clock, new_id).routes),
         (DILIGENT, lambda webhooks, rules: DiligentApi(webhooks, rules, new_id).routes),

@@ -1,6 +1,7 @@
 """One request from start to end: id, key, limits, operation, errors, answer, metrics and log line.
 
-Each request is one log line, `api.requested`. It has ids only: no key, no secret, no body, no URL and no path.
+Each request is one log line, `api.requested`. It has ids only: no key, no secret, no body, no URL and no path. At a
+high rate, lines of successes may be sampled. The next line that is written says how many were left out.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from starlette.types import Receive, Scope, Send
 from producers.api.access import authenticate, customer_of, header
 from producers.api.body import parse_fields, read_body
 from producers.api.flavours import Answer, Call, Flavour, Operation
-from producers.api.ports import ApiMetrics, Caller, Keys, OperationName
+from producers.api.ports import ApiMetrics, Caller, Keys, OperationName, SuccessSampler
 from producers.api.refusals import Refusal, overloaded, refusal_of, unknown_path, wrong_method
 from schemas.catalog.errors import Unavailable
 
@@ -30,6 +31,8 @@ MAX_UNDER_WAY: Final = 1_000
 JSON: Final = "application/json"
 # The status of a request that was not answered, in logs and metrics only (nginx has the same).
 _CANCELLED: Final = 499
+# From this status on a request has failed: its line is never left out.
+_REFUSED: Final = 400
 # An int of more digits is no length that anyone sends.
 _MOST_DIGITS: Final = 12
 
@@ -80,12 +83,15 @@ class Gateway:
         self,
         keys: Keys,
         metrics: ApiMetrics,
+        *,
+        sampler: SuccessSampler,
         new_id: Callable[[], str],
         monotonic: Callable[[], float],
         body_timeout_s: float = BODY_TIMEOUT_S,
     ) -> None:
         self._keys = keys
         self._metrics = metrics
+        self._sampler = sampler
         self._new_id = new_id
         self._monotonic = monotonic
         self._body_timeout_s = body_timeout_s
@@ -173,6 +179,11 @@ class Gateway:
 
     def _report(self, flavour: Flavour, status: int, duration_s: float, record: _Record) -> None:
         self._metrics.on_request(flavour.name, record.name, status, duration_s)
+        if status < _REFUSED and not self._sampler.admits(int(self._monotonic() * 1_000)):
+            self._metrics.set_lines_omitted(self._sampler.omitted)
+            return
+        if omitted := self._sampler.take_omitted():
+            record.facts["omitted"] = omitted
         call = record.call
         log.info(
             "api.requested",

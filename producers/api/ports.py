@@ -152,11 +152,32 @@ class TestDeliveries(Protocol):
         ...
 
 
+class SuccessSampler(Protocol):
+    """Decides which successful requests have a log line."""
+
+    @property
+    def omitted(self) -> int:
+        """Number of lines that were left out."""
+        ...
+
+    def admits(self, now_ms: int) -> bool:
+        """Return whether to write the line of a success at `now_ms`; count it if not."""
+        ...
+
+    def take_omitted(self) -> int:
+        """Return how many lines were left out since the last call."""
+        ...
+
+
 class ApiMetrics(Protocol):
     """The metrics of the API."""
 
     def on_request(self, flavour: FlavourName, operation: OperationName, status: int, duration_s: float) -> None:
         """Count an answered request."""
+        ...
+
+    def set_lines_omitted(self, lines: int) -> None:
+        """Set the number of log lines of successful requests that sampling has left out."""
         ...
 
     def on_write(self, result: WriteResult) -> None:

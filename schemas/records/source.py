@@ -17,7 +17,7 @@ _CODEC: Final = RecordCodec("source")
 
 @dataclass(frozen=True, slots=True)
 class SourcePositions:
-    """Start and last positions of a source; records/source.v1.avsc describes the fields."""
+    """Start and last positions of a source; records/source.v2.avsc describes the fields."""
 
     topic: str
     started_at_ms: int
@@ -25,6 +25,12 @@ class SourcePositions:
     first: Mapping[int, int] = field(default_factory=dict)
     last: Mapping[int, int] = field(default_factory=dict)
     last_at_ms: int | None = None
+    set_at_ms: int | None = None
+
+    @property
+    def readable_since_ms(self) -> int:
+        """Since when (Unix ms) the records of the source can be read, however old they are."""
+        return max(self.started_at_ms, self.set_at_ms or 0)
 
     @property
     def positions(self) -> Mapping[int, int]:
@@ -42,6 +48,7 @@ def encode_source(source: SourcePositions) -> bytes:
             "first": _by_partition(source.first),
             "last": _by_partition(source.last),
             "last_at_ms": source.last_at_ms,
+            "set_at_ms": source.set_at_ms,
         }
     )
 

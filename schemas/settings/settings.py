@@ -241,6 +241,14 @@ class Settings(BaseModel):
     log_format: Literal["auto", "console", "json"] = _setting(
         "auto", "Format of log lines on standard error; auto: console on a terminal, otherwise json."
     )
+    log_successes_per_second: int = _setting(
+        0,
+        "Maximum log lines a second of each process for delivered jobs, and for successful requests of the API; 0: all "
+        "of them. Failures always have a line.",
+        unit="lines a second",
+        ge=0,
+        le=1_000_000,
+    )
 
     @model_validator(mode="before")
     @classmethod

@@ -12,6 +12,7 @@ from typing import Any, Final
 import httpx
 from fastapi import FastAPI
 
+from consumers.service.log_sampling import SuccessSampler
 from producers.api.app import app_of
 from producers.api.ports import (
     Caller,
@@ -181,6 +182,7 @@ class MemoryMetrics:
     requests: list[tuple[FlavourName, OperationName, int]] = field(default_factory=list)
     durations_s: list[float] = field(default_factory=list)
     writes: list[WriteResult] = field(default_factory=list)
+    lines_omitted: int = 0
 
     def on_request(self, flavour: FlavourName, operation: OperationName, status: int, duration_s: float) -> None:
         self.requests.append((flavour, operation, status))
@@ -189,11 +191,16 @@ class MemoryMetrics:
     def on_write(self, result: WriteResult) -> None:
         self.writes.append(result)
 
+    def set_lines_omitted(self, lines: int) -> None:
+        self.lines_omitted = lines
+
 
 class MemoryApi:
     """The application over ports in memory, and a client that speaks ASGI with it."""
 
-    def __init__(self, egress: EgressPolicy | None = None, body_timeout_s: float = 10.0) -> None:
+    def __init__(
+        self, egress: EgressPolicy | None = None, body_timeout_s: float = 10.0, successes_per_second: int = 0
+    ) -> None:
         self.senders = load_senders()
         self.keys = MemoryKeys()
         self.subscriptions = MemorySubscriptions()
@@ -209,6 +216,7 @@ class MemoryApi:
             deliveries=self.deliveries,
             tests=self.tests,
             metrics=self.metrics,
+            sampler=SuccessSampler(successes_per_second),
             senders=self.senders,
             urls=egress or EgressPolicy(),
             bounds=Bounds(timedelta(seconds=60), datetime.now(UTC)),

@@ -23,7 +23,7 @@ from consumers.delivery.classification import Classified
 
 # An endpoint always has room for this many tasks in memory.
 _LEAST_ROOM: Final = 64
-_IN_FLIGHT, _HOST = LimitReason.IN_FLIGHT, LimitReason.HOST  # see types.RESPONSIVE
+_IN_FLIGHT, _HOST, _PROCESS = LimitReason.IN_FLIGHT, LimitReason.HOST, LimitReason.PROCESS  # see types.RESPONSIVE
 
 
 class AdmissionControl:
@@ -88,6 +88,7 @@ class AdmissionControl:
         elif not state.breaker.is_closed:
             state.limited_by = state.closed_by
         task.endpoint_state = state
+        task.limited = state.limited_by is not _PROCESS
         return False
 
     def wait(self, task: AdmittedTask, now_ms: int) -> bool:
@@ -211,7 +212,7 @@ class AdmissionControl:
         traffic_class = state.classify(self.bulkhead.verified_since_ms)
         if not state.host.allows(traffic_class):
             return _HOST
-        return None if self.bulkhead.allows(traffic_class) else LimitReason.PROCESS
+        return None if self.bulkhead.allows(traffic_class) else _PROCESS
 
     def _start(self, state: EndpointState, task: AdmittedTask, now_ms: int) -> None:
         task.endpoint_state = state

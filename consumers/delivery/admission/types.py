@@ -49,13 +49,15 @@ class EndpointLimits(Protocol):
 class AdmittedTask:
     """Base class of tasks. Only admission control writes these fields.
 
-    `endpoint_state` is set while the task waits or runs, `permit` while it holds a permit of the bulkhead.
+    `endpoint_state` is set while the task waits or runs, `permit` while it holds a permit of the bulkhead. `limited`:
+    a limit of its endpoint or host kept it from starting. A process without a permit is no such limit.
     """
 
-    __slots__ = ("endpoint_state", "permit")
+    __slots__ = ("endpoint_state", "limited", "permit")
 
     def __init__(self) -> None:
         self.endpoint_state: EndpointState | None = None
+        self.limited = False
         self.permit: int | None = None
 
 

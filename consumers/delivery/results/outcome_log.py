@@ -1,5 +1,7 @@
 """Writes one wide log line per outcome, for those on call. Of the URL it shows only the host.
 
+At a high rate, lines of delivered jobs may be sampled. The next line that is written says how many were left out.
+
 This does not use structlog, which takes longer for such a line than delivery takes for the request.
 """
 
@@ -12,6 +14,7 @@ from typing import Any, BinaryIO, Final
 
 import orjson
 
+from consumers.service.log_sampling import SuccessSampler
 from schemas.records.delivery import Outcome
 
 _COLOURS: Final = {"delivered": 32, "retry": 33, "dead": 31, "cancelled": 35}
@@ -20,21 +23,44 @@ _COLOURS: Final = {"delivered": 32, "retry": 33, "dead": 31, "cancelled": 35}
 class OutcomeLog:
     """Writes outcomes to a binary stream, as JSON lines or as text for people. Buffers lines until `flush`.
 
-    `dead_only` is for a log level above info: only outcomes of dead jobs are written.
+    `dead_only` is for a log level above info: only outcomes of dead jobs are written. Of delivered jobs at most
+    `successes_per_second` are written; 0: all.
     """
 
-    def __init__(self, stream: BinaryIO, as_json: bool, *, colours: bool = False, dead_only: bool = False) -> None:
+    def __init__(
+        self,
+        stream: BinaryIO,
+        as_json: bool,
+        *,
+        colours: bool = False,
+        dead_only: bool = False,
+        successes_per_second: int = 0,
+    ) -> None:
         self._stream = stream
+        self._sampler = SuccessSampler(successes_per_second)
+        self._samples = successes_per_second > 0
         self._render = self._as_json if as_json else self._as_text
         self._states = {state: f"\x1b[{code}m{state}\x1b[0m" if colours else state for state, code in _COLOURS.items()}
         self._dead_only = dead_only
         # Copying each line into one buffer takes less time than keeping thousands of bytes objects from orjson.
         self._buffer = bytearray()
 
-    def write(self, outcome: Outcome) -> None:
-        """Buffer the line of an outcome."""
-        if outcome.state == "dead" or not self._dead_only:
-            self._buffer += self._render(outcome)
+    @property
+    def omitted(self) -> int:
+        """Number of lines that sampling has left out since the start."""
+        return self._sampler.omitted
+
+    def write(self, outcome: Outcome, trace_id: str | None = None) -> None:
+        """Buffer the line of an outcome, unless it is left out. `trace_id` is that of the attempt's trace."""
+        state = outcome.state
+        if self._dead_only and state != "dead":
+            return
+        omitted = 0
+        if self._samples:
+            if state == "delivered" and not self._sampler.admits(outcome.at_ms + outcome.duration_us // 1_000):
+                return
+            omitted = self._sampler.take_omitted()
+        self._buffer += self._render(outcome, trace_id, omitted)
 
     def flush(self) -> None:
         """Write the buffered lines. If the stream fails, they are lost, and the process continues."""
@@ -48,7 +74,7 @@ class OutcomeLog:
         except OSError:  # full disk or closed pipe: deliveries are more important than their log
             return
 
-    def _as_json(self, outcome: Outcome) -> bytes:
+    def _as_json(self, outcome: Outcome, trace_id: str | None, omitted: int) -> bytes:
         job = outcome.job
         fields: dict[str, Any] = {
             "timestamp": _iso_time(outcome.at_ms + outcome.duration_us // 1_000),
@@ -57,6 +83,7 @@ class OutcomeLog:
             "state": outcome.state,
             "job": job.job_id,
             "subscription": job.subscription_id,
+            "customer": job.customer_id,
             "host": outcome.host,
             "sender": job.sender,
             "event_type": job.event_type,
@@ -71,16 +98,21 @@ class OutcomeLog:
             fields["error"] = outcome.error
         if outcome.next_due_at_ms is not None:
             fields["next_due"] = _iso_time(outcome.next_due_at_ms)
+        if trace_id is not None:
+            fields["trace"] = trace_id
+        if omitted:
+            fields["omitted"] = omitted
         try:
             return orjson.dumps(fields, option=orjson.OPT_APPEND_NEWLINE)
         except orjson.JSONEncodeError:  # text that UTF-8 cannot encode, such as a lone surrogate
             return json.dumps(fields).encode() + b"\n"
 
-    def _as_text(self, outcome: Outcome) -> bytes:
+    def _as_text(self, outcome: Outcome, trace_id: str | None, omitted: int) -> bytes:
         job = outcome.job
         line = (
-            f"job={_quoted(job.job_id)} subscription={_quoted(job.subscription_id)} host={_quoted(outcome.host)} "
-            f"sender={_quoted(job.sender)} event_type={_quoted(job.event_type)} event_id={_quoted(job.event_id)} "
+            f"job={_quoted(job.job_id)} subscription={_quoted(job.subscription_id)} "
+            f"customer={_quoted(job.customer_id)} host={_quoted(outcome.host)} sender={_quoted(job.sender)} "
+            f"event_type={_quoted(job.event_type)} event_id={_quoted(job.event_id)} "
             f"attempt={job.attempt} status={outcome.status or '-'} duration_ms={outcome.duration_us // 1_000}"
         )
         if outcome.reason:
@@ -89,6 +121,10 @@ class OutcomeLog:
             line += f" error={_quoted(outcome.error)}"
         if outcome.next_due_at_ms is not None:
             line += f" next_due={_iso_time(outcome.next_due_at_ms)}"
+        if trace_id is not None:
+            line += f" trace={_quoted(trace_id)}"
+        if omitted:
+            line += f" omitted={omitted}"
         timestamp = _iso_time(outcome.at_ms + outcome.duration_us // 1_000)
         level = "warning  " if outcome.state == "dead" else "info     "
         return f"{timestamp} [{level}] {_event_name(outcome)} state={self._states[outcome.state]} {line}\n".encode()
