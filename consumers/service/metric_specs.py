@@ -46,6 +46,11 @@ UNREAD_AGE: Final = Spec(
     "Age of the oldest unread record in the partitions of this process, by its timestamp; 0: none is unread.",
     ("topic",),
 )
+TOPIC_RETENTION: Final = Spec(
+    "signpost_topic_retention_seconds",
+    "For how long the topic keeps a record, for the topics that this process reads. A topic without a limit has none.",
+    ("topic",),
+)
 TABLE_ENTRIES: Final = Spec("signpost_table_entries", "Entries of the table of a compacted topic.", ("table",))
 TABLE_UNUSABLE: Final = Spec(
     "signpost_table_unusable_records",

@@ -56,6 +56,7 @@ class RoleMetrics:
         self._waiting_for_broker = Gauge(specs.WAITING_FOR_BROKER, self.registry)
         self._lag = Gauge(specs.CONSUMER_LAG, self.registry)
         self._unread_age = Gauge(specs.UNREAD_AGE, self.registry)
+        self._retention = Gauge(specs.TOPIC_RETENTION, self.registry)
         self._entries = Gauge(specs.TABLE_ENTRIES, self.registry)
         self._unusable = Gauge(specs.TABLE_UNUSABLE, self.registry)
         self._staleness = Gauge(specs.TABLE_STALENESS, self.registry)
@@ -72,6 +73,10 @@ class RoleMetrics:
     def set_unread_age(self, seconds: Mapping[str, float]) -> None:
         """Set the ages of the oldest unread records in the own partitions, by topic. Other topics have no value."""
         self._unread_age.replace(seconds)
+
+    def set_retention(self, seconds: Mapping[str, float]) -> None:
+        """Set the retention of topics. Other topics have no value. A thread of its own calls this."""
+        self._retention.replace(seconds)
 
     def set_table(self, entries: int, unusable: int, name: str = "subscriptions") -> None:
         """Set the number of entries and of unusable records of a table."""

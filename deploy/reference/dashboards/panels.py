@@ -169,7 +169,9 @@ class Sentences:
                     for index, (value, text) in enumerate(sentences.items())
                 }
             )
-            panel.override_by_name(self.columns[column], [models.DynamicConfigValue(id_val="mappings", value=[mapping])])
+            panel.override_by_name(
+                self.columns[column], [models.DynamicConfigValue(id_val="mappings", value=[mapping])]
+            )
         return panel
 
     def _organize(self) -> models.DataTransformerConfig:
@@ -237,9 +239,7 @@ class Board:
             y += tallest
 
 
-def quantiles(
-    metric: str, *quantiles_: float, by: str = "", matching: str = "", legend: str = ""
-) -> tuple[Query, ...]:
+def quantiles(metric: str, *quantiles_: float, by: str = "", matching: str = "", legend: str = "") -> tuple[Query, ...]:
     """Return a query for each quantile of a histogram: `matching` are further matchers, `by` further labels."""
     selector = f"@, {matching}" if matching else "@"
     grouped = f"le, {by}" if by else "le"

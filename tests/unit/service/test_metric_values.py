@@ -45,6 +45,8 @@ def common(metrics: RoleMetrics) -> None:
     metrics.set_waiting_for_broker(True)
     metrics.set_lag({"gone": 1})
     metrics.set_lag({"events": 41, "other": 42})
+    metrics.set_retention({"gone": 1.0})
+    metrics.set_retention({"events": 86_400.0})
     metrics.set_table(43, 44)
     metrics.on_unreadable("truncated", 45)
 
@@ -118,6 +120,7 @@ COMMON: Final[list[tuple[Sample, float]]] = [
     (("signpost_waiting_for_broker", {}), 1),
     (("signpost_consumer_lag_records", {"topic": "events"}), 41),
     (("signpost_consumer_lag_records", {"topic": "other"}), 42),
+    (("signpost_topic_retention_seconds", {"topic": "events"}), 86_400),
     (("signpost_table_entries", {"table": "subscriptions"}), 43),
     (("signpost_table_unusable_records", {"table": "subscriptions"}), 44),
     (("signpost_unreadable_records_total", {"reason": "truncated"}), 45),
