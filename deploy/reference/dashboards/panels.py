@@ -243,11 +243,9 @@ def quantiles(metric: str, *quantiles_: float, by: str = "", matching: str = "",
     """Return a query for each quantile of a histogram: `matching` are further matchers, `by` further labels."""
     selector = f"@, {matching}" if matching else "@"
     grouped = f"le, {by}" if by else "le"
+    buckets = f"sum by ({grouped}) (rate({metric}_bucket{{{selector}}}[$__rate_interval]))"
     return tuple(
-        Query(
-            f"histogram_quantile({quantile:g}, sum by ({grouped}) (rate({metric}_bucket{{{selector}}}[$__rate_interval])))",
-            legend or f"p{quantile * 100:g}",
-        )
+        Query(f"histogram_quantile({quantile:g}, {buckets})", legend or f"p{quantile * 100:g}")
         for quantile in quantiles_
     )
 
