@@ -99,10 +99,11 @@ class LedgerLoop:
                 self._turn()
             if self._has_advanced and self._source.assignment == self._assignment:
                 self._write(self._now_s())
-            complete = not self._has_advanced
-            log = _log.info if complete else _log.warning
-            log("ledger.drained", complete=complete, unwritten=self._unwritten.size)
-            return complete
+            if self._has_advanced:
+                _log.warning("ledger.drained", complete=False, unwritten=self._unwritten.size)
+                return False
+            _log.info("ledger.drained", complete=True)
+            return True
         finally:
             self._source.close(CLOSE_S)
             self._writer.close()

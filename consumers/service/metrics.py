@@ -10,7 +10,6 @@ them.
 from __future__ import annotations
 
 import platform
-import time
 from collections.abc import Collection, Iterable, Mapping
 from importlib.metadata import version
 from typing import Final, Literal, Protocol, TypeAlias
@@ -52,7 +51,7 @@ class RoleMetrics:
         build = Gauge(specs.BUILD_INFO, self.registry)
         compiled = "yes" if is_compiled() else "no"
         build.set((role, version("kafka-signpost"), platform.python_version(), libversion()[0], compiled), 1)
-        Gauge(specs.ROLE_START, self.registry).set((), time.time())
+        self._role_start = Gauge(specs.ROLE_START, self.registry)
         self._waiting_for_broker = Gauge(specs.WAITING_FOR_BROKER, self.registry)
         self._lag = Gauge(specs.CONSUMER_LAG, self.registry)
         self._unread_age = Gauge(specs.UNREAD_AGE, self.registry)
@@ -61,6 +60,10 @@ class RoleMetrics:
         self._unusable = Gauge(specs.TABLE_UNUSABLE, self.registry)
         self._staleness = Gauge(specs.TABLE_STALENESS, self.registry)
         self._unreadable = Counter(specs.UNREADABLE, self.registry, reasons.DEAD_RECORDS)
+
+    def set_role_start(self, unix_s: float) -> None:
+        """Set when the role started in this process."""
+        self._role_start.set((), unix_s)
 
     def set_waiting_for_broker(self, waiting: bool) -> None:
         """Set whether no broker responds."""
@@ -199,7 +202,7 @@ class DeliveryMetrics(RoleMetrics):
         self._uncommitted = Gauge(specs.DELIVERY_UNCOMMITTED, self.registry)
         self._transactions = Counter(specs.TRANSACTIONS, self.registry, TRANSACTION_RESULTS)
         self._transaction_duration = Histogram(specs.TRANSACTION_DURATION, self.registry)
-        self._lines_omitted = _lines_omitted("delivery.attempted", self.registry)
+        self._lines_omitted = _counter_of_lines("delivery.attempted", self.registry)
         for labels in self._known:  # a rate needs a series that begins with 0
             for result in RESULTS:
                 self._attempts.add((*labels, result), 0)
@@ -281,7 +284,7 @@ class DeliveryMetrics(RoleMetrics):
         self._lines_omitted.set_total(("delivery.attempted",), lines)
 
 
-def _lines_omitted(event: SampledEvent, registry: CollectorRegistry) -> Counter:
+def _counter_of_lines(event: SampledEvent, registry: CollectorRegistry) -> Counter:
     return Counter(specs.LINES_OMITTED, registry, (event,))
 
 
@@ -327,7 +330,7 @@ class ApiMetrics(RoleMetrics):
         self._requests = Counter(specs.API_REQUESTS, self.registry)
         self._durations = Histogram(specs.API_DURATION, self.registry)
         self._writes = Counter(specs.API_WRITES, self.registry)
-        self._lines_omitted = _lines_omitted("api.requested", self.registry)
+        self._lines_omitted = _counter_of_lines("api.requested", self.registry)
 
     def on_request(
         self, flavour: str, operation: str, status: int, duration_s: float, trace_id: str | None = None

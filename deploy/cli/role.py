@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from typing import Annotated, Protocol, TypeAlias
 
@@ -82,6 +83,7 @@ def run_role(build: Build, settings: Settings, instance: int | None, listen: str
     configure_logging(settings.log_level, settings.log_format)
     stop = Stop()
     role = build(settings, instance)
+    role.metrics.set_role_start(time.time())
     try:
         with StatusServer(listen, role.metrics.registry, role.why_not_ready, stop.why_not_alive, role.pages) as status:
             return 0 if role.run(stop, status.address) else 1

@@ -219,6 +219,7 @@ def build(settings: Settings, ledger_url: str, docs: Sequence[File]) -> ApiRole:
     kafka = settings.kafka_properties()
     names = settings.names
     metrics = ApiMetrics()
+    metrics.set_role_start(time.time())
     writer = SubscriptionWriter(
         kafka,
         names,

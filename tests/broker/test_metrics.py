@@ -5,9 +5,12 @@ from __future__ import annotations
 from datetime import timedelta
 from pathlib import Path
 
+import httpx
 from confluent_kafka import TopicPartition
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics_families
 from prometheus_client.parser import text_string_to_metric_families
 
+from consumers.service.exposition import OPENMETRICS, TEXT
 from consumers.service.metrics import SPECS
 from deploy.dev.broker import Broker
 from deploy.dev.receiver import Receiver
@@ -17,6 +20,7 @@ from schemas.records.partitioner import partition_of
 from schemas.records.topics import FIRST
 from tests.support.api import client_of, key_of, start_api
 from tests.support.pipeline import CUSTOMER, Pipeline
+from tests.support.promtool import problems
 from tests.support.roles import Role, RoleStarter
 from tests.support.topics import produce
 from tests.support.waiting import wait_until
@@ -74,7 +78,7 @@ EXPECTED: dict[str, list[tuple[str, dict[str, str], float, float]]] = {
         ("signpost_ledger_batch_duration_seconds_count", {}, 1, 1_000),
         ("signpost_ledger_batch_duration_seconds_sum", {}, 0.0001, 60),
         ("signpost_ledger_lag_seconds", {}, 0, 60),
-        ("signpost_ledger_days_ahead", {}, 2, 3),
+        ("signpost_ledger_prepared_seconds", {}, 2 * 86_400, 3 * 86_400),
         ("signpost_ledger_truncated_records_total", {}, 0, 0),
         ("signpost_consumer_lag_records", {}, 0, EVENTS * 10),
     ],
@@ -109,6 +113,25 @@ def names_shown(*roles: Role) -> set[str]:
     texts = (role.get("/metrics")[1] for role in roles)
     families = (family for text in texts for family in text_string_to_metric_families(text) if family.samples)
     return {family.name for family in families}
+
+
+def test_each_role_serves_both_formats(pipeline: Pipeline, receiver: Receiver, tmp_path: Path) -> None:
+    """promtool accepts the text of each process. A scraper that asks for OpenMetrics gets it, with the same metrics."""
+    url = f"sqlite:///{tmp_path / 'ledger.db'}"
+    pipeline.subscribe(receiver.url)
+    roles = [pipeline.router(), pipeline.deliver(), pipeline.ledger(url), start_api(pipeline, url)]
+    pipeline.publish_some(3)
+    pipeline.wait_for_ends(3)
+    client = client_of(roles[3], key_of(pipeline, "onboarding").text)
+    client.post("/api/v1/webhooks/", {"event_type": "all", "webhook_url": receiver.url})
+    for role in roles:
+        text = httpx.get(f"{role.address}/metrics", headers={"Accept": "text/plain"}, timeout=30)
+        asked = httpx.get(f"{role.address}/metrics", headers={"Accept": "application/openmetrics-text"}, timeout=30)
+        assert (text.headers["Content-Type"], asked.headers["Content-Type"]) == (TEXT, OPENMETRICS)
+        names = {family.name for family in text_string_to_metric_families(text.text)}
+        assert {family.name for family in openmetrics_families(asked.text)} == names
+        assert "signpost_role_start_time_seconds" in names
+        assert problems(text.content) == "", role.name
 
 
 def truncated_router(pipeline: Pipeline) -> Role:

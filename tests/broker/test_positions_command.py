@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import time
 from datetime import UTC, datetime
 
 import pytest
@@ -84,6 +85,31 @@ def test_lost_positions_of_a_source_are_shown_and_repaired(here: Here) -> None:
 
     assert len(here.jobs()) == 6, "three before, three after"
     assert here.run("list")[0] == 0
+
+
+def test_events_that_are_read_again_are_not_late(here: Here) -> None:
+    """After `--to earliest` old events count from the time of the command. New events count from their append."""
+    here.subscribe(subscription("one"))
+    here.one_event_each()
+    with here.router():
+        here.wait_routed()
+    before_ms = time.time_ns() // 1_000_000
+
+    assert here.run("set", here.events_topic, "--to", "earliest", "--yes")[0] == 0
+    here.one_event_each()
+    with here.router():
+        here.wait_routed()
+
+    appended_ms = {
+        (message.partition(), message.offset()): message.timestamp()[1]
+        for message in read_topic(here.bootstrap_servers, here.events_topic)
+    }
+    jobs = here.jobs()
+    assert sorted(job.source_offset for job in jobs) == [0] * 6 + [1] * 3
+    old = sorted(job.appended_at_ms >= before_ms for job in jobs if job.source_offset == 0)
+    assert old == [False] * 3 + [True] * 3
+    new = [job for job in jobs if job.source_offset == 1]
+    assert all(job.appended_at_ms == appended_ms[job.source_partition, 1] for job in new)
 
 
 def test_source_continues_at_its_recorded_positions(here: Here) -> None:

@@ -11,6 +11,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its package
     NewPartitions,
 )
 
+from consumers.kafka.source_positions import SourcesTopic
 from deploy.dev.broker import Broker
 from schemas.catalog.errors import Unavailable
 from schemas.records.health import decode_operation
@@ -39,6 +40,26 @@ def test_new_source_starts_at_start_at(broker: Broker, prefix: str, start_at: st
         here.wait_routed()
 
     assert {job.event_id for job in here.jobs()} == expected
+
+
+def test_backfill_of_a_new_source_is_not_late(here: Installation) -> None:
+    """Events from before the start of their source count from its start, later events from their append."""
+    here.subscribe(subscription("one"))
+    here.publish([event("old")])
+    with here.router():
+        here.wait_routed()
+    here.publish([event("new")])
+    with here.router({"start_at": "now"}):
+        here.wait_routed()
+
+    recorded = SourcesTopic(here.settings.kafka_properties(), here.admin, here.names).read()[here.events_topic]
+    assert recorded is not None
+    records = read_topic(here.bootstrap_servers, here.events_topic)
+    appended_ms = {(record.partition(), record.offset()): record.timestamp()[1] for record in records}
+    found = {job.event_id: job for job in here.jobs()}
+    old, new = found["old"], found["new"]
+    assert old.appended_at_ms == recorded.started_at_ms > appended_ms[old.source_partition, old.source_offset]
+    assert new.appended_at_ms == appended_ms[new.source_partition, new.source_offset] > recorded.started_at_ms
 
 
 def test_new_source_starts_at_a_time(broker: Broker, prefix: str) -> None:

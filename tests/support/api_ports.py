@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -199,7 +200,12 @@ class MemoryApi:
     """The application over ports in memory, and a client that speaks ASGI with it."""
 
     def __init__(
-        self, egress: EgressPolicy | None = None, body_timeout_s: float = 10.0, successes_per_second: int = 0
+        self,
+        egress: EgressPolicy | None = None,
+        body_timeout_s: float = 10.0,
+        *,
+        successes_per_second: int = 0,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.senders = load_senders()
         self.keys = MemoryKeys()
@@ -222,6 +228,7 @@ class MemoryApi:
             bounds=Bounds(timedelta(seconds=60), datetime.now(UTC)),
             clock=lambda: self.changes.now_ms / 1_000,
             new_id=lambda: next(self.ids),
+            monotonic=monotonic,
             body_timeout_s=body_timeout_s,
         )
 

@@ -261,6 +261,22 @@ def test_each_request_is_one_log_line(api: MemoryApi) -> None:
     assert (lines[3]["flavour"], lines[3]["key_id"], lines[3]["customer"]) == ("diligent", None, None)
 
 
+def test_successful_requests_are_sampled_and_failures_are_not() -> None:
+    """In a second with 60 successes 2 have a line, and other lines count those left out. Each refusal has a line."""
+    api = MemoryApi(successes_per_second=2, monotonic=lambda: 100.0)
+    customer = Onboarding(api)
+    with capture_logs() as lines:
+        for _ in range(60):
+            assert customer.request("GET").status_code == 200
+            assert customer.request("GET", "99999999-9999-4999-8999-999999999999").status_code == 404
+    statuses = [line["status"] for line in lines]
+    assert statuses.count(404) == 60
+    assert statuses.count(200) == 2
+    assert sum(line.get("omitted", 0) for line in lines) == 58
+    assert api.metrics.lines_omitted == 58
+    assert len(api.metrics.requests) == 120
+
+
 def test_log_has_no_secret_and_no_url(api: MemoryApi) -> None:
     """Keys, secrets, bodies, and paths and queries of URLs are in no log line and in no error."""
     planted = f"https://hooks.example.com/{SECRET}?token={SECRET}"

@@ -75,7 +75,7 @@ class Delivery:
             recorder=recorder,
             health=health,
             metrics=metrics,
-            outcome_log=cast("Any", SimpleNamespace(write=self.ended.append)),
+            outcome_log=cast("Any", SimpleNamespace(write=lambda outcome, _trace: self.ended.append(outcome))),
             longest_delay_ms=DELAY_TOPICS.waits_ms[-1],
         )
         self.scheduler = Scheduler(

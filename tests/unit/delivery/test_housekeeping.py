@@ -38,6 +38,10 @@ class Waiting:
         assert positions == self.positions
         return self.unread
 
+    def ages_by_topic(self, positions: Mapping[PartitionKey, int]) -> Mapping[str, float]:
+        assert positions == self.positions
+        return {topic: count * 1.5 for topic, count in self.unread.items()}
+
 
 class Table:
     """A table with three subscriptions and one unusable record."""
@@ -50,6 +54,9 @@ class Table:
 
     def is_fresh(self, _now_ms: int) -> bool:
         return False
+
+    def staleness_ms(self, now_ms: int) -> int:
+        return now_ms - NOW + 250
 
 
 class Process:
@@ -74,7 +81,7 @@ class Process:
             health=self.health,
             handler=cast("Any", None),
             reports=cast("Any", SimpleNamespace(turn=lambda _now: None)),
-            outcome_log=cast("Any", SimpleNamespace(flush=lambda: None)),
+            outcome_log=cast("Any", SimpleNamespace(flush=lambda: None, omitted=7)),
             metrics=self.metrics,
             waiting=cast("Any", self.waiting),
             monotonic_ms=lambda: self.now_ms,
@@ -163,6 +170,17 @@ def test_subscriptions_are_counted(process: Process) -> None:
     assert process.value("table_unusable_records", table="subscriptions") == 1
 
 
+def test_staleness_of_the_table_is_shown(process: Process) -> None:
+    """While the table cannot be verified, the gauge grows."""
+    assert process.value("table_staleness_seconds", table="subscriptions") == 0.25
+    assert process.value("table_staleness_seconds", table="subscriptions") == 1.25
+
+
+def test_omitted_log_lines_are_counted(process: Process) -> None:
+    """The counter follows the outcome log."""
+    assert process.value("log_lines_omitted_total", event="delivery.attempted") == 7
+
+
 def test_waiting_jobs_are_the_unread_and_the_unfinished_ones(process: Process) -> None:
     """Jobs that were read and are unfinished wait as well; lag counts unread ones only."""
     process.own(LATER, 0, 0, 1)
@@ -171,6 +189,7 @@ def test_waiting_jobs_are_the_unread_and_the_unfinished_ones(process: Process) -
     process.waiting.unread = {LATER.topic: 4}
     assert process.value("delivery_jobs_waiting", delay="5m") == 4 + 3
     assert process.value("consumer_lag_records", topic=LATER.topic) == 4
+    assert process.value("unread_age_seconds", topic=LATER.topic) == 6
     assert process.value("delivery_jobs_waiting", delay="0s") is None  # not counted yet
     assert process.waiting.positions == {(LATER.topic, 0): 2, (LATER.topic, 1): 1, (FIRST.topic, 0): 0}
 

@@ -124,7 +124,7 @@ class SchedulerModel:
                 recorder=recorder,
                 health=self.health,
                 metrics=metrics,
-                outcome_log=cast("Any", SimpleNamespace(write=lambda _: None)),
+                outcome_log=cast("Any", SimpleNamespace(write=lambda *_: None)),
                 longest_delay_ms=DELAY_TOPICS.waits_ms[-1],
             ),
             delay_topics=DELAY_TOPICS,

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final, cast
 
 import pytest
-from confluent_kafka import IsolationLevel
+from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, TIMESTAMP_NOT_AVAILABLE, IsolationLevel
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
@@ -14,10 +14,19 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from consumers.kafka import waiting_records
 from consumers.kafka.positions import PartitionKey
 from consumers.kafka.topic_reader import Range, TopicReader
-from consumers.kafka.waiting_records import EVERY_S, FAST, Known, WaitingRecords
+from consumers.kafka.waiting_records import EVERY_S, FAST, SAMPLE, Known, WaitingRecords
 from schemas.catalog.errors import Unavailable
 
 KEYS: Final = (("jobs.5m", 0), ("jobs.5m", 1), ("jobs.24h", 0))
+
+
+TIMES: Final = TIMESTAMP_LOG_APPEND_TIME
+BEGIN_MS: Final = 1_800_000_000_000
+
+
+def appended_ms(offset: int) -> int:
+    """Return the timestamp of the record at an offset: each is a second after the one before."""
+    return BEGIN_MS + 1_000 * offset
 
 
 class Message:
@@ -35,6 +44,9 @@ class Message:
     def offset(self) -> int:
         return self._place[2]
 
+    def timestamp(self) -> tuple[int, int]:
+        return TIMES, appended_ms(self._place[2])
+
 
 class Logs:
     """Logs in memory, with the methods of TopicReader. An offset holds a record or a transaction marker."""
@@ -51,6 +63,12 @@ class Logs:
 
     def waiting(self, key: PartitionKey, position: int) -> int:
         return sum(self.records[key][max(position, self.begins[key]) :])
+
+    def age_s(self, key: PartitionKey, position: int, now_ms: int) -> float:
+        """Return the age of the first record from a position on."""
+        offsets = range(max(position, self.begins[key]), len(self.records[key]))
+        oldest = next((offset for offset in offsets if self.records[key][offset]), None)
+        return 0 if oldest is None else max(0, now_ms - appended_ms(oldest)) / 1_000
 
     def ranges(
         self, keys: Iterable[PartitionKey], *, isolation: IsolationLevel = IsolationLevel.READ_COMMITTED
@@ -72,7 +90,8 @@ class Role:
     def __init__(self) -> None:
         self.logs = Logs()
         self.positions = dict.fromkeys(KEYS, 0)
-        self.waiting = WaitingRecords(cast("TopicReader", self.logs))
+        self.now_ms = BEGIN_MS + 100_000
+        self.waiting = WaitingRecords(cast("TopicReader", self.logs), lambda: self.now_ms)
         self.now_s = 100.0
 
     def look(self) -> None:
@@ -83,6 +102,9 @@ class Role:
         assert look is not None
         look.exception(10)
         self.waiting.turn(self.now_s, self.positions)
+
+    def ages_s(self) -> dict[str, float]:
+        return self.waiting.ages_by_topic(self.positions)
 
     def counts(self) -> dict[PartitionKey, int]:
         return self.waiting.by_partition(self.positions)
@@ -129,6 +151,10 @@ class WaitingModel(RuleBasedStateMachine):
         self.role.look()
         expected = {key: self.role.logs.waiting(key, at) for key, at in self.role.positions.items()}
         assert self.role.counts() == expected
+        ages: dict[str, float] = {}
+        for key, at in self.role.positions.items():
+            ages[key[0]] = max(ages.get(key[0], 0), self.role.logs.age_s(key, at, self.role.now_ms))
+        assert self.role.ages_s() == ages
 
     @invariant()
     def never_more_than_offsets(self) -> None:
@@ -202,8 +228,64 @@ def test_fast_partition_is_not_read_twice() -> None:
     role.logs.append(KEYS[0], 3 * FAST, marker=False)
     role.positions[KEYS[0]] = 2 * FAST
     role.look()
-    assert role.logs.read_offsets == read
+    assert role.logs.read_offsets == read + SAMPLE
     assert role.counts()[KEYS[0]] == 2 * FAST
+
+
+def test_fast_partition_far_behind_has_the_age_of_a_sample() -> None:
+    """While a backlog is read quickly, the age follows the position, also when the role has passed the sample."""
+    role = Role()
+    role.logs.append(KEYS[0], 20 * FAST, marker=False)
+    role.look()
+    role.positions[KEYS[0]] = 6 * FAST  # beyond what the first look has read
+    role.now_ms = appended_ms(20 * FAST)
+    role.look()
+    assert role.ages_s()["jobs.5m"] == 14 * FAST
+    role.positions[KEYS[0]] = 6 * FAST + 500
+    role.waiting.turn(role.now_s, role.positions)
+    assert role.ages_s()["jobs.5m"] == 14 * FAST - (SAMPLE - 1)
+    role.positions[KEYS[0]] = 20 * FAST
+    assert role.ages_s()["jobs.5m"] == 0
+
+
+def test_fast_partitions_near_their_end_are_not_sampled() -> None:
+    """Of the partitions of a busy topic only the one that is furthest behind is read for its age."""
+    role = Role()
+    for key in KEYS[:2]:
+        role.logs.append(key, 10 * FAST, marker=False)
+    role.look()
+    role.positions[KEYS[0]] = 9 * FAST + 1
+    role.positions[KEYS[1]] = 5 * FAST
+    read = role.logs.read_offsets
+    role.look()
+    assert role.logs.read_offsets == read + SAMPLE
+    role.now_ms = appended_ms(10 * FAST)
+    assert role.ages_s()["jobs.5m"] == 5 * FAST
+
+
+def test_age_is_that_of_the_oldest_record_that_waits() -> None:
+    """Markers have no age, a passed record has none, and a clock that is behind makes no age negative."""
+    role = Role()
+    role.logs.append(KEYS[0], 2)
+    role.logs.append(KEYS[0], 1)
+    role.look()
+    assert role.ages_s() == {"jobs.5m": 100, "jobs.24h": 0}
+    role.positions[KEYS[0]] = 2  # the marker
+    assert role.ages_s()["jobs.5m"] == 97
+    role.now_ms = BEGIN_MS
+    assert role.ages_s()["jobs.5m"] == 0
+    role.now_ms = BEGIN_MS + 100_000
+    role.positions[KEYS[0]] = 5
+    assert role.ages_s()["jobs.5m"] == 0
+
+
+def test_record_without_a_timestamp_has_no_age(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Topics of very old producers have none."""
+    monkeypatch.setattr(Message, "timestamp", lambda _self: (TIMESTAMP_NOT_AVAILABLE, 0))
+    role = Role()
+    role.logs.append(KEYS[0], 1)
+    role.look()
+    assert role.ages_s()["jobs.5m"] == 0
 
 
 def test_records_of_an_open_transaction_wait() -> None:

@@ -71,9 +71,16 @@ class Process:
     def __init__(self) -> None:
 
         self.now_ms = NOW
+        self.readable_since_ms = 0
         self.customers = Customers()
         limits = SizeLimits(MAX_EVENT, 1_000_000)
-        self.router = Router({"events": ZENOO}, cast("Any", self.customers), limits, lambda: self.now_ms)
+        self.router = Router(
+            {"events": ZENOO},
+            cast("Any", self.customers),
+            limits,
+            lambda: self.now_ms,
+            readable_since_ms=lambda topic: self.readable_since_ms if topic == "events" else 0,
+        )
 
     def routed(self, record: Record) -> Routed:
         routed = self.router.route(record)
@@ -94,6 +101,23 @@ def record(kind: int, at_ms: int, created_ms: int = NOW) -> Record:
 def test_append_of_the_broker_is_the_arrival(at_ms: int) -> None:
     """On a topic with LogAppendTime a job carries the time of the append."""
     assert Process().job(record(TIMESTAMP_LOG_APPEND_TIME, at_ms)).appended_at_ms == at_ms
+
+
+@pytest.mark.parametrize("kind", [TIMESTAMP_LOG_APPEND_TIME, TIMESTAMP_CREATE_TIME])
+@pytest.mark.parametrize("age_ms", [1, 5 * DAY, 400 * DAY])
+def test_backfill_arrives_when_it_can_be_read_first(kind: int, age_ms: int) -> None:
+    """Events from before the start of their source do not count as late: the job carries the start, or the read."""
+    process = Process()
+    process.readable_since_ms = NOW - 1
+    expected = NOW - 1 if kind == TIMESTAMP_LOG_APPEND_TIME else NOW
+    assert process.job(record(kind, NOW - 1 - age_ms)).appended_at_ms == expected
+
+
+def test_event_that_waits_for_a_router_is_late() -> None:
+    """An event appended after the start of its source counts from its append, however late the router reads it."""
+    process = Process()
+    process.readable_since_ms = NOW - 5 * DAY
+    assert process.job(record(TIMESTAMP_LOG_APPEND_TIME, NOW - DAY)).appended_at_ms == NOW - DAY
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,9 @@ class Waiting:
     def by_topic(self, positions: dict[tuple[str, int], int]) -> dict[str, int]:
         return {topic: self.END - position for (topic, _), position in positions.items()}
 
+    def ages_by_topic(self, positions: dict[tuple[str, int], int]) -> dict[str, float]:
+        return {topic: count / 10 for topic, count in self.by_topic(positions).items()}
+
 
 class Table:
     """Three subscriptions; `fresh` is set by the test."""
@@ -35,6 +38,9 @@ class Table:
 
     def is_fresh(self, _now_ms: int) -> bool:
         return self.fresh
+
+    def staleness_ms(self, _now_ms: int) -> int:
+        return 100 if self.fresh else 4_000
 
     def __len__(self) -> int:
         return 3
@@ -71,9 +77,12 @@ def test_events_that_arrived_and_are_not_routed_count_as_unread() -> None:
     process = Process(events=5, jobs=1, commit_s=0.01)
     process.table.fresh = False
     assert process.value("consumer_lag_records", topic=KEY[0]) == Waiting.END
+    assert process.value("unread_age_seconds", topic=KEY[0]) == Waiting.END / 10
+    assert process.value("table_staleness_seconds", table="subscriptions") == 4
     assert cast("Any", process.world.loop)._arrived
     process.table.fresh = True
     assert process.value("consumer_lag_records", topic=KEY[0]) == Waiting.END - 5
+    assert process.value("table_staleness_seconds", table="subscriptions") == 0.1
 
 
 def test_subscriptions_are_counted() -> None:

@@ -13,12 +13,13 @@ from consumers.router.routing import Routed
 from consumers.service.compiled import is_compiled
 from consumers.service.instruments import Spec
 from consumers.service.metrics import SPECS, ApiMetrics, DeliveryMetrics, LedgerMetrics, RoleMetrics, RouterMetrics
-from schemas.records.delivery import Job, Outcome, State
+from schemas.records.delivery import UNKNOWN_OFFSET, Job, Outcome, State
 from tests.unit.service.test_metrics import samples
 
 Sample: TypeAlias = tuple[str, dict[str, str]]
 
 KNOWN: Final = {"zenoo": ["case.created"]}
+SOURCE: Final = ("t", 0, 0, 1_000)
 TYPE: Final = {"sender": "zenoo", "event_type": "case.created"}
 ZENOO: Final = {"sender": "zenoo"}
 LIST: Final = {"flavour": "diligent", "operation": "list"}
@@ -35,14 +36,18 @@ def outcome(
 ) -> Outcome:
     """Return an outcome of an attempt that began 250 ms after its event arrived and took 20 ms."""
     job = Job(
-        "job-1", "sub_1", 0, 0, 0, 0, attempt, 0, 0, "zenoo", "case.created", "evt_1", "acme", "t", 0, 0, 1_000, b""
+        "job-1", "sub_1", 0, 0, 0, 0, attempt, 0, UNKNOWN_OFFSET, "zenoo", "case.created", "evt_1", "acme", *SOURCE, b""
     )
     return Outcome(job, state, reason, status, error, "example.org", 1_250, 20_000, None, b"", False, 0, 0)
 
 
 def common(metrics: RoleMetrics) -> None:
     """Set the metrics that all roles have."""
+    metrics.set_role_start(1_800_000_000.5)
     metrics.set_waiting_for_broker(True)
+    metrics.set_unread_age({"gone": 1.0})
+    metrics.set_unread_age({"events": 47.5})
+    metrics.set_table_staleness(0.125)
     metrics.set_lag({"gone": 1})
     metrics.set_lag({"events": 41, "other": 42})
     metrics.set_retention({"gone": 1.0})
@@ -73,7 +78,7 @@ def delivery() -> DeliveryMetrics:
     common(metrics)
     metrics.on_outcome(outcome("delivered", status=200))
     metrics.on_outcome(outcome("delivered", status=200, attempt=2))
-    metrics.on_outcome(outcome("retry", "503", status=503))
+    metrics.on_outcome(outcome("retry", "503", status=503), True)
     metrics.on_outcome(outcome("dead", "exhausted", error="refused"))
     metrics.on_outcome(outcome("dead", "unknown_subscription"))
     metrics.on_outcome(outcome("cancelled", "paused"))
@@ -89,6 +94,8 @@ def delivery() -> DeliveryMetrics:
     metrics.set_uncommitted(18)
     metrics.on_transaction("committed", 0.5)
     metrics.on_transaction("aborted", 0.25)
+    metrics.set_lines_omitted(3)
+    metrics.set_lines_omitted(19)
     return metrics
 
 
@@ -100,7 +107,7 @@ def ledger() -> LedgerMetrics:
     metrics.on_batch(7, 0.5)
     metrics.on_batch(8, 0.25)
     metrics.set_lag_seconds(3.5)
-    metrics.set_days_ahead(2.5)
+    metrics.set_prepared(2.5)
     metrics.on_truncated(9)
     return metrics
 
@@ -113,11 +120,15 @@ def api() -> ApiMetrics:
     metrics.on_request("diligent", "list", 204, 0.25)
     metrics.on_request("diligent", "list", 404, 0.25)
     metrics.on_write("created")
+    metrics.set_lines_omitted(48)
     return metrics
 
 
 COMMON: Final[list[tuple[Sample, float]]] = [
+    (("signpost_role_start_time_seconds", {}), 1_800_000_000.5),
     (("signpost_waiting_for_broker", {}), 1),
+    (("signpost_unread_age_seconds", {"topic": "events"}), 47.5),
+    (("signpost_table_staleness_seconds", {"table": "subscriptions"}), 0.125),
     (("signpost_consumer_lag_records", {"topic": "events"}), 41),
     (("signpost_consumer_lag_records", {"topic": "other"}), 42),
     (("signpost_topic_retention_seconds", {"topic": "events"}), 86_400),
@@ -148,7 +159,7 @@ LEDGER: Final[list[tuple[Sample, float]]] = [
     (("signpost_ledger_batch_duration_seconds_sum", {}), 0.75),
     (("signpost_ledger_batch_duration_seconds_count", {}), 2),
     (("signpost_ledger_lag_seconds", {}), 3.5),
-    (("signpost_ledger_days_ahead", {}), 2.5),
+    (("signpost_ledger_prepared_seconds", {}), 2.5),
     (("signpost_ledger_truncated_records_total", {}), 9),
 ]
 API: Final[list[tuple[Sample, float]]] = [
@@ -159,6 +170,7 @@ API: Final[list[tuple[Sample, float]]] = [
     (("signpost_api_request_duration_seconds_sum", LIST), 1),
     (("signpost_api_request_duration_seconds_count", LIST), 3),
     (("signpost_api_writes_total", {"effect": "created"}), 1),
+    (("signpost_log_lines_omitted_total", {"event": "api.requested"}), 48),
 ]
 DELIVERY: Final[list[tuple[Sample, float]]] = [
     (("signpost_build_info", {"role": "deliver", **BUILD}), 1),
@@ -174,8 +186,10 @@ DELIVERY: Final[list[tuple[Sample, float]]] = [
     (("signpost_delivery_cancelled_total", {"reason": "paused"}), 1),
     (("signpost_delivery_attempt_duration_seconds_sum", ZENOO), 0.08),
     (("signpost_delivery_attempt_duration_seconds_count", ZENOO), 4),
-    (("signpost_delivery_first_attempt_latency_seconds_sum", ZENOO), 0.75),
-    (("signpost_delivery_first_attempt_latency_seconds_count", ZENOO), 3),
+    (("signpost_delivery_first_attempt_latency_seconds_sum", {**ZENOO, "limited": "no"}), 0.5),
+    (("signpost_delivery_first_attempt_latency_seconds_count", {**ZENOO, "limited": "no"}), 2),
+    (("signpost_delivery_first_attempt_latency_seconds_sum", {**ZENOO, "limited": "yes"}), 0.25),
+    (("signpost_delivery_first_attempt_latency_seconds_count", {**ZENOO, "limited": "yes"}), 1),
     (("signpost_delivery_deferred_total", {"reason": "host_limit"}), 7),
     (("signpost_delivery_limited_endpoints", {"reason": "rate_limit"}), 8),
     (("signpost_delivery_open_circuits", {"reason": "circuit_open"}), 9),
@@ -192,6 +206,7 @@ DELIVERY: Final[list[tuple[Sample, float]]] = [
     (("signpost_delivery_transactions_total", {"result": "aborted"}), 1),
     (("signpost_delivery_transaction_duration_seconds_sum", {}), 0.75),
     (("signpost_delivery_transaction_duration_seconds_count", {}), 2),
+    (("signpost_log_lines_omitted_total", {"event": "delivery.attempted"}), 19),
 ]
 
 

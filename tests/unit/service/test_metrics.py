@@ -24,7 +24,7 @@ from consumers.service.status_server import StatusServer
 from schemas.catalog.errors import InvalidInput, Unavailable
 from schemas.catalog.reasons import CANCELLED, DEAD_JOBS, DEAD_RECORDS, DEFERRED
 from schemas.catalog.statuses import STATUSES, status_name
-from schemas.records.delivery import Job, Outcome, State
+from schemas.records.delivery import UNKNOWN_OFFSET, Job, Outcome, State
 
 KNOWN = {"zenoo": ["case.created", "case.closed"]}
 EVENTS_TOTAL = "signpost_router_events_total"
@@ -39,10 +39,13 @@ def outcome(
     event_type: str = "case.created",
     attempt: int = 1,
     response: int | str = 200,
+    *,
+    first_offset: int = UNKNOWN_OFFSET,
 ) -> Outcome:
     """Return an outcome of an attempt that began 250 ms after its event was appended and took 20 ms."""
     source = ("topic", 0, 0, 1_000)
-    job = Job("job-1", "sub_1", 0, 0, 0, 0, attempt, 0, 0, sender, event_type, "evt_1", "acme", *source, b"")
+    place = (0, 0, 0, 0, attempt, 0, first_offset)
+    job = Job("job-1", "sub_1", *place, sender, event_type, "evt_1", "acme", *source, b"")
     reason = "" if state == "delivered" else "exhausted"
     status, error = (response, None) if isinstance(response, int) else (None, response)
     return Outcome(job, state, reason, status, error, "example.org", 1_250, 20_000, None, b"", False, 0, 0)
@@ -87,8 +90,22 @@ def test_attempt_is_counted_once_with_duration_and_latency() -> None:
     assert value(metrics, "signpost_delivery_attempts_total", **labels, result="delivered") == 1
     assert value(metrics, "signpost_delivery_attempts_total", **labels, result="retry") == 1
     assert value(metrics, "signpost_delivery_attempt_duration_seconds_sum", sender="zenoo") == pytest.approx(0.04)
-    assert value(metrics, "signpost_delivery_first_attempt_latency_seconds_count", sender="zenoo") == 1
-    assert value(metrics, "signpost_delivery_first_attempt_latency_seconds_sum", sender="zenoo") == pytest.approx(0.25)
+    first = {"sender": "zenoo", "limited": "no"}
+    assert value(metrics, "signpost_delivery_first_attempt_latency_seconds_count", **first) == 1
+    assert value(metrics, "signpost_delivery_first_attempt_latency_seconds_sum", **first) == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize(
+    ("limited", "first_offset", "label"),
+    [(False, UNKNOWN_OFFSET, "no"), (True, UNKNOWN_OFFSET, "yes"), (False, 17, "yes"), (True, 17, "yes")],
+)
+def test_first_attempt_of_a_limited_job_is_counted_apart(limited: bool, first_offset: int, label: str) -> None:
+    """A job that waited for its endpoint, or was deferred and so has an earlier record, is no delay of the pipeline."""
+    metrics = DeliveryMetrics(KNOWN)
+    metrics.on_outcome(outcome(first_offset=first_offset), limited)
+    name = "signpost_delivery_first_attempt_latency_seconds_count"
+    found = {labels: count for (found, labels), count in samples(metrics.registry).items() if found == name}
+    assert found == {frozenset({("sender", "zenoo"), ("limited", label)}): 1}
 
 
 def test_dead_jobs_count_as_attempts_and_cancelled_ones_do_not() -> None:
@@ -197,6 +214,8 @@ def test_no_label_names_a_customer() -> None:
             "flavour",
             "operation",
             "effect",
+            "limited",
+            "event",
         }
         assert re.fullmatch(r"signpost_[a-z_]+", spec.name)
         assert spec.help.endswith(".")

@@ -263,3 +263,15 @@ class StalenessModel(RuleBasedStateMachine):
 
 TestStalenessModel = StalenessModel.TestCase
 TestStalenessModel.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+
+
+def test_age_counts_from_the_last_verified_end_or_from_the_begin() -> None:
+    """A table that was never complete gets older from its begin on, any other from the last request that it reached."""
+    never = Staleness()
+    assert never.age_ms(50) == 0
+    never.begin(100)
+    never.begin(900)
+    assert never.age_ms(1_100) == 1_000
+    assert replay(*VERIFIED).age_ms(150) == 150
+    assert replay(*VERIFIED, ("asked", 100), ("answered", 100), ("behind", 100)).age_ms(150) == 150
+    assert replay(*VERIFIED, ("asked", 100), ("answered", 100), ("passed", 100)).age_ms(150) == 50

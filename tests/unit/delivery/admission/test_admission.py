@@ -63,6 +63,27 @@ def test_tasks_of_an_unresponsive_endpoint_are_deferred() -> None:
     assert control.next_waiting(NOW + 1_000) is alive["wait"][0]
 
 
+def test_task_that_waits_for_its_endpoint_is_limited() -> None:
+    """A limit of endpoint or host marks a task that waits or is deferred. A task that starts at once has no mark."""
+    for control in (admission_control(subscription=1), admission_control(subscription=8, host=1)):
+        found = control.offer(A, 2)
+        assert [task.limited for task in found["start"] + found["wait"]] == [False, True]
+    broken = admission_control()
+    broken.warm(A)
+    broken.throttle(A.subscription_id, NOW + 60_000, NOW)
+    (deferred,) = broken.offer(A, 1)["defer"]
+    assert deferred.limited
+
+
+def test_task_that_waits_for_the_process_is_not_limited() -> None:
+    """A process without a permit is overloaded: its endpoints cannot help it."""
+    control = admission_control(subscription=50, process=8)
+    control.warm(A)
+    found = control.offer(A, 20)
+    assert len(found["wait"]) >= 12
+    assert not any(task.limited for task in found["wait"])
+
+
 def test_waiting_tasks_start_in_order() -> None:
     """A permit goes to the task that has waited longest, not to a task that arrives at this moment."""
     control = admission_control(subscription=1)

@@ -29,14 +29,14 @@ def as_before() -> Iterator[None]:
     structlog.reset_defaults()
 
 
-def outcome(state: State = "retry", *, event_id: str = "evt_1", error: str | None = None) -> Outcome:
+def outcome(
+    state: State = "retry", *, event_id: str = "evt_1", error: str | None = None, at_ms: int = 1_700_000_000_000
+) -> Outcome:
     """Return the outcome of the second attempt of a job, with a 503 after 184 ms."""
     job = Job("job-1", "sub_1", 0, 0, 0, 0, 2, 0, 0, "zenoo", "case.created", event_id, "acme", "t", 0, 0, 0, b"body")
     due = 1_700_000_300_123 if state == "retry" else None
     response = b"canary-response"
-    return Outcome(
-        job, state, "status", 503, error, "example.org", 1_700_000_000_000, 184_000, due, response, False, 0, 0
-    )
+    return Outcome(job, state, "status", 503, error, "example.org", at_ms, 184_000, due, response, False, 0, 0)
 
 
 def lines(format_: Format) -> io.StringIO:
@@ -46,12 +46,14 @@ def lines(format_: Format) -> io.StringIO:
     return stream
 
 
-def written(*outcomes: Outcome, as_json: bool, dead_only: bool = False) -> str:
+def written(
+    *outcomes: Outcome, as_json: bool, dead_only: bool = False, per_second: int = 0, trace_id: str | None = None
+) -> str:
     """Return the text that the outcome log writes."""
     stream = io.BytesIO()
-    log = OutcomeLog(stream, as_json, dead_only=dead_only)
+    log = OutcomeLog(stream, as_json, dead_only=dead_only, successes_per_second=per_second)
     for one in outcomes:
-        log.write(one)
+        log.write(one, trace_id)
     assert stream.getvalue() == b""
     log.flush()
     return stream.getvalue().decode()
@@ -147,10 +149,8 @@ def test_outcome_is_one_wide_line() -> None:
     """The line has job, subscription, host, event type, attempt, status, duration and next due time."""
     line = written(outcome(), as_json=False)
     assert line.startswith("2023-11-14T22:13:20.184Z [info     ] delivery.attempted state=retry job=job-1 ")
-    facts = (
-        "subscription=sub_1 host=example.org sender=zenoo event_type=case.created event_id=evt_1 attempt=2 status=503"
-    )
-    assert facts in line
+    facts = "subscription=sub_1 customer=acme host=example.org sender=zenoo event_type=case.created event_id=evt_1"
+    assert f"{facts} attempt=2 status=503" in line
     assert line.endswith(" status=503 duration_ms=184 reason=status next_due=2023-11-14T22:18:20.123Z\n")
 
 
@@ -162,6 +162,41 @@ def test_outcome_in_json_has_the_same_fields() -> None:
     assert (retry["duration_ms"], retry["next_due"]) == (184, "2023-11-14T22:18:20.123Z")
     assert (dead["level"], "next_due" in dead) == ("warning", False)
     assert "canary" not in text + written(outcome(), as_json=False)
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_line_names_the_trace_of_its_attempt(as_json: bool) -> None:
+    """With traces on, the line leads to the trace; without them it has no such field."""
+    field = '"trace":"0af7"' if as_json else " trace=0af7"
+    assert field in written(outcome(), as_json=as_json, trace_id="0af7")
+    assert "trace" not in written(outcome(), as_json=as_json)
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_successes_are_sampled_and_the_next_line_counts_those_left_out(as_json: bool) -> None:
+    """Of 10 deliveries in a second 3 have a line. The next line, of a failure or a later success, has the number 7."""
+    many = [outcome("delivered") for _ in range(10)]
+    later = outcome("delivered", at_ms=1_700_000_001_000)
+    field = '"omitted":7' if as_json else " omitted=7"
+    for last in (later, outcome("retry"), outcome("cancelled")):
+        lines = written(*many, last, as_json=as_json, per_second=3).splitlines()
+        assert len(lines) == 3 + 1
+        assert [field in line for line in lines] == [False, False, False, True]
+        assert [("omitted" in line) for line in lines] == [False, False, False, True]
+
+
+@pytest.mark.parametrize("state", ["retry", "dead", "cancelled"])
+def test_other_outcomes_are_never_left_out(state: State) -> None:
+    """However many attempts fail in a second, each has its line."""
+    assert len(written(*[outcome(state)] * 500, as_json=True, per_second=1).splitlines()) == 500
+
+
+def test_lines_left_out_are_counted_since_the_start() -> None:
+    """The number for the metric never decreases."""
+    log = OutcomeLog(io.BytesIO(), True, successes_per_second=1)
+    for one in (outcome("delivered"), outcome("delivered"), outcome("retry"), outcome("delivered")):
+        log.write(one)
+    assert log.omitted == 2
 
 
 def test_only_dead_jobs_are_logged_above_info() -> None:
