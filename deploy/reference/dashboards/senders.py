@@ -105,7 +105,7 @@ def _attempts() -> tuple[Panel, ...]:
 
 def _latency() -> tuple[Panel, ...]:
     first, duration = "signpost_delivery_first_attempt_latency_seconds", "signpost_delivery_attempt_duration_seconds"
-    own, waited = (f'{_SENDER}, limited="{limited}"' for limited in ("no", "endpoint"))
+    own, waited = (f'{_SENDER}, limited="{limited}"' for limited in ("no", "yes"))
     return (
         Panel(
             "Event to first attempt",
