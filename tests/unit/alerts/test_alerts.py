@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any, Final
@@ -13,14 +14,14 @@ import yaml
 from tests.support.metric_names import labels_in, metrics_in, names_and_labels, recorded_in, unknown_in
 from tests.support.parts import need
 from tests.support.prometheus import RULES, alert_rules, labels_of_recorded, rule_groups, shortened
-from tests.support.runbooks import sections
+from tests.support.runbooks import Runbook, sections
 
 HERE: Final = Path(__file__).parent
 UNIT_TESTS: Final = sorted(HERE.glob("*.test.yml"))
 ALERTS: Final = alert_rules()
 EXPRESSIONS: Final = [rule["expr"] for group in rule_groups() for rule in group["rules"]]
 RUNBOOKS: Final = "https://signpost.example/docs/operations.md#"
-# The kinds of problems that the issue of each group names, and the urgency of the group.
+# The urgency of each group.
 SEVERITIES: Final = {"signpost-pipeline": "page", "signpost-endpoints": "ticket"}
 # What these metrics show depends on how endpoints respond, or on the limits of subscriptions.
 OF_ENDPOINTS: Final = {
@@ -153,10 +154,37 @@ def test_every_alert_has_a_runbook_and_every_runbook_an_alert() -> None:
 
 
 @pytest.mark.parametrize("section", sections(), ids=lambda section: section.alert)
-def test_runbook_says_what_it_means_how_to_look_and_what_to_do(section: Any) -> None:
+def test_runbook_says_what_it_means_how_to_look_and_what_to_do(section: Runbook) -> None:
     """Each section has its three parts, and commands to look with."""
     assert section.parts == ("What it means", "How to look", "What to do")
     assert section.commands
+
+
+def test_configuration_of_the_page_is_valid(tmp_path: Path) -> None:
+    """promtool accepts the configuration of docs/operations.md with the rules where it names them."""
+    page = (RULES.parents[1] / "docs" / "operations.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```yaml\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    (config,) = [block for block in blocks if "rule_files" in block]
+    (tmp_path / "prometheus.yml").write_text(config, encoding="utf-8")
+    shutil.copytree(RULES, tmp_path / "signpost")
+    output = promtool("check", "config", tmp_path / "prometheus.yml")
+    assert all(f"signpost/{path.name}" in output for path in RULES.glob("*.yml"))
+
+
+def test_routes_of_the_page_send_only_pages_to_the_pager() -> None:
+    """The routes for Alertmanager on the page use the values of `severity`, and leave no alert without a receiver."""
+    page = (RULES.parents[1] / "docs" / "operations.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```yaml\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    (text,) = [block for block in blocks if "inhibit_rules" in block]
+    config = yaml.safe_load(text)
+    (pager,) = config["route"]["routes"]
+    assert (pager["matchers"], pager["receiver"]) == (['severity="page"'], "pager")
+    assert {receiver["name"] for receiver in config["receivers"]} == {"pager", config["route"]["receiver"]}
+    (rule,) = config["inhibit_rules"]
+    named = {
+        name for matcher in (*rule["source_matchers"], *rule["target_matchers"]) for name in ALERTS if name in matcher
+    }
+    assert named == {"SignpostWaitingForBrokers"}
 
 
 def test_labels_of_queries_are_found() -> None:
