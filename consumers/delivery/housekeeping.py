@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from consumers.delivery.admission import AdmissionControl, summarize
@@ -17,6 +17,7 @@ from consumers.delivery.partitions.reader import Reader
 from consumers.delivery.results.handler import ResultHandler
 from consumers.delivery.results.health import HealthTracker
 from consumers.delivery.results.outcome_log import OutcomeLog
+from consumers.kafka.positions import PartitionKey
 from consumers.kafka.waiting_records import WaitingRecords
 from consumers.service.metrics import DeliveryMetrics
 from consumers.service.snapshots import Snapshots
@@ -99,11 +100,10 @@ class Housekeeping:
         self._metrics.set_disabled(self._health.disabled)
         summary = summarize(self._admission.endpoints)
         self._metrics.set_admission(summary.limited, summary.open_circuits, self._admission.bulkhead.slow)
-        self._set_lag()
-        _set_oldest_due(self._metrics, self._reader.partitions.values(), now_ms)
+        self._set_backlog(now_ms)
 
-    def _set_lag(self) -> None:
-        """Set the numbers of unread records and of waiting jobs, by topic."""
+    def _set_backlog(self, now_ms: int) -> None:
+        """Set the numbers and ages of unread records and of waiting jobs, by topic."""
         partitions = self._reader.partitions
         positions = {key: partition.progress.next_offset for key, partition in partitions.items()}
         self._waiting.turn(self._monotonic_ms() / 1_000, positions)
@@ -117,14 +117,38 @@ class Housekeeping:
         self._metrics.set_lag(unread)
         self._metrics.set_unread_age(self._waiting.ages_by_topic(positions))
         self._metrics.set_jobs_waiting(waiting)
+        oldest_ms = self._waiting.oldest_ms(positions)
+        self._metrics.set_oldest_due(_oldest_due_s(partitions, oldest_ms, now_ms))
+        self._metrics.set_unread_due(_unread_due_s(partitions, oldest_ms, now_ms))
 
 
-def _set_oldest_due(metrics: DeliveryMetrics, partitions: Iterable[PartitionState], now_ms: int) -> None:
-    """Set for how long the oldest due job of each delay topic has been due."""
+def _oldest_due_s(
+    partitions: Mapping[PartitionKey, PartitionState], unread_ms: Mapping[PartitionKey, int], now_ms: int
+) -> dict[str, float]:
+    """Return for how long the oldest due job of each delay topic has been due.
+
+    Unread jobs count by the timestamp of the oldest one (`unread_ms`): while nothing is read, no job in memory shows
+    that they are due.
+    """
     oldest_s: dict[str, float] = {}
-    for partition in partitions:
+    for key, partition in partitions.items():
+        dues_ms = [now_ms]
+        if (read_ms := partition.oldest_due_ms()) is not None:
+            dues_ms.append(read_ms)
+        if (appended_ms := unread_ms.get(key)) is not None:
+            dues_ms.append(appended_ms + partition.delay_topic.wait_ms)
         delay = format_duration(partition.delay_topic.delay)
-        due_ms = partition.oldest_due_ms()
-        age_ms = 0 if due_ms is None else now_ms - due_ms
-        oldest_s[delay] = max(oldest_s.get(delay, 0.0), age_ms / 1_000)
-    metrics.set_oldest_due(oldest_s)
+        oldest_s[delay] = max(oldest_s.get(delay, 0.0), (now_ms - min(dues_ms)) / 1_000)
+    return oldest_s
+
+
+def _unread_due_s(
+    partitions: Mapping[PartitionKey, PartitionState], unread_ms: Mapping[PartitionKey, int], now_ms: int
+) -> dict[str, float]:
+    """Return for how long the oldest unread job of each delay topic has been due. No endpoint keeps it waiting."""
+    oldest_s: dict[str, float] = {}
+    for key, partition in partitions.items():
+        due_ms = unread_ms.get(key, now_ms) + partition.delay_topic.wait_ms
+        delay = format_duration(partition.delay_topic.delay)
+        oldest_s[delay] = max(oldest_s.get(delay, 0.0), (now_ms - due_ms) / 1_000)
+    return oldest_s

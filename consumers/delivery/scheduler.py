@@ -337,7 +337,8 @@ class Scheduler:
         self._outbox.complete(partition, offset, (self._recorder.unreadable(message, error, now_ms),))
         self._metrics.on_unreadable(error.reason)
         place = {"topic": partition.topic, "partition": partition.number, "offset": offset}
-        _log.warning("record.dead_lettered", reason=error.reason, detail=error.detail[:200], **place)
+        # Without the detail, which may quote the record. The dead letter has it.
+        _log.warning("record.dead_lettered", reason=error.reason, **place)
 
     def _complete(self, task: DeliveryTask, records: Sequence[OutgoingRecord]) -> None:
         """End a task with the records of its result."""

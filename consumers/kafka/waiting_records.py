@@ -61,14 +61,15 @@ class Known:
         beyond = max(0, self.end - max(self.read_to, position))
         return before + len(self.offsets) - bisect_left(self.offsets, position) + beyond
 
-    def age_ms(self, position: int, now_ms: int) -> int:
-        """Return the age of the oldest record from `position` on; 0: none waits, or nothing is known of it."""
+    def oldest_ms(self, position: int) -> int | None:
+        """Return the timestamp of the oldest record from `position` on; None: none waits, or nothing is known of it.
+
+        Of a fast partition it is the timestamp of a record shortly before the position.
+        """
         oldest = bisect_left(self.offsets, position)
         if oldest < len(self.offsets):
-            return max(0, now_ms - self.timestamps[oldest])
-        if self.passed_ms is None or self.count(position) == 0:
-            return 0
-        return max(0, now_ms - self.passed_ms)  # the next record is younger than the one before it
+            return self.timestamps[oldest]
+        return self.passed_ms if self.count(position) else None
 
     def add(self, offset: int, timestamp: tuple[int, int]) -> None:
         """Add a record, which was read, with the timestamp that the client returns."""
@@ -143,13 +144,18 @@ class WaitingRecords:
                 totals[topic] = totals.get(topic, 0) + count
         return totals
 
+    def oldest_ms(self, positions: Mapping[PartitionKey, int]) -> dict[PartitionKey, int]:
+        """Return the timestamps (Unix ms) of the oldest records from these positions on, where one is known to wait."""
+        known = {key: self._known[key].oldest_ms(at) for key, at in positions.items() if key in self._known}
+        return {key: at_ms for key, at_ms in known.items() if at_ms is not None}
+
     def ages_by_topic(self, positions: Mapping[PartitionKey, int]) -> dict[str, float]:
         """Return the age in seconds of the oldest record from these positions on, for the topics of `by_topic`."""
         now_ms = self._now_ms()
         ages = dict.fromkeys(self.by_topic(positions), 0.0)
-        for key, position in positions.items():
-            if key[0] in ages:
-                ages[key[0]] = max(ages[key[0]], self._known[key].age_ms(position, now_ms) / 1_000)
+        for (topic, _), at_ms in self.oldest_ms(positions).items():
+            if topic in ages:
+                ages[topic] = max(ages[topic], (now_ms - at_ms) / 1_000)
         return ages
 
     def _start(self, key: PartitionKey, position: int) -> int:

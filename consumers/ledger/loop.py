@@ -149,7 +149,8 @@ class LedgerLoop:
         """Report a record that is no record of Signpost. Its bytes stay on its topic as long as all others."""
         self._metrics.on_unreadable(error.reason)
         place = {"topic": message.topic(), "partition": message.partition(), "offset": message.offset()}
-        _log.warning("record.skipped", reason=error.reason, detail=error.detail[:200], **place)
+        # Without the detail, which may quote the record.
+        _log.warning("record.skipped", reason=error.reason, **place)
 
     def _forget(self) -> None:
         """Drop the records of an assignment that has ended. The next owner of a partition reads them again."""

@@ -244,11 +244,12 @@ class RouterLoop:
             case Routed():
                 self._unsent = EventRecords(key, offset + 1, self._output.jobs_topic, decision.jobs)
                 self._routed.append(decision)
-            case UnreadableEvent(sender=sender, reason=reason, detail=detail, letter=letter):
+            case UnreadableEvent(sender=sender, reason=reason, letter=letter):
                 self._unsent = EventRecords(key, offset + 1, self._output.dead_topic, iter((letter,)))
                 self._metrics.on_unreadable(reason)
                 place = {"topic": key[0], "partition": key[1], "offset": offset}
-                _log.warning("record.dead_lettered", sender=sender, reason=reason, detail=detail[:200], **place)
+                # Without the detail, which may quote the event. The dead letter has it.
+                _log.warning("record.dead_lettered", sender=sender, reason=reason, **place)
             case _:
                 assert_never(decision)
 

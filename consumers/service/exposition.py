@@ -1,62 +1,86 @@
 """The text of /metrics: OpenMetrics with exemplars for a scraper that asks for it, else the text format of Prometheus.
 
-Rendering takes milliseconds of Python, in which the role's thread cannot run. So only one text is rendered at a time,
-and the renderer pauses after each metric: the role's thread waits for one metric at most, not for all of them.
+The writers of prometheus_client check and escape every name and label of every sample each time. That takes several
+times as long as the rest of a scrape, and the role's thread cannot run meanwhile. Here names and labels of a series are
+written once and kept.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from threading import Lock
 from typing import Final, NamedTuple
 
 from prometheus_client import CollectorRegistry
-from prometheus_client import exposition as prometheus_text
 from prometheus_client.metrics_core import Metric
-from prometheus_client.openmetrics import exposition as openmetrics
-from prometheus_client.registry import Collector
+from prometheus_client.samples import Exemplar, Sample
+from prometheus_client.utils import floatToGoString
 
 OPENMETRICS: Final = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 TEXT: Final = "text/plain; version=0.0.4; charset=utf-8"
-# `time.sleep(0)` would not do: this thread could take the interpreter's lock again before another one wakes.
-_PAUSE_S: Final = 0.0005
 _OPENMETRICS_TYPE: Final = "application/openmetrics-text"
 _OPENMETRICS_VERSIONS: Final = frozenset({"", "1.0.0"})
 _TEXT_VERSIONS: Final = frozenset({"", "0.0.4"})
-
-
-def _pause() -> None:
-    time.sleep(_PAUSE_S)
+_number: Callable[[float], str] = floatToGoString
 
 
 class Exposition:
-    """Renders the metrics of a registry, for any number of threads."""
+    """Renders the counters, gauges and histograms of a registry, for any number of threads."""
 
-    def __init__(self, registry: CollectorRegistry, pause: Callable[[], None] = _pause) -> None:
-        self._metrics = _Paced(registry, pause)
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
         self._rendering = Lock()
+        self._series: dict[tuple[str, ...], str] = {}  # by name of the sample and values of its labels
 
     def render(self, accept: str) -> tuple[str, bytes]:
-        """Return content type and body for the value of the header Accept; empty: there is none."""
+        """Return content type and body for the value of the header Accept; empty: there is none.
+
+        One text is rendered at a time: any number of scrapers together take no more of the interpreter than one.
+        """
         content_type = negotiate(accept)
-        generate = openmetrics.generate_latest if content_type == OPENMETRICS else prometheus_text.generate_latest
+        is_openmetrics = content_type == OPENMETRICS
         with self._rendering:
-            return content_type, generate(self._metrics)
+            lines = [line for metric in self._registry.collect() for line in self._lines(metric, is_openmetrics)]
+        if is_openmetrics:
+            lines.append("# EOF\n")
+        return content_type, "".join(lines).encode()
+
+    def _lines(self, metric: Metric, is_openmetrics: bool) -> Iterator[str]:
+        name, text = metric.name, _escaped(metric.documentation)
+        if is_openmetrics:
+            text = text.replace('"', r"\"")
+        elif metric.type == "counter":
+            name += "_total"
+        yield f"# HELP {name} {text}\n# TYPE {name} {metric.type}\n"
+        if is_openmetrics and metric.unit:
+            yield f"# UNIT {name} {metric.unit}\n"
+        known = self._series
+        for sample in metric.samples:
+            key = (sample.name, *sample.labels.values())
+            series = known.get(key)
+            if series is None:
+                series = known[key] = _series(sample)
+            exemplar = _exemplar(sample.exemplar) if is_openmetrics and sample.exemplar is not None else ""
+            yield f"{series} {_number(sample.value)}{exemplar}\n"
 
 
-class _Paced(Collector):
-    """The metrics of a registry, with a pause after each."""
+def _series(sample: Sample) -> str:
+    """Return name and labels of a sample."""
+    labels = ",".join(f'{name}="{_quoted(value)}"' for name, value in sorted(sample.labels.items()))
+    return f"{sample.name}{{{labels}}}" if labels else sample.name
 
-    def __init__(self, registry: CollectorRegistry, pause: Callable[[], None]) -> None:
-        self._registry = registry
-        self._pause = pause
 
-    def collect(self) -> Iterator[Metric]:
-        """Yield the metrics."""
-        for metric in self._registry.collect():
-            yield metric
-            self._pause()
+def _exemplar(exemplar: Exemplar) -> str:
+    labels = ",".join(f'{name}="{_quoted(value)}"' for name, value in sorted(exemplar.labels.items()))
+    return f" # {{{labels}}} {_number(exemplar.value)} {exemplar.timestamp}"
+
+
+def _quoted(value: str) -> str:
+    return _escaped(value).replace('"', r"\"")
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", r"\\").replace("\n", r"\n")
 
 
 class _MediaRange(NamedTuple):

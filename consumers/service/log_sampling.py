@@ -36,7 +36,7 @@ class SuccessSampler:
         return False
 
     def take_omitted(self) -> int:
-        """Return how many lines were left out since the last call: the line that is written next says so."""
+        """Return how many lines were left out since the last call, for the line that is written next."""
         omitted = self.omitted - self._reported
         self._reported = self.omitted
         return omitted

@@ -150,6 +150,11 @@ JOBS_WAITING: Final = Spec(
 OLDEST_DUE: Final = Spec(
     "signpost_delivery_oldest_due_age_seconds", "Time since the oldest due job became due.", ("delay",)
 )
+UNREAD_DUE: Final = Spec(
+    "signpost_delivery_unread_due_age_seconds",
+    "Time since the oldest unread job became due; 0: none is due. No endpoint keeps such a job waiting.",
+    ("delay",),
+)
 IN_FLIGHT: Final = Spec("signpost_delivery_in_flight_requests", "Requests in flight.")
 MAX_IN_FLIGHT: Final = Spec(
     "signpost_delivery_in_flight_limit", "Maximum number of requests in flight (max_in_flight)."

@@ -193,6 +193,7 @@ class DeliveryMetrics(RoleMetrics):
         self._limited_labels: dict[str, Labels] = {sender: (sender, "yes") for sender in senders}
         self._jobs_waiting = Gauge(specs.JOBS_WAITING, self.registry)
         self._oldest_due = Gauge(specs.OLDEST_DUE, self.registry)
+        self._unread_due = Gauge(specs.UNREAD_DUE, self.registry)
         self._in_flight = Gauge(specs.IN_FLIGHT, self.registry)
         self._resolving = Gauge(specs.RESOLVING, self.registry)
         self._limited = Gauge(specs.LIMITED, self.registry)
@@ -264,6 +265,10 @@ class DeliveryMetrics(RoleMetrics):
     def set_oldest_due(self, seconds: Mapping[str, float]) -> None:
         """Set for how long the oldest due job has been due, by delay (0: none). Other delays have no value."""
         self._oldest_due.replace(seconds)
+
+    def set_unread_due(self, seconds: Mapping[str, float]) -> None:
+        """Set for how long the oldest unread job has been due, by delay (0: none). Other delays have no value."""
+        self._unread_due.replace(seconds)
 
     def set_in_flight(self, requests: int, resolving: int = 0) -> None:
         """Set the number of requests in flight, and of requests that wait for DNS."""

@@ -98,8 +98,9 @@ def _metrics_page() -> str:
     rows = ((f"`{spec.name}`", ", ".join(f"`{label}`" for label in spec.labels), _plain(spec.help)) for spec in SPECS)
     return _page(
         "Metrics",
-        "Each process serves these at `/metrics` in the Prometheus text format. No label holds a URL, an id or a\n"
-        "customer. A label value that comes from a topic is `other` unless a loaded sender defines it.\n"
+        "Each process serves these at `/metrics`, as OpenMetrics for a scraper that asks for it, else in the text\n"
+        "format of Prometheus. No label holds a URL, an id or a customer. A label value that comes from a topic is\n"
+        "`other` unless a loaded sender defines it.\n"
         "Values of closed lists (reasons, failures, statuses) are in [operations.md](../operations.md).\n",
         _table(("Metric", "Labels", "Meaning"), rows),
     )

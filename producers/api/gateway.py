@@ -1,7 +1,7 @@
 """One request from start to end: id, key, limits, operation, errors, answer, metrics and log line.
 
 Each request is one log line, `api.requested`. It has ids only: no key, no secret, no body, no URL and no path. At a
-high rate, lines of successes may be sampled. The next line that is written says how many were left out.
+high rate, lines of successes may be sampled. The next line that is written has the number of those left out.
 """
 
 from __future__ import annotations

@@ -25,6 +25,7 @@ from tests.bench.ledger import ledger
 from tests.bench.measure import medians
 from tests.bench.memory import memory
 from tests.bench.router import router
+from tests.bench.scrape import scrape
 from tests.bench.senders import senders
 from tests.bench.sink import Sink
 from tests.bench.stage import Bench
@@ -44,6 +45,7 @@ BENCHMARKS: dict[str, Callable[[Bench], dict[str, Any]]] = {
     "endpoints": endpoints,
     "flood": flood,
     "senders": senders,
+    "scrape": scrape,
     "ledger": ledger,
     "tools": tools,
     "api": api,

@@ -34,7 +34,7 @@ def delivery(bench: Bench) -> dict[str, Any]:
     bare = {name: median((before[name], after[name])) for name in before}
     return {
         "jobs": jobs,
-        **_figures(throughput),
+        **figures_of(throughput),
         **figures,
         "bare_sockets": bare,
         "httpx_8": httpx[8],
@@ -66,7 +66,7 @@ def processes(bench: Bench) -> dict[str, Any]:
             counted = bench.sink.counted()
             stage.fill(prepared)
             throughput = throughput_of(roles, counted, begin=0.3 * jobs, end=0.95 * jobs)
-            found[str(count)] = _figures(throughput) | {"rss_peak_mib": [peak_mib(role) for role in roles]}
+            found[str(count)] = figures_of(throughput) | {"rss_peak_mib": [peak_mib(role) for role in roles]}
     return {"jobs": jobs, "processes": found}
 
 
@@ -86,7 +86,7 @@ def _cost_with(bench: Bench, waiting: int, measured: int) -> dict[str, Any]:
         feeder = _Feeder(stage, subscribed, waiting)
         counted = bench.sink.counted()
         throughput = throughput_of([role], counted, begin=0.2 * measured, end=1.2 * measured, on_count=feeder.keep)
-        return _figures(throughput) | {"rss_mib": resident_mib(role)}
+        return figures_of(throughput) | {"rss_mib": resident_mib(role)}
 
 
 class _Feeder:
@@ -107,7 +107,8 @@ class _Feeder:
             self._written += max(0, missing)
 
 
-def _figures(throughput: Throughput) -> dict[str, Any]:
+def figures_of(throughput: Throughput) -> dict[str, Any]:
+    """Return rate, CPU per item and duration."""
     return {
         "rate": round(throughput.rate),
         "cpu_us": round(throughput.cpu_us, 1),

@@ -48,6 +48,7 @@ _FIGURES: Final[dict[str, set[str]]] = {
         "deferred",
         "cpu_us_per_job",
     },
+    "scrape": {"jobs", "without", "with", "one", "with_to_without_cpu"},
     "tools": {"records", "dead_letters", "seconds", "command_start"},
     "senders": {"zenoo", "onboarding", "diligent", "riskos", "standard", "standard v1a"},
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import Any, Final
 
 import pytest
@@ -10,8 +11,11 @@ import pytest
 from deploy.dev.broker import Broker
 from deploy.dev.receiver import Receiver
 from deploy.dev.responses import CannedResponse, always, by_path
+from schemas.records.topics import FIRST
+from tests.broker.test_router_unreadable import CREATED, encoded
 from tests.support.pipeline import CUSTOMER, SECRET, Pipeline
 from tests.support.roles import Role, RoleStarter
+from tests.support.topics import produce
 from tests.support.waiting import wait_until
 
 EVENTS: Final = 60
@@ -25,13 +29,20 @@ FIELDS: Final = {
 def lines_of(role: Role) -> list[dict[str, Any]]:
     """Return the log of a role, line by line."""
     complete = role.log_text().rpartition("\n")[0]  # the process may be writing the last line
-    return [json.loads(line) for line in complete.splitlines()]
+    return [json.loads(line) for line in complete.splitlines() if line.startswith("{")]
 
 
 def first_attempts(role: Role, state: str) -> list[dict[str, Any]]:
     """Return the lines of first attempts that ended with a state."""
     attempts = [line for line in lines_of(role) if line["event"] == "delivery.attempted" and line["attempt"] == 1]
     return [line for line in attempts if line["state"] == state]
+
+
+def dead_lettered(role: Role) -> list[dict[str, Any]]:
+    """Return the lines of unreadable records; AssertionError if there are none."""
+    found = [line for line in lines_of(role) if line["event"] == "record.dead_lettered"]
+    assert found
+    return found
 
 
 @pytest.fixture
@@ -61,7 +72,34 @@ def test_successes_are_sampled_and_failures_are_not(sampled: Pipeline) -> None:
     assert 0 < reported <= deliver.metric(OMITTED)
 
 
-def test_log_of_a_process_tells_its_life_and_no_content(sampled: Pipeline) -> None:
+def test_log_of_an_unreadable_record_does_not_quote_it(sampled: Pipeline) -> None:
+    """Router and delivery log reason and place of an unreadable record. Only its dead letter quotes it."""
+    event = encoded(CREATED.prefix, event_type="canary-type")
+    produce(sampled.bootstrap_servers, sampled.events_topic, event, partition=0)
+    produce(sampled.bootstrap_servers, sampled.names.jobs(FIRST), b"canary-job", partition=1)
+    router, deliver = sampled.router(), sampled.deliver()
+    for role, topic, partition in ((router, sampled.events_topic, 0), (deliver, sampled.names.jobs(FIRST), 1)):
+        is_logged = partial(dead_lettered, role)
+        (line,) = wait_until(is_logged, 60, "the record is logged")
+        assert (line["topic"], line["partition"], line["offset"]) == (topic, partition, 0)
+        assert line["reason"] in {"unknown_event_type", "unknown_format"}
+        assert "canary" not in role.log_text()
+    wait_until(lambda: len(sampled.dead_letters()) == 2, what="both are dead")
+    assert any("canary-type" in letter.detail for letter in sampled.dead_letters())
+
+
+@pytest.mark.parametrize("role", ["router", "deliver"])
+def test_role_that_ends_with_an_error_logs_it(broker: Broker, prefix: str, start_role: RoleStarter, role: str) -> None:
+    """The reason is a line for programs, besides the sentence for people."""
+    env = {"SIGNPOST_KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap_servers, "SIGNPOST_PREFIX": prefix}
+    process = start_role([role], env | {"SIGNPOST_SEALING_KEY": "A" * 43 + "=", "SIGNPOST_LOG_FORMAT": "json"})
+    assert process.wait() == 1  # its topics are missing
+    (failed,) = [line for line in lines_of(process) if line["event"] == "role.failed"]
+    assert failed["level"] == "error"
+    assert "signpost topics apply" in failed["error"]
+
+
+def test_log_of_a_process_shows_its_life_and_no_content(sampled: Pipeline) -> None:
     """Start, partitions and end are lines, and so is each outcome. Bodies, responses, secrets and URLs are in none."""
     router, deliver = sampled.router(), sampled.deliver()
     sampled.publish_some(3)

@@ -1,6 +1,6 @@
 """Writes one wide log line per outcome, for those on call. Of the URL it shows only the host.
 
-At a high rate, lines of delivered jobs may be sampled. The next line that is written says how many were left out.
+At a high rate, lines of delivered jobs may be sampled. The next line that is written has the number of those left out.
 
 This does not use structlog, which takes longer for such a line than delivery takes for the request.
 """
@@ -99,7 +99,7 @@ class OutcomeLog:
         if outcome.next_due_at_ms is not None:
             fields["next_due"] = _iso_time(outcome.next_due_at_ms)
         if trace_id is not None:
-            fields["trace"] = trace_id
+            fields["trace_id"] = trace_id
         if omitted:
             fields["omitted"] = omitted
         try:
@@ -122,7 +122,7 @@ class OutcomeLog:
         if outcome.next_due_at_ms is not None:
             line += f" next_due={_iso_time(outcome.next_due_at_ms)}"
         if trace_id is not None:
-            line += f" trace={_quoted(trace_id)}"
+            line += f" trace_id={_quoted(trace_id)}"
         if omitted:
             line += f" omitted={omitted}"
         timestamp = _iso_time(outcome.at_ms + outcome.duration_us // 1_000)

@@ -186,15 +186,9 @@ def _delay_topics() -> tuple[Panel, ...]:
             width=6,
         ),
         Panel(
-            "Age of the oldest unread record",
-            "Records of a delay topic become as old as its delay.",
-            (
-                Query(
-                    "max by (topic) (signpost_unread_age_seconds{@} "
-                    'and on (instance, job) signpost_build_info{role="deliver"})',
-                    "{{topic}}",
-                ),
-            ),
+            "Oldest unread job",
+            "For how long it has been due. No endpoint keeps it waiting.",
+            (Query("max by (delay) (signpost_delivery_unread_due_age_seconds{@})", "{{delay}}"),),
             "s",
             width=6,
         ),

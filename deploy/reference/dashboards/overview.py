@@ -56,8 +56,8 @@ def _in_words() -> tuple[Words, ...]:
         ),
         Words(
             "Delivery",
-            "Whether a new job has not been read for more than a minute.",
-            Query(r'max(signpost_unread_age_seconds{@, topic=~".*jobs\\.0s"} > bool 60)'),
+            "Whether a job has been due for more than a minute and was not read.",
+            Query("max(signpost_delivery_unread_due_age_seconds{@} > bool 60)"),
             good="delivery keeps up",
             bad="jobs are not read",
         ),

@@ -30,6 +30,7 @@ class Waiting:
     """The counter of unread records, with numbers that the test sets."""
 
     unread: Mapping[str, int] = {}  # replaced, never changed
+    oldest: Mapping[PartitionKey, int] = {}
 
     def turn(self, _now_s: float, positions: Mapping[PartitionKey, int]) -> None:
         self.positions = positions
@@ -41,6 +42,10 @@ class Waiting:
     def ages_by_topic(self, positions: Mapping[PartitionKey, int]) -> Mapping[str, float]:
         assert positions == self.positions
         return {topic: count * 1.5 for topic, count in self.unread.items()}
+
+    def oldest_ms(self, positions: Mapping[PartitionKey, int]) -> Mapping[PartitionKey, int]:
+        assert positions == self.positions
+        return self.oldest
 
 
 class Table:
@@ -200,6 +205,26 @@ def test_age_of_the_oldest_due_job_is_shown(process: Process) -> None:
     process.own(FIRST, 0)
     assert process.value("delivery_oldest_due_age_seconds", delay="5m") == 4
     assert process.value("delivery_oldest_due_age_seconds", delay="0s") == 0
+
+
+def test_age_of_the_oldest_due_job_counts_unread_jobs(process: Process) -> None:
+    """While nothing is read, for example because the brokers accept no transaction, unread jobs become overdue."""
+    process.own(LATER, 0)
+    process.own(LATER, 1, 0)
+    process.waiting.oldest = {(LATER.topic, 0): NOW - LATER.wait_ms + 500}
+    assert process.value("delivery_oldest_due_age_seconds", delay="5m") == 4
+    process.waiting.oldest = {(LATER.topic, 0): NOW - LATER.wait_ms - 60_000}
+    assert process.value("delivery_oldest_due_age_seconds", delay="5m") == 61
+
+
+def test_age_of_unread_due_jobs_leaves_out_jobs_that_wait_for_their_endpoint(process: Process) -> None:
+    """A due job in memory may wait for its endpoint; an unread one waits for this process."""
+    process.own(LATER, 0, 0)
+    assert process.value("delivery_unread_due_age_seconds", delay="5m") == 0
+    process.waiting.oldest = {(LATER.topic, 0): NOW - LATER.wait_ms + 60_000}
+    assert process.value("delivery_unread_due_age_seconds", delay="5m") == 0
+    process.waiting.oldest = {(LATER.topic, 0): NOW - LATER.wait_ms - 60_000}
+    assert process.value("delivery_unread_due_age_seconds", delay="5m") >= 60
 
 
 def test_topics_without_a_partition_of_this_process_have_no_value(process: Process) -> None:

@@ -90,6 +90,8 @@ def delivery() -> DeliveryMetrics:
     metrics.set_jobs_waiting({"5m": 14})
     metrics.set_oldest_due({"24h": 1.0})
     metrics.set_oldest_due({"5m": 15.5})
+    metrics.set_unread_due({"24h": 1.0})
+    metrics.set_unread_due({"5m": 15.25})
     metrics.set_in_flight(16, 17)
     metrics.set_uncommitted(18)
     metrics.on_transaction("committed", 0.5)
@@ -199,6 +201,7 @@ DELIVERY: Final[list[tuple[Sample, float]]] = [
     (("signpost_delivery_truncated_records_total", {}), 13),
     (("signpost_delivery_jobs_waiting", {"delay": "5m"}), 14),
     (("signpost_delivery_oldest_due_age_seconds", {"delay": "5m"}), 15.5),
+    (("signpost_delivery_unread_due_age_seconds", {"delay": "5m"}), 15.25),
     (("signpost_delivery_in_flight_requests", {}), 16),
     (("signpost_delivery_resolving_requests", {}), 17),
     (("signpost_delivery_uncommitted_outcomes", {}), 18),

@@ -167,7 +167,7 @@ def test_outcome_in_json_has_the_same_fields() -> None:
 @pytest.mark.parametrize("as_json", [True, False])
 def test_line_names_the_trace_of_its_attempt(as_json: bool) -> None:
     """With traces on, the line leads to the trace; without them it has no such field."""
-    field = '"trace":"0af7"' if as_json else " trace=0af7"
+    field = '"trace_id":"0af7"' if as_json else " trace_id=0af7"
     assert field in written(outcome(), as_json=as_json, trace_id="0af7")
     assert "trace" not in written(outcome(), as_json=as_json)
 
