@@ -300,6 +300,7 @@ def _targets(queries: Iterable[Query]) -> Iterable[prometheus.Dataquery]:
             .datasource(_SOURCE)
             .expr(selected(query.expression))
             .legend_format(query.legend)
+            .exemplar("histogram_quantile" in query.expression)
             .range()
         )
 
