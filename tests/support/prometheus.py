@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import re
 import signal
-import urllib.parse
-import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlencode
 
 import yaml
 
@@ -75,16 +75,19 @@ def _divided(duration: str, speed: int) -> str:
 class Prometheus:
     """A running server. Queries are evaluated at the present time."""
 
-    def __init__(self, address: str) -> None:
-        self.address = address
+    def __init__(self, port: int) -> None:
+        self._port = port
 
     def get(self, path: str, **parameters: str) -> Any:
         """Return the data of an answer of its API."""
-        url = f"{self.address}{path}?{urllib.parse.urlencode(parameters)}"
-        with urllib.request.urlopen(url, timeout=30) as response:
-            answer = json.load(response)
-        assert answer["status"] == "success", answer
-        return answer["data"]
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=30)
+        try:
+            connection.request("GET", f"{path}?{urlencode(parameters)}")
+            text = connection.getresponse().read().decode()
+        finally:
+            connection.close()
+        assert text.startswith('{"status":"success"'), text  # while it starts, it answers with plain text
+        return json.loads(text)["data"]
 
     def query(self, expression: str) -> list[dict[str, Any]]:
         """Return the series of a query, with their labels (`metric`) and their value."""
@@ -98,7 +101,7 @@ class Prometheus:
     def is_up(self) -> bool:
         """Return whether it answers."""
         try:
-            return bool(self.get("/api/v1/status/buildinfo"))
+            return bool(self.query("vector(1)"))
         except OSError:
             return False
 
@@ -135,7 +138,7 @@ def prometheus(folder: Path, *roles: Role, speed: int = SPEED) -> Iterator[Prome
             stderr=log,
             on_parent_death=signal.SIGKILL,
         )
-    server = Prometheus(f"http://127.0.0.1:{port}")
+    server = Prometheus(port)
     try:
         wait_until(server.is_up, 60, "Prometheus answers")
         yield server
