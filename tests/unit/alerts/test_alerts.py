@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,7 +14,7 @@ import yaml
 
 from tests.support.metric_names import labels_in, metrics_in, names_and_labels, recorded_in, unknown_in
 from tests.support.parts import need
-from tests.support.prometheus import RULES, alert_rules, labels_of_recorded, rule_groups, shortened
+from tests.support.prometheus import RULES, SPEED, alert_rules, labels_of_recorded, rule_groups, shortened
 from tests.support.runbooks import Runbook, sections
 
 HERE: Final = Path(__file__).parent
@@ -54,6 +55,22 @@ def unit_tests() -> list[dict[str, Any]]:
     return [test for path in UNIT_TESTS for test in yaml.safe_load(path.read_text(encoding="utf-8"))["tests"]]
 
 
+def durations(groups: Sequence[dict[str, Any]]) -> list[str]:
+    """Return all durations of rules: of intervals, `for`, ranges and offsets."""
+    found = []
+    for group in groups:
+        found.append(group["interval"])
+        for rule in group["rules"]:
+            found += [rule["for"]] if "for" in rule else []
+            found += re.findall(r"(?<=\[)\d+[a-z]+(?=\])|(?<=offset )\d+[a-z]+", rule["expr"])
+    return found
+
+
+def milliseconds(duration: str) -> int:
+    """Return a duration of the rules in ms."""
+    return int(duration[:-1]) * {"s": 1, "m": 60, "h": 3_600, "d": 86_400}[duration[-1]] * 1_000
+
+
 def is_firing_between(test: dict[str, Any], alert: str) -> bool:
     """Return whether a test expects an alert first not to fire, then to fire, then to have resolved."""
     states = [bool(one["exp_alerts"]) for one in test["alert_rule_test"] if one["alertname"] == alert]
@@ -83,10 +100,9 @@ def test_tests_with_shorter_windows_use_valid_rules(tmp_path: Path) -> None:
     groups = shortened(rule_groups())
     (tmp_path / "rules.yml").write_text(yaml.safe_dump({"groups": groups}), encoding="utf-8")
     assert "SUCCESS" in promtool("check", "rules", tmp_path / "rules.yml")
-    before = yaml.safe_dump(rule_groups())
-    durations = re.findall(r"\[\d+[smhd]\]|offset \d+[smhd]|(?:for|interval): \d+[smhd]", before)
-    after = re.findall(r"\[\d+ms\]|offset \d+ms|(?:for|interval): \d+ms", yaml.safe_dump(groups))
-    assert len(after) == len(durations) > 50
+    before, after = durations(rule_groups()), durations(groups)
+    assert len(before) > 50
+    assert after == [f"{milliseconds(duration) // SPEED}ms" for duration in before]
 
 
 @pytest.mark.parametrize("expression", EXPRESSIONS)
