@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import cache
 from typing import Final
 
 from consumers.service.metrics import SPECS, ApiMetrics, DeliveryMetrics, LedgerMetrics, RoleMetrics, RouterMetrics
@@ -12,11 +13,13 @@ from consumers.service.metrics import SPECS, ApiMetrics, DeliveryMetrics, Ledger
 SCRAPED: Final = frozenset({"cluster", "namespace", "job", "instance", "le"})
 _NAME: Final = re.compile(r"\b(?:signpost|process)_[a-z0-9_]+\b")
 _RECORDED: Final = re.compile(r"\bsignpost(?::\w+)+")
+_TEXT: Final = re.compile(r'"[^"]*"')
 _GROUPING: Final = re.compile(r"\b(?:by|on|without|ignoring) \(([^)]*)\)")
 _SELECTOR: Final = re.compile(r"\{([^{}]*)\}")
 _MATCHER: Final = re.compile(r"(\w+)\s*(?:=~|!~|!=|=)")
 
 
+@cache
 def names_and_labels() -> dict[str, set[str]]:
     """Return every metric name that a query can use, with its labels."""
     names: dict[str, set[str]] = {}
@@ -31,7 +34,7 @@ def names_and_labels() -> dict[str, set[str]]:
 
 def metrics_in(query: str) -> set[str]:
     """Return the names of the metrics in a query."""
-    return set(_NAME.findall(_RECORDED.sub("", query)))
+    return set(_NAME.findall(_RECORDED.sub("", _TEXT.sub("", query))))
 
 
 def recorded_in(query: str) -> set[str]:
