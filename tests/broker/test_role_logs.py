@@ -90,7 +90,7 @@ def test_log_of_an_unreadable_record_does_not_quote_it(sampled: Pipeline) -> Non
 
 @pytest.mark.parametrize("role", ["router", "deliver"])
 def test_role_that_ends_with_an_error_logs_it(broker: Broker, prefix: str, start_role: RoleStarter, role: str) -> None:
-    """The reason is a line for programs, besides the sentence for people."""
+    """The reason is a line for programs, in addition to the sentence for people."""
     env = {"SIGNPOST_KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap_servers, "SIGNPOST_PREFIX": prefix}
     process = start_role([role], env | {"SIGNPOST_SEALING_KEY": "A" * 43 + "=", "SIGNPOST_LOG_FORMAT": "json"})
     assert process.wait() == 1  # its topics are missing
