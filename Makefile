@@ -81,8 +81,9 @@ format: $(READY) ## format and fix with ruff
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-reference: $(READY) ## generate docs/reference/ and the tables in docs/ from the code
+reference: $(READY) ## generate docs/reference/, the tables in docs/ and the dashboards from the code
 	@$(BIN)/python -m deploy.reference.tables docs
+	@$(BIN)/python -m deploy.reference.dashboards deploy/grafana
 	@$(BIN)/python -m tests.support.promises
 
 docs: reference $(VENV)/.ready-docs ## generate reference pages, then build all pages as a site in site/

@@ -117,7 +117,9 @@ class Housekeeping:
         self._metrics.set_lag(unread)
         self._metrics.set_unread_age(self._waiting.ages_by_topic(positions))
         self._metrics.set_jobs_waiting(waiting)
-        self._metrics.set_oldest_due(_oldest_due_s(partitions, self._waiting.oldest_ms(positions), now_ms))
+        oldest_ms = self._waiting.oldest_ms(positions)
+        self._metrics.set_oldest_due(_oldest_due_s(partitions, oldest_ms, now_ms))
+        self._metrics.set_unread_due(_unread_due_s(partitions, oldest_ms, now_ms))
 
 
 def _oldest_due_s(
@@ -137,4 +139,16 @@ def _oldest_due_s(
             dues_ms.append(appended_ms + partition.delay_topic.wait_ms)
         delay = format_duration(partition.delay_topic.delay)
         oldest_s[delay] = max(oldest_s.get(delay, 0.0), (now_ms - min(dues_ms)) / 1_000)
+    return oldest_s
+
+
+def _unread_due_s(
+    partitions: Mapping[PartitionKey, PartitionState], unread_ms: Mapping[PartitionKey, int], now_ms: int
+) -> dict[str, float]:
+    """Return for how long the oldest unread job of each delay topic has been due. No endpoint keeps it waiting."""
+    oldest_s: dict[str, float] = {}
+    for key, partition in partitions.items():
+        due_ms = unread_ms.get(key, now_ms) + partition.delay_topic.wait_ms
+        delay = format_duration(partition.delay_topic.delay)
+        oldest_s[delay] = max(oldest_s.get(delay, 0.0), (now_ms - due_ms) / 1_000)
     return oldest_s

@@ -46,6 +46,11 @@ UNREAD_AGE: Final = Spec(
     "Age of the oldest unread record in the partitions of this process, by its timestamp; 0: none is unread.",
     ("topic",),
 )
+TOPIC_RETENTION: Final = Spec(
+    "signpost_topic_retention_seconds",
+    "For how long the topic keeps a record, for the topics that this process reads. A topic without a limit has none.",
+    ("topic",),
+)
 TABLE_ENTRIES: Final = Spec("signpost_table_entries", "Entries of the table of a compacted topic.", ("table",))
 TABLE_UNUSABLE: Final = Spec(
     "signpost_table_unusable_records",
@@ -144,6 +149,11 @@ JOBS_WAITING: Final = Spec(
 )
 OLDEST_DUE: Final = Spec(
     "signpost_delivery_oldest_due_age_seconds", "Time since the oldest due job became due.", ("delay",)
+)
+UNREAD_DUE: Final = Spec(
+    "signpost_delivery_unread_due_age_seconds",
+    "Time since the oldest unread job became due; 0: none is due. No endpoint keeps such a job waiting.",
+    ("delay",),
 )
 IN_FLIGHT: Final = Spec("signpost_delivery_in_flight_requests", "Requests in flight.")
 MAX_IN_FLIGHT: Final = Spec(

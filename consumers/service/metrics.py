@@ -55,6 +55,7 @@ class RoleMetrics:
         self._waiting_for_broker = Gauge(specs.WAITING_FOR_BROKER, self.registry)
         self._lag = Gauge(specs.CONSUMER_LAG, self.registry)
         self._unread_age = Gauge(specs.UNREAD_AGE, self.registry)
+        self._retention = Gauge(specs.TOPIC_RETENTION, self.registry)
         self._entries = Gauge(specs.TABLE_ENTRIES, self.registry)
         self._unusable = Gauge(specs.TABLE_UNUSABLE, self.registry)
         self._staleness = Gauge(specs.TABLE_STALENESS, self.registry)
@@ -75,6 +76,10 @@ class RoleMetrics:
     def set_unread_age(self, seconds: Mapping[str, float]) -> None:
         """Set the ages of the oldest unread records in the own partitions, by topic. Other topics have no value."""
         self._unread_age.replace(seconds)
+
+    def set_retention(self, seconds: Mapping[str, float]) -> None:
+        """Set the retention of topics. Other topics have no value. A thread of its own calls this."""
+        self._retention.replace(seconds)
 
     def set_table(self, entries: int, unusable: int, name: str = "subscriptions") -> None:
         """Set the number of entries and of unusable records of a table."""
@@ -188,6 +193,7 @@ class DeliveryMetrics(RoleMetrics):
         self._limited_labels: dict[str, Labels] = {sender: (sender, "yes") for sender in senders}
         self._jobs_waiting = Gauge(specs.JOBS_WAITING, self.registry)
         self._oldest_due = Gauge(specs.OLDEST_DUE, self.registry)
+        self._unread_due = Gauge(specs.UNREAD_DUE, self.registry)
         self._in_flight = Gauge(specs.IN_FLIGHT, self.registry)
         self._resolving = Gauge(specs.RESOLVING, self.registry)
         self._limited = Gauge(specs.LIMITED, self.registry)
@@ -259,6 +265,10 @@ class DeliveryMetrics(RoleMetrics):
     def set_oldest_due(self, seconds: Mapping[str, float]) -> None:
         """Set for how long the oldest due job has been due, by delay (0: none). Other delays have no value."""
         self._oldest_due.replace(seconds)
+
+    def set_unread_due(self, seconds: Mapping[str, float]) -> None:
+        """Set for how long the oldest unread job has been due, by delay (0: none). Other delays have no value."""
+        self._unread_due.replace(seconds)
 
     def set_in_flight(self, requests: int, resolving: int = 0) -> None:
         """Set the number of requests in flight, and of requests that wait for DNS."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import secrets
 import time
 from collections.abc import Callable, Mapping
@@ -45,6 +46,7 @@ from consumers.service.metrics import DeliveryMetrics
 from consumers.service.snapshots import Snapshots
 from consumers.service.startup import await_topics
 from consumers.service.status_server import StatusPage
+from consumers.service.topic_retention import watching_retention
 from consumers.subscriptions.table import SubscriptionTable
 from deploy.config.drain import check_drain_timeout
 from deploy.config.egress import egress_policy_of
@@ -95,9 +97,11 @@ class DeliveryRole:
             return True
         if not self.transactions.start(stopping):
             return True
+        delay_topics = [topic.name for topic in wanted if re.match(names.jobs_pattern, topic.name)]
         _log.info("delivery.started", address=address, prefix=self.settings.prefix, compiled=is_compiled())
         try:
-            return self.loop.run(names.jobs_pattern, stopping)
+            with watching_retention(self.admin, delay_topics, self.metrics.set_retention):
+                return self.loop.run(names.jobs_pattern, stopping)
         finally:
             self.outcome_log.flush()
             self.transactions.close()

@@ -27,6 +27,7 @@ from consumers.ledger.writer import DatabaseAway, LedgerWriter
 from consumers.service.metrics import LedgerMetrics
 from consumers.service.startup import await_topics
 from consumers.service.status_server import StatusPage
+from consumers.service.topic_retention import watching_retention
 from deploy.config.wanted_topics import wanted_topics
 from schemas.settings.settings import Settings
 
@@ -66,7 +67,8 @@ class LedgerRole:
             return True
         self.loop = self._loop()
         _log.info("ledger.started", address=address, database=make_url(self.url).get_backend_name())
-        return self.loop.run(stopping)
+        with watching_retention(self.admin, readers_of(self.settings.names), self.metrics.set_retention):
+            return self.loop.run(stopping)
 
     def _await_database(self, stopping: Callable[[], bool]) -> bool:
         """Wait until the database has its tables; False if `stopping`."""

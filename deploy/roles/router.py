@@ -30,6 +30,7 @@ from consumers.router.tables import Tables, interpret_health
 from consumers.service.metrics import RouterMetrics
 from consumers.service.startup import await_topics
 from consumers.service.status_server import StatusPage
+from consumers.service.topic_retention import watching_retention
 from consumers.subscriptions.table import SubscriptionTable
 from deploy.config.senders import senders_of
 from deploy.config.wanted_topics import sources_of, wanted_topics
@@ -86,7 +87,8 @@ class RouterRole:
             return True
         _log.info("router.started", address=address, prefix=self.settings.prefix, sources=self.topics)
         try:
-            return self.loop.run(self.topics, stopping)
+            with watching_retention(self.admin, self.topics, self.metrics.set_retention):
+                return self.loop.run(self.topics, stopping)
         finally:
             self.table.close()
             if self.registry is not None:

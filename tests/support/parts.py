@@ -1,7 +1,7 @@
 """Optional parts of the machine: a test that needs a missing part is skipped, and the skip names the part.
 
-SIGNPOST_TEST_REQUIRE=netns,node,go,curl,docker,jdk,postgres,sphinx,promtool,cc (or some of them) makes a missing part a
-failure.
+SIGNPOST_TEST_REQUIRE=netns,node,go,curl,docker,jdk,postgres,sphinx,prometheus,promtool,cc (or some of them) makes a
+missing part a failure.
 A broker is not optional: without one the tests that need it always fail.
 """
 
@@ -51,6 +51,10 @@ PARTS: Final[Mapping[str, tuple[Callable[[], bool], str]]] = {
     "postgres": (
         lambda: programs() is not None,
         "PostgreSQL's server (`initdb`; on Debian: apt-get install postgresql)",
+    ),
+    "prometheus": (
+        lambda: _runs("prometheus", "--version"),
+        "Prometheus (`prometheus`; on Debian: apt-get install --no-install-recommends prometheus)",
     ),
     "promtool": (
         lambda: _runs("promtool", "--version"),

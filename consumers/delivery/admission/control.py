@@ -17,7 +17,13 @@ from typing import Final
 from consumers.delivery.admission.bulkhead import Bulkhead
 from consumers.delivery.admission.endpoint_state import EndpointState
 from consumers.delivery.admission.registry import EndpointRegistry
-from consumers.delivery.admission.types import AdmissionLimits, AdmittedTask, EndpointLimits, LimitReason
+from consumers.delivery.admission.types import (
+    RESPONSIVE,
+    AdmissionLimits,
+    AdmittedTask,
+    EndpointLimits,
+    LimitReason,
+)
 from consumers.delivery.admission.waiting import MANY, WaitingEndpoints
 from consumers.delivery.classification import Classified
 
@@ -88,7 +94,8 @@ class AdmissionControl:
         elif not state.breaker.is_closed:
             state.limited_by = state.closed_by
         task.endpoint_state = state
-        task.limited = state.limited_by is not _PROCESS
+        # Slow endpoints share a quota of the permits. A job that waits for it waits because endpoints are slow.
+        task.limited = state.limited_by is not _PROCESS or state.traffic_class is not RESPONSIVE
         return False
 
     def wait(self, task: AdmittedTask, now_ms: int) -> bool:

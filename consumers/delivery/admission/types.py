@@ -50,7 +50,8 @@ class AdmittedTask:
     """Base class of tasks. Only admission control writes these fields.
 
     `endpoint_state` is set while the task waits or runs, `permit` while it holds a permit of the bulkhead. `limited`:
-    a limit of its endpoint or host kept it from starting. A process without a permit is no such limit.
+    a limit of its endpoint or host, or the quota of slow endpoints, kept it from starting. A process without a permit
+    for a responsive endpoint is no such limit.
     """
 
     __slots__ = ("endpoint_state", "limited", "permit")

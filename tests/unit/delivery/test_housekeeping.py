@@ -217,6 +217,16 @@ def test_age_of_the_oldest_due_job_counts_unread_jobs(process: Process) -> None:
     assert process.value("delivery_oldest_due_age_seconds", delay="5m") == 61
 
 
+def test_age_of_unread_due_jobs_leaves_out_jobs_that_wait_for_their_endpoint(process: Process) -> None:
+    """A due job in memory may wait for its endpoint; an unread one waits for this process."""
+    process.own(LATER, 0, 0)
+    assert process.value("delivery_unread_due_age_seconds", delay="5m") == 0
+    process.waiting.oldest = {(LATER.topic, 0): NOW - LATER.wait_ms + 60_000}
+    assert process.value("delivery_unread_due_age_seconds", delay="5m") == 0
+    process.waiting.oldest = {(LATER.topic, 0): NOW - LATER.wait_ms - 60_000}
+    assert process.value("delivery_unread_due_age_seconds", delay="5m") >= 60
+
+
 def test_topics_without_a_partition_of_this_process_have_no_value(process: Process) -> None:
     """After another process has taken all partitions, no old number stays."""
     process.own(LATER, 0, 0)

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 from typing import Final
@@ -114,6 +115,24 @@ def test_wheel_is_pure_by_default(tree: Path, tmp_path: Path) -> None:
     wheel = build_wheel(tree, tmp_path / "wheel", {})
     assert wheel.name.endswith("-py3-none-any.whl")
     assert not [name for name in zipfile.ZipFile(wheel).namelist() if name.endswith(".so")]
+
+
+@pytest.mark.parametrize("target", ["wheel", "sdist"])
+def test_packages_have_dashboards_and_alerts(tree: Path, tmp_path: Path, target: str) -> None:
+    """An installation by a wheel, and the source package, have the dashboards and the rules for Prometheus."""
+    command = [sys.executable, "-m", "hatchling", "build", "--target", target, "--directory", str(tmp_path)]
+    env = os.environ | {"SIGNPOST_MYPYC": "0"}
+    subprocess.run(command, cwd=tree, env=env, check=True, capture_output=True)
+    (package,) = [*tmp_path.glob("*.whl"), *tmp_path.glob("*.tar.gz")]
+    if target == "wheel":
+        names = set(zipfile.ZipFile(package).namelist())
+    else:
+        with tarfile.open(package) as archive:
+            names = {name.partition("/")[2] for name in archive.getnames()}
+    for folder, pattern in (("grafana", "*.json"), ("prometheus", "*.yml")):
+        wanted = {f"deploy/{folder}/{path.name}" for path in (ROOT / "deploy" / folder).glob(pattern)}
+        assert wanted
+        assert wanted <= names
 
 
 def test_missing_hot_module_is_named(tree: Path, tmp_path: Path) -> None:

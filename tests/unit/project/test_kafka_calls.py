@@ -38,6 +38,7 @@ REQUESTING: Final = {
     "consumers/kafka/group_positions.py",
     "consumers/kafka/safety.py",
     "consumers/kafka/topics.py",
+    "consumers/service/topic_retention.py",
     "deploy/demo/demo.py",
     "deploy/dev/up.py",
     "producers/compacted/log.py",

@@ -50,6 +50,8 @@ def common(metrics: RoleMetrics) -> None:
     metrics.set_table_staleness(0.125)
     metrics.set_lag({"gone": 1})
     metrics.set_lag({"events": 41, "other": 42})
+    metrics.set_retention({"gone": 1.0})
+    metrics.set_retention({"events": 86_400.0})
     metrics.set_table(43, 44)
     metrics.on_unreadable("truncated", 45)
 
@@ -88,6 +90,8 @@ def delivery() -> DeliveryMetrics:
     metrics.set_jobs_waiting({"5m": 14})
     metrics.set_oldest_due({"24h": 1.0})
     metrics.set_oldest_due({"5m": 15.5})
+    metrics.set_unread_due({"24h": 1.0})
+    metrics.set_unread_due({"5m": 15.25})
     metrics.set_in_flight(16, 17)
     metrics.set_uncommitted(18)
     metrics.on_transaction("committed", 0.5)
@@ -129,6 +133,7 @@ COMMON: Final[list[tuple[Sample, float]]] = [
     (("signpost_table_staleness_seconds", {"table": "subscriptions"}), 0.125),
     (("signpost_consumer_lag_records", {"topic": "events"}), 41),
     (("signpost_consumer_lag_records", {"topic": "other"}), 42),
+    (("signpost_topic_retention_seconds", {"topic": "events"}), 86_400),
     (("signpost_table_entries", {"table": "subscriptions"}), 43),
     (("signpost_table_unusable_records", {"table": "subscriptions"}), 44),
     (("signpost_unreadable_records_total", {"reason": "truncated"}), 45),
@@ -196,6 +201,7 @@ DELIVERY: Final[list[tuple[Sample, float]]] = [
     (("signpost_delivery_truncated_records_total", {}), 13),
     (("signpost_delivery_jobs_waiting", {"delay": "5m"}), 14),
     (("signpost_delivery_oldest_due_age_seconds", {"delay": "5m"}), 15.5),
+    (("signpost_delivery_unread_due_age_seconds", {"delay": "5m"}), 15.25),
     (("signpost_delivery_in_flight_requests", {}), 16),
     (("signpost_delivery_resolving_requests", {}), 17),
     (("signpost_delivery_uncommitted_outcomes", {}), 18),

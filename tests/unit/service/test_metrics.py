@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator
 from http.client import HTTPResponse
-from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
@@ -19,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from consumers.router.routing import Routed
 from consumers.service.instruments import Histogram, Spec
-from consumers.service.metrics import SPECS, ApiMetrics, DeliveryMetrics, LedgerMetrics, RoleMetrics, RouterMetrics
+from consumers.service.metrics import SPECS, DeliveryMetrics, RoleMetrics, RouterMetrics
 from consumers.service.status_server import StatusServer
 from schemas.catalog.errors import InvalidInput, Unavailable
 from schemas.catalog.reasons import CANCELLED, DEAD_JOBS, DEAD_RECORDS, DEFERRED
@@ -28,9 +26,6 @@ from schemas.records.delivery import UNKNOWN_OFFSET, Job, Outcome, State
 
 KNOWN = {"zenoo": ["case.created", "case.closed"]}
 EVENTS_TOTAL = "signpost_router_events_total"
-DASHBOARDS = sorted((Path(__file__).parents[3] / "deploy" / "grafana").glob("*.json"))
-# Labels that Prometheus adds.
-SCRAPED = {"instance", "job", "le"}
 
 
 def outcome(
@@ -60,25 +55,6 @@ def samples(registry: CollectorRegistry) -> dict[tuple[str, frozenset[tuple[str,
 def value(metrics: RoleMetrics, name: str, **labels: str) -> float:
     """Return one value of a scrape."""
     return samples(metrics.registry)[name, frozenset(labels.items())]
-
-
-def names_and_labels() -> dict[str, set[str]]:
-    """Return every metric name that a query can use, with its labels."""
-    names: dict[str, set[str]] = {}
-    labels = {spec.name.removesuffix("_total"): set(spec.labels) for spec in SPECS}
-    roles: tuple[RoleMetrics, ...] = (RouterMetrics(KNOWN), DeliveryMetrics(KNOWN), LedgerMetrics(), ApiMetrics())
-    for metrics in roles:
-        for family in metrics.registry.collect():
-            suffixes = {"counter": ["_total"], "histogram": ["_bucket", "_sum", "_count"]}.get(family.type, [""])
-            names |= {family.name + suffix: labels.get(family.name, set()) for suffix in suffixes}
-    return names
-
-
-def queries() -> Iterator[tuple[str, str]]:
-    """Yield the title and expression of each query of each dashboard."""
-    for file in DASHBOARDS:
-        for panel in json.loads(file.read_text(encoding="utf-8"))["panels"]:
-            yield from ((panel["title"], target["expr"]) for target in panel.get("targets", []))
 
 
 def test_attempt_is_counted_once_with_duration_and_latency() -> None:
@@ -233,43 +209,6 @@ def test_histogram_counts_each_value_once(values: list[float]) -> None:
         name = "+Inf" if bound == float("inf") else str(bound)
         assert found["h_bucket", frozenset({("le", name)})] == sum(v <= bound for v in values)
     assert found["h_sum", frozenset()] == pytest.approx(sum(values))
-
-
-@pytest.mark.parametrize(("title", "query"), list(queries()))
-def test_dashboard_queries_use_existing_metrics(title: str, query: str) -> None:
-    """A dashboard queries only metrics, and groups only by labels, that the roles have."""
-    names = names_and_labels()
-    used = re.findall(r"\b(?:signpost|process)_\w+", query)
-    assert used, title
-    assert set(used) <= names.keys()
-    labels = set().union(*(names[name] for name in used)) | SCRAPED
-    grouped = [label.strip() for group in re.findall(r"\b(?:by|on) \(([^)]*)\)", query) for label in group.split(",")]
-    matched = [label for group in re.findall(r"\{([^}]*)\}", query) for label in re.findall(r"(\w+)\s*[=!]", group)]
-    assert {*grouped, *matched} <= labels
-
-
-@pytest.mark.parametrize("file", DASHBOARDS, ids=lambda file: file.stem)
-def test_dashboard_can_be_imported(file: Path) -> None:
-    """Ids are unique, panels do not overlap, and each panel uses the selected data source."""
-    board = json.loads(file.read_text(encoding="utf-8"))
-    others = [json.loads(other.read_text(encoding="utf-8")) for other in DASHBOARDS if other != file]
-    assert board["uid"] not in {other["uid"] for other in others}
-    assert board["templating"]["list"][0]["type"] == "datasource"
-    panels, taken = board["panels"], set()
-    assert len({panel["id"] for panel in panels}) == len(panels)
-    for panel in panels:
-        at = panel["gridPos"]
-        cells = {(at["x"] + x, at["y"] + y) for x in range(at["w"]) for y in range(at["h"])}
-        assert not taken & cells, panel["title"]
-        assert at["x"] + at["w"] <= 24
-        taken |= cells
-        assert panel["type"] == "row" or panel["datasource"]["uid"] == "${datasource}"
-
-
-def test_every_metric_is_on_a_dashboard() -> None:
-    """No metric is missing from the dashboards."""
-    queried = " ".join(query for _, query in queries())
-    assert [spec.name for spec in SPECS if spec.name not in queried] == []
 
 
 @pytest.fixture

@@ -267,3 +267,16 @@ def test_stall_of_the_process_does_not_count_against_endpoints() -> None:
     assert state.concurrency.mean_us == FAST_US
     assert state.concurrency.value == 4
     assert {control.next_waiting(NOW + 20_003) for _ in range(4)} == set(found["wait"][:4])
+
+
+def test_jobs_of_slow_endpoints_are_limited_by_endpoints_and_not_by_the_process() -> None:
+    """A job that waits for the quota of slow endpoints counts as limited, one of a responsive endpoint does not."""
+    control = admission_control(subscription=100, process=16)
+    control.warm(A, duration_us=5_000_000)
+    control.warm(B)
+    slow, responsive = control.offer(A, 20), control.offer(B, 20)
+    assert slow["start"]
+    assert responsive["start"]
+    assert {task.limited for task in (*slow["wait"], *slow["defer"])} == {True}
+    assert {task.limited for task in (*responsive["wait"], *responsive["defer"])} == {False}
+    assert {task.limited for task in (*slow["start"], *responsive["start"])} == {False}

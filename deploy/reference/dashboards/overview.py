@@ -1,0 +1,290 @@
+"""The overview: what is wrong, the promises, deliveries, backlog, Kafka and processes."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from deploy.reference.dashboards.alerts import firing_alerts
+from deploy.reference.dashboards.panels import Board, Number, Panel, Query, Row, Words, quantiles
+
+_FIRST_ATTEMPT: Final = "signpost_delivery_first_attempt_latency_seconds"
+_DURATION: Final = "signpost_delivery_attempt_duration_seconds"
+_TRUNCATED: Final = " + ".join(
+    f"(sum(increase(signpost_{role}_truncated_records_total{{@}}[1d])) or vector(0))"
+    for role in ("router", "delivery", "ledger")
+)
+
+
+def board() -> Board:
+    """Return the dashboard."""
+    rows = (
+        Row("What is wrong", (firing_alerts(), *_in_words())),
+        Row("Promises", _promises()),
+        Row("Deliveries: rate, errors, duration", _deliveries()),
+        Row("Backlog", _backlog()),
+        Row("Kafka", _kafka()),
+        Row("Processes", _processes()),
+    )
+    return Board("overview", "overview", rows)
+
+
+def _in_words() -> tuple[Words, ...]:
+    router = 'signpost_unread_age_seconds{@} and on (instance, job) signpost_build_info{role="router"}'
+    return (
+        Words(
+            "Kafka",
+            "Whether the brokers respond, acknowledge and commit.",
+            Query("max(signpost_waiting_for_broker{@})"),
+            good="the brokers respond",
+            bad="the brokers do not respond",
+        ),
+        Words(
+            "Subscriptions",
+            "Whether every process knows that its table is complete, and can read all of it.",
+            Query(
+                "max(signpost_table_staleness_seconds{@} > bool 5) + max(signpost_table_unusable_records{@} > bool 0)"
+            ),
+            good="all tables are current",
+            bad="a table is old or unreadable",
+        ),
+        Words(
+            "Router",
+            "Whether an event has waited for its jobs for more than a minute.",
+            Query(f"max(({router}) > bool 60) + max(signpost_router_paused_partitions{{@}} > bool 0)"),
+            good="the router keeps up",
+            bad="events wait",
+        ),
+        Words(
+            "Delivery",
+            "Whether a job has been due for more than a minute and was not read.",
+            Query("max(signpost_delivery_unread_due_age_seconds{@} > bool 60)"),
+            good="delivery keeps up",
+            bad="jobs are not read",
+        ),
+        Words(
+            "Ledger",
+            "Whether outcomes wait for the database for more than five minutes.",
+            Query("max(signpost_ledger_lag_seconds{@} > bool 300) + max(signpost_ledger_waiting_for_database{@})"),
+            good="the ledger keeps up",
+            bad="statistics are old",
+        ),
+        Words(
+            "Endpoints of customers",
+            "Whether each endpoint responds. An endpoint that does not disturbs no other.",
+            Query('sum(signpost_delivery_open_circuits{@, reason="circuit_open"})'),
+            good="all endpoints respond",
+            bad="some do not respond",
+        ),
+    )
+
+
+def _promises() -> tuple[Number | Panel, ...]:
+    late = "signpost:first_attempts_late:ratio_rate%s{@@}"
+    return (
+        Number(
+            "First attempts within 5 s, 30 days",
+            "The objective is 99 %. Jobs that waited for a limit of their endpoint do not count.",
+            Query(f"1 - max({late % '30d'})"),
+            unit="percentunit",
+            warning=0.99,
+            bad=0.985,
+            is_good_high=True,
+        ),
+        Number(
+            "Error budget left",
+            "Of the 1 % of first attempts that may be late within 30 days.",
+            Query(f"1 - max({late % '30d'}) / 0.01"),
+            unit="percentunit",
+            warning=0.5,
+            bad=0.0,
+            is_good_high=True,
+        ),
+        Panel(
+            "Burn rate",
+            "1 uses up the error budget in exactly 30 days. Alerts fire at 14.4 (1 h), 6 (6 h) and 3 (1 d).",
+            [Query(f"max({late % window}) / 0.01", f"over {window}") for window in ("1h", "6h", "1d")],
+            width=8,
+            height=8,
+        ),
+        Number(
+            "Deleted before they were read, 1 day",
+            "Nothing matched is lost: records that retention deleted before a role read them.",
+            Query(_TRUNCATED),
+            bad=1,
+        ),
+        Number(
+            "Oldest due job",
+            "No retry is late. A job that waits for its endpoint is due, too.",
+            Query("max(signpost_delivery_oldest_due_age_seconds{@})"),
+            unit="s",
+            warning=60,
+            bad=3_600,
+        ),
+        Number(
+            "Age of the tables",
+            "Changes of subscriptions count at once: beyond 5 s nothing is routed or sent.",
+            Query("max(signpost_table_staleness_seconds{@})"),
+            unit="s",
+            warning=1,
+            bad=5,
+        ),
+        Number(
+            "Dead jobs, 1 day",
+            "Jobs that ended without a delivery.",
+            Query("sum(increase(signpost_dead_jobs_total{@}[1d]))"),
+            warning=1,
+        ),
+    )
+
+
+def _deliveries() -> tuple[Panel, ...]:
+    return (
+        Panel(
+            "Events, jobs, attempts",
+            "Per second: events routed, jobs created, attempts with any result.",
+            (
+                Query("sum(rate(signpost_router_events_total{@}[$__rate_interval]))", "events"),
+                Query("sum(rate(signpost_router_jobs_total{@}[$__rate_interval]))", "jobs"),
+                Query("sum(rate(signpost_delivery_attempts_total{@}[$__rate_interval]))", "attempts"),
+            ),
+            "ops",
+        ),
+        Panel(
+            "Attempts by result",
+            "Attempts per second. A dead job has used up its attempts, or its endpoint is gone.",
+            (Query("sum by (result) (rate(signpost_delivery_attempts_total{@}[$__rate_interval]))", "{{result}}"),),
+            "ops",
+        ),
+        Panel(
+            "Failed attempts",
+            "Share of the attempts without a 2xx response.",
+            (
+                Query(
+                    'sum(rate(signpost_delivery_attempts_total{@, result!="delivered"}[$__rate_interval])) '
+                    "/ sum(rate(signpost_delivery_attempts_total{@}[$__rate_interval]))",
+                    "failed",
+                ),
+            ),
+            "percentunit",
+        ),
+        Panel(
+            "Event to first attempt",
+            "From the time when the event could be read. Without jobs that waited for a limit of their endpoint.",
+            quantiles(_FIRST_ATTEMPT, 0.5, 0.9, 0.99, matching='limited="no"'),
+            "s",
+        ),
+        Panel(
+            "Attempt duration", "From the start of an attempt to its response.", quantiles(_DURATION, 0.5, 0.99), "s"
+        ),
+        Panel(
+            "Errors",
+            "Attempts without a response by kind, and dead jobs by reason, per second.",
+            (
+                Query(
+                    "sum by (kind) (rate(signpost_delivery_transport_errors_total{@}[$__rate_interval]))", "{{kind}}"
+                ),
+                Query("sum by (reason) (rate(signpost_dead_jobs_total{@}[$__rate_interval]))", "dead: {{reason}}"),
+            ),
+            "ops",
+        ),
+    )
+
+
+def _backlog() -> tuple[Panel, ...]:
+    return (
+        Panel(
+            "Unread records",
+            "By topic. In a delay topic they wait for their time.",
+            (Query("sum by (topic) (signpost_consumer_lag_records{@})", "{{topic}}"),),
+            width=6,
+        ),
+        Panel(
+            "Age of the oldest unread record",
+            "By topic. In a delay topic records become as old as its delay.",
+            (Query("max by (topic) (signpost_unread_age_seconds{@})", "{{topic}}"),),
+            "s",
+            width=6,
+        ),
+        Panel(
+            "Jobs waiting",
+            "By delay topic: unread, or read and unfinished.",
+            (Query("sum by (delay) (signpost_delivery_jobs_waiting{@})", "{{delay}}"),),
+            width=6,
+        ),
+        Panel(
+            "Oldest due job",
+            "By delay topic: for how long it has been due.",
+            (Query("max by (delay) (signpost_delivery_oldest_due_age_seconds{@})", "{{delay}}"),),
+            "s",
+            width=6,
+        ),
+    )
+
+
+def _kafka() -> tuple[Panel, ...]:
+    return (
+        Panel(
+            "Waiting for the brokers",
+            "1 while a process waits.",
+            (Query("max by (instance) (signpost_waiting_for_broker{@})", "{{instance}}"),),
+            width=6,
+        ),
+        Panel(
+            "Transactions",
+            "Of delivery, per second.",
+            (Query("sum by (result) (rate(signpost_delivery_transactions_total{@}[$__rate_interval]))", "{{result}}"),),
+            "ops",
+            width=6,
+        ),
+        Panel(
+            "Unreadable records",
+            "Per second, by reason. They became dead letters.",
+            (Query("sum by (reason) (rate(signpost_unreadable_records_total{@}[$__rate_interval]))", "{{reason}}"),),
+            "ops",
+            width=6,
+        ),
+        Panel(
+            "Retention used up by unread records",
+            "At 100 % retention deletes records before they are read.",
+            (
+                Query(
+                    "max by (topic) (signpost_unread_age_seconds{@}) "
+                    "/ min by (topic) (signpost_topic_retention_seconds{@})",
+                    "{{topic}}",
+                ),
+            ),
+            "percentunit",
+            width=6,
+        ),
+    )
+
+
+def _processes() -> tuple[Panel, ...]:
+    own = "and on (instance, job) signpost_build_info{@}"
+    return (
+        Panel(
+            "Processes",
+            "By role and version.",
+            (Query("count by (role, version) (signpost_build_info{@})", "{{role}} {{version}}"),),
+            width=6,
+        ),
+        Panel(
+            "Starts",
+            "Starts of a role within the last hour, without the first one.",
+            (Query("sum by (instance) (changes(signpost_role_start_time_seconds{@}[1h]))", "{{instance}}"),),
+            width=6,
+        ),
+        Panel(
+            "CPU",
+            "Cores in use.",
+            (Query(f"rate(process_cpu_seconds_total{{@}}[$__rate_interval]) {own}", "{{instance}}"),),
+            width=6,
+        ),
+        Panel(
+            "Memory",
+            "Resident memory.",
+            (Query(f"process_resident_memory_bytes{{@}} {own}", "{{instance}}"),),
+            "bytes",
+            width=6,
+        ),
+    )
