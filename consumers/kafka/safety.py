@@ -6,7 +6,7 @@ Signpost's own topics need no warning: a role does not start while their configu
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its package names no __all__
     AdminClient,
@@ -19,6 +19,17 @@ from consumers.kafka.admin import TIMEOUT_S, metadata_of, result
 RETENTION_MINUTES: Final = 30 * 24 * 60  # the retention of records
 
 
+class Risk(NamedTuple):
+    """A value of a configuration entry that can lose data, and what to do about it. As text it is one sentence."""
+
+    config: str
+    problem: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.problem}: {self.remedy}"
+
+
 def warnings(admin: AdminClient, sources: Iterable[str]) -> list[str]:
     """Read the configuration of brokers and sources, and return the warnings."""
     present = metadata_of(admin)
@@ -29,42 +40,45 @@ def warnings(admin: AdminClient, sources: Iterable[str]) -> list[str]:
         (resource.restype, resource.name): _values(result(future, f"the configs of {resource.name}"))
         for resource, future in futures.items()
     }
-    sentences = about_brokers(found[broker.restype, broker.name])
+    risks = about_brokers(found[broker.restype, broker.name])
     for topic in resources:
         replicas = min(len(partition.replicas) for partition in present.topics[topic].partitions.values())
-        sentences += about_source(topic, replicas, found[ResourceType.TOPIC, topic])
-    return sentences
+        risks += about_source(topic, replicas, found[ResourceType.TOPIC, topic])
+    return [str(risk) for risk in risks]
 
 
-def about_brokers(configs: Mapping[str, str | None]) -> list[str]:
-    """Warn of brokers that delete positions before records."""
+def about_brokers(configs: Mapping[str, str | None]) -> list[Risk]:
+    """Return the risk of brokers that delete positions before records."""
     minutes = configs.get("offsets.retention.minutes")
     if minutes is None or int(minutes) >= RETENTION_MINUTES:
         return []
-    sentence = (
+    problem = (
         f"the brokers delete the positions of a group without members after {int(minutes) / 1440:g} days, but records "
-        f"stay for 30: set offsets.retention.minutes to {RETENTION_MINUTES} or more"
+        "stay for 30"
     )
-    return [sentence]
+    remedy = f"set offsets.retention.minutes to {RETENTION_MINUTES} or more"
+    return [Risk("offsets.retention.minutes", problem, remedy)]
 
 
-def about_source(topic: str, replicas: int, configs: Mapping[str, str | None]) -> list[str]:
-    """Warn of a replicated source that loses acknowledged events when one broker is lost."""
+def about_source(topic: str, replicas: int, configs: Mapping[str, str | None]) -> list[Risk]:
+    """Return the risks of a replicated source that loses acknowledged events when one broker is lost."""
     if replicas < 2:
         return []
-    sentences = []
+    risks = []
     insync = configs.get("min.insync.replicas")
     if insync is not None and int(insync) < 2:
-        sentences.append(
-            f"the source {topic} has {replicas} replicas and min.insync.replicas={insync}: an event that only one "
-            "broker has acknowledged is lost with it; set it to 2"
+        problem = (
+            f"the source {topic} has {replicas} replicas and min.insync.replicas={insync}, so an event that only one "
+            "broker has acknowledged is lost with it"
         )
+        risks.append(Risk("min.insync.replicas", problem, "set min.insync.replicas=2"))
     if configs.get("unclean.leader.election.enable") == "true":
-        sentences.append(
-            f"the source {topic} allows unclean leader election: a broker that lacks acknowledged events may take "
-            "over; set unclean.leader.election.enable=false"
+        problem = (
+            f"the source {topic} allows unclean leader election, so a broker that lacks acknowledged events may take "
+            "over"
         )
-    return sentences
+        risks.append(Risk("unclean.leader.election.enable", problem, "set unclean.leader.election.enable=false"))
+    return risks
 
 
 def _values(entries: Mapping[str, object]) -> dict[str, str | None]:

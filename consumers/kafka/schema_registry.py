@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from typing import Any, Final, TypeGuard
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias, TypeGuard
 from urllib.parse import quote
 
 from schemas.avro.references import with_definitions
@@ -22,6 +23,7 @@ _TIMEOUT_S: Final = 10.0
 _HEADERS: Final = {"Accept": "application/vnd.schemaregistry.v1+json, application/json"}
 _OK: Final = 200
 _NOT_FOUND: Final = 404
+_REFUSALS: Final = (401, 403)
 # The registry's own codes for a subject, a version or a schema that it does not have. An unknown path has 404.
 _ERROR_CODES: Final = range(40_401, 40_500)
 # Ids are positive 32-bit integers in every registry, so a larger one is no id.
@@ -31,6 +33,30 @@ _MAX_REMEMBERED: Final = 10_000
 _MAX_SCHEMAS: Final = 1_000
 _MAX_REFERENCES: Final = 1_000
 _TYPE_NAMES: Final = {"JSON": "a JSON Schema", "PROTOBUF": "a Protobuf schema"}
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryWorks:
+    """The registry lists its subjects. `date` is the header Date of its response, empty if there is none."""
+
+    date: str
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryRefuses:
+    """The registry, or a proxy in front of it, refuses the credentials of the URL, or their absence."""
+
+    response: str
+
+
+@dataclass(frozen=True, slots=True)
+class NoRegistry:
+    """Something at the URL responds, but not as a schema registry does."""
+
+    response: str
+
+
+RegistryState: TypeAlias = RegistryWorks | RegistryRefuses | NoRegistry
 
 
 class Refusals:
@@ -108,6 +134,16 @@ class SchemaRegistry:
         self._schemas[schema_id] = found
         return found
 
+    def state(self) -> RegistryState:
+        """Request the list of subjects and return what responds; Unavailable if nothing does."""
+        response = self._response("subjects")
+        text = f"{response.status_code} {_cut(response.text)}".rstrip()
+        if response.status_code in _REFUSALS:
+            return RegistryRefuses(text)
+        if response.status_code != _OK or not isinstance(_json_of(response), list):
+            return NoRegistry(text)
+        return RegistryWorks(response.headers.get("Date", ""))
+
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
@@ -175,15 +211,15 @@ class SchemaRegistry:
 
     def _fetch(self, path: str) -> tuple[int, Any, str]:
         """Return status, JSON (None if there is none) and text of a response."""
+        response = self._response(path)
+        return response.status_code, _json_of(response), response.text
+
+    def _response(self, path: str) -> Any:
         try:
-            response = self._client.get(f"{self._url}/{path}")
+            return self._client.get(f"{self._url}/{path}")
         except self._errors as error:
             # Its message may contain the URL with its password.
             raise Unavailable(f"the schema registry does not respond ({type(error).__name__}); {_CHECK_URL}") from None
-        try:
-            return response.status_code, json.loads(response.content), response.text
-        except (ValueError, RecursionError):
-            return response.status_code, None, response.text
 
 
 _CHECK_URL: Final = "see the setting schema_registry_url"
@@ -214,6 +250,14 @@ def _is_reference(value: Any) -> TypeGuard[dict[str, Any]]:
 
 def _unknown(detail: str) -> UnreadableRecord:
     return UnreadableRecord("unknown_schema", detail)
+
+
+def _json_of(response: Any) -> Any:
+    """Return the JSON of a response; None if it has none."""
+    try:
+        return json.loads(response.content)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _cut(text: Any) -> str:

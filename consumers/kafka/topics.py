@@ -66,13 +66,14 @@ class SetBeginning:
 
 @dataclass(frozen=True, slots=True)
 class Impossible:
-    """A difference that no command of Signpost may change; `reason` names it and what to do."""
+    """A difference that no command of Signpost may change; `remedy` is what to do instead."""
 
     name: str
-    reason: str
+    problem: str
+    remedy: str
 
     def __str__(self) -> str:
-        return f"cannot change {self.name}: {self.reason}"
+        return f"cannot change {self.name}: {self.problem}: {self.remedy}"
 
 
 TopicChange: TypeAlias = Create | Reconfigure | SetBeginning | Impossible
@@ -182,26 +183,23 @@ def check_leaders(admin: AdminClient, topics: Iterable[str]) -> None:
 def _layout(topic: Topic, partitions: Mapping[int, Any]) -> list[TopicChange]:
     changes: list[TopicChange] = []
     if len(partitions) != topic.partitions and topic.has_fixed_partitions:
-        reason = (
+        problem = (
             f"it has {len(partitions)} partitions, and {topic.partitions} is the only right number; the number cannot "
-            "change later: delete the topic, or use another prefix"
+            "change later"
         )
-        changes.append(Impossible(topic.name, reason))
+        changes.append(Impossible(topic.name, problem, "delete the topic, or use another prefix"))
     elif len(partitions) != topic.partitions:
         # Keys are hashed over the number of partitions. The jobs of a subscription, its retries and its state must stay
         # on the same partition number.
-        reason = (
-            f"it has {len(partitions)} partitions, the settings say {topic.partitions}; the number cannot "
-            f"change later: set partitions = {len(partitions)}, or use another prefix"
+        problem = (
+            f"it has {len(partitions)} partitions, the settings say {topic.partitions}; the number cannot change later"
         )
-        changes.append(Impossible(topic.name, reason))
+        changes.append(Impossible(topic.name, problem, f"set partitions = {len(partitions)}, or use another prefix"))
     replicas = min((len(partition.replicas) for partition in partitions.values()), default=0)
     if replicas < topic.replication:
-        reason = (
-            f"it has {replicas} replicas, the settings say {topic.replication}: "
-            f"add replicas with kafka-reassign-partitions, or set replication = {replicas}"
-        )
-        changes.append(Impossible(topic.name, reason))
+        problem = f"it has {replicas} replicas, the settings say {topic.replication}"
+        remedy = f"add replicas with kafka-reassign-partitions, or set replication = {replicas}"
+        changes.append(Impossible(topic.name, problem, remedy))
     return changes
 
 

@@ -35,7 +35,7 @@ from consumers.kafka.threads import in_thread
 from schemas.catalog.errors import Unavailable
 
 TRANSACTION_TIMEOUT_S: Final = 10
-_MAX_TIMEOUT_S: Final = 160  # each time-out doubles the timeout, as no transaction would complete on a slow broker
+MAX_TIMEOUT_S: Final = 160  # each time-out doubles the timeout, as no transaction would complete on a slow broker
 _CALL_TIMEOUT_S: Final = 5.0
 _BEGIN_S: Final = 30.0
 _HUNG_AFTER_S: Final = 2 * _CALL_TIMEOUT_S
@@ -201,7 +201,7 @@ class Transactions:
         return Settled(committed, took_s)
 
     def _double_timeout(self) -> None:
-        self._timeout_s = min(2 * self._timeout_s, _MAX_TIMEOUT_S)
+        self._timeout_s = min(2 * self._timeout_s, MAX_TIMEOUT_S)
 
     def _recover(self, under_way: _UnderWay, generation: int, began_s: float | None = None) -> Settled:
         """Make a new producer, which ends the old transaction, and find out whether that was committed."""

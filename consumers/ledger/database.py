@@ -59,7 +59,7 @@ def migrate(url: str) -> None:
         with engine.begin() as connection:
             if engine.dialect.name == POSTGRESQL:
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
-            _refuse_newer(connection, config)
+            _refuse_newer(connection)
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
     except SQLAlchemyError as error:
@@ -74,10 +74,19 @@ def away(error: Exception) -> DatabaseAway:
     return DatabaseAway(f"the database of the ledger cannot be used: {' '.join(str(cause).split())}")
 
 
-def _refuse_newer(connection: Connection, config: Config) -> None:
-    found = MigrationContext.configure(connection).get_current_revision()
-    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
-    if found is not None and found not in known:
+def known_versions() -> list[str]:
+    """Return the versions of the tables that this program knows, the newest first."""
+    return [script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()]
+
+
+def version_of(connection: Connection) -> str | None:
+    """Return the version of the tables; None if there are none."""
+    return MigrationContext.configure(connection).get_current_revision()
+
+
+def _refuse_newer(connection: Connection) -> None:
+    found = version_of(connection)
+    if found is not None and found not in known_versions():
         raise Unavailable(
             f"the tables of the ledger have version {found}, which is newer than this Signpost: update it"
         )

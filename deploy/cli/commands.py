@@ -108,6 +108,12 @@ COMMANDS: Final = (
         "settings", "deploy.cli.settings", "Show all settings and where each comes from, with secrets masked.", OPERATE
     ),
     CommandEntry(
+        "doctor",
+        "deploy.cli.doctor",
+        "Check an installation and the services that it uses; show what is wrong, where, and what to do.",
+        OPERATE,
+    ),
+    CommandEntry(
         "lag",
         "deploy.cli.lag",
         "Show what waits in each source and delay topic, since when, and which process reads it.",

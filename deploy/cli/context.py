@@ -32,13 +32,13 @@ def loaded_of(ctx: typer.Context) -> Loaded:
     meta = ctx.find_root().meta
     if LOADED not in meta:
         options = options_of(ctx)
-        _check_state(options.state)
+        check_state(options.state)
         meta[LOADED] = load(options.state, options.config)
     loaded: Loaded = meta[LOADED]
     return loaded
 
 
-def _check_state(state: Path | None) -> None:
+def check_state(state: Path | None) -> None:
     """Refuse a missing state folder: without it, other settings than the intended ones would apply."""
     if state is None or state.is_dir():
         return

@@ -19,7 +19,7 @@ from schemas.catalog.errors import InvalidInput
 from schemas.input.header_text import Headers, joined_values, plain_name, read_headers
 from schemas.input.recorded_request import read_request
 from schemas.senders.sender import load_senders
-from schemas.senders.verification import Finding, examine
+from schemas.senders.verification import SignatureFinding, examine
 
 app = command_app()
 
@@ -28,7 +28,7 @@ _NOT_GENUINE: Final = 1
 
 
 class _Examine(Protocol):
-    def __call__(self, given: Mapping[str, str], body: bytes, *, has_bytes: bool = True) -> Finding: ...
+    def __call__(self, given: Mapping[str, str], body: bytes, *, has_bytes: bool = True) -> SignatureFinding: ...
 
 
 @app.command()
@@ -79,7 +79,7 @@ def _verify(
     key = _secret(secret, secret_env, secret_file)
     now_s = None if any_time else int(time.time())
 
-    def examine_one(given: Mapping[str, str], body: bytes, *, has_bytes: bool = True) -> Finding:
+    def examine_one(given: Mapping[str, str], body: bytes, *, has_bytes: bool = True) -> SignatureFinding:
         return examine(known, given, body, key, now_s, has_bytes=has_bytes)
 
     found = _examine(_read(file), headers, examine_one)
@@ -88,7 +88,7 @@ def _verify(
         raise typer.Exit(_NOT_GENUINE)
 
 
-def _print(found: Finding, *, as_json: bool) -> None:
+def _print(found: SignatureFinding, *, as_json: bool) -> None:
     if as_json:
         about = {"kind": found.kind, "sentence": found.sentence, "hints": list(found.hints)}
         print_json({"genuine": found.is_genuine, **about})
@@ -97,7 +97,7 @@ def _print(found: Finding, *, as_json: bool) -> None:
         typer.echo(line)
 
 
-def _examine(data: bytes, headers: Mapping[str, str], examine_one: _Examine) -> Finding:
+def _examine(data: bytes, headers: Mapping[str, str], examine_one: _Examine) -> SignatureFinding:
     """Examine the data as a body, or as a recorded request. Given headers replace recorded ones."""
     recorded = read_request(data)
     if recorded is None:

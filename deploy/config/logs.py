@@ -55,6 +55,11 @@ def configure_logging(level: str = "info", format_: Format = "auto", stream: Tex
     logging.getLogger(OWN_LOGGER).setLevel(threshold)
 
 
+def discard_events() -> None:
+    """Write no log lines of structlog: a command that is no role prints its own report."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+
+
 class _Lossy:
     """A stream that drops lines which cannot be written: on a full disk, deliveries are worth more than their log."""
 

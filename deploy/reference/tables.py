@@ -113,7 +113,8 @@ def _commands_page() -> str:
         "Commands",
         "`--state DIR` and `--config FILE` may stand before or after a command. `signpost --install-completion` sets\n"
         "up completion in your shell. Tables fit the terminal; in a pipe they are complete.\n",
-        "Exit codes: 0 done; 1 a needed service does not respond or is not in the required state; 2 invalid input.\n",
+        "Exit codes: 0 done; 1 a needed service does not respond or is not in the required state; 2 invalid input.\n"
+        "`signpost doctor` has 3 as well: it found only warnings.\n",
         _table(("Command", "What it does"), overview),
         *(_section(path, command, context) for path, command, context in found),
     )

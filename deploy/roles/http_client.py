@@ -1,4 +1,4 @@
-"""The HTTP client of a delivery process, from the settings."""
+"""The HTTP client of a delivery process, and a probe of connections, from the settings."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from typing import Final
 import structlog
 
 from consumers.delivery.http.client import HttpClient
+from consumers.delivery.http.connection_probe import ConnectionProbe
+from consumers.delivery.http.connector import AddressPolicy
 from consumers.delivery.http.options import ClientOptions, trusted_roots
 from consumers.delivery.http.proxy import ANYWHERE, Proxy, ProxyResolver
-from consumers.delivery.http.resolver import Resolver
+from consumers.delivery.http.resolver import NameResolver, Resolver
 from schemas.catalog.errors import SettingsError
 from schemas.network.egress import EgressPolicy
 from schemas.settings.settings import Settings
@@ -24,19 +26,32 @@ _OTHER_FILES: Final = 256
 
 def http_client_of(settings: Settings, policy: EgressPolicy) -> HttpClient:
     """Return a client; SettingsError if ca_bundle cannot be read or the limit of open files is too low."""
+    options = _options_of(settings, allowed_connections(settings.max_connections, settings.max_in_flight))
+    addresses, resolver = _resolver_of(settings, policy, options.proxy)
+    return HttpClient(addresses, resolver, options=options)
+
+
+def connection_probe_of(settings: Settings, policy: EgressPolicy) -> ConnectionProbe:
+    """Return a probe with the rules, resolver, proxy and authorities of deliveries; SettingsError as above."""
+    options = _options_of(settings, 1)
+    addresses, resolver = _resolver_of(settings, policy, options.proxy)
+    return ConnectionProbe(addresses, resolver, options)
+
+
+def _options_of(settings: Settings, max_connections: int) -> ClientOptions:
     proxy = None if settings.proxy is None else Proxy.of(settings.proxy, resolves=settings.proxy_resolves)
-    options = ClientOptions(
-        roots=roots_of(settings.ca_bundle),
-        proxy=proxy,
-        max_connections=allowed_connections(settings.max_connections, settings.max_in_flight),
-    )
+    return ClientOptions(roots=roots_of(settings.ca_bundle), proxy=proxy, max_connections=max_connections)
+
+
+def _resolver_of(settings: Settings, policy: EgressPolicy, proxy: Proxy | None) -> tuple[AddressPolicy, NameResolver]:
+    """Return the rules for addresses of sockets, and the resolver of endpoints."""
     timeout_s = settings.dns_timeout.total_seconds()
     resolver = Resolver(policy, settings.dns_servers, timeout_s=timeout_s)
     if proxy is None:
-        return HttpClient(policy, resolver, options=options)
+        return policy, resolver
     resolver_of_proxy = Resolver(ANYWHERE, settings.dns_servers, timeout_s=timeout_s)
     proxy_resolver = ProxyResolver(proxy, resolver, resolver_of_proxy)
-    return HttpClient(proxy_resolver, proxy_resolver, options=options)
+    return proxy_resolver, proxy_resolver
 
 
 def roots_of(ca_bundle: Path | None) -> str:

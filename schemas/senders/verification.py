@@ -70,7 +70,7 @@ _PARTS: Final[Mapping[Part, tuple[Kind, str, str]]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class SignatureFinding:
     """The diagnosis of a request: the kind, a sentence, and hints."""
 
     kind: Kind
@@ -96,7 +96,7 @@ def examine(
     now_s: int | None,
     *,
     has_bytes: bool = True,
-) -> Finding:
+) -> SignatureFinding:
     """Return whether a request is genuine, and otherwise why not. `now_s`: Unix seconds; None accepts any time.
 
     `has_bytes`: the body is as it was received. Otherwise it was written again, and nothing follows from its form.
@@ -106,8 +106,10 @@ def examine(
     if mismatch is None:
         reason = _reason(sender, given, body, secret, now_s)
         if reason is None:
-            return Finding("genuine", f"genuine: signed by {sender.name} with this secret")
-        return Finding("stale", f"{_NOT_GENUINE}the signature matches, but {reason}", _about_time(given, now_s))
+            return SignatureFinding("genuine", f"genuine: signed by {sender.name} with this secret")
+        return SignatureFinding(
+            "stale", f"{_NOT_GENUINE}the signature matches, but {reason}", _about_time(given, now_s)
+        )
     found = _other_sender(sender, given, body, secret)
     if found is None:
         mistakes = find_mistakes(sender, headers, body, secret, _length(given))
@@ -119,7 +121,7 @@ def examine(
     return found
 
 
-def _explained(mistakes: Sequence[Mistake]) -> Finding:
+def _explained(mistakes: Sequence[Mistake]) -> SignatureFinding:
     """Return a finding that names proven mistakes."""
     hows = {part: "; ".join(dict.fromkeys(m.how for m in mistakes if m.part == part)) for part in _PARTS}
     named = [part for part in _PARTS if hows[part]]
@@ -130,10 +132,10 @@ def _explained(mistakes: Sequence[Mistake]) -> Finding:
     else:
         clauses = [_PARTS[part][2].format(hows[part]) for part in named]
         sentence = f"{', '.join(clauses[:-1])}, and {clauses[-1]}"
-    return Finding(kind, _NOT_GENUINE + sentence, tuple(hints))
+    return SignatureFinding(kind, _NOT_GENUINE + sentence, tuple(hints))
 
 
-def _other_sender(sender: Sender, given: Mapping[str, str], body: bytes, secret: str) -> Finding | None:
+def _other_sender(sender: Sender, given: Mapping[str, str], body: bytes, secret: str) -> SignatureFinding | None:
     """Return that the request is genuine for senders that sign in another way."""
     own = sender.signature.header_names
     names = [
@@ -149,7 +151,7 @@ def _other_sender(sender: Sender, given: Mapping[str, str], body: bytes, secret:
     if _is_same_but_header(sender, load_senders()[names[0]]):
         hints.append(f"or it is of {sender.name}, and a program renamed {own[-1]}")
     sentence = f"{header} matches this secret, as in requests of {senders}; {sender.name} signs with {own[-1]}"
-    return Finding("other_sender", _NOT_GENUINE + sentence, tuple(hints))
+    return SignatureFinding("other_sender", _NOT_GENUINE + sentence, tuple(hints))
 
 
 def _is_same_but_header(sender: Sender, other: Sender) -> bool:
@@ -159,7 +161,7 @@ def _is_same_but_header(sender: Sender, other: Sender) -> bool:
 
 def _unknown(
     sender: Sender, headers: Mapping[str, str], body: bytes, secret: str, mismatch: str, *, has_bytes: bool
-) -> Finding:
+) -> SignatureFinding:
     """Return the diagnosis if no mistake is proven."""
     given = {name.lower(): value for name, value in headers.items()}
     missing = [name for name in sender.signature.header_names if name.lower() not in given]
@@ -167,17 +169,17 @@ def _unknown(
         return _missing(sender, headers, missing)
     if (invalid := _invalid(sender, secret)) is not None:
         sentence = f"{_NOT_GENUINE}this cannot be a secret of {sender.name}: {invalid}"
-        return Finding("invalid_secret", sentence, _masked(secret))
+        return SignatureFinding("invalid_secret", sentence, _masked(secret))
     name = sender.signature.header_names[-1]
     if not digests({name: given[name.lower()]}, name):
-        return Finding(
+        return SignatureFinding(
             "signature_notation",
             f"{_NOT_GENUINE}{name} has no complete signature: {cut_signature(sender.signature, given[name.lower()])}",
         )
     length = given.get("content-length")
     why = why_not_sent(sender, body, length) if has_bytes else None
     if why is not None:
-        return Finding(
+        return SignatureFinding(
             "changed_body",
             f"{_NOT_GENUINE}Signpost cannot have sent this body: {why}",
             (
@@ -187,7 +189,7 @@ def _unknown(
         )
     reasons = tuple(doubts(sender, body, has_length=length is not None))
     likely = "another secret, or a changed body" if reasons or not has_bytes else "probably another secret"
-    return Finding(
+    return SignatureFinding(
         "wrong_secret_or_body",
         f"{_NOT_GENUINE}{mismatch}: {likely}",
         (
@@ -200,7 +202,7 @@ def _unknown(
     )
 
 
-def _missing(sender: Sender, headers: Mapping[str, str], missing: Sequence[str]) -> Finding:
+def _missing(sender: Sender, headers: Mapping[str, str], missing: Sequence[str]) -> SignatureFinding:
     # Names are untrusted: control characters and characters outside of UTF-8 are escaped.
     names = ", ".join(name.encode("unicode_escape").decode() for name in sorted(headers)) or "none"
     hints = []
@@ -209,7 +211,7 @@ def _missing(sender: Sender, headers: Mapping[str, str], missing: Sequence[str])
     if not sender.needs_secret and len(missing) == len(sender.signature.header_names):
         hints.append(f"requests of {sender.name} have no signature if the subscription has no secret")
     sentence = f"{_NOT_GENUINE}the header {missing[0]} is missing; given headers: {names}"
-    return Finding("missing_header", sentence, tuple(hints))
+    return SignatureFinding("missing_header", sentence, tuple(hints))
 
 
 def _invalid(sender: Sender, secret: str) -> str | None:

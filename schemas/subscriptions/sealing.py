@@ -80,7 +80,7 @@ class Sealer:
         cipher = self._ciphers.get(sealed[1:_KEY_ID_END])
         if cipher is None:
             raise SealBroken(
-                f"{where} was sealed with the key {sealed[1:_KEY_ID_END].hex()}, which is not configured; configured: "
+                f"{where} was sealed with the key {id_of_sealing_key(sealed)}, which is not configured; configured: "
                 f"{self.key_names}; {ADD_THE_KEY}"
             )
         try:
@@ -106,6 +106,11 @@ class Sealer:
             f"{name} ({key_id.hex()})" if (name := self._names.get(key_id)) else key_id.hex()
             for key_id in self._ciphers
         )
+
+
+def id_of_sealing_key(sealed: bytes) -> str:
+    """Return the id of the key that sealed these bytes, as messages show it."""
+    return sealed[1:_KEY_ID_END].hex()
 
 
 def header_place(name: str, id_: str) -> str:

@@ -27,5 +27,5 @@ def test_role_warns_about_short_retention_of_positions(
 
     expected = about_brokers({"offsets.retention.minutes": minutes})
     assert bool(expected) is (int(minutes) < RETENTION_MINUTES)
-    assert warnings(here.admin, [here.events_topic]) == expected
+    assert warnings(here.admin, [here.events_topic]) == [str(risk) for risk in expected]
     assert ("kafka.misconfigured" in capsys.readouterr().out) is bool(expected)

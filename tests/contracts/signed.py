@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 
 import pytest
 
-from schemas.senders.verification import Finding, examine
+from schemas.senders.verification import SignatureFinding, examine
 from tests.contracts.senders import SENDERS, VECTORS
 
 
@@ -21,7 +21,7 @@ class Signed(NamedTuple):
     body: bytes
     secret: str
 
-    def examined(self, now_s: int | None = None, **changes: Any) -> Finding:
+    def examined(self, now_s: int | None = None, **changes: Any) -> SignatureFinding:
         """Return the finding of the request with other headers, another body or another secret."""
         one = self._replace(**changes)
         return examine(SENDERS[one.sender], one.headers, one.body, one.secret, now_s)

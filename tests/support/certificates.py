@@ -6,12 +6,16 @@ import ssl
 import warnings
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal, TypeAlias
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+
+# The validity of a certificate: over, present, not begun, or over in a day after a month.
+When: TypeAlias = Literal["past", "now", "future", "ending"]
+_SHIFT_DAYS: Final[dict[When, int]] = {"past": -3, "now": 0, "future": 3, "ending": 0}
 
 
 def _name(text: str) -> x509.Name:
@@ -36,7 +40,7 @@ class Authority:
         self,
         host: str,
         *,
-        when: Literal["past", "now", "future"] = "now",
+        when: When = "now",
         self_signed: bool = False,
         clients: bool = False,
     ) -> ssl.SSLContext:
@@ -58,9 +62,7 @@ class Authority:
             context.maximum_version = ssl.TLSVersion.TLSv1_1
         return context
 
-    def server_file(
-        self, host: str, *, when: Literal["past", "now", "future"] = "now", self_signed: bool = False
-    ) -> Path:
+    def server_file(self, host: str, *, when: When = "now", self_signed: bool = False) -> Path:
         """Return a file with the certificate and key of a server."""
         file = self._folder / f"{host}.{when}.{self_signed}.pem"
         file.write_bytes(b"".join(self._pair(host, when=when, self_signed=self_signed)))
@@ -70,13 +72,12 @@ class Authority:
         """Return certificate and key of a client in PEM; self-signed unless `trusted`."""
         return self._pair(name, self_signed=not trusted)
 
-    def _pair(
-        self, name: str, *, when: Literal["past", "now", "future"] = "now", self_signed: bool = False
-    ) -> tuple[bytes, bytes]:
+    def _pair(self, name: str, *, when: When = "now", self_signed: bool = False) -> tuple[bytes, bytes]:
         key = ec.generate_private_key(ec.SECP256R1())
-        now = datetime.now(UTC) + timedelta(days={"past": -3, "now": 0, "future": 3}[when])
+        now = datetime.now(UTC) + timedelta(days=_SHIFT_DAYS[when])
+        since = now - timedelta(days=29 if when == "ending" else 2)
         issuer, signing = (name, key) if self_signed else ("tests", self._key)
-        builder = self._builder(name, issuer, key, now - timedelta(days=2), now + timedelta(days=1))
+        builder = self._builder(name, issuer, key, since, now + timedelta(days=1))
         builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
         certificate = builder.sign(signing, hashes.SHA256())
         secret = key.private_bytes(

@@ -41,6 +41,10 @@ class TlsInTls:
         """The TLS session with the endpoint, for resumption."""
         return self._inner.session
 
+    def peer_certificate(self) -> bytes | None:
+        """Return the endpoint's own certificate in DER, after the handshake."""
+        return self._inner.getpeercert(binary_form=True)
+
     def do_handshake(self) -> None:
         """Continue the handshake; SSLWantReadError or SSLWantWriteError: it has to wait; OSError: it failed."""
         while True:
@@ -192,6 +196,11 @@ def _load(context: ssl.SSLContext, identity: ClientIdentity) -> None:
             context.load_cert_chain(path, password=lambda: b"")
         except (ssl.SSLError, ValueError) as error:
             raise BadIdentity(f"the client certificate cannot be used: {printable(reason_of(error))}") from None
+
+
+def peer_certificate(stream: ssl.SSLSocket | TlsInTls) -> bytes | None:
+    """Return the endpoint's own certificate in DER, after the handshake."""
+    return stream.peer_certificate() if isinstance(stream, TlsInTls) else stream.getpeercert(binary_form=True)
 
 
 def not_started(error: BadIdentity | OSError) -> TransportError:

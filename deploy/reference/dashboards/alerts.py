@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import yaml
 
-from deploy.reference.dashboards.panels import Query, Sentences
+from deploy.reference.dashboards.panels import PanelQuery, Sentences
 
 _FILE: Final = Path(__file__).parents[2] / "prometheus" / "alerts.yml"
 _NONE: Final = "none"
@@ -37,7 +37,7 @@ def firing_alerts() -> Sentences:
     return Sentences(
         "What is wrong",
         "The firing alerts. docs/operations.md has a section for each: what it means, how to look, what to do.",
-        Query(f"{found} or on () {nothing}"),
+        PanelQuery(f"{found} or on () {nothing}"),
         columns=_COLUMNS,
         words={
             "alertname": {_NONE: "Nothing is wrong: no alert fires"} | summaries(),

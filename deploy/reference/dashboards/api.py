@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from deploy.reference.dashboards.panels import Board, Number, Panel, Query, Row, quantiles
+from deploy.reference.dashboards.panels import Board, Number, Panel, PanelQuery, PanelRow, quantiles
 
 _OWN: Final = 'and on (instance, job) signpost_build_info{role="api"}'
 _REQUESTS: Final = "rate(signpost_api_requests_total{%s}[$__rate_interval])"
@@ -18,16 +18,21 @@ _DURATION: Final = "signpost_api_request_duration_seconds"
 
 def board() -> Board:
     """Return the dashboard."""
-    return Board("api", "API", (Row("Now", _now()), Row("Requests", _requests()), Row("Process", _process())), "api")
+    return Board(
+        "api",
+        "API",
+        (PanelRow("Now", _now()), PanelRow("Requests", _requests()), PanelRow("Process", _process())),
+        "api",
+    )
 
 
 def _now() -> tuple[Number, ...]:
     return (
-        Number("Requests", "Per second.", Query(f"sum({_REQUESTS % '@'})"), "ops", 8),
+        Number("Requests", "Per second.", PanelQuery(f"sum({_REQUESTS % '@'})"), "ops", 8),
         Number(
             "Errors of the API",
             "Share of the answers with 5xx, without tests of endpoints.",
-            Query(_SHARE),
+            PanelQuery(_SHARE),
             "percentunit",
             8,
             warning=0.01,
@@ -51,16 +56,16 @@ def _requests() -> tuple[Panel, ...]:
         Panel(
             "Requests",
             "Per second, by API and operation.",
-            (Query(f"sum by (flavour, operation) ({_REQUESTS % '@'})", "{{flavour}} {{operation}}"),),
+            (PanelQuery(f"sum by (flavour, operation) ({_REQUESTS % '@'})", "{{flavour}} {{operation}}"),),
             "ops",
         ),
         Panel(
             "Statuses",
             "Answers per second, by class of the status.",
-            (Query(f"sum by (status) ({_REQUESTS % '@'})", "{{status}}"),),
+            (PanelQuery(f"sum by (status) ({_REQUESTS % '@'})", "{{status}}"),),
             "ops",
         ),
-        Panel("Errors of the API", "Share of the answers with 5xx.", (Query(_SHARE, "5xx"),), "percentunit"),
+        Panel("Errors of the API", "Share of the answers with 5xx.", (PanelQuery(_SHARE, "5xx"),), "percentunit"),
         Panel(
             "Duration",
             "From the headers of a request to its answer, without tests of endpoints.",
@@ -76,13 +81,13 @@ def _requests() -> tuple[Panel, ...]:
         Panel(
             "Changes",
             "Changes of subscriptions per second, by their effect.",
-            (Query("sum by (effect) (rate(signpost_api_writes_total{@}[$__rate_interval]))", "{{effect}}"),),
+            (PanelQuery("sum by (effect) (rate(signpost_api_writes_total{@}[$__rate_interval]))", "{{effect}}"),),
             "ops",
         ),
         Panel(
             "Refused keys and limits",
             "Answers with 4xx per second, by operation.",
-            (Query(f"sum by (operation) ({refused}) or vector(0)", "{{operation}}"),),
+            (PanelQuery(f"sum by (operation) ({refused}) or vector(0)", "{{operation}}"),),
             "ops",
         ),
     )
@@ -93,17 +98,17 @@ def _process() -> tuple[Panel, ...]:
         Panel(
             "Waiting for the brokers",
             "1 while a process waits.",
-            (Query(f"max by (instance) (signpost_waiting_for_broker{{@}} {_OWN})", "{{instance}}"),),
+            (PanelQuery(f"max by (instance) (signpost_waiting_for_broker{{@}} {_OWN})", "{{instance}}"),),
         ),
         Panel(
             "CPU",
             "Cores in use.",
-            (Query(f"rate(process_cpu_seconds_total{{@}}[$__rate_interval]) {_OWN}", "{{instance}}"),),
+            (PanelQuery(f"rate(process_cpu_seconds_total{{@}}[$__rate_interval]) {_OWN}", "{{instance}}"),),
         ),
         Panel(
             "Memory",
             "Resident memory.",
-            (Query(f"process_resident_memory_bytes{{@}} {_OWN}", "{{instance}}"),),
+            (PanelQuery(f"process_resident_memory_bytes{{@}} {_OWN}", "{{instance}}"),),
             "bytes",
         ),
     )

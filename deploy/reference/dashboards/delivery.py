@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from deploy.reference.dashboards.panels import Board, Number, Panel, Query, Row, quantiles
+from deploy.reference.dashboards.panels import Board, Number, Panel, PanelQuery, PanelRow, quantiles
 
 _ATTEMPTS: Final = "sum(rate(signpost_delivery_attempts_total{%s}[$__rate_interval]))"
 _DELIVERED: Final = _ATTEMPTS % '@, result="delivered"'
@@ -14,23 +14,23 @@ _FAILED: Final = _ATTEMPTS % '@, result!="delivered"'
 def board() -> Board:
     """Return the dashboard."""
     rows = (
-        Row("Now", _now()),
-        Row("Attempts", _attempts()),
-        Row("Latency", _latency()),
-        Row("Admission control", _admission()),
-        Row("Delay topics", _delay_topics()),
-        Row("Kafka and process", _kafka()),
+        PanelRow("Now", _now()),
+        PanelRow("Attempts", _attempts()),
+        PanelRow("Latency", _latency()),
+        PanelRow("Admission control", _admission()),
+        PanelRow("Delay topics", _delay_topics()),
+        PanelRow("Kafka and process", _kafka()),
     )
     return Board("delivery", "delivery", rows, role="deliver")
 
 
 def _now() -> tuple[Number, ...]:
     return (
-        Number("Delivered", "Attempts with a 2xx response, per second.", Query(_DELIVERED), "ops"),
+        Number("Delivered", "Attempts with a 2xx response, per second.", PanelQuery(_DELIVERED), "ops"),
         Number(
             "Failed attempts",
             "Share of the attempts without a 2xx response.",
-            Query(f"{_FAILED} / {_ATTEMPTS % '@'}"),
+            PanelQuery(f"{_FAILED} / {_ATTEMPTS % '@'}"),
             "percentunit",
             warning=0.1,
             bad=0.5,
@@ -38,26 +38,26 @@ def _now() -> tuple[Number, ...]:
         Number(
             "Open circuits",
             "Endpoints that do not respond, or sent Retry-After.",
-            Query("sum(signpost_delivery_open_circuits{@})"),
+            PanelQuery("sum(signpost_delivery_open_circuits{@})"),
             warning=1,
         ),
         Number(
             "Disabled subscriptions",
             "Their endpoint is gone, or failed for days.",
-            Query("sum(signpost_delivery_disabled_subscriptions{@})"),
+            PanelQuery("sum(signpost_delivery_disabled_subscriptions{@})"),
             warning=1,
         ),
         Number(
             "In flight",
             "Share of `max_in_flight`.",
-            Query("sum(signpost_delivery_in_flight_requests{@}) / sum(signpost_delivery_in_flight_limit{@})"),
+            PanelQuery("sum(signpost_delivery_in_flight_requests{@}) / sum(signpost_delivery_in_flight_limit{@})"),
             "percentunit",
             warning=0.75,
         ),
         Number(
             "Oldest due job",
             "A job that waits for its endpoint is due, too.",
-            Query("max(signpost_delivery_oldest_due_age_seconds{@})"),
+            PanelQuery("max(signpost_delivery_oldest_due_age_seconds{@})"),
             "s",
             warning=60,
             bad=3_600,
@@ -65,8 +65,8 @@ def _now() -> tuple[Number, ...]:
     )
 
 
-def _by(labels: str, metric: str, legend: str) -> tuple[Query, ...]:
-    return (Query(f"sum by ({labels}) (rate({metric}{{@}}[$__rate_interval]))", legend),)
+def _by(labels: str, metric: str, legend: str) -> tuple[PanelQuery, ...]:
+    return (PanelQuery(f"sum by ({labels}) (rate({metric}{{@}}[$__rate_interval]))", legend),)
 
 
 def _attempts() -> tuple[Panel, ...]:
@@ -131,22 +131,22 @@ def _admission() -> tuple[Panel, ...]:
             "In flight, and the limit",
             "Requests of a process, and `max_in_flight`.",
             (
-                Query("sum by (instance) (signpost_delivery_in_flight_requests{@})", "{{instance}}"),
-                Query("max(signpost_delivery_in_flight_limit{@})", "limit"),
+                PanelQuery("sum by (instance) (signpost_delivery_in_flight_requests{@})", "{{instance}}"),
+                PanelQuery("max(signpost_delivery_in_flight_limit{@})", "limit"),
             ),
         ),
         Panel(
             "Slow requests, and their quota",
             "Overdue requests, requests to slow endpoints, first contacts.",
             (
-                Query("sum by (instance) (signpost_delivery_slow_requests{@})", "{{instance}}"),
-                Query("max(signpost_delivery_in_flight_limit{@}) * 3 / 8", "quota"),
+                PanelQuery("sum by (instance) (signpost_delivery_slow_requests{@})", "{{instance}}"),
+                PanelQuery("max(signpost_delivery_in_flight_limit{@}) * 3 / 8", "quota"),
             ),
         ),
         Panel(
             "Waiting for DNS",
             "Requests whose host is being resolved.",
-            (Query("sum by (instance) (signpost_delivery_resolving_requests{@})", "{{instance}}"),),
+            (PanelQuery("sum by (instance) (signpost_delivery_resolving_requests{@})", "{{instance}}"),),
         ),
         Panel(
             "Deferred, by reason",
@@ -157,14 +157,14 @@ def _admission() -> tuple[Panel, ...]:
         Panel(
             "Limited endpoints, by reason",
             "Endpoints with jobs that wait in memory.",
-            (Query("sum by (reason) (signpost_delivery_limited_endpoints{@})", "{{reason}}"),),
+            (PanelQuery("sum by (reason) (signpost_delivery_limited_endpoints{@})", "{{reason}}"),),
         ),
         Panel(
             "Endpoints without deliveries",
             "Open circuits by reason, and disabled subscriptions.",
             (
-                Query("sum by (reason) (signpost_delivery_open_circuits{@})", "{{reason}}"),
-                Query("sum(signpost_delivery_disabled_subscriptions{@})", "disabled"),
+                PanelQuery("sum by (reason) (signpost_delivery_open_circuits{@})", "{{reason}}"),
+                PanelQuery("sum(signpost_delivery_disabled_subscriptions{@})", "disabled"),
             ),
         ),
     )
@@ -175,20 +175,20 @@ def _delay_topics() -> tuple[Panel, ...]:
         Panel(
             "Jobs waiting",
             "Unread, or read and unfinished.",
-            (Query("sum by (delay) (signpost_delivery_jobs_waiting{@})", "{{delay}}"),),
+            (PanelQuery("sum by (delay) (signpost_delivery_jobs_waiting{@})", "{{delay}}"),),
             width=6,
         ),
         Panel(
             "Oldest due job",
             "For how long it has been due.",
-            (Query("max by (delay) (signpost_delivery_oldest_due_age_seconds{@})", "{{delay}}"),),
+            (PanelQuery("max by (delay) (signpost_delivery_oldest_due_age_seconds{@})", "{{delay}}"),),
             "s",
             width=6,
         ),
         Panel(
             "Oldest unread job",
             "For how long it has been due. No endpoint keeps it waiting.",
-            (Query("max by (delay) (signpost_delivery_unread_due_age_seconds{@})", "{{delay}}"),),
+            (PanelQuery("max by (delay) (signpost_delivery_unread_due_age_seconds{@})", "{{delay}}"),),
             "s",
             width=6,
         ),
@@ -196,8 +196,8 @@ def _delay_topics() -> tuple[Panel, ...]:
             "Truncated or unreadable records",
             "Per second: deleted by retention before they were read, or unreadable, by reason.",
             (
-                Query("sum(rate(signpost_delivery_truncated_records_total{@}[$__rate_interval]))", "truncated"),
-                Query(
+                PanelQuery("sum(rate(signpost_delivery_truncated_records_total{@}[$__rate_interval]))", "truncated"),
+                PanelQuery(
                     "sum by (reason) (rate(signpost_unreadable_records_total{@}[$__rate_interval]) "
                     'and on (instance, job) signpost_build_info{role="deliver"})',
                     "{{reason}}",
@@ -224,26 +224,26 @@ def _kafka() -> tuple[Panel, ...]:
         Panel(
             "Uncommitted outcomes",
             "Since the last commit.",
-            (Query("sum by (instance) (signpost_delivery_uncommitted_outcomes{@})", "{{instance}}"),),
+            (PanelQuery("sum by (instance) (signpost_delivery_uncommitted_outcomes{@})", "{{instance}}"),),
         ),
         Panel(
             "Waiting for the brokers",
             "1 while a process waits.",
-            (Query(f"signpost_waiting_for_broker{{@}} {own}", "{{instance}}"),),
+            (PanelQuery(f"signpost_waiting_for_broker{{@}} {own}", "{{instance}}"),),
         ),
         Panel(
             "Table of subscriptions",
             "Entries, and records that cannot be read.",
             (
-                Query(f"max by (table) (signpost_table_entries{{@}} {own})", "{{table}}"),
-                Query(f"max by (table) (signpost_table_unusable_records{{@}} {own})", "{{table}}: unusable"),
+                PanelQuery(f"max by (table) (signpost_table_entries{{@}} {own})", "{{table}}"),
+                PanelQuery(f"max by (table) (signpost_table_unusable_records{{@}} {own})", "{{table}}: unusable"),
             ),
         ),
         Panel(
             "Log lines left out",
             "Lines of successes that sampling left out, per second.",
             (
-                Query(
+                PanelQuery(
                     f"sum by (instance) (rate(signpost_log_lines_omitted_total{{@}}[$__rate_interval]) {own})",
                     "{{instance}}",
                 ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from deploy.reference.dashboards.panels import Board, Number, Panel, Query, Row, quantiles
+from deploy.reference.dashboards.panels import Board, Number, Panel, PanelQuery, PanelRow, quantiles
 
 _OWN: Final = 'and on (instance, job) signpost_build_info{role="ledger"}'
 _OUTCOMES: Final = "sum(rate(signpost_ledger_outcomes_total{@}[$__rate_interval]))"
@@ -12,16 +12,16 @@ _OUTCOMES: Final = "sum(rate(signpost_ledger_outcomes_total{@}[$__rate_interval]
 
 def board() -> Board:
     """Return the dashboard."""
-    return Board("ledger", "ledger", (Row("Now", _now()), Row("Writing", _writing())), role="ledger")
+    return Board("ledger", "ledger", (PanelRow("Now", _now()), PanelRow("Writing", _writing())), role="ledger")
 
 
 def _now() -> tuple[Number, ...]:
     return (
-        Number("Outcomes written", "Per second.", Query(_OUTCOMES), "ops", 6),
+        Number("Outcomes written", "Per second.", PanelQuery(_OUTCOMES), "ops", 6),
         Number(
             "Behind",
             "Age of the oldest outcome that was read and is not in the database.",
-            Query("max(signpost_ledger_lag_seconds{@})"),
+            PanelQuery("max(signpost_ledger_lag_seconds{@})"),
             "s",
             6,
             warning=60,
@@ -30,7 +30,7 @@ def _now() -> tuple[Number, ...]:
         Number(
             "Tables are prepared for",
             "At 0 nothing can be written.",
-            Query("min(signpost_ledger_prepared_seconds{@})"),
+            PanelQuery("min(signpost_ledger_prepared_seconds{@})"),
             "s",
             6,
             warning=172_800,
@@ -40,7 +40,7 @@ def _now() -> tuple[Number, ...]:
         Number(
             "Waiting for the database",
             "1 while the database does not respond.",
-            Query("max(signpost_ledger_waiting_for_database{@})"),
+            PanelQuery("max(signpost_ledger_waiting_for_database{@})"),
             "short",
             6,
             bad=1,
@@ -50,17 +50,17 @@ def _now() -> tuple[Number, ...]:
 
 def _writing() -> tuple[Panel, ...]:
     return (
-        Panel("Outcomes written", "Per second.", (Query(_OUTCOMES, "outcomes"),), "ops"),
+        Panel("Outcomes written", "Per second.", (PanelQuery(_OUTCOMES, "outcomes"),), "ops"),
         Panel(
             "Behind, in seconds",
             "By process.",
-            (Query("max by (instance) (signpost_ledger_lag_seconds{@})", "{{instance}}"),),
+            (PanelQuery("max by (instance) (signpost_ledger_lag_seconds{@})", "{{instance}}"),),
             "s",
         ),
         Panel(
             "Behind, in records",
             "Unread records by topic.",
-            (Query(f"sum by (topic) (signpost_consumer_lag_records{{@}} {_OWN})", "{{topic}}"),),
+            (PanelQuery(f"sum by (topic) (signpost_consumer_lag_records{{@}} {_OWN})", "{{topic}}"),),
         ),
         Panel(
             "Batch duration",
@@ -72,16 +72,16 @@ def _writing() -> tuple[Panel, ...]:
             "Waiting",
             "1 while a process waits for the database or the brokers.",
             (
-                Query("max by (instance) (signpost_ledger_waiting_for_database{@})", "{{instance}}: database"),
-                Query(f"max by (instance) (signpost_waiting_for_broker{{@}} {_OWN})", "{{instance}}: brokers"),
+                PanelQuery("max by (instance) (signpost_ledger_waiting_for_database{@})", "{{instance}}: database"),
+                PanelQuery(f"max by (instance) (signpost_waiting_for_broker{{@}} {_OWN})", "{{instance}}: brokers"),
             ),
         ),
         Panel(
             "Truncated or unreadable records",
             "Per second: deleted by retention before they were read, or unreadable, by reason.",
             (
-                Query("sum(rate(signpost_ledger_truncated_records_total{@}[$__rate_interval]))", "truncated"),
-                Query(
+                PanelQuery("sum(rate(signpost_ledger_truncated_records_total{@}[$__rate_interval]))", "truncated"),
+                PanelQuery(
                     f"sum by (reason) (rate(signpost_unreadable_records_total{{@}}[$__rate_interval]) {_OWN})",
                     "{{reason}}",
                 ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from deploy.reference.dashboards.alerts import firing_alerts
-from deploy.reference.dashboards.panels import Board, Number, Panel, Query, Row, Words, quantiles
+from deploy.reference.dashboards.panels import Board, Number, Panel, PanelQuery, PanelRow, Words, quantiles
 
 _FIRST_ATTEMPT: Final = "signpost_delivery_first_attempt_latency_seconds"
 _DURATION: Final = "signpost_delivery_attempt_duration_seconds"
@@ -18,12 +18,12 @@ _TRUNCATED: Final = " + ".join(
 def board() -> Board:
     """Return the dashboard."""
     rows = (
-        Row("What is wrong", (firing_alerts(), *_in_words())),
-        Row("Promises", _promises()),
-        Row("Deliveries: rate, errors, duration", _deliveries()),
-        Row("Backlog", _backlog()),
-        Row("Kafka", _kafka()),
-        Row("Processes", _processes()),
+        PanelRow("What is wrong", (firing_alerts(), *_in_words())),
+        PanelRow("Promises", _promises()),
+        PanelRow("Deliveries: rate, errors, duration", _deliveries()),
+        PanelRow("Backlog", _backlog()),
+        PanelRow("Kafka", _kafka()),
+        PanelRow("Processes", _processes()),
     )
     return Board("overview", "overview", rows)
 
@@ -34,14 +34,14 @@ def _in_words() -> tuple[Words, ...]:
         Words(
             "Kafka",
             "Whether the brokers respond, acknowledge and commit.",
-            Query("max(signpost_waiting_for_broker{@})"),
+            PanelQuery("max(signpost_waiting_for_broker{@})"),
             good="the brokers respond",
             bad="the brokers do not respond",
         ),
         Words(
             "Subscriptions",
             "Whether every process knows that its table is complete, and can read all of it.",
-            Query(
+            PanelQuery(
                 "max(signpost_table_staleness_seconds{@} > bool 5) + max(signpost_table_unusable_records{@} > bool 0)"
             ),
             good="all tables are current",
@@ -50,28 +50,28 @@ def _in_words() -> tuple[Words, ...]:
         Words(
             "Router",
             "Whether an event has waited for its jobs for more than a minute.",
-            Query(f"max(({router}) > bool 60) + max(signpost_router_paused_partitions{{@}} > bool 0)"),
+            PanelQuery(f"max(({router}) > bool 60) + max(signpost_router_paused_partitions{{@}} > bool 0)"),
             good="the router keeps up",
             bad="events wait",
         ),
         Words(
             "Delivery",
             "Whether a job has been due for more than a minute and was not read.",
-            Query("max(signpost_delivery_unread_due_age_seconds{@} > bool 60)"),
+            PanelQuery("max(signpost_delivery_unread_due_age_seconds{@} > bool 60)"),
             good="delivery keeps up",
             bad="jobs are not read",
         ),
         Words(
             "Ledger",
             "Whether outcomes wait for the database for more than five minutes.",
-            Query("max(signpost_ledger_lag_seconds{@} > bool 300) + max(signpost_ledger_waiting_for_database{@})"),
+            PanelQuery("max(signpost_ledger_lag_seconds{@} > bool 300) + max(signpost_ledger_waiting_for_database{@})"),
             good="the ledger keeps up",
             bad="statistics are old",
         ),
         Words(
             "Endpoints of customers",
             "Whether each endpoint responds. An endpoint that does not disturbs no other.",
-            Query('sum(signpost_delivery_open_circuits{@, reason="circuit_open"})'),
+            PanelQuery('sum(signpost_delivery_open_circuits{@, reason="circuit_open"})'),
             good="all endpoints respond",
             bad="some do not respond",
         ),
@@ -84,7 +84,7 @@ def _promises() -> tuple[Number | Panel, ...]:
         Number(
             "First attempts within 5 s, 30 days",
             "The objective is 99 %. Jobs that waited for a limit of their endpoint do not count.",
-            Query(f"1 - max({late % '30d'})"),
+            PanelQuery(f"1 - max({late % '30d'})"),
             unit="percentunit",
             warning=0.99,
             bad=0.985,
@@ -93,7 +93,7 @@ def _promises() -> tuple[Number | Panel, ...]:
         Number(
             "Error budget left",
             "Of the 1 % of first attempts that may be late within 30 days.",
-            Query(f"1 - max({late % '30d'}) / 0.01"),
+            PanelQuery(f"1 - max({late % '30d'}) / 0.01"),
             unit="percentunit",
             warning=0.5,
             bad=0.0,
@@ -102,20 +102,20 @@ def _promises() -> tuple[Number | Panel, ...]:
         Panel(
             "Burn rate",
             "1 uses up the error budget in exactly 30 days. Alerts fire at 14.4 (1 h), 6 (6 h) and 3 (1 d).",
-            [Query(f"max({late % window}) / 0.01", f"over {window}") for window in ("1h", "6h", "1d")],
+            [PanelQuery(f"max({late % window}) / 0.01", f"over {window}") for window in ("1h", "6h", "1d")],
             width=8,
             height=8,
         ),
         Number(
             "Deleted before they were read, 1 day",
             "Nothing matched is lost: records that retention deleted before a role read them.",
-            Query(_TRUNCATED),
+            PanelQuery(_TRUNCATED),
             bad=1,
         ),
         Number(
             "Oldest due job",
             "No retry is late. A job that waits for its endpoint is due, too.",
-            Query("max(signpost_delivery_oldest_due_age_seconds{@})"),
+            PanelQuery("max(signpost_delivery_oldest_due_age_seconds{@})"),
             unit="s",
             warning=60,
             bad=3_600,
@@ -123,7 +123,7 @@ def _promises() -> tuple[Number | Panel, ...]:
         Number(
             "Age of the tables",
             "Changes of subscriptions count at once: beyond 5 s nothing is routed or sent.",
-            Query("max(signpost_table_staleness_seconds{@})"),
+            PanelQuery("max(signpost_table_staleness_seconds{@})"),
             unit="s",
             warning=1,
             bad=5,
@@ -131,7 +131,7 @@ def _promises() -> tuple[Number | Panel, ...]:
         Number(
             "Dead jobs, 1 day",
             "Jobs that ended without a delivery.",
-            Query("sum(increase(signpost_dead_jobs_total{@}[1d]))"),
+            PanelQuery("sum(increase(signpost_dead_jobs_total{@}[1d]))"),
             warning=1,
         ),
     )
@@ -143,23 +143,27 @@ def _deliveries() -> tuple[Panel, ...]:
             "Events, jobs, attempts",
             "Per second: events routed, jobs created, attempts with any result.",
             (
-                Query("sum(rate(signpost_router_events_total{@}[$__rate_interval]))", "events"),
-                Query("sum(rate(signpost_router_jobs_total{@}[$__rate_interval]))", "jobs"),
-                Query("sum(rate(signpost_delivery_attempts_total{@}[$__rate_interval]))", "attempts"),
+                PanelQuery("sum(rate(signpost_router_events_total{@}[$__rate_interval]))", "events"),
+                PanelQuery("sum(rate(signpost_router_jobs_total{@}[$__rate_interval]))", "jobs"),
+                PanelQuery("sum(rate(signpost_delivery_attempts_total{@}[$__rate_interval]))", "attempts"),
             ),
             "ops",
         ),
         Panel(
             "Attempts by result",
             "Attempts per second. A dead job has used up its attempts, or its endpoint is gone.",
-            (Query("sum by (result) (rate(signpost_delivery_attempts_total{@}[$__rate_interval]))", "{{result}}"),),
+            (
+                PanelQuery(
+                    "sum by (result) (rate(signpost_delivery_attempts_total{@}[$__rate_interval]))", "{{result}}"
+                ),
+            ),
             "ops",
         ),
         Panel(
             "Failed attempts",
             "Share of the attempts without a 2xx response.",
             (
-                Query(
+                PanelQuery(
                     'sum(rate(signpost_delivery_attempts_total{@, result!="delivered"}[$__rate_interval])) '
                     "/ sum(rate(signpost_delivery_attempts_total{@}[$__rate_interval]))",
                     "failed",
@@ -180,10 +184,10 @@ def _deliveries() -> tuple[Panel, ...]:
             "Errors",
             "Attempts without a response by kind, and dead jobs by reason, per second.",
             (
-                Query(
+                PanelQuery(
                     "sum by (kind) (rate(signpost_delivery_transport_errors_total{@}[$__rate_interval]))", "{{kind}}"
                 ),
-                Query("sum by (reason) (rate(signpost_dead_jobs_total{@}[$__rate_interval]))", "dead: {{reason}}"),
+                PanelQuery("sum by (reason) (rate(signpost_dead_jobs_total{@}[$__rate_interval]))", "dead: {{reason}}"),
             ),
             "ops",
         ),
@@ -195,26 +199,26 @@ def _backlog() -> tuple[Panel, ...]:
         Panel(
             "Unread records",
             "By topic. In a delay topic they wait for their time.",
-            (Query("sum by (topic) (signpost_consumer_lag_records{@})", "{{topic}}"),),
+            (PanelQuery("sum by (topic) (signpost_consumer_lag_records{@})", "{{topic}}"),),
             width=6,
         ),
         Panel(
             "Age of the oldest unread record",
             "By topic. In a delay topic records become as old as its delay.",
-            (Query("max by (topic) (signpost_unread_age_seconds{@})", "{{topic}}"),),
+            (PanelQuery("max by (topic) (signpost_unread_age_seconds{@})", "{{topic}}"),),
             "s",
             width=6,
         ),
         Panel(
             "Jobs waiting",
             "By delay topic: unread, or read and unfinished.",
-            (Query("sum by (delay) (signpost_delivery_jobs_waiting{@})", "{{delay}}"),),
+            (PanelQuery("sum by (delay) (signpost_delivery_jobs_waiting{@})", "{{delay}}"),),
             width=6,
         ),
         Panel(
             "Oldest due job",
             "By delay topic: for how long it has been due.",
-            (Query("max by (delay) (signpost_delivery_oldest_due_age_seconds{@})", "{{delay}}"),),
+            (PanelQuery("max by (delay) (signpost_delivery_oldest_due_age_seconds{@})", "{{delay}}"),),
             "s",
             width=6,
         ),
@@ -226,20 +230,28 @@ def _kafka() -> tuple[Panel, ...]:
         Panel(
             "Waiting for the brokers",
             "1 while a process waits.",
-            (Query("max by (instance) (signpost_waiting_for_broker{@})", "{{instance}}"),),
+            (PanelQuery("max by (instance) (signpost_waiting_for_broker{@})", "{{instance}}"),),
             width=6,
         ),
         Panel(
             "Transactions",
             "Of delivery, per second.",
-            (Query("sum by (result) (rate(signpost_delivery_transactions_total{@}[$__rate_interval]))", "{{result}}"),),
+            (
+                PanelQuery(
+                    "sum by (result) (rate(signpost_delivery_transactions_total{@}[$__rate_interval]))", "{{result}}"
+                ),
+            ),
             "ops",
             width=6,
         ),
         Panel(
             "Unreadable records",
             "Per second, by reason. They became dead letters.",
-            (Query("sum by (reason) (rate(signpost_unreadable_records_total{@}[$__rate_interval]))", "{{reason}}"),),
+            (
+                PanelQuery(
+                    "sum by (reason) (rate(signpost_unreadable_records_total{@}[$__rate_interval]))", "{{reason}}"
+                ),
+            ),
             "ops",
             width=6,
         ),
@@ -247,7 +259,7 @@ def _kafka() -> tuple[Panel, ...]:
             "Retention used up by unread records",
             "At 100 % retention deletes records before they are read.",
             (
-                Query(
+                PanelQuery(
                     "max by (topic) (signpost_unread_age_seconds{@}) "
                     "/ min by (topic) (signpost_topic_retention_seconds{@})",
                     "{{topic}}",
@@ -265,25 +277,25 @@ def _processes() -> tuple[Panel, ...]:
         Panel(
             "Processes",
             "By role and version.",
-            (Query("count by (role, version) (signpost_build_info{@})", "{{role}} {{version}}"),),
+            (PanelQuery("count by (role, version) (signpost_build_info{@})", "{{role}} {{version}}"),),
             width=6,
         ),
         Panel(
             "Starts",
             "Starts of a role within the last hour, without the first one.",
-            (Query("sum by (instance) (changes(signpost_role_start_time_seconds{@}[1h]))", "{{instance}}"),),
+            (PanelQuery("sum by (instance) (changes(signpost_role_start_time_seconds{@}[1h]))", "{{instance}}"),),
             width=6,
         ),
         Panel(
             "CPU",
             "Cores in use.",
-            (Query(f"rate(process_cpu_seconds_total{{@}}[$__rate_interval]) {own}", "{{instance}}"),),
+            (PanelQuery(f"rate(process_cpu_seconds_total{{@}}[$__rate_interval]) {own}", "{{instance}}"),),
             width=6,
         ),
         Panel(
             "Memory",
             "Resident memory.",
-            (Query(f"process_resident_memory_bytes{{@}} {own}", "{{instance}}"),),
+            (PanelQuery(f"process_resident_memory_bytes{{@}} {own}", "{{instance}}"),),
             "bytes",
             width=6,
         ),

@@ -34,7 +34,7 @@ def selected(expression: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Query:
+class PanelQuery:
     """A query in PromQL with `@` and `@@` as in `selected`, and the legend of its series."""
 
     expression: str
@@ -47,7 +47,7 @@ class Panel:
 
     title: str
     meaning: str
-    queries: Sequence[Query]
+    queries: Sequence[PanelQuery]
     unit: Unit = "short"
     width: int = 8
     height: int = 8
@@ -82,7 +82,7 @@ class Number:
 
     title: str
     meaning: str
-    query: Query
+    query: PanelQuery
     unit: Unit = "short"
     width: int = 4
     height: int = 4
@@ -106,7 +106,7 @@ class Words:
 
     title: str
     meaning: str
-    query: Query
+    query: PanelQuery
     good: str
     bad: str
     width: int = 4
@@ -137,7 +137,7 @@ class Sentences:
 
     title: str
     meaning: str
-    query: Query
+    query: PanelQuery
     columns: Mapping[str, str]
     words: Mapping[str, Mapping[str, str]]
     width: int = _WIDTH
@@ -188,7 +188,7 @@ AnyPanel: TypeAlias = Panel | Number | Words | Sentences
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class PanelRow:
     """A row of a dashboard: a title, and panels from left to right."""
 
     title: str
@@ -201,7 +201,7 @@ class Board:
 
     name: str
     title: str
-    rows: Sequence[Row]
+    rows: Sequence[PanelRow]
     role: str = ""
     variables: Sequence[builders.QueryVariable] = field(default=())
 
@@ -239,13 +239,15 @@ class Board:
             y += tallest
 
 
-def quantiles(metric: str, *quantiles_: float, by: str = "", matching: str = "", legend: str = "") -> tuple[Query, ...]:
+def quantiles(
+    metric: str, *quantiles_: float, by: str = "", matching: str = "", legend: str = ""
+) -> tuple[PanelQuery, ...]:
     """Return a query for each quantile of a histogram: `matching` are further matchers, `by` further labels."""
     selector = f"@, {matching}" if matching else "@"
     grouped = f"le, {by}" if by else "le"
     buckets = f"sum by ({grouped}) (rate({metric}_bucket{{{selector}}}[$__rate_interval]))"
     return tuple(
-        Query(f"histogram_quantile({quantile:g}, {buckets})", legend or f"p{quantile * 100:g}")
+        PanelQuery(f"histogram_quantile({quantile:g}, {buckets})", legend or f"p{quantile * 100:g}")
         for quantile in quantiles_
     )
 
@@ -292,7 +294,7 @@ def _links() -> builders.DashboardLink:
     )
 
 
-def _targets(queries: Iterable[Query]) -> Iterable[prometheus.Dataquery]:
+def _targets(queries: Iterable[PanelQuery]) -> Iterable[prometheus.Dataquery]:
     for number, query in enumerate(queries):
         yield (
             prometheus.Dataquery()

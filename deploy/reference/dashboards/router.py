@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from deploy.reference.dashboards.panels import Board, Number, Panel, Query, Row, quantiles
+from deploy.reference.dashboards.panels import Board, Number, Panel, PanelQuery, PanelRow, quantiles
 
 _OWN: Final = 'and on (instance, job) signpost_build_info{role="router"}'
 _EVENTS: Final = "sum(rate(signpost_router_events_total{@}[$__rate_interval]))"
@@ -13,18 +13,23 @@ _JOBS: Final = "sum(rate(signpost_router_jobs_total{@}[$__rate_interval]))"
 
 def board() -> Board:
     """Return the dashboard."""
-    rows = (Row("Now", _now()), Row("Events", _events()), Row("Lag", _lag()), Row("Kafka and process", _kafka()))
+    rows = (
+        PanelRow("Now", _now()),
+        PanelRow("Events", _events()),
+        PanelRow("Lag", _lag()),
+        PanelRow("Kafka and process", _kafka()),
+    )
     return Board("router", "router", rows, role="router")
 
 
 def _now() -> tuple[Number, ...]:
     return (
-        Number("Events", "Events routed, per second.", Query(_EVENTS), "ops", 6),
-        Number("Jobs", "Jobs created, per second.", Query(_JOBS), "ops", 6),
+        Number("Events", "Events routed, per second.", PanelQuery(_EVENTS), "ops", 6),
+        Number("Jobs", "Jobs created, per second.", PanelQuery(_JOBS), "ops", 6),
         Number(
             "Oldest event without jobs",
             "Its age, by the timestamp of its record.",
-            Query(f"max(signpost_unread_age_seconds{{@}} {_OWN})"),
+            PanelQuery(f"max(signpost_unread_age_seconds{{@}} {_OWN})"),
             "s",
             6,
             warning=10,
@@ -33,7 +38,7 @@ def _now() -> tuple[Number, ...]:
         Number(
             "Paused partitions",
             "Partitions of sources that wait before a record that cannot be routed yet.",
-            Query("sum(signpost_router_paused_partitions{@})"),
+            PanelQuery("sum(signpost_router_paused_partitions{@})"),
             "short",
             6,
             bad=1,
@@ -47,9 +52,9 @@ def _events() -> tuple[Panel, ...]:
             "Events and jobs",
             "Per second. A withheld match has no job: its subscription is paused or disabled.",
             (
-                Query(_EVENTS, "events"),
-                Query(_JOBS, "jobs"),
-                Query("sum(rate(signpost_router_withheld_total{@}[$__rate_interval]))", "withheld"),
+                PanelQuery(_EVENTS, "events"),
+                PanelQuery(_JOBS, "jobs"),
+                PanelQuery("sum(rate(signpost_router_withheld_total{@}[$__rate_interval]))", "withheld"),
             ),
             "ops",
         ),
@@ -57,7 +62,7 @@ def _events() -> tuple[Panel, ...]:
             "Events by type",
             "Per second.",
             (
-                Query(
+                PanelQuery(
                     "sum by (sender, event_type) (rate(signpost_router_events_total{@}[$__rate_interval]))",
                     "{{sender}} {{event_type}}",
                 ),
@@ -78,20 +83,20 @@ def _lag() -> tuple[Panel, ...]:
         Panel(
             "Unread records",
             "By topic.",
-            (Query(f"sum by (topic) (signpost_consumer_lag_records{{@}} {_OWN})", "{{topic}}"),),
+            (PanelQuery(f"sum by (topic) (signpost_consumer_lag_records{{@}} {_OWN})", "{{topic}}"),),
         ),
         Panel(
             "Age of the oldest unread record",
             "By topic.",
-            (Query(f"max by (topic) (signpost_unread_age_seconds{{@}} {_OWN})", "{{topic}}"),),
+            (PanelQuery(f"max by (topic) (signpost_unread_age_seconds{{@}} {_OWN})", "{{topic}}"),),
             "s",
         ),
         Panel(
             "Paused partitions",
             "By reason; and whether an event waits for the schema registry.",
             (
-                Query("sum by (reason) (signpost_router_paused_partitions{@})", "{{reason}}"),
-                Query("max(signpost_router_waiting_for_registry{@})", "waits for the registry"),
+                PanelQuery("sum by (reason) (signpost_router_paused_partitions{@})", "{{reason}}"),
+                PanelQuery("max(signpost_router_waiting_for_registry{@})", "waits for the registry"),
             ),
         ),
     )
@@ -108,34 +113,34 @@ def _kafka() -> tuple[Panel, ...]:
         Panel(
             "Uncommitted jobs",
             "Since the last commit.",
-            (Query("sum by (instance) (signpost_router_uncommitted_jobs{@})", "{{instance}}"),),
+            (PanelQuery("sum by (instance) (signpost_router_uncommitted_jobs{@})", "{{instance}}"),),
         ),
         Panel(
             "Unreadable or truncated records",
             "Per second: dead letters by reason, and records that retention deleted before they were read.",
             (
-                Query(
+                PanelQuery(
                     f"sum by (reason) (rate(signpost_unreadable_records_total{{@}}[$__rate_interval]) {_OWN})",
                     "{{reason}}",
                 ),
-                Query("sum(rate(signpost_router_truncated_records_total{@}[$__rate_interval]))", "truncated"),
+                PanelQuery("sum(rate(signpost_router_truncated_records_total{@}[$__rate_interval]))", "truncated"),
             ),
             "ops",
         ),
         Panel(
             "Waiting for the brokers",
             "1 while a process waits.",
-            (Query(f"signpost_waiting_for_broker{{@}} {_OWN}", "{{instance}}"),),
+            (PanelQuery(f"signpost_waiting_for_broker{{@}} {_OWN}", "{{instance}}"),),
         ),
         Panel(
             "Age of the table",
             "For how long it is unknown whether the table of subscriptions is complete.",
-            (Query(f"max by (instance) (signpost_table_staleness_seconds{{@}} {_OWN})", "{{instance}}"),),
+            (PanelQuery(f"max by (instance) (signpost_table_staleness_seconds{{@}} {_OWN})", "{{instance}}"),),
             "s",
         ),
         Panel(
             "CPU",
             "Cores in use.",
-            (Query(f"rate(process_cpu_seconds_total{{@}}[$__rate_interval]) {_OWN}", "{{instance}}"),),
+            (PanelQuery(f"rate(process_cpu_seconds_total{{@}}[$__rate_interval]) {_OWN}", "{{instance}}"),),
         ),
     )

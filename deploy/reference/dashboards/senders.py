@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from deploy.reference.dashboards.panels import Board, Number, Panel, Query, Row, quantiles, variable
+from deploy.reference.dashboards.panels import Board, Number, Panel, PanelQuery, PanelRow, quantiles, variable
 
 _SENDER: Final = 'sender=~"$sender"'
 _ATTEMPTS: Final = "rate(signpost_delivery_attempts_total{@, %s}[$__rate_interval])"
@@ -17,10 +17,10 @@ _JOBS: Final = f"rate(signpost_router_jobs_total{{@, {_SENDER}}}[$__rate_interva
 def board() -> Board:
     """Return the dashboard."""
     rows = (
-        Row("Senders: $sender", _now()),
-        Row("Events and jobs", _events()),
-        Row("Attempts", _attempts()),
-        Row("Latency", _latency()),
+        PanelRow("Senders: $sender", _now()),
+        PanelRow("Events and jobs", _events()),
+        PanelRow("Attempts", _attempts()),
+        PanelRow("Latency", _latency()),
     )
     senders = variable("sender", "Sender", "label_values(signpost_delivery_attempts_total, sender)")
     return Board("senders", "senders", rows, variables=(senders,))
@@ -28,18 +28,18 @@ def board() -> Board:
 
 def _now() -> tuple[Number, ...]:
     return (
-        Number("Events", "Events routed, per second.", Query(f"sum({_EVENTS})"), "ops", 6),
+        Number("Events", "Events routed, per second.", PanelQuery(f"sum({_EVENTS})"), "ops", 6),
         Number(
             "Delivered",
             "Attempts with a 2xx response, per second.",
-            Query(f"sum({_ATTEMPTS})" % f'{_SENDER}, result="delivered"'),
+            PanelQuery(f"sum({_ATTEMPTS})" % f'{_SENDER}, result="delivered"'),
             "ops",
             6,
         ),
         Number(
             "Failed attempts",
             "Share of the attempts without a 2xx response.",
-            Query(f"sum({_FAILED}) / sum({_ALL})"),
+            PanelQuery(f"sum({_FAILED}) / sum({_ALL})"),
             "percentunit",
             6,
             warning=0.1,
@@ -48,7 +48,7 @@ def _now() -> tuple[Number, ...]:
         Number(
             "Jobs per event",
             "How many subscriptions take an event.",
-            Query(f"sum({_JOBS}) / sum({_EVENTS})"),
+            PanelQuery(f"sum({_JOBS}) / sum({_EVENTS})"),
             "short",
             6,
         ),
@@ -60,13 +60,13 @@ def _events() -> tuple[Panel, ...]:
         Panel(
             "Events by type",
             "Events routed, per second.",
-            (Query(f"sum by (sender, event_type) ({_EVENTS})", "{{sender}} {{event_type}}"),),
+            (PanelQuery(f"sum by (sender, event_type) ({_EVENTS})", "{{sender}} {{event_type}}"),),
             "ops",
         ),
         Panel(
             "Jobs by type",
             "Jobs created, per second.",
-            (Query(f"sum by (sender, event_type) ({_JOBS})", "{{sender}} {{event_type}}"),),
+            (PanelQuery(f"sum by (sender, event_type) ({_JOBS})", "{{sender}} {{event_type}}"),),
             "ops",
         ),
         Panel(
@@ -85,19 +85,19 @@ def _attempts() -> tuple[Panel, ...]:
         Panel(
             "By result",
             "Attempts per second.",
-            (Query(f"sum by (sender, result) ({_ALL})", "{{sender}} {{result}}"),),
+            (PanelQuery(f"sum by (sender, result) ({_ALL})", "{{sender}} {{result}}"),),
             "ops",
         ),
         Panel(
             "By type",
             "Attempts per second.",
-            (Query(f"sum by (sender, event_type) ({_ALL})", "{{sender}} {{event_type}}"),),
+            (PanelQuery(f"sum by (sender, event_type) ({_ALL})", "{{sender}} {{event_type}}"),),
             "ops",
         ),
         Panel(
             "Failed, by sender",
             "Share of the attempts without a 2xx response.",
-            (Query(f"sum by (sender) ({_FAILED}) / sum by (sender) ({_ALL})", "{{sender}}"),),
+            (PanelQuery(f"sum by (sender) ({_FAILED}) / sum by (sender) ({_ALL})", "{{sender}}"),),
             "percentunit",
         ),
     )
@@ -125,7 +125,7 @@ def _latency() -> tuple[Panel, ...]:
             "First attempts that started within 5 s",
             "Share of the first attempts. Without jobs that waited for a limit of their endpoint.",
             (
-                Query(
+                PanelQuery(
                     f'sum by (sender) (rate({first}_bucket{{@, {own}, le="5.0"}}[$__rate_interval])) '
                     f"/ sum by (sender) (rate({first}_count{{@, {own}}}[$__rate_interval]))",
                     "{{sender}}",
@@ -137,7 +137,7 @@ def _latency() -> tuple[Panel, ...]:
         Panel(
             "First attempts that waited for their endpoint",
             "Per second: the limits of an endpoint kept them from starting at once.",
-            (Query(f"sum(rate({first}_count{{@, {waited}}}[$__rate_interval])) or vector(0)", "waited"),),
+            (PanelQuery(f"sum(rate({first}_count{{@, {waited}}}[$__rate_interval])) or vector(0)", "waited"),),
             "ops",
             12,
         ),

@@ -17,12 +17,12 @@ def test_short_retention_of_positions_is_reported(minutes: str | None, warned: b
     """A group that was away for less than the retention of records must find its positions again."""
     sentences = about_brokers({"offsets.retention.minutes": minutes})
     assert bool(sentences) is warned
-    assert all("set offsets.retention.minutes to 43200 or more" in sentence for sentence in sentences)
+    assert all("set offsets.retention.minutes to 43200 or more" in str(sentence) for sentence in sentences)
 
 
 def test_warning_names_the_retention_of_positions() -> None:
     """Kafka's default is seven days."""
-    assert "after 7 days" in about_brokers({"offsets.retention.minutes": "10080"})[0]
+    assert "after 7 days" in str(about_brokers({"offsets.retention.minutes": "10080"})[0])
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_warning_names_the_retention_of_positions() -> None:
 )
 def test_unsafe_replicated_source_is_reported(replicas: int, configs: dict[str, str], parts: list[str]) -> None:
     """A replicated source that can lose events is reported; a source on one broker is not."""
-    sentences = about_source("crm", replicas, configs)
+    sentences = [str(risk) for risk in about_source("crm", replicas, configs)]
     assert len(sentences) == len(parts)
     for sentence, part in zip(sentences, parts, strict=True):
         assert "the source crm " in sentence

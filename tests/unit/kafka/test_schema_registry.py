@@ -8,7 +8,13 @@ from typing import Any
 
 import pytest
 
-from consumers.kafka.schema_registry import REMEMBERED_S, SchemaRegistry
+from consumers.kafka.schema_registry import (
+    REMEMBERED_S,
+    NoRegistry,
+    RegistryRefuses,
+    RegistryWorks,
+    SchemaRegistry,
+)
 from schemas.catalog.errors import Unavailable, UnreadableRecord
 from tests.support.small_registry import Reference, Response, SmallRegistry, running_registry
 
@@ -280,3 +286,20 @@ def test_endless_references_end(registry: SmallRegistry, client: SchemaRegistry)
     circle = {"schema": json.dumps(RECORD), "references": [{"name": "shop.A", "subject": "a", "version": 1}]}
     registry.respond = lambda _path: (200, circle)
     assert client.get(2) == RECORD
+
+
+def test_state_says_what_responds(registry: SmallRegistry, client: SchemaRegistry) -> None:
+    """A registry lists its subjects; a refusal and another service are told apart, and silence is Unavailable."""
+    state = client.state()
+    assert isinstance(state, RegistryWorks)
+    assert state.date.endswith(" GMT")
+    registry.password = "user:password"
+    assert isinstance(client.state(), RegistryRefuses)
+    registry.password = None
+    for response in ((200, b"<html>Welcome</html>"), (200, {"subjects": []}), (404, b""), (500, {"message": "no"})):
+        registry.respond = lambda path, response=response: response
+        assert isinstance(client.state(), NoRegistry)
+    registry.stop()
+    with pytest.raises(Unavailable, match="does not respond"):
+        client.state()
+    registry.start()

@@ -41,6 +41,7 @@ REQUESTING: Final = {
     "consumers/service/topic_retention.py",
     "deploy/demo/demo.py",
     "deploy/dev/up.py",
+    "deploy/doctor/reading/cluster.py",
     "producers/compacted/log.py",
 }
 

@@ -1,0 +1,1 @@
+"""One run of `signpost doctor`: `run.py` begins and ends it, `brokers.py` and `records.py` have its parts."""
