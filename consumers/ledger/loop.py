@@ -21,6 +21,7 @@ from consumers.kafka.threads import in_thread
 from consumers.kafka.topic_reader import Range, TopicReader
 from consumers.kafka.waiting_records import WaitingRecords
 from consumers.ledger.fold import fold
+from consumers.ledger.outcome_traces import OutcomeTraces
 from consumers.ledger.records import readers_of
 from consumers.ledger.rows import DAY_MS, Advance, Kept, Unwritten
 from consumers.ledger.source import LedgerSource, start_of
@@ -42,7 +43,10 @@ T = TypeVar("T")
 
 
 class LedgerLoop:
-    """One ledger process. `now_s` is a monotonic clock, `now_ms` the time of day in Unix ms."""
+    """One ledger process. `now_s` is a monotonic clock, `now_ms` the time of day in Unix ms.
+
+    Without `traces` no header of an outcome is read.
+    """
 
     def __init__(
         self,
@@ -57,7 +61,10 @@ class LedgerLoop:
         retention_days: int,
         now_s: Callable[[], float],
         now_ms: Callable[[], int],
+        traces: OutcomeTraces | None = None,
     ) -> None:
+        self._outcomes_topic = names.outcomes
+        self._traces = traces
         self._source = source
         self._writer = writer
         self._reader = reader
@@ -140,6 +147,9 @@ class LedgerLoop:
                 self._take[message.topic()](message, self._unwritten)
             except UnreadableRecord as error:
                 self._on_unreadable(message, error)
+                continue
+            if self._traces is not None and message.topic() == self._outcomes_topic:
+                self._traces.on_read(message, self._unwritten.outcomes[-1].attempt)
 
     def _on_unreadable(self, message: SourceRecord, error: UnreadableRecord) -> None:
         """Report a record that is no record of Signpost. Its bytes stay on its topic as long as all others."""
@@ -155,6 +165,8 @@ class LedgerLoop:
         self._read.clear()
         self._unwritten = Unwritten()
         self._has_advanced = False
+        if self._traces is not None:
+            self._traces.forget()
 
     def _find_positions(self, now_s: float) -> None:
         """Start to read when the positions in the database and the logs' beginnings and ends are known."""
@@ -209,6 +221,8 @@ class LedgerLoop:
             self._positions[key] = advance.next_offset
         self._unwritten = Unwritten()
         self._has_advanced = False
+        if self._traces is not None:
+            self._traces.on_written()
 
     def _keep(self, now_s: float) -> None:
         """Remove a slice of old rows, or prepare for the days to come."""

@@ -28,6 +28,8 @@ from schemas.records.delivery import Outcome
 OTHER: Final = "other"
 Result: TypeAlias = Literal["delivered", "retry", "dead"]
 RESULTS: Final[tuple[Result, ...]] = ("delivered", "retry", "dead")
+SpanResult: TypeAlias = Literal["exported", "failed", "dropped"]
+SPAN_RESULTS: Final[tuple[SpanResult, ...]] = ("exported", "failed", "dropped")
 
 _QUICK: Final[tuple[float, ...]] = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 _SLOW: Final = (*_QUICK, 20.0, 30.0)
@@ -57,6 +59,11 @@ TABLE_UNUSABLE: Final = Spec(
 )
 UNREADABLE: Final = Spec(
     "signpost_unreadable_records_total", "Unreadable records, which became dead letters.", ("reason",)
+)
+SPANS: Final = Spec(
+    "signpost_trace_spans_total",
+    "Spans of traces: exported, failed (the collector did not take them), or dropped (the queue was full).",
+    ("result",),
 )
 DEAD: Final = Spec("signpost_dead_jobs_total", "Jobs that ended without a delivery.", ("reason",))
 
@@ -197,6 +204,7 @@ class RoleMetrics:
         self._entries = Gauge(TABLE_ENTRIES, self.registry)
         self._unusable = Gauge(TABLE_UNUSABLE, self.registry)
         self._unreadable = Counter(UNREADABLE, self.registry, reasons.DEAD_RECORDS)
+        self._spans = Counter(SPANS, self.registry, SPAN_RESULTS)
 
     def set_waiting_for_broker(self, waiting: bool) -> None:
         """Set whether no broker responds."""
@@ -214,6 +222,14 @@ class RoleMetrics:
     def on_unreadable(self, reason: str, count: int = 1) -> None:
         """Count unreadable records."""
         self._unreadable.add((reason,), count)
+
+    def on_spans(self, result: SpanResult, count: int) -> None:
+        """Count spans of traces.
+
+        The thread of the role calls this for dropped spans, that of the export for the others: each has values of its
+        own.
+        """
+        self._spans.add((result,), count)
 
     def _event_labels(self, sender: str, event_type: str) -> Labels:
         """Return the labels of an event, with `other` for unknown values."""

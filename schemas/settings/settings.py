@@ -242,6 +242,20 @@ class Settings(BaseModel):
         "auto", "Format of log lines on standard error; auto: console on a terminal, otherwise json."
     )
 
+    traces: Literal["off", "otlp"] = _setting(
+        "off",
+        "Traces of events and deliveries: off, or otlp (OTLP over HTTP), which needs the extra `tracing`. "
+        "OpenTelemetry's variables, such as OTEL_EXPORTER_OTLP_ENDPOINT, configure the export.",
+    )
+    traces_ratio: float = _setting(
+        1,
+        "Share of the traces that begin here, at events without a `traceparent`. The header of an event decides for "
+        "the others.",
+        ge=0,
+        le=1,
+        allow_inf_nan=False,
+    )
+
     @model_validator(mode="before")
     @classmethod
     def _flatten_kafka(cls, values: Any) -> Any:

@@ -93,7 +93,7 @@ class ResultHandler:
             duration_us=duration_us,
             next_due_at_ms=next_due_at_ms,
         )
-        records.append(self._ended(outcome))
+        records.append(self._ended(task, outcome))
         return records
 
     def cancel(self, task: DeliveryTask, reason: CancelReason, host: str, now_ms: int) -> list[OutgoingRecord]:
@@ -102,7 +102,7 @@ class ResultHandler:
         if reason == "deleted" and self._health.known:
             number = task.partition.number
             records += self.health_records(self._health.deleted(number, task.job.subscription_id), number)
-        records.append(self._ended(outcome_without_attempt(task, "cancelled", reason, host, now_ms)))
+        records.append(self._ended(task, outcome_without_attempt(task, "cancelled", reason, host, now_ms)))
         return records
 
     def unknown_subscription(self, task: DeliveryTask, now_ms: int) -> list[OutgoingRecord]:
@@ -113,7 +113,7 @@ class ResultHandler:
         )
         detail = f"subscription {job.subscription_id} has no record at {place}, nor elsewhere"
         letter = self._recorder.dead(task, UNKNOWN_SUBSCRIPTION, detail, now_ms)
-        return [letter, self._ended(outcome_without_attempt(task, "dead", UNKNOWN_SUBSCRIPTION, "", now_ms))]
+        return [letter, self._ended(task, outcome_without_attempt(task, "dead", UNKNOWN_SUBSCRIPTION, "", now_ms))]
 
     def health_records(self, change: HealthChange | None, partition: int) -> list[OutgoingRecord]:
         """Return the records of a health change, and log its operation. `partition` is a partition number."""
@@ -147,8 +147,10 @@ class ResultHandler:
             return isinstance(found, Deleted)
         return found.value.activation > endpoint.activation or found.value.target != endpoint.target
 
-    def _ended(self, outcome: Outcome) -> OutgoingRecord:
-        """Count and log an outcome, and return its record."""
+    def _ended(self, task: DeliveryTask, outcome: Outcome) -> OutgoingRecord:
+        """Count and log an outcome, end its span, and return its record."""
+        if task.trace is not None:
+            outcome.trace = task.trace.end(outcome)
         self._metrics.on_outcome(outcome)
         self._outcome_log.write(outcome)
         return self._recorder.outcome(outcome)

@@ -71,6 +71,8 @@ class OutcomeLog:
             fields["error"] = outcome.error
         if outcome.next_due_at_ms is not None:
             fields["next_due"] = _iso_time(outcome.next_due_at_ms)
+        if outcome.trace is not None:
+            fields["trace_id"] = outcome.trace.trace_id
         try:
             return orjson.dumps(fields, option=orjson.OPT_APPEND_NEWLINE)
         except orjson.JSONEncodeError:  # text that UTF-8 cannot encode, such as a lone surrogate
@@ -89,6 +91,8 @@ class OutcomeLog:
             line += f" error={_quoted(outcome.error)}"
         if outcome.next_due_at_ms is not None:
             line += f" next_due={_iso_time(outcome.next_due_at_ms)}"
+        if outcome.trace is not None:
+            line += f" trace_id={outcome.trace.trace_id}"
         timestamp = _iso_time(outcome.at_ms + outcome.duration_us // 1_000)
         level = "warning  " if outcome.state == "dead" else "info     "
         return f"{timestamp} [{level}] {_event_name(outcome)} state={self._states[outcome.state]} {line}\n".encode()
