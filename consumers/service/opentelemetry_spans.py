@@ -146,7 +146,7 @@ class _OpenSpan:
 
     def end(self, end_ns: int, attributes: Attributes, error: str | None = None) -> None:
         span = self._span
-        span.set_attributes(attributes)
+        span.set_attributes(_encodable(attributes))
         if error is not None:
             span.set_attribute("error.type", error)
             span.set_status(StatusCode.ERROR)
@@ -183,7 +183,7 @@ class OpenTelemetrySpans:
             name,
             around,
             _KINDS[kind],
-            attributes,
+            _encodable(attributes),
             links,
             start_ns,
             record_exception=False,
@@ -230,6 +230,14 @@ def _resource(service: str) -> Resource:
     if str(resource.attributes[SERVICE_NAME]).startswith("unknown_service"):
         resource = resource.merge(Resource({SERVICE_NAME: service}))
     return resource
+
+
+def _encodable(attributes: Attributes) -> Attributes:
+    """Replace what UTF-8 cannot encode, such as a lone surrogate: one such text would make a whole batch fail."""
+    return {
+        name: value.encode(errors="replace").decode() if isinstance(value, str) else value
+        for name, value in attributes.items()
+    }
 
 
 def _remote(parent: TraceContext, span_id: bytes) -> SpanContext:

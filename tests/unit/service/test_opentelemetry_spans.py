@@ -107,6 +107,15 @@ def test_long_text_of_an_event_is_cut(collector: OtlpReceiver) -> None:
     assert found.attributes == {"id": "x" * 512}
 
 
+def test_text_that_utf8_cannot_encode_is_replaced(collector: OtlpReceiver) -> None:
+    """One such text must not make the spans of a whole batch fail."""
+    exporting = Exporting(collector)
+    exporting.one(id="a\ud83db\0é")
+    (found,) = collector.wait_for(1, TRACE)
+    exporting.tracing.close()
+    assert found.attributes == {"id": "a?b\0é"}
+
+
 def test_full_queue_drops_and_counts(collector: OtlpReceiver) -> None:
     """While the collector does not respond, the queue stays within its limit, and every span is counted once."""
     collector.hangs = True

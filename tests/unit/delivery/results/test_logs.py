@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from consumers.delivery.results.outcome_log import OutcomeLog
 from deploy.config.logs import Format, configure_logging
 from schemas.records.delivery import Job, Outcome, State
+from schemas.records.trace_context import TraceContext
 
 
 @pytest.fixture(autouse=True)
@@ -162,6 +163,15 @@ def test_outcome_in_json_has_the_same_fields() -> None:
     assert (retry["duration_ms"], retry["next_due"]) == (184, "2023-11-14T22:18:20.123Z")
     assert (dead["level"], "next_due" in dead) == ("warning", False)
     assert "canary" not in text + written(outcome(), as_json=False)
+
+
+def test_traced_outcome_names_its_trace() -> None:
+    """With a trace, both forms of the line have its id, by which the trace is found."""
+    one = outcome()
+    assert "trace_id" not in written(one, as_json=True) + written(one, as_json=False)
+    one.trace = TraceContext(b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
+    assert json.loads(written(one, as_json=True))["trace_id"] == "4bf92f3577b34da6a3ce929d0e0e4736"
+    assert written(one, as_json=False).endswith(" trace_id=4bf92f3577b34da6a3ce929d0e0e4736\n")
 
 
 def test_only_dead_jobs_are_logged_above_info() -> None:
