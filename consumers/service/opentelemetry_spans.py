@@ -235,7 +235,7 @@ def _resource(service: str) -> Resource:
 def _encodable(attributes: Attributes) -> Attributes:
     """Replace what UTF-8 cannot encode, such as a lone surrogate: one such text would make a whole batch fail."""
     return {
-        name: value.encode(errors="replace").decode() if isinstance(value, str) else value
+        name: value.encode(errors="replace").decode() if isinstance(value, str) and not value.isascii() else value
         for name, value in attributes.items()
     }
 
