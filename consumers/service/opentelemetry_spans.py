@@ -82,7 +82,8 @@ class _CountingExporter(SpanExporter):
         self._exporter = OTLPSpanExporter()
         self._on_spans = on_spans
         self._reasons = _Reasons()
-        logging.getLogger(OTLPSpanExporter.__module__).addFilter(self._reasons)
+        # The exporter logs to the logger of its module. Of two filters the second would see nothing.
+        logging.getLogger(OTLPSpanExporter.__module__).filters[:] = [self._reasons]
         self._failing_since_s: float | None = None
         self._log_again_s = 0.0
         self.taken = 0  # spans that have left the queue

@@ -135,9 +135,29 @@ def test_partial_send_ends_once(traced: Traced) -> None:
     assert len(traced.spans.ended) == 1
 
 
-def test_router_without_traces_reads_no_headers() -> None:
-    """The records of this world have no method `headers`: a call would fail."""
-    world = World(events=3, jobs=2, commit_s=0.003)
+class AskedWorld(World):
+    """A router whose records count how often their headers are asked for."""
+
+    asked = 0
+
+    def read(self, seconds: float, limit: int) -> list[Any]:
+        records = super().read(seconds, limit)
+        for record in records:
+            record.headers = self._headers
+        return records
+
+    def _headers(self) -> list[tuple[str, bytes]]:
+        self.asked += 1
+        return [(TRACEPARENT, VALID)]
+
+
+@pytest.mark.parametrize("is_traced", [False, True])
+def test_router_reads_headers_only_with_traces(traced: Traced, is_traced: bool) -> None:
+    """Without traces the router never calls the client for the headers of an event."""
+    world = AskedWorld(events=3, jobs=2, commit_s=0.003)
+    assert world.loop._traces is None
+    if is_traced:
+        world.loop._traces = traced.traces
     world.turns(0.5)
     assert world.sent == 6
-    assert world.loop._traces is None
+    assert world.asked == len(traced.spans.ended) == 3 * is_traced
